@@ -1,0 +1,42 @@
+"""Flow matching: the one statement of the time convention.
+
+Flow time t runs from 0 (noise, x_0) to 1 (data, x_1), as in the paper (Section 4.2). Checkpoints of the LTX family
+count noise instead: their timestep is 1000 * sigma with sigma = 1 - t, and their networks predict dx/dsigma, the
+negative of our velocity. `timestep_from_flow_time` is the only place that converts the time; the networks negate their
+last projection's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+TIMESTEPS = 1000.0
+
+
+def timestep_from_flow_time(flow_time: Tensor) -> Tensor:
+    """LTX timestep in [0, 1000] of a flow time in [0, 1]."""
+    return (1.0 - flow_time) * TIMESTEPS
+
+
+def interpolate(x_0: Tensor, x_1: Tensor, flow_time: Tensor) -> Tensor:
+    """Point x_t on the straight path; `flow_time` has the leading dimensions of x."""
+    t = flow_time.reshape(flow_time.shape + (1,) * (x_1.ndim - flow_time.ndim)).to(x_1.dtype)
+    return (1.0 - t) * x_0 + t * x_1
+
+
+def velocity_target(x_0: Tensor, x_1: Tensor) -> Tensor:
+    """Regression target of all three losses: x_1 - x_0 (Section 4.2)."""
+    return x_1 - x_0
+
+
+def euler(velocity: Callable[[Tensor, float], Tensor], x_0: Tensor, num_steps: int, end: float = 1.0) -> Tensor:
+    """Integrate dx/dt = velocity(x, t) from t = 0 to `end` in `num_steps` equal steps."""
+    if num_steps < 1:
+        raise ValueError(f"num_steps is {num_steps}; at least 1 step is needed")
+    x, dt = x_0, end / num_steps
+    for i in range(num_steps):
+        x = x + dt * velocity(x, i * dt)
+    return x

@@ -1,0 +1,193 @@
+"""Typed configuration of the model; two presets.
+
+`wav-2b` is the published 2.2 B-parameter model (names and shapes of its checkpoint); `wav-tiny` is the same
+architecture at a size that trains and runs on two CPU cores. Field names of the networks are those of diffusers'
+`LTXVideoTransformer3DModel`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """Video DiT. hidden = num_attention_heads * attention_head_dim."""
+
+    num_layers: int = 28
+    num_attention_heads: int = 32
+    attention_head_dim: int = 64
+    in_channels: int = 128
+    out_channels: int = 128
+    caption_channels: int = 4096
+    cross_attention_dim: int = 2048
+    max_view: int = 3
+    use_view_embed: bool = True
+    cross_view_every: int = 3
+    """All views of a sample attend jointly in blocks 0, 3, 6, ..."""
+    causal_memory: bool = False
+    """Memory tokens do not attend to future tokens: their keys and values are computed once per observation."""
+
+    @property
+    def hidden_size(self) -> int:
+        return self.num_attention_heads * self.attention_head_dim
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """Value or action DiT: as many blocks as the video DiT."""
+
+    num_attention_heads: int = 16
+    attention_head_dim: int = 32
+    in_channels: int = 28
+    out_channels: int = 28
+
+    @property
+    def hidden_size(self) -> int:
+        return self.num_attention_heads * self.attention_head_dim
+
+
+@dataclass(frozen=True)
+class LatentConfig:
+    """Images and what the auto-encoder makes of them."""
+
+    autoencoder: str = "ltx"
+    """"ltx": diffusers' AutoencoderKLLTXVideo; "tiny": diffusers' AutoencoderTiny, frame by frame."""
+    image_size: tuple[int, int] = (256, 256)
+    """(height, width) of every view as the model sees it [px]."""
+    tokens_per_frame: tuple[int, int] = (8, 8)
+    spatial_compression: int = 32
+    temporal_compression: int = 8
+    frame_rate: float = 30.0
+    """Frames per second of the video the RoPE's time axis is scaled by."""
+
+
+@dataclass(frozen=True)
+class HorizonConfig:
+    """What is remembered, imagined and acted on, in steps of `1 / step_hz` relative to now."""
+
+    step_hz: float = 30.0
+    memory_offsets: tuple[int, ...] = (-27, -18, -9, 0)
+    future_offsets: tuple[int, ...] = (27, 54)
+    """Steps of the future latent frames (of the last pixel frame, where one latent covers several)."""
+    action_horizon: int = 54
+    value_horizon: int = 54
+    num_execute_steps: int = 27
+    """Steps of a chunk that are run before the next plan takes over."""
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    encoder: str = "t5"
+    """"t5": T5 encoder through transformers from a local directory; "minilm": the packaged MiniLM weights."""
+    max_tokens: int = 128
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that decides the shapes of a WAV model."""
+
+    name: str
+    video: VideoConfig = field(default_factory=VideoConfig)
+    value: ExpertConfig = field(default_factory=lambda: ExpertConfig(in_channels=17, out_channels=17))
+    action: ExpertConfig = field(default_factory=ExpertConfig)
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    horizon: HorizonConfig = field(default_factory=HorizonConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+
+    @property
+    def num_memory_frames(self) -> int:
+        return len(self.horizon.memory_offsets)
+
+    @property
+    def num_future_frames(self) -> int:
+        return len(self.horizon.future_offsets)
+
+    @property
+    def num_tokens_per_frame(self) -> int:
+        return self.latent.tokens_per_frame[0] * self.latent.tokens_per_frame[1]
+
+
+WAV_2B = ModelConfig(name="wav-2b")
+
+WAV_TINY = ModelConfig(
+    name="wav-tiny",
+    video=VideoConfig(
+        num_layers=6,
+        num_attention_heads=6,
+        attention_head_dim=32,
+        in_channels=32,
+        out_channels=32,
+        caption_channels=384,
+        cross_attention_dim=192,
+        causal_memory=True,
+    ),
+    value=ExpertConfig(num_attention_heads=4, attention_head_dim=32, in_channels=17, out_channels=17),
+    action=ExpertConfig(num_attention_heads=4, attention_head_dim=32, in_channels=28, out_channels=28),
+    latent=LatentConfig(
+        autoencoder="tiny",
+        image_size=(64, 64),
+        tokens_per_frame=(4, 4),
+        spatial_compression=16,
+        temporal_compression=1,
+        frame_rate=10.0,
+    ),
+    horizon=HorizonConfig(
+        step_hz=10.0,
+        memory_offsets=(-8, 0),
+        future_offsets=(8, 16),
+        action_horizon=16,
+        value_horizon=16,
+        num_execute_steps=4,
+    ),
+    text=TextConfig(encoder="minilm", max_tokens=16),
+)
+
+PRESETS: dict[str, ModelConfig] = {preset.name: preset for preset in (WAV_2B, WAV_TINY)}
+
+
+def get_preset(name: str) -> ModelConfig:
+    """The preset of that name; ValueError with the nearest valid name otherwise."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}{did_you_mean(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def did_you_mean(name: str, valid: Any) -> str:
+    """Ending of an error message: the closest valid name and all valid ones."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return f"{hint} Valid: {', '.join(names)}"
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain data of a configuration dataclass, for JSON or YAML."""
+    return asdict(config)
+
+
+def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
+    """Build a configuration dataclass strictly; unknown and missing keys raise ValueError naming key and place."""
+    if not isinstance(data, dict):
+        raise ValueError(f"{where or cls.__name__}: expected a mapping, got {type(data).__name__}")
+    hints = get_type_hints(cls)
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise ValueError(f"{where or cls.__name__}: unknown key {key!r}{did_you_mean(key, known)}")
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        hint = hints[key]
+        if is_dataclass(hint):
+            value = from_dict(hint, value, f"{where}.{key}" if where else key)  # type: ignore[arg-type]
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[key] = value
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"{where or cls.__name__}: {error}") from None

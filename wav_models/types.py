@@ -1,0 +1,107 @@
+"""The values that cross module borders: small, frozen, with shapes and units.
+
+Order is fixed everywhere: views are `VIEWS`, joints are `JOINT_NAMES` (left arm first).
+Angles are radians, gripper strokes metres, times seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+VIEWS: Final = ("head", "left_wrist", "right_wrist")
+
+ARM_DOF: Final = 7
+"""Values of one arm: six joints [rad], then the gripper's stroke [m]."""
+
+JOINT_NAMES: Final = tuple(
+    f"{side}_{name}"
+    for side in ("left", "right")
+    for name in ("joint1", "joint2", "joint3", "joint4", "joint5", "joint6", "gripper")
+)
+
+JOINT_DIM: Final = len(JOINT_NAMES)
+"""14: both arms."""
+
+FloatArray = NDArray[np.float64]
+ImageArray = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the robot saw and felt at one moment, resized and sampled as the model was trained.
+
+    Attributes:
+        images: uint8 RGB, shape [V, F_mem, H, W, 3]: per view the memory frames, oldest first; the last is newest.
+        joint_state: measured positions, shape [14], rad and m.
+        instruction: the language command.
+        stamp: time of the newest images [s].
+    """
+
+    images: ImageArray
+    joint_state: FloatArray
+    instruction: str
+    stamp: float = 0.0
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """A short stretch of future joint targets.
+
+    Attributes:
+        positions: absolute joint targets, shape [H, 14], rad and m; row i is due at `stamp + (i + 1) * step`.
+        stamp: time of the observation planned from [s].
+        step: time between rows [s].
+    """
+
+    positions: FloatArray
+    stamp: float
+    step: float
+
+    @property
+    def times(self) -> FloatArray:
+        """Due time of every row, shape [H], s."""
+        return self.stamp + self.step * np.arange(1, len(self.positions) + 1)
+
+
+@dataclass(frozen=True)
+class PlanRound:
+    """One round of the planner.
+
+    Attributes:
+        video_score: score of every future, shape [M].
+        snr: score of every (future, value sample) pair, shape [M, N].
+        mean_value: mean of the value channel over samples and time, shape [M].
+        seconds: duration of the round [s].
+    """
+
+    video_score: FloatArray
+    snr: FloatArray
+    mean_value: FloatArray
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The planner's answer to one observation.
+
+    Attributes:
+        chunk: what to do.
+        values: predicted value over the horizon of the chosen future, shape [T].
+        rounds: one entry per round that ran; empty when planning was off (K = 0).
+        stop_reason: "completed", "deadline" or "planning off".
+        seconds: where the time went, by stage name [s].
+        seed: reproduces the plan together with checkpoint and observation.
+        future: opaque handle of the chosen future for `WAVPolicy.imagine`; never needed for control.
+    """
+
+    chunk: ActionChunk
+    values: FloatArray
+    rounds: tuple[PlanRound, ...]
+    stop_reason: str
+    seconds: dict[str, float]
+    seed: int
+    future: object | None = None

@@ -1,0 +1,73 @@
+# make demo | test | lint | setup | help. Each sets up .venv as needed, from constraints.txt.
+#   make demo ARGS="--headless --episodes 3 --seed 0 --json out.json"
+#   make test PYTHON=python3.12
+#   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"    (PyTorch without CUDA libraries)
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup system-packages demo test lint format clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+PYTEST_ARGS ?=
+PIP_ARGS ?=
+
+# The first interpreter that runs and is 3.10-3.13.
+PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3.10 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+# Debian packages for venv and off-screen rendering that this machine lacks.
+MISSING_PACKAGES = $(shell $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv; \
+	$(PYTHON) -c 'import ctypes; ctypes.CDLL("libEGL.so.1")' 2>/dev/null \
+	|| $(PYTHON) -c 'import ctypes; ctypes.CDLL("libOSMesa.so.8")' 2>/dev/null \
+	|| echo libegl1 libosmesa6)
+
+help:
+	@sed -n '1,4s/^# \{0,1\}//p' Makefile
+
+system-packages:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No Python 3.10-3.13 found. Install one (apt-get install python3 python3-venv) or name it: make PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi
+	@missing="$(MISSING_PACKAGES)"; missing=$$(echo $$missing); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing $$missing"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	else \
+		echo "Missing: $$missing (Python's venv module, off-screen rendering). Install and run make again:" >&2; \
+		echo "    sudo apt-get update && sudo apt-get install -y $$missing" >&2; \
+		exit 1; \
+	fi
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: system-packages
+	@$(MAKE) --no-print-directory $(STAMP)
+
+# On a terminal the demo gets a process group of its own: Ctrl-C reaches it, and it ends with 0, but not make.
+demo: setup
+	@if [ -t 0 ]; then set -m; fi; $(BIN)/wav demo $(ARGS); exit $$?
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache ros2_ws/build ros2_ws/install ros2_ws/log

@@ -1,0 +1,26 @@
+"""The ament shell: what colcon installs over the links to the packages, launch and config folders."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = "wav_policy"
+NODES = ("lifecycle_manager", "piper_node", "policy_node", "sim_node")
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    packages=find_packages(include=["wav_models*", "wav_policy*"]),
+    package_data={"": ["py.typed", "*.xml"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
+        (f"share/{PACKAGE}/config", glob("config/*.yaml")),
+        (f"share/{PACKAGE}/checkpoints/wav-tiny-bowl", glob("checkpoints/wav-tiny-bowl/*")),
+    ],
+    zip_safe=False,
+    license="Apache-2.0",
+    description="Real-time control of a bimanual AgileX Piper robot with the World-Value-Action model",
+    entry_points={"console_scripts": [f"{node} = {PACKAGE}.nodes.{node}:main" for node in NODES]},
+)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
+
+from wav_models.data.check import check_dataset
+from wav_models.data.dataset import Dataset, DatasetError
+from wav_models.data.layout import VIDEO_KEYS
+from wav_models.data.video_reader import VideoError
+from wav_policy.recording.episode_writer import DatasetWriter
+
+LENGTH = 40
+DATA = "data/chunk-000/file-001.parquet"
+VIDEO = f"videos/{VIDEO_KEYS['left_wrist']}/chunk-000/file-001.mp4"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two episodes of 40 frames."""
+    with DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES) as writer:
+        for seed in range(2):
+            states, actions = make_rows(LENGTH, seed)
+            writer.start_episode(INSTRUCTION)
+            for frame in range(LENGTH):
+                writer.add_frame(make_images(frame), states[frame], actions[frame], frame / FPS)
+            writer.end_episode()
+    return tmp_path
+
+
+def change_column(path: Path, name: str, values: np.ndarray | None) -> None:
+    table = pq.read_table(path, partitioning=None)
+    table = table.drop_columns([name])
+    if values is not None:
+        flat = pa.array(np.asarray(values, np.float32).reshape(-1))
+        column = pa.FixedSizeListArray.from_arrays(flat, values.shape[1]) if values.ndim == 2 else pa.array(values)
+        table = table.append_column(name, column)
+    pq.write_table(table, path)
+
+
+def change_info(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = root / "meta/info.json"
+    info = json.loads(path.read_text())
+    change(info)
+    path.write_text(json.dumps(info))
+
+
+def test_frames_can_be_read_in_any_order(root: Path) -> None:
+    episode = Dataset(root).read_episode(1)
+    everything = episode.images("head")
+    indices = [39, 0, 17, 17, 16, 3, 38]
+    np.testing.assert_array_equal(episode.images("head", indices), everything[indices])
+    assert episode.images("left_wrist", [5], size=(16, 16)).shape == (1, 16, 16, 3)
+    with pytest.raises(VideoError, match="frame 40 is missing"):
+        episode.images("head", [40])
+    with pytest.raises(ValueError, match="unknown view 'top'; valid: head"):
+        episode.images("top")
+
+
+def test_sound_dataset_has_no_problems(root: Path) -> None:
+    assert list(check_dataset(root, fps=FPS)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda info: info.update(codebase_version="v2.1"), "codebase_version 'v2.1'"),
+        (lambda info: info["features"].pop("action"), "feature 'action' is missing"),
+        (lambda info: info["features"]["action"].update(shape=[7]), r"action has shape \[7\]; two Piper arms"),
+        (lambda info: info.pop("fps"), "info.json: damaged"),
+    ],
+)
+def test_wrong_kind_of_dataset(root: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
+    change_info(root, change)
+    with pytest.raises(DatasetError, match=message):
+        Dataset(root)
+
+
+def test_wrong_rate_and_missing_directory(root: Path) -> None:
+    with pytest.raises(DatasetError, match="recorded at 10 Hz, but 30 Hz is needed"):
+        Dataset(root, fps=30)
+    with pytest.raises(DatasetError, match=r"is .* a LeRobot v3\.0 dataset"):
+        Dataset(root / "nowhere")
+
+
+NAN_ROWS = make_rows(LENGTH)[0]
+NAN_ROWS[11, 2] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("action", None, "column 'action' is missing; there are"),
+        ("action", NAN_ROWS, "column 'action' is not finite at frame 11"),
+        ("observation.state", np.zeros((LENGTH, 7)), "'observation.state' is 7 wide, expected 14"),
+    ],
+)
+def test_unusable_columns_are_named(root: Path, name: str, values: np.ndarray | None, message: str) -> None:
+    change_column(root / DATA, name, values)
+    dataset = Dataset(root)
+    dataset.read_episode(0)
+    with pytest.raises(DatasetError, match=f"file-001.parquet, episode 1: .*{message}"):
+        dataset.read_episode(1)
+    assert any(problem.where == "episode 1" and problem.severity == "error" for problem in check_dataset(root))
+
+
+def damage(root: Path, what: str) -> None:
+    match what:
+        case "video missing":
+            (root / VIDEO).unlink()
+        case "video cut":
+            (root / VIDEO).write_bytes((root / VIDEO).read_bytes()[:500])
+        case "other resolution":
+            head = root / f"videos/{VIDEO_KEYS['head']}/chunk-000/file-000.mp4"
+            (root / VIDEO).write_bytes(head.read_bytes())
+        case "degrees":
+            change_column(root / DATA, "observation.state", 2000.0 * make_rows(LENGTH)[0])
+        case "stale totals":
+            change_info(root, lambda info: info.update(total_episodes=1))
+        case "orphan":
+            (root / "data/chunk-000/file-002.parquet").write_bytes((root / DATA).read_bytes())
+        case "rows lost":
+            path = root / DATA
+            pq.write_table(pq.read_table(path, partitioning=None).slice(0, 30), path)
+        case "slow":
+            change_column(root / DATA, "capture_time", np.arange(LENGTH) / 8.0)
+        case "index":
+            change_column(root / DATA, "index", np.arange(LENGTH))
+        case "episode missing":
+            (root / "meta/episodes/chunk-000/file-000.parquet").unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("video missing", "error: episode 1: videos/observation.images.hand_left/chunk-000/file-001.mp4 is missing"),
+        ("video cut", "cannot be decoded"),
+        ("other resolution", "left_wrist video is 48x64, the dataset says (32, 48)"),
+        ("degrees", "state left_joint1 reaches"),
+        ("stale totals", "total_episodes is 1, the episode table has 2"),
+        ("orphan", "error: data/chunk-000/file-002.parquet: belongs to no episode"),
+        ("rows lost", "30 frames, the episode table says 40"),
+        ("slow", "warning: episode 1: recorded at 8.00 Hz; the dataset says 10 Hz"),
+        ("index", "column 'index' does not count up from 40"),
+        ("episode missing", "episode 0 is missing"),
+    ],
+)
+def test_check_reports(root: Path, what: str, expected: str) -> None:
+    damage(root, what)
+    problems = [str(problem) for problem in check_dataset(root)]
+    assert any(expected in problem for problem in problems), problems

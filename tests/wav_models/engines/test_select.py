@@ -1,0 +1,30 @@
+"""A backend that cannot run is one clear sentence."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+
+from wav_models.engines.base import EngineError
+from wav_models.engines.select import make_engine
+
+
+def test_unknown_engine_names_the_nearest() -> None:
+    with pytest.raises(EngineError, match=r"unknown engine 'tensort'; did you mean 'tensorrt'\? Valid: auto, onnxruntime"):
+        make_engine("tensort", None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "tensorrt"])
+def test_engine_without_runtime_names_the_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(EngineError, match=f"engine '{name}' needs the Python package {name}.* not installed"):
+        make_engine(name, None)  # type: ignore[arg-type]
+
+
+def test_engine_that_does_not_exist_yet_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: Any = object()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: found)
+    with pytest.raises(EngineError, match="not implemented yet.*use 'torch' or 'auto'"):
+        make_engine("onnxruntime", None)  # type: ignore[arg-type]

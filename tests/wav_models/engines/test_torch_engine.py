@@ -1,0 +1,203 @@
+"""The torch engine against plain calls of the networks: no cache changes a number, every score meets its future."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from wav_models.engines.torch_engine import TorchEngine
+from wav_models.flow import euler
+from wav_models.networks.autoencoder import make_autoencoder
+from wav_models.networks.wav_model import WAVModel
+from wav_models.presets import WAV_TINY, ModelConfig
+
+TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
+SMALL = replace(
+    WAV_TINY,
+    video=replace(
+        WAV_TINY.video, num_layers=3, num_attention_heads=2, attention_head_dim=32, cross_attention_dim=64
+    ),
+    value=replace(WAV_TINY.value, num_attention_heads=2, attention_head_dim=16),
+    action=replace(WAV_TINY.action, num_attention_heads=2, attention_head_dim=16),
+)
+
+
+class WordEncoder:
+    """Text embeddings drawn from the words' own seed; counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, instructions: list[str]) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        (instruction,) = instructions
+        seeds = [sum(map(ord, word)) for word in instruction.split()]
+        words = [torch.randn(384, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        padded = torch.stack([*words, torch.full((384,), 100.0)])[None]
+        mask = torch.ones(1, len(words) + 1, dtype=torch.bool)
+        mask[0, -1] = False
+        return padded, mask
+
+
+def random_model(config: ModelConfig) -> WAVModel:
+    """A model whose every output depends on every input."""
+    model = WAVModel(config)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.data = noise * (0.6 / max(parameter.shape[-1], 1) ** 0.5 if parameter.ndim > 1 else 0.1)
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["causal", "bidirectional"])
+def engine(request: pytest.FixtureRequest) -> TorchEngine:
+    config = replace(SMALL, video=replace(SMALL.video, causal_memory=request.param))
+    return TorchEngine(random_model(config), make_autoencoder(config), WordEncoder())
+
+
+@pytest.fixture
+def draws() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(11)
+    shapes = {
+        "memory": (1, 3, 2, 16, 32),
+        "video": (4, 3, 2, 16, 32),
+        "value": (4, 3, 16, 17),
+        "action": (16, 28),
+        "state": (1, 1, 28),
+    }
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def scene_of(engine: TorchEngine, draws: dict[str, Tensor]) -> Any:
+    return engine.observe(draws["memory"], engine.encode_text("lift the bowl"))
+
+
+class Uncached:
+    """The same answers for one future and one value sample at a time, nothing kept between calls."""
+
+    def __init__(self, engine: TorchEngine, draws: dict[str, Tensor]) -> None:
+        self.model = engine._model
+        self.memory = draws["memory"]
+
+    @torch.no_grad()
+    def features(self, noise: Tensor, num_steps: int) -> Any:
+        x_t = noise[None]
+        for i in range(num_steps):
+            text = self.model.video.encode_text(*WordEncoder()(["lift the bowl"]))
+            output = self.model.video(x_t, torch.tensor([i / num_steps]), text, self.memory)
+            x_t = x_t + output.velocity / num_steps
+        return output.features
+
+    @torch.no_grad()
+    def values(self, features: Any, noise: Tensor, num_steps: int) -> tuple[Tensor, Any]:
+        x_t = noise[None, None]
+        for i in range(num_steps):
+            output = self.model.value(x_t, torch.tensor([[i / num_steps]]), self.model.value.context(features))
+            x_t = x_t + output.velocity / num_steps
+        return x_t[0, 0], tuple(x[:, 0] for x in output.features)
+
+    @torch.no_grad()
+    def actions(self, features: Any, value_features: Any, noise: Tensor, state: Tensor, num_steps: int) -> Tensor:
+        def velocity(x_t: Tensor, t: float) -> Tensor:
+            context = self.model.action.context(features, value_features)
+            return self.model.action(x_t, torch.tensor([[t]]), state, context).velocity
+
+        return euler(velocity, noise[None, None], num_steps)[0, 0]
+
+
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_values_of_a_batch_equal_those_of_every_pair_alone(
+    engine: TorchEngine, draws: dict[str, Tensor], num_steps: int
+) -> None:
+    """Cached and batched over M and N, against one future and one sample at a time."""
+    futures = engine.imagine(scene_of(engine, draws), draws["video"], num_steps)
+    values = engine.evaluate(futures, draws["value"], 4)
+    uncached = Uncached(engine, draws)
+    for m in range(4):
+        features = uncached.features(draws["video"][m], num_steps)
+        for n in range(3):
+            expected, _ = uncached.values(features, draws["value"][m, n], 4)
+            torch.testing.assert_close(values[m, n], expected, **TOLERANCE)
+    assert (values[0] - values[1]).abs().max() > 0.01
+
+
+def test_action_equals_the_uncached_one(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
+    future = engine.imagine(scene_of(engine, draws), draws["video"][:1], 2)
+    values, actions = engine.act(future, draws["state"], draws["value"][0, 0], draws["action"], 4, 5)
+    uncached = Uncached(engine, draws)
+    features = uncached.features(draws["video"][0], 2)
+    expected_values, value_features = uncached.values(features, draws["value"][0, 0], 4)
+    expected = uncached.actions(features, value_features, draws["action"], draws["state"], 5)
+    torch.testing.assert_close(values, expected_values, **TOLERANCE)
+    torch.testing.assert_close(actions, expected, **TOLERANCE)
+    other = engine.act(future, draws["state"], draws["value"][0, 1], draws["action"], 4, 5)[1]
+    assert (other - actions).abs().max() > 1e-3  # the value features reach the action
+
+
+def test_more_steps_read_features_of_a_denoised_future(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
+    """S passes: the last one starts where S - 1 Euler steps of length 1 / S end."""
+    scene, noise = scene_of(engine, draws), draws["video"][:1]
+    with torch.inference_mode():
+        half = noise + 0.5 * engine._model.video(noise, torch.zeros(1), scene.text, scene.memory).velocity
+        expected = engine._model.video(half, torch.tensor([0.5]), scene.text, scene.memory).features
+    features = engine.imagine(scene, noise, 2).features
+    torch.testing.assert_close(features.future[-1], expected.future[-1], **TOLERANCE)
+
+
+def test_repeated_instruction_is_looked_up(engine: TorchEngine) -> None:
+    encoder = WordEncoder()
+    fresh = TorchEngine(engine._model, engine._autoencoder, encoder)
+    first = fresh.encode_text("lift the bowl")
+    assert fresh.encode_text("lift the bowl") is first
+    fresh.encode_text("drop the bowl")
+    assert encoder.calls == 2
+
+
+def test_frames_seen_before_are_not_encoded_again(monkeypatch: pytest.MonkeyPatch, engine: TorchEngine) -> None:
+    fresh = TorchEngine(engine._model, engine._autoencoder, WordEncoder())
+    encoded: list[int] = []
+    encode = fresh._encode_frame
+    monkeypatch.setattr(fresh, "_encode_frame", lambda frame: encoded.append(1) or encode(frame))
+    frames = np.random.default_rng(0).integers(0, 255, (3, 3, 64, 64, 3), dtype=np.uint8)
+    first, second = fresh.encode_images(frames[:, :2]), fresh.encode_images(frames[:, 1:])
+    assert len(encoded) == 3
+    assert first.shape == (1, 3, 2, 16, 32)
+    assert torch.equal(first[:, :, 1], second[:, :, 0])
+    with torch.inference_mode():
+        expected = fresh._autoencoder.encode_memory(torch.from_numpy(frames[None, :, 1:]))
+    torch.testing.assert_close(second, expected, **TOLERANCE)
+
+
+def test_bfloat16_agrees_roughly_and_leaves_the_model_alone(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
+    half = TorchEngine(engine._model, engine._autoencoder, WordEncoder(), dtype="bf16")
+    assert next(engine._model.parameters()).dtype == torch.float32
+    values = [e.evaluate(e.imagine(scene_of(e, draws), draws["video"], 1), draws["value"], 4) for e in (engine, half)]
+    assert values[1].dtype == torch.float32
+    cosine = torch.cosine_similarity(values[0].flatten(), values[1].flatten(), dim=0)
+    assert cosine > 0.999
+    with pytest.raises(ValueError, match="dtype is 'fp8'; fp32 or bf16 fits"):
+        TorchEngine(engine._model, engine._autoencoder, WordEncoder(), dtype="fp8")
+
+
+def test_full_denoising_and_decoding_gives_frames(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
+    frames = engine.decode_images(engine.denoise(scene_of(engine, draws), draws["video"][:1], 3))
+    assert frames.shape == (3, 2, 64, 64, 3)
+    assert frames.dtype == np.uint8
+
+
+def test_imagining_in_one_thread_leaves_planning_in_another_alone(
+    engine: TorchEngine, draws: dict[str, Tensor]
+) -> None:
+    scene = scene_of(engine, draws)
+    alone = engine.evaluate(engine.imagine(scene, draws["video"], 1), draws["value"], 2)
+    thread = threading.Thread(target=lambda: [engine.denoise(scene, draws["video"], 2) for _ in range(10)])
+    thread.start()
+    while thread.is_alive():
+        assert torch.equal(alone, engine.evaluate(engine.imagine(scene, draws["video"], 1), draws["value"], 2))
+    thread.join()

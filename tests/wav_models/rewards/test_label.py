@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
+
+from wav_models.data.check import check_dataset
+from wav_models.data.dataset import Dataset
+from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_models.rewards.returns import discounted_return
+from wav_models.rewards.terms import CHANNEL_NAMES, reward, reward_components
+from wav_policy.recording.episode_writer import DatasetWriter
+
+CONFIG = LabelConfig(discount=0.9, image_size=(32, 32))
+
+
+def record(root: Path, seed: int, success: bool | None) -> None:
+    states, actions = make_rows(6, seed)
+    with DatasetWriter(root, fps=FPS, image_sizes=SIZES) as writer:
+        writer.start_episode(INSTRUCTION, {"success": success})
+        for frame in range(6):
+            writer.add_frame(make_images(frame), states[frame], actions[frame], frame / FPS)
+        writer.end_episode()
+
+
+def test_labels_are_the_terms_of_the_recorded_episode(tmp_path: Path) -> None:
+    record(tmp_path, 0, True)
+    before = Dataset(tmp_path).read_episode(0)
+    assert before.values is None
+    assert label_dataset(tmp_path, CONFIG) == 1
+    episode = Dataset(tmp_path).read_episode(0)
+    np.testing.assert_array_equal(episode.states, before.states)
+    images = {view: episode.images(view, size=(32, 32)) for view in SIZES}
+    components = reward_components(images, episode.states, episode.actions)
+    assert episode.values is not None
+    np.testing.assert_allclose(episode.values[:, :16], components, rtol=1e-6)
+    np.testing.assert_allclose(episode.values[:, 16], discounted_return(reward(components), 0.9), rtol=1e-6)
+    np.testing.assert_allclose(episode.values[-1, :8], 1.0, atol=1e-6)
+
+
+def test_failure_is_worth_less_than_success(tmp_path: Path) -> None:
+    for success in (True, False, None):
+        record(tmp_path, 0, success)
+    label_dataset(tmp_path, CONFIG)
+    succeeded, failed, unknown = (episode.values for episode in Dataset(tmp_path))
+    assert succeeded is not None
+    assert failed is not None
+    assert unknown is not None
+    np.testing.assert_array_equal(succeeded, unknown)
+    np.testing.assert_array_equal(succeeded[:, :16], failed[:, :16])
+    np.testing.assert_allclose(succeeded[:, 16] - failed[:, 16], 0.5 * 0.9 ** np.arange(6, 0, -1), rtol=1e-5)
+
+
+def test_labelling_is_incremental_and_survives_recording(tmp_path: Path) -> None:
+    record(tmp_path, 0, True)
+    assert label_dataset(tmp_path, CONFIG) == 1
+    first = tmp_path / "data/chunk-000/file-000.parquet"
+    untouched = first.stat().st_mtime_ns
+    record(tmp_path, 1, True)
+    (problem,) = check_dataset(tmp_path)
+    assert "1 of 2 episodes are not labelled" in problem.message
+    assert label_dataset(tmp_path, CONFIG) == 1
+    assert first.stat().st_mtime_ns == untouched
+    assert list(check_dataset(tmp_path)) == []
+    assert label_dataset(tmp_path, LabelConfig(discount=0.5, image_size=(32, 32))) == 2
+    assert json.loads((tmp_path / "meta/labels.json").read_text())["discount"] == 0.5
+    info = json.loads((tmp_path / "meta/info.json").read_text())
+    assert info["features"]["state_value"]["names"] == list(CHANNEL_NAMES)
+    assert pq.read_schema(first).field("state_value").type.list_size == 17
+    stats = json.loads((tmp_path / "meta/stats.json").read_text())
+    assert stats["state_value"]["count"] == [12]
+
+
+@pytest.mark.parametrize(("options", "message"), [({"discount": 1.0}, "discount"), ({"image_size": (8, 64)}, "16 px")])
+def test_impossible_settings_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LabelConfig(**options)  # type: ignore[arg-type]

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wav_models.data.normalization import VALUE_DIM
+from wav_models.rewards.terms import (
+    CHANNEL_NAMES,
+    COMPONENTS,
+    WEIGHTS,
+    image_mse,
+    image_ssim,
+    joint_proximity,
+    reward,
+    reward_components,
+    structural_similarity,
+    total_acceleration,
+    total_velocity,
+)
+from wav_models.types import VIEWS
+
+RNG = np.random.default_rng(0)
+STILL = RNG.integers(0, 256, size=(32, 40, 3)).astype(np.uint8)
+
+
+def test_image_terms_are_one_for_identical_images() -> None:
+    images = np.stack([STILL] * 3)
+    np.testing.assert_allclose(image_mse(images), 1.0)
+    np.testing.assert_allclose(image_ssim(images), 1.0, atol=1e-6)
+
+
+def test_mse_of_a_constant_offset() -> None:
+    images = np.full((3, 16, 16, 3), 100, dtype=np.uint8)
+    images[0] += 10
+    images[1] -= 3
+    np.testing.assert_allclose(image_mse(images), [np.exp(-1.0), np.exp(-0.09), 1.0])
+
+
+def test_ssim_of_flat_images_is_the_luminance_term() -> None:
+    first = np.full((24, 24, 3), 50.0, dtype=np.float32)
+    second = np.full((24, 24, 3), 150.0, dtype=np.float32)
+    c_1 = (0.01 * 255) ** 2
+    expected = (2 * 50 * 150 + c_1) / (50**2 + 150**2 + c_1)
+    assert structural_similarity(first, second) == pytest.approx(expected, rel=1e-3)
+
+
+def test_ssim_of_a_contrast_change_is_below_one_and_of_an_inverted_image_negative() -> None:
+    image = STILL.astype(np.float32)
+    faded = 127.5 + 0.5 * (image - 127.5)
+    similar, opposite = structural_similarity(image, faded), structural_similarity(image, 255 - image)
+    assert 0.7 < similar < 0.85  # 2 * 0.5 / (1 + 0.25) = 0.8 for the variance term
+    assert opposite < -0.9
+    assert structural_similarity(image, faded) == pytest.approx(structural_similarity(faded, image), rel=1e-6)
+
+
+def test_joint_proximity() -> None:
+    states = np.zeros((3, 7))
+    states[0, :2] = 3.0, 4.0
+    states[1, 6] = 0.05
+    np.testing.assert_allclose(joint_proximity(states), [np.exp(-5.0), np.exp(-0.05), 1.0])
+
+
+def test_constant_velocity_has_no_acceleration() -> None:
+    rows = np.outer(np.arange(6), [0.1, -0.2, 0.0, 0.3, 0.0, 0.0, 0.01])
+    np.testing.assert_allclose(total_velocity(rows), [0.0] + [0.61] * 5)
+    np.testing.assert_allclose(total_acceleration(rows), 0.0, atol=1e-12)
+
+
+def test_constant_acceleration() -> None:
+    rows = np.outer(np.arange(6) ** 2 / 2, [0.1, -0.2, 0.0, 0.0, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(total_acceleration(rows), [0.0, 0.0] + [0.3] * 4, atol=1e-12)
+    np.testing.assert_allclose(total_velocity(rows)[1:], 0.3 * (np.arange(5) + 0.5))
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_differences_of_very_short_episodes_are_zero_where_undefined(length: int) -> None:
+    rows = np.arange(7 * length, dtype=float).reshape(length, 7)
+    assert total_acceleration(rows).tolist() == [0.0] * length
+    assert total_velocity(rows).tolist() == [0.0, 49.0][:length]
+
+
+def test_weights_are_those_of_table_2() -> None:
+    assert len(COMPONENTS) == 16
+    assert len(CHANNEL_NAMES) == VALUE_DIM == 17
+    np.testing.assert_allclose(WEIGHTS * 16, [1] * 8 + [-1] * 4 + [-0.1] * 4)
+    assert reward(np.ones(16)) == pytest.approx((8 - 4 - 0.4) / 16)
+
+
+def test_components_read_their_own_arm_and_view() -> None:
+    states, actions = np.zeros((4, 14)), np.zeros((4, 14))
+    states[:, 0] = [1.0, 1.0, 0.0, 0.0]
+    actions[:, 13] = [0.0, 0.02, 0.0, 0.0]
+    images = {view: np.full((4, 16, 16, 3), 90, dtype=np.uint8) for view in VIEWS}
+    images["right_wrist"][0] += 10
+    columns = dict(zip(CHANNEL_NAMES, reward_components(images, states, actions).T, strict=False))
+    np.testing.assert_allclose(columns["joint_proximity_left"], [np.exp(-1), np.exp(-1), 1, 1])
+    np.testing.assert_allclose(columns["joint_proximity_right"], 1.0)
+    np.testing.assert_allclose(columns["joint_velocity_left"], [0, 0, 1, 0])
+    np.testing.assert_allclose(columns["joint_acceleration_left"], [0, 0, 1, 1])
+    np.testing.assert_allclose(columns["joint_velocity_right"], 0.0)
+    np.testing.assert_allclose(columns["action_velocity_right"], [0, 0.02, 0.02, 0])
+    np.testing.assert_allclose(columns["action_acceleration_right"], [0, 0, 0.04, 0.02])
+    np.testing.assert_allclose(columns["action_velocity_left"], 0.0)
+    np.testing.assert_allclose(columns["wrist_mse_right"], [np.exp(-1), 1, 1, 1])
+    np.testing.assert_allclose(columns["wrist_mse_left"], 1.0)
+    np.testing.assert_allclose(columns["top_mse"], 1.0)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, LaunchArguments, parse, split_assignments
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    (tmp_path / "config.json").write_text("{}")
+    return str(tmp_path)
+
+
+def test_every_argument_is_typed() -> None:
+    assert [argument.name for argument in ARGUMENTS] == list(LaunchArguments.__dataclass_fields__)
+
+
+def test_simulation_means_slcan_in_the_runtime_directory(checkpoint: str) -> None:
+    arguments = parse({"sim": "true", "checkpoint": checkpoint})
+    assert arguments.can_interface == "slcan"
+    assert arguments.can_left != arguments.can_right
+    assert Path(arguments.can_left).parent.stat().st_mode & 0o077 == 0
+
+
+def test_the_robot_means_socketcan(checkpoint: str) -> None:
+    arguments = parse({"checkpoint": checkpoint})
+    assert (arguments.can_interface, arguments.can_left, arguments.can_right) == ("socketcan", "can_left", "can_right")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        ({"simm": "true"}, "unknown launch argument 'simm'; did you mean 'sim'.*can_interface, can_left"),
+        ({"sim": "yes"}, "sim:='yes'.*Valid: false, true"),
+        ({"engine": "onxruntime"}, "did you mean 'onnxruntime'"),
+        ({"task": "juggle"}, "Valid: .*bowl"),
+        ({"sim": "true", "can_interface": "socketcan"}, "excludes sim:=true"),
+        ({"record": "true"}, "wav record --sim"),
+        ({"checkpoint": "/nowhere"}, "/nowhere does not exist"),
+    ],
+)
+def test_a_wrong_argument_is_named_with_the_valid_ones(assignments: dict[str, str], message: str) -> None:
+    with pytest.raises(LaunchArgumentError, match=message):
+        parse(assignments)
+
+
+def test_a_checkpoint_without_configuration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LaunchArgumentError, match=r"config\.json"):
+        parse({"checkpoint": str(tmp_path)})
+
+
+def test_tokens_must_be_assignments() -> None:
+    assert split_assignments(["instruction:=put a:=b"]) == {"instruction": "put a:=b"}
+    with pytest.raises(LaunchArgumentError, match="name:=value"):
+        split_assignments(["--sim"])

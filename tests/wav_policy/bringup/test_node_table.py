@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wav_policy.bringup import paths
+from wav_policy.bringup.arguments import parse
+from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES, launches
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    (tmp_path / "config.json").write_text("{}")
+    return str(tmp_path)
+
+
+def names(**assignments: str) -> list[str]:
+    return [node.name for node in launches(parse(assignments))]
+
+
+def test_conditions_follow_the_arguments(checkpoint: str) -> None:
+    assert names(checkpoint=checkpoint) == ["piper_node", "policy_node", "lifecycle_manager"]
+    assert names(checkpoint=checkpoint, sim="true")[0] == "sim_node"
+    assert "rviz2" in names(checkpoint=checkpoint, rviz="true")
+
+
+def test_the_manager_gets_the_managed_nodes_in_order(checkpoint: str) -> None:
+    *_, manager = launches(parse({"checkpoint": checkpoint, "sim": "true"}))
+    assert manager.parameters["node_names"] == ["piper_node", "policy_node"]
+
+
+def test_simulation_and_driver_meet_at_the_same_ports(checkpoint: str) -> None:
+    nodes = {node.name: node.parameters for node in launches(parse({"checkpoint": checkpoint, "sim": "true"}))}
+    for port in ("can_left", "can_right"):
+        assert nodes["sim_node"][port] == nodes["piper_node"][port]
+
+
+@pytest.mark.parametrize("entry", [*NODES, LIFECYCLE_MANAGER], ids=lambda entry: entry.executable)
+def test_every_row_is_installed(entry, repository: Path) -> None:  # type: ignore[no-untyped-def]
+    if entry.package != paths.PACKAGE:
+        pytest.skip("belongs to a full ROS 2")
+    assert importlib.util.find_spec(f"wav_policy.nodes.{entry.executable}")
+    assert (repository / "ros2_ws" / "executables" / entry.executable).exists()
+    assert f'"{entry.executable}"' in (repository / "ros2_ws/src/wav_policy/setup.py").read_text()
+    for file in entry.parameter_files:
+        contents = yaml.safe_load((repository / "config" / file).read_text())
+        assert {"/**", entry.executable} & set(contents), f"{file} has nothing for {entry.executable}"
+
+
+def test_data_files_of_an_installation_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    share = tmp_path / "share" / "wav_policy"
+    (share / "config").mkdir(parents=True)
+    (share / "config" / "only_installed.yaml").touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path}")
+    assert paths.find("config/only_installed.yaml") == share / "config" / "only_installed.yaml"
+    with pytest.raises(paths.DataFileError, match="missing.yaml"):
+        paths.find("config/missing.yaml")

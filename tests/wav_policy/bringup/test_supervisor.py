@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from wav_policy.bringup import supervisor as module
+from wav_policy.bringup.node_table import NodeLaunch
+from wav_policy.bringup.supervisor import Ended, ExecutableError, Supervisor, command
+
+FAMILY = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(60)"])
+print("child", child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@dataclass
+class Stage:
+    """A supervisor whose "nodes" are scripts, and what they printed."""
+
+    supervisor: Supervisor
+    lines: list[str]
+    scripts: dict[str, str]
+
+    def start(self, **scripts: str) -> None:
+        self.scripts.update(scripts)
+        self.supervisor.start(NodeLaunch("wav_policy", name, name, lifecycle=False) for name in scripts)
+
+    def await_line(self, text: str) -> str:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            for line in self.lines:
+                if text in line:
+                    return line
+            time.sleep(0.02)
+        raise AssertionError(f"{text!r} not printed: {self.lines}")
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    lines: list[str] = []
+    scripts: dict[str, str] = {}
+    monkeypatch.setattr(module, "command", lambda node, directory: [sys.executable, "-c", scripts[node.name]])
+    supervisor = Supervisor(write=lines.append)
+    yield Stage(supervisor, lines, scripts)
+    supervisor.stop()
+
+
+def alive(process_id: int) -> bool:
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_output_is_prefixed(stage: Stage) -> None:
+    stage.start(talker="print('hello', flush=True); import time; time.sleep(60)")
+    assert stage.await_line("hello") == "[talker] hello"
+    assert stage.supervisor.poll() is None
+
+
+def test_a_node_that_ends_is_reported_not_restarted(stage: Stage) -> None:
+    stage.start(steady="import time; time.sleep(60)", faulty="raise SystemExit(3)")
+    deadline = time.monotonic() + 20
+    while (ended := stage.supervisor.poll()) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert ended == Ended("faulty", 3)
+    assert "exit code 3" in str(ended)
+    assert "SIGKILL" in str(Ended("faulty", -signal.SIGKILL))
+
+
+def test_stopping_goes_backwards_and_leaves_nothing(stage: Stage, tmp_path: Path) -> None:
+    log = tmp_path / "order"
+    note = (
+        "import sys, time\ntry:\n    print('up', flush=True); time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    open({log!r}, 'a').write({name!r} + ' ')\n"
+    )
+    stage.start(**{name: note.format(log=str(log), name=name) for name in ("first", "second")}, family=FAMILY)
+    stage.await_line("[first] up")
+    stage.await_line("[second] up")
+    grandchild = int(stage.await_line("child").split()[-1])
+    processes = [*stage.supervisor.process_ids().values(), grandchild]
+    monkeyed = module.STOP_SIGNALS
+    try:
+        module.STOP_SIGNALS = ((signal.SIGINT, 2.0), (signal.SIGKILL, 3.0))
+        stage.supervisor.stop()
+    finally:
+        module.STOP_SIGNALS = monkeyed
+    assert log.read_text() == "second first "
+    assert not any(alive(process) for process in processes)
+
+
+def test_parameters_keep_their_type_in_a_file(tmp_path: Path) -> None:
+    node = NodeLaunch(
+        "wav_policy", "piper_node", "piper_node", lifecycle=True, parameters={"can_left": "1", "rate": 2.0}
+    )
+    argv = command(node, tmp_path)
+    file = Path(argv[argv.index("--params-file") + 1])
+    assert yaml.safe_load(file.read_text())["/**"]["ros__parameters"] == {"can_left": "1", "rate": 2.0}
+    assert argv[:3] == [sys.executable, "-m", "wav_policy.nodes.piper_node"]
+
+
+def test_a_program_of_a_full_ros_is_named_when_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ExecutableError, match="rviz2.*full ROS 2"):
+        command(NodeLaunch("rviz2", "rviz2", "rviz2", lifecycle=False), tmp_path)

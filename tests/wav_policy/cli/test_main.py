@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from wav_policy.cli.main import SUB_COMMANDS, main
+
+WAV = (sys.executable, "-m", "wav_policy.cli")
+
+
+def test_help_lists_every_command_without_heavy_imports(repository: Path) -> None:
+    script = (
+        "import sys; from wav_policy.cli.main import main; main(['--help'])\n"
+        "print(sorted({'torch', 'mujoco', 'rclpy', 'numpy'} & set(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=True)
+    for name, command in SUB_COMMANDS.items():
+        assert f"{name} " in output.stdout
+        assert command.summary in output.stdout
+    assert output.stdout.rstrip().endswith("[]")
+
+
+@pytest.mark.parametrize("name", SUB_COMMANDS)
+def test_every_command_has_help(name: str, repository: Path) -> None:
+    result = subprocess.run([*WAV, name, "--help"], cwd=repository, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "usage" in result.stdout.lower()
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evalute"]) == 2
+    assert "did you mean 'evaluate'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["simm:=true"], "did you mean 'sim'"),
+        (["sim:=true", "checkpoint:=/nowhere"], "/nowhere does not exist"),
+    ],
+)
+def test_up_refuses_wrong_arguments_before_starting_anything(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.ros
+def test_without_the_arms_there_is_one_clear_message(tmp_path: Path, repository: Path) -> None:
+    """sim:=false on a machine without SocketCAN interfaces: names the interface, stops everything, exit code 1."""
+    (tmp_path / "config.json").write_text("{}")
+    command = [*WAV, "up", f"checkpoint:={tmp_path}", "can_left:=no_can_l", "can_right:=no_can_r"]
+    result = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert "no_can_l" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "piper_node did not configure" in result.stdout
+
+
+@pytest.mark.ros
+def test_nothing_outlives_a_killed_supervisor(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    marker = f"marker-{os.getpid()}"
+    command = [*WAV, "up", f"checkpoint:={tmp_path}", f"can_left:={marker}"]
+    process = subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    children = _children(process.pid)
+    assert children
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+def _children(process: int) -> list[int]:
+    found = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(child) for child in found.split()]

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wav_models.data.dataset import Dataset
+from wav_policy.cli import dataset, label, record
+
+
+@pytest.mark.sim
+def test_record_label_check_on_the_simulator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from wav_policy.recording.simulated_operator import scaled_noise
+    from wav_policy.sim.demonstrate import demonstrate
+    from wav_policy.sim.world import World
+
+    command = f"--sim --task bowl --episodes 1 --seed 3 --workers 1 --noise 0.5 --out {tmp_path}"
+    assert record.main(command.split()) == 0
+    assert label.main([str(tmp_path), "--workers", "1"]) == 0
+    assert dataset.main(["check", str(tmp_path), "--fps", "10"]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
+
+    episode = Dataset(tmp_path).read_episode(0)
+    world = World("bowl")
+    steps = list(demonstrate(world, episode.info.seed or 0, scaled_noise(0.5)))
+    assert episode.instruction == world.instruction
+    assert (episode.info.noise, episode.info.success) == (0.5, True)
+    np.testing.assert_array_equal(episode.states, np.stack([step.state for step in steps]).astype(np.float32))
+    np.testing.assert_array_equal(episode.actions, np.stack([step.action for step in steps]).astype(np.float32))
+    assert episode.capture_times[-1] - episode.capture_times[0] == pytest.approx(0.1 * (len(steps) - 1))
+    error = episode.images("head", [10])[0].astype(float) - steps[10].images["head"]
+    assert np.abs(error).mean() < 4.0
+    assert episode.values is not None
+    assert episode.values[-1, 16] > episode.values[0, 16]
+
+
+def test_recording_the_robot_points_to_the_recorder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert record.main(["--out", str(tmp_path)]) == 2
+    assert "recorder/start" in capsys.readouterr().err
+
+
+def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert label.main([str(tmp_path)]) == 1
+    assert dataset.main(["check", str(tmp_path)]) == 1
+    for line in capsys.readouterr().err.splitlines():
+        assert "LeRobot v3.0 dataset" in line

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fake_operator
+import numpy as np
+import pytest
+from fake_operator import FPS, SIZES, make_rows
+
+from wav_models.data.check import check_dataset
+from wav_models.data.dataset import Dataset
+from wav_policy.recording.demonstrations import RecordingError, RecordingOptions, record_demonstrations
+from wav_policy.recording.episode_writer import DatasetWriter
+
+
+def run(root: Path, options: RecordingOptions, demonstrate: object = fake_operator.demonstrate) -> None:
+    with DatasetWriter(root, fps=FPS, image_sizes=SIZES) as writer:
+        record_demonstrations(writer, demonstrate, options)  # type: ignore[arg-type]
+
+
+def test_workers_are_merged_in_seed_order_and_resumed(tmp_path: Path) -> None:
+    run(tmp_path, RecordingOptions(task="bowl", num_episodes=2, noise=(0.0, 0.3)))
+    run(tmp_path, RecordingOptions(task="bowl", num_episodes=5, noise=(0.0, 0.3)))
+    dataset = Dataset(tmp_path)
+    assert [episode.seed for episode in dataset.episodes] == [1, 2, 4, 5, 7]
+    assert [episode.noise for episode in dataset.episodes] == [0.3, 0.0, 0.0, 0.3, 0.3]
+    assert all(episode.success for episode in dataset.episodes)
+    for episode in dataset:
+        assert episode.info.seed is not None
+        np.testing.assert_array_equal(episode.states, make_rows(5 + episode.info.seed, episode.info.seed)[0])
+        assert episode.images("head").shape == (len(episode), 48, 64, 3)
+    assert [path.name for path in (tmp_path / ".staging").iterdir()] == ["lock"]
+
+
+def test_failures_are_kept_on_demand(tmp_path: Path) -> None:
+    run(tmp_path, RecordingOptions(task="bowl", num_episodes=4, seed=3, keep_failures=True))
+    assert [(e.seed, e.success) for e in Dataset(tmp_path).episodes] == [(3, False), (4, True), (5, True), (6, False)]
+
+
+def test_hopeless_operator_ends_the_recording(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="only 0 of 20 demonstrations of 'bowl' succeeded"):
+        run(tmp_path, RecordingOptions(task="bowl", num_episodes=3), fake_operator.never_succeed)
+
+
+RECORD_MANY = """
+import multiprocessing
+import sys
+from pathlib import Path
+
+sys.path.insert(0, {tests!r})
+import fake_operator
+from test_demonstrations import RecordingOptions, DatasetWriter, record_demonstrations
+
+def show(progress):
+    if progress.kept == 2:
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+
+if __name__ == "__main__":
+    with DatasetWriter(Path({root!r}), fps=fake_operator.FPS, image_sizes=fake_operator.SIZES) as writer:
+        record_demonstrations(writer, fake_operator.demonstrate, RecordingOptions("bowl", 50), show)
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+def test_ended_recording_leaves_no_worker_and_resumes(tmp_path: Path, signal_number: signal.Signals) -> None:
+    root, script = tmp_path / "dataset", tmp_path / "record_many.py"
+    script.write_text(RECORD_MANY.format(tests=str(Path(__file__).parent), root=str(root)))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=environment, text=True)
+    assert process.stdout is not None
+    workers = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(workers) == 2
+    process.send_signal(signal_number)
+    process.wait(timeout=20)
+    deadline = time.monotonic() + 10.0
+    while any(map(is_running, workers)):
+        assert time.monotonic() < deadline, "worker processes outlived the recording"
+        time.sleep(0.05)
+    num_kept = len(Dataset(root))
+    assert num_kept >= 2
+    run(root, RecordingOptions("bowl", num_kept + 2))
+    assert [episode.seed for episode in Dataset(root).episodes] == [s for s in range(99) if s % 3][: num_kept + 2]
+    assert list(check_dataset(root)) == []

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
+
+from wav_models.data.dataset import Dataset
+from wav_models.data.layout import STATE_KEY, VIDEO_KEYS
+from wav_models.data.video_reader import count_frames
+from wav_models.types import JOINT_NAMES
+from wav_policy.recording.episode_writer import DatasetError, DatasetWriter
+
+
+def record(writer: DatasetWriter, length: int, seed: int = 0, **extra: object) -> int:
+    states, actions = make_rows(length, seed)
+    writer.start_episode(INSTRUCTION, {"seed": seed, **extra})
+    for frame in range(length):
+        writer.add_frame(make_images(frame, seed), states[frame], actions[frame], 100.0 + frame / FPS)
+    return writer.end_episode()
+
+
+def open_writer(root: Path, **options: object) -> DatasetWriter:
+    return DatasetWriter(root, **{"fps": FPS, "image_sizes": SIZES, **options})  # type: ignore[arg-type]
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        assert [record(writer, 12, seed, success=seed == 0, noise=0.5, note="x") for seed in range(2)] == [0, 1]
+    dataset = Dataset(tmp_path, fps=FPS)
+    assert [(e.seed, e.success, e.noise, e.extra) for e in dataset.episodes] == [
+        (0, True, 0.5, {"note": "x"}),
+        (1, False, 0.5, {"note": "x"}),
+    ]
+    for seed, episode in enumerate(dataset):
+        states, actions = make_rows(12, seed)
+        np.testing.assert_array_equal(episode.states, states)
+        np.testing.assert_array_equal(episode.actions, actions)
+        np.testing.assert_array_equal(episode.capture_times, 100.0 + np.arange(12) / FPS)
+        assert episode.instruction == INSTRUCTION
+        assert episode.info.achieved_fps == pytest.approx(FPS)
+        for view in SIZES:
+            original = np.stack([make_images(frame, seed)[view] for frame in range(12)]).astype(float)
+            error = np.abs(episode.images(view) - original)
+            assert error.mean() < 4.0, f"{view}: codec error {error.mean():.1f}"
+
+
+def test_layout_is_lerobot_v3(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        record(writer, 3, 0)
+        record(writer, 4, 1)
+    info = json.loads((tmp_path / "meta/info.json").read_text())
+    assert (info["codebase_version"], info["fps"], info["total_episodes"], info["total_frames"]) == ("v3.0", FPS, 2, 7)
+    assert info["splits"] == {"train": "0:2"}
+    assert info["features"][STATE_KEY] == {"dtype": "float32", "shape": [14], "names": list(JOINT_NAMES)}
+    assert info["features"][VIDEO_KEYS["head"]]["shape"] == [48, 64, 3]
+    assert not any("/" in name for name in info["features"])
+    tables = [pq.read_table(path) for path in sorted((tmp_path / "data").glob("*/*.parquet"))]
+    stored = {name for name, feature in info["features"].items() if feature["dtype"] != "video"}
+    assert all(set(table.column_names) == stored for table in tables)
+    assert [i for table in tables for i in table["index"].to_pylist()] == list(range(7))
+    np.testing.assert_array_equal(tables[1]["timestamp"].to_numpy(), (np.arange(4) / FPS).astype(np.float32))
+    (row,) = pq.read_table(tmp_path / "meta/episodes/chunk-000/file-001.parquet").to_pylist()
+    assert (row["dataset_from_index"], row["dataset_to_index"], row["tasks"]) == (3, 7, [INSTRUCTION])
+    assert row[f"videos/{VIDEO_KEYS['head']}/to_timestamp"] == pytest.approx(0.4)
+    tasks = pq.read_table(tmp_path / "meta/tasks.parquet")
+    assert tasks.to_pylist() == [{"task_index": 0, "task": INSTRUCTION}]
+    assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
+
+
+def test_statistics_are_those_of_all_frames(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        for seed, length in enumerate((5, 20, 11)):
+            record(writer, length, seed)
+    states = np.concatenate([make_rows(length, seed)[0] for seed, length in enumerate((5, 20, 11))]).astype(float)
+    stats = json.loads((tmp_path / "meta/stats.json").read_text())
+    np.testing.assert_allclose(stats[STATE_KEY]["mean"], states.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(stats[STATE_KEY]["std"], states.std(axis=0), atol=1e-12)
+    np.testing.assert_array_equal(stats[STATE_KEY]["max"], states.max(axis=0))
+    assert stats[STATE_KEY]["count"] == [36]
+    image = stats[VIDEO_KEYS["head"]]
+    assert np.shape(image["mean"]) == (3, 1, 1)
+    assert 0.0 <= np.min(image["q01"]) <= np.max(image["q99"]) <= 1.0
+    assert image["mean"][0][0][0] == pytest.approx((60 + np.arange(0, 64, 8)).mean() / 255)
+
+
+def test_discard_leaves_no_trace(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        writer.start_episode(INSTRUCTION)
+        writer.add_frame(make_images(0), np.zeros(14), np.zeros(14), 0.0)
+        writer.discard_episode()
+        writer.start_episode(INSTRUCTION)
+        writer.discard_episode()
+        assert record(writer, 3) == 0
+    assert len(Dataset(tmp_path)) == 1
+
+
+def frame(**changes: object) -> dict[str, object]:
+    return {"images": make_images(0), "state": np.zeros(14), "action": np.zeros(14), "capture_time": 1.0, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"state": np.zeros(7)}, r"observation\.state has shape \[7\], expected \[14\]"),
+        ({"action": np.r_[np.zeros(6), np.nan, np.zeros(7)]}, r"action is not finite: left_gripper=nan"),
+        ({"images": {**make_images(0), "head": np.zeros((48, 65, 3), np.uint8)}}, r"head image is uint8 \[48, 65, 3\]"),
+        ({"images": {**make_images(0), "head": np.zeros((48, 64, 3))}}, r"head image is float64"),
+        ({"images": {"head": make_images(0)["head"]}}, r"views \['head'\], expected"),
+        ({"capture_time": 0.0}, r"frame 1: capture_time 0\.0 is not after"),
+        ({"capture_time": float("nan")}, r"capture_time is nan"),
+    ],
+)
+def test_invalid_frame_is_refused_whole(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with open_writer(tmp_path) as writer:
+        writer.start_episode(INSTRUCTION)
+        writer.add_frame(**frame(capture_time=0.0))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=message):
+            writer.add_frame(**frame(**changes))  # type: ignore[arg-type]
+        writer.add_frame(**frame())  # type: ignore[arg-type]
+        writer.end_episode()
+    assert len(Dataset(tmp_path).read_episode(0)) == 2
+    assert count_frames(tmp_path / f"videos/{VIDEO_KEYS['head']}/chunk-000/file-000.mp4") == 2
+
+
+def test_slow_episode_is_flagged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with open_writer(tmp_path) as writer:
+        writer.start_episode(INSTRUCTION)
+        for i in range(5):
+            writer.add_frame(make_images(i), np.zeros(14), np.zeros(14), i / 8.0)
+        writer.end_episode()
+    assert "recorded at 8.00 Hz" in caplog.text
+    assert Dataset(tmp_path).episodes[0].achieved_fps == pytest.approx(8.0)
+
+
+def test_other_rate_and_second_writer_are_refused(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        record(writer, 3)
+        with pytest.raises(DatasetError, match="another process"):
+            open_writer(tmp_path)
+    with pytest.raises(DatasetError, match="fps is 10, not 30"):
+        open_writer(tmp_path, fps=30)
+
+
+WRITE_FOREVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_episode_writer import open_writer, record
+writer = open_writer(Path({root!r}))
+while True:
+    print(record(writer, 6, writer.num_episodes), flush=True)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.004, 0.009, 0.017, 0.031])
+def test_kill_at_any_moment_loses_no_finished_episode(tmp_path: Path, delay: float) -> None:
+    script = textwrap.dedent(WRITE_FOREVER).format(tests=str(Path(__file__).parent), root=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    reported = 0
+    while reported < 2:
+        reported = int(process.stdout.readline())
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    reported = max([reported, *map(int, process.stdout.read().split())])
+    process.wait()
+
+    before = Dataset(tmp_path)
+    assert len(before) >= reported + 1
+    with open_writer(tmp_path) as writer:
+        assert record(writer, 6, len(before)) == len(before)
+    dataset = Dataset(tmp_path)
+    assert len(dataset) == len(before) + 1
+    info = json.loads((tmp_path / "meta/info.json").read_text())
+    assert (info["total_episodes"], info["total_frames"]) == (len(dataset), 6 * len(dataset))
+    for seed, episode in enumerate(dataset):
+        np.testing.assert_array_equal(episode.states, make_rows(6, seed)[0])
+        assert all(len(episode.images(view)) == 6 for view in SIZES)
+    assert len(list((tmp_path / "data").rglob("*"))) == len(dataset) + 1
+    indices = [i for path in sorted((tmp_path / "data").glob("*/*")) for i in pq.read_table(path)["index"].to_pylist()]
+    assert indices == list(range(6 * len(dataset)))
+
+
+def test_interrupted_commit_is_undone(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        record(writer, 3, 0)
+        record(writer, 4, 1)
+    (tmp_path / "meta/episodes/chunk-000/file-001.parquet").unlink()
+    (tmp_path / "data/chunk-000/.file-001.parquet.partial").write_bytes(b"PAR1")
+    with open_writer(tmp_path) as writer:
+        assert writer.num_frames == 3
+        assert not (tmp_path / "data/chunk-000/file-001.parquet").exists()
+        assert not list(tmp_path.rglob("*.partial"))
+        assert record(writer, 5, 2) == 1
+    assert [len(episode) for episode in Dataset(tmp_path)] == [3, 5]

@@ -1,0 +1,283 @@
+"""Reads LeRobot v3.0 datasets of a bimanual Piper: frames eagerly, images on demand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from wav_models.data.images import resize_image
+from wav_models.data.layout import (
+    ACTION_KEY,
+    CAPTURE_TIME_KEY,
+    CODEBASE_VERSION,
+    INFO_PATH,
+    STATE_KEY,
+    VALUE_KEY,
+    VIDEO_KEYS,
+)
+from wav_models.data.normalization import VALUE_DIM
+from wav_models.data.video_reader import read_frames
+from wav_models.types import JOINT_DIM, VIEWS
+
+FloatArray = NDArray[np.float64]
+ImageArray = NDArray[np.uint8]
+
+_REQUIRED_EPISODE_COLUMNS: Final = (
+    "episode_index",
+    "tasks",
+    "length",
+    "dataset_from_index",
+    "dataset_to_index",
+    "data/chunk_index",
+    "data/file_index",
+    *(
+        f"videos/{key}/{name}"
+        for key in VIDEO_KEYS.values()
+        for name in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+    ),
+)
+
+
+class DatasetError(ValueError):
+    """A dataset that cannot be used; the message names file, column or episode, and what was expected."""
+
+
+@dataclass(frozen=True)
+class EpisodeInfo:
+    """A line of the episode table.
+
+    Attributes:
+        index: position in the dataset.
+        instruction: the language command.
+        length: T, number of frames.
+        seed, success, noise: how it was made, where known.
+        achieved_fps: rate at which frames were really taken [Hz], where known.
+        extra: anything else the recorder noted.
+        data_file: Parquet file of its frames.
+        videos: per view the video file and the episode's start in it [s].
+    """
+
+    index: int
+    instruction: str
+    length: int
+    seed: int | None
+    success: bool | None
+    noise: float | None
+    achieved_fps: float | None
+    extra: dict[str, Any]
+    data_file: Path
+    videos: dict[str, tuple[Path, float]]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded episode of T frames.
+
+    Attributes:
+        info: its line in the episode table.
+        fps: nominal rate [Hz].
+        states: measured joint states, shape [T, 14], rad and m.
+        actions: commanded joint targets, shape [T, 14], rad and m; row t was commanded upon seeing frame t.
+        capture_times: shape [T], s.
+        values: 16 terms of Table 2 and the discounted return, shape [T, 17]; None before `wav label`.
+    """
+
+    info: EpisodeInfo
+    fps: int
+    states: FloatArray
+    actions: FloatArray
+    capture_times: FloatArray
+    values: FloatArray | None
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    @property
+    def instruction(self) -> str:
+        return self.info.instruction
+
+    def images(
+        self, view: str, indices: Sequence[int] | None = None, size: tuple[int, int] | None = None
+    ) -> ImageArray:
+        """Decode one camera.
+
+        Args:
+            view: one of `VIEWS`.
+            indices: frames wanted, in any order; all when None.
+            size: (height, width) to resize to [px]; as recorded when None.
+
+        Returns:
+            uint8 RGB, shape [N, H, W, 3].
+        """
+        if view not in self.info.videos:
+            raise ValueError(f"unknown view {view!r}; valid: {', '.join(VIEWS)}")
+        path, start = self.info.videos[view]
+        transform = None if size is None else partial(resize_image, size=size)
+        return read_frames(path, self.fps, range(len(self)) if indices is None else indices, transform, start)
+
+
+class Dataset:
+    """A dataset directory; the episode table decides which episodes exist.
+
+    Attributes:
+        root: the directory.
+        fps: nominal rate [Hz].
+        image_sizes: recorded (height, width) per view [px].
+        episodes: one entry per episode, by index.
+    """
+
+    def __init__(self, root: Path, *, fps: int | None = None) -> None:
+        """Open a dataset; nothing but its metadata is read.
+
+        Args:
+            root: dataset directory.
+            fps: rate the caller needs [Hz]; any when None.
+
+        Raises:
+            DatasetError: not a dataset of this robot, layout or rate.
+        """
+        self.root = Path(root)
+        self.info = self._load_info()
+        self.fps = int(self.info["fps"])
+        if fps is not None and self.fps != fps:
+            raise DatasetError(f"{self.root}: recorded at {self.fps} Hz, but {fps} Hz is needed")
+        self.image_sizes = {
+            view: (int(shape[0]), int(shape[1]))
+            for view, key in VIDEO_KEYS.items()
+            for shape in [self.info["features"][key]["shape"]]
+        }
+        self.episodes = self._load_episodes()
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self.read_episode(index) for index in range(len(self)))
+
+    def read_episode(self, index: int) -> Episode:
+        """Frames of one episode; DatasetError names what is missing, misshapen or not finite."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.root}: episode {index} of {len(self)}")
+        info = self.episodes[index]
+        table = _read_table(info.data_file, filters=[("episode_index", "=", index)])
+        where = f"{info.data_file}, episode {index}"
+        if table.num_rows != info.length:
+            raise DatasetError(f"{where}: {table.num_rows} frames, the episode table says {info.length}")
+        time_key = CAPTURE_TIME_KEY if CAPTURE_TIME_KEY in table.column_names else "timestamp"
+        has_values = VALUE_KEY in table.column_names
+        return Episode(
+            info=info,
+            fps=self.fps,
+            states=_column(table, STATE_KEY, JOINT_DIM, where),
+            actions=_column(table, ACTION_KEY, JOINT_DIM, where),
+            capture_times=_column(table, time_key, None, where),
+            values=_column(table, VALUE_KEY, VALUE_DIM, where) if has_values else None,
+        )
+
+    def _load_info(self) -> dict[str, Any]:
+        path = self.root / INFO_PATH
+        try:
+            info = json.loads(path.read_text(encoding="utf-8"))
+            version, features = info["codebase_version"], info["features"]
+            info["fps"], info["data_path"], info["video_path"]
+        except OSError as error:
+            raise DatasetError(f"{path}: {error.strerror}; is {self.root} a LeRobot v3.0 dataset?") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"{path}: damaged or incomplete: {error!r}") from error
+        if version != CODEBASE_VERSION:
+            raise DatasetError(f"{path}: codebase_version {version!r}; only {CODEBASE_VERSION} is supported")
+        for key in (STATE_KEY, ACTION_KEY, *VIDEO_KEYS.values()):
+            if key not in features:
+                raise DatasetError(f"{path}: feature {key!r} is missing; there are {', '.join(features)}")
+        for key in (STATE_KEY, ACTION_KEY):
+            if list(features[key]["shape"]) != [JOINT_DIM]:
+                shape = features[key]["shape"]
+                raise DatasetError(f"{path}: {key} has shape {shape}; two Piper arms have [{JOINT_DIM}]")
+        return dict(info)
+
+    def _load_episodes(self) -> list[EpisodeInfo]:
+        files = sorted((self.root / "meta/episodes").glob("*/*.parquet"))
+        episodes: list[EpisodeInfo] = []
+        for path in files:
+            episodes.extend(self._episode_info(row) for row in _read_episode_rows(path))
+        episodes.sort(key=lambda episode: episode.index)
+        for position, episode in enumerate(episodes):
+            if episode.index != position:
+                raise DatasetError(f"{self.root}: episode {position} is missing; episode indices must be contiguous")
+        return episodes
+
+    def _episode_info(self, row: dict[str, Any]) -> EpisodeInfo:
+        def locate(pattern: str, prefix: str, **names: str) -> Path:
+            chunk, file = row[f"{prefix}/chunk_index"], row[f"{prefix}/file_index"]
+            return self.root / pattern.format(chunk_index=chunk, file_index=file, **names)
+
+        videos = {
+            view: (
+                locate(self.info["video_path"], f"videos/{key}", video_key=key),
+                float(row[f"videos/{key}/from_timestamp"]),
+            )
+            for view, key in VIDEO_KEYS.items()
+        }
+        return EpisodeInfo(
+            index=row["episode_index"],
+            instruction=row["tasks"][0],
+            length=row["length"],
+            seed=row.get("seed"),
+            success=row.get("success"),
+            noise=row.get("noise"),
+            achieved_fps=row.get("achieved_fps"),
+            extra=json.loads(row.get("extra") or "{}"),
+            data_file=locate(self.info["data_path"], "data"),
+            videos=videos,
+        )
+
+
+def _read_episode_rows(path: Path) -> list[dict[str, Any]]:
+    """Lines of one file of the episode table, without the statistics."""
+    try:
+        file = pq.ParquetFile(path)
+        names = [name for name in file.schema_arrow.names if not name.startswith("stats/")]
+        rows: list[dict[str, Any]] = file.read(columns=names, use_threads=False).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path}: cannot be read: {error}") from error
+    missing = [name for name in _REQUIRED_EPISODE_COLUMNS if name not in names]
+    if missing:
+        raise DatasetError(f"{path}: column {missing[0]!r} is missing ({len(missing)} missing in all)")
+    return rows
+
+
+def _read_table(path: Path, **options: Any) -> pa.Table:
+    try:
+        return pq.read_table(path, partitioning=None, use_threads=False, **options)
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path}: cannot be read: {error}") from error
+
+
+def _column(table: pa.Table, name: str, width: int | None, where: str) -> FloatArray:
+    """Finite float64 array [T, width], or [T] when width is None."""
+    if name not in table.column_names:
+        raise DatasetError(f"{where}: column {name!r} is missing; there are {', '.join(table.column_names)}")
+    column = table[name].combine_chunks()
+    if width is not None:
+        widths = column.value_lengths() if pa.types.is_list(column.type) else None
+        if column.null_count or (widths is not None and set(widths.to_pylist()) != {width}):
+            raise DatasetError(f"{where}: column {name!r} has rows that are not {width} wide")
+        column = column.flatten()
+    array = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+    if width is not None:
+        if array.size != table.num_rows * width:
+            raise DatasetError(f"{where}: column {name!r} is {array.size // table.num_rows} wide, expected {width}")
+        array = array.reshape(table.num_rows, width)
+    if not np.isfinite(array).all():
+        frame = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise DatasetError(f"{where}: column {name!r} is not finite at frame {frame}")
+    return array

@@ -1,0 +1,48 @@
+"""Files that are either absent or complete, whenever the process or the machine dies."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def sync(path: Path) -> None:
+    """Force a file's content, or a directory's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Move a finished file to its final name; both must be on one file system."""
+    sync(temporary)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(temporary, path)
+    sync(path.parent)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace a JSON file atomically."""
+    temporary = _beside(path)
+    temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    publish(temporary, path)
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Replace a Parquet file atomically: snappy, one row group."""
+    temporary = _beside(path)
+    pq.write_table(table, temporary, compression="snappy", row_group_size=max(1, table.num_rows))
+    publish(temporary, path)
+
+
+def _beside(path: Path) -> Path:
+    """A name in the same directory that no reader takes for data."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.partial")

@@ -1,0 +1,84 @@
+"""Names and paths of a dataset on disk: LeRobot v3.0 with the keys the official WAV configurations use."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from wav_models.types import JOINT_DIM, JOINT_NAMES
+
+CODEBASE_VERSION: Final = "v3.0"
+CHUNKS_SIZE: Final = 1000
+"""Files per chunk directory."""
+
+VIDEO_KEYS: Final = {
+    "head": "observation.images.top_head",
+    "left_wrist": "observation.images.hand_left",
+    "right_wrist": "observation.images.hand_right",
+}
+STATE_KEY: Final = "observation.state"
+ACTION_KEY: Final = "action"
+CAPTURE_TIME_KEY: Final = "capture_time"
+"""True time of every frame [s]; `timestamp` is the nominal frame_index / fps that LeRobot expects."""
+VALUE_KEY: Final = "state_value"
+"""The 17 channels that `wav label` adds (the column name of the official WAV datasets)."""
+
+INFO_PATH: Final = "meta/info.json"
+STATS_PATH: Final = "meta/stats.json"
+TASKS_PATH: Final = "meta/tasks.parquet"
+EPISODES_PATH: Final = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+DATA_PATH: Final = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH: Final = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+
+DEFAULT_FEATURES: Final = {
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}
+"""Columns every LeRobot dataset has, with their dtypes."""
+
+
+def file_location(episode_index: int) -> dict[str, int]:
+    """Chunk and file of an episode of ours: one data file and one video per view for each, never rewritten later."""
+    return {"chunk_index": episode_index // CHUNKS_SIZE, "file_index": episode_index % CHUNKS_SIZE}
+
+
+def make_info(fps: int, robot_type: str, image_sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """`meta/info.json` of an empty dataset; `image_sizes` is (height, width) [px] per view."""
+    features: dict[str, Any] = {}
+    for view, (height, width) in image_sizes.items():
+        features[VIDEO_KEYS[view]] = {
+            "dtype": "video",
+            "shape": [height, width, 3],
+            "names": ["height", "width", "channels"],
+            "info": {
+                "video.height": height,
+                "video.width": width,
+                "video.codec": "h264",
+                "video.pix_fmt": "yuv420p",
+                "video.is_depth_map": False,
+                "video.fps": fps,
+                "video.channels": 3,
+                "has_audio": False,
+            },
+        }
+    for key in (STATE_KEY, ACTION_KEY):
+        features[key] = {"dtype": "float32", "shape": [JOINT_DIM], "names": list(JOINT_NAMES)}
+    for key, dtype in {CAPTURE_TIME_KEY: "float64", **DEFAULT_FEATURES}.items():
+        features[key] = {"dtype": dtype, "shape": [1], "names": None}
+    return {
+        "codebase_version": CODEBASE_VERSION,
+        "robot_type": robot_type,
+        "fps": fps,
+        "features": features,
+        "total_episodes": 0,
+        "total_frames": 0,
+        "total_tasks": 0,
+        "chunks_size": CHUNKS_SIZE,
+        "data_files_size_in_mb": 100,
+        "video_files_size_in_mb": 200,
+        "data_path": DATA_PATH,
+        "video_path": VIDEO_PATH,
+        "splits": {},
+    }

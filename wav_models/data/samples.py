@@ -1,0 +1,105 @@
+"""Which frames of an episode make up one training sample.
+
+A sample at step t (steps of `1 / step_hz`) pairs the memory frames with what followed:
+
+    memory images    t + memory_offsets          (the last offset is 0: now)
+    future images    t + future_offsets
+    actions          t     .. t + H - 1          action[t] was commanded upon seeing frame t and is due at t + 1
+    future states    t + 1 .. t + H              the state measured after each of these actions
+    values           t + 1 .. t + T
+
+so row i of an `ActionChunk` planned at t is due at t + 1 + i. Steps outside the episode are clamped to its ends: before
+the start the first frame is repeated, after the end the robot stays where it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wav_models.presets import HorizonConfig
+
+IndexArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frame indices of one sample, all within [0, length).
+
+    Attributes:
+        now: step of the observation.
+        memory: shape [F_mem].
+        future: shape [F_fut].
+        actions: rows of the action column, shape [H].
+        states: rows of the state column, shape [H].
+        values: rows of the value column, shape [T].
+    """
+
+    now: int
+    memory: IndexArray
+    future: IndexArray
+    actions: IndexArray
+    states: IndexArray
+    values: IndexArray
+
+
+def window(length: int, t: int, horizon: HorizonConfig, stride: int = 1) -> Window:
+    """Indices of the sample at frame t of an episode of `length` frames.
+
+    Args:
+        length: number of frames.
+        t: frame of the observation, 0 <= t < length.
+        horizon: what is remembered, imagined and acted on, in steps.
+        stride: frames per step, see `frames_per_step`.
+    """
+    if not 0 <= t < length:
+        raise IndexError(f"frame {t} of an episode of {length} frames")
+
+    def frames(steps: IndexArray) -> IndexArray:
+        return np.clip(t + stride * steps, 0, length - 1)
+
+    action_steps = np.arange(horizon.action_horizon, dtype=np.int64)
+    return Window(
+        now=t,
+        memory=frames(np.asarray(horizon.memory_offsets, dtype=np.int64)),
+        future=frames(np.asarray(horizon.future_offsets, dtype=np.int64)),
+        actions=frames(action_steps),
+        states=frames(action_steps + 1),
+        values=frames(np.arange(1, horizon.value_horizon + 1, dtype=np.int64)),
+    )
+
+
+def frames_per_step(fps: float, step_hz: float) -> int:
+    """Recorded frames per model step; ValueError when the rates do not divide."""
+    stride = round(fps / step_hz)
+    if stride < 1 or abs(stride * step_hz - fps) > 1e-6 * fps:
+        raise ValueError(f"data at {fps} Hz cannot be stepped at {step_hz} Hz; the rate must be a multiple of it")
+    return stride
+
+
+@dataclass(frozen=True)
+class SampleIndex:
+    """All samples of a dataset, numbered through: sample k is (episode, frame).
+
+    Attributes:
+        episodes: episode of every sample, shape [K].
+        frames: frame of every sample, shape [K].
+    """
+
+    episodes: IndexArray
+    frames: IndexArray
+
+    @classmethod
+    def over(cls, episode_indices: list[int], lengths: list[int]) -> SampleIndex:
+        """Every frame of the given episodes; `lengths` are theirs."""
+        episodes = np.repeat(np.asarray(episode_indices, dtype=np.int64), lengths)
+        frames = [np.arange(length, dtype=np.int64) for length in lengths]
+        return cls(episodes=episodes, frames=np.concatenate(frames) if frames else np.zeros(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, sample: int) -> tuple[int, int]:
+        return int(self.episodes[sample]), int(self.frames[sample])

@@ -1,0 +1,215 @@
+"""PyTorch backend, CPU or CUDA, float32 or bfloat16 weights.
+
+Caches, all exact: text keys and values per instruction; latents per frame, because a frame that is new now is memory
+later; the memory prefix and the experts' keys and values of it per observation; the experts' keys and values of a
+future per future; the action expert's keys and values of the value features per decision.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wav_models.flow import euler
+from wav_models.networks.attention import KeysValues
+from wav_models.networks.autoencoder import Autoencoder
+from wav_models.networks.expert_dit import ExpertContext
+from wav_models.networks.text_encoder import TextEncoder
+from wav_models.networks.video_dit import MemoryPrefix, TextContext, VideoFeatures
+from wav_models.networks.wav_model import WAVModel
+from wav_models.types import ImageArray
+
+DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
+NUM_INSTRUCTIONS: Final = 8
+NUM_FRAMES: Final = 32
+"""Latents kept, in frames of all views: more than the memory span of a control loop needs."""
+
+
+@dataclass(frozen=True)
+class TorchScene:
+    """What the futures of one observation share.
+
+    Attributes:
+        memory: prefix (causal memory) or latents [1, V, F_mem, L, C] (bidirectional).
+        value_memory, action_memory: the experts' keys and values of the memory features; None where they depend on the
+            future.
+    """
+
+    text: TextContext
+    memory: MemoryPrefix | Tensor
+    value_memory: tuple[KeysValues, ...] | None
+    action_memory: tuple[KeysValues, ...] | None
+
+
+@dataclass(frozen=True)
+class TorchFutures:
+    """M futures: the video features of the last pass, and what the value expert sees of them."""
+
+    scene: TorchScene
+    features: VideoFeatures
+    value_context: ExpertContext
+
+
+class TorchEngine:
+    """See `engines.base.Engine`."""
+
+    name = "torch"
+
+    def __init__(
+        self,
+        model: WAVModel,
+        autoencoder: Autoencoder,
+        text_encoder: TextEncoder,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: str = "fp32",
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}; {' or '.join(DTYPES)} fits")
+        self.config = model.config
+        self._device = torch.device(device)
+        self._dtype = DTYPES[dtype]
+        self._model = _with_weights_in(model.to(self._device), self._dtype).eval()
+        self._autoencoder = autoencoder.to(self._device).eval()
+        self._text_encoder = text_encoder
+        self._frames = _FrameCache(NUM_FRAMES)
+        self.encode_text: Callable[[str], TextContext] = lru_cache(NUM_INSTRUCTIONS)(self._encode_text)
+
+    @torch.inference_mode()
+    def _encode_text(self, instruction: str) -> TextContext:
+        embedding, mask = self._text_encoder([instruction])
+        return self._model.video.encode_text(self._in(embedding), mask.to(self._device))
+
+    @torch.inference_mode()
+    def encode_images(self, images: ImageArray) -> Tensor:
+        frames = [self._frames.get(images[:, f], self._encode_frame) for f in range(images.shape[1])]
+        return torch.stack(frames, dim=1)[None]
+
+    def _encode_frame(self, frame: ImageArray) -> Tensor:
+        """All views of one moment, [V, H, W, 3] -> [V, L, C]: always this batch, so that caching changes no bit."""
+        pixels = torch.tensor(frame, device=self._device)
+        return self._autoencoder.encode_memory(pixels[None, :, None])[0, :, 0].float().cpu()
+
+    @torch.inference_mode()
+    def observe(self, memory_latents: Tensor, text: TextContext) -> TorchScene:
+        latents = self._in(memory_latents)
+        if not self.config.video.causal_memory:
+            return TorchScene(text, latents, None, None)
+        prefix = self._model.video.encode_memory(latents, text)
+        value_memory = self._model.value.memory_context(prefix.features)
+        action_memory = self._model.action.memory_context(prefix.features)
+        return TorchScene(text, prefix, value_memory, action_memory)
+
+    @torch.inference_mode()
+    def imagine(self, scene: TorchScene, video_noise: Tensor, num_steps: int) -> TorchFutures:
+        last = (num_steps - 1) / num_steps
+        x_t = video_noise.to(self._device)
+        if num_steps > 1:
+            x_t = euler(self._video_velocity(scene), x_t, num_steps - 1, end=last)
+        features = self._model.video(self._in(x_t), self._time(last), scene.text, scene.memory).features
+        return TorchFutures(scene, features, self._model.value.context(features, scene.value_memory))
+
+    @torch.inference_mode()
+    def evaluate(self, futures: TorchFutures, value_noise: Tensor, num_steps: int) -> Tensor:
+        return self._denoise_values(futures, value_noise, num_steps)[0].cpu()
+
+    @torch.inference_mode()
+    def act(
+        self,
+        future: TorchFutures,
+        state_token: Tensor,
+        value_noise: Tensor,
+        action_noise: Tensor,
+        num_value_steps: int,
+        num_action_steps: int,
+    ) -> tuple[Tensor, Tensor]:
+        values, features = self._denoise_values(future, value_noise[None, None], num_value_steps)
+        value_features = tuple(x[:, 0] for x in features)
+        context = self._model.action.context(future.features, value_features, future.scene.action_memory)
+        state = self._in(state_token)
+
+        def velocity(x_t: Tensor, flow_time: float) -> Tensor:
+            return self._model.action(self._in(x_t), self._time(flow_time)[None], state, context).velocity.float()
+
+        actions = euler(velocity, action_noise[None, None].to(self._device), num_action_steps)
+        return values[0, 0].cpu(), actions[0, 0].cpu()
+
+    @torch.inference_mode()
+    def denoise(self, scene: TorchScene, video_noise: Tensor, num_steps: int) -> Tensor:
+        return euler(self._video_velocity(scene), video_noise.to(self._device), num_steps).cpu()
+
+    @torch.inference_mode()
+    def decode_images(self, latents: Tensor) -> ImageArray:
+        return self._autoencoder.decode_future(latents.to(self._device))[0].cpu().numpy()
+
+    def _video_velocity(self, scene: TorchScene) -> Callable[[Tensor, float], Tensor]:
+        def velocity(x_t: Tensor, flow_time: float) -> Tensor:
+            output = self._model.video(self._in(x_t), self._time(flow_time), scene.text, scene.memory)
+            return output.velocity.float()
+
+        return velocity
+
+    def _denoise_values(
+        self, futures: TorchFutures, value_noise: Tensor, num_steps: int
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Values at flow time 1 and the features of the last pass, per block [M, N, T, Dv]."""
+        features: tuple[Tensor, ...] = ()
+
+        def velocity(x_t: Tensor, flow_time: float) -> Tensor:
+            nonlocal features
+            output = self._model.value(self._in(x_t), self._time(flow_time)[None], futures.value_context)
+            features = output.features
+            return output.velocity.float()
+
+        return euler(velocity, value_noise.to(self._device), num_steps), features
+
+    def _in(self, x: Tensor) -> Tensor:
+        """On the engine's device, in the precision of the weights; integration itself stays in float32."""
+        return x.to(self._device, self._dtype)
+
+    def _time(self, flow_time: float) -> Tensor:
+        return torch.full((1,), flow_time, device=self._device)
+
+
+class _FrameCache:
+    """The latents of the last frames, found by their pixels."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._latents: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, frame: ImageArray, encode: Callable[[ImageArray], Tensor]) -> Tensor:
+        """The latents of `frame`, encoding it if its pixels are new."""
+        frame = np.ascontiguousarray(frame)
+        key = hashlib.blake2b(frame, digest_size=16).digest()
+        with self._lock:
+            if key in self._latents:
+                self._latents.move_to_end(key)
+                return self._latents[key]
+        latents = encode(frame)
+        with self._lock:
+            self._latents[key] = latents
+            if len(self._latents) > self._capacity:
+                self._latents.popitem(last=False)
+        return latents
+
+
+def _with_weights_in(model: WAVModel, dtype: torch.dtype) -> WAVModel:
+    """The model itself, or a copy with its parameters in `dtype`; rotary tables stay in float32."""
+    if dtype == torch.float32:
+        return model
+    model = copy.deepcopy(model)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model

@@ -1,0 +1,86 @@
+"""The action DiT: from an imagined future and its value features to a chunk of actions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wav_models.networks.attention import KeysValues
+from wav_models.networks.expert_dit import ExpertContext, ExpertDiT, ExpertOutput
+from wav_models.networks.modulation import TimeRows
+from wav_models.networks.video_dit import MEMORY_FLOW_TIME, VideoFeatures
+from wav_models.presets import ModelConfig
+
+ACTION_ROPE_BASE = 54
+"""Chunk position that maps to 1, as in the published checkpoint."""
+
+
+class ActionDiT(ExpertDiT):
+    """Denoises actions [B, R, H, 28]; the measured state is a clean token in front of the chunk."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(
+            config.action,
+            num_layers=config.video.num_layers,
+            video_dim=config.video.hidden_size,
+            value_dim=config.value.hidden_size,
+            num_positions=1 + config.horizon.action_horizon,
+            rope_base=ACTION_ROPE_BASE,
+        )
+
+    def context(
+        self,
+        features: VideoFeatures,
+        value_features: tuple[Tensor, ...] | None,
+        memory: tuple[KeysValues, ...] | None = None,
+    ) -> ExpertContext:
+        """What all draws of a future share.
+
+        Args:
+            features: of B futures.
+            value_features: per block of the value DiT, [B, T, Dv], or [B, R, T, Dv] when every draw has its own; None
+                skips the value attention.
+            memory: the cached `memory_context`, if there is one.
+        """
+        video = self.video_context(features, memory)
+        if value_features is None:
+            return ExpertContext(video)
+        value = tuple(
+            block.attn3.keys_values(x.reshape(-1, *x.shape[-2:])) for block, x in zip(self.blocks, value_features)
+        )
+        return ExpertContext(video, value)
+
+    def forward(
+        self, x_t: Tensor, flow_time: Tensor, state: Tensor | None, context: ExpertContext
+    ) -> ExpertOutput:
+        """One denoising step.
+
+        Args:
+            x_t: noisy actions, [B, R, H, 28].
+            flow_time: [1 or B, 1 or R].
+            state: the state token, [B, 1, 28]; None leaves it out.
+            context: of B futures.
+
+        Returns:
+            Velocity and features of the H action tokens; the state token's are dropped.
+        """
+        rows = self.time_embed(flow_time[..., None])
+        if state is None:
+            features = self._run(self.proj_in(x_t), rows, self._rope(0, x_t.shape[2]), context)
+            return ExpertOutput(self.head(features[-1], rows), features)
+        token = state[:, None].expand(x_t.shape[0], x_t.shape[1], -1, -1)
+        hidden = self.proj_in(torch.cat([token, x_t], dim=2))
+        token_rows = self._with_state_row(rows, x_t.shape[2])
+        features = self._run(hidden, token_rows, self._rope(0, hidden.shape[2]), context)
+        features = tuple(x[:, :, 1:] for x in features)
+        return ExpertOutput(self.head(features[-1], rows), features)
+
+    def _with_state_row(self, rows: TimeRows, num_steps: int) -> TimeRows:
+        """Rows per token [B, R, 1 + H, ...]: the state token carries the time of clean data."""
+        clean = self.time_embed(torch.full((1, 1, 1), MEMORY_FLOW_TIME, device=rows.embedded.device))
+        return TimeRows(
+            *(
+                torch.cat([c.expand(*r.shape[:2], *c.shape[2:]), r.expand(-1, -1, num_steps, *r.shape[3:])], dim=2)
+                for c, r in zip(clean, rows)
+            )
+        )

@@ -1,0 +1,51 @@
+"""The three experts of a WAV model and their initial weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from wav_models.networks.action_dit import ActionDiT
+from wav_models.networks.value_dit import ValueDiT
+from wav_models.networks.video_dit import VideoDiT
+from wav_models.presets import ModelConfig
+
+
+class WAVModel(nn.Module):
+    """World (`video`), value and action: independent modules, so that each can be compiled and trained alone."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.video = VideoDiT(config)
+        self.value = ValueDiT(config)
+        self.action = ActionDiT(config)
+        initialize(self)
+
+
+@torch.no_grad()
+def initialize(module: nn.Module) -> None:
+    """Initial weights for training from scratch.
+
+    Projections back into the residual stream are scaled down by depth, modulation starts at "no shift, no scale, gate
+    open", and the last projection at zero, so that the first prediction is zero and every block receives gradient.
+    """
+    depth = max((len(child) for child in module.modules() if isinstance(child, nn.ModuleList)), default=1)
+    for name, parameter in module.named_parameters():
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif name.endswith("scale_shift_table"):
+            parameter.zero_()
+            parameter[2::3] = 1.0
+        elif name.endswith(("norm_q.weight", "norm_k.weight")):
+            parameter.fill_(1.0)
+        elif name.endswith(("proj_out.weight", "time_embed.linear.weight", "view_ada.weight")) and ".ff." not in name:
+            parameter.zero_()
+        elif name.endswith("view_embed"):
+            nn.init.normal_(parameter, std=0.02)
+        else:
+            nn.init.xavier_uniform_(parameter)
+            if name.endswith(("to_out.weight", "ff.proj_out.weight")):
+                parameter.mul_(1.0 / math.sqrt(3 * depth))

@@ -1,0 +1,90 @@
+"""Parameters of the latent planner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wav_models.planner.scoring import make_score
+from wav_models.presets import did_you_mean
+
+SELECTIONS = ("sample", "mean", "best", "worst")
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """How hard, and how, to search for a good future (Algorithm 1). Paper symbols in brackets.
+
+    Raises:
+        ValueError: a value that does not fit, naming the argument, the value and what fits.
+    """
+
+    num_iterations: int = 3
+    """[K] rounds of sample, score, refit; 0 = no planning."""
+    num_video_samples: int = 8
+    """[M] futures per round."""
+    num_value_samples: int = 4
+    """[N] value samples per future."""
+    num_video_elites: int = 4
+    """[K1] futures the video noise is refitted to, of M."""
+    num_value_elites: int = 8
+    """[K2] value samples the value noise is refitted to, of M * N."""
+    mean_update_rate: float = 0.9
+    """[alpha] weight of the new mean."""
+    std_update_rate: float = 0.9
+    """[beta] weight of the new standard deviation."""
+    min_std: float = 0.1
+    """Floor of both standard deviations."""
+    score: str = "snr"
+    """"snr" (the paper's), "mean" or "lower_bound"."""
+    snr_eps: float = 1e-6
+    """[epsilon] of the signal-to-noise ratio."""
+    num_video_steps: int = 1
+    """Passes of the video DiT per future. 1: features of one pass at flow time 0, as published. S: after S - 1 Euler
+    steps, features of the pass at flow time (S - 1) / S."""
+    num_value_steps: int = 5
+    """Euler steps of the value expert."""
+    num_action_steps: int = 5
+    """Euler steps of the action expert."""
+    action_noise_std: float = 1.0
+    """Scale of the action noise; 0 = the action expert starts from zero."""
+    selection: str = "sample"
+    """What is acted on (Alg. 1, line 13): a "sample" of the refitted noise (the paper's), its "mean", or the "best"
+    future seen in any round. "worst" is the control of an experiment: if it does as well, planning does nothing.
+    Without rounds there is none to choose from, and "best" and "worst" mean "sample"."""
+    deadline: float | None = None
+    """Time a plan may take [s]; a round that would not fit is not begun. None: all rounds run."""
+    warm_start: bool = False
+    """Start from the last plan's refitted noise, shifted by the time that has passed."""
+    warm_start_min_std: float = 0.5
+    """Floor of the standard deviations a warm start begins with."""
+
+    def __post_init__(self) -> None:
+        _integer(self, "num_iterations", 0)
+        for name in ("num_video_samples", "num_value_samples", "num_video_steps", "num_value_steps", "num_action_steps"):
+            _integer(self, name, 1)
+        _integer(self, "num_video_elites", 1, self.num_video_samples, "num_video_samples")
+        num_pairs = self.num_video_samples * self.num_value_samples
+        _integer(self, "num_value_elites", 1, num_pairs, "num_video_samples * num_value_samples")
+        for name in ("mean_update_rate", "std_update_rate"):
+            _number(self, name, 0.0, 1.0)
+        for name in ("min_std", "snr_eps", "action_noise_std", "warm_start_min_std"):
+            _number(self, name, 0.0)
+        if self.deadline is not None:
+            _number(self, "deadline", 0.0)
+        make_score(self.score)
+        if self.selection not in SELECTIONS:
+            raise ValueError(f"unknown selection {self.selection!r}{did_you_mean(self.selection, SELECTIONS)}")
+
+
+def _integer(config: PlannerConfig, name: str, low: int, high: int | None = None, bound: str = "") -> None:
+    value = getattr(config, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        fits = f"an integer >= {low}" if high is None else f"an integer from {low} to {high} ({bound})"
+        raise ValueError(f"{name} is {value!r}; {fits} fits")
+
+
+def _number(config: PlannerConfig, name: str, low: float, high: float = float("inf")) -> None:
+    value = getattr(config, name)
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+        fits = f"a number >= {low:g}" if high == float("inf") else f"a number from {low:g} to {high:g}"
+        raise ValueError(f"{name} is {value!r}; {fits} fits")

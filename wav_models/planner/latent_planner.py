@@ -1,0 +1,189 @@
+"""Algorithm 1 of the paper: latent trajectory planning.
+
+Line numbers are those of the algorithm. The loops over m and n (lines 5-9) are one batch. Departures from the
+published code, all of them towards the paper: scores are indexed [m, n] like the noise they judge, the update rates
+weigh the new estimate, every view has its own noise over future tokens only, and the three random streams are
+independent. Beyond the paper: a deadline, a starting distribution, and other selections than the sample of line 13.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wav_models.planner.config import PlannerConfig
+from wav_models.planner.errors import PlannerError
+from wav_models.planner.noise import NoiseDistribution, NoiseStreams
+from wav_models.planner.scoring import make_score, select_elites
+from wav_models.planner.timing import Deadline
+from wav_models.planner.trajectory_model import TrajectoryModel
+from wav_models.types import PlanRound
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """The two noise distributions the search maintains: f_vid and f_val."""
+
+    video: NoiseDistribution
+    value: NoiseDistribution
+
+    @classmethod
+    def initial(cls, model: TrajectoryModel) -> SearchState:
+        """f^(0): standard normal."""
+        return cls(
+            NoiseDistribution.standard(model.video_noise_shape), NoiseDistribution.standard(model.value_noise_shape)
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A noise pair worth acting on; `score` is that of its future."""
+
+    video_noise: Tensor
+    value_noise: Tensor
+    score: float
+
+
+@dataclass(frozen=True)
+class LatentPlan:
+    """The answer in the model's units.
+
+    Attributes:
+        actions: action tokens, shape [H, A].
+        values: predicted value of the chosen future, shape [T].
+        video_noise: z_vid* of the chosen future, shape [V, F, L, C].
+        state: the refitted noise, to warm-start the next plan.
+        rounds: one entry per round that ran.
+        stop_reason: "completed", "deadline" or "planning off".
+    """
+
+    actions: Tensor
+    values: Tensor
+    video_noise: Tensor
+    state: SearchState
+    rounds: tuple[PlanRound, ...]
+    stop_reason: str
+
+
+@torch.inference_mode()
+def plan(
+    model: TrajectoryModel,
+    config: PlannerConfig,
+    seed: int,
+    *,
+    start: SearchState | None = None,
+    deadline: Deadline | None = None,
+) -> LatentPlan:
+    """Search for a future worth acting on and decode its action.
+
+    Args:
+        model: the networks, having seen the observation.
+        config: M, N, K, K1, K2, alpha, beta and their like.
+        seed: reproduces the plan together with `model` and `start`, unless a deadline ends it early.
+        start: f^(0) where it is not standard normal (warm start).
+        deadline: running time budget; without one all rounds run.
+
+    Raises:
+        PlannerError: a value, score or action is not finite.
+    """
+    deadline = deadline or Deadline()
+    streams = NoiseStreams.from_seed(seed)
+    score = make_score(config.score, config.snr_eps)
+    state = start or SearchState.initial(model)  # line 1: f_vid^(0), f_val^(0)
+    rounds: list[PlanRound] = []
+    favourite: Candidate | None = None
+
+    while len(rounds) < config.num_iterations and deadline.allows_round():  # line 2: k = 1, ..., K
+        began = deadline.elapsed()
+        video_noise = state.video.sample(config.num_video_samples, streams.video)  # line 3: z_vid^(m) [M, V, F, L, C]
+        futures = model.imagine(video_noise)  # line 4: x^(m)
+        num_pairs = (config.num_video_samples, config.num_value_samples)
+        value_noise = state.value.sample(num_pairs, streams.value)  # line 6: z_val^(m,n) [M, N, T, C]
+        values = model.evaluate(futures, value_noise)  # line 7: v^(m,n) [M, N, T]
+        pair_scores = score.pairs(values)  # SNR^(m,n) [M, N]
+        video_scores = score.futures(pair_scores)  # line 8: phi^(m) [M]
+        _require_scores(values, pair_scores, num_pairs, len(rounds) + 1)
+
+        favourite = _favourite(favourite, video_noise, value_noise, video_scores, pair_scores, config.selection)
+        video_elites = video_noise[select_elites(video_scores, config.num_video_elites)]
+        value_elites = value_noise.flatten(0, 1)[select_elites(pair_scores, config.num_value_elites)]
+        state = SearchState(
+            _update(state.video, video_elites, config),  # line 10, Eq. 4
+            _update(state.value, value_elites, config),  # line 11, Eq. 5
+        )
+        rounds.append(_round_report(values, pair_scores, video_scores, deadline.elapsed() - began))
+        deadline.round_took(rounds[-1].seconds)
+
+    chosen_video, chosen_value = _choose(state, favourite, streams, config.selection)  # line 13: z_vid*, z_val*
+    action_noise = config.action_noise_std * torch.randn(model.action_noise_shape, generator=streams.action)
+    decision = model.act(model.imagine(chosen_video[None]), chosen_value, action_noise)  # line 14, Eq. 3
+    if not (decision.actions.isfinite().all() and decision.values.isfinite().all()):
+        raise PlannerError("the decoded action or its value is not finite: the checkpoint or its input is damaged")
+    stop_reason = _stop_reason(len(rounds), config.num_iterations)
+    return LatentPlan(decision.actions, decision.values, chosen_video, state, tuple(rounds), stop_reason)
+
+
+def _update(previous: NoiseDistribution, elites: Tensor, config: PlannerConfig) -> NoiseDistribution:
+    """Refit to the elites (Eq. 4, Eq. 5), then smooth (Section 4.3)."""
+    fitted = NoiseDistribution.refit(elites)
+    return fitted.smooth(previous, config.mean_update_rate, config.std_update_rate, config.min_std)
+
+
+def _favourite(
+    previous: Candidate | None,
+    video_noise: Tensor,
+    value_noise: Tensor,
+    video_scores: Tensor,
+    pair_scores: Tensor,
+    selection: str,
+) -> Candidate:
+    """Best future of all rounds with the best of its value samples; for the "worst" control, the worst with the worst."""
+    sign = -1.0 if selection == "worst" else 1.0
+    m = int((sign * video_scores).argmax())
+    n = int((sign * pair_scores[m]).argmax())
+    candidate = Candidate(video_noise[m], value_noise[m, n], float(video_scores[m]))
+    if previous is not None and sign * previous.score >= sign * candidate.score:
+        return previous
+    return candidate
+
+
+def _choose(
+    state: SearchState, favourite: Candidate | None, streams: NoiseStreams, selection: str
+) -> tuple[Tensor, Tensor]:
+    """Line 13: the noise pair to act on."""
+    if selection == "mean":
+        return state.video.mean, state.value.mean
+    if selection == "sample" or favourite is None:
+        return state.video.sample(1, streams.video)[0], state.value.sample(1, streams.value)[0]
+    return favourite.video_noise, favourite.value_noise
+
+
+def _require_scores(values: Tensor, pair_scores: Tensor, num_pairs: tuple[int, int], round_number: int) -> None:
+    if tuple(values.shape[:2]) != num_pairs:
+        raise ValueError(f"evaluate returned values of shape {tuple(values.shape)}; {num_pairs} + (T,) fits")
+    finite = pair_scores.isfinite() & values.isfinite().all(dim=-1)
+    if not finite.all():
+        m, n = (~finite).nonzero()[0].tolist()
+        count = int((~finite).sum())
+        raise PlannerError(
+            f"round {round_number}: {count} of {finite.numel()} scores are not finite, first that of future {m}, value "
+            f"sample {n}: the checkpoint or its input is damaged"
+        )
+
+
+def _round_report(values: Tensor, pair_scores: Tensor, video_scores: Tensor, seconds: float) -> PlanRound:
+    return PlanRound(
+        video_score=video_scores.numpy().astype(np.float64),
+        snr=pair_scores.numpy().astype(np.float64),
+        mean_value=values.mean(dim=(1, 2)).numpy().astype(np.float64),
+        seconds=seconds,
+    )
+
+
+def _stop_reason(num_rounds: int, num_iterations: int) -> str:
+    if num_iterations == 0:
+        return "planning off"
+    return "completed" if num_rounds == num_iterations else "deadline"

@@ -1,0 +1,88 @@
+"""The Gaussian noise the planner searches in: sample, refit, smooth, shift; and its random streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NoiseStreams:
+    """Three independent random streams of one plan; every draw names the one it comes from.
+
+    They are the children (video, value, action) of `numpy.random.SeedSequence(seed)`, whose hashing decorrelates
+    children and neighbouring seeds; seed 0 is a seed like any other. Draws are made on the CPU in float32, so a plan
+    does not depend on the device. Round k of a plan is the same whether or not later rounds follow.
+    """
+
+    video: torch.Generator
+    value: torch.Generator
+    action: torch.Generator
+
+    @classmethod
+    def from_seed(cls, seed: int) -> NoiseStreams:
+        if seed < 0:
+            raise ValueError(f"seed is {seed}; any integer >= 0 fits")
+        children = np.random.SeedSequence(seed).spawn(3)
+        return cls(*(torch.Generator().manual_seed(int(c.generate_state(1, np.uint64)[0])) for c in children))
+
+
+@dataclass(frozen=True)
+class NoiseDistribution:
+    """Diagonal Gaussian over one latent (Section 4.3).
+
+    Attributes:
+        mean, std: shape of one latent, e.g. [V, F, L, C] for the video noise: every view and token has its own.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def standard(cls, shape: tuple[int, ...]) -> NoiseDistribution:
+        """f^(0): zero mean, unit standard deviation, as the flows were trained."""
+        return cls(torch.zeros(shape), torch.ones(shape))
+
+    @classmethod
+    def refit(cls, elites: Tensor) -> NoiseDistribution:
+        """Empirical mean and population standard deviation of `elites` [E, *shape] (Eq. 4, Eq. 5); finite for E = 1."""
+        return cls(elites.mean(dim=0), elites.std(dim=0, correction=0))
+
+    def sample(self, count: int | tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Independent draws, shape [count, *shape]."""
+        leading = (count,) if isinstance(count, int) else count
+        return self.mean + self.std * torch.randn(leading + tuple(self.mean.shape), generator=generator)
+
+    def smooth(
+        self, previous: NoiseDistribution, mean_rate: float, std_rate: float, min_std: float
+    ) -> NoiseDistribution:
+        """Exponential smoothing; the rates (alpha, beta of Section 4.3) weigh this, the **new** estimate.
+
+        The floor `min_std` keeps the search alive ("to prevent distribution collapse").
+        """
+        mean = mean_rate * self.mean + (1.0 - mean_rate) * previous.mean
+        std = std_rate * self.std + (1.0 - std_rate) * previous.std
+        return NoiseDistribution(mean, std.clamp(min=min_std))
+
+    def shifted(self, by: float, axis: int, min_std: float) -> NoiseDistribution:
+        """This noise as seen `by` entries of the time `axis` later, to warm-start the next plan.
+
+        Entries between two are interpolated linearly; what comes in at the end of the horizon is standard normal.
+        The standard deviation is raised to `min_std`, so that the next search can leave the old optimum.
+        """
+        if by < 0:
+            raise ValueError(f"by is {by}; noise is shifted forward in time, by >= 0")
+        return NoiseDistribution(_shift(self.mean, by, axis, 0.0), _shift(self.std, by, axis, 1.0).clamp(min=min_std))
+
+
+def _shift(x: Tensor, by: float, axis: int, fill: float) -> Tensor:
+    """x at axis positions 0 + by, 1 + by, ..., by linear interpolation; `fill` beyond the end."""
+    length = x.shape[axis]
+    whole = min(int(by), length)
+    fraction = by - int(by)
+    padding = torch.full_like(x, fill)
+    padded = torch.cat([x, padding, padding.narrow(axis, 0, 1)], dim=axis)
+    return (1.0 - fraction) * padded.narrow(axis, whole, length) + fraction * padded.narrow(axis, whole + 1, length)

@@ -1,0 +1,87 @@
+"""Scores of imagined futures, and the elites they select.
+
+A score answers twice: `pairs` judges every (future, value sample), `futures` sums up what the N samples of a future
+say. Pair scores choose the value elites, future scores the video elites.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from wav_models.presets import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Score(Protocol):
+    def pairs(self, values: Tensor) -> Tensor:
+        """Scores [M, N] of values [M, N, T]; entry [m, n] belongs to future m."""
+
+    def futures(self, pair_scores: Tensor) -> Tensor:
+        """Scores [M] of the futures from their pair scores [M, N]."""
+
+
+@dataclass(frozen=True)
+class SignalToNoise:
+    """The paper's score (Section 4.3): mean over standard deviation along time; a future is as good as its best sample.
+
+    It grows without bound as a prediction gets flat (a constant 0.01 beats steady progress from 0 to 1) and prefers
+    the noisier of two negative predictions. It is the default because it is the published definition.
+    """
+
+    eps: float = 1e-6
+
+    def pairs(self, values: Tensor) -> Tensor:
+        return values.mean(dim=-1) / (values.std(dim=-1, correction=0) + self.eps)
+
+    def futures(self, pair_scores: Tensor) -> Tensor:
+        return pair_scores.amax(dim=1)  # phi
+
+
+@dataclass(frozen=True)
+class MeanValue:
+    """Mean predicted value over time, and over the value samples of a future."""
+
+    def pairs(self, values: Tensor) -> Tensor:
+        return values.mean(dim=-1)
+
+    def futures(self, pair_scores: Tensor) -> Tensor:
+        return pair_scores.mean(dim=1)
+
+
+@dataclass(frozen=True)
+class LowerBound:
+    """Mean value less the standard deviation of a future's value samples: doubts about a future count against it."""
+
+    def pairs(self, values: Tensor) -> Tensor:
+        return values.mean(dim=-1)
+
+    def futures(self, pair_scores: Tensor) -> Tensor:
+        return pair_scores.mean(dim=1) - pair_scores.std(dim=1, correction=0)
+
+
+SCORES = ("snr", "mean", "lower_bound")
+
+
+def make_score(name: str, snr_eps: float = 1e-6) -> Score:
+    """The score of that name; ValueError with the nearest valid name otherwise."""
+    if name == "snr":
+        return SignalToNoise(snr_eps)
+    if name == "mean":
+        return MeanValue()
+    if name == "lower_bound":
+        return LowerBound()
+    raise ValueError(f"unknown score {name!r}{did_you_mean(name, SCORES)}")
+
+
+def select_elites(scores: Tensor, count: int) -> Tensor:
+    """Indices [count] of the highest scores, best first; of equal scores the first.
+
+    A score matrix [M, N] is read row by row: index m * N + n.
+    """
+    flat = scores.flatten()
+    if not 1 <= count <= len(flat):
+        raise ValueError(f"count is {count}; with {len(flat)} scores 1 to {len(flat)} elites fit")
+    return flat.sort(descending=True, stable=True).indices[:count]

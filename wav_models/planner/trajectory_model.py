@@ -1,0 +1,53 @@
+"""What the planner asks of a world-value-action model that has seen one observation.
+
+The three networks of the paper stand behind it in `engines.base.ObservedTrajectories`; a landscape with a known
+optimum stands behind it in the planner's tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+Futures = Any
+"""A batch of imagined futures; opaque to the planner, produced by `imagine` and handed to `evaluate` and `act`."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the action expert made of one future.
+
+    Attributes:
+        actions: action tokens in the model's normalised units, shape [H, A].
+        values: predicted value over the horizon of that future, shape [T].
+    """
+
+    actions: Tensor
+    values: Tensor
+
+
+class TrajectoryModel(Protocol):
+    """All random numbers come from the planner; the same noise gives the same answer. Tensors are float32, CPU."""
+
+    @property
+    def video_noise_shape(self) -> tuple[int, ...]:
+        """Shape of one future's noise: [V, F, L, C], per view, future tokens only."""
+
+    @property
+    def value_noise_shape(self) -> tuple[int, ...]:
+        """Shape of one value sample's noise: [T, C]."""
+
+    @property
+    def action_noise_shape(self) -> tuple[int, ...]:
+        """Shape of the action noise: [H, A]."""
+
+    def imagine(self, video_noise: Tensor) -> Futures:
+        """The futures of `video_noise` [M, *video_noise_shape]."""
+
+    def evaluate(self, futures: Futures, value_noise: Tensor) -> Tensor:
+        """Values [M, N, T] of M futures, from `value_noise` [M, N, *value_noise_shape]; entry [m, n] judges future m."""
+
+    def act(self, future: Futures, value_noise: Tensor, action_noise: Tensor) -> Decision:
+        """Decode one future (imagined with M = 1) by `value_noise` [*value_noise_shape] and `action_noise`."""

@@ -1,0 +1,133 @@
+"""Adds the 17 value channels to the frames of a recorded dataset."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from wav_models.data.dataset import Dataset, Episode
+from wav_models.data.durable import write_json, write_parquet
+from wav_models.data.layout import INFO_PATH, STATS_PATH, VALUE_KEY
+from wav_models.data.statistics import feature_stats
+from wav_models.rewards.returns import discounted_return
+from wav_models.rewards.terms import CHANNEL_NAMES, reward, reward_components
+from wav_models.types import VIEWS
+
+FloatArray = NDArray[np.float64]
+
+LABELS_PATH: Final = "meta/labels.json"
+_METADATA_KEY: Final = b"wav_label"
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Choices the paper leaves open.
+
+    Attributes:
+        discount: gamma per recorded frame; 0.98 at 10 Hz looks 5 s ahead.
+        image_size: (height, width) images are compared at [px]; `wav-tiny` sees no more than 64x64 either.
+        failure_penalty: taken off the reward that goes on after an episode recorded as failed. Table 2 measures the
+            distance to an episode's own end, which is no goal when the episode failed; 0.5 is the most that its
+            positive terms can add up to.
+    """
+
+    discount: float = 0.98
+    image_size: tuple[int, int] = (64, 64)
+    failure_penalty: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.discount < 1.0:
+            raise ValueError(f"discount is {self.discount}; it must be at least 0 and below 1")
+        if min(self.image_size) < 16:
+            raise ValueError(f"image_size is {self.image_size}; both sides must be at least 16 px for SSIM")
+
+
+def label_episode(episode: Episode, config: LabelConfig) -> FloatArray:
+    """The 16 components of Table 2, unweighted, and the discounted return; shape [T, 17]."""
+    images = {view: episode.images(view, size=config.image_size) for view in VIEWS}
+    components = reward_components(images, episode.states, episode.actions)
+    rewards = reward(components)
+    final_reward = rewards[-1] - (config.failure_penalty if episode.info.success is False else 0.0)
+    returns = discounted_return(rewards, config.discount, final_reward)
+    return np.concatenate([components, returns[:, None]], axis=1)
+
+
+def label_dataset(
+    root: Path,
+    config: LabelConfig,
+    *,
+    num_workers: int = 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Write the column `state_value` into every data file that does not have it with these settings.
+
+    Files are replaced atomically, one after the other: interrupted at any moment, the dataset stays readable and the
+    next call continues.
+
+    Args:
+        root: dataset directory.
+        config: how to label.
+        num_workers: processes.
+        on_progress: called with the numbers of files done and of all files to do.
+
+    Returns:
+        How many files were written.
+    """
+    dataset = Dataset(root)
+    files: dict[Path, list[int]] = {}
+    for episode in dataset.episodes:
+        files.setdefault(episode.data_file, []).append(episode.index)
+    todo = [(path, indices) for path, indices in files.items() if _settings_of(path) != _settings(config)]
+    on_progress(0, len(todo))
+    if todo:
+        with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            jobs = [pool.submit(_label_file, dataset, path, indices, config) for path, indices in todo]
+            for done, job in enumerate(jobs, start=1):
+                job.result()
+                on_progress(done, len(todo))
+    _write_metadata(dataset, config)
+    return len(todo)
+
+
+def _label_file(dataset: Dataset, path: Path, indices: list[int], config: LabelConfig) -> None:
+    table = pq.read_table(path, partitioning=None)
+    rows_of = np.asarray(table["episode_index"])
+    values = np.empty((table.num_rows, len(CHANNEL_NAMES)), dtype=np.float32)
+    for index in indices:
+        values[rows_of == index] = label_episode(dataset.read_episode(index), config)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), len(CHANNEL_NAMES))
+    if VALUE_KEY in table.column_names:
+        table = table.drop_columns([VALUE_KEY])
+    table = table.append_column(VALUE_KEY, column)
+    metadata = {**(table.schema.metadata or {}), _METADATA_KEY: _settings(config)}
+    write_parquet(path, table.replace_schema_metadata(metadata))
+
+
+def _settings(config: LabelConfig) -> bytes:
+    return json.dumps(asdict(config), sort_keys=True).encode()
+
+
+def _settings_of(path: Path) -> bytes | None:
+    """The settings a file was labelled with; None where it was not."""
+    return (pq.read_schema(path).metadata or {}).get(_METADATA_KEY)
+
+
+def _write_metadata(dataset: Dataset, config: LabelConfig) -> None:
+    values = np.concatenate([episode.values for episode in dataset if episode.values is not None])
+    stats_path = dataset.root / STATS_PATH
+    stats = json.loads(stats_path.read_text(encoding="utf-8")) if stats_path.is_file() else {}
+    write_json(stats_path, {**stats, VALUE_KEY: feature_stats(values)})
+    feature = {"dtype": "float32", "shape": [len(CHANNEL_NAMES)], "names": list(CHANNEL_NAMES)}
+    info = {**dataset.info, "features": {**dataset.info["features"], VALUE_KEY: feature}}
+    write_json(dataset.root / INFO_PATH, info)
+    write_json(dataset.root / LABELS_PATH, asdict(config))

@@ -1,0 +1,125 @@
+"""What decides a training run: one YAML file, read strictly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from wav_models.presets import ModelConfig, from_dict, get_preset
+
+STAGES = ("video", "value", "action")
+"""The three stages of Section 4.2, in order; each starts from the averaged weights of the one before."""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Optimisation of one stage."""
+
+    learning_rate: float = 1e-3
+    """Peak learning rate; reached after `warmup_steps`, then a cosine down to `final_rate` times it."""
+    final_rate: float = 0.02
+    warmup_steps: int = 150
+    weight_decay: float = 1e-5
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip_norm: float = 1.0
+    ema_decay: float = 0.998
+    batch_size: int = 32
+    """Samples of one optimiser step, over all workers and accumulated parts."""
+    accumulation: int = 1
+    """Parts that a worker splits its share of the batch into."""
+    bf16: bool = True
+    """Forward and backward in bfloat16 autocast; weights and moments stay in float32."""
+    log_seconds: float = 15.0
+    save_seconds: float = 120.0
+    evaluate_seconds: float = 180.0
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Training of the tiny auto-encoder."""
+
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=2e-3, batch_size=32))
+    l1_weight: float = 0.5
+    """Weight of the absolute error beside the squared one."""
+    foreground_weight: float = 8.0
+    """Additional weight of a pixel that differs fully from its view's mean image: small moving objects must count."""
+    latent_weight: float = 1e-4
+    """Weight of the squared latents: keeps their scale bounded."""
+
+
+@dataclass(frozen=True)
+class VideoStageConfig:
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    caption_dropout: float = 0.06
+    memory_noise: float = 0.1
+    """Standard deviation of the noise on the memory latents, in standard deviations of the latents."""
+    noisiest_fraction: float = 0.1
+    """Share of the samples at flow time 0 exactly: the single pass that acting without denoising reads."""
+
+
+@dataclass(frozen=True)
+class ValueStageConfig:
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    draws: int = 4
+    """Noise and time draws per observation, sharing the keys and values of the video features (R)."""
+    memory_noise: float = 0.1
+    noisiest_fraction: float = 0.25
+
+
+@dataclass(frozen=True)
+class ActionStageConfig:
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    draws: int = 4
+    value_draws: int = 2
+    """Value draws per observation; the first one's features condition the action expert (Eq. 3)."""
+    video_rate: float = 0.5
+    """Learning rate of the video DiT relative to the experts."""
+    video_weight: float = 0.3
+    value_weight: float = 0.1
+    """The value loss stays, small: the value expert must follow the video features while they move."""
+    caption_dropout: float = 0.0
+    memory_noise: float = 0.1
+    noisiest_fraction: float = 0.25
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run.
+
+    Attributes:
+        preset: name of the model preset.
+        seed: decides every draw together with stage, step and worker.
+        validation_fraction: share of the episodes held out of every stage, drawn by `seed`.
+        validation_samples: held-out observations that the metrics are computed on.
+        workers: processes with averaged gradients, one torch thread each.
+    """
+
+    preset: str = "wav-tiny"
+    seed: int = 0
+    validation_fraction: float = 0.05
+    validation_samples: int = 256
+    workers: int = 2
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    video: VideoStageConfig = field(default_factory=VideoStageConfig)
+    value: ValueStageConfig = field(default_factory=ValueStageConfig)
+    action: ActionStageConfig = field(default_factory=ActionStageConfig)
+
+    @property
+    def model(self) -> ModelConfig:
+        return get_preset(self.preset)
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a run's YAML.
+
+    Raises:
+        ValueError: no such file, unknown key (with the valid ones), or unknown preset.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such training configuration")
+    data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    config = from_dict(TrainConfig, data, where=path.name)
+    _ = config.model
+    return config

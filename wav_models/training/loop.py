@@ -1,0 +1,291 @@
+"""The one training loop: every stage runs through `train`.
+
+AdamW, warm-up, cosine to the planned end, gradient clip, weight average, bfloat16 autocast, accumulation, averaged
+gradients over workers, atomic resumable state. What is trained, and on what loss, is the stage's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from wav_models.training.config import LoopConfig
+from wav_models.training.parallel import StopRequest, Worker, stop_on_signals
+from wav_models.training.randomness import Draws, draws_at
+from wav_models.training.state import Progress, TrainState
+
+Report = Callable[[str], None]
+
+
+class Stage(Protocol):
+    """What the loop needs to know of a stage."""
+
+    name: str
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that train; nothing else is touched."""
+
+    def rate(self, name: str) -> float:
+        """Learning rate of a parameter relative to the loop's."""
+
+    def losses(self, batch_size: int, draws: Draws) -> dict[str, Tensor]:
+        """Losses of a fresh batch; "loss" is what is minimised, the others are reported."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Held-out metrics, with the averaged weights in place."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When to end: after `steps` optimiser steps or `seconds` of loop time, whichever is given.
+
+    With `seconds` the learning rate follows the clock, so only a plan in steps resumes to the last digit.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.seconds is None):
+            raise ValueError("a plan has either steps or seconds (--steps N or --minutes X)")
+
+    def fraction(self, progress: Progress) -> float:
+        """How much of the plan is done; 1 and above ends it."""
+        if self.steps is not None:
+            return progress.step / max(self.steps, 1)
+        assert self.seconds is not None
+        return progress.seconds / max(self.seconds, 1e-9)
+
+
+def learning_rate(config: LoopConfig, step: int, fraction: float) -> float:
+    """Linear warm-up times a cosine from the peak to `final_rate` times it at the planned end."""
+    warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(fraction, 1.0)))
+    return config.learning_rate * warmup * (config.final_rate + (1.0 - config.final_rate) * cosine)
+
+
+def train(
+    stage: Stage,
+    config: LoopConfig,
+    plan: Plan,
+    seed: int,
+    path: Path,
+    *,
+    worker: Worker | None = None,
+    resume: bool = False,
+    report: Report = print,
+    tensorboard: Path | None = None,
+) -> TrainState:
+    """Train `stage` until its plan is done or a signal asks to stop; its state is at `path` afterwards.
+
+    Args:
+        resume: continue from `path` if it exists.
+        tensorboard: directory for scalars, or None.
+
+    Raises:
+        StateError: the state to resume from is damaged or of another configuration.
+        FloatingPointError: a loss that is not finite, naming step and stage; the last saved state stays.
+    """
+    worker = worker or Worker()
+    state = _initial_state(stage, config)
+    if resume and path.is_file():
+        state.load(path)
+    loop = _Loop(stage, config, plan, seed, path, worker, state, report, tensorboard)
+    with stop_on_signals() as stop:
+        loop.run(stop)
+    return state
+
+
+def _initial_state(stage: Stage, config: LoopConfig) -> TrainState:
+    parameters = stage.named_parameters()
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault(stage.rate(name), []).append(parameter)
+    optimizer = torch.optim.AdamW(
+        [{"params": params, "rate": rate} for rate, params in groups.items()],
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+    average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    return TrainState(parameters, average, optimizer, Progress())
+
+
+class _Loop:
+    """The running state of `train`: clocks, sums since the last report, writers."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        config: LoopConfig,
+        plan: Plan,
+        seed: int,
+        path: Path,
+        worker: Worker,
+        state: TrainState,
+        report: Report,
+        tensorboard: Path | None,
+    ) -> None:
+        self.stage, self.config, self.plan, self.seed, self.path = stage, config, plan, seed, path
+        self.worker, self.state, self.report = worker, state, report
+        self.scalars = _Scalars(tensorboard if worker.is_main else None)
+        self.share = config.batch_size // (worker.size * config.accumulation)
+        if self.share * worker.size * config.accumulation != config.batch_size:
+            raise ValueError(
+                f"batch_size {config.batch_size} does not divide into {worker.size} workers "
+                f"x {config.accumulation} accumulated parts"
+            )
+        self.sums: dict[str, float] = {}
+        self.counted = 0
+
+    def run(self, stop: StopRequest) -> None:
+        progress = self.state.progress
+        clocks = {name: progress.seconds for name in ("log", "save", "evaluate")}
+        started, offset = time.monotonic(), progress.seconds
+        while True:
+            progress.seconds = offset + time.monotonic() - started
+            fraction, stopping, progress.seconds = self.worker.broadcast(
+                torch.tensor([self.plan.fraction(progress), float(bool(stop)), progress.seconds], dtype=torch.float64)
+            ).tolist()
+            if fraction >= 1.0 or stopping:
+                break
+            self._step(fraction)
+            if self._due(clocks, "log"):
+                self._log(fraction)
+            if self._due(clocks, "evaluate"):
+                self._evaluate()
+            if self._due(clocks, "save"):
+                self._save()
+        progress.complete = fraction >= 1.0
+        if self.counted:
+            self._log(fraction)
+        if progress.complete:
+            self._evaluate()
+        self._save()
+        self.scalars.close()
+
+    def _step(self, fraction: float) -> None:
+        config, progress, optimizer = self.config, self.state.progress, self.state.optimizer
+        rate = learning_rate(config, progress.step, fraction)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["rate"]
+        optimizer.zero_grad(set_to_none=True)
+        for part in range(config.accumulation):
+            place = self.worker.rank + part * self.worker.size
+            draws = draws_at(self.seed, self.stage.name, progress.step, place)
+            with torch.autocast("cpu", torch.bfloat16) if config.bf16 else contextlib.nullcontext():
+                losses = self.stage.losses(self.share, draws)
+            (losses["loss"] / config.accumulation).backward()
+            self._count(losses)
+        parameters = list(self.state.parameters.values())
+        self.worker.average_gradients(parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(
+                f"stage {self.stage.name}: gradient norm {norm.item()} at step {progress.step}; lower the learning rate"
+            )
+        optimizer.step()
+        self._average()
+        progress.step += 1
+        progress.samples += config.batch_size
+
+    def _average(self) -> None:
+        """Move the averaged weights; the decay rises with the steps so that the first weights are forgotten."""
+        step = self.state.progress.step
+        decay = min(self.config.ema_decay, (1.0 + step) / (10.0 + step))
+        average = list(self.state.average.values())
+        weights = [p.detach() for p in self.state.parameters.values()]
+        torch._foreach_lerp_(average, weights, 1.0 - decay)
+
+    def _count(self, losses: dict[str, Tensor]) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        self.counted += 1
+
+    def _due(self, clocks: dict[str, float], name: str) -> bool:
+        period = getattr(self.config, f"{name}_seconds")
+        if self.state.progress.seconds - clocks[name] < period:
+            return False
+        clocks[name] = self.state.progress.seconds
+        return True
+
+    def _log(self, fraction: float) -> None:
+        progress = self.state.progress
+        names = sorted(self.sums)
+        means = self.worker.mean(torch.tensor([self.sums[n] / self.counted for n in names], dtype=torch.float64))
+        losses = dict(zip(names, means.tolist(), strict=True))
+        self.sums, self.counted = {}, 0
+        rate = progress.samples / max(progress.seconds, 1e-9)
+        left = progress.seconds * (1.0 / fraction - 1.0) if 0.0 < fraction < 1.0 else 0.0
+        self._record(losses)
+        self._say(f"{_format(losses)}  {rate:.1f} samples/s  {left / 60:.1f} min left")
+
+    def _evaluate(self) -> None:
+        """Held-out metrics of the averaged weights, on the main worker while the others wait at the next step."""
+        if not self.worker.is_main:
+            return
+        with averaged_weights(self.state), torch.no_grad():
+            metrics = self.stage.evaluate()
+        if metrics:
+            self._record(metrics)
+            self._say(f"held out: {_format(metrics)}")
+
+    def _record(self, values: dict[str, float]) -> None:
+        progress = self.state.progress
+        progress.history.append({"step": progress.step, "seconds": round(progress.seconds, 2), **values})
+        self.scalars.add(self.stage.name, values, progress.step)
+
+    def _say(self, text: str) -> None:
+        if self.worker.is_main:
+            progress = self.state.progress
+            self.report(f"[{self.stage.name} {progress.seconds / 60:5.1f} min, step {progress.step}] {text}")
+
+    def _save(self) -> None:
+        if self.worker.is_main:
+            self.state.save(self.path)
+
+
+@contextlib.contextmanager
+def averaged_weights(state: TrainState):  # type: ignore[no-untyped-def]
+    """Put the averaged weights in place for the duration of the block."""
+    live = {name: parameter.data for name, parameter in state.parameters.items()}
+    for name, parameter in state.parameters.items():
+        parameter.data = state.average[name]
+    try:
+        yield
+    finally:
+        for name, parameter in state.parameters.items():
+            parameter.data = live[name]
+
+
+class _Scalars:
+    """TensorBoard scalars, when a directory was given."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._writer = None
+        if directory is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(directory))
+
+    def add(self, stage: str, values: dict[str, float], step: int) -> None:
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{stage}/{name}", value, step)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _format(values: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -1,0 +1,128 @@
+"""Data-parallel training on the CPU: single-threaded processes whose gradients are averaged over gloo.
+
+Two torch threads on busy cores wait for each other at every operation; two processes wait once per step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This process's place among the workers."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace every gradient by its mean over the workers."""
+        if self.size == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        dist.all_reduce(flat)
+        flat /= self.size
+        torch._foreach_copy_(gradients, [f.view_as(g) for f, g in zip(flat.split([g.numel() for g in gradients]), gradients, strict=True)])
+
+    def broadcast(self, values: Tensor) -> Tensor:
+        """The main worker's values, on every worker."""
+        if self.size > 1:
+            dist.broadcast(values, src=0)
+        return values
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the workers."""
+        if self.size > 1:
+            dist.all_reduce(values)
+            values /= self.size
+        return values
+
+
+class StopRequest:
+    """Set by SIGINT or SIGTERM, and when the parent process is gone: finish the step, save, end."""
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._parent = os.getppid()
+
+    def __bool__(self) -> bool:
+        return self._requested or os.getppid() != self._parent
+
+    def set(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
+        self._requested = True
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a stop request for the duration of the block."""
+    request = StopRequest()
+    previous = {s: signal.signal(s, request.set) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def run_workers(function: Callable[..., None], arguments: tuple[Any, ...], size: int) -> None:
+    """Call `function(worker, *arguments)` on `size` workers; in this process when there is one.
+
+    Raises:
+        ValueError: `size` is below 1.
+        Exception: whatever a worker raised, with its traceback; the others are ended.
+    """
+    if size < 1:
+        raise ValueError(f"workers is {size}; at least 1 is needed")
+    torch.set_num_threads(1)
+    if size == 1:
+        function(Worker(), *arguments)
+        return
+    with tempfile.TemporaryDirectory(prefix="wav_workers_") as directory:
+        context = torch.multiprocessing.spawn(
+            _run_worker, (size, str(Path(directory) / "store"), function, arguments), nprocs=size, join=False
+        )
+        assert context is not None
+        forward = _forward_to(context.pids())
+        previous = {s: signal.signal(s, forward) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while not context.join():
+                pass
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _forward_to(pids: list[int | None]) -> Callable[[int, FrameType | None], None]:
+    def forward(_signal: int, _frame: FrameType | None) -> None:
+        for pid in pids:
+            if pid is not None:
+                os.kill(pid, signal.SIGTERM)
+
+    return forward
+
+
+def _run_worker(rank: int, size: int, store: str, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+    try:
+        function(Worker(rank, size), *arguments)
+    finally:
+        dist.destroy_process_group()

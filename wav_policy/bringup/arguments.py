@@ -1,0 +1,134 @@
+"""Launch arguments: names, defaults, descriptions, and `name:=value` strings to typed values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wav_models.presets import did_you_mean
+from wav_policy.bringup import paths
+from wav_policy.sim.tasks import TASKS
+
+AUTO = "auto"
+BOOL_CHOICES = ("true", "false")
+DEFAULT_CHECKPOINT = "checkpoints/wav-tiny-bowl"
+
+
+class LaunchArgumentError(ValueError):
+    """A launch argument is unknown or its value does not fit; the message names the valid ones."""
+
+
+@dataclass(frozen=True)
+class LaunchArgument:
+    """One `name:=value`; values outside `choices` (where given) are refused."""
+
+    name: str
+    default: str
+    description: str
+    choices: tuple[str, ...] | None = None
+
+
+ARGUMENTS = (
+    LaunchArgument("sim", "false", "MuJoCo in place of arms and cameras.", BOOL_CHOICES),
+    LaunchArgument("checkpoint", DEFAULT_CHECKPOINT, "Checkpoint directory of the policy."),
+    LaunchArgument("engine", AUTO, "What runs the networks.", (AUTO, "torch", "onnxruntime", "tensorrt")),
+    LaunchArgument("instruction", "", "Command in words; empty: the task's own (sim) or the topic `instruction`."),
+    LaunchArgument("task", "bowl", "Task of the simulation.", TASKS),
+    LaunchArgument("record", "false", "Record episodes.", BOOL_CHOICES),
+    LaunchArgument("rviz", "false", "Start RViz (needs a full ROS 2 installation).", BOOL_CHOICES),
+    LaunchArgument(
+        "can_left", AUTO, "CAN interface or serial port of the left arm; auto: can_left, or the simulated arm."
+    ),
+    LaunchArgument("can_right", AUTO, "The same for the right arm; auto: can_right, or the simulated arm."),
+    LaunchArgument("can_interface", AUTO, "auto: slcan with sim, else socketcan.", (AUTO, "socketcan", "slcan")),
+)
+
+
+@dataclass(frozen=True)
+class LaunchArguments:
+    """The arguments of one start, typed, with `auto` resolved."""
+
+    sim: bool
+    checkpoint: Path
+    engine: str
+    instruction: str
+    task: str
+    record: bool
+    rviz: bool
+    can_left: str
+    can_right: str
+    can_interface: str
+
+
+def split_assignments(tokens: Iterable[str]) -> dict[str, str]:
+    """["sim:=true", ...] -> {"sim": "true", ...}.
+
+    Raises:
+        LaunchArgumentError: a token is no `name:=value`.
+    """
+    assignments: dict[str, str] = {}
+    for token in tokens:
+        name, separator, value = token.partition(":=")
+        if not separator:
+            raise LaunchArgumentError(f"{token!r} is not of the form name:=value (for example sim:=true)")
+        assignments[name] = value
+    return assignments
+
+
+def parse(assignments: Mapping[str, str]) -> LaunchArguments:
+    """Typed launch arguments; what is not given takes its default.
+
+    Raises:
+        LaunchArgumentError: unknown name, value outside the choices, values that exclude each other, or a checkpoint
+            directory that does not exist.
+    """
+    values = {argument.name: argument.default for argument in ARGUMENTS}
+    for name, value in assignments.items():
+        if name not in values:
+            raise LaunchArgumentError(f"unknown launch argument {name!r}{did_you_mean(name, values)}")
+        values[name] = value
+    for argument in ARGUMENTS:
+        if argument.choices and values[argument.name] not in argument.choices:
+            given = values[argument.name]
+            raise LaunchArgumentError(f"{argument.name}:={given!r}{did_you_mean(given, argument.choices)}")
+    return _typed(values)
+
+
+def _typed(values: dict[str, str]) -> LaunchArguments:
+    sim = values["sim"] == "true"
+    interface = values["can_interface"]
+    if sim and interface == "socketcan":
+        raise LaunchArgumentError("can_interface:=socketcan excludes sim:=true: the simulated arms speak slcan")
+    if values["record"] == "true":
+        raise LaunchArgumentError(
+            "record:=true: this version has no recorder node; record simulated episodes with `wav record --sim`"
+        )
+    return LaunchArguments(
+        sim=sim,
+        checkpoint=_checkpoint(values["checkpoint"]),
+        engine=values["engine"],
+        instruction=values["instruction"],
+        task=values["task"],
+        record=False,
+        rviz=values["rviz"] == "true",
+        can_left=_channel(values["can_left"], "can_left", sim),
+        can_right=_channel(values["can_right"], "can_right", sim),
+        can_interface=("slcan" if sim else "socketcan") if interface == AUTO else interface,
+    )
+
+
+def _channel(value: str, name: str, sim: bool) -> str:
+    if value != AUTO:
+        return value
+    return str(paths.runtime_directory() / name) if sim else name
+
+
+def _checkpoint(value: str) -> Path:
+    directory = paths.resolve(value)
+    if not (directory / "config.json").is_file():
+        fault = "has no config.json" if directory.is_dir() else "does not exist"
+        raise LaunchArgumentError(
+            f"checkpoint:={value}: {directory} {fault}; give a checkpoint directory (`wav train` writes one)"
+        )
+    return directory

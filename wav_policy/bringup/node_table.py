@@ -1,0 +1,125 @@
+"""The nodes of the system: the one place that `wav up` and `launch/piper_bimanual.launch.py` both read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wav_policy.bringup import paths
+from wav_policy.bringup.arguments import LaunchArguments
+
+Parameters = dict[str, Any]
+
+
+def _no_parameters(arguments: LaunchArguments) -> Parameters:
+    return {}
+
+
+@dataclass(frozen=True)
+class NodeEntry:
+    """One row of the table.
+
+    Attributes:
+        executable: module under `wav_policy.nodes` and executable in `lib/wav_policy`; also the node's name.
+        parameter_files: files under `config/`, later ones win.
+        parameters: what the launch arguments decide; wins over the files.
+        remappings: (from, to) topic and service names.
+        condition: whether the arguments ask for the node.
+        lifecycle: managed: `lifecycle_manager` configures and activates it, in the table's order.
+        package: the ROS package that has the executable.
+    """
+
+    executable: str
+    parameter_files: tuple[str, ...] = ()
+    parameters: Callable[[LaunchArguments], Parameters] = _no_parameters
+    remappings: tuple[tuple[str, str], ...] = ()
+    condition: Callable[[LaunchArguments], bool] = lambda arguments: True
+    lifecycle: bool = False
+    package: str = paths.PACKAGE
+
+
+@dataclass(frozen=True)
+class NodeLaunch:
+    """A row with the launch arguments filled in: what to start."""
+
+    package: str
+    executable: str
+    name: str
+    lifecycle: bool
+    parameter_files: tuple[Path, ...] = ()
+    parameters: Parameters = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+
+
+def _sim_parameters(arguments: LaunchArguments) -> Parameters:
+    return {
+        "task": arguments.task,
+        "can_left": arguments.can_left,
+        "can_right": arguments.can_right,
+        "publish_instruction": not arguments.instruction,
+    }
+
+
+def _piper_parameters(arguments: LaunchArguments) -> Parameters:
+    return {
+        "can_left": arguments.can_left,
+        "can_right": arguments.can_right,
+        "can_interface": arguments.can_interface,
+    }
+
+
+def _policy_parameters(arguments: LaunchArguments) -> Parameters:
+    return {
+        "checkpoint": str(arguments.checkpoint),
+        "engine": arguments.engine,
+        "instruction": arguments.instruction,
+    }
+
+
+NODES = (
+    NodeEntry(
+        "sim_node",
+        parameter_files=("sim.yaml",),
+        parameters=_sim_parameters,
+        condition=lambda arguments: arguments.sim,
+    ),
+    NodeEntry(
+        "piper_node",
+        parameter_files=("piper.yaml", "safety.yaml"),
+        parameters=_piper_parameters,
+        lifecycle=True,
+    ),
+    NodeEntry(
+        "policy_node",
+        parameter_files=("policy.yaml", "cameras.yaml"),
+        parameters=_policy_parameters,
+        lifecycle=True,
+    ),
+    NodeEntry("rviz2", condition=lambda arguments: arguments.rviz, package="rviz2"),
+)
+"""In the order of starting and activation; stopping goes backwards."""
+
+LIFECYCLE_MANAGER = NodeEntry("lifecycle_manager", parameter_files=("bringup.yaml",))
+
+
+def launches(arguments: LaunchArguments) -> tuple[NodeLaunch, ...]:
+    """What to start for these arguments, in order; the lifecycle manager of the managed nodes comes last."""
+    nodes = [_fill_in(entry, arguments) for entry in NODES if entry.condition(arguments)]
+    managed = [node.name for node in nodes if node.lifecycle]
+    manager = _fill_in(LIFECYCLE_MANAGER, arguments)
+    manager.parameters["node_names"] = managed
+    return (*nodes, manager)
+
+
+def _fill_in(entry: NodeEntry, arguments: LaunchArguments) -> NodeLaunch:
+    return NodeLaunch(
+        package=entry.package,
+        executable=entry.executable,
+        name=entry.executable,
+        lifecycle=entry.lifecycle,
+        parameter_files=tuple(paths.find(f"config/{name}") for name in entry.parameter_files),
+        parameters=dict(entry.parameters(arguments)),
+        remappings=entry.remappings,
+    )

@@ -1,0 +1,62 @@
+"""Where configuration, launch files, checkpoints and run-time files lie, in a checkout and in an installation."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+PACKAGE = "wav_policy"
+
+
+class DataFileError(FileNotFoundError):
+    """A file of the project is in none of the places it may be in; the message names them."""
+
+
+def data_roots() -> tuple[Path, ...]:
+    """Directories that hold `config/`, `launch/` and `checkpoints/`, best first.
+
+    A checkout (also an editable or `--symlink-install` one), then the ament share of every prefix in
+    `AMENT_PREFIX_PATH`, then the share of this Python environment.
+    """
+    checkout = Path(__file__).resolve().parents[2]
+    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    shares = [prefix / "share" / PACKAGE for prefix in (*prefixes, Path(sys.prefix))]
+    candidates = [checkout] if (checkout / "pyproject.toml").is_file() else []
+    return tuple(root for root in (*candidates, *shares) if root.is_dir())
+
+
+def find(relative: str) -> Path:
+    """The project's file or directory of that relative path, e.g. "config/piper.yaml".
+
+    Raises:
+        DataFileError: it is in none of `data_roots()`.
+    """
+    for root in data_roots():
+        if (root / relative).exists():
+            return root / relative
+    places = ", ".join(str(root) for root in data_roots()) or "no installation found"
+    raise DataFileError(f"{relative} not found (looked in: {places}). Reinstall with `pip install -e .`")
+
+
+def resolve(path: str) -> Path:
+    """A path the user gave: relative to the working directory if it exists there, else one of the project's."""
+    given = Path(path).expanduser()
+    if given.is_absolute() or given.exists():
+        return given.absolute()
+    try:
+        return find(path)
+    except DataFileError:
+        return given.absolute()
+
+
+def runtime_directory() -> Path:
+    """Private directory (mode 0700) of this user and ROS domain for pseudo-terminal links and parameter files."""
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+    directory = base / f"wav-{os.getuid()}-domain{domain}"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_uid != os.getuid():
+        raise PermissionError(f"{directory} belongs to another user; set XDG_RUNTIME_DIR to a directory of yours")
+    return directory

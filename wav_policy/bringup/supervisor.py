@@ -1,0 +1,170 @@
+"""Processes of the node table without the `launch` package: start, prefix output, watch, stop in order.
+
+A node that ends is never restarted silently: whoever supervises stops the rest and says which one ended and how.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import yaml
+
+from wav_policy.bringup import paths
+from wav_policy.bringup.node_table import NodeLaunch
+
+STOP_SIGNALS = ((signal.SIGINT, 10.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
+"""What a process group is sent in turn, and how long it may take [s]."""
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ExecutableError(RuntimeError):
+    """A node of another package cannot be started here."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that ended by itself."""
+
+    name: str
+    returncode: int
+
+    def __str__(self) -> str:
+        if self.returncode < 0:
+            return f"{self.name} was killed by {signal.Signals(-self.returncode).name}"
+        return f"{self.name} ended with exit code {self.returncode}"
+
+
+@dataclass
+class _Child:
+    name: str
+    process: subprocess.Popen[str]
+    reader: threading.Thread
+
+
+class Supervisor:
+    """The processes of one start.
+
+    Args:
+        write: receives every line of output, prefixed with the node's name.
+    """
+
+    def __init__(self, write: Callable[[str], None] = print) -> None:
+        self._write = write
+        self._children: list[_Child] = []
+        self._parameter_directory = paths.runtime_directory() / f"parameters-{os.getpid()}"
+
+    def start(self, nodes: Iterable[NodeLaunch]) -> None:
+        """Start the nodes in order. Call from the main thread: the processes die with the thread that started them."""
+        for node in nodes:
+            self._start(node.name, command(node, self._parameter_directory))
+
+    def _start(self, name: str, argv: Sequence[str]) -> None:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            bufsize=1,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "RCUTILS_LOGGING_BUFFERED_STREAM": "0"},
+        )
+        assert process.stdout is not None
+        reader = threading.Thread(target=self._forward, args=(name, process.stdout), daemon=True)
+        reader.start()
+        self._children.append(_Child(name, process, reader))
+
+    def _forward(self, name: str, stream: IO[str]) -> None:
+        for line in stream:
+            self._write(f"[{name}] {line.rstrip()}")
+
+    def poll(self) -> Ended | None:
+        """The first process found to have ended, None while all run."""
+        for child in self._children:
+            returncode = child.process.poll()
+            if returncode is not None:
+                return Ended(child.name, returncode)
+        return None
+
+    def process_ids(self) -> dict[str, int]:
+        """Process id of every node, by name."""
+        return {child.name: child.process.pid for child in self._children}
+
+    def stop(self) -> None:
+        """Stop all in reverse order of starting, each with its whole process group; afterwards nothing is left."""
+        for child in reversed(self._children):
+            _stop_group(child.process)
+            child.reader.join(timeout=1.0)
+        self._children.clear()
+        shutil.rmtree(self._parameter_directory, ignore_errors=True)
+
+
+def command(node: NodeLaunch, parameter_directory: Path) -> list[str]:
+    """Command line of a node; its launch-time parameters go into a file, where strings keep their type."""
+    argv = [*_executable(node), "--ros-args", "--remap", f"__node:={node.name}"]
+    for file in node.parameter_files:
+        argv += ["--params-file", str(file)]
+    if node.parameters:
+        argv += ["--params-file", str(_write_parameters(node, parameter_directory))]
+    for source, target in node.remappings:
+        argv += ["--remap", f"{source}:={target}"]
+    return argv
+
+
+def _executable(node: NodeLaunch) -> list[str]:
+    if node.package == paths.PACKAGE:
+        return [sys.executable, "-m", f"{paths.PACKAGE}.nodes.{node.executable}"]
+    found = shutil.which(node.executable)
+    if found is None:
+        raise ExecutableError(
+            f"{node.executable} (ROS package {node.package}) is not on PATH: it needs a full ROS 2 Jazzy"
+        )
+    return [found]
+
+
+def _write_parameters(node: NodeLaunch, directory: Path) -> Path:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = directory / f"{node.name}.yaml"
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": node.parameters}}))
+    return file
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _stop_group(process: subprocess.Popen[str]) -> None:
+    for number, patience in STOP_SIGNALS:
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        if _group_ends(process, patience):
+            return
+
+
+def _group_ends(process: subprocess.Popen[str], patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        process.poll()
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False

@@ -1,0 +1,242 @@
+"""`wav demo`: the whole system on the simulation, the trained policy at work, measured."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from wav_policy.bringup import paths
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArgumentError, LaunchArguments, parse
+from wav_policy.bringup.node_table import launches
+from wav_policy.bringup.supervisor import Supervisor
+from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
+
+if TYPE_CHECKING:
+    from wav_policy.nodes.system_client import Report, SystemClient
+
+WORLD, PLANNING, CONTROL = "sim_node: world", "policy_node: planning", "piper_node: control loop"
+NODES = "lifecycle_manager: nodes"
+_LAST_LINES = 15
+
+
+class DemoError(RuntimeError):
+    """The system did not come up or fell down; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class DemoArguments:
+    """Let the trained policy work on a task in the simulation; stops by itself, or with Ctrl-C."""
+
+    headless: bool = False
+    """Plain lines instead of a live table."""
+    episodes: int = 10
+    """How many."""
+    seed: int = 0
+    """Layout of the first episode; the following ones count up."""
+    json: Path | None = None
+    """Write the measured numbers to this file."""
+    task: str = "bowl"
+    """What is on the table."""
+    checkpoint: str = DEFAULT_CHECKPOINT
+    """Checkpoint directory."""
+    engine: str = "auto"
+    """auto, torch, onnxruntime or tensorrt."""
+    time_limit: float = 25.0
+    """An episode without success ends after this simulated time [s]."""
+    startup_timeout: float = 120.0
+    """Time for all nodes to come up [s]."""
+    pictures: Path | None = None
+    """Save what the cameras saw beside what had been imagined as PNG files in this directory."""
+    verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
+    """Show what the nodes print."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise ValueError(f"--episodes {self.episodes}: at least 1")
+
+
+class NodeOutput:
+    """What the nodes print: to a file, the last lines kept, optionally to the terminal."""
+
+    def __init__(self, verbose: bool) -> None:
+        self.path = paths.runtime_directory() / "demo.log"
+        self.last: deque[str] = deque(maxlen=_LAST_LINES)
+        self._file = self.path.open("w", buffering=1)
+        self._verbose = verbose
+
+    def write(self, line: str) -> None:
+        """One line of one node."""
+        self._file.write(line + "\n")
+        self.last.append(line)
+        if self._verbose:
+            print(line, flush=True)
+
+
+class Demo:
+    """The episodes of one run."""
+
+    def __init__(self, arguments: DemoArguments, report: DemoReport, client: SystemClient, supervisor: Supervisor):
+        self._arguments = arguments
+        self._report = report
+        self._client = client
+        self._supervisor = supervisor
+
+    def await_readiness(self) -> None:
+        """Wait until all managed nodes are active and the simulation reports.
+
+        Raises:
+            DemoError: names what is missing.
+        """
+        if not self._client.spin_until(lambda: not self._missing(), self._arguments.startup_timeout):
+            missing = "; ".join(self._missing())
+            raise DemoError(f"not ready after {self._arguments.startup_timeout:g} s: {missing}")
+
+    def _missing(self) -> list[str]:
+        self._check()
+        reports = self._client.reports
+        missing = [f"nothing heard of {name!r}" for name in (WORLD, NODES) if name not in reports]
+        if NODES in reports and reports[NODES].message != "all nodes active":
+            missing.append(reports[NODES].message)
+        return missing
+
+    def run(self, screen: Screen) -> None:
+        """All episodes; every finished one is in the report, also when interrupted."""
+        first = self._arguments.seed
+        for number, seed in enumerate(range(first, first + self._arguments.episodes), start=1):
+            screen.refresh("arms go home")
+            self._prepare(seed)
+            result = self._play(seed, number, screen)
+            self._report.episodes.append(result)
+            verdict = "success" if result.success else "no success"
+            screen.say(f"episode {number}, seed {seed}: {verdict} after {result.seconds:.1f} s; {self._brief()}")
+
+    def _brief(self) -> str:
+        rows = dict(self._report.rows())
+        parts = ("plans", "planning time p50 / p99", "control rate", "real-time factor")
+        return ", ".join(f"{part} {rows[part]}" for part in parts)
+
+    def _prepare(self, seed: int) -> None:
+        """Policy off, arms home, new layout, policy on."""
+        self._client.deactivate("policy_node")
+        self._client.trigger("piper/home", timeout=30.0)
+        self._client.set_parameter("sim_node", "next_seed", seed)
+        self._client.trigger("sim/reset")
+        if not self._client.spin_until(lambda: self._world().values["seed"] == str(seed), 5.0):
+            raise DemoError(f"sim_node does not report the layout of seed {seed}")
+        self._client.activate("policy_node")
+
+    def _play(self, seed: int, number: int, screen: Screen) -> EpisodeResult:
+        """Watch until success or the time limit."""
+        while True:
+            self._client.spin_until(lambda: False, 0.25)
+            self._check()
+            self._measure()
+            world = self._world()
+            seconds = float(world.values["episode_time"])
+            success = world.values["success"] == "True"
+            screen.refresh(f"episode {number}, seed {seed}, {seconds:.1f} s: {world.values['instruction']}")
+            if success or seconds > self._arguments.time_limit:
+                return EpisodeResult(seed, success, seconds)
+
+    def _world(self) -> Report:
+        return self._client.reports[WORLD]
+
+    def _measure(self) -> None:
+        import numpy as np
+
+        report, reports = self._report, self._client.reports
+        ages = self._client.chunk_ages
+        report.plans = len(ages)
+        if ages:
+            report.chunk_age_ms_p99 = float(1e3 * np.percentile(ages, 99))
+        if PLANNING in reports:
+            report.plan_ms_p50 = reports[PLANNING].number("plan_ms_p50")
+            report.plan_ms_p99 = reports[PLANNING].number("plan_ms_p99")
+        if CONTROL in reports:
+            report.control_hz = reports[CONTROL].number("control_rate_hz")
+            report.control_lateness_ms_p99 = reports[CONTROL].number("lateness_p99_ms")
+        factor = self._world().number("real_time_factor")
+        report.real_time_factor = min(filter(None, (factor, report.real_time_factor)), default=None)
+
+    def _check(self) -> None:
+        if ended := self._supervisor.poll():
+            raise DemoError(str(ended))
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 after the episodes or Ctrl-C, 1 when the system fails, 2 for wrong arguments."""
+    try:
+        arguments = tyro.cli(DemoArguments, args=argv, prog="wav demo")
+        launch_arguments = parse(
+            {
+                "sim": "true",
+                "task": arguments.task,
+                "checkpoint": arguments.checkpoint,
+                "engine": arguments.engine,
+            }
+        )
+    except (LaunchArgumentError, ValueError) as error:
+        print(f"wav demo: {error}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    return _run(arguments, launch_arguments)
+
+
+def _run(arguments: DemoArguments, launch_arguments: LaunchArguments) -> int:
+    report = DemoReport(arguments.task, str(launch_arguments.checkpoint), arguments.episodes)
+    output = NodeOutput(arguments.verbose)
+    supervisor = Supervisor(output.write)
+    try:
+        with Screen(report, _where_to_look(output), arguments.headless) as screen:
+            supervisor.start(launches(launch_arguments))
+            _play(arguments, report, supervisor, screen)
+        return 0
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 0
+    except (DemoError, RuntimeError, FileNotFoundError) as error:
+        print(f"wav demo: {error}. The nodes' last words ({output.path}):", file=sys.stderr)
+        print("\n".join(output.last), file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        supervisor.stop()
+        if arguments.json is not None:
+            report.write(arguments.json)
+
+
+def _play(arguments: DemoArguments, report: DemoReport, supervisor: Supervisor, screen: Screen) -> None:
+    from wav_policy.nodes.pictures import Pictures
+    from wav_policy.nodes.system_client import SystemClient
+
+    client = SystemClient()
+    try:
+        pictures = Pictures(client.node, arguments.pictures) if arguments.pictures else None
+        demo = Demo(arguments, report, client, supervisor)
+        screen.refresh("nodes come up")
+        demo.await_readiness()
+        demo.run(screen)
+        if pictures is not None:
+            screen.say(f"{pictures.saved} pictures in {arguments.pictures}")
+    finally:
+        client.close()
+
+
+def _where_to_look(output: NodeOutput) -> str:
+    return (
+        f"nodes' output: {output.path}\n"
+        "topics (any ROS 2 Jazzy on this host and domain): head/image_raw, imagined/head/image_raw, joint_states, "
+        "action_chunk, /diagnostics"
+    )
+
+
+def _raise_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,139 @@
+"""What the demo measured: the JSON file and the lines on the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One finished episode; `seconds` is simulated time until success or the end."""
+
+    seed: int
+    success: bool
+    seconds: float
+
+
+@dataclass
+class DemoReport:
+    """Filled while the demo runs; every number is measured or None.
+
+    Attributes:
+        plans: chunks that arrived.
+        plan_ms_p50, plan_ms_p99: duration of a plan, by the policy node's own clock [ms].
+        control_hz: rate of the control loop [Hz].
+        control_lateness_ms_p99: how late its ticks come [ms].
+        chunk_age_ms_p99: age of a chunk's observation when the chunk arrives [ms].
+        real_time_factor: of the simulation, the lowest reported during an episode.
+    """
+
+    task: str
+    checkpoint: str
+    planned_episodes: int
+    episodes: list[EpisodeResult] = field(default_factory=list)
+    plans: int = 0
+    plan_ms_p50: float | None = None
+    plan_ms_p99: float | None = None
+    control_hz: float | None = None
+    control_lateness_ms_p99: float | None = None
+    chunk_age_ms_p99: float | None = None
+    real_time_factor: float | None = None
+
+    @property
+    def successes(self) -> int:
+        """Episodes that ended in success."""
+        return sum(episode.success for episode in self.episodes)
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented keys first, then the details."""
+        return {
+            "episodes": len(self.episodes),
+            "success": self.successes,
+            "plans": self.plans,
+            "plan_ms_p50": _rounded(self.plan_ms_p50),
+            "plan_ms_p99": _rounded(self.plan_ms_p99),
+            "control_hz": _rounded(self.control_hz),
+            "chunk_age_ms_p99": _rounded(self.chunk_age_ms_p99),
+            "control_lateness_ms_p99": _rounded(self.control_lateness_ms_p99),
+            "real_time_factor": _rounded(self.real_time_factor),
+            "task": self.task,
+            "checkpoint": self.checkpoint,
+            "results": [
+                {"seed": episode.seed, "success": episode.success, "seconds": _rounded(episode.seconds)}
+                for episode in self.episodes
+            ],
+        }
+
+    def write(self, file: Path) -> None:
+        """Write `as_json` to a file."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(self.as_json(), indent=2) + "\n")
+
+    def rows(self) -> list[tuple[str, str]]:
+        """(label, value) for people."""
+        return [
+            ("episodes", f"{len(self.episodes)} of {self.planned_episodes}"),
+            ("success", f"{self.successes} of {len(self.episodes)}"),
+            ("plans", str(self.plans)),
+            ("planning time p50 / p99", f"{_shown(self.plan_ms_p50)} / {_shown(self.plan_ms_p99)} ms"),
+            ("chunk age p99", f"{_shown(self.chunk_age_ms_p99)} ms"),
+            ("control rate", f"{_shown(self.control_hz)} Hz, p99 {_shown(self.control_lateness_ms_p99, 1)} ms late"),
+            ("real-time factor", _shown(self.real_time_factor, 2)),
+        ]
+
+
+class Screen:
+    """A table that is redrawn in place on a terminal; plain lines when headless."""
+
+    def __init__(self, report: DemoReport, where_to_look: str, headless: bool) -> None:
+        self._report = report
+        self._where = where_to_look
+        self._console = Console(highlight=False)
+        self._live = None if headless or not self._console.is_terminal else Live(console=self._console)
+        self._now = ""
+
+    def __enter__(self) -> Screen:
+        self._console.print(self._where)
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.update(self._table())
+            self._live.stop()
+        else:
+            for label, value in self._report.rows():
+                self._console.print(f"{label:<24} {value}")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(text)
+
+    def refresh(self, now: str) -> None:
+        """What is going on at this moment; shown on a terminal only."""
+        self._now = now
+        if self._live:
+            self._live.update(self._table())
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for label, value in [*self._report.rows(), ("now", self._now)]:
+            table.add_row(f"[bold]{label}[/bold]", value)
+        return table
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, 3)
+
+
+def _shown(value: float | None, digits: int = 0) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,53 @@
+"""`wav label`: the rewards of Table 2 and the discounted return for every frame of a dataset."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class LabelArguments:
+    """Add the column `state_value` (16 reward terms and the return); run again after recording more."""
+
+    directory: Annotated[Path, tyro.conf.Positional]
+    """Dataset to label."""
+    discount: float = 0.98
+    """Discount of the return per recorded frame."""
+    image_size: tuple[int, int] = (64, 64)
+    """Height and width at which images are compared [px]."""
+    failure_penalty: float = 0.5
+    """Taken off the reward that goes on after an episode recorded as failed."""
+    workers: int = 2
+    """Processes."""
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of `wav label`."""
+    arguments = tyro.cli(LabelArguments, prog="wav label", args=argv)
+    from rich.progress import Progress
+
+    from wav_models.rewards.label import LabelConfig, label_dataset
+
+    try:
+        config = LabelConfig(arguments.discount, arguments.image_size, arguments.failure_penalty)
+        with Progress() as bar:
+            line = bar.add_task("labelling", total=None)
+            written = label_dataset(
+                arguments.directory,
+                config,
+                num_workers=arguments.workers,
+                on_progress=lambda done, total: bar.update(line, completed=done, total=total),
+            )
+    except KeyboardInterrupt:
+        print("interrupted; what was labelled is kept, the same command continues", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"wav label: {error}", file=sys.stderr)
+        return 1
+    print(f"{written} files labelled in {arguments.directory}")
+    return 0

@@ -1,0 +1,51 @@
+"""The command `wav`: finds the sub-command and hands over. Sub-commands are imported only when called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NamedTuple
+
+from wav_models.presets import did_you_mean
+
+PROGRAM = "wav"
+
+
+class SubCommand(NamedTuple):
+    """Where a sub-command's `main(argv) -> exit code` is, and its line in the help."""
+
+    target: str
+    summary: str
+
+
+SUB_COMMANDS = {
+    "demo": SubCommand("wav_policy.cli.demo:main", "Let the trained policy work on a task in the simulation."),
+    "up": SubCommand("wav_policy.cli.up:main", "Start the nodes: wav up sim:=true (as the launch file does)."),
+    "record": SubCommand("wav_policy.cli.record:main", "Record episodes in the LeRobot v3.0 layout."),
+    "label": SubCommand("wav_policy.cli.label:main", "Write the rewards of Table 2 into a dataset."),
+    "dataset": SubCommand("wav_policy.cli.dataset:main", "Check and describe a dataset."),
+    "train": SubCommand("wav_policy.cli.train:main", "Train the auto-encoder and the three stages of the model."),
+    "evaluate": SubCommand("wav_policy.cli.evaluate:main", "Success rate of a checkpoint in closed loop."),
+    "doctor": SubCommand("wav_policy.cli.doctor:main", "Check this installation."),
+}
+
+
+def usage() -> str:
+    """Help text: one line per sub-command."""
+    width = max(map(len, SUB_COMMANDS))
+    lines = (f"  {name:<{width}}  {command.summary}" for name, command in SUB_COMMANDS.items())
+    return f"usage: {PROGRAM} COMMAND ...\n\n" + "\n".join(lines) + f"\n\n`{PROGRAM} COMMAND --help` describes one."
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a sub-command; exit code 2 for an unknown one."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    name, *rest = arguments
+    if name not in SUB_COMMANDS:
+        print(f"{PROGRAM}: unknown command {name!r}{did_you_mean(name, SUB_COMMANDS)}", file=sys.stderr)
+        return 2
+    module, function = SUB_COMMANDS[name].target.split(":")
+    return int(getattr(importlib.import_module(module), function)(rest))

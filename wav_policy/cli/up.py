@@ -1,0 +1,61 @@
+"""`wav up name:=value ...`: the node table of the launch file, for machines without the `launch` package."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from types import FrameType
+
+from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, parse, split_assignments
+from wav_policy.bringup.node_table import launches
+from wav_policy.bringup.paths import DataFileError
+from wav_policy.bringup.supervisor import ExecutableError, Supervisor
+
+
+def usage() -> str:
+    """Help text: every launch argument with its default and choices."""
+    lines = []
+    for argument in ARGUMENTS:
+        choices = f" [{' | '.join(argument.choices)}]" if argument.choices else ""
+        lines.append(f"  {argument.name + ':=' + argument.default:<40}  {argument.description}{choices}")
+    return "usage: wav up [name:=value ...]\n\n" + "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 after Ctrl-C or SIGTERM, 1 when a node ended by itself, 2 for wrong arguments."""
+    if any(token in ("-h", "--help") for token in argv):
+        print(usage())
+        return 0
+    try:
+        nodes = launches(parse(split_assignments(argv)))
+    except (LaunchArgumentError, DataFileError) as error:
+        print(f"wav up: {error}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    supervisor = Supervisor(write=lambda line: print(line, flush=True))
+    try:
+        supervisor.start(nodes)
+        while (ended := supervisor.poll()) is None:
+            time.sleep(0.1)
+        print(f"wav up: {ended}; stopping the others", file=sys.stderr)
+        return 1
+    except ExecutableError as error:
+        print(f"wav up: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("wav up: stopping", file=sys.stderr)
+        return 0
+    finally:
+        _without_interrupts(supervisor)
+
+
+def _raise_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _without_interrupts(supervisor: Supervisor) -> None:
+    """Stop in order even when Ctrl-C is pressed again."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    supervisor.stop()

@@ -1,0 +1,72 @@
+"""What the safety filter did and why: one small record per cause, with numbers."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import NamedTuple
+
+
+class Cause(str, Enum):
+    """Why the filter did not pass the command through unchanged."""
+
+    NO_COMMAND = "no_command"
+    STALE_COMMAND = "stale_command"
+    MALFORMED_COMMAND = "malformed_command"
+    NON_FINITE_COMMAND = "non_finite_command"
+    NO_MEASUREMENT = "no_measurement"
+    STALE_MEASUREMENT = "stale_measurement"
+    MALFORMED_MEASUREMENT = "malformed_measurement"
+    NON_FINITE_MEASUREMENT = "non_finite_measurement"
+    IMPLAUSIBLE_MEASUREMENT = "implausible_measurement"
+    POSITION_LIMIT = "position_limit"
+    GRIPPER_RANGE = "gripper_range"
+    STEP_CHANGE = "step_change"
+    VELOCITY_LIMIT = "velocity_limit"
+    ACCELERATION_LIMIT = "acceleration_limit"
+    LATE_TICK = "late_tick"
+    CLOCK_STEP = "clock_step"
+    STOPPED = "stopped"
+
+
+_DETAIL: dict[Cause, str] = {
+    Cause.NO_COMMAND: "nothing to execute: holding",
+    Cause.STALE_COMMAND: "command is {0:.3f} s old, allowed {1:.3f} s: holding",
+    Cause.MALFORMED_COMMAND: "command is not 14 numbers: holding",
+    Cause.NON_FINITE_COMMAND: "command is {0}: holding",
+    Cause.NO_MEASUREMENT: "no joint measurement: holding",
+    Cause.STALE_MEASUREMENT: "joint measurement is {0:.3f} s old, allowed {1:.3f} s: holding",
+    Cause.MALFORMED_MEASUREMENT: "joint measurement is not 14 numbers: holding",
+    Cause.NON_FINITE_MEASUREMENT: "measurement is {0}: holding",
+    Cause.IMPLAUSIBLE_MEASUREMENT: "measured {0:.4f}, more than the tolerance beyond {1:.4f}: holding",
+    Cause.POSITION_LIMIT: "commanded {0:.4f} rad, limited to {1:.4f} rad",
+    Cause.GRIPPER_RANGE: "commanded {0:.4f} m, limited to {1:.4f} m",
+    Cause.STEP_CHANGE: "command {0:.4f} is too far from the measured position, limited to {1:.4f}",
+    Cause.VELOCITY_LIMIT: "needs {0:.3f} per second, limited to {1:.3f}",
+    Cause.ACCELERATION_LIMIT: "needs {0:.2f} per second^2, limited to {1:.2f}",
+    Cause.LATE_TICK: "control tick came after {0:.3f} s, allowed {1:.3f} s: continuing from rest",
+    Cause.CLOCK_STEP: "clock stepped by {0:.6f} s: target unchanged",
+    Cause.STOPPED: "stopped: holding until reset",
+}
+
+
+class Intervention(NamedTuple):
+    """One departure from the command.
+
+    Attributes:
+        cause: what was wrong.
+        joint: the worst affected joint, or "" where no single joint is to blame.
+        requested: what was asked for or found (rad, m, per second, s: as the cause says).
+        allowed: what was given instead, or the bound that was broken.
+    """
+
+    cause: Cause
+    joint: str = ""
+    requested: float = math.nan
+    allowed: float = math.nan
+
+    @property
+    def detail(self) -> str:
+        """One sentence with joint and numbers, for `/diagnostics`."""
+        text = _DETAIL[self.cause].format(self.requested, self.allowed)
+        return f"{self.joint}: {text}" if self.joint else text

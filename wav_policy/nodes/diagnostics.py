@@ -1,0 +1,87 @@
+"""What a node says about itself on /diagnostics: at a steady rate, and at once when something changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+
+OK: Final = DiagnosticStatus.OK
+WARN: Final = DiagnosticStatus.WARN
+ERROR: Final = DiagnosticStatus.ERROR
+STALE: Final = DiagnosticStatus.STALE
+
+
+def status(name: str, level: bytes, message: str, /, **values: Any) -> DiagnosticStatus:
+    """One entry of /diagnostics.
+
+    Args:
+        name: "node: part", such as "piper_node: left arm".
+        level: OK, WARN, ERROR or STALE.
+        message: one line for a human.
+        values: key-value pairs; floats are rounded to six significant digits.
+    """
+    pairs = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
+    return DiagnosticStatus(name=name, level=level, message=message, values=pairs)
+
+
+class Diagnostics:
+    """Publishes what the sources report: every `period`, and within `check_period` of a new level or message.
+
+    Args:
+        node: owner of publisher and timer.
+        *sources: called from the node's executor; each returns the entries of one part of the node.
+        period: time between unchanged reports [s].
+        check_period: time between looks for changes [s].
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *sources: Callable[[], Iterable[DiagnosticStatus]],
+        period: float = 0.5,
+        check_period: float = 0.1,
+    ) -> None:
+        self._node = node
+        self._sources = sources
+        self._period = period
+        self._last_published = float("-inf")
+        self._last_levels: list[tuple[str, bytes, str]] = []
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._timer = node.create_timer(check_period, self._check)
+
+    def publish(self) -> None:
+        """Report now, whatever has changed."""
+        self._send([entry for source in self._sources for entry in source()])
+
+    def destroy(self) -> None:
+        """Say the last word and release timer and publisher."""
+        self._node.destroy_timer(self._timer)
+        self.publish()
+        self._node.destroy_publisher(self._publisher)
+
+    def _check(self) -> None:
+        entries = [entry for source in self._sources for entry in source()]
+        due = self._now() - self._last_published >= self._period
+        if due or _levels(entries) != self._last_levels:
+            self._send(entries)
+
+    def _send(self, entries: list[DiagnosticStatus]) -> None:
+        self._last_published = self._now()
+        self._last_levels = _levels(entries)
+        message = DiagnosticArray(status=entries)
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
+
+    def _now(self) -> float:
+        return self._node.get_clock().now().nanoseconds * 1e-9
+
+
+def _levels(entries: Iterable[DiagnosticStatus]) -> list[tuple[str, bytes, str]]:
+    return [(entry.name, entry.level, entry.message) for entry in entries]
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,73 @@
+"""sensor_msgs/JointState <-> vectors in the order of `JOINT_NAMES`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import JointState
+
+from wav_models.types import JOINT_NAMES, FloatArray
+
+
+class JointNamesError(ValueError):
+    """A message whose joint names are not exactly the 14 of the robot, in any order."""
+
+
+def permutation(names: Sequence[str]) -> list[int]:
+    """Index into a message's arrays for each of `JOINT_NAMES`.
+
+    Raises:
+        JointNamesError: names are missing, unknown or doubled; says which.
+    """
+    if tuple(names) == JOINT_NAMES:
+        return list(range(len(JOINT_NAMES)))
+    missing = [name for name in JOINT_NAMES if name not in names]
+    unknown = [name for name in names if name not in JOINT_NAMES]
+    doubled = sorted({name for name in names if list(names).count(name) > 1})
+    if missing or unknown or doubled:
+        faults = (("missing", missing), ("unknown", unknown), ("doubled", doubled))
+        detail = "; ".join(f"{fault}: {', '.join(found)}" for fault, found in faults if found)
+        raise JointNamesError(f"joint names: {detail}. Expected, in any order: {', '.join(JOINT_NAMES)}")
+    return [list(names).index(name) for name in JOINT_NAMES]
+
+
+def to_message(
+    positions: FloatArray,
+    stamp: Time,
+    *,
+    velocities: FloatArray | None = None,
+    efforts: FloatArray | None = None,
+) -> JointState:
+    """Vectors of shape [14] (rad, m; rad/s, m/s; N m, N) as a JointState."""
+    message = JointState(name=list(JOINT_NAMES), position=positions.tolist())
+    message.header.stamp = stamp
+    if velocities is not None:
+        message.velocity = velocities.tolist()
+    if efforts is not None:
+        message.effort = efforts.tolist()
+    return message
+
+
+def positions_from_message(message: JointState) -> FloatArray:
+    """Positions, shape [14], rad and m, reordered by name.
+
+    Raises:
+        JointNamesError: names are wrong, or there is not one position per name.
+    """
+    order = permutation(message.name)
+    if len(message.position) != len(message.name):
+        raise JointNamesError(f"joint state: {len(message.name)} names but {len(message.position)} positions")
+    return np.asarray(message.position, dtype=np.float64)[order]
+
+
+def stamp_to_seconds(stamp: Time) -> float:
+    """builtin_interfaces/Time to seconds."""
+    return float(stamp.sec) + stamp.nanosec * 1e-9
+
+
+def seconds_to_stamp(seconds: float) -> Time:
+    """Seconds to builtin_interfaces/Time, to the nanosecond."""
+    whole, nanoseconds = divmod(round(seconds * 1e9), 1_000_000_000)
+    return Time(sec=whole, nanosec=nanoseconds)

@@ -1,0 +1,189 @@
+"""Node that brings managed nodes up in order and down in reverse order, as nav2's lifecycle manager does."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import State, Transition, TransitionEvent
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from wav_policy.nodes.diagnostics import OK, WARN, Diagnostics, status
+from wav_policy.nodes.parameters import ParameterError, declare
+
+_VERBS: Final = {
+    Transition.TRANSITION_CONFIGURE: "configure",
+    Transition.TRANSITION_ACTIVATE: "activate",
+    Transition.TRANSITION_DEACTIVATE: "deactivate",
+    Transition.TRANSITION_CLEANUP: "clean up",
+}
+
+
+class BringUpError(RuntimeError):
+    """A managed node did not appear or refused a transition; the message says which."""
+
+
+@dataclass(frozen=True)
+class ManagerConfig:
+    """Parameters of the node.
+
+    Attributes:
+        node_names: managed nodes in the order of configuration and activation.
+        appear_timeout: time for a node's lifecycle services to appear [s].
+        transition_timeout: time for one transition; loading a checkpoint is part of configuring [s].
+        stop_timeout: time for one transition on the way down [s].
+        gone_timeout: a node whose state cannot be had within this time on the way down is taken as gone [s].
+    """
+
+    node_names: tuple[str, ...] = ()
+    appear_timeout: float = 60.0
+    transition_timeout: float = 120.0
+    stop_timeout: float = 8.0
+    gone_timeout: float = 1.0
+
+
+class LifecycleManager(Node):
+    """Drives the lifecycle services of the nodes named in its parameters."""
+
+    def __init__(self) -> None:
+        super().__init__("lifecycle_manager")
+        self.config = declare(self, ManagerConfig)
+        self._interrupted = False
+        self._service_clients: dict[str, Any] = {}
+        self._states = dict.fromkeys(self.config.node_names, "unknown")
+        for name in self.config.node_names:
+            self.create_subscription(TransitionEvent, f"{name}/transition_event", self._follow(name), 10)
+        self._diagnostics = Diagnostics(self, self._report, period=1.0)
+
+    def interrupt(self) -> None:
+        """Ask `bring_up` and `wait` to end; safe in a signal handler."""
+        self._interrupted = True
+
+    def bring_up(self) -> None:
+        """Configure all nodes in order, then activate all in order.
+
+        Raises:
+            BringUpError: a node did not appear in time or refused.
+        """
+        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+            for name in self.config.node_names:
+                if self._interrupted:
+                    return
+                self._await_service(name)
+                self._change(name, transition, self.config.transition_timeout)
+        self.get_logger().info(f"all nodes active: {', '.join(self.config.node_names)}")
+
+    def wait(self) -> None:
+        """Spin until interrupted."""
+        while not self._interrupted:
+            rclpy.spin_once(self, timeout_sec=0.2)
+
+    def bring_down(self) -> None:
+        """Deactivate and clean up in reverse order; nodes that are gone are passed over."""
+        self._interrupted = False
+        for name in reversed(self.config.node_names):
+            for transition in self._way_down(name):
+                try:
+                    self._change(name, transition, self.config.stop_timeout)
+                except BringUpError as error:
+                    self.get_logger().error(str(error))
+                    break
+
+    def _way_down(self, name: str) -> Iterator[int]:
+        state = self._current_state(name)
+        if state == State.PRIMARY_STATE_ACTIVE:
+            yield Transition.TRANSITION_DEACTIVATE
+        if state in (State.PRIMARY_STATE_ACTIVE, State.PRIMARY_STATE_INACTIVE):
+            yield Transition.TRANSITION_CLEANUP
+
+    def _current_state(self, name: str) -> int:
+        """Primary state of a node; unknown when it is gone."""
+        response = self._call(GetState, f"{name}/get_state", GetState.Request(), self.config.gone_timeout)
+        return int(State.PRIMARY_STATE_UNKNOWN if response is None else response.current_state.id)
+
+    def _await_service(self, name: str) -> None:
+        client = self._client(ChangeState, f"{name}/change_state")
+        if not self._spin_until(client.service_is_ready, self.config.appear_timeout) and not self._interrupted:
+            raise BringUpError(f"{name} did not appear within {self.config.appear_timeout:g} s")
+
+    def _change(self, name: str, transition: int, timeout: float) -> None:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        response = self._call(ChangeState, f"{name}/change_state", request, timeout)
+        if self._interrupted:
+            return
+        if response is None:
+            raise BringUpError(f"{name} did not {_VERBS[transition]} within {timeout:g} s")
+        if not response.success:
+            raise BringUpError(f"{name} did not {_VERBS[transition]}; its own message says why")
+
+    def _call(self, kind: Any, service: str, request: Any, timeout: float) -> Any:
+        """The response, or None when there is none in time or the manager was interrupted."""
+        client = self._client(kind, service)
+        if not self._spin_until(client.service_is_ready, timeout):
+            return None
+        future = client.call_async(request)
+        return future.result() if self._spin_until(future.done, timeout) else None
+
+    def _client(self, kind: Any, service: str) -> Any:
+        """One client per service: a request sent before the two sides know each other is lost."""
+        if service not in self._service_clients:
+            self._service_clients[service] = self.create_client(kind, service)
+        return self._service_clients[service]
+
+    def _spin_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if self._interrupted or time.monotonic() > deadline:
+                return condition()
+            rclpy.spin_once(self, timeout_sec=0.1)
+        return True
+
+    def _follow(self, name: str) -> Callable[[TransitionEvent], None]:
+        def note(event: TransitionEvent) -> None:
+            self._states[name] = event.goal_state.label
+
+        return note
+
+    def _report(self) -> Sequence[DiagnosticStatus]:
+        waiting = [name for name, state in self._states.items() if state != "active"]
+        message = f"not active: {', '.join(waiting)}" if waiting else "all nodes active"
+        return [status("lifecycle_manager: nodes", WARN if waiting else OK, message, **self._states)]
+
+
+def main() -> int:
+    """Exit code 1 when the nodes could not be brought up."""
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        manager = LifecycleManager()
+    except ParameterError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        manager.interrupt()
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        manager.bring_up()
+        manager.wait()
+        return 0
+    except BringUpError as error:
+        manager.get_logger().fatal(f"bring-up failed: {error}")
+        return 1
+    finally:
+        manager.bring_down()
+        rclpy.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

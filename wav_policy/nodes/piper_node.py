@@ -1,0 +1,383 @@
+"""Managed node: two Piper arms over CAN, executing action chunks through the safety filter.
+
+configure opens the buses and publishes joint_states; activate enables the arms and follows action_chunk; deactivate
+brakes and holds; clean-up closes the buses. The arms are never powered off but by piper/enable false and piper/reset.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.service import Service
+from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import JointState
+from std_srvs.srv import SetBool, Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from wav_models.types import JOINT_DIM
+from wav_policy.chunking import ChunkingConfig
+from wav_policy.nodes import joint_state
+from wav_policy.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, status
+from wav_policy.nodes.parameters import ParameterError, declare
+from wav_policy.nodes.trajectory import TrajectoryError, chunk_from_message
+from wav_policy.piper.arm import ArmConfig
+from wav_policy.piper.bimanual import BimanualPiper, JointReading
+from wav_policy.piper.bus import INTERFACES
+from wav_policy.piper.control_loop import ControlLoop, LoopState
+from wav_policy.piper.errors import PiperError
+from wav_policy.piper.frames import ArmState
+from wav_policy.piper.status import ArmStatus
+from wav_policy.safety import SafetyLimits
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+@dataclass(frozen=True)
+class PiperNodeConfig:
+    """Parameters of the node.
+
+    Attributes:
+        can_interface: "socketcan" or "slcan".
+        can_left, can_right: network interfaces (socketcan) or serial devices (slcan).
+        control_rate: targets per second [Hz].
+        home: pose of piper/home, shape [14], rad and m.
+        home_speed: largest joint speed on the way home [rad/s].
+    """
+
+    can_interface: str = "socketcan"
+    can_left: str = "can_left"
+    can_right: str = "can_right"
+    control_rate: float = 200.0
+    home: tuple[float, ...] = (0.0,) * JOINT_DIM
+    home_speed: float = 0.5
+    arm: ArmConfig = field(default_factory=ArmConfig)
+    safety: SafetyLimits = field(default_factory=SafetyLimits)
+    chunking: ChunkingConfig = field(default_factory=ChunkingConfig)
+
+    def __post_init__(self) -> None:
+        """ValueError naming the field that is not usable."""
+        if self.can_interface not in INTERFACES:
+            raise ValueError(f"can_interface '{self.can_interface}' is not one of: {', '.join(INTERFACES)}")
+        if not 10.0 <= self.control_rate <= 500.0:
+            raise ValueError(f"control_rate must be 10..500 Hz, got {self.control_rate}")
+        if not 0.0 < self.home_speed <= min(self.safety.velocity):
+            raise ValueError(f"home_speed must be above 0 and within safety.velocity, got {self.home_speed}")
+        home = np.array(self.home)
+        if home.shape != (JOINT_DIM,) or (home < self.safety.lower).any() or (home > self.safety.upper).any():
+            raise ValueError(f"home must be {JOINT_DIM} values inside the safety limits, got {self.home}")
+
+
+class PiperNode(LifecycleNode):
+    """The skin over `BimanualPiper` and `ControlLoop`."""
+
+    def __init__(self) -> None:
+        super().__init__("piper_node")
+        self.config = declare(self, PiperNodeConfig)
+        self._arms: BimanualPiper | None = None
+        self._loop: ControlLoop | None = None
+        self._active = False
+        self._switching = threading.Lock()  # one enable, reset or home at a time
+        self._messages = MutuallyExclusiveCallbackGroup()
+        self._stops = MutuallyExclusiveCallbackGroup()  # piper/stop must not queue behind a slow enable
+        self._joint_states: Publisher | None = None
+        self._chunks: Subscription | None = None
+        self._services: list[Service] = []
+        self._diagnostics: Diagnostics | None = None
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the buses, read feedback, offer topics and services."""
+        config = self.config
+        arms = BimanualPiper(config.can_interface, config.can_left, config.can_right, config.arm, self._now)
+        try:
+            arms.connect()
+        except PiperError as error:
+            self.get_logger().fatal(str(error))
+            return FAILURE
+        self._arms = arms
+        self._joint_states = self.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
+        self._loop = ControlLoop(
+            arms, config.control_rate, config.safety, config.chunking, self._publish, self._report_fault, self._now
+        )
+        self._loop.start()
+        self._chunks = self.create_subscription(
+            JointTrajectory, "action_chunk", self._on_chunk, QoSProfile(depth=1), callback_group=self._messages
+        )
+        self._services = [
+            self.create_service(SetBool, "piper/enable", self._on_enable),
+            self.create_service(Trigger, "piper/stop", self._on_stop, callback_group=self._stops),
+            self.create_service(Trigger, "piper/reset", self._on_reset),
+            self.create_service(Trigger, "piper/home", self._on_home),
+        ]
+        self._diagnostics = Diagnostics(self, self._diagnose)
+        for side, arm in arms.status().items():
+            self.get_logger().info(f"{side} arm: firmware {arm.firmware or 'unknown'}, mode {arm.mode_name}")
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Enable the arms and start commanding; they hold until a chunk comes."""
+        self._active = True
+        try:
+            self._engage()
+        except PiperError as error:
+            self._active = False
+            self.get_logger().fatal(str(error))
+            return FAILURE
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Brake, then hold under the arms' own control."""
+        self._active = False
+        if self._loop is not None:
+            self._loop.disengage()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close the buses; the arms keep their power and hold."""
+        self._release()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """From any state: hold and close."""
+        self._active = False
+        if self._loop is not None:
+            self._loop.disengage()
+        self._release()
+        return SUCCESS
+
+    def _release(self) -> None:
+        if self._loop is not None:
+            self._loop.close()
+        if self._diagnostics is not None:
+            self._diagnostics.destroy()
+        if self._arms is not None:
+            self._arms.close()
+        for service in self._services:
+            self.destroy_service(service)
+        if self._chunks is not None:
+            self.destroy_subscription(self._chunks)
+        if self._joint_states is not None:
+            self.destroy_publisher(self._joint_states)
+        self._arms = self._loop = self._diagnostics = self._chunks = self._joint_states = None
+        self._services = []
+
+    # Topics
+
+    def _publish(self, reading: JointReading) -> None:
+        if self._joint_states is not None:
+            stamp = joint_state.seconds_to_stamp(reading.stamp)
+            self._joint_states.publish(joint_state.to_message(reading.position, stamp, velocities=reading.velocity))
+
+    def _on_chunk(self, message: JointTrajectory) -> None:
+        if self._loop is None:
+            return
+        try:
+            self._loop.accept(chunk_from_message(message))
+        except TrajectoryError as error:
+            self._loop.reject(str(error))
+
+    def _report_fault(self, fault: str) -> None:
+        self.get_logger().error(f"control loop stopped: {fault}. Call piper/reset, then piper/enable.")
+
+    # Services
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        def enable() -> str:
+            self._engage()
+            return "arms enabled and holding"
+
+        def disable() -> str:
+            loop, arms = self._connected()
+            loop.disengage()
+            arms.disable()
+            return "motors are off: the arms are limp"
+
+        return self._answer(response, enable if request.data else disable)
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        def stop() -> str:
+            loop, arms = self._connected()
+            loop.trip("piper/stop")
+            arms.stop()
+            return "emergency stop; to go on: support the arms, piper/reset, piper/enable"
+
+        return self._answer(response, stop, exclusive=False)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        def reset() -> str:
+            loop, arms = self._connected()
+            loop.trip("piper/reset")
+            sides = arms.reset()
+            loop.reset()
+            limp = f"{' and '.join(sides)} lost power" if sides else "no arm needed a reset"
+            return f"{limp}; call piper/enable to go on"
+
+        return self._answer(response, reset)
+
+    def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        def home() -> str:
+            loop, _ = self._connected()
+            if not loop.move_to(np.array(self.config.home), self.config.home_speed):
+                raise PiperError(f"not at home: {self._why_not_commanding(loop.state())}")
+            return "at home"
+
+        return self._answer(response, home)
+
+    def _answer(
+        self,
+        response: SetBool.Response | Trigger.Response,
+        action: Callable[[], str],
+        exclusive: bool = True,
+    ) -> SetBool.Response | Trigger.Response:
+        """Fill in the outcome; `PiperError` becomes success = false with its message."""
+        if exclusive and not self._switching.acquire(blocking=False):
+            response.success, response.message = False, "busy with another piper service; try again"
+            return response
+        try:
+            response.message, response.success = action(), True
+        except PiperError as error:
+            response.message, response.success = str(error), False
+            self.get_logger().error(str(error))
+        finally:
+            if exclusive:
+                self._switching.release()
+        return response
+
+    def _engage(self) -> None:
+        loop, arms = self._connected()
+        if not self._active:
+            raise PiperError("piper_node is not active: activate it first")
+        if loop.stop_reason is not None:
+            raise PiperError(f"stopped ({loop.stop_reason}): support the arms and call piper/reset first")
+        loop.disengage()
+        arms.enable()
+        if loop.stop_reason is None:
+            loop.engage()
+
+    def _connected(self) -> tuple[ControlLoop, BimanualPiper]:
+        if self._loop is None or self._arms is None:
+            raise PiperError("piper_node is not configured")
+        return self._loop, self._arms
+
+    # Diagnostics
+
+    def _diagnose(self) -> Iterator[DiagnosticStatus]:
+        if self._loop is None or self._arms is None:
+            return
+        yield self._diagnose_loop(self._loop.state())
+        for side, arm in self._arms.status().items():
+            yield self._diagnose_arm(side, arm)
+
+    def _diagnose_loop(self, state: LoopState) -> DiagnosticStatus:
+        why_not = self._why_not_commanding(state)
+        message = why_not or (f"holding: {state.reason}" if state.holding else "following the chunk")
+        if not why_not and state.rejected_chunk:
+            message += f" (last chunk rejected: {state.rejected_chunk})"
+        stopped = bool(state.fault) or state.reason == "stopped"
+        age = state.chunk_age
+        return status(
+            "piper_node: control loop",
+            ERROR if stopped else WARN if state.holding or state.rejected_chunk else OK,
+            message,
+            control_rate_hz=state.timing.rate,
+            configured_rate_hz=self.config.control_rate,
+            lateness_p50_ms=1e3 * state.timing.lateness_p50,
+            lateness_p99_ms=1e3 * state.timing.lateness_p99,
+            chunk_age_s="" if age is None else age,
+            chunk_age_p99_s=state.timing.chunk_age_p99,
+            holding=state.holding,
+            reason=state.reason,
+            detail=state.detail,
+            fault=state.fault,
+            rejected_chunk=state.rejected_chunk,
+            **{f"interventions_{cause}": count for cause, count in sorted(state.interventions.items())},
+        )
+
+    def _diagnose_arm(self, side: str, arm: ArmStatus) -> DiagnosticStatus:
+        silent = arm.feedback_age > self.config.safety.max_measurement_age
+        faulty = arm.state not in (ArmState.NORMAL, ArmState.TARGET_OUT_OF_LIMITS)
+        if silent:
+            level, message = ERROR, "no joint feedback"
+        elif faulty:
+            level, message = ERROR, arm.state_name.lower().replace("_", " ")
+        elif arm.faults:
+            level, message = WARN, "; ".join(arm.faults)
+        elif not arm.is_enabled:
+            level, message = WARN, "not enabled"
+        else:
+            level, message = OK, "enabled"
+        return status(
+            f"piper_node: {side} arm",
+            level,
+            message,
+            mode=arm.mode_name,
+            state=arm.state_name,
+            enabled="".join("1" if on else "0" for on in arm.enabled),
+            faults="; ".join(arm.faults),
+            feedback_rate_hz=arm.feedback_rate,
+            feedback_age_ms=1e3 * arm.feedback_age,
+            firmware=arm.firmware,
+            undecodable_frames=arm.undecodable,
+            offset_id_frames=arm.offset_frames,
+        )
+
+    @staticmethod
+    def _why_not_commanding(state: LoopState) -> str:
+        if state.reason == "stopped":
+            return f"stopped: {state.detail}"
+        return "" if state.engaged else "not commanding: arms not enabled by this node"
+
+    def _now(self) -> float:
+        return self.get_clock().now().nanoseconds * 1e-9
+
+
+def main() -> int:
+    """Exit code 0 after SIGINT or SIGTERM, 1 for impossible parameters."""
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = PiperNode()
+    except ParameterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    ended = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    executor = MultiThreadedExecutor(num_threads=3)
+    executor.add_node(node)
+    spinner = threading.Thread(target=_spin, args=(executor,), name="executor", daemon=True)
+    spinner.start()
+    ended.wait()
+    node.trigger_shutdown()
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown()
+    return 0
+
+
+def _spin(executor: MultiThreadedExecutor) -> None:
+    with contextlib.suppress(ExternalShutdownException):
+        executor.spin()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""The thread that plans: while one chunk is executed, the next one is computed. No ROS in here."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import numpy as np
+
+from wav_models.presets import ModelConfig
+from wav_models.types import ImageArray, Observation, Plan
+from wav_policy.observation import NotReady
+
+_RETRY_NOT_READY: Final = 0.02
+"""Observations become possible within a frame time [s]."""
+_RETRY_FAILED: Final = 0.5
+"""A planning error is likely to come again at once: do not burn the processor [s]."""
+_NUM_RECENT: Final = 9
+"""Plans whose median duration predicts the next one's: few, so that warm-up and load changes are forgotten."""
+_NUM_KEPT: Final = 1000
+
+
+class Policy(Protocol):
+    """What the node needs of `wav_policy.policy.WAVPolicy`."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    def plan(self, observation: Observation, *, seed: int = 0, deadline: float | None = None) -> Plan: ...
+
+    def imagine(self, plan: Plan) -> ImageArray: ...
+
+    def reset(self) -> None: ...
+
+    def warm_up(self) -> float: ...
+
+
+class PlanStatistics:
+    """Counts and durations since the worker was made.
+
+    Attributes:
+        plans: plans delivered.
+        failed: plans that ended in an error.
+        dropped: plans thrown away because planning was stopped or restarted meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self.plans = 0
+        self.failed = 0
+        self.dropped = 0
+        self._milliseconds: dict[str, deque[float]] = {}
+
+    def add(self, **seconds: float) -> None:
+        """Record one duration per stage [s]."""
+        for stage, duration in seconds.items():
+            self._milliseconds.setdefault(stage, deque(maxlen=_NUM_KEPT)).append(1e3 * duration)
+
+    def recent(self, stage: str) -> float:
+        """Median of the last few durations of a stage, 0 before the first [s]."""
+        kept = self._milliseconds.get(stage)
+        return 1e-3 * float(np.median(list(kept)[-_NUM_RECENT:])) if kept else 0.0
+
+    def percentiles(self) -> dict[str, float]:
+        """{"<stage>_ms_p50": ..., "<stage>_ms_p99": ...} over the last plans."""
+        result: dict[str, float] = {}
+        for stage, kept in list(self._milliseconds.items()):  # the planning thread may add a stage meanwhile
+            p50, p99 = np.percentile(list(kept), [50, 99])
+            result[f"{stage}_ms_p50"], result[f"{stage}_ms_p99"] = float(p50), float(p99)
+        return result
+
+
+class PlanningWorker:
+    """Plans in a thread of its own while active, early enough that the next chunk is there when it is due.
+
+    The next chunk is due `interval` after the last one was delivered, so the next plan starts `interval` minus the
+    median duration of the last plans after the delivery; at once where plans take longer than that.
+
+    Args:
+        policy: used from the worker's thread only.
+        observe: the current observation; raises NotReady.
+        deliver: called with every plan, from the worker's thread, never once `deactivate` has returned.
+        interval: time a chunk is in force before the next one takes over [s].
+        seed: of the first plan; the following ones count up.
+        report_error: called with the traceback of a planning error.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        observe: Callable[[], Observation],
+        deliver: Callable[[Plan], None],
+        *,
+        interval: float,
+        seed: int = 0,
+        report_error: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.statistics = PlanStatistics()
+        self.last_plan: Plan | None = None
+        self.blocked: str | None = None
+        """Why there is no plan at the moment; None while all is well."""
+        self.failing = False
+        """The last plan ended in an error."""
+        self._policy = policy
+        self._observe = observe
+        self._deliver = deliver
+        self._interval = interval
+        self._seed = seed
+        self._report_error = report_error
+        self._condition = threading.Condition()
+        self._active = False
+        self._closed = False
+        self._generation = 0
+        self._not_before = 0.0
+        self._thread = threading.Thread(target=self._run, name="planning")
+        self._thread.start()
+
+    def activate(self) -> None:
+        """Start planning, from scratch: no warm start from before."""
+        with self._condition:
+            self._active = True
+            self._restart()
+
+    def deactivate(self) -> None:
+        """Stop planning; a plan in flight is dropped."""
+        with self._condition:
+            self._active = False
+            self._restart()
+
+    def restart(self) -> None:
+        """Drop a plan in flight and the warm start, and plan anew: the task has changed."""
+        with self._condition:
+            self._restart()
+
+    def close(self) -> None:
+        """Stop and end the thread; waits for a plan in flight."""
+        with self._condition:
+            self._closed = True
+            self._active = False
+            self._restart()
+        self._thread.join()
+
+    def _restart(self) -> None:
+        self._generation += 1
+        self._not_before = 0.0
+        self.blocked = None
+        self.failing = False
+        self._condition.notify()
+
+    def _run(self) -> None:
+        reset_for = 0
+        while (generation := self._await_turn()) is not None:
+            if generation != reset_for:
+                self._policy.reset()
+                reset_for = generation
+            self._plan(generation)
+
+    def _await_turn(self) -> int | None:
+        """Wait until a plan is due; its generation, or None when closed."""
+        with self._condition:
+            while not self._closed:
+                wait = self._not_before - time.monotonic() if self._active else None
+                if wait is not None and wait <= 0.0:
+                    return self._generation
+                self._condition.wait(wait)
+        return None
+
+    def _plan(self, generation: int) -> None:
+        start = time.monotonic()
+        try:
+            observation = self._observe()
+        except NotReady as reason:
+            self._block(generation, str(reason), _RETRY_NOT_READY)
+            return
+        observed = time.monotonic()
+        seed = self._seed + self.statistics.plans + self.statistics.failed
+        try:
+            plan = self._policy.plan(observation, seed=seed)
+            if not np.isfinite(plan.chunk.positions).all():
+                raise ValueError("the planned chunk is not finite")
+        except Exception as error:  # whatever goes wrong in a plan: say so, give no chunk, and go on
+            self._report_error(traceback.format_exc())
+            self.statistics.failed += 1
+            self._block(generation, f"planning failed: {type(error).__name__}: {error}", _RETRY_FAILED, failing=True)
+            return
+        finished = time.monotonic()
+        with self._condition:
+            if generation != self._generation:
+                self.statistics.dropped += 1
+                return
+            self._deliver(plan)
+            self.statistics.plans += 1
+            self.statistics.add(
+                observe=observed - start, plan=finished - observed, cycle=finished - start, **plan.seconds
+            )
+            self.last_plan, self.blocked, self.failing = plan, None, False
+            self._not_before = time.monotonic() + max(0.0, self._interval - self.statistics.recent("cycle"))
+
+    def _block(self, generation: int, reason: str, retry: float, *, failing: bool = False) -> None:
+        with self._condition:
+            if generation == self._generation:
+                self.blocked, self.failing = reason, failing
+                self._not_before = time.monotonic() + retry

@@ -1,0 +1,334 @@
+"""Cameras, joints and an instruction in; `action_chunk` out. A managed node: nothing is planned before activation.
+
+The model is loaded and warmed up on configure, the topics are created on configure and released on clean-up. Planning
+runs in its own thread (`PlanningWorker`) while the last chunk is executed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from trajectory_msgs.msg import JointTrajectory
+
+from wav_models.types import Observation, Plan
+from wav_policy.nodes.camera_subscriptions import CameraSubscriptions
+from wav_policy.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, status
+from wav_policy.nodes.imagination import ImaginationPublisher
+from wav_policy.nodes.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
+from wav_policy.nodes.parameters import ParameterError, declare
+from wav_policy.nodes.planning_worker import PlanningWorker, Policy
+from wav_policy.nodes.trajectory import chunk_to_message
+from wav_policy.observation import INSTRUCTION_TOPIC, JOINT_TOPIC, ObservationBuffer, ObservationConfig
+
+CHUNK_QOS: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED_QOS: Final = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+
+
+@dataclass(frozen=True)
+class PolicyNodeConfig:
+    """Parameters of the node. Where 0 (or -1) stands for "the checkpoint's", the checkpoint knows best."""
+
+    checkpoint: str = ""
+    """Checkpoint directory."""
+    engine: str = "auto"
+    """"auto", "torch", "onnxruntime" or "tensorrt"."""
+    num_threads: int = 1
+    """Threads of the networks; 0: as many as the library likes."""
+    instruction: str = ""
+    """Language command until the topic `instruction` brings another."""
+    seed: int = 0
+    """Of the first plan; the following ones count up."""
+    num_iterations: int = -1
+    """Rounds of the planner (K); 0: no planning; -1: the checkpoint's."""
+    deadline: float = 0.0
+    """Time a plan may take [s]; 0: the checkpoint's."""
+    replan_interval: int = 0
+    """Steps of a chunk that are executed before the next one takes over; 0: the checkpoint's."""
+    image_transport: str = "auto"
+    """"raw", "compressed", or "auto": raw where it comes, else compressed."""
+    imagine_rate: float = 0.0
+    """How often the chosen future is decoded and published while somebody listens; 0: never [Hz]."""
+    observation: ObservationConfig = field(default_factory=ObservationConfig)
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("num_threads", 0), ("num_iterations", -1), ("replan_interval", 0)):
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} is {getattr(self, name)}; {lowest} or more fits")
+        for name in ("deadline", "imagine_rate"):
+            if not 0.0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}; a finite number >= 0 fits")
+
+
+def load_policy(config: PolicyNodeConfig) -> Policy:
+    """The checkpoint's policy with the planner parameters that the node overrides."""
+    from wav_policy.policy import WAVPolicy, stored_planner_config
+
+    if not config.checkpoint:
+        raise ParameterError("parameter 'checkpoint' is empty; give a checkpoint directory")
+    planner = stored_planner_config(Path(config.checkpoint))
+    if config.num_iterations >= 0:
+        planner = dataclasses.replace(planner, num_iterations=config.num_iterations)
+    if config.deadline > 0.0:
+        planner = dataclasses.replace(planner, deadline=config.deadline)
+    return WAVPolicy.load(
+        config.checkpoint, engine=config.engine, planner=planner, num_threads=config.num_threads or None
+    )
+
+
+@dataclass
+class _Running:
+    """What exists between configure and clean-up."""
+
+    buffer: ObservationBuffer
+    cameras: CameraSubscriptions
+    worker: PlanningWorker
+    imagination: ImaginationPublisher | None
+    publisher: Any
+    subscriptions: list[Any]
+
+
+class PolicyNode(LifecycleNode):
+    """Plans with a policy from live topics.
+
+    Args:
+        make_policy: called on configure.
+        **node_arguments: of rclpy's Node.
+
+    Raises:
+        ParameterError: a parameter is unknown or has an impossible value.
+    """
+
+    def __init__(self, make_policy: Callable[[PolicyNodeConfig], Policy] = load_policy, **node_arguments: Any) -> None:
+        super().__init__("policy_node", **node_arguments)
+        self.config = declare(self, PolicyNodeConfig)
+        self._make_policy = make_policy
+        self._instruction = self.config.instruction
+        self._running: _Running | None = None
+        self._active = False
+        self._fault: str | None = None
+        self._diagnostics = Diagnostics(self, self._report_planning, self._report_observation)
+
+    # Life cycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the policy, warm it up, create the topics. Stays unconfigured, with the reason logged, if that fails."""
+        try:
+            policy = self._make_policy(self.config)
+            seconds = policy.warm_up()
+            self._running = self._start(policy)
+        except Exception as error:  # every way a checkpoint, engine or configuration can fail ends here
+            self._fault = f"cannot configure: {error}"
+            self.get_logger().error(self._fault)
+            self.get_logger().debug(traceback.format_exc())
+            return TransitionCallbackReturn.FAILURE
+        self._fault = None
+        self.get_logger().info(f"loaded {policy.config.name}; a plan took {1e3 * seconds:.0f} ms")
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start planning as at the beginning of an episode."""
+        assert self._running is not None
+        result = super().on_activate(state)
+        self._running.buffer.reset()
+        self._active = True
+        self._running.worker.activate()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop planning; a plan in flight is dropped."""
+        assert self._running is not None
+        self._active = False
+        self._running.worker.deactivate()
+        if self._running.imagination is not None:
+            self._running.imagination.clear()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release policy and topics."""
+        self._stop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The same from any state."""
+        self._stop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition failed unexpectedly: release everything and be unconfigured."""
+        self._stop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """End the threads, say so on /diagnostics and destroy the node."""
+        self._stop()
+        self._diagnostics.destroy()
+        self.destroy_node()
+
+    def _start(self, policy: Policy) -> _Running:
+        model = policy.config
+        buffer = ObservationBuffer(model.horizon, model.latent.image_size, self.config.observation)
+        cameras = CameraSubscriptions(self, buffer, self.config.image_transport)
+        interval = (self.config.replan_interval or model.horizon.num_execute_steps) / model.horizon.step_hz
+        imagine_rate = self.config.imagine_rate
+        return _Running(
+            buffer=buffer,
+            cameras=cameras,
+            publisher=self.create_lifecycle_publisher(JointTrajectory, "action_chunk", CHUNK_QOS),
+            subscriptions=[
+                self.create_subscription(JointState, JOINT_TOPIC, self._on_joint_state, qos_profile_sensor_data),
+                self.create_subscription(String, INSTRUCTION_TOPIC, self._on_instruction, LATCHED_QOS),
+            ],
+            imagination=ImaginationPublisher(self, policy, imagine_rate) if imagine_rate > 0.0 else None,
+            worker=PlanningWorker(
+                policy,
+                self._observe,
+                self._deliver,
+                interval=interval,
+                seed=self.config.seed,
+                report_error=lambda text: self.get_logger().error(text, throttle_duration_sec=5.0),
+            ),
+        )
+
+    def _stop(self) -> None:
+        self._active = False
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.worker.close()
+        if running.imagination is not None:
+            running.imagination.destroy()
+        running.cameras.destroy()
+        for subscription in running.subscriptions:
+            self.destroy_subscription(subscription)
+        self.destroy_lifecycle_publisher(running.publisher)
+
+    # Data in and out
+
+    def _now(self) -> float:
+        return float(self.get_clock().now().nanoseconds) * 1e-9
+
+    def _on_joint_state(self, message: JointState) -> None:
+        if self._running is None:
+            return
+        try:
+            positions = positions_from_message(message)
+        except JointNamesError as error:
+            self._running.buffer.reject_joint_state(str(error))
+            return
+        self._running.buffer.add_joint_state(positions, stamp_to_seconds(message.header.stamp))
+
+    def _on_instruction(self, message: String) -> None:
+        if message.data == self._instruction:
+            return
+        self._instruction = message.data
+        self.get_logger().info(f"instruction: {message.data!r}")
+        if self._running is not None:
+            self._running.worker.restart()
+
+    def _observe(self) -> Observation:
+        """Called from the planning thread."""
+        running = self._running
+        assert running is not None
+        return running.buffer.assemble(self._now(), self._instruction)
+
+    def _deliver(self, plan: Plan) -> None:
+        """Called from the planning thread, only while active."""
+        running = self._running
+        assert running is not None
+        running.publisher.publish(chunk_to_message(plan.chunk))
+        running.worker.statistics.add(observation_to_chunk=self._now() - plan.chunk.stamp)
+        if running.imagination is not None:
+            running.imagination.show(plan)
+
+    # Diagnostics
+
+    def _report_planning(self) -> Sequence[DiagnosticStatus]:
+        name = "policy_node: planning"
+        running = self._running
+        if running is None:
+            return [status(name, ERROR if self._fault else OK, self._fault or "not configured")]
+        worker = running.worker
+        values: dict[str, Any] = {
+            "plans": worker.statistics.plans,
+            "failed": worker.statistics.failed,
+            "dropped": worker.statistics.dropped,
+            "instruction": self._instruction,
+            **worker.statistics.percentiles(),
+            **(_describe(worker.last_plan) if worker.last_plan is not None else {}),
+        }
+        if not self._active:
+            return [status(name, OK, "inactive", **values)]
+        if worker.blocked is not None:
+            return [status(name, ERROR if worker.failing else WARN, f"not planning: {worker.blocked}", **values)]
+        return [status(name, OK, "planning", **values)]
+
+    def _report_observation(self) -> Sequence[DiagnosticStatus]:
+        running = self._running
+        if running is None:
+            return []
+        ages = {f"{topic} age": age for topic, age in running.buffer.ages(self._now()).items()}
+        rejected = {f"{topic} rejected": count for topic, count in running.cameras.rejected.items()}
+        return [status("policy_node: observation", OK, "ages in seconds", **ages, **rejected)]
+
+
+def _describe(plan: Plan) -> dict[str, Any]:
+    """Scores and outcome of a plan for /diagnostics."""
+    described = {
+        "rounds": len(plan.rounds),
+        "stop_reason": plan.stop_reason,
+        "seed": plan.seed,
+        "predicted_value": float(plan.values.mean()),
+    }
+    if plan.rounds:
+        described["score"] = float(plan.rounds[-1].video_score.max())
+        described["mean_value"] = float(plan.rounds[-1].mean_value.mean())
+    return described
+
+
+def main() -> int:
+    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = PolicyNode()
+    except ParameterError as error:
+        print(error, file=sys.stderr)
+        rclpy.shutdown()
+        return 1
+    stopping = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while not stopping:
+        executor.spin_once(timeout_sec=0.2)
+    executor.remove_node(node)
+    node.close()
+    rclpy.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""Node that stands in for arms and cameras: MuJoCo in real time, slcan pseudo-terminals, three camera topics."""
+
+from __future__ import annotations
+
+import array
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from wav_models.types import VIEWS, ImageArray
+from wav_policy.nodes.diagnostics import OK, WARN, Diagnostics, status
+from wav_policy.nodes.parameters import ParameterError, declare
+from wav_policy.sim.cameras import Cameras, RenderingError
+from wav_policy.sim.firmware import FeedbackRates, SimulatedArm
+
+if TYPE_CHECKING:
+    from wav_policy.sim.world import World
+
+_MAX_LAG = 0.25
+"""Simulated time that may be caught up after a stall [s]; what exceeds it is lost and shows in the factor."""
+
+_MIN_REAL_TIME_FACTOR = 0.95
+
+_FACTOR_WINDOW = 2.0
+
+
+@dataclass(frozen=True)
+class SimConfig:
+    """Parameters of the node.
+
+    Attributes:
+        task: what is on the table.
+        seed: of the first layout; each `sim/reset` takes the next one, or the one set as parameter `next_seed`.
+        can_left, can_right: links to the arms' pseudo-terminals.
+        image_rate: images per second and camera [Hz].
+        physics_period: real time between batches of physics steps [s].
+        publish_instruction: say the task's instruction on `instruction` after each layout.
+        teleport_arms: `sim/reset` also puts the arms at home instead of leaving them where they are.
+        feedback: frame rates of the simulated arms [Hz].
+    """
+
+    task: str = "bowl"
+    seed: int = 0
+    can_left: str = "/tmp/can_left"
+    can_right: str = "/tmp/can_right"
+    image_rate: float = 30.0
+    physics_period: float = 0.008
+    publish_instruction: bool = True
+    teleport_arms: bool = False
+    feedback: FeedbackRates = field(default_factory=FeedbackRates)
+
+
+class Worker(threading.Thread):
+    """Calls `work()` every `period` [s] until stopped; an exception in it is kept in `fault` and ends the thread."""
+
+    def __init__(self, name: str, period: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self.fault: BaseException | None = None
+        self._period = period
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        try:
+            self.prepare()
+            due = time.monotonic()
+            while not self._stopping.is_set():
+                self.work()
+                due = max(due + self._period, time.monotonic())
+                self._stopping.wait(due - time.monotonic())
+        except Exception as error:
+            self.fault = error
+
+    def prepare(self) -> None:
+        """What must happen in the thread itself before the first `work`."""
+
+    def work(self) -> None:
+        """One turn."""
+        raise NotImplementedError
+
+
+class Physics(Worker):
+    """Advances the world as fast as the clock on the wall."""
+
+    def __init__(self, world: World, period: float) -> None:
+        super().__init__("physics", period)
+        self._world = world
+        self._last = self._window_start = time.monotonic()
+        self._advanced = 0.0
+        self.real_time_factor = 1.0
+
+    def work(self) -> None:
+        now = time.monotonic()
+        duration = min(now - self._last, _MAX_LAG)
+        self._last = now
+        self._world.step(duration)
+        self._advanced += duration
+        if now - self._window_start >= _FACTOR_WINDOW:
+            self.real_time_factor = self._advanced / (now - self._window_start)
+            self._window_start, self._advanced = now, 0.0
+
+
+class CameraFeed(Worker):
+    """Renders all views from one snapshot of the world and publishes them with the snapshot's time."""
+
+    def __init__(self, node: Node, world: World, rate: float) -> None:
+        super().__init__("cameras", 1.0 / rate)
+        self._node = node
+        self._world = world
+        self._state = world.snapshot()
+        self._publishers = {
+            view: node.create_publisher(Image, f"{view}/image_raw", qos_profile_sensor_data) for view in VIEWS
+        }
+        self._last = time.monotonic()
+        self.rate = rate
+        self.seconds = 0.0
+
+    def prepare(self) -> None:
+        self._cameras = Cameras(self._world.model)
+
+    def work(self) -> None:
+        start = time.monotonic()
+        stamp = self._node.get_clock().now().to_msg()
+        self._world.snapshot(self._state)
+        for view, publisher in self._publishers.items():
+            message = image_message(self._cameras.render(view, self._state), view)
+            message.header.stamp = stamp
+            publisher.publish(message)
+        self.seconds += 0.1 * (time.monotonic() - start - self.seconds)
+        self.rate += 0.1 * (1.0 / max(start - self._last, 1e-3) - self.rate)
+        self._last = start
+
+    def run(self) -> None:
+        super().run()
+        if hasattr(self, "_cameras"):
+            self._cameras.close()
+
+
+def image_message(image: ImageArray, frame: str) -> Image:
+    """uint8 RGB [H, W, 3] as a message; `array.array` is what rclpy takes without checking every byte."""
+    height, width, channels = image.shape
+    data = array.array("B", image.tobytes())
+    message = Image(height=height, width=width, encoding="rgb8", step=width * channels, data=data)
+    message.header.frame_id = frame
+    return message
+
+
+class SimNode(Node):
+    """The world, its threads, `sim/reset` and what it says on /diagnostics."""
+
+    def __init__(self) -> None:
+        super().__init__("sim_node")
+        self.config = declare(self, SimConfig)
+        self.declare_parameter("next_seed", self.config.seed)
+        from wav_policy.sim.world import World
+
+        self.world = World(self.config.task)
+        self._seed = 0
+        self._resets = 0
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._instruction = self.create_publisher(String, "instruction", latched)
+        self._lay_out(teleport=True)
+        self._physics = Physics(self.world, self.config.physics_period)
+        self._cameras = CameraFeed(self, self.world, self.config.image_rate)
+        links = {"left": self.config.can_left, "right": self.config.can_right}
+        self._arms = {
+            side: SimulatedArm(self.world.arm(side), Path(link), self.config.feedback) for side, link in links.items()
+        }
+        self.create_service(Trigger, "sim/reset", self._on_reset)
+        self._diagnostics = Diagnostics(self, self._report)
+
+    def start(self) -> None:
+        """Start physics, cameras and arms."""
+        for runner in (self._physics, self._cameras, *self._arms.values()):
+            runner.start()
+        self.get_logger().info(f"arms at {self.config.can_left} and {self.config.can_right}")
+
+    def stop(self) -> None:
+        """Unplug the arms and stop the threads."""
+        for runner in (*self._arms.values(), self._cameras, self._physics):
+            runner.stop()
+
+    def check(self) -> None:
+        """Raise what a thread has failed with."""
+        for worker in (self._physics, self._cameras):
+            if worker.fault is not None:
+                raise worker.fault
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._lay_out(self.config.teleport_arms)
+        response.success = True
+        response.message = f"seed {self._seed}: {self.world.instruction}"
+        return response
+
+    def _lay_out(self, teleport: bool) -> None:
+        """New objects from the seed `next_seed`, which then counts on; the arms stay unless teleported."""
+        self._seed = self.get_parameter("next_seed").value
+        self.set_parameters([Parameter("next_seed", value=self._seed + 1)])
+        with self.world.lock:
+            start = None if teleport else self.world.joint_positions
+            self.world.reset(self._seed, start)
+        self._resets += 1
+        if self.config.publish_instruction:
+            self._instruction.publish(String(data=self.world.instruction))
+
+    def _report(self) -> list[DiagnosticStatus]:
+        world, factor, success = self.world, self._physics.real_time_factor, self.world.success()
+        slow = factor < _MIN_REAL_TIME_FACTOR
+        message = "task done" if success else "slower than real time" if slow else "running"
+        return [
+            status(
+                "sim_node: world",
+                WARN if slow else OK,
+                message,
+                real_time_factor=factor,
+                success=success,
+                seed=self._seed,
+                resets=self._resets,
+                episode_time=world.time,
+                instruction=world.instruction,
+                image_rate=self._cameras.rate,
+                render_ms=1e3 * self._cameras.seconds,
+                dropped_frames_left=self._arms["left"].dropped,
+                dropped_frames_right=self._arms["right"].dropped,
+            )
+        ]
+
+
+def main() -> int:
+    """Exit code 1 when the simulation cannot start or one of its threads fails."""
+    stopping = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        node = SimNode()
+        node.start()
+        try:
+            while not stopping.is_set():
+                rclpy.spin_once(node, timeout_sec=0.1)
+                node.check()
+        finally:
+            node.stop()
+        return 0
+    except (ParameterError, RenderingError, ValueError) as error:
+        print(f"sim_node: {error}", file=sys.stderr)
+        return 1
+    finally:
+        rclpy.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

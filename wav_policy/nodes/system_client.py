@@ -1,0 +1,132 @@
+"""A running system seen from outside: what it says on /diagnostics, its chunks and its services. Hides ROS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+SERVICE_TIMEOUT = 10.0
+
+
+class ServiceError(RuntimeError):
+    """A service does not exist, does not answer or refuses; the message names it."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The newest entry of /diagnostics under one name."""
+
+    message: str
+    values: dict[str, str]
+
+    def number(self, key: str) -> float | None:
+        """A value as a number; None when it is not reported."""
+        return float(self.values[key]) if key in self.values else None
+
+
+class SystemClient:
+    """Watches and steers the nodes of this ROS domain. Signals stay with the caller.
+
+    Attributes:
+        reports: newest entries of /diagnostics by name, such as "policy_node: planning".
+        chunk_ages: age of every `action_chunk` on arrival: now minus the time of the observation it stems from [s].
+    """
+
+    def __init__(self) -> None:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        self.node = Node("wav_client")
+        self.reports: dict[str, Report] = {}
+        self.chunk_ages: list[float] = []
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
+        self.node.create_subscription(JointTrajectory, "action_chunk", self._on_chunk, 1)
+
+    def close(self) -> None:
+        """Leave the ROS domain."""
+        self.node.destroy_node()
+        rclpy.shutdown()
+
+    def spin_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Process messages until the condition holds; False when it does not within `timeout` [s]."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            rclpy.spin_once(self.node, timeout_sec=0.1)
+        return True
+
+    def trigger(self, service: str, timeout: float = SERVICE_TIMEOUT) -> str:
+        """Call a std_srvs/Trigger service and return its message.
+
+        Raises:
+            ServiceError: see the class.
+        """
+        response = self._call(Trigger, service, Trigger.Request(), timeout)
+        if not response.success:
+            raise ServiceError(f"{service} refused: {response.message}")
+        return str(response.message)
+
+    def set_parameter(self, node: str, name: str, value: Any) -> None:
+        """Set a parameter of another node.
+
+        Raises:
+            ServiceError: see the class.
+        """
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        result = self._call(SetParameters, f"{node}/set_parameters", request, SERVICE_TIMEOUT).results[0]
+        if not result.successful:
+            raise ServiceError(f"{node} refused {name} = {value!r}: {result.reason}")
+
+    def activate(self, node: str) -> None:
+        """Activate a managed node.
+
+        Raises:
+            ServiceError: see the class.
+        """
+        self._change_state(node, Transition.TRANSITION_ACTIVATE, "activate")
+
+    def deactivate(self, node: str) -> None:
+        """Deactivate a managed node.
+
+        Raises:
+            ServiceError: see the class.
+        """
+        self._change_state(node, Transition.TRANSITION_DEACTIVATE, "deactivate")
+
+    def _change_state(self, node: str, transition: int, verb: str) -> None:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        if not self._call(ChangeState, f"{node}/change_state", request, SERVICE_TIMEOUT).success:
+            raise ServiceError(f"{node} did not {verb}; its own message says why")
+
+    def _call(self, kind: Any, service: str, request: Any, timeout: float) -> Any:
+        client = self.node.create_client(kind, service)
+        try:
+            if not self.spin_until(client.service_is_ready, SERVICE_TIMEOUT):
+                raise ServiceError(f"there is no service {service}")
+            future = client.call_async(request)
+            if not self.spin_until(future.done, timeout):
+                raise ServiceError(f"{service} did not answer within {timeout:g} s")
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for entry in message.status:
+            self.reports[entry.name] = Report(entry.message, {pair.key: pair.value for pair in entry.values})
+
+    def _on_chunk(self, message: JointTrajectory) -> None:
+        stamp = message.header.stamp
+        now = self.node.get_clock().now().nanoseconds * 1e-9
+        self.chunk_ages.append(now - stamp.sec - stamp.nanosec * 1e-9)

@@ -1,0 +1,128 @@
+"""Both arms as one robot with 14 joints, left arm first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from wav_models.types import ARM_DOF, FloatArray
+from wav_policy.piper.arm import ArmConfig, PiperArm
+from wav_policy.piper.status import ArmStatus
+
+
+@dataclass(frozen=True)
+class JointReading:
+    """One reading of both arms.
+
+    Attributes:
+        position: shape [14], rad and m.
+        velocity: shape [14], rad/s and m/s.
+        stamp: of the older of the two arms' readings [s]: the age of the whole is the age of its oldest part.
+    """
+
+    position: FloatArray
+    velocity: FloatArray
+    stamp: float
+
+
+class BimanualPiper:
+    """Two `PiperArm`s. Errors name the arm.
+
+    Args:
+        interface: "socketcan" or "slcan".
+        channel_left: such as "can_left".
+        channel_right: such as "can_right".
+        clock: of all stamps [s].
+    """
+
+    def __init__(
+        self,
+        interface: str,
+        channel_left: str,
+        channel_right: str,
+        config: ArmConfig | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.left = PiperArm("left", interface, channel_left, config, clock)
+        self.right = PiperArm("right", interface, channel_right, config, clock)
+
+    @property
+    def arms(self) -> tuple[PiperArm, PiperArm]:
+        """Left, right."""
+        return self.left, self.right
+
+    def connect(self) -> None:
+        """Connect both or none.
+
+        Raises:
+            PiperError: as `PiperArm.connect`.
+        """
+        self.left.connect()
+        try:
+            self.right.connect()
+        except BaseException:
+            self.left.close()
+            raise
+
+    def close(self) -> None:
+        """Close both buses; the arms keep their set-points and their power."""
+        for arm in self.arms:
+            arm.close()
+
+    def read(self) -> JointReading:
+        """The newest feedback of both arms.
+
+        Raises:
+            BusLostError: an adapter or interface is gone.
+        """
+        left, right = self.left.read(), self.right.read()
+        return JointReading(
+            position=np.concatenate([left.position, right.position]),
+            velocity=np.concatenate([left.velocity, right.velocity]),
+            stamp=min(left.stamp, right.stamp),
+        )
+
+    def write(self, position: FloatArray) -> None:
+        """Send targets, shape [14], rad and m.
+
+        Raises:
+            BusSilentError, BusLostError: as `PiperArm.write`.
+        """
+        self.left.write(position[:ARM_DOF])
+        self.right.write(position[ARM_DOF:])
+
+    def status(self) -> dict[str, ArmStatus]:
+        """By side."""
+        return {arm.side: arm.status() for arm in self.arms}
+
+    def enable(self) -> None:
+        """Enable the left arm, then the right one; both hold where they are.
+
+        Raises:
+            PiperError: as `PiperArm.enable`; an arm that was enabled before stays so and holds.
+        """
+        for arm in self.arms:
+            arm.enable()
+
+    def stop(self) -> None:
+        """Emergency stop of both, the second one also when the first one fails."""
+        try:
+            self.left.stop()
+        finally:
+            self.right.stop()
+
+    def reset(self) -> list[str]:
+        """Reset the arms that need it. **They lose power and fall.**
+
+        Returns:
+            The sides that were reset.
+        """
+        return [arm.side for arm in self.arms if arm.reset()]
+
+    def disable(self) -> None:
+        """Switch all motors off. **Both arms fall.**"""
+        for arm in self.arms:
+            arm.disable()

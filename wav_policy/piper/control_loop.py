@@ -1,0 +1,291 @@
+"""The one thread that commands the arms: chunk -> safety -> bus, at a fixed rate.
+
+Every target passes `SafetyFilter.step`; there is no other caller of `write` but the enable procedure, which sends the
+measured position back.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from wav_models.types import ActionChunk, FloatArray
+from wav_policy.chunking import ChunkError, ChunkExecutor, ChunkingConfig
+from wav_policy.piper.bimanual import JointReading
+from wav_policy.piper.homing import MinimumJerkMotion
+from wav_policy.piper.loop_statistics import LoopReport, LoopStatistics
+from wav_policy.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
+
+_NO_REASON_TO_HOLD = (Cause.LATE_TICK, Cause.CLOCK_STEP)
+_SETTLED = 1e-9  # rad, m per tick
+_SETTLE_TIMEOUT = 2.0  # s; braking from 3 rad/s at 5 rad/s^2 takes 0.6 s
+
+
+class Arms(Protocol):
+    """What the loop needs of `BimanualPiper`."""
+
+    def read(self) -> JointReading:
+        """The newest feedback."""
+
+    def write(self, position: FloatArray) -> None:
+        """Send targets, shape [14]."""
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """One look at the loop.
+
+    Attributes:
+        engaged: the loop commands the arms.
+        holding: it commands them to stay.
+        reason: why it holds or does not command, one word or phrase without changing numbers; "" while it follows.
+        detail: the same with numbers.
+        fault: the error that stopped the loop; "" without.
+        rejected_chunk: why the newest chunk was not accepted; "" if it was.
+        chunk_age: age of the observation behind the chunk in force [s]; None without.
+        interventions: ticks with an intervention, by cause, since the last `engage`.
+        timing: punctuality.
+    """
+
+    engaged: bool
+    holding: bool
+    reason: str
+    detail: str
+    fault: str
+    rejected_chunk: str
+    chunk_age: float | None
+    interventions: dict[str, int]
+    timing: LoopReport
+
+
+class ControlLoop:
+    """Reads feedback always; commands only between `engage` and `disengage` or `trip`.
+
+    Args:
+        arms: connected arms.
+        rate: ticks per second [Hz].
+        limits: of the safety filter.
+        on_reading: called in the loop's thread with every new reading.
+        on_fault: called in the loop's thread with the text of an error that stopped the loop.
+        clock: same as the stamps of readings and chunks [s].
+    """
+
+    def __init__(
+        self,
+        arms: Arms,
+        rate: float,
+        limits: SafetyLimits,
+        chunking: ChunkingConfig | None = None,
+        on_reading: Callable[[JointReading], None] = lambda reading: None,
+        on_fault: Callable[[str], None] = lambda fault: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._arms = arms
+        self._period = 1.0 / rate
+        self._safety = SafetyFilter(limits)
+        self._executor = ChunkExecutor(chunking)
+        self._on_reading = on_reading
+        self._on_fault = on_fault
+        self._clock = clock
+        self._statistics = LoopStatistics()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control loop", daemon=True)
+
+        self._engaged = False
+        self._following = False
+        self._motion: MinimumJerkMotion | None = None
+        self._valid_from = -np.inf
+        self._decision: SafetyDecision | None = None
+        self._target_change = np.inf
+        self._last_stamp = -np.inf
+        self._fault = ""
+        self._rejected_chunk = ""
+        self._interventions: collections.Counter[str] = collections.Counter()
+
+    def start(self) -> None:
+        """Begin to read; commands nothing before `engage`."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread. The arms keep their last target."""
+        self._stopping.set()
+        self._thread.join()
+
+    def engage(self) -> None:
+        """Command the arms from now on, starting from where they are; chunks planned earlier are not executed."""
+        self._interventions.clear()
+        self._rejected_chunk = ""
+        self._motion = self._decision = None
+        self._target_change = np.inf
+        self._start_afresh()
+        self._safety.relatch()
+        self._following = self._engaged = True
+
+    def disengage(self) -> None:
+        """Brake to rest, then stop commanding: the arms hold."""
+        self._following = False
+        deadline = time.monotonic() + _SETTLE_TIMEOUT
+        while self._engaged and self._target_change > _SETTLED and time.monotonic() < deadline:
+            time.sleep(self._period)
+        self._engaged = False
+
+    def trip(self, reason: str) -> None:
+        """Stop commanding at once and until `reset`."""
+        self._safety.trip(reason)
+        self._engaged = self._following = False
+
+    def reset(self) -> None:
+        """Release the stop; commands nothing before `engage`."""
+        self._engaged = self._following = False
+        self._fault = ""
+        self._start_afresh()
+        self._safety.reset()
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the loop was stopped; None if it was not."""
+        return self._safety.stop_reason
+
+    def accept(self, chunk: ActionChunk) -> None:
+        """Execute a chunk. One that is malformed also ends the one in force: its planner is not to be trusted."""
+        now = self._clock()
+        if chunk.stamp < self._valid_from:
+            self._rejected_chunk = "planned before the arms were enabled or homed"
+            return
+        target = None if self._decision is None else self._decision.target
+        try:
+            accepted = self._executor.accept(chunk, now, target)
+        except ChunkError as error:
+            self.reject(str(error))
+            return
+        expired = chunk.times[-1] <= now
+        self._rejected_chunk = "" if accepted else "came too late" if expired else "older than the one in force"
+
+    def reject(self, reason: str) -> None:
+        """Note a chunk that cannot be executed, and hold until a good one comes."""
+        self._executor.clear()
+        self._rejected_chunk = reason
+
+    def move_to(self, goal: FloatArray, speed: float) -> bool:
+        """Move calmly to a pose, through the safety filter; chunks are ignored meanwhile. Blocks.
+
+        Args:
+            goal: shape [14], rad and m.
+            speed: largest joint speed [rad/s].
+
+        Returns:
+            Whether the motion was completed: not stopped, disengaged or held on the way.
+        """
+        if not self._engaged:
+            return False
+        decision = self._decision
+        start = decision.target if decision and decision.target is not None else self._arms.read().position
+        motion = MinimumJerkMotion(start, goal, self._clock(), speed)
+        self._motion = motion
+        while self._motion is motion and self._engaged and self._clock() < motion.end + 5 * self._period:
+            time.sleep(self._period)
+        completed = self._engaged and self._motion is motion and not self._holding
+        self._start_afresh()
+        self._motion = None
+        return completed
+
+    def state(self) -> LoopState:
+        """For diagnostics."""
+        reason, detail = self._reason()
+        stamp = self._executor.stamp
+        return LoopState(
+            engaged=self._engaged,
+            holding=self._holding,
+            reason=reason,
+            detail=detail,
+            fault=self._fault,
+            rejected_chunk=self._rejected_chunk,
+            chunk_age=None if stamp is None else self._clock() - stamp,
+            interventions=dict(self._interventions),
+            timing=self._statistics.report(),
+        )
+
+    @property
+    def _holding(self) -> bool:
+        return not self._engaged or self._decision is None or self._decision.holding
+
+    def _reason(self) -> tuple[str, str]:
+        stop = self._safety.stop_reason
+        if stop is not None:
+            return "stopped", stop
+        if not self._engaged:
+            return "not enabled", ""
+        decision = self._decision
+        if decision is None or not decision.holding or not decision.interventions:
+            return "", ""
+        causes = [found for found in decision.interventions if found.cause not in _NO_REASON_TO_HOLD]
+        if not causes:
+            return "", ""
+        return causes[0].cause.value, causes[0].detail
+
+    def _start_afresh(self) -> None:
+        self._executor.clear()
+        self._valid_from = self._clock()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self._statistics.tick(began, began - due)
+            try:
+                self._tick(self._clock())
+            except Exception as error:  # whatever it is, the arms must not go on
+                self._stop_on(error)
+            due += self._period
+            wait = due - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            else:
+                due -= wait
+
+    def _tick(self, now: float) -> None:
+        reading = self._arms.read()
+        if reading.stamp != self._last_stamp:
+            self._last_stamp = reading.stamp
+            self._on_reading(reading)
+        if not self._engaged:
+            return
+        command, stamp = self._command(now)
+        decision = self._safety.step(now, command, reading.position, reading.stamp, stamp)
+        self._note(decision)
+        if decision.target is not None and self._engaged:
+            self._arms.write(decision.target)
+
+    def _command(self, now: float) -> tuple[FloatArray | None, float | None]:
+        """What to do and the time it stems from (None: made for this tick)."""
+        if not self._following:
+            return None, None
+        if self._motion is not None:
+            return self._motion.sample(now), None
+        command, stamp = self._executor.sample(now), self._executor.stamp
+        if command is not None and stamp is not None:
+            self._statistics.chunk_age(now - stamp)
+        return command, stamp
+
+    def _note(self, decision: SafetyDecision) -> None:
+        previous = self._decision
+        if decision.target is not None and previous is not None and previous.target is not None:
+            self._target_change = float(np.abs(decision.target - previous.target).max())
+        self._decision = decision
+        for intervention in decision.interventions:
+            self._interventions[intervention.cause.value] += 1
+
+    def _stop_on(self, error: Exception) -> None:
+        """Latch the stop; further ticks brake to rest, as far as they still work."""
+        fault = f"{type(error).__name__}: {error}"
+        self._safety.trip(fault)
+        self._following = False
+        if not self._fault:
+            self._fault = fault
+            self._on_fault(fault)

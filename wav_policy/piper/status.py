@@ -1,0 +1,90 @@
+"""What one arm says about itself, decoded, and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, MotorState
+
+_FAULTS = {
+    MotorState.UNDERVOLTAGE: "undervoltage",
+    MotorState.MOTOR_HOT: "motor too hot",
+    MotorState.OVERCURRENT: "overcurrent",
+    MotorState.DRIVER_HOT: "driver too hot",
+    MotorState.COLLISION: "collision",
+    MotorState.ERROR: "driver error",
+    MotorState.STALL: "stalled",
+}
+
+
+@dataclass(frozen=True)
+class ArmStatus:
+    """One arm's state.
+
+    Attributes:
+        mode: control mode as sent (0x2A1); a value beyond `ControlMode` is kept.
+        state: arm state as sent; a value beyond `ArmState` is kept.
+        enabled: per joint.
+        faults: in words: motors, joint limits, joint communication.
+        firmware: version, "" until the arm has told.
+        feedback_age: time since the last joint feedback [s]; inf before the first.
+        feedback_rate: joint feedbacks (all six joints) per second, over the last ones [Hz].
+        undecodable: frames the SDK could not decode.
+        offset_frames: feedback on 0x3A* instead of 0x2A*: the arm's ids were changed (0x470) and persist in its flash.
+    """
+
+    mode: int
+    state: int
+    enabled: tuple[bool, ...]
+    faults: tuple[str, ...]
+    firmware: str
+    feedback_age: float
+    feedback_rate: float
+    undecodable: int
+    offset_frames: int
+
+    @property
+    def is_enabled(self) -> bool:
+        """All six motors hold."""
+        return all(self.enabled)
+
+    @property
+    def is_stopped(self) -> bool:
+        """In emergency stop."""
+        return self.state == ArmState.EMERGENCY_STOP
+
+    @property
+    def mode_name(self) -> str:
+        """Such as "CAN" or "UNKNOWN (0x9)"."""
+        return _name(ControlMode, self.mode)
+
+    @property
+    def state_name(self) -> str:
+        """Such as "NORMAL" or "UNKNOWN (0x3f)"."""
+        return _name(ArmState, self.state)
+
+
+def motor_faults(codes: list[int]) -> tuple[str, ...]:
+    """Words for the status bytes of 0x261-0x266, joint 1 first."""
+    found = [
+        f"joint{joint}: {words}"
+        for joint, code in enumerate(codes, start=1)
+        for bit, words in _FAULTS.items()
+        if code & bit
+    ]
+    return tuple(found)
+
+
+def error_code_faults(code: int) -> tuple[str, ...]:
+    """Words for the error field of 0x2A1: high byte joint limits, low byte joint communication."""
+    joints = range(NUM_JOINTS)
+    limits = [f"joint{joint + 1}: target beyond its limit" for joint in joints if code & (1 << (8 + joint))]
+    silent = [f"joint{joint + 1}: no communication" for joint in joints if code & (1 << joint)]
+    return tuple(limits + silent)
+
+
+def _name(kind: type[ControlMode] | type[ArmState], value: int) -> str:
+    try:
+        return kind(value).name
+    except ValueError:
+        return f"UNKNOWN ({value:#x})"

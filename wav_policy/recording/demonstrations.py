@@ -1,0 +1,203 @@
+"""Records scripted demonstrations in parallel processes and merges them into one dataset in the order of their seeds.
+
+Each worker stages whole episodes beside the dataset; this process alone commits them. What the dataset contains depends
+on the arguments only, not on the number of workers or on interruptions.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from wav_policy.recording.episode_recorder import EpisodeRecorder, StagedEpisode
+from wav_policy.recording.episode_writer import STAGING, DatasetWriter
+
+MIN_ATTEMPTS: Final = 20
+MIN_SUCCESS_RATE: Final = 0.1
+"""After `MIN_ATTEMPTS`, a lower share of kept episodes ends the recording: the task or its operator is broken."""
+
+
+class Demonstrator(Protocol):
+    """Plays one episode; a picklable callable, as it runs in spawned processes."""
+
+    def __call__(self, task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
+        """Call `start(instruction)`, add every frame to the recorder it returns; returns the episode's success."""
+
+
+@dataclass(frozen=True)
+class RecordingOptions:
+    """What to record.
+
+    Attributes:
+        task: the simulator's task.
+        num_episodes: episodes the dataset gets from this run, counting those of an interrupted one.
+        seed: first seed; episode after episode takes the next.
+        noise: levels of disturbance, 0 none, 1 usual; seed s takes level s modulo their number.
+        num_workers: processes.
+        keep_failures: also keep episodes that did not succeed.
+    """
+
+    task: str
+    num_episodes: int
+    seed: int = 0
+    noise: tuple[float, ...] = (1.0,)
+    num_workers: int = 2
+    keep_failures: bool = False
+
+    def noise_of(self, seed: int) -> float:
+        return self.noise[seed % len(self.noise)]
+
+
+@dataclass
+class RecordingProgress:
+    """What a run has done so far.
+
+    Attributes:
+        kept: episodes in the dataset from this run, including those found when it resumed.
+        attempted, succeeded: episodes simulated by this process and its workers, and those that succeeded.
+        frames: frames committed by this process.
+        worker_seconds: time the workers spent, summed [s].
+        started: when the run began [s, monotonic].
+    """
+
+    kept: int = 0
+    attempted: int = 0
+    succeeded: int = 0
+    frames: int = 0
+    worker_seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    directory: Path
+    success: bool
+    seconds: float
+
+
+class RecordingError(RuntimeError):
+    """The recording cannot go on; what was committed stays."""
+
+
+def record_demonstrations(
+    writer: DatasetWriter,
+    demonstrate: Demonstrator,
+    options: RecordingOptions,
+    on_progress: Callable[[RecordingProgress], None] = lambda progress: None,
+) -> RecordingProgress:
+    """Fill the dataset up to `options.num_episodes` episodes with seeds from `options.seed` on.
+
+    Raises:
+        RecordingError: too few attempts succeed.
+    """
+    earlier = [row["seed"] for row in writer.rows if row["seed"] is not None and row["seed"] >= options.seed]
+    progress = RecordingProgress(kept=len(earlier))
+    next_seed = max(earlier, default=options.seed - 1) + 1
+    on_progress(progress)
+    with _workers(options.num_workers, writer.root / STAGING) as pool:
+        pending: list[Future[_Attempt]] = []
+        while progress.kept < options.num_episodes:
+            while len(pending) < min(2 * options.num_workers, options.num_episodes - progress.kept):
+                pending.append(_submit(pool, writer, demonstrate, options, next_seed))
+                next_seed += 1
+            attempt = pending.pop(0).result()
+            _take(writer, attempt, options.keep_failures, progress)
+            on_progress(progress)
+            _check_success_rate(progress, options)
+    return progress
+
+
+@contextmanager
+def _workers(num_workers: int, staging: Path) -> Iterator[ProcessPoolExecutor]:
+    """Spawned processes that are gone afterwards, with what they had staged."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_live_and_die_with_parent)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for directory in staging.glob("seed-*"):
+            shutil.rmtree(directory)
+
+
+def _live_and_die_with_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end when the parent was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _submit(
+    pool: ProcessPoolExecutor, writer: DatasetWriter, demonstrate: Demonstrator, options: RecordingOptions, seed: int
+) -> Future[_Attempt]:
+    directory = writer.root / STAGING / f"seed-{seed:06d}"
+    noise = options.noise_of(seed)
+    return pool.submit(_record_one, demonstrate, options.task, seed, noise, directory, writer.fps, writer.image_sizes)
+
+
+def _record_one(
+    demonstrate: Demonstrator,
+    task: str,
+    seed: int,
+    noise: float,
+    directory: Path,
+    fps: int,
+    image_sizes: dict[str, tuple[int, int]],
+) -> _Attempt:
+    """Runs in a worker: one episode into its staging directory."""
+    started = time.monotonic()
+    recorders: list[EpisodeRecorder] = []
+
+    def start(instruction: str) -> EpisodeRecorder:
+        extra = {"seed": seed, "noise": noise, "task": task}
+        recorder = EpisodeRecorder(directory, fps=fps, image_sizes=image_sizes, instruction=instruction, extra=extra)
+        recorders.append(recorder)
+        return recorder
+
+    success = bool(demonstrate(task, seed, noise, start))
+    (recorder,) = recorders
+    recorder.extra["success"] = success
+    recorder.finish()
+    return _Attempt(directory=directory, success=success, seconds=time.monotonic() - started)
+
+
+def _take(writer: DatasetWriter, attempt: _Attempt, keep_failures: bool, progress: RecordingProgress) -> None:
+    """Commit or drop a finished attempt."""
+    progress.attempted += 1
+    progress.succeeded += attempt.success
+    progress.worker_seconds += attempt.seconds
+    episode = StagedEpisode.load(attempt.directory)
+    if episode is None:
+        raise RecordingError(f"{attempt.directory}: the worker's files are gone")
+    if attempt.success or keep_failures:
+        writer.commit(episode)
+        progress.kept += 1
+        progress.frames += episode.length
+    else:
+        episode.remove()
+
+
+def _check_success_rate(progress: RecordingProgress, options: RecordingOptions) -> None:
+    if options.keep_failures or progress.attempted < MIN_ATTEMPTS:
+        return
+    if progress.succeeded < MIN_SUCCESS_RATE * progress.attempted:
+        raise RecordingError(
+            f"only {progress.succeeded} of {progress.attempted} demonstrations of {options.task!r} succeeded; "
+            "use less noise or --keep-failures"
+        )

@@ -1,0 +1,196 @@
+"""One episode while it is being recorded, in a directory of its own outside the dataset."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from wav_models.data.durable import write_json, write_parquet
+from wav_models.data.layout import ACTION_KEY, CAPTURE_TIME_KEY, STATE_KEY, VIDEO_KEYS
+from wav_models.data.statistics import FeatureStats, ImageSampler
+from wav_models.types import JOINT_DIM, JOINT_NAMES
+from wav_policy.recording.video_encoder import VideoEncoder
+
+FRAMES_FILE: Final = "frames.parquet"
+EPISODE_FILE: Final = "episode.json"
+"""Written last: a staged episode is complete when this file and its videos exist."""
+
+
+@dataclass(frozen=True)
+class StagedEpisode:
+    """A finished recording that waits to be committed to a dataset.
+
+    Attributes:
+        directory: holds one MP4 per view, the frames and this description.
+        fps: nominal rate [Hz].
+        instruction: the language command.
+        extra: what else is known: seed, success, noise or anything JSON can hold.
+        length: number of frames.
+        image_sizes: (height, width) [px] per view.
+        image_stats: statistics per view.
+    """
+
+    directory: Path
+    fps: int
+    instruction: str
+    extra: dict[str, Any]
+    length: int
+    image_sizes: dict[str, tuple[int, int]]
+    image_stats: dict[str, FeatureStats]
+
+    @classmethod
+    def load(cls, directory: Path) -> StagedEpisode | None:
+        """The staged episode in a directory; None where it was never finished or is partly committed."""
+        path = directory / EPISODE_FILE
+        if not path.is_file():
+            return None
+        data = json.loads(path.read_text(encoding="utf-8"))
+        data["image_sizes"] = {view: tuple(size) for view, size in data["image_sizes"].items()}
+        episode = cls(directory=directory, **data)
+        complete = all(episode.video_path(view).is_file() for view in episode.image_sizes)
+        return episode if complete else None
+
+    def video_path(self, view: str) -> Path:
+        return self.directory / f"{view}.mp4"
+
+    def frames(self) -> pa.Table:
+        """Columns observation.state, action, capture_time."""
+        return pq.read_table(self.directory / FRAMES_FILE)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.directory)
+
+
+class EpisodeRecorder:
+    """Takes the frames of one episode; video is encoded as it comes."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        fps: int,
+        image_sizes: dict[str, tuple[int, int]],
+        instruction: str,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        """Start an episode in `directory`, which is emptied; `extra` must be JSON data."""
+        if not instruction.strip():
+            raise ValueError("the instruction is empty; an episode needs a language command")
+        for view in image_sizes:
+            if view not in VIDEO_KEYS:
+                raise ValueError(f"unknown view {view!r}; valid: {', '.join(VIDEO_KEYS)}")
+        json.dumps(extra)
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        self.directory = directory
+        self.fps = fps
+        self.instruction = instruction
+        self.extra = dict(extra or {})
+        self.image_sizes = dict(image_sizes)
+        self._encoders = {
+            view: VideoEncoder(directory / f"{view}.mp4", size, fps) for view, size in image_sizes.items()
+        }
+        self._samplers = {view: ImageSampler(frame_stride=max(1, fps // 2)) for view in image_sizes}
+        self._states: list[NDArray[np.float32]] = []
+        self._actions: list[NDArray[np.float32]] = []
+        self._capture_times: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._capture_times)
+
+    def add_frame(
+        self, images: dict[str, NDArray[np.uint8]], state: ArrayLike, action: ArrayLike, capture_time: float
+    ) -> None:
+        """Append one moment; nothing is written when any part of it is invalid.
+
+        Args:
+            images: uint8 RGB [H, W, 3] per view, of exactly the sizes of the dataset.
+            state: measured joint state [14], rad and m; kept as float32.
+            action: commanded joint targets [14], rad and m; kept as float32.
+            capture_time: when the images were taken [s]; must increase.
+
+        Raises:
+            ValueError: a wrong shape, dtype or non-finite value; names view or joint, and frame.
+        """
+        where = f"frame {len(self)}"
+        self._check_images(images, where)
+        state_row = _joint_row(state, STATE_KEY, where)
+        action_row = _joint_row(action, ACTION_KEY, where)
+        if not np.isfinite(capture_time):
+            raise ValueError(f"{where}: capture_time is {capture_time}")
+        if self._capture_times and capture_time <= self._capture_times[-1]:
+            raise ValueError(f"{where}: capture_time {capture_time} is not after the last, {self._capture_times[-1]}")
+        for view, encoder in self._encoders.items():
+            encoder.add(images[view])
+            self._samplers[view].add(images[view])
+        self._states.append(state_row)
+        self._actions.append(action_row)
+        self._capture_times.append(float(capture_time))
+
+    def finish(self) -> StagedEpisode:
+        """Close the videos and make the staged episode durable; ValueError when it has no frame."""
+        if not len(self):
+            self.discard()
+            raise ValueError("the episode has no frames; it was discarded")
+        for encoder in self._encoders.values():
+            encoder.close()
+        table = pa.table(
+            {
+                STATE_KEY: joint_column(np.stack(self._states)),
+                ACTION_KEY: joint_column(np.stack(self._actions)),
+                CAPTURE_TIME_KEY: pa.array(self._capture_times, pa.float64()),
+            }
+        )
+        write_parquet(self.directory / FRAMES_FILE, table)
+        description = {
+            "fps": self.fps,
+            "instruction": self.instruction,
+            "extra": self.extra,
+            "length": len(self),
+            "image_sizes": self.image_sizes,
+            "image_stats": {view: sampler.stats() for view, sampler in self._samplers.items()},
+        }
+        write_json(self.directory / EPISODE_FILE, description)
+        staged = StagedEpisode.load(self.directory)
+        assert staged is not None
+        return staged
+
+    def discard(self) -> None:
+        """Forget the episode and its files."""
+        for encoder in self._encoders.values():
+            encoder.close()
+        shutil.rmtree(self.directory)
+
+    def _check_images(self, images: dict[str, NDArray[np.uint8]], where: str) -> None:
+        if set(images) != set(self.image_sizes):
+            raise ValueError(f"{where}: views {sorted(images)}, expected {sorted(self.image_sizes)}")
+        for view, size in self.image_sizes.items():
+            image = images[view]
+            if image.dtype != np.uint8 or image.shape != (*size, 3):
+                raise ValueError(
+                    f"{where}: {view} image is {image.dtype} {list(image.shape)}, expected uint8 {[*size, 3]}"
+                )
+
+
+def joint_column(rows: NDArray[np.float32]) -> pa.Array:
+    """Float32 rows [T, D] as a fixed-size-list column."""
+    flat = pa.array(np.ascontiguousarray(rows, dtype=np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+
+
+def _joint_row(values: ArrayLike, name: str, where: str) -> NDArray[np.float32]:
+    row = np.asarray(values, dtype=np.float32)
+    if row.shape != (JOINT_DIM,):
+        raise ValueError(f"{where}: {name} has shape {list(row.shape)}, expected [{JOINT_DIM}]")
+    if not np.isfinite(row).all():
+        culprits = [f"{JOINT_NAMES[i]}={row[i]}" for i in np.flatnonzero(~np.isfinite(row))]
+        raise ValueError(f"{where}: {name} is not finite: {', '.join(culprits)}")
+    return row.copy()

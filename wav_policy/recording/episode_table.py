@@ -1,0 +1,114 @@
+"""The rows a finished episode leaves in a dataset: its frames and its line in the episode table."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from wav_models.data.layout import (
+    ACTION_KEY,
+    CAPTURE_TIME_KEY,
+    DEFAULT_FEATURES,
+    STATE_KEY,
+    VIDEO_KEYS,
+    file_location,
+)
+from wav_models.data.statistics import FeatureStats, feature_stats
+from wav_policy.recording.episode_recorder import StagedEpisode
+
+EXTRA_COLUMNS: Final = {"seed": pa.int64(), "success": pa.bool_(), "noise": pa.float64()}
+"""What may be known of an episode, as columns that are null where it is not; other extras go to `extra` as JSON."""
+
+
+def frame_table(episode: StagedEpisode, episode_index: int, first_index: int, task_index: int) -> pa.Table:
+    """All columns of the episode's data file."""
+    frames, length = episode.frames(), episode.length
+    frame_index = np.arange(length, dtype=np.int64)
+    columns = {
+        "timestamp": (frame_index / episode.fps).astype(np.float32),
+        "frame_index": frame_index,
+        "episode_index": np.full(length, episode_index, dtype=np.int64),
+        "index": first_index + frame_index,
+        "task_index": np.full(length, task_index, dtype=np.int64),
+    }
+    for name, column in columns.items():
+        frames = frames.append_column(name, pa.array(column))
+    return frames
+
+
+def episode_stats(episode: StagedEpisode, frames: pa.Table) -> dict[str, FeatureStats]:
+    """Statistics of every feature of one episode."""
+    stats = {VIDEO_KEYS[view]: image_stats for view, image_stats in episode.image_stats.items()}
+    for key in (STATE_KEY, ACTION_KEY):
+        stats[key] = feature_stats(np.stack(frames[key].to_numpy()))
+    for key in (CAPTURE_TIME_KEY, *DEFAULT_FEATURES):
+        stats[key] = feature_stats(frames[key].to_numpy()[:, None])
+    return stats
+
+
+def achieved_fps(capture_times: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
+    """Mean rate at which frames were really taken [Hz]; None for a single frame."""
+    if len(capture_times) < 2:
+        return None
+    return float((len(capture_times) - 1) / (capture_times[-1] - capture_times[0]))
+
+
+def episode_row(
+    episode: StagedEpisode, episode_index: int, first_index: int, rate: float | None, stats: dict[str, FeatureStats]
+) -> pa.Table:
+    """The episode's line in the episode table."""
+    location = file_location(episode_index)
+    extra = dict(episode.extra)
+    row: dict[str, pa.Array] = {
+        "episode_index": pa.array([episode_index], pa.int64()),
+        "tasks": pa.array([[episode.instruction]], pa.list_(pa.string())),
+        "length": pa.array([episode.length], pa.int64()),
+        "dataset_from_index": pa.array([first_index], pa.int64()),
+        "dataset_to_index": pa.array([first_index + episode.length], pa.int64()),
+        "achieved_fps": pa.array([rate], pa.float64()),
+    }
+    for name, dtype in EXTRA_COLUMNS.items():
+        row[name] = pa.array([extra.pop(name, None)], dtype)
+    row["extra"] = pa.array([json.dumps(extra)], pa.string())
+    for prefix in ("data", "meta/episodes"):
+        for name, value in location.items():
+            row[f"{prefix}/{name}"] = pa.array([value], pa.int64())
+    for view in episode.image_sizes:
+        prefix = f"videos/{VIDEO_KEYS[view]}"
+        for name, value in location.items():
+            row[f"{prefix}/{name}"] = pa.array([value], pa.int64())
+        row[f"{prefix}/from_timestamp"] = pa.array([0.0], pa.float64())
+        row[f"{prefix}/to_timestamp"] = pa.array([episode.length / episode.fps], pa.float64())
+    for feature, statistics in stats.items():
+        for name, statistic in statistics.items():
+            row[f"stats/{feature}/{name}"] = pa.array([statistic])
+    return pa.table(row)
+
+
+def read_row_stats(row: dict[str, Any]) -> dict[str, FeatureStats]:
+    """The statistics in a line of the episode table, by feature."""
+    stats: dict[str, FeatureStats] = {}
+    for name, value in row.items():
+        if name.startswith("stats/"):
+            feature, _, statistic = name.removeprefix("stats/").rpartition("/")
+            stats.setdefault(feature, {})[statistic] = value
+    return stats
+
+
+def task_table(tasks: list[str]) -> pa.Table:
+    """`meta/tasks.parquet`: column task_index, and task as the pandas index LeRobot looks instructions up by."""
+    columns = [
+        {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64"},
+        {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object"},
+    ]
+    pandas = {
+        "index_columns": ["task"],
+        "column_indexes": [],
+        "columns": [{**column, "metadata": None} for column in columns],
+        "pandas_version": "2.0.0",
+    }
+    table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), "task": pa.array(tasks, pa.string())})
+    return table.replace_schema_metadata({"pandas": json.dumps(pandas)})

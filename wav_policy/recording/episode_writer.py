@@ -1,0 +1,257 @@
+"""Writes LeRobot v3.0 datasets that survive kill -9: an episode is durable when `end_episode` returns.
+
+Every episode has files of its own (one Parquet file of frames, one MP4 per view, one Parquet file in the episode
+table), so nothing finished is ever rewritten. An episode exists once its line in the episode table does, the last file
+to be renamed into place; info.json, stats.json and leftovers of an interrupted episode are put right when the dataset
+is opened again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from wav_models.data.durable import publish, write_json, write_parquet
+from wav_models.data.layout import (
+    CAPTURE_TIME_KEY,
+    DATA_PATH,
+    EPISODES_PATH,
+    INFO_PATH,
+    STATS_PATH,
+    TASKS_PATH,
+    VIDEO_KEYS,
+    VIDEO_PATH,
+    file_location,
+    make_info,
+)
+from wav_models.data.statistics import FeatureStats, combine
+from wav_policy.recording.episode_recorder import EpisodeRecorder, StagedEpisode
+from wav_policy.recording.episode_table import (
+    achieved_fps,
+    episode_row,
+    episode_stats,
+    frame_table,
+    read_row_stats,
+    task_table,
+)
+
+logger = logging.getLogger(__name__)
+
+STAGING: Final = ".staging"
+"""Directory of unfinished episodes; hidden, so that no loader's pattern matches it."""
+
+RATE_TOLERANCE: Final = 0.95
+"""An episode recorded below this share of the nominal rate is flagged."""
+
+IMAGE_SIZES: Final = {"head": (240, 424), "left_wrist": (240, 320), "right_wrist": (240, 320)}
+
+
+class DatasetError(ValueError):
+    """A directory that cannot be written to as the dataset asked for; the message says why."""
+
+
+class DatasetWriter:
+    """Appends episodes to a dataset, new or existing; one writer at a time."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        fps: int,
+        robot_type: str = "agilex_piper_bimanual",
+        image_sizes: dict[str, tuple[int, int]] | None = None,
+    ) -> None:
+        """Create or resume the dataset in `root`.
+
+        Args:
+            root: dataset directory; created when missing.
+            fps: nominal rate [Hz].
+            robot_type: as LeRobot's info.json names it.
+            image_sizes: (height, width) [px] per view; `IMAGE_SIZES` by default.
+
+        Raises:
+            DatasetError: the directory holds another kind of dataset, or another process writes to it.
+        """
+        self.root = Path(root)
+        self.fps = fps
+        self.image_sizes = dict(IMAGE_SIZES if image_sizes is None else image_sizes)
+        self._recorder: EpisodeRecorder | None = None
+        (self.root / STAGING).mkdir(parents=True, exist_ok=True)
+        self._lock = self._acquire_lock()
+        self._clear_staging()
+        self.info = self._load_info(make_info(fps, robot_type, self.image_sizes))
+        self.rows = self._load_rows()
+        self.tasks = self._load_tasks()
+        self.stats: dict[str, FeatureStats] = {}
+        for row in self.rows:
+            self._add_stats(read_row_stats(row))
+        self._remove_orphans()
+        self._write_summary()
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self.rows)
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.rows[-1]["dataset_to_index"]) if self.rows else 0
+
+    def start_episode(self, instruction: str, extra: dict[str, Any] | None = None) -> None:
+        """Begin an episode; `extra` may hold seed, success, noise and any other JSON data."""
+        if self._recorder is not None:
+            raise RuntimeError("an episode is being recorded; end or discard it first")
+        self._recorder = EpisodeRecorder(
+            self._current, fps=self.fps, image_sizes=self.image_sizes, instruction=instruction, extra=extra
+        )
+
+    def add_frame(
+        self, images: dict[str, NDArray[np.uint8]], state: ArrayLike, action: ArrayLike, capture_time: float
+    ) -> None:
+        """Append one moment; see `EpisodeRecorder.add_frame`."""
+        self._recording().add_frame(images, state, action, capture_time)
+
+    def set_extra(self, **extra: Any) -> None:
+        """Note what became known during the episode, such as its success."""
+        self._recording().extra.update(extra)
+
+    def end_episode(self) -> int:
+        """Make the episode part of the dataset; returns its index."""
+        recorder, self._recorder = self._recording(), None
+        return self.commit(recorder.finish())
+
+    def discard_episode(self) -> None:
+        """Forget the episode in progress."""
+        recorder, self._recorder = self._recording(), None
+        recorder.discard()
+
+    def commit(self, episode: StagedEpisode) -> int:
+        """Append an episode that was recorded elsewhere on the same file system; returns its index."""
+        if episode.fps != self.fps or episode.image_sizes != self.image_sizes:
+            raise DatasetError(
+                f"{episode.directory}: {episode.fps} Hz, {episode.image_sizes}; "
+                f"the dataset has {self.fps} Hz, {self.image_sizes}"
+            )
+        index = self.num_episodes
+        location = file_location(index)
+        if episode.instruction not in self.tasks:
+            self.tasks.append(episode.instruction)
+            write_parquet(self.root / TASKS_PATH, task_table(self.tasks))
+        frames = frame_table(episode, index, self.num_frames, self.tasks.index(episode.instruction))
+        rate = achieved_fps(frames[CAPTURE_TIME_KEY].to_numpy())
+        row = episode_row(episode, index, self.num_frames, rate, episode_stats(episode, frames))
+        for view in episode.image_sizes:
+            video_path = VIDEO_PATH.format(video_key=VIDEO_KEYS[view], **location)
+            publish(episode.video_path(view), self.root / video_path)
+        write_parquet(self.root / DATA_PATH.format(**location), frames)
+        write_parquet(self.root / EPISODES_PATH.format(**location), row)
+        episode.remove()
+        self.rows.append(row.to_pylist()[0])
+        self._add_stats(read_row_stats(self.rows[-1]))
+        self._write_summary()
+        if rate is not None and rate < RATE_TOLERANCE * self.fps:
+            logger.warning("episode %d was recorded at %.2f Hz; the dataset says %d Hz", index, rate, self.fps)
+        return index
+
+    def close(self) -> None:
+        """Discard an episode in progress and let others write."""
+        if self._recorder is not None:
+            self.discard_episode()
+        if not self._lock.closed:
+            self._lock.close()
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _current(self) -> Path:
+        return self.root / STAGING / "current"
+
+    def _recording(self) -> EpisodeRecorder:
+        if self._recorder is None:
+            raise RuntimeError("no episode is being recorded; call start_episode first")
+        return self._recorder
+
+    def _acquire_lock(self) -> Any:
+        lock = open(self.root / STAGING / "lock", "w", encoding="utf-8")  # noqa: SIM115 - held until close
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise DatasetError(f"{self.root}: another process is recording into this dataset") from None
+        return lock
+
+    def _clear_staging(self) -> None:
+        for directory in (self.root / STAGING).iterdir():
+            if directory.is_dir():
+                shutil.rmtree(directory)
+
+    def _load_info(self, expected: dict[str, Any]) -> dict[str, Any]:
+        path = self.root / INFO_PATH
+        if not path.is_file():
+            return expected
+        info = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("codebase_version", "robot_type", "fps"):
+            if info.get(key) != expected[key]:
+                raise DatasetError(f"{path}: {key} is {info.get(key)!r}, not {expected[key]!r}; use another directory")
+        for name, feature in expected["features"].items():
+            found = info.get("features", {}).get(name, {})
+            if found.get("shape") != feature["shape"]:
+                raise DatasetError(f"{path}: {name} has shape {found.get('shape')}, not {feature['shape']}")
+        return info
+
+    def _load_rows(self) -> list[dict[str, Any]]:
+        """Lines of the episode table from 0 to the first gap, which only damage from outside can leave."""
+        rows: list[dict[str, Any]] = []
+        while (path := self.root / EPISODES_PATH.format(**file_location(len(rows)))).is_file():
+            rows.extend(pq.read_table(path, partitioning=None).to_pylist())
+        files = list((self.root / "meta/episodes").glob("*/*.parquet"))
+        if len(files) != len(rows):
+            raise DatasetError(
+                f"{self.root}: {len(files)} files in meta/episodes but {len(rows)} contiguous episodes; "
+                "only datasets with one file per episode can be resumed"
+            )
+        return rows
+
+    def _load_tasks(self) -> list[str]:
+        path = self.root / TASKS_PATH
+        return list(pq.read_table(path)["task"].to_pylist()) if path.is_file() else []
+
+    def _remove_orphans(self) -> None:
+        """Delete what an interrupted commit or write left behind."""
+        location = file_location(self.num_episodes)
+        orphans = [DATA_PATH.format(**location)]
+        orphans += [VIDEO_PATH.format(video_key=VIDEO_KEYS[view], **location) for view in self.image_sizes]
+        for path in [self.root / orphan for orphan in orphans]:
+            if path.is_file():
+                logger.warning("removing %s: its episode was never finished", path)
+                os.unlink(path)
+        for directory in ("meta", "data"):
+            for path in (self.root / directory).rglob(".*.partial"):
+                os.unlink(path)
+
+    def _add_stats(self, stats: dict[str, FeatureStats]) -> None:
+        for feature, new in stats.items():
+            self.stats[feature] = combine(self.stats[feature], new) if feature in self.stats else new
+
+    def _write_summary(self) -> None:
+        self.info["total_episodes"] = self.num_episodes
+        self.info["total_frames"] = self.num_frames
+        self.info["total_tasks"] = len(self.tasks)
+        self.info["splits"] = {"train": f"0:{self.num_episodes}"}
+        write_json(self.root / INFO_PATH, self.info)
+        if self.stats:
+            path = self.root / STATS_PATH
+            added = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            write_json(path, {**added, **self.stats})

@@ -1,0 +1,318 @@
+"""Nothing reaches the arms around this filter: limits, watchdogs, emergency-stop latch.
+
+Pure numpy, no ROS, no clock of its own. One call of `SafetyFilter.step` per control tick turns whatever was asked
+for into a joint target that is finite and inside the position, velocity and acceleration limits, or holds.
+
+Why the limits cannot be broken. The filter integrates its own target: `p' = p + v dt`. It keeps the invariant
+`p + v^2 / 2a <= p_max` (and its mirror image): from `v`, braking with `a` in ticks of any length covers at most
+`v^2 / 2a`, because each tick moves by the velocity at its end. The largest `v` with
+`p + v dt + v^2 / 2a <= p_max` is `sqrt((a dt)^2 + 2a (p_max - p)) - a dt` (`_braking_speed`), and braking by `a dt` is
+always among the velocities this allows. So the velocity clamp, the acceleration clamp and the position limit never
+contradict each other, and no clamp ever makes the target overshoot a position limit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wav_models.types import JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_policy.interventions import Cause, Intervention
+from wav_policy.safety_limits import GRIPPERS, SafetyLimits, both_arms
+
+__all__ = ["Cause", "Intervention", "SafetyDecision", "SafetyFilter", "SafetyLimits"]
+
+_MIN_TICK = 1e-6
+"""Ticks closer together than this do not move the target [s]; dividing by them would only amplify rounding."""
+
+_REPORTED_EXCESS = 1e-9
+"""Smaller excesses of a velocity are rounding, not interventions."""
+
+
+class SafetyDecision(NamedTuple):
+    """What may be sent to the arms at this tick.
+
+    Attributes:
+        target: joint targets, shape [14], rad and m; None while no valid measurement has ever been latched, in which
+            case nothing may be sent.
+        holding: the command was not followed; the target is at rest or braking towards rest.
+        interventions: at most one per cause.
+    """
+
+    target: FloatArray | None
+    holding: bool
+    interventions: tuple[Intervention, ...]
+
+
+class SafetyFilter:
+    """Turns commands into safe targets, one call of `step` per control tick.
+
+    `trip` and `reset` may be called from another thread; `step` from one thread only.
+    """
+
+    def __init__(self, limits: SafetyLimits | None = None) -> None:
+        self.limits = limits or SafetyLimits()
+        self._lower, self._upper = self.limits.lower, self.limits.upper
+        self._velocity_limit = both_arms(self.limits.velocity)
+        self._acceleration = both_arms(self.limits.acceleration)
+        self._max_step = both_arms(self.limits.max_step)
+        tolerance = both_arms(self.limits.measurement_tolerance)
+        self._plausible_lower, self._plausible_upper = self._lower - tolerance, self._upper + tolerance
+        self._target = np.zeros(JOINT_DIM)
+        self._velocity = np.zeros(JOINT_DIM)
+        self._previous_goal = np.zeros(JOINT_DIM)
+        self._has_goal = False
+        self._latched = False
+        self._last_time: float | None = None
+        self._stop_reason: str | None = None
+        self._work = np.zeros((5, JOINT_DIM))
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the filter is stopped; None while it is not."""
+        return self._stop_reason
+
+    def trip(self, reason: str) -> None:
+        """Latch the stop: from the next tick the target brakes to rest and stays until `reset`. First reason wins."""
+        if self._stop_reason is None:
+            self._stop_reason = reason
+
+    def reset(self) -> None:
+        """Release the stop. The next tick holds on the measured position: the arm may have moved meanwhile."""
+        self.relatch()
+        self._stop_reason = None
+
+    def relatch(self) -> None:
+        """Forget the target; the next tick with a valid measurement holds there. For when arms are (re-)enabled."""
+        self._latched = False
+
+    def step(
+        self,
+        now: float,
+        command: FloatArray | None,
+        measured: FloatArray | None,
+        measured_stamp: float,
+        command_stamp: float | None = None,
+    ) -> SafetyDecision:
+        """The target for this tick.
+
+        Args:
+            now: time of this tick, same clock as the stamps [s].
+            command: wanted joint positions, shape [14], rad and m; None = nothing to execute.
+            measured: measured joint positions, shape [14].
+            measured_stamp: time of the measurement [s].
+            command_stamp: time of what the command was computed from; None = made for this very tick [s].
+        """
+        found: list[Intervention] = []
+        position = self._check_measurement(now, measured, measured_stamp, found)
+        if not self._latched:
+            if position is None:
+                return SafetyDecision(None, True, tuple(found))
+            self._latch(position, now)
+        duration = self._tick(now, found)
+        goal = None
+        if self._stop_reason is not None:
+            found.append(Intervention(Cause.STOPPED))
+        elif position is not None:
+            goal = self._check_command(now, command, command_stamp, position, found)
+        if duration > 0.0:
+            self._advance(goal, duration, found)
+        return SafetyDecision(self._target.copy(), goal is None, tuple(found))
+
+    def _latch(self, position: FloatArray, now: float) -> None:
+        """Start from rest on the measured position, moved into the limits."""
+        np.clip(position, self._lower, self._upper, out=self._target)
+        self._velocity[:] = 0.0
+        self._has_goal = False
+        self._last_time = now if math.isfinite(now) else None
+        self._latched = True
+
+    def _tick(self, now: float, found: list[Intervention]) -> float:
+        """Length of this tick [s]; 0 when time stands still or went backwards."""
+        if not math.isfinite(now):
+            found.append(Intervention(Cause.CLOCK_STEP, requested=now))
+            return 0.0
+        elapsed = 0.0 if self._last_time is None else now - self._last_time
+        if elapsed < _MIN_TICK:
+            if elapsed < 0.0:
+                found.append(Intervention(Cause.CLOCK_STEP, requested=elapsed))
+                self._last_time = now
+            return 0.0
+        self._last_time = now
+        if elapsed > self.limits.max_tick:
+            found.append(Intervention(Cause.LATE_TICK, requested=elapsed, allowed=self.limits.max_tick))
+            self._velocity[:] = 0.0
+            self._has_goal = False
+            return self.limits.max_tick
+        return elapsed
+
+    def _check_measurement(
+        self, now: float, measured: FloatArray | None, stamp: float, found: list[Intervention]
+    ) -> FloatArray | None:
+        """The measurement if it can be believed, else None and the reason in `found`."""
+        if measured is None:
+            found.append(Intervention(Cause.NO_MEASUREMENT))
+            return None
+        position = _as_joint_vector(measured)
+        if position is None:
+            found.append(Intervention(Cause.MALFORMED_MEASUREMENT))
+            return None
+        if not _is_finite(position):
+            found.append(_name_non_finite(Cause.NON_FINITE_MEASUREMENT, position))
+            return None
+        if not abs(now - stamp) <= self.limits.max_measurement_age:
+            found.append(Intervention(Cause.STALE_MEASUREMENT, "", now - stamp, self.limits.max_measurement_age))
+            return None
+        believed = self._work[0]
+        np.maximum(position, self._plausible_lower, out=believed)
+        np.minimum(believed, self._plausible_upper, out=believed)
+        np.subtract(position, believed, out=believed)
+        if believed.any():
+            worst = int(np.abs(believed).argmax())
+            bound = self._lower[worst] if believed[worst] < 0.0 else self._upper[worst]
+            found.append(
+                Intervention(Cause.IMPLAUSIBLE_MEASUREMENT, JOINT_NAMES[worst], float(position[worst]), float(bound))
+            )
+            return None
+        return position
+
+    def _check_command(
+        self,
+        now: float,
+        command: FloatArray | None,
+        stamp: float | None,
+        position: FloatArray,
+        found: list[Intervention],
+    ) -> FloatArray | None:
+        """Where to go: the command inside position limits and near the arm; None = hold, with the reason in `found`."""
+        if command is None:
+            found.append(Intervention(Cause.NO_COMMAND))
+            return None
+        wanted = _as_joint_vector(command)
+        if wanted is None:
+            found.append(Intervention(Cause.MALFORMED_COMMAND))
+            return None
+        if not _is_finite(wanted):
+            found.append(_name_non_finite(Cause.NON_FINITE_COMMAND, wanted))
+            return None
+        if stamp is not None and not abs(now - stamp) <= self.limits.max_command_age:
+            found.append(Intervention(Cause.STALE_COMMAND, "", now - stamp, self.limits.max_command_age))
+            return None
+        return self._restrict(wanted, position, found)
+
+    def _restrict(self, wanted: FloatArray, position: FloatArray, found: list[Intervention]) -> FloatArray:
+        """Move the command into the position limits and to within `max_step` of the measured position."""
+        goal, inside, change = self._work[0], self._work[1], self._work[2]
+        np.maximum(wanted, self._lower, out=inside)
+        np.minimum(inside, self._upper, out=inside)
+        np.subtract(wanted, inside, out=change)
+        if change.any():
+            grippers = list(GRIPPERS)
+            if change[grippers].any():
+                worst = grippers[int(np.abs(change[grippers]).argmax())]
+                found.append(_name_change(Cause.GRIPPER_RANGE, worst, wanted, inside))
+                change[grippers] = 0.0
+            if change.any():
+                found.append(_name_change(Cause.POSITION_LIMIT, int(np.abs(change).argmax()), wanted, inside))
+        np.subtract(inside, position, out=change)
+        np.maximum(change, -self._max_step, out=goal)
+        np.minimum(goal, self._max_step, out=goal)
+        np.subtract(change, goal, out=change)
+        if not change.any():
+            return inside
+        np.add(position, goal, out=goal)
+        found.append(_name_change(Cause.STEP_CHANGE, int(np.abs(change).argmax()), wanted, goal))
+        np.maximum(goal, self._lower, out=goal)
+        np.minimum(goal, self._upper, out=goal)
+        return goal
+
+    def _advance(self, goal: FloatArray | None, duration: float, found: list[Intervention]) -> None:
+        """Move the target by one tick towards the goal, or brake to rest where there is none."""
+        reachable = self._acceleration * duration
+        wanted: FloatArray = np.zeros(JOINT_DIM)
+        if goal is None:
+            self._has_goal = False
+        else:
+            wanted = self._velocity_towards(goal, duration, reachable)
+            self._report_limits(wanted, reachable, duration, found)
+            self._previous_goal[:] = goal
+            self._has_goal = True
+        highest, lowest = self._work[3], self._work[4]
+        np.add(self._velocity, reachable, out=highest)
+        np.minimum(highest, self._velocity_limit, out=highest)
+        np.minimum(highest, self._braking_speed(self._upper - self._target, reachable), out=highest)
+        np.subtract(self._velocity, reachable, out=lowest)
+        np.maximum(lowest, -self._velocity_limit, out=lowest)
+        np.maximum(lowest, -self._braking_speed(self._target - self._lower, reachable), out=lowest)
+        np.maximum(wanted, lowest, out=self._velocity)
+        np.minimum(self._velocity, highest, out=self._velocity)
+        self._target += self._velocity * duration
+        np.maximum(self._target, self._lower, out=self._target)
+        np.minimum(self._target, self._upper, out=self._target)
+
+    def _velocity_towards(self, goal: FloatArray, duration: float, reachable: FloatArray) -> FloatArray:
+        """Velocity that follows a moving goal without lag and approaches a jumped one without overshoot, shape [14].
+
+        Where the goal moved by no more than the velocity limit allows, its own velocity is fed forward and only the
+        remaining error is closed at a speed that can still brake relative to the goal.
+        """
+        if self._has_goal:
+            velocity = (goal - self._previous_goal) / duration
+            velocity[np.abs(velocity) > self._velocity_limit] = 0.0
+        else:
+            velocity = np.zeros(JOINT_DIM)
+        error = goal - self._target - velocity * duration
+        return velocity + np.copysign(self._braking_speed(np.abs(error), reachable), error)
+
+    def _braking_speed(self, distance: FloatArray, reachable: FloatArray) -> FloatArray:
+        """Largest speed after which the target can stop within `distance`; `reachable` = acceleration x tick."""
+        speed = reachable * reachable
+        speed += 2.0 * self._acceleration * distance
+        np.sqrt(speed, out=speed)
+        speed -= reachable
+        return speed
+
+    def _report_limits(
+        self, wanted: FloatArray, reachable: FloatArray, duration: float, found: list[Intervention]
+    ) -> None:
+        """Record the joint that is slowed down most, by velocity and by acceleration."""
+        excess = np.abs(wanted) - self._velocity_limit
+        worst = int(excess.argmax())
+        if excess[worst] > _REPORTED_EXCESS:
+            asked, limit = float(wanted[worst]), float(self._velocity_limit[worst])
+            found.append(Intervention(Cause.VELOCITY_LIMIT, JOINT_NAMES[worst], asked, limit))
+            wanted = np.minimum(np.maximum(wanted, -self._velocity_limit), self._velocity_limit)
+        change = wanted - self._velocity
+        excess = np.abs(change) - reachable
+        worst = int(excess.argmax())
+        if excess[worst] > _REPORTED_EXCESS:
+            asked, limit = float(change[worst]) / duration, float(self._acceleration[worst])
+            found.append(Intervention(Cause.ACCELERATION_LIMIT, JOINT_NAMES[worst], asked, limit))
+
+
+def _as_joint_vector(values: object) -> FloatArray | None:
+    """As float64 of shape [14]; None where that is impossible."""
+    if type(values) is not np.ndarray or values.dtype != np.float64:
+        try:
+            values = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError):
+            return None
+    return values if values.shape == (JOINT_DIM,) else None
+
+
+def _is_finite(values: NDArray[np.float64]) -> bool:
+    """Whether all are finite: one sum instead of an element-wise test and a reduction. A sum that overflows is no
+    joint position either."""
+    return math.isfinite(sum(values.tolist()))
+
+
+def _name_non_finite(cause: Cause, values: FloatArray) -> Intervention:
+    worst = int(np.argmin(np.isfinite(values)))
+    return Intervention(cause, JOINT_NAMES[worst], float(values[worst]))
+
+
+def _name_change(cause: Cause, joint: int, before: FloatArray, after: FloatArray) -> Intervention:
+    return Intervention(cause, JOINT_NAMES[joint], float(before[joint]), float(after[joint]))

@@ -1,0 +1,165 @@
+"""Demonstrations by the scripted operator, disturbed on the way so that recoveries are in the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from wav_models.types import ARM_DOF, JOINT_DIM, FloatArray, ImageArray
+from wav_policy.sim.kinematics import MAX_STROKE, UnreachableError, inverse
+from wav_policy.sim.model import BASE_POSITIONS, HOME_ROLL, SIDES, home_positions
+from wav_policy.sim.operator import ACTION_PERIOD
+from wav_policy.sim.world import World
+
+SETTLING_STEPS: Final = 9
+"""Steps recorded after success, so that an episode ends at rest."""
+
+MAX_STEPS: Final = 250
+_GRIPPERS: Final = (ARM_DOF - 1, 2 * ARM_DOF - 1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One recorded moment.
+
+    Attributes:
+        images: by view, uint8 RGB, shape [H, W, 3].
+        state: measured joints and strokes, shape [14], rad and m.
+        action: what the operator intends as absolute joint targets for the next 0.1 s, shape [14]; what was executed
+            differs by the disturbance.
+        time: since the reset [s].
+    """
+
+    images: dict[str, ImageArray]
+    state: FloatArray
+    action: FloatArray
+    time: float
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How demonstrations are disturbed.
+
+    Attributes:
+        joint_std: standard deviation of the slow joint-target noise [rad].
+        stroke_std: the same for the strokes [m].
+        correlation_time: of both [s].
+        push_rate: pushes per second; a push swells and fades within `push_duration` seconds.
+        push_std: standard deviation of a push's peak [rad], every joint of one arm.
+        push_duration: [s].
+        slip_rate: wrong grips per second: for `slip_duration` the grippers close early or open early.
+        slip_duration: [s].
+        start_std: standard deviation of both arms' start pose about home [rad].
+        wide_start: share of episodes that start with the working gripper anywhere over its half, at any stroke.
+    """
+
+    joint_std: float = 0.012
+    stroke_std: float = 0.002
+    correlation_time: float = 0.4
+    push_rate: float = 0.20
+    push_std: float = 0.05
+    push_duration: float = 0.6
+    slip_rate: float = 0.06
+    slip_duration: float = 0.5
+    start_std: float = 0.04
+    wide_start: float = 0.25
+
+
+NO_NOISE: Final = Noise(0.0, 0.0, 0.4, 0.0, 0.0, 0.6, 0.0, 0.5, 0.0, 0.0)
+
+
+class Disturbance:
+    """The random difference between what the operator intends and what the arms execute."""
+
+    def __init__(self, noise: Noise, rng: np.random.Generator):
+        self._noise = noise
+        self._rng = rng
+        self._std = np.full(JOINT_DIM, noise.joint_std)
+        self._std[list(_GRIPPERS)] = noise.stroke_std
+        self._drift = self._std * rng.standard_normal(JOINT_DIM)
+        self._push = np.zeros(JOINT_DIM)
+        self._push_age = np.inf
+        self._slip_stroke = 0.0
+        self._slip_left = 0.0
+
+    def apply(self, action: FloatArray) -> FloatArray:
+        """What is executed in place of `action` [14] during the next period."""
+        noise, rng = self._noise, self._rng
+        keep = np.exp(-ACTION_PERIOD / noise.correlation_time)
+        self._drift = keep * self._drift + np.sqrt(1 - keep**2) * self._std * rng.standard_normal(JOINT_DIM)
+        self._push_age += ACTION_PERIOD
+        if self._push_age >= noise.push_duration and rng.random() < noise.push_rate * ACTION_PERIOD:
+            self._start_push()
+        self._slip_left -= ACTION_PERIOD
+        if self._slip_left <= 0.0 and rng.random() < noise.slip_rate * ACTION_PERIOD:
+            self._slip_left = noise.slip_duration
+            self._slip_stroke = float(rng.choice([0.0, 0.0, MAX_STROKE]))
+        executed = action + self._drift
+        if self._push_age < noise.push_duration:
+            executed = executed + self._push * np.sin(np.pi * self._push_age / noise.push_duration)
+        if self._slip_left > 0.0:
+            executed[list(_GRIPPERS)] = self._slip_stroke
+        return executed
+
+    def _start_push(self) -> None:
+        first = ARM_DOF * int(self._rng.integers(len(SIDES)))
+        self._push = np.zeros(JOINT_DIM)
+        self._push[first : first + ARM_DOF - 1] = self._noise.push_std * self._rng.standard_normal(ARM_DOF - 1)
+        self._push_age = 0.0
+
+
+def start_positions(world: World, noise: Noise, rng: np.random.Generator) -> FloatArray:
+    """Random start pose of both arms, shape [14]; the task must already be laid out."""
+    start = home_positions()
+    spread = np.full(JOINT_DIM, noise.start_std)
+    spread[list(_GRIPPERS)] = 0.0
+    start += spread * rng.standard_normal(JOINT_DIM)
+    if rng.random() < noise.wide_start:
+        side = world.task.working_side(world)
+        first = ARM_DOF * SIDES.index(side)
+        start[first : first + ARM_DOF] = _anywhere(side, rng)
+    return start
+
+
+def _anywhere(side: str, rng: np.random.Generator) -> FloatArray:
+    """Joints and stroke [7] with the gripper at a random place above the objects, over its own half of the table."""
+    outward = 1.0 if side == "left" else -1.0
+    while True:
+        tip = np.array([rng.uniform(0.15, 0.30), outward * rng.uniform(0.0, 0.28), rng.uniform(0.08, 0.15)])
+        try:
+            joints = inverse(tip - BASE_POSITIONS[side], HOME_ROLL[side] + 0.1 * rng.standard_normal())
+        except UnreachableError:
+            continue
+        return np.append(joints, rng.uniform(0.0, MAX_STROKE))
+
+
+def demonstrate(world: World, seed: int, noise: Noise | None = None, *, images: bool = True) -> Iterator[Step]:
+    """Reset `world` to `seed` and let the operator do the task at 10 Hz.
+
+    Ends `SETTLING_STEPS` after success or after `MAX_STEPS`; `world.success()` then says which. `world.instruction` is
+    valid from the first step on.
+
+    Args:
+        world: its task brings the operator.
+        seed: of the layout and of the disturbance.
+        noise: the disturbance; `Noise()` if None, `NO_NOISE` for clean episodes.
+        images: render the three views (else `Step.images` is empty).
+    """
+    noise = Noise() if noise is None else noise
+    rng = np.random.default_rng([seed, 1])
+    operator = world.task.make_operator()
+    world.reset(seed)
+    world.set_joints(start_positions(world, noise, rng))
+    disturbance = Disturbance(noise, rng)
+    settled = 0
+    for _ in range(MAX_STEPS):
+        action = operator.act(world)
+        yield Step(world.render_all() if images else {}, world.joint_positions, action, world.time)
+        settled = settled + 1 if world.success() else 0
+        if settled > SETTLING_STEPS:
+            return
+        world.set_targets(action if settled else disturbance.apply(action), ACTION_PERIOD)
+        world.step(ACTION_PERIOD)

@@ -1,0 +1,256 @@
+"""The Piper's firmware as a state machine: CAN frames and time in, CAN frames and set-points out.
+
+Nothing here reads a clock or a port, so every rule can be tested frame by frame.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wav_models.types import FloatArray
+from wav_policy.piper import frames, units
+from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId, GripperState, MotorState
+from wav_policy.sim.firmware import feedback
+from wav_policy.sim.firmware.feedback import FeedbackRates, FeedbackSchedule, Frame
+
+if TYPE_CHECKING:
+    from wav_policy.sim.world import ArmPlant
+
+_GRIPPER_SPEED = 0.15  # m/s, about half a second for the full stroke [inferred]
+_REACHED_TOLERANCE = 0.01  # rad
+_MAX_TICK = 0.05  # s; a late tick must not become a jump of the set-points
+
+
+class PiperFirmware:
+    """One arm. `on_frame` takes a command; `tick` advances the motion and returns what the arm sends.
+
+    Args:
+        plant: the arm that is driven.
+        rates: feedback rates.
+        version: reported on 0x4AF, 8 characters.
+
+    Attributes:
+        limits: joint limits as held in flash (0x474 changes them).
+        motor_faults: `MotorState` bits reported per joint beside the enabled bit; settable to inject faults.
+    """
+
+    def __init__(self, plant: ArmPlant, rates: FeedbackRates | None = None, version: str = "S-V1.8-8") -> None:
+        self.limits = feedback.factory_limits()
+        self.motor_faults = [0] * NUM_JOINTS
+        self._plant = plant
+        self._schedule = FeedbackSchedule(rates or FeedbackRates())
+        self._version = version
+        self._replies: list[Frame] = []
+        self._time: float | None = None
+
+        self._mode = ControlMode.STANDBY
+        self._move_mode = frames.MOVE_JOINT
+        self._speed_fraction = 0.0
+        self._stopped = False
+        self._teach_state = 0
+        self._enabled = [False] * NUM_JOINTS
+        self._enables_missing = [1] * NUM_JOINTS
+        self._limit_hit = [False] * NUM_JOINTS
+
+        self._powered = False
+        self._target: FloatArray | None = None
+        self._setpoint = np.array(plant.read().position, dtype=np.float64)
+        self._max_stroke = 0.07
+        self._gripper_on = False
+        self._gripper_homed = True
+        self._stroke_target: float | None = None
+        self._stroke_setpoint = plant.read().stroke
+        self._handlers: dict[int, Callable[[bytes], None]] = {
+            FrameId.MOTION_CONTROL_1: self._on_motion_control_1,
+            FrameId.MOTION_CONTROL_2: self._on_motion_control_2,
+            FrameId.JOINT_TARGET_12: lambda data: self._on_joint_target(0, data),
+            FrameId.JOINT_TARGET_34: lambda data: self._on_joint_target(2, data),
+            FrameId.JOINT_TARGET_56: lambda data: self._on_joint_target(4, data),
+            FrameId.GRIPPER_TARGET: self._on_gripper_target,
+            FrameId.MOTOR_POWER: self._on_motor_power,
+            FrameId.LIMIT_QUERY: self._on_limit_query,
+            FrameId.LIMIT_SETTING: self._on_limit_setting,
+            FrameId.GRIPPER_SETTING: self._on_gripper_setting,
+            FrameId.FIRMWARE_VERSION: self._on_version_query,
+        }
+        plant.set_power(False)
+
+    def on_frame(self, identifier: int, data: bytes) -> None:
+        """Obey one frame from the bus. Unknown identifiers and short frames are ignored, as the arm does."""
+        handler = self._handlers.get(identifier)
+        if handler is not None and len(data) == 8:
+            handler(data)
+
+    def tick(self, now: float) -> list[Frame]:
+        """Advance the motion to `now` [s] and return the frames to send: replies, then feedback that is due."""
+        elapsed = 0.0 if self._time is None else min(max(now - self._time, 0.0), _MAX_TICK)
+        self._time = now
+        reading = self._plant.read()
+        self._move(reading.position, elapsed)
+        sent, self._replies = self._replies, []
+        due = self._schedule.due(now)
+        if "status" in due:
+            sent.append(self._status_frame(reading.position))
+        if "joints" in due:
+            sent.extend(feedback.joint_frames(reading))
+        if "gripper" in due:
+            sent.append(feedback.gripper_frame(reading, self._gripper_state()))
+        if "motors_fast" in due:
+            sent.extend(feedback.motor_fast_frames(reading))
+        if "motors_slow" in due:
+            sent.extend(feedback.motor_slow_frames(reading, self._motor_states()))
+        if "end_pose" in due:
+            sent.extend(feedback.end_pose_frames(reading))
+        return sent
+
+    # Motion
+
+    def _move(self, measured: FloatArray, elapsed: float) -> None:
+        powered = all(self._enabled)
+        if powered != self._powered:
+            self._powered = powered
+            self._plant.set_power(powered)
+            self._target = None
+            self._setpoint = measured.copy()
+        if self._stopped:
+            # Following the measured joints gives way under gravity: the damped descent of 0x150.
+            self._setpoint = measured.copy()
+        elif self._target is not None:
+            speeds = np.array([limit.max_speed for limit in self.limits])
+            step = speeds * self._speed_fraction * elapsed
+            self._setpoint = self._setpoint + np.clip(self._target - self._setpoint, -step, step)
+        if self._gripper_on and not self._stopped and self._stroke_target is not None:
+            step_stroke = _GRIPPER_SPEED * elapsed
+            difference = self._stroke_target - self._stroke_setpoint
+            self._stroke_setpoint += max(-step_stroke, min(step_stroke, difference))
+        self._plant.command(self._setpoint if powered else None, self._stroke_setpoint if self._gripper_on else None)
+
+    def _on_joint_target(self, first: int, data: bytes) -> None:
+        commandable = self._mode == ControlMode.CAN and self._move_mode == frames.MOVE_JOINT
+        if not (commandable and self._powered) or self._stopped:
+            return
+        if self._target is None:
+            self._target = self._setpoint.copy()
+        angles = units.radians_from_millidegrees(struct.unpack(">ii", data))
+        for joint, angle in enumerate(angles, start=first):
+            limit = self.limits[joint]
+            self._target[joint] = min(max(angle, limit.lower), limit.upper)
+            # Half a count: limits are whole 0.1 deg, targets whole 0.001 deg.
+            self._limit_hit[joint] = bool(abs(self._target[joint] - angle) > 1e-5)
+
+    def _on_gripper_target(self, data: bytes) -> None:
+        count, _, code, zero = struct.unpack(">iHBB", data)
+        self._gripper_on = bool(code & 1) and not self._stopped
+        if zero == frames.GRIPPER_SET_ZERO:
+            self._gripper_homed = True
+        elif self._gripper_on:
+            self._stroke_target = min(max(units.metres_from_micrometres(count), 0.0), self._max_stroke)
+
+    # Modes and power
+
+    def _on_motion_control_1(self, data: bytes) -> None:
+        if data[0] == frames.EMERGENCY_STOP:
+            self._stopped = True
+            self._target = self._stroke_target = None
+        elif data[0] == frames.RESET:
+            self._reset()
+        elif data[2] == frames.TEACH_ENTER and not self._stopped:
+            self._mode, self._teach_state, self._target = ControlMode.TEACH, data[2], None
+        elif data[2] == frames.TEACH_LEAVE and self._mode == ControlMode.TEACH:
+            self._mode, self._teach_state = ControlMode.STANDBY, 0
+
+    def _reset(self) -> None:
+        """Clears the errors and cuts the power: the arm falls. After an emergency stop enabling takes two tries."""
+        self._enables_missing = [2 if self._stopped else 1] * NUM_JOINTS
+        self._stopped = False
+        self._mode, self._teach_state = ControlMode.STANDBY, 0
+        self._enabled = [False] * NUM_JOINTS
+        self._limit_hit = [False] * NUM_JOINTS
+        self._gripper_on = False
+        self._target = self._stroke_target = None
+
+    def _on_motion_control_2(self, data: bytes) -> None:
+        if self._stopped or self._mode == ControlMode.TEACH:
+            return
+        if data[0] in (ControlMode.STANDBY, ControlMode.CAN):
+            self._mode = ControlMode(data[0])
+        self._move_mode = data[1]
+        self._speed_fraction = min(data[2], 100) / 100
+
+    def _on_motor_power(self, data: bytes) -> None:
+        selected, action = data[0], data[1]
+        joints = range(NUM_JOINTS) if selected in frames.ALL_MOTORS else (selected - 1,)
+        for joint in joints:
+            if not 0 <= joint < NUM_JOINTS:
+                continue
+            if action == frames.MOTOR_ENABLE and not self._stopped:
+                self._enables_missing[joint] = max(0, self._enables_missing[joint] - 1)
+                self._enabled[joint] = self._enables_missing[joint] == 0
+            elif action == frames.MOTOR_DISABLE:
+                self._enabled[joint] = False
+        if selected in frames.ALL_MOTORS:
+            self._gripper_on = action == frames.MOTOR_ENABLE and not self._stopped
+
+    # Queries and settings
+
+    def _on_limit_query(self, data: bytes) -> None:
+        joint, content = data[0] - 1, data[1]
+        if not 0 <= joint < NUM_JOINTS:
+            return
+        limit = self.limits[joint]
+        if content == 1:
+            angles = units.decidegrees_from_radians(limit.upper), units.decidegrees_from_radians(limit.lower)
+            speed = units.speed_counts_from_radians_per_second(limit.max_speed)
+            self._replies.append((FrameId.LIMIT_REPLY, struct.pack(">BhhHx", data[0], *angles, speed)))
+        elif content == 2:
+            acceleration = round(1000 * limit.max_acceleration)
+            self._replies.append((FrameId.ACCELERATION_REPLY, struct.pack(">BH5x", data[0], acceleration)))
+
+    def _on_limit_setting(self, data: bytes) -> None:
+        motor, upper, lower, speed = struct.unpack(">BhhHx", data)
+        if 1 <= motor <= NUM_JOINTS:
+            limit = self.limits[motor - 1]
+            limit.lower, limit.upper = units.radians_from_decidegrees(lower), units.radians_from_decidegrees(upper)
+            limit.max_speed = speed / 1000
+            self._acknowledge(FrameId.LIMIT_SETTING)
+
+    def _on_gripper_setting(self, data: bytes) -> None:
+        if data[1] in (70, 100):  # mm
+            self._max_stroke = data[1] / 1000
+            self._acknowledge(FrameId.GRIPPER_SETTING)
+
+    def _on_version_query(self, data: bytes) -> None:
+        self._replies.append((FrameId.FIRMWARE_VERSION, self._version.encode().ljust(8)[:8]))
+
+    def _acknowledge(self, identifier: FrameId) -> None:
+        self._replies.append((FrameId.ACKNOWLEDGE, struct.pack(">B7x", identifier & 0xFF)))
+
+    # Status
+
+    def _status_frame(self, measured: FloatArray) -> Frame:
+        moving = self._target is not None and np.abs(self._target - measured).max() > _REACHED_TOLERANCE
+        limit_bits = sum(1 << joint for joint, hit in enumerate(self._limit_hit) if hit)
+        fields = (self._mode, self._arm_state(), self._move_mode, self._teach_state, int(moving), 0, limit_bits, 0)
+        return FrameId.STATUS, bytes(fields)
+
+    def _arm_state(self) -> ArmState:
+        if self._stopped:
+            return ArmState.EMERGENCY_STOP
+        if any(fault & MotorState.COLLISION for fault in self.motor_faults):
+            return ArmState.COLLISION
+        if any(self._limit_hit):
+            return ArmState.TARGET_OUT_OF_LIMITS
+        return ArmState.NORMAL
+
+    def _motor_states(self) -> list[int]:
+        return [
+            fault | (MotorState.ENABLED if enabled else 0)
+            for fault, enabled in zip(self.motor_faults, self._enabled, strict=True)
+        ]
+
+    def _gripper_state(self) -> int:
+        return (GripperState.ENABLED if self._gripper_on else 0) | (GripperState.HOMED if self._gripper_homed else 0)

@@ -1,0 +1,123 @@
+"""Feedback frames of the simulated arm, and how often each is sent."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from wav_policy.piper import units
+from wav_policy.piper.frames import NUM_JOINTS, FrameId
+
+if TYPE_CHECKING:
+    from wav_policy.sim.world import ArmReading
+
+Frame = tuple[int, bytes]
+"""CAN identifier and 8 data bytes."""
+
+
+@dataclass(frozen=True)
+class FeedbackRates:
+    """Frames of each kind per second [Hz]; 0 never sends them.
+
+    The defaults are lean: 510 frames/s an arm. A real arm sends 3040/s: joints, gripper, status, end_pose and
+    motors_fast at 200, motors_slow at 40.
+    """
+
+    joints: float = 100.0
+    gripper: float = 100.0
+    status: float = 50.0
+    motors_slow: float = 10.0
+    motors_fast: float = 0.0
+    end_pose: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not 0.0 <= getattr(self, field.name) <= 1000.0:
+                raise ValueError(f"feedback rate {field.name} must be 0..1000 Hz, got {getattr(self, field.name)}")
+
+
+class FeedbackSchedule:
+    """Which kinds of feedback are due."""
+
+    def __init__(self, rates: FeedbackRates) -> None:
+        self._periods = {f.name: 1.0 / getattr(rates, f.name) for f in fields(rates) if getattr(rates, f.name) > 0}
+        self._due: dict[str, float] = {}
+
+    def due(self, now: float) -> set[str]:
+        """Kinds to send at `now` [s]; after a pause each is sent once, not in a burst."""
+        kinds = {kind for kind in self._periods if now >= self._due.get(kind, now) - 1e-9}
+        for kind in kinds:
+            self._due[kind] = max(self._due.get(kind, now) + self._periods[kind], now)
+        return kinds
+
+
+def joint_frames(reading: ArmReading) -> Iterator[Frame]:
+    """0x2A5-0x2A7."""
+    counts = units.millidegrees_from_radians(reading.position)
+    for pair in range(3):
+        yield FrameId.JOINTS_12 + pair, struct.pack(">ii", counts[2 * pair], counts[2 * pair + 1])
+
+
+def gripper_frame(reading: ArmReading, status: int) -> Frame:
+    """0x2A8. The plant reports a force; the lever arm of the finger drive is taken as 0.01 m."""
+    effort = _clamp(units.effort_counts_from_newton_metres(reading.grip_force * 0.01), 16)
+    return FrameId.GRIPPER, struct.pack(">ihBx", units.micrometres_from_metres(reading.stroke), effort, status)
+
+
+def motor_fast_frames(reading: ArmReading) -> Iterator[Frame]:
+    """0x251-0x256: speed, current (at 1 A per N m), position in 0.001 rad."""
+    for joint in range(NUM_JOINTS):
+        speed = _clamp(units.speed_counts_from_radians_per_second(reading.velocity[joint]), 16)
+        current = _clamp(round(1000 * reading.torque[joint]), 16)
+        position = round(1000 * reading.position[joint])
+        yield FrameId.MOTOR_FAST_1 + joint, struct.pack(">hhi", speed, current, position)
+
+
+def motor_slow_frames(reading: ArmReading, states: list[int]) -> Iterator[Frame]:
+    """0x261-0x266 at 24 V, driver at 35 °C, motor at 30 °C."""
+    for joint, state in enumerate(states):
+        current = min(abs(round(1000 * reading.torque[joint])), 0xFFFF)
+        yield FrameId.MOTOR_SLOW_1 + joint, struct.pack(">HhbBH", 240, 35, 30, state, current)
+
+
+def end_pose_frames(reading: ArmReading) -> Iterator[Frame]:
+    """0x2A2-0x2A4, by the vendor's own forward kinematics."""
+    from piper_sdk.kinematics import C_PiperForwardKinematics
+
+    x, y, z, roll, pitch, yaw = C_PiperForwardKinematics(0x01).CalFK(reading.position.tolist())[-1]
+    counts = [round(1000 * value) for value in (x, y, z, roll, pitch, yaw)]
+    for pair in range(3):
+        yield FrameId.END_POSE_XY + pair, struct.pack(">ii", counts[2 * pair], counts[2 * pair + 1])
+
+
+def _clamp(count: int, bits: int) -> int:
+    limit = 2 ** (bits - 1)
+    return max(-limit, min(limit - 1, count))
+
+
+JOINT_LIMITS_DEGREES = ((-150, 150), (0, 180), (-170, 0), (-100, 100), (-70, 70), (-120, 120))
+"""What the arm has in flash when it leaves the factory, per joint, deg (piper_sdk's table)."""
+
+MAX_JOINT_SPEED = 3.0
+"""[rad/s]"""
+
+MAX_JOINT_ACCELERATION = 5.0
+"""[rad/s^2]"""
+
+
+@dataclass
+class JointLimits:
+    """One joint's entry in the arm's flash: rad, rad/s, rad/s^2."""
+
+    lower: float
+    upper: float
+    max_speed: float = MAX_JOINT_SPEED
+    max_acceleration: float = MAX_JOINT_ACCELERATION
+
+
+def factory_limits() -> list[JointLimits]:
+    """All six joints as delivered."""
+    return [JointLimits(math.radians(lower), math.radians(upper)) for lower, upper in JOINT_LIMITS_DEGREES]

@@ -1,0 +1,144 @@
+"""A CAN adapter that speaks slcan text on a pseudo-terminal (the LAWICEL protocol, as python-can uses it).
+
+A reader that falls behind must find recent feedback, not old: what waits in the terminal is bounded, the rest is
+held here, and the oldest of it is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import termios
+import tty
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from wav_policy.sim.firmware.feedback import Frame
+
+_TERMINAL_LIMIT: Final = 2048  # bytes; the kernel's line buffer takes 4096
+_HELD_FRAMES: Final = 64
+_LINE_LIMIT: Final = 64  # bytes; the longest legal line has 31
+
+_OK = b"\r"
+_ERROR = b"\a"
+_REPLIES: Final = {b"V": b"V1013\r", b"N": b"NWAV1\r", b"F": b"F00\r"}
+_SETTINGS: Final = b"SsYZMmWXQ"
+
+
+class SlcanPort:
+    """Controller side of the terminal.
+
+    Attributes:
+        path: the device a client opens.
+        is_open: a client has opened the CAN channel (command O or L).
+        dropped: feedback frames lost because the client did not read.
+        garbled: lines that were no slcan command.
+    """
+
+    def __init__(self) -> None:
+        self._controller, self._client = os.openpty()
+        tty.setraw(self._client)
+        os.set_blocking(self._controller, False)
+        self.path = os.ttyname(self._client)
+        self.is_open = False
+        self.dropped = 0
+        self.garbled = 0
+        self._received = bytearray()
+        self._held: deque[bytes] = deque()
+        self._unfinished = b""
+
+    def fileno(self) -> int:
+        """For select()."""
+        return self._controller
+
+    def receive(self) -> list[Frame]:
+        """Frames the client sent since the last call; adapter commands are answered on the way."""
+        while True:
+            try:
+                chunk = os.read(self._controller, 4096)
+            except BlockingIOError:
+                break
+            self._received += chunk
+            if len(chunk) < 4096:
+                break
+        *lines, rest = bytes(self._received).split(b"\r")
+        self._received = bytearray(rest[-_LINE_LIMIT:])
+        received = [self._obey(line) for line in lines]
+        return [frame for frame in received if frame is not None]
+
+    def send(self, frames: Iterable[Frame]) -> None:
+        """Pass frames to the client, without ever blocking; does nothing while the channel is closed."""
+        if not self.is_open:
+            return
+        self._held.extend(b"t%03X8%s\r" % (identifier, data.hex().encode()) for identifier, data in frames)
+        while len(self._held) > _HELD_FRAMES:
+            self._held.popleft()
+            self.dropped += 1
+        self._flush()
+
+    def close(self) -> None:
+        """Close both ends; a client sees the adapter unplugged."""
+        os.close(self._controller)
+        os.close(self._client)
+
+    def _flush(self) -> None:
+        room = _TERMINAL_LIMIT - self._waiting()
+        batch = self._unfinished
+        while self._held and len(batch) + len(self._held[0]) <= room:
+            batch += self._held.popleft()
+        self._unfinished = batch[self._write(batch) :]
+
+    def _waiting(self) -> int:
+        count = array.array("i", [0])
+        fcntl.ioctl(self._client, termios.FIONREAD, count)
+        return count[0]
+
+    def _write(self, data: bytes) -> int:
+        if not data:
+            return 0
+        try:
+            return os.write(self._controller, data)
+        except BlockingIOError:
+            return 0
+
+    def _obey(self, line: bytes) -> Frame | None:
+        command, argument = line[:1], line[1:]
+        if command in (b"t", b"T"):
+            return self._parse_frame(line)
+        if command in (b"O", b"L", b"C"):
+            self._set_open(command != b"C")
+            self._write(_OK)
+        elif command in _REPLIES and not argument:
+            self._write(_REPLIES[command])
+        elif command in (b"r", b"R"):
+            pass  # remote frames: the arm answers none
+        elif not command or command in _SETTINGS:
+            self._write(_OK)
+        else:
+            self.garbled += 1
+            self._write(_ERROR)
+        return None
+
+    def _parse_frame(self, line: bytes) -> Frame | None:
+        """`tIIILDD..`; data frames are not acknowledged, as with the common USB adapters."""
+        digits = 3 if line[:1] == b"t" else 8
+        try:
+            identifier = int(line[1 : 1 + digits], 16)
+            length = int(line[1 + digits : 2 + digits])
+            data = bytes.fromhex(line[2 + digits :].decode("ascii"))
+        except (ValueError, UnicodeDecodeError):
+            self.garbled += 1
+            return None
+        if length != len(data) or length > 8:
+            self.garbled += 1
+            return None
+        return (identifier, data) if digits == 3 else None
+
+    def _set_open(self, is_open: bool) -> None:
+        """A new client must not read what was meant for the last one."""
+        self.is_open = is_open
+        self._held.clear()
+        self._unfinished = b""
+        termios.tcflush(self._client, termios.TCIFLUSH)

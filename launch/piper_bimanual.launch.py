@@ -54,5 +54,6 @@ def node_action(node: NodeLaunch) -> Action:
         output="screen",
         parameters=[*map(str, node.parameter_files), node.parameters],
         remappings=list(node.remappings),
+        prefix=" ".join(node.prefix) or None,
         on_exit=Shutdown(reason=f"{node.name} ended"),
     )

@@ -1,10 +1,10 @@
 """A checkpoint is one directory; no part of it is optional and nothing in it is pickled.
 
-    config.json                 every field of `ModelConfig`
-    model.safetensors           the three networks, under the published tensor names
-    autoencoder.safetensors     only when the auto-encoder was trained here ("tiny")
-    normalization.json          statistics of states, actions and values
-    training.json               how it was made: data, seeds, commands, durations
+config.json                 every field of `ModelConfig`
+model.safetensors           the three networks, under the published tensor names
+autoencoder.safetensors     only when the auto-encoder was trained here ("tiny")
+normalization.json          statistics of states, actions and values
+training.json               how it was made: data, seeds, commands, durations
 """
 
 from __future__ import annotations
@@ -189,9 +189,7 @@ def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], path: Path, pu
     module.load_state_dict(tensors, assign=True)
 
 
-def _check_tensors(
-    expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path, published: Any
-) -> None:
+def _check_tensors(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path, published: Any) -> None:
     """CheckpointError unless names and shapes agree and all numbers are finite."""
     problems = {
         "missing": [published(name) for name in expected if name not in tensors],
@@ -220,7 +218,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file; the checkpoint is incomplete: restore or save it again") from error
+        raise CheckpointError(
+            f"{path}: no such file; the checkpoint is incomplete: restore or save it again"
+        ) from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged ({error}); restore the file") from error
 
@@ -233,7 +233,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file; the checkpoint is incomplete: restore or save it again") from error
+        raise CheckpointError(
+            f"{path}: no such file; the checkpoint is incomplete: restore or save it again"
+        ) from error
     except ValueError as error:
         raise CheckpointError(f"{path}: not JSON ({error}); restore the file") from error
 

@@ -64,7 +64,7 @@ class ActionChunk:
     @property
     def times(self) -> FloatArray:
         """Due time of every row, shape [H], s."""
-        return self.stamp + self.step * np.arange(1, len(self.positions) + 1)
+        return self.stamp + self.step * np.arange(1, len(self.positions) + 1, dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ class WAVPolicy:
         """
         if num_threads is not None:
             torch.set_num_threads(num_threads)
-        loaded = load_checkpoint(Path(checkpoint), autoencoder_directory=pretrained)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        loaded = load_checkpoint(Path(checkpoint), device, autoencoder_directory=pretrained)
         return cls(
             make_engine(engine, loaded, dtype=dtype, text_encoder_directory=pretrained),
             loaded.normalization,

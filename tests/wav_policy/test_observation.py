@@ -116,7 +116,7 @@ def test_a_camera_that_stops_is_named_and_planning_recovers_when_it_returns(view
     stream = Stream(buffer)
     stream.run(10.0, 11.0)
     stream.run(11.0, 12.0, without=(view,))
-    with pytest.raises(NotReady, match="newest message is .* old") as caught:
+    with pytest.raises(NotReady, match=r"newest message is .* old") as caught:
         buffer.assemble(12.0, "go")
     assert caught.value.topic == f"{view}/image_raw"
     stream.run(12.0, 12.2)
@@ -208,7 +208,6 @@ def test_an_observation_is_not_changed_by_later_messages() -> None:
 
 def test_a_camera_that_is_too_fast_does_not_push_the_memory_out() -> None:
     buffer = make_buffer(max_camera_rate=40.0)
-    Stream(buffer, rate=200.0).run(10.0, 10.5)
-    Stream(buffer, rate=200.0).run(10.5, 11.2)
+    Stream(buffer, rate=200.0).run(10.0, 11.2)
     oldest, newest = values(buffer.assemble(11.2, "go").images)[0]
     assert (newest - oldest) % 256 == pytest.approx(0.8 * 200.0, abs=5)

@@ -22,14 +22,22 @@ from wav_models.types import Observation
 from wav_policy.policy import WAVPolicy
 
 QUICK = PlannerConfig(
-    num_iterations=2, num_video_samples=3, num_value_samples=2, num_video_elites=2, num_value_elites=3, num_value_steps=2
+    num_iterations=2,
+    num_video_samples=3,
+    num_value_samples=2,
+    num_video_elites=2,
+    num_value_elites=3,
+    num_value_steps=2,
 )
 
 
 def normalization() -> Normalization:
     rng = np.random.default_rng(0)
     return Normalization.fit(
-        rng.normal(size=(50, 14)), rng.normal(size=(50, 16, 14)), rng.normal(size=(50, 16, 14)), rng.normal(size=(50, 17))
+        rng.normal(size=(50, 14)),
+        rng.normal(size=(50, 16, 14)),
+        rng.normal(size=(50, 16, 14)),
+        rng.normal(size=(50, 17)),
     )
 
 
@@ -85,7 +93,9 @@ def test_positions_are_differences_to_the_measured_state(policy: WAVPolicy, obse
     finally:
         policy.engine.act = engine_act  # type: ignore[method-assign]
     statistics = normalization()
-    expected = noise.numpy()[:, :14] * statistics.action_diff_std + statistics.action_diff_mean + observation.joint_state
+    expected = (
+        noise.numpy()[:, :14] * statistics.action_diff_std + statistics.action_diff_mean + observation.joint_state
+    )
     np.testing.assert_allclose(plan.chunk.positions, expected, atol=1e-6)
 
 
@@ -180,7 +190,9 @@ def test_planner_parameters_come_from_the_checkpoint(checkpoint: Path) -> None:
         path.write_text(json.dumps({"num_iterations": 1, "score": "mean"}))
         assert WAVPolicy.load(checkpoint).planner == PlannerConfig(num_iterations=1, score="mean")
         path.write_text(json.dumps({"num_iteration": 1}))
-        with pytest.raises(ValueError, match=r"planner\.json.*unknown key 'num_iteration'; did you mean 'num_iterations'"):
+        with pytest.raises(
+            ValueError, match=r"planner\.json.*unknown key 'num_iteration'; did you mean 'num_iterations'"
+        ):
             WAVPolicy.load(checkpoint)
     finally:
         path.unlink()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav_models.types import JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_policy.nodes.parameters import from_mapping
 from wav_policy.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
 
 LIMITS = SafetyLimits()
@@ -97,7 +101,7 @@ def test_any_input_gives_a_finite_target_inside_all_limits(sequence: list, far: 
             assert (target <= UPPER).all()
             if latched:
                 check_motion(target - position, velocity, now - before, math.isfinite(elapsed))
-            moved = latched and 1e-6 <= now - before
+            moved = latched and now - before >= 1e-6
             if moved:
                 velocity = (target - position) / min(now - before, LIMITS.max_tick)
             position, latched = target, True
@@ -302,6 +306,14 @@ def test_an_arm_slightly_outside_its_limits_is_latched_inside() -> None:
 def test_impossible_limits_are_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         SafetyLimits(**{field: value})
+
+
+def test_the_configuration_file_states_the_defaults(repository: Path) -> None:
+    values = yaml.safe_load((repository / "config" / "safety.yaml").read_text())["/**"]["ros__parameters"]["safety"]
+    stated = from_mapping(SafetyLimits, values)
+    for field in dataclasses.fields(SafetyLimits):
+        np.testing.assert_allclose(getattr(stated, field.name), getattr(LIMITS, field.name), err_msg=field.name)
+        assert field.name in values
 
 
 def test_one_tick_costs_little() -> None:

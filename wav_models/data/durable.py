@@ -36,10 +36,15 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
-    """Replace a Parquet file atomically: snappy, one row group."""
-    temporary = _beside(path)
+    """Replace a Parquet file atomically."""
+    publish(stage_parquet(_beside(path), table), path)
+
+
+def stage_parquet(temporary: Path, table: pa.Table) -> Path:
+    """Write a Parquet file (snappy, one row group) to the disk for `publish`; returns its path."""
     pq.write_table(table, temporary, compression="snappy", row_group_size=max(1, table.num_rows))
-    publish(temporary, path)
+    sync(temporary)
+    return temporary
 
 
 def _beside(path: Path) -> Path:

@@ -21,16 +21,14 @@ def make_engine(
     checkpoint: Checkpoint,
     *,
     dtype: str = "fp32",
-    device: str | None = None,
     text_encoder_directory: Path | None = None,
 ) -> Engine:
     """The backend of that name over a loaded checkpoint; "auto" is the best that works, which is torch.
 
     Args:
         name: one of `ENGINES`.
-        checkpoint: networks and auto-encoder.
+        checkpoint: networks and auto-encoder; torch runs them on the device they were loaded to.
         dtype: "fp32" or "bf16".
-        device: torch device; None = CUDA where there is one, else the CPU.
         text_encoder_directory: of T5 (`text.encoder` "t5"); unused otherwise.
 
     Raises:
@@ -40,8 +38,6 @@ def make_engine(
         raise EngineError(f"unknown engine {name!r}{did_you_mean(name, ENGINES)}")
     if name in _RUNTIMES:
         raise EngineError(_why_not(name))
-    import torch
-
     from wav_models.engines.torch_engine import TorchEngine
     from wav_models.networks.text_encoder import make_text_encoder
 
@@ -49,7 +45,6 @@ def make_engine(
         checkpoint.model,
         checkpoint.autoencoder,
         make_text_encoder(checkpoint.config, text_encoder_directory),
-        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
         dtype=dtype,
     )
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,7 +60,13 @@ class TorchFutures:
 
 
 class TorchEngine:
-    """See `engines.base.Engine`."""
+    """See `engines.base.Engine`.
+
+    Args:
+        model, autoencoder: in evaluation mode, on one device: the engine's.
+        text_encoder: may be on another.
+        dtype: "fp32" or "bf16", of the networks' weights; integration and auto-encoder stay in float32.
+    """
 
     name = "torch"
 
@@ -71,16 +76,15 @@ class TorchEngine:
         autoencoder: Autoencoder,
         text_encoder: TextEncoder,
         *,
-        device: str | torch.device = "cpu",
         dtype: str = "fp32",
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; {' or '.join(DTYPES)} fits")
         self.config = model.config
-        self._device = torch.device(device)
+        self._device = next(model.parameters()).device
         self._dtype = DTYPES[dtype]
-        self._model = _with_weights_in(model.to(self._device), self._dtype).eval()
-        self._autoencoder = autoencoder.to(self._device).eval()
+        self._model = _with_weights_in(model, self._dtype)
+        self._autoencoder = autoencoder
         self._text_encoder = text_encoder
         self._frames = _FrameCache(NUM_FRAMES)
         self.encode_text: Callable[[str], TextContext] = lru_cache(NUM_INSTRUCTIONS)(self._encode_text)
@@ -174,7 +178,7 @@ class TorchEngine:
         return euler(velocity, value_noise.to(self._device), num_steps), features
 
     def _in(self, x: Tensor) -> Tensor:
-        """On the engine's device, in the precision of the weights; integration itself stays in float32."""
+        """On the engine's device, in the precision of the weights."""
         return x.to(self._device, self._dtype)
 
     def _time(self, flow_time: float) -> Tensor:
@@ -191,8 +195,7 @@ class _FrameCache:
 
     def get(self, frame: ImageArray, encode: Callable[[ImageArray], Tensor]) -> Tensor:
         """The latents of `frame`, encoding it if its pixels are new."""
-        frame = np.ascontiguousarray(frame)
-        key = hashlib.blake2b(frame, digest_size=16).digest()
+        key = hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
         with self._lock:
             if key in self._latents:
                 self._latents.move_to_end(key)

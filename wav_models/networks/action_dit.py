@@ -45,14 +45,11 @@ class ActionDiT(ExpertDiT):
         video = self.video_context(features, memory)
         if value_features is None:
             return ExpertContext(video)
-        value = tuple(
-            block.attn3.keys_values(x.reshape(-1, *x.shape[-2:])) for block, x in zip(self.blocks, value_features)
-        )
+        rows = (x.reshape(-1, *x.shape[-2:]) for x in value_features)
+        value = tuple(block.value_context(x) for block, x in zip(self._blocks, rows, strict=True))
         return ExpertContext(video, value)
 
-    def forward(
-        self, x_t: Tensor, flow_time: Tensor, state: Tensor | None, context: ExpertContext
-    ) -> ExpertOutput:
+    def forward(self, x_t: Tensor, flow_time: Tensor, state: Tensor | None, context: ExpertContext) -> ExpertOutput:
         """One denoising step.
 
         Args:
@@ -81,6 +78,6 @@ class ActionDiT(ExpertDiT):
         return TimeRows(
             *(
                 torch.cat([c.expand(*r.shape[:2], *c.shape[2:]), r.expand(-1, -1, num_steps, *r.shape[3:])], dim=2)
-                for c, r in zip(clean, rows)
+                for c, r in zip(clean, rows, strict=True)
             )
         )

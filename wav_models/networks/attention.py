@@ -68,4 +68,6 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -
 
 def concatenate(first: KeysValues, second: KeysValues, dim: int) -> KeysValues:
     """Join two contexts along token axis `dim`; a `first` of batch 1 is shared by every row of `second`."""
-    return KeysValues(*(torch.cat([a.expand(b.shape[0], *a.shape[1:]), b], dim) for a, b in zip(first, second)))
+    return KeysValues(
+        *(torch.cat([a.expand(b.shape[0], *a.shape[1:]), b], dim) for a, b in zip(first, second, strict=True))
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,8 @@ class LTXAutoencoder(nn.Module):
     A future of F latent frames is 1 + 8 (F - 1) images; the posterior's mode is used, so encoding draws nothing.
     """
 
+    network: Any
+
     def __init__(self, network: nn.Module, config: LatentConfig) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
@@ -155,10 +157,10 @@ class LTXAutoencoder(nn.Module):
         return latents.movedim(1, -1).flatten(2, 3).unflatten(0, images.shape[:2])
 
     def _mean(self) -> Tensor:
-        return cast(Tensor, self.network.latents_mean)[:, None, None, None].float()
+        return self.network.latents_mean[:, None, None, None].float()
 
     def _std(self) -> Tensor:
-        return cast(Tensor, self.network.latents_std)[:, None, None, None].float()
+        return self.network.latents_std[:, None, None, None].float()
 
 
 def make_autoencoder(config: ModelConfig, directory: Path | None = None) -> TinyAutoencoder | LTXAutoencoder:

@@ -80,7 +80,7 @@ class VideoBlock(nn.Module):
 
 
 class ExpertBlock(nn.Module):
-    """One block over the tokens of a chunk; cross-attends to video features and, with `value_dim`, to value features."""
+    """One block over a chunk; cross-attends to video features and, with `value_dim`, to value features."""
 
     def __init__(self, hidden_size: int, heads: int, head_dim: int, video_dim: int, value_dim: int | None) -> None:
         super().__init__()
@@ -89,6 +89,12 @@ class ExpertBlock(nn.Module):
         self.attn2 = Attention(hidden_size, video_dim, heads, head_dim)
         self.attn3 = None if value_dim is None else Attention(hidden_size, value_dim, heads, head_dim)
         self.ff = FeedForward(hidden_size)
+
+    def value_context(self, value_features: Tensor) -> KeysValues:
+        """attn3 keys and values of value features [B or B * R, T, Dv]."""
+        if self.attn3 is None:
+            raise ValueError("this expert has no attention to value features")
+        return self.attn3.keys_values(value_features)
 
     def forward(
         self,

@@ -7,11 +7,11 @@ and denoising steps.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from wav_models.networks.attention import KeysValues, concatenate
 from wav_models.networks.blocks import ExpertBlock
@@ -49,6 +49,9 @@ class ExpertOutput(NamedTuple):
 class ExpertDiT(nn.Module):
     """Denoises a chunk [B, R, T, C]: R draws for each of B futures."""
 
+    rope_cos: Tensor
+    rope_sin: Tensor
+
     def __init__(
         self,
         config: ExpertConfig,
@@ -75,7 +78,7 @@ class ExpertDiT(nn.Module):
 
     def memory_context(self, memory_features: tuple[Tensor, ...]) -> tuple[KeysValues, ...]:
         """Keys and values of the memory part of the video features; once per observation with causal memory."""
-        return tuple(block.attn2.keys_values(x) for block, x in zip(self.blocks, memory_features))
+        return tuple(block.attn2.keys_values(x) for block, x in zip(self._blocks, memory_features, strict=True))
 
     def video_context(
         self, features: VideoFeatures, memory: tuple[KeysValues, ...] | None = None
@@ -84,13 +87,13 @@ class ExpertDiT(nn.Module):
         if memory is None:
             memory = self.memory_context(features.memory)
         future = self.memory_context(features.future)
-        return tuple(concatenate(m, f, dim=1) for m, f in zip(memory, future))
+        return tuple(concatenate(m, f, dim=1) for m, f in zip(memory, future, strict=True))
 
     def _run(self, hidden: Tensor, rows: TimeRows, rope: Rope, context: ExpertContext) -> tuple[Tensor, ...]:
         """Hidden states [B, R, S, D] leaving every block; `rows` broadcast to [B, R, S, ...]."""
         value: tuple[KeysValues | None, ...] = context.value or (None,) * len(self.blocks)
         features = []
-        for block, video_kv, value_kv in zip(self.blocks, context.video, value):
+        for block, video_kv, value_kv in zip(self._blocks, context.video, value, strict=True):
             hidden = block(hidden, rows.modulation, rope, video_kv, value_kv)
             features.append(hidden)
         return tuple(features)
@@ -98,6 +101,10 @@ class ExpertDiT(nn.Module):
     def head(self, hidden: Tensor, rows: TimeRows) -> Tensor:
         """Velocity [B, R, T, C] from the last block's hidden states [B, R, T, D]."""
         return velocity_head(hidden, rows.embedded, self.scale_shift_table, self.proj_out)
+
+    @property
+    def _blocks(self) -> Sequence[ExpertBlock]:
+        return cast(Sequence[ExpertBlock], self.blocks)
 
     def _rope(self, start: int, stop: int) -> Rope:
         return Rope(self.rope_cos[start:stop], self.rope_sin[start:stop])

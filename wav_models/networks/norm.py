@@ -34,7 +34,8 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        precision = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=precision)
         reciprocal = torch.rsqrt(norm * norm / x.shape[-1] + eps).to(x.dtype)
         normalized = x * reciprocal
         ctx.save_for_backward(normalized, reciprocal, weight)

@@ -38,9 +38,7 @@ def _rope(positions: Tensor, hidden_size: int) -> Rope:
     return Rope(angles.cos(), angles.sin())
 
 
-def video_rope(
-    num_frames: int, size: tuple[int, int], scale: tuple[float, float, float], hidden_size: int
-) -> Rope:
+def video_rope(num_frames: int, size: tuple[int, int], scale: tuple[float, float, float], hidden_size: int) -> Rope:
     """Table of one view, shape [F, L, hidden / 2]; `scale` is (seconds per latent frame, px per token, px per token).
 
     Always computed on the CPU in float32, also when the model is built on the meta device.

@@ -36,7 +36,7 @@ class _TransformersTextEncoder:
             ValueError: an instruction has more tokens than the model was trained with.
         """
         tokens = self.tokenizer(instructions, padding="max_length", max_length=self.max_tokens, return_tensors=None)
-        for instruction, ids in zip(instructions, tokens["input_ids"]):
+        for instruction, ids in zip(instructions, tokens["input_ids"], strict=True):
             if len(ids) > self.max_tokens:
                 raise ValueError(f"instruction {instruction!r} has {len(ids)} tokens; at most {self.max_tokens} fit")
         device = self.network.device

@@ -1,15 +1,17 @@
 """The video DiT: imagines future latent frames of all views from memory frames and an instruction.
 
 The transformer of LTX-Video with two additions of WAV: an embedding per view, and joint attention of all views of a
-sample in every third block. Views differ by time embedding
-only; all share one RoPE. Two forms share this class. Bidirectional (the published weights): memory and future tokens
-are one sequence. Causal memory: memory tokens do not attend to future tokens, so `encode_memory` runs once per
-observation and every future reuses its keys, values and features.
+sample in every third block. The view is added to the time embedding only; all views share one RoPE.
+
+Two forms share this class. Bidirectional (the published weights): memory and future tokens are one sequence. Causal
+memory: memory tokens do not attend to future tokens, so `encode_memory` runs once per observation and every future
+reuses its keys, values and features.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +93,10 @@ class CaptionProjection(nn.Module):
 class VideoDiT(nn.Module):
     """See the module's docstring. B batch, V views, F frames, L tokens per frame, C latent channels, D hidden size."""
 
+    rope_cos: Tensor
+    rope_sin: Tensor
+    view_embed: nn.Parameter | None
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         video, latent = config.video, config.latent
@@ -104,7 +110,7 @@ class VideoDiT(nn.Module):
             self.view_embed = nn.Parameter(torch.empty(video.max_view, hidden))
             self.view_ada = nn.Linear(hidden, 6 * hidden)
         else:
-            self.view_embed = None
+            self.register_parameter("view_embed", None)
         self.transformer_blocks = nn.ModuleList(
             VideoBlock(
                 hidden,
@@ -130,7 +136,7 @@ class VideoDiT(nn.Module):
         """Project an instruction [B, Lt, Ct] with its mask [B, Lt] (True: a word) for every block."""
         projected = self.caption_projection(text_embedding)
         bias = (~text_mask).to(projected.dtype)[:, None, None, :] * MASKED_LOGIT
-        return TextContext(tuple(block.attn2.keys_values(projected) for block in self.transformer_blocks), bias)
+        return TextContext(tuple(block.attn2.keys_values(projected) for block in self._blocks), bias)
 
     def encode_memory(self, memory_latents: Tensor, text: TextContext) -> MemoryPrefix:
         """Run memory frames [B, V, F_mem, L, C] alone; only a model trained with causal memory can."""
@@ -140,7 +146,7 @@ class VideoDiT(nn.Module):
         rope = self._rope(0, self.num_memory_frames)
         hidden = self.proj_in(memory_latents)
         keys_values, features = [], []
-        for block, text_kv in zip(self.transformer_blocks, text.keys_values):
+        for block, text_kv in zip(self._blocks, text.keys_values, strict=True):
             hidden, own = block(hidden, rows.modulation, rope, text_kv, text.bias)
             keys_values.append(own)
             features.append(hidden.flatten(1, 3))
@@ -161,15 +167,17 @@ class VideoDiT(nn.Module):
             ValueError: a memory prefix was given to a bidirectional model, or the frames do not fit the configuration.
         """
         self._check(future_latents, memory)
-        if not self.causal_memory:
-            return self._forward_bidirectional(future_latents, flow_time, text, memory)
         if isinstance(memory, Tensor):
+            if not self.causal_memory:
+                return self._forward_bidirectional(future_latents, flow_time, text, memory)
             memory = self.encode_memory(memory, text)
         rows = self._time_rows(flow_time)
         rope = self._rope(self.num_memory_frames, None)
         hidden = self.proj_in(future_latents)
         features = []
-        for block, text_kv, memory_kv in zip(self.transformer_blocks, text.keys_values, memory.keys_values):
+        for block, text_kv, memory_kv in zip(
+            self.transformer_blocks, text.keys_values, memory.keys_values, strict=True
+        ):
             hidden, _ = block(hidden, rows.modulation, rope, text_kv, text.bias, memory_kv)
             features.append(hidden.flatten(1, 3))
         return VideoOutput(self._head(hidden, rows), VideoFeatures(memory.features, tuple(features)))
@@ -192,12 +200,16 @@ class VideoDiT(nn.Module):
             torch.cat([memory_latents.expand(batch, *memory_latents.shape[1:]), future_latents], dim=2)
         )
         memory, future = [], []
-        for block, text_kv in zip(self.transformer_blocks, text.keys_values):
+        for block, text_kv in zip(self._blocks, text.keys_values, strict=True):
             hidden, _ = block(hidden, modulation, self._rope(0, None), text_kv, text.bias)
             memory.append(hidden[:, :, :split].flatten(1, 3))
             future.append(hidden[:, :, split:].flatten(1, 3))
         velocity = self._head(hidden[:, :, split:], future_rows)
         return VideoOutput(velocity, VideoFeatures(tuple(memory), tuple(future)))
+
+    @property
+    def _blocks(self) -> Sequence[VideoBlock]:
+        return cast(Sequence[VideoBlock], self.transformer_blocks)
 
     def _time_rows(self, flow_time: Tensor) -> TimeRows:
         """Rows for [B] flow times with the views' share: modulation [B, V, 1, 1, 6, D], embedded [B, V, 1, 1, D]."""
@@ -217,17 +229,17 @@ class VideoDiT(nn.Module):
         return velocity_head(hidden, rows.embedded, self.scale_shift_table, self.proj_out)
 
     def _check(self, future_latents: Tensor, memory: MemoryPrefix | Tensor) -> None:
-        frames = self.rope_cos.shape[0] - self.num_memory_frames
-        if future_latents.ndim != 5 or future_latents.shape[2:4] != (frames, self.rope_cos.shape[1]):
-            raise ValueError(
-                f"future_latents has shape {tuple(future_latents.shape)}; "
-                f"expected [B, V, {frames}, {self.rope_cos.shape[1]}, C]"
-            )
+        """ValueError unless views, frames and tokens fit; a video DiT without embedded views takes any number."""
+        frames, tokens = self.rope_cos.shape[:2]
+        views = future_latents.shape[1] if self.view_embed is None else self.view_embed.shape[0]
+        given = {"future_latents": (future_latents, frames - self.num_memory_frames)}
         if isinstance(memory, Tensor):
-            if memory.ndim != 5 or memory.shape[2:4] != (self.num_memory_frames, self.rope_cos.shape[1]):
-                raise ValueError(
-                    f"memory_latents has shape {tuple(memory.shape)}; "
-                    f"expected [1 or B, V, {self.num_memory_frames}, {self.rope_cos.shape[1]}, C]"
-                )
+            given["memory_latents"] = (memory, self.num_memory_frames)
         elif not self.causal_memory:
             raise ValueError("a bidirectional video DiT takes memory latents, not a MemoryPrefix")
+        for name, (latents, num_frames) in given.items():
+            expected = (views, num_frames, tokens, self.proj_in.in_features)
+            if latents.ndim != 5 or tuple(latents.shape[1:]) != expected:
+                raise ValueError(
+                    f"{name} has shape {tuple(latents.shape)}; expected [B, {', '.join(map(str, expected))}]"
+                )

@@ -60,8 +60,8 @@ class PlannerConfig:
 
     def __post_init__(self) -> None:
         _integer(self, "num_iterations", 0)
-        for name in ("num_video_samples", "num_value_samples", "num_video_steps", "num_value_steps", "num_action_steps"):
-            _integer(self, name, 1)
+        for kind in ("video_samples", "value_samples", "video_steps", "value_steps", "action_steps"):
+            _integer(self, f"num_{kind}", 1)
         _integer(self, "num_video_elites", 1, self.num_video_samples, "num_video_samples")
         num_pairs = self.num_video_samples * self.num_value_samples
         _integer(self, "num_value_elites", 1, num_pairs, "num_video_samples * num_value_samples")

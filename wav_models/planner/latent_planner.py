@@ -140,7 +140,7 @@ def _favourite(
     pair_scores: Tensor,
     selection: str,
 ) -> Candidate:
-    """Best future of all rounds with the best of its value samples; for the "worst" control, the worst with the worst."""
+    """Best future of all rounds, with the best of its value samples; for the control "worst", the worst of both."""
     sign = -1.0 if selection == "worst" else 1.0
     m = int((sign * video_scores).argmax())
     n = int((sign * pair_scores[m]).argmax())

@@ -49,7 +49,8 @@ class NoiseDistribution:
     @classmethod
     def refit(cls, elites: Tensor) -> NoiseDistribution:
         """Empirical mean and population standard deviation of `elites` [E, *shape] (Eq. 4, Eq. 5); finite for E = 1."""
-        return cls(elites.mean(dim=0), elites.std(dim=0, correction=0))
+        mean = elites.mean(dim=0)
+        return cls(mean, (elites - mean).square().mean(dim=0).sqrt())
 
     def sample(self, count: int | tuple[int, int], generator: torch.Generator) -> Tensor:
         """Independent draws, shape [count, *shape]."""

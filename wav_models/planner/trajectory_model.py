@@ -47,7 +47,7 @@ class TrajectoryModel(Protocol):
         """The futures of `video_noise` [M, *video_noise_shape]."""
 
     def evaluate(self, futures: Futures, value_noise: Tensor) -> Tensor:
-        """Values [M, N, T] of M futures, from `value_noise` [M, N, *value_noise_shape]; entry [m, n] judges future m."""
+        """Values [M, N, T] from `value_noise` [M, N, *value_noise_shape]; entry [m, n] judges future m."""
 
     def act(self, future: Futures, value_noise: Tensor, action_noise: Tensor) -> Decision:
         """Decode one future (imagined with M = 1) by `value_noise` [*value_noise_shape] and `action_noise`."""

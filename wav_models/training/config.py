@@ -94,6 +94,7 @@ class TrainConfig:
         validation_fraction: share of the episodes held out of every stage, drawn by `seed`.
         validation_samples: held-out observations that the metrics are computed on.
         workers: processes with averaged gradients, one torch thread each.
+        compile: compile the transformer blocks (needs a C++ compiler; half a minute or more at the start).
     """
 
     preset: str = "wav-tiny"
@@ -101,6 +102,7 @@ class TrainConfig:
     validation_fraction: float = 0.05
     validation_samples: int = 256
     workers: int = 2
+    compile: bool = False
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     video: VideoStageConfig = field(default_factory=VideoStageConfig)
     value: ValueStageConfig = field(default_factory=ValueStageConfig)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from wav_models.flow import euler, interpolate, velocity_target
+from wav_models.networks.video_dit import VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.batches import Batch, Batches
 from wav_models.training.randomness import Draws, draws_at
@@ -52,7 +53,7 @@ class HeldOut:
             for time, rows in predicted.items():
                 x_0 = torch.randn(batch.future_latents.shape, generator=draws.torch)
                 features = self._imagine(batch, x_0, time).features
-                rows.append(self._returns(self._denoise_values(batch, features, draws)))
+                rows.append(self._returns(self._denoise_values(batch, features, draws, 2)[0]))
         return {f"return_r2@{time:g}": _r_squared(torch.cat(p), torch.cat(true)) for time, p in predicted.items()}
 
     def action(self) -> dict[str, float]:
@@ -76,29 +77,38 @@ class HeldOut:
             (self.batches.at(steps), draws_at(self.seed, f"held out {purpose}", i)) for i, steps in enumerate(self.parts)
         ]
 
-    def _imagine(self, batch: Batch, x_0: Tensor, time: float):  # type: ignore[no-untyped-def]
+    def _imagine(self, batch: Batch, x_0: Tensor, time: float) -> VideoOutput:
         flow_time = torch.full((len(batch),), time)
         data = self.batches.episodes
         text = self.model.video.encode_text(data.text_embedding[batch.text], data.text_mask[batch.text])
         x_t = interpolate(x_0, batch.future_latents, flow_time)
         return self.model.video(x_t, flow_time, text, batch.memory_latents)
 
-    def _denoise_values(self, batch: Batch, features, draws: Draws) -> Tensor:  # type: ignore[no-untyped-def]
+    def _denoise_values(
+        self, batch: Batch, features: VideoFeatures, draws: Draws, count: int
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """`count` value samples per observation [B, count, T, 17] and the features of the last pass."""
         context = self.model.value.context(features)
-        x_0 = torch.randn((len(batch), 2, *batch.values.shape[1:]), generator=draws.torch)
-        return euler(lambda x, t: self.model.value(x, torch.full(x.shape[:2], t), context).velocity, x_0, NUM_STEPS)
+        last: tuple[Tensor, ...] = ()
+
+        def velocity(x: Tensor, time: float) -> Tensor:
+            nonlocal last
+            output = self.model.value(x, torch.full(x.shape[:2], time), context)
+            last = output.features
+            return output.velocity
+
+        x_0 = torch.randn((len(batch), count, *batch.values.shape[1:]), generator=draws.torch)
+        return euler(velocity, x_0, NUM_STEPS), last
 
     def _returns(self, values: Tensor) -> Tensor:
-        """Return at the end of the horizon in its normalised unit, shape [B], averaged over noise draws."""
+        """Normalised return, shape [B], averaged over the horizon and over noise draws."""
         last = values[..., -1]
         return last.mean(dim=tuple(range(1, last.ndim)))
 
-    def _act(self, batch: Batch, features, draws: Draws) -> Tensor:  # type: ignore[no-untyped-def]
+    def _act(self, batch: Batch, features: VideoFeatures, draws: Draws) -> Tensor:
         """Joint targets [B, H, 14] in rad and m."""
-        value_noise = torch.randn((len(batch), 1, *batch.values.shape[1:]), generator=draws.torch)
-        context = self.model.value.context(features)
-        value = self.model.value(value_noise, torch.zeros(value_noise.shape[:2]), context)
-        context = self.model.action.context(features, tuple(f[:, 0] for f in value.features))
+        _, value_features = self._denoise_values(batch, features, draws, 1)
+        context = self.model.action.context(features, tuple(f[:, 0] for f in value_features))
         x_0 = torch.randn((len(batch), 1, *batch.actions.shape[1:]), generator=draws.torch)
         x_1 = euler(
             lambda x, t: self.model.action(x, torch.full(x.shape[:2], t), batch.state_token, context).velocity,

@@ -29,6 +29,7 @@ class NodeEntry:
         condition: whether the arguments ask for the node.
         lifecycle: managed: `lifecycle_manager` configures and activates it, in the table's order.
         package: the ROS package that has the executable.
+        niceness: above 0 leaves the processor to the others first: the control loop must not wait for a plan.
     """
 
     executable: str
@@ -38,6 +39,7 @@ class NodeEntry:
     condition: Callable[[LaunchArguments], bool] = lambda arguments: True
     lifecycle: bool = False
     package: str = paths.PACKAGE
+    niceness: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ class NodeLaunch:
     parameter_files: tuple[Path, ...] = ()
     parameters: Parameters = field(default_factory=dict)
     remappings: tuple[tuple[str, str], ...] = ()
+    niceness: int = 0
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What goes before the executable on its command line."""
+        return ("nice", "-n", str(self.niceness)) if self.niceness else ()
 
 
 def _sim_parameters(arguments: LaunchArguments) -> Parameters:
@@ -96,6 +104,7 @@ NODES = (
         parameter_files=("policy.yaml", "cameras.yaml"),
         parameters=_policy_parameters,
         lifecycle=True,
+        niceness=5,
     ),
     NodeEntry("rviz2", condition=lambda arguments: arguments.rviz, package="rviz2"),
 )
@@ -122,4 +131,5 @@ def _fill_in(entry: NodeEntry, arguments: LaunchArguments) -> NodeLaunch:
         parameter_files=tuple(paths.find(f"config/{name}") for name in entry.parameter_files),
         parameters=dict(entry.parameters(arguments)),
         remappings=entry.remappings,
+        niceness=entry.niceness,
     )

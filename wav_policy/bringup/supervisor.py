@@ -23,8 +23,9 @@ import yaml
 from wav_policy.bringup import paths
 from wav_policy.bringup.node_table import NodeLaunch
 
-STOP_SIGNALS = ((signal.SIGINT, 10.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
-"""What a process group is sent in turn, and how long it may take [s]."""
+STOP_SIGNALS = ((signal.SIGTERM, 12.0), (signal.SIGKILL, 3.0))
+"""What a process group is sent in turn, and how long it may take [s]. SIGTERM ends a node that is still importing
+without a traceback, which SIGINT would not."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -116,7 +117,7 @@ class Supervisor:
 
 def command(node: NodeLaunch, parameter_directory: Path) -> list[str]:
     """Command line of a node; its launch-time parameters go into a file, where strings keep their type."""
-    argv = [*_executable(node), "--ros-args", "--remap", f"__node:={node.name}"]
+    argv = [*node.prefix, *_executable(node), "--ros-args", "--remap", f"__node:={node.name}"]
     for file in node.parameter_files:
         argv += ["--params-file", str(file)]
     if node.parameters:

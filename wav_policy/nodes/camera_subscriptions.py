@@ -11,7 +11,6 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
-from wav_models.presets import did_you_mean
 from wav_models.types import VIEWS, ImageArray
 from wav_policy.nodes.images import ImageError, rgb_from_compressed, rgb_from_message
 from wav_policy.nodes.joint_state import stamp_to_seconds
@@ -25,13 +24,16 @@ _RAW_PREFERRED: Final = 1.0
 class CameraSubscriptions:
     """Subscribes `<view>/image_raw` and, or, `<view>/image_raw/compressed`.
 
+    Args:
+        node: owner of the subscriptions.
+        buffer: receives the pictures, and the reasons why a message was none.
+        transport: one of `TRANSPORTS`.
+
     Attributes:
         rejected: messages per topic that were no usable image.
     """
 
     def __init__(self, node: Node, buffer: ObservationBuffer, transport: str) -> None:
-        if transport not in TRANSPORTS:
-            raise ValueError(f"unknown image_transport {transport!r}{did_you_mean(transport, TRANSPORTS)}")
         self.rejected = dict.fromkeys(IMAGE_TOPICS.values(), 0)
         self._node = node
         self._buffer = buffer

@@ -6,7 +6,6 @@ brakes and holds; clean-up closes the buses. The arms are never powered off but 
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 import threading
@@ -18,7 +17,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
@@ -96,7 +95,7 @@ class PiperNode(LifecycleNode):
         self._stops = MutuallyExclusiveCallbackGroup()  # piper/stop must not queue behind a slow enable
         self._joint_states: Publisher | None = None
         self._chunks: Subscription | None = None
-        self._services: list[Service] = []
+        self._offered: list[Service] = []
         self._diagnostics: Diagnostics | None = None
 
     # Lifecycle
@@ -119,7 +118,7 @@ class PiperNode(LifecycleNode):
         self._chunks = self.create_subscription(
             JointTrajectory, "action_chunk", self._on_chunk, QoSProfile(depth=1), callback_group=self._messages
         )
-        self._services = [
+        self._offered = [
             self.create_service(SetBool, "piper/enable", self._on_enable),
             self.create_service(Trigger, "piper/stop", self._on_stop, callback_group=self._stops),
             self.create_service(Trigger, "piper/reset", self._on_reset),
@@ -143,9 +142,7 @@ class PiperNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Brake, then hold under the arms' own control."""
-        self._active = False
-        if self._loop is not None:
-            self._loop.disengage()
+        self.hold()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -155,11 +152,15 @@ class PiperNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """From any state: hold and close."""
+        self.hold()
+        self._release()
+        return SUCCESS
+
+    def hold(self) -> None:
+        """Brake and stop commanding, whatever is going on; a motion home ends."""
         self._active = False
         if self._loop is not None:
             self._loop.disengage()
-        self._release()
-        return SUCCESS
 
     def _release(self) -> None:
         if self._loop is not None:
@@ -168,14 +169,14 @@ class PiperNode(LifecycleNode):
             self._diagnostics.destroy()
         if self._arms is not None:
             self._arms.close()
-        for service in self._services:
+        for service in self._offered:
             self.destroy_service(service)
         if self._chunks is not None:
             self.destroy_subscription(self._chunks)
         if self._joint_states is not None:
             self.destroy_publisher(self._joint_states)
         self._arms = self._loop = self._diagnostics = self._chunks = self._joint_states = None
-        self._services = []
+        self._offered = []
 
     # Topics
 
@@ -364,19 +365,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, end)
     executor = MultiThreadedExecutor(num_threads=3)
     executor.add_node(node)
-    spinner = threading.Thread(target=_spin, args=(executor,), name="executor", daemon=True)
-    spinner.start()
-    ended.wait()
-    node.trigger_shutdown()
+    while not ended.is_set():
+        executor.spin_once(timeout_sec=0.1)
+    node.hold()
     executor.shutdown()
+    node.trigger_shutdown()
     node.destroy_node()
     rclpy.shutdown()
     return 0
-
-
-def _spin(executor: MultiThreadedExecutor) -> None:
-    with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
 
 
 if __name__ == "__main__":

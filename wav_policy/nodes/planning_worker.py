@@ -146,7 +146,7 @@ class PlanningWorker:
     def _restart(self) -> None:
         self._generation += 1
         self._not_before = 0.0
-        self.blocked = None
+        self.blocked = "the first plan is under way"
         self.failing = False
         self._condition.notify()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,9 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
+from wav_models.presets import did_you_mean
 from wav_models.types import Observation, Plan
-from wav_policy.nodes.camera_subscriptions import CameraSubscriptions
+from wav_policy.nodes.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, status
 from wav_policy.nodes.imagination import ImaginationPublisher
 from wav_policy.nodes.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
@@ -75,6 +77,9 @@ class PolicyNodeConfig:
         for name in ("deadline", "imagine_rate"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; a finite number >= 0 fits")
+        if self.image_transport not in TRANSPORTS:
+            transport = self.image_transport
+            raise ValueError(f"unknown image_transport {transport!r}{did_you_mean(transport, TRANSPORTS)}")
 
 
 def load_policy(config: PolicyNodeConfig) -> Policy:
@@ -125,6 +130,7 @@ class PolicyNode(LifecycleNode):
         self._active = False
         self._fault: str | None = None
         self._diagnostics = Diagnostics(self, self._report_planning, self._report_observation)
+        self.get_logger().info("ready to be configured")
 
     # Life cycle
 
@@ -305,6 +311,13 @@ def _describe(plan: Plan) -> dict[str, Any]:
 
 def main() -> int:
     """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
+    ended = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = PolicyNode()
@@ -312,19 +325,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         rclpy.shutdown()
         return 1
-    stopping = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    while not stopping:
+    while not ended.is_set():
         executor.spin_once(timeout_sec=0.2)
-    executor.remove_node(node)
+    executor.shutdown()
     node.close()
     rclpy.shutdown()
     return 0

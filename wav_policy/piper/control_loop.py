@@ -23,7 +23,8 @@ from wav_policy.piper.loop_statistics import LoopReport, LoopStatistics
 from wav_policy.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
 
 _NO_REASON_TO_HOLD = (Cause.LATE_TICK, Cause.CLOCK_STEP)
-_SETTLED = 1e-9  # rad, m per tick
+_SETTLED = 1e-7  # rad, m per tick
+_ARRIVED = 1e-4  # rad, m
 _SETTLE_TIMEOUT = 2.0  # s; braking from 3 rad/s at 5 rad/s^2 takes 0.6 s
 
 
@@ -112,6 +113,13 @@ class ControlLoop:
         """Begin to read; commands nothing before `engage`."""
         self._thread.start()
 
+    def tick(self) -> None:
+        """One control step, now. The thread that `start` begins calls it at the set rate."""
+        try:
+            self._control(self._clock())
+        except Exception as error:  # whatever it is, the arms must not go on
+            self._stop_on(error)
+
     def close(self) -> None:
         """End the thread. The arms keep their last target."""
         self._stopping.set()
@@ -180,7 +188,7 @@ class ControlLoop:
             speed: largest joint speed [rad/s].
 
         Returns:
-            Whether the motion was completed: not stopped, disengaged or held on the way.
+            Whether the target has arrived: not stopped, disengaged or redirected on the way.
         """
         if not self._engaged:
             return False
@@ -188,12 +196,15 @@ class ControlLoop:
         start = decision.target if decision and decision.target is not None else self._arms.read().position
         motion = MinimumJerkMotion(start, goal, self._clock(), speed)
         self._motion = motion
-        while self._motion is motion and self._engaged and self._clock() < motion.end + 5 * self._period:
+        deadline = motion.end + _SETTLE_TIMEOUT
+        arrived = False
+        while not arrived and self._motion is motion and self._engaged and self._clock() < deadline:
             time.sleep(self._period)
-        completed = self._engaged and self._motion is motion and not self._holding
-        self._start_afresh()
-        self._motion = None
-        return completed
+            arrived = self._clock() >= motion.end and self._rests_at(goal)
+        if self._motion is motion:
+            self._start_afresh()
+            self._motion = None
+        return arrived
 
     def state(self) -> LoopState:
         """For diagnostics."""
@@ -229,6 +240,12 @@ class ControlLoop:
             return "", ""
         return causes[0].cause.value, causes[0].detail
 
+    def _rests_at(self, goal: FloatArray) -> bool:
+        decision = self._decision
+        if decision is None or decision.target is None or self._target_change > _SETTLED:
+            return False
+        return bool(np.abs(decision.target - goal).max() < _ARRIVED)
+
     def _start_afresh(self) -> None:
         self._executor.clear()
         self._valid_from = self._clock()
@@ -238,10 +255,7 @@ class ControlLoop:
         while not self._stopping.is_set():
             began = time.monotonic()
             self._statistics.tick(began, began - due)
-            try:
-                self._tick(self._clock())
-            except Exception as error:  # whatever it is, the arms must not go on
-                self._stop_on(error)
+            self.tick()
             due += self._period
             wait = due - time.monotonic()
             if wait > 0:
@@ -249,7 +263,7 @@ class ControlLoop:
             else:
                 due -= wait
 
-    def _tick(self, now: float) -> None:
+    def _control(self, now: float) -> None:
         reading = self._arms.read()
         if reading.stamp != self._last_stamp:
             self._last_stamp = reading.stamp

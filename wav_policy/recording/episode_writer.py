@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from wav_models.data.durable import publish, write_json, write_parquet
+from wav_models.data.durable import publish, stage_parquet, write_json, write_parquet
 from wav_models.data.layout import (
     CAPTURE_TIME_KEY,
     DATA_PATH,
@@ -148,11 +148,13 @@ class DatasetWriter:
         frames = frame_table(episode, index, self.num_frames, self.tasks.index(episode.instruction))
         rate = achieved_fps(frames[CAPTURE_TIME_KEY].to_numpy())
         row = episode_row(episode, index, self.num_frames, rate, episode_stats(episode, frames))
+        staged_frames = stage_parquet(episode.directory / "data.parquet", frames)
+        staged_row = stage_parquet(episode.directory / "row.parquet", row)
         for view in episode.image_sizes:
             video_path = VIDEO_PATH.format(video_key=VIDEO_KEYS[view], **location)
             publish(episode.video_path(view), self.root / video_path)
-        write_parquet(self.root / DATA_PATH.format(**location), frames)
-        write_parquet(self.root / EPISODES_PATH.format(**location), row)
+        publish(staged_frames, self.root / DATA_PATH.format(**location))
+        publish(staged_row, self.root / EPISODES_PATH.format(**location))
         episode.remove()
         self.rows.append(row.to_pylist()[0])
         self._add_stats(read_row_stats(self.rows[-1]))

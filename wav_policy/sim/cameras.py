@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes.util
 import os
 import threading
-from typing import TYPE_CHECKING, Final
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from wav_models.types import ImageArray
 from wav_policy.sim.model import IMAGE_SIZES
@@ -13,25 +15,38 @@ from wav_policy.sim.model import IMAGE_SIZES
 if TYPE_CHECKING:
     import mujoco
 
-_BACKENDS: Final = {"egl": "EGL", "osmesa": "OSMesa"}
-
 
 class RenderingError(RuntimeError):
     """No off-screen OpenGL works here, or a camera is used from the wrong thread."""
 
 
 def choose_backend() -> str | None:
-    """Point MUJOCO_GL to an installed off-screen backend unless the user chose one; must precede `import mujoco`.
+    """Point MUJOCO_GL to an off-screen backend that works here unless the user chose one; must precede `import mujoco`.
 
     Returns:
         "egl", "osmesa", or the user's choice; None when nothing is installed (physics works, `Cameras` will not).
     """
     if "MUJOCO_GL" not in os.environ:
-        for backend, library in _BACKENDS.items():
-            if ctypes.util.find_library(library):
-                os.environ["MUJOCO_GL"] = backend
-                break
+        if _has_egl_device():
+            os.environ["MUJOCO_GL"] = "egl"
+        elif ctypes.util.find_library("OSMesa"):
+            os.environ["MUJOCO_GL"] = "osmesa"
     return os.environ.get("MUJOCO_GL")
+
+
+def _has_egl_device() -> bool:
+    """Whether EGL is installed and finds a device (Mesa's software renderer counts); libegl1 alone has none."""
+    name = ctypes.util.find_library("EGL")
+    if name is None:
+        return False
+    egl = ctypes.CDLL(name)
+    egl.eglGetProcAddress.restype = ctypes.c_void_p
+    address = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
+    if not address:
+        return False
+    prototype = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))
+    count = ctypes.c_int(0)
+    return bool(prototype(address)(0, None, ctypes.byref(count))) and count.value > 0
 
 
 class Cameras:
@@ -57,6 +72,8 @@ class Cameras:
                 "Install the Debian/Ubuntu packages libegl1 and libgl1-mesa-dri, or libosmesa6, and select one with "
                 "MUJOCO_GL=egl or MUJOCO_GL=osmesa"
             ) from error
+        # Also runs before the interpreter shuts down, after which OSMesa could no longer be freed.
+        self._finalizer = weakref.finalize(self, _close_all, tuple(self._renderers.values()), self._thread)
 
     def render(self, view: str, data: mujoco.MjData) -> ImageArray:
         """Image of one view (a name in `VIEWS`), uint8 RGB, shape [H, W, 3] with the sizes of `IMAGE_SIZES`.
@@ -74,7 +91,13 @@ class Cameras:
         return renderer.render()
 
     def close(self) -> None:
-        """Free the OpenGL contexts."""
-        for renderer in self._renderers.values():
-            renderer.close()
+        """Free the OpenGL contexts; to be called by the owning thread."""
+        self._finalizer()
         self._renderers = {}
+
+
+def _close_all(renderers: Sequence[mujoco.Renderer], owner: int) -> None:
+    """Close the renderers if this is their thread; OpenGL lets no other do it."""
+    if threading.get_ident() == owner:
+        for renderer in renderers:
+            renderer.close()

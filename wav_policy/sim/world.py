@@ -106,12 +106,10 @@ class World:
         return body == root
 
     def reset(self, seed: int, start: ArrayLike | None = None) -> None:
-        """Lay out the task at random and put the arms at `start` [14] (home if None), motors on, at rest."""
+        """Lay out the task at random and put the arms at `start` [14] (home if None), at rest; power stays as it is."""
         with self.lock:
             rng = np.random.default_rng(seed)
             mujoco.mj_resetData(self.model, self.data)
-            for side in SIDES:
-                self._set_gains(side, True)
             self.set_joints(home_positions() if start is None else start)
             self.instruction = self.task.reset(self.model, self.data, rng)
             mujoco.mj_forward(self.model, self.data)

@@ -12,7 +12,7 @@ from wav_models.engines.select import make_engine
 
 
 def test_unknown_engine_names_the_nearest() -> None:
-    with pytest.raises(EngineError, match=r"unknown engine 'tensort'; did you mean 'tensorrt'\? Valid: auto, onnxruntime"):
+    with pytest.raises(EngineError, match=r"unknown engine 'tensort'; did you mean 'tensorrt'\? Valid: auto, onnx"):
         make_engine("tensort", None)  # type: ignore[arg-type]
 
 
@@ -26,5 +26,5 @@ def test_engine_without_runtime_names_the_package(name: str, monkeypatch: pytest
 def test_engine_that_does_not_exist_yet_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     found: Any = object()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: found)
-    with pytest.raises(EngineError, match="not implemented yet.*use 'torch' or 'auto'"):
+    with pytest.raises(EngineError, match=r"not implemented yet.*use 'torch' or 'auto'"):
         make_engine("onnxruntime", None)  # type: ignore[arg-type]

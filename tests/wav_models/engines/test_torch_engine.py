@@ -20,9 +20,7 @@ from wav_models.presets import WAV_TINY, ModelConfig
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 SMALL = replace(
     WAV_TINY,
-    video=replace(
-        WAV_TINY.video, num_layers=3, num_attention_heads=2, attention_head_dim=32, cross_attention_dim=64
-    ),
+    video=replace(WAV_TINY.video, num_layers=3, num_attention_heads=2, attention_head_dim=32, cross_attention_dim=64),
     value=replace(WAV_TINY.value, num_attention_heads=2, attention_head_dim=16),
     action=replace(WAV_TINY.action, num_attention_heads=2, attention_head_dim=16),
 )

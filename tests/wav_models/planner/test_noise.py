@@ -32,7 +32,9 @@ def test_refit_and_smooth_equal_numpy(
     previous = NoiseDistribution(torch.from_numpy(mean), torch.from_numpy(std))
     update = NoiseDistribution.refit(torch.from_numpy(elites)).smooth(previous, alpha, beta, min_std)
     expected_mean = alpha * elites.mean(axis=0) + (1 - alpha) * mean
-    expected_std = np.maximum(beta * np.sqrt(((elites - elites.mean(axis=0)) ** 2).mean(axis=0)) + (1 - beta) * std, min_std)
+    expected_std = np.maximum(
+        beta * np.sqrt(((elites - elites.mean(axis=0)) ** 2).mean(axis=0)) + (1 - beta) * std, min_std
+    )
     np.testing.assert_allclose(update.mean.numpy(), expected_mean, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(update.std.numpy(), expected_std, rtol=1e-4, atol=1e-4)
 

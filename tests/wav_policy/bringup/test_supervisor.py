@@ -16,7 +16,8 @@ from wav_policy.bringup.supervisor import Ended, ExecutableError, Supervisor, co
 
 FAMILY = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(60)"])
+stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+child = subprocess.Popen([sys.executable, "-c", stubborn])
 print("child", child.pid, flush=True)
 time.sleep(60)
 """
@@ -49,6 +50,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     lines: list[str] = []
     scripts: dict[str, str] = {}
     monkeypatch.setattr(module, "command", lambda node, directory: [sys.executable, "-c", scripts[node.name]])
+    monkeypatch.setattr(module, "STOP_SIGNALS", ((signal.SIGTERM, 2.0), (signal.SIGKILL, 3.0)))
     supervisor = Supervisor(write=lines.append)
     yield Stage(supervisor, lines, scripts)
     supervisor.stop()
@@ -80,20 +82,16 @@ def test_a_node_that_ends_is_reported_not_restarted(stage: Stage) -> None:
 def test_stopping_goes_backwards_and_leaves_nothing(stage: Stage, tmp_path: Path) -> None:
     log = tmp_path / "order"
     note = (
-        "import sys, time\ntry:\n    print('up', flush=True); time.sleep(60)\n"
-        "except KeyboardInterrupt:\n    open({log!r}, 'a').write({name!r} + ' ')\n"
+        "import signal, sys, time\n"
+        "def end(*_):\n    open({log!r}, 'a').write({name!r} + ' ')\n    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end); print('up', flush=True); time.sleep(60)\n"
     )
     stage.start(**{name: note.format(log=str(log), name=name) for name in ("first", "second")}, family=FAMILY)
     stage.await_line("[first] up")
     stage.await_line("[second] up")
     grandchild = int(stage.await_line("child").split()[-1])
     processes = [*stage.supervisor.process_ids().values(), grandchild]
-    monkeyed = module.STOP_SIGNALS
-    try:
-        module.STOP_SIGNALS = ((signal.SIGINT, 2.0), (signal.SIGKILL, 3.0))
-        stage.supervisor.stop()
-    finally:
-        module.STOP_SIGNALS = monkeyed
+    stage.supervisor.stop()
     assert log.read_text() == "second first "
     assert not any(alive(process) for process in processes)
 

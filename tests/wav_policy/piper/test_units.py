@@ -37,5 +37,5 @@ def test_angles_are_rounded_to_the_nearest_count(angle: float) -> None:
 def test_pi_is_exact() -> None:
     """The vendor's ROS node uses 3.14: half a turn would come out as 179909."""
     assert units.millidegrees_from_radians([math.pi, -math.pi / 2]) == [180_000, -90_000]
-    np.testing.assert_array_equal(units.radians_from_millidegrees([180_000]), [math.pi])
+    np.testing.assert_allclose(units.radians_from_millidegrees([180_000]), [math.pi], rtol=1e-15)
     assert units.micrometres_from_metres(0.07) == 70_000

@@ -1,0 +1,222 @@
+"""Checkpoints: complete or not at all, strict, and never silently partial."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wav_models import checkpoint as checkpoint_module
+from wav_models.checkpoint import CheckpointError, load_checkpoint, load_pretrained, save_checkpoint
+from wav_models.data.normalization import Normalization
+from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
+from wav_models.networks.wav_model import WAVModel
+from wav_models.presets import WAV_TINY, ExpertConfig
+
+SMALL = replace(
+    WAV_TINY,
+    name="small",
+    video=replace(WAV_TINY.video, num_layers=2, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32),
+    value=ExpertConfig(num_attention_heads=1, attention_head_dim=16, in_channels=17, out_channels=17),
+    action=ExpertConfig(num_attention_heads=1, attention_head_dim=16, in_channels=28, out_channels=28),
+)
+
+
+def _save(directory: Path, seed: int = 0) -> WAVModel:
+    torch.manual_seed(seed)
+    model = WAVModel(SMALL)
+    horizon = (SMALL.horizon.action_horizon, 14)
+    normalization = Normalization(
+        state_mean=np.arange(14.0),
+        state_std=np.full(14, 0.1),
+        action_diff_mean=np.zeros(horizon),
+        action_diff_std=np.ones(horizon),
+        state_diff_mean=np.zeros(horizon),
+        state_diff_std=np.ones(horizon),
+        value_mean=np.zeros(17),
+        value_std=np.ones(17),
+    )
+    record = {"seed": seed, "command": "wav train"}
+    autoencoder = make_autoencoder(SMALL)
+    assert isinstance(autoencoder, TinyAutoencoder)
+    autoencoder.latent_mean.fill_(0.5)
+    save_checkpoint(
+        directory, model=model, autoencoder=autoencoder, normalization=normalization, training_record=record
+    )
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("checkpoint") / "small"
+    _save(directory)
+    return directory
+
+
+@pytest.fixture
+def directory(saved: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def _edit(path: Path, **changes: Tensor | None) -> None:
+    tensors: dict[str, Tensor | None] = {**load_file(path), **changes}
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, path)
+
+
+def test_round_trip(saved: Path) -> None:
+    torch.manual_seed(0)
+    expected = WAVModel(SMALL)
+    loaded = load_checkpoint(saved)
+    assert loaded.config == SMALL
+    assert loaded.training_record == {"seed": 0, "command": "wav train"}
+    np.testing.assert_array_equal(loaded.normalization.state_mean, np.arange(14.0))
+    assert isinstance(loaded.autoencoder, TinyAutoencoder)
+    assert (loaded.autoencoder.latent_mean == 0.5).all()
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], tensor), name
+    torch.testing.assert_close(loaded.model.video.rope_cos, expected.video.rope_cos)
+    assert not loaded.model.training
+    assert not any(p.requires_grad for p in loaded.model.parameters())
+
+
+def test_published_names_and_no_pickle(saved: Path) -> None:
+    assert sorted(path.name for path in saved.iterdir()) == [
+        "autoencoder.safetensors",
+        "config.json",
+        "model.safetensors",
+        "normalization.json",
+        "training.json",
+    ]
+    names = load_file(saved / "model.safetensors")
+    assert "transformer_blocks.1.attn1.to_out.0.weight" in names
+    assert "value_time_embed.emb.timestep_embedder.linear_1.bias" in names
+    assert "action_blocks.0.ff.net.0.proj.weight" in names
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "autoencoder.safetensors", "normalization.json"])
+def test_missing_and_damaged_files_are_named(directory: Path, file: str) -> None:
+    path = directory / file
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=file):
+        load_checkpoint(directory)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=file):
+        load_checkpoint(directory)
+
+
+def test_missing_directory_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nothing-here: no such checkpoint.*wav train"):
+        load_checkpoint(tmp_path / "nothing-here")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"proj_in.bias": None}, r"missing \(1\): proj_in.bias"),
+        ({"value_blocks.0.extra": torch.zeros(1)}, r"unknown \(1\): value_blocks.0.extra"),
+        ({"action_proj_out.bias": torch.zeros(3)}, r"action_proj_out.bias \[3\], expected \[28\]"),
+        ({"proj_out.bias": torch.full((32,), torch.nan)}, r"not finite \(1\): proj_out.bias"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(directory: Path, changes: dict[str, Tensor | None], message: str) -> None:
+    _edit(directory / "model.safetensors", **changes)
+    with pytest.raises(CheckpointError, match=r"model.safetensors: .*" + message):
+        load_checkpoint(directory)
+
+
+def test_unknown_configuration_key_is_named(directory: Path) -> None:
+    data = json.loads((directory / "config.json").read_text())
+    data["video"]["num_layer"] = 3
+    (directory / "config.json").write_text(json.dumps(data))
+    with pytest.raises(
+        CheckpointError, match=r"config.json: video: unknown key 'num_layer'; did you mean 'num_layers'"
+    ):
+        load_checkpoint(directory)
+
+
+def test_replacing_keeps_the_old_one_until_the_new_one_is_complete(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module, "_write_tensors", full_disk)
+        with pytest.raises(OSError, match="No space"):
+            _save(directory, seed=1)
+    assert load_checkpoint(directory).training_record["seed"] == 0
+    _save(directory, seed=1)
+    assert load_checkpoint(directory).training_record["seed"] == 1
+    assert [path.name for path in directory.parent.iterdir()] == [directory.name]
+
+
+def _published(model: WAVModel, *, without: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    tensors = {checkpoint_module.official_name(n): t for n, t in model.state_dict().items()}
+    return {n: t.clone() for n, t in tensors.items() if not n.startswith(without)}
+
+
+def test_pretrained_video_weights_leave_the_experts_initialised(tmp_path: Path) -> None:
+    """As from LTX-Video: in shards, without views and experts."""
+    torch.manual_seed(2)
+    source, model = WAVModel(SMALL), WAVModel(SMALL)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tensors = list(_published(source, without=("view_", "value_", "action_")).items())
+    save_file(dict(tensors[:9]), tmp_path / "model-00001-of-00002.safetensors")
+    save_file(dict(tensors[9:]), tmp_path / "model-00002-of-00002.safetensors")
+    report = load_pretrained(tmp_path, model)
+    assert report.initialised == ("views", "value", "action")
+    assert sorted(report.loaded) == sorted(name for name, _ in tensors)
+    for name, tensor in model.state_dict().items():
+        kept = name.startswith(("value.", "action.", "video.view_"))
+        assert torch.equal(tensor, before[name] if kept else source.state_dict()[name]), name
+
+
+def test_single_file_release_names(tmp_path: Path) -> None:
+    source, model = WAVModel(SMALL), WAVModel(SMALL)
+    renamed = {"vae.decoder.bias": torch.zeros(2)}
+    for name, tensor in _published(source, without=("view_", "value_", "action_")).items():
+        name = name.replace("proj_in.", "patchify_proj.").replace("time_embed.", "adaln_single.")
+        renamed["model.diffusion_model." + name.replace("norm_q.", "q_norm.").replace("norm_k.", "k_norm.")] = tensor
+    save_file(renamed, tmp_path / "ltx.safetensors")
+    assert load_pretrained(tmp_path / "ltx.safetensors", model).ignored == ("vae.decoder.bias",)
+    assert torch.equal(model.video.proj_in.weight, source.video.proj_in.weight)
+
+
+def test_pretrained_wav_weights_load_whole(tmp_path: Path) -> None:
+    source, model = WAVModel(SMALL), WAVModel(SMALL)
+    save_file(_published(source), tmp_path / "wav.safetensors")
+    report = load_pretrained(tmp_path / "wav.safetensors", model)
+    assert report.initialised == ()
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), source.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"value_proj_in.bias": None}, "missing .*value_proj_in.bias"),
+        ({"transformer_blocks.0.attn1.to_q.bias": None}, "missing .*transformer_blocks.0.attn1.to_q.bias"),
+        ({"transformer_blocks.7.scale_shift_table": torch.zeros(6, 32)}, "unknown .*transformer_blocks.7"),
+    ],
+)
+def test_pretrained_parts_are_complete_or_absent(
+    tmp_path: Path, changes: dict[str, Tensor | None], message: str
+) -> None:
+    path = tmp_path / "wav.safetensors"
+    model = WAVModel(SMALL)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_file(_published(WAVModel(SMALL)), path)
+    _edit(path, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load_pretrained(path, model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -1,0 +1,137 @@
+"""A process that knows only the ROS 2 contract looks at a running `wav up sim:=true` from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.ros, pytest.mark.sim]
+
+WAV = (sys.executable, "-m", "wav_policy.cli")
+OBSERVER = Path(__file__).with_name("contract_observer.py")
+VIEWS = ("head", "left_wrist", "right_wrist")
+
+
+@dataclass
+class System:
+    """A running system and what an outside process found."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    environment: dict[str, str]
+    found: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def system(random_checkpoint: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """`wav up` with a random policy; observed once, stopped with SIGINT by the last test or the teardown."""
+    directory = tmp_path_factory.mktemp("system")
+    log = directory / "up.log"
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "OMP_NUM_THREADS": "1"}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*WAV, "up", "sim:=true", f"checkpoint:={random_checkpoint}"],
+            cwd=repository,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        observed = subprocess.run(
+            [sys.executable, str(OBSERVER)], env=environment, capture_output=True, text=True, timeout=240
+        )
+        assert observed.returncode == 0, f"{observed.stderr}\n{log.read_text()}"
+        yield System(process, log, environment, json.loads(observed.stdout.splitlines()[-1]))
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_cameras_publish_at_their_rate_and_size(system: System, view: str) -> None:
+    camera = system.found["cameras"][view]
+    assert camera["rate"] > 20  # 30 Hz; less on a machine that is busy with other tests
+    assert camera["size"] == ([240, 424] if view == "head" else [240, 320])
+    assert camera["encoding"] == "rgb8"
+    assert 0.0 <= camera["age"] < 0.5
+
+
+def test_joint_states_have_the_fourteen_names(system: System) -> None:
+    joints = system.found["joint_states"]
+    arm = [*(f"joint{i}" for i in range(1, 7)), "gripper"]
+    assert joints["names"] == [f"{side}_{name}" for side in ("left", "right") for name in arm]
+    assert joints["rate"] > 50
+    assert joints["finite"]
+
+
+def test_chunks_come_with_the_same_names_and_past_stamps(system: System) -> None:
+    chunk = system.found["action_chunk"]
+    assert chunk["names"] == system.found["joint_states"]["names"]
+    assert chunk["age"] > 0.0
+    assert chunk["times"] == pytest.approx([0.1 * step for step in range(1, 17)])
+
+
+def test_the_instruction_reaches_late_comers(system: System) -> None:
+    assert "bowl" in system.found["instruction"]
+
+
+def test_reset_lays_out_anew_without_moving_the_arms(system: System) -> None:
+    reset = system.found["reset"]
+    assert reset["success"]
+    assert "seed 7" in reset["message"]
+    assert reset["largest_joint_jump"] < 0.1
+
+
+def test_home_is_reached_through_the_service(system: System) -> None:
+    assert system.found["home"]["success"], system.found["home"]["message"]
+
+
+def test_stop_and_reset_of_the_arms(system: System) -> None:
+    """An emergency stop is reported, refuses to enable before the reset, and ends with it."""
+    stop = system.found["stop"]
+    assert stop["stop"]["success"]
+    assert "stopped" in stop["diagnosis"]
+    assert not stop["enable_before_reset"]["success"]
+    assert stop["reset"]["success"]
+    assert stop["enable_after_reset"]["success"], stop["enable_after_reset"]["message"]
+
+
+def test_diagnostics_are_consistent_with_what_was_seen(system: System) -> None:
+    reports = system.found["diagnostics"]
+    assert reports["lifecycle_manager: nodes"]["message"] == "all nodes active"
+    world, planning = reports["sim_node: world"]["values"], reports["policy_node: planning"]["values"]
+    assert int(planning["plans"]) >= system.found["action_chunk"]["count"] >= 1
+    assert float(planning["plan_ms_p50"]) > 0
+    assert world["seed"] == "7"
+    assert planning["instruction"] == world["instruction"] == system.found["reset"]["message"].split(": ")[1]
+    assert float(world["real_time_factor"]) > 0.5
+    loop = reports["piper_node: control loop"]["values"]
+    assert float(loop["configured_rate_hz"]) > 0
+    assert {f"piper_node: {side} arm" for side in ("left", "right")} <= set(reports)
+
+
+def test_ctrl_c_stops_everything_with_exit_code_zero(system: System) -> None:
+    """Last: processes, pseudo-terminal links and parameter files are gone."""
+    children = Path(f"/proc/{system.process.pid}/task/{system.process.pid}/children").read_text().split()
+    assert len(children) == 4
+    system.process.send_signal(signal.SIGINT)
+    assert system.process.wait(timeout=60) == 0, system.log.read_text()
+    deadline = time.monotonic() + 5
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    runtime = Path(system.environment["XDG_RUNTIME_DIR"])
+    assert not [path for path in runtime.rglob("*") if path.is_symlink() or path.suffix == ".yaml"]
+    assert "Traceback" not in system.log.read_text()

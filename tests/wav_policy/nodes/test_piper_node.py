@@ -1,0 +1,304 @@
+"""piper_node in a process of its own, over simulated arms, seen only through topics and services."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+from std_srvs.srv import SetBool, Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
+from wav_policy.nodes.trajectory import chunk_to_message
+from wav_policy.sim.firmware import SimulatedArm
+from wav_policy.sim.firmware.kinematic_arm import KinematicArm
+
+pytestmark = pytest.mark.ros
+
+LOOP = "piper_node: control loop"
+
+
+class Probe:
+    """A robot user: knows the ROS contract and nothing else."""
+
+    def __init__(self) -> None:
+        self.node = rclpy.create_node("probe")
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.clients: dict[str, Any] = {}
+        self.joint_states: list[JointState] = []
+        self.diagnostics: dict[str, DiagnosticStatus] = {}
+        self.node.create_subscription(JointState, "joint_states", self.joint_states.append, qos_profile_sensor_data)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._note, 10)
+        self.chunks = self.node.create_publisher(JointTrajectory, "action_chunk", 1)
+
+    def _note(self, message: DiagnosticArray) -> None:
+        self.diagnostics.update({entry.name: entry for entry in message.status})
+
+    def spin(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.executor.spin_once(timeout_sec=left)
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, f"timed out; diagnostics: {self.messages()}"
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def messages(self) -> dict[str, str]:
+        return {name: entry.message for name, entry in self.diagnostics.items()}
+
+    def value(self, name: str, key: str) -> str:
+        return next(pair.value for pair in self.diagnostics[name].values if pair.key == key)
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        client = self.clients.get(name) or self.node.create_client(kind, name)
+        self.clients[name] = client
+        self.wait_until(client.service_is_ready, timeout=30.0)
+        future = client.call_async(request)
+        self.wait_until(future.done, timeout=20.0)
+        return future.result()
+
+    def change_state(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(self.call(ChangeState, "piper_node/change_state", request).success)
+
+    def trigger(self, name: str) -> Any:
+        return self.call(Trigger, name, Trigger.Request())
+
+    def enable(self, on: bool = True) -> Any:
+        return self.call(SetBool, "piper/enable", SetBool.Request(data=on))
+
+    def send_chunk(self, start: FloatArray, joint0: float, rows: int = 10) -> None:
+        """An even motion of the first joint by `joint0` [rad] over `rows` tenths of a second."""
+        positions = np.tile(start, (rows, 1))
+        positions[:, 0] += joint0 * np.arange(1, rows + 1) / rows
+        self.chunks.publish(chunk_to_message(ActionChunk(positions, time.time(), 0.1)))
+
+
+class Robot:
+    """Two simulated arms and the node's process."""
+
+    def __init__(self, directory: Path, repository: Path, extra: Sequence[str] = ()) -> None:
+        self.plants = KinematicArm(), KinematicArm()
+        self.arms = [
+            SimulatedArm(plant, directory / side) for plant, side in zip(self.plants, ("left", "right"), strict=True)
+        ]
+        self.log = directory / "piper_node.log"
+        self.process = start_node(directory, repository, self.log, extra)
+
+    @property
+    def position(self) -> FloatArray:
+        return np.concatenate([np.append(plant.position, plant.stroke) for plant in self.plants])
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for arm in self.arms:
+            arm.stop()
+
+
+def start_node(directory: Path, repository: Path, log: Path, extra: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "wav_policy.nodes.piper_node", "--ros-args"]
+    for name in ("piper.yaml", "safety.yaml"):
+        command += ["--params-file", str(repository / "config" / name)]
+    for name, value in (
+        ("can_interface", "slcan"),
+        ("can_left", directory / "left"),
+        ("can_right", directory / "right"),
+    ):
+        command += ["-p", f"{name}:={value}"]
+    with log.open("wb") as output:
+        return subprocess.Popen([*command, *extra], cwd=repository, stdout=output, stderr=subprocess.STDOUT)
+
+
+@pytest.fixture(scope="module")
+def probe() -> Iterator[Probe]:
+    rclpy.init()
+    probe = Probe()
+    yield probe
+    probe.executor.shutdown()
+    probe.node.destroy_node()
+    rclpy.shutdown()
+
+
+@pytest.fixture(scope="module")
+def robot(tmp_path_factory: pytest.TempPathFactory, repository: Path, probe: Probe) -> Iterator[Robot]:
+    robot = Robot(tmp_path_factory.mktemp("arms"), repository, ["-p", "control_rate:=100.0"])
+    for arm in robot.arms:
+        arm.start()
+    yield robot
+    robot.close()
+
+
+@pytest.fixture
+def active(robot: Robot, probe: Probe) -> Iterator[Robot]:
+    """The node active, holding, without a stop."""
+    assert probe.change_state(Transition.TRANSITION_CONFIGURE)
+    assert probe.change_state(Transition.TRANSITION_ACTIVATE)
+    probe.wait_until(lambda: probe.messages().get(LOOP, "").startswith("holding"))
+    probe.wait_until(lambda: probe.chunks.get_subscription_count() == 1)
+    yield robot
+    assert probe.change_state(Transition.TRANSITION_DEACTIVATE)
+    assert probe.change_state(Transition.TRANSITION_CLEANUP)
+    probe.diagnostics.clear()
+
+
+def test_configured_it_publishes_and_moves_nothing(robot: Robot, probe: Probe) -> None:
+    assert probe.change_state(Transition.TRANSITION_CONFIGURE)
+    probe.wait_until(lambda: len(probe.joint_states) > 0)
+    probe.joint_states.clear()
+    probe.spin(1.0)
+    assert len(probe.joint_states) == pytest.approx(100, abs=15)
+    newest = probe.joint_states[-1]
+    assert tuple(newest.name) == JOINT_NAMES
+    assert len(newest.velocity) == 14
+    np.testing.assert_allclose(newest.position, robot.position, atol=np.radians(0.001))
+    assert abs(newest.header.stamp.sec - time.time()) < 2
+    assert not any(plant.powered for plant in robot.plants)
+    refused = probe.enable()
+    assert not refused.success
+    assert "activate" in refused.message
+    probe.wait_until(lambda: "piper_node: left arm" in probe.diagnostics)
+    assert probe.value("piper_node: left arm", "firmware") == "S-V1.8-8"
+    assert probe.change_state(Transition.TRANSITION_CLEANUP)
+
+
+def test_a_chunk_is_executed_then_held(active: Robot, probe: Probe) -> None:
+    assert all(plant.powered for plant in active.plants)
+    start = active.position
+    probe.send_chunk(start, 0.2)
+    probe.wait_until(lambda: probe.messages()[LOOP] == "following the chunk")
+    probe.wait_until(lambda: probe.messages()[LOOP] == "holding: no_command")
+    np.testing.assert_allclose(active.position - start, [0.2] + [0.0] * 13, atol=0.005)
+    assert float(probe.value(LOOP, "control_rate_hz")) == pytest.approx(100, rel=0.1)
+    assert float(probe.value(LOOP, "chunk_age_p99_s")) < 1.2
+    assert 80 < float(probe.value("piper_node: right arm", "feedback_rate_hz")) < 120
+
+
+def test_names_in_another_order_are_put_right(active: Robot, probe: Probe) -> None:
+    start = active.position
+    positions = np.tile(start, (10, 1))
+    positions[:, 0] -= np.linspace(0.0, 0.15, 10)
+    message = chunk_to_message(ActionChunk(positions, time.time(), 0.1))
+    message.joint_names = list(reversed(message.joint_names))
+    for point in message.points:
+        point.positions = list(reversed(point.positions))
+    probe.chunks.publish(message)
+    probe.wait_until(lambda: probe.messages()[LOOP] == "following the chunk")
+    probe.wait_until(lambda: probe.messages()[LOOP] == "holding: no_command")
+    assert active.position[0] == pytest.approx(start[0] - 0.15, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda message: message.points[2].positions.__setitem__(3, float("nan")), "left_joint4"),
+        (lambda message: message.joint_names.__setitem__(0, "elbow"), "elbow"),
+        (lambda message: setattr(message, "points", []), "no points"),
+        (lambda message: setattr(message.header.stamp, "sec", 1), "too late"),
+    ],
+)
+def test_a_bad_chunk_holds_and_says_why(
+    active: Robot, probe: Probe, spoil: Callable[[JointTrajectory], None], words: str
+) -> None:
+    start = active.position
+    message = chunk_to_message(ActionChunk(np.tile(start + 0.1, (10, 1)), time.time(), 0.1))
+    spoil(message)
+    probe.chunks.publish(message)
+    if words == "too late":
+        words = "planned before"
+    probe.wait_until(lambda: words in probe.messages()[LOOP])
+    assert probe.messages()[LOOP].startswith("holding")
+    assert probe.diagnostics[LOOP].level == DiagnosticStatus.WARN
+    np.testing.assert_allclose(active.position, start, atol=np.radians(0.002))
+    probe.send_chunk(start, 0.05)
+    probe.wait_until(lambda: probe.messages()[LOOP] == "following the chunk")
+
+
+def test_after_a_stop_only_reset_and_enable_move_again(active: Robot, probe: Probe) -> None:
+    start = active.position
+    probe.send_chunk(start, 0.3, rows=20)
+    probe.wait_until(lambda: probe.messages()[LOOP] == "following the chunk")
+    assert probe.trigger("piper/stop").success
+    probe.wait_until(lambda: "stopped: piper/stop" in probe.messages()[LOOP])
+    probe.wait_until(lambda: probe.messages()["piper_node: left arm"] == "emergency stop")
+    stopped_at = active.position
+    probe.send_chunk(stopped_at, 0.3)
+    probe.spin(0.3)
+    np.testing.assert_array_equal(active.position, stopped_at)
+    assert "piper/reset" in probe.enable().message
+    assert not probe.trigger("piper/home").success
+    reset = probe.trigger("piper/reset")
+    assert reset.success
+    assert "left and right lost power" in reset.message
+    probe.send_chunk(stopped_at, 0.3)
+    probe.spin(0.3)
+    np.testing.assert_array_equal(active.position, stopped_at)
+    assert probe.enable().success
+    probe.send_chunk(stopped_at, -0.1)
+    probe.wait_until(lambda: abs(active.position[0] - stopped_at[0] + 0.1) < 0.005)
+
+
+def test_enable_false_and_home(active: Robot, probe: Probe) -> None:
+    assert probe.enable(False).success
+    assert not any(plant.powered for plant in active.plants)
+    probe.wait_until(lambda: "not enabled" in probe.messages()[LOOP])
+    assert probe.enable(True).success
+    assert probe.trigger("piper/home").message == "at home"
+    home = [0.0, 1.1716, -0.6219, 0.0, 1.1084, -1.5708, 0.07, 0.0, 1.1716, -0.6219, 0.0, 1.1084, 1.5708, 0.07]
+    np.testing.assert_allclose(active.position, home, atol=0.002)
+
+
+def test_sigterm_ends_cleanly_and_the_arms_keep_their_power(
+    tmp_path: Path, repository: Path, robot: Robot, probe: Probe
+) -> None:
+    """Last: ends the module's node while it is active and moving."""
+    assert probe.change_state(Transition.TRANSITION_CONFIGURE)
+    assert probe.change_state(Transition.TRANSITION_ACTIVATE)
+    probe.wait_until(lambda: probe.chunks.get_subscription_count() == 1)
+    probe.send_chunk(robot.position, 0.3, rows=20)
+    probe.wait_until(lambda: probe.messages().get(LOOP) == "following the chunk")
+    robot.process.send_signal(signal.SIGTERM)
+    assert robot.process.wait(timeout=10) == 0
+    assert "Traceback" not in robot.log.read_text()
+    assert all(plant.powered for plant in robot.plants)
+    assert not any(arm._port is not None and arm._port.is_open for arm in robot.arms)
+
+
+def test_impossible_parameters_are_named(tmp_path: Path, repository: Path) -> None:
+    process = start_node(tmp_path, repository, tmp_path / "log", ["-p", "control_rte:=100.0"])
+    assert process.wait(timeout=20) == 1
+    assert "unknown parameter 'control_rte'. Did you mean 'control_rate'?" in (tmp_path / "log").read_text()
+
+
+def test_missing_arms_fail_to_configure_with_one_message(tmp_path: Path, repository: Path, probe: Probe) -> None:
+    process = start_node(tmp_path, repository, tmp_path / "log")
+    try:
+        assert not probe.change_state(Transition.TRANSITION_CONFIGURE)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
+    finally:
+        process.kill()
+    text = (tmp_path / "log").read_text()
+    assert f"left arm: no serial CAN adapter at '{tmp_path}/left'" in text
+    assert "Traceback" not in text

@@ -1,0 +1,416 @@
+"""The policy node from outside: a fake policy below it, real topics, services and messages around it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from wav_models.presets import WAV_TINY, ModelConfig
+from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, ActionChunk, ImageArray, Observation, Plan, PlanRound
+
+rclpy = pytest.importorskip("rclpy")
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from lifecycle_msgs.msg import State, Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import qos_profile_sensor_data  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+
+from wav_policy.nodes.images import message_from_rgb  # noqa: E402
+from wav_policy.nodes.joint_state import stamp_to_seconds  # noqa: E402
+from wav_policy.nodes.parameters import ParameterError, from_mapping  # noqa: E402
+from wav_policy.nodes.policy_node import LATCHED_QOS, PolicyNode, PolicyNodeConfig, load_policy  # noqa: E402
+
+pytestmark = pytest.mark.ros
+
+POSITIONS = np.linspace(0.1, 1.4, JOINT_DIM)
+PATIENCE = 10.0
+
+
+class FakePolicy:
+    """Holds still at the measured state; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.config: ModelConfig = WAV_TINY
+        self.observations: list[Observation] = []
+        self.num_resets = 0
+        self.error: Exception | None = None
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.planning = threading.Event()
+
+    def plan(self, observation: Observation, *, seed: int = 0, deadline: float | None = None) -> Plan:
+        self.planning.set()
+        self.go_on.wait(PATIENCE)
+        self.planning.clear()
+        if self.error is not None:
+            raise self.error
+        self.observations.append(observation)
+        rows = np.tile(observation.joint_state, (self.config.horizon.action_horizon, 1))
+        result = PlanRound(np.array([1.0, 2.0]), np.ones((2, 1)), np.array([0.5, 0.7]), 0.001)
+        chunk = ActionChunk(rows, observation.stamp, 1.0 / self.config.horizon.step_hz)
+        return Plan(chunk, np.full(16, 0.25), (result,), "completed", {"video": 0.001}, seed, future=object())
+
+    def imagine(self, plan: Plan) -> ImageArray:
+        frames = np.zeros((3, len(self.config.horizon.future_offsets), 4, 6, 3), np.uint8)
+        frames[1] = 100
+        return frames
+
+    def reset(self) -> None:
+        self.num_resets += 1
+
+    def warm_up(self) -> float:
+        return 0.0
+
+
+class Outside:
+    """The robot and the user: publishes what the node needs, notes what it says."""
+
+    def __init__(self) -> None:
+        self.node = Node("outside")
+        self.chunks: list[JointTrajectory] = []
+        self.imagined: list[Image] = []
+        self.diagnostics: dict[str, Any] = {}
+        self.views: tuple[str, ...] = VIEWS
+        self.joint_names = list(JOINT_NAMES)
+        self.joint_positions = POSITIONS.tolist()
+        self.make_image: Callable[[str], Image] = lambda view: message_from_rgb(
+            np.full((24, 32, 3), 50, np.uint8), self.node.get_clock().now().to_msg()
+        )
+        self._images = {
+            view: self.node.create_publisher(Image, f"{view}/image_raw", qos_profile_sensor_data) for view in VIEWS
+        }
+        self.compressed = {
+            view: self.node.create_publisher(CompressedImage, f"{view}/image_raw/compressed", qos_profile_sensor_data)
+            for view in VIEWS
+        }
+        self._joints = self.node.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
+        self.instruction = self.node.create_publisher(String, "instruction", LATCHED_QOS)
+        self.node.create_subscription(JointTrajectory, "action_chunk", self.chunks.append, 10)
+        self.node.create_subscription(Image, "imagined/left_wrist/image_raw", self.imagined.append, 10)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._note, 10)
+        self._change_state = self.node.create_client(ChangeState, "policy_node/change_state")
+        self._get_state = self.node.create_client(GetState, "policy_node/get_state")
+        self.node.create_timer(0.02, self._publish)
+
+    def _publish(self) -> None:
+        for view in self.views:
+            self._images[view].publish(self.make_image(view))
+        message = JointState(name=self.joint_names, position=self.joint_positions)
+        message.header.stamp = self.node.get_clock().now().to_msg()
+        self._joints.publish(message)
+
+    def _note(self, message: DiagnosticArray) -> None:
+        for entry in message.status:
+            self.diagnostics[entry.name] = entry
+
+    def change(self, transition: int) -> bool:
+        assert self._change_state.wait_for_service(PATIENCE)
+        future = self._change_state.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        wait_for(future.done, "the transition")
+        return bool(future.result().success)
+
+    def state(self) -> int:
+        future = self._get_state.call_async(GetState.Request())
+        wait_for(future.done, "the state")
+        return int(future.result().current_state.id)
+
+    def activate(self) -> None:
+        assert self.change(Transition.TRANSITION_CONFIGURE)
+        assert self.change(Transition.TRANSITION_ACTIVATE)
+
+    @property
+    def planning(self) -> str:
+        entry = self.diagnostics.get("policy_node: planning")
+        return "" if entry is None else entry.message
+
+    def value(self, key: str) -> str:
+        pairs = {pair.key: pair.value for pair in self.diagnostics["policy_node: planning"].values}
+        return pairs[key]
+
+    def await_chunks(self, number: int = 2) -> JointTrajectory:
+        """The last of that many new chunks."""
+        known = len(self.chunks)
+        wait_for(lambda: len(self.chunks) >= known + number, f"{number} chunks; it says: {self.planning}")
+        return self.chunks[-1]
+
+    def await_message(self, text: str) -> None:
+        wait_for(lambda: text in self.planning, f"{text!r}; it says: {self.planning!r}")
+
+    def await_silence(self) -> None:
+        """No chunk for a while, however long the ones under way take."""
+        time.sleep(0.2)
+        known = len(self.chunks)
+        time.sleep(0.6)
+        assert len(self.chunks) == known
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def policy() -> FakePolicy:
+    return FakePolicy()
+
+
+@pytest.fixture
+def ros() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def outside(ros: None, policy: FakePolicy) -> Iterator[Outside]:
+    """A policy node with an instruction, unconfigured, and what is around it, both spinning."""
+    overrides = {"instruction": "put the bowl away", "replan_interval": 1, "imagine_rate": 20.0}
+    parameters = [Parameter(name, value=value) for name, value in overrides.items()]
+    node = PolicyNode(lambda config: policy, parameter_overrides=parameters)
+    around = Outside()
+    executors = [SingleThreadedExecutor(), SingleThreadedExecutor()]
+    executors[0].add_node(node)
+    executors[1].add_node(around.node)
+    threads = [threading.Thread(target=executor.spin, daemon=True) for executor in executors]
+    for thread in threads:
+        thread.start()
+    yield around
+    policy.go_on.set()
+    for executor, thread in zip(executors, threads, strict=True):
+        executor.shutdown()
+        thread.join(PATIENCE)
+    node.close()
+    around.node.destroy_node()
+    assert not [thread.name for thread in threading.enumerate() if thread.name in ("planning", "imagination")]
+
+
+def test_life_cycle_from_silence_to_plans_and_back(outside: Outside, policy: FakePolicy) -> None:
+    outside.await_message("not configured")
+    assert outside.change(Transition.TRANSITION_CONFIGURE)
+    outside.await_message("inactive")
+    outside.await_silence()
+    assert not policy.observations
+    assert outside.change(Transition.TRANSITION_ACTIVATE)
+    chunk = outside.await_chunks(3)
+
+    observation = next(o for o in policy.observations if abs(o.stamp - stamp_to_seconds(chunk.header.stamp)) < 1e-6)
+    assert observation.instruction == "put the bowl away"
+    assert observation.images.shape == (3, 2, 64, 64, 3)
+    assert (observation.images == 50).all()
+    assert chunk.joint_names == list(JOINT_NAMES)
+    assert len(chunk.points) == 16
+    due = [point.time_from_start.sec + point.time_from_start.nanosec * 1e-9 for point in chunk.points]
+    np.testing.assert_allclose(due, 0.1 * np.arange(1, 17))
+    np.testing.assert_allclose(chunk.points[5].positions, POSITIONS)
+
+    wait_for(lambda: outside.planning == "planning", "the report of a plan")
+    assert int(outside.value("plans")) >= 1
+    assert float(outside.value("score")) == 2.0
+    assert float(outside.value("predicted_value")) == 0.25
+    assert outside.value("stop_reason") == "completed"
+    assert float(outside.value("observation_to_chunk_ms_p99")) < 1000.0
+    assert float(outside.value("video_ms_p50")) == pytest.approx(1.0)
+
+    resets = policy.num_resets
+    assert outside.change(Transition.TRANSITION_DEACTIVATE)
+    outside.await_silence()
+    outside.await_message("inactive")
+    assert outside.change(Transition.TRANSITION_ACTIVATE)
+    outside.await_chunks()
+    assert policy.num_resets > resets, "a new activation does not continue an old plan"
+    assert outside.change(Transition.TRANSITION_DEACTIVATE)
+    assert outside.change(Transition.TRANSITION_CLEANUP)
+    assert outside.state() == State.PRIMARY_STATE_UNCONFIGURED
+
+
+def test_plans_follow_each_other_at_the_replan_interval(outside: Outside) -> None:
+    outside.activate()
+    outside.await_chunks(12)
+    stamps = np.array([stamp_to_seconds(chunk.header.stamp) for chunk in outside.chunks])
+    assert np.median(np.diff(stamps)) == pytest.approx(0.1, abs=0.03)
+
+
+def test_deactivation_drops_the_plan_in_flight(outside: Outside, policy: FakePolicy) -> None:
+    outside.activate()
+    outside.await_chunks()
+    policy.go_on.clear()
+    wait_for(policy.planning.is_set, "a plan in flight")
+    assert outside.change(Transition.TRANSITION_DEACTIVATE)
+    time.sleep(0.1)
+    known = len(outside.chunks)
+    policy.go_on.set()
+    time.sleep(0.5)
+    assert len(outside.chunks) == known
+    wait_for(lambda: outside.value("dropped") == "1", "the report of the dropped plan")
+
+
+def test_a_camera_that_stops_is_named_and_planning_recovers(outside: Outside) -> None:
+    outside.activate()
+    outside.await_chunks()
+    outside.views = ("head", "right_wrist")
+    outside.await_message("not planning: left_wrist/image_raw: newest message is")
+    outside.await_silence()
+    outside.views = VIEWS
+    outside.await_chunks()
+
+
+def test_odd_sizes_and_encodings(outside: Outside, policy: FakePolicy) -> None:
+    def odd(view: str) -> Image:
+        """37 x 23 px, bgr8, rows padded to 128 bytes."""
+        image = np.zeros((23, 128), np.uint8)
+        image[:, : 37 * 3] = np.tile(np.array([10, 20, 30], np.uint8), 37)
+        message = Image(height=23, width=37, encoding="bgr8", step=128, data=image.tobytes())
+        message.header.stamp = outside.node.get_clock().now().to_msg()
+        return message
+
+    def unusable(view: str) -> Image:
+        message = odd(view)
+        message.encoding = "nv12"
+        return message
+
+    def short(view: str) -> Image:
+        message = odd(view)
+        message.data = bytes(100)
+        return message
+
+    outside.activate()
+    outside.make_image = odd
+    wait_for(lambda: any((o.images == [30, 20, 10]).all() for o in policy.observations[-3:]), "odd images in RGB")
+    outside.make_image = unusable
+    outside.await_message("cannot convert encoding 'nv12'")
+    outside.make_image = short
+    outside.await_message("only 100 bytes")
+    outside.make_image = odd
+    outside.await_chunks()
+
+
+def test_compressed_images_stand_in_for_raw_ones(outside: Outside, policy: FakePolicy) -> None:
+    outside.activate()
+    outside.await_chunks()
+    outside.views = ("head", "left_wrist")
+    outside.await_message("right_wrist/image_raw: newest message is")
+    encoded = cv2.imencode(".png", np.full((10, 10, 3), (1, 2, 3), np.uint8))[1].tobytes()
+
+    def publish() -> None:
+        message = CompressedImage(format="png", data=encoded)
+        message.header.stamp = outside.node.get_clock().now().to_msg()
+        outside.compressed["right_wrist"].publish(message)
+
+    outside.node.create_timer(0.02, publish)
+    outside.await_chunks()
+    assert (policy.observations[-1].images[2, -1] == [3, 2, 1]).all()
+
+
+def test_joint_states_are_reordered_by_name_and_faults_hold(outside: Outside, policy: FakePolicy) -> None:
+    outside.joint_names.reverse()
+    outside.joint_positions.reverse()
+    outside.activate()
+    outside.await_chunks()
+    np.testing.assert_allclose(policy.observations[-1].joint_state, POSITIONS)
+
+    outside.joint_positions[13] = float("nan")
+    outside.await_message("not planning: joint_states: left_joint1 is nan")
+    outside.joint_positions[13] = 0.1
+    outside.await_chunks()
+    outside.joint_names[0] = "elbow"
+    outside.await_message("missing: right_gripper; unknown: elbow")
+    outside.await_silence()
+    outside.joint_names[0] = "right_gripper"
+    outside.await_chunks()
+    np.testing.assert_allclose(policy.observations[-1].joint_state, POSITIONS)
+
+
+def test_a_planning_error_is_diagnosed_and_survived(outside: Outside, policy: FakePolicy) -> None:
+    outside.activate()
+    outside.await_chunks()
+    policy.error = RuntimeError("scores are not finite")
+    outside.await_message("not planning: planning failed: RuntimeError: scores are not finite")
+    outside.await_silence()
+    policy.error = None
+    outside.await_chunks()
+    wait_for(lambda: outside.planning == "planning", "the report of a plan")
+    assert int(outside.value("failed")) >= 1
+
+
+def test_a_new_instruction_starts_a_new_plan(outside: Outside, policy: FakePolicy) -> None:
+    outside.activate()
+    outside.await_chunks()
+    resets = policy.num_resets
+    outside.instruction.publish(String(data="open the drawer"))
+    wait_for(lambda: policy.observations[-1].instruction == "open the drawer", "the new instruction")
+    assert policy.num_resets > resets
+
+
+def test_the_chosen_future_is_shown_at_the_times_it_imagines(outside: Outside) -> None:
+    outside.activate()
+    outside.await_chunks()
+    wait_for(lambda: len(outside.imagined) >= 4, "imagined frames")
+    stamps = {round(stamp_to_seconds(chunk.header.stamp), 6) for chunk in outside.chunks}
+    frame = outside.imagined[0]
+    assert (frame.height, frame.width, frame.encoding, frame.data[0]) == (4, 6, "rgb8", 100)
+    assert {round(stamp_to_seconds(frame.header.stamp) - ahead, 6) for ahead in (0.8, 1.6)} & stamps
+
+
+def test_a_checkpoint_that_is_missing_leaves_the_node_unconfigured_with_the_reason(ros: None) -> None:
+    parameters = [Parameter("checkpoint", value="/nonexistent/checkpoint")]
+    node = PolicyNode(load_policy, parameter_overrides=parameters)
+    assert node.trigger_configure().name == "FAILURE"
+    (entry,) = node._report_planning()
+    assert "/nonexistent/checkpoint" in entry.message
+    node.close()
+
+
+def test_an_unknown_parameter_is_refused_with_the_valid_ones(ros: None) -> None:
+    with pytest.raises(ParameterError, match=r"replan_intervall.*Did you mean 'replan_interval'"):
+        PolicyNode(parameter_overrides=[Parameter("replan_intervall", value=4)])
+    with pytest.raises(ValueError, match="image_transport"):
+        PolicyNodeConfig(image_transport="theora")
+
+
+def run_node(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "wav_policy.nodes.policy_node", "--ros-args", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("name", ["policy.yaml", "cameras.yaml"])
+def test_the_configuration_file_has_only_parameters_of_the_node(repository: Path, name: str) -> None:
+    values = yaml.safe_load((repository / "config" / name).read_text())["/**"]["ros__parameters"]
+    values.update({f"observation.{key}": value for key, value in values.pop("observation", {}).items()})
+    from_mapping(PolicyNodeConfig, values)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_process_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
+    process = run_node("-p", "checkpoint:=/nonexistent")
+    assert process.stderr is not None
+    assert "ready to be configured" in process.stderr.readline()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert errors == ""
+
+
+def test_the_process_refuses_a_wrong_parameter_with_exit_code_1() -> None:
+    process = run_node("-p", "image_transport:=theora")
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "Valid: auto, compressed, raw" in errors

@@ -1,0 +1,261 @@
+"""The control loop over arms that obey at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from wav_models.types import ActionChunk, FloatArray
+from wav_policy.piper.bimanual import JointReading
+from wav_policy.piper.control_loop import ControlLoop
+from wav_policy.piper.homing import MinimumJerkMotion
+from wav_policy.piper.loop_statistics import LoopStatistics
+from wav_policy.safety import SafetyLimits
+
+START = np.array([0.0, 1.0, -1.0, 0.0, 0.5, 0.0, 0.03] * 2)
+RATE = 200.0
+
+
+class PerfectArms:
+    """Where they were last told to be; can be made to fail or to go stale."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.position = START.copy()
+        self.writes: list[FloatArray] = []
+        self.error: Exception | None = None
+        self.frozen_at: float | None = None
+
+    def read(self) -> JointReading:
+        stamp = self.clock() if self.frozen_at is None else self.frozen_at
+        return JointReading(self.position.copy(), np.zeros(14), stamp)
+
+    def write(self, position: FloatArray) -> None:
+        if self.error is not None:
+            raise self.error
+        self.writes.append(position)
+        self.position = position
+
+
+class Bench:
+    """A loop whose clock the test turns."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.arms = PerfectArms(lambda: self.now)
+        self.faults: list[str] = []
+        self.loop = ControlLoop(self.arms, RATE, SafetyLimits(), on_fault=self.faults.append, clock=lambda: self.now)
+
+    def run(self, seconds: float) -> None:
+        for _ in range(round(seconds * RATE)):
+            self.now += 1.0 / RATE
+            self.loop.tick()
+
+    def chunk(self, joint0: float, rows: int = 8) -> ActionChunk:
+        """An even motion of the first joint to `joint0` [rad]."""
+        positions = np.tile(START, (rows, 1))
+        positions[:, 0] = np.linspace(self.arms.position[0], joint0, rows + 1)[1:]
+        return ActionChunk(positions, stamp=self.now, step=0.1)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture
+def following(bench: Bench) -> Bench:
+    """In the first half of a chunk of 2 s at 0.2 rad/s."""
+    bench.loop.engage()
+    bench.run(0.05)
+    bench.loop.accept(bench.chunk(0.4, rows=20))
+    bench.run(0.5)
+    assert not bench.loop.state().holding
+    return bench
+
+
+def test_nothing_is_written_before_engaging(bench: Bench) -> None:
+    bench.loop.accept(bench.chunk(0.2))
+    bench.run(0.5)
+    assert bench.arms.writes == []
+    assert bench.loop.state().reason == "not enabled"
+
+
+def test_a_chunk_from_before_engaging_is_not_executed(bench: Bench) -> None:
+    chunk = bench.chunk(0.2)
+    bench.run(0.1)
+    bench.loop.engage()
+    bench.loop.accept(chunk)
+    bench.run(0.5)
+    np.testing.assert_array_equal(bench.arms.position, START)
+    assert "before" in bench.loop.state().rejected_chunk
+
+
+def test_follows_then_holds_at_the_end(following: Bench) -> None:
+    state = following.loop.state()
+    assert state.chunk_age == pytest.approx(0.5)
+    assert following.arms.position[0] == pytest.approx(0.1, abs=0.005)
+    following.run(2.0)
+    assert following.loop.state().reason == "no_command"
+    assert following.arms.position[0] == pytest.approx(0.4, abs=0.005)
+    assert following.loop.state().timing.chunk_age_p99 == pytest.approx(2.0, abs=0.05)
+    assert following.loop.state().interventions["no_command"] > 0
+
+
+def test_targets_keep_the_limits(bench: Bench) -> None:
+    bench.loop.engage()
+    bench.run(0.05)
+    bench.loop.accept(bench.chunk(5.0, rows=10))  # 5 rad/s
+    bench.run(2.0)
+    path = np.array([position[0] for position in bench.arms.writes])
+    velocity = np.diff(path) * RATE
+    assert 1.5 < path.max() <= np.radians(150)
+    assert velocity.max() == pytest.approx(3.0)
+    assert np.abs(velocity).max() <= 3.0 + 1e-9
+    assert np.abs(np.diff(velocity)).max() * RATE <= 5.0 + 1e-6
+
+
+def test_a_malformed_chunk_ends_the_one_in_force(following: Bench) -> None:
+    bad = following.chunk(0.4)
+    bad.positions[2, 3] = np.nan
+    following.loop.accept(bad)
+    following.run(0.1)
+    state = following.loop.state()
+    assert state.reason == "no_command"
+    assert "left_joint4" in state.rejected_chunk
+    following.loop.accept(following.chunk(0.2))
+    following.run(0.1)
+    assert not following.loop.state().holding
+    assert following.loop.state().rejected_chunk == ""
+
+
+def test_stale_feedback_holds_and_recovers(following: Bench) -> None:
+    following.arms.frozen_at = following.now
+    following.run(0.3)
+    state = following.loop.state()
+    assert (state.reason, state.holding) == ("stale_measurement", True)
+    assert "0.1" in state.detail
+    following.arms.frozen_at = None
+    following.run(0.1)
+    assert not following.loop.state().holding
+    assert following.loop.stop_reason is None
+
+
+def test_an_error_latches_the_stop(following: Bench) -> None:
+    following.arms.error = RuntimeError("cable cut")
+    following.run(0.05)
+    following.arms.error = None
+    assert following.faults == ["RuntimeError: cable cut"]
+    assert following.loop.state().reason == "stopped"
+    assert following.loop.state().fault == "RuntimeError: cable cut"
+    following.run(1.0)
+    stopped_at = following.arms.position
+    following.loop.accept(following.chunk(0.4))
+    following.run(0.5)
+    np.testing.assert_array_equal(following.arms.position, stopped_at)
+
+    following.loop.reset()
+    following.loop.accept(following.chunk(0.4))
+    following.run(0.5)
+    np.testing.assert_array_equal(following.arms.position, stopped_at)
+    assert following.loop.state().reason == "not enabled"
+
+    following.loop.engage()
+    following.run(0.05)
+    following.loop.accept(following.chunk(0.3))
+    following.run(1.0)
+    assert following.arms.position[0] == pytest.approx(0.3, abs=0.02)
+
+
+def test_trip_stops_writing_at_once(following: Bench) -> None:
+    count = len(following.arms.writes)
+    following.loop.trip("piper/stop")
+    following.run(0.5)
+    assert len(following.arms.writes) == count
+    assert following.loop.state().detail == "piper/stop"
+
+
+def test_an_error_while_reading_is_reported_once(bench: Bench) -> None:
+    def fail() -> JointReading:
+        raise OSError("gone")
+
+    bench.arms.read = fail  # type: ignore[method-assign]
+    bench.run(0.5)
+    assert bench.faults == ["OSError: gone"]
+
+
+@pytest.fixture
+def running() -> Iterator[tuple[ControlLoop, PerfectArms]]:
+    """A loop in its own thread and real time; how punctual depends on the machine."""
+    arms = PerfectArms(time.time)
+    loop = ControlLoop(arms, RATE, SafetyLimits(max_tick=1.0, max_measurement_age=5.0))
+    loop.start()
+    loop.engage()
+    yield loop, arms
+    loop.close()
+
+
+def test_disengage_brakes_before_it_lets_go(running: tuple[ControlLoop, PerfectArms]) -> None:
+    loop, arms = running
+    positions = np.tile(START, (30, 1))
+    positions[:, 0] = np.linspace(0.0, 2.5, 30)
+    loop.accept(ActionChunk(positions, stamp=time.time() + 0.05, step=0.1))
+    time.sleep(0.7)
+    loop.disengage()
+    assert arms.position[0] > 0.05
+    assert abs(arms.writes[-1][0] - arms.writes[-2][0]) < 1e-6
+    count = len(arms.writes)
+    time.sleep(0.1)
+    assert len(arms.writes) == count
+
+
+def test_home_arrives_and_ignores_chunks(running: tuple[ControlLoop, PerfectArms]) -> None:
+    loop, arms = running
+    loop.accept(ActionChunk(np.tile(START - 0.2, (50, 1)), stamp=time.time() + 0.05, step=0.1))
+    goal = START.copy()
+    goal[[0, 8]] += [0.3, -0.2]
+    assert loop.move_to(goal, speed=0.8) is True
+    np.testing.assert_allclose(arms.position, goal, atol=1e-3)
+    time.sleep(0.2)
+    np.testing.assert_allclose(arms.position, goal, atol=1e-3)
+
+
+def test_home_is_refused_after_a_stop(running: tuple[ControlLoop, PerfectArms]) -> None:
+    loop, _ = running
+    loop.trip("test")
+    assert loop.move_to(START + 0.01, speed=0.5) is False
+
+
+def test_rate_and_lateness_of_known_ticks() -> None:
+    statistics = LoopStatistics()
+    for tick in range(1000):
+        statistics.tick(tick * 0.01, 0.005 if tick % 20 == 0 else 0.0001)
+        statistics.chunk_age(0.3)
+    report = statistics.report()
+    assert report.rate == pytest.approx(100.0)
+    assert report.lateness_p50 == pytest.approx(0.0001)
+    assert report.lateness_p99 == pytest.approx(0.005)
+    assert report.chunk_age_p99 == pytest.approx(0.3)
+
+
+def test_the_running_loop_never_exceeds_its_rate(running: tuple[ControlLoop, PerfectArms]) -> None:
+    loop, _ = running
+    time.sleep(0.5)
+    timing = loop.state().timing
+    assert 0.1 * RATE < timing.rate < 1.05 * RATE
+    assert timing.lateness_p50 >= 0.0
+
+
+def test_minimum_jerk_is_at_rest_at_both_ends_and_keeps_its_speed() -> None:
+    goal = START + 0.4
+    motion = MinimumJerkMotion(START, goal, begin=10.0, speed=0.5)
+    times = np.linspace(10.0, motion.end, 2001)
+    path = np.array([motion.sample(now) for now in times])
+    velocity = np.gradient(path, times, axis=0)
+    np.testing.assert_array_equal(path[0], START)
+    np.testing.assert_allclose(path[-1], goal)
+    assert np.abs(velocity[[0, -1]]).max() < 1e-3
+    assert np.abs(velocity[:, 6]).max() == pytest.approx(0.05, rel=1e-2), "grippers count tenfold"

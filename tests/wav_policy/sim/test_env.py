@@ -1,0 +1,78 @@
+"""The Gymnasium environment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import wav_policy.sim  # noqa: F401  (registers)
+from wav_policy.sim.env import WavEnv
+from wav_policy.sim.model import home_positions
+
+pytestmark = pytest.mark.sim
+
+
+def test_gymnasiums_own_checker_passes() -> None:
+    env = gymnasium.make("wav/PiperBowl-v0", render_mode="rgb_array")
+    check_env(env.unwrapped)
+    env.close()
+
+
+def test_registration_does_not_load_the_simulator() -> None:
+    code = "import sys, wav_policy.sim; assert 'mujoco' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_same_seed_and_actions_give_the_same_episode() -> None:
+    env = WavEnv()
+    episodes = []
+    for _ in range(2):
+        observation, info = env.reset(seed=11)
+        rows = [observation]
+        for index in range(5):
+            observation, *_ = env.step(home_positions() + 0.02 * index)
+            rows.append(observation)
+        episodes.append((rows, info["instruction"]))
+    env.close()
+    assert episodes[0][1] == episodes[1][1]
+    for first, second in zip(episodes[0][0], episodes[1][0], strict=True):
+        for key in first:
+            assert np.array_equal(first[key], second[key]), key
+
+
+def test_the_operator_terminates_the_episode_with_reward_one() -> None:
+    env = WavEnv()
+    env.reset(seed=0)
+    operator = env.world.task.make_operator()
+    rewards = []
+    for _ in range(150):
+        _, reward, terminated, truncated, info = env.step(operator.act(env.world))
+        rewards.append(reward)
+        if terminated or truncated:
+            break
+    env.close()
+    assert terminated
+    assert not truncated
+    assert info["success"]
+    assert sum(rewards) == 1.0
+
+
+def test_the_time_limit_truncates() -> None:
+    env = WavEnv(max_episode_steps=3)
+    env.reset(seed=0)
+    flags = [env.step(home_positions())[2:4] for _ in range(3)]
+    env.close()
+    assert flags == [(False, False), (False, False), (False, True)]
+
+
+def test_a_non_finite_action_is_refused() -> None:
+    env = WavEnv()
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="finite"):
+        env.step(np.full(14, np.nan))
+    env.close()

@@ -1,0 +1,111 @@
+"""Training of the tiny auto-encoder on single frames of all views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wav_models.networks.autoencoder import TinyAutoencoder, to_images, to_pixels
+from wav_models.training.config import AutoencoderConfig
+from wav_models.training.randomness import Draws, draws_at
+from wav_models.types import VIEWS
+
+MEAN_FRAMES = 512
+"""Frames that the mean image of a view is taken over."""
+STATISTICS_FRAMES = 1024
+FOREGROUND_DIFFERENCE = 0.3
+"""A pixel that differs this much from its view's mean image, of a range of 2, is all foreground."""
+NUM_SHOWN = 6
+
+
+class AutoencoderStage:
+    """Pixel loss, absolute and squared, in which pixels that differ from their view's mean image weigh more."""
+
+    name = "autoencoder"
+
+    def __init__(
+        self,
+        autoencoder: TinyAutoencoder,
+        frames: NDArray[np.uint8],
+        steps: NDArray[np.int64],
+        held_out: NDArray[np.int64],
+        config: AutoencoderConfig,
+        picture: Path | None = None,
+    ) -> None:
+        """Args:
+        frames: shape [N, V, H, W, 3].
+        steps: rows of `frames` to train on.
+        held_out: rows to report on.
+        picture: where reconstructions are shown.
+        """
+        self.autoencoder, self.frames, self.steps, self.config, self.picture = autoencoder, frames, steps, config, picture
+        chosen = np.sort(draws_at(0, "mean image", 0).numpy.choice(steps, min(MEAN_FRAMES, len(steps)), replace=False))
+        self.mean_images = to_pixels(torch.from_numpy(frames[chosen].mean(axis=0)))
+        every = max(1, len(held_out) // 64)
+        self.held_out = torch.from_numpy(frames[held_out[::every]])
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        return dict(self.autoencoder.named_parameters())
+
+    def rate(self, name: str) -> float:
+        return 1.0
+
+    def losses(self, batch_size: int, draws: Draws) -> dict[str, Tensor]:
+        rows = self.steps[draws.numpy.integers(len(self.steps), size=batch_size)]
+        views = draws.numpy.integers(len(VIEWS), size=batch_size)
+        pixels = to_pixels(torch.from_numpy(self.frames[rows, views]))
+        latents = self.autoencoder.encode_pixels(pixels)
+        difference = self.autoencoder.decode_pixels(latents).float() - pixels
+        weight = self.foreground(pixels, torch.from_numpy(views)) * self.config.foreground_weight + 1.0
+        per_pixel = difference.square() + self.config.l1_weight * difference.abs()
+        loss = (weight * per_pixel).sum() / (weight.sum() * pixels.shape[1])
+        regularisation = latents.float().square().mean()
+        mse = difference.detach().square().mean()
+        return {"loss": loss + self.config.latent_weight * regularisation, "psnr": psnr(mse)}
+
+    def foreground(self, pixels: Tensor, views: Tensor) -> Tensor:
+        """How much every pixel differs from its view's mean image, [N, 1, H, W] in [0, 1]."""
+        difference = (pixels - self.mean_images[views]).abs().mean(dim=1, keepdim=True)
+        return (difference / FOREGROUND_DIFFERENCE).clamp(max=1.0)
+
+    def evaluate(self) -> dict[str, float]:
+        """PSNR of held-out frames per view, and of their foreground; draws the picture."""
+        metrics = {}
+        rebuilt_views = []
+        for view, name in enumerate(VIEWS):
+            pixels = to_pixels(self.held_out[:, view])
+            rebuilt = self.autoencoder.decode_pixels(self.autoencoder.encode_pixels(pixels)).float().clamp(-1, 1)
+            rebuilt_views.append(to_images(rebuilt).numpy())
+            square = (rebuilt - pixels).square()
+            weight = self.foreground(pixels, torch.full((len(pixels),), view)).expand_as(square)
+            metrics[f"psnr_{name}"] = float(psnr(square.mean()))
+            metrics[f"foreground_{name}"] = float(psnr((square * weight).sum() / weight.sum().clamp_min(1.0)))
+        if self.picture is not None:
+            self._draw(np.stack(rebuilt_views, axis=1), self.picture)
+        return metrics
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Store the statistics of the latents, over training frames, in the auto-encoder."""
+        count = min(STATISTICS_FRAMES, len(self.steps))
+        chosen = np.sort(draws_at(0, "latent statistics", 0).numpy.choice(self.steps, count, replace=False))
+        latents = [self.autoencoder.encode_pixels(to_pixels(torch.from_numpy(self.frames[i]))) for i in chosen]
+        self.autoencoder.set_statistics(torch.cat(latents))
+
+    def _draw(self, rebuilt: NDArray[np.uint8], path: Path) -> None:
+        """True frames above their reconstructions, all views; one column per frame."""
+        chosen = np.linspace(0, len(rebuilt) - 1, min(NUM_SHOWN, len(rebuilt))).astype(int)
+        rows = [images[chosen, v] for v in range(len(VIEWS)) for images in (self.held_out.numpy(), rebuilt)]
+        sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+        sheet = np.repeat(np.repeat(sheet, 3, axis=0), 3, axis=1)
+        cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+
+
+def psnr(mean_square: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio [dB] of pixels in [-1, 1]."""
+    return 10.0 * torch.log10(4.0 / mean_square.clamp_min(1e-9))

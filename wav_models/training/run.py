@@ -1,0 +1,251 @@
+"""A run directory and its steps: auto-encoder, latents, three stages, checkpoint.
+
+    frames.npy, table.safetensors, latents.npy, text.safetensors    the dataset, decoded and encoded once
+    autoencoder.safetensors, normalization.json                     what the checkpoint will carry
+    <stage>.state.safetensors                                       resumable state of each stage
+    <stage>.json                                                    record of each stage: command, data, duration, losses
+    autoencoder.png                                                 true frames above their reconstructions
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from wav_models.checkpoint import save_checkpoint
+from wav_models.data.dataset import Dataset
+from wav_models.data.normalization import Normalization
+from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
+from wav_models.networks.wav_model import WAVModel
+from wav_models.training.autoencoder_stage import AutoencoderStage
+from wav_models.training.batches import Batches, fit_normalization
+from wav_models.training.config import STAGES, TrainConfig
+from wav_models.training.frames import FRAMES, TABLE, Table, cache_frames, held_out_episodes, read_table, step_starts
+from wav_models.training.latents import AUTOENCODER, cache_latents, cache_text, load_episodes
+from wav_models.training.loop import Plan, train
+from wav_models.training.metrics import HeldOut
+from wav_models.training.parallel import Worker, run_workers
+from wav_models.training.stages import make_stage
+from wav_models.training.state import Progress, StateError, TrainState, load_tensors, save_tensors
+
+NORMALIZATION = "normalization.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        directory: where everything is written.
+        data: dataset directory.
+        config: what decides the run.
+        command: recorded in the checkpoint.
+        tensorboard: write scalars under `directory / "tensorboard"`.
+    """
+
+    directory: Path
+    data: Path
+    config: TrainConfig
+    command: str
+    tensorboard: bool = False
+
+    def state_path(self, stage: str) -> Path:
+        return self.directory / f"{stage}.state.safetensors"
+
+    def record_path(self, stage: str) -> Path:
+        return self.directory / f"{stage}.json"
+
+    @property
+    def scalars(self) -> Path | None:
+        return self.directory / "tensorboard" if self.tensorboard else None
+
+
+def train_autoencoder(run: Run, plan: Plan, *, resume: bool) -> None:
+    """Decode the dataset if need be and train the auto-encoder on it."""
+    run.directory.mkdir(parents=True, exist_ok=True)
+    dataset = Dataset(run.data)
+    cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
+    starts = step_starts(dataset, run.config.model)
+    run_workers(_autoencoder_worker, (run, plan, resume, starts), run.config.workers)
+
+
+def _autoencoder_worker(worker: Worker, run: Run, plan: Plan, resume: bool, starts: np.ndarray) -> None:
+    config = run.config
+    torch.manual_seed(config.seed)
+    autoencoder = make_autoencoder(config.model)
+    if not isinstance(autoencoder, TinyAutoencoder):
+        raise ValueError(f"auto-encoder {config.model.latent.autoencoder!r} is pretrained; only 'tiny' is trained here")
+    steps, held_out = _split(starts, config)
+    frames = np.load(run.directory / FRAMES, mmap_mode="r")
+    picture = run.directory / "autoencoder.png" if worker.is_main else None
+    stage = AutoencoderStage(autoencoder, frames, steps, held_out, config.autoencoder, picture)
+
+    def finish(state: TrainState) -> None:
+        stage.finish()
+        save_tensors(run.directory / AUTOENCODER, dict(autoencoder.state_dict()), {})
+
+    _train_and_record(run, worker, stage, config.autoencoder.loop, plan, resume, finish)
+
+
+def encode_latents(run: Run) -> None:
+    """Read the labelled dataset into the table, its frames into latents, and fit the normalisation."""
+    run.directory.mkdir(parents=True, exist_ok=True)
+    dataset, model = Dataset(run.data), run.config.model
+    table = read_table(dataset, model)
+    table.save(run.directory / TABLE)
+    cache_frames(dataset, model, run.directory / FRAMES, run.config.workers)
+    cache_latents(model, run.directory, run.directory / FRAMES, run.config.workers)
+    cache_text(model, run.directory, table)
+    steps, _ = _split(table.starts, run.config)
+    normalization = fit_normalization(load_episodes(run.directory, table), model.horizon, steps)
+    normalization.to_json(run.directory / NORMALIZATION)
+
+
+def train_stage(run: Run, stage: str, plan: Plan, *, resume: bool) -> None:
+    """One of the three stages; it starts from the averaged weights of the stages before it.
+
+    Raises:
+        StateError: the stage before, or the latents, are missing.
+    """
+    run_workers(_stage_worker, (run, stage, plan, resume), run.config.workers)
+
+
+def _stage_worker(worker: Worker, run: Run, name: str, plan: Plan, resume: bool) -> None:
+    config = run.config
+    torch.manual_seed(config.seed)
+    model = WAVModel(config.model)
+    load_averages(run, model, STAGES[: STAGES.index(name)])
+    table = Table.load(run.directory / TABLE)
+    episodes = load_episodes(run.directory, table)
+    normalization = Normalization.from_json(run.directory / NORMALIZATION)
+    steps, held_out = _split(table.starts, config)
+    batches, validation = (Batches(episodes, normalization, config.model.horizon, s) for s in (steps, held_out))
+    measure = HeldOut(model, validation, config.validation_samples, config.seed)
+    evaluate: dict[str, Callable[[], dict[str, float]]] = {
+        "video": measure.video,
+        "value": measure.value,
+        "action": measure.all,
+    }
+    stage = make_stage(name, model, batches, config, evaluate[name])
+    if config.compile:
+        compile_blocks(model)
+    _train_and_record(run, worker, stage, getattr(config, name).loop, plan, resume, lambda state: None)
+
+
+def compile_blocks(model: WAVModel) -> None:
+    """Fuse the elementwise work of every transformer block; all blocks of a kind share one compilation."""
+    for block in (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks):
+        block.compile()
+
+
+def _train_and_record(
+    run: Run,
+    worker: Worker,
+    stage: Any,
+    loop: Any,
+    plan: Plan,
+    resume: bool,
+    finish: Callable[[TrainState], None],
+) -> None:
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    path = run.state_path(stage.name)
+    state = train(
+        stage, loop, plan, run.config.seed, path, worker=worker, resume=resume, report=_say, tensorboard=run.scalars
+    )
+    if not worker.is_main:
+        return
+    for name, parameter in state.parameters.items():
+        parameter.data.copy_(state.average[name])
+    finish(state)
+    record = {"started": started, "command": run.command, "data": str(run.data), "workers": worker.size}
+    record |= {"seed": run.config.seed, "loop": asdict(loop), **_summary(state.progress)}
+    run.record_path(stage.name).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    done = "done" if state.progress.complete else "stopped; the same command with --resume continues"
+    _say(f"[{stage.name}] {done}: {state.progress.step} steps, {state.progress.samples} samples")
+
+
+def _summary(progress: Progress) -> dict[str, Any]:
+    return {
+        "steps": progress.step,
+        "samples": progress.samples,
+        "seconds": round(progress.seconds, 1),
+        "complete": progress.complete,
+        "history": progress.history,
+    }
+
+
+def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...]) -> None:
+    """Put the averaged weights of these stages, in order, into the model.
+
+    Raises:
+        StateError: a stage has not been trained, or with another preset.
+    """
+    for stage in stages:
+        path = run.state_path(stage)
+        tensors, _ = load_tensors(path, remedy=f"run `wav train {stage}` first", prefix="average.")
+        parameters = dict(model.named_parameters())
+        for name, tensor in tensors.items():
+            if name not in parameters or parameters[name].shape != tensor.shape:
+                raise StateError(f"{path}: tensor {name} does not fit preset {run.config.preset!r}")
+            parameters[name].data.copy_(tensor)
+
+
+def assemble_checkpoint(run: Run, directory: Path) -> None:
+    """Write the averaged weights of all stages as a checkpoint.
+
+    Raises:
+        StateError: a stage is missing.
+    """
+    model = WAVModel(run.config.model)
+    load_averages(run, model, STAGES)
+    autoencoder = make_autoencoder(run.config.model)
+    assert isinstance(autoencoder, TinyAutoencoder)
+    tensors, _ = load_tensors(run.directory / AUTOENCODER, remedy="run `wav train autoencoder` first")
+    autoencoder.load_state_dict(tensors)
+    dataset = Dataset(run.data)
+    held_out = held_out_episodes(len(dataset), run.config.validation_fraction, run.config.seed)
+    stages = ("autoencoder", *STAGES)
+    record = {
+        "config": asdict(run.config),
+        "data": {
+            "name": run.data.name,
+            "episodes": len(dataset),
+            "frames": sum(episode.length for episode in dataset.episodes),
+            "fps": dataset.fps,
+            "seeds": _span([e.seed for e in dataset.episodes if e.seed is not None]),
+            "held_out_episodes": np.flatnonzero(held_out).tolist(),
+        },
+        "stages": {stage: json.loads(run.record_path(stage).read_text(encoding="utf-8")) for stage in stages},
+    }
+    save_checkpoint(
+        directory,
+        model=model,
+        autoencoder=autoencoder,
+        normalization=Normalization.from_json(run.directory / NORMALIZATION),
+        training_record=record,
+    )
+
+
+def _span(seeds: list[int]) -> list[int]:
+    return [min(seeds), max(seeds)] if seeds else []
+
+
+def _split(starts: np.ndarray, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Steps of the training episodes and of the held-out ones."""
+    held_out = np.repeat(
+        held_out_episodes(len(starts) - 1, config.validation_fraction, config.seed), np.diff(starts)
+    )
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stdout, flush=True)

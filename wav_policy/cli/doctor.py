@@ -1,0 +1,173 @@
+"""`wav doctor`: one screen about this installation."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from wav_policy.bringup import paths
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+
+SUPPORTED_PYTHON = ((3, 10), (3, 13))
+_ARPHRD_CAN = "280"
+_NETWORK = Path("/sys/class/net")
+
+
+class Level(Enum):
+    """How serious a finding is; only FAIL makes the exit code 1."""
+
+    OK = "green"
+    NOTE = "yellow"
+    FAIL = "red"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, how it is, and the remedy where it is not well."""
+
+    subject: str
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True)
+class DoctorArguments:
+    """Check this installation: Python, rendering, ROS 2, CAN interfaces, checkpoint, engines."""
+
+    checkpoint: str = DEFAULT_CHECKPOINT
+    """Checkpoint directory to load."""
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 1 when something that the demo needs is missing."""
+    arguments = tyro.cli(DoctorArguments, args=argv, prog="wav doctor")
+    console = Console(highlight=False)
+    failed = False
+    for subject, check in checks(arguments):
+        for finding in examine(subject, check):
+            failed |= finding.level is Level.FAIL
+            mark = f"[{finding.level.value}]{finding.level.name:<4}[/]"
+            console.print(f"{mark}  {finding.subject:<11} {escape(finding.text)}", soft_wrap=True)
+    return int(failed)
+
+
+def checks(arguments: DoctorArguments) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
+    """What is looked at, in this order."""
+    yield "python", check_python
+    yield "rendering", check_rendering
+    yield "ros 2", check_ros
+    yield "can", check_can
+    yield "checkpoint", lambda: check_checkpoint(arguments.checkpoint)
+    yield "engines", check_engines
+
+
+def examine(subject: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """The findings of a check; whatever it raises is a finding too."""
+    findings: list[Finding] = []
+    try:
+        findings.extend(check())
+    except Exception as error:  # a diagnosis must reach its end
+        findings.append(Finding(subject, Level.FAIL, f"{type(error).__name__}: {error}"))
+    return findings
+
+
+def check_python() -> Iterator[Finding]:
+    """Interpreter and machine."""
+    lowest, highest = SUPPORTED_PYTHON
+    supported = lowest <= sys.version_info[:2] <= highest
+    text = f"{platform.python_version()} in {sys.prefix}; {platform.machine()}, {os.cpu_count()} cores"
+    if not supported:
+        text += f"; needs {'.'.join(map(str, lowest))} to {'.'.join(map(str, highest))}"
+    yield Finding("python", Level.OK if supported else Level.FAIL, text)
+
+
+def check_rendering() -> Iterator[Finding]:
+    """One image of the simulated head camera."""
+    import time
+
+    from wav_policy.sim.world import World
+
+    world = World()
+    try:
+        world.render("head")
+        start = time.perf_counter()
+        world.render("head")
+        milliseconds = 1e3 * (time.perf_counter() - start)
+    finally:
+        world.close()
+    backend = os.environ.get("MUJOCO_GL")
+    yield Finding("rendering", Level.OK, f"MuJoCo {_version('mujoco')}, {backend}, {milliseconds:.0f} ms an image")
+
+
+def check_ros() -> Iterator[Finding]:
+    """rclpy, and whether the launch package is there."""
+    import rclpy
+
+    rclpy.init()
+    try:
+        rmw = rclpy.get_rmw_implementation_identifier()
+    finally:
+        rclpy.shutdown()
+    reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    yield Finding("ros 2", Level.OK, f"rclpy, {rmw}, domain {os.environ.get('ROS_DOMAIN_ID', '0')}, discovery {reach}")
+    if importlib.util.find_spec("launch_ros") is None:
+        yield Finding("ros 2", Level.NOTE, "no launch package: start with `wav up` instead of `ros2 launch`")
+
+
+def check_can() -> Iterator[Finding]:
+    """SocketCAN interfaces; without any, only the simulation runs."""
+    found = [device for device in sorted(_NETWORK.glob("*")) if _read(device / "type") == _ARPHRD_CAN]
+    for device in found:
+        state = _read(device / "operstate")
+        level = Level.OK if state in ("up", "unknown") else Level.NOTE
+        remedy = "" if level is Level.OK else f"; sudo ip link set {device.name} up type can bitrate 1000000"
+        yield Finding("can", level, f"{device.name} is {state}{remedy}")
+    if not found:
+        yield Finding("can", Level.NOTE, "no SocketCAN interface: only sim:=true, or can_interface:=slcan")
+
+
+def check_checkpoint(checkpoint: str) -> Iterator[Finding]:
+    """Loads it strictly."""
+    from wav_models.checkpoint import load_checkpoint
+
+    directory = paths.resolve(checkpoint)
+    loaded = load_checkpoint(directory)
+    megabytes = sum(file.stat().st_size for file in directory.iterdir()) / 1e6
+    yield Finding("checkpoint", Level.OK, f"{directory}: {loaded.config.name}, {megabytes:.0f} MB")
+
+
+def check_engines() -> Iterator[Finding]:
+    """What can run the networks here."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    yield Finding("engines", Level.OK, f"torch {torch.__version__} on {device}")
+    import onnxruntime
+
+    providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+    yield Finding("engines", Level.OK, f"onnxruntime {onnxruntime.__version__}: {providers}")
+    runtimes = [name for name in ("tensorrt", "tensorrt_rtx") if importlib.util.find_spec(name)]
+    if runtimes:
+        yield Finding("engines", Level.OK, ", ".join(runtimes))
+    elif shutil.which("nvidia-smi"):
+        yield Finding("engines", Level.NOTE, "an NVIDIA driver but no TensorRT: pip install 'wav-policy[gpu]'")
+
+
+def _version(distribution: str) -> str:
+    return importlib.metadata.version(distribution)
+
+
+def _read(file: Path) -> str:
+    return file.read_text().strip() if file.is_file() else ""

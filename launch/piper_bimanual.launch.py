@@ -13,6 +13,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
 from wav_policy.bringup.arguments import ARGUMENTS, parse, split_assignments
+from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import NodeLaunch, launches
 
 
@@ -32,6 +33,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def start_nodes(context: LaunchContext) -> list[Action]:
     """The actions for the arguments of this launch; any node that ends shuts the system down."""
+    limit_to_this_host()
     values = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     arguments = parse({**command_line_assignments(context), **values})
     return [node_action(node) for node in launches(arguments)]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -101,7 +102,7 @@ class TorchEngine:
 
     def _encode_frame(self, frame: ImageArray) -> Tensor:
         """All views of one moment, [V, H, W, 3] -> [V, L, C]: always this batch, so that caching changes no bit."""
-        pixels = torch.tensor(frame, device=self._device)
+        pixels = torch.tensor(np.ascontiguousarray(frame), device=self._device)
         return self._autoencoder.encode_memory(pixels[None, :, None])[0, :, 0].float().cpu()
 
     @torch.inference_mode()

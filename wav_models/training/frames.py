@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wav_models.data.dataset import Dataset, DatasetError, EpisodeInfo
+from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.samples import frames_per_step
 from wav_models.presets import ModelConfig
 from wav_models.training.state import load_tensors, save_tensors
@@ -103,21 +103,23 @@ def cache_frames(dataset: Dataset, model: ModelConfig, path: Path, num_processes
         return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
     partial = path.with_name(path.name + ".partial")
     np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape).flush()
-    jobs = [(dataset.root, model, partial, e, int(starts[e.index])) for e in dataset.episodes]
+    jobs = [
+        (dataset, model, partial, range(first, len(dataset), num_processes), starts) for first in range(num_processes)
+    ]
     with multiprocessing.get_context("spawn").Pool(num_processes) as pool:
-        for _ in pool.imap_unordered(_decode_episode, jobs, chunksize=4):
-            pass
+        pool.map(_decode_episodes, jobs)
     partial.replace(path)
     return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
 
-def _decode_episode(job: tuple[Path, ModelConfig, Path, EpisodeInfo, int]) -> None:
-    root, model, path, info, start = job
-    dataset = Dataset(root)
+def _decode_episodes(job: tuple[Dataset, ModelConfig, Path, range, IntArray]) -> None:
+    dataset, model, path, indices, starts = job
     stride = frames_per_step(dataset.fps, model.horizon.step_hz)
-    episode = dataset.read_episode(info.index)
-    steps = range(0, len(episode), stride)
     target = np.lib.format.open_memmap(path, mode="r+")
-    for view, name in enumerate(VIEWS):
-        target[start : start + len(steps), view] = episode.images(name, steps, model.latent.image_size)
+    for index in indices:
+        episode = dataset.read_episode(index)
+        steps = range(0, len(episode), stride)
+        rows = slice(int(starts[index]), int(starts[index]) + len(steps))
+        for view, name in enumerate(VIEWS):
+            target[rows, view] = episode.images(name, steps, model.latent.image_size)
     target.flush()

@@ -14,6 +14,7 @@ import tyro
 
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArgumentError, LaunchArguments, parse
+from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.supervisor import Supervisor
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
@@ -185,6 +186,7 @@ def main(argv: list[str]) -> int:
     except (LaunchArgumentError, ValueError) as error:
         print(f"wav demo: {error}", file=sys.stderr)
         return 2
+    limit_to_this_host()
     signal.signal(signal.SIGTERM, _raise_interrupt)
     return _run(arguments, launch_arguments)
 

@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+from wav_policy.bringup.discovery import VARIABLE, limit_to_this_host
 
 SUPPORTED_PYTHON = ((3, 10), (3, 13))
 _ARPHRD_CAN = "280"
@@ -115,12 +116,13 @@ def check_ros() -> Iterator[Finding]:
     """rclpy, and whether the launch package is there."""
     import rclpy
 
+    limit_to_this_host()
     rclpy.init()
     try:
         rmw = rclpy.get_rmw_implementation_identifier()
     finally:
         rclpy.shutdown()
-    reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    reach = os.environ[VARIABLE]
     yield Finding("ros 2", Level.OK, f"rclpy, {rmw}, domain {os.environ.get('ROS_DOMAIN_ID', '0')}, discovery {reach}")
     if importlib.util.find_spec("launch_ros") is None:
         yield Finding("ros 2", Level.NOTE, "no launch package: start with `wav up` instead of `ros2 launch`")

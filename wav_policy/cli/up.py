@@ -8,6 +8,7 @@ import time
 from types import FrameType
 
 from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, parse, split_assignments
+from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.paths import DataFileError
 from wav_policy.bringup.supervisor import ExecutableError, Supervisor
@@ -32,6 +33,7 @@ def main(argv: list[str]) -> int:
     except (LaunchArgumentError, DataFileError) as error:
         print(f"wav up: {error}", file=sys.stderr)
         return 2
+    limit_to_this_host()
     signal.signal(signal.SIGTERM, _raise_interrupt)
     supervisor = Supervisor(write=lambda line: print(line, flush=True))
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -24,6 +24,7 @@ def elites_and_previous(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.nda
     return elites, mean, std
 
 
+@settings(deadline=None)
 @given(elites_and_previous(), RATE, RATE, st.floats(0, 1))
 def test_refit_and_smooth_equal_numpy(
     case: tuple[np.ndarray, np.ndarray, np.ndarray], alpha: float, beta: float, min_std: float
@@ -59,6 +60,7 @@ def test_samples_have_the_mean_and_deviation_of_every_entry() -> None:
     torch.testing.assert_close(samples.std(dim=0), noise.std, atol=0.06, rtol=0)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**63 - 1))
 def test_streams_of_one_seed_are_uncorrelated(seed: int) -> None:
     streams = NoiseStreams.from_seed(seed)
@@ -78,6 +80,7 @@ def test_negative_seed_is_refused() -> None:
         NoiseStreams.from_seed(-1)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 12, allow_nan=False), arrays(np.float32, (2, 5, 3), elements=FINITE))
 def test_shift_equals_interpolation(by: float, mean: np.ndarray) -> None:
     noise = NoiseDistribution(torch.from_numpy(mean), torch.full((2, 5, 3), 0.3))

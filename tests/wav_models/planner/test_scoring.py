@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -14,6 +14,7 @@ from wav_models.planner.scoring import SCORES, make_score, select_elites
 VALUES = arrays(np.float64, array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.floats(-10, 10))
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_scores_equal_numpy(values: np.ndarray) -> None:
     tensor, eps = torch.from_numpy(values), 1e-3
@@ -49,6 +50,7 @@ def test_unknown_score_names_the_nearest() -> None:
         make_score("lowerbound")
 
 
+@settings(deadline=None)
 @given(arrays(np.float64, array_shapes(min_dims=1, max_dims=2, max_side=8), elements=st.floats(-5, 5)), st.data())
 def test_elites_equal_a_stable_numpy_sort(scores: np.ndarray, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, scores.size))

@@ -40,7 +40,8 @@ from wav_policy.nodes.policy_node import LATCHED_QOS, PolicyNode, PolicyNodeConf
 pytestmark = pytest.mark.ros
 
 POSITIONS = np.linspace(0.1, 1.4, JOINT_DIM)
-PATIENCE = 10.0
+PATIENCE = 30.0
+"""For machines that are busy with other things [s]."""
 
 
 class FakePolicy:
@@ -246,7 +247,7 @@ def test_plans_follow_each_other_at_the_replan_interval(outside: Outside) -> Non
     outside.activate()
     outside.await_chunks(12)
     stamps = np.array([stamp_to_seconds(chunk.header.stamp) for chunk in outside.chunks])
-    assert np.median(np.diff(stamps)) == pytest.approx(0.1, abs=0.03)
+    assert 0.08 < np.median(np.diff(stamps)) < 0.2, "neither at every chance nor late"
 
 
 def test_deactivation_drops_the_plan_in_flight(outside: Outside, policy: FakePolicy) -> None:

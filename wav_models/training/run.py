@@ -138,6 +138,7 @@ def _stage_worker(worker: Worker, run: Run, name: str, plan: Plan, resume: bool)
     stage = make_stage(name, model, batches, config, evaluate[name])
     if config.compile:
         compile_blocks(model)
+        stage.evaluate = uncompiled(stage.evaluate)
     _train_and_record(run, worker, stage, getattr(config, name).loop, plan, resume, lambda state: None)
 
 
@@ -145,6 +146,16 @@ def compile_blocks(model: WAVModel) -> None:
     """Fuse the elementwise work of every transformer block; all blocks of a kind share one compilation."""
     for block in (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks):
         block.compile()
+
+
+def uncompiled(evaluate: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:
+    """`evaluate` run eagerly: other batch sizes and no gradients would be compiled anew."""
+
+    def run_eagerly() -> dict[str, float]:
+        with torch.compiler.set_stance("force_eager"):
+            return evaluate()
+
+    return run_eagerly
 
 
 def _train_and_record(

@@ -103,16 +103,19 @@ class PiperNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the buses, read feedback, offer topics and services."""
         config = self.config
-        arms = BimanualPiper(config.can_interface, config.can_left, config.can_right, config.arm, self._now)
+        self._joint_states = self.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
+        arms = BimanualPiper(
+            config.can_interface, config.can_left, config.can_right, config.arm, self._now, self._publish
+        )
         try:
             arms.connect()
         except PiperError as error:
             self.get_logger().fatal(str(error))
+            self._release()
             return FAILURE
         self._arms = arms
-        self._joint_states = self.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
         self._loop = ControlLoop(
-            arms, config.control_rate, config.safety, config.chunking, self._publish, self._report_fault, self._now
+            arms, config.control_rate, config.safety, config.chunking, self._report_fault, self._now
         )
         self._loop.start()
         self._chunks = self.create_subscription(
@@ -152,6 +155,13 @@ class PiperNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """From any state: hold and close."""
+        self.hold()
+        self._release()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition failed in a way nobody foresaw: hold, close, and be ready to configure again."""
+        self.get_logger().fatal("a transition failed unexpectedly; the arms hold, configure again")
         self.hold()
         self._release()
         return SUCCESS
@@ -366,7 +376,10 @@ def main() -> int:
     executor = MultiThreadedExecutor(num_threads=3)
     executor.add_node(node)
     while not ended.is_set():
-        executor.spin_once(timeout_sec=0.1)
+        try:
+            executor.spin_once(timeout_sec=0.1)
+        except Exception as error:  # of a callback, such as a transition that is none; the control loop goes on
+            node.get_logger().error(f"callback failed: {type(error).__name__}: {error}")
     node.hold()
     executor.shutdown()
     node.trigger_shutdown()

@@ -76,6 +76,7 @@ class PiperArm:
         interface: "socketcan" or "slcan".
         channel: such as "can0" or "/dev/ttyACM0".
         clock: of all stamps [s].
+        on_feedback: called in the reading thread after every reading; must not raise.
     """
 
     _channels_in_use: ClassVar[set[str]] = set()
@@ -87,12 +88,14 @@ class PiperArm:
         channel: str,
         config: ArmConfig | None = None,
         clock: Callable[[], float] = time.time,
+        on_feedback: Callable[[], None] = lambda: None,
     ) -> None:
         self.side = side
         self.interface = interface
         self.channel = channel
         self.config = config or ArmConfig()
         self._clock = clock
+        self._on_feedback = on_feedback
         self._sending = threading.Lock()  # piper_sdk assembles every outgoing frame in one shared object
         self._reader: FeedbackReader | None = None
         self._sdk: C_PiperInterface_V2 | None = None
@@ -115,7 +118,7 @@ class PiperArm:
             raise type(error)(f"{self.side} arm: {error}") from error
         self._channels_in_use.add(self.channel)
         self._sdk = _sdk_over(bus, self.channel)
-        self._reader = FeedbackReader(bus, self._sdk, f"{self.side} arm", self._clock)
+        self._reader = FeedbackReader(bus, self._sdk, f"{self.side} arm", self._clock, self._on_feedback)
         self._reader.start()
         try:
             self._await_first_feedback(self._reader)
@@ -133,6 +136,12 @@ class PiperArm:
             C_PiperInterface_V2._instances.pop(self.channel, None)
         self._channels_in_use.discard(self.channel)
         self._reader = self._sdk = None
+
+    @property
+    def latest(self) -> ArmFeedback | None:
+        """The newest joint feedback; None before the first and while not connected."""
+        reader = self._reader
+        return None if reader is None else reader.latest
 
     def read(self) -> ArmFeedback:
         """The newest joint feedback, however old; its stamp tells.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ import numpy as np
 
 from wav_models.types import ARM_DOF, FloatArray
 from wav_policy.piper.arm import ArmConfig, PiperArm
+from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.status import ArmStatus
 
 
@@ -36,6 +39,7 @@ class BimanualPiper:
         channel_left: such as "can_left".
         channel_right: such as "can_right".
         clock: of all stamps [s].
+        on_reading: called, in a reading thread, whenever both arms have sent a new reading; must not raise.
     """
 
     def __init__(
@@ -45,9 +49,13 @@ class BimanualPiper:
         channel_right: str,
         config: ArmConfig | None = None,
         clock: Callable[[], float] = time.time,
+        on_reading: Callable[[JointReading], None] | None = None,
     ) -> None:
-        self.left = PiperArm("left", interface, channel_left, config, clock)
-        self.right = PiperArm("right", interface, channel_right, config, clock)
+        self.left = PiperArm("left", interface, channel_left, config, clock, self._pair)
+        self.right = PiperArm("right", interface, channel_right, config, clock, self._pair)
+        self._on_reading = on_reading
+        self._pairing = threading.Lock()
+        self._paired: tuple[float, float] = (-math.inf, -math.inf)
 
     @property
     def arms(self) -> tuple[PiperArm, PiperArm]:
@@ -78,12 +86,7 @@ class BimanualPiper:
         Raises:
             BusLostError: an adapter or interface is gone.
         """
-        left, right = self.left.read(), self.right.read()
-        return JointReading(
-            position=np.concatenate([left.position, right.position]),
-            velocity=np.concatenate([left.velocity, right.velocity]),
-            stamp=min(left.stamp, right.stamp),
-        )
+        return _joined(self.left.read(), self.right.read())
 
     def write(self, position: FloatArray) -> None:
         """Send targets, shape [14], rad and m.
@@ -126,3 +129,21 @@ class BimanualPiper:
         """Switch all motors off. **Both arms fall.**"""
         for arm in self.arms:
             arm.disable()
+
+    def _pair(self) -> None:
+        """One reading for every new one of both arms: at the rate of the slower arm."""
+        left, right = self.left.latest, self.right.latest
+        if self._on_reading is None or left is None or right is None:
+            return
+        with self._pairing:
+            if left.stamp > self._paired[0] and right.stamp > self._paired[1]:
+                self._paired = (left.stamp, right.stamp)
+                self._on_reading(_joined(left, right))
+
+
+def _joined(left: ArmFeedback, right: ArmFeedback) -> JointReading:
+    return JointReading(
+        position=np.concatenate([left.position, right.position]),
+        velocity=np.concatenate([left.velocity, right.velocity]),
+        stamp=min(left.stamp, right.stamp),
+    )

@@ -72,7 +72,6 @@ class ControlLoop:
         arms: connected arms.
         rate: ticks per second [Hz].
         limits: of the safety filter.
-        on_reading: called in the loop's thread with every new reading.
         on_fault: called in the loop's thread with the text of an error that stopped the loop.
         clock: same as the stamps of readings and chunks [s].
     """
@@ -83,7 +82,6 @@ class ControlLoop:
         rate: float,
         limits: SafetyLimits,
         chunking: ChunkingConfig | None = None,
-        on_reading: Callable[[JointReading], None] = lambda reading: None,
         on_fault: Callable[[str], None] = lambda fault: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -91,7 +89,6 @@ class ControlLoop:
         self._period = 1.0 / rate
         self._safety = SafetyFilter(limits)
         self._executor = ChunkExecutor(chunking)
-        self._on_reading = on_reading
         self._on_fault = on_fault
         self._clock = clock
         self._statistics = LoopStatistics()
@@ -104,7 +101,6 @@ class ControlLoop:
         self._valid_from = -np.inf
         self._decision: SafetyDecision | None = None
         self._target_change = np.inf
-        self._last_stamp = -np.inf
         self._fault = ""
         self._rejected_chunk = ""
         self._interventions: collections.Counter[str] = collections.Counter()
@@ -265,9 +261,6 @@ class ControlLoop:
 
     def _control(self, now: float) -> None:
         reading = self._arms.read()
-        if reading.stamp != self._last_stamp:
-            self._last_stamp = reading.stamp
-            self._on_reading(reading)
         if not self._engaged:
             return
         command, stamp = self._command(now)

@@ -39,7 +39,7 @@ class ArmFeedback:
 
 
 class FeedbackReader:
-    """The reading thread of one bus.
+    """The reading thread of one bus; calls `on_feedback` after every reading.
 
     Attributes:
         latest: the newest reading; None before the first.
@@ -49,7 +49,14 @@ class FeedbackReader:
         lost: why the bus is gone; None while it is there.
     """
 
-    def __init__(self, bus: can.BusABC, sdk: C_PiperInterface_V2, name: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        bus: can.BusABC,
+        sdk: C_PiperInterface_V2,
+        name: str,
+        clock: Callable[[], float],
+        on_feedback: Callable[[], None],
+    ) -> None:
         self.latest: ArmFeedback | None = None
         self.undecodable = 0
         self.offset_frames = 0
@@ -59,6 +66,7 @@ class FeedbackReader:
         self._bus = bus
         self._sdk = sdk
         self._clock = clock
+        self._on_feedback = on_feedback
         self._history: deque[tuple[float, FloatArray]] = deque(maxlen=32)
         self._stamps: deque[float] = deque(maxlen=100)
         self._stopping = threading.Event()
@@ -103,6 +111,7 @@ class FeedbackReader:
         self.seen.add(message.arbitration_id)
         if message.arbitration_id == FrameId.JOINTS_56 and FrameId.GRIPPER in self.seen:
             self._snapshot()
+            self._on_feedback()
         elif message.arbitration_id in _OFFSET_IDS:
             self.offset_frames += 1
 

@@ -1,0 +1,136 @@
+"""Many closed-loop trials over worker processes: several conditions on the same seeds, and what came of them."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wav_models.evaluation.closed_loop import Environment, Policy, TrialResult, TrialSettings, run_trial
+from wav_models.evaluation.statistics import mcnemar, wilson_interval
+
+MakeEnvironment = Callable[[], Environment]
+MakePolicy = Callable[[], Policy]
+Results = dict[str, list[TrialResult]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    condition: str
+    seed: int
+
+
+class _Worker:
+    """One process: one environment, one policy per condition, made when first needed."""
+
+    def __init__(
+        self, make_environment: MakeEnvironment, policies: Mapping[str, MakePolicy], settings: TrialSettings
+    ) -> None:
+        self._make_policy, self._settings = policies, settings
+        self._environment = make_environment()
+        self._policies: dict[str, Policy] = {}
+
+    def run(self, job: _Job) -> tuple[str, TrialResult]:
+        if job.condition not in self._policies:
+            self._policies[job.condition] = self._make_policy[job.condition]()
+        return job.condition, run_trial(self._environment, self._policies[job.condition], job.seed, self._settings)
+
+
+_worker: _Worker | None = None
+
+
+def _start(
+    make_environment: MakeEnvironment, policies: Mapping[str, MakePolicy], settings: TrialSettings
+) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    global _worker
+    _worker = _Worker(make_environment, policies, settings)
+
+
+def _run(job: _Job) -> tuple[str, TrialResult]:
+    assert _worker is not None
+    return _worker.run(job)
+
+
+def run_trials(
+    make_environment: MakeEnvironment,
+    policies: Mapping[str, MakePolicy],
+    seeds: Sequence[int],
+    settings: TrialSettings,
+    *,
+    num_workers: int = 2,
+    report: Callable[[str, TrialResult], None] = lambda condition, result: None,
+) -> Results:
+    """Every condition on every seed; results are in the order of `seeds`.
+
+    Args:
+        make_environment: called once per worker process; must be picklable.
+        policies: by condition, what makes its policy; picklable, called at most once per worker.
+        report: called with every finished trial.
+    """
+    jobs = [_Job(condition, seed) for seed in seeds for condition in policies]
+    results: Results = {condition: [] for condition in policies}
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(num_workers, _start, (make_environment, dict(policies), settings)) as pool:
+        for condition, result in pool.imap(_run, jobs):
+            results[condition].append(result)
+            report(condition, result)
+    return results
+
+
+def summarise(results: Results) -> dict[str, Any]:
+    """Plain data for JSON: a summary per condition, and every pair of conditions compared on its seeds."""
+    pairs = combinations(results, 2)
+    return {
+        "conditions": {condition: summarise_condition(trials) for condition, trials in results.items()},
+        "comparisons": [_compare(a, b, results[a], results[b]) for a, b in pairs],
+    }
+
+
+def summarise_condition(trials: Sequence[TrialResult]) -> dict[str, Any]:
+    """Success rate with its 95 % interval, planning times and the trials themselves."""
+    successes = sum(trial.success for trial in trials)
+    plan_ms = np.array([ms for trial in trials for ms in trial.plan_ms])
+    return {
+        "episodes": len(trials),
+        "successes": successes,
+        "success_rate": successes / len(trials),
+        "interval_95": wilson_interval(successes, len(trials)),
+        "plans": len(plan_ms),
+        "plan_ms_p50": float(np.percentile(plan_ms, 50)),
+        "plan_ms_p99": float(np.percentile(plan_ms, 99)),
+        "trials": [{"seed": t.seed, "success": t.success, "steps": t.steps} for t in trials],
+    }
+
+
+def _compare(
+    first: str, second: str, first_trials: Sequence[TrialResult], second_trials: Sequence[TrialResult]
+) -> dict[str, Any]:
+    test = mcnemar([t.success for t in first_trials], [t.success for t in second_trials])
+    return {
+        "first": first,
+        "second": second,
+        "only_second_succeeded": test.gained,
+        "only_first_succeeded": test.lost,
+        "mcnemar_p": test.p_value,
+    }
+
+
+def checkpoint_hash(directory: Path) -> str:
+    """SHA-256 over the names and contents of a checkpoint's files."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in directory.iterdir() if p.is_file()):
+        digest.update(path.name.encode() + b"\0")
+        with path.open("rb") as file:
+            for block in iter(partial(file.read, 1 << 20), b""):
+                digest.update(block)
+    return digest.hexdigest()

@@ -14,16 +14,16 @@ ARGS ?=
 PYTEST_ARGS ?=
 PIP_ARGS ?=
 
-# The first interpreter that runs and is 3.10-3.13.
-PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3.10 python3; do \
+# The system's own interpreter if it is 3.10-3.13, else the first of these that runs.
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
 
 # Debian packages for venv and off-screen rendering that this machine lacks.
-MISSING_PACKAGES = $(shell $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv; \
+MISSING_PACKAGES = $(if $(PYTHON),$(shell $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv; \
 	$(PYTHON) -c 'import ctypes; ctypes.CDLL("libEGL.so.1")' 2>/dev/null \
 	|| $(PYTHON) -c 'import ctypes; ctypes.CDLL("libOSMesa.so.8")' 2>/dev/null \
-	|| echo libegl1 libosmesa6)
+	|| echo libegl1 libosmesa6))
 
 help:
 	@sed -n '1,4s/^# \{0,1\}//p' Makefile
@@ -48,6 +48,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m wav_policy.bringup.ament
 	@touch $@
 
 setup: system-packages

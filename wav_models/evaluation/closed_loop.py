@@ -52,6 +52,10 @@ class TrialSettings:
     latency_steps: int = 0
     max_steps: int = 200
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.latency_steps <= self.replan_steps:
+            raise ValueError(f"latency_steps {self.latency_steps} is not within 0..replan_steps ({self.replan_steps})")
+
 
 @dataclass(frozen=True)
 class TrialResult:
@@ -90,7 +94,7 @@ def run_trial(environment: Environment, policy: Policy, seed: int, settings: Tri
     instruction = str(info["instruction"])
     history = ObservationHistory(config)
     current: np.ndarray | None = None
-    waiting: tuple[int, np.ndarray] | None = None
+    waiting: deque[tuple[int, np.ndarray]] = deque()
     started = 0
     plan_ms: list[float] = []
     hold = np.array(observation["joint_state"], dtype=np.float64)
@@ -101,9 +105,9 @@ def run_trial(environment: Environment, policy: Policy, seed: int, settings: Tri
             seen = history.assemble(observation, instruction, step / config.horizon.step_hz)
             plan = policy.plan(seen, seed=plan_seed(seed, step))
             plan_ms.append(1000.0 * (time.perf_counter() - begin))
-            waiting = (step, plan.chunk.positions)
-        if waiting is not None and step - waiting[0] >= settings.latency_steps:
-            (started, current), waiting = waiting, None
+            waiting.append((step, plan.chunk.positions))
+        if waiting and step - waiting[0][0] >= settings.latency_steps:
+            started, current = waiting.popleft()
         action = hold if current is None else current[min(step - started, len(current) - 1)]
         observation, _, terminated, truncated, info = environment.step(action)
         if bool(info["success"]) or terminated or truncated:

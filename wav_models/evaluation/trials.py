@@ -46,9 +46,7 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _start(
-    make_environment: MakeEnvironment, policies: Mapping[str, MakePolicy], settings: TrialSettings
-) -> None:
+def _start(make_environment: MakeEnvironment, policies: Mapping[str, MakePolicy], settings: TrialSettings) -> None:
     import torch
 
     torch.set_num_threads(1)

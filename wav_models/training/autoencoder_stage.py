@@ -43,7 +43,13 @@ class AutoencoderStage:
         held_out: rows to report on.
         picture: where reconstructions are shown.
         """
-        self.autoencoder, self.frames, self.steps, self.config, self.picture = autoencoder, frames, steps, config, picture
+        self.autoencoder, self.frames, self.steps, self.config, self.picture = (
+            autoencoder,
+            frames,
+            steps,
+            config,
+            picture,
+        )
         chosen = np.sort(draws_at(0, "mean image", 0).numpy.choice(steps, min(MEAN_FRAMES, len(steps)), replace=False))
         self.mean_images = to_pixels(torch.from_numpy(frames[chosen].mean(axis=0)))
         every = max(1, len(held_out) // 64)
@@ -73,6 +79,7 @@ class AutoencoderStage:
         difference = (pixels - self.mean_images[views]).abs().mean(dim=1, keepdim=True)
         return (difference / FOREGROUND_DIFFERENCE).clamp(max=1.0)
 
+    @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """PSNR of held-out frames per view, and of their foreground; draws the picture."""
         metrics = {}
@@ -94,7 +101,9 @@ class AutoencoderStage:
         """Store the statistics of the latents, over training frames, in the auto-encoder."""
         count = min(STATISTICS_FRAMES, len(self.steps))
         chosen = np.sort(draws_at(0, "latent statistics", 0).numpy.choice(self.steps, count, replace=False))
-        latents = [self.autoencoder.encode_pixels(to_pixels(torch.from_numpy(self.frames[i]))) for i in chosen]
+        latents = [
+            self.autoencoder.encode_pixels(to_pixels(torch.from_numpy(np.array(self.frames[i])))) for i in chosen
+        ]
         self.autoencoder.set_statistics(torch.cat(latents))
 
     def _draw(self, rebuilt: NDArray[np.uint8], path: Path) -> None:

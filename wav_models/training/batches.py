@@ -78,7 +78,9 @@ class Batch:
 class Batches:
     """Draws batches from episodes."""
 
-    def __init__(self, episodes: Episodes, normalization: Normalization, horizon: HorizonConfig, steps: IntArray) -> None:
+    def __init__(
+        self, episodes: Episodes, normalization: Normalization, horizon: HorizonConfig, steps: IntArray
+    ) -> None:
         """Args:
         steps: the steps t that may be drawn, indices into `episodes`.
         """

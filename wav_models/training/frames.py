@@ -100,7 +100,7 @@ def cache_frames(dataset: Dataset, model: ModelConfig, path: Path, num_processes
     starts = step_starts(dataset, model)
     shape = (int(starts[-1]), len(VIEWS), *model.latent.image_size, 3)
     if path.is_file() and np.load(path, mmap_mode="r").shape == shape:
-        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+        return np.load(path, mmap_mode="r")
     partial = path.with_name(path.name + ".partial")
     np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape).flush()
     jobs = [
@@ -109,7 +109,7 @@ def cache_frames(dataset: Dataset, model: ModelConfig, path: Path, num_processes
     with multiprocessing.get_context("spawn").Pool(num_processes) as pool:
         pool.map(_decode_episodes, jobs)
     partial.replace(path)
-    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    return np.load(path, mmap_mode="r")
 
 
 def _decode_episodes(job: tuple[Dataset, ModelConfig, Path, range, IntArray]) -> None:

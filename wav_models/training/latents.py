@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def cache_latents(model: ModelConfig, run: Path, frames: Path, num_processes: in
     partial = run / (LATENTS + ".partial")
     np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=shape).flush()
     bounds = np.linspace(0, count, num_processes + 1).astype(int)
-    jobs = [(model, run, frames, partial, int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    jobs = [(model, run, frames, partial, int(a), int(b)) for a, b in pairwise(bounds)]
     with multiprocessing.get_context("spawn").Pool(num_processes) as pool:
         pool.map(_encode_range, jobs)
     partial.replace(run / LATENTS)

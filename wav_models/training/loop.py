@@ -149,7 +149,7 @@ class _Loop:
 
     def run(self, stop: StopRequest) -> None:
         progress = self.state.progress
-        clocks = {name: progress.seconds for name in ("log", "save", "evaluate")}
+        clocks = dict.fromkeys(("log", "save", "evaluate"), progress.seconds)
         started, offset = time.monotonic(), progress.seconds
         while True:
             progress.seconds = offset + time.monotonic() - started

@@ -39,7 +39,10 @@ class Worker:
         flat = torch.cat([g.reshape(-1) for g in gradients])
         dist.all_reduce(flat)
         flat /= self.size
-        torch._foreach_copy_(gradients, [f.view_as(g) for f, g in zip(flat.split([g.numel() for g in gradients]), gradients, strict=True)])
+        torch._foreach_copy_(
+            gradients,
+            [f.view_as(g) for f, g in zip(flat.split([g.numel() for g in gradients]), gradients, strict=True)],
+        )
 
     def broadcast(self, values: Tensor) -> Tensor:
         """The main worker's values, on every worker."""

@@ -1,10 +1,10 @@
 """A run directory and its steps: auto-encoder, latents, three stages, checkpoint.
 
-    frames.npy, table.safetensors, latents.npy, text.safetensors    the dataset, decoded and encoded once
-    autoencoder.safetensors, normalization.json                     what the checkpoint will carry
-    <stage>.state.safetensors                                       resumable state of each stage
-    <stage>.json                                                    record of each stage: command, data, duration, losses
-    autoencoder.png                                                 true frames above their reconstructions
+frames.npy, table.safetensors, latents.npy, text.safetensors    the dataset, decoded and encoded once
+autoencoder.safetensors, normalization.json                     what the checkpoint will carry
+<stage>.state.safetensors                                       resumable state of each stage
+<stage>.json                                                    record of each stage: command, data, duration, losses
+autoencoder.png                                                 true frames above their reconstructions
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _stage_worker(worker: Worker, run: Run, name: str, plan: Plan, resume: bool)
     evaluate: dict[str, Callable[[], dict[str, float]]] = {
         "video": measure.video,
         "value": measure.value,
-        "action": measure.all,
+        "action": measure.action,
     }
     stage = make_stage(name, model, batches, config, evaluate[name])
     if config.compile:
@@ -252,9 +252,7 @@ def _span(seeds: list[int]) -> list[int]:
 
 def _split(starts: np.ndarray, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
     """Steps of the training episodes and of the held-out ones."""
-    held_out = np.repeat(
-        held_out_episodes(len(starts) - 1, config.validation_fraction, config.seed), np.diff(starts)
-    )
+    held_out = np.repeat(held_out_episodes(len(starts) - 1, config.validation_fraction, config.seed), np.diff(starts))
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 

@@ -6,6 +6,7 @@ A node that ends is never restarted silently: whoever supervises stops the rest 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -33,6 +34,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class ExecutableError(RuntimeError):
     """A node of another package cannot be started here."""
+
+
+class AlreadyRunningError(RuntimeError):
+    """Another system runs on this host in the same ROS domain."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,17 @@ class Supervisor:
         self._write = write
         self._children: list[_Child] = []
         self._parameter_directory = paths.runtime_directory() / f"parameters-{os.getpid()}"
+        self._lock: IO[str] | None = None
 
     def start(self, nodes: Iterable[NodeLaunch]) -> None:
-        """Start the nodes in order. Call from the main thread: the processes die with the thread that started them."""
+        """Start the nodes in order. Call from the main thread: the processes die with the thread that started them.
+
+        Raises:
+            AlreadyRunningError: two systems would share arms and topics.
+            ExecutableError: a node cannot be started here.
+        """
+        if self._lock is None:
+            self._lock = _lock(paths.runtime_directory() / "running")
         for node in nodes:
             self._start(node.name, command(node, self._parameter_directory))
 
@@ -113,6 +126,9 @@ class Supervisor:
             child.reader.join(timeout=1.0)
         self._children.clear()
         shutil.rmtree(self._parameter_directory, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
 def command(node: NodeLaunch, parameter_directory: Path) -> list[str]:
@@ -125,6 +141,25 @@ def command(node: NodeLaunch, parameter_directory: Path) -> list[str]:
     for source, target in node.remappings:
         argv += ["--remap", f"{source}:={target}"]
     return argv
+
+
+def _lock(file: Path) -> IO[str]:
+    """An exclusive lock that ends with this process; the file holds its id."""
+    lock = file.open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        lock.close()
+        domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+        raise AlreadyRunningError(
+            f"process {owner} already runs a system in ROS domain {domain} on this host; stop it, or set ROS_DOMAIN_ID"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
 
 
 def _executable(node: NodeLaunch) -> list[str]:

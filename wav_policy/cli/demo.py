@@ -49,7 +49,7 @@ class DemoArguments:
     """Checkpoint directory."""
     engine: str = "auto"
     """auto, torch, onnxruntime or tensorrt."""
-    time_limit: float = 25.0
+    time_limit: float = 20.0
     """An episode without success ends after this simulated time [s]."""
     startup_timeout: float = 120.0
     """Time for all nodes to come up [s]."""

@@ -153,19 +153,18 @@ def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
 
 def describe(summary: dict[str, Any]) -> str:
     """The result as a few lines of text."""
-    lines = []
-    for name, condition in summary["conditions"].items():
-        low, high = condition["interval_95"]
-        lines.append(
-            f"{name}: {condition['successes']}/{condition['episodes']} = {condition['success_rate']:.0%} "
-            f"[{low:.0%}, {high:.0%}]  plan {condition['plan_ms_p50']:.0f} ms median, {condition['plan_ms_p99']:.0f} p99"
-        )
-    for pair in summary["comparisons"]:
-        lines.append(
-            f"{pair['second']} against {pair['first']}: +{pair['only_second_succeeded']} "
-            f"-{pair['only_first_succeeded']}, McNemar p = {pair['mcnemar_p']:.3f}"
-        )
-    return "\n".join(lines)
+    rates = [
+        f"{name}: {c['successes']}/{c['episodes']} = {c['success_rate']:.0%} "
+        f"[{c['interval_95'][0]:.0%}, {c['interval_95'][1]:.0%}]  "
+        f"plan {c['plan_ms_p50']:.0f} ms median, {c['plan_ms_p99']:.0f} ms p99"
+        for name, c in summary["conditions"].items()
+    ]
+    comparisons = [
+        f"{pair['second']} against {pair['first']}: +{pair['only_second_succeeded']} "
+        f"-{pair['only_first_succeeded']}, McNemar p = {pair['mcnemar_p']:.3f}"
+        for pair in summary["comparisons"]
+    ]
+    return "\n".join(rates + comparisons)
 
 
 class _Counter:

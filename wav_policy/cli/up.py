@@ -11,7 +11,7 @@ from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, parse, 
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.paths import DataFileError
-from wav_policy.bringup.supervisor import ExecutableError, Supervisor
+from wav_policy.bringup.supervisor import AlreadyRunningError, ExecutableError, Supervisor
 
 
 def usage() -> str:
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
             time.sleep(0.1)
         print(f"wav up: {ended}; stopping the others", file=sys.stderr)
         return 1
-    except ExecutableError as error:
+    except (AlreadyRunningError, ExecutableError) as error:
         print(f"wav up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -31,16 +31,15 @@ from trajectory_msgs.msg import JointTrajectory
 from wav_models.types import JOINT_DIM
 from wav_policy.chunking import ChunkingConfig
 from wav_policy.nodes import joint_state
-from wav_policy.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, status
+from wav_policy.nodes.arm_diagnostics import describe_arm, describe_loop, why_not_commanding
+from wav_policy.nodes.diagnostics import Diagnostics
 from wav_policy.nodes.parameters import ParameterError, declare
 from wav_policy.nodes.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.piper.arm import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.bus import INTERFACES
-from wav_policy.piper.control_loop import ControlLoop, LoopState
+from wav_policy.piper.control_loop import ControlLoop
 from wav_policy.piper.errors import PiperError
-from wav_policy.piper.frames import ArmState
-from wav_policy.piper.status import ArmStatus
 from wav_policy.safety import SafetyLimits
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -245,7 +244,7 @@ class PiperNode(LifecycleNode):
         def home() -> str:
             loop, _ = self._connected()
             if not loop.move_to(np.array(self.config.home), self.config.home_speed):
-                raise PiperError(f"not at home: {self._why_not_commanding(loop.state())}")
+                raise PiperError(f"not at home: {why_not_commanding(loop.state())}")
             return "at home"
 
         return self._answer(response, home)
@@ -291,68 +290,9 @@ class PiperNode(LifecycleNode):
     def _diagnose(self) -> Iterator[DiagnosticStatus]:
         if self._loop is None or self._arms is None:
             return
-        yield self._diagnose_loop(self._loop.state())
+        yield describe_loop(self._loop.state(), self.config.control_rate)
         for side, arm in self._arms.status().items():
-            yield self._diagnose_arm(side, arm)
-
-    def _diagnose_loop(self, state: LoopState) -> DiagnosticStatus:
-        why_not = self._why_not_commanding(state)
-        message = why_not or (f"holding: {state.reason}" if state.holding else "following the chunk")
-        if not why_not and state.rejected_chunk:
-            message += f" (last chunk rejected: {state.rejected_chunk})"
-        stopped = bool(state.fault) or state.reason == "stopped"
-        age = state.chunk_age
-        return status(
-            "piper_node: control loop",
-            ERROR if stopped else WARN if state.holding or state.rejected_chunk else OK,
-            message,
-            control_rate_hz=state.timing.rate,
-            configured_rate_hz=self.config.control_rate,
-            lateness_p50_ms=1e3 * state.timing.lateness_p50,
-            lateness_p99_ms=1e3 * state.timing.lateness_p99,
-            chunk_age_s="" if age is None else age,
-            chunk_age_p99_s=state.timing.chunk_age_p99,
-            holding=state.holding,
-            reason=state.reason,
-            detail=state.detail,
-            fault=state.fault,
-            rejected_chunk=state.rejected_chunk,
-            **{f"interventions_{cause}": count for cause, count in sorted(state.interventions.items())},
-        )
-
-    def _diagnose_arm(self, side: str, arm: ArmStatus) -> DiagnosticStatus:
-        silent = arm.feedback_age > self.config.safety.max_measurement_age
-        faulty = arm.state not in (ArmState.NORMAL, ArmState.TARGET_OUT_OF_LIMITS)
-        if silent:
-            level, message = ERROR, "no joint feedback"
-        elif faulty:
-            level, message = ERROR, arm.state_name.lower().replace("_", " ")
-        elif arm.faults:
-            level, message = WARN, "; ".join(arm.faults)
-        elif not arm.is_enabled:
-            level, message = WARN, "not enabled"
-        else:
-            level, message = OK, "enabled"
-        return status(
-            f"piper_node: {side} arm",
-            level,
-            message,
-            mode=arm.mode_name,
-            state=arm.state_name,
-            enabled="".join("1" if on else "0" for on in arm.enabled),
-            faults="; ".join(arm.faults),
-            feedback_rate_hz=arm.feedback_rate,
-            feedback_age_ms=1e3 * arm.feedback_age,
-            firmware=arm.firmware,
-            undecodable_frames=arm.undecodable,
-            offset_id_frames=arm.offset_frames,
-        )
-
-    @staticmethod
-    def _why_not_commanding(state: LoopState) -> str:
-        if state.reason == "stopped":
-            return f"stopped: {state.detail}"
-        return "" if state.engaged else "not commanding: arms not enabled by this node"
+            yield describe_arm(side, arm, self.config.safety.max_measurement_age)
 
     def _now(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9

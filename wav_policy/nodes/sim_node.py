@@ -190,20 +190,27 @@ class SimNode(Node):
 
     def start(self) -> None:
         """Start physics, cameras and arms."""
-        for runner in (self._physics, self._cameras, *self._arms.values()):
-            runner.start()
+        for worker in self._workers():
+            worker.start()
+        for arm in self._arms.values():
+            arm.start()
         self.get_logger().info(f"arms at {self.config.can_left} and {self.config.can_right}")
 
     def stop(self) -> None:
         """Unplug the arms and stop the threads."""
-        for runner in (*self._arms.values(), self._cameras, self._physics):
-            runner.stop()
+        for arm in self._arms.values():
+            arm.stop()
+        for worker in self._workers():
+            worker.stop()
 
     def check(self) -> None:
         """Raise what a thread has failed with."""
-        for worker in (self._physics, self._cameras):
+        for worker in self._workers():
             if worker.fault is not None:
                 raise worker.fault
+
+    def _workers(self) -> tuple[Worker, ...]:
+        return self._physics, self._cameras
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._lay_out(self.config.teleport_arms)

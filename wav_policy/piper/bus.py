@@ -66,9 +66,9 @@ class BufferedSlcanBus(slcanBus):
         except BlockingIOError:
             return b""
         except OSError as error:
-            raise can.CanOperationError(f"{self.channel_info}: {error.strerror}") from error
+            raise can.CanOperationError(f"{self.serialPortOrig.port}: {error.strerror}") from error
         if not data:
-            raise can.CanOperationError(f"{self.channel_info}: the adapter was unplugged")
+            raise can.CanOperationError(f"{self.serialPortOrig.port}: the adapter was unplugged")
         return data
 
     def shutdown(self) -> None:
@@ -83,7 +83,7 @@ class BufferedSlcanBus(slcanBus):
 
 def _require_serial(channel: str) -> None:
     if not Path(channel).is_char_device():
-        remedy = "Plug in the adapter, or start the simulation (wav up --sim) that creates the device."
+        remedy = "Plug in the adapter, or start the simulation (`wav up`) that creates the device."
         raise InterfaceNotFoundError(f"no serial CAN adapter at '{channel}'. {remedy}")
 
 

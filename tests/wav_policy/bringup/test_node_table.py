@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from wav_policy.bringup import paths
+from wav_policy.bringup import ament, paths
 from wav_policy.bringup.arguments import parse
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES, launches
 
@@ -58,3 +59,21 @@ def test_data_files_of_an_installation_are_found(tmp_path: Path, monkeypatch: py
     assert paths.find("config/only_installed.yaml") == share / "config" / "only_installed.yaml"
     with pytest.raises(paths.DataFileError, match="missing.yaml"):
         paths.find("config/missing.yaml")
+
+
+def test_a_full_ros_finds_package_launch_file_and_executables(tmp_path: Path, repository: Path) -> None:
+    """What ament_index_python, `ros2 launch` and `ros2 run` look at in a prefix."""
+    ament.install(tmp_path)
+    ament.install(tmp_path)
+    assert (tmp_path / "share/ament_index/resource_index/packages/wav_policy").is_file()
+    launch_file = tmp_path / "share/wav_policy/launch/piper_bimanual.launch.py"
+    assert launch_file.read_text() == (repository / "launch/piper_bimanual.launch.py").read_text()
+    interpreter = tmp_path / "bin/python"
+    interpreter.parent.mkdir()
+    interpreter.write_text('#!/bin/sh\necho "$@"\n')
+    interpreter.chmod(0o755)
+    for entry in (*NODES, LIFECYCLE_MANAGER):
+        if entry.package == paths.PACKAGE:
+            executable = tmp_path / "lib/wav_policy" / entry.executable
+            started = subprocess.run([executable, "--ros-args"], capture_output=True, text=True, check=True)
+            assert started.stdout == f"-m wav_policy.nodes.{entry.executable} --ros-args\n"

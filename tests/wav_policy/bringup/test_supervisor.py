@@ -12,7 +12,7 @@ import yaml
 
 from wav_policy.bringup import supervisor as module
 from wav_policy.bringup.node_table import NodeLaunch
-from wav_policy.bringup.supervisor import Ended, ExecutableError, Supervisor, command
+from wav_policy.bringup.supervisor import AlreadyRunningError, Ended, ExecutableError, Supervisor, command
 
 FAMILY = """
 import subprocess, sys, time
@@ -94,6 +94,14 @@ def test_stopping_goes_backwards_and_leaves_nothing(stage: Stage, tmp_path: Path
     stage.supervisor.stop()
     assert log.read_text() == "second first "
     assert not any(alive(process) for process in processes)
+
+
+def test_one_system_per_domain(stage: Stage) -> None:
+    stage.start(steady="import time; time.sleep(60)")
+    with pytest.raises(AlreadyRunningError, match="ROS_DOMAIN_ID"):
+        Supervisor().start([])
+    stage.supervisor.stop()
+    Supervisor().start([])
 
 
 def test_parameters_keep_their_type_in_a_file(tmp_path: Path) -> None:

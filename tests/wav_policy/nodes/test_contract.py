@@ -62,7 +62,7 @@ def system(random_checkpoint: Path, repository: Path, tmp_path_factory: pytest.T
 @pytest.mark.parametrize("view", VIEWS)
 def test_cameras_publish_at_their_rate_and_size(system: System, view: str) -> None:
     camera = system.found["cameras"][view]
-    assert camera["rate"] > 20  # 30 Hz; less on a machine that is busy with other tests
+    assert camera["rate"] > 12  # 30 Hz where the machine is not busy otherwise
     assert camera["size"] == ([240, 424] if view == "head" else [240, 320])
     assert camera["encoding"] == "rgb8"
     assert 0.0 <= camera["age"] < 0.5

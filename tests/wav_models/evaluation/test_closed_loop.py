@@ -1,0 +1,135 @@
+"""Closed-loop trials with a counting environment and a policy that writes down what it was given."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wav_models.evaluation.closed_loop import TrialSettings, plan_seed, run_trial
+from wav_models.evaluation.trials import checkpoint_hash, run_trials, summarise
+from wav_models.presets import WAV_TINY
+from wav_models.types import ActionChunk, Observation, Plan
+
+
+class CountingEnvironment:
+    """Images show the step; success at step `goal` of a seed that is even. Offers privileged values everywhere."""
+
+    def __init__(self, goal: int = 12) -> None:
+        self.goal = goal
+        self.actions: list[np.ndarray] = []
+
+    def reset(self, *, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        self.seed, self.count = seed, 0
+        return self._observe(), self._info()
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        self.actions.append(action)
+        self.count += 1
+        return self._observe(), 0.0, False, False, self._info()
+
+    def _observe(self) -> dict[str, Any]:
+        image = np.full((80, 96, 3), self.count, dtype=np.uint8)
+        views = {"head": image, "left_wrist": image + 100, "right_wrist": image + 200}
+        return {**views, "joint_state": np.full(14, 0.01 * self.count), "bowl_position": np.array([7.0, 7.0, 7.0])}
+
+    def _info(self) -> dict[str, Any]:
+        return {"instruction": "go", "success": self.count >= self.goal and self.seed % 2 == 0, "bowl_position": 7.0}
+
+
+class RecordingPolicy:
+    """Chunk row i of the plan at step t holds 100 * t + i."""
+
+    config = WAV_TINY
+
+    def __init__(self) -> None:
+        self.observations: list[Observation] = []
+        self.seeds: list[int] = []
+        self.resets = 0
+
+    def plan(self, observation: Observation, *, seed: int = 0) -> Plan:
+        self.observations.append(observation)
+        self.seeds.append(seed)
+        step = round(observation.stamp * 10)
+        positions = np.repeat(100.0 * step + np.arange(16.0)[:, None], 14, axis=1)
+        return Plan(ActionChunk(positions, observation.stamp, 0.1), np.zeros(16), (), "completed", {}, seed)
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+def test_policy_gets_images_joints_and_instruction_and_nothing_else() -> None:
+    policy = RecordingPolicy()
+    run_trial(CountingEnvironment(), policy, 0, TrialSettings(max_steps=12))
+    for observation in policy.observations:
+        assert vars(observation).keys() == {"images", "joint_state", "instruction", "stamp"}
+        assert observation.images.shape == (3, 2, 64, 64, 3)
+        assert observation.images.dtype == np.uint8
+        assert observation.joint_state.shape == (14,)
+        assert observation.instruction == "go"
+        assert 7.0 not in observation.joint_state
+
+
+def test_memory_frames_are_those_of_the_offsets_and_repeat_before_the_start() -> None:
+    policy = RecordingPolicy()
+    run_trial(CountingEnvironment(), policy, 1, TrialSettings(max_steps=13))
+    shown = [observation.images[0, :, 0, 0, 0].tolist() for observation in policy.observations]
+    assert shown == [[0, 0], [0, 4], [0, 8], [4, 12]]
+    assert policy.observations[3].images[2, 1, 5, 5, 0] == 212
+
+
+def test_chunks_replace_each_other_every_replan_steps() -> None:
+    environment = CountingEnvironment()
+    run_trial(environment, RecordingPolicy(), 1, TrialSettings(replan_steps=4, max_steps=10))
+    assert [a[0] for a in environment.actions] == [0, 1, 2, 3, 400, 401, 402, 403, 800, 801]
+
+
+def test_latency_executes_the_old_chunk_until_the_new_one_is_due() -> None:
+    environment = CountingEnvironment()
+    run_trial(environment, RecordingPolicy(), 1, TrialSettings(replan_steps=4, latency_steps=2, max_steps=10))
+    assert [a[0] for a in environment.actions] == [0, 0, 2, 3, 4, 5, 402, 403, 404, 405]
+    assert environment.actions[0].tolist() == [0.0] * 14
+
+
+def test_latency_beyond_the_replanning_period_is_refused() -> None:
+    with pytest.raises(ValueError, match="latency_steps 5"):
+        TrialSettings(replan_steps=4, latency_steps=5)
+
+
+def test_result_counts_steps_and_plans_and_seeds_are_reproducible() -> None:
+    policy = RecordingPolicy()
+    result = run_trial(CountingEnvironment(), policy, 2, TrialSettings(max_steps=50))
+    assert (result.success, result.steps, len(result.plan_ms)) == (True, 12, 3)
+    assert policy.seeds == [plan_seed(2, step) for step in (0, 4, 8)]
+    assert len(set(policy.seeds)) == 3
+    assert policy.resets == 1
+
+
+def test_conditions_are_paired_over_worker_processes() -> None:
+    policies = {"K=0": RecordingPolicy, "K=3": RecordingPolicy}
+    make = partial(CountingEnvironment, goal=3)
+    results = run_trials(make, policies, range(10, 15), TrialSettings(max_steps=5), num_workers=2)
+    assert [trial.seed for trial in results["K=3"]] == [10, 11, 12, 13, 14]
+    summary = summarise(results)
+    assert summary["conditions"]["K=0"]["successes"] == 3
+    assert summary["comparisons"] == [
+        {
+            "first": "K=0",
+            "second": "K=3",
+            "only_second_succeeded": 0,
+            "only_first_succeeded": 0,
+            "mcnemar_p": 1.0,
+        }
+    ]
+
+
+def test_checkpoint_hash_follows_content_and_names(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    first = checkpoint_hash(tmp_path)
+    (tmp_path / "a").write_bytes(b"2")
+    second = checkpoint_hash(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert len({first, second, checkpoint_hash(tmp_path)}) == 3

@@ -1,0 +1,39 @@
+"""The conditions that `wav evaluate` compares, and one real trial."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wav_policy.cli.evaluate import EvaluateArguments, main, make_conditions
+
+
+def test_conditions_are_the_product_of_iterations_and_selections(random_checkpoint: Path) -> None:
+    arguments = EvaluateArguments(random_checkpoint, iterations=(0, 3), selection=("best", "worst"), video_samples=2)
+    conditions = make_conditions(arguments)
+    assert list(conditions) == ["K=0 best", "K=0 worst", "K=3 best", "K=3 worst"]
+    assert conditions["K=3 worst"].num_iterations == 3
+    assert conditions["K=3 worst"].selection == "worst"
+    assert {c.num_video_samples for c in conditions.values()} == {2}
+    assert max(c.num_video_elites for c in conditions.values()) <= 2
+
+
+def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--checkpoint", str(tmp_path), "--task", "bowls"]) == 2
+    assert "did you mean 'bowl'" in capsys.readouterr().err
+    assert main(["--checkpoint", str(tmp_path / "none")]) == 1
+    assert "no such checkpoint directory" in capsys.readouterr().err
+
+
+@pytest.mark.sim
+def test_one_trial_writes_its_result(random_checkpoint: Path, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    arguments = ["--checkpoint", str(random_checkpoint), "--episodes", "1", "--iterations", "0", "--max-steps", "5"]
+    assert main([*arguments, "--workers", "1", "--json", str(result)]) == 0
+    summary = json.loads(result.read_text())
+    assert summary["conditions"]["K=0"]["plans"] == 2
+    assert summary["conditions"]["K=0"]["trials"] == [{"seed": 1000, "success": False, "steps": 5}]
+    assert len(summary["checkpoint_sha256"]) == 64
+    assert summary["command"].startswith("wav evaluate --checkpoint")

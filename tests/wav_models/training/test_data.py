@@ -1,0 +1,112 @@
+"""What the stages are fed: windows, normalisation, splits, configuration, the auto-encoder's loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wav_models.data.samples import window
+from wav_models.networks.autoencoder import TinyAutoencoder
+from wav_models.presets import WAV_TINY, ModelConfig
+from wav_models.training.autoencoder_stage import AutoencoderStage
+from wav_models.training.batches import Batches, Episodes
+from wav_models.training.config import AutoencoderConfig, TrainConfig, load_config
+from wav_models.training.frames import held_out_episodes
+from wav_models.training.loop import Plan, train
+from wav_models.training.randomness import draws_at
+from wav_models.training.stages import draw_flow_time
+
+
+@pytest.mark.parametrize("step", [0, 1, 17, 29, 30, 41, 66])
+def test_batch_agrees_with_the_window_of_one_sample(
+    step: int, batches: Batches, episodes: Episodes, model_config: ModelConfig
+) -> None:
+    first, last = int(episodes.first[step]), int(episodes.last[step])
+    expected = window(last - first + 1, step - first, model_config.horizon)
+    batch = batches.at(np.array([40, step]))
+    normalization = batches.normalization
+    memory = episodes.latents[first + expected.memory].swapaxes(0, 1).astype(np.float32)
+    future = episodes.latents[first + expected.future].swapaxes(0, 1).astype(np.float32)
+    np.testing.assert_array_equal(batch.memory_latents[1].numpy(), memory)
+    np.testing.assert_array_equal(batch.future_latents[1].numpy(), future)
+    np.testing.assert_allclose(batch.targets[1].numpy(), episodes.actions[first + expected.actions])
+    decoded = normalization.decode_actions(batch.actions, batch.state)[1]
+    np.testing.assert_allclose(decoded.numpy(), episodes.actions[first + expected.actions], atol=1e-5)
+    reached = normalization.decode_states(batch.actions, batch.state)[1]
+    np.testing.assert_allclose(reached.numpy(), episodes.states[first + expected.states], atol=1e-5)
+    values = normalization.decode_values(batch.values)[1]
+    np.testing.assert_allclose(values.numpy(), episodes.values[first + expected.values], atol=1e-4)
+    assert not batch.state_token[1, 0, :14].any()
+
+
+def test_more_episodes_do_not_move_the_held_out_ones() -> None:
+    few, many = held_out_episodes(100, 0.1, 7), held_out_episodes(400, 0.1, 7)
+    np.testing.assert_array_equal(few, many[:100])
+    assert 20 <= many.sum() <= 60
+    assert held_out_episodes(3, 0.0, 0).sum() == 1
+
+
+def test_share_of_samples_at_the_noisiest_time() -> None:
+    times = draw_flow_time((4000,), draws_at(0, "test", 0), 0.25)
+    assert 0.22 < (times == 0).float().mean() < 0.28
+    assert times.min() >= 0
+    assert times.max() < 1
+
+
+def test_draws_depend_on_every_part_of_their_place() -> None:
+    places = [(0, "a", 0, 0), (1, "a", 0, 0), (0, "b", 0, 0), (0, "a", 1, 0), (0, "a", 0, 1)]
+    first = {draws_at(*place).numpy.random() for place in places}
+    second = {torch.rand(1, generator=draws_at(*place).torch).item() for place in places}
+    assert len(first) == len(second) == len(places)
+    assert draws_at(0, "a", 5).numpy.random() == draws_at(0, "a", 5).numpy.random()
+
+
+def test_shipped_configuration_loads() -> None:
+    config = load_config(Path(__file__).parents[3] / "config/train_tiny.yaml")
+    assert config.model is WAV_TINY
+    assert config.action.video_rate == 0.5
+
+
+def test_unknown_key_is_named_with_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("action: {loop: {learning_rat: 1.0}}\n")
+    with pytest.raises(ValueError, match=r"action\.loop.*learning_rat.*learning_rate"):
+        load_config(path)
+
+
+def test_plan_needs_exactly_one_end() -> None:
+    with pytest.raises(ValueError, match="--steps"):
+        Plan()
+    with pytest.raises(ValueError, match="--steps"):
+        Plan(steps=1, seconds=1.0)
+
+
+def test_autoencoder_learns_and_small_objects_count(tmp_path: Path) -> None:
+    """Squares that move over a plain background: the part that differs from the mean image must improve."""
+    rng = np.random.default_rng(0)
+    frames = np.full((40, 3, 64, 64, 3), 90, dtype=np.uint8)
+    for frame in frames:
+        for view in frame:
+            row, column = rng.integers(0, 48, 2)
+            view[row : row + 12, column : column + 12] = (220, 40, 40)
+    torch.manual_seed(0)
+    config = AutoencoderConfig()
+    autoencoder = TinyAutoencoder(WAV_TINY.latent, WAV_TINY.video.in_channels)
+    steps = np.arange(30)
+    stage = AutoencoderStage(autoencoder, frames, steps, np.arange(30, 40), config, tmp_path / "shown.png")
+    weight = stage.foreground(torch.full((1, 3, 64, 64), 0.9), torch.tensor([0]))
+    assert weight.min() > 0.9
+    before = stage.evaluate()
+    loop = replace(TrainConfig().autoencoder.loop, batch_size=16)
+    train(stage, loop, Plan(steps=60), 0, tmp_path / "state.safetensors", report=lambda _: None)
+    stage.finish()
+    after = stage.evaluate()
+    assert after["foreground_head"] > before["foreground_head"] + 3
+    assert (tmp_path / "shown.png").stat().st_size > 0
+    tokens = autoencoder.encode_memory(torch.from_numpy(frames)[:, :, None])
+    assert abs(float(tokens.mean())) < 0.1
+    assert 0.8 < float(tokens.std()) < 1.2

@@ -1,0 +1,170 @@
+"""The loop: it learns, resumes to the last digit, freezes what it must, and keeps its state through failures."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wav_models.networks.wav_model import WAVModel
+from wav_models.presets import ModelConfig
+from wav_models.training.batches import Batches
+from wav_models.training.config import LoopConfig, TrainConfig
+from wav_models.training.loop import Plan, averaged_weights, learning_rate, train
+from wav_models.training.parallel import Worker, run_workers
+from wav_models.training.randomness import Draws
+from wav_models.training.stages import make_stage
+from wav_models.training.state import StateError, TrainState
+
+
+class Watched:
+    """A stage that writes down its losses and may be interrupted at a step."""
+
+    def __init__(self, stage, signal_at: int | None = None) -> None:
+        self.stage, self.name, self.signal_at = stage, stage.name, signal_at
+        self.seen: list[float] = []
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        return self.stage.named_parameters()
+
+    def rate(self, name: str) -> float:
+        return self.stage.rate(name)
+
+    def losses(self, batch_size: int, draws: Draws) -> dict[str, Tensor]:
+        losses = self.stage.losses(batch_size, draws)
+        self.seen.append(losses["loss"].item())
+        if len(self.seen) == self.signal_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses
+
+    def evaluate(self) -> dict[str, float]:
+        return {}
+
+
+def watched(name: str, model: WAVModel, batches: Batches, signal_at: int | None = None) -> Watched:
+    return Watched(make_stage(name, model, batches, TrainConfig(), dict), signal_at)
+
+
+def fresh_model(config: ModelConfig) -> WAVModel:
+    torch.manual_seed(0)
+    return WAVModel(config)
+
+
+@pytest.mark.parametrize("name", ["video", "value", "action"])
+def test_loss_decreases(name: str, model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path) -> None:
+    stage = watched(name, model, batches)
+    state = train(stage, loop_config, Plan(steps=80), 0, tmp_path / "state.safetensors", report=lambda _: None)
+    assert np.mean(stage.seen[-10:]) < 0.8 * np.mean(stage.seen[:5])
+    assert state.progress.complete
+    assert state.progress.samples == 80 * loop_config.batch_size
+
+
+def test_interrupted_and_resumed_run_is_the_uninterrupted_one(
+    model_config: ModelConfig, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    def run(path: Path, signal_at: int | None, resume: bool) -> tuple[Watched, TrainState]:
+        stage = watched("action", fresh_model(model_config), batches, signal_at)
+        plan = Plan(steps=9)
+        return stage, train(stage, loop_config, plan, 3, path, resume=resume, report=lambda _: None)
+
+    whole, whole_state = run(tmp_path / "whole.safetensors", None, False)
+    first, stopped = run(tmp_path / "parts.safetensors", 4, False)
+    assert stopped.progress.step == 4
+    assert not stopped.progress.complete
+    second, parts_state = run(tmp_path / "parts.safetensors", None, True)
+    assert first.seen + second.seen == whole.seen
+    for name, average in whole_state.average.items():
+        assert torch.equal(average, parts_state.average[name]), name
+        assert torch.equal(whole_state.parameters[name], parts_state.parameters[name]), name
+
+
+@pytest.mark.parametrize(
+    ("name", "trained"), [("video", {"video"}), ("value", {"value"}), ("action", {"video", "value", "action"})]
+)
+def test_a_stage_changes_only_what_it_trains(
+    name: str, trained: set[str], model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    stage = watched(name, model, batches)
+    train(stage, loop_config, Plan(steps=3), 0, tmp_path / "state.safetensors", report=lambda _: None)
+    changed = {n.split(".")[0] for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert changed == trained
+
+
+def _train_on_worker(worker: Worker, model: ModelConfig, batches: Batches, config: LoopConfig, path: Path) -> None:
+    stage = watched("video", fresh_model(model), batches)
+    train(stage, config, Plan(steps=3), 0, path, worker=worker, report=lambda _: None)
+
+
+def test_two_workers_equal_one_that_accumulates(
+    model_config: ModelConfig, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    """The same draws, averaged over two processes or over two parts of a step."""
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    accumulating = replace(loop_config, accumulation=2)
+    run_workers(_train_on_worker, (model_config, batches, accumulating, one), 1)
+    run_workers(_train_on_worker, (model_config, batches, loop_config, two), 2)
+    states = []
+    for path in (one, two):
+        stage = watched("video", fresh_model(model_config), batches)
+        states.append(train(stage, loop_config, Plan(steps=3), 0, path, resume=True, report=lambda _: None))
+    for name, parameter in states[0].parameters.items():
+        torch.testing.assert_close(parameter, states[1].parameters[name], rtol=1e-4, atol=1e-5)
+
+
+def test_not_finite_loss_keeps_the_last_state(
+    model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.safetensors"
+    train(watched("video", model, batches), loop_config, Plan(steps=2), 0, path, report=lambda _: None)
+    saved = path.read_bytes()
+    with torch.no_grad():
+        model.video.proj_out.bias.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="stage video.*step 0"):
+        train(watched("video", model, batches), loop_config, Plan(steps=2), 0, path, report=lambda _: None)
+    assert path.read_bytes() == saved
+
+
+def test_damaged_and_foreign_states_are_named(
+    model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.safetensors"
+    train(watched("value", model, batches), loop_config, Plan(steps=1), 0, path, report=lambda _: None)
+    with pytest.raises(StateError, match=r"do not fit.*value\."):
+        train(watched("video", model, batches), loop_config, Plan(steps=1), 0, path, resume=True)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(StateError, match="state.safetensors: damaged"):
+        train(watched("value", model, batches), loop_config, Plan(steps=1), 0, path, resume=True)
+
+
+def test_learning_rate_warms_up_and_falls_to_its_end() -> None:
+    config = LoopConfig(learning_rate=1.0, final_rate=0.1, warmup_steps=10)
+    assert learning_rate(config, 0, 0.0) == pytest.approx(0.1)
+    assert learning_rate(config, 9, 0.0) == pytest.approx(1.0)
+    assert learning_rate(config, 500, 0.5) == pytest.approx(0.55)
+    assert learning_rate(config, 999, 1.0) == pytest.approx(0.1)
+
+
+def test_averaged_weights_are_lent_and_taken_back(
+    model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    stage = watched("value", model, batches)
+    state = train(stage, loop_config, Plan(steps=5), 0, tmp_path / "s.safetensors", report=lambda _: None)
+    live = model.value.proj_out.weight.detach().clone()
+    with averaged_weights(state):
+        inside = model.value.proj_out.weight.detach().clone()
+    assert torch.equal(inside, state.average["value.proj_out.weight"])
+    assert not torch.equal(inside, live)
+    assert torch.equal(model.value.proj_out.weight, live)
+
+
+def test_batch_that_does_not_divide_is_refused(model: WAVModel, batches: Batches, tmp_path: Path) -> None:
+    config = LoopConfig(batch_size=9, accumulation=2)
+    with pytest.raises(ValueError, match="batch_size 9 does not divide"):
+        train(watched("video", model, batches), config, Plan(steps=1), 0, tmp_path / "s.safetensors")

@@ -22,7 +22,9 @@ def install(prefix: Path) -> None:
     share = prefix / "share" / PACKAGE
     _link(share / "package.xml", SHELL / "package.xml")
     for folder in SHARED:
-        _link(share / folder, CHECKOUT / folder)
+        for file in (CHECKOUT / folder).rglob("*"):  # `ros2 launch` does not follow links to directories
+            if file.is_file():
+                _link(share / file.relative_to(CHECKOUT), file)
     for executable in (CHECKOUT / "ros2_ws/executables").iterdir():
         _link(prefix / "lib" / PACKAGE / executable.name, executable)
 

@@ -101,7 +101,7 @@ class Screen:
         self._now = ""
 
     def __enter__(self) -> Screen:
-        self._console.print(self._where)
+        self._console.print(self._where, soft_wrap=True)
         if self._live:
             self._live.start()
         return self
@@ -116,7 +116,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(text)
+        self._console.print(text, soft_wrap=True)
 
     def refresh(self, now: str) -> None:
         """What is going on at this moment; shown on a terminal only."""

@@ -73,7 +73,8 @@ def main(argv: list[str]) -> int:
     from wav_policy.sim import ENVIRONMENTS
 
     if arguments.task not in ENVIRONMENTS.values():
-        print(f"wav evaluate: no task {arguments.task!r}{did_you_mean(arguments.task, ENVIRONMENTS.values())}")
+        hint = did_you_mean(arguments.task, ENVIRONMENTS.values())
+        print(f"wav evaluate: no task {arguments.task!r}{hint}", file=sys.stderr)
         return 2
     if min(arguments.episodes, arguments.workers, arguments.replan_steps, arguments.max_steps) < 1:
         print("wav evaluate: episodes, workers, replan-steps and max-steps must be at least 1", file=sys.stderr)

@@ -6,23 +6,18 @@ brakes and holds; clean-up closes the buses. The arms are never powered off but 
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import FrameType
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.service import Service
-from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
@@ -33,7 +28,8 @@ from wav_policy.chunking import ChunkingConfig
 from wav_policy.nodes import joint_state
 from wav_policy.nodes.arm_diagnostics import describe_arm, describe_loop, why_not_commanding
 from wav_policy.nodes.diagnostics import Diagnostics
-from wav_policy.nodes.parameters import ParameterError, declare
+from wav_policy.nodes.parameters import declare
+from wav_policy.nodes.running import run
 from wav_policy.nodes.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.piper.arm import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
@@ -171,6 +167,11 @@ class PiperNode(LifecycleNode):
         if self._loop is not None:
             self._loop.disengage()
 
+    def close(self) -> None:
+        """Close the buses, arms holding, and destroy the node."""
+        self.trigger_shutdown()
+        self.destroy_node()
+
     def _release(self) -> None:
         if self._loop is not None:
             self._loop.close()
@@ -299,33 +300,8 @@ class PiperNode(LifecycleNode):
 
 
 def main() -> int:
-    """Exit code 0 after SIGINT or SIGTERM, 1 for impossible parameters."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = PiperNode()
-    except ParameterError as error:
-        print(error, file=sys.stderr)
-        return 1
-    ended = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        ended.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
-    executor = MultiThreadedExecutor(num_threads=3)
-    executor.add_node(node)
-    while not ended.is_set():
-        try:
-            executor.spin_once(timeout_sec=0.1)
-        except Exception as error:  # of a callback, such as a transition that is none; the control loop goes on
-            node.get_logger().error(f"callback failed: {type(error).__name__}: {error}")
-    node.hold()
-    executor.shutdown()
-    node.trigger_shutdown()
-    node.destroy_node()
-    rclpy.shutdown()
-    return 0
+    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
+    return run(PiperNode, PiperNode.close, on_signal=PiperNode.hold, num_threads=3)
 
 
 if __name__ == "__main__":

@@ -7,22 +7,16 @@ runs in its own thread (`PlanningWorker`) while the last chunk is executed.
 from __future__ import annotations
 
 import dataclasses
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
@@ -35,6 +29,7 @@ from wav_policy.nodes.imagination import ImaginationPublisher
 from wav_policy.nodes.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
 from wav_policy.nodes.parameters import ParameterError, declare
 from wav_policy.nodes.planning_worker import PlanningWorker, Policy
+from wav_policy.nodes.running import run
 from wav_policy.nodes.trajectory import chunk_to_message
 from wav_policy.observation import INSTRUCTION_TOPIC, JOINT_TOPIC, ObservationBuffer, ObservationConfig
 
@@ -311,28 +306,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
 
 def main() -> int:
     """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
-    ended = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        ended.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = PolicyNode()
-    except ParameterError as error:
-        print(error, file=sys.stderr)
-        rclpy.shutdown()
-        return 1
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    while not ended.is_set():
-        executor.spin_once(timeout_sec=0.2)
-    executor.shutdown()
-    node.close()
-    rclpy.shutdown()
-    return 0
+    return run(PolicyNode, PolicyNode.close)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -264,10 +265,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     try:
         node = SimNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
         node.start()
         try:
             while not stopping.is_set():
-                rclpy.spin_once(node, timeout_sec=0.1)
+                executor.spin_once(timeout_sec=0.1)
                 node.check()
         finally:
             node.stop()

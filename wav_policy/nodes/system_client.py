@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
@@ -48,6 +49,8 @@ class SystemClient:
     def __init__(self) -> None:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self.node = Node("wav_client")
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
         self.reports: dict[str, Report] = {}
         self.chunk_ages: list[float] = []
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
@@ -55,6 +58,7 @@ class SystemClient:
 
     def close(self) -> None:
         """Leave the ROS domain."""
+        self._executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown()
 
@@ -64,7 +68,7 @@ class SystemClient:
         while not condition():
             if time.monotonic() > deadline:
                 return False
-            rclpy.spin_once(self.node, timeout_sec=0.1)
+            self._executor.spin_once(timeout_sec=0.1)
         return True
 
     def trigger(self, service: str, timeout: float = SERVICE_TIMEOUT) -> str:

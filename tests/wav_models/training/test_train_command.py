@@ -61,9 +61,7 @@ def test_every_stage_in_order_gives_a_checkpoint(dataset: Path, tmp_path: Path) 
     assert metrics["first_step_rad@0"] > 0
 
 
-def test_a_stage_names_what_must_come_before(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stage_names_what_must_come_before(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(CONFIG)
     common = ["--data", str(dataset), "--out", str(tmp_path / "run"), "--config", str(config), "--steps", "1"]

@@ -49,6 +49,7 @@ def test_ctrl_c_ends_with_zero_and_leaves_nothing(random_checkpoint: Path, repos
     lines: list[str] = []
     while not any("episode 1, seed 3" in line for line in lines) and process.poll() is None:
         lines.append(process.stdout.readline())
+    assert process.poll() is None, "".join(lines) + process.stdout.read()
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)

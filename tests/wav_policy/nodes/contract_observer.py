@@ -148,7 +148,7 @@ def main() -> None:
     found["home"] = node.trigger("piper/home")
     found["stop"] = observe_stop(node)
     found["reset"] = observe_reset(node)
-    instruction = found["reset"]["message"].split(": ")[1]
+    instruction = found["reset"]["message"].split(": ", 1)[1]
     planning = "policy_node: planning"
     node.spin_until(lambda: node.reports[planning]["values"].get("instruction") == instruction, 20.0)
     found["diagnostics"] = node.reports

@@ -115,7 +115,7 @@ def test_diagnostics_are_consistent_with_what_was_seen(system: System) -> None:
     assert int(planning["plans"]) >= system.found["action_chunk"]["count"] >= 1
     assert float(planning["plan_ms_p50"]) > 0
     assert world["seed"] == "7"
-    assert planning["instruction"] == world["instruction"] == system.found["reset"]["message"].split(": ")[1]
+    assert planning["instruction"] == world["instruction"] == system.found["reset"]["message"].split(": ", 1)[1]
     assert float(world["real_time_factor"]) > 0.5
     loop = reports["piper_node: control loop"]["values"]
     assert float(loop["configured_rate_hz"]) > 0

@@ -1,0 +1,147 @@
+"""The shapes of a benchmark model from a JSON file: a scaled-down WAV with random weights, or a preset."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wav_models.presets import (
+    PRESETS,
+    ExpertConfig,
+    HorizonConfig,
+    LatentConfig,
+    ModelConfig,
+    TextConfig,
+    VideoConfig,
+    did_you_mean,
+    from_dict,
+)
+
+PUBLISHED_DENOISE_STEPS = 10
+
+
+@dataclass(frozen=True)
+class BenchmarkModel:
+    """A model and how it is denoised.
+
+    Attributes:
+        denoise_steps: Euler steps of the value and of the action expert.
+        num_video_steps: passes of the video DiT per future.
+    """
+
+    config: ModelConfig
+    denoise_steps: int = PUBLISHED_DENOISE_STEPS
+    num_video_steps: int = 1
+
+
+@dataclass(frozen=True)
+class VideoShapes:
+    num_layers: int
+    num_attention_heads: int
+    attention_head_dim: int
+    in_channels: int
+    out_channels: int
+    caption_channels: int
+    cross_attention_dim: int
+    max_view: int
+
+
+@dataclass(frozen=True)
+class ExpertShapes:
+    num_attention_heads: int
+    attention_head_dim: int
+    in_channels: int
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """Keys of the file; `about` and `plans` (suggested [K, M, N]) are for its readers."""
+
+    video: VideoShapes
+    value: ExpertShapes
+    action: ExpertShapes
+    views: int
+    memory_frames: int
+    future_frames: int
+    tokens_per_frame: tuple[int, int]
+    text_tokens: int
+    action_horizon: int
+    value_horizon: int
+    denoise_steps: int
+    num_video_steps: int
+    about: str = ""
+    plans: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_positive({k: v for k, v in asdict(self).items() if k not in ("about", "plans")})
+        if self.views != self.video.max_view:
+            raise ValueError(f"views is {self.views}, video.max_view {self.video.max_view}; both must be the same")
+        hidden = self.video.num_attention_heads * self.video.attention_head_dim
+        if self.video.cross_attention_dim != hidden:
+            raise ValueError(
+                f"video.cross_attention_dim is {self.video.cross_attention_dim}; {hidden} fits "
+                "(num_attention_heads * attention_head_dim)"
+            )
+
+    def model(self, name: str) -> BenchmarkModel:
+        rows, columns = self.tokens_per_frame
+        latent = LatentConfig(tokens_per_frame=(rows, columns))
+        pixels = latent.spatial_compression
+        spacing = self.action_horizon // self.future_frames or 1
+        config = ModelConfig(
+            name=name,
+            video=VideoConfig(**asdict(self.video)),
+            value=_expert(self.value),
+            action=_expert(self.action),
+            latent=replace(latent, image_size=(rows * pixels, columns * pixels)),
+            horizon=HorizonConfig(
+                memory_offsets=tuple(range(1 - self.memory_frames, 1)),
+                future_offsets=tuple(spacing * (i + 1) for i in range(self.future_frames)),
+                action_horizon=self.action_horizon,
+                value_horizon=self.value_horizon,
+                num_execute_steps=max(1, self.action_horizon // 2),
+            ),
+            text=TextConfig(max_tokens=self.text_tokens),
+        )
+        return BenchmarkModel(config, self.denoise_steps, self.num_video_steps)
+
+
+def load_model(source: str) -> BenchmarkModel:
+    """The model of a preset's name or of a JSON file.
+
+    Raises:
+        ValueError: unknown preset; a file with unknown, missing or unsuitable keys, or that is not JSON.
+        OSError: the file cannot be read.
+    """
+    if source in PRESETS:
+        return BenchmarkModel(PRESETS[source])
+    path = Path(source)
+    if path.suffix != ".json":
+        raise ValueError(f"{source!r} is neither a JSON file nor a preset{did_you_mean(source, PRESETS)}")
+    try:
+        data = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    try:
+        return from_dict(ModelFile, data).model(path.stem)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _expert(shapes: ExpertShapes) -> ExpertConfig:
+    return ExpertConfig(**asdict(shapes), out_channels=shapes.in_channels)
+
+
+def _require_positive(values: dict[str, Any], where: str = "") -> None:
+    for key, value in values.items():
+        name = f"{where}{key}"
+        if isinstance(value, dict):
+            _require_positive(value, f"{name}.")
+            continue
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(x, int) and not isinstance(x, bool) and x > 0 for x in numbers):
+            raise ValueError(f"{name} is {value!r}; positive integers fit")
+        if key == "tokens_per_frame" and len(numbers) != 2:
+            raise ValueError(f"{name} is {value!r}; [rows, columns] fits")

@@ -1,0 +1,177 @@
+"""Plans of a model with random weights, timed by stage; on request the same plan without caches, in the same run."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass, replace
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wav_models.bench.cost import Workload, plan_cost, stage_flops
+from wav_models.bench.gemm import gemm_rate
+from wav_models.bench.model_file import BenchmarkModel
+from wav_models.bench.naive import NaiveEngine, Observed
+from wav_models.data.normalization import Normalization
+from wav_models.engines.base import ObservedTrajectories
+from wav_models.engines.torch_engine import DTYPES, TorchEngine, with_weights_in
+from wav_models.networks.wav_model import WAVModel
+from wav_models.planner.config import PlannerConfig
+from wav_models.planner.latent_planner import LatentPlan, plan
+from wav_models.planner.timing import Stopwatch, TimedTrajectoryModel
+from wav_models.presets import ModelConfig
+from wav_models.types import JOINT_DIM
+
+MEMORY: Final = ("full", "causal")
+STAGES: Final = ("memory", "video", "value", "action")
+SCORE_TOLERANCE: Final = {"fp32": 1e-3, "bf16": 0.15}
+"""Largest accepted difference of a score with and without caches, as a fraction of the scores' standard deviation."""
+ELITE_FRACTIONS: Final = (0.9, 0.1)
+"""Of the video and the value samples, as published."""
+SEED: Final = 0
+
+
+@dataclass(frozen=True)
+class PlannerBenchmark:
+    """What to run.
+
+    Attributes:
+        memory: "full": memory and future attend to each other; "causal": memory does not attend to the future.
+        dtype: of weights and activations, "fp32" or "bf16".
+        threads: of torch.
+        repeat: timed plans; medians are reported. One more runs before them, untimed.
+        naive: also run without caches.
+    """
+
+    model: BenchmarkModel
+    num_iterations: int
+    num_video_samples: int
+    num_value_samples: int
+    dtype: str = "fp32"
+    memory: str = "full"
+    threads: int = 2
+    repeat: int = 3
+    naive: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "repeat"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; an integer >= 1 fits")
+        for name, valid in (("dtype", tuple(DTYPES)), ("memory", MEMORY)):
+            if getattr(self, name) not in valid:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; {' or '.join(valid)} fits")
+        self.planner  # noqa: B018: its own checks
+
+    @property
+    def config(self) -> ModelConfig:
+        video = replace(self.model.config.video, causal_memory=self.memory == "causal")
+        return replace(self.model.config, video=video)
+
+    @property
+    def planner(self) -> PlannerConfig:
+        pairs = self.num_video_samples * self.num_value_samples
+        return PlannerConfig(
+            num_iterations=self.num_iterations,
+            num_video_samples=self.num_video_samples,
+            num_value_samples=self.num_value_samples,
+            num_video_elites=max(1, round(ELITE_FRACTIONS[0] * self.num_video_samples)),
+            num_value_elites=max(1, round(ELITE_FRACTIONS[1] * pairs)),
+            num_video_steps=self.model.num_video_steps,
+            num_value_steps=self.model.denoise_steps,
+            num_action_steps=self.model.denoise_steps,
+        )
+
+    @property
+    def workload(self) -> Workload:
+        return Workload(
+            self.num_iterations,
+            self.num_video_samples,
+            self.num_value_samples,
+            self.model.denoise_steps,
+            self.model.num_video_steps,
+        )
+
+
+class CachesDifferError(RuntimeError):
+    """A plan's scores with and without caches are not the same."""
+
+
+def run(benchmark: PlannerBenchmark) -> dict[str, Any]:
+    """Run the benchmark; the result is plain data for JSON (docs/benchmarks.md describes its keys).
+
+    Raises:
+        CachesDifferError: the naive plan's scores differ from the cached one's.
+    """
+    torch.set_num_threads(benchmark.threads)
+    load = os.getloadavg()[0]
+    bench = _Bench(benchmark)
+    paths = {"cached": bench.cached_plan, **({"naive": bench.naive_plan} if benchmark.naive else {})}
+    plans = {name: path(Stopwatch()) for name, path in paths.items()}
+    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in paths}
+    rates = []
+    for _ in range(benchmark.repeat):
+        for name, path in paths.items():
+            rates.append(gemm_rate(DTYPES[benchmark.dtype]))
+            stopwatch = Stopwatch()
+            path(stopwatch)
+            seconds[name].append(stopwatch.seconds)
+    rate = max(rates)
+    result: dict[str, Any] = {
+        "model": benchmark.model.config.name,
+        "plan": asdict(benchmark.workload),
+        **{name: getattr(benchmark, name) for name in ("dtype", "memory", "threads", "repeat")},
+        "gemm_flops_per_second": rate,
+        "machine": {"cpus": os.cpu_count(), "load_before": load, "torch": torch.__version__},
+        "text_seconds": bench.text_seconds,
+    }
+    for name in paths:
+        flops = stage_flops(
+            plan_cost(benchmark.config, benchmark.workload, cached=name == "cached"), cached=name == "cached"
+        )
+        result[name] = _summary(seconds[name], flops, rate)
+    if benchmark.naive:
+        result["score_difference"] = _require_same_scores(plans["cached"], plans["naive"], benchmark.dtype)
+        result["speedup"] = median(
+            sum(naive.values()) / sum(cached.values())
+            for naive, cached in zip(seconds["naive"], seconds["cached"], strict=True)
+        )
+    return result
+
+
+class _Bench:
+    """A model, an observation of it, and the two ways to plan."""
+
+    def __init__(self, benchmark: PlannerBenchmark) -> None:
+        config = benchmark.config
+        self._planner = benchmark.planner
+        self._normalization = _identity(config)
+        generator = torch.Generator().manual_seed(SEED)
+        model = with_weights_in(random_model(config, generator), DTYPES[benchmark.dtype])
+        self._observed = _random_observation(config, generator)
+        self._state_token = torch.randn(1, 1, config.action.in_channels, generator=generator)
+        self._naive = NaiveEngine(model)
+        self._engine = TorchEngine(model, _NoImages(), self._encode_words, dtype=benchmark.dtype)
+        start = time.perf_counter()
+        self._text = self._engine.encode_text("instruction")
+        self.text_seconds = time.perf_counter() - start
+
+    def cached_plan(self, stopwatch: Stopwatch) -> LatentPlan:
+        """As the policy plans: the observation is encoded, the instruction was."""
+        with stopwatch.stage("memory"):
+            scene = self._engine.observe(self._observed.memory_latents, self._text)
+        return self._plan(self._engine, scene, stopwatch)
+
+    def naive_plan(self, stopwatch: Stopwatch) -> LatentPlan:
+        return self._plan(self._naive, self._observed, stopwatch)
+
+    def _plan(self, engine: Any, scene: Any, stopwatch: Stopwatch) -> LatentPlan:
+        engine = _with_config(engine, self._engine.config)
+        model = ObservedTrajectories(engine, scene, self._state_token, self._normalization, self._planner)
+        return plan(TimedTrajectoryModel(model, stopwatch), self._planner, SEED)
+
+    def _encode_words(self, instructions: list[str]) -> tuple[Tensor, Tensor]:
+        return self._observed.text_embedding, self._observed.text_mask

@@ -1,7 +1,7 @@
 # make demo | test | lint | setup | help. Each sets up .venv as needed, from constraints.txt.
 #   make demo ARGS="--headless --episodes 3 --seed 0 --json out.json"
 #   make test PYTHON=python3.12
-#   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"    (PyTorch without CUDA libraries)
+#   make demo PIP_ARGS="--extra-index-url URL"    (URL: the index of PyTorch's CPU builds, 3 GB less)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -45,14 +45,15 @@ system-packages:
 	fi
 
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m wav_policy.bringup.ament
+	@echo "Setting up $(VENV) with $(PYTHON); this takes some minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m wav_policy.bringup.ament
 	@touch $@
 
 setup: system-packages
-	@$(MAKE) --no-print-directory $(STAMP)
+	@$(MAKE) --silent --no-print-directory $(STAMP)
 
 # On a terminal the demo gets a process group of its own: Ctrl-C reaches it, and it ends with 0, but not make.
 demo: setup

@@ -9,6 +9,7 @@ from pathlib import Path
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
@@ -47,15 +48,20 @@ def command_line_assignments(context: LaunchContext) -> dict[str, str]:
 
 def node_action(node: NodeLaunch) -> Action:
     """A launch action for one row of the table; `lifecycle_manager` drives the managed ones."""
+
+    def shut_down(event: ProcessExited, context: LaunchContext) -> list[Action]:
+        return [] if context.is_shutdown else [Shutdown(reason=f"{node.name} ended")]
+
     action = LifecycleNode if node.lifecycle else Node
     return action(
         package=node.package,
         executable=node.executable,
         name=node.name,
+        exec_name=node.name,
         namespace="",
         output="screen",
         parameters=[*map(str, node.parameter_files), node.parameters],
         remappings=list(node.remappings),
         prefix=" ".join(node.prefix) or None,
-        on_exit=Shutdown(reason=f"{node.name} ended"),
+        on_exit=shut_down,
     )

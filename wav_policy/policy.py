@@ -15,6 +15,7 @@ from torch import Tensor
 from wav_models.checkpoint import load_checkpoint
 from wav_models.data.normalization import Normalization
 from wav_models.engines.base import Engine, ObservedTrajectories, make_state_token
+from wav_models.engines.precision import choose_dtype
 from wav_models.engines.select import make_engine
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.errors import PlannerError
@@ -84,8 +85,8 @@ class WAVPolicy:
             checkpoint: directory written by training.
             engine: "auto", "torch", "onnxruntime" or "tensorrt".
             planner: parameters of the search; None = those stored with the checkpoint, else the defaults.
-            num_threads: threads of torch, for the whole process; None leaves the setting alone.
-            dtype: "fp32" or "bf16".
+            num_threads: of torch, for the whole process, and of ONNX Runtime; None leaves torch's setting alone.
+            dtype: "fp32", "bf16", or "auto": bf16 where the processor has it in hardware.
             pretrained: local LTX-Video directory (vae, tokenizer, text_encoder), for checkpoints that use them.
 
         Raises:
@@ -96,11 +97,16 @@ class WAVPolicy:
             torch.set_num_threads(num_threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         loaded = load_checkpoint(Path(checkpoint), device, autoencoder_directory=pretrained)
-        return cls(
-            make_engine(engine, loaded, dtype=dtype, text_encoder_directory=pretrained),
-            loaded.normalization,
-            planner or stored_planner_config(Path(checkpoint)),
+        planner = planner or stored_planner_config(Path(checkpoint))
+        backend = make_engine(
+            engine,
+            loaded,
+            dtype=choose_dtype(dtype, device),
+            text_encoder_directory=pretrained,
+            planner=planner,
+            num_threads=num_threads,
         )
+        return cls(backend, loaded.normalization, planner)
 
     def plan(self, observation: Observation, *, seed: int = 0, deadline: float | None = None) -> Plan:
         """Choose a future and the actions that lead to it.

@@ -15,8 +15,9 @@ from wav_models.presets import ExpertConfig, ModelConfig
 
 COMPONENTS = ("text", "memory", "video", "keys_values", "value", "action")
 """Text: the video DiT's keys and values of the instruction. Memory: the prefix of causal memory, with the experts' keys
-and values of it. Video: the video DiT. Keys and values: the value expert's, of the video features. Value: what denoising the values
-takes besides. Action: denoising the values of the chosen future, and its action with all keys and values."""
+and values of it. Video: the video DiT. Keys and values: the value expert's, of the video features. Value: what
+denoising the values takes besides. Action: denoising the values of the chosen future, and its action with all keys and
+values."""
 
 
 @dataclass(frozen=True)

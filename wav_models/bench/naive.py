@@ -24,6 +24,7 @@ from wav_models.networks.modulation import TimeRows, velocity_head
 from wav_models.networks.rope import Rope
 from wav_models.networks.video_dit import MEMORY_FLOW_TIME, VideoDiT
 from wav_models.networks.wav_model import WAVModel
+from wav_models.presets import ModelConfig
 
 Features = tuple[Tensor, ...]
 """Hidden states leaving every block, one entry per block."""
@@ -38,6 +39,10 @@ class NaiveEngine:
     """
 
     model: WAVModel
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.config
 
     @torch.inference_mode()
     def imagine(self, scene: Observed, video_noise: Tensor, num_steps: int) -> Features:
@@ -95,9 +100,7 @@ class NaiveEngine:
     def _video_pass(self, scene: Observed, x_t: Tensor, flow_time: float) -> tuple[Tensor, Features]:
         """Velocity [M, V, F, L, C] and features [M, S, D]: every future with its own text, memory and time rows."""
         video, batch, split = self.model.video, x_t.shape[0], self.model.config.num_memory_frames
-        text = video.encode_text(
-            self._in(scene.text_embedding).repeat(batch, 1, 1), scene.text_mask.repeat(batch, 1)
-        )
+        text = video.encode_text(self._in(scene.text_embedding).repeat(batch, 1, 1), scene.text_mask.repeat(batch, 1))
         memory = self._in(scene.memory_latents).repeat(batch, 1, 1, 1, 1)
         latents = torch.cat([memory, self._in(x_t)], dim=2)
         token_time = torch.full(latents.shape[:4], flow_time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any, Final
@@ -16,7 +17,7 @@ from wav_models.bench.cost import Workload, plan_cost, stage_flops
 from wav_models.bench.gemm import gemm_rate
 from wav_models.bench.model_file import BenchmarkModel
 from wav_models.bench.naive import NaiveEngine, Observed
-from wav_models.data.normalization import Normalization
+from wav_models.data.normalization import VALUE_DIM, Normalization
 from wav_models.engines.base import ObservedTrajectories
 from wav_models.engines.torch_engine import DTYPES, TorchEngine, with_weights_in
 from wav_models.networks.wav_model import WAVModel
@@ -26,6 +27,7 @@ from wav_models.planner.timing import Stopwatch, TimedTrajectoryModel
 from wav_models.presets import ModelConfig
 from wav_models.types import JOINT_DIM
 
+CLOCKS: Final = {"wall": time.perf_counter, "cpu": time.process_time}
 MEMORY: Final = ("full", "causal")
 STAGES: Final = ("memory", "video", "value", "action")
 SCORE_TOLERANCE: Final = {"fp32": 1e-3, "bf16": 0.15}
@@ -45,6 +47,7 @@ class PlannerBenchmark:
         threads: of torch.
         repeat: timed plans; medians are reported. One more runs before them, untimed.
         naive: also run without caches.
+        clock: "wall", or "cpu": the process's own time, for a machine that is busy with something else; one thread.
     """
 
     model: BenchmarkModel
@@ -56,15 +59,18 @@ class PlannerBenchmark:
     threads: int = 2
     repeat: int = 3
     naive: bool = False
+    clock: str = "wall"
 
     def __post_init__(self) -> None:
         for name in ("threads", "repeat"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; an integer >= 1 fits")
-        for name, valid in (("dtype", tuple(DTYPES)), ("memory", MEMORY)):
+        for name, valid in (("dtype", tuple(DTYPES)), ("memory", MEMORY), ("clock", tuple(CLOCKS))):
             if getattr(self, name) not in valid:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; {' or '.join(valid)} fits")
-        self.planner  # noqa: B018: its own checks
+        if self.clock == "cpu" and self.threads > 1:
+            raise ValueError(f"threads is {self.threads}; the cpu clock adds up all threads, 1 fits")
+        _ = self.planner  # its own checks
 
     @property
     def config(self) -> ModelConfig:
@@ -108,41 +114,47 @@ def run(benchmark: PlannerBenchmark) -> dict[str, Any]:
     """
     torch.set_num_threads(benchmark.threads)
     load = os.getloadavg()[0]
-    bench = _Bench(benchmark)
-    paths = {"cached": bench.cached_plan, **({"naive": bench.naive_plan} if benchmark.naive else {})}
+    timed = TimedPlans(benchmark)
+    paths = {"cached": timed.cached} | ({"naive": timed.naive} if benchmark.naive else {})
     plans = {name: path(Stopwatch()) for name, path in paths.items()}
+    difference = _require_same_scores(plans["cached"], plans["naive"], benchmark.dtype) if benchmark.naive else None
+    seconds, rate = _time(paths, benchmark)
+    result: dict[str, Any] = {
+        "model": benchmark.model.config.name,
+        "plan": asdict(benchmark.workload),
+        **{name: getattr(benchmark, name) for name in ("dtype", "memory", "threads", "repeat", "clock")},
+        "gemm_flops_per_second": rate,
+        "machine": {"cpus": os.cpu_count(), "load_before": load, "torch": torch.__version__},
+        "text_seconds": timed.text_seconds,
+    }
+    for name in paths:
+        cached = name == "cached"
+        flops = stage_flops(plan_cost(benchmark.config, benchmark.workload, cached=cached), cached=cached)
+        result[name] = _summary(seconds[name], flops, rate)
+    if benchmark.naive:
+        pairs = zip(seconds["naive"], seconds["cached"], strict=True)
+        result["speedup"] = median(sum(naive.values()) / sum(cached.values()) for naive, cached in pairs)
+        result["score_difference"] = difference
+    return result
+
+
+def _time(
+    paths: Mapping[str, Callable[[Stopwatch], LatentPlan]], benchmark: PlannerBenchmark
+) -> tuple[dict[str, list[dict[str, float]]], float]:
+    """Seconds by stage of every repeat, paths in turns, and the best matrix product rate measured between them."""
+    clock = CLOCKS[benchmark.clock]
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in paths}
     rates = []
     for _ in range(benchmark.repeat):
         for name, path in paths.items():
-            rates.append(gemm_rate(DTYPES[benchmark.dtype]))
-            stopwatch = Stopwatch()
+            rates.append(gemm_rate(DTYPES[benchmark.dtype], clock=clock))
+            stopwatch = Stopwatch(clock)
             path(stopwatch)
             seconds[name].append(stopwatch.seconds)
-    rate = max(rates)
-    result: dict[str, Any] = {
-        "model": benchmark.model.config.name,
-        "plan": asdict(benchmark.workload),
-        **{name: getattr(benchmark, name) for name in ("dtype", "memory", "threads", "repeat")},
-        "gemm_flops_per_second": rate,
-        "machine": {"cpus": os.cpu_count(), "load_before": load, "torch": torch.__version__},
-        "text_seconds": bench.text_seconds,
-    }
-    for name in paths:
-        flops = stage_flops(
-            plan_cost(benchmark.config, benchmark.workload, cached=name == "cached"), cached=name == "cached"
-        )
-        result[name] = _summary(seconds[name], flops, rate)
-    if benchmark.naive:
-        result["score_difference"] = _require_same_scores(plans["cached"], plans["naive"], benchmark.dtype)
-        result["speedup"] = median(
-            sum(naive.values()) / sum(cached.values())
-            for naive, cached in zip(seconds["naive"], seconds["cached"], strict=True)
-        )
-    return result
+    return seconds, max(rates)
 
 
-class _Bench:
+class TimedPlans:
     """A model, an observation of it, and the two ways to plan."""
 
     def __init__(self, benchmark: PlannerBenchmark) -> None:
@@ -159,19 +171,93 @@ class _Bench:
         self._text = self._engine.encode_text("instruction")
         self.text_seconds = time.perf_counter() - start
 
-    def cached_plan(self, stopwatch: Stopwatch) -> LatentPlan:
+    def cached(self, stopwatch: Stopwatch) -> LatentPlan:
         """As the policy plans: the observation is encoded, the instruction was."""
         with stopwatch.stage("memory"):
             scene = self._engine.observe(self._observed.memory_latents, self._text)
         return self._plan(self._engine, scene, stopwatch)
 
-    def naive_plan(self, stopwatch: Stopwatch) -> LatentPlan:
+    def naive(self, stopwatch: Stopwatch) -> LatentPlan:
         return self._plan(self._naive, self._observed, stopwatch)
 
-    def _plan(self, engine: Any, scene: Any, stopwatch: Stopwatch) -> LatentPlan:
-        engine = _with_config(engine, self._engine.config)
+    def _plan(self, engine: Any, scene: Any, stopwatch: Stopwatch) -> LatentPlan:  # both engines answer its calls
         model = ObservedTrajectories(engine, scene, self._state_token, self._normalization, self._planner)
         return plan(TimedTrajectoryModel(model, stopwatch), self._planner, SEED)
 
     def _encode_words(self, instructions: list[str]) -> tuple[Tensor, Tensor]:
         return self._observed.text_embedding, self._observed.text_mask
+
+
+class _NoImages:
+    """Stands in for the auto-encoder: the benchmark starts from latents."""
+
+    def encode_memory(self, images: Tensor) -> Tensor:
+        raise NotImplementedError("the planner benchmark starts from latents")
+
+    encode_future = decode_future = encode_memory
+
+
+def random_model(config: ModelConfig, generator: torch.Generator) -> WAVModel:
+    """Every tensor random: at their initial values the last projections are zero, and any two plans the same."""
+    model = WAVModel(config)
+    for name, parameter in model.named_parameters():
+        if ".norm_" in name:
+            parameter.data.uniform_(0.75, 1.25, generator=generator)
+        elif parameter.ndim == 1 or "table" in name or "view_embed" in name:
+            parameter.data.normal_(std=0.1, generator=generator)
+        else:
+            parameter.data.normal_(std=parameter.shape[-1] ** -0.5, generator=generator)
+    return model.eval()
+
+
+def _random_observation(config: ModelConfig, generator: torch.Generator) -> Observed:
+    """A quarter of the text tokens are words."""
+    num_tokens = config.text.max_tokens
+    mask = torch.zeros(1, num_tokens, dtype=torch.bool)
+    mask[:, : max(1, num_tokens // 4)] = True
+    frames = (config.video.max_view, config.num_memory_frames, config.num_tokens_per_frame, config.video.in_channels)
+    return Observed(
+        torch.randn(1, num_tokens, config.video.caption_channels, generator=generator),
+        mask,
+        torch.randn(1, *frames, generator=generator),
+    )
+
+
+def _identity(config: ModelConfig) -> Normalization:
+    """Statistics that change nothing but the symlog of the values."""
+    chunk = (config.horizon.action_horizon, JOINT_DIM)
+    shapes = {"state": (JOINT_DIM,), "action_diff": chunk, "state_diff": chunk, "value": (VALUE_DIM,)}
+    return Normalization(
+        **{f"{name}_mean": np.zeros(shape) for name, shape in shapes.items()},
+        **{f"{name}_std": np.ones(shape) for name, shape in shapes.items()},
+    )
+
+
+def _summary(runs: list[dict[str, float]], flops: dict[str, int], rate: float) -> dict[str, Any]:
+    """Medians over the runs, and what fraction of the machine's matrix product rate they reach."""
+    stages = [stage for stage in STAGES if flops[stage]]
+    seconds = {stage: median(run[stage] for run in runs) for stage in stages}
+    seconds["total"] = median(sum(run.values()) for run in runs)
+    counted = {stage: flops[stage] for stage in stages} | {"total": sum(flops.values())}
+    return {
+        "seconds": seconds,
+        "flops": counted,
+        "gemm_fraction": {stage: counted[stage] / seconds[stage] / rate for stage in seconds},
+    }
+
+
+def _require_same_scores(cached: LatentPlan, naive: LatentPlan, dtype: str) -> float | None:
+    """Largest difference of a first-round score, in standard deviations of the scores; None without rounds.
+
+    Later rounds start from refitted noise: where two futures score all but the same, rounding may swap them.
+    """
+    if not cached.rounds:
+        return None
+    first, second = cached.rounds[0].snr, naive.rounds[0].snr
+    difference = float(np.abs(first - second).max() / max(np.std(second), np.finfo(np.float32).tiny))
+    if not difference <= SCORE_TOLERANCE[dtype]:
+        raise CachesDifferError(
+            f"scores with and without caches differ by {difference:.2g} standard deviations; "
+            f"{dtype} allows {SCORE_TOLERANCE[dtype]:g}: a cache of the engine is wrong"
+        )
+    return difference

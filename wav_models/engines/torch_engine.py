@@ -2,15 +2,14 @@
 
 Caches, all exact: text keys and values per instruction; latents per frame, because a frame that is new now is memory
 later; the memory prefix and the experts' keys and values of it per observation; the experts' keys and values of a
-future per future; the action expert's keys and values of the value features per decision.
+future per future; the action expert's keys and values of the value features per decision. On a CPU futures are
+imagined a few at a time, as many as its caches hold.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import threading
-from collections import OrderedDict
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
 from wav_models.flow import euler
 from wav_models.networks.attention import KeysValues
 from wav_models.networks.autoencoder import Autoencoder
@@ -27,12 +27,13 @@ from wav_models.networks.expert_dit import ExpertContext
 from wav_models.networks.text_encoder import TextEncoder
 from wav_models.networks.video_dit import MemoryPrefix, TextContext, VideoFeatures
 from wav_models.networks.wav_model import WAVModel
+from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 NUM_INSTRUCTIONS: Final = 8
-NUM_FRAMES: Final = 32
-"""Latents kept, in frames of all views: more than the memory span of a control loop needs."""
+CPU_ACTIVATIONS: Final = 2**20
+"""Numbers in the video DiT's hidden states up to which a CPU's caches hold what a block works on."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,11 @@ class TorchEngine:
         self.config = model.config
         self._device = next(model.parameters()).device
         self._dtype = DTYPES[dtype]
-        self._model = _with_weights_in(model, self._dtype)
+        self._model = with_weights_in(model, self._dtype)
         self._autoencoder = autoencoder
         self._text_encoder = text_encoder
-        self._frames = _FrameCache(NUM_FRAMES)
+        self._frames = FrameCache(NUM_FRAMES)
+        self._futures_at_once = _futures_at_once(self.config, self._device)
         self.encode_text: Callable[[str], TextContext] = lru_cache(NUM_INSTRUCTIONS)(self._encode_text)
 
     @torch.inference_mode()
@@ -117,6 +119,10 @@ class TorchEngine:
 
     @torch.inference_mode()
     def imagine(self, scene: TorchScene, video_noise: Tensor, num_steps: int) -> TorchFutures:
+        parts = [self._imagine(scene, noise, num_steps) for noise in video_noise.split(self._futures_at_once)]
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def _imagine(self, scene: TorchScene, video_noise: Tensor, num_steps: int) -> TorchFutures:
         last = (num_steps - 1) / num_steps
         x_t = video_noise.to(self._device)
         if num_steps > 1:
@@ -186,32 +192,30 @@ class TorchEngine:
         return torch.full((1,), flow_time, device=self._device)
 
 
-class _FrameCache:
-    """The latents of the last frames, found by their pixels."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._latents: OrderedDict[bytes, Tensor] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, frame: ImageArray, encode: Callable[[ImageArray], Tensor]) -> Tensor:
-        """The latents of `frame`, encoding it if its pixels are new."""
-        key = hashlib.blake2b(frame.tobytes(), digest_size=16).digest()
-        with self._lock:
-            if key in self._latents:
-                self._latents.move_to_end(key)
-                return self._latents[key]
-        latents = encode(frame)
-        with self._lock:
-            self._latents[key] = latents
-            if len(self._latents) > self._capacity:
-                self._latents.popitem(last=False)
-        return latents
+def _futures_at_once(config: ModelConfig, device: torch.device) -> int:
+    """Batch of the video DiT; on a CPU, a larger one is slower per future."""
+    if device.type != "cpu":
+        return sys.maxsize
+    frames = config.num_future_frames + (0 if config.video.causal_memory else config.num_memory_frames)
+    tokens = config.video.max_view * frames * config.num_tokens_per_frame
+    return max(1, CPU_ACTIVATIONS // (tokens * config.video.hidden_size))
 
 
-def _with_weights_in(model: WAVModel, dtype: torch.dtype) -> WAVModel:
+def _joined(parts: list[TorchFutures]) -> TorchFutures:
+    """The futures of all parts, which share a scene."""
+    scene = parts[0].scene
+    memory = parts[0].features.memory  # with causal memory that of all futures
+    if not isinstance(scene.memory, MemoryPrefix):
+        memory = tuple(torch.cat(xs) for xs in zip(*(part.features.memory for part in parts), strict=True))
+    future = tuple(torch.cat(xs) for xs in zip(*(part.features.future for part in parts), strict=True))
+    contexts = zip(*(part.value_context.video for part in parts), strict=True)
+    context = ExpertContext(tuple(KeysValues(*map(torch.cat, zip(*kvs, strict=True))) for kvs in contexts))
+    return TorchFutures(scene, VideoFeatures(memory, future), context)
+
+
+def with_weights_in(model: WAVModel, dtype: torch.dtype) -> WAVModel:
     """The model itself, or a copy with its parameters in `dtype`; rotary tables stay in float32."""
-    if dtype == torch.float32:
+    if next(model.parameters()).dtype == dtype:
         return model
     model = copy.deepcopy(model)
     for parameter in model.parameters():

@@ -12,6 +12,9 @@ from wav_policy.bringup.arguments import LaunchArguments
 
 Parameters = dict[str, Any]
 
+SIMULATED_CONTROL_RATE = 100.0
+"""The simulated arms report at 100 Hz; commanding them faster only costs processor time [Hz]."""
+
 
 def _no_parameters(arguments: LaunchArguments) -> Parameters:
     return {}
@@ -28,6 +31,7 @@ class NodeEntry:
         remappings: (from, to) topic and service names.
         condition: whether the arguments ask for the node.
         lifecycle: managed: `lifecycle_manager` configures and activates it, in the table's order.
+        ready_service: exists once the others may rely on the node; managed nodes are not configured before.
         package: the ROS package that has the executable.
         niceness: above 0 leaves the processor to the others first: the control loop must not wait for a plan.
     """
@@ -38,6 +42,7 @@ class NodeEntry:
     remappings: tuple[tuple[str, str], ...] = ()
     condition: Callable[[LaunchArguments], bool] = lambda arguments: True
     lifecycle: bool = False
+    ready_service: str = ""
     package: str = paths.PACKAGE
     niceness: int = 0
 
@@ -71,11 +76,12 @@ def _sim_parameters(arguments: LaunchArguments) -> Parameters:
 
 
 def _piper_parameters(arguments: LaunchArguments) -> Parameters:
-    return {
+    parameters = {
         "can_left": arguments.can_left,
         "can_right": arguments.can_right,
         "can_interface": arguments.can_interface,
     }
+    return {**parameters, "control_rate": SIMULATED_CONTROL_RATE} if arguments.sim else parameters
 
 
 def _policy_parameters(arguments: LaunchArguments) -> Parameters:
@@ -92,6 +98,7 @@ NODES = (
         parameter_files=("sim.yaml",),
         parameters=_sim_parameters,
         condition=lambda arguments: arguments.sim,
+        ready_service="sim/reset",
     ),
     NodeEntry(
         "piper_node",
@@ -115,11 +122,12 @@ LIFECYCLE_MANAGER = NodeEntry("lifecycle_manager", parameter_files=("bringup.yam
 
 def launches(arguments: LaunchArguments) -> tuple[NodeLaunch, ...]:
     """What to start for these arguments, in order; the lifecycle manager of the managed nodes comes last."""
-    nodes = [_fill_in(entry, arguments) for entry in NODES if entry.condition(arguments)]
-    managed = [node.name for node in nodes if node.lifecycle]
+    entries = [entry for entry in NODES if entry.condition(arguments)]
     manager = _fill_in(LIFECYCLE_MANAGER, arguments)
-    manager.parameters["node_names"] = managed
-    return (*nodes, manager)
+    manager.parameters["node_names"] = [entry.executable for entry in entries if entry.lifecycle]
+    if services := [entry.ready_service for entry in entries if entry.ready_service]:
+        manager.parameters["ready_services"] = services
+    return (*(_fill_in(entry, arguments) for entry in entries), manager)
 
 
 def _fill_in(entry: NodeEntry, arguments: LaunchArguments) -> NodeLaunch:

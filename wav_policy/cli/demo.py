@@ -51,7 +51,7 @@ class DemoArguments:
     """auto, torch, onnxruntime or tensorrt."""
     time_limit: float = 20.0
     """An episode without success ends after this simulated time [s]."""
-    startup_timeout: float = 120.0
+    startup_timeout: float = 300.0
     """Time for all nodes to come up [s]."""
     pictures: Path | None = None
     """Save what the cameras saw beside what had been imagined as PNG files in this directory."""

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from wav_models.presets import did_you_mean
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+from wav_policy.bringup.paths import resolve
 
 if TYPE_CHECKING:
     from wav_models.evaluation.closed_loop import TrialResult
@@ -26,14 +28,14 @@ class EvaluateArguments:
     """Run episodes from successive seeds. Several values of --iterations or --selection are compared on the same
     seeds. Planner parameters that are not given are those stored with the checkpoint."""
 
-    checkpoint: Path
+    checkpoint: Path = Path(DEFAULT_CHECKPOINT)
     """Checkpoint directory."""
     task: str = "bowl"
     """Task of the simulator."""
     episodes: int = 50
     """Episodes per condition."""
     seed: int = 1000
-    """First seed; training data uses smaller ones."""
+    """First seed; that of the training data is in the checkpoint's training.json."""
     iterations: tuple[int, ...] = ()
     """Planning rounds K; 0 = no planning."""
     selection: tuple[str, ...] = ()
@@ -48,6 +50,8 @@ class EvaluateArguments:
     """Value samples that the value noise is refitted to."""
     video_steps: int | None = None
     """Passes of the video DiT per future."""
+    value_steps: int | None = None
+    """Euler steps of the value expert."""
     score: str | None = None
     """Score of a future: snr, mean, or lower_bound."""
     action_noise_std: float | None = None
@@ -60,6 +64,8 @@ class EvaluateArguments:
     """Steps after which an episode has failed."""
     engine: str = "auto"
     """What runs the networks: auto, torch, onnxruntime or tensorrt."""
+    dtype: str = "fp32"
+    """Number format of the networks: fp32, bf16, or auto."""
     workers: int = 2
     """Processes, one torch thread each."""
     json: Path | None = None
@@ -69,6 +75,7 @@ class EvaluateArguments:
 def main(argv: list[str]) -> int:
     """Entry point of `wav evaluate`."""
     arguments = tyro.cli(EvaluateArguments, prog="wav evaluate", args=argv)
+    arguments = replace(arguments, checkpoint=resolve(str(arguments.checkpoint)))
     from wav_models.checkpoint import CheckpointError
     from wav_policy.sim import ENVIRONMENTS
 
@@ -96,9 +103,7 @@ def _evaluate(arguments: EvaluateArguments, command: str) -> None:
 
     load_checkpoint(arguments.checkpoint)  # a damaged checkpoint fails here, once, not in every worker
     planners = make_conditions(arguments)
-    policies = {
-        name: partial(_make_policy, arguments.checkpoint, arguments.engine, config) for name, config in planners.items()
-    }
+    policies = {name: partial(_make_policy, arguments, config) for name, config in planners.items()}
     settings = TrialSettings(arguments.replan_steps, arguments.latency_steps, arguments.max_steps)
     seeds = range(arguments.seed, arguments.seed + arguments.episodes)
     results = run_trials(
@@ -112,7 +117,7 @@ def _evaluate(arguments: EvaluateArguments, command: str) -> None:
     summary: dict[str, Any] = {
         "command": command,
         "task": arguments.task,
-        "checkpoint": str(arguments.checkpoint),
+        "checkpoint": arguments.checkpoint.name,
         "checkpoint_sha256": checkpoint_hash(arguments.checkpoint),
         "settings": asdict(settings),
         "planners": {name: asdict(config) for name, config in planners.items()},
@@ -140,6 +145,7 @@ def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
         "num_video_elites": arguments.video_elites or min(stored.num_video_elites, video_samples),
         "num_value_elites": arguments.value_elites or min(stored.num_value_elites, video_samples * value_samples),
         "num_video_steps": arguments.video_steps,
+        "num_value_steps": arguments.value_steps,
         "score": arguments.score,
         "action_noise_std": arguments.action_noise_std,
     }
@@ -195,7 +201,9 @@ def _make_environment(task: str) -> Any:
     return gymnasium.make(name, disable_env_checker=True)
 
 
-def _make_policy(checkpoint: Path, engine: str, planner: PlannerConfig) -> WAVPolicy:
+def _make_policy(arguments: EvaluateArguments, planner: PlannerConfig) -> WAVPolicy:
     from wav_policy.policy import WAVPolicy
 
-    return WAVPolicy.load(checkpoint, engine=engine, planner=planner, num_threads=1)
+    return WAVPolicy.load(
+        arguments.checkpoint, engine=arguments.engine, planner=planner, num_threads=1, dtype=arguments.dtype
+    )

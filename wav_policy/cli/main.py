@@ -25,7 +25,9 @@ SUB_COMMANDS = {
     "label": SubCommand("wav_policy.cli.label:main", "Write the rewards of Table 2 into a dataset."),
     "dataset": SubCommand("wav_policy.cli.dataset:main", "Check and describe a dataset."),
     "train": SubCommand("wav_policy.cli.train:main", "Train the auto-encoder and the three stages of the model."),
+    "export": SubCommand("wav_policy.cli.export:main", "Write a checkpoint as compiled graphs, and verify them."),
     "evaluate": SubCommand("wav_policy.cli.evaluate:main", "Success rate of a checkpoint in closed loop."),
+    "bench": SubCommand("wav_policy.cli.bench:main", "What a plan costs: measured here, or counted from the shapes."),
     "doctor": SubCommand("wav_policy.cli.doctor:main", "Check this installation."),
 }
 

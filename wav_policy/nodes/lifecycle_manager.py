@@ -38,6 +38,7 @@ class ManagerConfig:
 
     Attributes:
         node_names: managed nodes in the order of configuration and activation.
+        ready_services: wait for these before configuring anything; whoever offers them is what the nodes rely on.
         appear_timeout: time for a node's lifecycle services to appear [s].
         transition_timeout: time for one transition; loading a checkpoint is part of configuring [s].
         stop_timeout: time for one transition on the way down [s].
@@ -45,8 +46,9 @@ class ManagerConfig:
     """
 
     node_names: tuple[str, ...] = ()
+    ready_services: tuple[str, ...] = ()
     appear_timeout: float = 60.0
-    transition_timeout: float = 120.0
+    transition_timeout: float = 240.0
     stop_timeout: float = 8.0
     gone_timeout: float = 1.0
 
@@ -74,11 +76,13 @@ class LifecycleManager(Node):
         Raises:
             BringUpError: a node did not appear in time or refused.
         """
+        for service in self.config.ready_services:
+            self._await_service(service)
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             for name in self.config.node_names:
                 if self._interrupted:
                     return
-                self._await_service(name)
+                self._await_lifecycle(name)
                 self._change(name, transition, self.config.transition_timeout)
         self.get_logger().info(f"all nodes active: {', '.join(self.config.node_names)}")
 
@@ -110,9 +114,15 @@ class LifecycleManager(Node):
         response = self._call(GetState, f"{name}/get_state", GetState.Request(), self.config.gone_timeout)
         return int(State.PRIMARY_STATE_UNKNOWN if response is None else response.current_state.id)
 
-    def _await_service(self, name: str) -> None:
-        client = self._client(ChangeState, f"{name}/change_state")
-        if not self._spin_until(client.service_is_ready, self.config.appear_timeout) and not self._interrupted:
+    def _await_service(self, service: str) -> None:
+        name = self.resolve_service_name(service)
+        self._await(lambda: any(name == offered for offered, _ in self.get_service_names_and_types()), service)
+
+    def _await_lifecycle(self, name: str) -> None:
+        self._await(self._client(ChangeState, f"{name}/change_state").service_is_ready, name)
+
+    def _await(self, condition: Callable[[], bool], name: str) -> None:
+        if not self._spin_until(condition, self.config.appear_timeout) and not self._interrupted:
             raise BringUpError(f"{name} did not appear within {self.config.appear_timeout:g} s")
 
     def _change(self, name: str, transition: int, timeout: float) -> None:

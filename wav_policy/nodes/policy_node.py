@@ -21,6 +21,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
+from wav_models.engines.precision import PRECISIONS
 from wav_models.presets import did_you_mean
 from wav_models.types import Observation, Plan
 from wav_policy.nodes.camera_subscriptions import TRANSPORTS, CameraSubscriptions
@@ -47,6 +48,8 @@ class PolicyNodeConfig:
     """Checkpoint directory."""
     engine: str = "auto"
     """"auto", "torch", "onnxruntime" or "tensorrt"."""
+    dtype: str = "auto"
+    """Number format of the networks: "fp32", "bf16", or "auto": bf16 where the processor has it in hardware."""
     num_threads: int = 1
     """Threads of the networks; 0: as many as the library likes."""
     instruction: str = ""
@@ -72,6 +75,8 @@ class PolicyNodeConfig:
         for name in ("deadline", "imagine_rate"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; a finite number >= 0 fits")
+        if self.dtype not in PRECISIONS:
+            raise ValueError(f"unknown dtype {self.dtype!r}{did_you_mean(self.dtype, PRECISIONS)}")
         if self.image_transport not in TRANSPORTS:
             transport = self.image_transport
             raise ValueError(f"unknown image_transport {transport!r}{did_you_mean(transport, TRANSPORTS)}")
@@ -89,7 +94,11 @@ def load_policy(config: PolicyNodeConfig) -> Policy:
     if config.deadline > 0.0:
         planner = dataclasses.replace(planner, deadline=config.deadline)
     return WAVPolicy.load(
-        config.checkpoint, engine=config.engine, planner=planner, num_threads=config.num_threads or None
+        config.checkpoint,
+        engine=config.engine,
+        planner=planner,
+        num_threads=config.num_threads or None,
+        dtype=config.dtype,
     )
 
 

@@ -37,7 +37,8 @@ _MAX_LAG = 0.25
 
 _MIN_REAL_TIME_FACTOR = 0.95
 
-_FACTOR_WINDOW = 2.0
+_WINDOW = 2.0
+"""Over which rates are measured [s]."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Physics(Worker):
         self._last = now
         self._world.step(duration)
         self._advanced += duration
-        if now - self._window_start >= _FACTOR_WINDOW:
+        if now - self._window_start >= _WINDOW:
             self.real_time_factor = self._advanced / (now - self._window_start)
             self._window_start, self._advanced = now, 0.0
 
@@ -131,7 +132,8 @@ class CameraFeed(Worker):
         self._publishers = {
             view: node.create_publisher(Image, f"{view}/image_raw", qos_profile_sensor_data) for view in VIEWS
         }
-        self._last = time.monotonic()
+        self._window_start = time.monotonic()
+        self._count = 0
         self.rate = rate
         self.seconds = 0.0
 
@@ -147,8 +149,10 @@ class CameraFeed(Worker):
             message.header.stamp = stamp
             publisher.publish(message)
         self.seconds += 0.1 * (time.monotonic() - start - self.seconds)
-        self.rate += 0.1 * (1.0 / max(start - self._last, 1e-3) - self.rate)
-        self._last = start
+        self._count += 1
+        if start - self._window_start >= _WINDOW:
+            self.rate = self._count / (start - self._window_start)
+            self._window_start, self._count = start, 0
 
     def run(self) -> None:
         super().run()
@@ -186,15 +190,15 @@ class SimNode(Node):
         self._arms = {
             side: SimulatedArm(self.world.arm(side), Path(link), self.config.feedback) for side, link in links.items()
         }
-        self.create_service(Trigger, "sim/reset", self._on_reset)
         self._diagnostics = Diagnostics(self, self._report)
 
     def start(self) -> None:
-        """Start physics, cameras and arms."""
+        """Start physics, cameras and arms; `sim/reset` exists from then on."""
         for worker in self._workers():
             worker.start()
         for arm in self._arms.values():
             arm.start()
+        self.create_service(Trigger, "sim/reset", self._on_reset)
         self.get_logger().info(f"arms at {self.config.can_left} and {self.config.can_right}")
 
     def stop(self) -> None:

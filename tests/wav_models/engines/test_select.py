@@ -27,4 +27,4 @@ def test_engine_that_does_not_exist_yet_says_so(monkeypatch: pytest.MonkeyPatch)
     found: Any = object()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: found)
     with pytest.raises(EngineError, match=r"not implemented yet.*use 'torch' or 'auto'"):
-        make_engine("onnxruntime", None)  # type: ignore[arg-type]
+        make_engine("tensorrt", None)  # type: ignore[arg-type]

@@ -30,7 +30,9 @@ def test_conditions_follow_the_arguments(checkpoint: str) -> None:
 
 def test_the_manager_gets_the_managed_nodes_in_order(checkpoint: str) -> None:
     *_, manager = launches(parse({"checkpoint": checkpoint, "sim": "true"}))
-    assert manager.parameters["node_names"] == ["piper_node", "policy_node"]
+    assert manager.parameters == {"node_names": ["piper_node", "policy_node"], "ready_services": ["sim/reset"]}
+    *_, manager = launches(parse({"checkpoint": checkpoint}))
+    assert "ready_services" not in manager.parameters
 
 
 def test_simulation_and_driver_meet_at_the_same_ports(checkpoint: str) -> None:

@@ -33,6 +33,7 @@ def test_wrong_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.ros
 @pytest.mark.sim
+@pytest.mark.timeout(600)
 def test_ctrl_c_ends_with_zero_and_leaves_nothing(random_checkpoint: Path, repository: Path, tmp_path: Path) -> None:
     """Interrupted after its first episode: the finished one is in the file, processes and links are gone."""
     output = tmp_path / "out.json"

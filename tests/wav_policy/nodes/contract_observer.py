@@ -19,7 +19,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-READY_TIMEOUT = 150.0
+READY_TIMEOUT = 300.0
 WINDOW = 4.0
 
 
@@ -100,6 +100,7 @@ def observe_topics(node: Observer) -> dict[str, Any]:
     durations = [point.time_from_start for point in chunk.points]
     return {
         "cameras": cameras,
+        "reported_rate": float(node.reports["sim_node: world"]["values"]["image_rate"]),
         "joint_states": {
             "rate": node.counts.get("joint_states", 0) / seconds,
             "names": list(joints.name),
@@ -149,7 +150,8 @@ def main() -> None:
     found["stop"] = observe_stop(node)
     found["reset"] = observe_reset(node)
     instruction = found["reset"]["message"].split(": ", 1)[1]
-    planning = "policy_node: planning"
+    planning, world = "policy_node: planning", "sim_node: world"
+    node.spin_until(lambda: node.reports[world]["values"].get("seed") == "7", 20.0)
     node.spin_until(lambda: node.reports[planning]["values"].get("instruction") == instruction, 20.0)
     found["diagnostics"] = node.reports
     print(json.dumps(found))

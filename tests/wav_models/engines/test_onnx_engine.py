@@ -1,0 +1,291 @@
+"""ONNX Runtime against torch, per graph and per plan; exports that do not fit are refused by name."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from wav_models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wav_models.data.normalization import Normalization
+from wav_models.engines import onnx_export, parity
+from wav_models.engines.base import EngineError
+from wav_models.engines.manifest import MANIFEST, PlanShape, read_manifest
+from wav_models.engines.onnx_engine import OnnxEngine
+from wav_models.engines.onnx_export import cache_directory, export, export_directory
+from wav_models.engines.onnx_graphs import OnnxGraphs
+from wav_models.engines.parity import Trial, compare_graphs, compare_plans
+from wav_models.engines.select import make_engine
+from wav_models.engines.torch_engine import TorchEngine
+from wav_models.networks.autoencoder import make_autoencoder
+from wav_models.networks.wav_model import WAVModel
+from wav_models.planner.config import PlannerConfig
+from wav_models.presets import WAV_TINY
+from wav_policy.cli.export import main as export_command
+
+SMALL = replace(
+    WAV_TINY,
+    video=replace(WAV_TINY.video, num_layers=2, num_attention_heads=2, attention_head_dim=32, cross_attention_dim=64),
+    value=replace(WAV_TINY.value, num_attention_heads=2, attention_head_dim=16),
+    action=replace(WAV_TINY.action, num_attention_heads=2, attention_head_dim=16),
+)
+PLANNER = PlannerConfig(
+    num_iterations=2,
+    num_video_samples=3,
+    num_value_samples=2,
+    num_video_elites=2,
+    num_value_elites=3,
+    num_value_steps=2,
+    num_action_steps=3,
+)
+SHAPE = PlanShape.of(PLANNER)
+
+
+class WordEncoder:
+    """Text embeddings drawn from the instruction's own seed; the second half is padding."""
+
+    def __call__(self, instructions: list[str]) -> tuple[Tensor, Tensor]:
+        (instruction,) = instructions
+        generator = torch.Generator().manual_seed(sum(map(ord, instruction)))
+        mask = torch.arange(16)[None] < 8
+        return torch.randn(1, 16, 384, generator=generator), mask
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """Random weights: every output depends on every input."""
+    directory = tmp_path_factory.mktemp("onnx") / "checkpoint"
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    model = WAVModel(SMALL)
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape) * (
+            0.6 / parameter.shape[-1] ** 0.5 if parameter.ndim > 1 else 0.1
+        )
+    statistics = (rng.normal(size=(50, *size)) for size in ((14,), (16, 14), (16, 14), (17,)))
+    save_checkpoint(
+        directory,
+        model=model,
+        autoencoder=make_autoencoder(SMALL),
+        normalization=Normalization.fit(*statistics),
+        training_record={},
+    )
+    return load_checkpoint(directory)
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All graphs, made once."""
+    directory = tmp_path_factory.mktemp("export") / "graphs"
+    export(checkpoint, SHAPE, directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def reference(checkpoint: Checkpoint) -> TorchEngine:
+    return TorchEngine(checkpoint.model, checkpoint.autoencoder, WordEncoder())
+
+
+@pytest.fixture(scope="module")
+def engine(exported: Path) -> OnnxEngine:
+    return OnnxEngine(exported, read_manifest(exported), SMALL, WordEncoder())
+
+
+@pytest.fixture(scope="module")
+def trial(checkpoint: Checkpoint, engine: OnnxEngine) -> Trial:
+    return Trial.draw(engine, checkpoint.normalization, PLANNER)
+
+
+@pytest.fixture
+def beside(checkpoint: Checkpoint, exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A copy of the export where engines look for it; an empty cache; no exporter, no language model."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("wav_models.networks.text_encoder.make_text_encoder", lambda *_: WordEncoder())
+
+    def copy(_: Any, __: Any, directory: Path, **___: Any) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        shutil.copytree(exported, directory)
+
+    monkeypatch.setattr(onnx_export, "export", copy)
+    directory = export_directory(checkpoint.directory, SHAPE)
+    copy(None, None, directory)
+    return directory
+
+
+def test_every_graph_equals_torch_at_every_batch_size(reference: TorchEngine, engine: OnnxEngine, trial: Trial) -> None:
+    agreements = compare_graphs(reference, engine, trial)
+    assert set(agreements) >= {"text_encoder", "memory_prefix", "video_dit", "video_dit of 1", "value_dit"}
+    for name, agreement in agreements.items():
+        # An image may be rounded to the next grey level.
+        assert agreement.max_error < (parity.MAX_ERROR if name == "vae_decoder" else 1e-5), name
+        assert agreement.cosine > 0.9999, name
+
+
+def test_plans_choose_the_same_elites_and_actions(reference: TorchEngine, engine: OnnxEngine, trial: Trial) -> None:
+    agreement = compare_plans(reference, engine, trial)
+    assert agreement.same_elites
+    assert agreement.chunk_error < 1e-4
+    assert compare_plans(reference, engine, replace(trial, planner=replace(PLANNER, score="mean"))).same_elites
+
+
+def test_a_wrong_answer_is_noticed(engine: OnnxEngine, reference: TorchEngine, trial: Trial) -> None:
+    """The comparison can fail: value samples in another order are not equal."""
+    values = reference.evaluate
+
+    class Shuffled:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(reference, name)
+
+        def evaluate(self, *arguments: Any) -> Tensor:
+            return values(*arguments).flip(1)
+
+    agreements = compare_graphs(engine, Shuffled(), trial)  # type: ignore[arg-type]
+    assert not agreements["value_dit"].equal
+    assert agreements["video_dit"].equal
+
+
+def test_threads_do_not_disturb_each_other(engine: OnnxEngine, trial: Trial) -> None:
+    calls = parity.stages(engine, trial)
+    alone = calls["value_dit"](0)
+    thread = threading.Thread(target=lambda: [calls["video_velocity"](0) for _ in range(10)])
+    thread.start()
+    while thread.is_alive():
+        assert torch.equal(alone, calls["value_dit"](0))
+    thread.join()
+
+
+def test_sizes_that_were_not_exported_are_named(engine: OnnxEngine, trial: Trial) -> None:
+    scene = engine.observe(engine.encode_images(trial.images), engine.encode_text("lift the bowl"))
+    with pytest.raises(EngineError, match="num_video_samples is 2, but the graphs were exported for 3"):
+        engine.imagine(scene, trial.video_noise[:2], 1)
+    with pytest.raises(EngineError, match="num_video_steps is 4, but the graphs were exported for 1"):
+        engine.imagine(scene, trial.video_noise, 4)
+    futures = engine.imagine(scene, trial.video_noise, 1)
+    with pytest.raises(EngineError, match="num_value_samples is 1, but"):
+        engine.evaluate(futures, trial.value_noise[:, :1], 2)
+    with pytest.raises(EngineError, match="num_value_steps is 5, but"):
+        engine.evaluate(futures, trial.value_noise, 5)
+
+
+def test_a_missing_provider_is_named(exported: Path) -> None:
+    with pytest.raises(EngineError, match="ONNX Runtime has no NoSuchProvider; available: .*CPUExecutionProvider"):
+        OnnxEngine(exported, read_manifest(exported), SMALL, WordEncoder(), providers=("NoSuchProvider",))
+
+
+def test_a_model_without_causal_memory_is_not_exported(checkpoint: Checkpoint) -> None:
+    config = replace(SMALL, video=replace(SMALL.video, causal_memory=False))
+    with pytest.raises(EngineError, match="graphs exist for causal memory .* only; use engine 'torch'"):
+        OnnxGraphs(replace(checkpoint, config=config), SHAPE)
+
+
+def edited(**changes: Any) -> Callable[[Path], None]:
+    """A manifest with other contents."""
+
+    def edit(directory: Path) -> None:
+        path = directory / MANIFEST
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (edited(checkpoint_sha256="0" * 64), "made for checkpoint_sha256 000"),
+        (edited(format=0), "made for format 0, but this is 1"),
+        (edited(precision="fp16"), "made for precision fp16, but this is fp32"),
+        (edited(versions={"onnxruntime": "0.1"}), "made for onnxruntime version 0.1, but this is"),
+        (edited(shape={**SHAPE.__dict__, "num_value_samples": 9}), "made for num_value_samples 9, but this is 2"),
+        (edited(author="me"), "not a manifest of this version .*unknown key 'author'"),
+        (lambda d: (d / MANIFEST).write_text("{"), "not a manifest"),
+        (lambda d: (d / MANIFEST).unlink(), "no such file"),
+        (lambda d: (d / "value_dit.onnx").unlink(), "graph 'value_dit' is missing"),
+        (lambda d: (d / "value_dit.onnx").write_bytes(b"\x00"), "graph 'value_dit' is damaged"),
+    ],
+)
+def test_an_export_that_does_not_fit_is_refused_and_auto_says_so(
+    checkpoint: Checkpoint,
+    beside: Path,
+    damage: Callable[[Path], None],
+    message: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    damage(beside)
+    with pytest.raises(EngineError, match=f"{message}.*wav export"):
+        make_engine("onnxruntime", checkpoint, planner=PLANNER)
+    assert make_engine("auto", checkpoint, planner=PLANNER).name == "torch"
+    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert "engine auto: torch, because ONNX Runtime cannot be used" in record.getMessage()
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [((2.0, 1.0), "onnxruntime"), ((1.0, 1.0), "torch")])
+def test_auto_takes_what_is_faster(
+    checkpoint: Checkpoint,
+    beside: Path,
+    seconds: tuple[float, float],
+    chosen: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(parity, "measure", lambda *_: [{"video_dit": s} for s in seconds])
+    assert make_engine("auto", checkpoint, planner=PLANNER).name == chosen
+    assert f"engine auto: {chosen} (a planning round takes" in caplog.text
+
+
+def test_without_an_export_graphs_are_made_once_and_cached(
+    checkpoint: Checkpoint, beside: Path, exported: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(beside)
+    assert make_engine("auto", checkpoint, planner=PLANNER).name == "torch"
+    caplog.set_level(logging.INFO)
+    assert make_engine("onnxruntime", checkpoint, planner=PLANNER).name == "onnxruntime"
+    assert "graphs for ONNX Runtime made in" in caplog.text
+    caplog.clear()
+    make_engine("onnxruntime", checkpoint, planner=PLANNER)
+    assert "made in" not in caplog.text
+    cached = cache_directory(read_manifest(exported).checkpoint_sha256, SHAPE)
+    (cached / "value_dit.onnx").write_bytes(b"")
+    make_engine("onnxruntime", checkpoint, planner=PLANNER)
+    assert "graphs in the cache are not used and will be made again" in caplog.text
+
+
+def test_the_command_exports_verifies_and_refuses(
+    checkpoint: Checkpoint, beside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = str(checkpoint.directory)
+    (checkpoint.directory / "planner.json").write_text(json.dumps({**PLANNER.__dict__, "num_video_samples": 8}))
+    try:
+        sizes = ["--video-samples", "3", "--out", str(tmp_path / "out")]
+        assert export_command([name, *sizes, "--verify", "--repeats", "1"]) == 0
+        printed = capsys.readouterr().out
+        assert "plans, K = 2: the same elites" in printed
+        assert "equal to torch within the tolerances" in printed
+        assert len([line for line in printed.splitlines() if line.endswith(" ms")]) == 10
+    finally:
+        (checkpoint.directory / "planner.json").unlink()
+    for option, message in {
+        "--engine tensorflow": "no graphs can be exported for engine 'tensorflow'; 'onnxruntime' fits",
+        "--engine tensorrt": "engine 'tensorrt'",
+    }.items():
+        assert export_command([name, *option.split()]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_other_precisions_and_directories_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="no graphs in 'bf16'; fp32 fits"):
+        export(checkpoint, SHAPE, tmp_path / "graphs", precision="bf16")
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(EngineError, match="exists and is no export"):
+        export(checkpoint, SHAPE, tmp_path)
+    assert (tmp_path / "mine.txt").exists()

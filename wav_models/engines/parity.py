@@ -1,0 +1,217 @@
+"""Two engines compared: per graph, as they are called in a plan, and over whole plans; with the time each takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wav_models.data.normalization import Normalization
+from wav_models.engines.base import Engine, ObservedTrajectories, make_state_token
+from wav_models.engines.network_calls import flat
+from wav_models.engines.onnx_engine import OnnxFutures, OnnxScene
+from wav_models.engines.torch_engine import TorchFutures, TorchScene
+from wav_models.networks.video_dit import MemoryPrefix, TextContext
+from wav_models.planner.config import PlannerConfig
+from wav_models.planner.latent_planner import LatentPlan, plan
+from wav_models.planner.scoring import select_elites
+from wav_models.types import JOINT_DIM
+
+MAX_ERROR: Final = 1e-3
+"""Largest difference that counts as equal, relative to the largest number of a graph's output (at least to 1)."""
+MIN_COSINE: Final = 0.9999
+GREY_LEVELS: Final = 1500.0
+"""What images are divided by: a pixel rounded to the next grey level counts as equal, one two levels away does not."""
+NUM_SEEDS: Final = 3
+
+Stage = Callable[[int], Any]
+"""One call into an engine; the argument varies what the engine would otherwise look up."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an output differs from the reference.
+
+    Attributes:
+        max_error: largest difference, divided by the largest reference number where that exceeds 1.
+        cosine: of the angle between both.
+    """
+
+    max_error: float
+    cosine: float
+
+    @property
+    def equal(self) -> bool:
+        return self.max_error <= MAX_ERROR and self.cosine >= MIN_COSINE
+
+
+@dataclass(frozen=True)
+class PlanAgreement:
+    """Plans of the same seeds by two engines.
+
+    Attributes:
+        same_elites: whether every round of every plan chose the same futures and value samples.
+        chunk_error: largest difference of the action tokens, in standard deviations.
+    """
+
+    same_elites: bool
+    chunk_error: float
+
+    @property
+    def equal(self) -> bool:
+        return self.same_elites and self.chunk_error <= MAX_ERROR
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Inputs for every graph of an engine, drawn from a seed."""
+
+    planner: PlannerConfig
+    normalization: Normalization
+    images: np.ndarray
+    state_token: Tensor
+    video_noise: Tensor
+    value_noise: Tensor
+    action_noise: Tensor
+
+    @classmethod
+    def draw(cls, engine: Engine, normalization: Normalization, planner: PlannerConfig, seed: int = 0) -> Trial:
+        config, rng = engine.config, np.random.default_rng(seed)
+        shape = (config.video.max_view, config.num_memory_frames, *config.latent.image_size, 3)
+        state = make_state_token(normalization, rng.normal(size=JOINT_DIM))
+        view = ObservedTrajectories(engine, None, state, normalization, planner)
+        generator = torch.Generator().manual_seed(seed)
+        pairs = (planner.num_video_samples, planner.num_value_samples)
+        return cls(
+            planner,
+            normalization,
+            rng.integers(0, 256, shape, dtype=np.uint8),
+            state,
+            torch.randn(planner.num_video_samples, *view.video_noise_shape, generator=generator),
+            torch.randn(*pairs, *view.value_noise_shape, generator=generator),
+            torch.randn(*view.action_noise_shape, generator=generator),
+        )
+
+
+def stages(engine: Engine, trial: Trial) -> dict[str, Stage]:
+    """Every graph as a plan calls it."""
+    planner = trial.planner
+    text = engine.encode_text("put the bowl on the plate")
+    latents = engine.encode_images(trial.images)
+    scene = engine.observe(latents, text)
+    many = engine.imagine(scene, trial.video_noise, planner.num_video_steps)
+    one = engine.imagine(scene, trial.video_noise[:1], planner.num_video_steps)
+    value_noise = trial.value_noise[0, 0]
+    steps = (planner.num_value_steps, planner.num_action_steps)
+    return {
+        "text_encoder": lambda i: engine.encode_text(f"put bowl {i} on the plate"),
+        "vae_encoder": lambda i: engine.encode_images(trial.images[:, :1] ^ np.uint8(i)),
+        "memory_prefix": lambda _: engine.observe(latents, text),
+        "video_dit": lambda _: engine.imagine(scene, trial.video_noise, planner.num_video_steps),
+        "video_dit of 1": lambda _: engine.imagine(scene, trial.video_noise[:1], planner.num_video_steps),
+        "value_dit": lambda _: engine.evaluate(many, trial.value_noise, planner.num_value_steps),
+        "action_dit": lambda _: engine.act(one, trial.state_token, value_noise, trial.action_noise, *steps),
+        "video_velocity": lambda _: engine.denoise(scene, trial.video_noise[:1], 2),
+        "vae_decoder": lambda _: engine.decode_images(trial.video_noise[:1]),
+    }
+
+
+def compare_graphs(reference: Engine, engine: Engine, trial: Trial) -> dict[str, Agreement]:
+    """Outputs of every graph against those of the reference. Images count in `GREY_LEVELS`."""
+    expected, found = stages(reference, trial), stages(engine, trial)
+    return {name: agreement(_numbers(run(0)), _numbers(found[name](0))) for name, run in expected.items()}
+
+
+def agreement(expected: Tensor, found: Tensor) -> Agreement:
+    scale = max(1.0, float(expected.abs().max()))
+    error = float((expected - found).abs().max()) / scale
+    cosine = float(torch.cosine_similarity(expected.double(), found.double(), dim=0))
+    return Agreement(error, cosine)
+
+
+def compare_plans(reference: Engine, engine: Engine, trial: Trial) -> PlanAgreement:
+    """Whole plans of several seeds."""
+    same, error = True, 0.0
+    for seed in range(NUM_SEEDS):
+        expected, found = (make_plan(e, trial, seed) for e in (reference, engine))
+        same = same and all(
+            _elites(a.video_score, a.snr, trial.planner) == _elites(b.video_score, b.snr, trial.planner)
+            for a, b in zip(expected.rounds, found.rounds, strict=True)
+        )
+        error = max(error, float((expected.actions - found.actions).abs().max()))
+    return PlanAgreement(same, error)
+
+
+def make_plan(engine: Engine, trial: Trial, seed: int) -> LatentPlan:
+    """From images to action tokens."""
+    scene = engine.observe(engine.encode_images(trial.images), engine.encode_text("put the bowl on the plate"))
+    model = ObservedTrajectories(engine, scene, trial.state_token, trial.normalization, trial.planner)
+    return plan(model, trial.planner, seed)
+
+
+def measure(
+    engines: Sequence[Engine], trial: Trial, repeats: int, names: Sequence[str] | None = None
+) -> list[dict[str, float]]:
+    """Shortest time per graph, and of a "plan" [s], for every engine; they take turns, so that load hits all alike.
+
+    Args:
+        engines: compared ones.
+        trial: what they work on.
+        repeats: calls that count, after one that does not.
+        names: graphs to measure; None = all, and the plan.
+    """
+    calls = [{**stages(engine, trial), "plan": partial(make_plan, engine, trial)} for engine in engines]
+    times: list[dict[str, float]] = [{} for _ in engines]
+    for name in names or calls[0]:
+        for its_calls in calls:
+            its_calls[name](0)
+        for i in range(1, repeats + 1):
+            for its_calls, its_times in zip(calls, times, strict=True):
+                its_times[name] = min(its_times.get(name, float("inf")), _seconds(its_calls[name], i))
+    return times
+
+
+def _seconds(run: Stage, i: int) -> float:
+    began = time.perf_counter()
+    run(i)
+    return time.perf_counter() - began
+
+
+def _elites(video_score: np.ndarray, snr: np.ndarray, planner: PlannerConfig) -> tuple[list[int], list[int]]:
+    video = select_elites(torch.from_numpy(video_score), planner.num_video_elites)
+    value = select_elites(torch.from_numpy(snr), planner.num_value_elites)
+    return video.tolist(), value.tolist()
+
+
+def _numbers(output: Any) -> Tensor:
+    """All numbers of an answer or handle, in one order for all engines."""
+    if isinstance(output, np.ndarray):
+        return torch.from_numpy(output).flatten().float() / GREY_LEVELS
+    return torch.cat([x.flatten().float() for x in _tensors(output)])
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    """The parts of a handle; not the bias of a text, next to which every key would look equal."""
+    if isinstance(output, TextContext):
+        return list(flat(output.keys_values))
+    if isinstance(output, TorchScene):
+        if not isinstance(output.memory, MemoryPrefix):
+            raise ValueError("a bidirectional model has no memory prefix to compare")
+        parts = (output.memory.keys_values, output.value_memory or (), output.action_memory or ())
+        return [x for part in parts for x in flat(part)]
+    if isinstance(output, TorchFutures):
+        return list(flat(output.value_context.video))
+    if isinstance(output, OnnxScene):
+        return [torch.from_numpy(v.numpy()) for name, v in output.context.items() if not name.startswith("text_")]
+    if isinstance(output, OnnxFutures):
+        values = (v for name, v in output.context.items() if name.startswith("value_video_"))
+        return [torch.from_numpy(v.numpy()) for v in values]
+    if isinstance(output, dict):
+        return [torch.from_numpy(v.numpy()) for name, v in output.items() if name != "text_bias"]
+    return list(output) if isinstance(output, tuple) else [output]

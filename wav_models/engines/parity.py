@@ -166,7 +166,9 @@ def measure(
         repeats: calls that count, after one that does not.
         names: graphs to measure; None = all, and the plan.
     """
-    calls = [{**stages(engine, trial), "plan": partial(make_plan, engine, trial)} for engine in engines]
+    calls: list[dict[str, Stage]] = [
+        {**stages(engine, trial), "plan": partial(make_plan, engine, trial)} for engine in engines
+    ]
     times: list[dict[str, float]] = [{} for _ in engines]
     for name in names or calls[0]:
         for its_calls in calls:

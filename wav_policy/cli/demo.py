@@ -160,6 +160,8 @@ class Demo:
         if PLANNING in reports:
             report.plan_ms_p50 = reports[PLANNING].number("plan_ms_p50")
             report.plan_ms_p99 = reports[PLANNING].number("plan_ms_p99")
+            if (rounds := reports[PLANNING].number("rounds")) is not None:
+                report.rounds.append(rounds)
         if CONTROL in reports:
             report.control_hz = reports[CONTROL].number("control_rate_hz")
             report.control_lateness_ms_p99 = reports[CONTROL].number("lateness_p99_ms")

@@ -29,6 +29,7 @@ class DemoReport:
     Attributes:
         plans: chunks that arrived.
         plan_ms_p50, plan_ms_p99: duration of a plan, by the policy node's own clock [ms].
+        rounds: planning rounds that fitted into the plan's time budget, one entry per look at the policy node.
         control_hz: rate of the control loop [Hz].
         control_lateness_ms_p99: how late its ticks come [ms].
         chunk_age_ms_p99: age of a chunk's observation when the chunk arrives [ms].
@@ -42,6 +43,7 @@ class DemoReport:
     plans: int = 0
     plan_ms_p50: float | None = None
     plan_ms_p99: float | None = None
+    rounds: list[float] = field(default_factory=list)
     control_hz: float | None = None
     control_lateness_ms_p99: float | None = None
     chunk_age_ms_p99: float | None = None
@@ -51,6 +53,11 @@ class DemoReport:
     def successes(self) -> int:
         """Episodes that ended in success."""
         return sum(episode.success for episode in self.episodes)
+
+    @property
+    def rounds_mean(self) -> float | None:
+        """Mean number of planning rounds of a plan."""
+        return sum(self.rounds) / len(self.rounds) if self.rounds else None
 
     def as_json(self) -> dict[str, Any]:
         """The documented keys first, then the details."""
@@ -62,6 +69,7 @@ class DemoReport:
             "plan_ms_p99": _rounded(self.plan_ms_p99),
             "control_hz": _rounded(self.control_hz),
             "chunk_age_ms_p99": _rounded(self.chunk_age_ms_p99),
+            "rounds_mean": _rounded(self.rounds_mean),
             "control_lateness_ms_p99": _rounded(self.control_lateness_ms_p99),
             "real_time_factor": _rounded(self.real_time_factor),
             "task": self.task,
@@ -84,6 +92,7 @@ class DemoReport:
             ("success", f"{self.successes} of {len(self.episodes)}"),
             ("plans", str(self.plans)),
             ("planning time p50 / p99", f"{_shown(self.plan_ms_p50)} / {_shown(self.plan_ms_p99)} ms"),
+            ("planning rounds, mean", _shown(self.rounds_mean, 1)),
             ("chunk age p99", f"{_shown(self.chunk_age_ms_p99)} ms"),
             ("control rate", f"{_shown(self.control_hz)} Hz, p99 {_shown(self.control_lateness_ms_p99, 1)} ms late"),
             ("real-time factor", _shown(self.real_time_factor, 2)),

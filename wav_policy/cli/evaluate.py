@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from wav_models.planner.config import PlannerConfig
     from wav_policy.policy import WAVPolicy
 
+STANDARD_OUTPUT = Path("-")
+
 
 @dataclass(frozen=True)
 class EvaluateArguments:
@@ -69,12 +71,12 @@ class EvaluateArguments:
     workers: int = 2
     """Processes, one torch thread each."""
     json: Path | None = None
-    """Where to write the result."""
+    """Where to write the result; "-" or nothing: to standard output, progress to standard error."""
 
 
 def main(argv: list[str]) -> int:
     """Entry point of `wav evaluate`."""
-    arguments = tyro.cli(EvaluateArguments, prog="wav evaluate", args=argv)
+    arguments = tyro.cli(EvaluateArguments, prog="wav evaluate", args=_with_json_target(argv))
     arguments = replace(arguments, checkpoint=resolve(str(arguments.checkpoint)))
     from wav_models.checkpoint import CheckpointError
     from wav_policy.sim import ENVIRONMENTS
@@ -123,9 +125,23 @@ def _evaluate(arguments: EvaluateArguments, command: str) -> None:
         "planners": {name: asdict(config) for name, config in planners.items()},
         **summarise(results),
     }
+    text = json.dumps(summary, indent=1) + "\n"
+    if arguments.json == STANDARD_OUTPUT:
+        print(describe(summary), file=sys.stderr)
+        sys.stdout.write(text)
+        return
     print(describe(summary))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        arguments.json.write_text(text, encoding="utf-8")
+
+
+def _with_json_target(argv: list[str]) -> list[str]:
+    """`--json` without a file means standard output."""
+    result = list(argv)
+    for index, word in enumerate(argv):
+        if word == "--json" and (index + 1 == len(argv) or argv[index + 1].startswith("--")):
+            result[index] = f"--json={STANDARD_OUTPUT}"
+    return result
 
 
 def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
@@ -188,6 +204,7 @@ class _Counter:
         print(
             f"[{condition}] {len(done)}/{self._episodes} seed {result.seed}: {outcome} in {result.steps} steps; "
             f"{sum(done)} of {len(done)}",
+            file=sys.stderr,
             flush=True,
         )
 

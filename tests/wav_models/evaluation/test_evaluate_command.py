@@ -37,3 +37,11 @@ def test_one_trial_writes_its_result(random_checkpoint: Path, tmp_path: Path) ->
     assert summary["conditions"]["K=0"]["trials"] == [{"seed": 1000, "success": False, "steps": 5}]
     assert len(summary["checkpoint_sha256"]) == 64
     assert summary["command"].startswith("wav evaluate --checkpoint")
+
+
+def test_json_without_a_file_means_standard_output() -> None:
+    from wav_policy.cli.evaluate import _with_json_target
+
+    assert _with_json_target(["--json", "--episodes", "2"]) == ["--json=-", "--episodes", "2"]
+    assert _with_json_target(["--episodes", "2", "--json"]) == ["--episodes", "2", "--json=-"]
+    assert _with_json_target(["--json", "out.json"]) == ["--json", "out.json"]

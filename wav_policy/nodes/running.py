@@ -68,4 +68,6 @@ def run(
     executor.shutdown()
     close(node)
     rclpy.shutdown()
+    # Ctrl-C reaches a launched node twice; Python's own end must not be cut short by the second.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     return 0

@@ -113,6 +113,11 @@ def load_checkpoint(
         normalization = Normalization.from_json(directory / NORMALIZATION)
     except NormalizationError as error:
         raise CheckpointError(str(error)) from error
+    if normalization.action_horizon != config.horizon.action_horizon:
+        raise CheckpointError(
+            f"{directory / NORMALIZATION}: statistics of {normalization.action_horizon} action steps, but {CONFIG} has "
+            f"action_horizon {config.horizon.action_horizon}. Restore the file or fit the statistics again"
+        )
     return Checkpoint(
         config,
         model.to(device=device, dtype=dtype).eval().requires_grad_(False),
@@ -155,7 +160,12 @@ def load_pretrained(path: Path, model: WAVModel) -> PretrainedReport:
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
         raise CheckpointError(f"{path}: no safetensors files; give the file or the directory of the transformer")
-    found = {_diffusers_name(name): tensor for file in files for name, tensor in _read_tensors(file).items()}
+    found: dict[str, Tensor] = {}
+    for file in files:
+        tensors = {_diffusers_name(name): tensor for name, tensor in _read_tensors(file).items()}
+        if twice := sorted(found.keys() & tensors.keys()):
+            raise CheckpointError(f"{file}: also in another file: {_first(twice)}. Keep the shards of one model only")
+        found |= tensors
     ignored = tuple(sorted(name for name in found if name.startswith("vae.")))
     tensors = {our_name(name): tensor for name, tensor in found.items() if name not in ignored}
     current = model.state_dict()

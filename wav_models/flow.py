@@ -33,9 +33,16 @@ def velocity_target(x_0: Tensor, x_1: Tensor) -> Tensor:
 
 def euler(velocity: Callable[[Tensor, float], Tensor], x_0: Tensor, num_steps: int, end: float = 1.0) -> Tensor:
     """Integrate dx/dt = velocity(x, t) from t = 0 to `end` in `num_steps` equal steps."""
+    return euler_between(velocity, x_0, num_steps, 0.0, end)
+
+
+def euler_between(
+    velocity: Callable[[Tensor, float], Tensor], x: Tensor, num_steps: int, start: float, end: float
+) -> Tensor:
+    """Integrate dx/dt = velocity(x, t) from t = `start` to `end` in `num_steps` equal steps."""
     if num_steps < 1:
         raise ValueError(f"num_steps is {num_steps}; at least 1 step is needed")
-    x, dt = x_0, end / num_steps
+    dt = (end - start) / num_steps
     for i in range(num_steps):
-        x = x + dt * velocity(x, i * dt)
+        x = x + dt * velocity(x, start + i * dt)
     return x

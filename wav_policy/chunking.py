@@ -33,13 +33,13 @@ class ChunkingConfig:
     """How chunks are spliced."""
 
     blend_time: float = 0.2
-    """Time over which the disagreement with the previous chunk fades [s]."""
+    """Time over which the disagreement with the previous chunk fades [s]; 0: it does not, the path jumps."""
     max_future: float = 0.1
     """A chunk stamped farther ahead than this comes from a clock that disagrees with ours [s]."""
 
     def __post_init__(self) -> None:
-        if not self.blend_time > 0.0 or not self.max_future >= 0.0:
-            raise ValueError(f"blend_time must be positive and max_future not negative, got {self}")
+        if not 0.0 <= self.blend_time < np.inf or not self.max_future >= 0.0:
+            raise ValueError(f"blend_time must be finite, it and max_future must not be negative, got {self}")
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,12 @@ class ChunkExecutor:
     def end(self) -> float | None:
         """When the chunk in force is exhausted [s]; None without one."""
         return None if self._splice is None else float(self._splice.knots[-1])
+
+    @property
+    def disagreement(self) -> tuple[FloatArray, FloatArray] | None:
+        """Position [14] and velocity [14] by which the path before the chunk in force left it at the take-over: what
+        an immediate switch would have jumped by. None without a chunk."""
+        return None if self._splice is None else (self._splice.offset, self._splice.slope)
 
     def clear(self) -> None:
         """Forget the chunk in force; the next one starts afresh and may have any stamp."""
@@ -138,9 +144,9 @@ class ChunkExecutor:
             return None
         now = max(now, splice.start)
         position, velocity = _evaluate_path(splice, now)
-        fade = (now - splice.start) / self._config.blend_time
-        if fade < 1.0:
-            duration = self._config.blend_time
+        duration = self._config.blend_time
+        if now - splice.start < duration:
+            fade = (now - splice.start) / duration
             # Hermite segment from (offset, slope) to (0, 0).
             position += ((2.0 * fade - 3.0) * fade * fade + 1.0) * splice.offset
             position += duration * fade * (fade - 1.0) ** 2 * splice.slope
@@ -170,6 +176,8 @@ def _splice(
 ) -> _Splice:
     """The new path and its disagreement with `previous` (position, velocity) at `now`."""
     if now < times[0]:
+        if len(times) > 1 and times[0] - now < 0.5 * (times[1] - times[0]):
+            times, rows = times[1:], rows[1:]  # so little time to get there would ask for a huge velocity
         start = rows[0] if previous is None else previous[0]
         times, rows = np.concatenate([[now], times]), np.concatenate([start[None], rows])
     else:
@@ -181,6 +189,17 @@ def _splice(
         return splice
     position, velocity = _evaluate_path(splice, now)
     return _Splice(stamp, now, times, splice.coefficients, previous[0] - position, previous[1] - velocity)
+
+
+def positions_at(chunk: ActionChunk, times: FloatArray) -> FloatArray:
+    """The path of a chunk at `times` [n], shape [n, 14]; before its first and after its last row, that row."""
+    knots = chunk.times
+    coefficients = _monotone_cubic(knots, chunk.positions)
+    inside = np.clip(times, knots[0], knots[-1])
+    index = np.clip(knots.searchsorted(inside, side="right") - 1, 0, len(coefficients) - 1)
+    t = (inside - knots[index])[:, None]
+    c0, c1, c2, c3 = coefficients[index].swapaxes(0, 1)
+    return c0 + t * (c1 + t * (c2 + t * c3))
 
 
 def _evaluate_path(splice: _Splice, now: float) -> tuple[FloatArray, FloatArray]:

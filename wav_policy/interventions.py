@@ -11,6 +11,7 @@ class Cause(str, Enum):
     """Why the filter did not pass the command through unchanged."""
 
     NO_COMMAND = "no_command"
+    IMPLAUSIBLE_COMMAND = "implausible_command"
     STALE_COMMAND = "stale_command"
     MALFORMED_COMMAND = "malformed_command"
     NON_FINITE_COMMAND = "non_finite_command"
@@ -24,6 +25,7 @@ class Cause(str, Enum):
     STEP_CHANGE = "step_change"
     VELOCITY_LIMIT = "velocity_limit"
     ACCELERATION_LIMIT = "acceleration_limit"
+    COLLISION = "collision"
     LATE_TICK = "late_tick"
     CLOCK_STEP = "clock_step"
     STOPPED = "stopped"
@@ -34,6 +36,7 @@ _DETAIL: dict[Cause, str] = {
     Cause.STALE_COMMAND: "command is {0:.3f} s old, allowed {1:.3f} s: holding",
     Cause.MALFORMED_COMMAND: "command is not 14 numbers: holding",
     Cause.NON_FINITE_COMMAND: "command is {0}: holding",
+    Cause.IMPLAUSIBLE_COMMAND: "commanded {0:.4f}, more than the tolerance beyond {1:.4f}: holding",
     Cause.NO_MEASUREMENT: "no joint measurement: holding",
     Cause.STALE_MEASUREMENT: "joint measurement is {0:.3f} s old, allowed {1:.3f} s: holding",
     Cause.MALFORMED_MEASUREMENT: "joint measurement is not 14 numbers: holding",
@@ -44,6 +47,7 @@ _DETAIL: dict[Cause, str] = {
     Cause.STEP_CHANGE: "command {0:.4f} is too far from the measured position, limited to {1:.4f}",
     Cause.VELOCITY_LIMIT: "needs {0:.3f} per second, limited to {1:.3f}",
     Cause.ACCELERATION_LIMIT: "needs {0:.2f} per second^2, limited to {1:.2f}",
+    Cause.COLLISION: "would come within {0:.4f} m of each other, allowed {1:.4f} m: braking",
     Cause.LATE_TICK: "control tick came after {0:.3f} s, allowed {1:.3f} s: continuing from rest",
     Cause.CLOCK_STEP: "clock stepped by {0:.6f} s: target unchanged",
     Cause.STOPPED: "stopped: holding until reset",
@@ -55,7 +59,7 @@ class Intervention(NamedTuple):
 
     Attributes:
         cause: what was wrong.
-        joint: the worst affected joint, or "" where no single joint is to blame.
+        joint: the worst affected joint, "" where no single joint is to blame, or for `COLLISION` the two bodies.
         requested: what was asked for or found (rad, m, per second, s: as the cause says).
         allowed: what was given instead, or the bound that was broken.
     """

@@ -26,6 +26,12 @@ JOINT_TOPIC = "joint_states"
 INSTRUCTION_TOPIC = "instruction"
 IMAGE_TOPICS: Mapping[str, str] = {view: f"{view}/image_raw" for view in VIEWS}
 
+_IN_SIGHT: Mapping[str, list[int]] = {
+    view: [i for i, name in enumerate(JOINT_NAMES) if "joint" in name and (view == "head" or name[0] == view[0])]
+    for view in VIEWS
+}
+"""Joints whose motion a view must show: all for the head, its own arm's for a wrist."""
+
 _STAMP_TOLERANCE = 1e-4
 """Stamps are float seconds: at today's epoch they resolve 0.2 us, and drivers round to 0.1 ms [s]."""
 
@@ -54,6 +60,10 @@ class ObservationConfig:
     """Between the newest frames of the three cameras: two frame times at 20 Hz [s]."""
     max_joint_age: float = 0.1
     """[s]"""
+    max_frozen_time: float = 0.5
+    """A camera that shows the very same picture for so long while the arms move is frozen, whatever its stamps [s]."""
+    min_frozen_motion: float = 0.1
+    """Joint motion that a picture cannot miss [rad]."""
     max_camera_rate: float = 60.0
     """Frames that come faster are thinned out; decides how many are kept [Hz]."""
     max_joint_rate: float = 250.0
@@ -78,6 +88,8 @@ class _Ring:
     ) -> None:
         self.topic = topic
         self.fault: str | None = None
+        self.changed = -np.inf
+        """Stamp of the first row that equals the newest one [s]."""
         self._rows: NDArray = np.zeros((capacity, *shape), dtype=dtype)
         self._stamps = np.full(capacity, -np.inf)
         self._next = 0
@@ -93,14 +105,28 @@ class _Ring:
         """Stamp of the newest row, -inf when empty [s]."""
         return float(self._stamps[self._next - 1])
 
-    def add(self, row: NDArray, stamp: float, min_interval: float) -> None:
-        """Keep the row, unless it is out of order or comes sooner than `min_interval` after the last."""
+    @property
+    def newest_row(self) -> NDArray:
+        row: NDArray = self._rows[self._next - 1]
+        return row
+
+    def next_row(self, stamp: float, min_interval: float) -> NDArray | None:
+        """Where to write the row of `stamp`, before `keep`; None if it is out of order, or comes sooner than
+        `min_interval` after the last."""
         since = stamp - self.newest
         if since < -self._restart_gap:
             self.clear()
         elif since < max(min_interval, _STAMP_TOLERANCE):
-            return
-        self._rows[self._next] = row
+            return None
+        self._stamps[self._next] = -np.inf
+        row: NDArray = self._rows[self._next]
+        return row
+
+    def keep(self, stamp: float) -> None:
+        """The row that `next_row` gave is written."""
+        # Buffers are compared in place, up to the first difference; `np.array_equal` would allocate.
+        if self._rows[self._next].data != self._rows[self._next - 1].data:
+            self.changed = stamp
         self._stamps[self._next] = stamp
         self._next = (self._next + 1) % len(self._stamps)
 
@@ -112,6 +138,11 @@ class _Ring:
         if before[index] <= stamp - max_gap and newer.any():
             index = int(np.where(newer, self._stamps, np.inf).argmin())
         return self._rows[index]
+
+    @property
+    def unchanged_for(self) -> float:
+        """Time between the newest row and the first one that equals it [s]."""
+        return max(0.0, self.newest - self.changed)
 
     def check_age(self, now: float, max_age: float) -> None:
         """NotReady unless the newest row is younger than `max_age`, and not from the future."""
@@ -147,6 +178,8 @@ class ObservationBuffer:
         self._images = {
             view: _Ring(IMAGE_TOPICS[view], num_frames, (*image_size, 3), np.uint8, self._config) for view in VIEWS
         }
+        self._pose_seen: dict[str, FloatArray] = {}
+        """By view, the joints when its picture changed last, shape [14]."""
         self._joints = _Ring(JOINT_TOPIC, num_joint_rows, (JOINT_DIM,), np.float64, self._config)
 
     def reset(self) -> None:
@@ -154,6 +187,7 @@ class ObservationBuffer:
         with self._lock:
             for ring in (*self._images.values(), self._joints):
                 ring.clear()
+            self._pose_seen.clear()
 
     def add_image(self, view: str, rgb: ImageArray, stamp: float) -> None:
         """Resize and keep one frame.
@@ -164,16 +198,21 @@ class ObservationBuffer:
             stamp: capture time [s].
         """
         ring = self._images[view]
-        try:
-            frame = resize_image(rgb, self._image_size)
-            _check_stamp(stamp)
-        except ValueError as error:
-            self._set_fault(ring, str(error))
-            return
         with self._lock:
             ring.fault = None
-            # 10 % tolerance: a camera at exactly the highest rate jitters around it.
-            ring.add(frame, stamp, 0.9 / self._config.max_camera_rate)
+            try:
+                _check_stamp(stamp)
+                # 10 % tolerance: a camera at exactly the highest rate jitters around it.
+                row = ring.next_row(stamp, 0.9 / self._config.max_camera_rate)
+                if row is None:
+                    return
+                resize_image(rgb, self._image_size, out=row)
+            except ValueError as error:
+                ring.fault = str(error)
+                return
+            ring.keep(stamp)
+            if ring.unchanged_for == 0.0 and np.isfinite(self._joints.newest):
+                self._pose_seen[view] = self._joints.newest_row.copy()
 
     def add_joint_state(self, positions: FloatArray, stamp: float) -> None:
         """Keep one measurement.
@@ -194,7 +233,10 @@ class ObservationBuffer:
             return
         with self._lock:
             self._joints.fault = None
-            self._joints.add(positions, stamp, 0.9 / self._config.max_joint_rate)
+            row = self._joints.next_row(stamp, 0.9 / self._config.max_joint_rate)
+            if row is not None:
+                row[:] = positions
+                self._joints.keep(stamp)
 
     def reject_image(self, view: str, reason: str) -> None:
         """Note that a camera's message could not be decoded: the reason is given once its frames are too old."""
@@ -208,6 +250,13 @@ class ObservationBuffer:
         """Age of the newest usable message of every topic, inf where there is none [s]."""
         with self._lock:
             return {ring.topic: now - ring.newest for ring in (*self._images.values(), self._joints)}
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether the newest message of every topic is young enough for an observation."""
+        with self._lock:
+            images = max(now - ring.newest for ring in self._images.values())
+            fresh = images <= self._config.max_image_age and now - self._joints.newest <= self._config.max_joint_age
+            return fresh and not any(self._is_frozen(view) for view in VIEWS)
 
     def assemble(self, now: float, instruction: str) -> Observation:
         """The observation at the newest image.
@@ -235,6 +284,9 @@ class ObservationBuffer:
 
     def _check(self, now: float) -> float:
         """Stamp of the newest image [s]; NotReady where any source is not good enough."""
+        for view, ring in self._images.items():
+            if self._is_frozen(view):
+                raise NotReady(ring.topic, f"frozen: same picture for {ring.unchanged_for:.2f} s while the arms moved")
         for ring in self._images.values():
             ring.check_age(now, self._config.max_image_age)
         if self._joints.fault is not None:
@@ -248,6 +300,13 @@ class ObservationBuffer:
                 f"{stamp - oldest.newest:.3f} s behind the other cameras, allowed {self._config.max_image_skew:g} s",
             )
         return stamp
+
+    def _is_frozen(self, view: str) -> bool:
+        """Whether what the camera sees has moved and its picture has not."""
+        if self._images[view].unchanged_for <= self._config.max_frozen_time or view not in self._pose_seen:
+            return False
+        moved = np.abs(self._joints.newest_row - self._pose_seen[view])
+        return bool(moved[_IN_SIGHT[view]].max() > self._config.min_frozen_motion)
 
     def _set_fault(self, ring: _Ring, reason: str) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ import json
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -15,15 +15,18 @@ from torch import Tensor
 from wav_models.checkpoint import load_checkpoint
 from wav_models.data.normalization import Normalization
 from wav_models.engines.base import Engine, ObservedTrajectories, make_state_token
-from wav_models.engines.precision import choose_dtype
-from wav_models.engines.select import make_engine
+from wav_models.engines.select import EngineOptions, make_engine
+from wav_models.guidance import JACOBIANS, Guidance
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.errors import PlannerError
 from wav_models.planner.latent_planner import LatentPlan, SearchState
 from wav_models.planner.latent_planner import plan as plan_latent
+from wav_models.planner.noise import NoiseStreams
 from wav_models.planner.timing import Deadline, Pace, Stopwatch, TimedTrajectoryModel
 from wav_models.presets import HorizonConfig, ModelConfig, from_dict
-from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, ImageArray, Observation, Plan
+from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
+from wav_policy.imagined_motion import ImaginedMotion
+from wav_policy.splicing import CommittedMotion
 
 PLANNER_FILE: Final = "planner.json"
 """Optional file of a checkpoint directory: the planner parameters it works best with."""
@@ -32,10 +35,12 @@ IMAGINATION_STEPS: Final = 8
 
 @dataclass(frozen=True)
 class ImaginedFuture:
-    """What `WAVPolicy.imagine` needs of the future a plan chose."""
+    """What `WAVPolicy.imagine` and `alternatives` need of the future a plan chose, and of those it did not."""
 
-    scene: Any
+    model: ObservedTrajectories
     video_noise: Tensor
+    state: SearchState
+    joint_state: FloatArray
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,21 @@ class WAVPolicy:
         engine: runs the networks.
         normalization: statistics of the checkpoint.
         planner: parameters of the search.
+        jacobian: how a plan is guided to committed motion, one of `guidance.JACOBIANS`.
     """
 
-    def __init__(self, engine: Engine, normalization: Normalization, planner: PlannerConfig | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        normalization: Normalization,
+        planner: PlannerConfig | None = None,
+        jacobian: str = JACOBIANS[0],
+    ) -> None:
         self.engine = engine
         self.config: ModelConfig = engine.config
         self.planner = planner or PlannerConfig()
         self._normalization = normalization
+        self._jacobian = jacobian
         self._lock = threading.Lock()
         self._last: _LastPlan | None = None
         self._pace = Pace()
@@ -78,6 +91,7 @@ class WAVPolicy:
         num_threads: int | None = None,
         dtype: str = "fp32",
         pretrained: Path | None = None,
+        jacobian: str = JACOBIANS[0],
     ) -> WAVPolicy:
         """Load a checkpoint directory.
 
@@ -86,8 +100,9 @@ class WAVPolicy:
             engine: "auto", "torch", "onnxruntime" or "tensorrt".
             planner: parameters of the search; None = those stored with the checkpoint, else the defaults.
             num_threads: of torch, for the whole process, and of ONNX Runtime; None leaves torch's setting alone.
-            dtype: "fp32", "bf16", or "auto": bf16 where the processor has it in hardware.
+            dtype: one of `engines.precision.PRECISIONS`; "auto" is the fastest that keeps the plans.
             pretrained: local LTX-Video directory (vae, tokenizer, text_encoder), for checkpoints that use them.
+            jacobian: how a plan is guided to committed motion, one of `guidance.JACOBIANS`.
 
         Raises:
             CheckpointError: a file or tensor is missing, unknown or has the wrong shape.
@@ -101,20 +116,27 @@ class WAVPolicy:
         backend = make_engine(
             engine,
             loaded,
-            dtype=choose_dtype(dtype, device),
+            options=EngineOptions(dtype=dtype, num_threads=num_threads),
             text_encoder_directory=pretrained,
             planner=planner,
-            num_threads=num_threads,
         )
-        return cls(backend, loaded.normalization, planner)
+        return cls(backend, loaded.normalization, planner, jacobian)
 
-    def plan(self, observation: Observation, *, seed: int = 0, deadline: float | None = None) -> Plan:
+    def plan(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        deadline: float | None = None,
+        committed: CommittedMotion | None = None,
+    ) -> Plan:
         """Choose a future and the actions that lead to it.
 
         Args:
             observation: images as the model was trained, uint8 [V, F_mem, H, W, 3]; joint state [14], rad and m.
             seed: of all random draws.
             deadline: time this plan may take [s]; None = that of the planner's configuration.
+            committed: motion that the chunk shall continue.
 
         Raises:
             ValueError: a shape or type does not fit.
@@ -130,7 +152,8 @@ class WAVPolicy:
         with stopwatch.stage("memory"):
             scene = self.engine.observe(memory_latents, text)
         token = make_state_token(self._normalization, observation.joint_state)
-        model = ObservedTrajectories(self.engine, scene, token, self._normalization, self.planner)
+        guidance = None if committed is None else self._guidance(committed, observation.joint_state)
+        model = ObservedTrajectories(self.engine, scene, token, self._normalization, self.planner, guidance)
         began = budget.elapsed()
         answer = plan_latent(
             TimedTrajectoryModel(model, stopwatch),
@@ -149,15 +172,37 @@ class WAVPolicy:
             stop_reason=answer.stop_reason,
             seconds={**stopwatch.seconds, "total": budget.elapsed()},
             seed=seed,
-            future=ImaginedFuture(scene, answer.video_noise),
+            future=ImaginedFuture(model, answer.video_noise, answer.state, observation.joint_state),
         )
 
     def imagine(self, plan: Plan, *, num_steps: int = IMAGINATION_STEPS) -> ImageArray:
         """Frames uint8 [V, F, H, W, 3] of the future a plan chose: its noise denoised to the end, then decoded."""
-        if not isinstance(plan.future, ImaginedFuture):
-            raise ValueError("plan.future is missing; only a plan made by WAVPolicy.plan can be imagined")
-        latents = self.engine.denoise(plan.future.scene, plan.future.video_noise[None], num_steps)
+        future = _imagined_future(plan)
+        latents = self.engine.denoise(future.model.scene, future.video_noise[None], num_steps)
         return self.engine.decode_images(latents)
+
+    @torch.inference_mode()
+    def alternatives(self, plan: Plan, count: int) -> tuple[ImaginedMotion, ...]:
+        """What other futures, drawn from the noise that the elites were refitted to, would have the arms do."""
+        future = _imagined_future(plan)
+        model, streams = future.model, NoiseStreams.from_seed(plan.seed)
+        motions = []
+        for _ in range(count):
+            video_noise = future.state.video.sample(1, streams.video)
+            value_noise = future.state.value.sample(1, streams.value)[0]
+            action_noise = self.planner.action_noise_std * torch.randn(
+                model.action_noise_shape, generator=streams.action
+            )
+            decision = model.act(model.imagine(video_noise), value_noise, action_noise)
+            positions = self._normalization.decode_actions(decision.actions.double().numpy(), future.joint_state)
+            chunk = ActionChunk(positions, plan.chunk.stamp, plan.chunk.step)
+            motions.append(ImaginedMotion(chunk, decision.values.double().numpy()))
+        return tuple(motions)
+
+    @property
+    def description(self) -> str:
+        """What runs the networks, and why that."""
+        return self.engine.description
 
     def reset(self) -> None:
         """Forget the last plan, so that the next one is not warm-started from it."""
@@ -183,6 +228,18 @@ class WAVPolicy:
         if not np.isfinite(state).all():
             raise PlannerError(f"joint_state is not finite at index {np.flatnonzero(~np.isfinite(state)).tolist()}")
 
+    def _guidance(self, committed: CommittedMotion, joint_state: FloatArray) -> Guidance:
+        """Committed motion as differences to the newly measured state, in the action expert's units.
+
+        Only the 14 action channels are guided: what the joints did is measured, not what an older plan foresaw.
+        """
+        positions = committed.positions
+        states = np.broadcast_to(joint_state, positions.shape)
+        target = torch.from_numpy(self._normalization.encode_actions(positions, states, joint_state)).float()
+        weight = torch.zeros_like(target)
+        weight[:, :JOINT_DIM] = torch.from_numpy(committed.weight)[:, None]
+        return Guidance(target, weight, self._jacobian)
+
     def _warm_start(self, observation: Observation) -> SearchState | None:
         """The last plan's noise at this observation's time; None if there is none or it is too old."""
         with self._lock:
@@ -201,6 +258,12 @@ class WAVPolicy:
         with self._lock:
             self._last = _LastPlan(observation.stamp, observation.instruction, answer.state)
             self._pace = pace
+
+
+def _imagined_future(plan: Plan) -> ImaginedFuture:
+    if not isinstance(plan.future, ImaginedFuture):
+        raise ValueError("plan.future is missing; only a plan made by WAVPolicy.plan can be imagined")
+    return plan.future
 
 
 def stored_planner_config(checkpoint: Path) -> PlannerConfig:

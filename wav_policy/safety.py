@@ -9,17 +9,20 @@ Why the limits cannot be broken. The filter integrates its own target: `p' = p +
 `p + v dt + v^2 / 2a <= p_max` is `sqrt((a dt)^2 + 2a (p_max - p)) - a dt` (`_braking_speed`), and braking by `a dt` is
 always among the velocities this allows. So the velocity clamp, the acceleration clamp and the position limit never
 contradict each other, and no clamp ever makes the target overshoot a position limit.
+
+Why nothing collides. A step is taken only if the target it leads to and the whole way on which the arms would brake
+from there are clear (`LookAhead`). Otherwise they brake: on a way that was found clear when the last step was taken.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wav_models.types import JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
 from wav_policy.interventions import Cause, Intervention
 from wav_policy.safety_limits import GRIPPERS, SafetyLimits, both_arms
 
@@ -38,7 +41,8 @@ class SafetyDecision(NamedTuple):
     Attributes:
         target: joint targets, shape [14], rad and m; None while no valid measurement has ever been latched, in which
             case nothing may be sent.
-        holding: the command was not followed; the target is at rest or braking towards rest.
+        holding: the command was not followed; the target is at rest or braking towards rest (in a threatening
+            collision that of one arm at least).
         interventions: at most one per cause.
     """
 
@@ -47,13 +51,46 @@ class SafetyDecision(NamedTuple):
     interventions: tuple[Intervention, ...]
 
 
+class Approach(Protocol):
+    """Two bodies that would come too near to each other."""
+
+    @property
+    def bodies(self) -> tuple[str, str]:
+        """Names; those of an arm begin with its side."""
+
+    @property
+    def distance(self) -> float:
+        """How near [m]."""
+
+    @property
+    def allowed(self) -> float:
+        """Nearest permitted distance [m]."""
+
+
+class LookAhead(Protocol):
+    """What the filter needs of `wav_policy.collision.CollisionChecker`."""
+
+    def start_at(self, position: FloatArray) -> None:
+        """The arms are at `position` [14], at rest."""
+
+    def arrived_at(self, position: FloatArray) -> None:
+        """`position` [14] is the new target."""
+
+    def find(self, position: FloatArray, velocity: FloatArray) -> Approach | None:
+        """What comes too near at `position` [14] or while braking from there at `velocity` [14]."""
+
+
 class SafetyFilter:
     """Turns commands into safe targets, one call of `step` per control tick.
 
     `trip` and `reset` may be called from another thread; `step` from one thread only.
+
+    Args:
+        limits: of positions, motion, ages.
+        look_ahead: finds collisions; None: they are not looked for.
     """
 
-    def __init__(self, limits: SafetyLimits | None = None) -> None:
+    def __init__(self, limits: SafetyLimits | None = None, look_ahead: LookAhead | None = None) -> None:
         self.limits = limits or SafetyLimits()
         self._lower, self._upper = self.limits.lower, self.limits.upper
         self._velocity_limit = both_arms(self.limits.velocity)
@@ -61,13 +98,16 @@ class SafetyFilter:
         self._max_step = both_arms(self.limits.max_step)
         tolerance = both_arms(self.limits.measurement_tolerance)
         self._plausible_lower, self._plausible_upper = self._lower - tolerance, self._upper + tolerance
-        self._target = np.zeros(JOINT_DIM)
-        self._velocity = np.zeros(JOINT_DIM)
+        tolerance = both_arms(self.limits.command_tolerance)
+        self._sane_lower, self._sane_upper = self._lower - tolerance, self._upper + tolerance
+        self._target: FloatArray = np.zeros(JOINT_DIM)
+        self._velocity: FloatArray = np.zeros(JOINT_DIM)
         self._previous_goal = np.zeros(JOINT_DIM)
         self._has_goal = False
         self._latched = False
         self._last_time: float | None = None
         self._stop_reason: str | None = None
+        self._look_ahead = look_ahead
         self._work = np.zeros((5, JOINT_DIM))
 
     @property
@@ -118,9 +158,10 @@ class SafetyFilter:
             found.append(Intervention(Cause.STOPPED))
         elif position is not None:
             goal = self._check_command(now, command, command_stamp, position, found)
+        follows = goal is not None
         if duration > 0.0:
-            self._advance(goal, duration, found)
-        return SafetyDecision(self._target.copy(), goal is None, tuple(found))
+            follows = self._advance(goal, duration, found)
+        return SafetyDecision(self._target.copy(), not follows, tuple(found))
 
     def _latch(self, position: FloatArray, now: float) -> None:
         """Start from rest on the measured position, moved into the limits."""
@@ -129,6 +170,8 @@ class SafetyFilter:
         self._has_goal = False
         self._last_time = now if math.isfinite(now) else None
         self._latched = True
+        if self._look_ahead is not None:
+            self._look_ahead.start_at(self._target)
 
     def _tick(self, now: float, found: list[Intervention]) -> float:
         """Length of this tick [s]; 0 when time stands still or went backwards."""
@@ -166,18 +209,23 @@ class SafetyFilter:
         if not abs(now - stamp) <= self.limits.max_measurement_age:
             found.append(Intervention(Cause.STALE_MEASUREMENT, "", now - stamp, self.limits.max_measurement_age))
             return None
-        believed = self._work[0]
-        np.maximum(position, self._plausible_lower, out=believed)
-        np.minimum(believed, self._plausible_upper, out=believed)
-        np.subtract(position, believed, out=believed)
-        if believed.any():
-            worst = int(np.abs(believed).argmax())
-            bound = self._lower[worst] if believed[worst] < 0.0 else self._upper[worst]
-            found.append(
-                Intervention(Cause.IMPLAUSIBLE_MEASUREMENT, JOINT_NAMES[worst], float(position[worst]), float(bound))
-            )
-            return None
-        return position
+        bounds = self._plausible_lower, self._plausible_upper
+        return position if self._is_plausible(Cause.IMPLAUSIBLE_MEASUREMENT, position, bounds, found) else None
+
+    def _is_plausible(
+        self, cause: Cause, values: FloatArray, bounds: tuple[FloatArray, FloatArray], found: list[Intervention]
+    ) -> bool:
+        """Whether all values are within the bounds; else the worst is in `found`."""
+        excess = self._work[0]
+        np.maximum(values, bounds[0], out=excess)
+        np.minimum(excess, bounds[1], out=excess)
+        np.subtract(values, excess, out=excess)
+        if not excess.any():
+            return True
+        worst = int(np.abs(excess).argmax())
+        bound = self._lower[worst] if excess[worst] < 0.0 else self._upper[worst]
+        found.append(Intervention(cause, JOINT_NAMES[worst], float(values[worst]), float(bound)))
+        return False
 
     def _check_command(
         self,
@@ -200,6 +248,8 @@ class SafetyFilter:
             return None
         if stamp is not None and not abs(now - stamp) <= self.limits.max_command_age:
             found.append(Intervention(Cause.STALE_COMMAND, "", now - stamp, self.limits.max_command_age))
+            return None
+        if not self._is_plausible(Cause.IMPLAUSIBLE_COMMAND, wanted, (self._sane_lower, self._sane_upper), found):
             return None
         return self._restrict(wanted, position, found)
 
@@ -229,8 +279,12 @@ class SafetyFilter:
         np.minimum(goal, self._upper, out=goal)
         return goal
 
-    def _advance(self, goal: FloatArray | None, duration: float, found: list[Intervention]) -> None:
-        """Move the target by one tick towards the goal, or brake to rest where there is none."""
+    def _advance(self, goal: FloatArray | None, duration: float, found: list[Intervention]) -> bool:
+        """Move the target by one tick towards the goal, or brake to rest where there is none or the way is not clear.
+
+        Returns:
+            Whether the goal was followed.
+        """
         reachable = self._acceleration * duration
         wanted: FloatArray = np.zeros(JOINT_DIM)
         if goal is None:
@@ -247,11 +301,47 @@ class SafetyFilter:
         np.subtract(self._velocity, reachable, out=lowest)
         np.maximum(lowest, -self._velocity_limit, out=lowest)
         np.maximum(lowest, -self._braking_speed(self._target - self._lower, reachable), out=lowest)
-        np.maximum(wanted, lowest, out=self._velocity)
-        np.minimum(self._velocity, highest, out=self._velocity)
-        self._target += self._velocity * duration
-        np.maximum(self._target, self._lower, out=self._target)
-        np.minimum(self._target, self._upper, out=self._target)
+        np.maximum(wanted, lowest, out=wanted)
+        np.minimum(wanted, highest, out=wanted)
+        velocity = wanted
+        if goal is not None and self._look_ahead is not None:
+            braking = np.clip(0.0, lowest, highest)
+            velocity = self._keep_clear(self._look_ahead, wanted, braking, duration, found)
+        self._target = self._after(velocity, duration)
+        self._velocity = velocity
+        if self._look_ahead is not None:
+            self._look_ahead.arrived_at(self._target)
+        return goal is not None and velocity is wanted
+
+    def _after(self, velocity: FloatArray, duration: float) -> FloatArray:
+        """The target one tick on, shape [14]."""
+        target = velocity * duration
+        target += self._target
+        np.maximum(target, self._lower, out=target)
+        np.minimum(target, self._upper, out=target)
+        return target
+
+    def _keep_clear(
+        self,
+        look_ahead: LookAhead,
+        wanted: FloatArray,
+        braking: FloatArray,
+        duration: float,
+        found: list[Intervention],
+    ) -> FloatArray:
+        """The wanted velocity if all is clear; else one of braking for the arms concerned, or for both."""
+        approach = look_ahead.find(self._after(wanted, duration), wanted)
+        if approach is None:
+            return wanted
+        bodies = " and ".join(approach.bodies)
+        found.insert(0, Intervention(Cause.COLLISION, bodies, approach.distance, approach.allowed))
+        for side, other in (("left", slice(ARM_DOF, None)), ("right", slice(ARM_DOF))):
+            if all(body.startswith((side, "table")) for body in approach.bodies):
+                velocity = braking.copy()
+                velocity[other] = wanted[other]
+                if look_ahead.find(self._after(velocity, duration), velocity) is None:
+                    return velocity
+        return braking
 
     def _velocity_towards(self, goal: FloatArray, duration: float, reachable: FloatArray) -> FloatArray:
         """Velocity that follows a moving goal without lag and approaches a jumped one without overshoot, shape [14].

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from wav_models.types import ARM_DOF, JOINT_DIM, FloatArray
+from wav_policy.collision_limits import CollisionLimits
 
 GRIPPERS = (ARM_DOF - 1, JOINT_DIM - 1)
 """Index of either gripper in a vector of joints."""
@@ -39,23 +40,32 @@ class SafetyLimits:
     gripper that holds an object is far from its target by design."""
     measurement_tolerance: tuple[float, ...] = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.01)
     """A measurement farther than this outside the position limits is not believed [rad], [m]."""
+    command_tolerance: tuple[float, ...] = (0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.05)
+    """A command farther than this outside the position limits is garbage, and held on instead of limited [rad], [m]."""
+    gripper_effort: float = 1.0
+    """Largest gripping effort that may be commanded [N m]; the arm itself takes up to 5, piper_sdk asks for 1."""
     max_measurement_age: float = 0.1
     """[s]"""
     max_command_age: float = 2.0
     """Age of the observation or message a command stems from [s]."""
     max_tick: float = 0.05
     """A tick that comes later than this continues from rest: the arm has reached its last target by then [s]."""
+    collision: CollisionLimits = field(default_factory=CollisionLimits)
+    """Where the arms stand and how near they may come to anything."""
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
-        vectors = ("position_min", "position_max", "velocity", "acceleration", "max_step", "measurement_tolerance")
+        vectors = (
+            *("position_min", "position_max", "velocity", "acceleration"),
+            *("max_step", "measurement_tolerance", "command_tolerance"),
+        )
         for name in vectors:
             values = np.asarray(getattr(self, name), dtype=float)
             if values.shape != (ARM_DOF,) or not np.isfinite(values).all():
                 raise ValueError(f"safety limit {name}: expected {ARM_DOF} finite numbers, got {getattr(self, name)}")
             if not name.startswith("position") and not (values > 0.0).all():
                 raise ValueError(f"safety limit {name}: must be positive, got {getattr(self, name)}")
-        for name in ("max_measurement_age", "max_command_age", "max_tick"):
+        for name in ("gripper_effort", "max_measurement_age", "max_command_age", "max_tick"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ValueError(f"safety limit {name}: must be positive and finite, got {getattr(self, name)}")
         if not 0.0 <= self.position_margin < math.inf or not (self.lower < self.upper).all():

@@ -133,6 +133,15 @@ def test_tensors_that_do_not_fit_are_named(directory: Path, changes: dict[str, T
         load_checkpoint(directory)
 
 
+def test_statistics_of_another_horizon_are_named(directory: Path) -> None:
+    path = directory / "normalization.json"
+    data = json.loads(path.read_text())
+    data.update({key: rows[:9] for key, rows in data.items() if "_diff_" in key})
+    path.write_text(json.dumps(data))
+    with pytest.raises(CheckpointError, match=r"normalization.json: statistics of 9 action steps.* action_horizon 16"):
+        load_checkpoint(directory)
+
+
 def test_unknown_configuration_key_is_named(directory: Path) -> None:
     data = json.loads((directory / "config.json").read_text())
     data["video"]["num_layer"] = 3
@@ -178,6 +187,14 @@ def test_pretrained_video_weights_leave_the_experts_initialised(tmp_path: Path) 
     for name, tensor in model.state_dict().items():
         kept = name.startswith(("value.", "action.", "video.view_"))
         assert torch.equal(tensor, before[name] if kept else source.state_dict()[name]), name
+
+
+def test_two_models_in_one_directory_are_not_mixed(tmp_path: Path) -> None:
+    tensors = _published(WAVModel(SMALL))
+    save_file(tensors, tmp_path / "wav-0.9.safetensors")
+    save_file(tensors, tmp_path / "wav-0.9.1.safetensors")
+    with pytest.raises(CheckpointError, match=r"wav-0.9.safetensors: also in another file: action_.*one model only"):
+        load_pretrained(tmp_path, WAVModel(SMALL))
 
 
 def test_single_file_release_names(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
-from wav_policy.chunking import ChunkError, ChunkExecutor, ChunkingConfig
+from wav_policy.chunking import ChunkError, ChunkExecutor, ChunkingConfig, positions_at
 
 STEP = 0.1
 
@@ -140,3 +140,24 @@ def test_a_malformed_chunk_is_refused_and_the_one_in_force_stays(
     with pytest.raises(ChunkError, match=message):
         executor.accept(ActionChunk(positions, stamp, step), now=10.2)
     np.testing.assert_array_equal(executor.sample(10.3), expected)
+
+
+def test_without_a_blend_the_path_jumps_by_the_disagreement() -> None:
+    executor = ChunkExecutor(ChunkingConfig(blend_time=0.0))
+    assert executor.disagreement is None
+    executor.accept(make_chunk(10.0, 1), now=10.05)
+    before, speed_before = executor.sample(10.75), executor.sample_velocity(10.75)
+    new = make_chunk(10.4, 2)
+    executor.accept(new, now=10.75)
+    np.testing.assert_allclose(executor.sample(10.75), positions_at(new, np.array([10.75]))[0])
+    assert executor.disagreement is not None
+    position, velocity = executor.disagreement
+    np.testing.assert_allclose(executor.sample(10.75) + position, before)
+    np.testing.assert_allclose(executor.sample_velocity(10.75) + velocity, speed_before)
+    assert np.abs(position).max() > 0.01
+
+
+@pytest.mark.parametrize("values", [{"blend_time": -0.1}, {"blend_time": math.inf}, {"max_future": math.nan}])
+def test_impossible_configurations_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must not be negative"):
+        ChunkingConfig(**values)

@@ -211,3 +211,29 @@ def test_a_camera_that_is_too_fast_does_not_push_the_memory_out() -> None:
     Stream(buffer, rate=200.0).run(10.0, 11.2)
     oldest, newest = values(buffer.assemble(11.2, "go").images)[0]
     assert (newest - oldest) % 256 == pytest.approx(0.8 * 200.0, abs=5)
+
+
+def test_a_camera_that_repeats_one_picture_while_the_arms_move_is_frozen() -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer)
+    stream.run(10.0, 11.0)
+    for n in range(40):  # fresh stamps, old picture; the joints move by 1 rad/s
+        stream.run(11.0 + n / 30.0, 11.0 + (n + 0.99) / 30.0, without=("left_wrist",))
+        buffer.add_image("left_wrist", picture(77, SIZES["left_wrist"]), 11.0 + n / 30.0)
+    assert not buffer.is_fresh(12.34)
+    with pytest.raises(NotReady, match="left_wrist/image_raw: frozen: same picture for 1"):
+        buffer.assemble(12.34, "go")
+    stream.run(12.34, 12.5)
+    assert buffer.is_fresh(12.5)
+    buffer.assemble(12.5, "go")
+
+
+def test_a_camera_may_show_one_picture_while_nothing_moves() -> None:
+    buffer = make_buffer()
+    for n in range(60):
+        stamp = 10.0 + n / 30.0
+        buffer.add_joint_state(joints(0.5), stamp)
+        for view in VIEWS:
+            buffer.add_image(view, picture(7, SIZES[view]), stamp)
+    assert buffer.is_fresh(12.0)
+    buffer.assemble(12.0, "go")

@@ -23,6 +23,7 @@ from wav_models.planner.timing import Deadline
 from wav_models.presets import WAV_TINY
 from wav_models.types import Observation
 from wav_policy.policy import WAVPolicy
+from wav_policy.splicing import CommittedMotion
 
 QUICK = PlannerConfig(
     num_iterations=2,
@@ -100,6 +101,22 @@ def test_positions_are_differences_to_the_measured_state(policy: WAVPolicy, obse
         noise.numpy()[:, :14] * statistics.action_diff_std + statistics.action_diff_mean + observation.joint_state
     )
     np.testing.assert_allclose(plan.chunk.positions, expected, atol=1e-6)
+
+
+def test_a_plan_continues_committed_motion(policy: WAVPolicy, observation: Observation) -> None:
+    """Known rows are hit to a hair in absolute positions, wherever the robot is; rows of weight 0 may be anything."""
+    weight = np.concatenate([np.ones(5), np.linspace(0.8, 0.1, 4), np.zeros(7)])
+    free = policy.plan(observation, seed=3).chunk.positions
+    wanted = free[::-1] + 0.2
+    chunk = policy.plan(observation, seed=3, committed=CommittedMotion(wanted, weight)).chunk
+    np.testing.assert_allclose(chunk.positions[:5], wanted[:5], atol=1e-5)
+    gap = np.abs(chunk.positions - wanted).mean(axis=1) / np.abs(free - wanted).mean(axis=1)
+    assert (gap[5:9] < 1.0).all()
+    elsewhere = replace(observation, joint_state=observation.joint_state + 0.3)
+    chunk = policy.plan(elsewhere, seed=3, committed=CommittedMotion(wanted, weight)).chunk
+    np.testing.assert_allclose(chunk.positions[:5], wanted[:5], atol=1e-5)
+    nothing = CommittedMotion(wanted, np.zeros(16))
+    np.testing.assert_allclose(policy.plan(observation, seed=3, committed=nothing).chunk.positions, free, atol=1e-9)
 
 
 def test_plan_depends_on_everything_it_should(policy: WAVPolicy, observation: Observation) -> None:

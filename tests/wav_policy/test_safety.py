@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav_models.types import JOINT_DIM, JOINT_NAMES, FloatArray
-from wav_policy.nodes.parameters import from_mapping
+from wav_policy.nodes.parameters import from_mapping, parameter_names
 from wav_policy.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
 
 LIMITS = SafetyLimits()
@@ -23,7 +23,7 @@ MIDDLE = (LOWER + UPPER) / 2.0
 VELOCITY = np.tile(LIMITS.velocity, 2)
 ACCELERATION = np.tile(LIMITS.acceleration, 2)
 TICK = 0.005
-FAR = SafetyLimits(max_step=(10.0,) * 7)
+FAR = SafetyLimits(max_step=(10.0,) * 7, command_tolerance=(10.0,) * 7)
 """Lets a command be anywhere, so that the motion limits alone are at work."""
 
 
@@ -230,6 +230,7 @@ BAD_COMMAND = {
     Cause.MALFORMED_COMMAND: (np.zeros(7), 0.0),
     Cause.NON_FINITE_COMMAND: (np.where(np.arange(JOINT_DIM) == 9, np.inf, MIDDLE), 0.0),
     Cause.STALE_COMMAND: (MIDDLE + 0.01, 2.5),
+    Cause.IMPLAUSIBLE_COMMAND: (np.where(np.arange(JOINT_DIM) == 9, 4.0, MIDDLE), 0.0),
 }
 
 
@@ -254,9 +255,9 @@ def restricted(command: FloatArray, limits: SafetyLimits = LIMITS) -> dict[Cause
 
 def test_position_limit_and_gripper_range_name_joint_and_numbers() -> None:
     command = MIDDLE.copy()
-    command[8], command[13] = 4.0, 0.09
+    command[8], command[13] = 3.4, 0.09
     found = restricted(command, FAR)
-    assert found[Cause.POSITION_LIMIT] == (JOINT_NAMES[8], 4.0, pytest.approx(math.pi - 0.005))
+    assert found[Cause.POSITION_LIMIT] == (JOINT_NAMES[8], 3.4, pytest.approx(math.pi - 0.005))
     assert found[Cause.GRIPPER_RANGE] == ("right_gripper", 0.09, 0.07)
 
 
@@ -300,6 +301,7 @@ def test_an_arm_slightly_outside_its_limits_is_latched_inside() -> None:
         ("position_min", (math.nan,) * 7),
         ("position_min", (4.0,) * 7),
         ("max_tick", math.inf),
+        ("gripper_effort", 0.0),
         ("position_margin", 2.0),
     ],
 )
@@ -310,10 +312,13 @@ def test_impossible_limits_are_refused_by_name(field: str, value: object) -> Non
 
 def test_the_configuration_file_states_the_defaults(repository: Path) -> None:
     values = yaml.safe_load((repository / "config" / "safety.yaml").read_text())["/**"]["ros__parameters"]["safety"]
-    stated = from_mapping(SafetyLimits, values)
+    collision = {f"collision.{name}": value for name, value in values.pop("collision").items()}
+    stated = from_mapping(SafetyLimits, {**values, **collision})
+    assert {*values, *collision} == set(parameter_names(SafetyLimits))
     for field in dataclasses.fields(SafetyLimits):
-        np.testing.assert_allclose(getattr(stated, field.name), getattr(LIMITS, field.name), err_msg=field.name)
-        assert field.name in values
+        if field.name != "collision":
+            np.testing.assert_allclose(getattr(stated, field.name), getattr(LIMITS, field.name), err_msg=field.name)
+    assert stated.collision == LIMITS.collision
 
 
 def test_one_tick_costs_little() -> None:

@@ -71,8 +71,9 @@ class NaiveEngine:
         action_noise: Tensor,
         num_value_steps: int,
         num_action_steps: int,
+        guidance: None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Values [T, C] and actions [H, A] of one future."""
+        """Values [T, C] and actions [H, A] of one future; nothing is ever known of them."""
         expert = self.model.action
         values, value_features = self._denoise_values(future, value_noise[None], num_value_steps)
 

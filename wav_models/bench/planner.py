@@ -48,6 +48,7 @@ class PlannerBenchmark:
         repeat: timed plans; medians are reported. One more runs before them, untimed.
         naive: also run without caches.
         clock: "wall", or "cpu": the process's own time, for a machine that is busy with something else; one thread.
+        compile: run the cached plan's networks through torch.compile, which fuses what lies between matrix products.
     """
 
     model: BenchmarkModel
@@ -60,6 +61,7 @@ class PlannerBenchmark:
     repeat: int = 3
     naive: bool = False
     clock: str = "wall"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("threads", "repeat"):
@@ -122,7 +124,7 @@ def run(benchmark: PlannerBenchmark) -> dict[str, Any]:
     result: dict[str, Any] = {
         "model": benchmark.model.config.name,
         "plan": asdict(benchmark.workload),
-        **{name: getattr(benchmark, name) for name in ("dtype", "memory", "threads", "repeat", "clock")},
+        **{name: getattr(benchmark, name) for name in ("dtype", "memory", "threads", "repeat", "clock", "compile")},
         "gemm_flops_per_second": rate,
         "machine": {"cpus": os.cpu_count(), "load_before": load, "torch": torch.__version__},
         "text_seconds": timed.text_seconds,
@@ -166,7 +168,9 @@ class TimedPlans:
         self._observed = _random_observation(config, generator)
         self._state_token = torch.randn(1, 1, config.action.in_channels, generator=generator)
         self._naive = NaiveEngine(model)
-        self._engine = TorchEngine(model, _NoImages(), self._encode_words, dtype=benchmark.dtype)
+        self._engine = TorchEngine(
+            model, _NoImages(), self._encode_words, dtype=benchmark.dtype, compile=benchmark.compile
+        )
         start = time.perf_counter()
         self._text = self._engine.encode_text("instruction")
         self.text_seconds = time.perf_counter() - start

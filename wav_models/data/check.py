@@ -1,48 +1,22 @@
-"""Finds what is wrong with a dataset before training does."""
+"""Finds everything that is wrong with a dataset before training does, and says what to do about it."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any
 
-import av
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wav_models.data.dataset import Dataset, DatasetError, Episode
-from wav_models.data.layout import TASKS_PATH
-from wav_models.data.video_reader import VideoError, count_frames
-from wav_models.types import ARM_DOF, JOINT_NAMES
+from wav_models.data.check_episode import Problem, check_episode
+from wav_models.data.dataset import Dataset, DatasetError, header_faults
+from wav_models.data.layout import INFO_PATH, STATS_PATH, TASKS_PATH
 
-RATE_TOLERANCE: Final = 0.95
-"""An achieved rate below this share of the nominal one is worth a warning."""
-
-PLAUSIBLE_ANGLE: Final = 2 * np.pi
-"""No joint of a Piper turns this far [rad]; larger numbers are degrees."""
-
-PLAUSIBLE_STROKE: Final = 0.2
-"""No gripper opens this far [m]; larger numbers are millimetres."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One finding.
-
-    Attributes:
-        severity: "error" where training or LeRobot would fail or be misled, "warning" otherwise.
-        where: file or episode.
-        message: what is wrong.
-    """
-
-    severity: Literal["error", "warning"]
-    where: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.where}: {self.message}"
+_STAGING = ".staging"
+_RECORD_ANEW = "record into another directory"
 
 
 def check_dataset(root: Path, fps: int | None = None) -> Iterator[Problem]:
@@ -52,43 +26,62 @@ def check_dataset(root: Path, fps: int | None = None) -> Iterator[Problem]:
         root: dataset directory.
         fps: the rate it should have [Hz]; any when None.
     """
-    try:
-        dataset = Dataset(root, fps=fps)
-    except DatasetError as error:
-        yield Problem("error", str(root), str(error))
+    faults = list(_check_header(root))
+    yield from faults
+    if faults:
         return
+    try:
+        dataset = Dataset(root)
+    except DatasetError as error:
+        remedy = "restore the file from a copy; episodes before a gap can be kept by deleting the ones after it"
+        yield Problem("error", "meta/episodes", str(error), remedy)
+        return
+    if fps is not None and dataset.fps != fps:
+        message = f"recorded at {dataset.fps} Hz, but {fps} Hz is needed"
+        yield Problem("error", INFO_PATH, message, f"record at {fps} Hz, or train a model of {dataset.fps} Hz")
     if not len(dataset):
-        yield Problem("error", str(root), "there are no episodes")
+        yield Problem("error", str(root), "there are no episodes", "record some")
         return
     yield from _check_totals(dataset)
     yield from _check_files(dataset)
+    yield from _check_statistics(dataset)
     tasks = _read_tasks(dataset)
     if tasks is None:
-        yield Problem("error", TASKS_PATH, "missing or unreadable")
-    num_labelled, next_index = 0, 0
+        yield Problem("error", TASKS_PATH, "missing or unreadable", "restore it from a copy")
+    num_labelled, first_index = 0, 0
     for info in dataset.episodes:
-        where = f"episode {info.index}"
-        try:
-            episode = dataset.read_episode(info.index)
-        except DatasetError as error:
-            yield Problem("error", where, str(error))
-        else:
-            num_labelled += episode.values is not None
-            yield from _check_rows(episode, where, next_index, tasks)
-            yield from _check_frames(episode, where)
-        yield from _check_videos(dataset, info.index, where)
-        next_index += info.length
+        labelled, problems = check_episode(dataset, info.index, first_index, tasks)
+        yield from problems
+        num_labelled += labelled
+        first_index += info.length
     if 0 < num_labelled < len(dataset):
-        unlabelled = len(dataset) - num_labelled
-        yield Problem("error", str(root), f"{unlabelled} of {len(dataset)} episodes are not labelled: run wav label")
+        message = f"{len(dataset) - num_labelled} of {len(dataset)} episodes are not labelled"
+        yield Problem("error", str(root), message, f"run `wav label {root}`")
+
+
+def _check_header(root: Path) -> Iterator[Problem]:
+    """What keeps the dataset from being opened at all."""
+    path = root / INFO_PATH
+    try:
+        faults = list(header_faults(json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        faults = []  # said better by the reader below
+    for fault in faults:
+        yield Problem("error", INFO_PATH, fault, f"this is not a dataset of two Piper arms: {_RECORD_ANEW}")
+    if not faults:
+        try:
+            Dataset(root)
+        except DatasetError as error:
+            if INFO_PATH in str(error):
+                yield Problem("error", INFO_PATH, str(error), f"restore the file, or {_RECORD_ANEW}")
 
 
 def _check_totals(dataset: Dataset) -> Iterator[Problem]:
     expected = {"total_episodes": len(dataset), "total_frames": sum(e.length for e in dataset.episodes)}
     for name, number in expected.items():
         if dataset.info.get(name) != number:
-            message = f"{name} is {dataset.info.get(name)}, the episode table has {number}; recording more repairs it"
-            yield Problem("error", "meta/info.json", message)
+            message = f"{name} is {dataset.info.get(name)}, the episode table has {number}"
+            yield Problem("error", INFO_PATH, message, "an interrupted recording: recording more repairs it")
 
 
 def _check_files(dataset: Dataset) -> Iterator[Problem]:
@@ -98,7 +91,34 @@ def _check_files(dataset: Dataset) -> Iterator[Problem]:
     for pattern in ("data/*/*.parquet", "videos/*/*/*.mp4"):
         for path in sorted(dataset.root.glob(pattern)):
             if path not in known:
-                yield Problem("error", str(path.relative_to(dataset.root)), "belongs to no episode; delete it")
+                where = str(path.relative_to(dataset.root))
+                yield Problem("error", where, "belongs to no episode", "delete it; recording more does so too")
+    for path in sorted((dataset.root / _STAGING).glob("*/")):
+        message = "an episode that was never finished, or is being recorded now"
+        yield Problem("warning", f"{_STAGING}/{path.name}", message, "nothing to do: the next recording removes it")
+
+
+def _check_statistics(dataset: Dataset) -> Iterator[Problem]:
+    """LeRobot normalises with meta/stats.json."""
+    remedy = "recording more writes it anew"
+    try:
+        stats: dict[str, Any] = json.loads((dataset.root / STATS_PATH).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        yield Problem("error", STATS_PATH, f"missing or unreadable: {error}", remedy)
+        return
+    for name in dataset.info["features"]:
+        if name not in stats:
+            yield Problem("error", STATS_PATH, f"nothing about {name!r}", remedy)
+        elif not all(map(math.isfinite, _numbers(stats[name]))):
+            yield Problem("error", STATS_PATH, f"{name!r} has statistics that are not finite", remedy)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(item)
+    else:
+        yield float(value)
 
 
 def _read_tasks(dataset: Dataset) -> dict[int, str] | None:
@@ -108,66 +128,3 @@ def _read_tasks(dataset: Dataset) -> dict[int, str] | None:
         return dict(zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True))
     except (OSError, pa.ArrowException, KeyError, StopIteration):
         return None
-
-
-def _check_rows(episode: Episode, where: str, next_index: int, tasks: dict[int, str] | None) -> Iterator[Problem]:
-    """Bookkeeping columns, which LeRobot looks frames up by."""
-    path, index = episode.info.data_file, episode.info.index
-    table = pq.read_table(path, partitioning=None, filters=[("episode_index", "=", index)])
-    expected = {
-        "frame_index": np.arange(len(episode)),
-        "index": next_index + np.arange(len(episode)),
-        "timestamp": (np.arange(len(episode)) / episode.fps).astype(np.float32),
-    }
-    for name, column in expected.items():
-        if name not in table.column_names:
-            yield Problem("error", where, f"column {name!r} is missing")
-        elif not np.allclose(table[name].to_numpy(), column, rtol=0, atol=1e-4):
-            yield Problem("error", where, f"column {name!r} does not count up from {column[0]} as it should")
-    if tasks is not None and "task_index" in table.column_names:
-        named = {tasks.get(number) for number in table["task_index"].unique().to_pylist()}
-        if named != {episode.instruction}:
-            yield Problem("error", where, f"task_index means {named}, the episode table says {episode.instruction!r}")
-
-
-def _check_frames(episode: Episode, where: str) -> Iterator[Problem]:
-    """Times and units."""
-    steps = np.diff(episode.capture_times)
-    if (steps <= 0).any():
-        yield Problem("error", where, f"capture time does not increase at frame {int(np.argmin(steps > 0)) + 1}")
-    elif len(steps) and 1.0 / steps.mean() < RATE_TOLERANCE * episode.fps:
-        yield Problem("warning", where, f"recorded at {1.0 / steps.mean():.2f} Hz; the dataset says {episode.fps} Hz")
-    grippers = np.arange(len(JOINT_NAMES)) % ARM_DOF == ARM_DOF - 1
-    limits = np.where(grippers, PLAUSIBLE_STROKE, PLAUSIBLE_ANGLE)
-    for name, rows in (("state", episode.states), ("action", episode.actions)):
-        for joint in np.flatnonzero((np.abs(rows) > limits).any(axis=0)):
-            largest, unit = np.abs(rows[:, joint]).max(), "m" if grippers[joint] else "rad"
-            yield Problem("error", where, f"{name} {JOINT_NAMES[joint]} reaches {largest:.3g}: not in {unit}?")
-    if len(episode) > 1 and not np.ptp(episode.actions, axis=0).any():
-        yield Problem("warning", where, "no action changes in the whole episode")
-
-
-def _check_videos(dataset: Dataset, index: int, where: str) -> Iterator[Problem]:
-    info = dataset.episodes[index]
-    for view, (path, start) in info.videos.items():
-        if not path.is_file():
-            yield Problem("error", where, f"{path.relative_to(dataset.root)} is missing")
-            continue
-        try:
-            num_frames, size = count_frames(path), _frame_size(path)
-        except VideoError as error:
-            yield Problem("error", where, str(error))
-            continue
-        needed = round(start * dataset.fps) + info.length
-        if num_frames < needed:
-            yield Problem("error", where, f"{view} video has {num_frames} frames, {needed} are needed")
-        if size != dataset.image_sizes[view]:
-            expected = dataset.image_sizes[view]
-            yield Problem("error", where, f"{view} video is {size[0]}x{size[1]}, the dataset says {expected}")
-
-
-def _frame_size(path: Path) -> tuple[int, int]:
-    """(height, width) [px]."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        return stream.codec_context.height, stream.codec_context.width

@@ -20,13 +20,15 @@ from wav_models.data.layout import (
     CAPTURE_TIME_KEY,
     CODEBASE_VERSION,
     INFO_PATH,
+    SOURCE_TIME_KEY,
+    SOURCES,
     STATE_KEY,
     VALUE_KEY,
     VIDEO_KEYS,
 )
 from wav_models.data.normalization import VALUE_DIM
 from wav_models.data.video_reader import read_frames
-from wav_models.types import JOINT_DIM, VIEWS
+from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS
 
 FloatArray = NDArray[np.float64]
 ImageArray = NDArray[np.uint8]
@@ -89,6 +91,7 @@ class Episode:
         actions: commanded joint targets, shape [T, 14], rad and m; row t was commanded upon seeing frame t.
         capture_times: shape [T], s.
         values: 16 terms of Table 2 and the discounted return, shape [T, 17]; None before `wav label`.
+        source_times: when each of `SOURCES` was captured, shape [T, 5], s; None where the recorder did not note it.
     """
 
     info: EpisodeInfo
@@ -97,6 +100,7 @@ class Episode:
     actions: FloatArray
     capture_times: FloatArray
     values: FloatArray | None
+    source_times: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.states)
@@ -173,35 +177,34 @@ class Dataset:
         if table.num_rows != info.length:
             raise DatasetError(f"{where}: {table.num_rows} frames, the episode table says {info.length}")
         time_key = CAPTURE_TIME_KEY if CAPTURE_TIME_KEY in table.column_names else "timestamp"
-        has_values = VALUE_KEY in table.column_names
+
+        def optional(name: str, width: int) -> FloatArray | None:
+            return _column(table, name, width, where) if name in table.column_names else None
+
         return Episode(
             info=info,
             fps=self.fps,
             states=_column(table, STATE_KEY, JOINT_DIM, where),
             actions=_column(table, ACTION_KEY, JOINT_DIM, where),
             capture_times=_column(table, time_key, None, where),
-            values=_column(table, VALUE_KEY, VALUE_DIM, where) if has_values else None,
+            values=optional(VALUE_KEY, VALUE_DIM),
+            source_times=optional(SOURCE_TIME_KEY, len(SOURCES)),
         )
 
     def _load_info(self) -> dict[str, Any]:
         path = self.root / INFO_PATH
         try:
             info = json.loads(path.read_text(encoding="utf-8"))
-            version, features = info["codebase_version"], info["features"]
-            info["fps"], info["data_path"], info["video_path"]
+            version = info["codebase_version"]
+            info["fps"], info["data_path"], info["video_path"], info["features"].items()
         except OSError as error:
             raise DatasetError(f"{path}: {error.strerror}; is {self.root} a LeRobot v3.0 dataset?") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DatasetError(f"{path}: damaged or incomplete: {error!r}") from error
         if version != CODEBASE_VERSION:
             raise DatasetError(f"{path}: codebase_version {version!r}; only {CODEBASE_VERSION} is supported")
-        for key in (STATE_KEY, ACTION_KEY, *VIDEO_KEYS.values()):
-            if key not in features:
-                raise DatasetError(f"{path}: feature {key!r} is missing; there are {', '.join(features)}")
-        for key in (STATE_KEY, ACTION_KEY):
-            if list(features[key]["shape"]) != [JOINT_DIM]:
-                shape = features[key]["shape"]
-                raise DatasetError(f"{path}: {key} has shape {shape}; two Piper arms have [{JOINT_DIM}]")
+        for fault in header_faults(info):
+            raise DatasetError(f"{path}: {fault}")
         return dict(info)
 
     def _load_episodes(self) -> list[EpisodeInfo]:
@@ -239,6 +242,27 @@ class Dataset:
             data_file=locate(self.info["data_path"], "data"),
             videos=videos,
         )
+
+
+def header_faults(info: dict[str, Any]) -> Iterator[str]:
+    """What keeps a complete `meta/info.json` from describing a bimanual Piper with three cameras."""
+    fps, features = info["fps"], info["features"]
+    if not isinstance(fps, (int, float)) or fps != int(fps) or not fps > 0:
+        yield f"fps is {fps!r}; it must be a positive whole number"
+    for key in (STATE_KEY, ACTION_KEY, *VIDEO_KEYS.values()):
+        if key not in features:
+            yield f"feature {key!r} is missing; there are {', '.join(features)}"
+            continue
+        shape = list(features[key].get("shape", ()))
+        if key in VIDEO_KEYS.values():
+            if len(shape) != 3 or shape[2] != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+                yield f"{key} has shape {shape}; an RGB camera has [height, width, 3]"
+            continue
+        if shape != [JOINT_DIM]:
+            yield f"{key} has shape {shape}; two Piper arms have [{JOINT_DIM}]"
+        names = features[key].get("names")
+        if shape == [JOINT_DIM] and isinstance(names, list) and tuple(names) != JOINT_NAMES:
+            yield f"{key} has the joints {', '.join(map(str, names))}; two Piper arms have {', '.join(JOINT_NAMES)}"
 
 
 def _read_episode_rows(path: Path) -> list[dict[str, Any]]:

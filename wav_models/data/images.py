@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 ImageArray = NDArray[np.uint8]
 
 
-def resize_image(rgb: ImageArray, size: tuple[int, int]) -> ImageArray:
+def resize_image(rgb: ImageArray, size: tuple[int, int], out: ImageArray | None = None) -> ImageArray:
     """Resize by area averaging; the aspect ratio is not kept, as in the official WAV data pipeline.
 
     Args:
         rgb: uint8, shape [H, W, 3].
         size: (height, width) wanted [px].
+        out: where to write the result, uint8, contiguous, shape [*size, 3]; None = a new array.
 
     Returns:
-        uint8, shape [*size, 3]; the input itself where it already has that size.
+        uint8, shape [*size, 3]; without `out`, the input itself where it already has that size.
 
     Raises:
         ValueError: the image is not a non-empty uint8 [H, W, 3] array, or the size is not positive.
@@ -28,5 +29,8 @@ def resize_image(rgb: ImageArray, size: tuple[int, int]) -> ImageArray:
     if height < 1 or width < 1:
         raise ValueError(f"image size (height, width) must be positive, got {size}")
     if rgb.shape[:2] == (height, width):
-        return rgb
-    return np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        if out is None:
+            return rgb
+        out[:] = rgb
+        return out
+    return np.asarray(cv2.resize(rgb, (width, height), dst=out, interpolation=cv2.INTER_AREA), dtype=np.uint8)

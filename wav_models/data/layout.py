@@ -19,8 +19,14 @@ STATE_KEY: Final = "observation.state"
 ACTION_KEY: Final = "action"
 CAPTURE_TIME_KEY: Final = "capture_time"
 """True time of every frame [s]; `timestamp` is the nominal frame_index / fps that LeRobot expects."""
+SOURCE_TIME_KEY: Final = "source_times"
+"""Recordings of the robot only: when each source of a frame was captured [s], in the order of `SOURCES`."""
+SOURCES: Final = (*VIDEO_KEYS, "joint_states", "action")
 VALUE_KEY: Final = "state_value"
 """The 17 channels that `wav label` adds (the column name of the official WAV datasets)."""
+
+RATE_TOLERANCE: Final = 0.95
+"""An episode recorded below this share of the dataset's rate is flagged."""
 
 INFO_PATH: Final = "meta/info.json"
 STATS_PATH: Final = "meta/stats.json"
@@ -44,7 +50,9 @@ def file_location(episode_index: int) -> dict[str, int]:
     return {"chunk_index": episode_index // CHUNKS_SIZE, "file_index": episode_index % CHUNKS_SIZE}
 
 
-def make_info(fps: int, robot_type: str, image_sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+def make_info(
+    fps: int, robot_type: str, image_sizes: dict[str, tuple[int, int]], *, source_times: bool = False
+) -> dict[str, Any]:
     """`meta/info.json` of an empty dataset; `image_sizes` is (height, width) [px] per view."""
     features: dict[str, Any] = {}
     for view, (height, width) in image_sizes.items():
@@ -65,6 +73,8 @@ def make_info(fps: int, robot_type: str, image_sizes: dict[str, tuple[int, int]]
         }
     for key in (STATE_KEY, ACTION_KEY):
         features[key] = {"dtype": "float32", "shape": [JOINT_DIM], "names": list(JOINT_NAMES)}
+    if source_times:
+        features[SOURCE_TIME_KEY] = {"dtype": "float64", "shape": [len(SOURCES)], "names": list(SOURCES)}
     for key, dtype in {CAPTURE_TIME_KEY: "float64", **DEFAULT_FEATURES}.items():
         features[key] = {"dtype": dtype, "shape": [1], "names": None}
     return {

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from wav_models.data.normalization import Normalization
+from wav_models.guidance import Guidance
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.trajectory_model import Decision, Futures
 from wav_models.presets import ModelConfig
@@ -34,6 +35,10 @@ class Engine(Protocol):
     """Runs the networks of one checkpoint. Safe to call from several threads: no call changes another's answer."""
 
     name: str
+    precision: str
+    """Of weights and arithmetic: "fp32", "bf16", "fp16" or "int8"."""
+    description: str
+    """What runs and why it was chosen, in a few words, for those who watch."""
     config: ModelConfig
 
     def encode_text(self, instruction: str) -> Text:
@@ -63,6 +68,7 @@ class Engine(Protocol):
         action_noise: Tensor,
         num_value_steps: int,
         num_action_steps: int,
+        guidance: Guidance | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Graphs value_dit, then action_dit on the value features of its last pass (Eq. 3), for one future.
 
@@ -71,6 +77,7 @@ class Engine(Protocol):
             state_token: [1, 1, 28].
             value_noise: [T, 17].
             action_noise: [H, 28].
+            guidance: what is known of the actions already, [H, 28]; None: nothing.
 
         Returns:
             Normalised values [T, 17] and actions [H, 28].
@@ -92,6 +99,7 @@ class ObservedTrajectories:
     state_token: Tensor
     normalization: Normalization
     planner: PlannerConfig
+    guidance: Guidance | None = None
 
     @property
     def video_noise_shape(self) -> tuple[int, ...]:
@@ -122,6 +130,7 @@ class ObservedTrajectories:
             action_noise,
             self.planner.num_value_steps,
             self.planner.num_action_steps,
+            self.guidance,
         )
         return Decision(actions, self.normalization.decode_returns(values[..., -1]))
 

@@ -9,14 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from wav_models.checkpoint import AUTOENCODER, CONFIG, MODEL
+from wav_models.checkpoint import AUTOENCODER, CONFIG, MODEL, Checkpoint
 from wav_models.engines.base import EngineError
+from wav_models.engines.weight_file import tensor_bytes
+from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import from_dict
 
-FORMAT: Final = 1
+FORMAT: Final = 3
 """Raised whenever graphs of an older version of this program must not be used any more."""
 MANIFEST: Final = "manifest.json"
+ANY_GPU: Final = "any"
+"""Compiled ahead for every architecture that the runtime supports; the last step is done when it is loaded."""
 REMEDY: Final = "export again with `wav export`"
 
 
@@ -46,22 +50,28 @@ class Manifest:
     """Contents of `manifest.json`.
 
     Attributes:
-        engine: "onnxruntime".
-        precision: of weights and arithmetic, "fp32".
+        engine: "onnxruntime" or "tensorrt".
+        precision: of weights and arithmetic: "fp32", "fp16", "bf16" or "int8".
+        runtime: package and version that the graphs are for.
+        gpu: architecture that they are compiled for, "sm_89"; `ANY_GPU`; "" where they are compiled when loaded.
         checkpoint_sha256: of the weights the graphs contain, see `fingerprint`.
         shape: futures, value samples and steps the graphs are made for.
-        versions: of the packages that made them.
-        graphs: per graph {"file", "sha256", "inputs", "outputs"}; the last two map a name to its shape.
+        versions: of the packages that exported them.
+        graphs: per graph {"file", "inputs", "outputs"}; the last two map a name to its shape.
+        files: SHA-256 per file, of graphs and of weights that they share.
     """
 
     format: int
     engine: str
     precision: str
+    runtime: str
+    gpu: str
     opset: int
     checkpoint_sha256: str
     shape: PlanShape
     versions: dict[str, str]
     graphs: dict[str, dict[str, Any]]
+    files: dict[str, str]
 
     def write(self, directory: Path) -> None:
         """Written last: a directory without it is not an export."""
@@ -95,34 +105,37 @@ def check_manifest(directory: Path, expected: Manifest) -> Manifest:
     """
     found = read_manifest(directory)
     for name, (have, need) in _compared(found, expected).items():
-        if have != need:
+        if have != need and not (name == "gpu" and have == ANY_GPU):
             raise EngineError(f"{directory}: made for {name} {have}, but this is {need}; {REMEDY}")
-    for name, graph in found.graphs.items():
-        path = directory / graph["file"]
+    for name, sha256 in found.files.items():
+        path = directory / name
         if not path.is_file():
-            raise EngineError(f"{path}: graph {name!r} is missing; {REMEDY}")
-        if file_sha256(path) != graph["sha256"]:
-            raise EngineError(f"{path}: graph {name!r} is damaged: not the file that was exported; {REMEDY}")
+            raise EngineError(f"{path}: missing; {REMEDY}")
+        if file_sha256(path) != sha256:
+            raise EngineError(f"{path}: damaged: not the file that was exported; {REMEDY}")
     return found
 
 
 def _compared(found: Manifest, expected: Manifest) -> dict[str, tuple[Any, Any]]:
     """Pairs that must be equal, most telling first."""
-    names = ("format", "engine", "precision", "opset", "checkpoint_sha256")
+    names = ("format", "engine", "precision", "runtime", "gpu", "opset", "checkpoint_sha256")
     pairs = {name: (getattr(found, name), getattr(expected, name)) for name in names}
     for name in PlanShape.__dataclass_fields__:
         pairs[name] = (getattr(found.shape, name), getattr(expected.shape, name))
-    runtime = expected.engine
-    pairs[f"{runtime} version"] = (found.versions.get(runtime), expected.versions.get(runtime))
     return pairs
 
 
-def fingerprint(checkpoint: Path) -> str:
+def fingerprint(checkpoint: Checkpoint) -> str:
     """SHA-256 of what the graphs contain: configuration, networks and auto-encoder."""
     digest = hashlib.sha256()
     for name in (CONFIG, MODEL, AUTOENCODER):
-        if (checkpoint / name).exists():
-            digest.update(f"{name} {file_sha256(checkpoint / name)}\n".encode())
+        path = checkpoint.directory / name
+        if path.exists():
+            digest.update(f"{name} {file_sha256(path)}\n".encode())
+    if isinstance(checkpoint.autoencoder, LTXAutoencoder):  # comes from a directory of its own
+        for name, tensor in checkpoint.autoencoder.network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor_bytes(tensor.cpu()).data)
     return digest.hexdigest()
 
 

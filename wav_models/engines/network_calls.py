@@ -1,6 +1,7 @@
 """One call of a network as a module with flat, named tensors: what the ONNX exporter sees.
 
-A tuple of keys and values per block is flattened to `NAME_0_key, NAME_0_value, NAME_1_key, ...`.
+A tuple of keys and values per block is flattened to `NAME_0_key, NAME_0_value, NAME_1_key, ...`. Keys, values and
+features have the precision of the model; noise, velocities, latents and states are float32.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wav_models.networks.attention import KeysValues
-from wav_models.networks.autoencoder import TinyAutoencoder
+from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.expert_dit import ExpertContext
 from wav_models.networks.video_dit import MemoryPrefix, TextContext
 from wav_models.networks.wav_model import WAVModel
@@ -30,7 +31,7 @@ class NetworkCall:
 class EncodeFrame(nn.Module):
     """uint8 views of one moment [V, H, W, 3] -> latents [V, L, C]."""
 
-    def __init__(self, autoencoder: TinyAutoencoder) -> None:
+    def __init__(self, autoencoder: Autoencoder) -> None:
         super().__init__()
         self.autoencoder = autoencoder
 
@@ -41,7 +42,7 @@ class EncodeFrame(nn.Module):
 class DecodeFrames(nn.Module):
     """Future latents [1, V, F, L, C] -> uint8 frames [V, F, H, W, 3]."""
 
-    def __init__(self, autoencoder: TinyAutoencoder) -> None:
+    def __init__(self, autoencoder: Autoencoder) -> None:
         super().__init__()
         self.autoencoder = autoencoder
 
@@ -54,10 +55,10 @@ class EncodeText(nn.Module):
 
     def __init__(self, model: WAVModel) -> None:
         super().__init__()
-        self.video = model.video
+        self.model = model
 
     def forward(self, embedding: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        text = self.video.encode_text(embedding, mask)
+        text = self.model.video.encode_text(embedding.to(precision(self.model)), mask)
         return (*flat(text.keys_values), text.bias)
 
 
@@ -69,57 +70,46 @@ class EncodeMemory(nn.Module):
         self.model = model
 
     def forward(self, memory_latents: Tensor, *text: Tensor) -> tuple[Tensor, ...]:
-        prefix = self.model.video.encode_memory(memory_latents, _text(text))
+        prefix = self.model.video.encode_memory(memory_latents.to(precision(self.model)), _text(text))
         value = self.model.value.memory_context(prefix.features)
         action = self.model.action.memory_context(prefix.features)
         return (*flat(prefix.keys_values), *flat(value), *flat(action))
 
 
-class VideoVelocity(nn.Module):
-    """One pass of the video DiT -> velocity."""
+class ImagineFutures(nn.Module):
+    """One pass of the video DiT -> velocity; keys and values of the futures for the value and the action expert."""
 
     def __init__(self, model: WAVModel) -> None:
         super().__init__()
-        self.video = model.video
-        self.num_text = 2 * len(model.video.transformer_blocks) + 1
-
-    def forward(self, x_t: Tensor, flow_time: Tensor, *context: Tensor) -> Tensor:
-        text, memory = context[: self.num_text], context[self.num_text :]
-        return self.video(x_t, flow_time, _text(text), MemoryPrefix(_pairs(memory), ())).velocity
-
-
-class ImagineFutures(nn.Module):
-    """One pass of the video DiT -> keys and values of the futures, for the value and, if asked, the action expert."""
-
-    def __init__(self, model: WAVModel, with_action: bool) -> None:
-        super().__init__()
         self.model = model
-        self.with_action = with_action
         self.num_keys_values = 2 * len(model.video.transformer_blocks)
 
     def forward(self, x_t: Tensor, flow_time: Tensor, *context: Tensor) -> tuple[Tensor, ...]:
-        """`context`: text, memory, value memory, action memory."""
-        size = self.num_keys_values
-        text, rest = context[: size + 1], context[size + 1 :]
-        memory, value_memory, action_memory = rest[:size], rest[size : 2 * size], rest[2 * size :]
-        features = self.model.video(x_t, flow_time, _text(text), MemoryPrefix(_pairs(memory), ())).features
-        value = flat(self.model.value.video_context(features, _pairs(value_memory)))
-        if not self.with_action:
-            return value
-        return (*value, *flat(self.model.action.video_context(features, _pairs(action_memory))))
+        """`context`: text, then with causal memory that of video, value and action, else the memory latents."""
+        size, dtype = self.num_keys_values, precision(self.model)
+        text, rest = _text(context[: size + 1]), context[size + 1 :]
+        memory: MemoryPrefix | Tensor = rest[0].to(dtype)
+        value_memory = action_memory = None
+        if self.model.video.causal_memory:
+            memory = MemoryPrefix(_pairs(rest[:size]), ())
+            value_memory, action_memory = _pairs(rest[size : 2 * size]), _pairs(rest[2 * size :])
+        velocity, features = self.model.video(x_t.to(dtype), flow_time, text, memory)
+        value = flat(self.model.value.video_context(features, value_memory))
+        action = flat(self.model.action.video_context(features, action_memory))
+        return (velocity.float(), *value, *action)
 
 
 class ValueVelocity(nn.Module):
-    """One denoising step of the value expert -> velocity and, if asked, features per block [M, N, T, Dv]."""
+    """One denoising step of the value expert -> velocity, and features per block [M, N, T, Dv]."""
 
-    def __init__(self, model: WAVModel, with_features: bool) -> None:
+    def __init__(self, model: WAVModel) -> None:
         super().__init__()
-        self.value = model.value
-        self.with_features = with_features
+        self.model = model
 
-    def forward(self, x_t: Tensor, flow_time: Tensor, *context: Tensor) -> Tensor | tuple[Tensor, ...]:
-        output = self.value(x_t, flow_time[None], ExpertContext(_pairs(context)))
-        return (output.velocity, *output.features) if self.with_features else output.velocity
+    def forward(self, x_t: Tensor, flow_time: Tensor, *context: Tensor) -> tuple[Tensor, ...]:
+        x_t = x_t.to(precision(self.model))
+        velocity, features = self.model.value(x_t, flow_time[None], ExpertContext(_pairs(context)))
+        return (velocity.float(), *features)
 
 
 class ValueFeatureContext(nn.Module):
@@ -127,10 +117,10 @@ class ValueFeatureContext(nn.Module):
 
     def __init__(self, model: WAVModel) -> None:
         super().__init__()
-        self.blocks = model.action.blocks
+        self.model = model
 
     def forward(self, *features: Tensor) -> tuple[Tensor, ...]:
-        blocks = zip(self.blocks, features, strict=True)
+        blocks = zip(self.model.action.blocks, features, strict=True)
         return flat(block.value_context(x[:, 0]) for block, x in blocks)  # type: ignore[operator]
 
 
@@ -139,12 +129,19 @@ class ActionVelocity(nn.Module):
 
     def __init__(self, model: WAVModel) -> None:
         super().__init__()
-        self.action = model.action
+        self.model = model
         self.num_keys_values = 2 * len(model.action.blocks)
 
     def forward(self, x_t: Tensor, flow_time: Tensor, state: Tensor, *context: Tensor) -> Tensor:
         video, value = context[: self.num_keys_values], context[self.num_keys_values :]
-        return self.action(x_t, flow_time[None], state, ExpertContext(_pairs(video), _pairs(value))).velocity
+        x_t, state = (x.to(precision(self.model)) for x in (x_t, state))
+        expert_context = ExpertContext(_pairs(video), _pairs(value))
+        return self.model.action(x_t, flow_time[None], state, expert_context).velocity.float()
+
+
+def precision(model: WAVModel) -> torch.dtype:
+    """Of weights and activations."""
+    return model.video.proj_in.weight.dtype
 
 
 def flat(keys_values: Iterable[KeysValues]) -> tuple[Tensor, ...]:

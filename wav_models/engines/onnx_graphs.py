@@ -1,147 +1,163 @@
-"""The graphs of MODEL.md for a model with causal memory: what each takes, gives and consists of.
+"""The graphs of MODEL.md: what each takes, gives and consists of.
 
 Names of values are the same in all graphs, so that an output of one is an input of the next by name: `text_*`,
-`memory_*`, `value_memory_*`, `action_memory_*`, `value_video_*`, `action_video_*`.
+`memory_*`, `value_memory_*`, `action_memory_*`, `value_video_*`, `action_video_*`; without causal memory the video
+graphs take `memory_latents` instead of the three `memory` ones, and there is no graph memory_prefix.
+
+Loops over the experts come in two forms. "unrolled": all Euler steps are one graph, in which the runtime folds time
+embeddings and computes what all steps share once. "stepwise": one graph per network call, for runtimes that would
+keep, and compile, every copy of the weights.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 
-from wav_models.checkpoint import Checkpoint
 from wav_models.engines import network_calls as calls
-from wav_models.engines.base import EngineError
 from wav_models.engines.manifest import PlanShape
 from wav_models.engines.network_calls import NetworkCall, example, keys_values_names
 from wav_models.engines.onnx_composer import OnnxComposer
-from wav_models.networks.autoencoder import TinyAutoencoder
+from wav_models.engines.opaque_blocks import OPSET, BlockExporter, Translations
+from wav_models.networks.autoencoder import Autoencoder
+from wav_models.networks.wav_model import WAVModel
 
-OPSET: Final = 20
+LOOPS: Final = ("unrolled", "stepwise")
+NEVER_QUANTIZED: Final = ("text_encoder",)
+"""Runs once per instruction: nothing is gained."""
 
 
 class OnnxGraphs:
-    """Builds the graphs of one checkpoint.
+    """Builds the graphs of one model.
 
     Args:
-        checkpoint: with causal memory and the auto-encoder "tiny", on the CPU in float32.
+        model, autoencoder: on the CPU; keys, values and features of the graphs have the precision of the model.
         shape: futures, value samples and steps.
-
-    Raises:
-        EngineError: the checkpoint's form has no graphs.
+        loops: one of `LOOPS`.
+        quantize: linear layers in 8 bits, for ONNX Runtime.
+        translations: of operators to the runtime's own.
     """
 
-    def __init__(self, checkpoint: Checkpoint, shape: PlanShape) -> None:
-        config = checkpoint.config
-        if not config.video.causal_memory or not isinstance(checkpoint.autoencoder, TinyAutoencoder):
-            raise EngineError(
-                f"checkpoint {config.name!r} cannot be exported: graphs exist for causal memory and the auto-encoder "
-                "'tiny' only; use engine 'torch'"
-            )
-        self.config, self.shape = config, shape
-        self._model, self._autoencoder = checkpoint.model, checkpoint.autoencoder
-        blocks = config.video.num_layers
+    def __init__(
+        self,
+        model: WAVModel,
+        autoencoder: Autoencoder,
+        shape: PlanShape,
+        *,
+        loops: str = "unrolled",
+        quantize: bool = False,
+        translations: Translations | None = None,
+    ) -> None:
+        self.config, self.shape = model.config, shape
+        self._loops, self._quantize = loops, quantize
+        self._exporter = BlockExporter(model, translations)
+        self._model, self._autoencoder = self._exporter.model, autoencoder
+        self._dtype = calls.precision(model)
+        blocks = self.config.video.num_layers
         self._text = (*keys_values_names("text", blocks), "text_bias")
         self._memory = keys_values_names("memory", blocks)
         self._value_memory = keys_values_names("value_memory", blocks)
         self._action_memory = keys_values_names("action_memory", blocks)
         self._value_video = keys_values_names("value_video", blocks)
         self._action_video = keys_values_names("action_video", blocks)
+        self._action_value = keys_values_names("action_value", blocks)
+        self._value_features = tuple(f"value_features_{i}" for i in range(blocks))
+        self._video_pass = cache(self._export_video_pass)
+        self._value_step = cache(self._export_value_step)
 
-    def builders(self) -> dict[str, Callable[[], Any]]:
-        """Per graph, the function that makes it: an ONNX model, static shapes, weights inside."""
-        futures = {1, self.shape.num_video_samples}
-        return {
+    def builders(self) -> dict[str, Callable[[], OnnxComposer]]:
+        """Per graph, the function that makes it: static shapes, blocks in place."""
+        made: dict[str, Callable[[], OnnxComposer]] = {
             "vae_encoder": self._vae_encoder,
             "text_encoder": self._text_encoder,
-            "memory_prefix": self._memory_prefix,
-            **{video_dit_name(count): self._video_dit_builder(count) for count in sorted(futures)},
-            "video_velocity": self._video_velocity,
-            "value_dit": self._value_dit,
-            "action_dit": self._action_dit,
-            "vae_decoder": self._vae_decoder,
         }
+        if self.config.video.causal_memory:
+            made["memory_prefix"] = self._memory_prefix
+        for count in sorted({1, self.shape.num_video_samples}):
+            made[video_dit_name(count)] = partial(self._video_dit, count)
+        made["video_velocity"] = self._video_velocity
+        if self._loops == "unrolled":
+            made |= {"value_dit": self._value_dit, "action_dit": self._action_dit}
+        else:
+            made |= {
+                "value_step": partial(self._value_step_graph, *self._pairs),
+                "value_step_1": partial(self._value_step_graph, 1, 1),
+                "action_context": self._action_context,
+                "action_step": self._action_step_graph,
+            }
+        made["vae_decoder"] = self._vae_decoder
+        return {name: partial(self._finished, name, build) for name, build in made.items()}
 
-    def _vae_encoder(self) -> Any:
+    def _finished(self, name: str, build: Callable[[], OnnxComposer]) -> OnnxComposer:
+        composer = build()
+        composer.finish(self._exporter, quantize=self._quantize and name not in NEVER_QUANTIZED)
+        return composer
+
+    def _alone(self, name: str, call: NetworkCall) -> OnnxComposer:
+        """A graph that is one network call."""
+        return _wrapped(name, self._exporter.export(call), call.outputs)
+
+    def _vae_encoder(self) -> OnnxComposer:
         frame = example(self.config.video.max_view, *self.config.latent.image_size, 3, dtype=torch.uint8)
-        return _export(NetworkCall(calls.EncodeFrame(self._autoencoder), {"frame": frame}, ("latents",)))
+        return self._alone(
+            "vae_encoder", NetworkCall(calls.EncodeFrame(self._autoencoder), {"frame": frame}, ("latents",))
+        )
 
-    def _vae_decoder(self) -> Any:
-        module = calls.DecodeFrames(self._autoencoder)
-        return _export(NetworkCall(module, {"latents": self._futures(1)}, ("frames",)))
+    def _vae_decoder(self) -> OnnxComposer:
+        inputs = {"latents": self._futures(1)}
+        return self._alone("vae_decoder", NetworkCall(calls.DecodeFrames(self._autoencoder), inputs, ("frames",)))
 
-    def _text_encoder(self) -> Any:
+    def _text_encoder(self) -> OnnxComposer:
         text, video = self.config.text, self.config.video
         inputs = {
             "embedding": example(1, text.max_tokens, video.caption_channels),
             "mask": example(1, text.max_tokens, dtype=torch.bool),
         }
-        return _export(NetworkCall(calls.EncodeText(self._model), inputs, self._text))
+        return self._alone("text_encoder", NetworkCall(calls.EncodeText(self._model), inputs, self._text))
 
-    def _memory_prefix(self) -> Any:
-        config = self.config
-        latents = example(
-            1, config.video.max_view, config.num_memory_frames, config.num_tokens_per_frame, config.video.in_channels
-        )
+    def _memory_prefix(self) -> OnnxComposer:
         outputs = (*self._memory, *self._value_memory, *self._action_memory)
-        inputs = {"memory_latents": latents, **self._text_inputs()}
-        return _export(NetworkCall(calls.EncodeMemory(self._model), inputs, outputs))
+        inputs = {"memory_latents": self._memory_latents(), **self._text_inputs()}
+        return self._alone("memory_prefix", NetworkCall(calls.EncodeMemory(self._model), inputs, outputs))
 
-    def _video_velocity(self, count: int = 1) -> Any:
-        inputs = {
-            "x_t": self._futures(count),
-            "flow_time": example(1),
-            **self._text_inputs(),
-            **self._memory_inputs(),
-        }
-        return _export(NetworkCall(calls.VideoVelocity(self._model), inputs, ("velocity",)))
+    def _export_video_pass(self, count: int) -> Any:
+        """One pass for `count` futures; graphs take what they need of it."""
+        inputs = {"x_t": self._futures(count), "flow_time": example(1), **self._text_inputs(), **self._memory_inputs()}
+        outputs = ("velocity", *self._value_video, *self._action_video)
+        return self._exporter.export(NetworkCall(calls.ImagineFutures(self._model), inputs, outputs))
 
-    def _video_dit_builder(self, count: int) -> Callable[[], Any]:
-        return lambda: self._video_dit(count)
+    def _video_velocity(self) -> OnnxComposer:
+        return _wrapped("video_velocity", self._video_pass(1), ("velocity",))
 
-    def _video_dit(self, count: int) -> Any:
+    def _video_dit(self, count: int) -> OnnxComposer:
         """All passes; the last gives the experts' keys and values, for the action expert only of a single future."""
-        with_action = count == 1
-        inputs = {
-            "x_t": self._futures(count),
-            "flow_time": example(1),
-            **self._text_inputs(),
-            **self._memory_inputs(),
-            **self._expert_inputs(self._value_memory, self._num_memory_tokens, 1, self.config.value.hidden_size),
+        video_pass = self._video_pass(count)
+        composer = OnnxComposer(video_dit_name(count), OPSET)
+        noise = composer.input_like(video_pass, "x_t", "video_noise")
+        context = {
+            value.name: composer.input_like(video_pass, value.name)
+            for value in video_pass.graph.input
+            if value.name not in ("x_t", "flow_time")
         }
-        if with_action:
-            inputs |= self._expert_inputs(
-                self._action_memory, self._num_memory_tokens, 1, self.config.action.hidden_size
-            )
-        outputs = (*self._value_video, *self._action_video) if with_action else self._value_video
-        last_pass = _export(NetworkCall(calls.ImagineFutures(self._model, with_action), inputs, outputs))
+
+        def run(x: str, t: str) -> dict[str, str]:
+            return composer.call(video_pass, "video_dit", {"x_t": x, "flow_time": t, **context})
+
         num_steps = self.shape.num_video_steps
         end = (num_steps - 1) / num_steps
-        composer = OnnxComposer(video_dit_name(count), OPSET)
-        x_t = composer.input_like(last_pass, "x_t", "video_noise")
-        context = {name: composer.input_like(last_pass, name) for name in inputs if name not in ("x_t", "flow_time")}
-        if num_steps > 1:
-            earlier = self._video_velocity(count)
-            seen = {name: context[name] for name in (*self._text, *self._memory)}
+        x_t = composer.euler(lambda x, t: run(x, t)["velocity"], noise, num_steps - 1, end) if end else noise
+        features = run(x_t, composer.constant([end]))
+        for name in (*self._value_video, *self._action_video) if count == 1 else self._value_video:
+            composer.output_like(video_pass, name, features[name], name)
+        return composer
 
-            def velocity(x: str, t: str) -> str:
-                return composer.call(earlier, "video_velocity", {"x_t": x, "flow_time": t, **seen})["velocity"]
-
-            x_t = composer.euler(velocity, x_t, num_steps - 1, end)
-        bindings = {"x_t": x_t, "flow_time": composer.constant([end]), **context}
-        for name, value in composer.call(last_pass, "video_dit", bindings).items():
-            composer.output_like(last_pass, name, value, name)
-        return composer.model()
-
-    def _value_dit(self) -> Any:
+    def _value_dit(self) -> OnnxComposer:
         """All Euler steps of M x N value samples."""
-        count, draws = self.shape.num_video_samples, self.shape.num_value_samples
-        step = self._value_step(count, draws, with_features=False)
+        step = self._value_step(*self._pairs)
         composer = OnnxComposer("value_dit", OPSET)
         noise = composer.input_like(step, "x_t", "value_noise")
         context = {name: composer.input_like(step, name) for name in self._value_video}
@@ -151,18 +167,20 @@ class OnnxGraphs:
 
         values = composer.euler(velocity, noise, self.shape.num_value_steps)
         composer.output_like(step, "x_t", values, "values")
-        return composer.model()
+        return composer
 
-    def _action_dit(self) -> Any:
-        """All value steps of one sample, then all action steps on the value features of the last one."""
-        value_step = self._value_step(1, 1, with_features=True)
-        feature_names = tuple(f"value_features_{i}" for i in range(self.config.video.num_layers))
-        feature_context = self._value_feature_context(feature_names)
-        action_step = self._action_step()
+    def _action_dit(self) -> OnnxComposer:
+        """All value steps of one sample, then all action steps on the value features of the last one.
+
+        The action steps are guided to `target` by `weight` [1, 1, H, 28] (0: not at all), see `wav_models.guidance`.
+        """
+        value_step, action_step = self._value_step(1, 1), self._action_step()
         composer = OnnxComposer("action_dit", OPSET)
         value_noise = composer.input_like(value_step, "x_t", "value_noise")
         action_noise = composer.input_like(action_step, "x_t", "action_noise")
         state = composer.input_like(action_step, "state")
+        target = composer.input_like(action_step, "x_t", "target")
+        weight = composer.input_like(action_step, "x_t", "weight")
         value_video = {name: composer.input_like(value_step, name) for name in self._value_video}
         action_video = {name: composer.input_like(action_step, name) for name in self._action_video}
         features: dict[str, str] = {}
@@ -173,46 +191,66 @@ class OnnxGraphs:
             return features["velocity"]
 
         values = composer.euler(value_velocity, value_noise, self.shape.num_value_steps)
-        seen = composer.call(feature_context, "action_dit_context", {name: features[name] for name in feature_names})
+        read = {name: features[name] for name in self._value_features}
+        seen = composer.call(self._export_action_context(), "action_context", read)
 
         def action_velocity(x: str, t: str) -> str:
             bindings = {"x_t": x, "flow_time": t, "state": state, **action_video, **seen}
             return composer.call(action_step, "action_dit", bindings)["velocity"]
 
-        actions = composer.euler(action_velocity, action_noise, self.shape.num_action_steps)
+        guided = composer.guided(action_velocity, target, weight)
+        actions = composer.euler(guided, action_noise, self.shape.num_action_steps)
         composer.output_like(value_step, "x_t", values, "values")
         composer.output_like(action_step, "x_t", actions, "actions")
-        return composer.model()
+        return composer
 
-    def _value_step(self, count: int, draws: int, with_features: bool) -> Any:
+    def _value_step_graph(self, count: int, draws: int) -> OnnxComposer:
+        """One step; the features only of a single sample, for the action expert."""
+        name, outputs = (
+            ("value_step_1", ("velocity", *self._value_features))
+            if (count, draws) == (1, 1)
+            else (
+                "value_step",
+                ("velocity",),
+            )
+        )
+        return _wrapped(name, self._value_step(count, draws), outputs)
+
+    def _action_context(self) -> OnnxComposer:
+        return _wrapped("action_context", self._export_action_context(), self._action_value)
+
+    def _action_step_graph(self) -> OnnxComposer:
+        return _wrapped("action_step", self._action_step(), ("velocity",))
+
+    def _export_value_step(self, count: int, draws: int) -> Any:
         horizon, value = self.config.horizon, self.config.value
         inputs = {
             "x_t": example(count, draws, horizon.value_horizon, value.in_channels),
             "flow_time": example(1),
-            **self._expert_inputs(self._value_video, self._num_video_tokens, count, value.hidden_size),
+            **self._context(self._value_video, count, self._num_video_tokens, value.hidden_size),
         }
-        blocks = range(self.config.video.num_layers)
-        features = tuple(f"value_features_{i}" for i in blocks) if with_features else ()
-        return _export(NetworkCall(calls.ValueVelocity(self._model, with_features), inputs, ("velocity", *features)))
+        outputs = ("velocity", *self._value_features)
+        return self._exporter.export(NetworkCall(calls.ValueVelocity(self._model), inputs, outputs))
 
-    def _value_feature_context(self, names: tuple[str, ...]) -> Any:
+    def _export_action_context(self) -> Any:
         size = (1, 1, self.config.horizon.value_horizon, self.config.value.hidden_size)
-        outputs = keys_values_names("action_value", self.config.video.num_layers)
-        return _export(
-            NetworkCall(calls.ValueFeatureContext(self._model), {name: example(*size) for name in names}, outputs)
-        )
+        inputs = self._context(self._value_features, *size)
+        return self._exporter.export(NetworkCall(calls.ValueFeatureContext(self._model), inputs, self._action_value))
 
     def _action_step(self) -> Any:
         horizon, action = self.config.horizon, self.config.action
-        value_keys = keys_values_names("action_value", self.config.video.num_layers)
         inputs = {
             "x_t": example(1, 1, horizon.action_horizon, action.in_channels),
             "flow_time": example(1),
             "state": example(1, 1, action.in_channels),
-            **self._expert_inputs(self._action_video, self._num_video_tokens, 1, action.hidden_size),
-            **self._expert_inputs(value_keys, horizon.value_horizon, 1, action.hidden_size),
+            **self._context(self._action_video, 1, self._num_video_tokens, action.hidden_size),
+            **self._context(self._action_value, 1, horizon.value_horizon, action.hidden_size),
         }
-        return _export(NetworkCall(calls.ActionVelocity(self._model), inputs, ("velocity",)))
+        return self._exporter.export(NetworkCall(calls.ActionVelocity(self._model), inputs, ("velocity",)))
+
+    @property
+    def _pairs(self) -> tuple[int, int]:
+        return self.shape.num_video_samples, self.shape.num_value_samples
 
     @property
     def _num_memory_tokens(self) -> int:
@@ -224,23 +262,34 @@ class OnnxGraphs:
         config = self.config
         return self._num_memory_tokens + config.video.max_view * config.num_future_frames * config.num_tokens_per_frame
 
-    def _futures(self, count: int) -> torch.Tensor:
-        video, config = self.config.video, self.config
-        return example(count, video.max_view, config.num_future_frames, config.num_tokens_per_frame, video.in_channels)
+    def _futures(self, count: int) -> Tensor:
+        return example(count, *self._latents(self.config.num_future_frames))
 
-    def _text_inputs(self) -> dict[str, torch.Tensor]:
+    def _memory_latents(self) -> Tensor:
+        return example(1, *self._latents(self.config.num_memory_frames))
+
+    def _latents(self, num_frames: int) -> tuple[int, ...]:
+        return (self.config.video.max_view, num_frames, self.config.num_tokens_per_frame, self.config.video.in_channels)
+
+    def _text_inputs(self) -> dict[str, Tensor]:
         tokens, hidden = self.config.text.max_tokens, self.config.video.hidden_size
-        return {name: example(1, tokens, hidden) for name in self._text[:-1]} | {"text_bias": example(1, 1, 1, tokens)}
+        return self._context(self._text[:-1], 1, tokens, hidden) | self._context(self._text[-1:], 1, 1, 1, tokens)
 
-    def _memory_inputs(self) -> dict[str, torch.Tensor]:
+    def _memory_inputs(self) -> dict[str, Tensor]:
+        """What the video graphs know of the observation."""
         config = self.config
+        if not config.video.causal_memory:
+            return {"memory_latents": self._memory_latents()}
         size = (config.video.max_view, config.num_memory_frames, config.num_tokens_per_frame, config.video.hidden_size)
-        return {name: example(1, *size) for name in self._memory}
+        return {
+            **self._context(self._memory, 1, *size),
+            **self._context(self._value_memory, 1, self._num_memory_tokens, config.value.hidden_size),
+            **self._context(self._action_memory, 1, self._num_memory_tokens, config.action.hidden_size),
+        }
 
-    def _expert_inputs(
-        self, names: tuple[str, ...], num_tokens: int, count: int, hidden: int
-    ) -> dict[str, torch.Tensor]:
-        return {name: example(count, num_tokens, hidden) for name in names}
+    def _context(self, names: tuple[str, ...], *shape: int) -> dict[str, Tensor]:
+        """Tensors that stay in the runtime, in the precision of the model."""
+        return {name: example(*shape, dtype=self._dtype) for name in names}
 
 
 def video_dit_name(count: int) -> str:
@@ -248,34 +297,11 @@ def video_dit_name(count: int) -> str:
     return f"video_dit_{count}"
 
 
-@torch.no_grad()
-def _export(call: NetworkCall) -> Any:
-    """The call as an ONNX model with static shapes."""
-    with _quiet():
-        program = torch.onnx.export(
-            call.module.eval(),
-            tuple(call.inputs.values()),
-            input_names=list(call.inputs),
-            output_names=list(call.outputs),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    return program.model_proto
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter reports missing optional packages and its own deprecations; neither is the user's business."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+def _wrapped(name: str, part: Any, outputs: tuple[str, ...]) -> OnnxComposer:
+    """A graph that gives some outputs of one exported call."""
+    composer = OnnxComposer(name, OPSET)
+    inputs = {value.name: composer.input_like(part, value.name) for value in part.graph.input}
+    found = composer.call(part, name, inputs)
+    for output in outputs:
+        composer.output_like(part, output, found[output], output)
+    return composer

@@ -6,11 +6,12 @@ from typing import Final
 
 from wav_models.presets import did_you_mean
 
-PRECISIONS: Final = ("auto", "fp32", "bf16")
+PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "int8")
+"""What can be asked for; which of them there are depends on the engine. torch has "fp32" and "bf16"."""
 
 
 def choose_dtype(name: str, device: str) -> str:
-    """ "fp32" or "bf16"; "auto" is bf16 where the processor multiplies it in hardware, so that it pays.
+    """What torch shall run in; "auto" is bf16 where the processor multiplies it in hardware, so that it pays.
 
     Raises:
         ValueError: the name is none of `PRECISIONS`.

@@ -5,47 +5,68 @@ from __future__ import annotations
 import importlib.util
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wav_models.engines.base import Engine, EngineError
-from wav_models.engines.manifest import PlanShape, fingerprint, read_manifest
+from wav_models.engines.precision import choose_dtype
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import did_you_mean
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
+    from wav_models.engines.export import ExportTarget
     from wav_models.networks.text_encoder import TextEncoder
 
 logger = logging.getLogger(__name__)
 
-ENGINES = ("auto", "torch", "onnxruntime", "tensorrt")
-_TENSORRT = ("tensorrt", "tensorrt_rtx")
-_EXPORTER = ("onnxruntime", "onnx", "onnxscript")
-TRIAL_REPEATS = 3
+ENGINES: Final = ("auto", "torch", "onnxruntime", "tensorrt")
+_EXPORTER: Final = ("onnxruntime", "onnx", "onnxscript")
+TRIAL_REPEATS: Final = 3
+BEST_FIRST: Final = {"onnxruntime": ("int8", "fp16", "fp32"), "tensorrt": ("bf16", "fp16", "fp32")}
+"""Per engine, the precisions that "auto" looks for."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What an engine is made with.
+
+    Attributes:
+        dtype: number format, "auto" for the best.
+        num_threads: of ONNX Runtime; None = as many as torch uses.
+        providers: execution providers of ONNX Runtime, best first; () = the CPU's.
+        compile: torch only: compile the networks (needs a C++ compiler); slow to start.
+        cuda_graphs: record GPU work once and replay it.
+    """
+
+    dtype: str = "auto"
+    num_threads: int | None = None
+    providers: tuple[str, ...] = ()
+    compile: bool = False
+    cuda_graphs: bool = False
 
 
 def make_engine(
     name: str,
     checkpoint: Checkpoint,
     *,
-    dtype: str = "fp32",
+    options: EngineOptions | None = None,
     text_encoder_directory: Path | None = None,
     planner: PlannerConfig | None = None,
-    num_threads: int | None = None,
 ) -> Engine:
     """The backend of that name over a loaded checkpoint.
 
-    "auto" is torch, unless graphs for ONNX Runtime were exported for this checkpoint and planner and are measured to
-    be faster here at equal results. The log says which was chosen and why; a fall-back is a warning.
+    "auto" is torch, unless there is an export for this checkpoint and planner that gives what torch gives, within the
+    tolerance of its precision, and is measured to be faster here. Its `description` says which was chosen and why,
+    and so does the log; a fall-back is a warning.
 
     Args:
         name: one of `ENGINES`.
         checkpoint: networks and auto-encoder; torch runs them on the device they were loaded to.
-        dtype: "fp32" or "bf16".
+        options: see there.
         text_encoder_directory: of T5 (`text.encoder` "t5"); unused otherwise.
         planner: sizes and steps that compiled graphs are made for; None = the defaults.
-        num_threads: of ONNX Runtime; None = as many as torch uses.
 
     Raises:
         EngineError: the backend is unknown or cannot run here.
@@ -53,110 +74,180 @@ def make_engine(
     if name not in ENGINES:
         raise EngineError(f"unknown engine {name!r}{did_you_mean(name, ENGINES)}")
     if name in ("onnxruntime", "tensorrt"):
-        require_exporter(name)
+        require_runtime(name)
     from wav_models.networks.text_encoder import make_text_encoder
 
-    text_encoder = make_text_encoder(checkpoint.config, text_encoder_directory)
-    planner = planner or PlannerConfig()
-    if name == "onnxruntime":
-        directory = _find_or_make_graphs(checkpoint, PlanShape.of(planner), dtype)
-        return _onnx_engine(directory, checkpoint, text_encoder, num_threads)
-    from wav_models.engines.torch_engine import TorchEngine
-
-    engine = TorchEngine(checkpoint.model, checkpoint.autoencoder, text_encoder, dtype=dtype)
-    if name == "torch":
-        return engine
-    return _best(engine, checkpoint, text_encoder, planner, dtype, num_threads)
-
-
-def _best(
-    torch_engine: Engine,
-    checkpoint: Checkpoint,
-    text_encoder: TextEncoder,
-    planner: PlannerConfig,
-    dtype: str,
-    num_threads: int | None,
-) -> Engine:
-    """ONNX Runtime if its graphs exist, give what torch gives, and are faster."""
-    missing = _missing(_EXPORTER)
-    if missing or dtype != "fp32" or next(checkpoint.model.parameters()).device.type != "cpu":
-        why = f"{', '.join(missing)} is not installed" if missing else "graphs exist for fp32 on the CPU only"
-        logger.info("engine auto: torch (%s)", why)
-        return torch_engine
-    from wav_models.engines.onnx_export import find_export
-    from wav_models.engines.parity import Trial, agreement, measure, stages
-
-    try:
-        directory = find_export(checkpoint, PlanShape.of(planner), dtype)
-        if directory is None:
-            logger.info("engine auto: torch (no graphs for ONNX Runtime yet; `wav export` makes them)")
-            return torch_engine
-        engine = _onnx_engine(directory, checkpoint, text_encoder, num_threads)
-        trial = Trial.draw(engine, checkpoint.normalization, planner)
-        values = [stages(e, trial)["value_dit"](0).flatten() for e in (torch_engine, engine)]
-        times = measure((torch_engine, engine), trial, TRIAL_REPEATS, ("video_dit", "value_dit"))
-    except EngineError as error:
-        logger.warning("engine auto: torch, because ONNX Runtime cannot be used: %s", error)
-        return torch_engine
-    found = agreement(*values)
-    ours, theirs = (sum(its_times.values()) for its_times in times)
-    why = f"a planning round takes {1e3 * theirs:.0f} ms with onnxruntime, {1e3 * ours:.0f} ms with torch"
-    if not found.equal:
-        logger.warning(
-            "engine auto: torch, because ONNX Runtime's values differ by %.1e; export again", found.max_error
-        )
-        return torch_engine
-    if theirs >= ours:
-        logger.info("engine auto: torch (%s)", why)
-        return torch_engine
-    logger.info("engine auto: onnxruntime (%s)", why)
+    began = time.perf_counter()
+    maker = _Maker(
+        checkpoint,
+        make_text_encoder(checkpoint.config, text_encoder_directory),
+        planner or PlannerConfig(),
+        options or EngineOptions(),
+    )
+    engine = maker.best() if name == "auto" else maker.torch() if name == "torch" else maker.compiled(name)
+    engine.description += f"; loaded in {time.perf_counter() - began:.1f} s, process {_resident_megabytes():.0f} MB"
+    logger.info("engine %s: %s", name, engine.description)
     return engine
 
 
-def _find_or_make_graphs(checkpoint: Checkpoint, shape: PlanShape, precision: str) -> Path:
-    """Directory of the export for this checkpoint and shape; made in the cache if there is none."""
-    from wav_models.engines.onnx_export import cache_directory, export, find_export
+@dataclass(frozen=True)
+class _Maker:
+    checkpoint: Checkpoint
+    text_encoder: TextEncoder
+    planner: PlannerConfig
+    options: EngineOptions
 
-    directory = find_export(checkpoint, shape, precision)
-    if directory is not None:
+    def torch(self) -> Engine:
+        from wav_models.engines.torch_engine import TorchEngine
+
+        return TorchEngine(
+            self.checkpoint.model,
+            self.checkpoint.autoencoder,
+            self.text_encoder,
+            dtype=choose_dtype(self.options.dtype, self._device),
+            compile=self.options.compile,
+            cuda_graphs=self.options.cuda_graphs,
+        )
+
+    def compiled(self, name: str) -> Engine:
+        """The engine of that name: its best export, or one made now.
+
+        Raises:
+            EngineError: it cannot run here, or has no such precision.
+        """
+        targets = self._targets(name)
+        for target in targets:
+            directory = self._find(target)
+            if directory is not None:
+                return self._load(directory)
+        return self._load(self._make(targets[-1]))
+
+    def best(self) -> Engine:
+        """The fastest that gives what torch gives."""
+        engine = self.torch()
+        reasons = []
+        for name in BEST_FIRST:
+            if self.options.dtype not in ("auto", *BEST_FIRST[name]):
+                continue
+            try:
+                require_runtime(name)
+                found = [self._find(target) for target in self._targets(name)]
+                candidates = [self._load(directory) for directory in found if directory is not None]
+            except EngineError as error:
+                (logger.warning if self._was_exported(name) else logger.info)("engine auto: not %s: %s", name, error)
+                reasons.append(f"{name} cannot be used")
+                continue
+            if not candidates:
+                reasons.append(f"no graphs for {name} yet, `wav export` makes them")
+            for candidate in candidates:
+                engine, reason = self._faster(engine, candidate)
+                reasons.append(reason)
+        if reasons:
+            engine.description += f" ({'; '.join(reasons)})"
+        return engine
+
+    def _faster(self, engine: Engine, candidate: Engine) -> tuple[Engine, str]:
+        """The better of two, and why; both run a planning round on the same numbers."""
+        from wav_models.engines.parity import TOLERANCES, Trial, agreement, measure, stages
+        from wav_models.engines.torch_engine import TorchEngine
+
+        exact = TorchEngine(self.checkpoint.model, self.checkpoint.autoencoder, self.text_encoder)
+        trial = Trial.draw(exact, self.checkpoint.normalization, self.planner)
+        expected, found = (stages(e, trial)["value_dit"](0).flatten() for e in (exact, candidate))
+        difference = agreement(expected, found)
+        if not difference.within(TOLERANCES[candidate.precision]):
+            logger.warning(
+                "engine auto: not %s, because its values differ by %.1e (cosine %.5f); export again",
+                candidate.description,
+                difference.max_error,
+                difference.cosine,
+            )
+            return engine, f"{candidate.description} differs"
+        times = measure((engine, candidate), trial, TRIAL_REPEATS, ("video_dit", "value_dit"))
+        ours, theirs = (sum(its_times.values()) for its_times in times)
+        names = engine.description, candidate.description
+        reason = f"a planning round takes {1e3 * theirs:.0f} ms with {names[1]}, {1e3 * ours:.0f} ms with {names[0]}"
+        return (candidate if theirs < ours else engine), reason
+
+    def _targets(self, name: str) -> list[ExportTarget]:
+        """Exports that may serve, best first; of the precision that was asked for, if one was."""
+        from wav_models.engines.export import ExportTarget
+        from wav_models.engines.manifest import PlanShape
+
+        on_cpu = name == "onnxruntime" and not self.options.providers
+        wanted = self.options.dtype
+        precisions = BEST_FIRST[name] if wanted == "auto" else (wanted,)
+        shape = PlanShape.of(self.planner)
+        return [ExportTarget(name, p, shape) for p in precisions if wanted != "auto" or not (on_cpu and p == "fp16")]
+
+    def _find(self, target: ExportTarget) -> Path | None:
+        from wav_models.engines.export import find_export
+
+        return find_export(self.checkpoint, target)
+
+    def _was_exported(self, name: str) -> bool:
+        """Whether somebody exported for this engine, and will wonder why it is not used."""
+        from wav_models.engines.export import export_directory
+
+        return any(export_directory(self.checkpoint.directory, target).exists() for target in self._targets(name))
+
+    def _make(self, target: ExportTarget) -> Path:
+        from wav_models.engines.export import cache_directory, export
+        from wav_models.engines.manifest import fingerprint
+
+        began = time.perf_counter()
+        directory = cache_directory(fingerprint(self.checkpoint), target)
+        export(self.checkpoint, target, directory)
+        logger.info("graphs for %s made in %.0f s: %s", target.engine, time.perf_counter() - began, directory)
         return directory
-    directory = cache_directory(fingerprint(checkpoint.directory), shape, precision)
-    began = time.perf_counter()
-    export(checkpoint, shape, directory, precision=precision)
-    logger.info("graphs for ONNX Runtime made in %.0f s: %s", time.perf_counter() - began, directory)
-    return directory
+
+    def _load(self, directory: Path) -> Engine:
+        return load_engine(directory, self.checkpoint, self.text_encoder, self.options)
+
+    @property
+    def _device(self) -> str:
+        return next(self.checkpoint.model.parameters()).device.type
 
 
-def _onnx_engine(directory: Path, checkpoint: Checkpoint, text_encoder: TextEncoder, num_threads: int | None) -> Engine:
+def load_engine(
+    directory: Path, checkpoint: Checkpoint, text_encoder: TextEncoder, options: EngineOptions | None = None
+) -> Engine:
+    """The engine over a checked export.
+
+    Raises:
+        EngineError: the runtime is missing or refuses a graph.
+    """
     import torch
 
-    from wav_models.engines.onnx_engine import OnnxEngine
+    from wav_models.engines import onnx_runner, tensorrt_runtime
+    from wav_models.engines.compiled_engine import CompiledEngine
+    from wav_models.engines.manifest import read_manifest
 
-    threads = num_threads or torch.get_num_threads()
-    return OnnxEngine(directory, read_manifest(directory), checkpoint.config, text_encoder, num_threads=threads)
+    options, manifest = options or EngineOptions(), read_manifest(directory)
+    if manifest.engine == "tensorrt":
+        graphs = tensorrt_runtime.load_graphs(directory, manifest, cuda_graphs=options.cuda_graphs)
+    else:
+        threads = options.num_threads or torch.get_num_threads()
+        providers = options.providers or (onnx_runner.CPU,)
+        graphs = onnx_runner.load_graphs(directory, manifest, num_threads=threads, providers=providers)
+    return CompiledEngine(manifest, graphs, checkpoint.config, text_encoder)
 
 
-def require_exporter(engine: str) -> None:
-    """EngineError unless checkpoints can be exported to `engine` here."""
+def require_runtime(engine: str) -> None:
+    """EngineError unless the packages of `engine` are installed."""
     if engine == "tensorrt":
-        raise EngineError(_why_not_tensorrt())
-    if engine != "onnxruntime":
-        raise EngineError(f"no graphs can be exported for engine {engine!r}; 'onnxruntime' fits")
-    missing = _missing(_EXPORTER)
+        from wav_models.engines.tensorrt_runtime import tensorrt_module
+
+        tensorrt_module()
+        return
+    missing = [package for package in _EXPORTER if importlib.util.find_spec(package) is None]
     if missing:
         raise EngineError(
-            f"engine 'onnxruntime' needs the Python package {' and '.join(missing)}, which is not installed; "
-            "use 'torch'"
+            f"engine {engine!r} needs the Python package {' and '.join(missing)}, which is not installed; use 'torch'"
         )
 
 
-def _missing(packages: tuple[str, ...]) -> list[str]:
-    return [package for package in packages if importlib.util.find_spec(package) is None]
+def _resident_megabytes() -> float:
+    import psutil
 
-
-def _why_not_tensorrt() -> str:
-    if len(_missing(_TENSORRT)) == len(_TENSORRT):
-        return (
-            f"engine 'tensorrt' needs the Python package {' or '.join(_TENSORRT)}, which is not installed; use 'torch'"
-        )
-    return "engine 'tensorrt' is not implemented yet: checkpoints cannot be exported to it; use 'torch' or 'auto'"
+    return float(psutil.Process().memory_info().rss) / 2**20

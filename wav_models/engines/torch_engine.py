@@ -9,18 +9,22 @@ imagined a few at a time, as many as its caches hold.
 from __future__ import annotations
 
 import copy
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
+from wav_models.engines.base import EngineError
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
 from wav_models.flow import euler
+from wav_models.guidance import Guidance, guided
 from wav_models.networks.attention import KeysValues
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.expert_dit import ExpertContext
@@ -68,6 +72,8 @@ class TorchEngine:
         model, autoencoder: in evaluation mode, on one device: the engine's.
         text_encoder: may be on another.
         dtype: "fp32" or "bf16", of the networks' weights; integration and auto-encoder stay in float32.
+        compile: the networks, by torch.compile: needs a C++ compiler, and minutes at the first calls.
+        cuda_graphs: with `compile`, on a GPU: record launches once and replay them.
     """
 
     name = "torch"
@@ -79,13 +85,19 @@ class TorchEngine:
         text_encoder: TextEncoder,
         *,
         dtype: str = "fp32",
+        compile: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; {' or '.join(DTYPES)} fits")
+        self.precision = dtype
+        self.description = f"torch {dtype}{' compiled' if compile else ''}"
         self.config = model.config
         self._device = next(model.parameters()).device
         self._dtype = DTYPES[dtype]
         self._model = with_weights_in(model, self._dtype)
+        if compile:
+            self._model = _compiled(self._model, cuda_graphs)
         self._autoencoder = autoencoder
         self._text_encoder = text_encoder
         self._frames = FrameCache(NUM_FRAMES)
@@ -126,9 +138,22 @@ class TorchEngine:
         last = (num_steps - 1) / num_steps
         x_t = video_noise.to(self._device)
         if num_steps > 1:
-            x_t = euler(self._video_velocity(scene), x_t, num_steps - 1, end=last)
-        features = self._model.video(self._in(x_t), self._time(last), scene.text, scene.memory).features
-        return TorchFutures(scene, features, self._model.value.context(features, scene.value_memory))
+            x_t = euler(self.video_velocity(scene), x_t, num_steps - 1, end=last)
+        return self.read(scene, x_t, last)[0]
+
+    @torch.inference_mode()
+    def read(self, scene: TorchScene, x_t: Tensor, flow_time: float) -> tuple[TorchFutures, Tensor]:
+        """Futures as the experts see them at `flow_time`, wherever they came from, and where they lead.
+
+        Args:
+            x_t: [M, V, F_fut, L, C], between noise (flow time 0) and data (1): imagined, or true and noised again.
+
+        Returns:
+            The futures, and the model's estimate of their latents at flow time 1, [M, V, F_fut, L, C].
+        """
+        output = self._model.video(self._in(x_t), self._time(flow_time), scene.text, scene.memory)
+        futures = TorchFutures(scene, output.features, self._model.value.context(output.features, scene.value_memory))
+        return futures, x_t + (1.0 - flow_time) * output.velocity.float()
 
     @torch.inference_mode()
     def evaluate(self, futures: TorchFutures, value_noise: Tensor, num_steps: int) -> Tensor:
@@ -143,27 +168,31 @@ class TorchEngine:
         action_noise: Tensor,
         num_value_steps: int,
         num_action_steps: int,
+        guidance: Guidance | None = None,
     ) -> tuple[Tensor, Tensor]:
         values, features = self._denoise_values(future, value_noise[None, None], num_value_steps)
         value_features = tuple(x[:, 0] for x in features)
         context = self._model.action.context(future.features, value_features, future.scene.action_memory)
         state = self._in(state_token)
+        if guidance is not None and guidance.jacobian == "network":
+            context, state = _for_autograd(context, state)
 
         def velocity(x_t: Tensor, flow_time: float) -> Tensor:
             return self._model.action(self._in(x_t), self._time(flow_time)[None], state, context).velocity.float()
 
-        actions = euler(velocity, action_noise[None, None].to(self._device), num_action_steps)
+        steered = velocity if guidance is None else guided(velocity, guidance)
+        actions = euler(steered, action_noise[None, None].to(self._device), num_action_steps)
         return values[0, 0].cpu(), actions[0, 0].cpu()
 
     @torch.inference_mode()
     def denoise(self, scene: TorchScene, video_noise: Tensor, num_steps: int) -> Tensor:
-        return euler(self._video_velocity(scene), video_noise.to(self._device), num_steps).cpu()
+        return euler(self.video_velocity(scene), video_noise.to(self._device), num_steps).cpu()
 
     @torch.inference_mode()
     def decode_images(self, latents: Tensor) -> ImageArray:
         return self._autoencoder.decode_future(latents.to(self._device))[0].cpu().numpy()
 
-    def _video_velocity(self, scene: TorchScene) -> Callable[[Tensor, float], Tensor]:
+    def video_velocity(self, scene: TorchScene) -> Callable[[Tensor, float], Tensor]:
         def velocity(x_t: Tensor, flow_time: float) -> Tensor:
             output = self._model.video(self._in(x_t), self._time(flow_time), scene.text, scene.memory)
             return output.velocity.float()
@@ -211,6 +240,38 @@ def _joined(parts: list[TorchFutures]) -> TorchFutures:
     contexts = zip(*(part.value_context.video for part in parts), strict=True)
     context = ExpertContext(tuple(KeysValues(*map(torch.cat, zip(*kvs, strict=True))) for kvs in contexts))
     return TorchFutures(scene, VideoFeatures(memory, future), context)
+
+
+def _for_autograd(context: ExpertContext, state: Tensor) -> tuple[ExpertContext, Tensor]:
+    """Copies that a backward pass may use; tensors made in inference mode are refused by it."""
+    with torch.inference_mode(False):
+        video = tuple(KeysValues(*(x.clone() for x in kv)) for kv in context.video)
+        value = tuple(KeysValues(*(x.clone() for x in kv)) for kv in context.value or ())
+        return ExpertContext(video, value or None), state.clone()
+
+
+def _compiled(model: WAVModel, cuda_graphs: bool) -> WAVModel:
+    """The model with its blocks compiled: one graph per kind of block serves all layers.
+
+    Raises:
+        EngineError: there is no C++ compiler, which code for the CPU needs.
+    """
+    device = next(model.parameters()).device.type
+    if device == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
+        raise EngineError("torch.compile needs a C++ compiler (apt-get install g++), or load without `compile`")
+    model = copy.deepcopy(model)
+    networks: tuple[Any, ...] = (model.video, model.value, model.action)
+    for network in networks:
+        if cuda_graphs and device == "cuda":
+            network.forward = _with_outputs_of_its_own(torch.compile(network.forward, mode="reduce-overhead"))
+        else:
+            network.forward = torch.compile(network.forward, dynamic=False)
+    return model
+
+
+def _with_outputs_of_its_own(replay: Callable[..., Any]) -> Callable[..., Any]:
+    """The next replay of a CUDA graph overwrites the outputs of the last one; these stay."""
+    return lambda *arguments: pytree.tree_map(torch.clone, replay(*arguments))
 
 
 def with_weights_in(model: WAVModel, dtype: torch.dtype) -> WAVModel:

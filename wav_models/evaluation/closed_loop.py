@@ -8,9 +8,11 @@ previous chunk goes on, as on the robot.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol
 
 import numpy as np
@@ -45,12 +47,12 @@ class TrialSettings:
     Attributes:
         replan_steps: steps between plans.
         latency_steps: steps between an observation and the first use of its plan.
-        max_steps: a trial ends without success after this many steps.
+        max_steps: a trial ends without success after this many steps; None: when the environment truncates it.
     """
 
     replan_steps: int = 4
     latency_steps: int = 0
-    max_steps: int = 200
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.latency_steps <= self.replan_steps:
@@ -75,6 +77,10 @@ class ObservationHistory:
         self._offsets = config.horizon.memory_offsets
         self._frames: deque[ImageArray] = deque(maxlen=1 - min(self._offsets))
 
+    def copy(self) -> ObservationHistory:
+        """The same history, to be continued differently."""
+        return copy.deepcopy(self)
+
     def add(self, observation: dict[str, Any]) -> None:
         """Keep one step's images."""
         self._frames.append(np.stack([resize_image(observation[view], self._size) for view in VIEWS]))
@@ -98,7 +104,7 @@ def run_trial(environment: Environment, policy: Policy, seed: int, settings: Tri
     started = 0
     plan_ms: list[float] = []
     hold = np.array(observation["joint_state"], dtype=np.float64)
-    for step in range(settings.max_steps):
+    for step in count():
         history.add(observation)
         if step % settings.replan_steps == 0:
             begin = time.perf_counter()
@@ -110,9 +116,9 @@ def run_trial(environment: Environment, policy: Policy, seed: int, settings: Tri
             started, current = waiting.popleft()
         action = hold if current is None else current[min(step - started, len(current) - 1)]
         observation, _, terminated, truncated, info = environment.step(action)
-        if bool(info["success"]) or terminated or truncated:
-            return TrialResult(seed, bool(info["success"]), step + 1, tuple(plan_ms))
-    return TrialResult(seed, False, settings.max_steps, tuple(plan_ms))
+        if bool(info["success"]) or terminated or truncated or step + 1 == settings.max_steps:
+            break
+    return TrialResult(seed, bool(info["success"]), step + 1, tuple(plan_ms))
 
 
 def plan_seed(episode_seed: int, step: int) -> int:

@@ -91,7 +91,7 @@ def plan(
     """
     deadline = deadline or Deadline()
     streams = NoiseStreams.from_seed(seed)
-    score = make_score(config.score, config.snr_eps)
+    score = make_score(config.score, config.snr_eps, seed)
     state = start or SearchState.initial(model)  # line 1: f_vid^(0), f_val^(0)
     rounds: list[PlanRound] = []
     favourite: Candidate | None = None
@@ -101,7 +101,7 @@ def plan(
         video_noise = state.video.sample(config.num_video_samples, streams.video)  # line 3: z_vid^(m) [M, V, F, L, C]
         futures = model.imagine(video_noise)  # line 4: x^(m)
         num_pairs = (config.num_video_samples, config.num_value_samples)
-        value_noise = state.value.sample(num_pairs, streams.value)  # line 6: z_val^(m,n) [M, N, T, C]
+        value_noise = _value_noise(state.value, num_pairs, config, streams)  # line 6: z_val^(m,n) [M, N, T, C]
         values = model.evaluate(futures, value_noise)  # line 7: v^(m,n) [M, N, T]
         pair_scores = score.pairs(values)  # SNR^(m,n) [M, N]
         video_scores = score.futures(pair_scores)  # line 8: phi^(m) [M]
@@ -124,6 +124,16 @@ def plan(
         raise PlannerError("the decoded action or its value is not finite: the checkpoint or its input is damaged")
     stop_reason = _stop_reason(len(rounds), config.num_iterations)
     return LatentPlan(decision.actions, decision.values, chosen_video, state, tuple(rounds), stop_reason)
+
+
+def _value_noise(
+    distribution: NoiseDistribution, num_pairs: tuple[int, int], config: PlannerConfig, streams: NoiseStreams
+) -> Tensor:
+    """Noise of every pair [M, N, T, C]; with `shared_value_noise` that of a future's n-th sample is every future's."""
+    if not config.shared_value_noise:
+        return distribution.sample(num_pairs, streams.value)
+    shared = distribution.sample((1, num_pairs[1]), streams.value)
+    return shared.expand(num_pairs[0], *shared.shape[1:])
 
 
 def _update(previous: NoiseDistribution, elites: Tensor, config: PlannerConfig) -> NoiseDistribution:

@@ -17,6 +17,8 @@ STAGES = ("video", "value", "action")
 class LoopConfig:
     """Optimisation of one stage."""
 
+    steps: int | None = None
+    """Planned optimiser steps, where the command does not say."""
     learning_rate: float = 1e-3
     """Peak learning rate; reached after `warmup_steps`, then a cosine down to `final_rate` times it."""
     final_rate: float = 0.02
@@ -60,12 +62,49 @@ class VideoStageConfig:
 
 
 @dataclass(frozen=True)
+class FuturesConfig:
+    """Which futures the experts read while they train.
+
+    All of them contain what was recorded along with the actions and values they are paired with: the recorded future,
+    noised, or the model's own, denoised from the noised recorded one. A future denoised from pure noise is another
+    than the recorded one, and pairing the two would teach the experts to ignore futures (docs/planning.md).
+
+    Raises:
+        ValueError: a fraction or flow time outside 0..1, or no step where steps are needed.
+    """
+
+    noisiest_fraction: float = 0.25
+    """Share of the recorded futures at flow time 0 exactly; the others are uniform in [0, 1)."""
+    own_fraction: float = 0.0
+    """Share of the observations whose future is the model's own; rounded to whole samples of a worker's part."""
+    own_start: tuple[float, float] = (0.3, 0.6)
+    """Flow times, drawn uniformly, at which the model takes over from the noised recorded future."""
+    own_steps: int = 1
+    """Euler steps from there to the flow time that is read, which is uniform between the two and 1."""
+
+    def __post_init__(self) -> None:
+        low, high = self.own_start
+        for name, number in (
+            ("noisiest_fraction", self.noisiest_fraction),
+            ("own_fraction", self.own_fraction),
+            ("own_start", low),
+            ("own_start", high),
+        ):
+            if not 0.0 <= number <= 1.0:
+                raise ValueError(f"{name} is {number}; a number from 0 to 1 fits")
+        if low > high or self.own_steps < 1:
+            raise ValueError(f"own_start {self.own_start} must ascend and own_steps {self.own_steps} be at least 1")
+
+
+@dataclass(frozen=True)
 class ValueStageConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
     draws: int = 4
     """Noise and time draws per observation, sharing the keys and values of the video features (R)."""
     memory_noise: float = 0.1
-    noisiest_fraction: float = 0.25
+    futures: FuturesConfig = field(default_factory=FuturesConfig)
+    memory_dropout: float = 0.0
+    """Share of the observations whose memory features are hidden from the expert: it must judge the future alone."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +120,12 @@ class ActionStageConfig:
     """The value loss stays, small: the value expert must follow the video features while they move."""
     caption_dropout: float = 0.0
     memory_noise: float = 0.1
-    noisiest_fraction: float = 0.25
+    futures: FuturesConfig = field(default_factory=FuturesConfig)
+    memory_dropout: float = 0.0
+    """Share of the observations whose memory features are hidden from the action expert: it must read from state and
+    future what led from one to the other."""
+    state_dropout: float = 0.0
+    """Share of the observations whose state token is hidden (zero: the mean state)."""
 
 
 @dataclass(frozen=True)

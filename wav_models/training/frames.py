@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wav_models.data.dataset import Dataset, DatasetError
+from wav_models.data.dataset import DatasetError
+from wav_models.data.dataset_group import DatasetGroup
+from wav_models.data.durable import write_json
 from wav_models.data.samples import frames_per_step
 from wav_models.presets import ModelConfig
 from wav_models.training.state import load_tensors, save_tensors
@@ -63,14 +67,14 @@ def held_out_episodes(num_episodes: int, fraction: float, seed: int) -> NDArray[
     return held_out
 
 
-def step_starts(dataset: Dataset, model: ModelConfig) -> IntArray:
+def step_starts(dataset: DatasetGroup, model: ModelConfig) -> IntArray:
     """First step of every episode, then the number of all steps, shape [E + 1]."""
     stride = frames_per_step(dataset.fps, model.horizon.step_hz)
     lengths = [-(-episode.length // stride) for episode in dataset.episodes]
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
 
-def read_table(dataset: Dataset, model: ModelConfig) -> Table:
+def read_table(dataset: DatasetGroup, model: ModelConfig) -> Table:
     """All numbers of a labelled dataset.
 
     Raises:
@@ -78,11 +82,11 @@ def read_table(dataset: Dataset, model: ModelConfig) -> Table:
     """
     stride = frames_per_step(dataset.fps, model.horizon.step_hz)
     if len(dataset) == 0:
-        raise DatasetError(f"{dataset.root}: no episodes")
+        raise DatasetError("the datasets have no episodes")
     columns: dict[str, list[NDArray[np.float64]]] = {"states": [], "actions": [], "values": []}
-    for episode in dataset:
+    for number, episode in enumerate(dataset):
         if episode.values is None:
-            raise DatasetError(f"{dataset.root}: episode {episode.info.index} has no rewards; run `wav label` first")
+            raise DatasetError(f"{dataset.where(number)} has no rewards; run `wav label` first")
         columns["states"].append(episode.states[::stride])
         columns["actions"].append(episode.actions[::stride])
         columns["values"].append(episode.values[::stride])
@@ -91,28 +95,56 @@ def read_table(dataset: Dataset, model: ModelConfig) -> Table:
     return Table(starts=step_starts(dataset, model), instructions=instructions, **arrays)
 
 
-def cache_frames(dataset: Dataset, model: ModelConfig, path: Path, num_processes: int) -> NDArray[np.uint8]:
-    """Decode and resize every frame unless `path` already holds them.
+def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_processes: int) -> NDArray[np.uint8]:
+    """Check the datasets, then decode and resize every frame that `path` does not hold yet.
 
     Returns:
         uint8, memory-mapped, shape [N, V, H, W, 3].
+
+    Raises:
+        DatasetError: what is wrong with the data, before anything is decoded.
     """
     starts = step_starts(dataset, model)
     shape = (int(starts[-1]), len(VIEWS), *model.latent.image_size, 3)
-    if path.is_file() and np.load(path, mmap_mode="r").shape == shape:
+    known = _known_episodes(path, dataset)
+    if known == len(dataset):
         return np.load(path, mmap_mode="r")
+    dataset.check()
     partial = path.with_name(path.name + ".partial")
-    np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape).flush()
+    frames = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    if known:
+        frames[: int(starts[known])] = np.load(path, mmap_mode="r")
+    frames.flush()
     jobs = [
-        (dataset, model, partial, range(first, len(dataset), num_processes), starts) for first in range(num_processes)
+        (dataset, model, partial, range(known + first, len(dataset), num_processes), starts)
+        for first in range(num_processes)
     ]
     with multiprocessing.get_context("spawn").Pool(num_processes) as pool:
         pool.map(_decode_episodes, jobs)
+    _index_path(path).unlink(missing_ok=True)
     partial.replace(path)
+    write_json(_index_path(path), _fingerprints(dataset))
     return np.load(path, mmap_mode="r")
 
 
-def _decode_episodes(job: tuple[Dataset, ModelConfig, Path, range, IntArray]) -> None:
+def _known_episodes(path: Path, dataset: DatasetGroup) -> int:
+    """How many of the first episodes `path` holds: all that it holds, or none if they are others."""
+    if not path.is_file() or not _index_path(path).is_file():
+        return 0
+    held = json.loads(_index_path(path).read_text(encoding="utf-8"))
+    return len(held) if held == _fingerprints(dataset)[: len(held)] else 0
+
+
+def _index_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _fingerprints(dataset: DatasetGroup) -> list[list[Any]]:
+    """What tells an episode from another: dataset, place in it, length, seed."""
+    return [[e.data_file.parents[2].name, e.index, e.length, e.seed] for e in dataset.episodes]
+
+
+def _decode_episodes(job: tuple[DatasetGroup, ModelConfig, Path, range, IntArray]) -> None:
     dataset, model, path, indices, starts = job
     stride = frames_per_step(dataset.fps, model.horizon.step_hz)
     target = np.lib.format.open_memmap(path, mode="r+")

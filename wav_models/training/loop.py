@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from wav_models.training.config import LoopConfig
-from wav_models.training.parallel import StopRequest, Worker, stop_on_signals
+from wav_models.training.parallel import Losses, StopRequest, Worker, stop_on_signals
 from wav_models.training.randomness import Draws, draws_at
-from wav_models.training.state import Progress, TrainState
+from wav_models.training.state import Progress, TrainState, share, whole
 
 Report = Callable[[str], None]
 
@@ -95,10 +95,11 @@ def train(
         FloatingPointError: a loss that is not finite, naming step and stage; the last saved state stays.
     """
     worker = worker or Worker()
+    losses = worker.distribute(stage)  # before the optimiser: sharding replaces the parameters
     state = _initial_state(stage, config)
     if resume and path.is_file():
         state.load(path)
-    loop = _Loop(stage, config, plan, seed, path, worker, state, report, tensorboard)
+    loop = _Loop(stage, losses, config, plan, seed, path, worker, state, report, tensorboard)
     with stop_on_signals() as stop:
         loop.run(stop)
     return state
@@ -126,6 +127,7 @@ class _Loop:
     def __init__(
         self,
         stage: Stage,
+        losses: Losses,
         config: LoopConfig,
         plan: Plan,
         seed: int,
@@ -135,7 +137,8 @@ class _Loop:
         report: Report,
         tensorboard: Path | None,
     ) -> None:
-        self.stage, self.config, self.plan, self.seed, self.path = stage, config, plan, seed, path
+        self.stage, self.losses, self.config, self.plan = stage, losses, config, plan
+        self.seed, self.path = seed, path
         self.worker, self.state, self.report = worker, state, report
         self.scalars = _Scalars(tensorboard if worker.is_main else None)
         self.share = config.batch_size // (worker.size * config.accumulation)
@@ -144,6 +147,7 @@ class _Loop:
                 f"batch_size {config.batch_size} does not divide into {worker.size} workers "
                 f"x {config.accumulation} accumulated parts"
             )
+        self.device_type = next(iter(state.parameters.values())).device.type
         self.sums: dict[str, float] = {}
         self.counted = 0
 
@@ -182,13 +186,13 @@ class _Loop:
         for part in range(config.accumulation):
             place = self.worker.rank + part * self.worker.size
             draws = draws_at(self.seed, self.stage.name, progress.step, place)
-            with torch.autocast("cpu", torch.bfloat16) if config.bf16 else contextlib.nullcontext():
-                losses = self.stage.losses(self.share, draws)
+            with torch.autocast(self.device_type, torch.bfloat16) if config.bf16 else contextlib.nullcontext():
+                losses = self.losses(self.share, draws)
             (losses["loss"] / config.accumulation).backward()
             self._count(losses)
         parameters = list(self.state.parameters.values())
         self.worker.average_gradients(parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+        norm = whole(nn.utils.clip_grad_norm_(parameters, config.clip_norm))
         if not torch.isfinite(norm):
             raise FloatingPointError(
                 f"stage {self.stage.name}: gradient norm {norm.item()} at step {progress.step}; lower the learning rate"
@@ -202,8 +206,8 @@ class _Loop:
         """Move the averaged weights; the decay rises with the steps so that the first weights are forgotten."""
         step = self.state.progress.step
         decay = min(self.config.ema_decay, (1.0 + step) / (10.0 + step))
-        average = list(self.state.average.values())
-        weights = [p.detach() for p in self.state.parameters.values()]
+        average = [share(tensor) for tensor in self.state.average.values()]
+        weights = [share(parameter.detach()) for parameter in self.state.parameters.values()]
         torch._foreach_lerp_(average, weights, 1.0 - decay)
 
     def _count(self, losses: dict[str, Tensor]) -> None:
@@ -230,8 +234,11 @@ class _Loop:
         self._say(f"{_format(losses)}  {rate:.1f} samples/s  {left / 60:.1f} min left")
 
     def _evaluate(self) -> None:
-        """Held-out metrics of the averaged weights, on the main worker while the others wait at the next step."""
-        if not self.worker.is_main:
+        """Held-out metrics of the averaged weights, on the main worker while the others wait at the next step.
+
+        None with sharded weights: no worker has them all. A run that goes on unsharded reports them again.
+        """
+        if not self.worker.is_main or self.worker.is_sharded:
             return
         with averaged_weights(self.state), torch.no_grad():
             metrics = self.stage.evaluate()
@@ -250,8 +257,10 @@ class _Loop:
             self.report(f"[{self.stage.name} {progress.seconds / 60:5.1f} min, step {progress.step}] {text}")
 
     def _save(self) -> None:
+        """All workers take part, for each may hold a share; the main one writes."""
+        tensors = self.state.tensors() if self.worker.is_main or self.worker.is_sharded else {}
         if self.worker.is_main:
-            self.state.save(self.path)
+            self.state.save(self.path, tensors)
 
 
 @contextlib.contextmanager

@@ -13,11 +13,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from wav_models.training.randomness import Draws
+
+Losses = Callable[[int, Draws], dict[str, Tensor]]
+"""Losses of a fresh batch of that size."""
+
+
+class TrainableStage(Protocol):
+    """What distributing a stage needs of it."""
+
+    def losses(self, batch_size: int, draws: Draws) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,15 @@ class Worker:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether this process holds only a share of every tensor."""
+        return False
+
+    def distribute(self, stage: TrainableStage) -> Losses:
+        """The stage's losses, computed by this process on its samples."""
+        return stage.losses
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace every gradient by its mean over the workers."""
@@ -47,15 +67,22 @@ class Worker:
     def broadcast(self, values: Tensor) -> Tensor:
         """The main worker's values, on every worker."""
         if self.size > 1:
+            values = values.to(self._wire)
             dist.broadcast(values, src=0)
         return values
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the workers."""
         if self.size > 1:
+            values = values.to(self._wire)
             dist.all_reduce(values)
             values /= self.size
         return values
+
+    @property
+    def _wire(self) -> torch.device:
+        """Where the backend that connects the workers takes tensors from."""
+        return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
 
 class StopRequest:

@@ -22,7 +22,8 @@ import torch
 from torch import nn
 
 from wav_models.checkpoint import save_checkpoint
-from wav_models.data.dataset import Dataset
+from wav_models.data.dataset_group import DatasetGroup
+from wav_models.data.durable import write_json
 from wav_models.data.normalization import Normalization
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel
@@ -46,17 +47,19 @@ class Run:
 
     Attributes:
         directory: where everything is written.
-        data: dataset directory.
+        data: dataset directories; trained on as one.
         config: what decides the run.
         command: recorded in the checkpoint.
+        start: another run, from whose averaged weights a stage starts instead of from random ones.
         tensorboard: write scalars under `directory / "tensorboard"`.
     """
 
     directory: Path
-    data: Path
+    data: tuple[Path, ...]
     config: TrainConfig
     command: str
     tensorboard: bool = False
+    start: Path | None = None
 
     def state_path(self, stage: str) -> Path:
         return self.directory / f"{stage}.state.safetensors"
@@ -72,7 +75,7 @@ class Run:
 def train_autoencoder(run: Run, plan: Plan, *, resume: bool) -> None:
     """Decode the dataset if need be and train the auto-encoder on it."""
     run.directory.mkdir(parents=True, exist_ok=True)
-    dataset = Dataset(run.data)
+    dataset = DatasetGroup(run.data)
     cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
     starts = step_starts(dataset, run.config.model)
     run_workers(_autoencoder_worker, (run, plan, resume, starts), run.config.workers)
@@ -90,6 +93,8 @@ def _autoencoder_worker(worker: Worker, run: Run, plan: Plan, resume: bool, star
     stage = AutoencoderStage(autoencoder, frames, steps, held_out, config.autoencoder, picture)
 
     def finish(state: TrainState) -> None:
+        for name, parameter in state.parameters.items():
+            parameter.data.copy_(state.average[name])
         stage.finish()
         save_tensors(run.directory / AUTOENCODER, dict(autoencoder.state_dict()), {})
 
@@ -99,7 +104,7 @@ def _autoencoder_worker(worker: Worker, run: Run, plan: Plan, resume: bool, star
 def encode_latents(run: Run) -> None:
     """Read the labelled dataset into the table, its frames into latents, and fit the normalisation."""
     run.directory.mkdir(parents=True, exist_ok=True)
-    dataset, model = Dataset(run.data), run.config.model
+    dataset, model = DatasetGroup(run.data), run.config.model
     table = read_table(dataset, model)
     table.save(run.directory / TABLE)
     cache_frames(dataset, model, run.directory / FRAMES, run.config.workers)
@@ -116,14 +121,17 @@ def train_stage(run: Run, stage: str, plan: Plan, *, resume: bool) -> None:
     Raises:
         StateError: the stage before, or the latents, are missing.
     """
-    run_workers(_stage_worker, (run, stage, plan, resume), run.config.workers)
+    run_workers(train_stage_on, (run, stage, plan, resume), run.config.workers)
 
 
-def _stage_worker(worker: Worker, run: Run, name: str, plan: Plan, resume: bool) -> None:
+def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool) -> None:
+    """`train_stage` on this one of several workers."""
     config = run.config
     torch.manual_seed(config.seed)
     model = WAVModel(config.model)
     load_averages(run, model, STAGES[: STAGES.index(name)])
+    if run.start is not None:
+        load_part(run.start, model, name)
     table = Table.load(run.directory / TABLE)
     episodes = load_episodes(run.directory, table)
     normalization = Normalization.from_json(run.directory / NORMALIZATION)
@@ -174,12 +182,15 @@ def _train_and_record(
     )
     if not worker.is_main:
         return
-    for name, parameter in state.parameters.items():
-        parameter.data.copy_(state.average[name])
     finish(state)
-    record = {"started": started, "command": run.command, "data": str(run.data), "workers": worker.size}
+    record = {
+        "started": started,
+        "command": run.command,
+        "data": [str(path) for path in run.data],
+        "workers": worker.size,
+    }
     record |= {"seed": run.config.seed, "loop": asdict(loop), **_summary(state.progress)}
-    run.record_path(stage.name).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(run.record_path(stage.name), record)
     done = "done" if state.progress.complete else "stopped; the same command with --resume continues"
     _say(f"[{stage.name}] {done}: {state.progress.step} steps, {state.progress.samples} samples")
 
@@ -202,12 +213,32 @@ def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...]) -> None:
     """
     for stage in stages:
         path = run.state_path(stage)
-        tensors, _ = load_tensors(path, remedy=f"run `wav train {stage}` first", prefix="average.")
-        parameters = dict(model.named_parameters())
-        for name, tensor in tensors.items():
-            if name not in parameters or parameters[name].shape != tensor.shape:
-                raise StateError(f"{path}: tensor {name} does not fit preset {run.config.preset!r}")
-            parameters[name].data.copy_(tensor)
+        if not path.is_file():
+            raise StateError(f"{path}: no such file; run `wav train {stage}` first")
+        _copy_averages(path, model, "average.", "")
+
+
+def load_part(start: Path, model: WAVModel, part: str) -> None:
+    """Put one network's averaged weights of another run into the model, as its last stage left them.
+
+    Raises:
+        StateError: that run has not trained it, or with another preset.
+    """
+    for stage in reversed(STAGES[STAGES.index(part) :]):
+        path = start / f"{stage}.state.safetensors"
+        if path.is_file():
+            _copy_averages(path, model, f"average.{part}.", f"{part}.")
+            return
+    raise StateError(f"{start}: has not trained the {part} network; start without --start")
+
+
+def _copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> None:
+    tensors, _ = load_tensors(path, remedy="train that stage first", prefix=prefix)
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        if part + name not in parameters or parameters[part + name].shape != tensor.shape:
+            raise StateError(f"{path}: tensor {part}{name} does not fit this preset")
+        parameters[part + name].data.copy_(tensor)
 
 
 def assemble_checkpoint(run: Run, directory: Path) -> None:
@@ -222,13 +253,16 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
     assert isinstance(autoencoder, TinyAutoencoder)
     tensors, _ = load_tensors(run.directory / AUTOENCODER, remedy="run `wav train autoencoder` first")
     autoencoder.load_state_dict(tensors)
-    dataset = Dataset(run.data)
+    dataset = DatasetGroup(run.data)
     held_out = held_out_episodes(len(dataset), run.config.validation_fraction, run.config.seed)
     stages = ("autoencoder", *STAGES)
     record = {
         "config": asdict(run.config),
         "data": {
-            "name": run.data.name,
+            "name": run.data[0].name if len(run.data) == 1 else None,
+            "names": [path.name for path in run.data],
+            "instructions": sorted({episode.instruction for episode in dataset.episodes}),
+            "successes": sum(episode.success is True for episode in dataset.episodes),
             "episodes": len(dataset),
             "frames": sum(episode.length for episode in dataset.episodes),
             "fps": dataset.fps,

@@ -1,8 +1,10 @@
 """The three stages of Section 4.2: which parameters train, and on what loss.
 
 All losses are flow matching: the network's velocity at a point between noise and data against x_1 - x_0. The experts
-always read features of the *true* future noised at a random flow time, because planning reads features of futures
-that are denoised more or less; one pass at the noisiest time alone would carry nothing of the future.
+read features of the recorded future noised to a random flow time, or of the model's own version of it, because planning
+reads features of futures that the model has denoised more or less (`FuturesConfig`); one pass at the noisiest time
+alone
+would carry nothing of the future.
 """
 
 from __future__ import annotations
@@ -15,9 +17,16 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from wav_models.flow import interpolate, velocity_target
+from wav_models.networks.video_dit import VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.batches import Batch, Batches
-from wav_models.training.config import ActionStageConfig, TrainConfig, ValueStageConfig, VideoStageConfig
+from wav_models.training.config import (
+    ActionStageConfig,
+    FuturesConfig,
+    TrainConfig,
+    ValueStageConfig,
+    VideoStageConfig,
+)
 from wav_models.training.randomness import Draws
 
 Evaluate = Callable[[], dict[str, float]]
@@ -41,29 +50,75 @@ class _Stage:
     def rate(self, name: str) -> float:
         return 1.0
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     def losses(self, batch_size: int, draws: Draws) -> dict[str, Tensor]:
-        return self.batch_losses(self.batches.draw(batch_size, draws), draws)
+        return self.batch_losses(self.batches.draw(batch_size, draws).to(self.device), draws)
 
     def batch_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         raise NotImplementedError
 
-    def _video(self, batch: Batch, draws: Draws) -> tuple[Any, Tensor]:
-        """One pass of the video DiT over the noised true future: its output and its loss."""
-        config = self.config
-        x_1 = batch.future_latents
-        flow_time = draw_flow_time((len(batch),), draws, config.noisiest_fraction)
-        x_0 = torch.randn(x_1.shape, generator=draws.torch)
-        memory_noise = torch.randn(batch.memory_latents.shape, generator=draws.torch)
-        text = self.model.video.encode_text(*self._captions(batch, draws))
-        memory = batch.memory_latents + config.memory_noise * memory_noise
-        output = self.model.video(interpolate(x_0, x_1, flow_time), flow_time, text, memory)
+    def _video(self, batch: Batch, draws: Draws, noisiest_fraction: float) -> tuple[VideoOutput, Tensor]:
+        """One pass of the video DiT over the noised recorded future: its output and its loss."""
+        x_1, text, memory = batch.future_latents, self._text(batch, draws), self._memory(batch, draws)
+        flow_time = draw_flow_time((len(batch),), draws, noisiest_fraction).to(self.device)
+        x_0 = normal(x_1.shape, draws, self.device)
+        output = self.model.video(
+            interpolate(x_0, x_1, flow_time), flow_time, self.model.video.encode_text(*text), memory
+        )
         return output, mse_loss(output.velocity.float(), velocity_target(x_0, x_1))
 
-    def _captions(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
+    def _read_futures(self, batch: Batch, draws: Draws, futures: FuturesConfig) -> tuple[VideoOutput, Tensor]:
+        """As `_video`, but the first samples' futures are the model's own; they have no part in the loss."""
+        num_own = round(futures.own_fraction * len(batch))
+        if num_own == 0:
+            return self._video(batch, draws, futures.noisiest_fraction)
+        x_1, text, memory = batch.future_latents, self._text(batch, draws), self._memory(batch, draws)
+        flow_time = draw_flow_time((len(batch),), draws, futures.noisiest_fraction).to(self.device)
+        x_0 = normal(x_1.shape, draws, self.device)
+        low, high = futures.own_start
+        start = low + (high - low) * uniform((num_own,), draws, self.device)
+        flow_time[:num_own] = start + (1.0 - start) * uniform((num_own,), draws, self.device)
+        x_t = interpolate(x_0, x_1, flow_time)
+        own = interpolate(x_0[:num_own], x_1[:num_own], start)
+        x_t[:num_own] = self._denoise(own, start, flow_time[:num_own], futures.own_steps, text, memory)
+        output = self.model.video(x_t, flow_time, self.model.video.encode_text(*text), memory)
+        rest = slice(num_own, None)
+        return output, mse_loss(output.velocity[rest].float(), velocity_target(x_0, x_1)[rest])
+
+    @torch.no_grad()
+    def _denoise(
+        self, x: Tensor, start: Tensor, end: Tensor, num_steps: int, text: tuple[Tensor, Tensor], memory: Tensor
+    ) -> Tensor:
+        """Move the first samples x [n, ...] by Euler steps from flow time `start` [n] to `end` [n]."""
+        video, count = self.model.video, len(x)
+        context = video.encode_text(*(rows[:count] for rows in text))
+        dt = (end - start) / num_steps
+        for i in range(num_steps):
+            velocity = video(x, start + i * dt, context, memory[:count]).velocity.float()
+            x = x + dt.reshape(-1, *([1] * (x.ndim - 1))) * velocity
+        return x
+
+    def _memory(self, batch: Batch, draws: Draws) -> Tensor:
+        latents = batch.memory_latents
+        return latents + self.config.memory_noise * normal(latents.shape, draws, self.device)
+
+    def _text(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Embeddings and masks of the instructions, some dropped."""
         dropout = getattr(self.config, "caption_dropout", 0.0)
-        dropped = torch.rand(len(batch), generator=draws.torch) < dropout
+        dropped = uniform((len(batch),), draws, self.device) < dropout
         rows = torch.where(dropped, 0, batch.text)
-        return self.batches.episodes.text_embedding[rows], self.batches.episodes.text_mask[rows]
+        episodes = self.batches.episodes
+        return episodes.text_embedding.to(self.device)[rows], episodes.text_mask.to(self.device)[rows]
+
+    def _hide_memory(self, features: VideoFeatures, fraction: float, draws: Draws) -> VideoFeatures:
+        """The features with a share of the samples' memory part zeroed."""
+        if fraction == 0.0:
+            return features
+        kept = uniform((features.future[0].shape[0], 1, 1), draws, self.device) >= fraction
+        return VideoFeatures(tuple(x * kept.to(x.dtype) for x in features.memory), features.future)
 
 
 class VideoStage(_Stage):
@@ -74,7 +129,7 @@ class VideoStage(_Stage):
     config: VideoStageConfig
 
     def batch_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        _, loss = self._video(batch, draws)
+        _, loss = self._video(batch, draws, self.config.noisiest_fraction)
         return {"loss": loss}
 
 
@@ -87,8 +142,9 @@ class ValueStage(_Stage):
 
     def batch_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         with torch.no_grad():
-            output, _ = self._video(batch, draws)
-        context = self.model.value.context(output.features)
+            output, _ = self._read_futures(batch, draws, self.config.futures)
+        features = self._hide_memory(output.features, self.config.memory_dropout, draws)
+        context = self.model.value.context(features)
         velocity, target, _ = expert_pass(self.model.value, batch.values, self.config.draws, draws, context)
         return {"loss": mse_loss(velocity, target), "return": mse_loss(velocity[..., -1], target[..., -1])}
 
@@ -105,15 +161,17 @@ class ActionStage(_Stage):
 
     def batch_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         config, model = self.config, self.model
-        output, video_loss = self._video(batch, draws)
+        output, video_loss = self._read_futures(batch, draws, config.futures)
         context = model.value.context(output.features)
         velocity, target, features = expert_pass(model.value, batch.values, config.value_draws, draws, context)
         value_loss = mse_loss(velocity, target)
         value_features = tuple(f[:, 0] for f in features)  # Eq. 3: u_i, fresh noise at a random flow time
-        context = model.action.context(output.features, value_features)
-        velocity, target, _ = expert_pass(
-            model.action, batch.actions, config.draws, draws, context, state=batch.state_token
-        )
+        seen = self._hide_memory(output.features, config.memory_dropout, draws)
+        context = model.action.context(seen, value_features)
+        state = batch.state_token
+        if config.state_dropout > 0.0:
+            state = state * (uniform((len(batch), 1, 1), draws, self.device) >= config.state_dropout)
+        velocity, target, _ = expert_pass(model.action, batch.actions, config.draws, draws, context, state=state)
         action_loss = mse_loss(velocity, target)
         loss = action_loss + config.video_weight * video_loss + config.value_weight * value_loss
         return {"loss": loss, "action": action_loss, "video": video_loss, "value": value_loss}
@@ -139,14 +197,24 @@ def expert_pass(
         Velocity and its target, shape [B, count, steps, channels], and the expert's features.
     """
     data = x_1[:, None].expand(-1, count, -1, -1)
-    flow_time = torch.rand(data.shape[:2], generator=draws.torch)
-    x_0 = torch.randn(data.shape, generator=draws.torch)
+    flow_time = uniform(data.shape[:2], draws, x_1.device)
+    x_0 = normal(data.shape, draws, x_1.device)
     output = expert(interpolate(x_0, data, flow_time), flow_time, context=context, **inputs)
     return output.velocity.float(), velocity_target(x_0, data), output.features
 
 
+def normal(shape: torch.Size | tuple[int, ...], draws: Draws, device: torch.device) -> Tensor:
+    """Standard normal numbers, drawn on the CPU so that they do not depend on the device."""
+    return torch.randn(shape, generator=draws.torch).to(device)
+
+
+def uniform(shape: torch.Size | tuple[int, ...], draws: Draws, device: torch.device) -> Tensor:
+    """Uniform numbers in [0, 1), drawn on the CPU."""
+    return torch.rand(shape, generator=draws.torch).to(device)
+
+
 def draw_flow_time(shape: tuple[int, ...], draws: Draws, noisiest_fraction: float) -> Tensor:
     """Flow times uniform in [0, 1), a share of them exactly 0."""
-    uniform = torch.rand(shape, generator=draws.torch)
+    flow_time = torch.rand(shape, generator=draws.torch)
     noisiest = torch.rand(shape, generator=draws.torch) < noisiest_fraction
-    return torch.where(noisiest, 0.0, uniform)
+    return torch.where(noisiest, 0.0, flow_time)

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 class StateError(Exception):
@@ -41,13 +42,22 @@ class Progress:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], numbers: object) -> None:
-    """Write tensors and JSON numbers to `path`; a crash or a full disk leaves the previous file intact."""
+    """Write tensors and JSON numbers to `path`; a crash or a full disk leaves the previous file intact.
+
+    Raises:
+        StateError: the file could not be written.
+    """
     temporary = path.with_name(path.name + ".partial")
     try:
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, {"json": json.dumps(numbers)})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise StateError(
+            f"{path}: could not be written ({error}); what was saved before is intact: make room on the disk, then run "
+            f"the same command with --resume"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -69,6 +79,22 @@ def load_tensors(path: Path, remedy: str, prefix: str = "") -> tuple[dict[str, T
         raise StateError(f"{path}: damaged ({error}); {remedy}") from error
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with the shares of all workers put together; they must all call this."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def share(tensor: Tensor) -> Tensor:
+    """This worker's share of a tensor."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def shared_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor, placed and shared out as `like` is."""
+    tensor = tensor.to(like.device)
+    return distribute_tensor(tensor, like.device_mesh, like.placements) if isinstance(like, DTensor) else tensor
+
+
 @dataclass
 class TrainState:
     """Everything a resumed stage needs: weights, their average, optimiser moments, progress."""
@@ -78,14 +104,19 @@ class TrainState:
     optimizer: torch.optim.AdamW
     progress: Progress
 
-    def save(self, path: Path) -> None:
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that is saved, whole; with shares on several workers all of them must call this."""
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
-            tensors[f"weights.{name}"] = parameter.data
-            tensors[f"average.{name}"] = self.average[name]
+            tensors[f"weights.{name}"] = whole(parameter.data)
+            tensors[f"average.{name}"] = whole(self.average[name])
             for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
-        save_tensors(path, tensors, asdict(self.progress))
+                tensors[f"optimizer.{key}.{name}"] = whole(value)
+        return tensors
+
+    def save(self, path: Path, tensors: dict[str, Tensor] | None = None) -> None:
+        """Write `tensors` (this state's own when None) and the progress."""
+        save_tensors(path, self.tensors() if tensors is None else tensors, asdict(self.progress))
 
     def load(self, path: Path) -> None:
         """Continue from `path`.
@@ -99,11 +130,14 @@ class TrainState:
         if wrong:
             raise StateError(f"{path}: tensors do not fit this configuration: {', '.join(sorted(wrong)[:5])}")
         for name, parameter in self.parameters.items():
-            parameter.data.copy_(weights[name])
-            self.average[name].copy_(tensors[f"average.{name}"])
-            moments = {k: tensors.get(f"optimizer.{k}.{name}") for k in ("step", "exp_avg", "exp_avg_sq")}
-            if moments["step"] is not None:
-                self.optimizer.state[parameter] = moments
+            parameter.data.copy_(shared_like(weights[name], parameter.data))
+            self.average[name].copy_(shared_like(tensors[f"average.{name}"], parameter.data))
+            if f"optimizer.step.{name}" in tensors:
+                moments = {k: tensors[f"optimizer.{k}.{name}"] for k in ("exp_avg", "exp_avg_sq")}
+                self.optimizer.state[parameter] = {
+                    "step": tensors[f"optimizer.step.{name}"].to(parameter.device),
+                    **{k: shared_like(moment, parameter.data) for k, moment in moments.items()},
+                }
         self.progress = Progress(**numbers)
 
     def _fits(self, name: str, weights: dict[str, Tensor]) -> bool:

@@ -13,6 +13,10 @@ from wav_policy.sim.tasks import TASKS
 AUTO = "auto"
 BOOL_CHOICES = ("true", "false")
 DEFAULT_CHECKPOINT = "checkpoints/wav-tiny-bowl"
+DEFAULT_DATASET = "recordings"
+
+
+CHANNELS = ("can_left", "can_right", "can_leader_left", "can_leader_right")
 
 
 class LaunchArgumentError(ValueError):
@@ -35,29 +39,46 @@ ARGUMENTS = (
     LaunchArgument("engine", AUTO, "What runs the networks.", (AUTO, "torch", "onnxruntime", "tensorrt")),
     LaunchArgument("instruction", "", "Command in words; empty: the task's own (sim) or the topic `instruction`."),
     LaunchArgument("task", "bowl", "Task of the simulation.", TASKS),
-    LaunchArgument("record", "false", "Record episodes.", BOOL_CHOICES),
+    LaunchArgument("teleop", "false", "The leader arms command the robot, not the policy.", BOOL_CHOICES),
+    LaunchArgument("record", "false", "Start the recorder (services recorder/start, recorder/stop ...).", BOOL_CHOICES),
+    LaunchArgument("dataset", DEFAULT_DATASET, "Directory that episodes are recorded to; continued if it exists."),
     LaunchArgument("rviz", "false", "Start RViz (needs a full ROS 2 installation).", BOOL_CHOICES),
+    LaunchArgument("monitor", "false", "Serve the page that shows and steers the robot in a browser.", BOOL_CHOICES),
+    LaunchArgument("monitor_host", "127.0.0.1", "Address the page is served on; beyond this host it asks for a token."),
+    LaunchArgument("monitor_port", "8080", "Port of the page."),
     LaunchArgument(
         "can_left", AUTO, "CAN interface or serial port of the left arm; auto: can_left, or the simulated arm."
     ),
     LaunchArgument("can_right", AUTO, "The same for the right arm; auto: can_right, or the simulated arm."),
+    LaunchArgument("can_leader_left", AUTO, "CAN interface or serial port of the left leader arm (teleop)."),
+    LaunchArgument("can_leader_right", AUTO, "The same for the right leader arm."),
     LaunchArgument("can_interface", AUTO, "auto: slcan with sim, else socketcan.", (AUTO, "socketcan", "slcan")),
 )
+
+RECORDING = {"teleop": "true", "record": "true"}
+"""What `record.launch.py` and `wav record` set: teleoperation in place of the policy, and the recorder."""
 
 
 @dataclass(frozen=True)
 class LaunchArguments:
-    """The arguments of one start, typed, with `auto` resolved."""
+    """The arguments of one start, typed, with `auto` resolved; no checkpoint under teleoperation."""
 
     sim: bool
-    checkpoint: Path
+    checkpoint: Path | None
     engine: str
     instruction: str
     task: str
+    teleop: bool
     record: bool
+    dataset: Path
     rviz: bool
+    monitor: bool
+    monitor_host: str
+    monitor_port: int
     can_left: str
     can_right: str
+    can_leader_left: str
+    can_leader_right: str
     can_interface: str
 
 
@@ -100,22 +121,44 @@ def _typed(values: dict[str, str]) -> LaunchArguments:
     interface = values["can_interface"]
     if sim and interface == "socketcan":
         raise LaunchArgumentError("can_interface:=socketcan excludes sim:=true: the simulated arms speak slcan")
-    if values["record"] == "true":
-        raise LaunchArgumentError(
-            "record:=true: this version has no recorder node; record simulated episodes with `wav record --sim`"
-        )
+    teleop = values["teleop"] == "true"
+    _refuse_without_use(values, ("checkpoint", "engine") if teleop else CHANNELS[2:], teleop)
+    if not values["dataset"].strip():
+        raise LaunchArgumentError("dataset:= is empty; give a directory")
+    channels = {name: _channel(values[name], name, sim) for name in CHANNELS[: 4 if teleop else 2]}
+    if len(set(channels.values())) < len(channels):
+        listed = ", ".join(f"{name}:={channel}" for name, channel in channels.items())
+        raise LaunchArgumentError(f"every arm needs a bus of its own, a leader above all: {listed}")
     return LaunchArguments(
         sim=sim,
-        checkpoint=_checkpoint(values["checkpoint"]),
+        checkpoint=None if teleop else _checkpoint(values["checkpoint"]),
         engine=values["engine"],
         instruction=values["instruction"],
         task=values["task"],
-        record=False,
+        teleop=teleop,
+        record=values["record"] == "true",
+        dataset=Path(values["dataset"]).expanduser().absolute(),
         rviz=values["rviz"] == "true",
-        can_left=_channel(values["can_left"], "can_left", sim),
-        can_right=_channel(values["can_right"], "can_right", sim),
+        monitor=values["monitor"] == "true",
+        monitor_host=values["monitor_host"],
+        monitor_port=_port(values["monitor_port"]),
+        **{name: _channel(values[name], name, sim) for name in CHANNELS},
         can_interface=("slcan" if sim else "socketcan") if interface == AUTO else interface,
     )
+
+
+def _refuse_without_use(values: dict[str, str], names: tuple[str, ...], teleop: bool) -> None:
+    """LaunchArgumentError for a value that nothing would look at."""
+    defaults = {argument.name: argument.default for argument in ARGUMENTS}
+    for name in names:
+        if values[name] != defaults[name]:
+            raise LaunchArgumentError(f"{name}:={values[name]} has no use with teleop:={str(teleop).lower()}")
+
+
+def _port(value: str) -> int:
+    if not (value.isdecimal() and int(value) <= 65535):
+        raise LaunchArgumentError(f"monitor_port:={value}: a number up to 65535 fits")
+    return int(value)
 
 
 def _channel(value: str, name: str, sim: bool) -> str:

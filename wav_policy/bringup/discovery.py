@@ -1,12 +1,21 @@
-"""How far ROS 2 nodes look for each other."""
+"""How far ROS 2 nodes look for each other, and on which interfaces they can be reached."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 VARIABLE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+THIS_HOST = "LOCALHOST"
+PROFILES_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+LOOPBACK_PROFILE = Path(__file__).with_name("loopback.xml")
 
 
 def limit_to_this_host() -> None:
-    """Nodes started from here are found on this host only, unless the user has chosen a range."""
-    os.environ.setdefault(VARIABLE, "LOCALHOST")
+    """Nodes started from here are found on this host only, unless the user has chosen a range.
+
+    Discovery alone does not close the door: Fast DDS listens on every interface all the same. So it is also told to
+    receive on the loopback interface only, unless the user has a profile file of their own.
+    """
+    if os.environ.setdefault(VARIABLE, THIS_HOST) == THIS_HOST and not any(map(os.environ.get, PROFILES_VARIABLES)):
+        os.environ[PROFILES_VARIABLES[0]] = str(LOOPBACK_PROFILE)

@@ -20,6 +20,10 @@ def _no_parameters(arguments: LaunchArguments) -> Parameters:
     return {}
 
 
+def _no_arguments() -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class NodeEntry:
     """One row of the table.
@@ -29,6 +33,7 @@ class NodeEntry:
         parameter_files: files under `config/`, later ones win.
         parameters: what the launch arguments decide; wins over the files.
         remappings: (from, to) topic and service names.
+        arguments: further arguments on the command line.
         condition: whether the arguments ask for the node.
         lifecycle: managed: `lifecycle_manager` configures and activates it, in the table's order.
         ready_service: exists once the others may rely on the node; managed nodes are not configured before.
@@ -40,6 +45,7 @@ class NodeEntry:
     parameter_files: tuple[str, ...] = ()
     parameters: Callable[[LaunchArguments], Parameters] = _no_parameters
     remappings: tuple[tuple[str, str], ...] = ()
+    arguments: Callable[[], tuple[str, ...]] = _no_arguments
     condition: Callable[[LaunchArguments], bool] = lambda arguments: True
     lifecycle: bool = False
     ready_service: str = ""
@@ -58,6 +64,7 @@ class NodeLaunch:
     parameter_files: tuple[Path, ...] = ()
     parameters: Parameters = field(default_factory=dict)
     remappings: tuple[tuple[str, str], ...] = ()
+    arguments: tuple[str, ...] = ()
     niceness: int = 0
 
     @property
@@ -72,6 +79,8 @@ def _sim_parameters(arguments: LaunchArguments) -> Parameters:
         "can_left": arguments.can_left,
         "can_right": arguments.can_right,
         "publish_instruction": not arguments.instruction,
+        "can_leader_left": arguments.can_leader_left if arguments.teleop else "",
+        "can_leader_right": arguments.can_leader_right if arguments.teleop else "",
     }
 
 
@@ -92,6 +101,32 @@ def _policy_parameters(arguments: LaunchArguments) -> Parameters:
     }
 
 
+def _teleop_parameters(arguments: LaunchArguments) -> Parameters:
+    return {
+        "can_left": arguments.can_leader_left,
+        "can_right": arguments.can_leader_right,
+        "can_interface": arguments.can_interface,
+    }
+
+
+def _recorder_parameters(arguments: LaunchArguments) -> Parameters:
+    return {
+        "dataset": str(arguments.dataset),
+        "action_source": "leader" if arguments.teleop else "target",
+        "instruction": arguments.instruction,
+    }
+
+
+def _monitor_parameters(arguments: LaunchArguments) -> Parameters:
+    return {"host": arguments.monitor_host, "port": arguments.monitor_port}
+
+
+def _robot_description(arguments: LaunchArguments) -> Parameters:
+    from wav_policy.urdf import robot_urdf
+
+    return {"robot_description": robot_urdf()}
+
+
 NODES = (
     NodeEntry(
         "sim_node",
@@ -110,10 +145,43 @@ NODES = (
         "policy_node",
         parameter_files=("policy.yaml", "cameras.yaml"),
         parameters=_policy_parameters,
+        condition=lambda arguments: not arguments.teleop,
         lifecycle=True,
         niceness=5,
     ),
-    NodeEntry("rviz2", condition=lambda arguments: arguments.rviz, package="rviz2"),
+    NodeEntry(
+        "teleop_node",
+        parameter_files=("teleop.yaml",),
+        parameters=_teleop_parameters,
+        condition=lambda arguments: arguments.teleop,
+        lifecycle=True,
+    ),
+    NodeEntry(
+        "recorder_node",
+        parameter_files=("recorder.yaml",),
+        parameters=_recorder_parameters,
+        condition=lambda arguments: arguments.record,
+    ),
+    NodeEntry(
+        "monitor",
+        parameter_files=("monitor.yaml",),
+        parameters=_monitor_parameters,
+        condition=lambda arguments: arguments.monitor,
+        niceness=10,
+    ),
+    NodeEntry(
+        "robot_state_publisher",
+        parameters=_robot_description,
+        condition=lambda arguments: arguments.rviz,
+        package="robot_state_publisher",
+    ),
+    NodeEntry("diagnostic_markers", condition=lambda arguments: arguments.rviz, niceness=10),
+    NodeEntry(
+        "rviz2",
+        arguments=lambda: ("-d", str(paths.find("config/wav.rviz"))),
+        condition=lambda arguments: arguments.rviz,
+        package="rviz2",
+    ),
 )
 """In the order of starting and activation; stopping goes backwards."""
 
@@ -139,5 +207,6 @@ def _fill_in(entry: NodeEntry, arguments: LaunchArguments) -> NodeLaunch:
         parameter_files=tuple(paths.find(f"config/{name}") for name in entry.parameter_files),
         parameters=dict(entry.parameters(arguments)),
         remappings=entry.remappings,
+        arguments=entry.arguments(),
         niceness=entry.niceness,
     )

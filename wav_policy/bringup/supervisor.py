@@ -22,6 +22,8 @@ from typing import IO
 import yaml
 
 from wav_policy.bringup import paths
+from wav_policy.bringup.access import enclave_arguments
+from wav_policy.bringup.executables import find_executable, require
 from wav_policy.bringup.node_table import NodeLaunch
 
 STOP_SIGNALS = ((signal.SIGTERM, 12.0), (signal.SIGKILL, 3.0))
@@ -30,10 +32,6 @@ without a traceback, which SIGINT would not."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class ExecutableError(RuntimeError):
-    """A node of another package cannot be started here."""
 
 
 class AlreadyRunningError(RuntimeError):
@@ -80,6 +78,8 @@ class Supervisor:
             AlreadyRunningError: two systems would share arms and topics.
             ExecutableError: a node cannot be started here.
         """
+        nodes = list(nodes)
+        require(nodes)
         if self._lock is None:
             self._lock = _lock(paths.runtime_directory() / "running")
         for node in nodes:
@@ -95,7 +95,7 @@ class Supervisor:
             errors="replace",
             bufsize=1,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
             env={**os.environ, "PYTHONUNBUFFERED": "1", "RCUTILS_LOGGING_BUFFERED_STREAM": "0"},
         )
         assert process.stdout is not None
@@ -133,7 +133,8 @@ class Supervisor:
 
 def command(node: NodeLaunch, parameter_directory: Path) -> list[str]:
     """Command line of a node; its launch-time parameters go into a file, where strings keep their type."""
-    argv = [*node.prefix, *_executable(node), "--ros-args", "--remap", f"__node:={node.name}"]
+    argv = [*node.prefix, *_executable(node), *node.arguments, "--ros-args", "--remap", f"__node:={node.name}"]
+    argv += enclave_arguments(node.name)
     for file in node.parameter_files:
         argv += ["--params-file", str(file)]
     if node.parameters:
@@ -165,12 +166,7 @@ def _lock(file: Path) -> IO[str]:
 def _executable(node: NodeLaunch) -> list[str]:
     if node.package == paths.PACKAGE:
         return [sys.executable, "-m", f"{paths.PACKAGE}.nodes.{node.executable}"]
-    found = shutil.which(node.executable)
-    if found is None:
-        raise ExecutableError(
-            f"{node.executable} (ROS package {node.package}) is not on PATH: it needs a full ROS 2 Jazzy"
-        )
-    return [found]
+    return [find_executable(node)]
 
 
 def _write_parameters(node: NodeLaunch, directory: Path) -> Path:
@@ -180,7 +176,8 @@ def _write_parameters(node: NodeLaunch, directory: Path) -> Path:
     return file
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """To be called in a child before it executes: SIGTERM reaches it when its parent ends, however it ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -10,6 +10,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from wav_policy.cli.bench_latency import LatencyArguments, run_latency
+from wav_policy.cli.bench_loop import LoopArguments, run_loop
+from wav_policy.cli.bench_safety import SafetyArguments, run_safety
+from wav_policy.cli.bench_splices import SplicesArguments, run_splices
+
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
@@ -36,6 +41,8 @@ class PlannerArguments:
     """Timed plans."""
     naive: Flag = False
     """Also run the same plan without caches, compare the scores, and print the ratio."""
+    compile: Flag = False
+    """Run the cached plan through torch.compile (needs a C++ compiler, and minutes before the first plan)."""
     clock: Literal["wall", "cpu"] = "wall"
     """cpu: count the process's own time, where the machine is busy with something else; needs --threads 1."""
     json: Flag = False
@@ -54,7 +61,14 @@ class CostArguments:
     """Print JSON."""
 
 
-SUB_COMMANDS: dict[str, Callable[..., Any]] = {"planner": PlannerArguments, "cost": CostArguments}
+SUB_COMMANDS: dict[str, Callable[..., Any]] = {
+    "planner": PlannerArguments,
+    "cost": CostArguments,
+    "splices": SplicesArguments,
+    "latency": LatencyArguments,
+    "loop": LoopArguments,
+    "safety": SafetyArguments,
+}
 
 
 def main(argv: list[str]) -> int:
@@ -63,6 +77,14 @@ def main(argv: list[str]) -> int:
     try:
         if isinstance(arguments, PlannerArguments):
             return _planner(arguments)
+        if isinstance(arguments, SplicesArguments):
+            return run_splices(arguments)
+        if isinstance(arguments, LatencyArguments):
+            return run_latency(arguments)
+        if isinstance(arguments, SafetyArguments):
+            return run_safety(arguments)
+        if isinstance(arguments, LoopArguments):
+            return run_loop(arguments)
         return _cost(arguments)
     except (ValueError, OSError) as error:
         print(f"wav bench: {error}", file=sys.stderr)
@@ -85,6 +107,7 @@ def _planner(arguments: PlannerArguments) -> int:
         repeat=arguments.repeat,
         naive=arguments.naive,
         clock=arguments.clock,
+        compile=arguments.compile,
     )
     try:
         result = run(benchmark)

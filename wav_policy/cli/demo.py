@@ -17,6 +17,7 @@ from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArgumentError
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.supervisor import Supervisor
+from wav_policy.cli.demo_page import DemoPage
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 WORLD, PLANNING, CONTROL = "sim_node: world", "policy_node: planning", "piper_node: control loop"
 NODES = "lifecycle_manager: nodes"
+FILM_SUFFIXES = (".mp4", ".gif")
 _LAST_LINES = 15
 
 
@@ -53,6 +55,12 @@ class DemoArguments:
     """An episode without success ends after this simulated time [s]."""
     startup_timeout: float = 300.0
     """Time for all nodes to come up [s]."""
+    monitor: bool = True
+    """Serve the page that shows what the robot sees and imagines; opened in a browser unless headless."""
+    monitor_port: int = 8080
+    """Port of the page; a free one is taken where it is in use."""
+    video: Path | None = None
+    """Film the demo: cameras, imagined futures, value and captions, as .mp4 or as a small .gif."""
     pictures: Path | None = None
     """Save what the cameras saw beside what had been imagined as PNG files in this directory."""
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
@@ -61,6 +69,10 @@ class DemoArguments:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f"--episodes {self.episodes}: at least 1")
+        if not 0 <= self.monitor_port <= 65535:
+            raise ValueError(f"--monitor-port {self.monitor_port}: 0..65535 fits")
+        if self.video is not None and self.video.suffix not in FILM_SUFFIXES:
+            raise ValueError(f"--video {self.video}: a film ends in {' or '.join(FILM_SUFFIXES)}")
 
 
 class NodeOutput:
@@ -83,8 +95,16 @@ class NodeOutput:
 class Demo:
     """The episodes of one run."""
 
-    def __init__(self, arguments: DemoArguments, report: DemoReport, client: SystemClient, supervisor: Supervisor):
+    def __init__(
+        self,
+        arguments: DemoArguments,
+        report: DemoReport,
+        client: SystemClient,
+        supervisor: Supervisor,
+        page: DemoPage | None,
+    ) -> None:
         self._arguments = arguments
+        self._page = page
         self._report = report
         self._client = client
         self._supervisor = supervisor
@@ -103,6 +123,8 @@ class Demo:
         self._check()
         reports = self._client.reports
         missing = [f"nothing heard of {name!r}" for name in (WORLD, NODES) if name not in reports]
+        if self._page is not None and not self._page.is_up():
+            missing.append(f"no page at {self._page.url}")
         if NODES in reports and reports[NODES].message != "all nodes active":
             missing.append(reports[NODES].message)
         return missing
@@ -112,7 +134,7 @@ class Demo:
         first = self._arguments.seed
         for number, seed in enumerate(range(first, first + self._arguments.episodes), start=1):
             screen.refresh("arms go home")
-            self._prepare(seed)
+            self._prepare(seed, screen)
             result = self._play(seed, number, screen)
             self._report.episodes.append(result)
             verdict = "success" if result.success else "no success"
@@ -123,15 +145,31 @@ class Demo:
         parts = ("plans", "planning time p50 / p99", "control rate", "real-time factor")
         return ", ".join(f"{part} {rows[part]}" for part in parts)
 
-    def _prepare(self, seed: int) -> None:
+    def _prepare(self, seed: int, screen: Screen) -> None:
         """Policy off, arms home, new layout, policy on."""
-        self._client.deactivate("policy_node")
-        self._client.trigger("piper/home", timeout=30.0)
+        self._go_home(screen)
         self._client.set_parameter("sim_node", "next_seed", seed)
         self._client.trigger("sim/reset")
         if not self._client.spin_until(lambda: self._world().values["seed"] == str(seed), 5.0):
             raise DemoError(f"sim_node does not report the layout of seed {seed}")
         self._client.activate("policy_node")
+
+    def _go_home(self, screen: Screen) -> None:
+        """Policy off, arms home; an emergency stop from the page is waited out."""
+        from wav_policy.nodes.system_client import ServiceError
+
+        while True:
+            if self._client.reports[NODES].values.get("policy_node") == "active":
+                self._client.deactivate("policy_node")
+            try:
+                self._client.trigger("piper/home", timeout=30.0)
+                return
+            except ServiceError:
+                if self._arguments.headless or not self._client.reports[CONTROL].message.startswith("stopped"):
+                    raise
+            screen.refresh("stopped by the operator: Reset after a stop, then Start, on the page")
+            self._client.spin_until(lambda: not self._client.reports[CONTROL].message.startswith("stopped"), 1.0)
+            self._check()
 
     def _play(self, seed: int, number: int, screen: Screen) -> EpisodeResult:
         """Watch until success or the time limit."""
@@ -158,6 +196,7 @@ class Demo:
         if ages:
             report.chunk_age_ms_p99 = float(1e3 * np.percentile(ages, 99))
         if PLANNING in reports:
+            report.engine = reports[PLANNING].values.get("engine")
             report.plan_ms_p50 = reports[PLANNING].number("plan_ms_p50")
             report.plan_ms_p99 = reports[PLANNING].number("plan_ms_p99")
             if (rounds := reports[PLANNING].number("rounds")) is not None:
@@ -177,12 +216,14 @@ def main(argv: list[str]) -> int:
     """Exit code 0 after the episodes or Ctrl-C, 1 when the system fails, 2 for wrong arguments."""
     try:
         arguments = tyro.cli(DemoArguments, args=argv, prog="wav demo")
+        page = DemoPage.choose(arguments.monitor_port) if arguments.monitor else None
         launch_arguments = parse(
             {
                 "sim": "true",
                 "task": arguments.task,
                 "checkpoint": arguments.checkpoint,
                 "engine": arguments.engine,
+                **({"monitor": "true", "monitor_port": str(page.port)} if page is not None else {}),
             }
         )
     except (LaunchArgumentError, ValueError) as error:
@@ -190,17 +231,17 @@ def main(argv: list[str]) -> int:
         return 2
     limit_to_this_host()
     signal.signal(signal.SIGTERM, _raise_interrupt)
-    return _run(arguments, launch_arguments)
+    return _run(arguments, launch_arguments, page)
 
 
-def _run(arguments: DemoArguments, launch_arguments: LaunchArguments) -> int:
+def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: DemoPage | None) -> int:
     report = DemoReport(arguments.task, str(launch_arguments.checkpoint), arguments.episodes)
     output = NodeOutput(arguments.verbose)
     supervisor = Supervisor(output.write)
     try:
-        with Screen(report, _where_to_look(output), arguments.headless) as screen:
+        with Screen(report, _where_to_look(output, page), arguments.headless) as screen:
             supervisor.start(launches(launch_arguments))
-            _play(arguments, report, supervisor, screen)
+            _play(arguments, report, supervisor, screen, page)
         return 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -217,26 +258,38 @@ def _run(arguments: DemoArguments, launch_arguments: LaunchArguments) -> int:
             report.write(arguments.json)
 
 
-def _play(arguments: DemoArguments, report: DemoReport, supervisor: Supervisor, screen: Screen) -> None:
+def _play(
+    arguments: DemoArguments, report: DemoReport, supervisor: Supervisor, screen: Screen, page: DemoPage | None
+) -> None:
+    from wav_policy.nodes.film_maker import FilmMaker
     from wav_policy.nodes.pictures import Pictures
     from wav_policy.nodes.system_client import SystemClient
 
     client = SystemClient()
     try:
         pictures = Pictures(client.node, arguments.pictures) if arguments.pictures else None
-        demo = Demo(arguments, report, client, supervisor)
+        demo = Demo(arguments, report, client, supervisor, page)
         screen.refresh("nodes come up")
         demo.await_readiness()
-        demo.run(screen)
+        if page is not None and not arguments.headless:
+            page.open_browser()
+        film = FilmMaker(client.node, arguments.video, lambda: screen.now) if arguments.video else None
+        try:
+            demo.run(screen)
+        finally:
+            if film is not None:
+                film.close()
+                screen.say(f"film in {arguments.video}")
         if pictures is not None:
             screen.say(f"{pictures.saved} pictures in {arguments.pictures}")
     finally:
         client.close()
 
 
-def _where_to_look(output: NodeOutput) -> str:
+def _where_to_look(output: NodeOutput, page: DemoPage | None) -> str:
+    seen = "" if page is None else f"see and steer it in a browser: {page.url}\n"
     return (
-        f"nodes' output: {output.path}\n"
+        f"{seen}nodes' output: {output.path}\n"
         "topics (any ROS 2 Jazzy on this host and domain): head/image_raw, imagined/head/image_raw, joint_states, "
         "action_chunk, /diagnostics"
     )

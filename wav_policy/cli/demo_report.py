@@ -28,6 +28,7 @@ class DemoReport:
 
     Attributes:
         plans: chunks that arrived.
+        engine: what runs the networks, and why that.
         plan_ms_p50, plan_ms_p99: duration of a plan, by the policy node's own clock [ms].
         rounds: planning rounds that fitted into the plan's time budget, one entry per look at the policy node.
         control_hz: rate of the control loop [Hz].
@@ -41,6 +42,7 @@ class DemoReport:
     planned_episodes: int
     episodes: list[EpisodeResult] = field(default_factory=list)
     plans: int = 0
+    engine: str | None = None
     plan_ms_p50: float | None = None
     plan_ms_p99: float | None = None
     rounds: list[float] = field(default_factory=list)
@@ -74,6 +76,7 @@ class DemoReport:
             "real_time_factor": _rounded(self.real_time_factor),
             "task": self.task,
             "checkpoint": self.checkpoint,
+            "engine": self.engine,
             "results": [
                 {"seed": episode.seed, "success": episode.success, "seconds": _rounded(episode.seconds)}
                 for episode in self.episodes
@@ -92,6 +95,7 @@ class DemoReport:
             ("success", f"{self.successes} of {len(self.episodes)}"),
             ("plans", str(self.plans)),
             ("planning time p50 / p99", f"{_shown(self.plan_ms_p50)} / {_shown(self.plan_ms_p99)} ms"),
+            ("engine", (self.engine or "-").split(" (")[0]),
             ("planning rounds, mean", _shown(self.rounds_mean, 1)),
             ("chunk age p99", f"{_shown(self.chunk_age_ms_p99)} ms"),
             ("control rate", f"{_shown(self.control_hz)} Hz, p99 {_shown(self.control_lateness_ms_p99, 1)} ms late"),
@@ -126,6 +130,11 @@ class Screen:
     def say(self, text: str) -> None:
         """A line that stays."""
         self._console.print(text, soft_wrap=True)
+
+    @property
+    def now(self) -> str:
+        """What is going on, as `refresh` was told last."""
+        return self._now
 
     def refresh(self, now: str) -> None:
         """What is going on at this moment; shown on a terminal only."""

@@ -1,4 +1,4 @@
-"""`wav doctor`: one screen about this installation."""
+"""`wav doctor`: one screen about this installation; with `--faults --sim`, the fault campaign."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -20,6 +21,8 @@ from rich.markup import escape
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.discovery import VARIABLE, limit_to_this_host
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 SUPPORTED_PYTHON = ((3, 10), (3, 13))
 _ARPHRD_CAN = "280"
@@ -49,11 +52,21 @@ class DoctorArguments:
 
     checkpoint: str = DEFAULT_CHECKPOINT
     """Checkpoint directory to load."""
+    faults: Flag = False
+    """Instead, start the system and let everything go wrong that may (needs --sim); takes about ten minutes."""
+    sim: Flag = False
+    """With --faults: on the simulated robot. There is no campaign on a real one."""
+    only: tuple[str, ...] = ()
+    """With --faults: faults whose name contains one of these texts."""
+    json: str = ""
+    """With --faults: file to write the table to."""
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 1 when something that the demo needs is missing."""
+    """Exit code 1 when something that the demo needs is missing, or a fault does not end as it must."""
     arguments = tyro.cli(DoctorArguments, args=argv, prog="wav doctor")
+    if arguments.faults:
+        return run_faults(arguments)
     console = Console(highlight=False)
     failed = False
     for subject, check in checks(arguments):
@@ -64,6 +77,30 @@ def main(argv: list[str]) -> int:
     return int(failed)
 
 
+def run_faults(arguments: DoctorArguments) -> int:
+    """The fault campaign on the simulated robot."""
+    if not arguments.sim:
+        print("wav doctor: --faults needs --sim: faults are injected into a simulated robot only", file=sys.stderr)
+        return 2
+    from wav_policy.faults.campaign import CampaignError, chosen, run, write_json
+    from wav_policy.faults.table import heading, line
+
+    outcomes = []
+    try:
+        faults = chosen(arguments.only)
+    except CampaignError as error:
+        print(f"wav doctor: {error}", file=sys.stderr)
+        return 2
+    print(heading(), flush=True)
+    checkpoint = (f"checkpoint:={arguments.checkpoint}",)
+    for outcome in run(faults, arguments=checkpoint, tell=lambda text: print(f"... {text}", file=sys.stderr)):
+        outcomes.append(outcome)
+        print(line(outcome), flush=True)
+    if arguments.json:
+        write_json(outcomes, Path(arguments.json))
+    return int(not all(outcome.passed for outcome in outcomes))
+
+
 def checks(arguments: DoctorArguments) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
     """What is looked at, in this order."""
     yield "python", check_python
@@ -71,7 +108,7 @@ def checks(arguments: DoctorArguments) -> Iterator[tuple[str, Callable[[], Itera
     yield "ros 2", check_ros
     yield "can", check_can
     yield "checkpoint", lambda: check_checkpoint(arguments.checkpoint)
-    yield "engines", check_engines
+    yield "engines", lambda: check_engines(arguments.checkpoint)
 
 
 def examine(subject: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -150,8 +187,8 @@ def check_checkpoint(checkpoint: str) -> Iterator[Finding]:
     yield Finding("checkpoint", Level.OK, f"{directory}: {loaded.config.name}, {megabytes:.0f} MB")
 
 
-def check_engines() -> Iterator[Finding]:
-    """What can run the networks here."""
+def check_engines(checkpoint: str) -> Iterator[Finding]:
+    """What can run the networks here, and what `engine:=auto` takes for this checkpoint."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
@@ -165,6 +202,10 @@ def check_engines() -> Iterator[Finding]:
         yield Finding("engines", Level.OK, ", ".join(runtimes))
     elif shutil.which("nvidia-smi"):
         yield Finding("engines", Level.NOTE, "an NVIDIA driver but no TensorRT: pip install 'wav-policy[gpu]'")
+    from wav_policy.policy import WAVPolicy
+
+    policy = WAVPolicy.load(paths.resolve(checkpoint), dtype="auto", num_threads=1)
+    yield Finding("engines", Level.OK, f"engine:=auto takes {policy.description}")
 
 
 def _version(distribution: str) -> str:

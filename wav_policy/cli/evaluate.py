@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -18,7 +18,7 @@ from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.paths import resolve
 
 if TYPE_CHECKING:
-    from wav_models.evaluation.closed_loop import TrialResult
+    from wav_models.evaluation.closed_loop import TrialResult, TrialSettings
     from wav_models.planner.config import PlannerConfig
     from wav_policy.policy import WAVPolicy
 
@@ -27,17 +27,27 @@ STANDARD_OUTPUT = Path("-")
 
 @dataclass(frozen=True)
 class EvaluateArguments:
-    """Run episodes from successive seeds. Several values of --iterations or --selection are compared on the same
-    seeds. Planner parameters that are not given are those stored with the checkpoint."""
+    """Run episodes from successive seeds. Several --conditions, or values of --iterations or --selection, are compared
+    on the same seeds. Planner parameters that are not given are those stored with the checkpoint."""
 
     checkpoint: Path = Path(DEFAULT_CHECKPOINT)
     """Checkpoint directory."""
-    task: str = "bowl"
-    """Task of the simulator."""
+    task: tuple[str, ...] = ("bowl",)
+    """Tasks of the simulator."""
     episodes: int = 50
-    """Episodes per condition."""
+    """Episodes per task and condition."""
     seed: int = 1000
     """First seed; that of the training data is in the checkpoint's training.json."""
+    split: Literal["train", "held_out"] = "train"
+    """Layouts; no held-out one is ever recorded for training."""
+    phrasing: Literal["train", "held_out"] = "train"
+    """Phrasings of the instruction."""
+    instruction_of: str | None = None
+    """Give the instructions of this task in the scenes of the others, whose own predicates count. With --task bowls
+    green_bowl, which share a scene, a policy that listens succeeds where task and instruction agree, and only there."""
+    conditions: tuple[str, ...] = ()
+    """Named conditions: k0 (no planning), k0-zero (its noise shrunken to nothing), shrunk (K = 3 with elites drawn by
+    lot: noise shrunken as planning shrinks it), best, worst (of one round's futures), k1, k3, k5."""
     iterations: tuple[int, ...] = ()
     """Planning rounds K; 0 = no planning."""
     selection: tuple[str, ...] = ()
@@ -58,18 +68,30 @@ class EvaluateArguments:
     """Score of a future: snr, mean, or lower_bound."""
     action_noise_std: float | None = None
     """Scale of the action noise."""
+    shared_value_noise: bool | None = None
+    """Judge all futures of a round with the same value noises."""
+    mean_update_rate: float | None = None
+    """Weight of the new mean (alpha)."""
+    std_update_rate: float | None = None
+    """Weight of the new standard deviation (beta)."""
+    min_std: float | None = None
+    """Floor of the refitted standard deviation."""
     replan_steps: int = 4
     """Steps between plans."""
     latency_steps: int = 0
     """Steps between an observation and the first use of its plan; the chunk before it goes on meanwhile."""
-    max_steps: int = 200
-    """Steps after which an episode has failed."""
+    max_steps: int | None = None
+    """Steps after which an episode has failed; the task's time limit when not given."""
     engine: str = "auto"
     """What runs the networks: auto, torch, onnxruntime or tensorrt."""
     dtype: str = "fp32"
     """Number format of the networks: fp32, bf16, or auto."""
     workers: int = 2
     """Processes, one torch thread each."""
+    diagnose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Find the weak link of planning instead: see docs/planning.md. Takes --episodes, and --data where there is one."""
+    data: Path | None = None
+    """Labelled dataset with successes and failures, for --diagnose."""
     json: Path | None = None
     """Where to write the result; "-" or nothing: to standard output, progress to standard error."""
 
@@ -81,15 +103,19 @@ def main(argv: list[str]) -> int:
     from wav_models.checkpoint import CheckpointError
     from wav_policy.sim import ENVIRONMENTS
 
-    if arguments.task not in ENVIRONMENTS.values():
-        hint = did_you_mean(arguments.task, ENVIRONMENTS.values())
-        print(f"wav evaluate: no task {arguments.task!r}{hint}", file=sys.stderr)
-        return 2
-    if min(arguments.episodes, arguments.workers, arguments.replan_steps, arguments.max_steps) < 1:
+    asked = () if arguments.instruction_of is None else (arguments.instruction_of,)
+    for task in (*arguments.task, *asked):
+        if task not in ENVIRONMENTS.values():
+            hint = did_you_mean(task, ENVIRONMENTS.values())
+            print(f"wav evaluate: no task {task!r}{hint}", file=sys.stderr)
+            return 2
+    counts = arguments.episodes, arguments.workers, arguments.replan_steps, arguments.max_steps or 1
+    if min(counts) < 1:
         print("wav evaluate: episodes, workers, replan-steps and max-steps must be at least 1", file=sys.stderr)
         return 2
     try:
-        _evaluate(arguments, "wav evaluate " + shlex.join(argv))
+        run = _diagnose if arguments.diagnose else _evaluate
+        run(arguments, "wav evaluate " + shlex.join(argv))
     except KeyboardInterrupt:
         return 130
     except (CheckpointError, ValueError, OSError) as error:
@@ -100,39 +126,90 @@ def main(argv: list[str]) -> int:
 
 def _evaluate(arguments: EvaluateArguments, command: str) -> None:
     from wav_models.checkpoint import load_checkpoint
-    from wav_models.evaluation.closed_loop import TrialSettings
-    from wav_models.evaluation.trials import checkpoint_hash, run_trials, summarise
 
     load_checkpoint(arguments.checkpoint)  # a damaged checkpoint fails here, once, not in every worker
     planners = make_conditions(arguments)
+    summary = {
+        **header(arguments, command),
+        "split": arguments.split,
+        "phrasing": arguments.phrasing,
+        "instruction_of": arguments.instruction_of,
+        "settings": asdict(_trial_settings(arguments)),
+        "planners": {name: asdict(config) for name, config in planners.items()},
+        "tasks": run_conditions(arguments, planners),
+    }
+    _write(summary, describe(summary), arguments.json)
+
+
+def run_conditions(arguments: EvaluateArguments, planners: dict[str, PlannerConfig]) -> dict[str, Any]:
+    """Summary per task of all conditions on the same seeds."""
+    from wav_models.evaluation.trials import run_trials, summarise
+
     policies = {name: partial(_make_policy, arguments, config) for name, config in planners.items()}
-    settings = TrialSettings(arguments.replan_steps, arguments.latency_steps, arguments.max_steps)
+    tasks = {}
+    for task in arguments.task:
+        results = run_trials(
+            partial(_make_environment, task, arguments),
+            policies,
+            range(arguments.seed, arguments.seed + arguments.episodes),
+            _trial_settings(arguments),
+            num_workers=arguments.workers,
+            report=_Counter(task, arguments.episodes),
+        )
+        tasks[task] = summarise(results)
+    return tasks
+
+
+def _trial_settings(arguments: EvaluateArguments) -> TrialSettings:
+    from wav_models.evaluation.closed_loop import TrialSettings
+
+    return TrialSettings(arguments.replan_steps, arguments.latency_steps, arguments.max_steps)
+
+
+def _diagnose(arguments: EvaluateArguments, command: str) -> None:
+    from wav_models.evaluation.branching import BranchSettings
+    from wav_models.evaluation.diagnosis import describe as describe_links
+    from wav_policy.cli.diagnose import DiagnosisPlan, diagnose
+
+    planner = next(iter(make_conditions(arguments).values()))
+    branch = BranchSettings(replan_steps=arguments.replan_steps)
     seeds = range(arguments.seed, arguments.seed + arguments.episodes)
-    results = run_trials(
-        partial(_make_environment, arguments.task),
-        policies,
-        seeds,
-        settings,
-        num_workers=arguments.workers,
-        report=_Counter(arguments.episodes),
+    links = {}
+    for task in arguments.task:
+        plan = DiagnosisPlan(
+            arguments.checkpoint, planner, task, arguments.split, seeds, arguments.data, branch, arguments.workers
+        )
+        links[task] = diagnose(plan)
+    summary = {**header(arguments, command), "planner": asdict(planner), "branch": asdict(branch), "tasks": links}
+    text = "\n".join(
+        f"{task}, {plan.planner.num_video_steps} video steps:\n{describe_links(r)}" for task, r in links.items()
     )
-    summary: dict[str, Any] = {
+    _write(summary, text, arguments.json)
+
+
+def header(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
+    """What result is this: command, checkpoint, seeds."""
+    from wav_models.evaluation.trials import checkpoint_hash
+
+    return {
         "command": command,
-        "task": arguments.task,
         "checkpoint": arguments.checkpoint.name,
         "checkpoint_sha256": checkpoint_hash(arguments.checkpoint),
-        "settings": asdict(settings),
-        "planners": {name: asdict(config) for name, config in planners.items()},
-        **summarise(results),
+        "seeds": [arguments.seed, arguments.seed + arguments.episodes],
     }
-    text = json.dumps(summary, indent=1) + "\n"
-    if arguments.json == STANDARD_OUTPUT:
-        print(describe(summary), file=sys.stderr)
-        sys.stdout.write(text)
+
+
+def _write(summary: dict[str, Any], text: str, path: Path | None) -> None:
+    """The summary as JSON where it is wanted, and as text for people."""
+    data = json.dumps(summary, indent=1) + "\n"
+    if path == STANDARD_OUTPUT:
+        print(text, file=sys.stderr)
+        sys.stdout.write(data)
         return
-    print(describe(summary))
-    if arguments.json is not None:
-        arguments.json.write_text(text, encoding="utf-8")
+    print(text)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(data, encoding="utf-8")
 
 
 def _with_json_target(argv: list[str]) -> list[str]:
@@ -144,12 +221,40 @@ def _with_json_target(argv: list[str]) -> list[str]:
     return result
 
 
+NAMED_CONDITIONS: dict[str, dict[str, Any]] = {
+    "k0": {"num_iterations": 0, "selection": "sample"},
+    "k0-zero": {"num_iterations": 0, "selection": "mean"},
+    "shrunk": {"num_iterations": 3, "score": "random"},
+    "best": {"num_iterations": 1, "selection": "best"},
+    "worst": {"num_iterations": 1, "selection": "worst"},
+    "k1": {"num_iterations": 1},
+    "k3": {"num_iterations": 3},
+    "k5": {"num_iterations": 5},
+}
+
+
 def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
     """Planner configuration per condition, by its name.
 
     Raises:
-        ValueError: a parameter that does not fit, by name.
+        ValueError: a parameter that does not fit, by name, or an unknown condition.
     """
+    base = base_planner(arguments)
+    if arguments.conditions:
+        for name in arguments.conditions:
+            if name not in NAMED_CONDITIONS:
+                raise ValueError(f"no condition {name!r}{did_you_mean(name, NAMED_CONDITIONS)}")
+        return {name: replace(base, **NAMED_CONDITIONS[name]) for name in arguments.conditions}
+    iterations = arguments.iterations or (base.num_iterations,)
+    selections = arguments.selection or (base.selection,)
+    return {
+        f"K={k} {selection}" if len(selections) > 1 else f"K={k}": replace(base, num_iterations=k, selection=selection)
+        for k, selection in product(iterations, selections)
+    }
+
+
+def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
+    """The planner stored with the checkpoint, with the parameters that were given."""
     from wav_policy.policy import stored_planner_config
 
     stored = stored_planner_config(arguments.checkpoint)
@@ -164,37 +269,40 @@ def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
         "num_value_steps": arguments.value_steps,
         "score": arguments.score,
         "action_noise_std": arguments.action_noise_std,
+        "shared_value_noise": arguments.shared_value_noise,
+        "mean_update_rate": arguments.mean_update_rate,
+        "std_update_rate": arguments.std_update_rate,
+        "min_std": arguments.min_std,
+        "selection": arguments.selection[0] if len(arguments.selection) == 1 else None,
     }
-    base = replace(stored, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    iterations = arguments.iterations or (stored.num_iterations,)
-    selections = arguments.selection or (stored.selection,)
-    return {
-        f"K={k} {selection}" if len(selections) > 1 else f"K={k}": replace(base, num_iterations=k, selection=selection)
-        for k, selection in product(iterations, selections)
-    }
+    return replace(stored, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def describe(summary: dict[str, Any]) -> str:
-    """The result as a few lines of text."""
-    rates = [
-        f"{name}: {c['successes']}/{c['episodes']} = {c['success_rate']:.0%} "
-        f"[{c['interval_95'][0]:.0%}, {c['interval_95'][1]:.0%}]  "
-        f"plan {c['plan_ms_p50']:.0f} ms median, {c['plan_ms_p99']:.0f} ms p99"
-        for name, c in summary["conditions"].items()
-    ]
-    comparisons = [
-        f"{pair['second']} against {pair['first']}: +{pair['only_second_succeeded']} "
-        f"-{pair['only_first_succeeded']}, McNemar p = {pair['mcnemar_p']:.3f}"
-        for pair in summary["comparisons"]
-    ]
-    return "\n".join(rates + comparisons)
+    """The result as a few lines of text: every condition, and how it compares with the first."""
+    lines = []
+    for task, result in summary["tasks"].items():
+        lines += [
+            f"{task} {name}: {c['successes']}/{c['episodes']} = {c['success_rate']:.0%} "
+            f"[{c['interval_95'][0]:.0%}, {c['interval_95'][1]:.0%}]  "
+            f"plan {c['plan_ms_p50']:.0f} ms median, {c['plan_ms_p99']:.0f} ms p99"
+            for name, c in result["conditions"].items()
+        ]
+        first = next(iter(result["conditions"]))
+        lines += [
+            f"{task} {pair['second']} against {pair['first']}: +{pair['only_second_succeeded']} "
+            f"-{pair['only_first_succeeded']}, McNemar p = {pair['mcnemar_p']:.3f}"
+            for pair in result["comparisons"]
+            if pair["first"] == first
+        ]
+    return "\n".join(lines)
 
 
 class _Counter:
     """One line per finished trial."""
 
-    def __init__(self, episodes: int) -> None:
-        self._episodes = episodes
+    def __init__(self, task: str, episodes: int) -> None:
+        self._task, self._episodes = task, episodes
         self._done: dict[str, list[bool]] = {}
 
     def __call__(self, condition: str, result: TrialResult) -> None:
@@ -202,20 +310,26 @@ class _Counter:
         done.append(result.success)
         outcome = "success" if result.success else "failure"
         print(
-            f"[{condition}] {len(done)}/{self._episodes} seed {result.seed}: {outcome} in {result.steps} steps; "
-            f"{sum(done)} of {len(done)}",
+            f"[{self._task} {condition}] {len(done)}/{self._episodes} seed {result.seed}: {outcome} in "
+            f"{result.steps} steps; {sum(done)} of {len(done)}",
             file=sys.stderr,
             flush=True,
         )
 
 
-def _make_environment(task: str) -> Any:
+def _make_environment(task: str, arguments: EvaluateArguments) -> Any:
     import gymnasium
 
     from wav_policy.sim import ENVIRONMENTS
 
     name = next(name for name, its_task in ENVIRONMENTS.items() if its_task == task)
-    return gymnasium.make(name, disable_env_checker=True)
+    options: dict[str, Any] = {"split": arguments.split, "phrasing": arguments.phrasing}
+    environment = gymnasium.make(name, disable_env_checker=True, **options)
+    if arguments.instruction_of is None:
+        return environment
+    from wav_policy.sim.instructed import InstructedEnv
+
+    return InstructedEnv(environment, arguments.instruction_of)
 
 
 def _make_policy(arguments: EvaluateArguments, planner: PlannerConfig) -> WAVPolicy:

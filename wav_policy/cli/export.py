@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,31 +14,42 @@ import tyro
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
+    from wav_models.engines.export import ExportTarget
     from wav_models.engines.parity import Agreement
     from wav_models.planner.config import PlannerConfig
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 @dataclass(frozen=True)
 class ExportArguments:
     """Write the graphs of a checkpoint for one size of the search; sizes that are not given, and all step counts, are
-    those of the planner stored with the checkpoint. `--engine onnxruntime` and `auto` find them beside it."""
+    those of the planner stored with the checkpoint. The engines find them beside it."""
 
-    checkpoint: Annotated[Path, tyro.conf.Positional]
+    checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
     """Checkpoint directory."""
     engine: str = "onnxruntime"
-    """What shall run the graphs: onnxruntime."""
+    """What shall run the graphs: onnxruntime or tensorrt."""
     precision: str = "fp32"
-    """Of weights and arithmetic: fp32."""
+    """Of weights and arithmetic: fp32, fp16; int8 with onnxruntime; bf16 with tensorrt."""
     video_samples: int | None = None
     """Futures per round (M)."""
     value_samples: int | None = None
     """Value samples per future (N)."""
     out: Path | None = None
     """Where to write, instead of CHECKPOINT/engines/..."""
-    verify: bool = False
-    """Compare all graphs, and whole plans, with torch; and measure both on one thread."""
+    verify: Flag = False
+    """Compare all graphs, and whole plans, with torch; and measure them."""
     repeats: int = 10
     """Calls of which the fastest counts, with --verify."""
+    threads: int = 1
+    """Of all engines, with --verify."""
+    pretrained: Path | None = None
+    """Local LTX-Video directory, for checkpoints that use its auto-encoder and T5."""
+    preset: str | None = None
+    """Instead of a checkpoint: random weights in the shapes of a preset, to see what an export takes."""
+    graphs: tuple[str, ...] = ()
+    """Only these graphs."""
 
 
 def main(argv: list[str]) -> int:
@@ -55,33 +68,87 @@ def main(argv: list[str]) -> int:
 
 
 def _export(arguments: ExportArguments) -> int:
+    from wav_models.engines.select import require_runtime
+
+    require_runtime(arguments.engine)
+    if arguments.checkpoint is not None and arguments.preset is None:
+        return _export_checkpoint(arguments, arguments.checkpoint)
+    if arguments.checkpoint is None and arguments.preset is not None:
+        return _export_random(arguments, arguments.preset)
+    raise ValueError("give a checkpoint directory, or --preset with --out")
+
+
+def _export_checkpoint(arguments: ExportArguments, path: Path) -> int:
     from wav_models.checkpoint import load_checkpoint
-    from wav_models.engines.manifest import PlanShape
-    from wav_models.engines.onnx_export import export, export_directory
-    from wav_models.engines.select import require_exporter
-
-    require_exporter(arguments.engine)
-    checkpoint = load_checkpoint(arguments.checkpoint)
-    planner = _planner(arguments)
-    shape = PlanShape.of(planner)
-    directory = arguments.out or export_directory(arguments.checkpoint, shape, arguments.precision)
-    began = time.perf_counter()
-    export(
-        checkpoint,
-        shape,
-        directory,
-        precision=arguments.precision,
-        report=lambda name, seconds: print(f"{name:<16} {seconds:6.1f} s", flush=True),
-    )
-    print(f"{directory}: written in {time.perf_counter() - began:.0f} s")
-    return 0 if not arguments.verify or _verify(checkpoint, directory, planner, arguments.repeats) else 1
-
-
-def _planner(arguments: ExportArguments) -> PlannerConfig:
-    """The checkpoint's planner with the sizes asked for."""
+    from wav_models.engines.export import export, export_directory
     from wav_policy.policy import stored_planner_config
 
-    stored = stored_planner_config(arguments.checkpoint)
+    checkpoint = load_checkpoint(path, autoencoder_directory=arguments.pretrained)
+    planner = _with_sizes(stored_planner_config(path), arguments)
+    target = _target(arguments, planner)
+    directory = arguments.out or export_directory(checkpoint.directory, target)
+    with _Report(directory) as report:
+        export(checkpoint, target, directory, only=arguments.graphs, report=report)
+    return 0 if not arguments.verify or _verify(checkpoint, directory, planner, arguments) else 1
+
+
+def _export_random(arguments: ExportArguments, preset: str) -> int:
+    from wav_models.engines.export import export_model
+    from wav_models.engines.random_model import random_autoencoder, random_model
+    from wav_models.planner.config import PlannerConfig
+    from wav_models.presets import get_preset
+
+    if arguments.out is None:
+        raise ValueError("--preset needs --out")
+    config = get_preset(preset)
+    planner = _with_sizes(PlannerConfig(num_value_steps=10, num_action_steps=10), arguments)
+    target = _target(arguments, planner)
+    model = random_model(config, target.precision)
+    with _Report(arguments.out) as report:
+        export_model(
+            model,
+            random_autoencoder(config),
+            f"random weights of {preset}",
+            target,
+            arguments.out,
+            only=arguments.graphs,
+            report=report,
+        )
+    return 0
+
+
+class _Report:
+    """Prints graphs as they are finished, then time, memory and size of all."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> _Report:
+        return self
+
+    def __call__(self, name: str, seconds: float) -> None:
+        print(f"{name:<16} {seconds:6.1f} s   peak memory {_peak_gigabytes():.1f} GB", flush=True)
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        if failed is None:
+            size = sum(file.stat().st_size for file in self._directory.iterdir()) / 1e6
+            seconds = time.perf_counter() - self._began
+            print(f"{self._directory}: {size:.0f} MB, written in {seconds:.0f} s")
+
+
+def _peak_gigabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _target(arguments: ExportArguments, planner: PlannerConfig) -> ExportTarget:
+    from wav_models.engines.export import ExportTarget
+    from wav_models.engines.manifest import PlanShape
+
+    return ExportTarget(arguments.engine, arguments.precision, PlanShape.of(planner))
+
+
+def _with_sizes(stored: PlannerConfig, arguments: ExportArguments) -> PlannerConfig:
     futures = arguments.video_samples or stored.num_video_samples
     samples = arguments.value_samples or stored.num_value_samples
     return replace(
@@ -94,37 +161,45 @@ def _planner(arguments: ExportArguments) -> PlannerConfig:
     )
 
 
-def _verify(checkpoint: Checkpoint, directory: Path, planner: PlannerConfig, repeats: int) -> bool:
-    """Print what differs and what takes how long; whether everything is equal."""
+def _verify(checkpoint: Checkpoint, directory: Path, planner: PlannerConfig, arguments: ExportArguments) -> bool:
+    """Print what differs and what takes how long; whether everything is within the tolerance of the precision."""
     import torch
 
-    from wav_models.engines.manifest import read_manifest
-    from wav_models.engines.onnx_engine import OnnxEngine
-    from wav_models.engines.parity import Trial, compare_graphs, compare_plans, measure
+    from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans, measure
+    from wav_models.engines.select import EngineOptions, load_engine
     from wav_models.engines.torch_engine import TorchEngine
     from wav_models.networks.text_encoder import make_text_encoder
 
-    torch.set_num_threads(1)
-    text_encoder = make_text_encoder(checkpoint.config)
+    torch.set_num_threads(arguments.threads)
+    text_encoder = make_text_encoder(checkpoint.config, arguments.pretrained)
     parts = (checkpoint.model, checkpoint.autoencoder, text_encoder)
-    reference = TorchEngine(*parts)
-    engine = OnnxEngine(directory, read_manifest(directory), checkpoint.config, text_encoder, num_threads=1)
+    reference, half = TorchEngine(*parts), TorchEngine(*parts, dtype="bf16")
+    engine = load_engine(directory, checkpoint, text_encoder, EngineOptions(num_threads=arguments.threads))
     trial = Trial.draw(engine, checkpoint.normalization, planner)
+    tolerance = TOLERANCES[engine.precision]
     agreements = compare_graphs(reference, engine, trial)
-    plans = compare_plans(reference, engine, trial)
-    engines = (reference, TorchEngine(*parts, dtype="bf16"), engine)
-    print_table(agreements, measure(engines, trial, repeats))
-    equal = plans.equal and all(a.equal for a in agreements.values())
-    elites = "the same elites" if plans.same_elites else "OTHER ELITES"
-    print(f"plans, K = {planner.num_iterations}: {elites}, action tokens differ by at most {plans.chunk_error:.1e}")
-    print("equal to torch within the tolerances" if equal else "NOT EQUAL to torch: do not use these graphs")
+    engines = (reference, half, engine)
+    clock = time.process_time if arguments.threads == 1 and engine.name == "onnxruntime" else time.perf_counter
+    print_table(agreements, [e.description for e in engines], measure(engines, trial, arguments.repeats, clock=clock))
+    equal = all(a.within(tolerance) for a in agreements.values())
+    for other in (half, engine):
+        plans = compare_plans(reference, other, trial)
+        equal = equal and (other is half or plans.within(tolerance))
+        print(
+            f"plans of {other.description} against torch fp32, K = {planner.num_iterations}: {plans.elites:.0%} of the "
+            f"elites are the same, action tokens differ by at most {plans.chunk_error:.1e} standard deviations"
+        )
+    print(f"tolerance: {tolerance}")
+    print("equal to torch within the tolerance" if equal else "NOT EQUAL to torch: do not use these graphs")
     return equal
 
 
-def print_table(agreements: dict[str, Agreement], times: list[dict[str, float]]) -> None:
-    """One line per graph: difference from torch fp32, then the times of torch fp32, torch bf16 and ONNX Runtime."""
-    print(f"{'':<16}{'max error':>11}{'cosine':>11}{'torch fp32':>13}{'torch bf16':>13}{'onnxruntime':>13}")
+def print_table(
+    agreements: Mapping[str, Agreement], names: Sequence[str], times: Sequence[Mapping[str, float]]
+) -> None:
+    """One line per graph: difference of the last engine from the first, then the times of all."""
+    print(f"{'':<18}{'max error':>11}{'cosine':>11}" + "".join(f"{name:>18}" for name in names))
     for name in times[0]:
         found = agreements.get(name)
         difference = f"{found.max_error:>11.1e}{found.cosine:>11.6f}" if found else " " * 22
-        print(f"{name:<16}{difference}" + "".join(f"{1e3 * t[name]:>10.1f} ms" for t in times))
+        print(f"{name:<18}{difference}" + "".join(f"{1e3 * t[name]:>15.1f} ms" for t in times))

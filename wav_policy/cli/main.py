@@ -21,12 +21,14 @@ class SubCommand(NamedTuple):
 SUB_COMMANDS = {
     "demo": SubCommand("wav_policy.cli.demo:main", "Let the trained policy work on a task in the simulation."),
     "up": SubCommand("wav_policy.cli.up:main", "Start the nodes: wav up sim:=true (as the launch file does)."),
+    "replay": SubCommand("wav_policy.cli.replay:main", "Look at a recorded episode, and at what the policy imagines."),
     "record": SubCommand("wav_policy.cli.record:main", "Record episodes in the LeRobot v3.0 layout."),
     "label": SubCommand("wav_policy.cli.label:main", "Write the rewards of Table 2 into a dataset."),
     "dataset": SubCommand("wav_policy.cli.dataset:main", "Check and describe a dataset."),
     "train": SubCommand("wav_policy.cli.train:main", "Train the auto-encoder and the three stages of the model."),
     "export": SubCommand("wav_policy.cli.export:main", "Write a checkpoint as compiled graphs, and verify them."),
     "evaluate": SubCommand("wav_policy.cli.evaluate:main", "Success rate of a checkpoint in closed loop."),
+    "report": SubCommand("wav_policy.cli.report:main", "The paper's figures from a checkpoint, and one page of them."),
     "bench": SubCommand("wav_policy.cli.bench:main", "What a plan costs: measured here, or counted from the shapes."),
     "doctor": SubCommand("wav_policy.cli.doctor:main", "Check this installation."),
 }

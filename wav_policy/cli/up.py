@@ -9,9 +9,10 @@ from types import FrameType
 
 from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, parse, split_assignments
 from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.bringup.executables import ExecutableError
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.paths import DataFileError
-from wav_policy.bringup.supervisor import AlreadyRunningError, ExecutableError, Supervisor
+from wav_policy.bringup.supervisor import AlreadyRunningError, Supervisor
 
 
 def usage() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from wav_policy.nodes.diagnostics import ERROR, OK, WARN, status
@@ -26,6 +28,7 @@ def describe_loop(state: LoopState, configured_rate: float) -> DiagnosticStatus:
         configured_rate_hz=configured_rate,
         lateness_p50_ms=1e3 * state.timing.lateness_p50,
         lateness_p99_ms=1e3 * state.timing.lateness_p99,
+        lateness_p999_ms=1e3 * state.timing.lateness_p999,
         chunk_age_s="" if age is None else age,
         chunk_age_p99_s=state.timing.chunk_age_p99,
         holding=state.holding,
@@ -37,20 +40,34 @@ def describe_loop(state: LoopState, configured_rate: float) -> DiagnosticStatus:
     )
 
 
-def describe_arm(side: str, arm: ArmStatus, max_age: float) -> DiagnosticStatus:
-    """Entry of one arm; feedback older than `max_age` [s] is an error."""
-    silent = arm.feedback_age > max_age
+def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequence[str] = ()) -> DiagnosticStatus:
+    """Entry of one arm.
+
+    Args:
+        side: "left" or "right".
+        arm: what it says.
+        max_age: feedback older than this is an error [s].
+        unfit_limits: what its flash would not let us do.
+    """
     faulty = arm.state not in (ArmState.NORMAL, ArmState.TARGET_OUT_OF_LIMITS)
-    if silent:
+    if arm.outage:
+        level, message = ERROR, arm.outage
+    elif arm.feedback_age > max_age:
         level, message = ERROR, "no joint feedback"
+    elif arm.leader_frames:
+        level, message = ERROR, arm.obstacle
     elif faulty:
         level, message = ERROR, arm.state_name.lower().replace("_", " ")
     elif arm.faults:
         level, message = WARN, "; ".join(arm.faults)
     elif not arm.is_enabled:
         level, message = WARN, "not enabled"
+    elif arm.obstacle:
+        level, message = WARN, arm.obstacle
     else:
         level, message = OK, "enabled"
+    if unfit_limits and level == OK:
+        level, message = WARN, f"enabled; limits in flash differ: {unfit_limits[0]}"
     return status(
         f"piper_node: {side} arm",
         level,
@@ -62,6 +79,12 @@ def describe_arm(side: str, arm: ArmStatus, max_age: float) -> DiagnosticStatus:
         feedback_rate_hz=arm.feedback_rate,
         feedback_age_ms=1e3 * arm.feedback_age,
         firmware=arm.firmware,
+        obstacle=arm.obstacle,
+        hottest_c=max(arm.temperatures, default=0),
+        lowest_voltage_v=arm.voltage,
+        reconnects=arm.reconnects,
+        limits_in_flash="; ".join(unfit_limits) or "fit the configuration",
+        leader_frames=arm.leader_frames,
         undecodable_frames=arm.undecodable,
         offset_id_frames=arm.offset_frames,
     )
@@ -71,4 +94,6 @@ def why_not_commanding(state: LoopState) -> str:
     """In words; "" while the loop commands the arms."""
     if state.reason == "stopped":
         return f"stopped: {state.detail}"
-    return "" if state.engaged else "not commanding: arms not enabled by this node"
+    if state.engaged:
+        return ""
+    return f"not commanding: {state.detail or 'arms not enabled by this node'}"

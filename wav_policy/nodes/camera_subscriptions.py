@@ -1,11 +1,11 @@
-"""The three cameras, raw or compressed, into an `ObservationBuffer`."""
+"""The three cameras, raw or compressed, into an `ObservationBuffer` or whatever else takes images."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
@@ -14,11 +14,21 @@ from sensor_msgs.msg import CompressedImage, Image
 from wav_models.types import VIEWS, ImageArray
 from wav_policy.nodes.images import ImageError, rgb_from_compressed, rgb_from_message
 from wav_policy.nodes.joint_state import stamp_to_seconds
-from wav_policy.observation import IMAGE_TOPICS, ObservationBuffer
+from wav_policy.observation import IMAGE_TOPICS
 
 TRANSPORTS: Final = ("auto", "raw", "compressed")
 _RAW_PREFERRED: Final = 1.0
 """A camera whose raw frames came within this time is not decoded a second time from its compressed topic [s]."""
+
+
+class ImageSink(Protocol):
+    """What takes the pictures."""
+
+    def add_image(self, view: str, rgb: ImageArray, stamp: float) -> None:
+        """One frame, uint8 RGB [H, W, 3], captured at `stamp` [s]."""
+
+    def reject_image(self, view: str, reason: str) -> None:
+        """A message that was no usable image."""
 
 
 class CameraSubscriptions:
@@ -33,7 +43,7 @@ class CameraSubscriptions:
         rejected: messages per topic that were no usable image.
     """
 
-    def __init__(self, node: Node, buffer: ObservationBuffer, transport: str) -> None:
+    def __init__(self, node: Node, buffer: ImageSink, transport: str) -> None:
         self.rejected = dict.fromkeys(IMAGE_TOPICS.values(), 0)
         self._node = node
         self._buffer = buffer
@@ -56,7 +66,7 @@ class CameraSubscriptions:
 
     def _on_raw(self, view: str, message: Image) -> None:
         self._last_raw[view] = time.monotonic()
-        self._add(view, message, partial(rgb_from_message, message))
+        self._add(view, message, partial(rgb_from_message, message, in_place=True))
 
     def _on_compressed(self, view: str, message: CompressedImage) -> None:
         if time.monotonic() - self._last_raw[view] > _RAW_PREFERRED:

@@ -28,8 +28,12 @@ class ImageError(ValueError):
     """A message that is no usable image; says what is wrong with it."""
 
 
-def rgb_from_message(message: Image) -> ImageArray:
+def rgb_from_message(message: Image, *, in_place: bool = False) -> ImageArray:
     """The picture, uint8, shape [H, W, 3], RGB; may share memory with the message.
+
+    Args:
+        message: any encoding that cv_bridge knows.
+        in_place: the message is not used any more: bgr8 may be converted in its own memory.
 
     Raises:
         ImageError: empty, shorter than its size says, or of an encoding nobody can convert.
@@ -45,7 +49,10 @@ def rgb_from_message(message: Image) -> ImageArray:
     if step < width * channels or len(data) < height * step:
         raise ImageError(f"{width} x {height} {encoding} image with rows of {step} bytes has only {len(data)} bytes")
     pixels = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
-    return pixels if conversion is None else np.asarray(cv2.cvtColor(pixels, conversion), dtype=np.uint8)
+    if conversion is None:
+        return pixels
+    out = pixels if in_place and channels == 3 and pixels.flags.writeable else None
+    return np.asarray(cv2.cvtColor(pixels, conversion, dst=out), dtype=np.uint8)
 
 
 def rgb_from_compressed(message: CompressedImage) -> ImageArray:
@@ -58,7 +65,7 @@ def rgb_from_compressed(message: CompressedImage) -> ImageArray:
     pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     if pixels is None:
         raise ImageError(f"cannot decode {len(data)} bytes of format {message.format!r}")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
 
 
 def message_from_rgb(rgb: ImageArray, stamp: Time, frame_id: str = "") -> Image:

@@ -17,6 +17,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.nodes.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.parameters import ParameterError, declare
 
@@ -171,6 +172,7 @@ class LifecycleManager(Node):
 
 def main() -> int:
     """Exit code 1 when the nodes could not be brought up."""
+    limit_to_this_host()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         manager = LifecycleManager()

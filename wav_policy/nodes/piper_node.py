@@ -1,7 +1,8 @@
 """Managed node: two Piper arms over CAN, executing action chunks through the safety filter.
 
-configure opens the buses and publishes joint_states; activate enables the arms and follows action_chunk; deactivate
-brakes and holds; clean-up closes the buses. The arms are never powered off but by piper/enable false and piper/reset.
+configure opens the buses, reads what the arms hold in flash and publishes joint_states; activate enables the arms and
+follows action_chunk; deactivate moves to the safe pose and holds; clean-up closes the buses. The arms are never powered
+off but by piper/enable false and piper/reset. A bus that fails is opened again by itself; see docs/driver.md.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import QoSLivelinessChangedInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from rclpy.service import Service
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from wav_models.types import JOINT_DIM
+from wav_models.types import JOINT_DIM, FloatArray
 from wav_policy.chunking import ChunkingConfig
-from wav_policy.nodes import joint_state
+from wav_policy.nodes import chunk_topic, joint_state
 from wav_policy.nodes.arm_diagnostics import describe_arm, describe_loop, why_not_commanding
 from wav_policy.nodes.diagnostics import Diagnostics
 from wav_policy.nodes.parameters import declare
@@ -36,6 +38,7 @@ from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.control_loop import ControlLoop
 from wav_policy.piper.errors import PiperError
+from wav_policy.piper.flash_limits import unfit_limits
 from wav_policy.safety import SafetyLimits
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -51,6 +54,8 @@ class PiperNodeConfig:
         control_rate: targets per second [Hz].
         home: pose of piper/home, shape [14], rad and m.
         home_speed: largest joint speed on the way home [rad/s].
+        park_speed: largest joint speed on the way to the home pose on deactivation, grippers as they are [rad/s]; 0:
+            brake and hold where the arms are.
     """
 
     can_interface: str = "socketcan"
@@ -59,6 +64,7 @@ class PiperNodeConfig:
     control_rate: float = 200.0
     home: tuple[float, ...] = (0.0,) * JOINT_DIM
     home_speed: float = 0.5
+    park_speed: float = 0.8
     arm: ArmConfig = field(default_factory=ArmConfig)
     safety: SafetyLimits = field(default_factory=SafetyLimits)
     chunking: ChunkingConfig = field(default_factory=ChunkingConfig)
@@ -71,9 +77,16 @@ class PiperNodeConfig:
             raise ValueError(f"control_rate must be 10..500 Hz, got {self.control_rate}")
         if not 0.0 < self.home_speed <= min(self.safety.velocity):
             raise ValueError(f"home_speed must be above 0 and within safety.velocity, got {self.home_speed}")
+        if not 0.0 <= self.park_speed <= min(self.safety.velocity[:-1]):
+            raise ValueError(f"park_speed must be 0 or more and within safety.velocity, got {self.park_speed}")
         home = np.array(self.home)
         if home.shape != (JOINT_DIM,) or (home < self.safety.lower).any() or (home > self.safety.upper).any():
             raise ValueError(f"home must be {JOINT_DIM} values inside the safety limits, got {self.home}")
+        if self.arm.gripper_effort > self.safety.gripper_effort:
+            raise ValueError(
+                f"arm.gripper_effort {self.arm.gripper_effort:g} N m is above safety.gripper_effort "
+                f"{self.safety.gripper_effort:g} N m"
+            )
 
 
 class PiperNode(LifecycleNode):
@@ -85,10 +98,12 @@ class PiperNode(LifecycleNode):
         self._arms: BimanualPiper | None = None
         self._loop: ControlLoop | None = None
         self._active = False
+        self._unfit: dict[str, tuple[str, ...]] = {}
         self._switching = threading.Lock()  # one enable, reset or home at a time
         self._messages = MutuallyExclusiveCallbackGroup()
         self._stops = MutuallyExclusiveCallbackGroup()  # piper/stop must not queue behind a slow enable
         self._joint_states: Publisher | None = None
+        self._joint_targets: Publisher | None = None
         self._chunks: Subscription | None = None
         self._offered: list[Service] = []
         self._diagnostics: Diagnostics | None = None
@@ -99,22 +114,36 @@ class PiperNode(LifecycleNode):
         """Open the buses, read feedback, offer topics and services."""
         config = self.config
         self._joint_states = self.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
+        self._joint_targets = self.create_publisher(JointState, "joint_targets", qos_profile_sensor_data)
         arms = BimanualPiper(
             config.can_interface, config.can_left, config.can_right, config.arm, self._now, self._publish
         )
+        self._arms = arms
         try:
             arms.connect()
+            self._compare_limits(arms)
         except PiperError as error:
             self.get_logger().fatal(str(error))
             self._release()
             return FAILURE
-        self._arms = arms
         self._loop = ControlLoop(
-            arms, config.control_rate, config.safety, config.chunking, self._report_fault, self._now
+            arms,
+            config.control_rate,
+            config.safety,
+            config.chunking,
+            self._report_fault,
+            self._now,
+            self._publish_target,
+            self._report_obstacle,
         )
         self._loop.start()
         self._chunks = self.create_subscription(
-            JointTrajectory, "action_chunk", self._on_chunk, QoSProfile(depth=1), callback_group=self._messages
+            JointTrajectory,
+            chunk_topic.CHUNK_TOPIC,
+            self._on_chunk,
+            chunk_topic.REQUESTED_QOS,
+            callback_group=self._messages,
+            event_callbacks=SubscriptionEventCallbacks(liveliness=self._on_liveliness),
         )
         self._offered = [
             self.create_service(SetBool, "piper/enable", self._on_enable),
@@ -139,7 +168,11 @@ class PiperNode(LifecycleNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Brake, then hold under the arms' own control."""
+        """Move to the safe pose as far as that is possible, then hold under the arms' own control."""
+        loop, speed = self._loop, self.config.park_speed
+        if loop is not None and speed > 0.0 and not loop.park(np.array(self.config.home), speed):
+            why = loop.state().detail or "not commanding"
+            self.get_logger().warning(f"not in the safe pose, holding where the arms are: {why}")
         self.hold()
         return super().on_deactivate(state)
 
@@ -185,7 +218,10 @@ class PiperNode(LifecycleNode):
             self.destroy_subscription(self._chunks)
         if self._joint_states is not None:
             self.destroy_publisher(self._joint_states)
-        self._arms = self._loop = self._diagnostics = self._chunks = self._joint_states = None
+        if self._joint_targets is not None:
+            self.destroy_publisher(self._joint_targets)
+        self._arms = self._loop = self._diagnostics = self._chunks = None
+        self._joint_states = self._joint_targets = None
         self._offered = []
 
     # Topics
@@ -195,6 +231,12 @@ class PiperNode(LifecycleNode):
             stamp = joint_state.seconds_to_stamp(reading.stamp)
             self._joint_states.publish(joint_state.to_message(reading.position, stamp, velocities=reading.velocity))
 
+    def _publish_target(self, target: FloatArray, now: float) -> None:
+        """What the arms have just been told, for those who record it."""
+        publisher = self._joint_targets
+        if publisher is not None and publisher.get_subscription_count():
+            publisher.publish(joint_state.to_message(target, joint_state.seconds_to_stamp(now)))
+
     def _on_chunk(self, message: JointTrajectory) -> None:
         if self._loop is None:
             return
@@ -203,8 +245,25 @@ class PiperNode(LifecycleNode):
         except TrajectoryError as error:
             self._loop.reject(str(error))
 
+    def _on_liveliness(self, change: QoSLivelinessChangedInfo) -> None:
+        """Hold once nobody vouches for the chunk in force any more, or one of several has gone: it may be its author.
+
+        The count alone will not do: Fast DDS goes on counting a publisher that was removed while it was alive.
+        """
+        if self._loop is not None and (change.alive_count == 0 or change.alive_count_change < 0):
+            reason = f"policy lost: silent for {1e3 * chunk_topic.LEASE:.0f} ms"
+            self._loop.reject(reason)
+            self.get_logger().warning(reason)
+
+    def _report_obstacle(self, text: str) -> None:
+        if text:
+            self.get_logger().warning(f"holding: {text}")
+        else:
+            self.get_logger().info("the arms may be commanded again; holding until the next chunk")
+
     def _report_fault(self, fault: str) -> None:
-        self.get_logger().error(f"control loop stopped: {fault}. Call piper/reset, then piper/enable.")
+        remedy = "" if "piper/reset" in fault else ". Call piper/reset, then piper/enable."
+        self.get_logger().error(f"control loop stopped: {fault}{remedy}")
 
     # Services
 
@@ -245,7 +304,9 @@ class PiperNode(LifecycleNode):
         def home() -> str:
             loop, _ = self._connected()
             if not loop.move_to(np.array(self.config.home), self.config.home_speed):
-                raise PiperError(f"not at home: {why_not_commanding(loop.state())}")
+                state = loop.state()
+                why = why_not_commanding(state) or state.detail or "still on the way"
+                raise PiperError(f"not at home: {why}")
             return "at home"
 
         return self._answer(response, home)
@@ -286,6 +347,13 @@ class PiperNode(LifecycleNode):
             raise PiperError("piper_node is not configured")
         return self._loop, self._arms
 
+    def _compare_limits(self, arms: BimanualPiper) -> None:
+        """Report what the arms' flash would not let us do; nothing is written."""
+        self._unfit = {side: unfit_limits(flash, self.config.safety) for side, flash in arms.read_flash().items()}
+        for side, texts in self._unfit.items():
+            for text in texts:
+                self.get_logger().warning(f"{side} arm: {text}")
+
     # Diagnostics
 
     def _diagnose(self) -> Iterator[DiagnosticStatus]:
@@ -293,7 +361,7 @@ class PiperNode(LifecycleNode):
             return
         yield describe_loop(self._loop.state(), self.config.control_rate)
         for side, arm in self._arms.status().items():
-            yield describe_arm(side, arm, self.config.safety.max_measurement_age)
+            yield describe_arm(side, arm, self.config.safety.max_measurement_age, self._unfit[side])
 
     def _now(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9

@@ -6,14 +6,17 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 import numpy as np
 
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray, Observation, Plan
+from wav_policy.imagined_motion import ImaginedMotion
 from wav_policy.observation import NotReady
+from wav_policy.splicing import CommittedMotion, Splicer
 
 _RETRY_NOT_READY: Final = 0.02
 """Observations become possible within a frame time [s]."""
@@ -30,9 +33,21 @@ class Policy(Protocol):
     @property
     def config(self) -> ModelConfig: ...
 
-    def plan(self, observation: Observation, *, seed: int = 0, deadline: float | None = None) -> Plan: ...
+    @property
+    def description(self) -> str: ...
+
+    def plan(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        deadline: float | None = None,
+        committed: CommittedMotion | None = None,
+    ) -> Plan: ...
 
     def imagine(self, plan: Plan) -> ImageArray: ...
+
+    def alternatives(self, plan: Plan, count: int) -> Sequence[ImaginedMotion]: ...
 
     def reset(self) -> None: ...
 
@@ -84,6 +99,8 @@ class PlanningWorker:
         observe: the current observation; raises NotReady.
         deliver: called with every plan, from the worker's thread, never once `deactivate` has returned.
         interval: time a chunk is in force before the next one takes over [s].
+        splicer: makes successive chunks one motion; used from the worker's thread only.
+        clock: that of the observations' stamps [s].
         seed: of the first plan; the following ones count up.
         report_error: called with the traceback of a planning error.
     """
@@ -95,6 +112,8 @@ class PlanningWorker:
         deliver: Callable[[Plan], None],
         *,
         interval: float,
+        splicer: Splicer,
+        clock: Callable[[], float],
         seed: int = 0,
         report_error: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -104,10 +123,14 @@ class PlanningWorker:
         """Why there is no plan at the moment; None while all is well."""
         self.failing = False
         """The last plan ended in an error."""
-        self._policy = policy
+        self.stands = False
+        """The chunk delivered last may be executed: since then observations were possible and planning did not fail."""
+        self.policy = policy
         self._observe = observe
         self._deliver = deliver
         self._interval = interval
+        self._splicer = splicer
+        self._clock = clock
         self._seed = seed
         self._report_error = report_error
         self._condition = threading.Condition()
@@ -122,12 +145,14 @@ class PlanningWorker:
         """Start planning, from scratch: no warm start from before."""
         with self._condition:
             self._active = True
+            self.stands = False
             self._restart()
 
     def deactivate(self) -> None:
         """Stop planning; a plan in flight is dropped."""
         with self._condition:
             self._active = False
+            self.stands = False
             self._restart()
 
     def restart(self) -> None:
@@ -154,7 +179,8 @@ class PlanningWorker:
         reset_for = 0
         while (generation := self._await_turn()) is not None:
             if generation != reset_for:
-                self._policy.reset()
+                self.policy.reset()
+                self._splicer.reset()
                 reset_for = generation
             self._plan(generation)
 
@@ -178,7 +204,8 @@ class PlanningWorker:
         observed = time.monotonic()
         seed = self._seed + self.statistics.plans + self.statistics.failed
         try:
-            plan = self._policy.plan(observation, seed=seed)
+            committed = self._splicer.committed(observation.stamp, observation.joint_state)
+            plan = self.policy.plan(observation, seed=seed, committed=committed)
             if not np.isfinite(plan.chunk.positions).all():
                 raise ValueError("the planned chunk is not finite")
         except Exception as error:  # whatever goes wrong in a plan: say so, give no chunk, and go on
@@ -191,16 +218,24 @@ class PlanningWorker:
             if generation != self._generation:
                 self.statistics.dropped += 1
                 return
+            plan = replace(plan, chunk=self._splicer.finish(plan.chunk))
             self._deliver(plan)
+            latency = self._clock() - plan.chunk.stamp
+            self._splicer.took(latency)
             self.statistics.plans += 1
             self.statistics.add(
-                observe=observed - start, plan=finished - observed, cycle=finished - start, **plan.seconds
+                observe=observed - start,
+                plan=finished - observed,
+                cycle=finished - start,
+                observation_to_chunk=latency,
+                **plan.seconds,
             )
-            self.last_plan, self.blocked, self.failing = plan, None, False
+            self.last_plan, self.blocked, self.failing, self.stands = plan, None, False, True
             self._not_before = time.monotonic() + max(0.0, self._interval - self.statistics.recent("cycle"))
 
     def _block(self, generation: int, reason: str, retry: float, *, failing: bool = False) -> None:
+        self._splicer.reset()  # the arms may come to hold meanwhile
         with self._condition:
             if generation == self._generation:
-                self.blocked, self.failing = reason, failing
+                self.blocked, self.failing, self.stands = reason, failing, False
                 self._not_before = time.monotonic() + retry

@@ -24,8 +24,10 @@ from trajectory_msgs.msg import JointTrajectory
 from wav_models.engines.precision import PRECISIONS
 from wav_models.presets import did_you_mean
 from wav_models.types import Observation, Plan
+from wav_policy.nodes import chunk_topic
 from wav_policy.nodes.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, status
+from wav_policy.nodes.heartbeat import Heartbeat
 from wav_policy.nodes.imagination import ImaginationPublisher
 from wav_policy.nodes.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
 from wav_policy.nodes.parameters import ParameterError, declare
@@ -33,8 +35,8 @@ from wav_policy.nodes.planning_worker import PlanningWorker, Policy
 from wav_policy.nodes.running import run
 from wav_policy.nodes.trajectory import chunk_to_message
 from wav_policy.observation import INSTRUCTION_TOPIC, JOINT_TOPIC, ObservationBuffer, ObservationConfig
+from wav_policy.splicing import Splicer, check_splice
 
-CHUNK_QOS: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED_QOS: Final = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
@@ -62,19 +64,25 @@ class PolicyNodeConfig:
     """Time a plan may take [s]; 0: the checkpoint's."""
     replan_interval: int = 0
     """Steps of a chunk that are executed before the next one takes over; 0: the checkpoint's."""
+    splice: str = "rtc"
+    """How a chunk continues the one before: "naive", "average" or "rtc", see `wav_policy.splicing`."""
     image_transport: str = "auto"
     """"raw", "compressed", or "auto": raw where it comes, else compressed."""
     imagine_rate: float = 0.0
-    """How often the chosen future is decoded and published while somebody listens; 0: never [Hz]."""
+    """How often the chosen future is decoded and published while somebody listens; 0: nothing imagined is [Hz]."""
+    imagine_alternatives: int = 3
+    """Other futures whose gripper paths are shown beside the chosen one's, while somebody listens to them."""
     observation: ObservationConfig = field(default_factory=ObservationConfig)
 
     def __post_init__(self) -> None:
-        for name, lowest in (("num_threads", 0), ("num_iterations", -1), ("replan_interval", 0)):
+        lowest_values = {"num_threads": 0, "num_iterations": -1, "replan_interval": 0, "imagine_alternatives": 0}
+        for name, lowest in lowest_values.items():
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} is {getattr(self, name)}; {lowest} or more fits")
         for name in ("deadline", "imagine_rate"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; a finite number >= 0 fits")
+        check_splice(self.splice)
         if self.dtype not in PRECISIONS:
             raise ValueError(f"unknown dtype {self.dtype!r}{did_you_mean(self.dtype, PRECISIONS)}")
         if self.image_transport not in TRANSPORTS:
@@ -107,7 +115,9 @@ class _Running:
     """What exists between configure and clean-up."""
 
     buffer: ObservationBuffer
+    splicer: Splicer
     cameras: CameraSubscriptions
+    heartbeat: Heartbeat
     worker: PlanningWorker
     imagination: ImaginationPublisher | None
     publisher: Any
@@ -151,6 +161,7 @@ class PolicyNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._fault = None
         self.get_logger().info(f"loaded {policy.config.name}; a plan took {1e3 * seconds:.0f} ms")
+        self.get_logger().info(f"engine: {policy.description}")
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -197,24 +208,39 @@ class PolicyNode(LifecycleNode):
         buffer = ObservationBuffer(model.horizon, model.latent.image_size, self.config.observation)
         cameras = CameraSubscriptions(self, buffer, self.config.image_transport)
         interval = (self.config.replan_interval or model.horizon.num_execute_steps) / model.horizon.step_hz
-        imagine_rate = self.config.imagine_rate
+        splicer = Splicer(self.config.splice, model.horizon)
         return _Running(
             buffer=buffer,
+            splicer=splicer,
             cameras=cameras,
-            publisher=self.create_lifecycle_publisher(JointTrajectory, "action_chunk", CHUNK_QOS),
+            publisher=self.create_lifecycle_publisher(
+                JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS
+            ),
             subscriptions=[
                 self.create_subscription(JointState, JOINT_TOPIC, self._on_joint_state, qos_profile_sensor_data),
                 self.create_subscription(String, INSTRUCTION_TOPIC, self._on_instruction, LATCHED_QOS),
             ],
-            imagination=ImaginationPublisher(self, policy, imagine_rate) if imagine_rate > 0.0 else None,
+            imagination=self._make_imagination(policy, buffer) if self.config.imagine_rate > 0.0 else None,
+            heartbeat=Heartbeat(self._assert_liveliness),
             worker=PlanningWorker(
                 policy,
                 self._observe,
                 self._deliver,
                 interval=interval,
+                splicer=splicer,
+                clock=self._now,
                 seed=self.config.seed,
                 report_error=lambda text: self.get_logger().error(text, throttle_duration_sec=5.0),
             ),
+        )
+
+    def _make_imagination(self, policy: Policy, buffer: ObservationBuffer) -> ImaginationPublisher:
+        return ImaginationPublisher(
+            self,
+            policy,
+            lambda: buffer.assemble(self._now(), self._instruction),
+            rate=self.config.imagine_rate,
+            num_alternatives=self.config.imagine_alternatives,
         )
 
     def _stop(self) -> None:
@@ -222,6 +248,7 @@ class PolicyNode(LifecycleNode):
         running, self._running = self._running, None
         if running is None:
             return
+        running.heartbeat.close()
         running.worker.close()
         if running.imagination is not None:
             running.imagination.destroy()
@@ -264,9 +291,14 @@ class PolicyNode(LifecycleNode):
         running = self._running
         assert running is not None
         running.publisher.publish(chunk_to_message(plan.chunk))
-        running.worker.statistics.add(observation_to_chunk=self._now() - plan.chunk.stamp)
         if running.imagination is not None:
             running.imagination.show(plan)
+
+    def _assert_liveliness(self) -> None:
+        """Tell the arms that the chunk in force still stands; they hold soon after this stops."""
+        running = self._running
+        if running is not None and self._active and running.worker.stands and running.buffer.is_fresh(self._now()):
+            running.publisher.assert_liveliness()
 
     # Diagnostics
 
@@ -281,6 +313,9 @@ class PolicyNode(LifecycleNode):
             "failed": worker.statistics.failed,
             "dropped": worker.statistics.dropped,
             "instruction": self._instruction,
+            "engine": running.worker.policy.description,
+            "splice": running.splicer.method,
+            "frozen_rows": running.splicer.num_frozen,
             **worker.statistics.percentiles(),
             **(_describe(worker.last_plan) if worker.last_plan is not None else {}),
         }

@@ -14,6 +14,7 @@ from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.nodes.parameters import ParameterError
 
 N = TypeVar("N", bound=Node)
@@ -50,6 +51,7 @@ def run(
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
+    limit_to_this_host()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = make_node()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -24,18 +25,27 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from wav_models.types import VIEWS, ImageArray
+from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.nodes.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.parameters import ParameterError, declare
+from wav_policy.sim.camera_faults import parse_camera_faults
 from wav_policy.sim.cameras import Cameras, RenderingError
-from wav_policy.sim.firmware import FeedbackRates, SimulatedArm
+from wav_policy.sim.firmware import FaultSet, FeedbackRates, SimulatedArm
 
 if TYPE_CHECKING:
+    from wav_policy.sim.teleoperator import Teleoperator
     from wav_policy.sim.world import World
 
 _MAX_LAG = 0.25
 """Simulated time that may be caught up after a stall [s]; what exceeds it is lost and shows in the factor."""
 
 _MIN_REAL_TIME_FACTOR = 0.95
+
+_FAULT_PARAMETERS = {"fault.left": "left", "fault.right": "right"}
+"""What is wrong with the simulated arms, settable at any time; see `wav_policy.sim.firmware.faults`."""
+
+_CAMERA_FAULTS = "fault.cameras"
+"""What is wrong with the cameras; see `wav_policy.sim.camera_faults`."""
 
 _WINDOW = 2.0
 """Over which rates are measured [s]."""
@@ -49,6 +59,8 @@ class SimConfig:
         task: what is on the table.
         seed: of the first layout; each `sim/reset` takes the next one, or the one set as parameter `next_seed`.
         can_left, can_right: links to the arms' pseudo-terminals.
+        can_leader_left, can_leader_right: links to leader arms' pseudo-terminals, moved by the scripted operator; empty
+            means there are none.
         image_rate: images per second and camera [Hz].
         physics_period: real time between batches of physics steps [s].
         publish_instruction: say the task's instruction on `instruction` after each layout.
@@ -60,6 +72,8 @@ class SimConfig:
     seed: int = 0
     can_left: str = "/tmp/can_left"
     can_right: str = "/tmp/can_right"
+    can_leader_left: str = ""
+    can_leader_right: str = ""
     image_rate: float = 30.0
     physics_period: float = 0.008
     publish_instruction: bool = True
@@ -134,6 +148,9 @@ class CameraFeed(Worker):
         }
         self._window_start = time.monotonic()
         self._count = 0
+        self._last: dict[str, Image] = {}
+        self.faults: dict[str, str] = {}
+        """By view; see `wav_policy.sim.camera_faults`."""
         self.rate = rate
         self.seconds = 0.0
 
@@ -145,14 +162,29 @@ class CameraFeed(Worker):
         stamp = self._node.get_clock().now().to_msg()
         self._world.snapshot(self._state)
         for view, publisher in self._publishers.items():
-            message = image_message(self._cameras.render(view, self._state), view)
-            message.header.stamp = stamp
-            publisher.publish(message)
+            message = self._picture(view)
+            if message is not None:
+                message.header.stamp = stamp
+                publisher.publish(message)
         self.seconds += 0.1 * (time.monotonic() - start - self.seconds)
         self._count += 1
         if start - self._window_start >= _WINDOW:
             self.rate = self._count / (start - self._window_start)
             self._window_start, self._count = start, 0
+
+    def _picture(self, view: str) -> Image | None:
+        """What the camera sends now; None if nothing."""
+        fault = self.faults.get(view)
+        if fault == "dropped":
+            return None
+        if fault == "frozen" and view in self._last:
+            return self._last[view]
+        image = self._cameras.render(view, self._state)
+        message = image_message(image[::3, ::3] if fault == "odd_size" else image, view)
+        if fault == "odd_encoding":
+            message.encoding = "mono16"
+        self._last[view] = message
+        return message
 
     def run(self) -> None:
         super().run()
@@ -181,6 +213,7 @@ class SimNode(Node):
         self.world = World(self.config.task)
         self._seed = 0
         self._resets = 0
+        self._teleoperator: Teleoperator | None = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._instruction = self.create_publisher(String, "instruction", latched)
         self._lay_out(teleport=True)
@@ -190,6 +223,10 @@ class SimNode(Node):
         self._arms = {
             side: SimulatedArm(self.world.arm(side), Path(link), self.config.feedback) for side, link in links.items()
         }
+        self._teleoperator = self._make_teleoperator()
+        for name in (*_FAULT_PARAMETERS, _CAMERA_FAULTS):
+            self.declare_parameter(name, "", ignore_override=True)
+        self.add_on_set_parameters_callback(self._on_parameters)
         self._diagnostics = Diagnostics(self, self._report)
 
     def start(self) -> None:
@@ -198,11 +235,17 @@ class SimNode(Node):
             worker.start()
         for arm in self._arms.values():
             arm.start()
+        if self._teleoperator is not None:
+            self._teleoperator.start()
+        if self._teleoperator is not None:
+            self.create_service(Trigger, "sim/operate", self._on_operate)
         self.create_service(Trigger, "sim/reset", self._on_reset)
         self.get_logger().info(f"arms at {self.config.can_left} and {self.config.can_right}")
 
     def stop(self) -> None:
         """Unplug the arms and stop the threads."""
+        if self._teleoperator is not None:
+            self._teleoperator.stop()
         for arm in self._arms.values():
             arm.stop()
         for worker in self._workers():
@@ -210,17 +253,50 @@ class SimNode(Node):
 
     def check(self) -> None:
         """Raise what a thread has failed with."""
-        for worker in self._workers():
-            if worker.fault is not None:
-                raise worker.fault
+        for thread in (*self._workers(), self._teleoperator):
+            if thread is not None and thread.fault is not None:
+                raise thread.fault
+
+    def _make_teleoperator(self) -> Teleoperator | None:
+        """The scripted operator at the leader arms; None without leader arms."""
+        links = {"left": self.config.can_leader_left, "right": self.config.can_leader_right}
+        if not any(links.values()):
+            return None
+        if not all(links.values()):
+            raise ValueError(f"can_leader_left and can_leader_right go together, got {links}")
+        from wav_policy.sim.teleoperator import Teleoperator
+
+        return Teleoperator(self.world, {side: Path(link) for side, link in links.items()})
 
     def _workers(self) -> tuple[Worker, ...]:
         return self._physics, self._cameras
+
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Let arms and cameras fail as the parameters `fault.*` say; unknown faults are refused by name."""
+        try:
+            faults = {
+                _FAULT_PARAMETERS[p.name]: FaultSet.parse(p.value) for p in parameters if p.name in _FAULT_PARAMETERS
+            }
+            blind = [parse_camera_faults(p.value) for p in parameters if p.name == _CAMERA_FAULTS]
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        for cameras in blind:
+            self._cameras.faults = cameras
+        for side, present in faults.items():
+            self._arms[side].faults = present
+        return SetParametersResult(successful=True)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._lay_out(self.config.teleport_arms)
         response.success = True
         response.message = f"seed {self._seed}: {self.world.instruction}"
+        return response
+
+    def _on_operate(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """The scripted operator does the task at the leader arms."""
+        assert self._teleoperator is not None
+        self._teleoperator.operate()
+        response.success, response.message = True, f"doing the task: {self.world.instruction}"
         return response
 
     def _lay_out(self, teleport: bool) -> None:
@@ -231,6 +307,8 @@ class SimNode(Node):
             start = None if teleport else self.world.joint_positions
             self.world.reset(self._seed, start)
         self._resets += 1
+        if self._teleoperator is not None:
+            self._teleoperator.rest()
         if self.config.publish_instruction:
             self._instruction.publish(String(data=self.world.instruction))
 
@@ -253,6 +331,8 @@ class SimNode(Node):
                 render_ms=1e3 * self._cameras.seconds,
                 dropped_frames_left=self._arms["left"].dropped,
                 dropped_frames_right=self._arms["right"].dropped,
+                fault_left=self._arms["left"].faults,
+                fault_right=self._arms["right"].faults,
             )
         ]
 
@@ -264,6 +344,7 @@ def main() -> int:
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.set()
 
+    limit_to_this_host()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
@@ -277,6 +358,7 @@ def main() -> int:
                 executor.spin_once(timeout_sec=0.1)
                 node.check()
         finally:
+            executor.shutdown()
             node.stop()
         return 0
     except (ParameterError, RenderingError, ValueError) as error:

@@ -19,6 +19,8 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from wav_policy.bringup.discovery import limit_to_this_host
+
 SERVICE_TIMEOUT = 10.0
 
 
@@ -47,7 +49,8 @@ class SystemClient:
     """
 
     def __init__(self) -> None:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        limit_to_this_host()
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # the command line is not for ROS
         self.node = Node("wav_client")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)

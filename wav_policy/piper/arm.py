@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
-from piper_sdk import C_PiperInterface_V2, LogLevel
+import can
 
 from wav_models.types import FloatArray
-from wav_policy.piper import frames, units
-from wav_policy.piper.bus import open_bus
+from wav_policy.piper import frames
 from wav_policy.piper.errors import (
-    ArmInUseError,
+    ArmFaultError,
     BusLostError,
     BusSilentError,
     EmergencyStoppedError,
     EnableTimeoutError,
-    PiperError,
+    LeaderArmError,
     TeachModeError,
 )
-from wav_policy.piper.feedback import ArmFeedback, FeedbackReader
+from wav_policy.piper.feedback import ArmCodes, ArmFeedback
+from wav_policy.piper.flash_limits import FlashLimits, read_flash
 from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode
+from wav_policy.piper.link import ArmLink
+from wav_policy.piper.obstacles import ENABLING_REMOVES, LATCHING_BITS, Obstacle, Reaction, find_obstacle
+from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.piper.status import ArmStatus, error_code_faults, motor_faults
 
 _POLL = 0.02  # s
-_MODE_PERIOD = 0.5  # s; 0x151 is repeated so that an arm that was power-cycled is not left in standby unnoticed
-_REQUIRED_FEEDBACK = {
-    frames.FrameId.JOINTS_56: "joints (0x2A5-0x2A7)",
-    frames.FrameId.GRIPPER: "gripper (0x2A8)",
-    frames.FrameId.STATUS: "status (0x2A1)",
-    frames.FrameId.MOTOR_SLOW_1 + NUM_JOINTS - 1: "motors (0x261-0x266)",
-}
-_NO_POWER_CYCLE_NEEDED = (ArmState.NORMAL, ArmState.TARGET_OUT_OF_LIMITS)
+_MODE_PERIOD = 0.5  # s; 0x151 is repeated, as the vendor's own examples do
+_VERSION_TIMEOUT = 0.5  # s; an arm that does not tell its version still works
+_CLEAR_TIMEOUT = 0.3  # s
+_ALL_JOINTS = 7
+_UNCHANGED = 0x7FFF
+_HEALTHY_STATES = (ArmState.NORMAL, ArmState.TARGET_OUT_OF_LIMITS)
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,15 @@ class ArmConfig:
         gripper_effort: grip torque, 0..5 [N m].
         connect_timeout: wait for the first feedback of every kind [s].
         enable_timeout: wait for all six motors to enable, and for a reset [s].
-        feedback_timeout: a bus without joint feedback for this long is silent; much longer than the age at which
-            `wav_policy.safety` holds, because this one stops the arms until they are reset [s].
+        feedback_timeout: a bus without joint feedback for this long is out: its adapter is asked why, and it is opened
+            again; `wav_policy.safety` holds long before [s].
     """
 
     speed_percent: int = 100
     gripper_effort: float = 1.0
     connect_timeout: float = 2.0
     enable_timeout: float = 5.0
-    feedback_timeout: float = 1.0
+    feedback_timeout: float = 0.5
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
@@ -79,8 +78,6 @@ class PiperArm:
         on_feedback: called in the reading thread after every reading; must not raise.
     """
 
-    _channels_in_use: ClassVar[set[str]] = set()
-
     def __init__(
         self,
         side: str,
@@ -91,133 +88,141 @@ class PiperArm:
         on_feedback: Callable[[], None] = lambda: None,
     ) -> None:
         self.side = side
-        self.interface = interface
-        self.channel = channel
         self.config = config or ArmConfig()
         self._clock = clock
-        self._on_feedback = on_feedback
-        self._sending = threading.Lock()  # piper_sdk assembles every outgoing frame in one shared object
-        self._reader: FeedbackReader | None = None
-        self._sdk: C_PiperInterface_V2 | None = None
+        timeouts = self.config.connect_timeout, self.config.feedback_timeout
+        self._link = ArmLink(side, interface, channel, *timeouts, clock, on_feedback)
         self._mode_sent = float("-inf")
+        self._unsent = ""
+        self._judged: tuple[ArmCodes, bool, str] | None = None
+        self._obstacle: Obstacle | None = None
 
     def __repr__(self) -> str:
-        return f"{self.side} arm ({self.interface} '{self.channel}')"
+        return self._link.name
 
     def connect(self) -> None:
         """Open the bus, read feedback, ask for the firmware version. Moves and powers nothing.
 
         Raises:
-            ArmInUseError, InterfaceNotFoundError, BusSilentError: see the classes.
+            ArmInUseError, InterfaceNotFoundError, BusSilentError, ChangedIdsError, LeaderArmError: see the classes.
         """
-        if self.channel in self._channels_in_use:
-            raise ArmInUseError(f"{self}: already connected in this process; close the other PiperArm first")
-        try:
-            bus = open_bus(self.interface, self.channel)
-        except PiperError as error:
-            raise type(error)(f"{self.side} arm: {error}") from error
-        self._channels_in_use.add(self.channel)
-        self._sdk = _sdk_over(bus, self.channel)
-        self._reader = FeedbackReader(bus, self._sdk, f"{self.side} arm", self._clock, self._on_feedback)
-        self._reader.start()
-        try:
-            self._await_first_feedback(self._reader)
-        except PiperError:
-            self.close()
-            raise
+        self._link.open()
+        deadline = time.monotonic() + _VERSION_TIMEOUT
+        while not self._version() and time.monotonic() < deadline:
+            with self._link.sending as sdk:
+                sdk.SearchPiperFirmwareVersion()
+            time.sleep(_POLL)
 
     def close(self) -> None:
         """Close the bus. The arm keeps its last set-point and its power."""
-        if self._reader is None or self._sdk is None:
-            return
-        self._reader.stop()
-        self._sdk.GetCanBus().Close()
-        with C_PiperInterface_V2._lock:  # the SDK caches one instance per channel, with its stale feedback
-            C_PiperInterface_V2._instances.pop(self.channel, None)
-        self._channels_in_use.discard(self.channel)
-        self._reader = self._sdk = None
+        self._link.close()
+
+    def read_flash(self) -> FlashLimits:
+        """Ask for what the arm keeps in flash. Changes nothing; takes up to 0.6 s."""
+        return read_flash(self._link)
 
     @property
     def latest(self) -> ArmFeedback | None:
         """The newest joint feedback; None before the first and while not connected."""
-        reader = self._reader
-        return None if reader is None else reader.latest
+        return self._link.latest
 
-    def read(self) -> ArmFeedback:
-        """The newest joint feedback, however old; its stamp tells.
+    def read(self) -> ArmFeedback | None:
+        """The newest joint feedback, however old; its stamp tells. None right after a bus was opened again.
 
         Raises:
-            BusLostError: the adapter or interface is gone.
+            PiperError: not connected.
         """
-        reader = self._connected_reader()
-        if reader.lost is not None:
-            raise BusLostError(f"{self}: {reader.lost}. Plug the adapter in again, then clean up and configure anew.")
-        assert reader.latest is not None  # connect() waited for it
-        return reader.latest
+        return self._link.reader.latest
+
+    @property
+    def received_frames(self) -> int:
+        """Since the bus was opened."""
+        return self._link.reader.received
+
+    def obstacle(self) -> Obstacle | None:
+        """Why the arm must not be commanded now; None when it may. The same object as long as nothing changes."""
+        outage = self._link.outage
+        if outage:
+            self._judged = None
+            if self._obstacle is None or self._obstacle.text != outage:
+                self._obstacle = Obstacle(Reaction.HOLD, "no feedback", outage)
+            return self._obstacle
+        reader = self._link.reader
+        judged = reader.codes, reader.leader_frames > 0, self._unsent
+        if judged != self._judged:
+            self._judged = judged
+            self._obstacle = (
+                find_obstacle(self._link.name, reader.codes, reader.leader_frames) or self._sending_obstacle()
+            )
+        return self._obstacle
 
     def status(self) -> ArmStatus:
         """What the arm says about itself."""
-        reader, sdk = self._connected_reader(), self._connected_sdk()
-        arm = sdk.GetArmStatus().arm_status
-        motors = sdk.GetArmLowSpdInfoMsgs()
-        codes = [getattr(motors, f"motor_{joint}").foc_status_code for joint in range(1, NUM_JOINTS + 1)]
-        version = sdk.GetPiperFirmwareVersion()
-        latest = reader.latest
+        reader = self._link.reader
+        codes = reader.codes
+        obstacle = self.obstacle()
         return ArmStatus(
-            mode=int(arm.ctrl_mode.value),
-            state=int(arm.arm_status.value),
-            enabled=tuple(bool(code & frames.MotorState.ENABLED) for code in codes),
-            faults=motor_faults(codes) + error_code_faults(arm.err_code),
-            firmware=version if isinstance(version, str) else "",
-            feedback_age=float("inf") if latest is None else self._clock() - latest.stamp,
+            mode=codes.mode,
+            state=codes.state,
+            enabled=tuple(bool(code & frames.MotorState.ENABLED) for code in codes.motors),
+            faults=motor_faults(codes.motors) + error_code_faults(codes.error_bits),
+            firmware=self._version(),
+            feedback_age=reader.age,
             feedback_rate=reader.rate,
             undecodable=reader.undecodable,
             offset_frames=reader.offset_frames,
+            leader_frames=reader.leader_frames,
+            temperatures=tuple(reader.temperatures),
+            voltage=reader.voltage,
+            outage=self._link.outage,
+            obstacle="" if obstacle is None else obstacle.text,
+            reconnects=self._link.reconnects,
         )
 
     def enable(self) -> None:
         """Enable motor by motor until all six report it, take CAN control, and hold where the arm is.
 
         Raises:
-            EmergencyStoppedError, TeachModeError, BusSilentError, EnableTimeoutError: see the classes.
+            EmergencyStoppedError, ArmFaultError, TeachModeError, LeaderArmError, BusSilentError, EnableTimeoutError:
+                see the classes.
         """
         self._require_commandable()
         deadline = self._clock() + self.config.enable_timeout
-        sdk = self._connected_sdk()
         while not (status := self.status()).is_enabled:
             self._require_commandable()
             if self._clock() > deadline:
                 raise EnableTimeoutError(self._enable_timeout_text(status))
-            with self._sending:
+            with self._link.sending as sdk:
                 for joint, enabled in enumerate(status.enabled, start=1):
                     if not enabled:
                         sdk.EnableArm(joint, frames.MOTOR_ENABLE)
             time.sleep(_POLL)
         while self.status().mode != ControlMode.CAN:
+            self._require_commandable()
             if self._clock() > deadline:
                 mode = self.status().mode_name
                 raise EnableTimeoutError(f"{self}: enabled, but stays in mode {mode} instead of CAN; power-cycle it")
-            with self._sending:
-                self._send_mode()
+            self._send_mode()
             time.sleep(_POLL)
-        self.write(self.read().position)
+        reading = self.read()
+        assert reading is not None  # its feedback has just been checked
+        self.write(reading.position)
 
     def write(self, position: FloatArray) -> None:
-        """Send joint targets [rad] and gripper stroke [m], shape [7].
+        """Send joint targets [rad] and gripper stroke [m], shape [7]; nothing while the arm is out of reach.
 
         Raises:
-            BusSilentError, BusLostError: nobody is listening; nothing was sent.
+            PiperError: not connected.
         """
-        self._require_feedback()
-        joints = units.millidegrees_from_radians(position[:-1])
-        stroke = units.micrometres_from_metres(position[-1])
-        effort = units.effort_counts_from_newton_metres(self.config.gripper_effort)
-        sdk = self._connected_sdk()
-        with self._sending:
+        if self._link.outage:
+            return
+        try:
             if self._clock() - self._mode_sent > _MODE_PERIOD:
                 self._send_mode()
-            sdk.JointCtrl(*joints)
-            sdk.GripperCtrl(stroke, effort, frames.GRIPPER_ON, 0)
+            self._link.transmit(setpoint_frames(position, self.config.gripper_effort))
+            self._unsent = ""
+        except (can.CanError, OSError) as error:
+            self._unsent = str(error)
 
     def stop(self) -> None:
         """Emergency stop (0x150): a damped descent; the arm takes no command until `reset` and `enable`.
@@ -225,29 +230,34 @@ class PiperArm:
         Raises:
             BusLostError: the adapter or interface is gone, so the arm was not reached.
         """
-        with self._sending:
-            self._connected_sdk().EmergencyStop(frames.EMERGENCY_STOP)
-        self.read()
+        with self._link.sending as sdk:
+            sdk.EmergencyStop(frames.EMERGENCY_STOP)
+        if self._link.outage:
+            raise BusLostError(f"{self._link.outage} The stop may not have reached the arm: use its power switch.")
 
     def reset(self) -> bool:
-        """Leave emergency stop or a fault. **The arm loses power and falls**: support it.
+        """Leave emergency stop or a fault. A fault is first cleared by 0x475, which keeps the power; what that does not
+        clear, and every emergency stop, needs 0x150: **the arm loses power and falls**: support it.
 
         Returns:
-            False if there was nothing to reset; then nothing is sent and the arm keeps its power.
+            Whether the arm lost its power.
 
         Raises:
             EnableTimeoutError: the arm does not leave the fault.
         """
-        if self.status().state in _NO_POWER_CYCLE_NEEDED:
+        self._link.reader.leader_frames = 0
+        if self._is_healthy():
+            return False
+        if not self.status().is_stopped and self._clear_errors():
             return False
         deadline = self._clock() + self.config.enable_timeout
-        with self._sending:
-            self._connected_sdk().ResetPiper()
-        while (status := self.status()).state not in _NO_POWER_CYCLE_NEEDED or any(status.enabled):
+        with self._link.sending as sdk:
+            sdk.ResetPiper()
+        while not self._is_healthy() or any(self.status().enabled):
             if self._clock() > deadline:
-                raise EnableTimeoutError(
-                    f"{self}: still {status.state_name} after a reset; switch its power off and on"
-                )
+                status = self.status()
+                what = "; ".join((status.state_name, *status.faults))
+                raise EnableTimeoutError(f"{self}: still {what} after a reset; switch its power off and on")
             time.sleep(_POLL)
         return True
 
@@ -261,59 +271,52 @@ class PiperArm:
         while any(self.status().enabled):
             if self._clock() > deadline:
                 raise EnableTimeoutError(f"{self}: motors stay enabled; switch its power off")
-            with self._sending:
+            with self._link.sending as sdk:
                 for joint in range(1, NUM_JOINTS + 1):
-                    self._connected_sdk().DisableArm(joint, frames.MOTOR_DISABLE)
+                    sdk.DisableArm(joint, frames.MOTOR_DISABLE)
             time.sleep(_POLL)
+
+    def _is_healthy(self) -> bool:
+        codes = self._link.reader.codes
+        latched = motor_faults(codes.motors, LATCHING_BITS)
+        return codes.state in _HEALTHY_STATES and not latched
+
+    def _clear_errors(self) -> bool:
+        """0x475: whether the fault is gone."""
+        with self._link.sending as sdk:
+            sdk.JointConfig(_ALL_JOINTS, 0, 0, _UNCHANGED, frames.CONFIRM)
+        deadline = time.monotonic() + _CLEAR_TIMEOUT
+        while not self._is_healthy() and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        return self._is_healthy()
 
     def _send_mode(self) -> None:
-        self._connected_sdk().ModeCtrl(ControlMode.CAN, frames.MOVE_JOINT, self.config.speed_percent, 0x00)
+        with self._link.sending as sdk:
+            sdk.ModeCtrl(ControlMode.CAN, frames.MOVE_JOINT, self.config.speed_percent, 0x00)
         self._mode_sent = self._clock()
 
-    def _require_feedback(self) -> None:
-        age = self._clock() - self.read().stamp
-        if age > self.config.feedback_timeout:
-            raise BusSilentError(
-                f"{self}: no joint feedback for {age:.2f} s. Check the arm's power and emergency switch, the CAN "
-                "cable and the bus (a bus-off adapter needs re-plugging)."
-            )
+    def _sending_obstacle(self) -> Obstacle | None:
+        if not self._unsent:
+            return None
+        return Obstacle(Reaction.HOLD, "set-points not sent", f"{self}: set-points cannot be sent: {self._unsent}")
 
     def _require_commandable(self) -> None:
-        self._require_feedback()
-        status = self.status()
-        if status.is_stopped:
-            raise EmergencyStoppedError(f"{self}: in emergency stop. Support the arm, then call piper/reset.")
-        if status.mode in (ControlMode.TEACH, ControlMode.LEADER):
-            raise TeachModeError(
-                f"{self}: in {status.mode_name.lower()} mode. Press the teach button on the arm to leave it; if it "
-                "stays, power-cycle the arm (a leader setting persists until reconfigured with frame 0x470)."
-            )
+        """No obstacle but those that enabling itself removes."""
+        obstacle = self.obstacle()
+        if obstacle is None or obstacle.cause in ENABLING_REMOVES:
+            return
+        kinds = {
+            "no feedback": BusSilentError,
+            "emergency stop": EmergencyStoppedError,
+            "teach mode": TeachModeError,
+            "leader mode": LeaderArmError,
+            "leader on the bus": LeaderArmError,
+        }
+        raise kinds.get(obstacle.cause, ArmFaultError)(obstacle.text)
 
-    def _await_first_feedback(self, reader: FeedbackReader) -> None:
-        sdk = self._connected_sdk()
-        deadline = self._clock() + self.config.connect_timeout
-        while missing := [name for frame, name in _REQUIRED_FEEDBACK.items() if frame not in reader.seen]:
-            if reader.lost is not None:
-                raise BusLostError(f"{self}: {reader.lost}")
-            if self._clock() > deadline:
-                raise BusSilentError(self._silence_text(reader, missing))
-            time.sleep(_POLL)
-        while reader.latest is None or not isinstance(sdk.GetPiperFirmwareVersion(), str):
-            if self._clock() > deadline:
-                return  # an arm that does not tell its version still works
-            with self._sending:
-                sdk.SearchPiperFirmwareVersion()
-            time.sleep(_POLL)
-
-    def _silence_text(self, reader: FeedbackReader, missing: list[str]) -> str:
-        text = f"{self}: no feedback of {', '.join(missing)} within {self.config.connect_timeout:g} s. "
-        if reader.offset_frames:
-            return text + "It answers on 0x3A* instead of 0x2A*: its ids were changed and must be set back (0x470)."
-        if reader.undecodable:
-            return text + f"{reader.undecodable} frames are garbled ({reader.last_error}): check bitrate and cable."
-        if reader.seen:
-            return text + "The bus is alive: is it the right one, and is the gripper connected?"
-        return text + "Check its power, the CAN cable, and that the bus runs at 1 Mbit/s."
+    def _version(self) -> str:
+        version = self._link.sdk.GetPiperFirmwareVersion()
+        return version if isinstance(version, str) else ""
 
     def _enable_timeout_text(self, status: ArmStatus) -> str:
         off = ", ".join(f"joint{joint}" for joint, enabled in enumerate(status.enabled, start=1) if not enabled)
@@ -322,29 +325,3 @@ class PiperArm:
             f"{self}: {off} did not enable within {self.config.enable_timeout:g} s.{faults} Check the motor's "
             "connector and the 24 V supply, then try again."
         )
-
-    def _connected_reader(self) -> FeedbackReader:
-        if self._reader is None:
-            raise PiperError(f"{self}: not connected")
-        return self._reader
-
-    def _connected_sdk(self) -> C_PiperInterface_V2:
-        if self._sdk is None:
-            raise PiperError(f"{self}: not connected")
-        return self._sdk
-
-
-def _sdk_over(bus: object, channel: str) -> C_PiperInterface_V2:
-    """piper_sdk on an open bus.
-
-    The SDK opens every channel twice and, for slcan, sleeps 2 s each time; its transport takes any python-can bus, so
-    it is opened on the in-memory bus and then given ours.
-    """
-    sdk = C_PiperInterface_V2(
-        channel, judge_flag=False, can_auto_init=False, logger_level=LogLevel.CRITICAL, start_sdk_joint_limit=False
-    )
-    sdk.CreateCanBus(channel, bustype="virtual", judge_flag=False)
-    transport = sdk.GetCanBus()
-    transport.Close()
-    transport.recv_bus = transport.send_bus = bus
-    return sdk

@@ -13,6 +13,8 @@ import numpy as np
 from wav_models.types import ARM_DOF, FloatArray
 from wav_policy.piper.arm import ArmConfig, PiperArm
 from wav_policy.piper.feedback import ArmFeedback
+from wav_policy.piper.flash_limits import FlashLimits
+from wav_policy.piper.obstacles import Obstacle
 from wav_policy.piper.status import ArmStatus
 
 
@@ -80,26 +82,35 @@ class BimanualPiper:
         for arm in self.arms:
             arm.close()
 
-    def read(self) -> JointReading:
-        """The newest feedback of both arms.
+    def read(self) -> JointReading | None:
+        """The newest feedback of both arms, however old; None while one has just been connected again."""
+        left, right = self.left.read(), self.right.read()
+        return None if left is None or right is None else _joined(left, right)
 
-        Raises:
-            BusLostError: an adapter or interface is gone.
-        """
-        return _joined(self.left.read(), self.right.read())
+    def obstacle(self) -> Obstacle | None:
+        """The severer of the two arms' obstacles; None when both may be commanded."""
+        left, right = self.left.obstacle(), self.right.obstacle()
+        if left is None or right is None:
+            return left or right
+        return left if left.reaction >= right.reaction else right
 
     def write(self, position: FloatArray) -> None:
-        """Send targets, shape [14], rad and m.
-
-        Raises:
-            BusSilentError, BusLostError: as `PiperArm.write`.
-        """
+        """Send targets, shape [14], rad and m; an arm that is out of reach gets none, the other one does."""
         self.left.write(position[:ARM_DOF])
         self.right.write(position[ARM_DOF:])
+
+    @property
+    def received_frames(self) -> int:
+        """Of both arms, since their buses were opened."""
+        return sum(arm.received_frames for arm in self.arms)
 
     def status(self) -> dict[str, ArmStatus]:
         """By side."""
         return {arm.side: arm.status() for arm in self.arms}
+
+    def read_flash(self) -> dict[str, FlashLimits]:
+        """What the arms keep in flash, by side. Changes nothing; takes up to 0.6 s an arm."""
+        return {arm.side: arm.read_flash() for arm in self.arms}
 
     def enable(self) -> None:
         """Enable the left arm, then the right one; both hold where they are.
@@ -118,10 +129,10 @@ class BimanualPiper:
             self.right.stop()
 
     def reset(self) -> list[str]:
-        """Reset the arms that need it. **They lose power and fall.**
+        """Reset the arms that need it. **They may lose power and fall.**
 
         Returns:
-            The sides that were reset.
+            The sides that lost their power.
         """
         return [arm.side for arm in self.arms if arm.reset()]
 

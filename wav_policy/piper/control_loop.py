@@ -15,24 +15,32 @@ from typing import Protocol
 
 import numpy as np
 
-from wav_models.types import ActionChunk, FloatArray
+from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
 from wav_policy.chunking import ChunkError, ChunkExecutor, ChunkingConfig
+from wav_policy.collision import make_checker
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.homing import MinimumJerkMotion
 from wav_policy.piper.loop_statistics import LoopReport, LoopStatistics
+from wav_policy.piper.obstacles import Obstacle, Reaction
 from wav_policy.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
+from wav_policy.safety_limits import GRIPPERS
 
 _NO_REASON_TO_HOLD = (Cause.LATE_TICK, Cause.CLOCK_STEP)
 _SETTLED = 1e-7  # rad, m per tick
 _ARRIVED = 1e-4  # rad, m
 _SETTLE_TIMEOUT = 2.0  # s; braking from 3 rad/s at 5 rad/s^2 takes 0.6 s
+_MOVED_AWAY = 0.02  # rad; an arm farther than this from its target after an obstacle is taken where it is
+_JOINTS = [joint for joint in range(JOINT_DIM) if joint not in GRIPPERS]
 
 
 class Arms(Protocol):
     """What the loop needs of `BimanualPiper`."""
 
-    def read(self) -> JointReading:
-        """The newest feedback."""
+    def read(self) -> JointReading | None:
+        """The newest feedback, however old; None while there is none."""
+
+    def obstacle(self) -> Obstacle | None:
+        """Why the arms must not be commanded; None when they may; the same object while nothing changes."""
 
     def write(self, position: FloatArray) -> None:
         """Send targets, shape [14]."""
@@ -74,6 +82,9 @@ class ControlLoop:
         limits: of the safety filter.
         on_fault: called in the loop's thread with the text of an error that stopped the loop.
         clock: same as the stamps of readings and chunks [s].
+        on_obstacle: called in the loop's thread with why an arm must not be commanded, and "" when it may be again.
+        statistics: of the ticks; one of its own if None.
+        on_target: called in the loop's thread with every target that was sent, shape [14], and its time [s].
     """
 
     def __init__(
@@ -84,14 +95,19 @@ class ControlLoop:
         chunking: ChunkingConfig | None = None,
         on_fault: Callable[[str], None] = lambda fault: None,
         clock: Callable[[], float] = time.time,
+        on_target: Callable[[FloatArray, float], None] = lambda target, now: None,
+        on_obstacle: Callable[[str], None] = lambda text: None,
+        statistics: LoopStatistics | None = None,
     ) -> None:
         self._arms = arms
         self._period = 1.0 / rate
-        self._safety = SafetyFilter(limits)
+        self._safety = SafetyFilter(limits, make_checker(limits))
         self._executor = ChunkExecutor(chunking)
         self._on_fault = on_fault
+        self._on_obstacle = on_obstacle
+        self._on_target = on_target
         self._clock = clock
-        self._statistics = LoopStatistics()
+        self._statistics = statistics or LoopStatistics()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control loop", daemon=True)
 
@@ -102,6 +118,8 @@ class ControlLoop:
         self._decision: SafetyDecision | None = None
         self._target_change = np.inf
         self._fault = ""
+        self._obstacle: Obstacle | None = None
+        self._released: Obstacle | None = None
         self._rejected_chunk = ""
         self._interventions: collections.Counter[str] = collections.Counter()
 
@@ -114,7 +132,7 @@ class ControlLoop:
         try:
             self._control(self._clock())
         except Exception as error:  # whatever it is, the arms must not go on
-            self._stop_on(error)
+            self._stop_on(f"{type(error).__name__}: {error}")
 
     def close(self) -> None:
         """End the thread. The arms keep their last target."""
@@ -125,7 +143,7 @@ class ControlLoop:
         """Command the arms from now on, starting from where they are; chunks planned earlier are not executed."""
         self._interventions.clear()
         self._rejected_chunk = ""
-        self._motion = self._decision = None
+        self._motion = self._decision = self._obstacle = self._released = None
         self._target_change = np.inf
         self._start_afresh()
         self._safety.relatch()
@@ -148,6 +166,7 @@ class ControlLoop:
         """Release the stop; commands nothing before `engage`."""
         self._engaged = self._following = False
         self._fault = ""
+        self._obstacle = self._released = None
         self._start_afresh()
         self._safety.reset()
 
@@ -160,7 +179,7 @@ class ControlLoop:
         """Execute a chunk. One that is malformed also ends the one in force: its planner is not to be trusted."""
         now = self._clock()
         if chunk.stamp < self._valid_from:
-            self._rejected_chunk = "planned before the arms were enabled or homed"
+            self._rejected_chunk = "planned before the arms were enabled, homed or back"
             return
         target = None if self._decision is None else self._decision.target
         try:
@@ -188,8 +207,9 @@ class ControlLoop:
         """
         if not self._engaged:
             return False
-        decision = self._decision
-        start = decision.target if decision and decision.target is not None else self._arms.read().position
+        start = self._present_target()
+        if start is None:
+            return False
         motion = MinimumJerkMotion(start, goal, self._clock(), speed)
         self._motion = motion
         deadline = motion.end + _SETTLE_TIMEOUT
@@ -201,6 +221,15 @@ class ControlLoop:
             self._start_afresh()
             self._motion = None
         return arrived
+
+    def park(self, pose: FloatArray, speed: float) -> bool:
+        """As `move_to`, but the grippers stay as they are: what they hold is not dropped."""
+        start = self._present_target()
+        if start is None:
+            return False
+        goal = pose.copy()
+        goal[list(GRIPPERS)] = start[list(GRIPPERS)]
+        return self.move_to(goal, speed)
 
     def state(self) -> LoopState:
         """For diagnostics."""
@@ -226,6 +255,9 @@ class ControlLoop:
         stop = self._safety.stop_reason
         if stop is not None:
             return "stopped", stop
+        obstacle = self._released or self._obstacle
+        if obstacle is not None:
+            return obstacle.cause, obstacle.text
         if not self._engaged:
             return "not enabled", ""
         decision = self._decision
@@ -263,11 +295,46 @@ class ControlLoop:
         reading = self._arms.read()
         if not self._engaged:
             return
+        self._heed(self._arms.obstacle(), reading)
         command, stamp = self._command(now)
-        decision = self._safety.step(now, command, reading.position, reading.stamp, stamp)
+        measured, measured_at = (None, now) if reading is None else (reading.position, reading.stamp)
+        decision = self._safety.step(now, command, measured, measured_at, stamp)
         self._note(decision)
         if decision.target is not None and self._engaged:
             self._arms.write(decision.target)
+            self._on_target(decision.target, now)
+        if self._released is not None and self._target_change <= _SETTLED:
+            self._engaged = False
+
+    def _heed(self, obstacle: Obstacle | None, reading: JointReading | None) -> None:
+        """Hold, release or stop while there is an obstacle; go on from where the arms are when it is gone."""
+        previous, self._obstacle = self._obstacle, obstacle
+        if obstacle is None:
+            if previous is not None:
+                self._go_on_from(reading)
+                if self._following:
+                    self._on_obstacle("")
+            return
+        if obstacle is not previous:
+            self._on_obstacle(obstacle.text)
+        self._motion = None
+        self._start_afresh()
+        if obstacle.reaction == Reaction.RELEASE:
+            self._following, self._released = False, obstacle
+        elif obstacle.reaction == Reaction.STOP:
+            self._stop_on(obstacle.text)
+
+    def _go_on_from(self, reading: JointReading | None) -> None:
+        """The arms may have moved meanwhile; a gripper that stayed closed on something keeps its target."""
+        target = self._decision.target if self._decision is not None else None
+        if target is None or reading is None or np.abs(reading.position - target)[_JOINTS].max() > _MOVED_AWAY:
+            self._safety.relatch()
+
+    def _present_target(self) -> FloatArray | None:
+        if self._decision is not None and self._decision.target is not None:
+            return self._decision.target
+        reading = self._arms.read()
+        return None if reading is None else reading.position
 
     def _command(self, now: float) -> tuple[FloatArray | None, float | None]:
         """What to do and the time it stems from (None: made for this tick)."""
@@ -288,9 +355,8 @@ class ControlLoop:
         for intervention in decision.interventions:
             self._interventions[intervention.cause.value] += 1
 
-    def _stop_on(self, error: Exception) -> None:
+    def _stop_on(self, fault: str) -> None:
         """Latch the stop; further ticks brake to rest, as far as they still work."""
-        fault = f"{type(error).__name__}: {error}"
         self._safety.trip(fault)
         self._following = False
         if not self._fault:

@@ -19,8 +19,20 @@ class BusSilentError(PiperError):
     """The bus is open but the arm says nothing (any more)."""
 
 
+class WrongBitrateError(BusSilentError):
+    """The interface runs at another bitrate than the arm, or looks like it."""
+
+
+class BusOffError(BusSilentError):
+    """The CAN controller has left the bus after too many errors."""
+
+
 class BusLostError(PiperError):
     """The adapter was unplugged, or the interface went down, while in use."""
+
+
+class ChangedIdsError(PiperError):
+    """The arm answers on other identifiers than 0x2A*."""
 
 
 class EnableTimeoutError(PiperError):
@@ -32,4 +44,12 @@ class EmergencyStoppedError(PiperError):
 
 
 class TeachModeError(PiperError):
-    """The arm is in teach or leader mode and takes no command."""
+    """The arm is in teach mode and takes no command."""
+
+
+class LeaderArmError(PiperError):
+    """The arm is a leader, or a leader speaks on its bus: it must not be commanded from here."""
+
+
+class ArmFaultError(PiperError):
+    """The arm reports a fault that forbids enabling it."""

@@ -1,15 +1,18 @@
-"""Reads one arm's bus: hands every frame to piper_sdk and keeps what piper_sdk does not.
+"""Reads one arm's bus: decodes what comes 200 times a second, leaves the rare frames to piper_sdk.
 
-piper_sdk's own reading thread ends at the first frame it cannot decode, and the objects its getters return change
-while they are read. Here a bad frame is counted, and a joint reading is taken when all six joints are in.
+piper_sdk's own reading thread ends at the first frame it cannot decode, and runs every frame through nineteen locked
+update functions (`docs/driver.md` has the cost). Here a bad frame is counted, codes that no table lists are kept as
+they came, and a joint reading is taken when all six joints are in.
 """
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import can
 import numpy as np
@@ -17,10 +20,33 @@ from piper_sdk import C_PiperInterface_V2
 
 from wav_models.types import ARM_DOF, FloatArray
 from wav_policy.piper import units
-from wav_policy.piper.frames import FrameId
+from wav_policy.piper.bus import ArmBus, Frame
+from wav_policy.piper.frames import NUM_JOINTS, FrameId
 
 _VELOCITY_WINDOW = 0.03  # s; one count of 0.001 deg over this is 0.0006 rad/s
-_OFFSET_IDS = range(0x3A1, 0x3A9)
+_PAIR: Final = struct.Struct(">ii")
+_GRIPPER: Final = struct.Struct(">ihBx")
+_STATUS: Final = struct.Struct(">BBBBBBH")
+_MOTOR: Final = struct.Struct(">HhbBH")
+_OFFSET_IDS: Final = frozenset([*range(0x2B1, 0x2B9), *range(0x2C1, 0x2C9), *range(0x3A1, 0x3A9)])
+_LEADER_IDS: Final = frozenset([0x151, 0x155, 0x156, 0x157, 0x159])
+_RARE_IDS: Final = range(0x473, 0x4B0)
+_IGNORED: Final = frozenset([*range(0x251, 0x257), 0x2A2, 0x2A3, 0x2A4, *range(0x481, 0x487)])
+"""High-speed motor feedback and end pose: nothing here needs them."""
+
+_MAX_ANGLE = 400_000  # 0.001 deg; no joint goes there
+_MAX_STROKE = 200_000  # 0.001 mm; the longest gripper opens 100 mm
+_MAX_SPEED = 2_000_000  # 0.001 deg/s, 35 rad/s: ten times what the arm can do
+_SLACK = 3_000  # 0.001 deg
+_FRAME_LENGTH = 8
+
+REQUIRED: Final = {
+    FrameId.JOINTS_56: "joints (0x2A5-0x2A7)",
+    FrameId.GRIPPER: "gripper (0x2A8)",
+    FrameId.STATUS: "status (0x2A1)",
+    FrameId.MOTOR_SLOW_1 + NUM_JOINTS - 1: "motors (0x261-0x266)",
+}
+"""Without these an arm cannot be driven; the last frame of each group."""
 
 
 @dataclass(frozen=True)
@@ -38,39 +64,93 @@ class ArmFeedback:
     stamp: float
 
 
+@dataclass(frozen=True)
+class ArmCodes:
+    """What the arm said about itself twice in a row, as sent: one damaged frame must not stop the arms.
+
+    Attributes:
+        mode: control mode (0x2A1).
+        state: arm state (0x2A1).
+        error_bits: high byte joint limits, low byte joint communication (0x2A1).
+        motors: status byte per joint (0x261-0x266); all None before the first.
+    """
+
+    mode: int = -1
+    state: int = -1
+    error_bits: int = 0
+    motors: tuple[int, ...] = ()
+
+
 class FeedbackReader:
     """The reading thread of one bus; calls `on_feedback` after every reading.
 
+    Args:
+        bus: read until it is lost or `stop` is called.
+        sdk: decodes the rare frames: limits, parameters, firmware version.
+        name: of the thread.
+        clock: of all stamps [s].
+        on_feedback: called in the thread; must not raise.
+        max_gap: after a pause longer than this what was known of the arm is forgotten [s].
+
     Attributes:
         latest: the newest reading; None before the first.
-        undecodable: frames the SDK could not decode; `last_error` says why for the newest.
-        offset_frames: feedback seen on the 0x3A* identifiers.
-        seen: identifiers of all frames so far.
+        codes: the newest codes; the object changes only when a code does.
+        seen: identifiers since the start, or since the last pause.
+        undecodable: frames and lines that could not be read; `last_error` says why for the newest.
+        offset_frames: feedback on 0x2B*, 0x2C* or 0x3A*; `offset_id` is the newest of these identifiers.
+        leader_frames: targets that a leader arm has sent on this bus.
+        replies: data of the newest answers to queries, by identifier and first byte (the joint, where there is one).
+        temperatures: per joint the hotter of driver and motor [deg C].
+        voltage: the lowest of the motors' supplies [V].
+        received: frames so far.
         lost: why the bus is gone; None while it is there.
     """
 
     def __init__(
         self,
-        bus: can.BusABC,
+        bus: ArmBus,
         sdk: C_PiperInterface_V2,
         name: str,
         clock: Callable[[], float],
         on_feedback: Callable[[], None],
+        max_gap: float,
     ) -> None:
         self.latest: ArmFeedback | None = None
-        self.undecodable = 0
-        self.offset_frames = 0
+        self.codes = ArmCodes()
         self.seen: set[int] = set()
         self.last_error = ""
+        self.offset_frames = self.offset_id = 0
+        self.leader_frames = 0
+        self.temperatures = [0] * NUM_JOINTS
+        self.replies: dict[tuple[int, int], bytes] = {}
+        self.received = 0
         self.lost: str | None = None
+        self._undecodable = self._undecodable_before = 0
+        self._voltages = [0.0] * NUM_JOINTS
+        self._motors = [0] * NUM_JOINTS
+        self._said_by_motors = [0] * NUM_JOINTS
+        self._status = -1, -1, 0
+        self._counts = [0] * NUM_JOINTS
+        self._stroke = 0
+        self._pair_stamps = [float("-inf")] * 3
+        self._fresh_pairs: set[int] = set()
         self._bus = bus
         self._sdk = sdk
         self._clock = clock
         self._on_feedback = on_feedback
+        self._max_gap = max_gap
         self._history: deque[tuple[float, FloatArray]] = deque(maxlen=32)
         self._stamps: deque[float] = deque(maxlen=100)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name} feedback", daemon=True)
+        self._handlers: dict[int, Callable[[int, bytes], None]] = {
+            FrameId.STATUS: self._on_status,
+            FrameId.JOINTS_12: self._on_joints,
+            FrameId.JOINTS_34: self._on_joints,
+            FrameId.JOINTS_56: self._on_joints,
+            FrameId.GRIPPER: self._on_gripper,
+            **{FrameId.MOTOR_SLOW_1 + joint: self._on_motor for joint in range(NUM_JOINTS)},
+        }
 
     def start(self) -> None:
         """Begin to read."""
@@ -84,6 +164,32 @@ class FeedbackReader:
             return 0.0
         return (len(stamps) - 1) / (stamps[-1] - stamps[0])
 
+    @property
+    def age(self) -> float:
+        """Time since the last reading [s]; inf before the first."""
+        latest = self.latest
+        return float("inf") if latest is None else self._clock() - latest.stamp
+
+    @property
+    def missing(self) -> list[str]:
+        """Kinds of required feedback not seen yet."""
+        return [name for frame, name in REQUIRED.items() if frame not in self.seen]
+
+    @property
+    def undecodable(self) -> int:
+        """Frames and lines that could not be read."""
+        return self._undecodable + self._bus.garbled
+
+    @property
+    def undecodable_since_reading(self) -> int:
+        """Of these, how many came after the newest reading."""
+        return self.undecodable - self._undecodable_before
+
+    @property
+    def voltage(self) -> float:
+        """The lowest of the motors' supplies [V]."""
+        return min(self._voltages)
+
     def stop(self) -> None:
         """End the thread; returns when it has ended."""
         self._stopping.set()
@@ -92,40 +198,113 @@ class FeedbackReader:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                message = self._bus.recv(timeout=0.1)
+                arrived = self._bus.receive(0.1)
+                self.received += len(arrived)
+                self.take(arrived)
             except (can.CanError, OSError) as error:
                 self.lost = str(error)
                 return
-            except (ValueError, IndexError) as error:  # a garbled slcan line
-                self._note(f"garbled line: {error}")
-                continue
-            if message is not None:
-                self._take(message)
+            except Exception as error:  # whatever it is, it must not end the reading unnoticed: the bus is opened again
+                self.lost = f"reading failed, {type(error).__name__}: {error}"
+                return
 
-    def _take(self, message: can.Message) -> None:
-        try:
-            self._sdk.ParseCANFrame(message)
-        except Exception as error:  # the SDK raises many kinds; none may end the reading
-            self._note(f"frame {message.arbitration_id:#x} {message.data.hex()}: {error}")
-            return
-        self.seen.add(message.arbitration_id)
-        if message.arbitration_id == FrameId.JOINTS_56 and FrameId.GRIPPER in self.seen:
-            self._snapshot()
-            self._on_feedback()
-        elif message.arbitration_id in _OFFSET_IDS:
-            self.offset_frames += 1
+    def take(self, arrived: Iterable[Frame]) -> None:
+        """Decode frames, in the order of their arrival."""
+        for frame in arrived:
+            self._take(frame)
 
-    def _snapshot(self) -> None:
-        """All six joints are in: 0x2A7 comes last of the three."""
-        joints = self._sdk.GetArmJointMsgs().joint_state
-        counts = (joints.joint_1, joints.joint_2, joints.joint_3, joints.joint_4, joints.joint_5, joints.joint_6)
-        position = np.empty(ARM_DOF)
-        position[:-1] = units.radians_from_millidegrees(counts)
-        position[-1] = units.metres_from_micrometres(self._sdk.GetArmGripperMsgs().gripper_state.grippers_angle)
+    def _take(self, frame: Frame) -> None:
+        number, data = frame
+        handler = self._handlers.get(number)
+        if handler is not None:
+            if len(data) == _FRAME_LENGTH:
+                handler(number, data)
+            else:
+                self._note(number, data, f"{len(data)} bytes instead of {_FRAME_LENGTH}")
+        elif number in _IGNORED:
+            pass
+        elif number in _OFFSET_IDS:
+            self.offset_frames, self.offset_id = self.offset_frames + 1, number
+        elif number in _LEADER_IDS:
+            self.leader_frames += 1
+        elif number in _RARE_IDS:
+            self._decode_rare(number, data)
+
+    def _on_joints(self, number: int, data: bytes) -> None:
+        pair = number - FrameId.JOINTS_12
+        first, second = _PAIR.unpack(data)
         now = self._clock()
+        if not self._plausible(pair, first, second, now):
+            self._note(number, data, "joints cannot be there")
+            return
+        self._counts[2 * pair], self._counts[2 * pair + 1] = first, second
+        self._pair_stamps[pair] = now
+        self._fresh_pairs.add(pair)
+        if pair == 2 and len(self._fresh_pairs) == 3 and FrameId.GRIPPER in self.seen:
+            self._snapshot(now)
+        self.seen.add(number)
+
+    def _plausible(self, pair: int, first: int, second: int, now: float) -> bool:
+        """Whether the joints can have come here since they were last seen; damaged frames fail."""
+        if abs(first) > _MAX_ANGLE or abs(second) > _MAX_ANGLE:
+            return False
+        reach = _SLACK + _MAX_SPEED * (now - self._pair_stamps[pair])
+        before = self._counts[2 * pair], self._counts[2 * pair + 1]
+        return abs(first - before[0]) <= reach and abs(second - before[1]) <= reach
+
+    def _on_gripper(self, number: int, data: bytes) -> None:
+        stroke, _, _ = _GRIPPER.unpack(data)
+        if abs(stroke) > _MAX_STROKE:
+            self._note(number, data, "gripper cannot be there")
+            return
+        self._stroke = stroke
+        self.seen.add(number)
+
+    def _on_status(self, number: int, data: bytes) -> None:
+        mode, state, _, _, _, _, error_bits = _STATUS.unpack(data)
+        said, self._status = self._status, (mode, state, error_bits)
+        if said == self._status or number not in self.seen:
+            self._set_codes(*self._status, self.codes.motors)
+        self.seen.add(number)
+
+    def _on_motor(self, number: int, data: bytes) -> None:
+        joint = number - FrameId.MOTOR_SLOW_1
+        voltage, driver, motor, code, _ = _MOTOR.unpack(data)
+        said, self._said_by_motors[joint] = self._said_by_motors[joint], code
+        if said == code or number not in self.seen:
+            self._motors[joint] = code
+        self._voltages[joint] = voltage / 10
+        self.temperatures[joint] = max(driver, motor)
+        if joint == NUM_JOINTS - 1:
+            codes = self.codes
+            self._set_codes(codes.mode, codes.state, codes.error_bits, tuple(self._motors))
+        self.seen.add(number)
+
+    def _set_codes(self, mode: int, state: int, error_bits: int, motors: tuple[int, ...]) -> None:
+        codes = ArmCodes(mode, state, error_bits, motors)
+        if codes != self.codes:
+            self.codes = codes
+
+    def _snapshot(self, now: float) -> None:
+        """All six joints are in: 0x2A7 comes last of the three. A reading with a lost pair is not taken."""
+        self._fresh_pairs.clear()
+        if self.latest is not None and now - self.latest.stamp > self._max_gap:
+            self._forget()
+        position = np.empty(ARM_DOF)
+        position[:-1] = units.radians_from_millidegrees(self._counts)
+        position[-1] = units.metres_from_micrometres(self._stroke)
         self._history.append((now, position))
         self.latest = ArmFeedback(position, self._velocity(now, position), now)
         self._stamps.append(now)
+        self._undecodable_before = self.undecodable
+        self._on_feedback()
+
+    def _forget(self) -> None:
+        """After a pause the arm may have been switched off and on: nothing said before it counts."""
+        self.seen.clear()
+        self._history.clear()
+        self._stamps.clear()
+        self.codes = ArmCodes()
 
     def _velocity(self, now: float, position: FloatArray) -> FloatArray:
         while len(self._history) > 2 and now - self._history[1][0] >= _VELOCITY_WINDOW:
@@ -133,6 +312,19 @@ class FeedbackReader:
         then, before = self._history[0]
         return (position - before) / (now - then) if now > then else np.zeros(ARM_DOF)
 
-    def _note(self, error: str) -> None:
-        self.undecodable += 1
-        self.last_error = error
+    def _decode_rare(self, number: int, data: bytes) -> None:
+        if len(data) != _FRAME_LENGTH:
+            self._note(number, data, f"{len(data)} bytes instead of {_FRAME_LENGTH}")
+            return
+        message = can.Message(arbitration_id=number, data=data, is_extended_id=False, timestamp=self._clock())
+        try:
+            self._sdk.ParseCANFrame(message)
+        except Exception as error:  # the SDK raises many kinds; none may end the reading
+            self._note(number, data, str(error))
+            return
+        self.replies[number, data[0]] = data
+        self.seen.add(number)
+
+    def _note(self, number: int, data: bytes, why: str) -> None:
+        self._undecodable += 1
+        self.last_error = f"frame {number:#x} {data.hex()}: {why}"

@@ -25,6 +25,7 @@ class FrameId(IntEnum):
     JOINTS_34 = 0x2A6
     JOINTS_56 = 0x2A7
     GRIPPER = 0x2A8
+    LINKAGE = 0x470
     MOTOR_POWER = 0x471
     LIMIT_QUERY = 0x472
     LIMIT_REPLY = 0x473
@@ -32,6 +33,8 @@ class FrameId(IntEnum):
     JOINT_SETTING = 0x475
     ACKNOWLEDGE = 0x476
     PARAMETER_QUERY = 0x477
+    END_LIMITS_REPLY = 0x478
+    END_LIMITS_SETTING = 0x479
     CRASH_LEVEL_SETTING = 0x47A
     CRASH_LEVEL_REPLY = 0x47B
     ACCELERATION_REPLY = 0x47C
@@ -104,6 +107,17 @@ GRIPPER_ON: Final = 1
 GRIPPER_SET_ZERO: Final = 0xAE
 TEACH_ENTER: Final = 1
 TEACH_LEAVE: Final = 2
-CLEAR_ERROR: Final = 0xAE
+CONFIRM: Final = 0xAE
+"""0x475: makes an acceleration, a zero or the clearing of errors effective."""
+LEADER: Final = 0xFA
+FOLLOWER: Final = 0xFC
+QUERY_ANGLES_AND_SPEED: Final = 1
+QUERY_ACCELERATION: Final = 2
+QUERY_END_LIMITS: Final = 1
+QUERY_CRASH_LEVELS: Final = 2
+QUERY_GRIPPER: Final = 4
+DEFAULT_END_LIMITS: Final = 1
+DEFAULT_JOINT_LIMITS: Final = 2
+MAX_CRASH_LEVEL: Final = 8
 
 NUM_JOINTS: Final = 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, MotorState
@@ -29,8 +30,14 @@ class ArmStatus:
         firmware: version, "" until the arm has told.
         feedback_age: time since the last joint feedback [s]; inf before the first.
         feedback_rate: joint feedbacks (all six joints) per second, over the last ones [Hz].
-        undecodable: frames the SDK could not decode.
-        offset_frames: feedback on 0x3A* instead of 0x2A*: the arm's ids were changed (0x470) and persist in its flash.
+        undecodable: frames and lines that could not be read.
+        offset_frames: feedback on 0x2B*, 0x2C* or 0x3A* instead of 0x2A*: changed in the arm's flash (0x470).
+        leader_frames: targets that a leader arm has sent on this bus.
+        temperatures: per joint the hotter of driver and motor [deg C].
+        voltage: the lowest of the motors' supplies [V].
+        outage: why no feedback comes; "" while it does.
+        obstacle: why the arm must not be commanded; "" when it may.
+        reconnects: how often the bus was opened again.
     """
 
     mode: int
@@ -42,11 +49,17 @@ class ArmStatus:
     feedback_rate: float
     undecodable: int
     offset_frames: int
+    leader_frames: int = 0
+    temperatures: tuple[int, ...] = ()
+    voltage: float = 0.0
+    outage: str = ""
+    obstacle: str = ""
+    reconnects: int = 0
 
     @property
     def is_enabled(self) -> bool:
         """All six motors hold."""
-        return all(self.enabled)
+        return bool(self.enabled) and all(self.enabled)
 
     @property
     def is_stopped(self) -> bool:
@@ -56,21 +69,31 @@ class ArmStatus:
     @property
     def mode_name(self) -> str:
         """Such as "CAN" or "UNKNOWN (0x9)"."""
-        return _name(ControlMode, self.mode)
+        return mode_name(self.mode)
 
     @property
     def state_name(self) -> str:
         """Such as "NORMAL" or "UNKNOWN (0x3f)"."""
-        return _name(ArmState, self.state)
+        return state_name(self.state)
 
 
-def motor_faults(codes: list[int]) -> tuple[str, ...]:
-    """Words for the status bytes of 0x261-0x266, joint 1 first."""
+def mode_name(mode: int) -> str:
+    """Such as "CAN" or "UNKNOWN (0x9)"."""
+    return _name(ControlMode, mode)
+
+
+def state_name(state: int) -> str:
+    """Such as "NORMAL" or "UNKNOWN (0x3f)"."""
+    return _name(ArmState, state)
+
+
+def motor_faults(codes: Sequence[int], mask: int = 0xFF) -> tuple[str, ...]:
+    """Words for the status bytes of 0x261-0x266, joint 1 first; only bits of `mask`."""
     found = [
         f"joint{joint}: {words}"
         for joint, code in enumerate(codes, start=1)
         for bit, words in _FAULTS.items()
-        if code & bit
+        if code & bit & mask
     ]
     return tuple(found)
 

@@ -6,6 +6,7 @@ on the arguments only, not on the number of workers or on interruptions.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -17,10 +18,15 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from wav_models.data.durable import write_json
 from wav_policy.recording.episode_recorder import EpisodeRecorder, StagedEpisode
 from wav_policy.recording.episode_writer import STAGING, DatasetWriter
+from wav_policy.recording.quality import QualityMix
+
+RECORDINGS_PATH: Final = "meta/recordings.json"
+"""Tasks, seeds and quality mixes that a dataset was recorded with."""
 
 MIN_ATTEMPTS: Final = 20
 MIN_SUCCESS_RATE: Final = 0.1
@@ -100,7 +106,7 @@ def record_demonstrations(
     Raises:
         RecordingError: too few attempts succeed.
     """
-    earlier = [row["seed"] for row in writer.rows if row["seed"] is not None and row["seed"] >= options.seed]
+    earlier = [seed for seed in _recorded_seeds(writer, options.task) if seed >= options.seed]
     progress = RecordingProgress(kept=len(earlier))
     next_seed = max(earlier, default=options.seed - 1) + 1
     on_progress(progress)
@@ -115,6 +121,27 @@ def record_demonstrations(
             on_progress(progress)
             _check_success_rate(progress, options)
     return progress
+
+
+def _recorded_seeds(writer: DatasetWriter, task: str) -> list[int]:
+    """Seeds of the episodes of one task that the dataset holds; several tasks may share a dataset."""
+    return [row["seed"] for row in writer.rows if json.loads(row["extra"] or "{}").get("task") == task]
+
+
+def note_run(root: Path, options: RecordingOptions, mix: QualityMix | None) -> None:
+    """Add what is going to be recorded to the dataset's meta/recordings.json, unless an interrupted run did."""
+    path = root / RECORDINGS_PATH
+    runs: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    run = {
+        "task": options.task,
+        "first_seed": options.seed,
+        "episodes": options.num_episodes,
+        "noise": list(options.noise),
+        "quality_mix": None if mix is None else dict(mix.shares),
+        "keep_failures": options.keep_failures,
+    }
+    if run not in runs:
+        write_json(path, [*runs, run])
 
 
 @contextmanager

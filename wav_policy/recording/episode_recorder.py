@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from wav_models.data.durable import write_json, write_parquet
-from wav_models.data.layout import ACTION_KEY, CAPTURE_TIME_KEY, STATE_KEY, VIDEO_KEYS
+from wav_models.data.layout import ACTION_KEY, CAPTURE_TIME_KEY, SOURCE_TIME_KEY, SOURCES, STATE_KEY, VIDEO_KEYS
 from wav_models.data.statistics import FeatureStats, ImageSampler
 from wav_models.types import JOINT_DIM, JOINT_NAMES
 from wav_policy.recording.video_encoder import VideoEncoder
@@ -62,7 +62,7 @@ class StagedEpisode:
         return self.directory / f"{view}.mp4"
 
     def frames(self) -> pa.Table:
-        """Columns observation.state, action, capture_time."""
+        """Columns observation.state, action, capture_time and, recorded from the robot, source_times."""
         return pq.read_table(self.directory / FRAMES_FILE)
 
     def remove(self) -> None:
@@ -80,8 +80,18 @@ class EpisodeRecorder:
         image_sizes: dict[str, tuple[int, int]],
         instruction: str,
         extra: dict[str, Any] | None = None,
+        source_times: bool = False,
     ) -> None:
-        """Start an episode in `directory`, which is emptied; `extra` must be JSON data."""
+        """Start an episode in `directory`, which is emptied.
+
+        Args:
+            directory: outside the dataset's own folders, on the same file system.
+            fps: nominal rate [Hz].
+            image_sizes: (height, width) [px] per view.
+            instruction: the language command.
+            extra: JSON data.
+            source_times: every frame comes with the capture time of each of `SOURCES`.
+        """
         if not instruction.strip():
             raise ValueError("the instruction is empty; an episode needs a language command")
         for view in image_sizes:
@@ -102,12 +112,18 @@ class EpisodeRecorder:
         self._states: list[NDArray[np.float32]] = []
         self._actions: list[NDArray[np.float32]] = []
         self._capture_times: list[float] = []
+        self._source_times: list[NDArray[np.float64]] | None = [] if source_times else None
 
     def __len__(self) -> int:
         return len(self._capture_times)
 
     def add_frame(
-        self, images: dict[str, NDArray[np.uint8]], state: ArrayLike, action: ArrayLike, capture_time: float
+        self,
+        images: dict[str, NDArray[np.uint8]],
+        state: ArrayLike,
+        action: ArrayLike,
+        capture_time: float,
+        source_times: ArrayLike | None = None,
     ) -> None:
         """Append one moment; nothing is written when any part of it is invalid.
 
@@ -115,10 +131,12 @@ class EpisodeRecorder:
             images: uint8 RGB [H, W, 3] per view, of exactly the sizes of the dataset.
             state: measured joint state [14], rad and m; kept as float32.
             action: commanded joint targets [14], rad and m; kept as float32.
-            capture_time: when the images were taken [s]; must increase.
+            capture_time: the moment of the frame [s]; must increase.
+            source_times: when each of `SOURCES` was captured [s]; exactly where the recorder was made for them.
 
         Raises:
             ValueError: a wrong shape, dtype or non-finite value; names view or joint, and frame.
+            OSError: the video cannot be written: the disk is full.
         """
         where = f"frame {len(self)}"
         self._check_images(images, where)
@@ -128,6 +146,7 @@ class EpisodeRecorder:
             raise ValueError(f"{where}: capture_time is {capture_time}")
         if self._capture_times and capture_time <= self._capture_times[-1]:
             raise ValueError(f"{where}: capture_time {capture_time} is not after the last, {self._capture_times[-1]}")
+        self._add_source_times(source_times, where)
         for view, encoder in self._encoders.items():
             encoder.add(images[view])
             self._samplers[view].add(images[view])
@@ -142,14 +161,14 @@ class EpisodeRecorder:
             raise ValueError("the episode has no frames; it was discarded")
         for encoder in self._encoders.values():
             encoder.close()
-        table = pa.table(
-            {
-                STATE_KEY: joint_column(np.stack(self._states)),
-                ACTION_KEY: joint_column(np.stack(self._actions)),
-                CAPTURE_TIME_KEY: pa.array(self._capture_times, pa.float64()),
-            }
-        )
-        write_parquet(self.directory / FRAMES_FILE, table)
+        columns = {
+            STATE_KEY: vector_column(np.stack(self._states)),
+            ACTION_KEY: vector_column(np.stack(self._actions)),
+            CAPTURE_TIME_KEY: pa.array(self._capture_times, pa.float64()),
+        }
+        if self._source_times is not None:
+            columns[SOURCE_TIME_KEY] = vector_column(np.stack(self._source_times))
+        write_parquet(self.directory / FRAMES_FILE, pa.table(columns))
         description = {
             "fps": self.fps,
             "instruction": self.instruction,
@@ -164,10 +183,21 @@ class EpisodeRecorder:
         return staged
 
     def discard(self) -> None:
-        """Forget the episode and its files."""
+        """Forget the episode and its files, also after an error."""
         for encoder in self._encoders.values():
-            encoder.close()
+            encoder.abandon()
         shutil.rmtree(self.directory)
+
+    def _add_source_times(self, times: ArrayLike | None, where: str) -> None:
+        if (times is None) != (self._source_times is None):
+            wanted = "needs" if times is None else "was not made for"
+            raise ValueError(f"{where}: the recording {wanted} source_times")
+        if times is None or self._source_times is None:
+            return
+        row = np.array(times, dtype=np.float64)
+        if row.shape != (len(SOURCES),) or not np.isfinite(row).all():
+            raise ValueError(f"{where}: source_times must be {len(SOURCES)} finite times, got {row.tolist()}")
+        self._source_times.append(row)
 
     def _check_images(self, images: dict[str, NDArray[np.uint8]], where: str) -> None:
         if set(images) != set(self.image_sizes):
@@ -180,9 +210,9 @@ class EpisodeRecorder:
                 )
 
 
-def joint_column(rows: NDArray[np.float32]) -> pa.Array:
-    """Float32 rows [T, D] as a fixed-size-list column."""
-    flat = pa.array(np.ascontiguousarray(rows, dtype=np.float32).reshape(-1))
+def vector_column(rows: NDArray[Any]) -> pa.Array:
+    """Rows [T, D] as a fixed-size-list column."""
+    flat = pa.array(np.ascontiguousarray(rows).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
 
 

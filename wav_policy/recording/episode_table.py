@@ -12,6 +12,8 @@ from wav_models.data.layout import (
     ACTION_KEY,
     CAPTURE_TIME_KEY,
     DEFAULT_FEATURES,
+    RATE_TOLERANCE,
+    SOURCE_TIME_KEY,
     STATE_KEY,
     VIDEO_KEYS,
     file_location,
@@ -42,18 +44,29 @@ def frame_table(episode: StagedEpisode, episode_index: int, first_index: int, ta
 def episode_stats(episode: StagedEpisode, frames: pa.Table) -> dict[str, FeatureStats]:
     """Statistics of every feature of one episode."""
     stats = {VIDEO_KEYS[view]: image_stats for view, image_stats in episode.image_stats.items()}
-    for key in (STATE_KEY, ACTION_KEY):
+    for key in (STATE_KEY, ACTION_KEY, *({SOURCE_TIME_KEY} & set(frames.column_names))):
         stats[key] = feature_stats(np.stack(frames[key].to_numpy()))
     for key in (CAPTURE_TIME_KEY, *DEFAULT_FEATURES):
         stats[key] = feature_stats(frames[key].to_numpy()[:, None])
     return stats
 
 
-def achieved_fps(capture_times: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
-    """Mean rate at which frames were really taken [Hz]; None for a single frame."""
-    if len(capture_times) < 2:
-        return None
-    return float((len(capture_times) - 1) / (capture_times[-1] - capture_times[0]))
+def achieved_fps(frames: pa.Table) -> float | None:
+    """Mean rate at which frames were really taken [Hz], of the slowest camera where known; None for a single frame."""
+    if SOURCE_TIME_KEY in frames.column_names:
+        cameras = np.stack(frames[SOURCE_TIME_KEY].to_numpy())[:, : len(VIDEO_KEYS)]
+        rates = [rate for column in cameras.T if (rate := _rate(np.unique(column))) is not None]
+        return min(rates) if len(rates) == len(VIDEO_KEYS) else None
+    return _rate(frames[CAPTURE_TIME_KEY].to_numpy())
+
+
+def is_slow(rate: float | None, fps: float) -> bool:
+    """Whether an episode taken at `rate` [Hz] must be flagged in a dataset of `fps`."""
+    return rate is not None and rate < RATE_TOLERANCE * fps
+
+
+def _rate(times: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
+    return float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else None
 
 
 def episode_row(

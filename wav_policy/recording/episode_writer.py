@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from wav_models.data.durable import publish, stage_parquet, write_json, write_parquet
+from wav_models.data.durable import publish, stage_parquet, sync, write_json, write_parquet
 from wav_models.data.layout import (
-    CAPTURE_TIME_KEY,
     DATA_PATH,
     EPISODES_PATH,
     INFO_PATH,
+    SOURCE_TIME_KEY,
     STATS_PATH,
     TASKS_PATH,
     VIDEO_KEYS,
@@ -40,6 +40,7 @@ from wav_policy.recording.episode_table import (
     episode_row,
     episode_stats,
     frame_table,
+    is_slow,
     read_row_stats,
     task_table,
 )
@@ -48,9 +49,6 @@ logger = logging.getLogger(__name__)
 
 STAGING: Final = ".staging"
 """Directory of unfinished episodes; hidden, so that no loader's pattern matches it."""
-
-RATE_TOLERANCE: Final = 0.95
-"""An episode recorded below this share of the nominal rate is flagged."""
 
 IMAGE_SIZES: Final = {"head": (240, 424), "left_wrist": (240, 320), "right_wrist": (240, 320)}
 
@@ -69,6 +67,7 @@ class DatasetWriter:
         fps: int,
         robot_type: str = "agilex_piper_bimanual",
         image_sizes: dict[str, tuple[int, int]] | None = None,
+        source_times: bool = False,
     ) -> None:
         """Create or resume the dataset in `root`.
 
@@ -77,18 +76,29 @@ class DatasetWriter:
             fps: nominal rate [Hz].
             robot_type: as LeRobot's info.json names it.
             image_sizes: (height, width) [px] per view; `IMAGE_SIZES` by default.
+            source_times: every frame comes with the capture time of each of its sources.
 
         Raises:
             DatasetError: the directory holds another kind of dataset, or another process writes to it.
+            OSError: the disk is full or the directory not writable.
         """
         self.root = Path(root)
         self.fps = fps
         self.image_sizes = dict(IMAGE_SIZES if image_sizes is None else image_sizes)
+        self.source_times = source_times
         self._recorder: EpisodeRecorder | None = None
         (self.root / STAGING).mkdir(parents=True, exist_ok=True)
         self._lock = self._acquire_lock()
+        try:
+            self._open(make_info(fps, robot_type, self.image_sizes, source_times=source_times))
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, expected_info: dict[str, Any]) -> None:
+        """Take up what is there; repair what an interruption left."""
         self._clear_staging()
-        self.info = self._load_info(make_info(fps, robot_type, self.image_sizes))
+        self.info = self._load_info(expected_info)
         self.rows = self._load_rows()
         self.tasks = self._load_tasks()
         self.stats: dict[str, FeatureStats] = {}
@@ -110,23 +120,42 @@ class DatasetWriter:
         if self._recorder is not None:
             raise RuntimeError("an episode is being recorded; end or discard it first")
         self._recorder = EpisodeRecorder(
-            self._current, fps=self.fps, image_sizes=self.image_sizes, instruction=instruction, extra=extra
+            self._current,
+            fps=self.fps,
+            image_sizes=self.image_sizes,
+            instruction=instruction,
+            extra=extra,
+            source_times=self.source_times,
         )
 
     def add_frame(
-        self, images: dict[str, NDArray[np.uint8]], state: ArrayLike, action: ArrayLike, capture_time: float
+        self,
+        images: dict[str, NDArray[np.uint8]],
+        state: ArrayLike,
+        action: ArrayLike,
+        capture_time: float,
+        source_times: ArrayLike | None = None,
     ) -> None:
         """Append one moment; see `EpisodeRecorder.add_frame`."""
-        self._recording().add_frame(images, state, action, capture_time)
+        self._recording().add_frame(images, state, action, capture_time, source_times)
 
     def set_extra(self, **extra: Any) -> None:
         """Note what became known during the episode, such as its success."""
         self._recording().extra.update(extra)
 
     def end_episode(self) -> int:
-        """Make the episode part of the dataset; returns its index."""
+        """Make the episode part of the dataset; returns its index.
+
+        Raises:
+            OSError: it could not be written; what was finished before is untouched. Open the dataset anew to go on.
+        """
         recorder, self._recorder = self._recording(), None
-        return self.commit(recorder.finish())
+        try:
+            staged = recorder.finish()
+        except OSError:
+            recorder.discard()
+            raise
+        return self.commit(staged)
 
     def discard_episode(self) -> None:
         """Forget the episode in progress."""
@@ -146,7 +175,7 @@ class DatasetWriter:
             self.tasks.append(episode.instruction)
             write_parquet(self.root / TASKS_PATH, task_table(self.tasks))
         frames = frame_table(episode, index, self.num_frames, self.tasks.index(episode.instruction))
-        rate = achieved_fps(frames[CAPTURE_TIME_KEY].to_numpy())
+        rate = achieved_fps(frames)
         row = episode_row(episode, index, self.num_frames, rate, episode_stats(episode, frames))
         staged_frames = stage_parquet(episode.directory / "data.parquet", frames)
         staged_row = stage_parquet(episode.directory / "row.parquet", row)
@@ -159,9 +188,18 @@ class DatasetWriter:
         self.rows.append(row.to_pylist()[0])
         self._add_stats(read_row_stats(self.rows[-1]))
         self._write_summary()
-        if rate is not None and rate < RATE_TOLERANCE * self.fps:
+        if is_slow(rate, self.fps):
             logger.warning("episode %d was recorded at %.2f Hz; the dataset says %d Hz", index, rate, self.fps)
         return index
+
+    def remove_last(self) -> None:
+        """Take the last episode out of the dataset again."""
+        if not self.rows:
+            raise RuntimeError("there is no episode to remove")
+        path = self.root / EPISODES_PATH.format(**file_location(self.num_episodes - 1))
+        path.unlink()
+        sync(path.parent)
+        self._open(self.info)
 
     def close(self) -> None:
         """Discard an episode in progress and let others write."""
@@ -211,6 +249,10 @@ class DatasetWriter:
             found = info.get("features", {}).get(name, {})
             if found.get("shape") != feature["shape"]:
                 raise DatasetError(f"{path}: {name} has shape {found.get('shape')}, not {feature['shape']}")
+        if SOURCE_TIME_KEY in info["features"] and SOURCE_TIME_KEY not in expected["features"]:
+            raise DatasetError(
+                f"{path}: this dataset was recorded from ROS topics, with {SOURCE_TIME_KEY}; use another directory"
+            )
         return info
 
     def _load_rows(self) -> list[dict[str, Any]]:

@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from wav_policy.recording.episode_recorder import EpisodeRecorder
+from wav_policy.recording.quality import QualityMix
 
 if TYPE_CHECKING:
-    from wav_policy.sim.demonstrate import Noise
+    from wav_policy.sim.demonstrate import Demonstration, Noise
     from wav_policy.sim.world import World
 
 
@@ -21,13 +22,13 @@ def _world(task: str) -> World:
     return World(task)
 
 
-def scaled_noise(level: float) -> Noise:
-    """The simulator's usual disturbance times `level`, in size and in rate; 0 is none at all."""
+def scaled_noise(level: float, usual: Noise | None = None) -> Noise:
+    """A disturbance (the simulator's usual one if None) times `level`, in size and in rate; 0 is none at all."""
     from wav_policy.sim.demonstrate import Noise
 
     if not level >= 0.0:
         raise ValueError(f"noise level is {level}; it must not be negative")
-    usual = Noise()
+    usual = Noise() if usual is None else usual
     return Noise(
         joint_std=level * usual.joint_std,
         stroke_std=level * usual.stroke_std,
@@ -42,14 +43,36 @@ def scaled_noise(level: float) -> Noise:
     )
 
 
-def demonstrate_in_simulation(task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
-    """Play the scripted operator once; the recorded action is its intent, also where noise disturbed the motion."""
-    from wav_policy.sim.demonstrate import demonstrate
+class SimulatedDemonstrator:
+    """Plays the scripted operator; the recorded action is its intent, also where noise disturbed the motion.
 
-    world = _world(task)
-    recorder: EpisodeRecorder | None = None
-    for step in demonstrate(world, seed, scaled_noise(noise)):
-        if recorder is None:
-            recorder = start(world.instruction)
-        recorder.add_frame(step.images, step.state, step.action, step.time)
-    return bool(world.success())
+    Args:
+        mix: which seeds are of which quality; all "recovering" if None.
+    """
+
+    def __init__(self, mix: QualityMix | None = None):
+        self._mix = QualityMix({"recovering": 1.0}) if mix is None else mix
+
+    def __call__(self, task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
+        """Record one episode with its quality and, where it has one, its lapse; returns its success."""
+        demonstration = self._demonstration(task, seed, noise)
+        recorder: EpisodeRecorder | None = None
+        for step in demonstration.steps():
+            if recorder is None:
+                recorder = start(demonstration.world.instruction)
+            recorder.add_frame(step.images, step.state, step.action, step.time)
+        assert recorder is not None
+        recorder.extra.update(quality=demonstration.quality, lapse=demonstration.lapse)
+        return demonstration.world.success()
+
+    def play(self, task: str, noise: float, seed: int) -> tuple[str, bool, int]:
+        """The same without cameras and recorder: quality, success and number of steps."""
+        demonstration = self._demonstration(task, seed, noise)
+        num_steps = sum(1 for _ in demonstration.steps(images=False))
+        return demonstration.quality, demonstration.world.success(), num_steps
+
+    def _demonstration(self, task: str, seed: int, noise: float) -> Demonstration:
+        from wav_policy.sim.demonstrate import QUALITIES, Demonstration
+
+        quality = self._mix.of(seed)
+        return Demonstration(_world(task), seed, scaled_noise(noise, QUALITIES[quality]), quality)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,15 @@ class VideoEncoder:
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Flush the encoder and finish the file."""
+        """Flush the encoder and finish the file.
+
+        Raises:
+            OSError: the file cannot be written: the disk is full.
+        """
         self._container.mux(self._stream.encode(None))
         self._container.close()
+
+    def abandon(self) -> None:
+        """Let go of the file, finished or not, whatever the disk says."""
+        with suppress(OSError, av.FFmpegError):
+            self._container.close()

@@ -1,10 +1,16 @@
-"""The simulated robot cell. Importing it registers the Gymnasium environment `wav/PiperBowl-v0`, and costs little."""
+"""The simulated robot cell. Importing it registers the Gymnasium environments, and costs little."""
 
 from __future__ import annotations
 
 import gymnasium
 
-ENVIRONMENTS = {"wav/PiperBowl-v0": "bowl"}
+ENVIRONMENTS = {
+    "wav/PiperBowl-v0": "bowl",
+    "wav/PiperBowls-v0": "bowls",
+    "wav/PiperGreenBowl-v0": "green_bowl",
+    "wav/PiperDrawer-v0": "drawer",
+    "wav/PiperTowel-v0": "towel",
+}
 """Gymnasium id -> task."""
 
 for _id, _task in ENVIRONMENTS.items():

@@ -1,4 +1,7 @@
-"""Demonstrations by the scripted operator, disturbed on the way so that recoveries are in the data."""
+"""Demonstrations by the scripted operator, of the qualities that teleoperation has.
+
+Nothing that a policy may see names an episode's quality; its rewards and its end do.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from typing import Final
 
 import numpy as np
 
+from wav_models.presets import did_you_mean
 from wav_models.types import ARM_DOF, JOINT_DIM, FloatArray, ImageArray
+from wav_policy.sim.hesitation import HesitantOperator
 from wav_policy.sim.kinematics import MAX_STROKE, UnreachableError, inverse
 from wav_policy.sim.model import BASE_POSITIONS, HOME_ROLL, SIDES, home_positions
 from wav_policy.sim.operator import ACTION_PERIOD
@@ -17,8 +22,17 @@ from wav_policy.sim.world import World
 SETTLING_STEPS: Final = 9
 """Steps recorded after success, so that an episode ends at rest."""
 
-MAX_STEPS: Final = 250
+PATIENCE: Final = 1.25
+"""A demonstration may take this many times a task's time limit, since hesitation and recovery take time."""
+
+STILL_STEPS: Final = 20
+"""A failed demonstrator has given up after so many steps without motion, which are recorded."""
+
+_STILL: Final = 0.05
+"""Largest distance of joint targets from the measured joints that counts as no motion [rad]; disturbances make some."""
+
 _GRIPPERS: Final = (ARM_DOF - 1, 2 * ARM_DOF - 1)
+_ARM_JOINTS: Final = [joint for joint in range(JOINT_DIM) if joint not in _GRIPPERS]
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,11 @@ class Noise:
 
 
 NO_NOISE: Final = Noise(0.0, 0.0, 0.4, 0.0, 0.0, 0.6, 0.0, 0.5, 0.0, 0.0)
+CALM: Final = Noise(joint_std=0.008, push_rate=0.0, slip_rate=0.0, wide_start=0.1)
+
+QUALITIES: Final = {"skilled": CALM, "hesitant": CALM, "recovering": Noise(), "failing": CALM}
+"""Quality of a demonstration -> its usual disturbance. Hesitant operators pause, creep and make detours; failing ones
+follow one of the task's lapses from some moment on and give up."""
 
 
 class Disturbance:
@@ -136,30 +155,68 @@ def _anywhere(side: str, rng: np.random.Generator) -> FloatArray:
         return np.append(joints, rng.uniform(0.0, MAX_STROKE))
 
 
-def demonstrate(world: World, seed: int, noise: Noise | None = None, *, images: bool = True) -> Iterator[Step]:
-    """Reset `world` to `seed` and let the operator do the task at 10 Hz.
+def demonstrate(
+    world: World, seed: int, noise: Noise | None = None, *, quality: str = "recovering", images: bool = True
+) -> Iterator[Step]:
+    """The steps of a `Demonstration`; see there."""
+    return Demonstration(world, seed, noise, quality).steps(images=images)
 
-    Ends `SETTLING_STEPS` after success or after `MAX_STEPS`; `world.success()` then says which. `world.instruction` is
-    valid from the first step on.
+
+class Demonstration:
+    """One episode: a demonstrator does the task of `world`, laid out from `seed`, at 10 Hz.
 
     Args:
         world: its task brings the operator.
-        seed: of the layout and of the disturbance.
-        noise: the disturbance; `Noise()` if None, `NO_NOISE` for clean episodes.
-        images: render the three views (else `Step.images` is empty).
+        seed: of the layout, the disturbance and the demonstrator.
+        noise: the disturbance; the usual one of the quality if None, `NO_NOISE` for clean episodes.
+        quality: one of `QUALITIES`.
+
+    Raises:
+        ValueError: unknown quality.
     """
-    noise = Noise() if noise is None else noise
-    rng = np.random.default_rng([seed, 1])
-    operator = world.task.make_operator()
-    world.reset(seed)
-    world.set_joints(start_positions(world, noise, rng))
-    disturbance = Disturbance(noise, rng)
-    settled = 0
-    for _ in range(MAX_STEPS):
-        action = operator.act(world)
-        yield Step(world.render_all() if images else {}, world.joint_positions, action, world.time)
-        settled = settled + 1 if world.success() else 0
-        if settled > SETTLING_STEPS:
-            return
-        world.set_targets(action if settled else disturbance.apply(action), ACTION_PERIOD)
-        world.step(ACTION_PERIOD)
+
+    def __init__(self, world: World, seed: int, noise: Noise | None = None, quality: str = "recovering"):
+        if quality not in QUALITIES:
+            raise ValueError(f"unknown quality {quality!r}{did_you_mean(quality, QUALITIES)}")
+        self.world = world
+        self.seed = seed
+        self.quality = quality
+        self._noise = QUALITIES[quality] if noise is None else noise
+        rng = np.random.default_rng([seed, 2])
+        self._operator = world.task.make_operator()
+        if quality == "hesitant":
+            self._operator = HesitantOperator(self._operator, rng)
+        self._lapse = world.task.make_lapse(rng) if quality == "failing" else None
+
+    @property
+    def lapse(self) -> str | None:
+        """What goes wrong in a failing demonstration, and where."""
+        return None if self._lapse is None else self._lapse.name
+
+    def steps(self, *, images: bool = True) -> Iterator[Step]:
+        """Reset the world and play.
+
+        Ends `SETTLING_STEPS` after success, `STILL_STEPS` after a failing demonstrator has come to rest, or when its
+        time is over; `world.success()` then says whether it succeeded. `world.instruction` is valid from then on.
+
+        Args:
+            images: render the three views (else `Step.images` is empty).
+        """
+        world, rng = self.world, np.random.default_rng([self.seed, 1])
+        world.reset(self.seed)
+        world.set_joints(start_positions(world, self._noise, rng))
+        disturbance = Disturbance(self._noise, rng)
+        settled = still = 0
+        lapsed = False
+        for _ in range(round(PATIENCE * world.task.time_limit / ACTION_PERIOD)):
+            lapsed = lapsed or (self._lapse is not None and self._lapse.begins(world))
+            acting = self._lapse if lapsed and self._lapse is not None else self._operator
+            action, measured = acting.act(world), world.joint_positions
+            yield Step(world.render_all() if images else {}, measured, action, world.time)
+            resting = bool(np.abs(action - measured)[_ARM_JOINTS].max() < _STILL)
+            still = still + 1 if lapsed and resting else 0
+            settled = settled + 1 if world.success() else 0
+            if settled > SETTLING_STEPS or still >= STILL_STEPS:
+                return
+            world.set_targets(action if settled else disturbance.apply(action), ACTION_PERIOD)
+            world.step(ACTION_PERIOD)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -12,9 +12,6 @@ from wav_models.types import JOINT_DIM, FloatArray
 from wav_policy.sim.model import IMAGE_SIZES
 from wav_policy.sim.operator import ACTION_PERIOD
 from wav_policy.sim.world import HIGHEST_POSITIONS, LOWEST_POSITIONS, World
-
-MAX_EPISODE_STEPS: Final = 200
-"""20 s, about three times what the scripted operator needs."""
 
 Info = dict[str, Any]
 ObservationDict = dict[str, Any]
@@ -30,18 +27,27 @@ class WavEnv(gymnasium.Env[ObservationDict, FloatArray]):
 
     Args:
         task: name of the task.
-        max_episode_steps: steps of 0.1 s until truncation.
+        max_episode_steps: steps of 0.1 s until truncation; the task's own time limit if None.
         render_mode: "rgb_array" makes `render()` return the head view; None makes it unavailable.
+        split: "train" or "held_out" layouts.
+        phrasing: "train" or "held_out" phrasings of the instruction.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (an instance variable in the base class)
 
-    def __init__(self, task: str = "bowl", max_episode_steps: int = MAX_EPISODE_STEPS, render_mode: str | None = None):
+    def __init__(
+        self,
+        task: str = "bowl",
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        split: str = "train",
+        phrasing: str = "train",
+    ):
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render_mode {render_mode!r}; choose rgb_array or None")
         self.render_mode = render_mode
-        self.world = World(task)
-        self._max_steps = max_episode_steps
+        self.world = World(task, split, phrasing)
+        self._max_steps = max_episode_steps or round(self.world.task.time_limit / ACTION_PERIOD)
         self._num_steps = 0
         self.action_space = spaces.Box(LOWEST_POSITIONS, HIGHEST_POSITIONS, dtype=np.float64)
         images: dict[str, spaces.Space[Any]] = {

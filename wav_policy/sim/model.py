@@ -40,7 +40,7 @@ HOME_ROLL: Final = {"left": -np.pi / 2, "right": np.pi / 2}
 
 # Collision classes: (contype, conaffinity). Two geoms collide when one's type meets the other's affinity.
 TABLE_CLASS: Final = (1, 0)
-OBJECT_CLASS: Final = (2, 1)
+OBJECT_CLASS: Final = (2, 1 | 2)
 _ARM_CLASSES: Final = {"left": (4, 1 | 2 | 8), "right": (8, 1 | 2 | 4)}
 
 _LINK_MASSES: Final = (0.71, 1.17, 0.50, 0.38, 0.38, 0.05)
@@ -57,18 +57,19 @@ def home_positions() -> FloatArray:
     return np.concatenate([np.append(inverse(HOME_TIP, HOME_ROLL[side]), MAX_STROKE) for side in SIDES])
 
 
-def build_model(objects: str) -> mujoco.MjModel:
+def build_model(objects: str, settings: str = "") -> mujoco.MjModel:
     """Compile the cell with a task's objects.
 
     Args:
         objects: MJCF elements of the world body, as `Task.objects()` returns them.
+        settings: MJCF sections beside the world body; they override the cell's own.
     """
     import mujoco
 
-    return mujoco.MjModel.from_xml_string(cell_xml(objects))
+    return mujoco.MjModel.from_xml_string(cell_xml(objects, settings))
 
 
-def cell_xml(objects: str) -> str:
+def cell_xml(objects: str, settings: str = "") -> str:
     """MJCF of the whole cell."""
     arms = "".join(_arm(side) for side in SIDES)
     actuation = [_actuation(side) for side in SIDES]
@@ -90,6 +91,7 @@ def cell_xml(objects: str) -> str:
     {arms}
     {objects}
   </worldbody>
+  {settings}
   <tendon>{"".join(tendon for tendon, _, _ in actuation)}</tendon>
   <equality>{"".join(equality for _, equality, _ in actuation)}</equality>
   <actuator>{"".join(actuator for _, _, actuator in actuation)}</actuator>
@@ -115,8 +117,10 @@ def _arm(side: str) -> str:
     x, y, z = BASE_POSITIONS[side]
     return f"""
     <body name="{side}_base" pos="{x} {y} {z}">
-      <geom type="box" size="0.06 0.06 {z / 2}" pos="0 0 {-z / 2}" rgba="0.15 0.15 0.15 1" contype="0" conaffinity="0"/>
-      <geom type="cylinder" size="0.045 0.04" pos="0 0 0.04" rgba="{_SHELL}" contype="0" conaffinity="0"/>
+      <geom type="box" size="0.06 0.06 {z / 2}" pos="0 0 {-z / 2}" rgba="0.15 0.15 0.15 1"
+            contype="{TABLE_CLASS[0]}" conaffinity="{TABLE_CLASS[1]}"/>
+      <geom type="cylinder" size="0.045 0.04" pos="0 0 0.04" rgba="{_SHELL}"
+            contype="{TABLE_CLASS[0]}" conaffinity="{TABLE_CLASS[1]}"/>
       {xml}
     </body>"""
 
@@ -143,7 +147,7 @@ def _link(side: str, index: int, child: str) -> str:
         'type="sphere" size="0.032"',
         'type="cylinder" size="0.024" fromto="0 0 -0.06 0 0 0"',
     )
-    contype, conaffinity = _ARM_CLASSES[side] if index > 0 else (0, 0)
+    contype, conaffinity = _ARM_CLASSES[side] if index > 0 else TABLE_CLASS
     return f"""
     <body name="{side}_link{index + 1}" pos="{_numbers(position)}" quat="{_numbers(quaternion)}" gravcomp="1">
       <joint name="{side}_joint{index + 1}" axis="0 0 1" range="{low} {high}" armature="{_ARMATURES[index]}"

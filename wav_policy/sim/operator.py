@@ -9,13 +9,19 @@ import numpy as np
 
 from wav_models.types import ARM_DOF, FloatArray
 from wav_policy.sim.kinematics import MAX_STROKE, UnreachableError, inverse
-from wav_policy.sim.model import BASE_POSITIONS, SIDES
+from wav_policy.sim.model import BASE_POSITIONS, HOME_TIP, SIDES
 
 ACTION_PERIOD: Final = 0.1
 """Time between two actions [s]."""
 
 MAX_JOINT_STEP: Final = 0.20
 """Largest distance of a joint target from the measured joint [rad]."""
+
+GAIN: Final = 0.8
+"""Share of the remaining way that one action asks for."""
+
+MAX_STEP: Final = 0.022
+"""Largest move asked for by one action [m]; the arm's lag makes about two thirds of it."""
 
 MAX_STROKE_STEP: Final = 0.025
 """Largest distance of the stroke target from the measured stroke [m]."""
@@ -43,6 +49,43 @@ def limited(vector: FloatArray, length: float) -> FloatArray:
 def ramp(value: float, low: float, high: float) -> float:
     """0 below `low`, 1 above `high`, linear between."""
     return float(np.clip((value - low) / (high - low), 0.0, 1.0))
+
+
+def descend(tip: FloatArray, goal: FloatArray, hover: float, narrow: float = 0.006, wide: float = 0.022) -> FloatArray:
+    """Where the finger tips go next to reach `goal` from above: over it at height `hover`, then down a funnel.
+
+    Args:
+        tip: finger tips now [3], m.
+        goal: where they shall come to [3], m.
+        hover: height at which they may move freely [m].
+        narrow, wide: horizontal distances from the goal at which the funnel ends and begins [m].
+    """
+    error = goal - tip
+    distance = float(np.linalg.norm(error[:2]))
+    wanted_height = goal[2] + (hover - goal[2]) * ramp(distance, narrow, wide)
+    free = ramp(tip[2], hover - 0.020, hover - 0.006)
+    beside = ramp(distance, wide - 0.004, wide + 0.006)
+    level = GAIN * limited(error[:2], MAX_STEP) * (1.0 - beside * (1.0 - free))
+    climb = GAIN * np.clip(wanted_height - tip[2], -MAX_STEP, MAX_STEP)
+    return tip + np.append(level, climb)
+
+
+def retreat(tip: FloatArray, goal: FloatArray, clear: float, slack: float = 0.015) -> FloatArray:
+    """Where the finger tips go next to leave for `goal` [3]: up to height `clear` [m] first, then there."""
+    free = ramp(tip[2], clear - slack, clear)
+    level = GAIN * limited((goal - tip)[:2], MAX_STEP) * free
+    climb = GAIN * np.clip(max(goal[2], clear + 0.005) - tip[2], -MAX_STEP, MAX_STEP)
+    return tip + np.append(level, climb)
+
+
+def raised(point: FloatArray, height: float) -> FloatArray:
+    """The place `height` above a point; both [3], m."""
+    return point + np.array([0.0, 0.0, height])
+
+
+def home_tip(side: str) -> FloatArray:
+    """Finger tips at home, in the world [3], m."""
+    return BASE_POSITIONS[side] + HOME_TIP
 
 
 def joint_targets(side: str, intent: Intent, roll: float, measured: FloatArray) -> FloatArray:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wav_models.presets import did_you_mean
 from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, VIEWS, FloatArray, ImageArray
 from wav_policy.sim.cameras import Cameras, choose_backend
 from wav_policy.sim.kinematics import JOINT_LIMITS, MAX_JOINT_VELOCITY, MAX_STROKE, NUM_ARM_JOINTS
@@ -28,6 +30,8 @@ HIGHEST_POSITIONS: Final = np.tile(np.append(JOINT_LIMITS[:, 1], MAX_STROKE), 2)
 _MAX_VELOCITY: Final = np.tile(np.append(np.full(NUM_ARM_JOINTS, MAX_JOINT_VELOCITY), MAX_STROKE_VELOCITY), 2)
 IndexArray = NDArray[np.int_]
 
+SPLITS: Final = ("train", "held_out")
+_MOTION: Final = ("_setpoint", "_target", "_rate", "_remainder", "_steps", "_success_since")
 _SUCCESS_CHECK_STEPS: Final = 5
 _MAX_STEPS_PER_LOCK: Final = 5
 
@@ -51,6 +55,15 @@ class ArmReading:
     grip_force: float
 
 
+@dataclass(frozen=True)
+class SavedWorld:
+    """A moment of a `World`: physics, set-points and clocks, and what the task remembers."""
+
+    data: mujoco.MjData
+    motion: dict[str, Any]
+    task: dict[str, Any]
+
+
 class ArmPlant(Protocol):
     """One arm's motors: what the simulated firmware drives."""
 
@@ -69,12 +82,19 @@ class World:
 
     Args:
         task: name of the task (see `wav_policy.sim.tasks`).
+        split: "train" or "held_out" layouts; no layout is in both.
+        phrasing: "train" or "held_out" phrasings of the instruction.
     """
 
-    def __init__(self, task: str = "bowl"):
+    def __init__(self, task: str = "bowl", split: str = "train", phrasing: str = "train"):
+        for name in (split, phrasing):
+            if name not in SPLITS:
+                raise ValueError(f"unknown split {name!r}{did_you_mean(name, SPLITS)}")
         self.task: Task = make_task(task)
+        self._held_out_layout = split == "held_out"
+        self._phrasings = self.task.instructions if phrasing == "train" else self.task.held_out_instructions
         self.lock = threading.RLock()
-        self.model = build_model(self.task.objects())
+        self.model = build_model(self.task.objects(), self.task.settings)
         self.data = mujoco.MjData(self.model)
         self.instruction = ""
         self._cameras: Cameras | None = None
@@ -111,7 +131,8 @@ class World:
             rng = np.random.default_rng(seed)
             mujoco.mj_resetData(self.model, self.data)
             self.set_joints(home_positions() if start is None else start)
-            self.instruction = self.task.reset(self.model, self.data, rng)
+            self.task.lay_out(self.model, self.data, rng, self._held_out_layout)
+            self.instruction = str(rng.choice(self._phrasings))
             mujoco.mj_forward(self.model, self.data)
             self._remainder = 0.0
             self._steps = 0
@@ -194,6 +215,7 @@ class World:
         reach = self._rate * TIME_STEP
         self._setpoint += np.clip(self._target - self._setpoint, -reach, reach)
         self.data.ctrl[self._actuators] = self._setpoint
+        self.task.before_step(self)
         mujoco.mj_step(self.model, self.data)
         self._steps += 1
         if self._steps % _SUCCESS_CHECK_STEPS == 0:
@@ -233,6 +255,19 @@ class World:
         with self.lock:
             mujoco.mj_copyData(copy, self.model, self.data)
         return copy
+
+    def save(self) -> SavedWorld:
+        """Everything that decides what happens next, until the next reset; see `restore`."""
+        with self.lock:
+            motion = {name: copy.deepcopy(getattr(self, name)) for name in _MOTION}
+            return SavedWorld(self.snapshot(), motion, copy.deepcopy(vars(self.task)))
+
+    def restore(self, saved: SavedWorld) -> None:
+        """Go back to a moment of this layout: from here on the same targets have the same consequences."""
+        with self.lock:
+            mujoco.mj_copyData(self.data, self.model, saved.data)
+            vars(self).update(copy.deepcopy(saved.motion))
+            vars(self.task).update(copy.deepcopy(saved.task))
 
     def close(self) -> None:
         """Free the renderer."""

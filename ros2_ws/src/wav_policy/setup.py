@@ -5,7 +5,16 @@ from glob import glob
 from setuptools import find_packages, setup
 
 PACKAGE = "wav_policy"
-NODES = ("lifecycle_manager", "piper_node", "policy_node", "sim_node")
+NODES = (
+    "diagnostic_markers",
+    "lifecycle_manager",
+    "monitor",
+    "piper_node",
+    "policy_node",
+    "recorder_node",
+    "sim_node",
+    "teleop_node",
+)
 
 setup(
     name=PACKAGE,
@@ -16,7 +25,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
         (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
-        (f"share/{PACKAGE}/config", glob("config/*.yaml")),
+        (f"share/{PACKAGE}/config", glob("config/*.*")),
         (f"share/{PACKAGE}/checkpoints/wav-tiny-bowl", glob("checkpoints/wav-tiny-bowl/*")),
     ],
     zip_safe=False,

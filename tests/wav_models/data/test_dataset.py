@@ -16,6 +16,7 @@ from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.layout import VIDEO_KEYS
 from wav_models.data.video_reader import VideoError
 from wav_policy.recording.episode_writer import DatasetWriter
+from wav_policy.recording.video_encoder import VideoEncoder
 
 LENGTH = 40
 DATA = "data/chunk-000/file-001.parquet"
@@ -35,9 +36,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def change_column(path: Path, name: str, values: np.ndarray | None) -> None:
+def change_column(path: Path, name: str, values: np.ndarray | None, is_new: bool = False) -> None:
     table = pq.read_table(path, partitioning=None)
-    table = table.drop_columns([name])
+    table = table if is_new else table.drop_columns([name])
     if values is not None:
         flat = pa.array(np.asarray(values, np.float32).reshape(-1))
         column = pa.FixedSizeListArray.from_arrays(flat, values.shape[1]) if values.ndim == 2 else pa.array(values)
@@ -45,11 +46,15 @@ def change_column(path: Path, name: str, values: np.ndarray | None) -> None:
     pq.write_table(table, path)
 
 
-def change_info(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    path = root / "meta/info.json"
+def change_info(root: Path, change: Callable[[dict[str, Any]], object], name: str = "info") -> None:
+    path = root / f"meta/{name}.json"
     info = json.loads(path.read_text())
     change(info)
     path.write_text(json.dumps(info))
+
+
+def change_stats(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    change_info(root, change, "stats")
 
 
 def test_frames_can_be_read_in_any_order(root: Path) -> None:
@@ -71,6 +76,12 @@ def test_sound_dataset_has_no_problems(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda info: info.update(fps=0), "fps is 0; it must be a positive whole number"),
+        (lambda info: info["features"]["observation.images.top_head"].update(shape=[48, 64]), r"\[height, width, 3\]"),
+        (
+            lambda info: info["features"]["action"].update(names=[f"j{i}" for i in range(14)]),
+            "action has the joints j0",
+        ),
         (lambda info: info.update(codebase_version="v2.1"), "codebase_version 'v2.1'"),
         (lambda info: info["features"].pop("action"), "feature 'action' is missing"),
         (lambda info: info["features"]["action"].update(shape=[7]), r"action has shape \[7\]; two Piper arms"),
@@ -81,6 +92,13 @@ def test_wrong_kind_of_dataset(root: Path, change: Callable[[dict[str, Any]], ob
     change_info(root, change)
     with pytest.raises(DatasetError, match=message):
         Dataset(root)
+    (problem,) = check_dataset(root)
+    assert (problem.severity, problem.where) == ("error", "meta/info.json")
+
+
+def test_all_faults_of_the_header_are_reported(root: Path) -> None:
+    change_info(root, lambda info: (info["features"].pop("action"), info.update(fps=-1)))
+    assert len(list(check_dataset(root))) == 2
 
 
 def test_wrong_rate_and_missing_directory(root: Path) -> None:
@@ -108,7 +126,9 @@ def test_unusable_columns_are_named(root: Path, name: str, values: np.ndarray | 
     dataset.read_episode(0)
     with pytest.raises(DatasetError, match=f"file-001.parquet, episode 1: .*{message}"):
         dataset.read_episode(1)
-    assert any(problem.where == "episode 1" and problem.severity == "error" for problem in check_dataset(root))
+    assert any(
+        problem.where.startswith("episode 1 ") and problem.severity == "error" for problem in check_dataset(root)
+    )
 
 
 def damage(root: Path, what: str) -> None:
@@ -133,6 +153,21 @@ def damage(root: Path, what: str) -> None:
             change_column(root / DATA, "capture_time", np.arange(LENGTH) / 8.0)
         case "index":
             change_column(root / DATA, "index", np.arange(LENGTH))
+        case "video rate":
+            encoder = VideoEncoder(root / VIDEO, SIZES["left_wrist"], 20)
+            for frame in range(LENGTH):
+                encoder.add(make_images(frame)["left_wrist"])
+            encoder.close()
+        case "statistics lost":
+            change_stats(root, lambda stats: stats.pop("action"))
+        case "statistics NaN":
+            change_stats(root, lambda stats: stats["action"].update(mean=[float("nan")] * 14))
+        case "undescribed column":
+            change_column(root / DATA, "extra", np.zeros(LENGTH, np.float32), is_new=True)
+        case "described column":
+            change_info(root, lambda info: info["features"].update(state_value={"dtype": "float32", "shape": [17]}))
+        case "unfinished":
+            (root / ".staging/current").mkdir()
         case "episode missing":
             (root / "meta/episodes/chunk-000/file-000.parquet").unlink()
 
@@ -140,16 +175,22 @@ def damage(root: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
-        ("video missing", "error: episode 1: videos/observation.images.hand_left/chunk-000/file-001.mp4 is missing"),
+        ("video missing", "error: episode 1 (videos/observation.images.hand_left/chunk-000/file-001.mp4): the video"),
         ("video cut", "cannot be decoded"),
         ("other resolution", "left_wrist video is 48x64, the dataset says (32, 48)"),
         ("degrees", "state left_joint1 reaches"),
         ("stale totals", "total_episodes is 1, the episode table has 2"),
         ("orphan", "error: data/chunk-000/file-002.parquet: belongs to no episode"),
         ("rows lost", "30 frames, the episode table says 40"),
-        ("slow", "warning: episode 1: recorded at 8.00 Hz; the dataset says 10 Hz"),
+        ("slow", "recorded at 8.00 Hz; the dataset says 10 Hz [motion looks faster"),
         ("index", "column 'index' does not count up from 40"),
         ("episode missing", "episode 0 is missing"),
+        ("video rate", "left_wrist video runs at 20.00 Hz, the dataset at 10 Hz"),
+        ("statistics lost", "error: meta/stats.json: nothing about 'action'"),
+        ("statistics NaN", "error: meta/stats.json: 'action' has statistics that are not finite"),
+        ("undescribed column", "column 'extra' is not in meta/info.json"),
+        ("described column", "column 'state_value' is missing"),
+        ("unfinished", "warning: .staging/current: an episode that was never finished"),
     ],
 )
 def test_check_reports(root: Path, what: str, expected: str) -> None:

@@ -16,29 +16,23 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.wav_models.engines.small_engines import SMALL, WordEncoder
 from wav_models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wav_models.data.normalization import Normalization
-from wav_models.engines import onnx_export, parity
-from wav_models.engines.base import EngineError
+from wav_models.engines import export as export_module
+from wav_models.engines import parity
+from wav_models.engines.base import Engine, EngineError
+from wav_models.engines.export import ExportTarget, cache_directory, export, export_directory
 from wav_models.engines.manifest import MANIFEST, PlanShape, read_manifest
-from wav_models.engines.onnx_engine import OnnxEngine
-from wav_models.engines.onnx_export import cache_directory, export, export_directory
-from wav_models.engines.onnx_graphs import OnnxGraphs
-from wav_models.engines.parity import Trial, compare_graphs, compare_plans
-from wav_models.engines.select import make_engine
+from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans
+from wav_models.engines.select import EngineOptions, load_engine, make_engine
 from wav_models.engines.torch_engine import TorchEngine
+from wav_models.guidance import Guidance
 from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
-from wav_models.presets import WAV_TINY
 from wav_policy.cli.export import main as export_command
 
-SMALL = replace(
-    WAV_TINY,
-    video=replace(WAV_TINY.video, num_layers=2, num_attention_heads=2, attention_head_dim=32, cross_attention_dim=64),
-    value=replace(WAV_TINY.value, num_attention_heads=2, attention_head_dim=16),
-    action=replace(WAV_TINY.action, num_attention_heads=2, attention_head_dim=16),
-)
 PLANNER = PlannerConfig(
     num_iterations=2,
     num_video_samples=3,
@@ -49,16 +43,8 @@ PLANNER = PlannerConfig(
     num_action_steps=3,
 )
 SHAPE = PlanShape.of(PLANNER)
-
-
-class WordEncoder:
-    """Text embeddings drawn from the instruction's own seed; the second half is padding."""
-
-    def __call__(self, instructions: list[str]) -> tuple[Tensor, Tensor]:
-        (instruction,) = instructions
-        generator = torch.Generator().manual_seed(sum(map(ord, instruction)))
-        mask = torch.arange(16)[None] < 8
-        return torch.randn(1, 16, 384, generator=generator), mask
+FP32 = EngineOptions(dtype="fp32")
+TARGET = ExportTarget("onnxruntime", "fp32", SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +73,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def exported(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All graphs, made once."""
     directory = tmp_path_factory.mktemp("export") / "graphs"
-    export(checkpoint, SHAPE, directory)
+    export(checkpoint, TARGET, directory)
     return directory
 
 
@@ -97,12 +83,12 @@ def reference(checkpoint: Checkpoint) -> TorchEngine:
 
 
 @pytest.fixture(scope="module")
-def engine(exported: Path) -> OnnxEngine:
-    return OnnxEngine(exported, read_manifest(exported), SMALL, WordEncoder())
+def engine(checkpoint: Checkpoint, exported: Path) -> Engine:
+    return load_engine(exported, checkpoint, WordEncoder())
 
 
 @pytest.fixture(scope="module")
-def trial(checkpoint: Checkpoint, engine: OnnxEngine) -> Trial:
+def trial(checkpoint: Checkpoint, engine: Engine) -> Trial:
     return Trial.draw(engine, checkpoint.normalization, PLANNER)
 
 
@@ -116,29 +102,35 @@ def beside(checkpoint: Checkpoint, exported: Path, monkeypatch: pytest.MonkeyPat
         shutil.rmtree(directory, ignore_errors=True)
         shutil.copytree(exported, directory)
 
-    monkeypatch.setattr(onnx_export, "export", copy)
-    directory = export_directory(checkpoint.directory, SHAPE)
+    monkeypatch.setattr(export_module, "export", copy)
+    directory = export_directory(checkpoint.directory, TARGET)
     copy(None, None, directory)
     return directory
 
 
-def test_every_graph_equals_torch_at_every_batch_size(reference: TorchEngine, engine: OnnxEngine, trial: Trial) -> None:
+def test_every_graph_equals_torch_at_every_batch_size(reference: TorchEngine, engine: Engine, trial: Trial) -> None:
     agreements = compare_graphs(reference, engine, trial)
     assert set(agreements) >= {"text_encoder", "memory_prefix", "video_dit", "video_dit of 1", "value_dit"}
     for name, agreement in agreements.items():
         # An image may be rounded to the next grey level.
-        assert agreement.max_error < (parity.MAX_ERROR if name == "vae_decoder" else 1e-5), name
+        assert agreement.max_error < (1e-3 if name == "vae_decoder" else 1e-5), name
         assert agreement.cosine > 0.9999, name
 
 
-def test_plans_choose_the_same_elites_and_actions(reference: TorchEngine, engine: OnnxEngine, trial: Trial) -> None:
+def test_guidance_that_needs_a_backward_pass_is_refused(engine: Engine, trial: Trial) -> None:
+    rows = torch.zeros(16, 28)
+    with pytest.raises(EngineError, match="jacobian 'network' needs a backward pass.*'unit', or engine 'torch'"):
+        engine.act(None, rows, rows, rows, 2, 3, Guidance(rows, rows, "network"))  # type: ignore[arg-type]
+
+
+def test_plans_choose_the_same_elites_and_actions(reference: TorchEngine, engine: Engine, trial: Trial) -> None:
     agreement = compare_plans(reference, engine, trial)
-    assert agreement.same_elites
+    assert agreement.elites == 1.0
     assert agreement.chunk_error < 1e-4
-    assert compare_plans(reference, engine, replace(trial, planner=replace(PLANNER, score="mean"))).same_elites
+    assert compare_plans(reference, engine, replace(trial, planner=replace(PLANNER, score="mean"))).elites == 1.0
 
 
-def test_a_wrong_answer_is_noticed(engine: OnnxEngine, reference: TorchEngine, trial: Trial) -> None:
+def test_a_wrong_answer_is_noticed(engine: Engine, reference: TorchEngine, trial: Trial) -> None:
     """The comparison can fail: value samples in another order are not equal."""
     values = reference.evaluate
 
@@ -150,11 +142,11 @@ def test_a_wrong_answer_is_noticed(engine: OnnxEngine, reference: TorchEngine, t
             return values(*arguments).flip(1)
 
     agreements = compare_graphs(engine, Shuffled(), trial)  # type: ignore[arg-type]
-    assert not agreements["value_dit"].equal
-    assert agreements["video_dit"].equal
+    assert not agreements["value_dit"].within(TOLERANCES["int8"])
+    assert agreements["video_dit"].within(TOLERANCES["fp32"])
 
 
-def test_threads_do_not_disturb_each_other(engine: OnnxEngine, trial: Trial) -> None:
+def test_threads_do_not_disturb_each_other(engine: Engine, trial: Trial) -> None:
     calls = parity.stages(engine, trial)
     alone = calls["value_dit"](0)
     thread = threading.Thread(target=lambda: [calls["video_velocity"](0) for _ in range(10)])
@@ -164,7 +156,7 @@ def test_threads_do_not_disturb_each_other(engine: OnnxEngine, trial: Trial) -> 
     thread.join()
 
 
-def test_sizes_that_were_not_exported_are_named(engine: OnnxEngine, trial: Trial) -> None:
+def test_sizes_that_were_not_exported_are_named(engine: Engine, trial: Trial) -> None:
     scene = engine.observe(engine.encode_images(trial.images), engine.encode_text("lift the bowl"))
     with pytest.raises(EngineError, match="num_video_samples is 2, but the graphs were exported for 3"):
         engine.imagine(scene, trial.video_noise[:2], 1)
@@ -177,15 +169,9 @@ def test_sizes_that_were_not_exported_are_named(engine: OnnxEngine, trial: Trial
         engine.evaluate(futures, trial.value_noise, 5)
 
 
-def test_a_missing_provider_is_named(exported: Path) -> None:
+def test_a_missing_provider_is_named(checkpoint: Checkpoint, exported: Path) -> None:
     with pytest.raises(EngineError, match="ONNX Runtime has no NoSuchProvider; available: .*CPUExecutionProvider"):
-        OnnxEngine(exported, read_manifest(exported), SMALL, WordEncoder(), providers=("NoSuchProvider",))
-
-
-def test_a_model_without_causal_memory_is_not_exported(checkpoint: Checkpoint) -> None:
-    config = replace(SMALL, video=replace(SMALL.video, causal_memory=False))
-    with pytest.raises(EngineError, match="graphs exist for causal memory .* only; use engine 'torch'"):
-        OnnxGraphs(replace(checkpoint, config=config), SHAPE)
+        load_engine(exported, checkpoint, WordEncoder(), EngineOptions(providers=("NoSuchProvider",)))
 
 
 def edited(**changes: Any) -> Callable[[Path], None]:
@@ -202,15 +188,16 @@ def edited(**changes: Any) -> Callable[[Path], None]:
     ("damage", "message"),
     [
         (edited(checkpoint_sha256="0" * 64), "made for checkpoint_sha256 000"),
-        (edited(format=0), "made for format 0, but this is 1"),
+        (edited(format=0), "made for format 0, but this is 3"),
         (edited(precision="fp16"), "made for precision fp16, but this is fp32"),
-        (edited(versions={"onnxruntime": "0.1"}), "made for onnxruntime version 0.1, but this is"),
+        (edited(runtime="onnxruntime 0.1"), "made for runtime onnxruntime 0.1, but this is"),
         (edited(shape={**SHAPE.__dict__, "num_value_samples": 9}), "made for num_value_samples 9, but this is 2"),
         (edited(author="me"), "not a manifest of this version .*unknown key 'author'"),
         (lambda d: (d / MANIFEST).write_text("{"), "not a manifest"),
         (lambda d: (d / MANIFEST).unlink(), "no such file"),
-        (lambda d: (d / "value_dit.onnx").unlink(), "graph 'value_dit' is missing"),
-        (lambda d: (d / "value_dit.onnx").write_bytes(b"\x00"), "graph 'value_dit' is damaged"),
+        (lambda d: (d / "value_dit.onnx").unlink(), "value_dit.onnx: missing"),
+        (lambda d: (d / "weights.bin").write_bytes(b"\x00"), "weights.bin: damaged"),
+        (lambda d: (d / "value_dit.onnx").write_bytes(b"\x00"), "value_dit.onnx: damaged"),
     ],
 )
 def test_an_export_that_does_not_fit_is_refused_and_auto_says_so(
@@ -222,10 +209,10 @@ def test_an_export_that_does_not_fit_is_refused_and_auto_says_so(
 ) -> None:
     damage(beside)
     with pytest.raises(EngineError, match=f"{message}.*wav export"):
-        make_engine("onnxruntime", checkpoint, planner=PLANNER)
-    assert make_engine("auto", checkpoint, planner=PLANNER).name == "torch"
+        make_engine("onnxruntime", checkpoint, planner=PLANNER, options=FP32)
+    assert make_engine("auto", checkpoint, planner=PLANNER, options=FP32).name == "torch"
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert "engine auto: torch, because ONNX Runtime cannot be used" in record.getMessage()
+    assert "engine auto: not onnxruntime: " in record.getMessage()
 
 
 @pytest.mark.parametrize(("seconds", "chosen"), [((2.0, 1.0), "onnxruntime"), ((1.0, 1.0), "torch")])
@@ -239,24 +226,26 @@ def test_auto_takes_what_is_faster(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(parity, "measure", lambda *_: [{"video_dit": s} for s in seconds])
-    assert make_engine("auto", checkpoint, planner=PLANNER).name == chosen
-    assert f"engine auto: {chosen} (a planning round takes" in caplog.text
+    engine = make_engine("auto", checkpoint, planner=PLANNER, options=FP32)
+    assert engine.name == chosen
+    assert f"engine auto: {chosen} fp32 (" in caplog.text
+    assert "a planning round takes" in engine.description
 
 
 def test_without_an_export_graphs_are_made_once_and_cached(
     checkpoint: Checkpoint, beside: Path, exported: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.rmtree(beside)
-    assert make_engine("auto", checkpoint, planner=PLANNER).name == "torch"
+    assert make_engine("auto", checkpoint, planner=PLANNER, options=FP32).name == "torch"
     caplog.set_level(logging.INFO)
-    assert make_engine("onnxruntime", checkpoint, planner=PLANNER).name == "onnxruntime"
-    assert "graphs for ONNX Runtime made in" in caplog.text
+    assert make_engine("onnxruntime", checkpoint, planner=PLANNER, options=FP32).name == "onnxruntime"
+    assert "graphs for onnxruntime made in" in caplog.text
     caplog.clear()
-    make_engine("onnxruntime", checkpoint, planner=PLANNER)
+    make_engine("onnxruntime", checkpoint, planner=PLANNER, options=FP32)
     assert "made in" not in caplog.text
-    cached = cache_directory(read_manifest(exported).checkpoint_sha256, SHAPE)
+    cached = cache_directory(read_manifest(exported).checkpoint_sha256, TARGET)
     (cached / "value_dit.onnx").write_bytes(b"")
-    make_engine("onnxruntime", checkpoint, planner=PLANNER)
+    make_engine("onnxruntime", checkpoint, planner=PLANNER, options=FP32)
     assert "graphs in the cache are not used and will be made again" in caplog.text
 
 
@@ -271,21 +260,19 @@ def test_the_command_exports_verifies_and_refuses(
         printed = capsys.readouterr().out
         assert "plans, K = 2: the same elites" in printed
         assert "equal to torch within the tolerances" in printed
-        assert len([line for line in printed.splitlines() if line.endswith(" ms")]) == 10
+        assert len([line for line in printed.splitlines() if line.endswith(" ms")]) == 11
     finally:
         (checkpoint.directory / "planner.json").unlink()
     for option, message in {
-        "--engine tensorflow": "no graphs can be exported for engine 'tensorflow'; 'onnxruntime' fits",
-        "--engine tensorrt": "engine 'tensorrt'",
+        "--engine tensorflow": "no graphs can be exported for engine 'tensorflow'; did you mean",
+        "--precision int4": "has no graphs in 'int4'; fp32, fp16, int8 fit",
     }.items():
         assert export_command([name, *option.split()]) == 1
         assert message in capsys.readouterr().err
 
 
-def test_other_precisions_and_directories_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="no graphs in 'bf16'; fp32 fits"):
-        export(checkpoint, SHAPE, tmp_path / "graphs", precision="bf16")
+def test_other_directories_are_kept(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(EngineError, match="exists and is no export"):
-        export(checkpoint, SHAPE, tmp_path)
+        export(checkpoint, TARGET, tmp_path)
     assert (tmp_path / "mine.txt").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
 
 import pytest
 
@@ -21,10 +20,3 @@ def test_engine_without_runtime_names_the_package(name: str, monkeypatch: pytest
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(EngineError, match=f"engine '{name}' needs the Python package {name}.* not installed"):
         make_engine(name, None)  # type: ignore[arg-type]
-
-
-def test_engine_that_does_not_exist_yet_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    found: Any = object()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: found)
-    with pytest.raises(EngineError, match=r"not implemented yet.*use 'torch' or 'auto'"):
-        make_engine("tensorrt", None)  # type: ignore[arg-type]

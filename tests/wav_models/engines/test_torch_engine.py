@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.flow import euler
+from wav_models.guidance import JACOBIANS, Guidance, guided
 from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY, ModelConfig
@@ -101,12 +102,21 @@ class Uncached:
         return x_t[0, 0], tuple(x[:, 0] for x in output.features)
 
     @torch.no_grad()
-    def actions(self, features: Any, value_features: Any, noise: Tensor, state: Tensor, num_steps: int) -> Tensor:
+    def actions(
+        self,
+        features: Any,
+        value_features: Any,
+        noise: Tensor,
+        state: Tensor,
+        num_steps: int,
+        guidance: Guidance | None = None,
+    ) -> Tensor:
         def velocity(x_t: Tensor, t: float) -> Tensor:
             context = self.model.action.context(features, value_features)
             return self.model.action(x_t, torch.tensor([[t]]), state, context).velocity
 
-        return euler(velocity, noise[None, None], num_steps)[0, 0]
+        steered = velocity if guidance is None else guided(velocity, guidance)
+        return euler(steered, noise[None, None], num_steps)[0, 0]
 
 
 @pytest.mark.parametrize("num_steps", [1, 3])
@@ -136,6 +146,30 @@ def test_action_equals_the_uncached_one(engine: TorchEngine, draws: dict[str, Te
     torch.testing.assert_close(actions, expected, **TOLERANCE)
     other = engine.act(future, draws["state"], draws["value"][0, 1], draws["action"], 4, 5)[1]
     assert (other - actions).abs().max() > 1e-3  # the value features reach the action
+
+
+@pytest.mark.parametrize("jacobian", JACOBIANS)
+def test_guided_action_equals_the_uncached_guided_flow(
+    engine: TorchEngine, draws: dict[str, Tensor], jacobian: str
+) -> None:
+    """Also from within the planner's inference mode, where autograd is refused by default."""
+    future = engine.imagine(scene_of(engine, draws), draws["video"][:1], 1)
+    weight = torch.zeros(16, 28)
+    weight[:6, :14] = torch.linspace(1.0, 0.1, 6)[:, None]
+    guidance = Guidance(draws["action"].flip(0), weight, jacobian)
+    value_noise = draws["value"][0, 0]
+    with torch.inference_mode():
+        _, actions = engine.act(future, draws["state"], value_noise, draws["action"], 2, 4, guidance)
+    uncached = Uncached(engine, draws)
+    features = uncached.features(draws["video"][0], 1)
+    _, value_features = uncached.values(features, value_noise, 2)
+    expected = uncached.actions(features, value_features, draws["action"], draws["state"], 4, guidance)
+    torch.testing.assert_close(actions, expected, **TOLERANCE)
+    unguided = uncached.actions(features, value_features, draws["action"], draws["state"], 4)
+    assert (actions - unguided)[:6, :14].abs().max() > 0.1
+    nothing = Guidance(guidance.target, torch.zeros_like(weight), jacobian)
+    _, free = engine.act(future, draws["state"], value_noise, draws["action"], 2, 4, nothing)
+    torch.testing.assert_close(free, unguided, **TOLERANCE)
 
 
 def test_more_steps_read_features_of_a_denoised_future(engine: TorchEngine, draws: dict[str, Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,30 @@ def test_conditions_are_the_product_of_iterations_and_selections(random_checkpoi
     assert max(c.num_video_elites for c in conditions.values()) <= 2
 
 
+def test_named_conditions_are_one_planner_with_controls(random_checkpoint: Path) -> None:
+    arguments = EvaluateArguments(
+        random_checkpoint,
+        conditions=("k0", "shrunk", "best", "worst", "k3"),
+        video_samples=4,
+        video_steps=3,
+        score="mean",
+    )
+    conditions = make_conditions(arguments)
+    assert {c.num_video_steps for c in conditions.values()} == {3}
+    assert {name: c.num_iterations for name, c in conditions.items()} == {
+        "k0": 0,
+        "shrunk": 3,
+        "best": 1,
+        "worst": 1,
+        "k3": 3,
+    }
+    assert conditions["shrunk"] == replace(conditions["k3"], score="random")
+    with pytest.raises(ValueError, match="did you mean 'worst'"):
+        make_conditions(replace(arguments, conditions=("worse",)))
+
+
 def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--checkpoint", str(tmp_path), "--task", "bowls"]) == 2
+    assert main(["--checkpoint", str(tmp_path), "--task", "bwl"]) == 2
     assert "did you mean 'bowl'" in capsys.readouterr().err
     assert main(["--checkpoint", str(tmp_path / "none")]) == 1
     assert "no such checkpoint directory" in capsys.readouterr().err
@@ -29,12 +52,13 @@ def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.sim
 def test_one_trial_writes_its_result(random_checkpoint: Path, tmp_path: Path) -> None:
-    result = tmp_path / "result.json"
+    path = tmp_path / "result.json"
     arguments = ["--checkpoint", str(random_checkpoint), "--episodes", "1", "--iterations", "0", "--max-steps", "5"]
-    assert main([*arguments, "--workers", "1", "--json", str(result)]) == 0
-    summary = json.loads(result.read_text())
-    assert summary["conditions"]["K=0"]["plans"] == 2
-    assert summary["conditions"]["K=0"]["trials"] == [{"seed": 1000, "success": False, "steps": 5}]
+    assert main([*arguments, "--workers", "1", "--json", str(path)]) == 0
+    summary = json.loads(path.read_text())
+    result = summary["tasks"]["bowl"]["conditions"]["K=0"]
+    assert result["plans"] == 2
+    assert result["trials"] == [{"seed": 1000, "success": False, "steps": 5}]
     assert len(summary["checkpoint_sha256"]) == 64
     assert summary["command"].startswith("wav evaluate --checkpoint")
 

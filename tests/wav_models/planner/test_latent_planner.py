@@ -106,6 +106,36 @@ def test_planted_best_future_is_chosen_200_times_in_200(score: str) -> None:
     assert chosen == 200
 
 
+class Luck(Landscape):
+    """A world whose values are value noise and little else: future m is better than the one before by `step`."""
+
+    step = 0.01
+
+    def evaluate(self, futures: Tensor, value_noise: Tensor) -> Tensor:
+        return value_noise[..., 0] + self.step * torch.arange(len(futures))[:, None, None]
+
+
+def test_shared_value_noise_tells_futures_apart_that_luck_would_hide() -> None:
+    config = PlannerConfig(num_iterations=1, score="mean", selection="best")
+    chosen = {}
+    for shared in (False, True):
+        models = [Luck(torch.zeros(SHAPE)) for _ in range(50)]
+        answers = [plan(m, replace(config, shared_value_noise=shared), seed) for seed, m in enumerate(models)]
+        chosen[shared] = sum(
+            torch.equal(a.video_noise, m.imagined[0][-1]) for a, m in zip(answers, models, strict=True)
+        )
+    assert chosen[True] == 50
+    assert chosen[False] < 20
+
+
+def test_the_lot_refits_without_improving(landscape: Landscape) -> None:
+    config = PlannerConfig(num_iterations=5, num_video_samples=16, num_video_elites=4, score="random")
+    lot, judged = (plan(landscape, replace(config, score=score), 3).state.video for score in ("random", "mean"))
+    assert float(lot.std.mean()) < 0.5
+    distance = [float(landscape.distance(d.mean[None])) for d in (lot, judged)]
+    assert distance[0] > float(landscape.distance(torch.zeros(1, *SHAPE))) - 0.1 > distance[1]
+
+
 def test_worst_is_the_opposite_of_best(landscape: Landscape) -> None:
     config = PlannerConfig(num_iterations=1, score="mean", selection="best")
     best, worst = plan(landscape, config, 0), plan(landscape, replace(config, selection="worst"), 0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import resource
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +28,8 @@ from wav_models.training.state import StateError, TrainState
 class Watched:
     """A stage that writes down its losses and may be interrupted at a step."""
 
-    def __init__(self, stage, signal_at: int | None = None) -> None:
-        self.stage, self.name, self.signal_at = stage, stage.name, signal_at
+    def __init__(self, stage, signal_at: int | None = None, number: signal.Signals = signal.SIGTERM) -> None:
+        self.stage, self.name, self.signal_at, self.number = stage, stage.name, signal_at, number
         self.seen: list[float] = []
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
@@ -40,7 +42,7 @@ class Watched:
         losses = self.stage.losses(batch_size, draws)
         self.seen.append(losses["loss"].item())
         if len(self.seen) == self.signal_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.number)
         return losses
 
     def evaluate(self) -> dict[str, float]:
@@ -82,6 +84,57 @@ def test_interrupted_and_resumed_run_is_the_uninterrupted_one(
     for name, average in whole_state.average.items():
         assert torch.equal(average, parts_state.average[name]), name
         assert torch.equal(whole_state.parameters[name], parts_state.parameters[name]), name
+
+
+def _train_until_killed(model: ModelConfig, batches: Batches, config: LoopConfig, path: Path) -> None:
+    stage = Watched(make_stage("action", fresh_model(model), batches, TrainConfig(), dict), 6, signal.SIGKILL)
+    train(stage, config, Plan(steps=9), 3, path, report=lambda _: None)
+
+
+def test_a_run_killed_without_warning_goes_on_to_the_same_end(
+    model_config: ModelConfig, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    """SIGKILL in the middle of the sixth step, with a state saved after every step."""
+    config, path = replace(loop_config, save_seconds=0.0), tmp_path / "killed.safetensors"
+    arguments = (model_config, batches, config, path)
+    process = multiprocessing.get_context("spawn").Process(target=_train_until_killed, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    ends = []
+    for resumed in (path, tmp_path / "whole.safetensors"):
+        stage = watched("action", fresh_model(model_config), batches)
+        ends.append(train(stage, config, Plan(steps=9), 3, resumed, resume=True, report=lambda _: None))
+        assert len(stage.seen) == (4 if resumed == path else 9)
+    for name, parameter in ends[1].parameters.items():
+        assert torch.equal(parameter, ends[0].parameters[name]), name
+
+
+def _train_on_a_full_disk(model: ModelConfig, batches: Batches, config: LoopConfig, path: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2,) * 2)  # the file system says no midway
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with pytest.raises(StateError, match="could not be written.*--resume"):
+        train(watched("video", fresh_model(model), batches), config, Plan(steps=4), 0, path, resume=True)
+
+
+def test_a_full_disk_loses_no_state(
+    model_config: ModelConfig, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.safetensors"
+    quiet = {"report": lambda _: None}
+    train(watched("video", fresh_model(model_config), batches), loop_config, Plan(steps=2), 0, path, **quiet)
+    saved = path.read_bytes()
+    arguments = (model_config, batches, loop_config, path)
+    process = multiprocessing.get_context("spawn").Process(target=_train_on_a_full_disk, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert path.read_bytes() == saved
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    state = train(
+        watched("video", fresh_model(model_config), batches), loop_config, Plan(steps=4), 0, path, resume=True, **quiet
+    )
+    assert state.progress.step == 4
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from wav_models.checkpoint import load_checkpoint
+from wav_models.data.dataset import DatasetError
+from wav_models.data.dataset_group import DatasetGroup
+from wav_models.presets import WAV_TINY
 from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_models.training.frames import cache_frames
 from wav_policy.cli.train import main
 from wav_policy.recording.episode_writer import IMAGE_SIZES, DatasetWriter
 
@@ -20,31 +28,38 @@ validation_fraction: 0.3
 validation_samples: 4
 autoencoder: {loop: {batch_size: 4, bf16: false}}
 video: {loop: {batch_size: 2, bf16: false}}
-value: {loop: {batch_size: 2, bf16: false}}
-action: {loop: {batch_size: 2, bf16: false}}
+value: {loop: {batch_size: 2, bf16: false}, futures: {own_fraction: 0.5}, memory_dropout: 0.5}
+action: {loop: {batch_size: 2, bf16: false}, futures: {own_fraction: 0.5}, memory_dropout: 0.5, state_dropout: 0.5}
 """
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three labelled episodes of noise."""
-    root = tmp_path_factory.mktemp("data") / "noise"
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two labelled datasets of noise: two instructions, the last episode a failure."""
+    directory = tmp_path_factory.mktemp("data")
+    return [
+        str(record(directory / "bowl", "put the bowl on the mat", [True, True])),
+        str(record(directory / "drawer", "close the drawer", [False])),
+    ]
+
+
+def record(root: Path, instruction: str, outcomes: list[bool]) -> Path:
     rng = np.random.default_rng(0)
     with DatasetWriter(root, fps=10) as writer:
-        for seed in range(3):
-            writer.start_episode("put the bowl on the mat", {"seed": seed, "success": True, "noise": 0.0})
+        for seed, success in enumerate(outcomes):
+            writer.start_episode(instruction, {"seed": seed, "success": success, "noise": 0.0})
             for step in range(12):
                 images = {v: rng.integers(0, 255, (*s, 3), dtype=np.uint8) for v, s in IMAGE_SIZES.items()}
-                writer.add_frame(images, rng.normal(size=14), rng.normal(size=14), 0.1 * step)
+                writer.add_frame(images, 0.05 * rng.normal(size=14), 0.05 * rng.normal(size=14), 0.1 * step)
             writer.end_episode()
     label_dataset(root, LabelConfig(), num_workers=1)
     return root
 
 
-def test_every_stage_in_order_gives_a_checkpoint(dataset: Path, tmp_path: Path) -> None:
+def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(datasets: list[str], tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(CONFIG)
-    common = ["--data", str(dataset), "--out", str(tmp_path / "run"), "--config", str(config)]
+    common = ["--data", *datasets, "--out", str(tmp_path / "run"), "--config", str(config)]
     assert main(["autoencoder", *common, "--steps", "2"]) == 0
     assert main(["latents", *common]) == 0
     for stage in ("video", "value", "action"):
@@ -55,19 +70,91 @@ def test_every_stage_in_order_gives_a_checkpoint(dataset: Path, tmp_path: Path) 
     record = checkpoint.training_record
     assert [record["stages"][s]["steps"] for s in ("autoencoder", "video", "value", "action")] == [2, 2, 2, 3]
     assert record["stages"]["video"]["command"].startswith("wav train video")
-    assert record["data"]["episodes"] == 3
-    assert record["data"]["seeds"] == [0, 2]
+    assert (record["data"]["episodes"], record["data"]["successes"]) == (3, 2)
+    assert record["data"]["instructions"] == ["close the drawer", "put the bowl on the mat"]
     metrics = json.loads((tmp_path / "run/action.json").read_text())["history"][-1]
     assert metrics["first_step_rad@0"] > 0
 
 
-def test_a_stage_names_what_must_come_before(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_frames_of_known_episodes_are_not_decoded_again(datasets: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "frames.npy"
+    first = np.array(cache_frames(DatasetGroup([Path(datasets[0])]), WAV_TINY, path, 1))
+    marked = np.load(path, mmap_mode="r+")
+    marked[0] = 7
+    marked.flush()
+    both = cache_frames(DatasetGroup([Path(d) for d in datasets]), WAV_TINY, path, 1)
+    assert (both[0] == 7).all()
+    assert np.array_equal(both[1 : len(first)], first[1:])
+    assert both[len(first) :].any()
+    swapped = cache_frames(DatasetGroup([Path(d) for d in reversed(datasets)]), WAV_TINY, path, 1)
+    assert np.array_equal(swapped[-len(first) :], first)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("nan", "not finite at frame 3"),
+        ("column", "column 'action' is missing"),
+        ("fps", "cannot be stepped at 10"),
+        ("robot", r"shape \[7\]; two Piper arms have \[14\]"),
+        ("size", "the dataset says"),
+    ],
+)
+def test_bad_data_is_refused_before_training(
+    fault: str, message: str, datasets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "bad"
+    shutil.copytree(datasets[0], root)
+    _damage(root, fault)
     config = tmp_path / "run.yaml"
     config.write_text(CONFIG)
-    common = ["--data", str(dataset), "--out", str(tmp_path / "run"), "--config", str(config), "--steps", "1"]
+    arguments = ["--data", str(root), "--out", str(tmp_path / "run"), "--config", str(config), "--steps", "1"]
+    assert main(["autoencoder", *arguments]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "run" / "autoencoder.state.safetensors").exists()
+
+
+def _damage(root: Path, fault: str) -> None:
+    info_path, data = root / "meta/info.json", next(root.glob("data/*/*.parquet"))
+    info, table = json.loads(info_path.read_text()), pq.read_table(data, partitioning=None)
+    if fault == "fps":
+        info["fps"] = 15
+    elif fault == "robot":
+        info["features"]["action"]["shape"] = [7]
+    elif fault == "size":
+        info["features"]["observation.images.top_head"]["shape"] = [480, 640, 3]
+    elif fault == "column":
+        table = table.drop_columns(["action"])
+    elif fault == "nan":
+        rows = np.stack(table["action"].to_pylist())
+        rows[3, 2] = np.nan
+        column = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1), pa.float32()), rows.shape[1])
+        table = table.set_column(table.column_names.index("action"), "action", column)
+    info_path.write_text(json.dumps(info))
+    pq.write_table(table, data)
+
+
+def test_datasets_that_do_not_fit_together_are_refused(datasets: list[str], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(datasets[1], other)
+    info = json.loads((other / "meta/info.json").read_text())
+    (other / "meta/info.json").write_text(json.dumps({**info, "fps": 20}))
+    with pytest.raises(DatasetError, match="fps is 20, that of .*bowl is 10"):
+        DatasetGroup([Path(datasets[0]), other])
+    with pytest.raises(DatasetError, match="given twice"):
+        DatasetGroup([other, other])
+
+
+def test_a_stage_names_what_must_come_before(
+    datasets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(CONFIG)
+    common = ["--data", datasets[0], "--out", str(tmp_path / "run"), "--config", str(config), "--steps", "1"]
     assert main(["video", *common]) == 1
     assert "run `wav train latents` first" in capsys.readouterr().err
     assert main(["action", *common]) == 1
     assert "run `wav train video` first" in capsys.readouterr().err
-    assert main(["video", "--data", "x", "--out", "y"]) == 2
-    assert "--minutes X or --steps N" in capsys.readouterr().err
+    for both in ([], ["--steps", "1", "--minutes", "1"]):
+        assert main(["video", "--data", "x", "--out", "y", *both]) != 0
+        assert "--minutes X or --steps N" in capsys.readouterr().err

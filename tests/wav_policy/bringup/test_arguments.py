@@ -32,12 +32,14 @@ def test_the_robot_means_socketcan(checkpoint: str) -> None:
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        ({"simm": "true"}, "unknown launch argument 'simm'; did you mean 'sim'.*can_interface, can_left"),
+        ({"simm": "true"}, "unknown launch argument 'simm'; did you mean 'sim'.*can_interface, can_leader_left"),
         ({"sim": "yes"}, "sim:='yes'.*Valid: false, true"),
         ({"engine": "onxruntime"}, "did you mean 'onnxruntime'"),
         ({"task": "juggle"}, "Valid: .*bowl"),
         ({"sim": "true", "can_interface": "socketcan"}, "excludes sim:=true"),
-        ({"record": "true"}, "wav record --sim"),
+        ({"teleop": "true", "checkpoint": "/nowhere"}, "checkpoint:=/nowhere has no use with teleop:=true"),
+        ({"can_leader_left": "can2"}, "can_leader_left:=can2 has no use with teleop:=false"),
+        ({"teleop": "true", "can_leader_left": "can_left"}, "every arm needs a bus of its own"),
         ({"checkpoint": "/nowhere"}, "/nowhere does not exist"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from wav_policy.bringup import ament, paths
-from wav_policy.bringup.arguments import parse
+from wav_policy.bringup.arguments import RECORDING, parse
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES, launches
 
 
@@ -26,6 +26,22 @@ def test_conditions_follow_the_arguments(checkpoint: str) -> None:
     assert names(checkpoint=checkpoint) == ["piper_node", "policy_node", "lifecycle_manager"]
     assert names(checkpoint=checkpoint, sim="true")[0] == "sim_node"
     assert "rviz2" in names(checkpoint=checkpoint, rviz="true")
+
+
+def test_recording_puts_the_leaders_in_the_place_of_the_policy(checkpoint: str, tmp_path: Path) -> None:
+    assert "recorder_node" in names(checkpoint=checkpoint, record="true")
+    nodes = {node.name: node for node in launches(parse({**RECORDING, "sim": "true", "dataset": str(tmp_path)}))}
+    assert list(nodes) == ["sim_node", "piper_node", "teleop_node", "recorder_node", "lifecycle_manager"]
+    assert nodes["lifecycle_manager"].parameters["node_names"] == ["piper_node", "teleop_node"]
+    recorder = nodes["recorder_node"].parameters
+    assert (recorder["action_source"], recorder["dataset"]) == ("leader", str(tmp_path))
+    for side in ("left", "right"):
+        leader = nodes["teleop_node"].parameters[f"can_{side}"]
+        assert (
+            leader
+            == nodes["sim_node"].parameters[f"can_leader_{side}"]
+            != nodes["piper_node"].parameters[f"can_{side}"]
+        )
 
 
 def test_the_manager_gets_the_managed_nodes_in_order(checkpoint: str) -> None:

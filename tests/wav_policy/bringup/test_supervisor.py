@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from wav_policy.bringup import supervisor as module
+from wav_policy.bringup.executables import ExecutableError
 from wav_policy.bringup.node_table import NodeLaunch
-from wav_policy.bringup.supervisor import AlreadyRunningError, Ended, ExecutableError, Supervisor, command
+from wav_policy.bringup.supervisor import AlreadyRunningError, Ended, Supervisor, command
 
 FAMILY = """
 import subprocess, sys, time

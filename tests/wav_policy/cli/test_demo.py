@@ -59,6 +59,6 @@ def test_ctrl_c_ends_with_zero_and_leaves_nothing(random_checkpoint: Path, repos
     assert written["episodes"] >= 1
     assert written["results"][0]["seed"] == 3
     assert written["control_hz"] > 0
-    assert len(children) == 4
+    assert len(children) == 5
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
     assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]

@@ -9,7 +9,7 @@ import pytest
 
 from wav_policy.piper import frames, units
 from wav_policy.piper.frames import ArmState, ControlMode, FrameId, MotorState
-from wav_policy.sim.firmware import FeedbackRates, PiperFirmware
+from wav_policy.sim.firmware import FaultSet, FeedbackRates, Flash, PiperFirmware
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 PERIOD = 0.01
@@ -222,6 +222,59 @@ def test_limits_can_be_asked_and_set() -> None:
     assert struct.unpack(">BH5x", bench.last[FrameId.ACCELERATION_REPLY]) == (3, 5000)
 
 
+def test_parameters_and_defaults() -> None:
+    bench = Bench()
+    bench.firmware.on_frame(FrameId.LIMIT_SETTING, struct.pack(">BhhHx", 3, -10, -900, 1000))
+    bench.firmware.on_frame(FrameId.JOINT_SETTING, struct.pack(">BBBHBxx", 7, 0, frames.CONFIRM, 300, 0))
+    bench.send(FrameId.CRASH_LEVEL_SETTING, 1, 2, 3, 4, 5, 9)
+    bench.send(FrameId.PARAMETER_QUERY, frames.QUERY_CRASH_LEVELS)
+    bench.run(PERIOD)
+    assert bench.last[FrameId.CRASH_LEVEL_REPLY] == bytes((1, 2, 3, 4, 5, 1, 0, 0)), "9 is no level"
+    assert bench.firmware.flash.limits[5].max_acceleration == 3.0
+    bench.send(FrameId.PARAMETER_QUERY, frames.QUERY_GRIPPER)
+    bench.send(FrameId.PARAMETER_QUERY, frames.QUERY_END_LIMITS)
+    bench.run(PERIOD)
+    assert bench.last[FrameId.GRIPPER_SETTING_REPLY][1] == 70
+    assert struct.unpack(">4H", bench.last[FrameId.END_LIMITS_REPLY]) == (500, 500, 500, 500)
+    bench.send(FrameId.PARAMETER_QUERY, 0, frames.DEFAULT_JOINT_LIMITS)
+    bench.run(PERIOD)
+    assert bench.firmware.flash.limits == Flash().limits
+    assert bench.last[FrameId.ACKNOWLEDGE][0] == 0x77
+
+
+def test_a_leader_sends_targets_while_it_moves_and_stays_one_without_power() -> None:
+    bench = Bench()
+    bench.send(FrameId.LINKAGE, frames.LEADER)
+    bench.run(0.1)
+    bench.counts.clear()
+    bench.run(0.2)
+    assert bench.counts == {}, "silent at rest"
+    bench.plant.position = np.array(GOAL)
+    bench.run(0.05)
+    assert set(bench.counts) == {0x151, 0x155, 0x156, 0x157, 0x159}
+    assert struct.unpack(">ii", bench.last[FrameId.JOINT_TARGET_12]) == tuple(units.millidegrees_from_radians(GOAL[:2]))
+    again = PiperFirmware(bench.plant, flash=bench.firmware.flash)
+    assert again.tick(0.0) == []
+    again.on_frame(FrameId.LINKAGE, bytes((frames.FOLLOWER,)).ljust(8, b"\0"))
+    assert FrameId.STATUS in {number for number, _ in [*again.tick(0.1), *again.tick(0.2)]}
+
+
+def test_offset_identifiers() -> None:
+    bench = Bench()
+    bench.send(FrameId.LINKAGE, frames.FOLLOWER, 0x10, 0x20)
+    bench.run(0.05)
+    bench.counts.clear()
+    bench.run(0.2)
+    assert 0x2B5 in bench.counts
+    assert 0x2A5 not in bench.counts
+    bench.enable()
+    bench.run(0.05)
+    assert bench.last[0x2B1][0] == ControlMode.STANDBY, "0x151 is not its own any more"
+    bench.send(0x171, ControlMode.CAN, frames.MOVE_JOINT, 100)
+    bench.run(0.1)
+    assert bench.last[0x2B1][0] == ControlMode.CAN
+
+
 def test_version_is_told_when_asked_only() -> None:
     bench = Bench()
     bench.run(0.1)
@@ -233,7 +286,7 @@ def test_version_is_told_when_asked_only() -> None:
 
 def test_injected_collision_is_reported() -> None:
     bench = Bench()
-    bench.firmware.motor_faults[2] = MotorState.COLLISION
+    bench.firmware.set_faults(FaultSet.parse("collision 3"))
     bench.run(0.2)
     assert bench.status[1] == ArmState.COLLISION
     assert bench.last[FrameId.MOTOR_SLOW_1 + 2][5] & MotorState.COLLISION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -26,8 +27,11 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
+from wav_policy.faults.motion import find_hold, is_moving
+from wav_policy.nodes import chunk_topic
+from wav_policy.nodes.joint_state import stamp_to_seconds
 from wav_policy.nodes.trajectory import chunk_to_message
-from wav_policy.sim.firmware import SimulatedArm
+from wav_policy.sim.firmware import FaultSet, SimulatedArm
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 pytestmark = pytest.mark.ros
@@ -47,7 +51,11 @@ class Probe:
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         self.node.create_subscription(JointState, "joint_states", self.joint_states.append, qos_profile_sensor_data)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._note, 10)
-        self.chunks = self.node.create_publisher(JointTrajectory, "action_chunk", 1)
+        self.chunks = self.make_chunk_publisher()
+
+    def make_chunk_publisher(self) -> Any:
+        """Liveliness is asserted by the middleware."""
+        return self.node.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.REQUESTED_QOS)
 
     def _note(self, message: DiagnosticArray) -> None:
         self.diagnostics.update({entry.name: entry for entry in message.status})
@@ -143,7 +151,8 @@ def probe() -> Iterator[Probe]:
 
 @pytest.fixture(scope="module")
 def robot(tmp_path_factory: pytest.TempPathFactory, repository: Path, probe: Probe) -> Iterator[Robot]:
-    robot = Robot(tmp_path_factory.mktemp("arms"), repository, ["-p", "control_rate:=100.0"])
+    quick = ["-p", "control_rate:=100.0", "-p", "arm.feedback_timeout:=0.3", "-p", "park_speed:=2.5"]
+    robot = Robot(tmp_path_factory.mktemp("arms"), repository, quick)
     for arm in robot.arms:
         arm.start()
     yield robot
@@ -245,6 +254,40 @@ def test_a_bad_chunk_holds_and_says_why(
     probe.wait_until(lambda: probe.messages()[LOOP] == "following the chunk")
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_the_arms_hold_soon_after_their_policy_is_gone(active: Robot, probe: Probe, how: signal.Signals) -> None:
+    """A second and more of the chunk in force is left. 100 ms are asked for; a busy machine is granted the triple."""
+    targets: list[tuple[float, FloatArray]] = []
+
+    def note(message: JointState) -> None:
+        targets.append((stamp_to_seconds(message.header.stamp), np.array(message.position)))
+
+    subscription = probe.node.create_subscription(JointState, "joint_targets", note, qos_profile_sensor_data)
+    probe.node.destroy_publisher(probe.chunks)
+    command = [sys.executable, str(Path(__file__).with_name("lone_policy.py")), json.dumps(active.position.tolist())]
+    policy = subprocess.Popen(command)
+    try:
+        probe.wait_until(lambda: bool(targets) and is_moving(*columns(targets), 0.2), 30.0)
+        since = time.time()
+        policy.send_signal(how)
+        probe.spin(0.8)
+        hold = find_hold(*columns(targets), since, 5.0)
+        assert hold is not None, (probe.messages()[LOOP], targets[-1][0] - since)
+        print(f"{how.name}: brakes after {1e3 * hold.reaction:.0f} ms, rests after {1e3 * hold.rest:.0f} ms")
+        assert 0.0 < hold.reaction < 0.3
+        probe.wait_until(lambda: "policy lost" in probe.messages()[LOOP])
+    finally:
+        policy.kill()
+        policy.wait()
+        probe.node.destroy_subscription(subscription)
+        probe.chunks = probe.make_chunk_publisher()
+
+
+def columns(targets: list[tuple[float, FloatArray]]) -> tuple[FloatArray, FloatArray]:
+    """Times [T] and targets [T, 14]."""
+    return np.array([stamp for stamp, _ in targets]), np.array([target for _, target in targets])
+
+
 def test_after_a_stop_only_reset_and_enable_move_again(active: Robot, probe: Probe) -> None:
     start = active.position
     probe.send_chunk(start, 0.3, rows=20)
@@ -277,6 +320,85 @@ def test_enable_false_and_home(active: Robot, probe: Probe) -> None:
     assert probe.trigger("piper/home").message == "at home"
     home = [0.0, 1.1716, -0.6219, 0.0, 1.1084, -1.5708, 0.07, 0.0, 1.1716, -0.6219, 0.0, 1.1084, 1.5708, 0.07]
     np.testing.assert_allclose(active.position, home, atol=0.002)
+
+
+LEFT = "piper_node: left arm"
+
+
+def test_an_adapter_that_was_unplugged_is_found_again_by_itself(active: Robot, probe: Probe) -> None:
+    probe.send_chunk(active.position, 0.3, rows=30)
+    probe.wait_until(lambda: probe.messages()[LOOP] == "following the chunk")
+    active.arms[0].faults = FaultSet.parse("unplug")
+    probe.wait_until(lambda: probe.messages()[LOOP] == "holding: no feedback")
+    probe.wait_until(lambda: "left arm: no serial CAN adapter" in probe.messages()[LEFT])
+    assert probe.diagnostics[LEFT].level == DiagnosticStatus.ERROR
+    probe.wait_until(lambda: probe.value(LOOP, "holding") == "True")
+    right = active.plants[1].position
+    active.arms[0].faults = FaultSet()
+    probe.wait_until(lambda: probe.messages()[LEFT] == "enabled")
+    probe.wait_until(lambda: probe.messages()[LOOP].startswith("holding: no_command"))
+    assert all(plant.powered for plant in active.plants)
+    np.testing.assert_array_equal(active.plants[1].position, right)
+    probe.joint_states.clear()
+    probe.wait_until(lambda: len(probe.joint_states) > 5)
+    start = active.position
+    probe.send_chunk(start, 0.1)
+    probe.wait_until(lambda: abs(active.position[0] - start[0] - 0.1) < 0.005)
+
+
+def test_an_arm_that_lost_its_power_waits_for_enable(active: Robot, probe: Probe) -> None:
+    active.arms[0].faults = FaultSet.parse("power_loss")
+    probe.wait_until(lambda: probe.messages()[LOOP] == "holding: no feedback")
+    active.arms[0].faults = FaultSet()
+    probe.wait_until(lambda: "not enabled" in probe.messages()[LOOP] and "piper/enable" in probe.messages()[LOOP])
+    probe.joint_states.clear()
+    probe.wait_until(lambda: len(probe.joint_states) > 5)
+    start = active.position
+    probe.send_chunk(start, 0.1)
+    probe.spin(0.5)
+    np.testing.assert_array_equal(active.position, start)
+    assert not active.plants[0].powered
+    assert active.plants[1].powered
+    assert probe.enable().success
+    probe.send_chunk(start, 0.1)
+    probe.wait_until(lambda: abs(active.position[0] - start[0] - 0.1) < 0.005)
+
+
+def test_the_teach_button_ends_our_control(active: Robot, probe: Probe) -> None:
+    active.arms[1].faults = FaultSet.parse("teach")
+    probe.wait_until(lambda: "right arm" in probe.messages()[LOOP] and "teach mode" in probe.messages()[LOOP])
+    assert "teach" in probe.enable().message
+    active.arms[1].faults = FaultSet()
+    probe.spin(0.3)
+    assert probe.enable().success
+    probe.wait_until(lambda: probe.messages()[LOOP].startswith("holding: no_command"))
+
+
+def test_deactivation_parks_and_holds(robot: Robot, probe: Probe) -> None:
+    assert probe.change_state(Transition.TRANSITION_CONFIGURE)
+    assert probe.change_state(Transition.TRANSITION_ACTIVATE)
+    stroke = robot.plants[0].stroke
+    assert probe.change_state(Transition.TRANSITION_DEACTIVATE)
+    np.testing.assert_allclose(robot.plants[0].position, [0.0, 1.1716, -0.6219, 0.0, 1.1084, -1.5708], atol=0.002)
+    assert robot.plants[0].stroke == pytest.approx(stroke, abs=1e-4)
+    assert all(plant.powered for plant in robot.plants)
+    assert probe.change_state(Transition.TRANSITION_CLEANUP)
+    assert all(plant.powered for plant in robot.plants)
+
+
+def test_limits_in_flash_that_do_not_fit_are_reported_and_kept(robot: Robot, probe: Probe) -> None:
+    limit = robot.arms[0].flash.limits[0]
+    factory, limit.upper = limit.upper, 1.0
+    probe.diagnostics.clear()
+    assert probe.change_state(Transition.TRANSITION_CONFIGURE)
+    probe.wait_until(lambda: LEFT in probe.diagnostics)
+    told = probe.value(LEFT, "limits_in_flash")
+    assert "joint1: flash holds 57.3 deg, safety.position_max 150.0 deg" in told
+    assert probe.value("piper_node: right arm", "limits_in_flash") == "fit the configuration"
+    assert limit.upper == 1.0
+    assert probe.change_state(Transition.TRANSITION_CLEANUP)
+    limit.upper = factory
+    probe.diagnostics.clear()
 
 
 def test_sigterm_ends_cleanly_and_the_arms_keep_their_power(

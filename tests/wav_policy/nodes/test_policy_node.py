@@ -36,6 +36,7 @@ from wav_policy.nodes.images import message_from_rgb  # noqa: E402
 from wav_policy.nodes.joint_state import stamp_to_seconds  # noqa: E402
 from wav_policy.nodes.parameters import ParameterError, from_mapping  # noqa: E402
 from wav_policy.nodes.policy_node import LATCHED_QOS, PolicyNode, PolicyNodeConfig, load_policy  # noqa: E402
+from wav_policy.splicing import CommittedMotion  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -49,16 +50,28 @@ class FakePolicy:
 
     def __init__(self) -> None:
         self.config: ModelConfig = WAV_TINY
+        self.description = "no networks"
         self.observations: list[Observation] = []
         self.num_resets = 0
+        self.seconds = 0.0
+        self.committed: list[CommittedMotion | None] = []
         self.error: Exception | None = None
         self.go_on = threading.Event()
         self.go_on.set()
         self.planning = threading.Event()
 
-    def plan(self, observation: Observation, *, seed: int = 0, deadline: float | None = None) -> Plan:
+    def plan(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        deadline: float | None = None,
+        committed: CommittedMotion | None = None,
+    ) -> Plan:
         self.planning.set()
         self.go_on.wait(PATIENCE)
+        time.sleep(self.seconds)
+        self.committed.append(committed)
         self.planning.clear()
         if self.error is not None:
             raise self.error
@@ -144,6 +157,10 @@ class Outside:
     def value(self, key: str) -> str:
         pairs = {pair.key: pair.value for pair in self.diagnostics["policy_node: planning"].values}
         return pairs[key]
+
+    @property
+    def reported(self) -> set[str]:
+        return {pair.key for pair in self.diagnostics["policy_node: planning"].values}
 
     def await_chunks(self, number: int = 2) -> JointTrajectory:
         """The last of that many new chunks."""
@@ -248,6 +265,32 @@ def test_plans_follow_each_other_at_the_replan_interval(outside: Outside) -> Non
     outside.await_chunks(12)
     stamps = np.array([stamp_to_seconds(chunk.header.stamp) for chunk in outside.chunks])
     assert 0.08 < np.median(np.diff(stamps)) < 0.2, "neither at every chance nor late"
+
+
+def test_a_plan_continues_the_chunk_in_force_as_far_as_it_will_be_executed(
+    outside: Outside, policy: FakePolicy
+) -> None:
+    """Rows that pass while the next plan is made are frozen, by the latency of the last plans."""
+    policy.seconds = 0.25
+    outside.activate()
+    outside.await_chunks(5)
+    assert policy.committed[0] is None
+    committed = policy.committed[-1]
+    assert committed is not None
+    np.testing.assert_allclose(committed.positions, np.tile(POSITIONS, (16, 1)))
+    frozen = int((committed.weight == 1.0).sum())
+    assert 3 <= frozen <= 6
+    assert 0.0 < committed.weight[frozen + 1] < 1.0
+    assert committed.weight[-1] == 0.0
+    wait_for(lambda: "frozen_rows" in outside.reported, "the report")
+    assert outside.value("splice") == "rtc"
+    assert 3 <= int(outside.value("frozen_rows")) <= 6
+    outside.views = ("head", "right_wrist")  # the arms may come to hold: the chunk is in force no more
+    outside.await_message("not planning: left_wrist/image_raw: newest message is")
+    known = len(policy.committed)
+    outside.views = VIEWS
+    outside.await_chunks()
+    assert policy.committed[known] is None
 
 
 def test_deactivation_drops_the_plan_in_flight(outside: Outside, policy: FakePolicy) -> None:

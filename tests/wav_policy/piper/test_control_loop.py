@@ -13,6 +13,7 @@ from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.control_loop import ControlLoop
 from wav_policy.piper.homing import MinimumJerkMotion
 from wav_policy.piper.loop_statistics import LoopStatistics
+from wav_policy.piper.obstacles import Obstacle, Reaction
 from wav_policy.safety import SafetyLimits
 
 START = np.array([0.0, 1.0, -1.0, 0.0, 0.5, 0.0, 0.03] * 2)
@@ -28,6 +29,10 @@ class PerfectArms:
         self.writes: list[FloatArray] = []
         self.error: Exception | None = None
         self.frozen_at: float | None = None
+        self.in_the_way: Obstacle | None = None
+
+    def obstacle(self) -> Obstacle | None:
+        return self.in_the_way
 
     def read(self) -> JointReading:
         stamp = self.clock() if self.frozen_at is None else self.frozen_at
@@ -108,7 +113,7 @@ def test_follows_then_holds_at_the_end(following: Bench) -> None:
 def test_targets_keep_the_limits(bench: Bench) -> None:
     bench.loop.engage()
     bench.run(0.05)
-    bench.loop.accept(bench.chunk(5.0, rows=10))  # 5 rad/s
+    bench.loop.accept(bench.chunk(2.85, rows=8))  # 3.6 rad/s, beyond 150 deg
     bench.run(2.0)
     path = np.array([position[0] for position in bench.arms.writes])
     velocity = np.diff(path) * RATE
@@ -176,6 +181,96 @@ def test_trip_stops_writing_at_once(following: Bench) -> None:
     following.run(0.5)
     assert len(following.arms.writes) == count
     assert following.loop.state().detail == "piper/stop"
+
+
+def obstacle(reaction: Reaction) -> Obstacle:
+    return Obstacle(reaction, "in the way", "left arm: in the way")
+
+
+def test_an_obstacle_that_passes_brakes_holds_and_goes_on_with_a_new_chunk(following: Bench) -> None:
+    following.arms.in_the_way = obstacle(Reaction.HOLD)
+    following.run(0.5)
+    path = np.array([position[0] for position in following.arms.writes])
+    assert np.abs(np.diff(path, 2)).max() * RATE**2 <= 5.0 + 1e-6, "braked within the limits"
+    assert path[-1] == path[-2]
+    state = following.loop.state()
+    assert (state.engaged, state.holding, state.reason) == (True, True, "in the way")
+    planned_meanwhile = following.chunk(0.4)
+    following.run(0.1)
+    following.arms.in_the_way = None
+    following.run(0.1)
+    following.loop.accept(planned_meanwhile)
+    following.run(0.1)
+    assert following.loop.state().holding, "planned on what was true before"
+    following.loop.accept(following.chunk(0.3))
+    following.run(0.1)
+    assert not following.loop.state().holding
+
+
+def test_an_arm_that_moved_behind_an_obstacle_is_taken_where_it_is(following: Bench) -> None:
+    following.arms.in_the_way = obstacle(Reaction.HOLD)
+    following.run(0.5)
+    elsewhere = START + 0.3 * (START[6] != START)
+    following.arms.position = elsewhere
+    following.arms.in_the_way = None
+    following.run(0.1)
+    np.testing.assert_allclose(following.arms.writes[-1], elsewhere)
+
+
+def test_a_gripper_that_holds_something_keeps_its_target_behind_an_obstacle(following: Bench) -> None:
+    target = following.arms.writes[-1][6]
+    following.arms.in_the_way = obstacle(Reaction.HOLD)
+    following.run(0.5)
+    following.arms.position = following.arms.position.copy()
+    following.arms.position[6] = target + 0.02  # it closed on an object
+    following.arms.in_the_way = None
+    following.run(0.1)
+    assert following.arms.writes[-1][6] == pytest.approx(target)
+
+
+def test_an_arm_that_left_our_control_needs_enable(following: Bench) -> None:
+    following.arms.in_the_way = obstacle(Reaction.RELEASE)
+    following.run(0.5)
+    count = len(following.arms.writes)
+    following.run(0.5)
+    assert len(following.arms.writes) == count, "braked, then let go"
+    following.arms.in_the_way = None
+    following.loop.accept(following.chunk(0.4))
+    following.run(0.5)
+    state = following.loop.state()
+    assert (state.engaged, state.reason, state.detail) == (False, "in the way", "left arm: in the way")
+    assert len(following.arms.writes) == count
+    following.loop.engage()
+    following.run(0.1)
+    following.loop.accept(following.chunk(0.3))
+    following.run(0.5)
+    assert following.loop.state().reason == ""
+
+
+def test_a_fault_of_the_arm_latches_the_stop(following: Bench) -> None:
+    following.arms.in_the_way = obstacle(Reaction.STOP)
+    following.run(0.5)
+    following.arms.in_the_way = None
+    following.run(0.5)
+    assert following.faults == ["left arm: in the way"]
+    assert following.loop.stop_reason == "left arm: in the way"
+
+
+def test_without_a_reading_the_loop_brakes_and_holds(following: Bench) -> None:
+    following.arms.read = lambda: None  # type: ignore[method-assign, assignment, return-value]
+    following.run(0.5)
+    path = np.array([position[0] for position in following.arms.writes])
+    assert np.abs(np.diff(path, 2)).max() * RATE**2 <= 5.0 + 1e-6
+    assert following.loop.state().reason == "no_measurement"
+
+
+def test_parking_moves_the_joints_and_not_the_grippers(running: tuple[ControlLoop, PerfectArms]) -> None:
+    loop, arms = running
+    goal = START.copy()
+    goal[[0, 6, 13]] += [0.2, 0.04, -0.03]
+    assert loop.park(goal, speed=0.8) is True
+    np.testing.assert_allclose(arms.position[[6, 13]], START[[6, 13]])
+    assert arms.position[0] == pytest.approx(0.2, abs=1e-3)
 
 
 def test_an_error_while_reading_is_reported_once(bench: Bench) -> None:

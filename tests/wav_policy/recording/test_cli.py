@@ -35,9 +35,25 @@ def test_record_label_check_on_the_simulator(tmp_path: Path, capsys: pytest.Capt
     assert episode.values[-1, 16] > episode.values[0, 16]
 
 
-def test_recording_the_robot_points_to_the_recorder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert record.main(["--out", str(tmp_path)]) == 2
-    assert "recorder/start" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("--out {}", "standard input is no terminal: use --unattended"),
+        ("--out {} --unattended sim:=true", "--unattended needs the number of --episodes"),
+        ("--out {} --unattended --episodes 1", "add sim:=true"),
+        ("--attach sim:=true", "--attach starts nothing, so sim:= has no use"),
+        ("--out {} --unattended --episodes 1 sim:=true dataset:=x", "dataset:= is decided here; use --out"),
+        (
+            "--out {} --unattended --episodes 1 sim:=true taks:=bowl",
+            "unknown launch argument 'taks'; did you mean 'task'",
+        ),
+    ],
+)
+def test_recording_the_robot_refuses_what_it_cannot_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, message: str
+) -> None:
+    assert record.main(command.format(tmp_path).split()) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

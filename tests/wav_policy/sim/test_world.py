@@ -34,7 +34,7 @@ def test_same_seed_same_world_and_motion(world: World) -> None:
     outcomes = []
     for seed in (5, 5, 6):
         world.reset(seed)
-        layout = bowl_state(world).bowl
+        layout = bowl_state(world, "red_bowl").bowl
         world.set_targets(target, 0.3)
         world.step(0.5)
         outcomes.append((layout, world.joint_positions, world.instruction))
@@ -117,7 +117,7 @@ def test_an_arm_is_commanded_alone(world: World) -> None:
 
 def test_the_grip_holds_by_friction_while_the_arm_shakes(world: World) -> None:
     operator = world.task.make_operator()
-    while bowl_state(world).clearance < 0.04:
+    while bowl_state(world, "red_bowl").clearance < 0.04:
         world.set_targets(operator.act(world), 0.1)
         world.step(0.1)
         assert world.time < 10
@@ -126,7 +126,7 @@ def test_the_grip_holds_by_friction_while_the_arm_shakes(world: World) -> None:
     for sign in (1, -1) * 10:
         world.set_targets(held + sign * 0.06 * np.eye(14)[[0, 7]].sum(axis=0), 0.15)
         world.step(0.15)
-    assert bowl_state(world).clearance > 0.025
+    assert bowl_state(world, "red_bowl").clearance > 0.025
 
 
 def test_unknown_names_list_the_valid_ones(world: World) -> None:

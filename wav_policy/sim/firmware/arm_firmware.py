@@ -15,13 +15,19 @@ from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
 from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId, GripperState, MotorState
 from wav_policy.sim.firmware import feedback
+from wav_policy.sim.firmware.faults import FaultSet
 from wav_policy.sim.firmware.feedback import FeedbackRates, FeedbackSchedule, Frame
+from wav_policy.sim.firmware.flash import Flash
+from wav_policy.sim.firmware.settings import Settings
 
 if TYPE_CHECKING:
-    from wav_policy.sim.world import ArmPlant
+    from wav_policy.sim.world import ArmPlant, ArmReading
 
 _GRIPPER_SPEED = 0.15  # m/s, about half a second for the full stroke [inferred]
 _REACHED_TOLERANCE = 0.01  # rad
+_CONTROL_IDS = range(0x150, 0x160)
+_FEEDBACK_IDS = range(0x2A1, 0x2A9)
+_LEADER_THRESHOLD = 1e-4  # rad; below, a leader is at rest and silent
 _MAX_TICK = 0.05  # s; a late tick must not become a jump of the set-points
 
 
@@ -31,20 +37,27 @@ class PiperFirmware:
     Args:
         plant: the arm that is driven.
         rates: feedback rates.
+        flash: what an earlier life of this arm left; as delivered if None.
         version: reported on 0x4AF, 8 characters.
 
     Attributes:
-        limits: joint limits as held in flash (0x474 changes them).
-        motor_faults: `MotorState` bits reported per joint beside the enabled bit; settable to inject faults.
+        flash: limits, role and identifiers; survives this object.
+        faults: what is wrong with the arm; set with `set_faults`.
     """
 
-    def __init__(self, plant: ArmPlant, rates: FeedbackRates | None = None, version: str = "S-V1.8-8") -> None:
-        self.limits = feedback.factory_limits()
-        self.motor_faults = [0] * NUM_JOINTS
+    def __init__(
+        self,
+        plant: ArmPlant,
+        rates: FeedbackRates | None = None,
+        flash: Flash | None = None,
+        version: str = "S-V1.8-8",
+    ) -> None:
+        self.flash = flash or Flash()
+        self.faults = FaultSet()
+        self._settings = Settings(self.flash, self._clear_errors)
         self._plant = plant
         self._schedule = FeedbackSchedule(rates or FeedbackRates())
         self._version = version
-        self._replies: list[Frame] = []
         self._time: float | None = None
 
         self._mode = ControlMode.STANDBY
@@ -59,7 +72,7 @@ class PiperFirmware:
         self._powered = False
         self._target: FloatArray | None = None
         self._setpoint = np.array(plant.read().position, dtype=np.float64)
-        self._max_stroke = 0.07
+        self._last_led = self._setpoint.copy()
         self._gripper_on = False
         self._gripper_homed = True
         self._stroke_target: float | None = None
@@ -72,15 +85,17 @@ class PiperFirmware:
             FrameId.JOINT_TARGET_56: lambda data: self._on_joint_target(4, data),
             FrameId.GRIPPER_TARGET: self._on_gripper_target,
             FrameId.MOTOR_POWER: self._on_motor_power,
-            FrameId.LIMIT_QUERY: self._on_limit_query,
-            FrameId.LIMIT_SETTING: self._on_limit_setting,
-            FrameId.GRIPPER_SETTING: self._on_gripper_setting,
             FrameId.FIRMWARE_VERSION: self._on_version_query,
+            **self._settings.handlers,
         }
         plant.set_power(False)
 
     def on_frame(self, identifier: int, data: bytes) -> None:
         """Obey one frame from the bus. Unknown identifiers and short frames are ignored, as the arm does."""
+        if identifier in _CONTROL_IDS and self.flash.control_offset:
+            return
+        if identifier - self.flash.control_offset in _CONTROL_IDS:
+            identifier -= self.flash.control_offset
         handler = self._handlers.get(identifier)
         if handler is not None and len(data) == 8:
             handler(data)
@@ -91,8 +106,27 @@ class PiperFirmware:
         self._time = now
         reading = self._plant.read()
         self._move(reading.position, elapsed)
-        sent, self._replies = self._replies, []
+        sent, self._settings.replies[:] = list(self._settings.replies), []
         due = self._schedule.due(now)
+        if self.flash.is_leader:
+            return sent + (self._leader_frames(reading.position, reading.stroke) if "joints" in due else [])
+        return sent + self._shifted(self._feedback(due, reading))
+
+    def set_faults(self, faults: FaultSet) -> None:
+        """Let go wrong what `faults` says, and only that."""
+        came, went = faults.names - self.faults.names, self.faults.names - faults.names
+        self.faults = faults
+        if "emergency_stop" in came:
+            self._on_motion_control_1(bytes((frames.EMERGENCY_STOP,)).ljust(8, b"\0"))
+        if "teach" in came:
+            self._on_motion_control_1(bytes((0, 0, frames.TEACH_ENTER)).ljust(8, b"\0"))
+        if "teach" in went:
+            self._on_motion_control_1(bytes((0, 0, frames.TEACH_LEAVE)).ljust(8, b"\0"))
+        if "leader" in came or "leader" in went:
+            self.flash.is_leader = "leader" in came
+
+    def _feedback(self, due: set[str], reading: ArmReading) -> list[Frame]:
+        sent: list[Frame] = []
         if "status" in due:
             sent.append(self._status_frame(reading.position))
         if "joints" in due:
@@ -107,6 +141,19 @@ class PiperFirmware:
             sent.extend(feedback.end_pose_frames(reading))
         return sent
 
+    def _shifted(self, sent: list[Frame]) -> list[Frame]:
+        offset = self.flash.feedback_offset
+        if not offset:
+            return sent
+        return [(number + offset if number in _FEEDBACK_IDS else number, data) for number, data in sent]
+
+    def _leader_frames(self, position: FloatArray, stroke: float) -> list[Frame]:
+        """A leader sends its pose as targets for a follower, and nothing while it is not moved."""
+        if np.abs(position - self._last_led).max() < _LEADER_THRESHOLD:
+            return []
+        self._last_led = position.copy()
+        return feedback.leader_frames(position, stroke)
+
     # Motion
 
     def _move(self, measured: FloatArray, elapsed: float) -> None:
@@ -120,7 +167,7 @@ class PiperFirmware:
             # Following the measured joints gives way under gravity: the damped descent of 0x150.
             self._setpoint = measured.copy()
         elif self._target is not None:
-            speeds = np.array([limit.max_speed for limit in self.limits])
+            speeds = np.array([limit.max_speed for limit in self.flash.limits])
             step = speeds * self._speed_fraction * elapsed
             self._setpoint = self._setpoint + np.clip(self._target - self._setpoint, -step, step)
         if self._gripper_on and not self._stopped and self._stroke_target is not None:
@@ -137,7 +184,7 @@ class PiperFirmware:
             self._target = self._setpoint.copy()
         angles = units.radians_from_millidegrees(struct.unpack(">ii", data))
         for joint, angle in enumerate(angles, start=first):
-            limit = self.limits[joint]
+            limit = self.flash.limits[joint]
             self._target[joint] = min(max(angle, limit.lower), limit.upper)
             # Half a count: limits are whole 0.1 deg, targets whole 0.001 deg.
             self._limit_hit[joint] = bool(abs(self._target[joint] - angle) > 1e-5)
@@ -148,7 +195,7 @@ class PiperFirmware:
         if zero == frames.GRIPPER_SET_ZERO:
             self._gripper_homed = True
         elif self._gripper_on:
-            self._stroke_target = min(max(units.metres_from_micrometres(count), 0.0), self._max_stroke)
+            self._stroke_target = min(max(units.metres_from_micrometres(count), 0.0), self.flash.max_stroke)
 
     # Modes and power
 
@@ -187,7 +234,7 @@ class PiperFirmware:
         for joint in joints:
             if not 0 <= joint < NUM_JOINTS:
                 continue
-            if action == frames.MOTOR_ENABLE and not self._stopped:
+            if action == frames.MOTOR_ENABLE and not self._stopped and joint not in self.faults.deaf:
                 self._enables_missing[joint] = max(0, self._enables_missing[joint] - 1)
                 self._enabled[joint] = self._enables_missing[joint] == 0
             elif action == frames.MOTOR_DISABLE:
@@ -195,53 +242,28 @@ class PiperFirmware:
         if selected in frames.ALL_MOTORS:
             self._gripper_on = action == frames.MOTOR_ENABLE and not self._stopped
 
-    # Queries and settings
-
-    def _on_limit_query(self, data: bytes) -> None:
-        joint, content = data[0] - 1, data[1]
-        if not 0 <= joint < NUM_JOINTS:
-            return
-        limit = self.limits[joint]
-        if content == 1:
-            angles = units.decidegrees_from_radians(limit.upper), units.decidegrees_from_radians(limit.lower)
-            speed = units.speed_counts_from_radians_per_second(limit.max_speed)
-            self._replies.append((FrameId.LIMIT_REPLY, struct.pack(">BhhHx", data[0], *angles, speed)))
-        elif content == 2:
-            acceleration = round(1000 * limit.max_acceleration)
-            self._replies.append((FrameId.ACCELERATION_REPLY, struct.pack(">BH5x", data[0], acceleration)))
-
-    def _on_limit_setting(self, data: bytes) -> None:
-        motor, upper, lower, speed = struct.unpack(">BhhHx", data)
-        if 1 <= motor <= NUM_JOINTS:
-            limit = self.limits[motor - 1]
-            limit.lower, limit.upper = units.radians_from_decidegrees(lower), units.radians_from_decidegrees(upper)
-            limit.max_speed = speed / 1000
-            self._acknowledge(FrameId.LIMIT_SETTING)
-
-    def _on_gripper_setting(self, data: bytes) -> None:
-        if data[1] in (70, 100):  # mm
-            self._max_stroke = data[1] / 1000
-            self._acknowledge(FrameId.GRIPPER_SETTING)
-
     def _on_version_query(self, data: bytes) -> None:
-        self._replies.append((FrameId.FIRMWARE_VERSION, self._version.encode().ljust(8)[:8]))
+        self._settings.replies.append((FrameId.FIRMWARE_VERSION, self._version.encode().ljust(8)[:8]))
 
-    def _acknowledge(self, identifier: FrameId) -> None:
-        self._replies.append((FrameId.ACKNOWLEDGE, struct.pack(">B7x", identifier & 0xFF)))
+    def _clear_errors(self, joints: range) -> None:
+        for joint in joints:
+            self._limit_hit[joint] = False
 
     # Status
 
     def _status_frame(self, measured: FloatArray) -> Frame:
         moving = self._target is not None and np.abs(self._target - measured).max() > _REACHED_TOLERANCE
         limit_bits = sum(1 << joint for joint, hit in enumerate(self._limit_hit) if hit)
-        fields = (self._mode, self._arm_state(), self._move_mode, self._teach_state, int(moving), 0, limit_bits, 0)
-        return FrameId.STATUS, bytes(fields)
+        fields = (self._mode, self._arm_state(), self._move_mode, self._teach_state, int(moving), 0)
+        return FrameId.STATUS, bytes((*fields, limit_bits, self.faults.communication_bits))
 
     def _arm_state(self) -> ArmState:
         if self._stopped:
             return ArmState.EMERGENCY_STOP
-        if any(fault & MotorState.COLLISION for fault in self.motor_faults):
+        if any(fault & MotorState.COLLISION for fault in self.faults.motor_bits):
             return ArmState.COLLISION
+        if self.faults.communication_bits:
+            return ArmState.JOINT_COMMUNICATION
         if any(self._limit_hit):
             return ArmState.TARGET_OUT_OF_LIMITS
         return ArmState.NORMAL
@@ -249,7 +271,7 @@ class PiperFirmware:
     def _motor_states(self) -> list[int]:
         return [
             fault | (MotorState.ENABLED if enabled else 0)
-            for fault, enabled in zip(self.motor_faults, self._enabled, strict=True)
+            for fault, enabled in zip(self.faults.motor_bits, self._enabled, strict=True)
         ]
 
     def _gripper_state(self) -> int:

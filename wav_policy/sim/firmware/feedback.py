@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from wav_models.types import FloatArray
 from wav_policy.piper import units
-from wav_policy.piper.frames import NUM_JOINTS, FrameId
+from wav_policy.piper.frames import MOVE_JOINT, NUM_JOINTS, ControlMode, FrameId
 
 if TYPE_CHECKING:
     from wav_policy.sim.world import ArmReading
@@ -93,31 +93,17 @@ def end_pose_frames(reading: ArmReading) -> Iterator[Frame]:
         yield FrameId.END_POSE_XY + pair, struct.pack(">ii", counts[2 * pair], counts[2 * pair + 1])
 
 
+def leader_frames(position: Sequence[float] | FloatArray, stroke: float) -> list[Frame]:
+    """0x151, 0x155-0x157, 0x159: joint angles [rad] and stroke [m] of a leader, as targets for its follower."""
+    counts = units.millidegrees_from_radians(position)
+    pairs = [struct.pack(">ii", counts[2 * pair], counts[2 * pair + 1]) for pair in range(3)]
+    return [
+        (FrameId.MOTION_CONTROL_2, bytes((ControlMode.CAN, MOVE_JOINT, 100, 0, 0, 0, 0, 0))),
+        *((FrameId.JOINT_TARGET_12 + pair, data) for pair, data in enumerate(pairs)),
+        (FrameId.GRIPPER_TARGET, struct.pack(">ihBB", units.micrometres_from_metres(stroke), 1000, 1, 0)),
+    ]
+
+
 def _clamp(count: int, bits: int) -> int:
     limit = 2 ** (bits - 1)
     return max(-limit, min(limit - 1, count))
-
-
-JOINT_LIMITS_DEGREES = ((-150, 150), (0, 180), (-170, 0), (-100, 100), (-70, 70), (-120, 120))
-"""What the arm has in flash when it leaves the factory, per joint, deg (piper_sdk's table)."""
-
-MAX_JOINT_SPEED = 3.0
-"""[rad/s]"""
-
-MAX_JOINT_ACCELERATION = 5.0
-"""[rad/s^2]"""
-
-
-@dataclass
-class JointLimits:
-    """One joint's entry in the arm's flash: rad, rad/s, rad/s^2."""
-
-    lower: float
-    upper: float
-    max_speed: float = MAX_JOINT_SPEED
-    max_acceleration: float = MAX_JOINT_ACCELERATION
-
-
-def factory_limits() -> list[JointLimits]:
-    """All six joints as delivered."""
-    return [JointLimits(math.radians(lower), math.radians(upper)) for lower, upper in JOINT_LIMITS_DEGREES]

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from wav_models.types import FloatArray
 
@@ -37,7 +38,7 @@ class KinematicArm:
         with self._lock:
             return ArmReading(self.position.copy(), np.zeros(6), np.zeros(6), self.stroke, 0.0)
 
-    def command(self, position: FloatArray | None, stroke: float | None) -> None:
+    def command(self, position: ArrayLike | None, stroke: float | None) -> None:
         """Be there."""
         with self._lock:
             if position is not None and self.powered:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import random
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wav_policy.sim.firmware.arm_firmware import PiperFirmware
+from wav_policy.sim.firmware.device_link import DeviceLink
+from wav_policy.sim.firmware.faults import FaultSet
 from wav_policy.sim.firmware.feedback import FeedbackRates
+from wav_policy.sim.firmware.flash import Flash
 from wav_policy.sim.firmware.slcan_port import SlcanPort
 
 if TYPE_CHECKING:
     from wav_policy.sim.world import ArmPlant
+
+_BUS_OFF_FLAGS: Final = 0x84  # error warning, bus error
+_WRONG_BITRATE_FLAGS: Final = 0xA0  # error passive, bus error
 
 
 class SimulatedArm:
@@ -23,42 +29,56 @@ class SimulatedArm:
         plant: the arm in the simulated world.
         link: symbolic link to create, pointing to the pseudo-terminal; an older link is replaced.
         rates: feedback rates; the thread ticks at the fastest of them, at least 100 Hz.
+        flash: what the arm remembers; as delivered if None.
+        seed: of the frames that `drop` and `garble` pick.
+
+    Attributes:
+        firmware: of the present power cycle.
+        faults: what is wrong now; assign a `FaultSet` at any time, from any thread.
 
     Raises:
         FileExistsError: `link` exists and is no symbolic link.
     """
 
-    def __init__(self, plant: ArmPlant, link: Path, rates: FeedbackRates | None = None) -> None:
+    def __init__(
+        self,
+        plant: ArmPlant,
+        link: Path,
+        rates: FeedbackRates | None = None,
+        flash: Flash | None = None,
+        seed: int = 0,
+    ) -> None:
         self.rates = rates or FeedbackRates()
-        self.firmware = PiperFirmware(plant, self.rates)
+        self.flash = flash or Flash()
+        self.firmware = PiperFirmware(plant, self.rates, self.flash)
         self.link = Path(link)
+        self._device = DeviceLink(self.link)
+        self.faults = FaultSet()
+        self._plant = plant
+        self._rng = random.Random(seed)
         self._period = 1.0 / max(100.0, self.rates.joints, self.rates.gripper, self.rates.status)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._port: SlcanPort | None = None
+        self._has_power = True
 
     def start(self) -> None:
         """Create the link and begin to answer."""
         if self._thread is not None:
             raise RuntimeError(f"the simulated arm at {self.link} is already running")
-        if self.link.exists() and not self.link.is_symlink():
-            raise FileExistsError(f"{self.link} is in the way of the simulated arm's link; remove it")
-        self._port = SlcanPort()
-        self._point_link(self._port.path)
+        self._plug_in()
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, args=(self._port,), name=f"arm {self.link.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"arm {self.link.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Remove the link and unplug the arm. Does nothing when not running."""
-        if self._thread is None or self._port is None:
+        if self._thread is None:
             return
         self._stopping.set()
         self._thread.join()
-        if self.link.is_symlink() and os.readlink(self.link) == self._port.path:
-            self.link.unlink()
-        self._port.close()
-        self._thread = self._port = None
+        self._thread = None
+        self._unplug()
 
     @property
     def dropped(self) -> int:
@@ -72,18 +92,66 @@ class SimulatedArm:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _run(self, port: SlcanPort) -> None:
+    def _run(self) -> None:
         due = time.monotonic()
         while not self._stopping.is_set():
-            for identifier, data in port.receive():
-                self.firmware.on_frame(identifier, data)
-            port.send(self.firmware.tick(time.monotonic()))
+            self._turn(self.faults)
             due = max(due + self._period, time.monotonic())
             self._stopping.wait(due - time.monotonic())
 
-    def _point_link(self, target: str) -> None:
-        self.link.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.link.with_name(f".{self.link.name}.{os.getpid()}")
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(target)
-        fresh.replace(self.link)
+    def _turn(self, faults: FaultSet) -> None:
+        """One exchange of frames, as far as the faults let them pass."""
+        self._switch_power("power_loss" not in faults)
+        if "unplug" in faults:
+            self._unplug()
+        elif self._port is None:
+            self._plug_in()
+        if faults is not self.firmware.faults:
+            self.firmware.set_faults(faults)
+        if self._port is not None:
+            self._hear(self._port, faults)
+        sent = self.firmware.tick(time.monotonic()) if self._has_power else []
+        if self._port is not None and not self._is_mute(self._port, faults):
+            self._port.send(faults.on_the_wire(sent, self._rng))
+
+    def _hear(self, port: SlcanPort, faults: FaultSet) -> None:
+        """Hand the driver's frames to the firmware; the adapter itself answers whatever the arm does."""
+        port.flags = self._flags(port, faults)
+        for identifier, data in port.receive():
+            if not self._is_mute(port, faults):
+                self.firmware.on_frame(identifier, data)
+
+    def _switch_power(self, on: bool) -> None:
+        """A new power cycle starts in standby, limp, with what the flash holds."""
+        if on == self._has_power:
+            return
+        self._has_power = on
+        self._plant.set_power(False)
+        if on:
+            self.firmware = PiperFirmware(self._plant, self.rates, self.flash)
+
+    def _plug_in(self) -> None:
+        port = SlcanPort()
+        try:
+            self._device.point_to(port.path)
+        except FileExistsError:
+            port.close()
+            raise
+        self._port = port
+
+    def _unplug(self) -> None:
+        if self._port is None:
+            return
+        self._device.remove()
+        self._port.close()
+        self._port = None
+
+    @staticmethod
+    def _is_mute(port: SlcanPort, faults: FaultSet) -> bool:
+        return faults.is_mute or not port.at_arm_bitrate
+
+    @staticmethod
+    def _flags(port: SlcanPort, faults: FaultSet) -> int:
+        if "wrong_bitrate" in faults or not port.at_arm_bitrate:
+            return _WRONG_BITRATE_FLAGS
+        return _BUS_OFF_FLAGS if "bus_off" in faults else 0

@@ -23,8 +23,9 @@ _LINE_LIMIT: Final = 64  # bytes; the longest legal line has 31
 
 _OK = b"\r"
 _ERROR = b"\a"
-_REPLIES: Final = {b"V": b"V1013\r", b"N": b"NWAV1\r", b"F": b"F00\r"}
-_SETTINGS: Final = b"SsYZMmWXQ"
+_REPLIES: Final = {b"V": b"V1013\r", b"N": b"NWAV1\r"}
+_SETTINGS: Final = b"sYZMmWXQ"
+_ARM_BITRATE: Final = b"8"  # 1 Mbit/s
 
 
 class SlcanPort:
@@ -35,6 +36,8 @@ class SlcanPort:
         is_open: a client has opened the CAN channel (command O or L).
         dropped: feedback frames lost because the client did not read.
         garbled: lines that were no slcan command.
+        flags: the adapter's answer to F, bits as the SJA1000's (bit 2 error warning, 5 error passive, 7 bus error).
+        at_arm_bitrate: the client has set 1 Mbit/s, or nothing.
     """
 
     def __init__(self) -> None:
@@ -45,6 +48,8 @@ class SlcanPort:
         self.is_open = False
         self.dropped = 0
         self.garbled = 0
+        self.flags = 0
+        self.at_arm_bitrate = True
         self._received = bytearray()
         self._held: deque[bytes] = deque()
         self._unfinished = b""
@@ -114,6 +119,11 @@ class SlcanPort:
             self._write(_REPLIES[command])
         elif command in (b"r", b"R"):
             pass  # remote frames: the arm answers none
+        elif command == b"F" and not argument:
+            self._write(b"F%02X\r" % self.flags)
+        elif command == b"S":
+            self.at_arm_bitrate = argument == _ARM_BITRATE
+            self._write(_OK)
         elif not command or command in _SETTINGS:
             self._write(_OK)
         else:

@@ -1,4 +1,8 @@
-"""Bowl organisation: put the bowl, which stands at the left or the right, on the plate in the middle."""
+"""Bowl organisation: put one of two bowls, which stand at the left and the right, on the plate in the middle.
+
+The instruction says which: in task `bowls` the red one, in task `green_bowl`, which lays out the same scene for the
+same seed, the green one. The other bowl is a distractor.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,12 @@ import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.sim.model import OBJECT_CLASS, SIDES, TABLE_CLASS
+from wav_policy.sim.tasks.contacts import touching
 
 if TYPE_CHECKING:
     import mujoco
 
-    from wav_policy.sim.tasks import Operator
+    from wav_policy.sim.tasks import Lapse, Operator
     from wav_policy.sim.world import World
 
 BOWL_HEIGHT: Final = 0.056
@@ -35,6 +40,13 @@ PLATE_Y: Final = (-0.025, 0.025)
 MIN_CLEARANCE: Final = 0.160
 """Between the centres of bowl and plate at the start [m]."""
 
+HELD_OUT_X: Final = (0.25, 0.28)
+HELD_OUT_ABS_Y: Final = (0.19, 0.23)
+"""Where one of the bowls or both stand in held-out layouts, and none in training layouts [m]."""
+
+BOWLS: Final = ("red_bowl", "green_bowl")
+_COLOURS: Final = {"red_bowl": "0.95 0.08 0.08 1", "green_bowl": "0.10 0.60 0.15 1"}
+
 _MAX_SPEED: Final = 0.02  # m/s, at rest
 _MAX_SPIN: Final = 0.3  # rad/s, at rest
 _MIN_UPRIGHT: Final = float(np.cos(np.radians(8.0)))
@@ -43,13 +55,26 @@ _MIN_TIP_DISTANCE: Final = 0.03
 _FOOT_MASS: Final = 0.02
 _WALL_MASS: Final = 0.03
 
-INSTRUCTIONS: Final = (
-    "put the bowl on the plate",
-    "place the red bowl on the blue plate",
-    "pick up the bowl and set it down on the plate",
-    "move the bowl onto the plate in the middle",
-    "tidy up: the bowl belongs on the plate",
-)
+_INSTRUCTIONS: Final = {
+    "red_bowl": (
+        "put the red bowl on the plate",
+        "place the red bowl on the blue plate",
+        "pick up the red bowl and set it down on the plate",
+        "move the red bowl onto the plate in the middle",
+        "tidy up: the red bowl belongs on the plate",
+    ),
+    "green_bowl": (
+        "put the green bowl on the plate",
+        "place the green bowl on the blue plate",
+        "pick up the green bowl and set it down on the plate",
+        "move the green bowl onto the plate in the middle",
+        "tidy up: the green bowl belongs on the plate",
+    ),
+}
+_HELD_OUT_INSTRUCTIONS: Final = {
+    "red_bowl": ("set the red dish onto the blue disc", "get the red bowl to the plate, please"),
+    "green_bowl": ("set the green dish onto the blue disc", "get the green bowl to the plate, please"),
+}
 
 
 @dataclass(frozen=True)
@@ -77,69 +102,67 @@ class BowlState:
         return float(self.bowl[2] - FOOT_RADIUS * np.hypot(self.up[0], self.up[1]))
 
 
-def bowl_state(world: World) -> BowlState:
-    """Present state of the bowl task."""
-    bowl = world.data.body("bowl")
+def bowl_state(world: World, name: str) -> BowlState:
+    """Present state of the bowl called `name`."""
+    bowl = world.data.body(name)
     plate = world.data.body("plate").xpos + np.array([0.0, 0.0, PLATE_HEIGHT])
     return BowlState(bowl.xpos.copy(), bowl.xmat.reshape(3, 3)[:, 2].copy(), plate)
 
 
-def touching(world: World, body: int) -> set[int]:
-    """Ids of the bodies that `body` is in contact with."""
-    data, model = world.data, world.model
-    geoms = data.contact.geom
-    if len(geoms) == 0:
-        return set()
-    pairs = model.geom_bodyid[geoms]
-    involved = pairs[(pairs == body).any(axis=1)]
-    return {int(other) for other in involved[involved != body]}
-
-
 class BowlTask:
-    """See the module. The bowl is light and thin-walled, so that a gripper across its rim holds it."""
+    """See the module. The bowls are light and thin-walled, so that a gripper across the rim holds them.
 
-    name = "bowl"
+    Args:
+        target: the bowl that the instruction names.
+    """
+
+    settings = ""
     hold_time = 0.3
+    time_limit = 20.0
+    bowls: tuple[str, ...] = BOWLS
+
+    def __init__(self, name: str, target: str):
+        self.name = name
+        self.target = target
+        self.instructions: tuple[str, ...] = _INSTRUCTIONS[target]
+        self.held_out_instructions: tuple[str, ...] = _HELD_OUT_INSTRUCTIONS[target]
 
     def objects(self) -> str:
-        """MJCF of the bowl (a ring of boxes around a foot) and the plate (fixed to the table)."""
-        collision = f'contype="{OBJECT_CLASS[0]}" conaffinity="{OBJECT_CLASS[1]}"'
+        """MJCF of the bowls (a ring of boxes around a foot) and the plate (fixed to the table)."""
         return f"""
     <body name="plate">
       <geom name="plate" type="cylinder" size="{PLATE_RADIUS} {PLATE_HEIGHT / 2}" pos="0 0 {PLATE_HEIGHT / 2}"
             contype="{TABLE_CLASS[0]}" conaffinity="{TABLE_CLASS[1]}" friction="0.8 0.005 0.0001"
             rgba="0.05 0.25 0.95 1"/>
     </body>
-    <body name="bowl">
-      <freejoint name="bowl"/>
-      <geom type="cylinder" size="{FOOT_RADIUS} 0.003" pos="0 0 0.003" mass="{_FOOT_MASS}" rgba="1.0 0.75 0.10 1"
-            {collision} friction="0.8 0.005 0.0001"/>
-      {"".join(_wall_segment(index, collision) for index in range(NUM_WALL_SEGMENTS))}
-    </body>"""
+    {"".join(_bowl(name) for name in self.bowls)}"""
 
-    def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> str:
-        """Place bowl and plate at random, clear of each other; returns the instruction in words."""
+    def lay_out(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator, held_out: bool) -> None:
+        """Place the bowls on either side and the plate between them, at random and clear of each other."""
         side = 1.0 if rng.random() < 0.5 else -1.0
         while True:
-            bowl = np.array([rng.uniform(*BOWL_X), side * rng.uniform(*BOWL_ABS_Y)])
             plate = np.array([rng.uniform(*PLATE_X), rng.uniform(*PLATE_Y)])
-            if np.linalg.norm(bowl - plate) >= MIN_CLEARANCE:
+            red, green = _bowl_position(side, rng), _bowl_position(-side, rng)
+            clear = min(np.linalg.norm(red - plate), np.linalg.norm(green - plate)) >= MIN_CLEARANCE
+            if clear and (_in_held_out_region(red) or _in_held_out_region(green)) == held_out:
                 break
-        yaw = rng.uniform(-np.pi, np.pi)
         model.body("plate").pos[:] = [*plate, 0.0]
-        data.joint("bowl").qpos[:] = [*bowl, 0.0005, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
-        return str(rng.choice(INSTRUCTIONS))
+        for name, position in zip(BOWLS, (red, green), strict=True):
+            put_down(data, name, position, rng.uniform(-np.pi, np.pi))
+
+    def before_step(self, world: World) -> None:
+        """Nothing: contacts do it all."""
 
     def is_done(self, world: World) -> bool:
         """The bowl stands with its whole foot on the plate, upright and at rest, borne by the plate alone, and the
         nearer gripper is open and has drawn back."""
-        state = bowl_state(world)
+        state = bowl_state(world, self.target)
         if np.linalg.norm(state.offset) > PLACING_TOLERANCE or state.up[2] < _MIN_UPRIGHT:
             return False
-        velocity = world.data.joint("bowl").qvel
+        velocity = world.data.joint(self.target).qvel
         if np.linalg.norm(velocity[:3]) > _MAX_SPEED or np.linalg.norm(velocity[3:]) > _MAX_SPIN:
             return False
-        if touching(world, world.model.body("bowl").id) != {world.model.body("plate").id}:
+        if touching(world, world.model.body(self.target).id) != {world.model.body("plate").id}:
             return False
         return self._released(world, state)
 
@@ -153,17 +176,53 @@ class BowlTask:
 
     def working_side(self, world: World) -> str:
         """The arm whose finger tips are nearer to the bowl."""
-        bowl = bowl_state(world).bowl
-        return min(SIDES, key=lambda side: float(np.linalg.norm(world.tip(side) - bowl)))
+        return nearer_side(world, self.target)
 
     def make_operator(self) -> Operator:
         """A scripted operator of this task."""
         from wav_policy.sim.tasks.bowl_operator import BowlOperator
 
-        return BowlOperator()
+        return BowlOperator(self.target)
+
+    def make_lapse(self, rng: np.random.Generator) -> Lapse:
+        """A random way to fail."""
+        from wav_policy.sim.tasks.bowl_lapses import make_lapse
+
+        return make_lapse(self.target, self.bowls, rng)
 
 
-def _wall_segment(index: int, collision: str) -> str:
+def put_down(data: mujoco.MjData, name: str, position: FloatArray, yaw: float) -> None:
+    """Stand a bowl on the table at `position` [2], m, turned by `yaw` [rad]."""
+    data.joint(name).qpos[:] = [*position, 0.0005, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
+
+
+def nearer_side(world: World, bowl: str) -> str:
+    """The arm whose finger tips are nearer to a bowl: "left" or "right"."""
+    position = bowl_state(world, bowl).bowl
+    return min(SIDES, key=lambda side: float(np.linalg.norm(world.tip(side) - position)))
+
+
+def _bowl_position(side: float, rng: np.random.Generator) -> FloatArray:
+    return np.array([rng.uniform(*BOWL_X), side * rng.uniform(*BOWL_ABS_Y)])
+
+
+def _in_held_out_region(position: FloatArray) -> bool:
+    x, y = position
+    return bool(HELD_OUT_X[0] <= x <= HELD_OUT_X[1] and HELD_OUT_ABS_Y[0] <= abs(y) <= HELD_OUT_ABS_Y[1])
+
+
+def _bowl(name: str) -> str:
+    collision = f'contype="{OBJECT_CLASS[0]}" conaffinity="{OBJECT_CLASS[1]}"'
+    return f"""
+    <body name="{name}" pos="0.3 {0.3 * BOWLS.index(name)} 0">
+      <freejoint name="{name}"/>
+      <geom type="cylinder" size="{FOOT_RADIUS} 0.003" pos="0 0 0.003" mass="{_FOOT_MASS}" rgba="1.0 0.75 0.10 1"
+            {collision} friction="0.8 0.005 0.0001"/>
+      {"".join(_wall_segment(index, _COLOURS[name], collision) for index in range(NUM_WALL_SEGMENTS))}
+    </body>"""
+
+
+def _wall_segment(index: int, colour: str, collision: str) -> str:
     """One of the boxes that make the wall, leaning outwards; its x axis points outwards, its z axis up the wall."""
     angle = 2 * np.pi * index / NUM_WALL_SEGMENTS
     radius = (WALL_RADIUS_BOTTOM + WALL_RADIUS_TOP) / 2
@@ -177,5 +236,5 @@ def _wall_segment(index: int, collision: str) -> str:
     axes = " ".join(f"{value:.6g}" for value in [*normal, *along])
     return f"""
       <geom type="box" size="{WALL_THICKNESS / 2} {half_width:.6g} {half_length:.6g}" pos="{position}" xyaxes="{axes}"
-            mass="{_WALL_MASS / NUM_WALL_SEGMENTS}" rgba="0.95 0.08 0.08 1" {collision} friction="1.0 0.01 0.0005"
+            mass="{_WALL_MASS / NUM_WALL_SEGMENTS}" rgba="{colour}" {collision} friction="1.0 0.01 0.0005"
             condim="4" solref="0.01 1"/>"""

@@ -6,23 +6,35 @@ target height is a funnel over the remaining horizontal distance, so that the mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.sim.kinematics import MAX_STROKE
-from wav_policy.sim.model import BASE_POSITIONS, HOME_ROLL, HOME_TIP, SIDES, home_positions
-from wav_policy.sim.operator import Intent, arm_part, joint_targets, limited, ramp, towards
+from wav_policy.sim.model import BASE_POSITIONS, HOME_ROLL, SIDES, home_positions
+from wav_policy.sim.operator import (
+    GAIN,
+    MAX_STEP,
+    Intent,
+    arm_part,
+    descend,
+    home_tip,
+    joint_targets,
+    limited,
+    ramp,
+    towards,
+)
 from wav_policy.sim.tasks.bowl import (
     BOWL_HEIGHT,
     PLATE_HEIGHT,
     WALL_RADIUS_TOP,
     BowlState,
     bowl_state,
-    touching,
+    nearer_side,
 )
+from wav_policy.sim.tasks.contacts import gripped
 
 if TYPE_CHECKING:
     from wav_policy.sim.world import World
@@ -35,11 +47,7 @@ GRASP_HEIGHT: Final = 0.026
 
 HOVER_HEIGHT: Final = BOWL_HEIGHT + 0.022
 CARRY_HEIGHT: Final = 0.045
-MAX_STEP: Final = 0.022
-"""Largest move asked for by one action [m]; the arm's lag makes about two thirds of it."""
-
 MAX_CARRY_STEP: Final = 0.018
-GAIN: Final = 0.8
 OPEN_ENOUGH: Final = 0.050
 CLOSED: Final = 0.025
 
@@ -65,16 +73,24 @@ class _Scene:
 
 
 class BowlOperator:
-    """Takes the bowl at the rim point nearest to the arm's base, one finger inside, and puts it on the plate."""
+    """Takes the bowl at the rim point nearest to the arm's base, one finger inside, and puts it on the plate.
 
-    def __init__(self, offset: GraspOffset | None = None):
+    Args:
+        target: the bowl to move.
+        offset: error of the grasp.
+        goal: where to put it down [2], m; the plate if None.
+    """
+
+    def __init__(self, target: str, offset: GraspOffset | None = None, goal: FloatArray | None = None):
+        self._target = target
         self._offset = offset or GraspOffset()
+        self._goal = goal
 
     def act(self, world: World) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         with world.lock:
             measured, home = world.joint_positions, home_positions()
-            working = world.task.working_side(world)
+            working = nearer_side(world, self._target)
             targets = []
             for side in SIDES:
                 arm = arm_part(measured, side)
@@ -86,7 +102,9 @@ class BowlOperator:
         return np.concatenate(targets)
 
     def _observe(self, world: World, side: str, arm: FloatArray) -> _Scene:
-        objects = bowl_state(world)
+        objects = bowl_state(world, self._target)
+        if self._goal is not None:
+            objects = replace(objects, plate=np.append(self._goal, objects.plate[2]))
         inward = BASE_POSITIONS[side][:2] - objects.bowl[:2]
         inward /= np.linalg.norm(inward)
         across = np.array([-inward[1], inward[0]])
@@ -94,8 +112,7 @@ class BowlOperator:
         grasp = objects.bowl.copy()
         grasp[:2] += radius * inward + self._offset.tangential * across
         grasp[2] += GRASP_HEIGHT + self._offset.depth
-        fingers = {world.model.body(f"{side}_finger{number}").id for number in (1, 2)}
-        held = arm[-1] < CLOSED and fingers <= touching(world, world.model.body("bowl").id)
+        held = arm[-1] < CLOSED and gripped(world, side, self._target)
         return _Scene(world.tip(side), float(arm[-1]), grasp, held, objects)
 
     def _intent(self, scene: _Scene, side: str) -> Intent:
@@ -120,18 +137,11 @@ class BowlOperator:
     @staticmethod
     def _approach(scene: _Scene) -> Intent:
         """Over the rim, then down a funnel; up first where the fingers are beside the wall or not open."""
-        error = scene.grasp - scene.tip
-        distance = float(np.linalg.norm(error[:2]))
-        bottom = scene.grasp[2]
         hover = scene.objects.bowl[2] + HOVER_HEIGHT
-        wanted_height = bottom + (hover - bottom) * ramp(distance, 0.006, 0.022)
+        goal = scene.grasp.copy()
         if scene.stroke < OPEN_ENOUGH:
-            wanted_height = hover
-        free = ramp(scene.tip[2], hover - 0.020, hover - 0.006)
-        beside = ramp(distance, 0.018, 0.028)
-        level = GAIN * limited(error[:2], MAX_STEP) * (1.0 - beside * (1.0 - free))
-        climb = GAIN * np.clip(wanted_height - scene.tip[2], -MAX_STEP, MAX_STEP)
-        return Intent(scene.tip + np.append(level, climb), MAX_STROKE)
+            goal[2] = hover
+        return Intent(descend(scene.tip, goal, hover), MAX_STROKE)
 
     @staticmethod
     def _carry(scene: _Scene) -> Intent:
@@ -156,7 +166,7 @@ class BowlOperator:
         beside = float(np.linalg.norm(scene.tip[:2] - scene.objects.bowl[:2])) - WALL_RADIUS_TOP
         clear = max(ramp(scene.tip[2], hover - 0.015, hover + 0.005), ramp(beside, 0.045, 0.060))
         opened = max(ramp(scene.stroke, 0.030, OPEN_ENOUGH), clear)
-        home = BASE_POSITIONS[side] + HOME_TIP
+        home = home_tip(side)
         level = GAIN * limited((home - scene.tip)[:2], MAX_STEP) * clear
         climb = GAIN * np.clip(max(home[2], hover + 0.01) - scene.tip[2], -MAX_STEP, MAX_STEP) * opened
         return Intent(scene.tip + np.append(level, climb), MAX_STROKE)

@@ -1,0 +1,97 @@
+"""The fault campaign: `pytest -m faults` runs it on a simulated system, the default suite only its arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wav_policy.cli import doctor
+from wav_policy.faults.campaign import CampaignError, Outcome, chosen, run
+from wav_policy.faults.catalogue import FAULTS, Fault
+from wav_policy.faults.motion import find_hold, is_moving
+from wav_policy.faults.table import line
+
+TICK = 0.01
+ACCELERATION = 5.0
+
+
+def motion(cruise: float, speed: float, rest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Times and targets: cruising for `cruise` s at `speed` rad/s, braking as the filter does, resting for `rest` s."""
+    velocities = [speed] * round(cruise / TICK)
+    while velocities[-1] > 0.0:
+        velocities.append(max(0.0, velocities[-1] - ACCELERATION * TICK))
+    velocities += [0.0] * round(rest / TICK)
+    targets = np.zeros((len(velocities), 14))
+    targets[:, 8] = np.cumsum(velocities) * TICK
+    return TICK * np.arange(1, len(velocities) + 1), targets
+
+
+@pytest.mark.parametrize("speed", [0.1, 0.3, 1.5])
+def test_braking_and_rest_are_found(speed: float) -> None:
+    times, targets = motion(1.0, speed, 0.5)
+    hold = find_hold(times, targets, 0.95, ACCELERATION)
+    assert hold is not None
+    assert hold.reaction == pytest.approx(0.05, abs=1.5 * TICK)
+    assert hold.rest == pytest.approx(0.05 + speed / ACCELERATION, abs=2.5 * TICK)
+
+
+def test_arms_that_go_on_do_not_hold() -> None:
+    times, targets = motion(2.0, 0.5, 0.0)
+    assert find_hold(times, targets, 0.5, ACCELERATION) is None
+    assert is_moving(times[:100], targets[:100], 0.4)
+    assert not is_moving(times[:100], targets[:100], 0.6)
+
+
+def test_arms_at_rest_hold_at_once() -> None:
+    times, targets = motion(0.1, 0.5, 2.0)
+    hold = find_hold(times, targets, 1.0, ACCELERATION)
+    assert hold is not None
+    assert hold.reaction == hold.rest == pytest.approx(0.0, abs=TICK)
+
+
+def test_every_node_is_killed_once() -> None:
+    killed = {fault.name.split()[2] for fault in FAULTS if fault.name.startswith("kill -9")}
+    assert killed == {"policy_node", "piper_node", "recorder_node", "lifecycle_manager", "sim_node"}
+
+
+def test_faults_are_chosen_by_part_of_their_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [fault.name for fault in chosen(["bus-off"])] == ["right arm bus-off"]
+    with pytest.raises(CampaignError, match="no fault is called 'no such'"):
+        chosen(["no such"])
+    assert doctor.main(["--faults"]) == 2
+    assert "needs --sim" in capsys.readouterr().err
+    assert doctor.main(["--faults", "--sim", "--only", "no such"]) == 2
+    assert "bus-off" in capsys.readouterr().err
+
+
+def test_a_line_says_what_failed() -> None:
+    outcome = Outcome("x", "goes on", 181.4, None, "nothing", False, "held after\n181 ms")
+    assert line(outcome) == "| x | goes on | 181 ms |  | nothing | FAILED: held after 181 ms |"
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """The whole campaign, with the shipped checkpoint."""
+    return {outcome.fault: outcome for outcome in run(FAULTS, tmp_path_factory.mktemp("faults"))}
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.ros
+@pytest.mark.sim
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_system_survives(fault: Fault, outcomes: dict[str, Outcome]) -> None:
+    outcome = outcomes[fault.name]
+    assert outcome.passed, f"{outcome.reaction}. {outcome.detail}"
+
+
+def test_camera_faults_are_refused_by_name() -> None:
+    from wav_policy.sim.camera_faults import parse_camera_faults
+
+    assert parse_camera_faults("head frozen, left_wrist dropped") == {"head": "frozen", "left_wrist": "dropped"}
+    assert parse_camera_faults("") == {}
+    with pytest.raises(ValueError, match="unknown camera 'hed'.*head"):
+        parse_camera_faults("hed frozen")
+    with pytest.raises(ValueError, match="unknown camera fault 'froze'.*frozen"):
+        parse_camera_faults("head froze")

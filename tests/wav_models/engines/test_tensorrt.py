@@ -1,0 +1,107 @@
+"""TensorRT without a GPU: all graphs compile; everything that needs a GPU, or another plan, says so."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from wav_models.checkpoint import Checkpoint, load_checkpoint
+from wav_models.engines import tensorrt_runtime
+from wav_models.engines.base import EngineError
+from wav_models.engines.export import ExportTarget, export
+from wav_models.engines.manifest import ANY_GPU, PlanShape, check_manifest, read_manifest
+from wav_models.engines.select import make_engine
+from wav_models.planner.config import PlannerConfig
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None,
+    reason="TensorRT for RTX is not installed: pip install 'wav-policy[tensorrt-rtx]'",
+)
+PLANNER = PlannerConfig(num_video_samples=4, num_value_samples=2, num_video_elites=2, num_value_elites=3)
+TARGET = ExportTarget("tensorrt", "fp16", PlanShape.of(PLANNER))
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(random_checkpoint: Path) -> Checkpoint:
+    return load_checkpoint(random_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def plans(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All graphs of wav-tiny."""
+    directory = tmp_path_factory.mktemp("tensorrt") / "plans"
+    export(checkpoint, TARGET, directory)
+    return directory
+
+
+def test_all_graphs_compile_for_every_gpu(plans: Path) -> None:
+    manifest = read_manifest(plans)
+    assert set(manifest.graphs) == {
+        "vae_encoder",
+        "text_encoder",
+        "memory_prefix",
+        "video_dit_1",
+        "video_dit_4",
+        "video_velocity",
+        "value_step",
+        "value_step_1",
+        "action_context",
+        "action_step",
+        "vae_decoder",
+    }
+    assert manifest.gpu == ANY_GPU
+    assert manifest.runtime.startswith("tensorrt_rtx ")
+    assert manifest.graphs["value_step"]["inputs"]["x_t"] == [4, 2, 16, 17]
+    assert {path.suffix for path in plans.iterdir()} == {".plan", ".json"}  # nothing is left of the ONNX graphs
+
+
+def test_a_plan_of_another_runtime_is_refused(plans: Path) -> None:
+    manifest = read_manifest(plans)
+    newer = manifest.__class__(**{**manifest.__dict__, "runtime": "tensorrt 99.0"})
+    with pytest.raises(
+        EngineError, match=r"made for runtime tensorrt_rtx .*, but this is tensorrt 99\.0; export again"
+    ):
+        check_manifest(plans, newer)
+
+
+def test_a_plan_for_another_gpu_is_refused(plans: Path) -> None:
+    manifest = read_manifest(plans)
+    expected = manifest.__class__(**{**manifest.__dict__, "gpu": "sm_89"})
+    check_manifest(plans, expected)  # compiled for all
+    manifest.__class__(**{**manifest.__dict__, "gpu": "sm_87"}).write(plans)
+    try:
+        with pytest.raises(EngineError, match="made for gpu sm_87, but this is sm_89; export again"):
+            check_manifest(plans, expected)
+    finally:
+        manifest.write(plans)
+
+
+@no_gpu
+def test_without_a_gpu_the_engine_says_so_and_auto_takes_another(checkpoint: Checkpoint, plans: Path) -> None:
+    with pytest.raises(EngineError, match="runs on an NVIDIA GPU, and torch sees none here"):
+        tensorrt_runtime.load_graphs(plans, read_manifest(plans))
+    assert make_engine("auto", checkpoint, planner=PLANNER).name != "tensorrt"
+
+
+def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
+    trt = tensorrt_runtime.tensorrt_module()
+    logger = tensorrt_runtime._make_logger(trt)
+    (tmp_path / "value_step.plan").write_bytes(bytes(1000))
+    with pytest.raises(EngineError, match=r"value_step\.plan: TensorRT refuses this plan \(.+\); export again"):
+        tensorrt_runtime.load_plan(trt.Runtime(logger), logger, tmp_path / "value_step.plan")
+
+
+def test_a_graph_that_it_cannot_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])
+    graph = helper.make_graph([helper.make_node("Dream", ["x"], ["y"], domain="wav")], "g", [value], [result])
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("wav", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets), tmp_path / "dream.onnx")
+    with pytest.raises(EngineError, match=r"dream\.onnx: TensorRT cannot read this graph: .*Dream"):
+        tensorrt_runtime.build_plan(tmp_path / "dream.onnx", tmp_path / "dream.plan")

@@ -1,0 +1,73 @@
+"""The numbers of the diagnosis, on moments whose links are known to hold or to be broken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wav_models.evaluation.branching import Moment
+from wav_models.evaluation.diagnosis import (
+    action_spread,
+    area_under_curve,
+    concordance,
+    following,
+    summarise_moments,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def moment(*, follows: bool, judged: bool) -> Moment:
+    """Six futures of qualities 0 .. 5; `follows`: acting brings them about; `judged`: the promise is the quality."""
+    quality = np.arange(6.0)
+    imagined = RNG.normal(size=(6, 40))
+    outcome = imagined + 0.05 * RNG.normal(size=(6, 40)) if follows else RNG.normal(size=(6, 40))
+    realised = quality if follows else np.full(6, quality.mean())
+    promised = quality if judged else quality[[3, 0, 5, 1, 4, 2]]
+    chunks = np.repeat((0.1 * quality if follows else 0 * quality)[:, None, None], 14, axis=2).repeat(16, axis=1)
+    return Moment(0, 0, promised[:, None] + np.zeros(4), realised, realised, chunks, chunks, chunks, imagined, outcome)
+
+
+def test_a_working_planner_realises_what_it_promises() -> None:
+    links = summarise_moments([moment(follows=True, judged=True)] * 3)
+    assert links["following"] > 0.95
+    assert links["concordance"] == 1.0
+    assert links["gain_promised"] == links["gain_realised"] == pytest.approx(2.5)
+    assert links["realised_over_promised"] == pytest.approx(1.0)
+    assert links["action_spread_futures_rad"] > 0.1
+    assert links["value_spread_futures"] > 1.0 > links["value_spread_samples"]
+
+
+def test_actions_that_ignore_the_future_are_found() -> None:
+    links = summarise_moments([moment(follows=False, judged=True) for _ in range(20)])
+    assert abs(links["following"]) < 0.15
+    assert links["action_spread_futures_rad"] == 0.0
+    assert links["gain_promised"] == pytest.approx(2.5)
+    assert links["realised_over_promised"] == pytest.approx(0.0)
+    assert links["concordance"] == 0.5
+
+
+def test_a_value_that_misjudges_is_found() -> None:
+    links = summarise_moments([moment(follows=True, judged=False)])
+    assert links["following"] > 0.95
+    assert links["concordance"] < 0.6
+    assert links["realised_over_promised"] < 0.5
+
+
+def test_measures_against_closed_forms() -> None:
+    assert area_under_curve(np.array([3.0, 1.0, 2.0]), [True, False, False]) == 1.0
+    assert area_under_curve(np.array([1.0, 1.0]), [True, False]) == 0.5
+    assert area_under_curve(np.array([1.0, 2.0]), [True, True]) is None
+    assert concordance(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])) == 0.0
+    chunks = np.zeros((2, 16, 14))
+    chunks[1] = 2.0
+    chunks[1, :, [6, 13]] = 99.0  # strokes, in metres, have no part
+    assert action_spread(chunks) == pytest.approx(1.0)
+    first = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    assert following(first, -2 * first) == pytest.approx(-1.0)
+    assert following(first, first[:, ::-1]) == pytest.approx(0.0)
+
+
+def test_no_moments_are_an_error() -> None:
+    with pytest.raises(ValueError, match="no moments"):
+        summarise_moments([])

@@ -1,0 +1,86 @@
+"""Training beyond one process: what `accelerate launch` starts does what the run's own workers do."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from wav_models.networks.wav_model import WAVModel
+from wav_models.training.batches import Batches
+from wav_models.training.config import LoopConfig, TrainConfig
+from wav_models.training.loop import Plan, train
+from wav_models.training.parallel import Worker, run_workers
+from wav_models.training.stages import make_stage
+from wav_models.training.state import load_tensors
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import sys
+import pickle
+from pathlib import Path
+from wav_models.training.config import TrainConfig
+from wav_models.training.launched import LaunchedWorker
+from wav_models.training.loop import Plan, train
+from wav_models.training.stages import make_stage
+
+directory, sharding, stage, steps = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+model, batches, loop = pickle.loads((directory / "inputs.pickle").read_bytes())
+worker = LaunchedWorker.join(sharding)
+assert worker.size == 2
+stage = make_stage(stage, model, batches, TrainConfig(), dict)
+train(stage, loop, Plan(steps=steps), 0, directory / f"{sharding}.safetensors", worker=worker, resume=True,
+      report=lambda _: None)
+"""
+
+
+def _launch(directory: Path, *arguments: str) -> None:
+    (directory / "job.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    options = [
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--num_cpu_threads_per_process",
+        "1",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": os.getcwd()}
+    job = [str(directory / "job.py"), str(directory), *arguments]
+    result = subprocess.run([*command, *options, *job], env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_two_launched_processes_equal_two_workers_and_resume(
+    sharding: str, model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    with torch.no_grad():  # away from the zero-initialised projections, behind which gradients are rounding errors
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    (tmp_path / "inputs.pickle").write_bytes(pickle.dumps((model, batches, loop_config)))
+    run_workers(_train, (model, batches, loop_config, tmp_path / "workers.safetensors"), 2)
+    _launch(tmp_path, sharding, "action", "2")
+    _launch(tmp_path, sharding, "action", "4")
+    expected, _ = load_tensors(tmp_path / "workers.safetensors", "")
+    tensors, progress = load_tensors(tmp_path / f"{sharding}.safetensors", "")
+    assert progress["step"] == 4
+    assert tensors.keys() == expected.keys()
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-2, atol=2e-4, msg=name)
+
+
+def _train(worker: Worker, model: WAVModel, batches: Batches, config: LoopConfig, path: Path) -> None:
+    """Two steps and, resumed, two more: the cosine of a plan of four steps begins again at half."""
+    for steps in (2, 4):
+        stage = make_stage("action", copy.deepcopy(model), batches, TrainConfig(), dict)
+        train(stage, config, Plan(steps=steps), 0, path, worker=worker, resume=True, report=lambda _: None)

@@ -1,0 +1,146 @@
+"""Nobody gets past the guard: neither the page nor its websocket, neither from elsewhere nor from a foreign page."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from wav_policy.monitor.guard import Guard
+from wav_policy.monitor.server import Address, ServerError, start_server
+
+viser = pytest.importorskip("viser")
+TOKEN = "a-token-of-decent-length"
+LOCAL = {"Host": "localhost:8080"}
+
+
+@pytest.fixture(scope="module")
+def open_port() -> Iterator[int]:
+    """A page on the loopback address."""
+    server, url = start_server(Address("127.0.0.1", 0), "test")
+    yield int(urlsplit(url).port or 0)
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def guarded_port() -> Iterator[int]:
+    """A page on all addresses, with a token."""
+    server, url = start_server(Address("0.0.0.0", 0, TOKEN), "test")
+    assert url.endswith(f"?token={TOKEN}")
+    yield int(urlsplit(url).port or 0)
+    server.stop()
+
+
+def get(port: int, path: str = "/", **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", path, headers=headers)
+    return connection.getresponse()
+
+
+def open_websocket(port: int, **headers: str) -> None:
+    options = {"subprotocols": [f"viser-v{viser.__version__}"], "additional_headers": headers}
+    with connect(f"ws://127.0.0.1:{port}/", **options) as socket:  # type: ignore[arg-type]
+        socket.recv(timeout=20)
+
+
+def refused_with(port: int, **headers: str) -> int:
+    with pytest.raises(InvalidStatus) as caught:
+        open_websocket(port, **headers)
+    return int(caught.value.response.status_code)
+
+
+def test_this_host_gets_page_and_websocket(open_port: int) -> None:
+    assert b"<html" in get(open_port).read().lower()
+    open_websocket(open_port)
+    open_websocket(open_port, Origin=f"http://127.0.0.1:{open_port}")
+
+
+def test_foreign_pages_do_not_reach_localhost(open_port: int) -> None:
+    """Cross-site websockets and DNS rebinding."""
+    assert refused_with(open_port, Origin="https://evil.example") == 403
+    assert get(open_port, Host="evil.example").status == 403
+    assert refused_with(open_port, Origin="null") == 403
+
+
+def test_without_the_token_there_is_nothing(guarded_port: int) -> None:
+    page = get(guarded_port)
+    assert page.status == 401
+    assert b"Token" in page.read()
+    assert get(guarded_port, "/assets/index.js").status == 401
+    assert get(guarded_port, "/?token=wrong-but-quite-long-enough").status == 401
+    assert get(guarded_port, Cookie="wav_monitor=wrong-but-quite-long-enough").status == 401
+    assert refused_with(guarded_port) == 401
+    assert refused_with(guarded_port, Cookie="wav_monitor=wrong") == 401
+
+
+def test_the_token_in_the_address_becomes_a_cookie_that_opens_both(guarded_port: int) -> None:
+    answer = get(guarded_port, f"/?token={TOKEN}")
+    assert (answer.status, answer.getheader("Location")) == (303, "/")
+    set_cookie = str(answer.getheader("Set-Cookie"))
+    assert "HttpOnly" in set_cookie
+    assert "SameSite=Strict" in set_cookie
+    cookie = set_cookie.partition(";")[0]
+    assert get(guarded_port, Cookie=cookie).status == 200
+    open_websocket(guarded_port, Cookie=cookie)
+    assert refused_with(guarded_port, Cookie=cookie, Origin="https://evil.example") == 403
+
+
+def test_rules_that_need_no_server() -> None:
+    assert Guard().judge("/", {"Host": "[::1]:8080"}) is None
+    assert Guard().judge("/", {}) is not None
+    assert Guard(TOKEN).judge("/", {**LOCAL, "Cookie": "=;;\x01"}) is not None
+    assert Guard(TOKEN).judge(f"/?token={TOKEN}", {**LOCAL, "Upgrade": "websocket"}) is not None
+    with pytest.raises(ValueError, match="16 or more"):
+        Guard("short")
+
+
+def test_beyond_this_host_a_token_is_made_or_read(tmp_path: Path) -> None:
+    assert Address.choose("127.0.0.1", 1).token is None
+    first, second = (Address.choose("0.0.0.0", 1).token for _ in range(2))
+    assert first != second
+    assert first is not None
+    assert len(first) >= 32
+    with pytest.raises(ServerError, match="a token is needed"):
+        start_server(Address("0.0.0.0", 0), "test")
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    with pytest.raises(ServerError, match="chmod 600"):
+        Address.choose("0.0.0.0", 1, file)
+    file.chmod(0o600)
+    assert Address.choose("0.0.0.0", 1, file).token == TOKEN
+
+
+def test_a_taken_port_is_named_with_the_remedy() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(ServerError, match="cannot listen.*monitor_port:=N"),
+    ):
+        start_server(Address("127.0.0.1", taken.getsockname()[1]), "test")
+
+
+def test_a_viser_that_serves_in_another_way_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard sits in a seam of viser's server; were the seam gone, there must be no unguarded page."""
+    from wav_policy.monitor import server as module
+
+    class Elsewhere:
+        stopped = False
+
+        def stop(self) -> None:
+            Elsewhere.stopped = True
+
+    monkeypatch.setattr(module, "_make_server", lambda title: Elsewhere())
+    with pytest.raises(ServerError, match="another way"):
+        start_server(Address("127.0.0.1", 0), "test")
+    assert Elsewhere.stopped
+
+
+def test_no_browser_can_open_a_tunnel_to_the_internet(open_port: int) -> None:
+    server, _ = start_server(Address("127.0.0.1", 0), "test")
+    assert server.request_share_url() is None
+    server.stop()

@@ -1,0 +1,110 @@
+"""Replay of recorded episodes: from our own dataset layout, and from a rosbag2 in MCAP."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wav_models.presets import WAV_TINY
+from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS
+from wav_policy.cli.main import main
+from wav_policy.monitor.recording import Recording, RecordingError, open_recording
+from wav_policy.monitor.replay import Replay
+from wav_policy.policy import WAVPolicy
+
+STEP_HZ, SIZE = WAV_TINY.horizon.step_hz, WAV_TINY.latent.image_size
+
+
+def make_recording(length: int = 12) -> Recording:
+    images = np.random.default_rng(0).integers(0, 255, (length, *SIZE, 3), dtype=np.uint8)
+    views = dict.fromkeys(VIEWS, images)
+    return Recording("test", STEP_HZ, "put it away", np.zeros((length, JOINT_DIM)), views, views)
+
+
+def write_bag(directory: Path, seconds: float = 2.0, *, without: str = "") -> Path:
+    """Cameras at different rates and phases (brightness tells the time), joints at 50 Hz, an instruction."""
+    rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the extra `bags` is not installed")
+    typesys = pytest.importorskip("rosbags.typesys")
+    store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
+    types = store.types
+    image_type, joint_type, text_type = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState", "std_msgs/msg/String"
+    header, stamp_type = types["std_msgs/msg/Header"], types["builtin_interfaces/msg/Time"]
+
+    def at(t: float) -> object:
+        return header(stamp=stamp_type(sec=int(t), nanosec=round((t % 1) * 1e9)), frame_id="")
+
+    with rosbag2.Writer(directory, version=9, storage_plugin=rosbag2.StoragePlugin.MCAP) as writer:
+
+        def write(topic: str, kind: str, t: float, message: object) -> None:
+            if topic != without:
+                known = {connection.topic: connection for connection in writer.connections}
+                connection = known.get(topic) or writer.add_connection(topic, kind, typestore=store)
+                writer.write(connection, round(t * 1e9), store.serialize_cdr(message, kind))
+
+        write("/instruction", text_type, 100.0, types[text_type](data="fold it"))
+        for view, rate, phase in zip(VIEWS, (30.0, 15.0, 20.0), (0.0, 0.013, 0.021), strict=True):
+            for t in np.arange(phase, seconds, 1.0 / rate):
+                pixels = np.full(24 * 32 * 3, round(100 * t), np.uint8)
+                message = types[image_type](at(100 + t), 24, 32, "rgb8", 0, 96, pixels)
+                write(f"/{view}/image_raw", image_type, 100 + t, message)
+        names = list(reversed(JOINT_NAMES))
+        for t in np.arange(0.0, seconds, 0.02):
+            values = np.arange(JOINT_DIM)[::-1] + t
+            message = types[joint_type](at(100 + t), names, values, np.zeros(0), np.zeros(0))
+            write("/joint_states", joint_type, 100 + t, message)
+    return directory
+
+
+def test_a_bag_becomes_steady_frames_of_the_newest_that_had_come(tmp_path: Path) -> None:
+    recording = open_recording(write_bag(tmp_path / "bag"), 0, SIZE, STEP_HZ)
+    assert recording.instruction == "fold it"
+    assert len(recording) == 20  # from the last camera's first frame, 0.021 s, to the 15 Hz camera's last
+    assert recording.model_images["head"].shape == (20, *SIZE, 3)
+    np.testing.assert_allclose(recording.states[:, 0], 0.02 + 0.1 * np.arange(20), atol=1e-9)
+    np.testing.assert_allclose(recording.states[0], np.arange(JOINT_DIM) + 0.02)  # reordered by name
+    for view, period in zip(VIEWS, (1 / 30, 1 / 15, 1 / 20), strict=True):
+        times = 0.021 + 0.1 * np.arange(20)
+        ages = times - recording.model_images[view][:, 0, 0, 0] / 100
+        assert ages.min() > -0.006  # brightness is rounded to 10 ms
+        assert ages.max() < period + 0.006
+    (file,) = (tmp_path / "bag").glob("*.mcap")
+    assert len(open_recording(file, 0, SIZE, STEP_HZ)) == 20
+
+
+def test_a_bag_without_a_topic_is_named(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", without="/left_wrist/image_raw")
+    with pytest.raises(RecordingError, match="nothing recorded of /left_wrist/image_raw"):
+        open_recording(bag, 0, SIZE, STEP_HZ)
+
+
+def test_what_is_no_recording_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RecordingError, match="neither a LeRobot dataset"):
+        open_recording(tmp_path, 0, SIZE, STEP_HZ)
+    assert main(["replay", str(tmp_path / "nothing")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    (tmp_path / "broken.mcap").write_bytes(b"no bag at all")
+    with pytest.raises(RecordingError):
+        open_recording(tmp_path / "broken.mcap", 0, SIZE, STEP_HZ)
+
+
+def test_the_imagination_is_recomputed_beside_the_recording(random_checkpoint: Path) -> None:
+    recording, policy = make_recording(), WAVPolicy.load(random_checkpoint, engine="torch", num_threads=1)
+    replay = Replay(recording, policy)
+    try:
+        deadline = time.monotonic() + 60
+        while replay.num_imagined < replay.num_plans and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert replay.num_plans == 3  # at frames 0, 4 and 8
+        before, at_first, late = replay.snapshot(7), replay.snapshot(8), replay.snapshot(11)
+        assert not before.imagined  # the first imagined frame is of 0.8 s later
+        (first, known) = (at_first.imagined["head"], policy.imagine(replay._known[0].plan))
+        np.testing.assert_array_equal(first, known[0, 0])
+        assert late.chunk is replay._known[8].plan.chunk
+        assert late.scores is not None
+        assert late.scores.shape[1] == policy.planner.num_video_samples
+        np.testing.assert_array_equal(late.real["head"], recording.pictures["head"][11])
+    finally:
+        replay.close()

@@ -1,0 +1,210 @@
+"""The monitor node against a small world of topics and services; a browser's websocket in place of a browser."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_browser import browser
+
+rclpy = pytest.importorskip("rclpy")
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from lifecycle_msgs.msg import State  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import qos_profile_sensor_data  # noqa: E402
+from sensor_msgs.msg import Image, JointState  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
+
+from wav_models.types import JOINT_NAMES, VIEWS  # noqa: E402
+from wav_policy.monitor import commands  # noqa: E402
+from wav_policy.monitor.commands import CommandError  # noqa: E402
+from wav_policy.nodes.diagnostics import WARN, status  # noqa: E402
+from wav_policy.nodes.images import message_from_rgb  # noqa: E402
+from wav_policy.nodes.monitor import Monitor  # noqa: E402
+from wav_policy.nodes.parameters import ParameterError  # noqa: E402
+
+pytestmark = pytest.mark.ros
+
+PATIENCE = 30.0
+
+
+class Robot:
+    """Publishes what the monitor shows, and answers its commands."""
+
+    def __init__(self) -> None:
+        self.node = Node("around")
+        self.called: list[str] = []
+        self.states = {"piper_node": State.PRIMARY_STATE_ACTIVE, "policy_node": State.PRIMARY_STATE_INACTIVE}
+        self.refuse = ""
+        self.instructions: list[str] = []
+        self.brightness = 0
+        self.silent = False
+        self._images = {v: self.node.create_publisher(Image, f"{v}/image_raw", qos_profile_sensor_data) for v in VIEWS}
+        self._joints = self.node.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
+        self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.node.create_subscription(String, "instruction", lambda m: self.instructions.append(m.data), 10)
+        for service in ("piper/stop", "piper/reset", "sim/reset"):
+            self.node.create_service(Trigger, service, self._answer(service))
+        self.node.create_service(SetBool, "piper/enable", self._answer("piper/enable"))
+        for name in self.states:
+            self.node.create_service(ChangeState, f"{name}/change_state", self._change(name))
+            self.node.create_service(GetState, f"{name}/get_state", self._state(name))
+        self.node.create_timer(0.05, self._publish)
+
+    def _publish(self) -> None:
+        self.brightness = (self.brightness + 10) % 250
+        now = self.node.get_clock().now().to_msg()
+        for publisher in self._images.values():
+            publisher.publish(message_from_rgb(np.full((24, 32, 3), self.brightness, np.uint8), now))
+        self._joints.publish(JointState(name=list(JOINT_NAMES), position=[0.001 * self.brightness] * 14))
+        if self.silent:
+            return
+        report = status("policy_node: planning", WARN, "not planning: <b>no</b> instruction", plan_ms_p50=12.3)
+        self._diagnostics.publish(DiagnosticArray(status=[report]))
+
+    def _answer(self, service: str) -> Callable[[Any, Any], Any]:
+        def answer(request: Any, response: Any) -> Any:
+            self.called.append(service)
+            response.success, response.message = not self.refuse, self.refuse or "done"
+            return response
+
+        return answer
+
+    def _change(self, name: str) -> Callable[[Any, Any], Any]:
+        def change(request: Any, response: Any) -> Any:
+            self.called.append(f"{name} {request.transition.id}")
+            self.states[name] = State.PRIMARY_STATE_ACTIVE if request.transition.id == 3 else 2
+            response.success = True
+            return response
+
+        return change
+
+    def _state(self, name: str) -> Callable[[Any, Any], Any]:
+        def state(request: Any, response: Any) -> Any:
+            response.current_state.id = self.states[name]
+            return response
+
+        return state
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def ros() -> Iterator[None]:
+    rclpy.init()
+    yield
+    rclpy.shutdown()
+
+
+@pytest.fixture(scope="module")
+def system(ros: None) -> Iterator[tuple[Monitor, Robot]]:
+    """The monitor and what is around it, both spinning."""
+    monitor, robot = Monitor(parameter_overrides=[Parameter("port", value=0)]), Robot()
+    executors = [SingleThreadedExecutor(), SingleThreadedExecutor()]
+    threads = []
+    for node, executor in zip((monitor, robot.node), executors, strict=True):
+        executor.add_node(node)
+        threads.append(threading.Thread(target=executor.spin, daemon=True))
+        threads[-1].start()
+    yield monitor, robot
+    for executor, thread in zip(executors, threads, strict=True):
+        executor.shutdown()
+        thread.join(PATIENCE)
+    monitor.close()
+    robot.node.destroy_node()
+
+
+def num_subscribers(robot: Robot) -> int:
+    return int(robot.node.count_subscribers("head/image_raw"))
+
+
+def test_pictures_flow_only_while_somebody_watches(system: tuple[Monitor, Robot]) -> None:
+    monitor, robot = system
+    assert num_subscribers(robot) == 0
+    with browser(monitor.url) as page:
+        wait_for(lambda: page.has("JFIF"), "no picture")
+        assert num_subscribers(robot) == 1
+        wait_for(lambda: page.has("&lt;b&gt;no&lt;/b&gt; instruction"), "no state, or it is not escaped")
+    wait_for(lambda: num_subscribers(robot) == 0, "the monitor still listens")
+
+
+def test_many_tabs_and_one_that_stalls(system: tuple[Monitor, Robot]) -> None:
+    """A browser that reads nothing is owed only the newest of everything; the others go on."""
+    monitor, _ = system
+    with ExitStack() as stack:
+        stalled = stack.enter_context(browser(monitor.url))
+        tabs = [stack.enter_context(browser(monitor.url)) for _ in range(4)]
+        for tab in tabs:
+            wait_for(lambda tab=tab: tab.has("JFIF"), "no picture")  # type: ignore[misc]
+        buffer = monitor._server._websock_server._broadcast_buffer
+        before = len(buffer.message_from_id)
+        for _ in range(3):
+            for tab in tabs:
+                tab.messages.clear()
+                wait_for(lambda tab=tab: tab.has("JFIF"), "the pictures stopped")  # type: ignore[misc]
+        assert len(buffer.message_from_id) < before + 50  # nothing piles up
+        assert not stalled.messages
+
+
+def test_commands_reach_their_services(system: tuple[Monitor, Robot]) -> None:
+    monitor, robot = system
+    wait_for(lambda: commands.STOP in monitor.commander.available(), "no emergency stop")
+    available = monitor.commander.available()
+    assert {commands.START, commands.HOLD, commands.RESET, commands.RESET_TASK, commands.INSTRUCT} <= available
+    assert commands.RECORD_START not in available  # there is no recorder
+    robot.called.clear()
+    for command in (commands.STOP, commands.RESET, commands.RESET_TASK):
+        assert monitor.commander.obey(command) == "done"
+    assert robot.called == ["piper/stop", "piper/reset", "sim/reset"]
+    monitor.commander.obey(commands.START)
+    assert robot.called[3:] == ["piper/enable", "policy_node 3"]  # the arms are active already
+    monitor.commander.obey(commands.HOLD)
+    assert robot.called[5:] == ["policy_node 4"]
+    monitor.commander.obey(commands.INSTRUCT, " wave ")
+    wait_for(lambda: robot.instructions[-1:] == ["wave"], "no instruction")
+
+
+def test_refusals_are_told(system: tuple[Monitor, Robot]) -> None:
+    monitor, robot = system
+    robot.refuse = "the arms are asleep"
+    with pytest.raises(CommandError, match="piper/stop refused: the arms are asleep"):
+        monitor.commander.obey(commands.STOP)
+    robot.refuse = ""
+    with pytest.raises(CommandError, match="empty"):
+        monitor.commander.obey(commands.INSTRUCT, "  ")
+    with pytest.raises(CommandError, match="no service .*recorder/start"):
+        monitor.commander.obey(commands.RECORD_START)
+
+
+def test_a_policy_that_ends_and_comes_back(system: tuple[Monitor, Robot]) -> None:
+    monitor, robot = system
+    with browser(monitor.url) as page:
+        wait_for(lambda: page.has("not planning"), "no state")
+        robot.silent = True
+        wait_for(lambda: page.has("silent (last: not planning"), "nobody noticed")
+        page.messages.clear()
+        robot.silent = False
+        wait_for(lambda: page.has("</b>: not planning"), "the policy is still taken as gone")
+
+
+def test_wrong_parameters_and_a_taken_port_are_one_clear_error(system: tuple[Monitor, Robot]) -> None:
+    monitor, _ = system
+    port = int(monitor.url.rstrip("/").rpartition(":")[2])
+    for name, value, match in (("rate", 1000.0, "rate"), ("port", port, "cannot listen"), ("prot", 1, "'port'")):
+        with pytest.raises(ParameterError, match=match):
+            Monitor(parameter_overrides=[Parameter(name, value=value)])

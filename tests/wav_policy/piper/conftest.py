@@ -1,0 +1,79 @@
+"""A simulated arm and a driver for it, over a real pseudo-terminal: fixtures `rig` and `make_rig`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wav_policy.piper.arm import ArmConfig, PiperArm
+from wav_policy.sim.firmware import FaultSet, Flash, SimulatedArm
+from wav_policy.sim.firmware.kinematic_arm import KinematicArm
+
+QUICK = ArmConfig(connect_timeout=1.5, enable_timeout=1.0, feedback_timeout=0.3)
+
+
+class Rig:
+    """Not started and not connected yet.
+
+    Attributes:
+        plant: the joints of the arm.
+        arm: its firmware on a pseudo-terminal.
+        driver: what is tested.
+        millidegree: the resolution of the bus [rad].
+    """
+
+    millidegree = float(np.radians(0.001))
+
+    def __init__(self, link: Path, flash: Flash | None = None) -> None:
+        self.plant = KinematicArm()
+        self.arm = SimulatedArm(self.plant, link, flash=flash)
+        self.driver = PiperArm("left", "slcan", str(link), QUICK)
+
+    def fail(self, faults: str) -> None:
+        """Let the arm fail; "" heals it."""
+        self.arm.faults = FaultSet.parse(faults)
+
+    def cause(self) -> str:
+        """Why the driver would not command the arm."""
+        obstacle = self.driver.obstacle()
+        return "" if obstacle is None else obstacle.cause
+
+    @staticmethod
+    def wait_until(condition: Callable[[], object], timeout: float = 8.0) -> None:
+        """Until it holds; an AssertionError after `timeout` [s]."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, "timed out"
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def make_rig() -> Iterator[Callable[..., Rig]]:
+    """Makes a rig on a link, with what its flash holds; closed at the end."""
+    made: list[Rig] = []
+
+    def make(link: Path, flash: Flash | None = None) -> Rig:
+        made.append(Rig(link, flash))
+        made[-1].arm.start()
+        return made[-1]
+
+    yield make
+    for rig in made:
+        rig.driver.close()
+        rig.arm.stop()
+
+
+@pytest.fixture
+def rig(make_rig: Callable[..., Rig], tmp_path: Path) -> Rig:
+    """A started arm and a driver that is not connected yet."""
+    return make_rig(tmp_path / "can_left")
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """`Rig.wait_until`."""
+    return Rig.wait_until

@@ -1,0 +1,90 @@
+"""What the two kinds of bus make of bytes: real sockets and terminals, no CAN hardware."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from wav_policy.piper.diagnosis import explain_silence
+from wav_policy.piper.errors import BusOffError, WrongBitrateError
+from wav_policy.piper.socketcan_bus import BatchedSocketcanBus, interface_condition, require_bitrate
+
+RECORD = struct.Struct("=IB3x8s")
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Any, socket.socket]]:
+    """A bus whose socket is one end of a pair, as the kernel keeps the boundaries of CAN frames."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    bus = object.__new__(BatchedSocketcanBus)
+    bus.garbled, bus._errors, bus.socket, bus.channel = 0, 0, ours, "can_wav_test"
+    bus._is_shutdown = True
+    yield bus, theirs
+    ours.close()
+    theirs.close()
+
+
+def test_socketcan_frames_in_one_batch(ends: tuple[Any, socket.socket]) -> None:
+    bus, kernel = ends
+    kernel.send(RECORD.pack(0x2A5, 8, b"12345678"))
+    kernel.send(RECORD.pack(0x2A6, 2, b"ab"))
+    kernel.send(RECORD.pack(0x8000_02A7, 8, b"extended"))
+    assert bus.receive(0.1) == [(0x2A5, b"12345678"), (0x2A6, b"ab")]
+    assert bus.garbled == 1
+    assert bus.receive(0.0) == []
+    bus.transmit([(0x155, bytes(range(8)))])
+    assert kernel.recv(64) == RECORD.pack(0x155, 8, bytes(range(8)))
+
+
+def test_socketcan_error_frames_tell_bus_off(ends: tuple[Any, socket.socket]) -> None:
+    bus, kernel = ends
+    kernel.send(RECORD.pack(0x2000_0000 | 0x004, 8, bytes(8)))
+    kernel.send(RECORD.pack(0x2000_0000 | 0x040, 8, bytes(8)))
+    assert bus.receive(0.1) == []
+    condition = bus.condition()
+    assert condition.is_bus_off
+    assert condition.words == "error frames: controller problem, bus-off"
+    kernel.send(RECORD.pack(0x2000_0000 | 0x100, 8, bytes(8)))  # restarted
+    bus.receive(0.1)
+    assert not bus.condition().is_bus_off
+
+
+def test_a_socket_whose_interface_went_down_is_an_error(ends: tuple[Any, socket.socket]) -> None:
+    bus, kernel = ends
+    kernel.close()
+    with pytest.raises(OSError, match="vanished"):
+        bus.receive(0.1)
+
+
+class _Quiet:
+    lost, offset_frames, leader_frames, undecodable_since_reading, seen, missing = (
+        None,
+        0,
+        0,
+        0,
+        frozenset(),
+        ["joints"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "worked", "error"),
+    [("BUS-OFF", True, BusOffError), ("BUS-OFF", False, BusOffError), ("ERROR-PASSIVE", False, WrongBitrateError)],
+)
+def test_the_state_that_ip_reports(state: str, worked: bool, error: type[Exception]) -> None:
+    """As `ip -details -json link show can0` writes it."""
+    details = {"linkinfo": {"info_kind": "can", "info_data": {"state": state, "bittiming": {"bitrate": 1000000}}}}
+    found = explain_silence("left arm", _Quiet(), interface_condition(details), worked)  # type: ignore[arg-type]
+    assert type(found) is error
+    assert state in str(found)
+
+
+def test_another_bitrate_is_refused_with_the_command() -> None:
+    details = {"linkinfo": {"info_data": {"state": "ERROR-ACTIVE", "bittiming": {"bitrate": 500000}}}}
+    with pytest.raises(WrongBitrateError, match=r"500000 bit/s, the arm at 1000000.*ip link set can0 up type can"):
+        require_bitrate("can0", interface_condition(details))
+    require_bitrate("can0", interface_condition({}))

@@ -1,0 +1,228 @@
+"""What goes wrong in the field, injected into the simulated firmware: detected, named, and got over."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wav_policy.piper.errors import (
+    ArmFaultError,
+    BusSilentError,
+    ChangedIdsError,
+    EmergencyStoppedError,
+    LeaderArmError,
+    PiperError,
+    TeachModeError,
+    WrongBitrateError,
+)
+from wav_policy.piper.obstacles import Reaction
+from wav_policy.sim.firmware import FAULT_NAMES, FaultSet, Flash
+
+HOLD, RELEASE, STOP = Reaction.HOLD, Reaction.RELEASE, Reaction.STOP
+
+
+@pytest.fixture
+def enabled(rig: Any) -> Any:
+    rig.driver.connect()
+    rig.driver.enable()
+    assert rig.driver.obstacle() is None
+    return rig
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        ("silence", BusSilentError, r"no feedback of joints.*power.*1 Mbit/s"),
+        ("wrong_bitrate", WrongBitrateError, r"adapter reports error passive, bus error.*1 Mbit/s"),
+        ("offset_ids", ChangedIdsError, r"answers on 0x3a\d instead of 0x2A\*.*0x470"),
+        ("garble 1", BusSilentError, r"frames are garbled.*check bitrate and cable"),
+    ],
+)
+def test_an_arm_that_cannot_be_read_is_not_connected(rig: Any, fault: str, error: type[PiperError], words: str) -> None:
+    rig.fail(fault)
+    with pytest.raises(error, match=words):
+        rig.driver.connect()
+    rig.fail("")
+    rig.driver.connect()
+
+
+def test_a_leader_is_told_from_a_dead_arm_once_it_is_moved(make_rig: Callable[..., Any], tmp_path: Path) -> None:
+    """It sends targets, only while it moves; the setting outlives its power."""
+    rig = make_rig(tmp_path / "leader", Flash(is_leader=True))
+    with pytest.raises(BusSilentError, match="leader arm is silent until it is moved"):
+        rig.driver.connect()
+    rig.fail("power_loss")
+    time.sleep(0.05)
+    rig.fail("")
+    moving = threading.Event()
+
+    def move() -> None:
+        while not moving.wait(0.02):
+            rig.plant.position = rig.plant.position + 0.001
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    with pytest.raises(LeaderArmError, match=r"is a leader arm.*MasterSlaveConfig\(0xFC"):
+        rig.driver.connect()
+    moving.set()
+    mover.join()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reaction", "cause", "words"),
+    [
+        ("silence", HOLD, "no feedback", "fell silent"),
+        ("bus_off", HOLD, "no feedback", r"bus-off.*error warning, bus error.*re-plug"),
+        ("unplug", HOLD, "no feedback", "no serial CAN adapter|unplugged|Input/output|Plug the adapter in"),
+        ("unknown_codes", HOLD, "unknown codes", r"mode 0x63, state 0x63"),
+        ("motor_hot 2", HOLD, "motor warning", "joint2: motor too hot"),
+        ("driver_hot 5", HOLD, "motor warning", "joint5: driver too hot"),
+        ("undervoltage 1", HOLD, "motor warning", "joint1: undervoltage.*24 V"),
+        ("overcurrent 6", HOLD, "motor warning", "joint6: overcurrent"),
+        ("stall 3", HOLD, "motor warning", "joint3: stalled"),
+        ("collision 3", STOP, "motor fault", "joint3: collision.*piper/reset"),
+        ("driver_error 4", STOP, "motor fault", "joint4: driver error"),
+        ("no_communication 2", STOP, "joint communication", "reports joint communication"),
+        ("emergency_stop", STOP, "emergency stop", "piper/reset"),
+        ("leader_on_bus", STOP, "leader on the bus", "two masters"),
+        ("teach", RELEASE, "teach mode", "Press the teach button"),
+        ("power_loss", HOLD, "no feedback", "fell silent"),
+    ],
+)
+def test_a_fault_while_enabled_is_named(enabled: Any, fault: str, reaction: Reaction, cause: str, words: str) -> None:
+    enabled.fail(fault)
+    enabled.wait_until(lambda: enabled.cause() == cause and _says(enabled, words))
+    obstacle = enabled.driver.obstacle()
+    assert obstacle is not None
+    assert obstacle.reaction is reaction
+    assert obstacle.text.startswith("left arm")
+
+
+def _says(rig: Any, words: str) -> bool:
+    obstacle = rig.driver.obstacle()
+    return obstacle is not None and re.search(words, obstacle.text) is not None
+
+
+@pytest.mark.parametrize("fault", ["silence", "bus_off", "unplug", "unknown_codes", "motor_hot 2"])
+def test_an_arm_that_kept_its_power_goes_on(enabled: Any, fault: str) -> None:
+    enabled.fail(fault)
+    enabled.wait_until(lambda: enabled.driver.obstacle() is not None)
+    time.sleep(0.5)
+    enabled.fail("")
+    enabled.wait_until(lambda: enabled.driver.obstacle() is None)
+    assert enabled.plant.powered
+    goal = np.append(enabled.plant.position + 0.1, 0.03)
+    enabled.driver.write(goal)
+    enabled.wait_until(lambda: abs(enabled.plant.position[0] - goal[0]) < enabled.millidegree)
+
+
+def test_an_arm_that_lost_its_power_is_read_but_not_commanded(enabled: Any) -> None:
+    enabled.fail("power_loss")
+    enabled.wait_until(lambda: enabled.cause() == "no feedback")
+    assert not enabled.plant.powered
+    enabled.fail("")
+    enabled.wait_until(lambda: enabled.cause() == "not enabled")
+    time.sleep(0.3)
+    assert not enabled.plant.powered, "nothing enables it by itself"
+    enabled.driver.enable()
+    assert enabled.plant.powered
+    assert enabled.driver.obstacle() is None
+
+
+def test_a_power_cut_too_short_to_be_a_silence_is_seen_by_the_enabled_bits(enabled: Any) -> None:
+    enabled.fail("power_loss")
+    time.sleep(0.05)
+    enabled.fail("")
+    enabled.wait_until(lambda: enabled.cause() == "not enabled")
+
+
+def test_a_collision_is_cleared_without_dropping_the_arm(enabled: Any) -> None:
+    enabled.fail("collision 3")
+    enabled.wait_until(lambda: enabled.cause() == "motor fault")
+    with pytest.raises(ArmFaultError, match="joint3: collision"):
+        enabled.driver.enable()
+    threading.Timer(0.1, enabled.fail, [""]).start()  # the way is cleared
+    assert enabled.driver.reset() is False
+    assert enabled.plant.powered
+    enabled.wait_until(lambda: enabled.driver.obstacle() is None)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [("teach", TeachModeError), ("emergency_stop", EmergencyStoppedError), ("leader_on_bus", LeaderArmError)],
+)
+def test_enabling_is_refused(rig: Any, fault: str, error: type[PiperError]) -> None:
+    rig.driver.connect()
+    rig.fail(fault)
+    rig.wait_until(lambda: rig.cause() not in ("", "not enabled"))
+    with pytest.raises(error):
+        rig.driver.enable()
+    assert not rig.plant.powered
+
+
+def test_lost_and_damaged_frames_never_become_positions(enabled: Any) -> None:
+    enabled.fail("drop 0.3, garble 0.2")
+    start = enabled.plant.position.copy()
+    seen, causes = [], set()
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        reading = enabled.driver.read()
+        assert reading is not None
+        seen.append(reading.position[:6])
+        causes.add(enabled.cause())
+        time.sleep(0.005)
+    assert np.abs(np.array(seen) - start).max() < 0.06, "at most what passes for motion"
+    assert enabled.driver.status().undecodable > 0
+    assert causes <= {"", "no feedback"}, "no damaged frame is taken for a fault of the arm"
+    enabled.fail("")
+    enabled.wait_until(lambda: enabled.driver.obstacle() is None)
+    reading = enabled.driver.read()
+    assert reading is not None
+    np.testing.assert_allclose(reading.position[:6], start, atol=enabled.millidegree)
+
+
+def test_reconnecting_counts_and_backs_off(enabled: Any) -> None:
+    enabled.fail("silence")
+    time.sleep(3.0)
+    assert 1 <= enabled.driver.status().reconnects <= 4
+    enabled.fail("")
+    enabled.wait_until(lambda: enabled.driver.obstacle() is None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("bus_of", "unknown fault 'bus_of'; did you mean 'bus_off'"),
+        ("drop", "needs a fraction"),
+        ("drop 2", "got 2"),
+        ("motor_hot 7", "joint 1..6, got 7"),
+        ("silence 1", "takes no argument"),
+        ("drop x", "'x' is no number"),
+    ],
+)
+def test_impossible_faults_are_refused(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        FaultSet.parse(text)
+
+
+def test_every_fault_can_be_asked_for_and_said_again() -> None:
+    for name in FAULT_NAMES:
+        texts = [name, f"{name} 1"]
+        parsed = [text for text in texts if _parses(text)]
+        assert parsed
+        assert str(FaultSet.parse(parsed[0])) == parsed[0]
+
+
+def _parses(text: str) -> bool:
+    try:
+        FaultSet.parse(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,79 @@
+"""What the arm keeps in flash, read over the bus and compared with the configuration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wav_policy.piper.flash_limits import unfit_limits
+from wav_policy.piper.frames import FrameId
+from wav_policy.safety_limits import SafetyLimits
+from wav_policy.sim.firmware import Flash
+
+
+def test_an_arm_as_delivered_fits(rig: Any) -> None:
+    rig.driver.connect()
+    flash = rig.driver.read_flash()
+    limits = SafetyLimits()
+    np.testing.assert_allclose(flash.lower, limits.position_min[:6], atol=1e-9)
+    np.testing.assert_allclose(flash.upper, limits.position_max[:6], atol=1e-9)
+    assert flash.max_speed == (3.0,) * 6
+    assert flash.max_acceleration == (5.0,) * 6
+    assert flash.max_stroke == 0.07
+    assert flash.crash_levels == (1,) * 6
+    assert unfit_limits(flash, limits) == ()
+
+
+def test_narrower_limits_in_flash_are_named_with_both_numbers(make_rig: Callable[..., Any], tmp_path: Path) -> None:
+    flash = Flash()
+    flash.limits[0].upper = math.radians(90)
+    flash.limits[2].lower = math.radians(-120)
+    flash.limits[3].max_speed = 1.5
+    flash.limits[4].max_acceleration = 2.0
+    rig = make_rig(tmp_path / "arm", flash)
+    rig.driver.connect()
+    texts = unfit_limits(
+        rig.driver.read_flash(), replace(SafetyLimits(), position_max=(*SafetyLimits().position_max[:6], 0.1))
+    )
+    assert len(texts) == 5
+    expected = {
+        "joint1: flash holds 90.0 deg, safety.position_max 150.0 deg": "safety.position_max to 1.5708 rad",
+        "joint3: flash holds -120.0 deg, safety.position_min -170.0 deg": "0x474",
+        "joint4: flash holds 1.5 rad/s, safety.velocity 3 rad/s": "0x474",
+        "joint5: flash holds 2 rad/s^2, safety.acceleration 5 rad/s^2": "0x475",
+        "gripper: flash holds a stroke of 70 mm, safety.position_max 100 mm: it opens half": "0x47D",
+    }
+    for (start, remedy), text in zip(expected.items(), texts, strict=True):
+        assert text.startswith(start)
+        assert remedy in text
+
+
+def test_reading_writes_nothing_to_flash(rig: Any) -> None:
+    heard = []
+    obey = rig.arm.firmware.on_frame
+    rig.arm.firmware.on_frame = lambda number, data: (heard.append((number, data[1])), obey(number, data))
+    rig.driver.connect()
+    before = repr(rig.arm.flash)
+    rig.driver.read_flash()
+    assert {number for number, _ in heard} <= {FrameId.LIMIT_QUERY, FrameId.PARAMETER_QUERY, FrameId.FIRMWARE_VERSION}
+    assert all(setting == 0 for number, setting in heard if number == FrameId.PARAMETER_QUERY)
+    assert repr(rig.arm.flash) == before
+
+
+def test_a_lost_answer_is_asked_for_again_and_a_missing_one_named(rig: Any) -> None:
+    rig.driver.connect()
+    rig.fail("drop 0.2")
+    assert None not in rig.driver.read_flash().lower
+    obey = rig.arm.firmware.on_frame
+    rig.fail("")
+    rig.arm.firmware.on_frame = lambda number, data: None if data[:2] == bytes((2, 1)) else obey(number, data)
+    flash = rig.driver.read_flash()
+    assert flash.lower[1] is None
+    assert flash.upper[2] == pytest.approx(0.0)
+    assert any(text.startswith("joint2: did not tell") for text in unfit_limits(flash, SafetyLimits()))

@@ -1,0 +1,150 @@
+"""Asynchronous sources to frames at an even rate, at times of our choice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_operator import FPS, INSTRUCTION, SIZES, make_images
+
+from wav_models.data.check import check_dataset
+from wav_models.data.dataset import Dataset
+from wav_models.data.layout import SOURCES
+from wav_models.types import VIEWS
+from wav_policy.recording.episode_writer import DatasetWriter
+from wav_policy.recording.sources import SamplingLimits, SourceLostError, Sources
+from wav_policy.recording.take import Take
+
+START = 1000.0
+RATES = {"head": 30.0, "left_wrist": 30.0, "right_wrist": 15.0, "joint_states": 200.0, "action": 50.0}
+PHASES = {"head": 0.004, "left_wrist": 0.011, "right_wrist": 0.02, "joint_states": 0.001, "action": 0.007}
+
+
+def ramp(time: float) -> np.ndarray:
+    """Joints that tell their time."""
+    return np.full(14, (time - START) / 100)
+
+
+def feed(sources: Sources, until: float, begin: float = START - 0.5, without: tuple[str, ...] = ()) -> None:
+    """Every source at its own rate and phase; images tell their number."""
+    for source, rate in RATES.items():
+        first = int(np.ceil((begin - START) * rate))
+        times = START + PHASES[source] + np.arange(first, int((until - START) * rate)) / rate
+        for time in times if source not in without else ():
+            if source in VIEWS:
+                sources.add_image(source, make_images(round((time - START) * 10))[source], time)
+            else:
+                sources.add_joints(source, ramp(time), time)
+
+
+def make_sources(**limits: float) -> Sources:
+    return Sources({source: f"topic/{source}" for source in SOURCES}, SamplingLimits(**limits))
+
+
+@pytest.fixture
+def writer(tmp_path: Path):  # type: ignore[no-untyped-def]
+    with DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES, source_times=True) as writer:
+        writer.start_episode(INSTRUCTION)
+        yield writer
+
+
+def test_frames_hold_the_newest_captures_before_their_tick(writer: DatasetWriter) -> None:
+    sources = make_sources()
+    feed(sources, START)
+    take = Take(writer, sources, START)
+    for now in START + 0.1 * np.arange(1, 21):
+        feed(sources, now, begin=now - 0.2)  # what is fed twice counts once
+        assert take.advance(now) is None
+    assert take.rate == pytest.approx(FPS)
+    assert take.finish(True) == 0
+    dataset = Dataset(writer.root)
+    episode = dataset.read_episode(0)
+    times, sampled = episode.capture_times, episode.source_times
+    assert sampled is not None
+    np.testing.assert_allclose(times, START + np.arange(len(episode)) / FPS)
+    wanted = np.stack([times + (0.1 if source == "action" else 0.0) for source in SOURCES], axis=1)
+    ages = wanted - sampled
+    assert (ages >= 0).all()
+    assert (ages.max(axis=0) < [1 / RATES[source] for source in SOURCES]).all()
+    np.testing.assert_allclose(episode.states[:, 0], (sampled[:, 3] - START) / 100, atol=1e-7)
+    np.testing.assert_allclose(episode.actions[:, 0], (sampled[:, 4] - START) / 100, atol=1e-7)
+    assert (episode.info.success, episode.info.extra["notes"]) == (True, [])
+    assert episode.info.achieved_fps == pytest.approx(FPS)
+    assert list(check_dataset(writer.root)) == []
+
+
+def test_a_camera_that_stops_ends_the_episode_before_the_gap(writer: DatasetWriter) -> None:
+    sources = make_sources()
+    take = Take(writer, sources, START)
+    feed(sources, START + 1.0)
+    feed(sources, START + 2.0, begin=START + 1.0, without=("left_wrist",))
+    assert take.advance(START + 2.0) == "topic/left_wrist stopped for more than 0.5 s"
+    assert take.finish(None) == 0
+    episode = Dataset(writer.root).read_episode(0)
+    assert episode.source_times is not None
+    ages = episode.capture_times - episode.source_times[:, 1]
+    assert 0.9 < len(episode) / FPS < 1.2
+    assert ages.max() < SamplingLimits().max_image_age
+
+
+def test_a_short_pause_is_bridged_and_said(writer: DatasetWriter) -> None:
+    sources = make_sources()
+    take = Take(writer, sources, START)
+    feed(sources, START + 1.0)
+    feed(sources, START + 1.3, begin=START + 1.0, without=("head", "action"))
+    assert take.advance(START + 1.3) is None
+    frames_before = take.num_frames
+    feed(sources, START + 2.0, begin=START + 1.3)
+    assert take.advance(START + 2.0) is None
+    assert take.num_frames > frames_before
+    take.finish(None)
+    info = Dataset(writer.root).episodes[0]
+    assert info.extra["bridged"]["head"] >= 1
+    assert any("bridged" in note and "topic/head" in note for note in info.extra["notes"])
+
+
+def test_a_slow_camera_is_flagged(writer: DatasetWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RATES, "head", 8.0)
+    sources = make_sources(max_image_age=0.2)
+    take = Take(writer, sources, START)
+    feed(sources, START + 2.0)
+    take.advance(START + 2.0)
+    take.finish(None)
+    info = Dataset(writer.root).episodes[0]
+    assert info.achieved_fps == pytest.approx(8.0, rel=0.05)
+    assert any("topic/head came at 8.0" in note and "says 10 Hz" in note for note in info.extra["notes"])
+    assert any("8.00 Hz" in str(problem) for problem in check_dataset(writer.root))
+
+
+def test_a_recorder_that_fell_behind_says_so(writer: DatasetWriter) -> None:
+    sources = make_sources()
+    feed(sources, START + 6.0)
+    assert "cannot encode that fast" in str(Take(writer, sources, START).advance(START + 6.0))
+
+
+def test_what_is_unusable_is_named() -> None:
+    sources = make_sources()
+    assert sources.unready(START) == "topic/head: nothing received"
+    feed(sources, START)
+    assert sources.unready(START) is None
+    nan = np.zeros(14)
+    nan[6] = np.nan
+    sources.add_joints("joint_states", nan, START)
+    sources.add_image("head", make_images(0)["head"], float("nan"))
+    assert sources.unready(START + 1.0) == "topic/head: newest message is 1.03 s old (last message: stamp is nan)"
+    with pytest.raises(SourceLostError, match="topic/head stopped"):
+        sources.moment(START + 1.0, 0.1, START + 1.1)
+    feed(sources, START + 1.0, begin=START, without=("joint_states",))
+    assert "left_gripper is nan" in str(sources.unready(START + 1.0))
+    sources.add_joints("action", np.zeros(14), START + 9.0)
+
+
+def test_a_dataset_of_recordings_and_one_of_demonstrations_do_not_mix(tmp_path: Path) -> None:
+    from wav_policy.recording.episode_writer import DatasetError
+
+    DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES, source_times=True).close()
+    assert "source_times" in json.loads((tmp_path / "meta/info.json").read_text())["features"]
+    with pytest.raises(DatasetError, match="use another directory"):
+        DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES)

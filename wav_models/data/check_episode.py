@@ -1,0 +1,173 @@
+"""What can be wrong with one episode of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+
+from wav_models.data.dataset import Dataset, DatasetError, Episode
+from wav_models.data.layout import RATE_TOLERANCE, SOURCES, VIDEO_KEYS
+from wav_models.data.video_reader import VideoError, count_frames
+from wav_models.types import ARM_DOF, JOINT_NAMES, VIEWS
+
+PLAUSIBLE_ANGLE: Final = 2 * np.pi
+"""No joint of a Piper turns this far [rad]; larger numbers are degrees."""
+
+PLAUSIBLE_STROKE: Final = 0.2
+"""No gripper opens this far [m]; larger numbers are millimetres."""
+
+MAX_AGE: Final = 1.0
+"""A capture this much older than its frame misleads [s]."""
+
+_RERECORD: Final = "restore it from a copy, or leave the episode out"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding.
+
+    Attributes:
+        severity: "error" where training or LeRobot would fail or be misled, "warning" otherwise.
+        where: file, and episode.
+        message: what is wrong.
+        remedy: what to do.
+    """
+
+    severity: Literal["error", "warning"]
+    where: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.where}: {self.message} [{self.remedy}]"
+
+
+def check_episode(
+    dataset: Dataset, index: int, first_index: int, tasks: dict[int, str] | None
+) -> tuple[bool, list[Problem]]:
+    """Everything about one episode.
+
+    Args:
+        dataset: has the episode.
+        index: of the episode.
+        first_index: number of its first frame in the dataset.
+        tasks: instructions by number; None where they cannot be read.
+
+    Returns:
+        Whether it is labelled, and its problems.
+    """
+    info = dataset.episodes[index]
+    where = f"episode {index} ({info.data_file.relative_to(dataset.root)})"
+    problems: list[Problem] = []
+    labelled = False
+    try:
+        episode = dataset.read_episode(index)
+    except DatasetError as error:
+        problems.append(Problem("error", where, str(error), _RERECORD))
+    else:
+        labelled = episode.values is not None
+        problems += _check_rows(dataset, episode, where, first_index, tasks)
+        problems += _check_times(episode, where)
+        problems += _check_units(episode, where)
+    problems += _check_videos(dataset, index)
+    if not info.instruction.strip():
+        problems.append(Problem("error", where, "the instruction is empty", _RERECORD))
+    notes = info.extra.get("notes", [])
+    problems += [Problem("warning", where, f"the recorder noted: {note}", "judge whether to keep it") for note in notes]
+    return labelled, problems
+
+
+def _check_rows(
+    dataset: Dataset, episode: Episode, where: str, first_index: int, tasks: dict[int, str] | None
+) -> Iterator[Problem]:
+    """Bookkeeping columns, which LeRobot looks frames up by."""
+    path, index = episode.info.data_file, episode.info.index
+    table = pq.read_table(path, partitioning=None, filters=[("episode_index", "=", index)])
+    expected = {
+        "frame_index": np.arange(len(episode)),
+        "index": first_index + np.arange(len(episode)),
+        "timestamp": (np.arange(len(episode)) / episode.fps).astype(np.float32),
+    }
+    described = {name for name, feature in dataset.info["features"].items() if feature.get("dtype") != "video"}
+    for name in sorted((described | set(expected)) - set(table.column_names)):
+        yield Problem("error", where, f"column {name!r} is missing", _RERECORD)
+    for name in sorted(set(table.column_names) - described):
+        yield Problem("error", where, f"column {name!r} is not in meta/info.json", "describe it there, or remove it")
+    for name, column in expected.items():
+        if name in table.column_names and not np.allclose(table[name].to_numpy(), column, rtol=0, atol=1e-4):
+            message = f"column {name!r} does not count up from {column[0]} as it should"
+            yield Problem("error", where, message, "an episode was moved or removed by hand; restore it")
+    if tasks is not None and "task_index" in table.column_names:
+        named = {tasks.get(number) for number in table["task_index"].unique().to_pylist()}
+        if named != {episode.instruction}:
+            message = f"task_index means {named}, the episode table says {episode.instruction!r}"
+            yield Problem("error", where, message, "restore meta/tasks.parquet from a copy")
+
+
+def _check_times(episode: Episode, where: str) -> Iterator[Problem]:
+    """Order, rate, and age of what each frame holds."""
+    steps = np.diff(episode.capture_times)
+    rate = episode.info.achieved_fps if episode.source_times is not None else None
+    if rate is None and len(steps):
+        rate = 1.0 / float(steps.mean()) if steps.mean() else 0.0
+    if (steps <= 0).any():
+        message = f"capture time does not increase at frame {int(np.argmin(steps > 0)) + 1}"
+        yield Problem("error", where, message, "the clock was set back while recording: leave the episode out")
+    elif rate is not None and rate < RATE_TOLERANCE * episode.fps:
+        message = f"recorded at {rate:.2f} Hz; the dataset says {episode.fps} Hz"
+        yield Problem("warning", where, message, "motion looks faster than it was: leave it out, or record slower")
+    if episode.source_times is not None:
+        ages = episode.capture_times[:, None] - episode.source_times
+        for source in np.flatnonzero((np.abs(ages) > MAX_AGE).any(axis=0)):
+            worst = float(np.abs(ages[:, source]).max())
+            message = f"{SOURCES[source]} is up to {worst:.2f} s away from its frame"
+            yield Problem("error", where, message, "the clocks of robot and camera differ: synchronise them")
+
+
+def _check_units(episode: Episode, where: str) -> Iterator[Problem]:
+    grippers = np.arange(len(JOINT_NAMES)) % ARM_DOF == ARM_DOF - 1
+    limits = np.where(grippers, PLAUSIBLE_STROKE, PLAUSIBLE_ANGLE)
+    for name, rows in (("state", episode.states), ("action", episode.actions)):
+        for joint in np.flatnonzero((np.abs(rows) > limits).any(axis=0)):
+            largest, unit = np.abs(rows[:, joint]).max(), "m" if grippers[joint] else "rad"
+            message = f"{name} {JOINT_NAMES[joint]} reaches {largest:.3g}: not in {unit}?"
+            yield Problem("error", where, message, "convert degrees to radians, millimetres to metres")
+    if len(episode) > 1 and not np.ptp(episode.actions, axis=0).any():
+        yield Problem("warning", where, "no action changes in the whole episode", "leave it out")
+
+
+def _check_videos(dataset: Dataset, index: int) -> Iterator[Problem]:
+    info = dataset.episodes[index]
+    for view in VIEWS:
+        path, start = info.videos[view]
+        where = f"episode {index} ({path.relative_to(dataset.root)})"
+        if not path.is_file():
+            yield Problem("error", where, f"the video {VIDEO_KEYS[view]} is missing", _RERECORD)
+            continue
+        try:
+            num_frames, (size, rate) = count_frames(path), _size_and_rate(path)
+        except VideoError as error:
+            yield Problem("error", where, str(error), _RERECORD)
+            continue
+        needed = round(start * dataset.fps) + info.length
+        if num_frames < needed:
+            yield Problem("error", where, f"{view} video has {num_frames} frames, {needed} are needed", _RERECORD)
+        if size != dataset.image_sizes[view]:
+            message = f"{view} video is {size[0]}x{size[1]}, the dataset says {dataset.image_sizes[view]}"
+            yield Problem("error", where, message, "resize the video: all episodes need one resolution")
+        if abs(rate - dataset.fps) > 0.01:
+            message = f"{view} video runs at {rate:.2f} Hz, the dataset at {dataset.fps} Hz"
+            yield Problem("error", where, message, "encode it at the rate of the dataset")
+
+
+def _size_and_rate(path: Path) -> tuple[tuple[int, int], float]:
+    """(height, width) [px] and frames per second."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return (stream.codec_context.height, stream.codec_context.width), float(stream.average_rate or 0.0)

@@ -1,0 +1,198 @@
+"""The engine over exported graphs, whatever runs them.
+
+A runtime brings a `Graph` per exported graph. What one graph makes for another (keys and values) stays in the runtime,
+by name; only noise, values, actions, latents and images cross as torch tensors. Sizes are those of the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wav_models.engines.base import EngineError
+from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
+from wav_models.engines.manifest import Manifest
+from wav_models.engines.onnx_graphs import video_dit_name
+from wav_models.flow import euler
+from wav_models.guidance import Guidance, Velocity, guided
+from wav_models.networks.text_encoder import TextEncoder
+from wav_models.presets import ModelConfig
+from wav_models.types import ImageArray
+
+NUM_INSTRUCTIONS: Final = 8
+
+Values = dict[str, Any]
+"""What graphs left in the runtime, by name; treated as immutable."""
+
+
+class Graph(Protocol):
+    """One compiled graph; `run` may be called from several threads."""
+
+    def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> Values:
+        """Outputs by name, from tensors and from what other graphs left in the runtime."""
+
+    def tensor(self, value: Any) -> Tensor:
+        """An output as a tensor, where the runtime computes."""
+
+
+@dataclass(frozen=True)
+class CompiledScene:
+    """What the futures of one observation share: text, and memory or what was computed from it."""
+
+    context: Values
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class CompiledFutures:
+    """M futures as the experts see them: `value_video_*`, and for M = 1 `action_video_*`."""
+
+    count: int
+    context: Values
+
+
+class CompiledEngine:
+    """See `engines.base.Engine`.
+
+    Args:
+        manifest: of the export.
+        graphs: one per graph of the manifest.
+        config: of the checkpoint it was made from.
+        text_encoder: runs in torch, once per instruction.
+    """
+
+    def __init__(
+        self, manifest: Manifest, graphs: Mapping[str, Graph], config: ModelConfig, text_encoder: TextEncoder
+    ) -> None:
+        self.name = manifest.engine
+        self.precision = manifest.precision
+        self.description = f"{self.name} {self.precision}"
+        self.config = config
+        self.shape = manifest.shape
+        self._graphs = graphs
+        self._text_encoder = text_encoder
+        self._frames = FrameCache(NUM_FRAMES)
+        self.encode_text: Callable[[str], Values] = lru_cache(NUM_INSTRUCTIONS)(self._encode_text)
+
+    def _encode_text(self, instruction: str) -> Values:
+        embedding, mask = self._text_encoder([instruction])
+        return self._graph("text_encoder").run({"embedding": embedding, "mask": mask}, {})
+
+    def encode_images(self, images: ImageArray) -> Tensor:
+        frames = [self._frames.get(images[:, f], self._encode_frame) for f in range(images.shape[1])]
+        return torch.stack(frames, dim=1)[None]
+
+    def _encode_frame(self, frame: ImageArray) -> Tensor:
+        return self._run("vae_encoder", {"frame": torch.from_numpy(np.ascontiguousarray(frame))})["latents"].cpu()
+
+    def observe(self, memory_latents: Tensor, text: Values) -> CompiledScene:
+        latents = {"memory_latents": memory_latents}
+        if "memory_prefix" not in self._graphs:
+            return CompiledScene(text, latents)
+        return CompiledScene({**text, **self._graph("memory_prefix").run(latents, text)}, {})
+
+    def imagine(self, scene: CompiledScene, video_noise: Tensor, num_steps: int) -> CompiledFutures:
+        self._require("num_video_steps", num_steps)
+        count = len(video_noise)
+        graph = self._graphs.get(video_dit_name(count))
+        if graph is None:
+            raise self._misfit("num_video_samples", count)
+        return CompiledFutures(count, graph.run({"video_noise": video_noise, **scene.tensors}, scene.context))
+
+    def evaluate(self, futures: CompiledFutures, value_noise: Tensor, num_steps: int) -> Tensor:
+        self._require("num_video_samples", futures.count)
+        self._require("num_value_samples", value_noise.shape[1])
+        self._require("num_value_steps", num_steps)
+        if "value_dit" in self._graphs:
+            return self._run("value_dit", {"value_noise": value_noise}, futures.context)["values"].cpu()
+        return euler(self._velocity("value_step", futures.context), value_noise, num_steps).cpu()
+
+    def act(
+        self,
+        future: CompiledFutures,
+        state_token: Tensor,
+        value_noise: Tensor,
+        action_noise: Tensor,
+        num_value_steps: int,
+        num_action_steps: int,
+        guidance: Guidance | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        if guidance is not None and guidance.jacobian != "unit":
+            raise EngineError(
+                f"guidance with the jacobian {guidance.jacobian!r} needs a backward pass, which no graph has; use "
+                "'unit', or engine 'torch'"
+            )
+        self._require("num_value_steps", num_value_steps)
+        self._require("num_action_steps", num_action_steps)
+        noise = value_noise[None, None], action_noise[None, None]
+        act = self._act_at_once if "action_dit" in self._graphs else self._act_by_steps
+        values, actions = act(future.context, state_token, *noise, guidance)
+        return values[0, 0].cpu(), actions[0, 0].cpu()
+
+    def _act_at_once(
+        self, context: Values, state: Tensor, value_noise: Tensor, action_noise: Tensor, guidance: Guidance | None
+    ) -> tuple[Tensor, Tensor]:
+        free = torch.zeros_like(action_noise)
+        target, weight = (
+            (free, free) if guidance is None else (x[None, None].float() for x in (guidance.target, guidance.weight))
+        )
+        tensors = {"value_noise": value_noise, "action_noise": action_noise, "state": state}
+        answer = self._run("action_dit", {**tensors, "target": target, "weight": weight}, context)
+        return answer["values"], answer["actions"]
+
+    def _act_by_steps(
+        self, context: Values, state: Tensor, value_noise: Tensor, action_noise: Tensor, guidance: Guidance | None
+    ) -> tuple[Tensor, Tensor]:
+        features: Values = {}
+        values = euler(self._velocity("value_step_1", context, left=features), value_noise, self.shape.num_value_steps)
+        seen = self._graph("action_context").run({}, features)
+        velocity = self._velocity("action_step", {**context, **seen}, {"state": state})
+        if guidance is not None:
+            velocity = guided(velocity, guidance)
+        return values, euler(velocity, action_noise, self.shape.num_action_steps)
+
+    def denoise(self, scene: CompiledScene, video_noise: Tensor, num_steps: int) -> Tensor:
+        velocity = self._velocity("video_velocity", scene.context, scene.tensors)
+        return torch.cat([euler(velocity, noise, num_steps) for noise in video_noise.split(1)]).cpu()
+
+    def decode_images(self, latents: Tensor) -> ImageArray:
+        return self._run("vae_decoder", {"latents": latents})["frames"].cpu().numpy()
+
+    def _velocity(
+        self, name: str, context: Values, tensors: Mapping[str, Tensor] | None = None, left: Values | None = None
+    ) -> Velocity:
+        """A graph of one network call; its other outputs are put into `left`, those of the last call remaining."""
+        graph = self._graph(name)
+
+        def velocity(x_t: Tensor, flow_time: float) -> Tensor:
+            outputs = graph.run({"x_t": x_t, "flow_time": torch.full((1,), flow_time), **(tensors or {})}, context)
+            if left is not None:
+                left.update(outputs)
+            return graph.tensor(outputs["velocity"]).to(x_t.device)
+
+        return velocity
+
+    def _run(self, name: str, tensors: Mapping[str, Tensor], context: Values | None = None) -> dict[str, Tensor]:
+        graph = self._graph(name)
+        return {key: graph.tensor(value) for key, value in graph.run(tensors, context or {}).items()}
+
+    def _graph(self, name: str) -> Graph:
+        if name not in self._graphs:
+            raise EngineError(f"graph {name!r} is not part of this export; export again with `wav export`, all graphs")
+        return self._graphs[name]
+
+    def _require(self, name: str, value: int) -> None:
+        if value != getattr(self.shape, name):
+            raise self._misfit(name, value)
+
+    def _misfit(self, name: str, value: int) -> EngineError:
+        return EngineError(
+            f"{name} is {value}, but the graphs were exported for {getattr(self.shape, name)}; load the engine with "
+            "the planner it shall serve, or use engine 'torch'"
+        )

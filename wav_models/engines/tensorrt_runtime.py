@@ -1,0 +1,235 @@
+"""TensorRT, classic or for RTX: one code path. Compiles ONNX graphs to plans and runs plans on torch's CUDA tensors.
+
+TensorRT for RTX compiles without a GPU, for all architectures at once; the classic one compiles for the GPU it finds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from wav_models.engines.base import EngineError
+from wav_models.engines.compiled_engine import Graph, Values
+from wav_models.engines.manifest import ANY_GPU, REMEDY, Manifest
+
+MODULES: Final = ("tensorrt", "tensorrt_rtx")
+"""Python modules of the same interface; the first that is installed is used."""
+
+
+def tensorrt_module() -> Any:
+    """The installed module.
+
+    Raises:
+        EngineError: there is none.
+    """
+    for name in MODULES:
+        if importlib.util.find_spec(name) is not None:
+            return importlib.import_module(name)
+    raise EngineError(
+        f"engine 'tensorrt' needs the Python package {' or '.join(MODULES)}, which is not installed; install "
+        "'wav-policy[gpu]' or 'wav-policy[tensorrt-rtx]', or use 'onnxruntime' or 'torch'"
+    )
+
+
+def runtime_name() -> str:
+    """Package and version, for the manifest."""
+    module = tensorrt_module()
+    return f"{module.__name__} {module.__version__}"
+
+
+def target_gpu() -> str:
+    """What plans are compiled for here: the architecture of the GPU, or all of them.
+
+    Raises:
+        EngineError: classic TensorRT, and no GPU.
+    """
+    if tensorrt_module().__name__ == "tensorrt_rtx":
+        return ANY_GPU
+    if not torch.cuda.is_available():
+        raise EngineError(
+            "classic TensorRT compiles on the GPU that shall run the plans, and none is visible here; export on the "
+            "robot, or install 'wav-policy[tensorrt-rtx]'"
+        )
+    return present_gpu()
+
+
+def present_gpu() -> str:
+    """ "sm_89", for the GPU that torch uses.
+
+    Raises:
+        EngineError: there is none.
+    """
+    if not torch.cuda.is_available():
+        raise EngineError(
+            "engine 'tensorrt' runs on an NVIDIA GPU, and torch sees none here; check nvidia-smi and that torch is a "
+            "CUDA build, or use 'onnxruntime' or 'torch'"
+        )
+    major, minor = torch.cuda.get_device_capability()
+    return f"sm_{major}{minor}"
+
+
+def build_plan(onnx_path: Path, plan_path: Path) -> None:
+    """Compile one graph; numbers have the types that the graph gives them.
+
+    Raises:
+        EngineError: with what the parser or the builder said.
+    """
+    trt = tensorrt_module()
+    logger = _make_logger(trt)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(onnx_path)):
+        errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
+        raise EngineError(f"{onnx_path.name}: TensorRT cannot read this graph: {errors}")
+    plan = builder.build_serialized_network(network, builder.create_builder_config())
+    if plan is None:
+        raise EngineError(f"{onnx_path.name}: TensorRT cannot compile this graph: {'; '.join(logger.errors)}")
+    plan_path.write_bytes(plan)
+
+
+def load_graphs(directory: Path, manifest: Manifest, *, cuda_graphs: bool = False) -> dict[str, Graph]:
+    """Plans of all graphs of a checked export, on the GPU.
+
+    Args:
+        directory: of the export.
+        manifest: of it.
+        cuda_graphs: record every plan once and replay it: fewer launches, and buffers that are kept.
+
+    Raises:
+        EngineError: there is no GPU, a plan is damaged or foreign, or the GPU's memory does not hold them.
+    """
+    present_gpu()
+    trt = tensorrt_module()
+    logger = _make_logger(trt)
+    runtime = trt.Runtime(logger)
+    graphs: dict[str, Graph] = {}
+    for name, graph in manifest.graphs.items():
+        plan = load_plan(runtime, logger, directory / graph["file"])
+        graphs[name] = TensorRTGraph(trt, plan, cuda_graph=cuda_graphs)
+    return graphs
+
+
+def load_plan(runtime: Any, logger: Any, path: Path) -> Any:
+    """An engine of TensorRT from a file.
+
+    Raises:
+        EngineError: with what the runtime said.
+    """
+    engine = runtime.deserialize_cuda_engine(path.read_bytes())
+    if engine is None:
+        said = "; ".join(logger.errors)
+        remedy = "export for fewer samples, or in fp16" if "memory" in said.lower() else REMEDY
+        raise EngineError(f"{path}: TensorRT refuses this plan ({said}); {remedy}")
+    return engine
+
+
+class TensorRTGraph:
+    """One plan and its execution context; calls take turns, and give new tensors every time."""
+
+    def __init__(self, trt: Any, engine: Any, *, cuda_graph: bool = False) -> None:
+        self._context = engine.create_execution_context()
+        if self._context is None:
+            raise EngineError("TensorRT has no memory for this plan; export for fewer samples, or in fp16")
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        types = {name: _torch_type(trt, engine.get_tensor_dtype(name)) for name in names}
+        self._inputs = {name: types[name] for name in inputs}
+        self._outputs = {
+            name: (tuple(engine.get_tensor_shape(name)), types[name]) for name in names if name not in self._inputs
+        }
+        self._lock = threading.Lock()
+        self._stream = torch.cuda.Stream()
+        self._recorded: _Recorded | None = None
+        self._record = cuda_graph
+
+    def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> Values:
+        given = {name: self._on_gpu(name, tensors[name] if name in tensors else context[name]) for name in self._inputs}
+        try:
+            with self._lock, torch.cuda.stream(self._stream):
+                self._stream.wait_stream(torch.cuda.default_stream())
+                outputs = self._replay(given) if self._record else self._execute(given)
+                self._stream.synchronize()
+        except torch.cuda.OutOfMemoryError as error:
+            raise EngineError(f"the GPU's memory is full ({error}); export for fewer samples, or in fp16") from error
+        return outputs
+
+    def tensor(self, value: Tensor) -> Tensor:
+        return value
+
+    def _on_gpu(self, name: str, value: Tensor) -> Tensor:
+        return value.to("cuda", self._inputs[name]).contiguous()
+
+    def _execute(self, inputs: Mapping[str, Tensor]) -> Values:
+        outputs = {
+            name: torch.empty(shape, dtype=dtype, device="cuda") for name, (shape, dtype) in self._outputs.items()
+        }
+        for name, tensor in (*inputs.items(), *outputs.items()):
+            self._context.set_tensor_address(name, tensor.data_ptr())
+        if not self._context.execute_async_v3(self._stream.cuda_stream):
+            raise EngineError("TensorRT could not start a plan; its log says why")
+        return outputs
+
+    def _replay(self, inputs: Mapping[str, Tensor]) -> Values:
+        if self._recorded is None:
+            self._execute(inputs)  # allocates what must not be allocated while recording
+            self._recorded = _Recorded.of(self._execute, inputs, self._stream)
+        return self._recorded.run(inputs)
+
+
+class _Recorded:
+    """A CUDA graph of one execution, with the buffers it reads and writes."""
+
+    def __init__(self, graph: Any, inputs: Mapping[str, Tensor], outputs: Values) -> None:
+        self._graph, self._inputs, self._outputs = graph, inputs, outputs
+
+    @classmethod
+    def of(
+        cls, execute: Callable[[Mapping[str, Tensor]], Values], inputs: Mapping[str, Tensor], stream: Any
+    ) -> _Recorded:
+        kept = {name: tensor.clone() for name, tensor in inputs.items()}
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            outputs = execute(kept)
+        return cls(graph, kept, outputs)
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Values:
+        for name, tensor in inputs.items():
+            self._inputs[name].copy_(tensor)
+        self._graph.replay()
+        return {name: tensor.clone() for name, tensor in self._outputs.items()}
+
+
+def _torch_type(trt: Any, dtype: Any) -> torch.dtype:
+    return {
+        trt.DataType.FLOAT: torch.float32,
+        trt.DataType.HALF: torch.float16,
+        trt.DataType.BF16: torch.bfloat16,
+        trt.DataType.UINT8: torch.uint8,
+        trt.DataType.BOOL: torch.bool,
+        trt.DataType.INT32: torch.int32,
+        trt.DataType.INT64: torch.int64,
+    }[dtype]
+
+
+def _make_logger(trt: Any) -> Any:
+    """Keeps errors for the message instead of printing them."""
+
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.Severity.ERROR:
+                self.errors.append(message)
+
+    return Logger()

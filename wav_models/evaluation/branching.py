@@ -1,0 +1,187 @@
+"""What becomes of imagined futures: every one of them is acted out from the same state of the simulator.
+
+At a moment of an episode the model imagines M futures, promises a value for each and decodes a chunk for each. The
+simulator then goes on from that moment once per future, following that future's chunk. The true outcome is seen by the
+cameras and judged by the same value expert, so that promise and outcome are in one unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wav_models.data.images import resize_image
+from wav_models.evaluation.closed_loop import ObservationHistory, plan_seed
+from wav_models.evaluation.reader import FutureReader, Reading
+from wav_models.types import JOINT_DIM, VIEWS, FloatArray, ImageArray, Observation
+
+
+class Branches(Protocol):
+    """A simulated cell that can go back in time."""
+
+    def reset(self, seed: int) -> str:
+        """Lay out an episode; its instruction."""
+
+    def step(self, action: FloatArray) -> bool:
+        """Run one action [14] without looking; whether the task has succeeded."""
+
+    def observe(self) -> dict[str, Any]:
+        """Images per view and "joint_state" [14]."""
+
+    def save(self) -> Any:
+        """This moment."""
+
+    def restore(self, saved: Any) -> None:
+        """Back to a moment of this episode."""
+
+
+@dataclass(frozen=True)
+class BranchSettings:
+    """How much to look at.
+
+    Attributes:
+        futures: M, imagined at every moment.
+        value_samples: N, shared by all futures.
+        first_step, every_steps: moments of an episode that are looked at [steps].
+        replan_steps: steps between plans on the way there, and after which "one re-plan later" is.
+        max_steps: of an episode.
+    """
+
+    futures: int = 6
+    value_samples: int = 4
+    first_step: int = 8
+    every_steps: int = 12
+    replan_steps: int = 4
+    max_steps: int = 80
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One moment; axis M is the futures.
+
+    Attributes:
+        promised: value of every imagined future, per value sample, mean over the horizon [M, N].
+        realised: value of every true outcome of acting on it, mean over samples and horizon [M].
+        replanned: mean promised value one re-plan later in every branch [M].
+        actions: chunk of every future, same value and action noise [M, H, 14].
+        actions_by_value: chunks of the first future, one per value noise [N, H, 14].
+        actions_by_noise: chunks of the first future, one per action noise of scale 1 [N, H, 14].
+        imagined, outcome: latents [M, D].
+    """
+
+    seed: int
+    step: int
+    promised: FloatArray
+    realised: FloatArray
+    replanned: FloatArray
+    actions: FloatArray
+    actions_by_value: FloatArray
+    actions_by_noise: FloatArray
+    imagined: FloatArray
+    outcome: FloatArray
+
+
+@dataclass(frozen=True)
+class _Noise:
+    video: Tensor
+    value: Tensor
+    action: Tensor
+
+
+class Brancher:
+    """Walks through episodes with one reader and looks around at some of their moments."""
+
+    def __init__(self, reader: FutureReader, cell: Branches, settings: BranchSettings) -> None:
+        self.reader, self.cell, self.settings = reader, cell, settings
+        self.config = reader.engine.config
+
+    def episode(self, seed: int) -> list[Moment]:
+        """Every chosen moment of an episode that is driven by single futures (K = 0)."""
+        settings, moments = self.settings, []
+        instruction = self.cell.reset(seed)
+        history = ObservationHistory(self.config)
+        chunk: FloatArray = np.empty((0, JOINT_DIM))
+        for step in range(settings.max_steps):
+            observation = self.cell.observe()
+            history.add(observation)
+            seen = history.assemble(observation, instruction, step / self.config.horizon.step_hz)
+            if step % settings.replan_steps == 0:
+                chunk = self._sampled_chunk(seen, seed, step)
+            if step >= settings.first_step and (step - settings.first_step) % settings.every_steps == 0:
+                saved = self.cell.save()
+                moments.append(self._look_around(seed, step, saved, history, seen))
+                self.cell.restore(saved)
+            if self.cell.step(chunk[step % settings.replan_steps]):
+                break
+        return moments
+
+    def _draw(self, seed: int, step: int, futures: int) -> _Noise:
+        generator = torch.Generator().manual_seed(plan_seed(seed, step))
+        reader, count = self.reader, self.settings.value_samples
+        video = reader.video_noise(futures, generator)
+        return _Noise(video, reader.value_noise(count, generator), reader.action_noise(count, generator))
+
+    def _sampled_chunk(self, seen: Observation, seed: int, step: int) -> FloatArray:
+        noise = self._draw(seed, step, 1)
+        reading = self.reader.imagined(self.reader.observe(seen), noise.video)
+        return self.reader.actions(reading, seen.joint_state, noise.value[0], noise.action[0])[0]
+
+    def _look_around(self, seed: int, step: int, saved: Any, history: ObservationHistory, seen: Observation) -> Moment:
+        reader, settings = self.reader, self.settings
+        scene, noise, state = reader.observe(seen), self._draw(seed, step, settings.futures), seen.joint_state
+        reading = reader.imagined(scene, noise.video)
+        actions = reader.actions(reading, state, noise.value[0], noise.action[0])
+        outcomes, replanned = [], []
+        for chunk in actions:
+            self.cell.restore(saved)
+            later, frames = self._act_out(chunk, history.copy(), seen)
+            outcomes.append(reader.encode_frames(frames))
+            replanned.append(self._expected_value(later, noise))
+        outcome = torch.stack(outcomes)
+        true = reader.noised(scene, outcome, noise.video)
+        first = reading.select(0)
+        unit = torch.randn(noise.action.shape, generator=torch.Generator().manual_seed(plan_seed(seed, step) ^ 1))
+        return Moment(
+            seed,
+            step,
+            promised=reader.values(reading, noise.value).mean(axis=2),
+            realised=reader.values(true, noise.value).mean(axis=(1, 2)),
+            replanned=np.array(replanned),
+            actions=actions,
+            actions_by_value=np.stack([reader.act(first, state, z, noise.action[0]) for z in noise.value]),
+            actions_by_noise=np.stack([reader.act(first, state, noise.value[0], z) for z in unit]),
+            imagined=_flat(reading.latents),
+            outcome=_flat(outcome),
+        )
+
+    def _act_out(
+        self, chunk: FloatArray, history: ObservationHistory, seen: Observation
+    ) -> tuple[Observation, ImageArray]:
+        """Follow a chunk to the last future frame: the observation one re-plan later, and the true future frames."""
+        horizon, replan_steps = self.config.horizon, self.settings.replan_steps
+        frames, later = [], seen
+        for step in range(1, max(horizon.future_offsets) + 1):
+            self.cell.step(chunk[min(step, len(chunk)) - 1])
+            if step > replan_steps and step not in horizon.future_offsets:
+                continue
+            observation = self.cell.observe()
+            if step in horizon.future_offsets:
+                frames.append(np.stack([resize_image(observation[v], self.config.latent.image_size) for v in VIEWS]))
+            if step <= replan_steps:
+                history.add(observation)
+            if step == replan_steps:
+                stamp = seen.stamp + replan_steps / horizon.step_hz
+                later = history.assemble(observation, seen.instruction, stamp)
+        return later, np.stack(frames, axis=1)
+
+    def _expected_value(self, seen: Observation, noise: _Noise) -> float:
+        reading: Reading = self.reader.imagined(self.reader.observe(seen), noise.video)
+        return float(self.reader.values(reading, noise.value).mean())
+
+
+def _flat(latents: Tensor) -> FloatArray:
+    return latents.flatten(1).double().numpy()

@@ -1,0 +1,110 @@
+"""What one checkpoint makes of a future, wherever it came from: imagined, recorded, or recorded and noised again.
+
+The diagnosis compares these three. It runs on the torch engine, whose `read` takes any latents; the planner's numbers
+of steps decide at which flow time the experts read, exactly as when acting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wav_models.data.normalization import Normalization
+from wav_models.engines.base import make_state_token
+from wav_models.engines.torch_engine import TorchEngine, TorchFutures, TorchScene
+from wav_models.flow import euler_between, interpolate
+from wav_models.planner.config import PlannerConfig
+from wav_models.types import FloatArray, ImageArray, Observation
+
+
+@dataclass(frozen=True)
+class Reading:
+    """M futures of one observation as the experts see them.
+
+    Attributes:
+        futures: the engine's handle.
+        latents: the model's estimate of their latents at flow time 1, [M, V, F_fut, L, C].
+    """
+
+    futures: TorchFutures
+    latents: Tensor
+
+    def select(self, index: int) -> TorchFutures:
+        """One future, batch 1."""
+        handle = self.futures
+        return TorchFutures(handle.scene, handle.features.select(index), handle.value_context.select(index))
+
+
+class FutureReader:
+    """Reads futures with one checkpoint and one planner configuration."""
+
+    def __init__(self, engine: TorchEngine, normalization: Normalization, planner: PlannerConfig) -> None:
+        self.engine, self.normalization, self.planner = engine, normalization, planner
+        self.flow_time = (planner.num_video_steps - 1) / planner.num_video_steps
+
+    def video_noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """[count, V, F_fut, L, C]."""
+        config = self.engine.config
+        shape = (config.video.max_view, config.num_future_frames, config.num_tokens_per_frame, config.video.in_channels)
+        return torch.randn((count, *shape), generator=generator)
+
+    def value_noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """[count, T, 17]."""
+        config = self.engine.config
+        return torch.randn((count, config.horizon.value_horizon, config.value.in_channels), generator=generator)
+
+    def action_noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """[count, H, 28], scaled as the planner scales it."""
+        config = self.engine.config
+        shape = (count, config.horizon.action_horizon, config.action.in_channels)
+        return self.planner.action_noise_std * torch.randn(shape, generator=generator)
+
+    def observe(self, observation: Observation) -> TorchScene:
+        """What all futures of one observation share."""
+        text = self.engine.encode_text(observation.instruction)
+        return self.engine.observe(self.engine.encode_images(observation.images), text)
+
+    def encode_frames(self, images: ImageArray) -> Tensor:
+        """Latents [V, F, L, C] of frames uint8 [V, F, H, W, 3]."""
+        return self.engine.encode_images(images)[0]
+
+    @torch.inference_mode()
+    def imagined(self, scene: TorchScene, noise: Tensor, start: float = 0.0) -> Reading:
+        """Futures denoised by the model from `noise` [M, ...], which lies at flow time `start`."""
+        num_steps = round((self.flow_time - start) * self.planner.num_video_steps)
+        x_t = noise
+        if num_steps > 0:
+            x_t = euler_between(self.engine.video_velocity(scene), noise, num_steps, start, self.flow_time)
+        return Reading(*self.engine.read(scene, x_t, max(start, self.flow_time)))
+
+    def noised(self, scene: TorchScene, latents: Tensor, noise: Tensor) -> Reading:
+        """True futures [M, ...] noised to the flow time that the experts read at when acting."""
+        time = torch.full((len(noise),), self.flow_time)
+        return Reading(*self.engine.read(scene, interpolate(noise, latents, time), self.flow_time))
+
+    def values(self, reading: Reading, value_noise: Tensor) -> FloatArray:
+        """Predicted returns [M, N, T]; all futures are judged with the same noise [N, T, 17]."""
+        noise = value_noise[None].expand(len(reading.latents), *value_noise.shape)
+        values = self.engine.evaluate(reading.futures, noise, self.planner.num_value_steps)
+        return self.normalization.decode_returns(values[..., -1]).double().numpy()
+
+    def actions(
+        self, reading: Reading, joint_state: FloatArray, value_noise: Tensor, action_noise: Tensor
+    ) -> FloatArray:
+        """Joint targets [M, H, 14] of every future, from one value noise [T, 17] and one action noise [H, 28]."""
+        rows = [
+            self.act(reading.select(m), joint_state, value_noise, action_noise) for m in range(len(reading.latents))
+        ]
+        return np.stack(rows)
+
+    def act(
+        self, future: TorchFutures, joint_state: FloatArray, value_noise: Tensor, action_noise: Tensor
+    ) -> FloatArray:
+        """Joint targets [H, 14] of one future."""
+        token = make_state_token(self.normalization, joint_state)
+        steps = self.planner.num_value_steps, self.planner.num_action_steps
+        _, actions = self.engine.act(future, token, value_noise, action_noise, *steps)
+        return self.normalization.decode_actions(actions.double().numpy(), joint_state)

@@ -1,0 +1,120 @@
+"""The commands `wav train STAGE` and `accelerate launch -m wav_models.training STAGE`.
+
+The second runs one of the three stages over the processes that accelerate started; everything else is the first's.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from wav_models.training.config import STAGES, load_config
+
+if TYPE_CHECKING:
+    from wav_models.training.loop import Plan
+
+LAUNCH = "accelerate launch -m wav_models.training"
+TRAINED = ("autoencoder", *STAGES)
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """Train one stage. The order is autoencoder, latents, video, value, action, checkpoint."""
+
+    stage: Annotated[Literal["autoencoder", "latents", "video", "value", "action", "checkpoint"], tyro.conf.Positional]
+    """What to do: train a part, encode the dataset ("latents"), or write the result ("checkpoint")."""
+    data: tuple[Path, ...]
+    """Dataset directories (LeRobot v3.0, labelled by `wav label`), trained on as one; always in the same order."""
+    out: Path
+    """Run directory."""
+    config: Path = Path("config/train_tiny.yaml")
+    """Configuration of the run."""
+    minutes: float | None = None
+    """Train for this long; the learning rate falls to its end by then. Earlier, resumed time counts."""
+    steps: int | None = None
+    """Train for this many optimiser steps; resumes to the last digit."""
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Continue from the stage's saved state, if there is one."""
+    start: Path | None = None
+    """Another run: start from its averaged weights instead of from random ones (not when resuming)."""
+    workers: int | None = None
+    """Processes with averaged gradients; overrides the configuration."""
+    tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Write scalars to RUN/tensorboard."""
+    sharding: Literal["ddp", "fsdp"] = "ddp"
+    """Under `accelerate launch`: a copy of the model on every device, or a share of it."""
+    checkpoint: Path | None = None
+    """Where "checkpoint" writes; RUN/checkpoint when not given."""
+
+
+def main(argv: list[str], *, launched: bool = False) -> int:
+    """Entry point of both commands.
+
+    Args:
+        launched: this process is one of those that accelerate started.
+    """
+    prog = LAUNCH if launched else "wav train"
+    arguments = tyro.cli(TrainArguments, prog=prog, args=argv)
+    if arguments.stage in TRAINED and arguments.minutes is not None and arguments.steps is not None:
+        print(f"{prog} {arguments.stage}: give either --minutes X or --steps N", file=sys.stderr)
+        return 2
+    if launched and arguments.stage not in STAGES:
+        print(f"{prog}: only {', '.join(STAGES)} train on several devices; use wav train", file=sys.stderr)
+        return 2
+    from wav_models.checkpoint import CheckpointError
+    from wav_models.training.state import StateError
+
+    try:
+        _train(arguments, f"{prog} {shlex.join(argv)}", launched)
+    except (ValueError, OSError, FloatingPointError, StateError, CheckpointError) as error:
+        print(f"{prog} {arguments.stage}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _plan(arguments: TrainArguments, configured_steps: int | None) -> Plan:
+    """How long to train; what the command says counts more than what the configuration does.
+
+    Raises:
+        ValueError: neither says anything.
+    """
+    from wav_models.training.loop import Plan
+
+    if arguments.minutes is not None:
+        return Plan(seconds=60.0 * arguments.minutes)
+    steps = configured_steps if arguments.steps is None else arguments.steps
+    if steps is None:
+        raise ValueError("give either --minutes X or --steps N, or loop.steps in the configuration")
+    return Plan(steps=steps)
+
+
+def _train(arguments: TrainArguments, command: str, launched: bool) -> None:
+    from wav_models.training import run as steps
+
+    config = load_config(arguments.config)
+    if arguments.workers is not None:
+        config = replace(config, workers=arguments.workers)
+    run = steps.Run(arguments.out, arguments.data, config, command, arguments.tensorboard, arguments.start)
+    if arguments.stage == "latents":
+        steps.encode_latents(run)
+        return
+    if arguments.stage == "checkpoint":
+        directory = arguments.checkpoint or arguments.out / "checkpoint"
+        steps.assemble_checkpoint(run, directory)
+        print(f"checkpoint: {directory}")
+        return
+    plan = _plan(arguments, getattr(config, arguments.stage).loop.steps)
+    if arguments.stage == "autoencoder":
+        steps.train_autoencoder(run, plan, resume=arguments.resume)
+    elif launched:
+        from wav_models.training.launched import LaunchedWorker
+
+        worker = LaunchedWorker.join(arguments.sharding)
+        steps.train_stage_on(worker, run, arguments.stage, plan, arguments.resume)
+    else:
+        steps.train_stage(run, arguments.stage, plan, resume=arguments.resume)

@@ -1,0 +1,93 @@
+"""What the launch files share: the table of nodes as actions of the ROS 2 `launch` package.
+
+Imported by `launch/*.launch.py` only; `launch` belongs to a full ROS 2 installation.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.events.process import ProcessExited
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from wav_policy.bringup.access import enclave_arguments
+from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, parse, split_assignments
+from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.bringup.executables import require
+from wav_policy.bringup.node_table import NodeLaunch, launches
+
+
+def describe(file_name: str, fixed: Mapping[str, str] | None = None) -> LaunchDescription:
+    """Declare the arguments of the table, then start its nodes.
+
+    Args:
+        file_name: of the launch file.
+        fixed: arguments that this launch file decides and does not offer.
+    """
+    fixed = fixed or {}
+    declared = [
+        DeclareLaunchArgument(
+            argument.name,
+            default_value=argument.default,
+            description=argument.description,
+            choices=argument.choices,
+        )
+        for argument in ARGUMENTS
+        if argument.name not in fixed
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=partial(_start_nodes, file_name, fixed))])
+
+
+def _start_nodes(file_name: str, fixed: Mapping[str, str], context: LaunchContext) -> list[Action]:
+    """The actions for the arguments of this launch; any node that ends shuts the system down."""
+    limit_to_this_host()
+    offered = [argument.name for argument in ARGUMENTS if argument.name not in fixed]
+    values = {name: LaunchConfiguration(name).perform(context) for name in offered}
+    given = _command_line_assignments(file_name, context)
+    if decided := sorted(set(given) & set(fixed)):
+        raise LaunchArgumentError(f"{file_name} decides {decided[0]}:={fixed[decided[0]]} itself")
+    arguments = parse({**given, **values, **fixed})
+    nodes = launches(arguments)
+    require(nodes)
+    return [_node_action(node) for node in nodes]
+
+
+def _command_line_assignments(file_name: str, context: LaunchContext) -> dict[str, str]:
+    """What `ros2 launch` was told, to refuse unknown names; nothing when another launch file includes this one."""
+    started_directly = any(argument.endswith(file_name) for argument in sys.argv)
+    return split_assignments(context.argv) if started_directly else {}
+
+
+def _node_action(node: NodeLaunch) -> Action:
+    """A launch action for one row of the table; `lifecycle_manager` drives the managed ones."""
+
+    def shut_down(event: ProcessExited, context: LaunchContext) -> list[Action]:
+        return [] if context.is_shutdown else [Shutdown(reason=f"{node.name} ended")]
+
+    # Strings stay strings: launch_ros would read the robot description, or an instruction such as "5", as YAML.
+    parameters = {
+        name: ParameterValue(value, value_type=str) if isinstance(value, str) else value
+        for name, value in node.parameters.items()
+    }
+    action = LifecycleNode if node.lifecycle else Node
+    return action(
+        package=node.package,
+        executable=node.executable,
+        name=node.name,
+        exec_name=node.name,
+        namespace="",
+        output="screen",
+        parameters=[*map(str, node.parameter_files), parameters],
+        arguments=list(node.arguments),
+        ros_arguments=list(enclave_arguments(node.name)) or None,
+        remappings=list(node.remappings),
+        prefix=" ".join(node.prefix) or None,
+        on_exit=shut_down,
+    )

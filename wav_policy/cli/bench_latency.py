@@ -1,0 +1,130 @@
+"""`wav bench latency`: from camera images to an action chunk, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    from wav_policy.nodes.latency_bench import LatencyReport
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+@dataclass(frozen=True)
+class LatencyArguments:
+    """Time what lies between three camera images and the published chunk: percentiles, JSON and a plot."""
+
+    checkpoint: Path = Path("checkpoints/wav-tiny-bowl")
+    """Checkpoint directory."""
+    engine: str = "auto"
+    """What runs the networks: auto, torch, onnxruntime or tensorrt."""
+    dtype: str = "auto"
+    """Number format of the networks."""
+    plans: int = 100
+    """Plans that count."""
+    threads: int = 1
+    """Of the networks."""
+    iterations: int | None = None
+    """Rounds (K) instead of the checkpoint's."""
+    new_instruction: Flag = False
+    """Another instruction for every plan, so that the text encoder runs."""
+    seed: int = 0
+    """Of images and plans."""
+    plot: Path | None = None
+    """PNG to write."""
+    json: Flag = False
+    """Print JSON."""
+
+
+def run_latency(arguments: LatencyArguments) -> int:
+    """Measure and print."""
+    import dataclasses
+
+    from wav_policy.nodes.latency_bench import measure_latency
+    from wav_policy.policy import WAVPolicy, stored_planner_config
+
+    if arguments.plans < 1:
+        raise ValueError(f"plans is {arguments.plans}; 1 or more fits")
+    planner = stored_planner_config(arguments.checkpoint)
+    if arguments.iterations is not None:
+        planner = dataclasses.replace(planner, num_iterations=arguments.iterations)
+    began = time.perf_counter()
+    policy = WAVPolicy.load(
+        arguments.checkpoint,
+        engine=arguments.engine,
+        dtype=arguments.dtype,
+        planner=planner,
+        num_threads=arguments.threads,
+    )
+    loading = time.perf_counter() - began
+    report = measure_latency(
+        policy,
+        arguments.plans,
+        seed=arguments.seed,
+        new_instruction=arguments.new_instruction,
+    )
+    result = {
+        "engine": policy.engine.description,
+        "planner": {"K": planner.num_iterations, "M": planner.num_video_samples, "N": planner.num_value_samples},
+        "plans": arguments.plans,
+        "load_s": loading,
+        "first_plan_ms": 1e3 * report.total[0],
+        "tenth_plan_ms": 1e3 * report.total[min(9, arguments.plans - 1)],
+        "milliseconds": report.percentiles(),
+    }
+    if arguments.plot is not None:
+        plot(report, result, arguments.plot)
+    print(json.dumps(result, indent=2) if arguments.json else latency_text(result))
+    return 0
+
+
+def latency_text(result: dict[str, Any]) -> str:
+    """One line per stage."""
+    columns = next(iter(result["milliseconds"].values()))
+    lines = [
+        f"{result['engine']}",
+        f"{result['plans']} plans of {result['planner']}, [ms]; first "
+        f"{result['first_plan_ms']:.1f}, tenth {result['tenth_plan_ms']:.1f}",
+        f"{'':<12}" + "".join(f"{name:>10}" for name in columns),
+    ]
+    for name, values in result["milliseconds"].items():
+        lines.append(f"{name:<12}" + "".join(f"{value:>10.2f}" for value in values.values()))
+    return "\n".join(lines)
+
+
+def plot(report: LatencyReport, result: dict[str, Any], path: Path) -> None:
+    """Stages as one stacked bar per percentile of the total, beside the distribution of the total."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import numpy as np
+    from matplotlib import pyplot
+
+    order = np.argsort(report.total)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), width_ratios=(3, 2), layout="constrained")
+    labels, picked = [], []
+    for percentile in (50, 90, 99):
+        labels.append(f"p{percentile}")
+        picked.append(order[round(percentile / 100 * (len(order) - 1))])
+    start = np.zeros(len(picked))
+    for index, (name, values) in enumerate(report.stages.items()):
+        widths = 1e3 * np.array([values[i] for i in picked])
+        left.barh(labels, widths, left=start, label=name, color=pyplot.get_cmap("tab10")(index))
+        start += widths
+    left.set_xlabel("milliseconds, plans at these percentiles of the total")
+    left.invert_yaxis()
+    left.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.18), fontsize="small", frameon=False)
+    right.plot(np.arange(1, len(report.total) + 1), 1e3 * np.array(report.total), ".", markersize=4)
+    right.set_xlabel("plan")
+    right.set_ylabel("camera to action [ms]")
+    right.set_ylim(bottom=0)
+    sizes = ", ".join(f"{name} = {value}" for name, value in result["planner"].items())
+    figure.suptitle(f"{result['engine'].split(' (')[0].split(';')[0]}, {sizes}", fontsize=10)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)

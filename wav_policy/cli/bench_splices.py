@@ -1,0 +1,85 @@
+"""`wav bench splices`: ways to splice action chunks, compared on the simulated robot."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+from wav_policy.bringup.paths import resolve
+
+if TYPE_CHECKING:
+    from wav_policy.splice_trial import SpliceCondition, SpliceTrial
+
+
+@dataclass(frozen=True)
+class SplicesArguments:
+    """Episodes in the simulator at control rate, with chunks that take over some time after their observation:
+    success, jumps and jerk by method and latency, on the same seeds. Prints a Markdown table."""
+
+    checkpoint: Path = Path(DEFAULT_CHECKPOINT)
+    """Checkpoint directory."""
+    task: str = "bowl"
+    """Task of the simulator."""
+    methods: tuple[str, ...] = ("naive", "fade", "average", "rtc")
+    """naive: switch at once; fade: fade the disagreement; average: average overlapping chunks, then fade; rtc:
+    real-time chunking, then fade."""
+    latency_ms: tuple[float, ...] = (0.0, 100.0, 300.0, 500.0)
+    """From the observation to the take-over of its chunk [ms]."""
+    episodes: int = 20
+    """Per method and latency."""
+    seed: int = 1000
+    """First seed."""
+    jacobian: str = "unit"
+    """Of the guidance: unit, or network (exact, torch only)."""
+    replan_interval: float = 0.2
+    """Time between plans, where the latency allows it [s]."""
+    engine: str = "auto"
+    """What runs the networks: auto, torch, onnxruntime or tensorrt."""
+    dtype: str = "fp32"
+    """Number format of the networks: fp32, bf16, or auto."""
+    workers: int = 1
+    """Processes, one thread each."""
+    json: Path | None = None
+    """Where to write the result."""
+    plot: Path | None = None
+    """Where to draw it (PNG)."""
+
+
+def run_splices(arguments: SplicesArguments) -> int:
+    """Run, print, write."""
+    from wav_policy.splice_bench import SpliceBenchmark, plot, run, table
+
+    benchmark = SpliceBenchmark(
+        checkpoint=resolve(str(arguments.checkpoint)),
+        task=arguments.task,
+        methods=arguments.methods,
+        latencies=tuple(1e-3 * latency for latency in arguments.latency_ms),
+        seeds=tuple(range(arguments.seed, arguments.seed + arguments.episodes)),
+        jacobian=arguments.jacobian,
+        engine=arguments.engine,
+        dtype=arguments.dtype,
+        replan_interval=arguments.replan_interval,
+        num_workers=arguments.workers,
+    )
+    result: dict[str, Any] = run(benchmark, _report)
+    result["settings"]["checkpoint"] = str(arguments.checkpoint)
+    print(table(result))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if arguments.plot is not None:
+        plot(result, arguments.plot)
+    return 0
+
+
+def _report(condition: SpliceCondition, trial: SpliceTrial) -> None:
+    outcome = "success" if trial.success else "failure"
+    print(
+        f"[{condition.name}, {1e3 * condition.latency:.0f} ms] seed {trial.seed}: {outcome} after "
+        f"{trial.seconds:.1f} s",
+        file=sys.stderr,
+        flush=True,
+    )

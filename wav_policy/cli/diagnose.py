@@ -1,0 +1,120 @@
+"""`wav evaluate --diagnose`: finds the weak link of planning in minutes (see `wav_models.evaluation.diagnosis`)."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wav_models.data.dataset import Dataset
+    from wav_models.evaluation.branching import Brancher, BranchSettings, Moment
+    from wav_models.evaluation.reader import FutureReader
+    from wav_models.planner.config import PlannerConfig
+
+
+RECORDED_EPISODES, MOMENTS_PER_EPISODE = 40, 5
+
+
+@dataclass(frozen=True)
+class DiagnosisPlan:
+    """What to measure.
+
+    Attributes:
+        checkpoint: directory.
+        planner: numbers of steps and noise scales as when acting.
+        task, split: of the simulator.
+        seeds: episodes whose moments are looked at.
+        data: labelled dataset with successes and failures, or None.
+        branch: how much to look at in an episode.
+        workers: processes, one torch thread each.
+    """
+
+    checkpoint: Path
+    planner: PlannerConfig
+    task: str
+    split: str
+    seeds: range
+    data: Path | None
+    branch: BranchSettings
+    workers: int
+
+
+def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
+    """Plain data for JSON: the links in the simulator, and on recorded episodes where a dataset was given."""
+    from wav_models.evaluation.diagnosis import summarise_moments
+
+    context = multiprocessing.get_context("spawn")
+    moments: list[Moment] = []
+    with context.Pool(plan.workers, _start, (plan,)) as pool:
+        recorded = pool.apply_async(_measure_recorded, (plan,)) if plan.data is not None else None
+        for seed, found in pool.imap_unordered(_episode, plan.seeds):
+            moments += found
+            print(f"[diagnose {plan.task}] seed {seed}: {len(found)} moments", file=sys.stderr, flush=True)
+        links = None if recorded is None else recorded.get()
+    moments.sort(key=lambda moment: (moment.seed, moment.step))
+    return {
+        "data": None if plan.data is None else plan.data.name,
+        "simulated": summarise_moments(moments),
+        "recorded": links,
+    }
+
+
+_brancher: Brancher | None = None
+
+
+def _start(plan: DiagnosisPlan) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    global _brancher
+    _brancher = _make_brancher(plan)
+
+
+def _episode(seed: int) -> tuple[int, list[Moment]]:
+    assert _brancher is not None
+    return seed, _brancher.episode(seed)
+
+
+def make_reader(checkpoint: Path, planner: PlannerConfig) -> FutureReader:
+    """The checkpoint on the torch engine, ready to read futures."""
+    from wav_models.checkpoint import load_checkpoint
+    from wav_models.engines.torch_engine import TorchEngine
+    from wav_models.evaluation.reader import FutureReader
+    from wav_models.networks.text_encoder import make_text_encoder
+
+    loaded = load_checkpoint(checkpoint)
+    engine = TorchEngine(loaded.model, loaded.autoencoder, make_text_encoder(loaded.config))
+    return FutureReader(engine, loaded.normalization, planner)
+
+
+def _make_brancher(plan: DiagnosisPlan) -> Brancher:
+    from wav_models.evaluation.branching import Brancher
+    from wav_policy.sim.replay import BranchingWorld
+
+    return Brancher(
+        make_reader(plan.checkpoint, plan.planner), BranchingWorld(plan.task, split=plan.split), plan.branch
+    )
+
+
+def _measure_recorded(plan: DiagnosisPlan) -> dict[str, float | None]:
+    from wav_models.data.dataset import Dataset
+    from wav_models.evaluation.recorded import measure_recorded
+
+    assert plan.data is not None
+    assert _brancher is not None
+    dataset = Dataset(plan.data)
+    episodes = _choose_episodes(dataset, plan)
+    return measure_recorded(_brancher.reader, dataset, episodes, MOMENTS_PER_EPISODE, plan.seeds.start)
+
+
+def _choose_episodes(dataset: Dataset, plan: DiagnosisPlan) -> list[int]:
+    """Episodes that training held out, where the checkpoint was trained on this dataset alone; else the first ones."""
+    from wav_models.checkpoint import load_checkpoint
+
+    record = load_checkpoint(plan.checkpoint).training_record.get("data", {})
+    own = record.get("name") == dataset.root.name
+    chosen = record["held_out_episodes"] if own else list(range(len(dataset)))
+    return chosen[:RECORDED_EPISODES]

@@ -1,0 +1,128 @@
+"""`wav record` without --sim: teleoperated episodes from the running robot (or simulation), by keyboard."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from wav_policy.bringup.arguments import RECORDING, LaunchArgumentError, parse, split_assignments
+from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.bringup.node_table import launches
+from wav_policy.bringup.paths import DataFileError
+
+if TYPE_CHECKING:
+    from wav_policy.bringup.supervisor import Supervisor
+
+LOG = "record.log"
+"""What the nodes say while the screen belongs to the keyboard; in the run-time directory."""
+
+
+@dataclass(frozen=True)
+class LiveArguments:
+    """Record teleoperated episodes: starts the nodes of record.launch.py and takes keys.
+
+    Launch arguments may follow as name:=value, for example sim:=true task:=bowl can_leader_left:=can2
+    (`wav up --help` lists them). `wav record --sim --help` is about fast demonstrations without ROS.
+    """
+
+    out: Path = Path("recordings")
+    """Dataset directory; created when missing, continued when not."""
+    attach: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Start no nodes: steer a recorder that runs already (`wav up record:=true`, record.launch.py)."""
+    instruction: str = ""
+    """Command in words; empty: the task's own (simulation), or what the topic `instruction` says."""
+    episodes: int = 0
+    """End after so many episodes; 0: when you quit."""
+    unattended: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """In the simulation: the scripted operator records --episodes episodes by itself, one layout each."""
+    seed: int = 0
+    """First layout with --unattended; every episode takes the next."""
+    time_limit: float = 60.0
+    """With --unattended, an episode without success ends and is marked as failed after this time [s]."""
+
+
+def main(argv: list[str]) -> int:
+    """Entry point. Exit code 0 when the user quits, 1 when something failed, 2 for wrong arguments."""
+    assignments = [token for token in argv if ":=" in token and not token.startswith("-")]
+    arguments = tyro.cli(LiveArguments, prog="wav record", args=[token for token in argv if token not in assignments])
+    try:
+        launch_arguments = split_assignments(assignments)
+        _check(arguments, launch_arguments)
+    except LaunchArgumentError as error:
+        print(f"wav record: {error}", file=sys.stderr)
+        return 2
+    limit_to_this_host()
+    try:
+        with _nodes(arguments, launch_arguments) as supervisor:
+            return _steer(arguments, supervisor)
+    except KeyboardInterrupt:
+        print("\ninterrupted; every finished episode is kept", file=sys.stderr)
+        return 0
+    except (LaunchArgumentError, DataFileError) as error:
+        print(f"wav record: {error}", file=sys.stderr)
+        return 2
+    except (OSError, RuntimeError) as error:
+        print(f"wav record: {error}", file=sys.stderr)
+        return 1
+
+
+def _check(arguments: LiveArguments, launch_arguments: dict[str, str]) -> None:
+    if arguments.attach and launch_arguments:
+        raise LaunchArgumentError(f"--attach starts nothing, so {next(iter(launch_arguments))}:= has no use")
+    for name in (*RECORDING, "dataset", "instruction"):
+        if name in launch_arguments:
+            raise LaunchArgumentError(f"{name}:= is decided here; use --out and --instruction")
+    if arguments.unattended and arguments.episodes < 1:
+        raise LaunchArgumentError("--unattended needs the number of --episodes")
+    if arguments.unattended and not arguments.attach and launch_arguments.get("sim") != "true":
+        raise LaunchArgumentError("--unattended is for the simulation: add sim:=true")
+    if not arguments.unattended and not sys.stdin.isatty():
+        raise LaunchArgumentError("standard input is no terminal: use --unattended, or the services recorder/start ...")
+
+
+@contextlib.contextmanager
+def _nodes(arguments: LiveArguments, launch_arguments: dict[str, str]) -> Iterator[Supervisor | None]:
+    """The nodes of record.launch.py, unless they run already."""
+    if arguments.attach:
+        yield None
+        return
+    from wav_policy.bringup.paths import runtime_directory
+    from wav_policy.bringup.supervisor import Supervisor
+
+    chosen = {**launch_arguments, **RECORDING, "dataset": str(arguments.out), "instruction": arguments.instruction}
+    log = runtime_directory() / LOG
+    with log.open("w", encoding="utf-8", buffering=1) as stream:
+        supervisor = Supervisor(write=lambda line: print(line, file=stream))
+        print(f"starting; the nodes write to {log}")
+        try:
+            supervisor.start(launches(parse(chosen)))
+            yield supervisor
+        finally:
+            supervisor.stop()
+
+
+def _steer(arguments: LiveArguments, supervisor: Supervisor | None) -> int:
+    from wav_policy.cli.record_sessions import KeyboardSession, UnattendedSession
+    from wav_policy.nodes.recorder_client import RecorderClient
+
+    def ended() -> str:
+        found = supervisor.poll() if supervisor else None
+        return str(found) if found else ""
+
+    client = RecorderClient(ended)
+    try:
+        client.await_recorder()
+        if arguments.attach and arguments.instruction:
+            client.publish_instruction(arguments.instruction)
+        if arguments.unattended:
+            session = UnattendedSession(client, arguments.seed, arguments.time_limit)
+            return session.run(arguments.episodes)
+        return KeyboardSession(client).run(arguments.episodes)
+    finally:
+        client.close()

@@ -1,0 +1,189 @@
+"""What `wav record` does with a running recorder: take keys, or record simulated episodes unattended."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Final
+
+from wav_policy.recording.keyboard import Keyboard
+
+if TYPE_CHECKING:
+    from wav_policy.nodes.recorder_client import RecorderClient
+
+COMMANDS: Final = {
+    "s": ("recorder/start", "start"),
+    "e": ("recorder/stop", "end"),
+    "y": ("recorder/stop_success", "end: success"),
+    "n": ("recorder/stop_failure", "end: failure"),
+    "d": ("recorder/discard", "discard"),
+    "r": ("recorder/rerecord", "re-record"),
+}
+LAYOUT_KEY, QUIT_KEY = "l", "q"
+KEYS: Final = "   ".join(f"[{key}] {verb}" for key, (_, verb) in COMMANDS.items())
+
+_SETTLE: Final = 1.0
+"""Recorded after the task is done, so that an episode ends at rest [s]."""
+
+_READY_TIMEOUT: Final = 60.0
+_REPORT_DELAY: Final = 0.3
+"""Until /diagnostics tells the new state [s]."""
+
+
+def status_line(client: RecorderClient) -> str:
+    """The recorder in one line."""
+    report = client.recorder
+    if not report.message.startswith("recording"):
+        return f"○ {report.message}; {report.values['episodes']} episodes, {_disk(client)}"
+    slow = "  BELOW THE RATE" if report.values["slow"] == "True" else ""
+    seconds, rate, frames = (float(report.values[name]) for name in ("seconds", "rate", "frames"))
+    return (
+        f"● episode {report.values['episodes']}  {seconds:5.1f} s  {frames:.0f} frames  {rate:5.2f} Hz{slow}"
+        f"  {_disk(client)}  {report.values['instruction']}"
+    )
+
+
+def _disk(client: RecorderClient) -> str:
+    minutes = client.recorder.number("minutes_left") or 0.0
+    room = f" ({minutes / 60:.0f} h)" if minutes > 120 else f" ({minutes:.0f} min)" if minutes else ""
+    return f"{(client.recorder.number('free_megabytes') or 0.0) / 1000:.1f} GB free{room}"
+
+
+class KeyboardSession:
+    """Keys to services until the user quits."""
+
+    def __init__(self, client: RecorderClient) -> None:
+        self._client = client
+        self._started_with = 0
+        self._sure = False
+
+    def run(self, num_episodes: int) -> int:
+        """Returns the exit code; ends by itself after `num_episodes` new ones, if not 0."""
+        self._started_with = self._count()
+        layout = f"   [{LAYOUT_KEY}] next layout" if self._client.has_simulation else ""
+        print(f"{KEYS}{layout}   [{QUIT_KEY}] quit")
+        with Keyboard() as keyboard:
+            while True:
+                self._client.spin_until(lambda: False, 0.1)
+                self._client.check()
+                self._show(status_line(self._client))
+                key = keyboard.read()
+                if key == QUIT_KEY and self._may_quit():
+                    break
+                if key and key != QUIT_KEY:
+                    self._sure = False
+                    self._obey(key)
+                if num_episodes and self._count() - self._started_with >= num_episodes:
+                    break
+        print(f"\n{self._count() - self._started_with} episodes recorded, {self._count()} in the dataset")
+        return 0
+
+    def _obey(self, key: str) -> None:
+        from wav_policy.nodes.system_client import ServiceError
+
+        try:
+            if key in COMMANDS:
+                self._say(self._client.trigger(COMMANDS[key][0]))
+                self._client.spin_until(lambda: False, _REPORT_DELAY)
+                if key in "sr" and self._client.has_simulation:
+                    self._say(self._client.trigger("sim/operate"))
+            elif key == LAYOUT_KEY and self._client.has_simulation:
+                self._say(self._client.trigger("sim/reset"))
+        except ServiceError as error:
+            self._say(str(error))
+
+    def _may_quit(self) -> bool:
+        """Whether nothing would be lost, or the user has said so twice."""
+        recording = self._client.recorder.message.startswith("recording")
+        if recording and not self._sure:
+            self._say(f"an episode is being recorded: end it first, or press {QUIT_KEY} again to discard it")
+            self._sure = True
+            return False
+        if recording:
+            self._obey("d")
+        return True
+
+    def _count(self) -> int:
+        return int(self._client.recorder.values["episodes"])
+
+    def _say(self, text: str) -> None:
+        """A line that stays."""
+        print(f"\r\033[K{text}", flush=True)
+
+    def _show(self, text: str) -> None:
+        """The line that is overwritten."""
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r\033[K{text[:width]}", end="", flush=True)
+
+
+class UnattendedSession:
+    """The scripted operator records in the simulation, one layout per episode.
+
+    Args:
+        client: of the running system.
+        seed: first layout.
+        time_limit: of an episode without success [s].
+    """
+
+    def __init__(self, client: RecorderClient, seed: int, time_limit: float) -> None:
+        self._client = client
+        self._seed = seed
+        self._time_limit = time_limit
+
+    def run(self, num_episodes: int) -> int:
+        """Returns the exit code: 0 when all episodes could be recorded, successful or not."""
+        self._client.wait(self._is_active, _READY_TIMEOUT, "the nodes do not become active")
+        self._client.trigger("piper/home", timeout=_READY_TIMEOUT)
+        successes = 0
+        for seed in range(self._seed, self._seed + num_episodes):
+            successes += self._record(seed)
+        print(f"{successes} of {num_episodes} episodes succeeded")
+        return 0
+
+    def _record(self, seed: int) -> bool:
+        from wav_policy.nodes.recorder_client import RECORDER, TELEOPERATION, WORLD
+
+        client = self._client
+        client.wait(lambda: WORLD in client.reports, _READY_TIMEOUT, "there is no simulation")
+        client.set_parameter("sim_node", "next_seed", seed)
+        client.trigger("sim/reset")
+
+        def ready() -> bool:
+            laid_out = client.reports[WORLD].values["seed"] == str(seed)
+            follows = client.reports.get(TELEOPERATION)
+            return laid_out and follows is not None and follows.message == "following" and self._is_idle()
+
+        client.wait(ready, _READY_TIMEOUT, f"not ready: {self._why_not((WORLD, TELEOPERATION, RECORDER))}")
+        client.trigger("recorder/start")
+        client.wait(self._is_recording, _READY_TIMEOUT, "the recorder does not say that it records")
+        client.trigger("sim/operate")
+        client.spin_until(lambda: self._is_done() or not self._is_recording(), self._time_limit)
+        client.check()
+        client.spin_until(lambda: False, _SETTLE)
+        success = self._is_done()
+        print(f"seed {seed}: {self._end(success)}", flush=True)
+        return success
+
+    def _end(self, success: bool) -> str:
+        """What became of the episode; the recorder may have ended it by itself."""
+        if not self._is_recording():
+            return self._client.recorder.values["last"]
+        return self._client.trigger("recorder/stop_success" if success else "recorder/stop_failure")
+
+    def _is_active(self) -> bool:
+        manager = self._client.reports.get("lifecycle_manager: nodes")
+        return manager is not None and manager.message == "all nodes active"
+
+    def _is_idle(self) -> bool:
+        return self._client.recorder.message == "ready"
+
+    def _is_recording(self) -> bool:
+        return self._client.recorder.message.startswith("recording")
+
+    def _is_done(self) -> bool:
+        from wav_policy.nodes.recorder_client import WORLD
+
+        return self._client.reports[WORLD].values["success"] == "True"
+
+    def _why_not(self, names: tuple[str, ...]) -> str:
+        reports = self._client.reports
+        return "; ".join(f"{name}: {reports[name].message}" for name in names if name in reports)

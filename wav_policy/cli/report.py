@@ -1,0 +1,99 @@
+"""`wav report`: the paper's figures from a checkpoint, and one page of them.
+
+`--measure` writes the data files, `wav report` without it draws what there is. Every data file holds the command that
+wrote it, and its seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+from wav_policy.bringup.paths import resolve
+
+Measured = Literal["success", "search", "refit", "cost", "value", "rollout", "feasibility", "rewards"]
+
+
+@dataclass(frozen=True)
+class ReportArguments:
+    """Measure what figures need, then draw all figures whose data files there are."""
+
+    out: Path = Path("report")
+    """Where data files, pictures and index.html are."""
+    measure: tuple[Measured, ...] = ()
+    """Data files to write: success (Fig. 2), search (K, M, N: Figs. 4, 7), refit (alpha, beta, elites: Fig. 5), cost
+    (Fig. 6), value (Fig. 8), rollout (Fig. 9), feasibility (Lemma 4.1), rewards (Table 2)."""
+    checkpoint: Path = Path(DEFAULT_CHECKPOINT)
+    """Checkpoint directory."""
+    task: tuple[str, ...] = ("bowl",)
+    """Tasks of the simulator; the single-task figures take the first."""
+    data: Path | None = None
+    """Labelled dataset, for value, rollout and rewards."""
+    episodes: int = 8
+    """Episodes per task and condition."""
+    seed: int = 1000
+    """First seed."""
+    workers: int = 2
+    """Processes, one torch thread each."""
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of `wav report`."""
+    arguments = tyro.cli(ReportArguments, prog="wav report", args=argv)
+    arguments = replace(arguments, checkpoint=resolve(str(arguments.checkpoint)))
+    from wav_models.checkpoint import CheckpointError
+    from wav_models.evaluation.page import draw_report
+
+    try:
+        for name in arguments.measure:
+            _measure(name, arguments, "wav report " + shlex.join(argv))
+        drawn = draw_report(arguments.out)
+    except KeyboardInterrupt:
+        return 130
+    except (CheckpointError, ValueError, OSError) as error:
+        print(f"wav report: {error}", file=sys.stderr)
+        return 1
+    print(f"{', '.join(drawn)}: {arguments.out / 'index.html'}")
+    return 0
+
+
+def _measure(name: str, arguments: ReportArguments, command: str) -> None:
+    from wav_policy.report.inputs import ReportInputs
+    from wav_policy.report.recorded import measure_rewards, measure_rollout, measure_value
+    from wav_policy.report.simulated import measure_cost, measure_feasibility
+    from wav_policy.report.sweeps import measure_refit, measure_search, measure_success
+
+    measures: dict[str, Any] = {
+        "success": measure_success,
+        "search": measure_search,
+        "refit": measure_refit,
+        "cost": measure_cost,
+        "value": measure_value,
+        "rollout": measure_rollout,
+        "feasibility": measure_feasibility,
+        "rewards": measure_rewards,
+    }
+    print(f"measuring {name}", file=sys.stderr, flush=True)
+    inputs = ReportInputs(
+        arguments.checkpoint, arguments.task, arguments.data, arguments.episodes, arguments.seed, arguments.workers
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for file, data in measures[name](inputs).items():
+        _write(arguments.out / file, {"command": command, "checkpoint": arguments.checkpoint.name, **data})
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    """JSON, or NPZ where there are pictures."""
+    if path.suffix == ".npz":
+        import numpy as np
+
+        np.savez_compressed(path, **data)
+        return
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

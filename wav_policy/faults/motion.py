@@ -1,0 +1,81 @@
+"""From the targets that were sent: when did the arms begin to brake, and when did they rest?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wav_models.types import ARM_DOF, JOINT_DIM, FloatArray
+
+_REST = 1e-6
+"""Motion per tick that counts as none [rad]."""
+
+_RESTING_TIME = 0.06
+"""Arms that did not move for so long rest [s]."""
+
+_BRAKING_SHARE = 0.4
+"""Of the greatest deceleration; less is a motion that was planned to slow down."""
+
+_JOINTS = [joint for joint in range(JOINT_DIM) if joint % ARM_DOF != ARM_DOF - 1]
+
+
+@dataclass(frozen=True)
+class Hold:
+    """How the arms came to a halt, counted from the fault.
+
+    Attributes:
+        reaction: until braking began [s]; 0 where they rested already.
+        rest: until they rested [s].
+    """
+
+    reaction: float
+    rest: float
+
+
+def find_hold(times: FloatArray, targets: FloatArray, since: float, acceleration: float) -> Hold | None:
+    """The first halt of the arms after `since`; None if they have not rested.
+
+    Args:
+        times: when each target was sent, shape [T], increasing; the last one is when watching ended if nothing was
+            sent any more [s].
+        targets: shape [T, 14], rad and m.
+        since: when the fault began [s].
+        acceleration: with which the arms brake [rad/s^2].
+    """
+    moved = np.abs(np.diff(targets[:, _JOINTS], axis=0)).max(axis=1)
+    rest = _first_rest(times, moved, since)
+    if rest is None:
+        return None
+    speed = moved / np.maximum(np.diff(times), 1e-6)
+    first = rest
+    while (
+        first > 0
+        and times[first] > since
+        and speed[first - 1] - (speed[first] if first < rest else 0.0)
+        > (_BRAKING_SHARE * acceleration * (times[first] - times[first - 1]))
+    ):
+        first -= 1
+    return Hold(max(0.0, float(times[first] - since)), max(0.0, float(times[rest] - since)))
+
+
+def _first_rest(times: FloatArray, moved: FloatArray, since: float) -> int | None:
+    """Index of the first target after `since` from which on nothing moves for `_RESTING_TIME`."""
+    moving = np.flatnonzero((moved > _REST) & (times[1:] > since)) + 1
+    start = int(np.searchsorted(times, since))
+    for candidate in (start, *moving):
+        if candidate >= len(times):
+            return None
+        later = moving[moving > candidate]
+        until = times[later[0] - 1] if len(later) else times[-1]
+        if until - times[candidate] >= _RESTING_TIME:
+            return int(candidate)
+    return None
+
+
+def is_moving(times: FloatArray, targets: FloatArray, speed: float) -> bool:
+    """Whether the newest targets move an arm joint faster than `speed` [rad/s]."""
+    if len(times) < 6:
+        return False
+    change = np.abs(targets[-1, _JOINTS] - targets[-6, _JOINTS]).max()
+    return bool(change > speed * (times[-1] - times[-6]))

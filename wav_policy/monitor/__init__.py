@@ -1,0 +1,1 @@
+"""One page in the browser: what the robot does, sees, imagines and thinks; and the buttons. No ROS in here."""

@@ -1,0 +1,100 @@
+"""Reads a rosbag2 recording (sqlite3 or MCAP) of the contract's topics through the pure Python library rosbags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray
+from wav_policy.monitor.recording import Recording, RecordingError, resample
+
+_IMAGES: Final = {f"/{view}/image_raw{suffix}": view for view in VIEWS for suffix in ("", "/compressed")}
+_JOINTS, _INSTRUCTION = "/joint_states", "/instruction"
+_CONVERSIONS: Final = {"rgb8": None, "bgr8": cv2.COLOR_BGR2RGB}
+
+
+def read_bag(path: Path, image_size: tuple[int, int], fps: float) -> Recording:
+    """Cameras, joint states and instruction of a bag on a steady grid.
+
+    Raises:
+        RecordingError: rosbags is missing, the file is damaged, or a topic of the contract is not in it.
+    """
+    frames: dict[str, list[ImageArray]] = {view: [] for view in VIEWS}
+    stamps: dict[str, list[float]] = {view: [] for view in VIEWS}
+    times: list[float] = []
+    positions: list[FloatArray] = []
+    instruction = ""
+    for topic, message in _messages(path):
+        if topic in _IMAGES:
+            frames[_IMAGES[topic]].append(_picture(topic, message))
+            stamps[_IMAGES[topic]].append(_seconds(message))
+        elif topic == _JOINTS:
+            times.append(_seconds(message))
+            positions.append(_positions(path, message))
+        elif topic == _INSTRUCTION:
+            instruction = message.data
+    missing = [f"/{view}/image_raw" for view in VIEWS if not frames[view]] + ([] if times else [_JOINTS])
+    if missing:
+        raise RecordingError(f"{path}: nothing recorded of {', '.join(missing)}")
+    states, pictures, model_images = resample(
+        {view: np.array(stamps[view]) for view in VIEWS},
+        frames,
+        (np.array(times), np.array(positions)),
+        image_size,
+        fps,
+    )
+    return Recording(path.name, fps, instruction, states, pictures, model_images)
+
+
+def _messages(path: Path) -> Iterator[tuple[str, Any]]:
+    """Topic and message of all that matters, in the order of recording."""
+    highlevel, typesys = _library()
+    wanted = {*_IMAGES, _JOINTS, _INSTRUCTION}
+    try:
+        store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
+        with highlevel.AnyReader([path], default_typestore=store) as reader:
+            connections = [connection for connection in reader.connections if connection.topic in wanted]
+            for connection, _, data in reader.messages(connections):
+                yield connection.topic, reader.deserialize(data, connection.msgtype)
+    except highlevel.AnyReaderError as error:
+        raise RecordingError(f"{path}: {error}") from error
+
+
+def _library() -> tuple[ModuleType, ModuleType]:
+    try:
+        from rosbags import highlevel, typesys
+    except ImportError as error:
+        raise RecordingError("reading bags needs the extra `bags`: pip install -e '.[bags]'") from error
+    return highlevel, typesys
+
+
+def _picture(topic: str, message: Any) -> ImageArray:
+    """uint8 RGB [H, W, 3] of an Image or CompressedImage."""
+    if topic.endswith("/compressed"):
+        pixels = cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR)
+        if pixels is None:
+            raise RecordingError(f"{topic}: a frame of format {message.format!r} cannot be decoded")
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    if message.encoding not in _CONVERSIONS:
+        raise RecordingError(f"{topic}: encoding {message.encoding!r}; {' and '.join(_CONVERSIONS)} can be replayed")
+    rows = np.asarray(message.data, np.uint8).reshape(message.height, message.step)
+    pixels = rows[:, : 3 * message.width].reshape(message.height, message.width, 3)
+    conversion = _CONVERSIONS[message.encoding]
+    return pixels if conversion is None else np.asarray(cv2.cvtColor(pixels, conversion), dtype=np.uint8)
+
+
+def _positions(path: Path, message: Any) -> FloatArray:
+    """Positions [14] in the order of `JOINT_NAMES`."""
+    by_name = dict(zip(message.name, message.position, strict=False))
+    if absent := [name for name in JOINT_NAMES if name not in by_name]:
+        raise RecordingError(f"{path}: {_JOINTS} without {', '.join(absent)}")
+    return np.array([by_name[name] for name in JOINT_NAMES])
+
+
+def _seconds(message: Any) -> float:
+    return float(message.header.stamp.sec) + 1e-9 * float(message.header.stamp.nanosec)

@@ -1,0 +1,133 @@
+"""A film of the page: cameras above what was imagined of them, the value over the horizon, captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+import cv2
+import numpy as np
+
+from wav_models.types import VIEWS, FloatArray, ImageArray
+from wav_policy.monitor.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FPS: Final = 10
+
+_SIZES: Final = ((424, 240), (320, 240), (320, 240))
+"""Width and height of the views [px]."""
+_WIDTH: Final = sum(width for width, _ in _SIZES)
+_BAR: Final = 32
+"""Height of a line of captions [px]."""
+_CHART: Final = 104
+"""Height of the charts [px]."""
+_HEIGHT: Final = 2 * (_BAR + _SIZES[0][1]) + _CHART
+_BACKGROUND: Final = 24
+_WHITE, _GREY, _BLUE, _GREEN = (235, 235, 235), (150, 150, 150), (90, 160, 255), (90, 210, 120)
+_GIF_FPS: Final = 5
+_GIF_SCALE: Final = 0.5
+_GIF_COLOURS: Final = 64
+
+
+class Film(Protocol):
+    """Takes frames, uint8 [H, W, 3], at `FPS`."""
+
+    def add(self, rgb: ImageArray) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_film(file: Path) -> Film:
+    """A film that ends up in an .mp4 (H.264, yuv420p) or a small .gif.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".mp4":
+        from wav_policy.recording.video_encoder import VideoEncoder
+
+        return VideoEncoder(file, (_HEIGHT, _WIDTH), FPS)
+    if file.suffix == ".gif":
+        return _Gif(file)
+    raise ValueError(f"{file}: a film ends in .mp4 or .gif")
+
+
+class _Gif:
+    """Half the size, half the rate, few colours: for a README."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._frames: list[Image] = []
+        self._count = 0
+
+    def add(self, rgb: ImageArray) -> None:
+        """Every second frame is kept."""
+        from PIL import Image
+
+        if self._count % (FPS // _GIF_FPS) == 0:
+            small = cv2.resize(rgb, None, fx=_GIF_SCALE, fy=_GIF_SCALE, interpolation=cv2.INTER_AREA)
+            self._frames.append(Image.fromarray(small).quantize(_GIF_COLOURS, dither=Image.Dither.NONE))
+        self._count += 1
+
+    def close(self) -> None:
+        """Write the file; nothing when there was no frame."""
+        if self._frames:
+            first, *rest = self._frames
+            first.save(self._file, save_all=True, append_images=rest, duration=1000 // _GIF_FPS, loop=0, optimize=True)
+
+
+def frame(snapshot: Snapshot, caption: str) -> ImageArray:
+    """One picture of the film, uint8, shape [648, 1064, 3].
+
+    Args:
+        snapshot: what to show.
+        caption: above all.
+    """
+    real = _row(caption, snapshot.real)
+    imagined = _row("imagined for this moment", snapshot.imagined)
+    values = np.zeros(0) if snapshot.values is None else snapshot.values
+    rounds = np.zeros(0) if snapshot.scores is None or not len(snapshot.scores) else snapshot.scores.mean(axis=1)
+    charts = [
+        _chart(_WIDTH // 2, "value over the horizon", values, _BLUE),
+        _chart(_WIDTH - _WIDTH // 2, "score (SNR) per planning round", rounds, _GREEN),
+    ]
+    return np.vstack([real, imagined, np.hstack(charts)])
+
+
+def _row(caption: str, images: Mapping[str, ImageArray]) -> ImageArray:
+    bar = np.full((_BAR, _WIDTH, 3), _BACKGROUND, np.uint8)
+    _write(bar, caption, (8, 22), _WHITE)
+    pictures = [_picture(images.get(view), size) for view, size in zip(VIEWS, _SIZES, strict=True)]
+    return np.vstack([bar, np.hstack(pictures)])
+
+
+def _picture(image: ImageArray | None, size: tuple[int, int]) -> ImageArray:
+    if image is None:
+        return np.full((size[1], size[0], 3), _BACKGROUND, np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def _chart(width: int, title: str, values: FloatArray, colour: tuple[int, int, int]) -> ImageArray:
+    """A line through `values`, with its lowest and highest."""
+    chart = np.full((_CHART, width, 3), _BACKGROUND, np.uint8)
+    _write(chart, title, (8, 18), _GREY)
+    if not len(values):
+        return chart
+    low, high = float(values.min()), float(values.max())
+    x = np.linspace(70, width - 20, len(values))
+    y = _CHART - 14 - (values - low) / max(high - low, 1e-9) * (_CHART - 50)
+    points = np.stack([x, y], axis=1).round().astype(np.int32)
+    cv2.polylines(chart, [points], False, colour, 2, cv2.LINE_AA)
+    for column, row in zip(points[:, 0].tolist(), points[:, 1].tolist(), strict=True):
+        cv2.circle(chart, (column, row), 3, colour, -1, cv2.LINE_AA)
+    _write(chart, f"{high:.3g}", (8, 40), _GREY)
+    _write(chart, f"{low:.3g}", (8, _CHART - 10), _GREY)
+    return chart
+
+
+def _write(image: ImageArray, text: str, place: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)

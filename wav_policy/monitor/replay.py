@@ -1,0 +1,125 @@
+"""A recorded episode on the page, with what the policy would have imagined computed beside it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from wav_models.data.samples import window
+from wav_models.types import VIEWS, ImageArray, Observation, Plan
+from wav_policy.monitor.recording import Recording
+from wav_policy.monitor.snapshot import OK, PLANNING, Snapshot, StatusReport
+from wav_policy.policy import WAVPolicy
+
+
+@dataclass(frozen=True)
+class _Imagined:
+    """A plan made at one frame, and its decoded future [V, F, H, W, 3]."""
+
+    plan: Plan
+    frames: ImageArray
+
+
+class Replay:
+    """Snapshots of a recording; a thread plans at every `num_execute_steps` frames, from where one looks onwards.
+
+    Args:
+        recording: frames at the model's step rate.
+        policy: imagines.
+        seed: of all plans.
+    """
+
+    def __init__(self, recording: Recording, policy: WAVPolicy, seed: int = 0) -> None:
+        self._recording = recording
+        self._policy = policy
+        self._seed = seed
+        self._stride = policy.config.horizon.num_execute_steps
+        self._known: dict[int, _Imagined] = {}
+        self._condition = threading.Condition()
+        self._looking_at = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; waits for a plan that is being made."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+        self._thread.join()
+
+    @property
+    def num_imagined(self) -> int:
+        """Plans that are ready."""
+        return len(self._known)
+
+    @property
+    def num_plans(self) -> int:
+        """Plans there will be."""
+        return -(-len(self._recording) // self._stride)
+
+    def snapshot(self, index: int) -> Snapshot:
+        """What the page shows at a frame."""
+        recording = self._recording
+        with self._condition:
+            self._looking_at = index
+            self._condition.notify()
+        current = self._known.get(index // self._stride * self._stride)
+        plan = None if current is None else current.plan
+        rounds = () if plan is None else plan.rounds
+        times = None if plan is None else plan.chunk.step * np.arange(1, len(plan.values) + 1, dtype=np.float64)
+        return Snapshot(
+            joints=recording.states[index],
+            real={view: recording.pictures[view][index] for view in VIEWS},
+            imagined=self._imagined_for(index),
+            chunk=None if plan is None else plan.chunk,
+            value_times=times,
+            values=None if plan is None else plan.values,
+            mean_values=np.array([entry.mean_value for entry in rounds]) if rounds else None,
+            scores=np.array([entry.video_score for entry in rounds]) if rounds else None,
+            instruction=recording.instruction,
+            reports={PLANNING: self._report(plan)},
+            title=f"{recording.title}, {index / recording.fps:.1f} s",
+        )
+
+    def _report(self, plan: Plan | None) -> StatusReport:
+        done = f"{self.num_imagined} of {self.num_plans} futures imagined"
+        values = {} if plan is None else {"plan_ms_p50": f"{1e3 * plan.seconds['total']:.6g}"}
+        return StatusReport(OK, done, values)
+
+    def _imagined_for(self, index: int) -> dict[str, ImageArray]:
+        """Per view the newest imagined frame whose time has come at `index`."""
+        best: tuple[int, int] | None = None  # time it imagines, frame it was planned at
+        for planned, imagined in list(self._known.items()):
+            for number, ahead in enumerate(self._policy.config.horizon.future_offsets):
+                due = planned + ahead
+                if due <= index and (best is None or (due, planned) >= best):
+                    best, images = (due, planned), imagined.frames[:, number]
+        return {} if best is None else dict(zip(VIEWS, images, strict=True))
+
+    def _run(self) -> None:
+        while (index := self._await_work()) is not None:
+            plan = self._policy.plan(self._observation(index), seed=self._seed)
+            imagined = _Imagined(plan, self._policy.imagine(plan))
+            with self._condition:
+                self._known[index] = imagined
+
+    def _await_work(self) -> int | None:
+        """The next frame to plan at: the first open one from two strides before where one looks; None when closed."""
+        with self._condition:
+            while not self._closed:
+                frames = range(0, len(self._recording), self._stride)
+                missing = [index for index in frames if index not in self._known]
+                if missing:
+                    start = self._looking_at - 2 * self._stride
+                    return next((index for index in missing if index >= start), missing[0])
+                self._condition.wait()
+        return None
+
+    def _observation(self, index: int) -> Observation:
+        recording = self._recording
+        memory = window(len(recording), index, self._policy.config.horizon).memory
+        images = np.stack([recording.model_images[view][memory] for view in VIEWS])
+        return Observation(images, recording.states[index], recording.instruction, index / recording.fps)

@@ -1,0 +1,163 @@
+"""The viser server behind a `Guard`, on exactly the address that was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import ipaddress
+import logging
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wav_policy.monitor.guard import Answer, Guard
+
+if TYPE_CHECKING:
+    import viser
+
+
+class ServerError(RuntimeError):
+    """The page cannot be served; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the page is served.
+
+    Attributes:
+        host, port: listening address; port 0 takes a free one.
+        token: what browsers must know; None on the loopback address only.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    token: str | None = None
+
+    @classmethod
+    def choose(cls, host: str, port: int, token_file: Path | None = None) -> Address:
+        """With a token where others could reach it: that of the file, else a new one.
+
+        Raises:
+            ServerError: the file cannot be read, others may read it, or its token is too short.
+        """
+        if token_file is not None:
+            return cls(host, port, _read_token(token_file))
+        return cls(host, port, None if is_loopback(host) else secrets.token_urlsafe(24))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def start_server(address: Address, title: str) -> tuple[viser.ViserServer, str]:
+    """The running server and the address to open, token included.
+
+    Raises:
+        ServerError: the port is taken, the host is not this machine's, or it is open to others without a token.
+    """
+    if address.token is None and not is_loopback(address.host):
+        raise ServerError(f"host {address.host} can be reached by others; a token is needed")
+    try:
+        guard = Guard(address.token)
+    except ValueError as error:
+        raise ServerError(str(error)) from None
+    listener = _listen(address)
+    port = listener.getsockname()[1]
+    logging.getLogger("websockets.server").setLevel(logging.CRITICAL)  # no traceback for everyone who knocks
+    with _served_through(guard, listener) as was_used, contextlib.redirect_stdout(io.StringIO()):
+        server = _make_server(title)
+    if not was_used():  # never serve past the guard
+        server.stop()
+        raise ServerError("this version of viser serves in another way; install the version of constraints.txt")
+    host = "localhost" if is_loopback(address.host) else _own_name(address.host)
+    return server, f"http://{host}:{port}/" + (f"?token={address.token}" if address.token else "")
+
+
+def _make_server(title: str) -> viser.ViserServer:
+    import viser
+
+    class Server(viser.ViserServer):
+        """Does not open a tunnel to the internet, which any browser could otherwise ask for."""
+
+        def request_share_url(self, verbose: bool = True) -> str | None:
+            return None
+
+    return Server(host="127.0.0.1", port=0, label=title, verbose=False)
+
+
+@contextlib.contextmanager
+def _served_through(guard: Guard, listener: socket.socket) -> Iterator[Callable[[], bool]]:
+    """While open, a websocket server that is started uses our socket, and asks the guard first.
+
+    viser offers no authentication; this is the one place where all of its requests pass.
+    """
+    from websockets.asyncio import server as websocket_server
+
+    used = False
+    original: Any = websocket_server.serve
+
+    def serve(handler: Any, host: str, port: int, *, process_request: Any, **options: Any) -> Any:
+        nonlocal used
+        used = True
+
+        def guarded(connection: Any, request: Any) -> Any:
+            answer = guard.judge(request.path, _joined(request.headers))
+            return process_request(connection, request) if answer is None else _response(answer)
+
+        return original(handler, sock=listener, process_request=guarded, **options)
+
+    setattr(websocket_server, "serve", serve)  # noqa: B010
+    try:
+        yield lambda: used
+    finally:
+        setattr(websocket_server, "serve", original)  # noqa: B010
+
+
+def _joined(headers: Any) -> Mapping[str, str]:
+    """Headers as a plain mapping; a name that comes twice is joined, and so fits nothing."""
+    return {name: ", ".join(headers.get_all(name)) for name in headers}
+
+
+def _response(answer: Answer) -> Any:
+    from websockets.datastructures import Headers
+    from websockets.http11 import Response
+
+    body = answer.body.encode()
+    headers = Headers({**answer.headers, "Content-Length": str(len(body)), "Connection": "close"})
+    return Response(answer.status.value, answer.status.phrase, headers, body)
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family)
+    except (OSError, OverflowError) as error:
+        raise ServerError(
+            f"cannot listen on {address.host}:{address.port}: {error}. Choose another port: monitor_port:=N "
+            "(`wav up`, `ros2 launch`), --monitor-port N (`wav demo`), --port N (`wav replay`)"
+        ) from error
+
+
+def _own_name(host: str) -> str:
+    """What others call the listening address."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def _read_token(file: Path) -> str:
+    try:
+        mode = file.stat().st_mode
+        token = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ServerError(f"token file {file}: {error.strerror}") from error
+    if mode & 0o077:
+        raise ServerError(f"token file {file} can be read by others; chmod 600 {file}")
+    return token

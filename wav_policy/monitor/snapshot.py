@@ -1,0 +1,110 @@
+"""What the page shows, as one value: whoever fills it in, a running system or a recording, the page is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Final
+
+from wav_models.types import ActionChunk, FloatArray, ImageArray
+
+OK, WARN, ERROR = 0, 1, 2
+"""Levels of diagnostic_msgs/DiagnosticStatus."""
+
+CONTROL, PLANNING, WORLD_REPORT = "piper_node: control loop", "policy_node: planning", "sim_node: world"
+ARMS: Final = ("piper_node: left arm", "piper_node: right arm")
+
+_COLOURS: Final = {OK: "#2b8a3e", WARN: "#e8a500", ERROR: "#e03131"}
+_UNKNOWN: Final = "#adb5bd"
+_NUMBERS: Final = (
+    ("control", CONTROL, "control_rate_hz", "{:.0f} Hz"),
+    ("control late p99", CONTROL, "lateness_p99_ms", "{:.1f} ms"),
+    ("plan p50", PLANNING, "plan_ms_p50", "{:.0f} ms"),
+    ("plan p99", PLANNING, "plan_ms_p99", "{:.0f} ms"),
+    ("observation to chunk p50", PLANNING, "observation_to_chunk_ms_p50", "{:.0f} ms"),
+    ("rounds", PLANNING, "rounds", "{:.0f}"),
+    ("plans", PLANNING, "plans", "{:.0f}"),
+    ("left arm feedback", ARMS[0], "feedback_rate_hz", "{:.0f} Hz"),
+    ("right arm feedback", ARMS[1], "feedback_rate_hz", "{:.0f} Hz"),
+    ("cameras", WORLD_REPORT, "image_rate", "{:.0f} Hz"),
+    ("real-time factor", WORLD_REPORT, "real_time_factor", "{:.2f}"),
+)
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    """An entry of /diagnostics."""
+
+    level: int
+    message: str
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything the page knows at one moment; None and absent keys mean: not known.
+
+    Attributes:
+        joints: measured positions, shape [14].
+        real, imagined: newest pictures per view, uint8 [H, W, 3].
+        chunk: what is being executed.
+        value_times, values: predicted value over the horizon, shapes [T], seconds after the observation.
+        mean_values, scores: of the futures per planning round, shapes [K, M].
+        instruction: the language command in force.
+        reports: newest /diagnostics by name.
+        silent: names of `reports` that have not been heard of for a while.
+        available: commands that somebody would obey now.
+        title: a line above all, for a recording.
+    """
+
+    joints: FloatArray | None = None
+    real: Mapping[str, ImageArray] = field(default_factory=dict)
+    imagined: Mapping[str, ImageArray] = field(default_factory=dict)
+    chunk: ActionChunk | None = None
+    value_times: FloatArray | None = None
+    values: FloatArray | None = None
+    mean_values: FloatArray | None = None
+    scores: FloatArray | None = None
+    instruction: str = ""
+    reports: Mapping[str, StatusReport] = field(default_factory=dict)
+    silent: frozenset[str] = frozenset()
+    available: frozenset[str] = frozenset()
+    title: str = ""
+
+
+def state_html(snapshot: Snapshot) -> str:
+    """State of arms, safety and planning, one line each."""
+    lines = [f"<b>{escape(snapshot.title)}</b>"] if snapshot.title else []
+    for label, name in (("Arms", CONTROL), ("Left", ARMS[0]), ("Right", ARMS[1]), ("Policy", PLANNING)):
+        report = snapshot.reports.get(name)
+        if report is None and snapshot.title:
+            continue
+        if report is None:
+            colour, text = _UNKNOWN, "nothing heard"
+        elif name in snapshot.silent:
+            colour, text = _UNKNOWN, f"silent (last: {report.message})"
+        else:
+            colour, text = _COLOURS.get(report.level, _UNKNOWN), report.message
+        lines.append(f'<span style="color:{colour}">&#9679;</span> <b>{label}</b>: {escape(text)}')
+    if snapshot.instruction:
+        lines.append(f"&#8222;{escape(snapshot.instruction)}&#8220;")
+    return f'<div style="padding: 0 1em; font-size: 0.85em; line-height: 1.5">{"<br>".join(lines)}</div>'
+
+
+def numbers_text(snapshot: Snapshot) -> str:
+    """Markdown table of latencies and rates."""
+    rows = []
+    for label, name, key, form in _NUMBERS:
+        report = snapshot.reports.get(name)
+        if report is None or name in snapshot.silent or not report.values.get(key):
+            continue
+        rows.append(f"| {label} | {form.format(float(report.values[key]))} |")
+    rows += _interventions(snapshot.reports.get(CONTROL))
+    return "\n".join(["| | |", "|---|---|", *rows]) if rows else "no numbers yet"
+
+
+def _interventions(report: StatusReport | None) -> list[str]:
+    prefix = "interventions_"
+    values = report.values if report is not None else {}
+    return [f"| {key.removeprefix(prefix)} | {value} |" for key, value in values.items() if key.startswith(prefix)]

@@ -1,0 +1,96 @@
+"""Node that serves one page: what the robot does, sees and imagines, and the buttons. See docs/monitor.md."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rclpy.node import Node
+
+from wav_policy.monitor.page import TITLE, MonitorPage
+from wav_policy.monitor.server import Address, ServerError, start_server
+from wav_policy.nodes.monitor_commands import RosCommander
+from wav_policy.nodes.monitor_feed import MonitorFeed
+from wav_policy.nodes.parameters import ParameterError, declare
+from wav_policy.nodes.running import run
+
+_LOOK_PERIOD: Final = 1.0
+"""Between looks for who offers services [s]."""
+
+
+@dataclass(frozen=True)
+class MonitorConfig:
+    """Parameters of the node.
+
+    Attributes:
+        host: address to listen on; any but localhost's needs a token, which is printed at the start.
+        port: 0 takes a free one.
+        rate: updates of the page [Hz].
+        token_file: file (mode 600) with the token to ask for; empty: a new one at every start where one is needed.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    rate: float = 10.0
+    token_file: str = ""
+
+    def __post_init__(self) -> None:
+        """ValueError naming the field that is not usable."""
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port is {self.port}; 0..65535 fits")
+        if not 0.1 <= self.rate <= 30.0:
+            raise ValueError(f"rate is {self.rate}; 0.1..30 Hz fits")
+
+
+class Monitor(Node):
+    """The skin over `MonitorPage`.
+
+    Args:
+        **node_arguments: of rclpy's Node.
+
+    Raises:
+        ParameterError: a parameter is wrong, or the page cannot be served there.
+    """
+
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__("monitor", **node_arguments)
+        config = declare(self, MonitorConfig)
+        token_file = Path(config.token_file) if config.token_file else None
+        try:
+            self._server, self.url = start_server(Address.choose(config.host, config.port, token_file), TITLE)
+        except ServerError as error:
+            raise ParameterError(f"monitor: {error}") from error
+        self.commander = RosCommander(self)
+        self._feed = MonitorFeed(self)
+        self._page = MonitorPage(self._server, self.commander)
+        self._available: frozenset[str] = frozenset()
+        self.create_timer(_LOOK_PERIOD, self._look_for_services)
+        self.create_timer(1.0 / config.rate, self._update)
+        self.get_logger().info(f"the page is at {self.url}")
+
+    def close(self) -> None:
+        """Disconnect the browsers and destroy the node."""
+        self._server.stop()
+        self.destroy_node()
+
+    def _update(self) -> None:
+        if not self._page.watched:
+            self._feed.close()
+            return
+        self._feed.open()
+        self._page.show(self._feed.snapshot(self._available))
+
+    def _look_for_services(self) -> None:
+        if self._page.watched:
+            self._available = self.commander.available()
+
+
+def main() -> int:
+    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong or the port is taken."""
+    return run(Monitor, Monitor.close)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Carries out what the page's buttons ask for: services and topics of the contract, nothing else."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from wav_policy.monitor import commands
+from wav_policy.monitor.commands import CommandError
+from wav_policy.observation import INSTRUCTION_TOPIC
+
+_TRIGGERS: Final = {
+    commands.STOP: "piper/stop",
+    commands.RESET: "piper/reset",
+    commands.RECORD_START: "recorder/start",
+    commands.RECORD_STOP: "recorder/stop",
+    commands.RECORD_DISCARD: "recorder/discard",
+    commands.RESET_TASK: "sim/reset",
+}
+_ENABLE: Final = "piper/enable"
+_ARMS: Final = "piper_node"
+_LEADERS: Final = ("policy_node", "teleop_node")
+"""Whoever tells the arms what to do; the arms hold as soon as nobody does."""
+_LATCHED: Final = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_TIMEOUT: Final = 30.0
+"""Enabling arms takes seconds [s]."""
+_SHORT_TIMEOUT: Final = 5.0
+"""[s]"""
+
+
+class RosCommander:
+    """A `wav_policy.monitor.commands.Commander` of this ROS domain.
+
+    `obey` is called from other threads than the executor's, which must be spinning.
+
+    Args:
+        node: owner of clients and publisher.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._triggers = {name: node.create_client(Trigger, service) for name, service in _TRIGGERS.items()}
+        self._enable = node.create_client(SetBool, _ENABLE)
+        self._change = {name: node.create_client(ChangeState, f"{name}/change_state") for name in (_ARMS, *_LEADERS)}
+        self._state = {name: node.create_client(GetState, f"{name}/get_state") for name in (_ARMS, *_LEADERS)}
+        self._instruction = node.create_publisher(String, INSTRUCTION_TOPIC, _LATCHED)
+
+    def available(self) -> frozenset[str]:
+        """Commands for which somebody is there."""
+        names = {name for name, client in self._triggers.items() if client.service_is_ready()}
+        if self._change[_ARMS].service_is_ready() and self._leaders():
+            names |= {commands.START, commands.HOLD}
+        return frozenset(names | {commands.INSTRUCT})
+
+    def obey(self, command: str, text: str = "") -> str:
+        """See `Commander.obey`."""
+        self._node.get_logger().info(f"from the page: {command}{f' {text!r}' if text else ''}")
+        if command == commands.INSTRUCT:
+            return self._instruct(text)
+        if command == commands.START:
+            return self._start()
+        if command == commands.HOLD:
+            return self._hold()
+        return self._trigger(command)
+
+    def _leaders(self) -> list[str]:
+        return [name for name in _LEADERS if self._change[name].service_is_ready()]
+
+    def _instruct(self, text: str) -> str:
+        if not text.strip():
+            raise CommandError("the instruction is empty")
+        self._instruction.publish(String(data=text.strip()))
+        return f"instruction: {text.strip()}"
+
+    def _start(self) -> str:
+        if self._is_active(_ARMS):
+            self._succeed(_ENABLE, self._call(self._enable, SetBool.Request(data=True)))
+        else:
+            self._change_state(_ARMS, Transition.TRANSITION_ACTIVATE, "activate")
+        leaders = self._leaders()
+        for leader in leaders:
+            if not self._is_active(leader):
+                self._change_state(leader, Transition.TRANSITION_ACTIVATE, "activate")
+        return f"arms enabled, {' and '.join(leaders) or 'nobody'} leads them"
+
+    def _hold(self) -> str:
+        """Arms that nobody leads brake and hold by themselves."""
+        leaders = self._leaders()
+        for leader in leaders:
+            if self._is_active(leader):
+                self._change_state(leader, Transition.TRANSITION_DEACTIVATE, "deactivate")
+        return f"{' and '.join(leaders) or 'nobody'} stopped leading: the arms hold; Start goes on"
+
+    def _trigger(self, command: str) -> str:
+        service = _TRIGGERS[command]
+        timeout = _SHORT_TIMEOUT if command == commands.STOP else _TIMEOUT
+        return self._succeed(service, self._call(self._triggers[command], Trigger.Request(), timeout))
+
+    def _is_active(self, node: str) -> bool:
+        state = self._call(self._state[node], GetState.Request(), _SHORT_TIMEOUT).current_state
+        return bool(state.id == State.PRIMARY_STATE_ACTIVE)
+
+    def _change_state(self, node: str, transition: int, verb: str) -> None:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        if not self._call(self._change[node], request).success:
+            raise CommandError(f"{node} did not {verb}; its own message says why")
+
+    @staticmethod
+    def _succeed(service: str, response: Any) -> str:
+        if not response.success:
+            raise CommandError(f"{service} refused: {response.message}")
+        return str(response.message)
+
+    def _call(self, client: Any, request: Any, timeout: float = _TIMEOUT) -> Any:
+        """Wait for the answer while the executor's thread receives it."""
+        if not client.service_is_ready():
+            raise CommandError(f"there is no service {client.srv_name}")
+        answered = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: answered.set())
+        if not answered.wait(timeout):
+            client.remove_pending_request(future)
+            raise CommandError(f"{client.srv_name} did not answer within {timeout:g} s")
+        return future.result()

@@ -1,0 +1,130 @@
+"""What the monitor knows of the running system, gathered into snapshots."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float32MultiArray, String
+from trajectory_msgs.msg import JointTrajectory
+
+from wav_models.types import VIEWS, ActionChunk, FloatArray, ImageArray
+from wav_policy.monitor.snapshot import Snapshot, StatusReport
+from wav_policy.nodes import plan_messages
+from wav_policy.nodes.images import ImageError, rgb_from_message
+from wav_policy.nodes.imagination import image_topic
+from wav_policy.nodes.joint_state import JointNamesError, positions_from_message
+from wav_policy.nodes.polling import PolledTopic
+from wav_policy.nodes.reports import reports_from_message
+from wav_policy.nodes.trajectory import TrajectoryError, chunk_from_message
+from wav_policy.observation import IMAGE_TOPICS, INSTRUCTION_TOPIC, JOINT_TOPIC
+
+_NEWEST: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+_LATCHED: Final = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_SILENCE: Final = 3.0
+"""A report that is older is marked as silent [s]."""
+_OLD_CHUNK: Final = 3.0
+"""A chunk that is older is not shown as what is planned [s]."""
+
+
+class MonitorFeed:
+    """Subscriptions and the newest of everything.
+
+    Reports and the instruction come all the time. Pictures, joints and plans are fetched while somebody watches only,
+    so an unwatched monitor costs nothing, and the policy does not imagine for it.
+
+    Args:
+        node: owner of the subscriptions.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._reports: dict[str, StatusReport] = {}
+        self._heard: dict[str, float] = {}
+        self._instruction = ""
+        self._real: dict[str, ImageArray] = {}
+        self._imagined: dict[str, ImageArray] = {}
+        self._joints: FloatArray | None = None
+        self._chunk: ActionChunk | None = None
+        self._value: tuple[FloatArray, FloatArray] | None = None
+        self._rounds: plan_messages.PlanRounds | None = None
+        self._topics: dict[str, PolledTopic[Any]] = {}
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
+        node.create_subscription(String, INSTRUCTION_TOPIC, self._on_instruction, _LATCHED)
+
+    def open(self) -> None:
+        """Begin to fetch; calling it again changes nothing."""
+        if self._topics:
+            return
+        kinds: dict[str, Any] = {JOINT_TOPIC: JointState, "action_chunk": JointTrajectory}
+        kinds |= dict.fromkeys((plan_messages.VALUE_TOPIC, plan_messages.ROUNDS_TOPIC), Float32MultiArray)
+        kinds |= {topic: Image for view in VIEWS for topic in (IMAGE_TOPICS[view], image_topic(view))}
+        self._topics = {topic: PolledTopic(self._node, kind, topic, _NEWEST) for topic, kind in kinds.items()}
+
+    def close(self) -> None:
+        """Fetch nothing any more."""
+        for topic in self._topics.values():
+            topic.destroy()
+        self._topics = {}
+
+    def snapshot(self, available: frozenset[str]) -> Snapshot:
+        """Fetch what is new and put it together with what was known."""
+        self._fetch()
+        now = self._now()
+        chunk = self._chunk
+        return Snapshot(
+            joints=self._joints,
+            real=dict(self._real),
+            imagined=dict(self._imagined),
+            chunk=chunk if chunk is not None and now - chunk.stamp < _OLD_CHUNK else None,
+            value_times=None if self._value is None else self._value[0],
+            values=None if self._value is None else self._value[1],
+            mean_values=None if self._rounds is None else self._rounds.mean_values,
+            scores=None if self._rounds is None else self._rounds.scores,
+            instruction=self._instruction,
+            reports=dict(self._reports),
+            silent=frozenset(name for name, heard in self._heard.items() if now - heard > _SILENCE),
+            available=available,
+        )
+
+    def _fetch(self) -> None:
+        for view in VIEWS:
+            self._fetch_image(self._real, view, IMAGE_TOPICS[view])
+            self._fetch_image(self._imagined, view, image_topic(view))
+        try:
+            if (joints := self._take(JOINT_TOPIC)) is not None:
+                self._joints = positions_from_message(joints)
+            if (chunk := self._take("action_chunk")) is not None:
+                self._chunk = chunk_from_message(chunk)
+        except (JointNamesError, TrajectoryError) as error:  # piper_node and policy_node refuse them with a report
+            self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
+        if (value := self._take(plan_messages.VALUE_TOPIC)) is not None:
+            self._value = plan_messages.value_from_message(value)
+        if (rounds := self._take(plan_messages.ROUNDS_TOPIC)) is not None:
+            self._rounds = plan_messages.rounds_from_message(rounds)
+
+    def _fetch_image(self, images: dict[str, ImageArray], view: str, topic: str) -> None:
+        if (message := self._take(topic)) is None:
+            return
+        try:
+            images[view] = rgb_from_message(message)
+        except ImageError as error:
+            self._node.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
+
+    def _take(self, topic: str) -> Any:
+        polled = self._topics.get(topic)
+        return None if polled is None else polled.take()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        reports = reports_from_message(message)
+        self._reports |= reports
+        self._heard |= dict.fromkeys(reports, self._now())
+
+    def _on_instruction(self, message: String) -> None:
+        self._instruction = message.data
+
+    def _now(self) -> float:
+        return float(self._node.get_clock().now().nanoseconds) * 1e-9

@@ -1,0 +1,181 @@
+"""Node that records episodes from the topics of the contract as a LeRobot v3.0 dataset, started and stopped by service.
+
+What a frame holds: the three cameras and the measured joints as they were at its tick, and as `action` the joints
+commanded for the next tick: the leader arms' under teleoperation, the target executed behind the safety filter under
+policy control.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from wav_models.data.layout import SOURCES
+from wav_policy.nodes.camera_subscriptions import TRANSPORTS, CameraSubscriptions
+from wav_policy.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, status
+from wav_policy.nodes.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
+from wav_policy.nodes.parameters import ParameterError, declare
+from wav_policy.nodes.running import run
+from wav_policy.observation import IMAGE_TOPICS, INSTRUCTION_TOPIC, JOINT_TOPIC
+from wav_policy.recording.episode_writer import DatasetError
+from wav_policy.recording.live_recorder import RECORDING, LiveRecorder, LiveRecorderConfig, RecorderError
+from wav_policy.recording.sources import SamplingLimits, Sources
+
+ACTION_TOPICS = {"leader": "leader/joint_states", "target": "joint_targets"}
+"""What `action` is: the leader arms' joints, or the targets that `piper_node` executes."""
+
+
+_CPU_WINDOW = 5.0  # s
+
+
+@dataclass(frozen=True)
+class RecorderNodeConfig:
+    """Parameters of the node.
+
+    Attributes:
+        dataset: directory; created when missing, continued when not.
+        fps: rate of the dataset [Hz].
+        action_source: one of `ACTION_TOPICS`.
+        instruction: the command in words until the topic `instruction` says another.
+        min_free_megabytes: with less disk space recording ends and does not start [MB].
+        image_transport: raw, compressed, or auto: raw where it comes, else compressed.
+        sampling: how old captures may be.
+    """
+
+    dataset: str = "recordings"
+    fps: int = 10
+    action_source: str = "target"
+    instruction: str = ""
+    min_free_megabytes: int = 500
+    image_transport: str = "auto"
+    sampling: SamplingLimits = field(default_factory=SamplingLimits)
+
+    def __post_init__(self) -> None:
+        """ValueError naming the field that is not usable."""
+        for name, choices in (("action_source", ACTION_TOPICS), ("image_transport", TRANSPORTS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} '{getattr(self, name)}' is not one of: {', '.join(choices)}")
+        if not self.dataset:
+            raise ValueError("dataset is empty; give a directory")
+        self.recorder()
+
+    def recorder(self) -> LiveRecorderConfig:
+        """The part that concerns the dataset."""
+        return LiveRecorderConfig(Path(self.dataset).expanduser().absolute(), self.fps, self.min_free_megabytes)
+
+
+class RecorderNode(Node):
+    """The skin over `LiveRecorder`."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder_node")
+        config = self.config = declare(self, RecorderNodeConfig)
+        topics = {**IMAGE_TOPICS, "joint_states": JOINT_TOPIC, "action": ACTION_TOPICS[config.action_source]}
+        self._sources = Sources({source: topics[source] for source in SOURCES}, config.sampling)
+        try:
+            self._recorder = LiveRecorder(
+                config.recorder(),
+                self._sources,
+                extra={"action_source": config.action_source},
+                clock=lambda: float(self.get_clock().now().nanoseconds) * 1e-9,
+                on_event=self._log,
+            )
+        except (DatasetError, OSError) as error:
+            raise ParameterError(f"recorder_node: {error}") from error
+        self._recorder.instruction = config.instruction
+        self._cameras = CameraSubscriptions(self, self._sources, config.image_transport)
+        for source in ("joint_states", "action"):
+            callback = partial(self._on_joints, source)
+            self.create_subscription(JointState, topics[source], callback, qos_profile_sensor_data)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(String, INSTRUCTION_TOPIC, self._on_instruction, latched)
+        self._commands = MutuallyExclusiveCallbackGroup()  # writing an episode to the disk must not stop the cameras
+        self._offer("start", self._recorder.start)
+        self._offer("stop", self._recorder.stop)
+        self._offer("stop_success", partial(self._recorder.stop, True))
+        self._offer("stop_failure", partial(self._recorder.stop, False))
+        self._offer("discard", self._recorder.discard)
+        self._offer("rerecord", self._recorder.rerecord)
+        self._cpu, self._cpu_since = 0.0, (time.monotonic(), time.process_time())
+        self._diagnostics = Diagnostics(self, self._report)
+        self.get_logger().info(f"{self._recorder.status().episodes} episodes in {config.recorder().dataset}")
+
+    def close(self) -> None:
+        """Discard an episode in progress, release the dataset and destroy the node."""
+        self._recorder.close()
+        self._diagnostics.destroy()
+        self.destroy_node()
+
+    def _offer(self, name: str, command: Callable[[], str]) -> None:
+        def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            try:
+                response.message, response.success = command(), True
+            except RecorderError as error:
+                response.message, response.success = str(error), False
+            return response
+
+        self.create_service(Trigger, f"recorder/{name}", answer, callback_group=self._commands)
+
+    def _on_joints(self, source: str, message: JointState) -> None:
+        try:
+            positions = positions_from_message(message)
+        except JointNamesError as error:
+            self._sources.reject(source, str(error))
+            return
+        self._sources.add_joints(source, positions, stamp_to_seconds(message.header.stamp))
+
+    def _on_instruction(self, message: String) -> None:
+        self._recorder.instruction = message.data
+
+    def _log(self, message: str, failed: bool) -> None:
+        if failed:
+            self.get_logger().warning(message)
+        else:
+            self.get_logger().info(message)
+
+    def _report(self) -> Iterator[DiagnosticStatus]:
+        recorder = self._recorder.status()
+        values = asdict(recorder)
+        state, last = values.pop("state"), values.pop("message")
+        values.pop("failed")
+        if state == RECORDING:
+            level, message = (WARN, f"recording below {self.config.fps} Hz") if recorder.slow else (OK, "recording")
+        elif recorder.blocked:
+            level, message = WARN, f"cannot record: {recorder.blocked}"
+        else:
+            level, message = OK, "ready"
+        if recorder.failed and state != RECORDING:
+            level = ERROR
+        cpu = self._cpu_percent()
+        yield status(
+            "recorder_node: episode", level, message, last=last, fps=self.config.fps, cpu_percent=cpu, **values
+        )
+
+    def _cpu_percent(self) -> float:
+        """Of one core, over the last `_CPU_WINDOW` [%]."""
+        wall, used = time.monotonic(), time.process_time()
+        if wall - self._cpu_since[0] >= _CPU_WINDOW:
+            self._cpu = 100.0 * (used - self._cpu_since[1]) / (wall - self._cpu_since[0])
+            self._cpu_since = wall, used
+        return self._cpu
+
+
+def main() -> int:
+    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong or the dataset cannot be opened."""
+    return run(RecorderNode, RecorderNode.close, num_threads=2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""Managed node: two leader arms, each on its own bus, command the followers through the same door as the policy.
+
+It publishes short action chunks; `piper_node` executes them behind its safety filter like any other. The followers go
+slowly to the leaders before they follow, and hold when a leader's bus is lost or a leader jumps.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.publisher import Publisher
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.service import Service
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from wav_models.types import FloatArray
+from wav_policy.nodes import chunk_topic, joint_state
+from wav_policy.nodes.diagnostics import OK, WARN, Diagnostics, status
+from wav_policy.nodes.parameters import declare
+from wav_policy.nodes.running import run
+from wav_policy.nodes.trajectory import chunk_to_message
+from wav_policy.observation import JOINT_TOPIC
+from wav_policy.piper.bus import INTERFACES
+from wav_policy.piper.errors import PiperError
+from wav_policy.teleoperation.following import Following, FollowingConfig, State
+from wav_policy.teleoperation.leader_reader import LeaderReader
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+LEADER_TOPIC = "leader/joint_states"
+
+
+@dataclass(frozen=True)
+class TeleopNodeConfig:
+    """Parameters of the node.
+
+    Attributes:
+        can_interface: "socketcan" or "slcan".
+        can_left, can_right: of the leader arms: network interfaces (socketcan) or serial devices (slcan).
+        following: how the followers follow.
+    """
+
+    can_interface: str = "socketcan"
+    can_left: str = "can_leader_left"
+    can_right: str = "can_leader_right"
+    following: FollowingConfig = field(default_factory=FollowingConfig)
+
+    def __post_init__(self) -> None:
+        """ValueError naming the field that is not usable."""
+        if self.can_interface not in INTERFACES:
+            raise ValueError(f"can_interface '{self.can_interface}' is not one of: {', '.join(INTERFACES)}")
+
+
+class TeleopNode(LifecycleNode):
+    """The skin over `LeaderReader` and `Following`."""
+
+    def __init__(self) -> None:
+        super().__init__("teleop_node")
+        self.config = declare(self, TeleopNodeConfig)
+        self._following = Following(self.config.following)
+        self._readers: list[LeaderReader] = []
+        self._follower: FloatArray | None = None
+        self._follower_stamp = -np.inf
+        self._follower_fault = ""
+        self._active = False
+        self._chunks: Publisher | None = None
+        self._leader: Publisher | None = None
+        self._joint_states: Subscription | None = None
+        self._timer: Timer | None = None
+        self._offered: list[Service] = []
+        self._told = self._following.state
+        self._diagnostics = Diagnostics(self, self._report)
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the leaders' buses and listen; commands nothing."""
+        config = self.config
+        for side, channel in (("left", config.can_left), ("right", config.can_right)):
+            reader = LeaderReader(side, config.can_interface, channel)
+            try:
+                reader.open()
+            except PiperError as error:
+                self.get_logger().fatal(str(error))
+                self._release()
+                return FAILURE
+            self._readers.append(reader)
+        self._chunks = self.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS)
+        self._leader = self.create_publisher(JointState, LEADER_TOPIC, qos_profile_sensor_data)
+        self._joint_states = self.create_subscription(
+            JointState, JOINT_TOPIC, self._on_joint_state, qos_profile_sensor_data
+        )
+        self._offered = [
+            self._offer("teleop/engage", self._engage),
+            self._offer("teleop/release", self._following.release),
+        ]
+        self._timer = self.create_timer(1.0 / config.following.rate, self._tick)
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Follow as soon as that is safe."""
+        self._active = True
+        self._following.engage()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let the followers hold."""
+        self._active = False
+        self._following.release()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close the buses."""
+        self._release()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The same from any state."""
+        self._release()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition failed unexpectedly: release everything and be unconfigured."""
+        self._release()
+        return SUCCESS
+
+    def close(self) -> None:
+        """Close the buses and destroy the node."""
+        self._release()
+        self._diagnostics.destroy()
+        self.destroy_node()
+
+    def _release(self) -> None:
+        self._active = False
+        self._following.release()
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+        for reader in self._readers:
+            reader.close()
+        for service in self._offered:
+            self.destroy_service(service)
+        if self._joint_states is not None:
+            self.destroy_subscription(self._joint_states)
+        for publisher in (self._chunks, self._leader):
+            if publisher is not None:
+                self.destroy_publisher(publisher)
+        self._timer = self._joint_states = self._chunks = self._leader = None
+        self._readers, self._offered = [], []
+
+    def _offer(self, name: str, action: Callable[[], None]) -> Service:
+        def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            try:
+                action()
+                response.success, response.message = True, self._following.reason
+            except PiperError as error:
+                response.success, response.message = False, str(error)
+            return response
+
+        return self.create_service(Trigger, name, answer)
+
+    def _engage(self) -> None:
+        if not self._active:
+            raise PiperError("teleop_node is not active: activate it first")
+        self._following.engage()
+
+    # Topics
+
+    def _on_joint_state(self, message: JointState) -> None:
+        try:
+            positions = joint_state.positions_from_message(message)
+        except joint_state.JointNamesError as error:
+            self._follower_fault = str(error)
+            return
+        finite = bool(np.isfinite(positions).all())
+        self._follower_fault = "" if finite else "joint_states is not finite"
+        if finite:
+            self._follower = positions
+            self._follower_stamp = joint_state.stamp_to_seconds(message.header.stamp)
+
+    def _tick(self) -> None:
+        if not self._active or self._chunks is None or self._leader is None:
+            return
+        now = float(self.get_clock().now().nanoseconds) * 1e-9
+        leader = self._leader_position()
+        chunk = self._following.step(now, leader, self._fault(), self._follower, self._follower_stamp)
+        if chunk is not None:
+            self._chunks.publish(chunk_to_message(chunk))
+        if leader is not None and self._following.state == State.FOLLOWING:
+            self._leader.publish(joint_state.to_message(leader, joint_state.seconds_to_stamp(now)))
+        self._tell()
+
+    def _leader_position(self) -> FloatArray | None:
+        positions = [position for reader in self._readers if (position := reader.position) is not None]
+        return np.concatenate(positions) if len(positions) == len(self._readers) else None
+
+    def _fault(self) -> str:
+        for reader in self._readers:
+            if fault := reader.fault:
+                return fault
+        if self.count_publishers(chunk_topic.CHUNK_TOPIC) > 1:
+            return "another node commands the arms on action_chunk: stop it first (the policy?)"
+        return self._follower_fault
+
+    # Reports
+
+    def _tell(self) -> None:
+        """Log what changed, once."""
+        following = self._following
+        if following.state != self._told:
+            self._told = following.state
+            text = f"{following.state.value}: {following.reason}" if following.reason else following.state.value
+            self.get_logger().info(text)
+
+    def _report(self) -> Iterator[DiagnosticStatus]:
+        following = self._following
+        if not self._readers:
+            yield status("teleop_node: following", OK, "not configured")
+            return
+        values = {
+            "reason": following.reason,
+            "distance": "unknown" if following.distance is None else following.distance,
+            **{f"{reader.side}_frames": reader.num_frames for reader in self._readers},
+            **{f"{reader.side}_garbled": reader.num_garbled for reader in self._readers},
+        }
+        is_well = following.state in (State.FOLLOWING, State.RELEASED)
+        message = following.state.value if is_well else f"{following.state.value}: {following.reason}"
+        yield status("teleop_node: following", OK if is_well else WARN, message, **values)
+
+
+def main() -> int:
+    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
+    return run(TeleopNode, TeleopNode.close)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+"""The connection to one arm: opens the bus, watches it, says what is wrong with it, and opens it again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Final
+
+from piper_sdk import C_PiperInterface_V2, LogLevel
+
+from wav_policy.piper.bus import ArmBus, Frame, open_bus
+from wav_policy.piper.diagnosis import explain_silence
+from wav_policy.piper.errors import ArmInUseError, PiperError
+from wav_policy.piper.feedback import ArmFeedback, FeedbackReader
+
+_POLL: Final = 0.02  # s
+_ANSWER_TIME: Final = 0.05  # s an adapter has to tell its condition
+_FIRST_WAIT: Final = 0.2  # s until the first attempt to open a bus again
+_LONGEST_WAIT: Final = 2.0  # s
+
+
+class ArmLink:
+    """Bus, piper_sdk and reading thread of one arm. After `open` a thread keeps them alive until `close`.
+
+    Args:
+        side: "left" or "right"; names the arm in messages.
+        interface: "socketcan" or "slcan".
+        channel: such as "can0" or "/dev/ttyACM0".
+        connect_timeout: wait in `open` for the first feedback of every kind [s].
+        feedback_timeout: a bus without joint feedback for this long is out [s].
+        clock: of all stamps [s].
+        on_feedback: called in the reading thread after every reading; must not raise.
+
+    Attributes:
+        name: with interface and channel.
+        reconnects: how often the bus was opened again.
+    """
+
+    _channels_in_use: ClassVar[set[str]] = set()
+
+    def __init__(
+        self,
+        side: str,
+        interface: str,
+        channel: str,
+        connect_timeout: float,
+        feedback_timeout: float,
+        clock: Callable[[], float],
+        on_feedback: Callable[[], None],
+    ) -> None:
+        self.reconnects = 0
+        self.name = f"{side} arm ({interface} '{channel}')"
+        self._side = side
+        self._interface = interface
+        self._channel = channel
+        self._connect_timeout = connect_timeout
+        self._feedback_timeout = feedback_timeout
+        self._clock = clock
+        self._on_feedback = on_feedback
+        self._lock = threading.Lock()  # piper_sdk assembles every outgoing frame in one shared object
+        self._sdk: C_PiperInterface_V2 | None = None
+        self._bus: ArmBus | None = None
+        self._reader: FeedbackReader | None = None
+        self._diagnosis = ""
+        self._worked = False
+        self._open_error = PiperError(f"{self.name}: not connected")
+        self._closing = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Open the bus and wait for feedback. Moves and powers nothing.
+
+        Raises:
+            ArmInUseError, InterfaceNotFoundError, BusSilentError, ChangedIdsError, LeaderArmError: see the classes.
+        """
+        if self._channel in self._channels_in_use:
+            raise ArmInUseError(f"{self.name}: already connected in this process; close the other PiperArm first")
+        bus = self._open_bus()
+        self._channels_in_use.add(self._channel)
+        self._sdk = _sdk_without_bus(self._channel)
+        self._start_reading(bus)
+        try:
+            self._await_first_feedback(self.reader)
+        except PiperError:
+            self.close()
+            raise
+        self._worked = True
+        self._closing.clear()
+        self._watcher = threading.Thread(target=self._watch, name=f"{self.name} link", daemon=True)
+        self._watcher.start()
+
+    def close(self) -> None:
+        """Close the bus. The arm keeps its last set-point and its power."""
+        self._closing.set()
+        if self._watcher is not None:
+            self._watcher.join()
+        if self._sdk is None:
+            return
+        with self._lock:
+            self._stop_reading()
+            with C_PiperInterface_V2._lock:  # the SDK caches one instance per channel, with its stale feedback
+                C_PiperInterface_V2._instances.pop(self._channel, None)
+            self._channels_in_use.discard(self._channel)
+            self._sdk = self._reader = self._watcher = None
+            self._worked = False
+
+    @property
+    def latest(self) -> ArmFeedback | None:
+        """The newest joint feedback; None before the first and while not connected."""
+        reader = self._reader
+        return None if reader is None else reader.latest
+
+    @property
+    def reader(self) -> FeedbackReader:
+        """Of the bus as it was opened last.
+
+        Raises:
+            PiperError: not connected.
+        """
+        if self._reader is None:
+            raise PiperError(f"{self.name}: not connected")
+        return self._reader
+
+    @property
+    def sdk(self) -> C_PiperInterface_V2:
+        """For what it has decoded; to send with it, use `sending`.
+
+        Raises:
+            PiperError: not connected.
+        """
+        if self._sdk is None:
+            raise PiperError(f"{self.name}: not connected")
+        return self._sdk
+
+    @property
+    @contextmanager
+    def sending(self) -> Iterator[C_PiperInterface_V2]:
+        """piper_sdk for the one thread that may send now.
+
+        Raises:
+            PiperError: not connected, or the bus is out.
+        """
+        with self._lock:
+            if self._bus is None:
+                raise PiperError(f"{self.name}: {self.outage or 'not connected'}")
+            yield self.sdk
+
+    def transmit(self, frames: list[Frame]) -> None:
+        """Send frames, without piper_sdk.
+
+        Raises:
+            can.CanError, OSError: the bus does not take them.
+        """
+        with self._lock:
+            if self._bus is not None:
+                self._bus.transmit(frames)
+
+    @property
+    def outage(self) -> str:
+        """Why no feedback comes and how to go on; "" while it does."""
+        reader = self.reader
+        if reader.lost is None and reader.age <= self._feedback_timeout and not reader.missing:
+            return ""
+        return self._diagnosis or f"{self.name}: waiting for feedback of {', '.join(reader.missing) or 'joints'}"
+
+    def _is_silent(self) -> bool:
+        return self._bus is None or self.reader.lost is not None or self.reader.age > self._feedback_timeout
+
+    def _watch(self) -> None:
+        """Say what is wrong while the bus is silent, and open it again: after 0.2 s, then ever more rarely."""
+        wait = _FIRST_WAIT
+        while not self._closing.wait(_POLL):
+            if not self._is_silent():
+                wait, self._diagnosis = _FIRST_WAIT, ""
+                continue
+            self._diagnosis = str(self._explain())
+            if not self._closing.wait(wait) and self._is_silent():
+                self._open_again()
+                self._closing.wait(self._feedback_timeout)
+            wait = min(2.0 * wait, _LONGEST_WAIT)
+
+    def _explain(self) -> PiperError:
+        bus = self._bus
+        if bus is None:
+            return self._open_error
+        if self.reader.lost is None:
+            try:
+                bus.ask_condition()
+                time.sleep(_ANSWER_TIME)
+            except Exception:  # an adapter that is gone shows in the reader
+                pass
+        return explain_silence(self.name, self.reader, bus.condition(), self._worked)
+
+    def _open_again(self) -> None:
+        with self._lock:
+            self._stop_reading()
+        try:
+            bus = self._open_bus()
+        except PiperError as error:
+            self._open_error = error
+            return
+        self.reconnects += 1
+        self._start_reading(bus)
+
+    def _open_bus(self) -> ArmBus:
+        try:
+            return open_bus(self._interface, self._channel)
+        except PiperError as error:
+            raise type(error)(f"{self._side} arm: {error}") from error
+
+    def _start_reading(self, bus: ArmBus) -> None:
+        with self._lock:
+            sdk = self.sdk
+            transport = sdk.GetCanBus()
+            transport.recv_bus = transport.send_bus = bus
+            self._bus = bus
+            self._reader = FeedbackReader(
+                bus, sdk, self.name, self._clock, self._on_feedback, max_gap=self._feedback_timeout
+            )
+            self._reader.start()
+
+    def _stop_reading(self) -> None:
+        if self._reader is not None:
+            self._reader.stop()
+        if self._bus is not None:
+            self._bus.shutdown()
+        self._bus = None
+
+    def _await_first_feedback(self, reader: FeedbackReader) -> None:
+        deadline = self._clock() + self._connect_timeout
+        while reader.missing or reader.latest is None:
+            if reader.lost is not None or self._clock() > deadline:
+                raise self._explain()
+            time.sleep(_POLL)
+
+
+def _sdk_without_bus(channel: str) -> C_PiperInterface_V2:
+    """piper_sdk that is still to be given a bus.
+
+    The SDK opens every channel twice and, for slcan, sleeps 2 s each time; its transport takes any python-can bus, so
+    it is opened on the in-memory bus first.
+    """
+    sdk = C_PiperInterface_V2(
+        channel, judge_flag=False, can_auto_init=False, logger_level=LogLevel.CRITICAL, start_sdk_joint_limit=False
+    )
+    sdk.CreateCanBus(channel, bustype="virtual", judge_flag=False)
+    sdk.GetCanBus().Close()
+    return sdk

@@ -1,0 +1,117 @@
+"""Why an arm must not be commanded now, and what has to happen before it may be again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from wav_policy.piper.feedback import ArmCodes
+from wav_policy.piper.frames import ArmState, ControlMode, MotorState
+from wav_policy.piper.status import mode_name, motor_faults, state_name
+
+
+class Reaction(IntEnum):
+    """From mild to severe."""
+
+    HOLD = 1
+    """Brake and hold; go on with the next chunk when the obstacle is gone: the arm has kept its power."""
+    RELEASE = 2
+    """Brake, then stop commanding until piper/enable: the arm has left our control."""
+    STOP = 3
+    """Latched stop until piper/reset and piper/enable."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """One reason.
+
+    Attributes:
+        reaction: what the control loop does.
+        cause: a phrase without changing numbers, for `LoopState.reason`.
+        text: names the arm, says what and how to go on.
+    """
+
+    reaction: Reaction
+    cause: str
+    text: str
+
+
+_MOVING_STATES: Final = (ArmState.NORMAL, ArmState.TARGET_OUT_OF_LIMITS)
+_PASSING_BITS: Final = (
+    MotorState.UNDERVOLTAGE | MotorState.MOTOR_HOT | MotorState.OVERCURRENT | MotorState.DRIVER_HOT | MotorState.STALL
+)
+LATCHING_BITS: Final = MotorState.COLLISION | MotorState.ERROR
+"""Motor bits that need a reset; the other faults pass."""
+ENABLING_REMOVES: Final = ("not enabled", "not in CAN mode", "motor warning", "set-points not sent")
+"""Causes that do not speak against enabling."""
+_RESET: Final = "Support the arms, then call piper/reset and piper/enable."
+
+
+LEADER_TEXT: Final = (
+    "in leader mode. That is kept in its flash (0x470): set it back to follower (0xFC), e.g. with piper_sdk's "
+    "MasterSlaveConfig(0xFC, 0, 0, 0), then switch its power off and on."
+)
+
+
+def find_obstacle(arm: str, codes: ArmCodes, leader_frames: int) -> Obstacle | None:
+    """The severest obstacle in what an arm says; None when it may be commanded.
+
+    Args:
+        arm: how to name it.
+        codes: complete: mode, state and motors known.
+        leader_frames: seen from a leader arm on the same bus.
+    """
+    if leader_frames:
+        text = (
+            f"{arm}: a leader arm speaks on its bus (0x151, 0x155-0x157, 0x159): two masters would fight. Give the "
+            f"leader a bus of its own. {_RESET}"
+        )
+        return Obstacle(Reaction.STOP, "leader on the bus", text)
+    return _state_obstacle(arm, codes) or _mode_obstacle(arm, codes) or _passing_obstacle(arm, codes)
+
+
+def _state_obstacle(arm: str, codes: ArmCodes) -> Obstacle | None:
+    if codes.state == ArmState.EMERGENCY_STOP:
+        return Obstacle(Reaction.STOP, "emergency stop", f"{arm}: in emergency stop. {_RESET}")
+    latching = "; ".join(motor_faults(codes.motors, LATCHING_BITS))
+    if latching:
+        return Obstacle(Reaction.STOP, "motor fault", f"{arm}: {latching}. Clear the way. {_RESET}")
+    if codes.state in tuple(ArmState) and codes.state not in _MOVING_STATES:
+        words = state_name(codes.state).lower().replace("_", " ")
+        return Obstacle(Reaction.STOP, words, f"{arm}: reports {words}. Remove the cause. {_RESET}")
+    return None
+
+
+def _mode_obstacle(arm: str, codes: ArmCodes) -> Obstacle | None:
+    off = [f"joint{joint}" for joint, code in enumerate(codes.motors, start=1) if not code & MotorState.ENABLED]
+    if codes.mode == ControlMode.TEACH:
+        text = f"{arm}: in teach mode. Press the teach button on the arm to leave it, then call piper/enable."
+        return Obstacle(Reaction.RELEASE, "teach mode", text)
+    if codes.mode == ControlMode.LEADER:
+        return Obstacle(Reaction.RELEASE, "leader mode", f"{arm}: {LEADER_TEXT}")
+    if off:
+        text = f"{arm}: {', '.join(off)} not enabled (power lost, or switched off). Support the arm, call piper/enable."
+        return Obstacle(Reaction.RELEASE, "not enabled", text)
+    if codes.mode in tuple(ControlMode) and codes.mode != ControlMode.CAN:
+        text = f"{arm}: in mode {mode_name(codes.mode)} instead of CAN; somebody else controls it. Call piper/enable."
+        return Obstacle(Reaction.RELEASE, "not in CAN mode", text)
+    return None
+
+
+def _passing_obstacle(arm: str, codes: ArmCodes) -> Obstacle | None:
+    if codes.mode not in tuple(ControlMode) or codes.state not in tuple(ArmState):
+        text = (
+            f"{arm}: sends codes that no table lists (mode {codes.mode:#x}, state {codes.state:#x}). It holds while it "
+            "does; is its firmware newer than this driver?"
+        )
+        return Obstacle(Reaction.HOLD, "unknown codes", text)
+    if codes.error_bits & 0x3F:
+        joints = ", ".join(f"joint{joint + 1}" for joint in range(6) if codes.error_bits & (1 << joint))
+        text = f"{arm}: no communication with {joints}. Check the cable inside the arm."
+        return Obstacle(Reaction.HOLD, "joint communication", text)
+    passing = "; ".join(motor_faults(codes.motors, _PASSING_BITS))
+    if passing:
+        text = f"{arm}: {passing}. It holds until that is over; lighten the load, check the 24 V supply."
+        return Obstacle(Reaction.HOLD, "motor warning", text)
+    return None

@@ -1,0 +1,122 @@
+"""slcan (LAWICEL text over a serial line), read and written in batches.
+
+python-can 4.6 makes two system calls for each of a frame's 22 bytes and builds a Message per frame; `docs/driver.md`
+has what this saves.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable
+from typing import Any, Final
+
+import can
+from can.interfaces.slcan import slcanBus
+
+from wav_policy.piper.bus import BITRATE, BusCondition, Frame
+
+_ERROR_WARNING: Final = 1 << 2
+_ERROR_PASSIVE: Final = 1 << 5
+_BUS_ERROR: Final = 1 << 7
+_WORDS: Final = {_ERROR_WARNING: "error warning", _ERROR_PASSIVE: "error passive", _BUS_ERROR: "bus error"}
+
+
+class BatchedSlcanBus(slcanBus):
+    """`ArmBus` over a serial device. `receive` is for one thread.
+
+    Attributes:
+        garbled: lines that were no frame.
+        flags: the adapter's last answer to F (bits of the SJA1000); None where it has not told.
+    """
+
+    _buffer: bytearray
+
+    def __init__(self, channel: str, **options: Any) -> None:
+        self.garbled = 0
+        self.flags: int | None = None
+        super().__init__(channel, **options)
+
+    def receive(self, timeout: float) -> list[Frame]:
+        """As `ArmBus.receive`."""
+        ready, _, _ = select.select([self.serialPortOrig.fileno()], [], [], timeout)
+        if not ready:
+            return []
+        *lines, rest = bytes(self._buffer + self._read_available()).split(b"\r")
+        self._buffer = bytearray(rest[-64:])
+        frames = [self._frame(line.lstrip(b"\a")) for line in lines]
+        return [frame for frame in frames if frame is not None]
+
+    def transmit(self, frames: Iterable[Frame]) -> None:
+        """As `ArmBus.transmit`."""
+        self._write_all(b"".join(b"t%03X%d%s\r" % (number, len(data), data.hex().encode()) for number, data in frames))
+
+    def ask_condition(self) -> None:
+        """As `ArmBus.ask_condition`: the LAWICEL command F."""
+        self.flags = None
+        self._write_all(b"F\r")
+
+    def condition(self) -> BusCondition:
+        """As `ArmBus.condition`. There is no flag for bus-off itself: a bus that has worked and has errors is off."""
+        if self.flags is None:
+            return BusCondition(words="the adapter does not tell the state of the bus")
+        words = [text for bit, text in _WORDS.items() if self.flags & bit]
+        if not words:
+            return BusCondition(bitrate=BITRATE)
+        return BusCondition(has_errors=True, bitrate=BITRATE, words=f"the adapter reports {', '.join(words)}")
+
+    def shutdown(self) -> None:
+        """Close the channel and the port; closing twice does nothing, an unplugged port closes too."""
+        if not self.serialPortOrig.is_open:
+            return
+        try:
+            super().shutdown()
+        except can.CanOperationError:
+            self.serialPortOrig.close()
+
+    def _frame(self, line: bytes) -> Frame | None:
+        kind = line[:1]
+        if kind == b"t":
+            try:
+                number, length = int(line[1:4], 16), int(line[4:5])
+                data = bytes.fromhex(line[5:].decode("ascii"))
+            except ValueError:
+                self.garbled += 1
+                return None
+            if len(data) == length:
+                return number, data
+            self.garbled += 1
+        elif kind == b"F":
+            try:
+                self.flags = int(line[1:3], 16)
+            except ValueError:
+                self.garbled += 1
+        elif line and kind not in b"zZVN":
+            self.garbled += 1
+        return None
+
+    def _write_all(self, data: bytes) -> None:
+        try:
+            while data:
+                data = data[os.write(self.serialPortOrig.fileno(), data) :]
+        except BlockingIOError:
+            raise can.CanOperationError(f"{self.serialPortOrig.port}: the adapter takes no more") from None
+        except OSError as error:
+            raise can.CanOperationError(f"{self.serialPortOrig.port}: {error.strerror}") from error
+
+    def _read_available(self) -> bytes:
+        try:
+            data = os.read(self.serialPortOrig.fileno(), 4096)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise can.CanOperationError(f"{self.serialPortOrig.port}: {error.strerror}") from error
+        if not data and self._is_hung_up():
+            raise can.CanOperationError(f"{self.serialPortOrig.port}: the adapter was unplugged")
+        return data
+
+    def _is_hung_up(self) -> bool:
+        """Whether the device is gone: an empty read alone may be a select that woke up for nothing."""
+        poll = select.poll()
+        poll.register(self.serialPortOrig.fileno(), 0)
+        return bool(poll.poll(0))

@@ -1,0 +1,133 @@
+"""One episode while it is recorded from live sources: ticks to frames, gaps bridged or the end of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+import numpy as np
+
+from wav_models.data.images import resize_image
+from wav_models.data.layout import RATE_TOLERANCE, SOURCES
+from wav_models.types import VIEWS
+from wav_policy.recording.episode_writer import DatasetWriter
+from wav_policy.recording.sources import Moment, SourceLostError, Sources
+
+SETTLE: Final = 0.05
+"""A tick is sampled this much later, when what was captured before it has come in [s]."""
+
+MIN_SECONDS: Final = 0.5
+"""A shorter episode is a slip of the finger [s]."""
+
+
+class Take:
+    """Feeds an episode of the writer; `advance` often, then `finish` or `discard`.
+
+    A moment in which a source is stale waits until the source is back; only then is it written, with the source's last
+    capture. When the source does not come back, the episode ends before the gap: what was good is kept, nothing else.
+
+    Args:
+        writer: gets the episode; `start_episode` has been called.
+        sources: what comes in.
+        start: time of the first frame [s].
+
+    Attributes:
+        num_frames: frames written.
+        notes: what a user of the episode should know.
+    """
+
+    def __init__(self, writer: DatasetWriter, sources: Sources, start: float) -> None:
+        self.num_frames = 0
+        self.notes: list[str] = []
+        self._writer = writer
+        self._sources = sources
+        self._period = 1.0 / writer.fps
+        self._start = start
+        self._tick = 0
+        self._waiting: list[Moment] = []
+        self._bridged: Counter[str] = Counter()
+        self._seen: dict[str, list[float]] = {source: [] for source in SOURCES}
+
+    @property
+    def seconds(self) -> float:
+        """Length of what was written [s]."""
+        return self.num_frames * self._period
+
+    def advance(self, now: float, settle: float = SETTLE) -> str | None:
+        """Write all frames that are due.
+
+        Returns:
+            Why the episode must end here; None while it goes on.
+
+        Raises:
+            OSError: the disk is full; the episode is lost.
+        """
+        while (tick := self._start + self._tick * self._period) + self._period + settle <= now:
+            try:
+                moment = self._sources.moment(tick, self._period, now)
+            except SourceLostError as error:
+                return str(error)
+            self._tick += 1
+            self._waiting.append(moment)
+            if not moment.stale:
+                self._write_waiting()
+        return None
+
+    def rates(self) -> dict[str, float]:
+        """Distinct captures per second so far, by source; 0 before there are two [Hz]."""
+        return {
+            source: (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+            for source, times in self._seen.items()
+        }
+
+    @property
+    def rate(self) -> float:
+        """Achieved rate: of the slowest camera, 0 before there are two frames [Hz]."""
+        rates = self.rates()
+        return min(rates[view] for view in VIEWS)
+
+    def finish(self, success: bool | None, **extra: Any) -> int | None:
+        """Make the episode part of the dataset.
+
+        Returns:
+            Its index; None when it was too short to be kept.
+
+        Raises:
+            OSError: the disk is full; the episode is lost.
+        """
+        if self.seconds < MIN_SECONDS:
+            self.discard()
+            return None
+        self._note_rate()
+        bridged = dict(self._bridged)
+        if bridged:
+            counts = ", ".join(f"{self._sources.topics[source]} {count}" for source, count in bridged.items())
+            self.notes.append(f"frames bridged with an older capture: {counts}")
+        rates = {source: round(rate, 3) for source, rate in self.rates().items()}
+        self._writer.set_extra(success=success, notes=self.notes, rates=rates, bridged=bridged, **extra)
+        return self._writer.end_episode()
+
+    def discard(self) -> None:
+        """Forget the episode."""
+        self._writer.discard_episode()
+
+    def _write_waiting(self) -> None:
+        for moment in self._waiting:
+            self._bridged.update(moment.stale)
+            sizes = self._writer.image_sizes
+            images = {view: resize_image(image, sizes[view]) for view, image in moment.images.items()}
+            self._writer.add_frame(images, moment.state, moment.action, moment.time, moment.source_times)
+            self.num_frames += 1
+            self._note_times(moment)
+        self._waiting.clear()
+
+    def _note_times(self, moment: Moment) -> None:
+        for source, time in zip(SOURCES, moment.source_times, strict=True):
+            if not self._seen[source] or time > self._seen[source][-1]:
+                self._seen[source].append(float(time))
+
+    def _note_rate(self) -> None:
+        fps = self._writer.fps
+        for source, rate in self.rates().items():
+            if np.isfinite(rate) and rate < RATE_TOLERANCE * fps:
+                self.notes.append(f"{self._sources.topics[source]} came at {rate:.2f} Hz; the dataset says {fps} Hz")

@@ -1,0 +1,48 @@
+"""What every measurement is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wav_models.data.dataset import Dataset
+
+Files = dict[str, dict[str, Any]]
+"""Data by the name of its file."""
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Checkpoint, tasks, data and size of a report.
+
+    Attributes:
+        data: labelled dataset, or None.
+        episodes: per task and condition.
+        seed: the first one.
+    """
+
+    checkpoint: Path
+    tasks: tuple[str, ...]
+    data: Path | None
+    episodes: int
+    seed: int
+    workers: int
+
+    def dataset(self) -> Dataset:
+        """The dataset; ValueError where none was given."""
+        from wav_models.data.dataset import Dataset
+
+        if self.data is None:
+            raise ValueError("this figure needs recorded episodes: give --data DATASET, labelled by `wav label`")
+        return Dataset(self.data)
+
+    def held_out(self, dataset: Dataset) -> list[int]:
+        """Episodes that training held out, where the checkpoint knows this dataset; else all."""
+        from wav_models.checkpoint import load_checkpoint
+
+        record = load_checkpoint(self.checkpoint).training_record.get("data", {})
+        if record.get("name") == dataset.root.name:
+            return list(record["held_out_episodes"])
+        return list(range(len(dataset)))

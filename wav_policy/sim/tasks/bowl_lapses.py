@@ -1,0 +1,141 @@
+"""How the bowl task goes wrong: the wrong bowl, a drop, a place beside the plate, an empty hand, no hand at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from wav_policy.sim.kinematics import MAX_STROKE
+from wav_policy.sim.lapses import Freeze, FromMoment, Tour, home_stop, wander
+from wav_policy.sim.operator import Intent, arm_part, raised
+from wav_policy.sim.tasks.bowl import BOWLS, bowl_state, nearer_side
+from wav_policy.sim.tasks.bowl_operator import CLOSED, HOVER_HEIGHT, BowlOperator
+from wav_policy.sim.tasks.contacts import gripped
+
+if TYPE_CHECKING:
+    from wav_policy.sim.tasks import Lapse, Operator
+    from wav_policy.sim.world import World
+
+_BESIDE_X: Final = -0.145
+"""From the plate's centre to where a bowl is put down on the bases' side of it [m]."""
+
+_PUT_BACK_ABS_Y: Final = (0.17, 0.24)
+_PASS_HEIGHT: Final = 0.11
+"""Of empty finger tips on their way [m]."""
+
+_CHOICES: Final = (
+    ("wrong_bowl", "start", 0.20),
+    ("wander", "start", 0.10),
+    ("wander", "reach", 0.08),
+    ("empty", "reach", 0.12),
+    ("beside", "carry", 0.15),
+    ("put_back", "carry", 0.10),
+    ("drop", "carry", 0.10),
+    ("freeze", "carry", 0.05),
+    ("beside", "place", 0.10),
+)
+"""Lapse, decision point and weight."""
+
+
+_LATEST: Final = {"reach": 2, "carry": 5, "place": 2}
+"""Most actions between a decision point and the lapse."""
+
+
+def make_lapse(target: str, bowls: tuple[str, ...], rng: np.random.Generator) -> Lapse:
+    """A random lapse at a random decision point of the task that moves bowl `target` among `bowls`."""
+    choices = [choice for choice in _CHOICES if choice[0] != "wrong_bowl" or len(bowls) > 1]
+    weights = np.array([weight for *_, weight in choices])
+    name, moment, _ = choices[rng.choice(len(choices), p=weights / weights.sum())]
+    delay = int(rng.integers(0, _LATEST.get(moment, 0) + 1))
+    idea: Callable[[World], Operator] = partial(_IDEAS[name], target, rng)
+    return FromMoment(f"{name}@{moment}", partial(_MOMENTS[moment], target), delay, idea)
+
+
+def _at_start(target: str, world: World) -> bool:
+    return True
+
+
+def _reaching(target: str, world: World) -> bool:
+    """The finger tips have come near the bowl and are above it, open."""
+    side, state = nearer_side(world, target), bowl_state(world, target)
+    error = world.tip(side) - state.bowl
+    return bool(np.linalg.norm(error[:2]) < 0.11 and error[2] > 0.05 and not _holding(target, world))
+
+
+def _carrying(target: str, world: World) -> bool:
+    state = bowl_state(world, target)
+    return _holding(target, world) and state.clearance > 0.020 and float(np.linalg.norm(state.offset)) > 0.08
+
+
+def _placing(target: str, world: World) -> bool:
+    state = bowl_state(world, target)
+    return _holding(target, world) and state.clearance > 0.012 and float(np.linalg.norm(state.offset)) < 0.07
+
+
+_MOMENTS: Final = {"start": _at_start, "reach": _reaching, "carry": _carrying, "place": _placing}
+
+
+def _holding(target: str, world: World) -> bool:
+    side = nearer_side(world, target)
+    return float(arm_part(world.joint_positions, side)[-1]) < CLOSED and gripped(world, side, target)
+
+
+def _wrong_bowl(target: str, rng: np.random.Generator, world: World) -> Operator:
+    (other,) = (name for name in BOWLS if name != target)
+    return BowlOperator(other)
+
+
+def _wander(target: str, rng: np.random.Generator, world: World) -> Operator:
+    return wander(nearer_side(world, target), world, rng)
+
+
+def _freeze(target: str, rng: np.random.Generator, world: World) -> Operator:
+    return Freeze(world)
+
+
+def _beside(target: str, rng: np.random.Generator, world: World) -> Operator:
+    """Put it down between the plate and the bases."""
+    state = bowl_state(world, target)
+    side = 1.0 if nearer_side(world, target) == "left" else -1.0
+    goal = state.plate[:2] + np.array([_BESIDE_X, side * rng.uniform(0.02, 0.06)])
+    return BowlOperator(target, goal=goal)
+
+
+def _put_back(target: str, rng: np.random.Generator, world: World) -> Operator:
+    """Put it down on the side it came from."""
+    side = 1.0 if nearer_side(world, target) == "left" else -1.0
+    goal = np.array([rng.uniform(0.20, 0.30), side * rng.uniform(*_PUT_BACK_ABS_Y)])
+    return BowlOperator(target, goal=goal)
+
+
+def _drop(target: str, rng: np.random.Generator, world: World) -> Operator:
+    """Open the gripper in mid-air and go through the rest of the motion."""
+    return _go_through_the_motion(target, world, Intent(world.tip(nearer_side(world, target)), MAX_STROKE))
+
+
+def _empty(target: str, rng: np.random.Generator, world: World) -> Operator:
+    """Close the gripper above the bowl and go through the rest of the motion."""
+    return _go_through_the_motion(target, world, Intent(world.tip(nearer_side(world, target)), 0.0))
+
+
+def _go_through_the_motion(target: str, world: World, first: Intent) -> Operator:
+    side, state = nearer_side(world, target), bowl_state(world, target)
+    closed = Intent(first.tip, 0.0)
+    plate = state.plate + np.array([-0.04, 0.02 if side == "left" else -0.02, 0.0])
+    over, low = raised(plate, _PASS_HEIGHT), raised(plate, HOVER_HEIGHT)
+    stops = [first, closed, Intent(over, 0.0), Intent(low, 0.0), Intent(low, MAX_STROKE), Intent(over, MAX_STROKE)]
+    return Tour(side, [*stops, home_stop(side)])
+
+
+_IDEAS: Final = {
+    "wrong_bowl": _wrong_bowl,
+    "wander": _wander,
+    "freeze": _freeze,
+    "beside": _beside,
+    "put_back": _put_back,
+    "drop": _drop,
+    "empty": _empty,
+}

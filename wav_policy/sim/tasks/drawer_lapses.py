@@ -1,0 +1,170 @@
+"""How the drawer task goes wrong: a false belief about what is there or done, or an arm that strays or gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from wav_policy.sim.kinematics import MAX_STROKE
+from wav_policy.sim.lapses import Freeze, FromMoment, Tour, home_stop, wander
+from wav_policy.sim.operator import Intent
+from wav_policy.sim.tasks.contacts import gripped
+from wav_policy.sim.tasks.drawer import BLOCK, drawer_state
+from wav_policy.sim.tasks.drawer_operator import HOVER_HEIGHT, PASS_HEIGHT, Belief, DrawerOperator
+
+if TYPE_CHECKING:
+    from wav_policy.sim.tasks import Lapse, Operator
+    from wav_policy.sim.world import World
+
+_CHOICES: Final = (
+    ("skips_opening", "start", 0.14),
+    ("wander", "start", 0.08),
+    ("stops_early", "pull", 0.12),
+    ("wrong_block", "opened", 0.10),
+    ("closes_empty", "opened", 0.10),
+    ("wander", "reach", 0.06),
+    ("empty", "reach", 0.10),
+    ("beside", "carry", 0.08),
+    ("drop", "carry", 0.07),
+    ("freeze", "carry", 0.05),
+    ("leaves_open", "stored", 0.10),
+)
+"""Lapse, decision point and weight."""
+
+_IN_FRONT: Final = np.array([-0.150, 0.05])
+"""From the closed drawer's front to where a block is put down outside it, the second to the arm's side [m]."""
+
+
+_LATEST: Final = {"pull": 3, "reach": 2, "carry": 5}
+"""Most actions between a decision point and the lapse."""
+
+
+def make_lapse(rng: np.random.Generator) -> Lapse:
+    """A random lapse at a random decision point."""
+    weights = np.array([weight for *_, weight in _CHOICES])
+    name, moment, _ = _CHOICES[rng.choice(len(_CHOICES), p=weights / weights.sum())]
+    delay = int(rng.integers(0, _LATEST.get(moment, 0) + 1))
+    idea: Callable[[World], Operator] = partial(_IDEAS[name], rng)
+    return FromMoment(f"{name}@{moment}", _MOMENTS[moment], delay, idea)
+
+
+def _turn(world: World) -> tuple[str, str]:
+    return DrawerOperator().turn(world)
+
+
+def _at_start(world: World) -> bool:
+    return True
+
+
+def _pulling(world: World) -> bool:
+    return _turn(world)[1] == "open" and 0.03 < drawer_state(world, Belief.block).opening < 0.08
+
+
+def _opened(world: World) -> bool:
+    return _turn(world)[1] == "store"
+
+
+def _reaching(world: World) -> bool:
+    """The finger tips have come near the block and are above it."""
+    side, stage = _turn(world)
+    error = world.tip(side) - drawer_state(world, Belief.block).block
+    return stage == "store" and bool(np.linalg.norm(error[:2]) < 0.10 and error[2] > 0.03) and not _carrying(world)
+
+
+def _carrying(world: World) -> bool:
+    side, stage = _turn(world)
+    lifted = drawer_state(world, Belief.block).block[2] > BLOCK[2] + 0.03
+    return stage == "store" and gripped(world, side, Belief.block) and bool(lifted)
+
+
+def _stored(world: World) -> bool:
+    return _turn(world)[1] == "close"
+
+
+_MOMENTS: Final = {
+    "start": _at_start,
+    "pull": _pulling,
+    "opened": _opened,
+    "reach": _reaching,
+    "carry": _carrying,
+    "stored": _stored,
+}
+
+
+def _side_sign(side: str) -> float:
+    return 1.0 if side == "left" else -1.0
+
+
+def _skips_opening(rng: np.random.Generator, world: World) -> Operator:
+    """Take the block at once and put it down in front of the closed drawer."""
+    state = drawer_state(world, Belief.block)
+    sign = 1.0 if state.block[1] > state.front[1] else -1.0
+    return DrawerOperator(Belief(opened=True, goal=state.front[:2] + _IN_FRONT * [1.0, sign]))
+
+
+def _stops_early(rng: np.random.Generator, world: World) -> Operator:
+    """Leave the drawer hardly open and be content."""
+    return DrawerOperator(Belief(done=True))
+
+
+def _wrong_block(rng: np.random.Generator, world: World) -> Operator:
+    return DrawerOperator(Belief(block="cyan_block"))
+
+
+def _closes_empty(rng: np.random.Generator, world: World) -> Operator:
+    return DrawerOperator(Belief(stored=True))
+
+
+def _leaves_open(rng: np.random.Generator, world: World) -> Operator:
+    return DrawerOperator(Belief(done=True))
+
+
+def _wander(rng: np.random.Generator, world: World) -> Operator:
+    return wander(_turn(world)[0], world, rng)
+
+
+def _freeze(rng: np.random.Generator, world: World) -> Operator:
+    return Freeze(world)
+
+
+def _beside(rng: np.random.Generator, world: World) -> Operator:
+    """Put the block back on the table, on its own side."""
+    side, _ = _turn(world)
+    goal = np.array([rng.uniform(0.20, 0.27), _side_sign(side) * rng.uniform(0.19, 0.25)])
+    return DrawerOperator(Belief(opened=True, goal=goal))
+
+
+def _drop(rng: np.random.Generator, world: World) -> Operator:
+    """Let go in mid-air and go through the rest of the motion."""
+    return _go_through_the_motion(world, MAX_STROKE)
+
+
+def _empty(rng: np.random.Generator, world: World) -> Operator:
+    """Close the gripper above the block and go through the rest of the motion."""
+    return _go_through_the_motion(world, 0.0)
+
+
+def _go_through_the_motion(world: World, stroke: float) -> Operator:
+    side, _ = _turn(world)
+    state, tip = drawer_state(world, Belief.block), world.tip(side)
+    over, low = np.append(state.tray, PASS_HEIGHT + 0.01), np.append(state.tray, HOVER_HEIGHT)
+    first = [Intent(tip, stroke), Intent(tip, 0.0), Intent(np.array([tip[0], tip[1], over[2]]), 0.0)]
+    rest = [Intent(over, 0.0), Intent(low, 0.0), Intent(low, MAX_STROKE), Intent(over, MAX_STROKE)]
+    return Tour(side, [*first, *rest, home_stop(side)])
+
+
+_IDEAS: Final = {
+    "skips_opening": _skips_opening,
+    "stops_early": _stops_early,
+    "wrong_block": _wrong_block,
+    "closes_empty": _closes_empty,
+    "leaves_open": _leaves_open,
+    "wander": _wander,
+    "freeze": _freeze,
+    "beside": _beside,
+    "drop": _drop,
+    "empty": _empty,
+}

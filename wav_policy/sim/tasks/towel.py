@@ -1,0 +1,276 @@
+"""Towel: unfold a cloth, one edge or corner of which lies folded over, until it covers its full area of the table.
+
+The cloth is a MuJoCo flex of 10 x 10 vertices with stiff edges. It does not collide with itself, which would cost many
+times the rest of the simulation; instead a vertex that lies on the cloth is kept one layer higher. Grippers do not
+touch it either: fingers that close at the cloth hold the vertices between them by damped springs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wav_models.types import FloatArray
+from wav_policy.sim.model import OBJECT_CLASS, SIDES, TABLE_CLASS
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from wav_policy.sim.tasks import Lapse, Operator
+    from wav_policy.sim.world import World
+
+COUNT: Final = 10
+SPACING: Final = 0.030
+SIZE: Final = (COUNT - 1) * SPACING
+"""Of the flat towel's edges [m]."""
+
+RADIUS: Final = 0.004
+LAYER: Final = 0.012
+"""Height of a vertex that lies on the towel [m]."""
+
+CENTRE_X: Final = (0.235, 0.260)
+CENTRE_Y: Final = (-0.020, 0.020)
+MAX_YAW: Final = 0.12
+FOLDS: Final = (
+    *((kind, rows) for kind in ("near", "far") for rows in (3, 4)),
+    *((kind, rows) for kind in ("near_left", "near_right", "far_left", "far_right") for rows in (5, 6)),
+)
+"""Which edge or corner is folded over, and how many rows of vertices. Near is towards the bases."""
+
+HELD_OUT_FOLDS: Final = (("near", 4), ("near_left", 6), ("far_right", 5))
+"""Those of held-out layouts, and of no training layout."""
+
+COVERAGE: Final = 0.90
+"""Share of its area that a flat towel covers at least."""
+
+GRIP_STROKE: Final = 0.030
+"""Fingers closer than this hold what is between them [m]."""
+
+GRIP_RADIUS: Final = 0.032
+GRIP_HEIGHT: Final = 0.035
+"""From the finger tips to vertices that closing fingers catch: horizontally and upwards or downwards [m]."""
+
+_TURNED: Final = ("near_right", "far_left")
+"""Corner folds for which the towel is laid out turned by 90 degrees: its triangles have edges along one diagonal, and
+only folds along that diagonal leave all lengths as they are."""
+
+_MASS: Final = 0.1
+_STIFFNESS: Final = 15.0  # N/m for every vertex; explicit integration of 1 g at 4 ms allows 60
+_DAMPING: Final = 0.12
+_MAX_MEAN_SPEED: Final = 0.01  # m/s, at rest
+_CLEAR_HEIGHT: Final = 0.06
+_RASTER: Final = 0.005
+_DECOY_ABS_Y: Final = (0.235, 0.285)
+_DECOY_X: Final = (0.16, 0.30)
+_DECOY_COLOURS: Final = ("0.0 0.70 0.80 1", "0.95 0.85 0.0 1")
+
+IndexArray = NDArray[np.int_]
+CORNERS: Final = ("near_left", "near_right", "far_left", "far_right")
+
+
+@dataclass(frozen=True)
+class Grip:
+    """What one gripper holds: vertices and where they are from the finger tips [K, 3], m."""
+
+    vertices: IndexArray
+    offsets: FloatArray
+
+
+_NOTHING: Final = Grip(np.zeros(0, dtype=np.int_), np.zeros((0, 3)))
+
+
+class TowelTask:
+    """See the module. Keeps where the flat towel was laid out, and what the grippers hold."""
+
+    name = "towel"
+    settings = """
+  <option noslip_iterations="0"/>
+  <asset>
+    <texture name="towel" type="2d" builtin="flat" rgb1="1.0 0.40 0.0" mark="edge" markrgb="0.35 0.0 0.55" width="12"
+             height="12"/>
+    <material name="towel" texture="towel" specular="0"/>
+  </asset>"""
+    hold_time = 0.3
+    time_limit = 16.0
+    instructions: tuple[str, ...] = (
+        "flatten the towel",
+        "unfold the towel and lay it flat",
+        "spread the orange towel out on the table",
+        "smooth out the towel until it is flat",
+        "lay the folded towel flat",
+    )
+    held_out_instructions: tuple[str, ...] = ("open the folded cloth out", "please make the towel lie flat on the table")
+
+    def __init__(self) -> None:
+        self._flat = np.zeros((COUNT**2, 3))
+        self.corner_vertices: dict[str, int] = {}
+        self._bodies: IndexArray = np.zeros(0, dtype=np.int_)
+        self._open = dict.fromkeys(SIDES, True)
+        self.grips = dict.fromkeys(SIDES, _NOTHING)
+
+    def objects(self) -> str:
+        """MJCF of the towel and of a block on either side of it, which are distractors."""
+        return f"""
+    <flexcomp name="towel" type="grid" count="{COUNT} {COUNT} 1" spacing="{SPACING} {SPACING} {SPACING}" dim="2"
+              pos="0.25 0 {RADIUS}" mass="{_MASS}" radius="{RADIUS}" material="towel">
+      <edge equality="true" damping="0.01"/>
+      <contact selfcollide="none" contype="16" conaffinity="{TABLE_CLASS[0]}" friction="1.2 0.005 0.0001"/>
+    </flexcomp>
+    {"".join(_decoy(index) for index in range(2))}"""
+
+    def lay_out(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator, held_out: bool) -> None:
+        """Lay the towel down somewhere, fold one edge or corner over, and put the blocks beside it."""
+        self._bodies = np.array([model.body(f"towel_{index}").id for index in range(COUNT**2)])
+        centre, yaw = [rng.uniform(*CENTRE_X), rng.uniform(*CENTRE_Y)], rng.uniform(-MAX_YAW, MAX_YAW)
+        choices = [choice for choice in FOLDS if (choice in HELD_OUT_FOLDS) == held_out]
+        kind, rows = choices[rng.integers(len(choices))]
+        line = np.arange(COUNT) * SPACING - SIZE / 2
+        grid: FloatArray = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
+        if kind in _TURNED or (kind not in CORNERS and rng.random() < 0.5):
+            grid = np.column_stack([-grid[:, 1], grid[:, 0]])
+        self.corner_vertices = {name: int(np.argmax(grid @ _outward(name))) for name in CORNERS}
+        rotation = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
+        self._flat = np.column_stack([grid @ rotation.T + centre, np.full(COUNT**2, RADIUS)])
+        folded, over = fold(grid, kind, rows)
+        heights = RADIUS + LAYER * over
+        vertices = np.column_stack([folded @ rotation.T + centre, heights])
+        for index, position in enumerate(vertices):
+            body = self._bodies[index]
+            address = model.jnt_qposadr[model.body_jntadr[body]]
+            data.qpos[address : address + 3] = position - model.body_pos[body]
+        for index, side in enumerate(rng.permutation([1.0, -1.0])):
+            position = [rng.uniform(*_DECOY_X), side * rng.uniform(*_DECOY_ABS_Y), 0.0205]
+            data.joint(f"decoy{index}").qpos[:] = [*position, 1.0, 0.0, 0.0, 0.0]
+        self._open = dict.fromkeys(SIDES, True)
+        self.grips = dict.fromkeys(SIDES, _NOTHING)
+
+    def before_step(self, world: World) -> None:
+        """Forces of the grippers on what they hold, and of the towel on what lies on it."""
+        data = world.data
+        positions, velocities = self.vertices(world), self._velocities(world)
+        forces = np.zeros_like(positions)
+        over = np.linalg.norm((positions - self._flat)[:, :2], axis=1) > 1.5 * SPACING
+        forces[over] = -_DAMPING * velocities[over]
+        forces[over, 2] += np.clip(_STIFFNESS * (LAYER - positions[over, 2]), 0.0, 0.05)
+        for side in SIDES:
+            tip = data.site(f"{side}_tip").xpos
+            self._update_grip(world, side, tip, positions)
+            held = self.grips[side]
+            pull = _STIFFNESS * (tip + held.offsets - positions[held.vertices]) - _DAMPING * velocities[held.vertices]
+            forces[held.vertices] += pull
+        data.xfrc_applied[self._bodies, :3] = forces
+
+    def _update_grip(self, world: World, side: str, tip: FloatArray, positions: FloatArray) -> None:
+        """Catch vertices of the uppermost layer when the fingers close, let them go when they open."""
+        is_open = world.arm(side).read().stroke > GRIP_STROKE
+        if is_open:
+            self.grips[side] = _NOTHING
+        elif self._open[side]:
+            offset = positions - tip
+            near = (np.linalg.norm(offset[:, :2], axis=1) < GRIP_RADIUS) & (np.abs(offset[:, 2]) < GRIP_HEIGHT)
+            top = positions[near, 2].max(initial=0.0)
+            caught = np.flatnonzero(near & (positions[:, 2] > top - LAYER / 2))
+            self.grips[side] = Grip(caught, np.zeros((len(caught), 3)) + offset[caught] * [1.0, 1.0, 0.3])
+        self._open[side] = is_open
+
+    def vertices(self, world: World) -> FloatArray:
+        """Positions of all vertices [100, 3], m."""
+        return np.array(world.data.xpos[self._bodies])
+
+    def _velocities(self, world: World) -> FloatArray:
+        """Of all vertices [100, 3], m/s."""
+        first = world.model.jnt_dofadr[world.model.body_jntadr[self._bodies[0]]]
+        return np.array(world.data.qvel[first : first + 3 * COUNT**2]).reshape(-1, 3)
+
+    def corner(self, world: World, name: str) -> FloatArray:
+        """Where a corner is [3], m."""
+        return np.array(world.data.xpos[self._bodies[self.corner_vertices[name]]])
+
+    def flat_corner(self, name: str) -> FloatArray:
+        """Where a corner of the flat towel was when it was laid out [3], m."""
+        return self._flat[self.corner_vertices[name]].copy()
+
+    def coverage(self, world: World) -> float:
+        """Area of the table that the towel covers, as a share of its own."""
+        return covered_area(self.vertices(world)[:, :2]) / covered_area(self._flat[:, :2])
+
+    def is_done(self, world: World) -> bool:
+        """The towel covers its area, lies still, and both grippers have let go and risen."""
+        if any(len(self.grips[side].vertices) or world.tip(side)[2] < _CLEAR_HEIGHT for side in SIDES):
+            return False
+        if np.linalg.norm(self._velocities(world), axis=1).mean() > _MAX_MEAN_SPEED:
+            return False
+        return self.coverage(world) >= COVERAGE
+
+    def working_side(self, world: World) -> str:
+        """The arm whose side of the towel has the corner that is furthest from its place."""
+        return max(SIDES, key=lambda side: max(self.misplacement(world, name) for name in CORNERS if side in name))
+
+    def misplacement(self, world: World, name: str) -> float:
+        """Horizontal distance of a corner from its place in the flat towel [m]."""
+        return float(np.linalg.norm((self.corner(world, name) - self.flat_corner(name))[:2]))
+
+    def make_operator(self) -> Operator:
+        """A scripted operator of this task."""
+        from wav_policy.sim.tasks.towel_operator import TowelOperator
+
+        return TowelOperator(self)
+
+    def make_lapse(self, rng: np.random.Generator) -> Lapse:
+        """A random way to fail."""
+        from wav_policy.sim.tasks.towel_lapses import make_lapse
+
+        return make_lapse(self, rng)
+
+    def decoy(self, world: World, side: str) -> FloatArray:
+        """Where the block on one side is [3], m."""
+        sign = 1.0 if side == "left" else -1.0
+        blocks = [world.data.body(f"decoy{index}").xpos for index in range(2)]
+        return np.array(max(blocks, key=lambda position: sign * position[1]))
+
+
+def fold(grid: FloatArray, kind: str, rows: int) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Mirror what lies beyond a line through vertices, so that no edge of the cloth crosses it.
+
+    Args:
+        grid: vertices of the flat towel about its centre [N, 2], m.
+        kind: which edge or corner, as in `FOLDS`.
+        rows: of vertices beyond the line.
+
+    Returns:
+        The folded vertices [N, 2], m, and which of them lie on others [N].
+    """
+    outward = _outward(kind)
+    line = SIZE / 2 * np.abs(outward).sum() - rows * SPACING
+    beyond = np.maximum(grid @ outward - line, 0.0)
+    mirrored = grid - 2 * beyond[:, None] * outward / (outward @ outward)
+    return mirrored, beyond > 0.1 * SPACING
+
+
+def _outward(kind: str) -> FloatArray:
+    """Direction of an edge or corner from the towel's centre [2], each component -1, 0 or 1."""
+    return np.array([1.0 if "far" in kind else -1.0, {"left": 1.0, "right": -1.0}.get(kind.split("_")[-1], 0.0)])
+
+
+def covered_area(vertices: FloatArray) -> float:
+    """Area under a towel with vertices [100, 2] (m) on a raster of 5 mm, m^2."""
+    pixels = np.round((vertices - vertices.min(axis=0)) / _RASTER).astype(np.int32).reshape(COUNT, COUNT, 2)
+    height, width = pixels.reshape(-1, 2).max(axis=0) + 1
+    raster = np.zeros((width, height), dtype=np.uint8)
+    quads = np.stack([pixels[:-1, :-1], pixels[:-1, 1:], pixels[1:, 1:], pixels[1:, :-1]], axis=2).reshape(-1, 4, 2)
+    for quad in quads:
+        cv2.fillConvexPoly(raster, cv2.convexHull(quad), 1)
+    return float(raster.sum()) * _RASTER**2
+
+
+def _decoy(index: int) -> str:
+    return f"""
+    <body name="decoy{index}" pos="0.1 {0.4 * (2 * index - 1)} 0.1">
+      <freejoint name="decoy{index}"/>
+      <geom type="cylinder" size="0.022 0.020" mass="0.05" rgba="{_DECOY_COLOURS[index]}" contype="{OBJECT_CLASS[0]}"
+            conaffinity="{OBJECT_CLASS[1]}" friction="0.8 0.01 0.0005"/>
+    </body>"""

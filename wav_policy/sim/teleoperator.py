@@ -1,0 +1,140 @@
+"""The scripted operator at two simulated leader arms, each on a pseudo-terminal of its own.
+
+A leader arm sends nothing but its own joints, as the commands 0x151, 0x155-0x157 and 0x159 that a follower on its bus
+would obey, and is silent while it does not move.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from wav_models.types import ARM_DOF, FloatArray
+from wav_policy.piper import frames, units
+from wav_policy.piper.frames import ControlMode, FrameId
+from wav_policy.sim.firmware.device_link import DeviceLink
+from wav_policy.sim.firmware.feedback import Frame
+from wav_policy.sim.firmware.slcan_port import SlcanPort
+from wav_policy.sim.model import SIDES
+from wav_policy.sim.operator import ACTION_PERIOD, arm_part
+from wav_policy.sim.world import World
+
+_FRAME_PERIOD: Final = 0.01
+"""Of a moving leader [s]."""
+
+_GRIP_EFFORT: Final = 1.0  # N m
+
+
+class LeaderArm:
+    """One leader: moves in straight lines to where it is led, and says where it is while it moves.
+
+    Args:
+        link: symbolic link to create, pointing to the pseudo-terminal; an older link is replaced.
+        position: joints and stroke at the start, shape [7], rad and m.
+    """
+
+    def __init__(self, link: Path, position: FloatArray) -> None:
+        self._link = DeviceLink(link)
+        self._port = SlcanPort()
+        self._link.point_to(self._port.path)
+        self._position = np.array(position, dtype=np.float64)
+        self._sent: list[int] | None = None
+
+    def advance(self, target: FloatArray, fraction: float) -> None:
+        """Go this fraction of the way to `target` [7]; tell it on the bus if that is a motion, or the first one."""
+        self._position = self._position + fraction * (target - self._position)
+        self._port.receive()
+        counts = _counts(self._position)
+        if not self._port.is_open:
+            self._sent = None
+        elif counts != self._sent:
+            self._sent = counts
+            self._port.send(leader_frames(self._position))
+
+    def close(self) -> None:
+        """Unplug the adapter."""
+        self._link.remove()
+        self._port.close()
+
+
+class Teleoperator(threading.Thread):
+    """Does the task in real time at both leaders when asked; then rests until asked again.
+
+    Args:
+        world: what the operator looks at.
+        links: of the leaders' pseudo-terminals by side.
+
+    Attributes:
+        fault: what ended the thread; None while all is well.
+    """
+
+    def __init__(self, world: World, links: dict[str, Path]) -> None:
+        super().__init__(name="teleoperator", daemon=True)
+        self.fault: BaseException | None = None
+        self._world = world
+        self._operator = world.task.make_operator()
+        self._target = world.joint_positions
+        self._leaders = {side: LeaderArm(links[side], arm_part(self._target, side)) for side in SIDES}
+        self._working = False
+        self._stopping = threading.Event()
+
+    def operate(self) -> None:
+        """Do the task that lies on the table, from now on until it is done."""
+        with self._world.lock:
+            self._operator = self._world.task.make_operator()
+            self._working = True
+
+    def rest(self) -> None:
+        """Hold the leaders still."""
+        self._working = False
+
+    def stop(self) -> None:
+        """End the thread and unplug the leaders."""
+        self._stopping.set()
+        self.join()
+        for leader in self._leaders.values():
+            leader.close()
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            self.fault = error
+
+    def _work(self) -> None:
+        due = arrival = time.monotonic()
+        while not self._stopping.wait(max(0.0, due - time.monotonic())):
+            now = time.monotonic()
+            if now >= arrival:
+                self._decide()
+                arrival = now + ACTION_PERIOD
+            for side, leader in self._leaders.items():
+                leader.advance(arm_part(self._target, side), min(1.0, _FRAME_PERIOD / (arrival - now)))
+            due = max(due + _FRAME_PERIOD, now)
+
+    def _decide(self) -> None:
+        with self._world.lock:
+            self._working = self._working and not self._world.success()
+            if self._working:
+                self._target = self._operator.act(self._world)
+
+
+def leader_frames(position: FloatArray) -> Iterator[Frame]:
+    """What a leader sends of joints and stroke, shape [7], rad and m."""
+    *joints, stroke = _counts(position)
+    effort = units.effort_counts_from_newton_metres(_GRIP_EFFORT)
+    yield FrameId.MOTION_CONTROL_2, struct.pack(">BBB5x", ControlMode.CAN, frames.MOVE_JOINT, 100)
+    for pair in range(3):
+        yield FrameId.JOINT_TARGET_12 + pair, struct.pack(">ii", joints[2 * pair], joints[2 * pair + 1])
+    yield FrameId.GRIPPER_TARGET, struct.pack(">iHBB", stroke, effort, frames.GRIPPER_ON, 0)
+
+
+def _counts(position: FloatArray) -> list[int]:
+    assert position.shape == (ARM_DOF,)
+    return [*units.millidegrees_from_radians(position[:-1]), units.micrometres_from_metres(position[-1])]

@@ -1,0 +1,195 @@
+"""When and how the followers follow: engagement near the leader only, slowly until then; hold when in doubt.
+
+Pure: positions and time in, commands out. Everything commanded here still passes the safety filter.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import numpy as np
+
+from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
+
+_IS_GRIPPER: Final = np.array([name.endswith("gripper") for name in JOINT_NAMES])
+_WEIGHTS: Final = np.where(_IS_GRIPPER, 10.0, 1.0)
+"""A metre of gripper stroke counts as 10 rad, as in the motion home."""
+
+_PLAUSIBLE: Final = np.where(_IS_GRIPPER, 0.12, np.pi + 0.2)
+"""No Piper joint or gripper is farther from zero [rad, m]."""
+
+
+_NUM_PAST: Final = 2
+"""Rows of a chunk that are past when it is sent: a chunk joins the last one inside the path that both know."""
+
+_LEASH: Final = 0.25
+"""On its way a command is at most so much time ahead of the follower [s]."""
+
+
+class State(str, Enum):
+    """What the followers do."""
+
+    RELEASED = "released"
+    HOLDING = "holding"
+    APPROACHING = "approaching"
+    FOLLOWING = "following"
+
+
+@dataclass(frozen=True)
+class FollowingConfig:
+    """How the followers follow.
+
+    Attributes:
+        rate: commands per second [Hz].
+        delay: between a leader's motion and its execution; what is known of the future makes chunks join smoothly [s].
+        horizon: a chunk commands the last position for so long if no other follows [s].
+        approach_speed: on the way to a leader that is not near [rad/s].
+        engage_distance: a leader is near within this distance of every joint [rad].
+        lose_distance: beyond this distance the follower approaches again; it was held up [rad].
+        max_jump: a leader that moves more than this between two commands has jumped [rad].
+        calm_time: a leader that has jumped is trusted again after so much time without a jump [s].
+        max_follower_age: of the newest joint_states [s].
+    """
+
+    rate: float = 50.0
+    delay: float = 0.06
+    horizon: float = 0.3
+    approach_speed: float = 0.4
+    engage_distance: float = 0.03
+    lose_distance: float = 0.6
+    max_jump: float = 0.3
+    calm_time: float = 0.5
+    max_follower_age: float = 0.2
+
+    def __post_init__(self) -> None:
+        """ValueError naming the field that is not usable."""
+        for name, value in vars(self).items():
+            if not 0.0 < value < np.inf:
+                raise ValueError(f"{name} must be positive and finite, got {value}")
+        if not 20.0 <= self.rate <= 200.0:
+            raise ValueError(f"rate must be 20..200 Hz, got {self.rate}")
+        if not 1.0 / self.rate <= self.delay < self.horizon:
+            raise ValueError(f"delay ({self.delay}) must be at least 1/rate and below horizon ({self.horizon})")
+        if not self.engage_distance < self.lose_distance:
+            raise ValueError(f"engage_distance ({self.engage_distance}) must be below lose_distance")
+
+
+class Following:
+    """Decides at every tick; see `FollowingConfig` for the rules.
+
+    Attributes:
+        state: what the followers do.
+        reason: why they do not follow; "" while they do.
+        distance: between leader and follower, the largest of the 12 arm joints; None while unknown [rad]. Grippers do
+            not count: one that holds an object never arrives.
+    """
+
+    def __init__(self, config: FollowingConfig | None = None) -> None:
+        self.config = config or FollowingConfig()
+        self.state = State.RELEASED
+        self.reason = "not engaged"
+        self.distance: float | None = None
+        self._step = 1.0 / self.config.rate
+        self._num_known = round(self.config.delay * self.config.rate) + _NUM_PAST
+        self._commands: deque[FloatArray] = deque(maxlen=self._num_known)
+        self._last_leader: FloatArray | None = None
+        self._calm_from = -np.inf
+
+    def engage(self) -> None:
+        """Follow from now on, as soon as that is safe."""
+        if self.state == State.RELEASED:
+            self._hold("engaging")
+
+    def release(self) -> None:
+        """Hold until `engage`."""
+        self._hold("released by request")
+        self.state = State.RELEASED
+
+    def step(
+        self, now: float, leader: FloatArray | None, fault: str, follower: FloatArray | None, follower_stamp: float
+    ) -> ActionChunk | None:
+        """One tick.
+
+        Args:
+            now: time of the tick [s].
+            leader: where both leaders are, shape [14], rad and m; None while not known.
+            fault: why the leader must not be followed; "" without.
+            follower: measured joints, shape [14]; None before the first measurement.
+            follower_stamp: time of that measurement [s].
+
+        Returns:
+            What to command; None to command nothing: the followers hold.
+        """
+        if self.state == State.RELEASED:
+            return None
+        self.distance = None if leader is None or follower is None else _distance(leader, follower)
+        doubt = fault or self._doubt(now, leader, follower, follower_stamp)
+        if doubt or leader is None or follower is None:
+            self._hold(doubt)
+            return None
+        was_held_up = self.state == State.FOLLOWING and _distance(leader, follower) > self.config.lose_distance
+        if not self._commands or was_held_up:
+            self._begin(follower)
+        self._commands.append(self._command(leader, follower))
+        return self._chunk(now)
+
+    def _doubt(self, now: float, leader: FloatArray | None, follower: FloatArray | None, stamp: float) -> str:
+        """Why nothing may be commanded; "" when it may."""
+        if leader is None:
+            return "the leader arms' position is not known"
+        last, self._last_leader = self._last_leader, leader
+        far = np.flatnonzero(np.abs(leader) > _PLAUSIBLE)
+        if len(far):
+            return f"the leader's {JOINT_NAMES[far[0]]} reads {leader[far[0]]:.3f}, which no Piper reaches"
+        if last is not None and (np.abs(leader - last) * _WEIGHTS).max() > self.config.max_jump:
+            self._calm_from = now + self.config.calm_time
+        if now < self._calm_from:
+            return f"the leader jumped; it must be calm for {self.config.calm_time:g} s"
+        if follower is None:
+            return "joint_states: nothing received"
+        if now - stamp > self.config.max_follower_age:
+            return f"joint_states: newest message is {now - stamp:.2f} s old"
+        return ""
+
+    def _hold(self, reason: str) -> None:
+        self.state, self.reason = State.HOLDING, reason
+        self._commands.clear()
+
+    def _begin(self, follower: FloatArray) -> None:
+        """From where the follower is; never straight into following."""
+        self._commands.extend(follower for _ in range(self._num_known))
+        self.state = State.APPROACHING
+
+    def _command(self, leader: FloatArray, follower: FloatArray) -> FloatArray:
+        """The next position to command [14]."""
+        if self.state != State.FOLLOWING:
+            command = self._approach(leader, follower)
+            self.reason = f"the followers are on their way to the leader, {_distance(leader, follower):.2f} rad away"
+            near = max(_distance(leader, follower), _distance(leader, command)) < self.config.engage_distance
+            if not near:
+                self.state = State.APPROACHING
+                return command
+            self.state, self.reason = State.FOLLOWING, ""
+        return leader
+
+    def _approach(self, leader: FloatArray, follower: FloatArray) -> FloatArray:
+        """A step of the slow way, on a short leash: a follower that does not move must not be pulled."""
+        reach = self.config.approach_speed * self._step / _WEIGHTS
+        leash = np.where(_IS_GRIPPER, np.inf, _LEASH * self.config.approach_speed)
+        last = self._commands[-1]
+        wanted = last + np.clip(leader - last, -reach, reach)
+        return follower + np.clip(wanted - follower, -leash, leash)
+
+    def _chunk(self, now: float) -> ActionChunk:
+        """The last `delay` of commands as the next `delay` of motion, then rest; before it, what is being executed."""
+        num_rows = round(self.config.horizon * self.config.rate) + _NUM_PAST
+        rows = [*self._commands, *[self._commands[-1]] * (num_rows - len(self._commands))]
+        return ActionChunk(positions=np.stack(rows), stamp=now - _NUM_PAST * self._step, step=self._step)
+
+
+def _distance(a: FloatArray, b: FloatArray) -> float:
+    """Of the arm joints, the largest [rad]."""
+    return float(np.abs(a - b)[~_IS_GRIPPER].max())

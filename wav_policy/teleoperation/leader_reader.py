@@ -1,0 +1,153 @@
+"""Listens to one leader arm on its own bus; sends nothing.
+
+A leader says where it is with the very frames that would command a follower (0x155-0x157, 0x159), and is silent while
+it does not move: silence is no fault, a bus that is gone is one, and feedback of a follower on the same bus is one too.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+
+import can
+import numpy as np
+
+from wav_models.types import ARM_DOF, FloatArray
+from wav_policy.piper import units
+from wav_policy.piper.bus import open_bus
+from wav_policy.piper.errors import PiperError
+from wav_policy.piper.frames import FrameId
+
+_RETRY_PERIOD = 0.5
+"""Between attempts to open a bus that is gone [s]."""
+
+_JOINT_FRAMES = {FrameId.JOINT_TARGET_12: 0, FrameId.JOINT_TARGET_34: 2, FrameId.JOINT_TARGET_56: 4}
+_FOLLOWER_FRAMES = range(FrameId.STATUS, FrameId.GRIPPER + 1)
+_COMPLETE = {*_JOINT_FRAMES, FrameId.GRIPPER_TARGET}
+
+
+class LeaderReader:
+    """The reading thread of one leader's bus; opens the bus again when it was lost.
+
+    Args:
+        side: "left" or "right"; names the arm in messages.
+        interface: "socketcan" or "slcan".
+        channel: such as "can_leader_left" or "/dev/ttyACM2".
+
+    Attributes:
+        num_frames: frames that told joints or stroke.
+        num_garbled: frames that could not be read.
+    """
+
+    def __init__(self, side: str, interface: str, channel: str) -> None:
+        self.side = side
+        self.num_frames = 0
+        self.num_garbled = 0
+        self._interface = interface
+        self._channel = channel
+        self._bus: can.BusABC | None = None
+        self._lost = ""
+        self._foreign = ""
+        self._position = np.zeros(ARM_DOF)
+        self._seen: set[int] = set()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"{side} leader", daemon=True)
+
+    def open(self) -> None:
+        """Open the bus and begin to listen.
+
+        Raises:
+            PiperError: the bus cannot be opened; names the arm.
+        """
+        try:
+            self._bus = open_bus(self._interface, self._channel)
+        except PiperError as error:
+            raise type(error)(f"{self.side} leader arm: {error}") from error
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread and close the bus."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._bus is not None:
+            self._bus.shutdown()
+            self._bus = None
+
+    @property
+    def position(self) -> FloatArray | None:
+        """Where the leader is: joints and stroke, shape [7], rad and m; None while nobody can know."""
+        with self._lock:
+            known = not self._lost and not self._foreign and self._seen >= _COMPLETE
+            return self._position.copy() if known else None
+
+    @property
+    def fault(self) -> str:
+        """Why the position is not known, in words; "" while it is."""
+        with self._lock:
+            if self._lost:
+                return f"{self.side} leader arm: bus lost ({self._lost}); plug it in again"
+            if self._foreign:
+                return self._foreign
+            if not self._seen >= _COMPLETE:
+                return f"{self.side} leader arm: not heard yet (it is silent at rest): move it and its gripper"
+        return ""
+
+    def take(self, message: can.Message) -> None:
+        """Understand one frame; unknown and damaged ones are counted or ignored, never fatal."""
+        identifier = message.arbitration_id
+        with self._lock:
+            if identifier in _FOLLOWER_FRAMES:
+                self._foreign = (
+                    f"{self.side} leader arm: there is a follower on its bus (frame {identifier:#x}): the leader would "
+                    "command it directly. Give every arm a bus of its own"
+                )
+            elif identifier in _COMPLETE:
+                try:
+                    self._decode(identifier, bytes(message.data))
+                except struct.error:
+                    self.num_garbled += 1
+
+    def _decode(self, identifier: int, data: bytes) -> None:
+        if identifier == FrameId.GRIPPER_TARGET:
+            (count,) = struct.unpack(">i4x", data)
+            self._position[-1] = units.metres_from_micrometres(count)
+        else:
+            first = _JOINT_FRAMES[FrameId(identifier)]
+            self._position[first : first + 2] = units.radians_from_millidegrees(struct.unpack(">ii", data))
+        self._seen.add(identifier)
+        self.num_frames += 1
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            if self._bus is None:
+                self._reopen()
+                continue
+            try:
+                message = self._bus.recv(timeout=0.1)
+            except (can.CanError, OSError) as error:
+                self._lose(str(error))
+            except (ValueError, IndexError):  # a garbled slcan line
+                self.num_garbled += 1
+            else:
+                if message is not None:
+                    self.take(message)
+
+    def _lose(self, reason: str) -> None:
+        with self._lock:
+            self._lost = reason
+            self._seen.clear()
+        bus, self._bus = self._bus, None
+        if bus is not None:
+            bus.shutdown()
+
+    def _reopen(self) -> None:
+        try:
+            self._bus = open_bus(self._interface, self._channel)
+        except PiperError:
+            self._stopping.wait(_RETRY_PERIOD)
+            return
+        with self._lock:
+            self._lost = self._foreign = ""
+            self._seen.clear()

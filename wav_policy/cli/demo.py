@@ -17,6 +17,7 @@ from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArgumentError
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.supervisor import Supervisor
+from wav_policy.cli.demo_engine import compile_networks
 from wav_policy.cli.demo_page import DemoPage
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
 
@@ -231,6 +232,11 @@ def main(argv: list[str]) -> int:
         return 2
     limit_to_this_host()
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    try:
+        if arguments.engine == "auto" and launch_arguments.checkpoint is not None:
+            compile_networks(launch_arguments.checkpoint)
+    except KeyboardInterrupt:
+        return 0
     return _run(arguments, launch_arguments, page)
 
 

@@ -258,8 +258,8 @@ def test_the_command_exports_verifies_and_refuses(
         sizes = ["--video-samples", "3", "--out", str(tmp_path / "out")]
         assert export_command([name, *sizes, "--verify", "--repeats", "1"]) == 0
         printed = capsys.readouterr().out
-        assert "plans, K = 2: the same elites" in printed
-        assert "equal to torch within the tolerances" in printed
+        assert "K = 2: 100% of the elites are the same" in printed
+        assert "equal to torch within the tolerance" in printed
         assert len([line for line in printed.splitlines() if line.endswith(" ms")]) == 11
     finally:
         (checkpoint.directory / "planner.json").unlink()

@@ -68,7 +68,8 @@ def test_two_launched_processes_equal_two_workers_and_resume(
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     (tmp_path / "inputs.pickle").write_bytes(pickle.dumps((model, batches, loop_config)))
-    run_workers(_train, (model, batches, loop_config, tmp_path / "workers.safetensors"), 2)
+    for steps in (2, 4):
+        run_workers(_train, (model, batches, loop_config, steps, tmp_path / "workers.safetensors"), 2)
     _launch(tmp_path, sharding, "action", "2")
     _launch(tmp_path, sharding, "action", "4")
     expected, _ = load_tensors(tmp_path / "workers.safetensors", "")
@@ -79,8 +80,7 @@ def test_two_launched_processes_equal_two_workers_and_resume(
         torch.testing.assert_close(tensor, expected[name], rtol=1e-2, atol=2e-4, msg=name)
 
 
-def _train(worker: Worker, model: WAVModel, batches: Batches, config: LoopConfig, path: Path) -> None:
-    """Two steps and, resumed, two more: the cosine of a plan of four steps begins again at half."""
-    for steps in (2, 4):
-        stage = make_stage("action", copy.deepcopy(model), batches, TrainConfig(), dict)
-        train(stage, config, Plan(steps=steps), 0, path, worker=worker, resume=True, report=lambda _: None)
+def _train(worker: Worker, model: WAVModel, batches: Batches, config: LoopConfig, steps: int, path: Path) -> None:
+    own = copy.deepcopy(model)  # what spawned workers are given, they share
+    stage = make_stage("action", own, batches, TrainConfig(), dict)
+    train(stage, config, Plan(steps=steps), 0, path, worker=worker, resume=True, report=lambda _: None)

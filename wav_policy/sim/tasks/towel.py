@@ -103,7 +103,10 @@ class TowelTask:
         "smooth out the towel until it is flat",
         "lay the folded towel flat",
     )
-    held_out_instructions: tuple[str, ...] = ("open the folded cloth out", "please make the towel lie flat on the table")
+    held_out_instructions: tuple[str, ...] = (
+        "open the folded cloth out",
+        "please make the towel lie flat on the table",
+    )
 
     def __init__(self) -> None:
         self._flat = np.zeros((COUNT**2, 3))

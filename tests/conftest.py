@@ -1,16 +1,72 @@
-"""Every test process has a ROS domain and a run-time directory of its own and talks to this host only."""
+"""Every test module has a ROS domain of its own, every run a run-time directory; they talk to this host only."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("ROS_DOMAIN_ID", str(20 + os.getpid() % 80))
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as background processes begin, and hand on to theirs
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_DOMAINS = range(1, 102)
+"""Whose ports lie below those that Linux gives away."""
+_ENDING_TIMEOUT = 60.0
+"""Of a system that was asked to end [s]."""
+
+StartSystem = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _domain() -> None:
+    """What an earlier module may have left behind, or another run, does not disturb this one."""
+    taken = _domains_in_use()
+    first = int(os.environ["ROS_DOMAIN_ID"])
+    candidates = (_DOMAINS[(first - 1 + step) % len(_DOMAINS)] for step in range(len(_DOMAINS)))
+    os.environ["ROS_DOMAIN_ID"] = str(next(domain for domain in candidates if domain not in taken))
+
+
+def _domains_in_use() -> set[int]:
+    """Domains of which a UDP port is bound here: 250 each from 7400 on (DDSI-RTPS 2.5, 9.6.2.3)."""
+    lines = Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]
+    return {(int(line.split()[1].split(":")[1], 16) - 7400) // 250 for line in lines}
+
+
+@pytest.fixture(scope="session")
+def start_system() -> StartSystem:
+    """Starts a command as a process that does not outlive its `with` block, nor do its children; see `_running`."""
+    return _running
+
+
+@contextmanager
+def _running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process, asked to end by SIGTERM where it still runs; what has not ended then is killed, and an error."""
+    process = subprocess.Popen(command, text=True, **options)
+    try:
+        yield process
+    finally:
+        family = [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+        process.terminate()
+        try:
+            process.wait(_ENDING_TIMEOUT)
+        finally:
+            _, left = psutil.wait_procs(family, timeout=5.0)
+            for survivor in left:
+                survivor.kill()
+            process.kill()
+            process.wait()
+        assert not left, f"{command} left {left}"
 
 
 @pytest.fixture(scope="session", autouse=True)

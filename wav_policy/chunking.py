@@ -82,18 +82,21 @@ class ChunkExecutor:
     @property
     def stamp(self) -> float | None:
         """Observation time of the chunk in force [s]; None without one."""
-        return None if self._splice is None else self._splice.stamp
+        splice = self._splice
+        return None if splice is None else splice.stamp
 
     @property
     def end(self) -> float | None:
         """When the chunk in force is exhausted [s]; None without one."""
-        return None if self._splice is None else float(self._splice.knots[-1])
+        splice = self._splice
+        return None if splice is None else float(splice.knots[-1])
 
     @property
     def disagreement(self) -> tuple[FloatArray, FloatArray] | None:
         """Position [14] and velocity [14] by which the path before the chunk in force left it at the take-over: what
         an immediate switch would have jumped by. None without a chunk."""
-        return None if self._splice is None else (self._splice.offset, self._splice.slope)
+        splice = self._splice
+        return None if splice is None else (splice.offset, splice.slope)
 
     def clear(self) -> None:
         """Forget the chunk in force; the next one starts afresh and may have any stamp."""

@@ -17,6 +17,7 @@ from there are clear (`LookAhead`). Otherwise they brake: on a way that was foun
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -104,7 +105,8 @@ class SafetyFilter:
         self._velocity: FloatArray = np.zeros(JOINT_DIM)
         self._previous_goal = np.zeros(JOINT_DIM)
         self._has_goal = False
-        self._latched = False
+        self._latched = self._has_target = False
+        self._kept_grips: list[int] = []
         self._last_time: float | None = None
         self._stop_reason: str | None = None
         self._look_ahead = look_ahead
@@ -125,8 +127,14 @@ class SafetyFilter:
         self.relatch()
         self._stop_reason = None
 
-    def relatch(self) -> None:
-        """Forget the target; the next tick with a valid measurement holds there. For when arms are (re-)enabled."""
+    def relatch(self, keep_grips: Iterable[int] = ()) -> None:
+        """Forget the target; the next tick with a valid measurement holds there. For when arms are (re-)enabled.
+
+        Args:
+            keep_grips: grippers, as indices of joints, that keep their target where it is further closed than
+                measured: what they hold would drop. Only for arms that were under power all along.
+        """
+        self._kept_grips = list(keep_grips)
         self._latched = False
 
     def step(
@@ -165,7 +173,11 @@ class SafetyFilter:
 
     def _latch(self, position: FloatArray, now: float) -> None:
         """Start from rest on the measured position, moved into the limits."""
+        kept = self._kept_grips if self._has_target else []
+        grips = self._target[kept]
         np.clip(position, self._lower, self._upper, out=self._target)
+        self._target[kept] = np.minimum(self._target[kept], grips)
+        self._has_target = True
         self._velocity[:] = 0.0
         self._has_goal = False
         self._last_time = now if math.isfinite(now) else None

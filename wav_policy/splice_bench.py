@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from wav_models.evaluation.statistics import wilson_interval
 from wav_models.presets import did_you_mean
+from wav_models.worker_pool import worker_pool
 
 if TYPE_CHECKING:
     from wav_policy.policy import WAVPolicy
@@ -81,8 +81,8 @@ def run(
     conditions = benchmark.conditions()
     jobs = [(condition, seed) for seed in benchmark.seeds for condition in conditions]
     trials: dict[SpliceCondition, list[SpliceTrial]] = {condition: [] for condition in conditions}
-    with multiprocessing.get_context("spawn").Pool(benchmark.num_workers, _start, (benchmark,)) as pool:
-        for condition, trial in pool.imap(_run, jobs):
+    with worker_pool(benchmark.num_workers, _start, (benchmark,)) as pool:
+        for condition, trial in pool.map(_run, jobs):
             trials[condition].append(trial)
             report(condition, trial)
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(benchmark).items()}

@@ -161,3 +161,16 @@ def test_without_a_blend_the_path_jumps_by_the_disagreement() -> None:
 def test_impossible_configurations_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must not be negative"):
         ChunkingConfig(**values)
+
+
+@pytest.mark.parametrize(("lead", "dropped"), [(0.4, True), (0.6, False)])
+def test_a_first_row_due_in_less_than_half_a_step_is_not_hurried_to(lead: float, dropped: bool) -> None:
+    executor = ChunkExecutor(ChunkingConfig(blend_time=0.0))
+    rows = np.tile(np.array([0.1, 0.2, 0.3])[:, None], JOINT_DIM)
+    chunk = ActionChunk(rows, stamp=10.0, step=STEP)
+    now = chunk.times[0] - lead * STEP
+    executor.accept(chunk, now=now, current=np.zeros(JOINT_DIM))
+    at_first = executor.sample(chunk.times[0])
+    assert at_first is not None
+    assert (at_first[0] == pytest.approx(rows[0, 0])) != dropped
+    np.testing.assert_allclose(sampled(executor, chunk.times[1:]), rows[1:], atol=1e-9)

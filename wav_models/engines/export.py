@@ -172,6 +172,7 @@ def export_model(
             (temporary / WEIGHTS).unlink()
         manifest.files.update({path.name: file_sha256(path) for path in sorted(temporary.iterdir())})
         manifest.write(temporary)
+        temporary.chmod(0o755)  # mkdtemp's is for its owner alone; robots run as another user
         _replace(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

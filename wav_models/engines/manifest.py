@@ -82,13 +82,15 @@ def read_manifest(directory: Path) -> Manifest:
     """The manifest of an export.
 
     Raises:
-        EngineError: it is missing or damaged.
+        EngineError: it is missing, unreadable or damaged.
     """
     path = directory / MANIFEST
     try:
         return from_dict(Manifest, json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise EngineError(f"{path}: no such file; {REMEDY}") from error
+    except OSError as error:
+        raise EngineError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
     except ValueError as error:
         raise EngineError(f"{path}: not a manifest of this version ({error}); {REMEDY}") from error
 

@@ -56,8 +56,6 @@ class OnnxGraph:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
-        # A subnormal number costs a hundred times a normal one.
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
         options.log_severity_level = 4
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))

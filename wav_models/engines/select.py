@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -123,30 +123,56 @@ class _Maker:
         return self._load(self._make(targets[-1]))
 
     def best(self) -> Engine:
-        """The fastest that gives what torch gives."""
-        engine = self.torch()
-        reasons = []
-        for name in BEST_FIRST:
-            if self.options.dtype not in ("auto", *BEST_FIRST[name]):
-                continue
-            try:
-                require_runtime(name)
-                found = [self._find(target) for target in self._targets(name)]
-                candidates = [self._load(directory) for directory in found if directory is not None]
-            except EngineError as error:
-                (logger.warning if self._was_exported(name) else logger.info)("engine auto: not %s: %s", name, error)
-                reasons.append(f"{name} cannot be used")
-                continue
-            if not candidates:
-                reasons.append(f"no graphs for {name} yet, `wav export` makes them")
-            for candidate in candidates:
-                engine, reason = self._faster(engine, candidate)
-                reasons.append(reason)
+        """The fastest that gives what torch gives, in the number format that was asked for.
+
+        Raises:
+            EngineError: nothing runs in that format here.
+        """
+        from wav_models.engines.torch_engine import DTYPES
+
+        wanted = self.options.dtype
+        choose_dtype(wanted, self._device)  # an unknown name is not "nothing runs"
+        engine = self.torch() if wanted in ("auto", *DTYPES) else None
+        reasons: list[str] = []
+        for name, precisions in BEST_FIRST.items():
+            if wanted in ("auto", *precisions):
+                engine = self._best_of(name, engine, reasons)
+        if engine is None:
+            raise EngineError(
+                f"engine 'auto': nothing runs in {wanted!r} here ({'; '.join(reasons)}); `wav export --precision "
+                f"{wanted}` makes graphs, dtype 'auto' takes what there is"
+            )
         if reasons:
             engine.description += f" ({'; '.join(reasons)})"
         return engine
 
-    def _faster(self, engine: Engine, candidate: Engine) -> tuple[Engine, str]:
+    def _best_of(self, name: str, engine: Engine | None, reasons: list[str]) -> Engine | None:
+        """`engine`, or what is faster among the exports for `name`; one that fails does not keep the others out."""
+        from torch import OutOfMemoryError
+
+        unusable = EngineError, ImportError, OSError, OutOfMemoryError
+        try:
+            require_runtime(name)
+        except unusable as error:
+            (logger.warning if self._was_exported(name) else logger.info)("engine auto: not %s: %s", name, error)
+            reasons.append(f"{name} cannot be used")
+            return engine
+        num_known = len(reasons)
+        for target in self._targets(name):
+            try:
+                directory = self._find(target)
+                if directory is None:
+                    continue
+                engine, reason = self._faster(engine, self._load(directory))
+            except unusable as error:
+                logger.warning("engine auto: not %s %s: %s", name, target.precision, error)
+                reason = f"{name} {target.precision} cannot be used"
+            reasons.append(reason)
+        if len(reasons) == num_known:
+            reasons.append(f"no graphs for {name} yet, `wav export` makes them")
+        return engine
+
+    def _faster(self, engine: Engine | None, candidate: Engine) -> tuple[Engine | None, str]:
         """The better of two, and why; both run a planning round on the same numbers."""
         from wav_models.engines.parity import TOLERANCES, Trial, agreement, measure, stages
         from wav_models.engines.torch_engine import TorchEngine
@@ -154,6 +180,7 @@ class _Maker:
         exact = TorchEngine(self.checkpoint.model, self.checkpoint.autoencoder, self.text_encoder)
         trial = Trial.draw(exact, self.checkpoint.normalization, self.planner)
         expected, found = (stages(e, trial)["value_dit"](0).flatten() for e in (exact, candidate))
+        stages(candidate, trial)["action_dit"](0)  # a partial export may lack it
         difference = agreement(expected, found)
         if not difference.within(TOLERANCES[candidate.precision]):
             logger.warning(
@@ -163,6 +190,8 @@ class _Maker:
                 difference.cosine,
             )
             return engine, f"{candidate.description} differs"
+        if engine is None:
+            return candidate, "torch has no such number format"
         times = measure((engine, candidate), trial, TRIAL_REPEATS, ("video_dit", "value_dit"))
         ours, theirs = (sum(its_times.values()) for its_times in times)
         names = engine.description, candidate.description
@@ -194,10 +223,12 @@ class _Maker:
     def _make(self, target: ExportTarget) -> Path:
         from wav_models.engines.export import cache_directory, export
         from wav_models.engines.manifest import fingerprint
+        from wav_models.engines.torch_engine import on_cpu
 
         began = time.perf_counter()
         directory = cache_directory(fingerprint(self.checkpoint), target)
-        export(self.checkpoint, target, directory)
+        model, autoencoder = (on_cpu(network) for network in (self.checkpoint.model, self.checkpoint.autoencoder))
+        export(replace(self.checkpoint, model=model, autoencoder=autoencoder), target, directory)
         logger.info("graphs for %s made in %.0f s: %s", target.engine, time.perf_counter() - began, directory)
         return directory
 

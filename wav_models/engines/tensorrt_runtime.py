@@ -28,11 +28,14 @@ def tensorrt_module() -> Any:
     """The installed module.
 
     Raises:
-        EngineError: there is none.
+        EngineError: there is none, or it is broken.
     """
     for name in MODULES:
         if importlib.util.find_spec(name) is not None:
-            return importlib.import_module(name)
+            try:
+                return importlib.import_module(name)
+            except (ImportError, OSError) as error:
+                raise EngineError(f"{name} is installed but cannot be loaded ({error}); install it again") from error
     raise EngineError(
         f"engine 'tensorrt' needs the Python package {' or '.join(MODULES)}, which is not installed; install "
         "'wav-policy[gpu]' or 'wav-policy[tensorrt-rtx]', or use 'onnxruntime' or 'torch'"
@@ -152,8 +155,9 @@ class TensorRTGraph:
         self._record = cuda_graph
 
     def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> Values:
-        given = {name: self._on_gpu(name, tensors[name] if name in tensors else context[name]) for name in self._inputs}
+        given = {name: tensors[name] if name in tensors else context[name] for name in self._inputs}
         try:
+            given = {name: self._on_gpu(name, value) for name, value in given.items()}
             with self._lock, torch.cuda.stream(self._stream):
                 self._stream.wait_stream(torch.cuda.default_stream())
                 outputs = self._replay(given) if self._record else self._execute(given)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from wav_models.engines.base import EngineError
@@ -272,6 +272,13 @@ def _compiled(model: WAVModel, cuda_graphs: bool) -> WAVModel:
 def _with_outputs_of_its_own(replay: Callable[..., Any]) -> Callable[..., Any]:
     """The next replay of a CUDA graph overwrites the outputs of the last one; these stay."""
     return lambda *arguments: pytree.tree_map(torch.clone, replay(*arguments))
+
+
+def on_cpu(network: Any) -> Any:
+    """A copy on the CPU, made without another one where the network is; weights that are on the CPU are shared."""
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.cpu(), requires_grad=False) for p in network.parameters()}
+    memo |= {id(buffer): buffer.cpu() for buffer in network.buffers()}
+    return copy.deepcopy(network, memo)
 
 
 def with_weights_in(model: WAVModel, dtype: torch.dtype) -> WAVModel:

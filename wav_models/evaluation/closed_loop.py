@@ -13,7 +13,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,11 +21,15 @@ from wav_models.data.images import resize_image
 from wav_models.presets import ModelConfig
 from wav_models.types import VIEWS, ImageArray, Observation, Plan
 
+if TYPE_CHECKING:
+    from wav_models.engines.base import Engine
+
 
 class Policy(Protocol):
     """The part of `WAVPolicy` that trials use."""
 
     config: ModelConfig
+    engine: Engine
 
     def plan(self, observation: Observation, *, seed: int = 0) -> Plan: ...
 
@@ -61,12 +65,13 @@ class TrialSettings:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One episode: what came of it and what the plans cost."""
+    """One episode: what came of it, what the plans cost, and what ran the networks."""
 
     seed: int
     success: bool
     steps: int
     plan_ms: tuple[float, ...]
+    engine: str = ""
 
 
 class ObservationHistory:
@@ -118,7 +123,8 @@ def run_trial(environment: Environment, policy: Policy, seed: int, settings: Tri
         observation, _, terminated, truncated, info = environment.step(action)
         if bool(info["success"]) or terminated or truncated or step + 1 == settings.max_steps:
             break
-    return TrialResult(seed, bool(info["success"]), step + 1, tuple(plan_ms))
+    engine = f"{policy.engine.name} {policy.engine.precision}"
+    return TrialResult(seed, bool(info["success"]), step + 1, tuple(plan_ms), engine)
 
 
 def plan_seed(episode_seed: int, step: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ import numpy as np
 
 from wav_models.evaluation.closed_loop import Environment, Policy, TrialResult, TrialSettings, run_trial
 from wav_models.evaluation.statistics import mcnemar, wilson_interval
+from wav_models.worker_pool import worker_pool
 
 MakeEnvironment = Callable[[], Environment]
 MakePolicy = Callable[[], Policy]
@@ -74,12 +74,14 @@ def run_trials(
         make_environment: called once per worker process; must be picklable.
         policies: by condition, what makes its policy; picklable, called at most once per worker.
         report: called with every finished trial.
+
+    Raises:
+        ChildProcessError: a worker died.
     """
     jobs = [_Job(condition, seed) for seed in seeds for condition in policies]
     results: Results = {condition: [] for condition in policies}
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(num_workers, _start, (make_environment, dict(policies), settings)) as pool:
-        for condition, result in pool.imap(_run, jobs):
+    with worker_pool(num_workers, _start, (make_environment, dict(policies), settings)) as pool:
+        for condition, result in pool.map(_run, jobs):
             results[condition].append(result)
             report(condition, result)
     return results
@@ -103,6 +105,7 @@ def summarise_condition(trials: Sequence[TrialResult]) -> dict[str, Any]:
         "successes": successes,
         "success_rate": successes / len(trials),
         "interval_95": wilson_interval(successes, len(trials)),
+        "engines": sorted({trial.engine for trial in trials}),
         "plans": len(plan_ms),
         "plan_ms_p50": float(np.percentile(plan_ms, 50)),
         "plan_ms_p99": float(np.percentile(plan_ms, 99)),

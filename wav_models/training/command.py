@@ -40,6 +40,8 @@ class TrainArguments:
     """Train for this many optimiser steps; resumes to the last digit."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Continue from the stage's saved state, if there is one."""
+    pretrained: Path | None = None
+    """Local LTX-Video directory (vae, tokenizer, text_encoder), for presets that use them."""
     start: Path | None = None
     """Another run: start from its averaged weights instead of from random ones (not when resuming)."""
     workers: int | None = None
@@ -66,6 +68,8 @@ def main(argv: list[str], *, launched: bool = False) -> int:
     if launched and arguments.stage not in STAGES:
         print(f"{prog}: only {', '.join(STAGES)} train on several devices; use wav train", file=sys.stderr)
         return 2
+    from torch.multiprocessing.spawn import ProcessException
+
     from wav_models.checkpoint import CheckpointError
     from wav_models.training.state import StateError
 
@@ -73,6 +77,9 @@ def main(argv: list[str], *, launched: bool = False) -> int:
         _train(arguments, f"{prog} {shlex.join(argv)}", launched)
     except (ValueError, OSError, FloatingPointError, StateError, CheckpointError) as error:
         print(f"{prog} {arguments.stage}: {error}", file=sys.stderr)
+        return 1
+    except ProcessException as error:  # holds a worker's whole traceback
+        print(f"{prog} {arguments.stage}: {str(error).rstrip().splitlines()[-1]}", file=sys.stderr)
         return 1
     return 0
 
@@ -99,7 +106,15 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> None:
     config = load_config(arguments.config)
     if arguments.workers is not None:
         config = replace(config, workers=arguments.workers)
-    run = steps.Run(arguments.out, arguments.data, config, command, arguments.tensorboard, arguments.start)
+    run = steps.Run(
+        arguments.out,
+        arguments.data,
+        config,
+        command,
+        tensorboard=arguments.tensorboard,
+        start=arguments.start,
+        pretrained=arguments.pretrained,
+    )
     if arguments.stage == "latents":
         steps.encode_latents(run)
         return

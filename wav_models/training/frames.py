@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from wav_models.data.samples import frames_per_step
 from wav_models.presets import ModelConfig
 from wav_models.training.state import load_tensors, save_tensors
 from wav_models.types import VIEWS
+from wav_models.worker_pool import worker_pool
 
 IntArray = NDArray[np.int64]
 
@@ -103,6 +104,8 @@ def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_proc
 
     Raises:
         DatasetError: what is wrong with the data, before anything is decoded.
+        OSError: the disk is full.
+        ChildProcessError: a worker died.
     """
     starts = step_starts(dataset, model)
     shape = (int(starts[-1]), len(VIEWS), *model.latent.image_size, 3)
@@ -111,7 +114,7 @@ def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_proc
         return np.load(path, mmap_mode="r")
     dataset.check()
     partial = path.with_name(path.name + ".partial")
-    frames = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    frames = allocate(partial, np.dtype(np.uint8), shape)
     if known:
         frames[: int(starts[known])] = np.load(path, mmap_mode="r")
     frames.flush()
@@ -119,12 +122,29 @@ def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_proc
         (dataset, model, partial, range(known + first, len(dataset), num_processes), starts)
         for first in range(num_processes)
     ]
-    with multiprocessing.get_context("spawn").Pool(num_processes) as pool:
-        pool.map(_decode_episodes, jobs)
+    with worker_pool(num_processes) as pool:
+        list(pool.map(_decode_episodes, jobs))
     _index_path(path).unlink(missing_ok=True)
     partial.replace(path)
     write_json(_index_path(path), _fingerprints(dataset))
     return np.load(path, mmap_mode="r")
+
+
+def allocate(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A new memory-mapped array with its place on the disk: a write to one without kills the process by a signal.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    size = path.stat().st_size
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        path.unlink()
+        raise OSError(error.errno, f"{error.strerror}; {size / 1e9:.1f} GB are needed", str(path)) from error
+    return array
 
 
 def _known_episodes(path: Path, dataset: DatasetGroup) -> int:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from wav_models.training.config import LoopConfig
 from wav_models.training.parallel import Losses, StopRequest, Worker, stop_on_signals
 from wav_models.training.randomness import Draws, draws_at
-from wav_models.training.state import Progress, TrainState, share, whole
+from wav_models.training.state import Progress, StateError, TrainState, load_progress, share, whole
 
 Report = Callable[[str], None]
 
@@ -91,10 +91,13 @@ def train(
         tensorboard: directory for scalars, or None.
 
     Raises:
-        StateError: the state to resume from is damaged or of another configuration.
+        StateError: the state to resume from is damaged or of another configuration; or, without `resume`, an
+            unfinished one would be overwritten.
         FloatingPointError: a loss that is not finite, naming step and stage; the last saved state stays.
     """
     worker = worker or Worker()
+    if not resume and path.is_file():
+        _refuse_unfinished(path)
     losses = worker.distribute(stage)  # before the optimiser: sharding replaces the parameters
     state = _initial_state(stage, config)
     if resume and path.is_file():
@@ -103,6 +106,13 @@ def train(
     with stop_on_signals() as stop:
         loop.run(stop)
     return state
+
+
+def _refuse_unfinished(path: Path) -> None:
+    remedy = "go on with --resume, or remove the file to start anew"
+    progress = load_progress(path, remedy)
+    if not progress.complete:
+        raise StateError(f"{path}: holds an unfinished training of {progress.step} steps; {remedy}")
 
 
 def _initial_state(stage: Stage, config: LoopConfig) -> TrainState:
@@ -172,9 +182,10 @@ class _Loop:
         progress.complete = fraction >= 1.0
         if self.counted:
             self._log(fraction)
+        self._save()  # before the metrics: whatever ends them, the training itself is kept
         if progress.complete:
             self._evaluate()
-        self._save()
+            self._save()
         self.scalars.close()
 
     def _step(self, fraction: float) -> None:

@@ -22,6 +22,7 @@ from wav_models.networks.video_dit import TextContext, VideoFeatures, VideoOutpu
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.batches import Batch, Batches
 from wav_models.training.randomness import Draws, draws_at
+from wav_models.training.stages import normal
 from wav_models.types import ARM_DOF, JOINT_DIM
 
 NEARLY_CLEAN = 0.75
@@ -64,12 +65,16 @@ class HeldOut:
         """Video loss, R² of the return, and the error of the joint targets in radians."""
         return self._measure(values=True, actions=True)
 
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     def _measure(self, *, values: bool, actions: bool) -> dict[str, float]:
         means: dict[str, list[float]] = {}
         returns: dict[str, list[Tensor]] = {}
         true_returns = []
         for part, steps in enumerate(self.parts):
-            batch, draws = self.batches.at(steps), draws_at(self.seed, "held out", part + 1)
+            batch, draws = self.batches.at(steps).to(self._device), draws_at(self.seed, "held out", part + 1)
             true_returns.append(_returns(batch.values))
             for seen in self._passes(batch, draws, imagined=actions):
                 if seen.loss is not None:
@@ -88,18 +93,23 @@ class HeldOut:
 
     def _passes(self, batch: Batch, draws: Draws, *, imagined: bool) -> Iterator[_Seen]:
         data, x_1 = self.batches.episodes, batch.future_latents
-        text = self.model.video.encode_text(data.text_embedding[batch.text], data.text_mask[batch.text])
-        x_0 = torch.randn(x_1.shape, generator=draws.torch)
+        rows = batch.text.cpu()
+        text = (data.text_embedding[rows].to(self._device), data.text_mask[rows].to(self._device))
+        context = self.model.video.encode_text(*text)
+        x_0 = normal(x_1.shape, draws, self._device)
         for time in (0.0, NEARLY_CLEAN):
-            x_t = interpolate(x_0, x_1, torch.full((len(batch),), time))
-            output = self._video(batch, text, x_t, time)
+            x_t = interpolate(x_0, x_1, torch.full((len(batch),), time, device=self._device))
+            output = self._video(batch, context, x_t, time)
             yield _Seen(f"{time:g}", output, mse_loss(output.velocity, velocity_target(x_0, x_1)).item())
         if imagined:
-            x_t = euler(lambda x, t: self._video(batch, text, x, t).velocity, x_0, NUM_IMAGINATION_STEPS, NEARLY_CLEAN)
-            yield _Seen("imagined", self._video(batch, text, x_t, NEARLY_CLEAN), None)
+            x_t = euler(
+                lambda x, t: self._video(batch, context, x, t).velocity, x_0, NUM_IMAGINATION_STEPS, NEARLY_CLEAN
+            )
+            yield _Seen("imagined", self._video(batch, context, x_t, NEARLY_CLEAN), None)
 
     def _video(self, batch: Batch, text: TextContext, x_t: Tensor, time: float) -> VideoOutput:
-        output: VideoOutput = self.model.video(x_t, torch.full((len(batch),), time), text, batch.memory_latents)
+        flow_time = torch.full((len(batch),), time, device=self._device)
+        output: VideoOutput = self.model.video(x_t, flow_time, text, batch.memory_latents)
         return output
 
     def _denoise_values(self, batch: Batch, features: VideoFeatures, draws: Draws) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -109,11 +119,12 @@ class HeldOut:
 
         def velocity(x: Tensor, time: float) -> Tensor:
             nonlocal last
-            output = self.model.value(x, torch.full(x.shape[:2], time), context)
+            output = self.model.value(x, torch.full(x.shape[:2], time, device=x.device), context)
             last = output.features
-            return torch.as_tensor(output.velocity)
+            predicted: Tensor = output.velocity
+            return predicted
 
-        x_0 = torch.randn((len(batch), NUM_VALUE_SAMPLES, *batch.values.shape[1:]), generator=draws.torch)
+        x_0 = normal((len(batch), NUM_VALUE_SAMPLES, *batch.values.shape[1:]), draws, self._device)
         return euler(velocity, x_0, NUM_STEPS), last
 
     def _action_error(
@@ -121,12 +132,14 @@ class HeldOut:
     ) -> Tensor:
         """Absolute error of the joint targets, shape [B, H, 12], rad."""
         context = self.model.action.context(features, tuple(f[:, 0] for f in value_features))
-        x_0 = torch.randn((len(batch), 1, *batch.actions.shape[1:]), generator=draws.torch)
-        x_1 = euler(
-            lambda x, t: self.model.action(x, torch.full(x.shape[:2], t), batch.state_token, context).velocity,
-            x_0,
-            NUM_STEPS,
-        )
+        x_0 = normal((len(batch), 1, *batch.actions.shape[1:]), draws, self._device)
+
+        def velocity(x: Tensor, time: float) -> Tensor:
+            flow_time = torch.full(x.shape[:2], time, device=x.device)
+            predicted: Tensor = self.model.action(x, flow_time, batch.state_token, context).velocity
+            return predicted
+
+        x_1 = euler(velocity, x_0, NUM_STEPS)
         decoded = self.batches.normalization.decode_actions(x_1[:, 0], batch.state)
         return (decoded - batch.targets)[..., ANGLES].abs()
 

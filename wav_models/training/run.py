@@ -31,8 +31,8 @@ from wav_models.training.autoencoder_stage import AutoencoderStage
 from wav_models.training.batches import Batches, fit_normalization
 from wav_models.training.config import STAGES, TrainConfig
 from wav_models.training.frames import FRAMES, TABLE, Table, cache_frames, held_out_episodes, read_table, step_starts
-from wav_models.training.latents import AUTOENCODER, cache_latents, cache_text, load_episodes
-from wav_models.training.loop import Plan, train
+from wav_models.training.latents import AUTOENCODER, cache_latents, cache_text, load_episodes, require_encodable
+from wav_models.training.loop import Plan, Report, train
 from wav_models.training.metrics import HeldOut
 from wav_models.training.parallel import Worker, run_workers
 from wav_models.training.stages import make_stage
@@ -52,6 +52,7 @@ class Run:
         command: recorded in the checkpoint.
         start: another run, from whose averaged weights a stage starts instead of from random ones.
         tensorboard: write scalars under `directory / "tensorboard"`.
+        pretrained: local LTX-Video directory (vae, tokenizer, text_encoder), for presets that use them.
     """
 
     directory: Path
@@ -60,6 +61,7 @@ class Run:
     command: str
     tensorboard: bool = False
     start: Path | None = None
+    pretrained: Path | None = None
 
     def state_path(self, stage: str) -> Path:
         return self.directory / f"{stage}.state.safetensors"
@@ -73,7 +75,14 @@ class Run:
 
 
 def train_autoencoder(run: Run, plan: Plan, *, resume: bool) -> None:
-    """Decode the dataset if need be and train the auto-encoder on it."""
+    """Decode the dataset if need be and train the auto-encoder on it.
+
+    Raises:
+        ValueError: the preset has a pretrained one.
+    """
+    kind = run.config.model.latent.autoencoder
+    if kind != "tiny":
+        raise ValueError(f"auto-encoder {kind!r} is pretrained; only 'tiny' is trained here")
     run.directory.mkdir(parents=True, exist_ok=True)
     dataset = DatasetGroup(run.data)
     cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
@@ -85,8 +94,7 @@ def _autoencoder_worker(worker: Worker, run: Run, plan: Plan, resume: bool, star
     config = run.config
     torch.manual_seed(config.seed)
     autoencoder = make_autoencoder(config.model)
-    if not isinstance(autoencoder, TinyAutoencoder):
-        raise ValueError(f"auto-encoder {config.model.latent.autoencoder!r} is pretrained; only 'tiny' is trained here")
+    assert isinstance(autoencoder, TinyAutoencoder)
     steps, held_out = _split(starts, config)
     frames = np.load(run.directory / FRAMES, mmap_mode="r")
     picture = run.directory / "autoencoder.png" if worker.is_main else None
@@ -105,11 +113,12 @@ def encode_latents(run: Run) -> None:
     """Read the labelled dataset into the table, its frames into latents, and fit the normalisation."""
     run.directory.mkdir(parents=True, exist_ok=True)
     dataset, model = DatasetGroup(run.data), run.config.model
+    require_encodable(model, run.directory)
     table = read_table(dataset, model)
     table.save(run.directory / TABLE)
     cache_frames(dataset, model, run.directory / FRAMES, run.config.workers)
     cache_latents(model, run.directory, run.directory / FRAMES, run.config.workers)
-    cache_text(model, run.directory, table)
+    cache_text(model, run.directory, table, run.pretrained)
     steps, _ = _split(table.starts, run.config)
     normalization = fit_normalization(load_episodes(run.directory, table), model.horizon, steps)
     normalization.to_json(run.directory / NORMALIZATION)
@@ -129,7 +138,7 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
     config = run.config
     torch.manual_seed(config.seed)
     model = WAVModel(config.model)
-    load_averages(run, model, STAGES[: STAGES.index(name)])
+    load_averages(run, model, STAGES[: STAGES.index(name)], warn=_warn if worker.is_main else lambda text: None)
     if run.start is not None:
         load_part(run.start, model, name)
     table = Table.load(run.directory / TABLE)
@@ -205,8 +214,11 @@ def _summary(progress: Progress) -> dict[str, Any]:
     }
 
 
-def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...]) -> None:
+def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: Report) -> None:
     """Put the averaged weights of these stages, in order, into the model.
+
+    Args:
+        warn: called for every stage that is not finished.
 
     Raises:
         StateError: a stage has not been trained, or with another preset.
@@ -215,7 +227,9 @@ def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...]) -> None:
         path = run.state_path(stage)
         if not path.is_file():
             raise StateError(f"{path}: no such file; run `wav train {stage}` first")
-        _copy_averages(path, model, "average.", "")
+        progress = _copy_averages(path, model, "average.", "")
+        if not progress.complete:
+            warn(f"{path}: stage {stage} ended unfinished after {progress.step} steps; --resume goes on with it")
 
 
 def load_part(start: Path, model: WAVModel, part: str) -> None:
@@ -232,13 +246,14 @@ def load_part(start: Path, model: WAVModel, part: str) -> None:
     raise StateError(f"{start}: has not trained the {part} network; start without --start")
 
 
-def _copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> None:
-    tensors, _ = load_tensors(path, remedy="train that stage first", prefix=prefix)
+def _copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> Progress:
+    tensors, numbers = load_tensors(path, remedy="train that stage first", prefix=prefix)
     parameters = dict(model.named_parameters())
     for name, tensor in tensors.items():
         if part + name not in parameters or parameters[part + name].shape != tensor.shape:
             raise StateError(f"{path}: tensor {part}{name} does not fit this preset")
         parameters[part + name].data.copy_(tensor)
+    return Progress(**numbers)
 
 
 def assemble_checkpoint(run: Run, directory: Path) -> None:
@@ -248,14 +263,14 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
         StateError: a stage is missing.
     """
     model = WAVModel(run.config.model)
-    load_averages(run, model, STAGES)
-    autoencoder = make_autoencoder(run.config.model)
-    assert isinstance(autoencoder, TinyAutoencoder)
-    tensors, _ = load_tensors(run.directory / AUTOENCODER, remedy="run `wav train autoencoder` first")
-    autoencoder.load_state_dict(tensors)
+    load_averages(run, model, STAGES, warn=_warn)
+    autoencoder = make_autoencoder(run.config.model, run.pretrained)
+    if isinstance(autoencoder, TinyAutoencoder):
+        tensors, _ = load_tensors(run.directory / AUTOENCODER, remedy="run `wav train autoencoder` first")
+        autoencoder.load_state_dict(tensors)
     dataset = DatasetGroup(run.data)
     held_out = held_out_episodes(len(dataset), run.config.validation_fraction, run.config.seed)
-    stages = ("autoencoder", *STAGES)
+    stages = ("autoencoder", *STAGES) if isinstance(autoencoder, TinyAutoencoder) else STAGES
     record = {
         "config": asdict(run.config),
         "data": {
@@ -268,6 +283,7 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
             "fps": dataset.fps,
             "seeds": _span([e.seed for e in dataset.episodes if e.seed is not None]),
             "held_out_episodes": np.flatnonzero(held_out).tolist(),
+            "held_out_of": _per_dataset(dataset, held_out),
         },
         "stages": {stage: json.loads(run.record_path(stage).read_text(encoding="utf-8")) for stage in stages},
     }
@@ -278,6 +294,13 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
         normalization=Normalization.from_json(run.directory / NORMALIZATION),
         training_record=record,
     )
+
+
+def _per_dataset(group: DatasetGroup, held_out: np.ndarray) -> dict[str, list[int]]:
+    """Held-out episodes by the name of their dataset, as that one counts them."""
+    bounds = np.cumsum([len(dataset) for dataset in group.datasets])[:-1]
+    parts = zip(group.datasets, np.split(held_out, bounds), strict=True)
+    return {dataset.root.name: np.flatnonzero(part).tolist() for dataset, part in parts}
 
 
 def _span(seeds: list[int]) -> list[int]:
@@ -292,3 +315,7 @@ def _split(starts: np.ndarray, config: TrainConfig) -> tuple[np.ndarray, np.ndar
 
 def _say(text: str) -> None:
     print(text, file=sys.stdout, flush=True)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -86,7 +86,8 @@ class _Stage:
         x_t[:num_own] = self._denoise(own, start, flow_time[:num_own], futures.own_steps, text, memory)
         output = self.model.video(x_t, flow_time, self.model.video.encode_text(*text), memory)
         rest = slice(num_own, None)
-        return output, mse_loss(output.velocity[rest].float(), velocity_target(x_0, x_1)[rest])
+        recorded, target = output.velocity[rest].float(), velocity_target(x_0, x_1)[rest]
+        return output, mse_loss(recorded, target, reduction="sum") / max(recorded.numel(), 1)  # there may be none
 
     @torch.no_grad()
     def _denoise(
@@ -205,7 +206,7 @@ def expert_pass(
 
 def normal(shape: torch.Size | tuple[int, ...], draws: Draws, device: torch.device) -> Tensor:
     """Standard normal numbers, drawn on the CPU so that they do not depend on the device."""
-    return torch.randn(shape, generator=draws.torch).to(device)
+    return torch.randn(shape, generator=draws.torch, device="cpu").to(device)
 
 
 def uniform(shape: torch.Size | tuple[int, ...], draws: Draws, device: torch.device) -> Tensor:

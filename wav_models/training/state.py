@@ -95,6 +95,16 @@ def shared_like(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor, like.device_mesh, like.placements) if isinstance(like, DTensor) else tensor
 
 
+def load_progress(path: Path, remedy: str) -> Progress:
+    """How far the state at `path` is, without its tensors.
+
+    Raises:
+        StateError: missing or damaged file; the message ends with `remedy`.
+    """
+    _, numbers = load_tensors(path, remedy, prefix="no tensor")
+    return Progress(**numbers)
+
+
 @dataclass
 class TrainState:
     """Everything a resumed stage needs: weights, their average, optimiser moments, progress."""

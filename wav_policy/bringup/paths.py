@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TextIO
 
 PACKAGE = "wav_policy"
 
@@ -60,3 +61,10 @@ def runtime_directory() -> Path:
     if directory.stat().st_uid != os.getuid():
         raise PermissionError(f"{directory} belongs to another user; set XDG_RUNTIME_DIR to a directory of yours")
     return directory
+
+
+def open_log(name: str) -> TextIO:
+    """A new file (mode 0600, for what nodes print may hold a token) in `runtime_directory()`, written line by line."""
+    path = runtime_directory() / name
+    path.unlink(missing_ok=True)  # an older one may have another mode
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", buffering=1)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WORLD, PLANNING, CONTROL = "sim_node: world", "policy_node: planning", "piper_node: control loop"
 NODES = "lifecycle_manager: nodes"
+LOG = "demo.log"
 FILM_SUFFIXES = (".mp4", ".gif")
 _LAST_LINES = 15
 
@@ -80,9 +81,9 @@ class NodeOutput:
     """What the nodes print: to a file, the last lines kept, optionally to the terminal."""
 
     def __init__(self, verbose: bool) -> None:
-        self.path = paths.runtime_directory() / "demo.log"
+        self.path = paths.runtime_directory() / LOG
         self.last: deque[str] = deque(maxlen=_LAST_LINES)
-        self._file = self.path.open("w", buffering=1)
+        self._file = paths.open_log(LOG)
         self._verbose = verbose
 
     def write(self, line: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wav_models.worker_pool import worker_pool
+
 if TYPE_CHECKING:
-    from wav_models.data.dataset import Dataset
     from wav_models.evaluation.branching import Brancher, BranchSettings, Moment
     from wav_models.evaluation.reader import FutureReader
     from wav_models.planner.config import PlannerConfig
@@ -43,20 +44,33 @@ class DiagnosisPlan:
 
 
 def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
-    """Plain data for JSON: the links in the simulator, and on recorded episodes where a dataset was given."""
-    from wav_models.evaluation.diagnosis import summarise_moments
+    """Plain data for JSON: the links in the simulator, and on recorded episodes where a dataset was given.
 
-    context = multiprocessing.get_context("spawn")
+    Raises:
+        CheckpointError: found before any process is started.
+        ChildProcessError: a worker died.
+    """
+    from wav_models.checkpoint import load_checkpoint
+    from wav_models.data.dataset import Dataset
+    from wav_models.evaluation.diagnosis import summarise_moments
+    from wav_models.evaluation.held_out import recorded_split
+
+    split = None
+    record = load_checkpoint(plan.checkpoint).training_record
+    if plan.data is not None:
+        split = recorded_split(record, Dataset(plan.data))
     moments: list[Moment] = []
-    with context.Pool(plan.workers, _start, (plan,)) as pool:
-        recorded = pool.apply_async(_measure_recorded, (plan,)) if plan.data is not None else None
-        for seed, found in pool.imap_unordered(_episode, plan.seeds):
+    with worker_pool(plan.workers, _start, (plan,)) as pool:
+        recorded = None if split is None else pool.submit(_measure_recorded, plan, split.episodes[:RECORDED_EPISODES])
+        for future in as_completed([pool.submit(_episode, seed) for seed in plan.seeds]):
+            seed, found = future.result()
             moments += found
             print(f"[diagnose {plan.task}] seed {seed}: {len(found)} moments", file=sys.stderr, flush=True)
-        links = None if recorded is None else recorded.get()
+        links = None if recorded is None else recorded.result()
     moments.sort(key=lambda moment: (moment.seed, moment.step))
     return {
         "data": None if plan.data is None else plan.data.name,
+        "held_out": None if split is None else split.held_out,
         "simulated": summarise_moments(moments),
         "recorded": links,
     }
@@ -99,22 +113,10 @@ def _make_brancher(plan: DiagnosisPlan) -> Brancher:
     )
 
 
-def _measure_recorded(plan: DiagnosisPlan) -> dict[str, float | None]:
+def _measure_recorded(plan: DiagnosisPlan, episodes: list[int]) -> dict[str, float | None]:
     from wav_models.data.dataset import Dataset
     from wav_models.evaluation.recorded import measure_recorded
 
     assert plan.data is not None
     assert _brancher is not None
-    dataset = Dataset(plan.data)
-    episodes = _choose_episodes(dataset, plan)
-    return measure_recorded(_brancher.reader, dataset, episodes, MOMENTS_PER_EPISODE, plan.seeds.start)
-
-
-def _choose_episodes(dataset: Dataset, plan: DiagnosisPlan) -> list[int]:
-    """Episodes that training held out, where the checkpoint was trained on this dataset alone; else the first ones."""
-    from wav_models.checkpoint import load_checkpoint
-
-    record = load_checkpoint(plan.checkpoint).training_record.get("data", {})
-    own = record.get("name") == dataset.root.name
-    chosen = record["held_out_episodes"] if own else list(range(len(dataset)))
-    return chosen[:RECORDED_EPISODES]
+    return measure_recorded(_brancher.reader, Dataset(plan.data), episodes, MOMENTS_PER_EPISODE, plan.seeds.start)

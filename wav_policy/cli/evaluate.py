@@ -82,8 +82,8 @@ class EvaluateArguments:
     """Steps between an observation and the first use of its plan; the chunk before it goes on meanwhile."""
     max_steps: int | None = None
     """Steps after which an episode has failed; the task's time limit when not given."""
-    engine: str = "auto"
-    """What runs the networks: auto, torch, onnxruntime or tensorrt."""
+    engine: str = "torch"
+    """What runs the networks: torch, onnxruntime, tensorrt, or auto, with which every worker measures and chooses."""
     dtype: str = "fp32"
     """Number format of the networks: fp32, bf16, or auto."""
     workers: int = 2
@@ -101,6 +101,7 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(EvaluateArguments, prog="wav evaluate", args=_with_json_target(argv))
     arguments = replace(arguments, checkpoint=resolve(str(arguments.checkpoint)))
     from wav_models.checkpoint import CheckpointError
+    from wav_models.engines.base import EngineError
     from wav_policy.sim import ENVIRONMENTS
 
     asked = () if arguments.instruction_of is None else (arguments.instruction_of,)
@@ -118,7 +119,7 @@ def main(argv: list[str]) -> int:
         run(arguments, "wav evaluate " + shlex.join(argv))
     except KeyboardInterrupt:
         return 130
-    except (CheckpointError, ValueError, OSError) as error:
+    except (CheckpointError, EngineError, ValueError, OSError) as error:
         print(f"wav evaluate: {error}", file=sys.stderr)
         return 1
     return 0

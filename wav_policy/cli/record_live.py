@@ -92,14 +92,13 @@ def _nodes(arguments: LiveArguments, launch_arguments: dict[str, str]) -> Iterat
     if arguments.attach:
         yield None
         return
-    from wav_policy.bringup.paths import runtime_directory
+    from wav_policy.bringup.paths import open_log, runtime_directory
     from wav_policy.bringup.supervisor import Supervisor
 
     chosen = {**launch_arguments, **RECORDING, "dataset": str(arguments.out), "instruction": arguments.instruction}
-    log = runtime_directory() / LOG
-    with log.open("w", encoding="utf-8", buffering=1) as stream:
+    with open_log(LOG) as stream:
         supervisor = Supervisor(write=lambda line: print(line, file=stream))
-        print(f"starting; the nodes write to {log}")
+        print(f"starting; the nodes write to {runtime_directory() / LOG}")
         try:
             supervisor.start(launches(parse(chosen)))
             yield supervisor

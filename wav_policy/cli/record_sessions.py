@@ -25,6 +25,9 @@ _SETTLE: Final = 1.0
 """Recorded after the task is done, so that an episode ends at rest [s]."""
 
 _READY_TIMEOUT: Final = 60.0
+_START_ATTEMPTS: Final = 5
+_RETRY_AFTER: Final = 2.0
+"""[s]"""
 _REPORT_DELAY: Final = 0.3
 """Until /diagnostics tells the new state [s]."""
 
@@ -153,7 +156,7 @@ class UnattendedSession:
             return laid_out and follows is not None and follows.message == "following" and self._is_idle()
 
         client.wait(ready, _READY_TIMEOUT, f"not ready: {self._why_not((WORLD, TELEOPERATION, RECORDER))}")
-        client.trigger("recorder/start")
+        self._start()
         client.wait(self._is_recording, _READY_TIMEOUT, "the recorder does not say that it records")
         client.trigger("sim/operate")
         client.spin_until(lambda: self._is_done() or not self._is_recording(), self._time_limit)
@@ -162,6 +165,21 @@ class UnattendedSession:
         success = self._is_done()
         print(f"seed {seed}: {self._end(success)}", flush=True)
         return success
+
+    def _start(self) -> None:
+        """A refusal may pass, such as a camera's that was late; it is said, and is final after `_START_ATTEMPTS`."""
+        from wav_policy.nodes.system_client import ServiceError
+
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            try:
+                self._client.trigger("recorder/start")
+                return
+            except ServiceError as error:
+                if attempt == _START_ATTEMPTS:
+                    raise
+                print(f"{error}; attempt {attempt} of {_START_ATTEMPTS}", flush=True)
+            self._client.spin_until(lambda: False, _RETRY_AFTER)
+            self._client.check()
 
     def _end(self, success: bool) -> str:
         """What became of the episode; the recorder may have ended it by itself."""

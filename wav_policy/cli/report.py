@@ -49,6 +49,7 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(ReportArguments, prog="wav report", args=argv)
     arguments = replace(arguments, checkpoint=resolve(str(arguments.checkpoint)))
     from wav_models.checkpoint import CheckpointError
+    from wav_models.engines.base import EngineError
     from wav_models.evaluation.page import draw_report
 
     try:
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
         drawn = draw_report(arguments.out)
     except KeyboardInterrupt:
         return 130
-    except (CheckpointError, ValueError, OSError) as error:
+    except (CheckpointError, EngineError, ValueError, OSError) as error:
         print(f"wav report: {error}", file=sys.stderr)
         return 1
     print(f"{', '.join(drawn)}: {arguments.out / 'index.html'}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -10,8 +10,10 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
+from wav_models.data.images import resize_image
 from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray
-from wav_policy.monitor.recording import Recording, RecordingError, resample
+from wav_policy.monitor.page import page_size
+from wav_policy.monitor.recording import IndexArray, Recording, RecordingError, newest_at, steady_grid
 
 _IMAGES: Final = {f"/{view}/image_raw{suffix}": view for view in VIEWS for suffix in ("", "/compressed")}
 _JOINTS, _INSTRUCTION = "/joint_states", "/instruction"
@@ -24,37 +26,50 @@ def read_bag(path: Path, image_size: tuple[int, int], fps: float) -> Recording:
     Raises:
         RecordingError: rosbags is missing, the file is damaged, or a topic of the contract is not in it.
     """
-    frames: dict[str, list[ImageArray]] = {view: [] for view in VIEWS}
     stamps: dict[str, list[float]] = {view: [] for view in VIEWS}
     times: list[float] = []
     positions: list[FloatArray] = []
     instruction = ""
-    for topic, message in _messages(path):
+    for topic, message in _messages(path, {*_IMAGES, _JOINTS, _INSTRUCTION}):
         if topic in _IMAGES:
-            frames[_IMAGES[topic]].append(_picture(topic, message))
             stamps[_IMAGES[topic]].append(_seconds(message))
         elif topic == _JOINTS:
             times.append(_seconds(message))
             positions.append(_positions(path, message))
         elif topic == _INSTRUCTION:
             instruction = message.data
-    missing = [f"/{view}/image_raw" for view in VIEWS if not frames[view]] + ([] if times else [_JOINTS])
+    missing = [f"/{view}/image_raw" for view in VIEWS if not stamps[view]] + ([] if times else [_JOINTS])
     if missing:
         raise RecordingError(f"{path}: nothing recorded of {', '.join(missing)}")
-    states, pictures, model_images = resample(
-        {view: np.array(stamps[view]) for view in VIEWS},
-        frames,
-        (np.array(times), np.array(positions)),
-        image_size,
-        fps,
-    )
+    grid = steady_grid([np.array(times), *(np.array(stamps[view]) for view in VIEWS)], fps)
+    chosen = {view: newest_at(np.array(stamps[view]), grid) for view in VIEWS}
+    pictures, model_images = _pictures(path, chosen, image_size)
+    states = np.array(positions)[newest_at(np.array(times), grid)]
     return Recording(path.name, fps, instruction, states, pictures, model_images)
 
 
-def _messages(path: Path) -> Iterator[tuple[str, Any]]:
-    """Topic and message of all that matters, in the order of recording."""
+def _pictures(
+    path: Path, chosen: Mapping[str, IndexArray], image_size: tuple[int, int]
+) -> tuple[dict[str, ImageArray], dict[str, ImageArray]]:
+    """The chosen frames per view for the page and for the model; at full size only one is in memory at a time."""
+    counts = dict.fromkeys(VIEWS, 0)
+    wanted = {view: set(indices.tolist()) for view, indices in chosen.items()}
+    small: dict[str, dict[int, tuple[ImageArray, ImageArray]]] = {view: {} for view in VIEWS}
+    for topic, message in _messages(path, set(_IMAGES)):
+        view = _IMAGES[topic]
+        if counts[view] in wanted[view]:
+            image = _picture(topic, message)
+            width, height = page_size(image)
+            small[view][counts[view]] = resize_image(image, (height, width)), resize_image(image, image_size)
+        counts[view] += 1
+    for_page = {view: np.stack([small[view][i][0] for i in chosen[view]]) for view in VIEWS}
+    for_model = {view: np.stack([small[view][i][1] for i in chosen[view]]) for view in VIEWS}
+    return for_page, for_model
+
+
+def _messages(path: Path, wanted: Set[str]) -> Iterator[tuple[str, Any]]:
+    """Topic and message of all that is wanted, in the order of recording."""
     highlevel, typesys = _library()
-    wanted = {*_IMAGES, _JOINTS, _INSTRUCTION}
     try:
         store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
         with highlevel.AnyReader([path], default_typestore=store) as reader:

@@ -94,8 +94,9 @@ class MonitorPage:
             if element.content != text:
                 element.content = text
         for name, button in self._buttons.items():
-            if button.disabled != (name not in snapshot.available):
-                button.disabled = name not in snapshot.available
+            disabled = name not in snapshot.available and name != commands.STOP  # what is offered may be outdated
+            if button.disabled != disabled:
+                button.disabled = disabled
 
     def _show_pictures(self, snapshot: Snapshot) -> None:
         for view, image in snapshot.real.items():

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wav_models.data.dataset import Dataset
-from wav_models.data.images import resize_image
 from wav_models.data.layout import INFO_PATH
 from wav_models.data.samples import frames_per_step
 from wav_models.types import VIEWS, FloatArray, ImageArray
 from wav_policy.monitor.page import page_size
+
+IndexArray = NDArray[np.intp]
 
 
 class RecordingError(ValueError):
@@ -90,35 +92,23 @@ def _from_dataset(path: Path, number: int, image_size: tuple[int, int], step_hz:
     )
 
 
-def resample(
-    stamps: Mapping[str, FloatArray],
-    frames: Mapping[str, list[ImageArray]],
-    states: tuple[FloatArray, FloatArray],
-    image_size: tuple[int, int],
-    fps: float,
-) -> tuple[FloatArray, dict[str, ImageArray], dict[str, ImageArray]]:
-    """What came at its own times, on a steady grid: at every instant the newest that had come.
+def steady_grid(stamps: Sequence[FloatArray], fps: float) -> FloatArray:
+    """Instants [T] at a steady rate while all of several sources had come and none had ended.
 
     Args:
-        stamps: per view the times of its frames, increasing [s].
-        frames: per view as many pictures as stamps.
-        states: times [N] and joint positions [N, 14].
-        image_size: (height, width) the model sees [px].
-        fps: of the grid [Hz].
+        stamps: per source its times, increasing [s].
+        fps: rate [Hz].
 
-    Returns:
-        States [T, 14], pictures for the page, pictures for the model.
+    Raises:
+        RecordingError: there is none.
     """
-    times, positions = states
-    start = max(float(times[0]), *(float(stamps[view][0]) for view in VIEWS))
-    end = min(float(times[-1]), *(float(stamps[view][-1]) for view in VIEWS))
-    grid = np.arange(start, end + 1e-9, 1.0 / fps)
+    start, end = max(float(times[0]) for times in stamps), min(float(times[-1]) for times in stamps)
+    grid: FloatArray = np.arange(start, end + 1e-9, 1.0 / fps, dtype=np.float64)
     if not len(grid):
         raise RecordingError("cameras and joint states were never recorded at the same time")
-    pictures, model_images = {}, {}
-    for view in VIEWS:
-        chosen = [frames[view][i] for i in np.searchsorted(stamps[view], grid, side="right") - 1]
-        width, height = page_size(chosen[0])
-        pictures[view] = np.stack([resize_image(image, (height, width)) for image in chosen])
-        model_images[view] = np.stack([resize_image(image, image_size) for image in chosen])
-    return positions[np.searchsorted(times, grid, side="right") - 1], pictures, model_images
+    return grid
+
+
+def newest_at(times: FloatArray, grid: FloatArray) -> IndexArray:
+    """Per instant the index of the newest of `times` that had come."""
+    return np.asarray(np.searchsorted(times, grid, side="right") - 1, dtype=np.intp)

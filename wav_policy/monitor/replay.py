@@ -8,18 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from wav_models.data.samples import window
-from wav_models.types import VIEWS, ImageArray, Observation, Plan
+from wav_models.types import VIEWS, FloatArray, ImageArray, Observation, Plan
 from wav_policy.monitor.recording import Recording
-from wav_policy.monitor.snapshot import OK, PLANNING, Snapshot, StatusReport
+from wav_policy.monitor.snapshot import ERROR, OK, PLANNING, Snapshot, StatusReport
 from wav_policy.policy import WAVPolicy
 
 
 @dataclass(frozen=True)
 class _Imagined:
-    """A plan made at one frame, and its decoded future [V, F, H, W, 3]."""
+    """A plan made at one frame as the page shows it: the page sends anew what is not the same object."""
 
     plan: Plan
-    frames: ImageArray
+    frames: tuple[dict[str, ImageArray], ...]
+    value_times: FloatArray
+    mean_values: FloatArray | None
+    scores: FloatArray | None
+
+    @classmethod
+    def of(cls, plan: Plan, future: ImageArray) -> _Imagined:
+        """From a plan and its decoded future [V, F, H, W, 3]."""
+        frames = tuple(dict(zip(VIEWS, future[:, number], strict=True)) for number in range(future.shape[1]))
+        times = plan.chunk.step * np.arange(1, len(plan.values) + 1, dtype=np.float64)
+        means = np.array([entry.mean_value for entry in plan.rounds]) if plan.rounds else None
+        scores = np.array([entry.video_score for entry in plan.rounds]) if plan.rounds else None
+        return cls(plan, frames, times, means, scores)
 
 
 class Replay:
@@ -35,6 +47,8 @@ class Replay:
         self._recording = recording
         self._policy = policy
         self._seed = seed
+        self._pictures = [{view: recording.pictures[view][i] for view in VIEWS} for i in range(len(recording))]
+        self._fault = ""
         self._stride = policy.config.horizon.num_execute_steps
         self._known: dict[int, _Imagined] = {}
         self._condition = threading.Condition()
@@ -68,17 +82,15 @@ class Replay:
             self._condition.notify()
         current = self._known.get(index // self._stride * self._stride)
         plan = None if current is None else current.plan
-        rounds = () if plan is None else plan.rounds
-        times = None if plan is None else plan.chunk.step * np.arange(1, len(plan.values) + 1, dtype=np.float64)
         return Snapshot(
             joints=recording.states[index],
-            real={view: recording.pictures[view][index] for view in VIEWS},
+            real=self._pictures[index],
             imagined=self._imagined_for(index),
             chunk=None if plan is None else plan.chunk,
-            value_times=times,
+            value_times=None if current is None else current.value_times,
             values=None if plan is None else plan.values,
-            mean_values=np.array([entry.mean_value for entry in rounds]) if rounds else None,
-            scores=np.array([entry.video_score for entry in rounds]) if rounds else None,
+            mean_values=None if current is None else current.mean_values,
+            scores=None if current is None else current.scores,
             instruction=recording.instruction,
             reports={PLANNING: self._report(plan)},
             title=f"{recording.title}, {index / recording.fps:.1f} s",
@@ -87,22 +99,29 @@ class Replay:
     def _report(self, plan: Plan | None) -> StatusReport:
         done = f"{self.num_imagined} of {self.num_plans} futures imagined"
         values = {} if plan is None else {"plan_ms_p50": f"{1e3 * plan.seconds['total']:.6g}"}
+        if self._fault:
+            return StatusReport(ERROR, f"{self._fault}; {done}", values)
         return StatusReport(OK, done, values)
 
     def _imagined_for(self, index: int) -> dict[str, ImageArray]:
         """Per view the newest imagined frame whose time has come at `index`."""
-        best: tuple[int, int] | None = None  # time it imagines, frame it was planned at
+        best = (-1, -1)  # time it imagines, frame it was planned at
+        images: dict[str, ImageArray] = {}
         for planned, imagined in list(self._known.items()):
             for number, ahead in enumerate(self._policy.config.horizon.future_offsets):
                 due = planned + ahead
-                if due <= index and (best is None or (due, planned) >= best):
-                    best, images = (due, planned), imagined.frames[:, number]
-        return {} if best is None else dict(zip(VIEWS, images, strict=True))
+                if due <= index and (due, planned) >= best:
+                    best, images = (due, planned), imagined.frames[number]
+        return images
 
     def _run(self) -> None:
         while (index := self._await_work()) is not None:
-            plan = self._policy.plan(self._observation(index), seed=self._seed)
-            imagined = _Imagined(plan, self._policy.imagine(plan))
+            try:
+                plan = self._policy.plan(self._observation(index), seed=self._seed)
+                imagined = _Imagined.of(plan, self._policy.imagine(plan))
+            except Exception as error:  # whatever it is, the page must say that nothing more will be imagined
+                self._fault = f"imagining stopped at {index / self._recording.fps:.1f} s: {error!r}"
+                return
             with self._condition:
                 self._known[index] = imagined
 

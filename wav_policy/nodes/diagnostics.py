@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from threading import Lock
 from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 
 OK: Final = DiagnosticStatus.OK
@@ -35,6 +37,7 @@ class Diagnostics:
         *sources: called from the node's executor; each returns the entries of one part of the node.
         period: time between unchanged reports [s].
         check_period: time between looks for changes [s].
+        callback_group: of the timer; the node's own if None, so that a slow callback there silences the reports.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Diagnostics:
         *sources: Callable[[], Iterable[DiagnosticStatus]],
         period: float = 0.5,
         check_period: float = 0.1,
+        callback_group: CallbackGroup | None = None,
     ) -> None:
         self._node = node
         self._sources = sources
@@ -50,23 +54,34 @@ class Diagnostics:
         self._last_published = float("-inf")
         self._last_levels: list[tuple[str, bytes, str]] = []
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._timer = node.create_timer(check_period, self._check)
+        self._publishing = Lock()
+        self._is_destroyed = False
+        self._timer = node.create_timer(check_period, self._check, callback_group=callback_group)
 
     def publish(self) -> None:
         """Report now, whatever has changed."""
+        with self._publishing:
+            self._report()
+
+    def _report(self) -> None:
         self._send([entry for source in self._sources for entry in source()])
 
     def destroy(self) -> None:
         """Say the last word and release timer and publisher."""
         self._node.destroy_timer(self._timer)
-        self.publish()
-        self._node.destroy_publisher(self._publisher)
+        with self._publishing:
+            self._report()
+            self._is_destroyed = True
+            self._node.destroy_publisher(self._publisher)
 
     def _check(self) -> None:
-        entries = [entry for source in self._sources for entry in source()]
-        due = self._now() - self._last_published >= self._period
-        if due or _levels(entries) != self._last_levels:
-            self._send(entries)
+        with self._publishing:
+            if self._is_destroyed:
+                return
+            entries = [entry for source in self._sources for entry in source()]
+            due = self._now() - self._last_published >= self._period
+            if due or _levels(entries) != self._last_levels:
+                self._send(entries)
 
     def _send(self, entries: list[DiagnosticStatus]) -> None:
         self._last_published = self._now()

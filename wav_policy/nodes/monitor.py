@@ -68,7 +68,10 @@ class Monitor(Node):
         self._available: frozenset[str] = frozenset()
         self.create_timer(_LOOK_PERIOD, self._look_for_services)
         self.create_timer(1.0 / config.rate, self._update)
-        self.get_logger().info(f"the page is at {self.url}")
+        address, _, query = self.url.partition("?")
+        self.get_logger().info(f"the page is at {address}")
+        if query:  # logs are read by others: /rosout, ~/.ros/log
+            print(f"the page with its token is at {self.url}", flush=True)
 
     def close(self) -> None:
         """Disconnect the browsers and destroy the node."""

@@ -46,6 +46,8 @@ class RosCommander:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._halts = 0
+        self._halts_lock = threading.Lock()
         self._triggers = {name: node.create_client(Trigger, service) for name, service in _TRIGGERS.items()}
         self._enable = node.create_client(SetBool, _ENABLE)
         self._change = {name: node.create_client(ChangeState, f"{name}/change_state") for name in (_ARMS, *_LEADERS)}
@@ -66,6 +68,9 @@ class RosCommander:
             return self._instruct(text)
         if command == commands.START:
             return self._start()
+        if command in (commands.HOLD, commands.STOP):
+            with self._halts_lock:
+                self._halts += 1
         if command == commands.HOLD:
             return self._hold()
         return self._trigger(command)
@@ -80,15 +85,25 @@ class RosCommander:
         return f"instruction: {text.strip()}"
 
     def _start(self) -> str:
+        """A halt asked for meanwhile has the last word."""
+        halts = self._halts
         if self._is_active(_ARMS):
             self._succeed(_ENABLE, self._call(self._enable, SetBool.Request(data=True)))
         else:
             self._change_state(_ARMS, Transition.TRANSITION_ACTIVATE, "activate")
         leaders = self._leaders()
         for leader in leaders:
-            if not self._is_active(leader):
+            active = self._is_active(leader)
+            self._check_not_halted(halts)
+            if not active:
                 self._change_state(leader, Transition.TRANSITION_ACTIVATE, "activate")
+        self._check_not_halted(halts)
         return f"arms enabled, {' and '.join(leaders) or 'nobody'} leads them"
+
+    def _check_not_halted(self, halts: int) -> None:
+        if self._halts != halts:
+            self._hold()
+            raise CommandError("Start was interrupted by Hold or the emergency stop")
 
     def _hold(self) -> str:
         """Arms that nobody leads brake and hold by themselves."""

@@ -8,7 +8,6 @@ off but by piper/enable false and piper/reset. A bus that fails is opened again 
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -62,7 +61,10 @@ class PiperNodeConfig:
     can_left: str = "can_left"
     can_right: str = "can_right"
     control_rate: float = 200.0
-    home: tuple[float, ...] = (0.0,) * JOINT_DIM
+    home: tuple[float, ...] = (
+        *(0.0, 1.1716, -0.6219, 0.0, 1.1084, -1.5708, 0.07),
+        *(0.0, 1.1716, -0.6219, 0.0, 1.1084, 1.5708, 0.07),
+    )
     home_speed: float = 0.5
     park_speed: float = 0.8
     arm: ArmConfig = field(default_factory=ArmConfig)
@@ -99,9 +101,10 @@ class PiperNode(LifecycleNode):
         self._loop: ControlLoop | None = None
         self._active = False
         self._unfit: dict[str, tuple[str, ...]] = {}
-        self._switching = threading.Lock()  # one enable, reset or home at a time
         self._messages = MutuallyExclusiveCallbackGroup()
-        self._stops = MutuallyExclusiveCallbackGroup()  # piper/stop must not queue behind a slow enable
+        # Enable, reset, home and the transitions exclude each other; neither stop nor diagnostics wait for them.
+        self._stops = MutuallyExclusiveCallbackGroup()
+        self._reports = MutuallyExclusiveCallbackGroup()
         self._joint_states: Publisher | None = None
         self._joint_targets: Publisher | None = None
         self._chunks: Subscription | None = None
@@ -151,7 +154,7 @@ class PiperNode(LifecycleNode):
             self.create_service(Trigger, "piper/reset", self._on_reset),
             self.create_service(Trigger, "piper/home", self._on_home),
         ]
-        self._diagnostics = Diagnostics(self, self._diagnose)
+        self._diagnostics = Diagnostics(self, self._diagnose, callback_group=self._reports)
         for side, arm in arms.status().items():
             self.get_logger().info(f"{side} arm: firmware {arm.firmware or 'unknown'}, mode {arm.mode_name}")
         return SUCCESS
@@ -201,8 +204,9 @@ class PiperNode(LifecycleNode):
             self._loop.disengage()
 
     def close(self) -> None:
-        """Close the buses, arms holding, and destroy the node."""
-        self.trigger_shutdown()
+        """Close the buses, arms holding, and destroy the node; in any state, also after its own shutdown."""
+        self.hold()
+        self._release()
         self.destroy_node()
 
     def _release(self) -> None:
@@ -287,7 +291,7 @@ class PiperNode(LifecycleNode):
             arms.stop()
             return "emergency stop; to go on: support the arms, piper/reset, piper/enable"
 
-        return self._answer(response, stop, exclusive=False)
+        return self._answer(response, stop)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def reset() -> str:
@@ -312,23 +316,14 @@ class PiperNode(LifecycleNode):
         return self._answer(response, home)
 
     def _answer(
-        self,
-        response: SetBool.Response | Trigger.Response,
-        action: Callable[[], str],
-        exclusive: bool = True,
+        self, response: SetBool.Response | Trigger.Response, action: Callable[[], str]
     ) -> SetBool.Response | Trigger.Response:
         """Fill in the outcome; `PiperError` becomes success = false with its message."""
-        if exclusive and not self._switching.acquire(blocking=False):
-            response.success, response.message = False, "busy with another piper service; try again"
-            return response
         try:
             response.message, response.success = action(), True
         except PiperError as error:
             response.message, response.success = str(error), False
             self.get_logger().error(str(error))
-        finally:
-            if exclusive:
-                self._switching.release()
         return response
 
     def _engage(self) -> None:
@@ -338,9 +333,12 @@ class PiperNode(LifecycleNode):
         if loop.stop_reason is not None:
             raise PiperError(f"stopped ({loop.stop_reason}): support the arms and call piper/reset first")
         loop.disengage()
-        arms.enable()
+        were_ready = arms.enable()
         if loop.stop_reason is None:
-            loop.engage()
+            loop.engage(were_ready)
+        if loop.stop_reason is not None:
+            loop.trip(loop.stop_reason)  # it may have come in between
+            raise PiperError(f"stopped meanwhile ({loop.stop_reason}): support the arms and call piper/reset first")
 
     def _connected(self) -> tuple[ControlLoop, BimanualPiper]:
         if self._loop is None or self._arms is None:
@@ -369,7 +367,7 @@ class PiperNode(LifecycleNode):
 
 def main() -> int:
     """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
-    return run(PiperNode, PiperNode.close, on_signal=PiperNode.hold, num_threads=3)
+    return run(PiperNode, PiperNode.close, on_signal=PiperNode.hold, num_threads=4)
 
 
 if __name__ == "__main__":

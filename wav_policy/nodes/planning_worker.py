@@ -178,11 +178,17 @@ class PlanningWorker:
     def _run(self) -> None:
         reset_for = 0
         while (generation := self._await_turn()) is not None:
-            if generation != reset_for:
-                self.policy.reset()
-                self._splicer.reset()
-                reset_for = generation
-            self._plan(generation)
+            try:
+                if generation != reset_for:
+                    self.policy.reset()
+                    self._splicer.reset()
+                    reset_for = generation
+                self._plan(generation)
+            except Exception as error:  # whatever goes wrong in a plan: say so, give no chunk, and go on
+                self._report_error(traceback.format_exc())
+                self.statistics.failed += 1
+                reason = f"planning failed: {type(error).__name__}: {error}"
+                self._block(generation, reason, _RETRY_FAILED, failing=True)
 
     def _await_turn(self) -> int | None:
         """Wait until a plan is due; its generation, or None when closed."""
@@ -203,16 +209,10 @@ class PlanningWorker:
             return
         observed = time.monotonic()
         seed = self._seed + self.statistics.plans + self.statistics.failed
-        try:
-            committed = self._splicer.committed(observation.stamp, observation.joint_state)
-            plan = self.policy.plan(observation, seed=seed, committed=committed)
-            if not np.isfinite(plan.chunk.positions).all():
-                raise ValueError("the planned chunk is not finite")
-        except Exception as error:  # whatever goes wrong in a plan: say so, give no chunk, and go on
-            self._report_error(traceback.format_exc())
-            self.statistics.failed += 1
-            self._block(generation, f"planning failed: {type(error).__name__}: {error}", _RETRY_FAILED, failing=True)
-            return
+        committed = self._splicer.committed(observation.stamp, observation.joint_state)
+        plan = self.policy.plan(observation, seed=seed, committed=committed)
+        if not np.isfinite(plan.chunk.positions).all():
+            raise ValueError("the planned chunk is not finite")
         finished = time.monotonic()
         with self._condition:
             if generation != self._generation:

@@ -52,6 +52,8 @@ class PolicyNodeConfig:
     """"auto", "torch", "onnxruntime" or "tensorrt"."""
     dtype: str = "auto"
     """Number format of the networks: "fp32", "bf16", or "auto": bf16 where the processor has it in hardware."""
+    pretrained: str = ""
+    """Local LTX-Video directory (vae, tokenizer, text_encoder), for checkpoints that use them."""
     num_threads: int = 1
     """Threads of the networks; 0: as many as the library likes."""
     instruction: str = ""
@@ -107,6 +109,7 @@ def load_policy(config: PolicyNodeConfig) -> Policy:
         planner=planner,
         num_threads=config.num_threads or None,
         dtype=config.dtype,
+        pretrained=Path(config.pretrained) if config.pretrained else None,
     )
 
 
@@ -245,6 +248,8 @@ class PolicyNode(LifecycleNode):
 
     def _stop(self) -> None:
         self._active = False
+        if self._running is not None:
+            self._running.worker.deactivate()  # from here on it delivers nothing
         running, self._running = self._running, None
         if running is None:
             return

@@ -83,13 +83,14 @@ class RecorderNode(Node):
         super().__init__("recorder_node")
         config = self.config = declare(self, RecorderNodeConfig)
         topics = {**IMAGE_TOPICS, "joint_states": JOINT_TOPIC, "action": ACTION_TOPICS[config.action_source]}
-        self._sources = Sources({source: topics[source] for source in SOURCES}, config.sampling)
+        clock = self._seconds
+        self._sources = Sources({source: topics[source] for source in SOURCES}, config.sampling, clock)
         try:
             self._recorder = LiveRecorder(
                 config.recorder(),
                 self._sources,
                 extra={"action_source": config.action_source},
-                clock=lambda: float(self.get_clock().now().nanoseconds) * 1e-9,
+                clock=clock,
                 on_event=self._log,
             )
         except (DatasetError, OSError) as error:
@@ -117,6 +118,9 @@ class RecorderNode(Node):
         self._recorder.close()
         self._diagnostics.destroy()
         self.destroy_node()
+
+    def _seconds(self) -> float:
+        return float(self.get_clock().now().nanoseconds) * 1e-9
 
     def _offer(self, name: str, command: Callable[[], str]) -> None:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

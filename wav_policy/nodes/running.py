@@ -19,6 +19,15 @@ from wav_policy.nodes.parameters import ParameterError
 
 N = TypeVar("N", bound=Node)
 
+
+class _Pool(MultiThreadedExecutor):
+    """Ends its threads with it; rclpy's own goes on calling back into a node that is being destroyed."""
+
+    def shutdown(self, timeout_sec: float | None = None) -> bool:
+        self._executor.shutdown(wait=True)
+        return bool(super().shutdown(timeout_sec))
+
+
 _SPIN_PERIOD = 0.1
 """How long a signal may wait to be noticed [s]."""
 
@@ -59,7 +68,7 @@ def run(
         print(error, file=sys.stderr)
         rclpy.shutdown()
         return 1
-    executor = MultiThreadedExecutor(num_threads) if num_threads > 1 else SingleThreadedExecutor()
+    executor = _Pool(num_threads) if num_threads > 1 else SingleThreadedExecutor()
     executor.add_node(node)
     while not ended.is_set():
         try:

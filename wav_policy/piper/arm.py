@@ -17,11 +17,12 @@ from wav_policy.piper.errors import (
     EmergencyStoppedError,
     EnableTimeoutError,
     LeaderArmError,
+    StopUnconfirmedError,
     TeachModeError,
 )
 from wav_policy.piper.feedback import ArmCodes, ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits, read_flash
-from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode
+from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId
 from wav_policy.piper.link import ArmLink
 from wav_policy.piper.obstacles import ENABLING_REMOVES, LATCHING_BITS, Obstacle, Reaction, find_obstacle
 from wav_policy.piper.setpoints import setpoint_frames
@@ -31,6 +32,8 @@ _POLL = 0.02  # s
 _MODE_PERIOD = 0.5  # s; 0x151 is repeated, as the vendor's own examples do
 _VERSION_TIMEOUT = 0.5  # s; an arm that does not tell its version still works
 _CLEAR_TIMEOUT = 0.3  # s
+_STOP_TIMEOUT = 0.15  # s for an arm to report a stop, which is then sent once more
+_STOP_FRAME = (FrameId.MOTION_CONTROL_1, bytes([frames.EMERGENCY_STOP, 0, 0, 0, 0, 0, 0, 0]))
 _ALL_JOINTS = 7
 _UNCHANGED = 0x7FFF
 _HEALTHY_STATES = (ArmState.NORMAL, ArmState.TARGET_OUT_OF_LIMITS)
@@ -89,13 +92,11 @@ class PiperArm:
     ) -> None:
         self.side = side
         self.config = config or ArmConfig()
-        self._clock = clock
         timeouts = self.config.connect_timeout, self.config.feedback_timeout
         self._link = ArmLink(side, interface, channel, *timeouts, clock, on_feedback)
         self._mode_sent = float("-inf")
         self._unsent = ""
-        self._judged: tuple[ArmCodes, bool, str] | None = None
-        self._obstacle: Obstacle | None = None
+        self._judged: tuple[tuple[str | bool | ArmCodes, ...], Obstacle | None] = (), None
 
     def __repr__(self) -> str:
         return self._link.name
@@ -141,20 +142,17 @@ class PiperArm:
 
     def obstacle(self) -> Obstacle | None:
         """Why the arm must not be commanded now; None when it may. The same object as long as nothing changes."""
-        outage = self._link.outage
-        if outage:
-            self._judged = None
-            if self._obstacle is None or self._obstacle.text != outage:
-                self._obstacle = Obstacle(Reaction.HOLD, "no feedback", outage)
-            return self._obstacle
-        reader = self._link.reader
-        judged = reader.codes, reader.leader_frames > 0, self._unsent
-        if judged != self._judged:
-            self._judged = judged
-            self._obstacle = (
-                find_obstacle(self._link.name, reader.codes, reader.leader_frames) or self._sending_obstacle()
-            )
-        return self._obstacle
+        outage, reader = self._link.outage, self._link.reader
+        codes, leader_frames, unsent = reader.codes, reader.leader_frames, self._unsent
+        symptoms = (outage,) if outage else (codes, leader_frames > 0, unsent)
+        judged, obstacle = self._judged
+        if symptoms != judged:
+            if outage:
+                obstacle = Obstacle(Reaction.HOLD, "no feedback", outage)
+            else:
+                obstacle = find_obstacle(self._link.name, codes, leader_frames) or self._sending_obstacle(unsent)
+            self._judged = symptoms, obstacle
+        return obstacle
 
     def status(self) -> ArmStatus:
         """What the arm says about itself."""
@@ -179,18 +177,26 @@ class PiperArm:
             reconnects=self._link.reconnects,
         )
 
-    def enable(self) -> None:
-        """Enable motor by motor until all six report it, take CAN control, and hold where the arm is.
+    def enable(self) -> bool:
+        """Enable motor by motor until all six report it, take CAN control, and hold where the arm is: the measured
+        position goes back to it as it is, which asks for no motion. An arm that was ready before keeps its set-point,
+        and its gripper what it holds.
+
+        Returns:
+            Whether it was ready before.
 
         Raises:
             EmergencyStoppedError, ArmFaultError, TeachModeError, LeaderArmError, BusSilentError, EnableTimeoutError:
                 see the classes.
         """
         self._require_commandable()
-        deadline = self._clock() + self.config.enable_timeout
+        status = self.status()
+        if status.is_enabled and status.mode == ControlMode.CAN:
+            return True
+        deadline = time.monotonic() + self.config.enable_timeout
         while not (status := self.status()).is_enabled:
             self._require_commandable()
-            if self._clock() > deadline:
+            if time.monotonic() > deadline:
                 raise EnableTimeoutError(self._enable_timeout_text(status))
             with self._link.sending as sdk:
                 for joint, enabled in enumerate(status.enabled, start=1):
@@ -199,7 +205,7 @@ class PiperArm:
             time.sleep(_POLL)
         while self.status().mode != ControlMode.CAN:
             self._require_commandable()
-            if self._clock() > deadline:
+            if time.monotonic() > deadline:
                 mode = self.status().mode_name
                 raise EnableTimeoutError(f"{self}: enabled, but stays in mode {mode} instead of CAN; power-cycle it")
             self._send_mode()
@@ -207,6 +213,7 @@ class PiperArm:
         reading = self.read()
         assert reading is not None  # its feedback has just been checked
         self.write(reading.position)
+        return False
 
     def write(self, position: FloatArray) -> None:
         """Send joint targets [rad] and gripper stroke [m], shape [7]; nothing while the arm is out of reach.
@@ -217,7 +224,7 @@ class PiperArm:
         if self._link.outage:
             return
         try:
-            if self._clock() - self._mode_sent > _MODE_PERIOD:
+            if time.monotonic() - self._mode_sent > _MODE_PERIOD:
                 self._send_mode()
             self._link.transmit(setpoint_frames(position, self.config.gripper_effort))
             self._unsent = ""
@@ -228,12 +235,43 @@ class PiperArm:
         """Emergency stop (0x150): a damped descent; the arm takes no command until `reset` and `enable`.
 
         Raises:
-            BusLostError: the adapter or interface is gone, so the arm was not reached.
+            BusLostError: the stop could not be sent.
+            StopUnconfirmedError: the arm does not report it.
         """
-        with self._link.sending as sdk:
-            sdk.EmergencyStop(frames.EMERGENCY_STOP)
-        if self._link.outage:
-            raise BusLostError(f"{self._link.outage} The stop may not have reached the arm: use its power switch.")
+        self.send_stop()
+        self.confirm_stop()
+
+    def send_stop(self) -> None:
+        """The first half of `stop`; waits for nothing.
+
+        Raises:
+            BusLostError: as `stop`.
+        """
+        try:
+            self._link.transmit([_STOP_FRAME])
+        except (can.CanError, OSError) as error:
+            raise BusLostError(f"{self}: the stop was not sent ({error}): use its power switch") from error
+
+    def confirm_stop(self) -> None:
+        """The second half of `stop`: wait until the arm reports it, sending it once more in between.
+
+        Raises:
+            BusLostError, StopUnconfirmedError: as `stop`.
+        """
+        if self._reports_stop():
+            return
+        self.send_stop()
+        if not self._reports_stop():
+            why = self._link.outage or f"{self}: {self.status().state_name}."
+            raise StopUnconfirmedError(f"{why} The stop was sent but the arm does not report it: use its power switch")
+
+    def _reports_stop(self) -> bool:
+        deadline = time.monotonic() + _STOP_TIMEOUT
+        while self._link.outage or not self.status().is_stopped:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL / 4)
+        return True
 
     def reset(self) -> bool:
         """Leave emergency stop or a fault. A fault is first cleared by 0x475, which keeps the power; what that does not
@@ -243,18 +281,20 @@ class PiperArm:
             Whether the arm lost its power.
 
         Raises:
+            BusSilentError: no feedback, so whether it needs a reset is not known; nothing was sent.
             EnableTimeoutError: the arm does not leave the fault.
         """
+        self._require_feedback()
         self._link.reader.leader_frames = 0
         if self._is_healthy():
             return False
         if not self.status().is_stopped and self._clear_errors():
             return False
-        deadline = self._clock() + self.config.enable_timeout
+        deadline = time.monotonic() + self.config.enable_timeout
         with self._link.sending as sdk:
             sdk.ResetPiper()
         while not self._is_healthy() or any(self.status().enabled):
-            if self._clock() > deadline:
+            if time.monotonic() > deadline:
                 status = self.status()
                 what = "; ".join((status.state_name, *status.faults))
                 raise EnableTimeoutError(f"{self}: still {what} after a reset; switch its power off and on")
@@ -265,11 +305,13 @@ class PiperArm:
         """Switch all motors off. **The arm falls**: support it.
 
         Raises:
+            BusSilentError: no feedback, so whether they are off could not be told; nothing was sent.
             EnableTimeoutError: motors still report to be enabled.
         """
-        deadline = self._clock() + self.config.enable_timeout
+        self._require_feedback()
+        deadline = time.monotonic() + self.config.enable_timeout
         while any(self.status().enabled):
-            if self._clock() > deadline:
+            if time.monotonic() > deadline:
                 raise EnableTimeoutError(f"{self}: motors stay enabled; switch its power off")
             with self._link.sending as sdk:
                 for joint in range(1, NUM_JOINTS + 1):
@@ -293,12 +335,17 @@ class PiperArm:
     def _send_mode(self) -> None:
         with self._link.sending as sdk:
             sdk.ModeCtrl(ControlMode.CAN, frames.MOVE_JOINT, self.config.speed_percent, 0x00)
-        self._mode_sent = self._clock()
+        self._mode_sent = time.monotonic()
 
-    def _sending_obstacle(self) -> Obstacle | None:
-        if not self._unsent:
+    def _sending_obstacle(self, unsent: str) -> Obstacle | None:
+        if not unsent:
             return None
-        return Obstacle(Reaction.HOLD, "set-points not sent", f"{self}: set-points cannot be sent: {self._unsent}")
+        return Obstacle(Reaction.HOLD, "set-points not sent", f"{self}: set-points cannot be sent: {unsent}")
+
+    def _require_feedback(self) -> None:
+        outage = self._link.outage
+        if outage:
+            raise BusSilentError(outage)
 
     def _require_commandable(self) -> None:
         """No obstacle but those that enabling itself removes."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from wav_models.types import ARM_DOF, FloatArray
 from wav_policy.piper.arm import ArmConfig, PiperArm
+from wav_policy.piper.errors import PiperError
 from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.obstacles import Obstacle
@@ -112,29 +113,51 @@ class BimanualPiper:
         """What the arms keep in flash, by side. Changes nothing; takes up to 0.6 s an arm."""
         return {arm.side: arm.read_flash() for arm in self.arms}
 
-    def enable(self) -> None:
+    def enable(self) -> tuple[bool, bool]:
         """Enable the left arm, then the right one; both hold where they are.
+
+        Returns:
+            Whether each was ready before, so that its gripper may hold something.
 
         Raises:
             PiperError: as `PiperArm.enable`; an arm that was enabled before stays so and holds.
         """
-        for arm in self.arms:
-            arm.enable()
+        return self.left.enable(), self.right.enable()
 
     def stop(self) -> None:
-        """Emergency stop of both, the second one also when the first one fails."""
-        try:
-            self.left.stop()
-        finally:
-            self.right.stop()
+        """Emergency stop: sent to both before either is waited for, to each also when the other one fails.
+
+        Raises:
+            PiperError: as `PiperArm.stop`.
+        """
+        errors: dict[PiperArm, PiperError] = {}
+        for step in (PiperArm.send_stop, PiperArm.confirm_stop):
+            for arm in self.arms:
+                if arm not in errors:
+                    try:
+                        step(arm)
+                    except PiperError as error:
+                        errors[arm] = error
+        _raise_together(list(errors.values()))
 
     def reset(self) -> list[str]:
-        """Reset the arms that need it. **They may lose power and fall.**
+        """Reset the arms that need it, each also when the other one fails. **They may lose power and fall.**
 
         Returns:
             The sides that lost their power.
+
+        Raises:
+            PiperError: as `PiperArm.reset`.
         """
-        return [arm.side for arm in self.arms if arm.reset()]
+        limp: list[str] = []
+        errors: list[PiperError] = []
+        for arm in self.arms:
+            try:
+                limp += [arm.side] if arm.reset() else []
+            except PiperError as error:
+                errors.append(error)
+        _raise_together(errors, "".join(f" The {side} arm lost its power." for side in limp))
+        return limp
 
     def disable(self) -> None:
         """Switch all motors off. **Both arms fall.**"""
@@ -147,9 +170,15 @@ class BimanualPiper:
         if self._on_reading is None or left is None or right is None:
             return
         with self._pairing:
-            if left.stamp > self._paired[0] and right.stamp > self._paired[1]:
+            if left.stamp != self._paired[0] and right.stamp != self._paired[1]:  # a clock may be set back
                 self._paired = (left.stamp, right.stamp)
                 self._on_reading(_joined(left, right))
+
+
+def _raise_together(errors: list[PiperError], addition: str = "") -> None:
+    """Raise one error that says all, of the first one's kind; nothing without errors."""
+    if errors:
+        raise type(errors[0])(" ".join(map(str, errors)) + addition) from errors[0]
 
 
 def _joined(left: ArmFeedback, right: ArmFeedback) -> JointReading:

@@ -139,14 +139,18 @@ class ControlLoop:
         self._stopping.set()
         self._thread.join()
 
-    def engage(self) -> None:
-        """Command the arms from now on, starting from where they are; chunks planned earlier are not executed."""
+    def engage(self, were_ready: tuple[bool, bool] = (False, False)) -> None:
+        """Command the arms from now on, starting from where they are; chunks planned earlier are not executed.
+
+        Args:
+            were_ready: per arm, whether it was under power all along: its gripper keeps holding what it holds.
+        """
         self._interventions.clear()
         self._rejected_chunk = ""
         self._motion = self._decision = self._obstacle = self._released = None
         self._target_change = np.inf
         self._start_afresh()
-        self._safety.relatch()
+        self._safety.relatch([gripper for gripper, ready in zip(GRIPPERS, were_ready, strict=True) if ready])
         self._following = self._engaged = True
 
     def disengage(self) -> None:
@@ -205,7 +209,7 @@ class ControlLoop:
         Returns:
             Whether the target has arrived: not stopped, disengaged or redirected on the way.
         """
-        if not self._engaged:
+        if not (self._engaged and self._following):
             return False
         start = self._present_target()
         if start is None:
@@ -279,17 +283,17 @@ class ControlLoop:
         self._valid_from = self._clock()
 
     def _run(self) -> None:
-        due = time.monotonic()
+        due, overrun = time.monotonic(), 0.0
         while not self._stopping.is_set():
             began = time.monotonic()
-            self._statistics.tick(began, began - due)
+            self._statistics.tick(began, began - due + overrun)
             self.tick()
             due += self._period
             wait = due - time.monotonic()
+            overrun = max(-wait, 0.0)
+            due += overrun  # what is lost is not made up for
             if wait > 0:
                 time.sleep(wait)
-            else:
-                due -= wait
 
     def _control(self, now: float) -> None:
         reading = self._arms.read()
@@ -300,11 +304,11 @@ class ControlLoop:
         measured, measured_at = (None, now) if reading is None else (reading.position, reading.stamp)
         decision = self._safety.step(now, command, measured, measured_at, stamp)
         self._note(decision)
+        if self._released is not None and self._target_change <= _SETTLED:
+            self._engaged = False
         if decision.target is not None and self._engaged:
             self._arms.write(decision.target)
             self._on_target(decision.target, now)
-        if self._released is not None and self._target_change <= _SETTLED:
-            self._engaged = False
 
     def _heed(self, obstacle: Obstacle | None, reading: JointReading | None) -> None:
         """Hold, release or stop while there is an obstacle; go on from where the arms are when it is gone."""
@@ -328,7 +332,7 @@ class ControlLoop:
         """The arms may have moved meanwhile; a gripper that stayed closed on something keeps its target."""
         target = self._decision.target if self._decision is not None else None
         if target is None or reading is None or np.abs(reading.position - target)[_JOINTS].max() > _MOVED_AWAY:
-            self._safety.relatch()
+            self._safety.relatch(GRIPPERS)
 
     def _present_target(self) -> FloatArray | None:
         if self._decision is not None and self._decision.target is not None:

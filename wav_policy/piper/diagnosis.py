@@ -64,6 +64,6 @@ def _silence(reader: FeedbackReader, worked: bool) -> str:
             "re-plugging. Reading resumes by itself."
         )
     return (
-        f"no feedback of {', '.join(REQUIRED.values())}. Check its power, the CAN cable, and that the bus runs at "
+        f"no feedback of {', '.join(REQUIRED)}. Check its power, the CAN cable, and that the bus runs at "
         "1 Mbit/s. A leader arm is silent until it is moved."
     )

@@ -39,6 +39,10 @@ class EnableTimeoutError(PiperError):
     """Motors that did not enable in time."""
 
 
+class StopUnconfirmedError(PiperError):
+    """An emergency stop was sent, but the arm does not report it."""
+
+
 class EmergencyStoppedError(PiperError):
     """The arm is in emergency stop and takes no command."""
 

@@ -40,13 +40,15 @@ _MAX_SPEED = 2_000_000  # 0.001 deg/s, 35 rad/s: ten times what the arm can do
 _SLACK = 3_000  # 0.001 deg
 _FRAME_LENGTH = 8
 
+_MOTOR_IDS: Final = frozenset(range(FrameId.MOTOR_SLOW_1, FrameId.MOTOR_SLOW_1 + NUM_JOINTS))
+
 REQUIRED: Final = {
-    FrameId.JOINTS_56: "joints (0x2A5-0x2A7)",
-    FrameId.GRIPPER: "gripper (0x2A8)",
-    FrameId.STATUS: "status (0x2A1)",
-    FrameId.MOTOR_SLOW_1 + NUM_JOINTS - 1: "motors (0x261-0x266)",
+    "joints (0x2A5-0x2A7)": frozenset({FrameId.JOINTS_56}),
+    "gripper (0x2A8)": frozenset({FrameId.GRIPPER}),
+    "status (0x2A1)": frozenset({FrameId.STATUS}),
+    "motors (0x261-0x266)": _MOTOR_IDS,
 }
-"""Without these an arm cannot be driven; the last frame of each group."""
+"""Without these an arm cannot be driven. A reading, with the last frame of the joints, needs all three."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class ArmCodes:
         mode: control mode (0x2A1).
         state: arm state (0x2A1).
         error_bits: high byte joint limits, low byte joint communication (0x2A1).
-        motors: status byte per joint (0x261-0x266); all None before the first.
+        motors: status byte per joint (0x261-0x266); empty until all six have told.
     """
 
     mode: int = -1
@@ -173,7 +175,7 @@ class FeedbackReader:
     @property
     def missing(self) -> list[str]:
         """Kinds of required feedback not seen yet."""
-        return [name for frame, name in REQUIRED.items() if frame not in self.seen]
+        return [name for name, numbers in REQUIRED.items() if not numbers <= self.seen]
 
     @property
     def undecodable(self) -> int:
@@ -248,7 +250,7 @@ class FeedbackReader:
         """Whether the joints can have come here since they were last seen; damaged frames fail."""
         if abs(first) > _MAX_ANGLE or abs(second) > _MAX_ANGLE:
             return False
-        reach = _SLACK + _MAX_SPEED * (now - self._pair_stamps[pair])
+        reach = _SLACK + _MAX_SPEED * abs(now - self._pair_stamps[pair])  # the clock may have been set back
         before = self._counts[2 * pair], self._counts[2 * pair + 1]
         return abs(first - before[0]) <= reach and abs(second - before[1]) <= reach
 
@@ -271,11 +273,12 @@ class FeedbackReader:
         joint = number - FrameId.MOTOR_SLOW_1
         voltage, driver, motor, code, _ = _MOTOR.unpack(data)
         said, self._said_by_motors[joint] = self._said_by_motors[joint], code
-        if said == code or number not in self.seen:
+        is_first = number not in self.seen
+        if said == code or is_first:
             self._motors[joint] = code
         self._voltages[joint] = voltage / 10
         self.temperatures[joint] = max(driver, motor)
-        if joint == NUM_JOINTS - 1:
+        if (is_first or joint == NUM_JOINTS - 1) and self.seen | {number} >= _MOTOR_IDS:
             codes = self.codes
             self._set_codes(codes.mode, codes.state, codes.error_bits, tuple(self._motors))
         self.seen.add(number)

@@ -98,6 +98,7 @@ class GripperState(IntFlag):
 
 
 EMERGENCY_STOP: Final = 1
+"""0x150 byte 0."""
 RESET: Final = 2
 MOVE_JOINT: Final = 1
 MOTOR_DISABLE: Final = 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Final
 
+import can
 from piper_sdk import C_PiperInterface_V2, LogLevel
 
 from wav_policy.piper.bus import ArmBus, Frame, open_bus
@@ -151,11 +153,12 @@ class ArmLink:
         """Send frames, without piper_sdk.
 
         Raises:
-            can.CanError, OSError: the bus does not take them.
+            can.CanError, OSError: there is no bus, or it does not take them.
         """
         with self._lock:
-            if self._bus is not None:
-                self._bus.transmit(frames)
+            if self._bus is None:
+                raise can.CanOperationError("the bus is closed")
+            self._bus.transmit(frames)
 
     @property
     def outage(self) -> str:
@@ -172,14 +175,22 @@ class ArmLink:
         """Say what is wrong while the bus is silent, and open it again: after 0.2 s, then ever more rarely."""
         wait = _FIRST_WAIT
         while not self._closing.wait(_POLL):
-            if not self._is_silent():
-                wait, self._diagnosis = _FIRST_WAIT, ""
-                continue
-            self._diagnosis = str(self._explain())
-            if not self._closing.wait(wait) and self._is_silent():
-                self._open_again()
-                self._closing.wait(self._feedback_timeout)
-            wait = min(2.0 * wait, _LONGEST_WAIT)
+            try:
+                wait = self._look_after(wait)
+            except Exception:  # whatever it is, it must not end the watch
+                logging.getLogger(__name__).exception("%s: watching the bus failed; going on", self.name)
+                self._closing.wait(_LONGEST_WAIT)
+
+    def _look_after(self, wait: float) -> float:
+        """Open a silent bus again after `wait` [s]; the next wait."""
+        if not self._is_silent():
+            self._diagnosis = ""
+            return _FIRST_WAIT
+        self._diagnosis = str(self._explain())
+        if not self._closing.wait(wait) and self._is_silent():
+            self._open_again()
+            self._closing.wait(self._feedback_timeout)
+        return min(2.0 * wait, _LONGEST_WAIT)
 
     def _explain(self) -> PiperError:
         bus = self._bus
@@ -229,9 +240,9 @@ class ArmLink:
         self._bus = None
 
     def _await_first_feedback(self, reader: FeedbackReader) -> None:
-        deadline = self._clock() + self._connect_timeout
+        deadline = time.monotonic() + self._connect_timeout
         while reader.missing or reader.latest is None:
-            if reader.lost is not None or self._clock() > deadline:
+            if reader.lost is not None or time.monotonic() > deadline:
                 raise self._explain()
             time.sleep(_POLL)
 

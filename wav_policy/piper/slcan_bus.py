@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import select
+import termios
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import can
@@ -16,6 +19,7 @@ from can.interfaces.slcan import slcanBus
 
 from wav_policy.piper.bus import BITRATE, BusCondition, Frame
 
+_CLOSING_TIME: Final = 0.01  # s the adapter has to take the closing command
 _ERROR_WARNING: Final = 1 << 2
 _ERROR_PASSIVE: Final = 1 << 5
 _BUS_ERROR: Final = 1 << 7
@@ -35,6 +39,7 @@ class BatchedSlcanBus(slcanBus):
     def __init__(self, channel: str, **options: Any) -> None:
         self.garbled = 0
         self.flags: int | None = None
+        self._is_cut = False
         super().__init__(channel, **options)
 
     def receive(self, timeout: float) -> list[Frame]:
@@ -66,13 +71,16 @@ class BatchedSlcanBus(slcanBus):
         return BusCondition(has_errors=True, bitrate=BITRATE, words=f"the adapter reports {', '.join(words)}")
 
     def shutdown(self) -> None:
-        """Close the channel and the port; closing twice does nothing, an unplugged port closes too."""
+        """Close the channel and the port; closing twice does nothing, an unplugged or stalled port closes too."""
         if not self.serialPortOrig.is_open:
             return
-        try:
-            super().shutdown()
-        except can.CanOperationError:
-            self.serialPortOrig.close()
+        with suppress(can.CanOperationError):
+            self.close()
+            time.sleep(_CLOSING_TIME)
+        with suppress(termios.error):  # the kernel would wait up to 30 s for an adapter to take what is left
+            termios.tcflush(self.serialPortOrig.fileno(), termios.TCOFLUSH)
+        self.serialPortOrig.close()
+        can.BusABC.shutdown(self)
 
     def _frame(self, line: bytes) -> Frame | None:
         kind = line[:1]
@@ -95,10 +103,17 @@ class BatchedSlcanBus(slcanBus):
             self.garbled += 1
         return None
 
+    def _write(self, string: str) -> None:
+        """Everything python-can sends; its own version waits without end for an adapter that takes nothing."""
+        self._write_all(string.encode() + self.LINE_TERMINATOR)
+
     def _write_all(self, data: bytes) -> None:
+        """A line that was cut short is ended first: it must not swallow the next one."""
+        data = self.LINE_TERMINATOR + data if self._is_cut else data
         try:
             while data:
                 data = data[os.write(self.serialPortOrig.fileno(), data) :]
+                self._is_cut = bool(data)
         except BlockingIOError:
             raise can.CanOperationError(f"{self.serialPortOrig.port}: the adapter takes no more") from None
         except OSError as error:

@@ -7,11 +7,7 @@ on the arguments only, not on the number of workers or on interruptions.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from wav_models.data.durable import write_json
+from wav_models.worker_pool import worker_pool
 from wav_policy.recording.episode_recorder import EpisodeRecorder, StagedEpisode
 from wav_policy.recording.episode_writer import STAGING, DatasetWriter
 from wav_policy.recording.quality import QualityMix
@@ -147,27 +144,12 @@ def note_run(root: Path, options: RecordingOptions, mix: QualityMix | None) -> N
 @contextmanager
 def _workers(num_workers: int, staging: Path) -> Iterator[ProcessPoolExecutor]:
     """Spawned processes that are gone afterwards, with what they had staged."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_live_and_die_with_parent)
     try:
-        yield pool
+        with worker_pool(num_workers) as pool:
+            yield pool
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
         for directory in staging.glob("seed-*"):
             shutil.rmtree(directory)
-
-
-def _live_and_die_with_parent() -> None:
-    """In a worker: leave Ctrl-C to the parent, and end when the parent was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _submit(

@@ -186,7 +186,7 @@ class EpisodeRecorder:
         """Forget the episode and its files, also after an error."""
         for encoder in self._encoders.values():
             encoder.abandon()
-        shutil.rmtree(self.directory)
+        shutil.rmtree(self.directory, ignore_errors=True)  # the next episode and the next opening clear it too
 
     def _add_source_times(self, times: ArrayLike | None, where: str) -> None:
         if (times is None) != (self._source_times is None):

@@ -16,6 +16,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
+import av
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
@@ -147,12 +148,13 @@ class DatasetWriter:
         """Make the episode part of the dataset; returns its index.
 
         Raises:
-            OSError: it could not be written; what was finished before is untouched. Open the dataset anew to go on.
+            OSError, av.FFmpegError: it could not be written; what was finished before is untouched. Open the dataset
+                anew to go on.
         """
         recorder, self._recorder = self._recording(), None
         try:
             staged = recorder.finish()
-        except OSError:
+        except (OSError, av.FFmpegError):
             recorder.discard()
             raise
         return self.commit(staged)
@@ -203,9 +205,10 @@ class DatasetWriter:
 
     def close(self) -> None:
         """Discard an episode in progress and let others write."""
-        if self._recorder is not None:
-            self.discard_episode()
-        if not self._lock.closed:
+        try:
+            if self._recorder is not None:
+                self.discard_episode()
+        finally:
             self._lock.close()
 
     def __enter__(self) -> DatasetWriter:

@@ -229,21 +229,26 @@ class LiveRecorder:
     def _run(self) -> None:
         while not self._stopping.wait(0.5 / self.config.fps):
             with self._lock:
-                if self._clock() - self._disk_checked > _DISK_CHECK_PERIOD:
-                    self._check_disk()
-                if self._take is not None:
-                    self._advance(self._take)
+                try:
+                    self._step()
+                except RecorderError:
+                    pass  # told already
+                except Exception as error:  # whatever it is: a thread that ended would be taken for one that records
+                    self._lose(error, "no episode goes on")
+
+    def _step(self) -> None:
+        if time.monotonic() - self._disk_checked > _DISK_CHECK_PERIOD:
+            self._check_disk()
+        if self._take is not None:
+            self._advance(self._take)
 
     def _advance(self, take: Take) -> None:
-        try:
-            with self._guarded("the episode is lost"):
-                cut = take.advance(self._clock())
-            if cut is None and self._free < self._min_free:
-                cut = self._disk_text()
-            if cut is not None:
-                self._keep(take, None, cut)
-        except RecorderError:
-            pass  # told already
+        with self._guarded("the episode is lost"):
+            cut = take.advance(self._clock())
+        if cut is None and self._free < self._min_free:
+            cut = self._disk_text()
+        if cut is not None:
+            self._keep(take, None, cut)
 
     def _keep(self, take: Take, success: bool | None, cut: str | None) -> str:
         """Commit what there is; `cut` says why it ended by itself."""
@@ -277,17 +282,20 @@ class LiveRecorder:
         try:
             yield
         except (*_DISK_ERRORS, DatasetError) as error:
-            self._take = self._removable = None
-            writer, self._writer = self._writer, None
-            if writer is not None:
-                self._num_episodes = writer.num_episodes
-                writer.close()
-            text = f"{self.config.dataset}: {error}; {consequence}, all earlier ones are safe"
-            self._tell(text, True)
-            raise RecorderError(text) from error
+            raise RecorderError(self._lose(error, consequence)) from error
+
+    def _lose(self, error: Exception, consequence: str) -> str:
+        """Give up the episode in progress and the writer; says so, once."""
+        self._take = self._removable = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._num_episodes = writer.num_episodes
+            writer.close()
+        text = f"{self.config.dataset}: {error}; {consequence}, all earlier ones are safe"
+        return text if text == self._message else self._tell(text, True)
 
     def _check_disk(self) -> None:
-        self._disk_checked = self._clock()
+        self._disk_checked = time.monotonic()
         self._free = shutil.disk_usage(self.config.dataset).free
         if self._take is not None and self._take.seconds > _RATE_KNOWN_AFTER:
             staged = (self.config.dataset / STAGING / "current").iterdir()

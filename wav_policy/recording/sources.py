@@ -8,7 +8,9 @@ the command that is to be reached one period later, as the model's action rows a
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +87,9 @@ class _Track:
         self.fault = ""
 
     def add(self, stamp: float, value: NDArray[Any]) -> None:
-        if self.captures and stamp <= self.captures[-1][0]:
+        if self.newest - stamp > KEPT:  # the clock was set back: what it said before would shadow what comes now
+            self.captures.clear()
+        if stamp <= self.newest:
             return
         self.fault = ""
         self.captures.append((stamp, value))
@@ -108,11 +112,19 @@ class Sources:
 
     Args:
         topics: ROS name of each of `SOURCES`, for messages.
+        limits: how old a capture may be.
+        clock: of the capture times [s].
     """
 
-    def __init__(self, topics: dict[str, str], limits: SamplingLimits | None = None) -> None:
+    def __init__(
+        self,
+        topics: dict[str, str],
+        limits: SamplingLimits | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.topics = topics
         self.limits = limits or SamplingLimits()
+        self._clock = clock
         self._lock = threading.Lock()
         self._tracks = {source: _Track() for source in SOURCES}
 
@@ -135,6 +147,9 @@ class Sources:
     def _add(self, source: str, value: NDArray[Any], stamp: float) -> None:
         if not np.isfinite(stamp):
             self.reject(source, f"stamp is {stamp}")
+            return
+        if (ahead := stamp - self._clock()) > _MAX_FUTURE:
+            self.reject(source, f"stamped {ahead:.2f} s in the future: synchronise the clocks")
             return
         with self._lock:
             self._tracks[source].add(stamp, value)

@@ -42,7 +42,7 @@ class Take:
         self._writer = writer
         self._sources = sources
         self._period = 1.0 / writer.fps
-        self._start = start
+        self._start = self._latest = start
         self._tick = 0
         self._waiting: list[Moment] = []
         self._bridged: Counter[str] = Counter()
@@ -62,6 +62,9 @@ class Take:
         Raises:
             OSError: the disk is full; the episode is lost.
         """
+        if now < self._latest - SETTLE:
+            return f"the clock was set back by {self._latest - now:.2f} s"
+        self._latest = max(now, self._latest)
         while (tick := self._start + self._tick * self._period) + self._period + settle <= now:
             try:
                 moment = self._sources.moment(tick, self._period, now)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wav_models.data.dataset import Dataset
+    from wav_models.evaluation.held_out import Split
 
 Files = dict[str, dict[str, Any]]
 """Data by the name of its file."""
@@ -38,11 +39,9 @@ class ReportInputs:
             raise ValueError("this figure needs recorded episodes: give --data DATASET, labelled by `wav label`")
         return Dataset(self.data)
 
-    def held_out(self, dataset: Dataset) -> list[int]:
+    def split(self, dataset: Dataset) -> Split:
         """Episodes that training held out, where the checkpoint knows this dataset; else all."""
         from wav_models.checkpoint import load_checkpoint
+        from wav_models.evaluation.held_out import recorded_split
 
-        record = load_checkpoint(self.checkpoint).training_record.get("data", {})
-        if record.get("name") == dataset.root.name:
-            return list(record["held_out_episodes"])
-        return list(range(len(dataset)))
+        return recorded_split(load_checkpoint(self.checkpoint).training_record, dataset)

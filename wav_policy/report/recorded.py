@@ -22,11 +22,12 @@ def measure_value(inputs: ReportInputs) -> Files:
 
     dataset = inputs.dataset()
     reader = make_reader(inputs.checkpoint, stored_planner_config(inputs.checkpoint))
-    candidates = inputs.held_out(dataset)
+    candidates, held_out = inputs.split(dataset)
     failures = [i for i in candidates if dataset.episodes[i].success is False][: NUM_EPISODES // 2]
     others = [i for i in candidates if dataset.episodes[i].success is not False][: NUM_EPISODES - len(failures)]
     curves = [value_curve(reader, dataset.read_episode(i), inputs.seed) for i in (*others, *failures)]
-    return {"value.json": {"seeds": [inputs.seed], "data": dataset.root.name, "curves": curves}}
+    origin = {"seeds": [inputs.seed], "data": dataset.root.name, "held_out": held_out}
+    return {"value.json": {**origin, "curves": curves}}
 
 
 def measure_rollout(inputs: ReportInputs) -> Files:
@@ -38,7 +39,7 @@ def measure_rollout(inputs: ReportInputs) -> Files:
     dataset = inputs.dataset()
     reader = make_reader(inputs.checkpoint, stored_planner_config(inputs.checkpoint))
     rng = np.random.default_rng(inputs.seed)
-    episodes = inputs.held_out(dataset)
+    episodes, held_out = inputs.split(dataset)
     rollouts = []
     for i in range(ROLLOUTS):
         episode = dataset.read_episode(episodes[i % len(episodes)])
@@ -47,7 +48,7 @@ def measure_rollout(inputs: ReportInputs) -> Files:
     first = rollouts[0]
     mean = {n: np.mean([getattr(r, n) for r in rollouts], axis=0).tolist() for n in ("psnr", "ssim", "copy_psnr")}
     common = {"times": first.times.tolist(), "views": list(VIEWS)}
-    origin = {"seeds": [inputs.seed, inputs.seed + ROLLOUTS], "data": dataset.root.name}
+    origin = {"seeds": [inputs.seed, inputs.seed + ROLLOUTS], "data": dataset.root.name, "held_out": held_out}
     return {
         "rollout.npz": {**origin, **common, "true": first.true, "imagined": first.imagined},
         "rollout_quality.json": {**origin, **common, **mean, "rollouts": ROLLOUTS},
@@ -59,7 +60,8 @@ def measure_rewards(inputs: ReportInputs) -> Files:
     from wav_models.rewards.terms import CHANNEL_NAMES, WEIGHTS
 
     dataset = inputs.dataset()
-    episode = dataset.read_episode(inputs.held_out(dataset)[0])
+    candidates, held_out = inputs.split(dataset)
+    episode = dataset.read_episode(candidates[0])
     if episode.values is None:
         raise ValueError(f"{dataset.root} has no rewards; run `wav label` first")
     weighted = episode.values[:, :-1] * WEIGHTS
@@ -67,6 +69,7 @@ def measure_rewards(inputs: ReportInputs) -> Files:
         "rewards.json": {
             "seeds": [episode.info.seed],
             "data": dataset.root.name,
+            "held_out": held_out,
             "episode": episode.info.index,
             "names": list(CHANNEL_NAMES[:-1]),
             "time": (np.arange(len(episode)) / episode.fps).tolist(),

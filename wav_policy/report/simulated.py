@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from wav_models.worker_pool import worker_pool
 from wav_policy.report.inputs import Files, ReportInputs
 
 if TYPE_CHECKING:
@@ -30,11 +30,10 @@ STATE_STEPS: Final = (5, 20, 35)
 
 def measure_cost(inputs: ReportInputs) -> Files:
     """Median planning time and peak memory per K, each in a process of its own."""
-    context = multiprocessing.get_context("spawn")
     rows = []
     for rounds in ROUNDS:
-        with context.Pool(1) as pool:
-            rows.append(pool.apply(_cost_of, (inputs.checkpoint, rounds)))
+        with worker_pool(1) as pool:
+            rows.append(pool.submit(_cost_of, inputs.checkpoint, rounds).result())
     return {"cost.json": {"plans": PLANS, "rows": rows}}
 
 

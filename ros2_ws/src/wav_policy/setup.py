@@ -26,7 +26,11 @@ setup(
         (f"share/{PACKAGE}", ["package.xml"]),
         (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
         (f"share/{PACKAGE}/config", glob("config/*.*")),
-        (f"share/{PACKAGE}/checkpoints/wav-tiny-bowl", glob("checkpoints/wav-tiny-bowl/*")),
+        (f"share/{PACKAGE}/config/security", glob("config/security/*")),
+        (
+            f"share/{PACKAGE}/checkpoints/wav-tiny-bowl",
+            [*glob("checkpoints/wav-tiny-bowl/*.json"), *glob("checkpoints/wav-tiny-bowl/*.safetensors")],
+        ),
     ],
     zip_safe=False,
     license="Apache-2.0",

@@ -110,7 +110,10 @@ def test_graphs_of_single_steps_equal_torch(config: ModelConfig, tmp_path: Path)
     assert plans.within(TOLERANCES["fp32"])
 
 
-@pytest.mark.parametrize(("config", "precision"), [(PUBLISHED, "fp32"), (SMALL, "int8")], ids=["published", "int8"])
+@pytest.mark.parametrize(
+    ("config", "precision"),
+    [pytest.param(PUBLISHED, "fp32", id="published", marks=pytest.mark.slow), pytest.param(SMALL, "int8", id="int8")],
+)
 def test_exports_equal_torch_within_the_tolerance_of_their_precision(
     config: ModelConfig, precision: str, tmp_path: Path
 ) -> None:
@@ -128,6 +131,7 @@ def test_exports_equal_torch_within_the_tolerance_of_their_precision(
         assert agreements["value_dit"].max_error > 1e-5  # it is not float32 under another name
 
 
+@pytest.mark.slow
 def test_graphs_share_one_copy_of_the_weights(tmp_path: Path) -> None:
     checkpoint = checkpoint_of(SMALL)
     target = ExportTarget("onnxruntime", "fp32", SHAPE)

@@ -26,7 +26,7 @@ from wav_models.engines.export import ExportTarget, cache_directory, export, exp
 from wav_models.engines.manifest import MANIFEST, PlanShape, read_manifest
 from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans
 from wav_models.engines.select import EngineOptions, load_engine, make_engine
-from wav_models.engines.torch_engine import TorchEngine
+from wav_models.engines.torch_engine import TorchEngine, on_cpu
 from wav_models.guidance import Guidance
 from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
@@ -75,6 +75,16 @@ def exported(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -
     directory = tmp_path_factory.mktemp("export") / "graphs"
     export(checkpoint, TARGET, directory)
     return directory
+
+
+def test_an_export_can_be_read_by_another_user(exported: Path) -> None:
+    assert exported.stat().st_mode & 0o777 == 0o755
+
+
+def test_weights_are_copied_to_the_cpu_as_they_are(checkpoint: Checkpoint) -> None:
+    copied, state = on_cpu(checkpoint.model), checkpoint.model.state_dict()
+    assert copied is not checkpoint.model
+    assert all(torch.equal(tensor, state[name]) for name, tensor in copied.state_dict().items())
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +205,7 @@ def edited(**changes: Any) -> Callable[[Path], None]:
         (edited(author="me"), "not a manifest of this version .*unknown key 'author'"),
         (lambda d: (d / MANIFEST).write_text("{"), "not a manifest"),
         (lambda d: (d / MANIFEST).unlink(), "no such file"),
+        (lambda d: (d / MANIFEST).unlink() or (d / MANIFEST).mkdir(), "cannot be read"),
         (lambda d: (d / "value_dit.onnx").unlink(), "value_dit.onnx: missing"),
         (lambda d: (d / "weights.bin").write_bytes(b"\x00"), "weights.bin: damaged"),
         (lambda d: (d / "value_dit.onnx").write_bytes(b"\x00"), "value_dit.onnx: damaged"),
@@ -212,7 +223,50 @@ def test_an_export_that_does_not_fit_is_refused_and_auto_says_so(
         make_engine("onnxruntime", checkpoint, planner=PLANNER, options=FP32)
     assert make_engine("auto", checkpoint, planner=PLANNER, options=FP32).name == "torch"
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert "engine auto: not onnxruntime: " in record.getMessage()
+    assert "engine auto: not onnxruntime fp32: " in record.getMessage()
+
+
+def _broken(*_: Any, **__: Any) -> Any:
+    raise ImportError("libcudart.so.12: cannot open shared object file")
+
+
+def _without_action_graph(directory: Path) -> None:
+    graphs = json.loads((directory / MANIFEST).read_text())["graphs"]
+    del graphs["action_dit"]
+    edited(graphs=graphs)(directory)
+
+
+def test_auto_goes_on_without_what_fails(
+    checkpoint: Checkpoint, beside: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stale export beside a good one, a partial one, a runtime that is installed but broken."""
+    monkeypatch.setattr(parity, "measure", lambda *_: [{"video_dit": 2.0}, {"video_dit": 1.0}])
+    stale = export_directory(checkpoint.directory, replace(TARGET, precision="int8"))
+    stale.mkdir()
+    try:
+        assert make_engine("auto", checkpoint, planner=PLANNER).name == "onnxruntime"
+        assert "not onnxruntime int8: " in caplog.text
+    finally:
+        stale.rmdir()
+    _without_action_graph(beside)
+    assert make_engine("auto", checkpoint, planner=PLANNER, options=FP32).name == "torch"
+    assert "not onnxruntime fp32: graph 'value_step_1' is not part of this export" in caplog.text
+    monkeypatch.setattr("wav_models.engines.onnx_runner.load_graphs", _broken)
+    assert make_engine("auto", checkpoint, planner=PLANNER, options=FP32).name == "torch"
+    assert "not onnxruntime fp32: libcudart" in caplog.text
+
+
+def test_auto_in_a_format_that_torch_lacks(checkpoint: Checkpoint, beside: Path) -> None:
+    options = EngineOptions(dtype="fp16")
+    with pytest.raises(EngineError, match=r"nothing runs in 'fp16' here .*no graphs for onnxruntime.*--precision fp16"):
+        make_engine("auto", checkpoint, planner=PLANNER, options=options)
+    directory = export_directory(checkpoint.directory, replace(TARGET, precision="fp16"))
+    shutil.copytree(beside, directory)
+    edited(precision="fp16")(directory)
+    try:
+        assert make_engine("auto", checkpoint, planner=PLANNER, options=options).precision == "fp16"
+    finally:
+        shutil.rmtree(directory)
 
 
 @pytest.mark.parametrize(("seconds", "chosen"), [((2.0, 1.0), "onnxruntime"), ((1.0, 1.0), "torch")])

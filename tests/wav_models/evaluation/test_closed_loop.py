@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class RecordingPolicy:
     """Chunk row i of the plan at step t holds 100 * t + i."""
 
     config = WAV_TINY
+    engine: Any = SimpleNamespace(name="torch", precision="fp32")
 
     def __init__(self) -> None:
         self.observations: list[Observation] = []

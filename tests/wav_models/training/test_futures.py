@@ -68,6 +68,8 @@ def test_own_futures_keep_what_was_recorded(model: WAVModel, batches: Batches) -
 
 def test_own_futures_have_no_part_in_the_video_loss(model: WAVModel, batches: Batches) -> None:
     futures = FuturesConfig(own_fraction=1.0)
+    _, loss = read(model, batches, futures)
+    assert float(loss) == 0.0  # and not the mean of nothing
     with pytest.raises(ValueError, match=r"own_fraction is 1\.5"):
         FuturesConfig(own_fraction=1.5)
     oracle, _ = read(model, batches, replace(futures, own_fraction=0.5))

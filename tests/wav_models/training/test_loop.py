@@ -22,7 +22,7 @@ from wav_models.training.loop import Plan, averaged_weights, learning_rate, trai
 from wav_models.training.parallel import Worker, run_workers
 from wav_models.training.randomness import Draws
 from wav_models.training.stages import make_stage
-from wav_models.training.state import StateError, TrainState
+from wav_models.training.state import StateError, TrainState, load_progress
 
 
 class Watched:
@@ -84,6 +84,27 @@ def test_interrupted_and_resumed_run_is_the_uninterrupted_one(
     for name, average in whole_state.average.items():
         assert torch.equal(average, parts_state.average[name]), name
         assert torch.equal(whole_state.parameters[name], parts_state.parameters[name]), name
+
+
+def test_an_unfinished_state_is_not_overwritten(
+    model_config: ModelConfig, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    path, quiet = tmp_path / "state.safetensors", {"report": lambda _: None}
+    train(watched("video", fresh_model(model_config), batches, 2), loop_config, Plan(steps=9), 0, path, **quiet)
+    saved = path.read_bytes()
+    with pytest.raises(StateError, match="holds an unfinished training of 2 steps; go on with --resume, or remove"):
+        train(watched("video", fresh_model(model_config), batches), loop_config, Plan(steps=9), 0, path, **quiet)
+    assert path.read_bytes() == saved
+
+
+def test_metrics_that_fail_at_the_end_lose_no_training(
+    model_config: ModelConfig, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    stage, path = watched("video", fresh_model(model_config), batches), tmp_path / "state.safetensors"
+    stage.evaluate = lambda: 1 / 0  # type: ignore[assignment,return-value]
+    with pytest.raises(ZeroDivisionError):
+        train(stage, loop_config, Plan(steps=2), 0, path, report=lambda _: None)
+    assert load_progress(path, "").complete
 
 
 def _train_until_killed(model: ModelConfig, batches: Batches, config: LoopConfig, path: Path) -> None:

@@ -31,6 +31,15 @@ def test_training_improves_the_metrics(
     assert after["video_loss@0"] < 0.8 * before["video_loss@0"]
 
 
+def test_metrics_are_made_on_the_device_of_the_model(model: WAVModel, batches: Batches) -> None:
+    """Whatever does not name its device is put elsewhere, and does not meet the rest."""
+    held_out = HeldOut(model, batches, num_samples=8, seed=0)
+    with torch.no_grad():
+        expected = held_out.action()
+        with torch.device("meta"):
+            assert held_out.action() == expected
+
+
 def test_stage_two_reports_no_actions(model: WAVModel, batches: Batches) -> None:
     held_out = HeldOut(model, batches, num_samples=8, seed=0)
     with torch.no_grad():

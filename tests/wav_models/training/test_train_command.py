@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -11,13 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from wav_models.checkpoint import load_checkpoint
-from wav_models.data.dataset import DatasetError
+from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
+from wav_models.evaluation.held_out import recorded_split
 from wav_models.presets import WAV_TINY
 from wav_models.rewards.label import LabelConfig, label_dataset
-from wav_models.training.frames import cache_frames
+from wav_models.training.frames import allocate, cache_frames
+from wav_models.training.state import load_tensors, save_tensors
 from wav_policy.cli.train import main
 from wav_policy.recording.episode_writer import IMAGE_SIZES, DatasetWriter
 
@@ -56,7 +60,9 @@ def record(root: Path, instruction: str, outcomes: list[bool]) -> Path:
     return root
 
 
-def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(datasets: list[str], tmp_path: Path) -> None:
+def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(
+    datasets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(CONFIG)
     common = ["--data", *datasets, "--out", str(tmp_path / "run"), "--config", str(config)]
@@ -74,6 +80,50 @@ def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(datasets: list[st
     assert record["data"]["instructions"] == ["close the drawer", "put the bowl on the mat"]
     metrics = json.loads((tmp_path / "run/action.json").read_text())["history"][-1]
     assert metrics["first_step_rad@0"] > 0
+    held_out = record["data"]["held_out_of"]
+    assert sum(map(len, held_out.values())) == len(record["data"]["held_out_episodes"])
+    for root in datasets:
+        chosen = held_out[Path(root).name]
+        assert recorded_split(record, Dataset(Path(root))).held_out == bool(chosen)
+    capsys.readouterr()
+    _mark_unfinished(tmp_path / "run/value.state.safetensors")
+    assert main(["action", *common, "--steps", "3", "--resume"]) == 0
+    assert "warning: " in (warned := capsys.readouterr().err)
+    assert "value.state.safetensors: stage value ended unfinished after 2 steps" in warned
+    with (tmp_path / "run/autoencoder.safetensors").open("ab") as file:
+        file.write(b" ")
+    assert main(["video", *common, "--steps", "2"]) == 1
+    assert re.search(
+        r"latents\.npy: encoded with another auto-encoder .*run `wav train latents`", capsys.readouterr().err
+    )
+
+
+def _mark_unfinished(path: Path) -> None:
+    tensors, numbers = load_tensors(path, "")
+    save_tensors(path, tensors, {**numbers, "complete": False})
+
+
+def test_an_error_in_a_worker_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ProcessRaisedException("\n\n-- Process 1 ...\nTraceback ...\n  File ...\nStateError: no table\n", 1, 2)
+
+    monkeypatch.setattr("wav_models.training.run.train_stage", fail)
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    config = ["--config", str(tmp_path / "run.yaml"), "--steps", "1"]
+    assert main(["video", "--data", "x", "--out", str(tmp_path), *config]) == 1
+    assert capsys.readouterr().err == "wav train video: StateError: no table\n"
+
+
+def test_a_full_disk_is_an_error_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device; 0\.0 GB are needed: .*frames\.npy"):
+        allocate(tmp_path / "frames.npy", np.dtype(np.uint8), (4, 4))
+    assert not (tmp_path / "frames.npy").exists()
 
 
 def test_frames_of_known_episodes_are_not_decoded_again(datasets: list[str], tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -23,26 +23,22 @@ NODES = ("sim_node", "piper_node", "policy_node", "recorder_node", "monitor", "l
 
 
 @pytest.fixture(scope="module")
-def running(random_checkpoint: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def running(
+    random_checkpoint: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory, start_system: Any
+) -> Iterator[int]:
     """`wav up` with recorder and monitor, as the user starts it and without any choice about discovery; its id."""
     directory = tmp_path_factory.mktemp("system")
     environment = {name: value for name, value in os.environ.items() if name not in discovery.PROFILES_VARIABLES}
     environment.pop(discovery.VARIABLE, None)
     options = ("record:=true", f"dataset:={directory / 'dataset'}", "monitor:=true", f"monitor_port:={_free_port()}")
-    with (directory / "up.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "wav_policy.cli", "up", "sim:=true", f"checkpoint:={random_checkpoint}", *options],
-            cwd=repository,
-            env={**environment, "XDG_RUNTIME_DIR": str(directory), "OMP_NUM_THREADS": "1"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
+    command = [sys.executable, "-m", "wav_policy.cli", "up", "sim:=true", f"checkpoint:={random_checkpoint}", *options]
+    environment |= {"XDG_RUNTIME_DIR": str(directory), "OMP_NUM_THREADS": "1"}
+    with (
+        (directory / "up.log").open("w") as log,
+        start_system(command, cwd=repository, env=environment, stdout=log, stderr=subprocess.STDOUT) as process,
+    ):
         _wait_until_active(directory / "up.log", process)
         yield process.pid
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
 
 
 def _free_port() -> int:
@@ -51,7 +47,7 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _wait_until_active(log: Path, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_active(log: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 240.0
     while "all nodes active" not in log.read_text():
         assert process.poll() is None, log.read_text()

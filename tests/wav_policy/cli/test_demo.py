@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,27 +35,24 @@ def test_wrong_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.ros
 @pytest.mark.sim
 @pytest.mark.timeout(600)
-def test_ctrl_c_ends_with_zero_and_leaves_nothing(random_checkpoint: Path, repository: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_with_zero_and_leaves_nothing(
+    random_checkpoint: Path, repository: Path, tmp_path: Path, start_system: Any
+) -> None:
     """Interrupted after its first episode: the finished one is in the file, processes and links are gone."""
     output = tmp_path / "out.json"
     arguments = ["--headless", "--episodes", "99", "--time-limit", "4", "--seed", "3", "--json", str(output)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "wav_policy.cli", "demo", *arguments, "--checkpoint", str(random_checkpoint)],
-        cwd=repository,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    lines: list[str] = []
-    while not any("episode 1, seed 3" in line for line in lines) and process.poll() is None:
-        lines.append(process.stdout.readline())
-    assert process.poll() is None, "".join(lines) + process.stdout.read()
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, "".join(lines) + rest
+    command = [sys.executable, "-m", "wav_policy.cli", "demo", *arguments, "--checkpoint", str(random_checkpoint)]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with start_system(command, cwd=repository, env=environment, **pipes) as process:
+        lines: list[str] = []
+        while not any("episode 1, seed 3" in line for line in lines) and process.poll() is None:
+            lines.append(process.stdout.readline())
+        assert process.poll() is None, "".join(lines) + process.stdout.read()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, "".join(lines) + rest
     written = json.loads(output.read_text())
     assert written["episodes"] >= 1
     assert written["results"][0]["seed"] == 3

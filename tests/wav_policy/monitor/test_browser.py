@@ -44,6 +44,7 @@ from wav_policy.nodes.trajectory import chunk_to_message  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.ros,
     pytest.mark.sim,
     pytest.mark.timeout(600),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from wav_models.presets import WAV_TINY
-from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS
+from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, Observation, Plan
 from wav_policy.cli.main import main
 from wav_policy.monitor.recording import Recording, RecordingError, open_recording
 from wav_policy.monitor.replay import Replay
+from wav_policy.monitor.snapshot import ERROR, PLANNING
 from wav_policy.policy import WAVPolicy
 
 STEP_HZ, SIZE = WAV_TINY.horizon.step_hz, WAV_TINY.latent.image_size
@@ -106,5 +108,31 @@ def test_the_imagination_is_recomputed_beside_the_recording(random_checkpoint: P
         assert late.scores is not None
         assert late.scores.shape[1] == policy.planner.num_video_samples
         np.testing.assert_array_equal(late.real["head"], recording.pictures["head"][11])
+        again = replay.snapshot(11)  # the page sends what is another object
+        assert again.scores is late.scores
+        assert again.mean_values is late.mean_values
+        assert again.value_times is late.value_times
+        assert all(again.real[view] is late.real[view] for view in VIEWS)
+        assert all(again.imagined[view] is late.imagined[view] for view in VIEWS)
+    finally:
+        replay.close()
+
+
+class FailingPolicy:
+    """Cannot plan."""
+
+    config = WAV_TINY
+
+    def plan(self, observation: Observation, **options: Any) -> Plan:
+        raise FloatingPointError("a value is not finite")
+
+
+def test_imagining_that_fails_is_said() -> None:
+    replay = Replay(make_recording(), FailingPolicy())  # type: ignore[arg-type]
+    try:
+        replay._thread.join(10.0)
+        report = replay.snapshot(0).reports[PLANNING]
+        assert report.level == ERROR
+        assert "a value is not finite" in report.message
     finally:
         replay.close()

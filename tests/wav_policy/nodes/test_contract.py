@@ -33,30 +33,23 @@ class System:
 
 
 @pytest.fixture(scope="module")
-def system(random_checkpoint: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """`wav up` with a random policy; observed once, stopped with SIGINT by the last test or the teardown."""
+def system(
+    random_checkpoint: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory, start_system: Any
+) -> Iterator[System]:
+    """`wav up` with a random policy; observed once, stopped with SIGINT by the last test or else by the teardown."""
     directory = tmp_path_factory.mktemp("system")
     log = directory / "up.log"
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "OMP_NUM_THREADS": "1"}
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*WAV, "up", "sim:=true", f"checkpoint:={random_checkpoint}"],
-            cwd=repository,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    try:
+    command = [*WAV, "up", "sim:=true", f"checkpoint:={random_checkpoint}"]
+    with (
+        log.open("w") as output,
+        start_system(command, cwd=repository, env=environment, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
         observed = subprocess.run(
             [sys.executable, str(OBSERVER)], env=environment, capture_output=True, text=True, timeout=400
         )
         assert observed.returncode == 0, f"{observed.stderr}\n{log.read_text()}"
         yield System(process, log, environment, json.loads(observed.stdout.splitlines()[-1]))
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
 
 
 @pytest.mark.parametrize("view", VIEWS)

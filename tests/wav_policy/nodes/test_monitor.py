@@ -28,6 +28,7 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from wav_models.types import JOINT_NAMES, VIEWS  # noqa: E402
 from wav_policy.monitor import commands  # noqa: E402
 from wav_policy.monitor.commands import CommandError  # noqa: E402
+from wav_policy.monitor.snapshot import Snapshot  # noqa: E402
 from wav_policy.nodes.diagnostics import WARN, status  # noqa: E402
 from wav_policy.nodes.images import message_from_rgb  # noqa: E402
 from wav_policy.nodes.monitor import Monitor  # noqa: E402
@@ -46,6 +47,7 @@ class Robot:
         self.called: list[str] = []
         self.states = {"piper_node": State.PRIMARY_STATE_ACTIVE, "policy_node": State.PRIMARY_STATE_INACTIVE}
         self.refuse = ""
+        self.meanwhile: dict[str, Callable[[], None]] = {}
         self.instructions: list[str] = []
         self.brightness = 0
         self.silent = False
@@ -72,9 +74,13 @@ class Robot:
         report = status("policy_node: planning", WARN, "not planning: <b>no</b> instruction", plan_ms_p50=12.3)
         self._diagnostics.publish(DiagnosticArray(status=[report]))
 
+    def _note(self, call: str) -> None:
+        self.called.append(call)
+        self.meanwhile.get(call, lambda: None)()
+
     def _answer(self, service: str) -> Callable[[Any, Any], Any]:
         def answer(request: Any, response: Any) -> Any:
-            self.called.append(service)
+            self._note(service)
             response.success, response.message = not self.refuse, self.refuse or "done"
             return response
 
@@ -82,7 +88,7 @@ class Robot:
 
     def _change(self, name: str) -> Callable[[Any, Any], Any]:
         def change(request: Any, response: Any) -> Any:
-            self.called.append(f"{name} {request.transition.id}")
+            self._note(f"{name} {request.transition.id}")
             self.states[name] = State.PRIMARY_STATE_ACTIVE if request.transition.id == 3 else 2
             response.success = True
             return response
@@ -177,6 +183,47 @@ def test_commands_reach_their_services(system: tuple[Monitor, Robot]) -> None:
     assert robot.called[5:] == ["policy_node 4"]
     monitor.commander.obey(commands.INSTRUCT, " wave ")
     wait_for(lambda: robot.instructions[-1:] == ["wave"], "no instruction")
+
+
+@pytest.mark.parametrize("halt", [commands.HOLD, commands.STOP])
+@pytest.mark.parametrize("during", ["piper/enable", "policy_node 3"])
+def test_a_halt_during_start_has_the_last_word(system: tuple[Monitor, Robot], halt: str, during: str) -> None:
+    monitor, robot = system
+    robot.states["policy_node"] = State.PRIMARY_STATE_INACTIVE
+    robot.called.clear()
+    pressed = threading.Thread(target=monitor.commander.obey, args=(halt,))
+
+    def press() -> None:
+        pressed.start()
+        wait_for(lambda: monitor.commander._halts > halts, "nothing was pressed")
+
+    halts = monitor.commander._halts
+    robot.meanwhile = {during: press}
+    with pytest.raises(CommandError, match="interrupted by Hold or the emergency stop"):
+        monitor.commander.obey(commands.START)
+    robot.meanwhile = {}
+    pressed.join()
+    assert robot.states["policy_node"] == State.PRIMARY_STATE_INACTIVE
+    assert ("policy_node 3" in robot.called) == (during == "policy_node 3")
+
+
+def test_the_stop_button_is_never_disabled(system: tuple[Monitor, Robot]) -> None:
+    monitor, _ = system
+    page = monitor._page
+    page.show(Snapshot())
+    assert page._buttons[commands.START].disabled
+    assert not page._buttons[commands.STOP].disabled
+
+
+def test_the_token_is_printed_and_not_logged(ros: None, capfd: pytest.CaptureFixture[str]) -> None:
+    monitor = Monitor(parameter_overrides=[Parameter("port", value=0), Parameter("host", value="0.0.0.0")])
+    try:
+        told = capfd.readouterr()
+        assert monitor.url in told.out
+        assert "the page is at http://" in told.err
+        assert "token" not in told.err
+    finally:
+        monitor.close()
 
 
 def test_refusals_are_told(system: tuple[Monitor, Robot]) -> None:

@@ -18,10 +18,12 @@ from wav_policy.piper.arm import ArmConfig, PiperArm
 from wav_policy.piper.bimanual import BimanualPiper
 from wav_policy.piper.errors import (
     ArmInUseError,
+    BusLostError,
     BusSilentError,
     EmergencyStoppedError,
     EnableTimeoutError,
     InterfaceNotFoundError,
+    StopUnconfirmedError,
 )
 from wav_policy.piper.feedback import FeedbackReader
 from wav_policy.piper.frames import FrameId
@@ -247,3 +249,68 @@ def test_feedback_is_decoded_as_by_piper_sdk() -> None:
         assert reader.temperatures == [max(motor.foc_temp, motor.motor_temp) for motor in slow]
         assert reader.codes.error_bits == sdk.GetArmStatus().arm_status.err_code
         assert reader.codes.state == sdk.GetArmStatus().arm_status.arm_status.value
+
+
+def test_what_is_not_known_of_a_silent_arm_moves_no_power(rig: Any, wait_until: Any) -> None:
+    rig.driver.connect()
+    rig.driver.enable()
+    rig.fail("silence")
+    wait_until(lambda: rig.cause() == "no feedback")
+    for switch in (rig.driver.reset, rig.driver.disable):
+        with pytest.raises(BusSilentError, match="left arm"):
+            switch()
+    assert rig.plant.powered
+
+
+def test_a_stop_that_was_not_sent_or_not_heard_is_no_success(rig: Any) -> None:
+    with pytest.raises(BusLostError, match=r"left arm.*was not sent.*power switch"):
+        rig.driver.stop()
+    rig.driver.connect()
+    rig.driver.enable()
+    rig.fail("silence")
+    began = time.monotonic()
+    with pytest.raises(StopUnconfirmedError, match=r"left arm.*does not report it.*power switch"):
+        rig.driver.stop()
+    assert time.monotonic() - began < 1.0
+
+
+def test_enabling_again_does_not_open_a_gripper(rig: Any, wait_until: Any) -> None:
+    rig.driver.connect()
+    assert rig.driver.enable() is False
+    goal = rig.driver.read().position
+    goal[6] = 0.05
+    rig.driver.write(goal)
+    wait_until(lambda: abs(rig.driver.read().position[6] - 0.05) < 1e-4)
+    sent: list[Any] = []
+    rig.driver.write = sent.append
+    assert rig.driver.enable() is True
+    assert sent == []
+
+
+def make_reader(clock: Any = time.time) -> FeedbackReader:
+    sdk = C_PiperInterface_V2("reading", judge_flag=False, can_auto_init=False)
+    return FeedbackReader(SimpleNamespace(garbled=0), sdk, "reading", clock, lambda: None, max_gap=0.5)
+
+
+def test_motors_count_when_all_six_have_told() -> None:
+    """A bus may be opened in the middle of a cycle."""
+    reader = make_reader()
+    enabled = [(0x261 + joint, bytes((0, 0, 0, 0, 0, 0x40, 0, 0))) for joint in range(6)]
+    reader.take(enabled[3:])
+    assert reader.codes.motors == ()
+    assert "motors (0x261-0x266)" in reader.missing
+    reader.take(enabled[:3])
+    assert reader.codes.motors == (0x40,) * 6
+    assert "motors (0x261-0x266)" not in reader.missing
+
+
+def test_joints_are_read_after_the_clock_was_set_back() -> None:
+    now = [1000.0]
+    reader = make_reader(lambda: now[0])
+    cycle = [(0x2A8, bytes(8)), *((0x2A5 + pair, bytes(8)) for pair in range(3))]
+    reader.take(cycle)
+    now[0] = 400.0
+    reader.take(cycle)
+    assert reader.undecodable == 0
+    assert reader.latest is not None
+    assert reader.latest.stamp == 400.0

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+import can
 import pytest
 
 from wav_policy.piper.diagnosis import explain_silence
 from wav_policy.piper.errors import BusOffError, WrongBitrateError
+from wav_policy.piper.slcan_bus import BatchedSlcanBus
 from wav_policy.piper.socketcan_bus import BatchedSocketcanBus, interface_condition, require_bitrate
 
 RECORD = struct.Struct("=IB3x8s")
@@ -88,3 +93,49 @@ def test_another_bitrate_is_refused_with_the_command() -> None:
     with pytest.raises(WrongBitrateError, match=r"500000 bit/s, the arm at 1000000.*ip link set can0 up type can"):
         require_bitrate("can0", interface_condition(details))
     require_bitrate("can0", interface_condition({}))
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[BatchedSlcanBus, int]]:
+    """An slcan bus and the other end of its serial line."""
+    theirs, ours = os.openpty()
+    bus = BatchedSlcanBus(os.ttyname(ours), sleep_after_open=0.0)
+    yield bus, theirs
+    bus.shutdown()
+    os.close(theirs)
+    os.close(ours)
+
+
+def fill(bus: BatchedSlcanBus) -> None:
+    """Send until the adapter, which reads nothing, takes no more."""
+    frames = [(0x155, bytes(8))] * 10_000
+    with pytest.raises(can.CanOperationError, match="takes no more"):
+        bus.transmit(frames)
+
+
+def test_an_adapter_that_stalls_delays_nothing(terminal: tuple[BatchedSlcanBus, int]) -> None:
+    bus, _ = terminal
+    fill(bus)
+    began = time.monotonic()
+    for _ in range(20):  # the kernel may find room for a line or two
+        with suppress(can.CanOperationError):
+            bus.send(can.Message(arbitration_id=0x471, data=bytes(8), is_extended_id=False))  # as piper_sdk does
+    bus.shutdown()
+    assert time.monotonic() - began < 0.2
+
+
+def test_a_line_cut_short_does_not_swallow_the_next_one(terminal: tuple[BatchedSlcanBus, int]) -> None:
+    bus, theirs = terminal
+    fill(bus)
+    os.set_blocking(theirs, False)
+    taken = b""
+    deadline = time.monotonic() + 2.0
+    while not taken.endswith(b"\rt15080100000000000000\r") and time.monotonic() < deadline:
+        with suppress(BlockingIOError):
+            taken += os.read(theirs, 65536)
+        if time.monotonic() > deadline - 1.9 and b"t150" not in taken:
+            with suppress(can.CanOperationError):
+                bus.transmit([(0x150, b"\1" + bytes(7))])
+    lines = taken.split(b"\r")
+    assert b"t15080100000000000000" in lines
+    assert any(line.startswith(b"t155") and len(line) < 21 for line in lines), "one was cut"

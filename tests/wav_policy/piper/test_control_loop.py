@@ -247,6 +247,58 @@ def test_an_arm_that_left_our_control_needs_enable(following: Bench) -> None:
     assert following.loop.state().reason == ""
 
 
+def test_an_arm_at_rest_that_left_our_control_gets_nothing_more(bench: Bench) -> None:
+    bench.loop.engage()
+    bench.run(0.1)
+    count = len(bench.arms.writes)
+    bench.arms.in_the_way = obstacle(Reaction.RELEASE)
+    bench.run(0.1)
+    assert len(bench.arms.writes) == count
+
+
+def test_after_a_latched_stop_there_is_no_motion_to_wait_for(following: Bench) -> None:
+    following.arms.in_the_way = obstacle(Reaction.STOP)
+    following.run(0.5)
+    began = time.monotonic()
+    assert following.loop.park(START, speed=0.5) is False
+    assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_enabled_again_a_gripper_under_power_keeps_its_grip(following: Bench, ready: bool) -> None:
+    target = following.arms.writes[-1][6]
+    following.loop.trip("test")
+    following.loop.reset()
+    measured = following.arms.position.copy()
+    measured[[6, 13]] += 0.02  # both closed on objects
+    following.arms.position = measured
+    following.loop.engage((ready, False))
+    following.run(0.1)
+    assert following.arms.writes[-1][6] == pytest.approx(target if ready else target + 0.02)
+    assert following.arms.writes[-1][13] == pytest.approx(START[13] + 0.02)
+
+
+def test_lateness_counts_what_a_slow_tick_took_from_the_next() -> None:
+    arms = PerfectArms(time.time)
+    calls: list[float] = []
+
+    def read() -> JointReading:
+        calls.append(time.monotonic())
+        time.sleep(0.1 if len(calls) == 3 else 0.0)
+        return JointReading(START, np.zeros(14), time.time())
+
+    arms.read = read  # type: ignore[method-assign]
+    late: list[float] = []
+    statistics = LoopStatistics()
+    statistics.tick = lambda now, lateness: late.append(lateness)  # type: ignore[method-assign]
+    loop = ControlLoop(arms, RATE, SafetyLimits(), statistics=statistics)
+    loop.start()
+    time.sleep(0.3)
+    loop.close()
+    assert late[3] >= 0.1 - 1.0 / RATE
+    assert len(calls) <= 0.2 * RATE + 4, "lost ticks are not made up for"
+
+
 def test_a_fault_of_the_arm_latches_the_stop(following: Bench) -> None:
     following.arms.in_the_way = obstacle(Reaction.STOP)
     following.run(0.5)

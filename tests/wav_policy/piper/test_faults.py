@@ -67,12 +67,14 @@ def test_a_leader_is_told_from_a_dead_arm_once_it_is_moved(make_rig: Callable[..
         while not moving.wait(0.02):
             rig.plant.position = rig.plant.position + 0.001
 
-    mover = threading.Thread(target=move)
+    mover = threading.Thread(target=move, daemon=True)
     mover.start()
-    with pytest.raises(LeaderArmError, match=r"is a leader arm.*MasterSlaveConfig\(0xFC"):
-        rig.driver.connect()
-    moving.set()
-    mover.join()
+    try:
+        with pytest.raises(LeaderArmError, match=r"is a leader arm.*MasterSlaveConfig\(0xFC"):
+            rig.driver.connect()
+    finally:
+        moving.set()
+        mover.join()
 
 
 @pytest.mark.parametrize(

@@ -148,3 +148,26 @@ def test_a_dataset_of_recordings_and_one_of_demonstrations_do_not_mix(tmp_path: 
     assert "source_times" in json.loads((tmp_path / "meta/info.json").read_text())["features"]
     with pytest.raises(DatasetError, match="use another directory"):
         DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES)
+
+
+def test_a_capture_from_the_future_does_not_shut_out_the_others() -> None:
+    now = [START]
+    sources = Sources({source: f"topic/{source}" for source in SOURCES}, clock=lambda: now[0])
+    feed(sources, START)
+    sources.add_joints("action", ramp(START), START + 60.0)
+    now[0] += 0.6
+    feed(sources, now[0], begin=START, without=("action",))
+    assert "stamped 60.00 s in the future: synchronise the clocks" in (sources.unready(now[0]) or "")
+    feed(sources, now[0], begin=now[0] - 0.2)
+    assert sources.unready(now[0]) is None
+
+
+def test_a_clock_set_back_ends_the_episode_and_the_sources_go_on(writer: DatasetWriter) -> None:
+    sources = make_sources()
+    feed(sources, START)
+    take = Take(writer, sources, START)
+    feed(sources, START + 1.0, begin=START)
+    assert take.advance(START + 1.0) is None
+    assert take.advance(START - 59.0) == "the clock was set back by 60.00 s"
+    feed(sources, START - 59.0, begin=START - 60.0)
+    assert sources.unready(START - 59.0) is None

@@ -1,0 +1,95 @@
+"""The recorder's thread outlives whatever the disk does."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from wav_models.data.layout import SOURCES
+from wav_models.types import JOINT_DIM, VIEWS
+from wav_policy.recording.episode_recorder import EpisodeRecorder
+from wav_policy.recording.live_recorder import IDLE, LiveRecorder, LiveRecorderConfig, RecorderError
+from wav_policy.recording.sources import SamplingLimits, Sources
+
+
+class FedSources(Sources):
+    """Something new of every source whenever somebody looks."""
+
+    def unready(self, now: float) -> str | None:
+        self.feed(now)
+        return super().unready(now)
+
+    def moment(self, tick: float, period: float, now: float):  # type: ignore[no-untyped-def]
+        self.feed(now)
+        return super().moment(tick, period, now)
+
+    def feed(self, now: float) -> None:
+        for source in SOURCES:
+            if source in VIEWS:
+                self.add_image(source, np.zeros((24, 32, 3), np.uint8), now)
+            else:
+                self.add_joints(source, np.zeros(JOINT_DIM), now)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[LiveRecorder]:
+    limits = SamplingLimits(max_image_age=2.0, max_joint_age=2.0, max_gap=2.0)
+    config = LiveRecorderConfig(tmp_path / "dataset", min_free_megabytes=1)
+    recorder = LiveRecorder(config, FedSources({source: source for source in SOURCES}, limits))
+    recorder.instruction = "stack the plates"
+    yield recorder
+    recorder.close()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def record(recorder: LiveRecorder) -> str:
+    recorder.start()
+    wait_for(lambda: recorder.status().seconds >= 0.5)
+    return recorder.stop()
+
+
+def test_a_disk_that_goes_away_costs_one_episode(recorder: LiveRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its free space can be asked for nor the staging directory be removed."""
+    assert "episode 0 kept" in record(recorder)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("Input/output error")
+
+    def fail_to_remove(path: Path, ignore_errors: bool = False, **_: object) -> None:
+        if not ignore_errors:
+            fail()
+
+    recorder.start()
+    with monkeypatch.context() as broken:
+        broken.setattr(shutil, "disk_usage", fail)
+        broken.setattr(shutil, "rmtree", fail_to_remove)
+        wait_for(lambda: recorder.status().state == IDLE)
+        assert "Input/output error" in recorder.status().message
+        assert recorder.status().failed
+    assert "episode 1 kept" in record(recorder)
+
+
+def test_an_encoder_that_fails_at_the_end_leaves_nothing_behind(
+    recorder: LiveRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: EpisodeRecorder) -> None:
+        raise av.FFmpegError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(EpisodeRecorder, "finish", fail)
+        with pytest.raises(RecorderError, match="the episode is lost"):
+            record(recorder)
+    assert not list(recorder.config.dataset.rglob("*.mp4"))
+    assert "episode 0 kept" in record(recorder)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from wav_models.data.dataset import Dataset, DatasetError, Episode
-from wav_models.data.layout import RATE_TOLERANCE, SOURCES, VIDEO_KEYS
+from wav_models.data.layout import RATE_TOLERANCE, SOURCES, VALUE_KEY, VIDEO_KEYS
 from wav_models.data.video_reader import VideoError, count_frames
 from wav_models.types import ARM_DOF, JOINT_NAMES, VIEWS
 
@@ -95,7 +95,7 @@ def _check_rows(
         "timestamp": (np.arange(len(episode)) / episode.fps).astype(np.float32),
     }
     described = {name for name, feature in dataset.info["features"].items() if feature.get("dtype") != "video"}
-    for name in sorted((described | set(expected)) - set(table.column_names)):
+    for name in sorted((described | set(expected)) - set(table.column_names) - {VALUE_KEY}):  # labelling comes later
         yield Problem("error", where, f"column {name!r} is missing", _RERECORD)
     for name in sorted(set(table.column_names) - described):
         yield Problem("error", where, f"column {name!r} is not in meta/info.json", "describe it there, or remove it")

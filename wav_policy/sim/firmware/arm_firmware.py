@@ -69,7 +69,7 @@ class PiperFirmware:
         self._enables_missing = [1] * NUM_JOINTS
         self._limit_hit = [False] * NUM_JOINTS
 
-        self._powered = False
+        self._powered = False  # until it is enabled the first time somebody supports the arm: it stays where it is
         self._target: FloatArray | None = None
         self._setpoint = np.array(plant.read().position, dtype=np.float64)
         self._last_led = self._setpoint.copy()
@@ -88,7 +88,6 @@ class PiperFirmware:
             FrameId.FIRMWARE_VERSION: self._on_version_query,
             **self._settings.handlers,
         }
-        plant.set_power(False)
 
     def on_frame(self, identifier: int, data: bytes) -> None:
         """Obey one frame from the bus. Unknown identifiers and short frames are ignored, as the arm does."""

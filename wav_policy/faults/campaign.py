@@ -120,7 +120,7 @@ class _Campaign:
                 result = self._inject(stage, fault, saved)
             finally:
                 end_motion()
-        except (CampaignError, ServiceError, KeyError) as error:
+        except Exception as error:  # one fault that cannot be injected must not end the campaign
             words = "" if self._stage is None else self._stage.system.last_words()
             result = Outcome(fault.name, "unexpected", None, None, "unknown", False, f"{error}\n{words}")
         if not result.passed or fault.outcome == END:

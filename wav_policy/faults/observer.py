@@ -8,7 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
@@ -137,15 +141,22 @@ class Observer:
         self.chunks.publish(chunk_to_message(chunk))
 
     def flood(self, kind: Any, topic: str, message: Callable[[], Any], rate: float, seconds: float) -> int:
-        """Publish on a topic as fast as asked for; how many were sent [rate in Hz]."""
-        publisher = self.client.node.create_publisher(kind, topic, qos_profile_sensor_data)
+        """Publish on a topic as fast as asked for; how many were sent [rate in Hz].
+
+        As another participant: one that knows the topic by its right type cannot publish a wrong one.
+        """
+        context = Context()
+        rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+        node = Node("flood", context=context)
+        publisher = node.create_publisher(kind, topic, qos_profile_sensor_data)
         end, sent = time.monotonic() + seconds, 0
         while time.monotonic() < end:
             publisher.publish(message())
             sent += 1
             self.wait(lambda: True, 0.0)
             time.sleep(1.0 / rate)
-        self.client.node.destroy_publisher(publisher)
+        node.destroy_node()
+        rclpy.shutdown(context=context)
         return sent
 
     def _on_target(self, message: JointState) -> None:

@@ -21,9 +21,8 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13 python3
 
 # Debian packages for venv and off-screen rendering that this machine lacks.
 MISSING_PACKAGES = $(if $(PYTHON),$(shell $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv; \
-	$(PYTHON) -c 'import ctypes; ctypes.CDLL("libEGL.so.1")' 2>/dev/null \
-	|| $(PYTHON) -c 'import ctypes; ctypes.CDLL("libOSMesa.so.8")' 2>/dev/null \
-	|| echo libegl1 libosmesa6))
+	$(PYTHON) -c 'import ctypes; [ctypes.CDLL(f"lib{name}.so.1") for name in ("EGL", "GL")]' 2>/dev/null \
+	|| echo libegl1 libgl1 libgl1-mesa-dri libosmesa6))
 
 help:
 	@sed -n '1,4s/^# \{0,1\}//p' Makefile

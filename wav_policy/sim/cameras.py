@@ -35,9 +35,12 @@ def choose_backend() -> str | None:
 
 
 def _has_egl_device() -> bool:
-    """Whether EGL is installed and finds a device (Mesa's software renderer counts); libegl1 alone has none."""
+    """Whether EGL is installed and finds a device (Mesa's software renderer counts); libegl1 alone has none.
+
+    PyOpenGL needs libGL beside it.
+    """
     name = ctypes.util.find_library("EGL")
-    if name is None:
+    if name is None or ctypes.util.find_library("GL") is None:
         return False
     egl = ctypes.CDLL(name)
     egl.eglGetProcAddress.restype = ctypes.c_void_p
@@ -69,7 +72,7 @@ class Cameras:
             backend = os.environ.get("MUJOCO_GL", "(unset)")
             raise RenderingError(
                 f"the simulated cameras need off-screen OpenGL, and MUJOCO_GL={backend} does not start: {error}. "
-                "Install the Debian/Ubuntu packages libegl1 and libgl1-mesa-dri, or libosmesa6, and select one with "
+                "Install the Debian/Ubuntu packages libegl1, libgl1 and libgl1-mesa-dri, or libosmesa6, and select one with "
                 "MUJOCO_GL=egl or MUJOCO_GL=osmesa"
             ) from error
         # Also runs before the interpreter shuts down, after which OSMesa could no longer be freed.

@@ -72,8 +72,8 @@ class Cameras:
             backend = os.environ.get("MUJOCO_GL", "(unset)")
             raise RenderingError(
                 f"the simulated cameras need off-screen OpenGL, and MUJOCO_GL={backend} does not start: {error}. "
-                "Install the Debian/Ubuntu packages libegl1, libgl1 and libgl1-mesa-dri, or libosmesa6, and select one with "
-                "MUJOCO_GL=egl or MUJOCO_GL=osmesa"
+                "Install the Debian/Ubuntu packages libegl1, libgl1 and libgl1-mesa-dri, or libosmesa6, and select one "
+                "with MUJOCO_GL=egl or MUJOCO_GL=osmesa"
             ) from error
         # Also runs before the interpreter shuts down, after which OSMesa could no longer be freed.
         self._finalizer = weakref.finalize(self, _close_all, tuple(self._renderers.values()), self._thread)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from wav_models.data.check_episode import Problem, check_episode
 from wav_models.data.dataset import Dataset, DatasetError, header_faults
-from wav_models.data.layout import INFO_PATH, STATS_PATH, TASKS_PATH
+from wav_models.data.layout import INFO_PATH, STATS_PATH, TASKS_PATH, VALUE_KEY
 
 _STAGING = ".staging"
 _RECORD_ANEW = "record into another directory"
@@ -54,7 +54,7 @@ def check_dataset(root: Path, fps: int | None = None) -> Iterator[Problem]:
         yield from problems
         num_labelled += labelled
         first_index += info.length
-    if 0 < num_labelled < len(dataset):
+    if num_labelled < len(dataset) and (num_labelled or VALUE_KEY in dataset.info["features"]):
         message = f"{len(dataset) - num_labelled} of {len(dataset)} episodes are not labelled"
         yield Problem("error", str(root), message, f"run `wav label {root}`")
 

@@ -189,7 +189,7 @@ def damage(root: Path, what: str) -> None:
         ("statistics lost", "error: meta/stats.json: nothing about 'action'"),
         ("statistics NaN", "error: meta/stats.json: 'action' has statistics that are not finite"),
         ("undescribed column", "column 'extra' is not in meta/info.json"),
-        ("described column", "column 'state_value' is missing"),
+        ("described column", "2 of 2 episodes are not labelled"),
         ("unfinished", "warning: .staging/current: an episode that was never finished"),
     ],
 )

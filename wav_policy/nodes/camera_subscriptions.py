@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
@@ -38,25 +39,31 @@ class CameraSubscriptions:
         node: owner of the subscriptions.
         buffer: receives the pictures, and the reasons why a message was none.
         transport: one of `TRANSPORTS`.
+        callback_group: of the subscriptions; the node's if None.
 
     Attributes:
         rejected: messages per topic that were no usable image.
+        subscriptions: all of them.
     """
 
-    def __init__(self, node: Node, buffer: ImageSink, transport: str) -> None:
+    def __init__(
+        self, node: Node, buffer: ImageSink, transport: str, callback_group: CallbackGroup | None = None
+    ) -> None:
         self.rejected = dict.fromkeys(IMAGE_TOPICS.values(), 0)
         self._node = node
         self._buffer = buffer
         self._last_raw = dict.fromkeys(VIEWS, float("-inf"))
-        self._subscriptions = [
-            node.create_subscription(kind, topic, partial(callback, view), qos_profile_sensor_data)
+        self.subscriptions = [
+            node.create_subscription(
+                kind, topic, partial(callback, view), qos_profile_sensor_data, callback_group=callback_group
+            )
             for view in VIEWS
             for kind, topic, callback in self._sources(view, transport)
         ]
 
     def destroy(self) -> None:
         """Release the subscriptions."""
-        for subscription in self._subscriptions:
+        for subscription in self.subscriptions:
             self._node.destroy_subscription(subscription)
 
     def _sources(self, view: str, transport: str) -> Sequence[tuple[type, str, Callable[..., None]]]:

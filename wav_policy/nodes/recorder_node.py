@@ -27,6 +27,7 @@ from wav_policy.nodes.camera_subscriptions import TRANSPORTS, CameraSubscription
 from wav_policy.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, status
 from wav_policy.nodes.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
 from wav_policy.nodes.parameters import ParameterError, declare
+from wav_policy.nodes.polling import DrainingThread, NeverCalled
 from wav_policy.nodes.running import run
 from wav_policy.observation import IMAGE_TOPICS, INSTRUCTION_TOPIC, JOINT_TOPIC
 from wav_policy.recording.episode_writer import DatasetError
@@ -96,10 +97,19 @@ class RecorderNode(Node):
         except (DatasetError, OSError) as error:
             raise ParameterError(f"recorder_node: {error}") from error
         self._recorder.instruction = config.instruction
-        self._cameras = CameraSubscriptions(self, self._sources, config.image_transport)
-        for source in ("joint_states", "action"):
-            callback = partial(self._on_joints, source)
-            self.create_subscription(JointState, topics[source], callback, qos_profile_sensor_data)
+        unhandled = NeverCalled()  # by the executor: some 500 messages a second are too many for it
+        self._cameras = CameraSubscriptions(self, self._sources, config.image_transport, unhandled)
+        joints = [
+            self.create_subscription(
+                JointState,
+                topics[source],
+                partial(self._on_joints, source),
+                qos_profile_sensor_data,
+                callback_group=unhandled,
+            )
+            for source in ("joint_states", "action")
+        ]
+        self._captures = DrainingThread(self, [*self._cameras.subscriptions, *joints])
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, INSTRUCTION_TOPIC, self._on_instruction, latched)
         self._commands = MutuallyExclusiveCallbackGroup()  # writing an episode to the disk must not stop the cameras
@@ -115,6 +125,7 @@ class RecorderNode(Node):
 
     def close(self) -> None:
         """Discard an episode in progress, release the dataset and destroy the node."""
+        self._captures.close()
         self._recorder.close()
         self._diagnostics.destroy()
         self.destroy_node()

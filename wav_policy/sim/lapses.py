@@ -6,8 +6,9 @@ two what it leads to, so that whoever imagines futures from that state can tell 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -25,6 +26,9 @@ _GRIPPER_STEPS: Final = 5
 """Actions that a gripper is given to open or close at a stop."""
 
 Idea = Callable[["World"], "Operator"]
+
+Choice = tuple[str, str, float]
+"""Lapse, decision point and weight."""
 
 
 class FromMoment:
@@ -56,6 +60,32 @@ class FromMoment:
         if self._acting is None:
             self._acting = self._idea(world)
         return self._acting.act(world)
+
+
+def draw_lapse(
+    choices: Sequence[Choice],
+    latest: Mapping[str, int],
+    moments: Mapping[str, Callable[..., bool]],
+    ideas: Mapping[str, Callable[..., Operator]],
+    subject: tuple[Any, ...],
+    rng: np.random.Generator,
+) -> FromMoment:
+    """A random lapse at a random decision point.
+
+    Args:
+        choices: what may go wrong, and when.
+        latest: most actions between a decision point and the lapse; none where it is not named.
+        moments: decision point -> whether it has come, called with `subject` and the world.
+        ideas: lapse -> what acts then, called with `subject`, `rng` and the world.
+        subject: what the task is about.
+        rng: decides, also within the lapse.
+    """
+    weights = np.array([weight for *_, weight in choices])
+    name, moment, _ = choices[rng.choice(len(choices), p=weights / weights.sum())]
+    delay = int(rng.integers(0, latest.get(moment, 0) + 1))
+    return FromMoment(
+        f"{name}@{moment}", partial(moments[moment], *subject), delay, partial(ideas[name], *subject, rng)
+    )
 
 
 class Freeze:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from wav_policy.sim.kinematics import MAX_STROKE
-from wav_policy.sim.lapses import Freeze, FromMoment, Tour, home_stop, wander
+from wav_policy.sim.lapses import Choice, Freeze, Tour, draw_lapse, home_stop, wander
 from wav_policy.sim.operator import Intent, arm_part, raised
 from wav_policy.sim.tasks.bowl import BOWLS, bowl_state, nearer_side
 from wav_policy.sim.tasks.bowl_operator import CLOSED, HOVER_HEIGHT, BowlOperator
@@ -26,7 +24,7 @@ _PUT_BACK_ABS_Y: Final = (0.17, 0.24)
 _PASS_HEIGHT: Final = 0.11
 """Of empty finger tips on their way [m]."""
 
-_CHOICES: Final = (
+_CHOICES: Final[tuple[Choice, ...]] = (
     ("wrong_bowl", "start", 0.20),
     ("wander", "start", 0.10),
     ("wander", "reach", 0.08),
@@ -47,11 +45,7 @@ _LATEST: Final = {"reach": 2, "carry": 5, "place": 2}
 def make_lapse(target: str, bowls: tuple[str, ...], rng: np.random.Generator) -> Lapse:
     """A random lapse at a random decision point of the task that moves bowl `target` among `bowls`."""
     choices = [choice for choice in _CHOICES if choice[0] != "wrong_bowl" or len(bowls) > 1]
-    weights = np.array([weight for *_, weight in choices])
-    name, moment, _ = choices[rng.choice(len(choices), p=weights / weights.sum())]
-    delay = int(rng.integers(0, _LATEST.get(moment, 0) + 1))
-    idea: Callable[[World], Operator] = partial(_IDEAS[name], target, rng)
-    return FromMoment(f"{name}@{moment}", partial(_MOMENTS[moment], target), delay, idea)
+    return draw_lapse(choices, _LATEST, _MOMENTS, _IDEAS, (target,), rng)
 
 
 def _at_start(target: str, world: World) -> bool:

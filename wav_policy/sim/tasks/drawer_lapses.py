@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from wav_policy.sim.kinematics import MAX_STROKE
-from wav_policy.sim.lapses import Freeze, FromMoment, Tour, home_stop, wander
+from wav_policy.sim.lapses import Choice, Freeze, Tour, draw_lapse, home_stop, wander
 from wav_policy.sim.operator import Intent
 from wav_policy.sim.tasks.contacts import gripped
 from wav_policy.sim.tasks.drawer import BLOCK, drawer_state
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from wav_policy.sim.tasks import Lapse, Operator
     from wav_policy.sim.world import World
 
-_CHOICES: Final = (
+_CHOICES: Final[tuple[Choice, ...]] = (
     ("skips_opening", "start", 0.14),
     ("wander", "start", 0.08),
     ("stops_early", "pull", 0.12),
@@ -44,11 +42,7 @@ _LATEST: Final = {"pull": 3, "reach": 2, "carry": 5}
 
 def make_lapse(rng: np.random.Generator) -> Lapse:
     """A random lapse at a random decision point."""
-    weights = np.array([weight for *_, weight in _CHOICES])
-    name, moment, _ = _CHOICES[rng.choice(len(_CHOICES), p=weights / weights.sum())]
-    delay = int(rng.integers(0, _LATEST.get(moment, 0) + 1))
-    idea: Callable[[World], Operator] = partial(_IDEAS[name], rng)
-    return FromMoment(f"{name}@{moment}", _MOMENTS[moment], delay, idea)
+    return draw_lapse(_CHOICES, _LATEST, _MOMENTS, _IDEAS, (), rng)
 
 
 def _turn(world: World) -> tuple[str, str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.sim.kinematics import MAX_STROKE
-from wav_policy.sim.lapses import Freeze, FromMoment, Tour, home_stop, wander
+from wav_policy.sim.lapses import Choice, Freeze, Tour, draw_lapse, home_stop, wander
 from wav_policy.sim.operator import Intent
 from wav_policy.sim.tasks.towel import CORNERS
 from wav_policy.sim.tasks.towel_operator import HOVER_HEIGHT, PASS_HEIGHT, TowelOperator
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from wav_policy.sim.tasks.towel import TowelTask
     from wav_policy.sim.world import World
 
-_CHOICES: Final = (
+_CHOICES: Final[tuple[Choice, ...]] = (
     ("wrong_corner", "start", 0.16),
     ("takes_block", "start", 0.14),
     ("wander", "start", 0.08),
@@ -41,11 +39,7 @@ _SHORT: Final = 0.3
 
 def make_lapse(task: TowelTask, rng: np.random.Generator) -> Lapse:
     """A random lapse at a random decision point."""
-    weights = np.array([weight for *_, weight in _CHOICES])
-    name, moment, _ = _CHOICES[rng.choice(len(_CHOICES), p=weights / weights.sum())]
-    delay = int(rng.integers(0, _LATEST.get(moment, 0) + 1))
-    idea: Callable[[World], Operator] = partial(_IDEAS[name], task, rng)
-    return FromMoment(f"{name}@{moment}", partial(_MOMENTS[moment], task), delay, idea)
+    return draw_lapse(_CHOICES, _LATEST, _MOMENTS, _IDEAS, (task,), rng)
 
 
 def _at_start(task: TowelTask, world: World) -> bool:

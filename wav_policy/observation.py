@@ -62,7 +62,7 @@ class ObservationConfig:
     """[s]"""
     max_frozen_time: float = 0.5
     """A camera that shows the very same picture for so long while the arms move is frozen, whatever its stamps [s]."""
-    min_frozen_motion: float = 0.1
+    min_frozen_motion: float = 0.05
     """Joint motion that a picture cannot miss [rad]."""
     max_camera_rate: float = 60.0
     """Frames that come faster are thinned out; decides how many are kept [Hz]."""

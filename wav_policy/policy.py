@@ -39,6 +39,7 @@ class ImaginedFuture:
 
     model: ObservedTrajectories
     video_noise: Tensor
+    video_elites: Tensor
     state: SearchState
     joint_state: FloatArray
 
@@ -172,7 +173,9 @@ class WAVPolicy:
             stop_reason=answer.stop_reason,
             seconds={**stopwatch.seconds, "total": budget.elapsed()},
             seed=seed,
-            future=ImaginedFuture(model, answer.video_noise, answer.state, observation.joint_state),
+            future=ImaginedFuture(
+                model, answer.video_noise, answer.video_elites, answer.state, observation.joint_state
+            ),
         )
 
     def imagine(self, plan: Plan, *, num_steps: int = IMAGINATION_STEPS) -> ImageArray:
@@ -183,17 +186,19 @@ class WAVPolicy:
 
     @torch.inference_mode()
     def alternatives(self, plan: Plan, count: int) -> tuple[ImaginedMotion, ...]:
-        """What other futures, drawn from the noise that the elites were refitted to, would have the arms do."""
+        """What the other elites of the last round would have the arms do, at most `count`; none without planning.
+
+        Value noise is the refitted mean and action noise the chosen future's, so that motions differ by their futures.
+        """
         future = _imagined_future(plan)
-        model, streams = future.model, NoiseStreams.from_seed(plan.seed)
+        model, value_noise = future.model, future.state.value.mean
+        action_noise = self.planner.action_noise_std * torch.randn(
+            model.action_noise_shape, generator=NoiseStreams.from_seed(plan.seed).action
+        )
+        others = [noise for noise in future.video_elites if not torch.equal(noise, future.video_noise)]
         motions = []
-        for _ in range(count):
-            video_noise = future.state.video.sample(1, streams.video)
-            value_noise = future.state.value.sample(1, streams.value)[0]
-            action_noise = self.planner.action_noise_std * torch.randn(
-                model.action_noise_shape, generator=streams.action
-            )
-            decision = model.act(model.imagine(video_noise), value_noise, action_noise)
+        for video_noise in others[:count]:
+            decision = model.act(model.imagine(video_noise[None]), value_noise, action_noise)
             positions = self._normalization.decode_actions(decision.actions.double().numpy(), future.joint_state)
             chunk = ActionChunk(positions, plan.chunk.stamp, plan.chunk.step)
             motions.append(ImaginedMotion(chunk, decision.values.double().numpy()))

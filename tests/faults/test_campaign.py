@@ -8,7 +8,7 @@ import pytest
 from wav_policy.cli import doctor
 from wav_policy.faults.campaign import CampaignError, Outcome, chosen, run
 from wav_policy.faults.catalogue import FAULTS, Fault
-from wav_policy.faults.motion import find_hold, is_moving
+from wav_policy.faults.motion import find_hold, find_rest, is_moving
 from wav_policy.faults.table import line
 
 TICK = 0.01
@@ -47,6 +47,16 @@ def test_arms_at_rest_hold_at_once() -> None:
     hold = find_hold(times, targets, 1.0, ACCELERATION)
     assert hold is not None
     assert hold.reaction == hold.rest == pytest.approx(0.0, abs=TICK)
+
+
+def test_true_rest_is_found_past_the_last_motion() -> None:
+    times = TICK * np.arange(1, 101)
+    speeds = np.zeros((100, 14))
+    speeds[:50, 9], speeds[:, 13] = 0.3, 1.0  # a gripper may go on closing
+    assert find_rest(times, speeds, 0.4) == pytest.approx(0.11)
+    assert find_rest(times[:52], speeds[:52], 0.4) is None
+    speeds[-1, 2] = -0.1
+    assert find_rest(times, speeds, 0.4) is None
 
 
 def test_every_node_is_killed_once() -> None:

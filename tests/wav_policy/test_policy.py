@@ -22,7 +22,7 @@ from wav_models.planner import PlannerConfig, PlannerError
 from wav_models.planner.timing import Deadline
 from wav_models.presets import WAV_TINY
 from wav_models.types import Observation
-from wav_policy.policy import WAVPolicy
+from wav_policy.policy import ImaginedFuture, WAVPolicy
 from wav_policy.splicing import CommittedMotion
 
 QUICK = PlannerConfig(
@@ -157,6 +157,27 @@ def test_imagine_shows_the_chosen_future_while_another_plan_runs(policy: WAVPoli
         np.testing.assert_array_equal(frame, alone)
     with pytest.raises(ValueError, match=r"plan\.future is missing"):
         policy.imagine(replace(plan, future=None))
+
+
+def test_the_other_elites_can_be_shown(policy: WAVPolicy, observation: Observation) -> None:
+    """Best first, each with the motion that its own noise leads to; the chosen future is not among them."""
+    plan = policy.plan(observation, seed=3)
+    future = plan.future
+    assert isinstance(future, ImaginedFuture)
+    assert len(future.video_elites) == QUICK.num_video_elites
+    others = policy.alternatives(plan, 3)
+    assert len(others) == 2
+    assert np.abs(others[0].chunk.positions - others[1].chunk.positions).max() > 1e-6
+    assert others[0].chunk.stamp == plan.chunk.stamp
+    assert len(policy.alternatives(plan, 1)) == 1
+    chosen = replace(future, video_elites=future.video_elites[1:], video_noise=future.video_elites[0])
+    (second,) = policy.alternatives(replace(plan, future=chosen), 3)
+    np.testing.assert_array_equal(second.chunk.positions, others[1].chunk.positions)
+    itself = replace(future, video_noise=future.video_elites[1])
+    (first,) = policy.alternatives(replace(plan, future=itself), 3)
+    np.testing.assert_array_equal(first.chunk.positions, others[0].chunk.positions)
+    unplanned = WAVPolicy(policy.engine, normalization(), replace(QUICK, num_iterations=0)).plan(observation)
+    assert policy.alternatives(unplanned, 3) == ()
 
 
 def test_a_deadline_picks_the_rounds_and_always_leaves_a_plan(

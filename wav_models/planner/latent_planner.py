@@ -55,6 +55,7 @@ class LatentPlan:
         actions: action tokens, shape [H, A].
         values: predicted value of the chosen future, shape [T].
         video_noise: z_vid* of the chosen future, shape [V, F, L, C].
+        video_elites: noise of the last round's elites, shape [K1, V, F, L, C]; K1 = 0 without a round.
         state: the refitted noise, to warm-start the next plan.
         rounds: one entry per round that ran.
         stop_reason: "completed", "deadline" or "planning off".
@@ -63,6 +64,7 @@ class LatentPlan:
     actions: Tensor
     values: Tensor
     video_noise: Tensor
+    video_elites: Tensor
     state: SearchState
     rounds: tuple[PlanRound, ...]
     stop_reason: str
@@ -95,6 +97,7 @@ def plan(
     state = start or SearchState.initial(model)  # line 1: f_vid^(0), f_val^(0)
     rounds: list[PlanRound] = []
     favourite: Candidate | None = None
+    video_elites = torch.empty((0, *model.video_noise_shape))
 
     while len(rounds) < config.num_iterations and deadline.allows_round():  # line 2: k = 1, ..., K
         began = deadline.elapsed()
@@ -123,7 +126,7 @@ def plan(
     if not (decision.actions.isfinite().all() and decision.values.isfinite().all()):
         raise PlannerError("the decoded action or its value is not finite: the checkpoint or its input is damaged")
     stop_reason = _stop_reason(len(rounds), config.num_iterations)
-    return LatentPlan(decision.actions, decision.values, chosen_video, state, tuple(rounds), stop_reason)
+    return LatentPlan(decision.actions, decision.values, chosen_video, video_elites, state, tuple(rounds), stop_reason)
 
 
 def _value_noise(

@@ -136,27 +136,6 @@ NODES = (
         ready_service="sim/reset",
     ),
     NodeEntry(
-        "piper_node",
-        parameter_files=("piper.yaml", "safety.yaml"),
-        parameters=_piper_parameters,
-        lifecycle=True,
-    ),
-    NodeEntry(
-        "policy_node",
-        parameter_files=("policy.yaml", "cameras.yaml"),
-        parameters=_policy_parameters,
-        condition=lambda arguments: not arguments.teleop,
-        lifecycle=True,
-        niceness=5,
-    ),
-    NodeEntry(
-        "teleop_node",
-        parameter_files=("teleop.yaml",),
-        parameters=_teleop_parameters,
-        condition=lambda arguments: arguments.teleop,
-        lifecycle=True,
-    ),
-    NodeEntry(
         "recorder_node",
         parameter_files=("recorder.yaml",),
         parameters=_recorder_parameters,
@@ -182,8 +161,29 @@ NODES = (
         condition=lambda arguments: arguments.rviz,
         package="rviz2",
     ),
+    NodeEntry(
+        "piper_node",
+        parameter_files=("piper.yaml", "safety.yaml"),
+        parameters=_piper_parameters,
+        lifecycle=True,
+    ),
+    NodeEntry(
+        "policy_node",
+        parameter_files=("policy.yaml", "cameras.yaml"),
+        parameters=_policy_parameters,
+        condition=lambda arguments: not arguments.teleop,
+        lifecycle=True,
+        niceness=5,
+    ),
+    NodeEntry(
+        "teleop_node",
+        parameter_files=("teleop.yaml",),
+        parameters=_teleop_parameters,
+        condition=lambda arguments: arguments.teleop,
+        lifecycle=True,
+    ),
 )
-"""In the order of starting and activation; stopping goes backwards."""
+"""In the order of starting and activation; stopping goes backwards: what moves the arms first, then who watches."""
 
 LIFECYCLE_MANAGER = NodeEntry("lifecycle_manager", parameter_files=("bringup.yaml",))
 

@@ -34,6 +34,8 @@ class LatencyArguments:
     """Rounds (K) instead of the checkpoint's."""
     new_instruction: Flag = False
     """Another instruction for every plan, so that the text encoder runs."""
+    imagine_rate: float = 0.0
+    """Imagine beside planning, as the node does while somebody watches; 0: not [Hz]."""
     seed: int = 0
     """Of images and plans."""
     plot: Path | None = None
@@ -51,6 +53,8 @@ def run_latency(arguments: LatencyArguments) -> int:
 
     if arguments.plans < 1:
         raise ValueError(f"plans is {arguments.plans}; 1 or more fits")
+    if not 0.0 <= arguments.imagine_rate < float("inf"):
+        raise ValueError(f"imagine-rate is {arguments.imagine_rate}; a finite number >= 0 fits")
     planner = stored_planner_config(arguments.checkpoint)
     if arguments.iterations is not None:
         planner = dataclasses.replace(planner, num_iterations=arguments.iterations)
@@ -68,11 +72,13 @@ def run_latency(arguments: LatencyArguments) -> int:
         arguments.plans,
         seed=arguments.seed,
         new_instruction=arguments.new_instruction,
+        imagine_rate=arguments.imagine_rate,
     )
     result = {
         "engine": policy.engine.description,
         "planner": {"K": planner.num_iterations, "M": planner.num_video_samples, "N": planner.num_value_samples},
         "plans": arguments.plans,
+        "imagine_rate": arguments.imagine_rate,
         "load_s": loading,
         "first_plan_ms": 1e3 * report.total[0],
         "tenth_plan_ms": 1e3 * report.total[min(9, arguments.plans - 1)],

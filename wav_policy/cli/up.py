@@ -14,6 +14,9 @@ from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.paths import DataFileError
 from wav_policy.bringup.supervisor import AlreadyRunningError, Supervisor
 
+_POLL_PERIOD = 0.02
+"""A dead node is noticed after so long [s]: the arms must hold then."""
+
 
 def usage() -> str:
     """Help text: every launch argument with its default and choices."""
@@ -40,7 +43,7 @@ def main(argv: list[str]) -> int:
     try:
         supervisor.start(nodes)
         while (ended := supervisor.poll()) is None:
-            time.sleep(0.1)
+            time.sleep(_POLL_PERIOD)
         print(f"wav up: {ended}; stopping the others", file=sys.stderr)
         return 1
     except (AlreadyRunningError, ExecutableError) as error:

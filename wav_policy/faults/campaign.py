@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from wav_policy.faults.catalogue import END, FAULTS, GO_ON, Fault, Stage
-from wav_policy.faults.motion import Hold, find_hold, is_moving
+from wav_policy.faults.motion import Hold, find_hold, find_rest, is_moving
 from wav_policy.faults.observer import LOOP, NODES, Observer
 from wav_policy.faults.system import CampaignError, RunningSystem
 from wav_policy.nodes.system_client import ServiceError
@@ -29,8 +29,8 @@ _MOVING: Final = 0.1
 """Arms faster than this move [rad/s]."""
 _WINDOW: Final = 3.0
 """How long a fault is watched at least [s]."""
-_EPISODE: Final = 1.0
-"""Length of the episode that is recorded before each fault and must survive it [s]."""
+_EPISODE: Final = 1.5
+"""Length of the episode that is recorded before each fault, and least length of the one it hits [s]."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Outcome:
     Attributes:
         fault: its name.
         reaction: what happened, in words.
-        hold_ms: from the fault until the arms began to brake [ms]; None where motion goes on.
+        hold_ms: from the fault until the arms began to brake [ms]; None where motion goes on, or nobody reports it.
         rest_ms: until they rested [ms].
         lost: what is gone.
         passed: whether all is as it must be.
@@ -143,13 +143,14 @@ class _Campaign:
         return self._stage
 
     def _record_an_episode(self, stage: Stage) -> int:
-        """Save one and start the next; how many are saved."""
+        """Save one and start the next, long enough to be kept; how many are saved."""
         client = stage.observer.client
         client.trigger("recorder/start")
         stage.observer.spin(_EPISODE)
         client.trigger("recorder/stop")
         saved = num_episodes(stage.system.dataset)
         client.trigger("recorder/start")
+        stage.observer.spin(_EPISODE)
         return saved
 
     def _set_moving(self, stage: Stage, fault: Fault) -> Callable[[], None]:
@@ -176,10 +177,9 @@ class _Campaign:
         observer, before = stage.observer, time.time() - 0.5
         since = fault.inject(stage)
         said = self._watch(stage, max(_WINDOW, since - time.time() + _WINDOW))
-        times, targets = observer.targets(before)
         if fault.outcome == GO_ON:
             return self._going_on(stage, fault, saved)
-        hold = _hold(times, targets, since, self._acceleration)
+        hold = self._hold(observer, fault, before, since)
         if fault.outcome == END:
             return self._ended(stage, fault, saved, hold)
         fault.heal(stage)
@@ -187,6 +187,17 @@ class _Campaign:
         lost = self._stop_recording(stage, saved)
         reaction = said + ("" if resumed else "; does not go on")
         return _judged(fault, reaction, hold, lost, resumed, "")
+
+    def _hold(self, observer: Observer, fault: Fault, before: float, since: float) -> Hold | None:
+        """From the targets, where none sent any more is also a halt; without a driver, from the simulated joints."""
+        if fault.driver_dies:
+            rest = find_rest(*observer.speeds(before), since)
+            return None if rest is None else Hold(None, rest)
+        times, targets = observer.targets(before)
+        if not len(times):
+            return Hold(0.0, 0.0)
+        times, targets = np.append(times, time.time()), np.vstack([targets, targets[-1:]])
+        return find_hold(times, targets, since, self._acceleration)
 
     def _watch(self, stage: Stage, seconds: float) -> str:
         """Process messages for a while; what piper_node says about its first hold, or at the end."""
@@ -242,21 +253,16 @@ def write_json(outcomes: Iterable[Outcome], file: Path) -> None:
     file.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=2) + "\n")
 
 
-def _hold(times: np.ndarray, targets: np.ndarray, since: float, acceleration: float) -> Hold | None:
-    """As `find_hold`, where nothing sent any more is also a halt."""
-    if not len(times):
-        return Hold(0.0, 0.0)
-    return find_hold(np.append(times, time.time()), np.vstack([targets, targets[-1:]]), since, acceleration)
-
-
 def _judged(fault: Fault, reaction: str, hold: Hold | None, lost: str, well: bool, detail: str) -> Outcome:
     if hold is None:
         return Outcome(fault.name, reaction, None, None, lost, False, f"the arms did not rest. {detail}")
-    late = hold.reaction > fault.limit
+    taken = hold.rest if hold.reaction is None else hold.reaction
+    late = taken > fault.limit
     passed = well and not late and lost in ("nothing", fault.lost)
     if late:
-        detail = f"held after {1e3 * hold.reaction:.0f} ms, allowed {1e3 * fault.limit:.0f} ms. {detail}"
-    return Outcome(fault.name, reaction, 1e3 * hold.reaction, 1e3 * hold.rest, lost, passed, detail)
+        detail = f"held after {1e3 * taken:.0f} ms, allowed {1e3 * fault.limit:.0f} ms. {detail}"
+    reaction_ms = None if hold.reaction is None else 1e3 * hold.reaction
+    return Outcome(fault.name, reaction, reaction_ms, 1e3 * hold.rest, lost, passed, detail)
 
 
 def _lost(dataset: Path, saved: int) -> str:

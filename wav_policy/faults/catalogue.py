@@ -55,6 +55,7 @@ class Fault:
         heal: takes it away.
         by_policy: the arms are moved by the policy itself; else by the campaign, which sends what it wants to.
         lost: what may be lost.
+        driver_dies: nobody reports targets any more; `limit` is for the rest of the simulated joints then.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Fault:
     heal: Callable[[Stage], None] = _nothing
     by_policy: bool = True
     lost: str = "nothing"
+    driver_dies: bool = False
 
 
 def _kill(node: str) -> Callable[[Stage], float]:
@@ -194,8 +196,10 @@ FAULTS: Final = (
     Fault("disk full while recording", _full_disk, GO_ON, heal=_free_disk, lost="the episode in progress"),
     # Every node
     Fault("kill -9 policy_node", _kill("policy_node"), END, lost="the episode in progress"),
-    Fault("kill -9 piper_node", _kill("piper_node"), END, lost="the episode in progress"),
-    Fault("kill -9 recorder_node", _kill("recorder_node"), END, 0.5, lost="the episode in progress"),
+    # The controllers finish the step that was sent last; the servos settle
+    Fault("kill -9 piper_node", _kill("piper_node"), END, 0.3, lost="the episode in progress", driver_dies=True),
+    # Policy and driver live: an orderly stop, which ends with the arms parked in the safe pose
+    Fault("kill -9 recorder_node", _kill("recorder_node"), END, 5.0, lost="the episode in progress"),
     Fault("kill -9 lifecycle_manager", _kill("lifecycle_manager"), END, 0.5, lost="the episode in progress"),
     Fault("kill -9 sim_node (arms and cameras)", _kill("sim_node"), END, 0.5, lost="the episode in progress"),
 )

@@ -14,6 +14,9 @@ _REST = 1e-6
 _RESTING_TIME = 0.06
 """Arms that did not move for so long rest [s]."""
 
+_REST_SPEED = 0.02
+"""Of a joint that rests, with the tremor of its servo [rad/s]."""
+
 _BRAKING_SHARE = 0.4
 """Of the greatest deceleration; less is a motion that was planned to slow down."""
 
@@ -25,11 +28,11 @@ class Hold:
     """How the arms came to a halt, counted from the fault.
 
     Attributes:
-        reaction: until braking began [s]; 0 where they rested already.
+        reaction: until braking began [s]; 0 where they rested already, None where nobody reported the targets.
         rest: until they rested [s].
     """
 
-    reaction: float
+    reaction: float | None
     rest: float
 
 
@@ -71,6 +74,21 @@ def _first_rest(times: FloatArray, moved: FloatArray, since: float) -> int | Non
         if until - times[candidate] >= _RESTING_TIME:
             return int(candidate)
     return None
+
+
+def find_rest(times: FloatArray, speeds: FloatArray, since: float) -> float | None:
+    """From `since` until the arms really rested for as long as they were seen [s]; None if they did not.
+
+    Args:
+        times: shape [T], increasing [s].
+        speeds: of the joints, shape [T, 14], rad/s and m/s.
+        since: when the fault began [s].
+    """
+    moving = np.abs(speeds[:, _JOINTS]).max(axis=1) > _REST_SPEED
+    last = int(np.flatnonzero(moving)[-1]) if moving.any() else -1
+    if last + 1 >= len(times) or times[-1] - times[last + 1] < _RESTING_TIME:
+        return None
+    return max(0.0, float(times[last + 1] - since))
 
 
 def is_moving(times: FloatArray, targets: FloatArray, speed: float) -> bool:

@@ -16,7 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from wav_models.types import ActionChunk, FloatArray
+from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
 from wav_policy.nodes import chunk_topic
 from wav_policy.nodes.joint_state import positions_from_message, stamp_to_seconds
 from wav_policy.nodes.system_client import Report, SystemClient
@@ -39,10 +39,12 @@ class Observer:
     def __init__(self) -> None:
         self.client = SystemClient()
         self._targets: list[tuple[float, FloatArray]] = []
+        self._speeds: list[tuple[float, FloatArray]] = []
         self._joints: FloatArray | None = None
         node = self.client.node
         node.create_subscription(JointState, "joint_targets", self._on_target, qos_profile_sensor_data)
         node.create_subscription(JointState, "joint_states", self._on_joints, qos_profile_sensor_data)
+        node.create_subscription(JointState, "sim/joint_states", self._on_true_joints, qos_profile_sensor_data)
         self.chunks = node.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS)
         self._swinging = threading.Event()
         self._paused = False
@@ -82,9 +84,11 @@ class Observer:
 
     def targets(self, since: float = 0.0) -> tuple[FloatArray, FloatArray]:
         """Times [T] and targets [T, 14] sent after `since`; what is older is forgotten."""
-        kept = [(stamp, target) for stamp, target in self._targets if stamp >= since]
-        self._targets = kept
-        return np.array([stamp for stamp, _ in kept]), np.array([target for _, target in kept]).reshape(-1, 14)
+        return _since(self._targets, since)
+
+    def speeds(self, since: float) -> tuple[FloatArray, FloatArray]:
+        """Times [T] and true joint velocities [T, 14] in the simulator after `since`; what is older is forgotten."""
+        return _since(self._speeds, since)
 
     def swing(self) -> Callable[[], None]:
         """Command a steady motion about where the arms are, until the returned function is called.
@@ -162,6 +166,15 @@ class Observer:
     def _on_target(self, message: JointState) -> None:
         self._targets.append((stamp_to_seconds(message.header.stamp), positions_from_message(message)))
 
+    def _on_true_joints(self, message: JointState) -> None:
+        self._speeds.append((stamp_to_seconds(message.header.stamp), np.array(message.velocity)))
+
     def _on_joints(self, message: JointState) -> None:
         if len(message.position) == 14:
             self._joints = positions_from_message(message)
+
+
+def _since(records: list[tuple[float, FloatArray]], since: float) -> tuple[FloatArray, FloatArray]:
+    """Times [T] and rows [T, 14] of what is kept: the records from `since` on."""
+    records[:] = [record for record in records if record[0] >= since]
+    return np.array([stamp for stamp, _ in records]), np.array([row for _, row in records]).reshape(-1, JOINT_DIM)

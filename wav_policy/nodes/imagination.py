@@ -1,13 +1,13 @@
 """Shows what the policy imagines, off the control path: decoded frames, a montage, gripper paths, values and scores.
 
-Everything happens in threads of its own, at a low rate, and only for topics that somebody listens to. The threads do
+Everything happens in threads of its own, at a low rate and for a bounded share of the time, and only for topics that
+somebody listens to. The threads do
 not run at a lower priority: one that lost its processor while it held the interpreter's lock would hold up planning.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from std_msgs.msg import Float32MultiArray
 from visualization_msgs.msg import MarkerArray
 
 from wav_models.types import VIEWS, ImageArray, Observation, Plan
+from wav_policy.allowance import Allowance
 from wav_policy.imagined_motion import ImaginedMotion
 from wav_policy.nodes import plan_messages
 from wav_policy.nodes.images import message_from_rgb
@@ -30,6 +31,10 @@ from wav_policy.playback import Playback, TimedFrame
 MONTAGE_TOPIC: Final = "imagined/montage"
 _MONTAGE_SIZE: Final = 160
 """Edge of a picture in the montage [px]."""
+SHARE: Final = 0.25
+"""Of the time, in which the networks imagine beside a plan in the making: what planning can lose to it is bounded."""
+_LIFETIME: Final = 2.0
+"""Of markers, in periods: those of a policy that has ended do not stay."""
 
 
 def image_topic(view: str) -> str:
@@ -48,7 +53,7 @@ class ImaginationPublisher:
         policy: its `imagine` and `alternatives` are called while another thread plans.
         observe: the current observation, for the montage; raises NotReady.
         rate: of decoding [Hz].
-        num_alternatives: other futures whose gripper paths are shown beside the chosen one's.
+        num_alternatives: other elites whose gripper paths are shown beside the chosen future's, at most.
     """
 
     def __init__(
@@ -66,8 +71,7 @@ class ImaginationPublisher:
         self._num_alternatives = num_alternatives
         horizon = policy.config.horizon
         self._frame_times = [offset / horizon.step_hz for offset in horizon.future_offsets]
-        self._period = 1.0 / rate
-        self._next_time = 0.0
+        self._allowance = Allowance(rate, SHARE)
         self._condition = threading.Condition()
         self._plan: Plan | None = None
         self._episode = 0
@@ -131,23 +135,31 @@ class ImaginationPublisher:
             self._rounds.publish(plan_messages.rounds_message(plan))
 
     def _imagine(self, plan: Plan, episode: int) -> None:
-        """What costs passes of the networks, at the set rate."""
-        if time.monotonic() < self._next_time:
+        """What costs passes of the networks, as often as that is allowed."""
+        if not self._allowance.is_due:
             return
         wants_frames = any(publisher.get_subscription_count() for publisher in (*self._images.values(), self._montage))
         wants_markers = bool(self._markers.get_subscription_count())
-        if wants_frames or wants_markers:
-            self._next_time = time.monotonic() + self._period
-        if wants_markers:
-            others = self._policy.alternatives(plan, self._num_alternatives) if self._num_alternatives else ()
-            self._markers.publish(plan_messages.markers_message(ImaginedMotion(plan.chunk, plan.values), others))
-        if wants_frames:
-            frames = np.swapaxes(self._policy.imagine(plan), 0, 1)  # [F, V, H, W, 3]
-            stamps = [plan.chunk.stamp + ahead for ahead in self._frame_times]
-            film = [TimedFrame(stamp, images) for stamp, images in zip(stamps, frames, strict=True)]
-            with self._condition:
-                if episode == self._episode:
-                    self._playback.play(film)
+        if not wants_frames and not wants_markers:
+            return
+        with self._allowance.turn():
+            if wants_markers:
+                self._publish_markers(plan)
+            if wants_frames:
+                self._play(plan, episode)
+
+    def _publish_markers(self, plan: Plan) -> None:
+        others = self._policy.alternatives(plan, self._num_alternatives) if self._num_alternatives else ()
+        chosen, lifetime = ImaginedMotion(plan.chunk, plan.values), _LIFETIME * self._allowance.period
+        self._markers.publish(plan_messages.markers_message(chosen, others, lifetime))
+
+    def _play(self, plan: Plan, episode: int) -> None:
+        frames = np.swapaxes(self._policy.imagine(plan), 0, 1)  # [F, V, H, W, 3]
+        stamps = [plan.chunk.stamp + ahead for ahead in self._frame_times]
+        film = [TimedFrame(stamp, images) for stamp, images in zip(stamps, frames, strict=True)]
+        with self._condition:
+            if episode == self._episode:
+                self._playback.play(film)
 
     def _publish_frame(self, frame: TimedFrame) -> None:
         stamp = seconds_to_stamp(frame.stamp)

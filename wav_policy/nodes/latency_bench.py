@@ -6,8 +6,10 @@ not part of this.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +20,10 @@ from sensor_msgs.msg import Image
 
 from wav_models.data.images import resize_image
 from wav_models.planner.timing import Stopwatch
-from wav_models.types import JOINT_DIM, VIEWS, Observation
+from wav_models.types import JOINT_DIM, VIEWS, Observation, Plan
+from wav_policy.allowance import Allowance
 from wav_policy.nodes.images import message_from_rgb, rgb_from_message
+from wav_policy.nodes.imagination import SHARE
 from wav_policy.nodes.trajectory import chunk_to_message
 from wav_policy.policy import WAVPolicy
 
@@ -28,6 +32,8 @@ CAMERA_SIZES: Final = {"head": (240, 424), "left_wrist": (240, 320), "right_wris
 STAGES: Final = ("decode", "preprocess", "text", "images", "memory", "video", "value", "action", "planner", "publish")
 """In the order in which they run; "planner" is what a plan takes besides its networks."""
 PERCENTILES: Final = (50, 90, 99)
+_OTHERS: Final = 3
+"""Elites imagined beside the chosen future, as by default."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class LatencyReport:
 
 
 def measure_latency(
-    policy: WAVPolicy, num_plans: int, *, seed: int = 0, new_instruction: bool = False
+    policy: WAVPolicy, num_plans: int, *, seed: int = 0, new_instruction: bool = False, imagine_rate: float = 0.0
 ) -> LatencyReport:
     """Plan `num_plans` times on images never seen before, warmed up as the node is before it is activated.
 
@@ -64,8 +70,42 @@ def measure_latency(
         num_plans: plans that count.
         seed: of images and plans.
         new_instruction: give another instruction for every plan; else it is looked up after the first.
+        imagine_rate: what is planned is imagined beside, as in the node while somebody watches; 0: not [Hz].
     """
     policy.warm_up()
+    newest: list[Plan] = []
+    with _imagining(policy, newest, imagine_rate):
+        return _measure(policy, num_plans, newest, seed, new_instruction)
+
+
+@contextmanager
+def _imagining(policy: WAVPolicy, newest: list[Plan], rate: float) -> Iterator[None]:
+    """Imagine the last of `newest` in a thread of its own."""
+    if rate <= 0.0:
+        yield
+        return
+    ended, allowance = threading.Event(), Allowance(rate, SHARE)
+
+    def run() -> None:
+        while not ended.wait(0.01):
+            if newest and allowance.is_due:
+                plan = newest[-1]
+                with allowance.turn():
+                    policy.alternatives(plan, _OTHERS)
+                    policy.imagine(plan)
+
+    thread = threading.Thread(target=run, name="imagination")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _measure(
+    policy: WAVPolicy, num_plans: int, newest: list[Plan], seed: int, new_instruction: bool
+) -> LatencyReport:
     rng = np.random.default_rng(seed)
     stages: dict[str, list[float]] = {name: [] for name in STAGES}
     rounds, totals = [], []
@@ -81,6 +121,7 @@ def measure_latency(
         plan_began = time.perf_counter()
         plan = policy.plan(Observation(images, np.zeros(JOINT_DIM), instruction), seed=seed + i)
         plan_seconds = time.perf_counter() - plan_began
+        newest[:] = [plan]
         with stopwatch.stage("publish"):
             serialize_message(chunk_to_message(plan.chunk))
         totals.append(time.perf_counter() - began)

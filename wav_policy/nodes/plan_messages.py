@@ -28,8 +28,6 @@ MARKERS_TOPIC: Final = "imagined/markers"
 
 _VALUE_LABELS: Final = ("time [s], value", "step")
 _ROUND_LABELS: Final = ("round", "mean value, score", "future")
-_LIFETIME: Final = Duration(sec=2)
-"""Markers of a policy that has ended do not stay."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,15 @@ def rounds_from_message(message: Float32MultiArray) -> PlanRounds:
     return PlanRounds(rounds[:, 0], rounds[:, 1])
 
 
-def markers_message(chosen: ImaginedMotion, others: Sequence[ImaginedMotion]) -> MarkerArray:
-    """Gripper paths of both arms, coloured by value: thick for the chosen chunk, thin for others; values as text."""
+def markers_message(chosen: ImaginedMotion, others: Sequence[ImaginedMotion], lifetime: float) -> MarkerArray:
+    """Gripper paths of both arms, coloured by value: thick for the chosen chunk, thin for others; values as text.
+
+    Args:
+        chosen, others: what is shown.
+        lifetime: the markers vanish after this time unless new ones come [s].
+    """
+    seconds, fraction = divmod(lifetime, 1.0)
+    vanish = Duration(sec=int(seconds), nanosec=int(1e9 * fraction))
     scale = value_scale([chosen, *others])
     stamp = seconds_to_stamp(chosen.chunk.stamp)
     markers = [Marker(action=Marker.DELETEALL)]
@@ -73,7 +78,7 @@ def markers_message(chosen: ImaginedMotion, others: Sequence[ImaginedMotion]) ->
         kind, width, alpha = ("chosen", 0.006, 1.0) if number == 0 else ("other", 0.002, 0.6)
         colours = [_colour(rgb, alpha) for rgb in value_colours(values_along(motion), scale)]
         for arm, (side, path) in enumerate(zip(SIDES, gripper_paths(motion.chunk.positions), strict=True)):
-            identity: dict[str, Any] = {"id": number * len(SIDES) + arm, "lifetime": _LIFETIME}
+            identity: dict[str, Any] = {"id": number * len(SIDES) + arm, "lifetime": vanish}
             points = [_point(point) for point in path]
             line = Marker(ns=f"{kind} {side}", type=Marker.LINE_STRIP, points=points, colors=colours, **identity)
             line.scale.x = width

@@ -73,7 +73,7 @@ class PolicyNodeConfig:
     imagine_rate: float = 0.0
     """How often the chosen future is decoded and published while somebody listens; 0: nothing imagined is [Hz]."""
     imagine_alternatives: int = 3
-    """Other futures whose gripper paths are shown beside the chosen one's, while somebody listens to them."""
+    """Other elites whose gripper paths are shown beside the chosen future's, at most, while somebody listens to them."""
     observation: ObservationConfig = field(default_factory=ObservationConfig)
 
     def __post_init__(self) -> None:

@@ -20,11 +20,11 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from wav_models.types import VIEWS, ImageArray
+from wav_models.types import JOINT_NAMES, VIEWS, ImageArray
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.nodes.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.parameters import ParameterError, declare
@@ -49,6 +49,8 @@ _CAMERA_FAULTS = "fault.cameras"
 
 _WINDOW = 2.0
 """Over which rates are measured [s]."""
+
+_JOINT_PERIOD = 0.02
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,25 @@ class Physics(Worker):
             self._window_start, self._advanced = now, 0.0
 
 
+class JointFeed(Worker):
+    """Publishes how the joints really move, past arms, buses and driver; nothing while nobody listens."""
+
+    def __init__(self, node: Node, world: World) -> None:
+        super().__init__("joints", _JOINT_PERIOD)
+        self._node = node
+        self._world = world
+        self._publisher = node.create_publisher(JointState, "sim/joint_states", qos_profile_sensor_data)
+
+    def work(self) -> None:
+        if self._publisher.get_subscription_count() == 0:
+            return
+        with self._world.lock:
+            position, velocity = self._world.joint_positions, self._world.joint_velocities
+        message = JointState(name=list(JOINT_NAMES), position=position.tolist(), velocity=velocity.tolist())
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
+
+
 class CameraFeed(Worker):
     """Renders all views from one snapshot of the world and publishes them with the snapshot's time."""
 
@@ -219,6 +240,7 @@ class SimNode(Node):
         self._lay_out(teleport=True)
         self._physics = Physics(self.world, self.config.physics_period)
         self._cameras = CameraFeed(self, self.world, self.config.image_rate)
+        self._joints = JointFeed(self, self.world)
         links = {"left": self.config.can_left, "right": self.config.can_right}
         self._arms = {
             side: SimulatedArm(self.world.arm(side), Path(link), self.config.feedback) for side, link in links.items()
@@ -269,7 +291,7 @@ class SimNode(Node):
         return Teleoperator(self.world, {side: Path(link) for side, link in links.items()})
 
     def _workers(self) -> tuple[Worker, ...]:
-        return self._physics, self._cameras
+        return self._physics, self._cameras, self._joints
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         """Let arms and cameras fail as the parameters `fault.*` say; unknown faults are refused by name."""

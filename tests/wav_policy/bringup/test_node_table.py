@@ -31,7 +31,7 @@ def test_conditions_follow_the_arguments(checkpoint: str) -> None:
 def test_recording_puts_the_leaders_in_the_place_of_the_policy(checkpoint: str, tmp_path: Path) -> None:
     assert "recorder_node" in names(checkpoint=checkpoint, record="true")
     nodes = {node.name: node for node in launches(parse({**RECORDING, "sim": "true", "dataset": str(tmp_path)}))}
-    assert list(nodes) == ["sim_node", "piper_node", "teleop_node", "recorder_node", "lifecycle_manager"]
+    assert list(nodes) == ["sim_node", "recorder_node", "piper_node", "teleop_node", "lifecycle_manager"]
     assert nodes["lifecycle_manager"].parameters["node_names"] == ["piper_node", "teleop_node"]
     recorder = nodes["recorder_node"].parameters
     assert (recorder["action_source"], recorder["dataset"]) == ("leader", str(tmp_path))

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from wav_models.types import Plan
 from wav_policy.cli.bench import main
+from wav_policy.policy import WAVPolicy
+
+pytest.importorskip("rclpy")
+
+from wav_policy.nodes.latency_bench import measure_latency  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -39,6 +45,19 @@ def test_stages_add_up_to_the_total_and_everything_is_written(
     assert times["round"]["p50"] * 2 == pytest.approx(times["video"]["p50"] + times["value"]["p50"], rel=0.3)
     assert result["engine"].startswith("torch fp32")
     assert plot.stat().st_size > 10_000
+
+
+def test_plans_are_imagined_beside_planning(random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = WAVPolicy.load(random_checkpoint, engine="torch", num_threads=1)
+    imagined: list[tuple[str, Plan]] = []
+    for name in ("imagine", "alternatives"):
+        monkeypatch.setattr(policy, name, lambda plan, *_, name=name: imagined.append((name, plan)))
+    assert len(measure_latency(policy, 4, imagine_rate=100.0).total) == 4
+    assert {name for name, _ in imagined} == {"imagine", "alternatives"}
+    assert imagined[-1][1] is not imagined[0][1]
+    imagined.clear()
+    measure_latency(policy, 2)
+    assert not imagined
 
 
 def test_no_plans_are_refused(random_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

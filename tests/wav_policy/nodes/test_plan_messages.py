@@ -51,9 +51,10 @@ def test_value_and_rounds_survive_the_message() -> None:
 
 def test_markers_follow_the_gripper_and_are_coloured_by_value() -> None:
     chosen, other = make_motion([1.0, 2.0, 3.0, 5.0]), make_motion([0.0, 0.0, 0.0, 0.0])
-    clear, *markers = markers_message(chosen, [other]).markers
+    clear, *markers = markers_message(chosen, [other], lifetime=4.5).markers
     assert clear.action == Marker.DELETEALL
     assert {marker.header.frame_id for marker in markers} == {"world"}
+    assert {(marker.lifetime.sec, marker.lifetime.nanosec) for marker in markers} == {(4, 500_000_000)}
     assert len({(marker.ns, marker.id) for marker in markers}) == len(markers) == 8
     line = next(marker for marker in markers if marker.ns == "chosen left")
     tip = BASE_POSITIONS["left"] + tip_position(chosen.chunk.positions[-1][:6])

@@ -93,3 +93,20 @@ def test_an_encoder_that_fails_at_the_end_leaves_nothing_behind(
             record(recorder)
     assert not list(recorder.config.dataset.rglob("*.mp4"))
     assert "episode 0 kept" in record(recorder)
+
+
+def test_a_disk_that_runs_low_ends_the_episode_and_keeps_it(
+    recorder: LiveRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plenty = shutil.disk_usage(recorder.config.dataset)
+    recorder.start()
+    wait_for(lambda: recorder.status().seconds >= 0.5)
+    with monkeypatch.context() as low:
+        low.setattr(shutil, "disk_usage", lambda _: plenty._replace(free=500_000))
+        wait_for(lambda: recorder.status().state == IDLE)
+        assert "episode 0 kept" in recorder.status().message
+        assert "make room or record elsewhere" in recorder.status().message
+        with pytest.raises(RecorderError, match="0 MB left on the disk of .*, 1 MB are the least"):
+            recorder.start()
+    wait_for(lambda: not recorder.status().blocked)
+    assert "episode 1 kept" in record(recorder)

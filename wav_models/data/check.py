@@ -93,7 +93,7 @@ def _check_files(dataset: Dataset) -> Iterator[Problem]:
             if path not in known:
                 where = str(path.relative_to(dataset.root))
                 yield Problem("error", where, "belongs to no episode", "delete it; recording more does so too")
-    for path in sorted((dataset.root / _STAGING).glob("*/")):
+    for path in sorted(path for path in (dataset.root / _STAGING).glob("*") if path.is_dir()):
         message = "an episode that was never finished, or is being recorded now"
         yield Problem("warning", f"{_STAGING}/{path.name}", message, "nothing to do: the next recording removes it")
 

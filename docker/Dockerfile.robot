@@ -11,8 +11,12 @@ RUN apt-get update \
         ros-jazzy-usb-cam \
     && rm -rf /var/lib/apt/lists/*
 
-# video: /dev/video*; plugdev: RealSense over USB.
-RUN useradd --create-home --groups video,plugdev wav
+# The number of the host's user, whose checkpoints and datasets are mounted; Ubuntu's image gives 1000 to one of its own.
+# video: /dev/video*; plugdev: RealSense over USB; dialout: CAN adapters that speak slcan.
+ARG USER_ID=1000
+RUN if id ubuntu >/dev/null 2>&1; then userdel --remove ubuntu; fi \
+    && useradd --create-home --uid ${USER_ID} --groups video,plugdev,dialout wav \
+    && install -d -o wav -g wav /home/wav/wav_policy
 WORKDIR /home/wav/wav_policy
 COPY --chown=wav . .
 USER wav

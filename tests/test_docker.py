@@ -26,6 +26,9 @@ def test_every_service_builds_from_a_file_that_exists() -> None:
 def test_images_do_not_run_as_root(name: str) -> None:
     steps = (DOCKER / name).read_text().splitlines()
     assert [step for step in steps if step.startswith("USER ")][-1] == "USER wav"
+    (directory,) = (step.split()[1] for step in steps if step.startswith("WORKDIR "))
+    (made,) = (line for line in steps if f"install -d -o wav -g wav {directory}" in line)
+    assert steps.index(made) < steps.index(f"WORKDIR {directory}")  # which would make it root's
 
 
 def test_the_cpu_image_is_made_by_the_makefile() -> None:

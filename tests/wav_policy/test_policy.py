@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -253,3 +254,36 @@ def test_missing_checkpoint_and_engine_are_named(checkpoint: Path, tmp_path: Pat
 def test_warm_up_makes_a_plan_and_forgets_it(policy: WAVPolicy) -> None:
     assert policy.warm_up() > 0
     assert policy._last is None
+
+
+def test_warm_up_runs_every_network_however_long_it_takes(
+    policy: WAVPolicy, observation: Observation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline that a slow first call exceeds is for plans; rounds of the first real plan are not given up for it.
+
+    Every reading of the clock takes 10 ms; compiling at the first call of each network takes a second.
+    """
+    now = 0.0
+    called: list[str] = []
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.01
+        return now
+
+    def slow_at_first(name: str, call: Callable[..., object]) -> Callable[..., object]:
+        def run(*arguments: object) -> object:
+            nonlocal now
+            now += 0.0 if name in called else 1.0
+            called.append(name)
+            return call(*arguments)
+
+        return run
+
+    monkeypatch.setattr("wav_policy.policy.Deadline", partial(Deadline, clock=clock))
+    for name in ("encode_text", "encode_images", "observe", "imagine", "evaluate", "act"):
+        monkeypatch.setattr(policy.engine, name, slow_at_first(name, getattr(policy.engine, name)))
+    hurried = WAVPolicy(policy.engine, normalization(), replace(QUICK, deadline=0.9))
+    hurried.warm_up(observation.instruction)
+    assert set(called) == {"encode_text", "encode_images", "observe", "imagine", "evaluate", "act"}
+    assert len(hurried.plan(observation).rounds) == QUICK.num_iterations

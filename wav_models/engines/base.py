@@ -8,8 +8,10 @@ backend never sees the planner.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +31,34 @@ Scene = Any
 
 class EngineError(RuntimeError):
     """A backend is unknown, not installed or cannot run this checkpoint; the message says what to do."""
+
+
+FULL_MEMORY_REMEDY: Final = "use fewer video or value samples, or fp16 or bf16, or end what else uses the memory"
+_FULL_MEMORY: Final = (
+    "out of memory",
+    "outofmemory",
+    "can't allocate memory",
+    "failed to allocate",
+    "bad_alloc",
+    "bad allocation",
+)
+
+
+@contextmanager
+def full_memory_is_named() -> Iterator[None]:
+    """Memory that runs out inside, of a GPU or of the host, is an `EngineError` with the remedy."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, EngineError) or not (isinstance(error, MemoryError) or memory_is_full(str(error))):
+            raise
+        said = str(error).split(". ")[0] or "MemoryError"
+        raise EngineError(f"memory is full ({said}); {FULL_MEMORY_REMEDY}") from error
+
+
+def memory_is_full(message: str) -> bool:
+    """Whether that is what a runtime's message says."""
+    return any(phrase in message.lower() for phrase in _FULL_MEMORY)
 
 
 class Engine(Protocol):

@@ -201,6 +201,12 @@ def find_export(checkpoint: Checkpoint, target: ExportTarget) -> Path | None:
     return cached
 
 
+def exports_beside(checkpoint: Checkpoint, engine: str) -> list[str]:
+    """Labels of all exports for an engine that lie beside a checkpoint, of whatever size."""
+    directories = (path.parent for path in (checkpoint.directory / "engines").glob(f"{engine}-*/{MANIFEST}"))
+    return sorted(directory.name for directory in directories)
+
+
 def _make_graphs(model: WAVModel, autoencoder: Autoencoder, target: ExportTarget) -> Any:
     import torch
 

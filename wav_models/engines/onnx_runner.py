@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wav_models.engines.base import EngineError
+from wav_models.engines.base import FULL_MEMORY_REMEDY, EngineError, memory_is_full
 from wav_models.engines.compiled_engine import Graph, Values
-from wav_models.engines.manifest import Manifest
+from wav_models.engines.manifest import REMEDY, Manifest
 
-CPU = "CPUExecutionProvider"
+CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
+ON_GPU: Final = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+"""Providers whose values stay in the memory of an NVIDIA GPU."""
+
+
+def default_providers(device: str) -> tuple[str, ...]:
+    """Where graphs run unless something else is asked for: on the GPU if the networks are there ("cuda")."""
+    import onnxruntime
+
+    return (CUDA, CPU) if device == "cuda" and CUDA in onnxruntime.get_available_providers() else (CPU,)
 
 
 def load_graphs(
@@ -38,7 +48,7 @@ def load_graphs(
     if missing:
         raise EngineError(
             f"ONNX Runtime has no {', '.join(missing)}; available: {', '.join(available)}. "
-            "Install onnxruntime-gpu, or use one of these"
+            "Install onnxruntime-gpu in place of onnxruntime, or use one of these"
         )
     return {
         name: OnnxGraph(directory / graph["file"], num_threads, providers) for name, graph in manifest.graphs.items()
@@ -58,12 +68,21 @@ class OnnxGraph:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=list(providers), enable_fallback=0
+            )
         except Exception as error:  # the runtime's own classes have no common base
-            raise EngineError(f"{path}: ONNX Runtime refuses this graph ({error}); export it again") from error
+            remedy = FULL_MEMORY_REMEDY if memory_is_full(str(error)) else REMEDY
+            raise EngineError(f"{path}: ONNX Runtime refuses this graph ({error}); {remedy}") from error
+        unusable = [name for name in providers if name not in self._session.get_providers()]
+        if unusable:  # the runtime itself would go on with the next one
+            raise EngineError(
+                f"ONNX Runtime has {', '.join(unusable)} but cannot load what it needs (the CUDA, cuDNN or TensorRT "
+                "that onnxruntime-gpu was built for); install these, or use other providers"
+            )
         self._inputs = tuple(value.name for value in self._session.get_inputs())
         self._outputs = tuple(value.name for value in self._session.get_outputs())
-        self._device = "cpu" if providers[0] == CPU else "cuda"
+        self._device = "cuda" if providers[0] in ON_GPU else "cpu"
 
     def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> Values:
         from onnxruntime import OrtValue
@@ -71,7 +90,7 @@ class OnnxGraph:
         binding = self._session.io_binding()
         for name in self._inputs:
             if name in tensors:
-                array = np.ascontiguousarray(tensors[name].numpy())
+                array = np.ascontiguousarray(tensors[name].cpu().numpy())
                 binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(array, self._device, 0))
             else:
                 binding.bind_ortvalue_input(name, context[name])
@@ -80,7 +99,8 @@ class OnnxGraph:
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # the runtime's own classes have no common base
-            raise EngineError(f"ONNX Runtime failed ({error}); if memory ran out, export for fewer samples") from error
+            remedy = FULL_MEMORY_REMEDY if memory_is_full(str(error)) else f"{REMEDY}, or use engine 'torch'"
+            raise EngineError(f"ONNX Runtime failed ({error}); {remedy}") from error
         return dict(zip(self._outputs, binding.get_outputs(), strict=True))
 
     def tensor(self, value: Any) -> Tensor:

@@ -28,6 +28,19 @@ GREY_LEVELS: Final = 1500.0
 """What images are divided by: a pixel rounded to the next grey level counts as equal, one two levels away does not."""
 NUM_SEEDS: Final = 3
 
+STAGES: Final = (
+    "text_encoder",
+    "vae_encoder",
+    "memory_prefix",
+    "video_dit",
+    "video_dit of 1",
+    "value_dit",
+    "action_dit",
+    "action_dit guided",
+    "video_velocity",
+    "vae_decoder",
+)
+"""What is compared; graphs that run at several batch sizes once for each."""
 Stage = Callable[[int], Any]
 """One call into an engine; the argument varies what the engine would otherwise look up."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import time
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from wav_models.engines.base import Engine, EngineError
+from wav_models.engines.base import Engine, EngineError, full_memory_is_named
 from wav_models.engines.precision import choose_dtype
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import did_you_mean
@@ -17,6 +18,7 @@ from wav_models.presets import did_you_mean
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
     from wav_models.engines.export import ExportTarget
+    from wav_models.engines.manifest import PlanShape
     from wav_models.networks.text_encoder import TextEncoder
 
 logger = logging.getLogger(__name__)
@@ -35,9 +37,10 @@ class EngineOptions:
     Attributes:
         dtype: number format, "auto" for the best.
         num_threads: of ONNX Runtime; None = as many as torch uses.
-        providers: execution providers of ONNX Runtime, best first; () = the CPU's.
+        providers: execution providers of ONNX Runtime, best first; () = CUDA's where the networks are on a GPU and
+            onnxruntime-gpu is installed, else the CPU's.
         compile: torch only: compile the networks (needs a C++ compiler); slow to start.
-        cuda_graphs: record GPU work once and replay it.
+        cuda_graphs: record GPU work once and replay it; TensorRT, and torch with `compile`.
     """
 
     dtype: str = "auto"
@@ -84,8 +87,9 @@ def make_engine(
         planner or PlannerConfig(),
         options or EngineOptions(),
     )
-    engine = maker.best() if name == "auto" else maker.torch() if name == "torch" else maker.compiled(name)
-    engine.description += f"; loaded in {time.perf_counter() - began:.1f} s, process {_resident_megabytes():.0f} MB"
+    with full_memory_is_named():
+        engine = maker.best() if name == "auto" else maker.torch() if name == "torch" else maker.compiled(name)
+    engine.description += f"; loaded in {time.perf_counter() - began:.1f} s, {_memory_in_use()}"
     logger.info("engine %s: %s", name, engine.description)
     return engine
 
@@ -115,11 +119,16 @@ class _Maker:
         Raises:
             EngineError: it cannot run here, or has no such precision.
         """
+        if name == "tensorrt":
+            from wav_models.engines.tensorrt_runtime import present_gpu
+
+            present_gpu()  # not only after minutes of compiling
         targets = self._targets(name)
         for target in targets:
             directory = self._find(target)
             if directory is not None:
                 return self._load(directory)
+        self._warn_of_other_sizes(name)
         return self._load(self._make(targets[-1]))
 
     def best(self) -> Engine:
@@ -148,9 +157,7 @@ class _Maker:
 
     def _best_of(self, name: str, engine: Engine | None, reasons: list[str]) -> Engine | None:
         """`engine`, or what is faster among the exports for `name`; one that fails does not keep the others out."""
-        from torch import OutOfMemoryError
-
-        unusable = EngineError, ImportError, OSError, OutOfMemoryError
+        unusable = RuntimeError, ImportError, OSError, MemoryError  # EngineError and what GPU libraries raise
         try:
             require_runtime(name)
         except unusable as error:
@@ -169,8 +176,27 @@ class _Maker:
                 reason = f"{name} {target.precision} cannot be used"
             reasons.append(reason)
         if len(reasons) == num_known:
-            reasons.append(f"no graphs for {name} yet, `wav export` makes them")
+            others = self._warn_of_other_sizes(name)
+            reasons.append(
+                f"graphs for {name} have other sizes than {self._shape.label}"
+                if others
+                else f"no graphs for {name} yet, `wav export` makes them"
+            )
         return engine
+
+    def _warn_of_other_sizes(self, name: str) -> bool:
+        """Somebody who exported for another search will wonder why it is not used; whether somebody did."""
+        from wav_models.engines.export import exports_beside
+
+        others = [label for label in exports_beside(self.checkpoint, name) if not label.endswith(self._shape.label)]
+        if others:
+            logger.warning(
+                "%s: exported as %s, but the planner needs %s (futures x value samples, steps); `wav export` makes it",
+                name,
+                ", ".join(others),
+                self._shape.label,
+            )
+        return bool(others)
 
     def _faster(self, engine: Engine | None, candidate: Engine) -> tuple[Engine | None, str]:
         """The better of two, and why; both run a planning round on the same numbers."""
@@ -201,13 +227,25 @@ class _Maker:
     def _targets(self, name: str) -> list[ExportTarget]:
         """Exports that may serve, best first; of the precision that was asked for, if one was."""
         from wav_models.engines.export import ExportTarget
+
+        if self.options.dtype != "auto":
+            return [ExportTarget(name, self.options.dtype, self._shape)]
+        without = self._ill_suited if name == "onnxruntime" else ""
+        return [ExportTarget(name, precision, self._shape) for precision in BEST_FIRST[name] if precision != without]
+
+    @property
+    def _shape(self) -> PlanShape:
         from wav_models.engines.manifest import PlanShape
 
-        on_cpu = name == "onnxruntime" and not self.options.providers
-        wanted = self.options.dtype
-        precisions = BEST_FIRST[name] if wanted == "auto" else (wanted,)
-        shape = PlanShape.of(self.planner)
-        return [ExportTarget(name, p, shape) for p in precisions if wanted != "auto" or not (on_cpu and p == "fp16")]
+        return PlanShape.of(self.planner)
+
+    @property
+    def _ill_suited(self) -> str:
+        """What ONNX Runtime has no kernels for, that pay: 8 bits on a GPU, half precision on a CPU."""
+        from wav_models.engines.onnx_runner import CPU, default_providers
+
+        providers = self.options.providers or default_providers(self._device)
+        return "fp16" if providers[0] == CPU else "int8"
 
     def _find(self, target: ExportTarget) -> Path | None:
         from wav_models.engines.export import find_export
@@ -226,6 +264,7 @@ class _Maker:
         from wav_models.engines.torch_engine import on_cpu
 
         began = time.perf_counter()
+        logger.info("making graphs for %s in %s; this takes from half a minute on", target.engine, target.precision)
         directory = cache_directory(fingerprint(self.checkpoint), target)
         model, autoencoder = (on_cpu(network) for network in (self.checkpoint.model, self.checkpoint.autoencoder))
         export(replace(self.checkpoint, model=model, autoencoder=autoencoder), target, directory)
@@ -259,7 +298,8 @@ def load_engine(
         graphs = tensorrt_runtime.load_graphs(directory, manifest, cuda_graphs=options.cuda_graphs)
     else:
         threads = options.num_threads or torch.get_num_threads()
-        providers = options.providers or (onnx_runner.CPU,)
+        device = next(checkpoint.model.parameters()).device.type
+        providers = options.providers or onnx_runner.default_providers(device)
         graphs = onnx_runner.load_graphs(directory, manifest, num_threads=threads, providers=providers)
     return CompiledEngine(manifest, graphs, checkpoint.config, text_encoder)
 
@@ -276,9 +316,19 @@ def require_runtime(engine: str) -> None:
         raise EngineError(
             f"engine {engine!r} needs the Python package {' and '.join(missing)}, which is not installed; use 'torch'"
         )
+    try:
+        importlib.import_module("onnxruntime")
+    except (ImportError, OSError) as error:
+        raise EngineError(f"onnxruntime is installed but cannot be loaded ({error}); install it again") from error
 
 
-def _resident_megabytes() -> float:
+def _memory_in_use() -> str:
+    """Of this process, and of the GPU by all processes: what TensorRT allocates, torch does not count."""
     import psutil
+    import torch
 
-    return float(psutil.Process().memory_info().rss) / 2**20
+    used = f"process {psutil.Process().memory_info().rss / 2**20:.0f} MB"
+    if not torch.cuda.is_available():
+        return used
+    free, total = torch.cuda.mem_get_info()
+    return f"{used}, GPU {(total - free) / 2**30:.1f} of {total / 2**30:.1f} GiB in use"

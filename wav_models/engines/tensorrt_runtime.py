@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from wav_models.engines.base import EngineError
+from wav_models.engines.base import FULL_MEMORY_REMEDY, EngineError, full_memory_is_named, memory_is_full
 from wav_models.engines.compiled_engine import Graph, Values
 from wav_models.engines.manifest import ANY_GPU, REMEDY, Manifest
 
@@ -95,7 +95,9 @@ def build_plan(onnx_path: Path, plan_path: Path) -> None:
         raise EngineError(f"{onnx_path.name}: TensorRT cannot read this graph: {errors}")
     plan = builder.build_serialized_network(network, builder.create_builder_config())
     if plan is None:
-        raise EngineError(f"{onnx_path.name}: TensorRT cannot compile this graph: {'; '.join(logger.errors)}")
+        said = "; ".join(logger.errors)
+        remedy = f" ({FULL_MEMORY_REMEDY})" if memory_is_full(said) else ""
+        raise EngineError(f"{onnx_path.name}: TensorRT cannot compile this graph: {said}{remedy}")
     plan_path.write_bytes(plan)
 
 
@@ -130,7 +132,7 @@ def load_plan(runtime: Any, logger: Any, path: Path) -> Any:
     engine = runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is None:
         said = "; ".join(logger.errors)
-        remedy = "export for fewer samples, or in fp16" if "memory" in said.lower() else REMEDY
+        remedy = FULL_MEMORY_REMEDY if memory_is_full(said) else REMEDY
         raise EngineError(f"{path}: TensorRT refuses this plan ({said}); {remedy}")
     return engine
 
@@ -141,7 +143,7 @@ class TensorRTGraph:
     def __init__(self, trt: Any, engine: Any, *, cuda_graph: bool = False) -> None:
         self._context = engine.create_execution_context()
         if self._context is None:
-            raise EngineError("TensorRT has no memory for this plan; export for fewer samples, or in fp16")
+            raise EngineError(f"TensorRT has no memory for this plan; {FULL_MEMORY_REMEDY}")
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         types = {name: _torch_type(trt, engine.get_tensor_dtype(name)) for name in names}
@@ -156,14 +158,12 @@ class TensorRTGraph:
 
     def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> Values:
         given = {name: tensors[name] if name in tensors else context[name] for name in self._inputs}
-        try:
+        with full_memory_is_named():
             given = {name: self._on_gpu(name, value) for name, value in given.items()}
             with self._lock, torch.cuda.stream(self._stream):
                 self._stream.wait_stream(torch.cuda.default_stream())
                 outputs = self._replay(given) if self._record else self._execute(given)
                 self._stream.synchronize()
-        except torch.cuda.OutOfMemoryError as error:
-            raise EngineError(f"the GPU's memory is full ({error}); export for fewer samples, or in fp16") from error
         return outputs
 
     def tensor(self, value: Tensor) -> Tensor:

@@ -14,14 +14,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from wav_models.engines.base import EngineError
+from wav_models.engines.base import EngineError, full_memory_is_named
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
 from wav_models.flow import euler
 from wav_models.guidance import Guidance, guided
@@ -34,6 +34,8 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
 
+P = ParamSpec("P")
+T = TypeVar("T")
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 NUM_INSTRUCTIONS: Final = 8
 CPU_ACTIVATIONS: Final = 2**20
@@ -65,6 +67,11 @@ class TorchFutures:
     value_context: ExpertContext
 
 
+def _inference(method: Callable[P, T]) -> Callable[P, T]:
+    """Without gradients, and with a remedy where memory runs out."""
+    return full_memory_is_named()(torch.inference_mode()(method))
+
+
 class TorchEngine:
     """See `engines.base.Engine`.
 
@@ -91,25 +98,26 @@ class TorchEngine:
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; {' or '.join(DTYPES)} fits")
         self.precision = dtype
-        self.description = f"torch {dtype}{' compiled' if compile else ''}"
         self.config = model.config
         self._device = next(model.parameters()).device
+        replays = compile and cuda_graphs and self._device.type == "cuda"
+        self.description = _described(dtype, self._device, compile, replays)
         self._dtype = DTYPES[dtype]
         self._model = with_weights_in(model, self._dtype)
         if compile:
-            self._model = _compiled(self._model, cuda_graphs)
+            self._model = _compiled(self._model, replays)
         self._autoencoder = autoencoder
         self._text_encoder = text_encoder
         self._frames = FrameCache(NUM_FRAMES)
         self._futures_at_once = _futures_at_once(self.config, self._device)
         self.encode_text: Callable[[str], TextContext] = lru_cache(NUM_INSTRUCTIONS)(self._encode_text)
 
-    @torch.inference_mode()
+    @_inference
     def _encode_text(self, instruction: str) -> TextContext:
         embedding, mask = self._text_encoder([instruction])
         return self._model.video.encode_text(self._in(embedding), mask.to(self._device))
 
-    @torch.inference_mode()
+    @_inference
     def encode_images(self, images: ImageArray) -> Tensor:
         frames = [self._frames.get(images[:, f], self._encode_frame) for f in range(images.shape[1])]
         return torch.stack(frames, dim=1)[None]
@@ -119,7 +127,7 @@ class TorchEngine:
         pixels = torch.tensor(np.ascontiguousarray(frame), device=self._device)
         return self._autoencoder.encode_memory(pixels[None, :, None])[0, :, 0].float().cpu()
 
-    @torch.inference_mode()
+    @_inference
     def observe(self, memory_latents: Tensor, text: TextContext) -> TorchScene:
         latents = self._in(memory_latents)
         if not self.config.video.causal_memory:
@@ -129,7 +137,7 @@ class TorchEngine:
         action_memory = self._model.action.memory_context(prefix.features)
         return TorchScene(text, prefix, value_memory, action_memory)
 
-    @torch.inference_mode()
+    @_inference
     def imagine(self, scene: TorchScene, video_noise: Tensor, num_steps: int) -> TorchFutures:
         parts = [self._imagine(scene, noise, num_steps) for noise in video_noise.split(self._futures_at_once)]
         return parts[0] if len(parts) == 1 else _joined(parts)
@@ -141,7 +149,7 @@ class TorchEngine:
             x_t = euler(self.video_velocity(scene), x_t, num_steps - 1, end=last)
         return self.read(scene, x_t, last)[0]
 
-    @torch.inference_mode()
+    @_inference
     def read(self, scene: TorchScene, x_t: Tensor, flow_time: float) -> tuple[TorchFutures, Tensor]:
         """Futures as the experts see them at `flow_time`, wherever they came from, and where they lead.
 
@@ -155,11 +163,11 @@ class TorchEngine:
         futures = TorchFutures(scene, output.features, self._model.value.context(output.features, scene.value_memory))
         return futures, x_t + (1.0 - flow_time) * output.velocity.float()
 
-    @torch.inference_mode()
+    @_inference
     def evaluate(self, futures: TorchFutures, value_noise: Tensor, num_steps: int) -> Tensor:
         return self._denoise_values(futures, value_noise, num_steps)[0].cpu()
 
-    @torch.inference_mode()
+    @_inference
     def act(
         self,
         future: TorchFutures,
@@ -184,11 +192,11 @@ class TorchEngine:
         actions = euler(steered, action_noise[None, None].to(self._device), num_action_steps)
         return values[0, 0].cpu(), actions[0, 0].cpu()
 
-    @torch.inference_mode()
+    @_inference
     def denoise(self, scene: TorchScene, video_noise: Tensor, num_steps: int) -> Tensor:
         return euler(self.video_velocity(scene), video_noise.to(self._device), num_steps).cpu()
 
-    @torch.inference_mode()
+    @_inference
     def decode_images(self, latents: Tensor) -> ImageArray:
         return self._autoencoder.decode_future(latents.to(self._device))[0].cpu().numpy()
 
@@ -219,6 +227,13 @@ class TorchEngine:
 
     def _time(self, flow_time: float) -> Tensor:
         return torch.full((1,), flow_time, device=self._device)
+
+
+def _described(dtype: str, device: torch.device, compiled: bool, replays: bool) -> str:
+    """What runs: "torch fp32", "torch bf16 on cuda, compiled, CUDA graphs"."""
+    words = ("compiled", compiled), ("CUDA graphs", replays)
+    place = "" if device.type == "cpu" else f" on {device.type}"
+    return ", ".join([f"torch {dtype}{place}", *(word for word, holds in words if holds)])
 
 
 def _futures_at_once(config: ModelConfig, device: torch.device) -> int:
@@ -262,7 +277,7 @@ def _compiled(model: WAVModel, cuda_graphs: bool) -> WAVModel:
     model = copy.deepcopy(model)
     networks: tuple[Any, ...] = (model.video, model.value, model.action)
     for network in networks:
-        if cuda_graphs and device == "cuda":
+        if cuda_graphs:
             network.forward = _with_outputs_of_its_own(torch.compile(network.forward, mode="reduce-overhead"))
         else:
             network.forward = torch.compile(network.forward, dynamic=False)

@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
         if isinstance(arguments, LoopArguments):
             return run_loop(arguments)
         return _cost(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(f"wav bench: {error}", file=sys.stderr)
         return 1
 

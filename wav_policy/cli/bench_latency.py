@@ -30,6 +30,12 @@ class LatencyArguments:
     """Plans that count."""
     threads: int = 1
     """Of the networks."""
+    providers: tuple[str, ...] = ()
+    """Execution providers of ONNX Runtime, best first; none: CUDA's on a GPU, else the CPU's."""
+    compile: Flag = False
+    """Compile torch's networks (torch.compile)."""
+    cuda_graphs: Flag = False
+    """Record GPU work once and replay it; TensorRT, and torch with --compile."""
     iterations: int | None = None
     """Rounds (K) instead of the checkpoint's."""
     new_instruction: Flag = False
@@ -48,6 +54,7 @@ def run_latency(arguments: LatencyArguments) -> int:
     """Measure and print."""
     import dataclasses
 
+    from wav_models.engines.select import EngineOptions
     from wav_policy.nodes.latency_bench import measure_latency
     from wav_policy.policy import WAVPolicy, stored_planner_config
 
@@ -65,6 +72,9 @@ def run_latency(arguments: LatencyArguments) -> int:
         dtype=arguments.dtype,
         planner=planner,
         num_threads=arguments.threads,
+        options=EngineOptions(
+            providers=arguments.providers, compile=arguments.compile, cuda_graphs=arguments.cuda_graphs
+        ),
     )
     loading = time.perf_counter() - began
     report = measure_latency(

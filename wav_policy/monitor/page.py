@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TITLE: Final = "WAV monitor"
 
 _PICTURE_HEIGHT: Final = 144
+_BLANK: Final = np.full((_PICTURE_HEIGHT, round(_PICTURE_HEIGHT * 4 / 3), 3), 40, np.uint8)
 _JPEG_QUALITY: Final = 70
 _PANEL_WIDTH: Final = 250
 _CONTROLS_WIDTH: Final = 330
@@ -99,13 +100,19 @@ class MonitorPage:
                 button.disabled = disabled
 
     def _show_pictures(self, snapshot: Snapshot) -> None:
-        for view, image in snapshot.real.items():
-            self._sizes[view] = page_size(image)
-            if self._is_new(f"real {view}", image):
-                self._cameras[view].image = scaled(image, self._sizes[view])
-        for view, image in snapshot.imagined.items():  # the model sees squares; here they get the camera's shape back
-            if self._is_new(f"imagined {view}", image):
-                self._imagined[view].image = scaled(image, self._sizes.get(view, page_size(image)))
+        """What has gone becomes blank. The model sees squares; here they get the camera's shape back."""
+        self._sizes |= {view: page_size(image) for view, image in snapshot.real.items()}
+        for kind, images, handles in (
+            ("real", snapshot.real, self._cameras),
+            ("imagined", snapshot.imagined, self._imagined),
+        ):
+            for view in VIEWS:
+                image = images.get(view)
+                if self._is_new(f"{kind} {view}", image):
+                    handles[view].image = _BLANK if image is None else self._fitted(view, image)
+
+    def _fitted(self, view: str, image: ImageArray) -> ImageArray:
+        return scaled(image, self._sizes.get(view, page_size(image)))
 
     def _is_new(self, key: str, value: object) -> bool:
         """Whether this object is not the one shown under `key`; remembers it."""
@@ -156,9 +163,8 @@ class MonitorPage:
         return panel.add_tab(title)
 
     def _add_pictures(self, kind: str) -> dict[str, viser.GuiImageHandle]:
-        blank = np.full((_PICTURE_HEIGHT, round(_PICTURE_HEIGHT * 4 / 3), 3), 40, np.uint8)
         add = self._server.gui.add_image
-        return {view: add(blank, label=f"{kind}: {view}", format="jpeg", jpeg_quality=_JPEG_QUALITY) for view in VIEWS}
+        return {view: add(_BLANK, label=f"{kind}: {view}", format="jpeg", jpeg_quality=_JPEG_QUALITY) for view in VIEWS}
 
     def _add_controls(self, commander: Commander) -> None:
         gui = self._server.gui

@@ -108,7 +108,7 @@ class Replay:
         best = (-1, -1)  # time it imagines, frame it was planned at
         images: dict[str, ImageArray] = {}
         for planned, imagined in list(self._known.items()):
-            for number, ahead in enumerate(self._policy.config.horizon.future_offsets):
+            for number, ahead in enumerate(self._policy.config.future_image_offsets):
                 due = planned + ahead
                 if due <= index and (due, planned) >= best:
                     best, images = (due, planned), imagined.frames[number]

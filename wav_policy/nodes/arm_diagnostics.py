@@ -37,6 +37,7 @@ def describe_loop(state: LoopState, configured_rate: float) -> DiagnosticStatus:
         fault=state.fault,
         rejected_chunk=state.rejected_chunk,
         **{f"interventions_{cause}": count for cause, count in sorted(state.interventions.items())},
+        **{f"newest_{cause}": detail for cause, detail in sorted(state.newest.items())},
     )
 
 
@@ -76,6 +77,7 @@ def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequen
         state=arm.state_name,
         enabled="".join("1" if on else "0" for on in arm.enabled),
         faults="; ".join(arm.faults),
+        gripper=arm.gripper,
         feedback_rate_hz=arm.feedback_rate,
         feedback_age_ms=1e3 * arm.feedback_age,
         firmware=arm.firmware,

@@ -70,7 +70,7 @@ class ImaginationPublisher:
         self._observe = observe
         self._num_alternatives = num_alternatives
         horizon = policy.config.horizon
-        self._frame_times = [offset / horizon.step_hz for offset in horizon.future_offsets]
+        self._frame_times = [offset / horizon.step_hz for offset in policy.config.future_image_offsets]
         self._allowance = Allowance(rate, SHARE)
         self._condition = threading.Condition()
         self._plan: Plan | None = None

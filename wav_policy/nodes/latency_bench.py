@@ -31,6 +31,7 @@ CAMERA_SIZES: Final = {"head": (240, 424), "left_wrist": (240, 320), "right_wris
 """(height, width) of the robot's cameras [px]."""
 STAGES: Final = ("decode", "preprocess", "text", "images", "memory", "video", "value", "action", "planner", "publish")
 """In the order in which they run; "planner" is what a plan takes besides its networks."""
+INSTRUCTION: Final = "put the bowl on the plate"
 PERCENTILES: Final = (50, 90, 99)
 _OTHERS: Final = 3
 """Elites imagined beside the chosen future, as by default."""
@@ -72,7 +73,7 @@ def measure_latency(
         new_instruction: give another instruction for every plan; else it is looked up after the first.
         imagine_rate: what is planned is imagined beside, as in the node while somebody watches; 0: not [Hz].
     """
-    policy.warm_up()
+    policy.warm_up(INSTRUCTION)
     newest: list[Plan] = []
     with _imagining(policy, newest, imagine_rate):
         return _measure(policy, num_plans, newest, seed, new_instruction)
@@ -103,14 +104,12 @@ def _imagining(policy: WAVPolicy, newest: list[Plan], rate: float) -> Iterator[N
         thread.join()
 
 
-def _measure(
-    policy: WAVPolicy, num_plans: int, newest: list[Plan], seed: int, new_instruction: bool
-) -> LatencyReport:
+def _measure(policy: WAVPolicy, num_plans: int, newest: list[Plan], seed: int, new_instruction: bool) -> LatencyReport:
     rng = np.random.default_rng(seed)
     stages: dict[str, list[float]] = {name: [] for name in STAGES}
     rounds, totals = [], []
     for i in range(num_plans):
-        instruction = f"put bowl {i} on the plate" if new_instruction else "put the bowl on the plate"
+        instruction = f"put bowl {i} on the plate" if new_instruction else INSTRUCTION
         wire = [_camera_message(rng, CAMERA_SIZES[view]) for view in VIEWS]
         stopwatch = Stopwatch()
         began = time.perf_counter()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from wav_policy.monitor import commands
 from wav_policy.monitor.commands import CommandError
+from wav_policy.nodes.instruction_topic import LATCHED_QOS
 from wav_policy.observation import INSTRUCTION_TOPIC
 
 _TRIGGERS: Final = {
@@ -28,7 +30,6 @@ _ENABLE: Final = "piper/enable"
 _ARMS: Final = "piper_node"
 _LEADERS: Final = ("policy_node", "teleop_node")
 """Whoever tells the arms what to do; the arms hold as soon as nobody does."""
-_LATCHED: Final = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _TIMEOUT: Final = 30.0
 """Enabling arms takes seconds [s]."""
 _SHORT_TIMEOUT: Final = 5.0
@@ -47,12 +48,13 @@ class RosCommander:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._halts = 0
-        self._halts_lock = threading.Lock()
+        self._under_way: set[str] = set()
+        self._lock = threading.Lock()
         self._triggers = {name: node.create_client(Trigger, service) for name, service in _TRIGGERS.items()}
         self._enable = node.create_client(SetBool, _ENABLE)
         self._change = {name: node.create_client(ChangeState, f"{name}/change_state") for name in (_ARMS, *_LEADERS)}
         self._state = {name: node.create_client(GetState, f"{name}/get_state") for name in (_ARMS, *_LEADERS)}
-        self._instruction = node.create_publisher(String, INSTRUCTION_TOPIC, _LATCHED)
+        self._instruction = node.create_publisher(String, INSTRUCTION_TOPIC, LATCHED_QOS)
 
     def available(self) -> frozenset[str]:
         """Commands for which somebody is there."""
@@ -66,14 +68,30 @@ class RosCommander:
         self._node.get_logger().info(f"from the page: {command}{f' {text!r}' if text else ''}")
         if command == commands.INSTRUCT:
             return self._instruct(text)
-        if command == commands.START:
-            return self._start()
         if command in (commands.HOLD, commands.STOP):
-            with self._halts_lock:
+            with self._lock:
                 self._halts += 1
-        if command == commands.HOLD:
-            return self._hold()
-        return self._trigger(command)
+        if command == commands.STOP:
+            return self._trigger(command)
+        with self._once_at_a_time(command):
+            if command == commands.START:
+                return self._start()
+            if command == commands.HOLD:
+                return self._hold()
+            return self._trigger(command)
+
+    @contextmanager
+    def _once_at_a_time(self, command: str) -> Iterator[None]:
+        """Impatient clicks must not fill the threads that an emergency stop needs."""
+        with self._lock:
+            if command in self._under_way:
+                raise CommandError(f"{command.replace('_', ' ')} is still under way")
+            self._under_way.add(command)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way.discard(command)
 
     def _leaders(self) -> list[str]:
         return [name for name in _LEADERS if self._change[name].service_is_ready()]

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float32MultiArray, String
+from std_msgs.msg import Float32MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.types import VIEWS, ActionChunk, FloatArray, ImageArray
@@ -16,16 +16,20 @@ from wav_policy.monitor.snapshot import Snapshot, StatusReport
 from wav_policy.nodes import plan_messages
 from wav_policy.nodes.images import ImageError, rgb_from_message
 from wav_policy.nodes.imagination import image_topic
+from wav_policy.nodes.instruction_topic import subscribe_instruction
 from wav_policy.nodes.joint_state import JointNamesError, positions_from_message
 from wav_policy.nodes.polling import PolledTopic
 from wav_policy.nodes.reports import reports_from_message
 from wav_policy.nodes.trajectory import TrajectoryError, chunk_from_message
-from wav_policy.observation import IMAGE_TOPICS, INSTRUCTION_TOPIC, JOINT_TOPIC
+from wav_policy.observation import IMAGE_TOPICS, JOINT_TOPIC
 
 _NEWEST: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-_LATCHED: Final = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _SILENCE: Final = 3.0
 """A report that is older is marked as silent [s]."""
+_OLD_PICTURE: Final = 2.0
+"""A camera that has sent nothing for so long is not shown any more: a frozen picture would pass for a live one [s]."""
+_OLD_IMAGINED: Final = 10.0
+"""The same for what is imagined, which comes rarely [s]."""
 _OLD_CHUNK: Final = 3.0
 """A chunk that is older is not shown as what is planned [s]."""
 
@@ -45,15 +49,15 @@ class MonitorFeed:
         self._reports: dict[str, StatusReport] = {}
         self._heard: dict[str, float] = {}
         self._instruction = ""
-        self._real: dict[str, ImageArray] = {}
-        self._imagined: dict[str, ImageArray] = {}
+        self._real: dict[str, tuple[float, ImageArray]] = {}
+        self._imagined: dict[str, tuple[float, ImageArray]] = {}
         self._joints: FloatArray | None = None
         self._chunk: ActionChunk | None = None
         self._value: tuple[FloatArray, FloatArray] | None = None
         self._rounds: plan_messages.PlanRounds | None = None
         self._topics: dict[str, PolledTopic[Any]] = {}
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
-        node.create_subscription(String, INSTRUCTION_TOPIC, self._on_instruction, _LATCHED)
+        subscribe_instruction(node, self._on_instruction)
 
     def open(self) -> None:
         """Begin to fetch; calling it again changes nothing."""
@@ -77,8 +81,8 @@ class MonitorFeed:
         chunk = self._chunk
         return Snapshot(
             joints=self._joints,
-            real=dict(self._real),
-            imagined=dict(self._imagined),
+            real={view: image for view, (came, image) in self._real.items() if now - came < _OLD_PICTURE},
+            imagined={view: image for view, (came, image) in self._imagined.items() if now - came < _OLD_IMAGINED},
             chunk=chunk if chunk is not None and now - chunk.stamp < _OLD_CHUNK else None,
             value_times=None if self._value is None else self._value[0],
             values=None if self._value is None else self._value[1],
@@ -106,11 +110,11 @@ class MonitorFeed:
         if (rounds := self._take(plan_messages.ROUNDS_TOPIC)) is not None:
             self._rounds = plan_messages.rounds_from_message(rounds)
 
-    def _fetch_image(self, images: dict[str, ImageArray], view: str, topic: str) -> None:
+    def _fetch_image(self, images: dict[str, tuple[float, ImageArray]], view: str, topic: str) -> None:
         if (message := self._take(topic)) is None:
             return
         try:
-            images[view] = rgb_from_message(message)
+            images[view] = self._now(), rgb_from_message(message)
         except ImageError as error:
             self._node.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
 
@@ -123,8 +127,8 @@ class MonitorFeed:
         self._reports |= reports
         self._heard |= dict.fromkeys(reports, self._now())
 
-    def _on_instruction(self, message: String) -> None:
-        self._instruction = message.data
+    def _on_instruction(self, instruction: str) -> None:
+        self._instruction = instruction
 
     def _now(self) -> float:
         return float(self._node.get_clock().now().nanoseconds) * 1e-9

@@ -32,6 +32,7 @@ from wav_policy.nodes.diagnostics import Diagnostics
 from wav_policy.nodes.parameters import declare
 from wav_policy.nodes.running import run
 from wav_policy.nodes.trajectory import TrajectoryError, chunk_from_message
+from wav_policy.nodes.transitions import log_failures
 from wav_policy.piper.arm import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.bus import INTERFACES
@@ -91,6 +92,7 @@ class PiperNodeConfig:
             )
 
 
+@log_failures
 class PiperNode(LifecycleNode):
     """The skin over `BimanualPiper` and `ControlLoop`."""
 

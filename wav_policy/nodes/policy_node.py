@@ -12,13 +12,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.engines.precision import PRECISIONS
@@ -29,17 +28,15 @@ from wav_policy.nodes.camera_subscriptions import TRANSPORTS, CameraSubscription
 from wav_policy.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, status
 from wav_policy.nodes.heartbeat import Heartbeat
 from wav_policy.nodes.imagination import ImaginationPublisher
+from wav_policy.nodes.instruction_topic import subscribe_instruction
 from wav_policy.nodes.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
 from wav_policy.nodes.parameters import ParameterError, declare
 from wav_policy.nodes.planning_worker import PlanningWorker, Policy
 from wav_policy.nodes.running import run
 from wav_policy.nodes.trajectory import chunk_to_message
-from wav_policy.observation import INSTRUCTION_TOPIC, JOINT_TOPIC, ObservationBuffer, ObservationConfig
+from wav_policy.nodes.transitions import log_failures
+from wav_policy.observation import JOINT_TOPIC, ObservationBuffer, ObservationConfig
 from wav_policy.splicing import Splicer, check_splice
-
-LATCHED_QOS: Final = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,13 @@ class PolicyNodeConfig:
     engine: str = "auto"
     """"auto", "torch", "onnxruntime" or "tensorrt"."""
     dtype: str = "auto"
-    """Number format of the networks: "fp32", "bf16", or "auto": bf16 where the processor has it in hardware."""
+    """Number format of the networks: "fp32", "bf16", "fp16", "int8", or "auto", what is fastest."""
+    providers: str = ""
+    """Execution providers of ONNX Runtime, best first, with commas between; empty: CUDA's on a GPU, else the CPU's."""
+    compile: bool = False
+    """Compile torch's networks (torch.compile): faster, after minutes."""
+    cuda_graphs: bool = False
+    """Record GPU work once and replay it; TensorRT, and torch with `compile`."""
     pretrained: str = ""
     """Local LTX-Video directory (vae, tokenizer, text_encoder), for checkpoints that use them."""
     num_threads: int = 1
@@ -73,7 +76,7 @@ class PolicyNodeConfig:
     imagine_rate: float = 0.0
     """How often the chosen future is decoded and published while somebody listens; 0: nothing imagined is [Hz]."""
     imagine_alternatives: int = 3
-    """Other elites whose gripper paths are shown beside the chosen future's, at most, while somebody listens to them."""
+    """Other elites whose gripper paths are shown beside the chosen future's, at most; while somebody listens."""
     observation: ObservationConfig = field(default_factory=ObservationConfig)
 
     def __post_init__(self) -> None:
@@ -94,6 +97,7 @@ class PolicyNodeConfig:
 
 def load_policy(config: PolicyNodeConfig) -> Policy:
     """The checkpoint's policy with the planner parameters that the node overrides."""
+    from wav_models.engines.select import EngineOptions
     from wav_policy.policy import WAVPolicy, stored_planner_config
 
     if not config.checkpoint:
@@ -110,6 +114,11 @@ def load_policy(config: PolicyNodeConfig) -> Policy:
         num_threads=config.num_threads or None,
         dtype=config.dtype,
         pretrained=Path(config.pretrained) if config.pretrained else None,
+        options=EngineOptions(
+            providers=tuple(filter(None, config.providers.replace(" ", "").split(","))),
+            compile=config.compile,
+            cuda_graphs=config.cuda_graphs,
+        ),
     )
 
 
@@ -127,6 +136,7 @@ class _Running:
     subscriptions: list[Any]
 
 
+@log_failures
 class PolicyNode(LifecycleNode):
     """Plans with a policy from live topics.
 
@@ -155,7 +165,7 @@ class PolicyNode(LifecycleNode):
         """Load the policy, warm it up, create the topics. Stays unconfigured, with the reason logged, if that fails."""
         try:
             policy = self._make_policy(self.config)
-            seconds = policy.warm_up()
+            seconds = policy.warm_up(self._instruction)
             self._running = self._start(policy)
         except Exception as error:  # every way a checkpoint, engine or configuration can fail ends here
             self._fault = f"cannot configure: {error}"
@@ -221,7 +231,7 @@ class PolicyNode(LifecycleNode):
             ),
             subscriptions=[
                 self.create_subscription(JointState, JOINT_TOPIC, self._on_joint_state, qos_profile_sensor_data),
-                self.create_subscription(String, INSTRUCTION_TOPIC, self._on_instruction, LATCHED_QOS),
+                subscribe_instruction(self, self._on_instruction),
             ],
             imagination=self._make_imagination(policy, buffer) if self.config.imagine_rate > 0.0 else None,
             heartbeat=Heartbeat(self._assert_liveliness),
@@ -277,11 +287,11 @@ class PolicyNode(LifecycleNode):
             return
         self._running.buffer.add_joint_state(positions, stamp_to_seconds(message.header.stamp))
 
-    def _on_instruction(self, message: String) -> None:
-        if message.data == self._instruction:
+    def _on_instruction(self, instruction: str) -> None:
+        if instruction == self._instruction:
             return
-        self._instruction = message.data
-        self.get_logger().info(f"instruction: {message.data!r}")
+        self._instruction = instruction
+        self.get_logger().info(f"instruction: {instruction!r}")
         if self._running is not None:
             self._running.worker.restart()
 

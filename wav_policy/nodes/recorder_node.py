@@ -17,19 +17,19 @@ from pathlib import Path
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
-from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from wav_models.data.layout import SOURCES
 from wav_policy.nodes.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, status
+from wav_policy.nodes.instruction_topic import subscribe_instruction
 from wav_policy.nodes.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
 from wav_policy.nodes.parameters import ParameterError, declare
 from wav_policy.nodes.polling import DrainingThread, NeverCalled
 from wav_policy.nodes.running import run
-from wav_policy.observation import IMAGE_TOPICS, INSTRUCTION_TOPIC, JOINT_TOPIC
+from wav_policy.observation import IMAGE_TOPICS, JOINT_TOPIC
 from wav_policy.recording.episode_writer import DatasetError
 from wav_policy.recording.live_recorder import RECORDING, LiveRecorder, LiveRecorderConfig, RecorderError
 from wav_policy.recording.sources import SamplingLimits, Sources
@@ -110,8 +110,7 @@ class RecorderNode(Node):
             for source in ("joint_states", "action")
         ]
         self._captures = DrainingThread(self, [*self._cameras.subscriptions, *joints])
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.create_subscription(String, INSTRUCTION_TOPIC, self._on_instruction, latched)
+        subscribe_instruction(self, self._on_instruction)
         self._commands = MutuallyExclusiveCallbackGroup()  # writing an episode to the disk must not stop the cameras
         self._offer("start", self._recorder.start)
         self._offer("stop", self._recorder.stop)
@@ -151,8 +150,8 @@ class RecorderNode(Node):
             return
         self._sources.add_joints(source, positions, stamp_to_seconds(message.header.stamp))
 
-    def _on_instruction(self, message: String) -> None:
-        self._recorder.instruction = message.data
+    def _on_instruction(self, instruction: str) -> None:
+        self._recorder.instruction = instruction
 
     def _log(self, message: str, failed: bool) -> None:
         if failed:

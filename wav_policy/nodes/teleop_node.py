@@ -28,6 +28,7 @@ from wav_policy.nodes.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.parameters import declare
 from wav_policy.nodes.running import run
 from wav_policy.nodes.trajectory import chunk_to_message
+from wav_policy.nodes.transitions import log_failures
 from wav_policy.observation import JOINT_TOPIC
 from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import PiperError
@@ -59,6 +60,7 @@ class TeleopNodeConfig:
             raise ValueError(f"can_interface '{self.can_interface}' is not one of: {', '.join(INTERFACES)}")
 
 
+@log_failures
 class TeleopNode(LifecycleNode):
     """The skin over `LeaderReader` and `Following`."""
 

@@ -26,7 +26,7 @@ from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId
 from wav_policy.piper.link import ArmLink
 from wav_policy.piper.obstacles import ENABLING_REMOVES, LATCHING_BITS, Obstacle, Reaction, find_obstacle
 from wav_policy.piper.setpoints import setpoint_frames
-from wav_policy.piper.status import ArmStatus, error_code_faults, motor_faults
+from wav_policy.piper.status import ArmStatus, error_code_faults, gripper_faults, gripper_words, motor_faults
 
 _POLL = 0.02  # s
 _MODE_PERIOD = 0.5  # s; 0x151 is repeated, as the vendor's own examples do
@@ -159,11 +159,12 @@ class PiperArm:
         reader = self._link.reader
         codes = reader.codes
         obstacle = self.obstacle()
+        gripper = gripper_faults(reader.gripper, is_arm_on=obstacle is None)
         return ArmStatus(
             mode=codes.mode,
             state=codes.state,
             enabled=tuple(bool(code & frames.MotorState.ENABLED) for code in codes.motors),
-            faults=motor_faults(codes.motors) + error_code_faults(codes.error_bits),
+            faults=motor_faults(codes.motors) + gripper + error_code_faults(codes.error_bits),
             firmware=self._version(),
             feedback_age=reader.age,
             feedback_rate=reader.rate,
@@ -175,6 +176,7 @@ class PiperArm:
             outage=self._link.outage,
             obstacle="" if obstacle is None else obstacle.text,
             reconnects=self._link.reconnects,
+            gripper=gripper_words(reader.gripper),
         )
 
     def enable(self) -> bool:

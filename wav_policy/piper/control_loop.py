@@ -22,7 +22,7 @@ from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.homing import MinimumJerkMotion
 from wav_policy.piper.loop_statistics import LoopReport, LoopStatistics
 from wav_policy.piper.obstacles import Obstacle, Reaction
-from wav_policy.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
+from wav_policy.safety import Cause, Intervention, SafetyDecision, SafetyFilter, SafetyLimits
 from wav_policy.safety_limits import GRIPPERS
 
 _NO_REASON_TO_HOLD = (Cause.LATE_TICK, Cause.CLOCK_STEP)
@@ -59,6 +59,7 @@ class LoopState:
         rejected_chunk: why the newest chunk was not accepted; "" if it was.
         chunk_age: age of the observation behind the chunk in force [s]; None without.
         interventions: ticks with an intervention, by cause, since the last `engage`.
+        newest: of every cause the newest, in words with joint and numbers.
         timing: punctuality.
     """
 
@@ -70,6 +71,7 @@ class LoopState:
     rejected_chunk: str
     chunk_age: float | None
     interventions: dict[str, int]
+    newest: dict[str, str]
     timing: LoopReport
 
 
@@ -122,6 +124,7 @@ class ControlLoop:
         self._released: Obstacle | None = None
         self._rejected_chunk = ""
         self._interventions: collections.Counter[str] = collections.Counter()
+        self._newest: dict[str, Intervention] = {}
 
     def start(self) -> None:
         """Begin to read; commands nothing before `engage`."""
@@ -146,6 +149,7 @@ class ControlLoop:
             were_ready: per arm, whether it was under power all along: its gripper keeps holding what it holds.
         """
         self._interventions.clear()
+        self._newest = {}
         self._rejected_chunk = ""
         self._motion = self._decision = self._obstacle = self._released = None
         self._target_change = np.inf
@@ -248,6 +252,7 @@ class ControlLoop:
             rejected_chunk=self._rejected_chunk,
             chunk_age=None if stamp is None else self._clock() - stamp,
             interventions=dict(self._interventions),
+            newest={cause: found.detail for cause, found in self._newest.copy().items()},
             timing=self._statistics.report(),
         )
 
@@ -358,6 +363,7 @@ class ControlLoop:
         self._decision = decision
         for intervention in decision.interventions:
             self._interventions[intervention.cause.value] += 1
+            self._newest[intervention.cause.value] = intervention
 
     def _stop_on(self, fault: str) -> None:
         """Latch the stop; further ticks brake to rest, as far as they still work."""

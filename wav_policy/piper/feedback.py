@@ -97,6 +97,7 @@ class FeedbackReader:
     Attributes:
         latest: the newest reading; None before the first.
         codes: the newest codes; the object changes only when a code does.
+        gripper: status byte of 0x2A8, said twice in a row; -1 before the first.
         seen: identifiers since the start, or since the last pause.
         undecodable: frames and lines that could not be read; `last_error` says why for the newest.
         offset_frames: feedback on 0x2B*, 0x2C* or 0x3A*; `offset_id` is the newest of these identifiers.
@@ -119,6 +120,7 @@ class FeedbackReader:
     ) -> None:
         self.latest: ArmFeedback | None = None
         self.codes = ArmCodes()
+        self.gripper = -1
         self.seen: set[int] = set()
         self.last_error = ""
         self.offset_frames = self.offset_id = 0
@@ -134,6 +136,7 @@ class FeedbackReader:
         self._status = -1, -1, 0
         self._counts = [0] * NUM_JOINTS
         self._stroke = 0
+        self._said_by_gripper = -1
         self._pair_stamps = [float("-inf")] * 3
         self._fresh_pairs: set[int] = set()
         self._bus = bus
@@ -255,11 +258,14 @@ class FeedbackReader:
         return abs(first - before[0]) <= reach and abs(second - before[1]) <= reach
 
     def _on_gripper(self, number: int, data: bytes) -> None:
-        stroke, _, _ = _GRIPPER.unpack(data)
+        stroke, _, code = _GRIPPER.unpack(data)
         if abs(stroke) > _MAX_STROKE:
             self._note(number, data, "gripper cannot be there")
             return
         self._stroke = stroke
+        said, self._said_by_gripper = self._said_by_gripper, code
+        if said == code or number not in self.seen:
+            self.gripper = code
         self.seen.add(number)
 
     def _on_status(self, number: int, data: bytes) -> None:

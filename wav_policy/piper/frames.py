@@ -93,6 +93,12 @@ class MotorState(IntFlag):
 class GripperState(IntFlag):
     """Status byte of 0x2A8 (byte 6)."""
 
+    UNDERVOLTAGE = 1 << 0
+    MOTOR_HOT = 1 << 1
+    OVERCURRENT = 1 << 2
+    DRIVER_HOT = 1 << 3
+    SENSOR_FAULT = 1 << 4
+    ERROR = 1 << 5
     ENABLED = 1 << 6
     HOMED = 1 << 7
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, MotorState
+from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, GripperState, MotorState
 
 _FAULTS = {
     MotorState.UNDERVOLTAGE: "undervoltage",
@@ -17,6 +17,15 @@ _FAULTS = {
     MotorState.STALL: "stalled",
 }
 
+_GRIPPER_FAULTS = {
+    GripperState.UNDERVOLTAGE: "undervoltage",
+    GripperState.MOTOR_HOT: "motor too hot",
+    GripperState.OVERCURRENT: "overcurrent",
+    GripperState.DRIVER_HOT: "driver too hot",
+    GripperState.SENSOR_FAULT: "sensor fault",
+    GripperState.ERROR: "driver error",
+}
+
 
 @dataclass(frozen=True)
 class ArmStatus:
@@ -26,7 +35,7 @@ class ArmStatus:
         mode: control mode as sent (0x2A1); a value beyond `ControlMode` is kept.
         state: arm state as sent; a value beyond `ArmState` is kept.
         enabled: per joint.
-        faults: in words: motors, joint limits, joint communication.
+        faults: in words: motors, gripper, joint limits, joint communication.
         firmware: version, "" until the arm has told.
         feedback_age: time since the last joint feedback [s]; inf before the first.
         feedback_rate: joint feedbacks (all six joints) per second, over the last ones [Hz].
@@ -38,6 +47,7 @@ class ArmStatus:
         outage: why no feedback comes; "" while it does.
         obstacle: why the arm must not be commanded; "" when it may.
         reconnects: how often the bus was opened again.
+        gripper: its state in words; "" before it has told.
     """
 
     mode: int
@@ -55,6 +65,7 @@ class ArmStatus:
     outage: str = ""
     obstacle: str = ""
     reconnects: int = 0
+    gripper: str = ""
 
     @property
     def is_enabled(self) -> bool:
@@ -96,6 +107,29 @@ def motor_faults(codes: Sequence[int], mask: int = 0xFF) -> tuple[str, ...]:
         if code & bit & mask
     ]
     return tuple(found)
+
+
+def gripper_faults(code: int, is_arm_on: bool) -> tuple[str, ...]:
+    """Words for the status byte of 0x2A8; -1 has none.
+
+    Args:
+        code: as sent.
+        is_arm_on: the arm takes set-points; each of them enables the gripper.
+    """
+    if code < 0:
+        return ()
+    found = [f"gripper: {words}" for bit, words in _GRIPPER_FAULTS.items() if code & bit]
+    if is_arm_on and not code & GripperState.ENABLED:
+        found.append("gripper: off while the arm is on, it neither opens nor holds")
+    return tuple(found)
+
+
+def gripper_words(code: int) -> str:
+    """Such as "enabled, zeroed"; a gripper that was never zeroed (0x159, 0xAE) may open half. "" for -1."""
+    if code < 0:
+        return ""
+    enabled = "enabled" if code & GripperState.ENABLED else "off"
+    return f"{enabled}, {'zeroed' if code & GripperState.HOMED else 'never zeroed: its stroke may be off'}"
 
 
 def error_code_faults(code: int) -> tuple[str, ...]:

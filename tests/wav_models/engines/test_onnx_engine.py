@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from tests.wav_models.engines.small_engines import SMALL, WordEncoder
 from wav_models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wav_models.data.normalization import Normalization
 from wav_models.engines import export as export_module
-from wav_models.engines import parity
+from wav_models.engines import onnx_runner, parity
 from wav_models.engines.base import Engine, EngineError
 from wav_models.engines.export import ExportTarget, cache_directory, export, export_directory
 from wav_models.engines.manifest import MANIFEST, PlanShape, read_manifest
@@ -184,6 +185,30 @@ def test_a_missing_provider_is_named(checkpoint: Checkpoint, exported: Path) -> 
         load_engine(exported, checkpoint, WordEncoder(), EngineOptions(providers=("NoSuchProvider",)))
 
 
+def test_a_provider_that_does_not_load_is_not_replaced_by_the_cpu(
+    checkpoint: Checkpoint, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime says that it has CUDA, and then goes on without: as where the CUDA libraries are missing."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [onnx_runner.CUDA, onnx_runner.CPU])
+    assert onnx_runner.default_providers("cuda") == (onnx_runner.CUDA, onnx_runner.CPU)
+    assert onnx_runner.default_providers("cpu") == (onnx_runner.CPU,)
+    with (
+        pytest.warns(UserWarning, match="not in available"),
+        pytest.raises(EngineError, match="has CUDA.* cannot load"),
+    ):
+        load_engine(exported, checkpoint, WordEncoder(), EngineOptions(providers=(onnx_runner.CUDA,)))
+
+
+def test_an_export_of_another_size_is_named(
+    checkpoint: Checkpoint, beside: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    larger = replace(PLANNER, num_video_samples=5)
+    engine = make_engine("auto", checkpoint, planner=larger, options=FP32)
+    assert engine.name == "torch"
+    assert "graphs for onnxruntime have other sizes than 5x2-steps-1-2-3" in engine.description
+    assert f"onnxruntime: exported as {beside.name}, but the planner needs 5x2-steps-1-2-3" in caplog.text
+
+
 def edited(**changes: Any) -> Callable[[Path], None]:
     """A manifest with other contents."""
 
@@ -202,6 +227,8 @@ def edited(**changes: Any) -> Callable[[Path], None]:
         (edited(precision="fp16"), "made for precision fp16, but this is fp32"),
         (edited(runtime="onnxruntime 0.1"), "made for runtime onnxruntime 0.1, but this is"),
         (edited(shape={**SHAPE.__dict__, "num_value_samples": 9}), "made for num_value_samples 9, but this is 2"),
+        (edited(graphs={"value_dit": {}}), "not a manifest of this version .*graph 'value_dit' has no file"),
+        (edited(files=[]), "not a manifest of this version .*files: expected a mapping"),
         (edited(author="me"), "not a manifest of this version .*unknown key 'author'"),
         (lambda d: (d / MANIFEST).write_text("{"), "not a manifest"),
         (lambda d: (d / MANIFEST).unlink(), "no such file"),
@@ -323,6 +350,18 @@ def test_the_command_exports_verifies_and_refuses(
     }.items():
         assert export_command([name, *option.split()]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_all_graphs_of_the_shipped_checkpoint_equal_torch(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`wav-tiny` at full size with trained weights: every graph, every batch size, whole plans."""
+    shipped = str(repository / "checkpoints/wav-tiny-bowl")
+    assert export_command([shipped, "--out", str(tmp_path / "out"), "--verify", "--repeats", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "K = 3: 100% of the elites are the same" in printed
+    rows = {line.split("  ")[0] for line in printed.splitlines() if line.endswith(" ms")}
+    assert rows == {*parity.STAGES, "plan"}
 
 
 def test_other_directories_are_kept(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -83,6 +83,16 @@ def test_a_plan_for_another_gpu_is_refused(plans: Path) -> None:
 
 
 @no_gpu
+def test_nothing_is_compiled_where_it_could_not_run(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(EngineError, match="runs on an NVIDIA GPU, and torch sees none here"):
+        make_engine("tensorrt", checkpoint, planner=PLANNER)
+    assert not list(tmp_path.iterdir())
+
+
+@no_gpu
 def test_without_a_gpu_the_engine_says_so_and_auto_takes_another(checkpoint: Checkpoint, plans: Path) -> None:
     with pytest.raises(EngineError, match="runs on an NVIDIA GPU, and torch sees none here"):
         tensorrt_runtime.load_graphs(plans, read_manifest(plans))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from wav_models.engines.base import EngineError
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.flow import euler
 from wav_models.guidance import JACOBIANS, Guidance, guided
@@ -215,6 +217,37 @@ def test_bfloat16_agrees_roughly_and_leaves_the_model_alone(engine: TorchEngine,
     assert cosine > 0.999
     with pytest.raises(ValueError, match="dtype is 'fp8'; fp32 or bf16 fits"):
         TorchEngine(engine._model, engine._autoencoder, WordEncoder(), dtype="fp8")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_full_memory_is_a_typed_error_with_a_remedy(
+    engine: TorchEngine, draws: dict[str, Tensor], error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise error
+
+    scene = scene_of(engine, draws)
+    monkeypatch.setattr(engine._model.video, "forward", full)
+    with pytest.raises(EngineError, match=r"memory is full \(.+\); use fewer video or value samples"):
+        engine.imagine(scene, draws["video"], 1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_networks_give_what_eager_ones_give(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
+    compiled = TorchEngine(engine._model, engine._autoencoder, WordEncoder(), compile=True)
+    assert compiled.description == "torch fp32, compiled"
+    values = [
+        e.evaluate(e.imagine(scene_of(e, draws), draws["video"], 2), draws["value"], 2) for e in (engine, compiled)
+    ]
+    torch.testing.assert_close(*values, atol=1e-4, rtol=1e-4)
 
 
 def test_full_denoising_and_decoding_gives_frames(engine: TorchEngine, draws: dict[str, Tensor]) -> None:

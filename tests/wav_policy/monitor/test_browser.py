@@ -132,7 +132,7 @@ class DreamingPolicy:
     def reset(self) -> None:
         """Nothing is remembered."""
 
-    def warm_up(self) -> float:
+    def warm_up(self, instruction: str = "") -> float:
         return 0.0
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fake_browser import browser
 
 from wav_models.presets import WAV_TINY
 from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, Observation, Plan
@@ -26,7 +31,7 @@ def make_recording(length: int = 12) -> Recording:
     return Recording("test", STEP_HZ, "put it away", np.zeros((length, JOINT_DIM)), views, views)
 
 
-def write_bag(directory: Path, seconds: float = 2.0, *, without: str = "") -> Path:
+def write_bag(directory: Path, seconds: float = 2.0, *, without: str = "", storage: str = "MCAP") -> Path:
     """Cameras at different rates and phases (brightness tells the time), joints at 50 Hz, an instruction."""
     rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the extra `bags` is not installed")
     typesys = pytest.importorskip("rosbags.typesys")
@@ -38,7 +43,7 @@ def write_bag(directory: Path, seconds: float = 2.0, *, without: str = "") -> Pa
     def at(t: float) -> object:
         return header(stamp=stamp_type(sec=int(t), nanosec=round((t % 1) * 1e9)), frame_id="")
 
-    with rosbag2.Writer(directory, version=9, storage_plugin=rosbag2.StoragePlugin.MCAP) as writer:
+    with rosbag2.Writer(directory, version=9, storage_plugin=rosbag2.StoragePlugin[storage]) as writer:
 
         def write(topic: str, kind: str, t: float, message: object) -> None:
             if topic != without:
@@ -60,8 +65,9 @@ def write_bag(directory: Path, seconds: float = 2.0, *, without: str = "") -> Pa
     return directory
 
 
-def test_a_bag_becomes_steady_frames_of_the_newest_that_had_come(tmp_path: Path) -> None:
-    recording = open_recording(write_bag(tmp_path / "bag"), 0, SIZE, STEP_HZ)
+@pytest.mark.parametrize(("storage", "suffix"), [("MCAP", "mcap"), ("SQLITE3", "db3")])
+def test_a_bag_becomes_steady_frames_of_the_newest_that_had_come(tmp_path: Path, storage: str, suffix: str) -> None:
+    recording = open_recording(write_bag(tmp_path / "bag", storage=storage), 0, SIZE, STEP_HZ)
     assert recording.instruction == "fold it"
     assert len(recording) == 20  # from the last camera's first frame, 0.021 s, to the 15 Hz camera's last
     assert recording.model_images["head"].shape == (20, *SIZE, 3)
@@ -72,7 +78,7 @@ def test_a_bag_becomes_steady_frames_of_the_newest_that_had_come(tmp_path: Path)
         ages = times - recording.model_images[view][:, 0, 0, 0] / 100
         assert ages.min() > -0.006  # brightness is rounded to 10 ms
         assert ages.max() < period + 0.006
-    (file,) = (tmp_path / "bag").glob("*.mcap")
+    (file,) = (tmp_path / "bag").glob(f"*.{suffix}")
     assert len(open_recording(file, 0, SIZE, STEP_HZ)) == 20
 
 
@@ -116,6 +122,28 @@ def test_the_imagination_is_recomputed_beside_the_recording(random_checkpoint: P
         assert all(again.imagined[view] is late.imagined[view] for view in VIEWS)
     finally:
         replay.close()
+
+
+def test_wav_replay_shows_a_bag_and_what_is_imagined_of_it(tmp_path: Path, random_checkpoint: Path) -> None:
+    """The command as the user gives it, to a browser's websocket."""
+    (file,) = write_bag(tmp_path / "bag").glob("*.mcap")
+    command = [sys.executable, "-m", "wav_policy.cli", "replay", str(file), "--checkpoint", str(random_checkpoint)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith(": 20 frames, 'fold it'\n")
+        url = process.stdout.readline().split()[-1]
+        with browser(url) as page:
+            for text in ("JFIF", "fold it", "5 of 5 futures imagined", "/paths", "SNR"):
+                deadline = time.monotonic() + 60
+                while not page.has(text):
+                    assert time.monotonic() < deadline, text
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 class FailingPolicy:

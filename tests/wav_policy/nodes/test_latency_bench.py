@@ -13,7 +13,7 @@ from wav_policy.policy import WAVPolicy
 
 pytest.importorskip("rclpy")
 
-from wav_policy.nodes.latency_bench import measure_latency  # noqa: E402
+from wav_policy.nodes.latency_bench import measure_latency
 
 pytestmark = pytest.mark.ros
 

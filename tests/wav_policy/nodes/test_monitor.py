@@ -28,6 +28,7 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from wav_models.types import JOINT_NAMES, VIEWS  # noqa: E402
 from wav_policy.monitor import commands  # noqa: E402
 from wav_policy.monitor.commands import CommandError  # noqa: E402
+from wav_policy.monitor.page import _BLANK  # noqa: E402
 from wav_policy.monitor.snapshot import Snapshot  # noqa: E402
 from wav_policy.nodes.diagnostics import WARN, status  # noqa: E402
 from wav_policy.nodes.images import message_from_rgb  # noqa: E402
@@ -50,7 +51,7 @@ class Robot:
         self.meanwhile: dict[str, Callable[[], None]] = {}
         self.instructions: list[str] = []
         self.brightness = 0
-        self.silent = False
+        self.silent, self.cameras = False, True
         self._images = {v: self.node.create_publisher(Image, f"{v}/image_raw", qos_profile_sensor_data) for v in VIEWS}
         self._joints = self.node.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -66,7 +67,7 @@ class Robot:
     def _publish(self) -> None:
         self.brightness = (self.brightness + 10) % 250
         now = self.node.get_clock().now().to_msg()
-        for publisher in self._images.values():
+        for publisher in self._images.values() if self.cameras else ():
             publisher.publish(message_from_rgb(np.full((24, 32, 3), self.brightness, np.uint8), now))
         self._joints.publish(JointState(name=list(JOINT_NAMES), position=[0.001 * self.brightness] * 14))
         if self.silent:
@@ -149,6 +150,18 @@ def test_pictures_flow_only_while_somebody_watches(system: tuple[Monitor, Robot]
     wait_for(lambda: num_subscribers(robot) == 0, "the monitor still listens")
 
 
+def test_a_camera_that_went_silent_is_not_shown_as_if_it_were_live(system: tuple[Monitor, Robot]) -> None:
+    monitor, robot = system
+    shown = [f"real {view}" for view in VIEWS]
+    with browser(monitor.url) as page:
+        wait_for(lambda: page.has("JFIF"), "no picture")
+        robot.cameras = False
+        wait_for(lambda: all(monitor._page._shown[view] is None for view in shown), "they are still there")
+        assert all((picture.image == _BLANK).all() for picture in monitor._page._cameras.values())
+        robot.cameras = True
+        wait_for(lambda: all(monitor._page._shown[view] is not None for view in shown), "no picture again")
+
+
 def test_many_tabs_and_one_that_stalls(system: tuple[Monitor, Robot]) -> None:
     """A browser that reads nothing is owed only the newest of everything; the others go on."""
     monitor, _ = system
@@ -205,6 +218,27 @@ def test_a_halt_during_start_has_the_last_word(system: tuple[Monitor, Robot], ha
     pressed.join()
     assert robot.states["policy_node"] == State.PRIMARY_STATE_INACTIVE
     assert ("policy_node 3" in robot.called) == (during == "policy_node 3")
+
+
+def test_impatient_clicks_do_not_pile_up_before_a_stop(system: tuple[Monitor, Robot]) -> None:
+    """Each waits in a thread of the server's pool, of which there are 32."""
+    monitor, robot = system
+    answered = threading.Event()
+    robot.called.clear()
+    robot.meanwhile = {"sim/reset": lambda: answered.wait(PATIENCE) and None}
+    first = threading.Thread(target=monitor.commander.obey, args=(commands.RESET_TASK,))
+    first.start()
+    try:
+        wait_for(lambda: "sim/reset" in robot.called, "nothing was pressed")
+        for _ in range(3):
+            with pytest.raises(CommandError, match="reset task is still under way"):
+                monitor.commander.obey(commands.RESET_TASK)
+    finally:
+        answered.set()
+        first.join()
+        robot.meanwhile = {}
+    assert monitor.commander.obey(commands.RESET_TASK) == "done"
+    assert monitor.commander.obey(commands.STOP) == "done"
 
 
 def test_the_stop_button_is_never_disabled(system: tuple[Monitor, Robot]) -> None:

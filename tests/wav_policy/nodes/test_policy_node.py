@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -31,11 +32,14 @@ from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+from visualization_msgs.msg import MarkerArray  # noqa: E402
 
+from wav_policy.imagined_motion import ImaginedMotion  # noqa: E402
 from wav_policy.nodes.images import message_from_rgb  # noqa: E402
+from wav_policy.nodes.instruction_topic import LATCHED_QOS, subscribe_instruction  # noqa: E402
 from wav_policy.nodes.joint_state import stamp_to_seconds  # noqa: E402
 from wav_policy.nodes.parameters import ParameterError, from_mapping  # noqa: E402
-from wav_policy.nodes.policy_node import LATCHED_QOS, PolicyNode, PolicyNodeConfig, load_policy  # noqa: E402
+from wav_policy.nodes.policy_node import PolicyNode, PolicyNodeConfig, load_policy  # noqa: E402
 from wav_policy.splicing import CommittedMotion  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -86,10 +90,13 @@ class FakePolicy:
         frames[1] = 100
         return frames
 
+    def alternatives(self, plan: Plan, count: int) -> tuple[ImaginedMotion, ...]:
+        return (ImaginedMotion(plan.chunk, plan.values - 0.25),) * min(count, 1)
+
     def reset(self) -> None:
         self.num_resets += 1
 
-    def warm_up(self) -> float:
+    def warm_up(self, instruction: str = "") -> float:
         return 0.0
 
 
@@ -404,6 +411,17 @@ def test_a_new_instruction_starts_a_new_plan(outside: Outside, policy: FakePolic
     assert policy.num_resets > resets
 
 
+def test_an_instruction_that_arrives_late_does_not_replace_a_newer_one() -> None:
+    """Who joins hears what every speaker said last, in any order; times are those of speaking, from the middleware."""
+    subscribed: list[Any] = []
+    node = SimpleNamespace(create_subscription=lambda kind, topic, callback, qos: subscribed.append(callback))
+    heard: list[str] = []
+    subscribe_instruction(node, heard.append)  # type: ignore[arg-type]
+    for words, said in (("fold the towel", 7), ("open the drawer", 3), ("wave", 8)):
+        subscribed[0](String(data=words), {"source_timestamp": said})
+    assert heard == ["fold the towel", "wave"]
+
+
 def test_the_chosen_future_is_shown_at_the_times_it_imagines(outside: Outside) -> None:
     outside.activate()
     outside.await_chunks()
@@ -412,6 +430,22 @@ def test_the_chosen_future_is_shown_at_the_times_it_imagines(outside: Outside) -
     frame = outside.imagined[0]
     assert (frame.height, frame.width, frame.encoding, frame.data[0]) == (4, 6, "rgb8", 100)
     assert {round(stamp_to_seconds(frame.header.stamp) - ahead, 6) for ahead in (0.8, 1.6)} & stamps
+
+
+def test_montage_and_paths_come_when_somebody_listens(outside: Outside) -> None:
+    montages: list[Image] = []
+    paths: list[MarkerArray] = []
+    outside.node.create_subscription(Image, "imagined/montage", montages.append, 10)
+    outside.node.create_subscription(MarkerArray, "imagined/markers", paths.append, 10)
+    outside.activate()
+    wait_for(lambda: bool(montages and paths), "montage and paths")
+    assert (montages[0].height, montages[0].width) == (2 * 160, 3 * 160)
+    pixels = np.asarray(montages[0].data).reshape(320, 480, 3)
+    assert (pixels[:160] == 50).all()  # the cameras
+    assert (pixels[160:, 160:320] == 100).all()  # the left wrist as imagined
+    texts = {marker.ns: marker.text for marker in paths[0].markers if marker.text}
+    assert set(texts) == {"value left", "value right"}
+    assert {marker.text for marker in paths[0].markers if marker.ns == "value left"} == {"0.25", "0.00"}
 
 
 def test_a_checkpoint_that_is_missing_leaves_the_node_unconfigured_with_the_reason(ros: None) -> None:

@@ -29,6 +29,7 @@ from wav_policy.piper.feedback import FeedbackReader
 from wav_policy.piper.frames import FrameId
 from wav_policy.piper.link import ArmLink
 from wav_policy.piper.setpoints import setpoint_frames
+from wav_policy.piper.status import gripper_faults, gripper_words
 from wav_policy.sim.firmware import FaultSet, FeedbackRates, SimulatedArm
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
@@ -302,6 +303,24 @@ def test_motors_count_when_all_six_have_told() -> None:
     reader.take(enabled[:3])
     assert reader.codes.motors == (0x40,) * 6
     assert "motors (0x261-0x266)" not in reader.missing
+
+
+def test_the_gripper_tells_what_is_wrong_with_it(rig: Any, wait_until: Any) -> None:
+    """Bits of 0x2A8; one damaged frame does not count."""
+    reader = make_reader()
+    reader.take([(0x2A8, struct.pack(">ihBx", 30_000, 0, code)) for code in (0x40, 0x12, 0x40, 0x12)])
+    assert gripper_words(reader.gripper) == "enabled, never zeroed: its stroke may be off"
+    reader.take([(0x2A8, struct.pack(">ihBx", 30_000, 0, 0x12))])
+    assert gripper_faults(reader.gripper, is_arm_on=False) == ("gripper: motor too hot", "gripper: sensor fault")
+    assert gripper_faults(reader.gripper, is_arm_on=True)[2].startswith("gripper: off while the arm is on")
+    rig.driver.connect()
+    assert rig.driver.status().gripper == "off, zeroed"
+    assert rig.driver.status().faults == ()
+    rig.driver.enable()
+    wait_until(lambda: rig.driver.status().gripper == "enabled, zeroed")
+    assert rig.driver.status().faults == ()
+    rig.arm.firmware._gripper_on = False
+    wait_until(lambda: rig.driver.status().faults == ("gripper: off while the arm is on, it neither opens nor holds",))
 
 
 def test_joints_are_read_after_the_clock_was_set_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -121,6 +122,22 @@ def test_targets_keep_the_limits(bench: Bench) -> None:
     assert velocity.max() == pytest.approx(3.0)
     assert np.abs(velocity).max() <= 3.0 + 1e-9
     assert np.abs(np.diff(velocity)).max() * RATE <= 5.0 + 1e-6
+
+
+def test_limiting_is_told_with_joint_and_numbers(bench: Bench) -> None:
+    """Also when the arms do not hold for it."""
+    diagnostics = pytest.importorskip("wav_policy.nodes.arm_diagnostics", exc_type=ImportError)
+    bench.loop.engage()
+    bench.run(0.05)
+    bench.loop.accept(bench.chunk(2.85, rows=8))
+    bench.run(0.8)
+    state = bench.loop.state()
+    assert set(state.newest) == set(state.interventions) > {"velocity_limit", "position_limit"}
+    told = {pair.key: pair.value for pair in diagnostics.describe_loop(state, RATE).values}
+    assert re.search(r"left_joint1: needs [3-9]\.\d+ per second, limited to 3\.000", told["newest_velocity_limit"])
+    assert re.search(r"left_joint1: commanded 2\.\d+ rad, limited to 2\.613\d rad", told["newest_position_limit"])
+    bench.loop.engage()
+    assert bench.loop.state().newest == {}
 
 
 def test_a_malformed_chunk_ends_the_one_in_force(following: Bench) -> None:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -78,6 +79,26 @@ def test_a_disk_that_goes_away_costs_one_episode(recorder: LiveRecorder, monkeyp
         wait_for(lambda: recorder.status().state == IDLE)
         assert "Input/output error" in recorder.status().message
         assert recorder.status().failed
+    assert "episode 1 kept" in record(recorder)
+
+
+def test_with_too_little_disk_recording_ends_and_does_not_start(
+    recorder: LiveRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was recorded before is kept, and says why it ended."""
+    recorder.start()
+    wait_for(lambda: recorder.status().seconds >= 0.5)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=900_000))
+        wait_for(lambda: recorder.status().state == IDLE)
+        status = recorder.status()
+        assert "episode 0 kept" in status.message
+        assert "cut: 0 MB left on the disk" in status.message
+        assert (status.episodes, status.free_megabytes, status.failed) == (1, 0, True)
+        assert "1 MB are the least: make room" in status.blocked
+        with pytest.raises(RecorderError, match="0 MB left on the disk"):
+            recorder.start()
+    wait_for(lambda: recorder.status().free_megabytes > 1)
     assert "episode 1 kept" in record(recorder)
 
 

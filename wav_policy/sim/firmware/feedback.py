@@ -23,7 +23,8 @@ class FeedbackRates:
     """Frames of each kind per second [Hz]; 0 never sends them.
 
     The defaults are lean: 510 frames/s an arm. A real arm sends 3040/s: joints, gripper, status, end_pose and
-    motors_fast at 200, motors_slow at 40.
+    motors_fast at 200, motors_slow at 40. Two arms cost 3.5 % of a core with the defaults and 9.7 % at those rates
+    (both arms' threads, CPU time over 7 s with a client that reads everything; 2-core x86-64 virtual machine).
     """
 
     joints: float = 100.0

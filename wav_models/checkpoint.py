@@ -32,7 +32,7 @@ CONFIG, MODEL, AUTOENCODER = "config.json", "model.safetensors", "autoencoder.sa
 NORMALIZATION, TRAINING = "normalization.json", "training.json"
 
 
-class CheckpointError(Exception):
+class CheckpointError(RuntimeError):
     """A checkpoint that is missing, damaged or of another shape; names the file, the tensors and the remedy."""
 
 

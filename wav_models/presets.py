@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from itertools import pairwise
 from typing import Any, TypeVar, get_type_hints
 
 T = TypeVar("T")
@@ -65,6 +66,11 @@ class LatentConfig:
     frame_rate: float = 30.0
     """Frames per second of the video the RoPE's time axis is scaled by."""
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the auto-encoder comes from a local directory; otherwise `wav train autoencoder` makes it."""
+        return self.autoencoder != "tiny"
+
 
 @dataclass(frozen=True)
 class HorizonConfig:
@@ -72,8 +78,9 @@ class HorizonConfig:
 
     step_hz: float = 30.0
     memory_offsets: tuple[int, ...] = (-27, -18, -9, 0)
-    future_offsets: tuple[int, ...] = (27, 54)
-    """Steps of the future latent frames (of the last pixel frame, where one latent covers several)."""
+    future_offsets: tuple[int, ...] = (6, 54)
+    """Steps of the future latent frames: of the last image, where one covers several. The published model imagines
+    nine images in the time of its 54 actions, six steps apart: the first is a latent alone, eight are the second."""
     action_horizon: int = 54
     value_horizon: int = 54
     num_execute_steps: int = 27
@@ -106,6 +113,31 @@ class ModelConfig:
     @property
     def num_future_frames(self) -> int:
         return len(self.horizon.future_offsets)
+
+    @property
+    def num_window_latents(self) -> int:
+        """Future latent frames that cover several images: all but the first, where the auto-encoder covers several."""
+        return 0 if self.latent.temporal_compression == 1 else self.num_future_frames - 1
+
+    @property
+    def future_image_offsets(self) -> tuple[int, ...]:
+        """Steps of the images of a future: one for the first latent frame, `temporal_compression` for each other one,
+        evenly spaced up to that one's step.
+
+        Raises:
+            ValueError: they are not on whole steps.
+        """
+        span, offsets = self.latent.temporal_compression, self.horizon.future_offsets
+        images = list(offsets[:1])
+        for start, end in pairwise(offsets):
+            spacing, rest = divmod(end - start, span)
+            if spacing < 1 or rest:
+                raise ValueError(
+                    f"{self.name}: horizon.future_offsets {offsets} do not leave a whole number of steps between the "
+                    f"{span} images of a latent; a distance that {span} divides fits"
+                )
+            images += range(start + spacing, end + 1, spacing)
+        return tuple(images)
 
     @property
     def num_tokens_per_frame(self) -> int:

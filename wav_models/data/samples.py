@@ -3,7 +3,7 @@
 A sample at step t (steps of `1 / step_hz`) pairs the memory frames with what followed:
 
     memory images    t + memory_offsets          (the last offset is 0: now)
-    future images    t + future_offsets
+    future latents   t + future_offsets (`ModelConfig.future_image_offsets`: the images they cover)
     actions          t     .. t + H - 1          action[t] was commanded upon seeing frame t and is due at t + 1
     future states    t + 1 .. t + H              the state measured after each of these actions
     values           t + 1 .. t + T
@@ -31,7 +31,7 @@ class Window:
     Attributes:
         now: step of the observation.
         memory: shape [F_mem].
-        future: shape [F_fut].
+        future: of the last image of every latent, shape [F_fut].
         actions: rows of the action column, shape [H].
         states: rows of the state column, shape [H].
         values: rows of the value column, shape [T].

@@ -68,7 +68,14 @@ class FutureReader:
         return self.engine.observe(self.engine.encode_images(observation.images), text)
 
     def encode_frames(self, images: ImageArray) -> Tensor:
-        """Latents [V, F, L, C] of frames uint8 [V, F, H, W, 3]."""
+        """Latents [V, F, L, C] of frames uint8 [V, F, H, W, 3], as memory, and as futures where both are the same.
+
+        Raises:
+            ValueError: the model's auto-encoder covers several images of a future with a latent.
+        """
+        span = self.engine.config.latent.temporal_compression
+        if span != 1:
+            raise ValueError(f"true futures cannot be read: the auto-encoder covers {span} images with a latent")
         return self.engine.encode_images(images)[0]
 
     @torch.inference_mode()

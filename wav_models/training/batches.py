@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wav_models.data.normalization import Normalization
 from wav_models.presets import HorizonConfig
+from wav_models.training.latent_store import LatentStore
 from wav_models.training.randomness import Draws
 
 IntArray = NDArray[np.int64]
@@ -22,7 +23,7 @@ class Episodes:
     """All steps of all episodes, one after the other, at the model's step rate.
 
     Attributes:
-        latents: standardised latents, float16, shape [N, V, L, C].
+        latents: standardised latents of all N steps.
         states: measured joint states, shape [N, 14], rad and m.
         actions: absolute joint targets, shape [N, 14], rad and m; row t is commanded at step t, reached at t + 1.
         values: Table 2 terms and return, shape [N, 17].
@@ -33,7 +34,7 @@ class Episodes:
         text_mask: shape [I + 1, Lt], bool.
     """
 
-    latents: NDArray[np.float16]
+    latents: LatentStore
     states: FloatArray
     actions: FloatArray
     values: FloatArray
@@ -104,8 +105,8 @@ class Batches:
         values = data.values[self._clamped(steps, np.arange(1, horizon.value_horizon + 1))]
         normalised = normalization.encode_state(state)
         return Batch(
-            memory_latents=self._latents(steps, horizon.memory_offsets),
-            future_latents=self._latents(steps, horizon.future_offsets),
+            memory_latents=_tensor(data.latents.memory(self._clamped(steps, np.array(horizon.memory_offsets)))),
+            future_latents=_tensor(data.latents.future(steps, self._clamped(steps, np.array(horizon.future_offsets)))),
             text=torch.from_numpy(data.text[steps]),
             state_token=_tensor(np.concatenate([np.zeros_like(normalised), normalised], axis=1)[:, None]),
             actions=_tensor(normalization.encode_actions(targets, reached, state)),
@@ -117,10 +118,6 @@ class Batches:
     def _clamped(self, steps: IntArray, offsets: IntArray) -> IntArray:
         """Indices [B, len(offsets)] of steps + offsets, kept inside each step's episode."""
         return np.clip(steps[:, None] + offsets, self.episodes.first[steps, None], self.episodes.last[steps, None])
-
-    def _latents(self, steps: IntArray, offsets: tuple[int, ...]) -> Tensor:
-        frames = self.episodes.latents[self._clamped(steps, np.array(offsets))]
-        return torch.from_numpy(np.ascontiguousarray(frames.swapaxes(1, 2), dtype=np.float32))
 
 
 def fit_normalization(episodes: Episodes, horizon: HorizonConfig, steps: IntArray) -> Normalization:

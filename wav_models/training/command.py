@@ -42,6 +42,9 @@ class TrainArguments:
     """Continue from the stage's saved state, if there is one."""
     pretrained: Path | None = None
     """Local LTX-Video directory (vae, tokenizer, text_encoder), for presets that use them."""
+    weights: Path | None = None
+    """Published weights (safetensors of LTX-Video's transformer, Genie Envisioner or WAV): what they hold starts from
+    them instead of from random ones (not when resuming, nor what an earlier stage of this run has trained)."""
     start: Path | None = None
     """Another run: start from its averaged weights instead of from random ones (not when resuming)."""
     workers: int | None = None
@@ -114,6 +117,7 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> None:
         tensorboard=arguments.tensorboard,
         start=arguments.start,
         pretrained=arguments.pretrained,
+        weights=arguments.weights,
     )
     if arguments.stage == "latents":
         steps.encode_latents(run)

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from wav_models.data.durable import write_json
 from wav_models.data.samples import frames_per_step
 from wav_models.presets import ModelConfig
 from wav_models.training.state import load_tensors, save_tensors
-from wav_models.types import VIEWS
+from wav_models.types import VIEWS, ImageArray
 from wav_models.worker_pool import worker_pool
 
 IntArray = NDArray[np.int64]
@@ -57,6 +57,38 @@ class Table:
         """StateError where the file is missing or damaged."""
         tensors, numbers = load_tensors(path, remedy="run `wav train latents` first")
         return cls(instructions=tuple(numbers["instructions"]), **{n: t.numpy() for n, t in tensors.items()})
+
+
+class Frames(Protocol):
+    """Images of a dataset at the model's step rate, resized as it sees them."""
+
+    def read(self, episode: int, steps: range) -> ImageArray:
+        """Some steps of an episode, uint8 [len(steps), V, H, W, 3]."""
+
+
+@dataclass(frozen=True)
+class DecodedFrames:
+    """Straight from the videos: for those who need every image once."""
+
+    dataset: DatasetGroup
+    model: ModelConfig
+
+    def read(self, episode: int, steps: range) -> ImageArray:
+        stride = frames_per_step(self.dataset.fps, self.model.horizon.step_hz)
+        recorded, frames = self.dataset.read_episode(episode), [stride * step for step in steps]
+        return np.stack([recorded.images(view, frames, self.model.latent.image_size) for view in VIEWS], axis=1)
+
+
+@dataclass(frozen=True)
+class CachedFrames:
+    """From what `cache_frames` wrote, with the first step of every episode."""
+
+    path: Path
+    starts: IntArray
+
+    def read(self, episode: int, steps: range) -> ImageArray:
+        first = int(self.starts[episode])
+        return np.array(np.load(self.path, mmap_mode="r")[first + steps.start : first + steps.stop])
 
 
 def held_out_episodes(num_episodes: int, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -126,7 +158,7 @@ def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_proc
         list(pool.map(_decode_episodes, jobs))
     _index_path(path).unlink(missing_ok=True)
     partial.replace(path)
-    write_json(_index_path(path), _fingerprints(dataset))
+    write_json(_index_path(path), fingerprints(dataset))
     return np.load(path, mmap_mode="r")
 
 
@@ -152,26 +184,23 @@ def _known_episodes(path: Path, dataset: DatasetGroup) -> int:
     if not path.is_file() or not _index_path(path).is_file():
         return 0
     held = json.loads(_index_path(path).read_text(encoding="utf-8"))
-    return len(held) if held == _fingerprints(dataset)[: len(held)] else 0
+    return len(held) if held == fingerprints(dataset)[: len(held)] else 0
 
 
 def _index_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _fingerprints(dataset: DatasetGroup) -> list[list[Any]]:
+def fingerprints(dataset: DatasetGroup) -> list[list[Any]]:
     """What tells an episode from another: dataset, place in it, length, seed."""
     return [[e.data_file.parents[2].name, e.index, e.length, e.seed] for e in dataset.episodes]
 
 
 def _decode_episodes(job: tuple[DatasetGroup, ModelConfig, Path, range, IntArray]) -> None:
     dataset, model, path, indices, starts = job
-    stride = frames_per_step(dataset.fps, model.horizon.step_hz)
+    frames = DecodedFrames(dataset, model)
     target = np.lib.format.open_memmap(path, mode="r+")
     for index in indices:
-        episode = dataset.read_episode(index)
-        steps = range(0, len(episode), stride)
-        rows = slice(int(starts[index]), int(starts[index]) + len(steps))
-        for view, name in enumerate(VIEWS):
-            target[rows, view] = episode.images(name, steps, model.latent.image_size)
+        first, end = int(starts[index]), int(starts[index + 1])
+        target[first:end] = frames.read(index, range(end - first))
     target.flush()

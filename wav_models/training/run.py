@@ -1,6 +1,7 @@
 """A run directory and its steps: auto-encoder, latents, three stages, checkpoint.
 
-frames.npy, table.safetensors, latents.npy, text.safetensors    the dataset, decoded and encoded once
+table.safetensors, text.safetensors, latents.npy, futures.npy   the dataset, encoded once (training/latent_files.py)
+frames.npy                                                      its images, where the auto-encoder is trained here
 autoencoder.safetensors, normalization.json                     what the checkpoint will carry
 <stage>.state.safetensors                                       resumable state of each stage
 <stage>.json                                                    record of each stage: command, data, duration, losses
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from wav_models.checkpoint import save_checkpoint
+from wav_models.checkpoint import load_pretrained, save_checkpoint
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
 from wav_models.data.normalization import Normalization
@@ -30,8 +31,28 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.training.autoencoder_stage import AutoencoderStage
 from wav_models.training.batches import Batches, fit_normalization
 from wav_models.training.config import STAGES, TrainConfig
-from wav_models.training.frames import FRAMES, TABLE, Table, cache_frames, held_out_episodes, read_table, step_starts
-from wav_models.training.latents import AUTOENCODER, cache_latents, cache_text, load_episodes, require_encodable
+from wav_models.training.frames import (
+    FRAMES,
+    TABLE,
+    CachedFrames,
+    DecodedFrames,
+    Frames,
+    Table,
+    cache_frames,
+    fingerprints,
+    held_out_episodes,
+    read_table,
+    step_starts,
+)
+from wav_models.training.latent_files import LatentFiles, check_origin, make_origin
+from wav_models.training.latents import (
+    AUTOENCODER,
+    autoencoder_sha256,
+    cache_latents,
+    cache_text,
+    load_autoencoder,
+    load_episodes,
+)
 from wav_models.training.loop import Plan, Report, train
 from wav_models.training.metrics import HeldOut
 from wav_models.training.parallel import Worker, run_workers
@@ -53,6 +74,7 @@ class Run:
         start: another run, from whose averaged weights a stage starts instead of from random ones.
         tensorboard: write scalars under `directory / "tensorboard"`.
         pretrained: local LTX-Video directory (vae, tokenizer, text_encoder), for presets that use them.
+        weights: published weights, from which what they hold starts instead of from random ones.
     """
 
     directory: Path
@@ -62,6 +84,7 @@ class Run:
     tensorboard: bool = False
     start: Path | None = None
     pretrained: Path | None = None
+    weights: Path | None = None
 
     def state_path(self, stage: str) -> Path:
         return self.directory / f"{stage}.state.safetensors"
@@ -80,9 +103,9 @@ def train_autoencoder(run: Run, plan: Plan, *, resume: bool) -> None:
     Raises:
         ValueError: the preset has a pretrained one.
     """
-    kind = run.config.model.latent.autoencoder
-    if kind != "tiny":
-        raise ValueError(f"auto-encoder {kind!r} is pretrained; only 'tiny' is trained here")
+    latent = run.config.model.latent
+    if latent.is_pretrained:
+        raise ValueError(f"auto-encoder {latent.autoencoder!r} is pretrained; only 'tiny' is trained here")
     run.directory.mkdir(parents=True, exist_ok=True)
     dataset = DatasetGroup(run.data)
     cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
@@ -110,18 +133,37 @@ def _autoencoder_worker(worker: Worker, run: Run, plan: Plan, resume: bool, star
 
 
 def encode_latents(run: Run) -> None:
-    """Read the labelled dataset into the table, its frames into latents, and fit the normalisation."""
+    """Read the labelled dataset into the table, its frames into latents, and fit the normalisation.
+
+    Raises:
+        StateError: there is no auto-encoder yet.
+        ValueError: auto-encoder or text encoder are missing or do not fit the preset.
+    """
     run.directory.mkdir(parents=True, exist_ok=True)
     dataset, model = DatasetGroup(run.data), run.config.model
-    require_encodable(model, run.directory)
+    load_autoencoder(model, run.directory, run.pretrained)
+    sha256 = autoencoder_sha256(model, run.directory, run.pretrained)
+    assert sha256 is not None
+    origin = make_origin(model, sha256, fingerprints(dataset))
     table = read_table(dataset, model)
     table.save(run.directory / TABLE)
-    cache_frames(dataset, model, run.directory / FRAMES, run.config.workers)
-    cache_latents(model, run.directory, run.directory / FRAMES, run.config.workers)
     cache_text(model, run.directory, table, run.pretrained)
+    files = LatentFiles(run.directory, model, origin, table.starts)
+    cache_latents(files, _frames(run, dataset), run.pretrained, run.config.workers, _say)
     steps, _ = _split(table.starts, run.config)
-    normalization = fit_normalization(load_episodes(run.directory, table), model.horizon, steps)
+    episodes = load_episodes(model, run.directory, table, run.pretrained)
+    normalization = fit_normalization(episodes, model.horizon, steps)
     normalization.to_json(run.directory / NORMALIZATION)
+
+
+def _frames(run: Run, dataset: DatasetGroup) -> Frames:
+    """Checked images: from the cache that the auto-encoder was trained on, or from the videos if it was not here."""
+    model = run.config.model
+    if model.latent.is_pretrained:
+        dataset.check()
+        return DecodedFrames(dataset, model)
+    cache_frames(dataset, model, run.directory / FRAMES, run.config.workers)
+    return CachedFrames(run.directory / FRAMES, step_starts(dataset, model))
 
 
 def train_stage(run: Run, stage: str, plan: Plan, *, resume: bool) -> None:
@@ -138,11 +180,15 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
     config = run.config
     torch.manual_seed(config.seed)
     model = WAVModel(config.model)
+    if run.weights is not None:
+        loaded = load_pretrained(run.weights, model)
+        if worker.is_main and loaded.initialised:
+            _warn(f"{run.weights}: has no {', '.join(loaded.initialised)}; they start from random weights")
     load_averages(run, model, STAGES[: STAGES.index(name)], warn=_warn if worker.is_main else lambda text: None)
     if run.start is not None:
         load_part(run.start, model, name)
     table = Table.load(run.directory / TABLE)
-    episodes = load_episodes(run.directory, table)
+    episodes = load_episodes(config.model, run.directory, table, run.pretrained)
     normalization = Normalization.from_json(run.directory / NORMALIZATION)
     steps, held_out = _split(table.starts, config)
     batches, validation = (Batches(episodes, normalization, config.model.horizon, s) for s in (steps, held_out))
@@ -264,13 +310,12 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
     """
     model = WAVModel(run.config.model)
     load_averages(run, model, STAGES, warn=_warn)
-    autoencoder = make_autoencoder(run.config.model, run.pretrained)
-    if isinstance(autoencoder, TinyAutoencoder):
-        tensors, _ = load_tensors(run.directory / AUTOENCODER, remedy="run `wav train autoencoder` first")
-        autoencoder.load_state_dict(tensors)
+    autoencoder = load_autoencoder(run.config.model, run.directory, run.pretrained)
+    sha256 = autoencoder_sha256(run.config.model, run.directory, run.pretrained)
+    check_origin(run.directory, run.config.model, sha256)
     dataset = DatasetGroup(run.data)
     held_out = held_out_episodes(len(dataset), run.config.validation_fraction, run.config.seed)
-    stages = ("autoencoder", *STAGES) if isinstance(autoencoder, TinyAutoencoder) else STAGES
+    stages = STAGES if run.config.model.latent.is_pretrained else ("autoencoder", *STAGES)
     record = {
         "config": asdict(run.config),
         "data": {

@@ -23,26 +23,6 @@ def tiny() -> TinyAutoencoder:
     return autoencoder.eval()
 
 
-@pytest.fixture(scope="module")
-def ltx_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random LTX auto-encoder of few channels with statistics that are not 0 and 1."""
-    from diffusers import AutoencoderKLLTXVideo
-
-    torch.manual_seed(0)
-    network = AutoencoderKLLTXVideo(
-        latent_channels=8,
-        block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8, 8),
-        layers_per_block=(1, 1, 1, 1, 1),
-        decoder_layers_per_block=(1, 1, 1, 1, 1),
-    )
-    network.latents_mean.uniform_(-1.0, 1.0)
-    network.latents_std.uniform_(0.5, 2.0)
-    directory = tmp_path_factory.mktemp("ltx")
-    network.save_pretrained(directory / "vae")
-    return directory
-
-
 def _images(*shape: int) -> torch.Tensor:
     return torch.randint(0, 256, (*shape, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
@@ -140,21 +120,8 @@ def test_too_long_instruction_is_named() -> None:
         MiniLMTextEncoder(16)(["put " * 40])
 
 
-def test_t5_from_a_local_directory(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
-
-    tokenizer = Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1, "put": 2, "the": 3, "bowl": 4}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>").save_pretrained(
-        tmp_path / "tokenizer"
-    )
-    torch.manual_seed(0)
-    config = T5Config(vocab_size=5, d_model=24, d_kv=8, d_ff=32, num_layers=2, num_heads=3)
-    T5EncoderModel(config).save_pretrained(tmp_path / "text_encoder")
-    embedding, mask = T5TextEncoder(tmp_path, max_tokens=6)(["put the bowl"])
+def test_t5_from_a_local_directory(ltx_directory: Path) -> None:
+    embedding, mask = T5TextEncoder(ltx_directory, max_tokens=6)(["put the bowl"])
     assert embedding.shape == (1, 6, 24)
     assert mask.tolist() == [[True, True, True, False, False, False]]
 

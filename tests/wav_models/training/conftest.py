@@ -12,6 +12,7 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY, ExpertConfig, HorizonConfig, LatentConfig, ModelConfig, VideoConfig
 from wav_models.training.batches import Batches, Episodes, fit_normalization
 from wav_models.training.config import LoopConfig, TrainConfig
+from wav_models.training.latent_store import LatentStore
 
 LENGTHS = (30, 12, 25)
 
@@ -51,7 +52,7 @@ def episodes(model_config: ModelConfig) -> Episodes:
     actions = np.sin(0.2 * (step[:, None] + 1) + phase).astype(np.float32)
     latents = (states @ rng.normal(size=(14, 3 * tokens * channels)) / 3).reshape(-1, 3, tokens, channels)
     return Episodes(
-        latents=latents.astype(np.float16),
+        latents=LatentStore(latents.astype(np.float16), np.zeros((len(states), 3, 0, tokens, channels), np.float16)),
         states=states,
         actions=actions,
         values=np.concatenate([states, actions[:, :3]], axis=1),

@@ -29,8 +29,8 @@ def test_batch_agrees_with_the_window_of_one_sample(
     expected = window(last - first + 1, step - first, model_config.horizon)
     batch = batches.at(np.array([40, step]))
     normalization = batches.normalization
-    memory = episodes.latents[first + expected.memory].swapaxes(0, 1).astype(np.float32)
-    future = episodes.latents[first + expected.future].swapaxes(0, 1).astype(np.float32)
+    memory = episodes.latents.images[first + expected.memory].swapaxes(0, 1).astype(np.float32)
+    future = episodes.latents.images[first + expected.future].swapaxes(0, 1).astype(np.float32)
     np.testing.assert_array_equal(batch.memory_latents[1].numpy(), memory)
     np.testing.assert_array_equal(batch.future_latents[1].numpy(), future)
     np.testing.assert_allclose(batch.targets[1].numpy(), episodes.actions[first + expected.actions])

@@ -14,16 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from tests.wav_models.training.recorded import record
 from wav_models.checkpoint import load_checkpoint
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.evaluation.held_out import recorded_split
 from wav_models.presets import WAV_TINY
-from wav_models.rewards.label import LabelConfig, label_dataset
 from wav_models.training.frames import allocate, cache_frames
 from wav_models.training.state import load_tensors, save_tensors
 from wav_policy.cli.train import main
-from wav_policy.recording.episode_writer import IMAGE_SIZES, DatasetWriter
 
 CONFIG = """
 preset: wav-tiny
@@ -45,19 +44,6 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         str(record(directory / "bowl", "put the bowl on the mat", [True, True])),
         str(record(directory / "drawer", "close the drawer", [False])),
     ]
-
-
-def record(root: Path, instruction: str, outcomes: list[bool]) -> Path:
-    rng = np.random.default_rng(0)
-    with DatasetWriter(root, fps=10) as writer:
-        for seed, success in enumerate(outcomes):
-            writer.start_episode(instruction, {"seed": seed, "success": success, "noise": 0.0})
-            for step in range(12):
-                images = {v: rng.integers(0, 255, (*s, 3), dtype=np.uint8) for v, s in IMAGE_SIZES.items()}
-                writer.add_frame(images, 0.05 * rng.normal(size=14), 0.05 * rng.normal(size=14), 0.1 * step)
-            writer.end_episode()
-    label_dataset(root, LabelConfig(), num_workers=1)
-    return root
 
 
 def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(

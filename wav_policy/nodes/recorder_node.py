@@ -123,7 +123,7 @@ class RecorderNode(Node):
         self.get_logger().info(f"{self._recorder.status().episodes} episodes in {config.recorder().dataset}")
 
     def close(self) -> None:
-        """Discard an episode in progress, release the dataset and destroy the node."""
+        """Keep what there is of an episode in progress, release the dataset and destroy the node."""
         self._captures.close()
         self._recorder.close()
         self._diagnostics.destroy()

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -215,11 +215,13 @@ class LiveRecorder:
             )
 
     def close(self) -> None:
-        """Discard an episode in progress and let others write."""
+        """Keep what there is of an episode in progress and let others write."""
         self._stopping.set()
         self._thread.join()
         with self._lock:
-            self._take = None
+            if self._take is not None:
+                with suppress(RecorderError):  # told already
+                    self._keep(self._take, None, "the recorder was stopped")
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from wav_models.data.dataset import Dataset
 from wav_models.data.layout import SOURCES
 from wav_models.types import JOINT_DIM, VIEWS
 from wav_policy.recording.episode_recorder import EpisodeRecorder
@@ -131,3 +132,12 @@ def test_a_disk_that_runs_low_ends_the_episode_and_keeps_it(
             recorder.start()
     wait_for(lambda: not recorder.status().blocked)
     assert "episode 1 kept" in record(recorder)
+
+
+def test_whoever_stops_the_recorder_keeps_the_episode_in_progress(recorder: LiveRecorder) -> None:
+    recorder.start()
+    wait_for(lambda: recorder.status().seconds >= 0.5)
+    recorder.close()
+    (info,) = Dataset(recorder.config.dataset).episodes
+    assert info.length >= 5
+    assert "cut: the recorder was stopped" in info.extra["notes"]

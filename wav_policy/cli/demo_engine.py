@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 _EXPORT = (sys.executable, "-m", "wav_policy.cli", "export")
 
 
 def compile_networks(checkpoint: Path) -> None:
-    """Make the graphs that engine "auto" looks for, unless there are some; half a minute.
+    """Make the graphs that engine "auto" looks for, unless there are some newer than the checkpoint; half a minute.
 
     Where that fails the demo runs on torch, more slowly; why is printed.
     """
-    if any(checkpoint.glob("engines/*/manifest.json")):
+    if _newest(checkpoint.glob("engines/*/manifest.json")) >= _newest(checkpoint.glob("*.safetensors")):
         return
     print("compiling the networks for this processor, once ...", flush=True)
     done = subprocess.run(
@@ -22,3 +23,8 @@ def compile_networks(checkpoint: Path) -> None:
     )
     if done.returncode != 0:
         print(f"the demo runs on torch: {done.stderr.strip()}", file=sys.stderr)
+
+
+def _newest(files: Iterable[Path]) -> float:
+    """When the last of them was written [s]; 0 without any."""
+    return max((file.stat().st_mtime for file in files), default=0.0)

@@ -1,8 +1,8 @@
 """Shows what the policy imagines, off the control path: decoded frames, a montage, gripper paths, values and scores.
 
 Everything happens in threads of its own, at a low rate and for a bounded share of the time, and only for topics that
-somebody listens to. The threads do
-not run at a lower priority: one that lost its processor while it held the interpreter's lock would hold up planning.
+somebody listens to. The threads do not run at a lower priority: one that lost its processor while it held the
+interpreter's lock would hold up planning.
 """
 
 from __future__ import annotations

@@ -1,0 +1,165 @@
+"""What the simulation does by itself, each in a thread of its own: physics, cameras, and how the joints really move."""
+
+from __future__ import annotations
+
+import array
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image, JointState
+
+from wav_models.types import JOINT_NAMES, VIEWS, ImageArray
+from wav_policy.sim.cameras import Cameras
+
+if TYPE_CHECKING:
+    from wav_policy.sim.world import World
+
+_MAX_LAG: Final = 0.25
+"""Simulated time that may be caught up after a stall [s]; what exceeds it is lost and shows in the factor."""
+
+_WINDOW: Final = 2.0
+"""Over which rates are measured [s]."""
+
+_JOINT_PERIOD: Final = 0.02
+
+
+class Worker(threading.Thread):
+    """Calls `work()` every `period` [s] until stopped; an exception in it is kept in `fault` and ends the thread."""
+
+    def __init__(self, name: str, period: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self.fault: BaseException | None = None
+        self._period = period
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        try:
+            self.prepare()
+            due = time.monotonic()
+            while not self._stopping.is_set():
+                self.work()
+                due = max(due + self._period, time.monotonic())
+                self._stopping.wait(due - time.monotonic())
+        except Exception as error:
+            self.fault = error
+
+    def prepare(self) -> None:
+        """What must happen in the thread itself before the first `work`."""
+
+    def work(self) -> None:
+        """One turn."""
+        raise NotImplementedError
+
+
+class Physics(Worker):
+    """Advances the world as fast as the clock on the wall."""
+
+    def __init__(self, world: World, period: float) -> None:
+        super().__init__("physics", period)
+        self._world = world
+        self._last = self._window_start = time.monotonic()
+        self._advanced = 0.0
+        self.real_time_factor = 1.0
+
+    def work(self) -> None:
+        now = time.monotonic()
+        duration = min(now - self._last, _MAX_LAG)
+        self._last = now
+        self._world.step(duration)
+        self._advanced += duration
+        if now - self._window_start >= _WINDOW:
+            self.real_time_factor = self._advanced / (now - self._window_start)
+            self._window_start, self._advanced = now, 0.0
+
+
+class JointFeed(Worker):
+    """Publishes how the joints really move, past arms, buses and driver; nothing while nobody listens."""
+
+    def __init__(self, node: Node, world: World) -> None:
+        super().__init__("joints", _JOINT_PERIOD)
+        self._node = node
+        self._world = world
+        self._publisher = node.create_publisher(JointState, "sim/joint_states", qos_profile_sensor_data)
+
+    def work(self) -> None:
+        if self._publisher.get_subscription_count() == 0:
+            return
+        with self._world.lock:
+            position, velocity = self._world.joint_positions, self._world.joint_velocities
+        message = JointState(name=list(JOINT_NAMES), position=position.tolist(), velocity=velocity.tolist())
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
+
+
+class CameraFeed(Worker):
+    """Renders all views from one snapshot of the world and publishes them with the snapshot's time."""
+
+    def __init__(self, node: Node, world: World, rate: float) -> None:
+        super().__init__("cameras", 1.0 / rate)
+        self._node = node
+        self._world = world
+        self._state = world.snapshot()
+        self._publishers = {
+            view: node.create_publisher(Image, f"{view}/image_raw", qos_profile_sensor_data) for view in VIEWS
+        }
+        self._window_start = time.monotonic()
+        self._count = 0
+        self._last: dict[str, Image] = {}
+        self.faults: dict[str, str] = {}
+        """By view; see `wav_policy.sim.camera_faults`."""
+        self.rate = rate
+        self.seconds = 0.0
+
+    def prepare(self) -> None:
+        self._cameras = Cameras(self._world.model)
+
+    def work(self) -> None:
+        start = time.monotonic()
+        stamp = self._node.get_clock().now().to_msg()
+        self._world.snapshot(self._state)
+        for view, publisher in self._publishers.items():
+            message = self._picture(view)
+            if message is not None:
+                message.header.stamp = stamp
+                publisher.publish(message)
+        self.seconds += 0.1 * (time.monotonic() - start - self.seconds)
+        self._count += 1
+        if start - self._window_start >= _WINDOW:
+            self.rate = self._count / (start - self._window_start)
+            self._window_start, self._count = start, 0
+
+    def _picture(self, view: str) -> Image | None:
+        """What the camera sends now; None if nothing."""
+        fault = self.faults.get(view)
+        if fault == "dropped":
+            return None
+        if fault == "frozen" and view in self._last:
+            return self._last[view]
+        image = self._cameras.render(view, self._state)
+        message = image_message(image[::3, ::3] if fault == "odd_size" else image, view)
+        if fault == "odd_encoding":
+            message.encoding = "mono16"
+        self._last[view] = message
+        return message
+
+    def run(self) -> None:
+        super().run()
+        if hasattr(self, "_cameras"):
+            self._cameras.close()
+
+
+def image_message(image: ImageArray, frame: str) -> Image:
+    """uint8 RGB [H, W, 3] as a message; `array.array` is what rclpy takes without checking every byte."""
+    height, width, channels = image.shape
+    data = array.array("B", image.tobytes())
+    message = Image(height=height, width=width, encoding="rgb8", step=width * channels, data=data)
+    message.header.frame_id = frame
+    return message

@@ -167,40 +167,24 @@ FAULTS: Final = (
     Fault("chunk far outside the limits", _send(_out_of_limits), HOLD, by_policy=False),
     Fault("chunk with wrong joint names", _misnamed_chunk, HOLD, by_policy=False),
     Fault("plans 2 s late", _late_plans, HOLD, by_policy=False),
-    # Age of an image 0.25 s, then the lease of 0.07 s; frozen: 0.5 s without a change, and 0.1 rad of motion
+    # Age of an image 0.25 s, then the lease of 0.07 s; frozen: 0.5 s without a change, and 0.05 rad of motion
     Fault("head camera dropped", _parameter("fault.cameras", "head dropped"), HOLD, 0.5, _heal("fault.cameras")),
     Fault("left camera frozen", _parameter("fault.cameras", "left_wrist frozen"), HOLD, 2.0, _heal("fault.cameras")),
     # Age of a measurement 0.1 s, one period of feedback, one tick
-    Fault(
-        "left arm silent",
-        _parameter("fault.left", "silence"),
-        HOLD,
-        0.2,
-        _heal("fault.left"),
-        False,
-        "the episode in progress",
-    ),
-    Fault(
-        "right arm bus-off",
-        _parameter("fault.right", "bus_off"),
-        HOLD,
-        0.2,
-        _heal("fault.right"),
-        False,
-        "the episode in progress",
-    ),
+    Fault("left arm silent", _parameter("fault.left", "silence"), HOLD, 0.2, _heal("fault.left"), False),
+    Fault("right arm bus-off", _parameter("fault.right", "bus_off"), HOLD, 0.2, _heal("fault.right"), False),
     Fault("10 % of CAN frames missing", _parameter("fault.left", "drop 0.1"), GO_ON, heal=_heal("fault.left")),
     Fault("2 % of CAN frames garbled", _parameter("fault.right", "garble 0.02"), GO_ON, heal=_heal("fault.right")),
     Fault("joint_states flood, 2000 Hz", _joint_state_flood, GO_ON),
     Fault("wrong message types", _wrong_types, GO_ON),
     Fault("disk full while recording", _full_disk, GO_ON, heal=_free_disk, lost="the episode in progress"),
     # Every node
-    Fault("kill -9 policy_node", _kill("policy_node"), END, lost="the episode in progress"),
+    Fault("kill -9 policy_node", _kill("policy_node"), END),
     # The controllers finish the step that was sent last; the servos settle
-    Fault("kill -9 piper_node", _kill("piper_node"), END, 0.3, lost="the episode in progress", driver_dies=True),
+    Fault("kill -9 piper_node", _kill("piper_node"), END, 0.3, driver_dies=True),
     # Policy and driver live: an orderly stop, which ends with the arms parked in the safe pose
     Fault("kill -9 recorder_node", _kill("recorder_node"), END, 5.0, lost="the episode in progress"),
-    Fault("kill -9 lifecycle_manager", _kill("lifecycle_manager"), END, 0.5, lost="the episode in progress"),
-    Fault("kill -9 sim_node (arms and cameras)", _kill("sim_node"), END, 0.5, lost="the episode in progress"),
+    Fault("kill -9 lifecycle_manager", _kill("lifecycle_manager"), END, 0.5),
+    Fault("kill -9 sim_node (arms and cameras)", _kill("sim_node"), END, 0.5),
 )
 """In the order of the campaign; those that end the system come last."""

@@ -6,12 +6,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from wav_policy.observation import INSTRUCTION_TOPIC
 
 LATCHED_QOS: Final = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def make_instruction_publisher(node: Node) -> Publisher:
+    """For `std_msgs/String`; what was said last is kept for those who come later."""
+    return node.create_publisher(String, INSTRUCTION_TOPIC, LATCHED_QOS)
 
 
 def subscribe_instruction(node: Node, on_instruction: Callable[[str], None]) -> Any:

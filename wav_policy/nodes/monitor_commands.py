@@ -15,8 +15,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from wav_policy.monitor import commands
 from wav_policy.monitor.commands import CommandError
-from wav_policy.nodes.instruction_topic import LATCHED_QOS
-from wav_policy.observation import INSTRUCTION_TOPIC
+from wav_policy.nodes.instruction_topic import make_instruction_publisher
 
 _TRIGGERS: Final = {
     commands.STOP: "piper/stop",
@@ -54,7 +53,7 @@ class RosCommander:
         self._enable = node.create_client(SetBool, _ENABLE)
         self._change = {name: node.create_client(ChangeState, f"{name}/change_state") for name in (_ARMS, *_LEADERS)}
         self._state = {name: node.create_client(GetState, f"{name}/get_state") for name in (_ARMS, *_LEADERS)}
-        self._instruction = node.create_publisher(String, INSTRUCTION_TOPIC, LATCHED_QOS)
+        self._instruction = make_instruction_publisher(node)
 
     def available(self) -> frozenset[str]:
         """Commands for which somebody is there."""

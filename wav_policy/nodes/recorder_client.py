@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
+from wav_policy.nodes.instruction_topic import make_instruction_publisher
 from wav_policy.nodes.system_client import Report, SystemClient
-from wav_policy.observation import INSTRUCTION_TOPIC
 
 RECORDER = "recorder_node: episode"
 TELEOPERATION = "teleop_node: following"
@@ -32,8 +31,7 @@ class RecorderClient(SystemClient):
     def __init__(self, ended: Callable[[], str] = lambda: "") -> None:
         super().__init__()
         self._ended = ended
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._instruction = self.node.create_publisher(String, INSTRUCTION_TOPIC, latched)
+        self._instruction = make_instruction_publisher(self.node)
 
     @property
     def recorder(self) -> Report:

@@ -16,13 +16,13 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.nodes.diagnostics import OK, WARN, Diagnostics, status
+from wav_policy.nodes.instruction_topic import make_instruction_publisher
 from wav_policy.nodes.parameters import ParameterError, declare
 from wav_policy.nodes.sim_workers import CameraFeed, JointFeed, Physics, Worker
 from wav_policy.sim.camera_faults import parse_camera_faults
@@ -84,8 +84,7 @@ class SimNode(Node):
         self._seed = 0
         self._resets = 0
         self._teleoperator: Teleoperator | None = None
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._instruction = self.create_publisher(String, "instruction", latched)
+        self._instruction = make_instruction_publisher(self)
         self._lay_out(teleport=True)
         self._physics = Physics(self.world, self.config.physics_period)
         self._cameras = CameraFeed(self, self.world, self.config.image_rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Final
 
 import numpy as np
 import torch
@@ -13,9 +14,14 @@ from wav_models.data.normalization import Normalization
 from wav_models.presets import HorizonConfig
 from wav_models.training.latent_store import LatentStore
 from wav_models.training.randomness import Draws
+from wav_models.types import ARM_DOF
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
+
+STILL: Final = np.tile(np.append(np.full(ARM_DOF - 1, 0.05), 0.012), 2)
+"""Distances of targets from measured joints below which nothing is asked to move: tracking errors at rest, shape [14],
+rad and m."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,20 @@ class Batches:
     def _clamped(self, steps: IntArray, offsets: IntArray) -> IntArray:
         """Indices [B, len(offsets)] of steps + offsets, kept inside each step's episode."""
         return np.clip(steps[:, None] + offsets, self.episodes.first[steps, None], self.episodes.last[steps, None])
+
+
+def still_steps(episodes: Episodes, horizon: HorizonConfig) -> NDArray[np.bool_]:
+    """Steps in whose chunk nothing is asked to move, shape [N].
+
+    A demonstrator who has given up, or pauses, looks like one who is about to begin; a model that learns both from the
+    same images stands still where it should begin, and then sees itself stand still.
+    """
+    steps = np.arange(len(episodes))
+    still = np.ones(len(episodes), dtype=np.bool_)
+    for offset in range(horizon.action_horizon):
+        targets = episodes.actions[np.minimum(steps + offset, episodes.last)]
+        still &= (np.abs(targets - episodes.states) < STILL).all(axis=1)
+    return still
 
 
 def fit_normalization(episodes: Episodes, horizon: HorizonConfig, steps: IntArray) -> Normalization:

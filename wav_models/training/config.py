@@ -137,6 +137,7 @@ class TrainConfig:
         seed: decides every draw together with stage, step and worker.
         validation_fraction: share of the episodes held out of every stage, drawn by `seed`.
         validation_samples: held-out observations that the metrics are computed on.
+        drop_still_steps: train no stage on observations in whose whole chunk nothing moves (`batches.still_steps`).
         workers: processes with averaged gradients, one torch thread each.
         compile: compile the transformer blocks (needs a C++ compiler; half a minute or more at the start).
     """
@@ -145,6 +146,7 @@ class TrainConfig:
     seed: int = 0
     validation_fraction: float = 0.05
     validation_samples: int = 256
+    drop_still_steps: bool = False
     workers: int = 2
     compile: bool = False
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)

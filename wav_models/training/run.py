@@ -29,7 +29,7 @@ from wav_models.data.normalization import Normalization
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.autoencoder_stage import AutoencoderStage
-from wav_models.training.batches import Batches, fit_normalization
+from wav_models.training.batches import Batches, fit_normalization, still_steps
 from wav_models.training.config import STAGES, TrainConfig
 from wav_models.training.frames import (
     FRAMES,
@@ -191,6 +191,9 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
     episodes = load_episodes(config.model, run.directory, table, run.pretrained)
     normalization = Normalization.from_json(run.directory / NORMALIZATION)
     steps, held_out = _split(table.starts, config)
+    if config.drop_still_steps:
+        still = still_steps(episodes, config.model.horizon)
+        steps, held_out = steps[~still[steps]], held_out[~still[held_out]]
     batches, validation = (Batches(episodes, normalization, config.model.horizon, s) for s in (steps, held_out))
     measure = HeldOut(model, validation, config.validation_samples, config.seed)
     evaluate: dict[str, Callable[[], dict[str, float]]] = {

@@ -25,7 +25,7 @@ SETTLING_STEPS: Final = 9
 PATIENCE: Final = 1.25
 """A demonstration may take this many times a task's time limit, since hesitation and recovery take time."""
 
-STILL_STEPS: Final = 20
+STILL_STEPS: Final = 10
 """A failed demonstrator has given up after so many steps without motion, which are recorded."""
 
 _STILL: Final = 0.05

@@ -13,7 +13,7 @@ from wav_models.data.samples import window
 from wav_models.networks.autoencoder import TinyAutoencoder
 from wav_models.presets import WAV_TINY, ModelConfig
 from wav_models.training.autoencoder_stage import AutoencoderStage
-from wav_models.training.batches import Batches, Episodes
+from wav_models.training.batches import Batches, Episodes, still_steps
 from wav_models.training.config import AutoencoderConfig, TrainConfig, load_config
 from wav_models.training.frames import held_out_episodes
 from wav_models.training.loop import Plan, train
@@ -41,6 +41,25 @@ def test_batch_agrees_with_the_window_of_one_sample(
     values = normalization.decode_values(batch.values)[1]
     np.testing.assert_allclose(values.numpy(), episodes.values[first + expected.values], atol=1e-4)
     assert not batch.state_token[1, 0, :14].any()
+
+
+def test_still_steps_are_those_in_whose_chunk_nothing_moves(episodes: Episodes, model_config: ModelConfig) -> None:
+    horizon = model_config.horizon.action_horizon
+    first, last = int(episodes.first[-1]), int(episodes.last[-1])
+    states = np.zeros_like(episodes.states)
+    actions = np.ones_like(episodes.actions)
+    actions[first:] = 0.04
+    actions[first:, 6::7] = 0.01
+    moving_until = first + 2
+    actions[moving_until, 3] = -0.06
+    still = still_steps(replace(episodes, states=states, actions=actions), model_config.horizon)
+    assert last > moving_until
+    assert not still[: moving_until + 1].any()
+    assert still[moving_until + 1 :].all()
+    actions[last, 13] = 0.02  # the last chunks repeat the last action
+    still = still_steps(replace(episodes, states=states, actions=actions), model_config.horizon)
+    assert still[moving_until + 1 : last - horizon + 1].all()
+    assert not still[max(moving_until + 1, last - horizon + 1) :].any()
 
 
 def test_more_episodes_do_not_move_the_held_out_ones() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -66,11 +67,13 @@ def run_trials(
     settings: TrialSettings,
     *,
     num_workers: int = 2,
+    done: Mapping[str, Mapping[int, TrialResult]] | None = None,
     report: Callable[[str, TrialResult], None] = lambda condition, result: None,
 ) -> Results:
     """Every condition on every seed; results are in the order of `seeds`.
 
     Args:
+        done: by condition and seed, trials that need not be run again; they are not reported.
         make_environment: called once per worker process; must be picklable.
         policies: by condition, what makes its policy; picklable, called at most once per worker.
         report: called with every finished trial.
@@ -78,13 +81,14 @@ def run_trials(
     Raises:
         ChildProcessError: a worker died.
     """
-    jobs = [_Job(condition, seed) for seed in seeds for condition in policies]
-    results: Results = {condition: [] for condition in policies}
+    results = {condition: dict((done or {}).get(condition, {})) for condition in policies}
+    jobs = [_Job(condition, seed) for seed in seeds for condition in policies if seed not in results[condition]]
     with worker_pool(num_workers, _start, (make_environment, dict(policies), settings)) as pool:
-        for condition, result in pool.map(_run, jobs):
-            results[condition].append(result)
+        for finished in as_completed([pool.submit(_run, job) for job in jobs]):
+            condition, result = finished.result()
+            results[condition][result.seed] = result
             report(condition, result)
-    return results
+    return {condition: [trials[seed] for seed in seeds] for condition, trials in results.items()}
 
 
 def summarise(results: Results) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
@@ -19,6 +20,7 @@ from wav_policy.bringup.paths import resolve
 
 if TYPE_CHECKING:
     from wav_models.evaluation.closed_loop import TrialResult, TrialSettings
+    from wav_models.evaluation.trial_log import TrialLog
     from wav_models.planner.config import PlannerConfig
     from wav_policy.policy import WAVPolicy
 
@@ -93,7 +95,11 @@ class EvaluateArguments:
     data: Path | None = None
     """Labelled dataset with successes and failures, for --diagnose."""
     json: Path | None = None
-    """Where to write the result; "-" or nothing: to standard output, progress to standard error."""
+    """Where to write the result; "-" or nothing: to standard output, progress to standard error. Finished trials are
+    kept in FILE.trials.jsonl."""
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Do not run again what FILE.trials.jsonl holds of this checkpoint with these parameters; episodes, tasks and
+    conditions may have been added."""
 
 
 def main(argv: list[str]) -> int:
@@ -113,6 +119,9 @@ def main(argv: list[str]) -> int:
     counts = arguments.episodes, arguments.workers, arguments.replan_steps, arguments.max_steps or 1
     if min(counts) < 1:
         print("wav evaluate: episodes, workers, replan-steps and max-steps must be at least 1", file=sys.stderr)
+        return 2
+    if arguments.resume and arguments.json in (None, STANDARD_OUTPUT):
+        print("wav evaluate: --resume needs the --json FILE that the ended evaluation was given", file=sys.stderr)
         return 2
     try:
         run = _diagnose if arguments.diagnose else _evaluate
@@ -137,28 +146,60 @@ def _evaluate(arguments: EvaluateArguments, command: str) -> None:
         "instruction_of": arguments.instruction_of,
         "settings": asdict(_trial_settings(arguments)),
         "planners": {name: asdict(config) for name, config in planners.items()},
-        "tasks": run_conditions(arguments, planners),
+        "tasks": run_conditions(arguments, planners, _trial_log(arguments)),
     }
     _write(summary, describe(summary), arguments.json)
 
 
-def run_conditions(arguments: EvaluateArguments, planners: dict[str, PlannerConfig]) -> dict[str, Any]:
-    """Summary per task of all conditions on the same seeds."""
+def run_conditions(arguments: EvaluateArguments, planners: dict[str, PlannerConfig], log: TrialLog) -> dict[str, Any]:
+    """Summary per task of all conditions on the same seeds; what the log has of them is not run again."""
     from wav_models.evaluation.trials import run_trials, summarise
 
     policies = {name: partial(_make_policy, arguments, config) for name, config in planners.items()}
+    seeds = range(arguments.seed, arguments.seed + arguments.episodes)
     tasks = {}
     for task in arguments.task:
+        keys = _fingerprints(arguments, planners, task)
+        done = {name: log.of(key, seeds) for name, key in keys.items()}
+        counter = _Counter(task, arguments.episodes, done)
+
+        def report(name: str, trial: TrialResult, keys: dict[str, str] = keys, counter: _Counter = counter) -> None:
+            log.add(keys[name], trial)
+            counter(name, trial)
+
         results = run_trials(
             partial(_make_environment, task, arguments),
             policies,
-            range(arguments.seed, arguments.seed + arguments.episodes),
+            seeds,
             _trial_settings(arguments),
             num_workers=arguments.workers,
-            report=_Counter(task, arguments.episodes),
+            done=done,
+            report=report,
         )
         tasks[task] = summarise(results)
     return tasks
+
+
+def _trial_log(arguments: EvaluateArguments) -> TrialLog:
+    from wav_models.evaluation.trial_log import TrialLog
+
+    if arguments.json is None or arguments.json == STANDARD_OUTPUT:
+        return TrialLog(None, resume=False)
+    return TrialLog(arguments.json.with_name(arguments.json.name + ".trials.jsonl"), resume=arguments.resume)
+
+
+def _fingerprints(arguments: EvaluateArguments, planners: dict[str, PlannerConfig], task: str) -> dict[str, str]:
+    """Per condition, what decides the outcome of a trial beside its seed."""
+    from wav_models.evaluation.trial_log import fingerprint
+    from wav_models.evaluation.trials import checkpoint_hash
+
+    common = {
+        "checkpoint": checkpoint_hash(arguments.checkpoint),
+        "task": task,
+        "settings": asdict(_trial_settings(arguments)),
+        **{name: getattr(arguments, name) for name in ("split", "phrasing", "instruction_of", "engine", "dtype")},
+    }
+    return {name: fingerprint({**common, "planner": asdict(config)}) for name, config in planners.items()}
 
 
 def _trial_settings(arguments: EvaluateArguments) -> TrialSettings:
@@ -300,11 +341,11 @@ def describe(summary: dict[str, Any]) -> str:
 
 
 class _Counter:
-    """One line per finished trial."""
+    """One line per finished trial, counted with those that were finished before."""
 
-    def __init__(self, task: str, episodes: int) -> None:
+    def __init__(self, task: str, episodes: int, done: Mapping[str, Mapping[int, TrialResult]]) -> None:
         self._task, self._episodes = task, episodes
-        self._done: dict[str, list[bool]] = {}
+        self._done = {name: [trial.success for trial in trials.values()] for name, trials in done.items()}
 
     def __call__(self, condition: str, result: TrialResult) -> None:
         done = self._done.setdefault(condition, [])

@@ -11,12 +11,15 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.paths import resolve
+
+if TYPE_CHECKING:
+    from wav_policy.report.inputs import ReportInputs
 
 Measured = Literal["success", "search", "refit", "cost", "value", "rollout", "feasibility", "rewards"]
 
@@ -42,6 +45,8 @@ class ReportArguments:
     """First seed."""
     workers: int = 2
     """Processes, one torch thread each."""
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Do not run again what OUT/trials.jsonl holds of closed-loop trials with the same parameters."""
 
 
 def main(argv: list[str]) -> int:
@@ -53,8 +58,9 @@ def main(argv: list[str]) -> int:
     from wav_models.evaluation.page import draw_report
 
     try:
+        inputs = _inputs(arguments)
         for name in arguments.measure:
-            _measure(name, arguments, "wav report " + shlex.join(argv))
+            _measure(name, inputs, arguments.out, "wav report " + shlex.join(argv))
         drawn = draw_report(arguments.out)
     except KeyboardInterrupt:
         return 130
@@ -65,8 +71,16 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _measure(name: str, arguments: ReportArguments, command: str) -> None:
+def _inputs(arguments: ReportArguments) -> ReportInputs:
+    from wav_models.evaluation.trial_log import TrialLog
     from wav_policy.report.inputs import ReportInputs
+
+    log = TrialLog(arguments.out / "trials.jsonl" if arguments.measure else None, resume=arguments.resume)
+    a = arguments
+    return ReportInputs(a.checkpoint, a.task, a.data, a.episodes, a.seed, a.workers, log)
+
+
+def _measure(name: str, inputs: ReportInputs, out: Path, command: str) -> None:
     from wav_policy.report.recorded import measure_rewards, measure_rollout, measure_value
     from wav_policy.report.simulated import measure_cost, measure_feasibility
     from wav_policy.report.sweeps import measure_refit, measure_search, measure_success
@@ -82,12 +96,9 @@ def _measure(name: str, arguments: ReportArguments, command: str) -> None:
         "rewards": measure_rewards,
     }
     print(f"measuring {name}", file=sys.stderr, flush=True)
-    inputs = ReportInputs(
-        arguments.checkpoint, arguments.task, arguments.data, arguments.episodes, arguments.seed, arguments.workers
-    )
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     for file, data in measures[name](inputs).items():
-        _write(arguments.out / file, {"command": command, "checkpoint": arguments.checkpoint.name, **data})
+        _write(out / file, {"command": command, "checkpoint": inputs.checkpoint.name, **data})
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:

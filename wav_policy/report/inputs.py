@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wav_models.data.dataset import Dataset
     from wav_models.evaluation.held_out import Split
+    from wav_models.evaluation.trial_log import TrialLog
 
 Files = dict[str, dict[str, Any]]
 """Data by the name of its file."""
@@ -22,6 +23,7 @@ class ReportInputs:
         data: labelled dataset, or None.
         episodes: per task and condition.
         seed: the first one.
+        log: of closed-loop trials: what several figures need is run once.
     """
 
     checkpoint: Path
@@ -30,6 +32,7 @@ class ReportInputs:
     episodes: int
     seed: int
     workers: int
+    log: TrialLog
 
     def dataset(self) -> Dataset:
         """The dataset; ValueError where none was given."""

@@ -24,7 +24,7 @@ REFIT: dict[str, tuple[str, tuple[float, ...]]] = {
 def measure_success(inputs: ReportInputs) -> Files:
     """Every named condition on the same seeds."""
     arguments = replace(_arguments(inputs), conditions=tuple(NAMED_CONDITIONS))
-    tasks = run_conditions(arguments, make_conditions(arguments))
+    tasks = run_conditions(arguments, make_conditions(arguments), inputs.log)
     return {"success.json": {"seeds": _seeds(inputs), "tasks": tasks}}
 
 
@@ -44,7 +44,7 @@ def _sweeps(inputs: ReportInputs, parameters: dict[str, tuple[str, tuple[Any, ..
     sweeps = []
     for name, (label, values) in parameters.items():
         planners = {str(value): with_parameter(base, name, value) for value in values}
-        tasks = run_conditions(arguments, planners)
+        tasks = run_conditions(arguments, planners, inputs.log)
         sweeps.append({"parameter": name, "label": label, "values": values, "tasks": tasks})
     return sweeps
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wav_models.evaluation.closed_loop import TrialSettings, plan_seed, run_trial
+from wav_models.evaluation.closed_loop import TrialResult, TrialSettings, plan_seed, run_trial
 from wav_models.evaluation.trials import checkpoint_hash, run_trials, summarise
 from wav_models.presets import WAV_TINY
 from wav_models.types import ActionChunk, Observation, Plan
@@ -126,6 +126,23 @@ def test_conditions_are_paired_over_worker_processes() -> None:
             "mcnemar_p": 1.0,
         }
     ]
+
+
+def test_trials_that_are_done_are_not_run_again() -> None:
+    known = TrialResult(11, False, 99, (1.0,))
+    ran: list[int] = []
+    results = run_trials(
+        partial(CountingEnvironment, goal=3),
+        {"K=0": RecordingPolicy},
+        range(10, 13),
+        TrialSettings(max_steps=5),
+        num_workers=1,
+        done={"K=0": {11: known, 40: known}},
+        report=lambda condition, trial: ran.append(trial.seed),
+    )
+    assert sorted(ran) == [10, 12]
+    assert [trial.seed for trial in results["K=0"]] == [10, 11, 12]
+    assert results["K=0"][1] is known
 
 
 def test_checkpoint_hash_follows_content_and_names(tmp_path: Path) -> None:

@@ -63,6 +63,24 @@ def test_one_trial_writes_its_result(random_checkpoint: Path, tmp_path: Path) ->
     assert summary["command"].startswith("wav evaluate --checkpoint")
 
 
+@pytest.mark.sim
+def test_an_ended_evaluation_goes_on(
+    random_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "result.json"
+    arguments = ["--checkpoint", str(random_checkpoint), "--iterations", "0", "--max-steps", "3", "--workers", "1"]
+    assert main([*arguments, "--resume"]) == 2
+    assert "--json FILE" in capsys.readouterr().err
+    assert main([*arguments, "--episodes", "1", "--json", str(path)]) == 0
+    log = tmp_path / "result.json.trials.jsonl"
+    log.write_text(log.read_text().replace('"steps": 3', '"steps": 2'))  # as nothing but the log says
+    capsys.readouterr()
+    assert main([*arguments, "--episodes", "2", "--json", str(path), "--resume"]) == 0
+    assert "2/2 seed 1001" in capsys.readouterr().err
+    trials = json.loads(path.read_text())["tasks"]["bowl"]["conditions"]["K=0"]["trials"]
+    assert [(t["seed"], t["steps"]) for t in trials] == [(1000, 2), (1001, 3)]
+
+
 def test_json_without_a_file_means_standard_output() -> None:
     from wav_policy.cli.evaluate import _with_json_target
 

@@ -1,0 +1,52 @@
+"""Trials that were finished before an evaluation was ended are not run again, and only those."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wav_models.evaluation.closed_loop import TrialResult
+from wav_models.evaluation.trial_log import TrialLog, fingerprint
+
+K0, K3 = fingerprint({"planner": 0, "task": "bowl"}), fingerprint({"planner": 3, "task": "bowl"})
+
+
+def trial(seed: int, success: bool = True) -> TrialResult:
+    return TrialResult(seed, success, 12, (50.0, 51.5), "torch fp32")
+
+
+def test_trials_come_back_by_settings_and_seed(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "trials.jsonl"
+    log = TrialLog(path, resume=True)
+    log.add(K0, trial(1))
+    log.add(K3, trial(1, success=False))
+    log.add(K3, trial(7))
+    again = TrialLog(path, resume=True)
+    assert again.of(K3, range(5)) == {1: trial(1, success=False)} == log.of(K3, range(5))
+    assert again.of(K3, [7, 1]) == {7: trial(7), 1: trial(1, success=False)}
+    assert again.of(fingerprint({"planner": 3, "task": "drawer"}), range(5)) == {}
+
+
+def test_a_line_that_was_cut_is_run_again_and_costs_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    log = TrialLog(path, resume=False)
+    for seed in (1, 2):
+        log.add(K0, trial(seed))
+    path.write_bytes(path.read_bytes()[:-20])
+    log = TrialLog(path, resume=True)
+    assert log.of(K0, range(5)) == {1: trial(1)}
+    log.add(K0, trial(2))
+    assert TrialLog(path, resume=True).of(K0, range(5)) == {1: trial(1), 2: trial(2)}
+
+
+def test_without_resume_nothing_is_left_and_without_a_path_nothing_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    TrialLog(path, resume=False).add(K0, trial(1))
+    assert TrialLog(path, resume=False).of(K0, range(5)) == {}
+    assert not path.exists()
+    log = TrialLog(None, resume=True)
+    log.add(K0, trial(1))
+    assert log.of(K0, range(5)) == {1: trial(1)}
+
+
+def test_fingerprint_does_not_depend_on_order() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 1, "b": 3})

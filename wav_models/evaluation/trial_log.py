@@ -1,0 +1,58 @@
+"""Finished trials on disk, a line each: an evaluation of hours that was ended goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from wav_models.evaluation.closed_loop import TrialResult
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """What tells trials of one checkpoint, planner and environment from those of others."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class TrialLog:
+    """Trials that were run under certain settings.
+
+    Lines of other settings are left alone, and so is a last line that was cut.
+
+    Args:
+        path: JSON lines; created with the first trial. None: nothing is kept.
+        resume: read what is there; False: begin anew.
+    """
+
+    def __init__(self, path: Path | None, *, resume: bool) -> None:
+        self.path = path
+        self._known: dict[tuple[str, int], TrialResult] = {}
+        if path is None or not path.is_file():
+            return
+        if not resume:
+            path.unlink()
+            return
+        text = path.read_text(encoding="utf-8")
+        complete = text[: text.rfind("\n") + 1]
+        for line in complete.splitlines():
+            row = json.loads(line)
+            trial = TrialResult(**{**row["trial"], "plan_ms": tuple(row["trial"]["plan_ms"])})
+            self._known[row["settings"], trial.seed] = trial
+        if complete != text:
+            path.write_text(complete, encoding="utf-8")
+
+    def of(self, settings: str, seeds: Iterable[int]) -> dict[int, TrialResult]:
+        """Trials of these seeds, by seed, that were run under the settings of that fingerprint."""
+        return {seed: self._known[settings, seed] for seed in seeds if (settings, seed) in self._known}
+
+    def add(self, settings: str, trial: TrialResult) -> None:
+        """Keep a finished trial; it survives this process from then on."""
+        self._known[settings, trial.seed] = trial
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"settings": settings, "trial": asdict(trial)}) + "\n")

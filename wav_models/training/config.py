@@ -138,6 +138,9 @@ class TrainConfig:
         validation_fraction: share of the episodes held out of every stage, drawn by `seed`.
         validation_samples: held-out observations that the metrics are computed on.
         drop_still_steps: train no stage on observations in whose whole chunk nothing moves (`batches.still_steps`).
+        start_steps: steps at the beginning of an episode, where the memory shows no motion yet and what follows has to
+            be chosen, that are drawn `start_weight` times as often as others.
+        start_weight: see there.
         workers: processes with averaged gradients, one torch thread each.
         compile: compile the transformer blocks (needs a C++ compiler; half a minute or more at the start).
     """
@@ -147,12 +150,20 @@ class TrainConfig:
     validation_fraction: float = 0.05
     validation_samples: int = 256
     drop_still_steps: bool = False
+    start_steps: int = 0
+    start_weight: int = 1
     workers: int = 2
     compile: bool = False
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     video: VideoStageConfig = field(default_factory=VideoStageConfig)
     value: ValueStageConfig = field(default_factory=ValueStageConfig)
     action: ActionStageConfig = field(default_factory=ActionStageConfig)
+
+    def __post_init__(self) -> None:
+        if self.start_steps < 0 or self.start_weight < 1:
+            raise ValueError(
+                f"start_steps {self.start_steps} must be at least 0 and start_weight {self.start_weight} at least 1"
+            )
 
     @property
     def model(self) -> ModelConfig:

@@ -57,7 +57,7 @@ from wav_models.training.loop import Plan, Report, train
 from wav_models.training.metrics import HeldOut
 from wav_models.training.parallel import Worker, run_workers
 from wav_models.training.stages import make_stage
-from wav_models.training.state import Progress, StateError, TrainState, load_tensors, save_tensors
+from wav_models.training.state import Progress, StateError, TrainState, load_progress, load_tensors, save_tensors
 
 NORMALIZATION = "normalization.json"
 
@@ -194,6 +194,8 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
     if config.drop_still_steps:
         still = still_steps(episodes, config.model.horizon)
         steps, held_out = steps[~still[steps]], held_out[~still[held_out]]
+    starts = steps[steps - episodes.first[steps] < config.start_steps]
+    steps = np.concatenate([steps, *[starts] * (config.start_weight - 1)])
     batches, validation = (Batches(episodes, normalization, config.model.horizon, s) for s in (steps, held_out))
     measure = HeldOut(model, validation, config.validation_samples, config.seed)
     evaluate: dict[str, Callable[[], dict[str, float]]] = {
@@ -333,7 +335,7 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
             "held_out_episodes": np.flatnonzero(held_out).tolist(),
             "held_out_of": _per_dataset(dataset, held_out),
         },
-        "stages": {stage: json.loads(run.record_path(stage).read_text(encoding="utf-8")) for stage in stages},
+        "stages": {stage: _stage_record(run, stage) for stage in stages},
     }
     save_checkpoint(
         directory,
@@ -342,6 +344,13 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
         normalization=Normalization.from_json(run.directory / NORMALIZATION),
         training_record=record,
     )
+
+
+def _stage_record(run: Run, stage: str) -> dict[str, Any]:
+    """What is known of a stage's training: its record, which is written when it ends, and how far its state is."""
+    path = run.record_path(stage)
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {**record, **_summary(load_progress(run.state_path(stage), f"run `wav train {stage}` first"))}
 
 
 def _per_dataset(group: DatasetGroup, held_out: np.ndarray) -> dict[str, list[int]]:

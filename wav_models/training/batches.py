@@ -140,6 +140,15 @@ def still_steps(episodes: Episodes, horizon: HorizonConfig) -> NDArray[np.bool_]
     return still
 
 
+def repeat_starts(episodes: Episodes, steps: IntArray, count: int, weight: int) -> IntArray:
+    """`steps` with those among the first `count` of their episode listed `weight` times.
+
+    Before anything has moved, the memory does not show what follows; everything depends on these few observations.
+    """
+    starts = steps[steps - episodes.first[steps] < count]
+    return np.concatenate([steps, np.tile(starts, weight - 1)])
+
+
 def fit_normalization(episodes: Episodes, horizon: HorizonConfig, steps: IntArray) -> Normalization:
     """Statistics of the samples at `steps` (the training episodes)."""
     chunk = np.arange(horizon.action_horizon)

@@ -29,7 +29,7 @@ from wav_models.data.normalization import Normalization
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.autoencoder_stage import AutoencoderStage
-from wav_models.training.batches import Batches, fit_normalization, still_steps
+from wav_models.training.batches import Batches, fit_normalization, repeat_starts, still_steps
 from wav_models.training.config import STAGES, TrainConfig
 from wav_models.training.frames import (
     FRAMES,
@@ -194,8 +194,7 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
     if config.drop_still_steps:
         still = still_steps(episodes, config.model.horizon)
         steps, held_out = steps[~still[steps]], held_out[~still[held_out]]
-    starts = steps[steps - episodes.first[steps] < config.start_steps]
-    steps = np.concatenate([steps, *[starts] * (config.start_weight - 1)])
+    steps = repeat_starts(episodes, steps, config.start_steps, config.start_weight)
     batches, validation = (Batches(episodes, normalization, config.model.horizon, s) for s in (steps, held_out))
     measure = HeldOut(model, validation, config.validation_samples, config.seed)
     evaluate: dict[str, Callable[[], dict[str, float]]] = {

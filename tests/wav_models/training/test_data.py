@@ -13,7 +13,7 @@ from wav_models.data.samples import window
 from wav_models.networks.autoencoder import TinyAutoencoder
 from wav_models.presets import WAV_TINY, ModelConfig
 from wav_models.training.autoencoder_stage import AutoencoderStage
-from wav_models.training.batches import Batches, Episodes, still_steps
+from wav_models.training.batches import Batches, Episodes, repeat_starts, still_steps
 from wav_models.training.config import AutoencoderConfig, TrainConfig, load_config
 from wav_models.training.frames import held_out_episodes
 from wav_models.training.loop import Plan, train
@@ -62,6 +62,14 @@ def test_still_steps_are_those_in_whose_chunk_nothing_moves(episodes: Episodes, 
     assert not still[max(moving_until + 1, last - horizon + 1) :].any()
 
 
+def test_beginnings_are_listed_as_often_as_asked(episodes: Episodes) -> None:
+    second = int(episodes.last[0]) + 1
+    steps = np.array([0, 1, 2, second, second + 5])
+    assert sorted(repeat_starts(episodes, steps, 2, 3)) == [0, 0, 0, 1, 1, 1, 2, second, second, second, second + 5]
+    np.testing.assert_array_equal(repeat_starts(episodes, steps, 0, 3), steps)
+    np.testing.assert_array_equal(repeat_starts(episodes, steps, 2, 1), steps)
+
+
 def test_more_episodes_do_not_move_the_held_out_ones() -> None:
     few, many = held_out_episodes(100, 0.1, 7), held_out_episodes(400, 0.1, 7)
     np.testing.assert_array_equal(few, many[:100])
@@ -88,6 +96,11 @@ def test_shipped_configuration_loads() -> None:
     config = load_config(Path(__file__).parents[3] / "config/train_tiny.yaml")
     assert config.model is WAV_TINY
     assert config.action.video_rate == 0.5
+
+
+def test_a_weight_that_would_drop_beginnings_is_refused() -> None:
+    with pytest.raises(ValueError, match="start_weight 0"):
+        TrainConfig(start_steps=4, start_weight=0)
 
 
 def test_unknown_key_is_named_with_the_nearest(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def scaled_noise(level: float, usual: Noise | None = None) -> Noise:
         slip_duration=usual.slip_duration,
         start_std=level * usual.start_std,
         wide_start=min(1.0, level * usual.wide_start),
+        home_start=usual.home_start,
     )
 
 

@@ -68,6 +68,8 @@ class Noise:
         slip_duration: [s].
         start_std: standard deviation of both arms' start pose about home [rad].
         wide_start: share of episodes that start with the working gripper anywhere over its half, at any stroke.
+        home_start: share of episodes that start exactly at home, as the robot does. Without them only the ends of
+            episodes lie there, and a policy that is asked to begin there takes the task for done.
     """
 
     joint_std: float = 0.012
@@ -80,6 +82,7 @@ class Noise:
     slip_duration: float = 0.5
     start_std: float = 0.04
     wide_start: float = 0.25
+    home_start: float = 0.25
 
 
 NO_NOISE: Final = Noise(0.0, 0.0, 0.4, 0.0, 0.0, 0.6, 0.0, 0.5, 0.0, 0.0)
@@ -204,7 +207,9 @@ class Demonstration:
         """
         world, rng = self.world, np.random.default_rng([self.seed, 1])
         world.reset(self.seed)
-        world.set_joints(start_positions(world, self._noise, rng))
+        start = start_positions(world, self._noise, rng)
+        at_home = np.random.default_rng([self.seed, 3]).random() < self._noise.home_start
+        world.set_joints(home_positions() if at_home else start)
         disturbance = Disturbance(self._noise, rng)
         settled = still = 0
         lapsed = False

@@ -9,6 +9,7 @@ from wav_policy.recording.rehearsal import describe, rehearse
 from wav_policy.recording.simulated_operator import SimulatedDemonstrator
 from wav_policy.sim import ENVIRONMENTS
 from wav_policy.sim.demonstrate import NO_NOISE, Demonstration, demonstrate
+from wav_policy.sim.model import home_positions
 from wav_policy.sim.tasks import TASKS, make_task
 from wav_policy.sim.tasks.bowl import HELD_OUT_ABS_Y, HELD_OUT_X
 from wav_policy.sim.tasks.drawer import CLOSED, TRAVEL, drawer_state
@@ -51,6 +52,13 @@ def test_every_task_has_an_environment_and_phrasings_of_its_own() -> None:
 def test_an_unknown_task_is_named_with_the_closest() -> None:
     with pytest.raises(ValueError, match="'drawers'; did you mean 'drawer'"):
         make_task("drawers")
+
+
+def test_some_demonstrations_begin_exactly_where_the_robot_does(drawer: World) -> None:
+    starts = [next(Demonstration(drawer, seed).steps(images=False)).state for seed in range(40)]
+    distances = np.array([np.abs(start - home_positions()).max() for start in starts])
+    assert 4 <= (distances < 1e-9).sum() <= 18
+    assert (distances > 0.02).sum() >= 20
 
 
 def test_the_operator_succeeds_and_leaves_every_lapse_unsuccessful(world: World) -> None:

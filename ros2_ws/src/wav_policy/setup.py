@@ -27,9 +27,9 @@ setup(
         (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
         (f"share/{PACKAGE}/config", glob("config/*.*")),
         (f"share/{PACKAGE}/config/security", glob("config/security/*")),
-        (
-            f"share/{PACKAGE}/checkpoints/wav-tiny-bowl",
-            [*glob("checkpoints/wav-tiny-bowl/*.json"), *glob("checkpoints/wav-tiny-bowl/*.safetensors")],
+        *(
+            (f"share/{PACKAGE}/{checkpoint}", [*glob(f"{checkpoint}/*.json"), *glob(f"{checkpoint}/*.safetensors")])
+            for checkpoint in glob("checkpoints/*")
         ),
     ],
     zip_safe=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,11 +21,14 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 class TrialLog:
     """Trials that were run under certain settings.
 
-    Lines of other settings are left alone, and so is a last line that was cut.
+    Lines of other settings are left alone; a last line that was cut is dropped.
 
     Args:
         path: JSON lines; created with the first trial. None: nothing is kept.
-        resume: read what is there; False: begin anew.
+        resume: read what is there; False: begin anew, the log that was there is kept as PATH.old.
+
+    Raises:
+        ValueError: a line is damaged.
     """
 
     def __init__(self, path: Path | None, *, resume: bool) -> None:
@@ -33,16 +37,19 @@ class TrialLog:
         if path is None or not path.is_file():
             return
         if not resume:
-            path.unlink()
+            path.replace(path.with_name(path.name + ".old"))
             return
-        text = path.read_text(encoding="utf-8")
-        complete = text[: text.rfind("\n") + 1]
-        for line in complete.splitlines():
-            row = json.loads(line)
-            trial = TrialResult(**{**row["trial"], "plan_ms": tuple(row["trial"]["plan_ms"])})
-            self._known[row["settings"], trial.seed] = trial
-        if complete != text:
-            path.write_text(complete, encoding="utf-8")
+        lines = path.read_bytes().splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n"):
+            os.truncate(path, sum(map(len, lines[:-1])))
+            del lines[-1]
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                trial = TrialResult(**{**row["trial"], "plan_ms": tuple(row["trial"]["plan_ms"])})
+                self._known[row["settings"], trial.seed] = trial
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}: line {number} is damaged ({error}); remove that line to go on") from error
 
     def of(self, settings: str, seeds: Iterable[int]) -> dict[int, TrialResult]:
         """Trials of these seeds, by seed, that were run under the settings of that fingerprint."""

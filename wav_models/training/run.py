@@ -194,6 +194,10 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
     if config.drop_still_steps:
         still = still_steps(episodes, config.model.horizon)
         steps, held_out = steps[~still[steps]], held_out[~still[held_out]]
+        if not (len(steps) and len(held_out)):
+            raise ValueError(
+                "drop_still_steps leaves no observation to train on or to hold out: in no chunk a joint moves"
+            )
     steps = repeat_starts(episodes, steps, config.start_steps, config.start_weight)
     batches, validation = (Batches(episodes, normalization, config.model.horizon, s) for s in (steps, held_out))
     measure = HeldOut(model, validation, config.validation_samples, config.seed)

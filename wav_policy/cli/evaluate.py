@@ -96,7 +96,7 @@ class EvaluateArguments:
     """Labelled dataset with successes and failures, for --diagnose."""
     json: Path | None = None
     """Where to write the result; "-" or nothing: to standard output, progress to standard error. Finished trials are
-    kept in FILE.trials.jsonl."""
+    kept in FILE.trials.jsonl, those of an evaluation before in FILE.trials.jsonl.old."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Do not run again what FILE.trials.jsonl holds of this checkpoint with these parameters; episodes, tasks and
     conditions may have been added."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from wav_models.evaluation.closed_loop import TrialResult
 from wav_models.evaluation.trial_log import TrialLog, fingerprint
 
@@ -38,11 +40,22 @@ def test_a_line_that_was_cut_is_run_again_and_costs_nothing_else(tmp_path: Path)
     assert TrialLog(path, resume=True).of(K0, range(5)) == {1: trial(1), 2: trial(2)}
 
 
-def test_without_resume_nothing_is_left_and_without_a_path_nothing_is_written(tmp_path: Path) -> None:
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    log = TrialLog(path, resume=False)
+    for seed in (1, 2):
+        log.add(K0, trial(seed))
+    path.write_text(path.read_text().replace('"seed": 2', '"sd": 2'))
+    with pytest.raises(ValueError, match=r"trials\.jsonl: line 2 is damaged"):
+        TrialLog(path, resume=True)
+
+
+def test_without_resume_the_old_log_is_put_aside_and_without_a_path_nothing_is_written(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     TrialLog(path, resume=False).add(K0, trial(1))
     assert TrialLog(path, resume=False).of(K0, range(5)) == {}
     assert not path.exists()
+    assert TrialLog(tmp_path / "trials.jsonl.old", resume=True).of(K0, range(5)) == {1: trial(1)}
     log = TrialLog(None, resume=True)
     log.add(K0, trial(1))
     assert log.of(K0, range(5)) == {1: trial(1)}

@@ -71,6 +71,9 @@ def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(
     for root in datasets:
         chosen = held_out[Path(root).name]
         assert recorded_split(record, Dataset(Path(root))).held_out == bool(chosen)
+    (tmp_path / "run/action.json").unlink()  # as while the stage trains
+    assert main(["checkpoint", *common, "--checkpoint", str(tmp_path / "early")]) == 0
+    assert load_checkpoint(tmp_path / "early").training_record["stages"]["action"]["steps"] == 3
     capsys.readouterr()
     _mark_unfinished(tmp_path / "run/value.state.safetensors")
     assert main(["action", *common, "--steps", "3", "--resume"]) == 0

@@ -19,15 +19,17 @@ BLUE, ORANGE, GREY = "#2a6fbb", "#d9822b", "#8a8f98"
 
 
 def success_bars(data: Data) -> Figure:
-    """Fig. 2: success rate per task and condition, 95 % Wilson intervals."""
-    tasks, names = data["tasks"], list(next(iter(data["tasks"].values()))["conditions"])
+    """Fig. 2: success rate per task and condition, 95 % Wilson intervals; what `wav evaluate --json` wrote will do."""
+    tasks = data["tasks"]
+    names = list(dict.fromkeys(name for task in tasks.values() for name in task["conditions"]))
     figure, axes = _axes(width=1.6 + 0.42 * len(names) * len(tasks))
     width = 0.8 / len(names)
     for i, name in enumerate(names):
-        rows = [task["conditions"][name] for task in tasks.values()]
+        run = [place for place, task in enumerate(tasks.values()) if name in task["conditions"]]
+        rows = [task["conditions"][name] for task in tasks.values() if name in task["conditions"]]
         rates = np.array([row["success_rate"] for row in rows])
         low, high = np.array([row["interval_95"] for row in rows]).T
-        places = np.arange(len(rows)) + (i - (len(names) - 1) / 2) * width
+        places = np.array(run) + (i - (len(names) - 1) / 2) * width
         axes.bar(places, 100 * rates, 0.92 * width, label=name, color=_colour(name, i))
         axes.errorbar(places, 100 * rates, _bars(rates, low, high), fmt="none", ecolor="black", lw=1, capsize=2)
     axes.set_xticks(range(len(tasks)), [f"{task} (n={_episodes(result)})" for task, result in tasks.items()])

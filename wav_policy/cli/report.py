@@ -43,6 +43,8 @@ class ReportArguments:
     """Episodes per task and condition."""
     seed: int = 1000
     """First seed."""
+    dtype: str = "fp32"
+    """Number format of the networks in closed-loop trials and for cost: fp32, bf16, or auto."""
     workers: int = 2
     """Processes, one torch thread each."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -77,7 +79,7 @@ def _inputs(arguments: ReportArguments) -> ReportInputs:
 
     log = TrialLog(arguments.out / "trials.jsonl" if arguments.measure else None, resume=arguments.resume)
     a = arguments
-    return ReportInputs(a.checkpoint, a.task, a.data, a.episodes, a.seed, a.workers, log)
+    return ReportInputs(a.checkpoint, a.task, a.data, a.episodes, a.seed, a.dtype, a.workers, log)
 
 
 def _measure(name: str, inputs: ReportInputs, out: Path, command: str) -> None:

@@ -23,6 +23,7 @@ class ReportInputs:
         data: labelled dataset, or None.
         episodes: per task and condition.
         seed: the first one.
+        dtype: number format of the networks where a policy acts or is timed.
         log: of closed-loop trials: what several figures need is run once.
     """
 
@@ -31,6 +32,7 @@ class ReportInputs:
     data: Path | None
     episodes: int
     seed: int
+    dtype: str
     workers: int
     log: TrialLog
 

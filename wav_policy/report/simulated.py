@@ -33,16 +33,16 @@ def measure_cost(inputs: ReportInputs) -> Files:
     rows = []
     for rounds in ROUNDS:
         with worker_pool(1) as pool:
-            rows.append(pool.submit(_cost_of, inputs.checkpoint, rounds).result())
-    return {"cost.json": {"plans": PLANS, "rows": rows}}
+            rows.append(pool.submit(_cost_of, inputs.checkpoint, inputs.dtype, rounds).result())
+    return {"cost.json": {"plans": PLANS, "dtype": inputs.dtype, "rows": rows}}
 
 
-def _cost_of(checkpoint: Path, rounds: int) -> dict[str, float]:
+def _cost_of(checkpoint: Path, dtype: str, rounds: int) -> dict[str, float]:
     from wav_models.types import JOINT_DIM, VIEWS, Observation
     from wav_policy.policy import WAVPolicy, stored_planner_config
 
     planner = replace(stored_planner_config(checkpoint), num_iterations=rounds, deadline=None)
-    policy = WAVPolicy.load(checkpoint, planner=planner, num_threads=1)
+    policy = WAVPolicy.load(checkpoint, planner=planner, num_threads=1, dtype=dtype)
     policy.warm_up()
     shape = (len(VIEWS), policy.config.num_memory_frames, *policy.config.latent.image_size, 3)
     rng = np.random.default_rng(0)

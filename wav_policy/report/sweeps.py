@@ -67,6 +67,7 @@ def _arguments(inputs: ReportInputs) -> EvaluateArguments:
         task=inputs.tasks,
         episodes=inputs.episodes,
         seed=inputs.seed,
+        dtype=inputs.dtype,
         workers=inputs.workers,
     )
 

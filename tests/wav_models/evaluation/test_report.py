@@ -84,6 +84,13 @@ def test_success_bars_show_rates_and_intervals() -> None:
     assert heights == pytest.approx([50, 50, 75, 75])
 
 
+def test_a_condition_that_one_task_was_not_run_in_has_no_bar_there() -> None:
+    both, one = data_files()["success.json"]["tasks"]["bowl"], summarise({"k0": outcomes(True, True)})
+    axes = success_bars({**COMMAND, "tasks": {"bowl": one, "drawer": both}}).axes[0]
+    assert [patch.get_height() for patch in axes.patches] == pytest.approx([100, 50, 75])
+    assert round(axes.patches[-1].get_x()) == 1, "the bar of the other task stays where it was"
+
+
 def test_damaged_and_missing_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="no data"):
         draw_report(tmp_path)

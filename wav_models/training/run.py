@@ -159,7 +159,7 @@ def encode_latents(run: Run) -> None:
 def _frames(run: Run, dataset: DatasetGroup) -> Frames:
     """Checked images: from the cache that the auto-encoder was trained on, or from the videos if it was not here."""
     model = run.config.model
-    if model.latent.is_pretrained:
+    if not (run.directory / FRAMES).is_file():
         dataset.check()
         return DecodedFrames(dataset, model)
     cache_frames(dataset, model, run.directory / FRAMES, run.config.workers)

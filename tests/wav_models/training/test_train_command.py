@@ -54,6 +54,7 @@ def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(
     common = ["--data", *datasets, "--out", str(tmp_path / "run"), "--config", str(config)]
     assert main(["autoencoder", *common, "--steps", "2"]) == 0
     assert main(["latents", *common]) == 0
+    _assert_latents_of_a_copied_autoencoder(datasets, tmp_path / "run", tmp_path / "other", config)
     for stage in ("video", "value", "action"):
         assert main([stage, *common, "--steps", "2"]) == 0
     assert main(["action", *common, "--steps", "3", "--resume"]) == 0
@@ -85,6 +86,15 @@ def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(
     assert re.search(
         r"latents\.npy: encoded with another auto-encoder .*run `wav train latents`", capsys.readouterr().err
     )
+
+
+def _assert_latents_of_a_copied_autoencoder(datasets: list[str], run: Path, other: Path, config: Path) -> None:
+    """The same, straight from the videos: no copy of the images is kept where no auto-encoder is trained."""
+    other.mkdir()
+    shutil.copy(run / "autoencoder.safetensors", other)
+    assert main(["latents", "--data", *datasets, "--out", str(other), "--config", str(config)]) == 0
+    assert np.array_equal(np.load(other / "latents.npy"), np.load(run / "latents.npy"))
+    assert not (other / "frames.npy").exists()
 
 
 def _mark_unfinished(path: Path) -> None:

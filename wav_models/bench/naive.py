@@ -62,6 +62,10 @@ class NaiveEngine:
         values, _ = self._denoise_values(tiled, value_noise.flatten(0, 1), num_steps)
         return values.unflatten(0, value_noise.shape[:2])
 
+    def pick(self, futures: Features, index: int) -> Features:
+        """One of several futures."""
+        return tuple(x[index : index + 1] for x in futures)
+
     @torch.inference_mode()
     def act(
         self,

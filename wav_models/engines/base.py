@@ -90,6 +90,9 @@ class Engine(Protocol):
     def evaluate(self, futures: Futures, value_noise: Tensor, num_steps: int) -> Tensor:
         """Graph value_dit: normalised values [M, N, T, 17] from noise of that shape; row m judges future m."""
 
+    def pick(self, futures: Futures, index: int) -> Futures:
+        """One of several futures, for `act`; cheap, and keeps none of the others."""
+
     def act(
         self,
         future: Futures,
@@ -103,7 +106,7 @@ class Engine(Protocol):
         """Graphs value_dit, then action_dit on the value features of its last pass (Eq. 3), for one future.
 
         Args:
-            future: imagined with M = 1.
+            future: picked, or imagined with M = 1.
             state_token: [1, 1, 28].
             value_noise: [T, 17].
             action_noise: [H, 28].
@@ -151,6 +154,9 @@ class ObservedTrajectories:
     def evaluate(self, futures: Futures, value_noise: Tensor) -> Tensor:
         values = self.engine.evaluate(futures, value_noise, self.planner.num_value_steps)
         return self.normalization.decode_returns(values[..., -1])
+
+    def pick(self, futures: Futures, index: int) -> Futures:
+        return self.engine.pick(futures, index)
 
     def act(self, future: Futures, value_noise: Tensor, action_noise: Tensor) -> Decision:
         values, actions = self.engine.act(

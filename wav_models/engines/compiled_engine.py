@@ -51,10 +51,25 @@ class CompiledScene:
 
 @dataclass(frozen=True)
 class CompiledFutures:
-    """M futures as the experts see them: `value_video_*`, and for M = 1 `action_video_*`."""
+    """M futures of a scene.
 
-    count: int
+    Attributes:
+        noise: what they are imagined from, [M, V, F_fut, L, C].
+        context: what the experts see of them, `value_video_*` and for M = 1 `action_video_*`.
+    """
+
+    scene: CompiledScene
+    noise: Tensor
     context: Values
+
+
+@dataclass(frozen=True)
+class PickedFuture:
+    """The scene and the noise [1, V, F_fut, L, C] of one future of several: graphs of M futures give the action expert
+    nothing, so that `act` imagines it again, alone."""
+
+    scene: CompiledScene
+    noise: Tensor
 
 
 class CompiledEngine:
@@ -103,19 +118,23 @@ class CompiledEngine:
         graph = self._graphs.get(video_dit_name(count))
         if graph is None:
             raise self._misfit("num_video_samples", count)
-        return CompiledFutures(count, graph.run({"video_noise": video_noise, **scene.tensors}, scene.context))
+        context = graph.run({"video_noise": video_noise, **scene.tensors}, scene.context)
+        return CompiledFutures(scene, video_noise, context)
 
     def evaluate(self, futures: CompiledFutures, value_noise: Tensor, num_steps: int) -> Tensor:
-        self._require("num_video_samples", futures.count)
+        self._require("num_video_samples", len(futures.noise))
         self._require("num_value_samples", value_noise.shape[1])
         self._require("num_value_steps", num_steps)
         if "value_dit" in self._graphs:
             return self._run("value_dit", {"value_noise": value_noise}, futures.context)["values"].cpu()
         return euler(self._velocity("value_step", futures.context), value_noise, num_steps).cpu()
 
+    def pick(self, futures: CompiledFutures, index: int) -> PickedFuture:
+        return PickedFuture(futures.scene, futures.noise[index : index + 1].clone())
+
     def act(
         self,
-        future: CompiledFutures,
+        future: CompiledFutures | PickedFuture,
         state_token: Tensor,
         value_noise: Tensor,
         action_noise: Tensor,
@@ -130,6 +149,8 @@ class CompiledEngine:
             )
         self._require("num_value_steps", num_value_steps)
         self._require("num_action_steps", num_action_steps)
+        if isinstance(future, PickedFuture):
+            future = self.imagine(future.scene, future.noise, self.shape.num_video_steps)
         noise = value_noise[None, None], action_noise[None, None]
         act = self._act_at_once if "action_dit" in self._graphs else self._act_by_steps
         values, actions = act(future.context, state_token, *noise, guidance)

@@ -66,6 +66,10 @@ class TorchFutures:
     features: VideoFeatures
     value_context: ExpertContext
 
+    def select(self, index: int) -> TorchFutures:
+        """One future, batch 1; a copy, so that the others need not stay in memory."""
+        return TorchFutures(self.scene, self.features.select(index), self.value_context.select(index))
+
 
 def _inference(method: Callable[P, T]) -> Callable[P, T]:
     """Without gradients, and with a remedy where memory runs out."""
@@ -166,6 +170,10 @@ class TorchEngine:
     @_inference
     def evaluate(self, futures: TorchFutures, value_noise: Tensor, num_steps: int) -> Tensor:
         return self._denoise_values(futures, value_noise, num_steps)[0].cpu()
+
+    @_inference
+    def pick(self, futures: TorchFutures, index: int) -> TorchFutures:
+        return futures.select(index)
 
     @_inference
     def act(

@@ -34,8 +34,7 @@ class Reading:
 
     def select(self, index: int) -> TorchFutures:
         """One future, batch 1."""
-        handle = self.futures
-        return TorchFutures(handle.scene, handle.features.select(index), handle.value_context.select(index))
+        return self.futures.select(index)
 
 
 class FutureReader:

@@ -33,10 +33,10 @@ class ExpertContext(NamedTuple):
     value: tuple[KeysValues, ...] | None = None
 
     def select(self, index: int) -> ExpertContext:
-        """Context of one future, batch 1; only before value features are attached."""
+        """Context of one future, batch 1, copied from the others; only before value features are attached."""
         if self.value is not None:
             raise ValueError("select the future before computing the context of its value features")
-        return ExpertContext(tuple(KeysValues(*(x[index : index + 1] for x in kv)) for kv in self.video))
+        return ExpertContext(tuple(KeysValues(*(x[index : index + 1].clone() for x in kv)) for kv in self.video))
 
 
 class ExpertOutput(NamedTuple):

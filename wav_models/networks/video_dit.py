@@ -64,10 +64,10 @@ class VideoFeatures(NamedTuple):
     future: tuple[Tensor, ...]
 
     def select(self, index: int) -> VideoFeatures:
-        """Features of one future, batch 1."""
+        """Features of one future, batch 1, copied from the others."""
         return VideoFeatures(
-            tuple(x if x.shape[0] == 1 else x[index : index + 1] for x in self.memory),
-            tuple(x[index : index + 1] for x in self.future),
+            tuple(x if x.shape[0] == 1 else x[index : index + 1].clone() for x in self.memory),
+            tuple(x[index : index + 1].clone() for x in self.future),
         )
 
 

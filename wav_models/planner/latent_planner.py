@@ -9,6 +9,7 @@ independent. Beyond the paper: a deadline, a starting distribution, and other se
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -19,8 +20,11 @@ from wav_models.planner.errors import PlannerError
 from wav_models.planner.noise import NoiseDistribution, NoiseStreams
 from wav_models.planner.scoring import make_score, select_elites
 from wav_models.planner.timing import Deadline
-from wav_models.planner.trajectory_model import TrajectoryModel
+from wav_models.planner.trajectory_model import Futures, TrajectoryModel
 from wav_models.types import PlanRound
+
+_SIGNS: Final = {"best": 1.0, "worst": -1.0}
+"""Selections that keep a future of the rounds: the one whose score, times this, is highest."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,12 @@ class SearchState:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A noise pair worth acting on; `score` is that of its future."""
+    """A future worth acting on, the noise pair it comes from, and its score."""
 
+    future: Futures
     video_noise: Tensor
     value_noise: Tensor
-    score: float
+    score: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,11 @@ def plan(
         video_scores = score.futures(pair_scores)  # line 8: phi^(m) [M]
         _require_scores(values, pair_scores, num_pairs, len(rounds) + 1)
 
-        favourite = _favourite(favourite, video_noise, value_noise, video_scores, pair_scores, config.selection)
+        if sign := _SIGNS.get(config.selection):
+            m = int((sign * video_scores).argmax())
+            if favourite is None or sign * float(video_scores[m]) > sign * favourite.score:
+                noise_pair = video_noise[m], value_noise[m, int((sign * pair_scores[m]).argmax())]
+                favourite = Candidate(model.pick(futures, m), *noise_pair, float(video_scores[m]))
         video_elites = video_noise[select_elites(video_scores, config.num_video_elites)]
         value_elites = value_noise.flatten(0, 1)[select_elites(pair_scores, config.num_value_elites)]
         state = SearchState(
@@ -120,13 +129,15 @@ def plan(
         rounds.append(_round_report(values, pair_scores, video_scores, deadline.elapsed() - began))
         deadline.round_took(rounds[-1].seconds)
 
-    chosen_video, chosen_value = _choose(state, favourite, streams, config.selection)  # line 13: z_vid*, z_val*
+    chosen = _choose(model, state, favourite, streams, config.selection)  # line 13: z_vid*, z_val*
     action_noise = config.action_noise_std * torch.randn(model.action_noise_shape, generator=streams.action)
-    decision = model.act(model.imagine(chosen_video[None]), chosen_value, action_noise)  # line 14, Eq. 3
+    decision = model.act(chosen.future, chosen.value_noise, action_noise)  # line 14, Eq. 3
     if not (decision.actions.isfinite().all() and decision.values.isfinite().all()):
         raise PlannerError("the decoded action or its value is not finite: the checkpoint or its input is damaged")
     stop_reason = _stop_reason(len(rounds), config.num_iterations)
-    return LatentPlan(decision.actions, decision.values, chosen_video, video_elites, state, tuple(rounds), stop_reason)
+    return LatentPlan(
+        decision.actions, decision.values, chosen.video_noise, video_elites, state, tuple(rounds), stop_reason
+    )
 
 
 def _value_noise(
@@ -145,33 +156,17 @@ def _update(previous: NoiseDistribution, elites: Tensor, config: PlannerConfig) 
     return fitted.smooth(previous, config.mean_update_rate, config.std_update_rate, config.min_std)
 
 
-def _favourite(
-    previous: Candidate | None,
-    video_noise: Tensor,
-    value_noise: Tensor,
-    video_scores: Tensor,
-    pair_scores: Tensor,
-    selection: str,
-) -> Candidate:
-    """Best future of all rounds, with the best of its value samples; for the control "worst", the worst of both."""
-    sign = -1.0 if selection == "worst" else 1.0
-    m = int((sign * video_scores).argmax())
-    n = int((sign * pair_scores[m]).argmax())
-    candidate = Candidate(video_noise[m], value_noise[m, n], float(video_scores[m]))
-    if previous is not None and sign * previous.score >= sign * candidate.score:
-        return previous
-    return candidate
-
-
 def _choose(
-    state: SearchState, favourite: Candidate | None, streams: NoiseStreams, selection: str
-) -> tuple[Tensor, Tensor]:
-    """Line 13: the noise pair to act on."""
+    model: TrajectoryModel, state: SearchState, favourite: Candidate | None, streams: NoiseStreams, selection: str
+) -> Candidate:
+    """Line 13: what to act on."""
+    if favourite is not None:
+        return favourite
     if selection == "mean":
-        return state.video.mean, state.value.mean
-    if selection == "sample" or favourite is None:
-        return state.video.sample(1, streams.video)[0], state.value.sample(1, streams.value)[0]
-    return favourite.video_noise, favourite.value_noise
+        video_noise, value_noise = state.video.mean, state.value.mean
+    else:
+        video_noise, value_noise = state.video.sample(1, streams.video)[0], state.value.sample(1, streams.value)[0]
+    return Candidate(model.imagine(video_noise[None]), video_noise, value_noise)
 
 
 def _require_scores(values: Tensor, pair_scores: Tensor, num_pairs: tuple[int, int], round_number: int) -> None:

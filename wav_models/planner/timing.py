@@ -108,6 +108,10 @@ class TimedTrajectoryModel:
         with self._stopwatch.stage("value"):
             return self._model.evaluate(futures, value_noise)
 
+    def pick(self, futures: Futures, index: int) -> Futures:
+        with self._stopwatch.stage("video"):
+            return self._model.pick(futures, index)
+
     def act(self, future: Futures, value_noise: Tensor, action_noise: Tensor) -> Decision:
         with self._stopwatch.stage("action"):
             return self._model.act(future, value_noise, action_noise)

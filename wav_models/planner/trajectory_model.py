@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 Futures = Any
-"""A batch of imagined futures; opaque to the planner, produced by `imagine` and handed to `evaluate` and `act`."""
+"""A batch of imagined futures; opaque to the planner, made by `imagine` and handed to `evaluate`, `pick` and `act`."""
 
 
 @dataclass(frozen=True)
@@ -49,5 +49,8 @@ class TrajectoryModel(Protocol):
     def evaluate(self, futures: Futures, value_noise: Tensor) -> Tensor:
         """Values [M, N, T] from `value_noise` [M, N, *value_noise_shape]; entry [m, n] judges future m."""
 
+    def pick(self, futures: Futures, index: int) -> Futures:
+        """One of several futures, for `act`; cheap, and keeps none of the others."""
+
     def act(self, future: Futures, value_noise: Tensor, action_noise: Tensor) -> Decision:
-        """Decode one future (imagined with M = 1) by `value_noise` [*value_noise_shape] and `action_noise`."""
+        """Decode one future, picked or imagined with M = 1; noises [*value_noise_shape], [*action_noise_shape]."""

@@ -150,6 +150,17 @@ def test_action_equals_the_uncached_one(engine: TorchEngine, draws: dict[str, Te
     assert (other - actions).abs().max() > 1e-3  # the value features reach the action
 
 
+def test_a_picked_future_acts_as_if_imagined_alone(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
+    scene = scene_of(engine, draws)
+    picked = engine.pick(engine.imagine(scene, draws["video"], 2), 1)
+    found, expected = (
+        engine.act(future, draws["state"], draws["value"][0, 0], draws["action"], 4, 5)
+        for future in (picked, engine.imagine(scene, draws["video"][1:2], 2))
+    )
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+    assert picked.features.future[0].untyped_storage().nbytes() == picked.features.future[0].nbytes
+
+
 @pytest.mark.parametrize("jacobian", JACOBIANS)
 def test_guided_action_equals_the_uncached_guided_flow(
     engine: TorchEngine, draws: dict[str, Tensor], jacobian: str

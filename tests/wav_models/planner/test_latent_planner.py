@@ -47,6 +47,9 @@ class Landscape:
         quality = torch.exp(-self.distance(futures))
         return quality[:, None, None] * ramp + 0.001 * value_noise[..., 0]
 
+    def pick(self, futures: Tensor, index: int) -> Tensor:
+        return futures[index : index + 1]
+
     def act(self, future: Tensor, value_noise: Tensor, action_noise: Tensor) -> Decision:
         actions = future.mean() + value_noise.mean() + action_noise
         return Decision(actions, self.evaluate(future, value_noise[None, None])[0, 0])
@@ -150,6 +153,14 @@ def test_best_is_remembered_from_every_round(landscape: Landscape) -> None:
     seen = torch.cat(landscape.imagined[:4])
     best = seen[landscape.distance(seen).argmin()]
     torch.testing.assert_close(landscape.distance(answer.video_noise[None])[0], landscape.distance(best[None])[0])
+
+
+@pytest.mark.parametrize(("selection", "again"), [("best", 0), ("worst", 0), ("mean", 1), ("sample", 1)])
+def test_a_future_that_was_judged_is_not_imagined_again(landscape: Landscape, selection: str, again: int) -> None:
+    answer = plan(landscape, PlannerConfig(num_iterations=3, score="mean", selection=selection), 5)
+    assert len(landscape.imagined) == 3 + again
+    expected = landscape.evaluate(answer.video_noise[None], torch.zeros(1, 1, HORIZON, 1))[0, 0]
+    torch.testing.assert_close(answer.values, expected, atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("score", ["mean", "lower_bound"])

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,10 +17,10 @@ from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.paths import resolve
 
 if TYPE_CHECKING:
-    from wav_models.evaluation.closed_loop import TrialResult, TrialSettings
+    from wav_models.evaluation.closed_loop import TrialSettings
     from wav_models.evaluation.trial_log import TrialLog
     from wav_models.planner.config import PlannerConfig
-    from wav_policy.policy import WAVPolicy
+    from wav_policy.sim_trials import SimTrials
 
 STANDARD_OUTPUT = Path("-")
 
@@ -146,38 +144,26 @@ def _evaluate(arguments: EvaluateArguments, command: str) -> None:
         "instruction_of": arguments.instruction_of,
         "settings": asdict(_trial_settings(arguments)),
         "planners": {name: asdict(config) for name, config in planners.items()},
-        "tasks": run_conditions(arguments, planners, _trial_log(arguments)),
+        "tasks": _sim_trials(arguments).run(planners, _trial_log(arguments)),
     }
     _write(summary, describe(summary), arguments.json)
 
 
-def run_conditions(arguments: EvaluateArguments, planners: dict[str, PlannerConfig], log: TrialLog) -> dict[str, Any]:
-    """Summary per task of all conditions on the same seeds; what the log has of them is not run again."""
-    from wav_models.evaluation.trials import run_trials, summarise
+def _sim_trials(arguments: EvaluateArguments) -> SimTrials:
+    from wav_policy.sim_trials import SimTrials
 
-    policies = {name: partial(_make_policy, arguments, config) for name, config in planners.items()}
-    seeds = range(arguments.seed, arguments.seed + arguments.episodes)
-    tasks = {}
-    for task in arguments.task:
-        keys = _fingerprints(arguments, planners, task)
-        done = {name: log.of(key, seeds) for name, key in keys.items()}
-        counter = _Counter(task, arguments.episodes, done)
-
-        def report(name: str, trial: TrialResult, keys: dict[str, str] = keys, counter: _Counter = counter) -> None:
-            log.add(keys[name], trial)
-            counter(name, trial)
-
-        results = run_trials(
-            partial(_make_environment, task, arguments),
-            policies,
-            seeds,
-            _trial_settings(arguments),
-            num_workers=arguments.workers,
-            done=done,
-            report=report,
-        )
-        tasks[task] = summarise(results)
-    return tasks
+    return SimTrials(
+        arguments.checkpoint,
+        arguments.task,
+        range(arguments.seed, arguments.seed + arguments.episodes),
+        arguments.split,
+        arguments.phrasing,
+        arguments.instruction_of,
+        _trial_settings(arguments),
+        arguments.engine,
+        arguments.dtype,
+        arguments.workers,
+    )
 
 
 def _trial_log(arguments: EvaluateArguments) -> TrialLog:
@@ -186,20 +172,6 @@ def _trial_log(arguments: EvaluateArguments) -> TrialLog:
     if arguments.json is None or arguments.json == STANDARD_OUTPUT:
         return TrialLog(None, resume=False)
     return TrialLog(arguments.json.with_name(arguments.json.name + ".trials.jsonl"), resume=arguments.resume)
-
-
-def _fingerprints(arguments: EvaluateArguments, planners: dict[str, PlannerConfig], task: str) -> dict[str, str]:
-    """Per condition, what decides the outcome of a trial beside its seed."""
-    from wav_models.evaluation.trial_log import fingerprint
-    from wav_models.evaluation.trials import checkpoint_hash
-
-    common = {
-        "checkpoint": checkpoint_hash(arguments.checkpoint),
-        "task": task,
-        "settings": asdict(_trial_settings(arguments)),
-        **{name: getattr(arguments, name) for name in ("split", "phrasing", "instruction_of", "engine", "dtype")},
-    }
-    return {name: fingerprint({**common, "planner": asdict(config)}) for name, config in planners.items()}
 
 
 def _trial_settings(arguments: EvaluateArguments) -> TrialSettings:
@@ -263,30 +235,17 @@ def _with_json_target(argv: list[str]) -> list[str]:
     return result
 
 
-NAMED_CONDITIONS: dict[str, dict[str, Any]] = {
-    "k0": {"num_iterations": 0, "selection": "sample"},
-    "k0-zero": {"num_iterations": 0, "selection": "mean"},
-    "shrunk": {"num_iterations": 3, "score": "random"},
-    "best": {"num_iterations": 1, "selection": "best"},
-    "worst": {"num_iterations": 1, "selection": "worst"},
-    "k1": {"num_iterations": 1},
-    "k3": {"num_iterations": 3},
-    "k5": {"num_iterations": 5},
-}
-
-
 def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
     """Planner configuration per condition, by its name.
 
     Raises:
         ValueError: a parameter that does not fit, by name, or an unknown condition.
     """
+    from wav_models.evaluation.conditions import named_conditions
+
     base = base_planner(arguments)
     if arguments.conditions:
-        for name in arguments.conditions:
-            if name not in NAMED_CONDITIONS:
-                raise ValueError(f"no condition {name!r}{did_you_mean(name, NAMED_CONDITIONS)}")
-        return {name: replace(base, **NAMED_CONDITIONS[name]) for name in arguments.conditions}
+        return named_conditions(base, arguments.conditions)
     iterations = arguments.iterations or (base.num_iterations,)
     selections = arguments.selection or (base.selection,)
     return {
@@ -338,45 +297,3 @@ def describe(summary: dict[str, Any]) -> str:
             if pair["first"] == first
         ]
     return "\n".join(lines)
-
-
-class _Counter:
-    """One line per finished trial, counted with those that were finished before."""
-
-    def __init__(self, task: str, episodes: int, done: Mapping[str, Mapping[int, TrialResult]]) -> None:
-        self._task, self._episodes = task, episodes
-        self._done = {name: [trial.success for trial in trials.values()] for name, trials in done.items()}
-
-    def __call__(self, condition: str, result: TrialResult) -> None:
-        done = self._done.setdefault(condition, [])
-        done.append(result.success)
-        outcome = "success" if result.success else "failure"
-        print(
-            f"[{self._task} {condition}] {len(done)}/{self._episodes} seed {result.seed}: {outcome} in "
-            f"{result.steps} steps; {sum(done)} of {len(done)}",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-def _make_environment(task: str, arguments: EvaluateArguments) -> Any:
-    import gymnasium
-
-    from wav_policy.sim import ENVIRONMENTS
-
-    name = next(name for name, its_task in ENVIRONMENTS.items() if its_task == task)
-    options: dict[str, Any] = {"split": arguments.split, "phrasing": arguments.phrasing}
-    environment = gymnasium.make(name, disable_env_checker=True, **options)
-    if arguments.instruction_of is None:
-        return environment
-    from wav_policy.sim.instructed import InstructedEnv
-
-    return InstructedEnv(environment, arguments.instruction_of)
-
-
-def _make_policy(arguments: EvaluateArguments, planner: PlannerConfig) -> WAVPolicy:
-    from wav_policy.policy import WAVPolicy
-
-    return WAVPolicy.load(
-        arguments.checkpoint, engine=arguments.engine, planner=planner, num_threads=1, dtype=arguments.dtype
-    )

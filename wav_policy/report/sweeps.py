@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from wav_models.evaluation.conditions import named_conditions
 from wav_models.planner.config import PlannerConfig
-from wav_policy.cli.evaluate import NAMED_CONDITIONS, EvaluateArguments, base_planner, make_conditions, run_conditions
+from wav_policy.policy import stored_planner_config
 from wav_policy.report.inputs import Files, ReportInputs
+from wav_policy.sim_trials import SimTrials
 
 SEARCH: dict[str, tuple[str, tuple[int, ...]]] = {
     "num_iterations": ("K, rounds", (0, 1, 3, 5)),
@@ -23,9 +25,8 @@ REFIT: dict[str, tuple[str, tuple[float, ...]]] = {
 
 def measure_success(inputs: ReportInputs) -> Files:
     """Every named condition on the same seeds."""
-    arguments = replace(_arguments(inputs), conditions=tuple(NAMED_CONDITIONS))
-    tasks = run_conditions(arguments, make_conditions(arguments), inputs.log)
-    return {"success.json": {"seeds": _seeds(inputs), "tasks": tasks}}
+    planners = named_conditions(stored_planner_config(inputs.checkpoint))
+    return {"success.json": {"seeds": _seeds(inputs), "tasks": _trials(inputs).run(planners, inputs.log)}}
 
 
 def measure_search(inputs: ReportInputs) -> Files:
@@ -39,12 +40,11 @@ def measure_refit(inputs: ReportInputs) -> Files:
 
 
 def _sweeps(inputs: ReportInputs, parameters: dict[str, tuple[str, tuple[Any, ...]]]) -> list[dict[str, Any]]:
-    arguments = _arguments(inputs)
-    base = base_planner(arguments)
+    trials, base = _trials(inputs), stored_planner_config(inputs.checkpoint)
     sweeps = []
     for name, (label, values) in parameters.items():
         planners = {str(value): with_parameter(base, name, value) for value in values}
-        tasks = run_conditions(arguments, planners, inputs.log)
+        tasks = trials.run(planners, inputs.log)
         sweeps.append({"parameter": name, "label": label, "values": values, "tasks": tasks})
     return sweeps
 
@@ -61,15 +61,9 @@ def with_parameter(base: PlannerConfig, name: str, value: Any) -> PlannerConfig:
     return replace(base, **{**fitting, **changed, "num_video_samples": video})
 
 
-def _arguments(inputs: ReportInputs) -> EvaluateArguments:
-    return EvaluateArguments(
-        checkpoint=inputs.checkpoint,
-        task=inputs.tasks,
-        episodes=inputs.episodes,
-        seed=inputs.seed,
-        dtype=inputs.dtype,
-        workers=inputs.workers,
-    )
+def _trials(inputs: ReportInputs) -> SimTrials:
+    seeds = range(*_seeds(inputs))
+    return SimTrials(inputs.checkpoint, inputs.tasks, seeds, dtype=inputs.dtype, workers=inputs.workers)
 
 
 def _seeds(inputs: ReportInputs) -> list[int]:

@@ -1,0 +1,34 @@
+"""What planning is compared with: the same search, less of it, or its opposite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from wav_models.planner.config import PlannerConfig
+from wav_models.presets import did_you_mean
+
+NAMED_CONDITIONS: Final[dict[str, dict[str, Any]]] = {
+    "k0": {"num_iterations": 0, "selection": "sample"},
+    "k0-zero": {"num_iterations": 0, "selection": "mean"},
+    "shrunk": {"num_iterations": 3, "score": "random"},
+    "best": {"num_iterations": 1, "selection": "best"},
+    "worst": {"num_iterations": 1, "selection": "worst"},
+    "k1": {"num_iterations": 1},
+    "k3": {"num_iterations": 3},
+    "k5": {"num_iterations": 5},
+}
+"""Condition -> what it changes in a planner; docs/planning.md says what each is for."""
+
+
+def named_conditions(base: PlannerConfig, names: Sequence[str] = tuple(NAMED_CONDITIONS)) -> dict[str, PlannerConfig]:
+    """The planners of these conditions, by name.
+
+    Raises:
+        ValueError: an unknown condition.
+    """
+    for name in names:
+        if name not in NAMED_CONDITIONS:
+            raise ValueError(f"no condition {name!r}{did_you_mean(name, NAMED_CONDITIONS)}")
+    return {name: replace(base, **NAMED_CONDITIONS[name]) for name in names}

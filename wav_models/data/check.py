@@ -118,7 +118,7 @@ def _numbers(value: Any) -> Iterator[float]:
         for item in value.values() if isinstance(value, dict) else value:
             yield from _numbers(item)
     else:
-        yield float(value)
+        yield float(value) if isinstance(value, (int, float)) else math.nan
 
 
 def _read_tasks(dataset: Dataset) -> dict[int, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -211,7 +212,11 @@ class Dataset:
         files = sorted((self.root / "meta/episodes").glob("*/*.parquet"))
         episodes: list[EpisodeInfo] = []
         for path in files:
-            episodes.extend(self._episode_info(row) for row in _read_episode_rows(path))
+            for row in _read_episode_rows(path):
+                try:
+                    episodes.append(self._episode_info(row))
+                except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+                    raise DatasetError(f"{path}: episode {row['episode_index']} is damaged: {error!r}") from error
         episodes.sort(key=lambda episode: episode.index)
         for position, episode in enumerate(episodes):
             if episode.index != position:
@@ -231,9 +236,9 @@ class Dataset:
             for view, key in VIDEO_KEYS.items()
         }
         return EpisodeInfo(
-            index=row["episode_index"],
+            index=int(row["episode_index"]),
             instruction=row["tasks"][0],
-            length=row["length"],
+            length=int(row["length"]),
             seed=row.get("seed"),
             success=row.get("success"),
             noise=row.get("noise"),
@@ -247,22 +252,32 @@ class Dataset:
 def header_faults(info: dict[str, Any]) -> Iterator[str]:
     """What keeps a complete `meta/info.json` from describing a bimanual Piper with three cameras."""
     fps, features = info["fps"], info["features"]
-    if not isinstance(fps, (int, float)) or fps != int(fps) or not fps > 0:
+    if not isinstance(fps, (int, float)) or not math.isfinite(fps) or fps != int(fps) or not fps > 0:
         yield f"fps is {fps!r}; it must be a positive whole number"
     for key in (STATE_KEY, ACTION_KEY, *VIDEO_KEYS.values()):
         if key not in features:
             yield f"feature {key!r} is missing; there are {', '.join(features)}"
             continue
-        shape = list(features[key].get("shape", ()))
+        if not isinstance(features[key], dict):
+            yield f"feature {key!r} is {features[key]!r}, not a description"
+            continue
+        shape = list(features[key].get("shape") or ())
         if key in VIDEO_KEYS.values():
             if len(shape) != 3 or shape[2] != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
                 yield f"{key} has shape {shape}; an RGB camera has [height, width, 3]"
             continue
         if shape != [JOINT_DIM]:
             yield f"{key} has shape {shape}; two Piper arms have [{JOINT_DIM}]"
-        names = features[key].get("names")
-        if shape == [JOINT_DIM] and isinstance(names, list) and tuple(names) != JOINT_NAMES:
+        names = _flat_names(features[key].get("names"))
+        if shape == [JOINT_DIM] and names and tuple(names) != JOINT_NAMES:
             yield f"{key} has the joints {', '.join(map(str, names))}; two Piper arms have {', '.join(JOINT_NAMES)}"
+
+
+def _flat_names(names: Any) -> list[Any]:
+    """Names of the axes; LeRobot writes a list, or lists by kind: {"motors": [...]}."""
+    if isinstance(names, dict):
+        return [name for group in names.values() for name in _flat_names(group)]
+    return names if isinstance(names, list) else []
 
 
 def _read_episode_rows(path: Path) -> list[dict[str, Any]]:
@@ -291,11 +306,18 @@ def _column(table: pa.Table, name: str, width: int | None, where: str) -> FloatA
     if name not in table.column_names:
         raise DatasetError(f"{where}: column {name!r} is missing; there are {', '.join(table.column_names)}")
     column = table[name].combine_chunks()
+    kind = column.type
     if width is not None:
-        widths = column.value_lengths() if pa.types.is_list(column.type) else None
+        is_fixed = pa.types.is_fixed_size_list(kind)
+        if not (is_fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+            raise DatasetError(f"{where}: column {name!r} holds {kind}, not {width} numbers a row")
+        kind = kind.value_type
+        widths = None if is_fixed else column.value_lengths()
         if column.null_count or (widths is not None and set(widths.to_pylist()) != {width}):
             raise DatasetError(f"{where}: column {name!r} has rows that are not {width} wide")
         column = column.flatten()
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise DatasetError(f"{where}: column {name!r} holds {kind}, not numbers")
     array = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
     if width is not None:
         if array.size != table.num_rows * width:

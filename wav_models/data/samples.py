@@ -4,7 +4,8 @@ A sample at step t (steps of `1 / step_hz`) pairs the memory frames with what fo
 
     memory images    t + memory_offsets          (the last offset is 0: now)
     future latents   t + future_offsets (`ModelConfig.future_image_offsets`: the images they cover)
-    actions          t     .. t + H - 1          action[t] was commanded upon seeing frame t and is due at t + 1
+    actions          t + 1 .. t + H              the last command before each: action[f] was commanded upon seeing
+                                                 frame f and is due at the next frame, f + 1
     future states    t + 1 .. t + H              the state measured after each of these actions
     values           t + 1 .. t + T
 
@@ -65,10 +66,15 @@ def window(length: int, t: int, horizon: HorizonConfig, stride: int = 1) -> Wind
         now=t,
         memory=frames(np.asarray(horizon.memory_offsets, dtype=np.int64)),
         future=frames(np.asarray(horizon.future_offsets, dtype=np.int64)),
-        actions=frames(action_steps),
+        actions=np.clip(t + stride * (action_steps + 1) - 1, 0, length - 1),
         states=frames(action_steps + 1),
         values=frames(np.arange(1, horizon.value_horizon + 1, dtype=np.int64)),
     )
+
+
+def due_rows(length: int, stride: int) -> IndexArray:
+    """Of every step of an episode of `length` frames, the row of the action column that is due one step later."""
+    return np.minimum(np.arange(0, length, stride) + stride - 1, length - 1)
 
 
 def frames_per_step(fps: float, step_hz: float) -> int:

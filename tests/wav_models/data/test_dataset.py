@@ -85,6 +85,13 @@ def test_sound_dataset_has_no_problems(root: Path) -> None:
         (lambda info: info.update(codebase_version="v2.1"), "codebase_version 'v2.1'"),
         (lambda info: info["features"].pop("action"), "feature 'action' is missing"),
         (lambda info: info["features"]["action"].update(shape=[7]), r"action has shape \[7\]; two Piper arms"),
+        (
+            lambda info: info["features"]["action"].update(names={"motors": [f"aloha_{i}" for i in range(14)]}),
+            "action has the joints aloha_0",
+        ),
+        (lambda info: info["features"].update(action=None), "feature 'action' is None"),
+        (lambda info: info["features"]["action"].update(shape=None), r"action has shape \[\]"),
+        (lambda info: info.update(fps=float("nan")), "fps is nan; it must be"),
         (lambda info: info.pop("fps"), "info.json: damaged"),
     ],
 )
@@ -94,6 +101,30 @@ def test_wrong_kind_of_dataset(root: Path, change: Callable[[dict[str, Any]], ob
         Dataset(root)
     (problem,) = check_dataset(root)
     assert (problem.severity, problem.where) == ("error", "meta/info.json")
+
+
+@pytest.mark.parametrize(("column", "value"), [("tasks", []), ("length", None), ("data/file_index", None)])
+def test_a_damaged_line_of_the_episode_table_is_named(root: Path, column: str, value: object) -> None:
+    path = root / "meta/episodes/chunk-000/file-001.parquet"
+    table = pq.read_table(path, partitioning=None)
+    place, kind = table.column_names.index(column), table.schema.field(column).type
+    pq.write_table(table.set_column(place, column, pa.array([value], kind)), path)
+    with pytest.raises(DatasetError, match=r"file-001\.parquet: episode 1 is damaged"):
+        Dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pa.array([0.5] * LENGTH), "holds double, not 14"),
+        (pa.array([["a"] * 14] * LENGTH), "holds string, not numbers"),
+    ],
+)
+def test_columns_of_another_kind_are_named(root: Path, values: pa.Array, message: str) -> None:
+    table = pq.read_table(root / DATA, partitioning=None).drop_columns(["action"]).append_column("action", values)
+    pq.write_table(table, root / DATA)
+    with pytest.raises(DatasetError, match=f"episode 1: column 'action' {message}"):
+        Dataset(root).read_episode(1)
 
 
 def test_all_faults_of_the_header_are_reported(root: Path) -> None:

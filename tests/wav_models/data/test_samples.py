@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wav_models.data.samples import SampleIndex, frames_per_step, window
+from wav_models.data.samples import SampleIndex, due_rows, frames_per_step, window
 from wav_models.presets import WAV_2B, WAV_TINY
 
 
@@ -27,7 +27,8 @@ def test_window_is_clamped_at_both_ends() -> None:
 def test_stride_spreads_steps_over_faster_recordings() -> None:
     sample = window(300, 120, WAV_TINY.horizon, stride=frames_per_step(30, 10.0))
     assert sample.memory.tolist() == [96, 120]
-    assert sample.actions[:3].tolist() == [120, 123, 126]
+    assert sample.actions[:3].tolist() == [122, 125, 128], "the commands due at frames 123, 126 and 129"
+    assert due_rows(8, 3).tolist() == [2, 5, 7]
     with pytest.raises(ValueError, match="25 Hz cannot be stepped at 10"):
         frames_per_step(25, 10.0)
 

@@ -59,6 +59,8 @@ def save_checkpoint(
     """Write a checkpoint; an older one of that name is replaced only once the new one is complete on disk."""
     directory = Path(directory)
     temporary, previous = (directory.with_name(f".{directory.name}.{end}") for end in ("partial", "previous"))
+    if previous.exists() and not directory.exists():  # killed between the two renames below
+        os.rename(previous, directory)
     for leftover in (temporary, previous):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -236,7 +238,11 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:  # a full disk, too
+        path.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: cannot be written ({error}); free space and save again") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -166,6 +167,17 @@ def test_replacing_keeps_the_old_one_until_the_new_one_is_complete(
     _save(directory, seed=1)
     assert load_checkpoint(directory).training_record["seed"] == 1
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
+
+
+def test_killed_between_the_two_renames_the_old_one_is_kept(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory.rename(directory.with_name(f".{directory.name}.previous"))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            checkpoint_module, "save_file", lambda *_: (_ for _ in ()).throw(SafetensorError("File too large"))
+        )
+        with pytest.raises(CheckpointError, match="cannot be written .*File too large.*free space"):
+            _save(directory, seed=1)
+    assert load_checkpoint(directory).training_record["seed"] == 0
 
 
 def _published(model: WAVModel, *, without: tuple[str, ...] = ()) -> dict[str, Tensor]:

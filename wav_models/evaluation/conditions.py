@@ -12,7 +12,7 @@ from wav_models.presets import did_you_mean
 NAMED_CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "k0": {"num_iterations": 0, "selection": "sample"},
     "k0-zero": {"num_iterations": 0, "selection": "mean"},
-    "shrunk": {"num_iterations": 3, "score": "random"},
+    "shrunk": {"num_iterations": 3, "score": "random", "selection": "sample"},
     "best": {"num_iterations": 1, "selection": "best"},
     "worst": {"num_iterations": 1, "selection": "worst"},
     "k1": {"num_iterations": 1},

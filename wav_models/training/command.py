@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LAUNCH = "accelerate launch -m wav_models.training"
 TRAINED = ("autoencoder", *STAGES)
+INTERRUPTED = 130
+"""Exit code after a signal: everything is saved, and the next command of a script must not begin."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,14 @@ def main(argv: list[str], *, launched: bool = False) -> int:
     from wav_models.training.state import StateError
 
     try:
-        _train(arguments, f"{prog} {shlex.join(argv)}", launched)
+        complete = _train(arguments, f"{prog} {shlex.join(argv)}", launched)
     except (ValueError, OSError, FloatingPointError, StateError, CheckpointError) as error:
         print(f"{prog} {arguments.stage}: {error}", file=sys.stderr)
         return 1
     except ProcessException as error:  # holds a worker's whole traceback
         print(f"{prog} {arguments.stage}: {str(error).rstrip().splitlines()[-1]}", file=sys.stderr)
         return 1
-    return 0
+    return 0 if complete else INTERRUPTED
 
 
 def _plan(arguments: TrainArguments, configured_steps: int | None) -> Plan:
@@ -103,8 +105,10 @@ def _plan(arguments: TrainArguments, configured_steps: int | None) -> Plan:
     return Plan(steps=steps)
 
 
-def _train(arguments: TrainArguments, command: str, launched: bool) -> None:
+def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
+    """Whether it was done to the end; a signal may have ended it earlier, with everything saved."""
     from wav_models.training import run as steps
+    from wav_models.training.state import load_progress
 
     config = load_config(arguments.config)
     if arguments.workers is not None:
@@ -121,12 +125,12 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> None:
     )
     if arguments.stage == "latents":
         steps.encode_latents(run)
-        return
+        return True
     if arguments.stage == "checkpoint":
         directory = arguments.checkpoint or arguments.out / "checkpoint"
         steps.assemble_checkpoint(run, directory)
         print(f"checkpoint: {directory}")
-        return
+        return True
     plan = _plan(arguments, getattr(config, arguments.stage).loop.steps)
     if arguments.stage == "autoencoder":
         steps.train_autoencoder(run, plan, resume=arguments.resume)
@@ -135,5 +139,8 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> None:
 
         worker = LaunchedWorker.join(arguments.sharding)
         steps.train_stage_on(worker, run, arguments.stage, plan, arguments.resume)
+        if not worker.is_main:
+            return True
     else:
         steps.train_stage(run, arguments.stage, plan, resume=arguments.resume)
+    return load_progress(run.state_path(arguments.stage), "").complete

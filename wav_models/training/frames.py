@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,13 +17,16 @@ from numpy.typing import NDArray
 from wav_models.data.dataset import DatasetError
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
-from wav_models.data.samples import frames_per_step
+from wav_models.data.samples import due_rows, frames_per_step
 from wav_models.presets import ModelConfig
-from wav_models.training.state import load_tensors, save_tensors
+from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_models.types import VIEWS, ImageArray
 from wav_models.worker_pool import worker_pool
 
 IntArray = NDArray[np.int64]
+
+Fingerprint = list[Any]
+"""What tells an episode from another: name of its dataset, place in it, length, seed."""
 
 FRAMES, TABLE = "frames.npy", "table.safetensors"
 
@@ -35,6 +40,7 @@ class Table:
         values: Table 2 terms and return, shape [N, 17].
         starts: index of the first step of every episode, then N; shape [E + 1].
         instructions: of every episode, length E.
+        episodes: which they are, see `fingerprints`.
     """
 
     states: NDArray[np.float32]
@@ -42,6 +48,7 @@ class Table:
     values: NDArray[np.float32]
     starts: IntArray
     instructions: tuple[str, ...]
+    episodes: list[Fingerprint]
 
     @property
     def episode_of_step(self) -> IntArray:
@@ -50,13 +57,16 @@ class Table:
 
     def save(self, path: Path) -> None:
         arrays = {n: torch.from_numpy(getattr(self, n)) for n in ("states", "actions", "values", "starts")}
-        save_tensors(path, arrays, {"instructions": self.instructions})
+        save_tensors(path, arrays, {"instructions": self.instructions, "episodes": self.episodes})
 
     @classmethod
     def load(cls, path: Path) -> Table:
-        """StateError where the file is missing or damaged."""
+        """StateError where the file is missing, damaged or of an earlier version."""
         tensors, numbers = load_tensors(path, remedy="run `wav train latents` first")
-        return cls(instructions=tuple(numbers["instructions"]), **{n: t.numpy() for n, t in tensors.items()})
+        if "episodes" not in numbers:
+            raise StateError(f"{path}: does not say which episodes it holds; run `wav train latents` again")
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        return cls(instructions=tuple(numbers["instructions"]), episodes=numbers["episodes"], **arrays)
 
 
 class Frames(Protocol):
@@ -91,29 +101,43 @@ class CachedFrames:
         return np.array(np.load(self.path, mmap_mode="r")[first + steps.start : first + steps.stop])
 
 
-def held_out_episodes(num_episodes: int, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Which episodes are held out of every stage, shape [E]: each for itself, so that more data moves none of them."""
-    uniform = np.array([np.random.default_rng([seed, episode]).random() for episode in range(num_episodes)])
+def held_out_episodes(episodes: Sequence[Fingerprint], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Which episodes are held out of every stage, shape [E]: each by the name of its dataset and its place in it.
+
+    So neither more data nor another selection or order of datasets moves any, and a training that starts from another
+    one has not seen what it holds out.
+    """
+    keys = [[seed, zlib.crc32(str(name).encode()), place] for name, place, *_ in episodes]
+    uniform = np.array([np.random.default_rng(key).random() for key in keys])
     held_out = uniform < fraction
-    if num_episodes > 1 and not held_out.any():
+    if len(episodes) > 1 and not held_out.any():
         held_out[int(uniform.argmin())] = True
     return held_out
 
 
 def step_starts(dataset: DatasetGroup, model: ModelConfig) -> IntArray:
     """First step of every episode, then the number of all steps, shape [E + 1]."""
-    stride = frames_per_step(dataset.fps, model.horizon.step_hz)
+    stride = _stride(dataset, model)
     lengths = [-(-episode.length // stride) for episode in dataset.episodes]
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+
+def _stride(dataset: DatasetGroup, model: ModelConfig) -> int:
+    """Recorded frames per step of the model; DatasetError where the rate does not fit."""
+    try:
+        return frames_per_step(dataset.fps, model.horizon.step_hz)
+    except ValueError as error:
+        root, rate = dataset.datasets[0].root, f"{model.horizon.step_hz:g} Hz"
+        raise DatasetError(f"{root}: {error}; record at {rate} or a multiple for {model.name}") from error
 
 
 def read_table(dataset: DatasetGroup, model: ModelConfig) -> Table:
     """All numbers of a labelled dataset.
 
     Raises:
-        DatasetError: no episodes, or an episode without reward labels.
+        DatasetError: no episodes, or an episode without reward labels, or a rate that does not fit.
     """
-    stride = frames_per_step(dataset.fps, model.horizon.step_hz)
+    stride = _stride(dataset, model)
     if len(dataset) == 0:
         raise DatasetError("the datasets have no episodes")
     columns: dict[str, list[NDArray[np.float64]]] = {"states": [], "actions": [], "values": []}
@@ -121,11 +145,13 @@ def read_table(dataset: DatasetGroup, model: ModelConfig) -> Table:
         if episode.values is None:
             raise DatasetError(f"{dataset.where(number)} has no rewards; run `wav label` first")
         columns["states"].append(episode.states[::stride])
-        columns["actions"].append(episode.actions[::stride])
+        columns["actions"].append(episode.actions[due_rows(len(episode), stride)])
         columns["values"].append(episode.values[::stride])
     arrays = {name: np.concatenate(rows).astype(np.float32) for name, rows in columns.items()}
     instructions = tuple(episode.instruction for episode in dataset.episodes)
-    return Table(starts=step_starts(dataset, model), instructions=instructions, **arrays)
+    return Table(
+        starts=step_starts(dataset, model), instructions=instructions, episodes=fingerprints(dataset), **arrays
+    )
 
 
 def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_processes: int) -> NDArray[np.uint8]:
@@ -191,8 +217,8 @@ def _index_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def fingerprints(dataset: DatasetGroup) -> list[list[Any]]:
-    """What tells an episode from another: dataset, place in it, length, seed."""
+def fingerprints(dataset: DatasetGroup) -> list[Fingerprint]:
+    """Of all episodes, in order."""
     return [[e.data_file.parents[2].name, e.index, e.length, e.seed] for e in dataset.episodes]
 
 

@@ -97,6 +97,13 @@ def check_origin(run: Path, model: ModelConfig, autoencoder_sha256: str | None) 
         )
 
 
+def check_episodes(run: Path, episodes: list[Any]) -> None:
+    """StateError unless the latents are of these episodes (`frames.fingerprints`), in this order."""
+    held = json.loads((run / ORIGIN).read_text(encoding="utf-8")).get("episodes")
+    if held != episodes:
+        raise StateError(f"{run / LATENTS}: of other episodes than the datasets hold, or in another order; {REMEDY}")
+
+
 def _window_offsets(model: ModelConfig) -> list[int]:
     """Images that are encoded together; none where every image is encoded on its own."""
     return list(model.future_image_offsets) if model.num_window_latents else []
@@ -128,6 +135,7 @@ class LatentFiles:
         """
         num_episodes = len(self.starts) - 1
         if (known := self._published()) == num_episodes:
+            self._discard()  # of other latents, if anything
             return []
         done = self.finished()
         if done is None or not (len(done) == num_episodes or self._has_room()):
@@ -165,7 +173,7 @@ class LatentFiles:
 
     def publish(self) -> None:
         """Give complete files their names; goes on where it was ended."""
-        if not (self.run / JOURNAL).is_file():
+        if len(self.finished() or ()) < len(self.starts) - 1:
             return
         (self.run / ORIGIN).unlink(missing_ok=True)
         for name in self._shapes:
@@ -183,6 +191,12 @@ class LatentFiles:
         episodes = held.get("episodes", [])
         expected = {**self.origin, "episodes": self.origin["episodes"][: len(episodes)]}
         return len(episodes) if held == expected else 0
+
+    def _discard(self) -> None:
+        """Leave nothing of an encoding that was ended."""
+        (self.run / JOURNAL).unlink(missing_ok=True)
+        for name in self._shapes:
+            self._partial(name).unlink(missing_ok=True)
 
     def _has_room(self) -> bool:
         return all(self._partial(name).is_file() for name in self._shapes)

@@ -19,7 +19,7 @@ from wav_models.networks.text_encoder import make_text_encoder
 from wav_models.presets import ModelConfig
 from wav_models.training.batches import Episodes
 from wav_models.training.frames import Frames, Table
-from wav_models.training.latent_files import REMEDY, LatentFiles, bytes_per_step, load_latents
+from wav_models.training.latent_files import REMEDY, LatentFiles, bytes_per_step, check_episodes, load_latents
 from wav_models.training.latent_store import LatentArray
 from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_models.types import ImageArray
@@ -212,6 +212,7 @@ def load_episodes(model: ModelConfig, run: Path, table: Table, pretrained: Path 
         StateError: the latents are missing, of other data than the table, or of another auto-encoder.
     """
     latents = load_latents(run, model, len(table.states), autoencoder_sha256(model, run, pretrained))
+    check_episodes(run, table.episodes)
     text, numbers = load_tensors(run / TEXT, REMEDY)
     row = {instruction: i for i, instruction in enumerate(numbers["instructions"])}
     if unknown := set(table.instructions) - row.keys():

@@ -83,16 +83,18 @@ def train(
     resume: bool = False,
     report: Report = print,
     tensorboard: Path | None = None,
+    inputs: str = "",
 ) -> TrainState:
     """Train `stage` until its plan is done or a signal asks to stop; its state is at `path` afterwards.
 
     Args:
         resume: continue from `path` if it exists.
         tensorboard: directory for scalars, or None.
+        inputs: see `Progress`.
 
     Raises:
-        StateError: the state to resume from is damaged or of another configuration; or, without `resume`, an
-            unfinished one would be overwritten.
+        StateError: the state to resume from is damaged, of another configuration or of other inputs; or, without
+            `resume`, an unfinished one would be overwritten.
         FloatingPointError: a loss that is not finite, naming step and stage; the last saved state stays.
     """
     worker = worker or Worker()
@@ -102,6 +104,8 @@ def train(
     state = _initial_state(stage, config)
     if resume and path.is_file():
         state.load(path)
+        state.progress.require_inputs(path, inputs)
+    state.progress.inputs = inputs
     loop = _Loop(stage, losses, config, plan, seed, path, worker, state, report, tensorboard)
     with stop_on_signals() as stop:
         loop.run(stop)
@@ -173,16 +177,17 @@ class _Loop:
             if fraction >= 1.0 or stopping:
                 break
             self._step(fraction)
+            if self._due(clocks, "save"):
+                self._save()
             if self._due(clocks, "log"):
                 self._log(fraction)
             if self._due(clocks, "evaluate"):
                 self._evaluate()
-            if self._due(clocks, "save"):
-                self._save()
         progress.complete = fraction >= 1.0
+        self._save()  # before reports and metrics: whatever ends them, the training itself is kept
         if self.counted:
             self._log(fraction)
-        self._save()  # before the metrics: whatever ends them, the training itself is kept
+            self._save()
         if progress.complete:
             self._evaluate()
             self._save()

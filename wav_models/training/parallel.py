@@ -5,6 +5,7 @@ Two torch threads on busy cores wait for each other at every operation; two proc
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import tempfile
@@ -86,14 +87,16 @@ class Worker:
 
 
 class StopRequest:
-    """Set by SIGINT or SIGTERM, and when the parent process is gone: finish the step, save, end."""
+    """Set by SIGINT or SIGTERM, and in one of several workers when the process that started it is gone: finish the
+    step, save, end. A training that a shell started survives the shell."""
 
     def __init__(self) -> None:
         self._requested = False
-        self._parent = os.getppid()
+        started_by_us = multiprocessing.parent_process() is not None or "LOCAL_RANK" in os.environ
+        self._parent = os.getppid() if started_by_us else None
 
     def __bool__(self) -> bool:
-        return self._requested or os.getppid() != self._parent
+        return self._requested or self._parent not in (None, os.getppid())
 
     def set(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         self._requested = True

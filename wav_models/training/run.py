@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from wav_models.checkpoint import load_pretrained, save_checkpoint
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
 from wav_models.data.normalization import Normalization
+from wav_models.engines.manifest import file_sha256
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.autoencoder_stage import AutoencoderStage
@@ -36,6 +37,7 @@ from wav_models.training.frames import (
     TABLE,
     CachedFrames,
     DecodedFrames,
+    Fingerprint,
     Frames,
     Table,
     cache_frames,
@@ -44,7 +46,7 @@ from wav_models.training.frames import (
     read_table,
     step_starts,
 )
-from wav_models.training.latent_files import LatentFiles, check_origin, make_origin
+from wav_models.training.latent_files import ORIGIN, LatentFiles, check_episodes, check_origin, make_origin
 from wav_models.training.latents import (
     AUTOENCODER,
     autoencoder_sha256,
@@ -92,6 +94,10 @@ class Run:
     def record_path(self, stage: str) -> Path:
         return self.directory / f"{stage}.json"
 
+    def inputs(self) -> str:
+        """What tells the latents and the normalisation that are here from others."""
+        return " ".join(file_sha256(self.directory / name)[:16] for name in (ORIGIN, NORMALIZATION))
+
     @property
     def scalars(self) -> Path | None:
         return self.directory / "tensorboard" if self.tensorboard else None
@@ -109,16 +115,17 @@ def train_autoencoder(run: Run, plan: Plan, *, resume: bool) -> None:
     run.directory.mkdir(parents=True, exist_ok=True)
     dataset = DatasetGroup(run.data)
     cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
-    starts = step_starts(dataset, run.config.model)
-    run_workers(_autoencoder_worker, (run, plan, resume, starts), run.config.workers)
+    steps = _split(step_starts(dataset, run.config.model), fingerprints(dataset), run.config)
+    run_workers(_autoencoder_worker, (run, plan, resume, *steps), run.config.workers)
 
 
-def _autoencoder_worker(worker: Worker, run: Run, plan: Plan, resume: bool, starts: np.ndarray) -> None:
+def _autoencoder_worker(
+    worker: Worker, run: Run, plan: Plan, resume: bool, steps: np.ndarray, held_out: np.ndarray
+) -> None:
     config = run.config
     torch.manual_seed(config.seed)
     autoencoder = make_autoencoder(config.model)
     assert isinstance(autoencoder, TinyAutoencoder)
-    steps, held_out = _split(starts, config)
     frames = np.load(run.directory / FRAMES, mmap_mode="r")
     picture = run.directory / "autoencoder.png" if worker.is_main else None
     stage = AutoencoderStage(autoencoder, frames, steps, held_out, config.autoencoder, picture)
@@ -150,7 +157,7 @@ def encode_latents(run: Run) -> None:
     cache_text(model, run.directory, table, run.pretrained)
     files = LatentFiles(run.directory, model, origin, table.starts)
     cache_latents(files, _frames(run, dataset), run.pretrained, run.config.workers, _say)
-    steps, _ = _split(table.starts, run.config)
+    steps, _ = _split(table.starts, table.episodes, run.config)
     episodes = load_episodes(model, run.directory, table, run.pretrained)
     normalization = fit_normalization(episodes, model.horizon, steps)
     normalization.to_json(run.directory / NORMALIZATION)
@@ -190,7 +197,7 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
     table = Table.load(run.directory / TABLE)
     episodes = load_episodes(config.model, run.directory, table, run.pretrained)
     normalization = Normalization.from_json(run.directory / NORMALIZATION)
-    steps, held_out = _split(table.starts, config)
+    steps, held_out = _split(table.starts, table.episodes, config)
     if config.drop_still_steps:
         still = still_steps(episodes, config.model.horizon)
         steps, held_out = steps[~still[steps]], held_out[~still[held_out]]
@@ -210,7 +217,7 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
     if config.compile:
         compile_blocks(model)
         stage.evaluate = uncompiled(stage.evaluate)
-    _train_and_record(run, worker, stage, getattr(config, name).loop, plan, resume, lambda state: None)
+    _train_and_record(run, worker, stage, getattr(config, name).loop, plan, resume, lambda state: None, run.inputs())
 
 
 def compile_blocks(model: WAVModel) -> None:
@@ -237,11 +244,21 @@ def _train_and_record(
     plan: Plan,
     resume: bool,
     finish: Callable[[TrainState], None],
+    inputs: str = "",
 ) -> None:
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     path = run.state_path(stage.name)
     state = train(
-        stage, loop, plan, run.config.seed, path, worker=worker, resume=resume, report=_say, tensorboard=run.scalars
+        stage,
+        loop,
+        plan,
+        run.config.seed,
+        path,
+        worker=worker,
+        resume=resume,
+        report=_say,
+        tensorboard=run.scalars,
+        inputs=inputs,
     )
     if not worker.is_main:
         return
@@ -281,7 +298,7 @@ def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: 
         path = run.state_path(stage)
         if not path.is_file():
             raise StateError(f"{path}: no such file; run `wav train {stage}` first")
-        progress = _copy_averages(path, model, "average.", "")
+        progress, _ = _copy_averages(path, model, "average.", "")
         if not progress.complete:
             warn(f"{path}: stage {stage} ended unfinished after {progress.step} steps; --resume goes on with it")
 
@@ -294,27 +311,28 @@ def load_part(start: Path, model: WAVModel, part: str) -> None:
     """
     for stage in reversed(STAGES[STAGES.index(part) :]):
         path = start / f"{stage}.state.safetensors"
-        if path.is_file():
-            _copy_averages(path, model, f"average.{part}.", f"{part}.")
+        if path.is_file() and _copy_averages(path, model, f"average.{part}.", f"{part}.")[1]:
             return
     raise StateError(f"{start}: has not trained the {part} network; start without --start")
 
 
-def _copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> Progress:
+def _copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> tuple[Progress, int]:
+    """How far the stage is, and how many averages it has of that part of the model: a stage keeps what it trains."""
     tensors, numbers = load_tensors(path, remedy="train that stage first", prefix=prefix)
     parameters = dict(model.named_parameters())
     for name, tensor in tensors.items():
         if part + name not in parameters or parameters[part + name].shape != tensor.shape:
             raise StateError(f"{path}: tensor {part}{name} does not fit this preset")
         parameters[part + name].data.copy_(tensor)
-    return Progress(**numbers)
+    return Progress(**numbers), len(tensors)
 
 
 def assemble_checkpoint(run: Run, directory: Path) -> None:
     """Write the averaged weights of all stages as a checkpoint.
 
     Raises:
-        StateError: a stage is missing.
+        StateError: a stage is missing, or was trained on other latents or another normalisation than the run has now,
+            or the latents are of other data.
     """
     model = WAVModel(run.config.model)
     load_averages(run, model, STAGES, warn=_warn)
@@ -322,7 +340,10 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
     sha256 = autoencoder_sha256(run.config.model, run.directory, run.pretrained)
     check_origin(run.directory, run.config.model, sha256)
     dataset = DatasetGroup(run.data)
-    held_out = held_out_episodes(len(dataset), run.config.validation_fraction, run.config.seed)
+    check_episodes(run.directory, fingerprints(dataset))
+    for stage in STAGES:
+        load_progress(run.state_path(stage), "").require_inputs(run.state_path(stage), run.inputs())
+    held_out = held_out_episodes(fingerprints(dataset), run.config.validation_fraction, run.config.seed)
     stages = STAGES if run.config.model.latent.is_pretrained else ("autoencoder", *STAGES)
     record = {
         "config": asdict(run.config),
@@ -367,9 +388,9 @@ def _span(seeds: list[int]) -> list[int]:
     return [min(seeds), max(seeds)] if seeds else []
 
 
-def _split(starts: np.ndarray, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
+def _split(starts: np.ndarray, episodes: Sequence[Fingerprint], config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
     """Steps of the training episodes and of the held-out ones."""
-    held_out = np.repeat(held_out_episodes(len(starts) - 1, config.validation_fraction, config.seed), np.diff(starts))
+    held_out = np.repeat(held_out_episodes(episodes, config.validation_fraction, config.seed), np.diff(starts))
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 

@@ -32,6 +32,7 @@ class Progress:
         seconds: time spent in the loop, over all resumptions [s].
         history: one record per report: step, seconds, losses and metrics.
         complete: the planned end was reached.
+        inputs: what tells the latents and the normalisation that it was trained on from others; "" where nobody asked.
     """
 
     step: int = 0
@@ -39,6 +40,15 @@ class Progress:
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     complete: bool = False
+    inputs: str = ""
+
+    def require_inputs(self, path: Path, inputs: str) -> None:
+        """StateError where the state at `path` was trained on others than `inputs`."""
+        if self.inputs and inputs and self.inputs != inputs:
+            raise StateError(
+                f"{path}: trained on other latents or another normalisation than {path.parent} has now; train anew in "
+                f"another run directory, with --start {path.parent} to begin with these weights"
+            )
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], numbers: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,11 +71,17 @@ def test_beginnings_are_listed_as_often_as_asked(episodes: Episodes) -> None:
     np.testing.assert_array_equal(repeat_starts(episodes, steps, 2, 1), steps)
 
 
-def test_more_episodes_do_not_move_the_held_out_ones() -> None:
-    few, many = held_out_episodes(100, 0.1, 7), held_out_episodes(400, 0.1, 7)
-    np.testing.assert_array_equal(few, many[:100])
-    assert 20 <= many.sum() <= 60
-    assert held_out_episodes(3, 0.0, 0).sum() == 1
+def _episodes(name: str, count: int) -> list[list[Any]]:
+    return [[name, index, 50, None] for index in range(count)]
+
+
+def test_neither_more_data_nor_another_order_moves_the_held_out_episodes() -> None:
+    few = held_out_episodes(_episodes("a", 100), 0.1, 7)
+    many = held_out_episodes(_episodes("b", 300) + _episodes("a", 400), 0.1, 7)
+    np.testing.assert_array_equal(few, many[300:400])
+    assert 40 <= many.sum() <= 100
+    assert not np.array_equal(many[:100], few), "each dataset has its own"
+    assert held_out_episodes(_episodes("a", 3), 0.0, 0).sum() == 1
 
 
 def test_share_of_samples_at_the_noisiest_time() -> None:

@@ -209,6 +209,20 @@ def test_a_publication_that_was_ended_goes_on(
     assert not list(run.glob("*.partial")) + list(run.glob("*.journal"))
 
 
+def test_what_an_ended_encoding_of_others_left_behind_is_removed(
+    common: list[str], encoded: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / "latents.journal").write_text(json.dumps({"episodes": []}) + "\n0\n")
+    for name in ("latents.npy", "futures.npy"):
+        np.save(run / f"{name}.partial", np.zeros((2, 2), np.float16), allow_pickle=False)
+        (run / f"{name}.partial.npy").rename(run / f"{name}.partial")
+    assert main(["latents", *common]) == 0
+    for name in ("latents.npy", "futures.npy"):
+        assert (run / name).read_bytes() == (encoded / "run" / name).read_bytes(), name
+    assert not list(run.glob("*.partial")) + list(run.glob("*.journal"))
+
+
 def test_appended_episodes_are_all_that_is_encoded(
     common: list[str], encoded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

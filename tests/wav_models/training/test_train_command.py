@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from tests.wav_models.training.recorded import record
@@ -19,9 +20,11 @@ from wav_models.checkpoint import load_checkpoint
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.evaluation.held_out import recorded_split
+from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
 from wav_models.training.frames import allocate, cache_frames
-from wav_models.training.state import load_tensors, save_tensors
+from wav_models.training.run import load_part
+from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_policy.cli.train import main
 
 CONFIG = """
@@ -95,6 +98,40 @@ def _assert_latents_of_a_copied_autoencoder(datasets: list[str], run: Path, othe
     assert main(["latents", "--data", *datasets, "--out", str(other), "--config", str(config)]) == 0
     assert np.array_equal(np.load(other / "latents.npy"), np.load(run / "latents.npy"))
     assert not (other / "frames.npy").exists()
+
+
+def test_a_network_is_taken_from_the_last_stage_that_trained_it(tmp_path: Path) -> None:
+    """Of a run that ended after its second stage, which holds nothing of the video network."""
+    trained, started = WAVModel(WAV_TINY), WAVModel(WAV_TINY)
+    for part in ("video", "value"):
+        tensors = {f"average.{part}.{name}": p for name, p in getattr(trained, part).state_dict().items()}
+        save_tensors(tmp_path / f"{part}.state.safetensors", tensors, {})
+    load_part(tmp_path, started, "video")
+    for name, parameter in trained.video.named_parameters():
+        assert torch.equal(parameter, started.video.get_parameter(name)), name
+    with pytest.raises(StateError, match="has not trained the action network"):
+        load_part(tmp_path, started, "action")
+
+
+def test_weights_of_other_latents_are_neither_resumed_nor_shipped(
+    datasets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, run = tmp_path / "run.yaml", tmp_path / "run"
+    config.write_text(CONFIG)
+    first = ["--data", datasets[0], "--out", str(run), "--config", str(config)]
+    both = ["--data", *datasets, "--out", str(run), "--config", str(config)]
+    assert main(["autoencoder", *first, "--steps", "1"]) == 0
+    assert main(["latents", *first]) == 0
+    for stage in ("video", "value", "action"):
+        assert main([stage, *first, "--steps", "1"]) == 0
+    assert main(["checkpoint", *both]) == 1
+    assert "latents.npy: of other episodes than the datasets" in capsys.readouterr().err
+    assert main(["latents", *both]) == 0
+    assert main(["video", *both, "--steps", "2", "--resume"]) == 1
+    assert "trained on other latents or another normalisation" in capsys.readouterr().err
+    assert main(["checkpoint", *both]) == 1
+    assert f"in another run directory, with --start {run}" in capsys.readouterr().err
+    assert not (run / "checkpoint").exists()
 
 
 def _mark_unfinished(path: Path) -> None:

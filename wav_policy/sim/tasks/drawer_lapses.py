@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from wav_policy.sim.world import World
 
 _CHOICES: Final[tuple[Choice, ...]] = (
-    ("skips_opening", "start", 0.30),
-    ("stops_early", "pull", 0.10),
-    ("wrong_block", "opened", 0.15),
-    ("closes_empty", "opened", 0.20),
-    ("wander", "reach", 0.03),
-    ("empty", "reach", 0.04),
+    ("skips_opening", "start", 0.36),
+    ("stops_early", "pull", 0.04),
+    ("wrong_block", "opened", 0.36),
+    ("closes_empty", "opened", 0.08),
+    ("wander", "reach", 0.02),
+    ("empty", "reach", 0.03),
     ("beside", "carry", 0.02),
     ("drop", "carry", 0.02),
-    ("freeze", "carry", 0.02),
-    ("leaves_open", "stored", 0.12),
+    ("freeze", "carry", 0.01),
+    ("leaves_open", "stored", 0.06),
 )
-"""Lapse, decision point and weight. Most are choices of what to do next, and with which arm: they happen often enough
-at the same few moments for a small model to learn that there is a choice."""
+"""Lapse, decision point and weight. The two heaviest are choices of what to do next, and with which arm, that cannot be
+taken back: they happen often enough at the same two moments for a small model to learn that there is a choice."""
 
 _IN_FRONT: Final = np.array([-0.150, 0.05])
 """From the closed drawer's front to where a block is put down outside it, the second to the arm's side [m]."""

@@ -35,8 +35,8 @@ class PlannerConfig:
     min_std: float = 0.1
     """Floor of both standard deviations."""
     score: str = "snr"
-    """"snr" (the paper's), "mean" or "lower_bound"; "random" is the control of an experiment: the same search, in which
-    elites are drawn by lot."""
+    """"snr" (the paper's), "mean", "gain" (rise of the value) or "lower_bound"; "random" is the control of an
+    experiment: the same search, in which elites are drawn by lot."""
     shared_value_noise: bool = False
     """Judge all futures of a round with the same N value noises, so that they differ by what is seen in them only
     (common random numbers). False: every pair has its own, as published."""

@@ -53,6 +53,24 @@ class MeanValue:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """How much a future is predicted to add: rise of the value over its time (least squares), mean over its samples.
+
+    All futures begin at the same moment, so what is predicted for their beginning differs by errors only, and such an
+    error runs through a whole prediction. The rise is free of it, and tells futures apart that the mean value confuses
+    (docs/planning.md, "The gain of a future").
+    """
+
+    def pairs(self, values: Tensor) -> Tensor:
+        num_steps = values.shape[-1]
+        from_middle = values.new_tensor(range(num_steps)) - (num_steps - 1) / 2
+        return (values * from_middle).sum(dim=-1) * (12.0 / (num_steps * (num_steps + 1)))
+
+    def futures(self, pair_scores: Tensor) -> Tensor:
+        return pair_scores.mean(dim=1)
+
+
+@dataclass(frozen=True)
 class LowerBound:
     """Mean value less the standard deviation of a future's value samples: doubts about a future count against it."""
 
@@ -79,7 +97,7 @@ class Lot:
         return pair_scores.mean(dim=1)
 
 
-SCORES = ("snr", "mean", "lower_bound")
+SCORES = ("snr", "mean", "gain", "lower_bound")
 LOT = "random"
 
 
@@ -89,6 +107,8 @@ def make_score(name: str, snr_eps: float = 1e-6, seed: int = 0) -> Score:
         return SignalToNoise(snr_eps)
     if name == "mean":
         return MeanValue()
+    if name == "gain":
+        return Gain()
     if name == "lower_bound":
         return LowerBound()
     if name == LOT:

@@ -65,7 +65,7 @@ class EvaluateArguments:
     value_steps: int | None = None
     """Euler steps of the value expert."""
     score: str | None = None
-    """Score of a future: snr, mean, or lower_bound."""
+    """Score of a future: snr, mean, gain, or lower_bound."""
     action_noise_std: float | None = None
     """Scale of the action noise."""
     shared_value_noise: bool | None = None

@@ -29,6 +29,19 @@ def test_scores_equal_numpy(values: np.ndarray) -> None:
     np.testing.assert_allclose(bound.futures(bound.pairs(tensor)), expected_bound, atol=1e-9)
 
 
+@settings(deadline=None)
+@given(arrays(np.float64, array_shapes(min_dims=3, max_dims=3, min_side=2, max_side=6), elements=st.floats(-10, 10)))
+def test_gain_is_the_rise_of_the_fitted_line_whatever_its_height(values: np.ndarray) -> None:
+    num_steps = values.shape[2]
+    slopes = np.polyfit(np.arange(num_steps), values.reshape(-1, num_steps).T, 1)[0].reshape(values.shape[:2])
+    gain = make_score("gain")
+    for height in (0.0, 3.0):
+        pairs = gain.pairs(torch.from_numpy(values + height))
+        np.testing.assert_allclose(pairs, slopes * (num_steps - 1), atol=1e-9)
+    np.testing.assert_allclose(gain.futures(pairs), (slopes * (num_steps - 1)).mean(axis=1), atol=1e-9)
+    assert gain.pairs(torch.rand(2, 2, 1)).eq(0).all()
+
+
 @pytest.mark.parametrize("name", SCORES)
 def test_pair_scores_stay_with_their_future(name: str) -> None:
     values = torch.rand(5, 3, 7)

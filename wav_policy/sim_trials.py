@@ -106,7 +106,7 @@ def _make_environment(trials: SimTrials, task: str) -> Any:
         return environment
     from wav_policy.sim.instructed import InstructedEnv
 
-    return InstructedEnv(environment, trials.instruction_of)
+    return InstructedEnv(environment, trials.instruction_of, trials.phrasing)
 
 
 def _make_policy(trials: SimTrials, planner: PlannerConfig) -> WAVPolicy:

@@ -145,6 +145,31 @@ def rollout_frames(data: Data) -> Figure:
     return figure
 
 
+def futures_by_score(data: Data) -> Figure:
+    """What the head camera sees, and imagined futures of that moment, the highest score first; framed in the colour of
+    the arm that moves more."""
+    order = np.argsort(-data["scores"])
+    columns = -(-(len(order) + 1) // 2)
+    figure, panels = _axes(len(order) + 1, width=1.75 * columns, columns=columns, height=2.0)
+    panels[0].imshow(data["now"])
+    panels[0].set_title(f"{data['task']}, {data['time']:.1f} s, seed {int(data['seeds'][0])}", fontsize=7)
+    for axes, m in zip(panels[1:], order, strict=False):
+        left, right = data["moved_rad"][m]
+        axes.imshow(data["frames"][m])
+        axes.set_title(
+            f"{data['score']} {data['scores'][m]:+.3f} (mean {data['means'][m]:.3f})\n"
+            f"left moves {left:.1f} rad, right {right:.1f} rad",
+            fontsize=6,
+            color=BLUE if left > right else ORANGE,
+        )
+        for spine in axes.spines.values():
+            spine.set(visible=True, linewidth=3, color=BLUE if left > right else ORANGE)
+    for place, axes in enumerate(panels):
+        axes.set(xticks=[], yticks=[])
+        axes.set_visible(place <= len(order))
+    return figure
+
+
 FIGURES: dict[str, tuple[Callable[[Data], Figure], str]] = {
     "success": (success_bars, "Success per task and condition (Fig. 2)"),
     "search": (sweep_curves, "Success against K, M and N (Figs. 4, 7)"),
@@ -153,6 +178,7 @@ FIGURES: dict[str, tuple[Callable[[Data], Figure], str]] = {
     "value": (value_curves, "Value against ground truth (Fig. 8)"),
     "rollout": (rollout_frames, "Imagined against true video (Fig. 9)"),
     "rollout_quality": (rollout_quality, "Imagined against true video: PSNR and SSIM over the horizon (Fig. 9)"),
+    "futures": (futures_by_score, "Imagined futures of the moment at which they differ most, best first"),
     "feasibility": (feasibility_curves, "Feasible action sequences over the horizon (Lemma 4.1, Proposition 4.2)"),
     "rewards": (reward_terms, "The reward terms of Table 2 over an episode"),
 }

@@ -114,9 +114,12 @@ def main(argv: list[str]) -> int:
             hint = did_you_mean(task, ENVIRONMENTS.values())
             print(f"wav evaluate: no task {task!r}{hint}", file=sys.stderr)
             return 2
-    counts = arguments.episodes, arguments.workers, arguments.replan_steps, arguments.max_steps or 1
-    if min(counts) < 1:
-        print("wav evaluate: episodes, workers, replan-steps and max-steps must be at least 1", file=sys.stderr)
+    for name in ("episodes", "workers", "replan_steps", "max_steps", "video_samples", "value_samples"):
+        if (number := getattr(arguments, name)) is not None and number < 1:
+            print(f"wav evaluate: --{name.replace('_', '-')} is {number}; it must be at least 1", file=sys.stderr)
+            return 2
+    if arguments.conditions and (arguments.iterations or arguments.selection):
+        print("wav evaluate: give either --conditions, or --iterations and --selection", file=sys.stderr)
         return 2
     if arguments.resume and arguments.json in (None, STANDARD_OUTPUT):
         print("wav evaluate: --resume needs the --json FILE that the ended evaluation was given", file=sys.stderr)

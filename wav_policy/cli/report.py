@@ -21,7 +21,7 @@ from wav_policy.bringup.paths import resolve
 if TYPE_CHECKING:
     from wav_policy.report.inputs import ReportInputs
 
-Measured = Literal["success", "search", "refit", "cost", "value", "rollout", "feasibility", "rewards"]
+Measured = Literal["success", "search", "refit", "cost", "value", "rollout", "futures", "feasibility", "rewards"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class ReportArguments:
     """Where data files, pictures and index.html are."""
     measure: tuple[Measured, ...] = ()
     """Data files to write: success (Fig. 2), search (K, M, N: Figs. 4, 7), refit (alpha, beta, elites: Fig. 5), cost
-    (Fig. 6), value (Fig. 8), rollout (Fig. 9), feasibility (Lemma 4.1), rewards (Table 2)."""
+    (Fig. 6), value (Fig. 8), rollout (Fig. 9), futures (those of one moment, by score), feasibility (Lemma 4.1),
+    rewards (Table 2)."""
     checkpoint: Path = Path(DEFAULT_CHECKPOINT)
     """Checkpoint directory."""
     task: tuple[str, ...] = ("bowl",)
@@ -77,12 +78,14 @@ def _inputs(arguments: ReportArguments) -> ReportInputs:
     from wav_models.evaluation.trial_log import TrialLog
     from wav_policy.report.inputs import ReportInputs
 
-    log = TrialLog(arguments.out / "trials.jsonl" if arguments.measure else None, resume=arguments.resume)
+    acts = not {"success", "search", "refit"}.isdisjoint(arguments.measure)
+    log = TrialLog(arguments.out / "trials.jsonl" if acts else None, resume=arguments.resume)
     a = arguments
     return ReportInputs(a.checkpoint, a.task, a.data, a.episodes, a.seed, a.dtype, a.workers, log)
 
 
 def _measure(name: str, inputs: ReportInputs, out: Path, command: str) -> None:
+    from wav_policy.report.choice import measure_futures
     from wav_policy.report.recorded import measure_rewards, measure_rollout, measure_value
     from wav_policy.report.simulated import measure_cost, measure_feasibility
     from wav_policy.report.sweeps import measure_refit, measure_search, measure_success
@@ -94,6 +97,7 @@ def _measure(name: str, inputs: ReportInputs, out: Path, command: str) -> None:
         "cost": measure_cost,
         "value": measure_value,
         "rollout": measure_rollout,
+        "futures": measure_futures,
         "feasibility": measure_feasibility,
         "rewards": measure_rewards,
     }

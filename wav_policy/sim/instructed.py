@@ -18,11 +18,18 @@ class InstructedEnv(gymnasium.Wrapper[ObservationDict, FloatArray, ObservationDi
     Args:
         environment: a `WavEnv`.
         instruction_of: the task whose phrasings are used; one per seed, drawn by it.
+        phrasing: "train" or "held_out".
     """
 
-    def __init__(self, environment: gymnasium.Env[ObservationDict, FloatArray], instruction_of: str) -> None:
+    def __init__(
+        self,
+        environment: gymnasium.Env[ObservationDict, FloatArray],
+        instruction_of: str,
+        phrasing: str = "train",
+    ) -> None:
         super().__init__(environment)
-        self._phrasings = make_task(instruction_of).instructions
+        task = make_task(instruction_of)
+        self._phrasings = task.held_out_instructions if phrasing == "held_out" else task.instructions
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[ObservationDict, Info]:
         observation, info = self.env.reset(seed=seed, options=options)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from wav_models.evaluation.conditions import named_conditions
+from wav_models.planner.config import PlannerConfig
 from wav_policy.cli.evaluate import EvaluateArguments, main, make_conditions
 
 
@@ -48,6 +50,27 @@ def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.
     assert "did you mean 'bowl'" in capsys.readouterr().err
     assert main(["--checkpoint", str(tmp_path / "none")]) == 1
     assert "no such checkpoint directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--video-samples", "0"], "--video-samples is 0; it must be at least 1"),
+        (["--max-steps", "0"], "--max-steps is 0; it must be at least 1"),
+        (["--conditions", "k0", "--iterations", "3"], "give either --conditions, or --iterations and --selection"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_shrunk_draws_from_the_shrunken_noise_whatever_the_planner_selects() -> None:
+    conditions = named_conditions(PlannerConfig(num_iterations=3, selection="best", score="gain"))
+    assert (conditions["shrunk"].selection, conditions["shrunk"].score) == ("sample", "random")
+    assert conditions["k3"].selection == "best"
 
 
 @pytest.mark.sim

@@ -43,6 +43,16 @@ def data_files() -> dict[str, dict[str, Any]]:
         "value.json": {"curves": [{**curve, "success": ok, "seed": 3} for ok in (True, False)]},
         "rollout.npz": {**common, "true": frames, "imagined": frames},
         "rollout_quality.json": {**common, **quality},
+        "futures.npz": {
+            "task": "drawer",
+            "time": 3.9,
+            "score": "gain",
+            "now": frames[0, 0],
+            "frames": frames[:, 0],
+            "scores": np.array([0.1, 0.3, 0.2]),
+            "means": np.array([0.2, 0.1, 0.2]),
+            "moved_rad": np.array([[0.6, 0.0], [0.0, 0.6], [0.5, 0.1]]),
+        },
         "feasibility.json": {
             "horizon": 3,
             "sequences": 40,

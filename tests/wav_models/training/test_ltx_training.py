@@ -34,6 +34,7 @@ from wav_models.presets import (
     TextConfig,
     VideoConfig,
 )
+from wav_models.training.command import INTERRUPTED
 from wav_models.training.frames import DecodedFrames, Frames, fingerprints, step_starts
 from wav_models.training.latent_files import LatentFiles, bytes_per_step, load_latents, make_origin
 from wav_models.training.latents import _encode, _Encoding, cache_latents
@@ -276,7 +277,7 @@ def test_every_stage_resumes_to_the_last_digit(common: list[str], tmp_path: Path
             if interrupted:
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr("wav_models.training.loop.stop_on_signals", _stop_after_two_steps)
-                    assert main([stage, *common, "--steps", "4"]) == 0
+                    assert main([stage, *common, "--steps", "4"]) == INTERRUPTED
                 assert load_tensors(tmp_path / f"run/{stage}.state.safetensors", "")[1]["step"] == 2
             assert main([stage, *common, "--steps", "4", "--resume"]) == 0
         ends.append([load_tensors(tmp_path / f"run/{stage}.state.safetensors", "")[0] for stage in STAGES])

@@ -27,9 +27,6 @@ FloatArray = NDArray[np.float64]
 VALUE_DIM: Final = 17
 """16 scalar terms of Table 2, then the discounted return."""
 
-ACTION_DIM: Final = 2 * JOINT_DIM
-"""28: action differences, then state differences."""
-
 # Floors keep a joint that stood still in the data from turning sensor noise into large inputs.
 ANGLE_STD_FLOOR: Final = 5e-3
 """[rad]"""

@@ -83,29 +83,3 @@ def frames_per_step(fps: float, step_hz: float) -> int:
     if stride < 1 or abs(stride * step_hz - fps) > 1e-6 * fps:
         raise ValueError(f"data at {fps} Hz cannot be stepped at {step_hz} Hz; the rate must be a multiple of it")
     return stride
-
-
-@dataclass(frozen=True)
-class SampleIndex:
-    """All samples of a dataset, numbered through: sample k is (episode, frame).
-
-    Attributes:
-        episodes: episode of every sample, shape [K].
-        frames: frame of every sample, shape [K].
-    """
-
-    episodes: IndexArray
-    frames: IndexArray
-
-    @classmethod
-    def over(cls, episode_indices: list[int], lengths: list[int]) -> SampleIndex:
-        """Every frame of the given episodes; `lengths` are theirs."""
-        episodes = np.repeat(np.asarray(episode_indices, dtype=np.int64), lengths)
-        frames = [np.arange(length, dtype=np.int64) for length in lengths]
-        return cls(episodes=episodes, frames=np.concatenate(frames) if frames else np.zeros(0, dtype=np.int64))
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, sample: int) -> tuple[int, int]:
-        return int(self.episodes[sample]), int(self.frames[sample])

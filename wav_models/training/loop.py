@@ -187,10 +187,9 @@ class _Loop:
         self._save()  # before reports and metrics: whatever ends them, the training itself is kept
         if self.counted:
             self._log(fraction)
-            self._save()
         if progress.complete:
             self._evaluate()
-            self._save()
+        self._save()
         self.scalars.close()
 
     def _step(self, fraction: float) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wav_models.data.samples import SampleIndex, due_rows, frames_per_step, window
+from wav_models.data.samples import due_rows, frames_per_step, window
 from wav_models.presets import WAV_2B, WAV_TINY
 
 
@@ -42,9 +42,3 @@ def test_every_index_is_in_the_episode_and_ordered(length: int, data: st.DataObj
         assert indices.max() < length
         assert (np.diff(indices) >= 0).all()
     assert sample.memory[-1] == t == sample.actions[0]
-
-
-def test_sample_index_numbers_every_frame_once() -> None:
-    index = SampleIndex.over([4, 7], [2, 3])
-    assert [index[k] for k in range(len(index))] == [(4, 0), (4, 1), (7, 0), (7, 1), (7, 2)]
-    assert len(SampleIndex.over([], [])) == 0

@@ -79,6 +79,16 @@ def save_checkpoint(
     shutil.rmtree(previous, ignore_errors=True)
 
 
+def load_config(directory: Path) -> ModelConfig:
+    """What a checkpoint says of its model, without its weights; raises CheckpointError as `load_checkpoint` does."""
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: no such checkpoint directory; train one with `wav train`")
+    try:
+        return from_dict(ModelConfig, _read_json(directory / CONFIG))
+    except ValueError as error:
+        raise CheckpointError(f"{directory / CONFIG}: {error}. Restore the file or train again") from error
+
+
 def load_checkpoint(
     directory: Path,
     device: str | torch.device = "cpu",
@@ -98,12 +108,7 @@ def load_checkpoint(
         CheckpointError: naming the file, and the tensors that are missing, unknown, of wrong shape or not finite.
     """
     directory = Path(directory)
-    if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such checkpoint directory; train one with `wav train`")
-    try:
-        config = from_dict(ModelConfig, _read_json(directory / CONFIG))
-    except ValueError as error:
-        raise CheckpointError(f"{directory / CONFIG}: {error}. Restore the file or train again") from error
+    config = load_config(directory)
     with torch.device("meta"):
         model = WAVModel(config)
     tensors = {our_name(name): tensor for name, tensor in _read_tensors(directory / MODEL).items()}

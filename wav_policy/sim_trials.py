@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wav_models.evaluation.closed_loop import TrialResult, TrialSettings
+from wav_models.evaluation.closed_loop import TrialResult, TrialSettings, image_period
 from wav_models.evaluation.trial_log import TrialLog, fingerprint
 from wav_models.evaluation.trials import checkpoint_hash, run_trials, summarise
 
@@ -97,10 +97,15 @@ class _Counter:
 def _make_environment(trials: SimTrials, task: str) -> Any:
     import gymnasium
 
+    from wav_models.checkpoint import load_config
     from wav_policy.sim import ENVIRONMENTS
 
     name = next(name for name, its_task in ENVIRONMENTS.items() if its_task == task)
-    options: dict[str, Any] = {"split": trials.split, "phrasing": trials.phrasing}
+    options: dict[str, Any] = {
+        "split": trials.split,
+        "phrasing": trials.phrasing,
+        "image_period": image_period(load_config(trials.checkpoint), trials.settings),
+    }
     environment = gymnasium.make(name, disable_env_checker=True, **options)
     if trials.instruction_of is None:
         return environment

@@ -9,6 +9,7 @@ previous chunk goes on, as on the robot.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -72,6 +73,11 @@ class TrialResult:
     steps: int
     plan_ms: tuple[float, ...]
     engine: str = ""
+
+
+def image_period(config: ModelConfig, settings: TrialSettings) -> int:
+    """Steps between the images that plans read; a trial is the same whatever those between them show."""
+    return math.gcd(settings.replan_steps, *config.horizon.memory_offsets)
 
 
 class ObservationHistory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wav_models.planner.scoring import make_score
+from wav_models.planner.scoring import LOT, make_score
 from wav_models.presets import did_you_mean
 
 SELECTIONS = ("sample", "mean", "best", "worst")
@@ -36,7 +36,7 @@ class PlannerConfig:
     """Floor of both standard deviations."""
     score: str = "snr"
     """"snr" (the paper's), "mean", "gain" (rise of the value) or "lower_bound"; "random" is the control of an
-    experiment: the same search, in which elites are drawn by lot."""
+    experiment: as many refits, to elites drawn by lot, for which nothing is imagined."""
     shared_value_noise: bool = False
     """Judge all futures of a round with the same N value noises, so that they differ by what is seen in them only
     (common random numbers). False: every pair has its own, as published."""
@@ -75,7 +75,8 @@ class PlannerConfig:
             _number(self, name, 0.0)
         if self.deadline is not None:
             _number(self, "deadline", 0.0)
-        make_score(self.score)
+        if self.score != LOT:
+            make_score(self.score)
         if self.selection not in SELECTIONS:
             raise ValueError(f"unknown selection {self.selection!r}{did_you_mean(self.selection, SELECTIONS)}")
 

@@ -8,7 +8,7 @@ independent. Beyond the paper: a deadline, a starting distribution, and other se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.errors import PlannerError
 from wav_models.planner.noise import NoiseDistribution, NoiseStreams
-from wav_models.planner.scoring import make_score, select_elites
+from wav_models.planner.scoring import LOT, make_score, select_elites
 from wav_models.planner.timing import Deadline
 from wav_models.planner.trajectory_model import Futures, TrajectoryModel
 from wav_models.types import PlanRound
@@ -98,8 +98,10 @@ def plan(
     """
     deadline = deadline or Deadline()
     streams = NoiseStreams.from_seed(seed)
-    score = make_score(config.score, config.snr_eps, seed)
     state = start or SearchState.initial(model)  # line 1: f_vid^(0), f_val^(0)
+    if config.score == LOT:
+        state, config = _refit_by_lot(state, config, streams), replace(config, score="mean", num_iterations=0)
+    score = make_score(config.score, config.snr_eps)
     rounds: list[PlanRound] = []
     favourite: Candidate | None = None
     video_elites = torch.empty((0, *model.video_noise_shape))
@@ -154,6 +156,17 @@ def _update(previous: NoiseDistribution, elites: Tensor, config: PlannerConfig) 
     """Refit to the elites (Eq. 4, Eq. 5), then smooth (Section 4.3)."""
     fitted = NoiseDistribution.refit(elites)
     return fitted.smooth(previous, config.mean_update_rate, config.std_update_rate, config.min_std)
+
+
+def _refit_by_lot(state: SearchState, config: PlannerConfig, streams: NoiseStreams) -> SearchState:
+    """What refitting does to the noise without judging: every round's elites are drawn by lot, none is imagined."""
+    num_pairs = (config.num_video_samples, config.num_value_samples)
+    for _ in range(config.num_iterations):
+        video_elites = state.video.sample(config.num_video_samples, streams.video)[: config.num_video_elites]
+        pairs = _value_noise(state.value, num_pairs, config, streams).flatten(0, 1)
+        value_elites = pairs[torch.randperm(len(pairs), generator=streams.value)[: config.num_value_elites]]
+        state = SearchState(_update(state.video, video_elites, config), _update(state.value, value_elites, config))
+    return state
 
 
 def _choose(

@@ -6,7 +6,6 @@ say. Pair scores choose the value elites, future scores the video elites.
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -81,27 +80,12 @@ class LowerBound:
         return pair_scores.mean(dim=1) - pair_scores.std(dim=1, correction=0)
 
 
-@dataclass(frozen=True)
-class Lot:
-    """Scores that say nothing: the control that shows what refitting does without judging."""
-
-    seed: int
-
-    def pairs(self, values: Tensor) -> Tensor:
-        import torch
-
-        digest = zlib.crc32(values.numpy().tobytes(), self.seed & 0xFFFFFFFF)  # another lot in every round
-        return torch.rand(values.shape[:-1], generator=torch.Generator().manual_seed(digest))
-
-    def futures(self, pair_scores: Tensor) -> Tensor:
-        return pair_scores.mean(dim=1)
-
-
 SCORES = ("snr", "mean", "gain", "lower_bound")
 LOT = "random"
+"""In place of a score: elites are drawn by lot, and nothing is imagined to judge."""
 
 
-def make_score(name: str, snr_eps: float = 1e-6, seed: int = 0) -> Score:
+def make_score(name: str, snr_eps: float = 1e-6) -> Score:
     """The score of that name; ValueError with the nearest valid name otherwise."""
     if name == "snr":
         return SignalToNoise(snr_eps)
@@ -111,8 +95,6 @@ def make_score(name: str, snr_eps: float = 1e-6, seed: int = 0) -> Score:
         return Gain()
     if name == "lower_bound":
         return LowerBound()
-    if name == LOT:
-        return Lot(seed)
     raise ValueError(f"unknown score {name!r}{did_you_mean(name, (*SCORES, LOT))}")
 
 

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from wav_models.types import JOINT_DIM, FloatArray
+from wav_models.types import JOINT_DIM, FloatArray, ImageArray
 from wav_policy.sim.model import IMAGE_SIZES
 from wav_policy.sim.operator import ACTION_PERIOD
 from wav_policy.sim.world import HIGHEST_POSITIONS, LOWEST_POSITIONS, World
@@ -31,6 +31,7 @@ class WavEnv(gymnasium.Env[ObservationDict, FloatArray]):
         render_mode: "rgb_array" makes `render()` return the head view; None makes it unavailable.
         split: "train" or "held_out" layouts.
         phrasing: "train" or "held_out" phrasings of the instruction.
+        image_period: steps of 0.1 s between images; steps between them repeat the last ones, which costs no rendering.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (an instance variable in the base class)
@@ -42,13 +43,18 @@ class WavEnv(gymnasium.Env[ObservationDict, FloatArray]):
         render_mode: str | None = None,
         split: str = "train",
         phrasing: str = "train",
+        image_period: int = 1,
     ):
+        if image_period < 1:
+            raise ValueError(f"image_period is {image_period}; an integer >= 1 fits")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render_mode {render_mode!r}; choose rgb_array or None")
         self.render_mode = render_mode
         self.world = World(task, split, phrasing)
         self._max_steps = max_episode_steps or round(self.world.task.time_limit / ACTION_PERIOD)
         self._num_steps = 0
+        self._image_period = image_period
+        self._images: dict[str, ImageArray] = {}
         self.action_space = spaces.Box(LOWEST_POSITIONS, HIGHEST_POSITIONS, dtype=np.float64)
         images: dict[str, spaces.Space[Any]] = {
             view: spaces.Box(0, 255, (*size, 3), dtype=np.uint8) for view, size in IMAGE_SIZES.items()
@@ -86,7 +92,9 @@ class WavEnv(gymnasium.Env[ObservationDict, FloatArray]):
         self.world.close()
 
     def _observation(self) -> ObservationDict:
-        return {**self.world.render_all(), "joint_state": self.world.joint_positions}
+        if self._num_steps % self._image_period == 0:
+            self._images = self.world.render_all()
+        return {**self._images, "joint_state": self.world.joint_positions}
 
     def _info(self) -> Info:
         world = self.world

@@ -139,6 +139,15 @@ def test_the_lot_refits_without_improving(landscape: Landscape) -> None:
     assert distance[0] > float(landscape.distance(torch.zeros(1, *SHAPE))) - 0.1 > distance[1]
 
 
+def test_the_lot_imagines_only_the_future_it_acts_on(landscape: Landscape) -> None:
+    answer = plan(landscape, PlannerConfig(num_iterations=3, score="random", selection="best"), 0)
+    assert [len(noise) for noise in landscape.imagined] == [1]
+    assert (answer.rounds, answer.stop_reason) == ((), "planning off")
+    noises = [answer.video_noise, *(plan(landscape, PlannerConfig(score="random"), s).video_noise for s in (0, 1))]
+    assert torch.equal(noises[0], noises[1])
+    assert not torch.equal(noises[0], noises[2])
+
+
 def test_worst_is_the_opposite_of_best(landscape: Landscape) -> None:
     config = PlannerConfig(num_iterations=1, score="mean", selection="best")
     best, worst = plan(landscape, config, 0), plan(landscape, replace(config, selection="worst"), 0)

@@ -45,6 +45,22 @@ def test_same_seed_and_actions_give_the_same_episode() -> None:
             assert np.array_equal(first[key], second[key]), key
 
 
+def test_images_between_two_periods_repeat_and_change_nothing_else() -> None:
+    often, seldom = WavEnv(), WavEnv(image_period=2)
+    for env in (often, seldom):
+        env.reset(seed=3)
+    rows = [[env.step(home_positions() + 0.1)[0] for _ in range(2)] for env in (often, seldom)]
+    first = [env.reset(seed=3)[0] for env in (often, seldom)]
+    for env in (often, seldom):
+        env.close()
+    for view in ("head", "left_wrist", "right_wrist"):
+        assert np.array_equal(first[1][view], rows[1][0][view])
+        assert not np.array_equal(rows[0][0][view], rows[1][0][view])
+        assert np.array_equal(rows[0][1][view], rows[1][1][view])
+    for a, b in zip(*rows, strict=True):
+        assert np.array_equal(a["joint_state"], b["joint_state"])
+
+
 def test_the_operator_terminates_the_episode_with_reward_one() -> None:
     env = WavEnv()
     env.reset(seed=0)

@@ -24,6 +24,8 @@ JOINT_NAMES: Final = tuple(
 )
 
 JOINT_DIM: Final = len(JOINT_NAMES)
+ANGLES: Final = [i for i in range(JOINT_DIM) if i % ARM_DOF != ARM_DOF - 1]
+"""Joints measured in radians: all but the grippers."""
 """14: both arms."""
 
 FloatArray = NDArray[np.float64]

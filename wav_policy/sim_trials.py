@@ -32,6 +32,7 @@ class SimTrials:
         settings: how an episode is run.
         engine, dtype: what runs the networks, and in which number format.
         workers: processes, one torch thread each.
+        pretrained: local LTX-Video directory, for checkpoints that use its auto-encoder and T5.
     """
 
     checkpoint: Path
@@ -44,6 +45,7 @@ class SimTrials:
     engine: str = "torch"
     dtype: str = "fp32"
     workers: int = 2
+    pretrained: Path | None = None
 
     def run(self, planners: Mapping[str, PlannerConfig], log: TrialLog) -> dict[str, Any]:
         """Summary per task of all planners; what the log has of them is not run again."""
@@ -117,4 +119,11 @@ def _make_environment(trials: SimTrials, task: str) -> Any:
 def _make_policy(trials: SimTrials, planner: PlannerConfig) -> WAVPolicy:
     from wav_policy.policy import WAVPolicy
 
-    return WAVPolicy.load(trials.checkpoint, engine=trials.engine, planner=planner, num_threads=1, dtype=trials.dtype)
+    return WAVPolicy.load(
+        trials.checkpoint,
+        engine=trials.engine,
+        planner=planner,
+        num_threads=1,
+        dtype=trials.dtype,
+        pretrained=trials.pretrained,
+    )

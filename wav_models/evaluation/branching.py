@@ -2,7 +2,11 @@
 
 At a moment of an episode the model imagines M futures, promises a value for each and decodes a chunk for each. The
 simulator then goes on from that moment once per future, following that future's chunk. The true outcome is seen by the
-cameras and judged by the same value expert, so that promise and outcome are in one unit.
+cameras and judged by the same value expert and the same score, so that promise and outcome are in one unit.
+
+Choices are made at single moments: in most others all futures are one and the same, and an average over an episode says
+little about a search. So the moments of an episode at which imagined futures ask for the most different motions are
+looked at as well, wherever they are.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ from torch import Tensor
 
 from wav_models.data.images import resize_image
 from wav_models.evaluation.closed_loop import ObservationHistory, plan_seed
+from wav_models.evaluation.diagnosis import action_spread
 from wav_models.evaluation.reader import FutureReader, Reading
+from wav_models.planner.scoring import make_score
 from wav_models.types import JOINT_DIM, VIEWS, FloatArray, ImageArray, Observation
 
 
@@ -46,17 +52,19 @@ class BranchSettings:
     Attributes:
         futures: M, imagined at every moment.
         value_samples: N, shared by all futures.
-        first_step, every_steps: moments of an episode that are looked at [steps].
+        first_plan, every_plans: moments of an episode that are looked at, counted in plans from its beginning.
+        choices: moments of an episode that are looked at because futures differ most there.
         replan_steps: steps between plans on the way there, and after which "one re-plan later" is.
         max_steps: of an episode.
     """
 
     futures: int = 6
     value_samples: int = 4
-    first_step: int = 8
-    every_steps: int = 12
+    first_plan: int = 2
+    every_plans: int = 3
+    choices: int = 4
     replan_steps: int = 4
-    max_steps: int = 80
+    max_steps: int = 160
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,12 @@ class Moment:
     """One moment; axis M is the futures.
 
     Attributes:
-        promised: value of every imagined future, per value sample, mean over the horizon [M, N].
-        realised: value of every true outcome of acting on it, mean over samples and horizon [M].
-        replanned: mean promised value one re-plan later in every branch [M].
+        regular: whether it is one of those at regular distances.
+        choice: whether it is one of those at which futures differ most.
+        pairs: score of every imagined future and value sample [M, N].
+        promised: score of every imagined future [M].
+        realised: score of every true outcome of acting on it [M].
+        replanned: mean value expected one re-plan later in every branch [M].
         actions: chunk of every future, same value and action noise [M, H, 14].
         actions_by_value: chunks of the first future, one per value noise [N, H, 14].
         actions_by_noise: chunks of the first future, one per action noise of scale 1 [N, H, 14].
@@ -75,6 +86,9 @@ class Moment:
 
     seed: int
     step: int
+    regular: bool
+    choice: bool
+    pairs: FloatArray
     promised: FloatArray
     realised: FloatArray
     replanned: FloatArray
@@ -92,16 +106,37 @@ class _Noise:
     action: Tensor
 
 
+@dataclass(frozen=True)
+class _Visit:
+    """A moment of an episode to come back to; `spread` of the motions that its futures ask for [rad]."""
+
+    step: int
+    saved: Any
+    history: ObservationHistory
+    seen: Observation
+    spread: float
+
+
 class Brancher:
     """Walks through episodes with one reader and looks around at some of their moments."""
 
     def __init__(self, reader: FutureReader, cell: Branches, settings: BranchSettings) -> None:
         self.reader, self.cell, self.settings = reader, cell, settings
         self.config = reader.engine.config
+        self._score = make_score(reader.planner.score, reader.planner.snr_eps)
 
     def episode(self, seed: int) -> list[Moment]:
-        """Every chosen moment of an episode that is driven by single futures (K = 0)."""
-        settings, moments = self.settings, []
+        """The chosen moments of an episode that is driven by single futures (K = 0)."""
+        settings = self.settings
+        visits = self._walk(seed)
+        regular = {v.step for v in visits[:: settings.every_plans]}
+        choices = {v.step for v in sorted(visits, key=lambda v: -v.spread)[: settings.choices]}
+        looked_at = [v for v in visits if v.step in regular | choices]
+        return [self._look_around(seed, v, v.step in regular, v.step in choices) for v in looked_at]
+
+    def _walk(self, seed: int) -> list[_Visit]:
+        """An episode, and its moments of planning from `first_plan` on."""
+        settings, visits = self.settings, []
         instruction = self.cell.reset(seed)
         history = ObservationHistory(self.config)
         chunk: FloatArray = np.empty((0, JOINT_DIM))
@@ -110,14 +145,13 @@ class Brancher:
             history.add(observation)
             seen = history.assemble(observation, instruction, step / self.config.horizon.step_hz)
             if step % settings.replan_steps == 0:
-                chunk = self._sampled_chunk(seen, seed, step)
-            if step >= settings.first_step and (step - settings.first_step) % settings.every_steps == 0:
-                saved = self.cell.save()
-                moments.append(self._look_around(seed, step, saved, history, seen))
-                self.cell.restore(saved)
+                chunk = self._chunks(seen, self._draw(seed, step, 1))[0]
+                if step >= settings.first_plan * settings.replan_steps:
+                    spread = action_spread(self._chunks(seen, self._draw(seed, step, settings.futures)))
+                    visits.append(_Visit(step, self.cell.save(), history.copy(), seen, spread))
             if self.cell.step(chunk[step % settings.replan_steps]):
                 break
-        return moments
+        return visits
 
     def _draw(self, seed: int, step: int, futures: int) -> _Noise:
         generator = torch.Generator().manual_seed(plan_seed(seed, step))
@@ -125,31 +159,34 @@ class Brancher:
         video = reader.video_noise(futures, generator)
         return _Noise(video, reader.value_noise(count, generator), reader.action_noise(count, generator))
 
-    def _sampled_chunk(self, seen: Observation, seed: int, step: int) -> FloatArray:
-        noise = self._draw(seed, step, 1)
+    def _chunks(self, seen: Observation, noise: _Noise) -> FloatArray:
+        """What every future asks for, [M, H, 14]."""
         reading = self.reader.imagined(self.reader.observe(seen), noise.video)
-        return self.reader.actions(reading, seen.joint_state, noise.value[0], noise.action[0])[0]
+        return self.reader.actions(reading, seen.joint_state, noise.value[0], noise.action[0])
 
-    def _look_around(self, seed: int, step: int, saved: Any, history: ObservationHistory, seen: Observation) -> Moment:
-        reader, settings = self.reader, self.settings
-        scene, noise, state = reader.observe(seen), self._draw(seed, step, settings.futures), seen.joint_state
+    def _look_around(self, seed: int, visit: _Visit, regular: bool, choice: bool) -> Moment:
+        reader, step, seen = self.reader, visit.step, visit.seen
+        scene, noise, state = reader.observe(seen), self._draw(seed, step, self.settings.futures), seen.joint_state
         reading = reader.imagined(scene, noise.video)
         actions = reader.actions(reading, state, noise.value[0], noise.action[0])
         outcomes, replanned = [], []
         for chunk in actions:
-            self.cell.restore(saved)
-            later, frames = self._act_out(chunk, history.copy(), seen)
+            self.cell.restore(visit.saved)
+            later, frames = self._act_out(chunk, visit.history.copy(), seen)
             outcomes.append(reader.encode_frames(frames))
             replanned.append(self._expected_value(later, noise))
         outcome = torch.stack(outcomes)
         true = reader.noised(scene, outcome, noise.video)
-        first = reading.select(0)
+        pairs, first = self._pairs(reading, noise), reading.select(0)
         unit = torch.randn(noise.action.shape, generator=torch.Generator().manual_seed(plan_seed(seed, step) ^ 1))
         return Moment(
             seed,
             step,
-            promised=reader.values(reading, noise.value).mean(axis=2),
-            realised=reader.values(true, noise.value).mean(axis=(1, 2)),
+            regular,
+            choice,
+            pairs=pairs.numpy(),
+            promised=self._score.futures(pairs).numpy(),
+            realised=self._score.futures(self._pairs(true, noise)).numpy(),
             replanned=np.array(replanned),
             actions=actions,
             actions_by_value=np.stack([reader.act(first, state, z, noise.action[0]) for z in noise.value]),
@@ -177,6 +214,9 @@ class Brancher:
                 stamp = seen.stamp + replan_steps / horizon.step_hz
                 later = history.assemble(observation, seen.instruction, stamp)
         return later, np.stack(frames, axis=1)
+
+    def _pairs(self, reading: Reading, noise: _Noise) -> Tensor:
+        return self._score.pairs(torch.from_numpy(self.reader.values(reading, noise.value)))
 
     def _expected_value(self, seen: Observation, noise: _Noise) -> float:
         reading: Reading = self.reader.imagined(self.reader.observe(seen), noise.video)

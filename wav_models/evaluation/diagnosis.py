@@ -1,61 +1,61 @@
 """Where planning loses: the links between imagining a good future, recognising it, acting on it, and gaining by it.
 
-Each number below is one link; planning cannot pay where one is broken.
+Each number below is one link; planning cannot pay where one is broken. Scores are the planner's own.
 
-    value_spread_futures / value_spread_samples   do futures differ in value by more than value samples of one do?
+    score_spread_futures / score_spread_samples   do futures differ more than value samples of one do?
     action_spread_futures                         do chunks differ between futures (same value and action noise)?
     following                                     cosine of imagined and true differences between futures: 1 = acting on
                                                   a future brings about what distinguishes it, 0 = it does not
-    concordance                                   of two futures, how often the one that promises more turns out better,
-                                                  as the value expert judges true outcomes (AUC; 0.5 = chance)
+    concordance                                   of two futures, how often the one that promises more turns out better
+                                                  by the score of its true outcome (AUC; 0.5 = chance)
     gain_promised, gain_realised                  best future against the average one: promised, and after acting it out
-    gain_replanned                                the same one re-plan later: what the model expects from there
+    concordance_replanned, gain_replanned         the same one re-plan later, by the mean value expected from there
     auc_true, auc_own, auc_imagined               value against the success of recorded episodes: reading their true
                                                   future; the model's own, denoised from the noised true one; imagined
+
+Standard errors take the moments of one episode as one: they are not independent.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wav_models.evaluation.branching import Moment
-from wav_models.types import ARM_DOF, JOINT_DIM, FloatArray
+from wav_models.types import ANGLES, FloatArray
 
-ANGLES = [i for i in range(JOINT_DIM) if i % ARM_DOF != ARM_DOF - 1]
-"""Joints measured in radians: all but the grippers."""
+if TYPE_CHECKING:
+    from wav_models.evaluation.branching import Moment
 
 
-def summarise_moments(moments: Sequence[Moment]) -> dict[str, float]:
+def summarise_moments(moments: Sequence[Moment]) -> dict[str, float | None]:
     """The links that the simulator shows, averaged over moments; see the module for their meaning."""
     if not moments:
         raise ValueError("no moments to summarise: episodes ended before the first one")
-    spread_futures = _mean(moments, lambda m: m.promised.mean(axis=1).std())
-    spread_samples = _mean(moments, lambda m: m.promised.std(axis=1).mean())
-    promised = _mean(moments, lambda m: _gain(m, m.promised.mean(axis=1)))
+    spread_futures = _mean(moments, lambda m: m.promised.std())
+    spread_samples = _mean(moments, lambda m: m.pairs.std(axis=1).mean())
+    promised = _mean(moments, lambda m: _gain(m, m.promised))
     realised = _mean(moments, lambda m: _gain(m, m.realised))
-    replanned = _mean(moments, lambda m: _gain(m, m.replanned))
     return {
         "moments": float(len(moments)),
-        "value_spread_futures": spread_futures,
-        "value_spread_samples": spread_samples,
-        "value_spread_ratio": spread_futures / max(spread_samples, 1e-12),
-        "value_spread_outcomes": _mean(moments, lambda m: m.realised.std()),
+        "score_spread_futures": spread_futures,
+        "score_spread_samples": spread_samples,
+        "score_spread_ratio": spread_futures / max(spread_samples, 1e-12),
+        "score_spread_outcomes": _mean(moments, lambda m: m.realised.std()),
         "action_spread_futures_rad": _mean(moments, lambda m: action_spread(m.actions)),
         "action_spread_value_noise_rad": _mean(moments, lambda m: action_spread(m.actions_by_value)),
         "action_spread_action_noise_rad": _mean(moments, lambda m: action_spread(m.actions_by_noise)),
         "following": _mean(moments, lambda m: following(m.imagined, m.outcome)),
-        "concordance": _mean(moments, lambda m: concordance(m.promised.mean(axis=1), m.realised)),
-        "concordance_replanned": _mean(moments, lambda m: concordance(m.promised.mean(axis=1), m.replanned)),
+        "concordance": _mean(moments, lambda m: concordance(m.promised, m.realised)),
+        "concordance_replanned": _mean(moments, lambda m: concordance(m.promised, m.replanned)),
         "gain_promised": promised,
         "gain_realised": realised,
-        "gain_realised_standard_error": _standard_error([_gain(m, m.realised) for m in moments]),
-        "gain_replanned": replanned,
-        "gain_replanned_standard_error": _standard_error([_gain(m, m.replanned) for m in moments]),
+        "gain_realised_standard_error": _standard_error(moments, lambda m: _gain(m, m.realised)),
+        "gain_replanned": _mean(moments, lambda m: _gain(m, m.replanned)),
+        "gain_replanned_standard_error": _standard_error(moments, lambda m: _gain(m, m.replanned)),
         "realised_over_promised": realised / max(promised, 1e-12),
-        "replanned_over_promised": replanned / max(promised, 1e-12),
     }
 
 
@@ -88,23 +88,39 @@ def area_under_curve(scores: FloatArray, positive: Sequence[bool]) -> float | No
 
 
 def describe(result: dict[str, Any]) -> str:
-    """One line per number."""
-    rows = {**result["simulated"], **(result.get("recorded") or {})}
-    width = max(map(len, rows))
+    """One line per number: at regular moments, where futures differ most, and on recorded episodes."""
+    regular, choices = result["simulated"], result["choices"]
+    recorded = result.get("recorded") or {}
+    width = max(map(len, (*regular, *recorded)))
     return "\n".join(
-        f"  {name:<{width}}  {'not measured' if value is None else format(value, '.4g')}"
-        for name, value in rows.items()
+        [
+            f"  {'':<{width}}  {'regular':>12} {'choices':>12}",
+            *(f"  {name:<{width}}  {_number(regular[name])} {_number(choices[name])}" for name in regular),
+            *(f"  {name:<{width}}  {_number(value)}" for name, value in recorded.items()),
+        ]
     )
+
+
+def _number(value: float | None) -> str:
+    return f"{'not measured' if value is None else format(value, '.4g'):>12}"
 
 
 def _gain(moment: Moment, values: FloatArray) -> float:
     """How much more than the average future the most promising one has, in `values` [M]."""
-    return float(values[int(moment.promised.mean(axis=1).argmax())] - values.mean())
+    return float(values[int(moment.promised.argmax())] - values.mean())
 
 
 def _mean(moments: Sequence[Moment], quantity: Any) -> float:
     return float(np.mean([quantity(moment) for moment in moments]))
 
 
-def _standard_error(numbers: Sequence[float]) -> float:
-    return float(np.std(numbers) / np.sqrt(len(numbers)))
+def _standard_error(moments: Sequence[Moment], quantity: Any) -> float | None:
+    """Of the mean over moments, with the moments of an episode as one cluster; None with a single episode."""
+    mean = _mean(moments, quantity)
+    clusters: defaultdict[int, float] = defaultdict(float)
+    for moment in moments:
+        clusters[moment.seed] += quantity(moment) - mean
+    count = len(clusters)
+    if count < 2:
+        return None
+    return float(np.sqrt(count / (count - 1) * np.sum(np.square(list(clusters.values())))) / len(moments))

@@ -14,10 +14,10 @@ import torch
 
 from wav_models.data.dataset import Dataset, Episode
 from wav_models.data.samples import frames_per_step, window
-from wav_models.evaluation.diagnosis import ANGLES, area_under_curve
+from wav_models.evaluation.diagnosis import area_under_curve
 from wav_models.evaluation.reader import FutureReader, Reading
 from wav_models.flow import interpolate
-from wav_models.types import VIEWS, FloatArray, Observation
+from wav_models.types import ANGLES, VIEWS, FloatArray, Observation
 
 OWN_START = 0.4
 """Flow time from which own futures are denoised: late enough that they keep what was recorded."""

@@ -23,7 +23,7 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.training.batches import Batch, Batches
 from wav_models.training.randomness import Draws, draws_at
 from wav_models.training.stages import normal
-from wav_models.types import ARM_DOF, JOINT_DIM
+from wav_models.types import ANGLES
 
 NEARLY_CLEAN = 0.75
 NUM_IMAGINATION_STEPS = 3
@@ -32,9 +32,6 @@ CHUNK = 64
 NUM_STEPS = 5
 """Euler steps of the experts; as many as acting takes by default."""
 NUM_VALUE_SAMPLES = 2
-
-ANGLES = [i for i in range(JOINT_DIM) if i % ARM_DOF != ARM_DOF - 1]
-"""Joints measured in radians: all but the grippers."""
 
 
 class _Seen(NamedTuple):

@@ -71,7 +71,8 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     return {
         "data": None if plan.data is None else plan.data.name,
         "held_out": None if split is None else split.held_out,
-        "simulated": summarise_moments(moments),
+        "simulated": summarise_moments([m for m in moments if m.regular]),
+        "choices": summarise_moments([m for m in moments if m.choice]),
         "recorded": links,
     }
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import tyro
 
@@ -89,7 +90,10 @@ class EvaluateArguments:
     workers: int = 2
     """Processes, one torch thread each."""
     diagnose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Find the weak link of planning instead: see docs/planning.md. Takes --episodes, and --data where there is one."""
+    """Find the weak link of planning instead: see docs/planning.md. Runs torch in fp32; other options of closed-loop
+    trials are refused. One set of planner parameters; --data where there is a dataset."""
+    pretrained: Path | None = None
+    """Local LTX-Video directory, for checkpoints that use its auto-encoder and T5."""
     data: Path | None = None
     """Labelled dataset with successes and failures, for --diagnose."""
     json: Path | None = None
@@ -108,21 +112,8 @@ def main(argv: list[str]) -> int:
     from wav_models.engines.base import EngineError
     from wav_policy.sim import ENVIRONMENTS
 
-    asked = () if arguments.instruction_of is None else (arguments.instruction_of,)
-    for task in (*arguments.task, *asked):
-        if task not in ENVIRONMENTS.values():
-            hint = did_you_mean(task, ENVIRONMENTS.values())
-            print(f"wav evaluate: no task {task!r}{hint}", file=sys.stderr)
-            return 2
-    for name in ("episodes", "workers", "replan_steps", "max_steps", "video_samples", "value_samples"):
-        if (number := getattr(arguments, name)) is not None and number < 1:
-            print(f"wav evaluate: --{name.replace('_', '-')} is {number}; it must be at least 1", file=sys.stderr)
-            return 2
-    if arguments.conditions and (arguments.iterations or arguments.selection):
-        print("wav evaluate: give either --conditions, or --iterations and --selection", file=sys.stderr)
-        return 2
-    if arguments.resume and arguments.json in (None, STANDARD_OUTPUT):
-        print("wav evaluate: --resume needs the --json FILE that the ended evaluation was given", file=sys.stderr)
+    if (fault := _fault(arguments, ENVIRONMENTS.values())) is not None:
+        print(f"wav evaluate: {fault}", file=sys.stderr)
         return 2
     try:
         run = _diagnose if arguments.diagnose else _evaluate
@@ -135,10 +126,45 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+_ONLY_OF_TRIALS: Final = (
+    *("phrasing", "instruction_of", "conditions", "iterations", "selection", "video_samples", "value_samples"),
+    *("video_elites", "value_elites", "shared_value_noise", "mean_update_rate", "std_update_rate", "min_std"),
+    *("latency_steps", "engine", "dtype", "pretrained", "resume"),
+)
+_AT_LEAST_ONE: Final = ("episodes", "workers", "replan_steps", "max_steps", "video_samples", "value_samples")
+
+
+def _fault(arguments: EvaluateArguments, tasks: Collection[str]) -> str | None:
+    """What is wrong with the options, or None."""
+    for task in (*arguments.task, *filter(None, [arguments.instruction_of])):
+        if task not in tasks:
+            return f"no task {task!r}{did_you_mean(task, tasks)}"
+    for name in _AT_LEAST_ONE:
+        if (number := getattr(arguments, name)) is not None and number < 1:
+            return f"{_option(name)} is {number}; it must be at least 1"
+    if arguments.diagnose:
+        defaults = EvaluateArguments()
+        idle = [name for name in _ONLY_OF_TRIALS if getattr(arguments, name) != getattr(defaults, name)]
+        if idle:
+            return f"--diagnose has no use for {', '.join(map(_option, idle))}"
+    elif arguments.data is not None:
+        return "--data is read by --diagnose only"
+    if arguments.conditions and (arguments.iterations or arguments.selection):
+        return "give either --conditions, or --iterations and --selection"
+    if arguments.resume and arguments.json in (None, STANDARD_OUTPUT):
+        return "--resume needs the --json FILE that the ended evaluation was given"
+    return None
+
+
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
 def _evaluate(arguments: EvaluateArguments, command: str) -> None:
     from wav_models.checkpoint import load_checkpoint
 
-    load_checkpoint(arguments.checkpoint)  # a damaged checkpoint fails here, once, not in every worker
+    # A damaged checkpoint fails here, once, not in every worker.
+    load_checkpoint(arguments.checkpoint, autoencoder_directory=arguments.pretrained)
     planners = make_conditions(arguments)
     summary = {
         **header(arguments, command),
@@ -166,6 +192,7 @@ def _sim_trials(arguments: EvaluateArguments) -> SimTrials:
         arguments.engine,
         arguments.dtype,
         arguments.workers,
+        arguments.pretrained,
     )
 
 
@@ -189,7 +216,8 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
     from wav_policy.cli.diagnose import DiagnosisPlan, diagnose
 
     planner = next(iter(make_conditions(arguments).values()))
-    branch = BranchSettings(replan_steps=arguments.replan_steps)
+    limit = {} if arguments.max_steps is None else {"max_steps": arguments.max_steps}
+    branch = BranchSettings(replan_steps=arguments.replan_steps, **limit)
     seeds = range(arguments.seed, arguments.seed + arguments.episodes)
     links = {}
     for task in arguments.task:

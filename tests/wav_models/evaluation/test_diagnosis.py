@@ -17,7 +17,7 @@ from wav_models.evaluation.diagnosis import (
 RNG = np.random.default_rng(0)
 
 
-def moment(*, follows: bool, judged: bool) -> Moment:
+def moment(*, follows: bool, judged: bool, seed: int = 0) -> Moment:
     """Six futures of qualities 0 .. 5; `follows`: acting brings them about; `judged`: the promise is the quality."""
     quality = np.arange(6.0)
     imagined = RNG.normal(size=(6, 40))
@@ -25,7 +25,8 @@ def moment(*, follows: bool, judged: bool) -> Moment:
     realised = quality if follows else np.full(6, quality.mean())
     promised = quality if judged else quality[[3, 0, 5, 1, 4, 2]]
     chunks = np.repeat((0.1 * quality if follows else 0 * quality)[:, None, None], 14, axis=2).repeat(16, axis=1)
-    return Moment(0, 0, promised[:, None] + np.zeros(4), realised, realised, chunks, chunks, chunks, imagined, outcome)
+    pairs = promised[:, None] + np.zeros(4)
+    return Moment(seed, 8, True, True, pairs, promised, realised, realised, chunks, chunks, chunks, imagined, outcome)
 
 
 def test_a_working_planner_realises_what_it_promises() -> None:
@@ -35,7 +36,17 @@ def test_a_working_planner_realises_what_it_promises() -> None:
     assert links["gain_promised"] == links["gain_realised"] == pytest.approx(2.5)
     assert links["realised_over_promised"] == pytest.approx(1.0)
     assert links["action_spread_futures_rad"] > 0.1
-    assert links["value_spread_futures"] > 1.0 > links["value_spread_samples"]
+    assert links["score_spread_futures"] > 1.0 > links["score_spread_samples"]
+
+
+def test_moments_of_one_episode_count_as_one_for_the_standard_error() -> None:
+    good, poor = moment(follows=True, judged=True, seed=1), moment(follows=True, judged=False, seed=2)
+    one = summarise_moments([good, poor])["gain_realised_standard_error"]
+    many = summarise_moments([good, poor] * 9)["gain_realised_standard_error"]
+    gains = [summarise_moments([m])["gain_realised"] for m in (good, poor)]
+    assert one == pytest.approx(np.std(gains, ddof=1) / np.sqrt(2))
+    assert many == pytest.approx(one)
+    assert summarise_moments([good] * 9)["gain_realised_standard_error"] is None
 
 
 def test_actions_that_ignore_the_future_are_found() -> None:

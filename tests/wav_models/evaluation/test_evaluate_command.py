@@ -58,6 +58,8 @@ def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.
         (["--video-samples", "0"], "--video-samples is 0; it must be at least 1"),
         (["--max-steps", "0"], "--max-steps is 0; it must be at least 1"),
         (["--conditions", "k0", "--iterations", "3"], "give either --conditions, or --iterations and --selection"),
+        (["--diagnose", "--conditions", "k0", "--dtype", "bf16"], "no use for --conditions, --dtype"),
+        (["--data", "somewhere"], "--data is read by --diagnose only"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(
@@ -102,6 +104,21 @@ def test_an_ended_evaluation_goes_on(
     assert "2/2 seed 1001" in capsys.readouterr().err
     trials = json.loads(path.read_text())["tasks"]["bowl"]["conditions"]["K=0"]["trials"]
     assert [(t["seed"], t["steps"]) for t in trials] == [(1000, 2), (1001, 3)]
+
+
+@pytest.mark.sim
+def test_a_diagnosis_of_one_episode(random_checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "links.json"
+    arguments = ["--diagnose", "--checkpoint", str(random_checkpoint), "--episodes", "1", "--max-steps", "16"]
+    assert main([*arguments, "--workers", "1", "--score", "gain", "--json", str(path)]) == 0
+    result = json.loads(path.read_text())
+    links = result["tasks"]["bowl"]
+    assert links["simulated"]["moments"] == 1  # at steps 8 and 12 there are plans; every third is a regular moment
+    assert links["choices"]["moments"] == 2
+    assert links["choices"]["gain_realised_standard_error"] is None
+    assert 0.0 <= links["choices"]["concordance"] <= 1.0
+    assert links["choices"]["action_spread_futures_rad"] > 0.0
+    assert result["planner"]["score"] == "gain"
 
 
 def test_json_without_a_file_means_standard_output() -> None:

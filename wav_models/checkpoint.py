@@ -79,7 +79,7 @@ def save_checkpoint(
     shutil.rmtree(previous, ignore_errors=True)
 
 
-def load_config(directory: Path) -> ModelConfig:
+def load_model_config(directory: Path) -> ModelConfig:
     """What a checkpoint says of its model, without its weights; raises CheckpointError as `load_checkpoint` does."""
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: no such checkpoint directory; train one with `wav train`")
@@ -108,7 +108,7 @@ def load_checkpoint(
         CheckpointError: naming the file, and the tensors that are missing, unknown, of wrong shape or not finite.
     """
     directory = Path(directory)
-    config = load_config(directory)
+    config = load_model_config(directory)
     with torch.device("meta"):
         model = WAVModel(config)
     tensors = {our_name(name): tensor for name, tensor in _read_tensors(directory / MODEL).items()}

@@ -24,9 +24,9 @@ JOINT_NAMES: Final = tuple(
 )
 
 JOINT_DIM: Final = len(JOINT_NAMES)
+"""14: both arms."""
 ANGLES: Final = [i for i in range(JOINT_DIM) if i % ARM_DOF != ARM_DOF - 1]
 """Joints measured in radians: all but the grippers."""
-"""14: both arms."""
 
 FloatArray = NDArray[np.float64]
 ImageArray = NDArray[np.uint8]
@@ -93,7 +93,7 @@ class Plan:
     Attributes:
         chunk: what to do.
         values: predicted value over the horizon of the chosen future, shape [T].
-        rounds: one entry per round that ran; empty when planning was off (K = 0).
+        rounds: one entry per round that ran; empty when planning was off (K = 0, or elites drawn by lot).
         stop_reason: "completed", "deadline" or "planning off".
         seconds: where the time went, by stage name [s].
         seed: reproduces the plan together with checkpoint and observation.

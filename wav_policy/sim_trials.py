@@ -74,6 +74,8 @@ class SimTrials:
             "settings": asdict(self.settings),
             **{name: getattr(self, name) for name in ("split", "phrasing", "instruction_of", "engine", "dtype")},
         }
+        if self.pretrained is not None:
+            common["pretrained"] = str(self.pretrained.resolve())
         return {name: fingerprint({**common, "planner": asdict(planner)}) for name, planner in planners.items()}
 
 
@@ -99,14 +101,14 @@ class _Counter:
 def _make_environment(trials: SimTrials, task: str) -> Any:
     import gymnasium
 
-    from wav_models.checkpoint import load_config
+    from wav_models.checkpoint import load_model_config
     from wav_policy.sim import ENVIRONMENTS
 
     name = next(name for name, its_task in ENVIRONMENTS.items() if its_task == task)
     options: dict[str, Any] = {
         "split": trials.split,
         "phrasing": trials.phrasing,
-        "image_period": image_period(load_config(trials.checkpoint), trials.settings),
+        "image_period": image_period(load_model_config(trials.checkpoint), trials.settings),
     }
     environment = gymnasium.make(name, disable_env_checker=True, **options)
     if trials.instruction_of is None:

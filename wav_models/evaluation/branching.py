@@ -4,9 +4,12 @@ At a moment of an episode the model imagines M futures, promises a value for eac
 simulator then goes on from that moment once per future, following that future's chunk. The true outcome is seen by the
 cameras and judged by the same value expert and the same score, so that promise and outcome are in one unit.
 
+Outcomes are read with one noise for all futures, never with the noise that a future was imagined from: what promise and
+outcome have in common shall come through the simulator, not through the noise.
+
 Choices are made at single moments: in most others all futures are one and the same, and an average over an episode says
 little about a search. So the moments of an episode at which imagined futures ask for the most different motions are
-looked at as well, wherever they are.
+looked at as well, wherever they are. (The spread of actions at these is high because they were chosen by it.)
 """
 
 from __future__ import annotations
@@ -51,9 +54,9 @@ class BranchSettings:
 
     Attributes:
         futures: M, imagined at every moment.
-        value_samples: N, shared by all futures.
+        value_samples: N, with noises that all futures share.
         first_plan, every_plans: moments of an episode that are looked at, counted in plans from its beginning.
-        choices: moments of an episode that are looked at because futures differ most there.
+        choices: moments of an episode that are looked at because futures differ most there, `every_plans` apart.
         replan_steps: steps between plans on the way there, and after which "one re-plan later" is.
         max_steps: of an episode.
     """
@@ -101,7 +104,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class _Noise:
+    """Of M futures, of one outcome, of N value samples and N chunks."""
+
     video: Tensor
+    outcome: Tensor
     value: Tensor
     action: Tensor
 
@@ -130,9 +136,19 @@ class Brancher:
         settings = self.settings
         visits = self._walk(seed)
         regular = {v.step for v in visits[:: settings.every_plans]}
-        choices = {v.step for v in sorted(visits, key=lambda v: -v.spread)[: settings.choices]}
+        choices = self._choices(visits)
         looked_at = [v for v in visits if v.step in regular | choices]
         return [self._look_around(seed, v, v.step in regular, v.step in choices) for v in looked_at]
+
+    def _choices(self, visits: list[_Visit]) -> set[int]:
+        """Steps of the widest spreads, one of every decision: those near one that was taken are left out."""
+        settings = self.settings
+        apart = settings.every_plans * settings.replan_steps
+        chosen: set[int] = set()
+        for visit in sorted(visits, key=lambda v: -v.spread):
+            if len(chosen) < settings.choices and all(abs(visit.step - step) >= apart for step in chosen):
+                chosen.add(visit.step)
+        return chosen
 
     def _walk(self, seed: int) -> list[_Visit]:
         """An episode, and its moments of planning from `first_plan` on."""
@@ -149,7 +165,7 @@ class Brancher:
                 if step >= settings.first_plan * settings.replan_steps:
                     spread = action_spread(self._chunks(seen, self._draw(seed, step, settings.futures)))
                     visits.append(_Visit(step, self.cell.save(), history.copy(), seen, spread))
-            if self.cell.step(chunk[step % settings.replan_steps]):
+            if self.cell.step(chunk[min(step % settings.replan_steps, len(chunk) - 1)]):
                 break
         return visits
 
@@ -157,7 +173,8 @@ class Brancher:
         generator = torch.Generator().manual_seed(plan_seed(seed, step))
         reader, count = self.reader, self.settings.value_samples
         video = reader.video_noise(futures, generator)
-        return _Noise(video, reader.value_noise(count, generator), reader.action_noise(count, generator))
+        value, action = reader.value_noise(count, generator), reader.action_noise(count, generator)
+        return _Noise(video, reader.video_noise(1, generator), value, action)
 
     def _chunks(self, seen: Observation, noise: _Noise) -> FloatArray:
         """What every future asks for, [M, H, 14]."""
@@ -176,7 +193,7 @@ class Brancher:
             outcomes.append(reader.encode_frames(frames))
             replanned.append(self._expected_value(later, noise))
         outcome = torch.stack(outcomes)
-        true = reader.noised(scene, outcome, noise.video)
+        true = reader.noised(scene, outcome, noise.outcome.expand_as(outcome))
         pairs, first = self._pairs(reading, noise), reading.select(0)
         unit = torch.randn(noise.action.shape, generator=torch.Generator().manual_seed(plan_seed(seed, step) ^ 1))
         return Moment(
@@ -201,7 +218,7 @@ class Brancher:
         """Follow a chunk to the last future frame: the observation one re-plan later, and the true future frames."""
         horizon, replan_steps = self.config.horizon, self.settings.replan_steps
         frames, later = [], seen
-        for step in range(1, max(horizon.future_offsets) + 1):
+        for step in range(1, max(*horizon.future_offsets, replan_steps) + 1):
             self.cell.step(chunk[min(step, len(chunk)) - 1])
             if step > replan_steps and step not in horizon.future_offsets:
                 continue

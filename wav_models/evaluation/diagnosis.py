@@ -1,8 +1,10 @@
 """Where planning loses: the links between imagining a good future, recognising it, acting on it, and gaining by it.
 
-Each number below is one link; planning cannot pay where one is broken. Scores are the planner's own.
+Each number below is one link; planning cannot pay where one is broken. Scores are of the planner's kind,
+by as many value samples, with noises that all futures share.
 
     score_spread_futures / score_spread_samples   do futures differ more than value samples of one do?
+    score_spread_outcomes                         do the true outcomes of acting on them differ?
     action_spread_futures                         do chunks differ between futures (same value and action noise)?
     following                                     cosine of imagined and true differences between futures: 1 = acting on
                                                   a future brings about what distinguishes it, 0 = it does not
@@ -12,6 +14,8 @@ Each number below is one link; planning cannot pay where one is broken. Scores a
     concordance_replanned, gain_replanned         the same one re-plan later, by the mean value expected from there
     auc_true, auc_own, auc_imagined               value against the success of recorded episodes: reading their true
                                                   future; the model's own, denoised from the noised true one; imagined
+    return_r2_*, action_error_*                   predicted return and decoded chunk against the recorded ones, with the
+                                                  same futures, and with a wrong one: of another moment of the episode
 
 Standard errors take the moments of one episode as one: they are not independent.
 """

@@ -80,9 +80,9 @@ class FutureReader:
     @torch.inference_mode()
     def imagined(self, scene: TorchScene, noise: Tensor, start: float = 0.0) -> Reading:
         """Futures denoised by the model from `noise` [M, ...], which lies at flow time `start`."""
-        num_steps = round((self.flow_time - start) * self.planner.num_video_steps)
         x_t = noise
-        if num_steps > 0:
+        if self.flow_time > start:
+            num_steps = max(1, round((self.flow_time - start) * self.planner.num_video_steps))
             x_t = euler_between(self.engine.video_velocity(scene), noise, num_steps, start, self.flow_time)
         return Reading(*self.engine.read(scene, x_t, max(start, self.flow_time)))
 

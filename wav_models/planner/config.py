@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wav_models.planner.scoring import LOT, make_score
+from wav_models.planner.scoring import LOT, SCORES
 from wav_models.presets import did_you_mean
 
 SELECTIONS = ("sample", "mean", "best", "worst")
@@ -75,8 +75,8 @@ class PlannerConfig:
             _number(self, name, 0.0)
         if self.deadline is not None:
             _number(self, "deadline", 0.0)
-        if self.score != LOT:
-            make_score(self.score)
+        if self.score not in (*SCORES, LOT):
+            raise ValueError(f"unknown score {self.score!r}{did_you_mean(self.score, (*SCORES, LOT))}")
         if self.selection not in SELECTIONS:
             raise ValueError(f"unknown selection {self.selection!r}{did_you_mean(self.selection, SELECTIONS)}")
 

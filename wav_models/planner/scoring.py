@@ -95,7 +95,7 @@ def make_score(name: str, snr_eps: float = 1e-6) -> Score:
         return Gain()
     if name == "lower_bound":
         return LowerBound()
-    raise ValueError(f"unknown score {name!r}{did_you_mean(name, (*SCORES, LOT))}")
+    raise ValueError(f"unknown score {name!r}{did_you_mean(name, SCORES)}")
 
 
 def select_elites(scores: Tensor, count: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ class DiagnosisPlan:
 
     Attributes:
         checkpoint: directory.
-        planner: numbers of steps and noise scales as when acting.
+        planner: score, numbers of steps and noise scales as when acting.
         task, split: of the simulator.
         seeds: episodes whose moments are looked at.
         data: labelled dataset with successes and failures, or None.
@@ -71,6 +71,7 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     return {
         "data": None if plan.data is None else plan.data.name,
         "held_out": None if split is None else split.held_out,
+        "branch": asdict(plan.branch),
         "simulated": summarise_moments([m for m in moments if m.regular]),
         "choices": summarise_moments([m for m in moments if m.choice]),
         "recorded": links,

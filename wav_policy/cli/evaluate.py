@@ -127,9 +127,9 @@ def main(argv: list[str]) -> int:
 
 
 _ONLY_OF_TRIALS: Final = (
-    *("phrasing", "instruction_of", "conditions", "iterations", "selection", "video_samples", "value_samples"),
-    *("video_elites", "value_elites", "shared_value_noise", "mean_update_rate", "std_update_rate", "min_std"),
-    *("latency_steps", "engine", "dtype", "pretrained", "resume"),
+    *("phrasing", "instruction_of", "conditions", "iterations", "selection", "video_elites", "value_elites"),
+    *("shared_value_noise", "mean_update_rate", "std_update_rate", "min_std", "latency_steps"),
+    *("engine", "dtype", "pretrained", "resume"),
 )
 _AT_LEAST_ONE: Final = ("episodes", "workers", "replan_steps", "max_steps", "video_samples", "value_samples")
 
@@ -213,19 +213,27 @@ def _trial_settings(arguments: EvaluateArguments) -> TrialSettings:
 def _diagnose(arguments: EvaluateArguments, command: str) -> None:
     from wav_models.evaluation.branching import BranchSettings
     from wav_models.evaluation.diagnosis import describe as describe_links
+    from wav_models.planner.scoring import make_score
     from wav_policy.cli.diagnose import DiagnosisPlan, diagnose
+    from wav_policy.sim.operator import ACTION_PERIOD
+    from wav_policy.sim.tasks import make_task
 
-    planner = next(iter(make_conditions(arguments).values()))
-    limit = {} if arguments.max_steps is None else {"max_steps": arguments.max_steps}
-    branch = BranchSettings(replan_steps=arguments.replan_steps, **limit)
+    planner = base_planner(arguments)
+    make_score(planner.score)  # raises where elites are drawn by lot: there is nothing to diagnose
     seeds = range(arguments.seed, arguments.seed + arguments.episodes)
     links = {}
     for task in arguments.task:
+        branch = BranchSettings(
+            planner.num_video_samples,
+            planner.num_value_samples,
+            replan_steps=arguments.replan_steps,
+            max_steps=arguments.max_steps or round(make_task(task).time_limit / ACTION_PERIOD),
+        )
         plan = DiagnosisPlan(
             arguments.checkpoint, planner, task, arguments.split, seeds, arguments.data, branch, arguments.workers
         )
         links[task] = diagnose(plan)
-    summary = {**header(arguments, command), "planner": asdict(planner), "branch": asdict(branch), "tasks": links}
+    summary = {**header(arguments, command), "planner": asdict(planner), "tasks": links}
     text = "\n".join(
         f"{task}, {plan.planner.num_video_steps} video steps:\n{describe_links(r)}" for task, r in links.items()
     )

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wav_models.evaluation.closed_loop import TrialResult, TrialSettings, plan_seed, run_trial
+from wav_models.evaluation.closed_loop import TrialResult, TrialSettings, image_period, plan_seed, run_trial
 from wav_models.evaluation.trials import checkpoint_hash, run_trials, summarise
 from wav_models.presets import WAV_TINY
-from wav_models.types import ActionChunk, Observation, Plan
+from wav_models.types import VIEWS, ActionChunk, Observation, Plan
 
 
 class CountingEnvironment:
@@ -99,6 +99,32 @@ def test_latency_executes_the_old_chunk_until_the_new_one_is_due() -> None:
 def test_latency_beyond_the_replanning_period_is_refused() -> None:
     with pytest.raises(ValueError, match="latency_steps 5"):
         TrialSettings(replan_steps=4, latency_steps=5)
+
+
+class SeldomSeen(CountingEnvironment):
+    """Images are black between those that `period` lets through."""
+
+    def __init__(self, period: int) -> None:
+        super().__init__(goal=30)
+        self.period = period
+
+    def _observe(self) -> dict[str, Any]:
+        seen = super()._observe()
+        dark = {view: np.zeros_like(image) for view, image in seen.items() if view in VIEWS}
+        return seen if self.count % self.period == 0 else {**seen, **dark}
+
+
+@pytest.mark.parametrize(("replan_steps", "latency_steps", "period"), [(4, 2, 4), (6, 0, 2), (3, 1, 1)])
+def test_plans_read_only_the_images_of_the_period(replan_steps: int, latency_steps: int, period: int) -> None:
+    settings = TrialSettings(replan_steps, latency_steps)
+    assert image_period(RecordingPolicy.config, settings) == period
+    seen = []
+    for environment in (CountingEnvironment(goal=30), SeldomSeen(period)):
+        policy = RecordingPolicy()
+        run_trial(environment, policy, 0, settings)
+        seen.append([o.images for o in policy.observations])
+    assert len(seen[0]) > 4
+    np.testing.assert_array_equal(*seen)
 
 
 def test_result_counts_steps_and_plans_and_seeds_are_reproducible() -> None:

@@ -1,0 +1,133 @@
+"""Looking around in episodes, with a cell on a line and a reader whose imagination is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from wav_models.evaluation.branching import Brancher, BranchSettings, Moment
+from wav_models.evaluation.diagnosis import summarise_moments
+from wav_models.planner.config import PlannerConfig
+from wav_models.presets import WAV_TINY
+from wav_models.types import VIEWS, Observation
+
+SETTINGS = BranchSettings(futures=5, value_samples=2, first_plan=2, every_plans=5, choices=2, max_steps=60)
+
+
+class Line:
+    """One coordinate, which all joints show and all images; `stuck` keeps it where it is."""
+
+    def __init__(self, stuck: bool = False) -> None:
+        self.stuck, self.place = stuck, 0.0
+        self.visited: list[float] = []
+
+    def reset(self, seed: int) -> str:
+        self.place = 0.0
+        return "go"
+
+    def step(self, action: np.ndarray) -> bool:
+        if not self.stuck:
+            self.place = float(action[0])
+        self.visited.append(self.place)
+        return False
+
+    def observe(self) -> dict[str, Any]:
+        image = np.full((64, 64, 3), round(128 + 40 * self.place), dtype=np.uint8)
+        return {**dict.fromkeys(VIEWS, image), "joint_state": np.full(14, self.place)}
+
+    def save(self) -> float:
+        return self.place
+
+    def restore(self, saved: float) -> None:
+        self.place = saved
+
+
+@dataclass(frozen=True)
+class Reading:
+    latents: Tensor
+
+    def select(self, index: int) -> Tensor:
+        return self.latents[index]
+
+
+class LineReader:
+    """Imagines places around the present one, as far away as `widths` says of the time [steps]; worth is the place.
+
+    True futures are read through noise, as a flow model reads them.
+    """
+
+    def __init__(self, widths: dict[int, float]) -> None:
+        self.engine: Any = SimpleNamespace(config=WAV_TINY)
+        self.planner = PlannerConfig(score="mean")
+        self.widths = widths
+
+    def video_noise(self, count: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(count, 1, generator=generator)
+
+    def value_noise(self, count: int, generator: torch.Generator) -> Tensor:
+        return torch.zeros(count, 16, 17)
+
+    action_noise = value_noise
+
+    def observe(self, seen: Observation) -> tuple[float, float]:
+        return float(seen.joint_state[0]), self.widths.get(round(10 * seen.stamp), 0.01)
+
+    def imagined(self, scene: tuple[float, float], noise: Tensor) -> Reading:
+        return Reading(scene[0] + scene[1] * noise)
+
+    def noised(self, scene: tuple[float, float], latents: Tensor, noise: Tensor) -> Reading:
+        return Reading(latents + noise)
+
+    def encode_frames(self, images: np.ndarray) -> Tensor:
+        return torch.tensor([(images[0, -1].mean() - 128) / 40], dtype=torch.float32)
+
+    def values(self, reading: Reading, value_noise: Tensor) -> np.ndarray:
+        return reading.latents.double().numpy()[:, :, None] * np.ones((1, len(value_noise), 16))
+
+    def actions(self, reading: Reading, *_: Any) -> np.ndarray:
+        return np.stack([self.act(reading.select(m)) for m in range(len(reading.latents))])
+
+    def act(self, future: Tensor, *_: Any) -> np.ndarray:
+        return np.full((16, 14), float(future))
+
+
+def look(cell: Line, widths: dict[int, float]) -> list[Moment]:
+    return Brancher(LineReader(widths), cell, SETTINGS).episode(3)  # type: ignore[arg-type]
+
+
+def test_choices_are_the_widest_moments_and_not_neighbours() -> None:
+    moments = look(Line(), {8: 0.2, 20: 0.9, 24: 0.8, 52: 0.5})
+    assert [m.step for m in moments if m.choice] == [20, 52]
+    assert [m.step for m in moments if m.regular] == [8, 28, 48]
+    assert [m.step for m in moments] == [8, 20, 28, 48, 52]
+
+
+def test_every_future_is_acted_out_from_the_same_moment() -> None:
+    moments = look(Line(), {20: 0.9, 52: 0.5})
+    for moment in moments:
+        np.testing.assert_allclose(moment.outcome, moment.imagined, atol=1 / 40)  # as finely as images show it
+    links = summarise_moments([m for m in moments if m.choice])
+    assert links["concordance"] == 1.0
+    assert links["gain_realised"] == pytest.approx(links["gain_promised"], rel=0.1)
+    assert links["following"] == pytest.approx(1.0, abs=0.01)
+
+
+def test_where_acting_changes_nothing_nothing_is_realised() -> None:
+    moments = look(Line(stuck=True), {20: 0.9, 52: 0.5})
+    links = summarise_moments([m for m in moments if m.choice])
+    assert links["gain_promised"] is not None
+    assert links["gain_promised"] > 0.3
+    assert links["gain_realised"] == pytest.approx(0.0, abs=1e-6)
+    assert links["concordance"] == 0.5
+
+
+def test_plans_may_be_further_apart_than_a_chunk_is_long() -> None:
+    settings = BranchSettings(2, 1, first_plan=0, every_plans=1, choices=1, replan_steps=20, max_steps=30)
+    moments = Brancher(LineReader({}), Line(), settings).episode(0)  # type: ignore[arg-type]
+    assert [m.step for m in moments] == [0, 20]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wav_models.planner.scoring import LOT, SCORES
 from wav_models.presets import did_you_mean
@@ -79,6 +79,18 @@ class PlannerConfig:
             raise ValueError(f"unknown score {self.score!r}{did_you_mean(self.score, (*SCORES, LOT))}")
         if self.selection not in SELECTIONS:
             raise ValueError(f"unknown selection {self.selection!r}{did_you_mean(self.selection, SELECTIONS)}")
+
+    def with_samples(self, num_video_samples: int | None = None, num_value_samples: int | None = None) -> PlannerConfig:
+        """This planner with another M or N (None: its own), and no more elites than there are then."""
+        video = self.num_video_samples if num_video_samples is None else num_video_samples
+        value = self.num_value_samples if num_value_samples is None else num_value_samples
+        return replace(
+            self,
+            num_video_samples=video,
+            num_value_samples=value,
+            num_video_elites=min(self.num_video_elites, video),
+            num_value_elites=min(self.num_value_elites, video * value),
+        )
 
 
 def _integer(config: PlannerConfig, name: str, low: int, high: int | None = None, bound: str = "") -> None:

@@ -297,14 +297,10 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
     """The planner stored with the checkpoint, with the parameters that were given."""
     from wav_policy.policy import stored_planner_config
 
-    stored = stored_planner_config(arguments.checkpoint)
-    video_samples = arguments.video_samples or stored.num_video_samples
-    value_samples = arguments.value_samples or stored.num_value_samples
+    sized = stored_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)
     given = {
-        "num_video_samples": video_samples,
-        "num_value_samples": value_samples,
-        "num_video_elites": arguments.video_elites or min(stored.num_video_elites, video_samples),
-        "num_value_elites": arguments.value_elites or min(stored.num_value_elites, video_samples * value_samples),
+        "num_video_elites": arguments.video_elites,
+        "num_value_elites": arguments.value_elites,
         "num_video_steps": arguments.video_steps,
         "num_value_steps": arguments.value_steps,
         "score": arguments.score,
@@ -315,7 +311,7 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
         "min_std": arguments.min_std,
         "selection": arguments.selection[0] if len(arguments.selection) == 1 else None,
     }
-    return replace(stored, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    return replace(sized, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def describe(summary: dict[str, Any]) -> str:

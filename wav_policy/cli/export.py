@@ -149,16 +149,7 @@ def _target(arguments: ExportArguments, planner: PlannerConfig) -> ExportTarget:
 
 
 def _with_sizes(stored: PlannerConfig, arguments: ExportArguments) -> PlannerConfig:
-    futures = arguments.video_samples or stored.num_video_samples
-    samples = arguments.value_samples or stored.num_value_samples
-    return replace(
-        stored,
-        num_video_samples=futures,
-        num_value_samples=samples,
-        num_video_elites=min(stored.num_video_elites, futures),
-        num_value_elites=min(stored.num_value_elites, futures * samples),
-        deadline=None,
-    )
+    return replace(stored.with_samples(arguments.video_samples, arguments.value_samples), deadline=None)
 
 
 def _verify(checkpoint: Checkpoint, directory: Path, planner: PlannerConfig, arguments: ExportArguments) -> bool:

@@ -65,6 +65,10 @@ class PolicyNodeConfig:
     """Of the first plan; the following ones count up."""
     num_iterations: int = -1
     """Rounds of the planner (K); 0: no planning; -1: the checkpoint's."""
+    num_video_samples: int = 0
+    """Futures per round (M); 0: the checkpoint's."""
+    num_value_samples: int = 0
+    """Value samples per future (N); 0: the checkpoint's."""
     deadline: float = 0.0
     """Time a plan may take [s]; 0: the checkpoint's."""
     replan_interval: int = 0
@@ -80,8 +84,8 @@ class PolicyNodeConfig:
     observation: ObservationConfig = field(default_factory=ObservationConfig)
 
     def __post_init__(self) -> None:
-        lowest_values = {"num_threads": 0, "num_iterations": -1, "replan_interval": 0, "imagine_alternatives": 0}
-        for name, lowest in lowest_values.items():
+        zero = ("num_threads", "num_video_samples", "num_value_samples", "replan_interval", "imagine_alternatives")
+        for name, lowest in {"num_iterations": -1, **dict.fromkeys(zero, 0)}.items():
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} is {getattr(self, name)}; {lowest} or more fits")
         for name in ("deadline", "imagine_rate"):
@@ -102,7 +106,8 @@ def load_policy(config: PolicyNodeConfig) -> Policy:
 
     if not config.checkpoint:
         raise ParameterError("parameter 'checkpoint' is empty; give a checkpoint directory")
-    planner = stored_planner_config(Path(config.checkpoint))
+    stored = stored_planner_config(Path(config.checkpoint))
+    planner = stored.with_samples(config.num_video_samples or None, config.num_value_samples or None)
     if config.num_iterations >= 0:
         planner = dataclasses.replace(planner, num_iterations=config.num_iterations)
     if config.deadline > 0.0:

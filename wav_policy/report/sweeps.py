@@ -51,14 +51,11 @@ def _sweeps(inputs: ReportInputs, parameters: dict[str, tuple[str, tuple[Any, ..
 
 def with_parameter(base: PlannerConfig, name: str, value: Any) -> PlannerConfig:
     """`base` with one parameter changed, and the numbers of samples and elites made to fit it."""
-    changed = {"num_video_samples": base.num_video_samples, "num_value_samples": base.num_value_samples, name: value}
-    video = max(changed["num_video_samples"], changed.get("num_video_elites", 1))
-    pairs = video * changed["num_value_samples"]
-    fitting = {
-        "num_video_elites": min(base.num_video_elites, video),
-        "num_value_elites": min(base.num_value_elites, pairs),
-    }
-    return replace(base, **{**fitting, **changed, "num_video_samples": video})
+    if name in ("num_video_samples", "num_value_samples"):
+        return base.with_samples(**{name: value})
+    if name == "num_video_elites":
+        base = base.with_samples(max(base.num_video_samples, value))
+    return replace(base, **{name: value})
 
 
 def _trials(inputs: ReportInputs) -> SimTrials:

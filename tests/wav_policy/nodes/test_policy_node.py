@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -462,6 +463,16 @@ def test_an_unknown_parameter_is_refused_with_the_valid_ones(ros: None) -> None:
         PolicyNode(parameter_overrides=[Parameter("replan_intervall", value=4)])
     with pytest.raises(ValueError, match="image_transport"):
         PolicyNodeConfig(image_transport="theora")
+
+
+def test_the_size_of_the_search_may_be_another_than_the_checkpoints(random_checkpoint: Path) -> None:
+    config = PolicyNodeConfig(str(random_checkpoint), engine="torch", dtype="fp32", num_video_samples=2, num_threads=1)
+    stored = load_policy(replace(config, num_video_samples=0)).planner
+    planner = load_policy(config).planner
+    assert (planner.num_video_samples, planner.num_value_samples) == (2, stored.num_value_samples)
+    assert planner.num_video_elites == 2
+    with pytest.raises(ValueError, match="num_value_samples is -1; 0 or more fits"):
+        replace(config, num_value_samples=-1)
 
 
 def run_node(*arguments: str) -> subprocess.Popen[str]:

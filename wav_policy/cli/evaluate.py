@@ -327,7 +327,7 @@ def describe(summary: dict[str, Any]) -> str:
         first = next(iter(result["conditions"]))
         lines += [
             f"{task} {pair['second']} against {pair['first']}: +{pair['only_second_succeeded']} "
-            f"-{pair['only_first_succeeded']}, McNemar p = {pair['mcnemar_p']:.3f}"
+            f"-{pair['only_first_succeeded']}, McNemar p = {pair['mcnemar_p']:.2g}"
             for pair in result["comparisons"]
             if pair["first"] == first
         ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from wav_models.networks.text_encoder import make_text_encoder
+from wav_models.presets import WAV_TINY
 from wav_policy.recording.rehearsal import describe, rehearse
 from wav_policy.recording.simulated_operator import SimulatedDemonstrator
 from wav_policy.sim import ENVIRONMENTS
@@ -47,6 +49,13 @@ def test_every_task_has_an_environment_and_phrasings_of_its_own() -> None:
         assert len(phrasings) == len(task.instructions) + len(task.held_out_instructions)
         assert not seen & phrasings
         seen |= phrasings
+
+
+def test_every_phrasing_fits_the_text_encoder_of_the_small_model() -> None:
+    encoder = make_text_encoder(WAV_TINY)
+    for name in TASKS:
+        task = make_task(name)
+        encoder([*task.instructions, *task.held_out_instructions])  # raises, naming one that is too long
 
 
 def test_an_unknown_task_is_named_with_the_closest() -> None:

@@ -116,7 +116,7 @@ class DrawerTask:
         "tidy up: the yellow block belongs in the closed drawer",
     )
     held_out_instructions: tuple[str, ...] = (
-        "pull the drawer open, drop the yellow brick into it and push it shut",
+        "pull the drawer open, drop the yellow brick in and push it shut",
         "please put the yellow block away in the drawer",
     )
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import mujoco
 import numpy as np
 
 from wav_models.types import ARM_DOF, JOINT_DIM, FloatArray
@@ -55,6 +54,8 @@ class FeasibilityTest:
     """Runs sequences from states of one episode; made right after its reset."""
 
     def __init__(self, world: World) -> None:
+        import mujoco
+
         self._world = world
         model = world.model
         self._free = [j for j in range(model.njnt) if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]

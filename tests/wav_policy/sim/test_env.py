@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -26,6 +28,16 @@ def test_gymnasiums_own_checker_passes() -> None:
 def test_registration_does_not_load_the_simulator() -> None:
     code = "import sys, wav_policy.sim; assert 'mujoco' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_only_the_world_imports_mujoco_at_once(repository: Path) -> None:
+    """It reads MUJOCO_GL when it is imported, which `world` sets before; imported without it, it draws no pictures."""
+    eager = [
+        path.relative_to(repository).as_posix()
+        for path in sorted((repository / "wav_policy").rglob("*.py"))
+        if re.search(r"^(import|from) mujoco\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert eager == ["wav_policy/sim/world.py"]
 
 
 def test_same_seed_and_actions_give_the_same_episode() -> None:

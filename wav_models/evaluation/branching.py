@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from wav_models.data.images import resize_image
+from wav_models.engines.torch_engine import TorchScene
 from wav_models.evaluation.closed_loop import ObservationHistory, plan_seed
 from wav_models.evaluation.diagnosis import action_spread
 from wav_models.evaluation.reader import FutureReader, Reading
@@ -55,19 +56,19 @@ class BranchSettings:
     Attributes:
         futures: M, imagined at every moment.
         value_samples: N, with noises that all futures share.
+        max_steps: of an episode.
         first_plan, every_plans: moments of an episode that are looked at, counted in plans from its beginning.
         choices: moments of an episode that are looked at because futures differ most there, `every_plans` apart.
         replan_steps: steps between plans on the way there, and after which "one re-plan later" is.
-        max_steps: of an episode.
     """
 
-    futures: int = 6
-    value_samples: int = 4
+    futures: int
+    value_samples: int
+    max_steps: int
     first_plan: int = 2
     every_plans: int = 3
     choices: int = 4
     replan_steps: int = 4
-    max_steps: int = 160
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,14 @@ class _Noise:
 
 @dataclass(frozen=True)
 class _Visit:
-    """A moment of an episode to come back to; `spread` of the motions that its futures ask for [rad]."""
+    """A moment of an episode to come back to, and what its futures ask for: chunks [M, H, 14] of the noise."""
 
     step: int
     saved: Any
     history: ObservationHistory
     seen: Observation
-    spread: float
+    noise: _Noise
+    actions: FloatArray
 
 
 class Brancher:
@@ -145,7 +147,7 @@ class Brancher:
         settings = self.settings
         apart = settings.every_plans * settings.replan_steps
         chosen: set[int] = set()
-        for visit in sorted(visits, key=lambda v: -v.spread):
+        for visit in sorted(visits, key=lambda v: -action_spread(v.actions)):
             if len(chosen) < settings.choices and all(abs(visit.step - step) >= apart for step in chosen):
                 chosen.add(visit.step)
         return chosen
@@ -161,10 +163,12 @@ class Brancher:
             history.add(observation)
             seen = history.assemble(observation, instruction, step / self.config.horizon.step_hz)
             if step % settings.replan_steps == 0:
-                chunk = self._chunks(seen, self._draw(seed, step, 1))[0]
+                scene = self.reader.observe(seen)
+                chunk = self._chunks(scene, seen, self._draw(seed, step, 1))[0]
                 if step >= settings.first_plan * settings.replan_steps:
-                    spread = action_spread(self._chunks(seen, self._draw(seed, step, settings.futures)))
-                    visits.append(_Visit(step, self.cell.save(), history.copy(), seen, spread))
+                    noise = self._draw(seed, step, settings.futures)
+                    actions = self._chunks(scene, seen, noise)
+                    visits.append(_Visit(step, self.cell.save(), history.copy(), seen, noise, actions))
             if self.cell.step(chunk[min(step % settings.replan_steps, len(chunk) - 1)]):
                 break
         return visits
@@ -176,18 +180,17 @@ class Brancher:
         value, action = reader.value_noise(count, generator), reader.action_noise(count, generator)
         return _Noise(video, reader.video_noise(1, generator), value, action)
 
-    def _chunks(self, seen: Observation, noise: _Noise) -> FloatArray:
+    def _chunks(self, scene: TorchScene, seen: Observation, noise: _Noise) -> FloatArray:
         """What every future asks for, [M, H, 14]."""
-        reading = self.reader.imagined(self.reader.observe(seen), noise.video)
+        reading = self.reader.imagined(scene, noise.video)
         return self.reader.actions(reading, seen.joint_state, noise.value[0], noise.action[0])
 
     def _look_around(self, seed: int, visit: _Visit, regular: bool, choice: bool) -> Moment:
-        reader, step, seen = self.reader, visit.step, visit.seen
-        scene, noise, state = reader.observe(seen), self._draw(seed, step, self.settings.futures), seen.joint_state
+        reader, step, seen, noise = self.reader, visit.step, visit.seen, visit.noise
+        scene, state = reader.observe(seen), seen.joint_state
         reading = reader.imagined(scene, noise.video)
-        actions = reader.actions(reading, state, noise.value[0], noise.action[0])
         outcomes, replanned = [], []
-        for chunk in actions:
+        for chunk in visit.actions:
             self.cell.restore(visit.saved)
             later, frames = self._act_out(chunk, visit.history.copy(), seen)
             outcomes.append(reader.encode_frames(frames))
@@ -205,7 +208,7 @@ class Brancher:
             promised=self._score.futures(pairs).numpy(),
             realised=self._score.futures(self._pairs(true, noise)).numpy(),
             replanned=np.array(replanned),
-            actions=actions,
+            actions=visit.actions,
             actions_by_value=np.stack([reader.act(first, state, z, noise.action[0]) for z in noise.value]),
             actions_by_noise=np.stack([reader.act(first, state, noise.value[0], z) for z in unit]),
             imagined=_flat(reading.latents),

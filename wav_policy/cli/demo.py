@@ -242,7 +242,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: DemoPage | None) -> int:
-    report = DemoReport(arguments.task, str(launch_arguments.checkpoint), arguments.episodes)
+    report = DemoReport(arguments.task, arguments.checkpoint, arguments.episodes)
     output = NodeOutput(arguments.verbose)
     supervisor = Supervisor(output.write)
     try:

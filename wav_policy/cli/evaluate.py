@@ -226,8 +226,8 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
         branch = BranchSettings(
             planner.num_video_samples,
             planner.num_value_samples,
+            arguments.max_steps or round(make_task(task).time_limit / ACTION_PERIOD),
             replan_steps=arguments.replan_steps,
-            max_steps=arguments.max_steps or round(make_task(task).time_limit / ACTION_PERIOD),
         )
         plan = DiagnosisPlan(
             arguments.checkpoint, planner, task, arguments.split, seeds, arguments.data, branch, arguments.workers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from wav_models.types import ARM_DOF, VIEWS, FloatArray
+from wav_policy.report.demonstration import watch_operator
 from wav_policy.report.inputs import Files, ReportInputs
 
 if TYPE_CHECKING:
@@ -54,11 +54,14 @@ def measure_futures(inputs: ReportInputs) -> Files:
     """An episode of the scripted operator; of every moment, the futures of a first round and their scores."""
     from wav_policy.cli.diagnose import make_reader
     from wav_policy.policy import stored_planner_config
+    from wav_policy.sim.replay import BranchingWorld
 
     planner = stored_planner_config(inputs.checkpoint)
     reader = make_reader(inputs.checkpoint, planner)
     noise = reader.video_noise(planner.num_video_samples, torch.Generator().manual_seed(inputs.seed))
-    moments = (_look(reader, noise, step, seen, inputs.seed) for step, seen in _episode(inputs, reader))
+    cell = BranchingWorld(inputs.tasks[0])
+    episode = watch_operator(cell, reader.engine.config, cell.reset(inputs.seed), STEPS)
+    moments = (_look(reader, noise, step, seen, inputs.seed) for step, seen in episode)
     chosen = max(moments, key=lambda moment: moment.spread)
     latents = reader.engine.denoise(reader.observe(chosen.seen), noise, DENOISING)
     frames = [reader.engine.decode_images(future[None])[HEAD, -1] for future in latents]
@@ -73,21 +76,6 @@ def measure_futures(inputs: ReportInputs) -> Files:
         "moved_rad": chosen.moved,
     }
     return {"futures.npz": {"seeds": [inputs.seed], **data}}
-
-
-def _episode(inputs: ReportInputs, reader: FutureReader) -> Iterator[tuple[int, Observation]]:
-    from wav_models.evaluation.closed_loop import ObservationHistory
-    from wav_policy.sim.replay import BranchingWorld
-
-    cell = BranchingWorld(inputs.tasks[0])
-    instruction = cell.reset(inputs.seed)
-    operator, history = cell.world.task.make_operator(), ObservationHistory(reader.engine.config)
-    for step in range(STEPS):
-        observation = cell.observe()
-        history.add(observation)
-        yield step, history.assemble(observation, instruction, step / 10)
-        if cell.step(operator.act(cell.world)):
-            return
 
 
 def _look(reader: FutureReader, noise: torch.Tensor, step: int, seen: Observation, seed: int) -> _Moment:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import resource
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from wav_models.worker_pool import worker_pool
+from wav_policy.report.demonstration import watch_operator
 from wav_policy.report.inputs import Files, ReportInputs
-
-if TYPE_CHECKING:
-    from wav_models.types import Observation
 
 ROUNDS: Final = (0, 1, 3, 5)
 PLANS: Final = 8
@@ -79,7 +76,8 @@ def measure_feasibility(inputs: ReportInputs) -> Files:
     for seed in (inputs.seed, inputs.seed + 1):
         instruction = cell.reset(seed)
         test = FeasibilityTest(cell.world)
-        for seen in _states(cell, reader.engine.config, instruction):
+        episode = watch_operator(cell, reader.engine.config, instruction, max(STATE_STEPS) + 1)
+        for seen in (seen for step, seen in episode if step in STATE_STEPS):
             saved = cell.save()
             latent = _latent_sequences(reader, seen, per_state, seed)
             for name, draw in kinds.items():
@@ -93,19 +91,6 @@ def measure_feasibility(inputs: ReportInputs) -> Files:
     curves = {name: survival(counts, horizon) for name, counts in steps.items()}
     data = {"horizon": horizon, "sequences": len(steps[LATENT]), "task": inputs.tasks[0]}
     return {"feasibility.json": {"seeds": [inputs.seed, inputs.seed + 2], **data, "ends": ends, "survival": curves}}
-
-
-def _states(cell: Any, config: Any, instruction: str) -> Iterator[Observation]:
-    """Observations at some moments of a demonstration; the cell is at each of them when it is given."""
-    from wav_models.evaluation.closed_loop import ObservationHistory
-
-    operator, history = cell.world.task.make_operator(), ObservationHistory(config)
-    for step in range(max(STATE_STEPS) + 1):
-        observation = cell.observe()
-        history.add(observation)
-        if step in STATE_STEPS:
-            yield history.assemble(observation, instruction, 0.0)
-        cell.step(operator.act(cell.world))
 
 
 def _latent_sequences(reader: Any, seen: Any, count: int, seed: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.types import VIEWS, Observation
 
-SETTINGS = BranchSettings(futures=5, value_samples=2, first_plan=2, every_plans=5, choices=2, max_steps=60)
+SETTINGS = BranchSettings(futures=5, value_samples=2, max_steps=60, first_plan=2, every_plans=5, choices=2)
 
 
 class Line:
@@ -128,6 +128,6 @@ def test_where_acting_changes_nothing_nothing_is_realised() -> None:
 
 
 def test_plans_may_be_further_apart_than_a_chunk_is_long() -> None:
-    settings = BranchSettings(2, 1, first_plan=0, every_plans=1, choices=1, replan_steps=20, max_steps=30)
+    settings = BranchSettings(2, 1, 30, first_plan=0, every_plans=1, choices=1, replan_steps=20)
     moments = Brancher(LineReader({}), Line(), settings).episode(0)  # type: ignore[arg-type]
     assert [m.step for m in moments] == [0, 20]

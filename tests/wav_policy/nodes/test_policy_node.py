@@ -8,15 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-import yaml
 
 from wav_models.presets import WAV_TINY, ModelConfig
 from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, ActionChunk, ImageArray, Observation, Plan, PlanRound
@@ -39,8 +36,7 @@ from wav_policy.imagined_motion import ImaginedMotion  # noqa: E402
 from wav_policy.nodes.images import message_from_rgb  # noqa: E402
 from wav_policy.nodes.instruction_topic import LATCHED_QOS, subscribe_instruction  # noqa: E402
 from wav_policy.nodes.joint_state import stamp_to_seconds  # noqa: E402
-from wav_policy.nodes.parameters import ParameterError, from_mapping  # noqa: E402
-from wav_policy.nodes.policy_node import PolicyNode, PolicyNodeConfig, load_policy  # noqa: E402
+from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
 from wav_policy.splicing import CommittedMotion  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -449,42 +445,9 @@ def test_montage_and_paths_come_when_somebody_listens(outside: Outside) -> None:
     assert {marker.text for marker in paths[0].markers if marker.ns == "value left"} == {"0.25", "0.00"}
 
 
-def test_a_checkpoint_that_is_missing_leaves_the_node_unconfigured_with_the_reason(ros: None) -> None:
-    parameters = [Parameter("checkpoint", value="/nonexistent/checkpoint")]
-    node = PolicyNode(load_policy, parameter_overrides=parameters)
-    assert node.trigger_configure().name == "FAILURE"
-    (entry,) = node._report_planning()
-    assert "/nonexistent/checkpoint" in entry.message
-    node.close()
-
-
-def test_an_unknown_parameter_is_refused_with_the_valid_ones(ros: None) -> None:
-    with pytest.raises(ParameterError, match=r"replan_intervall.*Did you mean 'replan_interval'"):
-        PolicyNode(parameter_overrides=[Parameter("replan_intervall", value=4)])
-    with pytest.raises(ValueError, match="image_transport"):
-        PolicyNodeConfig(image_transport="theora")
-
-
-def test_the_size_of_the_search_may_be_another_than_the_checkpoints(random_checkpoint: Path) -> None:
-    config = PolicyNodeConfig(str(random_checkpoint), engine="torch", dtype="fp32", num_video_samples=2, num_threads=1)
-    stored = load_policy(replace(config, num_video_samples=0)).planner
-    planner = load_policy(config).planner
-    assert (planner.num_video_samples, planner.num_value_samples) == (2, stored.num_value_samples)
-    assert planner.num_video_elites == 2
-    with pytest.raises(ValueError, match="num_value_samples is -1; 0 or more fits"):
-        replace(config, num_value_samples=-1)
-
-
 def run_node(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "wav_policy.nodes.policy_node", "--ros-args", *arguments]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.mark.parametrize("name", ["policy.yaml", "cameras.yaml"])
-def test_the_configuration_file_has_only_parameters_of_the_node(repository: Path, name: str) -> None:
-    values = yaml.safe_load((repository / "config" / name).read_text())["/**"]["ros__parameters"]
-    values.update({f"observation.{key}": value for key, value in values.pop("observation", {}).items()})
-    from_mapping(PolicyNodeConfig, values)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

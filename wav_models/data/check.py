@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from wav_models.data.check_episode import Problem, check_episode
 from wav_models.data.dataset import Dataset, DatasetError, header_faults
+from wav_models.data.label_settings import label_conflict
 from wav_models.data.layout import INFO_PATH, STATS_PATH, TASKS_PATH, VALUE_KEY
 
 _STAGING = ".staging"
@@ -57,6 +58,7 @@ def check_dataset(root: Path, fps: int | None = None) -> Iterator[Problem]:
     if num_labelled < len(dataset) and (num_labelled or VALUE_KEY in dataset.info["features"]):
         message = f"{len(dataset) - num_labelled} of {len(dataset)} episodes are not labelled"
         yield Problem("error", str(root), message, f"run `wav label {root}`")
+    yield from _check_labels(dataset)
 
 
 def _check_header(root: Path) -> Iterator[Problem]:
@@ -119,6 +121,16 @@ def _numbers(value: Any) -> Iterator[float]:
             yield from _numbers(item)
     else:
         yield float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def _check_labels(dataset: Dataset) -> Iterator[Problem]:
+    """Values of one kind; unreadable files are reported with their episodes."""
+    try:
+        conflict = label_conflict([dataset])
+    except DatasetError:
+        return
+    if conflict is not None:
+        yield Problem("error", str(dataset.root), conflict, f"`wav label {dataset.root}` was interrupted: run it again")
 
 
 def _read_tasks(dataset: Dataset) -> dict[int, str] | None:

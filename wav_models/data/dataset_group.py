@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError, Episode, EpisodeInfo
+from wav_models.data.label_settings import label_conflict
 
 NUM_SHOWN = 5
 
@@ -68,6 +69,17 @@ class DatasetGroup:
             if problems:
                 shown = "; ".join(f"{problem.where}: {problem.message}" for problem in problems[:NUM_SHOWN])
                 raise DatasetError(f"{dataset.root}: {len(problems)} problems, see `wav dataset check`. {shown}")
+        self.check_labels()
+
+    def check_labels(self) -> None:
+        """All values must be of one kind.
+
+        Raises:
+            DatasetError: naming two files labelled with different settings.
+        """
+        conflict = label_conflict(self.datasets)
+        if conflict is not None:
+            raise DatasetError(f"{conflict}: run `wav label` on all datasets with the same settings")
 
     def _require_equal(self, other: Dataset) -> None:
         first = self.datasets[0]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from wav_models.data.dataset import Dataset, Episode
 from wav_models.data.durable import write_json, write_parquet
+from wav_models.data.label_settings import read_label_settings, with_label_settings
 from wav_models.data.layout import INFO_PATH, STATS_PATH, VALUE_KEY
 from wav_models.data.statistics import feature_stats
 from wav_models.rewards.returns import discounted_return
@@ -26,7 +27,6 @@ from wav_models.types import VIEWS
 FloatArray = NDArray[np.float64]
 
 LABELS_PATH: Final = "meta/labels.json"
-_METADATA_KEY: Final = b"wav_label"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def label_dataset(
     files: dict[Path, list[int]] = {}
     for episode in dataset.episodes:
         files.setdefault(episode.data_file, []).append(episode.index)
-    todo = [(path, indices) for path, indices in files.items() if _settings_of(path) != _settings(config)]
+    todo = [(path, indices) for path, indices in files.items() if read_label_settings(path) != _settings(config)]
     on_progress(0, len(todo))
     if todo:
         with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -109,17 +109,12 @@ def _label_file(dataset: Dataset, path: Path, indices: list[int], config: LabelC
     if VALUE_KEY in table.column_names:
         table = table.drop_columns([VALUE_KEY])
     table = table.append_column(VALUE_KEY, column)
-    metadata = {**(table.schema.metadata or {}), _METADATA_KEY: _settings(config)}
-    write_parquet(path, table.replace_schema_metadata(metadata))
+    write_parquet(path, with_label_settings(table, _settings(config)))
 
 
-def _settings(config: LabelConfig) -> bytes:
-    return json.dumps(asdict(config), sort_keys=True).encode()
-
-
-def _settings_of(path: Path) -> bytes | None:
-    """The settings a file was labelled with; None where it was not."""
-    return (pq.read_schema(path).metadata or {}).get(_METADATA_KEY)
+def _settings(config: LabelConfig) -> dict[str, Any]:
+    """As they are read back from JSON."""
+    return {**asdict(config), "image_size": list(config.image_size)}
 
 
 def _write_metadata(dataset: Dataset, config: LabelConfig) -> None:

@@ -135,11 +135,13 @@ def read_table(dataset: DatasetGroup, model: ModelConfig) -> Table:
     """All numbers of a labelled dataset.
 
     Raises:
-        DatasetError: no episodes, or an episode without reward labels, or a rate that does not fit.
+        DatasetError: no episodes, an episode without reward labels, labels of different settings, or a rate that
+            does not fit.
     """
     stride = _stride(dataset, model)
     if len(dataset) == 0:
         raise DatasetError("the datasets have no episodes")
+    dataset.check_labels()
     columns: dict[str, list[NDArray[np.float64]]] = {"states": [], "actions": [], "values": []}
     for number, episode in enumerate(dataset):
         if episode.values is None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from wav_models.training.config import LoopConfig
 from wav_models.training.parallel import Losses, StopRequest, Worker, stop_on_signals
 from wav_models.training.randomness import Draws, draws_at
-from wav_models.training.state import Progress, StateError, TrainState, load_progress, share, whole
+from wav_models.training.state import Progress, Provenance, StateError, TrainState, load_progress, share, whole
 
 Report = Callable[[str], None]
 
@@ -83,29 +83,34 @@ def train(
     resume: bool = False,
     report: Report = print,
     tensorboard: Path | None = None,
-    inputs: str = "",
+    provenance: Provenance | None = None,
 ) -> TrainState:
     """Train `stage` until its plan is done or a signal asks to stop; its state is at `path` afterwards.
 
     Args:
         resume: continue from `path` if it exists.
         tensorboard: directory for scalars, or None.
-        inputs: see `Progress`.
+        provenance: noted in the state; the ancestors are those of the first call.
 
     Raises:
         StateError: the state to resume from is damaged, of another configuration or of other inputs; or, without
             `resume`, an unfinished one would be overwritten.
         FloatingPointError: a loss that is not finite, naming step and stage; the last saved state stays.
     """
-    worker = worker or Worker()
+    worker, provenance = worker or Worker(), provenance or Provenance()
     if not resume and path.is_file():
         _refuse_unfinished(path)
     losses = worker.distribute(stage)  # before the optimiser: sharding replaces the parameters
     state = _initial_state(stage, config)
+    progress = state.progress
     if resume and path.is_file():
         state.load(path)
-        state.progress.require_inputs(path, inputs)
-    state.progress.inputs = inputs
+        progress = state.progress
+        progress.require_inputs(path, provenance.inputs)
+    else:
+        progress.ancestors = provenance.ancestors
+    progress.inputs = provenance.inputs
+    progress.calls.append({**provenance.call, "step": progress.step})
     loop = _Loop(stage, losses, config, plan, seed, path, worker, state, report, tensorboard)
     with stop_on_signals() as stop:
         loop.run(stop)

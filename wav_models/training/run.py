@@ -4,7 +4,7 @@ table.safetensors, text.safetensors, latents.npy, futures.npy   the dataset, enc
 frames.npy                                                      its images, where the auto-encoder is trained here
 autoencoder.safetensors, normalization.json                     what the checkpoint will carry
 <stage>.state.safetensors                                       resumable state of each stage
-<stage>.json                                                    record of each stage: command, data, duration, losses
+<stage>.json                                                    record of each stage: calls, duration, losses
 autoencoder.png                                                 true frames above their reconstructions
 """
 
@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,15 @@ from wav_models.training.loop import Plan, Report, train
 from wav_models.training.metrics import HeldOut
 from wav_models.training.parallel import Worker, run_workers
 from wav_models.training.stages import make_stage
-from wav_models.training.state import Progress, StateError, TrainState, load_progress, load_tensors, save_tensors
+from wav_models.training.state import (
+    Progress,
+    Provenance,
+    StateError,
+    TrainState,
+    load_progress,
+    load_tensors,
+    save_tensors,
+)
 
 NORMALIZATION = "normalization.json"
 
@@ -191,9 +199,10 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
         loaded = load_pretrained(run.weights, model)
         if worker.is_main and loaded.initialised:
             _warn(f"{run.weights}: has no {', '.join(loaded.initialised)}; they start from random weights")
-    load_averages(run, model, STAGES[: STAGES.index(name)], warn=_warn if worker.is_main else lambda text: None)
+    warn = _warn if worker.is_main else lambda text: None
+    ancestors = load_averages(run, model, STAGES[: STAGES.index(name)], warn=warn)
     if run.start is not None:
-        load_part(run.start, model, name)
+        ancestors |= load_part(run.start, model, name)
     table = Table.load(run.directory / TABLE)
     episodes = load_episodes(config.model, run.directory, table, run.pretrained)
     normalization = Normalization.from_json(run.directory / NORMALIZATION)
@@ -217,7 +226,8 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
     if config.compile:
         compile_blocks(model)
         stage.evaluate = uncompiled(stage.evaluate)
-    _train_and_record(run, worker, stage, getattr(config, name).loop, plan, resume, lambda state: None, run.inputs())
+    provenance = Provenance(run.inputs(), ancestors=ancestors)
+    _train_and_record(run, worker, stage, getattr(config, name).loop, plan, resume, provenance=provenance)
 
 
 def compile_blocks(model: WAVModel) -> None:
@@ -243,33 +253,31 @@ def _train_and_record(
     loop: Any,
     plan: Plan,
     resume: bool,
-    finish: Callable[[TrainState], None],
-    inputs: str = "",
+    finish: Callable[[TrainState], None] = lambda state: None,
+    provenance: Provenance | None = None,
 ) -> None:
-    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    path = run.state_path(stage.name)
+    call = {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": run.command,
+        "data": [str(path) for path in run.data],
+        "workers": worker.size,
+    }
     state = train(
         stage,
         loop,
         plan,
         run.config.seed,
-        path,
+        run.state_path(stage.name),
         worker=worker,
         resume=resume,
         report=_say,
         tensorboard=run.scalars,
-        inputs=inputs,
+        provenance=replace(provenance or Provenance(), call=call),
     )
     if not worker.is_main:
         return
     finish(state)
-    record = {
-        "started": started,
-        "command": run.command,
-        "data": [str(path) for path in run.data],
-        "workers": worker.size,
-    }
-    record |= {"seed": run.config.seed, "loop": asdict(loop), **_summary(state.progress)}
+    record = {"seed": run.config.seed, "loop": asdict(loop), **_summary(state.progress)}
     write_json(run.record_path(stage.name), record)
     done = "done" if state.progress.complete else "stopped; the same command with --resume continues"
     _say(f"[{stage.name}] {done}: {state.progress.step} steps, {state.progress.samples} samples")
@@ -277,6 +285,7 @@ def _train_and_record(
 
 def _summary(progress: Progress) -> dict[str, Any]:
     return {
+        "calls": progress.calls,
         "steps": progress.step,
         "samples": progress.samples,
         "seconds": round(progress.seconds, 1),
@@ -285,15 +294,19 @@ def _summary(progress: Progress) -> dict[str, Any]:
     }
 
 
-def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: Report) -> None:
+def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: Report) -> dict[str, Any]:
     """Put the averaged weights of these stages, in order, into the model.
 
     Args:
         warn: called for every stage that is not finished.
 
+    Returns:
+        Their lineage, see `Provenance.ancestors`.
+
     Raises:
         StateError: a stage has not been trained, or with another preset.
     """
+    ancestors: dict[str, Any] = {}
     for stage in stages:
         path = run.state_path(stage)
         if not path.is_file():
@@ -301,18 +314,26 @@ def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: 
         progress, _ = _copy_averages(path, model, "average.", "")
         if not progress.complete:
             warn(f"{path}: stage {stage} ended unfinished after {progress.step} steps; --resume goes on with it")
+        ancestors |= progress.lineage(path)
+    return ancestors
 
 
-def load_part(start: Path, model: WAVModel, part: str) -> None:
+def load_part(start: Path, model: WAVModel, part: str) -> dict[str, Any]:
     """Put one network's averaged weights of another run into the model, as its last stage left them.
+
+    Returns:
+        Their lineage, see `Provenance.ancestors`.
 
     Raises:
         StateError: that run has not trained it, or with another preset.
     """
     for stage in reversed(STAGES[STAGES.index(part) :]):
         path = start / f"{stage}.state.safetensors"
-        if path.is_file() and _copy_averages(path, model, f"average.{part}.", f"{part}.")[1]:
-            return
+        if not path.is_file():
+            continue
+        progress, num_copied = _copy_averages(path, model, f"average.{part}.", f"{part}.")
+        if num_copied:
+            return progress.lineage(path)
     raise StateError(f"{start}: has not trained the {part} network; start without --start")
 
 
@@ -335,7 +356,7 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
             or the latents are of other data.
     """
     model = WAVModel(run.config.model)
-    load_averages(run, model, STAGES, warn=_warn)
+    ancestors = load_averages(run, model, STAGES, warn=_warn)
     autoencoder = load_autoencoder(run.config.model, run.directory, run.pretrained)
     sha256 = autoencoder_sha256(run.config.model, run.directory, run.pretrained)
     check_origin(run.directory, run.config.model, sha256)
@@ -360,6 +381,7 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
             "held_out_of": _per_dataset(dataset, held_out),
         },
         "stages": {stage: _stage_record(run, stage) for stage in stages},
+        "ancestors": {path: of for path, of in ancestors.items() if Path(path).parent != run.directory},
     }
     save_checkpoint(
         directory,

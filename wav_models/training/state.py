@@ -10,6 +10,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,6 +34,8 @@ class Progress:
         history: one record per report: step, seconds, losses and metrics.
         complete: the planned end was reached.
         inputs: what tells the latents and the normalisation that it was trained on from others; "" where nobody asked.
+        calls: every call that trained it, killed ones too: what `Provenance.call` says, and the step it went on from.
+        ancestors: see `Provenance`.
     """
 
     step: int = 0
@@ -41,6 +44,13 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     complete: bool = False
     inputs: str = ""
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    ancestors: dict[str, Any] = field(default_factory=dict)
+
+    def lineage(self, path: Path) -> dict[str, Any]:
+        """The ancestors of what starts from these weights, which are at `path`: those of these, and these."""
+        own = {"calls": self.calls, "steps": self.step, "samples": self.samples, "seconds": round(self.seconds, 1)}
+        return {**self.ancestors, str(path): own}
 
     def require_inputs(self, path: Path, inputs: str) -> None:
         """StateError where the state at `path` was trained on others than `inputs`."""
@@ -49,6 +59,21 @@ class Progress:
                 f"{path}: trained on other latents or another normalisation than {path.parent} has now; train anew in "
                 f"another run directory, with --start {path.parent} to begin with these weights"
             )
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a training is made of; its state says it.
+
+    Attributes:
+        inputs: see `Progress`.
+        call: this call: its command, data, time.
+        ancestors: every state whose weights it began with, and theirs: path -> calls, steps, samples, seconds.
+    """
+
+    inputs: str = ""
+    call: dict[str, Any] = field(default_factory=dict)
+    ancestors: dict[str, Any] = field(default_factory=dict)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], numbers: object) -> None:

@@ -76,6 +76,34 @@ def test_labelling_is_incremental_and_survives_recording(tmp_path: Path) -> None
     assert stats["state_value"]["count"] == [12]
 
 
+def test_labels_of_two_settings_are_told_apart(tmp_path: Path) -> None:
+    for seed in range(2):
+        record(tmp_path, seed, True)
+    label_dataset(tmp_path, CONFIG)
+    first = tmp_path / "data/chunk-000/file-000.parquet"
+    before = first.read_bytes()
+    other = LabelConfig(discount=0.5, image_size=(32, 32))
+    label_dataset(tmp_path, other)
+    first.write_bytes(before)  # as if ended after the second file
+    (problem,) = check_dataset(tmp_path)
+    assert "file-001.parquet is labelled with discount 0.5, " in problem.message
+    assert "file-000.parquet with discount 0.9, " in problem.message
+    assert "wav label" in problem.remedy
+    assert label_dataset(tmp_path, other) == 1
+    assert list(check_dataset(tmp_path)) == []
+
+
+def test_values_of_others_are_of_unknown_settings(tmp_path: Path) -> None:
+    for seed in range(2):
+        record(tmp_path, seed, True)
+    label_dataset(tmp_path, CONFIG)
+    first = tmp_path / "data/chunk-000/file-000.parquet"
+    pq.write_table(pq.read_table(first, partitioning=None).replace_schema_metadata(None), first)
+    (problem,) = check_dataset(tmp_path)
+    assert "unknown settings" in problem.message
+    assert label_dataset(tmp_path, CONFIG) == 1
+
+
 @pytest.mark.parametrize(("options", "message"), [({"discount": 1.0}, "discount"), ({"image_size": (8, 64)}, "16 px")])
 def test_impossible_settings_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -22,7 +22,8 @@ from wav_models.data.dataset_group import DatasetGroup
 from wav_models.evaluation.held_out import recorded_split
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
-from wav_models.training.frames import allocate, cache_frames
+from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_models.training.frames import allocate, cache_frames, read_table
 from wav_models.training.run import load_part
 from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_policy.cli.train import main
@@ -65,7 +66,12 @@ def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(
     checkpoint = load_checkpoint(tmp_path / "run/checkpoint")
     record = checkpoint.training_record
     assert [record["stages"][s]["steps"] for s in ("autoencoder", "video", "value", "action")] == [2, 2, 2, 3]
-    assert record["stages"]["video"]["command"].startswith("wav train video")
+    assert record["stages"]["video"]["calls"][0]["command"].startswith("wav train video")
+    assert [(call["step"], call["data"]) for call in record["stages"]["action"]["calls"]] == [
+        (0, datasets),
+        (2, datasets),
+    ]
+    assert record["ancestors"] == {}
     assert (record["data"]["episodes"], record["data"]["successes"]) == (3, 2)
     assert record["data"]["instructions"] == ["close the drawer", "put the bowl on the mat"]
     metrics = json.loads((tmp_path / "run/action.json").read_text())["history"][-1]
@@ -111,6 +117,32 @@ def test_a_network_is_taken_from_the_last_stage_that_trained_it(tmp_path: Path) 
         assert torch.equal(parameter, started.video.get_parameter(name)), name
     with pytest.raises(StateError, match="has not trained the action network"):
         load_part(tmp_path, started, "action")
+
+
+def test_a_checkpoint_says_what_its_weights_began_with(datasets: list[str], tmp_path: Path) -> None:
+    """Three runs, each from the one before."""
+    config, runs = tmp_path / "run.yaml", [tmp_path / name for name in "abc"]
+    config.write_text(CONFIG)
+    for before, run in zip([None, *runs], runs, strict=False):
+        common = ["--data", *datasets, "--out", str(run), "--config", str(config)]
+        start = [] if before is None else ["--start", str(before)]
+        if before is None:
+            assert main(["autoencoder", *common, "--steps", "1"]) == 0
+        else:
+            run.mkdir()
+            for name in ("autoencoder.safetensors", "autoencoder.state.safetensors"):
+                shutil.copy(before / name, run)
+        assert main(["latents", *common]) == 0
+        for stage in ("video", "value", "action") if run == runs[-1] else ("video",):
+            assert main([stage, *common, "--steps", "1", *(start if stage == "video" else [])]) == 0
+    assert main(["checkpoint", *common]) == 0
+    record = load_checkpoint(runs[-1] / "checkpoint").training_record
+    assert list(record["ancestors"]) == [str(run / "video.state.safetensors") for run in runs[:-1]]
+    assert f"--start {runs[0]}" in record["ancestors"][str(runs[1] / "video.state.safetensors")]["calls"][0]["command"]
+    (copied,) = record["stages"]["autoencoder"]["calls"]
+    assert f"--out {runs[0]}" in copied["command"]
+    with pytest.raises(StateError, match="has not trained the value network"):
+        load_part(runs[1], WAVModel(WAV_TINY), "value")
 
 
 def test_weights_of_other_latents_are_neither_resumed_nor_shipped(
@@ -229,6 +261,17 @@ def test_datasets_that_do_not_fit_together_are_refused(datasets: list[str], tmp_
         DatasetGroup([Path(datasets[0]), other])
     with pytest.raises(DatasetError, match="given twice"):
         DatasetGroup([other, other])
+
+
+def test_labels_of_two_settings_are_not_trained_on_together(datasets: list[str], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(datasets[1], other)
+    group = DatasetGroup([Path(datasets[0]), other])
+    assert len(read_table(group, WAV_TINY).values)
+    label_dataset(other, LabelConfig(discount=0.9))
+    for refusing in (group.check, lambda: read_table(group, WAV_TINY)):
+        with pytest.raises(DatasetError, match=r"other/.* is labelled with discount 0.9, .*discount 0.98, .*wav label"):
+            refusing()
 
 
 def test_a_stage_names_what_must_come_before(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wav_models.evaluation.closed_loop import TrialResult, TrialSettings, image_period
 from wav_models.evaluation.trial_log import TrialLog, fingerprint
@@ -16,6 +16,11 @@ from wav_models.evaluation.trials import checkpoint_hash, run_trials, summarise
 if TYPE_CHECKING:
     from wav_models.planner.config import PlannerConfig
     from wav_policy.policy import WAVPolicy
+
+
+TRIALS_VERSION: Final = 1
+"""To be raised with every change of planner, policy or simulator that changes what becomes of a trial: those of an
+earlier version are not resumed."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class SimTrials:
     def _fingerprints(self, task: str, planners: Mapping[str, PlannerConfig]) -> dict[str, str]:
         """Per planner, what decides the outcome of a trial beside its seed."""
         common = {
+            "version": TRIALS_VERSION,
             "checkpoint": checkpoint_hash(self.checkpoint),
             "task": task,
             "settings": asdict(self.settings),

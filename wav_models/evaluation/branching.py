@@ -54,7 +54,7 @@ class BranchSettings:
     """How much to look at.
 
     Attributes:
-        futures: M, imagined at every moment.
+        futures: M, imagined at every moment; at least 2, for they are compared.
         value_samples: N, with noises that all futures share.
         max_steps: of an episode.
         first_plan, every_plans: moments of an episode that are looked at, counted in plans from its beginning.
@@ -69,6 +69,10 @@ class BranchSettings:
     every_plans: int = 3
     choices: int = 4
     replan_steps: int = 4
+
+    def __post_init__(self) -> None:
+        if self.futures < 2:
+            raise ValueError(f"{self.futures} futures per moment: at least 2 are needed, for they are compared")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Each number below is one link; planning cannot pay where one is broken. Scores are of the planner's kind,
 by as many value samples, with noises that all futures share.
 
-    score_spread_futures / score_spread_samples   do futures differ more than value samples of one do?
+    score_spread_futures / score_spread_samples   do futures differ more than value samples disagree about them? What a
+                                                  sample adds to all futures alike is left out: it orders nothing
     score_spread_outcomes                         do the true outcomes of acting on them differ?
     action_spread_futures                         do chunks differ between futures (same value and action noise)?
     following                                     cosine of imagined and true differences between futures: 1 = acting on
@@ -39,7 +40,7 @@ def summarise_moments(moments: Sequence[Moment]) -> dict[str, float | None]:
     if not moments:
         raise ValueError("no moments to summarise: episodes ended before the first one")
     spread_futures = _mean(moments, lambda m: m.promised.std())
-    spread_samples = _mean(moments, lambda m: m.pairs.std(axis=1).mean())
+    spread_samples = _mean(moments, lambda m: (m.pairs - m.pairs.mean(axis=0)).std(axis=1).mean())
     promised = _mean(moments, lambda m: _gain(m, m.promised))
     realised = _mean(moments, lambda m: _gain(m, m.realised))
     return {
@@ -95,11 +96,13 @@ def describe(result: dict[str, Any]) -> str:
     """One line per number: at regular moments, where futures differ most, and on recorded episodes."""
     regular, choices = result["simulated"], result["choices"]
     recorded = result.get("recorded") or {}
+    origin = [f"  recorded episodes: {result['data']} ({result['episodes_were']})"] if recorded else []
     width = max(map(len, (*regular, *recorded)))
     return "\n".join(
         [
             f"  {'':<{width}}  {'regular':>12} {'choices':>12}",
             *(f"  {name:<{width}}  {_number(regular[name])} {_number(choices[name])}" for name in regular),
+            *origin,
             *(f"  {name:<{width}}  {_number(value)}" for name, value in recorded.items()),
         ]
     )

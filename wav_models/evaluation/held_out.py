@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from wav_models.data.dataset import Dataset
 
@@ -12,17 +12,26 @@ class Split(NamedTuple):
 
     Attributes:
         episodes: indices in the dataset.
-        held_out: whether they are known to be held out of training; results on others may be flattering.
+        kind: what training did with them. "unknown": the checkpoint was trained on no dataset of this name.
     """
 
     episodes: list[int]
-    held_out: bool
+    kind: Literal["held out", "trained on", "unknown"]
+
+    def warning(self, dataset: Dataset) -> str | None:
+        """What whoever reads the numbers has to know, or None."""
+        if self.kind != "trained on":
+            return None
+        return f"{dataset.root}: the checkpoint was trained on these episodes; what is measured on them flatters it"
 
 
 def recorded_split(training_record: dict[str, Any], dataset: Dataset) -> Split:
-    """The episodes that training held out, where the checkpoint knows this dataset by name; else all."""
+    """The episodes that training held out, where it did; else all."""
     record, name = training_record.get("data", {}), dataset.root.name
+    if not isinstance(record, dict) or name not in {record.get("name"), *record.get("names", [])}:
+        return Split(list(range(len(dataset))), "unknown")
     held_out = record.get("held_out_of", {}).get(name)
     if held_out is None and record.get("name") == name:
         held_out = record["held_out_episodes"]
-    return Split(list(range(len(dataset))), False) if not held_out else Split(list(held_out), True)
+    held_out = [index for index in held_out or () if index < len(dataset)]
+    return Split(held_out, "held out") if held_out else Split(list(range(len(dataset))), "trained on")

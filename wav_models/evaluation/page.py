@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,15 @@ def draw_report(directory: Path) -> list[str]:
         data = _load(directory, name)
         if data is None:
             continue
+        picture = directory / f"{name}.png"
         try:
-            figure = draw(data)
+            draw(data).savefig(picture)
+            parts.append(_part(picture, _caption(caption, data), str(data["command"])))
         except (KeyError, TypeError, IndexError) as error:
             raise ReportError(
                 f"{directory / name}: not the data of this figure ({error!r}); measure it again"
             ) from error
-        picture = directory / f"{name}.png"
-        figure.savefig(picture)
         drawn.append(name)
-        parts.append(_part(picture, caption, str(data["command"])))
     if not drawn:
         raise ReportError(f"{directory}: no data; `wav report --measure ...` writes {', '.join(FIGURES)}")
     (directory / "index.html").write_text(PAGE.format(figures="\n".join(parts)), encoding="utf-8")
@@ -66,9 +66,14 @@ def _load(directory: Path, name: str) -> dict[str, Any] | None:
         if arrays.is_file():
             with np.load(arrays, allow_pickle=False) as file:
                 return {key: file[key] for key in file.files}
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ReportError(f"{text if text.is_file() else arrays}: damaged ({error})") from error
     return None
+
+
+def _caption(caption: str, data: dict[str, Any]) -> str:
+    """With what training did with the recorded episodes that were measured on."""
+    return f"{caption}. Recorded episodes: {data['episodes_were']}" if "episodes_were" in data else caption
 
 
 def _part(picture: Path, caption: str, command: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections import deque
@@ -238,11 +239,23 @@ def main(argv: list[str]) -> int:
             compile_networks(launch_arguments.checkpoint)
     except KeyboardInterrupt:
         return 0
-    return _run(arguments, launch_arguments, page)
+    report = _empty_report(arguments, launch_arguments, "wav demo " + shlex.join(argv))
+    return _run(arguments, launch_arguments, page, report)
 
 
-def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: DemoPage | None) -> int:
-    report = DemoReport(arguments.task, arguments.checkpoint, arguments.episodes)
+def _empty_report(arguments: DemoArguments, launch_arguments: LaunchArguments, command: str) -> DemoReport:
+    """What will be measured: task, checkpoint, policy."""
+    import yaml
+
+    from wav_models.evaluation.trials import checkpoint_hash
+
+    checkpoint = launch_arguments.checkpoint
+    sha256 = None if checkpoint is None else checkpoint_hash(checkpoint)
+    policy = yaml.safe_load(paths.find("config/policy.yaml").read_text(encoding="utf-8"))["/**"]["ros__parameters"]
+    return DemoReport(arguments.task, arguments.checkpoint, arguments.episodes, command, sha256, policy)
+
+
+def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: DemoPage | None, report: DemoReport) -> int:
     output = NodeOutput(arguments.verbose)
     supervisor = Supervisor(output.write)
     try:

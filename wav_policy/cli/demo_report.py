@@ -27,6 +27,9 @@ class DemoReport:
     """Filled while the demo runs; every number is measured or None.
 
     Attributes:
+        command: what made it.
+        checkpoint_sha256: over the checkpoint's files.
+        policy: parameters of policy_node in `config/policy.yaml`.
         plans: chunks that arrived.
         engine: what runs the networks, and why that.
         plan_ms_p50, plan_ms_p99: duration of a plan, by the policy node's own clock [ms].
@@ -40,6 +43,9 @@ class DemoReport:
     task: str
     checkpoint: str
     planned_episodes: int
+    command: str = ""
+    checkpoint_sha256: str | None = None
+    policy: dict[str, Any] = field(default_factory=dict)
     episodes: list[EpisodeResult] = field(default_factory=list)
     plans: int = 0
     engine: str | None = None
@@ -75,7 +81,10 @@ class DemoReport:
             "control_lateness_ms_p99": _rounded(self.control_lateness_ms_p99),
             "real_time_factor": _rounded(self.real_time_factor),
             "task": self.task,
+            "command": self.command,
             "checkpoint": self.checkpoint,
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "policy": self.policy,
             "engine": self.engine,
             "results": [
                 {"seed": episode.seed, "success": episode.success, "seconds": _rounded(episode.seconds)}

@@ -58,7 +58,10 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     split = None
     record = load_checkpoint(plan.checkpoint).training_record
     if plan.data is not None:
-        split = recorded_split(record, Dataset(plan.data))
+        dataset = Dataset(plan.data)
+        split = recorded_split(record, dataset)
+        if (warning := split.warning(dataset)) is not None:
+            print(f"warning: {warning}", file=sys.stderr)
     moments: list[Moment] = []
     with worker_pool(plan.workers, _start, (plan,)) as pool:
         recorded = None if split is None else pool.submit(_measure_recorded, plan, split.episodes[:RECORDED_EPISODES])
@@ -70,7 +73,7 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     moments.sort(key=lambda moment: (moment.seed, moment.step))
     return {
         "data": None if plan.data is None else plan.data.name,
-        "held_out": None if split is None else split.held_out,
+        "episodes_were": None if split is None else split.kind,
         "branch": asdict(plan.branch),
         "simulated": summarise_moments([m for m in moments if m.regular]),
         "choices": summarise_moments([m for m in moments if m.choice]),

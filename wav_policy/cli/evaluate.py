@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import tyro
 
-from wav_models.presets import did_you_mean
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.paths import resolve
+from wav_policy.cli.option_checks import below_one, beyond_time_limit, option, unknown_task
 
 if TYPE_CHECKING:
     from wav_models.evaluation.closed_loop import TrialSettings
@@ -136,17 +136,18 @@ _AT_LEAST_ONE: Final = ("episodes", "workers", "replan_steps", "max_steps", "vid
 
 def _fault(arguments: EvaluateArguments, tasks: Collection[str]) -> str | None:
     """What is wrong with the options, or None."""
-    for task in (*arguments.task, *filter(None, [arguments.instruction_of])):
-        if task not in tasks:
-            return f"no task {task!r}{did_you_mean(task, tasks)}"
-    for name in _AT_LEAST_ONE:
-        if (number := getattr(arguments, name)) is not None and number < 1:
-            return f"{_option(name)} is {number}; it must be at least 1"
+    fault = (
+        unknown_task((*arguments.task, *filter(None, [arguments.instruction_of])), tasks)
+        or below_one(arguments, _AT_LEAST_ONE)
+        or beyond_time_limit(arguments.max_steps, arguments.task)
+    )
+    if fault is not None:
+        return fault
     if arguments.diagnose:
         defaults = EvaluateArguments()
         idle = [name for name in _ONLY_OF_TRIALS if getattr(arguments, name) != getattr(defaults, name)]
         if idle:
-            return f"--diagnose has no use for {', '.join(map(_option, idle))}"
+            return f"--diagnose has no use for {', '.join(map(option, idle))}"
     elif arguments.data is not None:
         return "--data is read by --diagnose only"
     if arguments.conditions and (arguments.iterations or arguments.selection):
@@ -154,10 +155,6 @@ def _fault(arguments: EvaluateArguments, tasks: Collection[str]) -> str | None:
     if arguments.resume and arguments.json in (None, STANDARD_OUTPUT):
         return "--resume needs the --json FILE that the ended evaluation was given"
     return None
-
-
-def _option(field: str) -> str:
-    return f"--{field.replace('_', '-')}"
 
 
 def _evaluate(arguments: EvaluateArguments, command: str) -> None:
@@ -323,6 +320,11 @@ def describe(summary: dict[str, Any]) -> str:
             f"[{c['interval_95'][0]:.0%}, {c['interval_95'][1]:.0%}]  "
             f"plan {c['plan_ms_p50']:.0f} ms median, {c['plan_ms_p99']:.0f} ms p99"
             for name, c in result["conditions"].items()
+        ]
+        lines += [
+            f"{task} {name}: ran on {' and '.join(c['engines'])}; without --resume all trials run on what is there now"
+            for name, c in result["conditions"].items()
+            if len(c["engines"]) > 1
         ]
         first = next(iter(result["conditions"]))
         lines += [

@@ -6,7 +6,6 @@ wrote it, and its seeds.
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import tyro
 
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.paths import resolve
+from wav_policy.cli.option_checks import below_one, unknown_task
 
 if TYPE_CHECKING:
     from wav_policy.report.inputs import ReportInputs
@@ -59,7 +59,12 @@ def main(argv: list[str]) -> int:
     from wav_models.checkpoint import CheckpointError
     from wav_models.engines.base import EngineError
     from wav_models.evaluation.page import draw_report
+    from wav_policy.sim import ENVIRONMENTS
 
+    fault = unknown_task(arguments.task, ENVIRONMENTS.values()) or below_one(arguments, ("episodes", "workers"))
+    if fault is not None:
+        print(f"wav report: {fault}", file=sys.stderr)
+        return 2
     try:
         inputs = _inputs(arguments)
         for name in arguments.measure:
@@ -108,10 +113,15 @@ def _measure(name: str, inputs: ReportInputs, out: Path, command: str) -> None:
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
-    """JSON, or NPZ where there are pictures."""
+    """JSON, or NPZ where there are pictures; a file that was there is replaced when the new one is complete."""
+    from wav_models.data.durable import publish, write_json
+
     if path.suffix == ".npz":
         import numpy as np
 
-        np.savez_compressed(path, **data)
-        return
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        temporary = path.with_name(f".{path.name}.partial")
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **data)
+        publish(temporary, path)
+    else:
+        write_json(path, data)

@@ -22,11 +22,11 @@ def measure_value(inputs: ReportInputs) -> Files:
 
     dataset = inputs.dataset()
     reader = make_reader(inputs.checkpoint, stored_planner_config(inputs.checkpoint))
-    candidates, held_out = inputs.split(dataset)
+    candidates, kind = inputs.split(dataset)
     failures = [i for i in candidates if dataset.episodes[i].success is False][: NUM_EPISODES // 2]
     others = [i for i in candidates if dataset.episodes[i].success is not False][: NUM_EPISODES - len(failures)]
     curves = [value_curve(reader, dataset.read_episode(i), inputs.seed) for i in (*others, *failures)]
-    origin = {"seeds": [inputs.seed], "data": dataset.root.name, "held_out": held_out}
+    origin = {"seeds": [inputs.seed], "data": dataset.root.name, "episodes_were": kind}
     return {"value.json": {**origin, "curves": curves}}
 
 
@@ -39,7 +39,7 @@ def measure_rollout(inputs: ReportInputs) -> Files:
     dataset = inputs.dataset()
     reader = make_reader(inputs.checkpoint, stored_planner_config(inputs.checkpoint))
     rng = np.random.default_rng(inputs.seed)
-    episodes, held_out = inputs.split(dataset)
+    episodes, kind = inputs.split(dataset)
     rollouts = []
     for i in range(ROLLOUTS):
         episode = dataset.read_episode(episodes[i % len(episodes)])
@@ -48,7 +48,7 @@ def measure_rollout(inputs: ReportInputs) -> Files:
     first = rollouts[0]
     mean = {n: np.mean([getattr(r, n) for r in rollouts], axis=0).tolist() for n in ("psnr", "ssim", "copy_psnr")}
     common = {"times": first.times.tolist(), "views": list(VIEWS)}
-    origin = {"seeds": [inputs.seed, inputs.seed + ROLLOUTS], "data": dataset.root.name, "held_out": held_out}
+    origin = {"seeds": [inputs.seed, inputs.seed + ROLLOUTS], "data": dataset.root.name, "episodes_were": kind}
     return {
         "rollout.npz": {**origin, **common, "true": first.true, "imagined": first.imagined},
         "rollout_quality.json": {**origin, **common, **mean, "rollouts": ROLLOUTS},
@@ -60,7 +60,7 @@ def measure_rewards(inputs: ReportInputs) -> Files:
     from wav_models.rewards.terms import CHANNEL_NAMES, WEIGHTS
 
     dataset = inputs.dataset()
-    candidates, held_out = inputs.split(dataset)
+    candidates, kind = inputs.split(dataset)
     episode = dataset.read_episode(candidates[0])
     if episode.values is None:
         raise ValueError(f"{dataset.root} has no rewards; run `wav label` first")
@@ -69,7 +69,7 @@ def measure_rewards(inputs: ReportInputs) -> Files:
         "rewards.json": {
             "seeds": [episode.info.seed],
             "data": dataset.root.name,
-            "held_out": held_out,
+            "episodes_were": kind,
             "episode": episode.info.index,
             "names": list(CHANNEL_NAMES[:-1]),
             "time": (np.arange(len(episode)) / episode.fps).tolist(),

@@ -20,32 +20,36 @@ from wav_models.types import VIEWS, Observation
 SETTINGS = BranchSettings(futures=5, value_samples=2, max_steps=60, first_plan=2, every_plans=5, choices=2)
 
 
+LAST_FRAME = WAV_TINY.horizon.future_offsets[-1]
+
+
 class Line:
     """One coordinate, which all joints show and all images; `stuck` keeps it where it is."""
 
     def __init__(self, stuck: bool = False) -> None:
-        self.stuck, self.place = stuck, 0.0
-        self.visited: list[float] = []
+        self.stuck, self.place, self.clock = stuck, 0.0, 0
+        self.began: list[int] = []  # the time at which every step began
 
     def reset(self, seed: int) -> str:
-        self.place = 0.0
+        self.place, self.clock = 0.0, 0
         return "go"
 
     def step(self, action: np.ndarray) -> bool:
         if not self.stuck:
             self.place = float(action[0])
-        self.visited.append(self.place)
+        self.began.append(self.clock)
+        self.clock += 1
         return False
 
     def observe(self) -> dict[str, Any]:
         image = np.full((64, 64, 3), round(128 + 40 * self.place), dtype=np.uint8)
         return {**dict.fromkeys(VIEWS, image), "joint_state": np.full(14, self.place)}
 
-    def save(self) -> float:
-        return self.place
+    def save(self) -> tuple[float, int]:
+        return self.place, self.clock
 
-    def restore(self, saved: float) -> None:
-        self.place = saved
+    def restore(self, saved: tuple[float, int]) -> None:
+        self.place, self.clock = saved
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,10 @@ def test_choices_are_the_widest_moments_and_not_neighbours() -> None:
 
 
 def test_every_future_is_acted_out_from_the_same_moment() -> None:
-    moments = look(Line(), {20: 0.9, 52: 0.5})
+    cell = Line()
+    moments = look(cell, {20: 0.9, 52: 0.5})
+    acted_out = [m.step + step for m in moments for _ in range(SETTINGS.futures) for step in range(LAST_FRAME)]
+    assert cell.began == [*range(SETTINGS.max_steps), *acted_out]
     for moment in moments:
         np.testing.assert_allclose(moment.outcome, moment.imagined, atol=1 / 40)  # as finely as images show it
     links = summarise_moments([m for m in moments if m.choice])
@@ -125,6 +132,11 @@ def test_where_acting_changes_nothing_nothing_is_realised() -> None:
     assert links["gain_promised"] > 0.3
     assert links["gain_realised"] == pytest.approx(0.0, abs=1e-6)
     assert links["concordance"] == 0.5
+
+
+def test_one_future_cannot_be_compared() -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        BranchSettings(futures=1, value_samples=2, max_steps=60)
 
 
 def test_plans_may_be_further_apart_than_a_chunk_is_long() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,14 @@ def test_a_working_planner_realises_what_it_promises() -> None:
     assert links["realised_over_promised"] == pytest.approx(1.0)
     assert links["action_spread_futures_rad"] > 0.1
     assert links["score_spread_futures"] > 1.0 > links["score_spread_samples"]
+
+
+def test_what_a_value_sample_adds_to_all_futures_is_no_disagreement() -> None:
+    good = moment(follows=True, judged=True)
+    additive = replace(good, pairs=good.pairs + np.array([-9.0, 2.0, 5.0, 30.0]))
+    assert summarise_moments([additive])["score_spread_samples"] == pytest.approx(0.0, abs=1e-9)
+    disagreeing = replace(good, pairs=good.pairs + np.outer([1, -1, 1, -1, 1, -1], [1, -1, 1, -1]))
+    assert summarise_moments([disagreeing])["score_spread_samples"] == pytest.approx(1.0)
 
 
 def test_moments_of_one_episode_count_as_one_for_the_standard_error() -> None:

@@ -57,6 +57,7 @@ def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.
     [
         (["--video-samples", "0"], "--video-samples is 0; it must be at least 1"),
         (["--max-steps", "0"], "--max-steps is 0; it must be at least 1"),
+        (["--task", "drawer", "--max-steps", "241"], "--max-steps is 241; an episode of 'drawer' ends after 240"),
         (["--conditions", "k0", "--iterations", "3"], "give either --conditions, or --iterations and --selection"),
         (["--diagnose", "--conditions", "k0", "--dtype", "bf16"], "no use for --conditions, --dtype"),
         (["--data", "somewhere"], "--data is read by --diagnose only"),
@@ -98,10 +99,13 @@ def test_an_ended_evaluation_goes_on(
     assert "--json FILE" in capsys.readouterr().err
     assert main([*arguments, "--episodes", "1", "--json", str(path)]) == 0
     log = tmp_path / "result.json.trials.jsonl"
-    log.write_text(log.read_text().replace('"steps": 3', '"steps": 2'))  # as nothing but the log says
+    kept = log.read_text().replace('"steps": 3', '"steps": 2')  # as nothing but the log says
+    log.write_text(kept.replace("torch fp32", "onnxruntime int8"))
     capsys.readouterr()
     assert main([*arguments, "--episodes", "2", "--json", str(path), "--resume"]) == 0
-    assert "2/2 seed 1001" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "2/2 seed 1001" in printed.err
+    assert "K=0: ran on onnxruntime int8 and torch fp32" in printed.out
     trials = json.loads(path.read_text())["tasks"]["bowl"]["conditions"]["K=0"]["trials"]
     assert [(t["seed"], t["steps"]) for t in trials] == [(1000, 2), (1001, 3)]
 

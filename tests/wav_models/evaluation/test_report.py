@@ -107,8 +107,23 @@ def test_damaged_and_missing_data_are_named(tmp_path: Path) -> None:
     (tmp_path / "cost.json").write_text("{")
     with pytest.raises(ReportError, match=r"cost\.json: damaged"):
         draw_report(tmp_path)
+    (tmp_path / "cost.json").write_text("null")
+    with pytest.raises(ReportError, match=r"cost\.json: damaged"):
+        draw_report(tmp_path)
     write(tmp_path, {"cost.json": {"lines": []}})
     with pytest.raises(ReportError, match="cost: not the data of this figure"):
+        draw_report(tmp_path)
+    (tmp_path / "cost.json").write_text(json.dumps(data_files()["cost.json"]))
+    with pytest.raises(ReportError, match="cost: not the data of this figure .*command"):
+        draw_report(tmp_path)
+
+
+@pytest.mark.parametrize("length", [0, 10, -100])
+def test_an_archive_that_was_cut_is_named(length: int, tmp_path: Path) -> None:
+    write(tmp_path, {"futures.npz": data_files()["futures.npz"]})
+    whole = (tmp_path / "futures.npz").read_bytes()
+    (tmp_path / "futures.npz").write_bytes(whole[:length])
+    with pytest.raises(ReportError, match=r"futures\.npz: damaged"):
         draw_report(tmp_path)
 
 

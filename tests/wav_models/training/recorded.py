@@ -10,16 +10,16 @@ from wav_models.rewards.label import LabelConfig, label_dataset
 from wav_policy.recording.episode_writer import IMAGE_SIZES, DatasetWriter
 
 NUM_FRAMES = 12
-"""Of every episode, at 10 Hz."""
+"""Of an episode, at 10 Hz."""
 
 
-def record(root: Path, instruction: str, outcomes: list[bool]) -> Path:
+def record(root: Path, instruction: str, outcomes: list[bool], num_frames: int = NUM_FRAMES) -> Path:
     """An episode of noise per outcome, success or failure."""
     rng = np.random.default_rng(0)
     with DatasetWriter(root, fps=10) as writer:
         for seed, success in enumerate(outcomes):
             writer.start_episode(instruction, {"seed": seed, "success": success, "noise": 0.0})
-            for step in range(NUM_FRAMES):
+            for step in range(num_frames):
                 images = {v: rng.integers(0, 255, (*s, 3), dtype=np.uint8) for v, s in IMAGE_SIZES.items()}
                 writer.add_frame(images, 0.05 * rng.normal(size=14), 0.05 * rng.normal(size=14), 0.1 * step)
             writer.end_episode()

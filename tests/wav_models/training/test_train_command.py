@@ -80,7 +80,7 @@ def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(
     assert sum(map(len, held_out.values())) == len(record["data"]["held_out_episodes"])
     for root in datasets:
         chosen = held_out[Path(root).name]
-        assert recorded_split(record, Dataset(Path(root))).held_out == bool(chosen)
+        assert recorded_split(record, Dataset(Path(root))).kind == ("held out" if chosen else "trained on")
     (tmp_path / "run/action.json").unlink()  # as while the stage trains
     assert main(["checkpoint", *common, "--checkpoint", str(tmp_path / "early")]) == 0
     assert load_checkpoint(tmp_path / "early").training_record["stages"]["action"]["steps"] == 3

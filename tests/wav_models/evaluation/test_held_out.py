@@ -1,0 +1,45 @@
+"""What a checkpoint's own record says about recorded episodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from wav_models.evaluation.held_out import recorded_split
+
+SEVERAL = {"names": ["drawer", "towel"], "held_out_of": {"drawer": [1, 3], "towel": []}}
+ONE = {"name": "bowl", "held_out_episodes": [2]}
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "episodes", "kind"),
+    [
+        (SEVERAL, "drawer", [1, 3], "held out"),
+        (SEVERAL, "towel", [0, 1, 2, 3], "trained on"),
+        (SEVERAL, "towel_fresh", [0, 1, 2, 3], "unknown"),
+        (ONE, "bowl", [2], "held out"),
+        (ONE, "drawer", [0, 1, 2, 3], "unknown"),
+        ("none: random weights", "drawer", [0, 1, 2, 3], "unknown"),
+    ],
+)
+def test_episodes_to_measure_on(data: Any, name: str, episodes: list[int], kind: str) -> None:
+    split = recorded_split({"data": data}, dataset(name, 4))
+    assert split == (episodes, kind)
+    warning = split.warning(dataset(name, 4))
+    assert (warning is not None and "trained on" in warning) == (kind == "trained on")
+
+
+def test_indices_beyond_the_dataset_are_of_another_one() -> None:
+    assert recorded_split({"data": SEVERAL}, dataset("drawer", 2)) == ([1], "held out")
+    assert recorded_split({"data": SEVERAL}, dataset("drawer", 1)) == ([0], "trained on")
+
+
+def dataset(name: str, length: int) -> Any:
+    class Recorded(SimpleNamespace):
+        def __len__(self) -> int:
+            return length
+
+    return Recorded(root=Path("datasets") / name)

@@ -27,14 +27,14 @@ class DatasetGroup:
         """Open all datasets.
 
         Raises:
-            DatasetError: one cannot be used, is given twice, or differs from the first in rate or image sizes.
+            DatasetError: one cannot be used, is given twice, has the name of another, or differs from the first in rate
+                or image sizes.
         """
         if not roots:
             raise DatasetError("no dataset was given")
-        resolved = [root.resolve() for root in roots]
-        for position, root in enumerate(resolved):
-            if root in resolved[:position]:
-                raise DatasetError(f"{root}: given twice")
+        for position, root in enumerate(roots):
+            for other in roots[:position]:
+                _require_distinct(root, other)
         self.datasets = [Dataset(root) for root in roots]
         self.fps = self.datasets[0].fps
         for dataset in self.datasets[1:]:
@@ -87,3 +87,10 @@ class DatasetGroup:
             expected, found = getattr(first, name), getattr(other, name)
             if expected != found:
                 raise DatasetError(f"{other.root}: {name} is {found}, that of {first.root} is {expected}")
+
+
+def _require_distinct(root: Path, other: Path) -> None:
+    if root.resolve() == other.resolve():
+        raise DatasetError(f"{root}: given twice")
+    if root.name == other.name:
+        raise DatasetError(f"{root} and {other} have one name, by which their episodes are told apart; rename one")

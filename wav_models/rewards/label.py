@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from wav_models.data.dataset import Dataset, Episode
+from wav_models.data.dataset import Dataset, DatasetError, Episode
 from wav_models.data.durable import write_json, write_parquet
 from wav_models.data.label_settings import read_label_settings, with_label_settings
 from wav_models.data.layout import INFO_PATH, STATS_PATH, VALUE_KEY
@@ -23,6 +21,7 @@ from wav_models.data.statistics import feature_stats
 from wav_models.rewards.returns import discounted_return
 from wav_models.rewards.terms import CHANNEL_NAMES, reward, reward_components
 from wav_models.types import VIEWS
+from wav_models.worker_pool import worker_pool
 
 FloatArray = NDArray[np.float64]
 
@@ -82,15 +81,21 @@ def label_dataset(
 
     Returns:
         How many files were written.
+
+    Raises:
+        DatasetError: there are no episodes, or one cannot be read.
+        ChildProcessError: a worker died; what was labelled is kept.
     """
     dataset = Dataset(root)
+    if not len(dataset):
+        raise DatasetError(f"{root}: has no episodes to label; record some first")
     files: dict[Path, list[int]] = {}
     for episode in dataset.episodes:
         files.setdefault(episode.data_file, []).append(episode.index)
     todo = [(path, indices) for path, indices in files.items() if read_label_settings(path) != _settings(config)]
     on_progress(0, len(todo))
     if todo:
-        with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with worker_pool(num_workers) as pool:
             jobs = [pool.submit(_label_file, dataset, path, indices, config) for path, indices in todo]
             for done, job in enumerate(jobs, start=1):
                 job.result()

@@ -108,6 +108,7 @@ def _plan(arguments: TrainArguments, configured_steps: int | None) -> Plan:
 def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
     """Whether it was done to the end; a signal may have ended it earlier, with everything saved."""
     from wav_models.training import run as steps
+    from wav_models.training.assembly import assemble_checkpoint
     from wav_models.training.state import load_progress
 
     config = load_config(arguments.config)
@@ -128,7 +129,7 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
         return True
     if arguments.stage == "checkpoint":
         directory = arguments.checkpoint or arguments.out / "checkpoint"
-        steps.assemble_checkpoint(run, directory)
+        assemble_checkpoint(run, directory)
         print(f"checkpoint: {directory}")
         return True
     plan = _plan(arguments, getattr(config, arguments.stage).loop.steps)

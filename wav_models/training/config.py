@@ -174,11 +174,15 @@ def load_config(path: Path) -> TrainConfig:
     """Read a run's YAML.
 
     Raises:
-        ValueError: no such file, unknown key (with the valid ones), or unknown preset.
+        ValueError: no such file, one that is not YAML, unknown key (with the valid ones), a value of another type, or
+            unknown preset.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such training configuration")
-    data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     config = from_dict(TrainConfig, data, where=path.name)
     _ = config.model
     return config

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wav_models.data.dataset import DatasetError
+from wav_models.data.dataset import DatasetError, EpisodeInfo
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
 from wav_models.data.samples import due_rows, frames_per_step
@@ -26,7 +26,11 @@ from wav_models.worker_pool import worker_pool
 IntArray = NDArray[np.int64]
 
 Fingerprint = list[Any]
-"""What tells an episode from another: name of its dataset, place in it, length, seed."""
+"""What tells an episode from another: name of its dataset, place in it, length, seed, sizes of its videos [bytes].
+
+Not its data file, which `wav label` writes anew. Where episodes share a video file (not in our recordings), one that is
+appended to it makes others of them, and they are encoded again. Those of earlier versions end before the sizes.
+"""
 
 FRAMES, TABLE = "frames.npy", "table.safetensors"
 
@@ -104,15 +108,26 @@ class CachedFrames:
 def held_out_episodes(episodes: Sequence[Fingerprint], fraction: float, seed: int) -> NDArray[np.bool_]:
     """Which episodes are held out of every stage, shape [E]: each by the name of its dataset and its place in it.
 
-    So neither more data nor another selection or order of datasets moves any, and a training that starts from another
-    one has not seen what it holds out.
+    About `fraction` of them; where that is none of a dataset's, one of its episodes but the first, if it has several.
+
+    So neither another selection nor another order of datasets moves any. Appended episodes may end that exception or
+    take its place, but nothing that was trained on is held out then (the first episode, alone at first, never is by
+    exception): a training that starts from another one has not seen what it holds out.
     """
-    keys = [[seed, zlib.crc32(str(name).encode()), place] for name, place, *_ in episodes]
-    uniform = np.array([np.random.default_rng(key).random() for key in keys])
+    names = np.array([str(name) for name, *_ in episodes])
+    uniform = np.array([_uniform(seed, str(name), place) for name, place, *_ in episodes])
     held_out = uniform < fraction
-    if len(episodes) > 1 and not held_out.any():
-        held_out[int(uniform.argmin())] = True
+    for name in np.unique(names):
+        own = np.flatnonzero(names == name)
+        if len(own) > 1 and not held_out[own].any():
+            others = [episode for episode in own if episodes[episode][1] != 0]
+            held_out[min(others, key=uniform.__getitem__)] = True
     return held_out
+
+
+def _uniform(seed: int, name: str, place: int) -> float:
+    """A number in [0, 1) for an episode."""
+    return float(np.random.default_rng([seed, zlib.crc32(name.encode()), place]).random())
 
 
 def step_starts(dataset: DatasetGroup, model: ModelConfig) -> IntArray:
@@ -212,7 +227,7 @@ def _known_episodes(path: Path, dataset: DatasetGroup) -> int:
     if not path.is_file() or not _index_path(path).is_file():
         return 0
     held = json.loads(_index_path(path).read_text(encoding="utf-8"))
-    return len(held) if held == fingerprints(dataset)[: len(held)] else 0
+    return len(held) if same_episodes(held, fingerprints(dataset)[: len(held)]) else 0
 
 
 def _index_path(path: Path) -> Path:
@@ -220,8 +235,24 @@ def _index_path(path: Path) -> Path:
 
 
 def fingerprints(dataset: DatasetGroup) -> list[Fingerprint]:
-    """Of all episodes, in order."""
-    return [[e.data_file.parents[2].name, e.index, e.length, e.seed] for e in dataset.episodes]
+    """Of all episodes, in order; DatasetError where a video is missing."""
+    return [[e.data_file.parents[2].name, e.index, e.length, e.seed, _video_sizes(e)] for e in dataset.episodes]
+
+
+def _video_sizes(episode: EpisodeInfo) -> list[int]:
+    try:
+        return [path.stat().st_size for path, _ in episode.videos.values()]
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{error.filename}: no such file, but the episode table lists it; see `wav dataset check`"
+        ) from error
+
+
+def same_episodes(held: Sequence[Fingerprint], episodes: Sequence[Fingerprint]) -> bool:
+    """Whether they are the same, in the same order, as far as those held, maybe of an earlier version, say."""
+    return len(held) == len(episodes) and all(
+        known == episode[: len(known)] for known, episode in zip(held, episodes, strict=True)
+    )
 
 
 def _decode_episodes(job: tuple[DatasetGroup, ModelConfig, Path, range, IntArray]) -> None:

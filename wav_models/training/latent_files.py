@@ -18,7 +18,7 @@ import numpy as np
 
 from wav_models.data.durable import publish, sync, write_json
 from wav_models.presets import ModelConfig
-from wav_models.training.frames import IntArray, allocate
+from wav_models.training.frames import IntArray, allocate, same_episodes
 from wav_models.training.latent_store import LatentArray, LatentStore
 from wav_models.training.state import StateError
 from wav_models.types import VIEWS
@@ -100,7 +100,7 @@ def check_origin(run: Path, model: ModelConfig, autoencoder_sha256: str | None) 
 def check_episodes(run: Path, episodes: list[Any]) -> None:
     """StateError unless the latents are of these episodes (`frames.fingerprints`), in this order."""
     held = json.loads((run / ORIGIN).read_text(encoding="utf-8")).get("episodes")
-    if held != episodes:
+    if held is None or not same_episodes(held, episodes):
         raise StateError(f"{run / LATENTS}: of other episodes than the datasets hold, or in another order; {REMEDY}")
 
 
@@ -189,8 +189,8 @@ class LatentFiles:
             return 0
         held = json.loads((self.run / ORIGIN).read_text(encoding="utf-8"))
         episodes = held.get("episodes", [])
-        expected = {**self.origin, "episodes": self.origin["episodes"][: len(episodes)]}
-        return len(episodes) if held == expected else 0
+        others = {**held, "episodes": self.origin["episodes"]} != self.origin
+        return 0 if others or not same_episodes(episodes, self.origin["episodes"][: len(episodes)]) else len(episodes)
 
     def _discard(self) -> None:
         """Leave nothing of an encoding that was ended."""

@@ -48,6 +48,9 @@ class Plan:
     """When to end: after `steps` optimiser steps or `seconds` of loop time, whichever is given.
 
     With `seconds` the learning rate follows the clock, so only a plan in steps resumes to the last digit.
+
+    Raises:
+        ValueError: both are given, or neither, or one that is not positive.
     """
 
     steps: int | None = None
@@ -56,13 +59,17 @@ class Plan:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.seconds is None):
             raise ValueError("a plan has either steps or seconds (--steps N or --minutes X)")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; at least 1 fits")
+        if self.seconds is not None and not 0.0 < self.seconds < math.inf:
+            raise ValueError(f"seconds is {self.seconds:g} (60 times the minutes); a positive number fits")
 
     def fraction(self, progress: Progress) -> float:
         """How much of the plan is done; 1 and above ends it."""
         if self.steps is not None:
-            return progress.step / max(self.steps, 1)
+            return progress.step / self.steps
         assert self.seconds is not None
-        return progress.seconds / max(self.seconds, 1e-9)
+        return progress.seconds / self.seconds
 
 
 def learning_rate(config: LoopConfig, step: int, fraction: float) -> float:
@@ -90,11 +97,11 @@ def train(
     Args:
         resume: continue from `path` if it exists.
         tensorboard: directory for scalars, or None.
-        provenance: noted in the state; the ancestors are those of the first call.
+        provenance: noted in the state; what it began with is that of the first call.
 
     Raises:
-        StateError: the state to resume from is damaged, of another configuration or of other inputs; or, without
-            `resume`, an unfinished one would be overwritten.
+        StateError: the state to resume from is damaged, of another configuration or of other inputs, or the stages
+            before it have gone on since; or, without `resume`, an unfinished one would be overwritten.
         FloatingPointError: a loss that is not finite, naming step and stage; the last saved state stays.
     """
     worker, provenance = worker or Worker(), provenance or Provenance()
@@ -107,8 +114,9 @@ def train(
         state.load(path)
         progress = state.progress
         progress.require_inputs(path, provenance.inputs)
+        progress.require_before(path, provenance.before)
     else:
-        progress.ancestors = provenance.ancestors
+        progress.before, progress.ancestors = provenance.before, provenance.ancestors
     progress.inputs = provenance.inputs
     progress.calls.append({**provenance.call, "step": progress.step})
     loop = _Loop(stage, losses, config, plan, seed, path, worker, state, report, tensorboard)

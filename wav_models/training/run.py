@@ -1,4 +1,4 @@
-"""A run directory and its steps: auto-encoder, latents, three stages, checkpoint.
+"""A run directory and its steps: auto-encoder, latents, three stages (the checkpoint: training/assembly.py).
 
 table.safetensors, text.safetensors, latents.npy, futures.npy   the dataset, encoded once (training/latent_files.py)
 frames.npy                                                      its images, where the auto-encoder is trained here
@@ -10,7 +10,6 @@ autoencoder.png                                                 true frames abov
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from wav_models.checkpoint import load_pretrained, save_checkpoint
+from wav_models.checkpoint import load_pretrained
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
 from wav_models.data.normalization import Normalization
@@ -46,7 +45,7 @@ from wav_models.training.frames import (
     read_table,
     step_starts,
 )
-from wav_models.training.latent_files import ORIGIN, LatentFiles, check_episodes, check_origin, make_origin
+from wav_models.training.latent_files import ORIGIN, LatentFiles, make_origin
 from wav_models.training.latents import (
     AUTOENCODER,
     autoencoder_sha256,
@@ -60,10 +59,12 @@ from wav_models.training.metrics import HeldOut
 from wav_models.training.parallel import Worker, run_workers
 from wav_models.training.stages import make_stage
 from wav_models.training.state import (
+    Ancestor,
     Progress,
     Provenance,
     StateError,
     TrainState,
+    joined,
     load_progress,
     load_tensors,
     save_tensors,
@@ -102,9 +103,15 @@ class Run:
     def record_path(self, stage: str) -> Path:
         return self.directory / f"{stage}.json"
 
-    def inputs(self) -> str:
-        """What tells the latents and the normalisation that are here from others."""
-        return " ".join(file_sha256(self.directory / name)[:16] for name in (ORIGIN, NORMALIZATION))
+    def inputs(self) -> dict[str, Any]:
+        """What tells the model, the split and the encoded data that are here from others, by name."""
+        files = {"table": TABLE, "latents": ORIGIN, "normalisation": NORMALIZATION}
+        hashes = {name: file_sha256(self.directory / file)[:16] for name, file in files.items()}
+        return {**{name: getattr(self.config, name) for name in ("preset", "seed", "validation_fraction")}, **hashes}
+
+    def progress(self, stage: str) -> Progress:
+        """How far a stage is; StateError where it has not been trained."""
+        return load_progress(self.state_path(stage), f"run `wav train {stage}` first")
 
     @property
     def scalars(self) -> Path | None:
@@ -115,15 +122,15 @@ def train_autoencoder(run: Run, plan: Plan, *, resume: bool) -> None:
     """Decode the dataset if need be and train the auto-encoder on it.
 
     Raises:
-        ValueError: the preset has a pretrained one.
+        ValueError: the preset has a pretrained one, or no episode is left to train on or to hold out.
     """
     latent = run.config.model.latent
     if latent.is_pretrained:
         raise ValueError(f"auto-encoder {latent.autoencoder!r} is pretrained; only 'tiny' is trained here")
     run.directory.mkdir(parents=True, exist_ok=True)
     dataset = DatasetGroup(run.data)
-    cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
     steps = _split(step_starts(dataset, run.config.model), fingerprints(dataset), run.config)
+    cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
     run_workers(_autoencoder_worker, (run, plan, resume, *steps), run.config.workers)
 
 
@@ -138,11 +145,12 @@ def _autoencoder_worker(
     picture = run.directory / "autoencoder.png" if worker.is_main else None
     stage = AutoencoderStage(autoencoder, frames, steps, held_out, config.autoencoder, picture)
 
-    def finish(state: TrainState) -> None:
+    def finish(state: TrainState) -> dict[str, Any]:
         for name, parameter in state.parameters.items():
             parameter.data.copy_(state.average[name])
         stage.finish()
         save_tensors(run.directory / AUTOENCODER, dict(autoencoder.state_dict()), {})
+        return {"sha256": file_sha256(run.directory / AUTOENCODER)}
 
     _train_and_record(run, worker, stage, config.autoencoder.loop, plan, resume, finish)
 
@@ -152,7 +160,8 @@ def encode_latents(run: Run) -> None:
 
     Raises:
         StateError: there is no auto-encoder yet.
-        ValueError: auto-encoder or text encoder are missing or do not fit the preset.
+        ValueError: auto-encoder or text encoder are missing or do not fit the preset, or no episode is left to train
+            on or to hold out.
     """
     run.directory.mkdir(parents=True, exist_ok=True)
     dataset, model = DatasetGroup(run.data), run.config.model
@@ -161,11 +170,11 @@ def encode_latents(run: Run) -> None:
     assert sha256 is not None
     origin = make_origin(model, sha256, fingerprints(dataset))
     table = read_table(dataset, model)
+    steps, _ = _split(table.starts, table.episodes, run.config)
     table.save(run.directory / TABLE)
     cache_text(model, run.directory, table, run.pretrained)
     files = LatentFiles(run.directory, model, origin, table.starts)
     cache_latents(files, _frames(run, dataset), run.pretrained, run.config.workers, _say)
-    steps, _ = _split(table.starts, table.episodes, run.config)
     episodes = load_episodes(model, run.directory, table, run.pretrained)
     normalization = fit_normalization(episodes, model.horizon, steps)
     normalization.to_json(run.directory / NORMALIZATION)
@@ -198,11 +207,12 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
     if run.weights is not None:
         loaded = load_pretrained(run.weights, model)
         if worker.is_main and loaded.initialised:
-            _warn(f"{run.weights}: has no {', '.join(loaded.initialised)}; they start from random weights")
-    warn = _warn if worker.is_main else lambda text: None
-    ancestors = load_averages(run, model, STAGES[: STAGES.index(name)], warn=warn)
+            print_warning(f"{run.weights}: has no {', '.join(loaded.initialised)}; they start from random weights")
+    warn = print_warning if worker.is_main else lambda text: None
+    before = load_averages(run, model, STAGES[: STAGES.index(name)], warn=warn)
+    lineages = [progress.lineage(run.state_path(stage)) for stage, progress in before.items()]
     if run.start is not None:
-        ancestors |= load_part(run.start, model, name)
+        lineages.append(load_part(run.start, model, name))
     table = Table.load(run.directory / TABLE)
     episodes = load_episodes(config.model, run.directory, table, run.pretrained)
     normalization = Normalization.from_json(run.directory / NORMALIZATION)
@@ -226,7 +236,11 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
     if config.compile:
         compile_blocks(model)
         stage.evaluate = uncompiled(stage.evaluate)
-    provenance = Provenance(run.inputs(), ancestors=ancestors)
+    provenance = Provenance(
+        run.inputs(),
+        before={stage: progress.weights for stage, progress in before.items()},
+        ancestors=list(joined(*lineages).values()),
+    )
     _train_and_record(run, worker, stage, getattr(config, name).loop, plan, resume, provenance=provenance)
 
 
@@ -253,7 +267,7 @@ def _train_and_record(
     loop: Any,
     plan: Plan,
     resume: bool,
-    finish: Callable[[TrainState], None] = lambda state: None,
+    finish: Callable[[TrainState], dict[str, Any]] = lambda state: {},
     provenance: Provenance | None = None,
 ) -> None:
     call = {
@@ -261,6 +275,7 @@ def _train_and_record(
         "command": run.command,
         "data": [str(path) for path in run.data],
         "workers": worker.size,
+        "config": asdict(run.config),
     }
     state = train(
         stage,
@@ -276,14 +291,14 @@ def _train_and_record(
     )
     if not worker.is_main:
         return
-    finish(state)
-    record = {"seed": run.config.seed, "loop": asdict(loop), **_summary(state.progress)}
+    record = {"seed": run.config.seed, "loop": asdict(loop), **summary(state.progress), **finish(state)}
     write_json(run.record_path(stage.name), record)
     done = "done" if state.progress.complete else "stopped; the same command with --resume continues"
     _say(f"[{stage.name}] {done}: {state.progress.step} steps, {state.progress.samples} samples")
 
 
-def _summary(progress: Progress) -> dict[str, Any]:
+def summary(progress: Progress) -> dict[str, Any]:
+    """What a record says of how far a stage is."""
     return {
         "calls": progress.calls,
         "steps": progress.step,
@@ -294,31 +309,31 @@ def _summary(progress: Progress) -> dict[str, Any]:
     }
 
 
-def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: Report) -> dict[str, Any]:
+def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: Report) -> dict[str, Progress]:
     """Put the averaged weights of these stages, in order, into the model.
 
     Args:
         warn: called for every stage that is not finished.
 
     Returns:
-        Their lineage, see `Provenance.ancestors`.
+        How far each stage is.
 
     Raises:
         StateError: a stage has not been trained, or with another preset.
     """
-    ancestors: dict[str, Any] = {}
+    trained: dict[str, Progress] = {}
     for stage in stages:
         path = run.state_path(stage)
         if not path.is_file():
             raise StateError(f"{path}: no such file; run `wav train {stage}` first")
-        progress, _ = _copy_averages(path, model, "average.", "")
-        if not progress.complete:
-            warn(f"{path}: stage {stage} ended unfinished after {progress.step} steps; --resume goes on with it")
-        ancestors |= progress.lineage(path)
-    return ancestors
+        trained[stage], _ = _copy_averages(path, model, "average.", "")
+        if not trained[stage].complete:
+            steps = trained[stage].step
+            warn(f"{path}: stage {stage} ended unfinished after {steps} steps; --resume goes on with it")
+    return trained
 
 
-def load_part(start: Path, model: WAVModel, part: str) -> dict[str, Any]:
+def load_part(start: Path, model: WAVModel, part: str) -> list[Ancestor]:
     """Put one network's averaged weights of another run into the model, as its last stage left them.
 
     Returns:
@@ -345,74 +360,19 @@ def _copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> tupl
         if part + name not in parameters or parameters[part + name].shape != tensor.shape:
             raise StateError(f"{path}: tensor {part}{name} does not fit this preset")
         parameters[part + name].data.copy_(tensor)
-    return Progress(**numbers), len(tensors)
-
-
-def assemble_checkpoint(run: Run, directory: Path) -> None:
-    """Write the averaged weights of all stages as a checkpoint.
-
-    Raises:
-        StateError: a stage is missing, or was trained on other latents or another normalisation than the run has now,
-            or the latents are of other data.
-    """
-    model = WAVModel(run.config.model)
-    ancestors = load_averages(run, model, STAGES, warn=_warn)
-    autoencoder = load_autoencoder(run.config.model, run.directory, run.pretrained)
-    sha256 = autoencoder_sha256(run.config.model, run.directory, run.pretrained)
-    check_origin(run.directory, run.config.model, sha256)
-    dataset = DatasetGroup(run.data)
-    check_episodes(run.directory, fingerprints(dataset))
-    for stage in STAGES:
-        load_progress(run.state_path(stage), "").require_inputs(run.state_path(stage), run.inputs())
-    held_out = held_out_episodes(fingerprints(dataset), run.config.validation_fraction, run.config.seed)
-    stages = STAGES if run.config.model.latent.is_pretrained else ("autoencoder", *STAGES)
-    record = {
-        "config": asdict(run.config),
-        "data": {
-            "name": run.data[0].name if len(run.data) == 1 else None,
-            "names": [path.name for path in run.data],
-            "instructions": sorted({episode.instruction for episode in dataset.episodes}),
-            "successes": sum(episode.success is True for episode in dataset.episodes),
-            "episodes": len(dataset),
-            "frames": sum(episode.length for episode in dataset.episodes),
-            "fps": dataset.fps,
-            "seeds": _span([e.seed for e in dataset.episodes if e.seed is not None]),
-            "held_out_episodes": np.flatnonzero(held_out).tolist(),
-            "held_out_of": _per_dataset(dataset, held_out),
-        },
-        "stages": {stage: _stage_record(run, stage) for stage in stages},
-        "ancestors": {path: of for path, of in ancestors.items() if Path(path).parent != run.directory},
-    }
-    save_checkpoint(
-        directory,
-        model=model,
-        autoencoder=autoencoder,
-        normalization=Normalization.from_json(run.directory / NORMALIZATION),
-        training_record=record,
-    )
-
-
-def _stage_record(run: Run, stage: str) -> dict[str, Any]:
-    """What is known of a stage's training: its record, which is written when it ends, and how far its state is."""
-    path = run.record_path(stage)
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {**record, **_summary(load_progress(run.state_path(stage), f"run `wav train {stage}` first"))}
-
-
-def _per_dataset(group: DatasetGroup, held_out: np.ndarray) -> dict[str, list[int]]:
-    """Held-out episodes by the name of their dataset, as that one counts them."""
-    bounds = np.cumsum([len(dataset) for dataset in group.datasets])[:-1]
-    parts = zip(group.datasets, np.split(held_out, bounds), strict=True)
-    return {dataset.root.name: np.flatnonzero(part).tolist() for dataset, part in parts}
-
-
-def _span(seeds: list[int]) -> list[int]:
-    return [min(seeds), max(seeds)] if seeds else []
+    return Progress.read(numbers), len(tensors)
 
 
 def _split(starts: np.ndarray, episodes: Sequence[Fingerprint], config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Steps of the training episodes and of the held-out ones."""
-    held_out = np.repeat(held_out_episodes(episodes, config.validation_fraction, config.seed), np.diff(starts))
+    """Steps of the training episodes and of the held-out ones; ValueError where there are none of either."""
+    held_out = held_out_episodes(episodes, config.validation_fraction, config.seed)
+    if held_out.all() or not held_out.any():
+        raise ValueError(
+            f"{held_out.sum()} of {len(episodes)} episodes are held out (validation_fraction "
+            f"{config.validation_fraction:g}), but some must be trained on and some held out: record two episodes or "
+            "more in a dataset, or change validation_fraction"
+        )
+    held_out = np.repeat(held_out, np.diff(starts))
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
@@ -420,5 +380,5 @@ def _say(text: str) -> None:
     print(text, file=sys.stdout, flush=True)
 
 
-def _warn(text: str) -> None:
+def print_warning(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr, flush=True)

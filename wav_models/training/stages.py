@@ -3,8 +3,7 @@
 All losses are flow matching: the network's velocity at a point between noise and data against x_1 - x_0. The experts
 read features of the recorded future noised to a random flow time, or of the model's own version of it, because planning
 reads features of futures that the model has denoised more or less (`FuturesConfig`); one pass at the noisiest time
-alone
-would carry nothing of the future.
+alone would carry nothing of the future.
 """
 
 from __future__ import annotations
@@ -93,13 +92,17 @@ class _Stage:
     def _denoise(
         self, x: Tensor, start: Tensor, end: Tensor, num_steps: int, text: tuple[Tensor, Tensor], memory: Tensor
     ) -> Tensor:
-        """Move the first samples x [n, ...] by Euler steps from flow time `start` [n] to `end` [n]."""
+        """Move the first samples x [n, ...] by Euler steps from flow time `start` [n] to `end` [n].
+
+        Autocast keeps its casts of weights for a step, and those made here, without gradients, must not be used later.
+        """
         video, count = self.model.video, len(x)
         context = video.encode_text(*(rows[:count] for rows in text))
         dt = (end - start) / num_steps
         for i in range(num_steps):
             velocity = video(x, start + i * dt, context, memory[:count]).velocity.float()
             x = x + dt.reshape(-1, *([1] * (x.ndim - 1))) * velocity
+        torch.clear_autocast_cache()
         return x
 
     def _memory(self, batch: Batch, draws: Draws) -> Tensor:

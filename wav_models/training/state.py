@@ -6,9 +6,12 @@ never be of different steps.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+Ancestor = dict[str, Any]
+"""A state whose weights others began with: its path as given then, calls, steps, samples, seconds [s]."""
 
 
 class StateError(Exception):
@@ -33,9 +39,10 @@ class Progress:
         seconds: time spent in the loop, over all resumptions [s].
         history: one record per report: step, seconds, losses and metrics.
         complete: the planned end was reached.
-        inputs: what tells the latents and the normalisation that it was trained on from others; "" where nobody asked.
+        inputs: see `Provenance`; nothing that nobody asked for.
         calls: every call that trained it, killed ones too: what `Provenance.call` says, and the step it went on from.
-        ancestors: see `Provenance`.
+        before: see `Provenance`; that of the first call.
+        ancestors: see `Provenance`; those of the first call.
     """
 
     step: int = 0
@@ -43,22 +50,70 @@ class Progress:
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     complete: bool = False
-    inputs: str = ""
+    inputs: dict[str, Any] = field(default_factory=dict)
     calls: list[dict[str, Any]] = field(default_factory=list)
-    ancestors: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, str] = field(default_factory=dict)
+    ancestors: list[Ancestor] = field(default_factory=list)
 
-    def lineage(self, path: Path) -> dict[str, Any]:
+    @classmethod
+    def read(cls, numbers: dict[str, Any]) -> Progress:
+        """What a state says; what one of an earlier version does not say, or said in other words, is unknown."""
+        inputs, ancestors = numbers.get("inputs"), numbers.get("ancestors")
+        return cls(
+            **{
+                **numbers,
+                "inputs": inputs if isinstance(inputs, dict) else {},
+                "ancestors": ancestors if isinstance(ancestors, list) else [],
+            }
+        )
+
+    @property
+    def weights(self) -> str:
+        """What tells these weights from others, wherever they lie: the steps, and the calls that made them."""
+        return weights_of(self.step, self.calls)
+
+    def lineage(self, path: Path) -> list[Ancestor]:
         """The ancestors of what starts from these weights, which are at `path`: those of these, and these."""
         own = {"calls": self.calls, "steps": self.step, "samples": self.samples, "seconds": round(self.seconds, 1)}
-        return {**self.ancestors, str(path): own}
+        return [*self.ancestors, {"path": str(path), **own}]
 
-    def require_inputs(self, path: Path, inputs: str) -> None:
-        """StateError where the state at `path` was trained on others than `inputs`."""
-        if self.inputs and inputs and self.inputs != inputs:
+    def require_inputs(self, path: Path, inputs: dict[str, Any]) -> None:
+        """StateError where the state at `path` was trained on others than `inputs`, as far as both are known."""
+        others = sorted(name for name in self.inputs.keys() & inputs.keys() if self.inputs[name] != inputs[name])
+        if others:
             raise StateError(
-                f"{path}: trained on other latents or another normalisation than {path.parent} has now; train anew in "
+                f"{path}: not trained with the {' and '.join(others)} of now; go on with the same, or train anew in "
                 f"another run directory, with --start {path.parent} to begin with these weights"
             )
+
+    def require_before(self, path: Path, before: dict[str, str]) -> None:
+        """StateError where the state at `path` began with other weights of the stages before it than those of now."""
+        others = sorted(stage for stage in self.before.keys() & before.keys() if self.before[stage] != before[stage])
+        if others:
+            raise StateError(
+                f"{path}: began with other weights of stage {' and '.join(others)} than {path.parent} has now; remove "
+                f"the file and train it anew without --resume, or train in another run directory with --start "
+                f"{path.parent}"
+            )
+
+
+def training_calls(step: int, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The calls, of a state after that step, that trained at least one."""
+    return [call for call in calls if call["step"] < step]
+
+
+def weights_of(step: int, calls: Sequence[dict[str, Any]]) -> str:
+    """See `Progress.weights`."""
+    made = [step, training_calls(step, calls)]
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def joined(*lineages: Sequence[Ancestor]) -> dict[tuple[str, str], Ancestor]:
+    """Every state of these once, by its file's name and its weights; the same one may lie at several paths."""
+    states: dict[tuple[str, str], Ancestor] = {}
+    for state in chain(*lineages):
+        states.setdefault((Path(state["path"]).name, weights_of(state["steps"], state["calls"])), state)
+    return states
 
 
 @dataclass(frozen=True)
@@ -66,14 +121,16 @@ class Provenance:
     """What a training is made of; its state says it.
 
     Attributes:
-        inputs: see `Progress`.
-        call: this call: its command, data, time.
-        ancestors: every state whose weights it began with, and theirs: path -> calls, steps, samples, seconds.
+        inputs: what tells the model, the data and the split from others, by name.
+        call: this call: its command, data, time, configuration.
+        before: stages before this one in its run -> `Progress.weights` that it begins with.
+        ancestors: every state whose weights it began with, and theirs.
     """
 
-    inputs: str = ""
+    inputs: dict[str, Any] = field(default_factory=dict)
     call: dict[str, Any] = field(default_factory=dict)
-    ancestors: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, str] = field(default_factory=dict)
+    ancestors: list[Ancestor] = field(default_factory=list)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], numbers: object) -> None:
@@ -137,7 +194,7 @@ def load_progress(path: Path, remedy: str) -> Progress:
         StateError: missing or damaged file; the message ends with `remedy`.
     """
     _, numbers = load_tensors(path, remedy, prefix="no tensor")
-    return Progress(**numbers)
+    return Progress.read(numbers)
 
 
 @dataclass
@@ -183,7 +240,7 @@ class TrainState:
                     "step": tensors[f"optimizer.step.{name}"].to(parameter.device),
                     **{k: shared_like(moment, parameter.data) for k, moment in moments.items()},
                 }
-        self.progress = Progress(**numbers)
+        self.progress = Progress.read(numbers)
 
     def _fits(self, name: str, weights: dict[str, Tensor]) -> bool:
         return name in weights and name in self.parameters and weights[name].shape == self.parameters[name].shape

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from wav_models.evaluation.statistics import wilson_interval
+from wav_models.worker_pool import worker_pool
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,13 @@ Play = Callable[[int], tuple[str, bool, int]]
 def rehearse(
     play: Play, seeds: Sequence[int], num_workers: int, on_progress: Callable[[Rehearsal], None] = lambda result: None
 ) -> list[Rehearsal]:
-    """Play every seed, in parallel processes; results are in the order of `seeds`."""
+    """Play every seed, in parallel processes; results are in the order of `seeds`.
+
+    Raises:
+        ChildProcessError: a worker died.
+    """
     results = []
-    with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(num_workers) as pool:
         for result in pool.map(partial(_play, play), seeds):
             results.append(result)
             on_progress(result)

@@ -9,7 +9,7 @@ import pytest
 from fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 
 from wav_models.data.check import check_dataset
-from wav_models.data.dataset import Dataset
+from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.rewards.label import LabelConfig, label_dataset
 from wav_models.rewards.returns import discounted_return
 from wav_models.rewards.terms import CHANNEL_NAMES, reward, reward_components
@@ -108,3 +108,10 @@ def test_values_of_others_are_of_unknown_settings(tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LabelConfig(**options)  # type: ignore[arg-type]
+
+
+def test_a_dataset_without_episodes_is_named(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES):
+        pass
+    with pytest.raises(DatasetError, match="has no episodes to label"):
+        label_dataset(tmp_path, CONFIG)

@@ -84,6 +84,23 @@ def test_neither_more_data_nor_another_order_moves_the_held_out_episodes() -> No
     assert held_out_episodes(_episodes("a", 3), 0.0, 0).sum() == 1
 
 
+def test_the_exception_for_small_datasets_is_each_ones_own() -> None:
+    alone = held_out_episodes(_episodes("a", 9), 0.0, 3)
+    np.testing.assert_array_equal(held_out_episodes(_episodes("b", 5) + _episodes("a", 9), 0.0, 3)[5:], alone)
+    assert held_out_episodes(_episodes("b", 5) + _episodes("a", 9), 0.0, 3).sum() == 2
+    assert not held_out_episodes(_episodes("a", 1), 0.05, 3).any()
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.05, 0.3])
+def test_appended_episodes_take_nothing_away_from_training(fraction: float) -> None:
+    for seed in range(30):
+        before = held_out_episodes(_episodes("a", 1), fraction, seed)
+        for count in range(2, 15):
+            now = held_out_episodes(_episodes("a", count), fraction, seed)
+            assert not (now[: count - 1] & ~before).any(), (seed, count)
+            before = now
+
+
 def test_share_of_samples_at_the_noisiest_time() -> None:
     times = draw_flow_time((4000,), draws_at(0, "test", 0), 0.25)
     assert 0.22 < (times == 0).float().mean() < 0.28
@@ -99,8 +116,9 @@ def test_draws_depend_on_every_part_of_their_place() -> None:
     assert draws_at(0, "a", 5).numpy.random() == draws_at(0, "a", 5).numpy.random()
 
 
-def test_shipped_configuration_loads() -> None:
-    config = load_config(Path(__file__).parents[3] / "config/train_tiny.yaml")
+@pytest.mark.parametrize("name", ["train_tiny", "train_tiny_mixed"])
+def test_shipped_configuration_loads(name: str) -> None:
+    config = load_config(Path(__file__).parents[3] / f"config/{name}.yaml")
     assert config.model is WAV_TINY
     assert config.action.video_rate == 0.5
 
@@ -117,11 +135,42 @@ def test_unknown_key_is_named_with_the_nearest(tmp_path: Path) -> None:
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "video: {loop: {learning_rate: 1e-3}}",
+            r"yaml.video.loop: learning_rate is '1e-3', a text; write 1.0e-3$",
+        ),
+        ("video: {loop: {bf16: 'false'}}", "bf16 is 'false', a text; true or false fits"),
+        ("video: {loop: {steps: 1.5}}", r"steps is 1\.5; a whole number or nothing fits"),
+        ("action: {futures: {own_start: [0, high]}}", "own_start is .*fits"),
+        ("seed: true", "seed is True; a whole number fits"),
+        ("video: {loop: [", r"run\.yaml: not YAML: while parsing.*line 2"),
+        ("- video", "run.yaml: expected a mapping"),
+    ],
+)
+def test_values_of_another_type_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text + "\n")
+    with pytest.raises(ValueError, match=message):
+        load_config(path)
+
+
+def test_whole_numbers_do_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("video: {loop: {learning_rate: 1, steps: null, betas: [0, 0.5]}}\n")
+    assert load_config(path).video.loop.betas == (0, 0.5)
+
+
 def test_plan_needs_exactly_one_end() -> None:
     with pytest.raises(ValueError, match="--steps"):
         Plan()
     with pytest.raises(ValueError, match="--steps"):
         Plan(steps=1, seconds=1.0)
+    for none in ({"steps": 0}, {"seconds": 0.0}, {"seconds": -60.0}, {"seconds": float("nan")}):
+        with pytest.raises(ValueError, match=r"(steps|seconds) is (0|-60|nan).* fits"):
+            Plan(**none)  # type: ignore[arg-type]
 
 
 def test_autoencoder_learns_and_small_objects_count(tmp_path: Path) -> None:

@@ -85,3 +85,14 @@ def test_hidden_memory_is_zero_for_its_share(model: WAVModel, batches: Batches) 
     assert 0.65 < float(hidden.memory[0].mean()) < 0.85
     assert (hidden.memory[0].std(dim=(1, 2)) == 0).all()
     assert torch.equal(hidden.future[0], features.future[0])
+
+
+def test_own_futures_leave_every_gradient(model: WAVModel, batches: Batches) -> None:
+    """In reduced precision, where weights cast without gradients must not be used again."""
+    config = TrainConfig()
+    action = replace(config.action, futures=FuturesConfig(own_fraction=0.5))
+    stage = make_stage("action", model, batches, replace(config, action=action), dict)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = stage.losses(BATCH, draws_at(0, "test", 0))["loss"]
+    loss.backward()
+    assert [name for name, parameter in stage.named_parameters().items() if parameter.grad is None] == []

@@ -23,7 +23,7 @@ from wav_models.evaluation.held_out import recorded_split
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
 from wav_models.rewards.label import LabelConfig, label_dataset
-from wav_models.training.frames import allocate, cache_frames, read_table
+from wav_models.training.frames import _known_episodes, allocate, cache_frames, fingerprints, read_table, same_episodes
 from wav_models.training.run import load_part
 from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_policy.cli.train import main
@@ -71,7 +71,8 @@ def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(
         (0, datasets),
         (2, datasets),
     ]
-    assert record["ancestors"] == {}
+    assert record["ancestors"] == []
+    assert record["config"]["video"]["loop"]["batch_size"] == 2
     assert (record["data"]["episodes"], record["data"]["successes"]) == (3, 2)
     assert record["data"]["instructions"] == ["close the drawer", "put the bowl on the mat"]
     metrics = json.loads((tmp_path / "run/action.json").read_text())["history"][-1]
@@ -89,6 +90,9 @@ def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(
     assert main(["action", *common, "--steps", "3", "--resume"]) == 0
     assert "warning: " in (warned := capsys.readouterr().err)
     assert "value.state.safetensors: stage value ended unfinished after 2 steps" in warned
+    assert main(["video", *common, "--steps", "3", "--resume"]) == 0
+    assert main(["checkpoint", *common]) == 1
+    assert "value.state.safetensors: began with other weights of stage video" in capsys.readouterr().err
     with (tmp_path / "run/autoencoder.safetensors").open("ab") as file:
         file.write(b" ")
     assert main(["video", *common, "--steps", "2"]) == 1
@@ -137,8 +141,10 @@ def test_a_checkpoint_says_what_its_weights_began_with(datasets: list[str], tmp_
             assert main([stage, *common, "--steps", "1", *(start if stage == "video" else [])]) == 0
     assert main(["checkpoint", *common]) == 0
     record = load_checkpoint(runs[-1] / "checkpoint").training_record
-    assert list(record["ancestors"]) == [str(run / "video.state.safetensors") for run in runs[:-1]]
-    assert f"--start {runs[0]}" in record["ancestors"][str(runs[1] / "video.state.safetensors")]["calls"][0]["command"]
+    assert [state["path"] for state in record["ancestors"]] == [
+        str(run / "video.state.safetensors") for run in runs[:-1]
+    ]
+    assert f"--start {runs[0]}" in record["ancestors"][1]["calls"][0]["command"]
     (copied,) = record["stages"]["autoencoder"]["calls"]
     assert f"--out {runs[0]}" in copied["command"]
     with pytest.raises(StateError, match="has not trained the value network"):
@@ -160,7 +166,7 @@ def test_weights_of_other_latents_are_neither_resumed_nor_shipped(
     assert "latents.npy: of other episodes than the datasets" in capsys.readouterr().err
     assert main(["latents", *both]) == 0
     assert main(["video", *both, "--steps", "2", "--resume"]) == 1
-    assert "trained on other latents or another normalisation" in capsys.readouterr().err
+    assert "not trained with the latents and normalisation and table of now" in capsys.readouterr().err
     assert main(["checkpoint", *both]) == 1
     assert f"in another run directory, with --start {run}" in capsys.readouterr().err
     assert not (run / "checkpoint").exists()
@@ -206,6 +212,26 @@ def test_frames_of_known_episodes_are_not_decoded_again(datasets: list[str], tmp
     assert both[len(first) :].any()
     swapped = cache_frames(DatasetGroup([Path(d) for d in reversed(datasets)]), WAV_TINY, path, 1)
     assert np.array_equal(swapped[-len(first) :], first)
+
+
+def test_episodes_recorded_anew_are_decoded_anew(datasets: list[str], tmp_path: Path) -> None:
+    """Of the same lengths and seeds; as are those to which nothing happened, where an earlier version kept less."""
+    root, path = tmp_path / "bowl", tmp_path / "frames.npy"
+    shutil.copytree(datasets[0], root)
+    group = DatasetGroup([root])
+    old = [episode[:4] for episode in fingerprints(group)]
+    assert same_episodes(old, fingerprints(group))
+    cache_frames(group, WAV_TINY, path, 1)
+    known = fingerprints(group)
+    label_dataset(root, LabelConfig(discount=0.9))
+    assert fingerprints(DatasetGroup([root])) == known
+    video = next(root.glob("videos/*/*/*1.mp4"))
+    video.write_bytes(video.read_bytes() + b" ")
+    assert _known_episodes(path, DatasetGroup([root])) == 0
+    assert not same_episodes(known, fingerprints(DatasetGroup([root])))
+    video.unlink()
+    with pytest.raises(DatasetError, match=r"file-001\.mp4: no such file"):
+        fingerprints(DatasetGroup([root]))
 
 
 @pytest.mark.parametrize(
@@ -261,6 +287,8 @@ def test_datasets_that_do_not_fit_together_are_refused(datasets: list[str], tmp_
         DatasetGroup([Path(datasets[0]), other])
     with pytest.raises(DatasetError, match="given twice"):
         DatasetGroup([other, other])
+    with pytest.raises(DatasetError, match=r"have one name, .*rename one"):
+        DatasetGroup([other, tmp_path / "elsewhere" / "other"])
 
 
 def test_labels_of_two_settings_are_not_trained_on_together(datasets: list[str], tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""The last step of a run: the averaged weights of its stages as a checkpoint, and the record of how they came about."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wav_models.checkpoint import save_checkpoint
+from wav_models.data.dataset_group import DatasetGroup
+from wav_models.data.normalization import Normalization
+from wav_models.engines.manifest import file_sha256
+from wav_models.networks.wav_model import WAVModel
+from wav_models.training.config import STAGES
+from wav_models.training.frames import fingerprints, held_out_episodes
+from wav_models.training.latent_files import check_episodes, check_origin
+from wav_models.training.latents import AUTOENCODER, autoencoder_sha256, load_autoencoder
+from wav_models.training.run import NORMALIZATION, Run, load_averages, print_warning, summary
+from wav_models.training.state import Ancestor, Progress, StateError, joined, training_calls
+
+
+def assemble_checkpoint(run: Run, directory: Path) -> None:
+    """Write the averaged weights of all stages as a checkpoint.
+
+    Raises:
+        StateError: a stage is missing, or was trained with another preset or split, or on other data, than the run has
+            now, or began with other weights of the stages before it; or the latents are of other data.
+    """
+    model = WAVModel(run.config.model)
+    trained = load_averages(run, model, STAGES, warn=print_warning)
+    autoencoder = load_autoencoder(run.config.model, run.directory, run.pretrained)
+    sha256 = autoencoder_sha256(run.config.model, run.directory, run.pretrained)
+    check_origin(run.directory, run.config.model, sha256)
+    dataset = DatasetGroup(run.data)
+    check_episodes(run.directory, fingerprints(dataset))
+    _require_one_training(run, trained)
+    stages = {} if run.config.model.latent.is_pretrained else {"autoencoder": _autoencoder_record(run)}
+    stages |= {stage: {**_read_record(run, stage), **summary(progress)} for stage, progress in trained.items()}
+    record = {
+        "config": _trained_config(run, stages),
+        "data": _data_record(run, dataset),
+        "stages": stages,
+        "ancestors": _ancestors(run, trained),
+    }
+    save_checkpoint(
+        directory,
+        model=model,
+        autoencoder=autoencoder,
+        normalization=Normalization.from_json(run.directory / NORMALIZATION),
+        training_record=record,
+    )
+
+
+def _require_one_training(run: Run, trained: dict[str, Progress]) -> None:
+    """StateError unless the stages were trained on what the run has now, each upon the others as they are now."""
+    inputs, weights = run.inputs(), {stage: progress.weights for stage, progress in trained.items()}
+    for stage, progress in trained.items():
+        progress.require_inputs(run.state_path(stage), inputs)
+        progress.require_before(run.state_path(stage), weights)
+
+
+def _trained_config(run: Run, stages: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the last stage was trained with, and every other one's section as that one was.
+
+    Where a state of an earlier version does not say, it is what this call's configuration says.
+    """
+    last = {stage: _last_config(run, record) for stage, record in stages.items()}
+    return {**last[STAGES[-1]], **{stage: config[stage] for stage, config in last.items()}}
+
+
+def _last_config(run: Run, record: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of the last call that trained a step."""
+    calls = training_calls(record["steps"], record["calls"])
+    return dict(calls[-1].get("config", {}) if calls else {}) or asdict(run.config)
+
+
+def _data_record(run: Run, dataset: DatasetGroup) -> dict[str, Any]:
+    """What was trained on and what was held out."""
+    held_out = held_out_episodes(fingerprints(dataset), run.config.validation_fraction, run.config.seed)
+    return {
+        "name": run.data[0].name if len(run.data) == 1 else None,
+        "names": [path.name for path in run.data],
+        "instructions": sorted({episode.instruction for episode in dataset.episodes}),
+        "successes": sum(episode.success is True for episode in dataset.episodes),
+        "episodes": len(dataset),
+        "frames": sum(episode.length for episode in dataset.episodes),
+        "fps": dataset.fps,
+        "seeds": _span([e.seed for e in dataset.episodes if e.seed is not None]),
+        "held_out_episodes": np.flatnonzero(held_out).tolist(),
+        "held_out_of": _per_dataset(dataset, held_out),
+    }
+
+
+def _ancestors(run: Run, trained: dict[str, Progress]) -> list[Ancestor]:
+    """Every state whose weights the stages began with, but for these stages as they are now."""
+    lineages = joined(*(progress.lineage(run.state_path(stage)) for stage, progress in trained.items()))
+    now = {(run.state_path(stage).name, progress.weights) for stage, progress in trained.items()}
+    return [state for key, state in lineages.items() if key not in now]
+
+
+def _autoencoder_record(run: Run) -> dict[str, Any]:
+    """The record of the auto-encoder that the run has, beyond which its state may have gone on.
+
+    StateError where the record is of another one. One of an earlier version does not say; it is taken for this one's.
+    """
+    record, path = _read_record(run, "autoencoder"), run.directory / AUTOENCODER
+    if "sha256" not in record:
+        return {**record, **summary(run.progress("autoencoder"))}
+    if record["sha256"] != file_sha256(path):
+        raise StateError(
+            f"{path}: not the auto-encoder that {run.record_path('autoencoder')} is of; run `wav train autoencoder "
+            f"--resume` to its end, or copy both from one run"
+        )
+    return record
+
+
+def _read_record(run: Run, stage: str) -> dict[str, Any]:
+    """What a stage wrote when it ended; empty if it has not yet."""
+    path = run.record_path(stage)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _per_dataset(group: DatasetGroup, held_out: np.ndarray) -> dict[str, list[int]]:
+    """Held-out episodes by the name of their dataset, as that one counts them."""
+    bounds = np.cumsum([len(dataset) for dataset in group.datasets])[:-1]
+    parts = zip(group.datasets, np.split(held_out, bounds), strict=True)
+    return {dataset.root.name: np.flatnonzero(part).tolist() for dataset, part in parts}
+
+
+def _span(seeds: list[int]) -> list[int]:
+    return [min(seeds), max(seeds)] if seeds else []

@@ -233,7 +233,14 @@ def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
         raise ValueError(f"{where or cls.__name__}: {error}") from None
 
 
-_WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number", type(None): "nothing"}
+_WORDS = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    dict: "a mapping",
+    type(None): "nothing",
+}
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -256,7 +263,7 @@ def _fits(value: Any, hint: Any) -> bool:
 def _remedy(value: Any, hint: Any) -> str:
     """Ending of an error message: what kind of value it is, and what would fit."""
     kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
-    fits = " or ".join(_WORDS.get(kind, str(kind)) for kind in kinds)
+    fits = " or ".join(_WORDS.get(get_origin(kind) or kind, str(kind)) for kind in kinds)
     if isinstance(value, str):
         if float in kinds and (number := re.fullmatch(r"([+-]?\d+\.?\d*)[eE]([+-]?\d+)", value)):
             mantissa, exponent = number[1], int(number[2])

@@ -87,7 +87,7 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     try:
         manifest = from_dict(Manifest, json.loads(path.read_text(encoding="utf-8")))
-        _check_tables(manifest)
+        _check_graphs(manifest)
         return manifest
     except FileNotFoundError as error:
         raise EngineError(f"{path}: no such file; {REMEDY}") from error
@@ -97,13 +97,10 @@ def read_manifest(directory: Path) -> Manifest:
         raise EngineError(f"{path}: not a manifest of this version ({error}); {REMEDY}") from error
 
 
-def _check_tables(manifest: Manifest) -> None:
+def _check_graphs(manifest: Manifest) -> None:
     """ValueError unless every graph has a file whose hash is known."""
-    for name in ("graphs", "files"):
-        if not isinstance(getattr(manifest, name), dict):
-            raise ValueError(f"{name}: expected a mapping")
     for name, graph in manifest.graphs.items():
-        if not isinstance(graph, dict) or graph.get("file") not in manifest.files:
+        if graph.get("file") not in manifest.files:
             raise ValueError(f"graph {name!r} has no file")
 
 

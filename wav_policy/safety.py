@@ -8,7 +8,9 @@ Why the limits cannot be broken. The filter integrates its own target: `p' = p +
 `v^2 / 2a`, because each tick moves by the velocity at its end. The largest `v` with
 `p + v dt + v^2 / 2a <= p_max` is `sqrt((a dt)^2 + 2a (p_max - p)) - a dt` (`_braking_speed`), and braking by `a dt` is
 always among the velocities this allows. So the velocity clamp, the acceleration clamp and the position limit never
-contradict each other, and no clamp ever makes the target overshoot a position limit.
+contradict each other, and no clamp ever makes the target overshoot a position limit. A joint that is outside its
+limits when it is enabled starts where it is; from there its limit is its own target, so it can only move inwards, at
+the same speeds and accelerations.
 
 Why nothing collides. A step is taken only if the target it leads to and the whole way on which the arms would brake
 from there are clear (`LookAhead`). Otherwise they brake: on a way that was found clear when the last step was taken.
@@ -103,6 +105,7 @@ class SafetyFilter:
         self._sane_lower, self._sane_upper = self._lower - tolerance, self._upper + tolerance
         self._target: FloatArray = np.zeros(JOINT_DIM)
         self._velocity: FloatArray = np.zeros(JOINT_DIM)
+        self._lower_bound, self._upper_bound = self._lower.copy(), self._upper.copy()
         self._previous_goal = np.zeros(JOINT_DIM)
         self._has_goal = False
         self._latched = self._has_target = False
@@ -172,11 +175,11 @@ class SafetyFilter:
         return SafetyDecision(self._target.copy(), not follows, tuple(found))
 
     def _latch(self, position: FloatArray, now: float) -> None:
-        """Start from rest on the measured position, moved into the limits."""
+        """Start from rest on the measured position, wherever it is: anything else would be a jump."""
         kept = self._kept_grips if self._has_target else []
-        grips = self._target[kept]
-        np.clip(position, self._lower, self._upper, out=self._target)
-        self._target[kept] = np.minimum(self._target[kept], grips)
+        target = position.copy()
+        target[kept] = np.minimum(target[kept], self._target[kept])
+        self._set_target(target)
         self._has_target = True
         self._velocity[:] = 0.0
         self._has_goal = False
@@ -184,6 +187,12 @@ class SafetyFilter:
         self._latched = True
         if self._look_ahead is not None:
             self._look_ahead.start_at(self._target)
+
+    def _set_target(self, target: FloatArray) -> None:
+        """Be there, with the bounds of the next target: the limits, or for a joint outside them where it is."""
+        self._target = target
+        np.minimum(self._lower, target, out=self._lower_bound)
+        np.maximum(self._upper, target, out=self._upper_bound)
 
     def _tick(self, now: float, found: list[Intervention]) -> float:
         """Length of this tick [s]; 0 when time stands still or went backwards."""
@@ -266,10 +275,10 @@ class SafetyFilter:
         return self._restrict(wanted, position, found)
 
     def _restrict(self, wanted: FloatArray, position: FloatArray, found: list[Intervention]) -> FloatArray:
-        """Move the command into the position limits and to within `max_step` of the measured position."""
+        """Move the command into the bounds and to within `max_step` of the measured position."""
         goal, inside, change = self._work[0], self._work[1], self._work[2]
-        np.maximum(wanted, self._lower, out=inside)
-        np.minimum(inside, self._upper, out=inside)
+        np.maximum(wanted, self._lower_bound, out=inside)
+        np.minimum(inside, self._upper_bound, out=inside)
         np.subtract(wanted, inside, out=change)
         if change.any():
             grippers = list(GRIPPERS)
@@ -287,8 +296,8 @@ class SafetyFilter:
             return inside
         np.add(position, goal, out=goal)
         found.append(_name_change(Cause.STEP_CHANGE, int(np.abs(change).argmax()), wanted, goal))
-        np.maximum(goal, self._lower, out=goal)
-        np.minimum(goal, self._upper, out=goal)
+        np.maximum(goal, self._lower_bound, out=goal)
+        np.minimum(goal, self._upper_bound, out=goal)
         return goal
 
     def _advance(self, goal: FloatArray | None, duration: float, found: list[Intervention]) -> bool:
@@ -309,17 +318,17 @@ class SafetyFilter:
         highest, lowest = self._work[3], self._work[4]
         np.add(self._velocity, reachable, out=highest)
         np.minimum(highest, self._velocity_limit, out=highest)
-        np.minimum(highest, self._braking_speed(self._upper - self._target, reachable), out=highest)
+        np.minimum(highest, self._braking_speed(self._upper_bound - self._target, reachable), out=highest)
         np.subtract(self._velocity, reachable, out=lowest)
         np.maximum(lowest, -self._velocity_limit, out=lowest)
-        np.maximum(lowest, -self._braking_speed(self._target - self._lower, reachable), out=lowest)
+        np.maximum(lowest, -self._braking_speed(self._target - self._lower_bound, reachable), out=lowest)
         np.maximum(wanted, lowest, out=wanted)
         np.minimum(wanted, highest, out=wanted)
         velocity = wanted
         if goal is not None and self._look_ahead is not None:
             braking = np.clip(0.0, lowest, highest)
             velocity = self._keep_clear(self._look_ahead, wanted, braking, duration, found)
-        self._target = self._after(velocity, duration)
+        self._set_target(self._after(velocity, duration))
         self._velocity = velocity
         if self._look_ahead is not None:
             self._look_ahead.arrived_at(self._target)
@@ -329,8 +338,8 @@ class SafetyFilter:
         """The target one tick on, shape [14]."""
         target = velocity * duration
         target += self._target
-        np.maximum(target, self._lower, out=target)
-        np.minimum(target, self._upper, out=target)
+        np.maximum(target, self._lower_bound, out=target)
+        np.minimum(target, self._upper_bound, out=target)
         return target
 
     def _keep_clear(

@@ -120,6 +120,11 @@ class SafetyFilter:
         """Why the filter is stopped; None while it is not."""
         return self._stop_reason
 
+    @property
+    def speed(self) -> float:
+        """Of the target, the largest of all joints [rad/s], grippers [m/s]; 0 at rest."""
+        return float(np.abs(self._velocity).max())
+
     def trip(self, reason: str) -> None:
         """Latch the stop: from the next tick the target brakes to rest and stays until `reset`. First reason wins."""
         if self._stop_reason is None:
@@ -147,6 +152,7 @@ class SafetyFilter:
         measured: FloatArray | None,
         measured_stamp: float,
         command_stamp: float | None = None,
+        velocity: FloatArray | None = None,
     ) -> SafetyDecision:
         """The target for this tick.
 
@@ -156,6 +162,8 @@ class SafetyFilter:
             measured: measured joint positions, shape [14].
             measured_stamp: time of the measurement [s].
             command_stamp: time of what the command was computed from; None = made for this very tick [s].
+            velocity: follow the command no faster than this, shape [14], rad/s and m/s, however far behind the target
+                is; None = as fast as the limits allow.
         """
         found: list[Intervention] = []
         position = self._check_measurement(now, measured, measured_stamp, found)
@@ -171,7 +179,8 @@ class SafetyFilter:
             goal = self._check_command(now, command, command_stamp, position, found)
         follows = goal is not None
         if duration > 0.0:
-            follows = self._advance(goal, duration, found)
+            limit = self._velocity_limit if velocity is None else np.minimum(velocity, self._velocity_limit)
+            follows = self._advance(goal, duration, limit, found)
         return SafetyDecision(self._target.copy(), not follows, tuple(found))
 
     def _latch(self, position: FloatArray, now: float) -> None:
@@ -300,8 +309,9 @@ class SafetyFilter:
         np.minimum(goal, self._upper_bound, out=goal)
         return goal
 
-    def _advance(self, goal: FloatArray | None, duration: float, found: list[Intervention]) -> bool:
+    def _advance(self, goal: FloatArray | None, duration: float, limit: FloatArray, found: list[Intervention]) -> bool:
         """Move the target by one tick towards the goal, or brake to rest where there is none or the way is not clear.
+        Where it is faster than `limit` [14] it brakes to it.
 
         Returns:
             Whether the goal was followed.
@@ -312,15 +322,15 @@ class SafetyFilter:
             self._has_goal = False
         else:
             wanted = self._velocity_towards(goal, duration, reachable)
-            self._report_limits(wanted, reachable, duration, found)
+            self._report_limits(wanted, limit, reachable, duration, found)
             self._previous_goal[:] = goal
             self._has_goal = True
         highest, lowest = self._work[3], self._work[4]
         np.add(self._velocity, reachable, out=highest)
-        np.minimum(highest, self._velocity_limit, out=highest)
+        np.minimum(highest, np.maximum(limit, self._velocity - reachable), out=highest)
         np.minimum(highest, self._braking_speed(self._upper_bound - self._target, reachable), out=highest)
         np.subtract(self._velocity, reachable, out=lowest)
-        np.maximum(lowest, -self._velocity_limit, out=lowest)
+        np.maximum(lowest, -np.maximum(limit, -self._velocity - reachable), out=lowest)
         np.maximum(lowest, -self._braking_speed(self._target - self._lower_bound, reachable), out=lowest)
         np.maximum(wanted, lowest, out=wanted)
         np.minimum(wanted, highest, out=wanted)
@@ -387,21 +397,26 @@ class SafetyFilter:
         return speed
 
     def _report_limits(
-        self, wanted: FloatArray, reachable: FloatArray, duration: float, found: list[Intervention]
+        self,
+        wanted: FloatArray,
+        limit: FloatArray,
+        reachable: FloatArray,
+        duration: float,
+        found: list[Intervention],
     ) -> None:
         """Record the joint that is slowed down most, by velocity and by acceleration."""
-        excess = np.abs(wanted) - self._velocity_limit
+        excess = np.abs(wanted) - limit
         worst = int(excess.argmax())
         if excess[worst] > _REPORTED_EXCESS:
-            asked, limit = float(wanted[worst]), float(self._velocity_limit[worst])
-            found.append(Intervention(Cause.VELOCITY_LIMIT, JOINT_NAMES[worst], asked, limit))
-            wanted = np.minimum(np.maximum(wanted, -self._velocity_limit), self._velocity_limit)
+            asked, allowed = float(wanted[worst]), float(limit[worst])
+            found.append(Intervention(Cause.VELOCITY_LIMIT, JOINT_NAMES[worst], asked, allowed))
+            wanted = np.minimum(np.maximum(wanted, -limit), limit)
         change = wanted - self._velocity
         excess = np.abs(change) - reachable
         worst = int(excess.argmax())
         if excess[worst] > _REPORTED_EXCESS:
-            asked, limit = float(change[worst]) / duration, float(self._acceleration[worst])
-            found.append(Intervention(Cause.ACCELERATION_LIMIT, JOINT_NAMES[worst], asked, limit))
+            asked, allowed = float(change[worst]) / duration, float(self._acceleration[worst])
+            found.append(Intervention(Cause.ACCELERATION_LIMIT, JOINT_NAMES[worst], asked, allowed))
 
 
 def _as_joint_vector(values: object) -> FloatArray | None:

@@ -76,6 +76,7 @@ steps = st.tuples(
     st.one_of(st.just("echo"), st.just("echo"), vectors()),  # measurement; "echo": where the target is
     st.sampled_from([0.0, 0.0, 0.05, 0.5, math.nan, -5.0]),  # age of the measurement
     st.sampled_from([None, 0.0, 1.0, 5.0, math.inf]),  # age of the command
+    st.sampled_from([None, None, 0.1]),  # how fast it may be followed
     st.sampled_from(["", "", "", "", "trip"]),
     st.integers(1, 30),  # ticks this goes on
 )
@@ -87,7 +88,7 @@ def test_any_input_gives_a_finite_target_inside_all_limits(sequence: list, far: 
     safety = SafetyFilter(FAR if far else LIMITS)
     now, position, velocity = 100.0, MIDDLE.copy(), np.zeros(JOINT_DIM)
     latched = False
-    for elapsed, command, measured, measured_age, command_age, event, repeats in sequence:
+    for elapsed, command, measured, measured_age, command_age, speed, event, repeats in sequence:
         if event:
             safety.trip(event)
         for _ in range(repeats):
@@ -95,7 +96,8 @@ def test_any_input_gives_a_finite_target_inside_all_limits(sequence: list, far: 
             asked_at = now if math.isfinite(elapsed) else elapsed
             measurement = position if isinstance(measured, str) and measured == "echo" else measured
             stamp = None if command_age is None else now - command_age
-            target = safety.step(asked_at, command, measurement, now - measured_age, stamp).target
+            slow = None if speed is None else np.full(JOINT_DIM, speed)
+            target = safety.step(asked_at, command, measurement, now - measured_age, stamp, slow).target
             if target is None:
                 assert not latched
                 continue
@@ -183,6 +185,21 @@ def test_a_jump_is_approached_without_overshoot() -> None:
     assert (targets <= goal + 1e-9).all()
     np.testing.assert_allclose(targets[-1], goal, atol=1e-6)
     assert any(Cause.ACCELERATION_LIMIT in causes(d) for d in decisions)
+
+
+def test_a_command_that_is_to_be_followed_slowly_is() -> None:
+    """Also one that is far ahead; and what is faster slows down as hard as it may."""
+    slow = np.full(JOINT_DIM, 0.4)
+    safety = SafetyFilter(FAR)
+    fast, _ = follow(safety, [UPPER] * 100)
+    path = [fast[-2], fast[-1]]
+    for i in range(100, 400):
+        now = 100.0 + i * TICK
+        path.append(safety.step(now, UPPER, path[-1], now, now, slow).target)
+    velocity = np.diff(path, axis=0)[:, :6] / TICK
+    assert velocity[0].max() > 2.0
+    assert np.abs(np.diff(velocity, axis=0)).max() / TICK <= 5.0 + 1e-6
+    np.testing.assert_allclose(velocity[120:, 0], 0.4)
 
 
 def test_losing_the_command_brakes_smoothly_and_holds_there() -> None:

@@ -326,11 +326,12 @@ class SafetyFilter:
             self._previous_goal[:] = goal
             self._has_goal = True
         highest, lowest = self._work[3], self._work[4]
+        limit = np.maximum(limit, np.abs(self._velocity) - reachable)
         np.add(self._velocity, reachable, out=highest)
-        np.minimum(highest, np.maximum(limit, self._velocity - reachable), out=highest)
+        np.minimum(highest, limit, out=highest)
         np.minimum(highest, self._braking_speed(self._upper_bound - self._target, reachable), out=highest)
         np.subtract(self._velocity, reachable, out=lowest)
-        np.maximum(lowest, -np.maximum(limit, -self._velocity - reachable), out=lowest)
+        np.maximum(lowest, -limit, out=lowest)
         np.maximum(lowest, -self._braking_speed(self._target - self._lower_bound, reachable), out=lowest)
         np.maximum(wanted, lowest, out=wanted)
         np.minimum(wanted, highest, out=wanted)

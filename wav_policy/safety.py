@@ -8,7 +8,9 @@ Why the limits cannot be broken. The filter integrates its own target: `p' = p +
 `v^2 / 2a`, because each tick moves by the velocity at its end. The largest `v` with
 `p + v dt + v^2 / 2a <= p_max` is `sqrt((a dt)^2 + 2a (p_max - p)) - a dt` (`_braking_speed`), and braking by `a dt` is
 always among the velocities this allows. So the velocity clamp, the acceleration clamp and the position limit never
-contradict each other, and no clamp ever makes the target overshoot a position limit.
+contradict each other, and no clamp ever makes the target overshoot a position limit. A joint that is outside its
+limits when it is enabled starts where it is; from there its limit is its own target, so it can only move inwards, at
+the same speeds and accelerations.
 
 Why nothing collides. A step is taken only if the target it leads to and the whole way on which the arms would brake
 from there are clear (`LookAhead`). Otherwise they brake: on a way that was found clear when the last step was taken.
@@ -103,6 +105,7 @@ class SafetyFilter:
         self._sane_lower, self._sane_upper = self._lower - tolerance, self._upper + tolerance
         self._target: FloatArray = np.zeros(JOINT_DIM)
         self._velocity: FloatArray = np.zeros(JOINT_DIM)
+        self._lower_bound, self._upper_bound = self._lower.copy(), self._upper.copy()
         self._previous_goal = np.zeros(JOINT_DIM)
         self._has_goal = False
         self._latched = self._has_target = False
@@ -116,6 +119,11 @@ class SafetyFilter:
     def stop_reason(self) -> str | None:
         """Why the filter is stopped; None while it is not."""
         return self._stop_reason
+
+    @property
+    def speed(self) -> float:
+        """Of the target, the largest of all joints [rad/s], grippers [m/s]; 0 at rest."""
+        return float(np.abs(self._velocity).max())
 
     def trip(self, reason: str) -> None:
         """Latch the stop: from the next tick the target brakes to rest and stays until `reset`. First reason wins."""
@@ -144,6 +152,7 @@ class SafetyFilter:
         measured: FloatArray | None,
         measured_stamp: float,
         command_stamp: float | None = None,
+        velocity: FloatArray | None = None,
     ) -> SafetyDecision:
         """The target for this tick.
 
@@ -153,6 +162,8 @@ class SafetyFilter:
             measured: measured joint positions, shape [14].
             measured_stamp: time of the measurement [s].
             command_stamp: time of what the command was computed from; None = made for this very tick [s].
+            velocity: follow the command no faster than this, shape [14], rad/s and m/s, however far behind the target
+                is; None = as fast as the limits allow.
         """
         found: list[Intervention] = []
         position = self._check_measurement(now, measured, measured_stamp, found)
@@ -168,15 +179,16 @@ class SafetyFilter:
             goal = self._check_command(now, command, command_stamp, position, found)
         follows = goal is not None
         if duration > 0.0:
-            follows = self._advance(goal, duration, found)
+            limit = self._velocity_limit if velocity is None else np.minimum(velocity, self._velocity_limit)
+            follows = self._advance(goal, duration, limit, found)
         return SafetyDecision(self._target.copy(), not follows, tuple(found))
 
     def _latch(self, position: FloatArray, now: float) -> None:
-        """Start from rest on the measured position, moved into the limits."""
+        """Start from rest on the measured position, wherever it is: anything else would be a jump."""
         kept = self._kept_grips if self._has_target else []
-        grips = self._target[kept]
-        np.clip(position, self._lower, self._upper, out=self._target)
-        self._target[kept] = np.minimum(self._target[kept], grips)
+        target = position.copy()
+        target[kept] = np.minimum(target[kept], self._target[kept])
+        self._set_target(target)
         self._has_target = True
         self._velocity[:] = 0.0
         self._has_goal = False
@@ -184,6 +196,12 @@ class SafetyFilter:
         self._latched = True
         if self._look_ahead is not None:
             self._look_ahead.start_at(self._target)
+
+    def _set_target(self, target: FloatArray) -> None:
+        """Be there, with the bounds of the next target: the limits, or for a joint outside them where it is."""
+        self._target = target
+        np.minimum(self._lower, target, out=self._lower_bound)
+        np.maximum(self._upper, target, out=self._upper_bound)
 
     def _tick(self, now: float, found: list[Intervention]) -> float:
         """Length of this tick [s]; 0 when time stands still or went backwards."""
@@ -266,10 +284,10 @@ class SafetyFilter:
         return self._restrict(wanted, position, found)
 
     def _restrict(self, wanted: FloatArray, position: FloatArray, found: list[Intervention]) -> FloatArray:
-        """Move the command into the position limits and to within `max_step` of the measured position."""
+        """Move the command into the bounds and to within `max_step` of the measured position."""
         goal, inside, change = self._work[0], self._work[1], self._work[2]
-        np.maximum(wanted, self._lower, out=inside)
-        np.minimum(inside, self._upper, out=inside)
+        np.maximum(wanted, self._lower_bound, out=inside)
+        np.minimum(inside, self._upper_bound, out=inside)
         np.subtract(wanted, inside, out=change)
         if change.any():
             grippers = list(GRIPPERS)
@@ -287,12 +305,13 @@ class SafetyFilter:
             return inside
         np.add(position, goal, out=goal)
         found.append(_name_change(Cause.STEP_CHANGE, int(np.abs(change).argmax()), wanted, goal))
-        np.maximum(goal, self._lower, out=goal)
-        np.minimum(goal, self._upper, out=goal)
+        np.maximum(goal, self._lower_bound, out=goal)
+        np.minimum(goal, self._upper_bound, out=goal)
         return goal
 
-    def _advance(self, goal: FloatArray | None, duration: float, found: list[Intervention]) -> bool:
+    def _advance(self, goal: FloatArray | None, duration: float, limit: FloatArray, found: list[Intervention]) -> bool:
         """Move the target by one tick towards the goal, or brake to rest where there is none or the way is not clear.
+        Where it is faster than `limit` [14] it brakes to it.
 
         Returns:
             Whether the goal was followed.
@@ -303,23 +322,24 @@ class SafetyFilter:
             self._has_goal = False
         else:
             wanted = self._velocity_towards(goal, duration, reachable)
-            self._report_limits(wanted, reachable, duration, found)
+            self._report_limits(wanted, limit, reachable, duration, found)
             self._previous_goal[:] = goal
             self._has_goal = True
         highest, lowest = self._work[3], self._work[4]
+        limit = np.maximum(limit, np.abs(self._velocity) - reachable)
         np.add(self._velocity, reachable, out=highest)
-        np.minimum(highest, self._velocity_limit, out=highest)
-        np.minimum(highest, self._braking_speed(self._upper - self._target, reachable), out=highest)
+        np.minimum(highest, limit, out=highest)
+        np.minimum(highest, self._braking_speed(self._upper_bound - self._target, reachable), out=highest)
         np.subtract(self._velocity, reachable, out=lowest)
-        np.maximum(lowest, -self._velocity_limit, out=lowest)
-        np.maximum(lowest, -self._braking_speed(self._target - self._lower, reachable), out=lowest)
+        np.maximum(lowest, -limit, out=lowest)
+        np.maximum(lowest, -self._braking_speed(self._target - self._lower_bound, reachable), out=lowest)
         np.maximum(wanted, lowest, out=wanted)
         np.minimum(wanted, highest, out=wanted)
         velocity = wanted
         if goal is not None and self._look_ahead is not None:
             braking = np.clip(0.0, lowest, highest)
             velocity = self._keep_clear(self._look_ahead, wanted, braking, duration, found)
-        self._target = self._after(velocity, duration)
+        self._set_target(self._after(velocity, duration))
         self._velocity = velocity
         if self._look_ahead is not None:
             self._look_ahead.arrived_at(self._target)
@@ -329,8 +349,8 @@ class SafetyFilter:
         """The target one tick on, shape [14]."""
         target = velocity * duration
         target += self._target
-        np.maximum(target, self._lower, out=target)
-        np.minimum(target, self._upper, out=target)
+        np.maximum(target, self._lower_bound, out=target)
+        np.minimum(target, self._upper_bound, out=target)
         return target
 
     def _keep_clear(
@@ -378,21 +398,26 @@ class SafetyFilter:
         return speed
 
     def _report_limits(
-        self, wanted: FloatArray, reachable: FloatArray, duration: float, found: list[Intervention]
+        self,
+        wanted: FloatArray,
+        limit: FloatArray,
+        reachable: FloatArray,
+        duration: float,
+        found: list[Intervention],
     ) -> None:
         """Record the joint that is slowed down most, by velocity and by acceleration."""
-        excess = np.abs(wanted) - self._velocity_limit
+        excess = np.abs(wanted) - limit
         worst = int(excess.argmax())
         if excess[worst] > _REPORTED_EXCESS:
-            asked, limit = float(wanted[worst]), float(self._velocity_limit[worst])
-            found.append(Intervention(Cause.VELOCITY_LIMIT, JOINT_NAMES[worst], asked, limit))
-            wanted = np.minimum(np.maximum(wanted, -self._velocity_limit), self._velocity_limit)
+            asked, allowed = float(wanted[worst]), float(limit[worst])
+            found.append(Intervention(Cause.VELOCITY_LIMIT, JOINT_NAMES[worst], asked, allowed))
+            wanted = np.minimum(np.maximum(wanted, -limit), limit)
         change = wanted - self._velocity
         excess = np.abs(change) - reachable
         worst = int(excess.argmax())
         if excess[worst] > _REPORTED_EXCESS:
-            asked, limit = float(change[worst]) / duration, float(self._acceleration[worst])
-            found.append(Intervention(Cause.ACCELERATION_LIMIT, JOINT_NAMES[worst], asked, limit))
+            asked, allowed = float(change[worst]) / duration, float(self._acceleration[worst])
+            found.append(Intervention(Cause.ACCELERATION_LIMIT, JOINT_NAMES[worst], asked, allowed))
 
 
 def _as_joint_vector(values: object) -> FloatArray | None:

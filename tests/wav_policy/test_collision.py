@@ -192,6 +192,26 @@ def test_arms_that_touch_when_enabled_may_part_but_not_press() -> None:
     assert drive(safety, HOME, further, 200, now=106.0)[1], "parted arms have the full clearance again"
 
 
+def test_a_joint_outside_its_limits_is_looked_ahead_from_where_it_is() -> None:
+    """A folded arm rests outside the limits of joints 2 and 3, its links on each other: it must not fold further, can
+    unfold, and stops before the other arm."""
+    folded = HOME.copy()
+    folded[[1, 2, 4]] = [LIMITS.lower[1] - 0.05, LIMITS.upper[2] + 0.05, 0.0]
+    assert judge().nearest(folded) < 0.0
+    pressing = folded.copy()
+    pressing[4] += 0.5
+    pressed, said = drive(SafetyFilter(LIMITS, checker()), folded, pressing, 100)
+    assert said
+    assert judge().nearest(pressed[-1]) > judge().nearest(folded) - 0.0025
+    safety = SafetyFilter(LIMITS, checker())
+    out, said = drive(safety, folded, OUT, 300)
+    assert not said
+    np.testing.assert_allclose(out[-1], OUT, atol=1e-4)
+    met, said = drive(safety, out[-1], MEETING, 200, now=103.0)
+    assert said
+    assert judge().nearest(met[-1]) > 0.005
+
+
 # What must not be held back
 
 

@@ -22,6 +22,7 @@ LOWER, UPPER = LIMITS.lower, LIMITS.upper
 MIDDLE = (LOWER + UPPER) / 2.0
 VELOCITY = np.tile(LIMITS.velocity, 2)
 ACCELERATION = np.tile(LIMITS.acceleration, 2)
+TOLERANCE = np.tile(LIMITS.measurement_tolerance, 2)
 TICK = 0.005
 FAR = SafetyLimits(max_step=(10.0,) * 7, command_tolerance=(10.0,) * 7)
 """Lets a command be anywhere, so that the motion limits alone are at work."""
@@ -62,6 +63,8 @@ def vectors(draw: st.DrawFn) -> object:
             st.sampled_from([np.zeros(13), np.zeros((14, 1)), "left", [0.0] * 15, {}, np.array(None), [[]], b"\0"])
         )
     values = np.random.default_rng(draw(st.integers(0, 2**31))).uniform(-4.0, 4.0, JOINT_DIM)
+    if draw(st.booleans()):  # where a measurement is believed
+        values = np.clip(values, LOWER - TOLERANCE, UPPER + TOLERANCE)
     if kind == "garbage":
         values[draw(st.integers(0, JOINT_DIM - 1))] = draw(garbage_numbers)
     return values
@@ -73,6 +76,7 @@ steps = st.tuples(
     st.one_of(st.just("echo"), st.just("echo"), vectors()),  # measurement; "echo": where the target is
     st.sampled_from([0.0, 0.0, 0.05, 0.5, math.nan, -5.0]),  # age of the measurement
     st.sampled_from([None, 0.0, 1.0, 5.0, math.inf]),  # age of the command
+    st.sampled_from([None, None, 0.1]),  # how fast it may be followed
     st.sampled_from(["", "", "", "", "trip"]),
     st.integers(1, 30),  # ticks this goes on
 )
@@ -84,7 +88,7 @@ def test_any_input_gives_a_finite_target_inside_all_limits(sequence: list, far: 
     safety = SafetyFilter(FAR if far else LIMITS)
     now, position, velocity = 100.0, MIDDLE.copy(), np.zeros(JOINT_DIM)
     latched = False
-    for elapsed, command, measured, measured_age, command_age, event, repeats in sequence:
+    for elapsed, command, measured, measured_age, command_age, speed, event, repeats in sequence:
         if event:
             safety.trip(event)
         for _ in range(repeats):
@@ -92,15 +96,18 @@ def test_any_input_gives_a_finite_target_inside_all_limits(sequence: list, far: 
             asked_at = now if math.isfinite(elapsed) else elapsed
             measurement = position if isinstance(measured, str) and measured == "echo" else measured
             stamp = None if command_age is None else now - command_age
-            target = safety.step(asked_at, command, measurement, now - measured_age, stamp).target
+            slow = None if speed is None else np.full(JOINT_DIM, speed)
+            target = safety.step(asked_at, command, measurement, now - measured_age, stamp, slow).target
             if target is None:
                 assert not latched
                 continue
             assert np.isfinite(target).all()
-            assert (target >= LOWER).all()
-            assert (target <= UPPER).all()
             if latched:
+                assert (target >= np.minimum(LOWER, position)).all(), "outside its limits a joint may only move inwards"
+                assert (target <= np.maximum(UPPER, position)).all()
                 check_motion(target - position, velocity, now - before, math.isfinite(elapsed))
+            else:
+                np.testing.assert_array_equal(target, measurement)
             moved = latched and now - before >= 1e-6
             if moved:
                 velocity = (target - position) / min(now - before, LIMITS.max_tick)
@@ -178,6 +185,21 @@ def test_a_jump_is_approached_without_overshoot() -> None:
     assert (targets <= goal + 1e-9).all()
     np.testing.assert_allclose(targets[-1], goal, atol=1e-6)
     assert any(Cause.ACCELERATION_LIMIT in causes(d) for d in decisions)
+
+
+def test_a_command_that_is_to_be_followed_slowly_is() -> None:
+    """Also one that is far ahead; and what is faster slows down as hard as it may."""
+    slow = np.full(JOINT_DIM, 0.4)
+    safety = SafetyFilter(FAR)
+    fast, _ = follow(safety, [UPPER] * 100)
+    path = [fast[-2], fast[-1]]
+    for i in range(100, 400):
+        now = 100.0 + i * TICK
+        path.append(safety.step(now, UPPER, path[-1], now, now, slow).target)
+    velocity = np.diff(path, axis=0)[:, :6] / TICK
+    assert velocity[0].max() > 2.0
+    assert np.abs(np.diff(velocity, axis=0)).max() / TICK <= 5.0 + 1e-6
+    np.testing.assert_allclose(velocity[120:, 0], 0.4)
 
 
 def test_losing_the_command_brakes_smoothly_and_holds_there() -> None:
@@ -285,12 +307,48 @@ def test_reset_holds_where_the_arm_is_now() -> None:
     assert safety.stop_reason is None
 
 
-def test_an_arm_slightly_outside_its_limits_is_latched_inside() -> None:
-    outside = MIDDLE.copy()
-    outside[1] = -0.05
-    decision = SafetyFilter().step(100.0, None, outside, 100.0)
-    assert decision.target is not None
-    assert decision.target[1] == LOWER[1]
+def outside_by(excess: float) -> FloatArray:
+    """Joints 2 and 3 of a folded left arm, which rest on their limits at 0, that far outside them [rad]."""
+    position = MIDDLE.copy()
+    position[1:3] = [LOWER[1] - excess, UPPER[2] + excess]
+    return position
+
+
+def test_an_arm_slightly_outside_its_limits_starts_where_it_is_and_moves_only_inwards() -> None:
+    outside = outside_by(0.095)
+    safety = SafetyFilter(FAR)
+    targets, decisions = follow(safety, [None] * 20, measured=outside)
+    np.testing.assert_array_equal(targets, np.tile(outside, (20, 1)))
+    further = outside.copy()
+    further[1:3] += [-0.5, 0.5]
+    targets, decisions = follow(safety, [further] * 20, start=100.1, measured=outside)
+    np.testing.assert_array_equal(targets, np.tile(outside, (20, 1)))
+    assert Cause.POSITION_LIMIT in causes(decisions[-1])
+    targets, _ = follow(safety, [MIDDLE] * 600, start=100.2, measured=outside)
+    path = np.vstack([outside, targets])
+    velocity = np.diff(path, axis=0) / TICK
+    acceleration = np.diff(velocity, axis=0, prepend=np.zeros((1, JOINT_DIM))) / TICK
+    assert (np.abs(velocity) <= VELOCITY + 1e-9).all()
+    assert (np.abs(acceleration[1:]) <= ACCELERATION + 1e-6).all()
+    assert (velocity[:, 1] >= 0.0).all()
+    assert (velocity[:, 2] <= 0.0).all()
+    np.testing.assert_allclose(targets[-1], MIDDLE, atol=1e-6)
+    back, _ = follow(safety, [outside] * 600, start=103.2, measured=MIDDLE)
+    np.testing.assert_allclose(back[-1, 1:3], [LOWER[1], UPPER[2]], atol=1e-6)
+
+
+def test_a_joint_outside_its_limits_brakes_and_holds_like_any_other() -> None:
+    outside = outside_by(0.095)
+    safety = SafetyFilter(FAR)
+    follow(safety, [MIDDLE] * 21, measured=outside)
+    safety.trip("emergency stop")
+    targets, decisions = follow(safety, [MIDDLE] * 100, start=100.105, measured=outside)
+    velocity = np.diff(targets, axis=0) / TICK
+    assert velocity[0, 1] > 0.3, "it was moving"
+    assert targets[-1, 1] < LOWER[1], "and rests outside"
+    assert np.abs(np.diff(velocity, axis=0)).max() / TICK <= 5.0 + 1e-6
+    assert not velocity[-1].any()
+    assert all(decision.holding for decision in decisions)
 
 
 @pytest.mark.parametrize(

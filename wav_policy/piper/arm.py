@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import can
@@ -32,7 +32,8 @@ _POLL = 0.02  # s
 _MODE_PERIOD = 0.5  # s; 0x151 is repeated, as the vendor's own examples do
 _VERSION_TIMEOUT = 0.5  # s; an arm that does not tell its version still works
 _CLEAR_TIMEOUT = 0.3  # s
-_STOP_TIMEOUT = 0.15  # s for an arm to report a stop, which is then sent once more
+_STOP_TIMEOUT = 0.15  # s for a bus to take a stop; for an arm to report it, which is then sent once more
+_STOP_RETRY = 0.005  # s; a full transmit queue sends forty frames meanwhile
 _STOP_FRAME = (FrameId.MOTION_CONTROL_1, bytes([frames.EMERGENCY_STOP, 0, 0, 0, 0, 0, 0, 0]))
 _ALL_JOINTS = 7
 _UNCHANGED = 0x7FFF
@@ -244,15 +245,25 @@ class PiperArm:
         self.confirm_stop()
 
     def send_stop(self) -> None:
-        """The first half of `stop`; waits for nothing.
+        """The first half of `stop`: waits only for a bus that refuses it.
 
         Raises:
             BusLostError: as `stop`.
         """
+        for error in send_stops([self]).values():
+            raise error
+
+    def try_stop(self) -> BusLostError | None:
+        """One attempt to send the stop; waits for nothing.
+
+        Returns:
+            Why the bus did not take it; None if it did.
+        """
         try:
             self._link.transmit([_STOP_FRAME])
         except (can.CanError, OSError) as error:
-            raise BusLostError(f"{self}: the stop was not sent ({error}): use its power switch") from error
+            return BusLostError(f"{self}: the stop was not sent ({error}): use its power switch")
+        return None
 
     def confirm_stop(self) -> None:
         """The second half of `stop`: wait until the arm reports it, sending it once more in between.
@@ -304,11 +315,11 @@ class PiperArm:
         return True
 
     def disable(self) -> None:
-        """Switch all motors off. **The arm falls**: support it.
+        """Switch all motors off, then the gripper. **The arm falls**, and what it grips drops: support it.
 
         Raises:
             BusSilentError: no feedback, so whether they are off could not be told; nothing was sent.
-            EnableTimeoutError: motors still report to be enabled.
+            EnableTimeoutError: motors, or the gripper, still report to be enabled.
         """
         self._require_feedback()
         deadline = time.monotonic() + self.config.enable_timeout
@@ -319,6 +330,18 @@ class PiperArm:
                 for joint in range(1, NUM_JOINTS + 1):
                     sdk.DisableArm(joint, frames.MOTOR_DISABLE)
             time.sleep(_POLL)
+        self._disable_gripper(deadline)
+
+    def _disable_gripper(self, deadline: float) -> None:
+        """0x159 with code 0, at least once, until the gripper reports to be off."""
+        while True:
+            with self._link.sending as sdk:
+                sdk.GripperCtrl(0, 0, frames.GRIPPER_OFF, 0)
+            time.sleep(_POLL)
+            if not self._link.reader.gripper & frames.GripperState.ENABLED:
+                return
+            if time.monotonic() > deadline:
+                raise EnableTimeoutError(f"{self}: motors are off, but the gripper stays enabled; switch its power off")
 
     def _is_healthy(self) -> bool:
         codes = self._link.reader.codes
@@ -374,3 +397,23 @@ class PiperArm:
             f"{self}: {off} did not enable within {self.config.enable_timeout:g} s.{faults} Check the motor's "
             "connector and the 24 V supply, then try again."
         )
+
+
+def send_stops(arms: Iterable[PiperArm]) -> dict[PiperArm, BusLostError]:
+    """Send the emergency stop to every arm once, then again every 5 ms to those whose bus refuses it (a full queue).
+
+    Returns:
+        Why it was not sent, of the arms whose bus still refuses it after 0.15 s.
+    """
+    deadline = time.monotonic() + _STOP_TIMEOUT
+    refused = _refusals(arms)
+    while refused and time.monotonic() < deadline:
+        time.sleep(_STOP_RETRY)
+        refused = _refusals(refused)
+    return refused
+
+
+def _refusals(arms: Iterable[PiperArm]) -> dict[PiperArm, BusLostError]:
+    """One attempt each; the errors of those that failed."""
+    attempts = {arm: arm.try_stop() for arm in arms}
+    return {arm: error for arm, error in attempts.items() if error is not None}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wav_models.types import ARM_DOF, FloatArray
-from wav_policy.piper.arm import ArmConfig, PiperArm
+from wav_policy.piper.arm import ArmConfig, PiperArm, send_stops
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits
@@ -130,15 +130,15 @@ class BimanualPiper:
         Raises:
             PiperError: as `PiperArm.stop`.
         """
-        errors: dict[PiperArm, PiperError] = {}
-        for step in (PiperArm.send_stop, PiperArm.confirm_stop):
-            for arm in self.arms:
-                if arm not in errors:
-                    try:
-                        step(arm)
-                    except PiperError as error:
-                        errors[arm] = error
-        _raise_together(list(errors.values()))
+        unsent = send_stops(self.arms)
+        errors: list[PiperError] = list(unsent.values())
+        for arm in self.arms:
+            if arm not in unsent:
+                try:
+                    arm.confirm_stop()
+                except PiperError as error:
+                    errors.append(error)
+        _raise_together(errors)
 
     def reset(self) -> list[str]:
         """Reset the arms that need it, each also when the other one fails. **They may lose power and fall.**
@@ -160,9 +160,20 @@ class BimanualPiper:
         return limp
 
     def disable(self) -> None:
-        """Switch all motors off. **Both arms fall.**"""
+        """Switch all motors off, of each arm also when the other one fails. **Both arms fall.**
+
+        Raises:
+            PiperError: as `PiperArm.disable`.
+        """
+        limp: list[str] = []
+        errors: list[PiperError] = []
         for arm in self.arms:
-            arm.disable()
+            try:
+                arm.disable()
+                limp.append(arm.side)
+            except PiperError as error:
+                errors.append(error)
+        _raise_together(errors, "".join(f" The {side} arm is off." for side in limp))
 
     def _pair(self) -> None:
         """One reading for every new one of both arms: at the rate of the slower arm."""

@@ -26,10 +26,12 @@ from wav_policy.safety import Cause, Intervention, SafetyDecision, SafetyFilter,
 from wav_policy.safety_limits import GRIPPERS
 
 _NO_REASON_TO_HOLD = (Cause.LATE_TICK, Cause.CLOCK_STEP)
-_SETTLED = 1e-7  # rad, m per tick
+_SETTLED = 2e-5  # rad/s, m/s
 _ARRIVED = 1e-4  # rad, m
 _SETTLE_TIMEOUT = 2.0  # s; braking from 3 rad/s at 5 rad/s^2 takes 0.6 s
+_PATIENCE = 1.5  # what a calm motion may take of its duration: late ticks are not made up for
 _MOVED_AWAY = 0.02  # rad; an arm farther than this from its target after an obstacle is taken where it is
+_RESTING = 0.05  # rad/s; an arm that lags by up to 0.4 s has then come nearer to its target than that
 _JOINTS = [joint for joint in range(JOINT_DIM) if joint not in GRIPPERS]
 
 
@@ -116,9 +118,10 @@ class ControlLoop:
         self._engaged = False
         self._following = False
         self._motion: MinimumJerkMotion | None = None
+        self._planning = threading.Lock()
         self._valid_from = -np.inf
+        self._last_tick = np.inf
         self._decision: SafetyDecision | None = None
-        self._target_change = np.inf
         self._fault = ""
         self._obstacle: Obstacle | None = None
         self._released: Obstacle | None = None
@@ -152,7 +155,6 @@ class ControlLoop:
         self._newest = {}
         self._rejected_chunk = ""
         self._motion = self._decision = self._obstacle = self._released = None
-        self._target_change = np.inf
         self._start_afresh()
         self._safety.relatch([gripper for gripper, ready in zip(GRIPPERS, were_ready, strict=True) if ready])
         self._following = self._engaged = True
@@ -161,7 +163,7 @@ class ControlLoop:
         """Brake to rest, then stop commanding: the arms hold."""
         self._following = False
         deadline = time.monotonic() + _SETTLE_TIMEOUT
-        while self._engaged and self._target_change > _SETTLED and time.monotonic() < deadline:
+        while self._engaged and self._safety.speed > _SETTLED and time.monotonic() < deadline:
             time.sleep(self._period)
         self._engaged = False
 
@@ -186,12 +188,13 @@ class ControlLoop:
     def accept(self, chunk: ActionChunk) -> None:
         """Execute a chunk. One that is malformed also ends the one in force: its planner is not to be trusted."""
         now = self._clock()
-        if chunk.stamp < self._valid_from:
-            self._rejected_chunk = "planned before the arms were enabled, homed or back"
-            return
         target = None if self._decision is None else self._decision.target
         try:
-            accepted = self._executor.accept(chunk, now, target)
+            with self._planning:
+                if chunk.stamp < self._valid_from:
+                    self._rejected_chunk = "planned before the arms were enabled, homed, held or back"
+                    return
+                accepted = self._executor.accept(chunk, now, target)
         except ChunkError as error:
             self.reject(str(error))
             return
@@ -203,28 +206,34 @@ class ControlLoop:
         self._executor.clear()
         self._rejected_chunk = reason
 
+    def hold(self, reason: str) -> None:
+        """Brake and hold until a chunk comes that was planned after now; ends a calm motion."""
+        self._start_afresh()
+        self._motion = None
+        self._rejected_chunk = reason
+
     def move_to(self, goal: FloatArray, speed: float) -> bool:
         """Move calmly to a pose, through the safety filter; chunks are ignored meanwhile. Blocks.
 
         Args:
             goal: shape [14], rad and m.
-            speed: largest joint speed [rad/s].
+            speed: largest joint speed [rad/s], kept whatever delays the motion.
 
         Returns:
-            Whether the target has arrived: not stopped, disengaged or redirected on the way.
+            Whether the target has arrived: not stopped, held, disengaged or redirected on the way.
         """
         if not (self._engaged and self._following):
             return False
         start = self._present_target()
         if start is None:
             return False
-        motion = MinimumJerkMotion(start, goal, self._clock(), speed)
+        motion = MinimumJerkMotion(start, goal, speed)
         self._motion = motion
-        deadline = motion.end + _SETTLE_TIMEOUT
+        deadline = time.monotonic() + _PATIENCE * motion.duration + _SETTLE_TIMEOUT
         arrived = False
-        while not arrived and self._motion is motion and self._engaged and self._clock() < deadline:
+        while not arrived and self._motion is motion and self._engaged and time.monotonic() < deadline:
             time.sleep(self._period)
-            arrived = self._clock() >= motion.end and self._rests_at(goal)
+            arrived = self._rests_at(goal)
         if self._motion is motion:
             self._start_afresh()
             self._motion = None
@@ -279,13 +288,14 @@ class ControlLoop:
 
     def _rests_at(self, goal: FloatArray) -> bool:
         decision = self._decision
-        if decision is None or decision.target is None or self._target_change > _SETTLED:
+        if decision is None or decision.target is None or self._safety.speed > _SETTLED:
             return False
         return bool(np.abs(decision.target - goal).max() < _ARRIVED)
 
     def _start_afresh(self) -> None:
-        self._executor.clear()
-        self._valid_from = self._clock()
+        with self._planning:
+            self._valid_from = self._clock()
+            self._executor.clear()
 
     def _run(self) -> None:
         due, overrun = time.monotonic(), 0.0
@@ -301,37 +311,55 @@ class ControlLoop:
                 time.sleep(wait)
 
     def _control(self, now: float) -> None:
+        elapsed = min(max(now - self._last_tick, 0.0), self._period)  # stalls and clock steps are not made up for
+        self._last_tick = now
         reading = self._arms.read()
         if not self._engaged:
             return
         self._heed(self._arms.obstacle(), reading)
-        command, stamp = self._command(now)
+        command, stamp, velocity = self._command(now, elapsed)
         measured, measured_at = (None, now) if reading is None else (reading.position, reading.stamp)
-        decision = self._safety.step(now, command, measured, measured_at, stamp)
+        decision = self._safety.step(now, command, measured, measured_at, stamp, velocity)
         self._note(decision)
-        if self._released is not None and self._target_change <= _SETTLED:
+        if (self._released or self._safety.stop_reason) and self._safety.speed <= _SETTLED:
             self._engaged = False
         if decision.target is not None and self._engaged:
             self._arms.write(decision.target)
             self._on_target(decision.target, now)
 
     def _heed(self, obstacle: Obstacle | None, reading: JointReading | None) -> None:
-        """Hold, release or stop while there is an obstacle; go on from where the arms are when it is gone."""
-        previous, self._obstacle = self._obstacle, obstacle
-        if obstacle is None:
-            if previous is not None:
-                self._go_on_from(reading)
-                if self._following:
-                    self._on_obstacle("")
+        """Hold, release or stop while there is an obstacle, and until all is at rest when it is gone."""
+        present = self._obstacle
+        if obstacle is None and present is not None and self._is_at_rest(reading):
+            self._obstacle = None
+            self._go_on_from(reading)
+            if self._following:
+                self._on_obstacle("")
             return
-        if obstacle is not previous:
+        obstacle = obstacle or present
+        if obstacle is None:
+            return
+        if obstacle is not present:
+            self._obstacle = obstacle
             self._on_obstacle(obstacle.text)
         self._motion = None
         self._start_afresh()
+        self._react(obstacle)
+
+    def _react(self, obstacle: Obstacle) -> None:
+        """Beyond holding."""
         if obstacle.reaction == Reaction.RELEASE:
             self._following, self._released = False, obstacle
-        elif obstacle.reaction == Reaction.STOP:
+        elif obstacle.reaction >= Reaction.STOP:
             self._stop_on(obstacle.text)
+        if obstacle.reaction == Reaction.SILENCE:
+            self._engaged = False
+
+    def _is_at_rest(self, reading: JointReading | None) -> bool:
+        """Target and arms: an arm on its way lags its target, and is not to be mistaken for one that was moved."""
+        if reading is None or self._safety.speed > _SETTLED:
+            return False
+        return bool(np.abs(reading.velocity[_JOINTS]).max() < _RESTING)
 
     def _go_on_from(self, reading: JointReading | None) -> None:
         """The arms may have moved meanwhile; a gripper that stayed closed on something keeps its target."""
@@ -345,28 +373,31 @@ class ControlLoop:
         reading = self._arms.read()
         return None if reading is None else reading.position
 
-    def _command(self, now: float) -> tuple[FloatArray | None, float | None]:
-        """What to do and the time it stems from (None: made for this tick)."""
-        if not self._following:
-            return None, None
-        if self._motion is not None:
-            return self._motion.sample(now), None
+    def _command(self, now: float, elapsed: float) -> tuple[FloatArray | None, float | None, FloatArray | None]:
+        """What to do, the time it stems from (None: made for this tick), how fast at most (None: as the limits allow).
+
+        Args:
+            now: of this tick [s].
+            elapsed: since the last one, at most a period [s].
+        """
+        if not self._following or self._obstacle is not None:
+            return None, None, None
+        motion = self._motion
+        if motion is not None:
+            return motion.advance(elapsed), None, motion.velocity
         command, stamp = self._executor.sample(now), self._executor.stamp
         if command is not None and stamp is not None:
             self._statistics.chunk_age(now - stamp)
-        return command, stamp
+        return command, stamp, None
 
     def _note(self, decision: SafetyDecision) -> None:
-        previous = self._decision
-        if decision.target is not None and previous is not None and previous.target is not None:
-            self._target_change = float(np.abs(decision.target - previous.target).max())
         self._decision = decision
         for intervention in decision.interventions:
             self._interventions[intervention.cause.value] += 1
             self._newest[intervention.cause.value] = intervention
 
     def _stop_on(self, fault: str) -> None:
-        """Latch the stop; further ticks brake to rest, as far as they still work."""
+        """Latch the stop; further ticks brake to rest, as far as they still work, then command no more."""
         self._safety.trip(fault)
         self._following = False
         if not self._fault:

@@ -110,6 +110,8 @@ MOVE_JOINT: Final = 1
 MOTOR_DISABLE: Final = 1
 MOTOR_ENABLE: Final = 2
 ALL_MOTORS: Final = (7, 0xFF)
+GRIPPER_OFF: Final = 0
+"""0x159 byte 6."""
 GRIPPER_ON: Final = 1
 GRIPPER_SET_ZERO: Final = 0xAE
 TEACH_ENTER: Final = 1

@@ -5,34 +5,39 @@ from __future__ import annotations
 import numpy as np
 
 from wav_models.types import FloatArray
+from wav_policy.safety_limits import GRIPPERS
 
 _PEAK = 1.875
 """Peak speed of the minimum-jerk profile over its mean speed (Flash and Hogan, 1985)."""
 
+_GRIPPER_SCALE = 10.0
+"""A metre of a gripper's stroke counts as so many rad."""
+
 
 class MinimumJerkMotion:
-    """From rest at `start` to rest at `goal`.
+    """From rest at `start` to rest at `goal`. It has a time of its own, which only `advance` moves.
 
     Args:
         start: shape [14], rad and m.
         goal: shape [14].
-        begin: when the motion starts [s].
         speed: largest speed of any joint [rad/s]; grippers [m] move as if a metre were 10 rad.
 
     Attributes:
-        end: when the motion is over [s].
+        duration: from start to goal [s].
+        velocity: largest speed of every joint, shape [14], rad/s and m/s.
     """
 
-    def __init__(self, start: FloatArray, goal: FloatArray, begin: float, speed: float) -> None:
+    def __init__(self, start: FloatArray, goal: FloatArray, speed: float) -> None:
         self._start = start
         self._difference = goal - start
-        self._begin = begin
-        distance = np.abs(self._difference)
-        distance[[6, 13]] *= 10.0
-        self._duration = max(_PEAK * float(distance.max()) / speed, 0.1)
-        self.end = begin + self._duration
+        self._elapsed = 0.0
+        scale = np.ones(len(start))
+        scale[list(GRIPPERS)] = _GRIPPER_SCALE
+        self.duration = max(_PEAK * float(np.abs(scale * self._difference).max()) / speed, 0.1)
+        self.velocity = speed / scale
 
-    def sample(self, now: float) -> FloatArray:
-        """Where to be at `now`, shape [14]."""
-        s = min(max((now - self._begin) / self._duration, 0.0), 1.0)
+    def advance(self, elapsed: float) -> FloatArray:
+        """Where to be `elapsed` [s] later, shape [14]."""
+        self._elapsed += elapsed
+        s = min(self._elapsed / self.duration, 1.0)
         return self._start + self._difference * (s**3 * (10.0 + s * (6.0 * s - 15.0)))

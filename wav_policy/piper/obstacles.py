@@ -19,7 +19,9 @@ class Reaction(IntEnum):
     RELEASE = 2
     """Brake, then stop commanding until piper/enable: the arm has left our control."""
     STOP = 3
-    """Latched stop until piper/reset and piper/enable."""
+    """Brake, then stop commanding: latched until piper/reset and piper/enable."""
+    SILENCE = 4
+    """As `STOP`, but without braking: not one more set-point, for another master commands the arm."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def find_obstacle(arm: str, codes: ArmCodes, leader_frames: int) -> Obstacle | N
             f"{arm}: a leader arm speaks on its bus (0x151, 0x155-0x157, 0x159): two masters would fight. Give the "
             f"leader a bus of its own. {_RESET}"
         )
-        return Obstacle(Reaction.STOP, "leader on the bus", text)
+        return Obstacle(Reaction.SILENCE, "leader on the bus", text)
     return _state_obstacle(arm, codes) or _mode_obstacle(arm, codes) or _passing_obstacle(arm, codes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import struct
 import time
 from pathlib import Path
@@ -273,6 +275,87 @@ def test_a_stop_that_was_not_sent_or_not_heard_is_no_success(rig: Any) -> None:
     with pytest.raises(StopUnconfirmedError, match=r"left arm.*does not report it.*power switch"):
         rig.driver.stop()
     assert time.monotonic() - began < 1.0
+
+
+class RefusingBus:
+    """In place of a link's `transmit`: takes nothing the first `refusals` times.
+
+    Attributes:
+        attempts: names of the arms, in the order of the attempts; shared.
+    """
+
+    def __init__(self, arm: PiperArm, refusals: float, attempts: list[str]) -> None:
+        self.attempts = attempts
+        self._side = arm.side
+        self._refusals = refusals
+        self._transmit = arm._link.transmit
+
+    def __call__(self, frames: list[Any]) -> None:
+        self.attempts.append(self._side)
+        if self.attempts.count(self._side) <= self._refusals:
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+        self._transmit(frames)
+
+
+def test_a_stop_that_a_full_queue_refuses_is_sent_again(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.driver.connect()
+    rig.driver.enable()
+    bus = RefusingBus(rig.driver, 3, [])
+    monkeypatch.setattr(rig.driver._link, "transmit", bus)
+    rig.driver.stop()
+    assert rig.driver.status().is_stopped
+    assert len(bus.attempts) >= 4
+
+
+def test_both_arms_are_told_to_stop_before_a_full_queue_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    robot = BimanualPiper("slcan", "l", "r")
+    attempts: list[str] = []
+    confirmed: list[str] = []
+    for arm, refusals in zip(robot.arms, (2, math.inf), strict=True):
+        monkeypatch.setattr(arm._link, "transmit", lambda frames: None)
+        monkeypatch.setattr(arm._link, "transmit", RefusingBus(arm, refusals, attempts))
+        monkeypatch.setattr(arm, "confirm_stop", lambda arm=arm: confirmed.append(arm.side))
+    began = time.monotonic()
+    with pytest.raises(BusLostError, match=r"right arm.*was not sent \(.*No buffer space.*power switch"):
+        robot.stop()
+    assert time.monotonic() - began < 1.0
+    assert attempts[:6] == ["left", "right", "left", "right", "left", "right"]
+    assert attempts.count("left") == 3, "not again once it was taken"
+    assert attempts.count("right") > 5
+    assert confirmed == ["left"]
+
+
+def test_disabled_the_gripper_is_off_too(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.driver.connect()
+    rig.driver.enable()
+    rig.wait_until(lambda: rig.driver.status().gripper == "enabled, zeroed")
+    rig.driver.disable()
+    assert not rig.plant.powered
+    assert not rig.arm.firmware._gripper_on
+    assert rig.driver.status().gripper == "off, zeroed"
+    rig.driver.enable()
+    rig.wait_until(lambda: rig.driver.status().gripper == "enabled, zeroed")
+    monkeypatch.setitem(rig.arm.firmware._handlers, FrameId.GRIPPER_TARGET, lambda data: None)
+    with pytest.raises(EnableTimeoutError, match=r"left arm.*gripper stays enabled.*power off"):
+        rig.driver.disable()
+    assert not rig.plant.powered
+
+
+def test_an_arm_is_disabled_also_when_the_other_one_is_silent(tmp_path: Path, wait_until: Any) -> None:
+    left, right = KinematicArm(), KinematicArm()
+    links = tmp_path / "l", tmp_path / "r"
+    with SimulatedArm(left, links[0]) as left_arm, SimulatedArm(right, links[1]) as right_arm:
+        robot = BimanualPiper("slcan", str(links[0]), str(links[1]), QUICK)
+        robot.connect()
+        robot.enable()
+        left_arm.faults = FaultSet.parse("silence")
+        wait_until(lambda: robot.left.obstacle() is not None)
+        with pytest.raises(BusSilentError, match=r"left arm.*The right arm is off\."):
+            robot.disable()
+        assert left.powered, "not known, so not touched"
+        assert not right.powered
+        assert not right_arm.firmware._gripper_on
+        robot.close()
 
 
 def test_enabling_again_does_not_open_a_gripper(rig: Any, wait_until: Any) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -46,14 +48,42 @@ class PerfectArms:
         self.position = position
 
 
+class LaggingArms(PerfectArms):
+    """Come nearer to their target by a share of the rest: on their way they lag by speed times `lag` [s]."""
+
+    def __init__(self, clock: Callable[[], float], lag: float) -> None:
+        super().__init__(clock)
+        self.lag = lag
+        self.target = START.copy()
+        self.then = clock()
+
+    def read(self) -> JointReading:
+        now, before = self.clock(), self.position
+        elapsed, self.then = now - self.then, now
+        self.position = before + (1.0 - np.exp(-elapsed / self.lag)) * (self.target - before)
+        return JointReading(self.position.copy(), (self.position - before) / elapsed, now)
+
+    def write(self, position: FloatArray) -> None:
+        self.writes.append(position)
+        self.target = position
+
+
 class Bench:
     """A loop whose clock the test turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, lag: float = 0.0) -> None:
         self.now = 1_000.0
-        self.arms = PerfectArms(lambda: self.now)
+        self.arms = LaggingArms(lambda: self.now, lag) if lag else PerfectArms(lambda: self.now)
         self.faults: list[str] = []
-        self.loop = ControlLoop(self.arms, RATE, SafetyLimits(), on_fault=self.faults.append, clock=lambda: self.now)
+        self.told: list[str] = []
+        self.loop = ControlLoop(
+            self.arms,
+            RATE,
+            SafetyLimits(),
+            on_fault=self.faults.append,
+            on_obstacle=self.told.append,
+            clock=lambda: self.now,
+        )
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds * RATE)):
@@ -234,6 +264,133 @@ def test_an_arm_that_moved_behind_an_obstacle_is_taken_where_it_is(following: Be
     np.testing.assert_allclose(following.arms.writes[-1], elsewhere)
 
 
+@pytest.mark.parametrize("lag", [0.06, 0.15])
+@pytest.mark.parametrize("speed", [1.0, 2.0])
+@pytest.mark.parametrize("ticks", [1, 40], ids=["one tick", "0.2 s"])
+def test_an_obstacle_that_passes_while_the_arms_move_does_not_throw_them_back(
+    speed: float, lag: float, ticks: int
+) -> None:
+    """Arms on their way lag their target: that is not having been moved."""
+    bench = Bench(lag)
+    bench.loop.engage()
+    bench.run(0.05)
+    bench.loop.accept(bench.chunk(1.2 * speed, rows=12))
+    bench.run(1.0)
+    writes = bench.arms.writes
+    assert (writes[-1] - writes[-2])[0] * RATE == pytest.approx(speed, rel=0.1)
+    bench.arms.in_the_way = obstacle(Reaction.HOLD)
+    bench.run(ticks / RATE)
+    bench.arms.in_the_way = None
+    bench.loop.accept(bench.chunk(2.0))
+    bench.run(1.5)
+    assert bench.loop.state().holding, "planned while the arms were braking"
+    assert bench.told == ["left arm: in the way", ""]
+    bench.loop.accept(bench.chunk(bench.arms.position[0] + 0.1))
+    bench.run(0.2)
+    assert not bench.loop.state().holding
+    velocity = np.diff(np.array(writes)[:, 0]) * RATE
+    assert velocity.min() > -1e-6
+    assert velocity.max() <= 3.0 + 1e-9
+    assert np.abs(np.diff(velocity)).max() * RATE <= 5.0 + 1e-6
+
+
+def test_hold_ends_what_is_under_way_until_a_newer_chunk(following: Bench) -> None:
+    older = following.chunk(0.4)
+    following.run(0.1)
+    following.loop.hold("the operator asked for it")
+    following.run(0.5)
+    path = np.array([position[0] for position in following.arms.writes])
+    assert np.abs(np.diff(path, 2)).max() * RATE**2 <= 5.0 + 1e-6, "braked within the limits"
+    assert path[-1] == path[-2]
+    assert following.loop.state().rejected_chunk == "the operator asked for it"
+    following.loop.accept(older)
+    following.run(0.1)
+    assert following.loop.state().holding
+    assert "planned before" in following.loop.state().rejected_chunk
+    assert following.loop.stop_reason is None
+    following.loop.accept(following.chunk(0.3))
+    following.run(0.1)
+    assert not following.loop.state().holding
+
+
+def test_hold_ends_a_calm_motion(bench: Bench) -> None:
+    bench.loop.engage()
+    bench.run(0.05)
+    with travelling(bench, 0.5, speed=0.5) as arrived:
+        bench.run(0.5)
+        bench.loop.hold("the operator asked for it")
+        bench.run(0.5)
+    assert arrived == [False]
+    assert 0.0 < bench.arms.position[0] < 0.4
+
+
+@contextmanager
+def travelling(bench: Bench, joint0: float, speed: float) -> Iterator[list[bool]]:
+    """`move_to` a pose with the first joint at `joint0` [rad] is under way; its answer at the end."""
+    goal = START.copy()
+    goal[0] = joint0
+    arrived: list[bool] = []
+    mover = threading.Thread(target=lambda: arrived.append(bench.loop.move_to(goal, speed)))
+    mover.start()
+    while bench.loop._motion is None:
+        time.sleep(0.001)
+    yield arrived
+    mover.join()
+
+
+def stall(bench: Bench) -> None:
+    bench.now += 0.3
+
+
+def set_clock_forward(bench: Bench) -> None:
+    bench.now += 10.0
+
+
+def set_clock_back(bench: Bench) -> None:
+    bench.now -= 10.0
+
+
+def lose_feedback(bench: Bench) -> None:
+    bench.arms.frozen_at = bench.now
+    bench.run(0.4)
+    bench.arms.frozen_at = None
+
+
+@pytest.mark.parametrize("disturb", [stall, set_clock_forward, set_clock_back, lose_feedback])
+@pytest.mark.parametrize("speed", [0.5, 0.8])
+def test_a_calm_motion_that_was_delayed_does_not_hurry(
+    bench: Bench, speed: float, disturb: Callable[[Bench], None]
+) -> None:
+    """Per tick, whatever the clock says: that is how often the arms get a new target."""
+    bench.loop.engage()
+    bench.run(0.05)
+    with travelling(bench, 1.5, speed) as arrived:
+        bench.run(1.2)
+        disturb(bench)
+        bench.run(6.0)
+    assert arrived == [True]
+    path = np.array(bench.arms.writes)[:, 0]
+    assert path[-1] == pytest.approx(1.5, abs=1e-4)
+    velocity = np.diff(path) * RATE
+    assert velocity.min() > -1e-6
+    assert velocity.max() == pytest.approx(speed, rel=1e-3)
+
+
+def test_a_calm_motion_slows_down_what_is_under_way(bench: Bench) -> None:
+    bench.loop.engage()
+    bench.run(0.05)
+    bench.loop.accept(bench.chunk(1.8, rows=12))
+    bench.run(0.7)
+    began = len(bench.arms.writes)
+    with travelling(bench, 2.0, speed=0.5) as arrived:
+        bench.run(6.0)
+    assert arrived == [True]
+    velocity = np.diff(np.array(bench.arms.writes)[:, 0]) * RATE
+    assert velocity[began - 2] > 1.4
+    assert np.abs(np.diff(velocity)).max() * RATE <= 5.0 + 1e-6
+    assert np.abs(velocity[began + round(0.25 * RATE) :]).max() <= 0.5 + 1e-9, "braked as fast as it may"
+
+
 def test_a_gripper_that_holds_something_keeps_its_target_behind_an_obstacle(following: Bench) -> None:
     target = following.arms.writes[-1][6]
     following.arms.in_the_way = obstacle(Reaction.HOLD)
@@ -319,10 +476,30 @@ def test_lateness_counts_what_a_slow_tick_took_from_the_next() -> None:
 def test_a_fault_of_the_arm_latches_the_stop(following: Bench) -> None:
     following.arms.in_the_way = obstacle(Reaction.STOP)
     following.run(0.5)
+    count = len(following.arms.writes)
+    path = np.array([position[0] for position in following.arms.writes])
+    assert np.abs(np.diff(path, 2)).max() * RATE**2 <= 5.0 + 1e-6, "braked within the limits"
     following.arms.in_the_way = None
     following.run(0.5)
     assert following.faults == ["left arm: in the way"]
     assert following.loop.stop_reason == "left arm: in the way"
+    assert len(following.arms.writes) == count, "braked, then not another set-point"
+    state = following.loop.state()
+    assert (state.engaged, state.reason) == (False, "stopped")
+
+
+def test_where_another_master_speaks_not_one_more_set_point_is_sent(following: Bench) -> None:
+    count = len(following.arms.writes)
+    following.arms.in_the_way = obstacle(Reaction.SILENCE)
+    following.run(0.5)
+    following.arms.in_the_way = None
+    following.run(0.5)
+    assert len(following.arms.writes) == count
+    assert following.faults == ["left arm: in the way"]
+    following.loop.reset()
+    following.loop.engage()
+    following.run(0.1)
+    assert len(following.arms.writes) > count
 
 
 def test_without_a_reading_the_loop_brakes_and_holds(following: Bench) -> None:
@@ -415,11 +592,13 @@ def test_the_running_loop_never_exceeds_its_rate(running: tuple[ControlLoop, Per
 
 def test_minimum_jerk_is_at_rest_at_both_ends_and_keeps_its_speed() -> None:
     goal = START + 0.4
-    motion = MinimumJerkMotion(START, goal, begin=10.0, speed=0.5)
-    times = np.linspace(10.0, motion.end, 2001)
-    path = np.array([motion.sample(now) for now in times])
-    velocity = np.gradient(path, times, axis=0)
+    motion = MinimumJerkMotion(START, goal, speed=0.5)
+    tick = motion.duration / 2000
+    path = np.array([motion.advance(tick if i else 0.0) for i in range(2001)])
+    velocity = np.gradient(path, tick, axis=0)
     np.testing.assert_array_equal(path[0], START)
     np.testing.assert_allclose(path[-1], goal)
     assert np.abs(velocity[[0, -1]]).max() < 1e-3
+    assert (np.abs(velocity) <= motion.velocity * (1.0 + 1e-6)).all()
     assert np.abs(velocity[:, 6]).max() == pytest.approx(0.05, rel=1e-2), "grippers count tenfold"
+    np.testing.assert_array_equal(motion.advance(1.0), goal)

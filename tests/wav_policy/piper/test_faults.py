@@ -25,7 +25,7 @@ from wav_policy.piper.errors import (
 from wav_policy.piper.obstacles import Reaction
 from wav_policy.sim.firmware import FAULT_NAMES, FaultSet, Flash
 
-HOLD, RELEASE, STOP = Reaction.HOLD, Reaction.RELEASE, Reaction.STOP
+HOLD, RELEASE, STOP, SILENCE = Reaction
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_leader_is_told_from_a_dead_arm_once_it_is_moved(make_rig: Callable[..
         ("driver_error 4", STOP, "motor fault", "joint4: driver error"),
         ("no_communication 2", STOP, "joint communication", "reports joint communication"),
         ("emergency_stop", STOP, "emergency stop", "piper/reset"),
-        ("leader_on_bus", STOP, "leader on the bus", "two masters"),
+        ("leader_on_bus", SILENCE, "leader on the bus", "two masters"),
         ("teach", RELEASE, "teach mode", "Press the teach button"),
         ("power_loss", HOLD, "no feedback", "fell silent"),
     ],

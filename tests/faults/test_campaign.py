@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from wav_policy.cli import doctor
-from wav_policy.faults.campaign import CampaignError, Outcome, chosen, run
+from wav_policy.faults.campaign import CampaignError, Outcome, chosen, judged, run
 from wav_policy.faults.catalogue import FAULTS, Fault
 from wav_policy.faults.motion import find_hold, find_rest, is_moving
 from wav_policy.faults.table import line
@@ -47,6 +49,25 @@ def test_arms_at_rest_hold_at_once() -> None:
     hold = find_hold(times, targets, 1.0, ACCELERATION)
     assert hold is not None
     assert hold.reaction == hold.rest == pytest.approx(0.0, abs=TICK)
+
+
+def test_motion_after_the_first_rest_is_seen() -> None:
+    """Arms that hold for a second and then drive home."""
+    times, targets = motion(1.0, 0.5, 1.0)
+    hold = find_hold(times, targets, 0.9, ACCELERATION)
+    assert hold is not None
+    assert hold.moved_again is None
+    home = targets[-1] + np.outer(0.008 * np.arange(1, 101), np.eye(14)[2])
+    moved = np.vstack([targets, home])
+    times = TICK * np.arange(1, len(moved) + 1)
+    hold = find_hold(times, moved, 0.9, ACCELERATION)
+    assert hold is not None
+    assert hold.moved_again == pytest.approx(len(targets) * TICK + TICK - 0.9)
+    fault = chosen(["kill -9 policy_node"])[0]
+    verdict = judged(fault, "holds; orderly stop", hold, "nothing", True, "")
+    assert not verdict.passed
+    assert "moved again after" in verdict.detail
+    assert judged(fault, "holds; orderly stop", replace(hold, moved_again=None), "nothing", True, "").passed
 
 
 def test_true_rest_is_found_past_the_last_motion() -> None:

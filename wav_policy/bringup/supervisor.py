@@ -1,6 +1,7 @@
 """Processes of the node table without the `launch` package: start, prefix output, watch, stop in order.
 
-A node that ends is never restarted silently: whoever supervises stops the rest and says which one ended and how.
+A node that ends is never restarted silently: whoever supervises stops the rest and says which one ended and how. The
+arms do not move any more then: see `Supervisor.stop`.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Ended:
 @dataclass
 class _Child:
     name: str
+    managed: bool
     process: subprocess.Popen[str]
     reader: threading.Thread
 
@@ -83,9 +85,9 @@ class Supervisor:
         if self._lock is None:
             self._lock = _lock(paths.runtime_directory() / "running")
         for node in nodes:
-            self._start(node.name, command(node, self._parameter_directory))
+            self._start(node, command(node, self._parameter_directory))
 
-    def _start(self, name: str, argv: Sequence[str]) -> None:
+    def _start(self, node: NodeLaunch, argv: Sequence[str]) -> None:
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -99,9 +101,9 @@ class Supervisor:
             env={**os.environ, "PYTHONUNBUFFERED": "1", "RCUTILS_LOGGING_BUFFERED_STREAM": "0"},
         )
         assert process.stdout is not None
-        reader = threading.Thread(target=self._forward, args=(name, process.stdout), daemon=True)
+        reader = threading.Thread(target=self._forward, args=(node.name, process.stdout), daemon=True)
         reader.start()
-        self._children.append(_Child(name, process, reader))
+        self._children.append(_Child(node.name, node.lifecycle, process, reader))
 
     def _forward(self, name: str, stream: IO[str]) -> None:
         for line in stream:
@@ -120,8 +122,13 @@ class Supervisor:
         return {child.name: child.process.pid for child in self._children}
 
     def stop(self) -> None:
-        """Stop all in reverse order of starting, each with its whole process group; afterwards nothing is left."""
-        for child in reversed(self._children):
+        """Stop all, each with its whole process group; afterwards nothing is left.
+
+        In reverse order of starting: `lifecycle_manager` first, which parks the arms. Where a node has ended by itself
+        nobody asked for motion: the managed nodes come first then, before their manager, and from `piper_node` on,
+        which holds when it is told to end.
+        """
+        for child in self._stopping_order():
             _stop_group(child.process)
             child.reader.join(timeout=1.0)
         self._children.clear()
@@ -129,6 +136,13 @@ class Supervisor:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def _stopping_order(self) -> list[_Child]:
+        backwards = self._children[::-1]
+        if self.poll() is None:
+            return backwards
+        managed = [child for child in self._children if child.managed]
+        return managed + [child for child in backwards if not child.managed]
 
 
 def command(node: NodeLaunch, parameter_directory: Path) -> list[str]:

@@ -28,7 +28,7 @@ _END_TIMEOUT: Final = 60.0
 _MOVING: Final = 0.1
 """Arms faster than this move [rad/s]."""
 _WINDOW: Final = 3.0
-"""How long a fault is watched at least [s]."""
+"""How long a fault is watched [s]; one that ends the system until it has ended."""
 _EPISODE: Final = 1.5
 """Length of the episode that is recorded before each fault, and least length of the one it hits [s]."""
 
@@ -176,9 +176,11 @@ class _Campaign:
     def _inject(self, stage: Stage, fault: Fault, saved: int) -> Outcome:
         observer, before = stage.observer, time.time() - 0.5
         since = fault.inject(stage)
-        said = self._watch(stage, max(_WINDOW, since - time.time() + _WINDOW))
+        said = self._watch(stage, _WINDOW)
         if fault.outcome == GO_ON:
             return self._going_on(stage, fault, saved)
+        if fault.outcome == END:
+            observer.wait(lambda: stage.system.process.poll() is not None, _END_TIMEOUT)
         hold = self._hold(observer, fault, before, since)
         if fault.outcome == END:
             return self._ended(stage, fault, saved, hold)
@@ -186,7 +188,7 @@ class _Campaign:
         resumed = not fault.by_policy or self._resumes(stage)
         lost = self._stop_recording(stage, saved)
         reaction = said + ("" if resumed else "; does not go on")
-        return _judged(fault, reaction, hold, lost, resumed, "")
+        return judged(fault, reaction, hold, lost, resumed, "")
 
     def _hold(self, observer: Observer, fault: Fault, before: float, since: float) -> Hold | None:
         """From the targets, where none sent any more is also a halt; without a driver, from the simulated joints."""
@@ -225,11 +227,11 @@ class _Campaign:
         return Outcome(fault.name, reaction, None, None, lost, moves and lost in ("nothing", fault.lost), detail)
 
     def _ended(self, stage: Stage, fault: Fault, saved: int, hold: Hold | None) -> Outcome:
-        code = stage.system.wait_for_end(_END_TIMEOUT)
+        code = stage.system.wait_for_end(0.0)
         named = next((line for line in stage.system.last_words().splitlines() if line.startswith("wav up:")), "")
         lost = _lost(stage.system.dataset, saved)
         tidy = code == 1 and "SIGKILL" in named and not stage.system.nodes()
-        return _judged(fault, "holds; orderly stop" if tidy else f"exit code {code}", hold, lost, tidy, named)
+        return judged(fault, "holds; orderly stop" if tidy else f"exit code {code}", hold, lost, tidy, named)
 
     def _stop_recording(self, stage: Stage, saved: int) -> str:
         """End the episode in progress; what is lost."""
@@ -253,12 +255,24 @@ def write_json(outcomes: Iterable[Outcome], file: Path) -> None:
     file.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=2) + "\n")
 
 
-def _judged(fault: Fault, reaction: str, hold: Hold | None, lost: str, well: bool, detail: str) -> Outcome:
+def judged(fault: Fault, reaction: str, hold: Hold | None, lost: str, well: bool, detail: str) -> Outcome:
+    """The line of a fault that the arms have to hold at.
+
+    Args:
+        fault: what was injected.
+        reaction: what happened, in words.
+        hold: how the arms came to a halt; None if they did not.
+        lost: what is gone.
+        well: whether all else is as it must be.
+        detail: what the system said.
+    """
     if hold is None:
         return Outcome(fault.name, reaction, None, None, lost, False, f"the arms did not rest. {detail}")
     taken = hold.rest if hold.reaction is None else hold.reaction
     late = taken > fault.limit
-    passed = well and not late and lost in ("nothing", fault.lost)
+    passed = well and not late and hold.moved_again is None and lost in ("nothing", fault.lost)
+    if hold.moved_again is not None:
+        detail = f"moved again after {1e3 * hold.moved_again:.0f} ms. {detail}"
     if late:
         detail = f"held after {1e3 * taken:.0f} ms, allowed {1e3 * fault.limit:.0f} ms. {detail}"
     reaction_ms = None if hold.reaction is None else 1e3 * hold.reaction

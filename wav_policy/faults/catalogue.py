@@ -14,13 +14,14 @@ from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.types import JOINT_NAMES, ActionChunk
-from wav_policy.faults.observer import Observer
+from wav_policy.faults.observer import CHUNK_AHEAD, Observer
 from wav_policy.faults.system import RunningSystem
 
 HOLD: Final = "hold"
 """The arms hold while the fault lasts and go on after it."""
 END: Final = "end"
-"""The arms hold and `wav up` stops the other nodes in order, names the culprit and ends with exit code 1."""
+"""The arms hold, and stay where they are while `wav up` stops the other nodes, names the culprit and ends with exit
+code 1."""
 GO_ON: Final = "go on"
 """Motion does not notice."""
 
@@ -119,8 +120,9 @@ def _out_of_limits(chunk: ActionChunk) -> ActionChunk:
 
 def _late_plans(stage: Stage) -> float:
     """From now on plans come 2 s after their observation: all their rows are past. The one in force runs out."""
+    now = time.time()
     stage.observer.delay_chunks(2.0)
-    return time.time() + stage.observer.chunk_ahead
+    return now
 
 
 def _misnamed_chunk(stage: Stage) -> float:
@@ -166,7 +168,8 @@ FAULTS: Final = (
     Fault("chunk with NaN", _send(_with_nan), HOLD, by_policy=False),
     Fault("chunk far outside the limits", _send(_out_of_limits), HOLD, by_policy=False),
     Fault("chunk with wrong joint names", _misnamed_chunk, HOLD, by_policy=False),
-    Fault("plans 2 s late", _late_plans, HOLD, by_policy=False),
+    # The chunk in force runs out
+    Fault("plans 2 s late", _late_plans, HOLD, CHUNK_AHEAD + POLICY_LIMIT, by_policy=False),
     # Age of an image 0.25 s, then the lease of 0.07 s; frozen: 0.5 s without a change, and 0.05 rad of motion
     Fault("head camera dropped", _parameter("fault.cameras", "head dropped"), HOLD, 0.5, _heal("fault.cameras")),
     Fault("left camera frozen", _parameter("fault.cameras", "left_wrist frozen"), HOLD, 2.0, _heal("fault.cameras")),
@@ -182,8 +185,8 @@ FAULTS: Final = (
     Fault("kill -9 policy_node", _kill("policy_node"), END),
     # The controllers finish the step that was sent last; the servos settle
     Fault("kill -9 piper_node", _kill("piper_node"), END, 0.3, driver_dies=True),
-    # Policy and driver live: an orderly stop, which ends with the arms parked in the safe pose
-    Fault("kill -9 recorder_node", _kill("recorder_node"), END, 5.0, lost="the episode in progress"),
+    # Noticed by `wav up`, which tells piper_node to end: its executor looks every 0.1 s
+    Fault("kill -9 recorder_node", _kill("recorder_node"), END, 0.5, lost="the episode in progress"),
     Fault("kill -9 lifecycle_manager", _kill("lifecycle_manager"), END, 0.5),
     Fault("kill -9 sim_node (arms and cameras)", _kill("sim_node"), END, 0.5),
 )

@@ -30,10 +30,12 @@ class Hold:
     Attributes:
         reaction: until braking began [s]; 0 where they rested already, None where nobody reported the targets.
         rest: until they rested [s].
+        moved_again: until they moved on after that [s]; None where they stayed for as long as they were watched.
     """
 
     reaction: float | None
     rest: float
+    moved_again: float | None = None
 
 
 def find_hold(times: FloatArray, targets: FloatArray, since: float, acceleration: float) -> Hold | None:
@@ -59,7 +61,9 @@ def find_hold(times: FloatArray, targets: FloatArray, since: float, acceleration
         > (_BRAKING_SHARE * acceleration * (times[first] - times[first - 1]))
     ):
         first -= 1
-    return Hold(max(0.0, float(times[first] - since)), max(0.0, float(times[rest] - since)))
+    later = np.flatnonzero(moved[rest:] > _REST)
+    moved_again = float(times[rest + 1 + later[0]] - since) if len(later) else None
+    return Hold(max(0.0, float(times[first] - since)), max(0.0, float(times[rest] - since)), moved_again)
 
 
 def _first_rest(times: FloatArray, moved: FloatArray, since: float) -> int | None:

@@ -31,6 +31,8 @@ _SWING = 0.15
 """Amplitude of the campaign's own motion [rad]."""
 _SWING_RATE = 2.0
 """Of the same [rad/s]; its greatest speed is the product: 0.3 rad/s."""
+CHUNK_AHEAD = _CHUNK_STEP * _NUM_STEPS
+"""For how long a chunk of the campaign's own motion can be executed [s]."""
 
 
 class Observer:
@@ -125,11 +127,6 @@ class Observer:
     def delay_chunks(self, seconds: float) -> None:
         """Stamp further chunks so much earlier: they come late."""
         self._delay = seconds
-
-    @property
-    def chunk_ahead(self) -> float:
-        """For how long the chunk in force may still be executed [s]."""
-        return _CHUNK_STEP * _NUM_STEPS
 
     @staticmethod
     def swing_chunk(start: FloatArray, began: float) -> ActionChunk:

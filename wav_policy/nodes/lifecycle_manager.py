@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
@@ -26,6 +26,7 @@ _VERBS: Final = {
     Transition.TRANSITION_ACTIVATE: "activate",
     Transition.TRANSITION_DEACTIVATE: "deactivate",
     Transition.TRANSITION_CLEANUP: "clean up",
+    Transition.TRANSITION_ACTIVE_SHUTDOWN: "shut down",
 }
 
 
@@ -57,8 +58,8 @@ class ManagerConfig:
 class LifecycleManager(Node):
     """Drives the lifecycle services of the nodes named in its parameters."""
 
-    def __init__(self) -> None:
-        super().__init__("lifecycle_manager")
+    def __init__(self, **node_arguments: Any) -> None:
+        super().__init__("lifecycle_manager", **node_arguments)
         self.config = declare(self, ManagerConfig)
         self._interrupted = False
         self._service_clients: dict[str, Any] = {}
@@ -92,23 +93,23 @@ class LifecycleManager(Node):
         while not self._interrupted:
             rclpy.spin_once(self, timeout_sec=0.2)
 
-    def bring_down(self) -> None:
-        """Deactivate and clean up in reverse order; nodes that are gone are passed over."""
+    def bring_down(self, *, orderly: bool) -> None:
+        """Bring the nodes down in reverse order; those that are gone are passed over.
+
+        Args:
+            orderly: somebody asked for it, so piper_node may be deactivated, which parks the arms. Otherwise, and
+                where a node is gone, active nodes are shut down instead: the arms brake and hold where they are.
+        """
         self._interrupted = False
-        for name in reversed(self.config.node_names):
-            for transition in self._way_down(name):
+        states = {name: self._current_state(name) for name in reversed(self.config.node_names)}
+        orderly = orderly and State.PRIMARY_STATE_UNKNOWN not in states.values()
+        for name, state in states.items():
+            for transition in _way_down(state, orderly):
                 try:
                     self._change(name, transition, self.config.stop_timeout)
                 except BringUpError as error:
                     self.get_logger().error(str(error))
                     break
-
-    def _way_down(self, name: str) -> Iterator[int]:
-        state = self._current_state(name)
-        if state == State.PRIMARY_STATE_ACTIVE:
-            yield Transition.TRANSITION_DEACTIVATE
-        if state in (State.PRIMARY_STATE_ACTIVE, State.PRIMARY_STATE_INACTIVE):
-            yield Transition.TRANSITION_CLEANUP
 
     def _current_state(self, name: str) -> int:
         """Primary state of a node; unknown when it is gone."""
@@ -170,6 +171,17 @@ class LifecycleManager(Node):
         return [status("lifecycle_manager: nodes", WARN if waiting else OK, message, **self._states)]
 
 
+def _way_down(state: int, orderly: bool) -> tuple[int, ...]:
+    """Transitions that bring a node down from a primary state."""
+    if state == State.PRIMARY_STATE_INACTIVE:
+        return (Transition.TRANSITION_CLEANUP,)
+    if state != State.PRIMARY_STATE_ACTIVE:
+        return ()
+    if orderly:
+        return Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
+    return (Transition.TRANSITION_ACTIVE_SHUTDOWN,)
+
+
 def main() -> int:
     """Exit code 1 when the nodes could not be brought up."""
     limit_to_this_host()
@@ -185,15 +197,17 @@ def main() -> int:
 
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
+    orderly = False
     try:
         manager.bring_up()
         manager.wait()
+        orderly = True
         return 0
     except BringUpError as error:
         manager.get_logger().fatal(f"bring-up failed: {error}")
         return 1
     finally:
-        manager.bring_down()
+        manager.bring_down(orderly=orderly)
         rclpy.shutdown()
 
 

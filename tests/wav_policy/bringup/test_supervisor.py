@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -32,9 +33,9 @@ class Stage:
     lines: list[str]
     scripts: dict[str, str]
 
-    def start(self, **scripts: str) -> None:
+    def start(self, managed: tuple[str, ...] = (), **scripts: str) -> None:
         self.scripts.update(scripts)
-        self.supervisor.start(NodeLaunch("wav_policy", name, name, lifecycle=False) for name in scripts)
+        self.supervisor.start(NodeLaunch("wav_policy", name, name, lifecycle=name in managed) for name in scripts)
 
     def await_line(self, text: str) -> str:
         deadline = time.monotonic() + 20
@@ -80,14 +81,22 @@ def test_a_node_that_ends_is_reported_not_restarted(stage: Stage) -> None:
     assert "SIGKILL" in str(Ended("faulty", -signal.SIGKILL))
 
 
+NOTE = """
+import signal, sys, time
+def end(*_):
+    open({log!r}, "a").write({name!r} + " ")
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("up", flush=True)
+time.sleep(60)
+"""
+"""Writes its name down when it is asked to end."""
+
+
 def test_stopping_goes_backwards_and_leaves_nothing(stage: Stage, tmp_path: Path) -> None:
     log = tmp_path / "order"
-    note = (
-        "import signal, sys, time\n"
-        "def end(*_):\n    open({log!r}, 'a').write({name!r} + ' ')\n    sys.exit()\n"
-        "signal.signal(signal.SIGTERM, end); print('up', flush=True); time.sleep(60)\n"
-    )
-    stage.start(**{name: note.format(log=str(log), name=name) for name in ("first", "second")}, family=FAMILY)
+    scripts = {name: NOTE.format(log=str(log), name=name) for name in ("first", "second")}
+    stage.start(managed=("first",), **scripts, family=FAMILY)
     stage.await_line("[first] up")
     stage.await_line("[second] up")
     grandchild = int(stage.await_line("child").split()[-1])
@@ -95,6 +104,21 @@ def test_stopping_goes_backwards_and_leaves_nothing(stage: Stage, tmp_path: Path
     stage.supervisor.stop()
     assert log.read_text() == "second first "
     assert not any(alive(process) for process in processes)
+
+
+def test_after_a_death_the_arms_are_stopped_before_anybody_can_park_them(stage: Stage, tmp_path: Path) -> None:
+    log = tmp_path / "order"
+    names = ("recorder", "piper", "policy", "manager")
+    scripts = {name: NOTE.format(log=str(log), name=name) for name in names}
+    stage.start(managed=("piper", "policy"), **scripts, monitor="import time; time.sleep(60)")
+    for name in names:
+        stage.await_line(f"[{name}] up")
+    os.kill(stage.supervisor.process_ids()["monitor"], signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while stage.supervisor.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    stage.supervisor.stop()
+    assert log.read_text() == "piper policy manager recorder "
 
 
 def test_one_system_per_domain(stage: Stage) -> None:

@@ -417,6 +417,29 @@ def test_sigterm_ends_cleanly_and_the_arms_keep_their_power(
     assert not any(arm._port is not None and arm._port.is_open for arm in robot.arms)
 
 
+def test_shutdown_holds_where_the_arms_are(tmp_path: Path, repository: Path, probe: Probe) -> None:
+    """What lifecycle_manager asks for when another node is gone: unlike deactivation it moves nothing."""
+    robot = Robot(tmp_path, repository, ["-p", "control_rate:=100.0", "-p", "park_speed:=2.5"])
+    try:
+        for arm in robot.arms:
+            arm.start()
+        assert probe.change_state(Transition.TRANSITION_CONFIGURE)
+        assert probe.change_state(Transition.TRANSITION_ACTIVATE)
+        probe.wait_until(lambda: probe.chunks.get_subscription_count() == 1)
+        start = robot.position
+        probe.diagnostics.clear()
+        probe.send_chunk(start, 0.3, rows=20)
+        probe.wait_until(lambda: probe.messages().get(LOOP) == "following the chunk")
+        assert probe.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
+        assert 0.0 < robot.position[0] - start[0] < 0.29
+        np.testing.assert_allclose(robot.position[1:], start[1:], atol=0.002)
+        assert all(plant.powered for plant in robot.plants)
+        robot.process.send_signal(signal.SIGTERM)
+        assert robot.process.wait(timeout=10) == 0
+    finally:
+        robot.close()
+
+
 def test_impossible_parameters_are_named(tmp_path: Path, repository: Path) -> None:
     process = start_node(tmp_path, repository, tmp_path / "log", ["-p", "control_rte:=100.0"])
     assert process.wait(timeout=20) == 1

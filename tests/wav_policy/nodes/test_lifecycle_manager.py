@@ -1,0 +1,98 @@
+"""The way down, seen from the managed nodes: who is parked, and who is only held."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from lifecycle_msgs.msg import State, Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+
+from wav_policy.nodes.lifecycle_manager import LifecycleManager  # noqa: E402
+
+pytestmark = pytest.mark.ros
+
+ACTIVE, INACTIVE = State.PRIMARY_STATE_ACTIVE, State.PRIMARY_STATE_INACTIVE
+DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
+SHUTDOWN = Transition.TRANSITION_ACTIVE_SHUTDOWN
+
+
+class Managed:
+    """Nodes that note what they are asked for."""
+
+    def __init__(self, states: dict[str, int]) -> None:
+        self.node = Node("managed")
+        self.asked: list[tuple[str, int]] = []
+        for name, state in states.items():
+            self.node.create_service(GetState, f"{name}/get_state", self._say(state))
+            self.node.create_service(ChangeState, f"{name}/change_state", self._obey(name))
+
+    def _say(self, state: int) -> Callable[[Any, Any], Any]:
+        def say(request: Any, response: Any) -> Any:
+            response.current_state.id = state
+            return response
+
+        return say
+
+    def _obey(self, name: str) -> Callable[[Any, Any], Any]:
+        def obey(request: Any, response: Any) -> Any:
+            self.asked.append((name, request.transition.id))
+            response.success = True
+            return response
+
+        return obey
+
+
+@pytest.fixture
+def way_down() -> Iterator[Callable[..., list[tuple[str, int]]]]:
+    """What nodes in these states are asked for by a manager of `piper_node` and `policy_node`."""
+    rclpy.init()
+    manager = LifecycleManager(
+        parameter_overrides=[
+            Parameter("node_names", value=["piper_node", "policy_node"]),
+            Parameter("gone_timeout", value=3.0),
+        ]
+    )
+    executor = SingleThreadedExecutor()
+    thread = threading.Thread(target=executor.spin, daemon=True)
+
+    def bring_down(orderly: bool, **states: int) -> list[tuple[str, int]]:
+        managed = Managed(states)
+        executor.add_node(managed.node)
+        thread.start()
+        manager.bring_down(orderly=orderly)
+        return managed.asked
+
+    yield bring_down
+    executor.shutdown()
+    thread.join(10.0)
+    manager.destroy_node()
+    rclpy.shutdown()
+
+
+def test_an_orderly_stop_parks(way_down: Callable[..., list[tuple[str, int]]]) -> None:
+    assert way_down(True, piper_node=ACTIVE, policy_node=ACTIVE) == [
+        ("policy_node", DEACTIVATE),
+        ("policy_node", CLEANUP),
+        ("piper_node", DEACTIVATE),
+        ("piper_node", CLEANUP),
+    ]
+
+
+def test_a_managed_node_that_is_gone_ends_in_a_hold(way_down: Callable[..., list[tuple[str, int]]]) -> None:
+    assert way_down(True, piper_node=ACTIVE) == [("piper_node", SHUTDOWN)]
+
+
+def test_a_bring_up_that_failed_ends_in_a_hold(way_down: Callable[..., list[tuple[str, int]]]) -> None:
+    assert way_down(False, piper_node=ACTIVE, policy_node=INACTIVE) == [
+        ("policy_node", CLEANUP),
+        ("piper_node", SHUTDOWN),
+    ]

@@ -19,7 +19,10 @@ LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 COOKIE: Final = "wav_monitor"
 MIN_TOKEN_LENGTH: Final = 16
 
-_HARDENING: Final = {"X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+NOT_IN_A_FRAME: Final = {"X-Frame-Options": "DENY", "Content-Security-Policy": "frame-ancestors 'none'"}
+"""Headers of every answer: a page that shows ours in a frame could put its own buttons over Start."""
+
+_HARDENING: Final = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 _ASK: Final = """<!doctype html><title>WAV monitor</title>
 <body style="font-family: sans-serif; margin: 4em"><h3>WAV monitor</h3>
 <form><label>Token <input name="token" type="password" autofocus></label> <button>Enter</button></form>

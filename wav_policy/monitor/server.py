@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wav_policy.monitor.guard import Answer, Guard
+from wav_policy.monitor.guard import NOT_IN_A_FRAME, Answer, Guard
 
 if TYPE_CHECKING:
     import viser
@@ -109,7 +109,10 @@ def _served_through(guard: Guard, listener: socket.socket) -> Iterator[Callable[
 
         def guarded(connection: Any, request: Any) -> Any:
             answer = guard.judge(request.path, _joined(request.headers))
-            return process_request(connection, request) if answer is None else _response(answer)
+            response = process_request(connection, request) if answer is None else _response(answer)
+            if response is not None:  # a websocket gets none
+                response.headers.update(NOT_IN_A_FRAME)
+            return response
 
         return original(handler, sock=listener, process_request=guarded, **options)
 

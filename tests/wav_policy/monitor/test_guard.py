@@ -61,6 +61,15 @@ def test_this_host_gets_page_and_websocket(open_port: int) -> None:
     open_websocket(open_port, Origin=f"http://127.0.0.1:{open_port}")
 
 
+def test_no_page_can_show_ours_in_a_frame(open_port: int, guarded_port: int) -> None:
+    """Clickjacking: a visited page could lay its own button over Start."""
+    answers = (get(open_port), get(open_port, "/no/such/file"), get(open_port, Host="evil.example"), get(guarded_port))
+    assert [answer.status for answer in answers] == [200, 404, 403, 401]
+    for answer in (*answers, get(guarded_port, f"/?token={TOKEN}")):
+        assert answer.headers.get_all("X-Frame-Options") == ["DENY"]
+        assert answer.headers.get_all("Content-Security-Policy") == ["frame-ancestors 'none'"]
+
+
 def test_foreign_pages_do_not_reach_localhost(open_port: int) -> None:
     """Cross-site websockets and DNS rebinding."""
     assert refused_with(open_port, Origin="https://evil.example") == 403

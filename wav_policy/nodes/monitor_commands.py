@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from lifecycle_msgs.msg import State, Transition
@@ -15,6 +16,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from wav_policy.monitor import commands
 from wav_policy.monitor.commands import CommandError
+from wav_policy.nodes.chunk_topic import CHUNK_TOPIC
 from wav_policy.nodes.instruction_topic import make_instruction_publisher
 
 _TRIGGERS: Final = {
@@ -26,9 +28,10 @@ _TRIGGERS: Final = {
     commands.RESET_TASK: "sim/reset",
 }
 _ENABLE: Final = "piper/enable"
+_HOLD: Final = "piper/hold"
 _ARMS: Final = "piper_node"
 _LEADERS: Final = ("policy_node", "teleop_node")
-"""Whoever tells the arms what to do; the arms hold as soon as nobody does."""
+"""Whoever of this project tells the arms what to do; the arms hold as soon as nobody does."""
 _TIMEOUT: Final = 30.0
 """Enabling arms takes seconds [s]."""
 _SHORT_TIMEOUT: Final = 5.0
@@ -51,6 +54,7 @@ class RosCommander:
         self._lock = threading.Lock()
         self._triggers = {name: node.create_client(Trigger, service) for name, service in _TRIGGERS.items()}
         self._enable = node.create_client(SetBool, _ENABLE)
+        self._hold_arms = node.create_client(Trigger, _HOLD)
         self._change = {name: node.create_client(ChangeState, f"{name}/change_state") for name in (_ARMS, *_LEADERS)}
         self._state = {name: node.create_client(GetState, f"{name}/get_state") for name in (_ARMS, *_LEADERS)}
         self._instruction = make_instruction_publisher(node)
@@ -59,7 +63,9 @@ class RosCommander:
         """Commands for which somebody is there."""
         names = {name for name, client in self._triggers.items() if client.service_is_ready()}
         if self._change[_ARMS].service_is_ready() and self._leaders():
-            names |= {commands.START, commands.HOLD}
+            names.add(commands.START)
+        if self._hold_arms.service_is_ready():
+            names.add(commands.HOLD)
         return frozenset(names | {commands.INSTRUCT})
 
     def obey(self, command: str, text: str = "") -> str:
@@ -123,12 +129,33 @@ class RosCommander:
             raise CommandError("Start was interrupted by Hold or the emergency stop")
 
     def _hold(self) -> str:
-        """Arms that nobody leads brake and hold by themselves."""
+        """The arms at once, then whoever would lead them on: every step is tried, whatever became of the others."""
         leaders = self._leaders()
-        for leader in leaders:
-            if self._is_active(leader):
-                self._change_state(leader, Transition.TRANSITION_DEACTIVATE, "deactivate")
-        return f"{' and '.join(leaders) or 'nobody'} stopped leading: the arms hold; Start goes on"
+        stop_leading = [partial(self._stop_leading, leader) for leader in leaders]
+        steps: list[Callable[[], None]] = [self._brake, *stop_leading, self._check_no_stranger]
+        failures = []
+        for step in steps:
+            try:
+                step()
+            except CommandError as error:
+                failures.append(str(error))
+        if failures:
+            raise CommandError(f"{'; '.join(failures)}. The arms may move: press EMERGENCY STOP if they must not")
+        return f"the arms hold, {' and '.join(leaders) or 'nobody'} stopped leading; Start goes on"
+
+    def _brake(self) -> None:
+        self._succeed(_HOLD, self._call(self._hold_arms, Trigger.Request(), _SHORT_TIMEOUT))
+
+    def _stop_leading(self, leader: str) -> None:
+        if self._is_active(leader):
+            self._change_state(leader, Transition.TRANSITION_DEACTIVATE, "deactivate")
+
+    def _check_no_stranger(self) -> None:
+        """Who publishes chunks besides the leaders goes on doing so, and the arms follow the next one."""
+        publishers = self._node.get_publishers_info_by_topic(CHUNK_TOPIC)
+        strangers = sorted({publisher.node_name for publisher in publishers} - set(_LEADERS))
+        if strangers:
+            raise CommandError(f"{' and '.join(strangers)} also publishes {CHUNK_TOPIC}, which Hold does not stop")
 
     def _trigger(self, command: str) -> str:
         service = _TRIGGERS[command]

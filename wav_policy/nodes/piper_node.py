@@ -104,7 +104,7 @@ class PiperNode(LifecycleNode):
         self._active = False
         self._unfit: dict[str, tuple[str, ...]] = {}
         self._messages = MutuallyExclusiveCallbackGroup()
-        # Enable, reset, home and the transitions exclude each other; neither stop nor diagnostics wait for them.
+        # Enable, reset, home and the transitions exclude each other; neither stop, hold nor diagnostics wait for them.
         self._stops = MutuallyExclusiveCallbackGroup()
         self._reports = MutuallyExclusiveCallbackGroup()
         self._joint_states: Publisher | None = None
@@ -153,6 +153,7 @@ class PiperNode(LifecycleNode):
         self._offered = [
             self.create_service(SetBool, "piper/enable", self._on_enable),
             self.create_service(Trigger, "piper/stop", self._on_stop, callback_group=self._stops),
+            self.create_service(Trigger, "piper/hold", self._on_hold, callback_group=self._stops),
             self.create_service(Trigger, "piper/reset", self._on_reset),
             self.create_service(Trigger, "piper/home", self._on_home),
         ]
@@ -294,6 +295,14 @@ class PiperNode(LifecycleNode):
             return "emergency stop; to go on: support the arms, piper/reset, piper/enable"
 
         return self._answer(response, stop)
+
+    def _on_hold(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        def hold() -> str:
+            loop, _ = self._connected()
+            loop.hold("held by request")
+            return why_not_commanding(loop.state()) or "the arms hold"
+
+        return self._answer(response, hold)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def reset() -> str:

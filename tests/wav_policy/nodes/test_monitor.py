@@ -24,12 +24,14 @@ from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from wav_models.types import JOINT_NAMES, VIEWS  # noqa: E402
 from wav_policy.monitor import commands  # noqa: E402
 from wav_policy.monitor.commands import CommandError  # noqa: E402
 from wav_policy.monitor.page import _BLANK  # noqa: E402
 from wav_policy.monitor.snapshot import Snapshot  # noqa: E402
+from wav_policy.nodes.chunk_topic import CHUNK_TOPIC  # noqa: E402
 from wav_policy.nodes.diagnostics import WARN, status  # noqa: E402
 from wav_policy.nodes.images import message_from_rgb  # noqa: E402
 from wav_policy.nodes.monitor import Monitor  # noqa: E402
@@ -56,7 +58,7 @@ class Robot:
         self._joints = self.node.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
         self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.node.create_subscription(String, "instruction", lambda m: self.instructions.append(m.data), 10)
-        for service in ("piper/stop", "piper/reset", "sim/reset"):
+        for service in ("piper/stop", "piper/hold", "piper/reset", "sim/reset"):
             self.node.create_service(Trigger, service, self._answer(service))
         self.node.create_service(SetBool, "piper/enable", self._answer("piper/enable"))
         for name in self.states:
@@ -193,7 +195,7 @@ def test_commands_reach_their_services(system: tuple[Monitor, Robot]) -> None:
     monitor.commander.obey(commands.START)
     assert robot.called[3:] == ["piper/enable", "policy_node 3"]  # the arms are active already
     monitor.commander.obey(commands.HOLD)
-    assert robot.called[5:] == ["policy_node 4"]
+    assert robot.called[5:] == ["piper/hold", "policy_node 4"]
     monitor.commander.obey(commands.INSTRUCT, " wave ")
     wait_for(lambda: robot.instructions[-1:] == ["wave"], "no instruction")
 
@@ -270,6 +272,30 @@ def test_refusals_are_told(system: tuple[Monitor, Robot]) -> None:
         monitor.commander.obey(commands.INSTRUCT, "  ")
     with pytest.raises(CommandError, match="no service .*recorder/start"):
         monitor.commander.obey(commands.RECORD_START)
+
+
+def test_hold_does_what_it_can_and_tells_what_failed(system: tuple[Monitor, Robot]) -> None:
+    monitor, robot = system
+    robot.states["policy_node"] = State.PRIMARY_STATE_ACTIVE
+    robot.refuse = "the bus is gone"
+    robot.called.clear()
+    with pytest.raises(CommandError, match="piper/hold refused: the bus is gone.*EMERGENCY STOP"):
+        monitor.commander.obey(commands.HOLD)
+    robot.refuse = ""
+    assert robot.called == ["piper/hold", "policy_node 4"], "the policy stops all the same"
+
+
+def test_hold_names_a_stranger_whose_next_chunk_the_arms_would_follow(system: tuple[Monitor, Robot]) -> None:
+    monitor, robot = system
+    publisher = robot.node.create_publisher(JointTrajectory, CHUNK_TOPIC, 1)
+    wait_for(lambda: monitor.count_publishers(CHUNK_TOPIC) == 1, "the stranger does not show")
+    robot.called.clear()
+    with pytest.raises(CommandError, match="around also publishes action_chunk.*EMERGENCY STOP"):
+        monitor.commander.obey(commands.HOLD)
+    assert robot.called[0] == "piper/hold"
+    robot.node.destroy_publisher(publisher)
+    wait_for(lambda: monitor.count_publishers(CHUNK_TOPIC) == 0, "the stranger does not go")
+    assert "the arms hold" in monitor.commander.obey(commands.HOLD)
 
 
 def test_a_policy_that_ends_and_comes_back(system: tuple[Monitor, Robot]) -> None:

@@ -312,6 +312,36 @@ def test_after_a_stop_only_reset_and_enable_move_again(active: Robot, probe: Pro
     probe.wait_until(lambda: abs(active.position[0] - stopped_at[0] + 0.1) < 0.005)
 
 
+def test_hold_ends_a_chunk_and_the_way_home(active: Robot, probe: Probe) -> None:
+    assert probe.trigger("piper/home").success
+    start = active.position
+    probe.send_chunk(start, 0.4, rows=20)
+    probe.wait_until(lambda: active.position[0] - start[0] > 0.1)
+    assert probe.trigger("piper/hold").message == "the arms hold"
+    probe.wait_until(lambda: "held by request" in probe.messages()[LOOP])
+    held = active.position
+    probe.spin(0.5)
+    np.testing.assert_allclose(active.position, held, atol=0.002)
+    assert held[0] - start[0] < 0.35
+    home = probe.node.create_client(Trigger, "piper/home")
+    probe.wait_until(home.service_is_ready)
+    on_the_way = home.call_async(Trigger.Request())
+    probe.wait_until(lambda: active.position[0] < held[0] - 0.03)
+    assert probe.trigger("piper/hold").success
+    probe.wait_until(on_the_way.done)
+    assert not on_the_way.result().success
+    probe.spin(0.5)
+    assert start[0] + 0.03 < active.position[0] < held[0]
+    probe.send_chunk(active.position, -0.05)
+    probe.wait_until(lambda: probe.messages()[LOOP] == "following the chunk")
+
+
+def test_hold_says_when_the_arms_are_not_commanded(active: Robot, probe: Probe) -> None:
+    assert probe.enable(False).success
+    assert "not commanding" in probe.trigger("piper/hold").message
+    assert probe.enable().success
+
+
 def test_enable_false_and_home(active: Robot, probe: Probe) -> None:
     assert probe.enable(False).success
     assert not any(plant.powered for plant in active.plants)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import traceback
@@ -25,6 +26,8 @@ _RETRY_FAILED: Final = 0.5
 _NUM_RECENT: Final = 9
 """Plans whose median duration predicts the next one's: few, so that warm-up and load changes are forgotten."""
 _NUM_KEPT: Final = 1000
+_PATIENCE: Final = 0.2
+"""For a new instruction's encoding, or a processor that is busy for a moment [s]."""
 
 
 class Policy(Protocol):
@@ -94,6 +97,10 @@ class PlanningWorker:
     The next chunk is due `interval` after the last one was delivered, so the next plan starts `interval` minus the
     median duration of the last plans after the delivery; at once where plans take longer than that.
 
+    A chunk stands until the next one is overdue: it may come later than due by as much as nine plans of ten take, and a
+    little more, which leaves time for one plan that is dropped for a new instruction. So a planner that hangs is
+    noticed, and one that is slow all the time is not taken for it.
+
     Args:
         policy: used from the worker's thread only.
         observe: the current observation; raises NotReady.
@@ -123,8 +130,6 @@ class PlanningWorker:
         """Why there is no plan at the moment; None while all is well."""
         self.failing = False
         """The last plan ended in an error."""
-        self.stands = False
-        """The chunk delivered last may be executed: since then observations were possible and planning did not fail."""
         self.policy = policy
         self._observe = observe
         self._deliver = deliver
@@ -138,21 +143,30 @@ class PlanningWorker:
         self._closed = False
         self._generation = 0
         self._not_before = 0.0
+        self._stands_until = -math.inf
         self._thread = threading.Thread(target=self._run, name="planning")
         self._thread.start()
+
+    @property
+    def stands(self) -> bool:
+        """The chunk delivered last may be executed.
+
+        Since then observations were possible, planning did not fail, and the next chunk is not overdue.
+        """
+        return time.monotonic() < self._stands_until
 
     def activate(self) -> None:
         """Start planning, from scratch: no warm start from before."""
         with self._condition:
             self._active = True
-            self.stands = False
+            self._stands_until = -math.inf
             self._restart()
 
     def deactivate(self) -> None:
         """Stop planning; a plan in flight is dropped."""
         with self._condition:
             self._active = False
-            self.stands = False
+            self._stands_until = -math.inf
             self._restart()
 
     def restart(self) -> None:
@@ -230,12 +244,15 @@ class PlanningWorker:
                 observation_to_chunk=latency,
                 **plan.seconds,
             )
-            self.last_plan, self.blocked, self.failing, self.stands = plan, None, False, True
-            self._not_before = time.monotonic() + max(0.0, self._interval - self.statistics.recent("cycle"))
+            self.last_plan, self.blocked, self.failing = plan, None, False
+            delivered = time.monotonic()
+            self._not_before = delivered + max(0.0, self._interval - self.statistics.recent("cycle"))
+            usual = self._splicer.latency
+            self._stands_until = delivered + max(self._interval, usual) + usual + _PATIENCE
 
     def _block(self, generation: int, reason: str, retry: float, *, failing: bool = False) -> None:
         self._splicer.reset()  # the arms may come to hold meanwhile
         with self._condition:
             if generation == self._generation:
-                self.blocked, self.failing, self.stands = reason, failing, False
+                self.blocked, self.failing, self._stands_until = reason, failing, -math.inf
                 self._not_before = time.monotonic() + retry

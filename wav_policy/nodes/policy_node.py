@@ -343,6 +343,8 @@ class PolicyNode(LifecycleNode):
             return [status(name, OK, "inactive", **values)]
         if worker.blocked is not None:
             return [status(name, ERROR if worker.failing else WARN, f"not planning: {worker.blocked}", **values)]
+        if not worker.stands:
+            return [status(name, WARN, "the next chunk is overdue: the arms hold until it comes", **values)]
         return [status(name, OK, "planning", **values)]
 
     def _report_observation(self) -> Sequence[DiagnosticStatus]:

@@ -23,6 +23,7 @@ rclpy = pytest.importorskip("rclpy")
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rclpy.event_handler import SubscriptionEventCallbacks  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
@@ -33,6 +34,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from visualization_msgs.msg import MarkerArray  # noqa: E402
 
 from wav_policy.imagined_motion import ImaginedMotion  # noqa: E402
+from wav_policy.nodes.chunk_topic import CHUNK_TOPIC, REQUESTED_QOS  # noqa: E402
 from wav_policy.nodes.images import message_from_rgb  # noqa: E402
 from wav_policy.nodes.instruction_topic import LATCHED_QOS, subscribe_instruction  # noqa: E402
 from wav_policy.nodes.joint_state import stamp_to_seconds  # noqa: E402
@@ -309,6 +311,24 @@ def test_deactivation_drops_the_plan_in_flight(outside: Outside, policy: FakePol
     time.sleep(0.5)
     assert len(outside.chunks) == known
     wait_for(lambda: outside.value("dropped") == "1", "the report of the dropped plan")
+
+
+def test_a_planner_that_hangs_does_not_vouch_for_its_last_chunk(outside: Outside, policy: FakePolicy) -> None:
+    """The process lives and its heartbeat thread runs; the arms are to hold all the same."""
+    alive: list[int] = []
+    events = SubscriptionEventCallbacks(liveliness=lambda change: alive.append(change.alive_count))
+    outside.node.create_subscription(
+        JointTrajectory, CHUNK_TOPIC, lambda chunk: None, REQUESTED_QOS, event_callbacks=events
+    )
+    outside.activate()
+    outside.await_chunks()
+    wait_for(lambda: alive[-1:] == [1], "signs of life")
+    policy.go_on.clear()
+    outside.await_message("the next chunk is overdue")
+    wait_for(lambda: alive[-1:] == [0], "silence")
+    policy.go_on.set()
+    outside.await_chunks()
+    wait_for(lambda: alive[-1:] == [1], "signs of life again")
 
 
 def test_a_camera_that_stops_is_named_and_planning_recovers(outside: Outside) -> None:

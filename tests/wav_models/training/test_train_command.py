@@ -123,6 +123,7 @@ def test_a_network_is_taken_from_the_last_stage_that_trained_it(tmp_path: Path) 
         load_part(tmp_path, started, "action")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_says_what_its_weights_began_with(datasets: list[str], tmp_path: Path) -> None:
     """Three runs, each from the one before."""
     config, runs = tmp_path / "run.yaml", [tmp_path / name for name in "abc"]

@@ -457,9 +457,8 @@ def test_shutdown_holds_where_the_arms_are(tmp_path: Path, repository: Path, pro
         assert probe.change_state(Transition.TRANSITION_ACTIVATE)
         probe.wait_until(lambda: probe.chunks.get_subscription_count() == 1)
         start = robot.position
-        probe.diagnostics.clear()
         probe.send_chunk(start, 0.3, rows=20)
-        probe.wait_until(lambda: probe.messages().get(LOOP) == "following the chunk")
+        probe.wait_until(lambda: robot.position[0] - start[0] > 0.01)
         assert probe.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
         assert 0.0 < robot.position[0] - start[0] < 0.29
         np.testing.assert_allclose(robot.position[1:], start[1:], atol=0.002)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Literal, NamedTuple
 
 from wav_models.data.dataset import Dataset
@@ -18,12 +19,6 @@ class Split(NamedTuple):
     episodes: list[int]
     kind: Literal["held out", "trained on", "unknown"]
 
-    def warning(self, dataset: Dataset) -> str | None:
-        """What whoever reads the numbers has to know, or None."""
-        if self.kind != "trained on":
-            return None
-        return f"{dataset.root}: the checkpoint was trained on these episodes; what is measured on them flatters it"
-
 
 def recorded_split(training_record: dict[str, Any], dataset: Dataset) -> Split:
     """The episodes that training held out, where it did; else all."""
@@ -35,3 +30,12 @@ def recorded_split(training_record: dict[str, Any], dataset: Dataset) -> Split:
         held_out = record["held_out_episodes"]
     held_out = [index for index in held_out or () if index < len(dataset)]
     return Split(held_out, "held out") if held_out else Split(list(range(len(dataset))), "trained on")
+
+
+def announced_split(training_record: dict[str, Any], dataset: Dataset) -> Split:
+    """As `recorded_split`; says on standard error when what is measured will flatter the checkpoint."""
+    split = recorded_split(training_record, dataset)
+    if split.kind == "trained on":
+        text = "the checkpoint was trained on these episodes; what is measured on them flatters it"
+        print(f"warning: {dataset.root}: {text}", file=sys.stderr)
+    return split

@@ -53,15 +53,12 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     from wav_models.checkpoint import load_checkpoint
     from wav_models.data.dataset import Dataset
     from wav_models.evaluation.diagnosis import summarise_moments
-    from wav_models.evaluation.held_out import recorded_split
+    from wav_models.evaluation.held_out import announced_split
 
     split = None
     record = load_checkpoint(plan.checkpoint).training_record
     if plan.data is not None:
-        dataset = Dataset(plan.data)
-        split = recorded_split(record, dataset)
-        if (warning := split.warning(dataset)) is not None:
-            print(f"warning: {warning}", file=sys.stderr)
+        split = announced_split(record, Dataset(plan.data))
     moments: list[Moment] = []
     with worker_pool(plan.workers, _start, (plan,)) as pool:
         recorded = None if split is None else pool.submit(_measure_recorded, plan, split.episodes[:RECORDED_EPISODES])

@@ -314,8 +314,11 @@ class PiperArm:
             time.sleep(_POLL)
         return True
 
-    def disable(self) -> None:
+    def disable(self) -> bool:
         """Switch all motors off, then the gripper. **The arm falls**, and what it grips drops: support it.
+
+        Returns:
+            True: it is limp.
 
         Raises:
             BusSilentError: no feedback, so whether they are off could not be told; nothing was sent.
@@ -331,6 +334,7 @@ class PiperArm:
                     sdk.DisableArm(joint, frames.MOTOR_DISABLE)
             time.sleep(_POLL)
         self._disable_gripper(deadline)
+        return True
 
     def _disable_gripper(self, deadline: float) -> None:
         """0x159 with code 0, at least once, until the gripper reports to be off."""

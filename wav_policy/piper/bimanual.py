@@ -149,15 +149,7 @@ class BimanualPiper:
         Raises:
             PiperError: as `PiperArm.reset`.
         """
-        limp: list[str] = []
-        errors: list[PiperError] = []
-        for arm in self.arms:
-            try:
-                limp += [arm.side] if arm.reset() else []
-            except PiperError as error:
-                errors.append(error)
-        _raise_together(errors, "".join(f" The {side} arm lost its power." for side in limp))
-        return limp
+        return self._each(PiperArm.reset, "lost its power")
 
     def disable(self) -> None:
         """Switch all motors off, of each arm also when the other one fails. **Both arms fall.**
@@ -165,15 +157,26 @@ class BimanualPiper:
         Raises:
             PiperError: as `PiperArm.disable`.
         """
-        limp: list[str] = []
+        self._each(PiperArm.disable, "is off")
+
+    def _each(self, act: Callable[[PiperArm], bool], outcome: str) -> list[str]:
+        """Do it to each arm, also when the other one fails.
+
+        Returns:
+            The sides at which it says that it did something; an error says them too, with that outcome.
+
+        Raises:
+            PiperError: all errors in one.
+        """
+        sides: list[str] = []
         errors: list[PiperError] = []
         for arm in self.arms:
             try:
-                arm.disable()
-                limp.append(arm.side)
+                sides += [arm.side] if act(arm) else []
             except PiperError as error:
                 errors.append(error)
-        _raise_together(errors, "".join(f" The {side} arm is off." for side in limp))
+        _raise_together(errors, "".join(f" The {side} arm {outcome}." for side in sides))
+        return sides
 
     def _pair(self) -> None:
         """One reading for every new one of both arms: at the rate of the slower arm."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,9 +47,6 @@ class ReportInputs:
     def split(self, dataset: Dataset) -> Split:
         """Episodes that training held out, where the checkpoint knows this dataset; else all, with a warning."""
         from wav_models.checkpoint import load_checkpoint
-        from wav_models.evaluation.held_out import recorded_split
+        from wav_models.evaluation.held_out import announced_split
 
-        split = recorded_split(load_checkpoint(self.checkpoint).training_record, dataset)
-        if (warning := split.warning(dataset)) is not None:
-            print(f"warning: {warning}", file=sys.stderr)
-        return split
+        return announced_split(load_checkpoint(self.checkpoint).training_record, dataset)

@@ -319,6 +319,7 @@ def test_hold_ends_a_chunk_and_the_way_home(active: Robot, probe: Probe) -> None
     probe.wait_until(lambda: active.position[0] - start[0] > 0.1)
     assert probe.trigger("piper/hold").message == "the arms hold"
     probe.wait_until(lambda: "held by request" in probe.messages()[LOOP])
+    probe.spin(0.2)  # braking takes 0.04 s
     held = active.position
     probe.spin(0.5)
     np.testing.assert_allclose(active.position, held, atol=0.002)
@@ -447,8 +448,10 @@ def test_sigterm_ends_cleanly_and_the_arms_keep_their_power(
     assert not any(arm._port is not None and arm._port.is_open for arm in robot.arms)
 
 
-def test_shutdown_holds_where_the_arms_are(tmp_path: Path, repository: Path, probe: Probe) -> None:
+def test_shutdown_holds_where_the_arms_are(tmp_path: Path, repository: Path, robot: Robot, probe: Probe) -> None:
     """What lifecycle_manager asks for when another node is gone: unlike deactivation it moves nothing."""
+    robot.process.terminate()  # the module's node, if no test has ended it
+    robot.process.wait(timeout=10)
     robot = Robot(tmp_path, repository, ["-p", "control_rate:=100.0", "-p", "park_speed:=2.5"])
     try:
         for arm in robot.arms:

@@ -6,7 +6,7 @@ Every function takes the plain data of one file and returns a matplotlib figure.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -16,12 +16,24 @@ if TYPE_CHECKING:
 
 Data = dict[str, Any]
 BLUE, ORANGE, GREY = "#2a6fbb", "#d9822b", "#8a8f98"
+CONDITION_COLOURS: Final = {
+    "k0-zero": "#c9ccd1",
+    "k0": GREY,
+    "shrunk": "#5c6068",
+    "worst": ORANGE,
+    "best": "#3a9a5b",
+    "k1": "#9cc0e7",
+    "k3": BLUE,
+    "k5": "#173f6b",
+}
+"""Named conditions from left to right: controls without planning are grey, rounds of planning blue."""
 
 
 def success_bars(data: Data) -> Figure:
     """Fig. 2: success rate per task and condition, 95 % Wilson intervals; what `wav evaluate --json` wrote will do."""
     tasks = data["tasks"]
-    names = list(dict.fromkeys(name for task in tasks.values() for name in task["conditions"]))
+    run_names = dict.fromkeys(name for task in tasks.values() for name in task["conditions"])
+    names = [*(n for n in CONDITION_COLOURS if n in run_names), *(n for n in run_names if n not in CONDITION_COLOURS)]
     figure, axes = _axes(width=1.6 + 0.42 * len(names) * len(tasks))
     width = 0.8 / len(names)
     for i, name in enumerate(names):
@@ -30,7 +42,7 @@ def success_bars(data: Data) -> Figure:
         rates = np.array([row["success_rate"] for row in rows])
         low, high = np.array([row["interval_95"] for row in rows]).T
         places = np.array(run) + (i - (len(names) - 1) / 2) * width
-        axes.bar(places, 100 * rates, 0.92 * width, label=name, color=_colour(name, i))
+        axes.bar(places, 100 * rates, 0.92 * width, label=name, color=CONDITION_COLOURS.get(name, _cycle(i)))
         axes.errorbar(places, 100 * rates, _bars(rates, low, high), fmt="none", ecolor="black", lw=1, capsize=2)
     axes.set_xticks(range(len(tasks)), [f"{task} (n={_episodes(result)})" for task, result in tasks.items()])
     axes.set(ylabel="success [%]", ylim=(0, 105))
@@ -208,11 +220,6 @@ def _tidy(axes: Axes) -> None:
 def _bars(rates: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Lengths below and above [2, n], %."""
     return 100 * np.clip(np.stack([rates - low, high - rates]), 0, None)
-
-
-def _colour(name: str, index: int) -> str:
-    """Controls without planning are grey."""
-    return GREY if name in ("k0", "k0-zero", "shrunk") else _cycle(index)
 
 
 def _cycle(index: int) -> str:

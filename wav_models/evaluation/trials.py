@@ -93,10 +93,10 @@ def run_trials(
 
 def summarise(results: Results) -> dict[str, Any]:
     """Plain data for JSON: a summary per condition, and every pair of conditions compared on its seeds."""
-    pairs = combinations(results, 2)
+    outcomes = {condition: [trial.success for trial in trials] for condition, trials in results.items()}
     return {
         "conditions": {condition: summarise_condition(trials) for condition, trials in results.items()},
-        "comparisons": [_compare(a, b, results[a], results[b]) for a, b in pairs],
+        "comparisons": compare_pairs(outcomes),
     }
 
 
@@ -117,10 +117,13 @@ def summarise_condition(trials: Sequence[TrialResult]) -> dict[str, Any]:
     }
 
 
-def _compare(
-    first: str, second: str, first_trials: Sequence[TrialResult], second_trials: Sequence[TrialResult]
-) -> dict[str, Any]:
-    test = mcnemar([t.success for t in first_trials], [t.success for t in second_trials])
+def compare_pairs(outcomes: Mapping[str, Sequence[bool]]) -> list[dict[str, Any]]:
+    """Every pair of conditions, compared on its seeds; outcomes are in the order of the seeds."""
+    return [_compare(first, second, outcomes[first], outcomes[second]) for first, second in combinations(outcomes, 2)]
+
+
+def _compare(first: str, second: str, of_first: Sequence[bool], of_second: Sequence[bool]) -> dict[str, Any]:
+    test = mcnemar(of_first, of_second)
     return {
         "first": first,
         "second": second,

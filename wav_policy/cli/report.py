@@ -50,6 +50,9 @@ class ReportArguments:
     """Processes, one torch thread each."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Do not run again what OUT/trials.jsonl holds of closed-loop trials with the same parameters."""
+    results: tuple[Path, ...] = ()
+    """Files of `wav evaluate --json`, of one checkpoint and the same seeds, that `success` is drawn from: all their
+    tasks and conditions, every pair compared. A condition that several have of a task is that of the first."""
 
 
 def main(argv: list[str]) -> int:
@@ -62,13 +65,20 @@ def main(argv: list[str]) -> int:
     from wav_policy.sim import ENVIRONMENTS
 
     fault = unknown_task(arguments.task, ENVIRONMENTS.values()) or below_one(arguments, ("episodes", "workers"))
+    if fault is None and arguments.results and "success" in arguments.measure:
+        fault = "--measure success measures what --results already has; give one of them"
     if fault is not None:
         print(f"wav report: {fault}", file=sys.stderr)
         return 2
     try:
+        command = "wav report " + shlex.join(argv)
+        if arguments.results:
+            from wav_models.evaluation.joined import join_results
+
+            _write(arguments.out / "success.json", {"command": command, **join_results(arguments.results)})
         inputs = _inputs(arguments)
         for name in arguments.measure:
-            _measure(name, inputs, arguments.out, "wav report " + shlex.join(argv))
+            _measure(name, inputs, arguments.out, command)
         drawn = draw_report(arguments.out)
     except KeyboardInterrupt:
         return 130
@@ -107,13 +117,13 @@ def _measure(name: str, inputs: ReportInputs, out: Path, command: str) -> None:
         "rewards": measure_rewards,
     }
     print(f"measuring {name}", file=sys.stderr, flush=True)
-    out.mkdir(parents=True, exist_ok=True)
     for file, data in measures[name](inputs).items():
         _write(out / file, {"command": command, "checkpoint": inputs.checkpoint.name, **data})
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
     """JSON, or NPZ where there are pictures; a file that was there is replaced when the new one is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     from wav_models.data.durable import publish, write_json
 
     if path.suffix == ".npz":

@@ -1,10 +1,11 @@
-"""A checkpoint is one directory; no part of it is optional and nothing in it is pickled.
+"""A checkpoint is one directory; nothing in it is pickled, and only the planner's parameters are optional.
 
 config.json                 every field of `ModelConfig`
 model.safetensors           the three networks, under the published tensor names
 autoencoder.safetensors     only when the auto-encoder was trained here ("tiny")
 normalization.json          statistics of states, actions and values
 training.json               how it was made: data, seeds, commands, durations
+planner.json                how to plan with it: fields of `PlannerConfig` that are not the defaults; written by hand
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import ModelConfig, from_dict, to_dict
 
 CONFIG, MODEL, AUTOENCODER = "config.json", "model.safetensors", "autoencoder.safetensors"
-NORMALIZATION, TRAINING = "normalization.json", "training.json"
+NORMALIZATION, TRAINING, PLANNER = "normalization.json", "training.json", "planner.json"
 
 
 class CheckpointError(RuntimeError):
@@ -56,7 +57,10 @@ def save_checkpoint(
     normalization: Normalization,
     training_record: dict[str, Any],
 ) -> None:
-    """Write a checkpoint; an older one of that name is replaced only once the new one is complete on disk."""
+    """Write a checkpoint; an older one of that name is replaced only once the new one is complete on disk.
+
+    The older one's planner.json is kept, its exported engines are not: they are of its weights.
+    """
     directory = Path(directory)
     temporary, previous = (directory.with_name(f".{directory.name}.{end}") for end in ("partial", "previous"))
     if previous.exists() and not directory.exists():  # killed between the two renames below
@@ -70,6 +74,8 @@ def save_checkpoint(
     _write_tensors(temporary / MODEL, {official_name(name): t for name, t in model.state_dict().items()})
     if isinstance(autoencoder, TinyAutoencoder):
         _write_tensors(temporary / AUTOENCODER, autoencoder.state_dict())
+    if (directory / PLANNER).is_file():
+        shutil.copyfile(directory / PLANNER, temporary / PLANNER)
     for path in (*temporary.iterdir(), temporary):
         _sync(path)
     if directory.exists():

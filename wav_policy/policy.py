@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wav_models.checkpoint import load_checkpoint
+from wav_models.checkpoint import PLANNER, load_checkpoint
 from wav_models.data.normalization import Normalization
 from wav_models.engines.base import Engine, ObservedTrajectories, full_memory_is_named, make_state_token
 from wav_models.engines.select import EngineOptions, make_engine
@@ -29,8 +29,6 @@ from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, FloatArray, ImageArr
 from wav_policy.imagined_motion import ImaginedMotion
 from wav_policy.splicing import CommittedMotion
 
-PLANNER_FILE: Final = "planner.json"
-"""Optional file of a checkpoint directory: the planner parameters it works best with."""
 IMAGINATION_STEPS: Final = 8
 
 
@@ -284,7 +282,7 @@ def _imagined_future(plan: Plan) -> ImaginedFuture:
 
 def stored_planner_config(checkpoint: Path) -> PlannerConfig:
     """The planner parameters stored with a checkpoint, or the defaults; ValueError names file and key."""
-    path = checkpoint / PLANNER_FILE
+    path = checkpoint / PLANNER
     if not path.exists():
         return PlannerConfig()
     try:

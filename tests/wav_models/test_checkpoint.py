@@ -72,6 +72,14 @@ def _edit(path: Path, **changes: Tensor | None) -> None:
     save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, path)
 
 
+def test_a_saved_checkpoint_keeps_the_planner_of_the_one_it_replaces(directory: Path) -> None:
+    (directory / "planner.json").write_text('{"num_iterations": 2}')
+    (directory / "engines").mkdir()
+    _save(directory, seed=1)
+    assert (directory / "planner.json").read_text() == '{"num_iterations": 2}'
+    assert not (directory / "engines").exists()
+
+
 def test_round_trip(saved: Path) -> None:
     torch.manual_seed(0)
     expected = WAVModel(SMALL)

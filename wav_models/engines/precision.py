@@ -27,4 +27,4 @@ def native_dtype(device: str) -> str:
 
     if device == "cpu":
         return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"

@@ -73,7 +73,7 @@ def cost_curves(data: Data) -> Figure:
     figure, (left, right) = _axes(2, width=7.0)
     rounds = [row["num_iterations"] for row in data["rows"]]
     left.plot(rounds, [row["plan_ms_p50"] for row in data["rows"]], "o-", color=BLUE)
-    left.set(xlabel="K", ylabel="plan, median [ms]", xticks=rounds, ylim=(0, None))
+    left.set(xlabel="K", ylabel=f"plan, median [ms] ({data['engine']})", xticks=rounds, ylim=(0, None))
     right.plot(rounds, [row["peak_memory_mb"] for row in data["rows"]], "o-", color=ORANGE)
     right.set(xlabel="K", ylabel="peak memory of the process [MB]", xticks=rounds, ylim=(0, None))
     return figure

@@ -19,22 +19,28 @@ def join_results(paths: Sequence[Path]) -> dict[str, Any]:
     A condition that several files have of a task is that of the first one.
 
     Raises:
-        ValueError: a file is not such a result, or is one of other seeds, weights, settings or planners; names it.
+        ValueError: a file is not such a result, or is one of other seeds, weights, settings, engines or planners;
+            names it.
     """
     joined: dict[str, Any] = {}
     tasks: dict[str, dict[str, Any]] = {}
+    engines: dict[str, Path] = {}
     for path in paths:
         result = _load(path)
         common = {name: result[name] for name in COMMON}
         if not joined:
             joined = {**common, "results": [p.name for p in paths], "planners": {}}
         _require_same(common, joined, path, paths[0])
+        engines |= {engine: path for row in _rows(result) for engine in row["engines"] if engine not in engines}
         for name, planner in result["planners"].items():
             if joined["planners"].setdefault(name, planner) != planner:
                 raise ValueError(f"{path}: its {name!r} is another planner than that of the files before it")
         for task, its in result["tasks"].items():
             conditions = tasks.setdefault(task, {})
             conditions |= {name: row for name, row in its["conditions"].items() if name not in conditions}
+    if len(engines) > 1:
+        listed = ", ".join(f"{engine} ({path})" for engine, path in engines.items())
+        raise ValueError(f"trials of several engines or number formats cannot be compared: {listed}")
     order = list(joined["planners"])
     ordered = {task: dict(sorted(rows.items(), key=lambda item: order.index(item[0]))) for task, rows in tasks.items()}
     return {**joined, "tasks": {task: _compared(rows) for task, rows in ordered.items()}}
@@ -43,14 +49,20 @@ def join_results(paths: Sequence[Path]) -> dict[str, Any]:
 def _load(path: Path) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-        missing = [name for name in (*COMMON, "planners", "tasks") if name not in result]
-        rows = [row for task in result.get("tasks", {}).values() for row in task["conditions"].values()]
+        rows = _rows(result)
         rows_fit = all({"seed", "success"} <= trial.keys() for row in rows for trial in row["trials"])
+        rows_fit = rows_fit and all("engines" in row for row in rows)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path}: no result of `wav evaluate --json` ({error!r})") from error
+    missing = [name for name in (*COMMON, "planners") if name not in result]
     if missing or not rows or not rows_fit:
         raise ValueError(f"{path}: no result of `wav evaluate --json` (missing: {', '.join(missing) or 'trials'})")
     return dict(result)
+
+
+def _rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The conditions of all tasks."""
+    return [row for task in result["tasks"].values() for row in task["conditions"].values()]
 
 
 def _require_same(common: Mapping[str, Any], first: Mapping[str, Any], path: Path, first_path: Path) -> None:

@@ -41,6 +41,8 @@ def measure_recorded(
     """AUC of success, R² of the return and action error [rad] per kind of future; keys end in the kind."""
     rng = np.random.default_rng(seed)
     moments = [m for index in episodes for m in _moments(reader, dataset.read_episode(index), moments_per_episode, rng)]
+    if not moments:
+        raise ValueError(f"{dataset.root}: no episodes to look at; record some, or give another --data")
     kinds = moments[0].values
     known = [m for m in moments if m.success is not None]
     result: dict[str, float | None] = {"recorded_moments": float(len(moments))}

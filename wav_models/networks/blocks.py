@@ -6,6 +6,8 @@ The action expert's two cross-attentions run side by side on the same query.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,10 +34,19 @@ def _linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
 
     torch's own GELU takes as long there as the matrix product before it in bfloat16, half as long in float32.
     """
-    fused = x.device.type == "cpu" and x.dtype == linear.weight.dtype and torch.backends.mkldnn.is_available()
-    if not fused or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    fusable = x.device.type == "cpu" and x.dtype == linear.weight.dtype
+    if not fusable or torch.is_grad_enabled() or torch.compiler.is_compiling() or x.dtype not in _onednn_formats():
         return functional.gelu(linear(x), approximate="tanh")
     return torch.ops.mkldnn._linear_pointwise(x, linear.weight, linear.bias, "gelu", [], "tanh")
+
+
+@cache
+def _onednn_formats() -> frozenset[torch.dtype]:
+    """What oneDNN multiplies on this processor: bfloat16 wants AVX-512."""
+    if not torch.backends.mkldnn.is_available():
+        return frozenset()
+    half = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return frozenset({torch.float32, torch.bfloat16} if half else {torch.float32})
 
 
 class VideoBlock(nn.Module):

@@ -107,6 +107,7 @@ def _plan(arguments: TrainArguments, configured_steps: int | None) -> Plan:
 
 def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
     """Whether it was done to the end; a signal may have ended it earlier, with everything saved."""
+    from wav_models.checkpoint import PLANNER
     from wav_models.training import run as steps
     from wav_models.training.assembly import assemble_checkpoint
     from wav_models.training.state import load_progress
@@ -131,6 +132,8 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
         directory = arguments.checkpoint or arguments.out / "checkpoint"
         assemble_checkpoint(run, directory)
         print(f"checkpoint: {directory}")
+        if not (directory / PLANNER).is_file():
+            print(f"it has no {PLANNER}: it will plan with the defaults of PlannerConfig (docs/training.md)")
         return True
     plan = _plan(arguments, getattr(config, arguments.stage).loop.steps)
     if arguments.stage == "autoencoder":

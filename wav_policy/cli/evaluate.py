@@ -110,6 +110,7 @@ def main(argv: list[str]) -> int:
     arguments = replace(arguments, checkpoint=resolve(str(arguments.checkpoint)))
     from wav_models.checkpoint import CheckpointError
     from wav_models.engines.base import EngineError
+    from wav_models.planner.errors import PlannerError
     from wav_policy.sim import ENVIRONMENTS
 
     if (fault := _fault(arguments, ENVIRONMENTS.values())) is not None:
@@ -120,7 +121,7 @@ def main(argv: list[str]) -> int:
         run(arguments, "wav evaluate " + shlex.join(argv))
     except KeyboardInterrupt:
         return 130
-    except (CheckpointError, EngineError, ValueError, OSError) as error:
+    except (CheckpointError, EngineError, PlannerError, ValueError, OSError) as error:
         print(f"wav evaluate: {error}", file=sys.stderr)
         return 1
     return 0
@@ -291,7 +292,10 @@ def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
 
 
 def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
-    """The planner stored with the checkpoint, with the parameters that were given."""
+    """The planner stored with the checkpoint, with the parameters that were given.
+
+    It has no deadline: in lockstep no clock may decide how many rounds run.
+    """
     from wav_policy.policy import stored_planner_config
 
     sized = stored_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)
@@ -308,7 +312,8 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
         "min_std": arguments.min_std,
         "selection": arguments.selection[0] if len(arguments.selection) == 1 else None,
     }
-    return replace(sized, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    given = {name: value for name, value in given.items() if value is not None}
+    return replace(sized, deadline=None, **given)  # type: ignore[arg-type]
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -62,6 +62,7 @@ def main(argv: list[str]) -> int:
     from wav_models.checkpoint import CheckpointError
     from wav_models.engines.base import EngineError
     from wav_models.evaluation.page import draw_report
+    from wav_models.planner.errors import PlannerError
     from wav_policy.sim import ENVIRONMENTS
 
     fault = unknown_task(arguments.task, ENVIRONMENTS.values()) or below_one(arguments, ("episodes", "workers"))
@@ -82,7 +83,7 @@ def main(argv: list[str]) -> int:
         drawn = draw_report(arguments.out)
     except KeyboardInterrupt:
         return 130
-    except (CheckpointError, EngineError, ValueError, OSError) as error:
+    except (CheckpointError, EngineError, PlannerError, ValueError, OSError) as error:
         print(f"wav report: {error}", file=sys.stderr)
         return 1
     print(f"{', '.join(drawn)}: {arguments.out / 'index.html'}")

@@ -93,7 +93,7 @@ def frame(snapshot: Snapshot, caption: str) -> ImageArray:
     rounds = np.zeros(0) if snapshot.scores is None or not len(snapshot.scores) else snapshot.scores.mean(axis=1)
     charts = [
         _chart(_WIDTH // 2, "value over the horizon", values, _BLUE),
-        _chart(_WIDTH - _WIDTH // 2, "score (SNR) per planning round", rounds, _GREEN),
+        _chart(_WIDTH - _WIDTH // 2, "score per planning round", rounds, _GREEN),
     ]
     return np.vstack([real, imagined, np.hstack(charts)])
 

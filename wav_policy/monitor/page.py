@@ -60,7 +60,7 @@ class MonitorPage:
         server.gui.configure_theme(show_share_button=False, show_logo=False)
         with self._add_panel("Imagined"):
             self._imagined = self._add_pictures("Imagined")
-            self._score_chart = RoundsChart(server.gui, "Score (SNR) per planning round")
+            self._score_chart = RoundsChart(server.gui, "Score per planning round")
             self._mean_chart = RoundsChart(server.gui, "Mean value per planning round")
         with self._add_panel("Cameras"):
             self._cameras = self._add_pictures("Cameras")

@@ -26,20 +26,20 @@ STATE_STEPS: Final = (5, 20, 35)
 
 
 def measure_cost(inputs: ReportInputs) -> Files:
-    """Median planning time and peak memory per K, each in a process of its own."""
+    """Median planning time and peak memory of torch per K, each in a process of its own."""
     rows = []
     for rounds in ROUNDS:
         with worker_pool(1) as pool:
             rows.append(pool.submit(_cost_of, inputs.checkpoint, inputs.dtype, rounds).result())
-    return {"cost.json": {"plans": PLANS, "dtype": inputs.dtype, "rows": rows}}
+    return {"cost.json": {"plans": PLANS, "engine": rows[0]["engine"], "rows": rows}}
 
 
-def _cost_of(checkpoint: Path, dtype: str, rounds: int) -> dict[str, float]:
+def _cost_of(checkpoint: Path, dtype: str, rounds: int) -> dict[str, Any]:
     from wav_models.types import JOINT_DIM, VIEWS, Observation
     from wav_policy.policy import WAVPolicy, stored_planner_config
 
     planner = replace(stored_planner_config(checkpoint), num_iterations=rounds, deadline=None)
-    policy = WAVPolicy.load(checkpoint, planner=planner, num_threads=1, dtype=dtype)
+    policy = WAVPolicy.load(checkpoint, engine="torch", planner=planner, num_threads=1, dtype=dtype)
     policy.warm_up()
     shape = (len(VIEWS), policy.config.num_memory_frames, *policy.config.latent.image_size, 3)
     rng = np.random.default_rng(0)
@@ -49,6 +49,7 @@ def _cost_of(checkpoint: Path, dtype: str, rounds: int) -> dict[str, float]:
         seconds.append(policy.plan(Observation(images, np.zeros(JOINT_DIM), ""), seed=seed).seconds["total"])
     peak_kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
+        "engine": f"{policy.engine.name} {policy.engine.precision}",
         "num_iterations": rounds,
         "plan_ms_p50": 1000.0 * float(np.median(seconds)),
         "peak_memory_mb": peak_kilobytes / 1024.0,

@@ -34,8 +34,11 @@ PLANNER = PlannerConfig(
     num_value_samples=2,
     num_video_elites=1,
     num_value_elites=2,
+    num_video_steps=2,
     num_value_steps=2,
     num_action_steps=3,
+    shared_value_noise=True,
+    selection="best",
 )
 SHAPE = PlanShape.of(PLANNER)
 PUBLISHED = replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def test_named_conditions_are_one_planner_with_controls(random_checkpoint: Path)
     assert conditions["shrunk"] == replace(conditions["k3"], score="random")
     with pytest.raises(ValueError, match="did you mean 'worst'"):
         make_conditions(replace(arguments, conditions=("worse",)))
+
+
+def test_no_clock_decides_how_many_rounds_run(random_checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint = Path(shutil.copytree(random_checkpoint, tmp_path / "hurried"))
+    (checkpoint / "planner.json").write_text('{"deadline": 0.25}')
+    conditions = make_conditions(EvaluateArguments(checkpoint, conditions=("k0", "k3")))
+    assert [planner.deadline for planner in conditions.values()] == [None, None]
 
 
 def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from wav_models.evaluation.trials import summarise
 from wav_policy.cli.report import main
 
 
-def result(path: Path, tasks: dict[str, dict[str, list[bool]]], **changes: Any) -> Path:
+def result(path: Path, tasks: dict[str, dict[str, list[bool]]], /, **changes: Any) -> Path:
     """A file as `wav evaluate --json` writes it."""
     names = dict.fromkeys(name for conditions in tasks.values() for name in conditions)
     data = {
@@ -30,7 +30,9 @@ def result(path: Path, tasks: dict[str, dict[str, list[bool]]], **changes: Any) 
         "tasks": {
             task: summarise(
                 {
-                    name: [TrialResult(7 + i, success, 10, (50.0,)) for i, success in enumerate(successes)]
+                    name: [
+                        TrialResult(7 + i, success, 10, (50.0,), "torch bf16") for i, success in enumerate(successes)
+                    ]
                     for name, successes in conditions.items()
                 }
             )
@@ -40,6 +42,10 @@ def result(path: Path, tasks: dict[str, dict[str, list[bool]]], **changes: Any) 
     }
     path.write_text(json.dumps(data), encoding="utf-8")
     return path
+
+
+def of_engine(name: str) -> dict[str, Any]:
+    return summarise({"k0": [TrialResult(7 + i, True, 10, (50.0,), name) for i in range(3)]})
 
 
 def test_conditions_of_two_files_are_pairs_on_their_seeds(tmp_path: Path) -> None:
@@ -59,6 +65,10 @@ def test_conditions_of_two_files_are_pairs_on_their_seeds(tmp_path: Path) -> Non
     ("changes", "message"),
     [
         ({"seeds": [8, 11]}, r"b\.json: seeds is \[8, 11\], .*a\.json has \[7, 10\]"),
+        (
+            {"tasks": {"towel": of_engine("onnxruntime int8")}},
+            r"cannot be compared: torch bf16 .*onnxruntime int8 .*b\.json",
+        ),
         ({"checkpoint_sha256": "cd" * 32}, r"b\.json: checkpoint_sha256 is cdcd"),
         ({"planners": {"k0": {"num_iterations": 9}}}, r"b\.json: its 'k0' is another planner"),
     ],

@@ -39,7 +39,10 @@ def data_files() -> dict[str, dict[str, Any]]:
         "success.json": {"tasks": {"bowl": result, "drawer": result}},
         "search.json": {"sweeps": sweeps},
         "refit.json": {"sweeps": sweeps},
-        "cost.json": {"rows": [{"num_iterations": k, "plan_ms_p50": 50 * k, "peak_memory_mb": 600} for k in (0, 3)]},
+        "cost.json": {
+            "engine": "torch bf16",
+            "rows": [{"num_iterations": k, "plan_ms_p50": 50 * k, "peak_memory_mb": 600} for k in (0, 3)],
+        },
         "value.json": {"curves": [{**curve, "success": ok, "seed": 3} for ok in (True, False)]},
         "rollout.npz": {**common, "true": frames, "imagined": frames},
         "rollout_quality.json": {**common, **quality},

@@ -135,7 +135,7 @@ def test_wav_replay_shows_a_bag_and_what_is_imagined_of_it(tmp_path: Path, rando
         assert process.stdout.readline().endswith(": 20 frames, 'fold it'\n")
         url = process.stdout.readline().split()[-1]
         with browser(url) as page:
-            for text in ("JFIF", "fold it", "5 of 5 futures imagined", "/paths", "SNR"):
+            for text in ("JFIF", "fold it", "5 of 5 futures imagined", "/paths", "Score per planning round"):
                 deadline = time.monotonic() + 60
                 while not page.has(text):
                     assert time.monotonic() < deadline, text

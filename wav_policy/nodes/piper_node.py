@@ -8,6 +8,7 @@ off but by piper/enable false and piper/reset. A bus that fails is opened again 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -37,7 +38,7 @@ from wav_policy.piper.arm import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.control_loop import ControlLoop
-from wav_policy.piper.errors import PiperError
+from wav_policy.piper.errors import EmergencyStoppedError, PiperError
 from wav_policy.piper.flash_limits import unfit_limits
 from wav_policy.safety import SafetyLimits
 
@@ -83,7 +84,7 @@ class PiperNodeConfig:
         if not 0.0 <= self.park_speed <= min(self.safety.velocity[:-1]):
             raise ValueError(f"park_speed must be 0 or more and within safety.velocity, got {self.park_speed}")
         home = np.array(self.home)
-        if home.shape != (JOINT_DIM,) or (home < self.safety.lower).any() or (home > self.safety.upper).any():
+        if home.shape != (JOINT_DIM,) or not ((home >= self.safety.lower) & (home <= self.safety.upper)).all():
             raise ValueError(f"home must be {JOINT_DIM} values inside the safety limits, got {self.home}")
         if self.arm.gripper_effort > self.safety.gripper_effort:
             raise ValueError(
@@ -102,6 +103,9 @@ class PiperNode(LifecycleNode):
         self._arms: BimanualPiper | None = None
         self._loop: ControlLoop | None = None
         self._active = False
+        self._stop_reason: str | None = None  # of a loop that was closed while it was stopped
+        self._num_stops = 0
+        self._latch = threading.Lock()
         self._unfit: dict[str, tuple[str, ...]] = {}
         self._messages = MutuallyExclusiveCallbackGroup()
         # Enable, reset, home and the transitions exclude each other; neither stop, hold nor diagnostics wait for them.
@@ -141,6 +145,8 @@ class PiperNode(LifecycleNode):
             self._publish_target,
             self._report_obstacle,
         )
+        if self._stop_reason is not None:
+            self._loop.trip(self._stop_reason)
         self._loop.start()
         self._chunks = self.create_subscription(
             JointTrajectory,
@@ -215,6 +221,7 @@ class PiperNode(LifecycleNode):
     def _release(self) -> None:
         if self._loop is not None:
             self._loop.close()
+            self._stop_reason = self._loop.stop_reason
         if self._diagnostics is not None:
             self._diagnostics.destroy()
         if self._arms is not None:
@@ -290,7 +297,9 @@ class PiperNode(LifecycleNode):
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def stop() -> str:
             loop, arms = self._connected()
-            loop.trip("piper/stop")
+            with self._latch:
+                self._num_stops += 1
+                loop.trip("piper/stop")
             arms.stop()
             return "emergency stop; to go on: support the arms, piper/reset, piper/enable"
 
@@ -307,9 +316,13 @@ class PiperNode(LifecycleNode):
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def reset() -> str:
             loop, arms = self._connected()
+            stops = self._num_stops
             loop.trip("piper/reset")
-            sides = arms.reset()
-            loop.reset()
+            sides = arms.reset(lambda: self._num_stops != stops)
+            with self._latch:
+                if self._num_stops != stops:
+                    raise EmergencyStoppedError("stopped during the reset: support the arms and call piper/reset again")
+                loop.reset()
             limp = f"{' and '.join(sides)} lost power" if sides else "no arm needed a reset"
             return f"{limp}; call piper/enable to go on"
 

@@ -10,6 +10,7 @@ import can
 
 from wav_models.types import FloatArray
 from wav_policy.piper import frames
+from wav_policy.piper.bus import Frame
 from wav_policy.piper.errors import (
     ArmFaultError,
     BusLostError,
@@ -218,21 +219,38 @@ class PiperArm:
         self.write(reading.position)
         return False
 
-    def write(self, position: FloatArray) -> None:
+    def write(self, position: FloatArray) -> bool:
         """Send joint targets [rad] and gripper stroke [m], shape [7]; nothing while the arm is out of reach.
+
+        Returns:
+            Whether the bus took them.
 
         Raises:
             PiperError: not connected.
         """
+        return self._transmit(setpoint_frames(position, self.config.gripper_effort))
+
+    def probe(self) -> bool:
+        """Whether the bus takes frames, tried with the control mode (0x151), which moves nothing.
+
+        Raises:
+            PiperError: not connected.
+        """
+        mode = bytes([ControlMode.CAN, frames.MOVE_JOINT, self.config.speed_percent, 0, 0, 0, 0, 0])
+        return self._transmit([(FrameId.MOTION_CONTROL_2, mode)])
+
+    def _transmit(self, commands: list[Frame]) -> bool:
+        """Whether the bus took them; what it said is kept for `obstacle`. Nothing is sent while there is an outage."""
         if self._link.outage:
-            return
+            return False
         try:
             if time.monotonic() - self._mode_sent > _MODE_PERIOD:
                 self._send_mode()
-            self._link.transmit(setpoint_frames(position, self.config.gripper_effort))
+            self._link.transmit(commands)
             self._unsent = ""
         except (can.CanError, OSError) as error:
             self._unsent = str(error)
+        return not self._unsent
 
     def stop(self) -> None:
         """Emergency stop (0x150): a damped descent; the arm takes no command until `reset` and `enable`.
@@ -286,23 +304,30 @@ class PiperArm:
             time.sleep(_POLL / 4)
         return True
 
-    def reset(self) -> bool:
+    def reset(self, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Leave emergency stop or a fault. A fault is first cleared by 0x475, which keeps the power; what that does not
         clear, and every emergency stop, needs 0x150: **the arm loses power and falls**: support it.
+
+        Args:
+            stopped: whether an emergency stop was asked for since; it is not to be undone.
 
         Returns:
             Whether the arm lost its power.
 
         Raises:
             BusSilentError: no feedback, so whether it needs a reset is not known; nothing was sent.
+            EmergencyStoppedError: it was stopped meanwhile.
             EnableTimeoutError: the arm does not leave the fault.
         """
         self._require_feedback()
         self._link.reader.leader_frames = 0
         if self._is_healthy():
             return False
-        if not self.status().is_stopped and self._clear_errors():
+        was_stopped = self.status().is_stopped
+        if not was_stopped and self._clear_errors():
             return False
+        if stopped() or (self.status().is_stopped and not was_stopped):
+            raise EmergencyStoppedError(f"{self}: stopped during the reset. Support the arms, call piper/reset again.")
         deadline = time.monotonic() + self.config.enable_timeout
         with self._link.sending as sdk:
             sdk.ResetPiper()

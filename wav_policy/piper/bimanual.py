@@ -26,12 +26,17 @@ class JointReading:
     Attributes:
         position: shape [14], rad and m.
         velocity: shape [14], rad/s and m/s.
-        stamp: of the older of the two arms' readings [s]: the age of the whole is the age of its oldest part.
+        stamps: of the left and the right arm's reading [s].
     """
 
     position: FloatArray
     velocity: FloatArray
-    stamp: float
+    stamps: tuple[float, float]
+
+    @property
+    def stamp(self) -> float:
+        """Of the older of the two readings [s]: the age of the whole is the age of its oldest part."""
+        return min(self.stamps)
 
 
 class BimanualPiper:
@@ -95,10 +100,18 @@ class BimanualPiper:
             return left or right
         return left if left.reaction >= right.reaction else right
 
-    def write(self, position: FloatArray) -> None:
-        """Send targets, shape [14], rad and m; an arm that is out of reach gets none, the other one does."""
-        self.left.write(position[:ARM_DOF])
-        self.right.write(position[ARM_DOF:])
+    def write(self, position: FloatArray, mute: tuple[bool, bool] = (False, False)) -> tuple[bool, bool]:
+        """Send targets, shape [14], rad and m; an arm that is out of reach gets none, the other one does.
+
+        Args:
+            mute: per arm, send no target, but see whether its bus would take one.
+
+        Returns:
+            Per arm, whether its bus took what was sent.
+        """
+        left = self.left.probe() if mute[0] else self.left.write(position[:ARM_DOF])
+        right = self.right.probe() if mute[1] else self.right.write(position[ARM_DOF:])
+        return left, right
 
     @property
     def received_frames(self) -> int:
@@ -140,8 +153,11 @@ class BimanualPiper:
                     errors.append(error)
         _raise_together(errors)
 
-    def reset(self) -> list[str]:
+    def reset(self, stopped: Callable[[], bool] = lambda: False) -> list[str]:
         """Reset the arms that need it, each also when the other one fails. **They may lose power and fall.**
+
+        Args:
+            stopped: whether an emergency stop was asked for since; no arm is reset any more then.
 
         Returns:
             The sides that lost their power.
@@ -149,7 +165,7 @@ class BimanualPiper:
         Raises:
             PiperError: as `PiperArm.reset`.
         """
-        return self._each(PiperArm.reset, "lost its power")
+        return self._each(lambda arm: arm.reset(stopped), "lost its power")
 
     def disable(self) -> None:
         """Switch all motors off, of each arm also when the other one fails. **Both arms fall.**
@@ -199,5 +215,5 @@ def _joined(left: ArmFeedback, right: ArmFeedback) -> JointReading:
     return JointReading(
         position=np.concatenate([left.position, right.position]),
         velocity=np.concatenate([left.velocity, right.velocity]),
-        stamp=min(left.stamp, right.stamp),
+        stamps=(left.stamp, right.stamp),
     )

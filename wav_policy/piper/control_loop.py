@@ -44,8 +44,8 @@ class Arms(Protocol):
     def obstacle(self) -> Obstacle | None:
         """Why the arms must not be commanded; None when they may; the same object while nothing changes."""
 
-    def write(self, position: FloatArray) -> None:
-        """Send targets, shape [14]."""
+    def write(self, position: FloatArray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
+        """Send targets, shape [14], but not to muted arms (left, right); per arm, whether its bus takes them."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class ControlLoop:
     ) -> None:
         self._arms = arms
         self._period = 1.0 / rate
+        self._max_age = limits.max_measurement_age
         self._safety = SafetyFilter(limits, make_checker(limits))
         self._executor = ChunkExecutor(chunking)
         self._on_fault = on_fault
@@ -124,6 +125,7 @@ class ControlLoop:
         self._decision: SafetyDecision | None = None
         self._fault = ""
         self._obstacle: Obstacle | None = None
+        self._cut_off = False, False
         self._released: Obstacle | None = None
         self._rejected_chunk = ""
         self._interventions: collections.Counter[str] = collections.Counter()
@@ -155,6 +157,7 @@ class ControlLoop:
         self._newest = {}
         self._rejected_chunk = ""
         self._motion = self._decision = self._obstacle = self._released = None
+        self._cut_off = False, False
         self._start_afresh()
         self._safety.relatch([gripper for gripper, ready in zip(GRIPPERS, were_ready, strict=True) if ready])
         self._following = self._engaged = True
@@ -177,6 +180,7 @@ class ControlLoop:
         self._engaged = self._following = False
         self._fault = ""
         self._obstacle = self._released = None
+        self._cut_off = False, False
         self._start_afresh()
         self._safety.reset()
 
@@ -284,6 +288,9 @@ class ControlLoop:
         causes = [found for found in decision.interventions if found.cause not in _NO_REASON_TO_HOLD]
         if not causes:
             return "", ""
+        if causes[0].cause is Cause.NO_COMMAND and any(self._cut_off):
+            cut_off = " and ".join(side for side, cut in zip(("left", "right"), self._cut_off, strict=True) if cut)
+            return "targets missed", f"the {cut_off} arm missed targets: nothing moves before all is at rest"
         return causes[0].cause.value, causes[0].detail
 
     def _rests_at(self, goal: FloatArray) -> bool:
@@ -312,10 +319,13 @@ class ControlLoop:
 
     def _control(self, now: float) -> None:
         elapsed = min(max(now - self._last_tick, 0.0), self._period)  # stalls and clock steps are not made up for
+        if now < self._last_tick < np.inf:  # a clock that was set back would lead back along the chunk
+            self._start_afresh()
         self._last_tick = now
         reading = self._arms.read()
         if not self._engaged:
             return
+        self._notice_silence(now, reading)
         self._heed(self._arms.obstacle(), reading)
         command, stamp, velocity = self._command(now, elapsed)
         measured, measured_at = (None, now) if reading is None else (reading.position, reading.stamp)
@@ -324,26 +334,36 @@ class ControlLoop:
         if (self._released or self._safety.stop_reason) and self._safety.speed <= _SETTLED:
             self._engaged = False
         if decision.target is not None and self._engaged:
-            self._arms.write(decision.target)
+            took = self._arms.write(decision.target, self._cut_off)
+            self._cut_off = self._cut_off[0] or not took[0], self._cut_off[1] or not took[1]
             self._on_target(decision.target, now)
 
+    def _notice_silence(self, now: float, reading: JointReading | None) -> None:
+        """An arm that is not heard may not hear either, and one whose bus takes no target does not. Its target goes on,
+        so it gets none until all is at rest and the loop has gone on from where it is: it would jump."""
+        if reading is not None:
+            left, right = (abs(now - stamp) > self._max_age for stamp in reading.stamps)
+            self._cut_off = self._cut_off[0] or left, self._cut_off[1] or right
+
     def _heed(self, obstacle: Obstacle | None, reading: JointReading | None) -> None:
-        """Hold, release or stop while there is an obstacle, and until all is at rest when it is gone."""
+        """Hold, release or stop while there is an obstacle or an arm is cut off, and then until all is at rest."""
         present = self._obstacle
-        if obstacle is None and present is not None and self._is_at_rest(reading):
-            self._obstacle = None
+        if obstacle is None and present is None and not any(self._cut_off):
+            return
+        if obstacle is None and self._is_at_rest(reading):
             self._go_on_from(reading)
-            if self._following:
+            self._obstacle, self._cut_off = None, (False, False)
+            if self._following and present is not None:
                 self._on_obstacle("")
             return
+        self._start_afresh()
         obstacle = obstacle or present
         if obstacle is None:
-            return
+            return  # a calm motion waits
+        self._motion = None
         if obstacle is not present:
             self._obstacle = obstacle
             self._on_obstacle(obstacle.text)
-        self._motion = None
-        self._start_afresh()
         self._react(obstacle)
 
     def _react(self, obstacle: Obstacle) -> None:
@@ -357,14 +377,15 @@ class ControlLoop:
 
     def _is_at_rest(self, reading: JointReading | None) -> bool:
         """Target and arms: an arm on its way lags its target, and is not to be mistaken for one that was moved."""
-        if reading is None or self._safety.speed > _SETTLED:
+        if reading is None or self._safety.speed > _SETTLED or self._last_tick - reading.stamp > self._max_age:
             return False
         return bool(np.abs(reading.velocity[_JOINTS]).max() < _RESTING)
 
     def _go_on_from(self, reading: JointReading | None) -> None:
-        """The arms may have moved meanwhile; a gripper that stayed closed on something keeps its target."""
+        """The arms may have moved meanwhile, or missed targets; a gripper that stayed closed on something keeps its
+        target."""
         target = self._decision.target if self._decision is not None else None
-        if target is None or reading is None or np.abs(reading.position - target)[_JOINTS].max() > _MOVED_AWAY:
+        if any(self._cut_off) or target is None or reading is None or _gap(reading.position, target) > _MOVED_AWAY:
             self._safety.relatch(GRIPPERS)
 
     def _present_target(self) -> FloatArray | None:
@@ -380,7 +401,7 @@ class ControlLoop:
             now: of this tick [s].
             elapsed: since the last one, at most a period [s].
         """
-        if not self._following or self._obstacle is not None:
+        if not self._following or self._obstacle is not None or any(self._cut_off):
             return None, None, None
         motion = self._motion
         if motion is not None:
@@ -403,3 +424,8 @@ class ControlLoop:
         if not self._fault:
             self._fault = fault
             self._on_fault(fault)
+
+
+def _gap(position: FloatArray, target: FloatArray) -> float:
+    """The largest of all joints but the grippers [rad]."""
+    return float(np.abs(position - target)[_JOINTS].max())

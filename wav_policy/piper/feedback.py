@@ -24,6 +24,7 @@ from wav_policy.piper.bus import ArmBus, Frame
 from wav_policy.piper.frames import NUM_JOINTS, FrameId
 
 _VELOCITY_WINDOW = 0.03  # s; one count of 0.001 deg over this is 0.0006 rad/s
+_RARER: Final = 0.3  # s; motors tell their state 40 times a second, in the simulation 10 times
 _PAIR: Final = struct.Struct(">ii")
 _GRIPPER: Final = struct.Struct(">ihBx")
 _STATUS: Final = struct.Struct(">BBBBBBH")
@@ -92,13 +93,14 @@ class FeedbackReader:
         name: of the thread.
         clock: of all stamps [s].
         on_feedback: called in the thread; must not raise.
-        max_gap: after a pause longer than this what was known of the arm is forgotten [s].
+        max_gap: after a pause of the joints longer than this what was known of the arm is forgotten; a kind of required
+            feedback that is 0.3 s older than that is missing [s].
 
     Attributes:
         latest: the newest reading; None before the first.
         codes: the newest codes; the object changes only when a code does.
         gripper: status byte of 0x2A8, said twice in a row; -1 before the first.
-        seen: identifiers since the start, or since the last pause.
+        seen: identifiers since the start, or since the last pause, and when each came last [s].
         undecodable: frames and lines that could not be read; `last_error` says why for the newest.
         offset_frames: feedback on 0x2B*, 0x2C* or 0x3A*; `offset_id` is the newest of these identifiers.
         leader_frames: targets that a leader arm has sent on this bus.
@@ -121,7 +123,7 @@ class FeedbackReader:
         self.latest: ArmFeedback | None = None
         self.codes = ArmCodes()
         self.gripper = -1
-        self.seen: set[int] = set()
+        self.seen: dict[int, float] = {}
         self.last_error = ""
         self.offset_frames = self.offset_id = 0
         self.leader_frames = 0
@@ -177,8 +179,9 @@ class FeedbackReader:
 
     @property
     def missing(self) -> list[str]:
-        """Kinds of required feedback not seen yet."""
-        return [name for name, numbers in REQUIRED.items() if not numbers <= self.seen]
+        """Kinds of required feedback not seen yet, or not for too long: what they said last may not hold any more."""
+        oldest, never = self._clock() - self._max_gap - _RARER, float("-inf")
+        return [n for n, numbers in REQUIRED.items() if any(self.seen.get(i, never) < oldest for i in numbers)]
 
     @property
     def undecodable(self) -> int:
@@ -247,7 +250,7 @@ class FeedbackReader:
         self._fresh_pairs.add(pair)
         if pair == 2 and len(self._fresh_pairs) == 3 and FrameId.GRIPPER in self.seen:
             self._snapshot(now)
-        self.seen.add(number)
+        self.seen[number] = now
 
     def _plausible(self, pair: int, first: int, second: int, now: float) -> bool:
         """Whether the joints can have come here since they were last seen; damaged frames fail."""
@@ -266,14 +269,14 @@ class FeedbackReader:
         said, self._said_by_gripper = self._said_by_gripper, code
         if said == code or number not in self.seen:
             self.gripper = code
-        self.seen.add(number)
+        self.seen[number] = self._clock()
 
     def _on_status(self, number: int, data: bytes) -> None:
         mode, state, _, _, _, _, error_bits = _STATUS.unpack(data)
         said, self._status = self._status, (mode, state, error_bits)
         if said == self._status or number not in self.seen:
             self._set_codes(*self._status, self.codes.motors)
-        self.seen.add(number)
+        self.seen[number] = self._clock()
 
     def _on_motor(self, number: int, data: bytes) -> None:
         joint = number - FrameId.MOTOR_SLOW_1
@@ -284,10 +287,10 @@ class FeedbackReader:
             self._motors[joint] = code
         self._voltages[joint] = voltage / 10
         self.temperatures[joint] = max(driver, motor)
-        if (is_first or joint == NUM_JOINTS - 1) and self.seen | {number} >= _MOTOR_IDS:
+        self.seen[number] = self._clock()
+        if (is_first or joint == NUM_JOINTS - 1) and self.seen.keys() >= _MOTOR_IDS:
             codes = self.codes
             self._set_codes(codes.mode, codes.state, codes.error_bits, tuple(self._motors))
-        self.seen.add(number)
 
     def _set_codes(self, mode: int, state: int, error_bits: int, motors: tuple[int, ...]) -> None:
         codes = ArmCodes(mode, state, error_bits, motors)
@@ -332,7 +335,7 @@ class FeedbackReader:
             self._note(number, data, str(error))
             return
         self.replies[number, data[0]] = data
-        self.seen.add(number)
+        self.seen[number] = message.timestamp
 
     def _note(self, number: int, data: bytes, why: str) -> None:
         self._undecodable += 1

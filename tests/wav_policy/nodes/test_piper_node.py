@@ -30,6 +30,7 @@ from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
 from wav_policy.faults.motion import find_hold, is_moving
 from wav_policy.nodes import chunk_topic
 from wav_policy.nodes.joint_state import stamp_to_seconds
+from wav_policy.nodes.piper_node import PiperNodeConfig
 from wav_policy.nodes.trajectory import chunk_to_message
 from wav_policy.sim.firmware import FaultSet, SimulatedArm
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
@@ -312,6 +313,20 @@ def test_after_a_stop_only_reset_and_enable_move_again(active: Robot, probe: Pro
     probe.wait_until(lambda: abs(active.position[0] - stopped_at[0] + 0.1) < 0.005)
 
 
+def test_a_stop_outlives_a_new_configuration(active: Robot, probe: Probe) -> None:
+    assert probe.trigger("piper/stop").success
+    for transition in (
+        Transition.TRANSITION_DEACTIVATE,
+        Transition.TRANSITION_CLEANUP,
+        Transition.TRANSITION_CONFIGURE,
+    ):
+        assert probe.change_state(transition)
+    assert not probe.change_state(Transition.TRANSITION_ACTIVATE)
+    assert "stopped (piper/stop)" in active.log.read_text()
+    assert probe.trigger("piper/reset").success
+    assert probe.change_state(Transition.TRANSITION_ACTIVATE)
+
+
 def test_hold_ends_a_chunk_and_the_way_home(active: Robot, probe: Probe) -> None:
     assert probe.trigger("piper/home").success
     start = active.position
@@ -470,6 +485,12 @@ def test_shutdown_holds_where_the_arms_are(tmp_path: Path, repository: Path, rob
         assert robot.process.wait(timeout=10) == 0
     finally:
         robot.close()
+
+
+@pytest.mark.parametrize("home", [(np.nan, *PiperNodeConfig.home[1:]), (9.0, *PiperNodeConfig.home[1:])])
+def test_home_must_be_a_pose_within_the_limits(home: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="home must be 14 values inside the safety limits"):
+        PiperNodeConfig(home=home)
 
 
 def test_impossible_parameters_are_named(tmp_path: Path, repository: Path) -> None:

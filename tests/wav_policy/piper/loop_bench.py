@@ -17,7 +17,7 @@ RATE = 200.0
 
 
 class PerfectArms:
-    """Where they were last told to be; can be made to fail or to go stale."""
+    """Where they were last told to be; can be made to fail or to go stale. `writes` is what they have heard."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -32,13 +32,14 @@ class PerfectArms:
 
     def read(self) -> JointReading:
         stamp = self.clock() if self.frozen_at is None else self.frozen_at
-        return JointReading(self.position.copy(), np.zeros(14), stamp)
+        return JointReading(self.position.copy(), np.zeros(14), (stamp, stamp))
 
-    def write(self, position: FloatArray) -> None:
+    def write(self, position: FloatArray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
         if self.error is not None:
             raise self.error
-        self.writes.append(position)
-        self.position = position
+        self.position = np.where(np.repeat(mute, 7), self.position, position)
+        self.writes.append(self.position)
+        return True, True
 
 
 class LaggingArms(PerfectArms):
@@ -54,11 +55,12 @@ class LaggingArms(PerfectArms):
         now, before = self.clock(), self.position
         elapsed, self.then = now - self.then, now
         self.position = before + (1.0 - np.exp(-elapsed / self.lag)) * (self.target - before)
-        return JointReading(self.position.copy(), (self.position - before) / elapsed, now)
+        return JointReading(self.position.copy(), (self.position - before) / elapsed, (now, now))
 
-    def write(self, position: FloatArray) -> None:
-        self.writes.append(position)
-        self.target = position
+    def write(self, position: FloatArray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
+        self.target = np.where(np.repeat(mute, 7), self.target, position)
+        self.writes.append(self.target)
+        return True, True
 
 
 class Bench:

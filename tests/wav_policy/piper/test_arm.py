@@ -388,6 +388,25 @@ def test_motors_count_when_all_six_have_told() -> None:
     assert "motors (0x261-0x266)" not in reader.missing
 
 
+def test_what_was_said_long_ago_does_not_count() -> None:
+    """An emergency stop, or a motor that lost its power, would not be seen."""
+    now = [100.0]
+    reader = make_reader(lambda: now[0])
+    joints = [(0x2A5 + pair, bytes(8)) for pair in range(3)]
+    rare = [(0x2A8, bytes(8)), (0x2A1, bytes((1, *[0] * 7)))]
+    rare += [(0x261 + joint, bytes((0, 0, 0, 0, 0, 0x40, 0, 0))) for joint in range(6)]
+    reader.take(rare)
+    for _ in range(100):
+        now[0] += 0.01
+        reader.take(joints)
+    assert reader.age == 0.0
+    assert reader.missing == ["gripper (0x2A8)", "status (0x2A1)", "motors (0x261-0x266)"]
+    reader.take(rare)
+    assert reader.missing == []
+    now[0] -= 10.0
+    assert reader.missing == [], "a clock that was set back"
+
+
 def test_the_gripper_tells_what_is_wrong_with_it(rig: Any, wait_until: Any) -> None:
     """Bits of 0x2A8; one damaged frame does not count."""
     reader = make_reader()

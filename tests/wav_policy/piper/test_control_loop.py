@@ -95,6 +95,9 @@ def test_stale_feedback_holds_and_recovers(following: Bench) -> None:
     assert "0.1" in state.detail
     following.arms.frozen_at = None
     following.run(0.1)
+    assert following.loop.state().holding, "the chunk in force was planned before"
+    following.loop.accept(following.chunk(0.3))
+    following.run(0.1)
     assert not following.loop.state().holding
     assert following.loop.stop_reason is None
 
@@ -173,7 +176,7 @@ def test_lateness_counts_what_a_slow_tick_took_from_the_next() -> None:
     def read() -> JointReading:
         calls.append(time.monotonic())
         time.sleep(0.1 if len(calls) == 3 else 0.0)
-        return JointReading(START, np.zeros(14), time.time())
+        return JointReading(START, np.zeros(14), (time.time(), time.time()))
 
     arms.read = read  # type: ignore[method-assign]
     late: list[float] = []

@@ -145,6 +145,28 @@ def test_a_power_cut_too_short_to_be_a_silence_is_seen_by_the_enabled_bits(enabl
     enabled.wait_until(lambda: enabled.cause() == "not enabled")
 
 
+def test_a_reset_does_not_undo_a_stop(enabled: Any) -> None:
+    """Whoever stops the arm while its fault is being cleared wants it stopped."""
+    enabled.fail("collision 3")
+    enabled.wait_until(lambda: enabled.cause() == "motor fault")
+    stopper = threading.Timer(0.1, enabled.driver.send_stop)
+    stopper.start()
+    with pytest.raises(EmergencyStoppedError, match=r"stopped during the reset.*piper/reset"):
+        enabled.driver.reset()
+    stopper.join()
+    enabled.fail("")
+    enabled.wait_until(lambda: enabled.cause() == "emergency stop")
+    assert enabled.plant.powered
+
+
+def test_a_stop_that_the_arm_has_not_told_yet_is_not_undone_either(enabled: Any) -> None:
+    enabled.fail("collision 3")
+    enabled.wait_until(lambda: enabled.cause() == "motor fault")
+    with pytest.raises(EmergencyStoppedError, match="stopped during the reset"):
+        enabled.driver.reset(lambda: True)
+    assert enabled.plant.powered
+
+
 def test_a_collision_is_cleared_without_dropping_the_arm(enabled: Any) -> None:
     enabled.fail("collision 3")
     enabled.wait_until(lambda: enabled.cause() == "motor fault")

@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 from wav_models.data.check_episode import Problem, check_episode
 from wav_models.data.dataset import Dataset, DatasetError, header_faults
 from wav_models.data.label_settings import label_conflict
-from wav_models.data.layout import INFO_PATH, STATS_PATH, TASKS_PATH, VALUE_KEY
+from wav_models.data.layout import INFO_PATH, STAGING, STATS_PATH, TASKS_PATH, VALUE_KEY
 
-_STAGING = ".staging"
 _RECORD_ANEW = "record into another directory"
 
 
@@ -95,9 +94,9 @@ def _check_files(dataset: Dataset) -> Iterator[Problem]:
             if path not in known:
                 where = str(path.relative_to(dataset.root))
                 yield Problem("error", where, "belongs to no episode", "delete it; recording more does so too")
-    for path in sorted(path for path in (dataset.root / _STAGING).glob("*") if path.is_dir()):
+    for path in sorted(path for path in (dataset.root / STAGING).glob("*") if path.is_dir()):
         message = "an episode that was never finished, or is being recorded now"
-        yield Problem("warning", f"{_STAGING}/{path.name}", message, "nothing to do: the next recording removes it")
+        yield Problem("warning", f"{STAGING}/{path.name}", message, "nothing to do: the next recording removes it")
 
 
 def _check_statistics(dataset: Dataset) -> Iterator[Problem]:

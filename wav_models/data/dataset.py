@@ -168,8 +168,12 @@ class Dataset:
     def __iter__(self) -> Iterator[Episode]:
         return (self.read_episode(index) for index in range(len(self)))
 
-    def read_episode(self, index: int) -> Episode:
-        """Frames of one episode; DatasetError names what is missing, misshapen or not finite."""
+    def read_episode(self, index: int, *, values: bool = True) -> Episode:
+        """Frames of one episode, without their values if not `values`.
+
+        Raises:
+            DatasetError: names what is missing, misshapen or not finite.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"{self.root}: episode {index} of {len(self)}")
         info = self.episodes[index]
@@ -188,7 +192,7 @@ class Dataset:
             states=_column(table, STATE_KEY, JOINT_DIM, where),
             actions=_column(table, ACTION_KEY, JOINT_DIM, where),
             capture_times=_column(table, time_key, None, where),
-            values=optional(VALUE_KEY, VALUE_DIM),
+            values=optional(VALUE_KEY, VALUE_DIM) if values else None,
             source_times=optional(SOURCE_TIME_KEY, len(SOURCES)),
         )
 

@@ -28,6 +28,8 @@ VALUE_KEY: Final = "state_value"
 RATE_TOLERANCE: Final = 0.95
 """An episode recorded below this share of the dataset's rate is flagged."""
 
+STAGING: Final = ".staging"
+"""Directory of unfinished episodes and of the lock; hidden, so that no loader's pattern matches it."""
 INFO_PATH: Final = "meta/info.json"
 STATS_PATH: Final = "meta/stats.json"
 TASKS_PATH: Final = "meta/tasks.parquet"
@@ -92,3 +94,11 @@ def make_info(
         "video_path": VIDEO_PATH,
         "splits": {},
     }
+
+
+def set_totals(info: dict[str, Any], num_episodes: int, num_frames: int) -> None:
+    """Put `meta/info.json` right about what the episode table holds; splits of that many episodes stay."""
+    if info.get("total_episodes") != num_episodes:
+        info["splits"] = {"train": f"0:{num_episodes}"}
+    info["total_episodes"] = num_episodes
+    info["total_frames"] = num_frames

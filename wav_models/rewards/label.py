@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from wav_models.data.dataset import Dataset, DatasetError, Episode
 from wav_models.data.durable import write_json, write_parquet
 from wav_models.data.label_settings import read_label_settings, with_label_settings
-from wav_models.data.layout import INFO_PATH, STATS_PATH, VALUE_KEY
+from wav_models.data.layout import INFO_PATH, STATS_PATH, VALUE_KEY, set_totals
+from wav_models.data.lock import lock_dataset
 from wav_models.data.statistics import feature_stats
 from wav_models.rewards.returns import discounted_return
 from wav_models.rewards.terms import CHANNEL_NAMES, reward, reward_components
@@ -49,6 +51,8 @@ class LabelConfig:
             raise ValueError(f"discount is {self.discount}; it must be at least 0 and below 1")
         if min(self.image_size) < 16:
             raise ValueError(f"image_size is {self.image_size}; both sides must be at least 16 px for SSIM")
+        if not (math.isfinite(self.failure_penalty) and self.failure_penalty >= 0.0):
+            raise ValueError(f"failure_penalty is {self.failure_penalty}; it must be finite and at least 0")
 
 
 def label_episode(episode: Episode, config: LabelConfig) -> FloatArray:
@@ -83,25 +87,47 @@ def label_dataset(
         How many files were written.
 
     Raises:
-        DatasetError: there are no episodes, or one cannot be read.
+        DatasetError: there are no episodes, one cannot be read, or another process writes to the dataset.
         ChildProcessError: a worker died; what was labelled is kept.
     """
-    dataset = Dataset(root)
-    if not len(dataset):
+    if not len(Dataset(root)):
         raise DatasetError(f"{root}: has no episodes to label; record some first")
-    files: dict[Path, list[int]] = {}
-    for episode in dataset.episodes:
-        files.setdefault(episode.data_file, []).append(episode.index)
-    todo = [(path, indices) for path, indices in files.items() if read_label_settings(path) != _settings(config)]
-    on_progress(0, len(todo))
-    if todo:
-        with worker_pool(num_workers) as pool:
-            jobs = [pool.submit(_label_file, dataset, path, indices, config) for path, indices in todo]
-            for done, job in enumerate(jobs, start=1):
-                job.result()
-                on_progress(done, len(todo))
-    _write_metadata(dataset, config)
+    with lock_dataset(root, "wav label"):
+        dataset = Dataset(root)  # as the last recorder left it
+        files: dict[Path, list[int]] = {}
+        for episode in dataset.episodes:
+            files.setdefault(episode.data_file, []).append(episode.index)
+        todo = {path: indices for path, indices in files.items() if not _is_labelled(dataset, path, indices, config)}
+        _label_files(dataset, todo, config, num_workers, on_progress)
+        _write_metadata(dataset, config)
     return len(todo)
+
+
+def _label_files(
+    dataset: Dataset,
+    todo: dict[Path, list[int]],
+    config: LabelConfig,
+    num_workers: int,
+    on_progress: Callable[[int, int], None],
+) -> None:
+    on_progress(0, len(todo))
+    if not todo:
+        return
+    with worker_pool(num_workers) as pool:
+        jobs = [pool.submit(_label_file, dataset, path, indices, config) for path, indices in todo.items()]
+        for done, job in enumerate(jobs, start=1):
+            job.result()
+            on_progress(done, len(todo))
+
+
+def _is_labelled(dataset: Dataset, path: Path, indices: list[int], config: LabelConfig) -> bool:
+    """Whether a data file has values of these settings that can be read."""
+    if read_label_settings(path) != _settings(config):
+        return False
+    try:
+        return all(dataset.read_episode(index).values is not None for index in indices)
+    except DatasetError:
+        return False
 
 
 def _label_file(dataset: Dataset, path: Path, indices: list[int], config: LabelConfig) -> None:
@@ -109,7 +135,7 @@ def _label_file(dataset: Dataset, path: Path, indices: list[int], config: LabelC
     rows_of = np.asarray(table["episode_index"])
     values = np.empty((table.num_rows, len(CHANNEL_NAMES)), dtype=np.float32)
     for index in indices:
-        values[rows_of == index] = label_episode(dataset.read_episode(index), config)
+        values[rows_of == index] = label_episode(dataset.read_episode(index, values=False), config)
     column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), len(CHANNEL_NAMES))
     if VALUE_KEY in table.column_names:
         table = table.drop_columns([VALUE_KEY])
@@ -129,5 +155,6 @@ def _write_metadata(dataset: Dataset, config: LabelConfig) -> None:
     write_json(stats_path, {**stats, VALUE_KEY: feature_stats(values)})
     feature = {"dtype": "float32", "shape": [len(CHANNEL_NAMES)], "names": list(CHANNEL_NAMES)}
     info = {**dataset.info, "features": {**dataset.info["features"], VALUE_KEY: feature}}
+    set_totals(info, len(dataset), sum(episode.length for episode in dataset.episodes))
     write_json(dataset.root / INFO_PATH, info)
     write_json(dataset.root / LABELS_PATH, asdict(config))

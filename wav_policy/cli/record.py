@@ -31,9 +31,9 @@ class RecordArguments:
     task: str = "bowl"
     """Task of the simulator."""
     episodes: int = 100
-    """Episodes the dataset gets from this range of seeds."""
+    """Episodes the dataset gets from this run, which is known by its task and first seed."""
     seed: int = 0
-    """First seed; every episode takes the next."""
+    """First seed; every episode takes the next that another run has not taken."""
     workers: int = 2
     """Processes."""
     noise: tuple[float, ...] = (1.0,)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from wav_policy.bringup.arguments import RECORDING, LaunchArgumentError, parse, split_assignments
+from wav_policy.bringup.arguments import DEFAULT_DATASET, RECORDING, LaunchArgumentError, parse, split_assignments
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.paths import DataFileError
@@ -31,8 +31,8 @@ class LiveArguments:
     (`wav up --help` lists them). `wav record --sim --help` is about fast demonstrations without ROS.
     """
 
-    out: Path = Path("recordings")
-    """Dataset directory; created when missing, continued when not."""
+    out: Path | None = None
+    """Dataset directory, `recordings` by default; created when missing, continued when not."""
     attach: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Start no nodes: steer a recorder that runs already (`wav up record:=true`, record.launch.py)."""
     instruction: str = ""
@@ -48,7 +48,12 @@ class LiveArguments:
 
 
 def main(argv: list[str]) -> int:
-    """Entry point. Exit code 0 when the user quits, 1 when something failed, 2 for wrong arguments."""
+    """Entry point.
+
+    Returns:
+        Exit code: 0 when the user quits, 1 when something failed or an unattended episode is missing, 2 for wrong
+        arguments.
+    """
     assignments = [token for token in argv if ":=" in token and not token.startswith("-")]
     arguments = tyro.cli(LiveArguments, prog="wav record", args=[token for token in argv if token not in assignments])
     try:
@@ -75,6 +80,8 @@ def main(argv: list[str]) -> int:
 def _check(arguments: LiveArguments, launch_arguments: dict[str, str]) -> None:
     if arguments.attach and launch_arguments:
         raise LaunchArgumentError(f"--attach starts nothing, so {next(iter(launch_arguments))}:= has no use")
+    if arguments.attach and arguments.out is not None:
+        raise LaunchArgumentError("--attach starts nothing, so --out has no use: the recorder has its dataset")
     for name in (*RECORDING, "dataset", "instruction"):
         if name in launch_arguments:
             raise LaunchArgumentError(f"{name}:= is decided here; use --out and --instruction")
@@ -95,7 +102,8 @@ def _nodes(arguments: LiveArguments, launch_arguments: dict[str, str]) -> Iterat
     from wav_policy.bringup.paths import open_log, runtime_directory
     from wav_policy.bringup.supervisor import Supervisor
 
-    chosen = {**launch_arguments, **RECORDING, "dataset": str(arguments.out), "instruction": arguments.instruction}
+    out = str(arguments.out or DEFAULT_DATASET)
+    chosen = {**launch_arguments, **RECORDING, "dataset": out, "instruction": arguments.instruction}
     with open_log(LOG) as stream:
         supervisor = Supervisor(write=lambda line: print(line, file=stream))
         print(f"starting; the nodes write to {runtime_directory() / LOG}")

@@ -30,6 +30,8 @@ _RETRY_AFTER: Final = 2.0
 """[s]"""
 _REPORT_DELAY: Final = 0.3
 """Until /diagnostics tells the new state [s]."""
+_REPORT_TIMEOUT: Final = 5.0
+"""Until it tells it on a busy machine too [s]."""
 
 
 def status_line(client: RecorderClient) -> str:
@@ -43,6 +45,11 @@ def status_line(client: RecorderClient) -> str:
         f"● episode {report.values['episodes']}  {seconds:5.1f} s  {frames:.0f} frames  {rate:5.2f} Hz{slow}"
         f"  {_disk(client)}  {report.values['instruction']}"
     )
+
+
+def _num_episodes(client: RecorderClient) -> int:
+    """In the dataset, as the recorder said last."""
+    return int(client.recorder.values["episodes"])
 
 
 def _disk(client: RecorderClient) -> str:
@@ -61,7 +68,7 @@ class KeyboardSession:
 
     def run(self, num_episodes: int) -> int:
         """Returns the exit code; ends by itself after `num_episodes` new ones, if not 0."""
-        self._started_with = self._count()
+        self._started_with = _num_episodes(self._client)
         layout = f"   [{LAYOUT_KEY}] next layout" if self._client.has_simulation else ""
         print(f"{KEYS}{layout}   [{QUIT_KEY}] quit")
         with Keyboard() as keyboard:
@@ -75,9 +82,10 @@ class KeyboardSession:
                 if key and key != QUIT_KEY:
                     self._sure = False
                     self._obey(key)
-                if num_episodes and self._count() - self._started_with >= num_episodes:
+                if num_episodes and _num_episodes(self._client) - self._started_with >= num_episodes:
                     break
-        print(f"\n{self._count() - self._started_with} episodes recorded, {self._count()} in the dataset")
+        total = _num_episodes(self._client)
+        print(f"\n{total - self._started_with} episodes recorded, {total} in the dataset")
         return 0
 
     def _obey(self, key: str) -> None:
@@ -105,9 +113,6 @@ class KeyboardSession:
             self._obey("d")
         return True
 
-    def _count(self) -> int:
-        return int(self._client.recorder.values["episodes"])
-
     def _say(self, text: str) -> None:
         """A line that stays."""
         print(f"\r\033[K{text}", flush=True)
@@ -133,16 +138,19 @@ class UnattendedSession:
         self._time_limit = time_limit
 
     def run(self, num_episodes: int) -> int:
-        """Returns the exit code: 0 when all episodes could be recorded, successful or not."""
+        """Returns the exit code: 0 when all episodes were recorded to their end, successful or not; else 1."""
         self._client.wait(self._is_active, _READY_TIMEOUT, "the nodes do not become active")
         self._client.trigger("piper/home", timeout=_READY_TIMEOUT)
-        successes = 0
-        for seed in range(self._seed, self._seed + num_episodes):
-            successes += self._record(seed)
-        print(f"{successes} of {num_episodes} episodes succeeded")
-        return 0
+        seeds = range(self._seed, self._seed + num_episodes)
+        outcomes = {seed: self._record(seed) for seed in seeds}
+        missing = [str(seed) for seed, success in outcomes.items() if success is None]
+        print(f"{sum(success is True for success in outcomes.values())} of {num_episodes} episodes succeeded")
+        if missing:
+            print(f"cut, lost or discarded: {len(missing)} of {num_episodes} episodes, seeds {', '.join(missing)}")
+        return 1 if missing else 0
 
-    def _record(self, seed: int) -> bool:
+    def _record(self, seed: int) -> bool | None:
+        """Success of the seed's episode; None when it was not recorded to its end."""
         from wav_policy.nodes.recorder_client import RECORDER, TELEOPERATION, WORLD
 
         client = self._client
@@ -156,6 +164,7 @@ class UnattendedSession:
             return laid_out and follows is not None and follows.message == "following" and self._is_idle()
 
         client.wait(ready, _READY_TIMEOUT, f"not ready: {self._why_not((WORLD, TELEOPERATION, RECORDER))}")
+        num_before = _num_episodes(client)
         self._start()
         client.wait(self._is_recording, _READY_TIMEOUT, "the recorder does not say that it records")
         client.trigger("sim/operate")
@@ -163,8 +172,10 @@ class UnattendedSession:
         client.check()
         client.spin_until(lambda: False, _SETTLE)
         success = self._is_done()
-        print(f"seed {seed}: {self._end(success)}", flush=True)
-        return success
+        ended, said = self._end(success)
+        print(f"seed {seed}: {said}", flush=True)
+        kept = ended and client.spin_until(lambda: _num_episodes(client) > num_before, _REPORT_TIMEOUT)
+        return success if kept else None
 
     def _start(self) -> None:
         """A refusal may pass, such as a camera's that was late; it is said, and is final after `_START_ATTEMPTS`."""
@@ -181,11 +192,16 @@ class UnattendedSession:
             self._client.spin_until(lambda: False, _RETRY_AFTER)
             self._client.check()
 
-    def _end(self, success: bool) -> str:
-        """What became of the episode; the recorder may have ended it by itself."""
+    def _end(self, success: bool) -> tuple[bool, str]:
+        """Whether the episode was ended here, not by the recorder itself, and what became of it."""
+        from wav_policy.nodes.system_client import ServiceError
+
         if not self._is_recording():
-            return self._client.recorder.values["last"]
-        return self._client.trigger("recorder/stop_success" if success else "recorder/stop_failure")
+            return False, self._client.recorder.values["last"]
+        try:
+            return True, self._client.trigger("recorder/stop_success" if success else "recorder/stop_failure")
+        except ServiceError as error:
+            return False, str(error)
 
     def _is_active(self) -> bool:
         manager = self._client.reports.get("lifecycle_manager: nodes")

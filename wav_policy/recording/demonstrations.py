@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from wav_models.data.durable import write_json
+from wav_models.data.layout import STAGING
 from wav_models.worker_pool import worker_pool
 from wav_policy.recording.episode_recorder import EpisodeRecorder, StagedEpisode
-from wav_policy.recording.episode_writer import STAGING, DatasetWriter
+from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.recording.quality import QualityMix
 
 RECORDINGS_PATH: Final = "meta/recordings.json"
@@ -98,21 +100,23 @@ def record_demonstrations(
     options: RecordingOptions,
     on_progress: Callable[[RecordingProgress], None] = lambda progress: None,
 ) -> RecordingProgress:
-    """Fill the dataset up to `options.num_episodes` episodes with seeds from `options.seed` on.
+    """Fill the dataset up to `options.num_episodes` episodes of this run, which is known by its task and first seed.
+
+    Seeds go up from the first; one that another run of the task has recorded is left out.
 
     Raises:
         RecordingError: too few attempts succeed.
     """
-    earlier = [seed for seed in _recorded_seeds(writer, options.task) if seed >= options.seed]
+    first_seed_of = _recorded_seeds(writer, options)
+    earlier = [seed for seed, first in first_seed_of.items() if first == options.seed]
     progress = RecordingProgress(kept=len(earlier))
-    next_seed = max(earlier, default=options.seed - 1) + 1
+    seeds = (s for s in count(max(earlier, default=options.seed - 1) + 1) if s not in first_seed_of)
     on_progress(progress)
     with _workers(options.num_workers, writer.root / STAGING) as pool:
         pending: list[Future[_Attempt]] = []
         while progress.kept < options.num_episodes:
             while len(pending) < min(2 * options.num_workers, options.num_episodes - progress.kept):
-                pending.append(_submit(pool, writer, demonstrate, options, next_seed))
-                next_seed += 1
+                pending.append(_submit(pool, writer, demonstrate, options, next(seeds)))
             attempt = pending.pop(0).result()
             _take(writer, attempt, options.keep_failures, progress)
             on_progress(progress)
@@ -120,15 +124,30 @@ def record_demonstrations(
     return progress
 
 
-def _recorded_seeds(writer: DatasetWriter, task: str) -> list[int]:
-    """Seeds of the episodes of one task that the dataset holds; several tasks may share a dataset."""
-    return [row["seed"] for row in writer.rows if json.loads(row["extra"] or "{}").get("task") == task]
+def _recorded_seeds(writer: DatasetWriter, options: RecordingOptions) -> dict[int, int | None]:
+    """Seeds of the task's episodes that the dataset holds, and the first seed of the run each is from, None if unknown.
+
+    Episodes did not always name it: then it is the nearest of those that the dataset's runs began with.
+    """
+    runs = [*_noted_runs(writer.root), {"task": options.task, "first_seed": options.seed}]
+    firsts = {run["first_seed"] for run in runs if run["task"] == options.task}
+    recorded: dict[int, int | None] = {}
+    for row in writer.rows:
+        extra = json.loads(row["extra"] or "{}")
+        if extra.get("task") == options.task:
+            nearest = max((first for first in firsts if first <= row["seed"]), default=None)
+            recorded[row["seed"]] = extra.get("first_seed", nearest)
+    return recorded
+
+
+def _noted_runs(root: Path) -> list[dict[str, Any]]:
+    path = root / RECORDINGS_PATH
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
 
 
 def note_run(root: Path, options: RecordingOptions, mix: QualityMix | None) -> None:
     """Add what is going to be recorded to the dataset's meta/recordings.json, unless an interrupted run did."""
-    path = root / RECORDINGS_PATH
-    runs: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    runs = _noted_runs(root)
     run = {
         "task": options.task,
         "first_seed": options.seed,
@@ -138,7 +157,7 @@ def note_run(root: Path, options: RecordingOptions, mix: QualityMix | None) -> N
         "keep_failures": options.keep_failures,
     }
     if run not in runs:
-        write_json(path, [*runs, run])
+        write_json(root / RECORDINGS_PATH, [*runs, run])
 
 
 @contextmanager
@@ -156,30 +175,29 @@ def _submit(
     pool: ProcessPoolExecutor, writer: DatasetWriter, demonstrate: Demonstrator, options: RecordingOptions, seed: int
 ) -> Future[_Attempt]:
     directory = writer.root / STAGING / f"seed-{seed:06d}"
-    noise = options.noise_of(seed)
-    return pool.submit(_record_one, demonstrate, options.task, seed, noise, directory, writer.fps, writer.image_sizes)
+    return pool.submit(_record_one, demonstrate, options, seed, directory, writer.fps, writer.image_sizes)
 
 
 def _record_one(
     demonstrate: Demonstrator,
-    task: str,
+    options: RecordingOptions,
     seed: int,
-    noise: float,
     directory: Path,
     fps: int,
     image_sizes: dict[str, tuple[int, int]],
 ) -> _Attempt:
     """Runs in a worker: one episode into its staging directory."""
     started = time.monotonic()
+    noise = options.noise_of(seed)
     recorders: list[EpisodeRecorder] = []
 
     def start(instruction: str) -> EpisodeRecorder:
-        extra = {"seed": seed, "noise": noise, "task": task}
+        extra = {"seed": seed, "noise": noise, "task": options.task, "first_seed": options.seed}
         recorder = EpisodeRecorder(directory, fps=fps, image_sizes=image_sizes, instruction=instruction, extra=extra)
         recorders.append(recorder)
         return recorder
 
-    success = bool(demonstrate(task, seed, noise, start))
+    success = bool(demonstrate(options.task, seed, noise, start))
     (recorder,) = recorders
     recorder.extra["success"] = success
     recorder.finish()

@@ -8,7 +8,6 @@ is opened again.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -21,19 +20,23 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from wav_models.data.dataset import DatasetError
 from wav_models.data.durable import publish, stage_parquet, sync, write_json, write_parquet
 from wav_models.data.layout import (
     DATA_PATH,
     EPISODES_PATH,
     INFO_PATH,
     SOURCE_TIME_KEY,
+    STAGING,
     STATS_PATH,
     TASKS_PATH,
     VIDEO_KEYS,
     VIDEO_PATH,
     file_location,
     make_info,
+    set_totals,
 )
+from wav_models.data.lock import lock_dataset
 from wav_models.data.statistics import FeatureStats, combine
 from wav_policy.recording.episode_recorder import EpisodeRecorder, StagedEpisode
 from wav_policy.recording.episode_table import (
@@ -48,14 +51,7 @@ from wav_policy.recording.episode_table import (
 
 logger = logging.getLogger(__name__)
 
-STAGING: Final = ".staging"
-"""Directory of unfinished episodes; hidden, so that no loader's pattern matches it."""
-
 IMAGE_SIZES: Final = {"head": (240, 424), "left_wrist": (240, 320), "right_wrist": (240, 320)}
-
-
-class DatasetError(ValueError):
-    """A directory that cannot be written to as the dataset asked for; the message says why."""
 
 
 class DatasetWriter:
@@ -88,8 +84,7 @@ class DatasetWriter:
         self.image_sizes = dict(IMAGE_SIZES if image_sizes is None else image_sizes)
         self.source_times = source_times
         self._recorder: EpisodeRecorder | None = None
-        (self.root / STAGING).mkdir(parents=True, exist_ok=True)
-        self._lock = self._acquire_lock()
+        self._lock = lock_dataset(self.root, "recorder")
         try:
             self._open(make_info(fps, robot_type, self.image_sizes, source_times=source_times))
         except BaseException:
@@ -186,10 +181,13 @@ class DatasetWriter:
             publish(episode.video_path(view), self.root / video_path)
         publish(staged_frames, self.root / DATA_PATH.format(**location))
         publish(staged_row, self.root / EPISODES_PATH.format(**location))
-        episode.remove()
         self.rows.append(row.to_pylist()[0])
         self._add_stats(read_row_stats(self.rows[-1]))
-        self._write_summary()
+        try:
+            episode.remove()
+            self._write_summary()
+        except OSError as error:  # the episode is in the dataset all the same
+            logger.warning("episode %d is safe, the next opening repairs what describes it: %s", index, error)
         if is_slow(rate, self.fps):
             logger.warning("episode %d was recorded at %.2f Hz; the dataset says %d Hz", index, rate, self.fps)
         return index
@@ -225,15 +223,6 @@ class DatasetWriter:
         if self._recorder is None:
             raise RuntimeError("no episode is being recorded; call start_episode first")
         return self._recorder
-
-    def _acquire_lock(self) -> Any:
-        lock = open(self.root / STAGING / "lock", "w", encoding="utf-8")  # noqa: SIM115 - held until close
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise DatasetError(f"{self.root}: another process is recording into this dataset") from None
-        return lock
 
     def _clear_staging(self) -> None:
         for directory in (self.root / STAGING).iterdir():
@@ -293,10 +282,8 @@ class DatasetWriter:
             self.stats[feature] = combine(self.stats[feature], new) if feature in self.stats else new
 
     def _write_summary(self) -> None:
-        self.info["total_episodes"] = self.num_episodes
-        self.info["total_frames"] = self.num_frames
+        set_totals(self.info, self.num_episodes, self.num_frames)
         self.info["total_tasks"] = len(self.tasks)
-        self.info["splits"] = {"train": f"0:{self.num_episodes}"}
         write_json(self.root / INFO_PATH, self.info)
         if self.stats:
             path = self.root / STATS_PATH

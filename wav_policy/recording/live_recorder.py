@@ -13,8 +13,9 @@ from typing import Final
 
 import av
 
-from wav_models.data.layout import RATE_TOLERANCE
-from wav_policy.recording.episode_writer import STAGING, DatasetError, DatasetWriter
+from wav_models.data.dataset import DatasetError
+from wav_models.data.layout import RATE_TOLERANCE, STAGING
+from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.recording.sources import Sources
 from wav_policy.recording.take import MIN_SECONDS, Take
 
@@ -24,6 +25,8 @@ RECORDING: Final = "recording"
 _DISK_CHECK_PERIOD: Final = 0.5
 _RATE_KNOWN_AFTER: Final = 5.0
 """Encoders hold back the first frames: what a second needs on the disk is known after this time [s]."""
+_SLOW_AFTER: Final = 1.0
+"""A rate says something after this time [s]."""
 _DISK_ERRORS: Final = (OSError, av.FFmpegError)
 
 
@@ -66,7 +69,7 @@ class RecorderStatus:
         frames: of the episode in progress.
         seconds: length of it [s].
         rate: achieved by its slowest camera [Hz]; 0 while unknown.
-        slow: the rate is below the dataset's.
+        slow: the rate is below the dataset's, or no frame could be made yet.
         instruction: of the episode in progress, else of the next.
         free_megabytes: on the disk [MB].
         minutes_left: what fits on the disk at the present rate [min]; 0 while unknown.
@@ -197,7 +200,7 @@ class LiveRecorder:
         with self._lock:
             take = self._take
             rate = take.rate if take else 0.0
-            enough = take is not None and take.seconds > 1.0
+            seconds = (take.seconds if take.num_frames else take.elapsed) if take else 0.0
             minutes = self._free / self._bytes_per_second / 60 if self._bytes_per_second else 0.0
             return RecorderStatus(
                 state=RECORDING if take else IDLE,
@@ -208,7 +211,7 @@ class LiveRecorder:
                 frames=take.num_frames if take else 0,
                 seconds=take.seconds if take else 0.0,
                 rate=rate,
-                slow=enough and rate < RATE_TOLERANCE * self.config.fps,
+                slow=seconds > _SLOW_AFTER and rate < RATE_TOLERANCE * self.config.fps,
                 instruction=self._instruction if take else self.instruction,
                 free_megabytes=self._free // 1_000_000,
                 minutes_left=minutes,
@@ -259,17 +262,17 @@ class LiveRecorder:
             take.notes.append(f"cut: {cut}")
         if self._instruction != self.instruction:
             take.notes.append(f"the instruction became {self.instruction!r} meanwhile")
-        rate = take.rate
         with self._guarded("the episode is lost"):
             index = take.finish(success)
-        because = f": {cut}" if cut else ""
         if index is None:
-            return self._tell(f"episode discarded, shorter than {MIN_SECONDS:g} s{because}", cut is not None)
+            because = cut or (f"no frames without {take.awaited}" if take.awaited else "")
+            text = f"episode discarded, shorter than {MIN_SECONDS:g} s"
+            return self._tell(f"{text}: {because}" if because else text, bool(because))
         self._num_episodes, self._removable = index + 1, index
         marked = {True: ", success", False: ", failure", None: ""}[success]
         notes = f" NOTE: {'; '.join(take.notes)}." if take.notes else ""
-        text = f"episode {index} kept{marked}: {take.num_frames} frames, {take.seconds:.1f} s, {rate:.2f} Hz.{notes}"
-        return self._tell(text, bool(take.notes))
+        length = f"{take.num_frames} frames, {take.seconds:.1f} s, {take.rate:.2f} Hz"
+        return self._tell(f"episode {index} kept{marked}: {length}.{notes}", bool(take.notes))
 
     # Disk
 

@@ -54,25 +54,35 @@ class SamplingLimits:
         return self.max_image_age if source in VIEWS else self.max_joint_age
 
 
+Capture = tuple[float, NDArray[Any]]
+"""When it was captured [s], and what: an image uint8 RGB [H, W, 3], or joints [14]."""
+
+
 @dataclass(frozen=True)
 class Moment:
     """One frame to be.
 
     Attributes:
         time: of the tick [s].
-        images: per view, as captured.
-        state: measured joints, shape [14].
-        action: commanded joints one period later, shape [14].
-        source_times: capture time of each of `SOURCES` [s].
+        wanted: per source the time its capture is wanted at [s]: the tick; of the action, one period later.
+        captures: per source the newest that has come in and is not newer than wanted.
         stale: sources whose capture is older than its limit.
     """
 
     time: float
-    images: dict[str, ImageArray]
-    state: FloatArray
-    action: FloatArray
-    source_times: FloatArray
+    wanted: dict[str, float]
+    captures: dict[str, Capture]
     stale: tuple[str, ...]
+
+    @property
+    def images(self) -> dict[str, ImageArray]:
+        """Per view, as captured."""
+        return {view: self.captures[view][1] for view in VIEWS}
+
+    @property
+    def source_times(self) -> FloatArray:
+        """Capture time of each of `SOURCES` [s]."""
+        return np.array([self.captures[source][0] for source in SOURCES])
 
 
 class SourceLostError(Exception):
@@ -83,7 +93,7 @@ class _Track:
     """Recent captures of one source, in order of time."""
 
     def __init__(self) -> None:
-        self.captures: deque[tuple[float, NDArray[Any]]] = deque()
+        self.captures: deque[Capture] = deque()
         self.fault = ""
 
     def add(self, stamp: float, value: NDArray[Any]) -> None:
@@ -96,7 +106,7 @@ class _Track:
         while self.captures[0][0] < stamp - KEPT:
             self.captures.popleft()
 
-    def at(self, time: float) -> tuple[float, NDArray[Any]] | None:
+    def at(self, time: float) -> Capture | None:
         for stamp, value in reversed(self.captures):
             if stamp <= time:
                 return stamp, value
@@ -184,20 +194,25 @@ class Sources:
         Raises:
             SourceLostError: names the source and says what happened to it.
         """
-        times = dict.fromkeys(SOURCES, tick) | {"action": tick + period}
+        wanted = dict.fromkeys(SOURCES, tick) | {"action": tick + period}
         with self._lock:
-            found = {source: self._find(source, times[source], now) for source in SOURCES}
-        ages = {source: times[source] - found[source][0] for source in SOURCES}
-        return Moment(
-            time=tick,
-            images={view: found[view][1] for view in VIEWS},
-            state=found["joint_states"][1],
-            action=found["action"][1],
-            source_times=np.array([found[source][0] for source in SOURCES]),
-            stale=tuple(source for source in SOURCES if ages[source] > self.limits.of(source)),
-        )
+            captures = {source: self._find(source, wanted[source], now) for source in SOURCES}
+        return self._moment(tick, wanted, captures)
 
-    def _find(self, source: str, time: float, now: float) -> tuple[float, NDArray[Any]]:
+    def again(self, moment: Moment) -> Moment:
+        """The same moment with what has come in since."""
+        with self._lock:
+            captures = {
+                source: self._tracks[source].at(moment.wanted[source]) or found
+                for source, found in moment.captures.items()
+            }
+        return self._moment(moment.time, moment.wanted, captures)
+
+    def _moment(self, tick: float, wanted: dict[str, float], captures: dict[str, Capture]) -> Moment:
+        stale = (source for source in SOURCES if wanted[source] - captures[source][0] > self.limits.of(source))
+        return Moment(tick, wanted, captures, tuple(stale))
+
+    def _find(self, source: str, time: float, now: float) -> Capture:
         track = self._tracks[source]
         found = track.at(time)
         if found is not None and time - found[0] <= self.limits.max_gap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any, Final
 
 import numpy as np
@@ -23,8 +23,10 @@ MIN_SECONDS: Final = 0.5
 class Take:
     """Feeds an episode of the writer; `advance` often, then `finish` or `discard`.
 
-    A moment in which a source is stale waits until the source is back; only then is it written, with the source's last
-    capture. When the source does not come back, the episode ends before the gap: what was good is kept, nothing else.
+    A moment in which a source is stale waits until that source has delivered something newer than the moment: what it
+    captured before may come late, and nothing older can follow. Only then is the moment written, with the source's last
+    capture before it. No moment waits longer than `SamplingLimits.max_gap`: a source that has delivered nothing newer
+    by then has stopped, and the episode ends before the gap. What was good is kept, nothing else.
 
     Args:
         writer: gets the episode; `start_episode` has been called.
@@ -44,7 +46,7 @@ class Take:
         self._period = 1.0 / writer.fps
         self._start = self._latest = start
         self._tick = 0
-        self._waiting: list[Moment] = []
+        self._waiting: deque[Moment] = deque()
         self._bridged: Counter[str] = Counter()
         self._seen: dict[str, list[float]] = {source: [] for source in SOURCES}
 
@@ -52,6 +54,17 @@ class Take:
     def seconds(self) -> float:
         """Length of what was written [s]."""
         return self.num_frames * self._period
+
+    @property
+    def elapsed(self) -> float:
+        """Time since the start, when `advance` was called last [s]."""
+        return self._latest - self._start
+
+    @property
+    def awaited(self) -> str:
+        """The sources that the next frame waits for, by topic; "" when it waits for none."""
+        late = self._late(self._waiting[0].stale) if self._waiting else []
+        return ", ".join(self._sources.topics[source] for source in late)
 
     def advance(self, now: float, settle: float = SETTLE) -> str | None:
         """Write all frames that are due.
@@ -72,8 +85,7 @@ class Take:
                 return str(error)
             self._tick += 1
             self._waiting.append(moment)
-            if not moment.stale:
-                self._write_waiting()
+            self._write_waiting()
         return None
 
     def rates(self) -> dict[str, float]:
@@ -98,6 +110,7 @@ class Take:
         Raises:
             OSError: the disk is full; the episode is lost.
         """
+        self._write_waiting(ended=True)
         if self.seconds < MIN_SECONDS:
             self.discard()
             return None
@@ -114,15 +127,28 @@ class Take:
         """Forget the episode."""
         self._writer.discard_episode()
 
-    def _write_waiting(self) -> None:
-        for moment in self._waiting:
-            self._bridged.update(moment.stale)
-            sizes = self._writer.image_sizes
-            images = {view: resize_image(image, sizes[view]) for view, image in moment.images.items()}
-            self._writer.add_frame(images, moment.state, moment.action, moment.time, moment.source_times)
-            self.num_frames += 1
-            self._note_times(moment)
-        self._waiting.clear()
+    def _write_waiting(self, ended: bool = False) -> None:
+        """Write the moments that wait for nothing any more; when `ended`, whatever is not stale is good enough."""
+        while self._waiting:
+            moment = self._sources.again(self._waiting[0])
+            if self._late(moment.stale if ended else self._waiting[0].stale):
+                return
+            self._write(moment)
+            self._waiting.popleft()
+
+    def _late(self, stale: tuple[str, ...]) -> list[str]:
+        """Those that have not delivered anything newer than the first moment that waits."""
+        wanted, newest = self._waiting[0].wanted, self._waiting[-1].captures
+        return [source for source in stale if newest[source][0] <= wanted[source]]
+
+    def _write(self, moment: Moment) -> None:
+        self._bridged.update(moment.stale)
+        sizes = self._writer.image_sizes
+        images = {view: resize_image(image, sizes[view]) for view, image in moment.images.items()}
+        state, action = moment.captures["joint_states"][1], moment.captures["action"][1]
+        self._writer.add_frame(images, state, action, moment.time, moment.source_times)
+        self.num_frames += 1
+        self._note_times(moment)
 
     def _note_times(self, moment: Moment) -> None:
         for source, time in zip(SOURCES, moment.source_times, strict=True):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
@@ -104,7 +106,79 @@ def test_values_of_others_are_of_unknown_settings(tmp_path: Path) -> None:
     assert label_dataset(tmp_path, CONFIG) == 1
 
 
-@pytest.mark.parametrize(("options", "message"), [({"discount": 1.0}, "discount"), ({"image_size": (8, 64)}, "16 px")])
+def test_an_open_recorder_is_named_and_left_alone(tmp_path: Path) -> None:
+    record(tmp_path, 0, True)
+    frames = tmp_path / "data/chunk-000/file-000.parquet"
+    before = frames.read_bytes()
+    with (
+        DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES),
+        pytest.raises(DatasetError, match=rf"recorder, process {os.getpid()}\); end it first"),
+    ):
+        label_dataset(tmp_path, CONFIG)
+    assert frames.read_bytes() == before
+    assert label_dataset(tmp_path, CONFIG) == 1
+
+
+def test_nobody_records_while_it_is_labelled(tmp_path: Path) -> None:
+    record(tmp_path, 0, True)
+
+    def try_to_record(done: int, total: int) -> None:
+        with pytest.raises(DatasetError, match="wav label, process"):
+            DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES)
+
+    label_dataset(tmp_path, CONFIG, on_progress=try_to_record)
+
+
+def test_totals_that_a_killed_recorder_left_are_put_right(tmp_path: Path) -> None:
+    record(tmp_path, 0, True)
+    path = tmp_path / "meta/info.json"
+    before = path.read_bytes()
+    record(tmp_path, 1, True)
+    path.write_bytes(before)
+    label_dataset(tmp_path, CONFIG)
+    info = json.loads(path.read_text())
+    assert (info["total_episodes"], info["total_frames"], info["splits"]) == (2, 12, {"train": "0:2"})
+
+
+def test_splits_of_others_stay(tmp_path: Path) -> None:
+    for seed in range(2):
+        record(tmp_path, seed, True)
+    path = tmp_path / "meta/info.json"
+    splits = {"train": "0:1", "val": "1:2"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "splits": splits}))
+    label_dataset(tmp_path, CONFIG)
+    assert json.loads(path.read_text())["splits"] == splits
+
+
+@pytest.mark.parametrize("values", [np.full((6, 17), np.nan), np.zeros((6, 3))])
+@pytest.mark.parametrize("same_settings", [True, False])
+def test_damaged_values_are_computed_anew(tmp_path: Path, values: np.ndarray, same_settings: bool) -> None:
+    record(tmp_path, 0, True)
+    label_dataset(tmp_path, CONFIG)
+    path = tmp_path / "data/chunk-000/file-000.parquet"
+    table = pq.read_table(path, partitioning=None)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+    damaged = table.drop_columns(["state_value"]).append_column("state_value", column)
+    pq.write_table(damaged if same_settings else damaged.replace_schema_metadata(None), path)
+    assert label_dataset(tmp_path, CONFIG) == 1
+    np.testing.assert_array_equal(
+        np.stack(pq.read_table(path, partitioning=None)["state_value"].to_numpy()),
+        np.stack(table["state_value"].to_numpy()),
+    )
+    assert list(check_dataset(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"discount": 1.0}, "discount"),
+        ({"discount": float("nan")}, "discount"),
+        ({"image_size": (8, 64)}, "16 px"),
+        ({"failure_penalty": float("nan")}, "failure_penalty is nan"),
+        ({"failure_penalty": float("inf")}, "failure_penalty is inf"),
+        ({"failure_penalty": -0.1}, "failure_penalty is -0.1; it must be"),
+    ],
+)
 def test_impossible_settings_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LabelConfig(**options)  # type: ignore[arg-type]

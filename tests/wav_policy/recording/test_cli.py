@@ -42,6 +42,7 @@ def test_record_label_check_on_the_simulator(tmp_path: Path, capsys: pytest.Capt
         ("--out {} --unattended sim:=true", "--unattended needs the number of --episodes"),
         ("--out {} --unattended --episodes 1", "add sim:=true"),
         ("--attach sim:=true", "--attach starts nothing, so sim:= has no use"),
+        ("--attach --out {}", "--attach starts nothing, so --out has no use"),
         ("--out {} --unattended --episodes 1 sim:=true dataset:=x", "dataset:= is decided here; use --out"),
         (
             "--out {} --unattended --episodes 1 sim:=true taks:=bowl",

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import fake_operator
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_operator import FPS, SIZES, make_rows
 
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset
-from wav_policy.recording.demonstrations import RecordingError, RecordingOptions, record_demonstrations
+from wav_policy.recording.demonstrations import RecordingError, RecordingOptions, note_run, record_demonstrations
 from wav_policy.recording.episode_writer import DatasetWriter
 
 
@@ -35,6 +37,40 @@ def test_workers_are_merged_in_seed_order_and_resumed(tmp_path: Path) -> None:
         np.testing.assert_array_equal(episode.states, make_rows(5 + episode.info.seed, episode.info.seed)[0])
         assert episode.images("head").shape == (len(episode), 48, 64, 3)
     assert [path.name for path in (tmp_path / ".staging").iterdir()] == ["lock"]
+
+
+def seeds_of(root: Path) -> list[int | None]:
+    return [episode.seed for episode in Dataset(root).episodes]
+
+
+def test_runs_of_one_task_do_not_count_for_each_other(tmp_path: Path) -> None:
+    later, earlier = (RecordingOptions("bowl", 2, seed=seed, keep_failures=True) for seed in (5, 3))
+    run(tmp_path, later)
+    run(tmp_path, earlier)
+    assert seeds_of(tmp_path) == [5, 6, 3, 4]
+    run(tmp_path, RecordingOptions("bowl", 3, seed=3, keep_failures=True))
+    assert seeds_of(tmp_path) == [5, 6, 3, 4, 7]
+    for options in (later, earlier):
+        run(tmp_path, options)
+    assert seeds_of(tmp_path) == [5, 6, 3, 4, 7]
+
+
+def test_episodes_that_do_not_name_their_run_are_of_the_nearest_one(tmp_path: Path) -> None:
+    """As datasets were recorded before; where nobody noted the runs either, all that could be of a run are."""
+    options = RecordingOptions("bowl", 2, seed=5, keep_failures=True)
+    note_run(tmp_path, options, None)
+    run(tmp_path, options)
+    for path in tmp_path.glob("meta/episodes/*/*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        column = table.column_names.index("extra")
+        pq.write_table(table.set_column(column, "extra", pa.array(['{"task": "bowl"}'])), path)
+    run(tmp_path, options)
+    assert seeds_of(tmp_path) == [5, 6]
+    run(tmp_path, RecordingOptions("bowl", 1, seed=3, keep_failures=True))
+    assert seeds_of(tmp_path) == [5, 6, 3]
+    (tmp_path / "meta/recordings.json").unlink()
+    run(tmp_path, RecordingOptions("bowl", 3, seed=4, keep_failures=True))
+    assert seeds_of(tmp_path) == [5, 6, 3, 7]
 
 
 def test_failures_are_kept_on_demand(tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 
-from wav_models.data.dataset import Dataset
+from wav_models.data.check import check_dataset
+from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.layout import STATE_KEY, VIDEO_KEYS
 from wav_models.data.video_reader import count_frames
 from wav_models.types import JOINT_NAMES
-from wav_policy.recording.episode_writer import DatasetError, DatasetWriter
+from wav_policy.recording import episode_writer
+from wav_policy.recording.episode_recorder import StagedEpisode
+from wav_policy.recording.episode_writer import DatasetWriter
 
 
 def record(writer: DatasetWriter, length: int, seed: int = 0, **extra: object) -> int:
@@ -189,6 +192,33 @@ def test_kill_at_any_moment_loses_no_finished_episode(tmp_path: Path, delay: flo
     assert len(list((tmp_path / "data").rglob("*"))) == len(dataset) + 1
     indices = [i for path in sorted((tmp_path / "data").glob("*/*")) for i in pq.read_table(path)["index"].to_pylist()]
     assert indices == list(range(6 * len(dataset)))
+
+
+@pytest.mark.parametrize("fails", ["write_json", "remove"])
+def test_a_disk_that_is_full_after_the_commit_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with open_writer(tmp_path) as writer:
+        commit = writer.commit
+
+        def commit_on_a_full_disk(episode: StagedEpisode) -> int:
+            monkeypatch.setattr(episode_writer if fails == "write_json" else StagedEpisode, fails, fail)
+            return commit(episode)
+
+        monkeypatch.setattr(writer, "commit", commit_on_a_full_disk)
+        assert record(writer, 3) == 0
+        assert writer.num_episodes == 1
+        monkeypatch.undo()
+    assert "episode 0 is safe" in caplog.text
+    assert "No space left on device" in caplog.text
+    assert json.loads((tmp_path / "meta/info.json").read_text())["total_episodes"] == 0
+    open_writer(tmp_path).close()
+    assert json.loads((tmp_path / "meta/info.json").read_text())["total_episodes"] == 1
+    assert [problem for problem in check_dataset(tmp_path) if problem.severity == "error"] == []
+    assert [path.name for path in (tmp_path / ".staging").iterdir()] == ["lock"]
 
 
 def test_interrupted_commit_is_undone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from wav_models.data.dataset import Dataset
 from wav_models.data.layout import SOURCES
 from wav_models.types import JOINT_DIM, VIEWS
 from wav_policy.recording.episode_recorder import EpisodeRecorder
-from wav_policy.recording.live_recorder import IDLE, LiveRecorder, LiveRecorderConfig, RecorderError
+from wav_policy.recording.live_recorder import IDLE, RECORDING, LiveRecorder, LiveRecorderConfig, RecorderError
 from wav_policy.recording.sources import SamplingLimits, Sources
 
 
@@ -132,6 +132,26 @@ def test_a_disk_that_runs_low_ends_the_episode_and_keeps_it(
             recorder.start()
     wait_for(lambda: not recorder.status().blocked)
     assert "episode 1 kept" in record(recorder)
+
+
+def test_a_source_that_holds_up_the_first_frame_is_named(
+    recorder: LiveRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recording nothing is no success, neither meanwhile nor at the end."""
+    monkeypatch.setattr(recorder._sources, "limits", SamplingLimits(0.05, max_joint_age=2.0, max_gap=2.9))
+    stopped = time.time() - 0.1
+    add_image = recorder._sources.add_image
+    monkeypatch.setattr(
+        recorder._sources,
+        "add_image",
+        lambda view, rgb, stamp: add_image(view, rgb, stopped if view == "head" else stamp),
+    )
+    recorder.start()
+    wait_for(lambda: recorder.status().slow)
+    status = recorder.status()
+    assert (status.state, status.frames) == (RECORDING, 0)
+    assert recorder.stop() == "episode discarded, shorter than 0.5 s: no frames without head"
+    assert recorder.status().failed
 
 
 def test_whoever_stops_the_recorder_keeps_the_episode_in_progress(recorder: LiveRecorder) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fake_operator import FPS, INSTRUCTION, SIZES, make_images
 
 from wav_models.data.check import check_dataset
-from wav_models.data.dataset import Dataset
+from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.layout import SOURCES
 from wav_models.types import VIEWS
 from wav_policy.recording.episode_writer import DatasetWriter
@@ -105,6 +105,60 @@ def test_a_short_pause_is_bridged_and_said(writer: DatasetWriter) -> None:
     assert any("bridged" in note and "topic/head" in note for note in info.extra["notes"])
 
 
+@pytest.mark.parametrize("delay", [0.2, 0.3, 0.45])
+def test_a_camera_whose_frames_come_late_is_recorded_as_it_was_captured(writer: DatasetWriter, delay: float) -> None:
+    sources = make_sources()
+    others = tuple(source for source in SOURCES if source != "head")
+    feed(sources, START, without=("head",))
+    feed(sources, START - delay, without=others)
+    assert sources.unready(START) is None
+    take = Take(writer, sources, START)
+    for now in START + 0.05 * np.arange(1, 61):
+        feed(sources, now, begin=now - 0.2, without=("head",))
+        feed(sources, now - delay, begin=now - delay - 0.2, without=others)
+        assert take.advance(now) is None
+        assert take.seconds > now - START - SamplingLimits().max_gap - 0.3
+    take.finish(None)
+    episode = Dataset(writer.root).read_episode(0)
+    assert episode.source_times is not None
+    ages = episode.capture_times - episode.source_times[:, 0]
+    assert ages[:-3].max() < SamplingLimits().max_image_age
+    assert delay == 0.2 or ages[:-3].max() < 1 / RATES["head"]
+    assert episode.info.extra["bridged"] == {}
+
+
+def test_cameras_that_are_never_fresh_all_at_once_are_recorded(
+    writer: DatasetWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for view, phase in {"head": 0.15, "left_wrist": 0.05, "right_wrist": 0.14}.items():
+        monkeypatch.setitem(RATES, view, 5.0)
+        monkeypatch.setitem(PHASES, view, phase)
+    sources = make_sources()
+    feed(sources, START)
+    take = Take(writer, sources, START)
+    for now in START + 0.05 * np.arange(1, 61):
+        feed(sources, now, begin=now - 0.5)
+        assert take.advance(now) is None
+    assert take.seconds > 2.5
+    take.finish(None)
+    extra = Dataset(writer.root).episodes[0].extra
+    assert min(extra["bridged"][view] for view in VIEWS) > 10
+    assert any("topic/head came at 5.0" in note for note in extra["notes"])
+
+
+def test_a_stalled_recorder_does_not_bridge_a_pause_that_was_too_long(writer: DatasetWriter) -> None:
+    sources = make_sources()
+    take = Take(writer, sources, START)
+    feed(sources, START + 1.0)
+    feed(sources, START + 2.0, begin=START + 1.0, without=("head",))
+    feed(sources, START + 2.0, begin=START + 1.6)
+    assert take.advance(START + 2.0) == "topic/head stopped for more than 0.5 s"
+    take.finish(None)
+    episode = Dataset(writer.root).read_episode(0)
+    assert episode.capture_times[-1] < START + 1.15
+    assert episode.info.extra["bridged"] == {}
+
+
 def test_a_slow_camera_is_flagged(writer: DatasetWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RATES, "head", 8.0)
     sources = make_sources(max_image_age=0.2)
@@ -142,8 +196,6 @@ def test_what_is_unusable_is_named() -> None:
 
 
 def test_a_dataset_of_recordings_and_one_of_demonstrations_do_not_mix(tmp_path: Path) -> None:
-    from wav_policy.recording.episode_writer import DatasetError
-
     DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES, source_times=True).close()
     assert "source_times" in json.loads((tmp_path / "meta/info.json").read_text())["features"]
     with pytest.raises(DatasetError, match="use another directory"):

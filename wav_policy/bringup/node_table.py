@@ -15,6 +15,9 @@ Parameters = dict[str, Any]
 SIMULATED_CONTROL_RATE = 100.0
 """The simulated arms report at 100 Hz; commanding them faster only costs processor time [Hz]."""
 
+_STOP_TIME = 12.0
+"""What a node may take to end [s]."""
+
 
 def _no_parameters(arguments: LaunchArguments) -> Parameters:
     return {}
@@ -39,6 +42,7 @@ class NodeEntry:
         ready_service: exists once the others may rely on the node; managed nodes are not configured before.
         package: the ROS package that has the executable.
         niceness: above 0 leaves the processor to the others first: the control loop must not wait for a plan.
+        stop_time: what it may take to end once it is told to; then `wav up` kills it [s].
     """
 
     executable: str
@@ -51,6 +55,7 @@ class NodeEntry:
     ready_service: str = ""
     package: str = paths.PACKAGE
     niceness: int = 0
+    stop_time: float = _STOP_TIME
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class NodeLaunch:
     remappings: tuple[tuple[str, str], ...] = ()
     arguments: tuple[str, ...] = ()
     niceness: int = 0
+    stop_time: float = _STOP_TIME
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -185,7 +191,8 @@ NODES = (
 )
 """In the order of starting and activation; stopping goes backwards: what moves the arms first, then who watches."""
 
-LIFECYCLE_MANAGER = NodeEntry("lifecycle_manager", parameter_files=("bringup.yaml",))
+LIFECYCLE_MANAGER = NodeEntry("lifecycle_manager", parameter_files=("bringup.yaml",), stop_time=50.0)
+"""Ends when all is down: after the `stop_timeout` of a node that hangs, and after the longest park."""
 
 
 def launches(arguments: LaunchArguments) -> tuple[NodeLaunch, ...]:
@@ -209,4 +216,5 @@ def _fill_in(entry: NodeEntry, arguments: LaunchArguments) -> NodeLaunch:
         remappings=entry.remappings,
         arguments=entry.arguments(),
         niceness=entry.niceness,
+        stop_time=entry.stop_time,
     )

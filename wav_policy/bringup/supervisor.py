@@ -27,9 +27,8 @@ from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.executables import find_executable, require
 from wav_policy.bringup.node_table import NodeLaunch
 
-STOP_SIGNALS = ((signal.SIGTERM, 12.0), (signal.SIGKILL, 3.0))
-"""What a process group is sent in turn, and how long it may take [s]. SIGTERM ends a node that is still importing
-without a traceback, which SIGINT would not."""
+_KILL_TIME = 3.0
+"""How long a process group may take to end once it has been killed [s]."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -56,6 +55,7 @@ class Ended:
 class _Child:
     name: str
     managed: bool
+    stop_time: float
     process: subprocess.Popen[str]
     reader: threading.Thread
 
@@ -103,7 +103,7 @@ class Supervisor:
         assert process.stdout is not None
         reader = threading.Thread(target=self._forward, args=(node.name, process.stdout), daemon=True)
         reader.start()
-        self._children.append(_Child(node.name, node.lifecycle, process, reader))
+        self._children.append(_Child(node.name, node.lifecycle, node.stop_time, process, reader))
 
     def _forward(self, name: str, stream: IO[str]) -> None:
         for line in stream:
@@ -129,7 +129,7 @@ class Supervisor:
         which holds when it is told to end.
         """
         for child in self._stopping_order():
-            _stop_group(child.process)
+            _stop_group(child.process, child.stop_time)
             child.reader.join(timeout=1.0)
         self._children.clear()
         shutil.rmtree(self._parameter_directory, ignore_errors=True)
@@ -195,8 +195,9 @@ def die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _stop_group(process: subprocess.Popen[str]) -> None:
-    for number, patience in STOP_SIGNALS:
+def _stop_group(process: subprocess.Popen[str], stop_time: float) -> None:
+    """SIGTERM ends a node that is still importing without a traceback, which SIGINT would not."""
+    for number, patience in ((signal.SIGTERM, stop_time), (signal.SIGKILL, _KILL_TIME)):
         try:
             os.killpg(process.pid, number)
         except ProcessLookupError:

@@ -43,7 +43,7 @@ class ManagerConfig:
         ready_services: wait for these before configuring anything; whoever offers them is what the nodes rely on.
         appear_timeout: time for a node's lifecycle services to appear [s].
         transition_timeout: time for one transition; loading a checkpoint is part of configuring [s].
-        stop_timeout: time for one transition on the way down [s].
+        stop_timeout: time for one transition on the way down; parking is part of deactivating [s].
         gone_timeout: a node whose state cannot be had within this time on the way down is taken as gone [s].
     """
 
@@ -51,7 +51,7 @@ class ManagerConfig:
     ready_services: tuple[str, ...] = ()
     appear_timeout: float = 60.0
     transition_timeout: float = 240.0
-    stop_timeout: float = 8.0
+    stop_timeout: float = 20.0
     gone_timeout: float = 1.0
 
 

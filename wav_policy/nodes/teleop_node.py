@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -32,11 +33,12 @@ from wav_policy.nodes.transitions import log_failures
 from wav_policy.observation import JOINT_TOPIC
 from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import PiperError
-from wav_policy.teleoperation.following import Following, FollowingConfig, State
+from wav_policy.teleoperation.following import Following, FollowingConfig, Stamped, State
 from wav_policy.teleoperation.leader_reader import LeaderReader
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 LEADER_TOPIC = "leader/joint_states"
+TARGET_TOPIC = "joint_targets"
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,12 @@ class TeleopNode(LifecycleNode):
         self.config = declare(self, TeleopNodeConfig)
         self._following = Following(self.config.following)
         self._readers: list[LeaderReader] = []
-        self._follower: FloatArray | None = None
-        self._follower_stamp = -np.inf
-        self._follower_fault = ""
+        self._heard: dict[str, Stamped] = {}
+        self._unusable: dict[str, str] = {}
         self._active = False
         self._chunks: Publisher | None = None
         self._leader: Publisher | None = None
-        self._joint_states: Subscription | None = None
+        self._joints: list[Subscription] = []
         self._timer: Timer | None = None
         self._offered: list[Service] = []
         self._told = self._following.state
@@ -97,9 +98,10 @@ class TeleopNode(LifecycleNode):
             self._readers.append(reader)
         self._chunks = self.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS)
         self._leader = self.create_publisher(JointState, LEADER_TOPIC, qos_profile_sensor_data)
-        self._joint_states = self.create_subscription(
-            JointState, JOINT_TOPIC, self._on_joint_state, qos_profile_sensor_data
-        )
+        self._joints = [
+            self.create_subscription(JointState, topic, partial(self._on_joints, topic), qos_profile_sensor_data)
+            for topic in (JOINT_TOPIC, TARGET_TOPIC)
+        ]
         self._offered = [
             self._offer("teleop/engage", self._engage),
             self._offer("teleop/release", self._following.release),
@@ -149,13 +151,13 @@ class TeleopNode(LifecycleNode):
             reader.close()
         for service in self._offered:
             self.destroy_service(service)
-        if self._joint_states is not None:
-            self.destroy_subscription(self._joint_states)
+        for subscription in self._joints:
+            self.destroy_subscription(subscription)
         for publisher in (self._chunks, self._leader):
             if publisher is not None:
                 self.destroy_publisher(publisher)
-        self._timer = self._joint_states = self._chunks = self._leader = None
-        self._readers, self._offered = [], []
+        self._timer = self._chunks = self._leader = None
+        self._readers, self._offered, self._joints = [], [], []
 
     def _offer(self, name: str, action: Callable[[], None]) -> Service:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -175,24 +177,25 @@ class TeleopNode(LifecycleNode):
 
     # Topics
 
-    def _on_joint_state(self, message: JointState) -> None:
+    def _on_joints(self, topic: str, message: JointState) -> None:
         try:
             positions = joint_state.positions_from_message(message)
         except joint_state.JointNamesError as error:
-            self._follower_fault = str(error)
+            self._unusable[topic] = f"{topic}: {error}"
             return
-        finite = bool(np.isfinite(positions).all())
-        self._follower_fault = "" if finite else "joint_states is not finite"
-        if finite:
-            self._follower = positions
-            self._follower_stamp = joint_state.stamp_to_seconds(message.header.stamp)
+        if not np.isfinite(positions).all():
+            self._unusable[topic] = f"{topic} is not finite"
+            return
+        self._unusable.pop(topic, None)
+        self._heard[topic] = Stamped(positions, joint_state.stamp_to_seconds(message.header.stamp))
 
     def _tick(self) -> None:
         if not self._active or self._chunks is None or self._leader is None:
             return
         now = float(self.get_clock().now().nanoseconds) * 1e-9
         leader = self._leader_position()
-        chunk = self._following.step(now, leader, self._fault(), self._follower, self._follower_stamp)
+        measured, target = self._heard.get(JOINT_TOPIC), self._heard.get(TARGET_TOPIC)
+        chunk = self._following.step(now, leader, self._fault(), measured, target)
         if chunk is not None:
             self._chunks.publish(chunk_to_message(chunk))
         if leader is not None and self._following.state == State.FOLLOWING:
@@ -209,7 +212,7 @@ class TeleopNode(LifecycleNode):
                 return fault
         if self.count_publishers(chunk_topic.CHUNK_TOPIC) > 1:
             return "another node commands the arms on action_chunk: stop it first (the policy?)"
-        return self._follower_fault
+        return next(iter(self._unusable.values()), "")
 
     # Reports
 

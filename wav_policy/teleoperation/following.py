@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,13 @@ _NUM_PAST: Final = 2
 
 _LEASH: Final = 0.25
 """On its way a command is at most so much time ahead of the follower [s]."""
+
+
+class Stamped(NamedTuple):
+    """Joint positions, shape [14], rad and m, and their time [s]."""
+
+    position: FloatArray
+    stamp: float
 
 
 class State(str, Enum):
@@ -49,9 +56,13 @@ class FollowingConfig:
         approach_speed: on the way to a leader that is not near [rad/s].
         engage_distance: a leader is near within this distance of every joint [rad].
         lose_distance: beyond this distance the follower approaches again; it was held up [rad].
+        stuck_distance: a follower whose target is farther than this from the leader, and does not come nearer, is held
+            up too: by piper/home, a collision, a fault [rad].
+        stuck_time: so long [s]. A target that brakes at the 5 rad/s^2 of the safety filter turns within
+            sqrt(2 (lose_distance - stuck_distance) / 5) = 0.45 s, so a leader that is only too fast does not count.
         max_jump: a leader that moves more than this between two commands has jumped [rad].
         calm_time: a leader that has jumped is trusted again after so much time without a jump [s].
-        max_follower_age: of the newest joint_states [s].
+        max_follower_age: of the newest joint_states, and of the newest joint_targets [s].
     """
 
     rate: float = 50.0
@@ -60,6 +71,8 @@ class FollowingConfig:
     approach_speed: float = 0.4
     engage_distance: float = 0.03
     lose_distance: float = 0.6
+    stuck_distance: float = 0.1
+    stuck_time: float = 0.5
     max_jump: float = 0.3
     calm_time: float = 0.5
     max_follower_age: float = 0.2
@@ -75,6 +88,8 @@ class FollowingConfig:
             raise ValueError(f"delay ({self.delay}) must be at least 1/rate and below horizon ({self.horizon})")
         if not self.engage_distance < self.lose_distance:
             raise ValueError(f"engage_distance ({self.engage_distance}) must be below lose_distance")
+        if not self.engage_distance < self.stuck_distance:
+            raise ValueError(f"engage_distance ({self.engage_distance}) must be below stuck_distance")
 
 
 class Following:
@@ -97,6 +112,8 @@ class Following:
         self._commands: deque[FloatArray] = deque(maxlen=self._num_known)
         self._last_leader: FloatArray | None = None
         self._calm_from = -np.inf
+        self._last_target: FloatArray | None = None
+        self._obeyed_at = np.zeros(len(JOINT_NAMES))
 
     def engage(self) -> None:
         """Follow from now on, as soon as that is safe."""
@@ -109,7 +126,7 @@ class Following:
         self.state = State.RELEASED
 
     def step(
-        self, now: float, leader: FloatArray | None, fault: str, follower: FloatArray | None, follower_stamp: float
+        self, now: float, leader: FloatArray | None, fault: str, measured: Stamped | None, target: Stamped | None
     ) -> ActionChunk | None:
         """One tick.
 
@@ -117,26 +134,39 @@ class Following:
             now: time of the tick [s].
             leader: where both leaders are, shape [14], rad and m; None while not known.
             fault: why the leader must not be followed; "" without.
-            follower: measured joints, shape [14]; None before the first measurement.
-            follower_stamp: time of that measurement [s].
+            measured: where the followers are; None before the first measurement.
+            target: what the followers were last told, behind the safety filter; None before that. Nothing new comes
+                while they are stopped, released or not enabled.
 
         Returns:
             What to command; None to command nothing: the followers hold.
         """
         if self.state == State.RELEASED:
             return None
-        self.distance = None if leader is None or follower is None else _distance(leader, follower)
-        doubt = fault or self._doubt(now, leader, follower, follower_stamp)
-        if doubt or leader is None or follower is None:
+        self.distance = None if leader is None or measured is None else _distance(leader, measured.position)
+        doubt = fault or self._doubt(now, leader, measured, target)
+        if doubt or leader is None or measured is None or target is None:
             self._hold(doubt)
             return None
-        was_held_up = self.state == State.FOLLOWING and _distance(leader, follower) > self.config.lose_distance
-        if not self._commands or was_held_up:
-            self._begin(follower)
-        self._commands.append(self._command(leader, follower))
+        is_stuck = self._is_stuck(now, leader, target.position)
+        is_lost = _distance(leader, measured.position) > self.config.lose_distance
+        if not self._commands or (self.state == State.FOLLOWING and (is_stuck or is_lost)):
+            self._begin(measured.position)
+        self._commands.append(self._command(leader, measured.position))
         return self._chunk(now)
 
-    def _doubt(self, now: float, leader: FloatArray | None, follower: FloatArray | None, stamp: float) -> str:
+    def _is_stuck(self, now: float, leader: FloatArray, target: FloatArray) -> bool:
+        """Whether a joint's target has been away from the leader for long without coming nearer. The target, not the
+        arm: one that leans on something stays behind and yet follows."""
+        last, self._last_target = self._last_target, target
+        behind = leader - target
+        obeys = np.abs(behind) <= self.config.stuck_distance
+        if last is not None:
+            obeys |= (target - last) * behind > 0.0
+        self._obeyed_at[obeys | _IS_GRIPPER | (self.state != State.FOLLOWING)] = now
+        return bool(now - self._obeyed_at.min() > self.config.stuck_time)
+
+    def _doubt(self, now: float, leader: FloatArray | None, measured: Stamped | None, target: Stamped | None) -> str:
         """Why nothing may be commanded; "" when it may."""
         if leader is None:
             return "the leader arms' position is not known"
@@ -148,10 +178,12 @@ class Following:
             self._calm_from = now + self.config.calm_time
         if now < self._calm_from:
             return f"the leader jumped; it must be calm for {self.config.calm_time:g} s"
-        if follower is None:
+        if measured is None:
             return "joint_states: nothing received"
-        if now - stamp > self.config.max_follower_age:
-            return f"joint_states: newest message is {now - stamp:.2f} s old"
+        if abs(now - measured.stamp) > self.config.max_follower_age:
+            return f"joint_states: newest message is {now - measured.stamp:.2f} s old"
+        if target is None or abs(now - target.stamp) > self.config.max_follower_age:
+            return "piper_node does not command the followers (joint_targets is silent); its diagnostics say why"
         return ""
 
     def _hold(self, reason: str) -> None:

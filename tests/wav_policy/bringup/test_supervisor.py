@@ -32,10 +32,14 @@ class Stage:
     supervisor: Supervisor
     lines: list[str]
     scripts: dict[str, str]
+    stop_time: float = 2.0
 
     def start(self, managed: tuple[str, ...] = (), **scripts: str) -> None:
         self.scripts.update(scripts)
-        self.supervisor.start(NodeLaunch("wav_policy", name, name, lifecycle=name in managed) for name in scripts)
+        self.supervisor.start(
+            NodeLaunch("wav_policy", name, name, lifecycle=name in managed, stop_time=self.stop_time)
+            for name in scripts
+        )
 
     def await_line(self, text: str) -> str:
         deadline = time.monotonic() + 20
@@ -52,7 +56,6 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     lines: list[str] = []
     scripts: dict[str, str] = {}
     monkeypatch.setattr(module, "command", lambda node, directory: [sys.executable, "-c", scripts[node.name]])
-    monkeypatch.setattr(module, "STOP_SIGNALS", ((signal.SIGTERM, 2.0), (signal.SIGKILL, 3.0)))
     supervisor = Supervisor(write=lines.append)
     yield Stage(supervisor, lines, scripts)
     supervisor.stop()
@@ -104,6 +107,20 @@ def test_stopping_goes_backwards_and_leaves_nothing(stage: Stage, tmp_path: Path
     stage.supervisor.stop()
     assert log.read_text() == "second first "
     assert not any(alive(process) for process in processes)
+
+
+def test_every_node_has_the_time_that_its_row_gives_it(stage: Stage, tmp_path: Path) -> None:
+    log = tmp_path / "order"
+    slow = NOTE.format(log=str(log), name="slow").replace("    open", "    time.sleep(1.0)\n    open")
+    for stop_time in (0.2, 30.0):
+        stage.stop_time = stop_time
+        stage.lines.clear()
+        stage.start(slow=slow)
+        stage.await_line("[slow] up")
+        before = time.monotonic()
+        stage.supervisor.stop()
+        assert time.monotonic() - before < 10.0
+    assert log.read_text() == "slow "
 
 
 def test_after_a_death_the_arms_are_stopped_before_anybody_can_park_them(stage: Stage, tmp_path: Path) -> None:

@@ -5,30 +5,61 @@ import pytest
 
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.chunking import ChunkExecutor
-from wav_policy.teleoperation.following import Following, FollowingConfig, State
+from wav_policy.safety import SafetyFilter
+from wav_policy.teleoperation.following import Following, FollowingConfig, Stamped, State
 
 STEP = 0.02
 
 
 class Robot:
-    """Followers that execute chunks as the control loop does, without a safety filter."""
+    """Followers that execute chunks as the control loop does; behind a safety filter if they are given one.
 
-    def __init__(self, position: FloatArray) -> None:
-        self.position = position
-        self.time = 100.0
+    While they are not `commanded`, as before piper/enable, nothing tells them anything.
+    """
+
+    def __init__(self, position: FloatArray, safety: SafetyFilter | None = None) -> None:
+        self.position = self.target = position
+        self.target_time = self.time = 100.0
+        self.commanded = True
+        self.offset = 0.0
+        self.safety = safety
         self.following = Following()
         self.following.engage()
         self.executor = ChunkExecutor()
 
     def step(self, leader: FloatArray | None, fault: str = "", moves: bool = True) -> ActionChunk | None:
         self.time += STEP
-        chunk = self.following.step(self.time, leader, fault, self.position, self.time)
+        measured, target = Stamped(self.position, self.time), Stamped(self.target, self.target_time)
+        chunk = self.following.step(self.time, leader, fault, measured, target)
+        if not self.commanded:
+            self.executor = ChunkExecutor()
+            return chunk
         if chunk is not None:
-            self.executor.accept(chunk, self.time + 0.004, self.position)
-        target = self.executor.sample(self.time + 0.01)
-        if target is not None and moves:
-            self.position = target
+            self.executor.accept(chunk, self.time + 0.004, self.target)
+        for fraction in (0.25, 0.5, 0.75, 1.0) if self.safety else (0.5,):
+            self._obey(self.time + fraction * STEP)
+        self.target_time = self.time
+        if moves:
+            self.position = self.target + self.offset
         return chunk
+
+    def _obey(self, now: float) -> None:
+        command = self.executor.sample(now)
+        if self.safety is not None:
+            decision = self.safety.step(now, command, self.position, now)
+            assert decision.target is not None
+            self.target = decision.target
+        elif command is not None:
+            self.target = command
+
+    def speeds_until_following(self, leader: FloatArray) -> FloatArray:
+        """Of the followers on their way to a leader at rest, of every step the fastest joint [rad/s]."""
+        path = [self.position]
+        while not (self.following.state == State.FOLLOWING and np.allclose(path[-1], leader, atol=1e-3)):
+            assert len(path) < 500, self.following.reason
+            self.step(leader)
+            path.append(self.position)
+        return np.abs(np.diff(path, axis=0)).max(axis=1) / STEP
 
     def run(self, seconds: float, leader: FloatArray, **options: bool) -> None:
         for _ in range(round(seconds / STEP)):
@@ -122,11 +153,83 @@ def test_a_follower_held_up_is_approached_again_slowly(robot: Robot) -> None:
     assert robot.following.state == State.APPROACHING
 
 
-def test_old_or_missing_feedback_stops(robot: Robot) -> None:
+def test_followers_that_were_not_commanded_do_not_rush_to_the_leader(robot: Robot) -> None:
+    """piper/stop and reset, a leader that moves meanwhile, piper/enable."""
+    robot.commanded = False
+    moved = np.full(14, 0.01)
+    for joint in np.linspace(0.01, 0.56, 50):
+        moved[0] = joint
+        chunk = robot.step(moved.copy())
+    assert chunk is None
+    assert robot.following.state == State.HOLDING
+    assert "piper_node does not command the followers" in robot.following.reason
+    robot.commanded = True
+    assert robot.speeds_until_following(moved).max() < 2.0 * FollowingConfig().approach_speed
+
+
+def test_followers_that_were_led_away_do_not_rush_back(robot: Robot) -> None:
+    """piper/home: chunks are ignored meanwhile, and followed again from its end on."""
     leader = np.full(14, 0.01)
-    assert robot.following.step(robot.time + 1.0, leader, "", robot.position, robot.time) is None
+    for joint in np.linspace(0.01, 0.5, 50):
+        robot.following.step(
+            robot.time, leader, "", Stamped(robot.position, robot.time), Stamped(robot.target, robot.time)
+        )
+        robot.time += STEP
+        robot.target = robot.position = leader.copy()
+        robot.position[1] = joint
+    assert robot.following.state == State.APPROACHING
+    robot.executor = ChunkExecutor()
+    assert robot.speeds_until_following(leader).max() < 2.0 * FollowingConfig().approach_speed
+
+
+def test_followers_that_a_collision_stopped_do_not_rush_after_the_leader() -> None:
+    robot = Robot(np.full(14, 0.01))
+    leader = np.full(14, 0.01)
+    robot.run(0.5, leader)
+    stop = robot.position
+    for joint in np.linspace(0.01, 0.41, 50):
+        leader[1] = joint
+        robot.step(leader.copy())
+        robot.target = robot.position = np.minimum(robot.target, stop + 0.02)
+    assert robot.following.state == State.APPROACHING
+    robot.executor = ChunkExecutor()
+    assert robot.speeds_until_following(leader).max() < 2.0 * FollowingConfig().approach_speed
+
+
+def test_a_follower_that_leans_on_something_goes_on_following(robot: Robot) -> None:
+    robot.offset = 0.3
+    robot.run(3.0, np.full(14, 0.01))
+    assert robot.following.state == State.FOLLOWING
+
+
+@pytest.mark.parametrize(("top_speed", "seconds"), [(1.5, 0.02), (2.0, 0.2), (2.5, 0.2)])
+def test_a_leader_that_stops_faster_than_the_followers_can_is_followed(top_speed: float, seconds: float) -> None:
+    """At the safety filter's 5 rad/s^2 they overshoot: they move away from it for 0.46 s, but are not held up."""
+    rest = np.tile([0.0, 1.17, -0.62, 0.0, 1.1, 0.0, 0.05], 2)
+    robot = Robot(rest, SafetyFilter())
+    robot.run(0.5, rest)
+    leader, speed, farthest = rest.copy(), 0.0, 0.0
+    for step in range(200):
+        wanted, change = top_speed if step * STEP < 0.7 else 0.0, top_speed * STEP / seconds
+        speed += float(np.clip(wanted - speed, -change, change))
+        leader[0] += speed * STEP
+        robot.step(leader.copy())
+        assert robot.following.state == State.FOLLOWING
+        farthest = max(farthest, abs(robot.position[0] - leader[0]))
+    assert farthest > 0.3
+    np.testing.assert_allclose(robot.position, leader, atol=1e-3)
+
+
+def test_old_or_missing_feedback_stops(robot: Robot) -> None:
+    leader, now = np.full(14, 0.01), robot.time
+    measured = target = Stamped(robot.position, now)
+    late = Stamped(robot.position, now + 1.0)
+    assert robot.following.step(now + 1.0, leader, "", measured, late) is None
     assert "joint_states: newest message is 1.00 s old" in robot.following.reason
-    assert robot.following.step(robot.time, leader, "", None, -np.inf) is None
+    assert robot.following.step(now, leader, "", None, target) is None
+    assert "joint_states: nothing received" in robot.following.reason
+    assert robot.following.step(now, leader, "", measured, None) is None
+    assert "piper_node does not command" in robot.following.reason
     robot.following.release()
     assert robot.step(leader) is None
     assert robot.following.state == State.RELEASED

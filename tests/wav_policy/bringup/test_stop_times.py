@@ -1,0 +1,62 @@
+"""An operator's stop parks the arms from wherever they are: nobody on the way down loses patience before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("rclpy")
+
+from wav_models.types import JOINT_DIM, FloatArray
+from wav_policy.bringup.node_table import LIFECYCLE_MANAGER
+from wav_policy.nodes.lifecycle_manager import ManagerConfig
+from wav_policy.nodes.parameters import from_mapping
+from wav_policy.nodes.piper_node import PiperNodeConfig
+from wav_policy.piper import control_loop
+from wav_policy.piper.homing import MinimumJerkMotion
+from wav_policy.safety_limits import GRIPPERS, both_arms
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def shipped(repository: Path, *files: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for file in files:
+        (node,) = yaml.safe_load((repository / "config" / file).read_text()).values()
+        found |= flat(node["ros__parameters"])
+    return found
+
+
+def longest_park(config: PiperNodeConfig) -> float:
+    """What deactivation may take from the farthest pose that is believed, delayed as far as `move_to` allows [s]."""
+    home, tolerance = np.array(config.home), both_arms(config.safety.measurement_tolerance)
+
+    def duration(start: FloatArray) -> float:
+        goal = home.copy()
+        goal[list(GRIPPERS)] = start[list(GRIPPERS)]
+        return MinimumJerkMotion(start, goal, config.park_speed).duration
+
+    motion = max(duration(config.safety.lower - tolerance), duration(config.safety.upper + tolerance))
+    return control_loop._PATIENCE * motion + 2.0 * control_loop._SETTLE_TIMEOUT  # of the park and of the hold after it
+
+
+def test_the_longest_park_of_the_shipped_configuration_fits(repository: Path) -> None:
+    piper = from_mapping(PiperNodeConfig, shipped(repository, "piper.yaml", "safety.yaml"))
+    manager = from_mapping(ManagerConfig, shipped(repository, "bringup.yaml"))
+    park = longest_park(piper)
+    assert len(piper.home) == JOINT_DIM
+    assert park > 13.0  # left joint 6 alone, from 2.0 rad: 8.37 s of motion
+    for config in (manager, ManagerConfig()):
+        assert config.stop_timeout >= park
+    num_managed, closing = 2, 5.0
+    all_down = num_managed * manager.gone_timeout + manager.stop_timeout + park + closing
+    assert LIFECYCLE_MANAGER.stop_time >= all_down  # with a policy_node that hangs, too

@@ -21,18 +21,11 @@ WORKDIR /home/wav/wav_policy
 COPY --chown=wav . .
 USER wav
 
-# rclpy and the messages come from the ROS installation: --no-deps keeps their wheels out.
 ENV PIP_NO_CACHE_DIR=1
-RUN python3 -m venv --system-site-packages .venv \
-    && grep -v -E '^(ros-|cv-bridge)' constraints.txt > /tmp/constraints.txt \
-    && .venv/bin/python docker/requirements.py '[gpu]' > /tmp/requirements.txt \
-    && .venv/bin/pip install -c /tmp/constraints.txt -r /tmp/requirements.txt \
-    && .venv/bin/pip install --no-deps -e .
-
-SHELL ["/bin/bash", "-c"]
-RUN cd ros2_ws && source /opt/ros/jazzy/setup.bash \
-    && ../.venv/bin/python -m colcon build --symlink-install
+RUN docker/install.sh gpu
+ENV PATH="/home/wav/wav_policy/.venv-ros/bin:$PATH"
 
 COPY --chmod=755 docker/entrypoint.sh /entrypoint.sh
 ENTRYPOINT ["/entrypoint.sh"]
+# Says that checkpoint:=DIR is missing; compose.yaml names one.
 CMD ["ros2", "launch", "wav_policy", "piper_bimanual.launch.py"]

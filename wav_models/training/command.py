@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wav_models.training.loop import Plan
 
 LAUNCH = "accelerate launch -m wav_models.training"
+ON_ONE_GPU = "accelerate launch --num_processes 1 -m wav_models.training"
 TRAINED = ("autoencoder", *STAGES)
 INTERRUPTED = 130
 """Exit code after a signal: everything is saved, and the next command of a script must not begin."""
@@ -105,6 +106,18 @@ def _plan(arguments: TrainArguments, configured_steps: int | None) -> Plan:
     return Plan(steps=steps)
 
 
+def _say_unused_gpu(stage: str, command: str) -> None:
+    """`wav train` computes on the CPU: nobody should have to find that out by waiting."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return
+    if stage == "autoencoder":
+        print("training on the CPU: the auto-encoder has no other way; the GPU is not used")
+    else:
+        print(f"training on the CPU; on the GPU: {ON_ONE_GPU} {command.removeprefix('wav train ')}")
+
+
 def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
     """Whether it was done to the end; a signal may have ended it earlier, with everything saved."""
     from wav_models.checkpoint import PLANNER
@@ -136,6 +149,8 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
             print(f"it has no {PLANNER}: it will plan with the defaults of PlannerConfig (docs/training.md)")
         return True
     plan = _plan(arguments, getattr(config, arguments.stage).loop.steps)
+    if not launched:
+        _say_unused_gpu(arguments.stage, command)
     if arguments.stage == "autoencoder":
         steps.train_autoencoder(run, plan, resume=arguments.resume)
     elif launched:

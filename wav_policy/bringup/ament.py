@@ -1,7 +1,8 @@
 """Makes an editable installation visible to a full ROS 2: `python -m wav_policy.bringup.ament [PREFIX]`.
 
 Links the package marker, `share/wav_policy` and `lib/wav_policy` of a prefix to the checkout. A normal installation
-(`pip install .`, colcon) brings these as files.
+(`pip install .`, colcon) brings these as files. `ros2 launch` imports the launch files with its own Python, so
+PYTHONPATH has to name the checkout as well.
 """
 
 from __future__ import annotations

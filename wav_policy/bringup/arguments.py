@@ -13,8 +13,8 @@ from wav_policy.sim.tasks import TASKS
 AUTO = "auto"
 BOOL_CHOICES = ("true", "false")
 DEFAULT_CHECKPOINT = "checkpoints/wav-tiny-bowl"
+"""Trained in the simulation: it is the default there only."""
 DEFAULT_DATASET = "recordings"
-
 
 CHANNELS = ("can_left", "can_right", "can_leader_left", "can_leader_right")
 
@@ -35,7 +35,9 @@ class LaunchArgument:
 
 ARGUMENTS = (
     LaunchArgument("sim", "false", "MuJoCo in place of arms and cameras.", BOOL_CHOICES),
-    LaunchArgument("checkpoint", DEFAULT_CHECKPOINT, "Checkpoint directory of the policy."),
+    LaunchArgument(
+        "checkpoint", AUTO, f"Checkpoint directory of the policy; auto: {DEFAULT_CHECKPOINT} with sim, else refused."
+    ),
     LaunchArgument("engine", AUTO, "What runs the networks.", (AUTO, "torch", "onnxruntime", "tensorrt")),
     LaunchArgument("instruction", "", "Command in words; empty: the task's own (sim) or the topic `instruction`."),
     LaunchArgument("task", "bowl", "Task of the simulation.", TASKS),
@@ -101,8 +103,8 @@ def parse(assignments: Mapping[str, str]) -> LaunchArguments:
     """Typed launch arguments; what is not given takes its default.
 
     Raises:
-        LaunchArgumentError: unknown name, value outside the choices, values that exclude each other, or a checkpoint
-            directory that does not exist.
+        LaunchArgumentError: unknown name, value outside the choices, values that exclude each other, no checkpoint for
+            real arms, or a checkpoint directory that does not exist.
     """
     values = {argument.name: argument.default for argument in ARGUMENTS}
     for name, value in assignments.items():
@@ -131,7 +133,7 @@ def _typed(values: dict[str, str]) -> LaunchArguments:
         raise LaunchArgumentError(f"every arm needs a bus of its own, a leader above all: {listed}")
     return LaunchArguments(
         sim=sim,
-        checkpoint=None if teleop else _checkpoint(values["checkpoint"]),
+        checkpoint=None if teleop else _checkpoint(values["checkpoint"], sim),
         engine=values["engine"],
         instruction=values["instruction"],
         task=values["task"],
@@ -167,7 +169,13 @@ def _channel(value: str, name: str, sim: bool) -> str:
     return str(paths.runtime_directory() / name) if sim else name
 
 
-def _checkpoint(value: str) -> Path:
+def _checkpoint(value: str, sim: bool) -> Path:
+    if value == AUTO and not sim:
+        raise LaunchArgumentError(
+            "no checkpoint is named, and the shipped ones were trained in the simulation: give checkpoint:=DIR, "
+            "trained on recordings of these arms; or sim:=true"
+        )
+    value = DEFAULT_CHECKPOINT if value == AUTO else value
     directory = paths.resolve(value)
     if not (directory / "config.json").is_file():
         fault = "has no config.json" if directory.is_dir() else "does not exist"

@@ -171,7 +171,9 @@ def check_can() -> Iterator[Finding]:
     for device in found:
         state = _read(device / "operstate")
         level = Level.OK if state in ("up", "unknown") else Level.NOTE
-        remedy = "" if level is Level.OK else f"; sudo ip link set {device.name} up type can bitrate 1000000"
+        remedy = (
+            "" if level is Level.OK else f"; sudo ip link set {device.name} up type can bitrate 1000000 restart-ms 100"
+        )
         yield Finding("can", level, f"{device.name} is {state}{remedy}")
     if not found:
         yield Finding("can", Level.NOTE, "no SocketCAN interface: only sim:=true, or can_interface:=slcan")

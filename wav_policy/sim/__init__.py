@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gymnasium
-
 ENVIRONMENTS = {
     "wav/PiperBowl-v0": "bowl",
     "wav/PiperBowls-v0": "bowls",
@@ -13,6 +11,17 @@ ENVIRONMENTS = {
 }
 """Gymnasium id -> task."""
 
-for _id, _task in ENVIRONMENTS.items():
-    if _id not in gymnasium.registry:
-        gymnasium.register(id=_id, entry_point="wav_policy.sim.env:WavEnv", kwargs={"task": _task})
+
+def _register() -> None:
+    """Where Gymnasium is missing nobody can make an environment: `ros2 launch` imports the robot's geometry and the
+    names of the tasks with the system's Python, which has numpy and yaml only."""
+    try:
+        import gymnasium
+    except ModuleNotFoundError:
+        return
+    for name, task in ENVIRONMENTS.items():
+        if name not in gymnasium.registry:
+            gymnasium.register(id=name, entry_point="wav_policy.sim.env:WavEnv", kwargs={"task": task})
+
+
+_register()

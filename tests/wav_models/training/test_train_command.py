@@ -23,6 +23,7 @@ from wav_models.evaluation.held_out import recorded_split
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
 from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_models.training import run as training_run
 from wav_models.training.frames import _known_episodes, allocate, cache_frames, fingerprints, read_table, same_episodes
 from wav_models.training.run import load_part
 from wav_models.training.state import StateError, load_tensors, save_tensors
@@ -316,3 +317,25 @@ def test_a_stage_names_what_must_come_before(
     for both in ([], ["--steps", "1", "--minutes", "1"]):
         assert main(["video", "--data", "x", "--out", "y", *both]) != 0
         assert "--minutes X or --steps N" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "video", "value", "action"])
+def test_a_gpu_that_is_not_used_is_said_in_one_line(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def begins(*_: object, **__: object) -> None:
+        raise ValueError("it begins")
+
+    for step in ("train_autoencoder", "train_stage"):
+        monkeypatch.setattr(training_run, step, begins)
+    argv = [stage, "--data", "my data", "--out", str(tmp_path), "--steps", "1"]
+    for available in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        assert main(argv) == 1
+        printed = capsys.readouterr()
+        assert "it begins" in printed.err
+        assert printed.out.count("\n") == int(available)
+    assert printed.out.startswith("training on the CPU")
+    if stage != "autoencoder":
+        launch = f"accelerate launch --num_processes 1 -m wav_models.training {stage} --data 'my data'"
+        assert launch in printed.out

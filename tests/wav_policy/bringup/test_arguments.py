@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, LaunchArguments, parse, split_assignments
+from wav_policy.bringup import paths
+from wav_policy.bringup.arguments import (
+    ARGUMENTS,
+    DEFAULT_CHECKPOINT,
+    LaunchArgumentError,
+    LaunchArguments,
+    parse,
+    split_assignments,
+)
 
 
 @pytest.fixture
@@ -41,6 +49,8 @@ def test_the_robot_means_socketcan(checkpoint: str) -> None:
         ({"can_leader_left": "can2"}, "can_leader_left:=can2 has no use with teleop:=false"),
         ({"teleop": "true", "can_leader_left": "can_left"}, "every arm needs a bus of its own"),
         ({"checkpoint": "/nowhere"}, "/nowhere does not exist"),
+        ({}, "trained in the simulation: give checkpoint:=DIR"),
+        ({"can_left": "can0", "instruction": "put it down"}, "trained in the simulation: give checkpoint:=DIR"),
     ],
 )
 def test_a_wrong_argument_is_named_with_the_valid_ones(assignments: dict[str, str], message: str) -> None:
@@ -51,6 +61,14 @@ def test_a_wrong_argument_is_named_with_the_valid_ones(assignments: dict[str, st
 def test_a_checkpoint_without_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LaunchArgumentError, match=r"config\.json"):
         parse({"checkpoint": str(tmp_path)})
+
+
+def test_the_default_checkpoint_is_for_the_simulation_only() -> None:
+    simulated = parse({"sim": "true"}).checkpoint
+    assert simulated is not None
+    assert simulated == paths.find(DEFAULT_CHECKPOINT)
+    assert parse({"checkpoint": DEFAULT_CHECKPOINT}).checkpoint == simulated, "who names it may use it"
+    assert parse({"teleop": "true"}).checkpoint is None
 
 
 def test_tokens_must_be_assignments() -> None:

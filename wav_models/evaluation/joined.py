@@ -1,4 +1,5 @@
-"""Results of several evaluations of one checkpoint as one: their conditions side by side, every pair compared."""
+"""Results of several evaluations of one checkpoint as one: their conditions side by side, compared where they ran on
+the same engine."""
 
 from __future__ import annotations
 
@@ -16,31 +17,26 @@ COMMON: Final = ("checkpoint", "checkpoint_sha256", "seeds", "split", "phrasing"
 def join_results(paths: Sequence[Path]) -> dict[str, Any]:
     """What `wav evaluate --json` wrote to `paths`, as one result of all tasks and conditions.
 
-    A condition that several files have of a task is that of the first one.
+    A condition that several files have of a task is that of the first one. Conditions that ran on different engines or
+    in different number formats are not compared: what one gains may be the engine's.
 
     Raises:
-        ValueError: a file is not such a result, or is one of other seeds, weights, settings, engines or planners;
-            names it.
+        ValueError: a file is not such a result, or is one of other seeds, weights, settings or planners; names it.
     """
     joined: dict[str, Any] = {}
     tasks: dict[str, dict[str, Any]] = {}
-    engines: dict[str, Path] = {}
     for path in paths:
         result = _load(path)
         common = {name: result[name] for name in COMMON}
         if not joined:
             joined = {**common, "results": [p.name for p in paths], "planners": {}}
         _require_same(common, joined, path, paths[0])
-        engines |= {engine: path for row in _rows(result) for engine in row["engines"] if engine not in engines}
         for name, planner in result["planners"].items():
             if joined["planners"].setdefault(name, planner) != planner:
                 raise ValueError(f"{path}: its {name!r} is another planner than that of the files before it")
         for task, its in result["tasks"].items():
             conditions = tasks.setdefault(task, {})
             conditions |= {name: row for name, row in its["conditions"].items() if name not in conditions}
-    if len(engines) > 1:
-        listed = ", ".join(f"{engine} ({path})" for engine, path in engines.items())
-        raise ValueError(f"trials of several engines or number formats cannot be compared: {listed}")
     order = list(joined["planners"])
     ordered = {task: dict(sorted(rows.items(), key=lambda item: order.index(item[0]))) for task, rows in tasks.items()}
     return {**joined, "tasks": {task: _compared(rows) for task, rows in ordered.items()}}
@@ -73,4 +69,6 @@ def _require_same(common: Mapping[str, Any], first: Mapping[str, Any], path: Pat
 
 def _compared(conditions: Mapping[str, Any]) -> dict[str, Any]:
     outcomes = {name: [trial["success"] for trial in row["trials"]] for name, row in conditions.items()}
-    return {"conditions": dict(conditions), "comparisons": compare_pairs(outcomes)}
+    engines = {name: row["engines"] for name, row in conditions.items()}
+    pairs = [pair for pair in compare_pairs(outcomes) if engines[pair["first"]] == engines[pair["second"]]]
+    return {"conditions": dict(conditions), "comparisons": pairs}

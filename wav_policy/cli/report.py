@@ -52,7 +52,8 @@ class ReportArguments:
     """Do not run again what OUT/trials.jsonl holds of closed-loop trials with the same parameters."""
     results: tuple[Path, ...] = ()
     """Files of `wav evaluate --json`, of one checkpoint and the same seeds, that `success` is drawn from: all their
-    tasks and conditions, every pair compared. A condition that several have of a task is that of the first."""
+    tasks and conditions, compared where they ran on the same engine. A condition that several have of a task is that
+    of the first."""
 
 
 def main(argv: list[str]) -> int:

@@ -44,10 +44,6 @@ def result(path: Path, tasks: dict[str, dict[str, list[bool]]], /, **changes: An
     return path
 
 
-def of_engine(name: str) -> dict[str, Any]:
-    return summarise({"k0": [TrialResult(7 + i, True, 10, (50.0,), name) for i in range(3)]})
-
-
 def test_conditions_of_two_files_are_pairs_on_their_seeds(tmp_path: Path) -> None:
     a = result(tmp_path / "a.json", {"drawer": {"k0": [False, False, True]}, "bowl": {"k0": [True] * 3}})
     b = result(tmp_path / "b.json", {"drawer": {"k0": [True] * 3, "k3": [True, True, False]}})
@@ -61,14 +57,19 @@ def test_conditions_of_two_files_are_pairs_on_their_seeds(tmp_path: Path) -> Non
     assert joined["results"] == ["a.json", "b.json"]
 
 
+def test_what_ran_on_different_engines_is_shown_but_not_compared(tmp_path: Path) -> None:
+    a = result(tmp_path / "a.json", {"towel": {"k0": [True] * 3, "k1": [False] * 3}})
+    text = result(tmp_path / "b.json", {"towel": {"k3": [True] * 3, "k5": [True] * 3}}).read_text()
+    (tmp_path / "b.json").write_text(text.replace("torch bf16", "torch fp32"))
+    towel = join_results([a, tmp_path / "b.json"])["tasks"]["towel"]
+    assert list(towel["conditions"]) == ["k0", "k1", "k3", "k5"]
+    assert [(pair["first"], pair["second"]) for pair in towel["comparisons"]] == [("k0", "k1"), ("k3", "k5")]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"seeds": [8, 11]}, r"b\.json: seeds is \[8, 11\], .*a\.json has \[7, 10\]"),
-        (
-            {"tasks": {"towel": of_engine("onnxruntime int8")}},
-            r"cannot be compared: torch bf16 .*onnxruntime int8 .*b\.json",
-        ),
         ({"checkpoint_sha256": "cd" * 32}, r"b\.json: checkpoint_sha256 is cdcd"),
         ({"planners": {"k0": {"num_iterations": 9}}}, r"b\.json: its 'k0' is another planner"),
     ],

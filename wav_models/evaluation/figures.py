@@ -72,10 +72,11 @@ def cost_curves(data: Data) -> Figure:
     """Fig. 6: planning time and memory against K."""
     figure, (left, right) = _axes(2, width=7.0)
     rounds = [row["num_iterations"] for row in data["rows"]]
-    left.plot(rounds, [row["plan_ms_p50"] for row in data["rows"]], "o-", color=BLUE)
-    left.set(xlabel="K", ylabel=f"plan, median [ms] ({data['engine']})", xticks=rounds, ylim=(0, None))
-    right.plot(rounds, [row["peak_memory_mb"] for row in data["rows"]], "o-", color=ORANGE)
-    right.set(xlabel="K", ylabel="peak memory of the process [MB]", xticks=rounds, ylim=(0, None))
+    times, memory = ([row[name] for row in data["rows"]] for name in ("plan_ms_p50", "peak_memory_mb"))
+    left.plot(rounds, times, "o-", color=BLUE)
+    left.set(xlabel="K", ylabel=f"plan, median [ms] ({data['engine']})", xticks=rounds, ylim=(0, 1.1 * max(times)))
+    right.plot(rounds, memory, "o-", color=ORANGE)
+    right.set(xlabel="K", ylabel="peak memory of the process [MB]", xticks=rounds, ylim=(0, 1.1 * max(memory)))
     return figure
 
 

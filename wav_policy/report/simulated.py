@@ -30,11 +30,12 @@ def measure_cost(inputs: ReportInputs) -> Files:
     rows = []
     for rounds in ROUNDS:
         with worker_pool(1) as pool:
-            rows.append(pool.submit(_cost_of, inputs.checkpoint, inputs.dtype, rounds).result())
-    return {"cost.json": {"plans": PLANS, "engine": rows[0]["engine"], "rows": rows}}
+            engine, row = pool.submit(_cost_of, inputs.checkpoint, inputs.dtype, rounds).result()
+            rows.append(row)
+    return {"cost.json": {"plans": PLANS, "engine": engine, "rows": rows}}
 
 
-def _cost_of(checkpoint: Path, dtype: str, rounds: int) -> dict[str, Any]:
+def _cost_of(checkpoint: Path, dtype: str, rounds: int) -> tuple[str, dict[str, float]]:
     from wav_models.types import JOINT_DIM, VIEWS, Observation
     from wav_policy.policy import WAVPolicy, stored_planner_config
 
@@ -48,8 +49,7 @@ def _cost_of(checkpoint: Path, dtype: str, rounds: int) -> dict[str, Any]:
         images = rng.integers(0, 255, shape, dtype=np.uint8)
         seconds.append(policy.plan(Observation(images, np.zeros(JOINT_DIM), ""), seed=seed).seconds["total"])
     peak_kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {
-        "engine": f"{policy.engine.name} {policy.engine.precision}",
+    return f"{policy.engine.name} {policy.engine.precision}", {
         "num_iterations": rounds,
         "plan_ms_p50": 1000.0 * float(np.median(seconds)),
         "peak_memory_mb": peak_kilobytes / 1024.0,

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from wav_models.engines.precision import choose_dtype
 from wav_models.evaluation.closed_loop import TrialResult, TrialSettings, image_period
 from wav_models.evaluation.trial_log import TrialLog, fingerprint
 from wav_models.evaluation.trials import checkpoint_hash, run_trials, summarise
@@ -78,11 +79,20 @@ class SimTrials:
             "checkpoint": checkpoint_hash(self.checkpoint),
             "task": task,
             "settings": asdict(self.settings),
-            **{name: getattr(self, name) for name in ("split", "phrasing", "instruction_of", "engine", "dtype")},
+            **{name: getattr(self, name) for name in ("split", "phrasing", "instruction_of", "engine")},
+            "dtype": self._number_format(),
         }
         if self.pretrained is not None:
             common["pretrained"] = str(self.pretrained.resolve())
         return {name: fingerprint({**common, "planner": asdict(planner)}) for name, planner in planners.items()}
+
+    def _number_format(self) -> str:
+        """What torch makes of "auto" on this machine; for other engines the trials say what they ran on."""
+        import torch
+
+        if self.engine != "torch":
+            return self.dtype
+        return choose_dtype(self.dtype, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 class _Counter:

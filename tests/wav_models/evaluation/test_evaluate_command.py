@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from wav_models.engines import precision
 from wav_models.evaluation.conditions import named_conditions
 from wav_models.planner.config import PlannerConfig
 from wav_policy.cli.evaluate import EvaluateArguments, main, make_conditions
+from wav_policy.sim_trials import SimTrials
 
 
 def test_conditions_are_the_product_of_iterations_and_selections(random_checkpoint: Path) -> None:
@@ -119,6 +121,18 @@ def test_an_ended_evaluation_goes_on(
 
 
 @pytest.mark.sim
+def test_trials_of_another_number_format_are_not_resumed(
+    random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--dtype auto` is bfloat16 on one machine and float32 on the next."""
+    trials = SimTrials(random_checkpoint, ("bowl",), range(1), dtype="auto")
+    keys = []
+    for native in ("bf16", "fp32"):
+        monkeypatch.setattr(precision, "native_dtype", lambda device, native=native: native)
+        keys.append(trials._fingerprints("bowl", {"k0": PlannerConfig()}))
+    assert keys[0] != keys[1] == replace(trials, dtype="fp32")._fingerprints("bowl", {"k0": PlannerConfig()})
+
+
 def test_a_diagnosis_of_one_episode(random_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "links.json"
     arguments = ["--diagnose", "--checkpoint", str(random_checkpoint), "--episodes", "1", "--max-steps", "16"]

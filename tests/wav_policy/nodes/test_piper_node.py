@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,140 +16,23 @@ import pytest
 pytest.importorskip("rclpy")
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot, start_node
 from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
 from wav_policy.faults.motion import find_hold, is_moving
-from wav_policy.nodes import chunk_topic
 from wav_policy.nodes.joint_state import stamp_to_seconds
 from wav_policy.nodes.piper_node import PiperNodeConfig
 from wav_policy.nodes.trajectory import chunk_to_message
-from wav_policy.sim.firmware import FaultSet, SimulatedArm
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
+from wav_policy.sim.firmware import FaultSet
 
 pytestmark = pytest.mark.ros
-
-LOOP = "piper_node: control loop"
-
-
-class Probe:
-    """A robot user: knows the ROS contract and nothing else."""
-
-    def __init__(self) -> None:
-        self.node = rclpy.create_node("probe")
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.clients: dict[str, Any] = {}
-        self.joint_states: list[JointState] = []
-        self.diagnostics: dict[str, DiagnosticStatus] = {}
-        self.node.create_subscription(JointState, "joint_states", self.joint_states.append, qos_profile_sensor_data)
-        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._note, 10)
-        self.chunks = self.make_chunk_publisher()
-
-    def make_chunk_publisher(self) -> Any:
-        """Liveliness is asserted by the middleware."""
-        return self.node.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.REQUESTED_QOS)
-
-    def _note(self, message: DiagnosticArray) -> None:
-        self.diagnostics.update({entry.name: entry for entry in message.status})
-
-    def spin(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            self.executor.spin_once(timeout_sec=left)
-
-    def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
-        deadline = time.monotonic() + timeout
-        while not condition():
-            assert time.monotonic() < deadline, f"timed out; diagnostics: {self.messages()}"
-            self.executor.spin_once(timeout_sec=0.02)
-
-    def messages(self) -> dict[str, str]:
-        return {name: entry.message for name, entry in self.diagnostics.items()}
-
-    def value(self, name: str, key: str) -> str:
-        return next(pair.value for pair in self.diagnostics[name].values if pair.key == key)
-
-    def call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self.clients.get(name) or self.node.create_client(kind, name)
-        self.clients[name] = client
-        self.wait_until(client.service_is_ready, timeout=30.0)
-        future = client.call_async(request)
-        self.wait_until(future.done, timeout=20.0)
-        return future.result()
-
-    def change_state(self, transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return bool(self.call(ChangeState, "piper_node/change_state", request).success)
-
-    def trigger(self, name: str) -> Any:
-        return self.call(Trigger, name, Trigger.Request())
-
-    def enable(self, on: bool = True) -> Any:
-        return self.call(SetBool, "piper/enable", SetBool.Request(data=on))
-
-    def send_chunk(self, start: FloatArray, joint0: float, rows: int = 10) -> None:
-        """An even motion of the first joint by `joint0` [rad] over `rows` tenths of a second."""
-        positions = np.tile(start, (rows, 1))
-        positions[:, 0] += joint0 * np.arange(1, rows + 1) / rows
-        self.chunks.publish(chunk_to_message(ActionChunk(positions, time.time(), 0.1)))
-
-    def lead(self, start: FloatArray, joint0: float, until: Callable[[], bool], rows: int = 10) -> None:
-        """Send a chunk again and again, as a policy does: with a late sign of life one is dropped."""
-        sent = -np.inf
-
-        def arrived() -> bool:
-            nonlocal sent
-            if not until() and time.monotonic() - sent > 1.5 + 0.1 * rows:
-                sent = time.monotonic()
-                self.send_chunk(start, joint0, rows)
-            return until()
-
-        self.wait_until(arrived)
-
-
-class Robot:
-    """Two simulated arms and the node's process."""
-
-    def __init__(self, directory: Path, repository: Path, extra: Sequence[str] = ()) -> None:
-        self.plants = KinematicArm(), KinematicArm()
-        self.arms = [
-            SimulatedArm(plant, directory / side) for plant, side in zip(self.plants, ("left", "right"), strict=True)
-        ]
-        self.log = directory / "piper_node.log"
-        self.process = start_node(directory, repository, self.log, extra)
-
-    @property
-    def position(self) -> FloatArray:
-        return np.concatenate([np.append(plant.position, plant.stroke) for plant in self.plants])
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        for arm in self.arms:
-            arm.stop()
-
-
-def start_node(directory: Path, repository: Path, log: Path, extra: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "wav_policy.nodes.piper_node", "--ros-args"]
-    for name in ("piper.yaml", "safety.yaml"):
-        command += ["--params-file", str(repository / "config" / name)]
-    for name, value in (
-        ("can_interface", "slcan"),
-        ("can_left", directory / "left"),
-        ("can_right", directory / "right"),
-    ):
-        command += ["-p", f"{name}:={value}"]
-    with log.open("wb") as output:
-        return subprocess.Popen([*command, *extra], cwd=repository, stdout=output, stderr=subprocess.STDOUT)
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,9 @@ def stepwise_engine(checkpoint: Checkpoint, directory: Path) -> Engine:
     return CompiledEngine(manifest, onnx_runner.load_graphs(directory, manifest), checkpoint.config, WordEncoder())
 
 
-@pytest.mark.parametrize("config", [PUBLISHED, SMALL], ids=["published", "causal"])
+@pytest.mark.parametrize(
+    "config", [pytest.param(PUBLISHED, id="published"), pytest.param(SMALL, id="causal", marks=pytest.mark.slow)]
+)
 def test_graphs_of_single_steps_equal_torch(config: ModelConfig, tmp_path: Path) -> None:
     checkpoint = checkpoint_of(config)
     engine, reference = stepwise_engine(checkpoint, tmp_path), reference_of(checkpoint)

@@ -164,6 +164,7 @@ def test_a_camera_that_went_silent_is_not_shown_as_if_it_were_live(system: tuple
         wait_for(lambda: all(monitor._page._shown[view] is not None for view in shown), "no picture again")
 
 
+@pytest.mark.slow
 def test_many_tabs_and_one_that_stalls(system: tuple[Monitor, Robot]) -> None:
     """A browser that reads nothing is owed only the newest of everything; the others go on."""
     monitor, _ = system

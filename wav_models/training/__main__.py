@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from wav_models.training.command import main
+from wav_models.training.parallel import leave
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], launched=True))
+    leave(main(sys.argv[1:], launched=True))

@@ -158,6 +158,7 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
 
         worker = LaunchedWorker.join(arguments.sharding)
         steps.train_stage_on(worker, run, arguments.stage, plan, arguments.resume)
+        worker.part()
         if not worker.is_main:
             return True
     else:

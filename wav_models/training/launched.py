@@ -55,6 +55,12 @@ class LaunchedWorker(Worker):
         state = PartialState(cpu=not torch.cuda.is_available())
         return cls(state.process_index, state.num_processes, state.device, sharding)
 
+    def part(self) -> None:
+        """Leave the other processes, all of which are done."""
+        from accelerate import PartialState
+
+        PartialState().destroy_process_group()
+
     @property
     def is_sharded(self) -> bool:
         return self.sharding == "fsdp" and self.size > 1

@@ -120,7 +120,7 @@ def train(
     progress.inputs = provenance.inputs
     progress.calls.append({**provenance.call, "step": progress.step})
     loop = _Loop(stage, losses, config, plan, seed, path, worker, state, report, tensorboard)
-    with stop_on_signals() as stop:
+    with contextlib.closing(loop.scalars), stop_on_signals() as stop:
         loop.run(stop)
     return state
 
@@ -203,7 +203,6 @@ class _Loop:
         if progress.complete:
             self._evaluate()
         self._save()
-        self.scalars.close()
 
     def _step(self, fraction: float) -> None:
         config, progress, optimizer = self.config, self.state.progress, self.state.optimizer

@@ -8,13 +8,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 import torch.distributed as dist
@@ -159,3 +160,15 @@ def _run_worker(rank: int, size: int, store: str, function: Callable[..., None],
         function(Worker(rank, size), *arguments)
     finally:
         dist.destroy_process_group()
+    leave(0)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with what it has printed, without Python's finalisation.
+
+    Threads of gloo may outlive their destroyed group. One that drops its last tensor while Python finalises aborts the
+    process, whose work is done and saved (pytorch/pytorch#179291).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import resource
@@ -190,6 +191,17 @@ def test_two_workers_equal_one_that_accumulates(
         states.append(train(stage, loop_config, Plan(steps=3), 0, path, resume=True, report=lambda _: None))
     for name, parameter in states[0].parameters.items():
         torch.testing.assert_close(parameter, states[1].parameters[name], rtol=1e-4, atol=1e-5)
+
+
+def _abort_in_finalisation(worker: Worker) -> None:
+    print(f"worker {worker.rank} is done")
+    atexit.register(os.abort)
+
+
+def test_workers_end_without_pythons_finalisation(capfd: pytest.CaptureFixture[str]) -> None:
+    """In which threads of gloo that drop a tensor abort the process; what was printed is not lost."""
+    run_workers(_abort_in_finalisation, (), 2)
+    assert sorted(capfd.readouterr().out.splitlines()) == ["worker 0 is done", "worker 1 is done"]
 
 
 def test_not_finite_loss_keeps_the_last_state(

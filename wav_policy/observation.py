@@ -125,7 +125,7 @@ class _Ring:
     def keep(self, stamp: float) -> None:
         """The row that `next_row` gave is written."""
         # Buffers are compared in place, up to the first difference; `np.array_equal` would allocate.
-        if self._rows[self._next].data != self._rows[self._next - 1].data:
+        if self.newest == -np.inf or self._rows[self._next].data != self._rows[self._next - 1].data:
             self.changed = stamp
         self._stamps[self._next] = stamp
         self._next = (self._next + 1) % len(self._stamps)
@@ -180,6 +180,8 @@ class ObservationBuffer:
         }
         self._pose_seen: dict[str, FloatArray] = {}
         """By view, the joints when its picture changed last, shape [14]."""
+        self._frozen: set[str] = set()
+        """Views that missed a motion, until their picture changes: arms that brake may come back a little."""
         self._joints = _Ring(JOINT_TOPIC, num_joint_rows, (JOINT_DIM,), np.float64, self._config)
 
     def reset(self) -> None:
@@ -188,6 +190,7 @@ class ObservationBuffer:
             for ring in (*self._images.values(), self._joints):
                 ring.clear()
             self._pose_seen.clear()
+            self._frozen.clear()
 
     def add_image(self, view: str, rgb: ImageArray, stamp: float) -> None:
         """Resize and keep one frame.
@@ -211,7 +214,10 @@ class ObservationBuffer:
                 ring.fault = str(error)
                 return
             ring.keep(stamp)
-            if ring.unchanged_for == 0.0 and np.isfinite(self._joints.newest):
+            if ring.unchanged_for == 0.0:
+                self._frozen.discard(view)
+                self._pose_seen.pop(view, None)
+            if view not in self._pose_seen and np.isfinite(self._joints.newest):
                 self._pose_seen[view] = self._joints.newest_row.copy()
 
     def add_joint_state(self, positions: FloatArray, stamp: float) -> None:
@@ -251,12 +257,23 @@ class ObservationBuffer:
         with self._lock:
             return {ring.topic: now - ring.newest for ring in (*self._images.values(), self._joints)}
 
-    def is_fresh(self, now: float) -> bool:
-        """Whether the newest message of every topic is young enough for an observation."""
+    def require_fresh(self, now: float) -> None:
+        """Make sure that every source is alive: what was planned on it may be executed.
+
+        Raises:
+            NotReady: a camera is frozen, or the newest message of a topic is too old; names the topic.
+        """
         with self._lock:
-            images = max(now - ring.newest for ring in self._images.values())
-            fresh = images <= self._config.max_image_age and now - self._joints.newest <= self._config.max_joint_age
-            return fresh and not any(self._is_frozen(view) for view in VIEWS)
+            self._check_images(now)
+            self._joints.check_age(now, self._config.max_joint_age)
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether `require_fresh` is content."""
+        try:
+            self.require_fresh(now)
+        except NotReady:
+            return False
+        return True
 
     def assemble(self, now: float, instruction: str) -> Observation:
         """The observation at the newest image.
@@ -284,11 +301,7 @@ class ObservationBuffer:
 
     def _check(self, now: float) -> float:
         """Stamp of the newest image [s]; NotReady where any source is not good enough."""
-        for view, ring in self._images.items():
-            if self._is_frozen(view):
-                raise NotReady(ring.topic, f"frozen: same picture for {ring.unchanged_for:.2f} s while the arms moved")
-        for ring in self._images.values():
-            ring.check_age(now, self._config.max_image_age)
+        self._check_images(now)
         if self._joints.fault is not None:
             raise NotReady(JOINT_TOPIC, self._joints.fault)
         self._joints.check_age(now, self._config.max_joint_age)
@@ -301,12 +314,23 @@ class ObservationBuffer:
             )
         return stamp
 
+    def _check_images(self, now: float) -> None:
+        for view, ring in self._images.items():
+            if self._is_frozen(view):
+                raise NotReady(ring.topic, f"frozen: same picture for {ring.unchanged_for:.2f} s while the arms moved")
+        for ring in self._images.values():
+            ring.check_age(now, self._config.max_image_age)
+
     def _is_frozen(self, view: str) -> bool:
-        """Whether what the camera sees has moved and its picture has not."""
+        """Whether what the camera sees has moved and its picture has not, up to now."""
+        if view in self._frozen:
+            return True
         if self._images[view].unchanged_for <= self._config.max_frozen_time or view not in self._pose_seen:
             return False
         moved = np.abs(self._joints.newest_row - self._pose_seen[view])
-        return bool(moved[_IN_SIGHT[view]].max() > self._config.min_frozen_motion)
+        if moved[_IN_SIGHT[view]].max() > self._config.min_frozen_motion:
+            self._frozen.add(view)
+        return view in self._frozen
 
     def _set_fault(self, ring: _Ring, reason: str) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ import pytest
 from wav_policy.cli import doctor
 from wav_policy.faults.campaign import CampaignError, Outcome, chosen, judged, run
 from wav_policy.faults.catalogue import FAULTS, Fault
-from wav_policy.faults.motion import find_hold, find_rest, is_moving
+from wav_policy.faults.motion import find_hold, find_lasting_hold, find_rest, is_moving
 from wav_policy.faults.table import line
 
 TICK = 0.01
@@ -68,6 +68,24 @@ def test_motion_after_the_first_rest_is_seen() -> None:
     assert not verdict.passed
     assert "moved again after" in verdict.detail
     assert judged(fault, "holds; orderly stop", replace(hold, moved_again=None), "nothing", True, "").passed
+
+
+def test_a_halt_before_the_fault_can_be_known_does_not_count() -> None:
+    """Rest from 1.1 to 1.4 s, motion, rest from 2.5 s on; the fault begins at 0.9 s."""
+    times, targets = motion(1.0, 0.5, 0.3)
+    _, after = motion(1.0, 0.5, 0.5)
+    targets = np.vstack([targets, targets[-1] + after])
+    times = TICK * np.arange(1, len(targets) + 1)
+    first = find_hold(times, targets, 0.9, ACCELERATION)
+    assert first is not None
+    assert first.moved_again == pytest.approx(0.52, abs=2 * TICK)
+    early = find_lasting_hold(times, targets, 0.9, ACCELERATION, 0.4)
+    assert early == first, "moved again after it must have been known"
+    hold = find_lasting_hold(times, targets, 0.9, ACCELERATION, 0.6)
+    assert hold is not None
+    assert hold.moved_again is None
+    assert hold.reaction == pytest.approx(1.5, abs=2 * TICK)
+    assert hold.rest == pytest.approx(1.6, abs=3 * TICK)
 
 
 def test_true_rest_is_found_past_the_last_motion() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -226,6 +227,46 @@ def test_a_camera_that_repeats_one_picture_while_the_arms_move_is_frozen() -> No
     stream.run(12.34, 12.5)
     assert buffer.is_fresh(12.5)
     buffer.assemble(12.5, "go")
+
+
+def show_one_picture(buffer: ObservationBuffer, start: float, positions: Sequence[float]) -> None:
+    """At 30 Hz the left camera sends the same, the others something new."""
+    for n, position in enumerate(positions):
+        stamp = start + n / 30.0
+        buffer.add_joint_state(joints(position), stamp)
+        for view in VIEWS:
+            buffer.add_image(view, picture(7 if view == "left_wrist" else n + 8, SIZES[view]), stamp)
+
+
+def test_a_frozen_camera_stays_so_when_the_braking_arms_come_back() -> None:
+    buffer = make_buffer()
+    show_one_picture(buffer, 10.0, [0.0] * 20 + [0.06] * 10)
+    assert not buffer.is_fresh(11.0)
+    show_one_picture(buffer, 11.0, [0.04] * 10)
+    assert not buffer.is_fresh(11.3)
+    with pytest.raises(NotReady, match=r"left_wrist/image_raw: frozen: same picture for 1\.3"):
+        buffer.assemble(11.3, "go")
+    buffer.add_image("left_wrist", picture(8, SIZES["left_wrist"]), 11.34)
+    assert buffer.is_fresh(11.34)
+
+
+@pytest.mark.parametrize("before", ["nothing", "pictures", "an episode"])
+def test_a_camera_that_was_frozen_from_the_beginning_is_found_out(before: str) -> None:
+    buffer = make_buffer()
+    if before == "pictures":  # the arms are connected later than the cameras
+        buffer.add_image("left_wrist", picture(7, SIZES["left_wrist"]), 9.9)
+    elif before == "an episode":
+        show_one_picture(buffer, 9.0, [0.0] * 25)
+        buffer.reset()
+    show_one_picture(buffer, 10.0, [0.0] * 20 + [0.06] * 10)
+    assert not buffer.is_fresh(11.0)
+
+
+def test_a_frozen_camera_is_found_out_after_its_clock_began_anew() -> None:
+    buffer = make_buffer()
+    show_one_picture(buffer, 100.0, [0.0] * 25)
+    show_one_picture(buffer, 10.0, [0.0] * 20 + [0.06] * 10)
+    assert not buffer.is_fresh(11.0)
 
 
 def test_a_camera_may_show_one_picture_while_nothing_moves() -> None:

@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 
 from wav_policy.faults.catalogue import END, FAULTS, GO_ON, Fault, Stage
-from wav_policy.faults.motion import Hold, find_hold, find_rest, is_moving
-from wav_policy.faults.observer import LOOP, NODES, Observer
+from wav_policy.faults.motion import Hold, find_lasting_hold, find_rest, is_moving
+from wav_policy.faults.observer import LOOP, NODES, PLANNING, Observer
 from wav_policy.faults.system import CampaignError, RunningSystem
 from wav_policy.nodes.system_client import ServiceError
 from wav_policy.safety_limits import SafetyLimits
@@ -184,11 +184,14 @@ class _Campaign:
         hold = self._hold(observer, fault, before, since)
         if fault.outcome == END:
             return self._ended(stage, fault, saved, hold)
+        planning = observer.message(PLANNING)
         fault.heal(stage)
         resumed = not fault.by_policy or self._resumes(stage)
         lost = self._stop_recording(stage, saved)
         reaction = said + ("" if resumed else "; does not go on")
-        return judged(fault, reaction, hold, lost, resumed, "")
+        blamed = fault.culprit in planning
+        detail = "" if blamed else f"The policy said: {planning}; expected: {fault.culprit}"
+        return judged(fault, reaction, hold, lost, resumed and blamed, detail)
 
     def _hold(self, observer: Observer, fault: Fault, before: float, since: float) -> Hold | None:
         """From the targets, where none sent any more is also a halt; without a driver, from the simulated joints."""
@@ -199,14 +202,15 @@ class _Campaign:
         if not len(times):
             return Hold(0.0, 0.0)
         times, targets = np.append(times, time.time()), np.vstack([targets, targets[-1:]])
-        return find_hold(times, targets, since, self._acceleration)
+        knowable = fault.limit if fault.culprit else 0.0
+        return find_lasting_hold(times, targets, since, self._acceleration, knowable)
 
     def _watch(self, stage: Stage, seconds: float) -> str:
         """Process messages for a while; what piper_node says about its first hold, or at the end."""
         observer = stage.observer
         observer.forget(LOOP)
         observer.wait(lambda: observer.says(LOOP, "hold") or observer.says(LOOP, "stopped"), seconds)
-        said = observer.reports[LOOP].message if LOOP in observer.reports else ""
+        said = observer.message(LOOP)
         observer.spin(seconds)
         return said
 

@@ -16,6 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 from wav_models.types import JOINT_NAMES, ActionChunk
 from wav_policy.faults.observer import CHUNK_AHEAD, Observer
 from wav_policy.faults.system import RunningSystem
+from wav_policy.observation import IMAGE_TOPICS
 
 HOLD: Final = "hold"
 """The arms hold while the fault lasts and go on after it."""
@@ -57,6 +58,7 @@ class Fault:
         by_policy: the arms are moved by the policy itself; else by the campaign, which sends what it wants to.
         lost: what may be lost.
         driver_dies: nobody reports targets any more; `limit` is for the rest of the simulated joints then.
+        culprit: whom the policy must blame for as long as the fault lasts.
     """
 
     name: str
@@ -67,6 +69,12 @@ class Fault:
     by_policy: bool = True
     lost: str = "nothing"
     driver_dies: bool = False
+    culprit: str = ""
+
+
+def _camera_fault(name: str, view: str, fault: str, limit: float, complaint: str) -> Fault:
+    inject, heal = _parameter("fault.cameras", f"{view} {fault}"), _heal("fault.cameras")
+    return Fault(name, inject, HOLD, limit, heal, culprit=f"{IMAGE_TOPICS[view]}: {complaint}")
 
 
 def _kill(node: str) -> Callable[[Stage], float]:
@@ -170,9 +178,9 @@ FAULTS: Final = (
     Fault("chunk with wrong joint names", _misnamed_chunk, HOLD, by_policy=False),
     # The chunk in force runs out
     Fault("plans 2 s late", _late_plans, HOLD, CHUNK_AHEAD + POLICY_LIMIT, by_policy=False),
-    # Age of an image 0.25 s, then the lease of 0.07 s; frozen: 0.5 s without a change, and 0.05 rad of motion
-    Fault("head camera dropped", _parameter("fault.cameras", "head dropped"), HOLD, 0.5, _heal("fault.cameras")),
-    Fault("left camera frozen", _parameter("fault.cameras", "left_wrist frozen"), HOLD, 2.0, _heal("fault.cameras")),
+    # Age of an image 0.25 s, then the lease of 0.07 s; frozen: 0.5 s without a change, and 0.05 rad of motion in sight
+    _camera_fault("left camera dropped", "left_wrist", "dropped", 0.5, "newest message is"),
+    _camera_fault("head camera frozen", "head", "frozen", 1.0, "frozen: same picture"),
     # Age of a measurement 0.1 s, one period of feedback, one tick
     Fault("left arm silent", _parameter("fault.left", "silence"), HOLD, 0.2, _heal("fault.left"), False),
     Fault("right arm bus-off", _parameter("fault.right", "bus_off"), HOLD, 0.2, _heal("fault.right"), False),

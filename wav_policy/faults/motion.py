@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,6 +64,23 @@ def find_hold(times: FloatArray, targets: FloatArray, since: float, acceleration
     later = np.flatnonzero(moved[rest:] > _REST)
     moved_again = float(times[rest + 1 + later[0]] - since) if len(later) else None
     return Hold(max(0.0, float(times[first] - since)), max(0.0, float(times[rest] - since)), moved_again)
+
+
+def find_lasting_hold(
+    times: FloatArray, targets: FloatArray, since: float, acceleration: float, knowable: float
+) -> Hold | None:
+    """As `find_hold`, past halts of other causes: those after which the arms move on sooner than `knowable` [s], when
+    the fault must have been noticed at last.
+    """
+    hold = find_hold(times, targets, since, acceleration)
+    while hold is not None and hold.moved_again is not None and hold.moved_again < knowable:
+        passed = hold.moved_again
+        hold = find_hold(times, targets, since + passed, acceleration)
+        if hold is not None:
+            reaction = None if hold.reaction is None else hold.reaction + passed
+            again = None if hold.moved_again is None else hold.moved_again + passed
+            hold = replace(hold, reaction=reaction, rest=hold.rest + passed, moved_again=again)
+    return hold
 
 
 def _first_rest(times: FloatArray, moved: FloatArray, since: float) -> int | None:

@@ -23,6 +23,7 @@ from wav_policy.nodes.system_client import Report, SystemClient
 from wav_policy.nodes.trajectory import chunk_to_message
 
 LOOP = "piper_node: control loop"
+PLANNING = "policy_node: planning"
 NODES = "lifecycle_manager: nodes"
 _CHUNK_PERIOD = 0.2
 _CHUNK_STEP = 0.1
@@ -83,6 +84,10 @@ class Observer:
     def says(self, entry: str, text: str) -> bool:
         """Whether the newest report under a name contains a text."""
         return entry in self.reports and text in self.reports[entry].message
+
+    def message(self, entry: str) -> str:
+        """The newest report under a name, "" without any."""
+        return self.reports[entry].message if entry in self.reports else ""
 
     def targets(self, since: float = 0.0) -> tuple[FloatArray, FloatArray]:
         """Times [T] and targets [T, 14] sent after `since`; what is older is forgotten."""

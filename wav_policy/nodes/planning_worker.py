@@ -63,7 +63,7 @@ class PlanStatistics:
     Attributes:
         plans: plans delivered.
         failed: plans that ended in an error.
-        dropped: plans thrown away because planning was stopped or restarted meanwhile.
+        dropped: plans thrown away because planning was stopped or restarted meanwhile, or a source had failed.
     """
 
     def __init__(self) -> None:
@@ -104,6 +104,7 @@ class PlanningWorker:
     Args:
         policy: used from the worker's thread only.
         observe: the current observation; raises NotReady.
+        confirm: raises NotReady once what was observed cannot be relied on any more; asked before every delivery.
         deliver: called with every plan, from the worker's thread, never once `deactivate` has returned.
         interval: time a chunk is in force before the next one takes over [s].
         splicer: makes successive chunks one motion; used from the worker's thread only.
@@ -116,6 +117,7 @@ class PlanningWorker:
         self,
         policy: Policy,
         observe: Callable[[], Observation],
+        confirm: Callable[[], None],
         deliver: Callable[[Plan], None],
         *,
         interval: float,
@@ -132,6 +134,7 @@ class PlanningWorker:
         """The last plan ended in an error."""
         self.policy = policy
         self._observe = observe
+        self._confirm = confirm
         self._deliver = deliver
         self._interval = interval
         self._splicer = splicer
@@ -228,6 +231,12 @@ class PlanningWorker:
         if not np.isfinite(plan.chunk.positions).all():
             raise ValueError("the planned chunk is not finite")
         finished = time.monotonic()
+        try:
+            self._confirm()
+        except NotReady as reason:
+            self.statistics.dropped += 1
+            self._block(generation, str(reason), _RETRY_NOT_READY)
+            return
         with self._condition:
             if generation != self._generation:
                 self.statistics.dropped += 1

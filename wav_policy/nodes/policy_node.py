@@ -243,6 +243,7 @@ class PolicyNode(LifecycleNode):
             worker=PlanningWorker(
                 policy,
                 self._observe,
+                lambda: buffer.require_fresh(self._now()),
                 self._deliver,
                 interval=interval,
                 splicer=splicer,

@@ -15,6 +15,7 @@ from wav_models.presets import HorizonConfig
 from wav_models.types import JOINT_DIM, ActionChunk, Plan
 from wav_policy.nodes import planning_worker
 from wav_policy.nodes.planning_worker import PlanningWorker
+from wav_policy.observation import NotReady
 from wav_policy.splicing import Splicer
 
 STILL = np.zeros((54, JOINT_DIM))
@@ -31,6 +32,7 @@ class Surroundings:
         self.go_on.set()
         self.delivered = threading.Event()
         self.num_delivered = 0
+        self.lost = False
 
     def _at(self, place: str) -> None:
         if place == self.broken:
@@ -49,6 +51,10 @@ class Surroundings:
         time.sleep(self.seconds)
         return Plan(ActionChunk(STILL, observation.stamp, 1 / 30), np.ones(54), (), "planning off", {}, 0)
 
+    def confirm(self) -> None:
+        if self.lost:
+            raise NotReady("head/image_raw", "frozen")
+
     def deliver(self, plan: Plan) -> None:
         self._at("deliver")
         self.num_delivered += 1
@@ -59,6 +65,7 @@ def make_worker(around: Surroundings, interval: float, report: Callable[[str], N
     return PlanningWorker(
         around,  # type: ignore[arg-type]
         around.observe,
+        around.confirm,
         around.deliver,
         interval=interval,
         splicer=Splicer("naive", HorizonConfig()),
@@ -93,6 +100,26 @@ def test_an_error_anywhere_is_reported_and_planning_goes_on(place: str, monkeypa
         assert not worker.stands
         around.broken = ""
         assert around.delivered.wait(5.0)
+    finally:
+        worker.close()
+
+
+def test_a_plan_is_dropped_when_a_source_failed_while_it_was_made() -> None:
+    around = Surroundings()
+    worker = make_worker(around, 0.05, pytest.fail)
+    try:
+        worker.activate()
+        wait_for(around.delivered.is_set)
+        around.lost = True
+        wait_for(lambda: worker.statistics.dropped > 1)
+        assert not worker.stands
+        assert worker.blocked == "head/image_raw: frozen"
+        delivered = around.num_delivered
+        wait_for(lambda: worker.statistics.dropped > 3)
+        assert around.num_delivered == delivered
+        around.lost = False
+        wait_for(lambda: around.num_delivered > delivered)
+        wait_for(lambda: worker.blocked is None)
     finally:
         worker.close()
 

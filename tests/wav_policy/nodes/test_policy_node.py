@@ -125,9 +125,12 @@ class Outside:
         self.node.create_subscription(JointTrajectory, "action_chunk", self.chunks.append, 10)
         self.node.create_subscription(Image, "imagined/left_wrist/image_raw", self.imagined.append, 10)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._note, 10)
-        self._change_state = self.node.create_client(ChangeState, "policy_node/change_state")
+        self._change_state = self._transition_client()
         self._get_state = self.node.create_client(GetState, "policy_node/get_state")
         self.node.create_timer(0.02, self._publish)
+
+    def _transition_client(self) -> Any:
+        return self.node.create_client(ChangeState, "policy_node/change_state")
 
     def _publish(self) -> None:
         for view in self.views:
@@ -141,7 +144,10 @@ class Outside:
             self.diagnostics[entry.name] = entry
 
     def change(self, transition: int) -> bool:
-        assert self._change_state.wait_for_service(PATIENCE)
+        if not self._change_state.wait_for_service(5.0):  # Fast DDS misses one now and then: ros2/rmw_fastrtps#792
+            self.node.destroy_client(self._change_state)
+            self._change_state = self._transition_client()
+            self._change_state.wait_for_service(5.0)
         future = self._change_state.call_async(ChangeState.Request(transition=Transition(id=transition)))
         wait_for(future.done, "the transition")
         return bool(future.result().success)

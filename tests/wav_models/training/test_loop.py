@@ -201,7 +201,8 @@ def _abort_in_finalisation(worker: Worker) -> None:
 def test_workers_end_without_pythons_finalisation(capfd: pytest.CaptureFixture[str]) -> None:
     """In which threads of gloo that drop a tensor abort the process; what was printed is not lost."""
     run_workers(_abort_in_finalisation, (), 2)
-    assert sorted(capfd.readouterr().out.splitlines()) == ["worker 0 is done", "worker 1 is done"]
+    printed = capfd.readouterr().out  # by both at once: line ends may come in any order
+    assert [printed.count(f"worker {rank} is done") for rank in range(2)] == [1, 1]
 
 
 def test_not_finite_loss_keeps_the_last_state(

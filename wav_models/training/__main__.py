@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 
 from wav_models.training.command import main
-from wav_models.training.parallel import leave
 
 if __name__ == "__main__":
-    leave(main(sys.argv[1:], launched=True))
+    code = main(sys.argv[1:], launched=True)
+    from wav_models.training.parallel import leave  # brings torch, which --help does without
+
+    leave(code)

@@ -83,7 +83,7 @@ class Observer:
 
     def says(self, entry: str, text: str) -> bool:
         """Whether the newest report under a name contains a text."""
-        return entry in self.reports and text in self.reports[entry].message
+        return text in self.message(entry)
 
     def message(self, entry: str) -> str:
         """The newest report under a name, "" without any."""

@@ -1,7 +1,7 @@
 # make demo | test | lint | setup | help. Each sets up .venv as needed, from constraints.txt.
 #   make demo ARGS="--headless --episodes 3 --seed 0 --json out.json"
 #   make test PYTHON=python3.12
-#   make test PYTEST_ARGS="tests/wav_policy/test_safety.py -k stale"
+#   make test PYTEST_ARGS="tests/wav_policy/control/test_safety.py -k stale"
 #   make demo PIP_ARGS="--extra-index-url URL"    (URL: the index of PyTorch's CPU builds, 3 GB less)
 
 SHELL := /bin/bash
@@ -63,6 +63,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports --no-logo
 
 format: setup
 	$(BIN)/ruff check --fix .

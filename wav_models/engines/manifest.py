@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from wav_models.checkpoint import AUTOENCODER, CONFIG, MODEL, Checkpoint
 from wav_models.engines.base import EngineError
-from wav_models.engines.weight_file import tensor_bytes
+from wav_models.engines.onnx.weight_file import tensor_bytes
 from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import from_dict

@@ -15,7 +15,7 @@ from torch import Tensor
 from wav_models.data.normalization import Normalization
 from wav_models.engines.base import Engine, ObservedTrajectories, make_state_token
 from wav_models.engines.compiled_engine import CompiledFutures, CompiledScene
-from wav_models.engines.network_calls import flat
+from wav_models.engines.onnx.network_calls import flat
 from wav_models.engines.torch_engine import TorchFutures, TorchScene
 from wav_models.guidance import Guidance
 from wav_models.networks.video_dit import MemoryPrefix, TextContext

@@ -17,8 +17,8 @@ from wav_models.presets import did_you_mean
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
-    from wav_models.engines.export import ExportTarget
     from wav_models.engines.manifest import PlanShape
+    from wav_models.engines.onnx.export import ExportTarget
     from wav_models.networks.text_encoder import TextEncoder
 
 logger = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ class _Maker:
 
     def _warn_of_other_sizes(self, name: str) -> bool:
         """Somebody who exported for another search will wonder why it is not used; whether somebody did."""
-        from wav_models.engines.export import exports_beside
+        from wav_models.engines.onnx.export import exports_beside
 
         others = [label for label in exports_beside(self.checkpoint, name) if not label.endswith(self._shape.label)]
         if others:
@@ -226,7 +226,7 @@ class _Maker:
 
     def _targets(self, name: str) -> list[ExportTarget]:
         """Exports that may serve, best first; of the precision that was asked for, if one was."""
-        from wav_models.engines.export import ExportTarget
+        from wav_models.engines.onnx.export import ExportTarget
 
         if self.options.dtype != "auto":
             return [ExportTarget(name, self.options.dtype, self._shape)]
@@ -242,25 +242,25 @@ class _Maker:
     @property
     def _ill_suited(self) -> str:
         """What ONNX Runtime has no kernels for, that pay: 8 bits on a GPU, half precision on a CPU."""
-        from wav_models.engines.onnx_runner import CPU, default_providers
+        from wav_models.engines.onnx.runner import CPU, default_providers
 
         providers = self.options.providers or default_providers(self._device)
         return "fp16" if providers[0] == CPU else "int8"
 
     def _find(self, target: ExportTarget) -> Path | None:
-        from wav_models.engines.export import find_export
+        from wav_models.engines.onnx.export import find_export
 
         return find_export(self.checkpoint, target)
 
     def _was_exported(self, name: str) -> bool:
         """Whether somebody exported for this engine, and will wonder why it is not used."""
-        from wav_models.engines.export import export_directory
+        from wav_models.engines.onnx.export import export_directory
 
         return any(export_directory(self.checkpoint.directory, target).exists() for target in self._targets(name))
 
     def _make(self, target: ExportTarget) -> Path:
-        from wav_models.engines.export import cache_directory, export
         from wav_models.engines.manifest import fingerprint
+        from wav_models.engines.onnx.export import cache_directory, export
         from wav_models.engines.torch_engine import on_cpu
 
         began = time.perf_counter()
@@ -289,9 +289,10 @@ def load_engine(
     """
     import torch
 
-    from wav_models.engines import onnx_runner, tensorrt_runtime
+    from wav_models.engines import tensorrt_runtime
     from wav_models.engines.compiled_engine import CompiledEngine
     from wav_models.engines.manifest import read_manifest
+    from wav_models.engines.onnx import runner as onnx_runner
 
     options, manifest = options or EngineOptions(), read_manifest(directory)
     if manifest.engine == "tensorrt":

@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wav_models.types import ANGLES, FloatArray
+from wav_models.evaluation.reader import action_spread
+from wav_models.types import FloatArray
 
 if TYPE_CHECKING:
     from wav_models.evaluation.branching import Moment
@@ -62,11 +63,6 @@ def summarise_moments(moments: Sequence[Moment]) -> dict[str, float | None]:
         "gain_replanned_standard_error": _standard_error(moments, lambda m: _gain(m, m.replanned)),
         "realised_over_promised": realised / max(promised, 1e-12),
     }
-
-
-def action_spread(chunks: FloatArray) -> float:
-    """Standard deviation of joint angles over the first axis of chunks [M, H, 14], mean over steps and joints [rad]."""
-    return float(chunks[..., ANGLES].std(axis=0).mean())
 
 
 def following(imagined: FloatArray, outcome: FloatArray) -> float:

@@ -17,7 +17,7 @@ from wav_models.engines.base import make_state_token
 from wav_models.engines.torch_engine import TorchEngine, TorchFutures, TorchScene
 from wav_models.flow import euler_between, interpolate
 from wav_models.planner.config import PlannerConfig
-from wav_models.types import FloatArray, ImageArray, Observation
+from wav_models.types import ANGLES, FloatArray, ImageArray, Observation
 
 
 @dataclass(frozen=True)
@@ -114,3 +114,8 @@ class FutureReader:
         steps = self.planner.num_value_steps, self.planner.num_action_steps
         _, actions = self.engine.act(future, token, value_noise, action_noise, *steps)
         return self.normalization.decode_actions(actions.double().numpy(), joint_state)
+
+
+def action_spread(chunks: FloatArray) -> float:
+    """Standard deviation of joint angles over the first axis of chunks [M, H, 14], mean over steps and joints [rad]."""
+    return float(chunks[..., ANGLES].std(axis=0).mean())

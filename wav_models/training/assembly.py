@@ -15,9 +15,9 @@ from wav_models.data.normalization import Normalization
 from wav_models.engines.manifest import file_sha256
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import STAGES
-from wav_models.training.frames import fingerprints, held_out_episodes
-from wav_models.training.latent_files import check_episodes, check_origin
-from wav_models.training.latents import AUTOENCODER, autoencoder_sha256, load_autoencoder
+from wav_models.training.data.frames import fingerprints, held_out_episodes
+from wav_models.training.data.latent_files import check_episodes, check_origin
+from wav_models.training.data.latents import AUTOENCODER, autoencoder_sha256, load_autoencoder
 from wav_models.training.run import NORMALIZATION, Run, load_averages, print_warning, summary
 from wav_models.training.state import Ancestor, Progress, StateError, joined, training_calls
 

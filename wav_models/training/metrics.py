@@ -20,7 +20,7 @@ from torch.nn.functional import mse_loss
 from wav_models.flow import euler, interpolate, velocity_target
 from wav_models.networks.video_dit import TextContext, VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.batches import Batch, Batches
+from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.randomness import Draws, draws_at
 from wav_models.training.stages import normal
 from wav_models.types import ANGLES

@@ -29,9 +29,9 @@ from wav_models.engines.manifest import file_sha256
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.autoencoder_stage import AutoencoderStage
-from wav_models.training.batches import Batches, fit_normalization, repeat_starts, still_steps
 from wav_models.training.config import STAGES, TrainConfig
-from wav_models.training.frames import (
+from wav_models.training.data.batches import Batches, fit_normalization, repeat_starts, still_steps
+from wav_models.training.data.frames import (
     FRAMES,
     TABLE,
     CachedFrames,
@@ -45,8 +45,8 @@ from wav_models.training.frames import (
     read_table,
     step_starts,
 )
-from wav_models.training.latent_files import ORIGIN, LatentFiles, make_origin
-from wav_models.training.latents import (
+from wav_models.training.data.latent_files import ORIGIN, LatentFiles, make_origin
+from wav_models.training.data.latents import (
     AUTOENCODER,
     autoencoder_sha256,
     cache_latents,

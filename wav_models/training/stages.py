@@ -18,7 +18,6 @@ from torch.nn.functional import mse_loss
 from wav_models.flow import interpolate, velocity_target
 from wav_models.networks.video_dit import VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.batches import Batch, Batches
 from wav_models.training.config import (
     ActionStageConfig,
     FuturesConfig,
@@ -26,6 +25,7 @@ from wav_models.training.config import (
     ValueStageConfig,
     VideoStageConfig,
 )
+from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.randomness import Draws
 
 Evaluate = Callable[[], dict[str, float]]

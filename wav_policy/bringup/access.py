@@ -1,7 +1,7 @@
 """What every node may do on the ROS graph, as SROS 2 wants to know it: `config/security/policy.xml`.
 
-The file is made from a running system (`python -m wav_policy.nodes.graph_access`), one enclave per node, and holds
-exactly the topics and services that each node uses. A test compares the two, so neither can change alone.
+The file is made from a running system (`python -m wav_policy.nodes.runtime.graph_access`), one enclave per node, and
+holds exactly the topics and services that each node uses. A test compares the two, so neither can change alone.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def _monitor_parameters(arguments: LaunchArguments) -> Parameters:
 
 
 def _robot_description(arguments: LaunchArguments) -> Parameters:
-    from wav_policy.urdf import robot_urdf
+    from wav_policy.robot.urdf import robot_urdf
 
     return {"robot_description": robot_urdf()}
 

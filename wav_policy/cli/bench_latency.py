@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 if TYPE_CHECKING:
-    from wav_policy.nodes.latency_bench import LatencyReport
+    from wav_policy.experiments.latency_bench import LatencyReport
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -55,8 +55,8 @@ def run_latency(arguments: LatencyArguments) -> int:
     import dataclasses
 
     from wav_models.engines.select import EngineOptions
-    from wav_policy.nodes.latency_bench import measure_latency
-    from wav_policy.policy import WAVPolicy, stored_planner_config
+    from wav_policy.experiments.latency_bench import measure_latency
+    from wav_policy.policy.wav_policy import WAVPolicy, stored_planner_config
 
     if arguments.plans < 1:
         raise ValueError(f"plans is {arguments.plans}; 1 or more fits")

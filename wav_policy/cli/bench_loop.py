@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from wav_policy.piper.loop_benchmark import LoopResult
+    from wav_policy.experiments.loop_benchmark import LoopResult
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -35,8 +35,8 @@ class LoopArguments:
 
 def run_loop(arguments: LoopArguments) -> int:
     """Exit code 1 when the simulated arms do not answer."""
+    from wav_policy.experiments.loop_benchmark import LoopBenchmark, run
     from wav_policy.piper.errors import PiperError
-    from wav_policy.piper.loop_benchmark import LoopBenchmark, run
 
     benchmark = LoopBenchmark(
         arguments.rate, arguments.feedback, arguments.all_frames, arguments.seconds, arguments.profile

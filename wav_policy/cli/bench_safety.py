@@ -55,10 +55,10 @@ def measure(ticks: int) -> dict[str, Any]:
 
 def _seconds(speed: float, look_ahead: bool, ticks: int) -> np.ndarray:
     """Processor time of every tick [s] while all joints swing about home with a greatest speed [rad/s]."""
-    from wav_policy.collision import make_checker
-    from wav_policy.safety import SafetyFilter, SafetyLimits
-    from wav_policy.safety_limits import GRIPPERS
-    from wav_policy.sim.model import home_positions
+    from wav_policy.control.collision import make_checker
+    from wav_policy.control.safety import SafetyFilter, SafetyLimits
+    from wav_policy.robot.joints import GRIPPERS
+    from wav_policy.robot.model import home_positions
 
     limits = SafetyLimits()
     safety = SafetyFilter(limits, make_checker(limits) if look_ahead else None)
@@ -67,7 +67,7 @@ def _seconds(speed: float, look_ahead: bool, ticks: int) -> np.ndarray:
     for i in range(ticks):
         now = i / _RATE
         command = home + _SWING * np.sin(speed / _SWING * now)
-        command[list(GRIPPERS)] = home[list(GRIPPERS)]
+        command[GRIPPERS] = home[GRIPPERS]
         begin = time.thread_time()
         decision = safety.step(now, command, position, now, now)
         seconds[i] = time.thread_time() - begin

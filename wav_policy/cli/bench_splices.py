@@ -12,7 +12,7 @@ from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.paths import resolve
 
 if TYPE_CHECKING:
-    from wav_policy.splice_trial import SpliceCondition, SpliceTrial
+    from wav_policy.experiments.splice_trial import SpliceCondition, SpliceTrial
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class SplicesArguments:
 
 def run_splices(arguments: SplicesArguments) -> int:
     """Run, print, write."""
-    from wav_policy.splice_bench import SpliceBenchmark, plot, run, table
+    from wav_policy.experiments.splice_bench import SpliceBenchmark, plot, run, table
 
     benchmark = SpliceBenchmark(
         checkpoint=resolve(str(arguments.checkpoint)),

@@ -23,7 +23,7 @@ from wav_policy.cli.demo_page import DemoPage
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
 
 if TYPE_CHECKING:
-    from wav_policy.nodes.system_client import Report, SystemClient
+    from wav_policy.nodes.clients.system_client import Report, SystemClient
 
 WORLD, PLANNING, CONTROL = "sim_node: world", "policy_node: planning", "piper_node: control loop"
 NODES = "lifecycle_manager: nodes"
@@ -159,7 +159,7 @@ class Demo:
 
     def _go_home(self, screen: Screen) -> None:
         """Policy off, arms home; an emergency stop from the page is waited out."""
-        from wav_policy.nodes.system_client import ServiceError
+        from wav_policy.nodes.clients.system_client import ServiceError
 
         while True:
             if self._client.reports[NODES].values.get("policy_node") == "active":
@@ -281,9 +281,9 @@ def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: Demo
 def _play(
     arguments: DemoArguments, report: DemoReport, supervisor: Supervisor, screen: Screen, page: DemoPage | None
 ) -> None:
+    from wav_policy.nodes.clients.system_client import SystemClient
     from wav_policy.nodes.film_maker import FilmMaker
     from wav_policy.nodes.pictures import Pictures
-    from wav_policy.nodes.system_client import SystemClient
 
     client = SystemClient()
     try:

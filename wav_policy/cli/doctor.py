@@ -82,8 +82,8 @@ def run_faults(arguments: DoctorArguments) -> int:
     if not arguments.sim:
         print("wav doctor: --faults needs --sim: faults are injected into a simulated robot only", file=sys.stderr)
         return 2
-    from wav_policy.faults.campaign import CampaignError, chosen, run, write_json
-    from wav_policy.faults.table import heading, line
+    from wav_policy.experiments.faults.campaign import CampaignError, chosen, run, write_json
+    from wav_policy.experiments.faults.table import heading, line
 
     outcomes = []
     try:
@@ -204,7 +204,7 @@ def check_engines(checkpoint: str) -> Iterator[Finding]:
         yield Finding("engines", Level.OK, ", ".join(runtimes))
     elif shutil.which("nvidia-smi"):
         yield Finding("engines", Level.NOTE, "an NVIDIA driver but no TensorRT: pip install 'wav-policy[gpu]'")
-    from wav_policy.policy import WAVPolicy
+    from wav_policy.policy.wav_policy import WAVPolicy
 
     policy = WAVPolicy.load(paths.resolve(checkpoint), dtype="auto", num_threads=1)
     yield Finding("engines", Level.OK, f"engine:=auto takes {policy.description}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wav_models.evaluation.closed_loop import TrialSettings
     from wav_models.evaluation.trial_log import TrialLog
     from wav_models.planner.config import PlannerConfig
-    from wav_policy.sim_trials import SimTrials
+    from wav_policy.experiments.closed_loop import SimTrials
 
 STANDARD_OUTPUT = Path("-")
 
@@ -177,7 +177,7 @@ def _evaluate(arguments: EvaluateArguments, command: str) -> None:
 
 
 def _sim_trials(arguments: EvaluateArguments) -> SimTrials:
-    from wav_policy.sim_trials import SimTrials
+    from wav_policy.experiments.closed_loop import SimTrials
 
     return SimTrials(
         arguments.checkpoint,
@@ -212,7 +212,7 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
     from wav_models.evaluation.branching import BranchSettings
     from wav_models.evaluation.diagnosis import describe as describe_links
     from wav_models.planner.scoring import make_score
-    from wav_policy.cli.diagnose import DiagnosisPlan, diagnose
+    from wav_policy.experiments.diagnose_command import DiagnosisPlan, diagnose
     from wav_policy.sim.operator import ACTION_PERIOD
     from wav_policy.sim.tasks import make_task
 
@@ -296,7 +296,7 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
 
     It has no deadline: in lockstep no clock may decide how many rounds run.
     """
-    from wav_policy.policy import stored_planner_config
+    from wav_policy.policy.wav_policy import stored_planner_config
 
     sized = stored_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)
     given = {

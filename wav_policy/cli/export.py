@@ -14,7 +14,7 @@ import tyro
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
-    from wav_models.engines.export import ExportTarget
+    from wav_models.engines.onnx.export import ExportTarget
     from wav_models.engines.parity import Agreement
     from wav_models.planner.config import PlannerConfig
 
@@ -80,8 +80,8 @@ def _export(arguments: ExportArguments) -> int:
 
 def _export_checkpoint(arguments: ExportArguments, path: Path) -> int:
     from wav_models.checkpoint import load_checkpoint
-    from wav_models.engines.export import export, export_directory
-    from wav_policy.policy import stored_planner_config
+    from wav_models.engines.onnx.export import export, export_directory
+    from wav_policy.policy.wav_policy import stored_planner_config
 
     checkpoint = load_checkpoint(path, autoencoder_directory=arguments.pretrained)
     planner = _with_sizes(stored_planner_config(path), arguments)
@@ -93,8 +93,8 @@ def _export_checkpoint(arguments: ExportArguments, path: Path) -> int:
 
 
 def _export_random(arguments: ExportArguments, preset: str) -> int:
-    from wav_models.engines.export import export_model
-    from wav_models.engines.random_model import random_autoencoder, random_model
+    from wav_models.engines.onnx.export import export_model
+    from wav_models.engines.onnx.random_model import random_autoencoder, random_model
     from wav_models.planner.config import PlannerConfig
     from wav_models.presets import get_preset
 
@@ -142,8 +142,8 @@ def _peak_gigabytes() -> float:
 
 
 def _target(arguments: ExportArguments, planner: PlannerConfig) -> ExportTarget:
-    from wav_models.engines.export import ExportTarget
     from wav_models.engines.manifest import PlanShape
+    from wav_models.engines.onnx.export import ExportTarget
 
     return ExportTarget(arguments.engine, arguments.precision, PlanShape.of(planner))
 

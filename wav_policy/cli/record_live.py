@@ -116,7 +116,7 @@ def _nodes(arguments: LiveArguments, launch_arguments: dict[str, str]) -> Iterat
 
 def _steer(arguments: LiveArguments, supervisor: Supervisor | None) -> int:
     from wav_policy.cli.record_sessions import KeyboardSession, UnattendedSession
-    from wav_policy.nodes.recorder_client import RecorderClient
+    from wav_policy.nodes.clients.recorder_client import RecorderClient
 
     def ended() -> str:
         found = supervisor.poll() if supervisor else None

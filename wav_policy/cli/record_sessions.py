@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from wav_policy.recording.keyboard import Keyboard
 
 if TYPE_CHECKING:
-    from wav_policy.nodes.recorder_client import RecorderClient
+    from wav_policy.nodes.clients.recorder_client import RecorderClient
 
 COMMANDS: Final = {
     "s": ("recorder/start", "start"),
@@ -89,7 +89,7 @@ class KeyboardSession:
         return 0
 
     def _obey(self, key: str) -> None:
-        from wav_policy.nodes.system_client import ServiceError
+        from wav_policy.nodes.clients.system_client import ServiceError
 
         try:
             if key in COMMANDS:
@@ -151,7 +151,7 @@ class UnattendedSession:
 
     def _record(self, seed: int) -> bool | None:
         """Success of the seed's episode; None when it was not recorded to its end."""
-        from wav_policy.nodes.recorder_client import RECORDER, TELEOPERATION, WORLD
+        from wav_policy.nodes.clients.recorder_client import RECORDER, TELEOPERATION, WORLD
 
         client = self._client
         client.wait(lambda: WORLD in client.reports, _READY_TIMEOUT, "there is no simulation")
@@ -179,7 +179,7 @@ class UnattendedSession:
 
     def _start(self) -> None:
         """A refusal may pass, such as a camera's that was late; it is said, and is final after `_START_ATTEMPTS`."""
-        from wav_policy.nodes.system_client import ServiceError
+        from wav_policy.nodes.clients.system_client import ServiceError
 
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
@@ -194,7 +194,7 @@ class UnattendedSession:
 
     def _end(self, success: bool) -> tuple[bool, str]:
         """Whether the episode was ended here, not by the recorder itself, and what became of it."""
-        from wav_policy.nodes.system_client import ServiceError
+        from wav_policy.nodes.clients.system_client import ServiceError
 
         if not self._is_recording():
             return False, self._client.recorder.values["last"]
@@ -214,7 +214,7 @@ class UnattendedSession:
         return self._client.recorder.message.startswith("recording")
 
     def _is_done(self) -> bool:
-        from wav_policy.nodes.recorder_client import WORLD
+        from wav_policy.nodes.clients.recorder_client import WORLD
 
         return self._client.reports[WORLD].values["success"] == "True"
 

@@ -57,7 +57,7 @@ def _run(arguments: ReplayArguments) -> int:
     from wav_policy.monitor.replay import Replay
     from wav_policy.monitor.replay_page import ReplayPage
     from wav_policy.monitor.server import Address, start_server
-    from wav_policy.policy import WAVPolicy
+    from wav_policy.policy.wav_policy import WAVPolicy
 
     if not arguments.recording.exists():
         raise ValueError(f"{arguments.recording} does not exist")

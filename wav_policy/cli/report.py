@@ -19,7 +19,7 @@ from wav_policy.bringup.paths import resolve
 from wav_policy.cli.option_checks import below_one, unknown_task
 
 if TYPE_CHECKING:
-    from wav_policy.report.inputs import ReportInputs
+    from wav_policy.experiments.figures.inputs import ReportInputs
 
 Measured = Literal["success", "search", "refit", "cost", "value", "rollout", "futures", "feasibility", "rewards"]
 
@@ -93,7 +93,7 @@ def main(argv: list[str]) -> int:
 
 def _inputs(arguments: ReportArguments) -> ReportInputs:
     from wav_models.evaluation.trial_log import TrialLog
-    from wav_policy.report.inputs import ReportInputs
+    from wav_policy.experiments.figures.inputs import ReportInputs
 
     acts = not {"success", "search", "refit"}.isdisjoint(arguments.measure)
     log = TrialLog(arguments.out / "trials.jsonl" if acts else None, resume=arguments.resume)
@@ -102,10 +102,10 @@ def _inputs(arguments: ReportArguments) -> ReportInputs:
 
 
 def _measure(name: str, inputs: ReportInputs, out: Path, command: str) -> None:
-    from wav_policy.report.choice import measure_futures
-    from wav_policy.report.recorded import measure_rewards, measure_rollout, measure_value
-    from wav_policy.report.simulated import measure_cost, measure_feasibility
-    from wav_policy.report.sweeps import measure_refit, measure_search, measure_success
+    from wav_policy.experiments.figures.choice import measure_futures
+    from wav_policy.experiments.figures.recorded import measure_rewards, measure_rollout, measure_value
+    from wav_policy.experiments.figures.simulated import measure_cost, measure_feasibility
+    from wav_policy.experiments.figures.sweeps import measure_refit, measure_search, measure_success
 
     measures: dict[str, Any] = {
         "success": measure_success,

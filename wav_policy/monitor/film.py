@@ -11,13 +11,14 @@ import numpy as np
 
 from wav_models.types import VIEWS, FloatArray, ImageArray
 from wav_policy.monitor.snapshot import Snapshot
+from wav_policy.robot.cameras import IMAGE_SIZES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FPS: Final = 10
 
-_SIZES: Final = ((424, 240), (320, 240), (320, 240))
+_SIZES: Final = [(width, height) for height, width in IMAGE_SIZES.values()]
 """Width and height of the views [px]."""
 _WIDTH: Final = sum(width for width, _ in _SIZES)
 _BAR: Final = 32

@@ -11,7 +11,7 @@ from wav_models.data.samples import window
 from wav_models.types import VIEWS, FloatArray, ImageArray, Observation, Plan
 from wav_policy.monitor.recording import Recording
 from wav_policy.monitor.snapshot import ERROR, OK, PLANNING, Snapshot, StatusReport
-from wav_policy.policy import WAVPolicy
+from wav_policy.policy.wav_policy import WAVPolicy
 
 
 @dataclass(frozen=True)

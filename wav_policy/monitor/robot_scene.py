@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.robot_description import WORLD, Shape, arm_bodies, body_pose, joint_values, rotate
+from wav_policy.robot.description import WORLD, Shape, arm_bodies, body_pose, joint_values, rotate
 
 if TYPE_CHECKING:
     import viser

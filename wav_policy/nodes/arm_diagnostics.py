@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from wav_policy.nodes.diagnostics import ERROR, OK, WARN, status
-from wav_policy.piper.control_loop import LoopState
+from wav_policy.control.control_loop import LoopState
+from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, status
 from wav_policy.piper.frames import ArmState
 from wav_policy.piper.status import ArmStatus
 

@@ -12,10 +12,10 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from wav_policy.monitor.snapshot import ERROR, OK, WARN, StatusReport
-from wav_policy.nodes.parameters import declare
-from wav_policy.nodes.reports import reports_from_message
-from wav_policy.nodes.running import run
-from wav_policy.robot_description import WORLD
+from wav_policy.nodes.messages.diagnostic_array import reports_from_message
+from wav_policy.nodes.runtime.parameters import declare
+from wav_policy.nodes.runtime.spin import run
+from wav_policy.robot.description import WORLD
 
 TOPIC: Final = "diagnostics/markers"
 _COLOURS: Final = {OK: (0.3, 0.9, 0.4), WARN: (1.0, 0.8, 0.1), ERROR: (1.0, 0.3, 0.3)}

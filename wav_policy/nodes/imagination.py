@@ -19,14 +19,14 @@ from std_msgs.msg import Float32MultiArray
 from visualization_msgs.msg import MarkerArray
 
 from wav_models.types import VIEWS, ImageArray, Observation, Plan
-from wav_policy.allowance import Allowance
-from wav_policy.imagined_motion import ImaginedMotion
-from wav_policy.nodes import plan_messages
-from wav_policy.nodes.images import message_from_rgb
-from wav_policy.nodes.joint_state import seconds_to_stamp
-from wav_policy.nodes.planning_worker import Policy
-from wav_policy.observation import NotReady
-from wav_policy.playback import Playback, TimedFrame
+from wav_policy.nodes.messages import plan_messages
+from wav_policy.nodes.messages.images import message_from_rgb
+from wav_policy.nodes.messages.joint_state import seconds_to_stamp
+from wav_policy.policy.imagined_motion import ImaginedMotion
+from wav_policy.policy.observation import NotReady
+from wav_policy.policy.planning_worker import Policy
+from wav_policy.policy.playback import Playback, TimedFrame
+from wav_policy.policy.rate_limit import Allowance
 
 MONTAGE_TOPIC: Final = "imagined/montage"
 _MONTAGE_SIZE: Final = 160

@@ -18,8 +18,8 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from wav_policy.bringup.discovery import limit_to_this_host
-from wav_policy.nodes.diagnostics import OK, WARN, Diagnostics, status
-from wav_policy.nodes.parameters import ParameterError, declare
+from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
+from wav_policy.nodes.runtime.parameters import ParameterError, declare
 
 _VERBS: Final = {
     Transition.TRANSITION_CONFIGURE: "configure",

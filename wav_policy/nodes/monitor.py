@@ -13,8 +13,8 @@ from wav_policy.monitor.page import TITLE, MonitorPage
 from wav_policy.monitor.server import Address, ServerError, start_server
 from wav_policy.nodes.monitor_commands import RosCommander
 from wav_policy.nodes.monitor_feed import MonitorFeed
-from wav_policy.nodes.parameters import ParameterError, declare
-from wav_policy.nodes.running import run
+from wav_policy.nodes.runtime.parameters import ParameterError, declare
+from wav_policy.nodes.runtime.spin import run
 
 _LOOK_PERIOD: Final = 1.0
 """Between looks for who offers services [s]."""

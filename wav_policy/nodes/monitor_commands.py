@@ -16,8 +16,8 @@ from std_srvs.srv import SetBool, Trigger
 
 from wav_policy.monitor import commands
 from wav_policy.monitor.commands import CommandError
-from wav_policy.nodes.chunk_topic import CHUNK_TOPIC
-from wav_policy.nodes.instruction_topic import make_instruction_publisher
+from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC
+from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
 
 _TRIGGERS: Final = {
     commands.STOP: "piper/stop",

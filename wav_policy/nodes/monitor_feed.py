@@ -13,15 +13,15 @@ from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.types import VIEWS, ActionChunk, FloatArray, ImageArray
 from wav_policy.monitor.snapshot import Snapshot, StatusReport
-from wav_policy.nodes import plan_messages
-from wav_policy.nodes.images import ImageError, rgb_from_message
 from wav_policy.nodes.imagination import image_topic
-from wav_policy.nodes.instruction_topic import subscribe_instruction
-from wav_policy.nodes.joint_state import JointNamesError, positions_from_message
-from wav_policy.nodes.polling import PolledTopic
-from wav_policy.nodes.reports import reports_from_message
-from wav_policy.nodes.trajectory import TrajectoryError, chunk_from_message
-from wav_policy.observation import IMAGE_TOPICS, JOINT_TOPIC
+from wav_policy.nodes.messages import plan_messages
+from wav_policy.nodes.messages.diagnostic_array import reports_from_message
+from wav_policy.nodes.messages.images import ImageError, rgb_from_message
+from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
+from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message
+from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
+from wav_policy.nodes.runtime.polling import PolledTopic
+from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
 
 _NEWEST: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _SILENCE: Final = 3.0

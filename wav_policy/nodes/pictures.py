@@ -13,8 +13,8 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from wav_models.types import VIEWS, ImageArray
-from wav_policy.nodes.images import rgb_from_message
-from wav_policy.nodes.joint_state import stamp_to_seconds
+from wav_policy.nodes.messages.images import rgb_from_message
+from wav_policy.nodes.messages.joint_state import stamp_to_seconds
 
 _KEPT = 150
 """Real frames per view that wait for an imagined one: 5 s at 30 Hz."""

@@ -26,21 +26,21 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.types import JOINT_DIM, FloatArray
-from wav_policy.chunking import ChunkingConfig
-from wav_policy.nodes import chunk_topic, joint_state
+from wav_policy.control.chunk_executor import ChunkingConfig
+from wav_policy.control.control_loop import ControlLoop
+from wav_policy.control.flash_check import unfit_limits
+from wav_policy.control.safety import SafetyLimits
 from wav_policy.nodes.arm_diagnostics import describe_arm, describe_loop, why_not_commanding
-from wav_policy.nodes.diagnostics import Diagnostics
-from wav_policy.nodes.parameters import declare
-from wav_policy.nodes.running import run
-from wav_policy.nodes.trajectory import TrajectoryError, chunk_from_message
-from wav_policy.nodes.transitions import log_failures
+from wav_policy.nodes.messages import chunk_topic, joint_state
+from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
+from wav_policy.nodes.runtime.diagnostics import Diagnostics
+from wav_policy.nodes.runtime.lifecycle import log_failures
+from wav_policy.nodes.runtime.parameters import declare
+from wav_policy.nodes.runtime.spin import run
 from wav_policy.piper.arm import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.bus import INTERFACES
-from wav_policy.piper.control_loop import ControlLoop
 from wav_policy.piper.errors import EmergencyStoppedError, PiperError
-from wav_policy.piper.flash_limits import unfit_limits
-from wav_policy.safety import SafetyLimits
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 

@@ -23,20 +23,20 @@ from trajectory_msgs.msg import JointTrajectory
 from wav_models.engines.precision import PRECISIONS
 from wav_models.presets import did_you_mean
 from wav_models.types import Observation, Plan
-from wav_policy.nodes import chunk_topic
-from wav_policy.nodes.camera_subscriptions import TRANSPORTS, CameraSubscriptions
-from wav_policy.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, status
-from wav_policy.nodes.heartbeat import Heartbeat
 from wav_policy.nodes.imagination import ImaginationPublisher
-from wav_policy.nodes.instruction_topic import subscribe_instruction
-from wav_policy.nodes.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
-from wav_policy.nodes.parameters import ParameterError, declare
-from wav_policy.nodes.planning_worker import PlanningWorker, Policy
-from wav_policy.nodes.running import run
-from wav_policy.nodes.trajectory import chunk_to_message
-from wav_policy.nodes.transitions import log_failures
-from wav_policy.observation import JOINT_TOPIC, ObservationBuffer, ObservationConfig
-from wav_policy.splicing import Splicer, check_splice
+from wav_policy.nodes.messages import chunk_topic
+from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
+from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
+from wav_policy.nodes.messages.trajectory import chunk_to_message
+from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
+from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
+from wav_policy.nodes.runtime.heartbeat import Heartbeat
+from wav_policy.nodes.runtime.lifecycle import log_failures
+from wav_policy.nodes.runtime.parameters import ParameterError, declare
+from wav_policy.nodes.runtime.spin import run
+from wav_policy.policy.observation import JOINT_TOPIC, ObservationBuffer, ObservationConfig
+from wav_policy.policy.planning_worker import PlanningWorker, Policy
+from wav_policy.policy.splicing import Splicer, check_splice
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class PolicyNodeConfig:
     replan_interval: int = 0
     """Steps of a chunk that are executed before the next one takes over; 0: the checkpoint's."""
     splice: str = "rtc"
-    """How a chunk continues the one before: "naive", "average" or "rtc", see `wav_policy.splicing`."""
+    """How a chunk continues the one before: "naive", "average" or "rtc", see `wav_policy.policy.splicing`."""
     image_transport: str = "auto"
     """"raw", "compressed", or "auto": raw where it comes, else compressed."""
     imagine_rate: float = 0.0
@@ -102,7 +102,7 @@ class PolicyNodeConfig:
 def load_policy(config: PolicyNodeConfig) -> Policy:
     """The checkpoint's policy with the planner parameters that the node overrides."""
     from wav_models.engines.select import EngineOptions
-    from wav_policy.policy import WAVPolicy, stored_planner_config
+    from wav_policy.policy.wav_policy import WAVPolicy, stored_planner_config
 
     if not config.checkpoint:
         raise ParameterError("parameter 'checkpoint' is empty; give a checkpoint directory")

@@ -22,14 +22,14 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from wav_models.data.layout import SOURCES
-from wav_policy.nodes.camera_subscriptions import TRANSPORTS, CameraSubscriptions
-from wav_policy.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, status
-from wav_policy.nodes.instruction_topic import subscribe_instruction
-from wav_policy.nodes.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
-from wav_policy.nodes.parameters import ParameterError, declare
-from wav_policy.nodes.polling import DrainingThread, NeverCalled
-from wav_policy.nodes.running import run
-from wav_policy.observation import IMAGE_TOPICS, JOINT_TOPIC
+from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
+from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
+from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
+from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
+from wav_policy.nodes.runtime.parameters import ParameterError, declare
+from wav_policy.nodes.runtime.polling import DrainingThread, NeverCalled
+from wav_policy.nodes.runtime.spin import run
+from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
 from wav_policy.recording.episode_writer import DatasetError
 from wav_policy.recording.live_recorder import RECORDING, LiveRecorder, LiveRecorderConfig, RecorderError
 from wav_policy.recording.sources import SamplingLimits, Sources

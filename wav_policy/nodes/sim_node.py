@@ -21,9 +21,9 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from wav_policy.bringup.discovery import limit_to_this_host
-from wav_policy.nodes.diagnostics import OK, WARN, Diagnostics, status
-from wav_policy.nodes.instruction_topic import make_instruction_publisher
-from wav_policy.nodes.parameters import ParameterError, declare
+from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
+from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
+from wav_policy.nodes.runtime.parameters import ParameterError, declare
 from wav_policy.nodes.sim_workers import CameraFeed, JointFeed, Physics, Worker
 from wav_policy.sim.camera_faults import parse_camera_faults
 from wav_policy.sim.cameras import RenderingError

@@ -24,15 +24,15 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.types import FloatArray
-from wav_policy.nodes import chunk_topic, joint_state
-from wav_policy.nodes.diagnostics import OK, WARN, Diagnostics, status
-from wav_policy.nodes.parameters import declare
-from wav_policy.nodes.running import run
-from wav_policy.nodes.trajectory import chunk_to_message
-from wav_policy.nodes.transitions import log_failures
-from wav_policy.observation import JOINT_TOPIC
+from wav_policy.nodes.messages import chunk_topic, joint_state
+from wav_policy.nodes.messages.trajectory import chunk_to_message
+from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
+from wav_policy.nodes.runtime.lifecycle import log_failures
+from wav_policy.nodes.runtime.parameters import declare
+from wav_policy.nodes.runtime.spin import run
 from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import PiperError
+from wav_policy.policy.observation import JOINT_TOPIC
 from wav_policy.teleoperation.following import Following, FollowingConfig, Stamped, State
 from wav_policy.teleoperation.leader_reader import LeaderReader
 

@@ -10,7 +10,6 @@ import can
 
 from wav_models.types import FloatArray
 from wav_policy.piper import frames
-from wav_policy.piper.bus import Frame
 from wav_policy.piper.errors import (
     ArmFaultError,
     BusLostError,
@@ -23,9 +22,9 @@ from wav_policy.piper.errors import (
 )
 from wav_policy.piper.feedback import ArmCodes, ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits, read_flash
-from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId
+from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, Frame, FrameId
+from wav_policy.piper.inhibits import ENABLING_REMOVES, LATCHING_BITS, Obstacle, Reaction, find_obstacle
 from wav_policy.piper.link import ArmLink
-from wav_policy.piper.obstacles import ENABLING_REMOVES, LATCHING_BITS, Obstacle, Reaction, find_obstacle
 from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.piper.status import ArmStatus, error_code_faults, gripper_faults, gripper_words, motor_faults
 
@@ -47,12 +46,12 @@ class ArmConfig:
 
     Attributes:
         speed_percent: share of the joints' maximum speed the arm's own controller may use; the limits that matter are
-            those of `wav_policy.safety`.
+            those of `wav_policy.control.safety`.
         gripper_effort: grip torque, 0..5 [N m].
         connect_timeout: wait for the first feedback of every kind [s].
         enable_timeout: wait for all six motors to enable, and for a reset [s].
         feedback_timeout: a bus without joint feedback for this long is out: its adapter is asked why, and it is opened
-            again; `wav_policy.safety` holds long before [s].
+            again; `wav_policy.control.safety` holds long before [s].
     """
 
     speed_percent: int = 100

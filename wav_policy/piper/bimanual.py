@@ -15,7 +15,7 @@ from wav_policy.piper.arm import ArmConfig, PiperArm, send_stops
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits
-from wav_policy.piper.obstacles import Obstacle
+from wav_policy.piper.inhibits import Obstacle
 from wav_policy.piper.status import ArmStatus
 
 

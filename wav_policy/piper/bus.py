@@ -7,36 +7,17 @@ system call for what python-can and piper_sdk do frame by frame.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import can
 
 from wav_policy.piper.errors import InterfaceNotFoundError
+from wav_policy.piper.frames import BITRATE, BusCondition, Frame
+from wav_policy.piper.slcan_bus import BatchedSlcanBus
+from wav_policy.piper.socketcan_bus import BatchedSocketcanBus, require_network
 
 INTERFACES = ("slcan", "socketcan")
-BITRATE: Final = 1_000_000
-
-Frame = tuple[int, bytes]
-"""CAN identifier and data."""
-
-
-@dataclass(frozen=True)
-class BusCondition:
-    """What the adapter says about the bus.
-
-    Attributes:
-        is_bus_off: the controller has left the bus.
-        has_errors: it sees frames it cannot read, or nobody acknowledges its own.
-        bitrate: configured [bit/s]; None where the adapter does not tell.
-        words: for the message to the operator.
-    """
-
-    is_bus_off: bool = False
-    has_errors: bool = False
-    bitrate: int | None = None
-    words: str = "no error reported"
 
 
 class ArmBus(Protocol):
@@ -81,9 +62,6 @@ def open_bus(interface: str, channel: str) -> ArmBus:
         WrongBitrateError: the network interface is up at another bitrate.
         ValueError: unknown interface kind.
     """
-    from wav_policy.piper.slcan_bus import BatchedSlcanBus
-    from wav_policy.piper.socketcan_bus import BatchedSocketcanBus, require_network
-
     if interface not in INTERFACES:
         raise ValueError(f"unknown CAN interface kind '{interface}'; valid: {', '.join(INTERFACES)}")
     try:

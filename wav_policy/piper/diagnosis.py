@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from wav_policy.piper.bus import BusCondition
 from wav_policy.piper.errors import (
     BusLostError,
     BusOffError,
@@ -13,6 +12,7 @@ from wav_policy.piper.errors import (
     WrongBitrateError,
 )
 from wav_policy.piper.feedback import REQUIRED, FeedbackReader
+from wav_policy.piper.frames import BusCondition
 
 _LEADER_REMEDY = (
     "Set it back to follower: piper_sdk's MasterSlaveConfig(0xFC, 0, 0, 0) sends 0x470, which its flash keeps; then "

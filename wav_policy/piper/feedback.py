@@ -20,8 +20,8 @@ from piper_sdk import C_PiperInterface_V2
 
 from wav_models.types import ARM_DOF, FloatArray
 from wav_policy.piper import units
-from wav_policy.piper.bus import ArmBus, Frame
-from wav_policy.piper.frames import NUM_JOINTS, FrameId
+from wav_policy.piper.bus import ArmBus
+from wav_policy.piper.frames import NUM_JOINTS, Frame, FrameId
 
 _VELOCITY_WINDOW = 0.03  # s; one count of 0.001 deg over this is 0.0006 rad/s
 _RARER: Final = 0.3  # s; motors tell their state 40 times a second, in the simulation 10 times

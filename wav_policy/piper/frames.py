@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Final
+
+BITRATE: Final = 1_000_000
+
+Frame = tuple[int, bytes]
+"""CAN identifier and data."""
+
+
+@dataclass(frozen=True)
+class BusCondition:
+    """What the adapter says about the bus.
+
+    Attributes:
+        is_bus_off: the controller has left the bus.
+        has_errors: it sees frames it cannot read, or nobody acknowledges its own.
+        bitrate: configured [bit/s]; None where the adapter does not tell.
+        words: for the message to the operator.
+    """
+
+    is_bus_off: bool = False
+    has_errors: bool = False
+    bitrate: int | None = None
+    words: str = "no error reported"
 
 
 class FrameId(IntEnum):

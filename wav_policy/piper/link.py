@@ -12,10 +12,11 @@ from typing import ClassVar, Final
 import can
 from piper_sdk import C_PiperInterface_V2, LogLevel
 
-from wav_policy.piper.bus import ArmBus, Frame, open_bus
+from wav_policy.piper.bus import ArmBus, open_bus
 from wav_policy.piper.diagnosis import explain_silence
 from wav_policy.piper.errors import ArmInUseError, PiperError
 from wav_policy.piper.feedback import ArmFeedback, FeedbackReader
+from wav_policy.piper.frames import Frame
 
 _POLL: Final = 0.02  # s
 _ANSWER_TIME: Final = 0.05  # s an adapter has to tell its condition

@@ -11,8 +11,7 @@ from typing import Final
 
 from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
-from wav_policy.piper.bus import Frame
-from wav_policy.piper.frames import FrameId
+from wav_policy.piper.frames import Frame, FrameId
 
 _PAIR: Final = struct.Struct(">ii")
 _GRIPPER: Final = struct.Struct(">iHBB")

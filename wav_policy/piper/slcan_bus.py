@@ -17,7 +17,7 @@ from typing import Any, Final
 import can
 from can.interfaces.slcan import slcanBus
 
-from wav_policy.piper.bus import BITRATE, BusCondition, Frame
+from wav_policy.piper.frames import BITRATE, BusCondition, Frame
 
 _CLOSING_TIME: Final = 0.01  # s the adapter has to take the closing command
 _ERROR_WARNING: Final = 1 << 2

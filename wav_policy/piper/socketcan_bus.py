@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from can.interfaces.socketcan import SocketcanBus
 
-from wav_policy.piper.bus import BITRATE, BusCondition, Frame
 from wav_policy.piper.errors import InterfaceNotFoundError, WrongBitrateError
+from wav_policy.piper.frames import BITRATE, BusCondition, Frame
 
 _NETWORK = Path("/sys/class/net")
 _ARPHRD_CAN: Final = "280"

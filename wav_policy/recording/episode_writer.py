@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import av
 import numpy as np
@@ -48,10 +48,9 @@ from wav_policy.recording.episode_table import (
     read_row_stats,
     task_table,
 )
+from wav_policy.robot.cameras import IMAGE_SIZES
 
 logger = logging.getLogger(__name__)
-
-IMAGE_SIZES: Final = {"head": (240, 424), "left_wrist": (240, 320), "right_wrist": (240, 320)}
 
 
 class DatasetWriter:

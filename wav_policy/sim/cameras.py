@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import os
 import threading
 import weakref
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wav_models.types import ImageArray
-from wav_policy.sim.model import IMAGE_SIZES
+from wav_policy.robot.cameras import IMAGE_SIZES
 
 if TYPE_CHECKING:
     import mujoco
@@ -18,38 +17,6 @@ if TYPE_CHECKING:
 
 class RenderingError(RuntimeError):
     """No off-screen OpenGL works here, or a camera is used from the wrong thread."""
-
-
-def choose_backend() -> str | None:
-    """Point MUJOCO_GL to an off-screen backend that works here unless the user chose one; must precede `import mujoco`.
-
-    Returns:
-        "egl", "osmesa", or the user's choice; None when nothing is installed (physics works, `Cameras` will not).
-    """
-    if "MUJOCO_GL" not in os.environ:
-        if _has_egl_device():
-            os.environ["MUJOCO_GL"] = "egl"
-        elif ctypes.util.find_library("OSMesa"):
-            os.environ["MUJOCO_GL"] = "osmesa"
-    return os.environ.get("MUJOCO_GL")
-
-
-def _has_egl_device() -> bool:
-    """Whether EGL is installed and finds a device (Mesa's software renderer counts); libegl1 alone has none.
-
-    PyOpenGL needs libGL beside it.
-    """
-    name = ctypes.util.find_library("EGL")
-    if name is None or ctypes.util.find_library("GL") is None:
-        return False
-    egl = ctypes.CDLL(name)
-    egl.eglGetProcAddress.restype = ctypes.c_void_p
-    address = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
-    if not address:
-        return False
-    prototype = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))
-    count = ctypes.c_int(0)
-    return bool(prototype(address)(0, None, ctypes.byref(count))) and count.value > 0
 
 
 class Cameras:
@@ -60,7 +27,7 @@ class Cameras:
     """
 
     def __init__(self, model: mujoco.MjModel):
-        import mujoco
+        from wav_policy.robot.physics import mujoco
 
         self._model = model
         self._thread = threading.get_ident()

@@ -13,9 +13,10 @@ import numpy as np
 
 from wav_models.presets import did_you_mean
 from wav_models.types import ARM_DOF, JOINT_DIM, FloatArray, ImageArray
+from wav_policy.robot.joints import GRIPPERS, REVOLUTE, SIDES
+from wav_policy.robot.kinematics import MAX_STROKE, UnreachableError, inverse
+from wav_policy.robot.model import BASE_POSITIONS, HOME_ROLL, home_positions
 from wav_policy.sim.hesitation import HesitantOperator
-from wav_policy.sim.kinematics import MAX_STROKE, UnreachableError, inverse
-from wav_policy.sim.model import BASE_POSITIONS, HOME_ROLL, SIDES, home_positions
 from wav_policy.sim.operator import ACTION_PERIOD
 from wav_policy.sim.world import World
 
@@ -30,9 +31,6 @@ STILL_STEPS: Final = 10
 
 _STILL: Final = 0.05
 """Largest distance of joint targets from the measured joints that counts as no motion [rad]; disturbances make some."""
-
-_GRIPPERS: Final = (ARM_DOF - 1, 2 * ARM_DOF - 1)
-_ARM_JOINTS: Final = [joint for joint in range(JOINT_DIM) if joint not in _GRIPPERS]
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class Disturbance:
         self._noise = noise
         self._rng = rng
         self._std = np.full(JOINT_DIM, noise.joint_std)
-        self._std[list(_GRIPPERS)] = noise.stroke_std
+        self._std[GRIPPERS] = noise.stroke_std
         self._drift = self._std * rng.standard_normal(JOINT_DIM)
         self._push = np.zeros(JOINT_DIM)
         self._push_age = np.inf
@@ -123,7 +121,7 @@ class Disturbance:
         if self._push_age < noise.push_duration:
             executed = executed + self._push * np.sin(np.pi * self._push_age / noise.push_duration)
         if self._slip_left > 0.0:
-            executed[list(_GRIPPERS)] = self._slip_stroke
+            executed[GRIPPERS] = self._slip_stroke
         return executed
 
     def _start_push(self) -> None:
@@ -137,7 +135,7 @@ def start_positions(world: World, noise: Noise, rng: np.random.Generator) -> Flo
     """Random start pose of both arms, shape [14]; the task must already be laid out."""
     start = home_positions()
     spread = np.full(JOINT_DIM, noise.start_std)
-    spread[list(_GRIPPERS)] = 0.0
+    spread[GRIPPERS] = 0.0
     start += spread * rng.standard_normal(JOINT_DIM)
     if rng.random() < noise.wide_start:
         side = world.task.working_side(world)
@@ -218,7 +216,7 @@ class Demonstration:
             acting = self._lapse if lapsed and self._lapse is not None else self._operator
             action, measured = acting.act(world), world.joint_positions
             yield Step(world.render_all() if images else {}, measured, action, world.time)
-            resting = bool(np.abs(action - measured)[_ARM_JOINTS].max() < _STILL)
+            resting = bool(np.abs(action - measured)[REVOLUTE].max() < _STILL)
             still = still + 1 if lapsed and resting else 0
             settled = settled + 1 if world.success() else 0
             if settled > SETTLING_STEPS or still >= STILL_STEPS:

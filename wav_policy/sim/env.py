@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from wav_models.types import JOINT_DIM, FloatArray, ImageArray
-from wav_policy.sim.model import IMAGE_SIZES
+from wav_policy.robot.cameras import IMAGE_SIZES
 from wav_policy.sim.operator import ACTION_PERIOD
 from wav_policy.sim.world import HIGHEST_POSITIONS, LOWEST_POSITIONS, World
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.sim.kinematics import MAX_STROKE
-from wav_policy.sim.model import HOME_ROLL, SIDES, home_positions
+from wav_policy.robot.joints import SIDES
+from wav_policy.robot.kinematics import MAX_STROKE
+from wav_policy.robot.model import HOME_ROLL, home_positions
 from wav_policy.sim.operator import GAIN, MAX_STEP, Intent, arm_part, home_tip, joint_targets, limited, towards
 
 if TYPE_CHECKING:

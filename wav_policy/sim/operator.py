@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 
 from wav_models.types import ARM_DOF, FloatArray
-from wav_policy.sim.kinematics import MAX_STROKE, UnreachableError, inverse
-from wav_policy.sim.model import BASE_POSITIONS, HOME_TIP, SIDES
+from wav_policy.robot.joints import SIDES
+from wav_policy.robot.kinematics import MAX_STROKE, UnreachableError, inverse
+from wav_policy.robot.model import BASE_POSITIONS, HOME_TIP
 
 ACTION_PERIOD: Final = 0.1
 """Time between two actions [s]."""

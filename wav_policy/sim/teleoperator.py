@@ -18,10 +18,10 @@ import numpy as np
 from wav_models.types import ARM_DOF, FloatArray
 from wav_policy.piper import frames, units
 from wav_policy.piper.frames import ControlMode, FrameId
+from wav_policy.robot.joints import SIDES
 from wav_policy.sim.firmware.device_link import DeviceLink
 from wav_policy.sim.firmware.feedback import Frame
 from wav_policy.sim.firmware.slcan_port import SlcanPort
-from wav_policy.sim.model import SIDES
 from wav_policy.sim.operator import ACTION_PERIOD, arm_part
 from wav_policy.sim.world import World
 

@@ -12,13 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from wav_models.presets import did_you_mean
 from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, VIEWS, FloatArray, ImageArray
-from wav_policy.sim.cameras import Cameras, choose_backend
-from wav_policy.sim.kinematics import JOINT_LIMITS, MAX_JOINT_VELOCITY, MAX_STROKE, NUM_ARM_JOINTS
-from wav_policy.sim.model import SIDES, TIME_STEP, build_model, home_positions
+from wav_policy.robot.joints import REVOLUTE, SIDES
+from wav_policy.robot.kinematics import JOINT_LIMITS, MAX_JOINT_VELOCITY, MAX_STROKE, NUM_ARM_JOINTS
+from wav_policy.robot.model import TIME_STEP, build_model, home_positions
+from wav_policy.robot.physics import mujoco
+from wav_policy.sim.cameras import Cameras
 from wav_policy.sim.tasks import Task, make_task
-
-choose_backend()
-import mujoco  # noqa: E402  (MuJoCo reads MUJOCO_GL when it is imported)
 
 MAX_STROKE_VELOCITY: Final = 0.20
 """Of the gripper's set-point [m/s]."""
@@ -105,8 +104,8 @@ class World:
     def _index_model(self) -> None:
         """Addresses of the 14 joint values; a gripper's stroke is the sum of its two fingers."""
         model = self.model
-        joints = [name for name in JOINT_NAMES if not name.endswith("gripper")]
-        self._is_joint = np.array([not name.endswith("gripper") for name in JOINT_NAMES])
+        joints = [JOINT_NAMES[joint] for joint in REVOLUTE]
+        self._is_joint = np.isin(np.arange(JOINT_DIM), REVOLUTE)
         self._joint_qpos = np.array([model.joint(name).qposadr[0] for name in joints])
         self._joint_dof = np.array([model.joint(name).dofadr[0] for name in joints])
         fingers = [[f"{side}_finger{number}" for number in (1, 2)] for side in SIDES]

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM
 
-_IS_GRIPPER: Final = np.array([name.endswith("gripper") for name in JOINT_NAMES])
+_IS_GRIPPER: Final = np.isin(np.arange(JOINT_DIM), GRIPPERS)
 _WEIGHTS: Final = np.where(_IS_GRIPPER, 10.0, 1.0)
 """A metre of gripper stroke counts as 10 rad, as in the motion home."""
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 
+from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.layout import VIDEO_KEYS

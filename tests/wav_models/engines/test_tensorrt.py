@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 from wav_models.checkpoint import Checkpoint, load_checkpoint
 from wav_models.engines import tensorrt_runtime
 from wav_models.engines.base import EngineError
-from wav_models.engines.export import ExportTarget, export
 from wav_models.engines.manifest import ANY_GPU, PlanShape, check_manifest, read_manifest
+from wav_models.engines.onnx.export import ExportTarget, export
 from wav_models.engines.select import make_engine
 from wav_models.planner.config import PlannerConfig
 

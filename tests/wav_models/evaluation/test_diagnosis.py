@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 
 from wav_models.evaluation.branching import Moment
-from wav_models.evaluation.diagnosis import (
-    action_spread,
-    area_under_curve,
-    concordance,
-    following,
-    summarise_moments,
-)
+from wav_models.evaluation.diagnosis import area_under_curve, concordance, following, summarise_moments
+from wav_models.evaluation.reader import action_spread
 
 RNG = np.random.default_rng(0)
 

@@ -13,7 +13,7 @@ from wav_models.engines import precision
 from wav_models.evaluation.conditions import named_conditions
 from wav_models.planner.config import PlannerConfig
 from wav_policy.cli.evaluate import EvaluateArguments, main, make_conditions
-from wav_policy.sim_trials import SimTrials
+from wav_policy.experiments.closed_loop import SimTrials
 
 
 def test_conditions_are_the_product_of_iterations_and_selections(random_checkpoint: Path) -> None:

@@ -10,9 +10,9 @@ import torch
 
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY, ExpertConfig, HorizonConfig, LatentConfig, ModelConfig, VideoConfig
-from wav_models.training.batches import Batches, Episodes, fit_normalization
 from wav_models.training.config import LoopConfig, TrainConfig
-from wav_models.training.latent_store import LatentStore
+from wav_models.training.data.batches import Batches, Episodes, fit_normalization
+from wav_models.training.data.latent_store import LatentStore
 
 LENGTHS = (30, 12, 25)
 

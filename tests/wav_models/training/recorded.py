@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from wav_models.rewards.label import LabelConfig, label_dataset
-from wav_policy.recording.episode_writer import IMAGE_SIZES, DatasetWriter
+from wav_policy.recording.episode_writer import DatasetWriter
+from wav_policy.robot.cameras import IMAGE_SIZES
 
 NUM_FRAMES = 12
 """Of an episode, at 10 Hz."""

@@ -14,9 +14,9 @@ from wav_models.data.samples import window
 from wav_models.networks.autoencoder import TinyAutoencoder
 from wav_models.presets import WAV_TINY, ModelConfig
 from wav_models.training.autoencoder_stage import AutoencoderStage
-from wav_models.training.batches import Batches, Episodes, repeat_starts, still_steps
 from wav_models.training.config import AutoencoderConfig, TrainConfig, load_config
-from wav_models.training.frames import held_out_episodes
+from wav_models.training.data.batches import Batches, Episodes, repeat_starts, still_steps
+from wav_models.training.data.frames import held_out_episodes
 from wav_models.training.loop import Plan, train
 from wav_models.training.randomness import draws_at
 from wav_models.training.stages import draw_flow_time

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from wav_models.networks.video_dit import VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.batches import Batches
 from wav_models.training.config import FuturesConfig, TrainConfig
+from wav_models.training.data.batches import Batches
 from wav_models.training.randomness import draws_at
 from wav_models.training.stages import make_stage
 

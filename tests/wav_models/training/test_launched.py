@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.batches import Batches
 from wav_models.training.config import LoopConfig, TrainConfig
+from wav_models.training.data.batches import Batches
 from wav_models.training.loop import Plan, train
 from wav_models.training.parallel import Worker, run_workers
 from wav_models.training.stages import make_stage

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import ModelConfig
-from wav_models.training.batches import Batches
 from wav_models.training.config import LoopConfig, TrainConfig
+from wav_models.training.data.batches import Batches
 from wav_models.training.loop import Plan, averaged_weights, learning_rate, train
 from wav_models.training.parallel import Worker, run_workers
 from wav_models.training.randomness import Draws

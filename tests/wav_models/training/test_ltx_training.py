@@ -35,13 +35,13 @@ from wav_models.presets import (
     VideoConfig,
 )
 from wav_models.training.command import INTERRUPTED
-from wav_models.training.frames import DecodedFrames, Frames, fingerprints, step_starts
-from wav_models.training.latent_files import LatentFiles, bytes_per_step, load_latents, make_origin
-from wav_models.training.latents import _encode, _Encoding, cache_latents
+from wav_models.training.data.frames import DecodedFrames, Frames, fingerprints, step_starts
+from wav_models.training.data.latent_files import LatentFiles, bytes_per_step, load_latents, make_origin
+from wav_models.training.data.latents import _encode, _Encoding, cache_latents
 from wav_models.training.state import StateError, load_tensors
 from wav_models.types import JOINT_DIM, ImageArray, Observation
 from wav_policy.cli.train import main
-from wav_policy.policy import WAVPolicy
+from wav_policy.policy.wav_policy import WAVPolicy
 
 SMALL = ModelConfig(
     name="wav-2b-small",
@@ -155,7 +155,7 @@ def test_long_episodes_are_encoded_in_blocks(
     data: Path, encoded: Path, tmp_path: Path, ltx_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Futures reach over the end of a block, not over that of the episode."""
-    monkeypatch.setattr("wav_models.training.latents.BLOCK", 5)
+    monkeypatch.setattr("wav_models.training.data.latents.BLOCK", 5)
     files = files_of(data, tmp_path)
     assert files.prepare() == [0, 1, 2]
     _encode(_Encoding(files, DecodedFrames(DatasetGroup([data]), SMALL), ltx_directory, 0, [0, 1, 2]))

@@ -13,8 +13,8 @@ import torch
 from wav_models.engines.manifest import file_sha256
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.assembly import _ancestors, _autoencoder_record, _trained_config
-from wav_models.training.batches import Batches
 from wav_models.training.config import STAGES, LoopConfig, TrainConfig
+from wav_models.training.data.batches import Batches
 from wav_models.training.loop import Plan, train
 from wav_models.training.run import Run, _split
 from wav_models.training.stages import make_stage

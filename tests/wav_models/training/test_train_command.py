@@ -24,7 +24,14 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
 from wav_models.rewards.label import LabelConfig, label_dataset
 from wav_models.training import run as training_run
-from wav_models.training.frames import _known_episodes, allocate, cache_frames, fingerprints, read_table, same_episodes
+from wav_models.training.data.frames import (
+    _known_episodes,
+    allocate,
+    cache_frames,
+    fingerprints,
+    read_table,
+    same_episodes,
+)
 from wav_models.training.run import load_part
 from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_policy.cli.train import main

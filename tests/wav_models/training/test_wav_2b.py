@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.batches import Batch
 from wav_models.training.config import STAGES, load_config
+from wav_models.training.data.batches import Batch
 from wav_models.training.randomness import draws_at
 from wav_models.training.stages import make_stage
 

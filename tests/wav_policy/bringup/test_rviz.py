@@ -8,13 +8,14 @@ import pytest
 import yaml
 
 from wav_models.types import VIEWS
-from wav_policy.robot_description import WORLD
+from wav_policy.robot.description import WORLD
 
 pytest.importorskip("rclpy")
 
-from wav_policy.nodes import diagnostic_markers, plan_messages
+from wav_policy.nodes import diagnostic_markers
 from wav_policy.nodes.imagination import MONTAGE_TOPIC, image_topic
-from wav_policy.observation import IMAGE_TOPICS
+from wav_policy.nodes.messages import plan_messages
+from wav_policy.policy.observation import IMAGE_TOPICS
 
 pytestmark = pytest.mark.ros
 

@@ -17,7 +17,7 @@ import rclpy
 from rclpy.node import Node
 
 from wav_policy.bringup import access, discovery
-from wav_policy.nodes.graph_access import look, our_nodes, with_on_demand
+from wav_policy.nodes.runtime.graph_access import look, our_nodes, with_on_demand
 
 NODES = ("sim_node", "piper_node", "policy_node", "recorder_node", "monitor", "lifecycle_manager")
 
@@ -68,7 +68,9 @@ def test_the_policy_file_allows_exactly_what_the_nodes_use(running: int, reposit
         rclpy.shutdown()
     assert set(used) == set(NODES)
     policy = access.read_policy(repository / access.POLICY_FILE)
-    assert access.differences(policy, used) == [], "see wav_policy/nodes/graph_access.py for how to write it anew"
+    assert access.differences(policy, used) == [], (
+        "see wav_policy/nodes/runtime/graph_access.py for how to write it anew"
+    )
     assert set(policy) >= set(our_nodes()) - {"diagnostic_markers"}
 
 

@@ -13,12 +13,12 @@ pytest.importorskip("rclpy")
 
 from wav_models.types import JOINT_DIM, FloatArray
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER
+from wav_policy.control import control_loop
+from wav_policy.control.minimum_jerk import MinimumJerkMotion
 from wav_policy.nodes.lifecycle_manager import ManagerConfig
-from wav_policy.nodes.parameters import from_mapping
 from wav_policy.nodes.piper_node import PiperNodeConfig
-from wav_policy.piper import control_loop
-from wav_policy.piper.homing import MinimumJerkMotion
-from wav_policy.safety_limits import GRIPPERS, both_arms
+from wav_policy.nodes.runtime.parameters import from_mapping
+from wav_policy.robot.joints import GRIPPERS, both_arms
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

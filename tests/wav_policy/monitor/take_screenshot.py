@@ -1,4 +1,6 @@
-"""Picture of a page that is served: `python take_screenshot.py URL FILE.png [TEXT]`, once TEXT can be read on it.
+"""Picture of a page that is served, once TEXT can be read on it.
+
+    python -m tests.wav_policy.monitor.take_screenshot URL FILE.png [TEXT]
 
 docs/monitor.png is made with it while `wav demo` runs, and TEXT "following the chunk".
 """
@@ -11,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from browser import running_browser
+from tests.wav_policy.monitor.browser import running_browser
 
 _CLOSE_NOTES = "document.querySelectorAll('.mantine-Notification-closeButton').forEach(b => b.click())"
 SETTLING = 4.0

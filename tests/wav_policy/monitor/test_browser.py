@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, Tab, running_browser
 
+from tests.wav_policy.monitor.browser import CHROMIUM, Tab, running_browser
 from wav_policy.bringup.arguments import parse
 from wav_policy.bringup.node_table import NodeLaunch, launches
 from wav_policy.bringup.supervisor import Supervisor
@@ -36,11 +36,11 @@ from wav_models.types import (  # noqa: E402
     PlanRound,
 )
 from wav_policy.cli.demo_page import DemoPage  # noqa: E402
-from wav_policy.nodes.chunk_topic import CHUNK_TOPIC, REQUESTED_QOS  # noqa: E402
-from wav_policy.nodes.joint_state import permutation  # noqa: E402
+from wav_policy.nodes.clients.system_client import SystemClient  # noqa: E402
+from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC, REQUESTED_QOS  # noqa: E402
+from wav_policy.nodes.messages.joint_state import permutation  # noqa: E402
+from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
-from wav_policy.nodes.system_client import SystemClient  # noqa: E402
-from wav_policy.nodes.trajectory import chunk_to_message  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_browser import browser
 
+from tests.wav_policy.nodes.fake_browser import browser
 from wav_models.presets import WAV_TINY
 from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, Observation, Plan
 from wav_policy.cli.main import main
 from wav_policy.monitor.recording import Recording, RecordingError, open_recording
 from wav_policy.monitor.replay import Replay
 from wav_policy.monitor.snapshot import ERROR, PLANNING
-from wav_policy.policy import WAVPolicy
+from wav_policy.policy.wav_policy import WAVPolicy
 
 STEP_HZ, SIZE = WAV_TINY.horizon.step_hz, WAV_TINY.latent.image_size
 

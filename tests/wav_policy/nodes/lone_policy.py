@@ -11,8 +11,8 @@ import rclpy
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.types import ActionChunk
-from wav_policy.nodes import chunk_topic
-from wav_policy.nodes.trajectory import chunk_to_message
+from wav_policy.nodes.messages import chunk_topic
+from wav_policy.nodes.messages.trajectory import chunk_to_message
 
 start = np.array(json.loads(sys.argv[1]))
 rclpy.init()

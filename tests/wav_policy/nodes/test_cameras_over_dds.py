@@ -23,10 +23,10 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 
-from wav_policy.nodes.camera_subscriptions import CameraSubscriptions  # noqa: E402
-from wav_policy.nodes.images import message_from_rgb, rgb_from_message  # noqa: E402
-from wav_policy.nodes.joint_state import seconds_to_stamp  # noqa: E402
-from wav_policy.observation import NotReady, ObservationBuffer  # noqa: E402
+from wav_policy.nodes.messages.images import message_from_rgb, rgb_from_message  # noqa: E402
+from wav_policy.nodes.messages.joint_state import seconds_to_stamp  # noqa: E402
+from wav_policy.nodes.runtime.camera_subscriptions import CameraSubscriptions  # noqa: E402
+from wav_policy.policy.observation import NotReady, ObservationBuffer  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_browser import browser
+
+from tests.wav_policy.nodes.fake_browser import browser
 
 rclpy = pytest.importorskip("rclpy")
 
@@ -31,11 +32,11 @@ from wav_policy.monitor import commands  # noqa: E402
 from wav_policy.monitor.commands import CommandError  # noqa: E402
 from wav_policy.monitor.page import _BLANK  # noqa: E402
 from wav_policy.monitor.snapshot import Snapshot  # noqa: E402
-from wav_policy.nodes.chunk_topic import CHUNK_TOPIC  # noqa: E402
-from wav_policy.nodes.diagnostics import WARN, status  # noqa: E402
-from wav_policy.nodes.images import message_from_rgb  # noqa: E402
+from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC  # noqa: E402
+from wav_policy.nodes.messages.images import message_from_rgb  # noqa: E402
 from wav_policy.nodes.monitor import Monitor  # noqa: E402
-from wav_policy.nodes.parameters import ParameterError  # noqa: E402
+from wav_policy.nodes.runtime.diagnostics import WARN, status  # noqa: E402
+from wav_policy.nodes.runtime.parameters import ParameterError  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

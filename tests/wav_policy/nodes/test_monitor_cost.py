@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import psutil
 import pytest
-from fake_browser import browser
+
+from tests.wav_policy.nodes.fake_browser import browser
 
 rclpy = pytest.importorskip("rclpy")
 
@@ -23,9 +24,10 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from wav_models.types import JOINT_NAMES, VIEWS, ActionChunk  # noqa: E402
 from wav_policy.cli.demo_page import DemoPage  # noqa: E402
-from wav_policy.nodes.images import message_from_rgb  # noqa: E402
-from wav_policy.nodes.trajectory import chunk_to_message  # noqa: E402
-from wav_policy.sim.model import IMAGE_SIZES, home_positions  # noqa: E402
+from wav_policy.nodes.messages.images import message_from_rgb  # noqa: E402
+from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
+from wav_policy.robot.cameras import IMAGE_SIZES  # noqa: E402
+from wav_policy.robot.model import home_positions  # noqa: E402
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 

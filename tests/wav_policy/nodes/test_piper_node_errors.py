@@ -10,8 +10,8 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
+from wav_policy.control.control_loop import ControlLoop  # noqa: E402
 from wav_policy.nodes.piper_node import PiperNode  # noqa: E402
-from wav_policy.piper.control_loop import ControlLoop  # noqa: E402
 from wav_policy.sim.firmware import SimulatedArm  # noqa: E402
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm  # noqa: E402
 

@@ -9,17 +9,17 @@ pytest.importorskip("rclpy")
 
 from visualization_msgs.msg import Marker
 
-from wav_policy.imagined_motion import HIGH_COLOUR, LOW_COLOUR, ImaginedMotion, gripper_paths
 from wav_policy.nodes.imagination import montage
-from wav_policy.nodes.plan_messages import (
+from wav_policy.nodes.messages.plan_messages import (
     markers_message,
     rounds_from_message,
     rounds_message,
     value_from_message,
     value_message,
 )
-from wav_policy.sim.kinematics import tip_position
-from wav_policy.sim.model import BASE_POSITIONS, home_positions
+from wav_policy.policy.imagined_motion import HIGH_COLOUR, LOW_COLOUR, ImaginedMotion, gripper_paths
+from wav_policy.robot.kinematics import tip_position
+from wav_policy.robot.model import BASE_POSITIONS, home_positions
 
 
 def make_motion(values: list[float]) -> ImaginedMotion:

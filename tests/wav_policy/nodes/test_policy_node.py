@@ -33,13 +33,13 @@ from std_msgs.msg import String  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from visualization_msgs.msg import MarkerArray  # noqa: E402
 
-from wav_policy.imagined_motion import ImaginedMotion  # noqa: E402
-from wav_policy.nodes.chunk_topic import CHUNK_TOPIC, REQUESTED_QOS  # noqa: E402
-from wav_policy.nodes.images import message_from_rgb  # noqa: E402
-from wav_policy.nodes.instruction_topic import LATCHED_QOS, subscribe_instruction  # noqa: E402
-from wav_policy.nodes.joint_state import stamp_to_seconds  # noqa: E402
+from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC, REQUESTED_QOS  # noqa: E402
+from wav_policy.nodes.messages.images import message_from_rgb  # noqa: E402
+from wav_policy.nodes.messages.instruction_topic import LATCHED_QOS, subscribe_instruction  # noqa: E402
+from wav_policy.nodes.messages.joint_state import stamp_to_seconds  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
-from wav_policy.splicing import CommittedMotion  # noqa: E402
+from wav_policy.policy.imagined_motion import ImaginedMotion  # noqa: E402
+from wav_policy.policy.splicing import CommittedMotion  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -13,8 +13,8 @@ rclpy = pytest.importorskip("rclpy")
 
 from rclpy.parameter import Parameter  # noqa: E402
 
-from wav_policy.nodes.parameters import ParameterError, from_mapping  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode, PolicyNodeConfig, load_policy  # noqa: E402
+from wav_policy.nodes.runtime.parameters import ParameterError, from_mapping  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

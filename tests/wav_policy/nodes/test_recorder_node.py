@@ -21,8 +21,8 @@ pytest.importorskip("rclpy")
 
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset
-from wav_policy.nodes.recorder_client import RecorderClient
-from wav_policy.nodes.system_client import ServiceError
+from wav_policy.nodes.clients.recorder_client import RecorderClient
+from wav_policy.nodes.clients.system_client import ServiceError
 
 pytestmark = pytest.mark.ros
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from wav_policy.nodes.system_client import ServiceError, SystemClient
+from wav_policy.nodes.clients.system_client import ServiceError, SystemClient
 from wav_policy.piper.arm import PiperArm
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]

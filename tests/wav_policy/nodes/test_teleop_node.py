@@ -17,8 +17,9 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from wav_models.types import FloatArray  # noqa: E402
-from wav_policy.nodes import chunk_topic, joint_state, teleop_node  # noqa: E402
-from wav_policy.nodes.trajectory import chunk_from_message  # noqa: E402
+from wav_policy.nodes import teleop_node  # noqa: E402
+from wav_policy.nodes.messages import chunk_topic, joint_state  # noqa: E402
+from wav_policy.nodes.messages.trajectory import chunk_from_message  # noqa: E402
 from wav_policy.teleoperation.following import State  # noqa: E402
 
 pytestmark = pytest.mark.ros

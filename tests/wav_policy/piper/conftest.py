@@ -1,5 +1,4 @@
-"""A simulated arm and a driver for it, over a real pseudo-terminal: fixtures `rig` and `make_rig`. Control loops over
-arms that obey at once: `bench`, `following`, `running`."""
+"""A simulated arm and a driver for it, over a real pseudo-terminal: fixtures `rig` and `make_rig`."""
 
 from __future__ import annotations
 
@@ -10,10 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.wav_policy.piper.loop_bench import RATE, Bench, PerfectArms
 from wav_policy.piper.arm import ArmConfig, PiperArm
-from wav_policy.piper.control_loop import ControlLoop
-from wav_policy.safety import SafetyLimits
 from wav_policy.sim.firmware import FaultSet, Flash, SimulatedArm
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
@@ -81,30 +77,3 @@ def rig(make_rig: Callable[..., Rig], tmp_path: Path) -> Rig:
 def wait_until() -> Callable[..., None]:
     """`Rig.wait_until`."""
     return Rig.wait_until
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
-
-
-@pytest.fixture
-def following(bench: Bench) -> Bench:
-    """In the first half of a chunk of 2 s at 0.2 rad/s."""
-    bench.loop.engage()
-    bench.run(0.05)
-    bench.loop.accept(bench.chunk(0.4, rows=20))
-    bench.run(0.5)
-    assert not bench.loop.state().holding
-    return bench
-
-
-@pytest.fixture
-def running() -> Iterator[tuple[ControlLoop, PerfectArms]]:
-    """A loop in its own thread and real time; how punctual depends on the machine."""
-    arms = PerfectArms(time.time)
-    loop = ControlLoop(arms, RATE, SafetyLimits(max_tick=1.0, max_measurement_age=5.0))
-    loop.start()
-    loop.engage()
-    yield loop, arms
-    loop.close()

@@ -22,7 +22,7 @@ from wav_policy.piper.errors import (
     TeachModeError,
     WrongBitrateError,
 )
-from wav_policy.piper.obstacles import Reaction
+from wav_policy.piper.inhibits import Reaction
 from wav_policy.sim.firmware import FAULT_NAMES, FaultSet, Flash
 
 HOLD, RELEASE, STOP, SILENCE = Reaction

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wav_policy.piper.flash_limits import unfit_limits
+from wav_policy.control.flash_check import unfit_limits
+from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.piper.frames import FrameId
-from wav_policy.safety_limits import SafetyLimits
 from wav_policy.sim.firmware import Flash
 
 

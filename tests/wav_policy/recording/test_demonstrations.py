@@ -7,13 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-import fake_operator
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_operator import FPS, SIZES, make_rows
 
+from tests.wav_policy.recording import fake_operator
+from tests.wav_policy.recording.fake_operator import FPS, SIZES, make_rows
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset
 from wav_policy.recording.demonstrations import RecordingError, RecordingOptions, note_run, record_demonstrations
@@ -85,12 +85,10 @@ def test_hopeless_operator_ends_the_recording(tmp_path: Path) -> None:
 
 RECORD_MANY = """
 import multiprocessing
-import sys
 from pathlib import Path
 
-sys.path.insert(0, {tests!r})
-import fake_operator
-from test_demonstrations import RecordingOptions, DatasetWriter, record_demonstrations
+from tests.wav_policy.recording import fake_operator
+from tests.wav_policy.recording.test_demonstrations import RecordingOptions, DatasetWriter, record_demonstrations
 
 def show(progress):
     if progress.kept == 2:
@@ -112,7 +110,7 @@ def is_running(pid: int) -> bool:
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
 def test_ended_recording_leaves_no_worker_and_resumes(tmp_path: Path, signal_number: signal.Signals) -> None:
     root, script = tmp_path / "dataset", tmp_path / "record_many.py"
-    script.write_text(RECORD_MANY.format(tests=str(Path(__file__).parent), root=str(root)))
+    script.write_text(RECORD_MANY.format(root=str(root)))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=environment, text=True)
     assert process.stdout is not None

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 
+from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.layout import STATE_KEY, VIDEO_KEYS
@@ -155,10 +155,8 @@ def test_other_rate_and_second_writer_are_refused(tmp_path: Path) -> None:
 
 
 WRITE_FOREVER = """
-import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_episode_writer import open_writer, record
+from tests.wav_policy.recording.test_episode_writer import open_writer, record
 writer = open_writer(Path({root!r}))
 while True:
     print(record(writer, 6, writer.num_episodes), flush=True)
@@ -167,8 +165,10 @@ while True:
 
 @pytest.mark.parametrize("delay", [0.0, 0.004, 0.009, 0.017, 0.031])
 def test_kill_at_any_moment_loses_no_finished_episode(tmp_path: Path, delay: float) -> None:
-    script = textwrap.dedent(WRITE_FOREVER).format(tests=str(Path(__file__).parent), root=str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    script = textwrap.dedent(WRITE_FOREVER).format(root=str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     reported = 0
     while reported < 2:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 
+from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data.dataset import Dataset
 from wav_models.data.layout import VIDEO_KEYS
 from wav_policy.recording.episode_writer import DatasetWriter

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("rclpy")
 
 from wav_policy.cli.record_sessions import UnattendedSession
-from wav_policy.nodes.recorder_client import RECORDER, TELEOPERATION, WORLD
-from wav_policy.nodes.system_client import Report, ServiceError
+from wav_policy.nodes.clients.recorder_client import RECORDER, TELEOPERATION, WORLD
+from wav_policy.nodes.clients.system_client import Report, ServiceError
 
 
 class FakeClient:

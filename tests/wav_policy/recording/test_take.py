@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_operator import FPS, INSTRUCTION, SIZES, make_images
 
+from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.layout import SOURCES

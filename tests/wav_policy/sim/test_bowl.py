@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from wav_policy.robot.joints import SIDES
+from wav_policy.robot.kinematics import MAX_STROKE
+from wav_policy.robot.model import home_positions
 from wav_policy.sim.demonstrate import NO_NOISE, SETTLING_STEPS, Noise, demonstrate
-from wav_policy.sim.kinematics import MAX_STROKE
-from wav_policy.sim.model import SIDES, home_positions
 from wav_policy.sim.tasks.bowl import PLACING_TOLERANCE, PLATE_HEIGHT, BowlState, bowl_state
 from wav_policy.sim.tasks.bowl_operator import BowlOperator, GraspOffset
 from wav_policy.sim.world import HIGHEST_POSITIONS, LOWEST_POSITIONS, World

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +13,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import wav_policy.sim  # noqa: F401  (registers)
+from wav_policy.robot.model import home_positions
 from wav_policy.sim.env import WavEnv
-from wav_policy.sim.model import home_positions
 
 pytestmark = pytest.mark.sim
 
@@ -30,14 +30,29 @@ def test_registration_does_not_load_the_simulator() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_only_the_world_imports_mujoco_at_once(repository: Path) -> None:
-    """It reads MUJOCO_GL when it is imported, which `world` sets before; imported without it, it draws no pictures."""
-    eager = [
+def test_mujoco_comes_from_one_place(repository: Path) -> None:
+    """It reads MUJOCO_GL when it is imported; imported without it, it draws no pictures for the rest of the process."""
+    found = {
         path.relative_to(repository).as_posix()
-        for path in sorted((repository / "wav_policy").rglob("*.py"))
-        if re.search(r"^(import|from) mujoco\b", path.read_text(encoding="utf-8"), re.MULTILINE)
-    ]
-    assert eager == ["wav_policy/sim/world.py"]
+        for folder in ("wav_policy", "tests")
+        for path in (repository / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and "mujoco" in _imported(node) and not _for_types(path, node)
+    }
+    assert found == {"wav_policy/robot/physics.py"}
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> set[str]:
+    """First names of the packages."""
+    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+    return {name.split(".")[0] for name in names}
+
+
+def _for_types(path: Path, node: ast.stmt) -> bool:
+    """Whether it stands below `if TYPE_CHECKING`."""
+    before = path.read_text(encoding="utf-8").splitlines()[: node.lineno - 1]
+    top = [line for line in before if line and not line.startswith((" ", "#"))]
+    return node.col_offset > 0 and top[-1].startswith("if TYPE_CHECKING")
 
 
 def test_same_seed_and_actions_give_the_same_episode() -> None:

@@ -9,9 +9,9 @@ from wav_models.networks.text_encoder import make_text_encoder
 from wav_models.presets import WAV_TINY
 from wav_policy.recording.rehearsal import describe, rehearse
 from wav_policy.recording.simulated_operator import SimulatedDemonstrator
+from wav_policy.robot.model import home_positions
 from wav_policy.sim import ENVIRONMENTS
 from wav_policy.sim.demonstrate import NO_NOISE, Demonstration, demonstrate
-from wav_policy.sim.model import home_positions
 from wav_policy.sim.tasks import TASKS, make_task
 from wav_policy.sim.tasks.bowl import HELD_OUT_ABS_Y, HELD_OUT_X
 from wav_policy.sim.tasks.drawer import CLOSED, TRAVEL, drawer_state

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from wav_models.types import VIEWS
+from wav_policy.robot.cameras import IMAGE_SIZES
+from wav_policy.robot.kinematics import MAX_JOINT_VELOCITY, MAX_STROKE
+from wav_policy.robot.model import home_positions
 from wav_policy.sim.cameras import Cameras, RenderingError
-from wav_policy.sim.kinematics import MAX_JOINT_VELOCITY, MAX_STROKE
-from wav_policy.sim.model import IMAGE_SIZES, home_positions
 from wav_policy.sim.tasks import make_task
 from wav_policy.sim.tasks.bowl import bowl_state
 from wav_policy.sim.world import World
@@ -196,7 +197,7 @@ def test_cameras_of_another_thread_are_refused(world: World) -> None:
 
 
 def test_missing_opengl_names_the_packages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mujoco
+    from wav_policy.robot.physics import mujoco
 
     def broken(*_args: object, **_kwargs: object) -> None:
         raise ImportError("no EGL")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from wav_models.types import ActionChunk, FloatArray
-from wav_policy.chunking import ChunkExecutor
-from wav_policy.safety import SafetyFilter
+from wav_policy.control.chunk_executor import ChunkExecutor
+from wav_policy.control.safety import SafetyFilter
 from wav_policy.teleoperation.following import Following, FollowingConfig, Stamped, State
 
 STEP = 0.02

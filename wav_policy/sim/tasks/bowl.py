@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.sim.model import OBJECT_CLASS, SIDES, TABLE_CLASS
+from wav_policy.robot.joints import SIDES
+from wav_policy.robot.model import OBJECT_CLASS, TABLE_CLASS
 from wav_policy.sim.tasks.contacts import touching
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from wav_policy.sim.kinematics import MAX_STROKE
+from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.sim.lapses import Choice, Freeze, Tour, draw_lapse, home_stop, wander
 from wav_policy.sim.operator import Intent, arm_part, raised
 from wav_policy.sim.tasks.bowl import BOWLS, bowl_state, nearer_side

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.sim.kinematics import MAX_STROKE
-from wav_policy.sim.model import HOME_ROLL, SIDES
+from wav_policy.robot.joints import SIDES
+from wav_policy.robot.kinematics import MAX_STROKE
+from wav_policy.robot.model import HOME_ROLL
 from wav_policy.sim.operator import (
     GAIN,
     MAX_STEP,

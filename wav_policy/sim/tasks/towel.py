@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wav_models.types import FloatArray
-from wav_policy.sim.model import OBJECT_CLASS, SIDES, TABLE_CLASS
+from wav_policy.robot.joints import SIDES
+from wav_policy.robot.model import OBJECT_CLASS, TABLE_CLASS
 
 if TYPE_CHECKING:
     import mujoco

@@ -1,0 +1,104 @@
+"""Passes change the form of a graph, not what it computes, beyond what 8 bits lose."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from wav_models.engines.onnx.composer import OnnxComposer
+from wav_models.engines.onnx.weight_file import WeightFile
+
+RNG = np.random.default_rng(0)
+WEIGHTS = RNG.normal(size=(2, 96, 64)).astype(np.float32) / 8.0
+BIAS = RNG.normal(size=96).astype(np.float32)
+X = RNG.normal(size=(5, 64)).astype(np.float32)
+
+
+class NoBlocks:
+    """An exporter of a graph without opaque nodes."""
+
+
+def two_layers() -> Any:
+    """y = x W_0^T + b + x W_1^T + b, as the exporter writes linear layers."""
+    nodes, sums = [], []
+    for i in range(2):
+        nodes += [
+            helper.make_node("Transpose", [f"w{i}"], [f"t{i}"], name=f"transpose{i}", perm=[1, 0]),
+            helper.make_node("MatMul", ["x", f"t{i}"], [f"p{i}"], name=f"product{i}"),
+            helper.make_node("Add", [f"p{i}", "b"], [f"s{i}"], name=f"sum{i}"),
+        ]
+        sums.append(f"s{i}")
+    nodes.append(helper.make_node("Add", sums, ["y"], name="total"))
+    tensors = {"w0": WEIGHTS[0], "w1": WEIGHTS[1], "b": BIAS}
+    graph = helper.make_graph(
+        nodes,
+        "layers",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [5, 96])],
+        [numpy_helper.from_array(value, name) for name, value in tensors.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+
+
+def image_negative() -> Any:
+    """255 - image, with bytes moved around before and after."""
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["turned"], name="turn", perm=[1, 0]),
+        helper.make_node("Cast", ["turned"], ["number"], name="number", to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["white", "number"], ["negative"], name="negate"),
+        helper.make_node("Cast", ["negative"], ["byte"], name="byte", to=TensorProto.UINT8),
+        helper.make_node("Transpose", ["byte"], ["out"], name="back", perm=[1, 0]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "negative",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [4, 6])],
+        [helper.make_tensor_value_info("out", TensorProto.UINT8, [4, 6])],
+        [numpy_helper.from_array(np.array(255.0, np.float32), "white")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+
+
+def finished(part: Any, output: str, directory: Path, *, quantize: bool) -> tuple[list[Any], Any]:
+    """Nodes and session of a graph that is one part."""
+    composer = OnnxComposer("graph", 20)
+    (name,) = [value.name for value in part.graph.input]
+    found = composer.call(part, "layers", {name: composer.input_like(part, name)})
+    composer.output_like(part, output, found[output], output)
+    composer.finish(NoBlocks(), quantize=quantize)  # type: ignore[arg-type]
+    with WeightFile(directory / "weights.bin") as weights:
+        model = composer.write(directory / "graph.onnx", weights)
+    session = onnxruntime.InferenceSession(directory / "graph.onnx", providers=["CPUExecutionProvider"])
+    return list(model.graph.node), session
+
+
+@pytest.mark.parametrize(("quantize", "tolerance"), [(False, 1e-5), (True, 0.05)])
+def test_linear_layers_compute_the_same(quantize: bool, tolerance: float, tmp_path: Path) -> None:
+    nodes, session = finished(two_layers(), "y", tmp_path, quantize=quantize)
+    (found,) = session.run(None, {"x": X})
+    expected = X @ WEIGHTS[0].T + X @ WEIGHTS[1].T + 2 * BIAS
+    assert np.abs(found - expected).max() < tolerance * np.abs(expected).max()
+    counts = Counter(node.op_type for node in nodes)
+    assert counts["Transpose"] == 0
+    if quantize:
+        assert counts["DynamicQuantizeLinear"] == 1  # both layers read the same numbers
+        assert counts["MatMulIntegerToFloat"] == 2
+        assert counts["MatMul"] == 0
+
+
+def test_bytes_are_numbers_between_the_borders(tmp_path: Path) -> None:
+    nodes, session = finished(image_negative(), "out", tmp_path, quantize=False)
+    image = RNG.integers(0, 256, (4, 6), dtype=np.uint8)
+    (found,) = session.run(None, {"image": image})
+    np.testing.assert_array_equal(found, 255 - image)
+    casts = [node for node in nodes if node.op_type == "Cast"]
+    assert casts[0].input == ["image"]
+    assert casts[-1].output == ["out"]
+    moved = {value for node in nodes if node.op_type == "Transpose" for value in node.input}
+    assert "image" not in moved

@@ -1,0 +1,67 @@
+"""`wav report --measure` from the command to the page, with a checkpoint that has learned nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.wav_models.training.recorded import record
+from wav_policy.cli.report import main
+from wav_policy.experiments.figures import choice, recorded, simulated
+
+pytestmark = pytest.mark.sim
+
+
+def test_figures_of_recorded_episodes(
+    random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recorded, "ROLLOUTS", 2)
+    data = record(tmp_path / "noise", "tidy up", [True, False], num_frames=20)
+    arguments = ["--checkpoint", str(random_checkpoint), "--data", str(data), "--out", str(tmp_path / "report")]
+    assert main(["--measure", "value", "rollout", "rewards", *arguments]) == 0
+    curves = json.loads((tmp_path / "report/value.json").read_text())["curves"]
+    assert [curve["success"] for curve in curves] == [True, False]
+    quality = json.loads((tmp_path / "report/rollout_quality.json").read_text())
+    assert np.array(quality["psnr"]).shape == (3, len(quality["times"]))
+    assert quality["episodes_were"] == "unknown"
+    page = (tmp_path / "report/index.html").read_text()
+    assert page.count("<figure>") == 4
+    assert "Recorded episodes: unknown" in page
+    assert "rewards" in capsys.readouterr().out
+
+
+def test_figures_of_the_simulator(
+    random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(choice, "STEPS", 2)
+    monkeypatch.setattr(simulated, "STATE_STEPS", (1,))
+    monkeypatch.setattr(simulated, "SEQUENCES", 4)
+    arguments = ["--checkpoint", str(random_checkpoint), "--task", "bowl", "--out", str(tmp_path)]
+    assert main(["--measure", "futures", "feasibility", *arguments]) == 0
+    with np.load(tmp_path / "futures.npz") as futures:
+        assert futures["frames"].shape[1:] == (64, 64, 3)
+        assert len(futures["scores"]) == len(futures["moved_rad"]) > 1
+    measured = json.loads((tmp_path / "feasibility.json").read_text())
+    assert measured["sequences"] == 4
+    assert measured["survival"]["uniform over the joint limits"][0] == 0.0
+    assert (tmp_path / "index.html").read_text().count("<figure>") == 2
+    assert "feasibility" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--measure", "success", "--task", "bwl"], "no task 'bwl'; did you mean 'bowl'?"),
+        (["--measure", "success", "--episodes", "0"], "--episodes is 0; it must be at least 1"),
+    ],
+)
+def test_wrong_options_leave_the_trial_log_alone(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trials.jsonl").write_text("kept")
+    assert main([*arguments, "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "trials.jsonl").read_text() == "kept"

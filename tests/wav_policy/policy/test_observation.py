@@ -1,0 +1,280 @@
+"""What comes in at different rates and phases becomes one observation, or a reason with a name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from wav_models.data.images import resize_image
+from wav_models.presets import WAV_TINY
+from wav_models.types import JOINT_DIM, VIEWS, ImageArray
+from wav_policy.policy.observation import NotReady, ObservationBuffer, ObservationConfig
+
+SIZE = (8, 8)
+HORIZON = WAV_TINY.horizon  # memory offsets -8 and 0 steps at 10 Hz
+SIZES = {"head": (12, 20), "left_wrist": (9, 7), "right_wrist": SIZE}
+
+
+def picture(value: int, size: tuple[int, int] = SIZE) -> ImageArray:
+    return np.full((*size, 3), value, dtype=np.uint8)
+
+
+def joints(value: float) -> np.ndarray:
+    return np.full(JOINT_DIM, value)
+
+
+class Stream:
+    """Cameras with a rate and a phase each, joints at 200 Hz; pixel values are the frame's number."""
+
+    def __init__(self, buffer: ObservationBuffer, rate: float = 30.0, phases: tuple[float, ...] = (0.0, 0.01, 0.02)):
+        self.buffer = buffer
+        self.period = 1.0 / rate
+        self.phases = dict(zip(VIEWS, phases, strict=True))
+
+    def run(self, start: float, end: float, without: tuple[str, ...] = ()) -> None:
+        events: list[tuple[float, str, int]] = []
+        for view, phase in self.phases.items():
+            first, last = math.ceil((start - phase) / self.period), math.floor((end - phase) / self.period)
+            events += [(n * self.period + phase, view, n) for n in range(first, last + 1)]
+        events += [(n * 0.005, "joint_states", n) for n in range(math.ceil(start / 0.005), int(end / 0.005) + 1)]
+        for stamp, source, number in sorted(events):
+            if source in without:
+                continue
+            if source == "joint_states":
+                self.buffer.add_joint_state(joints(stamp), stamp)
+            else:
+                self.buffer.add_image(source, picture(number % 256, SIZES[source]), stamp)
+
+
+def make_buffer(**bounds: float) -> ObservationBuffer:
+    return ObservationBuffer(HORIZON, SIZE, ObservationConfig(**bounds))
+
+
+def values(images: np.ndarray) -> list[list[int]]:
+    """[V][F] pixel values."""
+    return [[int(frame[0, 0, 0]) for frame in view] for view in images]
+
+
+def test_memory_frames_are_the_newest_not_newer_than_wanted() -> None:
+    buffer = make_buffer()
+    Stream(buffer).run(10.0, 12.001)
+    observation = buffer.assemble(12.01, "go")
+    # Newest: head frame 360 at 12.0; left 359 at 11.9767; right 359 at 11.9867. 0.8 s earlier: 11.2.
+    assert observation.stamp == pytest.approx(12.0)
+    expected = [[336, 360], [335, 359], [335, 359]]
+    assert values(observation.images) == [[v % 256 for v in view] for view in expected]
+    np.testing.assert_allclose(observation.joint_state, joints(12.0), atol=1e-9)
+    assert observation.images.shape == (3, 2, *SIZE, 3)
+    assert observation.instruction == "go"
+
+
+def test_at_the_start_the_oldest_frame_stands_in_and_reset_starts_again() -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer)
+    stream.run(10.0, 10.2)
+    assert values(buffer.assemble(10.2, "go").images)[0] == [300 % 256, 306 % 256]
+    stream.run(10.2, 12.0)
+    buffer.reset()
+    with pytest.raises(NotReady, match="head/image_raw: nothing received"):
+        buffer.assemble(12.0, "go")
+    stream.run(12.0, 12.1)
+    assert values(buffer.assemble(12.1, "go").images)[0] == [360 % 256, 363 % 256]
+
+
+def test_frames_are_resized_as_in_training() -> None:
+    buffer = make_buffer()
+    image = np.random.default_rng(0).integers(0, 256, (31, 17, 3), dtype=np.uint8)
+    Stream(buffer).run(10.0, 10.1, without=("head",))
+    buffer.add_image("head", image, 10.1)
+    np.testing.assert_array_equal(buffer.assemble(10.1, "go").images[0, 1], resize_image(image, SIZE))
+
+
+def test_the_joint_state_is_the_one_at_the_time_of_the_images() -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer)
+    stream.run(10.0, 10.5)
+    stream.run(10.5, 10.55, without=VIEWS)  # images come with a delay
+    observation = buffer.assemble(10.55, "go")
+    assert observation.stamp < 10.51
+    assert observation.joint_state[0] == pytest.approx(observation.stamp, abs=0.0051)
+
+
+def test_after_a_pause_of_a_camera_its_memory_is_not_from_before_the_pause() -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer)
+    stream.run(10.0, 11.0)
+    stream.run(11.0, 21.0, without=("head",))
+    stream.run(21.0, 21.1)
+    assert values(buffer.assemble(21.1, "go").images)[0] == [630 % 256, 633 % 256]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_camera_that_stops_is_named_and_planning_recovers_when_it_returns(view: str) -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer)
+    stream.run(10.0, 11.0)
+    stream.run(11.0, 12.0, without=(view,))
+    with pytest.raises(NotReady, match=r"newest message is .* old") as caught:
+        buffer.assemble(12.0, "go")
+    assert caught.value.topic == f"{view}/image_raw"
+    stream.run(12.0, 12.2)
+    buffer.assemble(12.2, "go")
+
+
+def test_skew_names_the_camera_that_lags() -> None:
+    buffer = make_buffer(max_image_skew=0.05)
+    Stream(buffer, phases=(0.0, -0.09, 0.0)).run(10.0, 11.0)
+    buffer.assemble(11.0, "go")  # 30 Hz: the phase wraps to 10 ms
+    late = make_buffer(max_image_skew=0.05)
+    stream = Stream(late)
+    stream.run(10.0, 11.0)
+    stream.run(11.0, 11.1, without=("left_wrist",))
+    with pytest.raises(NotReady, match=r"left_wrist/image_raw: 0\.\d+ s behind the other cameras, allowed 0.05"):
+        late.assemble(11.1, "go")
+
+
+def test_joint_faults_block_until_a_good_message_comes() -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer)
+    stream.run(10.0, 11.0)
+    broken = joints(0.0)
+    broken[9] = math.nan
+    for reject, message in (
+        (lambda: buffer.add_joint_state(broken, 11.0), "joint_states: right_joint3 is nan"),
+        (lambda: buffer.add_joint_state(joints(0.0), math.nan), "joint_states: stamp is nan"),
+        (lambda: buffer.reject_joint_state("missing: left_joint1"), "joint_states: missing: left_joint1"),
+    ):
+        reject()
+        with pytest.raises(NotReady, match=message):
+            buffer.assemble(11.01, "go")
+        buffer.add_joint_state(joints(0.5), 11.0)
+        assert np.isfinite(buffer.assemble(11.01, "go").joint_state).all()
+    stream.run(11.005, 11.2, without=("joint_states",))
+    with pytest.raises(NotReady, match=r"joint_states: newest message is 0\.20 s old"):
+        buffer.assemble(11.2, "go")
+
+
+def test_an_unusable_image_is_the_reason_once_good_ones_are_too_old() -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer)
+    stream.run(10.0, 11.0)
+    buffer.add_image("head", np.zeros((0, 5, 3), np.uint8), 11.0)
+    buffer.assemble(11.01, "go")  # one bad frame is no reason to stop
+    stream.run(11.01, 11.5, without=("head",))
+    buffer.reject_image("head", "cannot convert encoding 'nv12'")
+    with pytest.raises(NotReady, match=r"head/image_raw: .*last message: cannot convert encoding 'nv12'"):
+        buffer.assemble(11.5, "go")
+
+
+def test_images_out_of_order_are_dropped_and_a_restarted_clock_is_followed() -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer)
+    stream.run(10.0, 11.0)
+    expected = values(buffer.assemble(11.0, "go").images)
+    buffer.add_image("head", picture(7), 10.9)
+    assert values(buffer.assemble(11.0, "go").images) == expected
+    stream.run(2.0, 2.2)
+    observation = buffer.assemble(2.2, "go")
+    assert observation.stamp == pytest.approx(2.2, abs=0.034)
+    assert values(observation.images)[0] == [60, 66]
+
+
+def test_stamps_from_the_future_are_a_fault() -> None:
+    buffer = make_buffer()
+    Stream(buffer).run(10.0, 11.0)
+    with pytest.raises(NotReady, match=r"head/image_raw: stamped 0\.50 s in the future"):
+        buffer.assemble(10.5, "go")
+
+
+def test_without_an_instruction_there_is_no_observation() -> None:
+    buffer = make_buffer()
+    Stream(buffer).run(10.0, 11.0)
+    with pytest.raises(NotReady, match="instruction: no instruction received"):
+        buffer.assemble(11.0, " ")
+
+
+def test_an_observation_is_not_changed_by_later_messages() -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer)
+    stream.run(10.0, 11.0)
+    observation = buffer.assemble(11.0, "go")
+    images, state = observation.images.copy(), observation.joint_state.copy()
+    stream.run(11.0, 14.0)
+    np.testing.assert_array_equal(observation.images, images)
+    np.testing.assert_array_equal(observation.joint_state, state)
+
+
+def test_a_camera_that_is_too_fast_does_not_push_the_memory_out() -> None:
+    buffer = make_buffer(max_camera_rate=40.0)
+    Stream(buffer, rate=200.0).run(10.0, 11.2)
+    oldest, newest = values(buffer.assemble(11.2, "go").images)[0]
+    assert (newest - oldest) % 256 == pytest.approx(0.8 * 200.0, abs=5)
+
+
+def test_a_camera_that_repeats_one_picture_while_the_arms_move_is_frozen() -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer)
+    stream.run(10.0, 11.0)
+    for n in range(40):  # fresh stamps, old picture; the joints move by 1 rad/s
+        stream.run(11.0 + n / 30.0, 11.0 + (n + 0.99) / 30.0, without=("left_wrist",))
+        buffer.add_image("left_wrist", picture(77, SIZES["left_wrist"]), 11.0 + n / 30.0)
+    assert not buffer.is_fresh(12.34)
+    with pytest.raises(NotReady, match="left_wrist/image_raw: frozen: same picture for 1"):
+        buffer.assemble(12.34, "go")
+    stream.run(12.34, 12.5)
+    assert buffer.is_fresh(12.5)
+    buffer.assemble(12.5, "go")
+
+
+def show_one_picture(buffer: ObservationBuffer, start: float, positions: Sequence[float]) -> None:
+    """At 30 Hz the left camera sends the same, the others something new."""
+    for n, position in enumerate(positions):
+        stamp = start + n / 30.0
+        buffer.add_joint_state(joints(position), stamp)
+        for view in VIEWS:
+            buffer.add_image(view, picture(7 if view == "left_wrist" else n + 8, SIZES[view]), stamp)
+
+
+def test_a_frozen_camera_stays_so_when_the_braking_arms_come_back() -> None:
+    buffer = make_buffer()
+    show_one_picture(buffer, 10.0, [0.0] * 20 + [0.06] * 10)
+    assert not buffer.is_fresh(11.0)
+    show_one_picture(buffer, 11.0, [0.04] * 10)
+    assert not buffer.is_fresh(11.3)
+    with pytest.raises(NotReady, match=r"left_wrist/image_raw: frozen: same picture for 1\.3"):
+        buffer.assemble(11.3, "go")
+    buffer.add_image("left_wrist", picture(8, SIZES["left_wrist"]), 11.34)
+    assert buffer.is_fresh(11.34)
+
+
+@pytest.mark.parametrize("before", ["nothing", "pictures", "an episode"])
+def test_a_camera_that_was_frozen_from_the_beginning_is_found_out(before: str) -> None:
+    buffer = make_buffer()
+    if before == "pictures":  # the arms are connected later than the cameras
+        buffer.add_image("left_wrist", picture(7, SIZES["left_wrist"]), 9.9)
+    elif before == "an episode":
+        show_one_picture(buffer, 9.0, [0.0] * 25)
+        buffer.reset()
+    show_one_picture(buffer, 10.0, [0.0] * 20 + [0.06] * 10)
+    assert not buffer.is_fresh(11.0)
+
+
+def test_a_frozen_camera_is_found_out_after_its_clock_began_anew() -> None:
+    buffer = make_buffer()
+    show_one_picture(buffer, 100.0, [0.0] * 25)
+    show_one_picture(buffer, 10.0, [0.0] * 20 + [0.06] * 10)
+    assert not buffer.is_fresh(11.0)
+
+
+def test_a_camera_may_show_one_picture_while_nothing_moves() -> None:
+    buffer = make_buffer()
+    for n in range(60):
+        stamp = 10.0 + n / 30.0
+        buffer.add_joint_state(joints(0.5), stamp)
+        for view in VIEWS:
+            buffer.add_image(view, picture(7, SIZES[view]), stamp)
+    assert buffer.is_fresh(12.0)
+    buffer.assemble(12.0, "go")

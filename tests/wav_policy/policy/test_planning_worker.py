@@ -1,0 +1,162 @@
+"""The planning thread outlives whatever its surroundings raise."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wav_models.presets import HorizonConfig
+from wav_models.types import JOINT_DIM, ActionChunk, Plan
+from wav_policy.policy import planning_worker
+from wav_policy.policy.observation import NotReady
+from wav_policy.policy.planning_worker import PlanningWorker
+from wav_policy.policy.splicing import Splicer
+
+STILL = np.zeros((54, JOINT_DIM))
+PATIENCE = 20.0
+
+
+class Surroundings:
+    """Policy, observations and node in one; fail in one place until told to go on."""
+
+    def __init__(self, broken: str = "") -> None:
+        self.broken = broken
+        self.seconds = 0.0
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.delivered = threading.Event()
+        self.num_delivered = 0
+        self.lost = False
+
+    def _at(self, place: str) -> None:
+        if place == self.broken:
+            raise RuntimeError(f"broken {place}")
+
+    def reset(self) -> None:
+        self._at("reset")
+
+    def observe(self) -> Any:
+        self._at("observe")
+        return SimpleNamespace(stamp=time.time(), joint_state=STILL[0])
+
+    def plan(self, observation: Any, **_: Any) -> Plan:
+        self._at("plan")
+        self.go_on.wait(PATIENCE)
+        time.sleep(self.seconds)
+        return Plan(ActionChunk(STILL, observation.stamp, 1 / 30), np.ones(54), (), "planning off", {}, 0)
+
+    def confirm(self) -> None:
+        if self.lost:
+            raise NotReady("head/image_raw", "frozen")
+
+    def deliver(self, plan: Plan) -> None:
+        self._at("deliver")
+        self.num_delivered += 1
+        self.delivered.set()
+
+
+def make_worker(around: Surroundings, interval: float, report: Callable[[str], None]) -> PlanningWorker:
+    return PlanningWorker(
+        around,  # type: ignore[arg-type]
+        around.observe,
+        around.confirm,
+        around.deliver,
+        interval=interval,
+        splicer=Splicer("naive", HorizonConfig()),
+        clock=time.time,
+        report_error=report,
+    )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("place", ["reset", "observe", "plan", "deliver"])
+def test_an_error_anywhere_is_reported_and_planning_goes_on(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning_worker, "_RETRY_FAILED", 0.01)
+    around = Surroundings(place)
+    reported = threading.Event()
+    errors: list[str] = []
+
+    def report(text: str) -> None:
+        errors.append(text)
+        reported.set()
+
+    worker = make_worker(around, 0.05, report)
+    try:
+        worker.activate()
+        assert reported.wait(5.0)
+        assert f"broken {place}" in errors[0]
+        assert not worker.stands
+        around.broken = ""
+        assert around.delivered.wait(5.0)
+    finally:
+        worker.close()
+
+
+def test_a_plan_is_dropped_when_a_source_failed_while_it_was_made() -> None:
+    around = Surroundings()
+    worker = make_worker(around, 0.05, pytest.fail)
+    try:
+        worker.activate()
+        wait_for(around.delivered.is_set)
+        around.lost = True
+        wait_for(lambda: worker.statistics.dropped > 1)
+        assert not worker.stands
+        assert worker.blocked == "head/image_raw: frozen"
+        delivered = around.num_delivered
+        wait_for(lambda: worker.statistics.dropped > 3)
+        assert around.num_delivered == delivered
+        around.lost = False
+        wait_for(lambda: around.num_delivered > delivered)
+        wait_for(lambda: worker.blocked is None)
+    finally:
+        worker.close()
+
+
+def test_a_chunk_does_not_stand_once_the_next_plan_hangs() -> None:
+    around, interval = Surroundings(), 1.0
+    worker = make_worker(around, interval, pytest.fail)
+    try:
+        worker.activate()
+        wait_for(around.delivered.is_set)
+        around.go_on.clear()
+        wait_for(lambda: worker.stands)
+        began = time.monotonic()
+        wait_for(lambda: not worker.stands)
+        assert 0.5 * interval < time.monotonic() - began < 1.6, "not before it is overdue, nor when the chunk runs out"
+        assert worker.blocked is None, "the planner is alive and says nothing"
+        time.sleep(0.3)
+        assert not worker.stands
+        around.go_on.set()
+        wait_for(lambda: worker.stands)
+    finally:
+        around.go_on.set()
+        worker.close()
+
+
+def test_chunks_of_a_policy_that_is_always_slow_stand() -> None:
+    """Five times slower than chunks are due; the first plan, slower still, passes as well."""
+    around = Surroundings()
+    around.seconds = 1.0
+    worker = make_worker(around, 0.08, pytest.fail)
+    try:
+        worker.activate()
+        wait_for(lambda: worker.stands)
+        around.seconds = 0.4
+        for number in range(2, 8):
+            while around.num_delivered < number:
+                assert worker.stands
+                time.sleep(0.005)
+    finally:
+        worker.close()

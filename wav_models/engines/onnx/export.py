@@ -1,0 +1,287 @@
+"""Exports of a checkpoint: written by `wav export`, or into a cache when an engine is loaded."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from wav_models.checkpoint import Checkpoint
+from wav_models.engines.base import EngineError
+from wav_models.engines.manifest import (
+    FORMAT,
+    MANIFEST,
+    Manifest,
+    PlanShape,
+    check_manifest,
+    file_sha256,
+    fingerprint,
+)
+from wav_models.networks.autoencoder import Autoencoder
+from wav_models.networks.wav_model import WAVModel
+from wav_models.presets import did_you_mean
+
+if TYPE_CHECKING:
+    from wav_models.engines.onnx.composer import OnnxComposer
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS: Final = {"onnxruntime": ("fp32", "fp16", "int8"), "tensorrt": ("fp32", "fp16", "bf16")}
+"""Per engine, what graphs can compute in."""
+EXPORTER_PACKAGES: Final = ("torch", "onnx", "onnxscript")
+WEIGHTS: Final = "weights.bin"
+
+Report = Callable[[str, float], None]
+"""Called with every finished graph and the seconds it took."""
+
+
+@dataclass(frozen=True)
+class ExportTarget:
+    """What an export is for.
+
+    Attributes:
+        engine: "onnxruntime" or "tensorrt".
+        precision: of weights and arithmetic.
+        shape: futures, value samples and steps.
+
+    Raises:
+        EngineError: the engine has no graphs in that precision.
+    """
+
+    engine: str
+    precision: str
+    shape: PlanShape
+
+    def __post_init__(self) -> None:
+        if self.engine not in PRECISIONS:
+            raise EngineError(
+                f"no graphs can be exported for engine {self.engine!r}{did_you_mean(self.engine, PRECISIONS)}"
+            )
+        fit = PRECISIONS[self.engine]
+        if self.precision not in fit:
+            raise EngineError(f"engine {self.engine!r} has no graphs in {self.precision!r}; {', '.join(fit)} fit")
+
+    @property
+    def label(self) -> str:
+        """Short and unique, for a directory's name."""
+        return f"{self.engine}-{self.precision}-{self.shape.label}"
+
+
+def export_directory(checkpoint: Path, target: ExportTarget) -> Path:
+    """Where `wav export` writes, and where an engine looks first."""
+    return checkpoint / "engines" / target.label
+
+
+def cache_directory(checkpoint_sha256: str, target: ExportTarget) -> Path:
+    """Where an engine puts the graphs it had to make itself."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "wav_policy" / "engines" / checkpoint_sha256[:16] / target.label
+
+
+def expected_manifest(checkpoint_sha256: str, target: ExportTarget, gpu: str) -> Manifest:
+    """What a usable export says of itself.
+
+    Raises:
+        EngineError: the runtime is not installed.
+    """
+    from wav_models.engines.onnx.opaque_blocks import OPSET
+
+    versions = {package: importlib.metadata.version(package) for package in EXPORTER_PACKAGES}
+    return Manifest(
+        FORMAT,
+        target.engine,
+        target.precision,
+        _runtime_name(target.engine),
+        gpu,
+        OPSET,
+        checkpoint_sha256,
+        target.shape,
+        versions,
+        {},
+        {},
+    )
+
+
+def export(
+    checkpoint: Checkpoint,
+    target: ExportTarget,
+    directory: Path,
+    *,
+    only: tuple[str, ...] = (),
+    report: Report | None = None,
+) -> Manifest:
+    """Write the graphs of a checkpoint, see `export_model`."""
+    parts = (checkpoint.model, checkpoint.autoencoder, fingerprint(checkpoint))
+    return export_model(*parts, target, directory, only=only, report=report)
+
+
+def export_model(
+    model: WAVModel,
+    autoencoder: Autoencoder,
+    checkpoint_sha256: str,
+    target: ExportTarget,
+    directory: Path,
+    *,
+    only: tuple[str, ...] = (),
+    report: Report | None = None,
+) -> Manifest:
+    """Write all graphs and their manifest; an older export of that name is replaced once the new one is complete.
+
+    Args:
+        model, autoencoder: on the CPU; a model that is not in the precision of the target is copied.
+        checkpoint_sha256: of both.
+        target: what it is for.
+        directory: of the export.
+        only: names of the graphs to write; () = all.
+        report: progress.
+
+    Raises:
+        EngineError: the runtime is missing or refuses a graph, or `directory` holds something else.
+        ValueError: there is no graph of a name in `only`.
+    """
+    from wav_models.engines.onnx.weight_file import WeightFile
+
+    manifest = expected_manifest(checkpoint_sha256, target, _target_gpu(target.engine))
+    if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
+        raise EngineError(f"{directory}: exists and is no export; give another directory")
+    builders = _make_graphs(model, autoencoder, target).builders()
+    for name in only:
+        if name not in builders:
+            raise ValueError(f"unknown graph {name!r}{did_you_mean(name, builders)}")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        with WeightFile(temporary / WEIGHTS) as weights:
+            for name in only or builders:
+                began = time.perf_counter()
+                if target.engine == "tensorrt":
+                    manifest.graphs[name] = _compile(name, builders[name](), temporary)
+                else:
+                    path = temporary / f"{name}.onnx"
+                    manifest.graphs[name] = _describe(builders[name]().write(path, weights), path)
+                if report is not None:
+                    report(name, time.perf_counter() - began)
+        if target.engine == "tensorrt":
+            (temporary / WEIGHTS).unlink()
+        manifest.files.update({path.name: file_sha256(path) for path in sorted(temporary.iterdir())})
+        manifest.write(temporary)
+        temporary.chmod(0o755)  # mkdtemp's is for its owner alone; robots run as another user
+        _replace(temporary, directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return manifest
+
+
+def find_export(checkpoint: Checkpoint, target: ExportTarget) -> Path | None:
+    """The export of this checkpoint for that target, beside the checkpoint or in the cache; None if there is none.
+
+    Raises:
+        EngineError: one is beside the checkpoint, but it is foreign, stale or damaged.
+    """
+    beside = export_directory(checkpoint.directory, target)
+    cached = cache_directory(fingerprint(checkpoint), target)
+    if not beside.exists() and not cached.exists():
+        return None
+    expected = expected_manifest(fingerprint(checkpoint), target, _present_gpu(target.engine))
+    if beside.exists():
+        check_manifest(beside, expected)
+        return beside
+    try:
+        check_manifest(cached, expected)
+    except EngineError as error:
+        logger.warning("graphs in the cache are not used and will be made again: %s", error)
+        return None
+    return cached
+
+
+def exports_beside(checkpoint: Checkpoint, engine: str) -> list[str]:
+    """Labels of all exports for an engine that lie beside a checkpoint, of whatever size."""
+    directories = (path.parent for path in (checkpoint.directory / "engines").glob(f"{engine}-*/{MANIFEST}"))
+    return sorted(directory.name for directory in directories)
+
+
+def _make_graphs(model: WAVModel, autoencoder: Autoencoder, target: ExportTarget) -> Any:
+    import torch
+
+    from wav_models.engines.onnx.graphs import OnnxGraphs
+    from wav_models.engines.onnx.operators import onnxruntime_translations
+    from wav_models.engines.torch_engine import with_weights_in
+
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(target.precision, torch.float32)
+    for_onnxruntime = target.engine == "onnxruntime"
+    return OnnxGraphs(
+        with_weights_in(model, dtype),
+        autoencoder,
+        target.shape,
+        loops="unrolled" if for_onnxruntime else "stepwise",
+        quantize=target.precision == "int8",
+        translations=onnxruntime_translations() if for_onnxruntime else None,
+    )
+
+
+def _compile(name: str, composer: OnnxComposer, directory: Path) -> dict[str, Any]:
+    """One graph as a plan of TensorRT; what it is made from is removed before the next one."""
+    from wav_models.engines.onnx.weight_file import WeightFile
+    from wav_models.engines.tensorrt_runtime import build_plan
+
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        path = Path(scratch) / f"{name}.onnx"
+        with WeightFile(path.with_suffix(".bin")) as weights:
+            model = composer.write(path, weights)
+        del composer
+        plan = directory / f"{name}.plan"
+        build_plan(path, plan)
+    return _describe(model, plan)
+
+
+def _runtime_name(engine: str) -> str:
+    if engine == "tensorrt":
+        from wav_models.engines.tensorrt_runtime import runtime_name
+
+        return runtime_name()
+    import onnxruntime
+
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+def _target_gpu(engine: str) -> str:
+    if engine == "onnxruntime":
+        return ""
+    from wav_models.engines.tensorrt_runtime import target_gpu
+
+    return target_gpu()
+
+
+def _present_gpu(engine: str) -> str:
+    if engine == "onnxruntime":
+        return ""
+    from wav_models.engines.tensorrt_runtime import present_gpu
+
+    return present_gpu()
+
+
+def _describe(model: Any, path: Path) -> dict[str, Any]:
+    def shapes(values: Any) -> dict[str, list[int]]:
+        return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
+
+    return {
+        "file": path.name,
+        "inputs": shapes(model.graph.input),
+        "outputs": shapes(model.graph.output),
+    }
+
+
+def _replace(source: Path, directory: Path) -> None:
+    """Rename `source` to `directory`, whatever export is there."""
+    previous = source.with_name(f"{source.name}.previous")
+    if directory.exists():
+        os.rename(directory, previous)
+    os.rename(source, directory)
+    shutil.rmtree(previous, ignore_errors=True)

@@ -1,0 +1,307 @@
+"""The graphs of MODEL.md: what each takes, gives and consists of.
+
+Names of values are the same in all graphs, so that an output of one is an input of the next by name: `text_*`,
+`memory_*`, `value_memory_*`, `action_memory_*`, `value_video_*`, `action_video_*`; without causal memory the video
+graphs take `memory_latents` instead of the three `memory` ones, and there is no graph memory_prefix.
+
+Loops over the experts come in two forms. "unrolled": all Euler steps are one graph, in which the runtime folds time
+embeddings and computes what all steps share once. "stepwise": one graph per network call, for runtimes that would
+keep, and compile, every copy of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from wav_models.engines.manifest import PlanShape
+from wav_models.engines.onnx import network_calls as calls
+from wav_models.engines.onnx.composer import OnnxComposer
+from wav_models.engines.onnx.network_calls import NetworkCall, example, keys_values_names
+from wav_models.engines.onnx.opaque_blocks import OPSET, BlockExporter, Translations
+from wav_models.networks.autoencoder import Autoencoder
+from wav_models.networks.wav_model import WAVModel
+
+LOOPS: Final = ("unrolled", "stepwise")
+NEVER_QUANTIZED: Final = ("text_encoder",)
+"""Runs once per instruction: nothing is gained."""
+
+
+class OnnxGraphs:
+    """Builds the graphs of one model.
+
+    Args:
+        model, autoencoder: on the CPU; keys, values and features of the graphs have the precision of the model.
+        shape: futures, value samples and steps.
+        loops: one of `LOOPS`.
+        quantize: linear layers in 8 bits, for ONNX Runtime.
+        translations: of operators to the runtime's own.
+    """
+
+    def __init__(
+        self,
+        model: WAVModel,
+        autoencoder: Autoencoder,
+        shape: PlanShape,
+        *,
+        loops: str = "unrolled",
+        quantize: bool = False,
+        translations: Translations | None = None,
+    ) -> None:
+        self.config, self.shape = model.config, shape
+        self._loops, self._quantize = loops, quantize
+        self._exporter = BlockExporter(model, translations)
+        self._model, self._autoencoder = self._exporter.model, autoencoder
+        self._dtype = calls.precision(model)
+        blocks = self.config.video.num_layers
+        self._text = (*keys_values_names("text", blocks), "text_bias")
+        self._memory = keys_values_names("memory", blocks)
+        self._value_memory = keys_values_names("value_memory", blocks)
+        self._action_memory = keys_values_names("action_memory", blocks)
+        self._value_video = keys_values_names("value_video", blocks)
+        self._action_video = keys_values_names("action_video", blocks)
+        self._action_value = keys_values_names("action_value", blocks)
+        self._value_features = tuple(f"value_features_{i}" for i in range(blocks))
+        self._video_pass = cache(self._export_video_pass)
+        self._value_step = cache(self._export_value_step)
+
+    def builders(self) -> dict[str, Callable[[], OnnxComposer]]:
+        """Per graph, the function that makes it: static shapes, blocks in place."""
+        made: dict[str, Callable[[], OnnxComposer]] = {
+            "vae_encoder": self._vae_encoder,
+            "text_encoder": self._text_encoder,
+        }
+        if self.config.video.causal_memory:
+            made["memory_prefix"] = self._memory_prefix
+        for count in sorted({1, self.shape.num_video_samples}):
+            made[video_dit_name(count)] = partial(self._video_dit, count)
+        made["video_velocity"] = self._video_velocity
+        if self._loops == "unrolled":
+            made |= {"value_dit": self._value_dit, "action_dit": self._action_dit}
+        else:
+            made |= {
+                "value_step": partial(self._value_step_graph, *self._pairs),
+                "value_step_1": partial(self._value_step_graph, 1, 1),
+                "action_context": self._action_context,
+                "action_step": self._action_step_graph,
+            }
+        made["vae_decoder"] = self._vae_decoder
+        return {name: partial(self._finished, name, build) for name, build in made.items()}
+
+    def _finished(self, name: str, build: Callable[[], OnnxComposer]) -> OnnxComposer:
+        composer = build()
+        composer.finish(self._exporter, quantize=self._quantize and name not in NEVER_QUANTIZED)
+        return composer
+
+    def _alone(self, name: str, call: NetworkCall) -> OnnxComposer:
+        """A graph that is one network call."""
+        return _wrapped(name, self._exporter.export(call), call.outputs)
+
+    def _vae_encoder(self) -> OnnxComposer:
+        frame = example(self.config.video.max_view, *self.config.latent.image_size, 3, dtype=torch.uint8)
+        return self._alone(
+            "vae_encoder", NetworkCall(calls.EncodeFrame(self._autoencoder), {"frame": frame}, ("latents",))
+        )
+
+    def _vae_decoder(self) -> OnnxComposer:
+        inputs = {"latents": self._futures(1)}
+        return self._alone("vae_decoder", NetworkCall(calls.DecodeFrames(self._autoencoder), inputs, ("frames",)))
+
+    def _text_encoder(self) -> OnnxComposer:
+        text, video = self.config.text, self.config.video
+        inputs = {
+            "embedding": example(1, text.max_tokens, video.caption_channels),
+            "mask": example(1, text.max_tokens, dtype=torch.bool),
+        }
+        return self._alone("text_encoder", NetworkCall(calls.EncodeText(self._model), inputs, self._text))
+
+    def _memory_prefix(self) -> OnnxComposer:
+        outputs = (*self._memory, *self._value_memory, *self._action_memory)
+        inputs = {"memory_latents": self._memory_latents(), **self._text_inputs()}
+        return self._alone("memory_prefix", NetworkCall(calls.EncodeMemory(self._model), inputs, outputs))
+
+    def _export_video_pass(self, count: int) -> Any:
+        """One pass for `count` futures; graphs take what they need of it."""
+        inputs = {"x_t": self._futures(count), "flow_time": example(1), **self._text_inputs(), **self._memory_inputs()}
+        outputs = ("velocity", *self._value_video, *self._action_video)
+        return self._exporter.export(NetworkCall(calls.ImagineFutures(self._model), inputs, outputs))
+
+    def _video_velocity(self) -> OnnxComposer:
+        return _wrapped("video_velocity", self._video_pass(1), ("velocity",))
+
+    def _video_dit(self, count: int) -> OnnxComposer:
+        """All passes; the last gives the experts' keys and values, for the action expert only of a single future."""
+        video_pass = self._video_pass(count)
+        composer = OnnxComposer(video_dit_name(count), OPSET)
+        noise = composer.input_like(video_pass, "x_t", "video_noise")
+        context = {
+            value.name: composer.input_like(video_pass, value.name)
+            for value in video_pass.graph.input
+            if value.name not in ("x_t", "flow_time")
+        }
+
+        def run(x: str, t: str) -> dict[str, str]:
+            return composer.call(video_pass, "video_dit", {"x_t": x, "flow_time": t, **context})
+
+        num_steps = self.shape.num_video_steps
+        end = (num_steps - 1) / num_steps
+        x_t = composer.euler(lambda x, t: run(x, t)["velocity"], noise, num_steps - 1, end) if end else noise
+        features = run(x_t, composer.constant([end]))
+        for name in (*self._value_video, *self._action_video) if count == 1 else self._value_video:
+            composer.output_like(video_pass, name, features[name], name)
+        return composer
+
+    def _value_dit(self) -> OnnxComposer:
+        """All Euler steps of M x N value samples."""
+        step = self._value_step(*self._pairs)
+        composer = OnnxComposer("value_dit", OPSET)
+        noise = composer.input_like(step, "x_t", "value_noise")
+        context = {name: composer.input_like(step, name) for name in self._value_video}
+
+        def velocity(x: str, t: str) -> str:
+            return composer.call(step, "value_dit", {"x_t": x, "flow_time": t, **context})["velocity"]
+
+        values = composer.euler(velocity, noise, self.shape.num_value_steps)
+        composer.output_like(step, "x_t", values, "values")
+        return composer
+
+    def _action_dit(self) -> OnnxComposer:
+        """All value steps of one sample, then all action steps on the value features of the last one.
+
+        The action steps are guided to `target` by `weight` [1, 1, H, 28] (0: not at all), see `wav_models.guidance`.
+        """
+        value_step, action_step = self._value_step(1, 1), self._action_step()
+        composer = OnnxComposer("action_dit", OPSET)
+        value_noise = composer.input_like(value_step, "x_t", "value_noise")
+        action_noise = composer.input_like(action_step, "x_t", "action_noise")
+        state = composer.input_like(action_step, "state")
+        target = composer.input_like(action_step, "x_t", "target")
+        weight = composer.input_like(action_step, "x_t", "weight")
+        value_video = {name: composer.input_like(value_step, name) for name in self._value_video}
+        action_video = {name: composer.input_like(action_step, name) for name in self._action_video}
+        features: dict[str, str] = {}
+
+        def value_velocity(x: str, t: str) -> str:
+            nonlocal features
+            features = composer.call(value_step, "value_dit", {"x_t": x, "flow_time": t, **value_video})
+            return features["velocity"]
+
+        values = composer.euler(value_velocity, value_noise, self.shape.num_value_steps)
+        read = {name: features[name] for name in self._value_features}
+        seen = composer.call(self._export_action_context(), "action_context", read)
+
+        def action_velocity(x: str, t: str) -> str:
+            bindings = {"x_t": x, "flow_time": t, "state": state, **action_video, **seen}
+            return composer.call(action_step, "action_dit", bindings)["velocity"]
+
+        guided = composer.guided(action_velocity, target, weight)
+        actions = composer.euler(guided, action_noise, self.shape.num_action_steps)
+        composer.output_like(value_step, "x_t", values, "values")
+        composer.output_like(action_step, "x_t", actions, "actions")
+        return composer
+
+    def _value_step_graph(self, count: int, draws: int) -> OnnxComposer:
+        """One step; the features only of a single sample, for the action expert."""
+        name, outputs = (
+            ("value_step_1", ("velocity", *self._value_features))
+            if (count, draws) == (1, 1)
+            else (
+                "value_step",
+                ("velocity",),
+            )
+        )
+        return _wrapped(name, self._value_step(count, draws), outputs)
+
+    def _action_context(self) -> OnnxComposer:
+        return _wrapped("action_context", self._export_action_context(), self._action_value)
+
+    def _action_step_graph(self) -> OnnxComposer:
+        return _wrapped("action_step", self._action_step(), ("velocity",))
+
+    def _export_value_step(self, count: int, draws: int) -> Any:
+        horizon, value = self.config.horizon, self.config.value
+        inputs = {
+            "x_t": example(count, draws, horizon.value_horizon, value.in_channels),
+            "flow_time": example(1),
+            **self._context(self._value_video, count, self._num_video_tokens, value.hidden_size),
+        }
+        outputs = ("velocity", *self._value_features)
+        return self._exporter.export(NetworkCall(calls.ValueVelocity(self._model), inputs, outputs))
+
+    def _export_action_context(self) -> Any:
+        size = (1, 1, self.config.horizon.value_horizon, self.config.value.hidden_size)
+        inputs = self._context(self._value_features, *size)
+        return self._exporter.export(NetworkCall(calls.ValueFeatureContext(self._model), inputs, self._action_value))
+
+    def _action_step(self) -> Any:
+        horizon, action = self.config.horizon, self.config.action
+        inputs = {
+            "x_t": example(1, 1, horizon.action_horizon, action.in_channels),
+            "flow_time": example(1),
+            "state": example(1, 1, action.in_channels),
+            **self._context(self._action_video, 1, self._num_video_tokens, action.hidden_size),
+            **self._context(self._action_value, 1, horizon.value_horizon, action.hidden_size),
+        }
+        return self._exporter.export(NetworkCall(calls.ActionVelocity(self._model), inputs, ("velocity",)))
+
+    @property
+    def _pairs(self) -> tuple[int, int]:
+        return self.shape.num_video_samples, self.shape.num_value_samples
+
+    @property
+    def _num_memory_tokens(self) -> int:
+        config = self.config
+        return config.video.max_view * config.num_memory_frames * config.num_tokens_per_frame
+
+    @property
+    def _num_video_tokens(self) -> int:
+        config = self.config
+        return self._num_memory_tokens + config.video.max_view * config.num_future_frames * config.num_tokens_per_frame
+
+    def _futures(self, count: int) -> Tensor:
+        return example(count, *self._latents(self.config.num_future_frames))
+
+    def _memory_latents(self) -> Tensor:
+        return example(1, *self._latents(self.config.num_memory_frames))
+
+    def _latents(self, num_frames: int) -> tuple[int, ...]:
+        return (self.config.video.max_view, num_frames, self.config.num_tokens_per_frame, self.config.video.in_channels)
+
+    def _text_inputs(self) -> dict[str, Tensor]:
+        tokens, hidden = self.config.text.max_tokens, self.config.video.hidden_size
+        return self._context(self._text[:-1], 1, tokens, hidden) | self._context(self._text[-1:], 1, 1, 1, tokens)
+
+    def _memory_inputs(self) -> dict[str, Tensor]:
+        """What the video graphs know of the observation."""
+        config = self.config
+        if not config.video.causal_memory:
+            return {"memory_latents": self._memory_latents()}
+        size = (config.video.max_view, config.num_memory_frames, config.num_tokens_per_frame, config.video.hidden_size)
+        return {
+            **self._context(self._memory, 1, *size),
+            **self._context(self._value_memory, 1, self._num_memory_tokens, config.value.hidden_size),
+            **self._context(self._action_memory, 1, self._num_memory_tokens, config.action.hidden_size),
+        }
+
+    def _context(self, names: tuple[str, ...], *shape: int) -> dict[str, Tensor]:
+        """Tensors that stay in the runtime, in the precision of the model."""
+        return {name: example(*shape, dtype=self._dtype) for name in names}
+
+
+def video_dit_name(count: int) -> str:
+    """Graph video_dit for `count` futures."""
+    return f"video_dit_{count}"
+
+
+def _wrapped(name: str, part: Any, outputs: tuple[str, ...]) -> OnnxComposer:
+    """A graph that gives some outputs of one exported call."""
+    composer = OnnxComposer(name, OPSET)
+    inputs = {value.name: composer.input_like(part, value.name) for value in part.graph.input}
+    found = composer.call(part, name, inputs)
+    for output in outputs:
+        composer.output_like(part, output, found[output], output)
+    return composer

@@ -1,0 +1,165 @@
+"""Training samples as tensors, drawn from arrays in memory: no video is decoded and nothing loops over samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wav_models.data.normalization import Normalization
+from wav_models.presets import HorizonConfig
+from wav_models.training.data.latent_store import LatentStore
+from wav_models.training.randomness import Draws
+from wav_models.types import ARM_DOF
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float32]
+
+STILL: Final = np.tile(np.append(np.full(ARM_DOF - 1, 0.05), 0.012), 2)
+"""Distances of targets from measured joints below which nothing is asked to move: tracking errors at rest, shape [14],
+rad and m."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """All steps of all episodes, one after the other, at the model's step rate.
+
+    Attributes:
+        latents: standardised latents of all N steps.
+        states: measured joint states, shape [N, 14], rad and m.
+        actions: absolute joint targets, shape [N, 14], rad and m; row t is commanded at step t, reached at t + 1.
+        values: Table 2 terms and return, shape [N, 17].
+        first: index of the first step of each step's episode, shape [N].
+        last: index of the last one, shape [N].
+        text: row of each step's instruction in the text table, shape [N].
+        text_embedding: shape [I + 1, Lt, Ct]; row 0 is the empty instruction, which a dropped caption becomes.
+        text_mask: shape [I + 1, Lt], bool.
+    """
+
+    latents: LatentStore
+    states: FloatArray
+    actions: FloatArray
+    values: FloatArray
+    first: IntArray
+    last: IntArray
+    text: IntArray
+    text_embedding: Tensor
+    text_mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B observations with their futures; normalised unless said otherwise.
+
+    Attributes:
+        memory_latents: shape [B, V, F_mem, L, C].
+        future_latents: shape [B, V, F_fut, L, C].
+        text: row of the instruction in the text table, shape [B], int64.
+        state_token: 14 zeros, then the normalised state, shape [B, 1, 28].
+        actions: shape [B, H, 28].
+        values: shape [B, T, 17].
+        state: measured joint state, shape [B, 14], rad and m.
+        targets: absolute joint targets, shape [B, H, 14], rad and m.
+    """
+
+    memory_latents: Tensor
+    future_latents: Tensor
+    text: Tensor
+    state_token: Tensor
+    actions: Tensor
+    values: Tensor
+    state: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+class Batches:
+    """Draws batches from episodes."""
+
+    def __init__(
+        self, episodes: Episodes, normalization: Normalization, horizon: HorizonConfig, steps: IntArray
+    ) -> None:
+        """Args:
+        steps: the steps t that may be drawn, indices into `episodes`.
+        """
+        self.episodes, self.normalization, self.horizon, self.steps = episodes, normalization, horizon, steps
+
+    def draw(self, size: int, draws: Draws) -> Batch:
+        """`size` observations, uniform over all allowed steps."""
+        return self.at(self.steps[draws.numpy.integers(len(self.steps), size=size)])
+
+    def at(self, steps: IntArray) -> Batch:
+        """The observations at these steps; what lies beyond an episode's ends repeats its first or last step."""
+        data, horizon, normalization = self.episodes, self.horizon, self.normalization
+        chunk = np.arange(horizon.action_horizon)
+        state = data.states[steps].astype(np.float64)
+        targets = data.actions[self._clamped(steps, chunk)].astype(np.float64)
+        reached = data.states[self._clamped(steps, chunk + 1)].astype(np.float64)
+        values = data.values[self._clamped(steps, np.arange(1, horizon.value_horizon + 1))]
+        normalised = normalization.encode_state(state)
+        return Batch(
+            memory_latents=_tensor(data.latents.memory(self._clamped(steps, np.array(horizon.memory_offsets)))),
+            future_latents=_tensor(data.latents.future(steps, self._clamped(steps, np.array(horizon.future_offsets)))),
+            text=torch.from_numpy(data.text[steps]),
+            state_token=_tensor(np.concatenate([np.zeros_like(normalised), normalised], axis=1)[:, None]),
+            actions=_tensor(normalization.encode_actions(targets, reached, state)),
+            values=_tensor(normalization.encode_values(values)),
+            state=_tensor(state),
+            targets=_tensor(targets),
+        )
+
+    def _clamped(self, steps: IntArray, offsets: IntArray) -> IntArray:
+        """Indices [B, len(offsets)] of steps + offsets, kept inside each step's episode."""
+        return np.clip(steps[:, None] + offsets, self.episodes.first[steps, None], self.episodes.last[steps, None])
+
+
+def still_steps(episodes: Episodes, horizon: HorizonConfig) -> NDArray[np.bool_]:
+    """Steps in whose chunk nothing is asked to move, shape [N].
+
+    A demonstrator who has given up, or pauses, looks like one who is about to begin; a model that learns both from the
+    same images stands still where it should begin, and then sees itself stand still.
+    """
+    steps = np.arange(len(episodes))
+    still = np.ones(len(episodes), dtype=np.bool_)
+    for offset in range(horizon.action_horizon):
+        targets = episodes.actions[np.minimum(steps + offset, episodes.last)]
+        still &= (np.abs(targets - episodes.states) < STILL).all(axis=1)
+    return still
+
+
+def repeat_starts(episodes: Episodes, steps: IntArray, count: int, weight: int) -> IntArray:
+    """`steps` with those among the first `count` of their episode listed `weight` times.
+
+    Before anything has moved, the memory does not show what follows; everything depends on these few observations.
+    """
+    starts = steps[steps - episodes.first[steps] < count]
+    return np.concatenate([steps, np.tile(starts, weight - 1)])
+
+
+def fit_normalization(episodes: Episodes, horizon: HorizonConfig, steps: IntArray) -> Normalization:
+    """Statistics of the samples at `steps` (the training episodes)."""
+    chunk = np.arange(horizon.action_horizon)
+    first, last = episodes.first[steps, None], episodes.last[steps, None]
+    state = episodes.states[steps].astype(np.float64)
+    targets = episodes.actions[np.clip(steps[:, None] + chunk, first, last)]
+    reached = episodes.states[np.clip(steps[:, None] + chunk + 1, first, last)]
+    return Normalization.fit(
+        state, targets - state[:, None], reached - state[:, None], episodes.values[steps].astype(np.float64)
+    )
+
+
+def _tensor(array: NDArray[np.floating]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

@@ -1,0 +1,230 @@
+"""The files behind a `LatentStore`: whole or absent for those who train, resumable for those who encode.
+
+latents.npy     latents of single images, float16 [N, V, L, C]
+futures.npy     the other latents of every step's future, float16 [N, V, W, L, C]; only where W is not 0
+latents.json    of which auto-encoder, images and episodes they are; written last
+latents.journal while they are made: what they will be, then a line per episode that is on the disk
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wav_models.data.durable import publish, sync, write_json
+from wav_models.presets import ModelConfig
+from wav_models.training.data.frames import IntArray, allocate, same_episodes
+from wav_models.training.data.latent_store import LatentArray, LatentStore
+from wav_models.training.state import StateError
+from wav_models.types import VIEWS
+
+LATENTS, FUTURES, ORIGIN, JOURNAL = "latents.npy", "futures.npy", "latents.json", "latents.journal"
+REMEDY = "run `wav train latents` first"
+
+Origin = dict[str, Any]
+"""autoencoder_sha256; step_hz; image_size; future_image_offsets where they decide the latents; the episodes."""
+
+
+def make_origin(model: ModelConfig, autoencoder_sha256: str, episodes: list[Any]) -> Origin:
+    """What decides the latents of these episodes, given by their fingerprints."""
+    return {
+        "autoencoder_sha256": autoencoder_sha256,
+        "step_hz": model.horizon.step_hz,
+        "image_size": list(model.latent.image_size),
+        "future_image_offsets": _window_offsets(model),
+        "episodes": episodes,
+    }
+
+
+def file_shapes(model: ModelConfig, num_steps: int) -> dict[str, tuple[int, ...]]:
+    """Shape of every file, by its name."""
+    tokens = model.num_tokens_per_frame, model.video.in_channels
+    shapes: dict[str, tuple[int, ...]] = {LATENTS: (num_steps, len(VIEWS), *tokens)}
+    if model.num_window_latents:
+        shapes[FUTURES] = (num_steps, len(VIEWS), model.num_window_latents, *tokens)
+    return shapes
+
+
+def bytes_per_step(model: ModelConfig) -> int:
+    """What a recorded step of the model takes on the disk."""
+    return sum(int(np.prod(shape)) for shape in file_shapes(model, 1).values()) * np.dtype(np.float16).itemsize
+
+
+def load_latents(run: Path, model: ModelConfig, num_steps: int, autoencoder_sha256: str | None) -> LatentStore:
+    """The latents of a run, memory-mapped.
+
+    Args:
+        num_steps: of the run's table.
+        autoencoder_sha256: the auto-encoder as it is now; None where nobody has it at hand.
+
+    Raises:
+        StateError: they are missing, or of other data, another auto-encoder or other images.
+    """
+    arrays: dict[str, LatentArray] = {}
+    for name, shape in file_shapes(model, num_steps).items():
+        path = run / name
+        if not path.is_file():
+            raise StateError(f"{path}: no such file; {REMEDY}")
+        arrays[name] = np.load(path, mmap_mode="r")
+        if len(arrays[name]) != num_steps:
+            raise StateError(f"{path}: {len(arrays[name])} frames, the table has {num_steps}; {REMEDY}")
+        if arrays[name].shape != shape:
+            raise StateError(f"{path}: shape {arrays[name].shape}, {model.name} has {shape}; {REMEDY}")
+    check_origin(run, model, autoencoder_sha256)
+    images = arrays[LATENTS]
+    nothing = np.zeros((num_steps, images.shape[1], 0, *images.shape[2:]), np.float16)
+    return LatentStore(images, arrays.get(FUTURES, nothing))
+
+
+def check_origin(run: Path, model: ModelConfig, autoencoder_sha256: str | None) -> None:
+    """StateError unless the latents are of this auto-encoder and these images; see `load_latents`."""
+    path = run / ORIGIN
+    if not path.is_file():
+        raise StateError(f"{path}: no such file, so nobody knows of which auto-encoder the latents are; {REMEDY}")
+    held = json.loads(path.read_text(encoding="utf-8"))
+    if autoencoder_sha256 not in (None, held["autoencoder_sha256"]):
+        raise StateError(f"{run / LATENTS}: encoded with another auto-encoder than the run has now; {REMEDY}")
+    offsets = held.get("future_image_offsets", [])
+    if offsets != _window_offsets(model):
+        raise StateError(
+            f"{run / FUTURES}: futures of the images at steps {offsets}, {model.name} imagines {_window_offsets(model)}"
+            f"; {REMEDY}"
+        )
+
+
+def check_episodes(run: Path, episodes: list[Any]) -> None:
+    """StateError unless the latents are of these episodes (`frames.fingerprints`), in this order."""
+    held = json.loads((run / ORIGIN).read_text(encoding="utf-8")).get("episodes")
+    if held is None or not same_episodes(held, episodes):
+        raise StateError(f"{run / LATENTS}: of other episodes than the datasets hold, or in another order; {REMEDY}")
+
+
+def _window_offsets(model: ModelConfig) -> list[int]:
+    """Images that are encoded together; none where every image is encoded on its own."""
+    return list(model.future_image_offsets) if model.num_window_latents else []
+
+
+@dataclass(frozen=True)
+class LatentFiles:
+    """The files of a run while they are made.
+
+    Attributes:
+        run: its directory.
+        model: decides the shapes.
+        origin: what the latents will be.
+        starts: first step of every episode, then N; shape [E + 1].
+    """
+
+    run: Path
+    model: ModelConfig
+    origin: Origin
+    starts: IntArray
+
+    def prepare(self) -> list[int]:
+        """Make room for all latents; the episodes whose latents are still missing.
+
+        Kept: what an encoding that was ended had done, and the episodes to which others were appended.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        num_episodes = len(self.starts) - 1
+        if (known := self._published()) == num_episodes:
+            self._discard()  # of other latents, if anything
+            return []
+        done = self.finished()
+        if done is None or not (len(done) == num_episodes or self._has_room()):
+            (self.run / JOURNAL).unlink(missing_ok=True)
+            self._allocate(int(self.starts[known]))
+            done = set(range(known))
+        self._write_journal(done)
+        return [episode for episode in range(num_episodes) if episode not in done]
+
+    def write(self, episode: int, first: int, images: LatentArray, windows: LatentArray) -> None:
+        """Put latents of the episode's steps from `first` on into place; see `LatentStore` for the shapes."""
+        rows = slice(start := int(self.starts[episode]) + first, start + len(images))
+        for name, latents in {LATENTS: images, FUTURES: windows}.items():
+            if name in self._shapes:
+                array = np.lib.format.open_memmap(self._partial(name), mode="r+")
+                array[rows] = latents
+                array.flush()
+
+    def finish(self, episode: int) -> None:
+        """Note that the latents of an episode are on the disk; several processes may."""
+        with (self.run / JOURNAL).open("a", encoding="utf-8") as file:
+            file.write(f"{episode}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finished(self) -> set[int] | None:
+        """Episodes that the journal lists; None if there is none of these latents."""
+        try:
+            lines = (self.run / JOURNAL).read_text(encoding="utf-8").splitlines(keepends=True)
+        except FileNotFoundError:
+            return None
+        if not lines or lines[0] != self._journal_head:
+            return None
+        return {int(line) for line in lines[1:] if line.endswith("\n")}  # the last one may have been cut off
+
+    def publish(self) -> None:
+        """Give complete files their names; goes on where it was ended."""
+        if len(self.finished() or ()) < len(self.starts) - 1:
+            return
+        (self.run / ORIGIN).unlink(missing_ok=True)
+        for name in self._shapes:
+            if self._partial(name).is_file():
+                self._partial(name).replace(self.run / name)
+        sync(self.run)
+        write_json(self.run / ORIGIN, self.origin)
+        (self.run / JOURNAL).unlink()
+
+    def _published(self) -> int:
+        """How many of the first episodes the complete files hold: all that these hold, or none if they are others."""
+        if not all((self.run / name).is_file() for name in (ORIGIN, *self._shapes)):
+            return 0
+        held = json.loads((self.run / ORIGIN).read_text(encoding="utf-8"))
+        episodes = held.get("episodes", [])
+        others = {**held, "episodes": self.origin["episodes"]} != self.origin
+        return 0 if others or not same_episodes(episodes, self.origin["episodes"][: len(episodes)]) else len(episodes)
+
+    def _discard(self) -> None:
+        """Leave nothing of an encoding that was ended."""
+        (self.run / JOURNAL).unlink(missing_ok=True)
+        for name in self._shapes:
+            self._partial(name).unlink(missing_ok=True)
+
+    def _has_room(self) -> bool:
+        return all(self._partial(name).is_file() for name in self._shapes)
+
+    def _allocate(self, num_known_steps: int) -> None:
+        try:
+            for name, shape in self._shapes.items():
+                array = allocate(self._partial(name), np.dtype(np.float16), shape)
+                if num_known_steps:
+                    array[:num_known_steps] = np.load(self.run / name, mmap_mode="r")[:num_known_steps]
+                array.flush()
+        except OSError:
+            for name in self._shapes:
+                self._partial(name).unlink(missing_ok=True)
+            raise
+
+    def _write_journal(self, done: set[int]) -> None:
+        temporary = self.run / (JOURNAL + ".partial")
+        temporary.write_text(self._journal_head + "".join(f"{episode}\n" for episode in sorted(done)), encoding="utf-8")
+        publish(temporary, self.run / JOURNAL)
+
+    @property
+    def _journal_head(self) -> str:
+        return json.dumps(self.origin) + "\n"
+
+    @property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return file_shapes(self.model, int(self.starts[-1]))
+
+    def _partial(self, name: str) -> Path:
+        return self.run / (name + ".partial")

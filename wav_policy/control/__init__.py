@@ -1,0 +1,1 @@
+"""From an action chunk to a safe target: chunk executor, safety filter, collision check, control loop."""

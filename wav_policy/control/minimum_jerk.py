@@ -1,0 +1,43 @@
+"""A calm motion to a pose: the minimum-jerk straight line in joint space."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wav_models.types import FloatArray
+from wav_policy.robot.joints import GRIPPERS
+
+_PEAK = 1.875
+"""Peak speed of the minimum-jerk profile over its mean speed (Flash and Hogan, 1985)."""
+
+_GRIPPER_SCALE = 10.0
+"""A metre of a gripper's stroke counts as so many rad."""
+
+
+class MinimumJerkMotion:
+    """From rest at `start` to rest at `goal`. It has a time of its own, which only `advance` moves.
+
+    Args:
+        start: shape [14], rad and m.
+        goal: shape [14].
+        speed: largest speed of any joint [rad/s]; grippers [m] move as if a metre were 10 rad.
+
+    Attributes:
+        duration: from start to goal [s].
+        velocity: largest speed of every joint, shape [14], rad/s and m/s.
+    """
+
+    def __init__(self, start: FloatArray, goal: FloatArray, speed: float) -> None:
+        self._start = start
+        self._difference = goal - start
+        self._elapsed = 0.0
+        scale = np.ones(len(start))
+        scale[GRIPPERS] = _GRIPPER_SCALE
+        self.duration = max(_PEAK * float(np.abs(scale * self._difference).max()) / speed, 0.1)
+        self.velocity = speed / scale
+
+    def advance(self, elapsed: float) -> FloatArray:
+        """Where to be `elapsed` [s] later, shape [14]."""
+        self._elapsed += elapsed
+        s = min(self._elapsed / self.duration, 1.0)
+        return self._start + self._difference * (s**3 * (10.0 + s * (6.0 * s - 15.0)))

@@ -1,0 +1,445 @@
+"""Nothing reaches the arms around this filter: limits, watchdogs, emergency-stop latch.
+
+Pure numpy, no ROS, no clock of its own. One call of `SafetyFilter.step` per control tick turns whatever was asked
+for into a joint target that is finite and inside the position, velocity and acceleration limits, or holds.
+
+Why the limits cannot be broken. The filter integrates its own target: `p' = p + v dt`. It keeps the invariant
+`p + v^2 / 2a <= p_max` (and its mirror image): from `v`, braking with `a` in ticks of any length covers at most
+`v^2 / 2a`, because each tick moves by the velocity at its end. The largest `v` with
+`p + v dt + v^2 / 2a <= p_max` is `sqrt((a dt)^2 + 2a (p_max - p)) - a dt` (`_braking_speed`), and braking by `a dt` is
+always among the velocities this allows. So the velocity clamp, the acceleration clamp and the position limit never
+contradict each other, and no clamp ever makes the target overshoot a position limit. A joint that is outside its
+limits when it is enabled starts where it is; from there its limit is its own target, so it can only move inwards, at
+the same speeds and accelerations.
+
+Why nothing collides. A step is taken only if the target it leads to and the whole way on which the arms would brake
+from there are clear (`LookAhead`). Otherwise they brake: on a way that was found clear when the last step was taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_policy.control.interventions import Cause, Intervention
+from wav_policy.control.safety_limits import SafetyLimits
+from wav_policy.robot.joints import GRIPPERS, both_arms
+
+__all__ = ["Cause", "Intervention", "SafetyDecision", "SafetyFilter", "SafetyLimits"]
+
+_MIN_TICK = 1e-6
+"""Ticks closer together than this do not move the target [s]; dividing by them would only amplify rounding."""
+
+_REPORTED_EXCESS = 1e-9
+"""Smaller excesses of a velocity are rounding, not interventions."""
+
+
+class SafetyDecision(NamedTuple):
+    """What may be sent to the arms at this tick.
+
+    Attributes:
+        target: joint targets, shape [14], rad and m; None while no valid measurement has ever been latched, in which
+            case nothing may be sent.
+        holding: the command was not followed; the target is at rest or braking towards rest (in a threatening
+            collision that of one arm at least).
+        interventions: at most one per cause.
+    """
+
+    target: FloatArray | None
+    holding: bool
+    interventions: tuple[Intervention, ...]
+
+
+class Approach(Protocol):
+    """Two bodies that would come too near to each other."""
+
+    @property
+    def bodies(self) -> tuple[str, str]:
+        """Names; those of an arm begin with its side."""
+
+    @property
+    def distance(self) -> float:
+        """How near [m]."""
+
+    @property
+    def allowed(self) -> float:
+        """Nearest permitted distance [m]."""
+
+
+class LookAhead(Protocol):
+    """What the filter needs of `wav_policy.control.collision.CollisionChecker`."""
+
+    def start_at(self, position: FloatArray) -> None:
+        """The arms are at `position` [14], at rest."""
+
+    def arrived_at(self, position: FloatArray) -> None:
+        """`position` [14] is the new target."""
+
+    def find(self, position: FloatArray, velocity: FloatArray) -> Approach | None:
+        """What comes too near at `position` [14] or while braking from there at `velocity` [14]."""
+
+
+class SafetyFilter:
+    """Turns commands into safe targets, one call of `step` per control tick.
+
+    `trip` and `reset` may be called from another thread; `step` from one thread only.
+
+    Args:
+        limits: of positions, motion, ages.
+        look_ahead: finds collisions; None: they are not looked for.
+    """
+
+    def __init__(self, limits: SafetyLimits | None = None, look_ahead: LookAhead | None = None) -> None:
+        self.limits = limits or SafetyLimits()
+        self._lower, self._upper = self.limits.lower, self.limits.upper
+        self._velocity_limit = both_arms(self.limits.velocity)
+        self._acceleration = both_arms(self.limits.acceleration)
+        self._max_step = both_arms(self.limits.max_step)
+        tolerance = both_arms(self.limits.measurement_tolerance)
+        self._plausible_lower, self._plausible_upper = self._lower - tolerance, self._upper + tolerance
+        tolerance = both_arms(self.limits.command_tolerance)
+        self._sane_lower, self._sane_upper = self._lower - tolerance, self._upper + tolerance
+        self._target: FloatArray = np.zeros(JOINT_DIM)
+        self._velocity: FloatArray = np.zeros(JOINT_DIM)
+        self._lower_bound, self._upper_bound = self._lower.copy(), self._upper.copy()
+        self._previous_goal = np.zeros(JOINT_DIM)
+        self._has_goal = False
+        self._latched = self._has_target = False
+        self._kept_grips: list[int] = []
+        self._last_time: float | None = None
+        self._stop_reason: str | None = None
+        self._look_ahead = look_ahead
+        self._work = np.zeros((5, JOINT_DIM))
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the filter is stopped; None while it is not."""
+        return self._stop_reason
+
+    @property
+    def speed(self) -> float:
+        """Of the target, the largest of all joints [rad/s], grippers [m/s]; 0 at rest."""
+        return float(np.abs(self._velocity).max())
+
+    def trip(self, reason: str) -> None:
+        """Latch the stop: from the next tick the target brakes to rest and stays until `reset`. First reason wins."""
+        if self._stop_reason is None:
+            self._stop_reason = reason
+
+    def reset(self) -> None:
+        """Release the stop. The next tick holds on the measured position: the arm may have moved meanwhile."""
+        self.relatch()
+        self._stop_reason = None
+
+    def relatch(self, keep_grips: Iterable[int] = ()) -> None:
+        """Forget the target; the next tick with a valid measurement holds there. For when arms are (re-)enabled.
+
+        Args:
+            keep_grips: grippers, as indices of joints, that keep their target where it is further closed than
+                measured: what they hold would drop. Only for arms that were under power all along.
+        """
+        self._kept_grips = list(keep_grips)
+        self._latched = False
+
+    def step(
+        self,
+        now: float,
+        command: FloatArray | None,
+        measured: FloatArray | None,
+        measured_stamp: float,
+        command_stamp: float | None = None,
+        velocity: FloatArray | None = None,
+    ) -> SafetyDecision:
+        """The target for this tick.
+
+        Args:
+            now: time of this tick, same clock as the stamps [s].
+            command: wanted joint positions, shape [14], rad and m; None = nothing to execute.
+            measured: measured joint positions, shape [14].
+            measured_stamp: time of the measurement [s].
+            command_stamp: time of what the command was computed from; None = made for this very tick [s].
+            velocity: follow the command no faster than this, shape [14], rad/s and m/s, however far behind the target
+                is; None = as fast as the limits allow.
+        """
+        found: list[Intervention] = []
+        position = self._check_measurement(now, measured, measured_stamp, found)
+        if not self._latched:
+            if position is None:
+                return SafetyDecision(None, True, tuple(found))
+            self._latch(position, now)
+        duration = self._tick(now, found)
+        goal = None
+        if self._stop_reason is not None:
+            found.append(Intervention(Cause.STOPPED))
+        elif position is not None:
+            goal = self._check_command(now, command, command_stamp, position, found)
+        follows = goal is not None
+        if duration > 0.0:
+            limit = self._velocity_limit if velocity is None else np.minimum(velocity, self._velocity_limit)
+            follows = self._advance(goal, duration, limit, found)
+        return SafetyDecision(self._target.copy(), not follows, tuple(found))
+
+    def _latch(self, position: FloatArray, now: float) -> None:
+        """Start from rest on the measured position, wherever it is: anything else would be a jump."""
+        kept = self._kept_grips if self._has_target else []
+        target = position.copy()
+        target[kept] = np.minimum(target[kept], self._target[kept])
+        self._set_target(target)
+        self._has_target = True
+        self._velocity[:] = 0.0
+        self._has_goal = False
+        self._last_time = now if math.isfinite(now) else None
+        self._latched = True
+        if self._look_ahead is not None:
+            self._look_ahead.start_at(self._target)
+
+    def _set_target(self, target: FloatArray) -> None:
+        """Be there, with the bounds of the next target: the limits, or for a joint outside them where it is."""
+        self._target = target
+        np.minimum(self._lower, target, out=self._lower_bound)
+        np.maximum(self._upper, target, out=self._upper_bound)
+
+    def _tick(self, now: float, found: list[Intervention]) -> float:
+        """Length of this tick [s]; 0 when time stands still or went backwards."""
+        if not math.isfinite(now):
+            found.append(Intervention(Cause.CLOCK_STEP, requested=now))
+            return 0.0
+        elapsed = 0.0 if self._last_time is None else now - self._last_time
+        if elapsed < _MIN_TICK:
+            if elapsed < 0.0:
+                found.append(Intervention(Cause.CLOCK_STEP, requested=elapsed))
+                self._last_time = now
+            return 0.0
+        self._last_time = now
+        if elapsed > self.limits.max_tick:
+            found.append(Intervention(Cause.LATE_TICK, requested=elapsed, allowed=self.limits.max_tick))
+            self._velocity[:] = 0.0
+            self._has_goal = False
+            return self.limits.max_tick
+        return elapsed
+
+    def _check_measurement(
+        self, now: float, measured: FloatArray | None, stamp: float, found: list[Intervention]
+    ) -> FloatArray | None:
+        """The measurement if it can be believed, else None and the reason in `found`."""
+        if measured is None:
+            found.append(Intervention(Cause.NO_MEASUREMENT))
+            return None
+        position = _as_joint_vector(measured)
+        if position is None:
+            found.append(Intervention(Cause.MALFORMED_MEASUREMENT))
+            return None
+        if not _is_finite(position):
+            found.append(_name_non_finite(Cause.NON_FINITE_MEASUREMENT, position))
+            return None
+        if not abs(now - stamp) <= self.limits.max_measurement_age:
+            found.append(Intervention(Cause.STALE_MEASUREMENT, "", now - stamp, self.limits.max_measurement_age))
+            return None
+        bounds = self._plausible_lower, self._plausible_upper
+        return position if self._is_plausible(Cause.IMPLAUSIBLE_MEASUREMENT, position, bounds, found) else None
+
+    def _is_plausible(
+        self, cause: Cause, values: FloatArray, bounds: tuple[FloatArray, FloatArray], found: list[Intervention]
+    ) -> bool:
+        """Whether all values are within the bounds; else the worst is in `found`."""
+        excess = self._work[0]
+        np.maximum(values, bounds[0], out=excess)
+        np.minimum(excess, bounds[1], out=excess)
+        np.subtract(values, excess, out=excess)
+        if not excess.any():
+            return True
+        worst = int(np.abs(excess).argmax())
+        bound = self._lower[worst] if excess[worst] < 0.0 else self._upper[worst]
+        found.append(Intervention(cause, JOINT_NAMES[worst], float(values[worst]), float(bound)))
+        return False
+
+    def _check_command(
+        self,
+        now: float,
+        command: FloatArray | None,
+        stamp: float | None,
+        position: FloatArray,
+        found: list[Intervention],
+    ) -> FloatArray | None:
+        """Where to go: the command inside position limits and near the arm; None = hold, with the reason in `found`."""
+        if command is None:
+            found.append(Intervention(Cause.NO_COMMAND))
+            return None
+        wanted = _as_joint_vector(command)
+        if wanted is None:
+            found.append(Intervention(Cause.MALFORMED_COMMAND))
+            return None
+        if not _is_finite(wanted):
+            found.append(_name_non_finite(Cause.NON_FINITE_COMMAND, wanted))
+            return None
+        if stamp is not None and not abs(now - stamp) <= self.limits.max_command_age:
+            found.append(Intervention(Cause.STALE_COMMAND, "", now - stamp, self.limits.max_command_age))
+            return None
+        if not self._is_plausible(Cause.IMPLAUSIBLE_COMMAND, wanted, (self._sane_lower, self._sane_upper), found):
+            return None
+        return self._restrict(wanted, position, found)
+
+    def _restrict(self, wanted: FloatArray, position: FloatArray, found: list[Intervention]) -> FloatArray:
+        """Move the command into the bounds and to within `max_step` of the measured position."""
+        goal, inside, change = self._work[0], self._work[1], self._work[2]
+        np.maximum(wanted, self._lower_bound, out=inside)
+        np.minimum(inside, self._upper_bound, out=inside)
+        np.subtract(wanted, inside, out=change)
+        if change.any():
+            if change[GRIPPERS].any():
+                worst = GRIPPERS[int(np.abs(change[GRIPPERS]).argmax())]
+                found.append(_name_change(Cause.GRIPPER_RANGE, worst, wanted, inside))
+                change[GRIPPERS] = 0.0
+            if change.any():
+                found.append(_name_change(Cause.POSITION_LIMIT, int(np.abs(change).argmax()), wanted, inside))
+        np.subtract(inside, position, out=change)
+        np.maximum(change, -self._max_step, out=goal)
+        np.minimum(goal, self._max_step, out=goal)
+        np.subtract(change, goal, out=change)
+        if not change.any():
+            return inside
+        np.add(position, goal, out=goal)
+        found.append(_name_change(Cause.STEP_CHANGE, int(np.abs(change).argmax()), wanted, goal))
+        np.maximum(goal, self._lower_bound, out=goal)
+        np.minimum(goal, self._upper_bound, out=goal)
+        return goal
+
+    def _advance(self, goal: FloatArray | None, duration: float, limit: FloatArray, found: list[Intervention]) -> bool:
+        """Move the target by one tick towards the goal, or brake to rest where there is none or the way is not clear.
+        Where it is faster than `limit` [14] it brakes to it.
+
+        Returns:
+            Whether the goal was followed.
+        """
+        reachable = self._acceleration * duration
+        wanted: FloatArray = np.zeros(JOINT_DIM)
+        if goal is None:
+            self._has_goal = False
+        else:
+            wanted = self._velocity_towards(goal, duration, reachable)
+            self._report_limits(wanted, limit, reachable, duration, found)
+            self._previous_goal[:] = goal
+            self._has_goal = True
+        highest, lowest = self._work[3], self._work[4]
+        limit = np.maximum(limit, np.abs(self._velocity) - reachable)
+        np.add(self._velocity, reachable, out=highest)
+        np.minimum(highest, limit, out=highest)
+        np.minimum(highest, self._braking_speed(self._upper_bound - self._target, reachable), out=highest)
+        np.subtract(self._velocity, reachable, out=lowest)
+        np.maximum(lowest, -limit, out=lowest)
+        np.maximum(lowest, -self._braking_speed(self._target - self._lower_bound, reachable), out=lowest)
+        np.maximum(wanted, lowest, out=wanted)
+        np.minimum(wanted, highest, out=wanted)
+        velocity = wanted
+        if goal is not None and self._look_ahead is not None:
+            braking = np.clip(0.0, lowest, highest)
+            velocity = self._keep_clear(self._look_ahead, wanted, braking, duration, found)
+        self._set_target(self._after(velocity, duration))
+        self._velocity = velocity
+        if self._look_ahead is not None:
+            self._look_ahead.arrived_at(self._target)
+        return goal is not None and velocity is wanted
+
+    def _after(self, velocity: FloatArray, duration: float) -> FloatArray:
+        """The target one tick on, shape [14]."""
+        target = velocity * duration
+        target += self._target
+        np.maximum(target, self._lower_bound, out=target)
+        np.minimum(target, self._upper_bound, out=target)
+        return target
+
+    def _keep_clear(
+        self,
+        look_ahead: LookAhead,
+        wanted: FloatArray,
+        braking: FloatArray,
+        duration: float,
+        found: list[Intervention],
+    ) -> FloatArray:
+        """The wanted velocity if all is clear; else one of braking for the arms concerned, or for both."""
+        approach = look_ahead.find(self._after(wanted, duration), wanted)
+        if approach is None:
+            return wanted
+        bodies = " and ".join(approach.bodies)
+        found.insert(0, Intervention(Cause.COLLISION, bodies, approach.distance, approach.allowed))
+        for side, other in (("left", slice(ARM_DOF, None)), ("right", slice(ARM_DOF))):
+            if all(body.startswith((side, "table")) for body in approach.bodies):
+                velocity = braking.copy()
+                velocity[other] = wanted[other]
+                if look_ahead.find(self._after(velocity, duration), velocity) is None:
+                    return velocity
+        return braking
+
+    def _velocity_towards(self, goal: FloatArray, duration: float, reachable: FloatArray) -> FloatArray:
+        """Velocity that follows a moving goal without lag and approaches a jumped one without overshoot, shape [14].
+
+        Where the goal moved by no more than the velocity limit allows, its own velocity is fed forward and only the
+        remaining error is closed at a speed that can still brake relative to the goal.
+        """
+        if self._has_goal:
+            velocity = (goal - self._previous_goal) / duration
+            velocity[np.abs(velocity) > self._velocity_limit] = 0.0
+        else:
+            velocity = np.zeros(JOINT_DIM)
+        error = goal - self._target - velocity * duration
+        return velocity + np.copysign(self._braking_speed(np.abs(error), reachable), error)
+
+    def _braking_speed(self, distance: FloatArray, reachable: FloatArray) -> FloatArray:
+        """Largest speed after which the target can stop within `distance`; `reachable` = acceleration x tick."""
+        speed = reachable * reachable
+        speed += 2.0 * self._acceleration * distance
+        np.sqrt(speed, out=speed)
+        speed -= reachable
+        return speed
+
+    def _report_limits(
+        self,
+        wanted: FloatArray,
+        limit: FloatArray,
+        reachable: FloatArray,
+        duration: float,
+        found: list[Intervention],
+    ) -> None:
+        """Record the joint that is slowed down most, by velocity and by acceleration."""
+        excess = np.abs(wanted) - limit
+        worst = int(excess.argmax())
+        if excess[worst] > _REPORTED_EXCESS:
+            asked, allowed = float(wanted[worst]), float(limit[worst])
+            found.append(Intervention(Cause.VELOCITY_LIMIT, JOINT_NAMES[worst], asked, allowed))
+            wanted = np.minimum(np.maximum(wanted, -limit), limit)
+        change = wanted - self._velocity
+        excess = np.abs(change) - reachable
+        worst = int(excess.argmax())
+        if excess[worst] > _REPORTED_EXCESS:
+            asked, allowed = float(change[worst]) / duration, float(self._acceleration[worst])
+            found.append(Intervention(Cause.ACCELERATION_LIMIT, JOINT_NAMES[worst], asked, allowed))
+
+
+def _as_joint_vector(values: object) -> FloatArray | None:
+    """As float64 of shape [14]; None where that is impossible."""
+    if type(values) is not np.ndarray or values.dtype != np.float64:
+        try:
+            values = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError):
+            return None
+    return values if values.shape == (JOINT_DIM,) else None
+
+
+def _is_finite(values: NDArray[np.float64]) -> bool:
+    """Whether all are finite: one sum instead of an element-wise test and a reduction. A sum that overflows is no
+    joint position either."""
+    return math.isfinite(sum(values.tolist()))
+
+
+def _name_non_finite(cause: Cause, values: FloatArray) -> Intervention:
+    worst = int(np.argmin(np.isfinite(values)))
+    return Intervention(cause, JOINT_NAMES[worst], float(values[worst]))
+
+
+def _name_change(cause: Cause, joint: int, before: FloatArray, after: FloatArray) -> Intervention:
+    return Intervention(cause, JOINT_NAMES[joint], float(before[joint]), float(after[joint]))

@@ -1,0 +1,147 @@
+"""Closed-loop trials of one checkpoint in the simulator: every condition on the same seeds, in several processes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from wav_models.engines.precision import choose_dtype
+from wav_models.evaluation.closed_loop import TrialResult, TrialSettings, image_period
+from wav_models.evaluation.trial_log import TrialLog, fingerprint
+from wav_models.evaluation.trials import checkpoint_hash, run_trials, summarise
+
+if TYPE_CHECKING:
+    from wav_models.planner.config import PlannerConfig
+    from wav_policy.policy.wav_policy import WAVPolicy
+
+
+TRIALS_VERSION: Final = 1
+"""To be raised with every change of planner, policy or simulator that changes what becomes of a trial: those of an
+earlier version are not resumed."""
+
+
+@dataclass(frozen=True)
+class SimTrials:
+    """What to run, but for the planners.
+
+    Attributes:
+        checkpoint: directory.
+        tasks: of the simulator.
+        seeds: of the episodes, for every task and planner.
+        split: "train" or "held_out" layouts.
+        phrasing: "train" or "held_out" instructions.
+        instruction_of: the task whose instructions are given in the scenes of all, or None: their own.
+        settings: how an episode is run.
+        engine, dtype: what runs the networks, and in which number format.
+        workers: processes, one torch thread each.
+        pretrained: local LTX-Video directory, for checkpoints that use its auto-encoder and T5.
+    """
+
+    checkpoint: Path
+    tasks: tuple[str, ...]
+    seeds: range
+    split: str = "train"
+    phrasing: str = "train"
+    instruction_of: str | None = None
+    settings: TrialSettings = field(default_factory=TrialSettings)
+    engine: str = "torch"
+    dtype: str = "fp32"
+    workers: int = 2
+    pretrained: Path | None = None
+
+    def run(self, planners: Mapping[str, PlannerConfig], log: TrialLog) -> dict[str, Any]:
+        """Summary per task of all planners; what the log has of them is not run again."""
+        policies = {name: partial(_make_policy, self, planner) for name, planner in planners.items()}
+        return {task: self._run(task, policies, self._fingerprints(task, planners), log) for task in self.tasks}
+
+    def _run(self, task: str, policies: Mapping[str, Any], keys: Mapping[str, str], log: TrialLog) -> dict[str, Any]:
+        done = {name: log.of(key, self.seeds) for name, key in keys.items()}
+        counter = _Counter(task, len(self.seeds), done)
+
+        def report(name: str, trial: TrialResult) -> None:
+            log.add(keys[name], trial)
+            counter(name, trial)
+
+        environment = partial(_make_environment, self, task)
+        results = run_trials(
+            environment, policies, self.seeds, self.settings, num_workers=self.workers, done=done, report=report
+        )
+        return summarise(results)
+
+    def _fingerprints(self, task: str, planners: Mapping[str, PlannerConfig]) -> dict[str, str]:
+        """Per planner, what decides the outcome of a trial beside its seed."""
+        common = {
+            "version": TRIALS_VERSION,
+            "checkpoint": checkpoint_hash(self.checkpoint),
+            "task": task,
+            "settings": asdict(self.settings),
+            **{name: getattr(self, name) for name in ("split", "phrasing", "instruction_of", "engine")},
+            "dtype": self._number_format(),
+        }
+        if self.pretrained is not None:
+            common["pretrained"] = str(self.pretrained.resolve())
+        return {name: fingerprint({**common, "planner": asdict(planner)}) for name, planner in planners.items()}
+
+    def _number_format(self) -> str:
+        """What torch makes of "auto" on this machine; for other engines the trials say what they ran on."""
+        import torch
+
+        if self.engine != "torch":
+            return self.dtype
+        return choose_dtype(self.dtype, "cuda" if torch.cuda.is_available() else "cpu")
+
+
+class _Counter:
+    """One line per finished trial, counted with those that were finished before."""
+
+    def __init__(self, task: str, episodes: int, done: Mapping[str, Mapping[int, TrialResult]]) -> None:
+        self._task, self._episodes = task, episodes
+        self._done = {name: [trial.success for trial in trials.values()] for name, trials in done.items()}
+
+    def __call__(self, condition: str, result: TrialResult) -> None:
+        done = self._done.setdefault(condition, [])
+        done.append(result.success)
+        outcome = "success" if result.success else "failure"
+        print(
+            f"[{self._task} {condition}] {len(done)}/{self._episodes} seed {result.seed}: {outcome} in "
+            f"{result.steps} steps; {sum(done)} of {len(done)}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _make_environment(trials: SimTrials, task: str) -> Any:
+    import gymnasium
+
+    from wav_models.checkpoint import load_model_config
+    from wav_policy.sim import ENVIRONMENTS
+
+    name = next(name for name, its_task in ENVIRONMENTS.items() if its_task == task)
+    options: dict[str, Any] = {
+        "split": trials.split,
+        "phrasing": trials.phrasing,
+        "image_period": image_period(load_model_config(trials.checkpoint), trials.settings),
+    }
+    environment = gymnasium.make(name, disable_env_checker=True, **options)
+    if trials.instruction_of is None:
+        return environment
+    from wav_policy.sim.instructed import InstructedEnv
+
+    return InstructedEnv(environment, trials.instruction_of, trials.phrasing)
+
+
+def _make_policy(trials: SimTrials, planner: PlannerConfig) -> WAVPolicy:
+    from wav_policy.policy.wav_policy import WAVPolicy
+
+    return WAVPolicy.load(
+        trials.checkpoint,
+        engine=trials.engine,
+        planner=planner,
+        num_threads=1,
+        dtype=trials.dtype,
+        pretrained=trials.pretrained,
+    )

@@ -1,0 +1,124 @@
+"""`wav evaluate --diagnose`: finds the weak link of planning in minutes (see `wav_models.evaluation.diagnosis`)."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wav_models.worker_pool import worker_pool
+
+if TYPE_CHECKING:
+    from wav_models.evaluation.branching import Brancher, BranchSettings, Moment
+    from wav_models.evaluation.reader import FutureReader
+    from wav_models.planner.config import PlannerConfig
+
+
+RECORDED_EPISODES, MOMENTS_PER_EPISODE = 40, 5
+
+
+@dataclass(frozen=True)
+class DiagnosisPlan:
+    """What to measure.
+
+    Attributes:
+        checkpoint: directory.
+        planner: score, numbers of steps and noise scales as when acting.
+        task, split: of the simulator.
+        seeds: episodes whose moments are looked at.
+        data: labelled dataset with successes and failures, or None.
+        branch: how much to look at in an episode.
+        workers: processes, one torch thread each.
+    """
+
+    checkpoint: Path
+    planner: PlannerConfig
+    task: str
+    split: str
+    seeds: range
+    data: Path | None
+    branch: BranchSettings
+    workers: int
+
+
+def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
+    """Plain data for JSON: the links in the simulator, and on recorded episodes where a dataset was given.
+
+    Raises:
+        CheckpointError: found before any process is started.
+        ChildProcessError: a worker died.
+    """
+    from wav_models.checkpoint import load_checkpoint
+    from wav_models.data.dataset import Dataset
+    from wav_models.evaluation.diagnosis import summarise_moments
+    from wav_models.evaluation.held_out import announced_split
+
+    split = None
+    record = load_checkpoint(plan.checkpoint).training_record
+    if plan.data is not None:
+        split = announced_split(record, Dataset(plan.data))
+    moments: list[Moment] = []
+    with worker_pool(plan.workers, _start, (plan,)) as pool:
+        recorded = None if split is None else pool.submit(_measure_recorded, plan, split.episodes[:RECORDED_EPISODES])
+        for future in as_completed([pool.submit(_episode, seed) for seed in plan.seeds]):
+            seed, found = future.result()
+            moments += found
+            print(f"[diagnose {plan.task}] seed {seed}: {len(found)} moments", file=sys.stderr, flush=True)
+        links = None if recorded is None else recorded.result()
+    moments.sort(key=lambda moment: (moment.seed, moment.step))
+    return {
+        "data": None if plan.data is None else plan.data.name,
+        "episodes_were": None if split is None else split.kind,
+        "branch": asdict(plan.branch),
+        "simulated": summarise_moments([m for m in moments if m.regular]),
+        "choices": summarise_moments([m for m in moments if m.choice]),
+        "recorded": links,
+    }
+
+
+_brancher: Brancher | None = None
+
+
+def _start(plan: DiagnosisPlan) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    global _brancher
+    _brancher = _make_brancher(plan)
+
+
+def _episode(seed: int) -> tuple[int, list[Moment]]:
+    assert _brancher is not None
+    return seed, _brancher.episode(seed)
+
+
+def make_reader(checkpoint: Path, planner: PlannerConfig) -> FutureReader:
+    """The checkpoint on the torch engine, ready to read futures."""
+    from wav_models.checkpoint import load_checkpoint
+    from wav_models.engines.torch_engine import TorchEngine
+    from wav_models.evaluation.reader import FutureReader
+    from wav_models.networks.text_encoder import make_text_encoder
+
+    loaded = load_checkpoint(checkpoint)
+    engine = TorchEngine(loaded.model, loaded.autoencoder, make_text_encoder(loaded.config))
+    return FutureReader(engine, loaded.normalization, planner)
+
+
+def _make_brancher(plan: DiagnosisPlan) -> Brancher:
+    from wav_models.evaluation.branching import Brancher
+    from wav_policy.experiments.branching_world import BranchingWorld
+
+    return Brancher(
+        make_reader(plan.checkpoint, plan.planner), BranchingWorld(plan.task, split=plan.split), plan.branch
+    )
+
+
+def _measure_recorded(plan: DiagnosisPlan, episodes: list[int]) -> dict[str, float | None]:
+    from wav_models.data.dataset import Dataset
+    from wav_models.evaluation.recorded import measure_recorded
+
+    assert plan.data is not None
+    assert _brancher is not None
+    return measure_recorded(_brancher.reader, Dataset(plan.data), episodes, MOMENTS_PER_EPISODE, plan.seeds.start)

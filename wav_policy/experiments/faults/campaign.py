@@ -1,0 +1,297 @@
+"""Runs the catalogue on a simulated system and measures: what happened, how fast the arms held, what was lost.
+
+`wav doctor --faults --sim` and `pytest -m faults` both call `run`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from wav_policy.control.safety_limits import SafetyLimits
+from wav_policy.experiments.faults.catalogue import END, FAULTS, GO_ON, Fault, Stage
+from wav_policy.experiments.faults.motion import Hold, find_lasting_hold, find_rest, is_moving
+from wav_policy.experiments.faults.observer import LOOP, NODES, PLANNING, Observer
+from wav_policy.experiments.faults.system import CampaignError, RunningSystem
+from wav_policy.nodes.clients.system_client import ServiceError
+
+_START_TIMEOUT: Final = 240.0
+_MOTION_TIMEOUT: Final = 60.0
+_END_TIMEOUT: Final = 60.0
+_MOVING: Final = 0.1
+"""Arms faster than this move [rad/s]."""
+_WINDOW: Final = 3.0
+"""How long a fault is watched [s]; one that ends the system until it has ended."""
+_EPISODE: Final = 1.5
+"""Length of the episode that is recorded before each fault, and least length of the one it hits [s]."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A line of the table.
+
+    Attributes:
+        fault: its name.
+        reaction: what happened, in words.
+        hold_ms: from the fault until the arms began to brake [ms]; None where motion goes on, or nobody reports it.
+        rest_ms: until they rested [ms].
+        lost: what is gone.
+        passed: whether all is as it must be.
+        detail: why not, or what the system said.
+    """
+
+    fault: str
+    reaction: str
+    hold_ms: float | None
+    rest_ms: float | None
+    lost: str
+    passed: bool
+    detail: str = ""
+
+
+def chosen(names: Iterable[str] = ()) -> list[Fault]:
+    """Faults whose name contains one of the texts; all without any.
+
+    Raises:
+        CampaignError: a text fits no fault.
+    """
+    texts = list(names)
+    for text in texts:
+        if not any(text in fault.name for fault in FAULTS):
+            raise CampaignError(f"no fault is called {text!r}; there are: {', '.join(fault.name for fault in FAULTS)}")
+    return [fault for fault in FAULTS if not texts or any(text in fault.name for text in texts)]
+
+
+def run(
+    faults: Iterable[Fault],
+    directory: Path | None = None,
+    arguments: tuple[str, ...] = (),
+    tell: Callable[[str], None] = lambda text: None,
+) -> Iterator[Outcome]:
+    """Inject one fault after the other; a new system is started whenever one has ended the last.
+
+    Args:
+        faults: of `FAULTS`.
+        directory: for logs and recordings; a temporary one if None.
+        arguments: launch arguments such as "checkpoint:=...".
+        tell: receives progress.
+    """
+    with tempfile.TemporaryDirectory(prefix="wav-faults-") as scratch:
+        base = directory or Path(scratch)
+        campaign = _Campaign(base, arguments, tell)
+        try:
+            for fault in faults:
+                tell(fault.name)
+                yield campaign.outcome(fault)
+        finally:
+            campaign.close()
+
+
+class _Campaign:
+    def __init__(self, directory: Path, arguments: tuple[str, ...], tell: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._arguments = arguments
+        self._tell = tell
+        self._starts = 0
+        self._stage: Stage | None = None
+        self._acceleration = min(SafetyLimits().acceleration)
+
+    def close(self) -> None:
+        """Stop the system, if one runs."""
+        if self._stage is not None:
+            self._stage.observer.close()
+            self._stage.system.stop()
+            self._stage = None
+
+    def outcome(self, fault: Fault) -> Outcome:
+        """Set the arms moving, inject, watch, heal. A system that does not do as it should is started anew."""
+        try:
+            stage = self._ready()
+            saved = self._record_an_episode(stage)
+            end_motion = self._set_moving(stage, fault)
+            try:
+                result = self._inject(stage, fault, saved)
+            finally:
+                end_motion()
+        except Exception as error:  # one fault that cannot be injected must not end the campaign
+            words = "" if self._stage is None else self._stage.system.last_words()
+            result = Outcome(fault.name, "unexpected", None, None, "unknown", False, f"{error}\n{words}")
+        if not result.passed or fault.outcome == END:
+            self.close()
+        return result
+
+    def _ready(self) -> Stage:
+        if self._stage is not None:
+            return self._stage
+        self._starts += 1
+        self._tell("starting the system")
+        system = RunningSystem(self._directory / f"start{self._starts}", self._arguments)
+        observer = Observer()
+        self._stage = Stage(system, observer)
+        active = observer.wait(
+            lambda: observer.says(NODES, "all nodes active") or system.process.poll() is not None, _START_TIMEOUT
+        )
+        if not active or system.process.poll() is not None:
+            raise CampaignError("the system did not start")
+        return self._stage
+
+    def _record_an_episode(self, stage: Stage) -> int:
+        """Save one and start the next, long enough to be kept; how many are saved."""
+        client = stage.observer.client
+        client.trigger("recorder/start")
+        stage.observer.spin(_EPISODE)
+        client.trigger("recorder/stop")
+        saved = num_episodes(stage.system.dataset)
+        client.trigger("recorder/start")
+        stage.observer.spin(_EPISODE)
+        return saved
+
+    def _set_moving(self, stage: Stage, fault: Fault) -> Callable[[], None]:
+        observer = stage.observer
+        if fault.by_policy:
+            observer.client.trigger("sim/reset")
+            end: Callable[[], None] = _do_nothing
+        else:
+            observer.client.deactivate("policy_node")
+            observer.client.trigger("piper/home", timeout=30.0)
+            swing_end = observer.swing()
+
+            def end() -> None:
+                swing_end()
+                if fault.outcome != END:
+                    observer.client.activate("policy_node")
+
+        if not observer.wait(lambda: is_moving(*observer.targets(time.time() - 1.0), _MOVING), _MOTION_TIMEOUT):
+            end()
+            raise CampaignError("the arms did not move")
+        return end
+
+    def _inject(self, stage: Stage, fault: Fault, saved: int) -> Outcome:
+        observer, before = stage.observer, time.time() - 0.5
+        since = fault.inject(stage)
+        said = self._watch(stage, _WINDOW)
+        if fault.outcome == GO_ON:
+            return self._going_on(stage, fault, saved)
+        if fault.outcome == END:
+            observer.wait(lambda: stage.system.process.poll() is not None, _END_TIMEOUT)
+        hold = self._hold(observer, fault, before, since)
+        if fault.outcome == END:
+            return self._ended(stage, fault, saved, hold)
+        planning = observer.message(PLANNING)
+        fault.heal(stage)
+        resumed = not fault.by_policy or self._resumes(stage)
+        lost = self._stop_recording(stage, saved)
+        reaction = said + ("" if resumed else "; does not go on")
+        blamed = fault.culprit in planning
+        detail = "" if blamed else f"The policy said: {planning}; expected: {fault.culprit}"
+        return judged(fault, reaction, hold, lost, resumed and blamed, detail)
+
+    def _hold(self, observer: Observer, fault: Fault, before: float, since: float) -> Hold | None:
+        """From the targets, where none sent any more is also a halt; without a driver, from the simulated joints."""
+        if fault.driver_dies:
+            rest = find_rest(*observer.speeds(before), since)
+            return None if rest is None else Hold(None, rest)
+        times, targets = observer.targets(before)
+        if not len(times):
+            return Hold(0.0, 0.0)
+        times, targets = np.append(times, time.time()), np.vstack([targets, targets[-1:]])
+        knowable = fault.limit if fault.culprit else 0.0
+        return find_lasting_hold(times, targets, since, self._acceleration, knowable)
+
+    def _watch(self, stage: Stage, seconds: float) -> str:
+        """Process messages for a while; what piper_node says about its first hold, or at the end."""
+        observer = stage.observer
+        observer.forget(LOOP)
+        observer.wait(lambda: observer.says(LOOP, "hold") or observer.says(LOOP, "stopped"), seconds)
+        said = observer.message(LOOP)
+        observer.spin(seconds)
+        return said
+
+    def _resumes(self, stage: Stage) -> bool:
+        stage.observer.client.trigger("sim/reset")
+        observer = stage.observer
+        return observer.wait(lambda: is_moving(*observer.targets(time.time() - 1.0), _MOVING), _MOTION_TIMEOUT)
+
+    def _going_on(self, stage: Stage, fault: Fault, saved: int) -> Outcome:
+        moves = self._resumes(stage)
+        if stage.system.process.poll() is not None:
+            raise CampaignError("the system ended")
+        lost = self._stop_recording(stage, saved)
+        fault.heal(stage)
+        reaction = "goes on" if moves else "stopped moving"
+        recorder = stage.observer.reports.get("recorder_node: episode")
+        detail = recorder.values.get("last", "") if recorder is not None and lost != "nothing" else ""
+        return Outcome(fault.name, reaction, None, None, lost, moves and lost in ("nothing", fault.lost), detail)
+
+    def _ended(self, stage: Stage, fault: Fault, saved: int, hold: Hold | None) -> Outcome:
+        code = stage.system.wait_for_end(0.0)
+        named = next((line for line in stage.system.last_words().splitlines() if line.startswith("wav up:")), "")
+        lost = _lost(stage.system.dataset, saved)
+        tidy = code == 1 and "SIGKILL" in named and not stage.system.nodes()
+        return judged(fault, "holds; orderly stop" if tidy else f"exit code {code}", hold, lost, tidy, named)
+
+    def _stop_recording(self, stage: Stage, saved: int) -> str:
+        """End the episode in progress; what is lost."""
+        try:
+            stage.observer.client.trigger("recorder/stop", timeout=30.0)
+        except ServiceError:
+            self._tell("the recorder had stopped by itself")
+        return _lost(stage.system.dataset, saved)
+
+
+def num_episodes(dataset: Path) -> int:
+    """Episodes that load, with every frame."""
+    from wav_models.data.dataset import Dataset
+
+    loaded = Dataset(dataset)
+    return sum(len(loaded.read_episode(index)) > 0 for index in range(len(loaded)))
+
+
+def write_json(outcomes: Iterable[Outcome], file: Path) -> None:
+    """The table as JSON."""
+    file.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=2) + "\n")
+
+
+def judged(fault: Fault, reaction: str, hold: Hold | None, lost: str, well: bool, detail: str) -> Outcome:
+    """The line of a fault that the arms have to hold at.
+
+    Args:
+        fault: what was injected.
+        reaction: what happened, in words.
+        hold: how the arms came to a halt; None if they did not.
+        lost: what is gone.
+        well: whether all else is as it must be.
+        detail: what the system said.
+    """
+    if hold is None:
+        return Outcome(fault.name, reaction, None, None, lost, False, f"the arms did not rest. {detail}")
+    taken = hold.rest if hold.reaction is None else hold.reaction
+    late = taken > fault.limit
+    passed = well and not late and hold.moved_again is None and lost in ("nothing", fault.lost)
+    if hold.moved_again is not None:
+        detail = f"moved again after {1e3 * hold.moved_again:.0f} ms. {detail}"
+    if late:
+        detail = f"held after {1e3 * taken:.0f} ms, allowed {1e3 * fault.limit:.0f} ms. {detail}"
+    reaction_ms = None if hold.reaction is None else 1e3 * hold.reaction
+    return Outcome(fault.name, reaction, reaction_ms, 1e3 * hold.rest, lost, passed, detail)
+
+
+def _lost(dataset: Path, saved: int) -> str:
+    try:
+        left = num_episodes(dataset)
+    except (OSError, ValueError) as error:
+        return f"the dataset does not load: {error}"
+    if left > saved:
+        return "nothing"
+    return f"{saved - left} saved episodes" if left < saved else "the episode in progress"
+
+
+def _do_nothing() -> None:
+    """The policy goes on by itself."""

@@ -1,0 +1,1 @@
+"""ROS clients of the nodes: of the whole system, of the recorder."""

@@ -1,0 +1,1 @@
+"""Between ROS messages and the project's own types."""

@@ -1,0 +1,57 @@
+"""trajectory_msgs/JointTrajectory <-> `ActionChunk`."""
+
+from __future__ import annotations
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from wav_models.types import JOINT_DIM, JOINT_NAMES, ActionChunk
+from wav_policy.nodes.messages.joint_state import JointNamesError, permutation, seconds_to_stamp, stamp_to_seconds
+
+_STEP_TOLERANCE = 1e-6  # s; times pass through integer nanoseconds
+
+
+class TrajectoryError(ValueError):
+    """A trajectory that is no action chunk."""
+
+
+def chunk_to_message(chunk: ActionChunk) -> JointTrajectory:
+    """Point i is due `(i + 1) * step` after the observation (header.stamp)."""
+    points = [
+        JointTrajectoryPoint(positions=row.tolist(), time_from_start=_duration(chunk.step * (i + 1)))
+        for i, row in enumerate(chunk.positions)
+    ]
+    message = JointTrajectory(joint_names=list(JOINT_NAMES), points=points)
+    message.header.stamp = seconds_to_stamp(chunk.stamp)
+    return message
+
+
+def chunk_from_message(message: JointTrajectory) -> ActionChunk:
+    """Joints reordered by name; values are passed on unchecked (`ChunkExecutor` judges them).
+
+    Raises:
+        TrajectoryError: wrong joint names, no points, a point of the wrong length, or unevenly spaced times.
+    """
+    try:
+        order = permutation(message.joint_names)
+    except JointNamesError as error:
+        raise TrajectoryError(str(error)) from None
+    if not message.points:
+        raise TrajectoryError("trajectory has no points")
+    lengths = {len(point.positions) for point in message.points}
+    if lengths != {JOINT_DIM}:
+        raise TrajectoryError(f"trajectory points have {sorted(lengths)} positions; every point needs {JOINT_DIM}")
+    times = np.array([point.time_from_start.sec + point.time_from_start.nanosec * 1e-9 for point in message.points])
+    step = float(times[0])
+    if step <= 0 or np.abs(times - step * np.arange(1, len(times) + 1)).max() > _STEP_TOLERANCE:
+        raise TrajectoryError(
+            f"trajectory times must be even: point i at (i + 1) * step after header.stamp; got {times[:4].tolist()} ..."
+        )
+    positions = np.array([point.positions for point in message.points], dtype=np.float64)[:, order]
+    return ActionChunk(positions=positions, stamp=stamp_to_seconds(message.header.stamp), step=step)
+
+
+def _duration(seconds: float) -> Duration:
+    whole, nanoseconds = divmod(round(seconds * 1e9), 1_000_000_000)
+    return Duration(sec=whole, nanosec=nanoseconds)

@@ -1,0 +1,1 @@
+"""What every node has: parameters, polling, diagnostics, lifecycle, spinning."""

@@ -1,0 +1,89 @@
+"""The three cameras, raw or compressed, into an `ObservationBuffer` or whatever else takes images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Protocol
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CompressedImage, Image
+
+from wav_models.types import VIEWS, ImageArray
+from wav_policy.nodes.messages.images import ImageError, rgb_from_compressed, rgb_from_message
+from wav_policy.nodes.messages.joint_state import stamp_to_seconds
+from wav_policy.policy.observation import IMAGE_TOPICS
+
+TRANSPORTS: Final = ("auto", "raw", "compressed")
+_RAW_PREFERRED: Final = 1.0
+"""A camera whose raw frames came within this time is not decoded a second time from its compressed topic [s]."""
+
+
+class ImageSink(Protocol):
+    """What takes the pictures."""
+
+    def add_image(self, view: str, rgb: ImageArray, stamp: float) -> None:
+        """One frame, uint8 RGB [H, W, 3], captured at `stamp` [s]."""
+
+    def reject_image(self, view: str, reason: str) -> None:
+        """A message that was no usable image."""
+
+
+class CameraSubscriptions:
+    """Subscribes `<view>/image_raw` and, or, `<view>/image_raw/compressed`.
+
+    Args:
+        node: owner of the subscriptions.
+        buffer: receives the pictures, and the reasons why a message was none.
+        transport: one of `TRANSPORTS`.
+        callback_group: of the subscriptions; the node's if None.
+
+    Attributes:
+        rejected: messages per topic that were no usable image.
+        subscriptions: all of them.
+    """
+
+    def __init__(
+        self, node: Node, buffer: ImageSink, transport: str, callback_group: CallbackGroup | None = None
+    ) -> None:
+        self.rejected = dict.fromkeys(IMAGE_TOPICS.values(), 0)
+        self._node = node
+        self._buffer = buffer
+        self._last_raw = dict.fromkeys(VIEWS, float("-inf"))
+        self.subscriptions = [
+            node.create_subscription(
+                kind, topic, partial(callback, view), qos_profile_sensor_data, callback_group=callback_group
+            )
+            for view in VIEWS
+            for kind, topic, callback in self._sources(view, transport)
+        ]
+
+    def destroy(self) -> None:
+        """Release the subscriptions."""
+        for subscription in self.subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _sources(self, view: str, transport: str) -> Sequence[tuple[type, str, Callable[..., None]]]:
+        raw = (Image, IMAGE_TOPICS[view], self._on_raw)
+        compressed = (CompressedImage, f"{IMAGE_TOPICS[view]}/compressed", self._on_compressed)
+        return {"auto": (raw, compressed), "raw": (raw,), "compressed": (compressed,)}[transport]
+
+    def _on_raw(self, view: str, message: Image) -> None:
+        self._last_raw[view] = time.monotonic()
+        self._add(view, message, partial(rgb_from_message, message, in_place=True))
+
+    def _on_compressed(self, view: str, message: CompressedImage) -> None:
+        if time.monotonic() - self._last_raw[view] > _RAW_PREFERRED:
+            self._add(view, message, partial(rgb_from_compressed, message))
+
+    def _add(self, view: str, message: Image | CompressedImage, decode: Callable[[], ImageArray]) -> None:
+        try:
+            rgb = decode()
+        except ImageError as error:
+            self.rejected[IMAGE_TOPICS[view]] += 1
+            self._buffer.reject_image(view, str(error))
+            return
+        self._buffer.add_image(view, rgb, stamp_to_seconds(message.header.stamp))

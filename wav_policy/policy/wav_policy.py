@@ -1,0 +1,296 @@
+"""Checkpoint, engine and planner put together: an observation in, a chunk of joint targets out."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wav_models.checkpoint import PLANNER, load_checkpoint
+from wav_models.data.normalization import Normalization
+from wav_models.engines.base import Engine, ObservedTrajectories, full_memory_is_named, make_state_token
+from wav_models.engines.select import EngineOptions, make_engine
+from wav_models.guidance import JACOBIANS, Guidance
+from wav_models.planner.config import PlannerConfig
+from wav_models.planner.errors import PlannerError
+from wav_models.planner.latent_planner import LatentPlan, SearchState
+from wav_models.planner.latent_planner import plan as plan_latent
+from wav_models.planner.noise import NoiseStreams
+from wav_models.planner.timing import Deadline, Pace, Stopwatch, TimedTrajectoryModel
+from wav_models.presets import HorizonConfig, ModelConfig, from_dict
+from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
+from wav_policy.policy.imagined_motion import ImaginedMotion
+from wav_policy.policy.splicing import CommittedMotion
+
+IMAGINATION_STEPS: Final = 8
+
+
+@dataclass(frozen=True)
+class ImaginedFuture:
+    """What `WAVPolicy.imagine` and `alternatives` need of the future a plan chose, and of those it did not."""
+
+    model: ObservedTrajectories
+    video_noise: Tensor
+    video_elites: Tensor
+    state: SearchState
+    joint_state: FloatArray
+
+
+@dataclass(frozen=True)
+class _LastPlan:
+    """Where a warm start begins."""
+
+    stamp: float
+    instruction: str
+    state: SearchState
+
+
+class WAVPolicy:
+    """Plans with one checkpoint.
+
+    `plan` and `imagine` may be called from different threads. A plan is reproducible from checkpoint, observation and
+    seed, unless a deadline ended it early or it was warm-started from the plan before.
+
+    Args:
+        engine: runs the networks.
+        normalization: statistics of the checkpoint.
+        planner: parameters of the search.
+        jacobian: how a plan is guided to committed motion, one of `guidance.JACOBIANS`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        normalization: Normalization,
+        planner: PlannerConfig | None = None,
+        jacobian: str = JACOBIANS[0],
+    ) -> None:
+        self.engine = engine
+        self.config: ModelConfig = engine.config
+        self.planner = planner or PlannerConfig()
+        self._normalization = normalization
+        self._jacobian = jacobian
+        self._lock = threading.Lock()
+        self._last: _LastPlan | None = None
+        self._pace = Pace()
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: Path | str,
+        *,
+        engine: str = "auto",
+        planner: PlannerConfig | None = None,
+        num_threads: int | None = None,
+        dtype: str = "fp32",
+        pretrained: Path | None = None,
+        jacobian: str = JACOBIANS[0],
+        options: EngineOptions | None = None,
+    ) -> WAVPolicy:
+        """Load a checkpoint directory.
+
+        Args:
+            checkpoint: directory written by training.
+            engine: "auto", "torch", "onnxruntime" or "tensorrt".
+            planner: parameters of the search; None = those stored with the checkpoint, else the defaults.
+            num_threads: of torch, for the whole process, and of ONNX Runtime; None leaves torch's setting alone.
+            dtype: one of `engines.precision.PRECISIONS`; "auto" is the fastest that keeps the plans.
+            pretrained: local LTX-Video directory (vae, tokenizer, text_encoder), for checkpoints that use them.
+            jacobian: how a plan is guided to committed motion, one of `guidance.JACOBIANS`.
+            options: execution providers, compilation and CUDA graphs; its other fields are those above.
+
+        Raises:
+            CheckpointError: a file or tensor is missing, unknown or has the wrong shape.
+            EngineError: the engine is unknown or cannot run here.
+        """
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        with full_memory_is_named():
+            loaded = load_checkpoint(Path(checkpoint), device, autoencoder_directory=pretrained)
+        planner = planner or stored_planner_config(Path(checkpoint))
+        backend = make_engine(
+            engine,
+            loaded,
+            options=replace(options or EngineOptions(), dtype=dtype, num_threads=num_threads),
+            text_encoder_directory=pretrained,
+            planner=planner,
+        )
+        return cls(backend, loaded.normalization, planner, jacobian)
+
+    def plan(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        deadline: float | None = None,
+        committed: CommittedMotion | None = None,
+    ) -> Plan:
+        """Choose a future and the actions that lead to it.
+
+        Args:
+            observation: images as the model was trained, uint8 [V, F_mem, H, W, 3]; joint state [14], rad and m.
+            seed: of all random draws.
+            deadline: time this plan may take [s]; None = that of the planner's configuration.
+            committed: motion that the chunk shall continue.
+
+        Raises:
+            ValueError: a shape or type does not fit.
+            PlannerError: the joint state, a score or an action is not finite.
+        """
+        budget = Deadline(self.planner.deadline if deadline is None else deadline, pace=self._pace)
+        self._check(observation)
+        stopwatch = Stopwatch()
+        with stopwatch.stage("text"):
+            text = self.engine.encode_text(observation.instruction)
+        with stopwatch.stage("images"):
+            memory_latents = self.engine.encode_images(observation.images)
+        with stopwatch.stage("memory"):
+            scene = self.engine.observe(memory_latents, text)
+        token = make_state_token(self._normalization, observation.joint_state)
+        guidance = None if committed is None else self._guidance(committed, observation.joint_state)
+        model = ObservedTrajectories(self.engine, scene, token, self._normalization, self.planner, guidance)
+        began = budget.elapsed()
+        answer = plan_latent(
+            TimedTrajectoryModel(model, stopwatch),
+            self.planner,
+            seed,
+            start=self._warm_start(observation),
+            deadline=budget,
+        )
+        rounds = [r.seconds for r in answer.rounds]
+        self._remember(observation, answer, self._pace.after(rounds, budget.elapsed() - began - sum(rounds)))
+        positions = self._normalization.decode_actions(answer.actions.double().numpy(), observation.joint_state)
+        return Plan(
+            chunk=ActionChunk(positions, observation.stamp, 1.0 / self.config.horizon.step_hz),
+            values=answer.values.double().numpy(),
+            rounds=answer.rounds,
+            stop_reason=answer.stop_reason,
+            seconds={**stopwatch.seconds, "total": budget.elapsed()},
+            seed=seed,
+            future=ImaginedFuture(
+                model, answer.video_noise, answer.video_elites, answer.state, observation.joint_state
+            ),
+        )
+
+    def imagine(self, plan: Plan, *, num_steps: int = IMAGINATION_STEPS) -> ImageArray:
+        """Frames uint8 [V, F, H, W, 3] of the future a plan chose: its noise denoised to the end, then decoded."""
+        future = _imagined_future(plan)
+        latents = self.engine.denoise(future.model.scene, future.video_noise[None], num_steps)
+        return self.engine.decode_images(latents)
+
+    @torch.inference_mode()
+    def alternatives(self, plan: Plan, count: int) -> tuple[ImaginedMotion, ...]:
+        """What the other elites of the last round would have the arms do, at most `count`; none without planning.
+
+        Value noise is the refitted mean and action noise the chosen future's, so that motions differ by their futures.
+        """
+        future = _imagined_future(plan)
+        model, value_noise = future.model, future.state.value.mean
+        action_noise = self.planner.action_noise_std * torch.randn(
+            model.action_noise_shape, generator=NoiseStreams.from_seed(plan.seed).action
+        )
+        others = [noise for noise in future.video_elites if not torch.equal(noise, future.video_noise)]
+        motions = []
+        for video_noise in others[:count]:
+            decision = model.act(model.imagine(video_noise[None]), value_noise, action_noise)
+            positions = self._normalization.decode_actions(decision.actions.double().numpy(), future.joint_state)
+            chunk = ActionChunk(positions, plan.chunk.stamp, plan.chunk.step)
+            motions.append(ImaginedMotion(chunk, decision.values.double().numpy()))
+        return tuple(motions)
+
+    @property
+    def description(self) -> str:
+        """What runs the networks, and why that."""
+        return self.engine.description
+
+    def reset(self) -> None:
+        """Forget the last plan, so that the next one is not warm-started from it."""
+        with self._lock:
+            self._last = None
+
+    def warm_up(self, instruction: str = "") -> float:
+        """Plan twice from a blank observation, so that the first real plan is as fast as the tenth.
+
+        The first one runs every network once, whatever the deadline; the second finds how long rounds really take.
+
+        Returns:
+            Time of the second [s].
+        """
+        height, width = self.config.latent.image_size
+        images = np.zeros((len(VIEWS), self.config.num_memory_frames, height, width, 3), np.uint8)
+        blank = Observation(images, np.zeros(JOINT_DIM), instruction)
+        _, second = (self.plan(blank, deadline=math.inf) for _ in range(2))
+        self.reset()
+        return second.seconds["total"]
+
+    def _check(self, observation: Observation) -> None:
+        height, width = self.config.latent.image_size
+        shape = (len(VIEWS), self.config.num_memory_frames, height, width, 3)
+        images, state = observation.images, observation.joint_state
+        if images.shape != shape or images.dtype != np.uint8:
+            raise ValueError(f"images is {images.dtype} {list(images.shape)}; uint8 {list(shape)} fits")
+        if state.shape != (JOINT_DIM,):
+            raise ValueError(f"joint_state has shape {list(state.shape)}; [{JOINT_DIM}] fits")
+        if not np.isfinite(state).all():
+            raise PlannerError(f"joint_state is not finite at index {np.flatnonzero(~np.isfinite(state)).tolist()}")
+
+    def _guidance(self, committed: CommittedMotion, joint_state: FloatArray) -> Guidance:
+        """Committed motion as differences to the newly measured state, in the action expert's units.
+
+        Only the 14 action channels are guided: what the joints did is measured, not what an older plan foresaw.
+        """
+        positions = committed.positions
+        states = np.broadcast_to(joint_state, positions.shape)
+        target = torch.from_numpy(self._normalization.encode_actions(positions, states, joint_state)).float()
+        weight = torch.zeros_like(target)
+        weight[:, :JOINT_DIM] = torch.from_numpy(committed.weight)[:, None]
+        return Guidance(target, weight, self._jacobian)
+
+    def _warm_start(self, observation: Observation) -> SearchState | None:
+        """The last plan's noise at this observation's time; None if there is none or it is too old."""
+        with self._lock:
+            last = self._last
+        if not self.planner.warm_start or last is None or last.instruction != observation.instruction:
+            return None
+        horizon = self.config.horizon
+        steps = (observation.stamp - last.stamp) * horizon.step_hz
+        if not 0 <= steps < horizon.action_horizon:
+            return None
+        floor = self.planner.warm_start_min_std
+        video = last.state.video.shifted(steps / _frame_spacing(horizon), axis=1, min_std=floor)
+        return SearchState(video, last.state.value.shifted(steps, axis=0, min_std=floor))
+
+    def _remember(self, observation: Observation, answer: LatentPlan, pace: Pace) -> None:
+        with self._lock:
+            self._last = _LastPlan(observation.stamp, observation.instruction, answer.state)
+            self._pace = pace
+
+
+def _imagined_future(plan: Plan) -> ImaginedFuture:
+    if not isinstance(plan.future, ImaginedFuture):
+        raise ValueError("plan.future is missing; only a plan made by WAVPolicy.plan can be imagined")
+    return plan.future
+
+
+def stored_planner_config(checkpoint: Path) -> PlannerConfig:
+    """The planner parameters stored with a checkpoint, or the defaults; ValueError names file and key."""
+    path = checkpoint / PLANNER
+    if not path.exists():
+        return PlannerConfig()
+    try:
+        return from_dict(PlannerConfig, json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _frame_spacing(horizon: HorizonConfig) -> float:
+    """Steps between two future latent frames."""
+    return horizon.future_offsets[-1] / len(horizon.future_offsets)

@@ -1,0 +1,1 @@
+"""What the machine is: joints, kinematics, the model of the cell, its description. Nothing of a simulator."""

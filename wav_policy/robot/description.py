@@ -1,0 +1,194 @@
+"""The robot as bodies, joints and primitive shapes, read from the simulator's own model: for pictures of it.
+
+RViz gets it as a URDF (`wav_policy.robot.urdf`), the browser as a scene (`wav_policy.monitor.robot_scene`). There is no
+second set of numbers: the body tree is that of `wav_policy.robot.model.cell_xml`, which MuJoCo compiles. MuJoCo itself
+is not needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from wav_models.types import ARM_DOF, FloatArray
+from wav_policy.robot.joints import SIDES
+from wav_policy.robot.model import cell_xml
+
+WORLD: Final = "world"
+"""Name of the fixed frame: x away from the bases, y to the left, z up, table surface at z = 0."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """One degree of freedom, about or along `axis` in the body's frame.
+
+    Attributes:
+        name: of the joint.
+        slides: along the axis [m]; else it turns about it [rad].
+        axis: unit vector, shape [3].
+        limits: (lower, upper), rad or m.
+    """
+
+    name: str
+    slides: bool
+    axis: FloatArray
+    limits: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A primitive in its body's frame.
+
+    Attributes:
+        kind: "box", "cylinder", "capsule" or "sphere".
+        size: box: edge lengths (x, y, z); cylinder and capsule: (radius, length along z, without the caps);
+            sphere: (radius,) [m].
+        position: centre, shape [3], m.
+        quaternion: (w, x, y, z), shape [4].
+        rgba: colour, 0..1, shape [4].
+    """
+
+    kind: str
+    size: tuple[float, ...]
+    position: FloatArray
+    quaternion: FloatArray
+    rgba: FloatArray
+
+
+@dataclass(frozen=True)
+class Body:
+    """One rigid body.
+
+    Attributes:
+        name, parent: of the body and of the one it hangs on (`WORLD` for the bases).
+        position, quaternion: of its frame in the parent's with the joint at zero; [3] m, [4] (w, x, y, z).
+        joint: between parent and body; None when fixed.
+        mass: [kg], 0 where the model gives none.
+        shapes: what it looks like.
+    """
+
+    name: str
+    parent: str
+    position: FloatArray
+    quaternion: FloatArray
+    joint: Joint | None
+    mass: float
+    shapes: tuple[Shape, ...]
+
+
+@cache
+def arm_bodies() -> tuple[Body, ...]:
+    """Both arms with grippers, parents before children, left arm first."""
+    world = ElementTree.fromstring(cell_xml("")).find("worldbody")
+    assert world is not None
+    roots = {element.get("name"): element for element in world.findall("body")}
+    return tuple(body for side in SIDES for body in _bodies(roots[f"{side}_base"], WORLD))
+
+
+def table_shapes() -> tuple[Shape, ...]:
+    """What stands still: shapes of the world body, in the world frame."""
+    world = ElementTree.fromstring(cell_xml("")).find("worldbody")
+    assert world is not None
+    return tuple(map(_shape, world.findall("geom")))
+
+
+def joint_values(positions: ArrayLike) -> dict[str, float]:
+    """Value of every joint of `arm_bodies` at measured positions [14]: a gripper's stroke is shared by its fingers."""
+    arms = np.asarray(positions, dtype=np.float64).reshape(len(SIDES), ARM_DOF)
+    values: dict[str, float] = {}
+    for side, arm in zip(SIDES, arms, strict=True):
+        values |= {f"{side}_joint{i + 1}": float(q) for i, q in enumerate(arm[:-1])}
+        values |= {f"{side}_finger{number}": float(arm[-1]) / 2 for number in (1, 2)}
+    return values
+
+
+def body_pose(body: Body, value: float) -> tuple[FloatArray, FloatArray]:
+    """Position [3] and quaternion [4] of a body in its parent with its joint at `value` [rad or m]."""
+    if body.joint is None:
+        return body.position, body.quaternion
+    if body.joint.slides:
+        return body.position + rotate(body.quaternion, body.joint.axis * value), body.quaternion
+    sine = math.sin(value / 2)
+    turn = np.array([math.cos(value / 2), *(sine * component for component in body.joint.axis.tolist())])
+    return body.position, multiply(body.quaternion, turn)
+
+
+def multiply(p: FloatArray, q: FloatArray) -> FloatArray:
+    """Hamilton product of two quaternions (w, x, y, z)."""
+    (a, b, c, d), (w, x, y, z) = p.tolist(), q.tolist()  # scalars: ten times as fast as vectors of three
+    return np.array(
+        [
+            a * w - b * x - c * y - d * z,
+            a * x + b * w + c * z - d * y,
+            a * y - b * z + c * w + d * x,
+            a * z + b * y - c * x + d * w,
+        ]
+    )
+
+
+def rotate(quaternion: FloatArray, vector: FloatArray) -> FloatArray:
+    """A vector [3] turned by a unit quaternion (w, x, y, z)."""
+    inverse = quaternion * [1.0, -1.0, -1.0, -1.0]
+    return np.asarray(multiply(multiply(quaternion, np.array([0.0, *vector])), inverse)[1:])
+
+
+def _bodies(element: ElementTree.Element, parent: str) -> Iterator[Body]:
+    name = element.get("name", "")
+    geoms = element.findall("geom")
+    yield Body(
+        name=name,
+        parent=parent,
+        position=_vector(element.get("pos"), (0.0, 0.0, 0.0)),
+        quaternion=_vector(element.get("quat"), (1.0, 0.0, 0.0, 0.0)),
+        joint=_joint(element.find("joint")),
+        mass=sum(float(geom.get("mass", "0")) for geom in geoms),
+        shapes=tuple(map(_shape, geoms)),
+    )
+    for child in element.findall("body"):
+        yield from _bodies(child, name)
+
+
+def _joint(element: ElementTree.Element | None) -> Joint | None:
+    if element is None:
+        return None
+    low, high = _vector(element.get("range"), (0.0, 0.0))
+    axis = _vector(element.get("axis"), (0.0, 0.0, 1.0))
+    return Joint(element.get("name", ""), element.get("type") == "slide", axis, (float(low), float(high)))
+
+
+def _shape(element: ElementTree.Element) -> Shape:
+    kind = element.get("type", "sphere")
+    size = _vector(element.get("size"), ())
+    position = _vector(element.get("pos"), (0.0, 0.0, 0.0))
+    quaternion = _vector(element.get("quat"), (1.0, 0.0, 0.0, 0.0))
+    rgba = _vector(element.get("rgba"), (0.5, 0.5, 0.5, 1.0))
+    if (ends := element.get("fromto")) is not None:
+        start, end = _vector(ends, ()).reshape(2, 3)
+        size = np.array([size[0], np.linalg.norm(end - start)])
+        position, quaternion = (start + end) / 2, _from_z_to(end - start)
+    elif kind in ("cylinder", "capsule"):
+        size = np.array([size[0], 2 * size[1]])
+    elif kind == "box":
+        size = 2 * size
+    elif kind != "sphere":
+        raise ValueError(f"geom {element.get('name')!r} of type {kind!r}; box, cylinder, capsule and sphere are known")
+    return Shape(kind, tuple(map(float, size)), position, quaternion, rgba)
+
+
+def _from_z_to(direction: FloatArray) -> FloatArray:
+    """The shortest rotation that turns z into `direction`, as a quaternion."""
+    unit = direction / np.linalg.norm(direction)
+    quaternion = np.array([1.0 + unit[2], -unit[1], unit[0], 0.0])
+    length = float(np.linalg.norm(quaternion))
+    return np.asarray(quaternion / length if length > 1e-9 else np.array([0.0, 1.0, 0.0, 0.0]))
+
+
+def _vector(text: str | None, default: tuple[float, ...]) -> FloatArray:
+    return np.array(default if text is None else text.split(), dtype=np.float64)

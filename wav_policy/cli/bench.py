@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from wav_policy.cli.bench_continuation import ContinuationArguments, run_continuation
 from wav_policy.cli.bench_latency import LatencyArguments, run_latency
 from wav_policy.cli.bench_loop import LoopArguments, run_loop
 from wav_policy.cli.bench_safety import SafetyArguments, run_safety
-from wav_policy.cli.bench_splices import SplicesArguments, run_splices
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -64,7 +64,7 @@ class CostArguments:
 SUB_COMMANDS: dict[str, Callable[..., Any]] = {
     "planner": PlannerArguments,
     "cost": CostArguments,
-    "splices": SplicesArguments,
+    "splices": ContinuationArguments,
     "latency": LatencyArguments,
     "loop": LoopArguments,
     "safety": SafetyArguments,
@@ -77,8 +77,8 @@ def main(argv: list[str]) -> int:
     try:
         if isinstance(arguments, PlannerArguments):
             return _planner(arguments)
-        if isinstance(arguments, SplicesArguments):
-            return run_splices(arguments)
+        if isinstance(arguments, ContinuationArguments):
+            return run_continuation(arguments)
         if isinstance(arguments, LatencyArguments):
             return run_latency(arguments)
         if isinstance(arguments, SafetyArguments):

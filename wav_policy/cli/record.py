@@ -61,11 +61,11 @@ def main(argv: list[str]) -> int:
         print(f"wav record: no task {arguments.task!r}{did_you_mean(arguments.task, TASKS)}", file=sys.stderr)
         return 2
     if arguments.out is None and not arguments.dry_run:
-        print("wav record: say where with --out DIRECTORY, or only rehearse with --dry-run", file=sys.stderr)
+        print("wav record: say where with --out DIRECTORY, or only dry_run with --dry-run", file=sys.stderr)
         return 2
     try:
         if arguments.out is None or arguments.dry_run:
-            _rehearse(arguments)
+            _dry_run(arguments)
         else:
             _record(arguments, arguments.out)
     except KeyboardInterrupt:
@@ -77,19 +77,19 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _rehearse(arguments: RecordArguments) -> None:
+def _dry_run(arguments: RecordArguments) -> None:
     """Successes over the seeds, without a dataset."""
     from functools import partial
 
+    from wav_policy.recording.dry_run import describe, dry_run
     from wav_policy.recording.quality import parse_mix
-    from wav_policy.recording.rehearsal import describe, rehearse
     from wav_policy.recording.simulated_operator import SimulatedDemonstrator
 
     demonstrator = SimulatedDemonstrator(parse_mix(arguments.quality_mix) if arguments.quality_mix else None)
     play = partial(demonstrator.play, arguments.task, arguments.noise[0])
     seeds = range(arguments.seed, arguments.seed + arguments.episodes)
     print(f"{arguments.task}, seeds {seeds.start} to {seeds.stop - 1}, noise {arguments.noise[0]:g}")
-    print(describe(rehearse(play, seeds, arguments.workers)))
+    print(describe(dry_run(play, seeds, arguments.workers)))
 
 
 def _record(arguments: RecordArguments, out: Path) -> None:

@@ -1,13 +1,13 @@
-"""Which joint target at which time: time-aligned splicing of action chunks, interpolated to the control rate.
+"""Which joint target at which time: time-aligned chunk_continuation of action chunks, interpolated to the control rate.
 
 A chunk's rows are due at absolute times counted from its observation, so a chunk that took 300 ms to plan starts in
 its fourth 100 ms row: what is past is dropped. Between rows the path is a monotone cubic (Fritsch and Carlson, 1980):
 continuous in velocity, unlike straight lines, and never outside the two rows it joins, unlike an ordinary spline, so
 it cannot leave a joint or gripper range that the rows respect.
 
-At a splice the old and the new path disagree in position and velocity. The new path takes over at once, plus a
+At a blend the old and the new path disagree in position and velocity. The new path takes over at once, plus a
 correction that starts at the disagreement and fades to zero, with zero slope, over `blend_time` (a cubic Hermite
-segment). Position and velocity are therefore continuous at every splice. The fade needs a peak acceleration of
+segment). Position and velocity are therefore continuous at every blend. The fade needs a peak acceleration of
 6 offset / blend_time^2: with 0.2 s a disagreement of 0.03 rad (twice the one-step error of `wav-tiny`) stays below
 the arm's 5 rad/s^2, and 0.2 s is half of the time one plan is in force.
 """
@@ -30,7 +30,7 @@ class ChunkError(ValueError):
 
 @dataclass(frozen=True)
 class ChunkingConfig:
-    """How chunks are spliced."""
+    """How chunks continue one another."""
 
     blend_time: float = 0.2
     """Time over which the disagreement with the previous chunk fades [s]; 0: it does not, the path jumps."""
@@ -43,7 +43,7 @@ class ChunkingConfig:
 
 
 @dataclass(frozen=True)
-class _Splice:
+class _Blend:
     """One accepted chunk. Immutable, so that `sample` may run in another thread than `accept`.
 
     Attributes:
@@ -74,7 +74,7 @@ class ChunkExecutor:
 
     def __init__(self, config: ChunkingConfig | None = None) -> None:
         self._config = config or ChunkingConfig()
-        self._splice: _Splice | None = None
+        self._blend: _Blend | None = None
         self.num_accepted = 0
         self.num_outdated = 0
         self.num_expired = 0
@@ -82,25 +82,25 @@ class ChunkExecutor:
     @property
     def stamp(self) -> float | None:
         """Observation time of the chunk in force [s]; None without one."""
-        splice = self._splice
-        return None if splice is None else splice.stamp
+        blend = self._blend
+        return None if blend is None else blend.stamp
 
     @property
     def end(self) -> float | None:
         """When the chunk in force is exhausted [s]; None without one."""
-        splice = self._splice
-        return None if splice is None else float(splice.knots[-1])
+        blend = self._blend
+        return None if blend is None else float(blend.knots[-1])
 
     @property
     def disagreement(self) -> tuple[FloatArray, FloatArray] | None:
         """Position [14] and velocity [14] by which the path before the chunk in force left it at the take-over: what
         an immediate switch would have jumped by. None without a chunk."""
-        splice = self._splice
-        return None if splice is None else (splice.offset, splice.slope)
+        blend = self._blend
+        return None if blend is None else (blend.offset, blend.slope)
 
     def clear(self) -> None:
         """Forget the chunk in force; the next one starts afresh and may have any stamp."""
-        self._splice = None
+        self._blend = None
 
     def accept(self, chunk: ActionChunk, now: float, current: FloatArray | None = None) -> bool:
         """Let a chunk take over from `now`.
@@ -118,7 +118,7 @@ class ChunkExecutor:
         """
         self._validate(chunk, now)
         times = chunk.times
-        if self._splice is not None and chunk.stamp <= self._splice.stamp:
+        if self._blend is not None and chunk.stamp <= self._blend.stamp:
             self.num_outdated += 1
             return False
         if times[-1] <= now:
@@ -127,7 +127,7 @@ class ChunkExecutor:
         previous = self._evaluate(now)
         if previous is None and current is not None:
             previous = (np.array(current, dtype=np.float64), np.zeros(JOINT_DIM))
-        self._splice = _splice(chunk.stamp, times, chunk.positions, now, previous)
+        self._blend = _blend(chunk.stamp, times, chunk.positions, now, previous)
         self.num_accepted += 1
         return True
 
@@ -142,19 +142,19 @@ class ChunkExecutor:
         return None if state is None else state[1]
 
     def _evaluate(self, now: float) -> tuple[FloatArray, FloatArray] | None:
-        splice = self._splice
-        if splice is None or not now <= splice.knots[-1]:
+        blend = self._blend
+        if blend is None or not now <= blend.knots[-1]:
             return None
-        now = max(now, splice.start)
-        position, velocity = _evaluate_path(splice, now)
+        now = max(now, blend.start)
+        position, velocity = _evaluate_path(blend, now)
         duration = self._config.blend_time
-        if now - splice.start < duration:
-            fade = (now - splice.start) / duration
+        if now - blend.start < duration:
+            fade = (now - blend.start) / duration
             # Hermite segment from (offset, slope) to (0, 0).
-            position += ((2.0 * fade - 3.0) * fade * fade + 1.0) * splice.offset
-            position += duration * fade * (fade - 1.0) ** 2 * splice.slope
-            velocity += 6.0 * fade * (fade - 1.0) / duration * splice.offset
-            velocity += (3.0 * fade - 1.0) * (fade - 1.0) * splice.slope
+            position += ((2.0 * fade - 3.0) * fade * fade + 1.0) * blend.offset
+            position += duration * fade * (fade - 1.0) ** 2 * blend.slope
+            velocity += 6.0 * fade * (fade - 1.0) / duration * blend.offset
+            velocity += (3.0 * fade - 1.0) * (fade - 1.0) * blend.slope
         return position, velocity
 
     def _validate(self, chunk: ActionChunk, now: float) -> None:
@@ -174,9 +174,9 @@ class ChunkExecutor:
             )
 
 
-def _splice(
+def _blend(
     stamp: float, times: FloatArray, rows: FloatArray, now: float, previous: tuple[FloatArray, FloatArray] | None
-) -> _Splice:
+) -> _Blend:
     """The new path and its disagreement with `previous` (position, velocity) at `now`."""
     if now < times[0]:
         if len(times) > 1 and times[0] - now < 0.5 * (times[1] - times[0]):
@@ -187,11 +187,11 @@ def _splice(
         # Two past rows are kept: the path runs on from the last one, whose slope depends on the one before.
         first = max(int(np.searchsorted(times, now, side="right")) - 2, 0)
         times, rows = times[first:], rows[first:]
-    splice = _Splice(stamp, now, times, _monotone_cubic(times, rows), np.zeros(JOINT_DIM), np.zeros(JOINT_DIM))
+    blend = _Blend(stamp, now, times, _monotone_cubic(times, rows), np.zeros(JOINT_DIM), np.zeros(JOINT_DIM))
     if previous is None:
-        return splice
-    position, velocity = _evaluate_path(splice, now)
-    return _Splice(stamp, now, times, splice.coefficients, previous[0] - position, previous[1] - velocity)
+        return blend
+    position, velocity = _evaluate_path(blend, now)
+    return _Blend(stamp, now, times, blend.coefficients, previous[0] - position, previous[1] - velocity)
 
 
 def positions_at(chunk: ActionChunk, times: FloatArray) -> FloatArray:
@@ -205,11 +205,11 @@ def positions_at(chunk: ActionChunk, times: FloatArray) -> FloatArray:
     return c0 + t * (c1 + t * (c2 + t * c3))
 
 
-def _evaluate_path(splice: _Splice, now: float) -> tuple[FloatArray, FloatArray]:
-    last = len(splice.coefficients) - 1
-    index = min(max(int(splice.knots.searchsorted(now, side="right")) - 1, 0), last)
-    c0, c1, c2, c3 = splice.coefficients[index]
-    t = now - splice.knots[index]
+def _evaluate_path(blend: _Blend, now: float) -> tuple[FloatArray, FloatArray]:
+    last = len(blend.coefficients) - 1
+    index = min(max(int(blend.knots.searchsorted(now, side="right")) - 1, 0), last)
+    c0, c1, c2, c3 = blend.coefficients[index]
+    t = now - blend.knots[index]
     return c0 + t * (c1 + t * (c2 + t * c3)), c1 + t * (2.0 * c2 + 3.0 * t * c3)
 
 

@@ -22,7 +22,7 @@ from wav_policy.control.loop_statistics import LoopReport, LoopStatistics
 from wav_policy.control.minimum_jerk import MinimumJerkMotion
 from wav_policy.control.safety import Cause, Intervention, SafetyDecision, SafetyFilter, SafetyLimits
 from wav_policy.piper.bimanual import JointReading
-from wav_policy.piper.inhibits import Obstacle, Reaction
+from wav_policy.piper.inhibits import Inhibit, Reaction
 from wav_policy.robot.joints import GRIPPERS, REVOLUTE, SIDES
 
 _NO_REASON_TO_HOLD = (Cause.LATE_TICK, Cause.CLOCK_STEP)
@@ -30,7 +30,7 @@ _SETTLED = 2e-5  # rad/s, m/s
 _ARRIVED = 1e-4  # rad, m
 _SETTLE_TIMEOUT = 2.0  # s; braking from 3 rad/s at 5 rad/s^2 takes 0.6 s
 _PATIENCE = 1.5  # what a calm motion may take of its duration: late ticks are not made up for
-_MOVED_AWAY = 0.02  # rad; an arm farther than this from its target after an obstacle is taken where it is
+_MOVED_AWAY = 0.02  # rad; an arm farther than this from its target after an inhibit is taken where it is
 _RESTING = 0.05  # rad/s; an arm that lags by up to 0.4 s has then come nearer to its target than that
 
 
@@ -40,7 +40,7 @@ class Arms(Protocol):
     def read(self) -> JointReading | None:
         """The newest feedback, however old; None while there is none."""
 
-    def obstacle(self) -> Obstacle | None:
+    def inhibit(self) -> Inhibit | None:
         """Why the arms must not be commanded; None when they may; the same object while nothing changes."""
 
     def write(self, position: FloatArray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
@@ -85,7 +85,7 @@ class ControlLoop:
         limits: of the safety filter.
         on_fault: called in the loop's thread with the text of an error that stopped the loop.
         clock: same as the stamps of readings and chunks [s].
-        on_obstacle: called in the loop's thread with why an arm must not be commanded, and "" when it may be again.
+        on_inhibit: called in the loop's thread with why an arm must not be commanded, and "" when it may be again.
         statistics: of the ticks; one of its own if None.
         on_target: called in the loop's thread with every target that was sent, shape [14], and its time [s].
     """
@@ -99,7 +99,7 @@ class ControlLoop:
         on_fault: Callable[[str], None] = lambda fault: None,
         clock: Callable[[], float] = time.time,
         on_target: Callable[[FloatArray, float], None] = lambda target, now: None,
-        on_obstacle: Callable[[str], None] = lambda text: None,
+        on_inhibit: Callable[[str], None] = lambda text: None,
         statistics: LoopStatistics | None = None,
     ) -> None:
         self._arms = arms
@@ -108,7 +108,7 @@ class ControlLoop:
         self._safety = SafetyFilter(limits, make_checker(limits))
         self._executor = ChunkExecutor(chunking)
         self._on_fault = on_fault
-        self._on_obstacle = on_obstacle
+        self._on_inhibit = on_inhibit
         self._on_target = on_target
         self._clock = clock
         self._statistics = statistics or LoopStatistics()
@@ -123,9 +123,9 @@ class ControlLoop:
         self._last_tick = np.inf
         self._decision: SafetyDecision | None = None
         self._fault = ""
-        self._obstacle: Obstacle | None = None
+        self._inhibit: Inhibit | None = None
         self._cut_off = False, False
-        self._released: Obstacle | None = None
+        self._released: Inhibit | None = None
         self._rejected_chunk = ""
         self._interventions: collections.Counter[str] = collections.Counter()
         self._newest: dict[str, Intervention] = {}
@@ -155,7 +155,7 @@ class ControlLoop:
         self._interventions.clear()
         self._newest = {}
         self._rejected_chunk = ""
-        self._motion = self._decision = self._obstacle = self._released = None
+        self._motion = self._decision = self._inhibit = self._released = None
         self._cut_off = False, False
         self._start_afresh()
         self._safety.relatch([gripper for gripper, ready in zip(GRIPPERS, were_ready, strict=True) if ready])
@@ -178,7 +178,7 @@ class ControlLoop:
         """Release the stop; commands nothing before `engage`."""
         self._engaged = self._following = False
         self._fault = ""
-        self._obstacle = self._released = None
+        self._inhibit = self._released = None
         self._cut_off = False, False
         self._start_afresh()
         self._safety.reset()
@@ -276,9 +276,9 @@ class ControlLoop:
         stop = self._safety.stop_reason
         if stop is not None:
             return "stopped", stop
-        obstacle = self._released or self._obstacle
-        if obstacle is not None:
-            return obstacle.cause, obstacle.text
+        inhibit = self._released or self._inhibit
+        if inhibit is not None:
+            return inhibit.cause, inhibit.text
         if not self._engaged:
             return "not enabled", ""
         decision = self._decision
@@ -325,7 +325,7 @@ class ControlLoop:
         if not self._engaged:
             return
         self._notice_silence(now, reading)
-        self._heed(self._arms.obstacle(), reading)
+        self._heed(self._arms.inhibit(), reading)
         command, stamp, velocity = self._command(now, elapsed)
         measured, measured_at = (None, now) if reading is None else (reading.position, reading.stamp)
         decision = self._safety.step(now, command, measured, measured_at, stamp, velocity)
@@ -344,34 +344,34 @@ class ControlLoop:
             left, right = (abs(now - stamp) > self._max_age for stamp in reading.stamps)
             self._cut_off = self._cut_off[0] or left, self._cut_off[1] or right
 
-    def _heed(self, obstacle: Obstacle | None, reading: JointReading | None) -> None:
-        """Hold, release or stop while there is an obstacle or an arm is cut off, and then until all is at rest."""
-        present = self._obstacle
-        if obstacle is None and present is None and not any(self._cut_off):
+    def _heed(self, inhibit: Inhibit | None, reading: JointReading | None) -> None:
+        """Hold, release or stop while there is an inhibit or an arm is cut off, and then until all is at rest."""
+        present = self._inhibit
+        if inhibit is None and present is None and not any(self._cut_off):
             return
-        if obstacle is None and self._is_at_rest(reading):
+        if inhibit is None and self._is_at_rest(reading):
             self._go_on_from(reading)
-            self._obstacle, self._cut_off = None, (False, False)
+            self._inhibit, self._cut_off = None, (False, False)
             if self._following and present is not None:
-                self._on_obstacle("")
+                self._on_inhibit("")
             return
         self._start_afresh()
-        obstacle = obstacle or present
-        if obstacle is None:
+        inhibit = inhibit or present
+        if inhibit is None:
             return  # a calm motion waits
         self._motion = None
-        if obstacle is not present:
-            self._obstacle = obstacle
-            self._on_obstacle(obstacle.text)
-        self._react(obstacle)
+        if inhibit is not present:
+            self._inhibit = inhibit
+            self._on_inhibit(inhibit.text)
+        self._react(inhibit)
 
-    def _react(self, obstacle: Obstacle) -> None:
+    def _react(self, inhibit: Inhibit) -> None:
         """Beyond holding."""
-        if obstacle.reaction == Reaction.RELEASE:
-            self._following, self._released = False, obstacle
-        elif obstacle.reaction >= Reaction.STOP:
-            self._stop_on(obstacle.text)
-        if obstacle.reaction == Reaction.SILENCE:
+        if inhibit.reaction == Reaction.RELEASE:
+            self._following, self._released = False, inhibit
+        elif inhibit.reaction >= Reaction.STOP:
+            self._stop_on(inhibit.text)
+        if inhibit.reaction == Reaction.SILENCE:
             self._engaged = False
 
     def _is_at_rest(self, reading: JointReading | None) -> bool:
@@ -400,7 +400,7 @@ class ControlLoop:
             now: of this tick [s].
             elapsed: since the last one, at most a period [s].
         """
-        if not self._following or self._obstacle is not None or any(self._cut_off):
+        if not self._following or self._inhibit is not None or any(self._cut_off):
             return None, None, None
         motion = self._motion
         if motion is not None:

@@ -24,7 +24,7 @@ from wav_models.types import JOINT_DIM, VIEWS, Observation, Plan
 from wav_policy.nodes.imagination import SHARE
 from wav_policy.nodes.messages.images import message_from_rgb, rgb_from_message
 from wav_policy.nodes.messages.trajectory import chunk_to_message
-from wav_policy.policy.rate_limit import Allowance
+from wav_policy.policy.rate_limit import RateLimiter
 from wav_policy.policy.wav_policy import WAVPolicy
 from wav_policy.robot.cameras import IMAGE_SIZES
 
@@ -85,13 +85,13 @@ def _imagining(policy: WAVPolicy, newest: list[Plan], rate: float) -> Iterator[N
     if rate <= 0.0:
         yield
         return
-    ended, allowance = threading.Event(), Allowance(rate, SHARE)
+    ended, limiter = threading.Event(), RateLimiter(rate, SHARE)
 
     def run() -> None:
         while not ended.wait(0.01):
-            if newest and allowance.is_due:
+            if newest and limiter.is_due:
                 plan = newest[-1]
-                with allowance.turn():
+                with limiter.turn():
                     policy.alternatives(plan, _OTHERS)
                     policy.imagine(plan)
 

@@ -56,15 +56,15 @@ def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequen
     elif arm.feedback_age > max_age:
         level, message = ERROR, "no joint feedback"
     elif arm.leader_frames:
-        level, message = ERROR, arm.obstacle
+        level, message = ERROR, arm.inhibit
     elif faulty:
         level, message = ERROR, arm.state_name.lower().replace("_", " ")
     elif arm.faults:
         level, message = WARN, "; ".join(arm.faults)
     elif not arm.is_enabled:
         level, message = WARN, "not enabled"
-    elif arm.obstacle:
-        level, message = WARN, arm.obstacle
+    elif arm.inhibit:
+        level, message = WARN, arm.inhibit
     else:
         level, message = OK, "enabled"
     if unfit_limits and level == OK:
@@ -81,7 +81,7 @@ def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequen
         feedback_rate_hz=arm.feedback_rate,
         feedback_age_ms=1e3 * arm.feedback_age,
         firmware=arm.firmware,
-        obstacle=arm.obstacle,
+        inhibit=arm.inhibit,
         hottest_c=max(arm.temperatures, default=0),
         lowest_voltage_v=arm.voltage,
         reconnects=arm.reconnects,

@@ -26,7 +26,7 @@ from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.observation import NotReady
 from wav_policy.policy.planning_worker import Policy
 from wav_policy.policy.playback import Playback, TimedFrame
-from wav_policy.policy.rate_limit import Allowance
+from wav_policy.policy.rate_limit import RateLimiter
 
 MONTAGE_TOPIC: Final = "imagined/montage"
 _MONTAGE_SIZE: Final = 160
@@ -71,7 +71,7 @@ class ImaginationPublisher:
         self._num_alternatives = num_alternatives
         horizon = policy.config.horizon
         self._frame_times = [offset / horizon.step_hz for offset in policy.config.future_image_offsets]
-        self._allowance = Allowance(rate, SHARE)
+        self._limiter = RateLimiter(rate, SHARE)
         self._condition = threading.Condition()
         self._plan: Plan | None = None
         self._episode = 0
@@ -136,13 +136,13 @@ class ImaginationPublisher:
 
     def _imagine(self, plan: Plan, episode: int) -> None:
         """What costs passes of the networks, as often as that is allowed."""
-        if not self._allowance.is_due:
+        if not self._limiter.is_due:
             return
         wants_frames = any(publisher.get_subscription_count() for publisher in (*self._images.values(), self._montage))
         wants_markers = bool(self._markers.get_subscription_count())
         if not wants_frames and not wants_markers:
             return
-        with self._allowance.turn():
+        with self._limiter.turn():
             if wants_markers:
                 self._publish_markers(plan)
             if wants_frames:
@@ -150,7 +150,7 @@ class ImaginationPublisher:
 
     def _publish_markers(self, plan: Plan) -> None:
         others = self._policy.alternatives(plan, self._num_alternatives) if self._num_alternatives else ()
-        chosen, lifetime = ImaginedMotion(plan.chunk, plan.values), _LIFETIME * self._allowance.period
+        chosen, lifetime = ImaginedMotion(plan.chunk, plan.values), _LIFETIME * self._limiter.period
         self._markers.publish(plan_messages.markers_message(chosen, others, lifetime))
 
     def _play(self, plan: Plan, episode: int) -> None:

@@ -143,7 +143,7 @@ class PiperNode(LifecycleNode):
             self._report_fault,
             self._now,
             self._publish_target,
-            self._report_obstacle,
+            self._report_inhibit,
         )
         if self._stop_reason is not None:
             self._loop.trip(self._stop_reason)
@@ -269,7 +269,7 @@ class PiperNode(LifecycleNode):
             self._loop.reject(reason)
             self.get_logger().warning(reason)
 
-    def _report_obstacle(self, text: str) -> None:
+    def _report_inhibit(self, text: str) -> None:
         if text:
             self.get_logger().warning(f"holding: {text}")
         else:

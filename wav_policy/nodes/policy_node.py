@@ -34,9 +34,9 @@ from wav_policy.nodes.runtime.heartbeat import Heartbeat
 from wav_policy.nodes.runtime.lifecycle import log_failures
 from wav_policy.nodes.runtime.parameters import ParameterError, declare
 from wav_policy.nodes.runtime.spin import run
+from wav_policy.policy.chunk_continuation import ChunkContinuation, check_continuation
 from wav_policy.policy.observation import JOINT_TOPIC, ObservationBuffer, ObservationConfig
 from wav_policy.policy.planning_worker import PlanningWorker, Policy
-from wav_policy.policy.splicing import Splicer, check_splice
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class PolicyNodeConfig:
     """Time a plan may take [s]; 0: the checkpoint's."""
     replan_interval: int = 0
     """Steps of a chunk that are executed before the next one takes over; 0: the checkpoint's."""
-    splice: str = "rtc"
-    """How a chunk continues the one before: "naive", "average" or "rtc", see `wav_policy.policy.splicing`."""
+    continuation: str = "rtc"
+    """How a chunk continues the one before: "naive", "average" or "rtc", see `wav_policy.policy.chunk_continuation`."""
     image_transport: str = "auto"
     """"raw", "compressed", or "auto": raw where it comes, else compressed."""
     imagine_rate: float = 0.0
@@ -91,7 +91,7 @@ class PolicyNodeConfig:
         for name in ("deadline", "imagine_rate"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; a finite number >= 0 fits")
-        check_splice(self.splice)
+        check_continuation(self.continuation)
         if self.dtype not in PRECISIONS:
             raise ValueError(f"unknown dtype {self.dtype!r}{did_you_mean(self.dtype, PRECISIONS)}")
         if self.image_transport not in TRANSPORTS:
@@ -132,7 +132,7 @@ class _Running:
     """What exists between configure and clean-up."""
 
     buffer: ObservationBuffer
-    splicer: Splicer
+    continuation: ChunkContinuation
     cameras: CameraSubscriptions
     heartbeat: Heartbeat
     worker: PlanningWorker
@@ -226,10 +226,10 @@ class PolicyNode(LifecycleNode):
         buffer = ObservationBuffer(model.horizon, model.latent.image_size, self.config.observation)
         cameras = CameraSubscriptions(self, buffer, self.config.image_transport)
         interval = (self.config.replan_interval or model.horizon.num_execute_steps) / model.horizon.step_hz
-        splicer = Splicer(self.config.splice, model.horizon)
+        continuation = ChunkContinuation(self.config.continuation, model.horizon)
         return _Running(
             buffer=buffer,
-            splicer=splicer,
+            continuation=continuation,
             cameras=cameras,
             publisher=self.create_lifecycle_publisher(
                 JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS
@@ -246,7 +246,7 @@ class PolicyNode(LifecycleNode):
                 lambda: buffer.require_fresh(self._now()),
                 self._deliver,
                 interval=interval,
-                splicer=splicer,
+                continuation=continuation,
                 clock=self._now,
                 seed=self.config.seed,
                 report_error=lambda text: self.get_logger().error(text, throttle_duration_sec=5.0),
@@ -335,8 +335,8 @@ class PolicyNode(LifecycleNode):
             "dropped": worker.statistics.dropped,
             "instruction": self._instruction,
             "engine": running.worker.policy.description,
-            "splice": running.splicer.method,
-            "frozen_rows": running.splicer.num_frozen,
+            "continuation": running.continuation.method,
+            "frozen_rows": running.continuation.num_frozen,
             **worker.statistics.percentiles(),
             **(_describe(worker.last_plan) if worker.last_plan is not None else {}),
         }

@@ -23,7 +23,7 @@ from wav_policy.piper.errors import (
 from wav_policy.piper.feedback import ArmCodes, ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits, read_flash
 from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, Frame, FrameId
-from wav_policy.piper.inhibits import ENABLING_REMOVES, LATCHING_BITS, Obstacle, Reaction, find_obstacle
+from wav_policy.piper.inhibits import ENABLING_REMOVES, LATCHING_BITS, Inhibit, Reaction, find_inhibit
 from wav_policy.piper.link import ArmLink
 from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.piper.status import ArmStatus, error_code_faults, gripper_faults, gripper_words, motor_faults
@@ -97,7 +97,7 @@ class PiperArm:
         self._link = ArmLink(side, interface, channel, *timeouts, clock, on_feedback)
         self._mode_sent = float("-inf")
         self._unsent = ""
-        self._judged: tuple[tuple[str | bool | ArmCodes, ...], Obstacle | None] = (), None
+        self._judged: tuple[tuple[str | bool | ArmCodes, ...], Inhibit | None] = (), None
 
     def __repr__(self) -> str:
         return self._link.name
@@ -141,26 +141,26 @@ class PiperArm:
         """Since the bus was opened."""
         return self._link.reader.received
 
-    def obstacle(self) -> Obstacle | None:
+    def inhibit(self) -> Inhibit | None:
         """Why the arm must not be commanded now; None when it may. The same object as long as nothing changes."""
         outage, reader = self._link.outage, self._link.reader
         codes, leader_frames, unsent = reader.codes, reader.leader_frames, self._unsent
         symptoms = (outage,) if outage else (codes, leader_frames > 0, unsent)
-        judged, obstacle = self._judged
+        judged, inhibit = self._judged
         if symptoms != judged:
             if outage:
-                obstacle = Obstacle(Reaction.HOLD, "no feedback", outage)
+                inhibit = Inhibit(Reaction.HOLD, "no feedback", outage)
             else:
-                obstacle = find_obstacle(self._link.name, codes, leader_frames) or self._sending_obstacle(unsent)
-            self._judged = symptoms, obstacle
-        return obstacle
+                inhibit = find_inhibit(self._link.name, codes, leader_frames) or self._sending_inhibit(unsent)
+            self._judged = symptoms, inhibit
+        return inhibit
 
     def status(self) -> ArmStatus:
         """What the arm says about itself."""
         reader = self._link.reader
         codes = reader.codes
-        obstacle = self.obstacle()
-        gripper = gripper_faults(reader.gripper, is_arm_on=obstacle is None)
+        inhibit = self.inhibit()
+        gripper = gripper_faults(reader.gripper, is_arm_on=inhibit is None)
         return ArmStatus(
             mode=codes.mode,
             state=codes.state,
@@ -175,7 +175,7 @@ class PiperArm:
             temperatures=tuple(reader.temperatures),
             voltage=reader.voltage,
             outage=self._link.outage,
-            obstacle="" if obstacle is None else obstacle.text,
+            inhibit="" if inhibit is None else inhibit.text,
             reconnects=self._link.reconnects,
             gripper=gripper_words(reader.gripper),
         )
@@ -239,7 +239,7 @@ class PiperArm:
         return self._transmit([(FrameId.MOTION_CONTROL_2, mode)])
 
     def _transmit(self, commands: list[Frame]) -> bool:
-        """Whether the bus took them; what it said is kept for `obstacle`. Nothing is sent while there is an outage."""
+        """Whether the bus took them; what it said is kept for `inhibit`. Nothing is sent while there is an outage."""
         if self._link.outage:
             return False
         try:
@@ -390,10 +390,10 @@ class PiperArm:
             sdk.ModeCtrl(ControlMode.CAN, frames.MOVE_JOINT, self.config.speed_percent, 0x00)
         self._mode_sent = time.monotonic()
 
-    def _sending_obstacle(self, unsent: str) -> Obstacle | None:
+    def _sending_inhibit(self, unsent: str) -> Inhibit | None:
         if not unsent:
             return None
-        return Obstacle(Reaction.HOLD, "set-points not sent", f"{self}: set-points cannot be sent: {unsent}")
+        return Inhibit(Reaction.HOLD, "set-points not sent", f"{self}: set-points cannot be sent: {unsent}")
 
     def _require_feedback(self) -> None:
         outage = self._link.outage
@@ -401,9 +401,9 @@ class PiperArm:
             raise BusSilentError(outage)
 
     def _require_commandable(self) -> None:
-        """No obstacle but those that enabling itself removes."""
-        obstacle = self.obstacle()
-        if obstacle is None or obstacle.cause in ENABLING_REMOVES:
+        """No inhibit but those that enabling itself removes."""
+        inhibit = self.inhibit()
+        if inhibit is None or inhibit.cause in ENABLING_REMOVES:
             return
         kinds = {
             "no feedback": BusSilentError,
@@ -412,7 +412,7 @@ class PiperArm:
             "leader mode": LeaderArmError,
             "leader on the bus": LeaderArmError,
         }
-        raise kinds.get(obstacle.cause, ArmFaultError)(obstacle.text)
+        raise kinds.get(inhibit.cause, ArmFaultError)(inhibit.text)
 
     def _version(self) -> str:
         version = self._link.sdk.GetPiperFirmwareVersion()

@@ -15,7 +15,7 @@ from wav_policy.piper.arm import ArmConfig, PiperArm, send_stops
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits
-from wav_policy.piper.inhibits import Obstacle
+from wav_policy.piper.inhibits import Inhibit
 from wav_policy.piper.status import ArmStatus
 
 
@@ -93,9 +93,9 @@ class BimanualPiper:
         left, right = self.left.read(), self.right.read()
         return None if left is None or right is None else _joined(left, right)
 
-    def obstacle(self) -> Obstacle | None:
-        """The severer of the two arms' obstacles; None when both may be commanded."""
-        left, right = self.left.obstacle(), self.right.obstacle()
+    def inhibit(self) -> Inhibit | None:
+        """The severer of the two arms' inhibits; None when both may be commanded."""
+        left, right = self.left.inhibit(), self.right.inhibit()
         if left is None or right is None:
             return left or right
         return left if left.reaction >= right.reaction else right

@@ -15,7 +15,7 @@ class Reaction(IntEnum):
     """From mild to severe."""
 
     HOLD = 1
-    """Brake and hold; go on with the next chunk when the obstacle is gone: the arm has kept its power."""
+    """Brake and hold; go on with the next chunk when the inhibit is gone: the arm has kept its power."""
     RELEASE = 2
     """Brake, then stop commanding until piper/enable: the arm has left our control."""
     STOP = 3
@@ -25,7 +25,7 @@ class Reaction(IntEnum):
 
 
 @dataclass(frozen=True)
-class Obstacle:
+class Inhibit:
     """One reason.
 
     Attributes:
@@ -56,8 +56,8 @@ LEADER_TEXT: Final = (
 )
 
 
-def find_obstacle(arm: str, codes: ArmCodes, leader_frames: int) -> Obstacle | None:
-    """The severest obstacle in what an arm says; None when it may be commanded.
+def find_inhibit(arm: str, codes: ArmCodes, leader_frames: int) -> Inhibit | None:
+    """The severest inhibit in what an arm says; None when it may be commanded.
 
     Args:
         arm: how to name it.
@@ -69,51 +69,51 @@ def find_obstacle(arm: str, codes: ArmCodes, leader_frames: int) -> Obstacle | N
             f"{arm}: a leader arm speaks on its bus (0x151, 0x155-0x157, 0x159): two masters would fight. Give the "
             f"leader a bus of its own. {_RESET}"
         )
-        return Obstacle(Reaction.SILENCE, "leader on the bus", text)
-    return _state_obstacle(arm, codes) or _mode_obstacle(arm, codes) or _passing_obstacle(arm, codes)
+        return Inhibit(Reaction.SILENCE, "leader on the bus", text)
+    return _state_inhibit(arm, codes) or _mode_inhibit(arm, codes) or _passing_inhibit(arm, codes)
 
 
-def _state_obstacle(arm: str, codes: ArmCodes) -> Obstacle | None:
+def _state_inhibit(arm: str, codes: ArmCodes) -> Inhibit | None:
     if codes.state == ArmState.EMERGENCY_STOP:
-        return Obstacle(Reaction.STOP, "emergency stop", f"{arm}: in emergency stop. {_RESET}")
+        return Inhibit(Reaction.STOP, "emergency stop", f"{arm}: in emergency stop. {_RESET}")
     latching = "; ".join(motor_faults(codes.motors, LATCHING_BITS))
     if latching:
-        return Obstacle(Reaction.STOP, "motor fault", f"{arm}: {latching}. Clear the way. {_RESET}")
+        return Inhibit(Reaction.STOP, "motor fault", f"{arm}: {latching}. Clear the way. {_RESET}")
     if codes.state in tuple(ArmState) and codes.state not in _MOVING_STATES:
         words = state_name(codes.state).lower().replace("_", " ")
-        return Obstacle(Reaction.STOP, words, f"{arm}: reports {words}. Remove the cause. {_RESET}")
+        return Inhibit(Reaction.STOP, words, f"{arm}: reports {words}. Remove the cause. {_RESET}")
     return None
 
 
-def _mode_obstacle(arm: str, codes: ArmCodes) -> Obstacle | None:
+def _mode_inhibit(arm: str, codes: ArmCodes) -> Inhibit | None:
     off = [f"joint{joint}" for joint, code in enumerate(codes.motors, start=1) if not code & MotorState.ENABLED]
     if codes.mode == ControlMode.TEACH:
         text = f"{arm}: in teach mode. Press the teach button on the arm to leave it, then call piper/enable."
-        return Obstacle(Reaction.RELEASE, "teach mode", text)
+        return Inhibit(Reaction.RELEASE, "teach mode", text)
     if codes.mode == ControlMode.LEADER:
-        return Obstacle(Reaction.RELEASE, "leader mode", f"{arm}: {LEADER_TEXT}")
+        return Inhibit(Reaction.RELEASE, "leader mode", f"{arm}: {LEADER_TEXT}")
     if off:
         text = f"{arm}: {', '.join(off)} not enabled (power lost, or switched off). Support the arm, call piper/enable."
-        return Obstacle(Reaction.RELEASE, "not enabled", text)
+        return Inhibit(Reaction.RELEASE, "not enabled", text)
     if codes.mode in tuple(ControlMode) and codes.mode != ControlMode.CAN:
         text = f"{arm}: in mode {mode_name(codes.mode)} instead of CAN; somebody else controls it. Call piper/enable."
-        return Obstacle(Reaction.RELEASE, "not in CAN mode", text)
+        return Inhibit(Reaction.RELEASE, "not in CAN mode", text)
     return None
 
 
-def _passing_obstacle(arm: str, codes: ArmCodes) -> Obstacle | None:
+def _passing_inhibit(arm: str, codes: ArmCodes) -> Inhibit | None:
     if codes.mode not in tuple(ControlMode) or codes.state not in tuple(ArmState):
         text = (
             f"{arm}: sends codes that no table lists (mode {codes.mode:#x}, state {codes.state:#x}). It holds while it "
             "does; is its firmware newer than this driver?"
         )
-        return Obstacle(Reaction.HOLD, "unknown codes", text)
+        return Inhibit(Reaction.HOLD, "unknown codes", text)
     if codes.error_bits & 0x3F:
         joints = ", ".join(f"joint{joint + 1}" for joint in range(6) if codes.error_bits & (1 << joint))
         text = f"{arm}: no communication with {joints}. Check the cable inside the arm."
-        return Obstacle(Reaction.HOLD, "joint communication", text)
+        return Inhibit(Reaction.HOLD, "joint communication", text)
     passing = "; ".join(motor_faults(codes.motors, _PASSING_BITS))
     if passing:
         text = f"{arm}: {passing}. It holds until that is over; lighten the load, check the 24 V supply."
-        return Obstacle(Reaction.HOLD, "motor warning", text)
+        return Inhibit(Reaction.HOLD, "motor warning", text)
     return None

@@ -45,7 +45,7 @@ class ArmStatus:
         temperatures: per joint the hotter of driver and motor [deg C].
         voltage: the lowest of the motors' supplies [V].
         outage: why no feedback comes; "" while it does.
-        obstacle: why the arm must not be commanded; "" when it may.
+        inhibit: why the arm must not be commanded; "" when it may.
         reconnects: how often the bus was opened again.
         gripper: its state in words; "" before it has told.
     """
@@ -63,7 +63,7 @@ class ArmStatus:
     temperatures: tuple[int, ...] = ()
     voltage: float = 0.0
     outage: str = ""
-    obstacle: str = ""
+    inhibit: str = ""
     reconnects: int = 0
     gripper: str = ""
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray, Observation, Plan
+from wav_policy.policy.chunk_continuation import ChunkContinuation, CommittedMotion
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.observation import NotReady
-from wav_policy.policy.splicing import CommittedMotion, Splicer
 
 _RETRY_NOT_READY: Final = 0.02
 """Observations become possible within a frame time [s]."""
@@ -107,7 +107,7 @@ class PlanningWorker:
         confirm: raises NotReady once what was observed cannot be relied on any more; asked before every delivery.
         deliver: called with every plan, from the worker's thread, never once `deactivate` has returned.
         interval: time a chunk is in force before the next one takes over [s].
-        splicer: makes successive chunks one motion; used from the worker's thread only.
+        continuation: makes successive chunks one motion; used from the worker's thread only.
         clock: that of the observations' stamps [s].
         seed: of the first plan; the following ones count up.
         report_error: called with the traceback of a planning error.
@@ -121,7 +121,7 @@ class PlanningWorker:
         deliver: Callable[[Plan], None],
         *,
         interval: float,
-        splicer: Splicer,
+        continuation: ChunkContinuation,
         clock: Callable[[], float],
         seed: int = 0,
         report_error: Callable[[str], None] = lambda text: None,
@@ -137,7 +137,7 @@ class PlanningWorker:
         self._confirm = confirm
         self._deliver = deliver
         self._interval = interval
-        self._splicer = splicer
+        self._continuation = continuation
         self._clock = clock
         self._seed = seed
         self._report_error = report_error
@@ -198,7 +198,7 @@ class PlanningWorker:
             try:
                 if generation != reset_for:
                     self.policy.reset()
-                    self._splicer.reset()
+                    self._continuation.reset()
                     reset_for = generation
                 self._plan(generation)
             except Exception as error:  # whatever goes wrong in a plan: say so, give no chunk, and go on
@@ -226,7 +226,7 @@ class PlanningWorker:
             return
         observed = time.monotonic()
         seed = self._seed + self.statistics.plans + self.statistics.failed
-        committed = self._splicer.committed(observation.stamp, observation.joint_state)
+        committed = self._continuation.committed(observation.stamp, observation.joint_state)
         plan = self.policy.plan(observation, seed=seed, committed=committed)
         if not np.isfinite(plan.chunk.positions).all():
             raise ValueError("the planned chunk is not finite")
@@ -241,10 +241,10 @@ class PlanningWorker:
             if generation != self._generation:
                 self.statistics.dropped += 1
                 return
-            plan = replace(plan, chunk=self._splicer.finish(plan.chunk))
+            plan = replace(plan, chunk=self._continuation.finish(plan.chunk))
             self._deliver(plan)
             latency = self._clock() - plan.chunk.stamp
-            self._splicer.took(latency)
+            self._continuation.took(latency)
             self.statistics.plans += 1
             self.statistics.add(
                 observe=observed - start,
@@ -256,11 +256,11 @@ class PlanningWorker:
             self.last_plan, self.blocked, self.failing = plan, None, False
             delivered = time.monotonic()
             self._not_before = delivered + max(0.0, self._interval - self.statistics.recent("cycle"))
-            usual = self._splicer.latency
+            usual = self._continuation.latency
             self._stands_until = delivered + max(self._interval, usual) + usual + _PATIENCE
 
     def _block(self, generation: int, reason: str, retry: float, *, failing: bool = False) -> None:
-        self._splicer.reset()  # the arms may come to hold meanwhile
+        self._continuation.reset()  # the arms may come to hold meanwhile
         with self._condition:
             if generation == self._generation:
                 self.blocked, self.failing, self._stands_until = reason, failing, -math.inf

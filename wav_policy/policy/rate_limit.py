@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Allowance:
+class RateLimiter:
     """Turns at most `rate` times a second that take at most a share of the time, however slow they are.
 
     Args:

@@ -26,8 +26,8 @@ from wav_models.planner.noise import NoiseStreams
 from wav_models.planner.timing import Deadline, Pace, Stopwatch, TimedTrajectoryModel
 from wav_models.presets import HorizonConfig, ModelConfig, from_dict
 from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
+from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.imagined_motion import ImaginedMotion
-from wav_policy.policy.splicing import CommittedMotion
 
 IMAGINATION_STEPS: Final = 8
 

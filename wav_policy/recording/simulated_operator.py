@@ -55,7 +55,7 @@ class SimulatedDemonstrator:
         self._mix = QualityMix({"recovering": 1.0}) if mix is None else mix
 
     def __call__(self, task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
-        """Record one episode with its quality and, where it has one, its lapse; returns its success."""
+        """Record one episode with its quality and, where it has one, its failure; returns its success."""
         demonstration = self._demonstration(task, seed, noise)
         recorder: EpisodeRecorder | None = None
         for step in demonstration.steps():
@@ -63,7 +63,7 @@ class SimulatedDemonstrator:
                 recorder = start(demonstration.world.instruction)
             recorder.add_frame(step.images, step.state, step.action, step.time)
         assert recorder is not None
-        recorder.extra.update(quality=demonstration.quality, lapse=demonstration.lapse)
+        recorder.extra.update(quality=demonstration.quality, failure=demonstration.failure)
         return demonstration.world.success()
 
     def play(self, task: str, noise: float, seed: int) -> tuple[str, bool, int]:

@@ -88,7 +88,7 @@ CALM: Final = Noise(joint_std=0.008, push_rate=0.0, slip_rate=0.0, wide_start=0.
 
 QUALITIES: Final = {"skilled": CALM, "hesitant": CALM, "recovering": Noise(), "failing": CALM}
 """Quality of a demonstration -> its usual disturbance. Hesitant operators pause, creep and make detours; failing ones
-follow one of the task's lapses from some moment on and give up."""
+follow one of the task's failures from some moment on and give up."""
 
 
 class Disturbance:
@@ -187,12 +187,12 @@ class Demonstration:
         self._operator = world.task.make_operator()
         if quality == "hesitant":
             self._operator = HesitantOperator(self._operator, rng)
-        self._lapse = world.task.make_lapse(rng) if quality == "failing" else None
+        self._failure = world.task.make_failure(rng) if quality == "failing" else None
 
     @property
-    def lapse(self) -> str | None:
+    def failure(self) -> str | None:
         """What goes wrong in a failing demonstration, and where."""
-        return None if self._lapse is None else self._lapse.name
+        return None if self._failure is None else self._failure.name
 
     def steps(self, *, images: bool = True) -> Iterator[Step]:
         """Reset the world and play.
@@ -210,14 +210,14 @@ class Demonstration:
         world.set_joints(home_positions() if at_home else start)
         disturbance = Disturbance(self._noise, rng)
         settled = still = 0
-        lapsed = False
+        has_failed = False
         for _ in range(round(PATIENCE * world.task.time_limit / ACTION_PERIOD)):
-            lapsed = lapsed or (self._lapse is not None and self._lapse.begins(world))
-            acting = self._lapse if lapsed and self._lapse is not None else self._operator
+            has_failed = has_failed or (self._failure is not None and self._failure.begins(world))
+            acting = self._failure if has_failed and self._failure is not None else self._operator
             action, measured = acting.act(world), world.joint_positions
             yield Step(world.render_all() if images else {}, measured, action, world.time)
             resting = bool(np.abs(action - measured)[REVOLUTE].max() < _STILL)
-            still = still + 1 if lapsed and resting else 0
+            still = still + 1 if has_failed and resting else 0
             settled = settled + 1 if world.success() else 0
             if settled > SETTLING_STEPS or still >= STILL_STEPS:
                 return

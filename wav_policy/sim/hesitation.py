@@ -9,7 +9,7 @@ import numpy as np
 
 from wav_models.types import ARM_DOF, FloatArray
 from wav_policy.robot.joints import SIDES
-from wav_policy.sim.lapses import gripping_stroke
+from wav_policy.sim.failures import gripping_stroke
 from wav_policy.sim.operator import ACTION_PERIOD, Intent, arm_part, joint_targets
 
 if TYPE_CHECKING:

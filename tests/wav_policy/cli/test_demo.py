@@ -60,7 +60,7 @@ def test_ctrl_c_ends_with_zero_and_leaves_nothing(
     assert written["control_hz"] > 0
     assert written["command"].startswith("wav demo --headless --episodes 99")
     assert len(written["checkpoint_sha256"]) == 64
-    assert written["policy"]["splice"] == "rtc"
+    assert written["policy"]["continuation"] == "rtc"
     assert len(children) == 5
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
     assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]

@@ -10,7 +10,7 @@ from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.piper.bimanual import JointReading
-from wav_policy.piper.inhibits import Obstacle
+from wav_policy.piper.inhibits import Inhibit
 
 START = np.array([0.0, 1.0, -1.0, 0.0, 0.5, 0.0, 0.03] * 2)
 RATE = 200.0
@@ -25,9 +25,9 @@ class PerfectArms:
         self.writes: list[FloatArray] = []
         self.error: Exception | None = None
         self.frozen_at: float | None = None
-        self.in_the_way: Obstacle | None = None
+        self.in_the_way: Inhibit | None = None
 
-    def obstacle(self) -> Obstacle | None:
+    def inhibit(self) -> Inhibit | None:
         return self.in_the_way
 
     def read(self) -> JointReading:
@@ -76,7 +76,7 @@ class Bench:
             RATE,
             SafetyLimits(),
             on_fault=self.faults.append,
-            on_obstacle=self.told.append,
+            on_inhibit=self.told.append,
             clock=lambda: self.now,
         )
 

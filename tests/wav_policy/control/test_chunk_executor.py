@@ -50,10 +50,10 @@ def test_an_exhausted_chunk_gives_nothing() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.02, 0.7), st.floats(0.0, 0.9), st.floats(0.02, 0.5))
-def test_splices_are_continuous_in_position_and_velocity(seed: int, gap: float, latency: float, blend: float) -> None:
+def test_takeovers_are_continuous_in_position_and_velocity(seed: int, gap: float, latency: float, blend: float) -> None:
     executor = ChunkExecutor(ChunkingConfig(blend_time=blend))
     executor.accept(make_chunk(10.0, seed), now=10.1, current=np.zeros(JOINT_DIM))
-    for index in (1, 2):  # the second splice may fall into the blend of the first
+    for index in (1, 2):  # the second blend may fall into the blend of the first
         now = 10.1 + index * gap
         before, speed_before = executor.sample(now), executor.sample_velocity(now)
         stamp = max(now - latency, 10.0) + index * 1e-3

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from tests.wav_policy.control.loop_bench import RATE, START, Bench
-from wav_policy.piper.inhibits import Obstacle, Reaction
+from wav_policy.piper.inhibits import Inhibit, Reaction
 
 
-def obstacle(reaction: Reaction) -> Obstacle:
-    return Obstacle(reaction, "in the way", "left arm: in the way")
+def inhibit(reaction: Reaction) -> Inhibit:
+    return Inhibit(reaction, "in the way", "left arm: in the way")
 
 
-def test_an_obstacle_that_passes_brakes_holds_and_goes_on_with_a_new_chunk(following: Bench) -> None:
-    following.arms.in_the_way = obstacle(Reaction.HOLD)
+def test_an_inhibit_that_passes_brakes_holds_and_goes_on_with_a_new_chunk(following: Bench) -> None:
+    following.arms.in_the_way = inhibit(Reaction.HOLD)
     following.run(0.5)
     path = np.array([position[0] for position in following.arms.writes])
     assert np.abs(np.diff(path, 2)).max() * RATE**2 <= 5.0 + 1e-6, "braked within the limits"
@@ -35,8 +35,8 @@ def test_an_obstacle_that_passes_brakes_holds_and_goes_on_with_a_new_chunk(follo
     assert not following.loop.state().holding
 
 
-def test_an_arm_that_moved_behind_an_obstacle_is_taken_where_it_is(following: Bench) -> None:
-    following.arms.in_the_way = obstacle(Reaction.HOLD)
+def test_an_arm_that_moved_behind_an_inhibit_is_taken_where_it_is(following: Bench) -> None:
+    following.arms.in_the_way = inhibit(Reaction.HOLD)
     following.run(0.5)
     elsewhere = START + 0.3 * (START[6] != START)
     following.arms.position = elsewhere
@@ -48,7 +48,7 @@ def test_an_arm_that_moved_behind_an_obstacle_is_taken_where_it_is(following: Be
 @pytest.mark.parametrize("lag", [0.06, 0.15])
 @pytest.mark.parametrize("speed", [1.0, 2.0])
 @pytest.mark.parametrize("ticks", [1, 40], ids=["one tick", "0.2 s"])
-def test_an_obstacle_that_passes_while_the_arms_move_does_not_throw_them_back(
+def test_an_inhibit_that_passes_while_the_arms_move_does_not_throw_them_back(
     speed: float, lag: float, ticks: int
 ) -> None:
     """Arms on their way lag their target: that is not having been moved."""
@@ -59,7 +59,7 @@ def test_an_obstacle_that_passes_while_the_arms_move_does_not_throw_them_back(
     bench.run(1.0)
     writes = bench.arms.writes
     assert (writes[-1] - writes[-2])[0] * RATE == pytest.approx(speed, rel=0.1)
-    bench.arms.in_the_way = obstacle(Reaction.HOLD)
+    bench.arms.in_the_way = inhibit(Reaction.HOLD)
     bench.run(ticks / RATE)
     bench.arms.in_the_way = None
     bench.loop.accept(bench.chunk(2.0))
@@ -75,9 +75,9 @@ def test_an_obstacle_that_passes_while_the_arms_move_does_not_throw_them_back(
     assert np.abs(np.diff(velocity)).max() * RATE <= 5.0 + 1e-6
 
 
-def test_a_gripper_that_holds_something_keeps_its_target_behind_an_obstacle(following: Bench) -> None:
+def test_a_gripper_that_holds_something_keeps_its_target_behind_an_inhibit(following: Bench) -> None:
     target = following.arms.writes[-1][6]
-    following.arms.in_the_way = obstacle(Reaction.HOLD)
+    following.arms.in_the_way = inhibit(Reaction.HOLD)
     following.run(0.5)
     following.arms.position = following.arms.position.copy()
     following.arms.position[6] = target + 0.02  # it closed on an object
@@ -87,7 +87,7 @@ def test_a_gripper_that_holds_something_keeps_its_target_behind_an_obstacle(foll
 
 
 def test_an_arm_that_left_our_control_needs_enable(following: Bench) -> None:
-    following.arms.in_the_way = obstacle(Reaction.RELEASE)
+    following.arms.in_the_way = inhibit(Reaction.RELEASE)
     following.run(0.5)
     count = len(following.arms.writes)
     following.run(0.5)
@@ -109,13 +109,13 @@ def test_an_arm_at_rest_that_left_our_control_gets_nothing_more(bench: Bench) ->
     bench.loop.engage()
     bench.run(0.1)
     count = len(bench.arms.writes)
-    bench.arms.in_the_way = obstacle(Reaction.RELEASE)
+    bench.arms.in_the_way = inhibit(Reaction.RELEASE)
     bench.run(0.1)
     assert len(bench.arms.writes) == count
 
 
 def test_after_a_latched_stop_there_is_no_motion_to_wait_for(following: Bench) -> None:
-    following.arms.in_the_way = obstacle(Reaction.STOP)
+    following.arms.in_the_way = inhibit(Reaction.STOP)
     following.run(0.5)
     began = time.monotonic()
     assert following.loop.park(START, speed=0.5) is False
@@ -123,7 +123,7 @@ def test_after_a_latched_stop_there_is_no_motion_to_wait_for(following: Bench) -
 
 
 def test_a_fault_of_the_arm_latches_the_stop(following: Bench) -> None:
-    following.arms.in_the_way = obstacle(Reaction.STOP)
+    following.arms.in_the_way = inhibit(Reaction.STOP)
     following.run(0.5)
     count = len(following.arms.writes)
     path = np.array([position[0] for position in following.arms.writes])
@@ -139,7 +139,7 @@ def test_a_fault_of_the_arm_latches_the_stop(following: Bench) -> None:
 
 def test_where_another_master_speaks_not_one_more_set_point_is_sent(following: Bench) -> None:
     count = len(following.arms.writes)
-    following.arms.in_the_way = obstacle(Reaction.SILENCE)
+    following.arms.in_the_way = inhibit(Reaction.SILENCE)
     following.run(0.5)
     following.arms.in_the_way = None
     following.run(0.5)

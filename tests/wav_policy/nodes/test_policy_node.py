@@ -38,8 +38,8 @@ from wav_policy.nodes.messages.images import message_from_rgb  # noqa: E402
 from wav_policy.nodes.messages.instruction_topic import LATCHED_QOS, subscribe_instruction  # noqa: E402
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
+from wav_policy.policy.chunk_continuation import CommittedMotion  # noqa: E402
 from wav_policy.policy.imagined_motion import ImaginedMotion  # noqa: E402
-from wav_policy.policy.splicing import CommittedMotion  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -295,7 +295,7 @@ def test_a_plan_continues_the_chunk_in_force_as_far_as_it_will_be_executed(
     assert 0.0 < committed.weight[frozen + 1] < 1.0
     assert committed.weight[-1] == 0.0
     wait_for(lambda: "frozen_rows" in outside.reported, "the report")
-    assert outside.value("splice") == "rtc"
+    assert outside.value("continuation") == "rtc"
     assert 3 <= int(outside.value("frozen_rows")) <= 6
     outside.views = ("head", "right_wrist")  # the arms may come to hold: the chunk is in force no more
     outside.await_message("not planning: left_wrist/image_raw: newest message is")

@@ -39,8 +39,8 @@ class Rig:
 
     def cause(self) -> str:
         """Why the driver would not command the arm."""
-        obstacle = self.driver.obstacle()
-        return "" if obstacle is None else obstacle.cause
+        inhibit = self.driver.inhibit()
+        return "" if inhibit is None else inhibit.cause
 
     @staticmethod
     def wait_until(condition: Callable[[], object], timeout: float = 8.0) -> None:

@@ -158,7 +158,7 @@ def test_an_arm_that_falls_silent_gets_no_frames(rig: Any, wait_until: Any) -> N
     rig.driver.connect()
     rig.driver.enable()
     rig.fail("drop 1")  # it hears, and says nothing
-    wait_until(lambda: rig.driver.obstacle() is not None)
+    wait_until(lambda: rig.driver.inhibit() is not None)
     heard: list[int] = []
     rig.arm.firmware.on_frame = lambda identifier, data: heard.append(identifier)
     rig.driver._link.transmit(setpoint_frames(np.zeros(7), 1.0))
@@ -349,7 +349,7 @@ def test_an_arm_is_disabled_also_when_the_other_one_is_silent(tmp_path: Path, wa
         robot.connect()
         robot.enable()
         left_arm.faults = FaultSet.parse("silence")
-        wait_until(lambda: robot.left.obstacle() is not None)
+        wait_until(lambda: robot.left.inhibit() is not None)
         with pytest.raises(BusSilentError, match=r"left arm.*The right arm is off\."):
             robot.disable()
         assert left.powered, "not known, so not touched"

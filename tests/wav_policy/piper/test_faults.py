@@ -32,7 +32,7 @@ HOLD, RELEASE, STOP, SILENCE = Reaction
 def enabled(rig: Any) -> Any:
     rig.driver.connect()
     rig.driver.enable()
-    assert rig.driver.obstacle() is None
+    assert rig.driver.inhibit() is None
     return rig
 
 
@@ -101,24 +101,24 @@ def test_a_leader_is_told_from_a_dead_arm_once_it_is_moved(make_rig: Callable[..
 def test_a_fault_while_enabled_is_named(enabled: Any, fault: str, reaction: Reaction, cause: str, words: str) -> None:
     enabled.fail(fault)
     enabled.wait_until(lambda: enabled.cause() == cause and _says(enabled, words))
-    obstacle = enabled.driver.obstacle()
-    assert obstacle is not None
-    assert obstacle.reaction is reaction
-    assert obstacle.text.startswith("left arm")
+    inhibit = enabled.driver.inhibit()
+    assert inhibit is not None
+    assert inhibit.reaction is reaction
+    assert inhibit.text.startswith("left arm")
 
 
 def _says(rig: Any, words: str) -> bool:
-    obstacle = rig.driver.obstacle()
-    return obstacle is not None and re.search(words, obstacle.text) is not None
+    inhibit = rig.driver.inhibit()
+    return inhibit is not None and re.search(words, inhibit.text) is not None
 
 
 @pytest.mark.parametrize("fault", ["silence", "bus_off", "unplug", "unknown_codes", "motor_hot 2"])
 def test_an_arm_that_kept_its_power_goes_on(enabled: Any, fault: str) -> None:
     enabled.fail(fault)
-    enabled.wait_until(lambda: enabled.driver.obstacle() is not None)
+    enabled.wait_until(lambda: enabled.driver.inhibit() is not None)
     time.sleep(0.5)
     enabled.fail("")
-    enabled.wait_until(lambda: enabled.driver.obstacle() is None)
+    enabled.wait_until(lambda: enabled.driver.inhibit() is None)
     assert enabled.plant.powered
     goal = np.append(enabled.plant.position + 0.1, 0.03)
     enabled.driver.write(goal)
@@ -135,7 +135,7 @@ def test_an_arm_that_lost_its_power_is_read_but_not_commanded(enabled: Any) -> N
     assert not enabled.plant.powered, "nothing enables it by itself"
     enabled.driver.enable()
     assert enabled.plant.powered
-    assert enabled.driver.obstacle() is None
+    assert enabled.driver.inhibit() is None
 
 
 def test_a_power_cut_too_short_to_be_a_silence_is_seen_by_the_enabled_bits(enabled: Any) -> None:
@@ -175,7 +175,7 @@ def test_a_collision_is_cleared_without_dropping_the_arm(enabled: Any) -> None:
     threading.Timer(0.1, enabled.fail, [""]).start()  # the way is cleared
     assert enabled.driver.reset() is False
     assert enabled.plant.powered
-    enabled.wait_until(lambda: enabled.driver.obstacle() is None)
+    enabled.wait_until(lambda: enabled.driver.inhibit() is None)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_lost_and_damaged_frames_never_become_positions(enabled: Any) -> None:
     assert enabled.driver.status().undecodable > 0
     assert causes <= {"", "no feedback"}, "no damaged frame is taken for a fault of the arm"
     enabled.fail("")
-    enabled.wait_until(lambda: enabled.driver.obstacle() is None)
+    enabled.wait_until(lambda: enabled.driver.inhibit() is None)
     reading = enabled.driver.read()
     assert reading is not None
     np.testing.assert_allclose(reading.position[:6], start, atol=enabled.millidegree)
@@ -217,7 +217,7 @@ def test_reconnecting_counts_and_backs_off(enabled: Any) -> None:
     time.sleep(3.0)
     assert 1 <= enabled.driver.status().reconnects <= 4
     enabled.fail("")
-    enabled.wait_until(lambda: enabled.driver.obstacle() is None)
+    enabled.wait_until(lambda: enabled.driver.inhibit() is None)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from wav_policy.piper.feedback import ArmCodes
 from wav_policy.piper.frames import ArmState, ControlMode, MotorState
-from wav_policy.piper.inhibits import Reaction, find_obstacle
+from wav_policy.piper.inhibits import Reaction, find_inhibit
 
 HOLD, RELEASE, STOP = Reaction.HOLD, Reaction.RELEASE, Reaction.STOP
 ON = (int(MotorState.ENABLED),) * 6
@@ -30,14 +30,14 @@ def codes(mode: int = ControlMode.CAN, state: int = ArmState.NORMAL, error_bits:
     ],
 )
 def test_every_code_has_a_reaction_and_a_remedy(said: ArmCodes, reaction: Reaction, words: str) -> None:
-    obstacle = find_obstacle("left arm", said, leader_frames=0)
-    assert obstacle is not None
-    assert obstacle.reaction is reaction
-    assert obstacle.text.startswith("left arm: ")
-    assert re.search(words, obstacle.text)
+    inhibit = find_inhibit("left arm", said, leader_frames=0)
+    assert inhibit is not None
+    assert inhibit.reaction is reaction
+    assert inhibit.text.startswith("left arm: ")
+    assert re.search(words, inhibit.text)
 
 
 @pytest.mark.parametrize("said", [codes(), codes(state=ArmState.TARGET_OUT_OF_LIMITS), codes(error_bits=0x3F00)])
 def test_what_may_move(said: ArmCodes) -> None:
     """An arm that clamped a target at its own limit goes on."""
-    assert find_obstacle("left arm", said, leader_frames=0) is None
+    assert find_inhibit("left arm", said, leader_frames=0) is None

@@ -14,9 +14,9 @@ import pytest
 from wav_models.presets import HorizonConfig
 from wav_models.types import JOINT_DIM, ActionChunk, Plan
 from wav_policy.policy import planning_worker
+from wav_policy.policy.chunk_continuation import ChunkContinuation
 from wav_policy.policy.observation import NotReady
 from wav_policy.policy.planning_worker import PlanningWorker
-from wav_policy.policy.splicing import Splicer
 
 STILL = np.zeros((54, JOINT_DIM))
 PATIENCE = 20.0
@@ -68,7 +68,7 @@ def make_worker(around: Surroundings, interval: float, report: Callable[[str], N
         around.confirm,
         around.deliver,
         interval=interval,
-        splicer=Splicer("naive", HorizonConfig()),
+        continuation=ChunkContinuation("naive", HorizonConfig()),
         clock=time.time,
         report_error=report,
     )

@@ -2,25 +2,25 @@ from __future__ import annotations
 
 import pytest
 
-from wav_policy.policy.rate_limit import Allowance
+from wav_policy.policy.rate_limit import RateLimiter
 
 
 @pytest.mark.parametrize(("took", "period"), [(0.1, 2.0), (0.5, 2.0), (3.0, 12.0)])
 def test_turns_keep_to_rate_and_share(took: float, period: float) -> None:
     now = 50.0
-    allowance = Allowance(rate=0.5, share=0.25, clock=lambda: now)
-    assert allowance.is_due
+    limiter = RateLimiter(rate=0.5, share=0.25, clock=lambda: now)
+    assert limiter.is_due
 
     def fail() -> None:
         nonlocal now
-        with allowance.turn():
+        with limiter.turn():
             now += took
             raise RuntimeError
 
     with pytest.raises(RuntimeError):  # one that fails takes its time too
         fail()
-    assert allowance.period == period
+    assert limiter.period == period
     now = 50.0 + period - 0.01
-    assert not allowance.is_due
+    assert not limiter.is_due
     now = 50.0 + period
-    assert allowance.is_due
+    assert limiter.is_due

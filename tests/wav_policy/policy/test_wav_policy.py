@@ -23,7 +23,7 @@ from wav_models.planner import PlannerConfig, PlannerError
 from wav_models.planner.timing import Deadline
 from wav_models.presets import WAV_TINY
 from wav_models.types import Observation
-from wav_policy.policy.splicing import CommittedMotion
+from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.wav_policy import ImaginedFuture, WAVPolicy
 
 QUICK = PlannerConfig(

@@ -7,7 +7,7 @@ import pytest
 
 from wav_models.networks.text_encoder import make_text_encoder
 from wav_models.presets import WAV_TINY
-from wav_policy.recording.rehearsal import describe, rehearse
+from wav_policy.recording.dry_run import describe, dry_run
 from wav_policy.recording.simulated_operator import SimulatedDemonstrator
 from wav_policy.robot.model import home_positions
 from wav_policy.sim import ENVIRONMENTS
@@ -77,7 +77,7 @@ def test_the_operator_succeeds_and_leaves_every_lapse_unsuccessful(world: World)
     assert world.success()
     failing = Demonstration(world, 0, None, "failing")
     steps = play(failing)
-    assert failing.lapse is not None
+    assert failing.failure is not None
     assert not world.success()
     assert steps < 10 * world.task.time_limit
 
@@ -181,5 +181,5 @@ def test_the_same_seed_gives_the_same_failing_episode() -> None:
 def test_operators_succeed_over_100_seeds(task: str) -> None:
     from functools import partial
 
-    results = rehearse(partial(SimulatedDemonstrator().play, task, 1.0), range(100), 2)
+    results = dry_run(partial(SimulatedDemonstrator().play, task, 1.0), range(100), 2)
     assert sum(result.success for result in results) >= 100 * CHOSEN[task], describe(results)

@@ -23,7 +23,7 @@ class Operator(Protocol):
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
 
 
-class Lapse(Protocol):
+class ScriptedFailure(Protocol):
     """One way to fail at a task: what a demonstrator does from some moment on instead of what is due.
 
     Attributes:
@@ -33,7 +33,7 @@ class Lapse(Protocol):
     name: str
 
     def begins(self, world: World) -> bool:
-        """Whether the moment of the lapse has come; asked once per action until it has."""
+        """Whether the moment of the failure has come; asked once per action until it has."""
 
     def act(self, world: World) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m; may depend on earlier calls."""
@@ -76,7 +76,7 @@ class Task(Protocol):
     def make_operator(self) -> Operator:
         """A scripted operator of this task."""
 
-    def make_lapse(self, rng: np.random.Generator) -> Lapse:
+    def make_failure(self, rng: np.random.Generator) -> ScriptedFailure:
         """A random way to fail."""
 
 

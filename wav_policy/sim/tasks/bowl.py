@@ -19,7 +19,7 @@ from wav_policy.sim.tasks.contacts import touching
 if TYPE_CHECKING:
     import mujoco
 
-    from wav_policy.sim.tasks import Lapse, Operator
+    from wav_policy.sim.tasks import Operator, ScriptedFailure
     from wav_policy.sim.world import World
 
 BOWL_HEIGHT: Final = 0.056
@@ -185,11 +185,11 @@ class BowlTask:
 
         return BowlOperator(self.target)
 
-    def make_lapse(self, rng: np.random.Generator) -> Lapse:
+    def make_failure(self, rng: np.random.Generator) -> ScriptedFailure:
         """A random way to fail."""
-        from wav_policy.sim.tasks.bowl_lapses import make_lapse
+        from wav_policy.sim.tasks.bowl_failures import make_failure
 
-        return make_lapse(self.target, self.bowls, rng)
+        return make_failure(self.target, self.bowls, rng)
 
 
 def put_down(data: mujoco.MjData, name: str, position: FloatArray, yaw: float) -> None:

@@ -19,7 +19,7 @@ from wav_policy.sim.tasks.contacts import touching
 if TYPE_CHECKING:
     import mujoco
 
-    from wav_policy.sim.tasks import Lapse, Operator
+    from wav_policy.sim.tasks import Operator, ScriptedFailure
     from wav_policy.sim.world import World
 
 TRAVEL: Final = 0.130
@@ -167,11 +167,11 @@ class DrawerTask:
 
         return DrawerOperator()
 
-    def make_lapse(self, rng: np.random.Generator) -> Lapse:
+    def make_failure(self, rng: np.random.Generator) -> ScriptedFailure:
         """A random way to fail."""
-        from wav_policy.sim.tasks.drawer_lapses import make_lapse
+        from wav_policy.sim.tasks.drawer_failures import make_failure
 
-        return make_lapse(rng)
+        return make_failure(rng)
 
 
 def _clear(tip: FloatArray, state: DrawerState) -> bool:

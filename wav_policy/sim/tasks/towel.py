@@ -21,7 +21,7 @@ from wav_policy.robot.model import OBJECT_CLASS, TABLE_CLASS
 if TYPE_CHECKING:
     import mujoco
 
-    from wav_policy.sim.tasks import Lapse, Operator
+    from wav_policy.sim.tasks import Operator, ScriptedFailure
     from wav_policy.sim.world import World
 
 COUNT: Final = 10
@@ -224,11 +224,11 @@ class TowelTask:
 
         return TowelOperator(self)
 
-    def make_lapse(self, rng: np.random.Generator) -> Lapse:
+    def make_failure(self, rng: np.random.Generator) -> ScriptedFailure:
         """A random way to fail."""
-        from wav_policy.sim.tasks.towel_lapses import make_lapse
+        from wav_policy.sim.tasks.towel_failures import make_failure
 
-        return make_lapse(self, rng)
+        return make_failure(self, rng)
 
     def decoy(self, world: World, side: str) -> FloatArray:
         """Where the block on one side is [3], m."""

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from wav_policy.recording.rehearsal import rehearse
+from wav_policy.recording.dry_run import dry_run
 
 
 def _play(seed: int) -> tuple[str, bool, int]:
@@ -17,9 +17,9 @@ def _play(seed: int) -> tuple[str, bool, int]:
 
 
 def test_results_are_in_the_order_of_the_seeds() -> None:
-    assert [result.steps for result in rehearse(_play, [3, 1], 1)] == [30, 10]
+    assert [result.steps for result in dry_run(_play, [3, 1], 1)] == [30, 10]
 
 
 def test_a_killed_worker_is_an_error() -> None:
     with pytest.raises(ChildProcessError, match="a worker process died"):
-        rehearse(_play, range(4), 1)
+        dry_run(_play, range(4), 1)

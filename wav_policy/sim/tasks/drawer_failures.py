@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.sim.lapses import Choice, Freeze, Tour, draw_lapse, home_stop, wander
+from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
 from wav_policy.sim.operator import Intent
 from wav_policy.sim.tasks.contacts import gripped
 from wav_policy.sim.tasks.drawer import BLOCK, drawer_state
 from wav_policy.sim.tasks.drawer_operator import HOVER_HEIGHT, PASS_HEIGHT, Belief, DrawerOperator
 
 if TYPE_CHECKING:
-    from wav_policy.sim.tasks import Lapse, Operator
+    from wav_policy.sim.tasks import Operator, ScriptedFailure
     from wav_policy.sim.world import World
 
 _CHOICES: Final[tuple[Choice, ...]] = (
@@ -29,20 +29,20 @@ _CHOICES: Final[tuple[Choice, ...]] = (
     ("freeze", "carry", 0.01),
     ("leaves_open", "stored", 0.06),
 )
-"""Lapse, decision point and weight. The two heaviest are choices of what to do next, and with which arm, that cannot be
-taken back: they happen often enough at the same two moments for a small model to learn that there is a choice."""
+"""Failure, decision point and weight. The two heaviest are choices of what to do next, and with which arm, that cannot
+be taken back: they happen often enough at the same two moments for a small model to learn that there is a choice."""
 
 _IN_FRONT: Final = np.array([-0.150, 0.05])
 """From the closed drawer's front to where a block is put down outside it, the second to the arm's side [m]."""
 
 
 _LATEST: Final = {"pull": 3, "reach": 2, "carry": 5}
-"""Most actions between a decision point and the lapse."""
+"""Most actions between a decision point and the failure."""
 
 
-def make_lapse(rng: np.random.Generator) -> Lapse:
-    """A random lapse at a random decision point."""
-    return draw_lapse(_CHOICES, _LATEST, _MOMENTS, _IDEAS, (), rng)
+def make_failure(rng: np.random.Generator) -> ScriptedFailure:
+    """A random failure at a random decision point."""
+    return draw_failure(_CHOICES, _LATEST, _MOMENTS, _IDEAS, (), rng)
 
 
 def _turn(world: World) -> tuple[str, str]:

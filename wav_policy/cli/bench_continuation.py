@@ -1,4 +1,4 @@
-"""`wav bench splices`: ways to splice action chunks, compared on the simulated robot."""
+"""`wav bench splices`: ways to continue an action chunk with the next, compared on the simulated robot."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.paths import resolve
 
 if TYPE_CHECKING:
-    from wav_policy.experiments.splice_trial import SpliceCondition, SpliceTrial
+    from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial
 
 
 @dataclass(frozen=True)
-class SplicesArguments:
+class ContinuationArguments:
     """Episodes in the simulator at control rate, with chunks that take over some time after their observation:
     success, jumps and jerk by method and latency, on the same seeds. Prints a Markdown table."""
 
@@ -49,11 +49,11 @@ class SplicesArguments:
     """Where to draw it (PNG)."""
 
 
-def run_splices(arguments: SplicesArguments) -> int:
+def run_continuation(arguments: ContinuationArguments) -> int:
     """Run, print, write."""
-    from wav_policy.experiments.splice_bench import SpliceBenchmark, plot, run, table
+    from wav_policy.experiments.continuation_bench import ContinuationBenchmark, plot, run, table
 
-    benchmark = SpliceBenchmark(
+    benchmark = ContinuationBenchmark(
         checkpoint=resolve(str(arguments.checkpoint)),
         task=arguments.task,
         methods=arguments.methods,
@@ -75,7 +75,7 @@ def run_splices(arguments: SplicesArguments) -> int:
     return 0
 
 
-def _report(condition: SpliceCondition, trial: SpliceTrial) -> None:
+def _report(condition: ContinuationCondition, trial: ContinuationTrial) -> None:
     outcome = "success" if trial.success else "failure"
     print(
         f"[{condition.name}, {1e3 * condition.latency:.0f} ms] seed {trial.seed}: {outcome} after "

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wav_models.presets import WAV_TINY
 from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import ChunkExecutor, positions_at
-from wav_policy.policy.splicing import AGE_DECAY, Splicer, soft_mask
+from wav_policy.policy.chunk_continuation import AGE_DECAY, ChunkContinuation, soft_mask
 
 HORIZON = WAV_TINY.horizon
 ROWS = HORIZON.action_horizon
@@ -52,73 +52,73 @@ def test_mask_falls_from_one_to_zero(num_rows: int, data: st.DataObject) -> None
 
 
 def test_frozen_rows_follow_recent_latencies_and_forget_the_warm_up() -> None:
-    splicer = Splicer("rtc", HORIZON)
-    assert (splicer.latency, splicer.num_frozen) == (0.0, 0)
-    splicer.took(5.0)
-    assert splicer.num_frozen == ROWS
+    continuation = ChunkContinuation("rtc", HORIZON)
+    assert (continuation.latency, continuation.num_frozen) == (0.0, 0)
+    continuation.took(5.0)
+    assert continuation.num_frozen == ROWS
     for _ in range(25):
-        splicer.took(0.13)
-    assert splicer.latency == pytest.approx(0.13)
-    assert splicer.num_frozen == 2, "the row under way at the take-over is frozen too"
-    splicer.reset()
-    assert splicer.num_frozen == 2, "latency outlives an episode"
+        continuation.took(0.13)
+    assert continuation.latency == pytest.approx(0.13)
+    assert continuation.num_frozen == 2, "the row under way at the take-over is frozen too"
+    continuation.reset()
+    assert continuation.num_frozen == 2, "latency outlives an episode"
     for _ in range(2):
-        splicer.took(0.95)  # two slow plans in twenty: nine of ten are faster
-    assert splicer.latency < 0.9
+        continuation.took(0.95)  # two slow plans in twenty: nine of ten are faster
+    assert continuation.latency < 0.9
 
 
 def test_committed_motion_is_the_previous_chunk_at_the_new_rows_times() -> None:
-    splicer = Splicer("rtc", HORIZON)
-    assert splicer.committed(10.0, at(10.0)) is None
-    splicer.finish(ramp(10.0))
+    continuation = ChunkContinuation("rtc", HORIZON)
+    assert continuation.committed(10.0, at(10.0)) is None
+    continuation.finish(ramp(10.0))
     for _ in range(3):
-        splicer.took(0.15)
-    committed = splicer.committed(10.33, at(10.33))
+        continuation.took(0.15)
+    committed = continuation.committed(10.33, at(10.33))
     assert committed is not None
     due = 10.33 + STEP * np.arange(1, ROWS + 1)
     inside = due <= 11.6 + 1e-9
     np.testing.assert_allclose(committed.positions[inside, 4], 0.3 * due[inside], atol=1e-9)
     np.testing.assert_allclose(committed.positions[~inside, 4], 0.3 * 11.6)
     np.testing.assert_array_equal(committed.weight, soft_mask(ROWS, 2, int(inside.sum())))
-    assert splicer.committed(10.0, at(10.0)) is None, "nothing is planned from the past"
-    assert splicer.committed(11.55, at(11.55)) is None, "no row of the previous chunk is left"
-    splicer.reset()
-    assert splicer.committed(10.33, at(10.33)) is None
+    assert continuation.committed(10.0, at(10.0)) is None, "nothing is planned from the past"
+    assert continuation.committed(11.55, at(11.55)) is None, "no row of the previous chunk is left"
+    continuation.reset()
+    assert continuation.committed(10.33, at(10.33)) is None
 
 
 def test_arms_that_do_not_follow_are_not_run_away_from() -> None:
     """Stopped arms: every plan would continue the one before, and be farther away when they are enabled again."""
-    splicer = Splicer("rtc", HORIZON)
-    splicer.finish(ramp(10.0))
+    continuation = ChunkContinuation("rtc", HORIZON)
+    continuation.finish(ramp(10.0))
     lagging = at(10.3) - 0.1
     lagging[6] = 0.0  # a gripper that holds something
-    assert splicer.committed(10.3, lagging) is not None
+    assert continuation.committed(10.3, lagging) is not None
     stopped = at(10.3)
     stopped[9] -= 0.3
-    assert splicer.committed(10.3, stopped) is None
+    assert continuation.committed(10.3, stopped) is None
     stopped[9] = math.nan
-    assert splicer.committed(10.3, stopped) is None
+    assert continuation.committed(10.3, stopped) is None
 
 
 def test_average_weighs_all_chunks_that_reach_a_row() -> None:
-    splicer = Splicer("average", HORIZON)
-    assert splicer.committed(10.0, at(10.0)) is None
-    splicer.finish(ramp(10.0, offset=0.0))
-    splicer.finish(ramp(10.2, offset=0.3))
-    averaged = splicer.finish(ramp(10.4, offset=0.6))
+    continuation = ChunkContinuation("average", HORIZON)
+    assert continuation.committed(10.0, at(10.0)) is None
+    continuation.finish(ramp(10.0, offset=0.0))
+    continuation.finish(ramp(10.2, offset=0.3))
+    averaged = continuation.finish(ramp(10.4, offset=0.6))
     weights = np.exp(-AGE_DECAY * np.arange(3))
     middle = np.average([0.0, 0.3, 0.6], weights=weights)
     np.testing.assert_allclose(averaged.positions[3], middle + 0.3 * averaged.times[3])
     np.testing.assert_allclose(averaged.positions[-1], 0.6 + 0.3 * averaged.times[-1])  # nobody else looks so far
-    later = splicer.finish(ramp(13.0, offset=2.0))
+    later = continuation.finish(ramp(13.0, offset=2.0))
     np.testing.assert_allclose(later.positions, ramp(13.0, offset=2.0).positions)
 
 
 def test_naive_leaves_chunks_alone() -> None:
-    splicer = Splicer("naive", HORIZON)
+    continuation = ChunkContinuation("naive", HORIZON)
     chunk = ramp(10.0)
-    assert splicer.finish(chunk) is chunk
-    assert splicer.committed(10.2, at(10.2)) is None
+    assert continuation.finish(chunk) is chunk
+    assert continuation.committed(10.2, at(10.2)) is None
 
 
 def test_positions_are_those_the_executor_runs() -> None:
@@ -132,6 +132,6 @@ def test_positions_are_those_the_executor_runs() -> None:
     np.testing.assert_array_equal(positions_at(single, times), np.repeat(chunk.positions[:1], 77, axis=0))
 
 
-def test_unknown_splice_is_named() -> None:
-    with pytest.raises(ValueError, match="unknown splice 'rct'.*rtc"):
-        Splicer("rct", HORIZON)
+def test_unknown_continuation_is_named() -> None:
+    with pytest.raises(ValueError, match="unknown continuation 'rct'.*rtc"):
+        ChunkContinuation("rct", HORIZON)

@@ -1,7 +1,7 @@
-"""What the tasks' lapses are made of: from a moment on, a demonstrator follows a false idea or a fixed tour.
+"""What the tasks' failures are made of: from a moment on, a demonstrator follows a false idea or a fixed tour.
 
-Every lapse parts from skilled behaviour in a state that skilled behaviour passes through, and shows within a second or
-two what it leads to, so that whoever imagines futures from that state can tell the two apart.
+Every failure parts from skilled behaviour in a state that skilled behaviour passes through, and shows within a second
+or two what it leads to, so that whoever imagines futures from that state can tell the two apart.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _GRIPPER_STEPS: Final = 5
 Idea = Callable[["World"], "Operator"]
 
 Choice = tuple[str, str, float]
-"""Lapse, decision point and weight."""
+"""ScriptedFailure, decision point and weight."""
 
 
 class FromMoment:
-    """A lapse: `idea` makes what acts from the moment on that comes `delay` actions after `moment` first held.
+    """A failure: `idea` makes what acts from the moment on that comes `delay` actions after `moment` first held.
 
     Args:
         name: as recorded.
@@ -51,7 +51,7 @@ class FromMoment:
         self._acting: Operator | None = None
 
     def begins(self, world: World) -> bool:
-        """Whether the moment of the lapse has come."""
+        """Whether the moment of the failure has come."""
         self._reached = self._reached or self._moment(world)
         self._delay -= self._reached
         return self._delay < 0
@@ -63,7 +63,7 @@ class FromMoment:
         return self._acting.act(world)
 
 
-def draw_lapse(
+def draw_failure(
     choices: Sequence[Choice],
     latest: Mapping[str, int],
     moments: Mapping[str, Callable[..., bool]],
@@ -71,15 +71,15 @@ def draw_lapse(
     subject: tuple[Any, ...],
     rng: np.random.Generator,
 ) -> FromMoment:
-    """A random lapse at a random decision point.
+    """A random failure at a random decision point.
 
     Args:
         choices: what may go wrong, and when.
-        latest: most actions between a decision point and the lapse; none where it is not named.
+        latest: most actions between a decision point and the failure; none where it is not named.
         moments: decision point -> whether it has come, called with `subject` and the world.
-        ideas: lapse -> what acts then, called with `subject`, `rng` and the world.
+        ideas: failure -> what acts then, called with `subject`, `rng` and the world.
         subject: what the task is about.
-        rng: decides, also within the lapse.
+        rng: decides, also within the failure.
     """
     weights = np.array([weight for *_, weight in choices])
     name, moment, _ = choices[rng.choice(len(choices), p=weights / weights.sum())]

@@ -12,7 +12,7 @@ from wav_models.worker_pool import worker_pool
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """What came of one seed.
 
     Attributes:
@@ -34,9 +34,9 @@ Play = Callable[[int], tuple[str, bool, int]]
 """Plays one seed; picklable. Returns quality, success and number of steps."""
 
 
-def rehearse(
-    play: Play, seeds: Sequence[int], num_workers: int, on_progress: Callable[[Rehearsal], None] = lambda result: None
-) -> list[Rehearsal]:
+def dry_run(
+    play: Play, seeds: Sequence[int], num_workers: int, on_progress: Callable[[DryRun], None] = lambda result: None
+) -> list[DryRun]:
     """Play every seed, in parallel processes; results are in the order of `seeds`.
 
     Raises:
@@ -50,13 +50,13 @@ def rehearse(
     return results
 
 
-def _play(play: Play, seed: int) -> Rehearsal:
+def _play(play: Play, seed: int) -> DryRun:
     started = time.perf_counter()
     quality, success, steps = play(seed)
-    return Rehearsal(seed, quality, success, steps, time.perf_counter() - started)
+    return DryRun(seed, quality, success, steps, time.perf_counter() - started)
 
 
-def describe(results: Sequence[Rehearsal]) -> str:
+def describe(results: Sequence[DryRun]) -> str:
     """Successes with their 95 % interval, lengths and failed seeds, by quality."""
     lines = []
     for quality in dict.fromkeys(result.quality for result in results):

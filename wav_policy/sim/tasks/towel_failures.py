@@ -8,13 +8,13 @@ import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.sim.lapses import Choice, Freeze, Tour, draw_lapse, home_stop, wander
+from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
 from wav_policy.sim.operator import Intent
 from wav_policy.sim.tasks.towel import CORNERS
 from wav_policy.sim.tasks.towel_operator import HOVER_HEIGHT, PASS_HEIGHT, TowelOperator
 
 if TYPE_CHECKING:
-    from wav_policy.sim.tasks import Lapse, Operator
+    from wav_policy.sim.tasks import Operator, ScriptedFailure
     from wav_policy.sim.tasks.towel import TowelTask
     from wav_policy.sim.world import World
 
@@ -28,18 +28,18 @@ _CHOICES: Final[tuple[Choice, ...]] = (
     ("drop", "carry", 0.18),
     ("freeze", "carry", 0.10),
 )
-"""Lapse, decision point and weight."""
+"""ScriptedFailure, decision point and weight."""
 
 _LATEST: Final = {"reach": 2, "carry": 2}
-"""Most actions between a decision point and the lapse."""
+"""Most actions between a decision point and the failure."""
 
 _SHORT: Final = 0.3
 """Share of its way at which a corner is dropped."""
 
 
-def make_lapse(task: TowelTask, rng: np.random.Generator) -> Lapse:
-    """A random lapse at a random decision point."""
-    return draw_lapse(_CHOICES, _LATEST, _MOMENTS, _IDEAS, (task,), rng)
+def make_failure(task: TowelTask, rng: np.random.Generator) -> ScriptedFailure:
+    """A random failure at a random decision point."""
+    return draw_failure(_CHOICES, _LATEST, _MOMENTS, _IDEAS, (task,), rng)
 
 
 def _at_start(task: TowelTask, world: World) -> bool:

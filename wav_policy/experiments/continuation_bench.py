@@ -1,4 +1,4 @@
-"""Ways to splice chunks, compared on the simulated robot at several latencies: success, jumps and jerk."""
+"""Ways to continue a chunk with the next, compared on the simulated robot: success, jumps and jerk by latency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wav_models.presets import did_you_mean
 from wav_models.worker_pool import worker_pool
 
 if TYPE_CHECKING:
-    from wav_policy.experiments.splice_trial import SpliceCondition, SpliceTrial
+    from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial
     from wav_policy.policy.wav_policy import WAVPolicy
     from wav_policy.sim.world import World
 
@@ -24,12 +24,12 @@ METHODS: Final = {
     "average": ("average", 0.2),
     "rtc": ("rtc", 0.2),
 }
-"""Splicer's method and executor's blend time [s] by name."""
+"""ChunkContinuation's method and executor's blend time [s] by name."""
 PERCENTILE: Final = 95
 
 
 @dataclass(frozen=True)
-class SpliceBenchmark:
+class ContinuationBenchmark:
     """What to run: every method at every latency on the same seeds.
 
     Attributes:
@@ -67,20 +67,23 @@ class SpliceBenchmark:
         if not self.replan_interval > 0.0 or not self.max_seconds > 0.0 or self.num_workers < 1:
             raise ValueError("replan_interval, max_seconds and num_workers must be positive")
 
-    def conditions(self) -> list[SpliceCondition]:
+    def conditions(self) -> list[ContinuationCondition]:
         """Every method at every latency."""
-        from wav_policy.experiments.splice_trial import SpliceCondition
+        from wav_policy.experiments.continuation_trial import ContinuationCondition
 
-        return [SpliceCondition(name, *METHODS[name], latency) for latency in self.latencies for name in self.methods]
+        return [
+            ContinuationCondition(name, *METHODS[name], latency) for latency in self.latencies for name in self.methods
+        ]
 
 
 def run(
-    benchmark: SpliceBenchmark, report: Callable[[SpliceCondition, SpliceTrial], None] = lambda *_: None
+    benchmark: ContinuationBenchmark,
+    report: Callable[[ContinuationCondition, ContinuationTrial], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Settings and one summary per condition, plain data for JSON; `report` is called with every finished episode."""
     conditions = benchmark.conditions()
     jobs = [(condition, seed) for seed in benchmark.seeds for condition in conditions]
-    trials: dict[SpliceCondition, list[SpliceTrial]] = {condition: [] for condition in conditions}
+    trials: dict[ContinuationCondition, list[ContinuationTrial]] = {condition: [] for condition in conditions}
     with worker_pool(benchmark.num_workers, _start, (benchmark,)) as pool:
         for condition, trial in pool.map(_run, jobs):
             trials[condition].append(trial)
@@ -89,20 +92,20 @@ def run(
     return {"settings": settings, "conditions": [summarise(c, its_trials) for c, its_trials in trials.items()]}
 
 
-def summarise(condition: SpliceCondition, trials: Sequence[SpliceTrial]) -> dict[str, Any]:
-    """Success with its 95 % interval, percentiles over all splices, and the trials in short."""
+def summarise(condition: ContinuationCondition, trials: Sequence[ContinuationTrial]) -> dict[str, Any]:
+    """Success with its 95 % interval, percentiles over all take-overs, and the trials in short."""
     successes = sum(trial.success for trial in trials)
-    per_splice = ("position_jump", "velocity_jump", "command_step", "splice_jerk")
-    splices = {name: np.concatenate([getattr(trial, name) for trial in trials]) for name in per_splice}
+    per_takeover = ("position_jump", "velocity_jump", "command_step", "takeover_jerk")
+    takeovers = {name: np.concatenate([getattr(trial, name) for trial in trials]) for name in per_takeover}
     return {
         **asdict(condition),
         "episodes": len(trials),
         "successes": successes,
         "interval_95": wilson_interval(successes, len(trials)),
         "seconds_mean": float(np.mean([trial.seconds for trial in trials])),
-        "splices": len(splices["position_jump"]),
-        **{f"{name}_p50": float(np.percentile(values, 50)) for name, values in splices.items()},
-        **{f"{name}_p{PERCENTILE}": float(np.percentile(values, PERCENTILE)) for name, values in splices.items()},
+        "takeovers": len(takeovers["position_jump"]),
+        **{f"{name}_p50": float(np.percentile(values, 50)) for name, values in takeovers.items()},
+        **{f"{name}_p{PERCENTILE}": float(np.percentile(values, PERCENTILE)) for name, values in takeovers.items()},
         "jerk_rms": float(np.sqrt(np.mean([trial.jerk_rms**2 for trial in trials]))),
         "limited": float(np.mean([trial.limited for trial in trials])),
         "trials": [{"seed": t.seed, "success": t.success, "seconds": round(t.seconds, 3)} for t in trials],
@@ -112,7 +115,7 @@ def summarise(condition: SpliceCondition, trials: Sequence[SpliceTrial]) -> dict
 def table(result: dict[str, Any]) -> str:
     """The conditions as a Markdown table."""
     lines = [
-        "| latency | method | success | mean time | position jump | velocity jump | command step | jerk at splices "
+        "| latency | method | success | mean time | position jump | velocity jump | command step | jerk at take-overs "
         "| jerk RMS |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -124,7 +127,7 @@ def table(result: dict[str, Any]) -> str:
             f"| {1e3 * c['position_jump_p50']:.1f} / {1e3 * c[f'position_jump_p{PERCENTILE}']:.1f} mrad "
             f"| {c['velocity_jump_p50']:.3f} / {c[f'velocity_jump_p{PERCENTILE}']:.3f} rad/s "
             f"| {c['command_step_p50']:.3f} / {c[f'command_step_p{PERCENTILE}']:.3f} rad/s "
-            f"| {c['splice_jerk_p50']:.0f} / {c[f'splice_jerk_p{PERCENTILE}']:.0f} rad/s³ "
+            f"| {c['takeover_jerk_p50']:.0f} / {c[f'takeover_jerk_p{PERCENTILE}']:.0f} rad/s³ "
             f"| {c['jerk_rms']:.0f} rad/s³ |"
         )
     return "\n".join(lines)
@@ -140,7 +143,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), constrained_layout=True)
     panels = (
         (f"velocity_jump_p{PERCENTILE}", "velocity jump between chunks, p95 [rad/s]", "linear"),
-        ("splice_jerk_p50", "peak measured jerk at a splice, median [rad/s³]", "log"),
+        ("takeover_jerk_p50", "peak measured jerk at a take-over, median [rad/s³]", "log"),
         ("jerk_rms", "measured jerk, RMS over the episode [rad/s³]", "log"),
     )
     for index, name in enumerate(result["settings"]["methods"]):
@@ -165,7 +168,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 class _Worker:
-    def __init__(self, benchmark: SpliceBenchmark) -> None:
+    def __init__(self, benchmark: ContinuationBenchmark) -> None:
         import torch
 
         from wav_policy.policy.wav_policy import WAVPolicy
@@ -186,13 +189,13 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _start(benchmark: SpliceBenchmark) -> None:
+def _start(benchmark: ContinuationBenchmark) -> None:
     global _worker
     _worker = _Worker(benchmark)
 
 
-def _run(job: tuple[SpliceCondition, int]) -> tuple[SpliceCondition, SpliceTrial]:
-    from wav_policy.experiments.splice_trial import run_trial
+def _run(job: tuple[ContinuationCondition, int]) -> tuple[ContinuationCondition, ContinuationTrial]:
+    from wav_policy.experiments.continuation_trial import run_trial
 
     assert _worker is not None
     condition, seed = job

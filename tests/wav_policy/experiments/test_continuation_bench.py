@@ -1,4 +1,4 @@
-"""The comparison of splices runs the robot's own code in the simulator; its numbers are those of the motion."""
+"""The comparison of continuations runs the robot's own code in the simulator; its numbers are those of the motion."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from wav_models.presets import WAV_TINY
 from wav_models.types import ActionChunk, Observation, Plan
 from wav_policy.cli.bench import main as bench_command
-from wav_policy.experiments.splice_bench import METHODS, SpliceBenchmark, plot, summarise, table
-from wav_policy.experiments.splice_trial import SpliceCondition, SpliceTrial, run_trial
-from wav_policy.policy.splicing import CommittedMotion
+from wav_policy.experiments.continuation_bench import METHODS, ContinuationBenchmark, plot, summarise, table
+from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial, run_trial
+from wav_policy.policy.chunk_continuation import CommittedMotion
 
 pytestmark = pytest.mark.sim
 
@@ -52,8 +52,8 @@ def world() -> Any:
     world.close()
 
 
-def run(world: Any, policy: Undecided, method: str, latency: float) -> SpliceTrial:
-    condition = SpliceCondition(method, *METHODS[method], latency)
+def run(world: Any, policy: Undecided, method: str, latency: float) -> ContinuationTrial:
+    condition = ContinuationCondition(method, *METHODS[method], latency)
     return run_trial(world, policy, 3, condition, replan_interval=0.2, max_seconds=1.45)  # type: ignore[arg-type]
 
 
@@ -62,7 +62,7 @@ def test_chunks_come_when_due_and_jumps_are_those_of_the_method(world: Any) -> N
     trials = {method: run(world, policy, method, 0.1) for method in METHODS}
     assert not trials["naive"].success
     np.testing.assert_allclose(policy.stamps, 0.2 * np.arange(8), atol=1e-9)
-    count = 6  # eight plans, seven of them delivered, the first is no splice
+    count = 6  # eight plans, seven of them delivered, the first is no take-over
     assert {len(trial.velocity_jump) for trial in trials.values()} == {count}
     assert max(trials["rtc"].position_jump) < 1e-9
     assert np.median(trials["naive"].velocity_jump) > 0.5 * SWING
@@ -78,8 +78,8 @@ def test_a_latency_above_the_interval_delays_the_next_plan(world: Any) -> None:
 
 
 def test_result_becomes_table_and_picture(tmp_path: Path) -> None:
-    benchmark = SpliceBenchmark(Path("some"), latencies=(0.0, 0.3), seeds=(1, 2))
-    trial = SpliceTrial(1, True, 5.0, (0.01, 0.03), (0.1, 0.3), (0.2, 0.4), (10.0, 30.0), 3.0, 0.5)
+    benchmark = ContinuationBenchmark(Path("some"), latencies=(0.0, 0.3), seeds=(1, 2))
+    trial = ContinuationTrial(1, True, 5.0, (0.01, 0.03), (0.1, 0.3), (0.2, 0.4), (10.0, 30.0), 3.0, 0.5)
     trials = (trial, replace(trial, seed=2, success=False, jerk_rms=4.0))
     conditions = [summarise(condition, trials) for condition in benchmark.conditions()]
     result = {"settings": {"methods": list(METHODS)}, "conditions": conditions}
@@ -88,8 +88,8 @@ def test_result_becomes_table_and_picture(tmp_path: Path) -> None:
     assert conditions[0]["jerk_rms"] == pytest.approx(12.5**0.5)
     assert json.loads(json.dumps(conditions[0]))["trials"][1] == {"seed": 2, "success": False, "seconds": 5.0}
     assert "| 300 ms | rtc | 1/2 [" in table(result)
-    plot(result, tmp_path / "splices.png")
-    assert (tmp_path / "splices.png").stat().st_size > 10_000
+    plot(result, tmp_path / "takeovers.png")
+    assert (tmp_path / "takeovers.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_result_becomes_table_and_picture(tmp_path: Path) -> None:
 )
 def test_what_cannot_run_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SpliceBenchmark(Path("some"), **values)
+        ContinuationBenchmark(Path("some"), **values)
 
 
 def test_the_command_names_what_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:

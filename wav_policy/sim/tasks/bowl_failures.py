@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.sim.lapses import Choice, Freeze, Tour, draw_lapse, home_stop, wander
+from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
 from wav_policy.sim.operator import Intent, arm_part, raised
 from wav_policy.sim.tasks.bowl import BOWLS, bowl_state, nearer_side
 from wav_policy.sim.tasks.bowl_operator import CLOSED, HOVER_HEIGHT, BowlOperator
 from wav_policy.sim.tasks.contacts import gripped
 
 if TYPE_CHECKING:
-    from wav_policy.sim.tasks import Lapse, Operator
+    from wav_policy.sim.tasks import Operator, ScriptedFailure
     from wav_policy.sim.world import World
 
 _BESIDE_X: Final = -0.145
@@ -35,17 +35,17 @@ _CHOICES: Final[tuple[Choice, ...]] = (
     ("freeze", "carry", 0.05),
     ("beside", "place", 0.10),
 )
-"""Lapse, decision point and weight."""
+"""ScriptedFailure, decision point and weight."""
 
 
 _LATEST: Final = {"reach": 2, "carry": 5, "place": 2}
-"""Most actions between a decision point and the lapse."""
+"""Most actions between a decision point and the failure."""
 
 
-def make_lapse(target: str, bowls: tuple[str, ...], rng: np.random.Generator) -> Lapse:
-    """A random lapse at a random decision point of the task that moves bowl `target` among `bowls`."""
+def make_failure(target: str, bowls: tuple[str, ...], rng: np.random.Generator) -> ScriptedFailure:
+    """A random failure at a random decision point of the task that moves bowl `target` among `bowls`."""
     choices = [choice for choice in _CHOICES if choice[0] != "wrong_bowl" or len(bowls) > 1]
-    return draw_lapse(choices, _LATEST, _MOMENTS, _IDEAS, (target,), rng)
+    return draw_failure(choices, _LATEST, _MOMENTS, _IDEAS, (target,), rng)
 
 
 def _at_start(target: str, world: World) -> bool:

@@ -24,7 +24,7 @@ from wav_models.presets import HorizonConfig, did_you_mean
 from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import positions_at
 
-SPLICES: Final = ("naive", "average", "rtc")
+CONTINUATIONS: Final = ("naive", "average", "rtc")
 AGE_DECAY: Final = 0.01
 """Weight exp(-0.01 k) of the k-th oldest chunk in an average, as published."""
 MAX_DEVIATION: Final = 0.25
@@ -52,11 +52,11 @@ class CommittedMotion:
     weight: FloatArray
 
 
-class Splicer:
+class ChunkContinuation:
     """Remembers chunks and their latency.
 
     Args:
-        method: one of `SPLICES`.
+        method: one of `CONTINUATIONS`.
         horizon: rows of a chunk and their rate.
 
     Raises:
@@ -64,7 +64,7 @@ class Splicer:
     """
 
     def __init__(self, method: str, horizon: HorizonConfig) -> None:
-        check_splice(method)
+        check_continuation(method)
         self.method = method
         self._num_rows = horizon.action_horizon
         self._step = 1.0 / horizon.step_hz
@@ -119,10 +119,10 @@ class Splicer:
         self._latencies.append(latency)
 
 
-def check_splice(method: str) -> None:
-    """ValueError with the nearest valid name, unless `method` is one of `SPLICES`."""
-    if method not in SPLICES:
-        raise ValueError(f"unknown splice {method!r}{did_you_mean(method, SPLICES)}")
+def check_continuation(method: str) -> None:
+    """ValueError with the nearest valid name, unless `method` is one of `CONTINUATIONS`."""
+    if method not in CONTINUATIONS:
+        raise ValueError(f"unknown continuation {method!r}{did_you_mean(method, CONTINUATIONS)}")
 
 
 def soft_mask(num_rows: int, num_frozen: int, num_overlap: int) -> FloatArray:

@@ -5,26 +5,40 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any, Literal
 
 from wav_models.data.check_episode import Problem, check_episode
-from wav_models.data.dataset import Dataset, DatasetError, header_faults
+from wav_models.data.conventions import Conventions, JointLimits, missing_names
+from wav_models.data.dataset import Dataset, DatasetError, header_faults, read_tasks
 from wav_models.data.label_settings import label_conflict
-from wav_models.data.layout import INFO_PATH, STAGING, STATS_PATH, TASKS_PATH, VALUE_KEY
+from wav_models.data.layout import (
+    ACTION_KEY,
+    INFO_PATH,
+    STAGING,
+    STATE_KEY,
+    STATS_PATH,
+    SUCCESS_KEY,
+    TASKS_PATH,
+    VALUE_KEY,
+)
+from wav_models.data.video_reader import VideoError, VideoFacts, inspect_video
+from wav_models.types import JOINT_NAMES
 
 _RECORD_ANEW = "record into another directory"
 
 
-def check_dataset(root: Path, fps: int | None = None) -> Iterator[Problem]:
+def check_dataset(
+    root: Path, fps: int | None = None, *, limits: JointLimits | None = None, decode: bool = True
+) -> Iterator[Problem]:
     """All problems of a dataset, as they are found.
 
     Args:
         root: dataset directory.
         fps: the rate it should have [Hz]; any when None.
+        limits: of the robot that is to run a policy of the data; None: not compared.
+        decode: every video once, instead of only counting its packets.
     """
     faults = list(_check_header(root))
     yield from faults
@@ -48,9 +62,10 @@ def check_dataset(root: Path, fps: int | None = None) -> Iterator[Problem]:
     tasks = _read_tasks(dataset)
     if tasks is None:
         yield Problem("error", TASKS_PATH, "missing or unreadable", "restore it from a copy")
+    conventions, inspect = Conventions(limits), lru_cache(maxsize=None)(partial(_inspect, decode=decode))
     num_labelled, first_index = 0, 0
     for info in dataset.episodes:
-        labelled, problems = check_episode(dataset, info.index, first_index, tasks)
+        labelled, problems = check_episode(dataset, info.index, first_index, tasks, conventions, inspect)
         yield from problems
         num_labelled += labelled
         first_index += info.length
@@ -58,6 +73,35 @@ def check_dataset(root: Path, fps: int | None = None) -> Iterator[Problem]:
         message = f"{len(dataset) - num_labelled} of {len(dataset)} episodes are not labelled"
         yield Problem("error", str(root), message, f"run `wav label {root}`")
     yield from _check_labels(dataset)
+    yield from _check_marks(dataset)
+    yield from _check_conventions(dataset, conventions)
+
+
+def _inspect(path: Path, *, decode: bool) -> VideoFacts | VideoError:
+    try:
+        return inspect_video(path, decode=decode)
+    except VideoError as error:
+        return error
+
+
+def _check_marks(dataset: Dataset) -> Iterator[Problem]:
+    """Labelling takes an episode without a mark for a success."""
+    unmarked = sum(episode.success is None for episode in dataset.episodes)
+    if 0 < unmarked < len(dataset):
+        message = f"{unmarked} of {len(dataset)} episodes are marked neither as success nor as failure"
+        remedy = (
+            f"labelled as successes; an editing tool may have dropped the marks: compare with a copy ({SUCCESS_KEY})"
+        )
+        yield Problem("warning", str(dataset.root), message, remedy)
+
+
+def _check_conventions(dataset: Dataset, conventions: Conventions) -> Iterator[Problem]:
+    for finding in conventions.findings():
+        severity: Literal["error", "warning"] = "error" if finding.is_error else "warning"
+        yield Problem(severity, str(dataset.root), finding.message, finding.remedy)
+    for key in missing_names(dataset.info["features"], (STATE_KEY, ACTION_KEY)):
+        message = f"{key} does not name its joints; taken as {JOINT_NAMES[0]} .. {JOINT_NAMES[-1]}, left arm first"
+        yield Problem("warning", INFO_PATH, message, "name them there if that is right; reorder the columns if not")
 
 
 def _check_header(root: Path) -> Iterator[Problem]:
@@ -93,7 +137,7 @@ def _check_files(dataset: Dataset) -> Iterator[Problem]:
         for path in sorted(dataset.root.glob(pattern)):
             if path not in known:
                 where = str(path.relative_to(dataset.root))
-                yield Problem("error", where, "belongs to no episode", "delete it; recording more does so too")
+                yield Problem("error", where, "belongs to no episode", "delete it, or move it out of the dataset")
     for path in sorted(path for path in (dataset.root / STAGING).glob("*") if path.is_dir()):
         message = "an episode that was never finished, or is being recorded now"
         yield Problem("warning", f"{STAGING}/{path.name}", message, "nothing to do: the next recording removes it")
@@ -134,8 +178,6 @@ def _check_labels(dataset: Dataset) -> Iterator[Problem]:
 
 def _read_tasks(dataset: Dataset) -> dict[int, str] | None:
     try:
-        table = pq.read_table(dataset.root / TASKS_PATH, partitioning=None)
-        name = next(n for n in ("task", "__index_level_0__") if n in table.column_names)
-        return dict(zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True))
-    except (OSError, pa.ArrowException, KeyError, StopIteration):
+        return dict(enumerate(read_tasks(dataset.root / TASKS_PATH)))
+    except DatasetError:
         return None

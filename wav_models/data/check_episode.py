@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import av
 import numpy as np
 import pyarrow.parquet as pq
 
+from wav_models.data.conventions import Conventions
 from wav_models.data.dataset import Dataset, DatasetError, Episode
 from wav_models.data.layout import RATE_TOLERANCE, SOURCES, VALUE_KEY, VIDEO_KEYS
-from wav_models.data.video_reader import VideoError, count_frames
+from wav_models.data.video_reader import VideoError, VideoFacts
 from wav_models.types import ARM_DOF, JOINT_NAMES, VIEWS
 
 PLAUSIBLE_ANGLE: Final = 2 * np.pi
@@ -49,7 +49,12 @@ class Problem:
 
 
 def check_episode(
-    dataset: Dataset, index: int, first_index: int, tasks: dict[int, str] | None
+    dataset: Dataset,
+    index: int,
+    first_index: int,
+    tasks: dict[int, str] | None,
+    conventions: Conventions,
+    inspect: Callable[[Path], VideoFacts | VideoError],
 ) -> tuple[bool, list[Problem]]:
     """Everything about one episode.
 
@@ -58,6 +63,8 @@ def check_episode(
         index: of the episode.
         first_index: number of its first frame in the dataset.
         tasks: instructions by number; None where they cannot be read.
+        conventions: takes the episode into account.
+        inspect: what a video file holds; each is asked for every episode in it.
 
     Returns:
         Whether it is labelled, and its problems.
@@ -75,7 +82,8 @@ def check_episode(
         problems += _check_rows(dataset, episode, where, first_index, tasks)
         problems += _check_times(episode, where)
         problems += _check_units(episode, where)
-    problems += _check_videos(dataset, index)
+        conventions.add(episode)
+    problems += _check_videos(dataset, index, inspect)
     if not info.instruction.strip():
         problems.append(Problem("error", where, "the instruction is empty", _RERECORD))
     notes = info.extra.get("notes", [])
@@ -142,7 +150,9 @@ def _check_units(episode: Episode, where: str) -> Iterator[Problem]:
         yield Problem("warning", where, "no action changes in the whole episode", "leave it out")
 
 
-def _check_videos(dataset: Dataset, index: int) -> Iterator[Problem]:
+def _check_videos(
+    dataset: Dataset, index: int, inspect: Callable[[Path], VideoFacts | VideoError]
+) -> Iterator[Problem]:
     info = dataset.episodes[index]
     for view in VIEWS:
         path, start = info.videos[view]
@@ -150,24 +160,16 @@ def _check_videos(dataset: Dataset, index: int) -> Iterator[Problem]:
         if not path.is_file():
             yield Problem("error", where, f"the video {VIDEO_KEYS[view]} is missing", _RERECORD)
             continue
-        try:
-            num_frames, (size, rate) = count_frames(path), _size_and_rate(path)
-        except VideoError as error:
-            yield Problem("error", where, str(error), _RERECORD)
+        video = inspect(path)
+        if isinstance(video, VideoError):
+            yield Problem("error", where, str(video), _RERECORD)
             continue
         needed = round(start * dataset.fps) + info.length
-        if num_frames < needed:
-            yield Problem("error", where, f"{view} video has {num_frames} frames, {needed} are needed", _RERECORD)
-        if size != dataset.image_sizes[view]:
-            message = f"{view} video is {size[0]}x{size[1]}, the dataset says {dataset.image_sizes[view]}"
+        if video.num_frames < needed:
+            yield Problem("error", where, f"{view} video has {video.num_frames} frames, {needed} are needed", _RERECORD)
+        if video.size != dataset.image_sizes[view]:
+            message = f"{view} video is {video.size[0]}x{video.size[1]}, the dataset says {dataset.image_sizes[view]}"
             yield Problem("error", where, message, "resize the video: all episodes need one resolution")
-        if abs(rate - dataset.fps) > 0.01:
-            message = f"{view} video runs at {rate:.2f} Hz, the dataset at {dataset.fps} Hz"
+        if abs(video.rate - dataset.fps) > 0.01:
+            message = f"{view} video runs at {video.rate:.2f} Hz, the dataset at {dataset.fps} Hz"
             yield Problem("error", where, message, "encode it at the rate of the dataset")
-
-
-def _size_and_rate(path: Path) -> tuple[tuple[int, int], float]:
-    """(height, width) [px] and frames per second."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        return (stream.codec_context.height, stream.codec_context.width), float(stream.average_rate or 0.0)

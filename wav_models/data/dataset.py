@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +20,13 @@ from wav_models.data.layout import (
     ACTION_KEY,
     CAPTURE_TIME_KEY,
     CODEBASE_VERSION,
+    EPISODE_FACTS,
     INFO_PATH,
+    NEXT_SUCCESS_KEY,
     SOURCE_TIME_KEY,
     SOURCES,
     STATE_KEY,
+    SUCCESS_KEY,
     VALUE_KEY,
     VIDEO_KEYS,
 )
@@ -204,7 +207,7 @@ class Dataset:
             info["fps"], info["data_path"], info["video_path"], info["features"].items()
         except OSError as error:
             raise DatasetError(f"{path}: {error.strerror}; is {self.root} a LeRobot v3.0 dataset?") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DatasetError(f"{path}: damaged or incomplete: {error!r}") from error
         if version != CODEBASE_VERSION:
             raise DatasetError(f"{path}: codebase_version {version!r}; only {CODEBASE_VERSION} is supported")
@@ -225,7 +228,26 @@ class Dataset:
         for position, episode in enumerate(episodes):
             if episode.index != position:
                 raise DatasetError(f"{self.root}: episode {position} is missing; episode indices must be contiguous")
-        return episodes
+        return self._with_facts(episodes)
+
+    def _with_facts(self, episodes: list[EpisodeInfo]) -> list[EpisodeInfo]:
+        """Success and seed from the frames where the episode table does not have them (any more)."""
+        columns = [key for key in (*EPISODE_FACTS.values(), NEXT_SUCCESS_KEY) if key in self.info["features"]]
+        if not columns:
+            return episodes
+        files = dict.fromkeys(e.data_file for e in episodes if e.success is None or e.seed is None)
+        found: dict[int, dict[str, Any]] = {}
+        for path in files:
+            found |= _read_facts(path, columns)
+        return [
+            replace(
+                episode,
+                success=facts.get("success") if episode.success is None else episode.success,
+                seed=facts.get("seed") if episode.seed is None else episode.seed,
+            )
+            for episode in episodes
+            for facts in [found.get(episode.index, {})]
+        ]
 
     def _episode_info(self, row: dict[str, Any]) -> EpisodeInfo:
         def locate(pattern: str, prefix: str, **names: str) -> Path:
@@ -277,6 +299,22 @@ def header_faults(info: dict[str, Any]) -> Iterator[str]:
             yield f"{key} has the joints {', '.join(map(str, names))}; two Piper arms have {', '.join(JOINT_NAMES)}"
 
 
+def read_tasks(path: Path) -> list[str]:
+    """Instructions by number, from `meta/tasks.parquet`; tools differ in what they call the column.
+
+    Raises:
+        DatasetError: it cannot be read, or the numbers do not count up from 0.
+    """
+    table = _read_table(path)
+    name = next((name for name in ("task", "__index_level_0__") if name in table.column_names), None)
+    if name is None or "task_index" not in table.column_names:
+        raise DatasetError(f"{path}: columns {', '.join(table.column_names)}; task_index and task are needed")
+    tasks = dict(zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True))
+    if sorted(tasks) != list(range(len(tasks))):
+        raise DatasetError(f"{path}: tasks are numbered {sorted(tasks)}, not from 0 on; restore it from a copy")
+    return [str(tasks[number]) for number in range(len(tasks))]
+
+
 def _flat_names(names: Any) -> list[Any]:
     """Names of the axes; LeRobot writes a list, or lists by kind: {"motors": [...]}."""
     if isinstance(names, dict):
@@ -296,6 +334,33 @@ def _read_episode_rows(path: Path) -> list[dict[str, Any]]:
     if missing:
         raise DatasetError(f"{path}: column {missing[0]!r} is missing ({len(missing)} missing in all)")
     return rows
+
+
+def _read_facts(path: Path, columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """What the frames of a data file say of their episodes: {episode: {"success": bool, "seed": int}}, where known.
+
+    A file that cannot be read says nothing here; whoever reads the episode is told.
+    """
+    try:
+        names = set(pq.read_schema(path).names)
+        table = pq.read_table(
+            path, partitioning=None, use_threads=False, columns=["episode_index", *(c for c in columns if c in names)]
+        )
+        episode_of = np.asarray(table["episode_index"])
+        values = {name: np.asarray(table[name]) for name in table.column_names}
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return {}
+    facts: dict[int, dict[str, Any]] = {}
+    for episode, first in zip(*np.unique(episode_of, return_index=True), strict=True):
+        known = facts.setdefault(int(episode), {})
+        for fact, key in EPISODE_FACTS.items():
+            if key in values and (value := int(values[key][first])) >= 0:
+                known[fact] = value
+        if SUCCESS_KEY in values and "success" in known:
+            known["success"] = bool(known["success"])
+        elif NEXT_SUCCESS_KEY in values:
+            known["success"] = bool(values[NEXT_SUCCESS_KEY][episode_of == episode].any())
+    return facts
 
 
 def _read_table(path: Path, **options: Any) -> pa.Table:

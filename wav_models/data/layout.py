@@ -22,6 +22,14 @@ CAPTURE_TIME_KEY: Final = "capture_time"
 SOURCE_TIME_KEY: Final = "source_times"
 """Recordings of the robot only: when each source of a frame was captured [s], in the order of `SOURCES`."""
 SOURCES: Final = (*VIDEO_KEYS, "joint_states", "action")
+SUCCESS_KEY: Final = "episode_success"
+SEED_KEY: Final = "episode_seed"
+EPISODE_FACTS: Final = {"success": SUCCESS_KEY, "seed": SEED_KEY}
+"""What is known of a whole episode, as columns of its frames, which every tool keeps; columns of our own in the episode
+table are dropped by LeRobot's. 0 or 1, and the seed; `UNKNOWN` where it is not known."""
+UNKNOWN: Final = -1
+NEXT_SUCCESS_KEY: Final = "next.success"
+"""Other people's mark of success: true in a frame of an episode that succeeded."""
 VALUE_KEY: Final = "state_value"
 """The 17 channels that `wav label` adds (the column name of the official WAV datasets)."""
 
@@ -47,9 +55,9 @@ DEFAULT_FEATURES: Final = {
 """Columns every LeRobot dataset has, with their dtypes."""
 
 
-def file_location(episode_index: int) -> dict[str, int]:
-    """Chunk and file of an episode of ours: one data file and one video per view for each, never rewritten later."""
-    return {"chunk_index": episode_index // CHUNKS_SIZE, "file_index": episode_index % CHUNKS_SIZE}
+def file_location(number: int) -> dict[str, int]:
+    """Chunk and file number `number`, counted through all chunks."""
+    return {"chunk_index": number // CHUNKS_SIZE, "file_index": number % CHUNKS_SIZE}
 
 
 def make_info(
@@ -77,7 +85,8 @@ def make_info(
         features[key] = {"dtype": "float32", "shape": [JOINT_DIM], "names": list(JOINT_NAMES)}
     if source_times:
         features[SOURCE_TIME_KEY] = {"dtype": "float64", "shape": [len(SOURCES)], "names": list(SOURCES)}
-    for key, dtype in {CAPTURE_TIME_KEY: "float64", **DEFAULT_FEATURES}.items():
+    facts = dict.fromkeys(EPISODE_FACTS.values(), "int64")
+    for key, dtype in {CAPTURE_TIME_KEY: "float64", **facts, **DEFAULT_FEATURES}.items():
         features[key] = {"dtype": dtype, "shape": [1], "names": None}
     return {
         "codebase_version": CODEBASE_VERSION,

@@ -6,14 +6,15 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from wav_models.data.dataset import DatasetError
 from wav_models.data.layout import STAGING
 
 
-def lock_dataset(root: Path, holder: str) -> BinaryIO:
-    """Keep other processes from writing to a dataset until the file that is returned is closed, or this process ends.
+class DatasetLock:
+    """Keeps other processes from writing to a dataset until it is closed, or this process ends.
+
+    The lock is on the directory itself: there is no file whose deletion would let a second writer in.
 
     Args:
         root: dataset directory; created when missing.
@@ -23,17 +24,43 @@ def lock_dataset(root: Path, holder: str) -> BinaryIO:
         DatasetError: another process writes to the dataset; names it.
         OSError: the directory is not writable.
     """
-    path = root / STAGING / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(path, "a+b", buffering=0)  # noqa: SIM115 - held by the caller
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        name = lock.read().decode()
-        lock.close()
-        raise DatasetError(f"{root}: another process writes to this dataset ({name}); end it first") from None
-    with suppress(OSError):  # a full disk: the lock holds without a name
-        lock.truncate(0)
-        lock.write(f"{holder}, process {os.getpid()}".encode())
-    return lock
+
+    def __init__(self, root: Path, holder: str) -> None:
+        self._root = root
+        note = root / STAGING / "lock"
+        note.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            name = (
+                note.read_text(encoding="utf-8", errors="replace") if note.is_file() else "which did not say its name"
+            )
+            raise DatasetError(f"{root}: another process writes to this dataset ({name}); end it first") from None
+        with suppress(OSError):  # a full disk: the lock holds without a name
+            note.write_text(f"{holder}, process {os.getpid()}", encoding="utf-8")
+
+    def require_in_place(self) -> None:
+        """DatasetError once the directory that was locked is not at its path any more."""
+        try:
+            same = os.path.samestat(os.fstat(self._descriptor), os.stat(self._root))
+        except OSError:
+            same = False
+        if not same:
+            raise DatasetError(
+                f"{self._root}: the directory was deleted or replaced while it was open for writing; nothing more is "
+                "written to it. Close the recorder and open the dataset again"
+            )
+
+    def close(self) -> None:
+        """Let others write; twice does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> DatasetLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -47,8 +48,7 @@ def read_frames(
     images: dict[int, ImageArray] = {}
     try:
         with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
+            stream = _strict(container)
             for number, frame in _decode(container, stream, fps, wanted):
                 image = frame.to_ndarray(format="rgb24")
                 images[number] = image if transform is None else transform(image)
@@ -60,13 +60,40 @@ def read_frames(
     return np.stack([images[first + int(index)] for index in indices])
 
 
-def count_frames(path: Path) -> int:
-    """Number of frames in a video file, from its packets."""
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video file holds: frames, (height, width) [px], frames per second."""
+
+    num_frames: int
+    size: tuple[int, int]
+    rate: float
+
+
+def inspect_video(path: Path, *, decode: bool) -> VideoFacts:
+    """Go through a video file once: decode every frame, or only count the packets.
+
+    Raises:
+        VideoError: the file cannot be read or, if decoded, is damaged anywhere.
+    """
     try:
         with av.open(str(path)) as container:
-            return sum(packet.size > 0 for packet in container.demux(video=0))
+            stream = _strict(container)
+            size = (stream.codec_context.height, stream.codec_context.width)
+            if decode:
+                num_frames = sum(1 for _ in container.decode(stream))
+            else:
+                num_frames = sum(packet.size > 0 for packet in container.demux(stream))
+            return VideoFacts(num_frames, size, float(stream.average_rate or 0.0))
     except (av.FFmpegError, IndexError) as error:
         raise VideoError(f"{path}: cannot be decoded: {error}") from error
+
+
+def _strict(container: av.container.InputContainer) -> av.VideoStream:
+    """The video stream, decoded in one thread; damage is an error and not painted over."""
+    stream = container.streams.video[0]
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"err_detect": "explode"}
+    return stream
 
 
 def _decode(

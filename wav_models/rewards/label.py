@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +17,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wav_models.data.dataset import Dataset, DatasetError, Episode
-from wav_models.data.durable import write_json, write_parquet
+from wav_models.data.durable import publish, write_json, write_parquet
 from wav_models.data.label_settings import read_label_settings, with_label_settings
-from wav_models.data.layout import INFO_PATH, STATS_PATH, VALUE_KEY, set_totals
-from wav_models.data.lock import lock_dataset
+from wav_models.data.layout import INFO_PATH, STAGING, STATS_PATH, VALUE_KEY, set_totals
+from wav_models.data.lock import DatasetLock
 from wav_models.data.statistics import feature_stats
 from wav_models.rewards.returns import discounted_return
 from wav_models.rewards.terms import CHANNEL_NAMES, reward, reward_components
@@ -74,8 +76,8 @@ def label_dataset(
 ) -> int:
     """Write the column `state_value` into every data file that does not have it with these settings.
 
-    Files are replaced atomically, one after the other: interrupted at any moment, the dataset stays readable and the
-    next call continues.
+    Nothing is replaced before everything is computed: interrupted, the dataset stays as it was, and the next call goes
+    on with what was computed already.
 
     Args:
         root: dataset directory.
@@ -92,7 +94,7 @@ def label_dataset(
     """
     if not len(Dataset(root)):
         raise DatasetError(f"{root}: has no episodes to label; record some first")
-    with lock_dataset(root, "wav label"):
+    with DatasetLock(root, "wav label"):
         dataset = Dataset(root)  # as the last recorder left it
         files: dict[Path, list[int]] = {}
         for episode in dataset.episodes:
@@ -103,6 +105,12 @@ def label_dataset(
     return len(todo)
 
 
+def count_unmarked(root: Path) -> tuple[int, int]:
+    """How many episodes are marked neither as success nor as failure, and how many there are."""
+    episodes = Dataset(root).episodes
+    return sum(episode.success is None for episode in episodes), len(episodes)
+
+
 def _label_files(
     dataset: Dataset,
     todo: dict[Path, list[int]],
@@ -110,14 +118,21 @@ def _label_files(
     num_workers: int,
     on_progress: Callable[[int, int], None],
 ) -> None:
+    """Stage every labelled file, then put all into place: a dataset of which half has a column opens nowhere."""
     on_progress(0, len(todo))
     if not todo:
         return
+    staged = {path: dataset.root / STAGING / "labels" / path.relative_to(dataset.root) for path in todo}
     with worker_pool(num_workers) as pool:
-        jobs = [pool.submit(_label_file, dataset, path, indices, config) for path, indices in todo.items()]
+        jobs = [
+            pool.submit(_label_file, dataset, path, staged[path], indices, config) for path, indices in todo.items()
+        ]
         for done, job in enumerate(jobs, start=1):
             job.result()
             on_progress(done, len(todo))
+    for path, file in staged.items():
+        publish(file, path)
+    shutil.rmtree(dataset.root / STAGING / "labels")
 
 
 def _is_labelled(dataset: Dataset, path: Path, indices: list[int], config: LabelConfig) -> bool:
@@ -130,7 +145,12 @@ def _is_labelled(dataset: Dataset, path: Path, indices: list[int], config: Label
         return False
 
 
-def _label_file(dataset: Dataset, path: Path, indices: list[int], config: LabelConfig) -> None:
+def _label_file(dataset: Dataset, path: Path, staged: Path, indices: list[int], config: LabelConfig) -> None:
+    """Write `staged`: the data file with its values; one that an interrupted run has left is taken."""
+    if staged.is_file() and staged.stat().st_mtime > path.stat().st_mtime:
+        with suppress(DatasetError):
+            if read_label_settings(staged) == _settings(config):
+                return
     table = pq.read_table(path, partitioning=None)
     rows_of = np.asarray(table["episode_index"])
     values = np.empty((table.num_rows, len(CHANNEL_NAMES)), dtype=np.float32)
@@ -140,7 +160,7 @@ def _label_file(dataset: Dataset, path: Path, indices: list[int], config: LabelC
     if VALUE_KEY in table.column_names:
         table = table.drop_columns([VALUE_KEY])
     table = table.append_column(VALUE_KEY, column)
-    write_parquet(path, with_label_settings(table, _settings(config)))
+    write_parquet(staged, with_label_settings(table, _settings(config)))
 
 
 def _settings(config: LabelConfig) -> dict[str, Any]:

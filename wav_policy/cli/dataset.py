@@ -20,15 +20,24 @@ class DatasetArguments:
     """Dataset to inspect."""
     fps: int | None = None
     """Rate it should have [Hz]."""
+    fast: bool = False
+    """Count the frames of the videos without decoding them."""
 
 
 def main(argv: list[str]) -> int:
     """Entry point of `wav dataset`."""
     arguments = tyro.cli(DatasetArguments, prog="wav dataset", args=argv)
-    from wav_models.data.check import check_dataset
+    import numpy as np
 
+    from wav_models.data.check import check_dataset
+    from wav_models.data.conventions import JointLimits
+    from wav_policy.robot.joints import both_arms
+    from wav_policy.robot.kinematics import JOINT_LIMITS, LARGEST_STROKE
+
+    lower, upper = np.append(JOINT_LIMITS[:, 0], 0.0), np.append(JOINT_LIMITS[:, 1], LARGEST_STROKE)
+    limits = JointLimits(both_arms(lower), both_arms(upper))
     counts = {"error": 0, "warning": 0}
-    for problem in check_dataset(arguments.directory, arguments.fps):
+    for problem in check_dataset(arguments.directory, arguments.fps, limits=limits, decode=not arguments.fast):
         counts[problem.severity] += 1
         print(problem, file=sys.stderr)
     if not counts["error"]:

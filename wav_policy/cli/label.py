@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(LabelArguments, prog="wav label", args=argv)
     from rich.progress import Progress
 
-    from wav_models.rewards.label import LabelConfig, label_dataset
+    from wav_models.rewards.label import LabelConfig, count_unmarked, label_dataset
 
     try:
         config = LabelConfig(arguments.discount, arguments.image_size, arguments.failure_penalty)
@@ -50,4 +50,11 @@ def main(argv: list[str]) -> int:
         print(f"wav label: {error}", file=sys.stderr)
         return 1
     print(f"{written} files labelled in {arguments.directory}")
+    unmarked, total = count_unmarked(arguments.directory)
+    if unmarked:
+        print(
+            f"wav label: {unmarked} of {total} episodes are marked neither as success nor as failure; they were "
+            "labelled as successes. If some failed, mark them (episode_success = 0 in their frames) and label again",
+            file=sys.stderr,
+        )
     return 0

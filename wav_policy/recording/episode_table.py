@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any, Final
 
 import numpy as np
@@ -12,11 +13,12 @@ from wav_models.data.layout import (
     ACTION_KEY,
     CAPTURE_TIME_KEY,
     DEFAULT_FEATURES,
+    EPISODE_FACTS,
     RATE_TOLERANCE,
     SOURCE_TIME_KEY,
     STATE_KEY,
+    UNKNOWN,
     VIDEO_KEYS,
-    file_location,
 )
 from wav_models.data.statistics import FeatureStats, feature_stats
 from wav_policy.recording.episode_recorder import StagedEpisode
@@ -25,8 +27,10 @@ EXTRA_COLUMNS: Final = {"seed": pa.int64(), "success": pa.bool_(), "noise": pa.f
 """What may be known of an episode, as columns that are null where it is not; other extras go to `extra` as JSON."""
 
 
-def frame_table(episode: StagedEpisode, episode_index: int, first_index: int, task_index: int) -> pa.Table:
-    """All columns of the episode's data file."""
+def frame_table(
+    episode: StagedEpisode, episode_index: int, first_index: int, task_index: int, features: Collection[str]
+) -> pa.Table:
+    """All columns of the episode's data file, with what is known of the whole episode where `features` has it."""
     frames, length = episode.frames(), episode.length
     frame_index = np.arange(length, dtype=np.int64)
     columns = {
@@ -36,6 +40,10 @@ def frame_table(episode: StagedEpisode, episode_index: int, first_index: int, ta
         "index": first_index + frame_index,
         "task_index": np.full(length, task_index, dtype=np.int64),
     }
+    for fact, key in EPISODE_FACTS.items():
+        if key in features:
+            known = episode.extra.get(fact)
+            columns[key] = np.full(length, UNKNOWN if known is None else known, dtype=np.int64)
     for name, column in columns.items():
         frames = frames.append_column(name, pa.array(column))
     return frames
@@ -46,7 +54,8 @@ def episode_stats(episode: StagedEpisode, frames: pa.Table) -> dict[str, Feature
     stats = {VIDEO_KEYS[view]: image_stats for view, image_stats in episode.image_stats.items()}
     for key in (STATE_KEY, ACTION_KEY, *({SOURCE_TIME_KEY} & set(frames.column_names))):
         stats[key] = feature_stats(np.stack(frames[key].to_numpy()))
-    for key in (CAPTURE_TIME_KEY, *DEFAULT_FEATURES):
+    facts = [key for key in EPISODE_FACTS.values() if key in frames.column_names]
+    for key in (CAPTURE_TIME_KEY, *facts, *DEFAULT_FEATURES):
         stats[key] = feature_stats(frames[key].to_numpy()[:, None])
     return stats
 
@@ -70,10 +79,14 @@ def _rate(times: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
 
 
 def episode_row(
-    episode: StagedEpisode, episode_index: int, first_index: int, rate: float | None, stats: dict[str, FeatureStats]
+    episode: StagedEpisode,
+    episode_index: int,
+    first_index: int,
+    location: dict[str, int],
+    rate: float | None,
+    stats: dict[str, FeatureStats],
 ) -> pa.Table:
-    """The episode's line in the episode table."""
-    location = file_location(episode_index)
+    """The episode's line in the episode table; its files are all at `location`."""
     extra = dict(episode.extra)
     row: dict[str, pa.Array] = {
         "episode_index": pa.array([episode_index], pa.int64()),

@@ -11,19 +11,23 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from wav_models.data.dataset import DatasetError
+from wav_models.data.dataset import Dataset, DatasetError, read_tasks
 from wav_models.data.durable import publish, stage_parquet, sync, write_json, write_parquet
 from wav_models.data.layout import (
+    CHUNKS_SIZE,
     DATA_PATH,
+    EPISODE_FACTS,
     EPISODES_PATH,
     INFO_PATH,
     SOURCE_TIME_KEY,
@@ -36,7 +40,7 @@ from wav_models.data.layout import (
     make_info,
     set_totals,
 )
-from wav_models.data.lock import lock_dataset
+from wav_models.data.lock import DatasetLock
 from wav_models.data.statistics import FeatureStats, combine
 from wav_policy.recording.episode_recorder import EpisodeRecorder, StagedEpisode
 from wav_policy.recording.episode_table import (
@@ -83,7 +87,7 @@ class DatasetWriter:
         self.image_sizes = dict(IMAGE_SIZES if image_sizes is None else image_sizes)
         self.source_times = source_times
         self._recorder: EpisodeRecorder | None = None
-        self._lock = lock_dataset(self.root, "recorder")
+        self._lock = DatasetLock(self.root, "recorder")
         try:
             self._open(make_info(fps, robot_type, self.image_sizes, source_times=source_times))
         except BaseException:
@@ -94,7 +98,7 @@ class DatasetWriter:
         """Take up what is there; repair what an interruption left."""
         self._clear_staging()
         self.info = self._load_info(expected_info)
-        self.rows = self._load_rows()
+        self.rows, self._row_files = self._load_rows()
         self.tasks = self._load_tasks()
         self.stats: dict[str, FeatureStats] = {}
         for row in self.rows:
@@ -165,14 +169,15 @@ class DatasetWriter:
                 f"{episode.directory}: {episode.fps} Hz, {episode.image_sizes}; "
                 f"the dataset has {self.fps} Hz, {self.image_sizes}"
             )
-        index = self.num_episodes
-        location = file_location(index)
+        self._lock.require_in_place()
+        index, location = self.num_episodes, self._next_location()
         if episode.instruction not in self.tasks:
             self.tasks.append(episode.instruction)
             write_parquet(self.root / TASKS_PATH, task_table(self.tasks))
-        frames = frame_table(episode, index, self.num_frames, self.tasks.index(episode.instruction))
+        task = self.tasks.index(episode.instruction)
+        frames = frame_table(episode, index, self.num_frames, task, self.info["features"])
         rate = achieved_fps(frames)
-        row = episode_row(episode, index, self.num_frames, rate, episode_stats(episode, frames))
+        row = episode_row(episode, index, self.num_frames, location, rate, episode_stats(episode, frames))
         staged_frames = stage_parquet(episode.directory / "data.parquet", frames)
         staged_row = stage_parquet(episode.directory / "row.parquet", row)
         for view in episode.image_sizes:
@@ -181,6 +186,7 @@ class DatasetWriter:
         publish(staged_frames, self.root / DATA_PATH.format(**location))
         publish(staged_row, self.root / EPISODES_PATH.format(**location))
         self.rows.append(row.to_pylist()[0])
+        self._row_files.append(self.root / EPISODES_PATH.format(**location))
         self._add_stats(read_row_stats(self.rows[-1]))
         try:
             episode.remove()
@@ -192,10 +198,12 @@ class DatasetWriter:
         return index
 
     def remove_last(self) -> None:
-        """Take the last episode out of the dataset again."""
+        """Take the last episode, which this writer has appended, out of the dataset again."""
         if not self.rows:
             raise RuntimeError("there is no episode to remove")
-        path = self.root / EPISODES_PATH.format(**file_location(self.num_episodes - 1))
+        path = self._row_files[-1]
+        if pq.read_metadata(path).num_rows != 1:
+            raise DatasetError(f"{path}: the last episode shares this file with others; only those recorded here go")
         path.unlink()
         sync(path.parent)
         self._open(self.info)
@@ -232,13 +240,15 @@ class DatasetWriter:
         path = self.root / INFO_PATH
         if not path.is_file():
             return expected
-        info = json.loads(path.read_text(encoding="utf-8"))
+        if next((self.root / "meta/episodes").glob("*/*.parquet"), None) is not None:
+            Dataset(self.root)  # raises where what is there cannot be read
+        info = _read_json(path)
         for key in ("codebase_version", "robot_type", "fps"):
             if info.get(key) != expected[key]:
                 raise DatasetError(f"{path}: {key} is {info.get(key)!r}, not {expected[key]!r}; use another directory")
         for name, feature in expected["features"].items():
             found = info.get("features", {}).get(name, {})
-            if found.get("shape") != feature["shape"]:
+            if found.get("shape") != feature["shape"] and not (name in EPISODE_FACTS.values() and not found):
                 raise DatasetError(f"{path}: {name} has shape {found.get('shape')}, not {feature['shape']}")
         if SOURCE_TIME_KEY in info["features"] and SOURCE_TIME_KEY not in expected["features"]:
             raise DatasetError(
@@ -246,26 +256,31 @@ class DatasetWriter:
             )
         return info
 
-    def _load_rows(self) -> list[dict[str, Any]]:
-        """Lines of the episode table from 0 to the first gap, which only damage from outside can leave."""
-        rows: list[dict[str, Any]] = []
-        while (path := self.root / EPISODES_PATH.format(**file_location(len(rows)))).is_file():
-            rows.extend(pq.read_table(path, partitioning=None).to_pylist())
-        files = list((self.root / "meta/episodes").glob("*/*.parquet"))
-        if len(files) != len(rows):
-            raise DatasetError(
-                f"{self.root}: {len(files)} files in meta/episodes but {len(rows)} contiguous episodes; "
-                "only datasets with one file per episode can be resumed"
-            )
-        return rows
+    def _load_rows(self) -> tuple[list[dict[str, Any]], list[Path]]:
+        """Lines of the episode table in order, and the file that each stands in."""
+        files = sorted((self.root / "meta/episodes").glob("*/*.parquet"))
+        found = [(row, path) for path in files for row in _read_rows(path)]
+        found.sort(key=lambda entry: int(entry[0]["episode_index"]))
+        return [row for row, _ in found], [path for _, path in found]
 
     def _load_tasks(self) -> list[str]:
         path = self.root / TASKS_PATH
-        return list(pq.read_table(path)["task"].to_pylist()) if path.is_file() else []
+        if path.is_file():
+            return read_tasks(path)
+        if self.rows:
+            raise DatasetError(f"{path} is missing; restore it from a copy: {len(self.rows)} episodes refer to it")
+        return []
+
+    def _next_location(self) -> dict[str, int]:
+        """Behind every file that a line of the episode table names: other tools number files as they like."""
+        prefixes = ("data", *(f"videos/{VIDEO_KEYS[view]}" for view in self.image_sizes))
+        used = [_file_number(row, prefix) for row in self.rows for prefix in prefixes]
+        used += [number for path in self._row_files if (number := _number_in_name(path)) is not None]
+        return file_location(max(used, default=-1) + 1)
 
     def _remove_orphans(self) -> None:
-        """Delete what an interrupted commit or write left behind."""
-        location = file_location(self.num_episodes)
+        """Delete what an interrupted commit or write left behind: where the next episode goes, no row has a file."""
+        location = self._next_location()
         orphans = [DATA_PATH.format(**location)]
         orphans += [VIDEO_PATH.format(video_key=VIDEO_KEYS[view], **location) for view in self.image_sizes]
         for path in [self.root / orphan for orphan in orphans]:
@@ -286,5 +301,44 @@ class DatasetWriter:
         write_json(self.root / INFO_PATH, self.info)
         if self.stats:
             path = self.root / STATS_PATH
-            added = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            added = _stats_of_others(path)
             write_json(path, {**added, **self.stats})
+
+
+def _file_number(row: dict[str, Any], prefix: str) -> int:
+    """Of the file of that kind which a line of the episode table names, counted through all chunks."""
+    return int(row[f"{prefix}/chunk_index"]) * CHUNKS_SIZE + int(row[f"{prefix}/file_index"])
+
+
+def _number_in_name(path: Path) -> int | None:
+    """The same from a name such as chunk-000/file-012.parquet."""
+    match = re.search(r"chunk-(\d+)/file-(\d+)\.parquet$", path.as_posix())
+    return None if match is None else int(match[1]) * CHUNKS_SIZE + int(match[2])
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """DatasetError naming the file, unless it holds an object."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: damaged ({type(error).__name__}); restore it from a copy") from error
+    if not isinstance(data, dict):
+        raise DatasetError(f"{path}: holds no JSON object; restore it from a copy")
+    return data
+
+
+def _stats_of_others(path: Path) -> dict[str, Any]:
+    """Statistics of columns that others added; damaged ones are left out, for the rest is written anew anyway."""
+    try:
+        return _read_json(path) if path.is_file() else {}
+    except DatasetError as error:
+        logger.warning("%s; statistics of columns that the recorder does not write are lost", error)
+        return {}
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); restore it from a copy") from error
+    return rows

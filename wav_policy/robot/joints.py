@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from wav_models.types import ANGLES, ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
 
@@ -25,6 +25,6 @@ def is_gripper(name: str) -> bool:
     return name.endswith("gripper")
 
 
-def both_arms(values: Sequence[float]) -> FloatArray:
+def both_arms(values: ArrayLike) -> FloatArray:
     """One arm's values for both, shape [14]."""
     return np.tile(np.asarray(values, dtype=np.float64), len(SIDES))

@@ -12,7 +12,7 @@ import pytest
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
-from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_models.rewards.label import LabelConfig, count_unmarked, label_dataset
 from wav_models.rewards.returns import discounted_return
 from wav_models.rewards.terms import CHANNEL_NAMES, reward, reward_components
 from wav_policy.recording.episode_writer import DatasetWriter
@@ -189,3 +189,37 @@ def test_a_dataset_without_episodes_is_named(tmp_path: Path) -> None:
         pass
     with pytest.raises(DatasetError, match="has no episodes to label"):
         label_dataset(tmp_path, CONFIG)
+
+
+def test_a_damaged_video_leaves_the_dataset_unlabelled_as_a_whole(tmp_path: Path) -> None:
+    for seed in range(2):
+        record(tmp_path, seed, True)
+    video = next(iter(sorted((tmp_path / "videos").glob("*hand_left/*/file-001.mp4"))))
+    whole = video.read_bytes()
+    start = whole.find(b"mdat")
+    size = int.from_bytes(whole[start - 4 : start], "big")
+    middle = start + size // 2
+    video.write_bytes(whole[:middle] + bytes(size // 4) + whole[middle + size // 4 :])
+    before = {path: path.read_bytes() for path in (tmp_path / "data").rglob("*.parquet")}
+    with pytest.raises(ValueError, match=r"file-001\.mp4: cannot be decoded"):
+        label_dataset(tmp_path, CONFIG)
+    assert {path: path.read_bytes() for path in (tmp_path / "data").rglob("*.parquet")} == before
+    assert any("file-001.mp4: cannot be decoded" in problem.message for problem in check_dataset(tmp_path))
+    video.write_bytes(whole)
+    assert label_dataset(tmp_path, CONFIG) == 2
+    assert list(check_dataset(tmp_path)) == []
+
+
+def test_episodes_without_a_mark_are_counted_and_told(tmp_path: Path) -> None:
+    for seed, success in enumerate((True, False)):
+        record(tmp_path, seed, success)
+    assert count_unmarked(tmp_path) == (0, 2)
+    for path in (tmp_path / "data").rglob("*file-001.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        place = table.column_names.index("episode_success")
+        pq.write_table(table.set_column(place, "episode_success", pa.array([-1] * len(table), pa.int64())), path)
+    for path in (tmp_path / "meta/episodes").rglob("*.parquet"):
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["success"]), path)
+    assert count_unmarked(tmp_path) == (1, 2)
+    (problem,) = check_dataset(tmp_path)
+    assert "1 of 2 episodes are marked neither" in problem.message

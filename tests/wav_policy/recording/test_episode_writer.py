@@ -10,14 +10,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
-from wav_models.data.layout import STATE_KEY, VIDEO_KEYS
-from wav_models.data.video_reader import count_frames
+from wav_models.data.layout import EPISODE_FACTS, STATE_KEY, VIDEO_KEYS
+from wav_models.data.video_reader import inspect_video
 from wav_models.types import JOINT_NAMES
 from wav_policy.recording import episode_writer
 from wav_policy.recording.episode_recorder import StagedEpisode
@@ -132,7 +133,8 @@ def test_invalid_frame_is_refused_whole(tmp_path: Path, changes: dict[str, objec
         writer.add_frame(**frame())  # type: ignore[arg-type]
         writer.end_episode()
     assert len(Dataset(tmp_path).read_episode(0)) == 2
-    assert count_frames(tmp_path / f"videos/{VIDEO_KEYS['head']}/chunk-000/file-000.mp4") == 2
+    video = tmp_path / f"videos/{VIDEO_KEYS['head']}/chunk-000/file-000.mp4"
+    assert inspect_video(video, decode=True).num_frames == inspect_video(video, decode=False).num_frames == 2
 
 
 def test_slow_episode_is_flagged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -233,3 +235,131 @@ def test_interrupted_commit_is_undone(tmp_path: Path) -> None:
         assert not list(tmp_path.rglob("*.partial"))
         assert record(writer, 5, 2) == 1
     assert [len(episode) for episode in Dataset(tmp_path)] == [3, 5]
+
+
+def split_off(root: Path, kept: int) -> None:
+    """Leave one episode, numbered 0, with its files where they are: as LeRobot's split and delete do."""
+    for path in sorted((root / "meta/episodes").glob("*/*.parquet")):
+        table = pq.read_table(path, partitioning=None)
+        if table["episode_index"].to_pylist() != [kept]:
+            path.unlink()
+            continue
+        length = table["length"].to_pylist()[0]
+        for name, value in {"episode_index": 0, "dataset_from_index": 0, "dataset_to_index": length}.items():
+            place = table.column_names.index(name)
+            table = table.set_column(place, name, pa.array([value], table.schema.field(name).type))
+        pq.write_table(table, path)
+    data = root / f"data/chunk-000/file-{kept:03d}.parquet"
+    table = pq.read_table(data, partitioning=None)
+    for name, values in {"episode_index": np.zeros(len(table)), "index": np.arange(len(table))}.items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(values.astype(np.int64)))
+    pq.write_table(table, data)
+    info = json.loads((root / "meta/info.json").read_text())
+    info.update(total_episodes=1, total_frames=len(table))
+    (root / "meta/info.json").write_text(json.dumps(info))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_nothing_that_an_episode_refers_to_is_removed(tmp_path: Path, kept: int) -> None:
+    with open_writer(tmp_path) as writer:
+        for seed in range(3):
+            record(writer, 6, seed)
+    split_off(tmp_path, kept)
+    files = sorted(path for path in tmp_path.rglob(f"file-{kept:03d}.*"))
+    assert len(files) == 5
+    with open_writer(tmp_path) as writer:
+        assert record(writer, 6, 7) == 1
+    assert all(path.is_file() for path in files)
+    dataset = Dataset(tmp_path)
+    np.testing.assert_array_equal(dataset.read_episode(0).states, make_rows(6, kept)[0])
+    np.testing.assert_array_equal(dataset.read_episode(1).states, make_rows(6, 7)[0])
+    np.testing.assert_allclose(dataset.read_episode(1).images("head", [2])[0], make_images(2, 7)["head"], atol=24)
+
+
+def test_an_episode_table_in_one_file_is_appended_to(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        for seed in range(2):
+            record(writer, 6, seed)
+    files = sorted((tmp_path / "meta/episodes").glob("*/*.parquet"))
+    rows = [pq.read_table(path, partitioning=None) for path in files]
+    for path in files:
+        path.unlink()
+    pq.write_table(pa.concat_tables(rows), files[0])
+    with open_writer(tmp_path) as writer:
+        assert record(writer, 6, 2) == 2
+        writer.remove_last()
+        assert writer.num_episodes == 2
+        with pytest.raises(DatasetError, match="shares this file with others"):
+            writer.remove_last()
+    for seed, episode in enumerate(Dataset(tmp_path)):
+        np.testing.assert_array_equal(episode.states, make_rows(6, seed)[0])
+
+
+def drop_columns(root: Path, names: list[str]) -> None:
+    for path in (root / "meta/episodes").glob("*/*.parquet"):
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns(names), path)
+
+
+def test_marks_outlive_the_columns_that_editing_tools_drop(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        for success in (True, False, None):
+            writer.start_episode(INSTRUCTION, {"seed": 40, "success": success} if success is not None else {})
+            for frame, (state, action) in enumerate(zip(*make_rows(4), strict=True)):
+                writer.add_frame(make_images(frame), state, action, frame / FPS)
+            writer.end_episode()
+    drop_columns(tmp_path, ["success", "seed", "noise", "extra", "achieved_fps"])
+    assert [(info.success, info.seed) for info in Dataset(tmp_path).episodes] == [(True, 40), (False, 40), (None, None)]
+
+
+def test_datasets_of_before_the_marks_are_read_and_appended_to(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        record(writer, 6, 3)
+    info = json.loads((tmp_path / "meta/info.json").read_text())
+    data = tmp_path / "data/chunk-000/file-000.parquet"
+    table = pq.read_table(data, partitioning=None)
+    for key in EPISODE_FACTS.values():
+        info["features"].pop(key)
+        table = table.drop_columns([key])
+    pq.write_table(table, data)
+    (tmp_path / "meta/info.json").write_text(json.dumps(info))
+    with open_writer(tmp_path) as writer:
+        record(writer, 6, 4)
+    first, second = (pq.read_schema(path) for path in sorted((tmp_path / "data").glob("*/*.parquet")))
+    assert first.names == second.names
+    assert len(Dataset(tmp_path)) == 2
+
+
+def test_the_lock_cannot_be_deleted(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        record(writer, 4, 0)
+        (tmp_path / ".staging/lock").unlink()
+        with pytest.raises(DatasetError, match="another process writes to this dataset"):
+            open_writer(tmp_path)
+
+
+def test_a_directory_that_went_away_is_noticed(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    with open_writer(root) as writer:
+        record(writer, 4, 0)
+        os.rename(root, tmp_path / "elsewhere")
+        with pytest.raises((DatasetError, OSError)):
+            record(writer, 4, 1)
+        with open_writer(root) as other:
+            assert other.num_episodes == 0
+            with pytest.raises(DatasetError, match="deleted or replaced while it was open"):
+                record(writer, 4, 2)
+    assert len(Dataset(tmp_path / "elsewhere")) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{}", '{"features": null}', "[" * 100_000, "\x00" * 100])
+@pytest.mark.parametrize("name", ["info.json", "tasks.parquet", "episodes/chunk-000/file-001.parquet"])
+def test_damaged_metadata_is_a_named_error_and_nothing_is_lost(tmp_path: Path, name: str, content: str) -> None:
+    with open_writer(tmp_path) as writer:
+        for seed in range(2):
+            record(writer, 4, seed)
+    path = tmp_path / "meta" / name
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p != path and ".staging" not in str(p)}
+    path.write_text(content)
+    with pytest.raises(DatasetError, match=path.name):
+        open_writer(tmp_path)
+    assert all(p.read_bytes() == content for p, content in before.items())

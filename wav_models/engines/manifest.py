@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from wav_models.checkpoint import AUTOENCODER, CONFIG, MODEL, Checkpoint
+from wav_models.checkpoint_files import file_sha256
 from wav_models.engines.base import EngineError
 from wav_models.engines.onnx.weight_file import tensor_bytes
 from wav_models.networks.autoencoder import LTXAutoencoder
@@ -137,22 +137,13 @@ def _compared(found: Manifest, expected: Manifest) -> dict[str, tuple[Any, Any]]
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
-    """SHA-256 of what the graphs contain: configuration, networks and auto-encoder."""
+    """SHA-256 of what the graphs contain, as it was loaded: configuration, networks and auto-encoder."""
     digest = hashlib.sha256()
     for name in (CONFIG, MODEL, AUTOENCODER):
-        path = checkpoint.directory / name
-        if path.exists():
-            digest.update(f"{name} {file_sha256(path)}\n".encode())
+        if name in checkpoint.files:
+            digest.update(f"{name} {checkpoint.files[name]}\n".encode())
     if isinstance(checkpoint.autoencoder, LTXAutoencoder):  # comes from a directory of its own
         for name, tensor in checkpoint.autoencoder.network.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor_bytes(tensor.cpu()).data)
-    return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(partial(file.read, 1 << 20), b""):
-            digest.update(block)
     return digest.hexdigest()

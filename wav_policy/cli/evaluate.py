@@ -240,7 +240,7 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
 
 def header(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
     """What result is this: command, checkpoint, seeds."""
-    from wav_models.evaluation.trials import checkpoint_hash
+    from wav_models.checkpoint import checkpoint_hash
 
     return {
         "command": command,
@@ -296,9 +296,9 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
 
     It has no deadline: in lockstep no clock may decide how many rounds run.
     """
-    from wav_policy.policy.wav_policy import stored_planner_config
+    from wav_models.checkpoint import load_planner_config
 
-    sized = stored_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)
+    sized = load_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)
     given = {
         "num_video_elites": arguments.video_elites,
         "num_value_elites": arguments.value_elites,

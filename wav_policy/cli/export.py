@@ -81,10 +81,9 @@ def _export(arguments: ExportArguments) -> int:
 def _export_checkpoint(arguments: ExportArguments, path: Path) -> int:
     from wav_models.checkpoint import load_checkpoint
     from wav_models.engines.onnx.export import export, export_directory
-    from wav_policy.policy.wav_policy import stored_planner_config
 
     checkpoint = load_checkpoint(path, autoencoder_directory=arguments.pretrained)
-    planner = _with_sizes(stored_planner_config(path), arguments)
+    planner = _with_sizes(checkpoint.planner, arguments)
     target = _target(arguments, planner)
     directory = arguments.out or export_directory(checkpoint.directory, target)
     with _Report(directory) as report:

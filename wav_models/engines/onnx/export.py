@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wav_models.checkpoint import Checkpoint
+from wav_models.checkpoint_files import file_sha256
 from wav_models.engines.base import EngineError
 from wav_models.engines.manifest import (
     FORMAT,
@@ -21,7 +22,6 @@ from wav_models.engines.manifest import (
     Manifest,
     PlanShape,
     check_manifest,
-    file_sha256,
     fingerprint,
 )
 from wav_models.networks.autoencoder import Autoencoder

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from wav_models.checkpoint import load_checkpoint
 from wav_models.data.normalization import Normalization
-from wav_models.engines.base import Engine, ObservedTrajectories, full_memory_is_named, make_state_token
+from wav_models.engines.base import Engine, full_memory_is_named
+from wav_models.engines.observed_trajectories import ObservedTrajectories, make_state_token
 from wav_models.engines.select import EngineOptions, make_engine
 from wav_models.guidance import JACOBIANS, Guidance
 from wav_models.planner.config import PlannerConfig

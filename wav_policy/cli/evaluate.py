@@ -209,8 +209,8 @@ def _trial_settings(arguments: EvaluateArguments) -> TrialSettings:
 
 
 def _diagnose(arguments: EvaluateArguments, command: str) -> None:
-    from wav_models.evaluation.branching import BranchSettings
-    from wav_models.evaluation.diagnosis import describe as describe_links
+    from wav_models.experiments.branching import BranchSettings
+    from wav_models.experiments.diagnosis import describe as describe_links
     from wav_models.planner.scoring import make_score
     from wav_policy.experiments.diagnose_command import DiagnosisPlan, diagnose
     from wav_policy.sim.operator import ACTION_PERIOD
@@ -278,7 +278,7 @@ def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
     Raises:
         ValueError: a parameter that does not fit, by name, or an unknown condition.
     """
-    from wav_models.evaluation.conditions import named_conditions
+    from wav_models.experiments.conditions import named_conditions
 
     base = base_planner(arguments)
     if arguments.conditions:

@@ -13,7 +13,7 @@ from wav_policy.experiments.figures.demonstration import watch_operator
 from wav_policy.experiments.figures.inputs import Files, ReportInputs
 
 if TYPE_CHECKING:
-    from wav_models.evaluation.reader import FutureReader
+    from wav_models.experiments.reader import FutureReader
     from wav_models.types import Observation
 
 STEPS: Final = 60

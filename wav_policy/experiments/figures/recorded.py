@@ -17,7 +17,7 @@ FUTURES = 2
 def measure_value(inputs: ReportInputs) -> Files:
     """Predicted and labelled return along held-out episodes, failures among them where there are any."""
     from wav_models.checkpoint import load_planner_config
-    from wav_models.evaluation.value_curve import value_curve
+    from wav_models.experiments.value_curve import value_curve
     from wav_policy.experiments.diagnose_command import make_reader
 
     dataset = inputs.dataset()
@@ -33,7 +33,7 @@ def measure_value(inputs: ReportInputs) -> Files:
 def measure_rollout(inputs: ReportInputs) -> Files:
     """One example as pictures, and the quality over several starts."""
     from wav_models.checkpoint import load_planner_config
-    from wav_models.evaluation.rollout import roll_out
+    from wav_models.experiments.rollout import roll_out
     from wav_policy.experiments.diagnose_command import make_reader
 
     dataset = inputs.dataset()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from wav_models.checkpoint import load_planner_config
-from wav_models.evaluation.conditions import named_conditions
+from wav_models.experiments.conditions import named_conditions
 from wav_models.planner.config import PlannerConfig
 from wav_policy.experiments.closed_loop import SimTrials
 from wav_policy.experiments.figures.inputs import Files, ReportInputs

@@ -6,40 +6,69 @@ autoencoder.safetensors     only when the auto-encoder was trained here ("tiny")
 normalization.json          statistics of states, actions and values
 training.json               how it was made: data, seeds, commands, durations
 planner.json                how to plan with it: fields of `PlannerConfig` that are not the defaults; written by hand
+SHA256SUMS                  of all of these, see `checkpoint_files`; older checkpoints have none
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from wav_models.checkpoint_files import (
+    SUMS,
+    CheckpointError,
+    CheckpointFiles,
+    hash_files,
+    identity,
+    read_tensors,
+    write_sums,
+)
 from wav_models.data.normalization import Normalization, NormalizationError
-from wav_models.networks.autoencoder import Autoencoder, TinyAutoencoder, make_autoencoder
+from wav_models.networks.autoencoder import Autoencoder, LTXAutoencoder, TinyAutoencoder, make_autoencoder
 from wav_models.networks.tensor_names import official_name, our_name
 from wav_models.networks.wav_model import WAVModel
+from wav_models.planner.config import PlannerConfig
 from wav_models.presets import ModelConfig, from_dict, to_dict
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "PretrainedReport",
+    "checkpoint_hash",
+    "load_checkpoint",
+    "load_model_config",
+    "load_planner_config",
+    "load_pretrained",
+    "save_checkpoint",
+]
+
+logger = logging.getLogger(__name__)
 
 CONFIG, MODEL, AUTOENCODER = "config.json", "model.safetensors", "autoencoder.safetensors"
 NORMALIZATION, TRAINING, PLANNER = "normalization.json", "training.json", "planner.json"
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that is missing, damaged or of another shape; names the file, the tensors and the remedy."""
+HEADER_BYTES: Final = 64 * 2**20
+"""What a file of tensors may have beside their numbers."""
+SHORT: Final = 12
+"""Digits of a hash that are shown."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything needed to act: see the module's docstring for the files."""
+    """Everything needed to act: see the module's docstring for the files.
+
+    Attributes:
+        planner: how to plan with it; the defaults where nothing is stored.
+        files: SHA-256 of every file as it was read, by name; empty where it was not read from files.
+    """
 
     config: ModelConfig
     model: WAVModel
@@ -47,6 +76,8 @@ class Checkpoint:
     normalization: Normalization
     training_record: dict[str, Any]
     directory: Path
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -56,10 +87,14 @@ def save_checkpoint(
     autoencoder: Autoencoder,
     normalization: Normalization,
     training_record: dict[str, Any],
+    planner: PlannerConfig | None = None,
 ) -> None:
     """Write a checkpoint; an older one of that name is replaced only once the new one is complete on disk.
 
-    The older one's planner.json is kept, its exported engines are not: they are of its weights.
+    The older one's exported engines are not kept: they are of its weights.
+
+    Args:
+        planner: how to plan with it; None keeps what an older checkpoint of that name says, if there is one.
     """
     directory = Path(directory)
     temporary, previous = (directory.with_name(f".{directory.name}.{end}") for end in ("partial", "previous"))
@@ -74,8 +109,12 @@ def save_checkpoint(
     _write_tensors(temporary / MODEL, {official_name(name): t for name, t in model.state_dict().items()})
     if isinstance(autoencoder, TinyAutoencoder):
         _write_tensors(temporary / AUTOENCODER, autoencoder.state_dict())
-    if (directory / PLANNER).is_file():
+    if planner is not None:
+        defaults = to_dict(PlannerConfig())
+        _write_json(temporary / PLANNER, {k: v for k, v in to_dict(planner).items() if v != defaults[k]})
+    elif (directory / PLANNER).is_file():
         shutil.copyfile(directory / PLANNER, temporary / PLANNER)
+    write_sums(temporary)
     for path in (*temporary.iterdir(), temporary):
         _sync(path)
     if directory.exists():
@@ -85,14 +124,19 @@ def save_checkpoint(
     shutil.rmtree(previous, ignore_errors=True)
 
 
+def checkpoint_hash(directory: Path) -> str:
+    """SHA-256 of a checkpoint: over names and contents of its files, as `sha256sum SHA256SUMS` prints it."""
+    return identity(hash_files(directory))
+
+
 def load_model_config(directory: Path) -> ModelConfig:
     """What a checkpoint says of its model, without its weights; raises CheckpointError as `load_checkpoint` does."""
-    if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such checkpoint directory; train one with `wav train`")
-    try:
-        return from_dict(ModelConfig, _read_json(directory / CONFIG))
-    except ValueError as error:
-        raise CheckpointError(f"{directory / CONFIG}: {error}. Restore the file or train again") from error
+    return _read_config(_open(directory))
+
+
+def load_planner_config(directory: Path) -> PlannerConfig:
+    """How to plan with a checkpoint, without its weights; raises CheckpointError as `load_checkpoint` does."""
+    return _read_planner(_open(directory))
 
 
 def load_checkpoint(
@@ -102,7 +146,7 @@ def load_checkpoint(
     dtype: torch.dtype = torch.float32,
     autoencoder_directory: Path | None = None,
 ) -> Checkpoint:
-    """Read a checkpoint strictly, in evaluation mode.
+    """Read a checkpoint strictly, in evaluation mode. What is loaded does not change when a file does.
 
     Args:
         directory: what `save_checkpoint` wrote.
@@ -113,32 +157,82 @@ def load_checkpoint(
     Raises:
         CheckpointError: naming the file, and the tensors that are missing, unknown, of wrong shape or not finite.
     """
-    directory = Path(directory)
-    config = load_model_config(directory)
-    with torch.device("meta"):
-        model = WAVModel(config)
-    tensors = {our_name(name): tensor for name, tensor in _read_tensors(directory / MODEL).items()}
-    _load_strictly(model, tensors, directory / MODEL, official_name)
-    autoencoder = make_autoencoder(config, autoencoder_directory)
+    files = _open(directory)
+    config, planner, record = _read_config(files), _read_planner(files), _read_record(files)
+    normalization = _read_normalization(files, config)
+    model, autoencoder = _build(files, config, autoencoder_directory)
+    _load_strictly(model, files, MODEL, our_name, official_name)
     if isinstance(autoencoder, TinyAutoencoder):
-        _load_strictly(autoencoder, _read_tensors(directory / AUTOENCODER), directory / AUTOENCODER, str)
-    try:
-        normalization = Normalization.from_json(directory / NORMALIZATION)
-    except NormalizationError as error:
-        raise CheckpointError(str(error)) from error
-    if normalization.action_horizon != config.horizon.action_horizon:
-        raise CheckpointError(
-            f"{directory / NORMALIZATION}: statistics of {normalization.action_horizon} action steps, but {CONFIG} has "
-            f"action_horizon {config.horizon.action_horizon}. Restore the file or fit the statistics again"
-        )
-    return Checkpoint(
+        _load_strictly(autoencoder, files, AUTOENCODER, str, str)
+    checkpoint = Checkpoint(
         config,
         model.to(device=device, dtype=dtype).eval().requires_grad_(False),
         autoencoder.to(device).eval().requires_grad_(False),
         normalization,
-        _read_json(directory / TRAINING),
-        directory,
+        record,
+        files.directory,
+        planner,
+        files.read,
     )
+    files.require_all_read()
+    checked = "as saved" if files.saved is not None else f"not checked: it has no {SUMS}, as older checkpoints"
+    logger.info("checkpoint %s: sha256 %s, %s", files.directory, identity(files.read)[:SHORT], checked)
+    return checkpoint
+
+
+def _open(directory: Path) -> CheckpointFiles:
+    return CheckpointFiles(Path(directory), by_hand=(PLANNER,))
+
+
+def _read_config(files: CheckpointFiles) -> ModelConfig:
+    try:
+        return from_dict(ModelConfig, files.json(CONFIG))
+    except (ValueError, OverflowError) as error:
+        raise CheckpointError(f"{files.directory / CONFIG}: {error}. Restore the file or train again") from error
+
+
+def _read_planner(files: CheckpointFiles) -> PlannerConfig:
+    if not files.has(PLANNER):
+        return PlannerConfig()
+    try:
+        return from_dict(PlannerConfig, files.json(PLANNER))
+    except (ValueError, OverflowError) as error:
+        raise CheckpointError(f"{files.directory / PLANNER}: {error}. Correct the file") from error
+
+
+def _read_normalization(files: CheckpointFiles, config: ModelConfig) -> Normalization:
+    path = files.directory / NORMALIZATION
+    try:
+        normalization = Normalization.from_dict(files.json(NORMALIZATION))
+    except NormalizationError as error:
+        raise CheckpointError(f"{path}: {error}. Restore the file or fit the statistics again") from error
+    if normalization.action_horizon != config.horizon.action_horizon:
+        raise CheckpointError(
+            f"{path}: statistics of {normalization.action_horizon} action steps, but {CONFIG} has "
+            f"action_horizon {config.horizon.action_horizon}. Restore the file or fit the statistics again"
+        )
+    return normalization
+
+
+def _read_record(files: CheckpointFiles) -> dict[str, Any]:
+    record = files.json(TRAINING)
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{files.directory / TRAINING}: expected a mapping; restore the file")
+    return record
+
+
+def _build(
+    files: CheckpointFiles, config: ModelConfig, autoencoder_directory: Path | None
+) -> tuple[WAVModel, TinyAutoencoder | LTXAutoencoder]:
+    """The networks of a configuration: the model without weights, the auto-encoder with initial or its own ones."""
+    try:
+        with torch.device("meta"):
+            model = WAVModel(config)
+        return model, make_autoencoder(config, autoencoder_directory)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise CheckpointError(
+            f"{files.directory / CONFIG}: no model can be built of it ({error}). Restore the file or train again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -175,7 +269,7 @@ def load_pretrained(path: Path, model: WAVModel) -> PretrainedReport:
         raise CheckpointError(f"{path}: no safetensors files; give the file or the directory of the transformer")
     found: dict[str, Tensor] = {}
     for file in files:
-        tensors = {_diffusers_name(name): tensor for name, tensor in _read_tensors(file).items()}
+        tensors = {_diffusers_name(name): tensor for name, tensor in read_tensors(file).items()}
         if twice := sorted(found.keys() & tensors.keys()):
             raise CheckpointError(f"{file}: also in another file: {_first(twice)}. Keep the shards of one model only")
         found |= tensors
@@ -207,12 +301,20 @@ def _diffusers_name(name: str) -> str:
     return name
 
 
-def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], path: Path, published: Any) -> None:
-    _check_tensors(module.state_dict(), tensors, path, published)
+def _load_strictly(
+    module: nn.Module, files: CheckpointFiles, name: str, ours: Callable[[str], str], published: Callable[[str], str]
+) -> None:
+    """Give a module the tensors of a file, whose names `ours` translates and `published` translates back."""
+    expected = module.state_dict()
+    max_bytes = HEADER_BYTES + sum(8 * tensor.numel() for tensor in expected.values())
+    tensors = {ours(theirs): tensor for theirs, tensor in files.tensors(name, max_bytes).items()}
+    _check_tensors(expected, tensors, files.directory / name, published)
     module.load_state_dict(tensors, assign=True)
 
 
-def _check_tensors(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path, published: Any) -> None:
+def _check_tensors(
+    expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path, published: Callable[[str], str]
+) -> None:
     """CheckpointError unless names and shapes agree and all numbers are finite."""
     problems = {
         "missing": [published(name) for name in expected if name not in tensors],
@@ -222,6 +324,7 @@ def _check_tensors(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
             for name, tensor in expected.items()
             if name in tensors and tensors[name].shape != tensor.shape
         ],
+        "no floating point": [published(n) for n, tensor in tensors.items() if not tensor.is_floating_point()],
         "not finite": [
             published(name)
             for name, tensor in tensors.items()
@@ -237,34 +340,15 @@ def _first(names: list[str], count: int = 8) -> str:
     return ", ".join(names[:count]) + (f", and {len(names) - count} more" if len(names) > count else "")
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path}: no such file; the checkpoint is incomplete: restore or save it again"
-        ) from error
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}); restore the file") from error
-
-
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:  # a full disk, too
         path.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: cannot be written ({error}); free space and save again") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path}: no such file; the checkpoint is incomplete: restore or save it again"
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not JSON ({error}); restore the file") from error
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -12,9 +12,15 @@ import re
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from itertools import pairwise
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+
+MAX_SIZE: Final = 2**16
+"""Of every number of a configuration: nothing real is larger, and what is damaged is refused before it is built."""
+MAX_LAYERS: Final = 512
+MAX_TABLE: Final = 2**28
+"""Entries of a rotary table: positions times hidden size."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class LatentConfig:
     """Images and what the auto-encoder makes of them."""
 
     autoencoder: str = "ltx"
-    """"ltx": diffusers' AutoencoderKLLTXVideo; "tiny": diffusers' AutoencoderTiny, frame by frame."""
+    """"ltx": diffusers' AutoencoderKLLTXVideo; "tiny": `TinyAutoencoder`, frame by frame."""
     image_size: tuple[int, int] = (256, 256)
     """(height, width) of every view as the model sees it [px]."""
     tokens_per_frame: tuple[int, int] = (8, 8)
@@ -98,7 +104,11 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that decides the shapes of a WAV model."""
+    """Everything that decides the shapes of a WAV model.
+
+    Raises:
+        ValueError: a size that no model can have, naming it.
+    """
 
     name: str
     video: VideoConfig = field(default_factory=VideoConfig)
@@ -107,6 +117,19 @@ class ModelConfig:
     latent: LatentConfig = field(default_factory=LatentConfig)
     horizon: HorizonConfig = field(default_factory=HorizonConfig)
     text: TextConfig = field(default_factory=TextConfig)
+
+    def __post_init__(self) -> None:
+        _require_sizes(self)
+        horizon = self.horizon
+        frames = (self.num_memory_frames + self.num_future_frames) * self.num_tokens_per_frame
+        tables = {
+            "the video model": frames * self.video.hidden_size,
+            "the value model": horizon.value_horizon * self.value.hidden_size,
+            "the action model": horizon.action_horizon * self.action.hidden_size,
+        }
+        for part, entries in tables.items():
+            if entries > MAX_TABLE:
+                raise ValueError(f"{part} has {entries} numbers in all its positions; at most {MAX_TABLE} fit")
 
     @property
     def num_memory_frames(self) -> int:
@@ -144,6 +167,22 @@ class ModelConfig:
     @property
     def num_tokens_per_frame(self) -> int:
         return self.latent.tokens_per_frame[0] * self.latent.tokens_per_frame[1]
+
+
+def _require_sizes(config: ModelConfig) -> None:
+    """ValueError unless all numbers of a configuration are within reason; offsets may be negative or zero."""
+    for part in (config.video, config.value, config.action, config.latent, config.horizon, config.text):
+        for name, value in vars(part).items():
+            lowest = -MAX_SIZE if name.endswith("_offsets") else 1
+            highest = MAX_LAYERS if name == "num_layers" else MAX_SIZE
+            for number in value if isinstance(value, tuple) else (value,):
+                whole = isinstance(number, int) and not isinstance(number, bool)
+                if whole and not lowest <= number <= highest:
+                    raise ValueError(f"{name} is {value!r}; {lowest} to {highest} fits")
+                if isinstance(number, float) and not 0.0 < number <= MAX_SIZE:
+                    raise ValueError(f"{name} is {value!r}; more than 0 and at most {MAX_SIZE} fits")
+            if value == ():
+                raise ValueError(f"{name} is empty; it needs an entry at least")
 
 
 WAV_2B = ModelConfig(name="wav-2b")
@@ -251,8 +290,10 @@ def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is UnionType:
         return any(_fits(value, each) for each in arguments)
     if get_origin(hint) is tuple:
+        if not isinstance(value, tuple):
+            return False
         hints = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
-        return isinstance(value, tuple) and len(value) == len(hints) and all(map(_fits, value, hints))
+        return len(value) == len(hints) and all(map(_fits, value, hints))
     if get_origin(hint) is dict:
         return isinstance(value, dict) and all(_fits(each, arguments[1]) for each in value.values())
     if isinstance(value, bool):

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.wav_models.small_checkpoint import save_small
+
 WORDS = ("put", "the", "bowl", "on", "mat", "close", "drawer")
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete checkpoint, seed 0; not to be changed."""
+    directory = tmp_path_factory.mktemp("checkpoint") / "small"
+    save_small(directory)
+    return directory
 
 
 @pytest.fixture(scope="session")

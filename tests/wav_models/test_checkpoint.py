@@ -9,62 +9,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tests.wav_models.small_checkpoint import SMALL, save_small
 from wav_models import checkpoint as checkpoint_module
-from wav_models.checkpoint import CheckpointError, load_checkpoint, load_pretrained, save_checkpoint
-from wav_models.data.normalization import Normalization
-from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
-from wav_models.networks.wav_model import WAVModel
-from wav_models.presets import WAV_TINY, ExpertConfig
-
-SMALL = replace(
-    WAV_TINY,
-    name="small",
-    video=replace(WAV_TINY.video, num_layers=2, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32),
-    value=ExpertConfig(num_attention_heads=1, attention_head_dim=16, in_channels=17, out_channels=17),
-    action=ExpertConfig(num_attention_heads=1, attention_head_dim=16, in_channels=28, out_channels=28),
+from wav_models.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    load_planner_config,
+    load_pretrained,
 )
-
-
-def _save(directory: Path, seed: int = 0) -> WAVModel:
-    torch.manual_seed(seed)
-    model = WAVModel(SMALL)
-    horizon = (SMALL.horizon.action_horizon, 14)
-    normalization = Normalization(
-        state_mean=np.arange(14.0),
-        state_std=np.full(14, 0.1),
-        action_diff_mean=np.zeros(horizon),
-        action_diff_std=np.ones(horizon),
-        state_diff_mean=np.zeros(horizon),
-        state_diff_std=np.ones(horizon),
-        value_mean=np.zeros(17),
-        value_std=np.ones(17),
-    )
-    record = {"seed": seed, "command": "wav train"}
-    autoencoder = make_autoencoder(SMALL)
-    assert isinstance(autoencoder, TinyAutoencoder)
-    autoencoder.latent_mean.fill_(0.5)
-    save_checkpoint(
-        directory, model=model, autoencoder=autoencoder, normalization=normalization, training_record=record
-    )
-    return model
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("checkpoint") / "small"
-    _save(directory)
-    return directory
+from wav_models.checkpoint_files import SUMS
+from wav_models.networks.autoencoder import TinyAutoencoder
+from wav_models.networks.wav_model import WAVModel
+from wav_models.planner.config import PlannerConfig
 
 
 @pytest.fixture
-def directory(saved: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
-    return Path(shutil.copytree(saved, tmp_path / "copy"))
+def directory(small_checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy to damage; without hashes, so that what is in the files is all there is to judge by."""
+    copy = Path(shutil.copytree(small_checkpoint, tmp_path / "copy"))
+    (copy / SUMS).unlink()
+    return copy
 
 
 def _edit(path: Path, **changes: Tensor | None) -> None:
@@ -75,15 +45,24 @@ def _edit(path: Path, **changes: Tensor | None) -> None:
 def test_a_saved_checkpoint_keeps_the_planner_of_the_one_it_replaces(directory: Path) -> None:
     (directory / "planner.json").write_text('{"num_iterations": 2}')
     (directory / "engines").mkdir()
-    _save(directory, seed=1)
-    assert (directory / "planner.json").read_text() == '{"num_iterations": 2}'
+    save_small(directory, seed=1)
+    assert load_checkpoint(directory).planner == PlannerConfig(num_iterations=2)
     assert not (directory / "engines").exists()
 
 
-def test_round_trip(saved: Path) -> None:
+def test_the_planner_is_part_of_the_checkpoint(directory: Path) -> None:
+    assert load_checkpoint(directory).planner == PlannerConfig()
+    changes = {"num_iterations": 2, "score": "gain", "deadline": 0.5}
+    planner = replace(PlannerConfig(), **changes)  # type: ignore[arg-type]
+    save_small(directory, planner=planner)
+    assert json.loads((directory / "planner.json").read_text()) == changes
+    assert load_checkpoint(directory).planner == load_planner_config(directory) == planner
+
+
+def test_round_trip(small_checkpoint: Path) -> None:
     torch.manual_seed(0)
     expected = WAVModel(SMALL)
-    loaded = load_checkpoint(saved)
+    loaded = load_checkpoint(small_checkpoint)
     assert loaded.config == SMALL
     assert loaded.training_record == {"seed": 0, "command": "wav train"}
     np.testing.assert_array_equal(loaded.normalization.state_mean, np.arange(14.0))
@@ -96,15 +75,16 @@ def test_round_trip(saved: Path) -> None:
     assert not any(p.requires_grad for p in loaded.model.parameters())
 
 
-def test_published_names_and_no_pickle(saved: Path) -> None:
-    assert sorted(path.name for path in saved.iterdir()) == [
+def test_published_names_and_no_pickle(small_checkpoint: Path) -> None:
+    assert sorted(path.name for path in small_checkpoint.iterdir()) == [
+        "SHA256SUMS",
         "autoencoder.safetensors",
         "config.json",
         "model.safetensors",
         "normalization.json",
         "training.json",
     ]
-    names = load_file(saved / "model.safetensors")
+    names = load_file(small_checkpoint / "model.safetensors")
     assert "transformer_blocks.1.attn1.to_out.0.weight" in names
     assert "value_time_embed.emb.timestep_embedder.linear_1.bias" in names
     assert "action_blocks.0.ff.net.0.proj.weight" in names
@@ -134,6 +114,7 @@ def test_missing_directory_says_what_to_do(tmp_path: Path) -> None:
         ({"value_blocks.0.extra": torch.zeros(1)}, r"unknown \(1\): value_blocks.0.extra"),
         ({"action_proj_out.bias": torch.zeros(3)}, r"action_proj_out.bias \[3\], expected \[28\]"),
         ({"proj_out.bias": torch.full((32,), torch.nan)}, r"not finite \(1\): proj_out.bias"),
+        ({"proj_out.bias": torch.zeros(32, dtype=torch.int64)}, r"no floating point \(1\): proj_out.bias"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(directory: Path, changes: dict[str, Tensor | None], message: str) -> None:
@@ -170,9 +151,9 @@ def test_replacing_keeps_the_old_one_until_the_new_one_is_complete(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_module, "_write_tensors", full_disk)
         with pytest.raises(OSError, match="No space"):
-            _save(directory, seed=1)
+            save_small(directory, seed=1)
     assert load_checkpoint(directory).training_record["seed"] == 0
-    _save(directory, seed=1)
+    save_small(directory, seed=1)
     assert load_checkpoint(directory).training_record["seed"] == 1
     assert [path.name for path in directory.parent.iterdir()] == [directory.name]
 
@@ -181,10 +162,10 @@ def test_killed_between_the_two_renames_the_old_one_is_kept(directory: Path, mon
     directory.rename(directory.with_name(f".{directory.name}.previous"))
     with monkeypatch.context() as patch:
         patch.setattr(
-            checkpoint_module, "save_file", lambda *_: (_ for _ in ()).throw(SafetensorError("File too large"))
+            safetensors.torch, "save_file", lambda *_: (_ for _ in ()).throw(SafetensorError("File too large"))
         )
         with pytest.raises(CheckpointError, match="cannot be written .*File too large.*free space"):
-            _save(directory, seed=1)
+            save_small(directory, seed=1)
     assert load_checkpoint(directory).training_record["seed"] == 0
 
 

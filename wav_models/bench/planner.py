@@ -18,7 +18,7 @@ from wav_models.bench.gemm import gemm_rate
 from wav_models.bench.model_file import BenchmarkModel
 from wav_models.bench.naive import NaiveEngine, Observed
 from wav_models.data.normalization import VALUE_DIM, Normalization
-from wav_models.engines.base import ObservedTrajectories
+from wav_models.engines.observed_trajectories import ObservedTrajectories
 from wav_models.engines.torch_engine import DTYPES, TorchEngine, with_weights_in
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig

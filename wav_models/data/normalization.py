@@ -156,18 +156,27 @@ class Normalization:
 
     @classmethod
     def from_json(cls, path: Path) -> Normalization:
-        """Read what `to_json` wrote; NormalizationError names missing, unknown and malformed entries."""
+        """Read what `to_json` wrote; NormalizationError names the file and what is wrong with it."""
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            names = {f.name for f in fields(cls)}
-            if not isinstance(data, dict) or set(data) != names:
-                keys = set(data) if isinstance(data, dict) else set()
-                raise NormalizationError(f"missing {sorted(names - keys)}, unknown {sorted(keys - names)}")
-            return cls(**{name: np.array(value, dtype=np.float64) for name, value in data.items()})
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except OSError as error:
             raise NormalizationError(f"{path}: cannot be read: {error.strerror}") from error
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise NormalizationError(f"{path}: {error}. Restore the file or fit the statistics again") from error
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Normalization:
+        """What `to_json` wrote, parsed; NormalizationError names missing, unknown and malformed entries."""
+        names = {f.name for f in fields(cls)}
+        keys = set(data) if isinstance(data, dict) else set()
+        if keys != names:
+            raise NormalizationError(f"missing {sorted(names - keys)}, unknown {sorted(keys - names)}")
+        try:
+            return cls(**{name: np.array(value, dtype=np.float64) for name, value in data.items()})
+        except NormalizationError:
+            raise
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise NormalizationError(f"malformed numbers: {error}") from error
 
 
 def symlog(x: Array) -> Array:

@@ -1,9 +1,9 @@
-"""The compiled-graph boundary: what runs the networks, and how the planner sees it.
+"""The compiled-graph boundary: what runs the networks.
 
-An `Engine` method is one graph, or a loop over one, of MODEL.md: vae_encoder, text_encoder, memory_prefix, video_dit,
-value_dit, action_dit, vae_decoder. Whatever a backend keeps between graphs (keys and values, device buffers) travels
-in opaque handles; plain data crosses as float32 CPU tensors or uint8 arrays. The planner never sees a backend, and a
-backend never sees the planner.
+An `Engine` method is one graph of `docs/engines.md`, or a loop over one: vae_encoder, text_encoder, memory_prefix,
+video_dit, value_dit, action_dit, vae_decoder. Whatever a backend keeps between graphs (keys and values, device buffers)
+travels in opaque handles; plain data crosses as float32 CPU tensors or uint8 arrays. The planner never sees a backend,
+and a backend never sees the planner.
 """
 
 from __future__ import annotations
@@ -13,15 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import torch
 from torch import Tensor
 
-from wav_models.data.normalization import Normalization
 from wav_models.guidance import Guidance
-from wav_models.planner.config import PlannerConfig
-from wav_models.planner.trajectory_model import Decision, Futures
+from wav_models.planner.trajectory_model import Futures
 from wav_models.presets import ModelConfig
-from wav_models.types import FloatArray, ImageArray
+from wav_models.types import ImageArray
 
 Text = Any
 """Handle of an encoded instruction."""
@@ -31,6 +28,26 @@ Scene = Any
 
 class EngineError(RuntimeError):
     """A backend is unknown, not installed or cannot run this checkpoint; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What an engine is made with.
+
+    Attributes:
+        dtype: number format, "auto" for the best.
+        num_threads: of ONNX Runtime; None = as many as torch uses.
+        providers: execution providers of ONNX Runtime, best first; () = CUDA's where the networks are on a GPU and
+            onnxruntime-gpu is installed, else the CPU's.
+        compile: torch only: compile the networks (needs a C++ compiler); slow to start.
+        cuda_graphs: record GPU work once and replay it; TensorRT, and torch with `compile`.
+    """
+
+    dtype: str = "auto"
+    num_threads: int | None = None
+    providers: tuple[str, ...] = ()
+    compile: bool = False
+    cuda_graphs: bool = False
 
 
 FULL_MEMORY_REMEDY: Final = "use fewer video or value samples, or fp16 or bf16, or end what else uses the memory"
@@ -121,57 +138,3 @@ class Engine(Protocol):
 
     def decode_images(self, latents: Tensor) -> ImageArray:
         """Graph vae_decoder: future latents [1, V, F_fut, L, C] -> uint8 frames [V, F, H, W, 3]."""
-
-
-@dataclass(frozen=True)
-class ObservedTrajectories:
-    """The planner's `TrajectoryModel` of one observation, over any engine."""
-
-    engine: Engine
-    scene: Scene
-    state_token: Tensor
-    normalization: Normalization
-    planner: PlannerConfig
-    guidance: Guidance | None = None
-
-    @property
-    def video_noise_shape(self) -> tuple[int, ...]:
-        config = self.engine.config
-        channels = config.video.in_channels
-        return (config.video.max_view, config.num_future_frames, config.num_tokens_per_frame, channels)
-
-    @property
-    def value_noise_shape(self) -> tuple[int, ...]:
-        return (self.engine.config.horizon.value_horizon, self.engine.config.value.in_channels)
-
-    @property
-    def action_noise_shape(self) -> tuple[int, ...]:
-        return (self.engine.config.horizon.action_horizon, self.engine.config.action.in_channels)
-
-    def imagine(self, video_noise: Tensor) -> Futures:
-        return self.engine.imagine(self.scene, video_noise, self.planner.num_video_steps)
-
-    def evaluate(self, futures: Futures, value_noise: Tensor) -> Tensor:
-        values = self.engine.evaluate(futures, value_noise, self.planner.num_value_steps)
-        return self.normalization.decode_returns(values[..., -1])
-
-    def pick(self, futures: Futures, index: int) -> Futures:
-        return self.engine.pick(futures, index)
-
-    def act(self, future: Futures, value_noise: Tensor, action_noise: Tensor) -> Decision:
-        values, actions = self.engine.act(
-            future,
-            self.state_token,
-            value_noise,
-            action_noise,
-            self.planner.num_value_steps,
-            self.planner.num_action_steps,
-            self.guidance,
-        )
-        return Decision(actions, self.normalization.decode_returns(values[..., -1]))
-
-
-def make_state_token(normalization: Normalization, joint_state: FloatArray) -> Tensor:
-    """The action expert's state token [1, 1, 28]: zeros, then the normalised measured state [14]."""
-    state = torch.from_numpy(normalization.encode_state(joint_state)).float()
-    return torch.cat([torch.zeros_like(state), state])[None, None]

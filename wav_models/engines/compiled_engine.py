@@ -17,8 +17,7 @@ from torch import Tensor
 
 from wav_models.engines.base import EngineError
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
-from wav_models.engines.manifest import Manifest
-from wav_models.engines.onnx.graphs import video_dit_name
+from wav_models.engines.manifest import Manifest, video_dit_name
 from wav_models.flow import euler
 from wav_models.guidance import Guidance, Velocity, guided
 from wav_models.networks.text_encoder import TextEncoder

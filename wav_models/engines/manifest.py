@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from functools import partial
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from wav_models.checkpoint import AUTOENCODER, CONFIG, MODEL, Checkpoint
+from wav_models.checkpoint_files import file_sha256
 from wav_models.engines.base import EngineError
-from wav_models.engines.onnx.weight_file import tensor_bytes
 from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import from_dict
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Raised whenever graphs of an older version of this program must not be used any more."""
 MANIFEST: Final = "manifest.json"
 ANY_GPU: Final = "any"
@@ -46,11 +55,40 @@ class PlanShape:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """What was found when graphs were exported and run: whether engine "auto" takes them is decided by it, once.
+
+    Attributes:
+        processor: of the machine that measured; "": nothing was, as where no GPU is to run them.
+        threads: that every engine computed with.
+        max_error, cosine: of their values, against torch in fp32 (`parity.Agreement`).
+        agrees: whether that is within the tolerance of the precision.
+        seconds: of one planning round, by engine and precision: of these graphs, and of torch.
+    """
+
+    processor: str = ""
+    threads: int = 0
+    max_error: float = 0.0
+    cosine: float = 0.0
+    agrees: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def described(self, label: str) -> str:
+        """What was found about the graphs called `label`, in one line."""
+        if not self.processor:
+            return f"{label} was not measured when it was exported; `wav export` where it shall run"
+        if not self.agrees:
+            return f"{label} differs from torch by {self.max_error:.1e} (cosine {self.cosine:.5f})"
+        times = ", ".join(f"{1e3 * seconds:.0f} ms with {name}" for name, seconds in self.seconds.items())
+        return f"when exported, a planning round took {times}, on {self.processor}, threads: {self.threads}"
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Contents of `manifest.json`.
 
     Attributes:
-        engine: "onnxruntime" or "tensorrt".
+        engine: name of the runtime.
         precision: of weights and arithmetic: "fp32", "fp16", "bf16" or "int8".
         runtime: package and version that the graphs are for.
         gpu: architecture that they are compiled for, "sm_89"; `ANY_GPU`; "" where they are compiled when loaded.
@@ -59,6 +97,7 @@ class Manifest:
         versions: of the packages that exported them.
         graphs: per graph {"file", "inputs", "outputs"}; the last two map a name to its shape.
         files: SHA-256 per file, of graphs and of weights that they share.
+        measured: what "auto" decides by.
     """
 
     format: int
@@ -72,10 +111,13 @@ class Manifest:
     versions: dict[str, str]
     graphs: dict[str, dict[str, Any]]
     files: dict[str, str]
+    measured: Measurement = field(default_factory=Measurement)
 
     def write(self, directory: Path) -> None:
         """Written last: a directory without it is not an export."""
-        (directory / MANIFEST).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        partial = directory / f".{MANIFEST}.partial"
+        partial.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, directory / MANIFEST)
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -98,7 +140,10 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def _check_graphs(manifest: Manifest) -> None:
-    """ValueError unless every graph has a file whose hash is known."""
+    """ValueError unless every graph has a file whose hash is known, and all files lie in the directory."""
+    for name in manifest.files:
+        if Path(name).name != name:
+            raise ValueError(f"{name!r} is no file name")
     for name, graph in manifest.graphs.items():
         if graph.get("file") not in manifest.files:
             raise ValueError(f"graph {name!r} has no file")
@@ -109,22 +154,38 @@ def check_manifest(directory: Path, expected: Manifest) -> Manifest:
 
     Args:
         directory: the export.
-        expected: what is needed; its `graphs` are not compared, the files' hashes are.
+        expected: what is needed; its `graphs` are not compared. Hashes are, when they are loaded (`private_copy`).
 
     Raises:
-        EngineError: naming what differs, or the file that is missing or damaged.
+        EngineError: naming what differs, or the file that is missing.
     """
     found = read_manifest(directory)
     for name, (have, need) in _compared(found, expected).items():
         if have != need and not (name == "gpu" and have == ANY_GPU):
             raise EngineError(f"{directory}: made for {name} {have}, but this is {need}; {REMEDY}")
-    for name, sha256 in found.files.items():
-        path = directory / name
-        if not path.is_file():
-            raise EngineError(f"{path}: missing; {REMEDY}")
-        if file_sha256(path) != sha256:
-            raise EngineError(f"{path}: damaged: not the file that was exported; {REMEDY}")
+    for name in found.files:
+        if not (directory / name).is_file():
+            raise EngineError(f"{directory / name}: missing; {REMEDY}")
     return found
+
+
+@contextmanager
+def private_copy(directory: Path, manifest: Manifest) -> Iterator[Path]:
+    """The files of an export as they were written, where nobody changes them; gone afterwards, what is mapped stays.
+
+    Raises:
+        EngineError: a file is missing or damaged, or there is no space for the copy.
+    """
+    with tempfile.TemporaryDirectory(prefix="wav-engine-") as scratch:
+        for name, sha256 in manifest.files.items():
+            copy = Path(scratch) / name
+            try:
+                shutil.copyfile(directory / name, copy)
+            except OSError as error:
+                raise EngineError(f"{directory / name}: cannot be copied to {scratch} ({error}); {REMEDY}") from error
+            if file_sha256(copy) != sha256:
+                raise EngineError(f"{directory / name}: damaged: not the file that was exported; {REMEDY}")
+        yield Path(scratch)
 
 
 def _compared(found: Manifest, expected: Manifest) -> dict[str, tuple[Any, Any]]:
@@ -137,12 +198,11 @@ def _compared(found: Manifest, expected: Manifest) -> dict[str, tuple[Any, Any]]
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
-    """SHA-256 of what the graphs contain: configuration, networks and auto-encoder."""
+    """SHA-256 of what the graphs contain, as it was loaded: configuration, networks and auto-encoder."""
     digest = hashlib.sha256()
     for name in (CONFIG, MODEL, AUTOENCODER):
-        path = checkpoint.directory / name
-        if path.exists():
-            digest.update(f"{name} {file_sha256(path)}\n".encode())
+        if name in checkpoint.files:
+            digest.update(f"{name} {checkpoint.files[name]}\n".encode())
     if isinstance(checkpoint.autoencoder, LTXAutoencoder):  # comes from a directory of its own
         for name, tensor in checkpoint.autoencoder.network.state_dict().items():
             digest.update(name.encode())
@@ -150,9 +210,11 @@ def fingerprint(checkpoint: Checkpoint) -> str:
     return digest.hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(partial(file.read, 1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+def tensor_bytes(tensor: Tensor) -> NDArray[np.uint8]:
+    """The numbers of a tensor as bytes, row by row, without a copy where it is contiguous."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
+
+
+def video_dit_name(count: int) -> str:
+    """Graph video_dit for `count` futures."""
+    return f"video_dit_{count}"

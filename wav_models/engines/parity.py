@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from wav_models.data.normalization import Normalization
-from wav_models.engines.base import Engine, ObservedTrajectories, make_state_token
+from wav_models.engines.base import Engine
 from wav_models.engines.compiled_engine import CompiledFutures, CompiledScene
+from wav_models.engines.observed_trajectories import ObservedTrajectories, make_state_token
 from wav_models.engines.onnx.network_calls import flat
 from wav_models.engines.torch_engine import TorchFutures, TorchScene
 from wav_models.guidance import Guidance

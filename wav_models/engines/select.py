@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from wav_models.engines.base import Engine, EngineError, full_memory_is_named
+from wav_models.engines.base import Engine, EngineError, EngineOptions, full_memory_is_named
+from wav_models.engines.export import (
+    ExportTarget,
+    cache_directory,
+    export,
+    export_directory,
+    exports_beside,
+    find_export,
+)
+from wav_models.engines.load import load_engine
+from wav_models.engines.manifest import Measurement, PlanShape, fingerprint, read_manifest
+from wav_models.engines.measurement import named
 from wav_models.engines.precision import choose_dtype
+from wav_models.engines.runtimes import get_runtime, runtime_names
+from wav_models.engines.torch_engine import DTYPES, TorchEngine, on_cpu
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import did_you_mean
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
-    from wav_models.engines.manifest import PlanShape
-    from wav_models.engines.onnx.export import ExportTarget
     from wav_models.networks.text_encoder import TextEncoder
 
 logger = logging.getLogger(__name__)
 
-ENGINES: Final = ("auto", "torch", "onnxruntime", "tensorrt")
-_EXPORTER: Final = ("onnxruntime", "onnx", "onnxscript")
-TRIAL_REPEATS: Final = 3
-BEST_FIRST: Final = {"onnxruntime": ("int8", "fp16", "fp32"), "tensorrt": ("bf16", "fp16", "fp32")}
-"""Per engine, the precisions that "auto" looks for."""
+UNUSABLE: Final = (RuntimeError, ImportError, OSError, MemoryError)
+"""EngineError and what GPU libraries raise: reasons for "auto" to take another."""
 
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What an engine is made with.
-
-    Attributes:
-        dtype: number format, "auto" for the best.
-        num_threads: of ONNX Runtime; None = as many as torch uses.
-        providers: execution providers of ONNX Runtime, best first; () = CUDA's where the networks are on a GPU and
-            onnxruntime-gpu is installed, else the CPU's.
-        compile: torch only: compile the networks (needs a C++ compiler); slow to start.
-        cuda_graphs: record GPU work once and replay it; TensorRT, and torch with `compile`.
-    """
-
-    dtype: str = "auto"
-    num_threads: int | None = None
-    providers: tuple[str, ...] = ()
-    compile: bool = False
-    cuda_graphs: bool = False
+ENGINES: Final = ("auto", "torch", *runtime_names())
 
 
 def make_engine(
@@ -60,9 +48,9 @@ def make_engine(
 ) -> Engine:
     """The backend of that name over a loaded checkpoint.
 
-    "auto" is torch, unless there is an export for this checkpoint and planner that gives what torch gives, within the
-    tolerance of its precision, and is measured to be faster here. Its `description` says which was chosen and why,
-    and so does the log; a fall-back is a warning.
+    "auto" is torch, unless there is an export for this checkpoint and planner that gave what torch gives, within the
+    tolerance of its precision, and was faster, when it was exported. So the choice is the same at every start. Its
+    `description` says which was chosen and why, and so does the log; a fall-back is a warning.
 
     Args:
         name: one of `ENGINES`.
@@ -76,8 +64,8 @@ def make_engine(
     """
     if name not in ENGINES:
         raise EngineError(f"unknown engine {name!r}{did_you_mean(name, ENGINES)}")
-    if name in ("onnxruntime", "tensorrt"):
-        require_runtime(name)
+    if name in runtime_names():
+        get_runtime(name).require()
     from wav_models.networks.text_encoder import make_text_encoder
 
     began = time.perf_counter()
@@ -102,8 +90,6 @@ class _Maker:
     options: EngineOptions
 
     def torch(self) -> Engine:
-        from wav_models.engines.torch_engine import TorchEngine
-
         return TorchEngine(
             self.checkpoint.model,
             self.checkpoint.autoencoder,
@@ -119,15 +105,18 @@ class _Maker:
         Raises:
             EngineError: it cannot run here, or has no such precision.
         """
-        if name == "tensorrt":
-            from wav_models.engines.tensorrt_runtime import present_gpu
-
-            present_gpu()  # not only after minutes of compiling
+        get_runtime(name).present_gpu()  # not only after minutes of compiling
         targets = self._targets(name)
         for target in targets:
-            directory = self._find(target)
-            if directory is not None:
+            directory = find_export(self.checkpoint, target)
+            if directory is None:
+                continue
+            try:
                 return self._load(directory)
+            except EngineError as error:
+                if directory == export_directory(self.checkpoint.directory, target):
+                    raise
+                logger.warning("graphs in the cache are not used and will be made again: %s", error)
         self._warn_of_other_sizes(name)
         return self._load(self._make(targets[-1]))
 
@@ -137,57 +126,65 @@ class _Maker:
         Raises:
             EngineError: nothing runs in that format here.
         """
-        from wav_models.engines.torch_engine import DTYPES
-
         wanted = self.options.dtype
-        choose_dtype(wanted, self._device)  # an unknown name is not "nothing runs"
-        engine = self.torch() if wanted in ("auto", *DTYPES) else None
+        dtype = choose_dtype(wanted, self._device)  # an unknown name is not "nothing runs"
+        in_torch = dtype in DTYPES
         reasons: list[str] = []
-        for name, precisions in BEST_FIRST.items():
-            if wanted in ("auto", *precisions):
-                engine = self._best_of(name, engine, reasons)
-        if engine is None:
+        found = [each for name in runtime_names() for each in self._exports(name, reasons)]
+        for each in sorted(found, key=lambda each: each.share_of(dtype)):
+            if in_torch and each.share_of(dtype) >= 1.0:
+                continue
+            try:
+                engine: Engine = self._load(each.directory)
+            except UNUSABLE as error:
+                reasons.append(_not_used(each.label, error))
+                continue
+            engine.description += f" ({each.said})"
+            return engine
+        if not in_torch:
             raise EngineError(
                 f"engine 'auto': nothing runs in {wanted!r} here ({'; '.join(reasons)}); `wav export --precision "
                 f"{wanted}` makes graphs, dtype 'auto' takes what there is"
             )
-        if reasons:
-            engine.description += f" ({'; '.join(reasons)})"
+        engine = self.torch()
+        reasons += [each.said for each in found]
+        engine.description += f" ({'; '.join(reasons)})"
         return engine
 
-    def _best_of(self, name: str, engine: Engine | None, reasons: list[str]) -> Engine | None:
-        """`engine`, or what is faster among the exports for `name`; one that fails does not keep the others out."""
-        unusable = RuntimeError, ImportError, OSError, MemoryError  # EngineError and what GPU libraries raise
+    def _exports(self, name: str, reasons: list[str]) -> list[_Export]:
+        """Exports for a runtime that gave what torch gives; `reasons` gets why others are left out."""
         try:
-            require_runtime(name)
-        except unusable as error:
-            (logger.warning if self._was_exported(name) else logger.info)("engine auto: not %s: %s", name, error)
+            get_runtime(name).require()
+            targets = self._targets(name)
+        except UNUSABLE as error:
+            exported = bool(exports_beside(self.checkpoint, name))
+            (logger.warning if exported else logger.info)("engine auto: not %s: %s", name, error)
             reasons.append(f"{name} cannot be used")
-            return engine
-        num_known = len(reasons)
-        for target in self._targets(name):
+            return []
+        exports, num_known = [], len(reasons)
+        for target in targets:
+            label = named(name, target.precision)
             try:
-                directory = self._find(target)
-                if directory is None:
-                    continue
-                engine, reason = self._faster(engine, self._load(directory))
-            except unusable as error:
-                logger.warning("engine auto: not %s %s: %s", name, target.precision, error)
-                reason = f"{name} {target.precision} cannot be used"
-            reasons.append(reason)
-        if len(reasons) == num_known:
+                directory = find_export(self.checkpoint, target)
+                if directory is not None:
+                    exports.append(_Export(label, directory, read_manifest(directory).measured))
+            except UNUSABLE as error:
+                reasons.append(_not_used(label, error))
+        if not exports and len(reasons) == num_known:
             others = self._warn_of_other_sizes(name)
             reasons.append(
                 f"graphs for {name} have other sizes than {self._shape.label}"
                 if others
                 else f"no graphs for {name} yet, `wav export` makes them"
             )
-        return engine
+        for each in exports:
+            if not each.measured.agrees:
+                logger.warning("engine auto: not %s: %s", each.label, each.said)
+                reasons.append(each.said)
+        return [each for each in exports if each.measured.agrees]
 
     def _warn_of_other_sizes(self, name: str) -> bool:
         """Somebody who exported for another search will wonder why it is not used; whether somebody did."""
-        from wav_models.engines.onnx.export import exports_beside
-
         others = [label for label in exports_beside(self.checkpoint, name) if not label.endswith(self._shape.label)]
         if others:
             logger.warning(
@@ -198,76 +195,23 @@ class _Maker:
             )
         return bool(others)
 
-    def _faster(self, engine: Engine | None, candidate: Engine) -> tuple[Engine | None, str]:
-        """The better of two, and why; both run a planning round on the same numbers."""
-        from wav_models.engines.parity import TOLERANCES, Trial, agreement, measure, stages
-        from wav_models.engines.torch_engine import TorchEngine
-
-        exact = TorchEngine(self.checkpoint.model, self.checkpoint.autoencoder, self.text_encoder)
-        trial = Trial.draw(exact, self.checkpoint.normalization, self.planner)
-        expected, found = (stages(e, trial)["value_dit"](0).flatten() for e in (exact, candidate))
-        stages(candidate, trial)["action_dit"](0)  # a partial export may lack it
-        difference = agreement(expected, found)
-        if not difference.within(TOLERANCES[candidate.precision]):
-            logger.warning(
-                "engine auto: not %s, because its values differ by %.1e (cosine %.5f); export again",
-                candidate.description,
-                difference.max_error,
-                difference.cosine,
-            )
-            return engine, f"{candidate.description} differs"
-        if engine is None:
-            return candidate, "torch has no such number format"
-        times = measure((engine, candidate), trial, TRIAL_REPEATS, ("video_dit", "value_dit"))
-        ours, theirs = (sum(its_times.values()) for its_times in times)
-        names = engine.description, candidate.description
-        reason = f"a planning round takes {1e3 * theirs:.0f} ms with {names[1]}, {1e3 * ours:.0f} ms with {names[0]}"
-        return (candidate if theirs < ours else engine), reason
-
     def _targets(self, name: str) -> list[ExportTarget]:
         """Exports that may serve, best first; of the precision that was asked for, if one was."""
-        from wav_models.engines.onnx.export import ExportTarget
-
-        if self.options.dtype != "auto":
-            return [ExportTarget(name, self.options.dtype, self._shape)]
-        without = self._ill_suited if name == "onnxruntime" else ""
-        return [ExportTarget(name, precision, self._shape) for precision in BEST_FIRST[name] if precision != without]
+        runtime, wanted = get_runtime(name), self.options.dtype
+        fit = runtime.targets(self.options, self._device) if wanted == "auto" else (wanted,)
+        return [ExportTarget(name, precision, self._shape) for precision in fit]
 
     @property
     def _shape(self) -> PlanShape:
-        from wav_models.engines.manifest import PlanShape
-
         return PlanShape.of(self.planner)
 
-    @property
-    def _ill_suited(self) -> str:
-        """What ONNX Runtime has no kernels for, that pay: 8 bits on a GPU, half precision on a CPU."""
-        from wav_models.engines.onnx.runner import CPU, default_providers
-
-        providers = self.options.providers or default_providers(self._device)
-        return "fp16" if providers[0] == CPU else "int8"
-
-    def _find(self, target: ExportTarget) -> Path | None:
-        from wav_models.engines.onnx.export import find_export
-
-        return find_export(self.checkpoint, target)
-
-    def _was_exported(self, name: str) -> bool:
-        """Whether somebody exported for this engine, and will wonder why it is not used."""
-        from wav_models.engines.onnx.export import export_directory
-
-        return any(export_directory(self.checkpoint.directory, target).exists() for target in self._targets(name))
-
     def _make(self, target: ExportTarget) -> Path:
-        from wav_models.engines.manifest import fingerprint
-        from wav_models.engines.onnx.export import cache_directory, export
-        from wav_models.engines.torch_engine import on_cpu
 
         began = time.perf_counter()
         logger.info("making graphs for %s in %s; this takes from half a minute on", target.engine, target.precision)
         directory = cache_directory(fingerprint(self.checkpoint), target)
         model, autoencoder = (on_cpu(network) for network in (self.checkpoint.model, self.checkpoint.autoencoder))
-        export(replace(self.checkpoint, model=model, autoencoder=autoencoder), target, directory)
+        export(replace(self.checkpoint, model=model, autoencoder=autoencoder), target, directory, measured=False)
         logger.info("graphs for %s made in %.0f s: %s", target.engine, time.perf_counter() - began, directory)
         return directory
 
@@ -279,48 +223,28 @@ class _Maker:
         return next(self.checkpoint.model.parameters()).device.type
 
 
-def load_engine(
-    directory: Path, checkpoint: Checkpoint, text_encoder: TextEncoder, options: EngineOptions | None = None
-) -> Engine:
-    """The engine over a checked export.
+@dataclass(frozen=True)
+class _Export:
+    """Graphs that could be used, and what was measured when they were made."""
 
-    Raises:
-        EngineError: the runtime is missing or refuses a graph.
-    """
-    import torch
+    label: str
+    directory: Path
+    measured: Measurement
 
-    from wav_models.engines import tensorrt_runtime
-    from wav_models.engines.compiled_engine import CompiledEngine
-    from wav_models.engines.manifest import read_manifest
-    from wav_models.engines.onnx import runner as onnx_runner
+    def share_of(self, dtype: str) -> float:
+        """Their time for a planning round, as a share of torch's in that precision; where that is unknown, in fp32."""
+        seconds = self.measured.seconds
+        return seconds[self.label] / seconds.get(named("torch", dtype), seconds[named("torch", "fp32")])
 
-    options, manifest = options or EngineOptions(), read_manifest(directory)
-    if manifest.engine == "tensorrt":
-        graphs = tensorrt_runtime.load_graphs(directory, manifest, cuda_graphs=options.cuda_graphs)
-    else:
-        threads = options.num_threads or torch.get_num_threads()
-        device = next(checkpoint.model.parameters()).device.type
-        providers = options.providers or onnx_runner.default_providers(device)
-        graphs = onnx_runner.load_graphs(directory, manifest, num_threads=threads, providers=providers)
-    return CompiledEngine(manifest, graphs, checkpoint.config, text_encoder)
+    @property
+    def said(self) -> str:
+        return self.measured.described(self.label)
 
 
-def require_runtime(engine: str) -> None:
-    """EngineError unless the packages of `engine` are installed."""
-    if engine == "tensorrt":
-        from wav_models.engines.tensorrt_runtime import tensorrt_module
-
-        tensorrt_module()
-        return
-    missing = [package for package in _EXPORTER if importlib.util.find_spec(package) is None]
-    if missing:
-        raise EngineError(
-            f"engine {engine!r} needs the Python package {' and '.join(missing)}, which is not installed; use 'torch'"
-        )
-    try:
-        importlib.import_module("onnxruntime")
-    except (ImportError, OSError) as error:
-        raise EngineError(f"onnxruntime is installed but cannot be loaded ({error}); install it again") from error
+def _not_used(label: str, error: BaseException) -> str:
+    """Warns, and what to say of it in the description."""
+    logger.warning("engine auto: not %s: %s", label, error)
+    return f"{label} cannot be used"
 
 
 def _memory_in_use() -> str:

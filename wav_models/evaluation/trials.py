@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
-from functools import partial
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,14 +128,3 @@ def _compare(first: str, second: str, of_first: Sequence[bool], of_second: Seque
         "only_first_succeeded": test.lost,
         "mcnemar_p": test.p_value,
     }
-
-
-def checkpoint_hash(directory: Path) -> str:
-    """SHA-256 over the names and contents of a checkpoint's files."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in directory.iterdir() if p.is_file()):
-        digest.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            for block in iter(partial(file.read, 1 << 20), b""):
-                digest.update(block)
-    return digest.hexdigest()

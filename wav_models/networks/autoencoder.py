@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wav_models.networks.tiny_convolutions import TinyConvolutions
 from wav_models.presets import LatentConfig, ModelConfig
 
 
@@ -26,7 +27,7 @@ class Autoencoder(Protocol):
 
 
 class TinyAutoencoder(nn.Module):
-    """diffusers' `AutoencoderTiny` at a size for one CPU core, frame by frame.
+    """`TinyConvolutions` at a size for one CPU core, frame by frame.
 
     Pixels are folded 2 x 2 into channels before the network and latents 2 x 2 into tokens after it, so that a token
     covers `spatial_compression` pixels. Statistics of the latents are buffers, set once after training.
@@ -41,8 +42,6 @@ class TinyAutoencoder(nn.Module):
     latent_std: Tensor
 
     def __init__(self, config: LatentConfig, token_channels: int) -> None:
-        from diffusers import AutoencoderTiny
-
         super().__init__()
         stride = self.FOLD * 2 ** (len(self.ENCODER_BLOCKS) - 1) * self.FOLD
         if config.spatial_compression != stride:
@@ -50,27 +49,21 @@ class TinyAutoencoder(nn.Module):
         self.image_size = config.image_size
         self.grid = config.tokens_per_frame
         latent_channels = token_channels // self.FOLD**2
-        self.network = AutoencoderTiny(
-            in_channels=3 * self.FOLD**2,
-            out_channels=3 * self.FOLD**2,
-            encoder_block_out_channels=(self.CHANNELS,) * len(self.ENCODER_BLOCKS),
-            decoder_block_out_channels=(self.CHANNELS,) * len(self.DECODER_BLOCKS),
-            num_encoder_blocks=self.ENCODER_BLOCKS,
-            num_decoder_blocks=self.DECODER_BLOCKS,
-            latent_channels=latent_channels,
-        ).to(memory_format=torch.channels_last)
+        parts = (self.CHANNELS, latent_channels, self.ENCODER_BLOCKS, self.DECODER_BLOCKS)
+        self.network = TinyConvolutions(3 * self.FOLD**2, *parts)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.register_buffer("latent_mean", torch.zeros(latent_channels, 1, 1))
         self.register_buffer("latent_std", torch.ones(latent_channels, 1, 1))
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """Differentiable: pixels [N, 3, H, W] in [-1, 1] to raw latents [N, C / 4, H / 8, W / 8]."""
         folded = functional.pixel_unshuffle(pixels, self.FOLD).contiguous(memory_format=torch.channels_last)
-        return self.network.encode(folded).latents
+        return self.network.encoder(folded)
 
     def decode_pixels(self, latents: Tensor) -> Tensor:
         """Differentiable: raw latents to pixels [N, 3, H, W], about [-1, 1]."""
         channels_last = latents.contiguous(memory_format=torch.channels_last)
-        return functional.pixel_shuffle(self.network.decode(channels_last).sample, self.FOLD)
+        return functional.pixel_shuffle(self.network.decoder(channels_last), self.FOLD)
 
     @torch.no_grad()
     def set_statistics(self, latents: Tensor) -> None:

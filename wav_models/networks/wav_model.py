@@ -22,7 +22,8 @@ class WAVModel(nn.Module):
         self.video = VideoDiT(config)
         self.value = ValueDiT(config)
         self.action = ActionDiT(config)
-        initialize(self)
+        if not next(self.parameters()).is_meta:  # where only shapes are wanted; torch would import its compiler for it
+            initialize(self)
 
 
 @torch.no_grad()

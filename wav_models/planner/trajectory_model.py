@@ -1,6 +1,6 @@
 """What the planner asks of a world-value-action model that has seen one observation.
 
-The three networks of the paper stand behind it in `engines.base.ObservedTrajectories`; a landscape with a known
+The three networks of the paper stand behind it in `engines.observed_trajectories`; a landscape with a known
 optimum stands behind it in the planner's tests.
 """
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from wav_models.checkpoint import save_checkpoint
+from wav_models.checkpoint_files import file_sha256
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.normalization import Normalization
-from wav_models.engines.manifest import file_sha256
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import STAGES
 from wav_models.training.data.frames import fingerprints, held_out_episodes

@@ -22,10 +22,10 @@ import torch
 from torch import nn
 
 from wav_models.checkpoint import load_pretrained
+from wav_models.checkpoint_files import file_sha256
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
 from wav_models.data.normalization import Normalization
-from wav_models.engines.manifest import file_sha256
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.autoencoder_stage import AutoencoderStage

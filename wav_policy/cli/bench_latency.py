@@ -54,15 +54,16 @@ def run_latency(arguments: LatencyArguments) -> int:
     """Measure and print."""
     import dataclasses
 
+    from wav_models.checkpoint import load_planner_config
     from wav_models.engines.select import EngineOptions
     from wav_policy.experiments.latency_bench import measure_latency
-    from wav_policy.policy.wav_policy import WAVPolicy, stored_planner_config
+    from wav_policy.policy.wav_policy import WAVPolicy
 
     if arguments.plans < 1:
         raise ValueError(f"plans is {arguments.plans}; 1 or more fits")
     if not 0.0 <= arguments.imagine_rate < float("inf"):
         raise ValueError(f"imagine-rate is {arguments.imagine_rate}; a finite number >= 0 fits")
-    planner = stored_planner_config(arguments.checkpoint)
+    planner = load_planner_config(arguments.checkpoint)
     if arguments.iterations is not None:
         planner = dataclasses.replace(planner, num_iterations=arguments.iterations)
     began = time.perf_counter()

@@ -247,7 +247,7 @@ def _empty_report(arguments: DemoArguments, launch_arguments: LaunchArguments, c
     """What will be measured: task, checkpoint, policy."""
     import yaml
 
-    from wav_models.evaluation.trials import checkpoint_hash
+    from wav_models.checkpoint import checkpoint_hash
 
     checkpoint = launch_arguments.checkpoint
     sha256 = None if checkpoint is None else checkpoint_hash(checkpoint)

@@ -209,8 +209,8 @@ def _trial_settings(arguments: EvaluateArguments) -> TrialSettings:
 
 
 def _diagnose(arguments: EvaluateArguments, command: str) -> None:
-    from wav_models.evaluation.branching import BranchSettings
-    from wav_models.evaluation.diagnosis import describe as describe_links
+    from wav_models.experiments.branching import BranchSettings
+    from wav_models.experiments.diagnosis import describe as describe_links
     from wav_models.planner.scoring import make_score
     from wav_policy.experiments.diagnose_command import DiagnosisPlan, diagnose
     from wav_policy.sim.operator import ACTION_PERIOD
@@ -240,7 +240,7 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
 
 def header(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
     """What result is this: command, checkpoint, seeds."""
-    from wav_models.evaluation.trials import checkpoint_hash
+    from wav_models.checkpoint import checkpoint_hash
 
     return {
         "command": command,
@@ -278,7 +278,7 @@ def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
     Raises:
         ValueError: a parameter that does not fit, by name, or an unknown condition.
     """
-    from wav_models.evaluation.conditions import named_conditions
+    from wav_models.experiments.conditions import named_conditions
 
     base = base_planner(arguments)
     if arguments.conditions:
@@ -296,9 +296,9 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
 
     It has no deadline: in lockstep no clock may decide how many rounds run.
     """
-    from wav_policy.policy.wav_policy import stored_planner_config
+    from wav_models.checkpoint import load_planner_config
 
-    sized = stored_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)
+    sized = load_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)
     given = {
         "num_video_elites": arguments.video_elites,
         "num_value_elites": arguments.value_elites,

@@ -14,7 +14,7 @@ import tyro
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
-    from wav_models.engines.onnx.export import ExportTarget
+    from wav_models.engines.export import ExportTarget
     from wav_models.engines.parity import Agreement
     from wav_models.planner.config import PlannerConfig
 
@@ -68,9 +68,9 @@ def main(argv: list[str]) -> int:
 
 
 def _export(arguments: ExportArguments) -> int:
-    from wav_models.engines.select import require_runtime
+    from wav_models.engines.runtimes import get_runtime
 
-    require_runtime(arguments.engine)
+    get_runtime(arguments.engine).require()
     if arguments.checkpoint is not None and arguments.preset is None:
         return _export_checkpoint(arguments, arguments.checkpoint)
     if arguments.checkpoint is None and arguments.preset is not None:
@@ -80,20 +80,20 @@ def _export(arguments: ExportArguments) -> int:
 
 def _export_checkpoint(arguments: ExportArguments, path: Path) -> int:
     from wav_models.checkpoint import load_checkpoint
-    from wav_models.engines.onnx.export import export, export_directory
-    from wav_policy.policy.wav_policy import stored_planner_config
+    from wav_models.engines.export import export, export_directory
 
     checkpoint = load_checkpoint(path, autoencoder_directory=arguments.pretrained)
-    planner = _with_sizes(stored_planner_config(path), arguments)
+    planner = _with_sizes(checkpoint.planner, arguments)
     target = _target(arguments, planner)
     directory = arguments.out or export_directory(checkpoint.directory, target)
     with _Report(directory) as report:
-        export(checkpoint, target, directory, only=arguments.graphs, report=report)
+        manifest = export(checkpoint, target, directory, only=arguments.graphs, report=report)
+    print(f"for engine auto: {manifest.measured.described(f'{target.engine} {target.precision}')}")
     return 0 if not arguments.verify or _verify(checkpoint, directory, planner, arguments) else 1
 
 
 def _export_random(arguments: ExportArguments, preset: str) -> int:
-    from wav_models.engines.onnx.export import export_model
+    from wav_models.engines.export import export_model
     from wav_models.engines.onnx.random_model import random_autoencoder, random_model
     from wav_models.planner.config import PlannerConfig
     from wav_models.presets import get_preset
@@ -142,8 +142,8 @@ def _peak_gigabytes() -> float:
 
 
 def _target(arguments: ExportArguments, planner: PlannerConfig) -> ExportTarget:
+    from wav_models.engines.export import ExportTarget
     from wav_models.engines.manifest import PlanShape
-    from wav_models.engines.onnx.export import ExportTarget
 
     return ExportTarget(arguments.engine, arguments.precision, PlanShape.of(planner))
 
@@ -156,8 +156,9 @@ def _verify(checkpoint: Checkpoint, directory: Path, planner: PlannerConfig, arg
     """Print what differs and what takes how long; whether everything is within the tolerance of the precision."""
     import torch
 
+    from wav_models.engines.base import EngineOptions
+    from wav_models.engines.load import load_engine
     from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans, measure
-    from wav_models.engines.select import EngineOptions, load_engine
     from wav_models.engines.torch_engine import TorchEngine
     from wav_models.networks.text_encoder import make_text_encoder
 

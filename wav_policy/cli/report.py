@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
     arguments = replace(arguments, checkpoint=resolve(str(arguments.checkpoint)))
     from wav_models.checkpoint import CheckpointError
     from wav_models.engines.base import EngineError
-    from wav_models.evaluation.page import draw_report
+    from wav_models.experiments.page import draw_report
     from wav_models.planner.errors import PlannerError
     from wav_policy.sim import ENVIRONMENTS
 
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
     try:
         command = "wav report " + shlex.join(argv)
         if arguments.results:
-            from wav_models.evaluation.joined import join_results
+            from wav_models.experiments.joined import join_results
 
             _write(arguments.out / "success.json", {"command": command, **join_results(arguments.results)})
         inputs = _inputs(arguments)

@@ -10,7 +10,7 @@ from wav_policy.sim.world import SavedWorld, World
 
 
 class BranchingWorld:
-    """A `World` in steps of 0.1 s that looks only when asked to; see `wav_models.evaluation.branching.Branches`."""
+    """A `World` in steps of 0.1 s that looks only when asked to; see `wav_models.experiments.branching.Branches`."""
 
     def __init__(self, task: str, **options: str) -> None:
         self.world = World(task, **options)

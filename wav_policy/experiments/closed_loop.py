@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from wav_models.checkpoint import checkpoint_hash
 from wav_models.engines.precision import choose_dtype
 from wav_models.evaluation.closed_loop import TrialResult, TrialSettings, image_period
 from wav_models.evaluation.trial_log import TrialLog, fingerprint
-from wav_models.evaluation.trials import checkpoint_hash, run_trials, summarise
+from wav_models.evaluation.trials import run_trials, summarise
 
 if TYPE_CHECKING:
     from wav_models.planner.config import PlannerConfig

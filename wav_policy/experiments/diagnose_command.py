@@ -1,4 +1,4 @@
-"""`wav evaluate --diagnose`: finds the weak link of planning in minutes (see `wav_models.evaluation.diagnosis`)."""
+"""`wav evaluate --diagnose`: finds the weak link of planning in minutes (see `wav_models.experiments.diagnosis`)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from wav_models.worker_pool import worker_pool
 
 if TYPE_CHECKING:
-    from wav_models.evaluation.branching import Brancher, BranchSettings, Moment
-    from wav_models.evaluation.reader import FutureReader
+    from wav_models.experiments.branching import Brancher, BranchSettings, Moment
+    from wav_models.experiments.reader import FutureReader
     from wav_models.planner.config import PlannerConfig
 
 
@@ -52,8 +52,8 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     """
     from wav_models.checkpoint import load_checkpoint
     from wav_models.data.dataset import Dataset
-    from wav_models.evaluation.diagnosis import summarise_moments
-    from wav_models.evaluation.held_out import announced_split
+    from wav_models.experiments.diagnosis import summarise_moments
+    from wav_models.experiments.held_out import announced_split
 
     split = None
     record = load_checkpoint(plan.checkpoint).training_record
@@ -98,7 +98,7 @@ def make_reader(checkpoint: Path, planner: PlannerConfig) -> FutureReader:
     """The checkpoint on the torch engine, ready to read futures."""
     from wav_models.checkpoint import load_checkpoint
     from wav_models.engines.torch_engine import TorchEngine
-    from wav_models.evaluation.reader import FutureReader
+    from wav_models.experiments.reader import FutureReader
     from wav_models.networks.text_encoder import make_text_encoder
 
     loaded = load_checkpoint(checkpoint)
@@ -107,7 +107,7 @@ def make_reader(checkpoint: Path, planner: PlannerConfig) -> FutureReader:
 
 
 def _make_brancher(plan: DiagnosisPlan) -> Brancher:
-    from wav_models.evaluation.branching import Brancher
+    from wav_models.experiments.branching import Brancher
     from wav_policy.experiments.branching_world import BranchingWorld
 
     return Brancher(
@@ -117,7 +117,7 @@ def _make_brancher(plan: DiagnosisPlan) -> Brancher:
 
 def _measure_recorded(plan: DiagnosisPlan, episodes: list[int]) -> dict[str, float | None]:
     from wav_models.data.dataset import Dataset
-    from wav_models.evaluation.recorded import measure_recorded
+    from wav_models.experiments.recorded import measure_recorded
 
     assert plan.data is not None
     assert _brancher is not None

@@ -101,12 +101,13 @@ class PolicyNodeConfig:
 
 def load_policy(config: PolicyNodeConfig) -> Policy:
     """The checkpoint's policy with the planner parameters that the node overrides."""
+    from wav_models.checkpoint import load_planner_config
     from wav_models.engines.select import EngineOptions
-    from wav_policy.policy.wav_policy import WAVPolicy, stored_planner_config
+    from wav_policy.policy.wav_policy import WAVPolicy
 
     if not config.checkpoint:
         raise ParameterError("parameter 'checkpoint' is empty; give a checkpoint directory")
-    stored = stored_planner_config(Path(config.checkpoint))
+    stored = load_planner_config(Path(config.checkpoint))
     planner = stored.with_samples(config.num_video_samples or None, config.num_value_samples or None)
     if config.num_iterations >= 0:
         planner = dataclasses.replace(planner, num_iterations=config.num_iterations)

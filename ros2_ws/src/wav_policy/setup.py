@@ -15,6 +15,8 @@ NODES = (
     "sim_node",
     "teleop_node",
 )
+PARTS = ("*.json", "*.safetensors", "SHA256SUMS")
+"""Of a checkpoint."""
 
 setup(
     name=PACKAGE,
@@ -28,7 +30,7 @@ setup(
         (f"share/{PACKAGE}/config", glob("config/*.*")),
         (f"share/{PACKAGE}/config/security", glob("config/security/*")),
         *(
-            (f"share/{PACKAGE}/{checkpoint}", [*glob(f"{checkpoint}/*.json"), *glob(f"{checkpoint}/*.safetensors")])
+            (f"share/{PACKAGE}/{checkpoint}", [path for files in PARTS for path in glob(f"{checkpoint}/{files}")])
             for checkpoint in glob("checkpoints/*")
         ),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from wav_models.evaluation.closed_loop import TrialResult, TrialSettings, image_period, plan_seed, run_trial
-from wav_models.evaluation.trials import checkpoint_hash, run_trials, summarise
+from wav_models.evaluation.trials import run_trials, summarise
 from wav_models.presets import WAV_TINY
 from wav_models.types import VIEWS, ActionChunk, Observation, Plan
 
@@ -169,12 +168,3 @@ def test_trials_that_are_done_are_not_run_again() -> None:
     assert sorted(ran) == [10, 12]
     assert [trial.seed for trial in results["K=0"]] == [10, 11, 12]
     assert results["K=0"][1] is known
-
-
-def test_checkpoint_hash_follows_content_and_names(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"1")
-    first = checkpoint_hash(tmp_path)
-    (tmp_path / "a").write_bytes(b"2")
-    second = checkpoint_hash(tmp_path)
-    (tmp_path / "a").rename(tmp_path / "b")
-    assert len({first, second, checkpoint_hash(tmp_path)}) == 3

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wav_models.engines import precision
-from wav_models.evaluation.conditions import named_conditions
+from wav_models.experiments.conditions import named_conditions
 from wav_models.planner.config import PlannerConfig
 from wav_policy.cli.evaluate import EvaluateArguments, main, make_conditions
 from wav_policy.experiments.closed_loop import SimTrials

@@ -10,6 +10,7 @@ import torch
 
 from wav_models.networks.autoencoder import LTXAutoencoder, TinyAutoencoder, make_autoencoder, to_images, to_pixels
 from wav_models.networks.text_encoder import MiniLMTextEncoder, T5TextEncoder, make_text_encoder
+from wav_models.networks.tiny_convolutions import TinyConvolutions
 from wav_models.presets import WAV_2B, WAV_TINY, LatentConfig
 
 SMALL_LTX = LatentConfig(image_size=(64, 64), tokens_per_frame=(2, 2))
@@ -39,6 +40,30 @@ def test_tiny_tokens_have_the_shapes_of_the_preset(tiny: TinyAutoencoder) -> Non
     assert decoded.shape == (2, 3, 2, 64, 64, 3)
     assert decoded.dtype == torch.uint8
     assert sum(p.numel() for p in tiny.parameters()) < 1_500_000
+
+
+def test_tiny_convolutions_are_those_of_diffusers_to_the_bit() -> None:
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(3)
+    ours = TinyConvolutions(12, 16, 8, (0, 1, 2), (2, 1, 0))
+    torch.manual_seed(3)
+    theirs = AutoencoderTiny(
+        in_channels=12,
+        out_channels=12,
+        encoder_block_out_channels=(16, 16, 16),
+        decoder_block_out_channels=(16, 16, 16),
+        num_encoder_blocks=(0, 1, 2),
+        num_decoder_blocks=(2, 1, 0),
+        latent_channels=8,
+    )
+    expected = theirs.state_dict()
+    assert list(ours.state_dict()) == list(expected)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in ours.state_dict().items())
+    images = torch.rand(2, 12, 16, 16) * 2 - 1
+    latents = theirs.encode(images).latents
+    assert torch.equal(ours.encoder(images), latents)
+    assert torch.equal(ours.decoder(4 * latents), theirs.decode(4 * latents).sample)
 
 
 def test_tiny_tokens_are_standardised_and_decode_to_the_same_latents(tiny: TinyAutoencoder) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from wav_models.engines.manifest import file_sha256
+from wav_models.checkpoint_files import file_sha256
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.assembly import _ancestors, _autoencoder_record, _trained_config
 from wav_models.training.config import STAGES, LoopConfig, TrainConfig

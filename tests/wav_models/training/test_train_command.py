@@ -19,7 +19,7 @@ from tests.wav_models.training.recorded import record
 from wav_models.checkpoint import load_checkpoint
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
-from wav_models.evaluation.held_out import recorded_split
+from wav_models.experiments.held_out import recorded_split
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
 from wav_models.rewards.label import LabelConfig, label_dataset

@@ -237,7 +237,7 @@ def test_planner_parameters_come_from_the_checkpoint(checkpoint: Path) -> None:
         assert WAVPolicy.load(checkpoint).planner == PlannerConfig(num_iterations=1, score="mean")
         path.write_text(json.dumps({"num_iteration": 1}))
         with pytest.raises(
-            ValueError, match=r"planner\.json.*unknown key 'num_iteration'; did you mean 'num_iterations'"
+            CheckpointError, match=r"planner\.json.*unknown key 'num_iteration'; did you mean 'num_iterations'"
         ):
             WAVPolicy.load(checkpoint)
     finally:

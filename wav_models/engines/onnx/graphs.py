@@ -1,4 +1,4 @@
-"""The graphs of MODEL.md: what each takes, gives and consists of.
+"""The graphs of `docs/engines.md`: what each takes, gives and consists of.
 
 Names of values are the same in all graphs, so that an output of one is an input of the next by name: `text_*`,
 `memory_*`, `value_memory_*`, `action_memory_*`, `value_video_*`, `action_video_*`; without causal memory the video
@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from wav_models.engines.manifest import PlanShape
+from wav_models.engines.manifest import PlanShape, video_dit_name
 from wav_models.engines.onnx import network_calls as calls
 from wav_models.engines.onnx.composer import OnnxComposer
 from wav_models.engines.onnx.network_calls import NetworkCall, example, keys_values_names
@@ -290,11 +290,6 @@ class OnnxGraphs:
     def _context(self, names: tuple[str, ...], *shape: int) -> dict[str, Tensor]:
         """Tensors that stay in the runtime, in the precision of the model."""
         return {name: example(*shape, dtype=self._dtype) for name in names}
-
-
-def video_dit_name(count: int) -> str:
-    """Graph video_dit for `count` futures."""
-    return f"video_dit_{count}"
 
 
 def _wrapped(name: str, part: Any, outputs: tuple[str, ...]) -> OnnxComposer:

@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from wav_models.engines.manifest import tensor_bytes
 
 ALIGNMENT: Final = 64
 MIN_BYTES: Final = 1024
@@ -61,11 +62,6 @@ class WeightFile:
         for entry, value in {"location": self.path.name, "offset": self._found[key], "length": data.nbytes}.items():
             proto.external_data.add(key=entry, value=str(value))
         return proto
-
-
-def tensor_bytes(tensor: Tensor) -> np.ndarray:
-    """The numbers of a tensor as bytes, row by row, without a copy where it is contiguous."""
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 def inline(name: str, tensor: Tensor) -> Any:

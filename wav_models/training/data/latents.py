@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wav_models.engines.manifest import file_sha256
+from wav_models.checkpoint_files import file_sha256
 from wav_models.networks.autoencoder import LTXAutoencoder, TinyAutoencoder, local_folder, make_autoencoder
 from wav_models.networks.text_encoder import make_text_encoder
 from wav_models.presets import ModelConfig

@@ -13,7 +13,7 @@ from wav_policy.experiments.figures.demonstration import watch_operator
 from wav_policy.experiments.figures.inputs import Files, ReportInputs
 
 if TYPE_CHECKING:
-    from wav_models.evaluation.reader import FutureReader
+    from wav_models.experiments.reader import FutureReader
     from wav_models.types import Observation
 
 STEPS: Final = 60
@@ -52,11 +52,11 @@ class _Moment:
 
 def measure_futures(inputs: ReportInputs) -> Files:
     """An episode of the scripted operator; of every moment, the futures of a first round and their scores."""
+    from wav_models.checkpoint import load_planner_config
     from wav_policy.experiments.branching_world import BranchingWorld
     from wav_policy.experiments.diagnose_command import make_reader
-    from wav_policy.policy.wav_policy import stored_planner_config
 
-    planner = stored_planner_config(inputs.checkpoint)
+    planner = load_planner_config(inputs.checkpoint)
     reader = make_reader(inputs.checkpoint, planner)
     noise = reader.video_noise(planner.num_video_samples, torch.Generator().manual_seed(inputs.seed))
     cell = BranchingWorld(inputs.tasks[0])

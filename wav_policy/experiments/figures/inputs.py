@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wav_models.data.dataset import Dataset
-    from wav_models.evaluation.held_out import Split
     from wav_models.evaluation.trial_log import TrialLog
+    from wav_models.experiments.held_out import Split
 
 Files = dict[str, dict[str, Any]]
 """Data by the name of its file."""
@@ -47,6 +47,6 @@ class ReportInputs:
     def split(self, dataset: Dataset) -> Split:
         """Episodes that training held out, where the checkpoint knows this dataset; else all, with a warning."""
         from wav_models.checkpoint import load_checkpoint
-        from wav_models.evaluation.held_out import announced_split
+        from wav_models.experiments.held_out import announced_split
 
         return announced_split(load_checkpoint(self.checkpoint).training_record, dataset)

@@ -16,12 +16,12 @@ FUTURES = 2
 
 def measure_value(inputs: ReportInputs) -> Files:
     """Predicted and labelled return along held-out episodes, failures among them where there are any."""
-    from wav_models.evaluation.value_curve import value_curve
+    from wav_models.checkpoint import load_planner_config
+    from wav_models.experiments.value_curve import value_curve
     from wav_policy.experiments.diagnose_command import make_reader
-    from wav_policy.policy.wav_policy import stored_planner_config
 
     dataset = inputs.dataset()
-    reader = make_reader(inputs.checkpoint, stored_planner_config(inputs.checkpoint))
+    reader = make_reader(inputs.checkpoint, load_planner_config(inputs.checkpoint))
     candidates, kind = inputs.split(dataset)
     failures = [i for i in candidates if dataset.episodes[i].success is False][: NUM_EPISODES // 2]
     others = [i for i in candidates if dataset.episodes[i].success is not False][: NUM_EPISODES - len(failures)]
@@ -32,12 +32,12 @@ def measure_value(inputs: ReportInputs) -> Files:
 
 def measure_rollout(inputs: ReportInputs) -> Files:
     """One example as pictures, and the quality over several starts."""
-    from wav_models.evaluation.rollout import roll_out
+    from wav_models.checkpoint import load_planner_config
+    from wav_models.experiments.rollout import roll_out
     from wav_policy.experiments.diagnose_command import make_reader
-    from wav_policy.policy.wav_policy import stored_planner_config
 
     dataset = inputs.dataset()
-    reader = make_reader(inputs.checkpoint, stored_planner_config(inputs.checkpoint))
+    reader = make_reader(inputs.checkpoint, load_planner_config(inputs.checkpoint))
     rng = np.random.default_rng(inputs.seed)
     episodes, kind = inputs.split(dataset)
     rollouts = []

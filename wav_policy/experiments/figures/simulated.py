@@ -36,10 +36,11 @@ def measure_cost(inputs: ReportInputs) -> Files:
 
 
 def _cost_of(checkpoint: Path, dtype: str, rounds: int) -> tuple[str, dict[str, float]]:
+    from wav_models.checkpoint import load_planner_config
     from wav_models.types import JOINT_DIM, VIEWS, Observation
-    from wav_policy.policy.wav_policy import WAVPolicy, stored_planner_config
+    from wav_policy.policy.wav_policy import WAVPolicy
 
-    planner = replace(stored_planner_config(checkpoint), num_iterations=rounds, deadline=None)
+    planner = replace(load_planner_config(checkpoint), num_iterations=rounds, deadline=None)
     policy = WAVPolicy.load(checkpoint, engine="torch", planner=planner, num_threads=1, dtype=dtype)
     policy.warm_up()
     shape = (len(VIEWS), policy.config.num_memory_frames, *policy.config.latent.image_size, 3)
@@ -58,12 +59,12 @@ def _cost_of(checkpoint: Path, dtype: str, rounds: int) -> tuple[str, dict[str, 
 
 def measure_feasibility(inputs: ReportInputs) -> Files:
     """Survival curves of three ways of drawing action sequences; see `wav_policy.experiments.feasibility`."""
+    from wav_models.checkpoint import load_planner_config
     from wav_policy.experiments.branching_world import BranchingWorld
     from wav_policy.experiments.diagnose_command import make_reader
     from wav_policy.experiments.feasibility import FeasibilityTest, draw_steps, draw_uniform, survival
-    from wav_policy.policy.wav_policy import stored_planner_config
 
-    planner = replace(stored_planner_config(inputs.checkpoint), action_noise_std=1.0)
+    planner = replace(load_planner_config(inputs.checkpoint), action_noise_std=1.0)
     reader = make_reader(inputs.checkpoint, planner)
     cell = BranchingWorld(inputs.tasks[0])
     horizon = reader.engine.config.horizon.action_horizon

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from wav_models.evaluation.conditions import named_conditions
+from wav_models.checkpoint import load_planner_config
+from wav_models.experiments.conditions import named_conditions
 from wav_models.planner.config import PlannerConfig
 from wav_policy.experiments.closed_loop import SimTrials
 from wav_policy.experiments.figures.inputs import Files, ReportInputs
-from wav_policy.policy.wav_policy import stored_planner_config
 
 SEARCH: dict[str, tuple[str, tuple[int, ...]]] = {
     "num_iterations": ("K, rounds", (0, 1, 3, 5)),
@@ -25,7 +25,7 @@ REFIT: dict[str, tuple[str, tuple[float, ...]]] = {
 
 def measure_success(inputs: ReportInputs) -> Files:
     """Every named condition on the same seeds."""
-    planners = named_conditions(stored_planner_config(inputs.checkpoint))
+    planners = named_conditions(load_planner_config(inputs.checkpoint))
     return {"success.json": {"seeds": _seeds(inputs), "tasks": _trials(inputs).run(planners, inputs.log)}}
 
 
@@ -40,7 +40,7 @@ def measure_refit(inputs: ReportInputs) -> Files:
 
 
 def _sweeps(inputs: ReportInputs, parameters: dict[str, tuple[str, tuple[Any, ...]]]) -> list[dict[str, Any]]:
-    trials, base = _trials(inputs), stored_planner_config(inputs.checkpoint)
+    trials, base = _trials(inputs), load_planner_config(inputs.checkpoint)
     sweeps = []
     for name, (label, values) in parameters.items():
         planners = {str(value): with_parameter(base, name, value) for value in values}

@@ -14,14 +14,14 @@ from wav_models.checkpoint import Checkpoint
 from wav_models.data.normalization import Normalization
 from wav_models.engines.base import Engine
 from wav_models.engines.compiled_engine import CompiledEngine
+from wav_models.engines.export import ExportTarget, export_model
+from wav_models.engines.load import load_engine
 from wav_models.engines.manifest import Manifest, PlanShape
-from wav_models.engines.onnx import runner as onnx_runner
-from wav_models.engines.onnx.export import ExportTarget, export_model
 from wav_models.engines.onnx.graphs import OnnxGraphs
 from wav_models.engines.onnx.random_model import random_model
 from wav_models.engines.onnx.weight_file import WeightFile
 from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans
-from wav_models.engines.select import load_engine
+from wav_models.engines.runtimes import onnxruntime as onnx_runner
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.networks.autoencoder import Autoencoder, LTXAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wav_models.data.normalization import Normalization
-from wav_models.engines.base import make_state_token
+from wav_models.engines.observed_trajectories import make_state_token
 from wav_models.engines.torch_engine import TorchEngine, TorchFutures, TorchScene
 from wav_models.flow import euler_between, interpolate
 from wav_models.planner.config import PlannerConfig

@@ -14,8 +14,8 @@ import torch
 
 from wav_models.data.dataset import Dataset, Episode
 from wav_models.data.samples import frames_per_step, window
-from wav_models.evaluation.diagnosis import area_under_curve
-from wav_models.evaluation.reader import FutureReader, Reading
+from wav_models.experiments.diagnosis import area_under_curve
+from wav_models.experiments.reader import FutureReader, Reading
 from wav_models.flow import interpolate
 from wav_models.types import ANGLES, VIEWS, FloatArray, Observation
 

@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wav_models.evaluation.reader import action_spread
+from wav_models.experiments.reader import action_spread
 from wav_models.types import FloatArray
 
 if TYPE_CHECKING:
-    from wav_models.evaluation.branching import Moment
+    from wav_models.experiments.branching import Moment
 
 
 def summarise_moments(moments: Sequence[Moment]) -> dict[str, float | None]:

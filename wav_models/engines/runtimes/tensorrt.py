@@ -1,4 +1,4 @@
-"""TensorRT, classic or for RTX: one code path. Compiles ONNX graphs to plans and runs plans on torch's CUDA tensors.
+"""TensorRT, classic or for RTX: one code path. Compiles ONNX graphs to engines and runs these on torch's CUDA tensors.
 
 TensorRT for RTX compiles without a GPU, for all architectures at once; the classic one compiles for the GPU it finds.
 """
@@ -8,20 +8,77 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
 
-from wav_models.engines.base import FULL_MEMORY_REMEDY, EngineError, full_memory_is_named, memory_is_full
+from wav_models.engines.base import (
+    FULL_MEMORY_REMEDY,
+    EngineError,
+    EngineOptions,
+    full_memory_is_named,
+    memory_is_full,
+)
 from wav_models.engines.compiled_engine import Graph, Values
 from wav_models.engines.manifest import ANY_GPU, REMEDY, Manifest
 
+if TYPE_CHECKING:
+    from wav_models.engines.onnx.composer import OnnxComposer
+    from wav_models.engines.onnx.weight_file import WeightFile
+
 MODULES: Final = ("tensorrt", "tensorrt_rtx")
 """Python modules of the same interface; the first that is installed is used."""
+
+
+class TensorRT:
+    """See `runtimes.Runtime`."""
+
+    name = "tensorrt"
+    precisions = ("fp32", "fp16", "bf16")
+    loops = "stepwise"
+
+    def require(self) -> None:
+        tensorrt_module()
+
+    def version(self) -> str:
+        module = tensorrt_module()
+        return f"{module.__name__} {module.__version__}"
+
+    def target_gpu(self) -> str:
+        return target_gpu()
+
+    def present_gpu(self) -> str:
+        return present_gpu()
+
+    def targets(self, options: EngineOptions, device: str) -> tuple[str, ...]:
+        return ("bf16", "fp16", "fp32")
+
+    def translations(self) -> dict[Any, Any] | None:
+        return None
+
+    def export(self, name: str, composer: OnnxComposer, directory: Path, weights: WeightFile) -> tuple[Any, Path]:
+        """Compiled, so that it holds its weights itself; what it is made from is removed before the next one."""
+        from wav_models.engines.onnx.weight_file import WeightFile
+
+        with tempfile.TemporaryDirectory(dir=directory) as scratch:
+            path = Path(scratch) / f"{name}.onnx"
+            with WeightFile(path.with_suffix(".bin")) as its_weights:
+                model = composer.write(path, its_weights)
+            del composer
+            engine = directory / f"{name}.engine"
+            build_engine(path, engine)
+        return model, engine
+
+    def load(self, directory: Path, manifest: Manifest, options: EngineOptions, device: str) -> dict[str, Graph]:
+        return load_graphs(directory, manifest, cuda_graphs=options.cuda_graphs)
+
+
+RUNTIME = TensorRT()
 
 
 def tensorrt_module() -> Any:
@@ -42,14 +99,8 @@ def tensorrt_module() -> Any:
     )
 
 
-def runtime_name() -> str:
-    """Package and version, for the manifest."""
-    module = tensorrt_module()
-    return f"{module.__name__} {module.__version__}"
-
-
 def target_gpu() -> str:
-    """What plans are compiled for here: the architecture of the GPU, or all of them.
+    """What graphs are compiled for here: the architecture of the GPU, or all of them.
 
     Raises:
         EngineError: classic TensorRT, and no GPU.
@@ -58,7 +109,7 @@ def target_gpu() -> str:
         return ANY_GPU
     if not torch.cuda.is_available():
         raise EngineError(
-            "classic TensorRT compiles on the GPU that shall run the plans, and none is visible here; export on the "
+            "classic TensorRT compiles on the GPU that shall run the graphs, and none is visible here; export on the "
             "robot, or install 'wav-policy[tensorrt-rtx]'"
         )
     return present_gpu()
@@ -79,7 +130,7 @@ def present_gpu() -> str:
     return f"sm_{major}{minor}"
 
 
-def build_plan(onnx_path: Path, plan_path: Path) -> None:
+def build_engine(onnx_path: Path, engine_path: Path) -> None:
     """Compile one graph; numbers have the types that the graph gives them.
 
     Raises:
@@ -93,24 +144,24 @@ def build_plan(onnx_path: Path, plan_path: Path) -> None:
     if not parser.parse_from_file(str(onnx_path)):
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise EngineError(f"{onnx_path.name}: TensorRT cannot read this graph: {errors}")
-    plan = builder.build_serialized_network(network, builder.create_builder_config())
-    if plan is None:
+    engine = builder.build_serialized_network(network, builder.create_builder_config())
+    if engine is None:
         said = "; ".join(logger.errors)
         remedy = f" ({FULL_MEMORY_REMEDY})" if memory_is_full(said) else ""
         raise EngineError(f"{onnx_path.name}: TensorRT cannot compile this graph: {said}{remedy}")
-    plan_path.write_bytes(plan)
+    engine_path.write_bytes(engine)
 
 
 def load_graphs(directory: Path, manifest: Manifest, *, cuda_graphs: bool = False) -> dict[str, Graph]:
-    """Plans of all graphs of a checked export, on the GPU.
+    """Engines of all graphs of an export, on the GPU.
 
     Args:
         directory: of the export.
         manifest: of it.
-        cuda_graphs: record every plan once and replay it: fewer launches, and buffers that are kept.
+        cuda_graphs: record every engine once and replay it: fewer launches, and buffers that are kept.
 
     Raises:
-        EngineError: there is no GPU, a plan is damaged or foreign, or the GPU's memory does not hold them.
+        EngineError: there is no GPU, an engine is damaged or foreign, or the GPU's memory does not hold them.
     """
     present_gpu()
     trt = tensorrt_module()
@@ -118,12 +169,12 @@ def load_graphs(directory: Path, manifest: Manifest, *, cuda_graphs: bool = Fals
     runtime = trt.Runtime(logger)
     graphs: dict[str, Graph] = {}
     for name, graph in manifest.graphs.items():
-        plan = load_plan(runtime, logger, directory / graph["file"])
-        graphs[name] = TensorRTGraph(trt, plan, cuda_graph=cuda_graphs)
+        engine = load_tensorrt_engine(runtime, logger, directory / graph["file"])
+        graphs[name] = TensorRTGraph(trt, engine, cuda_graph=cuda_graphs)
     return graphs
 
 
-def load_plan(runtime: Any, logger: Any, path: Path) -> Any:
+def load_tensorrt_engine(runtime: Any, logger: Any, path: Path) -> Any:
     """An engine of TensorRT from a file.
 
     Raises:
@@ -133,17 +184,17 @@ def load_plan(runtime: Any, logger: Any, path: Path) -> Any:
     if engine is None:
         said = "; ".join(logger.errors)
         remedy = FULL_MEMORY_REMEDY if memory_is_full(said) else REMEDY
-        raise EngineError(f"{path}: TensorRT refuses this plan ({said}); {remedy}")
+        raise EngineError(f"{path}: TensorRT refuses this engine ({said}); {remedy}")
     return engine
 
 
 class TensorRTGraph:
-    """One plan and its execution context; calls take turns, and give new tensors every time."""
+    """One engine and its execution context; calls take turns, and give new tensors every time."""
 
     def __init__(self, trt: Any, engine: Any, *, cuda_graph: bool = False) -> None:
         self._context = engine.create_execution_context()
         if self._context is None:
-            raise EngineError(f"TensorRT has no memory for this plan; {FULL_MEMORY_REMEDY}")
+            raise EngineError(f"TensorRT has no memory for this engine; {FULL_MEMORY_REMEDY}")
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         types = {name: _torch_type(trt, engine.get_tensor_dtype(name)) for name in names}
@@ -179,7 +230,7 @@ class TensorRTGraph:
         for name, tensor in (*inputs.items(), *outputs.items()):
             self._context.set_tensor_address(name, tensor.data_ptr())
         if not self._context.execute_async_v3(self._stream.cuda_stream):
-            raise EngineError("TensorRT could not start a plan; its log says why")
+            raise EngineError("TensorRT could not start an engine; its log says why")
         return outputs
 
     def _replay(self, inputs: Mapping[str, Tensor]) -> Values:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wav_models.evaluation.branching import Brancher, BranchSettings, Moment
-from wav_models.evaluation.diagnosis import summarise_moments
+from wav_models.experiments.branching import Brancher, BranchSettings, Moment
+from wav_models.experiments.diagnosis import summarise_moments
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.types import VIEWS, Observation

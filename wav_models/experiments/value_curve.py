@@ -9,7 +9,7 @@ import torch
 
 from wav_models.data.dataset import DatasetError, Episode
 from wav_models.data.samples import frames_per_step, window
-from wav_models.evaluation.reader import FutureReader
+from wav_models.experiments.reader import FutureReader
 from wav_models.types import VIEWS, Observation
 
 NUM_FUTURES = 4

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wav_models.evaluation.branching import Moment
-from wav_models.evaluation.diagnosis import area_under_curve, concordance, following, summarise_moments
-from wav_models.evaluation.reader import action_spread
+from wav_models.experiments.branching import Moment
+from wav_models.experiments.diagnosis import area_under_curve, concordance, following, summarise_moments
+from wav_models.experiments.reader import action_spread
 
 RNG = np.random.default_rng(0)
 

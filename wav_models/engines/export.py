@@ -9,11 +9,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from wav_models.checkpoint import Checkpoint
+from wav_models.checkpoint_files import file_sha256
 from wav_models.engines.base import EngineError
 from wav_models.engines.manifest import (
     FORMAT,
@@ -21,20 +22,15 @@ from wav_models.engines.manifest import (
     Manifest,
     PlanShape,
     check_manifest,
-    file_sha256,
     fingerprint,
 )
+from wav_models.engines.runtimes import get_runtime
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import did_you_mean
 
-if TYPE_CHECKING:
-    from wav_models.engines.onnx.composer import OnnxComposer
-
 logger = logging.getLogger(__name__)
 
-PRECISIONS: Final = {"onnxruntime": ("fp32", "fp16", "int8"), "tensorrt": ("fp32", "fp16", "bf16")}
-"""Per engine, what graphs can compute in."""
 EXPORTER_PACKAGES: Final = ("torch", "onnx", "onnxscript")
 WEIGHTS: Final = "weights.bin"
 
@@ -47,7 +43,7 @@ class ExportTarget:
     """What an export is for.
 
     Attributes:
-        engine: "onnxruntime" or "tensorrt".
+        engine: name of a runtime.
         precision: of weights and arithmetic.
         shape: futures, value samples and steps.
 
@@ -60,11 +56,7 @@ class ExportTarget:
     shape: PlanShape
 
     def __post_init__(self) -> None:
-        if self.engine not in PRECISIONS:
-            raise EngineError(
-                f"no graphs can be exported for engine {self.engine!r}{did_you_mean(self.engine, PRECISIONS)}"
-            )
-        fit = PRECISIONS[self.engine]
+        fit = get_runtime(self.engine).precisions
         if self.precision not in fit:
             raise EngineError(f"engine {self.engine!r} has no graphs in {self.precision!r}; {', '.join(fit)} fit")
 
@@ -98,7 +90,7 @@ def expected_manifest(checkpoint_sha256: str, target: ExportTarget, gpu: str) ->
         FORMAT,
         target.engine,
         target.precision,
-        _runtime_name(target.engine),
+        get_runtime(target.engine).version(),
         gpu,
         OPSET,
         checkpoint_sha256,
@@ -116,10 +108,19 @@ def export(
     *,
     only: tuple[str, ...] = (),
     report: Report | None = None,
+    measured: bool = True,
 ) -> Manifest:
-    """Write the graphs of a checkpoint, see `export_model`."""
+    """Write the graphs of a checkpoint, see `export_model`; then run them, where all are there and can run here, so
+    that it is known whether engine "auto" takes them.
+    """
     parts = (checkpoint.model, checkpoint.autoencoder, fingerprint(checkpoint))
-    return export_model(*parts, target, directory, only=only, report=report)
+    manifest = export_model(*parts, target, directory, only=only, report=report)
+    if measured and not only:
+        from wav_models.engines.measurement import measure_export
+
+        manifest = replace(manifest, measured=measure_export(checkpoint, directory, manifest))
+        manifest.write(directory)
+    return manifest
 
 
 def export_model(
@@ -148,7 +149,8 @@ def export_model(
     """
     from wav_models.engines.onnx.weight_file import WeightFile
 
-    manifest = expected_manifest(checkpoint_sha256, target, _target_gpu(target.engine))
+    runtime = get_runtime(target.engine)
+    manifest = expected_manifest(checkpoint_sha256, target, runtime.target_gpu())
     if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
         raise EngineError(f"{directory}: exists and is no export; give another directory")
     builders = _make_graphs(model, autoencoder, target).builders()
@@ -161,14 +163,10 @@ def export_model(
         with WeightFile(temporary / WEIGHTS) as weights:
             for name in only or builders:
                 began = time.perf_counter()
-                if target.engine == "tensorrt":
-                    manifest.graphs[name] = _compile(name, builders[name](), temporary)
-                else:
-                    path = temporary / f"{name}.onnx"
-                    manifest.graphs[name] = _describe(builders[name]().write(path, weights), path)
+                manifest.graphs[name] = _describe(*runtime.export(name, builders[name](), temporary, weights))
                 if report is not None:
                     report(name, time.perf_counter() - began)
-        if target.engine == "tensorrt":
+        if not (temporary / WEIGHTS).stat().st_size:
             (temporary / WEIGHTS).unlink()
         manifest.files.update({path.name: file_sha256(path) for path in sorted(temporary.iterdir())})
         manifest.write(temporary)
@@ -189,7 +187,7 @@ def find_export(checkpoint: Checkpoint, target: ExportTarget) -> Path | None:
     cached = cache_directory(fingerprint(checkpoint), target)
     if not beside.exists() and not cached.exists():
         return None
-    expected = expected_manifest(fingerprint(checkpoint), target, _present_gpu(target.engine))
+    expected = expected_manifest(fingerprint(checkpoint), target, get_runtime(target.engine).present_gpu())
     if beside.exists():
         check_manifest(beside, expected)
         return beside
@@ -211,60 +209,18 @@ def _make_graphs(model: WAVModel, autoencoder: Autoencoder, target: ExportTarget
     import torch
 
     from wav_models.engines.onnx.graphs import OnnxGraphs
-    from wav_models.engines.onnx.operators import onnxruntime_translations
     from wav_models.engines.torch_engine import with_weights_in
 
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(target.precision, torch.float32)
-    for_onnxruntime = target.engine == "onnxruntime"
+    runtime = get_runtime(target.engine)
     return OnnxGraphs(
         with_weights_in(model, dtype),
         autoencoder,
         target.shape,
-        loops="unrolled" if for_onnxruntime else "stepwise",
+        loops=runtime.loops,
         quantize=target.precision == "int8",
-        translations=onnxruntime_translations() if for_onnxruntime else None,
+        translations=runtime.translations(),
     )
-
-
-def _compile(name: str, composer: OnnxComposer, directory: Path) -> dict[str, Any]:
-    """One graph as a plan of TensorRT; what it is made from is removed before the next one."""
-    from wav_models.engines.onnx.weight_file import WeightFile
-    from wav_models.engines.tensorrt_runtime import build_plan
-
-    with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        path = Path(scratch) / f"{name}.onnx"
-        with WeightFile(path.with_suffix(".bin")) as weights:
-            model = composer.write(path, weights)
-        del composer
-        plan = directory / f"{name}.plan"
-        build_plan(path, plan)
-    return _describe(model, plan)
-
-
-def _runtime_name(engine: str) -> str:
-    if engine == "tensorrt":
-        from wav_models.engines.tensorrt_runtime import runtime_name
-
-        return runtime_name()
-    import onnxruntime
-
-    return f"onnxruntime {onnxruntime.__version__}"
-
-
-def _target_gpu(engine: str) -> str:
-    if engine == "onnxruntime":
-        return ""
-    from wav_models.engines.tensorrt_runtime import target_gpu
-
-    return target_gpu()
-
-
-def _present_gpu(engine: str) -> str:
-    if engine == "onnxruntime":
-        return ""
-    from wav_models.engines.tensorrt_runtime import present_gpu
-
-    return present_gpu()
 
 
 def _describe(model: Any, path: Path) -> dict[str, Any]:

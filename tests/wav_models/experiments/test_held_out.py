@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wav_models.evaluation.held_out import announced_split, recorded_split
+from wav_models.experiments.held_out import announced_split, recorded_split
 
 SEVERAL = {"names": ["drawer", "towel"], "held_out_of": {"drawer": [1, 3], "towel": []}}
 ONE = {"name": "bowl", "held_out_episodes": [2]}

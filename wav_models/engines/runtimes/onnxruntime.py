@@ -2,22 +2,83 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wav_models.engines.base import FULL_MEMORY_REMEDY, EngineError, memory_is_full
+from wav_models.engines.base import FULL_MEMORY_REMEDY, EngineError, EngineOptions, memory_is_full
 from wav_models.engines.compiled_engine import Graph, Values
 from wav_models.engines.manifest import REMEDY, Manifest
 
+if TYPE_CHECKING:
+    from wav_models.engines.onnx.composer import OnnxComposer
+    from wav_models.engines.onnx.weight_file import WeightFile
+
+PACKAGES: Final = ("onnxruntime", "onnx", "onnxscript")
+"""What running and making graphs needs."""
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 ON_GPU: Final = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
 """Providers whose values stay in the memory of an NVIDIA GPU."""
+
+
+class OnnxRuntime:
+    """See `runtimes.Runtime`."""
+
+    name = "onnxruntime"
+    precisions = ("fp32", "fp16", "int8")
+    loops = "unrolled"
+
+    def require(self) -> None:
+        missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
+        if missing:
+            raise EngineError(
+                f"engine {self.name!r} needs the Python package {' and '.join(missing)}, which is not installed; "
+                "use 'torch'"
+            )
+        try:
+            importlib.import_module("onnxruntime")
+        except (ImportError, OSError) as error:
+            raise EngineError(f"onnxruntime is installed but cannot be loaded ({error}); install it again") from error
+
+    def version(self) -> str:
+        import onnxruntime
+
+        return f"onnxruntime {onnxruntime.__version__}"
+
+    def target_gpu(self) -> str:
+        return ""
+
+    def present_gpu(self) -> str:
+        return ""
+
+    def targets(self, options: EngineOptions, device: str) -> tuple[str, ...]:
+        """Without what it has no kernels for, that pay: 8 bits on a GPU, half precision on a CPU."""
+        providers = options.providers or default_providers(device)
+        return ("int8", "fp32") if providers[0] == CPU else ("fp16", "fp32")
+
+    def translations(self) -> dict[Any, Any] | None:
+        from wav_models.engines.onnx.operators import onnxruntime_translations
+
+        return onnxruntime_translations()
+
+    def export(self, name: str, composer: OnnxComposer, directory: Path, weights: WeightFile) -> tuple[Any, Path]:
+        path = directory / f"{name}.onnx"
+        return composer.write(path, weights), path
+
+    def load(self, directory: Path, manifest: Manifest, options: EngineOptions, device: str) -> dict[str, Graph]:
+        threads = options.num_threads or torch.get_num_threads()
+        providers = options.providers or default_providers(device)
+        return load_graphs(directory, manifest, num_threads=threads, providers=providers)
+
+
+RUNTIME = OnnxRuntime()
 
 
 def default_providers(device: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wav_models.data.dataset import Episode
 from wav_models.data.samples import frames_per_step, window
-from wav_models.evaluation.reader import FutureReader
+from wav_models.experiments.reader import FutureReader
 from wav_models.presets import HorizonConfig
 from wav_models.rewards.terms import structural_similarity
 from wav_models.types import VIEWS, ImageArray, Observation

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from wav_models.evaluation.figures import FIGURES
+from wav_models.experiments.figures import FIGURES
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>World-Value-Action: report</title><style>

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from wav_models.evaluation.closed_loop import TrialResult
-from wav_models.evaluation.joined import join_results
 from wav_models.evaluation.trials import summarise
+from wav_models.experiments.joined import join_results
 from wav_policy.cli.report import main
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from torch import Tensor
 from tests.wav_models.engines.small_engines import SMALL, WordEncoder
 from wav_models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wav_models.data.normalization import Normalization
-from wav_models.engines import parity
-from wav_models.engines.base import Engine, EngineError
-from wav_models.engines.manifest import MANIFEST, PlanShape, read_manifest
-from wav_models.engines.onnx import export as export_module
-from wav_models.engines.onnx import runner as onnx_runner
-from wav_models.engines.onnx.export import ExportTarget, cache_directory, export, export_directory
+from wav_models.engines import parity, select
+from wav_models.engines.base import Engine, EngineError, EngineOptions
+from wav_models.engines.export import ExportTarget, cache_directory, export, export_directory
+from wav_models.engines.load import load_engine
+from wav_models.engines.manifest import MANIFEST, Measurement, PlanShape, read_manifest
 from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans
-from wav_models.engines.select import EngineOptions, load_engine, make_engine
+from wav_models.engines.runtimes import onnxruntime as onnx_runner
+from wav_models.engines.select import make_engine
 from wav_models.engines.torch_engine import TorchEngine, on_cpu
 from wav_models.guidance import Guidance
 from wav_models.networks.autoencoder import make_autoencoder
@@ -114,7 +115,7 @@ def beside(checkpoint: Checkpoint, exported: Path, monkeypatch: pytest.MonkeyPat
         shutil.rmtree(directory, ignore_errors=True)
         shutil.copytree(exported, directory)
 
-    monkeypatch.setattr(export_module, "export", copy)
+    monkeypatch.setattr(select, "export", copy)
     directory = export_directory(checkpoint.directory, TARGET)
     copy(None, None, directory)
     return directory
@@ -232,15 +233,23 @@ def edited(**changes: Any) -> Callable[[Path], None]:
     return edit
 
 
+def measured(**changes: Any) -> Callable[[Path], None]:
+    """As if graphs had been found equal to torch, and twice as fast."""
+    seconds = {"torch fp32": 2.0, "onnxruntime fp32": 1.0}
+    found = Measurement("a processor", 1, 1e-6, 1.0, True, seconds)
+    return edited(measured=asdict(replace(found, **changes)))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (edited(checkpoint_sha256="0" * 64), "made for checkpoint_sha256 000"),
-        (edited(format=0), "made for format 0, but this is 3"),
+        (edited(format=0), "made for format 0, but this is 4"),
         (edited(precision="fp16"), "made for precision fp16, but this is fp32"),
         (edited(runtime="onnxruntime 0.1"), "made for runtime onnxruntime 0.1, but this is"),
         (edited(shape={**SHAPE.__dict__, "num_value_samples": 9}), "made for num_value_samples 9, but this is 2"),
         (edited(graphs={"value_dit": {}}), "not a manifest of this version .*graph 'value_dit' has no file"),
+        (edited(files={"../weights.bin": "0"}), "not a manifest of this version .*'../weights.bin' is no file name"),
         (edited(files=[]), "not a manifest of this version .*files is .*; a mapping fits"),
         (edited(author="me"), "not a manifest of this version .*unknown key 'author'"),
         (lambda d: (d / MANIFEST).write_text("{"), "not a manifest"),
@@ -258,6 +267,7 @@ def test_an_export_that_does_not_fit_is_refused_and_auto_says_so(
     message: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    measured()(beside)
     damage(beside)
     with pytest.raises(EngineError, match=f"{message}.*wav export"):
         make_engine("onnxruntime", checkpoint, planner=PLANNER, options=FP32)
@@ -270,17 +280,11 @@ def _broken(*_: Any, **__: Any) -> Any:
     raise ImportError("libcudart.so.12: cannot open shared object file")
 
 
-def _without_action_graph(directory: Path) -> None:
-    graphs = json.loads((directory / MANIFEST).read_text())["graphs"]
-    del graphs["action_dit"]
-    edited(graphs=graphs)(directory)
-
-
 def test_auto_goes_on_without_what_fails(
     checkpoint: Checkpoint, beside: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A stale export beside a good one, a partial one, a runtime that is installed but broken."""
-    monkeypatch.setattr(parity, "measure", lambda *_: [{"video_dit": 2.0}, {"video_dit": 1.0}])
+    """A stale export beside a good one, a runtime that is installed but broken."""
+    measured()(beside)
     stale = export_directory(checkpoint.directory, replace(TARGET, precision="int8"))
     stale.mkdir()
     try:
@@ -288,10 +292,7 @@ def test_auto_goes_on_without_what_fails(
         assert "not onnxruntime int8: " in caplog.text
     finally:
         stale.rmdir()
-    _without_action_graph(beside)
-    assert make_engine("auto", checkpoint, planner=PLANNER, options=FP32).name == "torch"
-    assert "not onnxruntime fp32: graph 'value_step_1' is not part of this export" in caplog.text
-    monkeypatch.setattr("wav_models.engines.onnx.runner.load_graphs", _broken)
+    monkeypatch.setattr("wav_models.engines.runtimes.onnxruntime.load_graphs", _broken)
     assert make_engine("auto", checkpoint, planner=PLANNER, options=FP32).name == "torch"
     assert "not onnxruntime fp32: libcudart" in caplog.text
 
@@ -303,27 +304,62 @@ def test_auto_in_a_format_that_torch_lacks(checkpoint: Checkpoint, beside: Path)
     directory = export_directory(checkpoint.directory, replace(TARGET, precision="fp16"))
     shutil.copytree(beside, directory)
     edited(precision="fp16")(directory)
+    measured(seconds={"torch fp32": 1.0, "onnxruntime fp16": 9.0})(directory)
     try:
         assert make_engine("auto", checkpoint, planner=PLANNER, options=options).precision == "fp16"
     finally:
         shutil.rmtree(directory)
 
 
-@pytest.mark.parametrize(("seconds", "chosen"), [((2.0, 1.0), "onnxruntime"), ((1.0, 1.0), "torch")])
-def test_auto_takes_what_is_faster(
+@pytest.mark.parametrize(
+    ("changes", "chosen", "said"),
+    [
+        ({}, "onnxruntime", "when exported, a planning round took 2000 ms with torch fp32, 1000 ms with onnxruntime"),
+        ({"seconds": {"torch fp32": 1.0, "onnxruntime fp32": 1.0}}, "torch", "1000 ms with onnxruntime fp32, on a pro"),
+        ({"agrees": False, "max_error": 0.5}, "torch", r"onnxruntime fp32 differs from torch by 5.0e-01 \(cosine 1.0"),
+        ({"processor": "", "agrees": False}, "torch", "onnxruntime fp32 was not measured when it was exported; `wav e"),
+    ],
+)
+def test_auto_takes_what_was_faster_when_it_was_exported_at_every_start(
     checkpoint: Checkpoint,
     beside: Path,
-    seconds: tuple[float, float],
+    changes: dict[str, Any],
     chosen: str,
+    said: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """However busy the machine is now: no engine is measured when it is loaded."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(parity, "measure", lambda *_: [{"video_dit": s} for s in seconds])
+    monkeypatch.setattr(parity, "measure", _broken)
+    measured(**changes)(beside)
     engine = make_engine("auto", checkpoint, planner=PLANNER, options=FP32)
     assert engine.name == chosen
     assert f"engine auto: {chosen} fp32 (" in caplog.text
-    assert "a planning round takes" in engine.description
+    assert re.search(said, engine.description)
+
+
+def test_an_export_is_compared_with_torch_and_measured(checkpoint: Checkpoint, exported: Path) -> None:
+    found = read_manifest(exported).measured
+    assert found.processor
+    assert found.agrees
+    assert 0.0 <= found.max_error < 1e-3
+    assert {"torch fp32", "onnxruntime fp32"} <= set(found.seconds)
+    assert all(0.0 < seconds < 60.0 for seconds in found.seconds.values())
+
+
+@pytest.mark.parametrize("way", ["overwrite", "truncate"])
+def test_loaded_graphs_do_not_change_when_a_file_does(
+    checkpoint: Checkpoint, beside: Path, trial: Trial, way: str
+) -> None:
+    engine = load_engine(beside, checkpoint, WordEncoder())
+    calls = parity.stages(engine, trial)
+    before = calls["value_dit"](0)
+    for path in beside.iterdir():
+        size = path.stat().st_size
+        with path.open("r+b") as file:
+            file.truncate(1) if way == "truncate" else file.write(bytes(size))
+    assert torch.equal(before, calls["value_dit"](0))
 
 
 def test_without_an_export_graphs_are_made_once_and_cached(

@@ -11,10 +11,10 @@ import torch
 from onnx import TensorProto, helper
 
 from wav_models.checkpoint import Checkpoint, load_checkpoint
-from wav_models.engines import tensorrt_runtime
 from wav_models.engines.base import EngineError
+from wav_models.engines.export import ExportTarget, export
 from wav_models.engines.manifest import ANY_GPU, PlanShape, check_manifest, read_manifest
-from wav_models.engines.onnx.export import ExportTarget, export
+from wav_models.engines.runtimes import tensorrt as tensorrt_runtime
 from wav_models.engines.select import make_engine
 from wav_models.planner.config import PlannerConfig
 
@@ -58,7 +58,7 @@ def test_all_graphs_compile_for_every_gpu(plans: Path) -> None:
     assert manifest.gpu == ANY_GPU
     assert manifest.runtime.startswith("tensorrt_rtx ")
     assert manifest.graphs["value_step"]["inputs"]["x_t"] == [4, 2, 16, 17]
-    assert {path.suffix for path in plans.iterdir()} == {".plan", ".json"}  # nothing is left of the ONNX graphs
+    assert {path.suffix for path in plans.iterdir()} == {".engine", ".json"}  # nothing is left of the ONNX graphs
 
 
 def test_a_plan_of_another_runtime_is_refused(plans: Path) -> None:
@@ -102,9 +102,9 @@ def test_without_a_gpu_the_engine_says_so_and_auto_takes_another(checkpoint: Che
 def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
     trt = tensorrt_runtime.tensorrt_module()
     logger = tensorrt_runtime._make_logger(trt)
-    (tmp_path / "value_step.plan").write_bytes(bytes(1000))
-    with pytest.raises(EngineError, match=r"value_step\.plan: TensorRT refuses this plan \(.+\); export again"):
-        tensorrt_runtime.load_plan(trt.Runtime(logger), logger, tmp_path / "value_step.plan")
+    (tmp_path / "value_step.engine").write_bytes(bytes(1000))
+    with pytest.raises(EngineError, match=r"value_step\.engine: TensorRT refuses this engine \(.+\); export again"):
+        tensorrt_runtime.load_tensorrt_engine(trt.Runtime(logger), logger, tmp_path / "value_step.engine")
 
 
 def test_a_graph_that_it_cannot_read_is_named_with_the_reason(tmp_path: Path) -> None:
@@ -114,4 +114,4 @@ def test_a_graph_that_it_cannot_read_is_named_with_the_reason(tmp_path: Path) ->
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("wav", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets), tmp_path / "dream.onnx")
     with pytest.raises(EngineError, match=r"dream\.onnx: TensorRT cannot read this graph: .*Dream"):
-        tensorrt_runtime.build_plan(tmp_path / "dream.onnx", tmp_path / "dream.plan")
+        tensorrt_runtime.build_engine(tmp_path / "dream.onnx", tmp_path / "dream.engine")

@@ -1,0 +1,69 @@
+"""What the planner sees of an engine that has seen one observation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wav_models.data.normalization import Normalization
+from wav_models.engines.base import Engine, Scene
+from wav_models.guidance import Guidance
+from wav_models.planner.config import PlannerConfig
+from wav_models.planner.trajectory_model import Decision, Futures
+from wav_models.types import FloatArray
+
+
+@dataclass(frozen=True)
+class ObservedTrajectories:
+    """The planner's `TrajectoryModel` of one observation, over any engine."""
+
+    engine: Engine
+    scene: Scene
+    state_token: Tensor
+    normalization: Normalization
+    planner: PlannerConfig
+    guidance: Guidance | None = None
+
+    @property
+    def video_noise_shape(self) -> tuple[int, ...]:
+        config = self.engine.config
+        channels = config.video.in_channels
+        return (config.video.max_view, config.num_future_frames, config.num_tokens_per_frame, channels)
+
+    @property
+    def value_noise_shape(self) -> tuple[int, ...]:
+        return (self.engine.config.horizon.value_horizon, self.engine.config.value.in_channels)
+
+    @property
+    def action_noise_shape(self) -> tuple[int, ...]:
+        return (self.engine.config.horizon.action_horizon, self.engine.config.action.in_channels)
+
+    def imagine(self, video_noise: Tensor) -> Futures:
+        return self.engine.imagine(self.scene, video_noise, self.planner.num_video_steps)
+
+    def evaluate(self, futures: Futures, value_noise: Tensor) -> Tensor:
+        values = self.engine.evaluate(futures, value_noise, self.planner.num_value_steps)
+        return self.normalization.decode_returns(values[..., -1])
+
+    def pick(self, futures: Futures, index: int) -> Futures:
+        return self.engine.pick(futures, index)
+
+    def act(self, future: Futures, value_noise: Tensor, action_noise: Tensor) -> Decision:
+        values, actions = self.engine.act(
+            future,
+            self.state_token,
+            value_noise,
+            action_noise,
+            self.planner.num_value_steps,
+            self.planner.num_action_steps,
+            self.guidance,
+        )
+        return Decision(actions, self.normalization.decode_returns(values[..., -1]))
+
+
+def make_state_token(normalization: Normalization, joint_state: FloatArray) -> Tensor:
+    """The action expert's state token [1, 1, 28]: zeros, then the normalised measured state [14]."""
+    state = torch.from_numpy(normalization.encode_state(joint_state)).float()
+    return torch.cat([torch.zeros_like(state), state])[None, None]

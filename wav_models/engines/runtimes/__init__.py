@@ -1,0 +1,65 @@
+"""What runs exported graphs: one module of this package per runtime, each with its `RUNTIME`. A new one is one file."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from wav_models.engines.base import EngineError, EngineOptions
+from wav_models.presets import did_you_mean
+
+if TYPE_CHECKING:
+    from wav_models.engines.compiled_engine import Graph
+    from wav_models.engines.manifest import Manifest
+    from wav_models.engines.onnx.composer import OnnxComposer
+    from wav_models.engines.onnx.weight_file import WeightFile
+
+
+class Runtime(Protocol):
+    """One way to run exported graphs. Methods raise EngineError where its package or a GPU is missing."""
+
+    name: str
+    precisions: tuple[str, ...]
+    """What its graphs can compute in."""
+    loops: str
+    """Form of the graphs, one of `onnx.graphs.LOOPS`."""
+
+    def require(self) -> None:
+        """Whether its packages are installed and load."""
+
+    def version(self) -> str:
+        """Package and version, for the manifest."""
+
+    def target_gpu(self) -> str:
+        """What graphs are compiled for here, see `Manifest.gpu`."""
+
+    def present_gpu(self) -> str:
+        """Architecture that graphs would run on here; "" where it does not matter."""
+
+    def targets(self, options: EngineOptions, device: str) -> tuple[str, ...]:
+        """Precisions that pay on a device, best first."""
+
+    def translations(self) -> dict[Any, Any] | None:
+        """Of operators to its own."""
+
+    def export(self, name: str, composer: OnnxComposer, directory: Path, weights: WeightFile) -> tuple[Any, Path]:
+        """Write one graph; its ONNX model and the file."""
+
+    def load(self, directory: Path, manifest: Manifest, options: EngineOptions, device: str) -> Mapping[str, Graph]:
+        """All graphs of an export. `directory` may be gone afterwards."""
+
+
+def runtime_names() -> tuple[str, ...]:
+    """Of all runtimes there are, installed or not."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def get_runtime(name: str) -> Runtime:
+    """The runtime of that name; EngineError with the nearest valid name otherwise."""
+    if name not in runtime_names():
+        raise EngineError(f"no graphs can be exported for engine {name!r}{did_you_mean(name, runtime_names())}")
+    runtime: Runtime = importlib.import_module(f"{__name__}.{name}").RUNTIME
+    return runtime

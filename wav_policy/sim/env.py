@@ -78,6 +78,10 @@ class WavEnv(gymnasium.Env[ObservationDict, FloatArray]):
         """
         self.world.set_targets(action, ACTION_PERIOD)
         self.world.step(ACTION_PERIOD)
+        return self.finish_step()
+
+    def finish_step(self) -> tuple[ObservationDict, float, bool, bool, Info]:
+        """Count a step: what `step` returns, for whoever has moved `world` on by 0.1 s."""
         self._num_steps += 1
         success = self.world.success()
         truncated = not success and self._num_steps >= self._max_steps

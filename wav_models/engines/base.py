@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor
 
+from wav_models.alignment import state_token
 from wav_models.data.normalization import Normalization
 from wav_models.guidance import Guidance
 from wav_models.planner.config import PlannerConfig
@@ -172,6 +173,5 @@ class ObservedTrajectories:
 
 
 def make_state_token(normalization: Normalization, joint_state: FloatArray) -> Tensor:
-    """The action expert's state token [1, 1, 28]: zeros, then the normalised measured state [14]."""
-    state = torch.from_numpy(normalization.encode_state(joint_state)).float()
-    return torch.cat([torch.zeros_like(state), state])[None, None]
+    """`state_token` of one measured state [14] for the engines, shape [1, 1, 28]."""
+    return torch.from_numpy(state_token(normalization, joint_state)[None]).float()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from wav_models.alignment import memory_rows
 from wav_models.data.images import resize_image
 from wav_models.presets import ModelConfig
 from wav_models.types import VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
@@ -117,8 +118,8 @@ class ObservationHistory:
 
     def __init__(self, config: ModelConfig) -> None:
         self._size = config.latent.image_size
-        self._offsets = config.horizon.memory_offsets
-        self._frames: deque[ImageArray] = deque(maxlen=1 - min(self._offsets))
+        self._horizon = config.horizon
+        self._frames: deque[ImageArray] = deque(maxlen=1 - min(config.horizon.memory_offsets))
 
     def copy(self) -> ObservationHistory:
         """The same history, to be continued differently."""
@@ -130,8 +131,8 @@ class ObservationHistory:
 
     def assemble(self, observation: dict[str, Any], instruction: str, stamp: float) -> Observation:
         """What the policy may know; before the first step the first image repeats, as in the training windows."""
-        newest = len(self._frames) - 1
-        images = np.stack([self._frames[max(0, newest + offset)] for offset in self._offsets], axis=1)
+        rows = memory_rows(len(self._frames) - 1, self._horizon)
+        images = np.stack([self._frames[row] for row in rows], axis=1)
         return Observation(images, np.array(observation["joint_state"], dtype=np.float64), instruction, stamp)
 
 

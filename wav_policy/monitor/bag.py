@@ -10,10 +10,11 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
+from wav_models.alignment import IndexArray, newest_at
 from wav_models.data.images import resize_image
 from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray
 from wav_policy.monitor.page import page_size
-from wav_policy.monitor.recording import IndexArray, Recording, ReplayError, newest_at, steady_grid
+from wav_policy.monitor.recording import Recording, ReplayError, steady_grid
 
 _IMAGES: Final = {f"/{view}/image_raw{suffix}": view for view in VIEWS for suffix in ("", "/compressed")}
 _JOINTS, _INSTRUCTION = "/joint_states", "/instruction"

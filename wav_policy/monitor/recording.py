@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wav_models.types import FloatArray, ImageArray
-
-IndexArray = NDArray[np.intp]
 
 
 class ReplayError(ValueError):
@@ -58,8 +55,3 @@ def steady_grid(stamps: Sequence[FloatArray], fps: float) -> FloatArray:
     if not len(grid):
         raise ReplayError("cameras and joint states were never recorded at the same time")
     return grid
-
-
-def newest_at(times: FloatArray, grid: FloatArray) -> IndexArray:
-    """Per instant the index of the newest of `times` that had come."""
-    return np.asarray(np.searchsorted(times, grid, side="right") - 1, dtype=np.intp)

@@ -18,11 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from wav_models.alignment import IndexArray, memory_rows
 from wav_models.presets import HorizonConfig
-
-IndexArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def window(length: int, t: int, horizon: HorizonConfig, stride: int = 1) -> Wind
     action_steps = np.arange(horizon.action_horizon, dtype=np.int64)
     return Window(
         now=t,
-        memory=frames(np.asarray(horizon.memory_offsets, dtype=np.int64)),
+        memory=memory_rows(t, horizon, stride=stride),
         future=frames(np.asarray(horizon.future_offsets, dtype=np.int64)),
         actions=np.clip(t + stride * (action_steps + 1) - 1, 0, length - 1),
         states=frames(action_steps + 1),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wav_models.alignment import state_token
 from wav_models.data.normalization import Normalization
 from wav_models.engines.base import Engine, Scene
 from wav_models.guidance import Guidance
@@ -64,6 +65,5 @@ class ObservedTrajectories:
 
 
 def make_state_token(normalization: Normalization, joint_state: FloatArray) -> Tensor:
-    """The action expert's state token [1, 1, 28]: zeros, then the normalised measured state [14]."""
-    state = torch.from_numpy(normalization.encode_state(joint_state)).float()
-    return torch.cat([torch.zeros_like(state), state])[None, None]
+    """`state_token` of one measured state [14] for the engines, shape [1, 1, 28]."""
+    return torch.from_numpy(state_token(normalization, joint_state)[None]).float()

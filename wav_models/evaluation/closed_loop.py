@@ -1,9 +1,9 @@
-"""Closed-loop trials: the policy moves the simulated robot in lockstep, no ROS and no clock between them.
+"""Closed-loop trials: the policy moves a robot in lockstep, no ROS and no clock between them.
 
 What reaches the policy is an `Observation` built from camera images, measured joints and the instruction; nothing else
 of the environment. Images are resized by the one function that training used, memory frames are sampled at the same
-offsets. `latency_steps` makes a chunk take effect that many steps after the observation it was planned from, while the
-previous chunk goes on, as on the robot.
+offsets. A chunk takes effect `latency_steps` after the observation it was planned from, while the previous chunk goes
+on, as on the robot. What turns chunks into motion is the `TrialRobot`: the robot's own stack, or a `BareRobot`.
 """
 
 from __future__ import annotations
@@ -14,35 +14,68 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from wav_models.alignment import memory_rows
 from wav_models.data.images import resize_image
 from wav_models.presets import ModelConfig
-from wav_models.types import VIEWS, ImageArray, Observation, Plan
+from wav_models.types import VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
 
 if TYPE_CHECKING:
     from wav_models.engines.base import Engine
 
+_EPS = 1e-9  # s
 
-class Policy(Protocol):
+
+class TrialPolicy(Protocol):
     """The part of `WAVPolicy` that trials use."""
 
     config: ModelConfig
     engine: Engine
 
-    def plan(self, observation: Observation, *, seed: int = 0) -> Plan: ...
+    def plan(self, observation: Observation, *, seed: int = 0, committed: Any = None) -> Plan: ...
 
     def reset(self) -> None: ...
 
 
 class Environment(Protocol):
-    """The part of a Gymnasium environment that trials use."""
+    """The part of a Gymnasium environment that trials use; one step takes one step of the model."""
 
     def reset(self, *, seed: int) -> tuple[dict[str, Any], dict[str, Any]]: ...
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]: ...
+
+
+class Seen(NamedTuple):
+    """What is known after a step.
+
+    Attributes:
+        observation: images by view, uint8 [H, W, 3], and "joint_state" [14], rad and m.
+        success: the task is done.
+        ended: the environment does not go on.
+    """
+
+    observation: dict[str, Any]
+    success: bool
+    ended: bool
+
+
+class TrialRobot(Protocol):
+    """A robot in its environment that carries out chunks."""
+
+    def reset(self, seed: int) -> tuple[Seen, str]:
+        """Lay out an episode: what is seen, and the instruction."""
+
+    def committed(self, stamp: float, joint_state: FloatArray) -> Any:
+        """Motion that a plan from an observation at `stamp` [s] shall continue, for `TrialPolicy.plan`; None: none."""
+
+    def schedule(self, chunk: ActionChunk, due: float) -> None:
+        """Let a chunk take over at `due` [s]."""
+
+    def step(self) -> Seen:
+        """One step of the model's rate."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +89,7 @@ class TrialSettings:
     """
 
     replan_steps: int = 4
-    latency_steps: int = 0
+    latency_steps: float = 0
     max_steps: int | None = None
 
     def __post_init__(self) -> None:
@@ -85,8 +118,8 @@ class ObservationHistory:
 
     def __init__(self, config: ModelConfig) -> None:
         self._size = config.latent.image_size
-        self._offsets = config.horizon.memory_offsets
-        self._frames: deque[ImageArray] = deque(maxlen=1 - min(self._offsets))
+        self._horizon = config.horizon
+        self._frames: deque[ImageArray] = deque(maxlen=1 - min(config.horizon.memory_offsets))
 
     def copy(self) -> ObservationHistory:
         """The same history, to be continued differently."""
@@ -98,39 +131,71 @@ class ObservationHistory:
 
     def assemble(self, observation: dict[str, Any], instruction: str, stamp: float) -> Observation:
         """What the policy may know; before the first step the first image repeats, as in the training windows."""
-        newest = len(self._frames) - 1
-        images = np.stack([self._frames[max(0, newest + offset)] for offset in self._offsets], axis=1)
+        rows = memory_rows(len(self._frames) - 1, self._horizon)
+        images = np.stack([self._frames[row] for row in rows], axis=1)
         return Observation(images, np.array(observation["joint_state"], dtype=np.float64), instruction, stamp)
 
 
-def run_trial(environment: Environment, policy: Policy, seed: int, settings: TrialSettings) -> TrialResult:
-    """One episode from `environment.reset(seed=seed)`; every plan's seed follows from `seed` and its step."""
-    config = policy.config
+class BareRobot:
+    """Rows of a chunk are the environment's actions as they are: no continuation, interpolation or safety filter.
+
+    Args:
+        environment: moves joints to absolute targets [14] within a step.
+        step_hz: steps per second.
+    """
+
+    def __init__(self, environment: Environment, step_hz: float) -> None:
+        self._environment, self._period = environment, 1.0 / step_hz
+
+    def reset(self, seed: int) -> tuple[Seen, str]:
+        """Lay out an episode; the joints stay where they are until the first chunk."""
+        observation, info = self._environment.reset(seed=seed)
+        self._num_steps = 0
+        self._waiting: deque[tuple[float, ActionChunk]] = deque()
+        stay = np.array(observation["joint_state"], dtype=np.float64)
+        self._chunk = ActionChunk(stay[None], 0.0, self._period)
+        return Seen(observation, bool(info["success"]), False), str(info["instruction"])
+
+    def committed(self, stamp: float, joint_state: FloatArray) -> None:
+        """Nothing: every chunk is planned as if it were the first."""
+
+    def schedule(self, chunk: ActionChunk, due: float) -> None:
+        """Its rows are acted on from the first step at or after `due` [s]."""
+        self._waiting.append((due, chunk))
+
+    def step(self) -> Seen:
+        """The row that is due at the end of this step; after the last one, that one."""
+        while self._waiting and self._waiting[0][0] <= self._num_steps * self._period + _EPS:
+            self._chunk = self._waiting.popleft()[1]
+        row = self._num_steps - round(self._chunk.stamp / self._period)
+        action = self._chunk.positions[min(row, len(self._chunk.positions) - 1)]
+        self._num_steps += 1
+        observation, _, terminated, truncated, info = self._environment.step(action)
+        return Seen(observation, bool(info["success"]), terminated or truncated)
+
+
+def run_trial(robot: TrialRobot, policy: TrialPolicy, seed: int, settings: TrialSettings) -> TrialResult:
+    """One episode from `robot.reset(seed)`; every plan's seed follows from `seed` and its step."""
+    period = 1.0 / policy.config.horizon.step_hz
     policy.reset()
-    observation, info = environment.reset(seed=seed)
-    instruction = str(info["instruction"])
-    history = ObservationHistory(config)
-    current: np.ndarray | None = None
-    waiting: deque[tuple[int, np.ndarray]] = deque()
-    started = 0
+    seen, instruction = robot.reset(seed)
+    history = ObservationHistory(policy.config)
     plan_ms: list[float] = []
-    hold = np.array(observation["joint_state"], dtype=np.float64)
     for step in count():
-        history.add(observation)
+        history.add(seen.observation)
         if step % settings.replan_steps == 0:
+            now = step * period
+            observation = history.assemble(seen.observation, instruction, now)
+            committed = robot.committed(now, observation.joint_state)
             begin = time.perf_counter()
-            seen = history.assemble(observation, instruction, step / config.horizon.step_hz)
-            plan = policy.plan(seen, seed=plan_seed(seed, step))
+            plan = policy.plan(observation, seed=plan_seed(seed, step), committed=committed)
             plan_ms.append(1000.0 * (time.perf_counter() - begin))
-            waiting.append((step, plan.chunk.positions))
-        if waiting and step - waiting[0][0] >= settings.latency_steps:
-            started, current = waiting.popleft()
-        action = hold if current is None else current[min(step - started, len(current) - 1)]
-        observation, _, terminated, truncated, info = environment.step(action)
-        if bool(info["success"]) or terminated or truncated or step + 1 == settings.max_steps:
+            robot.schedule(plan.chunk, now + settings.latency_steps * period)
+        seen = robot.step()
+        if seen.success or seen.ended or step + 1 == settings.max_steps:
             break
     engine = f"{policy.engine.name} {policy.engine.precision}"
-    return TrialResult(seed, bool(info["success"]), step + 1, tuple(plan_ms), engine)
+    return TrialResult(seed, seen.success, step + 1, tuple(plan_ms), engine)
 
 
 def plan_seed(episode_seed: int, step: int) -> int:

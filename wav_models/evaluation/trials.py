@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from wav_models.evaluation.closed_loop import Environment, Policy, TrialResult, TrialSettings, run_trial
+from wav_models.evaluation.closed_loop import TrialPolicy, TrialResult, TrialRobot, TrialSettings, run_trial
 from wav_models.evaluation.statistics import mcnemar, wilson_interval
 from wav_models.worker_pool import worker_pool
 
-MakeEnvironment = Callable[[], Environment]
-MakePolicy = Callable[[], Policy]
+MakeRobot = Callable[[], TrialRobot]
+MakePolicy = Callable[[], TrialPolicy]
 Results = dict[str, list[TrialResult]]
 
 
@@ -26,30 +26,28 @@ class _Job:
 
 
 class _Worker:
-    """One process: one environment, one policy per condition, made when first needed."""
+    """One process: one robot, one policy per condition, made when first needed."""
 
-    def __init__(
-        self, make_environment: MakeEnvironment, policies: Mapping[str, MakePolicy], settings: TrialSettings
-    ) -> None:
+    def __init__(self, make_robot: MakeRobot, policies: Mapping[str, MakePolicy], settings: TrialSettings) -> None:
         self._make_policy, self._settings = policies, settings
-        self._environment = make_environment()
-        self._policies: dict[str, Policy] = {}
+        self._robot = make_robot()
+        self._policies: dict[str, TrialPolicy] = {}
 
     def run(self, job: _Job) -> tuple[str, TrialResult]:
         if job.condition not in self._policies:
             self._policies[job.condition] = self._make_policy[job.condition]()
-        return job.condition, run_trial(self._environment, self._policies[job.condition], job.seed, self._settings)
+        return job.condition, run_trial(self._robot, self._policies[job.condition], job.seed, self._settings)
 
 
 _worker: _Worker | None = None
 
 
-def _start(make_environment: MakeEnvironment, policies: Mapping[str, MakePolicy], settings: TrialSettings) -> None:
+def _start(make_robot: MakeRobot, policies: Mapping[str, MakePolicy], settings: TrialSettings) -> None:
     import torch
 
     torch.set_num_threads(1)
     global _worker
-    _worker = _Worker(make_environment, policies, settings)
+    _worker = _Worker(make_robot, policies, settings)
 
 
 def _run(job: _Job) -> tuple[str, TrialResult]:
@@ -58,7 +56,7 @@ def _run(job: _Job) -> tuple[str, TrialResult]:
 
 
 def run_trials(
-    make_environment: MakeEnvironment,
+    make_robot: MakeRobot,
     policies: Mapping[str, MakePolicy],
     seeds: Sequence[int],
     settings: TrialSettings,
@@ -71,7 +69,7 @@ def run_trials(
 
     Args:
         done: by condition and seed, trials that need not be run again; they are not reported.
-        make_environment: called once per worker process; must be picklable.
+        make_robot: called once per worker process; must be picklable.
         policies: by condition, what makes its policy; picklable, called at most once per worker.
         report: called with every finished trial.
 
@@ -80,7 +78,7 @@ def run_trials(
     """
     results = {condition: dict((done or {}).get(condition, {})) for condition in policies}
     jobs = [_Job(condition, seed) for seed in seeds for condition in policies if seed not in results[condition]]
-    with worker_pool(num_workers, _start, (make_environment, dict(policies), settings)) as pool:
+    with worker_pool(num_workers, _start, (make_robot, dict(policies), settings)) as pool:
         for finished in as_completed([pool.submit(_run, job) for job in jobs]):
             condition, result = finished.result()
             results[condition][result.seed] = result

@@ -135,9 +135,10 @@ def check_rendering() -> Iterator[Finding]:
     """One image of the simulated head camera."""
     import time
 
+    from wav_policy.sim.tasks import make_task
     from wav_policy.sim.world import World
 
-    world = World()
+    world = World(make_task("bowl"))
     try:
         world.render("head")
         start = time.perf_counter()

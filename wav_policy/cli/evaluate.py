@@ -1,4 +1,4 @@
-"""`wav evaluate`: success rate of a checkpoint in closed loop, in the simulator, without ROS."""
+"""`wav evaluate`: success rate of a checkpoint on the robot's own stack, in the simulator, without ROS."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wav_models.evaluation.trial_log import TrialLog
     from wav_models.planner.config import PlannerConfig
     from wav_policy.experiments.closed_loop import SimTrials
+    from wav_policy.experiments.robot_stack import StackConfig
 
 STANDARD_OUTPUT = Path("-")
 
@@ -81,6 +82,8 @@ class EvaluateArguments:
     """Steps between plans."""
     latency_steps: int = 0
     """Steps between an observation and the first use of its plan; the chunk before it goes on meanwhile."""
+    bare: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Act on the rows of a chunk as they are, without the robot's chunk continuation, executor and safety filter."""
     max_steps: int | None = None
     """Steps after which an episode has failed; the task's time limit when not given."""
     engine: str = "torch"
@@ -129,7 +132,7 @@ def main(argv: list[str]) -> int:
 
 _ONLY_OF_TRIALS: Final = (
     *("phrasing", "instruction_of", "conditions", "iterations", "selection", "video_elites", "value_elites"),
-    *("shared_value_noise", "mean_update_rate", "std_update_rate", "min_std", "latency_steps"),
+    *("shared_value_noise", "mean_update_rate", "std_update_rate", "min_std", "latency_steps", "bare"),
     *("engine", "dtype", "pretrained", "resume"),
 )
 _AT_LEAST_ONE: Final = ("episodes", "workers", "replan_steps", "max_steps", "video_samples", "value_samples")
@@ -170,6 +173,7 @@ def _evaluate(arguments: EvaluateArguments, command: str) -> None:
         "phrasing": arguments.phrasing,
         "instruction_of": arguments.instruction_of,
         "settings": asdict(_trial_settings(arguments)),
+        "stack": None if (stack := _stack(arguments)) is None else asdict(stack),
         "planners": {name: asdict(config) for name, config in planners.items()},
         "tasks": _sim_trials(arguments).run(planners, _trial_log(arguments)),
     }
@@ -187,6 +191,7 @@ def _sim_trials(arguments: EvaluateArguments) -> SimTrials:
         arguments.phrasing,
         arguments.instruction_of,
         _trial_settings(arguments),
+        _stack(arguments),
         arguments.engine,
         arguments.dtype,
         arguments.workers,
@@ -206,6 +211,13 @@ def _trial_settings(arguments: EvaluateArguments) -> TrialSettings:
     from wav_models.evaluation.closed_loop import TrialSettings
 
     return TrialSettings(arguments.replan_steps, arguments.latency_steps, arguments.max_steps)
+
+
+def _stack(arguments: EvaluateArguments) -> StackConfig | None:
+    """The robot's, or None for the bare rows."""
+    from wav_policy.experiments.robot_stack import StackConfig
+
+    return None if arguments.bare else StackConfig()
 
 
 def _diagnose(arguments: EvaluateArguments, command: str) -> None:

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(arguments: ReplayArguments) -> int:
-    from wav_policy.monitor.recording import open_recording
+    from wav_policy.monitor.open_recording import open_recording
     from wav_policy.monitor.replay import Replay
     from wav_policy.monitor.replay_page import ReplayPage
     from wav_policy.monitor.server import Address, start_server

@@ -6,6 +6,7 @@ from typing import Any
 
 from wav_models.types import FloatArray
 from wav_policy.sim.operator import ACTION_PERIOD
+from wav_policy.sim.tasks import make_task
 from wav_policy.sim.world import SavedWorld, World
 
 
@@ -13,7 +14,7 @@ class BranchingWorld:
     """A `World` in steps of 0.1 s that looks only when asked to; see `wav_models.experiments.branching.Branches`."""
 
     def __init__(self, task: str, **options: str) -> None:
-        self.world = World(task, **options)
+        self.world = World(make_task(task), **options)
 
     def reset(self, seed: int) -> str:
         """Lay out `seed`; the instruction."""

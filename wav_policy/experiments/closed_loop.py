@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wav_models.checkpoint import checkpoint_hash
 from wav_models.engines.precision import choose_dtype
-from wav_models.evaluation.closed_loop import TrialResult, TrialSettings, image_period
+from wav_models.evaluation.closed_loop import BareRobot, TrialResult, TrialRobot, TrialSettings, image_period
 from wav_models.evaluation.trial_log import TrialLog, fingerprint
 from wav_models.evaluation.trials import run_trials, summarise
+from wav_policy.experiments.robot_stack import RobotStack, StackConfig
 
 if TYPE_CHECKING:
     from wav_models.planner.config import PlannerConfig
     from wav_policy.policy.wav_policy import WAVPolicy
 
 
-TRIALS_VERSION: Final = 1
+TRIALS_VERSION: Final = 2
 """To be raised with every change of planner, policy or simulator that changes what becomes of a trial: those of an
 earlier version are not resumed."""
 
@@ -37,6 +38,7 @@ class SimTrials:
         phrasing: "train" or "held_out" instructions.
         instruction_of: the task whose instructions are given in the scenes of all, or None: their own.
         settings: how an episode is run.
+        stack: of the robot, which carries out the chunks; None: their rows are the actions as they are.
         engine, dtype: what runs the networks, and in which number format.
         workers: processes, one torch thread each.
         pretrained: local LTX-Video directory, for checkpoints that use its auto-encoder and T5.
@@ -49,6 +51,7 @@ class SimTrials:
     phrasing: str = "train"
     instruction_of: str | None = None
     settings: TrialSettings = field(default_factory=TrialSettings)
+    stack: StackConfig | None = field(default_factory=StackConfig)
     engine: str = "torch"
     dtype: str = "fp32"
     workers: int = 2
@@ -67,9 +70,9 @@ class SimTrials:
             log.add(keys[name], trial)
             counter(name, trial)
 
-        environment = partial(_make_environment, self, task)
+        robot = partial(_make_robot, self, task)
         results = run_trials(
-            environment, policies, self.seeds, self.settings, num_workers=self.workers, done=done, report=report
+            robot, policies, self.seeds, self.settings, num_workers=self.workers, done=done, report=report
         )
         return summarise(results)
 
@@ -80,6 +83,7 @@ class SimTrials:
             "checkpoint": checkpoint_hash(self.checkpoint),
             "task": task,
             "settings": asdict(self.settings),
+            "stack": None if self.stack is None else asdict(self.stack),
             **{name: getattr(self, name) for name in ("split", "phrasing", "instruction_of", "engine")},
             "dtype": self._number_format(),
         }
@@ -115,24 +119,27 @@ class _Counter:
         )
 
 
-def _make_environment(trials: SimTrials, task: str) -> Any:
+def _make_robot(trials: SimTrials, task: str) -> TrialRobot:
     import gymnasium
 
     from wav_models.checkpoint import load_model_config
     from wav_policy.sim import ENVIRONMENTS
 
     name = next(name for name, its_task in ENVIRONMENTS.items() if its_task == task)
+    config = load_model_config(trials.checkpoint)
     options: dict[str, Any] = {
         "split": trials.split,
         "phrasing": trials.phrasing,
-        "image_period": image_period(load_model_config(trials.checkpoint), trials.settings),
+        "image_period": image_period(config, trials.settings),
     }
-    environment = gymnasium.make(name, disable_env_checker=True, **options)
-    if trials.instruction_of is None:
-        return environment
-    from wav_policy.sim.instructed import InstructedEnv
+    environment: Any = gymnasium.make(name, disable_env_checker=True, **options)
+    if trials.instruction_of is not None:
+        from wav_policy.sim.instructed import InstructedEnv
 
-    return InstructedEnv(environment, trials.instruction_of, trials.phrasing)
+        environment = InstructedEnv(environment, trials.instruction_of, trials.phrasing)
+    if trials.stack is None:
+        return BareRobot(environment, config.horizon.step_hz)
+    return RobotStack(environment, config.horizon, trials.stack)
 
 
 def _make_policy(trials: SimTrials, planner: PlannerConfig) -> WAVPolicy:

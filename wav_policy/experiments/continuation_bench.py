@@ -16,7 +16,6 @@ from wav_models.worker_pool import worker_pool
 if TYPE_CHECKING:
     from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial
     from wav_policy.policy.wav_policy import WAVPolicy
-    from wav_policy.sim.world import World
 
 METHODS: Final = {
     "naive": ("naive", 0.0),
@@ -172,11 +171,11 @@ class _Worker:
         import torch
 
         from wav_policy.policy.wav_policy import WAVPolicy
-        from wav_policy.sim.world import World
+        from wav_policy.sim.env import WavEnv
 
         torch.set_num_threads(1)
         self.benchmark = benchmark
-        self.world: World = World(benchmark.task)
+        self.environment = WavEnv(benchmark.task)
         self.policy: WAVPolicy = WAVPolicy.load(
             benchmark.checkpoint,
             engine=benchmark.engine,
@@ -201,7 +200,7 @@ def _run(job: tuple[ContinuationCondition, int]) -> tuple[ContinuationCondition,
     condition, seed = job
     benchmark = _worker.benchmark
     trial = run_trial(
-        _worker.world,
+        _worker.environment,
         _worker.policy,
         seed,
         condition,

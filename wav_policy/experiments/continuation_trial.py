@@ -1,30 +1,24 @@
-"""One episode in the simulator at control rate: policy, continuation, chunk executor and safety filter as on the robot.
-
-The simulation waits for every plan, then lets its chunk take over `latency` after the observation, so that what is
-measured does not depend on the machine. The world, the policy's inputs and the seeds are those of `wav evaluate`.
-"""
+"""What take-overs do to the motion: jumps between chunks and jerk, measured while the robot's own stack runs."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from wav_models.evaluation.closed_loop import ObservationHistory, plan_seed
-from wav_models.types import ActionChunk, FloatArray
-from wav_policy.control.chunk_executor import ChunkError, ChunkExecutor, ChunkingConfig
-from wav_policy.control.safety import Cause, SafetyFilter, SafetyLimits
-from wav_policy.policy.chunk_continuation import ChunkContinuation
-from wav_policy.policy.wav_policy import WAVPolicy
+from wav_models.evaluation import closed_loop
+from wav_models.evaluation.closed_loop import TrialPolicy, TrialSettings
+from wav_models.types import FloatArray
+from wav_policy.control.chunk_executor import ChunkExecutor, ChunkingConfig
+from wav_policy.control.safety import Cause, SafetyDecision
+from wav_policy.experiments.robot_stack import CONTROL_PERIOD, RobotStack, StackConfig
 from wav_policy.robot.joints import REVOLUTE
-from wav_policy.sim.world import World
+from wav_policy.sim.operator import ACTION_PERIOD
 
-CONTROL_PERIOD: Final = 0.004
-"""One physics step, so that velocities are sampled evenly [s]; the robot's own loop takes 5 ms."""
 TAKEOVER_WINDOW: Final = 0.1
 """Time after a take-over that counts as part of it [s]."""
-_EPS: Final = 1e-9
 _LIMITED: Final = (Cause.VELOCITY_LIMIT, Cause.ACCELERATION_LIMIT)
 """Without the grippers, whose unit is another."""
 
@@ -74,8 +68,8 @@ class ContinuationTrial:
 
 
 def run_trial(
-    world: World,
-    policy: WAVPolicy,
+    environment: Any,
+    policy: TrialPolicy,
     seed: int,
     condition: ContinuationCondition,
     *,
@@ -85,100 +79,53 @@ def run_trial(
     """One episode.
 
     Args:
-        world: is reset to `seed`.
+        environment: a `WavEnv`; is reset to `seed`.
         policy: is reset.
         seed: of the layout; every plan's seed follows from it and its step.
         condition: how a chunk continues the one before, and when they come.
-        replan_interval: time between plans [s], where the latency allows it.
+        replan_interval: time between plans [s], where the latency allows it; whole steps of 0.1 s.
         max_seconds: time allowed [s].
     """
-    episode = _Episode(world, policy, seed, condition, replan_interval)
-    for tick in range(round(max_seconds / CONTROL_PERIOD)):
-        if episode.advance(tick):
-            return episode.result(success=True)
-    return episode.result(success=False)
+    probe = _Motion()
+    stack = StackConfig(condition.method, ChunkingConfig(blend_time=condition.blend_time))
+    latency = condition.latency / ACTION_PERIOD
+    replan_steps = max(1, math.ceil(max(latency, replan_interval / ACTION_PERIOD) - 1e-6))
+    settings = TrialSettings(replan_steps, min(latency, replan_steps), round(max_seconds / ACTION_PERIOD))
+    robot = RobotStack(environment, policy.config.horizon, stack, probe)
+    trial = closed_loop.run_trial(robot, policy, seed, settings)
+    return probe.result(seed, success=trial.success)
 
 
-class _Episode:
-    def __init__(
-        self, world: World, policy: WAVPolicy, seed: int, condition: ContinuationCondition, replan_interval: float
-    ) -> None:
-        policy.reset()
-        world.reset(seed)
-        self._world, self._policy, self._seed = world, policy, seed
-        self._latency, self._interval = condition.latency, replan_interval
-        self._continuation = ChunkContinuation(condition.method, policy.config.horizon)
-        self._executor = ChunkExecutor(ChunkingConfig(blend_time=condition.blend_time))
-        self._safety = SafetyFilter(SafetyLimits())
-        self._history = ObservationHistory(policy.config)
-        self._step_ticks = round(1.0 / policy.config.horizon.step_hz / CONTROL_PERIOD)
-        self._next_plan = 0.0
-        self._planned: tuple[float, ActionChunk] | None = None
-        self._target: FloatArray = world.joint_positions
+class _Motion:
+    """The `Probe` of a trial."""
+
+    def __init__(self) -> None:
         self._commands: list[FloatArray] = []
         self._velocities: list[FloatArray] = []
         self._takeovers: list[int] = []
         self._jumps: list[tuple[float, float]] = []
         self._num_limited = 0
 
-    def advance(self, tick: int) -> bool:
-        """One control period; whether the task is done."""
-        now = tick * CONTROL_PERIOD
-        self._take_over(tick, now)
-        if tick % self._step_ticks == 0:
-            if self._world.success():
-                return True
-            self._observe(tick // self._step_ticks, now)
-            self._take_over(tick, now)
-        command = self._executor.sample(now)
-        measured = self._world.joint_positions
-        decision = self._safety.step(now, command, measured, now, self._executor.stamp)
-        assert decision.target is not None
+    def took_over(self, executor: ChunkExecutor) -> None:
+        assert executor.disagreement is not None
+        position, velocity = (float(np.abs(x[REVOLUTE]).max()) for x in executor.disagreement)
+        self._takeovers.append(len(self._commands))
+        self._jumps.append((position, velocity))
+
+    def ticked(self, command: FloatArray, decision: SafetyDecision, velocity: FloatArray) -> None:
         self._num_limited += any(found.cause in _LIMITED for found in decision.interventions)
-        self._target = decision.target
-        self._commands.append(self._target if command is None else command)
-        self._world.set_targets(self._target, CONTROL_PERIOD)
-        self._world.step(CONTROL_PERIOD)
-        self._velocities.append(self._world.joint_velocities)
-        return False
+        self._commands.append(command)
+        self._velocities.append(velocity)
 
-    def _observe(self, step: int, now: float) -> None:
-        seen = {**self._world.render_all(), "joint_state": self._world.joint_positions}
-        self._history.add(seen)
-        if self._planned is not None or now < self._next_plan - _EPS:
-            return
-        observation = self._history.assemble(seen, self._world.instruction, now)
-        committed = self._continuation.committed(now, observation.joint_state)
-        plan = self._policy.plan(observation, seed=plan_seed(self._seed, step), committed=committed)
-        self._planned = (now + self._latency, self._continuation.finish(plan.chunk))
-        self._next_plan = now + self._interval
-
-    def _take_over(self, tick: int, now: float) -> None:
-        """The planned chunk, if it is due."""
-        if self._planned is None or now < self._planned[0] - _EPS:
-            return
-        is_takeover = self._executor.stamp is not None
-        chunk, self._planned = self._planned[1], None
-        self._continuation.took(self._latency)
-        try:
-            self._executor.accept(chunk, now, self._target)
-        except ChunkError:  # as the control loop does: hold until a good chunk comes
-            self._executor.clear()
-            return
-        if is_takeover and self._executor.disagreement is not None:
-            position, velocity = (float(np.abs(x[REVOLUTE]).max()) for x in self._executor.disagreement)
-            self._takeovers.append(tick)
-            self._jumps.append((position, velocity))
-
-    def result(self, *, success: bool) -> ContinuationTrial:
-        """What was recorded so far."""
+    def result(self, seed: int, *, success: bool) -> ContinuationTrial:
+        """What was recorded."""
         commands = np.array(self._commands)[:, REVOLUTE]
         steps = np.abs(np.diff(commands, n=2, axis=0)).max(axis=1) / CONTROL_PERIOD
         jerk = np.diff(np.array(self._velocities)[:, REVOLUTE], n=2, axis=0) / CONTROL_PERIOD**2
         window = round(TAKEOVER_WINDOW / CONTROL_PERIOD)
         takeovers = [tick for tick in self._takeovers if tick + 2 < len(commands)]
         return ContinuationTrial(
-            seed=self._seed,
+            seed=seed,
             success=success,
             seconds=len(commands) * CONTROL_PERIOD,
             position_jump=tuple(jump[0] for jump in self._jumps),

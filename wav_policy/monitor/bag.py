@@ -10,10 +10,11 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
+from wav_models.alignment import IndexArray, newest_at
 from wav_models.data.images import resize_image
 from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray
 from wav_policy.monitor.page import page_size
-from wav_policy.monitor.recording import IndexArray, Recording, RecordingError, newest_at, steady_grid
+from wav_policy.monitor.recording import Recording, ReplayError, steady_grid
 
 _IMAGES: Final = {f"/{view}/image_raw{suffix}": view for view in VIEWS for suffix in ("", "/compressed")}
 _JOINTS, _INSTRUCTION = "/joint_states", "/instruction"
@@ -24,7 +25,7 @@ def read_bag(path: Path, image_size: tuple[int, int], fps: float) -> Recording:
     """Cameras, joint states and instruction of a bag on a steady grid.
 
     Raises:
-        RecordingError: rosbags is missing, the file is damaged, or a topic of the contract is not in it.
+        ReplayError: rosbags is missing, the file is damaged, or a topic of the contract is not in it.
     """
     stamps: dict[str, list[float]] = {view: [] for view in VIEWS}
     times: list[float] = []
@@ -40,7 +41,7 @@ def read_bag(path: Path, image_size: tuple[int, int], fps: float) -> Recording:
             instruction = message.data
     missing = [f"/{view}/image_raw" for view in VIEWS if not stamps[view]] + ([] if times else [_JOINTS])
     if missing:
-        raise RecordingError(f"{path}: nothing recorded of {', '.join(missing)}")
+        raise ReplayError(f"{path}: nothing recorded of {', '.join(missing)}")
     grid = steady_grid([np.array(times), *(np.array(stamps[view]) for view in VIEWS)], fps)
     chosen = {view: newest_at(np.array(stamps[view]), grid) for view in VIEWS}
     pictures, model_images = _pictures(path, chosen, image_size)
@@ -77,14 +78,14 @@ def _messages(path: Path, wanted: Set[str]) -> Iterator[tuple[str, Any]]:
             for connection, _, data in reader.messages(connections):
                 yield connection.topic, reader.deserialize(data, connection.msgtype)
     except highlevel.AnyReaderError as error:
-        raise RecordingError(f"{path}: {error}") from error
+        raise ReplayError(f"{path}: {error}") from error
 
 
 def _library() -> tuple[ModuleType, ModuleType]:
     try:
         from rosbags import highlevel, typesys
     except ImportError as error:
-        raise RecordingError("reading bags needs the extra `bags`: pip install -e '.[bags]'") from error
+        raise ReplayError("reading bags needs the extra `bags`: pip install -e '.[bags]'") from error
     return highlevel, typesys
 
 
@@ -93,10 +94,10 @@ def _picture(topic: str, message: Any) -> ImageArray:
     if topic.endswith("/compressed"):
         pixels = cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR)
         if pixels is None:
-            raise RecordingError(f"{topic}: a frame of format {message.format!r} cannot be decoded")
+            raise ReplayError(f"{topic}: a frame of format {message.format!r} cannot be decoded")
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     if message.encoding not in _CONVERSIONS:
-        raise RecordingError(f"{topic}: encoding {message.encoding!r}; {' and '.join(_CONVERSIONS)} can be replayed")
+        raise ReplayError(f"{topic}: encoding {message.encoding!r}; {' and '.join(_CONVERSIONS)} can be replayed")
     rows = np.asarray(message.data, np.uint8).reshape(message.height, message.step)
     pixels = rows[:, : 3 * message.width].reshape(message.height, message.width, 3)
     conversion = _CONVERSIONS[message.encoding]
@@ -107,7 +108,7 @@ def _positions(path: Path, message: Any) -> FloatArray:
     """Positions [14] in the order of `JOINT_NAMES`."""
     by_name = dict(zip(message.name, message.position, strict=False))
     if absent := [name for name in JOINT_NAMES if name not in by_name]:
-        raise RecordingError(f"{path}: {_JOINTS} without {', '.join(absent)}")
+        raise ReplayError(f"{path}: {_JOINTS} without {', '.join(absent)}")
     return np.array([by_name[name] for name in JOINT_NAMES])
 
 

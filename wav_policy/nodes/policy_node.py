@@ -224,7 +224,7 @@ class PolicyNode(LifecycleNode):
 
     def _start(self, policy: Policy) -> _Running:
         model = policy.config
-        buffer = ObservationBuffer(model.horizon, model.latent.image_size, self.config.observation)
+        buffer = ObservationBuffer(model.horizon, model.latent.image_size, self.config.observation, self._now)
         cameras = CameraSubscriptions(self, buffer, self.config.image_transport)
         interval = (self.config.replan_interval or model.horizon.num_execute_steps) / model.horizon.step_hz
         continuation = ChunkContinuation(self.config.continuation, model.horizon)
@@ -355,7 +355,8 @@ class PolicyNode(LifecycleNode):
             return []
         ages = {f"{topic} age": age for topic, age in running.buffer.ages(self._now()).items()}
         rejected = {f"{topic} rejected": count for topic, count in running.cameras.rejected.items()}
-        return [status("policy_node: observation", OK, "ages in seconds", **ages, **rejected)]
+        dropped = {f"{topic} stamps not believed": count for topic, count in running.buffer.dropped().items()}
+        return [status("policy_node: observation", OK, "ages in seconds", **ages, **rejected, **dropped)]
 
 
 def _describe(plan: Plan) -> dict[str, Any]:

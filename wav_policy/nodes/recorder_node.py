@@ -172,6 +172,7 @@ class RecorderNode(Node):
             level, message = OK, "ready"
         if recorder.failed and state != RECORDING:
             level = ERROR
+        values |= {f"{topic} stamps not believed": count for topic, count in self._sources.dropped().items()}
         cpu = self._cpu_percent()
         yield status(
             "recorder_node: episode", level, message, last=last, fps=self.config.fps, cpu_percent=cpu, **values

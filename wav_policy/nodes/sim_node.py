@@ -78,9 +78,10 @@ class SimNode(Node):
         super().__init__("sim_node")
         self.config = declare(self, SimConfig)
         self.declare_parameter("next_seed", self.config.seed)
+        from wav_policy.sim.tasks import make_task
         from wav_policy.sim.world import World
 
-        self.world = World(self.config.task)
+        self.world = World(make_task(self.config.task))
         self._seed = 0
         self._resets = 0
         self._teleoperator: Teleoperator | None = None

@@ -33,12 +33,15 @@ from wav_policy.nodes.runtime.spin import run
 from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import PiperError
 from wav_policy.policy.observation import JOINT_TOPIC
-from wav_policy.teleoperation.following import Following, FollowingConfig, Stamped, State
+from wav_policy.policy.stream_buffer import StampLimits, StreamBuffer
+from wav_policy.teleoperation.following import Following, FollowingConfig, State
 from wav_policy.teleoperation.leader_reader import LeaderReader
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 LEADER_TOPIC = "leader/joint_states"
 TARGET_TOPIC = "joint_targets"
+_KEPT = 0.1
+"""Of what the followers do only the newest counts [s]."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,10 @@ class TeleopNode(LifecycleNode):
         self.config = declare(self, TeleopNodeConfig)
         self._following = Following(self.config.following)
         self._readers: list[LeaderReader] = []
-        self._heard: dict[str, Stamped] = {}
+        limits = StampLimits(max_age=1.0, max_ahead=self.config.following.max_follower_age)
+        self._heard: dict[str, StreamBuffer[FloatArray]] = {
+            topic: StreamBuffer(topic, _KEPT, limits) for topic in (JOINT_TOPIC, TARGET_TOPIC)
+        }
         self._unusable: dict[str, str] = {}
         self._active = False
         self._chunks: Publisher | None = None
@@ -187,14 +193,19 @@ class TeleopNode(LifecycleNode):
             self._unusable[topic] = f"{topic} is not finite"
             return
         self._unusable.pop(topic, None)
-        self._heard[topic] = Stamped(positions, joint_state.stamp_to_seconds(message.header.stamp))
+        stamp = joint_state.stamp_to_seconds(message.header.stamp)
+        if self._heard[topic].admits(stamp, self._now()):
+            self._heard[topic].append(stamp, positions)
+
+    def _now(self) -> float:
+        return float(self.get_clock().now().nanoseconds) * 1e-9
 
     def _tick(self) -> None:
         if not self._active or self._chunks is None or self._leader is None:
             return
-        now = float(self.get_clock().now().nanoseconds) * 1e-9
+        now = self._now()
         leader = self._leader_position()
-        measured, target = self._heard.get(JOINT_TOPIC), self._heard.get(TARGET_TOPIC)
+        measured, target = self._heard[JOINT_TOPIC].latest, self._heard[TARGET_TOPIC].latest
         chunk = self._following.step(now, leader, self._fault(), measured, target)
         if chunk is not None:
             self._chunks.publish(chunk_to_message(chunk))
@@ -232,6 +243,7 @@ class TeleopNode(LifecycleNode):
         values = {
             "reason": following.reason,
             "distance": "unknown" if following.distance is None else following.distance,
+            **{f"{topic} stamps not believed": heard.num_dropped for topic, heard in self._heard.items()},
             **{f"{reader.side}_frames": reader.num_frames for reader in self._readers},
             **{f"{reader.side}_garbled": reader.num_garbled for reader in self._readers},
         }

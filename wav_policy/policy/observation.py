@@ -1,26 +1,28 @@
 """Cameras and joints as they come in -> `Observation` as the model was trained.
 
-Every camera has a ring of already resized frames (`resize_image`, the function training uses), every ring its own
-stamps, so cameras may run at different rates and phases. Memory frames are picked by time: at `offset / step_hz`
-relative to the newest image, the newest frame that is not newer than that, as a recording at `step_hz` would have
-seen. At the start of an episode, where nothing is that old, the oldest frame stands in, as in training.
+Every camera has a `StreamBuffer` of already resized frames (`resize_image`, the function training uses), so cameras may
+run at different rates and phases. Memory frames are picked as `wav_models.alignment` has it for training: at the start
+of an episode, where nothing is that old, the first frame stands in; in its middle nothing does.
 
 An observation is given only when nothing in it is missing, old, skewed or non-finite; otherwise `NotReady` names the
-topic to blame. There is no state to repair: as soon as good messages come again, `assemble` works again.
+topic to blame. There is no state to repair: as soon as good messages come again, `assemble` works again, after a gap
+once the memory is past it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from wav_models.alignment import memory_times
 from wav_models.data.images import resize_image
 from wav_models.presets import HorizonConfig
-from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, FloatArray, ImageArray, Observation
+from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray, Observation
+from wav_policy.policy.stream_buffer import StampLimits, StreamBuffer
 
 JOINT_TOPIC = "joint_states"
 INSTRUCTION_TOPIC = "instruction"
@@ -31,9 +33,6 @@ _IN_SIGHT: Mapping[str, list[int]] = {
     for view in VIEWS
 }
 """Joints whose motion a view must show: all for the head, its own arm's for a wrist."""
-
-_STAMP_TOLERANCE = 1e-4
-"""Stamps are float seconds: at today's epoch they resolve 0.2 us, and drivers round to 0.1 ms [s]."""
 
 
 class NotReady(Exception):
@@ -69,91 +68,16 @@ class ObservationConfig:
     max_joint_rate: float = 250.0
     """[Hz]"""
     max_memory_gap: float = 0.3
-    """A memory frame may be this much older than wanted; where a camera had paused longer, the next newer frame is
-    used [s]."""
-    restart_gap: float = 1.0
-    """A stamp this much older than the newest one means that the source's clock restarted [s]."""
+    """A memory frame may be this much older than wanted; a camera that had paused longer has no memory of then [s]."""
+    max_stamp_age: float = 1.0
+    """A message whose stamp is older than this when it comes is dropped [s]."""
+    max_stamp_ahead: float = 0.1
+    """So is one that is stamped so far ahead: its clock disagrees with ours [s]."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not 0.0 < value < np.inf:
                 raise ValueError(f"{name} must be positive and finite, got {value}")
-
-
-class _Ring:
-    """The last `capacity` rows with their increasing stamps, preallocated."""
-
-    def __init__(
-        self, topic: str, capacity: int, shape: tuple[int, ...], dtype: type, config: ObservationConfig
-    ) -> None:
-        self.topic = topic
-        self.fault: str | None = None
-        self.changed = -np.inf
-        """Stamp of the first row that equals the newest one [s]."""
-        self._rows: NDArray = np.zeros((capacity, *shape), dtype=dtype)
-        self._stamps = np.full(capacity, -np.inf)
-        self._next = 0
-        self._restart_gap = config.restart_gap
-
-    def clear(self) -> None:
-        self._stamps[:] = -np.inf
-        self._next = 0
-        self.fault = None
-
-    @property
-    def newest(self) -> float:
-        """Stamp of the newest row, -inf when empty [s]."""
-        return float(self._stamps[self._next - 1])
-
-    @property
-    def newest_row(self) -> NDArray:
-        row: NDArray = self._rows[self._next - 1]
-        return row
-
-    def next_row(self, stamp: float, min_interval: float) -> NDArray | None:
-        """Where to write the row of `stamp`, before `keep`; None if it is out of order, or comes sooner than
-        `min_interval` after the last."""
-        since = stamp - self.newest
-        if since < -self._restart_gap:
-            self.clear()
-        elif since < max(min_interval, _STAMP_TOLERANCE):
-            return None
-        self._stamps[self._next] = -np.inf
-        row: NDArray = self._rows[self._next]
-        return row
-
-    def keep(self, stamp: float) -> None:
-        """The row that `next_row` gave is written."""
-        # Buffers are compared in place, up to the first difference; `np.array_equal` would allocate.
-        if self.newest == -np.inf or self._rows[self._next].data != self._rows[self._next - 1].data:
-            self.changed = stamp
-        self._stamps[self._next] = stamp
-        self._next = (self._next + 1) % len(self._stamps)
-
-    def at(self, stamp: float, max_gap: float) -> NDArray:
-        """The newest row not newer than `stamp`; the oldest newer one where that is missing or older by `max_gap`."""
-        newer = self._stamps > stamp + _STAMP_TOLERANCE
-        before = np.where(newer, -np.inf, self._stamps)
-        index = int(before.argmax())
-        if before[index] <= stamp - max_gap and newer.any():
-            index = int(np.where(newer, self._stamps, np.inf).argmin())
-        return self._rows[index]
-
-    @property
-    def unchanged_for(self) -> float:
-        """Time between the newest row and the first one that equals it [s]."""
-        return max(0.0, self.newest - self.changed)
-
-    def check_age(self, now: float, max_age: float) -> None:
-        """NotReady unless the newest row is younger than `max_age`, and not from the future."""
-        age = now - self.newest
-        suffix = f" (last message: {self.fault})" if self.fault else ""
-        if age == np.inf:
-            raise NotReady(self.topic, f"nothing received{suffix}")
-        if age > max_age:
-            raise NotReady(self.topic, f"newest message is {age:.2f} s old, allowed {max_age:g} s{suffix}")
-        if age < -max_age:
-            raise NotReady(self.topic, f"stamped {-age:.2f} s in the future: synchronise the clocks{suffix}")
 
 
 class ObservationBuffer:
@@ -163,34 +87,50 @@ class ObservationBuffer:
         horizon: memory offsets and step rate of the model.
         image_size: (height, width) the model sees [px].
         config: bounds on age and skew.
+        clock: the present on the clock of the stamps [s]; None: no clock is known, as in a recorded stream.
     """
 
     def __init__(
-        self, horizon: HorizonConfig, image_size: tuple[int, int], config: ObservationConfig | None = None
+        self,
+        horizon: HorizonConfig,
+        image_size: tuple[int, int],
+        config: ObservationConfig | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self._config = config or ObservationConfig()
+        self._config = config = config or ObservationConfig()
+        self._clock = clock
+        self._horizon = horizon
         self._image_size = image_size
-        self._memory_times = np.asarray(horizon.memory_offsets) / horizon.step_hz
-        span = self._config.max_image_skew - float(self._memory_times.min()) + self._config.max_memory_gap
-        num_frames = int(np.ceil(span * self._config.max_camera_rate)) + 2
-        num_joint_rows = int(np.ceil(self._config.max_image_age * self._config.max_joint_rate)) + 2
-        self._lock = threading.Lock()
-        self._images = {
-            view: _Ring(IMAGE_TOPICS[view], num_frames, (*image_size, 3), np.uint8, self._config) for view in VIEWS
+        limits = StampLimits(config.max_stamp_age, config.max_stamp_ahead)
+        kept = config.max_image_skew - float(memory_times(0.0, horizon).min()) + config.max_memory_gap
+        # 10 % tolerance: a camera at exactly the highest rate jitters around it.
+        self._images: dict[str, StreamBuffer[ImageArray]] = {
+            view: StreamBuffer(IMAGE_TOPICS[view], kept, limits, 0.9 / config.max_camera_rate) for view in VIEWS
         }
+        kept = config.max_image_age + config.max_memory_gap
+        self._joints: StreamBuffer[FloatArray] = StreamBuffer(JOINT_TOPIC, kept, limits, 0.9 / config.max_joint_rate)
+        self._lock = threading.Lock()
+        self._changed = dict.fromkeys(VIEWS, -np.inf)
+        """By view, the stamp of the first frame that equals the newest one [s]."""
         self._pose_seen: dict[str, FloatArray] = {}
         """By view, the joints when its picture changed last, shape [14]."""
         self._frozen: set[str] = set()
         """Views that missed a motion, until their picture changes: arms that brake may come back a little."""
-        self._joints = _Ring(JOINT_TOPIC, num_joint_rows, (JOINT_DIM,), np.float64, self._config)
+
+    @property
+    def _streams(self) -> tuple[StreamBuffer[Any], ...]:
+        return (*self._images.values(), self._joints)
 
     def reset(self) -> None:
         """Forget everything: the next frames start a new episode."""
         with self._lock:
-            for ring in (*self._images.values(), self._joints):
-                ring.clear()
+            for stream in self._streams:
+                stream.clear()
             self._pose_seen.clear()
             self._frozen.clear()
+
+    def _now(self) -> float | None:
+        return None if self._clock is None else self._clock()
 
     def add_image(self, view: str, rgb: ImageArray, stamp: float) -> None:
         """Resize and keep one frame.
@@ -200,25 +140,23 @@ class ObservationBuffer:
             rgb: uint8, shape [H, W, 3], any size.
             stamp: capture time [s].
         """
-        ring = self._images[view]
+        stream = self._images[view]
         with self._lock:
-            ring.fault = None
-            try:
-                _check_stamp(stamp)
-                # 10 % tolerance: a camera at exactly the highest rate jitters around it.
-                row = ring.next_row(stamp, 0.9 / self._config.max_camera_rate)
-                if row is None:
-                    return
-                resize_image(rgb, self._image_size, out=row)
-            except ValueError as error:
-                ring.fault = str(error)
+            if not stream.admits(stamp, self._now()):
                 return
-            ring.keep(stamp)
-            if ring.unchanged_for == 0.0:
+            try:
+                image = resize_image(rgb, self._image_size)
+            except ValueError as error:
+                stream.reject(str(error))
+                return
+            # Buffers are compared in place, up to the first difference; `np.array_equal` would allocate.
+            if (before := stream.latest) is None or image.data != before.value.data:
+                self._changed[view] = stamp
                 self._frozen.discard(view)
                 self._pose_seen.pop(view, None)
-            if view not in self._pose_seen and np.isfinite(self._joints.newest):
-                self._pose_seen[view] = self._joints.newest_row.copy()
+            stream.append(stamp, image)
+            if view not in self._pose_seen and self._joints.latest is not None:
+                self._pose_seen[view] = self._joints.latest.value
 
     def add_joint_state(self, positions: FloatArray, stamp: float) -> None:
         """Keep one measurement.
@@ -228,34 +166,32 @@ class ObservationBuffer:
             stamp: time of the measurement [s].
         """
         finite = np.isfinite(positions)
-        if not finite.all():
-            worst = int(finite.argmin())
-            self._set_fault(self._joints, f"{JOINT_NAMES[worst]} is {positions[worst]}")
-            return
-        try:
-            _check_stamp(stamp)
-        except ValueError as error:
-            self._set_fault(self._joints, str(error))
-            return
         with self._lock:
-            self._joints.fault = None
-            row = self._joints.next_row(stamp, 0.9 / self._config.max_joint_rate)
-            if row is not None:
-                row[:] = positions
-                self._joints.keep(stamp)
+            if not finite.all():
+                worst = int(finite.argmin())
+                self._joints.reject(f"{JOINT_NAMES[worst]} is {positions[worst]}")
+            elif self._joints.admits(stamp, self._now()):
+                self._joints.append(stamp, np.array(positions, dtype=np.float64))
 
     def reject_image(self, view: str, reason: str) -> None:
         """Note that a camera's message could not be decoded: the reason is given once its frames are too old."""
-        self._set_fault(self._images[view], reason)
+        with self._lock:
+            self._images[view].reject(reason)
 
     def reject_joint_state(self, reason: str) -> None:
         """Note an unusable joint message: no observation until the next good one."""
-        self._set_fault(self._joints, reason)
+        with self._lock:
+            self._joints.reject(reason)
 
     def ages(self, now: float) -> dict[str, float]:
         """Age of the newest usable message of every topic, inf where there is none [s]."""
         with self._lock:
-            return {ring.topic: now - ring.newest for ring in (*self._images.values(), self._joints)}
+            return {stream.topic: now - stream.newest for stream in self._streams}
+
+    def dropped(self) -> dict[str, int]:
+        """Messages of every topic whose stamp was not believed."""
+        with self._lock:
+            return {stream.topic: stream.num_dropped for stream in self._streams}
 
     def require_fresh(self, now: float) -> None:
         """Make sure that every source is alive: what was planned on it may be executed.
@@ -265,7 +201,7 @@ class ObservationBuffer:
         """
         with self._lock:
             self._check_images(now)
-            self._joints.check_age(now, self._config.max_joint_age)
+            _check_age(self._joints, now, self._config.max_joint_age)
 
     def is_fresh(self, now: float) -> bool:
         """Whether `require_fresh` is content."""
@@ -292,21 +228,26 @@ class ObservationBuffer:
             raise NotReady(INSTRUCTION_TOPIC, "no instruction received")
         with self._lock:
             stamp = self._check(now)
-            images = np.empty((len(VIEWS), len(self._memory_times), *self._image_size, 3), dtype=np.uint8)
-            for view_index, view in enumerate(VIEWS):
-                for frame_index, offset in enumerate(self._memory_times):
-                    images[view_index, frame_index] = self._images[view].at(stamp + offset, self._config.max_memory_gap)
-            joint_state = self._joints.at(stamp, np.inf).copy()
+            times = memory_times(stamp, self._horizon)
+            images = np.stack([self._memory(self._images[view], times) for view in VIEWS])
+            joint_state = self._memory(self._joints, np.array([stamp]))[0]
         return Observation(images=images, joint_state=joint_state, instruction=instruction, stamp=stamp)
+
+    def _memory(self, stream: StreamBuffer[Any], times: FloatArray) -> Any:
+        """The captures at `times` as one array; NotReady where there is a gap."""
+        found = stream.memory(times, self._config.max_memory_gap)
+        if isinstance(found, str):
+            raise NotReady(stream.topic, found)
+        return np.stack(found)
 
     def _check(self, now: float) -> float:
         """Stamp of the newest image [s]; NotReady where any source is not good enough."""
         self._check_images(now)
-        if self._joints.fault is not None:
+        if self._joints.unusable:
             raise NotReady(JOINT_TOPIC, self._joints.fault)
-        self._joints.check_age(now, self._config.max_joint_age)
-        oldest = min(self._images.values(), key=lambda ring: ring.newest)
-        stamp = max(ring.newest for ring in self._images.values())
+        _check_age(self._joints, now, self._config.max_joint_age)
+        oldest = min(self._images.values(), key=lambda stream: stream.newest)
+        stamp = max(stream.newest for stream in self._images.values())
         if stamp - oldest.newest > self._config.max_image_skew:
             raise NotReady(
                 oldest.topic,
@@ -315,28 +256,31 @@ class ObservationBuffer:
         return stamp
 
     def _check_images(self, now: float) -> None:
-        for view, ring in self._images.items():
+        for view, stream in self._images.items():
             if self._is_frozen(view):
-                raise NotReady(ring.topic, f"frozen: same picture for {ring.unchanged_for:.2f} s while the arms moved")
-        for ring in self._images.values():
-            ring.check_age(now, self._config.max_image_age)
+                same = self._unchanged_for(view)
+                raise NotReady(stream.topic, f"frozen: same picture for {same:.2f} s while the arms moved")
+        for stream in self._images.values():
+            _check_age(stream, now, self._config.max_image_age)
+
+    def _unchanged_for(self, view: str) -> float:
+        """Time between the newest frame and the first one that equals it [s]."""
+        return max(0.0, self._images[view].newest - self._changed[view])
 
     def _is_frozen(self, view: str) -> bool:
         """Whether what the camera sees has moved and its picture has not, up to now."""
         if view in self._frozen:
             return True
-        if self._images[view].unchanged_for <= self._config.max_frozen_time or view not in self._pose_seen:
+        joints = self._joints.latest
+        if self._unchanged_for(view) <= self._config.max_frozen_time or view not in self._pose_seen or joints is None:
             return False
-        moved = np.abs(self._joints.newest_row - self._pose_seen[view])
+        moved = np.abs(joints.value - self._pose_seen[view])
         if moved[_IN_SIGHT[view]].max() > self._config.min_frozen_motion:
             self._frozen.add(view)
         return view in self._frozen
 
-    def _set_fault(self, ring: _Ring, reason: str) -> None:
-        with self._lock:
-            ring.fault = reason
 
-
-def _check_stamp(stamp: float) -> None:
-    if not np.isfinite(stamp):
-        raise ValueError(f"stamp is {stamp}")
+def _check_age(stream: StreamBuffer[Any], now: float, max_age: float) -> None:
+    """NotReady unless the newest capture is younger than `max_age` [s], and not from the future."""
+    if text := stream.staleness(now, max_age):
+        raise NotReady(stream.topic, text)

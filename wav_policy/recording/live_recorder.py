@@ -15,9 +15,9 @@ import av
 
 from wav_models.data.dataset import DatasetError
 from wav_models.data.layout import RATE_TOLERANCE, STAGING
+from wav_policy.recording.episode_recording import MIN_SECONDS, EpisodeRecording
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.recording.sources import Sources
-from wav_policy.recording.take import MIN_SECONDS, Take
 
 IDLE: Final = "idle"
 RECORDING: Final = "recording"
@@ -119,7 +119,7 @@ class LiveRecorder:
         self._clock = clock
         self._on_event = on_event
         self._lock = threading.RLock()
-        self._take: Take | None = None
+        self._recording: EpisodeRecording | None = None
         self._instruction = ""
         self._message, self._failed = "nothing recorded yet", False
         self._num_episodes = 0
@@ -142,7 +142,7 @@ class LiveRecorder:
             RecorderError: one is in progress, or something it needs is missing.
         """
         with self._lock:
-            if self._take is not None:
+            if self._recording is not None:
                 raise RecorderError("an episode is being recorded; stop, discard or re-record it")
             if blocked := self._blocked():
                 raise RecorderError(blocked)
@@ -150,7 +150,7 @@ class LiveRecorder:
                 self._writer = self._writer or self._open()
                 self._writer.start_episode(self.instruction, dict(self._extra))
             self._instruction = self.instruction
-            self._take = Take(self._writer, self._sources, self._clock())
+            self._recording = EpisodeRecording(self._writer, self._sources, self._clock())
             return self._tell(f"recording episode {self._num_episodes}: {self._instruction!r}")
 
     def stop(self, success: bool | None = None) -> str:
@@ -160,10 +160,10 @@ class LiveRecorder:
             RecorderError: none is in progress, or it could not be written.
         """
         with self._lock:
-            take = self._taking()
+            recording = self._require_recording()
             with self._guarded("the episode is lost"):
-                cut = take.advance(self._clock(), settle=0.0)
-            return self._keep(take, success, cut)
+                cut = recording.advance(self._clock(), settle=0.0)
+            return self._keep(recording, success, cut)
 
     def discard(self) -> str:
         """Forget the episode in progress.
@@ -172,8 +172,8 @@ class LiveRecorder:
             RecorderError: none is in progress.
         """
         with self._lock:
-            take, self._take = self._taking(), None
-            take.discard()
+            recording, self._recording = self._require_recording(), None
+            recording.discard()
             return self._tell("episode discarded")
 
     def rerecord(self) -> str:
@@ -183,7 +183,7 @@ class LiveRecorder:
             RecorderError: there is none, or the new one cannot start; then the old one stays.
         """
         with self._lock:
-            if self._take is not None:
+            if self._recording is not None:
                 self.discard()
             elif self._removable is None or self._writer is None:
                 raise RecorderError("there is no episode of this session to record again; call recorder/start")
@@ -198,21 +198,21 @@ class LiveRecorder:
     def status(self) -> RecorderStatus:
         """For diagnostics and displays."""
         with self._lock:
-            take = self._take
-            rate = take.rate if take else 0.0
-            seconds = (take.seconds if take.num_frames else take.elapsed) if take else 0.0
+            recording = self._recording
+            rate = recording.rate if recording else 0.0
+            seconds = (recording.seconds if recording.num_frames else recording.elapsed) if recording else 0.0
             minutes = self._free / self._bytes_per_second / 60 if self._bytes_per_second else 0.0
             return RecorderStatus(
-                state=RECORDING if take else IDLE,
+                state=RECORDING if recording else IDLE,
                 message=self._message,
                 failed=self._failed,
-                blocked="" if take else self._blocked(),
+                blocked="" if recording else self._blocked(),
                 episodes=self._num_episodes,
-                frames=take.num_frames if take else 0,
-                seconds=take.seconds if take else 0.0,
+                frames=recording.num_frames if recording else 0,
+                seconds=recording.seconds if recording else 0.0,
                 rate=rate,
                 slow=seconds > _SLOW_AFTER and rate < RATE_TOLERANCE * self.config.fps,
-                instruction=self._instruction if take else self.instruction,
+                instruction=self._instruction if recording else self.instruction,
                 free_megabytes=self._free // 1_000_000,
                 minutes_left=minutes,
             )
@@ -222,9 +222,9 @@ class LiveRecorder:
         self._stopping.set()
         self._thread.join()
         with self._lock:
-            if self._take is not None:
+            if self._recording is not None:
                 with suppress(RecorderError):  # told already
-                    self._keep(self._take, None, "the recorder was stopped")
+                    self._keep(self._recording, None, "the recorder was stopped")
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
@@ -244,35 +244,35 @@ class LiveRecorder:
     def _step(self) -> None:
         if time.monotonic() - self._disk_checked > _DISK_CHECK_PERIOD:
             self._check_disk()
-        if self._take is not None:
-            self._advance(self._take)
+        if self._recording is not None:
+            self._advance(self._recording)
 
-    def _advance(self, take: Take) -> None:
+    def _advance(self, recording: EpisodeRecording) -> None:
         with self._guarded("the episode is lost"):
-            cut = take.advance(self._clock())
+            cut = recording.advance(self._clock())
         if cut is None and self._free < self._min_free:
             cut = self._disk_text()
         if cut is not None:
-            self._keep(take, None, cut)
+            self._keep(recording, None, cut)
 
-    def _keep(self, take: Take, success: bool | None, cut: str | None) -> str:
+    def _keep(self, recording: EpisodeRecording, success: bool | None, cut: str | None) -> str:
         """Commit what there is; `cut` says why it ended by itself."""
-        self._take = None
+        self._recording = None
         if cut is not None:
-            take.notes.append(f"cut: {cut}")
+            recording.notes.append(f"cut: {cut}")
         if self._instruction != self.instruction:
-            take.notes.append(f"the instruction became {self.instruction!r} meanwhile")
+            recording.notes.append(f"the instruction became {self.instruction!r} meanwhile")
         with self._guarded("the episode is lost"):
-            index = take.finish(success)
+            index = recording.finish(success)
         if index is None:
-            because = cut or (f"no frames without {take.awaited}" if take.awaited else "")
+            because = cut or (f"no frames without {recording.awaited}" if recording.awaited else "")
             text = f"episode discarded, shorter than {MIN_SECONDS:g} s"
             return self._tell(f"{text}: {because}" if because else text, bool(because))
         self._num_episodes, self._removable = index + 1, index
         marked = {True: ", success", False: ", failure", None: ""}[success]
-        notes = f" NOTE: {'; '.join(take.notes)}." if take.notes else ""
-        length = f"{take.num_frames} frames, {take.seconds:.1f} s, {take.rate:.2f} Hz"
-        return self._tell(f"episode {index} kept{marked}: {length}.{notes}", bool(take.notes))
+        notes = f" NOTE: {'; '.join(recording.notes)}." if recording.notes else ""
+        length = f"{recording.num_frames} frames, {recording.seconds:.1f} s, {recording.rate:.2f} Hz"
+        return self._tell(f"episode {index} kept{marked}: {length}.{notes}", bool(recording.notes))
 
     # Disk
 
@@ -291,7 +291,7 @@ class LiveRecorder:
 
     def _lose(self, error: Exception, consequence: str) -> str:
         """Give up the episode in progress and the writer; says so, once."""
-        self._take = self._removable = None
+        self._recording = self._removable = None
         writer, self._writer = self._writer, None
         if writer is not None:
             self._num_episodes = writer.num_episodes
@@ -302,9 +302,9 @@ class LiveRecorder:
     def _check_disk(self) -> None:
         self._disk_checked = time.monotonic()
         self._free = shutil.disk_usage(self.config.dataset).free
-        if self._take is not None and self._take.seconds > _RATE_KNOWN_AFTER:
+        if self._recording is not None and self._recording.seconds > _RATE_KNOWN_AFTER:
             staged = (self.config.dataset / STAGING / "current").iterdir()
-            self._bytes_per_second = sum(file.stat().st_size for file in staged) / self._take.seconds
+            self._bytes_per_second = sum(file.stat().st_size for file in staged) / self._recording.seconds
 
     @property
     def _min_free(self) -> int:
@@ -326,10 +326,10 @@ class LiveRecorder:
             return "no instruction: publish one on the topic instruction"
         return self._sources.unready(self._clock()) or ""
 
-    def _taking(self) -> Take:
-        if self._take is None:
+    def _require_recording(self) -> EpisodeRecording:
+        if self._recording is None:
             raise RecorderError("no episode is being recorded")
-        return self._take
+        return self._recording
 
     def _tell(self, message: str, failed: bool = False) -> str:
         self._message, self._failed = message, failed

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=1)
 def _world(task: str) -> World:
     """One world per worker process: building it costs more than resetting it."""
+    from wav_policy.sim.tasks import make_task
     from wav_policy.sim.world import World
 
-    return World(task)
+    return World(make_task(task))
 
 
 def scaled_noise(level: float, usual: Noise | None = None) -> Noise:

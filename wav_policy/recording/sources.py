@@ -1,15 +1,13 @@
-"""What comes in while recording, by source and capture time, and the moments sampled from it.
+"""What comes in while recording, by source and capture time, and the synced samples taken from it.
 
 Cameras, joints and commands come asynchronously, each at its own rate. A dataset has frames at an even rate: the frame
-of a tick takes from every source the newest capture that is not newer than the tick, so no frame knows the future, and
-the command that is to be reached one period later, as the model's action rows are due.
+of a tick takes from every source the newest capture that is not newer than the tick (`wav_models.alignment`), so no
+frame knows the future, and the command that is to be reached one period later, as the model's action rows are due.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +17,12 @@ from numpy.typing import NDArray
 
 from wav_models.data.layout import SOURCES
 from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray
+from wav_policy.policy.stream_buffer import Capture, StampLimits, StreamBuffer
 
 KEPT = 3.0
 """How long captures wait to be sampled [s]; a recorder that falls behind by more cannot keep up."""
 
-_MAX_FUTURE = 0.1
-"""A capture stamped farther ahead comes from a clock that disagrees with ours [s]."""
+_STAMPS = StampLimits(max_age=KEPT, max_ahead=0.1)
 
 
 @dataclass(frozen=True)
@@ -54,67 +52,36 @@ class SamplingLimits:
         return self.max_image_age if source in VIEWS else self.max_joint_age
 
 
-Capture = tuple[float, NDArray[Any]]
-"""When it was captured [s], and what: an image uint8 RGB [H, W, 3], or joints [14]."""
-
-
 @dataclass(frozen=True)
-class Moment:
+class SyncedSample:
     """One frame to be.
 
     Attributes:
         time: of the tick [s].
         wanted: per source the time its capture is wanted at [s]: the tick; of the action, one period later.
-        captures: per source the newest that has come in and is not newer than wanted.
+        captures: per source the newest that has come in and is not newer than wanted: an image uint8 RGB [H, W, 3],
+            or joints [14].
         stale: sources whose capture is older than its limit.
     """
 
     time: float
     wanted: dict[str, float]
-    captures: dict[str, Capture]
+    captures: dict[str, Capture[NDArray[Any]]]
     stale: tuple[str, ...]
 
     @property
     def images(self) -> dict[str, ImageArray]:
         """Per view, as captured."""
-        return {view: self.captures[view][1] for view in VIEWS}
+        return {view: self.captures[view].value for view in VIEWS}
 
     @property
     def source_times(self) -> FloatArray:
         """Capture time of each of `SOURCES` [s]."""
-        return np.array([self.captures[source][0] for source in SOURCES])
+        return np.array([self.captures[source].stamp for source in SOURCES])
 
 
 class SourceLostError(Exception):
     """A source has nothing for a tick, or has paused for too long."""
-
-
-class _Track:
-    """Recent captures of one source, in order of time."""
-
-    def __init__(self) -> None:
-        self.captures: deque[Capture] = deque()
-        self.fault = ""
-
-    def add(self, stamp: float, value: NDArray[Any]) -> None:
-        if self.newest - stamp > KEPT:  # the clock was set back: what it said before would shadow what comes now
-            self.captures.clear()
-        if stamp <= self.newest:
-            return
-        self.fault = ""
-        self.captures.append((stamp, value))
-        while self.captures[0][0] < stamp - KEPT:
-            self.captures.popleft()
-
-    def at(self, time: float) -> Capture | None:
-        for stamp, value in reversed(self.captures):
-            if stamp <= time:
-                return stamp, value
-        return None
-
-    @property
-    def newest(self) -> float:
-        return self.captures[-1][0] if self.captures else -np.inf
 
 
 class Sources:
@@ -123,20 +90,22 @@ class Sources:
     Args:
         topics: ROS name of each of `SOURCES`, for messages.
         limits: how old a capture may be.
-        clock: of the capture times [s].
+        clock: the present on the clock of the capture times [s]; None: no clock is known.
     """
 
     def __init__(
         self,
         topics: dict[str, str],
         limits: SamplingLimits | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.topics = topics
         self.limits = limits or SamplingLimits()
         self._clock = clock
         self._lock = threading.Lock()
-        self._tracks = {source: _Track() for source in SOURCES}
+        self._streams: dict[str, StreamBuffer[NDArray[Any]]] = {
+            source: StreamBuffer(topics[source], KEPT, _STAMPS) for source in SOURCES
+        }
 
     def add_image(self, view: str, rgb: ImageArray, stamp: float) -> None:
         """Keep one camera frame, uint8 RGB [H, W, 3]."""
@@ -155,35 +124,29 @@ class Sources:
             self._add(source, positions, stamp)
 
     def _add(self, source: str, value: NDArray[Any], stamp: float) -> None:
-        if not np.isfinite(stamp):
-            self.reject(source, f"stamp is {stamp}")
-            return
-        if (ahead := stamp - self._clock()) > _MAX_FUTURE:
-            self.reject(source, f"stamped {ahead:.2f} s in the future: synchronise the clocks")
-            return
         with self._lock:
-            self._tracks[source].add(stamp, value)
+            if self._streams[source].admits(stamp, None if self._clock is None else self._clock()):
+                self._streams[source].append(stamp, value)
 
     def reject(self, source: str, reason: str) -> None:
         """Note why a message of a source could not be used."""
         with self._lock:
-            self._tracks[source].fault = reason
+            self._streams[source].reject(reason)
+
+    def dropped(self) -> dict[str, int]:
+        """Messages of every topic whose stamp was not believed."""
+        with self._lock:
+            return {stream.topic: stream.num_dropped for stream in self._streams.values()}
 
     def unready(self, now: float) -> str | None:
         """The first source that could not be recorded now, and why; None when all could."""
         with self._lock:
-            for source, track in self._tracks.items():
-                age = now - track.newest
-                suffix = f" (last message: {track.fault})" if track.fault else ""
-                if age == np.inf:
-                    return f"{self.topics[source]}: nothing received{suffix}"
-                if age > self.limits.max_gap:
-                    return f"{self.topics[source]}: newest message is {age:.2f} s old{suffix}"
-                if age < -_MAX_FUTURE:
-                    return f"{self.topics[source]}: stamped {-age:.2f} s in the future: synchronise the clocks"
+            for stream in self._streams.values():
+                if text := stream.staleness(now, self.limits.max_gap):
+                    return f"{stream.topic}: {text}"
         return None
 
-    def moment(self, tick: float, period: float, now: float) -> Moment:
+    def sample(self, tick: float, period: float, now: float) -> SyncedSample:
         """The frame of a tick.
 
         Args:
@@ -197,27 +160,29 @@ class Sources:
         wanted = dict.fromkeys(SOURCES, tick) | {"action": tick + period}
         with self._lock:
             captures = {source: self._find(source, wanted[source], now) for source in SOURCES}
-        return self._moment(tick, wanted, captures)
+        return self._sample(tick, wanted, captures)
 
-    def again(self, moment: Moment) -> Moment:
-        """The same moment with what has come in since."""
+    def again(self, sample: SyncedSample) -> SyncedSample:
+        """The same sample with what has come in since."""
         with self._lock:
             captures = {
-                source: self._tracks[source].at(moment.wanted[source]) or found
-                for source, found in moment.captures.items()
+                source: self._streams[source].at(sample.wanted[source]) or found
+                for source, found in sample.captures.items()
             }
-        return self._moment(moment.time, moment.wanted, captures)
+        return self._sample(sample.time, sample.wanted, captures)
 
-    def _moment(self, tick: float, wanted: dict[str, float], captures: dict[str, Capture]) -> Moment:
-        stale = (source for source in SOURCES if wanted[source] - captures[source][0] > self.limits.of(source))
-        return Moment(tick, wanted, captures, tuple(stale))
+    def _sample(
+        self, tick: float, wanted: dict[str, float], captures: dict[str, Capture[NDArray[Any]]]
+    ) -> SyncedSample:
+        stale = (source for source in SOURCES if wanted[source] - captures[source].stamp > self.limits.of(source))
+        return SyncedSample(tick, wanted, captures, tuple(stale))
 
-    def _find(self, source: str, time: float, now: float) -> Capture:
-        track = self._tracks[source]
-        found = track.at(time)
-        if found is not None and time - found[0] <= self.limits.max_gap:
+    def _find(self, source: str, time: float, now: float) -> Capture[NDArray[Any]]:
+        stream = self._streams[source]
+        found = stream.at(time)
+        if found is not None and time - found.stamp <= self.limits.max_gap:
             return found
         if now - time > KEPT - self.limits.max_gap:
             raise SourceLostError(f"the recorder is {now - time:.1f} s behind: this machine cannot encode that fast")
-        suffix = f" (last message: {track.fault})" if track.fault else ""
+        suffix = f" (last message: {stream.fault})" if stream.fault else ""
         raise SourceLostError(f"{self.topics[source]} stopped for more than {self.limits.max_gap:g} s{suffix}")

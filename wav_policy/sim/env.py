@@ -11,6 +11,7 @@ from gymnasium import spaces
 from wav_models.types import JOINT_DIM, FloatArray, ImageArray
 from wav_policy.robot.cameras import IMAGE_SIZES
 from wav_policy.sim.operator import ACTION_PERIOD
+from wav_policy.sim.tasks import make_task
 from wav_policy.sim.world import HIGHEST_POSITIONS, LOWEST_POSITIONS, World
 
 Info = dict[str, Any]
@@ -50,7 +51,7 @@ class WavEnv(gymnasium.Env[ObservationDict, FloatArray]):
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"unknown render_mode {render_mode!r}; choose rgb_array or None")
         self.render_mode = render_mode
-        self.world = World(task, split, phrasing)
+        self.world = World(make_task(task), split, phrasing)
         self._max_steps = max_episode_steps or round(self.world.task.time_limit / ACTION_PERIOD)
         self._num_steps = 0
         self._image_period = image_period
@@ -78,6 +79,10 @@ class WavEnv(gymnasium.Env[ObservationDict, FloatArray]):
         """
         self.world.set_targets(action, ACTION_PERIOD)
         self.world.step(ACTION_PERIOD)
+        return self.finish_step()
+
+    def finish_step(self) -> tuple[ObservationDict, float, bool, bool, Info]:
+        """Count a step: what `step` returns, for whoever has moved `world` on by 0.1 s."""
         self._num_steps += 1
         success = self.world.success()
         truncated = not success and self._num_steps >= self._max_steps

@@ -19,7 +19,7 @@ from wav_policy.robot.model import HOME_ROLL, home_positions
 from wav_policy.sim.operator import GAIN, MAX_STEP, Intent, arm_part, home_tip, joint_targets, limited, towards
 
 if TYPE_CHECKING:
-    from wav_policy.sim.tasks import Operator
+    from wav_policy.sim.task import Operator
     from wav_policy.sim.world import World
 
 _ARRIVED: Final = 0.015  # m

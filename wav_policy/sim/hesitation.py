@@ -13,7 +13,7 @@ from wav_policy.sim.failures import gripping_stroke
 from wav_policy.sim.operator import ACTION_PERIOD, Intent, arm_part, joint_targets
 
 if TYPE_CHECKING:
-    from wav_policy.sim.tasks import Operator
+    from wav_policy.sim.task import Operator
     from wav_policy.sim.world import World
 
 _KINDS: Final = ("pause", "creep", "detour")

@@ -17,7 +17,7 @@ from wav_policy.robot.kinematics import JOINT_LIMITS, MAX_JOINT_VELOCITY, MAX_ST
 from wav_policy.robot.model import TIME_STEP, build_model, home_positions
 from wav_policy.robot.physics import mujoco
 from wav_policy.sim.cameras import Cameras
-from wav_policy.sim.tasks import Task, make_task
+from wav_policy.sim.task import Task
 
 MAX_STROKE_VELOCITY: Final = 0.20
 """Of the gripper's set-point [m/s]."""
@@ -80,16 +80,16 @@ class World:
     """One cell with one task. Safe to use from several threads; `render` only from one (see `snapshot`).
 
     Args:
-        task: name of the task (see `wav_policy.sim.tasks`).
+        task: what is on the table, see `wav_policy.sim.tasks.make_task`; of this world alone, for it may remember.
         split: "train" or "held_out" layouts; no layout is in both.
         phrasing: "train" or "held_out" phrasings of the instruction.
     """
 
-    def __init__(self, task: str = "bowl", split: str = "train", phrasing: str = "train"):
+    def __init__(self, task: Task, split: str = "train", phrasing: str = "train"):
         for name in (split, phrasing):
             if name not in SPLITS:
                 raise ValueError(f"unknown split {name!r}{did_you_mean(name, SPLITS)}")
-        self.task: Task = make_task(task)
+        self.task = task
         self._held_out_layout = split == "held_out"
         self._phrasings = self.task.instructions if phrasing == "train" else self.task.held_out_instructions
         self.lock = threading.RLock()

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
+from wav_policy.policy.stream_buffer import Capture, staleness
 from wav_policy.robot.joints import GRIPPERS, JOINT_DIM
 
 _IS_GRIPPER: Final = np.isin(np.arange(JOINT_DIM), GRIPPERS)
@@ -30,11 +31,8 @@ _LEASH: Final = 0.25
 """On its way a command is at most so much time ahead of the follower [s]."""
 
 
-class Stamped(NamedTuple):
-    """Joint positions, shape [14], rad and m, and their time [s]."""
-
-    position: FloatArray
-    stamp: float
+Joints = Capture[FloatArray]
+"""Joint positions, shape [14], rad and m, and their time."""
 
 
 class State(str, Enum):
@@ -127,7 +125,7 @@ class Following:
         self.state = State.RELEASED
 
     def step(
-        self, now: float, leader: FloatArray | None, fault: str, measured: Stamped | None, target: Stamped | None
+        self, now: float, leader: FloatArray | None, fault: str, measured: Joints | None, target: Joints | None
     ) -> ActionChunk | None:
         """One tick.
 
@@ -144,16 +142,16 @@ class Following:
         """
         if self.state == State.RELEASED:
             return None
-        self.distance = None if leader is None or measured is None else _distance(leader, measured.position)
+        self.distance = None if leader is None or measured is None else _distance(leader, measured.value)
         doubt = fault or self._doubt(now, leader, measured, target)
         if doubt or leader is None or measured is None or target is None:
             self._hold(doubt)
             return None
-        is_stuck = self._is_stuck(now, leader, target.position)
-        is_lost = _distance(leader, measured.position) > self.config.lose_distance
+        is_stuck = self._is_stuck(now, leader, target.value)
+        is_lost = _distance(leader, measured.value) > self.config.lose_distance
         if not self._commands or (self.state == State.FOLLOWING and (is_stuck or is_lost)):
-            self._begin(measured.position)
-        self._commands.append(self._command(leader, measured.position))
+            self._begin(measured.value)
+        self._commands.append(self._command(leader, measured.value))
         return self._chunk(now)
 
     def _is_stuck(self, now: float, leader: FloatArray, target: FloatArray) -> bool:
@@ -167,7 +165,7 @@ class Following:
         self._obeyed_at[obeys | _IS_GRIPPER | (self.state != State.FOLLOWING)] = now
         return bool(now - self._obeyed_at.min() > self.config.stuck_time)
 
-    def _doubt(self, now: float, leader: FloatArray | None, measured: Stamped | None, target: Stamped | None) -> str:
+    def _doubt(self, now: float, leader: FloatArray | None, measured: Joints | None, target: Joints | None) -> str:
         """Why nothing may be commanded; "" when it may."""
         if leader is None:
             return "the leader arms' position is not known"
@@ -181,9 +179,9 @@ class Following:
             return f"the leader jumped; it must be calm for {self.config.calm_time:g} s"
         if measured is None:
             return "joint_states: nothing received"
-        if abs(now - measured.stamp) > self.config.max_follower_age:
-            return f"joint_states: newest message is {now - measured.stamp:.2f} s old"
-        if target is None or abs(now - target.stamp) > self.config.max_follower_age:
+        if text := staleness(now, measured.stamp, self.config.max_follower_age):
+            return f"joint_states: {text}"
+        if target is None or staleness(now, target.stamp, self.config.max_follower_age):
             return "piper_node does not command the followers (joint_targets is silent); its diagnostics say why"
         return ""
 

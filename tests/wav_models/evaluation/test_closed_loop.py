@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wav_models.evaluation.closed_loop import TrialResult, TrialSettings, image_period, plan_seed, run_trial
+from wav_models.evaluation.closed_loop import (
+    BareRobot,
+    TrialResult,
+    TrialSettings,
+    image_period,
+    plan_seed,
+    run_trial,
+)
 from wav_models.evaluation.trials import run_trials, summarise
 from wav_models.presets import WAV_TINY
 from wav_models.types import VIEWS, ActionChunk, Observation, Plan
@@ -40,6 +47,10 @@ class CountingEnvironment:
         return {"instruction": "go", "success": self.count >= self.goal and self.seed % 2 == 0, "bowl_position": 7.0}
 
 
+def bare(environment: CountingEnvironment | None = None, goal: int = 12) -> BareRobot:
+    return BareRobot(environment or CountingEnvironment(goal), 10.0)
+
+
 class RecordingPolicy:
     """Chunk row i of the plan at step t holds 100 * t + i."""
 
@@ -51,7 +62,8 @@ class RecordingPolicy:
         self.seeds: list[int] = []
         self.resets = 0
 
-    def plan(self, observation: Observation, *, seed: int = 0) -> Plan:
+    def plan(self, observation: Observation, *, seed: int = 0, committed: Any = None) -> Plan:
+        assert committed is None
         self.observations.append(observation)
         self.seeds.append(seed)
         step = round(observation.stamp * 10)
@@ -64,7 +76,7 @@ class RecordingPolicy:
 
 def test_policy_gets_images_joints_and_instruction_and_nothing_else() -> None:
     policy = RecordingPolicy()
-    run_trial(CountingEnvironment(), policy, 0, TrialSettings(max_steps=12))
+    run_trial(bare(), policy, 0, TrialSettings(max_steps=12))
     for observation in policy.observations:
         assert vars(observation).keys() == {"images", "joint_state", "instruction", "stamp"}
         assert observation.images.shape == (3, 2, 64, 64, 3)
@@ -76,7 +88,7 @@ def test_policy_gets_images_joints_and_instruction_and_nothing_else() -> None:
 
 def test_memory_frames_are_those_of_the_offsets_and_repeat_before_the_start() -> None:
     policy = RecordingPolicy()
-    run_trial(CountingEnvironment(), policy, 1, TrialSettings(max_steps=13))
+    run_trial(bare(), policy, 1, TrialSettings(max_steps=13))
     shown = [observation.images[0, :, 0, 0, 0].tolist() for observation in policy.observations]
     assert shown == [[0, 0], [0, 4], [0, 8], [4, 12]]
     assert policy.observations[3].images[2, 1, 5, 5, 0] == 212
@@ -84,13 +96,13 @@ def test_memory_frames_are_those_of_the_offsets_and_repeat_before_the_start() ->
 
 def test_chunks_replace_each_other_every_replan_steps() -> None:
     environment = CountingEnvironment()
-    run_trial(environment, RecordingPolicy(), 1, TrialSettings(replan_steps=4, max_steps=10))
+    run_trial(bare(environment), RecordingPolicy(), 1, TrialSettings(replan_steps=4, max_steps=10))
     assert [a[0] for a in environment.actions] == [0, 1, 2, 3, 400, 401, 402, 403, 800, 801]
 
 
 def test_latency_executes_the_old_chunk_until_the_new_one_is_due() -> None:
     environment = CountingEnvironment()
-    run_trial(environment, RecordingPolicy(), 1, TrialSettings(replan_steps=4, latency_steps=2, max_steps=10))
+    run_trial(bare(environment), RecordingPolicy(), 1, TrialSettings(replan_steps=4, latency_steps=2, max_steps=10))
     assert [a[0] for a in environment.actions] == [0, 0, 2, 3, 4, 5, 402, 403, 404, 405]
     assert environment.actions[0].tolist() == [0.0] * 14
 
@@ -120,7 +132,7 @@ def test_plans_read_only_the_images_of_the_period(replan_steps: int, latency_ste
     seen = []
     for environment in (CountingEnvironment(goal=30), SeldomSeen(period)):
         policy = RecordingPolicy()
-        run_trial(environment, policy, 0, settings)
+        run_trial(bare(environment), policy, 0, settings)
         seen.append([o.images for o in policy.observations])
     assert len(seen[0]) > 4
     np.testing.assert_array_equal(*seen)
@@ -128,7 +140,7 @@ def test_plans_read_only_the_images_of_the_period(replan_steps: int, latency_ste
 
 def test_result_counts_steps_and_plans_and_seeds_are_reproducible() -> None:
     policy = RecordingPolicy()
-    result = run_trial(CountingEnvironment(), policy, 2, TrialSettings(max_steps=50))
+    result = run_trial(bare(), policy, 2, TrialSettings(max_steps=50))
     assert (result.success, result.steps, len(result.plan_ms)) == (True, 12, 3)
     assert policy.seeds == [plan_seed(2, step) for step in (0, 4, 8)]
     assert len(set(policy.seeds)) == 3
@@ -137,7 +149,7 @@ def test_result_counts_steps_and_plans_and_seeds_are_reproducible() -> None:
 
 def test_conditions_are_paired_over_worker_processes() -> None:
     policies = {"K=0": RecordingPolicy, "K=3": RecordingPolicy}
-    make = partial(CountingEnvironment, goal=3)
+    make = partial(bare, goal=3)
     results = run_trials(make, policies, range(10, 15), TrialSettings(max_steps=5), num_workers=2)
     assert [trial.seed for trial in results["K=3"]] == [10, 11, 12, 13, 14]
     summary = summarise(results)
@@ -157,7 +169,7 @@ def test_trials_that_are_done_are_not_run_again() -> None:
     known = TrialResult(11, False, 99, (1.0,))
     ran: list[int] = []
     results = run_trials(
-        partial(CountingEnvironment, goal=3),
+        partial(bare, goal=3),
         {"K=0": RecordingPolicy},
         range(10, 13),
         TrialSettings(max_steps=5),

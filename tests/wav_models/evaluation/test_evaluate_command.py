@@ -133,6 +133,20 @@ def test_trials_of_another_number_format_are_not_resumed(
     assert keys[0] != keys[1] == replace(trials, dtype="fp32")._fingerprints("bowl", {"k0": PlannerConfig()})
 
 
+@pytest.mark.sim
+def test_trials_of_the_bare_rows_are_not_taken_for_those_of_the_stack(random_checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    arguments = ["--checkpoint", str(random_checkpoint), "--iterations", "0", "--max-steps", "3", "--workers", "1"]
+    arguments += ["--episodes", "1", "--resume", "--json", str(path)]
+    assert main(arguments) == 0
+    assert json.loads(path.read_text())["stack"]["continuation"] == "rtc"
+    assert main([*arguments, "--bare"]) == 0
+    assert json.loads(path.read_text())["stack"] is None
+    assert main(arguments) == 0
+    settings = [json.loads(line)["settings"] for line in path.with_name("result.json.trials.jsonl").open()]
+    assert len(settings) == len(set(settings)) == 2
+
+
 def test_a_diagnosis_of_one_episode(random_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "links.json"
     arguments = ["--diagnose", "--checkpoint", str(random_checkpoint), "--episodes", "1", "--max-steps", "16"]

@@ -20,6 +20,7 @@ from wav_policy.robot.kinematics import inverse
 from wav_policy.robot.model import cell_xml, home_positions
 from wav_policy.robot.physics import mujoco
 from wav_policy.sim.demonstrate import NO_NOISE, demonstrate
+from wav_policy.sim.tasks import make_task
 from wav_policy.sim.world import World
 
 LIMITS = SafetyLimits(max_step=(10.0,) * 7, command_tolerance=(10.0,) * 7)
@@ -217,7 +218,7 @@ def test_a_joint_outside_its_limits_is_looked_ahead_from_where_it_is() -> None:
 
 def test_the_scripted_operator_is_not_held_back() -> None:
     """Its motions, interpolated to the control rate as the arms would execute them."""
-    world = World()
+    world = World(make_task("bowl"))
     try:
         actions = np.array([step.action for step in demonstrate(world, 0, NO_NOISE, images=False)])
         assert world.success()

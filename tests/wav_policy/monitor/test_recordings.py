@@ -17,7 +17,8 @@ from tests.wav_policy.nodes.fake_browser import browser
 from wav_models.presets import WAV_TINY
 from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, Observation, Plan
 from wav_policy.cli.main import main
-from wav_policy.monitor.recording import Recording, RecordingError, open_recording
+from wav_policy.monitor.open_recording import open_recording
+from wav_policy.monitor.recording import Recording, ReplayError
 from wav_policy.monitor.replay import Replay
 from wav_policy.monitor.snapshot import ERROR, PLANNING
 from wav_policy.policy.wav_policy import WAVPolicy
@@ -84,17 +85,17 @@ def test_a_bag_becomes_steady_frames_of_the_newest_that_had_come(tmp_path: Path,
 
 def test_a_bag_without_a_topic_is_named(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", without="/left_wrist/image_raw")
-    with pytest.raises(RecordingError, match="nothing recorded of /left_wrist/image_raw"):
+    with pytest.raises(ReplayError, match="nothing recorded of /left_wrist/image_raw"):
         open_recording(bag, 0, SIZE, STEP_HZ)
 
 
 def test_what_is_no_recording_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RecordingError, match="neither a LeRobot dataset"):
+    with pytest.raises(ReplayError, match="neither a LeRobot dataset"):
         open_recording(tmp_path, 0, SIZE, STEP_HZ)
     assert main(["replay", str(tmp_path / "nothing")]) == 2
     assert "does not exist" in capsys.readouterr().err
     (tmp_path / "broken.mcap").write_bytes(b"no bag at all")
-    with pytest.raises(RecordingError):
+    with pytest.raises(ReplayError):
         open_recording(tmp_path / "broken.mcap", 0, SIZE, STEP_HZ)
 
 

@@ -13,6 +13,7 @@ from wav_policy.cli import dataset, label, record
 def test_record_label_check_on_the_simulator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from wav_policy.recording.simulated_operator import scaled_noise
     from wav_policy.sim.demonstrate import demonstrate
+    from wav_policy.sim.tasks import make_task
     from wav_policy.sim.world import World
 
     command = f"--sim --task bowl --episodes 1 --seed 3 --workers 1 --noise 0.5 --out {tmp_path}"
@@ -22,7 +23,7 @@ def test_record_label_check_on_the_simulator(tmp_path: Path, capsys: pytest.Capt
     assert "0 errors, 0 warnings" in capsys.readouterr().out
 
     episode = Dataset(tmp_path).read_episode(0)
-    world = World("bowl")
+    world = World(make_task("bowl"))
     steps = list(demonstrate(world, episode.info.seed or 0, scaled_noise(0.5)))
     assert episode.instruction == world.instruction
     assert (episode.info.noise, episode.info.success) == (0.5, True)

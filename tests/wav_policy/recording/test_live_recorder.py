@@ -17,7 +17,7 @@ from wav_models.data.layout import SOURCES
 from wav_models.types import JOINT_DIM, VIEWS
 from wav_policy.recording.episode_recorder import EpisodeRecorder
 from wav_policy.recording.live_recorder import IDLE, RECORDING, LiveRecorder, LiveRecorderConfig, RecorderError
-from wav_policy.recording.sources import SamplingLimits, Sources
+from wav_policy.recording.sources import SamplingLimits, Sources, SyncedSample
 
 
 class FedSources(Sources):
@@ -27,9 +27,9 @@ class FedSources(Sources):
         self.feed(now)
         return super().unready(now)
 
-    def moment(self, tick: float, period: float, now: float):  # type: ignore[no-untyped-def]
+    def sample(self, tick: float, period: float, now: float) -> SyncedSample:
         self.feed(now)
-        return super().moment(tick, period, now)
+        return super().sample(tick, period, now)
 
     def feed(self, now: float) -> None:
         for source in SOURCES:
@@ -43,7 +43,7 @@ class FedSources(Sources):
 def recorder(tmp_path: Path) -> Iterator[LiveRecorder]:
     limits = SamplingLimits(max_image_age=2.0, max_joint_age=2.0, max_gap=2.0)
     config = LiveRecorderConfig(tmp_path / "dataset", min_free_megabytes=1)
-    recorder = LiveRecorder(config, FedSources({source: source for source in SOURCES}, limits))
+    recorder = LiveRecorder(config, FedSources({source: source for source in SOURCES}, limits, time.time))
     recorder.instruction = "stack the plates"
     yield recorder
     recorder.close()

@@ -38,9 +38,10 @@ def test_forward_kinematics_agree_with_the_vendors(configurations: np.ndarray, v
 def test_simulated_arm_agrees_with_the_vendors(
     side: str, configurations: np.ndarray, vendor_flanges: np.ndarray
 ) -> None:
+    from wav_policy.sim.tasks import make_task
     from wav_policy.sim.world import World
 
-    world = World("bowl")
+    world = World(make_task("bowl"))
     arm = slice(0, 6) if side == "left" else slice(7, 13)
     positions = world.joint_positions
     flanges = []

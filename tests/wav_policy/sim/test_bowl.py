@@ -9,8 +9,9 @@ from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.robot.model import home_positions
 from wav_policy.sim.demonstrate import NO_NOISE, SETTLING_STEPS, Noise, demonstrate
-from wav_policy.sim.tasks.bowl import PLACING_TOLERANCE, PLATE_HEIGHT, BowlState, bowl_state
+from wav_policy.sim.tasks import make_task
 from wav_policy.sim.tasks.bowl_operator import BowlOperator, GraspOffset
+from wav_policy.sim.tasks.bowl_scene import PLACING_TOLERANCE, PLATE_HEIGHT, BowlState, bowl_state
 from wav_policy.sim.world import HIGHEST_POSITIONS, LOWEST_POSITIONS, World
 
 pytestmark = pytest.mark.sim
@@ -20,7 +21,7 @@ BOWL = "red_bowl"
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return World("bowls")
+    return World(make_task("bowls"))
 
 
 def operate(world: World, operator: BowlOperator, max_steps: int = 150) -> bool:

@@ -13,9 +13,9 @@ from wav_policy.robot.model import home_positions
 from wav_policy.sim import ENVIRONMENTS
 from wav_policy.sim.demonstrate import NO_NOISE, Demonstration, demonstrate
 from wav_policy.sim.tasks import TASKS, make_task
-from wav_policy.sim.tasks.bowl import HELD_OUT_ABS_Y, HELD_OUT_X
-from wav_policy.sim.tasks.drawer import CLOSED, TRAVEL, drawer_state
-from wav_policy.sim.tasks.towel import COVERAGE, FOLDS, HELD_OUT_FOLDS, SIZE, covered_area, fold
+from wav_policy.sim.tasks.bowl_scene import HELD_OUT_ABS_Y, HELD_OUT_X
+from wav_policy.sim.tasks.drawer_scene import CLOSED, TRAVEL, drawer_state
+from wav_policy.sim.tasks.towel_scene import COVERAGE, FOLDS, HELD_OUT_FOLDS, SIZE, covered_area, fold
 from wav_policy.sim.world import World
 
 pytestmark = pytest.mark.sim
@@ -26,12 +26,12 @@ CHOSEN = {"bowls": 0.95, "drawer": 0.90, "towel": 0.80}
 
 @pytest.fixture(scope="module", params=CHOSEN)
 def world(request: pytest.FixtureRequest) -> World:
-    return World(request.param)
+    return World(make_task(request.param))
 
 
 @pytest.fixture(scope="module")
 def drawer() -> World:
-    return World("drawer")
+    return World(make_task("drawer"))
 
 
 def play(demonstration: Demonstration) -> int:
@@ -83,7 +83,7 @@ def test_the_operator_succeeds_and_leaves_every_lapse_unsuccessful(world: World)
 
 
 def test_no_training_layout_is_held_out() -> None:
-    trained, held_out = World("bowls"), World("bowls", split="held_out", phrasing="held_out")
+    trained, held_out = World(make_task("bowls")), World(make_task("bowls"), split="held_out", phrasing="held_out")
     for seed in range(40):
         for world, expected in ((trained, False), (held_out, True)):
             world.reset(seed)
@@ -97,7 +97,7 @@ def test_no_training_layout_is_held_out() -> None:
 
 
 def test_the_same_seed_lays_both_bowl_tasks_out_alike() -> None:
-    red, green = World("bowls"), World("green_bowl")
+    red, green = World(make_task("bowls")), World(make_task("green_bowl"))
     red.reset(5)
     green.reset(5)
     assert np.array_equal(red.data.qpos, green.data.qpos)
@@ -160,7 +160,7 @@ def test_a_fold_covers_what_its_mirror_image_leaves(kind: str, rows: int) -> Non
 
 def test_held_out_layouts_have_folds_that_training_layouts_lack() -> None:
     assert set(HELD_OUT_FOLDS) < set(FOLDS)
-    held_out, shapes = World("towel", split="held_out"), set()
+    held_out, shapes = World(make_task("towel"), split="held_out"), set()
     for seed in range(30):
         held_out.reset(seed)
         vertices = held_out.task.vertices(held_out)
@@ -169,7 +169,7 @@ def test_held_out_layouts_have_folds_that_training_layouts_lack() -> None:
 
 
 def test_the_same_seed_gives_the_same_failing_episode() -> None:
-    world = World("bowls")
+    world = World(make_task("bowls"))
     first, again = (
         np.array([step.action for step in demonstrate(world, 3, quality="failing", images=False)]) for _ in range(2)
     )

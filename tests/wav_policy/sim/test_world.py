@@ -13,7 +13,7 @@ from wav_policy.robot.kinematics import MAX_JOINT_VELOCITY, MAX_STROKE
 from wav_policy.robot.model import home_positions
 from wav_policy.sim.cameras import Cameras, RenderingError
 from wav_policy.sim.tasks import make_task
-from wav_policy.sim.tasks.bowl import bowl_state
+from wav_policy.sim.tasks.bowl_scene import bowl_state
 from wav_policy.sim.world import World
 
 pytestmark = pytest.mark.sim
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.sim
 
 @pytest.fixture(scope="module")
 def shared_world() -> World:
-    return World("bowl")
+    return World(make_task("bowl"))
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import ChunkExecutor
 from wav_policy.control.safety import SafetyFilter
-from wav_policy.teleoperation.following import Following, FollowingConfig, Stamped, State
+from wav_policy.policy.stream_buffer import Capture
+from wav_policy.teleoperation.following import Following, FollowingConfig, State
 
 STEP = 0.02
 
@@ -29,7 +30,7 @@ class Robot:
 
     def step(self, leader: FloatArray | None, fault: str = "", moves: bool = True) -> ActionChunk | None:
         self.time += STEP
-        measured, target = Stamped(self.position, self.time), Stamped(self.target, self.target_time)
+        measured, target = Capture(self.time, self.position), Capture(self.target_time, self.target)
         chunk = self.following.step(self.time, leader, fault, measured, target)
         if not self.commanded:
             self.executor = ChunkExecutor()
@@ -172,7 +173,7 @@ def test_followers_that_were_led_away_do_not_rush_back(robot: Robot) -> None:
     leader = np.full(14, 0.01)
     for joint in np.linspace(0.01, 0.5, 50):
         robot.following.step(
-            robot.time, leader, "", Stamped(robot.position, robot.time), Stamped(robot.target, robot.time)
+            robot.time, leader, "", Capture(robot.time, robot.position), Capture(robot.time, robot.target)
         )
         robot.time += STEP
         robot.target = robot.position = leader.copy()
@@ -222,8 +223,8 @@ def test_a_leader_that_stops_faster_than_the_followers_can_is_followed(top_speed
 
 def test_old_or_missing_feedback_stops(robot: Robot) -> None:
     leader, now = np.full(14, 0.01), robot.time
-    measured = target = Stamped(robot.position, now)
-    late = Stamped(robot.position, now + 1.0)
+    measured = target = Capture(now, robot.position)
+    late = Capture(now + 1.0, robot.position)
     assert robot.following.step(now + 1.0, leader, "", measured, late) is None
     assert "joint_states: newest message is 1.00 s old" in robot.following.reason
     assert robot.following.step(now, leader, "", None, target) is None

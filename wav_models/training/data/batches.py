@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wav_models.alignment import memory_rows, state_token
 from wav_models.data.normalization import Normalization
 from wav_models.presets import HorizonConfig
 from wav_models.training.data.latent_store import LatentStore
@@ -109,12 +110,11 @@ class Batches:
         targets = data.actions[self._clamped(steps, chunk)].astype(np.float64)
         reached = data.states[self._clamped(steps, chunk + 1)].astype(np.float64)
         values = data.values[self._clamped(steps, np.arange(1, horizon.value_horizon + 1))]
-        normalised = normalization.encode_state(state)
         return Batch(
-            memory_latents=_tensor(data.latents.memory(self._clamped(steps, np.array(horizon.memory_offsets)))),
+            memory_latents=_tensor(data.latents.memory(memory_rows(steps, horizon, first=data.first[steps]))),
             future_latents=_tensor(data.latents.future(steps, self._clamped(steps, np.array(horizon.future_offsets)))),
             text=torch.from_numpy(data.text[steps]),
-            state_token=_tensor(np.concatenate([np.zeros_like(normalised), normalised], axis=1)[:, None]),
+            state_token=_tensor(state_token(normalization, state)),
             actions=_tensor(normalization.encode_actions(targets, reached, state)),
             values=_tensor(normalization.encode_values(values)),
             state=_tensor(state),

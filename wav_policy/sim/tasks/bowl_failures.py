@@ -9,12 +9,12 @@ import numpy as np
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
 from wav_policy.sim.operator import Intent, arm_part, raised
-from wav_policy.sim.tasks.bowl import BOWLS, bowl_state, nearer_side
 from wav_policy.sim.tasks.bowl_operator import CLOSED, HOVER_HEIGHT, BowlOperator
+from wav_policy.sim.tasks.bowl_scene import BOWLS, bowl_state, nearer_side
 from wav_policy.sim.tasks.contacts import gripped
 
 if TYPE_CHECKING:
-    from wav_policy.sim.tasks import Operator, ScriptedFailure
+    from wav_policy.sim.task import Operator, ScriptedFailure
     from wav_policy.sim.world import World
 
 _BESIDE_X: Final = -0.145

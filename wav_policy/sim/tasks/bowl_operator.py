@@ -27,7 +27,7 @@ from wav_policy.sim.operator import (
     ramp,
     towards,
 )
-from wav_policy.sim.tasks.bowl import (
+from wav_policy.sim.tasks.bowl_scene import (
     BOWL_HEIGHT,
     PLATE_HEIGHT,
     WALL_RADIUS_TOP,

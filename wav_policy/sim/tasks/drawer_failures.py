@@ -10,11 +10,11 @@ from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
 from wav_policy.sim.operator import Intent
 from wav_policy.sim.tasks.contacts import gripped
-from wav_policy.sim.tasks.drawer import BLOCK, drawer_state
 from wav_policy.sim.tasks.drawer_operator import HOVER_HEIGHT, PASS_HEIGHT, Belief, DrawerOperator
+from wav_policy.sim.tasks.drawer_scene import BLOCK, drawer_state
 
 if TYPE_CHECKING:
-    from wav_policy.sim.tasks import Operator, ScriptedFailure
+    from wav_policy.sim.task import Operator, ScriptedFailure
     from wav_policy.sim.world import World
 
 _CHOICES: Final[tuple[Choice, ...]] = (

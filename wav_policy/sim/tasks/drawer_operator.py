@@ -28,7 +28,7 @@ from wav_policy.sim.operator import (
     retreat,
 )
 from wav_policy.sim.tasks.contacts import gripped
-from wav_policy.sim.tasks.drawer import BLOCK, CLOSED, FLOOR, FRONT_HEIGHT, TRAVEL, DrawerState, drawer_state
+from wav_policy.sim.tasks.drawer_scene import BLOCK, CLOSED, FLOOR, FRONT_HEIGHT, TRAVEL, DrawerState, drawer_state
 
 if TYPE_CHECKING:
     from wav_policy.sim.world import World

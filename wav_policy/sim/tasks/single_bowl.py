@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wav_policy.sim.tasks.bowl import BOWL_ABS_Y, BOWL_X, MIN_CLEARANCE, PLATE_X, PLATE_Y, BowlTask, put_down
+from wav_policy.sim.tasks.bowl import BowlTask
+from wav_policy.sim.tasks.bowl_scene import BOWL_ABS_Y, BOWL_X, MIN_CLEARANCE, PLATE_X, PLATE_Y, put_down
 
 if TYPE_CHECKING:
     import mujoco

@@ -10,46 +10,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
-from wav_policy.robot.model import OBJECT_CLASS, TABLE_CLASS
+from wav_policy.robot.model import TABLE_CLASS
+from wav_policy.sim.tasks.towel_failures import make_failure
+from wav_policy.sim.tasks.towel_operator import TowelOperator
+from wav_policy.sim.tasks.towel_scene import (
+    CENTRE_X,
+    CENTRE_Y,
+    CORNERS,
+    COUNT,
+    COVERAGE,
+    FOLDS,
+    GRIP_STROKE,
+    HELD_OUT_FOLDS,
+    LAYER,
+    MASS,
+    MAX_YAW,
+    RADIUS,
+    SIZE,
+    SPACING,
+    IndexArray,
+    covered_area,
+    decoy_mjcf,
+    direction,
+    fold,
+)
 
 if TYPE_CHECKING:
     import mujoco
 
-    from wav_policy.sim.tasks import Operator, ScriptedFailure
+    from wav_policy.sim.task import Operator, ScriptedFailure
     from wav_policy.sim.world import World
-
-COUNT: Final = 10
-SPACING: Final = 0.030
-SIZE: Final = (COUNT - 1) * SPACING
-"""Of the flat towel's edges [m]."""
-
-RADIUS: Final = 0.004
-LAYER: Final = 0.012
-"""Height of a vertex that lies on the towel [m]."""
-
-CENTRE_X: Final = (0.235, 0.260)
-CENTRE_Y: Final = (-0.020, 0.020)
-MAX_YAW: Final = 0.12
-FOLDS: Final = (
-    *((kind, rows) for kind in ("near", "far") for rows in (3, 4)),
-    *((kind, rows) for kind in ("near_left", "near_right", "far_left", "far_right") for rows in (5, 6)),
-)
-"""Which edge or corner is folded over, and how many rows of vertices. Near is towards the bases."""
-
-HELD_OUT_FOLDS: Final = (("near", 4), ("near_left", 6), ("far_right", 5))
-"""Those of held-out layouts, and of no training layout."""
-
-COVERAGE: Final = 0.90
-"""Share of its area that a flat towel covers at least."""
-
-GRIP_STROKE: Final = 0.030
-"""Fingers closer than this hold what is between them [m]."""
 
 GRIP_RADIUS: Final = 0.032
 GRIP_HEIGHT: Final = 0.035
@@ -59,18 +53,12 @@ _TURNED: Final = ("near_right", "far_left")
 """Corner folds for which the towel is laid out turned by 90 degrees: its triangles have edges along one diagonal, and
 only folds along that diagonal leave all lengths as they are."""
 
-_MASS: Final = 0.1
 _STIFFNESS: Final = 15.0  # N/m for every vertex; explicit integration of 1 g at 4 ms allows 60
 _DAMPING: Final = 0.12
 _MAX_MEAN_SPEED: Final = 0.01  # m/s, at rest
 _CLEAR_HEIGHT: Final = 0.06
-_RASTER: Final = 0.005
 _DECOY_ABS_Y: Final = (0.235, 0.285)
 _DECOY_X: Final = (0.16, 0.30)
-_DECOY_COLOURS: Final = ("0.0 0.70 0.80 1", "0.95 0.85 0.0 1")
-
-IndexArray = NDArray[np.int_]
-CORNERS: Final = ("near_left", "near_right", "far_left", "far_right")
 
 
 @dataclass(frozen=True)
@@ -120,11 +108,11 @@ class TowelTask:
         """MJCF of the towel and of a block on either side of it, which are distractors."""
         return f"""
     <flexcomp name="towel" type="grid" count="{COUNT} {COUNT} 1" spacing="{SPACING} {SPACING} {SPACING}" dim="2"
-              pos="0.25 0 {RADIUS}" mass="{_MASS}" radius="{RADIUS}" material="towel">
+              pos="0.25 0 {RADIUS}" mass="{MASS}" radius="{RADIUS}" material="towel">
       <edge equality="true" damping="0.01"/>
       <contact selfcollide="none" contype="16" conaffinity="{TABLE_CLASS[0]}" friction="1.2 0.005 0.0001"/>
     </flexcomp>
-    {"".join(_decoy(index) for index in range(2))}"""
+    {"".join(decoy_mjcf(index) for index in range(2))}"""
 
     def lay_out(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator, held_out: bool) -> None:
         """Lay the towel down somewhere, fold one edge or corner over, and put the blocks beside it."""
@@ -136,7 +124,7 @@ class TowelTask:
         grid: FloatArray = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
         if kind in _TURNED or (kind not in CORNERS and rng.random() < 0.5):
             grid = np.column_stack([-grid[:, 1], grid[:, 0]])
-        self.corner_vertices = {name: int(np.argmax(grid @ _outward(name))) for name in CORNERS}
+        self.corner_vertices = {name: int(np.argmax(grid @ direction(name))) for name in CORNERS}
         rotation = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
         self._flat = np.column_stack([grid @ rotation.T + centre, np.full(COUNT**2, RADIUS)])
         folded, over = fold(grid, kind, rows)
@@ -220,14 +208,10 @@ class TowelTask:
 
     def make_operator(self) -> Operator:
         """A scripted operator of this task."""
-        from wav_policy.sim.tasks.towel_operator import TowelOperator
-
         return TowelOperator(self)
 
     def make_failure(self, rng: np.random.Generator) -> ScriptedFailure:
         """A random way to fail."""
-        from wav_policy.sim.tasks.towel_failures import make_failure
-
         return make_failure(self, rng)
 
     def decoy(self, world: World, side: str) -> FloatArray:
@@ -235,46 +219,3 @@ class TowelTask:
         sign = 1.0 if side == "left" else -1.0
         blocks = [world.data.body(f"decoy{index}").xpos for index in range(2)]
         return np.array(max(blocks, key=lambda position: sign * position[1]))
-
-
-def fold(grid: FloatArray, kind: str, rows: int) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Mirror what lies beyond a line through vertices, so that no edge of the cloth crosses it.
-
-    Args:
-        grid: vertices of the flat towel about its centre [N, 2], m.
-        kind: which edge or corner, as in `FOLDS`.
-        rows: of vertices beyond the line.
-
-    Returns:
-        The folded vertices [N, 2], m, and which of them lie on others [N].
-    """
-    outward = _outward(kind)
-    line = SIZE / 2 * np.abs(outward).sum() - rows * SPACING
-    beyond = np.maximum(grid @ outward - line, 0.0)
-    mirrored = grid - 2 * beyond[:, None] * outward / (outward @ outward)
-    return mirrored, beyond > 0.1 * SPACING
-
-
-def _outward(kind: str) -> FloatArray:
-    """Direction of an edge or corner from the towel's centre [2], each component -1, 0 or 1."""
-    return np.array([1.0 if "far" in kind else -1.0, {"left": 1.0, "right": -1.0}.get(kind.split("_")[-1], 0.0)])
-
-
-def covered_area(vertices: FloatArray) -> float:
-    """Area under a towel with vertices [100, 2] (m) on a raster of 5 mm, m^2."""
-    pixels = np.round((vertices - vertices.min(axis=0)) / _RASTER).astype(np.int32).reshape(COUNT, COUNT, 2)
-    height, width = pixels.reshape(-1, 2).max(axis=0) + 1
-    raster = np.zeros((width, height), dtype=np.uint8)
-    quads = np.stack([pixels[:-1, :-1], pixels[:-1, 1:], pixels[1:, 1:], pixels[1:, :-1]], axis=2).reshape(-1, 4, 2)
-    for quad in quads:
-        cv2.fillConvexPoly(raster, cv2.convexHull(quad), 1)
-    return float(raster.sum()) * _RASTER**2
-
-
-def _decoy(index: int) -> str:
-    return f"""
-    <body name="decoy{index}" pos="0.1 {0.4 * (2 * index - 1)} 0.1">
-      <freejoint name="decoy{index}"/>
-      <geom type="cylinder" size="0.022 0.020" mass="0.05" rgba="{_DECOY_COLOURS[index]}" contype="{OBJECT_CLASS[0]}"
-            conaffinity="{OBJECT_CLASS[1]}" friction="0.8 0.01 0.0005"/>
-    </body>"""

@@ -10,11 +10,11 @@ from wav_models.types import FloatArray
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
 from wav_policy.sim.operator import Intent
-from wav_policy.sim.tasks.towel import CORNERS
 from wav_policy.sim.tasks.towel_operator import HOVER_HEIGHT, PASS_HEIGHT, TowelOperator
+from wav_policy.sim.tasks.towel_scene import CORNERS
 
 if TYPE_CHECKING:
-    from wav_policy.sim.tasks import Operator, ScriptedFailure
+    from wav_policy.sim.task import Operator, ScriptedFailure
     from wav_policy.sim.tasks.towel import TowelTask
     from wav_policy.sim.world import World
 

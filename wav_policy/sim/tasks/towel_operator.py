@@ -25,7 +25,7 @@ from wav_policy.sim.operator import (
     ramp,
     retreat,
 )
-from wav_policy.sim.tasks.towel import CORNERS, COVERAGE, GRIP_STROKE, SPACING
+from wav_policy.sim.tasks.towel_scene import CORNERS, COVERAGE, GRIP_STROKE, SPACING
 
 if TYPE_CHECKING:
     from wav_policy.sim.tasks.towel import TowelTask

@@ -11,7 +11,7 @@ from wav_models.data.images import resize_image
 from wav_models.data.layout import RATE_TOLERANCE, SOURCES
 from wav_models.types import VIEWS
 from wav_policy.recording.episode_writer import DatasetWriter
-from wav_policy.recording.sources import Moment, SourceLostError, Sources
+from wav_policy.recording.sources import SourceLostError, Sources, SyncedSample
 
 SETTLE: Final = 0.05
 """A tick is sampled this much later, when what was captured before it has come in [s]."""
@@ -20,12 +20,12 @@ MIN_SECONDS: Final = 0.5
 """A shorter episode is a slip of the finger [s]."""
 
 
-class Take:
+class EpisodeRecording:
     """Feeds an episode of the writer; `advance` often, then `finish` or `discard`.
 
-    A moment in which a source is stale waits until that source has delivered something newer than the moment: what it
-    captured before may come late, and nothing older can follow. Only then is the moment written, with the source's last
-    capture before it. No moment waits longer than `SamplingLimits.max_gap`: a source that has delivered nothing newer
+    A sample in which a source is stale waits until that source has delivered something newer than the sample: what it
+    captured before may come late, and nothing older can follow. Only then is the sample written, with the source's last
+    capture before it. No sample waits longer than `SamplingLimits.max_gap`: a source that has delivered nothing newer
     by then has stopped, and the episode ends before the gap. What was good is kept, nothing else.
 
     Args:
@@ -46,7 +46,7 @@ class Take:
         self._period = 1.0 / writer.fps
         self._start = self._latest = start
         self._tick = 0
-        self._waiting: deque[Moment] = deque()
+        self._waiting: deque[SyncedSample] = deque()
         self._bridged: Counter[str] = Counter()
         self._seen: dict[str, list[float]] = {source: [] for source in SOURCES}
 
@@ -80,11 +80,11 @@ class Take:
         self._latest = max(now, self._latest)
         while (tick := self._start + self._tick * self._period) + self._period + settle <= now:
             try:
-                moment = self._sources.moment(tick, self._period, now)
+                sample = self._sources.sample(tick, self._period, now)
             except SourceLostError as error:
                 return str(error)
             self._tick += 1
-            self._waiting.append(moment)
+            self._waiting.append(sample)
             self._write_waiting()
         return None
 
@@ -128,30 +128,30 @@ class Take:
         self._writer.discard_episode()
 
     def _write_waiting(self, ended: bool = False) -> None:
-        """Write the moments that wait for nothing any more; when `ended`, whatever is not stale is good enough."""
+        """Write the samples that wait for nothing any more; when `ended`, whatever is not stale is good enough."""
         while self._waiting:
-            moment = self._sources.again(self._waiting[0])
-            if self._late(moment.stale if ended else self._waiting[0].stale):
+            sample = self._sources.again(self._waiting[0])
+            if self._late(sample.stale if ended else self._waiting[0].stale):
                 return
-            self._write(moment)
+            self._write(sample)
             self._waiting.popleft()
 
     def _late(self, stale: tuple[str, ...]) -> list[str]:
-        """Those that have not delivered anything newer than the first moment that waits."""
+        """Those that have not delivered anything newer than the first sample that waits."""
         wanted, newest = self._waiting[0].wanted, self._waiting[-1].captures
-        return [source for source in stale if newest[source][0] <= wanted[source]]
+        return [source for source in stale if newest[source].stamp <= wanted[source]]
 
-    def _write(self, moment: Moment) -> None:
-        self._bridged.update(moment.stale)
+    def _write(self, sample: SyncedSample) -> None:
+        self._bridged.update(sample.stale)
         sizes = self._writer.image_sizes
-        images = {view: resize_image(image, sizes[view]) for view, image in moment.images.items()}
-        state, action = moment.captures["joint_states"][1], moment.captures["action"][1]
-        self._writer.add_frame(images, state, action, moment.time, moment.source_times)
+        images = {view: resize_image(image, sizes[view]) for view, image in sample.images.items()}
+        state, action = sample.captures["joint_states"].value, sample.captures["action"].value
+        self._writer.add_frame(images, state, action, sample.time, sample.source_times)
         self.num_frames += 1
-        self._note_times(moment)
+        self._note_times(sample)
 
-    def _note_times(self, moment: Moment) -> None:
-        for source, time in zip(SOURCES, moment.source_times, strict=True):
+    def _note_times(self, sample: SyncedSample) -> None:
+        for source, time in zip(SOURCES, sample.source_times, strict=True):
             if not self._seen[source] or time > self._seen[source][-1]:
                 self._seen[source].append(float(time))
 

@@ -13,9 +13,9 @@ from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.layout import SOURCES
 from wav_models.types import VIEWS
+from wav_policy.recording.episode_recording import EpisodeRecording
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.recording.sources import SamplingLimits, SourceLostError, Sources
-from wav_policy.recording.take import Take
 
 START = 1000.0
 RATES = {"head": 30.0, "left_wrist": 30.0, "right_wrist": 15.0, "joint_states": 200.0, "action": 50.0}
@@ -53,12 +53,12 @@ def writer(tmp_path: Path):  # type: ignore[no-untyped-def]
 def test_frames_hold_the_newest_captures_before_their_tick(writer: DatasetWriter) -> None:
     sources = make_sources()
     feed(sources, START)
-    take = Take(writer, sources, START)
+    recording = EpisodeRecording(writer, sources, START)
     for now in START + 0.1 * np.arange(1, 21):
         feed(sources, now, begin=now - 0.2)  # what is fed twice counts once
-        assert take.advance(now) is None
-    assert take.rate == pytest.approx(FPS)
-    assert take.finish(True) == 0
+        assert recording.advance(now) is None
+    assert recording.rate == pytest.approx(FPS)
+    assert recording.finish(True) == 0
     dataset = Dataset(writer.root)
     episode = dataset.read_episode(0)
     times, sampled = episode.capture_times, episode.source_times
@@ -77,11 +77,11 @@ def test_frames_hold_the_newest_captures_before_their_tick(writer: DatasetWriter
 
 def test_a_camera_that_stops_ends_the_episode_before_the_gap(writer: DatasetWriter) -> None:
     sources = make_sources()
-    take = Take(writer, sources, START)
+    recording = EpisodeRecording(writer, sources, START)
     feed(sources, START + 1.0)
     feed(sources, START + 2.0, begin=START + 1.0, without=("left_wrist",))
-    assert take.advance(START + 2.0) == "topic/left_wrist stopped for more than 0.5 s"
-    assert take.finish(None) == 0
+    assert recording.advance(START + 2.0) == "topic/left_wrist stopped for more than 0.5 s"
+    assert recording.finish(None) == 0
     episode = Dataset(writer.root).read_episode(0)
     assert episode.source_times is not None
     ages = episode.capture_times - episode.source_times[:, 1]
@@ -91,15 +91,15 @@ def test_a_camera_that_stops_ends_the_episode_before_the_gap(writer: DatasetWrit
 
 def test_a_short_pause_is_bridged_and_said(writer: DatasetWriter) -> None:
     sources = make_sources()
-    take = Take(writer, sources, START)
+    recording = EpisodeRecording(writer, sources, START)
     feed(sources, START + 1.0)
     feed(sources, START + 1.3, begin=START + 1.0, without=("head", "action"))
-    assert take.advance(START + 1.3) is None
-    frames_before = take.num_frames
+    assert recording.advance(START + 1.3) is None
+    frames_before = recording.num_frames
     feed(sources, START + 2.0, begin=START + 1.3)
-    assert take.advance(START + 2.0) is None
-    assert take.num_frames > frames_before
-    take.finish(None)
+    assert recording.advance(START + 2.0) is None
+    assert recording.num_frames > frames_before
+    recording.finish(None)
     info = Dataset(writer.root).episodes[0]
     assert info.extra["bridged"]["head"] >= 1
     assert any("bridged" in note and "topic/head" in note for note in info.extra["notes"])
@@ -112,13 +112,13 @@ def test_a_camera_whose_frames_come_late_is_recorded_as_it_was_captured(writer: 
     feed(sources, START, without=("head",))
     feed(sources, START - delay, without=others)
     assert sources.unready(START) is None
-    take = Take(writer, sources, START)
+    recording = EpisodeRecording(writer, sources, START)
     for now in START + 0.05 * np.arange(1, 61):
         feed(sources, now, begin=now - 0.2, without=("head",))
         feed(sources, now - delay, begin=now - delay - 0.2, without=others)
-        assert take.advance(now) is None
-        assert take.seconds > now - START - SamplingLimits().max_gap - 0.3
-    take.finish(None)
+        assert recording.advance(now) is None
+        assert recording.seconds > now - START - SamplingLimits().max_gap - 0.3
+    recording.finish(None)
     episode = Dataset(writer.root).read_episode(0)
     assert episode.source_times is not None
     ages = episode.capture_times - episode.source_times[:, 0]
@@ -135,12 +135,12 @@ def test_cameras_that_are_never_fresh_all_at_once_are_recorded(
         monkeypatch.setitem(PHASES, view, phase)
     sources = make_sources()
     feed(sources, START)
-    take = Take(writer, sources, START)
+    recording = EpisodeRecording(writer, sources, START)
     for now in START + 0.05 * np.arange(1, 61):
         feed(sources, now, begin=now - 0.5)
-        assert take.advance(now) is None
-    assert take.seconds > 2.5
-    take.finish(None)
+        assert recording.advance(now) is None
+    assert recording.seconds > 2.5
+    recording.finish(None)
     extra = Dataset(writer.root).episodes[0].extra
     assert min(extra["bridged"][view] for view in VIEWS) > 10
     assert any("topic/head came at 5.0" in note for note in extra["notes"])
@@ -148,12 +148,12 @@ def test_cameras_that_are_never_fresh_all_at_once_are_recorded(
 
 def test_a_stalled_recorder_does_not_bridge_a_pause_that_was_too_long(writer: DatasetWriter) -> None:
     sources = make_sources()
-    take = Take(writer, sources, START)
+    recording = EpisodeRecording(writer, sources, START)
     feed(sources, START + 1.0)
     feed(sources, START + 2.0, begin=START + 1.0, without=("head",))
     feed(sources, START + 2.0, begin=START + 1.6)
-    assert take.advance(START + 2.0) == "topic/head stopped for more than 0.5 s"
-    take.finish(None)
+    assert recording.advance(START + 2.0) == "topic/head stopped for more than 0.5 s"
+    recording.finish(None)
     episode = Dataset(writer.root).read_episode(0)
     assert episode.capture_times[-1] < START + 1.15
     assert episode.info.extra["bridged"] == {}
@@ -162,10 +162,10 @@ def test_a_stalled_recorder_does_not_bridge_a_pause_that_was_too_long(writer: Da
 def test_a_slow_camera_is_flagged(writer: DatasetWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RATES, "head", 8.0)
     sources = make_sources(max_image_age=0.2)
-    take = Take(writer, sources, START)
+    recording = EpisodeRecording(writer, sources, START)
     feed(sources, START + 2.0)
-    take.advance(START + 2.0)
-    take.finish(None)
+    recording.advance(START + 2.0)
+    recording.finish(None)
     info = Dataset(writer.root).episodes[0]
     assert info.achieved_fps == pytest.approx(8.0, rel=0.05)
     assert any("topic/head came at 8.0" in note and "says 10 Hz" in note for note in info.extra["notes"])
@@ -175,7 +175,7 @@ def test_a_slow_camera_is_flagged(writer: DatasetWriter, monkeypatch: pytest.Mon
 def test_a_recorder_that_fell_behind_says_so(writer: DatasetWriter) -> None:
     sources = make_sources()
     feed(sources, START + 6.0)
-    assert "cannot encode that fast" in str(Take(writer, sources, START).advance(START + 6.0))
+    assert "cannot encode that fast" in str(EpisodeRecording(writer, sources, START).advance(START + 6.0))
 
 
 def test_what_is_unusable_is_named() -> None:
@@ -187,9 +187,12 @@ def test_what_is_unusable_is_named() -> None:
     nan[6] = np.nan
     sources.add_joints("joint_states", nan, START)
     sources.add_image("head", make_images(0)["head"], float("nan"))
-    assert sources.unready(START + 1.0) == "topic/head: newest message is 1.03 s old (last message: stamp is nan)"
+    assert (
+        sources.unready(START + 1.0)
+        == "topic/head: newest message is 1.03 s old, allowed 0.5 s (last message: stamp is nan)"
+    )
     with pytest.raises(SourceLostError, match="topic/head stopped"):
-        sources.moment(START + 1.0, 0.1, START + 1.1)
+        sources.sample(START + 1.0, 0.1, START + 1.1)
     feed(sources, START + 1.0, begin=START, without=("joint_states",))
     assert "left_gripper is nan" in str(sources.unready(START + 1.0))
     sources.add_joints("action", np.zeros(14), START + 9.0)
@@ -217,9 +220,9 @@ def test_a_capture_from_the_future_does_not_shut_out_the_others() -> None:
 def test_a_clock_set_back_ends_the_episode_and_the_sources_go_on(writer: DatasetWriter) -> None:
     sources = make_sources()
     feed(sources, START)
-    take = Take(writer, sources, START)
+    recording = EpisodeRecording(writer, sources, START)
     feed(sources, START + 1.0, begin=START)
-    assert take.advance(START + 1.0) is None
-    assert take.advance(START - 59.0) == "the clock was set back by 60.00 s"
+    assert recording.advance(START + 1.0) is None
+    assert recording.advance(START - 59.0) == "the clock was set back by 60.00 s"
     feed(sources, START - 59.0, begin=START - 60.0)
     assert sources.unready(START - 59.0) is None

@@ -1,0 +1,58 @@
+"""Opens what can be replayed: an episode of a LeRobot dataset, or a rosbag2/MCAP recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from wav_models.data.dataset import Dataset
+from wav_models.data.layout import INFO_PATH
+from wav_models.data.samples import frames_per_step
+from wav_models.types import VIEWS, ImageArray
+from wav_policy.monitor.bag import read_bag
+from wav_policy.monitor.page import page_size
+from wav_policy.monitor.recording import Recording, ReplayError
+
+
+def open_recording(path: Path, episode: int, image_size: tuple[int, int], step_hz: float) -> Recording:
+    """Read an episode.
+
+    Args:
+        path: dataset directory, rosbag2 directory, or .mcap or .db3 file.
+        episode: of a dataset; a bag has one.
+        image_size: (height, width) the model sees [px].
+        step_hz: steps of the model per second [Hz].
+
+    Raises:
+        ReplayError, DatasetError: it is nothing that can be replayed.
+    """
+    if (path / INFO_PATH).exists():
+        return _from_dataset(path, episode, image_size, step_hz)
+    if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists():
+        return read_bag(path, image_size, step_hz)
+    raise ReplayError(f"{path} is neither a LeRobot dataset ({INFO_PATH}) nor a rosbag2/MCAP recording")
+
+
+def _from_dataset(path: Path, number: int, image_size: tuple[int, int], step_hz: float) -> Recording:
+    dataset = Dataset(path)
+    if not 0 <= number < len(dataset):
+        raise ReplayError(f"{path} has {len(dataset)} episodes; --episode {number} is none of them")
+    episode = dataset.read_episode(number)
+    try:
+        stride = frames_per_step(dataset.fps, step_hz)
+    except ValueError as error:
+        raise ReplayError(f"{path}: {error}") from None
+    chosen = range(0, len(episode), stride)
+    decode: Callable[..., ImageArray] = episode.images
+    sizes = {view: page_size(np.empty((*dataset.image_sizes[view], 3), np.uint8)) for view in VIEWS}
+    return Recording(
+        title=f"{path.name}, episode {number}",
+        fps=step_hz,
+        instruction=episode.instruction,
+        states=episode.states[::stride],
+        pictures={view: decode(view, chosen, (height, width)) for view, (width, height) in sizes.items()},
+        model_images={view: decode(view, chosen, image_size) for view in VIEWS},
+        values=None if episode.values is None else episode.values[::stride, -1],
+    )

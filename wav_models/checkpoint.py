@@ -23,11 +23,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from wav_models.configuration import from_dict, to_dict
 from wav_models.data.normalization import Normalization, NormalizationError
 from wav_models.networks.autoencoder import Autoencoder, TinyAutoencoder, make_autoencoder
 from wav_models.networks.tensor_names import official_name, our_name
 from wav_models.networks.wav_model import WAVModel
-from wav_models.presets import ModelConfig, from_dict, to_dict
+from wav_models.presets import ModelConfig
 
 CONFIG, MODEL, AUTOENCODER = "config.json", "model.safetensors", "autoencoder.safetensors"
 NORMALIZATION, TRAINING, PLANNER = "normalization.json", "training.json", "planner.json"

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from wav_models.configuration import did_you_mean
 from wav_models.engines.base import Engine, EngineError, full_memory_is_named
 from wav_models.engines.precision import choose_dtype
 from wav_models.planner.config import PlannerConfig
-from wav_models.presets import did_you_mean
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint

@@ -11,7 +11,7 @@ from functools import partial
 
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
@@ -21,7 +21,7 @@ from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, parse, split_assignments
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.executables import require
-from wav_policy.bringup.node_table import NodeLaunch, launches, parameter_files_line
+from wav_policy.bringup.node_table import NodeLaunch, launches
 
 
 def describe(file_name: str, fixed: Mapping[str, str] | None = None) -> LaunchDescription:
@@ -56,7 +56,7 @@ def _start_nodes(file_name: str, fixed: Mapping[str, str], context: LaunchContex
     arguments = parse({**given, **values, **fixed})
     nodes = launches(arguments)
     require(nodes)
-    return [LogInfo(msg=parameter_files_line(nodes)), *(_node_action(node) for node in nodes)]
+    return [_node_action(node) for node in nodes]
 
 
 def _command_line_assignments(file_name: str, context: LaunchContext) -> dict[str, str]:

@@ -25,7 +25,7 @@ import yaml
 from wav_policy.bringup import paths
 from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.executables import find_executable, require
-from wav_policy.bringup.node_table import NodeLaunch, parameter_files_line
+from wav_policy.bringup.node_table import NodeLaunch
 
 _KILL_TIME = 3.0
 """How long a process group may take to end once it has been killed [s]."""
@@ -86,7 +86,6 @@ class Supervisor:
             self._lock = _lock(paths.runtime_directory() / "running")
         for node in nodes:
             self._start(node, command(node, self._parameter_directory))
-        self._write(parameter_files_line(nodes))
 
     def _start(self, node: NodeLaunch, argv: Sequence[str]) -> None:
         process = subprocess.Popen(

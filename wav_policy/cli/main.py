@@ -6,7 +6,7 @@ import importlib
 import sys
 from typing import NamedTuple
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 
 PROGRAM = "wav"
 

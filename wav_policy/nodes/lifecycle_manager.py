@@ -17,6 +17,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from wav_models.configuration import Positive
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.parameters import ParameterError, declare
@@ -49,10 +50,10 @@ class ManagerConfig:
 
     node_names: tuple[str, ...] = ()
     ready_services: tuple[str, ...] = ()
-    appear_timeout: float = 60.0
-    transition_timeout: float = 240.0
-    stop_timeout: float = 20.0
-    gone_timeout: float = 1.0
+    appear_timeout: Positive = 60.0
+    transition_timeout: Positive = 240.0
+    stop_timeout: Positive = 20.0
+    gone_timeout: Positive = 1.0
 
 
 class LifecycleManager(Node):

@@ -21,6 +21,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
+from wav_models.configuration import check_choice
 from wav_models.data.layout import SOURCES
 from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
 from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
@@ -65,9 +66,8 @@ class RecorderNodeConfig:
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
-        for name, choices in (("action_source", ACTION_TOPICS), ("image_transport", TRANSPORTS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} '{getattr(self, name)}' is not one of: {', '.join(choices)}")
+        check_choice("action_source", self.action_source, ACTION_TOPICS)
+        check_choice("image_transport", self.image_transport, TRANSPORTS)
         if not self.dataset:
             raise ValueError("dataset is empty; give a directory")
         self.recorder()

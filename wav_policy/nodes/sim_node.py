@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -20,6 +20,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from wav_models.configuration import Count, Range
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
@@ -59,13 +60,13 @@ class SimConfig:
     """
 
     task: str = "bowl"
-    seed: int = 0
+    seed: Count = 0
     can_left: str = "/tmp/can_left"
     can_right: str = "/tmp/can_right"
     can_leader_left: str = ""
     can_leader_right: str = ""
-    image_rate: float = 30.0
-    physics_period: float = 0.008
+    image_rate: Annotated[float, Range(0.1, 200.0)] = 30.0
+    physics_period: Annotated[float, Range(0.001, 0.1)] = 0.008
     publish_instruction: bool = True
     teleport_arms: bool = False
     feedback: FeedbackRates = field(default_factory=FeedbackRates)

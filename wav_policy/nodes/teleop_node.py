@@ -23,6 +23,7 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from wav_models.configuration import check_choice
 from wav_models.types import FloatArray
 from wav_policy.nodes.messages import chunk_topic, joint_state
 from wav_policy.nodes.messages.trajectory import chunk_to_message
@@ -58,8 +59,7 @@ class TeleopNodeConfig:
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
-        if self.can_interface not in INTERFACES:
-            raise ValueError(f"can_interface '{self.can_interface}' is not one of: {', '.join(INTERFACES)}")
+        check_choice("can_interface", self.can_interface, INTERFACES)
 
 
 @log_failures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wav_models.checkpoint import PLANNER, load_checkpoint
+from wav_models.configuration import load
 from wav_models.data.normalization import Normalization
 from wav_models.engines.base import Engine, ObservedTrajectories, full_memory_is_named, make_state_token
 from wav_models.engines.select import EngineOptions, make_engine
@@ -24,7 +24,7 @@ from wav_models.planner.latent_planner import LatentPlan, SearchState
 from wav_models.planner.latent_planner import plan as plan_latent
 from wav_models.planner.noise import NoiseStreams
 from wav_models.planner.timing import Deadline, Pace, Stopwatch, TimedTrajectoryModel
-from wav_models.presets import HorizonConfig, ModelConfig, from_dict
+from wav_models.presets import HorizonConfig, ModelConfig
 from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.imagined_motion import ImaginedMotion
@@ -283,12 +283,7 @@ def _imagined_future(plan: Plan) -> ImaginedFuture:
 def stored_planner_config(checkpoint: Path) -> PlannerConfig:
     """The planner parameters stored with a checkpoint, or the defaults; ValueError names file and key."""
     path = checkpoint / PLANNER
-    if not path.exists():
-        return PlannerConfig()
-    try:
-        return from_dict(PlannerConfig, json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return load(PlannerConfig, path) if path.exists() else PlannerConfig()
 
 
 def _frame_spacing(horizon: HorizonConfig) -> float:

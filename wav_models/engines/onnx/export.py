@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wav_models.checkpoint import Checkpoint
+from wav_models.configuration import did_you_mean
 from wav_models.engines.base import EngineError
 from wav_models.engines.manifest import (
     FORMAT,
@@ -26,7 +27,6 @@ from wav_models.engines.manifest import (
 )
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
-from wav_models.presets import did_you_mean
 
 if TYPE_CHECKING:
     from wav_models.engines.onnx.composer import OnnxComposer

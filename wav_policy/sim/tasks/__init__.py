@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 from wav_models.types import FloatArray
 
 if TYPE_CHECKING:

@@ -199,7 +199,7 @@ def _build(cls: type[T], data: Any, where: str, path: str) -> T:
     for name, field in known.items():
         if name not in data and field.default is MISSING and field.default_factory is MISSING:
             raise ConfigurationError(f"{place}key {name!r} is missing")
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in data.items():
         inner = f"{path}.{key}" if path else key
         if is_dataclass(hint := hints[key]):

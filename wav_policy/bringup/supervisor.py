@@ -6,6 +6,7 @@ arms do not move any more then: see `Supervisor.stop`.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -106,8 +107,10 @@ class Supervisor:
         self._children.append(_Child(node.name, node.lifecycle, node.stop_time, process, reader))
 
     def _forward(self, name: str, stream: IO[str]) -> None:
+        """A node whose output nobody takes would hang on its next word: a terminal that has gone does not end this."""
         for line in stream:
-            self._write(f"[{name}] {line.rstrip()}")
+            with contextlib.suppress(OSError, ValueError):
+                self._write(f"[{name}] {line.rstrip()}")
 
     def poll(self) -> Ended | None:
         """The first process found to have ended, None while all run."""

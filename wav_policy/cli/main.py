@@ -7,8 +7,11 @@ import sys
 from typing import NamedTuple
 
 from wav_models.configuration import did_you_mean
+from wav_models.signals import interrupt_on_end
 
 PROGRAM = "wav"
+INTERRUPTED = 130
+"""Exit code of a command that a signal has ended, unless it says another."""
 
 
 class SubCommand(NamedTuple):
@@ -42,8 +45,10 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a sub-command; exit code 2 for an unknown one."""
+    """Run a sub-command; exit code 2 for an unknown one. As a process, every signal that asks it to end is a Ctrl-C."""
     arguments = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        interrupt_on_end()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -52,4 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{PROGRAM}: unknown command {name!r}{did_you_mean(name, SUB_COMMANDS)}", file=sys.stderr)
         return 2
     module, function = SUB_COMMANDS[name].target.split(":")
-    return int(getattr(importlib.import_module(module), function)(rest))
+    try:
+        return int(getattr(importlib.import_module(module), function)(rest))
+    except KeyboardInterrupt:
+        print(f"{PROGRAM} {name}: interrupted", file=sys.stderr)
+        return INTERRUPTED

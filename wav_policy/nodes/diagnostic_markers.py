@@ -79,7 +79,7 @@ class DiagnosticMarkers(Node):
 
 
 def main() -> int:
-    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
+    """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong."""
     return run(DiagnosticMarkers, DiagnosticMarkers.destroy_node)
 
 

@@ -390,7 +390,7 @@ class PiperNode(LifecycleNode):
 
 
 def main() -> int:
-    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
+    """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong."""
     return run(PiperNode, PiperNode.close, on_signal=PiperNode.hold, num_threads=4)
 
 

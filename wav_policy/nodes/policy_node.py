@@ -362,7 +362,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
+    """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong."""
     return run(PolicyNode, PolicyNode.close)
 
 

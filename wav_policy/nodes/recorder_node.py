@@ -187,7 +187,7 @@ class RecorderNode(Node):
 
 
 def main() -> int:
-    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong or the dataset cannot be opened."""
+    """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong or the dataset is unusable."""
     return run(RecorderNode, RecorderNode.close, num_threads=2)
 
 

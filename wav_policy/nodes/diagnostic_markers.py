@@ -14,6 +14,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from wav_models.configuration import Positive, Range
 from wav_policy.monitor.snapshot import ERROR, OK, WARN, StatusReport
 from wav_policy.nodes.messages.diagnostic_array import reports_from_message
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.runtime.parameters import declare
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.robot.description import WORLD
@@ -48,7 +49,7 @@ class DiagnosticMarkers(Node):
         self.config = declare(self, DiagnosticMarkersConfig)
         self._reports: dict[str, tuple[float, StatusReport]] = {}
         self._publisher = self.create_publisher(MarkerArray, TOPIC, 1)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
+        subscribe(self, DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         self.create_timer(1.0 / self.config.rate, self._publish)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:

@@ -32,6 +32,7 @@ from wav_policy.control.flash_check import unfit_limits
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.nodes.arm_diagnostics import describe_arm, describe_loop, why_not_commanding
 from wav_policy.nodes.messages import chunk_topic, joint_state
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.nodes.runtime.diagnostics import Diagnostics
 from wav_policy.nodes.runtime.lifecycle import log_failures
@@ -148,11 +149,13 @@ class PiperNode(LifecycleNode):
         if self._stop_reason is not None:
             self._loop.trip(self._stop_reason)
         self._loop.start()
-        self._chunks = self.create_subscription(
+        self._chunks = subscribe(
+            self,
             JointTrajectory,
             chunk_topic.CHUNK_TOPIC,
             self._on_chunk,
             chunk_topic.REQUESTED_QOS,
+            self._loop.reject,
             callback_group=self._messages,
             event_callbacks=SubscriptionEventCallbacks(liveliness=self._on_liveliness),
         )

@@ -25,8 +25,9 @@ from wav_models.engines.precision import PRECISIONS
 from wav_models.types import Observation, Plan
 from wav_policy.nodes.imagination import ImaginationPublisher
 from wav_policy.nodes.messages import chunk_topic
-from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
+from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
 from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
@@ -84,6 +85,8 @@ class PolicyNodeConfig:
     observation: ObservationConfig = field(default_factory=ObservationConfig)
 
     def __post_init__(self) -> None:
+        if fault := instruction_fault(self.instruction):
+            raise ValueError(fault)
         check_continuation(self.continuation)
         check_choice("dtype", self.dtype, PRECISIONS)
         check_choice("image_transport", self.image_transport, TRANSPORTS)
@@ -225,7 +228,14 @@ class PolicyNode(LifecycleNode):
                 JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS
             ),
             subscriptions=[
-                self.create_subscription(JointState, JOINT_TOPIC, self._on_joint_state, qos_profile_sensor_data),
+                subscribe(
+                    self,
+                    JointState,
+                    JOINT_TOPIC,
+                    self._on_joint_state,
+                    qos_profile_sensor_data,
+                    buffer.reject_joint_state,
+                ),
                 subscribe_instruction(self, self._on_instruction),
             ],
             imagination=self._make_imagination(policy, buffer) if self.config.imagine_rate > 0.0 else None,

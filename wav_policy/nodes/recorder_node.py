@@ -23,8 +23,9 @@ from std_srvs.srv import Trigger
 
 from wav_models.configuration import check_choice
 from wav_models.data.layout import SOURCES
-from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
+from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
 from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.parameters import ParameterError, declare
@@ -66,6 +67,8 @@ class RecorderNodeConfig:
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
+        if fault := instruction_fault(self.instruction):
+            raise ValueError(fault)
         check_choice("action_source", self.action_source, ACTION_TOPICS)
         check_choice("image_transport", self.image_transport, TRANSPORTS)
         if not self.dataset:
@@ -100,11 +103,13 @@ class RecorderNode(Node):
         unhandled = NeverCalled()  # by the executor: some 500 messages a second are too many for it
         self._cameras = CameraSubscriptions(self, self._sources, config.image_transport, unhandled)
         joints = [
-            self.create_subscription(
+            subscribe(
+                self,
                 JointState,
                 topics[source],
                 partial(self._on_joints, source),
                 qos_profile_sensor_data,
+                partial(self._sources.reject, source),
                 callback_group=unhandled,
             )
             for source in ("joint_states", "action")

@@ -26,6 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 from wav_models.configuration import check_choice
 from wav_models.types import FloatArray
 from wav_policy.nodes.messages import chunk_topic, joint_state
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.lifecycle import log_failures
@@ -99,7 +100,14 @@ class TeleopNode(LifecycleNode):
         self._chunks = self.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS)
         self._leader = self.create_publisher(JointState, LEADER_TOPIC, qos_profile_sensor_data)
         self._joints = [
-            self.create_subscription(JointState, topic, partial(self._on_joints, topic), qos_profile_sensor_data)
+            subscribe(
+                self,
+                JointState,
+                topic,
+                partial(self._on_joints, topic),
+                qos_profile_sensor_data,
+                partial(self._distrust, topic),
+            )
             for topic in (JOINT_TOPIC, TARGET_TOPIC)
         ]
         self._offered = [
@@ -181,13 +189,16 @@ class TeleopNode(LifecycleNode):
         try:
             positions = joint_state.positions_from_message(message)
         except joint_state.JointNamesError as error:
-            self._unusable[topic] = f"{topic}: {error}"
+            self._distrust(topic, str(error))
             return
         if not np.isfinite(positions).all():
             self._unusable[topic] = f"{topic} is not finite"
             return
         self._unusable.pop(topic, None)
         self._heard[topic] = Stamped(positions, joint_state.stamp_to_seconds(message.header.stamp))
+
+    def _distrust(self, topic: str, reason: str) -> None:
+        self._unusable[topic] = f"{topic}: {reason}"
 
     def _tick(self) -> None:
         if not self._active or self._chunks is None or self._leader is None:

@@ -20,6 +20,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.nodes.messages.subscribing import subscribe
 
 SERVICE_TIMEOUT = 10.0
 
@@ -56,8 +57,8 @@ class SystemClient:
         self._executor.add_node(self.node)
         self.reports: dict[str, Report] = {}
         self.chunk_ages: list[float] = []
-        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
-        self.node.create_subscription(JointTrajectory, "action_chunk", self._on_chunk, 1)
+        subscribe(self.node, DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
+        subscribe(self.node, JointTrajectory, "action_chunk", self._on_chunk, 1)
 
     def close(self) -> None:
         """Leave the ROS domain."""

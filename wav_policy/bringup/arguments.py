@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from wav_models.configuration import ConfigurationError, Range, did_you_mean, from_texts
 from wav_policy.bringup import paths
@@ -132,10 +132,11 @@ def _resolved(values: dict[str, str], given: LaunchArguments) -> LaunchArguments
     if len(set(channels.values())) < len(channels):
         listed = ", ".join(f"{name}:={channel}" for name, channel in channels.items())
         raise LaunchArgumentError(f"every arm needs a bus of its own, a leader above all: {listed}")
+    resolved: dict[str, Any] = {name: _channel(values[name], name, sim) for name in CHANNELS}
     return replace(
         given,
+        **resolved,
         checkpoint=None if teleop else _checkpoint(values["checkpoint"], sim),
-        **{name: _channel(values[name], name, sim) for name in CHANNELS},
         can_interface=("slcan" if sim else "socketcan") if interface == AUTO else interface,
     )
 

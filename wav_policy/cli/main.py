@@ -24,6 +24,11 @@ class SubCommand(NamedTuple):
 SUB_COMMANDS = {
     "demo": SubCommand("wav_policy.cli.demo:main", "Let the trained policy work on a task in the simulation."),
     "up": SubCommand("wav_policy.cli.up:main", "Start the nodes: wav up sim:=true (as the launch file does)."),
+    "stop": SubCommand("wav_policy.cli.operate:stop", "Emergency stop of both arms of the running system."),
+    "hold": SubCommand("wav_policy.cli.operate:hold", "Let both arms brake and hold where they are."),
+    "home": SubCommand("wav_policy.cli.operate:home", "Move both arms slowly to the pose over the table."),
+    "enable": SubCommand("wav_policy.cli.operate:enable", "Motors on, holding."),
+    "reset": SubCommand("wav_policy.cli.operate:reset", "Clear an emergency stop; the arms fall."),
     "replay": SubCommand("wav_policy.cli.replay:main", "Look at a recorded episode, and at what the policy imagines."),
     "record": SubCommand("wav_policy.cli.record:main", "Record episodes in the LeRobot v3.0 layout."),
     "label": SubCommand("wav_policy.cli.label:main", "Write the rewards of Table 2 into a dataset."),

@@ -32,7 +32,7 @@ from wav_policy.control.flash_check import unfit_limits
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.nodes.arm_diagnostics import describe_arm, describe_loop, why_not_commanding
 from wav_policy.nodes.messages import chunk_topic, joint_state
-from wav_policy.nodes.messages.subscribing import subscribe
+from wav_policy.nodes.messages.subscribing import PatientCallbackGroup, subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.nodes.runtime.diagnostics import Diagnostics
 from wav_policy.nodes.runtime.lifecycle import log_failures
@@ -108,7 +108,7 @@ class PiperNode(LifecycleNode):
         self._num_stops = 0
         self._latch = threading.Lock()
         self._unfit: dict[str, tuple[str, ...]] = {}
-        self._messages = MutuallyExclusiveCallbackGroup()
+        self._messages = PatientCallbackGroup()
         # Enable, reset, home and the transitions exclude each other; neither stop, hold nor diagnostics wait for them.
         self._stops = MutuallyExclusiveCallbackGroup()
         self._reports = MutuallyExclusiveCallbackGroup()

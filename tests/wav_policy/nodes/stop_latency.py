@@ -102,9 +102,8 @@ def measure(seconds: float) -> dict[str, float]:
 
 
 def run(names: Sequence[str], seconds: float, extra: Sequence[str] = ()) -> dict[str, dict[str, float]]:
-    """Measure under each of the floods, in one process of piper_node."""
+    """Measure under each of the floods, in one process of piper_node; rclpy must be up."""
     found: dict[str, dict[str, float]] = {}
-    rclpy.init(args=[])
     with tempfile.TemporaryDirectory() as directory:
         robot = Robot(Path(directory), REPOSITORY, extra)
         for arm in robot.arms:
@@ -118,7 +117,6 @@ def run(names: Sequence[str], seconds: float, extra: Sequence[str] = ()) -> dict
                 print(name, found[name], flush=True)
         finally:
             robot.close()
-            rclpy.shutdown()
     return found
 
 
@@ -144,4 +142,5 @@ if __name__ == "__main__":
     elif sys.argv[1] == "measure":
         print(json.dumps(measure(float(sys.argv[2]))))
     else:
+        rclpy.init(args=[])
         run(sys.argv[2:] or list(FLOODS), float(sys.argv[1]))

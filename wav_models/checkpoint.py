@@ -32,12 +32,13 @@ from wav_models.checkpoint_files import (
     read_tensors,
     write_sums,
 )
+from wav_models.configuration import from_dict, to_dict
 from wav_models.data.normalization import Normalization, NormalizationError
 from wav_models.networks.autoencoder import Autoencoder, LTXAutoencoder, TinyAutoencoder, make_autoencoder
 from wav_models.networks.tensor_names import official_name, our_name
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
-from wav_models.presets import ModelConfig, from_dict, to_dict
+from wav_models.presets import ModelConfig
 
 __all__ = [
     "Checkpoint",

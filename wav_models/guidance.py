@@ -24,7 +24,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 
 MAX_GUIDANCE: Final = 5.0
 """beta of the paper: keeps the first steps of a coarse integration stable."""

@@ -7,14 +7,11 @@ architecture at a size that trains and runs on two CPU cores. Field names of the
 
 from __future__ import annotations
 
-import difflib
-import re
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from types import UnionType
-from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
+from typing import Final
 
-T = TypeVar("T")
+from wav_models.configuration import did_you_mean
 
 MAX_SIZE: Final = 2**16
 """Of every number of a configuration: nothing real is larger, and what is damaged is refused before it is built."""
@@ -228,86 +225,3 @@ def get_preset(name: str) -> ModelConfig:
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}{did_you_mean(name, PRESETS)}")
     return PRESETS[name]
-
-
-def did_you_mean(name: str, valid: Any) -> str:
-    """Ending of an error message: the closest valid name and all valid ones."""
-    names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
-    return f"{hint} Valid: {', '.join(names)}"
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Plain data of a configuration dataclass, for JSON or YAML."""
-    return asdict(config)
-
-
-def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
-    """Build a configuration dataclass strictly; whole numbers do for floats, lists for tuples.
-
-    Raises:
-        ValueError: unknown or missing keys, or a value of another type, naming key and place.
-    """
-    if not isinstance(data, dict):
-        raise ValueError(f"{where or cls.__name__}: expected a mapping, got {type(data).__name__}")
-    hints = get_type_hints(cls)
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-    for key in data:
-        if key not in known:
-            raise ValueError(f"{where or cls.__name__}: unknown key {key!r}{did_you_mean(key, known)}")
-    values: dict[str, Any] = {}
-    for key, value in data.items():
-        hint = hints[key]
-        if is_dataclass(hint):
-            value = from_dict(hint, value, f"{where}.{key}" if where else key)  # type: ignore[arg-type]
-        else:
-            value = tuple(value) if isinstance(value, list) else value
-            if not _fits(value, hint):
-                raise ValueError(f"{where or cls.__name__}: {key} is {value!r}{_remedy(value, hint)}")
-        values[key] = value
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise ValueError(f"{where or cls.__name__}: {error}") from None
-
-
-_WORDS = {
-    str: "a text",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    dict: "a mapping",
-    type(None): "nothing",
-}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value as JSON or YAML has it is of the type of that hint."""
-    if hint is Any:
-        return True
-    arguments = get_args(hint)
-    if get_origin(hint) is UnionType:
-        return any(_fits(value, each) for each in arguments)
-    if get_origin(hint) is tuple:
-        if not isinstance(value, tuple):
-            return False
-        hints = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
-        return len(value) == len(hints) and all(map(_fits, value, hints))
-    if get_origin(hint) is dict:
-        return isinstance(value, dict) and all(_fits(each, arguments[1]) for each in value.values())
-    if isinstance(value, bool):
-        return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def _remedy(value: Any, hint: Any) -> str:
-    """Ending of an error message: what kind of value it is, and what would fit."""
-    kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
-    fits = " or ".join(_WORDS.get(get_origin(kind) or kind, str(kind)) for kind in kinds)
-    if isinstance(value, str):
-        if float in kinds and (number := re.fullmatch(r"([+-]?\d+\.?\d*)[eE]([+-]?\d+)", value)):
-            mantissa, exponent = number[1], int(number[2])
-            return f", a text; write {mantissa}{'' if '.' in mantissa else '.0'}e{exponent:+d}"
-        return f", a text; {fits} fits"
-    return f"; {fits} fits"

@@ -50,7 +50,8 @@ def _start(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) 
 
 def _live_and_die_with_parent() -> None:
     """Leave Ctrl-C to the parent, and end when the parent was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

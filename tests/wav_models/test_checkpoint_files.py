@@ -19,7 +19,7 @@ import torch
 from tests.wav_models.small_checkpoint import SMALL
 from wav_models.checkpoint import CheckpointError, checkpoint_hash, load_checkpoint
 from wav_models.checkpoint_files import MAX_JSON_BYTES, SUMS
-from wav_models.presets import to_dict
+from wav_models.configuration import to_dict
 
 JSON_FILES = ("config.json", "normalization.json", "training.json")
 TENSOR_FILES = ("model.safetensors", "autoencoder.safetensors")

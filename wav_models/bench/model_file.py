@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wav_models.configuration import did_you_mean, load
 from wav_models.presets import (
     PRESETS,
     ExpertConfig,
@@ -15,8 +15,6 @@ from wav_models.presets import (
     ModelConfig,
     TextConfig,
     VideoConfig,
-    did_you_mean,
-    from_dict,
 )
 
 PUBLISHED_DENOISE_STEPS = 10
@@ -112,22 +110,14 @@ def load_model(source: str) -> BenchmarkModel:
     """The model of a preset's name or of a JSON file.
 
     Raises:
-        ValueError: unknown preset; a file with unknown, missing or unsuitable keys, or that is not JSON.
-        OSError: the file cannot be read.
+        ValueError: unknown preset; a file with unknown, missing or unsuitable keys, that is not JSON or cannot be read.
     """
     if source in PRESETS:
         return BenchmarkModel(PRESETS[source])
     path = Path(source)
     if path.suffix != ".json":
         raise ValueError(f"{source!r} is neither a JSON file nor a preset{did_you_mean(source, PRESETS)}")
-    try:
-        data = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
-    try:
-        return from_dict(ModelFile, data).model(path.stem)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    return load(ModelFile, path).model(path.stem)
 
 
 def _expert(shapes: ExpertShapes) -> ExpertConfig:

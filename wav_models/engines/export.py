@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from wav_models.checkpoint import Checkpoint
 from wav_models.checkpoint_files import file_sha256
+from wav_models.configuration import did_you_mean
 from wav_models.engines.base import EngineError
 from wav_models.engines.manifest import (
     FORMAT,
@@ -27,7 +28,6 @@ from wav_models.engines.manifest import (
 from wav_models.engines.runtimes import get_runtime
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
-from wav_models.presets import did_you_mean
 
 logger = logging.getLogger(__name__)
 

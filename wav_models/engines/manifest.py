@@ -20,10 +20,10 @@ from torch import Tensor
 
 from wav_models.checkpoint import AUTOENCODER, CONFIG, MODEL, Checkpoint
 from wav_models.checkpoint_files import file_sha256
+from wav_models.configuration import from_dict
 from wav_models.engines.base import EngineError
 from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.planner.config import PlannerConfig
-from wav_models.presets import from_dict
 
 FORMAT: Final = 4
 """Raised whenever graphs of an older version of this program must not be used any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "int8")
 """What can be asked for; which of them there are depends on the engine. torch has "fp32" and "bf16"."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from wav_models.configuration import did_you_mean
 from wav_models.engines.base import Engine, EngineError, EngineOptions, full_memory_is_named
 from wav_models.engines.export import (
     ExportTarget,
@@ -24,7 +25,6 @@ from wav_models.engines.precision import choose_dtype
 from wav_models.engines.runtimes import get_runtime, runtime_names
 from wav_models.engines.torch_engine import DTYPES, TorchEngine, on_cpu
 from wav_models.planner.config import PlannerConfig
-from wav_models.presets import did_you_mean
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint

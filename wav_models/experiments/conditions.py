@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from wav_models.configuration import did_you_mean
 from wav_models.planner.config import PlannerConfig
-from wav_models.presets import did_you_mean
 
 NAMED_CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "k0": {"num_iterations": 0, "selection": "sample"},

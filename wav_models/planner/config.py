@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from wav_models.configuration import did_you_mean
 from wav_models.planner.scoring import LOT, SCORES
-from wav_models.presets import did_you_mean
 
 SELECTIONS = ("sample", "mean", "best", "worst")
 

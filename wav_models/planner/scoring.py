@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor

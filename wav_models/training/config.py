@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
-from wav_models.presets import ModelConfig, from_dict, get_preset
+from wav_models.configuration import load
+from wav_models.presets import ModelConfig, get_preset
 
 STAGES = ("video", "value", "action")
 """The three stages of Section 4.2, in order; each starts from the averaged weights of the one before."""
@@ -174,15 +173,9 @@ def load_config(path: Path) -> TrainConfig:
     """Read a run's YAML.
 
     Raises:
-        ValueError: no such file, one that is not YAML, unknown key (with the valid ones), a value of another type, or
-            unknown preset.
+        ConfigurationError: as `wav_models.configuration.load`.
+        ValueError: unknown preset.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such training configuration")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    config = from_dict(TrainConfig, data, where=path.name)
+    config = load(TrainConfig, path)
     _ = config.model
     return config

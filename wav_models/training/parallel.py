@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from wav_models.signals import meant_signals
 from wav_models.training.randomness import Draws
 
 Losses = Callable[[int, Draws], dict[str, Tensor]]
@@ -105,9 +106,9 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a stop request for the duration of the block."""
+    """Turn every signal that asks to end into a stop request for the duration of the block."""
     request = StopRequest()
-    previous = {s: signal.signal(s, request.set) for s in (signal.SIGINT, signal.SIGTERM)}
+    previous = {s: signal.signal(s, request.set) for s in meant_signals()}
     try:
         yield request
     finally:
@@ -134,7 +135,7 @@ def run_workers(function: Callable[..., None], arguments: tuple[Any, ...], size:
         )
         assert context is not None
         forward = _forward_to(context.pids())
-        previous = {s: signal.signal(s, forward) for s in (signal.SIGINT, signal.SIGTERM)}
+        previous = {s: signal.signal(s, forward) for s in meant_signals()}
         try:
             while not context.join():
                 pass

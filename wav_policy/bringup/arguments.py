@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import ConfigurationError, Range, did_you_mean, from_texts
 from wav_policy.bringup import paths
 from wav_policy.sim.tasks import TASKS
 
@@ -76,7 +77,7 @@ class LaunchArguments:
     rviz: bool
     monitor: bool
     monitor_host: str
-    monitor_port: int
+    monitor_port: Annotated[int, Range(0, 65535)]
     can_left: str
     can_right: str
     can_leader_left: str
@@ -112,18 +113,18 @@ def parse(assignments: Mapping[str, str]) -> LaunchArguments:
             raise LaunchArgumentError(f"unknown launch argument {name!r}{did_you_mean(name, values)}")
         values[name] = value
     for argument in ARGUMENTS:
-        if argument.choices and values[argument.name] not in argument.choices:
-            given = values[argument.name]
+        if argument.choices and (given := values[argument.name]) not in argument.choices:
             raise LaunchArgumentError(f"{argument.name}:={given!r}{did_you_mean(given, argument.choices)}")
-    return _typed(values)
+    try:
+        return _resolved(values, from_texts(LaunchArguments, values, "launch arguments"))
+    except ConfigurationError as error:
+        raise LaunchArgumentError(str(error)) from error
 
 
-def _typed(values: dict[str, str]) -> LaunchArguments:
-    sim = values["sim"] == "true"
-    interface = values["can_interface"]
+def _resolved(values: dict[str, str], given: LaunchArguments) -> LaunchArguments:
+    sim, teleop, interface = given.sim, given.teleop, given.can_interface
     if sim and interface == "socketcan":
         raise LaunchArgumentError("can_interface:=socketcan excludes sim:=true: the simulated arms speak slcan")
-    teleop = values["teleop"] == "true"
     _refuse_without_use(values, ("checkpoint", "engine") if teleop else CHANNELS[2:], teleop)
     if not values["dataset"].strip():
         raise LaunchArgumentError("dataset:= is empty; give a directory")
@@ -131,20 +132,11 @@ def _typed(values: dict[str, str]) -> LaunchArguments:
     if len(set(channels.values())) < len(channels):
         listed = ", ".join(f"{name}:={channel}" for name, channel in channels.items())
         raise LaunchArgumentError(f"every arm needs a bus of its own, a leader above all: {listed}")
-    return LaunchArguments(
-        sim=sim,
+    resolved: dict[str, Any] = {name: _channel(values[name], name, sim) for name in CHANNELS}
+    return replace(
+        given,
+        **resolved,
         checkpoint=None if teleop else _checkpoint(values["checkpoint"], sim),
-        engine=values["engine"],
-        instruction=values["instruction"],
-        task=values["task"],
-        teleop=teleop,
-        record=values["record"] == "true",
-        dataset=Path(values["dataset"]).expanduser().absolute(),
-        rviz=values["rviz"] == "true",
-        monitor=values["monitor"] == "true",
-        monitor_host=values["monitor_host"],
-        monitor_port=_port(values["monitor_port"]),
-        **{name: _channel(values[name], name, sim) for name in CHANNELS},
         can_interface=("slcan" if sim else "socketcan") if interface == AUTO else interface,
     )
 
@@ -155,12 +147,6 @@ def _refuse_without_use(values: dict[str, str], names: tuple[str, ...], teleop: 
     for name in names:
         if values[name] != defaults[name]:
             raise LaunchArgumentError(f"{name}:={values[name]} has no use with teleop:={str(teleop).lower()}")
-
-
-def _port(value: str) -> int:
-    if not (value.isdecimal() and int(value) <= 65535):
-        raise LaunchArgumentError(f"monitor_port:={value}: a number up to 65535 fits")
-    return int(value)
 
 
 def _channel(value: str, name: str, sim: bool) -> str:

@@ -5,23 +5,26 @@ Imported by `launch/*.launch.py` only; `launch` belongs to a full ROS 2 installa
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Mapping
 from functools import partial
 
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from wav_models.signals import meant_signals
 from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, parse, split_assignments
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.executables import require
-from wav_policy.bringup.node_table import NodeLaunch, launches, parameter_files_line
+from wav_policy.bringup.node_table import NodeLaunch, launches
 
 
 def describe(file_name: str, fixed: Mapping[str, str] | None = None) -> LaunchDescription:
@@ -46,7 +49,12 @@ def describe(file_name: str, fixed: Mapping[str, str] | None = None) -> LaunchDe
 
 
 def _start_nodes(file_name: str, fixed: Mapping[str, str], context: LaunchContext) -> list[Action]:
-    """The actions for the arguments of this launch; any node that ends shuts the system down."""
+    """The actions for the arguments of this launch; any node that ends shuts the system down.
+
+    `launch` itself knows no SIGHUP: a terminal that is closed is a Ctrl-C here, too.
+    """
+    if signal.SIGHUP in meant_signals() and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGINT))
     limit_to_this_host()
     offered = [argument.name for argument in ARGUMENTS if argument.name not in fixed]
     values = {name: LaunchConfiguration(name).perform(context) for name in offered}
@@ -56,7 +64,7 @@ def _start_nodes(file_name: str, fixed: Mapping[str, str], context: LaunchContex
     arguments = parse({**given, **values, **fixed})
     nodes = launches(arguments)
     require(nodes)
-    return [LogInfo(msg=parameter_files_line(nodes)), *(_node_action(node) for node in nodes)]
+    return [_node_action(node) for node in nodes]
 
 
 def _command_line_assignments(file_name: str, context: LaunchContext) -> dict[str, str]:
@@ -89,5 +97,6 @@ def _node_action(node: NodeLaunch) -> Action:
         ros_arguments=list(enclave_arguments(node.name)) or None,
         remappings=list(node.remappings),
         prefix=" ".join(node.prefix) or None,
+        sigterm_timeout=str(node.stop_time),
         on_exit=shut_down,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -218,12 +218,3 @@ def _fill_in(entry: NodeEntry, arguments: LaunchArguments) -> NodeLaunch:
         niceness=entry.niceness,
         stop_time=entry.stop_time,
     )
-
-
-def parameter_files_line(nodes: Iterable[NodeLaunch]) -> str:
-    """Which parameter files the nodes read: a copy in an installation is not the one in the checkout."""
-    names: dict[Path, list[str]] = {}
-    for file in dict.fromkeys(file for node in nodes for file in node.parameter_files):
-        names.setdefault(file.parent, []).append(file.name)
-    places = "; ".join(f"{directory}: {', '.join(files)}" for directory, files in names.items())
-    return f"parameter files in {places}" if places else "no parameter files"

@@ -6,6 +6,7 @@ arms do not move any more then: see `Supervisor.stop`.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -25,7 +26,7 @@ import yaml
 from wav_policy.bringup import paths
 from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.executables import find_executable, require
-from wav_policy.bringup.node_table import NodeLaunch, parameter_files_line
+from wav_policy.bringup.node_table import NodeLaunch
 
 _KILL_TIME = 3.0
 """How long a process group may take to end once it has been killed [s]."""
@@ -86,7 +87,6 @@ class Supervisor:
             self._lock = _lock(paths.runtime_directory() / "running")
         for node in nodes:
             self._start(node, command(node, self._parameter_directory))
-        self._write(parameter_files_line(nodes))
 
     def _start(self, node: NodeLaunch, argv: Sequence[str]) -> None:
         process = subprocess.Popen(
@@ -107,8 +107,10 @@ class Supervisor:
         self._children.append(_Child(node.name, node.lifecycle, node.stop_time, process, reader))
 
     def _forward(self, name: str, stream: IO[str]) -> None:
+        """A node whose output nobody takes would hang on its next word: a terminal that has gone does not end this."""
         for line in stream:
-            self._write(f"[{name}] {line.rstrip()}")
+            with contextlib.suppress(OSError, ValueError):
+                self._write(f"[{name}] {line.rstrip()}")
 
     def poll(self) -> Ended | None:
         """The first process found to have ended, None while all run."""

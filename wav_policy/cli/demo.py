@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from wav_models.signals import ignore_ends
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArgumentError, LaunchArguments, parse
 from wav_policy.bringup.discovery import limit_to_this_host
@@ -233,7 +232,6 @@ def main(argv: list[str]) -> int:
         print(f"wav demo: {error}", file=sys.stderr)
         return 2
     limit_to_this_host()
-    signal.signal(signal.SIGTERM, _raise_interrupt)
     try:
         if arguments.engine == "auto" and launch_arguments.checkpoint is not None:
             compile_networks(launch_arguments.checkpoint)
@@ -271,8 +269,7 @@ def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: Demo
         print("\n".join(output.last), file=sys.stderr)
         return 1
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ignore_ends()
         supervisor.stop()
         if arguments.json is not None:
             report.write(arguments.json)
@@ -313,7 +310,3 @@ def _where_to_look(output: NodeOutput, page: DemoPage | None) -> str:
         "topics (any ROS 2 Jazzy on this host and domain): head/image_raw, imagined/head/image_raw, joint_states, "
         "action_chunk, /diagnostics"
     )
-
-
-def _raise_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -6,9 +6,12 @@ import importlib
 import sys
 from typing import NamedTuple
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
+from wav_models.signals import interrupt_on_end
 
 PROGRAM = "wav"
+INTERRUPTED = 130
+"""Exit code of a command that a signal has ended, unless it says another."""
 
 
 class SubCommand(NamedTuple):
@@ -21,6 +24,11 @@ class SubCommand(NamedTuple):
 SUB_COMMANDS = {
     "demo": SubCommand("wav_policy.cli.demo:main", "Let the trained policy work on a task in the simulation."),
     "up": SubCommand("wav_policy.cli.up:main", "Start the nodes: wav up sim:=true (as the launch file does)."),
+    "stop": SubCommand("wav_policy.cli.operate:stop", "Emergency stop of both arms of the running system."),
+    "hold": SubCommand("wav_policy.cli.operate:hold", "Let both arms brake and hold where they are."),
+    "home": SubCommand("wav_policy.cli.operate:home", "Move both arms slowly to the pose over the table."),
+    "enable": SubCommand("wav_policy.cli.operate:enable", "Motors on, holding."),
+    "reset": SubCommand("wav_policy.cli.operate:reset", "Clear an emergency stop; the arms fall."),
     "replay": SubCommand("wav_policy.cli.replay:main", "Look at a recorded episode, and at what the policy imagines."),
     "record": SubCommand("wav_policy.cli.record:main", "Record episodes in the LeRobot v3.0 layout."),
     "label": SubCommand("wav_policy.cli.label:main", "Write the rewards of Table 2 into a dataset."),
@@ -42,8 +50,10 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a sub-command; exit code 2 for an unknown one."""
+    """Run a sub-command; exit code 2 for an unknown one. As a process, every signal that asks it to end is a Ctrl-C."""
     arguments = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        interrupt_on_end()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -52,4 +62,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{PROGRAM}: unknown command {name!r}{did_you_mean(name, SUB_COMMANDS)}", file=sys.stderr)
         return 2
     module, function = SUB_COMMANDS[name].target.split(":")
-    return int(getattr(importlib.import_module(module), function)(rest))
+    try:
+        return int(getattr(importlib.import_module(module), function)(rest))
+    except KeyboardInterrupt:
+        print(f"{PROGRAM} {name}: interrupted", file=sys.stderr)
+        return INTERRUPTED

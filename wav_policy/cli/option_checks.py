@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 
 
 def option(field: str) -> str:

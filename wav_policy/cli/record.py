@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 from wav_policy.sim.tasks import TASKS
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from wav_models.signals import ignore_ends
 from wav_policy.bringup.arguments import DEFAULT_DATASET, RECORDING, LaunchArgumentError, parse, split_assignments
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
@@ -111,6 +112,7 @@ def _nodes(arguments: LiveArguments, launch_arguments: dict[str, str]) -> Iterat
             supervisor.start(launches(parse(chosen)))
             yield supervisor
         finally:
+            ignore_ends()
             supervisor.stop()
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from types import FrameType
 
+from wav_models.signals import ignore_ends
 from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, parse, split_assignments
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.executables import ExecutableError
@@ -28,7 +27,7 @@ def usage() -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 after Ctrl-C or SIGTERM, 1 when a node ended by itself, 2 for wrong arguments."""
+    """Exit code 0 after a signal that asks it to end, 1 when a node ended by itself, 2 for wrong arguments."""
     if any(token in ("-h", "--help") for token in argv):
         print(usage())
         return 0
@@ -38,7 +37,6 @@ def main(argv: list[str]) -> int:
         print(f"wav up: {error}", file=sys.stderr)
         return 2
     limit_to_this_host()
-    signal.signal(signal.SIGTERM, _raise_interrupt)
     supervisor = Supervisor(write=lambda line: print(line, flush=True))
     try:
         supervisor.start(nodes)
@@ -53,15 +51,5 @@ def main(argv: list[str]) -> int:
         print("wav up: stopping", file=sys.stderr)
         return 0
     finally:
-        _without_interrupts(supervisor)
-
-
-def _raise_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _without_interrupts(supervisor: Supervisor) -> None:
-    """Stop in order even when Ctrl-C is pressed again."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    supervisor.stop()
+        ignore_ends()
+        supervisor.stop()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from wav_models.configuration import did_you_mean
 from wav_models.evaluation.statistics import wilson_interval
-from wav_models.presets import did_you_mean
 from wav_models.worker_pool import worker_pool
 
 if TYPE_CHECKING:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
+from wav_models.configuration import Positive, Range
 from wav_policy.monitor.snapshot import ERROR, OK, WARN, StatusReport
 from wav_policy.nodes.messages.diagnostic_array import reports_from_message
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.runtime.parameters import declare
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.robot.description import WORLD
@@ -34,16 +36,9 @@ class DiagnosticMarkersConfig:
         position: of the first line, in the world [m].
     """
 
-    rate: float = 2.0
-    silence: float = 3.0
-    position: tuple[float, ...] = (0.6, 0.0, 0.6)
-
-    def __post_init__(self) -> None:
-        """ValueError naming the field that is not usable."""
-        if not 0.0 < self.rate <= 30.0:
-            raise ValueError(f"rate is {self.rate}; up to 30 Hz fits")
-        if len(self.position) != 3:
-            raise ValueError(f"position has {len(self.position)} values; x, y, z fit")
+    rate: Annotated[float, Range(0.1, 30.0)] = 2.0
+    silence: Positive = 3.0
+    position: tuple[float, float, float] = (0.6, 0.0, 0.6)
 
 
 class DiagnosticMarkers(Node):
@@ -54,7 +49,7 @@ class DiagnosticMarkers(Node):
         self.config = declare(self, DiagnosticMarkersConfig)
         self._reports: dict[str, tuple[float, StatusReport]] = {}
         self._publisher = self.create_publisher(MarkerArray, TOPIC, 1)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
+        subscribe(self, DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         self.create_timer(1.0 / self.config.rate, self._publish)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -85,7 +80,7 @@ class DiagnosticMarkers(Node):
 
 
 def main() -> int:
-    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
+    """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong."""
     return run(DiagnosticMarkers, DiagnosticMarkers.destroy_node)
 
 

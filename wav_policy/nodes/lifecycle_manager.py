@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final
 
 import rclpy
@@ -15,11 +13,13 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition, TransitionEvent
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
 
-from wav_policy.bringup.discovery import limit_to_this_host
+from wav_models.configuration import Positive
+from wav_models.signals import on_end
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
-from wav_policy.nodes.runtime.parameters import ParameterError, declare
+from wav_policy.nodes.runtime.parameters import declare
+from wav_policy.nodes.runtime.spin import finish, start
 
 _VERBS: Final = {
     Transition.TRANSITION_CONFIGURE: "configure",
@@ -40,7 +40,8 @@ class ManagerConfig:
 
     Attributes:
         node_names: managed nodes in the order of configuration and activation.
-        ready_services: wait for these before configuring anything; whoever offers them is what the nodes rely on.
+        ready_services: wait for these (Trigger) before configuring anything; whoever offers them is what the nodes
+            rely on.
         appear_timeout: time for a node's lifecycle services to appear [s].
         transition_timeout: time for one transition; loading a checkpoint is part of configuring [s].
         stop_timeout: time for one transition on the way down; parking is part of deactivating [s].
@@ -49,10 +50,10 @@ class ManagerConfig:
 
     node_names: tuple[str, ...] = ()
     ready_services: tuple[str, ...] = ()
-    appear_timeout: float = 60.0
-    transition_timeout: float = 240.0
-    stop_timeout: float = 20.0
-    gone_timeout: float = 1.0
+    appear_timeout: Positive = 60.0
+    transition_timeout: Positive = 240.0
+    stop_timeout: Positive = 20.0
+    gone_timeout: Positive = 1.0
 
 
 class LifecycleManager(Node):
@@ -117,8 +118,8 @@ class LifecycleManager(Node):
         return int(State.PRIMARY_STATE_UNKNOWN if response is None else response.current_state.id)
 
     def _await_service(self, service: str) -> None:
-        name = self.resolve_service_name(service)
-        self._await(lambda: any(name == offered for offered, _ in self.get_service_names_and_types()), service)
+        """Somebody answers it: the graph names a service that has clients only, too."""
+        self._await(self._client(Trigger, service).service_is_ready, service)
 
     def _await_lifecycle(self, name: str) -> None:
         self._await(self._client(ChangeState, f"{name}/change_state").service_is_ready, name)
@@ -184,19 +185,10 @@ def _way_down(state: int, orderly: bool) -> tuple[int, ...]:
 
 def main() -> int:
     """Exit code 1 when the nodes could not be brought up."""
-    limit_to_this_host()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        manager = LifecycleManager()
-    except ParameterError as error:
-        print(error, file=sys.stderr)
+    manager = start(LifecycleManager)
+    if manager is None:
         return 1
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        manager.interrupt()
-
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)
+    on_end(manager.interrupt)
     orderly = False
     try:
         manager.bring_up()
@@ -208,7 +200,7 @@ def main() -> int:
         return 1
     finally:
         manager.bring_down(orderly=orderly)
-        rclpy.shutdown()
+        finish()
 
 
 if __name__ == "__main__":

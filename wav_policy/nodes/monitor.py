@@ -91,7 +91,7 @@ class Monitor(Node):
 
 
 def main() -> int:
-    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong or the port is taken."""
+    """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong or the port is taken."""
     return run(Monitor, Monitor.close)
 
 

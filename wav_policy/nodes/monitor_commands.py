@@ -17,7 +17,8 @@ from std_srvs.srv import SetBool, Trigger
 from wav_policy.monitor import commands
 from wav_policy.monitor.commands import CommandError
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC
-from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
+from wav_policy.nodes.messages.instruction_topic import instruction_fault, make_instruction_publisher
+from wav_policy.nodes.messages.limits import cut
 
 _TRIGGERS: Final = {
     commands.STOP: "piper/stop",
@@ -70,7 +71,7 @@ class RosCommander:
 
     def obey(self, command: str, text: str = "") -> str:
         """See `Commander.obey`."""
-        self._node.get_logger().info(f"from the page: {command}{f' {text!r}' if text else ''}")
+        self._node.get_logger().info(f"from the page: {command}{f' {cut(text)!r}' if text else ''}")
         if command == commands.INSTRUCT:
             return self._instruct(text)
         if command in (commands.HOLD, commands.STOP):
@@ -104,6 +105,8 @@ class RosCommander:
     def _instruct(self, text: str) -> str:
         if not text.strip():
             raise CommandError("the instruction is empty")
+        if fault := instruction_fault(text.strip()):
+            raise CommandError(fault)
         self._instruction.publish(String(data=text.strip()))
         return f"instruction: {text.strip()}"
 

@@ -19,6 +19,7 @@ from wav_policy.nodes.messages.diagnostic_array import reports_from_message
 from wav_policy.nodes.messages.images import ImageError, rgb_from_message
 from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
 from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.nodes.runtime.polling import PolledTopic
 from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
@@ -56,7 +57,7 @@ class MonitorFeed:
         self._value: tuple[FloatArray, FloatArray] | None = None
         self._rounds: plan_messages.PlanRounds | None = None
         self._topics: dict[str, PolledTopic[Any]] = {}
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
+        subscribe(node, DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         subscribe_instruction(node, self._on_instruction)
 
     def open(self) -> None:

@@ -15,6 +15,7 @@ from sensor_msgs.msg import Image
 from wav_models.types import VIEWS, ImageArray
 from wav_policy.nodes.messages.images import rgb_from_message
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
+from wav_policy.nodes.messages.subscribing import subscribe
 
 _KEPT = 150
 """Real frames per view that wait for an imagined one: 5 s at 30 Hz."""
@@ -43,8 +44,8 @@ class Pictures:
         self._first: float | None = None
         self.saved = 0
         for view in VIEWS:
-            node.create_subscription(Image, f"{view}/image_raw", partial(self._on_real, view), qos_profile_sensor_data)
-            node.create_subscription(Image, f"imagined/{view}/image_raw", partial(self._on_imagined, view), 10)
+            subscribe(node, Image, f"{view}/image_raw", partial(self._on_real, view), qos_profile_sensor_data)
+            subscribe(node, Image, f"imagined/{view}/image_raw", partial(self._on_imagined, view), 10)
 
     def _on_real(self, view: str, message: Image) -> None:
         self._real[view].append(message)

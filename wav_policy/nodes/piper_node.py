@@ -32,6 +32,7 @@ from wav_policy.control.flash_check import unfit_limits
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.nodes.arm_diagnostics import describe_arm, describe_loop, why_not_commanding
 from wav_policy.nodes.messages import chunk_topic, joint_state
+from wav_policy.nodes.messages.subscribing import PatientCallbackGroup, subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.nodes.runtime.diagnostics import Diagnostics
 from wav_policy.nodes.runtime.lifecycle import log_failures
@@ -107,7 +108,7 @@ class PiperNode(LifecycleNode):
         self._num_stops = 0
         self._latch = threading.Lock()
         self._unfit: dict[str, tuple[str, ...]] = {}
-        self._messages = MutuallyExclusiveCallbackGroup()
+        self._messages = PatientCallbackGroup()
         # Enable, reset, home and the transitions exclude each other; neither stop, hold nor diagnostics wait for them.
         self._stops = MutuallyExclusiveCallbackGroup()
         self._reports = MutuallyExclusiveCallbackGroup()
@@ -148,11 +149,13 @@ class PiperNode(LifecycleNode):
         if self._stop_reason is not None:
             self._loop.trip(self._stop_reason)
         self._loop.start()
-        self._chunks = self.create_subscription(
+        self._chunks = subscribe(
+            self,
             JointTrajectory,
             chunk_topic.CHUNK_TOPIC,
             self._on_chunk,
             chunk_topic.REQUESTED_QOS,
+            self._loop.reject,
             callback_group=self._messages,
             event_callbacks=SubscriptionEventCallbacks(liveliness=self._on_liveliness),
         )
@@ -390,7 +393,7 @@ class PiperNode(LifecycleNode):
 
 
 def main() -> int:
-    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
+    """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong."""
     return run(PiperNode, PiperNode.close, on_signal=PiperNode.hold, num_threads=4)
 
 

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -20,13 +20,14 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
+from wav_models.configuration import Count, NotNegative, Range, check_choice
 from wav_models.engines.precision import PRECISIONS
-from wav_models.presets import did_you_mean
 from wav_models.types import Observation, Plan
 from wav_policy.nodes.imagination import ImaginationPublisher
 from wav_policy.nodes.messages import chunk_topic
-from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
+from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
 from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
@@ -57,46 +58,38 @@ class PolicyNodeConfig:
     """Record GPU work once and replay it; TensorRT, and torch with `compile`."""
     pretrained: str = ""
     """Local LTX-Video directory (vae, tokenizer, text_encoder), for checkpoints that use them."""
-    num_threads: int = 1
+    num_threads: Count = 1
     """Threads of the networks; 0: as many as the library likes."""
     instruction: str = ""
     """Language command until the topic `instruction` brings another."""
-    seed: int = 0
+    seed: Count = 0
     """Of the first plan; the following ones count up."""
-    num_iterations: int = -1
+    num_iterations: Annotated[int, Range(-1)] = -1
     """Rounds of the planner (K); 0: no planning; -1: the checkpoint's."""
-    num_video_samples: int = 0
+    num_video_samples: Count = 0
     """Futures per round (M); 0: the checkpoint's."""
-    num_value_samples: int = 0
+    num_value_samples: Count = 0
     """Value samples per future (N); 0: the checkpoint's."""
-    deadline: float = 0.0
+    deadline: NotNegative = 0.0
     """Time a plan may take [s]; 0: the checkpoint's."""
-    replan_interval: int = 0
+    replan_interval: Count = 0
     """Steps of a chunk that are executed before the next one takes over; 0: the checkpoint's."""
     continuation: str = "rtc"
     """How a chunk continues the one before: "naive", "average" or "rtc", see `wav_policy.policy.chunk_continuation`."""
     image_transport: str = "auto"
     """"raw", "compressed", or "auto": raw where it comes, else compressed."""
-    imagine_rate: float = 0.0
+    imagine_rate: NotNegative = 0.0
     """How often the chosen future is decoded and published while somebody listens; 0: nothing imagined is [Hz]."""
-    imagine_alternatives: int = 3
+    imagine_alternatives: Count = 3
     """Other elites whose gripper paths are shown beside the chosen future's, at most; while somebody listens."""
     observation: ObservationConfig = field(default_factory=ObservationConfig)
 
     def __post_init__(self) -> None:
-        zero = ("num_threads", "num_video_samples", "num_value_samples", "replan_interval", "imagine_alternatives")
-        for name, lowest in {"num_iterations": -1, **dict.fromkeys(zero, 0)}.items():
-            if getattr(self, name) < lowest:
-                raise ValueError(f"{name} is {getattr(self, name)}; {lowest} or more fits")
-        for name in ("deadline", "imagine_rate"):
-            if not 0.0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}; a finite number >= 0 fits")
+        if fault := instruction_fault(self.instruction):
+            raise ValueError(fault)
         check_continuation(self.continuation)
-        if self.dtype not in PRECISIONS:
-            raise ValueError(f"unknown dtype {self.dtype!r}{did_you_mean(self.dtype, PRECISIONS)}")
-        if self.image_transport not in TRANSPORTS:
-            transport = self.image_transport
-            raise ValueError(f"unknown image_transport {transport!r}{did_you_mean(transport, TRANSPORTS)}")
+        check_choice("dtype", self.dtype, PRECISIONS)
+        check_choice("image_transport", self.image_transport, TRANSPORTS)
 
 
 def load_policy(config: PolicyNodeConfig) -> Policy:
@@ -236,7 +229,14 @@ class PolicyNode(LifecycleNode):
                 JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS
             ),
             subscriptions=[
-                self.create_subscription(JointState, JOINT_TOPIC, self._on_joint_state, qos_profile_sensor_data),
+                subscribe(
+                    self,
+                    JointState,
+                    JOINT_TOPIC,
+                    self._on_joint_state,
+                    qos_profile_sensor_data,
+                    buffer.reject_joint_state,
+                ),
                 subscribe_instruction(self, self._on_instruction),
             ],
             imagination=self._make_imagination(policy, buffer) if self.config.imagine_rate > 0.0 else None,
@@ -374,7 +374,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
+    """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong."""
     return run(PolicyNode, PolicyNode.close)
 
 

@@ -21,9 +21,11 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
+from wav_models.configuration import check_choice
 from wav_models.data.layout import SOURCES
-from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
+from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
 from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.parameters import ParameterError, declare
@@ -65,9 +67,10 @@ class RecorderNodeConfig:
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
-        for name, choices in (("action_source", ACTION_TOPICS), ("image_transport", TRANSPORTS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} '{getattr(self, name)}' is not one of: {', '.join(choices)}")
+        if fault := instruction_fault(self.instruction):
+            raise ValueError(fault)
+        check_choice("action_source", self.action_source, ACTION_TOPICS)
+        check_choice("image_transport", self.image_transport, TRANSPORTS)
         if not self.dataset:
             raise ValueError("dataset is empty; give a directory")
         self.recorder()
@@ -100,11 +103,13 @@ class RecorderNode(Node):
         unhandled = NeverCalled()  # by the executor: some 500 messages a second are too many for it
         self._cameras = CameraSubscriptions(self, self._sources, config.image_transport, unhandled)
         joints = [
-            self.create_subscription(
+            subscribe(
+                self,
                 JointState,
                 topics[source],
                 partial(self._on_joints, source),
                 qos_profile_sensor_data,
+                partial(self._sources.reject, source),
                 callback_group=unhandled,
             )
             for source in ("joint_states", "action")
@@ -188,7 +193,7 @@ class RecorderNode(Node):
 
 
 def main() -> int:
-    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong or the dataset cannot be opened."""
+    """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong or the dataset is unusable."""
     return run(RecorderNode, RecorderNode.close, num_threads=2)
 
 

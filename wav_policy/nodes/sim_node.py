@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from wav_policy.bringup.discovery import limit_to_this_host
+from wav_models.configuration import Count, Range
+from wav_models.signals import on_end
 from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
-from wav_policy.nodes.runtime.parameters import ParameterError, declare
+from wav_policy.nodes.runtime.parameters import declare
+from wav_policy.nodes.runtime.spin import finish, start
 from wav_policy.nodes.sim_workers import CameraFeed, JointFeed, Physics, Worker
 from wav_policy.sim.camera_faults import parse_camera_faults
 from wav_policy.sim.cameras import RenderingError
@@ -59,13 +57,13 @@ class SimConfig:
     """
 
     task: str = "bowl"
-    seed: int = 0
+    seed: Count = 0
     can_left: str = "/tmp/can_left"
     can_right: str = "/tmp/can_right"
     can_leader_left: str = ""
     can_leader_right: str = ""
-    image_rate: float = 30.0
-    physics_period: float = 0.008
+    image_rate: Annotated[float, Range(0.1, 200.0)] = 30.0
+    physics_period: Annotated[float, Range(0.001, 0.1)] = 0.008
     publish_instruction: bool = True
     teleport_arms: bool = False
     feedback: FeedbackRates = field(default_factory=FeedbackRates)
@@ -211,16 +209,11 @@ class SimNode(Node):
 def main() -> int:
     """Exit code 1 when the simulation cannot start or one of its threads fails."""
     stopping = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopping.set()
-
-    limit_to_this_host()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    on_end(stopping.set)
     try:
-        node = SimNode()
+        node = start(SimNode)
+        if node is None:
+            return 1
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.start()
@@ -232,11 +225,11 @@ def main() -> int:
             executor.shutdown()
             node.stop()
         return 0
-    except (ParameterError, RenderingError, ValueError) as error:
+    except (RenderingError, ValueError) as error:
         print(f"sim_node: {error}", file=sys.stderr)
         return 1
     finally:
-        rclpy.shutdown()
+        finish()
 
 
 if __name__ == "__main__":

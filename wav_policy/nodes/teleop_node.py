@@ -23,8 +23,10 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from wav_models.configuration import check_choice
 from wav_models.types import FloatArray
 from wav_policy.nodes.messages import chunk_topic, joint_state
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.lifecycle import log_failures
@@ -61,8 +63,7 @@ class TeleopNodeConfig:
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
-        if self.can_interface not in INTERFACES:
-            raise ValueError(f"can_interface '{self.can_interface}' is not one of: {', '.join(INTERFACES)}")
+        check_choice("can_interface", self.can_interface, INTERFACES)
 
 
 @log_failures
@@ -105,7 +106,14 @@ class TeleopNode(LifecycleNode):
         self._chunks = self.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS)
         self._leader = self.create_publisher(JointState, LEADER_TOPIC, qos_profile_sensor_data)
         self._joints = [
-            self.create_subscription(JointState, topic, partial(self._on_joints, topic), qos_profile_sensor_data)
+            subscribe(
+                self,
+                JointState,
+                topic,
+                partial(self._on_joints, topic),
+                qos_profile_sensor_data,
+                partial(self._distrust, topic),
+            )
             for topic in (JOINT_TOPIC, TARGET_TOPIC)
         ]
         self._offered = [
@@ -187,7 +195,7 @@ class TeleopNode(LifecycleNode):
         try:
             positions = joint_state.positions_from_message(message)
         except joint_state.JointNamesError as error:
-            self._unusable[topic] = f"{topic}: {error}"
+            self._distrust(topic, str(error))
             return
         if not np.isfinite(positions).all():
             self._unusable[topic] = f"{topic} is not finite"
@@ -199,6 +207,9 @@ class TeleopNode(LifecycleNode):
 
     def _now(self) -> float:
         return float(self.get_clock().now().nanoseconds) * 1e-9
+
+    def _distrust(self, topic: str, reason: str) -> None:
+        self._unusable[topic] = f"{topic}: {reason}"
 
     def _tick(self) -> None:
         if not self._active or self._chunks is None or self._leader is None:
@@ -253,7 +264,7 @@ class TeleopNode(LifecycleNode):
 
 
 def main() -> int:
-    """Run the node until SIGINT or SIGTERM. Exit code 1 when a parameter is wrong."""
+    """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong."""
     return run(TeleopNode, TeleopNode.close)
 
 

@@ -20,7 +20,8 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.presets import HorizonConfig, did_you_mean
+from wav_models.configuration import did_you_mean
+from wav_models.presets import HorizonConfig
 from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import positions_at
 

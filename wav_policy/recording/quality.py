@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 
 QUALITIES: Final = ("skilled", "hesitant", "recovering", "failing")
 """Of `wav_policy.sim.demonstrate`, which this module does not import: it would load the simulator."""

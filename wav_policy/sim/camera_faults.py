@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 from wav_models.types import VIEWS
 
 CAMERA_FAULTS: Final = {

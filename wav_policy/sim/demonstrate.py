@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 from wav_models.types import ARM_DOF, JOINT_DIM, FloatArray, ImageArray
 from wav_policy.robot.joints import GRIPPERS, REVOLUTE, SIDES
 from wav_policy.robot.kinematics import MAX_STROKE, UnreachableError, inverse

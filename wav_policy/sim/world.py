@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, VIEWS, FloatArray, ImageArray
 from wav_policy.robot.joints import REVOLUTE, SIDES
 from wav_policy.robot.kinematics import JOINT_LIMITS, MAX_JOINT_VELOCITY, MAX_STROKE, NUM_ARM_JOINTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wav_models.bench.model_file import ModelFile
-from wav_models.presets import from_dict
+from wav_models.configuration import from_dict
 
 
 def small_file() -> dict[str, Any]:

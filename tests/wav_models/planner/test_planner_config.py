@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from wav_models.configuration import from_dict, to_dict
 from wav_models.planner import PlannerConfig
-from wav_models.presets import from_dict, to_dict
 
 
 @pytest.mark.parametrize(

@@ -140,11 +140,11 @@ def test_unknown_key_is_named_with_the_nearest(tmp_path: Path) -> None:
     [
         (
             "video: {loop: {learning_rate: 1e-3}}",
-            r"yaml.video.loop: learning_rate is '1e-3', a text; write 1.0e-3$",
+            r"yaml: video.loop.learning_rate is '1e-3', a text; write 1.0e-3$",
         ),
         ("video: {loop: {bf16: 'false'}}", "bf16 is 'false', a text; true or false fits"),
         ("video: {loop: {steps: 1.5}}", r"steps is 1\.5; a whole number or nothing fits"),
-        ("action: {futures: {own_start: [0, high]}}", "own_start is .*fits"),
+        ("action: {futures: {own_start: [0, high]}}", r"own_start\[1\] is .*fits"),
         ("seed: true", "seed is True; a whole number fits"),
         ("video: {loop: [", r"run\.yaml: not YAML: while parsing.*line 2"),
         ("- video", "run.yaml: expected a mapping"),

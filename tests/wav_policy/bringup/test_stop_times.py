@@ -7,32 +7,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 pytest.importorskip("rclpy")
 
+from wav_models.configuration import from_flat
 from wav_models.types import JOINT_DIM, FloatArray
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER
 from wav_policy.control import control_loop
 from wav_policy.control.minimum_jerk import MinimumJerkMotion
 from wav_policy.nodes.lifecycle_manager import ManagerConfig
 from wav_policy.nodes.piper_node import PiperNodeConfig
-from wav_policy.nodes.runtime.parameters import from_mapping
+from wav_policy.nodes.runtime.parameters import section
 from wav_policy.robot.joints import GRIPPERS, both_arms
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
-
-
-def shipped(repository: Path, *files: str) -> dict[str, Any]:
+def shipped(repository: Path, node: str, *files: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in files:
-        (node,) = yaml.safe_load((repository / "config" / file).read_text()).values()
-        found |= flat(node["ros__parameters"])
+        values = section(repository / "config" / file, node)
+        assert values, f"nothing in {file} is for {node}"
+        found |= values
     return found
 
 
@@ -50,8 +44,8 @@ def longest_park(config: PiperNodeConfig) -> float:
 
 
 def test_the_longest_park_of_the_shipped_configuration_fits(repository: Path) -> None:
-    piper = from_mapping(PiperNodeConfig, shipped(repository, "piper.yaml", "safety.yaml"))
-    manager = from_mapping(ManagerConfig, shipped(repository, "bringup.yaml"))
+    piper = from_flat(PiperNodeConfig, shipped(repository, "/piper_node", "piper.yaml", "safety.yaml"))
+    manager = from_flat(ManagerConfig, shipped(repository, "/lifecycle_manager", "bringup.yaml"))
     park = longest_park(piper)
     assert len(piper.home) == JOINT_DIM
     assert park > 13.0  # left joint 6 alone, from 2.0 rad: 8.37 s of motion

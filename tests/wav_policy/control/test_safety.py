@@ -13,9 +13,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wav_models.configuration import flat_names, from_flat
 from wav_models.types import JOINT_DIM, JOINT_NAMES, FloatArray
 from wav_policy.control.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
-from wav_policy.nodes.runtime.parameters import from_mapping, parameter_names
 
 LIMITS = SafetyLimits()
 LOWER, UPPER = LIMITS.lower, LIMITS.upper
@@ -371,8 +371,8 @@ def test_impossible_limits_are_refused_by_name(field: str, value: object) -> Non
 def test_the_configuration_file_states_the_defaults(repository: Path) -> None:
     values = yaml.safe_load((repository / "config" / "safety.yaml").read_text())["/**"]["ros__parameters"]["safety"]
     collision = {f"collision.{name}": value for name, value in values.pop("collision").items()}
-    stated = from_mapping(SafetyLimits, {**values, **collision})
-    assert {*values, *collision} == set(parameter_names(SafetyLimits))
+    stated = from_flat(SafetyLimits, {**values, **collision})
+    assert {*values, *collision} == set(flat_names(SafetyLimits))
     for field in dataclasses.fields(SafetyLimits):
         if field.name != "collision":
             np.testing.assert_allclose(getattr(stated, field.name), getattr(LIMITS, field.name), err_msg=field.name)

@@ -106,15 +106,21 @@ class Probe:
 
 
 class Robot:
-    """Two simulated arms and the node's process."""
+    """Two simulated arms and the node's process, which is started here unless one is given."""
 
-    def __init__(self, directory: Path, repository: Path, extra: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        repository: Path,
+        extra: Sequence[str] = (),
+        process: subprocess.Popen[bytes] | None = None,
+    ) -> None:
         self.plants = KinematicArm(), KinematicArm()
         self.arms = [
             SimulatedArm(plant, directory / side) for plant, side in zip(self.plants, ("left", "right"), strict=True)
         ]
         self.log = directory / "piper_node.log"
-        self.process = start_node(directory, repository, self.log, extra)
+        self.process = process or start_node(directory, repository, self.log, extra)
 
     @property
     def position(self) -> FloatArray:
@@ -128,7 +134,7 @@ class Robot:
             arm.stop()
 
 
-def start_node(directory: Path, repository: Path, log: Path, extra: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+def node_command(directory: Path, repository: Path) -> list[str]:
     command = [sys.executable, "-m", "wav_policy.nodes.piper_node", "--ros-args"]
     for name in ("piper.yaml", "safety.yaml"):
         command += ["--params-file", str(repository / "config" / name)]
@@ -138,5 +144,10 @@ def start_node(directory: Path, repository: Path, log: Path, extra: Sequence[str
         ("can_right", directory / "right"),
     ):
         command += ["-p", f"{name}:={value}"]
+    return command
+
+
+def start_node(directory: Path, repository: Path, log: Path, extra: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    command = node_command(directory, repository)
     with log.open("wb") as output:
         return subprocess.Popen([*command, *extra], cwd=repository, stdout=output, stderr=subprocess.STDOUT)

@@ -389,7 +389,7 @@ def test_home_must_be_a_pose_within_the_limits(home: tuple[float, ...]) -> None:
 def test_impossible_parameters_are_named(tmp_path: Path, repository: Path) -> None:
     process = start_node(tmp_path, repository, tmp_path / "log", ["-p", "control_rte:=100.0"])
     assert process.wait(timeout=20) == 1
-    assert "unknown parameter 'control_rte'. Did you mean 'control_rate'?" in (tmp_path / "log").read_text()
+    assert "unknown parameter 'control_rte'; did you mean 'control_rate'?" in (tmp_path / "log").read_text()
 
 
 def test_missing_arms_fail_to_configure_with_one_message(tmp_path: Path, repository: Path, probe: Probe) -> None:

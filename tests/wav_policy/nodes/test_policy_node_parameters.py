@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 rclpy = pytest.importorskip("rclpy")
 
 from rclpy.parameter import Parameter  # noqa: E402
 
+from wav_models.configuration import from_flat  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode, PolicyNodeConfig, load_policy  # noqa: E402
-from wav_policy.nodes.runtime.parameters import ParameterError, from_mapping  # noqa: E402
+from wav_policy.nodes.runtime.parameters import ParameterError, section  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -36,7 +36,7 @@ def test_a_checkpoint_that_is_missing_leaves_the_node_unconfigured_with_the_reas
 
 
 def test_an_unknown_parameter_is_refused_with_the_valid_ones(ros: None) -> None:
-    with pytest.raises(ParameterError, match=r"replan_intervall.*Did you mean 'replan_interval'"):
+    with pytest.raises(ParameterError, match=r"replan_intervall.*did you mean 'replan_interval'"):
         PolicyNode(parameter_overrides=[Parameter("replan_intervall", value=4)])
     with pytest.raises(ValueError, match="image_transport"):
         PolicyNodeConfig(image_transport="theora")
@@ -48,12 +48,12 @@ def test_the_size_of_the_search_may_be_another_than_the_checkpoints(random_check
     planner = load_policy(config).planner
     assert (planner.num_video_samples, planner.num_value_samples) == (2, stored.num_value_samples)
     assert planner.num_video_elites == 2
-    with pytest.raises(ValueError, match="num_value_samples is -1; 0 or more fits"):
-        replace(config, num_value_samples=-1)
+    with pytest.raises(ValueError, match="num_value_samples is -1; a whole number of at least 0 fits"):
+        from_flat(PolicyNodeConfig, {"num_value_samples": -1})
 
 
 @pytest.mark.parametrize("name", ["policy.yaml", "cameras.yaml"])
 def test_the_configuration_file_has_only_parameters_of_the_node(repository: Path, name: str) -> None:
-    values = yaml.safe_load((repository / "config" / name).read_text())["/**"]["ros__parameters"]
-    values.update({f"observation.{key}": value for key, value in values.pop("observation", {}).items()})
-    from_mapping(PolicyNodeConfig, values)
+    values = section(repository / "config" / name, "/policy_node")
+    assert values
+    from_flat(PolicyNodeConfig, values)

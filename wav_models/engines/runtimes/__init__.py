@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from wav_models.configuration import did_you_mean
 from wav_models.engines.base import EngineError, EngineOptions
-from wav_models.presets import did_you_mean
 
 if TYPE_CHECKING:
     from wav_models.engines.compiled_engine import Graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.nodes.messages.subscribing import subscribe
 
 SERVICE_TIMEOUT = 10.0
 
@@ -56,8 +58,8 @@ class SystemClient:
         self._executor.add_node(self.node)
         self.reports: dict[str, Report] = {}
         self.chunk_ages: list[float] = []
-        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
-        self.node.create_subscription(JointTrajectory, "action_chunk", self._on_chunk, 1)
+        subscribe(self.node, DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
+        subscribe(self.node, JointTrajectory, "action_chunk", self._on_chunk, 1)
 
     def close(self) -> None:
         """Leave the ROS domain."""
@@ -80,7 +82,18 @@ class SystemClient:
         Raises:
             ServiceError: see the class.
         """
-        response = self._call(Trigger, service, Trigger.Request(), timeout)
+        return self._agreed(service, self._call(Trigger, service, Trigger.Request(), timeout))
+
+    def switch(self, service: str, on: bool, timeout: float = SERVICE_TIMEOUT) -> str:
+        """Call a std_srvs/SetBool service and return its message.
+
+        Raises:
+            ServiceError: see the class.
+        """
+        return self._agreed(service, self._call(SetBool, service, SetBool.Request(data=on), timeout))
+
+    @staticmethod
+    def _agreed(service: str, response: Any) -> str:
         if not response.success:
             raise ServiceError(f"{service} refused: {response.message}")
         return str(response.message)
@@ -120,8 +133,9 @@ class SystemClient:
     def _call(self, kind: Any, service: str, request: Any, timeout: float) -> Any:
         client = self.node.create_client(kind, service)
         try:
-            if not self.spin_until(client.service_is_ready, SERVICE_TIMEOUT):
-                raise ServiceError(f"there is no service {service}")
+            if not self.spin_until(client.service_is_ready, min(timeout, SERVICE_TIMEOUT)):
+                domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+                raise ServiceError(f"there is no service {service} in ROS domain {domain}: is the system running?")
             future = client.call_async(request)
             if not self.spin_until(future.done, timeout):
                 raise ServiceError(f"{service} did not answer within {timeout:g} s")

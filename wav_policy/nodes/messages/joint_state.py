@@ -9,9 +9,10 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import JointState
 
 from wav_models.types import JOINT_NAMES, FloatArray
+from wav_policy.nodes.messages.limits import MAX_NAMES, MessageError
 
 
-class JointNamesError(ValueError):
+class JointNamesError(MessageError):
     """A message whose joint names are not exactly the 14 of the robot, in any order."""
 
 
@@ -23,6 +24,8 @@ def permutation(names: Sequence[str]) -> list[int]:
     """
     if tuple(names) == JOINT_NAMES:
         return list(range(len(JOINT_NAMES)))
+    if len(names) > MAX_NAMES:
+        raise JointNamesError(f"{len(names)} joint names; {len(JOINT_NAMES)} were expected")
     missing = [name for name in JOINT_NAMES if name not in names]
     unknown = [name for name in names if name not in JOINT_NAMES]
     doubled = sorted({name for name in names if list(names).count(name) > 1})

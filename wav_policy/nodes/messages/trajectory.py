@@ -8,11 +8,12 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from wav_models.types import JOINT_DIM, JOINT_NAMES, ActionChunk
 from wav_policy.nodes.messages.joint_state import JointNamesError, permutation, seconds_to_stamp, stamp_to_seconds
+from wav_policy.nodes.messages.limits import MAX_ROWS, MessageError
 
 _STEP_TOLERANCE = 1e-6  # s; times pass through integer nanoseconds
 
 
-class TrajectoryError(ValueError):
+class TrajectoryError(MessageError):
     """A trajectory that is no action chunk."""
 
 
@@ -31,7 +32,7 @@ def chunk_from_message(message: JointTrajectory) -> ActionChunk:
     """Joints reordered by name; values are passed on unchecked (`ChunkExecutor` judges them).
 
     Raises:
-        TrajectoryError: wrong joint names, no points, a point of the wrong length, or unevenly spaced times.
+        TrajectoryError: wrong joint names, no points or too many, one of the wrong length, or unevenly spaced times.
     """
     try:
         order = permutation(message.joint_names)
@@ -39,6 +40,8 @@ def chunk_from_message(message: JointTrajectory) -> ActionChunk:
         raise TrajectoryError(str(error)) from None
     if not message.points:
         raise TrajectoryError("trajectory has no points")
+    if len(message.points) > MAX_ROWS:
+        raise TrajectoryError(f"trajectory has {len(message.points)} points; at most {MAX_ROWS} fit")
     lengths = {len(point.positions) for point in message.points}
     if lengths != {JOINT_DIM}:
         raise TrajectoryError(f"trajectory points have {sorted(lengths)} positions; every point needs {JOINT_DIM}")

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from wav_models.types import VIEWS, ImageArray
 from wav_policy.nodes.messages.images import ImageError, rgb_from_compressed, rgb_from_message
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.policy.observation import IMAGE_TOPICS
 
 TRANSPORTS: Final = ("auto", "raw", "compressed")
@@ -54,8 +55,14 @@ class CameraSubscriptions:
         self._buffer = buffer
         self._last_raw = dict.fromkeys(VIEWS, float("-inf"))
         self.subscriptions = [
-            node.create_subscription(
-                kind, topic, partial(callback, view), qos_profile_sensor_data, callback_group=callback_group
+            subscribe(
+                node,
+                kind,
+                topic,
+                partial(callback, view),
+                qos_profile_sensor_data,
+                partial(self._reject, view),
+                callback_group=callback_group,
             )
             for view in VIEWS
             for kind, topic, callback in self._sources(view, transport)
@@ -83,7 +90,10 @@ class CameraSubscriptions:
         try:
             rgb = decode()
         except ImageError as error:
-            self.rejected[IMAGE_TOPICS[view]] += 1
-            self._buffer.reject_image(view, str(error))
+            self._reject(view, str(error))
             return
         self._buffer.add_image(view, rgb, stamp_to_seconds(message.header.stamp))
+
+    def _reject(self, view: str, reason: str) -> None:
+        self.rejected[IMAGE_TOPICS[view]] += 1
+        self._buffer.reject_image(view, reason)

@@ -10,6 +10,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 
+from wav_policy.nodes.messages.limits import cut
+
 OK: Final = DiagnosticStatus.OK
 WARN: Final = DiagnosticStatus.WARN
 ERROR: Final = DiagnosticStatus.ERROR
@@ -24,9 +26,11 @@ def status(name: str, level: bytes, message: str, /, **values: Any) -> Diagnosti
         level: OK, WARN, ERROR or STALE.
         message: one line for a human.
         values: key-value pairs; floats are rounded to six significant digits.
+
+    Texts are cut to `MAX_TEXT`: some stem from others' messages.
     """
     pairs = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
-    return DiagnosticStatus(name=name, level=level, message=message, values=pairs)
+    return DiagnosticStatus(name=name, level=level, message=cut(message), values=pairs)
 
 
 class Diagnostics:
@@ -99,4 +103,4 @@ def _levels(entries: Iterable[DiagnosticStatus]) -> list[tuple[str, bytes, str]]
 
 
 def _text(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else cut(str(value))

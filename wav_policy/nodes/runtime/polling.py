@@ -14,6 +14,8 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from wav_policy.nodes.messages.limits import MessageError, decode
+
 M = TypeVar("M")
 
 
@@ -47,12 +49,18 @@ class PolledTopic(Generic[M]):
         self._node = node
         self._kind = kind
         self._subscription: Any = node.create_subscription(
-            kind, topic, lambda message: None, qos, callback_group=NeverCalled()
+            kind, topic, lambda data: None, qos, callback_group=NeverCalled(), raw=True
         )
 
     def take(self) -> M | None:
         """The newest message since the last call, None when there is none."""
-        message: M | None = _take(self._subscription, self._kind)
+        if (data := _take(self._subscription)) is None:
+            return None
+        try:
+            message: M = decode(self._kind, data)
+        except MessageError as error:
+            self._node.get_logger().warning(f"{self._subscription.topic}: {error}", throttle_duration_sec=5.0)
+            return None
         return message
 
     def destroy(self) -> None:
@@ -65,7 +73,7 @@ class DrainingThread:
 
     Args:
         node: whose logger is told of a callback that failed.
-        subscriptions: made with `NeverCalled`; their queues must hold what comes within 5 ms.
+        subscriptions: made by `subscribe` with `NeverCalled`; their queues must hold what comes within 5 ms.
     """
 
     def __init__(self, node: Node, subscriptions: Sequence[Any]) -> None:
@@ -84,13 +92,13 @@ class DrainingThread:
         while not self._closed.wait(_DRAIN_PERIOD):
             for subscription in self._subscriptions:
                 try:
-                    while (message := _take(subscription, subscription.msg_type)) is not None:
-                        subscription.callback(message)
+                    while (data := _take(subscription)) is not None:
+                        subscription.callback(data)
                 except Exception as error:
                     self._node.get_logger().error(f"callback failed: {type(error).__name__}: {error}")
 
 
-def _take(subscription: Any, kind: type) -> Any:
+def _take(subscription: Any) -> bytes | None:
     with subscription.handle:
-        taken = subscription.handle.take_message(kind, False)
+        taken = subscription.handle.take_message(subscription.msg_type, True)
     return None if taken is None else taken[0]

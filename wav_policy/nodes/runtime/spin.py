@@ -1,21 +1,21 @@
-"""Runs a node as a process: until SIGINT or SIGTERM, and through callbacks that fail."""
+"""Runs a node as a process: until a signal asks it to end, and through callbacks that fail."""
 
 from __future__ import annotations
 
-import signal
+import gc
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
 from typing import TypeVar
 
 import rclpy
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from wav_models.signals import ignore_ends, on_end
 from wav_policy.bringup.discovery import limit_to_this_host
-from wav_policy.nodes.runtime.parameters import ParameterError
 
 N = TypeVar("N", bound=Node)
 
@@ -51,22 +51,13 @@ def run(
         num_threads: of the executor.
 
     Returns:
-        Exit code: 0 after SIGINT or SIGTERM, 1 when a parameter is wrong.
+        Exit code: 0 after one of `END_SIGNALS`, 1 when a parameter or a parameter file is wrong.
     """
     ended = threading.Event()
 
-    def end(number: int, frame: FrameType | None) -> None:
-        ended.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
-    limit_to_this_host()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = make_node()
-    except ParameterError as error:
-        print(error, file=sys.stderr)
-        rclpy.shutdown()
+    on_end(ended.set)
+    node = start(make_node)
+    if node is None:
         return 1
     executor = _Pool(num_threads) if num_threads > 1 else SingleThreadedExecutor()
     executor.add_node(node)
@@ -78,7 +69,25 @@ def run(
     on_signal(node)
     executor.shutdown()
     close(node)
-    rclpy.shutdown()
-    # Ctrl-C reaches a launched node twice; Python's own end must not be cut short by the second.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    finish()
     return 0
+
+
+def start(make_node: Callable[[], N]) -> N | None:
+    """ROS and the node; None, with the reason printed, when a parameter, a file of them or its argument is wrong."""
+    limit_to_this_host()
+    try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        node = make_node()
+    except (ValueError, RCLError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        rclpy.try_shutdown()
+        return None
+    gc.freeze()  # of what is imported by now nothing becomes garbage: the collector need not look through it again
+    return node
+
+
+def finish() -> None:
+    """Leave ROS. Ctrl-C reaches a launched node twice; Python's own end must not be cut short by the second."""
+    rclpy.try_shutdown()
+    ignore_ends()

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 from wav_policy.piper.frames import NUM_JOINTS, FrameId, MotorState
 from wav_policy.sim.firmware.feedback import Frame, leader_frames
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wav_models.presets import did_you_mean
+from wav_models.configuration import did_you_mean
 from wav_policy.sim.task import Task
 
 

@@ -1,0 +1,120 @@
+"""Parameter files and the nodes they are for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy")
+
+from wav_models.configuration import from_flat
+from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES
+from wav_policy.nodes.lifecycle_manager import ManagerConfig
+from wav_policy.nodes.monitor import MonitorConfig
+from wav_policy.nodes.piper_node import PiperNodeConfig
+from wav_policy.nodes.policy_node import PolicyNodeConfig
+from wav_policy.nodes.recorder_node import RecorderNodeConfig
+from wav_policy.nodes.runtime.parameters import parameter_files, section
+from wav_policy.nodes.sim_node import SimConfig
+from wav_policy.nodes.teleop_node import TeleopNodeConfig
+
+CONFIGURATIONS: dict[str, type] = {
+    "lifecycle_manager": ManagerConfig,
+    "monitor": MonitorConfig,
+    "piper_node": PiperNodeConfig,
+    "policy_node": PolicyNodeConfig,
+    "recorder_node": RecorderNodeConfig,
+    "sim_node": SimConfig,
+    "teleop_node": TeleopNodeConfig,
+}
+FILES = [(entry.executable, file) for entry in (*NODES, LIFECYCLE_MANAGER) for file in entry.parameter_files]
+
+
+@pytest.mark.parametrize(("node", "file"), FILES)
+@pytest.mark.parametrize("name", ["/{}", "/robot1/{}", "/a/b/renamed"])
+def test_a_shipped_file_applies_whatever_the_node_is_called(node: str, file: str, name: str, repository: Path) -> None:
+    values = section(repository / "config" / file, name.format(node))
+    assert values
+    from_flat(CONFIGURATIONS[node], values)
+
+
+@pytest.mark.parametrize(
+    ("keys", "node", "applies"),
+    [
+        (["/**"], "/robot1/piper_node", True),
+        (["piper_node"], "/piper_node", True),
+        (["piper_node"], "/robot1/piper_node", False),
+        (["/robot1/piper_node"], "/robot1/piper_node", True),
+        (["robot1", "piper_node"], "/robot1/piper_node", True),
+        (["/*/piper_node"], "/robot1/piper_node", True),
+        (["/*/piper_node"], "/piper_node", False),
+        (["/**/piper_node"], "/piper_node", True),
+        (["/*"], "/piper_node", True),
+        (["piper"], "/piper_node", False),
+    ],
+)
+def test_sections_are_for_the_nodes_that_rcl_takes_them_for(
+    keys: list[str], node: str, applies: bool, tmp_path: Path
+) -> None:
+    data: dict[str, Any] = {"ros__parameters": {"outer": {"inner": 1}}}
+    for key in reversed(keys):
+        data = {key: data}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(data))
+    assert section(tmp_path / "a.yaml", node) == ({"outer.inner": 1} if applies else None)
+
+
+def test_files_are_found_on_the_command_line() -> None:
+    assert parameter_files(["x", "--ros-args", "--params-file", "a", "-p", "b:=1", "--params-file", "c"]) == [
+        Path("a"),
+        Path("c"),
+    ]
+
+
+MARKERS = (sys.executable, "-m", "wav_policy.nodes.diagnostic_markers", "--ros-args")
+
+
+def start(repository: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code (-1: it ran) and output of a node with these arguments."""
+    try:
+        done = subprocess.run([*MARKERS, *arguments], cwd=repository, capture_output=True, text=True, timeout=8.0)
+    except subprocess.TimeoutExpired as error:
+        return -1, "".join((part or b"").decode() for part in (error.stdout, error.stderr))
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("/**: {ros__parameters: {rat: 1.0}}", "unknown parameter 'rat'; did you mean 'rate'"),
+        ("/**: {ros__parameters: {rate: .nan}}", "rate is nan; a finite number from 0.1 to 30 fits (FILE)"),
+        ("/**: {ros__parameters: {rate: fast}}", "rate is 'fast', a text; a number from 0.1 to 30 fits (FILE)"),
+        ("/**: {ros__parameters: {position: [0, 1.0, 2.0]}}", "FILE"),
+        ("/**: [", "FILE"),
+    ],
+)
+def test_a_wrong_file_is_one_line_that_names_it(text: str, message: str, repository: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(text + "\n")
+    code, output = start(repository, "--params-file", str(file))
+    assert code == 1, output
+    assert message.replace("FILE", str(file)) in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.ros
+def test_who_applies_a_file_says_so_and_who_does_not_too(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "ours.yaml").write_text("/**: {ros__parameters: {rate: 1.0}}\n")
+    (tmp_path / "others.yaml").write_text("diagnostic_markers: {ros__parameters: {rate: 3.0}}\n")
+    files = [part for name in ("ours", "others") for part in ("--params-file", str(tmp_path / f"{name}.yaml"))]
+    code, output = start(repository, "-r", "__ns:=/robot1", *files)
+    assert code == -1, output
+    assert f"parameters from {tmp_path}/ours.yaml\n" in output
+    assert f"NOTHING in {tmp_path}/others.yaml applies to this node: no section is for /robot1/diagnostic_markers" in (
+        output
+    )

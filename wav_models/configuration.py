@@ -1,0 +1,349 @@
+"""The one strict way from YAML, JSON, ROS parameters and launch arguments to a typed configuration.
+
+A configuration is a frozen dataclass. Its hints say what fits: bool, int, float, str, Path, `Literal`, tuples,
+mappings, unions, other dataclasses, and `Annotated[float, Range(...)]` for what must lie in a range. Nothing is guessed
+but that a whole number does for a number and a list for a tuple; numbers must be finite.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+_MAX_FILE: Final = 1_000_000
+"""No configuration is larger [bytes]."""
+_MAX_NUMBER: Final = 1.7e308
+"""Beyond it, and above all infinite, is no quantity."""
+_MAX_SHOWN: Final = 80
+"""Characters of a value in a message."""
+
+
+class ConfigurationError(ValueError):
+    """A key that there is not, one that is missing, or a value that does not fit; names place, key, value and remedy.
+
+    Attributes:
+        key: flat name of the key to blame; "" where it is not a single one.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Range:
+    """For `Annotated`: the number lies between `low` and `high`, both included unless `above` excludes the low one."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, number: float) -> bool:
+        return (number > self.low if self.above else number >= self.low) and number <= self.high
+
+    def __str__(self) -> str:
+        low = f" {'above' if self.above else 'from'} {self.low:g}" if self.low > -math.inf else ""
+        high = f" {'to' if low else 'up to'} {self.high:g}" if self.high < math.inf else ""
+        return f"{low}{high}" if high or self.above or not low else f" of at least {self.low:g}"
+
+
+Positive = Annotated[float, Range(0.0, above=True)]
+NotNegative = Annotated[float, Range(0.0)]
+Count = Annotated[int, Range(0)]
+AtLeastOne = Annotated[int, Range(1)]
+
+
+def did_you_mean(name: Any, valid: Iterable[str]) -> str:
+    """Ending of an error message: the closest valid name and all valid ones."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(str(name)[:_MAX_SHOWN], names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return f"{hint} Valid: {', '.join(names)}"
+
+
+def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
+    """ConfigurationError with the nearest of the choices unless the value is one of them."""
+    choices = tuple(choices)
+    if value not in choices:
+        raise ConfigurationError(f"unknown {what} {_shown(value)}{did_you_mean(value, choices)}")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain data of a configuration dataclass, for JSON or YAML."""
+    return asdict(config)
+
+
+def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
+    """Build a configuration strictly from nested mappings; what is absent keeps its default.
+
+    Args:
+        cls: dataclass.
+        data: what YAML or JSON hold.
+        where: file or node, for messages.
+
+    Raises:
+        ConfigurationError: see there.
+    """
+    return _build(cls, data, where, "")
+
+
+def from_flat(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """The same from `{"outer.inner": value}`, as ROS parameters are named."""
+    valid = set(flat_names(cls))
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in valid:
+            place, names = _at(where or cls.__name__), did_you_mean(name, valid)
+            raise ConfigurationError(f"{place}unknown parameter {name!r}{names}", name)
+        *outer, inner = name.split(".")
+        level = nested
+        for key in outer:
+            level = level.setdefault(key, {})
+        level[inner] = value
+    return _build(cls, nested, where, "")
+
+
+def from_texts(cls: type[T], texts: Mapping[str, str], where: str = "") -> T:
+    """The same from texts, as launch arguments are; true and false, and numbers as Python writes them."""
+    hints = get_type_hints(cls, include_extras=True)
+    return _build(cls, {name: _from_text(text, hints.get(name)) for name, text in texts.items()}, where, "")
+
+
+def flat_names(cls: type, prefix: str = "") -> Iterator[str]:
+    """Names of all values of a configuration as `from_flat` takes them, in field order."""
+    hints = get_type_hints(cls)
+    for field in fields(cls):
+        if is_dataclass(hint := hints[field.name]):
+            yield from flat_names(cast(type, hint), f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def load(cls: type[T], path: Path) -> T:
+    """Read a configuration from a `.json` or `.yaml` file.
+
+    Raises:
+        ConfigurationError: see there; or as `read`.
+    """
+    return from_dict(cls, read(path), str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The mapping that a `.json` or `.yaml` file holds; an empty YAML file is an empty mapping.
+
+    Raises:
+        ConfigurationError: no such file, one that cannot be read, is too large or malformed, names a key twice, or
+            holds no mapping.
+    """
+    try:
+        if (size := path.stat().st_size) > _MAX_FILE:
+            raise ConfigurationError(f"{path}: {size} bytes are too many for a configuration")
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else _read_yaml(text)
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except ConfigurationError as error:
+        raise error if str(error).startswith(str(path)) else ConfigurationError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        kind = "JSON" if path.suffix == ".json" else "YAML"
+        raise ConfigurationError(f"{path}: not {kind}: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"{path}: expected a mapping, got {type(data).__name__}")
+    return data
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ConfigurationError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is given twice")
+    return found
+
+
+def _read_yaml(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Takes no key twice."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            _once([(key.value, None) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"])
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(text, Loader) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(error) from error
+
+
+def _build(cls: type[T], data: Any, where: str, path: str) -> T:
+    place = _at(where or ("" if path else cls.__name__)) + _at(path)
+    if not isinstance(data, Mapping):
+        raise ConfigurationError(f"{place}expected a mapping, got {type(data).__name__}")
+    hints = get_type_hints(cls, include_extras=True)
+    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise ConfigurationError(f"{place}unknown key {_shown(key)}{did_you_mean(key, known)}")
+    for name, field in known.items():
+        if name not in data and field.default is MISSING and field.default_factory is MISSING:
+            raise ConfigurationError(f"{place}key {name!r} is missing")
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        inner = f"{path}.{key}" if path else key
+        if is_dataclass(hint := hints[key]):
+            values[key] = _build(cast(type, hint), value, where, inner)
+            continue
+        try:
+            values[key] = _converted(value, hint)
+        except _Misfit as misfit:
+            raise ConfigurationError(f"{_at(where or cls.__name__)}{inner}{misfit}", inner) from None
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ConfigurationError(f"{place}{error}") from error
+
+
+def _at(place: str) -> str:
+    return f"{place}: " if place else ""
+
+
+class _Misfit(Exception):
+    """Says which element is what, and what would fit."""
+
+    def __init__(self, value: Any, hint: Any, element: str = "") -> None:
+        self.value, self.hint, self.element = value, hint, element
+        super().__init__(f"{element} is {_shown(value)}{_remedy(value, hint)}")
+
+
+def _converted(value: Any, hint: Any) -> Any:
+    """The value as the hint wants it, or `_Misfit`."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Annotated:
+        try:
+            number = _converted(value, arguments[0])
+        except _Misfit:
+            raise _Misfit(value, hint) from None
+        if any(isinstance(rule, Range) and number not in rule for rule in arguments[1:]):
+            raise _Misfit(value, hint)
+        return number
+    if origin in (Union, UnionType):
+        return _any_of(value, hint)
+    if origin is tuple:
+        return _tuple(value, hint)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _Misfit(value, hint)
+        return {key: _element(item, arguments[1], f".{key}") for key, item in value.items()}
+    if origin is Literal:
+        fits = value in arguments
+    elif hint is float and type(value) in (int, float):
+        if -_MAX_NUMBER <= value <= _MAX_NUMBER:
+            return float(value)
+        fits = False
+    elif isinstance(value, bool):
+        fits = hint is bool
+    else:
+        fits = isinstance(value, hint)
+    if not fits:
+        raise _Misfit(value, hint)
+    return value
+
+
+def _any_of(value: Any, hint: Any) -> Any:
+    for each in get_args(hint):
+        try:
+            return _converted(value, each)
+        except _Misfit:
+            continue
+    raise _Misfit(value, hint)
+
+
+def _tuple(value: Any, hint: Any) -> tuple[Any, ...]:
+    items = value.tolist() if hasattr(value, "tolist") else value  # of ROS arrays
+    hints = get_args(hint)
+    if not isinstance(items, (list, tuple)):
+        raise _Misfit(value, hint)
+    if hints[1:] == (...,):
+        hints = hints[:1] * len(items)
+    if len(items) != len(hints):
+        raise _Misfit(value, hint)
+    return tuple(_element(item, each, f"[{i}]") for i, (item, each) in enumerate(zip(items, hints, strict=True)))
+
+
+def _element(value: Any, hint: Any, name: str) -> Any:
+    try:
+        return _converted(value, hint)
+    except _Misfit as misfit:
+        raise _Misfit(misfit.value, misfit.hint, name + misfit.element) from None
+
+
+def _from_text(text: str, hint: Any) -> Any:
+    """What the text says if it says what the hint wants; otherwise the text, which is refused then."""
+    kind = get_args(hint)[0] if get_origin(hint) in (Annotated, UnionType) else hint
+    if kind is bool:
+        return {"true": True, "false": False}.get(text, text)
+    if kind is Path:
+        return Path(text).expanduser().absolute()
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            return text
+    return text
+
+
+_WORDS: Final[dict[Any, str]] = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    dict: "a mapping",
+    Path: "a path",
+    NoneType: "nothing",
+}
+
+
+def _words(hint: Any) -> str:
+    """What fits a hint."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _words(arguments[0]) + "".join(str(rule) for rule in arguments[1:] if isinstance(rule, Range))
+    if origin in (Union, UnionType):
+        return " or ".join(map(_words, arguments))
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin is tuple:
+        return f"a list of {_words(arguments[0])} each" if arguments[1:] == (...,) else f"a list of {len(arguments)}"
+    return _WORDS.get(origin or hint, str(hint))
+
+
+def _remedy(value: Any, hint: Any) -> str:
+    """Ending of an error message: what kind of value it is, and what would fit."""
+    fits = _words(hint)
+    if type(value) in (int, float) and not -_MAX_NUMBER <= value <= _MAX_NUMBER:
+        return f"; {fits.replace('a number', 'a finite number')} fits"
+    if not isinstance(value, str):
+        return f"; {fits} fits"
+    if "a number" in fits and (number := re.fullmatch(r"([+-]?\d+\.?\d*)[eE]([+-]?\d+)", value)):
+        mantissa, exponent = number[1], int(number[2])
+        return f", a text; write {mantissa}{'' if '.' in mantissa else '.0'}e{exponent:+d}"
+    return f", a text; {fits} fits"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

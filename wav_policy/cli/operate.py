@@ -1,0 +1,150 @@
+"""`wav stop | hold | home | enable | reset`: piper_node's services from any terminal, and what both arms confirm."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final
+
+import tyro
+
+if TYPE_CHECKING:
+    from wav_policy.nodes.clients.system_client import Report, SystemClient
+
+ARMS: Final = ("left arm", "right arm")
+LOOP: Final = "control loop"
+POWER_SWITCH: Final = "NOT CONFIRMED. If the arms must not move, use the power switch"
+_CONFIRMATION: Final = 3.0
+"""Until /diagnostics must show what was asked for [s]."""
+
+Confirmed = Callable[["Report"], bool]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One command.
+
+    Attributes:
+        name: of service `piper/<name>`.
+        timeout: for its answer [s].
+        arm, loop: whether what an arm, or the control loop, says on /diagnostics shows that it is done.
+    """
+
+    name: str
+    timeout: float
+    arm: Confirmed = lambda report: True
+    loop: Confirmed = lambda report: True
+
+
+def _is_stopped(report: Report) -> bool:
+    return report.values.get("state") == "EMERGENCY_STOP"
+
+
+def _is_enabled(report: Report) -> bool:
+    return report.message.startswith("enabled")
+
+
+def _holds(report: Report) -> bool:
+    return report.message.startswith(("holding", "not commanding", "stopped"))
+
+
+STOP = Operation("stop", 5.0, arm=_is_stopped, loop=lambda report: report.message.startswith("stopped"))
+HOLD = Operation("hold", 5.0, loop=_holds)
+HOME = Operation("home", 60.0, arm=_is_enabled)
+ENABLE = Operation("enable", 30.0, arm=_is_enabled)
+RESET = Operation("reset", 30.0, loop=lambda report: not report.message.startswith("stopped"))
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Calls the service of piper_node in this ROS domain and prints what both arms confirm."""
+
+
+@dataclass(frozen=True)
+class ResetArguments(Arguments):
+    """Clears an emergency stop: the arms LOSE POWER AND FALL. Afterwards: wav enable."""
+
+    supported: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Both arms are supported: do not ask."""
+
+
+def stop(argv: list[str]) -> int:
+    """`wav stop`: emergency stop of both arms."""
+    tyro.cli(Arguments, prog="wav stop", args=argv)
+    return operate(STOP)
+
+
+def hold(argv: list[str]) -> int:
+    """`wav hold`: brake and hold until a chunk comes that was planned afterwards."""
+    tyro.cli(Arguments, prog="wav hold", args=argv)
+    return operate(HOLD)
+
+
+def home(argv: list[str]) -> int:
+    """`wav home`: slowly to the pose over the table."""
+    tyro.cli(Arguments, prog="wav home", args=argv)
+    return operate(HOME)
+
+
+def enable(argv: list[str]) -> int:
+    """`wav enable`: motors on, holding."""
+    tyro.cli(Arguments, prog="wav enable", args=argv)
+    return operate(ENABLE)
+
+
+def reset(argv: list[str]) -> int:
+    """`wav reset`: clears an emergency stop, once somebody has said that the arms are supported."""
+    arguments = tyro.cli(ResetArguments, prog="wav reset", args=argv)
+    if not arguments.supported and not _said_supported():
+        print("wav reset: nothing was done; support both arms, then answer `supported` or give --supported")
+        return 2
+    return operate(RESET)
+
+
+def _said_supported() -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return input("The arms lose power and fall. Support both, then type `supported`: ").strip() == "supported"
+
+
+def operate(operation: Operation) -> int:
+    """Exit code 0 when the service has agreed and both arms show it."""
+    from wav_policy.nodes.clients.system_client import ServiceError, SystemClient
+
+    client = SystemClient()
+    try:
+        service = f"piper/{operation.name}"
+        said = (
+            client.switch(service, True, operation.timeout)
+            if operation is ENABLE
+            else client.trigger(service, operation.timeout)
+        )
+        print(said)
+        doubts = confirm(client, operation)
+    except ServiceError as error:
+        doubts = [str(error)]
+    finally:
+        client.close()
+    if doubts:
+        print(f"wav {operation.name}: {'; '.join(doubts)}. {POWER_SWITCH}", file=sys.stderr)
+    return int(bool(doubts))
+
+
+def confirm(client: SystemClient, operation: Operation) -> list[str]:
+    """Print what arms and loop say from now on; whoever does not show what was asked for, in words."""
+    parts = {**dict.fromkeys(ARMS, operation.arm), LOOP: operation.loop}
+    old = {part: client.reports.get(f"piper_node: {part}") for part in parts}
+
+    def news(part: str) -> Report | None:
+        report = client.reports.get(f"piper_node: {part}")
+        return report if report is not old[part] else None
+
+    def shows(part: str) -> bool:
+        return (report := news(part)) is not None and parts[part](report)
+
+    client.spin_until(lambda: all(map(shows, parts)), _CONFIRMATION)
+    for part in parts:
+        if (report := news(part)) is not None:
+            print(f"  {part}: {report.message}")
+    return [f"{part} {'says otherwise' if news(part) else 'is silent'}" for part in parts if not shows(part)]

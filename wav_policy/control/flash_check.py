@@ -12,8 +12,8 @@ from wav_policy.piper.frames import NUM_JOINTS
 
 _ANGLE_RESOLUTION: Final = math.radians(0.06)
 """Flash counts 0.1 degree [rad]."""
-_SPEED_RESOLUTION: Final = 0.002
-"""[rad/s], [rad/s^2]"""
+_RATE_RESOLUTION: Final = 0.006
+"""Flash counts 0.01 rad/s and 0.01 rad/s^2."""
 
 
 def unfit_limits(flash: FlashLimits, limits: SafetyLimits) -> tuple[str, ...]:
@@ -33,9 +33,9 @@ def _narrower_joints(flash: FlashLimits, limits: SafetyLimits) -> Iterator[str]:
             yield _angle_text(name, "position_min", lower, limits.position_min[joint])
         if upper is not None and upper < limits.position_max[joint] - _ANGLE_RESOLUTION:
             yield _angle_text(name, "position_max", upper, limits.position_max[joint])
-        if speed is not None and speed < limits.velocity[joint] - _SPEED_RESOLUTION:
+        if speed is not None and speed < limits.velocity[joint] - _RATE_RESOLUTION:
             yield _rate_text(name, "velocity", speed, limits.velocity[joint], "rad/s")
-        if acceleration is not None and acceleration < limits.acceleration[joint] - _SPEED_RESOLUTION:
+        if acceleration is not None and acceleration < limits.acceleration[joint] - _RATE_RESOLUTION:
             yield _rate_text(name, "acceleration", acceleration, limits.acceleration[joint], "rad/s^2")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,15 @@ def test_an_arm_as_delivered_fits(rig: Any) -> None:
     assert flash.max_stroke == 0.07
     assert flash.crash_levels == (1,) * 6
     assert unfit_limits(flash, limits) == ()
+
+
+def test_the_units_are_the_arms_and_not_those_of_piper_sdks_comments(rig: Any) -> None:
+    """Raw 300 and 500 are what an arm as delivered answers: 3.0 rad/s and 5.0 rad/s^2 (piper_sdk#122, pyAgxArm)."""
+    rig.driver.connect()
+    replies = rig.driver._link.reader.replies
+    rig.driver.read_flash()
+    assert replies[FrameId.LIMIT_REPLY, 1] == struct.pack(">BhhHx", 1, 1500, -1500, 300)
+    assert replies[FrameId.ACCELERATION_REPLY, 6] == bytes((6, 1, 244, 0, 0, 0, 0, 0))
 
 
 def test_narrower_limits_in_flash_are_named_with_both_numbers(make_rig: Callable[..., Any], tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class PiperFirmware:
         plant: the arm that is driven.
         rates: feedback rates.
         flash: what an earlier life of this arm left; as delivered if None.
-        version: reported on 0x4AF, 8 characters.
+        version: of the software, such as "S-V1.8-8".
 
     Attributes:
         flash: limits, role and identifiers; survives this object.
@@ -242,7 +242,7 @@ class PiperFirmware:
             self._gripper_on = action == frames.MOTOR_ENABLE and not self._stopped
 
     def _on_version_query(self, data: bytes) -> None:
-        self._settings.replies.append((FrameId.FIRMWARE_VERSION, self._version.encode().ljust(8)[:8]))
+        self._settings.replies.extend(feedback.version_frames(self._version))
 
     def _clear_errors(self, joints: range) -> None:
         for joint in joints:

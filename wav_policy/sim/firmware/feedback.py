@@ -94,6 +94,15 @@ def end_pose_frames(reading: ArmReading) -> Iterator[Frame]:
         yield FrameId.END_POSE_XY + pair, struct.pack(">ii", counts[2 * pair], counts[2 * pair + 1])
 
 
+def version_frames(software: str) -> Iterator[Frame]:
+    """0x4AF, eleven frames: hardware, name, software and dates of production at the offsets that pyAgxArm reads."""
+    told = bytearray(88)
+    for offset, text in ((0, "H-V1.2-1"), (16, "10"), (32, "ARM_MC"), (60, f"{software}250925")):
+        told[offset : offset + len(text)] = text.encode()
+    for offset in range(0, len(told), 8):
+        yield FrameId.FIRMWARE_VERSION, bytes(told[offset : offset + 8])
+
+
 def leader_frames(position: Sequence[float] | FloatArray, stroke: float) -> list[Frame]:
     """0x151, 0x155-0x157, 0x159: joint angles [rad] and stroke [m] of a leader, as targets for its follower."""
     counts = units.millidegrees_from_radians(position)

@@ -54,10 +54,10 @@ class Settings:
         limit = self.flash.limits[joint]
         if content == frames.QUERY_ANGLES_AND_SPEED:
             angles = units.decidegrees_from_radians(limit.upper), units.decidegrees_from_radians(limit.lower)
-            speed = units.speed_counts_from_radians_per_second(limit.max_speed)
+            speed = units.counts_from_rate_limit(limit.max_speed)
             self.replies.append((FrameId.LIMIT_REPLY, struct.pack(">BhhHx", data[0], *angles, speed)))
         elif content == frames.QUERY_ACCELERATION:
-            acceleration = round(1000 * limit.max_acceleration)
+            acceleration = units.counts_from_rate_limit(limit.max_acceleration)
             self.replies.append((FrameId.ACCELERATION_REPLY, struct.pack(">BH5x", data[0], acceleration)))
 
     def _on_limit_setting(self, data: bytes) -> None:
@@ -70,7 +70,7 @@ class Settings:
         if lower != _UNCHANGED:
             limit.lower = units.radians_from_decidegrees(lower)
         if speed != _UNCHANGED:
-            limit.max_speed = speed / 1000
+            limit.max_speed = units.rate_limit_from_counts(speed)
         self._acknowledge(FrameId.LIMIT_SETTING)
 
     def _on_joint_setting(self, data: bytes) -> None:
@@ -80,7 +80,7 @@ class Settings:
         joints = range(NUM_JOINTS) if motor == _ALL_JOINTS else range(motor - 1, motor)
         if with_acceleration == frames.CONFIRM and acceleration != _UNCHANGED:
             for joint in joints:
-                self.flash.limits[joint].max_acceleration = acceleration / 100
+                self.flash.limits[joint].max_acceleration = units.rate_limit_from_counts(acceleration)
         if clear == frames.CONFIRM:
             self._clear_errors(joints)
         self._acknowledge(FrameId.JOINT_SETTING)

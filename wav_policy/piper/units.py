@@ -44,6 +44,11 @@ def effort_counts_from_newton_metres(torque: float) -> int:
     return round(torque * _COUNTS_PER_NEWTON_METRE)
 
 
+def newton_metres_from_effort_counts(count: int) -> float:
+    """Counts of 0.001 N m to gripper effort [N m]."""
+    return count / _COUNTS_PER_NEWTON_METRE
+
+
 def speed_counts_from_radians_per_second(speed: float) -> int:
     """Joint speed [rad/s] to counts of 0.001 rad/s."""
     return round(speed * _COUNTS_PER_RADIAN_PER_SECOND)

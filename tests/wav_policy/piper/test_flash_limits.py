@@ -34,7 +34,7 @@ def test_an_arm_as_delivered_fits(rig: Any) -> None:
 def test_the_units_are_the_arms_and_not_those_of_piper_sdks_comments(rig: Any) -> None:
     """Raw 300 and 500 are what an arm as delivered answers: 3.0 rad/s and 5.0 rad/s^2 (piper_sdk#122, pyAgxArm)."""
     rig.driver.connect()
-    replies = rig.driver._link.reader.replies
+    replies = rig.driver.link.reader.replies
     rig.driver.read_flash()
     assert replies[FrameId.LIMIT_REPLY, 1] == struct.pack(">BhhHx", 1, 1500, -1500, 300)
     assert replies[FrameId.ACCELERATION_REPLY, 6] == bytes((6, 1, 244, 0, 0, 0, 0, 0))

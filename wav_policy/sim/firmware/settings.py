@@ -22,12 +22,14 @@ class Settings:
     Args:
         flash: read and changed.
         clear_errors: called with joints 0..5 when their errors are to be cleared.
+        set_zero: called with joints 0..5 that are at zero from now on; says whether all are.
     """
 
-    def __init__(self, flash: Flash, clear_errors: Callable[[range], None]) -> None:
+    def __init__(self, flash: Flash, clear_errors: Callable[[range], None], set_zero: Callable[[range], bool]) -> None:
         self.replies: list[Frame] = []
         self.flash = flash
         self._clear_errors = clear_errors
+        self._set_zero = set_zero
         self.handlers: dict[int, Callable[[bytes], None]] = {
             FrameId.LINKAGE: self._on_linkage,
             FrameId.LIMIT_QUERY: self._on_limit_query,
@@ -74,7 +76,7 @@ class Settings:
         self._acknowledge(FrameId.LIMIT_SETTING)
 
     def _on_joint_setting(self, data: bytes) -> None:
-        motor, _, with_acceleration, acceleration, clear = struct.unpack(">BBBHBxx", data)
+        motor, zero, with_acceleration, acceleration, clear = struct.unpack(">BBBHBxx", data)
         if not 1 <= motor <= _ALL_JOINTS:
             return
         joints = range(NUM_JOINTS) if motor == _ALL_JOINTS else range(motor - 1, motor)
@@ -83,7 +85,8 @@ class Settings:
                 self.flash.limits[joint].max_acceleration = units.rate_limit_from_counts(acceleration)
         if clear == frames.CONFIRM:
             self._clear_errors(joints)
-        self._acknowledge(FrameId.JOINT_SETTING)
+        is_zero = zero == frames.CONFIRM and self._set_zero(joints)
+        self._acknowledge(FrameId.JOINT_SETTING, is_zero)
 
     def _on_parameter_query(self, data: bytes) -> None:
         query, setting = data[:2]
@@ -119,5 +122,5 @@ class Settings:
             self.flash.max_stroke = data[1] / 1000
             self._acknowledge(FrameId.GRIPPER_SETTING)
 
-    def _acknowledge(self, identifier: FrameId) -> None:
-        self.replies.append((FrameId.ACKNOWLEDGE, struct.pack(">B7x", identifier & 0xFF)))
+    def _acknowledge(self, identifier: FrameId, is_zero: bool = False) -> None:
+        self.replies.append((FrameId.ACKNOWLEDGE, struct.pack(">BB6x", identifier & 0xFF, is_zero)))

@@ -353,12 +353,17 @@ class PiperArm:
             return None
         return Inhibit(Reaction.HOLD, "set-points not sent", f"{self}: set-points cannot be sent: {unsent}")
 
+    @property
+    def is_stuck_in_teach(self) -> bool:
+        """In teach mode, which its old firmware does not leave by the button."""
+        reader = self.link.reader
+        version = reader.version
+        return reader.codes.mode == ControlMode.TEACH and version is not None and version < TEACH_NEEDS_RESET_BELOW
+
     def _as_firmware_needs(self, inhibit: Inhibit | None) -> Inhibit | None:
-        """Old firmware does not leave teach mode by its button."""
-        version = self.link.reader.version
-        if inhibit is None or inhibit.cause != "teach mode" or version is None or version >= TEACH_NEEDS_RESET_BELOW:
+        if inhibit is None or inhibit.cause != "teach mode" or not self.is_stuck_in_teach:
             return inhibit
-        text = f"{self}: in teach mode, which {version} leaves only by a reset: {RESET_REMEDY}"
+        text = f"{self}: in teach mode, which {self.link.reader.version} leaves only by a reset: {RESET_REMEDY}"
         return Inhibit(inhibit.reaction, inhibit.cause, text)
 
     def require_feedback(self) -> None:

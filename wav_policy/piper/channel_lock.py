@@ -113,7 +113,7 @@ def _open_shared(path: Path) -> int:
 
 def _command(pid: int) -> str:
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        told = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
-        words = ""
-    return words[:_COMMAND_LENGTH] or "command not known"
+        told = ""
+    return " ".join(told.split())[:_COMMAND_LENGTH] or "command not known"

@@ -92,6 +92,7 @@ def reset(arm: PiperArm, stopped: Callable[[], bool], forced: bool) -> bool:
     """As `PiperArm.reset`."""
     arm.require_feedback()
     arm.link.reader.forget_leader()
+    forced = forced or arm.is_stuck_in_teach
     if not forced and is_healthy(arm):
         clear_gripper(arm)
         return False

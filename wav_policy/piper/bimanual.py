@@ -18,8 +18,7 @@ from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.inhibits import Inhibit
 from wav_policy.piper.status import ArmStatus
-
-SIDES = ("left", "right")
+from wav_policy.robot.joints import SIDES
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -28,7 +29,7 @@ from trajectory_msgs.msg import JointTrajectory
 from wav_models.types import JOINT_DIM, FloatArray
 from wav_policy.control.chunk_executor import ChunkingConfig
 from wav_policy.control.control_loop import ControlLoop
-from wav_policy.control.flash_check import unfit_limits
+from wav_policy.control.flash_check import fitted_limits, unfit_limits, wider_limits
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.nodes.arm_diagnostics import describe_arm, describe_loop, why_not_commanding
 from wav_policy.nodes.messages import chunk_topic, joint_state
@@ -42,6 +43,7 @@ from wav_policy.piper.arm import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import EmergencyStoppedError, PiperError
+from wav_policy.robot.joints import SIDES
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -53,6 +55,10 @@ class PiperNodeConfig:
     Attributes:
         can_interface: "socketcan" or "slcan".
         can_left, can_right: network interfaces (socketcan) or serial devices (slcan).
+        usb_left, usb_right: USB serial numbers of the adapters, which are then found whatever they are called; "": the
+            names above are believed. `wav arm find` tells them.
+        arms: "both"; "left" or "right" runs that arm alone. The other one is then not opened, and its joints are said
+            to be where they were sent.
         control_rate: targets per second [Hz].
         home: pose of piper/home, shape [14], rad and m.
         home_speed: largest joint speed on the way home [rad/s].
@@ -63,6 +69,9 @@ class PiperNodeConfig:
     can_interface: str = "socketcan"
     can_left: str = "can_left"
     can_right: str = "can_right"
+    usb_left: str = ""
+    usb_right: str = ""
+    arms: str = "both"
     control_rate: float = 200.0
     home: tuple[float, ...] = (
         *(0.0, 1.1716, -0.6219, 0.0, 1.1084, -1.5708, 0.07),
@@ -78,6 +87,8 @@ class PiperNodeConfig:
         """ValueError naming the field that is not usable."""
         if self.can_interface not in INTERFACES:
             raise ValueError(f"can_interface '{self.can_interface}' is not one of: {', '.join(INTERFACES)}")
+        if self.arms not in ("both", *SIDES):
+            raise ValueError(f"arms '{self.arms}' is not one of: both, {', '.join(SIDES)}")
         if not 10.0 <= self.control_rate <= 500.0:
             raise ValueError(f"control_rate must be 10..500 Hz, got {self.control_rate}")
         if not 0.0 < self.home_speed <= min(self.safety.velocity):
@@ -126,12 +137,19 @@ class PiperNode(LifecycleNode):
         self._joint_states = self.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
         self._joint_targets = self.create_publisher(JointState, "joint_targets", qos_profile_sensor_data)
         arms = BimanualPiper(
-            config.can_interface, config.can_left, config.can_right, config.arm, self._now, self._publish
+            config.can_interface,
+            config.can_left,
+            config.can_right,
+            config.arm,
+            self._now,
+            self._publish,
+            (config.usb_left, config.usb_right),
+            *self._absent_arm(),
         )
         self._arms = arms
         try:
             arms.connect()
-            self._compare_limits(arms)
+            safety = self._compare_limits(arms)
         except PiperError as error:
             self.get_logger().fatal(str(error))
             self._release()
@@ -139,7 +157,7 @@ class PiperNode(LifecycleNode):
         self._loop = ControlLoop(
             arms,
             config.control_rate,
-            config.safety,
+            safety,
             config.chunking,
             self._report_fault,
             self._now,
@@ -166,9 +184,14 @@ class PiperNode(LifecycleNode):
             self.create_service(Trigger, "piper/reset", self._on_reset),
             self.create_service(Trigger, "piper/home", self._on_home),
         ]
+        self._offered += [
+            self.create_service(SetBool, f"piper/{side}/reset", partial(self._on_forced_reset, side)) for side in SIDES
+        ]
         self._diagnostics = Diagnostics(self, self._diagnose, callback_group=self._reports)
         for side, arm in arms.status().items():
             self.get_logger().info(f"{side} arm: firmware {arm.firmware or 'unknown'}, mode {arm.mode_name}")
+            for remark in arm.firmware_remarks:
+                self.get_logger().warning(f"{side} arm: {remark}")
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -246,7 +269,10 @@ class PiperNode(LifecycleNode):
     def _publish(self, reading: JointReading) -> None:
         if self._joint_states is not None:
             stamp = joint_state.seconds_to_stamp(reading.stamp)
-            self._joint_states.publish(joint_state.to_message(reading.position, stamp, velocities=reading.velocity))
+            message = joint_state.to_message(
+                reading.position, stamp, velocities=reading.velocity, efforts=reading.effort
+            )
+            self._joint_states.publish(message)
 
     def _publish_target(self, target: FloatArray, now: float) -> None:
         """What the arms have just been told, for those who record it."""
@@ -317,19 +343,33 @@ class PiperNode(LifecycleNode):
         return self._answer(response, hold)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._answer(response, self._reset)
+
+    def _on_forced_reset(self, side: str, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """True resets this arm alone, also where it reports no fault; false says what that means."""
+
         def reset() -> str:
-            loop, arms = self._connected()
-            stops = self._num_stops
-            loop.trip("piper/reset")
-            sides = arms.reset(lambda: self._num_stops != stops)
-            with self._latch:
-                if self._num_stops != stops:
-                    raise EmergencyStoppedError("stopped during the reset: support the arms and call piper/reset again")
-                loop.reset()
-            limp = f"{' and '.join(sides)} lost power" if sides else "no arm needed a reset"
-            return f"{limp}; call piper/enable to go on"
+            self._connected()[1].arm(side)
+            if not request.data:
+                raise PiperError(
+                    f"nothing was done. A forced reset cuts the power of the {side} arm: IT FALLS, and drops what it "
+                    f"holds. Support it, then call piper/{side}/reset with data true"
+                )
+            return self._reset(side)
 
         return self._answer(response, reset)
+
+    def _reset(self, forced: str = "") -> str:
+        loop, arms = self._connected()
+        stops = self._num_stops
+        loop.trip("piper/reset")
+        sides = arms.reset(lambda: self._num_stops != stops, forced)
+        with self._latch:
+            if self._num_stops != stops:
+                raise EmergencyStoppedError("stopped during the reset: support the arms and call piper/reset again")
+            loop.reset()
+        limp = f"{' and '.join(sides)} lost power" if sides else "no arm needed a reset"
+        return f"{limp}; call piper/enable to go on"
 
     def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def home() -> str:
@@ -372,12 +412,27 @@ class PiperNode(LifecycleNode):
             raise PiperError("piper_node is not configured")
         return self._loop, self._arms
 
-    def _compare_limits(self, arms: BimanualPiper) -> None:
-        """Report what the arms' flash would not let us do; nothing is written."""
-        self._unfit = {side: unfit_limits(flash, self.config.safety) for side, flash in arms.read_flash().items()}
+    def _absent_arm(self) -> tuple[str, FloatArray]:
+        """Which arm is not there ("" when both are), and where it is taken to be: at home."""
+        left, right = np.split(np.array(self.config.home), 2)
+        absent: dict[str, tuple[str, FloatArray]] = {"left": ("right", right), "right": ("left", left)}
+        return absent.get(self.config.arms, ("", left))
+
+    def _compare_limits(self, arms: BimanualPiper) -> SafetyLimits:
+        """Report what the arms' flash would not let us do; nothing is written.
+
+        Returns:
+            The configured limits, the opening of the grippers narrowed to their stroke.
+        """
+        flashes = arms.read_flash()
+        safety = fitted_limits(self.config.safety, flashes.values())
+        self._unfit = {side: unfit_limits(flash, safety) for side, flash in flashes.items()}
         for side, texts in self._unfit.items():
             for text in texts:
                 self.get_logger().warning(f"{side} arm: {text}")
+            for text in wider_limits(flashes[side], safety):
+                self.get_logger().info(f"{side} arm: {text}")
+        return safety
 
     # Diagnostics
 

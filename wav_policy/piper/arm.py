@@ -9,21 +9,23 @@ from dataclasses import dataclass
 import can
 
 from wav_models.types import FloatArray
-from wav_policy.piper import frames
+from wav_policy.piper import frames, power
 from wav_policy.piper.errors import (
     ArmFaultError,
+    ArmInUseError,
     BusLostError,
     BusSilentError,
     EmergencyStoppedError,
-    EnableTimeoutError,
     LeaderArmError,
+    PiperError,
     StopUnconfirmedError,
     TeachModeError,
 )
 from wav_policy.piper.feedback import ArmCodes, ArmFeedback
+from wav_policy.piper.firmware import TEACH_NEEDS_RESET_BELOW, known_of
 from wav_policy.piper.flash_limits import FlashLimits, read_flash
-from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, Frame, FrameId
-from wav_policy.piper.inhibits import ENABLING_REMOVES, LATCHING_BITS, Inhibit, Reaction, find_inhibit
+from wav_policy.piper.frames import ControlMode, Frame, FrameId
+from wav_policy.piper.inhibits import ENABLING_REMOVES, RESET_REMEDY, Inhibit, Reaction, find_inhibit
 from wav_policy.piper.link import ArmLink
 from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.piper.status import ArmStatus, error_code_faults, gripper_faults, gripper_words, motor_faults
@@ -31,13 +33,11 @@ from wav_policy.piper.status import ArmStatus, error_code_faults, gripper_faults
 _POLL = 0.02  # s
 _MODE_PERIOD = 0.5  # s; 0x151 is repeated, as the vendor's own examples do
 _VERSION_TIMEOUT = 0.5  # s; an arm that does not tell its version still works
-_CLEAR_TIMEOUT = 0.3  # s
+_VERSION_QUIET = 0.03  # s without a further frame: the answer is whole
+_VERSION_RETRY = 0.15  # s
 _STOP_TIMEOUT = 0.15  # s for a bus to take a stop; for an arm to report it, which is then sent once more
 _STOP_RETRY = 0.005  # s; a full transmit queue sends forty frames meanwhile
 _STOP_FRAME = (FrameId.MOTION_CONTROL_1, bytes([frames.EMERGENCY_STOP, 0, 0, 0, 0, 0, 0, 0]))
-_ALL_JOINTS = 7
-_UNCHANGED = 0x7FFF
-_HEALTHY_STATES = (ArmState.NORMAL, ArmState.TARGET_OUT_OF_LIMITS)
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,13 @@ class PiperArm:
         side: "left" or "right"; names the arm in every error.
         interface: "socketcan" or "slcan".
         channel: such as "can0" or "/dev/ttyACM0".
-        clock: of all stamps [s].
+        clock: of all stamps and ages; must not be one that can be set [s].
         on_feedback: called in the reading thread after every reading; must not raise.
+        usb_serial: of the adapter, which is then found whatever it is called; "" believes the channel's name.
+
+    Attributes:
+        link: to its bus.
+        flash: what it keeps in flash, as read last; None before.
     """
 
     def __init__(
@@ -90,17 +95,20 @@ class PiperArm:
         config: ArmConfig | None = None,
         clock: Callable[[], float] = time.time,
         on_feedback: Callable[[], None] = lambda: None,
+        usb_serial: str = "",
     ) -> None:
         self.side = side
+        self.channel = channel
         self.config = config or ArmConfig()
+        self.flash: FlashLimits | None = None
         timeouts = self.config.connect_timeout, self.config.feedback_timeout
-        self._link = ArmLink(side, interface, channel, *timeouts, clock, on_feedback)
+        self.link = ArmLink(side, interface, channel, *timeouts, clock, on_feedback, usb_serial)
         self._mode_sent = float("-inf")
         self._unsent = ""
         self._judged: tuple[tuple[str | bool | ArmCodes, ...], Inhibit | None] = (), None
 
     def __repr__(self) -> str:
-        return self._link.name
+        return self.link.name
 
     def connect(self) -> None:
         """Open the bus, read feedback, ask for the firmware version. Moves and powers nothing.
@@ -108,25 +116,39 @@ class PiperArm:
         Raises:
             ArmInUseError, InterfaceNotFoundError, BusSilentError, ChangedIdsError, LeaderArmError: see the classes.
         """
-        self._link.open()
+        self.link.open()
         deadline = time.monotonic() + _VERSION_TIMEOUT
-        while not self._version() and time.monotonic() < deadline:
-            with self._link.sending as sdk:
-                sdk.SearchPiperFirmwareVersion()
-            time.sleep(_POLL)
+        while not self._ask_version() and time.monotonic() < deadline:
+            pass
+
+    def _ask_version(self) -> bool:
+        """Whether the arm has told its version, in whole."""
+        reader = self.link.reader
+        reader.forget_version()
+        with self.link.sending as sdk:
+            sdk.SearchPiperFirmwareVersion()
+        deadline, received, quiet_since = time.monotonic() + _VERSION_RETRY, 0, time.monotonic()
+        while time.monotonic() < deadline:
+            time.sleep(_POLL / 4)
+            if reader.version_length != received:
+                received, quiet_since = reader.version_length, time.monotonic()
+            elif reader.version is not None and time.monotonic() - quiet_since > _VERSION_QUIET:
+                return True
+        return reader.version is not None
 
     def close(self) -> None:
         """Close the bus. The arm keeps its last set-point and its power."""
-        self._link.close()
+        self.link.close()
 
     def read_flash(self) -> FlashLimits:
         """Ask for what the arm keeps in flash. Changes nothing; takes up to 0.6 s."""
-        return read_flash(self._link)
+        self.flash = read_flash(self.link)
+        return self.flash
 
     @property
     def latest(self) -> ArmFeedback | None:
         """The newest joint feedback; None before the first and while not connected."""
-        return self._link.latest
+        return self.link.latest
 
     def read(self) -> ArmFeedback | None:
         """The newest joint feedback, however old; its stamp tells. None right after a bus was opened again.
@@ -134,39 +156,42 @@ class PiperArm:
         Raises:
             PiperError: not connected.
         """
-        return self._link.reader.latest
+        return self.link.reader.latest
 
     @property
     def received_frames(self) -> int:
         """Since the bus was opened."""
-        return self._link.reader.received
+        return self.link.reader.received
 
     def inhibit(self) -> Inhibit | None:
         """Why the arm must not be commanded now; None when it may. The same object as long as nothing changes."""
-        outage, reader = self._link.outage, self._link.reader
+        outage, reader = self.link.outage, self.link.reader
         codes, leader_frames, unsent = reader.codes, reader.leader_frames, self._unsent
-        symptoms = (outage,) if outage else (codes, leader_frames > 0, unsent)
+        is_local = leader_frames > 0 and self.link.local_setpoints > 0
+        symptoms = (outage,) if outage else (codes, leader_frames > 0, is_local, unsent)
         judged, inhibit = self._judged
         if symptoms != judged:
             if outage:
                 inhibit = Inhibit(Reaction.HOLD, "no feedback", outage)
             else:
-                inhibit = find_inhibit(self._link.name, codes, leader_frames) or self._sending_inhibit(unsent)
+                inhibit = find_inhibit(self.link.name, codes, leader_frames, is_local) or self._sending_inhibit(unsent)
+                inhibit = self._as_firmware_needs(inhibit)
             self._judged = symptoms, inhibit
         return inhibit
 
     def status(self) -> ArmStatus:
         """What the arm says about itself."""
-        reader = self._link.reader
+        reader = self.link.reader
         codes = reader.codes
         inhibit = self.inhibit()
+        version = reader.version
         gripper = gripper_faults(reader.gripper, is_arm_on=inhibit is None)
         return ArmStatus(
             mode=codes.mode,
             state=codes.state,
             enabled=tuple(bool(code & frames.MotorState.ENABLED) for code in codes.motors),
             faults=motor_faults(codes.motors) + gripper + error_code_faults(codes.error_bits),
-            firmware=self._version(),
+            firmware="" if version is None else str(version),
             feedback_age=reader.age,
             feedback_rate=reader.rate,
             undecodable=reader.undecodable,
@@ -174,49 +199,27 @@ class PiperArm:
             leader_frames=reader.leader_frames,
             temperatures=tuple(reader.temperatures),
             voltage=reader.voltage,
-            outage=self._link.outage,
+            outage=self.link.outage,
             inhibit="" if inhibit is None else inhibit.text,
-            reconnects=self._link.reconnects,
+            reconnects=self.link.reconnects,
             gripper=gripper_words(reader.gripper),
+            firmware_remarks=known_of(version),
         )
 
     def enable(self) -> bool:
         """Enable motor by motor until all six report it, take CAN control, and hold where the arm is: the measured
         position goes back to it as it is, which asks for no motion. An arm that was ready before keeps its set-point,
-        and its gripper what it holds.
+        and its gripper what it holds. A gripper that has tripped is cleared where it is.
 
         Returns:
-            Whether it was ready before.
+            Whether it was ready before, gripper included.
 
         Raises:
             EmergencyStoppedError, ArmFaultError, TeachModeError, LeaderArmError, BusSilentError, EnableTimeoutError:
                 see the classes.
+            FlashLimitsError: the limits in its flash are impossible, or a joint is outside them; nothing was sent.
         """
-        self._require_commandable()
-        status = self.status()
-        if status.is_enabled and status.mode == ControlMode.CAN:
-            return True
-        deadline = time.monotonic() + self.config.enable_timeout
-        while not (status := self.status()).is_enabled:
-            self._require_commandable()
-            if time.monotonic() > deadline:
-                raise EnableTimeoutError(self._enable_timeout_text(status))
-            with self._link.sending as sdk:
-                for joint, enabled in enumerate(status.enabled, start=1):
-                    if not enabled:
-                        sdk.EnableArm(joint, frames.MOTOR_ENABLE)
-            time.sleep(_POLL)
-        while self.status().mode != ControlMode.CAN:
-            self._require_commandable()
-            if time.monotonic() > deadline:
-                mode = self.status().mode_name
-                raise EnableTimeoutError(f"{self}: enabled, but stays in mode {mode} instead of CAN; power-cycle it")
-            self._send_mode()
-            time.sleep(_POLL)
-        reading = self.read()
-        assert reading is not None  # its feedback has just been checked
-        self.write(reading.position)
-        return False
+        return power.enable(self)
 
     def write(self, position: FloatArray) -> bool:
         """Send joint targets [rad] and gripper stroke [m], shape [7]; nothing while the arm is out of reach.
@@ -240,12 +243,12 @@ class PiperArm:
 
     def _transmit(self, commands: list[Frame]) -> bool:
         """Whether the bus took them; what it said is kept for `inhibit`. Nothing is sent while there is an outage."""
-        if self._link.outage:
+        if self.link.outage:
             return False
         try:
             if time.monotonic() - self._mode_sent > _MODE_PERIOD:
-                self._send_mode()
-            self._link.transmit(commands)
+                self.send_mode()
+            self.link.transmit(commands)
             self._unsent = ""
         except (can.CanError, OSError) as error:
             self._unsent = str(error)
@@ -277,7 +280,7 @@ class PiperArm:
             Why the bus did not take it; None if it did.
         """
         try:
-            self._link.transmit([_STOP_FRAME])
+            self.link.transmit([_STOP_FRAME])
         except (can.CanError, OSError) as error:
             return BusLostError(f"{self}: the stop was not sent ({error}): use its power switch")
         return None
@@ -292,23 +295,25 @@ class PiperArm:
             return
         self.send_stop()
         if not self._reports_stop():
-            why = self._link.outage or f"{self}: {self.status().state_name}."
+            why = self.link.outage or f"{self}: {self.status().state_name}."
             raise StopUnconfirmedError(f"{why} The stop was sent but the arm does not report it: use its power switch")
 
     def _reports_stop(self) -> bool:
         deadline = time.monotonic() + _STOP_TIMEOUT
-        while self._link.outage or not self.status().is_stopped:
+        while self.link.outage or not self.status().is_stopped:
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL / 4)
         return True
 
-    def reset(self, stopped: Callable[[], bool] = lambda: False) -> bool:
+    def reset(self, stopped: Callable[[], bool] = lambda: False, forced: bool = False) -> bool:
         """Leave emergency stop or a fault. A fault is first cleared by 0x475, which keeps the power; what that does not
-        clear, and every emergency stop, needs 0x150: **the arm loses power and falls**: support it.
+        clear, and every emergency stop, needs 0x150: **the arm loses power and falls**: support it. A gripper that has
+        tripped is cleared too.
 
         Args:
             stopped: whether an emergency stop was asked for since; it is not to be undone.
+            forced: 0x150 also where the arm reports no fault: it may have lost its true joint angles. **It falls.**
 
         Returns:
             Whether the arm lost its power.
@@ -318,25 +323,7 @@ class PiperArm:
             EmergencyStoppedError: it was stopped meanwhile.
             EnableTimeoutError: the arm does not leave the fault.
         """
-        self._require_feedback()
-        self._link.reader.leader_frames = 0
-        if self._is_healthy():
-            return False
-        was_stopped = self.status().is_stopped
-        if not was_stopped and self._clear_errors():
-            return False
-        if stopped() or (self.status().is_stopped and not was_stopped):
-            raise EmergencyStoppedError(f"{self}: stopped during the reset. Support the arms, call piper/reset again.")
-        deadline = time.monotonic() + self.config.enable_timeout
-        with self._link.sending as sdk:
-            sdk.ResetPiper()
-        while not self._is_healthy() or any(self.status().enabled):
-            if time.monotonic() > deadline:
-                status = self.status()
-                what = "; ".join((status.state_name, *status.faults))
-                raise EnableTimeoutError(f"{self}: still {what} after a reset; switch its power off and on")
-            time.sleep(_POLL)
-        return True
+        return power.reset(self, stopped, forced)
 
     def disable(self) -> bool:
         """Switch all motors off, then the gripper. **The arm falls**, and what it grips drops: support it.
@@ -348,45 +335,16 @@ class PiperArm:
             BusSilentError: no feedback, so whether they are off could not be told; nothing was sent.
             EnableTimeoutError: motors, or the gripper, still report to be enabled.
         """
-        self._require_feedback()
-        deadline = time.monotonic() + self.config.enable_timeout
-        while any(self.status().enabled):
-            if time.monotonic() > deadline:
-                raise EnableTimeoutError(f"{self}: motors stay enabled; switch its power off")
-            with self._link.sending as sdk:
-                for joint in range(1, NUM_JOINTS + 1):
-                    sdk.DisableArm(joint, frames.MOTOR_DISABLE)
-            time.sleep(_POLL)
-        self._disable_gripper(deadline)
+        power.disable(self)
         return True
 
-    def _disable_gripper(self, deadline: float) -> None:
-        """0x159 with code 0, at least once, until the gripper reports to be off."""
-        while True:
-            with self._link.sending as sdk:
-                sdk.GripperCtrl(0, 0, frames.GRIPPER_OFF, 0)
-            time.sleep(_POLL)
-            if not self._link.reader.gripper & frames.GripperState.ENABLED:
-                return
-            if time.monotonic() > deadline:
-                raise EnableTimeoutError(f"{self}: motors are off, but the gripper stays enabled; switch its power off")
+    def send_mode(self) -> None:
+        """CAN control, joint by joint (0x151).
 
-    def _is_healthy(self) -> bool:
-        codes = self._link.reader.codes
-        latched = motor_faults(codes.motors, LATCHING_BITS)
-        return codes.state in _HEALTHY_STATES and not latched
-
-    def _clear_errors(self) -> bool:
-        """0x475: whether the fault is gone."""
-        with self._link.sending as sdk:
-            sdk.JointConfig(_ALL_JOINTS, 0, 0, _UNCHANGED, frames.CONFIRM)
-        deadline = time.monotonic() + _CLEAR_TIMEOUT
-        while not self._is_healthy() and time.monotonic() < deadline:
-            time.sleep(_POLL)
-        return self._is_healthy()
-
-    def _send_mode(self) -> None:
-        with self._link.sending as sdk:
+        Raises:
+            PiperError: not connected, or the bus is out.
+        """
+        with self.link.sending as sdk:
             sdk.ModeCtrl(ControlMode.CAN, frames.MOVE_JOINT, self.config.speed_percent, 0x00)
         self._mode_sent = time.monotonic()
 
@@ -395,36 +353,39 @@ class PiperArm:
             return None
         return Inhibit(Reaction.HOLD, "set-points not sent", f"{self}: set-points cannot be sent: {unsent}")
 
-    def _require_feedback(self) -> None:
-        outage = self._link.outage
+    @property
+    def is_stuck_in_teach(self) -> bool:
+        """In teach mode, which its old firmware does not leave by the button."""
+        reader = self.link.reader
+        version = reader.version
+        return reader.codes.mode == ControlMode.TEACH and version is not None and version < TEACH_NEEDS_RESET_BELOW
+
+    def _as_firmware_needs(self, inhibit: Inhibit | None) -> Inhibit | None:
+        if inhibit is None or inhibit.cause != "teach mode" or not self.is_stuck_in_teach:
+            return inhibit
+        text = f"{self}: in teach mode, which {self.link.reader.version} leaves only by a reset: {RESET_REMEDY}"
+        return Inhibit(inhibit.reaction, inhibit.cause, text)
+
+    def require_feedback(self) -> None:
+        """BusSilentError while there is an outage."""
+        outage = self.link.outage
         if outage:
             raise BusSilentError(outage)
 
-    def _require_commandable(self) -> None:
-        """No inhibit but those that enabling itself removes."""
+    def require_commandable(self) -> None:
+        """A `PiperError` of its kind for every inhibit but those that enabling itself removes."""
         inhibit = self.inhibit()
         if inhibit is None or inhibit.cause in ENABLING_REMOVES:
             return
-        kinds = {
+        kinds: dict[str, type[PiperError]] = {
             "no feedback": BusSilentError,
             "emergency stop": EmergencyStoppedError,
             "teach mode": TeachModeError,
             "leader mode": LeaderArmError,
             "leader on the bus": LeaderArmError,
+            "another program": ArmInUseError,
         }
         raise kinds.get(inhibit.cause, ArmFaultError)(inhibit.text)
-
-    def _version(self) -> str:
-        version = self._link.sdk.GetPiperFirmwareVersion()
-        return version if isinstance(version, str) else ""
-
-    def _enable_timeout_text(self, status: ArmStatus) -> str:
-        off = ", ".join(f"joint{joint}" for joint, enabled in enumerate(status.enabled, start=1) if not enabled)
-        faults = f" Reported: {'; '.join(status.faults)}." if status.faults else ""
-        return (
-            f"{self}: {off} did not enable within {self.config.enable_timeout:g} s.{faults} Check the motor's "
-            "connector and the 24 V supply, then try again."
-        )
 
 
 def send_stops(arms: Iterable[PiperArm]) -> dict[PiperArm, BusLostError]:

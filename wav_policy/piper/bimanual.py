@@ -1,4 +1,4 @@
-"""Both arms as one robot with 14 joints, left arm first."""
+"""Both arms as one robot with 14 joints, left arm first; one of them may be absent."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, FloatArray
+from wav_models.types import ARM_DOF, JOINT_DIM, FloatArray
+from wav_policy.piper.absent_arm import AbsentArm
 from wav_policy.piper.arm import ArmConfig, PiperArm, send_stops
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.inhibits import Inhibit
 from wav_policy.piper.status import ArmStatus
+from wav_policy.robot.joints import SIDES
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,13 @@ class JointReading:
         position: shape [14], rad and m.
         velocity: shape [14], rad/s and m/s.
         stamps: of the left and the right arm's reading [s].
+        effort: shape [14], N m; NaN where an arm does not tell.
     """
 
     position: FloatArray
     velocity: FloatArray
     stamps: tuple[float, float]
+    effort: FloatArray = field(default_factory=lambda: np.full(JOINT_DIM, np.nan))
 
     @property
     def stamp(self) -> float:
@@ -40,7 +44,7 @@ class JointReading:
 
 
 class BimanualPiper:
-    """Two `PiperArm`s. Errors name the arm.
+    """Two `PiperArm`s, or one and the place of the other. Errors name the arm.
 
     Args:
         interface: "socketcan" or "slcan".
@@ -48,6 +52,9 @@ class BimanualPiper:
         channel_right: such as "can_right".
         clock: of all stamps [s].
         on_reading: called, in a reading thread, whenever both arms have sent a new reading; must not raise.
+        usb_serials: of the adapters, left and right, which are then found whatever they are called; "" believes a name.
+        absent: "left" or "right": an arm that is not there; "" when both are.
+        absent_pose: where that arm is taken to be, shape [7], rad and m.
     """
 
     def __init__(
@@ -58,17 +65,27 @@ class BimanualPiper:
         config: ArmConfig | None = None,
         clock: Callable[[], float] = time.time,
         on_reading: Callable[[JointReading], None] | None = None,
+        usb_serials: tuple[str, str] = ("", ""),
+        absent: str = "",
+        absent_pose: FloatArray | None = None,
     ) -> None:
-        self.left = PiperArm("left", interface, channel_left, config, clock, self._pair)
-        self.right = PiperArm("right", interface, channel_right, config, clock, self._pair)
+        if absent not in ("", *SIDES):
+            raise ValueError(f"absent must be '', 'left' or 'right', got '{absent}'")
+        pose = np.zeros(ARM_DOF) if absent_pose is None else absent_pose
+        self.left, self.right = (
+            AbsentArm(side, pose, clock)
+            if side == absent
+            else PiperArm(side, interface, channel, config, clock, self._pair, serial)
+            for side, channel, serial in zip(SIDES, (channel_left, channel_right), usb_serials, strict=True)
+        )
         self._on_reading = on_reading
         self._pairing = threading.Lock()
         self._paired: tuple[float, float] = (-math.inf, -math.inf)
 
     @property
-    def arms(self) -> tuple[PiperArm, PiperArm]:
-        """Left, right."""
-        return self.left, self.right
+    def arms(self) -> list[PiperArm]:
+        """Those that are there, left first."""
+        return [arm for arm in (self.left, self.right) if isinstance(arm, PiperArm)]
 
     def connect(self) -> None:
         """Connect both or none.
@@ -153,19 +170,37 @@ class BimanualPiper:
                     errors.append(error)
         _raise_together(errors)
 
-    def reset(self, stopped: Callable[[], bool] = lambda: False) -> list[str]:
+    def reset(self, stopped: Callable[[], bool] = lambda: False, forced: str = "") -> list[str]:
         """Reset the arms that need it, each also when the other one fails. **They may lose power and fall.**
 
         Args:
             stopped: whether an emergency stop was asked for since; no arm is reset any more then.
+            forced: "left" or "right": reset that arm alone, also where it reports no fault. **It falls.**
 
         Returns:
             The sides that lost their power.
 
         Raises:
-            PiperError: as `PiperArm.reset`.
+            PiperError: as `PiperArm.reset`; or that arm is not there.
         """
-        return self._each(lambda arm: arm.reset(stopped), "lost its power")
+        if not forced:
+            return self._each(lambda arm: arm.reset(stopped), "lost its power")
+        self.arm(forced).reset(stopped, forced=True)
+        return [forced]
+
+    def arm(self, side: str) -> PiperArm:
+        """One arm.
+
+        Args:
+            side: "left" or "right".
+
+        Raises:
+            PiperError: it is not there.
+        """
+        for arm in self.arms:
+            if arm.side == side:
+                return arm
+        raise PiperError(f"the {side} arm is not there: this node runs the other one alone")
 
     def disable(self) -> None:
         """Switch all motors off, of each arm also when the other one fails. **Both arms fall.**
@@ -216,4 +251,5 @@ def _joined(left: ArmFeedback, right: ArmFeedback) -> JointReading:
         position=np.concatenate([left.position, right.position]),
         velocity=np.concatenate([left.velocity, right.velocity]),
         stamps=(left.stamp, right.stamp),
+        effort=np.concatenate([left.effort, right.effort]),
     )

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import can
 
+from wav_policy.piper.channel_lock import ChannelLock
 from wav_policy.piper.errors import InterfaceNotFoundError
 from wav_policy.piper.frames import BITRATE, BusCondition, Frame
 from wav_policy.piper.slcan_bus import BatchedSlcanBus
@@ -25,6 +26,9 @@ class ArmBus(Protocol):
 
     garbled: int
     """Lines or records that were no frame."""
+
+    local_setpoints: int
+    """Set-points that other programs of this computer have sent on this bus, as far as the kernel tells."""
 
     def receive(self, timeout: float) -> list[Frame]:
         """Data frames that have arrived, after at most `timeout` [s].
@@ -50,28 +54,36 @@ class ArmBus(Protocol):
         """Close; twice does nothing, also when unplugged."""
 
 
-def open_bus(interface: str, channel: str) -> ArmBus:
-    """Open `channel` at 1 Mbit/s.
+def open_bus(interface: str, channel: str, owner: str = "CAN bus") -> ArmBus:
+    """Open `channel` at 1 Mbit/s, for this process alone.
 
     Args:
         interface: "socketcan" or "slcan".
         channel: network interface such as "can0", or serial device such as "/dev/ttyACM0".
+        owner: what uses it, such as "left arm"; told to who else wants the channel.
 
     Raises:
+        ArmInUseError: it is in use already, by this or another process.
         InterfaceNotFoundError: it is not there, not a CAN interface, down, or cannot be opened.
         WrongBitrateError: the network interface is up at another bitrate.
+        BusOffError: the controller of the network interface has left the bus.
         ValueError: unknown interface kind.
     """
     if interface not in INTERFACES:
         raise ValueError(f"unknown CAN interface kind '{interface}'; valid: {', '.join(INTERFACES)}")
+    lock = ChannelLock(interface, channel, owner)
+    lock.acquire()
     try:
         if interface == "slcan":
             _require_serial(channel)
-            return BatchedSlcanBus(channel, bitrate=BITRATE, sleep_after_open=0.0)
+            return BatchedSlcanBus(channel, lock=lock, bitrate=BITRATE, sleep_after_open=0.0)
         require_network(channel)
-        return BatchedSocketcanBus(channel=channel, local_loopback=False)
-    except (can.CanError, OSError) as error:
-        raise InterfaceNotFoundError(f"cannot open {interface} channel '{channel}': {error}") from error
+        return BatchedSocketcanBus(channel=channel, lock=lock)
+    except BaseException as error:
+        lock.release()
+        if isinstance(error, (can.CanError, OSError)):
+            raise InterfaceNotFoundError(f"cannot open {interface} channel '{channel}': {error}") from error
+        raise
 
 
 def _require_serial(channel: str) -> None:

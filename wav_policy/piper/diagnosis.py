@@ -14,10 +14,7 @@ from wav_policy.piper.errors import (
 from wav_policy.piper.feedback import REQUIRED, FeedbackReader
 from wav_policy.piper.frames import BusCondition
 
-_LEADER_REMEDY = (
-    "Set it back to follower: piper_sdk's MasterSlaveConfig(0xFC, 0, 0, 0) sends 0x470, which its flash keeps; then "
-    "switch its power off and on."
-)
+_LEADER_REMEDY = "Its flash keeps that: set it back with `wav arm follower` (0x470), then switch its power off and on."
 
 
 def explain_silence(arm: str, reader: FeedbackReader, condition: BusCondition, worked: bool) -> PiperError:
@@ -35,15 +32,14 @@ def explain_silence(arm: str, reader: FeedbackReader, condition: BusCondition, w
         )
     if reader.offset_frames:
         return ChangedIdsError(
-            f"{arm}: answers on {reader.offset_id:#x} instead of 0x2A*: its ids were changed and its flash keeps that. "
-            f"{_LEADER_REMEDY}"
+            f"{arm}: answers on {reader.offset_id:#x} instead of 0x2A*: its ids were changed. {_LEADER_REMEDY}"
         )
     if reader.leader_frames and not reader.seen:
         return LeaderArmError(f"{arm}: sends targets instead of feedback: it is a leader arm. {_LEADER_REMEDY}")
     if condition.is_bus_off or (condition.has_errors and worked):
         return BusOffError(
-            f"{arm}: bus-off or close to it, {condition.words}. Check cable, plugs and both 120 ohm ends, then re-plug "
-            "the adapter or set the interface down and up."
+            f"{arm}: bus-off or close to it, {condition.words}. Check cable, plugs and both 120 ohm ends, then "
+            f"{f'set the interface up anew: {condition.remedy}' if condition.remedy else 're-plug the adapter.'}"
         )
     if condition.has_errors:
         return WrongBitrateError(
@@ -53,11 +49,24 @@ def explain_silence(arm: str, reader: FeedbackReader, condition: BusCondition, w
     return BusSilentError(f"{arm}: {_silence(reader, worked)}")
 
 
+_MISSING_HINTS = {
+    "joints": "the arm's main board talks but tells no joints. Switch its power off and on; if that does not help, the "
+    "cable to its joints or the main board is faulty: ask the vendor.",
+    "motors": "the joints' drivers do not tell their state. Check the 24 V supply and the cable inside the arm, switch "
+    "the power off and on.",
+    "status": "the arm does not tell its state. Switch its power off and on.",
+    "gripper": "is the gripper connected?",
+}
+"""By kind of feedback, the most telling first."""
+
+
 def _silence(reader: FeedbackReader, worked: bool) -> str:
     if garbled := reader.undecodable_since_reading:
         return f"{garbled} frames are garbled ({reader.last_error or 'lines'}): check bitrate and cable."
     if reader.seen and not worked:
-        return f"no feedback of {', '.join(reader.missing)}. The bus is alive: is the gripper connected?"
+        missing = reader.missing
+        hint = next((text for kind, text in _MISSING_HINTS.items() if any(n.startswith(kind) for n in missing)), "")
+        return f"no feedback of {', '.join(missing)}. The bus is alive: {hint}"
     if worked:
         return (
             "fell silent. Check its power and emergency switch, and the CAN cable; an adapter in bus-off needs "

@@ -12,7 +12,7 @@ class InterfaceNotFoundError(PiperError):
 
 
 class ArmInUseError(PiperError):
-    """This process already drives an arm on that channel."""
+    """This or another process already drives an arm on that channel."""
 
 
 class BusSilentError(PiperError):
@@ -57,3 +57,7 @@ class LeaderArmError(PiperError):
 
 class ArmFaultError(PiperError):
     """The arm reports a fault that forbids enabling it."""
+
+
+class FlashLimitsError(PiperError):
+    """With the limits in its flash the arm would move by itself as soon as it is enabled."""

@@ -19,37 +19,48 @@ import numpy as np
 from piper_sdk import C_PiperInterface_V2
 
 from wav_models.types import ARM_DOF, FloatArray
-from wav_policy.piper import units
+from wav_policy.piper import frames, units
+from wav_policy.piper.belief import Belief
 from wav_policy.piper.bus import ArmBus
-from wav_policy.piper.frames import NUM_JOINTS, Frame, FrameId
+from wav_policy.piper.firmware import FirmwareVersion, parse_version
+from wav_policy.piper.frames import NUM_JOINTS, SETPOINT_IDS, Frame, FrameId
 
 _VELOCITY_WINDOW = 0.03  # s; one count of 0.001 deg over this is 0.0006 rad/s
 _RARER: Final = 0.3  # s; motors tell their state 40 times a second, in the simulation 10 times
 _PAIR: Final = struct.Struct(">ii")
-_GRIPPER: Final = struct.Struct(">ihBx")
+_GRIPPER: Final = struct.Struct(">ihBB")
 _STATUS: Final = struct.Struct(">BBBBBBH")
 _MOTOR: Final = struct.Struct(">HhbBH")
+_MOTOR_FAST: Final = struct.Struct(">hhi")
 _OFFSET_IDS: Final = frozenset([*range(0x2B1, 0x2B9), *range(0x2C1, 0x2C9), *range(0x3A1, 0x3A9)])
-_LEADER_IDS: Final = frozenset([0x151, 0x155, 0x156, 0x157, 0x159])
-_RARE_IDS: Final = range(0x473, 0x4B0)
-_IGNORED: Final = frozenset([*range(0x251, 0x257), 0x2A2, 0x2A3, 0x2A4, *range(0x481, 0x487)])
-"""High-speed motor feedback and end pose: nothing here needs them."""
+_RARE_IDS: Final = range(0x473, 0x4AF)
+_IGNORED: Final = frozenset([0x2A2, 0x2A3, 0x2A4, *range(0x481, 0x487)])
+"""End pose and accelerations: nothing here needs them."""
 
 _MAX_ANGLE = 400_000  # 0.001 deg; no joint goes there
 _MAX_STROKE = 200_000  # 0.001 mm; the longest gripper opens 100 mm
-_MAX_SPEED = 2_000_000  # 0.001 deg/s, 35 rad/s: ten times what the arm can do
+_MAX_SPEED = 600_000  # 0.001 deg/s, 10 rad/s: three times what the arm is told to do at most
 _SLACK = 3_000  # 0.001 deg
+_MAX_STROKE_SPEED = 1_000_000  # 0.001 mm/s
+_STROKE_SLACK = 5_000  # 0.001 mm
+_ANGLE_MODE = 1  # 0x2A8, byte 7 (pyAgxArm): the gripper tells an angle
+_EFFORT_AGE = 0.3  # s
+_UNSAID = -1
 _FRAME_LENGTH = 8
+_VERSION_LENGTH = 128  # bytes kept of the answer to 0x4AF; it has 88
+
+_TORQUE_PER_AMPERE: Final = (1.18125,) * 3 + (0.95844,) * 3
+"""Of joints 1 to 6 [N m/A], as in piper_sdk. pyAgxArm has other, larger numbers for joints 1 to 3: an estimate."""
 
 _MOTOR_IDS: Final = frozenset(range(FrameId.MOTOR_SLOW_1, FrameId.MOTOR_SLOW_1 + NUM_JOINTS))
 
 REQUIRED: Final = {
-    "joints (0x2A5-0x2A7)": frozenset({FrameId.JOINTS_56}),
+    "joints (0x2A5-0x2A7)": frozenset({FrameId.JOINTS_12, FrameId.JOINTS_34, FrameId.JOINTS_56}),
     "gripper (0x2A8)": frozenset({FrameId.GRIPPER}),
     "status (0x2A1)": frozenset({FrameId.STATUS}),
     "motors (0x261-0x266)": _MOTOR_IDS,
 }
-"""Without these an arm cannot be driven. A reading, with the last frame of the joints, needs all three."""
+"""Without these an arm cannot be driven."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +71,20 @@ class ArmFeedback:
         position: six joints [rad], gripper stroke [m]; shape [7].
         velocity: differences of the positions over at least 30 ms, shape [7], rad/s and m/s.
         stamp: when the last of the six joints arrived [s].
+        effort: of the joints from their motors' currents, of the gripper as it tells, shape [7], N m; NaN where it is
+            not told.
     """
 
     position: FloatArray
     velocity: FloatArray
     stamp: float
+    effort: FloatArray
 
 
 @dataclass(frozen=True)
 class ArmCodes:
-    """What the arm said about itself twice in a row, as sent: one damaged frame must not stop the arms.
+    """What the arm said about itself twice in a row, as sent: one damaged frame must neither stop the arms nor clear
+    them.
 
     Attributes:
         mode: control mode (0x2A1).
@@ -85,13 +100,13 @@ class ArmCodes:
 
 
 class FeedbackReader:
-    """The reading thread of one bus; calls `on_feedback` after every reading.
+    """The reading thread of one bus; calls `on_feedback` after every reading. Nothing is believed that was said once.
 
     Args:
         bus: read until it is lost or `stop` is called.
         sdk: decodes the rare frames: limits, parameters, firmware version.
         name: of the thread.
-        clock: of all stamps [s].
+        clock: of all stamps and ages; must not be one that can be set [s].
         on_feedback: called in the thread; must not raise.
         max_gap: after a pause of the joints longer than this what was known of the arm is forgotten; a kind of required
             feedback that is 0.3 s older than that is missing [s].
@@ -103,7 +118,6 @@ class FeedbackReader:
         seen: identifiers since the start, or since the last pause, and when each came last [s].
         undecodable: frames and lines that could not be read; `last_error` says why for the newest.
         offset_frames: feedback on 0x2B*, 0x2C* or 0x3A*; `offset_id` is the newest of these identifiers.
-        leader_frames: targets that a leader arm has sent on this bus.
         replies: data of the newest answers to queries, by identifier and first byte (the joint, where there is one).
         temperatures: per joint the hotter of driver and motor [deg C].
         voltage: the lowest of the motors' supplies [V].
@@ -126,7 +140,7 @@ class FeedbackReader:
         self.seen: dict[int, float] = {}
         self.last_error = ""
         self.offset_frames = self.offset_id = 0
-        self.leader_frames = 0
+        self._foreign_setpoints = 0
         self.temperatures = [0] * NUM_JOINTS
         self.replies: dict[tuple[int, int], bytes] = {}
         self.received = 0
@@ -134,12 +148,14 @@ class FeedbackReader:
         self._undecodable = self._undecodable_before = 0
         self._voltages = [0.0] * NUM_JOINTS
         self._motors = [0] * NUM_JOINTS
-        self._said_by_motors = [0] * NUM_JOINTS
+        self._said_by_motors = [_UNSAID] * NUM_JOINTS
         self._status = -1, -1, 0
-        self._counts = [0] * NUM_JOINTS
-        self._stroke = 0
-        self._said_by_gripper = -1
-        self._pair_stamps = [float("-inf")] * 3
+        self._joints = [Belief(_SLACK, _MAX_SPEED) for _ in range(3)]
+        self._stroke = Belief(_STROKE_SLACK, _MAX_STROKE_SPEED)
+        self._said_by_gripper = _UNSAID
+        self._efforts = np.full(ARM_DOF, np.nan)
+        self._effort_stamps = np.full(ARM_DOF, -np.inf)
+        self._version_told = bytearray()
         self._fresh_pairs: set[int] = set()
         self._bus = bus
         self._sdk = sdk
@@ -157,6 +173,8 @@ class FeedbackReader:
             FrameId.JOINTS_56: self._on_joints,
             FrameId.GRIPPER: self._on_gripper,
             **{FrameId.MOTOR_SLOW_1 + joint: self._on_motor for joint in range(NUM_JOINTS)},
+            **{FrameId.MOTOR_FAST_1 + joint: self._on_motor_fast for joint in range(NUM_JOINTS)},
+            FrameId.FIRMWARE_VERSION: self._on_version,
         }
 
     def start(self) -> None:
@@ -182,6 +200,29 @@ class FeedbackReader:
         """Kinds of required feedback not seen yet, or not for too long: what they said last may not hold any more."""
         oldest, never = self._clock() - self._max_gap - _RARER, float("-inf")
         return [n for n, numbers in REQUIRED.items() if any(self.seen.get(i, never) < oldest for i in numbers)]
+
+    @property
+    def leader_frames(self) -> int:
+        """Set-points of another master on this bus, a leader arm or a program; a single one is taken for damage."""
+        return self._foreign_setpoints if self._foreign_setpoints > 1 else 0
+
+    def forget_leader(self) -> None:
+        """Count them anew."""
+        self._foreign_setpoints = 0
+
+    @property
+    def version(self) -> FirmwareVersion | None:
+        """Of the firmware; None before the arm has told it. Whole once no more frames of the answer come."""
+        return parse_version(bytes(self._version_told))
+
+    @property
+    def version_length(self) -> int:
+        """Of the answer so far [bytes]."""
+        return len(self._version_told)
+
+    def forget_version(self) -> None:
+        """Before it is asked for."""
+        self._version_told.clear()
 
     @property
     def undecodable(self) -> int:
@@ -233,64 +274,82 @@ class FeedbackReader:
             pass
         elif number in _OFFSET_IDS:
             self.offset_frames, self.offset_id = self.offset_frames + 1, number
-        elif number in _LEADER_IDS:
-            self.leader_frames += 1
+        elif number in SETPOINT_IDS:
+            self._foreign_setpoints += 1
         elif number in _RARE_IDS:
             self._decode_rare(number, data)
 
     def _on_joints(self, number: int, data: bytes) -> None:
         pair = number - FrameId.JOINTS_12
-        first, second = _PAIR.unpack(data)
+        counts = _PAIR.unpack(data)
         now = self._clock()
-        if not self._plausible(pair, first, second, now):
+        joints = self._joints[pair]
+        if abs(counts[0]) > _MAX_ANGLE or abs(counts[1]) > _MAX_ANGLE:
             self._note(number, data, "joints cannot be there")
             return
-        self._counts[2 * pair], self._counts[2 * pair + 1] = first, second
-        self._pair_stamps[pair] = now
+        if not joints.take(counts, now):
+            if joints.is_surprised(now):
+                self._note(number, data, "joints cannot have got there")
+            return
+        if joints.was_doubted:
+            self._history.clear()
         self._fresh_pairs.add(pair)
         if pair == 2 and len(self._fresh_pairs) == 3 and FrameId.GRIPPER in self.seen:
             self._snapshot(now)
         self.seen[number] = now
 
-    def _plausible(self, pair: int, first: int, second: int, now: float) -> bool:
-        """Whether the joints can have come here since they were last seen; damaged frames fail."""
-        if abs(first) > _MAX_ANGLE or abs(second) > _MAX_ANGLE:
-            return False
-        reach = _SLACK + _MAX_SPEED * abs(now - self._pair_stamps[pair])  # the clock may have been set back
-        before = self._counts[2 * pair], self._counts[2 * pair + 1]
-        return abs(first - before[0]) <= reach and abs(second - before[1]) <= reach
-
     def _on_gripper(self, number: int, data: bytes) -> None:
-        stroke, _, code = _GRIPPER.unpack(data)
+        stroke, effort, code, mode = _GRIPPER.unpack(data)
+        now = self._clock()
+        if mode == _ANGLE_MODE:
+            self._note(number, data, "the gripper tells an angle instead of its stroke")
+            return
         if abs(stroke) > _MAX_STROKE:
             self._note(number, data, "gripper cannot be there")
             return
-        self._stroke = stroke
+        if not self._stroke.take((stroke,), now):
+            if self._stroke.is_surprised(now):
+                self._note(number, data, "gripper cannot have got there")
+            return
         said, self._said_by_gripper = self._said_by_gripper, code
-        if said == code or number not in self.seen:
+        if said == code:
             self.gripper = code
-        self.seen[number] = self._clock()
+        self._efforts[-1], self._effort_stamps[-1] = units.newton_metres_from_effort_counts(effort), now
+        self.seen[number] = now
 
     def _on_status(self, number: int, data: bytes) -> None:
         mode, state, _, _, _, _, error_bits = _STATUS.unpack(data)
         said, self._status = self._status, (mode, state, error_bits)
-        if said == self._status or number not in self.seen:
+        if said == self._status:
             self._set_codes(*self._status, self.codes.motors)
-        self.seen[number] = self._clock()
+        if said == self._status or number in self.seen:
+            self.seen[number] = self._clock()
 
     def _on_motor(self, number: int, data: bytes) -> None:
         joint = number - FrameId.MOTOR_SLOW_1
         voltage, driver, motor, code, _ = _MOTOR.unpack(data)
         said, self._said_by_motors[joint] = self._said_by_motors[joint], code
         is_first = number not in self.seen
-        if said == code or is_first:
+        if said == code:
             self._motors[joint] = code
+        elif is_first:
+            return
         self._voltages[joint] = voltage / 10
         self.temperatures[joint] = max(driver, motor)
         self.seen[number] = self._clock()
         if (is_first or joint == NUM_JOINTS - 1) and self.seen.keys() >= _MOTOR_IDS:
             codes = self.codes
             self._set_codes(codes.mode, codes.state, codes.error_bits, tuple(self._motors))
+
+    def _on_motor_fast(self, number: int, data: bytes) -> None:
+        joint = number - FrameId.MOTOR_FAST_1
+        _, milliamperes, _ = _MOTOR_FAST.unpack(data)
+        self._efforts[joint] = _TORQUE_PER_AMPERE[joint] * milliamperes / 1000
+        self._effort_stamps[joint] = self._clock()
+
+    def _on_version(self, number: int, data: bytes) -> None:
+        if data != frames.VERSION_QUERY:  # another program's question
+            self._version_told = (self._version_told + data)[-_VERSION_LENGTH:]
 
     def _set_codes(self, mode: int, state: int, error_bits: int, motors: tuple[int, ...]) -> None:
         codes = ArmCodes(mode, state, error_bits, motors)
@@ -303,10 +362,11 @@ class FeedbackReader:
         if self.latest is not None and now - self.latest.stamp > self._max_gap:
             self._forget()
         position = np.empty(ARM_DOF)
-        position[:-1] = units.radians_from_millidegrees(self._counts)
-        position[-1] = units.metres_from_micrometres(self._stroke)
+        position[:-1] = units.radians_from_millidegrees([count for pair in self._joints for count in pair.values])
+        position[-1] = units.metres_from_micrometres(self._stroke.values[0])
         self._history.append((now, position))
-        self.latest = ArmFeedback(position, self._velocity(now, position), now)
+        effort = np.where(self._effort_stamps >= now - _EFFORT_AGE, self._efforts, np.nan)
+        self.latest = ArmFeedback(position, self._velocity(now, position), now, effort)
         self._stamps.append(now)
         self._undecodable_before = self.undecodable
         self._on_feedback()
@@ -317,6 +377,9 @@ class FeedbackReader:
         self._history.clear()
         self._stamps.clear()
         self.codes = ArmCodes()
+        self._status = -1, -1, 0
+        self._said_by_motors = [_UNSAID] * NUM_JOINTS
+        self._said_by_gripper = _UNSAID
 
     def _velocity(self, now: float, position: FloatArray) -> FloatArray:
         while len(self._history) > 2 and now - self._history[1][0] >= _VELOCITY_WINDOW:

@@ -96,9 +96,10 @@ def _decode(link: ArmLink) -> FlashLimits:
     return FlashLimits(
         lower=tuple(None if limit is None else units.radians_from_decidegrees(limit[2]) for limit in limits),
         upper=tuple(None if limit is None else units.radians_from_decidegrees(limit[1]) for limit in limits),
-        max_speed=tuple(None if limit is None else limit[3] / 1000 for limit in limits),
+        max_speed=tuple(None if limit is None else units.rate_limit_from_counts(limit[3]) for limit in limits),
         max_acceleration=tuple(
-            None if data is None else struct.unpack(">xH5x", data)[0] / 1000 for data in accelerations
+            None if data is None else units.rate_limit_from_counts(struct.unpack(">xH5x", data)[0])
+            for data in accelerations
         ),
         max_stroke=None if gripper is None else gripper[1] / 1000,
         crash_levels=None if crash is None else tuple(crash[:NUM_JOINTS]),

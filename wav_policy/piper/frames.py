@@ -21,12 +21,14 @@ class BusCondition:
         has_errors: it sees frames it cannot read, or nobody acknowledges its own.
         bitrate: configured [bit/s]; None where the adapter does not tell.
         words: for the message to the operator.
+        remedy: the command that sets the interface up anew; "" where there is none.
     """
 
     is_bus_off: bool = False
     has_errors: bool = False
     bitrate: int | None = None
     words: str = "no error reported"
+    remedy: str = ""
 
 
 class FrameId(IntEnum):
@@ -136,6 +138,9 @@ ALL_MOTORS: Final = (7, 0xFF)
 GRIPPER_OFF: Final = 0
 """0x159 byte 6."""
 GRIPPER_ON: Final = 1
+GRIPPER_OFF_AND_CLEAR: Final = 2
+GRIPPER_ON_AND_CLEAR: Final = 3
+"""The only codes that clear a gripper that has tripped."""
 GRIPPER_SET_ZERO: Final = 0xAE
 TEACH_ENTER: Final = 1
 TEACH_LEAVE: Final = 2
@@ -148,8 +153,13 @@ QUERY_ACCELERATION: Final = 2
 QUERY_END_LIMITS: Final = 1
 QUERY_CRASH_LEVELS: Final = 2
 QUERY_GRIPPER: Final = 4
+VERSION_QUERY: Final = bytes((1, 0, 0, 0, 0, 0, 0, 0))
+"""0x4AF."""
 DEFAULT_END_LIMITS: Final = 1
 DEFAULT_JOINT_LIMITS: Final = 2
 MAX_CRASH_LEVEL: Final = 8
 
 NUM_JOINTS: Final = 6
+
+SETPOINT_IDS: Final = frozenset([*range(0x151, 0x160), FrameId.MOTOR_POWER])
+"""What moves or powers an arm: modes, poses, joints, gripper, MIT mode, motors. From others than us: another master."""

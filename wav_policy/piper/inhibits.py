@@ -47,41 +47,49 @@ LATCHING_BITS: Final = MotorState.COLLISION | MotorState.ERROR
 """Motor bits that need a reset; the other faults pass."""
 ENABLING_REMOVES: Final = ("not enabled", "not in CAN mode", "motor warning", "set-points not sent")
 """Causes that do not speak against enabling."""
-_RESET: Final = "Support the arms, then call piper/reset and piper/enable."
+RESET_REMEDY: Final = "Support the arms, then call piper/reset and piper/enable."
 
 
 LEADER_TEXT: Final = (
-    "in leader mode. That is kept in its flash (0x470): set it back to follower (0xFC), e.g. with piper_sdk's "
-    "MasterSlaveConfig(0xFC, 0, 0, 0), then switch its power off and on."
+    "in leader mode. That is kept in its flash (0x470): set it back with `wav arm follower`, then switch its power off "
+    "and on."
 )
 
 
-def find_inhibit(arm: str, codes: ArmCodes, leader_frames: int) -> Inhibit | None:
+def find_inhibit(arm: str, codes: ArmCodes, leader_frames: int, local_setpoints: int = 0) -> Inhibit | None:
     """The severest inhibit in what an arm says; None when it may be commanded.
 
     Args:
         arm: how to name it.
         codes: complete: mode, state and motors known.
-        leader_frames: seen from a leader arm on the same bus.
+        leader_frames: set-points that are not ours, seen on the same bus.
+        local_setpoints: of these, sent by programs on this computer.
     """
     if leader_frames:
-        text = (
-            f"{arm}: a leader arm speaks on its bus (0x151, 0x155-0x157, 0x159): two masters would fight. Give the "
-            f"leader a bus of its own. {_RESET}"
-        )
-        return Inhibit(Reaction.SILENCE, "leader on the bus", text)
+        return _master_inhibit(arm, local_setpoints)
     return _state_inhibit(arm, codes) or _mode_inhibit(arm, codes) or _passing_inhibit(arm, codes)
+
+
+def _master_inhibit(arm: str, local_setpoints: int) -> Inhibit:
+    if local_setpoints:
+        cause, who = "another program", "another program on this computer sends set-points on its bus"
+        remedy = "Stop that program (piper_sdk, a vendor's node, a second piper_node?)."
+    else:
+        cause, who = "leader on the bus", "a leader arm, or another computer, speaks on its bus"
+        remedy = "Give the leader a bus of its own."
+    text = f"{arm}: {who} (0x151-0x15F, 0x471): two masters would fight. {remedy} {RESET_REMEDY}"
+    return Inhibit(Reaction.SILENCE, cause, text)
 
 
 def _state_inhibit(arm: str, codes: ArmCodes) -> Inhibit | None:
     if codes.state == ArmState.EMERGENCY_STOP:
-        return Inhibit(Reaction.STOP, "emergency stop", f"{arm}: in emergency stop. {_RESET}")
+        return Inhibit(Reaction.STOP, "emergency stop", f"{arm}: in emergency stop. {RESET_REMEDY}")
     latching = "; ".join(motor_faults(codes.motors, LATCHING_BITS))
     if latching:
-        return Inhibit(Reaction.STOP, "motor fault", f"{arm}: {latching}. Clear the way. {_RESET}")
+        return Inhibit(Reaction.STOP, "motor fault", f"{arm}: {latching}. Clear the way. {RESET_REMEDY}")
     if codes.state in tuple(ArmState) and codes.state not in _MOVING_STATES:
         words = state_name(codes.state).lower().replace("_", " ")
-        return Inhibit(Reaction.STOP, words, f"{arm}: reports {words}. Remove the cause. {_RESET}")
+        return Inhibit(Reaction.STOP, words, f"{arm}: reports {words}. Remove the cause. {RESET_REMEDY}")
     return None
 
 

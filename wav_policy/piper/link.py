@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Final
+from typing import Final
 
 import can
 from piper_sdk import C_PiperInterface_V2, LogLevel
 
+from wav_policy.piper.adapters import find_channel
 from wav_policy.piper.bus import ArmBus, open_bus
 from wav_policy.piper.diagnosis import explain_silence
 from wav_policy.piper.errors import ArmInUseError, PiperError
@@ -33,15 +34,14 @@ class ArmLink:
         channel: such as "can0" or "/dev/ttyACM0".
         connect_timeout: wait in `open` for the first feedback of every kind [s].
         feedback_timeout: a bus without joint feedback for this long is out [s].
-        clock: of all stamps [s].
+        clock: of all stamps and ages; must not be one that can be set [s].
         on_feedback: called in the reading thread after every reading; must not raise.
+        usb_serial: of the adapter, which is then found whatever it is called; "" believes the channel's name.
 
     Attributes:
         name: with interface and channel.
         reconnects: how often the bus was opened again.
     """
-
-    _channels_in_use: ClassVar[set[str]] = set()
 
     def __init__(
         self,
@@ -52,12 +52,14 @@ class ArmLink:
         feedback_timeout: float,
         clock: Callable[[], float],
         on_feedback: Callable[[], None],
+        usb_serial: str = "",
     ) -> None:
         self.reconnects = 0
         self.name = f"{side} arm ({interface} '{channel}')"
         self._side = side
         self._interface = interface
         self._channel = channel
+        self._usb_serial = usb_serial
         self._connect_timeout = connect_timeout
         self._feedback_timeout = feedback_timeout
         self._clock = clock
@@ -78,18 +80,28 @@ class ArmLink:
         Raises:
             ArmInUseError, InterfaceNotFoundError, BusSilentError, ChangedIdsError, LeaderArmError: see the classes.
         """
-        if self._channel in self._channels_in_use:
-            raise ArmInUseError(f"{self.name}: already connected in this process; close the other PiperArm first")
-        bus = self._open_bus()
-        self._channels_in_use.add(self._channel)
-        self._sdk = _sdk_without_bus(self._channel)
-        self._start_reading(bus)
+        self.listen()
         try:
             self._await_first_feedback(self.reader)
         except PiperError:
             self.close()
             raise
         self._worked = True
+        self._watch_from_now_on()
+
+    def listen(self) -> None:
+        """Open the bus whatever comes on it, and open it again no more: for an arm that cannot be driven as it is.
+
+        Raises:
+            ArmInUseError, InterfaceNotFoundError, BusOffError, WrongBitrateError: as `open_bus`.
+        """
+        if self._sdk is not None:
+            raise ArmInUseError(f"{self.name}: connected already")
+        bus = self._open_bus()
+        self._sdk = _sdk_without_bus(self._channel)
+        self._start_reading(bus)
+
+    def _watch_from_now_on(self) -> None:
         self._closing.clear()
         self._watcher = threading.Thread(target=self._watch, name=f"{self.name} link", daemon=True)
         self._watcher.start()
@@ -105,7 +117,6 @@ class ArmLink:
             self._stop_reading()
             with C_PiperInterface_V2._lock:  # the SDK caches one instance per channel, with its stale feedback
                 C_PiperInterface_V2._instances.pop(self._channel, None)
-            self._channels_in_use.discard(self._channel)
             self._sdk = self._reader = self._watcher = None
             self._worked = False
 
@@ -160,6 +171,12 @@ class ArmLink:
             if self._bus is None:
                 raise can.CanOperationError("the bus is closed")
             self._bus.transmit(frames)
+
+    @property
+    def local_setpoints(self) -> int:
+        """Of other programs on this computer, since the bus was opened."""
+        bus = self._bus
+        return 0 if bus is None else bus.local_setpoints
 
     @property
     def outage(self) -> str:
@@ -218,7 +235,8 @@ class ArmLink:
 
     def _open_bus(self) -> ArmBus:
         try:
-            return open_bus(self._interface, self._channel)
+            channel = find_channel(self._interface, self._channel, self._usb_serial)
+            return open_bus(self._interface, channel, f"{self._side} arm")
         except PiperError as error:
             raise type(error)(f"{self._side} arm: {error}") from error
 

@@ -7,6 +7,7 @@ has what this saves.
 from __future__ import annotations
 
 import os
+import re
 import select
 import termios
 import time
@@ -17,6 +18,7 @@ from typing import Any, Final
 import can
 from can.interfaces.slcan import slcanBus
 
+from wav_policy.piper.channel_lock import ChannelLock
 from wav_policy.piper.frames import BITRATE, BusCondition, Frame
 
 _CLOSING_TIME: Final = 0.01  # s the adapter has to take the closing command
@@ -25,22 +27,34 @@ _ERROR_PASSIVE: Final = 1 << 5
 _BUS_ERROR: Final = 1 << 7
 _WORDS: Final = {_ERROR_WARNING: "error warning", _ERROR_PASSIVE: "error passive", _BUS_ERROR: "bus error"}
 
+_FRAME: Final = re.compile(rb"t([0-9A-Fa-f]{3})([0-8])((?:[0-9A-Fa-f]{2})*)")
+_FLAGS: Final = re.compile(rb"F([0-9A-Fa-f]{2})")
+_TIME_STAMP: Final = 4  # digits at the end of a line from an adapter that was left with time stamps on (Z1)
+
 
 class BatchedSlcanBus(slcanBus):
     """`ArmBus` over a serial device. `receive` is for one thread.
 
     Attributes:
         garbled: lines that were no frame.
+        local_setpoints: 0; a serial line does not tell.
         flags: the adapter's last answer to F (bits of the SJA1000); None where it has not told.
     """
 
     _buffer: bytearray
 
-    def __init__(self, channel: str, **options: Any) -> None:
+    def __init__(self, channel: str, lock: ChannelLock | None = None, **options: Any) -> None:
         self.garbled = 0
+        self.local_setpoints = 0
         self.flags: int | None = None
         self._is_cut = False
+        self._channel_lock = lock
         super().__init__(channel, **options)
+
+    def open(self) -> None:
+        """Without time stamps, which some adapters keep switched on in their memory."""
+        self._write("Z0")
+        super().open()
 
     def receive(self, timeout: float) -> list[Frame]:
         """As `ArmBus.receive`."""
@@ -80,26 +94,20 @@ class BatchedSlcanBus(slcanBus):
         with suppress(termios.error):  # the kernel would wait up to 30 s for an adapter to take what is left
             termios.tcflush(self.serialPortOrig.fileno(), termios.TCOFLUSH)
         self.serialPortOrig.close()
+        if self._channel_lock is not None:
+            self._channel_lock.release()
         can.BusABC.shutdown(self)
 
     def _frame(self, line: bytes) -> Frame | None:
-        kind = line[:1]
-        if kind == b"t":
-            try:
-                number, length = int(line[1:4], 16), int(line[4:5])
-                data = bytes.fromhex(line[5:].decode("ascii"))
-            except ValueError:
-                self.garbled += 1
-                return None
-            if len(data) == length:
-                return number, data
-            self.garbled += 1
-        elif kind == b"F":
-            try:
-                self.flags = int(line[1:3], 16)
-            except ValueError:
-                self.garbled += 1
-        elif line and kind not in b"zZVN":
+        found = _FRAME.fullmatch(line)
+        if found is not None:
+            length, digits = 2 * int(found[2]), found[3]
+            if len(digits) == length or len(digits) == length + _TIME_STAMP:
+                return int(found[1], 16), bytes.fromhex(digits[:length].decode("ascii"))
+        flags = _FLAGS.fullmatch(line)
+        if flags is not None:
+            self.flags = int(flags[1], 16)
+        elif line and line[:1] not in b"zZVN":
             self.garbled += 1
         return None
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import select
+import socket
 import struct
 import subprocess
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 from can.interfaces.socketcan import SocketcanBus
 
-from wav_policy.piper.errors import InterfaceNotFoundError, WrongBitrateError
-from wav_policy.piper.frames import BITRATE, BusCondition, Frame
+from wav_policy.piper.adapters import ARPHRD_CAN, NETWORK, list_adapters
+from wav_policy.piper.channel_lock import ChannelLock
+from wav_policy.piper.errors import BusOffError, InterfaceNotFoundError, WrongBitrateError
+from wav_policy.piper.frames import BITRATE, SETPOINT_IDS, BusCondition, Frame
 
-_NETWORK = Path("/sys/class/net")
-_ARPHRD_CAN: Final = "280"
+_NETWORK = NETWORK
 _RECORD: Final = struct.Struct("=IB3x8s")
 """`struct can_frame` of linux/can.h."""
 _ERROR_FRAME: Final = 0x2000_0000
@@ -37,11 +38,14 @@ class BatchedSocketcanBus(SocketcanBus):
 
     Attributes:
         garbled: records that were no data frame of a Piper.
+        local_setpoints: from other programs of this computer; the kernel marks what they send.
     """
 
-    def __init__(self, channel: str, **options: Any) -> None:
+    def __init__(self, channel: str, lock: ChannelLock | None = None, **options: Any) -> None:
         self.garbled = 0
+        self.local_setpoints = 0
         self._errors = 0
+        self._channel_lock = lock
         super().__init__(channel, **options)
         self.socket.setblocking(False)  # a full transmit queue is an error, not a pause of the control loop
 
@@ -50,7 +54,7 @@ class BatchedSocketcanBus(SocketcanBus):
         ready, _, _ = select.select([self.socket], [], [], timeout)
         frames: list[Frame] = []
         while ready:
-            record = self.socket.recv(_RECORD.size)
+            record, _, flags, _ = self.socket.recvmsg(_RECORD.size)
             if not record:
                 raise OSError(f"{self.channel}: the interface vanished")
             number, length, data = _RECORD.unpack(record)
@@ -60,6 +64,7 @@ class BatchedSocketcanBus(SocketcanBus):
                 self.garbled += 1
             else:
                 frames.append((number, data[:length]))
+                self.local_setpoints += bool(flags & socket.MSG_DONTROUTE) and number in SETPOINT_IDS
             ready, _, _ = select.select([self.socket], [], [], 0.0)
         return frames
 
@@ -73,12 +78,18 @@ class BatchedSocketcanBus(SocketcanBus):
 
     def condition(self) -> BusCondition:
         """As `ArmBus.condition`: error frames so far, and what `ip` knows."""
-        known = interface_condition(_ip_details(self.channel))
+        known = interface_condition(_ip_details(self.channel), restart_command(self.channel))
         words = [text for bit, text in _ERROR_CLASSES.items() if self._errors & bit]
         if known.is_bus_off or not words:
             return known
         text = f"error frames: {', '.join(words)}"
-        return BusCondition(bool(self._errors & _BUS_OFF), True, known.bitrate, text)
+        return BusCondition(bool(self._errors & _BUS_OFF), True, known.bitrate, text, known.remedy)
+
+    def shutdown(self) -> None:
+        """As `ArmBus.shutdown`."""
+        super().shutdown()
+        if self._channel_lock is not None:
+            self._channel_lock.release()
 
     def _note_errors(self, number: int) -> None:
         if number & _RESTARTED:
@@ -86,38 +97,61 @@ class BatchedSocketcanBus(SocketcanBus):
         self._errors |= number & sum(_ERROR_CLASSES)
 
 
-def interface_condition(details: dict[str, Any]) -> BusCondition:
+def interface_condition(details: dict[str, Any], remedy: str = "") -> BusCondition:
     """From the JSON of `ip -details -json link show IFACE` (one element).
 
     Args:
         details: {} where it could not be had.
+        remedy: the command that sets this interface up anew.
     """
     data = details.get("linkinfo", {}).get("info_data", {})
     state, bitrate = data.get("state", ""), data.get("bittiming", {}).get("bitrate")
     if not state:
-        return BusCondition(bitrate=bitrate, words="the kernel does not tell the state of the bus")
+        return BusCondition(bitrate=bitrate, words="the kernel does not tell the state of the bus", remedy=remedy)
     healthy = state in ("ERROR-ACTIVE", "STOPPED")
-    return BusCondition(state == "BUS-OFF", not healthy, bitrate, f"the controller is in state {state}")
+    return BusCondition(state == "BUS-OFF", not healthy, bitrate, f"the controller is in state {state}", remedy)
 
 
 def require_network(channel: str) -> None:
-    """Whether the interface is there, a CAN interface, up, and at 1 Mbit/s.
+    """Whether the interface is there, a CAN interface, not in bus-off, up, and at 1 Mbit/s.
 
-    `operstate` of a CAN interface that is up reads "up" or "unknown".
+    `operstate` of a CAN interface that is up reads "up" or "unknown"; in bus-off it reads "down" although it is up.
 
     Raises:
-        InterfaceNotFoundError, WrongBitrateError: naming the interface and the command that helps.
+        InterfaceNotFoundError, WrongBitrateError, BusOffError: naming the interface and the command that helps.
     """
-    kinds = {path.name: (path / "type").read_text().strip() for path in _NETWORK.iterdir() if (path / "type").exists()}
-    present = sorted(name for name, kind in kinds.items() if kind == _ARPHRD_CAN)
-    if channel not in present:
-        found = ", ".join(present) or "none"
-        raise InterfaceNotFoundError(
-            f"no CAN interface '{channel}' (present: {found}). Plug in the adapter; interfaces are listed by `ip link`."
+    if not _is_can(channel):
+        raise InterfaceNotFoundError(_missing_text(channel))
+    condition = interface_condition(_ip_details(channel), restart_command(channel))
+    if condition.is_bus_off:
+        raise BusOffError(
+            f"CAN interface '{channel}' is in bus-off: its controller has left the bus after too many errors. Check "
+            f"cable, plugs and both 120 ohm ends, then: {condition.remedy}"
         )
     if (_NETWORK / channel / "operstate").read_text().strip() == "down":
-        raise InterfaceNotFoundError(f"CAN interface '{channel}' is down. Bring it up: {bring_up_command(channel)}")
-    require_bitrate(channel, interface_condition(_ip_details(channel)))
+        raise InterfaceNotFoundError(f"CAN interface '{channel}' is down. Bring it up: {restart_command(channel)}")
+    require_bitrate(channel, condition)
+
+
+def _is_can(channel: str) -> bool:
+    try:
+        return (_NETWORK / channel / "type").read_text().strip() == ARPHRD_CAN
+    except OSError:
+        return False
+
+
+def _missing_text(channel: str) -> str:
+    """An adapter that is plugged in again comes as can0 or the like, and down."""
+    present = list_adapters("socketcan", _NETWORK)
+    if not present:
+        return f"no CAN interface '{channel}' (present: none). Plug in the adapter; interfaces are listed by `ip link`."
+    other = present[0].channel
+    return (
+        f"no CAN interface '{channel}' (present: {', '.join(map(str, present))}). Is it one of these, and lost its "
+        f"name when plugged in anew? Then: sudo ip link set {other} down && sudo ip link set {other} name {channel} && "
+        f"{bring_up_command(channel)}. `wav arm find` shows which is which, and a udev rule that keeps the name; "
+        "piper_node finds an adapter by its USB serial whatever it is called (usb_left, usb_right)."
+    )
 
 
 def require_bitrate(channel: str, condition: BusCondition) -> None:
@@ -129,13 +163,18 @@ def require_bitrate(channel: str, condition: BusCondition) -> None:
     if condition.bitrate not in (None, BITRATE):
         raise WrongBitrateError(
             f"CAN interface '{channel}' runs at {condition.bitrate} bit/s, the arm at {BITRATE}. "
-            f"Set it: sudo ip link set {channel} down && {bring_up_command(channel)}"
+            f"Set it: {restart_command(channel)}"
         )
 
 
 def bring_up_command(channel: str) -> str:
-    """With `restart-ms` the kernel leaves bus-off by itself."""
+    """For an interface that is down. With `restart-ms` the kernel leaves bus-off by itself."""
     return f"sudo ip link set {channel} up type can bitrate {BITRATE} restart-ms 100"
+
+
+def restart_command(channel: str) -> str:
+    """In any state; the kernel changes a bitrate, and leaves bus-off, only over down."""
+    return f"sudo ip link set {channel} down && {bring_up_command(channel)}"
 
 
 def _ip_details(channel: str) -> dict[str, Any]:

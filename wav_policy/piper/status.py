@@ -26,6 +26,9 @@ _GRIPPER_FAULTS = {
     GripperState.ERROR: "driver error",
 }
 
+GRIPPER_TRIPS = sum(_GRIPPER_FAULTS)
+"""Bits of 0x2A8 that stay until the gripper is cleared (0x159, codes 2 and 3)."""
+
 
 @dataclass(frozen=True)
 class ArmStatus:
@@ -36,12 +39,13 @@ class ArmStatus:
         state: arm state as sent; a value beyond `ArmState` is kept.
         enabled: per joint.
         faults: in words: motors, gripper, joint limits, joint communication.
-        firmware: version, "" until the arm has told.
+        firmware: version, such as "S-V1.8-10"; "" until the arm has told.
+        firmware_remarks: what is known to be wrong with that version, or that nothing is known of it.
         feedback_age: time since the last joint feedback [s]; inf before the first.
         feedback_rate: joint feedbacks (all six joints) per second, over the last ones [Hz].
         undecodable: frames and lines that could not be read.
         offset_frames: feedback on 0x2B*, 0x2C* or 0x3A* instead of 0x2A*: changed in the arm's flash (0x470).
-        leader_frames: targets that a leader arm has sent on this bus.
+        leader_frames: set-points that another master, a leader arm or a program, has sent on this bus.
         temperatures: per joint the hotter of driver and motor [deg C].
         voltage: the lowest of the motors' supplies [V].
         outage: why no feedback comes; "" while it does.
@@ -66,6 +70,7 @@ class ArmStatus:
     inhibit: str = ""
     reconnects: int = 0
     gripper: str = ""
+    firmware_remarks: tuple[str, ...] = ()
 
     @property
     def is_enabled(self) -> bool:
@@ -121,6 +126,8 @@ def gripper_faults(code: int, is_arm_on: bool) -> tuple[str, ...]:
     found = [f"gripper: {words}" for bit, words in _GRIPPER_FAULTS.items() if code & bit]
     if is_arm_on and not code & GripperState.ENABLED:
         found.append("gripper: off while the arm is on, it neither opens nor holds")
+    if code & GRIPPER_TRIPS:
+        found.append("gripper: tripped. Free what it grips, then call piper/enable or piper/reset: both clear it")
     return tuple(found)
 
 

@@ -16,6 +16,7 @@ _RADIANS_PER_COUNT = math.pi / 180_000  # 0.001 deg
 _COUNTS_PER_METRE = 1_000_000  # 0.001 mm
 _COUNTS_PER_RADIAN_PER_SECOND = 1_000
 _COUNTS_PER_NEWTON_METRE = 1_000
+_COUNTS_PER_RATE_LIMIT = 100
 
 
 def millidegrees_from_radians(angles: FloatArray | Sequence[float]) -> list[int]:
@@ -43,6 +44,11 @@ def effort_counts_from_newton_metres(torque: float) -> int:
     return round(torque * _COUNTS_PER_NEWTON_METRE)
 
 
+def newton_metres_from_effort_counts(count: int) -> float:
+    """Counts of 0.001 N m to gripper effort [N m]."""
+    return count / _COUNTS_PER_NEWTON_METRE
+
+
 def speed_counts_from_radians_per_second(speed: float) -> int:
     """Joint speed [rad/s] to counts of 0.001 rad/s."""
     return round(speed * _COUNTS_PER_RADIAN_PER_SECOND)
@@ -56,3 +62,17 @@ def decidegrees_from_radians(angle: float) -> int:
 def radians_from_decidegrees(count: int) -> float:
     """Counts of 0.1 deg to a joint limit [rad]."""
     return math.radians(count / 10)
+
+
+def counts_from_rate_limit(limit: float) -> int:
+    """Limit of a joint's speed [rad/s] (0x473, 0x474) or acceleration [rad/s^2] (0x47C, 0x475) to counts of 0.01.
+
+    piper_sdk's comments say 0.001; the vendor's protocol, its later library pyAgxArm and the arms say 0.01
+    (piper_sdk#122).
+    """
+    return round(limit * _COUNTS_PER_RATE_LIMIT)
+
+
+def rate_limit_from_counts(count: int) -> float:
+    """Counts of 0.01 to a limit of a joint's speed [rad/s] or acceleration [rad/s^2]."""
+    return count / _COUNTS_PER_RATE_LIMIT

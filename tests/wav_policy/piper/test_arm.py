@@ -29,7 +29,6 @@ from wav_policy.piper.errors import (
 )
 from wav_policy.piper.feedback import FeedbackReader
 from wav_policy.piper.frames import FrameId
-from wav_policy.piper.link import ArmLink
 from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.piper.status import gripper_faults, gripper_words
 from wav_policy.sim.firmware import FaultSet, FeedbackRates, SimulatedArm
@@ -161,7 +160,7 @@ def test_an_arm_that_falls_silent_gets_no_frames(rig: Any, wait_until: Any) -> N
     wait_until(lambda: rig.driver.inhibit() is not None)
     heard: list[int] = []
     rig.arm.firmware.on_frame = lambda identifier, data: heard.append(identifier)
-    rig.driver._link.transmit(setpoint_frames(np.zeros(7), 1.0))
+    rig.driver.link.transmit(setpoint_frames(np.zeros(7), 1.0))
     wait_until(lambda: heard)
     heard.clear()
     rig.driver.write(rig.driver.latest.position + 0.1)
@@ -197,7 +196,7 @@ def test_both_arms_left_first(tmp_path: Path, wait_until: Any) -> None:
         robot.close()
     with pytest.raises(InterfaceNotFoundError):
         robot.connect()
-    assert ArmLink._channels_in_use == set(), "the left bus was closed again"
+    assert robot.left.latest is None, "the left bus was closed again"
 
 
 def test_an_occupied_link_path_is_refused(tmp_path: Path) -> None:
@@ -238,7 +237,7 @@ def test_feedback_is_decoded_as_by_piper_sdk() -> None:
             *((0x2A5 + pair, struct.pack(">ii", *counts[2 * pair : 2 * pair + 2].tolist())) for pair in range(3)),
             *((0x261 + joint, rng.bytes(5) + bytes((int(rng.integers(0, 256)), 0, 0))) for joint in range(6)),
         ]
-        reader.take(arrived)
+        reader.take(arrived + arrived)  # nothing is believed that was said once
         for number, data in arrived:
             sdk.ParseCANFrame(can.Message(arbitration_id=number, data=data, is_extended_id=False))
         joints, motors = sdk.GetArmJointMsgs().joint_state, sdk.GetArmLowSpdInfoMsgs()
@@ -288,7 +287,7 @@ class RefusingBus:
         self.attempts = attempts
         self._side = arm.side
         self._refusals = refusals
-        self._transmit = arm._link.transmit
+        self._transmit = arm.link.transmit
 
     def __call__(self, frames: list[Any]) -> None:
         self.attempts.append(self._side)
@@ -301,7 +300,7 @@ def test_a_stop_that_a_full_queue_refuses_is_sent_again(rig: Any, monkeypatch: p
     rig.driver.connect()
     rig.driver.enable()
     bus = RefusingBus(rig.driver, 3, [])
-    monkeypatch.setattr(rig.driver._link, "transmit", bus)
+    monkeypatch.setattr(rig.driver.link, "transmit", bus)
     rig.driver.stop()
     assert rig.driver.status().is_stopped
     assert len(bus.attempts) >= 4
@@ -312,8 +311,8 @@ def test_both_arms_are_told_to_stop_before_a_full_queue_is_tried_again(monkeypat
     attempts: list[str] = []
     confirmed: list[str] = []
     for arm, refusals in zip(robot.arms, (2, math.inf), strict=True):
-        monkeypatch.setattr(arm._link, "transmit", lambda frames: None)
-        monkeypatch.setattr(arm._link, "transmit", RefusingBus(arm, refusals, attempts))
+        monkeypatch.setattr(arm.link, "transmit", lambda frames: None)
+        monkeypatch.setattr(arm.link, "transmit", RefusingBus(arm, refusals, attempts))
         monkeypatch.setattr(arm, "confirm_stop", lambda arm=arm: confirmed.append(arm.side))
     began = time.monotonic()
     with pytest.raises(BusLostError, match=r"right arm.*was not sent \(.*No buffer space.*power switch"):
@@ -380,10 +379,10 @@ def test_motors_count_when_all_six_have_told() -> None:
     """A bus may be opened in the middle of a cycle."""
     reader = make_reader()
     enabled = [(0x261 + joint, bytes((0, 0, 0, 0, 0, 0x40, 0, 0))) for joint in range(6)]
-    reader.take(enabled[3:])
-    assert reader.codes.motors == ()
+    reader.take(enabled[3:] + enabled + enabled[:2])
+    assert reader.codes.motors == (), "joint3 has told once"
     assert "motors (0x261-0x266)" in reader.missing
-    reader.take(enabled[:3])
+    reader.take(enabled[2:])
     assert reader.codes.motors == (0x40,) * 6
     assert "motors (0x261-0x266)" not in reader.missing
 
@@ -395,25 +394,25 @@ def test_what_was_said_long_ago_does_not_count() -> None:
     joints = [(0x2A5 + pair, bytes(8)) for pair in range(3)]
     rare = [(0x2A8, bytes(8)), (0x2A1, bytes((1, *[0] * 7)))]
     rare += [(0x261 + joint, bytes((0, 0, 0, 0, 0, 0x40, 0, 0))) for joint in range(6)]
-    reader.take(rare)
+    reader.take(rare + rare)
     for _ in range(100):
         now[0] += 0.01
         reader.take(joints)
     assert reader.age == 0.0
     assert reader.missing == ["gripper (0x2A8)", "status (0x2A1)", "motors (0x261-0x266)"]
-    reader.take(rare)
+    reader.take(rare + rare)
     assert reader.missing == []
-    now[0] -= 10.0
-    assert reader.missing == [], "a clock that was set back"
 
 
 def test_the_gripper_tells_what_is_wrong_with_it(rig: Any, wait_until: Any) -> None:
     """Bits of 0x2A8; one damaged frame does not count."""
     reader = make_reader()
-    reader.take([(0x2A8, struct.pack(">ihBx", 30_000, 0, code)) for code in (0x40, 0x12, 0x40, 0x12)])
+    reader.take([(0x2A8, struct.pack(">ihBx", 30_000, 0, code)) for code in (0x40, 0x40, 0x40, 0x12)])
     assert gripper_words(reader.gripper) == "enabled, never zeroed: its stroke may be off"
     reader.take([(0x2A8, struct.pack(">ihBx", 30_000, 0, 0x12))])
-    assert gripper_faults(reader.gripper, is_arm_on=False) == ("gripper: motor too hot", "gripper: sensor fault")
+    *faults, remedy = gripper_faults(reader.gripper, is_arm_on=False)
+    assert faults == ["gripper: motor too hot", "gripper: sensor fault"]
+    assert "piper/enable" in remedy
     assert gripper_faults(reader.gripper, is_arm_on=True)[2].startswith("gripper: off while the arm is on")
     rig.driver.connect()
     assert rig.driver.status().gripper == "off, zeroed"
@@ -423,15 +422,3 @@ def test_the_gripper_tells_what_is_wrong_with_it(rig: Any, wait_until: Any) -> N
     assert rig.driver.status().faults == ()
     rig.arm.firmware._gripper_on = False
     wait_until(lambda: rig.driver.status().faults == ("gripper: off while the arm is on, it neither opens nor holds",))
-
-
-def test_joints_are_read_after_the_clock_was_set_back() -> None:
-    now = [1000.0]
-    reader = make_reader(lambda: now[0])
-    cycle = [(0x2A8, bytes(8)), *((0x2A5 + pair, bytes(8)) for pair in range(3))]
-    reader.take(cycle)
-    now[0] = 400.0
-    reader.take(cycle)
-    assert reader.undecodable == 0
-    assert reader.latest is not None
-    assert reader.latest.stamp == 400.0

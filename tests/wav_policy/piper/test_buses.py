@@ -27,6 +27,7 @@ def ends() -> Iterator[tuple[Any, socket.socket]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     bus = object.__new__(BatchedSocketcanBus)
     bus.garbled, bus._errors, bus.socket, bus.channel = 0, 0, ours, "can_wav_test"
+    bus.local_setpoints = 0
     bus._is_shutdown = True
     yield bus, theirs
     ours.close()

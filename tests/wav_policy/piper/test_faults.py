@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wav_policy.piper.arm import ArmConfig, PiperArm
 from wav_policy.piper.errors import (
     ArmFaultError,
     BusSilentError,
@@ -22,8 +23,10 @@ from wav_policy.piper.errors import (
     TeachModeError,
     WrongBitrateError,
 )
-from wav_policy.piper.inhibits import Reaction
-from wav_policy.sim.firmware import FAULT_NAMES, FaultSet, Flash
+from wav_policy.piper.feedback import ArmCodes
+from wav_policy.piper.inhibits import Reaction, find_inhibit
+from wav_policy.sim.firmware import FAULT_NAMES, FaultSet, FeedbackRates, Flash, SimulatedArm
+from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 HOLD, RELEASE, STOP, SILENCE = Reaction
 
@@ -70,7 +73,7 @@ def test_a_leader_is_told_from_a_dead_arm_once_it_is_moved(make_rig: Callable[..
     mover = threading.Thread(target=move, daemon=True)
     mover.start()
     try:
-        with pytest.raises(LeaderArmError, match=r"is a leader arm.*MasterSlaveConfig\(0xFC"):
+        with pytest.raises(LeaderArmError, match=r"is a leader arm.*wav arm follower"):
             rig.driver.connect()
     finally:
         moving.set()
@@ -176,6 +179,64 @@ def test_a_collision_is_cleared_without_dropping_the_arm(enabled: Any) -> None:
     assert enabled.driver.reset() is False
     assert enabled.plant.powered
     enabled.wait_until(lambda: enabled.driver.inhibit() is None)
+
+
+@pytest.mark.parametrize("way", ["enable", "reset", "disable"])
+def test_a_gripper_that_tripped_is_cleared_where_it_is(enabled: Any, way: str) -> None:
+    enabled.plant.stroke = 0.02
+    enabled.fail("gripper_trip")
+    enabled.wait_until(lambda: any("overcurrent" in fault for fault in enabled.driver.status().faults))
+    assert any("piper/enable" in fault for fault in enabled.driver.status().faults)
+    assert enabled.driver.inhibit() is None, "the arm goes on holding"
+    enabled.driver.write(enabled.driver.read().position)
+    time.sleep(0.1)
+    assert enabled.arm.firmware._gripper_tripped, "set-points do not clear it"
+    if way == "disable":
+        enabled.driver.disable()
+    assert not getattr(enabled.driver, "reset" if way == "reset" else "enable")()
+    enabled.wait_until(lambda: not any(fault.startswith("gripper: o") for fault in enabled.driver.status().faults))
+    enabled.wait_until(lambda: enabled.driver.status().gripper == "enabled, zeroed")
+    assert enabled.driver.status().faults == ()
+    assert abs(enabled.plant.stroke - 0.02) < 1e-5
+    assert enabled.plant.powered
+
+
+def test_an_unknown_mode_is_held_on(enabled: Any) -> None:
+    enabled.fail("mode_8")
+    enabled.wait_until(lambda: enabled.cause() == "unknown codes" and _says(enabled, "mode 0x8"))
+
+
+def test_an_adapter_left_with_time_stamps_is_read(rig: Any) -> None:
+    """Z1 is kept in its memory; Z0 is sent, and the four digits are read where it is not obeyed."""
+    for obeys in (True, False):
+        rig.arm._port.time_stamps, rig.arm._port.obeys_z = True, obeys
+        rig.driver.connect()
+        assert rig.driver.status().undecodable == 0
+        assert rig.arm._port.time_stamps is not obeys
+        rig.driver.close()
+
+
+@pytest.mark.parametrize(
+    ("rates", "words"),
+    [
+        (FeedbackRates(joints=0), r"no feedback of joints .*main board talks but tells no joints"),
+        (FeedbackRates(gripper=0), r"no feedback of gripper .*is the gripper connected"),
+        (FeedbackRates(motors_slow=0), r"no feedback of motors .*cable inside the arm"),
+        (FeedbackRates(status=0), r"no feedback of status .*does not tell its state"),
+        (FeedbackRates(joints=0, gripper=0), r"no feedback of joints .*gripper .*tells no joints"),
+    ],
+)
+def test_feedback_that_is_missing_names_its_own_culprit(tmp_path: Path, rates: FeedbackRates, words: str) -> None:
+    with SimulatedArm(KinematicArm(), tmp_path / "arm", rates), pytest.raises(BusSilentError, match=words):
+        PiperArm("left", "slcan", str(tmp_path / "arm"), ArmConfig(connect_timeout=0.5)).connect()
+
+
+def test_another_program_on_this_computer_is_told_from_a_leader() -> None:
+    codes = ArmCodes(1, 0, 0, (0x40,) * 6)
+    inhibit = find_inhibit("left arm", codes, 4, 4)
+    assert inhibit is not None
+    assert (inhibit.reaction, inhibit.cause) == (SILENCE, "another program")
+    assert "Stop that program" in inhibit.text
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wav_policy.control.flash_check import unfit_limits
+from wav_policy.control.flash_check import fitted_limits, unfit_limits, wider_limits
 from wav_policy.control.safety_limits import SafetyLimits
+from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.frames import FrameId
 from wav_policy.sim.firmware import Flash
+
+DELIVERED = FlashLimits(
+    SafetyLimits().position_min[:6], SafetyLimits().position_max[:6], (3.0,) * 6, (5.0,) * 6, 0.07, (1,) * 6, (500,) * 4
+)
 
 
 def test_an_arm_as_delivered_fits(rig: Any) -> None:
@@ -30,6 +37,15 @@ def test_an_arm_as_delivered_fits(rig: Any) -> None:
     assert unfit_limits(flash, limits) == ()
 
 
+def test_the_units_are_the_arms_and_not_those_of_piper_sdks_comments(rig: Any) -> None:
+    """Raw 300 and 500 are what an arm as delivered answers: 3.0 rad/s and 5.0 rad/s^2 (piper_sdk#122, pyAgxArm)."""
+    rig.driver.connect()
+    replies = rig.driver.link.reader.replies
+    rig.driver.read_flash()
+    assert replies[FrameId.LIMIT_REPLY, 1] == struct.pack(">BhhHx", 1, 1500, -1500, 300)
+    assert replies[FrameId.ACCELERATION_REPLY, 6] == bytes((6, 1, 244, 0, 0, 0, 0, 0))
+
+
 def test_narrower_limits_in_flash_are_named_with_both_numbers(make_rig: Callable[..., Any], tmp_path: Path) -> None:
     flash = Flash()
     flash.limits[0].upper = math.radians(90)
@@ -38,16 +54,12 @@ def test_narrower_limits_in_flash_are_named_with_both_numbers(make_rig: Callable
     flash.limits[4].max_acceleration = 2.0
     rig = make_rig(tmp_path / "arm", flash)
     rig.driver.connect()
-    texts = unfit_limits(
-        rig.driver.read_flash(), replace(SafetyLimits(), position_max=(*SafetyLimits().position_max[:6], 0.1))
-    )
-    assert len(texts) == 5
+    texts = unfit_limits(rig.driver.read_flash(), SafetyLimits())
     expected = {
         "joint1: flash holds 90.0 deg, safety.position_max 150.0 deg": "safety.position_max to 1.5708 rad",
-        "joint3: flash holds -120.0 deg, safety.position_min -170.0 deg": "0x474",
-        "joint4: flash holds 1.5 rad/s, safety.velocity 3 rad/s": "0x474",
-        "joint5: flash holds 2 rad/s^2, safety.acceleration 5 rad/s^2": "0x475",
-        "gripper: flash holds a stroke of 70 mm, safety.position_max 100 mm: it opens half": "0x47D",
+        "joint3: flash holds -120.0 deg, safety.position_min -170.0 deg": "wav arm restore-limits",
+        "joint4: flash holds 1.5 rad/s, safety.velocity 3 rad/s": "safety.velocity to 1.5",
+        "joint5: flash holds 2 rad/s^2, safety.acceleration 5 rad/s^2": "wav arm restore-limits",
     }
     for (start, remedy), text in zip(expected.items(), texts, strict=True):
         assert text.startswith(start)
@@ -77,3 +89,48 @@ def test_a_lost_answer_is_asked_for_again_and_a_missing_one_named(rig: Any) -> N
     assert flash.lower[1] is None
     assert flash.upper[2] == pytest.approx(0.0)
     assert any(text.startswith("joint2: did not tell") for text in unfit_limits(flash, SafetyLimits()))
+
+
+@pytest.mark.parametrize(
+    ("strokes", "configured", "opening", "words"),
+    [
+        ((0.07, 0.07), 0.1, 0.07, ""),
+        ((0.1, 0.1), 0.1, 0.1, ""),
+        ((0.1, 0.1), 0.05, 0.05, ""),
+        ((0.1, 0.07), 0.1, 0.07, ""),
+        ((0.0, 0.1), 0.1, 0.07, r"flash holds 0 mm.*wav arm stroke 70` or `wav arm stroke 100"),
+        ((0.255, 0.1), 0.1, 0.07, r"flash holds 255 mm.*wav arm stroke"),
+    ],
+)
+def test_the_stroke_comes_from_flash_and_the_configuration_may_narrow_it(
+    strokes: tuple[float, float], configured: float, opening: float, words: str
+) -> None:
+    told = [replace(DELIVERED, max_stroke=stroke) for stroke in strokes]
+    limits = replace(SafetyLimits(), position_max=(*SafetyLimits().position_max[:6], configured))
+    assert fitted_limits(limits, told).position_max[-1] == opening
+    texts = " ".join(unfit_limits(told[0], limits))
+    assert re.search(words, texts) if words else not texts
+
+
+def test_limits_that_are_wider_in_flash_are_told_apart() -> None:
+    wide = replace(DELIVERED, upper=(*DELIVERED.upper[:5], math.radians(170)), max_stroke=0.1)
+    assert unfit_limits(wide, SafetyLimits()) == ()
+    joint, gripper = wider_limits(wide, SafetyLimits())
+    assert joint.startswith("joint6: flash allows -120.0 .. 170.0 deg, the configuration keeps it to -120.0 .. 120.0")
+    assert "100 mm" in gripper
+    assert wider_limits(DELIVERED, SafetyLimits()) == ()
+
+
+def test_collision_protection_that_is_off_is_told() -> None:
+    (text,) = unfit_limits(replace(DELIVERED, crash_levels=(1, 0, 1, 0, 1, 1)), SafetyLimits())
+    assert text.startswith("joint2, joint4: collision protection is off (level 0")
+    assert "wav arm collision-level" in text
+
+
+def test_impossible_limits_are_not_offered_to_be_taken_over(rig: Any) -> None:
+    rig.arm.flash.corrupt()
+    rig.driver.connect()
+    (text,) = unfit_limits(rig.driver.read_flash(), SafetyLimits())
+    assert "it will not be enabled" in text
+    assert "wav arm restore-limits" in text
+    assert "Set safety" not in text

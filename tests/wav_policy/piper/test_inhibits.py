@@ -21,7 +21,7 @@ def codes(mode: int = ControlMode.CAN, state: int = ArmState.NORMAL, error_bits:
 @pytest.mark.parametrize(
     ("said", "reaction", "words"),
     [
-        (codes(mode=ControlMode.LEADER), RELEASE, r"in leader mode.*0x470.*MasterSlaveConfig\(0xFC"),
+        (codes(mode=ControlMode.LEADER), RELEASE, r"in leader mode.*0x470.*wav arm follower"),
         (codes(mode=ControlMode.STANDBY), RELEASE, "in mode STANDBY instead of CAN; somebody else controls it"),
         (codes(error_bits=0b10_0010), HOLD, "no communication with joint2, joint6. Check the cable inside the arm"),
         (codes(mode=0x63), HOLD, "codes that no table lists.*mode 0x63, state 0x0"),

@@ -39,3 +39,12 @@ def test_pi_is_exact() -> None:
     assert units.millidegrees_from_radians([math.pi, -math.pi / 2]) == [180_000, -90_000]
     np.testing.assert_allclose(units.radians_from_millidegrees([180_000]), [math.pi], rtol=1e-15)
     assert units.micrometres_from_metres(0.07) == 70_000
+
+
+@given(st.integers(0, 0xFFFF))
+def test_rate_limits_survive(count: int) -> None:
+    assert units.counts_from_rate_limit(units.rate_limit_from_counts(count)) == count
+
+
+def test_a_rate_limit_counts_hundredths() -> None:
+    assert units.rate_limit_from_counts(300) == 3.0

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
+from wav_policy.piper.firmware import TEACH_NEEDS_RESET_BELOW, parse_version
 from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId, GripperState, MotorState
 from wav_policy.sim.firmware import feedback
 from wav_policy.sim.firmware.faults import FaultSet
@@ -27,6 +29,7 @@ _GRIPPER_SPEED = 0.15  # m/s, about half a second for the full stroke [inferred]
 _REACHED_TOLERANCE = 0.01  # rad
 _CONTROL_IDS = range(0x150, 0x160)
 _FEEDBACK_IDS = range(0x2A1, 0x2A9)
+_SLIP = np.radians(20.0)
 _LEADER_THRESHOLD = 1e-4  # rad; below, a leader is at rest and silent
 _MAX_TICK = 0.05  # s; a late tick must not become a jump of the set-points
 
@@ -38,7 +41,7 @@ class PiperFirmware:
         plant: the arm that is driven.
         rates: feedback rates.
         flash: what an earlier life of this arm left; as delivered if None.
-        version: reported on 0x4AF, 8 characters.
+        version: of the software, such as "S-V1.8-8".
 
     Attributes:
         flash: limits, role and identifiers; survives this object.
@@ -54,8 +57,9 @@ class PiperFirmware:
     ) -> None:
         self.flash = flash or Flash()
         self.faults = FaultSet()
-        self._settings = Settings(self.flash, self._clear_errors)
+        self._settings = Settings(self.flash, self._clear_errors, self._set_zero)
         self._plant = plant
+        self._slip: FloatArray = np.zeros(NUM_JOINTS)  # by how much the joints are elsewhere than the arm believes
         self._schedule = FeedbackSchedule(rates or FeedbackRates())
         self._version = version
         self._time: float | None = None
@@ -71,12 +75,13 @@ class PiperFirmware:
 
         self._powered = False  # until it is enabled the first time somebody supports the arm: it stays where it is
         self._target: FloatArray | None = None
-        self._setpoint = np.array(plant.read().position, dtype=np.float64)
+        self._setpoint = self._read().position
         self._last_led = self._setpoint.copy()
         self._gripper_on = False
         self._gripper_homed = True
+        self._gripper_tripped = False
         self._stroke_target: float | None = None
-        self._stroke_setpoint = plant.read().stroke
+        self._stroke_setpoint = self._read().stroke
         self._handlers: dict[int, Callable[[bytes], None]] = {
             FrameId.MOTION_CONTROL_1: self._on_motion_control_1,
             FrameId.MOTION_CONTROL_2: self._on_motion_control_2,
@@ -103,7 +108,7 @@ class PiperFirmware:
         """Advance the motion to `now` [s] and return the frames to send: replies, then feedback that is due."""
         elapsed = 0.0 if self._time is None else min(max(now - self._time, 0.0), _MAX_TICK)
         self._time = now
-        reading = self._plant.read()
+        reading = self._read()
         self._move(reading.position, elapsed)
         sent, self._settings.replies[:] = list(self._settings.replies), []
         due = self._schedule.due(now)
@@ -114,6 +119,7 @@ class PiperFirmware:
     def set_faults(self, faults: FaultSet) -> None:
         """Let go wrong what `faults` says, and only that."""
         came, went = faults.names - self.faults.names, self.faults.names - faults.names
+        slipped = faults.slipped - self.faults.slipped
         self.faults = faults
         if "emergency_stop" in came:
             self._on_motion_control_1(bytes((frames.EMERGENCY_STOP,)).ljust(8, b"\0"))
@@ -123,6 +129,24 @@ class PiperFirmware:
             self._on_motion_control_1(bytes((0, 0, frames.TEACH_LEAVE)).ljust(8, b"\0"))
         if "leader" in came or "leader" in went:
             self.flash.is_leader = "leader" in came
+        if "gripper_trip" in came:
+            self._gripper_tripped, self._gripper_on = True, False
+        if "corrupt_limits" in came:
+            self.flash.corrupt()
+        for joint in slipped:
+            self._slip[joint] += _SLIP
+            self._command()
+
+    def _read(self) -> ArmReading:
+        """The plant as the arm's encoders see it."""
+        reading = self._plant.read()
+        position = np.array(reading.position, dtype=np.float64) - self._slip - self.flash.zeros
+        return replace(reading, position=position, stroke=reading.stroke - self.flash.gripper_zero)
+
+    def _command(self) -> None:
+        angles = self._setpoint + self._slip + self.flash.zeros
+        stroke = self._stroke_setpoint + self.flash.gripper_zero
+        self._plant.command(angles if self._powered else None, stroke if self._gripper_on else None)
 
     def _feedback(self, due: set[str], reading: ArmReading) -> list[Frame]:
         sent: list[Frame] = []
@@ -173,11 +197,11 @@ class PiperFirmware:
             step_stroke = _GRIPPER_SPEED * elapsed
             difference = self._stroke_target - self._stroke_setpoint
             self._stroke_setpoint += max(-step_stroke, min(step_stroke, difference))
-        self._plant.command(self._setpoint if powered else None, self._stroke_setpoint if self._gripper_on else None)
+        self._command()
 
     def _on_joint_target(self, first: int, data: bytes) -> None:
         commandable = self._mode == ControlMode.CAN and self._move_mode == frames.MOVE_JOINT
-        if not (commandable and self._powered) or self._stopped:
+        if not (commandable and self._powered) or self._stopped or "ignore_joints" in self.faults:
             return
         if self._target is None:
             self._target = self._setpoint.copy()
@@ -190,9 +214,15 @@ class PiperFirmware:
 
     def _on_gripper_target(self, data: bytes) -> None:
         count, _, code, zero = struct.unpack(">iHBB", data)
-        self._gripper_on = bool(code & 1) and not self._stopped
+        if code in (frames.GRIPPER_OFF_AND_CLEAR, frames.GRIPPER_ON_AND_CLEAR):
+            self._gripper_tripped = False
+        if bool(code & 1) and not self._gripper_on:
+            self._stroke_setpoint = self._read().stroke
+        self._gripper_on = bool(code & 1) and not self._stopped and not self._gripper_tripped
         if zero == frames.GRIPPER_SET_ZERO:
             self._gripper_homed = True
+            self.flash.gripper_zero += self._read().stroke
+            self._stroke_setpoint, self._stroke_target = 0.0, None
         elif self._gripper_on:
             self._stroke_target = min(max(units.metres_from_micrometres(count), 0.0), self.flash.max_stroke)
 
@@ -206,7 +236,7 @@ class PiperFirmware:
             self._reset()
         elif data[2] == frames.TEACH_ENTER and not self._stopped:
             self._mode, self._teach_state, self._target = ControlMode.TEACH, data[2], None
-        elif data[2] == frames.TEACH_LEAVE and self._mode == ControlMode.TEACH:
+        elif data[2] == frames.TEACH_LEAVE and self._mode == ControlMode.TEACH and not self._stays_in_teach:
             self._mode, self._teach_state = ControlMode.STANDBY, 0
 
     def _reset(self) -> None:
@@ -217,7 +247,13 @@ class PiperFirmware:
         self._enabled = [False] * NUM_JOINTS
         self._limit_hit = [False] * NUM_JOINTS
         self._gripper_on = False
+        self._slip = np.zeros(NUM_JOINTS)
         self._target = self._stroke_target = None
+
+    @property
+    def _stays_in_teach(self) -> bool:
+        version = parse_version(self._version.encode())
+        return version is not None and version < TEACH_NEEDS_RESET_BELOW
 
     def _on_motion_control_2(self, data: bytes) -> None:
         if self._stopped or self._mode == ControlMode.TEACH:
@@ -239,14 +275,23 @@ class PiperFirmware:
             elif action == frames.MOTOR_DISABLE:
                 self._enabled[joint] = False
         if selected in frames.ALL_MOTORS:
-            self._gripper_on = action == frames.MOTOR_ENABLE and not self._stopped
+            self._gripper_on = action == frames.MOTOR_ENABLE and not self._stopped and not self._gripper_tripped
 
     def _on_version_query(self, data: bytes) -> None:
-        self._settings.replies.append((FrameId.FIRMWARE_VERSION, self._version.encode().ljust(8)[:8]))
+        self._settings.replies.extend(feedback.version_frames(self._version))
 
     def _clear_errors(self, joints: range) -> None:
         for joint in joints:
             self._limit_hit[joint] = False
+
+    def _set_zero(self, joints: range) -> bool:
+        """Where these joints are is 0 from now on; a powered one would jump with its set-point, and is not touched."""
+        limp = [joint for joint in joints if not self._enabled[joint]]
+        measured = self._read().position
+        for joint in limp:
+            self.flash.zeros[joint] += float(measured[joint])
+            self._setpoint[joint] = 0.0
+        return len(limp) == len(joints)
 
     # Status
 
@@ -263,7 +308,7 @@ class PiperFirmware:
             return ArmState.COLLISION
         if self.faults.communication_bits:
             return ArmState.JOINT_COMMUNICATION
-        if any(self._limit_hit):
+        if any(self._limit_hit) or "ignore_joints" in self.faults:
             return ArmState.TARGET_OUT_OF_LIMITS
         return ArmState.NORMAL
 
@@ -274,4 +319,6 @@ class PiperFirmware:
         ]
 
     def _gripper_state(self) -> int:
-        return (GripperState.ENABLED if self._gripper_on else 0) | (GripperState.HOMED if self._gripper_homed else 0)
+        tripped = GripperState.OVERCURRENT | GripperState.ERROR if self._gripper_tripped else 0
+        enabled = GripperState.ENABLED if self._gripper_on else 0
+        return tripped | enabled | (GripperState.HOMED if self._gripper_homed else 0)

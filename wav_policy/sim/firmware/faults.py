@@ -48,6 +48,10 @@ _PLAIN: Final = {
     "teach": "teach mode, as after a press of the button on the arm",
     "leader": "the arm is set up as a leader (0x470) in its flash",
     "leader_on_bus": "a leader arm moves on the same bus",
+    "mode_8": "status frames with control mode 8, which no table lists",
+    "ignore_joints": "enabled, in state 4 without an error code, and deaf to joint targets; the gripper hears",
+    "gripper_trip": "the gripper switches itself off on overload; stays until it is cleared (0x159, codes 2 and 3)",
+    "corrupt_limits": "all limits in flash become -0.1 degrees; stays until they are restored (0x477)",
     "emergency_stop": "emergency stop; stays after the fault is taken away",
 }
 _FRACTION: Final = {
@@ -58,6 +62,7 @@ _JOINT: Final = {
     **{name: f"{bit.name} bit of this joint's motor" for name, bit in MOTOR_FAULTS.items()},
     "no_communication": "the arm reports no communication with this joint",
     "deaf": "this joint does not enable",
+    "slip": "pushed by 20 degrees, which the arm does not notice (S-V1.8-6); stays until a reset (0x150)",
 }
 FAULT_NAMES: Final = {**_PLAIN, **_FRACTION, **_JOINT}
 """Name -> what it does."""
@@ -99,6 +104,7 @@ class FaultSet:
         motor_bits: `MotorState` bits per joint, [6].
         communication_bits: err_code of 0x2A1, low byte.
         deaf: joints 0..5 that do not enable.
+        slipped: joints 0..5 that were pushed unnoticed.
     """
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
@@ -107,6 +113,7 @@ class FaultSet:
         self.motor_bits = [0] * NUM_JOINTS
         self.communication_bits = 0
         self.deaf: frozenset[int] = frozenset(int(fault.argument) - 1 for fault in self._named("deaf"))
+        self.slipped: frozenset[int] = frozenset(int(fault.argument) - 1 for fault in self._named("slip"))
         for fault in self.faults:
             joint = int(fault.argument) - 1
             if fault.name in MOTOR_FAULTS:
@@ -146,6 +153,8 @@ class FaultSet:
     def _changes(self, rng: random.Random) -> Iterator[Callable[[Frame], Frame | None]]:
         if "unknown_codes" in self.names:
             yield _with_unknown_codes
+        if "mode_8" in self.names:
+            yield _with_mode_8
         if "offset_ids" in self.names:
             yield _with_offset
         if self._drop:
@@ -169,6 +178,11 @@ def _parse_one(text: str) -> Fault:
 def _with_unknown_codes(frame: Frame) -> Frame:
     identifier, data = frame
     return (identifier, bytes((_UNKNOWN_CODE, _UNKNOWN_CODE)) + data[2:]) if identifier == FrameId.STATUS else frame
+
+
+def _with_mode_8(frame: Frame) -> Frame:
+    identifier, data = frame
+    return (identifier, bytes((8,)) + data[1:]) if identifier == FrameId.STATUS else frame
 
 
 def _with_offset(frame: Frame) -> Frame:

@@ -46,6 +46,8 @@ class Flash:
         crash_levels: collision protection per joint, 0 off .. 8 (0x47A).
         end_limits: of the end effector, counts (0x479).
         max_stroke: of the gripper [m] (0x47D).
+        zeros: where each joint calls itself 0 [rad] (0x475), in the plant's angles.
+        gripper_zero: the plant's stroke that the gripper calls 0 [m] (0x159).
     """
 
     limits: list[JointLimits] = field(default_factory=factory_limits)
@@ -55,3 +57,11 @@ class Flash:
     crash_levels: list[int] = field(default_factory=lambda: [1] * len(JOINT_LIMITS_DEGREES))
     end_limits: tuple[int, ...] = FACTORY_END_LIMITS
     max_stroke: float = 0.07
+    zeros: list[float] = field(default_factory=lambda: [0.0] * len(JOINT_LIMITS_DEGREES))
+    gripper_zero: float = 0.0
+
+    def corrupt(self) -> None:
+        """As reported of S-V1.8-2 (pyAgxArm#55): every limit reads -0.1 degrees, every acceleration 0xFFFF."""
+        for limit in self.limits:
+            limit.lower = limit.upper = math.radians(-0.1)
+            limit.max_acceleration = 655.35

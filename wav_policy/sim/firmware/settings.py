@@ -22,12 +22,14 @@ class Settings:
     Args:
         flash: read and changed.
         clear_errors: called with joints 0..5 when their errors are to be cleared.
+        set_zero: called with joints 0..5 that are at zero from now on; says whether all are.
     """
 
-    def __init__(self, flash: Flash, clear_errors: Callable[[range], None]) -> None:
+    def __init__(self, flash: Flash, clear_errors: Callable[[range], None], set_zero: Callable[[range], bool]) -> None:
         self.replies: list[Frame] = []
         self.flash = flash
         self._clear_errors = clear_errors
+        self._set_zero = set_zero
         self.handlers: dict[int, Callable[[bytes], None]] = {
             FrameId.LINKAGE: self._on_linkage,
             FrameId.LIMIT_QUERY: self._on_limit_query,
@@ -54,10 +56,10 @@ class Settings:
         limit = self.flash.limits[joint]
         if content == frames.QUERY_ANGLES_AND_SPEED:
             angles = units.decidegrees_from_radians(limit.upper), units.decidegrees_from_radians(limit.lower)
-            speed = units.speed_counts_from_radians_per_second(limit.max_speed)
+            speed = units.counts_from_rate_limit(limit.max_speed)
             self.replies.append((FrameId.LIMIT_REPLY, struct.pack(">BhhHx", data[0], *angles, speed)))
         elif content == frames.QUERY_ACCELERATION:
-            acceleration = round(1000 * limit.max_acceleration)
+            acceleration = units.counts_from_rate_limit(limit.max_acceleration)
             self.replies.append((FrameId.ACCELERATION_REPLY, struct.pack(">BH5x", data[0], acceleration)))
 
     def _on_limit_setting(self, data: bytes) -> None:
@@ -70,20 +72,21 @@ class Settings:
         if lower != _UNCHANGED:
             limit.lower = units.radians_from_decidegrees(lower)
         if speed != _UNCHANGED:
-            limit.max_speed = speed / 1000
+            limit.max_speed = units.rate_limit_from_counts(speed)
         self._acknowledge(FrameId.LIMIT_SETTING)
 
     def _on_joint_setting(self, data: bytes) -> None:
-        motor, _, with_acceleration, acceleration, clear = struct.unpack(">BBBHBxx", data)
+        motor, zero, with_acceleration, acceleration, clear = struct.unpack(">BBBHBxx", data)
         if not 1 <= motor <= _ALL_JOINTS:
             return
         joints = range(NUM_JOINTS) if motor == _ALL_JOINTS else range(motor - 1, motor)
         if with_acceleration == frames.CONFIRM and acceleration != _UNCHANGED:
             for joint in joints:
-                self.flash.limits[joint].max_acceleration = acceleration / 100
+                self.flash.limits[joint].max_acceleration = units.rate_limit_from_counts(acceleration)
         if clear == frames.CONFIRM:
             self._clear_errors(joints)
-        self._acknowledge(FrameId.JOINT_SETTING)
+        is_zero = zero == frames.CONFIRM and self._set_zero(joints)
+        self._acknowledge(FrameId.JOINT_SETTING, is_zero)
 
     def _on_parameter_query(self, data: bytes) -> None:
         query, setting = data[:2]
@@ -119,5 +122,5 @@ class Settings:
             self.flash.max_stroke = data[1] / 1000
             self._acknowledge(FrameId.GRIPPER_SETTING)
 
-    def _acknowledge(self, identifier: FrameId) -> None:
-        self.replies.append((FrameId.ACKNOWLEDGE, struct.pack(">B7x", identifier & 0xFF)))
+    def _acknowledge(self, identifier: FrameId, is_zero: bool = False) -> None:
+        self.replies.append((FrameId.ACKNOWLEDGE, struct.pack(">BB6x", identifier & 0xFF, is_zero)))

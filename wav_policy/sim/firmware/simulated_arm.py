@@ -31,6 +31,7 @@ class SimulatedArm:
         rates: feedback rates; the thread ticks at the fastest of them, at least 100 Hz.
         flash: what the arm remembers; as delivered if None.
         seed: of the frames that `drop` and `garble` pick.
+        version: of the firmware.
 
     Attributes:
         firmware: of the present power cycle.
@@ -47,10 +48,12 @@ class SimulatedArm:
         rates: FeedbackRates | None = None,
         flash: Flash | None = None,
         seed: int = 0,
+        version: str = "S-V1.8-8",
     ) -> None:
         self.rates = rates or FeedbackRates()
         self.flash = flash or Flash()
-        self.firmware = PiperFirmware(plant, self.rates, self.flash)
+        self._version = version
+        self.firmware = PiperFirmware(plant, self.rates, self.flash, version)
         self.link = Path(link)
         self._device = DeviceLink(self.link)
         self.faults = FaultSet()
@@ -128,7 +131,7 @@ class SimulatedArm:
         self._has_power = on
         self._plant.set_power(False)
         if on:
-            self.firmware = PiperFirmware(self._plant, self.rates, self.flash)
+            self.firmware = PiperFirmware(self._plant, self.rates, self.flash, self._version)
 
     def _plug_in(self) -> None:
         port = SlcanPort()

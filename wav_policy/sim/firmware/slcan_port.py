@@ -9,7 +9,9 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import re
 import termios
+import time
 import tty
 from collections import deque
 from collections.abc import Iterable
@@ -24,7 +26,8 @@ _LINE_LIMIT: Final = 64  # bytes; the longest legal line has 31
 _OK = b"\r"
 _ERROR = b"\a"
 _REPLIES: Final = {b"V": b"V1013\r", b"N": b"NWAV1\r"}
-_SETTINGS: Final = b"sYZMmWXQ"
+_SETTINGS: Final = b"sYMmWXQ"
+_FRAME: Final = re.compile(rb"(t[0-9A-Fa-f]{3}|T[0-9A-Fa-f]{8})([0-8])((?:[0-9A-Fa-f]{2})*)")
 _ARM_BITRATE: Final = b"8"  # 1 Mbit/s
 
 
@@ -38,6 +41,8 @@ class SlcanPort:
         garbled: lines that were no slcan command.
         flags: the adapter's answer to F, bits as the SJA1000's (bit 2 error warning, 5 error passive, 7 bus error).
         at_arm_bitrate: the client has set 1 Mbit/s, or nothing.
+        time_stamps: frames end with four digits of milliseconds (command Z).
+        obeys_z: some adapters do not.
     """
 
     def __init__(self) -> None:
@@ -50,6 +55,8 @@ class SlcanPort:
         self.garbled = 0
         self.flags = 0
         self.at_arm_bitrate = True
+        self.time_stamps = False
+        self.obeys_z = True
         self._received = bytearray()
         self._held: deque[bytes] = deque()
         self._unfinished = b""
@@ -77,7 +84,8 @@ class SlcanPort:
         """Pass frames to the client, without ever blocking; does nothing while the channel is closed."""
         if not self.is_open:
             return
-        self._held.extend(b"t%03X8%s\r" % (identifier, data.hex().encode()) for identifier, data in frames)
+        stamp = b"%04X" % (int(1000 * time.monotonic()) % 60_000) if self.time_stamps else b""
+        self._held.extend(b"t%03X8%s%s\r" % (identifier, data.hex().encode(), stamp) for identifier, data in frames)
         while len(self._held) > _HELD_FRAMES:
             self._held.popleft()
             self.dropped += 1
@@ -124,6 +132,9 @@ class SlcanPort:
         elif command == b"S":
             self.at_arm_bitrate = argument == _ARM_BITRATE
             self._write(_OK)
+        elif command == b"Z" and argument in (b"0", b"1"):
+            self.time_stamps = argument == b"1" if self.obeys_z else self.time_stamps
+            self._write(_OK)
         elif not command or command in _SETTINGS:
             self._write(_OK)
         else:
@@ -133,18 +144,11 @@ class SlcanPort:
 
     def _parse_frame(self, line: bytes) -> Frame | None:
         """`tIIILDD..`; data frames are not acknowledged, as with the common USB adapters."""
-        digits = 3 if line[:1] == b"t" else 8
-        try:
-            identifier = int(line[1 : 1 + digits], 16)
-            length = int(line[1 + digits : 2 + digits])
-            data = bytes.fromhex(line[2 + digits :].decode("ascii"))
-        except (ValueError, UnicodeDecodeError):
+        found = _FRAME.fullmatch(line)
+        if found is None or len(found[3]) != 2 * int(found[2]):
             self.garbled += 1
             return None
-        if length != len(data) or length > 8:
-            self.garbled += 1
-            return None
-        return (identifier, data) if digits == 3 else None
+        return (int(found[1][1:], 16), bytes.fromhex(found[3].decode("ascii"))) if line[:1] == b"t" else None
 
     def _set_open(self, is_open: bool) -> None:
         """A new client must not read what was meant for the last one."""

@@ -1,0 +1,139 @@
+"""One sample is never believed alone."""
+
+from __future__ import annotations
+
+import struct
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wav_policy.piper import units
+from wav_policy.piper.belief import Belief
+from wav_policy.piper.feedback import FeedbackReader
+
+PERIOD = 0.005
+TRUE = (0, 45_000)
+
+
+class Wire:
+    """A reader with a clock, fed with whole cycles."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.reader = FeedbackReader(SimpleNamespace(garbled=0), None, "x", lambda: self.now, lambda: None, 0.5)  # type: ignore[arg-type]
+
+    def cycle(self, pair: tuple[int, int] = TRUE, stroke: int = 30_000) -> None:
+        self.now += PERIOD
+        gripper = (0x2A8, struct.pack(">ihBx", stroke, 250, 0x40))
+        joints = [(0x2A5, pair), (0x2A6, (-30_000, 0)), (0x2A7, (10_000, 0))]
+        self.reader.take([gripper, *((number, struct.pack(">ii", *counts)) for number, counts in joints)])
+
+    @property
+    def joint2(self) -> float:
+        assert self.reader.latest is not None
+        return float(np.degrees(self.reader.latest.position[1]))
+
+
+@given(st.integers(0, 31), st.sampled_from([0.03, 0.07, 0.2, 1.0, 60.0]))
+def test_a_damaged_first_reading_after_a_pause_is_never_believed(bit: int, pause: float) -> None:
+    wire = Wire()
+    for _ in range(5):
+        wire.cycle()
+    wire.now += pause
+    damaged = struct.unpack(">i", struct.pack(">I", (TRUE[1] & 0xFFFFFFFF) ^ (1 << bit)))[0]
+    wire.cycle((0, damaged))
+    for _ in range(3):
+        wire.cycle()
+        assert abs(wire.joint2 - 45.0) <= max(40.0 * (pause < 0.05), 3.1 + 600 * PERIOD), "what passes for motion"
+    assert abs(wire.joint2 - 45.0) < 0.01
+    assert wire.reader.age == 0.0, "good readings are not refused because of the bad one"
+
+
+def test_the_very_first_reading_needs_a_second() -> None:
+    wire = Wire()
+    wire.cycle((0, -120_000))
+    assert wire.reader.latest is None
+    wire.cycle()
+    assert wire.reader.latest is None
+    wire.cycle()
+    assert abs(wire.joint2 - 45.0) < 1e-6
+    assert wire.reader.undecodable == 0, "to be the first is no damage"
+
+
+def test_an_arm_that_really_is_elsewhere_is_believed_the_second_time_and_without_a_speed() -> None:
+    wire = Wire()
+    for _ in range(5):
+        wire.cycle()
+    for _ in range(3):
+        wire.cycle((0, 90_000))
+    assert abs(wire.joint2 - 90.0) < 1e-6
+    assert wire.reader.latest is not None
+    assert np.abs(wire.reader.latest.velocity).max() == 0.0
+
+
+def test_a_stroke_is_not_believed_alone_either() -> None:
+    wire = Wire()
+    for _ in range(3):
+        wire.cycle()
+    wire.cycle(stroke=95_000)
+    assert wire.reader.latest is not None
+    assert wire.reader.latest.position[6] == 0.03
+    assert "gripper" in wire.reader.last_error
+
+
+def test_one_damaged_status_after_a_pause_neither_stops_nor_clears() -> None:
+    wire = Wire()
+    status, stop = (0x2A1, bytes((1, 0, 1, 0, 0, 0, 0, 0))), (0x2A1, bytes((1, 1, 1, 0, 0, 0, 0, 0)))
+    for code, once in ((0, stop), (1, status)):
+        wire.reader.take([once, stop if code else status, stop if code else status])
+        assert wire.reader.codes.state == code
+        wire.now += 1.0
+        wire.cycle()
+        wire.cycle()
+
+
+def test_samples_of_an_older_clock_are_not_followed() -> None:
+    belief = Belief(10, 100)
+    assert not belief.take((5,), 10.0)
+    assert belief.take((5,), 10.01)
+    assert not belief.take((5,), 3.0), "a clock that went back proves nothing"
+
+
+def test_efforts_come_from_the_currents_and_are_forgotten() -> None:
+    """1.18125 N m/A for joints 1 to 3, 0.95844 for the others, as piper_sdk computes."""
+    from piper_sdk.piper_msgs.msg_v2.feedback.arm_feedback_high_spd import ArmMsgFeedbackHighSpd
+
+    wire = Wire()
+    for joint in range(6):
+        wire.reader.take([(0x251 + joint, struct.pack(">hhi", 0, -2000, 0))])
+    wire.cycle()
+    wire.cycle()
+    told: Any = wire.reader.latest
+    expected = [ArmMsgFeedbackHighSpd(can_id=0x251 + joint, current=-2000).cal_effort() / 1000 for joint in range(6)]
+    np.testing.assert_allclose(told.effort, [*expected, units.newton_metres_from_effort_counts(250)])
+    for _ in range(100):
+        wire.cycle()
+    told = wire.reader.latest
+    assert np.isnan(told.effort[:6]).all(), "no motor has told for half a second"
+    assert told.effort[6] == 0.25
+
+
+def test_a_gripper_that_tells_an_angle_is_not_read_as_a_stroke() -> None:
+    """Byte 7 of 0x2A8, as pyAgxArm reads it."""
+    wire = Wire()
+    wire.reader.take([(0x2A8, struct.pack(">ihBB", 30_000, 0, 0x40, 1))] * 3)
+    assert "gripper (0x2A8)" in wire.reader.missing
+    assert "angle" in wire.reader.last_error
+
+
+def test_a_single_foreign_set_point_is_damage_and_two_are_a_master() -> None:
+    wire = Wire()
+    wire.reader.take([(0x155, bytes(8))])
+    assert wire.reader.leader_frames == 0
+    wire.reader.take([(0x156, bytes(8))])
+    assert wire.reader.leader_frames == 2
+    wire.reader.forget_leader()
+    assert wire.reader.leader_frames == 0

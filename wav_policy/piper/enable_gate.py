@@ -1,0 +1,80 @@
+"""Why an arm must not be enabled with what its flash holds: its firmware would drive it there at full speed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from wav_models.types import FloatArray
+from wav_policy.piper.flash_limits import FlashLimits
+from wav_policy.piper.frames import NUM_JOINTS
+
+TOLERANCE: Final = math.radians(0.5)
+"""The firmware moves an arm into its limits when it is enabled: by so much at most [rad]."""
+
+_MAX_ANGLE: Final = 2 * math.pi  # rad; no joint of a Piper turns that far
+_MAX_SPEED: Final = 20.0  # rad/s; the factory's is 3
+_MAX_ACCELERATION: Final = 100.0  # rad/s^2; the factory's is 5
+
+
+def impossible_limits(flash: FlashLimits) -> tuple[str, ...]:
+    """Limits in flash that no Piper is delivered with, joint by joint; what the arm did not tell is not judged."""
+    return tuple(_impossible(flash))
+
+
+def outside_limits(flash: FlashLimits, position: FloatArray) -> tuple[str, ...]:
+    """Joints that are farther than `TOLERANCE` outside the limits in flash.
+
+    Args:
+        position: joint angles [rad], and what follows them; shape [6] or [7].
+    """
+    return tuple(_outside(flash, position))
+
+
+def why_not_enable(flash: FlashLimits, position: FloatArray, channel: str) -> str:
+    """In words, with the remedy; "" when nothing in flash speaks against it.
+
+    Args:
+        position: as measured [rad]; shape [6] or [7].
+        channel: of the arm, for the command that restores its limits.
+    """
+    restore = f"`wav arm restore-limits --channel {channel}`"
+    impossible = impossible_limits(flash)
+    if impossible:
+        return (
+            f"not enabled: impossible limits in flash ({'; '.join(impossible)}): the arm would drive itself there. "
+            f"Restore the vendor's: end this node, then {restore}"
+        )
+    outside = outside_limits(flash, position)
+    if outside:
+        return (
+            f"not enabled: {'; '.join(outside)}: the arm would drive itself to the limit at full speed. Move it inside "
+            f"by hand while it is limp; if it is the limits that are wrong, end this node, then {restore}"
+        )
+    return ""
+
+
+def _impossible(flash: FlashLimits) -> Iterator[str]:
+    for joint in range(NUM_JOINTS):
+        lower, upper = flash.lower[joint], flash.upper[joint]
+        speed, acceleration = flash.max_speed[joint], flash.max_acceleration[joint]
+        if lower is not None and upper is not None and not -_MAX_ANGLE <= lower < upper <= _MAX_ANGLE:
+            yield f"joint{joint + 1} {math.degrees(lower):.1f} .. {math.degrees(upper):.1f} deg"
+        if speed is not None and not 0.0 < speed <= _MAX_SPEED:
+            yield f"joint{joint + 1} at most {speed:g} rad/s"
+        if acceleration is not None and not 0.0 < acceleration <= _MAX_ACCELERATION:
+            yield f"joint{joint + 1} at most {acceleration:g} rad/s^2"
+
+
+def _outside(flash: FlashLimits, position: FloatArray) -> Iterator[str]:
+    for joint in range(NUM_JOINTS):
+        lower, upper = flash.lower[joint], flash.upper[joint]
+        if lower is None or upper is None:
+            continue
+        angle = float(position[joint])
+        if not lower - TOLERANCE <= angle <= upper + TOLERANCE:
+            yield (
+                f"joint{joint + 1} is at {math.degrees(angle):.1f} deg, outside the limits in its flash, "
+                f"{math.degrees(lower):.1f} .. {math.degrees(upper):.1f} deg"
+            )

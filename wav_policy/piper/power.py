@@ -1,0 +1,166 @@
+"""Powering an arm up and down: enable, clear, reset, disable. What each sends, waits for and refuses."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from wav_policy.piper import frames, units
+from wav_policy.piper.enable_gate import why_not_enable
+from wav_policy.piper.errors import EmergencyStoppedError, EnableTimeoutError, FlashLimitsError
+from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId, GripperState
+from wav_policy.piper.inhibits import LATCHING_BITS
+from wav_policy.piper.status import GRIPPER_TRIPS, ArmStatus, motor_faults
+
+if TYPE_CHECKING:
+    from wav_policy.piper.arm import PiperArm
+
+_POLL: Final = 0.02  # s
+_CLEAR_TIMEOUT: Final = 0.3  # s
+_GRIPPER_TIMEOUT: Final = 0.5  # s
+_ALL_JOINTS: Final = 7
+_UNCHANGED: Final = 0x7FFF
+_HEALTHY_STATES: Final = (ArmState.NORMAL, ArmState.TARGET_OUT_OF_LIMITS)
+_GRIPPER: Final = struct.Struct(">iHBB")
+
+
+def enable(arm: PiperArm) -> bool:
+    """As `PiperArm.enable`."""
+    arm.require_commandable()
+    status = arm.status()
+    is_ready = status.is_enabled and status.mode == ControlMode.CAN
+    _require_possible_limits(arm, is_ready)
+    if is_ready:
+        return not clear_gripper(arm)
+    deadline = time.monotonic() + arm.config.enable_timeout
+    while not (status := arm.status()).is_enabled:
+        arm.require_commandable()
+        if time.monotonic() > deadline:
+            raise EnableTimeoutError(_enable_timeout_text(arm, status))
+        with arm.link.sending as sdk:
+            for joint, enabled in enumerate(status.enabled, start=1):
+                if not enabled:
+                    sdk.EnableArm(joint, frames.MOTOR_ENABLE)
+        time.sleep(_POLL)
+    while arm.status().mode != ControlMode.CAN:
+        arm.require_commandable()
+        if time.monotonic() > deadline:
+            mode = arm.status().mode_name
+            raise EnableTimeoutError(f"{arm}: enabled, but stays in mode {mode} instead of CAN; power-cycle it")
+        arm.send_mode()
+        time.sleep(_POLL)
+    clear_gripper(arm)
+    reading = arm.read()
+    assert reading is not None  # its feedback has just been checked
+    arm.write(reading.position)
+    return False
+
+
+def _require_possible_limits(arm: PiperArm, is_ready: bool) -> None:
+    """What the flash holds is read anew before power comes on: another program, or a fault, may have changed it."""
+    flash = arm.flash if is_ready and arm.flash is not None else arm.read_flash()
+    reading = arm.read()
+    assert reading is not None  # its feedback has just been checked
+    why_not = why_not_enable(flash, reading.position, arm.channel)
+    if why_not:
+        raise FlashLimitsError(f"{arm}: {why_not}")
+
+
+def clear_gripper(arm: PiperArm) -> bool:
+    """Clear a gripper that has tripped (0x159, codes 2 and 3), where it is; on an arm without power it stays off.
+
+    Returns:
+        Whether it had tripped. What it still says then, such as its temperature, is in `ArmStatus.faults`.
+    """
+    reader, reading = arm.link.reader, arm.read()
+    if reading is None or reader.gripper < 0 or not reader.gripper & GRIPPER_TRIPS:
+        return False
+    stroke = units.micrometres_from_metres(float(reading.position[-1]))
+    effort = units.effort_counts_from_newton_metres(arm.config.gripper_effort)
+    codes = [frames.GRIPPER_OFF_AND_CLEAR] + [frames.GRIPPER_ON_AND_CLEAR] * arm.status().is_enabled
+    deadline = time.monotonic() + _GRIPPER_TIMEOUT
+    while reader.gripper & GRIPPER_TRIPS and time.monotonic() < deadline:
+        for code in codes:
+            arm.link.transmit([(FrameId.GRIPPER_TARGET, _GRIPPER.pack(stroke, effort, code, 0))])
+            time.sleep(_POLL)
+    return True
+
+
+def reset(arm: PiperArm, stopped: Callable[[], bool], forced: bool) -> bool:
+    """As `PiperArm.reset`."""
+    arm.require_feedback()
+    arm.link.reader.forget_leader()
+    forced = forced or arm.is_stuck_in_teach
+    if not forced and is_healthy(arm):
+        clear_gripper(arm)
+        return False
+    was_stopped = arm.status().is_stopped
+    if not forced and not was_stopped and clear_errors(arm):
+        clear_gripper(arm)
+        return False
+    if stopped() or (arm.status().is_stopped and not was_stopped):
+        raise EmergencyStoppedError(f"{arm}: stopped during the reset. Support the arms, call piper/reset again.")
+    deadline = time.monotonic() + arm.config.enable_timeout
+    with arm.link.sending as sdk:
+        sdk.ResetPiper()
+    while not is_healthy(arm) or any(arm.status().enabled):
+        if time.monotonic() > deadline:
+            status = arm.status()
+            what = "; ".join((status.state_name, *status.faults))
+            raise EnableTimeoutError(f"{arm}: still {what} after a reset; switch its power off and on")
+        time.sleep(_POLL)
+    clear_gripper(arm)
+    return True
+
+
+def is_healthy(arm: PiperArm) -> bool:
+    """No state and no motor bit that only a reset removes."""
+    codes = arm.link.reader.codes
+    return codes.state in _HEALTHY_STATES and not motor_faults(codes.motors, LATCHING_BITS)
+
+
+def clear_errors(arm: PiperArm) -> bool:
+    """0x475: whether the fault is gone."""
+    with arm.link.sending as sdk:
+        sdk.JointConfig(_ALL_JOINTS, 0, 0, _UNCHANGED, frames.CONFIRM)
+    deadline = time.monotonic() + _CLEAR_TIMEOUT
+    while not is_healthy(arm) and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    return is_healthy(arm)
+
+
+def disable(arm: PiperArm) -> None:
+    """As `PiperArm.disable`."""
+    arm.require_feedback()
+    deadline = time.monotonic() + arm.config.enable_timeout
+    while any(arm.status().enabled):
+        if time.monotonic() > deadline:
+            raise EnableTimeoutError(f"{arm}: motors stay enabled; switch its power off")
+        with arm.link.sending as sdk:
+            for joint in range(1, NUM_JOINTS + 1):
+                sdk.DisableArm(joint, frames.MOTOR_DISABLE)
+        time.sleep(_POLL)
+    _disable_gripper(arm, deadline)
+
+
+def _disable_gripper(arm: PiperArm, deadline: float) -> None:
+    """0x159 with code 0, at least once, until the gripper reports to be off."""
+    while True:
+        with arm.link.sending as sdk:
+            sdk.GripperCtrl(0, 0, frames.GRIPPER_OFF, 0)
+        time.sleep(_POLL)
+        if not arm.link.reader.gripper & GripperState.ENABLED:
+            return
+        if time.monotonic() > deadline:
+            raise EnableTimeoutError(f"{arm}: motors are off, but the gripper stays enabled; switch its power off")
+
+
+def _enable_timeout_text(arm: PiperArm, status: ArmStatus) -> str:
+    off = ", ".join(f"joint{joint}" for joint, enabled in enumerate(status.enabled, start=1) if not enabled)
+    faults = f" Reported: {'; '.join(status.faults)}." if status.faults else ""
+    return (
+        f"{arm}: {off} did not enable within {arm.config.enable_timeout:g} s.{faults} Check the motor's connector and "
+        "the 24 V supply, then try again."
+    )

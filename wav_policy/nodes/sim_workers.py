@@ -12,7 +12,9 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 
 from wav_models.types import JOINT_NAMES, VIEWS, ImageArray
+from wav_policy.robot.cameras import IMAGE_SIZES
 from wav_policy.sim.cameras import Cameras
+from wav_policy.sim.read_noise import ReadNoise
 
 if TYPE_CHECKING:
     from wav_policy.sim.world import World
@@ -100,13 +102,14 @@ class JointFeed(Worker):
 
 
 class CameraFeed(Worker):
-    """Renders all views from one snapshot of the world and publishes them with the snapshot's time."""
+    """Renders all views from one snapshot of the world and publishes them, with read noise and the snapshot's time."""
 
     def __init__(self, node: Node, world: World, rate: float) -> None:
         super().__init__("cameras", 1.0 / rate)
         self._node = node
         self._world = world
         self._state = world.snapshot()
+        self._noise = ReadNoise(3 * max(height * width for height, width in IMAGE_SIZES.values()))
         self._publishers = {
             view: node.create_publisher(Image, f"{view}/image_raw", qos_profile_sensor_data) for view in VIEWS
         }
@@ -143,7 +146,7 @@ class CameraFeed(Worker):
             return None
         if fault == "frozen" and view in self._last:
             return self._last[view]
-        image = self._cameras.render(view, self._state)
+        image = self._noise(self._cameras.render(view, self._state))
         message = image_message(image[::3, ::3] if fault == "odd_size" else image, view)
         if fault == "odd_encoding":
             message.encoding = "mono16"

@@ -16,7 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_policy.bringup.discovery import limit_to_this_host
@@ -80,10 +80,7 @@ class SystemClient:
         Raises:
             ServiceError: see the class.
         """
-        response = self._call(Trigger, service, Trigger.Request(), timeout)
-        if not response.success:
-            raise ServiceError(f"{service} refused: {response.message}")
-        return str(response.message)
+        return self._answer(Trigger, service, Trigger.Request(), timeout)
 
     def set_parameter(self, node: str, name: str, value: Any) -> None:
         """Set a parameter of another node.
@@ -96,25 +93,43 @@ class SystemClient:
         if not result.successful:
             raise ServiceError(f"{node} refused {name} = {value!r}: {result.reason}")
 
-    def activate(self, node: str) -> None:
-        """Activate a managed node.
+    def enable(self, timeout: float = SERVICE_TIMEOUT) -> str:
+        """Call piper/enable and return its message.
 
         Raises:
             ServiceError: see the class.
         """
-        self._change_state(node, Transition.TRANSITION_ACTIVATE, "activate")
+        return self._answer(SetBool, "piper/enable", SetBool.Request(data=True), timeout)
 
-    def deactivate(self, node: str) -> None:
-        """Deactivate a managed node.
+    def configure(self, node: str, timeout: float = SERVICE_TIMEOUT) -> None:
+        """Configure a managed node; as the further transitions:
 
         Raises:
             ServiceError: see the class.
         """
-        self._change_state(node, Transition.TRANSITION_DEACTIVATE, "deactivate")
+        self._change_state(node, Transition.TRANSITION_CONFIGURE, "configure", timeout)
 
-    def _change_state(self, node: str, transition: int, verb: str) -> None:
+    def activate(self, node: str, timeout: float = SERVICE_TIMEOUT) -> None:
+        """Activate a managed node."""
+        self._change_state(node, Transition.TRANSITION_ACTIVATE, "activate", timeout)
+
+    def deactivate(self, node: str, timeout: float = SERVICE_TIMEOUT) -> None:
+        """Deactivate a managed node."""
+        self._change_state(node, Transition.TRANSITION_DEACTIVATE, "deactivate", timeout)
+
+    def clean_up(self, node: str, timeout: float = SERVICE_TIMEOUT) -> None:
+        """Let a managed node release what it holds."""
+        self._change_state(node, Transition.TRANSITION_CLEANUP, "clean up", timeout)
+
+    def _answer(self, kind: Any, service: str, request: Any, timeout: float) -> str:
+        response = self._call(kind, service, request, timeout)
+        if not response.success:
+            raise ServiceError(f"{service} refused: {response.message}")
+        return str(response.message)
+
+    def _change_state(self, node: str, transition: int, verb: str, timeout: float) -> None:
         request = ChangeState.Request(transition=Transition(id=transition))
-        if not self._call(ChangeState, f"{node}/change_state", request, SERVICE_TIMEOUT).success:
+        if not self._call(ChangeState, f"{node}/change_state", request, timeout).success:
             raise ServiceError(f"{node} did not {verb}; its own message says why")
 
     def _call(self, kind: Any, service: str, request: Any, timeout: float) -> Any:

@@ -247,7 +247,7 @@ def test_life_cycle_from_silence_to_plans_and_back(outside: Outside, policy: Fak
     observation = next(o for o in policy.observations if abs(o.stamp - stamp_to_seconds(chunk.header.stamp)) < 1e-6)
     assert observation.instruction == "put the bowl away"
     assert observation.images.shape == (3, 2, 64, 64, 3)
-    assert (observation.images == 50).all()
+    assert (np.abs(observation.images.astype(int) - 50) < 8).all()
     assert chunk.joint_names == list(JOINT_NAMES)
     assert len(chunk.points) == 16
     due = [point.time_from_start.sec + point.time_from_start.nanosec * 1e-9 for point in chunk.points]
@@ -472,7 +472,7 @@ def test_montage_and_paths_come_when_somebody_listens(outside: Outside) -> None:
     wait_for(lambda: bool(montages and paths), "montage and paths")
     assert (montages[0].height, montages[0].width) == (2 * 160, 3 * 160)
     pixels = np.asarray(montages[0].data).reshape(320, 480, 3)
-    assert (pixels[:160] == 50).all()  # the cameras
+    assert (np.abs(pixels[:160].astype(int) - 50) < 8).all()  # the cameras
     assert (pixels[160:, 160:320] == 100).all()  # the left wrist as imagined
     texts = {marker.ns: marker.text for marker in paths[0].markers if marker.text}
     assert set(texts) == {"value left", "value right"}

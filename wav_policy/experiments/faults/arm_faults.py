@@ -86,7 +86,7 @@ def _go_deaf(stage: Stage) -> float:
 def _clear_gripper(stage: Stage) -> None:
     """As the warning asks for."""
     stage.observer.client.set_parameter("sim_node", "fault.left", "")
-    stage.observer.client.enable()
+    stage.observer.client.switch("piper/enable", True)
     if not stage.observer.wait(lambda: "gripper" not in stage.observer.message(ARMS[0]), _GRIPPER_PATIENCE):
         raise CampaignError(f"piper/enable did not clear the gripper: {stage.observer.message(ARMS[0])}")
 

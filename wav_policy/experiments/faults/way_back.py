@@ -87,7 +87,7 @@ def _call(observer: Observer, service: str) -> str:
     """Its answer, or why it refused."""
     try:
         if service == "piper/enable":
-            return observer.client.enable(_CALL_TIMEOUT)
+            return observer.client.switch(service, True, _CALL_TIMEOUT)
         return observer.client.trigger(service, _CALL_TIMEOUT)
     except ServiceError as error:
         return str(error).partition(_REFUSED)[2]

@@ -80,7 +80,21 @@ class SystemClient:
         Raises:
             ServiceError: see the class.
         """
-        return self._answer(Trigger, service, Trigger.Request(), timeout)
+        return self._agreed(service, self._call(Trigger, service, Trigger.Request(), timeout))
+
+    def switch(self, service: str, on: bool, timeout: float = SERVICE_TIMEOUT) -> str:
+        """Call a std_srvs/SetBool service and return its message.
+
+        Raises:
+            ServiceError: see the class.
+        """
+        return self._agreed(service, self._call(SetBool, service, SetBool.Request(data=on), timeout))
+
+    @staticmethod
+    def _agreed(service: str, response: Any) -> str:
+        if not response.success:
+            raise ServiceError(f"{service} refused: {response.message}")
+        return str(response.message)
 
     def set_parameter(self, node: str, name: str, value: Any) -> None:
         """Set a parameter of another node.
@@ -92,14 +106,6 @@ class SystemClient:
         result = self._call(SetParameters, f"{node}/set_parameters", request, SERVICE_TIMEOUT).results[0]
         if not result.successful:
             raise ServiceError(f"{node} refused {name} = {value!r}: {result.reason}")
-
-    def enable(self, timeout: float = SERVICE_TIMEOUT) -> str:
-        """Call piper/enable and return its message.
-
-        Raises:
-            ServiceError: see the class.
-        """
-        return self._answer(SetBool, "piper/enable", SetBool.Request(data=True), timeout)
 
     def configure(self, node: str, timeout: float = SERVICE_TIMEOUT) -> None:
         """Configure a managed node; as the further transitions:
@@ -120,12 +126,6 @@ class SystemClient:
     def clean_up(self, node: str, timeout: float = SERVICE_TIMEOUT) -> None:
         """Let a managed node release what it holds."""
         self._change_state(node, Transition.TRANSITION_CLEANUP, "clean up", timeout)
-
-    def _answer(self, kind: Any, service: str, request: Any, timeout: float) -> str:
-        response = self._call(kind, service, request, timeout)
-        if not response.success:
-            raise ServiceError(f"{service} refused: {response.message}")
-        return str(response.message)
 
     def _change_state(self, node: str, transition: int, verb: str, timeout: float) -> None:
         request = ChangeState.Request(transition=Transition(id=transition))

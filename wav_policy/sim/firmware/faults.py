@@ -57,9 +57,9 @@ _FRACTION: Final = {
 }
 _JOINT: Final = {
     **{name: f"{bit.name} bit of this joint's motor" for name, bit in MOTOR_FAULTS.items()},
+    "stray": "one feedback of this joint, the first from now on, is off by 0.8 rad",
     "no_communication": "the arm reports no communication with this joint",
     "deaf": "this joint does not enable",
-    "stray": "one feedback of this joint, the first from now on, is off by 0.8 rad",
 }
 FAULT_NAMES: Final = {**_PLAIN, **_FRACTION, **_JOINT}
 """Name -> what it does."""

@@ -9,7 +9,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -130,7 +130,8 @@ class _Campaign:
             self._stage = None
 
     def outcome(self, fault: Fault) -> Outcome:
-        """Set the arms moving, inject, watch, heal. A system that does not do as it should is started anew."""
+        """Set the arms moving, inject, watch, heal. A system that has ended, or does not do as it should, is started
+        anew."""
         try:
             stage = self._ready(fault)
             saved = self._record_an_episode(stage)
@@ -139,12 +140,23 @@ class _Campaign:
                 result = self._inject(stage, fault, saved)
             finally:
                 end_motion()
+            if fault.outcome in (END, PARK):
+                self.close()
+                result = self._started_again(fault, result)
         except Exception as error:  # one fault that cannot be injected must not end the campaign
             words = "" if self._stage is None else self._stage.system.last_words()
             result = Outcome(fault.name, "unexpected", None, None, "unknown", False, f"{error}\n{words}")
-        if not result.passed or fault.outcome in (END, PARK):
+        if not result.passed:
             self.close()
         return result
+
+    def _started_again(self, fault: Fault, result: Outcome) -> Outcome:
+        """The way back from a system that has ended is to start it: the arms must then follow chunks by themselves."""
+        way_back = self._walk_back(self._ready(fault), fault)
+        if way_back.arrived and not way_back.calls:
+            return replace(result, way_back=("wav up",))
+        detail = f"{result.detail} Started again, the arms do not move by themselves: {way_back.words}"
+        return replace(result, passed=False, detail=detail)
 
     def _ready(self, fault: Fault) -> Stage:
         if self._stage is not None and self._stage.system.steps_clock != fault.steps_clock:

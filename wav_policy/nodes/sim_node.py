@@ -38,6 +38,9 @@ _FAULT_PARAMETERS = {"fault.left": "left", "fault.right": "right"}
 _CAMERA_FAULTS = "fault.cameras"
 """What is wrong with the cameras; see `wav_policy.sim.camera_faults`."""
 
+_ADAPTERS = "fault.adapters"
+"""Which arm is behind which link from its next plugging in (`unplug`) on: "" or "swapped"."""
+
 
 @dataclass(frozen=True)
 class SimConfig:
@@ -88,12 +91,12 @@ class SimNode(Node):
         self._physics = Physics(self.world, self.config.physics_period)
         self._cameras = CameraFeed(self, self.world, self.config.image_rate)
         self._joints = JointFeed(self, self.world)
-        links = {"left": self.config.can_left, "right": self.config.can_right}
+        self._links = {"left": Path(self.config.can_left), "right": Path(self.config.can_right)}
         self._arms = {
-            side: SimulatedArm(self.world.arm(side), Path(link), self.config.feedback) for side, link in links.items()
+            side: SimulatedArm(self.world.arm(side), link, self.config.feedback) for side, link in self._links.items()
         }
         self._teleoperator = self._make_teleoperator()
-        for name in (*_FAULT_PARAMETERS, _CAMERA_FAULTS):
+        for name in (*_FAULT_PARAMETERS, _CAMERA_FAULTS, _ADAPTERS):
             self.declare_parameter(name, "", ignore_override=True)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._diagnostics = Diagnostics(self, self._report)
@@ -147,10 +150,14 @@ class SimNode(Node):
                 _FAULT_PARAMETERS[p.name]: FaultSet.parse(p.value) for p in parameters if p.name in _FAULT_PARAMETERS
             }
             blind = [parse_camera_faults(p.value) for p in parameters if p.name == _CAMERA_FAULTS]
+            orders = [parse_adapters(p.value) for p in parameters if p.name == _ADAPTERS]
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         for cameras in blind:
             self._cameras.faults = cameras
+        for order in orders:
+            for side, adapter in zip(self._arms, order, strict=True):
+                self._arms[side].link = self._links[adapter]
         for side, present in faults.items():
             self._arms[side].faults = present
         return SetParametersResult(successful=True)
@@ -204,6 +211,18 @@ class SimNode(Node):
                 fault_right=self._arms["right"].faults,
             )
         ]
+
+
+def parse_adapters(text: str) -> tuple[str, str]:
+    """Whose adapters the left and the right arm are plugged into.
+
+    Raises:
+        ValueError: naming what is possible.
+    """
+    orders = {"": ("left", "right"), "swapped": ("right", "left")}
+    if text not in orders:
+        raise ValueError(f"{_ADAPTERS} is {text!r}; 'swapped', or '' for each its own")
+    return orders[text]
 
 
 def main() -> int:

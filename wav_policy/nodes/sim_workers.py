@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import array
+import random
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+import cv2
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from wav_models.types import JOINT_NAMES, VIEWS, ImageArray
+from wav_policy.robot.cameras import IMAGE_SIZES
 from wav_policy.sim.cameras import Cameras
+from wav_policy.sim.read_noise import ReadNoise
 
 if TYPE_CHECKING:
     from wav_policy.sim.world import World
@@ -100,19 +105,22 @@ class JointFeed(Worker):
 
 
 class CameraFeed(Worker):
-    """Renders all views from one snapshot of the world and publishes them with the snapshot's time."""
+    """Renders all views from one snapshot of the world and publishes them, with read noise and the snapshot's time."""
 
     def __init__(self, node: Node, world: World, rate: float) -> None:
         super().__init__("cameras", 1.0 / rate)
         self._node = node
         self._world = world
         self._state = world.snapshot()
+        self._noise = ReadNoise(3 * max(height * width for height, width in IMAGE_SIZES.values()))
         self._publishers = {
             view: node.create_publisher(Image, f"{view}/image_raw", qos_profile_sensor_data) for view in VIEWS
         }
         self._window_start = time.monotonic()
         self._count = 0
         self._last: dict[str, Image] = {}
+        self._jpegs: dict[str, Publisher] = {}
+        self._rng = random.Random(0)
         self.faults: dict[str, str] = {}
         """By view; see `wav_policy.sim.camera_faults`."""
         self.rate = rate
@@ -129,21 +137,31 @@ class CameraFeed(Worker):
             message = self._picture(view)
             if message is not None:
                 message.header.stamp = stamp
-                publisher.publish(message)
+                to = self._compressed(view) if isinstance(message, CompressedImage) else publisher
+                to.publish(message)
         self.seconds += 0.1 * (time.monotonic() - start - self.seconds)
         self._count += 1
         if start - self._window_start >= _WINDOW:
             self.rate = self._count / (start - self._window_start)
             self._window_start, self._count = start, 0
 
-    def _picture(self, view: str) -> Image | None:
+    def _compressed(self, view: str) -> Publisher:
+        """Made when it is needed first: a topic without anything to come would be taken for a camera's."""
+        if view not in self._jpegs:
+            topic = f"{view}/image_raw/compressed"
+            self._jpegs[view] = self._node.create_publisher(CompressedImage, topic, qos_profile_sensor_data)
+        return self._jpegs[view]
+
+    def _picture(self, view: str) -> Image | CompressedImage | None:
         """What the camera sends now; None if nothing."""
         fault = self.faults.get(view)
         if fault == "dropped":
             return None
         if fault == "frozen" and view in self._last:
             return self._last[view]
-        image = self._cameras.render(view, self._state)
+        image = self._noise(self._cameras.render(view, self._state))
+        if fault == "damaged_jpeg":
+            return damaged_jpeg_message(image, view, self._rng)
         message = image_message(image[::3, ::3] if fault == "odd_size" else image, view)
         if fault == "odd_encoding":
             message.encoding = "mono16"
@@ -161,5 +179,15 @@ def image_message(image: ImageArray, frame: str) -> Image:
     height, width, channels = image.shape
     data = array.array("B", image.tobytes())
     message = Image(height=height, width=width, encoding="rgb8", step=width * channels, data=data)
+    message.header.frame_id = frame
+    return message
+
+
+def damaged_jpeg_message(image: ImageArray, frame: str, rng: random.Random) -> CompressedImage:
+    """uint8 RGB [H, W, 3] as a JPEG of which some hundred bytes in the middle are lost, as over a bad USB cable."""
+    jpeg = bytearray(cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
+    begin = rng.randrange(len(jpeg) // 3, len(jpeg) // 2)
+    del jpeg[begin : begin + rng.randrange(50, 300)]
+    message = CompressedImage(format="jpeg", data=array.array("B", jpeg))
     message.header.frame_id = frame
     return message

@@ -15,6 +15,7 @@ from wav_models.types import VIEWS
 CAMERA_FAULTS: Final = {
     "dropped": "the camera sends nothing",
     "frozen": "the camera sends its last picture again and again, with fresh stamps",
+    "damaged_jpeg": "the camera sends JPEG instead, with bytes lost on the way",
     "odd_size": "pictures of another size",
     "odd_encoding": "pictures whose encoding says something else than they hold",
 }

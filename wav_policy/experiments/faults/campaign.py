@@ -6,31 +6,47 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from wav_policy.control.safety_limits import SafetyLimits
-from wav_policy.experiments.faults.catalogue import END, FAULTS, GO_ON, Fault, Stage
-from wav_policy.experiments.faults.motion import Hold, find_lasting_hold, find_rest, is_moving
+from wav_policy.experiments.faults.catalogue import FAULTS
+from wav_policy.experiments.faults.fault import END, GO_ON, HOLD, PARK, Fault, Stage
+from wav_policy.experiments.faults.motion import (
+    Hold,
+    find_excess,
+    find_fastest,
+    find_lasting_hold,
+    find_rest,
+    is_moving,
+)
 from wav_policy.experiments.faults.observer import LOOP, NODES, PLANNING, Observer
 from wav_policy.experiments.faults.system import CampaignError, RunningSystem
+from wav_policy.experiments.faults.wall_time import wall_time
+from wav_policy.experiments.faults.way_back import MOVING, WayBack, walk_back
 from wav_policy.nodes.clients.system_client import ServiceError
 
 _START_TIMEOUT: Final = 240.0
 _MOTION_TIMEOUT: Final = 60.0
 _END_TIMEOUT: Final = 60.0
-_MOVING: Final = 0.1
-"""Arms faster than this move [rad/s]."""
+_PATIENCE: Final = 6.0
+"""For what the operator waits before following a message [s]."""
 _WINDOW: Final = 3.0
 """How long a fault is watched [s]; one that ends the system until it has ended."""
+_HEAR_TIMEOUT: Final = 10.0
+"""For what must be said: /diagnostics comes once a second, and the plan under way may take a while [s]."""
 _EPISODE: Final = 1.5
 """Length of the episode that is recorded before each fault, and least length of the one it hits [s]."""
+_OWN_SPEED: Final = 2.0
+"""Of joints that the campaign moves at 0.3 rad/s: they catch up after a hold; jumps are at 3 [rad/s]."""
+_LEFT_ALONE: Final = 0.5
+"""Of joints that wait for the operator, and may settle [rad/s]."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,7 @@ class Outcome:
         lost: what is gone.
         passed: whether all is as it must be.
         detail: why not, or what the system said.
+        way_back: services that were called until the arms moved again.
     """
 
     fault: str
@@ -54,6 +71,7 @@ class Outcome:
     lost: str
     passed: bool
     detail: str = ""
+    way_back: tuple[str, ...] = ()
 
 
 def chosen(names: Iterable[str] = ()) -> list[Fault]:
@@ -101,7 +119,8 @@ class _Campaign:
         self._tell = tell
         self._starts = 0
         self._stage: Stage | None = None
-        self._acceleration = min(SafetyLimits().acceleration)
+        limits = SafetyLimits()
+        self._speed, self._acceleration = max(limits.velocity), min(limits.acceleration)
 
     def close(self) -> None:
         """Stop the system, if one runs."""
@@ -111,28 +130,42 @@ class _Campaign:
             self._stage = None
 
     def outcome(self, fault: Fault) -> Outcome:
-        """Set the arms moving, inject, watch, heal. A system that does not do as it should is started anew."""
+        """Set the arms moving, inject, watch, heal. A system that has ended, or does not do as it should, is started
+        anew."""
         try:
-            stage = self._ready()
+            stage = self._ready(fault)
             saved = self._record_an_episode(stage)
             end_motion = self._set_moving(stage, fault)
             try:
                 result = self._inject(stage, fault, saved)
             finally:
                 end_motion()
+            if fault.outcome in (END, PARK):
+                self.close()
+                result = self._started_again(fault, result)
         except Exception as error:  # one fault that cannot be injected must not end the campaign
             words = "" if self._stage is None else self._stage.system.last_words()
             result = Outcome(fault.name, "unexpected", None, None, "unknown", False, f"{error}\n{words}")
-        if not result.passed or fault.outcome == END:
+        if not result.passed:
             self.close()
         return result
 
-    def _ready(self) -> Stage:
+    def _started_again(self, fault: Fault, result: Outcome) -> Outcome:
+        """The way back from a system that has ended is to start it: the arms must then follow chunks by themselves."""
+        way_back = self._walk_back(self._ready(fault), fault)
+        if way_back.arrived and not way_back.calls:
+            return replace(result, way_back=("wav up",))
+        detail = f"{result.detail} Started again, the arms do not move by themselves: {way_back.words}"
+        return replace(result, passed=False, detail=detail)
+
+    def _ready(self, fault: Fault) -> Stage:
+        if self._stage is not None and self._stage.system.steps_clock != fault.steps_clock:
+            self.close()
         if self._stage is not None:
             return self._stage
         self._starts += 1
         self._tell("starting the system")
-        system = RunningSystem(self._directory / f"start{self._starts}", self._arguments)
+        system = RunningSystem(self._directory / f"start{self._starts}", self._arguments, fault.steps_clock)
         observer = Observer()
         self._stage = Stage(system, observer)
         active = observer.wait(
@@ -165,33 +198,87 @@ class _Campaign:
 
             def end() -> None:
                 swing_end()
-                if fault.outcome != END:
+                if fault.outcome in (HOLD, GO_ON):
                     observer.client.activate("policy_node")
 
-        if not observer.wait(lambda: is_moving(*observer.targets(time.time() - 1.0), _MOVING), _MOTION_TIMEOUT):
+        if not observer.wait(lambda: is_moving(*observer.targets(wall_time() - 1.0), MOVING), _MOTION_TIMEOUT):
             end()
             raise CampaignError("the arms did not move")
         return end
 
     def _inject(self, stage: Stage, fault: Fault, saved: int) -> Outcome:
-        observer, before = stage.observer, time.time() - 0.5
+        stage.observer.listen_anew()
+        stage.system.listen_anew()
+        before = wall_time() - 0.5
         since = fault.inject(stage)
         said = self._watch(stage, _WINDOW)
         if fault.outcome == GO_ON:
-            return self._going_on(stage, fault, saved)
-        if fault.outcome == END:
-            observer.wait(lambda: stage.system.process.poll() is not None, _END_TIMEOUT)
-        hold = self._hold(observer, fault, before, since)
+            return self._going_on(stage, fault, saved, before)
+        if fault.outcome in (END, PARK):
+            stage.observer.wait(lambda: stage.system.process.poll() is not None, _END_TIMEOUT)
+        if fault.outcome == PARK:
+            return self._parked(stage, fault, saved)
+        hold = self._hold(stage.observer, fault, before, since)
         if fault.outcome == END:
             return self._ended(stage, fault, saved, hold)
+        return self._held(stage, fault, saved, hold, said, since)
+
+    def _held(self, stage: Stage, fault: Fault, saved: int, hold: Hold | None, said: str, since: float) -> Outcome:
+        """Whether they braked as they may, who was blamed, what was said, and the way back."""
+        observer, healed = stage.observer, wall_time()
+        faults = []
+        if hold is not None:
+            times, targets = observer.targets(since - 0.5)
+            braking = times <= since + hold.rest
+            faults.append(find_excess(times[braking], targets[braking], self._speed, self._acceleration))
         planning = observer.message(PLANNING)
+        if fault.culprit not in planning:
+            faults.append(f"The policy said: {planning}; expected: {fault.culprit}")
+        faults.append(self._unsaid(stage, fault))
         fault.heal(stage)
-        resumed = not fault.by_policy or self._resumes(stage)
+        way_back = self._walk_back(stage, fault)
+        if not way_back.arrived:
+            said += "; does not go on"
+            faults.append(f"The arms do not move again; said last: {way_back.words}")
+        unforeseen = [service for service in way_back.calls if service not in fault.way_back]
+        if unforeseen:
+            faults.append(f"{', '.join(unforeseen)} should not have been needed")
+        faults.append(self._too_fast(observer, fault, since, healed, way_back))
         lost = self._stop_recording(stage, saved)
-        reaction = said + ("" if resumed else "; does not go on")
-        blamed = fault.culprit in planning
-        detail = "" if blamed else f"The policy said: {planning}; expected: {fault.culprit}"
-        return judged(fault, reaction, hold, lost, resumed and blamed, detail)
+        detail = ". ".join(filter(None, faults))
+        return judged(fault, said, hold, lost, not detail, detail, way_back.calls)
+
+    def _unsaid(self, stage: Stage, fault: Fault) -> str:
+        """What was to be said and was not; "" if all was."""
+        expected, observer = re.compile(fault.says), stage.observer
+        if observer.wait(lambda: bool(expected.search(f"{observer.heard}\n{stage.system.said}")), _HEAR_TIMEOUT):
+            return ""
+        return f"nobody said {fault.says!r}"
+
+    def _too_fast(self, observer: Observer, fault: Fault, before: float, healed: float, way_back: WayBack) -> str:
+        """Which joints really moved faster than they may, "" if none; not what the arms do once they follow again."""
+        if fault.falls:
+            return ""
+        times, speeds = observer.speeds(before)
+        moving = 1.1 * self._speed if fault.by_policy else _OWN_SPEED
+        waiting = way_back.left if way_back.calls else healed
+        for since, until, allowed in ((before, healed, moving), (healed, waiting, _LEFT_ALONE)):
+            fastest = find_fastest(times, speeds, since, until)
+            if fastest > allowed:
+                return f"a joint moved at {fastest:.2f} rad/s, allowed {allowed:g}"
+        return ""
+
+    def _walk_back(self, stage: Stage, fault: Fault) -> WayBack:
+        observer = stage.observer
+
+        def begin() -> None:
+            if fault.by_policy:
+                observer.client.trigger("sim/reset")
+            else:
+                observer.resume_chunks()
+
+        patience = _PATIENCE if fault.way_back else _MOTION_TIMEOUT
+        return walk_back(observer, patience, begin)
 
     def _hold(self, observer: Observer, fault: Fault, before: float, since: float) -> Hold | None:
         """From the targets, where none sent any more is also a halt; without a driver, from the simulated joints."""
@@ -201,7 +288,7 @@ class _Campaign:
         times, targets = observer.targets(before)
         if not len(times):
             return Hold(0.0, 0.0)
-        times, targets = np.append(times, time.time()), np.vstack([targets, targets[-1:]])
+        times, targets = np.append(times, wall_time()), np.vstack([targets, targets[-1:]])
         knowable = fault.limit if fault.culprit else 0.0
         return find_lasting_hold(times, targets, since, self._acceleration, knowable)
 
@@ -214,28 +301,36 @@ class _Campaign:
         observer.spin(seconds)
         return said
 
-    def _resumes(self, stage: Stage) -> bool:
-        stage.observer.client.trigger("sim/reset")
-        observer = stage.observer
-        return observer.wait(lambda: is_moving(*observer.targets(time.time() - 1.0), _MOVING), _MOTION_TIMEOUT)
-
-    def _going_on(self, stage: Stage, fault: Fault, saved: int) -> Outcome:
-        moves = self._resumes(stage)
+    def _going_on(self, stage: Stage, fault: Fault, saved: int, before: float) -> Outcome:
+        observer, until = stage.observer, wall_time()
+        way_back = self._walk_back(stage, fault)
         if stage.system.process.poll() is not None:
             raise CampaignError("the system ended")
+        faults = [self._unsaid(stage, fault), self._too_fast(observer, fault, before, until, way_back)]
+        if way_back.calls:
+            faults.append(f"{', '.join(way_back.calls)} should not have been needed")
         lost = self._stop_recording(stage, saved)
         fault.heal(stage)
-        reaction = "goes on" if moves else "stopped moving"
-        recorder = stage.observer.reports.get("recorder_node: episode")
-        detail = recorder.values.get("last", "") if recorder is not None and lost != "nothing" else ""
-        return Outcome(fault.name, reaction, None, None, lost, moves and lost in ("nothing", fault.lost), detail)
+        reaction = "goes on" if way_back.arrived else "stopped moving"
+        recorder = observer.reports.get("recorder_node: episode")
+        if recorder is not None and lost != "nothing":
+            faults.append(recorder.values.get("last", ""))
+        detail = ". ".join(filter(None, faults))
+        well = way_back.arrived and lost in ("nothing", fault.lost) and not any(faults[:2]) and not way_back.calls
+        return Outcome(fault.name, reaction, None, None, lost, well, detail, way_back.calls)
 
     def _ended(self, stage: Stage, fault: Fault, saved: int, hold: Hold | None) -> Outcome:
-        code = stage.system.wait_for_end(0.0)
-        named = next((line for line in stage.system.last_words().splitlines() if line.startswith("wav up:")), "")
-        lost = _lost(stage.system.dataset, saved)
-        tidy = code == 1 and "SIGKILL" in named and not stage.system.nodes()
-        return judged(fault, "holds; orderly stop" if tidy else f"exit code {code}", hold, lost, tidy, named)
+        code, words = stage.system.wait_for_end(0.0), stage.system.last_words()
+        named = next((line for line in words.splitlines() if line.startswith("wav up:")), "")
+        tidy = code == 1 and re.search(fault.says, named) is not None and not stage.system.nodes()
+        reaction = "holds; orderly stop" if tidy else f"exit code {code}"
+        return judged(fault, reaction, hold, _lost(stage.system.dataset, saved), tidy, named)
+
+    def _parked(self, stage: Stage, fault: Fault, saved: int) -> Outcome:
+        code, lost = stage.system.wait_for_end(0.0), _lost(stage.system.dataset, saved)
+        well = code == 0 and not stage.system.nodes() and lost in ("nothing", fault.lost)
+        reaction = "parks; orderly stop" if well else f"exit code {code}"
+        return Outcome(fault.name, reaction, None, None, lost, well, "" if well else stage.system.last_words())
 
     def _stop_recording(self, stage: Stage, saved: int) -> str:
         """End the episode in progress; what is lost."""
@@ -259,7 +354,15 @@ def write_json(outcomes: Iterable[Outcome], file: Path) -> None:
     file.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=2) + "\n")
 
 
-def judged(fault: Fault, reaction: str, hold: Hold | None, lost: str, well: bool, detail: str) -> Outcome:
+def judged(
+    fault: Fault,
+    reaction: str,
+    hold: Hold | None,
+    lost: str,
+    well: bool,
+    detail: str,
+    way_back: tuple[str, ...] = (),
+) -> Outcome:
     """The line of a fault that the arms have to hold at.
 
     Args:
@@ -269,9 +372,10 @@ def judged(fault: Fault, reaction: str, hold: Hold | None, lost: str, well: bool
         lost: what is gone.
         well: whether all else is as it must be.
         detail: what the system said.
+        way_back: services that were called.
     """
     if hold is None:
-        return Outcome(fault.name, reaction, None, None, lost, False, f"the arms did not rest. {detail}")
+        return Outcome(fault.name, reaction, None, None, lost, False, f"the arms did not rest. {detail}", way_back)
     taken = hold.rest if hold.reaction is None else hold.reaction
     late = taken > fault.limit
     passed = well and not late and hold.moved_again is None and lost in ("nothing", fault.lost)
@@ -280,7 +384,7 @@ def judged(fault: Fault, reaction: str, hold: Hold | None, lost: str, well: bool
     if late:
         detail = f"held after {1e3 * taken:.0f} ms, allowed {1e3 * fault.limit:.0f} ms. {detail}"
     reaction_ms = None if hold.reaction is None else 1e3 * hold.reaction
-    return Outcome(fault.name, reaction, reaction_ms, 1e3 * hold.rest, lost, passed, detail)
+    return Outcome(fault.name, reaction, reaction_ms, 1e3 * hold.rest, lost, passed, detail, way_back)
 
 
 def _lost(dataset: Path, saved: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,12 @@ _RESTING_TIME = 0.06
 
 _REST_SPEED = 0.02
 """Of a joint that rests, with the tremor of its servo [rad/s]."""
+
+_WINDOW = 0.05
+"""Over which speeds and accelerations are taken: stamps are not exact to the tick [s]."""
+
+_SLACK = 1.3
+"""Of the limits, for the same reason."""
 
 _BRAKING_SHARE = 0.4
 """Of the greatest deceleration; less is a motion that was planned to slow down."""
@@ -117,3 +124,54 @@ def is_moving(times: FloatArray, targets: FloatArray, speed: float) -> bool:
         return False
     change = np.abs(targets[-1, REVOLUTE] - targets[-6, REVOLUTE]).max()
     return bool(change > speed * (times[-1] - times[-6]))
+
+
+def find_excess(times: FloatArray, targets: FloatArray, speed: float, acceleration: float) -> str:
+    """Where targets change faster than they may, in words with numbers; "" if they do not.
+
+    Args:
+        times: when each target was sent, shape [T], increasing [s]. Longer pauses are passed over: after one, the arms
+            are commanded from rest.
+        targets: shape [T, 14], rad and m.
+        speed: largest of a joint [rad/s].
+        acceleration: largest of a joint [rad/s^2].
+    """
+    positions = targets[:, REVOLUTE]
+    last, last_at = None, -np.inf
+    for first, after in _windows(times):
+        if after is None:
+            last = None
+            continue
+        velocity = (positions[after] - positions[first]) / (times[after] - times[first])
+        middle = 0.5 * (times[after] + times[first])
+        if np.abs(velocity).max() > _SLACK * speed:
+            return f"targets moved at {np.abs(velocity).max():.2f} rad/s, allowed {speed:g}"
+        if last is not None and np.abs(velocity - last).max() > _SLACK * acceleration * (middle - last_at):
+            gain = np.abs(velocity - last).max() / (middle - last_at)
+            return f"targets accelerated with {gain:.1f} rad/s^2, allowed {acceleration:g}"
+        last, last_at = velocity, middle
+    return ""
+
+
+def _windows(times: FloatArray) -> Iterator[tuple[int, int | None]]:
+    """First and last index of stretches of `_WINDOW`, one after the other; (index, None) at a pause."""
+    first = 0
+    for index in range(1, len(times)):
+        if times[index] - times[index - 1] > _WINDOW:
+            yield index, None
+            first = index
+        elif times[index] - times[first] >= _WINDOW:
+            yield first, index
+            first = index
+
+
+def find_fastest(times: FloatArray, speeds: FloatArray, since: float, until: float) -> float:
+    """Largest speed of a joint between two times, 0.0 without any [rad/s].
+
+    Args:
+        times: shape [T] [s].
+        speeds: of the joints, shape [T, 14], rad/s and m/s.
+        since, until: bounds [s].
+    """
+    between = (times >= since) & (times <= until)
+    return float(np.abs(speeds[between][:, REVOLUTE]).max(initial=0.0))

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
+from wav_policy.experiments.faults.wall_time import wall_time
 from wav_policy.nodes.clients.system_client import Report, SystemClient
 from wav_policy.nodes.messages import chunk_topic
+from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
 from wav_policy.nodes.messages.joint_state import positions_from_message, stamp_to_seconds
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 
 LOOP = "piper_node: control loop"
+ARMS = ("piper_node: left arm", "piper_node: right arm")
 PLANNING = "policy_node: planning"
 NODES = "lifecycle_manager: nodes"
 _CHUNK_PERIOD = 0.2
@@ -37,7 +42,11 @@ CHUNK_AHEAD = _CHUNK_STEP * _NUM_STEPS
 
 
 class Observer:
-    """A `SystemClient` that also keeps the targets and can command the arms itself."""
+    """A `SystemClient` that also keeps the targets and what was said, and can command the arms itself.
+
+    Attributes:
+        clock_offset: the system's wall clock minus ours [s]; times of targets and speeds are given in ours.
+    """
 
     def __init__(self) -> None:
         self.client = SystemClient()
@@ -49,7 +58,12 @@ class Observer:
         node.create_subscription(JointState, "joint_states", self._on_joints, qos_profile_sensor_data)
         node.create_subscription(JointState, "sim/joint_states", self._on_true_joints, qos_profile_sensor_data)
         self.chunks = node.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
+        self._instruction = make_instruction_publisher(node)
+        self._heard: set[str] = set()
+        self.clock_offset = 0.0
         self._swinging = threading.Event()
+        self._middle: FloatArray = np.zeros(JOINT_DIM)
         self._paused = False
         self._delay = 0.0
 
@@ -89,6 +103,19 @@ class Observer:
         """The newest report under a name, "" without any."""
         return self.reports[entry].message if entry in self.reports else ""
 
+    def listen_anew(self) -> None:
+        """Forget what was `heard`."""
+        self._heard.clear()
+
+    @property
+    def heard(self) -> str:
+        """Every line of /diagnostics since `listen_anew`, once."""
+        return "\n".join(sorted(self._heard))
+
+    def say(self, instruction: str) -> None:
+        """Publish an instruction."""
+        self._instruction.publish(String(data=instruction))
+
     def targets(self, since: float = 0.0) -> tuple[FloatArray, FloatArray]:
         """Times [T] and targets [T, 14] sent after `since`; what is older is forgotten."""
         return _since(self._targets, since)
@@ -102,8 +129,8 @@ class Observer:
 
         A thread publishes a chunk every 0.2 s and asserts liveliness between, as `policy_node` does.
         """
-        start, began = self.joints.copy(), time.time()
-        self._paused, self._delay = False, 0.0
+        began = wall_time()
+        self.resume_chunks()
         self._swinging.set()
 
         def command() -> None:
@@ -111,7 +138,7 @@ class Observer:
             while self._swinging.is_set():
                 if time.monotonic() >= due and not self._paused:
                     due = time.monotonic() + _CHUNK_PERIOD
-                    chunk = self.swing_chunk(start, began)
+                    chunk = self.swing_chunk(self._middle, began)
                     self.publish(ActionChunk(chunk.positions, chunk.stamp - self._delay, chunk.step))
                 self.chunks.assert_liveliness()
                 time.sleep(chunk_topic.HEARTBEAT_PERIOD)
@@ -125,6 +152,11 @@ class Observer:
 
         return end
 
+    def resume_chunks(self) -> None:
+        """Send chunks of the own motion again, in time, about where the arms are now."""
+        self._middle = self.joints.copy()
+        self._paused, self._delay = False, 0.0
+
     def pause_chunks(self) -> None:
         """Send no more chunks of the own motion, but go on asserting liveliness."""
         self._paused = True
@@ -133,14 +165,13 @@ class Observer:
         """Stamp further chunks so much earlier: they come late."""
         self._delay = seconds
 
-    @staticmethod
-    def swing_chunk(start: FloatArray, began: float) -> ActionChunk:
-        """1.6 s of the motion from now on."""
-        now = time.time()
+    def swing_chunk(self, start: FloatArray, began: float) -> ActionChunk:
+        """1.6 s of the motion from now on; the time stamp is the system's."""
+        now = wall_time()
         positions = np.tile(start, (_NUM_STEPS, 1))
         times = now - began + _CHUNK_STEP * np.arange(1, _NUM_STEPS + 1)
         positions[:, (0, 7)] += _SWING * np.sin(_SWING_RATE * times)[:, None]
-        return ActionChunk(positions, now, _CHUNK_STEP)
+        return ActionChunk(positions, now + self.clock_offset, _CHUNK_STEP)
 
     def publish(self, chunk: ActionChunk) -> None:
         """Send a chunk, good or bad."""
@@ -166,14 +197,31 @@ class Observer:
         return sent
 
     def _on_target(self, message: JointState) -> None:
-        self._targets.append((stamp_to_seconds(message.header.stamp), positions_from_message(message)))
+        self._targets.append((self._time(message), positions_from_message(message)))
 
     def _on_true_joints(self, message: JointState) -> None:
-        self._speeds.append((stamp_to_seconds(message.header.stamp), np.array(message.velocity)))
+        self._speeds.append((self._time(message), np.array(message.velocity)))
+
+    def _time(self, message: JointState) -> float:
+        """Of a message, in our time; one that was under way while the clock stepped has a stamp of before."""
+        stamp, now = stamp_to_seconds(message.header.stamp), wall_time()
+        return min((stamp - self.clock_offset, stamp), key=lambda time: abs(time - now))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for entry in message.status:
+            self._heard.update(f"{entry.name}: {text}" for text in _texts(entry))
 
     def _on_joints(self, message: JointState) -> None:
         if len(message.position) == 14:
             self._joints = positions_from_message(message)
+
+
+def _texts(entry: DiagnosticStatus) -> Iterator[str]:
+    """The message, and values that are words."""
+    yield entry.message
+    for pair in entry.values:
+        if any(character.isalpha() for character in pair.value):
+            yield f"{pair.key}: {pair.value}"
 
 
 def _since(records: list[tuple[float, FloatArray]], since: float) -> tuple[FloatArray, FloatArray]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 
+from wav_policy.bringup import paths
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.supervisor import die_with_parent
+from wav_policy.experiments.faults.settable_clock import SettableClock
+from wav_policy.experiments.faults.wall_time import wall_time
 
 _STOP_TIMEOUT = 60.0
 _NODE_MODULES = "wav_policy.nodes."
@@ -27,24 +31,43 @@ class RunningSystem:
     """One start. Use as a context manager.
 
     Args:
-        directory: for the log, the dataset and the run-time files.
+        directory: for the log, the dataset, a copy of the checkpoint and the run-time files.
         arguments: further launch arguments such as "checkpoint:=...".
+        steps_clock: its wall clock can be stepped.
 
     Attributes:
         dataset: where recorder_node writes.
+        checkpoint: a copy, which may be damaged.
         log: all output.
+        steps_clock: as given.
+
+    Raises:
+        ClockError: the wall clock cannot be made steppable here.
     """
 
-    def __init__(self, directory: Path, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: Path, arguments: tuple[str, ...] = (), steps_clock: bool = False) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.dataset = directory / "dataset"
+        self.checkpoint = directory / "checkpoint"
         self.log = directory / "up.log"
+        self.steps_clock = steps_clock
+        self._directory = directory
+        self._clock = SettableClock(directory) if steps_clock else None
+        given = dict(argument.split(":=", 1) for argument in arguments)
+        self._original = paths.resolve(given.pop("checkpoint", DEFAULT_CHECKPOINT))
+        self.restore_checkpoint()
+        self._told = 0
         limit_to_this_host()
         command = [sys.executable, "-m", "wav_policy.cli", "up", "sim:=true", "record:=true"]
+        command += [f"dataset:={self.dataset}", f"checkpoint:={self.checkpoint}"]
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
-                [*command, f"dataset:={self.dataset}", *arguments],
-                env={**os.environ, "XDG_RUNTIME_DIR": str(directory)},
+                [*command, *(f"{name}:={value}" for name, value in given.items())],
+                env={
+                    **os.environ,
+                    "XDG_RUNTIME_DIR": str(directory),
+                    **(self._clock.environment if self._clock else {}),
+                },
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -71,6 +94,8 @@ class RunningSystem:
             for process in (*psutil.Process(self.process.pid).children(recursive=True), self.process):
                 process.kill()
             return self.process.wait()
+        finally:
+            shutil.rmtree(self.checkpoint, ignore_errors=True)
 
     def nodes(self) -> dict[str, psutil.Process]:
         """Running node processes by name."""
@@ -91,15 +116,46 @@ class RunningSystem:
     def signal(self, node: str, number: signal.Signals) -> float:
         """Send a signal to a node; the time just before [s]."""
         process = self.nodes()[node]
-        now = time.time()
+        now = wall_time()
         process.send_signal(number)
         return now
 
+    def resume(self, node: str) -> None:
+        """Let a stopped node go on."""
+        self.signal(node, signal.SIGCONT)
+
     def limit_file_size(self, node: str, num_bytes: int = resource.RLIM_INFINITY) -> float:
         """From now on no file of a node can grow beyond this, as if its disk were full; the time just before [s]."""
-        now = time.time()
+        now = wall_time()
         resource.prlimit(self.nodes()[node].pid, resource.RLIMIT_FSIZE, (num_bytes, resource.RLIM_INFINITY))
         return now
+
+    def restore_checkpoint(self) -> None:
+        """Copy the checkpoint that was asked for, again."""
+        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        shutil.copytree(self._original, self.checkpoint)
+
+    def step_clock(self, seconds: float) -> float:
+        """Step the wall clock of all processes; by how much it differs from ours now [s]."""
+        assert self._clock is not None
+        self._clock.offset += seconds
+        return self._clock.offset
+
+    @property
+    def can_left(self) -> Path:
+        """Where the left arm is found."""
+        return next(self._directory.glob("wav-*/can_left"))
+
+    def listen_anew(self) -> None:
+        """Forget what was `said`."""
+        self._told = self.log.stat().st_size
+
+    @property
+    def said(self) -> str:
+        """The log since `listen_anew`."""
+        with self.log.open(errors="replace") as log:
+            log.seek(self._told)
+            return log.read()
 
     def last_words(self) -> str:
         """End of the log."""

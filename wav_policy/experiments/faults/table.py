@@ -7,14 +7,15 @@ from wav_policy.experiments.faults.campaign import Outcome
 
 def heading() -> str:
     """The first two lines."""
-    return "| fault | reaction | brakes after | rests after | lost | |\n|---|---|---|---|---|---|"
+    return "| fault | reaction | brakes after | rests after | way back | lost | |\n|---|---|---|---|---|---|---|"
 
 
 def line(outcome: Outcome) -> str:
     """One outcome; what was wrong with it beside it."""
     verdict = "ok" if outcome.passed else f"FAILED: {' '.join(outcome.detail.split())}"
     times = f"{_milliseconds(outcome.hold_ms)} | {_milliseconds(outcome.rest_ms)}"
-    return f"| {outcome.fault} | {outcome.reaction} | {times} | {outcome.lost} | {verdict} |"
+    way_back = ", ".join(outcome.way_back)
+    return f"| {outcome.fault} | {outcome.reaction} | {times} | {way_back} | {outcome.lost} | {verdict} |"
 
 
 def _milliseconds(value: float | None) -> str:

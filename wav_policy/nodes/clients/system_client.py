@@ -109,25 +109,29 @@ class SystemClient:
         if not result.successful:
             raise ServiceError(f"{node} refused {name} = {value!r}: {result.reason}")
 
-    def activate(self, node: str) -> None:
-        """Activate a managed node.
+    def configure(self, node: str, timeout: float = SERVICE_TIMEOUT) -> None:
+        """Configure a managed node; as the further transitions:
 
         Raises:
             ServiceError: see the class.
         """
-        self._change_state(node, Transition.TRANSITION_ACTIVATE, "activate")
+        self._change_state(node, Transition.TRANSITION_CONFIGURE, "configure", timeout)
 
-    def deactivate(self, node: str) -> None:
-        """Deactivate a managed node.
+    def activate(self, node: str, timeout: float = SERVICE_TIMEOUT) -> None:
+        """Activate a managed node."""
+        self._change_state(node, Transition.TRANSITION_ACTIVATE, "activate", timeout)
 
-        Raises:
-            ServiceError: see the class.
-        """
-        self._change_state(node, Transition.TRANSITION_DEACTIVATE, "deactivate")
+    def deactivate(self, node: str, timeout: float = SERVICE_TIMEOUT) -> None:
+        """Deactivate a managed node."""
+        self._change_state(node, Transition.TRANSITION_DEACTIVATE, "deactivate", timeout)
 
-    def _change_state(self, node: str, transition: int, verb: str) -> None:
+    def clean_up(self, node: str, timeout: float = SERVICE_TIMEOUT) -> None:
+        """Let a managed node release what it holds."""
+        self._change_state(node, Transition.TRANSITION_CLEANUP, "clean up", timeout)
+
+    def _change_state(self, node: str, transition: int, verb: str, timeout: float) -> None:
         request = ChangeState.Request(transition=Transition(id=transition))
-        if not self._call(ChangeState, f"{node}/change_state", request, SERVICE_TIMEOUT).success:
+        if not self._call(ChangeState, f"{node}/change_state", request, timeout).success:
             raise ServiceError(f"{node} did not {verb}; its own message says why")
 
     def _call(self, kind: Any, service: str, request: Any, timeout: float) -> Any:

@@ -18,6 +18,7 @@ it is reset.
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -60,6 +61,7 @@ _FRACTION: Final = {
 }
 _JOINT: Final = {
     **{name: f"{bit.name} bit of this joint's motor" for name, bit in MOTOR_FAULTS.items()},
+    "stray": "one feedback of this joint, the first from now on, is off by 0.8 rad",
     "no_communication": "the arm reports no communication with this joint",
     "deaf": "this joint does not enable",
     "slip": "pushed by 20 degrees, which the arm does not notice (S-V1.8-6); stays until a reset (0x150)",
@@ -68,6 +70,7 @@ FAULT_NAMES: Final = {**_PLAIN, **_FRACTION, **_JOINT}
 """Name -> what it does."""
 
 _UNKNOWN_CODE: Final = 0x63
+_STRAY: Final = 45_837  # 0.001 degrees
 _OFFSET: Final = 0x100
 _LEADER_POSE: Final = (0.0, 1.0, -1.0, 0.0, 0.5, 0.0)  # rad
 
@@ -120,6 +123,7 @@ class FaultSet:
                 self.motor_bits[joint] |= MOTOR_FAULTS[fault.name]
             elif fault.name == "no_communication":
                 self.communication_bits |= 1 << joint
+        self._stray_due = {int(fault.argument) - 1 for fault in self._named("stray")}
         self._drop = max((fault.argument for fault in self._named("drop")), default=0.0)
         self._garble = max((fault.argument for fault in self._named("garble")), default=0.0)
 
@@ -157,10 +161,21 @@ class FaultSet:
             yield _with_mode_8
         if "offset_ids" in self.names:
             yield _with_offset
+        if self._stray_due:
+            yield self._with_stray
         if self._drop:
             yield lambda frame: None if rng.random() < self._drop else frame
         if self._garble:
             yield lambda frame: _garbled(frame, rng) if rng.random() < self._garble else frame
+
+    def _with_stray(self, frame: Frame) -> Frame:
+        identifier, data = frame
+        due = [joint for joint in self._stray_due if identifier == FrameId.JOINTS_12 + joint // 2]
+        counts = list(struct.unpack(">ii", data)) if due else []
+        for joint in due:
+            counts[joint % 2] += _STRAY
+            self._stray_due.remove(joint)
+        return (identifier, struct.pack(">ii", *counts)) if due else frame
 
     def _named(self, name: str) -> Iterator[Fault]:
         return (fault for fault in self.faults if fault.name == name)

@@ -27,7 +27,8 @@ class SimulatedArm:
 
     Args:
         plant: the arm in the simulated world.
-        link: symbolic link to create, pointing to the pseudo-terminal; an older link is replaced.
+        link: symbolic link to create, pointing to the pseudo-terminal; an older link is replaced. Another one may be
+            assigned: the arm is found there once it is plugged in again.
         rates: feedback rates; the thread ticks at the fastest of them, at least 100 Hz.
         flash: what the arm remembers; as delivered if None.
         seed: of the frames that `drop` and `garble` pick.
@@ -135,6 +136,7 @@ class SimulatedArm:
 
     def _plug_in(self) -> None:
         port = SlcanPort()
+        self._device = DeviceLink(self.link)
         try:
             self._device.point_to(port.path)
         except FileExistsError:

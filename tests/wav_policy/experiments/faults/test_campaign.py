@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,18 @@ import pytest
 
 from wav_policy.cli import doctor
 from wav_policy.experiments.faults.campaign import CampaignError, Outcome, chosen, judged, run
-from wav_policy.experiments.faults.catalogue import FAULTS, Fault
-from wav_policy.experiments.faults.motion import find_hold, find_lasting_hold, find_rest, is_moving
-from wav_policy.experiments.faults.table import line
+from wav_policy.experiments.faults.catalogue import FAULTS
+from wav_policy.experiments.faults.fault import GO_ON, PARK, Fault
+from wav_policy.experiments.faults.motion import (
+    find_excess,
+    find_fastest,
+    find_hold,
+    find_lasting_hold,
+    find_rest,
+    is_moving,
+)
+from wav_policy.experiments.faults.table import heading, line
+from wav_policy.experiments.faults.way_back import next_call
 
 TICK = 0.01
 ACCELERATION = 5.0
@@ -98,6 +108,61 @@ def test_true_rest_is_found_past_the_last_motion() -> None:
     assert find_rest(times, speeds, 0.4) is None
 
 
+@pytest.mark.parametrize("tick", [0.005, 0.01, 0.03])
+def test_braking_within_the_limits_is_no_excess(tick: float) -> None:
+    """Cruise at 1 rad/s, braking with 5 rad/s^2, rest; targets are lost on the way, stamps are 1 ms off."""
+    rng = np.random.default_rng(0)
+    times = np.arange(0.0, 2.0, tick)
+    braking = np.clip(times - 1.0, 0.0, 0.2)
+    targets = np.zeros((len(times), 14))
+    targets[:, 3] = np.minimum(times, 1.0) + braking - 2.5 * braking**2
+    kept = rng.random(len(times)) > 0.2 if tick < 0.02 else np.full(len(times), True)
+    late = times + rng.uniform(0.0, 1e-3, len(times))
+    assert find_excess(late[kept], targets[kept], 3.0, 5.0) == ""
+
+
+def test_a_dead_stop_a_jump_and_haste_are_excesses() -> None:
+    times = np.arange(0.0, 2.0, 0.01)
+    targets = np.zeros((len(times), 14))
+    targets[:, 3] = np.minimum(times, 1.0)
+    assert "accelerated" in find_excess(times, targets, 3.0, 5.0)
+    targets[:, 3] = np.where(times < 1.0, 0.0, 0.5)
+    assert "moved at" in find_excess(times, targets, 3.0, 5.0)
+    targets[:, 3] = 4.0 * times
+    assert "moved at 4.00 rad/s, allowed 3" in find_excess(times, targets, 3.0, 5.0)
+    targets[:, 3], targets[:, 6] = 0.0, 4.0 * times
+    assert find_excess(times, targets, 3.0, 5.0) == "", "a gripper"
+
+
+def test_a_pause_of_the_targets_is_passed_over() -> None:
+    times = np.concatenate([np.arange(0.0, 1.0, 0.01), np.arange(1.5, 2.0, 0.01)])
+    targets = np.zeros((len(times), 14))
+    targets[:100, 3], targets[100:, 3] = times[:100], 0.5
+    assert find_excess(times, targets, 3.0, 5.0) == ""
+
+
+def test_the_fastest_joint_is_found_in_its_time() -> None:
+    times, speeds = 0.1 * np.arange(10), np.zeros((10, 14))
+    speeds[4, 8], speeds[8, 1], speeds[:, 6] = -1.5, 2.5, 9.0
+    assert find_fastest(times, speeds, 0.0, 0.6) == 1.5
+    assert find_fastest(times, speeds, 0.5, 0.6) == 0.0
+    assert find_fastest(times, speeds, 0.5, 2.0) == 2.5
+    assert find_fastest(times[:0], speeds[:0], 0.0, 1.0) == 0.0
+
+
+def test_the_operator_calls_what_is_named_first() -> None:
+    assert next_call(["Support the arms, then call piper/reset and piper/enable."]) == "piper/reset"
+    assert next_call(["", "arms enabled and holding", "holding: collision. Call piper/home."]) == "piper/home"
+    assert next_call(["holding: no_command", "piper/stop"]) is None
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_arms_that_hold_say_why(fault: Fault) -> None:
+    re.compile(fault.says)
+    assert fault.says or fault.culprit or fault.outcome in (GO_ON, PARK)
+    assert set(fault.way_back) <= {"piper/enable", "piper/reset", "piper/home"}
+
+
 def test_every_node_is_killed_once() -> None:
     killed = {fault.name.split()[2] for fault in FAULTS if fault.name.startswith("kill -9")}
     assert killed == {"policy_node", "piper_node", "recorder_node", "lifecycle_manager", "sim_node"}
@@ -114,8 +179,9 @@ def test_faults_are_chosen_by_part_of_their_name(capsys: pytest.CaptureFixture[s
 
 
 def test_a_line_says_what_failed() -> None:
-    outcome = Outcome("x", "goes on", 181.4, None, "nothing", False, "held after\n181 ms")
-    assert line(outcome) == "| x | goes on | 181 ms |  | nothing | FAILED: held after 181 ms |"
+    outcome = Outcome("x", "goes on", 181.4, None, "nothing", False, "held after\n181 ms", ("a/b", "a/c"))
+    assert line(outcome) == "| x | goes on | 181 ms |  | a/b, a/c | nothing | FAILED: held after 181 ms |"
+    assert {row.count("|") for row in heading().splitlines()} == {line(outcome).count("|")}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,251 @@
+"""Arms and their buses: silent, swapped, deaf, tripped, without power, with another master or a corrupt flash."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import Final
+
+import numpy as np
+
+from wav_models.types import ActionChunk
+from wav_policy.experiments.faults.fault import (
+    GO_ON,
+    HOLD,
+    Fault,
+    Stage,
+    call,
+    heal,
+    parameter,
+    require_refusal,
+)
+from wav_policy.experiments.faults.observer import ARMS
+from wav_policy.experiments.faults.system import CampaignError
+from wav_policy.experiments.faults.wall_time import wall_time
+from wav_policy.piper.arm import PiperArm
+from wav_policy.piper.errors import ArmInUseError
+
+_SILENT: Final = 0.2
+"""Age of a measurement 0.1 s, one period of feedback, one tick [s]."""
+_PAUSE: Final = 0.5
+_RESTORE_TIMEOUT: Final = 60.0
+_GRIPPER_PATIENCE: Final = 5.0
+_ENABLE: Final = ("piper/enable",)
+_RESET: Final = ("piper/reset", "piper/enable", "piper/home")
+"""A reset lets the arms fall; what they then lean on may keep them from anything but `piper/home`."""
+
+
+def _both(stage: Stage, fault: str) -> None:
+    for side in ("left", "right"):
+        stage.observer.client.set_parameter("sim_node", f"fault.{side}", fault)
+
+
+def _replug(stage: Stage, order: str) -> None:
+    """Both adapters are pulled and come back, as each other ("swapped") or as themselves ("")."""
+    _both(stage, "unplug")
+    stage.observer.spin(_PAUSE)
+    stage.observer.client.set_parameter("sim_node", "fault.adapters", order)
+    _both(stage, "")
+
+
+def _swap_adapters(stage: Stage) -> float:
+    now = wall_time()
+    _replug(stage, "swapped")
+    return now
+
+
+def _stray_first_reading(stage: Stage) -> float:
+    """The bus pauses; of the first joints' frame after it, one is off by 0.8 rad."""
+    now = wall_time()
+    client = stage.observer.client
+    client.set_parameter("sim_node", "fault.left", "silence")
+    stage.observer.spin(_PAUSE)
+    client.set_parameter("sim_node", "fault.left", "stray 1")
+    return now
+
+
+def _hold(stage: Stage) -> float:
+    stage.observer.pause_chunks()
+    return call("piper/hold")(stage)
+
+
+def _go_deaf(stage: Stage) -> float:
+    """The left arm hears no joint target any more; both are led 0.3 rad on, and to rest there."""
+    observer = stage.observer
+    observer.client.set_parameter("sim_node", "fault.left", "ignore_joints")
+    observer.pause_chunks()
+    chunk = observer.swing_chunk(observer.joints, wall_time())
+    positions = np.tile(observer.joints, (len(chunk.positions), 1))
+    positions[:, (0, 7)] += 0.3 * np.minimum(1.0, np.arange(1, len(positions) + 1) / 8)[:, None]
+    now = wall_time()
+    observer.publish(ActionChunk(positions, chunk.stamp, chunk.step))
+    return now
+
+
+def _clear_gripper(stage: Stage) -> None:
+    """As the warning asks for."""
+    stage.observer.client.set_parameter("sim_node", "fault.left", "")
+    stage.observer.client.switch("piper/enable", True)
+    if not stage.observer.wait(lambda: "gripper" not in stage.observer.message(ARMS[0]), _GRIPPER_PATIENCE):
+        raise CampaignError(f"piper/enable did not clear the gripper: {stage.observer.message(ARMS[0])}")
+
+
+def _corrupt_flash(stage: Stage) -> float:
+    """`piper_node` is started anew and finds impossible limits in an arm's flash: it must not enable that arm."""
+    client = stage.observer.client
+    client.deactivate("piper_node", timeout=30.0)  # parks the arms
+    client.clean_up("piper_node")
+    now = wall_time()
+    client.set_parameter("sim_node", "fault.left", "corrupt_limits")
+    client.configure("piper_node", timeout=30.0)
+    require_refusal(client.activate, "piper_node", "impossible limits in flash")
+    return now
+
+
+def _restore_flash(stage: Stage) -> None:
+    """As the message asks for: the node lets go of the bus, then `wav arm restore-limits`."""
+    client = stage.observer.client
+    command = re.search(r"`wav (arm restore-limits[^`]*)`", stage.observer.heard + stage.system.said)
+    if command is None:
+        raise CampaignError("nobody said how to restore the limits in flash")
+    client.clean_up("piper_node")
+    client.set_parameter("sim_node", "fault.left", "")
+    words = [*command.group(1).split(), "--interface", "slcan", "--yes"]
+    done = subprocess.run(
+        [sys.executable, "-m", "wav_policy.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=_RESTORE_TIMEOUT,
+        check=False,
+    )
+    if done.returncode:
+        raise CampaignError(f"wav {' '.join(words)}: {done.stdout}{done.stderr}")
+    client.configure("piper_node", timeout=30.0)
+    client.activate("piper_node")
+
+
+def _drive_twice(stage: Stage) -> float:
+    """A second driver wants the left arm: it must be refused, and told by whom it is driven."""
+    now = wall_time()
+    driver = PiperArm("left", "slcan", str(stage.system.can_left))
+    try:
+        driver.connect()
+    except ArmInUseError as error:
+        if "process" not in str(error):
+            raise CampaignError(f"the second driver is not told who drives the arm: {error}") from error
+        return now
+    driver.close()
+    raise CampaignError("a second driver was let on the bus")
+
+
+ARM_FAULTS: Final = (
+    Fault(
+        "left arm silent",
+        parameter("fault.left", "silence"),
+        HOLD,
+        _SILENT,
+        heal("fault.left"),
+        by_policy=False,
+        says="stale_measurement",
+    ),
+    Fault(
+        "right arm bus-off",
+        parameter("fault.right", "bus_off"),
+        HOLD,
+        _SILENT,
+        heal("fault.right"),
+        by_policy=False,
+        says="right arm.*bus-off",
+    ),
+    Fault("10 % of CAN frames missing", parameter("fault.left", "drop 0.1"), GO_ON, heal=heal("fault.left")),
+    Fault("2 % of CAN frames garbled", parameter("fault.right", "garble 0.02"), GO_ON, heal=heal("fault.right")),
+    Fault(
+        "first reading after a pause 0.8 rad off", _stray_first_reading, GO_ON, heal=heal("fault.left"), by_policy=False
+    ),
+    # Pulled: no measurement
+    Fault(
+        "adapters pulled and swapped",
+        _swap_adapters,
+        HOLD,
+        _SILENT,
+        lambda stage: _replug(stage, ""),
+        by_policy=False,
+        says="joint[1-6] is at .* rad, .*piper/enable",
+        way_back=_ENABLE,
+    ),
+    # 0.1 rad away for 0.3 s from a target that moves at 0.4 rad/s, and braking
+    Fault(
+        "left arm deaf (state 4)",
+        _go_deaf,
+        HOLD,
+        2.0,
+        heal("fault.left"),
+        by_policy=False,
+        says="left_joint1.* rad .*piper/enable",
+        way_back=_ENABLE,
+    ),
+    Fault(
+        "left gripper trips",
+        parameter("fault.left", "gripper_trip"),
+        GO_ON,
+        heal=_clear_gripper,
+        by_policy=False,
+        says="(?i)gripper.*piper/enable",
+    ),
+    Fault(
+        "teach button of the left arm",
+        parameter("fault.left", "teach"),
+        HOLD,
+        _SILENT,
+        heal("fault.left"),
+        by_policy=False,
+        says="teach",
+        way_back=_ENABLE,
+    ),
+    Fault(
+        "right arm without power",
+        parameter("fault.right", "power_loss"),
+        HOLD,
+        _SILENT,
+        heal("fault.right"),
+        by_policy=False,
+        says="(?i)right arm.*(silent|feedback|not enabled)",
+        way_back=("piper/enable", "piper/home"),
+        falls=True,
+    ),
+    Fault(
+        "second master on the left bus",
+        parameter("fault.left", "leader_on_bus"),
+        HOLD,
+        _SILENT,
+        heal("fault.left"),
+        by_policy=False,
+        says="two masters would fight",
+        way_back=_RESET,
+        falls=True,
+    ),
+    Fault("second driver for the left arm", _drive_twice, GO_ON, by_policy=False),
+    Fault(
+        "joint 2 stopped by a collision",
+        parameter("fault.left", "collision 2"),
+        HOLD,
+        _SILENT,
+        heal("fault.left"),
+        by_policy=False,
+        says="(?i)collision.*piper/reset",
+        way_back=_RESET,
+        falls=True,
+    ),
+    Fault("piper/stop", call("piper/stop"), HOLD, by_policy=False, says="piper/stop", way_back=_RESET, falls=True),
+    Fault("piper/hold, and no further chunk", _hold, HOLD, by_policy=False, says="held by request"),
+    Fault(
+        "limits in flash corrupt at a restart",
+        _corrupt_flash,
+        HOLD,
+        heal=_restore_flash,
+        by_policy=False,
+        says="(?i)limits.*wav arm restore-limits",
+    ),
+)
+"""Of arms and buses."""

@@ -1,0 +1,191 @@
+"""What a policy may do to the arms: die, hang, go wrong, be late, or shout."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from wav_models.types import JOINT_NAMES, ActionChunk
+from wav_policy.experiments.faults.fault import (
+    GO_ON,
+    HOLD,
+    POLICY_LIMIT,
+    Fault,
+    Stage,
+    require_refusal,
+    send_signal,
+)
+from wav_policy.experiments.faults.observer import CHUNK_AHEAD
+from wav_policy.experiments.faults.wall_time import wall_time
+
+_FLOOD_RATE: Final = 2000.0
+_MANY: Final = 30_000
+_LONG_TEXT: Final = 10_000_000
+
+
+def _send(change: Callable[[ActionChunk], ActionChunk]) -> Callable[[Stage], float]:
+    """A changed copy of the chunk in force, after which its sender falls silent but stays alive."""
+    return lambda stage: _replace_motion(stage, change)
+
+
+def _replace_motion(stage: Stage, change: Callable[[ActionChunk], ActionChunk]) -> float:
+    observer = stage.observer
+    chunk = change(observer.swing_chunk(observer.joints, wall_time()))
+    observer.pause_chunks()
+    now = wall_time()
+    observer.publish(chunk)
+    return now
+
+
+def _send_message(message: JointTrajectory) -> Callable[[Stage], float]:
+    def inject(stage: Stage) -> float:
+        stage.observer.pause_chunks()
+        now = wall_time()
+        stage.observer.chunks.publish(message)
+        return now
+
+    return inject
+
+
+def _with_nan(chunk: ActionChunk) -> ActionChunk:
+    positions = chunk.positions.copy()
+    positions[3, 9] = np.nan
+    return ActionChunk(positions, chunk.stamp, chunk.step)
+
+
+def _out_of_limits(chunk: ActionChunk) -> ActionChunk:
+    return ActionChunk(np.full_like(chunk.positions, 10.0), chunk.stamp, chunk.step)
+
+
+def _into_each_other(chunk: ActionChunk) -> ActionChunk:
+    """Both arms turn inwards, at 0.8 rad/s."""
+    positions = np.tile(chunk.positions[0], (len(chunk.positions), 1))
+    turned = 0.8 * chunk.step * np.arange(1, len(positions) + 1)
+    positions[:, 0] -= turned
+    positions[:, 7] += turned
+    return ActionChunk(positions, chunk.stamp, chunk.step)
+
+
+def _late_plans(stage: Stage) -> float:
+    """From now on plans come 2 s after their observation: all their rows are past. The one in force runs out."""
+    now = wall_time()
+    stage.observer.delay_chunks(2.0)
+    return now
+
+
+def _many_rows(stage: Stage) -> float:
+    chunk = stage.observer.swing_chunk(stage.observer.joints, wall_time())
+    point = JointTrajectoryPoint(positions=chunk.positions[0].tolist())
+    message = JointTrajectory(joint_names=list(JOINT_NAMES), points=[point] * _MANY)
+    message.header.stamp = stage.observer.client.node.get_clock().now().to_msg()
+    return _send_message(message)(stage)
+
+
+def _wrong_types(stage: Stage) -> float:
+    now = wall_time()
+    for topic in ("action_chunk", "joint_states", "head/image_raw", "left_wrist/image_raw"):
+        stage.observer.flood(String, topic, lambda: String(data="not what you expect"), 50.0, 0.3)
+    return now
+
+
+def _joint_states(names: list[str], rate: float) -> Callable[[Stage], float]:
+    def inject(stage: Stage) -> float:
+        now = wall_time()
+        measured = (stage.observer.joints.tolist() * (len(names) // 14 + 1))[: len(names)]
+
+        def message() -> JointState:
+            state = JointState(name=names, position=measured)
+            state.header.stamp = stage.observer.client.node.get_clock().now().to_msg()
+            return state
+
+        stage.observer.flood(JointState, "joint_states", message, rate, 1.5)
+        return now
+
+    return inject
+
+
+def _long_instruction(stage: Stage) -> float:
+    now = wall_time()
+    stage.observer.say("stack the plates " * (_LONG_TEXT // 17))
+    return now
+
+
+def _overwrite_checkpoint(stage: Stage) -> float:
+    """The weights get other bytes in place, and then an end in the middle."""
+    now = wall_time()
+    weights = stage.system.checkpoint / "model.safetensors"
+    size = weights.stat().st_size
+    with weights.open("r+b") as file:
+        file.seek(size // 4)
+        file.write(np.random.default_rng(0).bytes(size // 4))
+        file.truncate(size // 2)
+    return now
+
+
+def _restore_checkpoint(stage: Stage) -> None:
+    """What is on the disk now must be refused; with the file put back the policy comes again."""
+    client = stage.observer.client
+    client.deactivate("policy_node")
+    client.clean_up("policy_node")
+    require_refusal(client.configure, "policy_node", "a truncated checkpoint")
+    stage.system.restore_checkpoint()
+    client.configure("policy_node")
+    client.activate("policy_node")
+
+
+_NAMES: Final = [f"joint{number}" for number in range(_MANY)]
+_REJECTED: Final = "last chunk rejected: "
+
+POLICY_FAULTS: Final = (
+    Fault(
+        "policy_node frozen (SIGSTOP)",
+        send_signal("policy_node", signal.SIGSTOP),
+        HOLD,
+        heal=lambda stage: stage.system.resume("policy_node"),
+        says="policy lost: silent",
+    ),
+    Fault("chunk with NaN", _send(_with_nan), HOLD, by_policy=False, says=f"{_REJECTED}.*right_joint3.*nan"),
+    Fault("chunk far outside the limits", _send(_out_of_limits), HOLD, by_policy=False, says="implausible_command"),
+    Fault(
+        "chunk with wrong joint names",
+        _send_message(JointTrajectory(joint_names=["joint1", "joint2"])),
+        HOLD,
+        by_policy=False,
+        says=f"{_REJECTED}.*joint1",
+    ),
+    Fault(
+        "chunk with 30 000 joint names",
+        _send_message(JointTrajectory(joint_names=_NAMES, points=[JointTrajectoryPoint(positions=[0.0] * _MANY)])),
+        HOLD,
+        by_policy=False,
+        says=_REJECTED,
+    ),
+    Fault("chunk with 30 000 rows", _many_rows, HOLD, by_policy=False, says=_REJECTED),
+    # Until they are near each other; then they stay there until they are led away
+    Fault(
+        "chunk that leads the arms into each other",
+        _send(_into_each_other),
+        HOLD,
+        CHUNK_AHEAD,
+        by_policy=False,
+        says="collision.*(left|right)_.*(left|right)_",
+    ),
+    # The chunk in force runs out
+    Fault("plans 2 s late", _late_plans, HOLD, CHUNK_AHEAD + POLICY_LIMIT, by_policy=False, says="planned before"),
+    Fault("checkpoint overwritten and cut short", _overwrite_checkpoint, GO_ON, heal=_restore_checkpoint),
+)
+"""Of the policy and its chunks."""
+
+MESSAGE_FAULTS: Final = (
+    Fault("joint_states flood, 2000 Hz", _joint_states(list(JOINT_NAMES), _FLOOD_RATE), GO_ON),
+    Fault("joint_states with 30 000 names", _joint_states(_NAMES, 10.0), GO_ON),
+    Fault("instruction of 10 MB", _long_instruction, GO_ON, says="(?i)instruction.*(long|character)"),
+    Fault("wrong message types", _wrong_types, GO_ON),
+)
+"""Of anybody else in the ROS domain."""

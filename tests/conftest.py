@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -29,12 +31,34 @@ StartSystem = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _domain() -> None:
-    """What an earlier module may have left behind, or another run, does not disturb this one."""
-    taken = _domains_in_use()
+def _domain() -> Iterator[None]:
+    """What an earlier module may have left behind, or another worker or run, does not disturb this one."""
     first = int(os.environ["ROS_DOMAIN_ID"])
-    candidates = (_DOMAINS[(first - 1 + step) % len(_DOMAINS)] for step in range(len(_DOMAINS)))
-    os.environ["ROS_DOMAIN_ID"] = str(next(domain for domain in candidates if domain not in taken))
+    for step in range(len(_DOMAINS)):
+        domain = _DOMAINS[(first - 1 + step) % len(_DOMAINS)]
+        with _reserved(domain) as is_ours:
+            if is_ours and domain not in _domains_in_use():
+                os.environ["ROS_DOMAIN_ID"] = str(domain)
+                yield
+                return
+    raise RuntimeError("every ROS domain from 1 to 101 is in use on this machine")
+
+
+@contextmanager
+def _reserved(domain: int) -> Iterator[bool]:
+    """Keep other tests of this machine out of a domain meanwhile; False where they keep us out."""
+    try:
+        lock = (Path(tempfile.gettempdir()) / f"wav-test-domain-{domain}.lock").open("a")
+    except PermissionError:  # another user's tests
+        yield False
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _domains_in_use() -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,9 +35,12 @@ class Mutant:
         """Make sure that the snippet can be replaced in the tree at `root`.
 
         Raises:
-            MutantError: the file is gone, or the snippet is not in it exactly once.
+            MutantError: the file is gone, the snippet is not in it exactly once, or the result is no Python.
         """
-        self._mutated(root)
+        try:
+            ast.parse(self._mutated(root))
+        except SyntaxError as error:
+            raise MutantError(f"{self.name}: {self.new!r} makes no valid Python of {self.file}: {error}") from None
 
     @contextmanager
     def applied(self, root: Path) -> Iterator[None]:

@@ -80,7 +80,7 @@ MUTANTS: Final = [
         {
             "video_weight_ignored": ("config.video_weight * video_loss", "0.0 * video_loss"),
             "value_weight_ignored": ("config.value_weight * value_loss", "0.0 * value_loss"),
-            "value_features_zeroed": ("tuple(f[:, 0] for f in features)  # Eq. 3", "tuple(torch.zeros_like(f[:, 0]) for f in features)"),
+            "value_features_zeroed": ("tuple(f[:, 0] for f in features)  # Eq. 3", "tuple(torch.zeros_like(f[:, 0]) for f in features)  # Eq. 3"),
             "video_target_is_data": ("mse_loss(output.velocity.float(), velocity_target(x_0, x_1))", "mse_loss(output.velocity.float(), x_1)"),
             "value_loss_on_video_input": ("expert_pass(self.model.value, batch.values,", "expert_pass(self.model.value, 0 * batch.values,"),
             "action_loss_on_nothing": ("expert_pass(model.action, batch.actions,", "expert_pass(model.action, 0 * batch.actions,"),

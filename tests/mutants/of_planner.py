@@ -25,8 +25,8 @@ MUTANTS: Final = [
         _SEARCH,
         {
             "pairs_transposed": ("value_noise.flatten(0, 1)[", "value_noise.transpose(0, 1).flatten(0, 1)["),
-            "video_refit_skipped": ("_update(state.video, video_elites, config),  # line 10", "state.video,"),
-            "value_refit_skipped": ("_update(state.value, value_elites, config),  # line 11", "state.value,"),
+            "video_refit_skipped": ("_update(state.video, video_elites, config),  # line 10", "state.video,  # line 10"),
+            "value_refit_skipped": ("_update(state.value, value_elites, config),  # line 11", "state.value,  # line 11"),
             "video_elites_first": ("video_noise[select_elites(video_scores,", "video_noise[select_elites(-video_scores,"),
             "value_elites_worst": ("[select_elites(pair_scores,", "[select_elites(-pair_scores,"),
             "line_13_video_initial": (

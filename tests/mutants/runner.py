@@ -29,7 +29,7 @@ class Verdict(Enum):
     KILLED = "killed"
     SURVIVED = "SURVIVED"
     BROKEN = "BROKEN"
-    """Its tests could not be run: the change is no valid Python, or the tests fail without it."""
+    """Its tests could not be run, or they fail without it, too."""
 
 
 @dataclass(frozen=True)

@@ -47,12 +47,12 @@ def test_a_survivor_and_a_mutant_that_cannot_be_tried_are_told(repository: Path)
 from dataclasses import replace
 from tests.mutants.runner import run_mutants
 from tests.mutants.test_mutants import SAME
-for outcome in run_mutants([SAME, replace(SAME, name="no_python", new="return return")], 2, tests_first=False):
+for outcome in run_mutants([SAME, replace(SAME, name="no_import", old="import annotations", new="import nothing")], 2, tests_first=False):
     print(outcome.mutant.name, outcome.verdict.name)
 """
     source = (repository / SAME.file).read_bytes()
     ran = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False)
-    assert sorted(ran.stdout.splitlines()) == ["no_python BROKEN", "same SURVIVED"], ran.stderr
+    assert sorted(ran.stdout.splitlines()) == ["no_import BROKEN", "same SURVIVED"], ran.stderr
     assert (repository / SAME.file).read_bytes() == source
 
 
@@ -61,6 +61,7 @@ for outcome in run_mutants([SAME, replace(SAME, name="no_python", new="return re
     [
         ("wav_models/flow.py", "no such text", "same: wav_models/flow.py has 'no such text' 0 times"),
         ("wav_models/flow.py", "return", "same: wav_models/flow.py has 'return' . times"),
+        ("wav_models/flow.py", "from __future__", "same: 'x' makes no valid Python of wav_models/flow.py"),
         ("wav_models/gone.py", "return", "same: there is no wav_models/gone.py"),
     ],
 )

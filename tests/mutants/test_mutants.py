@@ -47,7 +47,8 @@ def test_a_survivor_and_a_mutant_that_cannot_be_tried_are_told(repository: Path)
 from dataclasses import replace
 from tests.mutants.runner import run_mutants
 from tests.mutants.test_mutants import SAME
-for outcome in run_mutants([SAME, replace(SAME, name="no_import", old="import annotations", new="import nothing")], 2, tests_first=False):
+broken = replace(SAME, name="no_import", old="import annotations", new="import nothing")
+for outcome in run_mutants([SAME, broken], 2, tests_first=False):
     print(outcome.mutant.name, outcome.verdict.name)
 """
     source = (repository / SAME.file).read_bytes()

@@ -22,12 +22,35 @@ os.environ.setdefault("ROS_DOMAIN_ID", str(20 + os.getpid() % 80))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as background processes begin, and hand on to theirs
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+LONGEST = (
+    "wav_models/engines/test_tensorrt.py",
+    "wav_models/engines/onnx/test_graph_forms.py",
+    "wav_models/training/test_train_command.py",
+    "wav_models/evaluation/test_evaluate_command.py",
+    "wav_models/engines/onnx/test_onnx_engine.py",
+    "wav_models/training/test_ltx_training.py",
+    "wav_policy/nodes/test_contract.py",
+    "wav_policy/nodes/test_piper_node.py",
+    "wav_models/training/test_metrics.py",
+    "wav_models/training/test_loop.py",
+    "wav_models/bench/test_cost.py",
+    "mutants/test_mutants.py",
+    "wav_policy/sim/test_bowl.py",
+)
+"""Modules that begin first, so that no process of several is left with one at the end."""
+
 _DOMAINS = range(1, 102)
 """Whose ports lie below those that Linux gives away."""
 _ENDING_TIMEOUT = 60.0
 """Of a system that was asked to end [s]."""
 
 StartSystem = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules first; the others stay in their order."""
+    first = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
 
 
 @pytest.fixture(scope="module", autouse=True)

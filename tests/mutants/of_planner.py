@@ -6,23 +6,24 @@ from typing import Final
 
 from tests.mutants.mutant import mutants_of
 
-_SEARCH: Final = (
-    "tests/wav_models/planner/test_noise.py",
-    "tests/wav_models/planner/test_scoring.py",
-    "tests/wav_models/planner/test_latent_planner.py",
+_ACTED_ON: Final = (
+    "tests/wav_models/planner/test_latent_planner.py::test_what_is_acted_on_comes_from_the_refitted_noise"
 )
+_PLAN: Final = (_ACTED_ON, "tests/wav_models/planner/test_latent_planner.py")
+_SCORES: Final = ("tests/wav_models/planner/test_scoring.py", *_PLAN)
+_NOISE: Final = ("tests/wav_models/planner/test_noise.py", *_PLAN)
 
 MUTANTS: Final = [
     *mutants_of(
         "wav_models/planner/latent_planner.py",
-        ("tests/wav_models/planner/test_latent_planner.py::test_what_is_acted_on_comes_from_the_refitted_noise",),
+        (_ACTED_ON,),
         {
             "line_13_initial_noise": ("chosen = _choose(model, state,", "chosen = _choose(model, start or SearchState.initial(model),"),
         },
     ),
     *mutants_of(
         "wav_models/planner/latent_planner.py",
-        _SEARCH,
+        _PLAN,
         {
             "pairs_transposed": ("value_noise.flatten(0, 1)[", "value_noise.transpose(0, 1).flatten(0, 1)["),
             "video_refit_skipped": ("_update(state.video, video_elites, config),  # line 10", "state.video,  # line 10"),
@@ -52,7 +53,7 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_models/planner/scoring.py",
-        _SEARCH,
+        _SCORES,
         {
             "elites_lowest": ("flat.sort(descending=True", "flat.sort(descending=False"),
             "phi_is_mean": ("return pair_scores.amax(dim=1)", "return pair_scores.mean(dim=1)"),
@@ -64,7 +65,7 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_models/planner/noise.py",
-        _SEARCH,
+        _NOISE,
         {
             "mean_rates_swapped": ("mean_rate * self.mean + (1.0 - mean_rate)", "(1.0 - mean_rate) * self.mean + mean_rate"),
             "std_rates_swapped": ("std_rate * self.std + (1.0 - std_rate)", "(1.0 - std_rate) * self.std + std_rate"),

@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ class Outcome:
     """What became of one mutant.
 
     Attributes:
-        seconds: that its tests took [s].
+        seconds: of a processor that its tests took [s].
         detail: the first test that failed, or the end of pytest's output.
     """
 
@@ -120,7 +119,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Result:
-    """Exit status of pytest, time it took [s], and the first test that failed or the end of the output."""
+    """Exit status of pytest, processor time it took [s], and the first test that failed or the end of the output."""
 
     code: int
     seconds: float
@@ -137,21 +136,21 @@ class _Result:
 def _run_jobs(jobs: Iterable[_Job], trees: Sequence[Path]) -> Iterator[tuple[_Job, _Result]]:
     """One job per tree at a time; the tree has the job's fault meanwhile."""
     free, waiting = list(trees), list(reversed(list(jobs)))
-    running: dict[int, tuple[_Job, Path, ExitStack, float]] = {}
+    running: dict[int, tuple[_Job, Path, ExitStack]] = {}
     while waiting or running:
         while waiting and free:
             job, tree, fault = waiting.pop(), free.pop(), ExitStack()
             if job.mutant is not None:
                 fault.enter_context(job.mutant.applied(tree))
-            running[_fork(job.tests, tree)] = (job, tree, fault, time.monotonic())
-        pid, status = os.wait()
-        job, tree, fault, began = running.pop(pid)
+            running[_fork(job.tests, tree)] = (job, tree, fault)
+        pid, status, usage = os.wait3(0)
+        job, tree, fault = running.pop(pid)
         fault.close()
         free.append(tree)
         output = _output_file(tree).read_text(encoding="utf-8", errors="replace").splitlines()
         failed = [line for line in output if line.startswith(("FAILED", "ERROR"))]
         detail = (failed or output[-1:] or ["no output"])[0]
-        yield job, _Result(os.waitstatus_to_exitcode(status), time.monotonic() - began, detail)
+        yield job, _Result(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, detail)
 
 
 def _output_file(tree: Path) -> Path:

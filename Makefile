@@ -1,4 +1,4 @@
-# make demo | test | lint | setup | help. Each sets up .venv as needed, from constraints.txt.
+# make demo | test | mutants | lint | setup | help. Each sets up .venv as needed, from constraints.txt.
 #   make demo ARGS="--headless --episodes 3 --seed 0 --json out.json"
 #   make test PYTHON=python3.12
 #   make test PYTEST_ARGS="tests/wav_policy/control/test_safety.py -k stale"
@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup system-packages demo test lint format clean
+.PHONY: help setup system-packages demo test mutants lint format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -69,14 +69,18 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The model's tests look at no clock: two processes share them. Nodes and arms have the machine to themselves.
+# Two processes share the modules; what looks at the clock has the machine to itself afterwards.
 test: lint
 ifeq ($(PYTEST_ARGS),)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/wav_models
-	$(BIN)/python -m pytest --ignore tests/wav_models
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15 -m 'not slow and not alone'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations 15 -m 'alone and not slow'
 else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif
+
+# Break the code one line at a time; fails where no test notices. make mutants ARGS="safety units --jobs 4"
+mutants: setup
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache ros2_ws/build ros2_ws/install ros2_ws/log

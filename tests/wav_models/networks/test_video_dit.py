@@ -175,3 +175,24 @@ def test_wrong_shapes_are_named(causal_model: WAVModel, bidirectional_model: WAV
         bidirectional_model.video(inputs.futures, time, text, MemoryPrefix((), ()))
     with pytest.raises(ValueError, match="causal_memory"):
         bidirectional_model.video.encode_memory(inputs.memory, text)
+
+
+@pytest.mark.parametrize("form", ["causal_model", "bidirectional_model"])
+def test_views_see_each_other_in_every_third_block(form: str, request: pytest.FixtureRequest) -> None:
+    """What one camera is shown reaches the velocities of the others, by blocks 0, 3, ... and by no other."""
+    model = request.getfixturevalue(form).video
+    generator = torch.Generator().manual_seed(2)
+    text = model.encode_text(torch.randn(1, 6, 12, generator=generator), torch.ones(1, 6, dtype=torch.bool))
+    memory = torch.randn(1, 3, SPLIT, 6, 8, generator=generator)
+    future = torch.randn(1, 3, 3, 6, 8, generator=generator)
+    head_changed = future.clone()
+    head_changed[:, 0] += 1.0
+    first, second = (model(x, torch.tensor([0.4]), text, memory) for x in (future, head_changed))
+    assert (first.velocity[:, 1:] - second.velocity[:, 1:]).abs().amax(dim=(0, 2, 3, 4)).min() > 1e-3
+    rows, rope = model._time_rows(torch.tensor([0.4])), model._rope(SPLIT, None)
+    for index, block in enumerate(model.transformer_blocks):
+        hidden = torch.randn(1, 3, 3, 6, model.proj_in.out_features, generator=generator)
+        changed = hidden.clone()
+        changed[:, 0] += 1.0
+        outputs = [block(x, rows.modulation, rope, text.keys_values[index], text.bias)[0] for x in (hidden, changed)]
+        assert torch.equal(outputs[0][:, 1:], outputs[1][:, 1:]) is (index % 3 != 0)

@@ -187,6 +187,44 @@ def test_refitted_noise_concentrates_on_the_optimum(landscape: Landscape, score:
     assert landscape.distance(state.mean[None]) < 0.5 * landscape.distance(torch.randn(64, *SHAPE)).min()
 
 
+class Witness(Landscape):
+    """Keeps the noises that were acted on; value noise counts as much as the future."""
+
+    def evaluate(self, futures: Tensor, value_noise: Tensor) -> Tensor:
+        return super().evaluate(futures, value_noise) + value_noise[..., 0]
+
+    def act(self, future: Tensor, value_noise: Tensor, action_noise: Tensor) -> Decision:
+        self.acted_on = future[0], value_noise, action_noise
+        return super().act(future, value_noise, action_noise)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("selection", ["mean", "sample"])
+def test_what_is_acted_on_comes_from_the_refitted_noise(landscape: Landscape, selection: str, warm: bool) -> None:
+    """Line 13: both noises, as the streams go on after the last round; not those of f^(0)."""
+    model = Witness(landscape.optimum)
+    config = PlannerConfig(
+        num_iterations=8, num_video_samples=64, num_video_elites=8, score="mean", min_std=0.02, selection=selection
+    )
+    start = SearchState.initial(model) if warm else None
+    answer = plan(model, config, 3, start=start)
+    streams = NoiseStreams.from_seed(3)
+    for _ in range(config.num_iterations):
+        torch.randn(config.num_video_samples, *SHAPE, generator=streams.video)
+        torch.randn(config.num_video_samples, config.num_value_samples, HORIZON, 1, generator=streams.value)
+    video, value, action = model.acted_on
+    if selection == "mean":
+        expected = answer.state.video.mean, answer.state.value.mean
+    else:
+        expected = answer.state.video.sample(1, streams.video)[0], answer.state.value.sample(1, streams.value)[0]
+    assert torch.equal(video, expected[0])
+    assert torch.equal(value, expected[1])
+    assert torch.equal(action, torch.randn(4, 2, generator=streams.action))
+    assert torch.equal(answer.video_noise, video)
+    assert model.distance(video[None]) < 0.8 * model.distance(torch.zeros(1, *SHAPE))
+    assert value.mean() > 0.5
+
+
 def test_mean_score_of_the_futures_rises_over_rounds(landscape: Landscape) -> None:
     config = PlannerConfig(num_iterations=5, num_video_samples=32, num_video_elites=6, score="mean")
     rounds = plan(landscape, config, 0).rounds

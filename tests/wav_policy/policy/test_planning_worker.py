@@ -32,6 +32,10 @@ class Surroundings:
         self.go_on.set()
         self.delivered = threading.Event()
         self.num_delivered = 0
+        self.num_resets = 0
+        self.observed: list[float] = []
+        self.acted_on: list[float] = []
+        self.rows = STILL
         self.lost = False
 
     def _at(self, place: str) -> None:
@@ -40,16 +44,18 @@ class Surroundings:
 
     def reset(self) -> None:
         self._at("reset")
+        self.num_resets += 1
 
     def observe(self) -> Any:
         self._at("observe")
-        return SimpleNamespace(stamp=time.time(), joint_state=STILL[0])
+        self.observed.append(time.time())
+        return SimpleNamespace(stamp=self.observed[-1], joint_state=STILL[0])
 
     def plan(self, observation: Any, **_: Any) -> Plan:
         self._at("plan")
         self.go_on.wait(PATIENCE)
         time.sleep(self.seconds)
-        return Plan(ActionChunk(STILL, observation.stamp, 1 / 30), np.ones(54), (), "planning off", {}, 0)
+        return Plan(ActionChunk(self.rows, observation.stamp, 1 / 30), np.ones(54), (), "planning off", {}, 0)
 
     def confirm(self) -> None:
         if self.lost:
@@ -57,6 +63,7 @@ class Surroundings:
 
     def deliver(self, plan: Plan) -> None:
         self._at("deliver")
+        self.acted_on.append(plan.chunk.stamp)
         self.num_delivered += 1
         self.delivered.set()
 
@@ -120,6 +127,58 @@ def test_a_plan_is_dropped_when_a_source_failed_while_it_was_made() -> None:
         around.lost = False
         wait_for(lambda: around.num_delivered > delivered)
         wait_for(lambda: worker.blocked is None)
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("ends", [("restart",), ("deactivate", "activate"), ("deactivate", "restart", "activate")])
+def test_a_plan_in_flight_is_not_acted_on_once_the_task_has_changed(ends: tuple[str, ...]) -> None:
+    """It was made for another instruction, or for arms that were elsewhere; the next one starts from scratch."""
+    around = Surroundings()
+    around.go_on.clear()
+    worker = make_worker(around, 0.05, pytest.fail)
+    try:
+        worker.activate()
+        wait_for(lambda: len(around.observed) == 1)
+        for end in ends:
+            getattr(worker, end)()
+        around.go_on.set()
+        wait_for(lambda: around.num_delivered > 1)
+        assert around.observed[0] not in around.acted_on
+        assert worker.statistics.dropped == 1
+        assert around.num_resets == 2
+    finally:
+        around.go_on.set()
+        worker.close()
+
+
+@pytest.mark.parametrize("end", ["deactivate", "close"])
+def test_a_plan_in_flight_is_not_acted_on_once_planning_has_ended(end: str) -> None:
+    around = Surroundings()
+    around.go_on.clear()
+    worker = make_worker(around, 0.05, pytest.fail)
+    try:
+        worker.activate()
+        wait_for(lambda: len(around.observed) == 1)
+        threading.Timer(0.05, around.go_on.set).start()
+        getattr(worker, end)()
+        wait_for(lambda: worker.statistics.dropped == 1)
+        assert around.num_delivered == 0
+        assert not worker.stands
+    finally:
+        around.go_on.set()
+        worker.close()
+
+
+def test_a_plan_that_is_not_finite_is_not_acted_on() -> None:
+    around, errors = Surroundings(), []
+    around.rows = np.full_like(STILL, np.nan)
+    worker = make_worker(around, 0.05, errors.append)
+    try:
+        worker.activate()
+        wait_for(lambda: worker.failing)
+        assert "the planned chunk is not finite" in errors[0]
+        assert around.num_delivered == 0
     finally:
         worker.close()
 

@@ -1,0 +1,169 @@
+"""Faults in flow, networks, losses, normalisation and rewards: what is learned, and from what."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import mutants_of
+
+_NETWORKS: Final = ("tests/wav_models/networks/test_video_dit.py", "tests/wav_models/networks/test_experts.py")
+_STAGES: Final = ("tests/wav_models/training/test_stages.py", "tests/wav_models/training/test_futures.py")
+_DATA: Final = ("tests/wav_models/training/test_data.py",)
+_REWARDS: Final = ("tests/wav_models/rewards/test_terms.py", "tests/wav_models/rewards/test_returns.py")
+
+MUTANTS: Final = [
+    *mutants_of(
+        "wav_models/flow.py",
+        ("tests/wav_models/test_flow.py", "tests/wav_models/networks/test_video_dit.py"),
+        {
+            "velocity_sign": ("return x_1 - x_0", "return x_0 - x_1"),
+            "time_reversed": ("return (1.0 - flow_time) * TIMESTEPS", "return flow_time * TIMESTEPS"),
+            "ends_exchanged": ("(1.0 - t) * x_0 + t * x_1", "t * x_0 + (1.0 - t) * x_1"),
+            "euler_of_step_ends": ("velocity(x, start + i * dt)", "velocity(x, start + (i + 1) * dt)"),
+            "euler_to_one": ("dt = (end - start) / num_steps", "dt = (1.0 - start) / num_steps"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/networks/video_dit.py",
+        ("tests/wav_models/networks/test_video_dit.py::test_views_see_each_other_in_every_third_block",),
+        {
+            "no_cross_view": ("joint=index % video.cross_view_every == 0", "joint=False"),
+            "cross_view_everywhere": ("joint=index % video.cross_view_every == 0", "joint=True"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/networks/video_dit.py",
+        _NETWORKS,
+        {
+            "memory_is_noise": ("MEMORY_FLOW_TIME = 1.0", "MEMORY_FLOW_TIME = 0.0"),
+            "text_mask_inverted": ("(~text_mask).to", "text_mask.to"),
+            "future_where_memory_is": ("self._rope(self.num_memory_frames, None)", "self._rope(0, 3)"),
+            "no_view_embedding": ("rows.modulation + view[:, None, None]", "rows.modulation + 0 * view[:, None, None]"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/networks/blocks.py",
+        _NETWORKS,
+        {
+            "views_as_tokens_of_one": ("x.flatten(1, 3) for x in context", "x.flatten(0, 1).flatten(1, 2) for x in context"),
+            "gate_dropped": ("torch.addcmul(hidden, attended, gate_1)", "hidden + attended"),
+            "value_attention_dropped": ("cross = cross + self.attn3(", "cross = cross + 0 * self.attn3("),
+        },
+    ),
+    *mutants_of(
+        "wav_models/networks/modulation.py",
+        _NETWORKS,
+        {
+            "head_sign": ("return -projection(", "return projection("),
+            "scale_without_one": ("rms_norm(x, NORM_EPS), 1.0 + scale", "rms_norm(x, NORM_EPS), scale"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/networks/rope.py",
+        _NETWORKS,
+        {
+            "turned_backwards": ("torch.complex(rope.cos.float(), rope.sin.float())", "torch.complex(rope.cos.float(), -rope.sin.float())"),
+            "frames_unscaled": ("* scale[0] / BASE_SECONDS", "/ BASE_SECONDS"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/networks/action_dit.py",
+        _NETWORKS,
+        {
+            "state_is_noise": ("torch.full((1, 1, 1), MEMORY_FLOW_TIME", "torch.full((1, 1, 1), 0.0"),
+            "state_not_dropped": ("x[:, :, 1:] for x in features", "x[:, :, :-1] for x in features"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/training/stages.py",
+        _STAGES,
+        {
+            "video_weight_ignored": ("config.video_weight * video_loss", "0.0 * video_loss"),
+            "value_weight_ignored": ("config.value_weight * value_loss", "0.0 * value_loss"),
+            "value_features_zeroed": ("tuple(f[:, 0] for f in features)  # Eq. 3", "tuple(torch.zeros_like(f[:, 0]) for f in features)  # Eq. 3"),
+            "video_target_is_data": ("mse_loss(output.velocity.float(), velocity_target(x_0, x_1))", "mse_loss(output.velocity.float(), x_1)"),
+            "value_loss_on_video_input": ("expert_pass(self.model.value, batch.values,", "expert_pass(self.model.value, 0 * batch.values,"),
+            "action_loss_on_nothing": ("expert_pass(model.action, batch.actions,", "expert_pass(model.action, 0 * batch.actions,"),
+            "expert_target_sign": ("velocity_target(x_0, data), output.features", "velocity_target(data, x_0), output.features"),
+            "video_trains_value_only": ('parts = ("video",)', 'parts = ("value",)'),
+            "value_stage_trains_video": ('parts = ("value",)', 'parts = ("video", "value")'),
+            "noisiest_never": ("torch.where(noisiest, 0.0, flow_time)", "flow_time"),
+            "memory_noise_off": ("latents + self.config.memory_noise *", "latents + 0.0 *"),
+            "captions_never_dropped": ("torch.where(dropped, 0, batch.text)", "batch.text"),
+            "memory_kept": (">= fraction\n", ">= 0.0\n"),
+            "own_futures_judged": ("rest = slice(num_own, None)", "rest = slice(0, None)"),
+            "state_never_dropped": ("if config.state_dropout > 0.0:", "if False:"),
+            "video_as_fast_as_experts": ("self.config.video_rate if name.startswith", "1.0 if name.startswith"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/training/data/batches.py",
+        _DATA,
+        {
+            "actions_one_late": ("targets = data.actions[self._clamped(steps, chunk)]", "targets = data.actions[self._clamped(steps, chunk + 1)]"),
+            "states_one_early": ("reached = data.states[self._clamped(steps, chunk + 1)]", "reached = data.states[self._clamped(steps, chunk)]"),
+            "values_from_now": ("np.arange(1, horizon.value_horizon + 1))]", "np.arange(0, horizon.value_horizon))]"),
+            "over_the_end": ("self.episodes.last[steps, None])", "len(self.episodes) - 1)"),
+            "state_token_first": ("[np.zeros_like(normalised), normalised]", "[normalised, np.zeros_like(normalised)]"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/data/samples.py",
+        ("tests/wav_models/data/test_samples.py",),
+        {
+            "actions_early": ("stride * (action_steps + 1) - 1", "stride * action_steps"),
+            "states_of_now": ("states=frames(action_steps + 1)", "states=frames(action_steps)"),
+            "values_of_now": ("values=frames(np.arange(1, horizon.value_horizon + 1", "values=frames(np.arange(0, horizon.value_horizon"),
+            "end_not_clamped": ("np.clip(t + stride * steps, 0, length - 1)", "np.clip(t + stride * steps, 0, None)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/data/normalization.py",
+        ("tests/wav_models/data/test_normalization.py",),
+        {
+            "encode_by_wrong_statistics": ("_standardise(states - origin, self.state_diff_mean", "_standardise(states - origin, self.action_diff_mean"),
+            "actions_absolute": ("_standardise(actions - origin,", "_standardise(actions,"),
+            "actions_stay_differences": ("self.action_diff_std) + state[..., None, :]", "self.action_diff_std)"),
+            "states_stay_differences": ("self.state_diff_std) + state[..., None, :]", "self.state_diff_std)"),
+            "decode_states_of_actions": ("self._decode(x[..., JOINT_DIM:]", "self._decode(x[..., :JOINT_DIM]"),
+            "values_without_symlog": ("_standardise(symlog(values), self.value_mean", "_standardise(values, self.value_mean"),
+            "returns_by_first_term": ("self.value_mean[-1], self.value_std[-1]", "self.value_mean[0], self.value_std[0]"),
+            "no_floor": ("np.maximum(np.std(data, axis=0, dtype=np.float64), floor)", "np.std(data, axis=0, dtype=np.float64) + 1e-12"),
+            "floor_of_joints_for_grippers": ("[STROKE_STD_FLOOR], 2)", "[ANGLE_STD_FLOOR], 2)"),
+            "symlog_sign": ("xp.sign(x) * xp.log1p", "xp.log1p"),
+            "standardise_by_variance": ("(x - _like(mean, x)) / _like(std, x)", "(x - _like(mean, x)) / _like(std * std, x)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/rewards/returns.py",
+        _REWARDS,
+        {
+            "unscaled": ("(1.0 - discount) * float(rewards[t])", "float(rewards[t])"),
+            "end_is_zero": ("rewards[-1] if final_reward is None", "0.0 if final_reward is None"),
+            "failure_ignored": ("else final_reward)", "else rewards[-1])"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/rewards/terms.py",
+        _REWARDS,
+        {
+            "arms_exchanged": ("first = component.arm * ARM_DOF", "first = (1 - component.arm) * ARM_DOF"),
+            "goal_is_first_frame": ("images[-1].astype(np.float32)\n    return np.exp(-MSE", "images[0].astype(np.float32)\n    return np.exp(-MSE"),
+            "mse_sign": ("np.exp(-MSE_SCALE", "np.exp(MSE_SCALE"),
+            "ssim_unshifted": ("goal) - 1.0 for image", "goal) for image"),
+            "proximity_to_start": ("states - states[-1], axis=1", "states - states[0], axis=1"),
+            "velocity_rewarded": ('"joint_velocity", -1 / 16', '"joint_velocity", 1 / 16'),
+            "acceleration_is_velocity": ("_total_difference(rows, order=2)", "_total_difference(rows, order=1)"),
+            "action_terms_of_state": ('"action_velocity", -0.1 / 16, "action"', '"action_velocity", -0.1 / 16, "state"'),
+            "differences_one_early": ("total[order:] = ", "total[: len(total) - order] = "),
+        },
+    ),
+    *mutants_of(
+        "wav_models/rewards/label.py",
+        ("tests/wav_models/rewards/test_label.py",),
+        {
+            "failures_unpunished": ("if episode.info.success is False", "if False"),
+            "successes_punished": ("if episode.info.success is False", "if episode.info.success is not None"),
+        },
+    ),
+]  # fmt: skip

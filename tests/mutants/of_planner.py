@@ -1,0 +1,113 @@
+"""Faults in planner, noise, scores and their engine: what is imagined, judged and acted on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import mutants_of
+
+_ACTED_ON: Final = (
+    "tests/wav_models/planner/test_latent_planner.py::test_what_is_acted_on_comes_from_the_refitted_noise"
+)
+_PLAN: Final = (_ACTED_ON, "tests/wav_models/planner/test_latent_planner.py")
+_SCORES: Final = ("tests/wav_models/planner/test_scoring.py", *_PLAN)
+_NOISE: Final = ("tests/wav_models/planner/test_noise.py", *_PLAN)
+
+MUTANTS: Final = [
+    *mutants_of(
+        "wav_models/planner/latent_planner.py",
+        (_ACTED_ON,),
+        {
+            "line_13_initial_noise": ("chosen = _choose(model, state,", "chosen = _choose(model, start or SearchState.initial(model),"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/planner/latent_planner.py",
+        _PLAN,
+        {
+            "pairs_transposed": ("value_noise.flatten(0, 1)[", "value_noise.transpose(0, 1).flatten(0, 1)["),
+            "video_refit_skipped": ("_update(state.video, video_elites, config),  # line 10", "state.video,  # line 10"),
+            "value_refit_skipped": ("_update(state.value, value_elites, config),  # line 11", "state.value,  # line 11"),
+            "video_elites_first": ("video_noise[select_elites(video_scores,", "video_noise[select_elites(-video_scores,"),
+            "value_elites_worst": ("[select_elites(pair_scores,", "[select_elites(-pair_scores,"),
+            "line_13_video_initial": (
+                "state.video.sample(1, streams.video)[0]",
+                "NoiseDistribution.standard(model.video_noise_shape).sample(1, streams.video)[0]",
+            ),
+            "line_13_value_initial": (
+                "state.value.sample(1, streams.value)[0]",
+                "NoiseDistribution.standard(model.value_noise_shape).sample(1, streams.value)[0]",
+            ),
+            "mean_is_zero": ("= state.video.mean, state.value.mean", "= 0 * state.video.mean, state.value.mean"),
+            "action_noise_unscaled": ("config.action_noise_std * torch.randn", "torch.randn"),
+            "action_noise_of_value_stream": ("action_noise_shape, generator=streams.action", "action_noise_shape, generator=streams.video"),
+            "acts_with_other_value_noise": ("chosen.value_noise, action_noise)", "0 * chosen.value_noise, action_noise)"),
+            "start_ignored": ("state = start or SearchState", "state = SearchState"),
+            "deadline_ignored": (" and deadline.allows_round()", ""),
+            "one_round_more": ("while len(rounds) < config.num_iterations", "while len(rounds) <= config.num_iterations"),
+            "round_time_not_learned": ("deadline.round_took(rounds[-1].seconds)", "pass"),
+            "damaged_scores_accepted": ("if not finite.all():", "if False:"),
+            "damaged_action_accepted": ("if not (decision.actions.isfinite().all()", "if False and not (decision.actions.isfinite().all()"),
+            "rates_exchanged": ("config.mean_update_rate, config.std_update_rate", "config.std_update_rate, config.mean_update_rate"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/planner/scoring.py",
+        _SCORES,
+        {
+            "elites_lowest": ("flat.sort(descending=True", "flat.sort(descending=False"),
+            "phi_is_mean": ("return pair_scores.amax(dim=1)", "return pair_scores.mean(dim=1)"),
+            "snr_sign": ("return values.mean(dim=-1) / (values.std", "return -values.mean(dim=-1) / (values.std"),
+            "snr_sample_std": ("(values.std(dim=-1, correction=0)", "(values.std(dim=-1, correction=1)"),
+            "snr_over_samples": ("values.mean(dim=-1) / (values.std(dim=-1", "values.mean(dim=-1) / (values.std(dim=-2, keepdim=True).expand_as(values).mean(dim=-1) + 0 * values.std(dim=-1"),
+            "gain_not_centred": ("- (num_steps - 1) / 2", "- num_steps / 2"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/planner/noise.py",
+        _NOISE,
+        {
+            "mean_rates_swapped": ("mean_rate * self.mean + (1.0 - mean_rate)", "(1.0 - mean_rate) * self.mean + mean_rate"),
+            "std_rates_swapped": ("std_rate * self.std + (1.0 - std_rate)", "(1.0 - std_rate) * self.std + std_rate"),
+            "no_floor": ("NoiseDistribution(mean, std.clamp(min=min_std))", "NoiseDistribution(mean, std)"),
+            "refit_variance": (".square().mean(dim=0).sqrt())", ".square().mean(dim=0))"),
+            "sample_without_mean": ("return self.mean + self.std * torch", "return self.std * torch"),
+            "sample_unit_std": ("self.mean + self.std * torch.randn", "self.mean + torch.randn"),
+            "one_stream_for_all": (".spawn(3)", ".spawn(1) * 3"),
+            "shift_backwards": ("padded.narrow(axis, whole + 1, length)", "padded.narrow(axis, whole, length)"),
+            "shift_weights_swapped": ("(1.0 - fraction) * padded", "fraction * padded"),
+            "shift_fills_std_with_zero": ("_shift(self.std, by, axis, 1.0)", "_shift(self.std, by, axis, 0.0)"),
+            "shift_no_floor": ("axis, 1.0).clamp(min=min_std)", "axis, 1.0)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/planner/timing.py",
+        ("tests/wav_models/planner/test_timing.py", "tests/wav_models/planner/test_latent_planner.py"),
+        {
+            "action_time_forgotten": ("self._pace.round_seconds + self._pace.action_seconds <=", "self._pace.round_seconds <="),
+            "never_forgets": ("FORGETTING * self.round_seconds", "self.round_seconds"),
+            "fastest_round": ("max(rounds) if rounds", "min(rounds) if rounds"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/engines/torch_engine.py",
+        ("tests/wav_models/engines/test_torch_engine.py",),
+        {
+            "features_of_wrong_time": ("last = (num_steps - 1) / num_steps", "last = num_steps / (num_steps + 1)"),
+            "one_step_more": ("x_t, num_steps - 1, end=last", "x_t, num_steps, end=last"),
+            "value_features_of_no_pass": ("features = output.features", "features = tuple(0 * f for f in output.features)"),
+            "futures_joined_wrongly": ("zip(*(part.features.future for part in parts)", "zip(*(part.features.future for part in parts[::-1])"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/guidance.py",
+        ("tests/wav_models/test_guidance.py",),
+        {
+            "unit_sign": ("weight * (target - end)", "weight * (end - target)"),
+            "network_sign": ("(target.clone() - end.detach())", "(end.detach() - target.clone())"),
+            "weight_ignored": ("unit_gain(flow_time) * weight *", "unit_gain(flow_time) *"),
+            "gain_unbounded": ("min(MAX_GUIDANCE, (t**2", "max(MAX_GUIDANCE, (t**2"),
+            "end_point_of_now": ("end = x_t + (1.0 - flow_time) * uncorrected", "end = x_t + flow_time * uncorrected"),
+        },
+    ),
+]  # fmt: skip

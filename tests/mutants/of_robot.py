@@ -1,0 +1,210 @@
+"""Faults on the way from a chunk to the arms: chunk execution, joint order, safety, limits, units."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import mutants_of
+
+_SAFETY: Final = ("tests/wav_policy/control/test_safety.py",)
+_LOOP: Final = (
+    "tests/wav_policy/control/test_control_loop.py",
+    "tests/wav_policy/control/test_loop_interruptions.py",
+    "tests/wav_policy/control/test_loop_inhibits.py",
+)
+
+MUTANTS: Final = [
+    *mutants_of(
+        "wav_policy/control/safety.py",
+        _SAFETY,
+        {
+            "no_upper_position_limit": ("np.minimum(highest, self._braking_speed(self._upper_bound - self._target, reachable), out=highest)", "pass"),
+            "no_lower_position_limit": ("np.maximum(lowest, -self._braking_speed(self._target - self._lower_bound, reachable), out=lowest)", "pass"),
+            "no_velocity_limit": ("np.minimum(highest, limit, out=highest)", "pass"),
+            "no_lower_velocity_limit": ("np.maximum(lowest, -limit, out=lowest)", "pass"),
+            "double_deceleration": ("np.subtract(self._velocity, reachable, out=lowest)", "np.subtract(self._velocity, 2 * reachable, out=lowest)"),
+            "double_acceleration": ("np.add(self._velocity, reachable, out=highest)", "np.add(self._velocity, 2 * reachable, out=highest)"),
+            "last_stop_wins": ("if self._stop_reason is None:\n            self._stop_reason = reason", "if True:\n            self._stop_reason = reason"),
+            "reset_keeps_target": ("self.relatch()\n", "pass\n"),
+            "stop_followed": ("elif position is not None:\n            goal", "if position is not None:\n            goal"),
+            "calm_speed_ignored": ("limit = self._velocity_limit if velocity is None else", "limit = self._velocity_limit if True else"),
+            "old_measurement_believed": ("if not abs(now - stamp) <= self.limits.max_measurement_age:", "if False:"),
+            "old_command_followed": ("if stamp is not None and not abs(now - stamp) <= self.limits.max_command_age:", "if False:"),
+            "non_finite_command_followed": ("if not _is_finite(wanted):", "if False:"),
+            "non_finite_measurement_believed": ("if not _is_finite(position):", "if False:"),
+            "garbage_command_limited": ("(self._sane_lower, self._sane_upper)", "(self._sane_lower - 9.0, self._sane_upper + 9.0)"),
+            "late_tick_counts_whole": ("return self.limits.max_tick\n", "return elapsed\n"),
+            "late_tick_keeps_velocity": ("requested=elapsed, allowed=self.limits.max_tick))\n            self._velocity[:] = 0.0", "requested=elapsed, allowed=self.limits.max_tick))"),
+            "no_step_limit": ("np.minimum(goal, self._max_step, out=goal)", "pass"),
+            "starts_anywhere": ("target = position.copy()\n", "target = 0 * position\n"),
+            "keeps_velocity_at_latch": ("self._has_target = True\n        self._velocity[:] = 0.0", "self._has_target = True"),
+            "grip_opened": ("np.minimum(target[kept], self._target[kept])", "np.maximum(target[kept], self._target[kept])"),
+            "collision_ignored": ("if approach is None:\n", "if True:\n"),
+            "collision_other_arm_brakes": ("velocity[other] = wanted[other]\n", "velocity = wanted.copy(); velocity[other] = braking[other]\n"),
+            "brakes_to_goal": ("if goal is not None and self._look_ahead is not None:", "if False:"),
+            "look_ahead_not_told": ("self._look_ahead.arrived_at(self._target)", "pass"),
+            "no_feed_forward": ("return velocity + np.copysign", "return np.copysign"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/safety_limits.py",
+        _SAFETY,
+        {
+            "margin_outwards": ("both_arms(self.position_min) + self._margin", "both_arms(self.position_min) - self._margin"),
+            "no_upper_margin": ("both_arms(self.position_max) - self._margin", "both_arms(self.position_max)"),
+            "margin_of_grippers": ("margin[GRIPPERS] = 0.0", "pass"),
+            "not_finite_accepted": ("or not np.isfinite(values).all()", ""),
+            "negative_accepted": ("not (values > 0.0).all()", "False"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/robot/joints.py",
+        _SAFETY,
+        {
+            "gripper_index": ("if joint not in REVOLUTE]", "if joint + 1 not in REVOLUTE and joint + 1 < JOINT_DIM or joint == JOINT_DIM - 1]"),
+            "arms_mixed": ("np.tile(np.asarray(values, dtype=np.float64), len(SIDES))", "np.repeat(np.asarray(values, dtype=np.float64), len(SIDES))"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/collision.py",
+        ("tests/wav_policy/control/test_collision.py",),
+        {
+            "braking_not_seen": ("time = np.minimum(duration * (1.0 - math.sqrt(left)), stop_times)", "time = 0.0 * stop_times"),
+            "one_arm_unseen": ("can_meet = high > 1", "can_meet = False"),
+            "table_unseen": ("can_meet = second.link >= _FIRST_MOBILE_LINK", "can_meet = False"),
+            "itself_unseen": ("can_meet = high - low > _ADJACENT and low < _WRIST", "can_meet = False"),
+            "start_clearance_lost": ("= min(floor[a, b], distance - _SLACK)", "= floor[a, b]"),
+            "may_come_near_again": ("self._floor = np.maximum(self._floor, self._reachable_from(position))", "pass"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/chunk_executor.py",
+        ("tests/wav_policy/control/test_chunk_executor.py",),
+        {
+            "disagreement_sign": ("previous[0] - position, previous[1] - velocity", "position - previous[0], velocity - previous[1]"),
+            "older_accepted": ("and chunk.stamp <= self._blend.stamp:", "and False:"),
+            "past_accepted": ("if times[-1] <= now:", "if False:"),
+            "no_blend": ("if now - blend.start < duration:", "if False:"),
+            "blend_without_velocity": ("position += duration * fade * (fade - 1.0) ** 2 * blend.slope", "pass"),
+            "runs_past_its_end": ("if blend is None or not now <= blend.knots[-1]:", "if blend is None:"),
+            "wild_cubic": ("monotone = before * after > 0.0", "monotone = before * after > -np.inf"),
+            "garbage_accepted": ("if bad.any():", "if False:"),
+            "future_accepted": ("if chunk.stamp > now + self._config.max_future:", "if False:"),
+            "starts_from_zero": ("previous = (np.array(current, dtype=np.float64)", "previous = (0 * np.array(current, dtype=np.float64)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/types.py",
+        ("tests/wav_policy/control/test_chunk_executor.py",),
+        {"chunk_due_at_once": ("np.arange(1, len(self.positions) + 1", "np.arange(0, len(self.positions)")},
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        _LOOP,
+        {
+            "old_chunk": ("if chunk.stamp < self._valid_from:", "if False:"),
+            "trip_stays_engaged": ("self._safety.trip(reason)\n        self._engaged = self._following = False", "self._safety.trip(reason)\n        self._following = False"),
+            "lost_time_made_up_for": ("due += overrun", "due += 0.0 * overrun"),
+            "inhibit_ignored": ("if not self._following or self._inhibit is not None or any(self._cut_off):", "if not self._following:"),
+            "unsafe_write": ("self._arms.write(decision.target, self._cut_off)", "self._arms.write(decision.target, (False, False))"),
+            "stalls_made_up_for": ("min(max(now - self._last_tick, 0.0), self._period)", "max(now - self._last_tick, 0.0)"),
+            "release_keeps_following": ("self._following, self._released = False, inhibit", "self._released = inhibit"),
+            "leader_still_commanded": ("if inhibit.reaction == Reaction.SILENCE:", "if False:"),
+            "fault_goes_on": ("self._safety.trip(fault)\n", "pass\n"),
+            "park_opens_grippers": ("goal[GRIPPERS] = start[GRIPPERS]", "pass"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/minimum_jerk.py",
+        ("tests/wav_policy/control/test_calm_motions.py",),
+        {
+            "peak_is_mean": ("_PEAK = 1.875", "_PEAK = 1.0"),
+            "overshoots": ("min(self._elapsed / self.duration, 1.0)", "self._elapsed / self.duration"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/piper/units.py",
+        ("tests/wav_policy/piper/test_units.py",),
+        {
+            "stroke": ("_COUNTS_PER_METRE = 1_000_000", "_COUNTS_PER_METRE = 100_000"),
+            "angle": ("math.pi / 180_000", "math.pi / 18_000"),
+            "effort": ("_COUNTS_PER_NEWTON_METRE = 1_000", "_COUNTS_PER_NEWTON_METRE = 100"),
+            "speed": ("_COUNTS_PER_RADIAN_PER_SECOND = 1_000", "_COUNTS_PER_RADIAN_PER_SECOND = 100"),
+            "truncates": ("[round(angle / _RADIANS_PER_COUNT) for", "[int(angle / _RADIANS_PER_COUNT) for"),
+            "limit_counts": ("math.radians(count / 10)", "math.radians(count / 100)"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/piper/bimanual.py",
+        ("tests/wav_policy/piper/test_bimanual.py",),
+        {
+            "right_gets_left_target": ("self.right.write(position[ARM_DOF:])", "self.right.write(position[:ARM_DOF])"),
+            "left_gets_right_target": ("self.left.write(position[:ARM_DOF])", "self.left.write(position[ARM_DOF:])"),
+            "arms_exchanged": ("position=np.concatenate([left.position, right.position])", "position=np.concatenate([right.position, left.position])"),
+            "velocities_exchanged": ("velocity=np.concatenate([left.velocity, right.velocity])", "velocity=np.concatenate([right.velocity, left.velocity])"),
+            "milder_inhibit_wins": ("return left if left.reaction >= right.reaction else right", "return left if left.reaction <= right.reaction else right"),
+            "one_inhibit_is_none": ("return left or right\n", "return None\n"),
+            "youngest_stamp": ("return min(self.stamps)", "return max(self.stamps)"),
+            "muted_gets_target": ("self.left.probe() if mute[0]", "self.left.probe() if False"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/piper/inhibits.py",
+        ("tests/wav_policy/piper/test_inhibits.py", "tests/wav_policy/piper/test_faults.py"),
+        {
+            "leader_unseen": ("if leader_frames:", "if False:"),
+            "emergency_stop_unseen": ("if codes.state == ArmState.EMERGENCY_STOP:", "if False:"),
+            "motor_fault_unseen": ("    if latching:", "    if False:"),
+            "loss_of_power_unseen": ("    if off:", "    if False:"),
+            "teach_unseen": ("if codes.mode == ControlMode.TEACH:", "if False:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/nodes/messages/joint_state.py",
+        ("tests/wav_policy/nodes/messages/test_joint_state.py",),
+        {
+            "names_ignored": ("return [list(names).index(name) for name in JOINT_NAMES]", "return list(range(len(names)))"),
+            "inverse_order": ("return [list(names).index(name) for name in JOINT_NAMES]", "return [JOINT_NAMES.index(name) for name in names]"),
+            "doubled_names_accepted": ("if missing or unknown or doubled:", "if missing or unknown:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/nodes/messages/trajectory.py",
+        ("tests/wav_policy/nodes/messages/test_trajectory.py",),
+        {
+            "columns_not_reordered": ("dtype=np.float64)[:, order]", "dtype=np.float64)"),
+            "uneven_accepted": ("if step <= 0 or", "if step <= 0 and"),
+            "due_one_early": ("_duration(chunk.step * (i + 1))", "_duration(chunk.step * i)"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/policy/observation.py",
+        ("tests/wav_policy/policy/test_observation.py",),
+        {
+            "memory_of_the_future": (".at(stamp + offset, self._config.max_memory_gap)", ".at(stamp - offset, self._config.max_memory_gap)"),
+            "joints_of_now": ("self._joints.at(stamp, np.inf).copy()", "self._joints.newest_row.copy()"),
+            "skew_ignored": ("if stamp - oldest.newest > self._config.max_image_skew:", "if False:"),
+            "age_ignored": ("if age > max_age:", "if False:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/policy/planning_worker.py",
+        ("tests/wav_policy/policy/test_planning_worker.py",),
+        {
+            "stale_plan_delivered": ("if generation != self._generation:\n", "if False:\n"),
+            "not_confirmed": ("            self._confirm()\n", "            pass\n"),
+            "warm_start_kept": ("self.policy.reset()", "pass"),
+            "non_finite_delivered": ("if not np.isfinite(plan.chunk.positions).all():", "if False:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/policy/chunk_continuation.py",
+        ("tests/wav_policy/policy/test_chunk_continuation.py",),
+        {
+            "one_row_less_frozen": ("np.where(row < num_frozen, 1.0,", "np.where(row < num_frozen - 1, 1.0,"),
+            "runs_away": ("if not deviation.max() <= MAX_DEVIATION:", "if False:"),
+            "newest_weighs_most": ("math.exp(-AGE_DECAY * age)", "math.exp(AGE_DECAY * age)"),
+            "rows_of_now": ("np.arange(1, self._num_rows + 1", "np.arange(0, self._num_rows"),
+        },
+    ),
+]  # fmt: skip

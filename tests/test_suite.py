@@ -1,0 +1,20 @@
+"""What the suite says of itself holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.conftest import LONGEST
+
+
+def test_every_marker_has_tests(repository: Path) -> None:
+    configuration = (repository / "pyproject.toml").read_text(encoding="utf-8")
+    declared = re.findall(r'^    "(\w+): ', configuration.partition("markers = [")[2].partition("]")[0], re.MULTILINE)
+    sources = "".join(path.read_text(encoding="utf-8") for path in sorted((repository / "tests").rglob("test_*.py")))
+    assert declared
+    assert [marker for marker in declared if f"pytest.mark.{marker}" not in sources] == []
+
+
+def test_the_longest_modules_are_there(repository: Path) -> None:
+    assert [name for name in LONGEST if not (repository / "tests" / name).is_file()] == []

@@ -75,13 +75,13 @@ class PlanRound:
 
     Attributes:
         video_score: score of every future, shape [M].
-        snr: score of every (future, value sample) pair, shape [M, N].
+        pair_score: score of every (future, value sample) pair, shape [M, N].
         mean_value: mean of the value channel over samples and time, shape [M].
         seconds: duration of the round [s].
     """
 
     video_score: FloatArray
-    snr: FloatArray
+    pair_score: FloatArray
     mean_value: FloatArray
     seconds: float
 
@@ -93,7 +93,7 @@ class Plan:
     Attributes:
         chunk: what to do.
         values: predicted value over the horizon of the chosen future, shape [T].
-        rounds: one entry per round that ran; empty when planning was off (K = 0, or elites drawn by lot).
+        rounds: one entry per round that ran; empty when planning was off.
         stop_reason: "completed", "deadline" or "planning off".
         seconds: where the time went, by stage name [s].
         seed: reproduces the plan together with checkpoint and observation.

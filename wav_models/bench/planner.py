@@ -257,7 +257,7 @@ def _require_same_scores(cached: LatentPlan, naive: LatentPlan, dtype: str) -> f
     """
     if not cached.rounds:
         return None
-    first, second = cached.rounds[0].snr, naive.rounds[0].snr
+    first, second = cached.rounds[0].pair_score, naive.rounds[0].pair_score
     difference = float(np.abs(first - second).max() / max(np.std(second), np.finfo(np.float32).tiny))
     if not difference <= SCORE_TOLERANCE[dtype]:
         raise CachesDifferError(

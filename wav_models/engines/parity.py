@@ -189,7 +189,7 @@ def compare_plans(reference: Engine, engine: Engine, trial: Trial) -> PlanAgreem
     for seed in range(NUM_SEEDS):
         expected, found = (make_plan(e, trial, seed) for e in (reference, engine))
         for a, b in zip(expected.rounds, found.rounds, strict=True):
-            ours, theirs = (_elites(r.video_score, r.snr, trial.planner) for r in (a, b))
+            ours, theirs = (_elites(r.video_score, r.pair_score, trial.planner) for r in (a, b))
             kept.append(len(ours & theirs) / len(ours))
         error = max(error, float((expected.actions - found.actions).abs().max()))
     return PlanAgreement(sum(kept) / len(kept) if kept else 1.0, error)
@@ -237,9 +237,9 @@ def _seconds(run: Stage, i: int, clock: Callable[[], float]) -> float:
     return clock() - began
 
 
-def _elites(video_score: np.ndarray, snr: np.ndarray, planner: PlannerConfig) -> set[tuple[str, int]]:
+def _elites(video_score: np.ndarray, pair_score: np.ndarray, planner: PlannerConfig) -> set[tuple[str, int]]:
     video = select_elites(torch.from_numpy(video_score), planner.num_video_elites)
-    value = select_elites(torch.from_numpy(snr), planner.num_value_elites)
+    value = select_elites(torch.from_numpy(pair_score), planner.num_value_elites)
     return {("video", i) for i in video.tolist()} | {("value", i) for i in value.tolist()}
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from wav_models.configuration import did_you_mean
-from wav_models.planner.scoring import LOT, SCORES
-
-SELECTIONS = ("sample", "mean", "best", "worst")
+from wav_models.planner.scoring import SCORES, SEARCHES
+from wav_models.planner.selection import SELECTIONS
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,7 @@ class PlannerConfig:
     min_std: float = 0.1
     """Floor of both standard deviations."""
     score: str = "snr"
-    """"snr" (the paper's), "mean", "gain" (rise of the value) or "lower_bound"; "random" is the control of an
-    experiment: as many refits, to elites drawn by lot, for which nothing is imagined."""
+    """"snr" (the paper's), "mean" or "gain" (rise of the value); see `scoring.SCORES`."""
     shared_value_noise: bool = False
     """Judge all futures of a round with the same N value noises, so that they differ by what is seen in them only
     (common random numbers). False: every pair has its own, as published."""
@@ -53,8 +51,7 @@ class PlannerConfig:
     """Scale of the action noise; 0 = the action expert starts from zero."""
     selection: str = "sample"
     """What is acted on (Alg. 1, line 13): a "sample" of the refitted noise (the paper's), its "mean", or the "best"
-    future seen in any round. "worst" is the control of an experiment: if it does as well, planning does nothing.
-    Without rounds there is none to choose from, and "best" and "worst" mean "sample"."""
+    future seen in any round; without rounds there is none to choose from, and "best" means "sample"."""
     deadline: float | None = None
     """Time a plan may take [s]; a round that would not fit is not begun. None: all rounds run."""
     warm_start: bool = False
@@ -75,8 +72,8 @@ class PlannerConfig:
             _number(self, name, 0.0)
         if self.deadline is not None:
             _number(self, "deadline", 0.0)
-        if self.score not in (*SCORES, LOT):
-            raise ValueError(f"unknown score {self.score!r}{did_you_mean(self.score, (*SCORES, LOT))}")
+        if self.score not in {**SCORES, **SEARCHES}:
+            raise ValueError(f"unknown score {self.score!r}{did_you_mean(self.score, {**SCORES, **SEARCHES})}")
         if self.selection not in SELECTIONS:
             raise ValueError(f"unknown selection {self.selection!r}{did_you_mean(self.selection, SELECTIONS)}")
 

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wav_models.planner.config import PlannerConfig
+from wav_models.planner.trajectory_model import TrajectoryModel
+
 
 @dataclass(frozen=True)
 class NoiseStreams:
@@ -57,6 +60,13 @@ class NoiseDistribution:
         leading = (count,) if isinstance(count, int) else count
         return self.mean + self.std * torch.randn(leading + tuple(self.mean.shape), generator=generator)
 
+    def sample_pairs(self, num_futures: int, count: int, generator: torch.Generator, *, shared: bool) -> Tensor:
+        """`count` draws for each of `num_futures`, [M, N, *shape]; `shared`: every future has the first one's."""
+        if not shared:
+            return self.sample((num_futures, count), generator)
+        drawn = self.sample((1, count), generator)
+        return drawn.expand(num_futures, *drawn.shape[1:])
+
     def smooth(
         self, previous: NoiseDistribution, mean_rate: float, std_rate: float, min_std: float
     ) -> NoiseDistribution:
@@ -77,6 +87,29 @@ class NoiseDistribution:
         if by < 0:
             raise ValueError(f"by is {by}; noise is shifted forward in time, by >= 0")
         return NoiseDistribution(_shift(self.mean, by, axis, 0.0), _shift(self.std, by, axis, 1.0).clamp(min=min_std))
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """The two noise distributions the search maintains: f_vid and f_val."""
+
+    video: NoiseDistribution
+    value: NoiseDistribution
+
+    @classmethod
+    def initial(cls, model: TrajectoryModel) -> SearchState:
+        """f^(0): standard normal."""
+        return cls(
+            NoiseDistribution.standard(model.video_noise_shape), NoiseDistribution.standard(model.value_noise_shape)
+        )
+
+    def refit(self, video_elites: Tensor, value_elites: Tensor, config: PlannerConfig) -> SearchState:
+        """Both refitted to their elites [E, *shape] (Eq. 4, Eq. 5), then smoothed (Section 4.3)."""
+        rates = (config.mean_update_rate, config.std_update_rate, config.min_std)
+        return SearchState(
+            NoiseDistribution.refit(video_elites).smooth(self.video, *rates),
+            NoiseDistribution.refit(value_elites).smooth(self.value, *rates),
+        )
 
 
 def _shift(x: Tensor, by: float, axis: int, fill: float) -> Tensor:

@@ -6,6 +6,7 @@ say. Pair scores choose the value elites, future scores the video elites.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,8 @@ from wav_models.configuration import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from wav_models.planner.latent_planner import LatentPlan
 
 
 class Score(Protocol):
@@ -69,33 +72,21 @@ class Gain:
         return pair_scores.mean(dim=1)
 
 
-@dataclass(frozen=True)
-class LowerBound:
-    """Mean value less the standard deviation of a future's value samples: doubts about a future count against it."""
-
-    def pairs(self, values: Tensor) -> Tensor:
-        return values.mean(dim=-1)
-
-    def futures(self, pair_scores: Tensor) -> Tensor:
-        return pair_scores.mean(dim=1) - pair_scores.std(dim=1, correction=0)
-
-
-SCORES = ("snr", "mean", "gain", "lower_bound")
-LOT = "random"
-"""In place of a score: elites are drawn by lot, and nothing is imagined to judge."""
+SCORES: dict[str, Callable[[float], Score]] = {
+    "snr": SignalToNoise,
+    "mean": lambda snr_eps: MeanValue(),
+    "gain": lambda snr_eps: Gain(),
+}
+"""By name, from epsilon; experiments add theirs."""
+SEARCHES: dict[str, Callable[..., LatentPlan]] = {}
+"""Searches of experiments that take the place of Algorithm 1, by what is given for the score."""
 
 
 def make_score(name: str, snr_eps: float = 1e-6) -> Score:
     """The score of that name; ValueError with the nearest valid name otherwise."""
-    if name == "snr":
-        return SignalToNoise(snr_eps)
-    if name == "mean":
-        return MeanValue()
-    if name == "gain":
-        return Gain()
-    if name == "lower_bound":
-        return LowerBound()
-    raise ValueError(f"unknown score {name!r}{did_you_mean(name, SCORES)}")
+    if name not in SCORES:
+        raise ValueError(f"unknown score {name!r}{did_you_mean(name, SCORES)}")
+    return SCORES[name](snr_eps)
 
 
 def select_elites(scores: Tensor, count: int) -> Tensor:

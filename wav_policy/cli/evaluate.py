@@ -48,8 +48,8 @@ class EvaluateArguments:
     """Give the instructions of this task in the scenes of the others, whose own predicates count. With --task bowls
     green_bowl, which share a scene, a policy that listens succeeds where task and instruction agree, and only there."""
     conditions: tuple[str, ...] = ()
-    """Named conditions: k0 (no planning), k0-zero (its noise shrunken to nothing), shrunk (K = 3 with elites drawn by
-    lot: noise shrunken as planning shrinks it), best, worst (of one round's futures), k1, k3, k5."""
+    """Named conditions: k0 (no planning), k0-zero (its noise shrunken to nothing), shrunk (K = 3 with random
+    elites: noise shrunken as planning shrinks it), best, worst (of one round's futures), k1, k3, k5."""
     iterations: tuple[int, ...] = ()
     """Planning rounds K; 0 = no planning."""
     selection: tuple[str, ...] = ()
@@ -229,7 +229,7 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
     from wav_policy.sim.tasks import make_task
 
     planner = base_planner(arguments)
-    make_score(planner.score)  # raises where elites are drawn by lot: there is nothing to diagnose
+    make_score(planner.score)  # raises where elites are random: there is nothing to diagnose
     seeds = range(arguments.seed, arguments.seed + arguments.episodes)
     links = {}
     for task in arguments.task:
@@ -308,6 +308,7 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
 
     It has no deadline: in lockstep no clock may decide how many rounds run.
     """
+    import wav_models.experiments  # noqa: F401  its planners have names here
     from wav_models.checkpoint import load_planner_config
 
     sized = load_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)

@@ -20,9 +20,9 @@ from wav_models.engines.select import EngineOptions, make_engine
 from wav_models.guidance import JACOBIANS, Guidance
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.errors import PlannerError
-from wav_models.planner.latent_planner import LatentPlan, SearchState
-from wav_models.planner.latent_planner import plan as plan_latent
-from wav_models.planner.noise import NoiseStreams
+from wav_models.planner.latent_planner import LatentPlan
+from wav_models.planner.noise import NoiseStreams, SearchState
+from wav_models.planner.search import search
 from wav_models.planner.timing import Deadline, Pace, Stopwatch, TimedTrajectoryModel
 from wav_models.presets import HorizonConfig, ModelConfig
 from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
@@ -158,7 +158,7 @@ class WAVPolicy:
         guidance = None if committed is None else self._guidance(committed, observation.joint_state)
         model = ObservedTrajectories(self.engine, scene, token, self._normalization, self.planner, guidance)
         began = budget.elapsed()
-        answer = plan_latent(
+        answer = search(
             TimedTrajectoryModel(model, stopwatch),
             self.planner,
             seed,

@@ -23,7 +23,7 @@ def test_futures_imagined_in_parts_are_those_of_one_batch(
     monkeypatch.setattr(torch_engine, "CPU_ACTIVATIONS", activations)
     parted = TimedPlans(benchmark).cached(Stopwatch())
     for one, other in zip(whole.rounds, parted.rounds, strict=True):
-        assert one.snr == pytest.approx(other.snr, abs=1e-4)
+        assert one.pair_score == pytest.approx(other.pair_score, abs=1e-4)
     torch.testing.assert_close(whole.actions, parted.actions, atol=1e-4, rtol=1e-4)
 
 

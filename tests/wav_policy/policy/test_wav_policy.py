@@ -83,7 +83,7 @@ def test_plan_is_a_chunk_of_absolute_positions(policy: WAVPolicy, observation: O
     assert plan.chunk.times[0] == pytest.approx(12.6)
     assert (plan.stop_reason, len(plan.rounds), plan.seed) == ("completed", 2, 3)
     assert plan.values.shape == (16,)
-    assert plan.rounds[0].snr.shape == (3, 2)
+    assert plan.rounds[0].pair_score.shape == (3, 2)
     assert set(plan.seconds) == {"text", "images", "memory", "video", "value", "action", "total"}
     assert sum(s for name, s in plan.seconds.items() if name != "total") <= plan.seconds["total"]
 

@@ -1,4 +1,4 @@
-"""The cost table of MODEL.md for any model: three ways to plan, and what peak rates bound them to."""
+"""The cost table of any model: three ways to plan, and what peak rates bound them to."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Text is projected once per future, time is embedded once per token, memory runs with every future, the experts' video
 features are tiled over value samples, and their keys and values are computed again for every sample and denoising step
-(MODEL.md counts them). The published mistakes are not repeated: scores stay with their futures, noise streams with
-their purpose.
+(`wav bench cost` counts that). The published mistakes are not repeated: scores stay with their futures, noise streams
+with their purpose.
 """
 
 from __future__ import annotations

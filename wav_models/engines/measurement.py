@@ -16,7 +16,7 @@ from wav_models.checkpoint import Checkpoint
 from wav_models.engines.base import Engine, EngineError
 from wav_models.engines.load import load_engine
 from wav_models.engines.manifest import Manifest, Measurement, PlanShape
-from wav_models.engines.parity import TOLERANCES, Trial, agreement, measure, stages
+from wav_models.engines.parity import TOLERANCES, Trial, agreement, graph_calls, measure
 from wav_models.engines.precision import native_dtype
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.planner.config import PlannerConfig
@@ -49,8 +49,8 @@ def measure_export(checkpoint: Checkpoint, directory: Path, manifest: Manifest) 
         return Measurement()
     engines[named(manifest.engine, manifest.precision)] = graphs
     trial = Trial.draw(exact, checkpoint.normalization, _planner(manifest.shape))
-    expected, found = (stages(engine, trial)["value_dit"](0).flatten() for engine in (exact, graphs))
-    stages(graphs, trial)["action_dit"](0)
+    expected, found = (graph_calls(engine, trial)["value_dit"](0).flatten() for engine in (exact, graphs))
+    graph_calls(graphs, trial)["action_dit"](0)
     difference = agreement(expected, found)
     times = measure(tuple(engines.values()), trial, REPEATS, ROUND)
     return Measurement(

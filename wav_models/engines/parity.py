@@ -29,7 +29,7 @@ GREY_LEVELS: Final = 1500.0
 """What images are divided by: a pixel rounded to the next grey level counts as equal, one two levels away does not."""
 NUM_SEEDS: Final = 3
 
-STAGES: Final = (
+GRAPH_CALLS: Final = (
     "text_encoder",
     "vae_encoder",
     "memory_prefix",
@@ -42,7 +42,7 @@ STAGES: Final = (
     "vae_decoder",
 )
 """What is compared; graphs that run at several batch sizes once for each."""
-Stage = Callable[[int], Any]
+GraphCall = Callable[[int], Any]
 """One call into an engine; the argument varies what the engine would otherwise look up."""
 
 
@@ -136,7 +136,7 @@ class Trial:
         )
 
 
-def stages(engine: Engine, trial: Trial) -> dict[str, Stage]:
+def graph_calls(engine: Engine, trial: Trial) -> dict[str, GraphCall]:
     """Every graph as a plan calls it."""
     planner = trial.planner
     text = engine.encode_text("put the bowl on the plate")
@@ -171,7 +171,7 @@ def _half_known(action_noise: Tensor) -> Guidance:
 
 def compare_graphs(reference: Engine, engine: Engine, trial: Trial) -> dict[str, Agreement]:
     """Outputs of every graph against those of the reference. Images count in `GREY_LEVELS`."""
-    expected, found = stages(reference, trial), stages(engine, trial)
+    expected, found = graph_calls(reference, trial), graph_calls(engine, trial)
     return {name: agreement(_numbers(run(0)), _numbers(found[name](0))) for name, run in expected.items()}
 
 
@@ -218,8 +218,8 @@ def measure(
         names: graphs to measure; None = all, and the plan.
         clock: of the wall, or of the process where the machine is busy with something else and one thread computes.
     """
-    calls: list[dict[str, Stage]] = [
-        {**stages(engine, trial), "plan": partial(make_plan, engine, trial)} for engine in engines
+    calls: list[dict[str, GraphCall]] = [
+        {**graph_calls(engine, trial), "plan": partial(make_plan, engine, trial)} for engine in engines
     ]
     times: list[dict[str, float]] = [{} for _ in engines]
     for name in names or calls[0]:
@@ -231,7 +231,7 @@ def measure(
     return times
 
 
-def _seconds(run: Stage, i: int, clock: Callable[[], float]) -> float:
+def _seconds(run: GraphCall, i: int, clock: Callable[[], float]) -> float:
     began = clock()
     run(i)
     return clock() - began

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wav_models.networks.autoencoder import TinyAutoencoder, to_images, to_pixels
 from wav_models.training.config import AutoencoderConfig
-from wav_models.training.randomness import Draws, draws_at
+from wav_models.training.randomness import RngStreams, streams_at
 from wav_models.types import VIEWS
 
 MEAN_FRAMES = 512
@@ -50,7 +50,9 @@ class AutoencoderStage:
             config,
             picture,
         )
-        chosen = np.sort(draws_at(0, "mean image", 0).numpy.choice(steps, min(MEAN_FRAMES, len(steps)), replace=False))
+        chosen = np.sort(
+            streams_at(0, "mean image", 0).numpy.choice(steps, min(MEAN_FRAMES, len(steps)), replace=False)
+        )
         self.mean_images = to_pixels(torch.from_numpy(frames[chosen].mean(axis=0)))
         every = max(1, len(held_out) // 64)
         self.held_out = torch.from_numpy(frames[held_out[::every]])
@@ -58,12 +60,12 @@ class AutoencoderStage:
     def named_parameters(self) -> dict[str, nn.Parameter]:
         return dict(self.autoencoder.named_parameters())
 
-    def rate(self, name: str) -> float:
+    def lr_scale(self, name: str) -> float:
         return 1.0
 
-    def losses(self, batch_size: int, draws: Draws) -> dict[str, Tensor]:
-        rows = self.steps[draws.numpy.integers(len(self.steps), size=batch_size)]
-        views = draws.numpy.integers(len(VIEWS), size=batch_size)
+    def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
+        rows = self.steps[streams.numpy.integers(len(self.steps), size=batch_size)]
+        views = streams.numpy.integers(len(VIEWS), size=batch_size)
         pixels = to_pixels(torch.from_numpy(self.frames[rows, views]))
         latents = self.autoencoder.encode_pixels(pixels)
         difference = self.autoencoder.decode_pixels(latents).float() - pixels
@@ -100,7 +102,7 @@ class AutoencoderStage:
     def finish(self) -> None:
         """Store the statistics of the latents, over training frames, in the auto-encoder."""
         count = min(STATISTICS_FRAMES, len(self.steps))
-        chosen = np.sort(draws_at(0, "latent statistics", 0).numpy.choice(self.steps, count, replace=False))
+        chosen = np.sort(streams_at(0, "latent statistics", 0).numpy.choice(self.steps, count, replace=False))
         latents = [
             self.autoencoder.encode_pixels(to_pixels(torch.from_numpy(np.array(self.frames[i])))) for i in chosen
         ]

@@ -16,7 +16,7 @@ import tyro
 from wav_models.training.config import STAGES, load_config
 
 if TYPE_CHECKING:
-    from wav_models.training.loop import Plan
+    from wav_models.training.loop import Budget
 
 LAUNCH = "accelerate launch -m wav_models.training"
 ON_ONE_GPU = "accelerate launch --num_processes 1 -m wav_models.training"
@@ -90,20 +90,20 @@ def main(argv: list[str], *, launched: bool = False) -> int:
     return 0 if complete else INTERRUPTED
 
 
-def _plan(arguments: TrainArguments, configured_steps: int | None) -> Plan:
+def _budget(arguments: TrainArguments, configured_steps: int | None) -> Budget:
     """How long to train; what the command says counts more than what the configuration does.
 
     Raises:
         ValueError: neither says anything.
     """
-    from wav_models.training.loop import Plan
+    from wav_models.training.loop import Budget
 
     if arguments.minutes is not None:
-        return Plan(seconds=60.0 * arguments.minutes)
+        return Budget(seconds=60.0 * arguments.minutes)
     steps = configured_steps if arguments.steps is None else arguments.steps
     if steps is None:
         raise ValueError("give either --minutes X or --steps N, or loop.steps in the configuration")
-    return Plan(steps=steps)
+    return Budget(steps=steps)
 
 
 def _say_unused_gpu(stage: str, command: str) -> None:
@@ -148,19 +148,19 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
         if not (directory / PLANNER).is_file():
             print(f"it has no {PLANNER}: it will plan with the defaults of PlannerConfig (docs/training.md)")
         return True
-    plan = _plan(arguments, getattr(config, arguments.stage).loop.steps)
+    budget = _budget(arguments, getattr(config, arguments.stage).loop.steps)
     if not launched:
         _say_unused_gpu(arguments.stage, command)
     if arguments.stage == "autoencoder":
-        steps.train_autoencoder(run, plan, resume=arguments.resume)
+        steps.train_autoencoder(run, budget, resume=arguments.resume)
     elif launched:
         from wav_models.training.launched import LaunchedWorker
 
         worker = LaunchedWorker.join(arguments.sharding)
-        steps.train_stage_on(worker, run, arguments.stage, plan, arguments.resume)
+        steps.train_stage_on(worker, run, arguments.stage, budget, arguments.resume)
         worker.part()
         if not worker.is_main:
             return True
     else:
-        steps.train_stage(run, arguments.stage, plan, resume=arguments.resume)
+        steps.train_stage(run, arguments.stage, budget, resume=arguments.resume)
     return load_progress(run.state_path(arguments.stage), "").complete

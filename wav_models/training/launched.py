@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wav_models.training.parallel import Losses, TrainableStage, Worker
-from wav_models.training.randomness import Draws
+from wav_models.training.parallel import Losses, TrainableStage, TrainingWorker
+from wav_models.training.randomness import RngStreams
 
 SHARDINGS = ("ddp", "fsdp")
 
@@ -28,13 +28,13 @@ class StageModule(nn.Module):
         self.model = stage.model
         self._losses = stage.losses
 
-    def forward(self, batch_size: int, draws: Draws) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self._losses(batch_size, draws)
+    def forward(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self._losses(batch_size, streams)
         return losses
 
 
 @dataclass(frozen=True)
-class LaunchedWorker(Worker):
+class LaunchedWorker(TrainingWorker):
     """This process among those that accelerate started.
 
     Attributes:

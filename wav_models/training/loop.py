@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from wav_models.training.config import LoopConfig
-from wav_models.training.parallel import Losses, StopRequest, Worker, stop_on_signals
-from wav_models.training.randomness import Draws, draws_at
+from wav_models.training.parallel import Losses, StopRequest, TrainingWorker, stop_on_signals
+from wav_models.training.randomness import RngStreams, streams_at
 from wav_models.training.state import Progress, Provenance, StateError, TrainState, load_progress, share, whole
 
 Report = Callable[[str], None]
@@ -33,10 +33,10 @@ class Stage(Protocol):
     def named_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that train; nothing else is touched."""
 
-    def rate(self, name: str) -> float:
+    def lr_scale(self, name: str) -> float:
         """Learning rate of a parameter relative to the loop's."""
 
-    def losses(self, batch_size: int, draws: Draws) -> dict[str, Tensor]:
+    def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
         """Losses of a fresh batch; "loss" is what is minimised, the others are reported."""
 
     def evaluate(self) -> dict[str, float]:
@@ -44,10 +44,10 @@ class Stage(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class Budget:
     """When to end: after `steps` optimiser steps or `seconds` of loop time, whichever is given.
 
-    With `seconds` the learning rate follows the clock, so only a plan in steps resumes to the last digit.
+    With `seconds` the learning rate follows the clock, so only a budget in steps resumes to the last digit.
 
     Raises:
         ValueError: both are given, or neither, or one that is not positive.
@@ -58,14 +58,14 @@ class Plan:
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.seconds is None):
-            raise ValueError("a plan has either steps or seconds (--steps N or --minutes X)")
+            raise ValueError("a budget has either steps or seconds (--steps N or --minutes X)")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps is {self.steps}; at least 1 fits")
         if self.seconds is not None and not 0.0 < self.seconds < math.inf:
             raise ValueError(f"seconds is {self.seconds:g} (60 times the minutes); a positive number fits")
 
     def fraction(self, progress: Progress) -> float:
-        """How much of the plan is done; 1 and above ends it."""
+        """How much of the budget is used; 1 and above ends it."""
         if self.steps is not None:
             return progress.step / self.steps
         assert self.seconds is not None
@@ -82,17 +82,17 @@ def learning_rate(config: LoopConfig, step: int, fraction: float) -> float:
 def train(
     stage: Stage,
     config: LoopConfig,
-    plan: Plan,
+    budget: Budget,
     seed: int,
     path: Path,
     *,
-    worker: Worker | None = None,
+    worker: TrainingWorker | None = None,
     resume: bool = False,
     report: Report = print,
     tensorboard: Path | None = None,
     provenance: Provenance | None = None,
 ) -> TrainState:
-    """Train `stage` until its plan is done or a signal asks to stop; its state is at `path` afterwards.
+    """Train `stage` until its budget is used or a signal asks to stop; its state is at `path` afterwards.
 
     Args:
         resume: continue from `path` if it exists.
@@ -104,7 +104,7 @@ def train(
             before it have gone on since; or, without `resume`, an unfinished one would be overwritten.
         FloatingPointError: a loss that is not finite, naming step and stage; the last saved state stays.
     """
-    worker, provenance = worker or Worker(), provenance or Provenance()
+    worker, provenance = worker or TrainingWorker(), provenance or Provenance()
     if not resume and path.is_file():
         _refuse_unfinished(path)
     losses = worker.distribute(stage)  # before the optimiser: sharding replaces the parameters
@@ -119,7 +119,7 @@ def train(
         progress.before, progress.ancestors = provenance.before, provenance.ancestors
     progress.inputs = provenance.inputs
     progress.calls.append({**provenance.call, "step": progress.step})
-    loop = _Loop(stage, losses, config, plan, seed, path, worker, state, report, tensorboard)
+    loop = _Loop(stage, losses, config, budget, seed, path, worker, state, report, tensorboard)
     with contextlib.closing(loop.scalars), stop_on_signals() as stop:
         loop.run(stop)
     return state
@@ -136,9 +136,9 @@ def _initial_state(stage: Stage, config: LoopConfig) -> TrainState:
     parameters = stage.named_parameters()
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
-        groups.setdefault(stage.rate(name), []).append(parameter)
+        groups.setdefault(stage.lr_scale(name), []).append(parameter)
     optimizer = torch.optim.AdamW(
-        [{"params": params, "rate": rate} for rate, params in groups.items()],
+        [{"params": params, "lr_scale": scale} for scale, params in groups.items()],
         lr=config.learning_rate,
         betas=config.betas,
         weight_decay=config.weight_decay,
@@ -156,15 +156,15 @@ class _Loop:
         stage: Stage,
         losses: Losses,
         config: LoopConfig,
-        plan: Plan,
+        budget: Budget,
         seed: int,
         path: Path,
-        worker: Worker,
+        worker: TrainingWorker,
         state: TrainState,
         report: Report,
         tensorboard: Path | None,
     ) -> None:
-        self.stage, self.losses, self.config, self.plan = stage, losses, config, plan
+        self.stage, self.losses, self.config, self.budget = stage, losses, config, budget
         self.seed, self.path = seed, path
         self.worker, self.state, self.report = worker, state, report
         self.scalars = _Scalars(tensorboard if worker.is_main else None)
@@ -185,7 +185,7 @@ class _Loop:
         while True:
             progress.seconds = offset + time.monotonic() - started
             fraction, stopping, progress.seconds = self.worker.broadcast(
-                torch.tensor([self.plan.fraction(progress), float(bool(stop)), progress.seconds], dtype=torch.float64)
+                torch.tensor([self.budget.fraction(progress), float(bool(stop)), progress.seconds], dtype=torch.float64)
             ).tolist()
             if fraction >= 1.0 or stopping:
                 break
@@ -208,13 +208,13 @@ class _Loop:
         config, progress, optimizer = self.config, self.state.progress, self.state.optimizer
         rate = learning_rate(config, progress.step, fraction)
         for group in optimizer.param_groups:
-            group["lr"] = rate * group["rate"]
+            group["lr"] = rate * group["lr_scale"]
         optimizer.zero_grad(set_to_none=True)
         for part in range(config.accumulation):
             place = self.worker.rank + part * self.worker.size
-            draws = draws_at(self.seed, self.stage.name, progress.step, place)
+            streams = streams_at(self.seed, self.stage.name, progress.step, place)
             with torch.autocast(self.device_type, torch.bfloat16) if config.bf16 else contextlib.nullcontext():
-                losses = self.losses(self.share, draws)
+                losses = self.losses(self.share, streams)
             (losses["loss"] / config.accumulation).backward()
             self._count(losses)
         parameters = list(self.state.parameters.values())

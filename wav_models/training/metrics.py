@@ -21,7 +21,7 @@ from wav_models.flow import euler, interpolate, velocity_target
 from wav_models.networks.video_dit import TextContext, VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.data.batches import Batch, Batches
-from wav_models.training.randomness import Draws, draws_at
+from wav_models.training.randomness import RngStreams, streams_at
 from wav_models.training.stages import normal
 from wav_models.types import ANGLES
 
@@ -46,7 +46,7 @@ class HeldOut:
     """Metrics of a model on held-out episodes."""
 
     def __init__(self, model: WAVModel, batches: Batches, num_samples: int, seed: int) -> None:
-        chosen = draws_at(seed, "held out", 0).numpy.permutation(len(batches.steps))[:num_samples]
+        chosen = streams_at(seed, "held out", 0).numpy.permutation(len(batches.steps))[:num_samples]
         self.model, self.batches, self.seed = model, batches, seed
         self.parts = np.array_split(batches.steps[np.sort(chosen)], max(1, -(-len(chosen) // CHUNK)))
 
@@ -71,29 +71,29 @@ class HeldOut:
         returns: dict[str, list[Tensor]] = {}
         true_returns = []
         for part, steps in enumerate(self.parts):
-            batch, draws = self.batches.at(steps).to(self._device), draws_at(self.seed, "held out", part + 1)
+            batch, streams = self.batches.at(steps).to(self._device), streams_at(self.seed, "held out", part + 1)
             true_returns.append(_returns(batch.values))
-            for seen in self._passes(batch, draws, imagined=actions):
+            for seen in self._passes(batch, streams, imagined=actions):
                 if seen.loss is not None:
                     means.setdefault(f"video_loss@{seen.kind}", []).append(seen.loss)
                 if not values:
                     continue
-                predicted, value_features = self._denoise_values(batch, seen.output.features, draws)
+                predicted, value_features = self._denoise_values(batch, seen.output.features, streams)
                 returns.setdefault(f"return_r2@{seen.kind}", []).append(_returns(predicted))
                 if actions:
-                    error = self._action_error(batch, seen.output.features, value_features, draws)
+                    error = self._action_error(batch, seen.output.features, value_features, streams)
                     means.setdefault(f"first_step_rad@{seen.kind}", []).append(error[:, 0].mean().item())
                     means.setdefault(f"all_steps_rad@{seen.kind}", []).append(error.mean().item())
         metrics = {name: float(np.mean(numbers)) for name, numbers in means.items()}
         true = torch.cat(true_returns)
         return metrics | {name: _r_squared(torch.cat(rows), true) for name, rows in returns.items()}
 
-    def _passes(self, batch: Batch, draws: Draws, *, imagined: bool) -> Iterator[_Seen]:
+    def _passes(self, batch: Batch, streams: RngStreams, *, imagined: bool) -> Iterator[_Seen]:
         data, x_1 = self.batches.episodes, batch.future_latents
         rows = batch.text.cpu()
         text = (data.text_embedding[rows].to(self._device), data.text_mask[rows].to(self._device))
         context = self.model.video.encode_text(*text)
-        x_0 = normal(x_1.shape, draws, self._device)
+        x_0 = normal(x_1.shape, streams, self._device)
         for time in (0.0, NEARLY_CLEAN):
             x_t = interpolate(x_0, x_1, torch.full((len(batch),), time, device=self._device))
             output = self._video(batch, context, x_t, time)
@@ -109,7 +109,9 @@ class HeldOut:
         output: VideoOutput = self.model.video(x_t, flow_time, text, batch.memory_latents)
         return output
 
-    def _denoise_values(self, batch: Batch, features: VideoFeatures, draws: Draws) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _denoise_values(
+        self, batch: Batch, features: VideoFeatures, streams: RngStreams
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Value samples per observation [B, R, T, 17] and the features of the last pass, as acting computes them."""
         context = self.model.value.context(features)
         last: tuple[Tensor, ...] = ()
@@ -121,15 +123,15 @@ class HeldOut:
             predicted: Tensor = output.velocity
             return predicted
 
-        x_0 = normal((len(batch), NUM_VALUE_SAMPLES, *batch.values.shape[1:]), draws, self._device)
+        x_0 = normal((len(batch), NUM_VALUE_SAMPLES, *batch.values.shape[1:]), streams, self._device)
         return euler(velocity, x_0, NUM_STEPS), last
 
     def _action_error(
-        self, batch: Batch, features: VideoFeatures, value_features: tuple[Tensor, ...], draws: Draws
+        self, batch: Batch, features: VideoFeatures, value_features: tuple[Tensor, ...], streams: RngStreams
     ) -> Tensor:
         """Absolute error of the joint targets, shape [B, H, 12], rad."""
         context = self.model.action.context(features, tuple(f[:, 0] for f in value_features))
-        x_0 = normal((len(batch), 1, *batch.actions.shape[1:]), draws, self._device)
+        x_0 = normal((len(batch), 1, *batch.actions.shape[1:]), streams, self._device)
 
         def velocity(x: Tensor, time: float) -> Tensor:
             flow_time = torch.full(x.shape[:2], time, device=x.device)

@@ -22,20 +22,20 @@ import torch.distributed as dist
 from torch import Tensor
 
 from wav_models.signals import meant_signals
-from wav_models.training.randomness import Draws
+from wav_models.training.randomness import RngStreams
 
-Losses = Callable[[int, Draws], dict[str, Tensor]]
+Losses = Callable[[int, RngStreams], dict[str, Tensor]]
 """Losses of a fresh batch of that size."""
 
 
 class TrainableStage(Protocol):
     """What distributing a stage needs of it."""
 
-    def losses(self, batch_size: int, draws: Draws) -> dict[str, Tensor]: ...
+    def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
-class Worker:
+class TrainingWorker:
     """This process's place among the workers."""
 
     rank: int = 0
@@ -127,7 +127,7 @@ def run_workers(function: Callable[..., None], arguments: tuple[Any, ...], size:
         raise ValueError(f"workers is {size}; at least 1 is needed")
     torch.set_num_threads(1)
     if size == 1:
-        function(Worker(), *arguments)
+        function(TrainingWorker(), *arguments)
         return
     with tempfile.TemporaryDirectory(prefix="wav_workers_") as directory:
         context = torch.multiprocessing.spawn(
@@ -158,7 +158,7 @@ def _run_worker(rank: int, size: int, store: str, function: Callable[..., None],
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
     try:
-        function(Worker(rank, size), *arguments)
+        function(TrainingWorker(rank, size), *arguments)
     finally:
         dist.destroy_process_group()
     leave(0)

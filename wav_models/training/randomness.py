@@ -13,16 +13,16 @@ import torch
 
 
 @dataclass(frozen=True)
-class Draws:
+class RngStreams:
     """The generators of one step on one worker."""
 
     torch: torch.Generator
     numpy: np.random.Generator
 
 
-def draws_at(seed: int, purpose: str, step: int, rank: int = 0) -> Draws:
+def streams_at(seed: int, purpose: str, step: int, rank: int = 0) -> RngStreams:
     """Independent generators for one place."""
     sequence = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), step, rank])
     first, second = sequence.spawn(2)
     generator = torch.Generator().manual_seed(int(first.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-    return Draws(generator, np.random.Generator(np.random.PCG64(second)))
+    return RngStreams(generator, np.random.Generator(np.random.PCG64(second)))

@@ -54,9 +54,9 @@ from wav_models.training.data.latents import (
     load_autoencoder,
     load_episodes,
 )
-from wav_models.training.loop import Plan, Report, train
+from wav_models.training.loop import Budget, Report, train
 from wav_models.training.metrics import HeldOut
-from wav_models.training.parallel import Worker, run_workers
+from wav_models.training.parallel import TrainingWorker, run_workers
 from wav_models.training.stages import make_stage
 from wav_models.training.state import (
     Ancestor,
@@ -118,7 +118,7 @@ class Run:
         return self.directory / "tensorboard" if self.tensorboard else None
 
 
-def train_autoencoder(run: Run, plan: Plan, *, resume: bool) -> None:
+def train_autoencoder(run: Run, budget: Budget, *, resume: bool) -> None:
     """Decode the dataset if need be and train the auto-encoder on it.
 
     Raises:
@@ -131,11 +131,11 @@ def train_autoencoder(run: Run, plan: Plan, *, resume: bool) -> None:
     dataset = DatasetGroup(run.data)
     steps = _split(step_starts(dataset, run.config.model), fingerprints(dataset), run.config)
     cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
-    run_workers(_autoencoder_worker, (run, plan, resume, *steps), run.config.workers)
+    run_workers(_autoencoder_worker, (run, budget, resume, *steps), run.config.workers)
 
 
 def _autoencoder_worker(
-    worker: Worker, run: Run, plan: Plan, resume: bool, steps: np.ndarray, held_out: np.ndarray
+    worker: TrainingWorker, run: Run, budget: Budget, resume: bool, steps: np.ndarray, held_out: np.ndarray
 ) -> None:
     config = run.config
     torch.manual_seed(config.seed)
@@ -152,7 +152,7 @@ def _autoencoder_worker(
         save_tensors(run.directory / AUTOENCODER, dict(autoencoder.state_dict()), {})
         return {"sha256": file_sha256(run.directory / AUTOENCODER)}
 
-    _train_and_record(run, worker, stage, config.autoencoder.loop, plan, resume, finish)
+    _train_and_record(run, worker, stage, config.autoencoder.loop, budget, resume, finish)
 
 
 def encode_latents(run: Run) -> None:
@@ -190,16 +190,16 @@ def _frames(run: Run, dataset: DatasetGroup) -> Frames:
     return CachedFrames(run.directory / FRAMES, step_starts(dataset, model))
 
 
-def train_stage(run: Run, stage: str, plan: Plan, *, resume: bool) -> None:
+def train_stage(run: Run, stage: str, budget: Budget, *, resume: bool) -> None:
     """One of the three stages; it starts from the averaged weights of the stages before it.
 
     Raises:
         StateError: the stage before, or the latents, are missing.
     """
-    run_workers(train_stage_on, (run, stage, plan, resume), run.config.workers)
+    run_workers(train_stage_on, (run, stage, budget, resume), run.config.workers)
 
 
-def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool) -> None:
+def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, resume: bool) -> None:
     """`train_stage` on this one of several workers."""
     config = run.config
     torch.manual_seed(config.seed)
@@ -241,7 +241,7 @@ def train_stage_on(worker: Worker, run: Run, name: str, plan: Plan, resume: bool
         before={stage: progress.weights for stage, progress in before.items()},
         ancestors=list(joined(*lineages).values()),
     )
-    _train_and_record(run, worker, stage, getattr(config, name).loop, plan, resume, provenance=provenance)
+    _train_and_record(run, worker, stage, getattr(config, name).loop, budget, resume, provenance=provenance)
 
 
 def compile_blocks(model: WAVModel) -> None:
@@ -262,10 +262,10 @@ def uncompiled(evaluate: Callable[[], dict[str, float]]) -> Callable[[], dict[st
 
 def _train_and_record(
     run: Run,
-    worker: Worker,
+    worker: TrainingWorker,
     stage: Any,
     loop: Any,
-    plan: Plan,
+    budget: Budget,
     resume: bool,
     finish: Callable[[TrainState], dict[str, Any]] = lambda state: {},
     provenance: Provenance | None = None,
@@ -280,7 +280,7 @@ def _train_and_record(
     state = train(
         stage,
         loop,
-        plan,
+        budget,
         run.config.seed,
         run.state_path(stage.name),
         worker=worker,

@@ -26,7 +26,7 @@ from wav_models.training.config import (
     VideoStageConfig,
 )
 from wav_models.training.data.batches import Batch, Batches
-from wav_models.training.randomness import Draws
+from wav_models.training.randomness import RngStreams
 
 Evaluate = Callable[[], dict[str, float]]
 
@@ -46,40 +46,40 @@ class _Stage:
     def named_parameters(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
-    def rate(self, name: str) -> float:
+    def lr_scale(self, name: str) -> float:
         return 1.0
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def losses(self, batch_size: int, draws: Draws) -> dict[str, Tensor]:
-        return self.batch_losses(self.batches.draw(batch_size, draws).to(self.device), draws)
+    def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
+        return self.batch_losses(self.batches.draw(batch_size, streams).to(self.device), streams)
 
-    def batch_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+    def batch_losses(self, batch: Batch, streams: RngStreams) -> dict[str, Tensor]:
         raise NotImplementedError
 
-    def _video(self, batch: Batch, draws: Draws, noisiest_fraction: float) -> tuple[VideoOutput, Tensor]:
+    def _video(self, batch: Batch, streams: RngStreams, noisiest_fraction: float) -> tuple[VideoOutput, Tensor]:
         """One pass of the video DiT over the noised recorded future: its output and its loss."""
-        x_1, text, memory = batch.future_latents, self._text(batch, draws), self._memory(batch, draws)
-        flow_time = draw_flow_time((len(batch),), draws, noisiest_fraction).to(self.device)
-        x_0 = normal(x_1.shape, draws, self.device)
+        x_1, text, memory = batch.future_latents, self._text(batch, streams), self._memory(batch, streams)
+        flow_time = draw_flow_time((len(batch),), streams, noisiest_fraction).to(self.device)
+        x_0 = normal(x_1.shape, streams, self.device)
         output = self.model.video(
             interpolate(x_0, x_1, flow_time), flow_time, self.model.video.encode_text(*text), memory
         )
         return output, mse_loss(output.velocity.float(), velocity_target(x_0, x_1))
 
-    def _read_futures(self, batch: Batch, draws: Draws, futures: FuturesConfig) -> tuple[VideoOutput, Tensor]:
+    def _read_futures(self, batch: Batch, streams: RngStreams, futures: FuturesConfig) -> tuple[VideoOutput, Tensor]:
         """As `_video`, but the first samples' futures are the model's own; they have no part in the loss."""
         num_own = round(futures.own_fraction * len(batch))
         if num_own == 0:
-            return self._video(batch, draws, futures.noisiest_fraction)
-        x_1, text, memory = batch.future_latents, self._text(batch, draws), self._memory(batch, draws)
-        flow_time = draw_flow_time((len(batch),), draws, futures.noisiest_fraction).to(self.device)
-        x_0 = normal(x_1.shape, draws, self.device)
+            return self._video(batch, streams, futures.noisiest_fraction)
+        x_1, text, memory = batch.future_latents, self._text(batch, streams), self._memory(batch, streams)
+        flow_time = draw_flow_time((len(batch),), streams, futures.noisiest_fraction).to(self.device)
+        x_0 = normal(x_1.shape, streams, self.device)
         low, high = futures.own_start
-        start = low + (high - low) * uniform((num_own,), draws, self.device)
-        flow_time[:num_own] = start + (1.0 - start) * uniform((num_own,), draws, self.device)
+        start = low + (high - low) * uniform((num_own,), streams, self.device)
+        flow_time[:num_own] = start + (1.0 - start) * uniform((num_own,), streams, self.device)
         x_t = interpolate(x_0, x_1, flow_time)
         own = interpolate(x_0[:num_own], x_1[:num_own], start)
         x_t[:num_own] = self._denoise(own, start, flow_time[:num_own], futures.own_steps, text, memory)
@@ -105,23 +105,23 @@ class _Stage:
         torch.clear_autocast_cache()
         return x
 
-    def _memory(self, batch: Batch, draws: Draws) -> Tensor:
+    def _memory(self, batch: Batch, streams: RngStreams) -> Tensor:
         latents = batch.memory_latents
-        return latents + self.config.memory_noise * normal(latents.shape, draws, self.device)
+        return latents + self.config.memory_noise * normal(latents.shape, streams, self.device)
 
-    def _text(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
+    def _text(self, batch: Batch, streams: RngStreams) -> tuple[Tensor, Tensor]:
         """Embeddings and masks of the instructions, some dropped."""
         dropout = getattr(self.config, "caption_dropout", 0.0)
-        dropped = uniform((len(batch),), draws, self.device) < dropout
+        dropped = uniform((len(batch),), streams, self.device) < dropout
         rows = torch.where(dropped, 0, batch.text)
         episodes = self.batches.episodes
         return episodes.text_embedding.to(self.device)[rows], episodes.text_mask.to(self.device)[rows]
 
-    def _hide_memory(self, features: VideoFeatures, fraction: float, draws: Draws) -> VideoFeatures:
+    def _hide_memory(self, features: VideoFeatures, fraction: float, streams: RngStreams) -> VideoFeatures:
         """The features with a share of the samples' memory part zeroed."""
         if fraction == 0.0:
             return features
-        kept = uniform((features.future[0].shape[0], 1, 1), draws, self.device) >= fraction
+        kept = uniform((features.future[0].shape[0], 1, 1), streams, self.device) >= fraction
         return VideoFeatures(tuple(x * kept.to(x.dtype) for x in features.memory), features.future)
 
 
@@ -132,8 +132,8 @@ class VideoStage(_Stage):
     parts = ("video",)
     config: VideoStageConfig
 
-    def batch_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        _, loss = self._video(batch, draws, self.config.noisiest_fraction)
+    def batch_losses(self, batch: Batch, streams: RngStreams) -> dict[str, Tensor]:
+        _, loss = self._video(batch, streams, self.config.noisiest_fraction)
         return {"loss": loss}
 
 
@@ -144,12 +144,12 @@ class ValueStage(_Stage):
     parts = ("value",)
     config: ValueStageConfig
 
-    def batch_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+    def batch_losses(self, batch: Batch, streams: RngStreams) -> dict[str, Tensor]:
         with torch.no_grad():
-            output, _ = self._read_futures(batch, draws, self.config.futures)
-        features = self._hide_memory(output.features, self.config.memory_dropout, draws)
+            output, _ = self._read_futures(batch, streams, self.config.futures)
+        features = self._hide_memory(output.features, self.config.memory_dropout, streams)
         context = self.model.value.context(features)
-        velocity, target, _ = expert_pass(self.model.value, batch.values, self.config.draws, draws, context)
+        velocity, target, _ = expert_pass(self.model.value, batch.values, self.config.draws, streams, context)
         return {"loss": mse_loss(velocity, target), "return": mse_loss(velocity[..., -1], target[..., -1])}
 
 
@@ -160,22 +160,22 @@ class ActionStage(_Stage):
     parts = ("video", "value", "action")
     config: ActionStageConfig
 
-    def rate(self, name: str) -> float:
+    def lr_scale(self, name: str) -> float:
         return self.config.video_rate if name.startswith("video.") else 1.0
 
-    def batch_losses(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+    def batch_losses(self, batch: Batch, streams: RngStreams) -> dict[str, Tensor]:
         config, model = self.config, self.model
-        output, video_loss = self._read_futures(batch, draws, config.futures)
+        output, video_loss = self._read_futures(batch, streams, config.futures)
         context = model.value.context(output.features)
-        velocity, target, features = expert_pass(model.value, batch.values, config.value_draws, draws, context)
+        velocity, target, features = expert_pass(model.value, batch.values, config.value_draws, streams, context)
         value_loss = mse_loss(velocity, target)
         value_features = tuple(f[:, 0] for f in features)  # Eq. 3: u_i, fresh noise at a random flow time
-        seen = self._hide_memory(output.features, config.memory_dropout, draws)
+        seen = self._hide_memory(output.features, config.memory_dropout, streams)
         context = model.action.context(seen, value_features)
         state = batch.state_token
         if config.state_dropout > 0.0:
-            state = state * (uniform((len(batch), 1, 1), draws, self.device) >= config.state_dropout)
-        velocity, target, _ = expert_pass(model.action, batch.actions, config.draws, draws, context, state=state)
+            state = state * (uniform((len(batch), 1, 1), streams, self.device) >= config.state_dropout)
+        velocity, target, _ = expert_pass(model.action, batch.actions, config.draws, streams, context, state=state)
         action_loss = mse_loss(velocity, target)
         loss = action_loss + config.video_weight * video_loss + config.value_weight * value_loss
         return {"loss": loss, "action": action_loss, "video": video_loss, "value": value_loss}
@@ -190,7 +190,7 @@ def make_stage(name: str, model: WAVModel, batches: Batches, config: TrainConfig
 
 
 def expert_pass(
-    expert: nn.Module, x_1: Tensor, count: int, draws: Draws, context: Any, **inputs: Tensor
+    expert: nn.Module, x_1: Tensor, count: int, streams: RngStreams, context: Any, **inputs: Tensor
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """`count` noise and time draws per observation against one context.
 
@@ -201,24 +201,24 @@ def expert_pass(
         Velocity and its target, shape [B, count, steps, channels], and the expert's features.
     """
     data = x_1[:, None].expand(-1, count, -1, -1)
-    flow_time = uniform(data.shape[:2], draws, x_1.device)
-    x_0 = normal(data.shape, draws, x_1.device)
+    flow_time = uniform(data.shape[:2], streams, x_1.device)
+    x_0 = normal(data.shape, streams, x_1.device)
     output = expert(interpolate(x_0, data, flow_time), flow_time, context=context, **inputs)
     return output.velocity.float(), velocity_target(x_0, data), output.features
 
 
-def normal(shape: torch.Size | tuple[int, ...], draws: Draws, device: torch.device) -> Tensor:
+def normal(shape: torch.Size | tuple[int, ...], streams: RngStreams, device: torch.device) -> Tensor:
     """Standard normal numbers, drawn on the CPU so that they do not depend on the device."""
-    return torch.randn(shape, generator=draws.torch, device="cpu").to(device)
+    return torch.randn(shape, generator=streams.torch, device="cpu").to(device)
 
 
-def uniform(shape: torch.Size | tuple[int, ...], draws: Draws, device: torch.device) -> Tensor:
+def uniform(shape: torch.Size | tuple[int, ...], streams: RngStreams, device: torch.device) -> Tensor:
     """Uniform numbers in [0, 1), drawn on the CPU."""
-    return torch.rand(shape, generator=draws.torch).to(device)
+    return torch.rand(shape, generator=streams.torch).to(device)
 
 
-def draw_flow_time(shape: tuple[int, ...], draws: Draws, noisiest_fraction: float) -> Tensor:
+def draw_flow_time(shape: tuple[int, ...], streams: RngStreams, noisiest_fraction: float) -> Tensor:
     """Flow times uniform in [0, 1), a share of them exactly 0."""
-    flow_time = torch.rand(shape, generator=draws.torch)
-    noisiest = torch.rand(shape, generator=draws.torch) < noisiest_fraction
+    flow_time = torch.rand(shape, generator=streams.torch)
+    noisiest = torch.rand(shape, generator=streams.torch) < noisiest_fraction
     return torch.where(noisiest, 0.0, flow_time)

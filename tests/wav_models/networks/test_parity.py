@@ -1,11 +1,10 @@
 """Our networks against inputs and outputs recorded from the published architecture (random weights, float32).
 
-The recordings are not part of the repository: `WAV_PARITY_DIR`, or `../shared/parity` beside it.
+`tests/data/parity/README.md` says what they are.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from wav_models.networks.video_dit import VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import ExpertConfig, HorizonConfig, LatentConfig, ModelConfig, VideoConfig
 
-DIRECTORY = Path(os.environ.get("WAV_PARITY_DIR", Path(__file__).parents[4] / "shared" / "parity"))
+DIRECTORY = Path(__file__).parents[2] / "data" / "parity"
 TOLERANCE = 5e-5
 VIEWS, MEMORY, FUTURE, TOKENS, LAYERS = 3, 4, 2, 16, 4
 
@@ -41,8 +40,6 @@ CONFIG = ModelConfig(
     latent=LatentConfig(tokens_per_frame=(4, 4)),
     horizon=HorizonConfig(action_horizon=12, value_horizon=12),
 )
-
-pytestmark = pytest.mark.skipif(not DIRECTORY.is_dir(), reason="no parity vectors; set WAV_PARITY_DIR")
 
 
 @pytest.fixture(scope="module")

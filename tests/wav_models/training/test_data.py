@@ -17,8 +17,8 @@ from wav_models.training.autoencoder_stage import AutoencoderStage
 from wav_models.training.config import AutoencoderConfig, TrainConfig, load_config
 from wav_models.training.data.batches import Batches, Episodes, repeat_starts, still_steps
 from wav_models.training.data.frames import held_out_episodes
-from wav_models.training.loop import Plan, train
-from wav_models.training.randomness import draws_at
+from wav_models.training.loop import Budget, train
+from wav_models.training.randomness import streams_at
 from wav_models.training.stages import draw_flow_time
 
 
@@ -102,7 +102,7 @@ def test_appended_episodes_take_nothing_away_from_training(fraction: float) -> N
 
 
 def test_share_of_samples_at_the_noisiest_time() -> None:
-    times = draw_flow_time((4000,), draws_at(0, "test", 0), 0.25)
+    times = draw_flow_time((4000,), streams_at(0, "test", 0), 0.25)
     assert 0.22 < (times == 0).float().mean() < 0.28
     assert times.min() >= 0
     assert times.max() < 1
@@ -110,10 +110,10 @@ def test_share_of_samples_at_the_noisiest_time() -> None:
 
 def test_draws_depend_on_every_part_of_their_place() -> None:
     places = [(0, "a", 0, 0), (1, "a", 0, 0), (0, "b", 0, 0), (0, "a", 1, 0), (0, "a", 0, 1)]
-    first = {draws_at(*place).numpy.random() for place in places}
-    second = {torch.rand(1, generator=draws_at(*place).torch).item() for place in places}
+    first = {streams_at(*place).numpy.random() for place in places}
+    second = {torch.rand(1, generator=streams_at(*place).torch).item() for place in places}
     assert len(first) == len(second) == len(places)
-    assert draws_at(0, "a", 5).numpy.random() == draws_at(0, "a", 5).numpy.random()
+    assert streams_at(0, "a", 5).numpy.random() == streams_at(0, "a", 5).numpy.random()
 
 
 @pytest.mark.parametrize("name", ["train_tiny", "train_tiny_mixed"])
@@ -165,12 +165,12 @@ def test_whole_numbers_do_for_others(tmp_path: Path) -> None:
 
 def test_plan_needs_exactly_one_end() -> None:
     with pytest.raises(ValueError, match="--steps"):
-        Plan()
+        Budget()
     with pytest.raises(ValueError, match="--steps"):
-        Plan(steps=1, seconds=1.0)
+        Budget(steps=1, seconds=1.0)
     for none in ({"steps": 0}, {"seconds": 0.0}, {"seconds": -60.0}, {"seconds": float("nan")}):
         with pytest.raises(ValueError, match=r"(steps|seconds) is (0|-60|nan).* fits"):
-            Plan(**none)  # type: ignore[arg-type]
+            Budget(**none)  # type: ignore[arg-type]
 
 
 def test_autoencoder_learns_and_small_objects_count(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_autoencoder_learns_and_small_objects_count(tmp_path: Path) -> None:
     assert weight.min() > 0.9
     before = stage.evaluate()
     loop = replace(TrainConfig().autoencoder.loop, batch_size=16)
-    train(stage, loop, Plan(steps=60), 0, tmp_path / "state.safetensors", report=lambda _: None)
+    train(stage, loop, Budget(steps=60), 0, tmp_path / "state.safetensors", report=lambda _: None)
     stage.finish()
     after = stage.evaluate()
     assert after["foreground_head"] > before["foreground_head"] + 3

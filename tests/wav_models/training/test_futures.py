@@ -13,7 +13,7 @@ from wav_models.networks.video_dit import VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import FuturesConfig, TrainConfig
 from wav_models.training.data.batches import Batches
-from wav_models.training.randomness import draws_at
+from wav_models.training.randomness import streams_at
 from wav_models.training.stages import make_stage
 
 BATCH = 8
@@ -40,11 +40,11 @@ def read(model: WAVModel, batches: Batches, futures: FuturesConfig) -> tuple[Ora
     """What the stage's last video pass read, and the loss."""
     config = TrainConfig()
     stage = make_stage("action", model, batches, replace(config, action=replace(config.action, futures=futures)), dict)
-    draws = draws_at(0, "test", 0)
-    batch = batches.draw(BATCH, draws)
+    streams = streams_at(0, "test", 0)
+    batch = batches.draw(BATCH, streams)
     oracle = Oracle(batch.future_latents)
     stage.model.video = oracle
-    _, loss = stage._read_futures(batch, draws, futures)
+    _, loss = stage._read_futures(batch, streams, futures)
     return oracle, loss
 
 
@@ -80,7 +80,7 @@ def test_own_futures_have_no_part_in_the_video_loss(model: WAVModel, batches: Ba
 def test_hidden_memory_is_zero_for_its_share(model: WAVModel, batches: Batches) -> None:
     stage = make_stage("action", model, batches, TrainConfig(), dict)
     features = VideoFeatures((torch.ones(400, 3, 2),), (torch.ones(400, 3, 2),))
-    hidden = stage._hide_memory(features, 0.25, draws_at(0, "test", 0))
+    hidden = stage._hide_memory(features, 0.25, streams_at(0, "test", 0))
     assert set(hidden.memory[0].flatten().tolist()) == {0.0, 1.0}
     assert 0.65 < float(hidden.memory[0].mean()) < 0.85
     assert (hidden.memory[0].std(dim=(1, 2)) == 0).all()
@@ -93,6 +93,6 @@ def test_own_futures_leave_every_gradient(model: WAVModel, batches: Batches) -> 
     action = replace(config.action, futures=FuturesConfig(own_fraction=0.5))
     stage = make_stage("action", model, batches, replace(config, action=action), dict)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = stage.losses(BATCH, draws_at(0, "test", 0))["loss"]
+        loss = stage.losses(BATCH, streams_at(0, "test", 0))["loss"]
     loss.backward()
     assert [name for name, parameter in stage.named_parameters().items() if parameter.grad is None] == []

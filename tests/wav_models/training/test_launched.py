@@ -15,8 +15,8 @@ import torch
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
-from wav_models.training.loop import Plan, train
-from wav_models.training.parallel import Worker, run_workers
+from wav_models.training.loop import Budget, train
+from wav_models.training.parallel import TrainingWorker, run_workers
 from wav_models.training.stages import make_stage
 from wav_models.training.state import load_tensors
 
@@ -28,7 +28,7 @@ import pickle
 from pathlib import Path
 from wav_models.training.config import TrainConfig
 from wav_models.training.launched import LaunchedWorker
-from wav_models.training.loop import Plan, train
+from wav_models.training.loop import Budget, train
 from wav_models.training.stages import make_stage
 
 directory, sharding, stage, steps = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
@@ -36,7 +36,7 @@ model, batches, loop = pickle.loads((directory / "inputs.pickle").read_bytes())
 worker = LaunchedWorker.join(sharding)
 assert worker.size == 2
 stage = make_stage(stage, model, batches, TrainConfig(), dict)
-train(stage, loop, Plan(steps=steps), 0, directory / f"{sharding}.safetensors", worker=worker, resume=True,
+train(stage, loop, Budget(steps=steps), 0, directory / f"{sharding}.safetensors", worker=worker, resume=True,
       report=lambda _: None)
 """
 
@@ -80,7 +80,9 @@ def test_two_launched_processes_equal_two_workers_and_resume(
         torch.testing.assert_close(tensor, expected[name], rtol=1e-2, atol=2e-4, msg=name)
 
 
-def _train(worker: Worker, model: WAVModel, batches: Batches, config: LoopConfig, steps: int, path: Path) -> None:
+def _train(
+    worker: TrainingWorker, model: WAVModel, batches: Batches, config: LoopConfig, steps: int, path: Path
+) -> None:
     own = copy.deepcopy(model)  # what spawned workers are given, they share
     stage = make_stage("action", own, batches, TrainConfig(), dict)
-    train(stage, config, Plan(steps=steps), 0, path, worker=worker, resume=True, report=lambda _: None)
+    train(stage, config, Budget(steps=steps), 0, path, worker=worker, resume=True, report=lambda _: None)

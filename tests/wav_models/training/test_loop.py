@@ -19,9 +19,9 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import ModelConfig
 from wav_models.training.config import LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
-from wav_models.training.loop import Plan, averaged_weights, learning_rate, train
-from wav_models.training.parallel import Worker, run_workers
-from wav_models.training.randomness import Draws
+from wav_models.training.loop import Budget, averaged_weights, learning_rate, train
+from wav_models.training.parallel import TrainingWorker, run_workers
+from wav_models.training.randomness import RngStreams
 from wav_models.training.stages import make_stage
 from wav_models.training.state import StateError, TrainState, load_progress
 
@@ -36,11 +36,11 @@ class Watched:
     def named_parameters(self) -> dict[str, nn.Parameter]:
         return self.stage.named_parameters()
 
-    def rate(self, name: str) -> float:
-        return self.stage.rate(name)
+    def lr_scale(self, name: str) -> float:
+        return self.stage.lr_scale(name)
 
-    def losses(self, batch_size: int, draws: Draws) -> dict[str, Tensor]:
-        losses = self.stage.losses(batch_size, draws)
+    def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
+        losses = self.stage.losses(batch_size, streams)
         self.seen.append(losses["loss"].item())
         if len(self.seen) == self.signal_at:
             os.kill(os.getpid(), self.number)
@@ -62,7 +62,7 @@ def fresh_model(config: ModelConfig) -> WAVModel:
 @pytest.mark.parametrize("name", ["video", "value", "action"])
 def test_loss_decreases(name: str, model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path) -> None:
     stage = watched(name, model, batches)
-    state = train(stage, loop_config, Plan(steps=80), 0, tmp_path / "state.safetensors", report=lambda _: None)
+    state = train(stage, loop_config, Budget(steps=80), 0, tmp_path / "state.safetensors", report=lambda _: None)
     assert np.mean(stage.seen[-10:]) < 0.8 * np.mean(stage.seen[:5])
     assert state.progress.complete
     assert state.progress.samples == 80 * loop_config.batch_size
@@ -73,7 +73,7 @@ def test_interrupted_and_resumed_run_is_the_uninterrupted_one(
 ) -> None:
     def run(path: Path, signal_at: int | None, resume: bool) -> tuple[Watched, TrainState]:
         stage = watched("action", fresh_model(model_config), batches, signal_at)
-        plan = Plan(steps=9)
+        plan = Budget(steps=9)
         return stage, train(stage, loop_config, plan, 3, path, resume=resume, report=lambda _: None)
 
     whole, whole_state = run(tmp_path / "whole.safetensors", None, False)
@@ -91,10 +91,10 @@ def test_an_unfinished_state_is_not_overwritten(
     model_config: ModelConfig, batches: Batches, loop_config: LoopConfig, tmp_path: Path
 ) -> None:
     path, quiet = tmp_path / "state.safetensors", {"report": lambda _: None}
-    train(watched("video", fresh_model(model_config), batches, 2), loop_config, Plan(steps=9), 0, path, **quiet)
+    train(watched("video", fresh_model(model_config), batches, 2), loop_config, Budget(steps=9), 0, path, **quiet)
     saved = path.read_bytes()
     with pytest.raises(StateError, match="holds an unfinished training of 2 steps; go on with --resume, or remove"):
-        train(watched("video", fresh_model(model_config), batches), loop_config, Plan(steps=9), 0, path, **quiet)
+        train(watched("video", fresh_model(model_config), batches), loop_config, Budget(steps=9), 0, path, **quiet)
     assert path.read_bytes() == saved
 
 
@@ -104,13 +104,13 @@ def test_metrics_that_fail_at_the_end_lose_no_training(
     stage, path = watched("video", fresh_model(model_config), batches), tmp_path / "state.safetensors"
     stage.evaluate = lambda: 1 / 0  # type: ignore[assignment,return-value]
     with pytest.raises(ZeroDivisionError):
-        train(stage, loop_config, Plan(steps=2), 0, path, report=lambda _: None)
+        train(stage, loop_config, Budget(steps=2), 0, path, report=lambda _: None)
     assert load_progress(path, "").complete
 
 
 def _train_until_killed(model: ModelConfig, batches: Batches, config: LoopConfig, path: Path) -> None:
     stage = Watched(make_stage("action", fresh_model(model), batches, TrainConfig(), dict), 6, signal.SIGKILL)
-    train(stage, config, Plan(steps=9), 3, path, report=lambda _: None)
+    train(stage, config, Budget(steps=9), 3, path, report=lambda _: None)
 
 
 def test_a_run_killed_without_warning_goes_on_to_the_same_end(
@@ -126,7 +126,7 @@ def test_a_run_killed_without_warning_goes_on_to_the_same_end(
     ends = []
     for resumed in (path, tmp_path / "whole.safetensors"):
         stage = watched("action", fresh_model(model_config), batches)
-        ends.append(train(stage, config, Plan(steps=9), 3, resumed, resume=True, report=lambda _: None))
+        ends.append(train(stage, config, Budget(steps=9), 3, resumed, resume=True, report=lambda _: None))
         assert len(stage.seen) == (4 if resumed == path else 9)
     for name, parameter in ends[1].parameters.items():
         assert torch.equal(parameter, ends[0].parameters[name]), name
@@ -136,7 +136,7 @@ def _train_on_a_full_disk(model: ModelConfig, batches: Batches, config: LoopConf
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2,) * 2)  # the file system says no midway
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with pytest.raises(StateError, match="could not be written.*--resume"):
-        train(watched("video", fresh_model(model), batches), config, Plan(steps=4), 0, path, resume=True)
+        train(watched("video", fresh_model(model), batches), config, Budget(steps=4), 0, path, resume=True)
 
 
 def test_a_full_disk_loses_no_state(
@@ -144,7 +144,7 @@ def test_a_full_disk_loses_no_state(
 ) -> None:
     path = tmp_path / "state.safetensors"
     quiet = {"report": lambda _: None}
-    train(watched("video", fresh_model(model_config), batches), loop_config, Plan(steps=2), 0, path, **quiet)
+    train(watched("video", fresh_model(model_config), batches), loop_config, Budget(steps=2), 0, path, **quiet)
     saved = path.read_bytes()
     arguments = (model_config, batches, loop_config, path)
     process = multiprocessing.get_context("spawn").Process(target=_train_on_a_full_disk, args=arguments)
@@ -154,7 +154,13 @@ def test_a_full_disk_loses_no_state(
     assert path.read_bytes() == saved
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     state = train(
-        watched("video", fresh_model(model_config), batches), loop_config, Plan(steps=4), 0, path, resume=True, **quiet
+        watched("video", fresh_model(model_config), batches),
+        loop_config,
+        Budget(steps=4),
+        0,
+        path,
+        resume=True,
+        **quiet,
     )
     assert state.progress.step == 4
 
@@ -167,14 +173,16 @@ def test_a_stage_changes_only_what_it_trains(
 ) -> None:
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     stage = watched(name, model, batches)
-    train(stage, loop_config, Plan(steps=3), 0, tmp_path / "state.safetensors", report=lambda _: None)
+    train(stage, loop_config, Budget(steps=3), 0, tmp_path / "state.safetensors", report=lambda _: None)
     changed = {n.split(".")[0] for n, p in model.named_parameters() if not torch.equal(p, before[n])}
     assert changed == trained
 
 
-def _train_on_worker(worker: Worker, model: ModelConfig, batches: Batches, config: LoopConfig, path: Path) -> None:
+def _train_on_worker(
+    worker: TrainingWorker, model: ModelConfig, batches: Batches, config: LoopConfig, path: Path
+) -> None:
     stage = watched("video", fresh_model(model), batches)
-    train(stage, config, Plan(steps=3), 0, path, worker=worker, report=lambda _: None)
+    train(stage, config, Budget(steps=3), 0, path, worker=worker, report=lambda _: None)
 
 
 def test_two_workers_equal_one_that_accumulates(
@@ -188,12 +196,12 @@ def test_two_workers_equal_one_that_accumulates(
     states = []
     for path in (one, two):
         stage = watched("video", fresh_model(model_config), batches)
-        states.append(train(stage, loop_config, Plan(steps=3), 0, path, resume=True, report=lambda _: None))
+        states.append(train(stage, loop_config, Budget(steps=3), 0, path, resume=True, report=lambda _: None))
     for name, parameter in states[0].parameters.items():
         torch.testing.assert_close(parameter, states[1].parameters[name], rtol=1e-4, atol=1e-5)
 
 
-def _abort_in_finalisation(worker: Worker) -> None:
+def _abort_in_finalisation(worker: TrainingWorker) -> None:
     print(f"worker {worker.rank} is done")
     atexit.register(os.abort)
 
@@ -209,12 +217,12 @@ def test_not_finite_loss_keeps_the_last_state(
     model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "state.safetensors"
-    train(watched("video", model, batches), loop_config, Plan(steps=2), 0, path, report=lambda _: None)
+    train(watched("video", model, batches), loop_config, Budget(steps=2), 0, path, report=lambda _: None)
     saved = path.read_bytes()
     with torch.no_grad():
         model.video.proj_out.bias.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="stage video.*step 0"):
-        train(watched("video", model, batches), loop_config, Plan(steps=2), 0, path, report=lambda _: None)
+        train(watched("video", model, batches), loop_config, Budget(steps=2), 0, path, report=lambda _: None)
     assert path.read_bytes() == saved
 
 
@@ -222,12 +230,12 @@ def test_damaged_and_foreign_states_are_named(
     model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "state.safetensors"
-    train(watched("value", model, batches), loop_config, Plan(steps=1), 0, path, report=lambda _: None)
+    train(watched("value", model, batches), loop_config, Budget(steps=1), 0, path, report=lambda _: None)
     with pytest.raises(StateError, match=r"do not fit.*value\."):
-        train(watched("video", model, batches), loop_config, Plan(steps=1), 0, path, resume=True)
+        train(watched("video", model, batches), loop_config, Budget(steps=1), 0, path, resume=True)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(StateError, match="state.safetensors: damaged"):
-        train(watched("value", model, batches), loop_config, Plan(steps=1), 0, path, resume=True)
+        train(watched("value", model, batches), loop_config, Budget(steps=1), 0, path, resume=True)
 
 
 def test_learning_rate_warms_up_and_falls_to_its_end() -> None:
@@ -242,7 +250,7 @@ def test_averaged_weights_are_lent_and_taken_back(
     model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
 ) -> None:
     stage = watched("value", model, batches)
-    state = train(stage, loop_config, Plan(steps=5), 0, tmp_path / "s.safetensors", report=lambda _: None)
+    state = train(stage, loop_config, Budget(steps=5), 0, tmp_path / "s.safetensors", report=lambda _: None)
     live = model.value.proj_out.weight.detach().clone()
     with averaged_weights(state):
         inside = model.value.proj_out.weight.detach().clone()
@@ -254,4 +262,4 @@ def test_averaged_weights_are_lent_and_taken_back(
 def test_batch_that_does_not_divide_is_refused(model: WAVModel, batches: Batches, tmp_path: Path) -> None:
     config = LoopConfig(batch_size=9, accumulation=2)
     with pytest.raises(ValueError, match="batch_size 9 does not divide"):
-        train(watched("video", model, batches), config, Plan(steps=1), 0, tmp_path / "s.safetensors")
+        train(watched("video", model, batches), config, Budget(steps=1), 0, tmp_path / "s.safetensors")

@@ -9,7 +9,7 @@ import torch
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
-from wav_models.training.loop import Plan, train
+from wav_models.training.loop import Budget, train
 from wav_models.training.metrics import HeldOut
 from wav_models.training.stages import make_stage
 
@@ -22,7 +22,7 @@ def test_training_improves_the_metrics(
     with torch.no_grad():
         before = held_out.action()
         assert held_out.action() == before
-    train(stage, loop_config, Plan(steps=150), 0, tmp_path / "state.safetensors", report=lambda _: None)
+    train(stage, loop_config, Budget(steps=150), 0, tmp_path / "state.safetensors", report=lambda _: None)
     with torch.no_grad():
         after = held_out.action()
     assert before.keys() == after.keys()

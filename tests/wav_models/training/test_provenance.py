@@ -15,7 +15,7 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.training.assembly import _ancestors, _autoencoder_record, _trained_config
 from wav_models.training.config import STAGES, LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
-from wav_models.training.loop import Plan, train
+from wav_models.training.loop import Budget, train
 from wav_models.training.run import Run, _split
 from wav_models.training.stages import make_stage
 from wav_models.training.state import Progress, Provenance, StateError, load_progress, save_tensors
@@ -38,7 +38,7 @@ def test_a_stage_does_not_go_on_after_those_before_it_have(
         before = {"video": load_progress(video, "").weights} if name == "value" else {}
         stage, provenance = make_stage(name, model, batches, TrainConfig(), dict), Provenance(before=before)
         quiet = {"report": lambda _: None}
-        return train(stage, loop_config, Plan(steps), 0, path, resume=resume, provenance=provenance, **quiet).progress
+        return train(stage, loop_config, Budget(steps), 0, path, resume=resume, provenance=provenance, **quiet).progress
 
     run("video", video, 1, False)
     run("value", value, 1, False)

@@ -12,7 +12,7 @@ import torch
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import STAGES, load_config
 from wav_models.training.data.batches import Batch
-from wav_models.training.randomness import draws_at
+from wav_models.training.randomness import streams_at
 from wav_models.training.stages import make_stage
 
 CONFIG = Path(__file__).parents[3] / "config/train_wav_2b.yaml"
@@ -57,7 +57,7 @@ def test_every_stage_runs_forwards_and_backwards_at_full_size(name: str) -> None
             text_embedding=torch.empty(2, *text), text_mask=torch.empty(2, text[0], dtype=torch.bool)
         )
     stage = make_stage(name, network, SimpleNamespace(episodes=table), config, dict)  # type: ignore[arg-type]
-    losses = stage.batch_losses(batch, draws_at(0, name, 0))
+    losses = stage.batch_losses(batch, streams_at(0, name, 0))
     losses["loss"].backward()
     trained = stage.named_parameters()
     assert all(p.grad is not None and p.grad.shape == p.shape for p in trained.values())

@@ -14,7 +14,7 @@ from wav_models.alignment import memory_rows, state_token
 from wav_models.data.normalization import Normalization
 from wav_models.presets import HorizonConfig
 from wav_models.training.data.latent_store import LatentStore
-from wav_models.training.randomness import Draws
+from wav_models.training.randomness import RngStreams
 from wav_models.types import ARM_DOF
 
 IntArray = NDArray[np.int64]
@@ -88,7 +88,7 @@ class Batch:
 
 
 class Batches:
-    """Draws batches from episodes."""
+    """RngStreams batches from episodes."""
 
     def __init__(
         self, episodes: Episodes, normalization: Normalization, horizon: HorizonConfig, steps: IntArray
@@ -98,9 +98,9 @@ class Batches:
         """
         self.episodes, self.normalization, self.horizon, self.steps = episodes, normalization, horizon, steps
 
-    def draw(self, size: int, draws: Draws) -> Batch:
+    def draw(self, size: int, streams: RngStreams) -> Batch:
         """`size` observations, uniform over all allowed steps."""
-        return self.at(self.steps[draws.numpy.integers(len(self.steps), size=size)])
+        return self.at(self.steps[streams.numpy.integers(len(self.steps), size=size)])
 
     def at(self, steps: IntArray) -> Batch:
         """The observations at these steps; what lies beyond an episode's ends repeats its first or last step."""

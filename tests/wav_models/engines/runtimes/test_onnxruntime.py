@@ -160,7 +160,7 @@ def test_a_wrong_answer_is_noticed(engine: Engine, reference: TorchEngine, trial
 
 
 def test_threads_do_not_disturb_each_other(engine: Engine, trial: Trial) -> None:
-    calls = parity.stages(engine, trial)
+    calls = parity.graph_calls(engine, trial)
     alone = calls["value_dit"](0)
     thread = threading.Thread(target=lambda: [calls["video_velocity"](0) for _ in range(10)])
     thread.start()
@@ -353,7 +353,7 @@ def test_loaded_graphs_do_not_change_when_a_file_does(
     checkpoint: Checkpoint, beside: Path, trial: Trial, way: str
 ) -> None:
     engine = load_engine(beside, checkpoint, WordEncoder())
-    calls = parity.stages(engine, trial)
+    calls = parity.graph_calls(engine, trial)
     before = calls["value_dit"](0)
     for path in beside.iterdir():
         size = path.stat().st_size
@@ -410,7 +410,7 @@ def test_all_graphs_of_the_shipped_checkpoint_equal_torch(
     printed = capsys.readouterr().out
     assert "K = 3: 100% of the elites are the same" in printed
     rows = {line.split("  ")[0] for line in printed.splitlines() if line.endswith(" ms")}
-    assert rows == {*parity.STAGES, "plan"}
+    assert rows == {*parity.GRAPH_CALLS, "plan"}
 
 
 def test_other_directories_are_kept(checkpoint: Checkpoint, tmp_path: Path) -> None:

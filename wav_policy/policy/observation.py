@@ -11,9 +11,11 @@ once the memory is past it.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -100,6 +102,10 @@ class ObservationBuffer:
         self._images: dict[str, StreamBuffer[ImageArray]] = {
             view: StreamBuffer(IMAGE_TOPICS[view], kept, limits, 0.9 / config.max_camera_rate) for view in VIEWS
         }
+        # Frames are resized into rows that are used again once what they hold is forgotten.
+        num_rows = math.ceil(kept * config.max_camera_rate / 0.9) + 2
+        self._rows = {view: cycle(np.zeros((num_rows, *image_size, 3), np.uint8)) for view in VIEWS}
+        self._row: dict[str, ImageArray] = {view: next(rows) for view, rows in self._rows.items()}
         kept = config.max_image_age + config.max_memory_gap
         self._joints: StreamBuffer[FloatArray] = StreamBuffer(JOINT_TOPIC, kept, limits, 0.9 / config.max_joint_rate)
         self._lock = threading.Lock()
@@ -132,7 +138,7 @@ class ObservationBuffer:
             if not stream.admits(stamp, self._now()):
                 return
             try:
-                image = resize_image(rgb, self._image_size)
+                image = resize_image(rgb, self._image_size, out=self._row[view])
             except ValueError as error:
                 stream.reject(str(error))
                 return
@@ -140,6 +146,7 @@ class ObservationBuffer:
             if (before := stream.latest) is None or image.data != before.value.data:
                 self._changed[view] = stamp
             stream.append(stamp, image)
+            self._row[view] = next(self._rows[view])
 
     def add_joint_state(self, positions: FloatArray, stamp: float) -> None:
         """Keep one measurement.

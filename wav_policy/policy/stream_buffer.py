@@ -152,8 +152,7 @@ class StreamBuffer(Generic[T]):
         self._stamps.append(stamp)
         self._values.append(value)
         old = bisect_left(self._stamps, stamp - self._keep)
-        if old > len(self._stamps) // 2:  # seldom, and many at a time
-            del self._stamps[:old], self._values[:old]
+        del self._stamps[:old], self._values[:old]
 
     def reject(self, reason: str) -> None:
         """Note why a message could not be used."""

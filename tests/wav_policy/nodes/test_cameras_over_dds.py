@@ -76,7 +76,8 @@ class Camera:
 class Rig:
     def __init__(self) -> None:
         self.node, self.driver = Node("viewer"), Node("drivers")
-        self.buffer = ObservationBuffer(WAV_TINY.horizon, WAV_TINY.latent.image_size)
+        self.now = START
+        self.buffer = ObservationBuffer(WAV_TINY.horizon, WAV_TINY.latent.image_size, clock=lambda: self.now)
         self.subscriptions = CameraSubscriptions(self.node, self.buffer, "auto")
         self.cameras = {
             "head": Camera("head", 30.0, 0.0, (48, 84), False, self.driver),
@@ -90,10 +91,12 @@ class Rig:
         while (camera := min(active, key=lambda c: c.due)).due <= end:
             self.publish(camera)
             camera.number += 1
+        self.now = end
         self.buffer.add_joint_state(np.zeros(JOINT_DIM), end)
 
     def publish(self, camera: Camera) -> None:
         message, topic, due = camera.message(), f"{camera.view}/image_raw", camera.due
+        self.now = due
         deadline = time.monotonic() + PATIENCE
         while camera.publisher.get_subscription_count() < 1:
             assert time.monotonic() < deadline, f"no subscription to {topic}"

@@ -203,6 +203,26 @@ def test_without_an_instruction_there_is_no_observation() -> None:
         buffer.assemble(11.0, " ")
 
 
+def test_a_frame_of_the_models_own_size_is_kept_when_its_message_is_used_again() -> None:
+    buffer, image = make_buffer(), picture(7)
+    Stream(buffer).run(10.0, 10.1, without=("head",))
+    buffer.add_image("head", image, 10.1)
+    image[:] = 9
+    assert values(buffer.assemble(10.1, "go").images)[0] == [7, 7]
+
+
+def test_frames_are_right_however_long_and_fast_they_come() -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer, rate=60.0)
+    for end in np.arange(10.5, 20.0, 0.5):
+        stream.run(end - 0.5, end)
+        newest = int(values(buffer.assemble(end, "go").images)[0][1])
+        assert newest == round(60.0 * end) % 256
+        buffer.add_image("head", np.zeros((0, 5, 3), np.uint8), end + 0.02)
+        if end > 11.0:
+            assert values(buffer.assemble(end, "go").images)[0][0] == (newest - 48) % 256
+
+
 def test_an_observation_is_not_changed_by_later_messages() -> None:
     buffer = make_buffer()
     stream = Stream(buffer)

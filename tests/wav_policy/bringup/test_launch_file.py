@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,27 @@ def test_the_launch_files_need_numpy_and_yaml_only(printed: list[str]) -> None:
         str([manager, "piper_node", "recorder_node", "teleop_node"]),
         "True",
     ]
+
+
+def test_a_closed_terminal_is_a_ctrl_c(repository: Path) -> None:
+    """`launch` knows no SIGHUP; under nohup it goes on."""
+    preamble = HERE.partition("for name in")[0]
+    code = f"{preamble}\nimport signal\nstart({{}}, sim='true')\nsignal.raise_signal(signal.SIGHUP)\nprint('goes on')"
+    for ignored, ending in ((signal.SIG_DFL, "KeyboardInterrupt"), (signal.SIG_IGN, "goes on")):
+
+        def prepare() -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGHUP, ignored)  # noqa: B023
+
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=repository,
+            capture_output=True,
+            text=True,
+            preexec_fn=prepare,
+            check=False,
+        )
+        assert ending in (done.stdout + done.stderr).splitlines()[-1]
 
 
 def test_importing_the_simulation_registers_the_environments() -> None:

@@ -1,4 +1,4 @@
-"""`wav up` ends in order, whatever asks it to, and whether or not anybody still reads what it says."""
+"""`wav up`, `record` and `demo` end in order, whatever asks them to, and whether or not anybody reads what they say."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def end(*_):
     open({note!r}, "a").write("{name} ")
     sys.exit()
 signal.signal(signal.SIGTERM, end)
-print("up", flush=True)
+open({note!r} + ".up", "a").write("{name} ")
 time.sleep(60)
 """
 UP = """
@@ -30,25 +30,37 @@ from wav_policy.bringup import supervisor
 from wav_policy.cli.main import main
 node = Path({script!r}).read_text()
 supervisor.command = lambda launch, _: [sys.executable, "-c", node.format(note={note!r}, name=launch.name)]
-sys.argv = ["wav", "up", "sim:=true"]
+sys.argv = ["wav", *{arguments!r}]
 sys.exit(main())
 """
 """The command with scripts in place of the nodes."""
 
-NAMES = ("sim_node", "piper_node", "policy_node", "lifecycle_manager")
+COMMANDS = {
+    "up": ("up", "sim:=true"),
+    "record": ("record", "--out", "build/never_recorded", "sim:=true"),
+    "demo": ("demo", "--headless", "--engine", "torch", "--no-monitor"),
+}
+NODES = {
+    "up": ("sim_node", "piper_node", "policy_node", "lifecycle_manager"),
+    "record": ("sim_node", "recorder_node", "piper_node", "teleop_node", "lifecycle_manager"),
+    "demo": ("sim_node", "piper_node", "policy_node", "lifecycle_manager"),
+}
+NAMES = NODES["up"]
 
 
 class Up:
-    """`wav up` in a terminal, all nodes up."""
+    """A command in a terminal, all nodes up."""
 
-    def __init__(self, repository: Path, directory: Path, ignored: tuple[signal.Signals, ...] = ()) -> None:
+    def __init__(
+        self, repository: Path, directory: Path, ignored: tuple[signal.Signals, ...] = (), name: str = "up"
+    ) -> None:
         script, self.note = directory / "node.py", directory / "ended"
         script.write_text(NODE)
         self.note.touch()
-        code = UP.format(script=str(script), note=str(self.note))
+        code = UP.format(script=str(script), note=str(self.note), arguments=COMMANDS[name])
         self.terminal = Terminal([sys.executable, "-c", code], repository, ignored)
-        for name in NAMES:
-            self.terminal.await_text(f"[{name}] up")
+        up = directory / "ended.up"
+        self.terminal.wait_until(lambda: up.is_file() and set(up.read_text().split()) == set(NODES[name]))
 
     @property
     def ended(self) -> list[str]:
@@ -69,13 +81,14 @@ def test_every_signal_stops_the_nodes_in_order(number: signal.Signals, repositor
         up.terminal.kill()
 
 
-def test_a_closed_terminal_stops_them_in_order(repository: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_closed_terminal_stops_them_in_order(name: str, repository: Path, tmp_path: Path) -> None:
     """More is said than a pipe holds: who would wait for a reader would never end."""
-    up = Up(repository, tmp_path)
+    up = Up(repository, tmp_path, name=name)
     try:
         up.terminal.close()
-        assert up.terminal.process.wait(timeout=30.0) == 0
-        assert up.ended == list(NAMES[::-1])
+        assert up.terminal.process.wait(timeout=60.0) == 0
+        assert up.ended == list(NODES[name][::-1])
     finally:
         up.terminal.kill()
 

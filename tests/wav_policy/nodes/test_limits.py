@@ -130,7 +130,11 @@ def test_every_kind_that_is_subscribed_has_a_limit() -> None:
 
 
 def test_a_group_that_pauses_is_left_alone_for_so_long() -> None:
-    group, entity = PatientCallbackGroup(), object()
+    class Entity:
+        """Something that an executor would call."""
+
+    group, entity = PatientCallbackGroup(), Entity()
+    group.add_entity(entity)
     assert group.can_execute(entity)
     group.pause(0.05)
     assert not group.can_execute(entity)

@@ -14,10 +14,10 @@ from rclpy.subscription import Subscription
 
 from wav_policy.nodes.messages.limits import MessageError, OversizedError, decode
 
-_PAUSE_PER_BYTE: Final = 1e-7
-"""Taking a megabyte from the middleware holds up every other thread for about a millisecond: a hundredth of the time
+_PAUSE_PER_BYTE: Final = 1e-6
+"""Taking a megabyte from the middleware holds up every other thread for about a millisecond: a thousandth of the time
 is what a flood of oversized messages may cost [s]."""
-_LONGEST_PAUSE: Final = 5.0
+_LONGEST_PAUSE: Final = 60.0
 """[s]"""
 
 
@@ -72,9 +72,12 @@ def subscribe(
         try:
             return decode(kind, data)
         except MessageError as error:
+            reason = str(error)
             if isinstance(error, OversizedError) and isinstance(group, PatientCallbackGroup):
-                group.pause(min(_PAUSE_PER_BYTE * len(data), _LONGEST_PAUSE))
-            refuse(str(error))
+                pause = min(_PAUSE_PER_BYTE * len(data), _LONGEST_PAUSE)
+                group.pause(pause)
+                reason += f"; not listening for {pause:.1f} s"
+            refuse(reason)
             return None
 
     def on_data(data: bytes) -> None:

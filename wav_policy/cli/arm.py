@@ -62,6 +62,15 @@ class FollowerArguments(_ChangeArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeaderArguments(_ChangeArguments):
+    """Make a follower a leader for teleoperation: it takes no command any more."""
+
+    def change(self, arm: ServicedArm) -> Change:
+        """What is to be sent."""
+        return maintenance.leader()
+
+
+@dataclass(frozen=True, kw_only=True)
 class StrokeArguments(_ChangeArguments):
     """Tell the arm which gripper is fitted."""
 
@@ -123,6 +132,7 @@ SUB_COMMANDS: dict[str, Callable[..., Any]] = {
     "find": FindArguments,
     "restore-limits": RestoreLimitsArguments,
     "follower": FollowerArguments,
+    "leader": LeaderArguments,
     "stroke": StrokeArguments,
     "collision-level": CollisionLevelArguments,
     "zero-gripper": ZeroGripperArguments,

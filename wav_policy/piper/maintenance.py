@@ -163,7 +163,14 @@ def follower() -> Change:
     """Back to a follower on the ordinary identifiers (0x470)."""
     sent = (FrameId.LINKAGE, bytes((frames.FOLLOWER,)).ljust(8, b"\0"))
     advice = "Switch its power off and on now, then look at `wav arm show`."
-    return Change("make it a follower on identifiers 0x2A*", (sent,), True, _is_follower, advice, needs_heard=False)
+    return Change("make it a follower on identifiers 0x2A*", (sent,), True, _no_check, advice, needs_heard=False)
+
+
+def leader() -> Change:
+    """A leader for teleoperation: it is led by hand, sends targets, and takes none (0x470)."""
+    sent = (FrameId.LINKAGE, bytes((frames.LEADER,)).ljust(8, b"\0"))
+    advice = "Switch its power off and on now. A leader is silent until it is moved."
+    return Change("make it a leader, which takes no command", (sent,), True, _no_check, advice)
 
 
 def stroke(millimetres: int, reply: bytes | None = None) -> Change:
@@ -247,7 +254,7 @@ def _is_vendors(flash: FlashLimits, joint: int) -> bool:
     return expected == (flash.lower[joint], flash.upper[joint], flash.max_speed[joint], flash.max_acceleration[joint])
 
 
-def _is_follower(arm: ServicedArm) -> str:
+def _no_check(arm: ServicedArm) -> str:
     """Some arms change only when they are switched on again, and a leader at rest is silent before that."""
     return ""
 

@@ -93,6 +93,7 @@ CHANGES = {
     "collision-level 3": (Flash, lambda bench: bench.arm.flash.crash_levels == [3] * 6),
     "zero-gripper": (Flash, lambda bench: bench.arm.flash.gripper_zero == pytest.approx(0.03)),
     "zero 5": (Flash, lambda bench: bench.arm.flash.zeros == pytest.approx([0, 0, 0, 0, 0.5, 0], abs=1e-4)),
+    "leader": (Flash, lambda bench: bench.arm.flash.is_leader),
     "follower": (lambda: Flash(feedback_offset=0x20), lambda bench: bench.arm.flash.feedback_offset == 0),
 }
 
@@ -212,6 +213,6 @@ def test_the_vendors_limits_are_those_of_piper_sdk() -> None:
     from piper_sdk import C_PiperInterface_V2
 
     sdk = C_PiperInterface_V2("limits", judge_flag=False, can_auto_init=False)
-    for joint, (lower, upper) in enumerate(VENDOR_LIMITS_DEGREES, start=1):
-        np.testing.assert_allclose(np.degrees(sdk.GetSDKJointLimitParam(f"j{joint}")), (lower, upper), atol=0.1)  # it has 3.14 for pi
+    told = [np.degrees(sdk.GetSDKJointLimitParam(f"j{joint}")) for joint in range(1, 7)]
+    np.testing.assert_allclose(told, VENDOR_LIMITS_DEGREES, atol=0.1)  # it has 3.14 for pi
     assert VENDOR_LIMITS_DEGREES == JOINT_LIMITS_DEGREES

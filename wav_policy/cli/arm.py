@@ -211,7 +211,7 @@ def _print_arm(console: Console, arm: ServicedArm, channel: str) -> None:
     stroke = "not told" if flash.max_stroke is None else f"{1000 * flash.max_stroke:.0f} mm"
     lines["gripper"] = f"{status.gripper}, stroke {stroke}"
     limits = SafetyLimits()
-    lines["limits"] = "; ".join((*unfit_limits(flash, limits), *wider_limits(flash, limits))) or "as delivered"
+    lines["limits"] = "; ".join((*unfit_limits(flash, limits, channel), *wider_limits(flash, limits))) or "as delivered"
     _print_lines(console, channel, lines)
     console.print(_joint_table(arm, flash))
 

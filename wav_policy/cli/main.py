@@ -38,6 +38,7 @@ SUB_COMMANDS = {
     "evaluate": SubCommand("wav_policy.cli.evaluate:main", "Success rate of a checkpoint in closed loop."),
     "report": SubCommand("wav_policy.cli.report:main", "The paper's figures from a checkpoint, and one page of them."),
     "bench": SubCommand("wav_policy.cli.bench:main", "What a plan costs: measured here, or counted from the shapes."),
+    "arm": SubCommand("wav_policy.cli.arm:main", "Look at one arm, find its adapter, mend what its flash holds."),
     "doctor": SubCommand("wav_policy.cli.doctor:main", "Check this installation."),
 }
 

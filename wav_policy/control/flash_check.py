@@ -17,17 +17,23 @@ _ANGLE_RESOLUTION: Final = math.radians(0.06)
 _RATE_RESOLUTION: Final = 0.006
 """Flash counts 0.01 rad/s and 0.01 rad/s^2."""
 
+_CHANNEL: Final = "--channel ..."
+
 STROKES: Final = (0.07, 0.1)
 """Of the grippers there are [m]."""
 
 
-def unfit_limits(flash: FlashLimits, limits: SafetyLimits) -> tuple[str, ...]:
+def unfit_limits(flash: FlashLimits, limits: SafetyLimits, channel: str = "CHANNEL") -> tuple[str, ...]:
     """Where the arm would clamp, slow or overshoot what the configuration permits; joint by joint, with the remedy.
 
     A limit in flash that is wider than the configured one is no difference: the safety filter keeps the narrower
     (`wider_limits` tells them).
+
+    Args:
+        channel: of the arm, for the commands that mend it.
     """
-    return (*_joints(flash, limits), *_stroke(flash), *_collision_protection(flash), *_unanswered(flash))
+    texts = (*_joints(flash, limits), *_stroke(flash), *_collision_protection(flash), *_unanswered(flash))
+    return tuple(text.replace(_CHANNEL, f"--channel {channel}") for text in texts)
 
 
 def wider_limits(flash: FlashLimits, limits: SafetyLimits) -> tuple[str, ...]:
@@ -51,7 +57,7 @@ def _joints(flash: FlashLimits, limits: SafetyLimits) -> Iterator[str]:
     if impossible:
         yield (
             f"impossible limits in flash ({'; '.join(impossible)}): it will not be enabled. Restore the vendor's: end "
-            "this node, then `wav arm restore-limits`"
+            f"this node, then `wav arm restore-limits {_CHANNEL}`"
         )
     else:
         yield from _narrower_joints(flash, limits)
@@ -76,14 +82,14 @@ def _angle_text(name: str, field: str, flash: float, configured: float) -> str:
     return (
         f"{name}: flash holds {math.degrees(flash):.1f} deg, safety.{field} {math.degrees(configured):.1f} deg: "
         f"the arm would stop short of its targets. Set safety.{field} to {flash:.4f} rad, or restore the vendor's "
-        "limits: `wav arm restore-limits`"
+        f"limits: `wav arm restore-limits {_CHANNEL}`"
     )
 
 
 def _rate_text(name: str, field: str, flash: float, configured: float, unit: str) -> str:
     return (
         f"{name}: flash holds {flash:g} {unit}, safety.{field} {configured:g} {unit}: the arm would lag behind. "
-        f"Set safety.{field} to {flash:g}, or restore the vendor's limits: `wav arm restore-limits`"
+        f"Set safety.{field} to {flash:g}, or restore the vendor's limits: `wav arm restore-limits {_CHANNEL}`"
     )
 
 
@@ -92,7 +98,7 @@ def _stroke(flash: FlashLimits) -> Iterator[str]:
     if stroke is not None and stroke not in STROKES:
         yield (
             f"gripper: its stroke was never set, flash holds {1000 * stroke:.0f} mm; {1000 * min(STROKES):.0f} mm are "
-            "taken. Say which gripper is fitted: end this node, then `wav arm stroke 70` or `wav arm stroke 100` (mm)"
+            f"taken. Say which gripper is fitted: end this node, then `wav arm stroke 70 {_CHANNEL}`, or 100 (mm)"
         )
 
 
@@ -101,7 +107,7 @@ def _collision_protection(flash: FlashLimits) -> Iterator[str]:
     if off:
         yield (
             f"{', '.join(off)}: collision protection is off (level 0 in flash): the arm does not stop when it hits "
-            "something. End this node, then `wav arm collision-level 1` (weakest) to 8"
+            f"something. End this node, then `wav arm collision-level 1 {_CHANNEL}` (weakest; up to 8)"
         )
 
 

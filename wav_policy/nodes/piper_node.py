@@ -426,7 +426,7 @@ class PiperNode(LifecycleNode):
         """
         flashes = arms.read_flash()
         safety = fitted_limits(self.config.safety, flashes.values())
-        self._unfit = {side: unfit_limits(flash, safety) for side, flash in flashes.items()}
+        self._unfit = {side: unfit_limits(flash, safety, arms.arm(side).channel) for side, flash in flashes.items()}
         for side, texts in self._unfit.items():
             for text in texts:
                 self.get_logger().warning(f"{side} arm: {text}")

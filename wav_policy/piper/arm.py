@@ -118,10 +118,10 @@ class PiperArm:
         """
         self.link.open()
         deadline = time.monotonic() + _VERSION_TIMEOUT
-        while not self._ask_version() and time.monotonic() < deadline:
+        while not self.ask_version() and time.monotonic() < deadline:
             pass
 
-    def _ask_version(self) -> bool:
+    def ask_version(self) -> bool:
         """Whether the arm has told its version, in whole."""
         reader = self.link.reader
         reader.forget_version()

@@ -14,7 +14,10 @@ from wav_policy.piper.errors import (
 from wav_policy.piper.feedback import REQUIRED, FeedbackReader
 from wav_policy.piper.frames import BusCondition
 
-_LEADER_REMEDY = "Its flash keeps that: set it back with `wav arm follower` (0x470), then switch its power off and on."
+_LEADER_REMEDY = (
+    "Its flash keeps that: set it back with `wav arm follower --channel CHANNEL` (0x470), then switch its power off "
+    "and on."
+)
 
 
 def explain_silence(arm: str, reader: FeedbackReader, condition: BusCondition, worked: bool) -> PiperError:

@@ -23,7 +23,7 @@ from wav_policy.piper import frames, units
 from wav_policy.piper.belief import Belief
 from wav_policy.piper.bus import ArmBus
 from wav_policy.piper.firmware import FirmwareVersion, parse_version
-from wav_policy.piper.frames import NUM_JOINTS, SETPOINT_IDS, Frame, FrameId
+from wav_policy.piper.frames import NUM_JOINTS, OFFSET_IDS, SETPOINT_IDS, Frame, FrameId
 
 _VELOCITY_WINDOW = 0.03  # s; one count of 0.001 deg over this is 0.0006 rad/s
 _RARER: Final = 0.3  # s; motors tell their state 40 times a second, in the simulation 10 times
@@ -32,7 +32,6 @@ _GRIPPER: Final = struct.Struct(">ihBB")
 _STATUS: Final = struct.Struct(">BBBBBBH")
 _MOTOR: Final = struct.Struct(">HhbBH")
 _MOTOR_FAST: Final = struct.Struct(">hhi")
-_OFFSET_IDS: Final = frozenset([*range(0x2B1, 0x2B9), *range(0x2C1, 0x2C9), *range(0x3A1, 0x3A9)])
 _RARE_IDS: Final = range(0x473, 0x4AF)
 _IGNORED: Final = frozenset([0x2A2, 0x2A3, 0x2A4, *range(0x481, 0x487)])
 """End pose and accelerations: nothing here needs them."""
@@ -272,7 +271,7 @@ class FeedbackReader:
                 self._note(number, data, f"{len(data)} bytes instead of {_FRAME_LENGTH}")
         elif number in _IGNORED:
             pass
-        elif number in _OFFSET_IDS:
+        elif number in OFFSET_IDS:
             self.offset_frames, self.offset_id = self.offset_frames + 1, number
         elif number in SETPOINT_IDS:
             self._foreign_setpoints += 1

@@ -1,4 +1,4 @@
-"""What the arm holds in flash. Reads; never writes."""
+"""What the arm holds in flash, and what the vendor delivers it with. Reads; never writes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Final
 from wav_policy.piper import frames, units
 from wav_policy.piper.frames import NUM_JOINTS, FrameId
 from wav_policy.piper.link import ArmLink
+
+VENDOR_LIMITS_DEGREES: Final = ((-150, 150), (0, 180), (-170, 0), (-100, 100), (-70, 70), (-120, 120))
+"""Of joints 1 to 6, as piper_sdk and pyAgxArm list them [deg]."""
 
 _TIMEOUT = 0.6  # s for all answers
 _RETRY = 0.1  # s

@@ -161,5 +161,8 @@ MAX_CRASH_LEVEL: Final = 8
 
 NUM_JOINTS: Final = 6
 
+OFFSET_IDS: Final = frozenset([*range(0x2B1, 0x2B9), *range(0x2C1, 0x2C9), *range(0x3A1, 0x3A9)])
+"""Feedback of an arm whose identifiers were changed (0x470)."""
+
 SETPOINT_IDS: Final = frozenset([*range(0x151, 0x160), FrameId.MOTOR_POWER])
 """What moves or powers an arm: modes, poses, joints, gripper, MIT mode, motors. From others than us: another master."""

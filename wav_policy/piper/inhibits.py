@@ -51,8 +51,8 @@ RESET_REMEDY: Final = "Support the arms, then call piper/reset and piper/enable.
 
 
 LEADER_TEXT: Final = (
-    "in leader mode. That is kept in its flash (0x470): set it back with `wav arm follower`, then switch its power off "
-    "and on."
+    "in leader mode. That is kept in its flash (0x470): set it back with `wav arm follower --channel CHANNEL`, then "
+    "switch its power off and on."
 )
 
 

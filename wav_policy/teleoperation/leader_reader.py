@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 
 import can
 import numpy as np
 
 from wav_models.types import ARM_DOF, FloatArray
 from wav_policy.piper import units
-from wav_policy.piper.bus import open_bus
+from wav_policy.piper.bus import ArmBus, open_bus
 from wav_policy.piper.errors import PiperError
-from wav_policy.piper.frames import FrameId
+from wav_policy.piper.frames import OFFSET_IDS, FrameId
 
 _RETRY_PERIOD = 0.5
 """Between attempts to open a bus that is gone [s]."""
 
 _JOINT_FRAMES = {FrameId.JOINT_TARGET_12: 0, FrameId.JOINT_TARGET_34: 2, FrameId.JOINT_TARGET_56: 4}
-_FOLLOWER_FRAMES = range(FrameId.STATUS, FrameId.GRIPPER + 1)
+_FOLLOWER_FRAMES = frozenset(range(FrameId.STATUS, FrameId.GRIPPER + 1)) | OFFSET_IDS
+_FOREIGN_PERIOD = 1.0
+"""A follower sends hundreds of frames a second; one that was the last for so long was damage [s]."""
 _COMPLETE = {*_JOINT_FRAMES, FrameId.GRIPPER_TARGET}
 
 
@@ -45,9 +48,10 @@ class LeaderReader:
         self.num_garbled = 0
         self._interface = interface
         self._channel = channel
-        self._bus: can.BusABC | None = None
+        self._bus: ArmBus | None = None
         self._lost = ""
-        self._foreign = ""
+        self._foreign_at = float("-inf")
+        self._foreign_id = 0
         self._position = np.zeros(ARM_DOF)
         self._seen: set[int] = set()
         self._lock = threading.Lock()
@@ -61,7 +65,7 @@ class LeaderReader:
             PiperError: the bus cannot be opened; names the arm.
         """
         try:
-            self._bus = open_bus(self._interface, self._channel)
+            self._bus = open_bus(self._interface, self._channel, f"{self.side} leader arm")
         except PiperError as error:
             raise type(error)(f"{self.side} leader arm: {error}") from error
         self._thread.start()
@@ -79,7 +83,7 @@ class LeaderReader:
     def position(self) -> FloatArray | None:
         """Where the leader is: joints and stroke, shape [7], rad and m; None while nobody can know."""
         with self._lock:
-            known = not self._lost and not self._foreign and self._seen >= _COMPLETE
+            known = not self._lost and not self._is_shared and self._seen >= _COMPLETE
             return self._position.copy() if known else None
 
     @property
@@ -88,8 +92,8 @@ class LeaderReader:
         with self._lock:
             if self._lost:
                 return f"{self.side} leader arm: bus lost ({self._lost}); plug it in again"
-            if self._foreign:
-                return self._foreign
+            if self._is_shared:
+                return self._foreign_text()
             if not self._seen >= _COMPLETE:
                 return f"{self.side} leader arm: not heard yet (it is silent at rest): move it and its gripper"
         return ""
@@ -99,15 +103,29 @@ class LeaderReader:
         identifier = message.arbitration_id
         with self._lock:
             if identifier in _FOLLOWER_FRAMES:
-                self._foreign = (
-                    f"{self.side} leader arm: there is a follower on its bus (frame {identifier:#x}): the leader would "
-                    "command it directly. Give every arm a bus of its own"
-                )
+                self._foreign_at, self._foreign_id = time.monotonic(), identifier
             elif identifier in _COMPLETE:
                 try:
                     self._decode(identifier, bytes(message.data))
                 except struct.error:
                     self.num_garbled += 1
+
+    @property
+    def _is_shared(self) -> bool:
+        return time.monotonic() - self._foreign_at < _FOREIGN_PERIOD
+
+    def _foreign_text(self) -> str:
+        """Who it is shows once the leader is moved: a follower alone sends no targets."""
+        arm, frame = f"{self.side} leader arm", f"frame {self._foreign_id:#x}"
+        if self._seen:
+            return (
+                f"{arm}: there is a follower on its bus ({frame}): the leader would command it directly. Give every "
+                "arm a bus of its own"
+            )
+        return (
+            f"{arm}: the arm at '{self._channel}' is set up as a follower ({frame}), or a follower shares the bus. "
+            f"Make it a leader: `wav arm leader --channel {self._channel}`, then switch its power off and on"
+        )
 
     def _decode(self, identifier: int, data: bytes) -> None:
         if identifier == FrameId.GRIPPER_TARGET:
@@ -124,15 +142,15 @@ class LeaderReader:
             if self._bus is None:
                 self._reopen()
                 continue
+            bus, before = self._bus, self._bus.garbled
             try:
-                message = self._bus.recv(timeout=0.1)
+                arrived = bus.receive(0.1)
             except (can.CanError, OSError) as error:
                 self._lose(str(error))
-            except (ValueError, IndexError):  # a garbled slcan line
-                self.num_garbled += 1
             else:
-                if message is not None:
-                    self.take(message)
+                self.num_garbled += bus.garbled - before
+                for identifier, data in arrived:
+                    self.take(can.Message(arbitration_id=identifier, data=data))
 
     def _lose(self, reason: str) -> None:
         with self._lock:
@@ -144,10 +162,10 @@ class LeaderReader:
 
     def _reopen(self) -> None:
         try:
-            self._bus = open_bus(self._interface, self._channel)
+            self._bus = open_bus(self._interface, self._channel, f"{self.side} leader arm")
         except PiperError:
             self._stopping.wait(_RETRY_PERIOD)
             return
         with self._lock:
-            self._lost = self._foreign = ""
+            self._lost, self._foreign_at = "", float("-inf")
             self._seen.clear()

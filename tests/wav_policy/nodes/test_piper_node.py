@@ -21,7 +21,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot, start_node
@@ -206,6 +206,31 @@ def test_after_a_stop_only_reset_and_enable_move_again(active: Robot, probe: Pro
     assert probe.enable().success
     probe.send_chunk(stopped_at, -0.1)
     probe.wait_until(lambda: abs(active.position[0] - stopped_at[0] + 0.1) < 0.005)
+
+
+def test_one_arm_is_reset_by_force_after_saying_that_it_falls(active: Robot, probe: Probe) -> None:
+    """An arm that lost its true angles reports no fault (piper_sdk#120)."""
+    assert "no arm needed a reset" in probe.trigger("piper/reset").message
+    assert probe.enable().success
+    asked = probe.call(SetBool, "piper/left/reset", SetBool.Request(data=False))
+    assert not asked.success
+    assert "nothing was done" in asked.message
+    assert "IT FALLS" in asked.message
+    assert all(plant.powered for plant in active.plants)
+    done = probe.call(SetBool, "piper/left/reset", SetBool.Request(data=True))
+    assert done.success
+    assert done.message.startswith("left lost power")
+    assert [plant.powered for plant in active.plants] == [False, True]
+    assert probe.enable().success
+    assert all(plant.powered for plant in active.plants)
+
+
+def test_efforts_are_published(active: Robot, probe: Probe) -> None:
+    probe.joint_states.clear()
+    probe.wait_until(lambda: bool(probe.joint_states))
+    efforts = probe.joint_states[-1].effort
+    assert len(efforts) == 14
+    assert np.isfinite(efforts).all()
 
 
 def test_a_stop_outlives_a_new_configuration(active: Robot, probe: Probe) -> None:

@@ -98,7 +98,7 @@ def test_a_lost_answer_is_asked_for_again_and_a_missing_one_named(rig: Any) -> N
         ((0.1, 0.1), 0.1, 0.1, ""),
         ((0.1, 0.1), 0.05, 0.05, ""),
         ((0.1, 0.07), 0.1, 0.07, ""),
-        ((0.0, 0.1), 0.1, 0.07, r"flash holds 0 mm.*wav arm stroke 70` or `wav arm stroke 100"),
+        ((0.0, 0.1), 0.1, 0.07, r"flash holds 0 mm.*wav arm stroke 70 --channel CHANNEL`, or 100"),
         ((0.255, 0.1), 0.1, 0.07, r"flash holds 255 mm.*wav arm stroke"),
     ],
 )

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from wav_policy.piper.errors import InterfaceNotFoundError
+from wav_policy.sim.firmware import Flash, SimulatedArm
+from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 from wav_policy.sim.teleoperator import LeaderArm, leader_frames
 from wav_policy.teleoperation.leader_reader import LeaderReader
 
@@ -83,3 +85,18 @@ def test_a_follower_on_the_same_bus_is_refused() -> None:
 def test_a_missing_adapter_is_named() -> None:
     with pytest.raises(InterfaceNotFoundError, match="right leader arm: no serial CAN adapter at '/nowhere'"):
         LeaderReader("right", "slcan", "/nowhere").open()
+
+
+def test_a_follower_in_the_leaders_place_is_told_as_such(tmp_path: Path) -> None:
+    """Its own feedback is on the bus, also on other identifiers, and no targets."""
+    for flash in (Flash(), Flash(feedback_offset=0x20)):
+        with SimulatedArm(KinematicArm(), tmp_path / "lead", flash=flash):
+            reader = LeaderReader("left", "slcan", str(tmp_path / "lead"))
+            reader.open()
+            deadline = time.monotonic() + 5.0
+            while "is set up as a follower" not in reader.fault:
+                assert time.monotonic() < deadline, reader.fault
+                time.sleep(0.02)
+            assert f"wav arm leader --channel {tmp_path / 'lead'}" in reader.fault
+            assert reader.position is None
+            reader.close()

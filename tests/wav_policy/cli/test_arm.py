@@ -1,0 +1,218 @@
+"""`wav arm` against the simulated firmware: shown, tried dry, refused, confirmed, done."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wav_policy.cli.arm import main
+from wav_policy.piper.arm import PiperArm
+from wav_policy.piper.flash_limits import VENDOR_LIMITS_DEGREES
+from wav_policy.sim.firmware import FaultSet, Flash, SimulatedArm
+from wav_policy.sim.firmware.flash import JOINT_LIMITS_DEGREES
+from wav_policy.sim.firmware.kinematic_arm import KinematicArm
+
+
+class Bench:
+    """One arm that is not driven by anybody."""
+
+    def __init__(self, link: Path, flash: Flash | None = None, version: str = "S-V1.8-8") -> None:
+        self.plant = KinematicArm()
+        self.arm = SimulatedArm(self.plant, link, flash=flash, version=version)
+        self.channel = str(link)
+
+    def run(self, *words: str) -> int:
+        return main([*words, "--channel", self.channel])
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(**options: object) -> Bench:
+        made.append(Bench(tmp_path / f"arm{len(made)}", **options))  # type: ignore[arg-type]
+        made[-1].arm.start()
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.arm.stop()
+
+
+@pytest.fixture
+def confirm(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """What the operator types."""
+    return lambda text: monkeypatch.setattr("sys.stdin", io.StringIO(f"{text}\n"))
+
+
+def corrupted() -> Flash:
+    flash = Flash()
+    flash.corrupt()
+    return flash
+
+
+def test_show_tells_all(make_bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]) -> None:
+    flash = Flash(max_stroke=0.1)
+    flash.crash_levels[2] = 0
+    bench = make_bench(flash=flash, version="S-V1.8-6")
+    assert bench.run("show") == 0
+    told = capsys.readouterr().out
+    for words in (
+        "S-V1.8-6 loses the true joint angles",
+        "follower",
+        "NORMAL, mode STANDBY, 0 of 6 motors on",
+        "35, 35, 35, 35, 35, 35 deg C",
+        "stroke 100 mm",
+        "joint3: collision protection is off",
+        "-170.0 .. 0.0",
+        "57.3",
+    ):
+        assert words in told, words
+
+
+@pytest.mark.parametrize("fault", ["offset_ids", "leader", "silence"])
+def test_show_of_an_arm_that_cannot_be_driven(
+    make_bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    bench = make_bench()
+    bench.arm.faults = FaultSet.parse(fault)
+    assert bench.run("show") == 0
+    told = capsys.readouterr().out
+    assert ("0x3a" in told) if fault == "offset_ids" else ("a leader at rest" in told)
+
+
+CHANGES = {
+    "restore-limits": (corrupted, lambda bench: bench.arm.flash.limits == Flash().limits),
+    "stroke 100": (lambda: Flash(max_stroke=0.0), lambda bench: bench.arm.flash.max_stroke == 0.1),
+    "collision-level 3": (Flash, lambda bench: bench.arm.flash.crash_levels == [3] * 6),
+    "zero-gripper": (Flash, lambda bench: bench.arm.flash.gripper_zero == pytest.approx(0.03)),
+    "zero 5": (Flash, lambda bench: bench.arm.flash.zeros == pytest.approx([0, 0, 0, 0, 0.5, 0], abs=1e-4)),
+    "leader": (Flash, lambda bench: bench.arm.flash.is_leader),
+    "follower": (lambda: Flash(feedback_offset=0x20), lambda bench: bench.arm.flash.feedback_offset == 0),
+}
+
+
+@pytest.mark.parametrize("command", CHANGES)
+def test_changes_are_tried_confirmed_and_done(
+    make_bench: Callable[..., Bench],
+    confirm: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    make_flash, is_done = CHANGES[command]
+    bench = make_bench(flash=make_flash())
+    before = repr(bench.arm.flash)
+    assert bench.run(*command.split(), "--dry-run") == 0
+    assert "dry run: nothing was sent" in capsys.readouterr().out
+    assert repr(bench.arm.flash) == before
+    confirm("yes")
+    assert bench.run(*command.split()) == 1
+    assert "not confirmed" in capsys.readouterr().err
+    assert repr(bench.arm.flash) == before
+    confirm(bench.channel)
+    assert bench.run(*command.split()) == 0, capsys.readouterr().err
+    assert "done." in capsys.readouterr().out
+    assert is_done(bench)
+
+
+def test_clear_keeps_the_power(
+    make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = make_bench()
+    driver = PiperArm("left", "slcan", bench.channel)
+    driver.connect()
+    driver.enable()
+    driver.close()
+    bench.arm.faults = FaultSet.parse("gripper_trip")
+    time.sleep(0.1)
+    confirm(bench.channel)
+    assert bench.run("clear") == 0, capsys.readouterr().err
+    assert not bench.arm.firmware._gripper_tripped
+    assert bench.plant.powered
+
+
+@pytest.mark.parametrize("command", ["restore-limits", "zero 2", "follower"])
+def test_what_would_move_a_powered_arm_is_refused(
+    make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    bench = make_bench()
+    driver = PiperArm("left", "slcan", bench.channel)
+    driver.connect()
+    driver.enable()
+    driver.close()
+    before = repr(bench.arm.flash)
+    confirm(bench.channel)
+    assert bench.run(*command.split()) == 1
+    assert "joint1, joint2, joint3, joint4, joint5, joint6 hold the arm" in capsys.readouterr().err
+    assert repr(bench.arm.flash) == before
+
+
+def test_a_silent_arm_gets_no_change(
+    make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = make_bench()
+    bench.arm.faults = FaultSet.parse("silence")
+    confirm(bench.channel)
+    assert bench.run("restore-limits") == 1
+    assert "refused: it is not heard" in capsys.readouterr().err
+
+
+def test_an_arm_that_somebody_drives_is_left_alone(
+    make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = make_bench(flash=corrupted())
+    driver = PiperArm("left", "slcan", bench.channel)
+    driver.connect()
+    confirm(bench.channel)
+    assert bench.run("restore-limits") == 1
+    assert "is the channel of the left arm already" in capsys.readouterr().err
+    assert bench.arm.flash.limits[0].upper < 0
+    driver.close()
+
+
+def test_a_joint_to_zero_must_be_named() -> None:
+    with pytest.raises(SystemExit):
+        main(["zero", "--channel", "/dev/null"])
+
+
+def test_find_watches_which_arm_is_moved(make_bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]) -> None:
+    benches = make_bench(), make_bench()
+
+    def move() -> None:
+        for bench, prompt in ((benches[1], "LEFT"), (benches[0], "RIGHT")):
+            while prompt not in told.getvalue():
+                time.sleep(0.02)
+            time.sleep(0.2)
+            bench.plant.position = bench.plant.position + np.array([0.2, 0, 0, 0, 0, 0])
+
+    told = io.StringIO()
+    threading.Thread(target=move, daemon=True).start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", told)
+        assert main(["find", "--seconds", "10", "--channel", *(bench.channel for bench in benches)]) == 0
+    text = told.getvalue()
+    assert f"left arm: {benches[1].channel}" in text
+    assert f"right arm: {benches[0].channel}" in text
+    assert "can_left:=" in text
+
+
+def test_find_says_that_nothing_moved(make_bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]) -> None:
+    bench = make_bench()
+    assert main(["find", "--seconds", "0.2", "--channel", bench.channel]) == 1
+    assert "the left one is not found" in capsys.readouterr().out
+
+
+def test_the_vendors_limits_are_those_of_piper_sdk() -> None:
+    """A second source than the simulated firmware: piper_sdk's own table of limits."""
+    from piper_sdk import C_PiperInterface_V2
+
+    sdk = C_PiperInterface_V2("limits", judge_flag=False, can_auto_init=False)
+    told = [np.degrees(sdk.GetSDKJointLimitParam(f"j{joint}")) for joint in range(1, 7)]
+    np.testing.assert_allclose(told, VENDOR_LIMITS_DEGREES, atol=0.1)  # it has 3.14 for pi
+    assert VENDOR_LIMITS_DEGREES == JOINT_LIMITS_DEGREES

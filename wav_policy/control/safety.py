@@ -126,6 +126,11 @@ class SafetyFilter:
         """Of the target, the largest of all joints [rad/s], grippers [m/s]; 0 at rest."""
         return float(np.abs(self._velocity).max())
 
+    @property
+    def velocity(self) -> FloatArray:
+        """Of the target, shape [14], rad/s and m/s."""
+        return self._velocity
+
     def trip(self, reason: str) -> None:
         """Latch the stop: from the next tick the target brakes to rest and stays until `reset`. First reason wins."""
         if self._stop_reason is None:

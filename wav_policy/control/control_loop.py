@@ -28,6 +28,7 @@ from wav_policy.control.loop_phases import TRANSITIONS, Phase, Trigger
 from wav_policy.control.loop_state import LoopState, why_holding
 from wav_policy.control.loop_statistics import LoopStatistics
 from wav_policy.control.loop_thread import LoopStalledError, LoopThread
+from wav_policy.control.reach import Reach
 from wav_policy.control.safety import Cause, Intervention, SafetyDecision, SafetyFilter, SafetyLimits
 from wav_policy.control.stamp_clock import ClockWatch, StampClock
 from wav_policy.control.tracking import Tracking, Whereabouts
@@ -64,6 +65,7 @@ class ControlLoop:
         statistics: of the ticks; one of its own if None.
         on_target: called in the loop's thread with every target that was sent, shape [14], and its time [s].
         stamps: the arms hold when it steps; None: nothing has stamps of another clock.
+        reach: of the arms, from their flash.
     """
 
     def __init__(
@@ -78,11 +80,12 @@ class ControlLoop:
         on_inhibit: Callable[[str], None] = lambda text: None,
         statistics: LoopStatistics | None = None,
         stamps: StampClock | None = None,
+        reach: Reach | None = None,
     ) -> None:
         self._arms = arms
         self._period = 1.0 / rate
         self._max_age = limits.max_measurement_age
-        self._safety = SafetyFilter(limits, make_checker(limits))
+        self._safety = SafetyFilter(limits, make_checker(limits), reach)
         self._executor = ChunkExecutor(chunking)
         self._on_fault = on_fault
         self._on_inhibit = on_inhibit

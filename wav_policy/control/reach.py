@@ -12,10 +12,7 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.piper.flash_limits import FlashLimits
-from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, SIDES
-
-_SHORT_STROKE: Final = 0.07
-"""Of the shorter gripper: what one may open that does not tell its stroke [m]."""
+from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_DIM, SIDES
 
 _LONGEST_STROKE: Final = 0.15
 """More than any gripper opens [m]."""
@@ -35,8 +32,8 @@ class Reach:
 
     @classmethod
     def of(cls, flash: Mapping[str, FlashLimits]) -> Reach:
-        """From what the arms hold in flash, by side."""
-        lower, upper = zip(*(_one_arm(flash[side]) for side in SIDES), strict=True)
+        """From what the arms hold in flash, by side; nothing is known of a side that is not there."""
+        lower, upper = zip(*(_one_arm(flash.get(side)) for side in SIDES), strict=True)
         return cls(np.concatenate(lower), np.concatenate(upper))
 
     @classmethod
@@ -57,10 +54,10 @@ class Reach:
         return np.fmin(limits.lower, self.lower), np.fmax(limits.upper, self.upper)
 
 
-def _one_arm(flash: FlashLimits) -> tuple[FloatArray, FloatArray]:
-    stroke = flash.max_stroke
-    if stroke is None or not 0.0 < stroke <= _LONGEST_STROKE:
-        stroke = _SHORT_STROKE
+def _one_arm(flash: FlashLimits | None) -> tuple[FloatArray, FloatArray]:
+    if flash is None:
+        return np.full(ARM_DOF, np.nan), np.full(ARM_DOF, np.nan)
+    stroke = flash.max_stroke if flash.max_stroke is None or flash.max_stroke <= _LONGEST_STROKE else None
     pairs = [*zip(flash.lower, flash.upper, strict=True), (0.0, stroke)]
     told = [pair if _can_be(*pair) else (math.nan, math.nan) for pair in pairs]
     lower, upper = np.array(told, dtype=np.float64).T

@@ -31,6 +31,7 @@ from wav_models.types import JOINT_DIM, FloatArray
 from wav_policy.control.chunk_executor import ChunkingConfig
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.flash_check import fitted_limits, unfit_limits, wider_limits
+from wav_policy.control.reach import Reach
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.control.stamp_clock import StampClock
 from wav_policy.nodes.arm_diagnostics import describe_arm, describe_loop, why_not_commanding
@@ -152,7 +153,7 @@ class PiperNode(LifecycleNode):
         self._arms = arms
         try:
             arms.connect()
-            safety = self._compare_limits(arms)
+            safety, reach = self._compare_limits(arms)
         except PiperError as error:
             self.get_logger().fatal(str(error))
             self._release()
@@ -166,6 +167,7 @@ class PiperNode(LifecycleNode):
             on_target=self._publish_target,
             on_inhibit=self._report_inhibit,
             stamps=self._stamps,
+            reach=reach,
         )
         if self._stop_reason is not None:
             self._loop.trip(self._stop_reason)
@@ -419,11 +421,11 @@ class PiperNode(LifecycleNode):
         absent: dict[str, tuple[str, FloatArray]] = {"left": ("right", right), "right": ("left", left)}
         return absent.get(self.config.arms, ("", left))
 
-    def _compare_limits(self, arms: BimanualPiper) -> SafetyLimits:
+    def _compare_limits(self, arms: BimanualPiper) -> tuple[SafetyLimits, Reach]:
         """Report what the arms' flash would not let us do; nothing is written.
 
         Returns:
-            The configured limits, the opening of the grippers narrowed to their stroke.
+            The configured limits, the opening of the grippers narrowed to their stroke; how far the arms themselves go.
         """
         flashes = arms.read_flash()
         safety = fitted_limits(self.config.safety, flashes.values())
@@ -433,7 +435,7 @@ class PiperNode(LifecycleNode):
                 self.get_logger().warning(f"{side} arm: {text}")
             for text in wider_limits(flashes[side], safety):
                 self.get_logger().info(f"{side} arm: {text}")
-        return safety
+        return safety, Reach.of(flashes)
 
     # Diagnostics
 

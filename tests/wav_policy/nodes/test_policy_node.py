@@ -449,7 +449,7 @@ def test_an_instruction_that_arrives_late_does_not_replace_a_newer_one() -> None
     heard: list[str] = []
     subscribe_instruction(node, heard.append)  # type: ignore[arg-type]
     for words, said in (("fold the towel", 7), ("open the drawer", 3), ("wave", 8)):
-        subscribed[0](String(data=words), {"source_timestamp": said})
+        subscribed[0](String(data=words), {"source_timestamp": said, "received_timestamp": 9 * 10**9})
     assert heard == ["fold the towel", "wave"]
 
 

@@ -11,6 +11,8 @@ _LOOP: Final = (
     "tests/wav_policy/control/test_control_loop.py",
     "tests/wav_policy/control/test_loop_interruptions.py",
     "tests/wav_policy/control/test_loop_inhibits.py",
+    "tests/wav_policy/control/test_loop_tracking.py",
+    "tests/wav_policy/control/test_loop_clocks.py",
 )
 
 MUTANTS: Final = [
@@ -103,16 +105,25 @@ MUTANTS: Final = [
         _LOOP,
         {
             "old_chunk": ("if chunk.stamp < self._valid_from:", "if False:"),
-            "trip_stays_engaged": ("self._safety.trip(reason)\n        self._engaged = self._following = False", "self._safety.trip(reason)\n        self._following = False"),
-            "lost_time_made_up_for": ("due += overrun", "due += 0.0 * overrun"),
-            "inhibit_ignored": ("if not self._following or self._inhibit is not None or any(self._cut_off):", "if not self._following:"),
-            "unsafe_write": ("self._arms.write(decision.target, self._cut_off)", "self._arms.write(decision.target, (False, False))"),
+            "trip_stays_engaged": ("self._safety.trip(reason)\n        self._go(Trigger.TRIP)", "self._safety.trip(reason)\n        self._go(Trigger.FAULT)"),
+            "inhibit_ignored": ("if self._phase is not Phase.FOLLOWING:", "if not self._phase.commands:"),
+            "unsafe_write": ("self._arms.write(target, self._cut_off)", "self._arms.write(target, (False, False))"),
+            "silence_unnoticed": ("(now - stamp > self._max_age for stamp in reading.stamps)", "(False, False)"),
+            "one_reading_believed": ("self._readings.take(self._arms.read())", "self._arms.read()"),
+            "moved_arm_commanded": ("        if moved:\n", "        if False:\n"),
+            "deaf_arm_commanded": ("if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):", "if False:"),
+            "clock_step_ignored": ("self._arms.inhibit() or clock_inhibit", "self._arms.inhibit()"),
             "stalls_made_up_for": ("min(max(now - self._last_tick, 0.0), self._period)", "max(now - self._last_tick, 0.0)"),
-            "release_keeps_following": ("self._following, self._released = False, inhibit", "self._released = inhibit"),
-            "leader_still_commanded": ("if inhibit.reaction == Reaction.SILENCE:", "if False:"),
+            "release_keeps_following": ("Reaction.RELEASE: Trigger.RELEASE", "Reaction.RELEASE: Trigger.INHIBIT"),
+            "leader_still_commanded": ("Reaction.SILENCE: Trigger.SILENCE", "Reaction.SILENCE: Trigger.FAULT"),
             "fault_goes_on": ("self._safety.trip(fault)\n", "pass\n"),
             "park_opens_grippers": ("goal[GRIPPERS] = start[GRIPPERS]", "pass"),
         },
+    ),
+    *mutants_of(
+        "wav_policy/control/loop_thread.py",
+        _LOOP,
+        {"lost_time_made_up_for": ("due += overrun", "due += 0.0 * overrun")},
     ),
     *mutants_of(
         "wav_policy/control/minimum_jerk.py",

@@ -9,8 +9,8 @@ Why the limits cannot be broken. The filter integrates its own target: `p' = p +
 `p + v dt + v^2 / 2a <= p_max` is `sqrt((a dt)^2 + 2a (p_max - p)) - a dt` (`_braking_speed`), and braking by `a dt` is
 always among the velocities this allows. So the velocity clamp, the acceleration clamp and the position limit never
 contradict each other, and no clamp ever makes the target overshoot a position limit. A joint that is outside its
-limits when it is enabled starts where it is; from there its limit is its own target, so it can only move inwards, at
-the same speeds and accelerations.
+limits when it is enabled starts where it is; from there its limit is its own target, so it can only move inwards, and
+slowly (`_INWARD_SPEED`) until it is inside.
 
 Why nothing collides. A step is taken only if the target it leads to and the whole way on which the arms would brake
 from there are clear (`LookAhead`). Otherwise they brake: on a way that was found clear when the last step was taken.
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
 from wav_policy.control.interventions import Cause, Intervention
+from wav_policy.control.reach import Reach
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.robot.joints import GRIPPERS, both_arms
 
@@ -34,6 +35,9 @@ __all__ = ["Cause", "Intervention", "SafetyDecision", "SafetyFilter", "SafetyLim
 
 _MIN_TICK = 1e-6
 """Ticks closer together than this do not move the target [s]; dividing by them would only amplify rounding."""
+
+_INWARD_SPEED = both_arms((0.2,) * 6 + (0.02,))
+"""Of joints outside their limits [rad/s], [m/s]."""
 
 _REPORTED_EXCESS = 1e-9
 """Smaller excesses of a velocity are rounding, not interventions."""
@@ -92,16 +96,24 @@ class SafetyFilter:
     Args:
         limits: of positions, motion, ages.
         look_ahead: finds collisions; None: they are not looked for.
+        reach: of the arms themselves: targets stay inside it too, and what is measured inside it is believed.
     """
 
-    def __init__(self, limits: SafetyLimits | None = None, look_ahead: LookAhead | None = None) -> None:
+    def __init__(
+        self,
+        limits: SafetyLimits | None = None,
+        look_ahead: LookAhead | None = None,
+        reach: Reach | None = None,
+    ) -> None:
         self.limits = limits or SafetyLimits()
-        self._lower, self._upper = self.limits.lower, self.limits.upper
+        reach = reach or Reach.unknown()
+        self._lower, self._upper = reach.narrow(self.limits)
+        believed = reach.widen(self.limits)
         self._velocity_limit = both_arms(self.limits.velocity)
         self._acceleration = both_arms(self.limits.acceleration)
         self._max_step = both_arms(self.limits.max_step)
         tolerance = both_arms(self.limits.measurement_tolerance)
-        self._plausible_lower, self._plausible_upper = self._lower - tolerance, self._upper + tolerance
+        self._plausible_lower, self._plausible_upper = believed[0] - tolerance, believed[1] + tolerance
         tolerance = both_arms(self.limits.command_tolerance)
         self._sane_lower, self._sane_upper = self._lower - tolerance, self._upper + tolerance
         self._target: FloatArray = np.zeros(JOINT_DIM)
@@ -125,6 +137,11 @@ class SafetyFilter:
     def speed(self) -> float:
         """Of the target, the largest of all joints [rad/s], grippers [m/s]; 0 at rest."""
         return float(np.abs(self._velocity).max())
+
+    @property
+    def velocity(self) -> FloatArray:
+        """Of the target, shape [14], rad/s and m/s."""
+        return self._velocity
 
     def trip(self, reason: str) -> None:
         """Latch the stop: from the next tick the target brakes to rest and stays until `reset`. First reason wins."""
@@ -326,6 +343,9 @@ class SafetyFilter:
             self._previous_goal[:] = goal
             self._has_goal = True
         highest, lowest = self._work[3], self._work[4]
+        outside = (self._target < self._lower) | (self._target > self._upper)
+        if outside.any():
+            limit = np.where(outside, np.minimum(limit, _INWARD_SPEED), limit)
         limit = np.maximum(limit, np.abs(self._velocity) - reachable)
         np.add(self._velocity, reachable, out=highest)
         np.minimum(highest, limit, out=highest)

@@ -90,7 +90,7 @@ def _receiving(controller: int, path: str) -> tuple[float, float]:
 
 def _decoding(bus: BatchedSlcanBus) -> tuple[float, float]:
     sdk = _sdk("cost of decoding")
-    reader = FeedbackReader(bus, sdk, "cost", time.time, lambda: None, max_gap=10.0)
+    reader = FeedbackReader(bus, sdk, "cost", time.monotonic, lambda: None, max_gap=10.0)
     messages = [can.Message(arbitration_id=n, data=d, is_extended_id=False) for n, d in _FRAMES]
 
     def ours() -> None:

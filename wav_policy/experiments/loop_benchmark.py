@@ -172,7 +172,7 @@ def _swing(loop: ControlLoop, start: FloatArray, seconds: float) -> None:
 
 
 def _swing_chunk(start: FloatArray) -> ActionChunk:
-    stamp = time.time()
+    stamp = time.monotonic()
     times = stamp + _CHUNK_STEP * np.arange(1, _CHUNK_ROWS + 1)
     positions = np.tile(start, (_CHUNK_ROWS, 1))
     positions[:, [0, ARM_DOF]] += _SWING * np.sin(times)[:, None]

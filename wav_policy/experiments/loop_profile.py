@@ -25,7 +25,7 @@ def profile_ticks(loop: ControlLoop, chunk: ActionChunk, ticks: int, period: flo
     profile = cProfile.Profile()
     loop.engage()
     loop.tick()
-    loop.accept(ActionChunk(chunk.positions, time.time(), chunk.step))
+    loop.accept(ActionChunk(chunk.positions, time.monotonic(), chunk.step))
     for _ in range(ticks):
         profile.enable()
         loop.tick()

@@ -36,6 +36,10 @@ def describe_loop(state: LoopState, configured_rate: float) -> DiagnosticStatus:
         detail=state.detail,
         fault=state.fault,
         rejected_chunk=state.rejected_chunk,
+        phase=state.phase.value,
+        tracking_joint=state.tracking.joint,
+        tracking_error_rad=state.tracking.error,
+        tracking_lost_for_s=state.tracking.duration,
         **{f"interventions_{cause}": count for cause, count in sorted(state.interventions.items())},
         **{f"newest_{cause}": detail for cause, detail in sorted(state.newest.items())},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -17,6 +18,7 @@ from wav_policy.nodes.messages.diagnostic_array import reports_from_message
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.runtime.parameters import declare
 from wav_policy.nodes.runtime.spin import run
+from wav_policy.nodes.runtime.timers import steady_timer
 from wav_policy.robot.description import WORLD
 
 TOPIC: Final = "diagnostics/markers"
@@ -50,14 +52,14 @@ class DiagnosticMarkers(Node):
         self._reports: dict[str, tuple[float, StatusReport]] = {}
         self._publisher = self.create_publisher(MarkerArray, TOPIC, 1)
         subscribe(self, DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
-        self.create_timer(1.0 / self.config.rate, self._publish)
+        steady_timer(self, 1.0 / self.config.rate, self._publish)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        now = self._now()
+        now = time.monotonic()
         self._reports |= {name: (now, report) for name, report in reports_from_message(message).items()}
 
     def _publish(self) -> None:
-        now = self._now()
+        now = time.monotonic()
         markers = []
         for line, (name, (heard, report)) in enumerate(sorted(self._reports.items())):
             silent = now - heard > self.config.silence
@@ -74,9 +76,6 @@ class DiagnosticMarkers(Node):
         marker.pose.orientation.w, marker.scale.z = 1.0, _HEIGHT
         marker.color = ColorRGBA(r=rgb[0], g=rgb[1], b=rgb[2], a=1.0)
         return marker
-
-    def _now(self) -> float:
-        return float(self.get_clock().now().nanoseconds) * 1e-9
 
 
 def main() -> int:

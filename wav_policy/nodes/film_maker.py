@@ -9,6 +9,7 @@ from rclpy.node import Node
 
 from wav_policy.monitor.film import FPS, frame, open_film
 from wav_policy.nodes.monitor_feed import MonitorFeed
+from wav_policy.nodes.runtime.timers import steady_timer
 
 
 class FilmMaker:
@@ -25,7 +26,7 @@ class FilmMaker:
         self._feed.open()
         self._film = open_film(file)
         self._caption = caption
-        self._timer = node.create_timer(1.0 / FPS, self._add)
+        self._timer = steady_timer(node, 1.0 / FPS, self._add)
         self._node = node
 
     def close(self) -> None:

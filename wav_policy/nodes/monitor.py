@@ -15,6 +15,7 @@ from wav_policy.nodes.monitor_commands import RosCommander
 from wav_policy.nodes.monitor_feed import MonitorFeed
 from wav_policy.nodes.runtime.parameters import ParameterError, declare
 from wav_policy.nodes.runtime.spin import run
+from wav_policy.nodes.runtime.timers import steady_timer
 
 _LOOK_PERIOD: Final = 1.0
 """Between looks for who offers services [s]."""
@@ -66,8 +67,8 @@ class Monitor(Node):
         self._feed = MonitorFeed(self)
         self._page = MonitorPage(self._server, self.commander)
         self._available: frozenset[str] = frozenset()
-        self.create_timer(_LOOK_PERIOD, self._look_for_services)
-        self.create_timer(1.0 / config.rate, self._update)
+        steady_timer(self, _LOOK_PERIOD, self._look_for_services)
+        steady_timer(self, 1.0 / config.rate, self._update)
         address, _, query = self.url.partition("?")
         self.get_logger().info(f"the page is at {address}")
         if query:  # logs are read by others: /rosout, ~/.ros/log

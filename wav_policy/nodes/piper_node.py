@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -30,7 +31,9 @@ from wav_models.types import JOINT_DIM, FloatArray
 from wav_policy.control.chunk_executor import ChunkingConfig
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.flash_check import fitted_limits, unfit_limits, wider_limits
+from wav_policy.control.reach import Reach
 from wav_policy.control.safety import SafetyLimits
+from wav_policy.control.stamp_clock import StampClock
 from wav_policy.nodes.arm_diagnostics import describe_arm, describe_loop, why_not_commanding
 from wav_policy.nodes.messages import chunk_topic, joint_state
 from wav_policy.nodes.messages.subscribing import PatientCallbackGroup, subscribe
@@ -118,6 +121,7 @@ class PiperNode(LifecycleNode):
         self._stop_reason: str | None = None  # of a loop that was closed while it was stopped
         self._num_stops = 0
         self._latch = threading.Lock()
+        self._stamps = StampClock(self._ros_time)
         self._unfit: dict[str, tuple[str, ...]] = {}
         self._messages = PatientCallbackGroup()
         # Enable, reset, home and the transitions exclude each other; neither stop, hold nor diagnostics wait for them.
@@ -141,7 +145,7 @@ class PiperNode(LifecycleNode):
             config.can_left,
             config.can_right,
             config.arm,
-            self._now,
+            time.monotonic,
             self._publish,
             (config.usb_left, config.usb_right),
             *self._absent_arm(),
@@ -149,7 +153,7 @@ class PiperNode(LifecycleNode):
         self._arms = arms
         try:
             arms.connect()
-            safety = self._compare_limits(arms)
+            safety, reach = self._compare_limits(arms)
         except PiperError as error:
             self.get_logger().fatal(str(error))
             self._release()
@@ -159,10 +163,11 @@ class PiperNode(LifecycleNode):
             config.control_rate,
             safety,
             config.chunking,
-            self._report_fault,
-            self._now,
-            self._publish_target,
-            self._report_inhibit,
+            on_fault=self._report_fault,
+            on_target=self._publish_target,
+            on_inhibit=self._report_inhibit,
+            stamps=self._stamps,
+            reach=reach,
         )
         if self._stop_reason is not None:
             self._loop.trip(self._stop_reason)
@@ -268,7 +273,7 @@ class PiperNode(LifecycleNode):
 
     def _publish(self, reading: JointReading) -> None:
         if self._joint_states is not None:
-            stamp = joint_state.seconds_to_stamp(reading.stamp)
+            stamp = joint_state.seconds_to_stamp(self._stamps.stamp(reading.stamp))
             message = joint_state.to_message(
                 reading.position, stamp, velocities=reading.velocity, efforts=reading.effort
             )
@@ -278,13 +283,14 @@ class PiperNode(LifecycleNode):
         """What the arms have just been told, for those who record it."""
         publisher = self._joint_targets
         if publisher is not None and publisher.get_subscription_count():
-            publisher.publish(joint_state.to_message(target, joint_state.seconds_to_stamp(now)))
+            publisher.publish(joint_state.to_message(target, joint_state.seconds_to_stamp(self._stamps.stamp(now))))
 
     def _on_chunk(self, message: JointTrajectory) -> None:
         if self._loop is None:
             return
         try:
-            self._loop.accept(chunk_from_message(message))
+            chunk = chunk_from_message(message)
+            self._loop.accept(replace(chunk, stamp=self._stamps.translate(chunk.stamp)))
         except TrajectoryError as error:
             self._loop.reject(str(error))
 
@@ -401,10 +407,7 @@ class PiperNode(LifecycleNode):
             raise PiperError(f"stopped ({loop.stop_reason}): support the arms and call piper/reset first")
         loop.disengage()
         were_ready = arms.enable()
-        if loop.stop_reason is None:
-            loop.engage(were_ready)
-        if loop.stop_reason is not None:
-            loop.trip(loop.stop_reason)  # it may have come in between
+        if not loop.engage(were_ready):
             raise PiperError(f"stopped meanwhile ({loop.stop_reason}): support the arms and call piper/reset first")
 
     def _connected(self) -> tuple[ControlLoop, BimanualPiper]:
@@ -418,11 +421,11 @@ class PiperNode(LifecycleNode):
         absent: dict[str, tuple[str, FloatArray]] = {"left": ("right", right), "right": ("left", left)}
         return absent.get(self.config.arms, ("", left))
 
-    def _compare_limits(self, arms: BimanualPiper) -> SafetyLimits:
+    def _compare_limits(self, arms: BimanualPiper) -> tuple[SafetyLimits, Reach]:
         """Report what the arms' flash would not let us do; nothing is written.
 
         Returns:
-            The configured limits, the opening of the grippers narrowed to their stroke.
+            The configured limits, the opening of the grippers narrowed to their stroke; how far the arms themselves go.
         """
         flashes = arms.read_flash()
         safety = fitted_limits(self.config.safety, flashes.values())
@@ -432,7 +435,7 @@ class PiperNode(LifecycleNode):
                 self.get_logger().warning(f"{side} arm: {text}")
             for text in wider_limits(flashes[side], safety):
                 self.get_logger().info(f"{side} arm: {text}")
-        return safety
+        return safety, Reach.of(flashes)
 
     # Diagnostics
 
@@ -443,8 +446,8 @@ class PiperNode(LifecycleNode):
         for side, arm in self._arms.status().items():
             yield describe_arm(side, arm, self.config.safety.max_measurement_age, self._unfit[side])
 
-    def _now(self) -> float:
-        return self.get_clock().now().nanoseconds * 1e-9
+    def _ros_time(self) -> float:
+        return float(self.get_clock().now().nanoseconds) * 1e-9
 
 
 def main() -> int:

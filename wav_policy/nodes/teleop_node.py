@@ -32,6 +32,7 @@ from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.lifecycle import log_failures
 from wav_policy.nodes.runtime.parameters import declare
 from wav_policy.nodes.runtime.spin import run
+from wav_policy.nodes.runtime.timers import steady_timer
 from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import PiperError
 from wav_policy.policy.observation import JOINT_TOPIC
@@ -120,7 +121,7 @@ class TeleopNode(LifecycleNode):
             self._offer("teleop/engage", self._engage),
             self._offer("teleop/release", self._following.release),
         ]
-        self._timer = self.create_timer(1.0 / config.following.rate, self._tick)
+        self._timer = steady_timer(self, 1.0 / config.following.rate, self._tick)
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

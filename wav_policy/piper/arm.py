@@ -93,7 +93,7 @@ class PiperArm:
         interface: str,
         channel: str,
         config: ArmConfig | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         on_feedback: Callable[[], None] = lambda: None,
         usb_serial: str = "",
     ) -> None:

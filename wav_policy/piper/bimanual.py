@@ -63,7 +63,7 @@ class BimanualPiper:
         channel_left: str,
         channel_right: str,
         config: ArmConfig | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         on_reading: Callable[[JointReading], None] | None = None,
         usb_serials: tuple[str, str] = ("", ""),
         absent: str = "",

@@ -40,7 +40,7 @@ def longest_park(config: PiperNodeConfig) -> float:
         return MinimumJerkMotion(start, goal, config.park_speed).duration
 
     motion = max(duration(config.safety.lower - tolerance), duration(config.safety.upper + tolerance))
-    return control_loop._PATIENCE * motion + 2.0 * control_loop._SETTLE_TIMEOUT  # of the park and of the hold after it
+    return control_loop.PATIENCE * motion + 2.0 * control_loop.SETTLE_TIMEOUT  # of the park and of the hold after it
 
 
 def test_the_longest_park_of_the_shipped_configuration_fits(repository: Path) -> None:

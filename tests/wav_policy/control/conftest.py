@@ -31,7 +31,7 @@ def following(bench: Bench) -> Bench:
 @pytest.fixture
 def running() -> Iterator[tuple[ControlLoop, PerfectArms]]:
     """A loop in its own thread and real time; how punctual depends on the machine."""
-    arms = PerfectArms(time.time)
+    arms = PerfectArms(time.monotonic)
     loop = ControlLoop(arms, RATE, SafetyLimits(max_tick=1.0, max_measurement_age=5.0))
     loop.start()
     loop.engage()

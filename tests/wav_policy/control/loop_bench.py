@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.safety import SafetyLimits
+from wav_policy.control.stamp_clock import StampClock
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.inhibits import Inhibit
 
@@ -64,13 +66,20 @@ class LaggingArms(PerfectArms):
 
 
 class Bench:
-    """A loop whose clock the test turns."""
+    """A loop whose clocks the test turns.
+
+    Attributes:
+        now: monotonic time [s].
+        ros_offset: of ROS time against it [s].
+    """
 
     def __init__(self, lag: float = 0.0) -> None:
         self.now = 1_000.0
+        self.ros_offset = 1.7e9
         self.arms = LaggingArms(lambda: self.now, lag) if lag else PerfectArms(lambda: self.now)
         self.faults: list[str] = []
         self.told: list[str] = []
+        self.stamps = StampClock(lambda: self.now + self.ros_offset, lambda: self.now)
         self.loop = ControlLoop(
             self.arms,
             RATE,
@@ -78,7 +87,12 @@ class Bench:
             on_fault=self.faults.append,
             on_inhibit=self.told.append,
             clock=lambda: self.now,
+            stamps=self.stamps,
         )
+
+    def receive(self, chunk: ActionChunk, ros_stamp: float) -> None:
+        """A chunk comes whose observation has that ROS time [s]."""
+        self.loop.accept(replace(chunk, stamp=self.stamps.translate(ros_stamp)))
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds * RATE)):

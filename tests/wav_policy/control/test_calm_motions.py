@@ -105,7 +105,7 @@ def test_parking_moves_the_joints_and_not_the_grippers(running: tuple[ControlLoo
 
 def test_home_arrives_and_ignores_chunks(running: tuple[ControlLoop, PerfectArms]) -> None:
     loop, arms = running
-    loop.accept(ActionChunk(np.tile(START - 0.2, (50, 1)), stamp=time.time() + 0.05, step=0.1))
+    loop.accept(ActionChunk(np.tile(START - 0.2, (50, 1)), stamp=time.monotonic() + 0.05, step=0.1))
     goal = START.copy()
     goal[[0, 8]] += [0.3, -0.2]
     assert loop.move_to(goal, speed=0.8) is True

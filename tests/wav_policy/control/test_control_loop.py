@@ -170,13 +170,13 @@ def test_enabled_again_a_gripper_under_power_keeps_its_grip(following: Bench, re
 
 
 def test_lateness_counts_what_a_slow_tick_took_from_the_next() -> None:
-    arms = PerfectArms(time.time)
+    arms = PerfectArms(time.monotonic)
     calls: list[float] = []
 
     def read() -> JointReading:
         calls.append(time.monotonic())
         time.sleep(0.1 if len(calls) == 3 else 0.0)
-        return JointReading(START, np.zeros(14), (time.time(), time.time()))
+        return JointReading(START, np.zeros(14), (time.monotonic(), time.monotonic()))
 
     arms.read = read  # type: ignore[method-assign]
     late: list[float] = []
@@ -211,7 +211,7 @@ def test_disengage_brakes_before_it_lets_go(running: tuple[ControlLoop, PerfectA
     loop, arms = running
     positions = np.tile(START, (30, 1))
     positions[:, 0] = np.linspace(0.0, 2.5, 30)
-    loop.accept(ActionChunk(positions, stamp=time.time() + 0.05, step=0.1))
+    loop.accept(ActionChunk(positions, stamp=time.monotonic() + 0.05, step=0.1))
     time.sleep(0.7)
     loop.disengage()
     assert arms.position[0] > 0.05

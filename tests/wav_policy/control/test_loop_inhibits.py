@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.wav_policy.control.loop_bench import RATE, START, Bench
+from wav_policy.control.loop_phases import Phase
 from wav_policy.piper.inhibits import Inhibit, Reaction
 
 
@@ -35,14 +36,40 @@ def test_an_inhibit_that_passes_brakes_holds_and_goes_on_with_a_new_chunk(follow
     assert not following.loop.state().holding
 
 
-def test_an_arm_that_moved_behind_an_inhibit_is_taken_where_it_is(following: Bench) -> None:
+def test_an_arm_that_moved_a_little_behind_an_inhibit_is_taken_where_it_is(following: Bench) -> None:
     following.arms.in_the_way = inhibit(Reaction.HOLD)
     following.run(0.5)
-    elsewhere = START + 0.3 * (START[6] != START)
+    elsewhere = following.arms.position + 0.03 * (START[6] != START)
     following.arms.position = elsewhere
     following.arms.in_the_way = None
     following.run(0.1)
     np.testing.assert_allclose(following.arms.writes[-1], elsewhere)
+
+
+def test_an_arm_that_is_elsewhere_behind_an_inhibit_is_not_commanded_until_enable(following: Bench) -> None:
+    following.arms.in_the_way = inhibit(Reaction.HOLD)
+    following.run(0.5)
+    count = len(following.arms.writes)
+    elsewhere = following.arms.position.copy()
+    elsewhere[8] += 0.3
+    following.arms.position = elsewhere
+    following.arms.write = lambda position, mute: (True, True)  # it is somebody else's
+    following.run(0.1)
+    following.arms.in_the_way = None
+    following.run(0.1)
+    del following.arms.write
+    following.loop.accept(following.chunk(0.3))
+    following.run(0.5)
+    state = following.loop.state()
+    assert (state.phase, state.engaged, state.reason) == (Phase.RELEASED, False, "not where it was")
+    assert "right_joint2 is at 1.300 rad, but was left at 1.000 rad" in state.detail
+    assert "piper/enable" in state.detail
+    np.testing.assert_array_equal(following.arms.position, elsewhere)
+    assert len(following.arms.writes) <= count + 1
+    assert following.loop.engage()
+    following.run(0.1)
+    np.testing.assert_array_equal(following.arms.writes[-1], elsewhere)
+    assert following.loop.state().reason == "no_command"
 
 
 @pytest.mark.parametrize("lag", [0.06, 0.15])

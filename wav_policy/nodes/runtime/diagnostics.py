@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any, Final
@@ -11,6 +12,7 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 
 from wav_policy.nodes.messages.limits import cut
+from wav_policy.nodes.runtime.timers import steady_timer
 
 OK: Final = DiagnosticStatus.OK
 WARN: Final = DiagnosticStatus.WARN
@@ -60,7 +62,7 @@ class Diagnostics:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._publishing = Lock()
         self._is_destroyed = False
-        self._timer = node.create_timer(check_period, self._check, callback_group=callback_group)
+        self._timer = steady_timer(node, check_period, self._check, callback_group)
 
     def publish(self) -> None:
         """Report now, whatever has changed."""
@@ -83,19 +85,16 @@ class Diagnostics:
             if self._is_destroyed:
                 return
             entries = [entry for source in self._sources for entry in source()]
-            due = self._now() - self._last_published >= self._period
+            due = time.monotonic() - self._last_published >= self._period
             if due or _levels(entries) != self._last_levels:
                 self._send(entries)
 
     def _send(self, entries: list[DiagnosticStatus]) -> None:
-        self._last_published = self._now()
+        self._last_published = time.monotonic()
         self._last_levels = _levels(entries)
         message = DiagnosticArray(status=entries)
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
-
-    def _now(self) -> float:
-        return self._node.get_clock().now().nanoseconds * 1e-9
 
 
 def _levels(entries: Iterable[DiagnosticStatus]) -> list[tuple[str, bytes, str]]:

@@ -1,0 +1,119 @@
+"""Commanded is not done: an arm that does not follow is noticed, held, and never jumps when it hears again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.wav_policy.control.loop_bench import RATE, START, Bench, PerfectArms
+from wav_policy.control.loop_phases import Phase
+
+FASTEST = 3.0 / RATE + 1e-9
+
+
+class DeafArms(PerfectArms):
+    """The joints of the left arm can ignore targets; once they hear again they go to the newest one at once."""
+
+    is_deaf = False
+
+    def write(self, position: np.ndarray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
+        self.sent = position.copy()
+        before = self.position
+        if self.is_deaf:
+            position = np.concatenate([before[:6], position[6:]])
+        super().write(position, mute)
+        self.steps = [*getattr(self, "steps", []), np.abs(self.position - before).max()]
+        return True, True
+
+
+@pytest.fixture
+def bench() -> Bench:
+    bench = Bench()
+    bench.arms = bench.loop._arms = DeafArms(lambda: bench.now)
+    bench.loop.engage()
+    bench.run(0.05)
+    return bench
+
+
+def follow(bench: Any, goal: float, seconds: float) -> None:
+    """A policy that goes on asking for a goal of the first joint."""
+    for _ in range(round(seconds / 0.1)):
+        chunk = bench.chunk(goal)
+        chunk.positions[:, 0] = goal
+        bench.loop.accept(chunk)
+        bench.run(0.1)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 2.05, 3.0])
+@pytest.mark.parametrize("goal", [0.15, 0.4, 1.5])
+def test_a_deaf_arm_is_held_where_it_is_and_does_not_jump(bench: Any, goal: float, seconds: float) -> None:
+    bench.arms.is_deaf = True
+    follow(bench, goal, seconds)
+    state = bench.loop.state()
+    assert (state.phase, state.engaged, state.holding, state.reason) == (Phase.HELD, True, True, "not following")
+    assert "left_joint1 does not follow" in state.detail
+    assert "piper/enable" in state.detail
+    np.testing.assert_allclose(bench.arms.sent[:6], START[:6], atol=1e-9)
+    bench.arms.is_deaf = False
+    follow(bench, goal, 1.0)
+    np.testing.assert_allclose(bench.arms.position[0], START[0], atol=1e-9)
+    assert max(bench.arms.steps) <= FASTEST
+    assert bench.loop.engage()
+    bench.run(0.1)
+    follow(bench, goal, 3.0)
+    assert bench.arms.position[0] == pytest.approx(goal, abs=0.03)
+    assert max(bench.arms.steps) <= FASTEST
+
+
+def test_error_and_time_are_told_before_and_while_it_holds(bench: Any) -> None:
+    diagnostics = pytest.importorskip("wav_policy.nodes.arm_diagnostics", exc_type=ImportError)
+    bench.arms.is_deaf = True
+    follow(bench, 0.2, 0.6)
+    report = bench.loop.state().tracking
+    assert report.joint == "left_joint1"
+    assert report.error == pytest.approx(0.2, abs=1e-3)
+    assert 0.0 < report.duration < 0.4
+    told = {pair.key: pair.value for pair in diagnostics.describe_loop(bench.loop.state(), RATE).values}
+    assert told["tracking_joint"] == "left_joint1"
+    assert float(told["tracking_error_rad"]) == pytest.approx(0.2, abs=1e-3)
+    assert float(told["tracking_lost_for_s"]) == pytest.approx(report.duration, abs=1e-3)
+
+
+@pytest.mark.parametrize("lag", [0.05, 0.15, 0.3])
+@pytest.mark.parametrize("speed", [0.5, 2.0])
+def test_an_arm_that_lags_on_its_way_is_not_accused(lag: float, speed: float) -> None:
+    bench = Bench(lag)
+    bench.loop.engage()
+    bench.run(0.05)
+    for _ in range(12):
+        bench.loop.accept(bench.chunk(bench.arms.position[0] + 0.8 * speed))
+        bench.run(0.1)
+    bench.run(1.5)
+    assert bench.loop.state().reason == "no_command"
+    assert bench.arms.position[0] > 0.4
+
+
+def test_a_home_motion_that_an_arm_ignores_ends(bench: Any) -> None:
+    from tests.wav_policy.control.test_calm_motions import travelling
+
+    bench.arms.is_deaf = True
+    with travelling(bench, 1.0, speed=0.5) as arrived:
+        bench.run(4.0)
+    assert arrived == [False]
+    assert bench.loop.state().phase is Phase.HELD
+
+
+def test_grippers_that_hold_something_are_not_supervised(bench: Any) -> None:
+    write = bench.arms.write
+
+    def blocked(position: np.ndarray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
+        return write(np.where(np.arange(14) % 7 == 6, np.maximum(position, START[6]), position), mute)  # type: ignore[no-any-return]
+
+    bench.arms.write = blocked
+    chunk = bench.chunk(0.1)
+    chunk.positions[:, 6] = 0.0
+    bench.loop.accept(chunk)
+    bench.run(2.0)
+    assert bench.loop.state().reason == "no_command"

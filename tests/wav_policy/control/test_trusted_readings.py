@@ -1,0 +1,80 @@
+"""One reading is not believed alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.wav_policy.control.loop_bench import START
+from wav_models.types import FloatArray
+from wav_policy.control.trusted_readings import TrustedReadings
+from wav_policy.piper.bimanual import JointReading
+
+LEFT, RIGHT = slice(0, 7), slice(7, 14)
+
+
+def reading(position: FloatArray, left: float, right: float | None = None) -> JointReading:
+    return JointReading(position, np.zeros(14), (left, left if right is None else right))
+
+
+def damaged(joint: int) -> FloatArray:
+    position = START.copy()
+    position[joint] += 1.1
+    return position
+
+
+@pytest.fixture
+def readings() -> TrustedReadings:
+    return TrustedReadings(0.1)
+
+
+def test_the_second_one_is_believed(readings: TrustedReadings) -> None:
+    assert readings.take(reading(START, 1.0)) is None
+    assert readings.take(reading(START, 1.0)) is None, "the same one again says nothing new"
+    second = reading(START + 0.01, 1.005)
+    assert readings.take(second) is second
+
+
+@pytest.mark.parametrize("joint", [1, 6, 8, 13])
+def test_a_damaged_one_is_passed_over_and_the_other_arm_is_not(readings: TrustedReadings, joint: int) -> None:
+    readings.take(reading(START, 1.0))
+    readings.take(reading(START, 1.005))
+    taken = readings.take(reading(damaged(joint), 1.01))
+    assert taken is not None
+    np.testing.assert_array_equal(taken.position, START)
+    assert taken.stamps == ((1.005, 1.01) if joint < 7 else (1.01, 1.005))
+    readings.take(reading(START, 1.015))
+    taken = readings.take(reading(START, 1.02))
+    assert taken is not None
+    assert taken.stamps == (1.02, 1.02)
+    np.testing.assert_array_equal(taken.position, START)
+
+
+def test_after_a_pause_it_takes_two_again(readings: TrustedReadings) -> None:
+    readings.take(reading(START, 1.0))
+    readings.take(reading(START, 1.005))
+    elsewhere = START + 0.3
+    for right in (1.5, 1.505):
+        taken = readings.take(reading(np.concatenate([START[LEFT], elsewhere[RIGHT]]), 1.005, right))
+        assert taken is not None
+        assert taken.stamps == (1.005, 1.005 if right == 1.5 else 1.505)
+    np.testing.assert_array_equal(taken.position[RIGHT], elsewhere[RIGHT])
+
+
+@pytest.mark.parametrize("forget", [lambda readings: readings.forget(), lambda readings: readings.take(None)])
+def test_after_a_reconnection_it_takes_two_again(readings: TrustedReadings, forget: object) -> None:
+    readings.take(reading(START, 1.0))
+    readings.take(reading(START, 1.005))
+    forget(readings)  # type: ignore[operator]
+    assert readings.take(reading(damaged(1), 1.01)) is None
+    assert readings.take(reading(START, 1.015)) is None
+    taken = readings.take(reading(START, 1.02))
+    assert taken is not None
+    np.testing.assert_array_equal(taken.position, START)
+
+
+def test_a_fast_arm_is_believed(readings: TrustedReadings) -> None:
+    readings.take(reading(START, 1.0))
+    for tick in range(1, 20):
+        moved = START + 0.02 * tick * np.array([3.0] * 6 + [0.5] + [3.0] * 6 + [0.5])
+        assert readings.take(reading(moved, 1.0 + 0.02 * tick)) is not None

@@ -1,0 +1,130 @@
+"""Commanded is not done: whether the joints follow their targets, and whether an arm is where it was left."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_policy.robot.joints import REVOLUTE
+
+MAX_ERROR: Final = 0.1
+"""Farthest a joint may stay from a target at rest [rad]."""
+
+MAX_LAG: Final = 0.4
+"""A joint on its way may be behind its target by what the target covers in this time, besides [s]."""
+
+MAX_TIME: Final = 0.3
+"""A joint that is farther away for longer does not follow [s]."""
+
+_PROGRESS: Final = 0.8
+"""A joint that comes nearer by this factor is still on its way: its time begins anew."""
+
+MOVED: Final = 0.05
+"""An arm found farther from where it was left is another one, has dropped, or lost its zero [rad]."""
+
+
+class TrackingReport(NamedTuple):
+    """The joint that is behind for longest; of those that are not, the one with the largest error.
+
+    Attributes:
+        joint: its name; "" while nothing is commanded.
+        error: its distance from its target [rad].
+        duration: since when it is farther away than allowed [s]; 0.0 if it is not.
+    """
+
+    joint: str = ""
+    error: float = 0.0
+    duration: float = 0.0
+
+    @property
+    def is_lost(self) -> bool:
+        """The joint does not follow."""
+        return self.duration > MAX_TIME
+
+    @property
+    def text(self) -> str:
+        """That it does not follow, and what to do."""
+        return (
+            f"{self.joint} does not follow: {self.error:.3f} rad from its target for {self.duration:.1f} s. The arms "
+            "hold where they are: see its state and faults in /diagnostics, free the joint, then call piper/enable"
+        )
+
+
+class Tracking:
+    """Supervises the joints; grippers stay away from their targets when they hold something.
+
+    Attributes:
+        report: of the last look.
+    """
+
+    def __init__(self) -> None:
+        self.report = TrackingReport()
+        self._since: FloatArray = np.full(len(REVOLUTE), np.inf)
+        self._error: FloatArray = np.zeros(len(REVOLUTE))
+
+    def forget(self) -> None:
+        """The targets begin anew where the arms are."""
+        self.report = TrackingReport()
+        self._since[:] = np.inf
+
+    def look(self, now: float, target: FloatArray, velocity: FloatArray, measured: FloatArray) -> TrackingReport:
+        """Compare once per tick.
+
+        Args:
+            now: monotonic time [s].
+            target: sent to the arms, shape [14].
+            velocity: of the target, shape [14], rad/s and m/s.
+            measured: shape [14].
+        """
+        error = np.abs(target - measured)[REVOLUTE]
+        behind = error > MAX_ERROR + MAX_LAG * np.abs(velocity[REVOLUTE])
+        is_nearing = error < _PROGRESS * self._error
+        begins = behind & (np.isinf(self._since) | is_nearing)
+        self._since = np.where(behind, np.where(begins, now, self._since), np.inf)
+        self._error = np.where(begins, error, self._error)
+        worst = int(self._since.argmin()) if behind.any() else int(error.argmax())
+        duration = now - float(self._since[worst]) if behind[worst] else 0.0
+        self.report = TrackingReport(JOINT_NAMES[REVOLUTE[worst]], float(error[worst]), duration)
+        return self.report
+
+
+class Whereabouts:
+    """Where each arm can be that was left alone: from where it was measured last to the targets it was sent since."""
+
+    def __init__(self) -> None:
+        self._low: FloatArray = np.zeros(JOINT_DIM)
+        self._high: FloatArray = np.zeros(JOINT_DIM)
+
+    def heard(self, measured: FloatArray, target: FloatArray, is_muted: tuple[bool, bool]) -> None:
+        """The arms were measured, shape [14], on their way to a target, shape [14]. A muted one stays where it was."""
+        self._update(np.minimum(measured, target), np.maximum(measured, target), is_muted)
+
+    def sent(self, target: FloatArray, is_muted: tuple[bool, bool]) -> None:
+        """A target, shape [14], went to the arms that are not muted."""
+        self._update(np.minimum(self._low, target), np.maximum(self._high, target), is_muted)
+
+    def _update(self, low: FloatArray, high: FloatArray, is_muted: tuple[bool, bool]) -> None:
+        muted = np.repeat(is_muted, ARM_DOF)
+        self._low, self._high = np.where(muted, self._low, low), np.where(muted, self._high, high)
+
+    def find_moved(self, measured: FloatArray, target: FloatArray, was_muted: tuple[bool, bool]) -> str:
+        """The joint that is farthest from where its arm was left, in words with remedy; "" if none is too far.
+
+        Args:
+            measured: shape [14].
+            target: in force, shape [14]: where the arms are that were not muted.
+            was_muted: per arm.
+        """
+        muted = np.repeat(was_muted, ARM_DOF)
+        nearest = np.where(muted, np.clip(measured, self._low, self._high), target)
+        away = np.abs(measured - nearest)
+        worst = REVOLUTE[int(away[REVOLUTE].argmax())]
+        if away[worst] <= MOVED:
+            return ""
+        return (
+            f"{JOINT_NAMES[worst]} is at {measured[worst]:.3f} rad, but was left at {nearest[worst]:.3f} rad: "
+            f"{away[worst]:.3f} rad away. It is another arm, has dropped or lost its zero: check the adapters (left, "
+            "right) and the way around it, then call piper/enable"
+        )

@@ -81,6 +81,7 @@ def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequen
         feedback_rate_hz=arm.feedback_rate,
         feedback_age_ms=1e3 * arm.feedback_age,
         firmware=arm.firmware,
+        outage=arm.outage,
         inhibit=arm.inhibit,
         hottest_c=max(arm.temperatures, default=0),
         lowest_voltage_v=arm.voltage,

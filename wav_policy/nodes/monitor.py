@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from wav_policy.monitor.operator_bar import OperatorBar
@@ -71,9 +72,10 @@ class Monitor(Node):
             raise ParameterError(f"monitor: {error}") from error
         self._page = MonitorPage(self._server, self.commander)
         self._available: frozenset[str] = frozenset()
-        self.create_timer(_LOOK_PERIOD, self._look_for_services)
-        self.create_timer(_STATUS_PERIOD, self._tell_status)
-        self.create_timer(1.0 / config.rate, self._update)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # whatever /clock does, or does not
+        self.create_timer(_LOOK_PERIOD, self._look_for_services, clock=steady)
+        self.create_timer(_STATUS_PERIOD, self._tell_status, clock=steady)
+        self.create_timer(1.0 / config.rate, self._update, clock=steady)
         address, _, query = self.url.partition("?")
         self.get_logger().info(f"the page is at {address}")
         if query:  # logs are read by others: /rosout, ~/.ros/log

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.wav_policy.nodes.fake_browser import browser
 
@@ -258,6 +260,23 @@ def test_hold_names_a_stranger_whose_next_chunk_the_arms_would_follow(system: tu
     robot.node.destroy_publisher(publisher)
     wait_for(lambda: monitor.count_publishers(CHUNK_TOPIC) == 0, "the stranger does not go")
     assert "the arms hold" in monitor.commander.obey(commands.HOLD)
+
+
+def test_a_clock_that_stands_still_does_not_silence_the_page(ros: None) -> None:
+    """`use_sim_time` without /clock: the browser would take the robot for lost."""
+    overrides = [Parameter("port", value=0), Parameter("use_sim_time", value=True)]
+    monitor, executor = Monitor(parameter_overrides=overrides), SingleThreadedExecutor()
+    executor.add_node(monitor)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    try:
+        with connect(monitor.url.replace("http", "ws") + "operator") as page:
+            times = [json.loads(page.recv(timeout=PATIENCE))["time"] for _ in range(10)]
+        assert times == sorted(set(times))
+    finally:
+        executor.shutdown()
+        thread.join(PATIENCE)
+        monitor.close()
 
 
 def test_a_policy_that_ends_and_comes_back(system: tuple[Monitor, Robot]) -> None:

@@ -124,10 +124,11 @@ class MonitorPage:
             add_shape(server, f"/table/{number}", shape)
         self._robot = RobotScene(server, "/robot")
         self._ghosts = [RobotScene(server, f"/ghost{i}", 0.18, _GHOST_COLOUR) for i in range(len(_GHOST_SHARES))]
-        for ghost in self._ghosts:
-            ghost.visible = False
+        for arms in (self._robot, *self._ghosts):
+            arms.visible = False  # nobody has measured or planned a pose yet
 
     def _show_motion(self, snapshot: Snapshot) -> None:
+        self._robot.visible = snapshot.joints is not None
         if snapshot.joints is not None:
             self._robot.pose(snapshot.joints)
         chunk = snapshot.chunk

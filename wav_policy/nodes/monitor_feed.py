@@ -29,6 +29,8 @@ _SILENCE: Final = 3.0
 """A report that is older is marked as silent [s]."""
 _OLD_PICTURE: Final = 2.0
 """A camera that has sent nothing for so long is not shown any more: a frozen picture would pass for a live one [s]."""
+_OLD_JOINTS: Final = 2.0
+"""The same for the arms [s]."""
 _OLD_IMAGINED: Final = 10.0
 """The same for what is imagined, which comes rarely [s]."""
 _OLD_CHUNK: Final = 3.0
@@ -51,7 +53,7 @@ class MonitorFeed:
         self._instruction = ""
         self._real: dict[str, tuple[float, ImageArray]] = {}
         self._imagined: dict[str, tuple[float, ImageArray]] = {}
-        self._joints: FloatArray | None = None
+        self._joints: tuple[float, FloatArray] | None = None
         self._chunk: tuple[float, ActionChunk] | None = None
         self._value: tuple[FloatArray, FloatArray] | None = None
         self._rounds: plan_messages.PlanRounds | None = None
@@ -88,7 +90,7 @@ class MonitorFeed:
         self._fetch()
         now = time.monotonic()
         return Snapshot(
-            joints=self._joints,
+            joints=self._joints[1] if self._joints is not None and now - self._joints[0] < _OLD_JOINTS else None,
             real={view: image for view, (came, image) in self._real.items() if now - came < _OLD_PICTURE},
             imagined={view: image for view, (came, image) in self._imagined.items() if now - came < _OLD_IMAGINED},
             chunk=self._chunk[1] if self._chunk is not None and now - self._chunk[0] < _OLD_CHUNK else None,
@@ -108,7 +110,7 @@ class MonitorFeed:
             self._fetch_image(self._imagined, view, image_topic(view))
         try:
             if (joints := self._take(JOINT_TOPIC)) is not None:
-                self._joints = positions_from_message(joints)
+                self._joints = time.monotonic(), positions_from_message(joints)
             if (chunk := self._take("action_chunk")) is not None:
                 self._chunk = time.monotonic(), chunk_from_message(chunk)
         except (JointNamesError, TrajectoryError) as error:  # piper_node and policy_node refuse them with a report

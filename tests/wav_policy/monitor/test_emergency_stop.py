@@ -241,6 +241,12 @@ def test_home_and_what_to_do_in_a_hold(tab: Tab, around: Robot) -> None:
     assert "piper/home" in around.called
 
 
+def test_an_answer_that_was_lost_with_its_connection_is_not_waited_for(tab: Tab, around: Robot) -> None:
+    tab.evaluate("(press('hold'), connect(), true)")
+    wait_for_answer(tab, "Hold: not confirmed, the connection was lost")
+    wait_for_contact(tab)
+
+
 def test_silent_arms_are_told_though_the_monitor_is_there(tab: Tab, around: Robot) -> None:
     around.silent = True
     try:

@@ -29,7 +29,7 @@ class Robot:
         refuse: what every service answers instead of doing its work.
         meanwhile: what happens during a call.
         deaf: arms that do not hear the emergency stop.
-        silent, cameras: whether reports are missing, and whether pictures come.
+        silent, cameras, joints: whether reports are missing, and whether pictures and joint states come.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Robot:
         self.meanwhile: dict[str, Callable[[], None]] = {}
         self.instructions: list[str] = []
         self.brightness = 0
-        self.silent, self.cameras = False, True
+        self.silent, self.cameras, self.joints = False, True, True
         self.deaf: set[str] = set()
         self.stopped: set[str] = set()
         self.loop = ("following the chunk", OK, "", "")
@@ -61,7 +61,8 @@ class Robot:
         now = self.node.get_clock().now().to_msg()
         for publisher in self._images.values() if self.cameras else ():
             publisher.publish(message_from_rgb(np.full((24, 32, 3), self.brightness, np.uint8), now))
-        self._joints.publish(JointState(name=list(JOINT_NAMES), position=[0.001 * self.brightness] * 14))
+        if self.joints:
+            self._joints.publish(JointState(name=list(JOINT_NAMES), position=[0.001 * self.brightness] * 14))
         if self.silent:
             return
         report = status("policy_node: planning", WARN, "not planning: <b>no</b> instruction", plan_ms_p50=12.3)

@@ -88,8 +88,20 @@ def test_a_camera_that_went_silent_is_not_shown_as_if_it_were_live(system: tuple
         robot.cameras = False
         wait_for(lambda: all(monitor._page._shown[view] is None for view in shown), "they are still there")
         assert all((picture.image == _BLANK).all() for picture in monitor._page._cameras.values())
+        assert monitor._page._robot.visible, "joints still come"
         robot.cameras = True
         wait_for(lambda: all(monitor._page._shown[view] is not None for view in shown), "no picture again")
+
+
+def test_arms_that_nobody_measures_are_not_drawn(system: tuple[Monitor, Robot]) -> None:
+    """In the pose of zeros they would look like arms that lie on the table."""
+    monitor, robot = system
+    with browser(monitor.url):
+        wait_for(lambda: monitor._page._robot.visible, "no arms")
+        robot.joints = False
+        wait_for(lambda: not monitor._page._robot.visible, "the arms stay where they were last seen")
+        robot.joints = True
+        wait_for(lambda: monitor._page._robot.visible, "no arms again")
 
 
 @pytest.mark.slow

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Protocol
 
-START, HOLD, STOP, RESET = "start", "hold", "stop", "reset"
+START, HOLD, STOP, RESET, HOME = "start", "hold", "stop", "reset", "home"
 RECORD_START, RECORD_STOP, RECORD_DISCARD = "record_start", "record_stop", "record_discard"
 RESET_TASK, INSTRUCT = "reset_task", "instruct"
 
-COMMANDS: Final = (START, HOLD, STOP, RESET, RECORD_START, RECORD_STOP, RECORD_DISCARD, RESET_TASK, INSTRUCT)
+COMMANDS: Final = (START, HOLD, STOP, RESET, HOME, RECORD_START, RECORD_STOP, RECORD_DISCARD, RESET_TASK, INSTRUCT)
+
+_BUTTONS: Final = {
+    "piper/enable": "Start",
+    "piper/home": "Home",
+    "piper/hold": "Hold",
+    "piper/reset": "Reset",
+    "piper/stop": "EMERGENCY STOP",
+}
+_SERVICE: Final = re.compile(r"(?<![\w/])(?:(call|Call) )?(piper/(?:enable|home|hold|reset|stop))\b(?! false)")
 
 
 class CommandError(RuntimeError):
@@ -27,3 +37,13 @@ class Commander(Protocol):
         Raises:
             CommandError: see the class.
         """
+
+
+def in_words(text: str) -> str:
+    """What a node says, with the page's buttons in place of the services that they call."""
+
+    def button(found: re.Match[str]) -> str:
+        call = {"call": "press ", "Call": "Press ", None: ""}[found[1]]
+        return call + _BUTTONS[found[2]]
+
+    return _SERVICE.sub(button, text)

@@ -8,6 +8,7 @@ other address a token is needed as well, handed over once in the address and kep
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -15,7 +16,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+_LOOPBACK_HOST: Final = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?")
 COOKIE: Final = "wav_monitor"
 MIN_TOKEN_LENGTH: Final = 16
 
@@ -61,9 +62,9 @@ class Guard:
         """
         names = {name.lower(): value for name, value in headers.items()}
         host, origin = names.get("host", ""), names.get("origin")
-        if self.token is None and urlsplit(f"//{host}").hostname not in LOOPBACK_NAMES:
+        if self.token is None and not _LOOPBACK_HOST.fullmatch(host):
             return _refusal(HTTPStatus.FORBIDDEN, f"This monitor answers to localhost only, not to {host!r}.")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
             return _refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not use this monitor.")
         return None if self.token is None else self._judge_token(path, names, self.token)
 
@@ -75,6 +76,17 @@ class Guard:
             cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
             return Answer(HTTPStatus.SEE_OTHER, headers={**_HARDENING, "Location": "/", "Set-Cookie": cookie})
         return _refusal(HTTPStatus.UNAUTHORIZED, _ASK)
+
+
+def in_our_frame(host: str) -> Mapping[str, str]:
+    """Headers in place of `NOT_IN_A_FRAME` for what our own page shows in a frame, perhaps under another loopback name.
+
+    Args:
+        host: of the request, as the guard let it through.
+    """
+    own = _LOOPBACK_HOST.fullmatch(host)
+    names = [f"http://{name}{own[2] or ''}" for name in ("localhost", "127.0.0.1")] if own else []
+    return {"Content-Security-Policy": " ".join(["frame-ancestors 'self'", *names])}
 
 
 def _refusal(status: HTTPStatus, body: str) -> Answer:

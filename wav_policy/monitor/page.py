@@ -1,4 +1,5 @@
-"""The page: arms in 3-D, cameras beside what was imagined of them, charts, state, buttons."""
+"""What is shown below the operator's bar: arms in 3-D, cameras beside what was imagined of them, charts, state, buttons
+that move no arm."""
 
 from __future__ import annotations
 
@@ -30,12 +31,6 @@ _CONTROLS_WIDTH: Final = 330
 _GHOST_COLOUR: Final = (70, 130, 230)
 _GHOST_SHARES: Final = (0.5, 1.0)
 """Where in the chunk the ghosts stand."""
-_BUTTONS: Final = (
-    (commands.START, "Start", "green", "enable the arms and let the policy plan"),
-    (commands.HOLD, "Hold", "yellow", "brake and hold; the policy stops planning"),
-    (commands.RESET, "Reset after a stop", "gray", "support the arms first: they lose their power"),
-    (commands.RESET_TASK, "New layout (simulation)", "gray", "sim/reset"),
-)
 _RECORDER_BUTTONS: Final = (
     (commands.RECORD_START, "Record", "recorder/start"),
     (commands.RECORD_STOP, "Save episode", "recorder/stop"),
@@ -95,7 +90,7 @@ class MonitorPage:
             if element.content != text:
                 element.content = text
         for name, button in self._buttons.items():
-            disabled = name not in snapshot.available and name != commands.STOP  # what is offered may be outdated
+            disabled = name not in snapshot.available
             if button.disabled != disabled:
                 button.disabled = disabled
 
@@ -129,10 +124,11 @@ class MonitorPage:
             add_shape(server, f"/table/{number}", shape)
         self._robot = RobotScene(server, "/robot")
         self._ghosts = [RobotScene(server, f"/ghost{i}", 0.18, _GHOST_COLOUR) for i in range(len(_GHOST_SHARES))]
-        for ghost in self._ghosts:
-            ghost.visible = False
+        for arms in (self._robot, *self._ghosts):
+            arms.visible = False  # nobody has measured or planned a pose yet
 
     def _show_motion(self, snapshot: Snapshot) -> None:
+        self._robot.visible = snapshot.joints is not None
         if snapshot.joints is not None:
             self._robot.pose(snapshot.joints)
         chunk = snapshot.chunk
@@ -168,9 +164,7 @@ class MonitorPage:
 
     def _add_controls(self, commander: Commander) -> None:
         gui = self._server.gui
-        self._add_button(commander, commands.STOP, "EMERGENCY STOP", "red", "both arms, at once")
-        for name, label, colour, hint in _BUTTONS:
-            self._add_button(commander, name, label, colour, hint)
+        self._add_button(commander, commands.RESET_TASK, "New layout (simulation)", "sim/reset")
         with gui.add_form(None) as form:
             text = gui.add_text("Instruction", "", hint="what the robot shall do, in words")
             send = gui.add_button("Send instruction")
@@ -179,10 +173,10 @@ class MonitorPage:
             on_event(lambda event: self._obey(commander, commands.INSTRUCT, event.client, text.value))
         with gui.add_folder("Recorder", expand_by_default=False):
             for name, label, hint in _RECORDER_BUTTONS:
-                self._add_button(commander, name, label, "gray", hint)
+                self._add_button(commander, name, label, hint)
 
-    def _add_button(self, commander: Commander, name: str, label: str, colour: Any, hint: str) -> None:
-        button = self._server.gui.add_button(label, color=colour, hint=hint)
+    def _add_button(self, commander: Commander, name: str, label: str, hint: str) -> None:
+        button = self._server.gui.add_button(label, hint=hint)
         button.on_click(self._handler(commander, name))
         self._buttons[name] = button
 
@@ -196,10 +190,10 @@ class MonitorPage:
             done = commander.obey(name, text)
         except CommandError as error:
             if client is not None:
-                client.add_notification("Not done", str(error), auto_close_seconds=15.0, color="red")
+                client.add_notification("Not done", commands.in_words(str(error)), auto_close_seconds=15.0, color="red")
             return
         if client is not None:
-            client.add_notification("Done", done, auto_close_seconds=5.0, color="green")
+            client.add_notification("Done", commands.in_words(done), auto_close_seconds=5.0, color="green")
 
 
 def page_size(image: ImageArray) -> tuple[int, int]:

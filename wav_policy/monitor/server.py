@@ -1,4 +1,4 @@
-"""The viser server behind a `Guard`, on exactly the address that was asked for."""
+"""The viser server behind a `Guard`, on exactly the address that was asked for, and the operator's bar above it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import logging
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wav_policy.monitor.guard import NOT_IN_A_FRAME, Answer, Guard
+from wav_policy.monitor.guard import NOT_IN_A_FRAME, Answer, Guard, in_our_frame
+from wav_policy.monitor.operator_bar import FRAME_PATH, OPERATOR_PATH, VIEW_PATH, OperatorBar
 
 if TYPE_CHECKING:
     import viser
@@ -56,8 +58,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def start_server(address: Address, title: str) -> tuple[viser.ViserServer, str]:
+def start_server(address: Address, title: str, bar: OperatorBar | None = None) -> tuple[viser.ViserServer, str]:
     """The running server and the address to open, token included.
+
+    Args:
+        address: where to listen.
+        title: of the page.
+        bar: stands above what viser shows; None for pages that steer nothing.
 
     Raises:
         ServerError: the port is taken, the host is not this machine's, or it is open to others without a token.
@@ -71,7 +78,7 @@ def start_server(address: Address, title: str) -> tuple[viser.ViserServer, str]:
     listener = _listen(address)
     port = listener.getsockname()[1]
     logging.getLogger("websockets.server").setLevel(logging.CRITICAL)  # no traceback for everyone who knocks
-    with _served_through(guard, listener) as was_used, contextlib.redirect_stdout(io.StringIO()):
+    with _served_through(guard, listener, bar) as was_used, contextlib.redirect_stdout(io.StringIO()):
         server = _make_server(title)
     if not was_used():  # never serve past the guard
         server.stop()
@@ -93,7 +100,7 @@ def _make_server(title: str) -> viser.ViserServer:
 
 
 @contextlib.contextmanager
-def _served_through(guard: Guard, listener: socket.socket) -> Iterator[Callable[[], bool]]:
+def _served_through(guard: Guard, listener: socket.socket, bar: OperatorBar | None) -> Iterator[Callable[[], bool]]:
     """While open, a websocket server that is started uses our socket, and asks the guard first.
 
     viser offers no authentication; this is the one place where all of its requests pass.
@@ -106,15 +113,32 @@ def _served_through(guard: Guard, listener: socket.socket) -> Iterator[Callable[
     def serve(handler: Any, host: str, port: int, *, process_request: Any, **options: Any) -> Any:
         nonlocal used
         used = True
+        is_isolated = guard.token is None and listener.family == socket.AF_INET
 
         def guarded(connection: Any, request: Any) -> Any:
-            answer = guard.judge(request.path, _joined(request.headers))
+            path, headers = request.path.partition("?")[0], _joined(request.headers)
+            answer = guard.judge(request.path, headers)
+            frame: Mapping[str, str] = NOT_IN_A_FRAME
+            if answer is None and bar is not None and "upgrade" not in headers:
+                is_view = f"{path}/".startswith(f"{VIEW_PATH}/")
+                if is_view:
+                    request = replace(request, path=path.removeprefix(VIEW_PATH) or "/")
+                if is_view or path == FRAME_PATH:
+                    frame = in_our_frame(headers["host"])
+                if (is_view or path == FRAME_PATH) and headers.get("sec-fetch-dest") == "document":
+                    answer = Answer(HTTPStatus.SEE_OTHER, headers={"Location": "/"})  # nothing without the bar
+                elif not is_view:
+                    answer = _own_answer(bar.document(path, is_isolated))
             response = process_request(connection, request) if answer is None else _response(answer)
             if response is not None:  # a websocket gets none
-                response.headers.update(NOT_IN_A_FRAME)
+                response.headers.update(frame)
             return response
 
-        return original(handler, sock=listener, process_request=guarded, **options)
+        async def attended(connection: Any) -> None:
+            path = connection.request.path.partition("?")[0]
+            await (bar.attend if bar is not None and path == OPERATOR_PATH else handler)(connection)
+
+        return original(attended, sock=listener, process_request=guarded, **options)
 
     setattr(websocket_server, "serve", serve)  # noqa: B010
     try:
@@ -123,9 +147,15 @@ def _served_through(guard: Guard, listener: socket.socket) -> Iterator[Callable[
         setattr(websocket_server, "serve", original)  # noqa: B010
 
 
+def _own_answer(document: str | None) -> Answer:
+    if document is None:
+        return Answer(HTTPStatus.NOT_FOUND)
+    return Answer(HTTPStatus.OK, document, {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"})
+
+
 def _joined(headers: Any) -> Mapping[str, str]:
-    """Headers as a plain mapping; a name that comes twice is joined, and so fits nothing."""
-    return {name: ", ".join(headers.get_all(name)) for name in headers}
+    """Headers as a plain mapping, names in lower case; a name that comes twice is joined, and so fits nothing."""
+    return {name.lower(): ", ".join(headers.get_all(name)) for name in headers}
 
 
 def _response(answer: Answer) -> Any:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import Final
 
 from wav_models.types import ActionChunk, FloatArray, ImageArray
+from wav_policy.monitor.commands import in_words
 
 OK, WARN, ERROR = 0, 1, 2
 """Levels of diagnostic_msgs/DiagnosticStatus."""
+
+LEVELS: Final = {OK: "ok", WARN: "warn", ERROR: "error"}
 
 CONTROL, PLANNING, WORLD_REPORT = "piper_node: control loop", "policy_node: planning", "sim_node: world"
 ARMS: Final = ("piper_node: left arm", "piper_node: right arm")
 
 _COLOURS: Final = {OK: "#2b8a3e", WARN: "#e8a500", ERROR: "#e03131"}
 _UNKNOWN: Final = "#adb5bd"
+_NEXT_STEPS: Final = {
+    "stopped": "support both arms, tick it, Reset, then Start",
+    "not enabled": "press Start",
+    "collision": "press Home to clear the way, then Start",
+}
+"""By reason of the control loop, for texts that name no button."""
+_NAMES_A_BUTTON: Final = re.compile(r"\b(Start|Home|Reset)\b")
 _NUMBERS: Final = (
     ("control", CONTROL, "control_rate_hz", "{:.0f} Hz"),
     ("control late p99", CONTROL, "lateness_p99_ms", "{:.1f} ms"),
@@ -39,6 +50,14 @@ class StatusReport:
     level: int
     message: str
     values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A report and when it came, time.monotonic() [s]."""
+
+    at: float
+    report: StatusReport
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,18 @@ class Snapshot:
     title: str = ""
 
 
+def arms_text(report: StatusReport) -> str:
+    """What the control loop does and, where it holds, who is to blame."""
+    detail = report.values.get("detail", "")
+    return in_words(report.message if detail in report.message else f"{report.message}: {detail}")
+
+
+def next_step(report: StatusReport) -> str:
+    """What to do for the arms to follow again; "" where they do, or where `arms_text` says it."""
+    step = _NEXT_STEPS.get(report.values.get("reason", ""), "")
+    return "" if _NAMES_A_BUTTON.search(arms_text(report)) else step
+
+
 def state_html(snapshot: Snapshot) -> str:
     """State of arms, safety and planning, one line each."""
     lines = [f"<b>{escape(snapshot.title)}</b>"] if snapshot.title else []
@@ -80,16 +111,23 @@ def state_html(snapshot: Snapshot) -> str:
         report = snapshot.reports.get(name)
         if report is None and snapshot.title:
             continue
+        said = "" if report is None else _said(name, report)
         if report is None:
             colour, text = _UNKNOWN, "nothing heard"
         elif name in snapshot.silent:
-            colour, text = _UNKNOWN, f"silent (last: {report.message})"
+            colour, text = _UNKNOWN, f"silent (last: {said})"
         else:
-            colour, text = _COLOURS.get(report.level, _UNKNOWN), report.message
+            colour, text = _COLOURS.get(report.level, _UNKNOWN), said
         lines.append(f'<span style="color:{colour}">&#9679;</span> <b>{label}</b>: {escape(text)}')
     if snapshot.instruction:
         lines.append(f"&#8222;{escape(snapshot.instruction)}&#8220;")
     return f'<div style="padding: 0 1em; font-size: 0.85em; line-height: 1.5">{"<br>".join(lines)}</div>'
+
+
+def _said(name: str, report: StatusReport) -> str:
+    if name != CONTROL:
+        return in_words(report.message)
+    return " \u2192 ".join(text for text in (arms_text(report), next_step(report)) if text)
 
 
 def numbers_text(snapshot: Snapshot) -> str:

@@ -86,6 +86,7 @@ def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequen
         feedback_age_ms=1e3 * arm.feedback_age,
         firmware=arm.firmware,
         firmware_remarks="; ".join(arm.firmware_remarks),
+        outage=arm.outage,
         inhibit=arm.inhibit,
         hottest_c=max(arm.temperatures, default=0),
         lowest_voltage_v=arm.voltage,

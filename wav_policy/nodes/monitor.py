@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from rclpy.node import Node
 
+from wav_policy.monitor.operator_bar import OperatorBar
 from wav_policy.monitor.page import TITLE, MonitorPage
 from wav_policy.monitor.server import Address, ServerError, start_server
+from wav_policy.monitor.snapshot import CONTROL
 from wav_policy.nodes.monitor_commands import RosCommander
 from wav_policy.nodes.monitor_feed import MonitorFeed
 from wav_policy.nodes.runtime.parameters import ParameterError, declare
@@ -19,6 +21,8 @@ from wav_policy.nodes.runtime.timers import steady_timer
 
 _LOOK_PERIOD: Final = 1.0
 """Between looks for who offers services [s]."""
+_STATUS_PERIOD: Final = 0.2
+"""Of the operator's bar, which takes a second of silence for a fault [s]."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class MonitorConfig:
 
 
 class Monitor(Node):
-    """The skin over `MonitorPage`.
+    """The skin over `OperatorBar` and `MonitorPage`.
 
     Args:
         **node_arguments: of rclpy's Node.
@@ -59,15 +63,17 @@ class Monitor(Node):
         super().__init__("monitor", **node_arguments)
         config = declare(self, MonitorConfig)
         token_file = Path(config.token_file) if config.token_file else None
-        try:
-            self._server, self.url = start_server(Address.choose(config.host, config.port, token_file), TITLE)
-        except ServerError as error:
-            raise ParameterError(f"monitor: {error}") from error
         self.commander = RosCommander(self)
         self._feed = MonitorFeed(self)
+        self.bar = OperatorBar(self.commander, self._feed.hear)
+        try:
+            self._server, self.url = start_server(Address.choose(config.host, config.port, token_file), TITLE, self.bar)
+        except ServerError as error:
+            raise ParameterError(f"monitor: {error}") from error
         self._page = MonitorPage(self._server, self.commander)
         self._available: frozenset[str] = frozenset()
         steady_timer(self, _LOOK_PERIOD, self._look_for_services)
+        steady_timer(self, _STATUS_PERIOD, self._tell_status)
         steady_timer(self, 1.0 / config.rate, self._update)
         address, _, query = self.url.partition("?")
         self.get_logger().info(f"the page is at {address}")
@@ -77,6 +83,7 @@ class Monitor(Node):
     def close(self) -> None:
         """Disconnect the browsers and destroy the node."""
         self._server.stop()
+        self.bar.close()
         self.destroy_node()
 
     def _update(self) -> None:
@@ -86,8 +93,12 @@ class Monitor(Node):
         self._feed.open()
         self._page.show(self._feed.snapshot(self._available))
 
+    def _tell_status(self) -> None:
+        if self.bar.watched:
+            self.bar.show(self._feed.is_silent(CONTROL), self._available)
+
     def _look_for_services(self) -> None:
-        if self._page.watched:
+        if self.bar.watched or self._page.watched:
             self._available = self.commander.available()
 
 

@@ -30,6 +30,7 @@ _TRIGGERS: Final = {
 }
 _ENABLE: Final = "piper/enable"
 _HOLD: Final = "piper/hold"
+_HOME: Final = "piper/home"
 _ARMS: Final = "piper_node"
 _LEADERS: Final = ("policy_node", "teleop_node")
 """Whoever of this project tells the arms what to do; the arms hold as soon as nobody does."""
@@ -56,6 +57,7 @@ class RosCommander:
         self._triggers = {name: node.create_client(Trigger, service) for name, service in _TRIGGERS.items()}
         self._enable = node.create_client(SetBool, _ENABLE)
         self._hold_arms = node.create_client(Trigger, _HOLD)
+        self._take_home = node.create_client(Trigger, _HOME)
         self._change = {name: node.create_client(ChangeState, f"{name}/change_state") for name in (_ARMS, *_LEADERS)}
         self._state = {name: node.create_client(GetState, f"{name}/get_state") for name in (_ARMS, *_LEADERS)}
         self._instruction = make_instruction_publisher(node)
@@ -67,6 +69,8 @@ class RosCommander:
             names.add(commands.START)
         if self._hold_arms.service_is_ready():
             names.add(commands.HOLD)
+        if self._take_home.service_is_ready():
+            names.add(commands.HOME)
         return frozenset(names | {commands.INSTRUCT})
 
     def obey(self, command: str, text: str = "") -> str:
@@ -74,7 +78,7 @@ class RosCommander:
         self._node.get_logger().info(f"from the page: {command}{f' {cut(text)!r}' if text else ''}")
         if command == commands.INSTRUCT:
             return self._instruct(text)
-        if command in (commands.HOLD, commands.STOP):
+        if command in (commands.HOLD, commands.STOP, commands.HOME):
             with self._lock:
                 self._halts += 1
         if command == commands.STOP:
@@ -84,6 +88,8 @@ class RosCommander:
                 return self._start()
             if command == commands.HOLD:
                 return self._hold()
+            if command == commands.HOME:
+                return self._home()
             return self._trigger(command)
 
     @contextmanager
@@ -126,10 +132,10 @@ class RosCommander:
         self._check_not_halted(halts)
         return f"arms enabled, {' and '.join(leaders) or 'nobody'} leads them"
 
-    def _check_not_halted(self, halts: int) -> None:
+    def _check_not_halted(self, halts: int, command: str = "Start") -> None:
         if self._halts != halts:
             self._hold()
-            raise CommandError("Start was interrupted by Hold or the emergency stop")
+            raise CommandError(f"{command} was interrupted by Hold, Home or the emergency stop")
 
     def _hold(self) -> str:
         """The arms at once, then whoever would lead them on: every step is tried, whatever became of the others."""
@@ -145,6 +151,15 @@ class RosCommander:
         if failures:
             raise CommandError(f"{'; '.join(failures)}. The arms may move: press EMERGENCY STOP if they must not")
         return f"the arms hold, {' and '.join(leaders) or 'nobody'} stopped leading; Start goes on"
+
+    def _home(self) -> str:
+        """Nobody leads any more, lest the arms leave again as soon as they have arrived."""
+        halts = self._halts
+        self._hold()
+        check = partial(self._check_not_halted, halts, "Home")
+        check()
+        answer = self._succeed(_HOME, self._call(self._take_home, Trigger.Request(), on_sent=check))
+        return f"{answer}; Start goes on"
 
     def _brake(self) -> None:
         self._succeed(_HOLD, self._call(self._hold_arms, Trigger.Request(), _SHORT_TIMEOUT))
@@ -180,13 +195,16 @@ class RosCommander:
             raise CommandError(f"{service} refused: {response.message}")
         return str(response.message)
 
-    def _call(self, client: Any, request: Any, timeout: float = _TIMEOUT) -> Any:
+    def _call(
+        self, client: Any, request: Any, timeout: float = _TIMEOUT, on_sent: Callable[[], None] = lambda: None
+    ) -> Any:
         """Wait for the answer while the executor's thread receives it."""
         if not client.service_is_ready():
             raise CommandError(f"there is no service {client.srv_name}")
         answered = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: answered.set())
+        on_sent()
         if not answered.wait(timeout):
             client.remove_pending_request(future)
             raise CommandError(f"{client.srv_name} did not answer within {timeout:g} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -12,7 +13,7 @@ from std_msgs.msg import Float32MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.types import VIEWS, ActionChunk, FloatArray, ImageArray
-from wav_policy.monitor.snapshot import Snapshot, StatusReport
+from wav_policy.monitor.snapshot import Heard, Snapshot
 from wav_policy.nodes.imagination import image_topic
 from wav_policy.nodes.messages import plan_messages
 from wav_policy.nodes.messages.diagnostic_array import reports_from_message
@@ -29,6 +30,8 @@ _SILENCE: Final = 3.0
 """A report that is older is marked as silent [s]."""
 _OLD_PICTURE: Final = 2.0
 """A camera that has sent nothing for so long is not shown any more: a frozen picture would pass for a live one [s]."""
+_OLD_JOINTS: Final = 2.0
+"""The same for the arms [s]."""
 _OLD_IMAGINED: Final = 10.0
 """The same for what is imagined, which comes rarely [s]."""
 _OLD_CHUNK: Final = 3.0
@@ -47,18 +50,26 @@ class MonitorFeed:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._reports: dict[str, StatusReport] = {}
-        self._heard: dict[str, float] = {}
+        self._reports: dict[str, Heard] = {}
         self._instruction = ""
         self._real: dict[str, tuple[float, ImageArray]] = {}
         self._imagined: dict[str, tuple[float, ImageArray]] = {}
-        self._joints: FloatArray | None = None
-        self._chunk: ActionChunk | None = None
+        self._joints: tuple[float, FloatArray] | None = None
+        self._chunk: tuple[float, ActionChunk] | None = None
         self._value: tuple[FloatArray, FloatArray] | None = None
         self._rounds: plan_messages.PlanRounds | None = None
         self._topics: dict[str, PolledTopic[Any]] = {}
         subscribe(node, DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         subscribe_instruction(node, self._on_instruction)
+
+    def hear(self, name: str) -> Heard | None:
+        """The newest report of this name; from any thread."""
+        return self._reports.get(name)
+
+    def is_silent(self, name: str) -> bool:
+        """Whether there were reports of this name and none has come for a while."""
+        heard = self.hear(name)
+        return heard is not None and time.monotonic() - heard.at > _SILENCE
 
     def open(self) -> None:
         """Begin to fetch; calling it again changes nothing."""
@@ -78,20 +89,19 @@ class MonitorFeed:
     def snapshot(self, available: frozenset[str]) -> Snapshot:
         """Fetch what is new and put it together with what was known."""
         self._fetch()
-        now = self._now()
-        chunk = self._chunk
+        now = time.monotonic()
         return Snapshot(
-            joints=self._joints,
+            joints=self._joints[1] if self._joints is not None and now - self._joints[0] < _OLD_JOINTS else None,
             real={view: image for view, (came, image) in self._real.items() if now - came < _OLD_PICTURE},
             imagined={view: image for view, (came, image) in self._imagined.items() if now - came < _OLD_IMAGINED},
-            chunk=chunk if chunk is not None and now - chunk.stamp < _OLD_CHUNK else None,
+            chunk=self._chunk[1] if self._chunk is not None and now - self._chunk[0] < _OLD_CHUNK else None,
             value_times=None if self._value is None else self._value[0],
             values=None if self._value is None else self._value[1],
             mean_values=None if self._rounds is None else self._rounds.mean_values,
             scores=None if self._rounds is None else self._rounds.scores,
             instruction=self._instruction,
-            reports=dict(self._reports),
-            silent=frozenset(name for name, heard in self._heard.items() if now - heard > _SILENCE),
+            reports={name: heard.report for name, heard in self._reports.items()},
+            silent=frozenset(name for name in self._reports if self.is_silent(name)),
             available=available,
         )
 
@@ -101,9 +111,9 @@ class MonitorFeed:
             self._fetch_image(self._imagined, view, image_topic(view))
         try:
             if (joints := self._take(JOINT_TOPIC)) is not None:
-                self._joints = positions_from_message(joints)
+                self._joints = time.monotonic(), positions_from_message(joints)
             if (chunk := self._take("action_chunk")) is not None:
-                self._chunk = chunk_from_message(chunk)
+                self._chunk = time.monotonic(), chunk_from_message(chunk)
         except (JointNamesError, TrajectoryError) as error:  # piper_node and policy_node refuse them with a report
             self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
         if (value := self._take(plan_messages.VALUE_TOPIC)) is not None:
@@ -115,7 +125,7 @@ class MonitorFeed:
         if (message := self._take(topic)) is None:
             return
         try:
-            images[view] = self._now(), rgb_from_message(message)
+            images[view] = time.monotonic(), rgb_from_message(message)
         except ImageError as error:
             self._node.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
 
@@ -124,12 +134,8 @@ class MonitorFeed:
         return None if polled is None else polled.take()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        reports = reports_from_message(message)
-        self._reports |= reports
-        self._heard |= dict.fromkeys(reports, self._now())
+        now = time.monotonic()
+        self._reports |= {name: Heard(now, report) for name, report in reports_from_message(message).items()}
 
     def _on_instruction(self, instruction: str) -> None:
         self._instruction = instruction
-
-    def _now(self) -> float:
-        return float(self._node.get_clock().now().nanoseconds) * 1e-9

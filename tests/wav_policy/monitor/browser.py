@@ -86,6 +86,17 @@ class Tab:
             time.sleep(0.2)
         return value
 
+    def press(self, key: str, code: str) -> None:
+        """Press and release a key where the focus is."""
+        text = {"text": key} if len(key) == 1 else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=code, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=code)
+
+    def resize(self, width: int, height: int, is_phone: bool = False) -> None:
+        """Be as large as a window or a phone's screen [px]."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1}
+        self.call("Emulation.setDeviceMetricsOverride", mobile=is_phone, **size)
+
     def text(self) -> str:
         """All visible text."""
         return str(self.evaluate("document.body.innerText"))
@@ -108,6 +119,14 @@ class Tab:
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **options)["data"]))
 
 
+class View(Tab):
+    """What the page shows in its frame, which is another process of the browser."""
+
+    def evaluate(self, expression: str, timeout: float = PATIENCE) -> Any:
+        inner = f"((window, document) => ({expression}))(frames[0], frames[0].document)"
+        return super().evaluate(inner, timeout)
+
+
 class Browser:
     """A running Chromium."""
 
@@ -126,7 +145,25 @@ class Browser:
                 yield tab
             Tab(control).call("Target.closeTarget", targetId=target)
 
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        """The frame of the one open page."""
+        base = f"ws://127.0.0.1:{self._port}"
+        with connect(f"{base}{self._browser_path}", max_size=None) as control:
+            deadline = time.monotonic() + PATIENCE
+            while not (
+                found := [t for t in _targets(control) if t["type"] == "iframe" and t["url"].endswith("/frame")]
+            ):
+                assert time.monotonic() < deadline, "no frame"
+                time.sleep(0.2)
+        with connect(f"{base}/devtools/page/{found[0]['targetId']}", max_size=None) as socket:
+            yield View(socket)
+
     _browser_path: str = ""
+
+
+def _targets(control: ClientConnection) -> list[dict[str, Any]]:
+    return list(Tab(control).call("Target.getTargets", filter=[{}])["targetInfos"])
 
 
 @contextmanager

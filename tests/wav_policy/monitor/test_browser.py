@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.wav_policy.monitor.browser import CHROMIUM, Tab, running_browser
+from tests.wav_policy.monitor.browser import CHROMIUM, Browser, Tab, View, running_browser
 from wav_policy.bringup.arguments import parse
 from wav_policy.bringup.node_table import NodeLaunch, launches
 from wav_policy.bringup.supervisor import Supervisor
@@ -173,33 +173,45 @@ def robot(tmp_path_factory: pytest.TempPathFactory, page: DemoPage) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def tab(robot: Robot, page: DemoPage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    with running_browser(tmp_path_factory.mktemp("chromium")) as browser, browser.open(page.url) as tab:
-        tab.wait_for("document.querySelectorAll('img').length >= 6 && document.querySelector('canvas') !== null")
+def chromium(robot: Robot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with running_browser(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def tab(chromium: Browser, page: DemoPage) -> Iterator[Tab]:
+    with chromium.open(page.url) as tab:
         yield tab
 
 
-def test_six_pictures_change(tab: Tab, robot: Robot) -> None:
+@pytest.fixture(scope="module")
+def view(chromium: Browser, tab: Tab) -> Iterator[View]:
+    with chromium.view() as view:
+        view.wait_for("document.querySelectorAll('img').length >= 6 && document.querySelector('canvas') !== null")
+        yield view
+
+
+def test_six_pictures_change(view: View, robot: Robot) -> None:
     """Three cameras and three imagined views."""
     labels = [f"{kind}: {view}" for kind in ("Cameras", "Imagined") for view in ("head", "left_wrist", "right_wrist")]
-    assert all(label in tab.text() for label in labels)
-    first = tab.images()[:6]
+    assert all(label in view.text() for label in labels)
+    first = view.images()[:6]
     assert len(first) == 6
     changed = [False] * 6
     deadline = time.monotonic() + PATIENCE
     while not all(changed) and time.monotonic() < deadline:
         robot.client.spin_until(lambda: False, 0.5)
-        changed = [before or now != then for before, now, then in zip(changed, tab.images(), first, strict=False)]
+        changed = [before or now != then for before, now, then in zip(changed, view.images(), first, strict=False)]
     assert all(changed), f"{changed}\n{robot.client.reports}"
 
 
-def test_both_arms_are_drawn(tab: Tab, robot: Robot, tmp_path: Path) -> None:
+def test_both_arms_are_drawn(tab: Tab, view: View, robot: Robot, tmp_path: Path) -> None:
     """The grippers' colours, which nothing else in the 3-D view has, are left and right of its middle."""
     import cv2
 
     file = tmp_path / "page.png"
     tab.screenshot(file)
-    left, right = tab.evaluate(
+    left, right = view.evaluate(
         "(r => [r.left, r.right])([...document.querySelectorAll('canvas')].map(c => c.getBoundingClientRect())"
         ".sort((a, b) => b.width * b.height - a.width * a.height)[0])"
     )
@@ -212,29 +224,47 @@ def test_both_arms_are_drawn(tab: Tab, robot: Robot, tmp_path: Path) -> None:
     assert greens.mean() > purples.mean()  # seen from the front, as by the head camera
 
 
-def test_an_instruction_typed_there_reaches_the_policy(tab: Tab, robot: Robot) -> None:
+def test_an_instruction_typed_there_reaches_the_policy(view: View, robot: Robot) -> None:
     words = "put the red bowl on the blue plate, gently"
-    tab.type("form input", words)
+    view.type("form input", words)
     robot.client.spin_until(lambda: False, 0.5)
-    tab.click("Send instruction")
+    view.click("Send instruction")
     robot.wait_for(
         lambda: robot.client.reports[PLANNING].values["instruction"] == words, "the instruction did not arrive"
     )
 
 
-def test_stop_stops_the_arms_and_start_needs_a_reset(tab: Tab, robot: Robot) -> None:
-    tab.click("Hold")
+def test_stop_is_confirmed_by_both_arms_and_the_way_back_ends_at_a_moving_robot(tab: Tab, robot: Robot) -> None:
+    press(tab, "hold")
     robot.wait_for(lambda: robot.report(PLANNING) == "inactive", "the policy went on")
     timer = robot.client.node.create_timer(0.3, robot.lead)
     try:
         robot.wait_for(lambda: robot.speed > 0.5 * TURN_RATE, "the arms did not move")
-        tab.click("EMERGENCY STOP")
+        tab.press("Escape", "Escape")
         robot.wait_for(lambda: robot.report(CONTROL).startswith("stopped"), "no emergency stop")
         robot.wait_for(lambda: robot.speed < 0.01, "the arms did not come to rest")
         robot.client.spin_until(lambda: False, 1.0)
         assert robot.speed < 0.01, "chunks moved a stopped arm"
     finally:
         robot.client.node.destroy_timer(timer)
-    tab.wait_for("document.body.innerText.includes('Arms: stopped')")
-    tab.click("Start")
-    tab.wait_for("document.body.innerText.includes('call piper/reset first')")
+    tab.wait_for("find('answer').textContent === 'Stop sent, confirmed by left and right'")
+    tab.wait_for("find('arms').textContent.startsWith('Arms: stopped') && find('next').textContent.includes('Reset')")
+    assert "press Reset first" in press(tab, "start")
+    tab.evaluate("(find('supported').click(), true)")
+    assert press(tab, "reset").startswith("Reset: left and right lost power")
+    assert press(tab, "start").startswith("Start: arms enabled")
+    assert press(tab, "home") == "Home: at home; Start goes on"
+    assert press(tab, "start").startswith("Start: arms enabled")
+    robot.wait_for(lambda: robot.report(CONTROL) == "following the chunk", "no way back")
+    robot.wait_for(lambda: robot.speed > 0.02, "nothing moves")
+
+
+def press(tab: Tab, command: str) -> str:
+    """Press a button of the bar once it may be pressed, again where its answer was lost; what the bar answers."""
+    button = f"document.querySelector('[data-command={command}]')"
+    for _ in range(5):
+        tab.wait_for(f"!{button}.disabled && ({button}.click(), true)")
+        tab.wait_for("Boolean(order.answer || order.lost)")
+        if tab.evaluate("Boolean(order.answer)"):
+            break
+    return str(tab.evaluate("find('answer').textContent"))

@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from wav_policy.monitor.guard import Guard
+from wav_policy.monitor.operator_bar import OperatorBar
 from wav_policy.monitor.server import Address, ServerError, start_server
 
 viser = pytest.importorskip("viser")
@@ -28,13 +29,32 @@ def open_port() -> Iterator[int]:
     server.stop()
 
 
+class Nobody:
+    """Commands are not what is tested here."""
+
+    def obey(self, command: str, text: str = "") -> str:
+        raise AssertionError(command)
+
+
+@pytest.fixture(scope="module")
+def steering_port() -> Iterator[int]:
+    """A page with the operator's bar, on the loopback address."""
+    bar = OperatorBar(Nobody(), {}.get)
+    server, url = start_server(Address("127.0.0.1", 0), "test", bar)
+    yield int(urlsplit(url).port or 0)
+    server.stop()
+    bar.close()
+
+
 @pytest.fixture(scope="module")
 def guarded_port() -> Iterator[int]:
-    """A page on all addresses, with a token."""
-    server, url = start_server(Address("0.0.0.0", 0, TOKEN), "test")
+    """A page with the operator's bar on all addresses, with a token."""
+    bar = OperatorBar(Nobody(), {}.get)
+    server, url = start_server(Address("0.0.0.0", 0, TOKEN), "test", bar)
     assert url.endswith(f"?token={TOKEN}")
     yield int(urlsplit(url).port or 0)
     server.stop()
+    bar.close()
 
 
 def get(port: int, path: str = "/", **headers: str) -> http.client.HTTPResponse:
@@ -43,15 +63,15 @@ def get(port: int, path: str = "/", **headers: str) -> http.client.HTTPResponse:
     return connection.getresponse()
 
 
-def open_websocket(port: int, **headers: str) -> None:
+def open_websocket(port: int, path: str = "/", **headers: str) -> None:
     options = {"subprotocols": [f"viser-v{viser.__version__}"], "additional_headers": headers}
-    with connect(f"ws://127.0.0.1:{port}/", **options) as socket:  # type: ignore[arg-type]
-        socket.recv(timeout=20)
+    with connect(f"ws://127.0.0.1:{port}{path}", **options) as socket:  # type: ignore[arg-type]
+        socket.ping().wait(20) if path.startswith("/operator") else socket.recv(timeout=20)
 
 
-def refused_with(port: int, **headers: str) -> int:
+def refused_with(port: int, path: str = "/", **headers: str) -> int:
     with pytest.raises(InvalidStatus) as caught:
-        open_websocket(port, **headers)
+        open_websocket(port, path, **headers)
     return int(caught.value.response.status_code)
 
 
@@ -68,6 +88,41 @@ def test_no_page_can_show_ours_in_a_frame(open_port: int, guarded_port: int) -> 
     for answer in (*answers, get(guarded_port, f"/?token={TOKEN}")):
         assert answer.headers.get_all("X-Frame-Options") == ["DENY"]
         assert answer.headers.get_all("Content-Security-Policy") == ["frame-ancestors 'none'"]
+
+
+def test_only_our_page_shows_the_view_in_a_frame(steering_port: int, guarded_port: int) -> None:
+    """Under either name of this host; browsers that tell where they show it get none without the bar."""
+    assert b"EMERGENCY STOP" in get(steering_port).read()
+    host = f"localhost:{steering_port}"
+    own = f"frame-ancestors 'self' http://localhost:{steering_port} http://127.0.0.1:{steering_port}"
+    for path, status in (("/frame", 200), ("/view/", 200), ("/view", 200), ("/view/no/such/file", 404)):
+        answer = get(steering_port, path, Host=host)
+        assert answer.status == status
+        assert answer.headers.get_all("Content-Security-Policy") == [own]
+        assert answer.headers.get_all("X-Frame-Options") is None
+    cookie = {"Cookie": f"wav_monitor={TOKEN}", "Host": "robot:8080"}
+    assert get(guarded_port, "/frame", **cookie).headers["Content-Security-Policy"] == "frame-ancestors 'self'"
+    for path in ("/", "/viewer", "/operator", "/index.html", "/frame/"):
+        assert get(steering_port, path).headers.get_all("X-Frame-Options") == ["DENY"], path
+    for path in ("/frame", "/view/", "/view", "/view/index.html", "/index.html", "//", "/./", "/view//", "/view/?a"):
+        alone = get(steering_port, path, **{"Sec-Fetch-Dest": "document"})
+        assert alone.status != 200, path
+        assert b"<html" not in alone.read(), path
+
+
+def test_only_a_server_without_token_is_asked_under_two_names(steering_port: int, guarded_port: int) -> None:
+    """A cookie belongs to one of them."""
+    assert b'data-isolate="yes"' in get(steering_port).read()
+    assert b'data-isolate=""' in get(guarded_port, Cookie=f"wav_monitor={TOKEN}").read()
+
+
+@pytest.mark.parametrize("path", ["/", "/view", "/operator", "/operator?x"])
+def test_every_websocket_is_guarded(steering_port: int, guarded_port: int, path: str) -> None:
+    open_websocket(steering_port, path, Origin=f"http://127.0.0.1:{steering_port}")
+    assert refused_with(steering_port, path, Origin="https://evil.example") == 403
+    assert refused_with(steering_port, path, Host="evil.example") == 403
+    assert refused_with(guarded_port, path) == 401
+    open_websocket(guarded_port, path, Cookie=f"wav_monitor={TOKEN}")
 
 
 def test_foreign_pages_do_not_reach_localhost(open_port: int) -> None:
@@ -103,6 +158,24 @@ def test_the_token_in_the_address_becomes_a_cookie_that_opens_both(guarded_port:
 def test_rules_that_need_no_server() -> None:
     assert Guard().judge("/", {"Host": "[::1]:8080"}) is None
     assert Guard().judge("/", {}) is not None
+    for host in (
+        "localhost@evil.example",
+        "x@localhost",
+        "localhost:80a",
+        "localhost.",
+        "[::1",
+        "localhost:8080:1",
+        " localhost",
+    ):
+        assert Guard().judge("/", {"Host": host}) is not None, host
+    for origin in (
+        "http://x@localhost:8080",
+        "http://localhost:8080/",
+        "ftp://localhost:8080",
+        "http://localhost:80801",
+        "",
+    ):
+        assert Guard().judge("/", {**LOCAL, "Origin": origin}) is not None, origin
     assert Guard(TOKEN).judge("/", {**LOCAL, "Cookie": "=;;\x01"}) is not None
     assert Guard(TOKEN).judge(f"/?token={TOKEN}", {**LOCAL, "Upgrade": "websocket"}) is not None
     with pytest.raises(ValueError, match="16 or more"):

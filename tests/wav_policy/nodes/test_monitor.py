@@ -2,109 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
 
-import numpy as np
 import pytest
+from websockets.sync.client import connect
 
 from tests.wav_policy.nodes.fake_browser import browser
 
 rclpy = pytest.importorskip("rclpy")
 
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.msg import State  # noqa: E402
-from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import qos_profile_sensor_data  # noqa: E402
-from sensor_msgs.msg import Image, JointState  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
-from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
-from wav_models.types import JOINT_NAMES, VIEWS  # noqa: E402
+from tests.wav_policy.nodes.operated_robot import Robot  # noqa: E402
+from wav_models.types import VIEWS  # noqa: E402
 from wav_policy.monitor import commands  # noqa: E402
 from wav_policy.monitor.commands import CommandError  # noqa: E402
 from wav_policy.monitor.page import _BLANK  # noqa: E402
-from wav_policy.monitor.snapshot import Snapshot  # noqa: E402
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC  # noqa: E402
-from wav_policy.nodes.messages.images import message_from_rgb  # noqa: E402
 from wav_policy.nodes.monitor import Monitor  # noqa: E402
-from wav_policy.nodes.runtime.diagnostics import WARN, status  # noqa: E402
 from wav_policy.nodes.runtime.parameters import ParameterError  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
 PATIENCE = 30.0
-
-
-class Robot:
-    """Publishes what the monitor shows, and answers its commands."""
-
-    def __init__(self) -> None:
-        self.node = Node("around")
-        self.called: list[str] = []
-        self.states = {"piper_node": State.PRIMARY_STATE_ACTIVE, "policy_node": State.PRIMARY_STATE_INACTIVE}
-        self.refuse = ""
-        self.meanwhile: dict[str, Callable[[], None]] = {}
-        self.instructions: list[str] = []
-        self.brightness = 0
-        self.silent, self.cameras = False, True
-        self._images = {v: self.node.create_publisher(Image, f"{v}/image_raw", qos_profile_sensor_data) for v in VIEWS}
-        self._joints = self.node.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
-        self._diagnostics = self.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.node.create_subscription(String, "instruction", lambda m: self.instructions.append(m.data), 10)
-        for service in ("piper/stop", "piper/hold", "piper/reset", "sim/reset"):
-            self.node.create_service(Trigger, service, self._answer(service))
-        self.node.create_service(SetBool, "piper/enable", self._answer("piper/enable"))
-        for name in self.states:
-            self.node.create_service(ChangeState, f"{name}/change_state", self._change(name))
-            self.node.create_service(GetState, f"{name}/get_state", self._state(name))
-        self.node.create_timer(0.05, self._publish)
-
-    def _publish(self) -> None:
-        self.brightness = (self.brightness + 10) % 250
-        now = self.node.get_clock().now().to_msg()
-        for publisher in self._images.values() if self.cameras else ():
-            publisher.publish(message_from_rgb(np.full((24, 32, 3), self.brightness, np.uint8), now))
-        self._joints.publish(JointState(name=list(JOINT_NAMES), position=[0.001 * self.brightness] * 14))
-        if self.silent:
-            return
-        report = status("policy_node: planning", WARN, "not planning: <b>no</b> instruction", plan_ms_p50=12.3)
-        self._diagnostics.publish(DiagnosticArray(status=[report]))
-
-    def _note(self, call: str) -> None:
-        self.called.append(call)
-        self.meanwhile.get(call, lambda: None)()
-
-    def _answer(self, service: str) -> Callable[[Any, Any], Any]:
-        def answer(request: Any, response: Any) -> Any:
-            self._note(service)
-            response.success, response.message = not self.refuse, self.refuse or "done"
-            return response
-
-        return answer
-
-    def _change(self, name: str) -> Callable[[Any, Any], Any]:
-        def change(request: Any, response: Any) -> Any:
-            self._note(f"{name} {request.transition.id}")
-            self.states[name] = State.PRIMARY_STATE_ACTIVE if request.transition.id == 3 else 2
-            response.success = True
-            return response
-
-        return change
-
-    def _state(self, name: str) -> Callable[[Any, Any], Any]:
-        def state(request: Any, response: Any) -> Any:
-            response.current_state.id = self.states[name]
-            return response
-
-        return state
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -161,8 +88,20 @@ def test_a_camera_that_went_silent_is_not_shown_as_if_it_were_live(system: tuple
         robot.cameras = False
         wait_for(lambda: all(monitor._page._shown[view] is None for view in shown), "they are still there")
         assert all((picture.image == _BLANK).all() for picture in monitor._page._cameras.values())
+        assert monitor._page._robot.visible, "joints still come"
         robot.cameras = True
         wait_for(lambda: all(monitor._page._shown[view] is not None for view in shown), "no picture again")
+
+
+def test_arms_that_nobody_measures_are_not_drawn(system: tuple[Monitor, Robot]) -> None:
+    """In the pose of zeros they would look like arms that lie on the table."""
+    monitor, robot = system
+    with browser(monitor.url):
+        wait_for(lambda: monitor._page._robot.visible, "no arms")
+        robot.joints = False
+        wait_for(lambda: not monitor._page._robot.visible, "the arms stay where they were last seen")
+        robot.joints = True
+        wait_for(lambda: monitor._page._robot.visible, "no arms again")
 
 
 @pytest.mark.slow
@@ -188,7 +127,14 @@ def test_commands_reach_their_services(system: tuple[Monitor, Robot]) -> None:
     monitor, robot = system
     wait_for(lambda: commands.STOP in monitor.commander.available(), "no emergency stop")
     available = monitor.commander.available()
-    assert {commands.START, commands.HOLD, commands.RESET, commands.RESET_TASK, commands.INSTRUCT} <= available
+    assert {
+        commands.START,
+        commands.HOLD,
+        commands.HOME,
+        commands.RESET,
+        commands.RESET_TASK,
+        commands.INSTRUCT,
+    } <= available
     assert commands.RECORD_START not in available  # there is no recorder
     robot.called.clear()
     for command in (commands.STOP, commands.RESET, commands.RESET_TASK):
@@ -202,7 +148,7 @@ def test_commands_reach_their_services(system: tuple[Monitor, Robot]) -> None:
     wait_for(lambda: robot.instructions[-1:] == ["wave"], "no instruction")
 
 
-@pytest.mark.parametrize("halt", [commands.HOLD, commands.STOP])
+@pytest.mark.parametrize("halt", [commands.HOLD, commands.STOP, commands.HOME])
 @pytest.mark.parametrize("during", ["piper/enable", "policy_node 3"])
 def test_a_halt_during_start_has_the_last_word(system: tuple[Monitor, Robot], halt: str, during: str) -> None:
     monitor, robot = system
@@ -216,7 +162,7 @@ def test_a_halt_during_start_has_the_last_word(system: tuple[Monitor, Robot], ha
 
     halts = monitor.commander._halts
     robot.meanwhile = {during: press}
-    with pytest.raises(CommandError, match="interrupted by Hold or the emergency stop"):
+    with pytest.raises(CommandError, match="interrupted by Hold, Home or the emergency stop"):
         monitor.commander.obey(commands.START)
     robot.meanwhile = {}
     pressed.join()
@@ -245,12 +191,40 @@ def test_impatient_clicks_do_not_pile_up_before_a_stop(system: tuple[Monitor, Ro
     assert monitor.commander.obey(commands.STOP) == "done"
 
 
-def test_the_stop_button_is_never_disabled(system: tuple[Monitor, Robot]) -> None:
-    monitor, _ = system
-    page = monitor._page
-    page.show(Snapshot())
-    assert page._buttons[commands.START].disabled
-    assert not page._buttons[commands.STOP].disabled
+def test_home_lets_nobody_lead_the_arms_away_again(system: tuple[Monitor, Robot]) -> None:
+    monitor, robot = system
+    robot.states["policy_node"] = State.PRIMARY_STATE_ACTIVE
+    robot.called.clear()
+    assert monitor.commander.obey(commands.HOME) == "done; Start goes on"
+    assert robot.called == ["piper/hold", "policy_node 4", "piper/home"]
+
+
+@pytest.mark.parametrize("halt", [commands.HOLD, commands.STOP])
+@pytest.mark.parametrize("during", ["piper/hold", "policy_node 4", "piper/home"])
+def test_a_halt_during_home_has_the_last_word(system: tuple[Monitor, Robot], halt: str, during: str) -> None:
+    """Before the arms have begun to move home they do not; on the way `piper/hold` and `piper/stop` end it."""
+    monitor, robot = system
+    robot.states["policy_node"] = State.PRIMARY_STATE_ACTIVE
+    robot.called.clear()
+    pressed = threading.Thread(target=monitor.commander.obey, args=(halt,))
+    halts = monitor.commander._halts + 1
+
+    def press() -> None:
+        if not pressed.ident:
+            pressed.start()
+            wait_for(lambda: monitor.commander._halts > halts, "nothing was pressed")
+
+    robot.meanwhile = {during: press}
+    if during == "piper/home":
+        monitor.commander.obey(commands.HOME)
+    else:
+        with pytest.raises(CommandError, match="Home was interrupted"):
+            monitor.commander.obey(commands.HOME)
+    robot.meanwhile = {}
+    pressed.join()
+    assert ("piper/home" in robot.called) == (during == "piper/home")
+    last = [call for call in robot.called if call in ("piper/home", "piper/hold", "piper/stop")][-1]
+    assert last != "piper/home"
 
 
 def test_the_token_is_printed_and_not_logged(ros: None, capfd: pytest.CaptureFixture[str]) -> None:
@@ -298,6 +272,23 @@ def test_hold_names_a_stranger_whose_next_chunk_the_arms_would_follow(system: tu
     robot.node.destroy_publisher(publisher)
     wait_for(lambda: monitor.count_publishers(CHUNK_TOPIC) == 0, "the stranger does not go")
     assert "the arms hold" in monitor.commander.obey(commands.HOLD)
+
+
+def test_a_clock_that_stands_still_does_not_silence_the_page(ros: None) -> None:
+    """`use_sim_time` without /clock: the browser would take the robot for lost."""
+    overrides = [Parameter("port", value=0), Parameter("use_sim_time", value=True)]
+    monitor, executor = Monitor(parameter_overrides=overrides), SingleThreadedExecutor()
+    executor.add_node(monitor)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    try:
+        with connect(monitor.url.replace("http", "ws") + "operator") as page:
+            times = [json.loads(page.recv(timeout=PATIENCE))["time"] for _ in range(10)]
+        assert times == sorted(set(times))
+    finally:
+        executor.shutdown()
+        thread.join(PATIENCE)
+        monitor.close()
 
 
 def test_a_policy_that_ends_and_comes_back(system: tuple[Monitor, Robot]) -> None:

@@ -106,14 +106,15 @@ def _corrupt_flash(stage: Stage) -> float:
 def _restore_flash(stage: Stage) -> None:
     """As the message asks for: the node lets go of the bus, then `wav arm restore-limits`."""
     client = stage.observer.client
-    command = re.search(r"`wav (arm restore-limits[^`]*)`", stage.observer.heard + stage.system.said)
+    command = re.search(r"`wav (arm restore-limits --channel ([^`]*))`", stage.observer.heard + stage.system.said)
     if command is None:
         raise CampaignError("nobody said how to restore the limits in flash")
     client.clean_up("piper_node")
     client.set_parameter("sim_node", "fault.left", "")
-    words = [*command.group(1).split(), "--interface", "slcan", "--yes"]
+    words, channel = command.group(1).split(), command.group(2)
     done = subprocess.run(
         [sys.executable, "-m", "wav_policy.cli", *words],
+        input=f"{channel}\n",  # typed to confirm
         capture_output=True,
         text=True,
         timeout=_RESTORE_TIMEOUT,

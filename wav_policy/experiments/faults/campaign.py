@@ -46,6 +46,8 @@ _EPISODE: Final = 1.5
 """Length of the episode that is recorded before each fault, and least length of the one it hits [s]."""
 _OWN_SPEED: Final = 2.0
 """Of joints that the campaign moves at 0.3 rad/s: they catch up after a hold; jumps are at 3 [rad/s]."""
+_TAKEN: Final = 0.1
+"""Of joints whose target moves again only because they are taken where they are [rad/s]."""
 _LEFT_ALONE: Final = 0.5
 """Of joints that wait for the operator, and may settle [rad/s]."""
 
@@ -262,11 +264,18 @@ class _Campaign:
             rest = find_rest(*observer.speeds(before), since)
             return None if rest is None else Hold(None, rest)
         times, targets = observer.targets(before)
-        if not len(times):
+        if not len(times) or times[-1] <= since:
             return Hold(0.0, 0.0)
         times, targets = np.append(times, wall_time()), np.vstack([targets, targets[-1:]])
         knowable = fault.limit if fault.culprit else 0.0
-        return find_lasting_hold(times, targets, since, self._acceleration, knowable)
+        hold = find_lasting_hold(times, targets, since, self._acceleration, knowable)
+        if hold is not None and hold.moved_again is not None:
+            times, speeds = observer.speeds(before)
+            away = since + hold.moved_again - 0.1
+            is_seen = len(times) > 0 and times[-1] > away
+            if is_seen and find_fastest(times, speeds, away, wall_time()) < _TAKEN:
+                return replace(hold, moved_again=None)
+        return hold
 
     def _watch(self, stage: Stage, seconds: float) -> str:
         """Process messages for a while; what piper_node says about its first hold, or at the end."""

@@ -82,7 +82,8 @@ def run_faults(arguments: DoctorArguments) -> int:
     if not arguments.sim:
         print("wav doctor: --faults needs --sim: faults are injected into a simulated robot only", file=sys.stderr)
         return 2
-    from wav_policy.experiments.faults.campaign import CampaignError, chosen, run, write_json
+    from wav_policy.experiments.faults.campaign import CampaignError, chosen, run
+    from wav_policy.experiments.faults.outcome import write_json
     from wav_policy.experiments.faults.table import heading, line
 
     outcomes = []

@@ -92,11 +92,14 @@ def _clear_gripper(stage: Stage) -> None:
 
 
 def _corrupt_flash(stage: Stage) -> float:
-    """`piper_node` is started anew and finds impossible limits in an arm's flash: it must not enable that arm."""
+    """`piper_node` and the arms are started anew, and there are impossible limits in the flash of one: it must not be
+    enabled."""
     client = stage.observer.client
     client.deactivate("piper_node", timeout=30.0)  # parks the arms
     client.clean_up("piper_node")
     now = wall_time()
+    client.set_parameter("sim_node", "fault.left", "power_loss, corrupt_limits")
+    stage.observer.spin(_PAUSE)
     client.set_parameter("sim_node", "fault.left", "corrupt_limits")
     client.configure("piper_node", timeout=30.0)
     require_refusal(client.activate, "piper_node", "impossible limits in flash")
@@ -106,14 +109,15 @@ def _corrupt_flash(stage: Stage) -> float:
 def _restore_flash(stage: Stage) -> None:
     """As the message asks for: the node lets go of the bus, then `wav arm restore-limits`."""
     client = stage.observer.client
-    command = re.search(r"`wav (arm restore-limits[^`]*)`", stage.observer.heard + stage.system.said)
+    command = re.search(r"`wav (arm restore-limits --channel ([^`]*))`", stage.observer.heard + stage.system.said)
     if command is None:
         raise CampaignError("nobody said how to restore the limits in flash")
     client.clean_up("piper_node")
     client.set_parameter("sim_node", "fault.left", "")
-    words = [*command.group(1).split(), "--interface", "slcan", "--yes"]
+    words, channel = command.group(1).split(), command.group(2)
     done = subprocess.run(
         [sys.executable, "-m", "wav_policy.cli", *words],
+        input=f"{channel}\n",  # typed to confirm
         capture_output=True,
         text=True,
         timeout=_RESTORE_TIMEOUT,
@@ -246,6 +250,8 @@ ARM_FAULTS: Final = (
         heal=_restore_flash,
         by_policy=False,
         says="(?i)limits.*wav arm restore-limits",
+        way_back=("piper/home",),
+        falls=True,
     ),
 )
 """Of arms and buses."""

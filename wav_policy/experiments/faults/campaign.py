@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ import numpy as np
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.experiments.faults.catalogue import FAULTS
 from wav_policy.experiments.faults.fault import END, GO_ON, HOLD, PARK, Fault, Stage
+from wav_policy.experiments.faults.losses import lost_episodes, num_episodes
 from wav_policy.experiments.faults.motion import (
     Hold,
     find_excess,
@@ -27,6 +27,7 @@ from wav_policy.experiments.faults.motion import (
     is_moving,
 )
 from wav_policy.experiments.faults.observer import LOOP, NODES, PLANNING, Observer
+from wav_policy.experiments.faults.outcome import Outcome, judged
 from wav_policy.experiments.faults.system import CampaignError, RunningSystem
 from wav_policy.experiments.faults.wall_time import wall_time
 from wav_policy.experiments.faults.way_back import MOVING, WayBack, walk_back
@@ -45,33 +46,10 @@ _EPISODE: Final = 1.5
 """Length of the episode that is recorded before each fault, and least length of the one it hits [s]."""
 _OWN_SPEED: Final = 2.0
 """Of joints that the campaign moves at 0.3 rad/s: they catch up after a hold; jumps are at 3 [rad/s]."""
+_TAKEN: Final = 0.1
+"""Of joints whose target moves again only because they are taken where they are [rad/s]."""
 _LEFT_ALONE: Final = 0.5
 """Of joints that wait for the operator, and may settle [rad/s]."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A line of the table.
-
-    Attributes:
-        fault: its name.
-        reaction: what happened, in words.
-        hold_ms: from the fault until the arms began to brake [ms]; None where motion goes on, or nobody reports it.
-        rest_ms: until they rested [ms].
-        lost: what is gone.
-        passed: whether all is as it must be.
-        detail: why not, or what the system said.
-        way_back: services that were called until the arms moved again.
-    """
-
-    fault: str
-    reaction: str
-    hold_ms: float | None
-    rest_ms: float | None
-    lost: str
-    passed: bool
-    detail: str = ""
-    way_back: tuple[str, ...] = ()
 
 
 def chosen(names: Iterable[str] = ()) -> list[Fault]:
@@ -286,11 +264,18 @@ class _Campaign:
             rest = find_rest(*observer.speeds(before), since)
             return None if rest is None else Hold(None, rest)
         times, targets = observer.targets(before)
-        if not len(times):
+        if not len(times) or times[-1] <= since:
             return Hold(0.0, 0.0)
         times, targets = np.append(times, wall_time()), np.vstack([targets, targets[-1:]])
         knowable = fault.limit if fault.culprit else 0.0
-        return find_lasting_hold(times, targets, since, self._acceleration, knowable)
+        hold = find_lasting_hold(times, targets, since, self._acceleration, knowable)
+        if hold is not None and hold.moved_again is not None:
+            times, speeds = observer.speeds(before)
+            away = since + hold.moved_again - 0.1
+            is_seen = len(times) > 0 and times[-1] > away
+            if is_seen and find_fastest(times, speeds, away, wall_time()) < _TAKEN:
+                return replace(hold, moved_again=None)
+        return hold
 
     def _watch(self, stage: Stage, seconds: float) -> str:
         """Process messages for a while; what piper_node says about its first hold, or at the end."""
@@ -324,10 +309,10 @@ class _Campaign:
         named = next((line for line in words.splitlines() if line.startswith("wav up:")), "")
         tidy = code == 1 and re.search(fault.says, named) is not None and not stage.system.nodes()
         reaction = "holds; orderly stop" if tidy else f"exit code {code}"
-        return judged(fault, reaction, hold, _lost(stage.system.dataset, saved), tidy, named)
+        return judged(fault, reaction, hold, lost_episodes(stage.system.dataset, saved), tidy, named)
 
     def _parked(self, stage: Stage, fault: Fault, saved: int) -> Outcome:
-        code, lost = stage.system.wait_for_end(0.0), _lost(stage.system.dataset, saved)
+        code, lost = stage.system.wait_for_end(0.0), lost_episodes(stage.system.dataset, saved)
         well = code == 0 and not stage.system.nodes() and lost in ("nothing", fault.lost)
         reaction = "parks; orderly stop" if well else f"exit code {code}"
         return Outcome(fault.name, reaction, None, None, lost, well, "" if well else stage.system.last_words())
@@ -338,63 +323,7 @@ class _Campaign:
             stage.observer.client.trigger("recorder/stop", timeout=30.0)
         except ServiceError:
             self._tell("the recorder had stopped by itself")
-        return _lost(stage.system.dataset, saved)
-
-
-def num_episodes(dataset: Path) -> int:
-    """Episodes that load, with every frame."""
-    from wav_models.data.dataset import Dataset
-
-    loaded = Dataset(dataset)
-    return sum(len(loaded.read_episode(index)) > 0 for index in range(len(loaded)))
-
-
-def write_json(outcomes: Iterable[Outcome], file: Path) -> None:
-    """The table as JSON."""
-    file.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=2) + "\n")
-
-
-def judged(
-    fault: Fault,
-    reaction: str,
-    hold: Hold | None,
-    lost: str,
-    well: bool,
-    detail: str,
-    way_back: tuple[str, ...] = (),
-) -> Outcome:
-    """The line of a fault that the arms have to hold at.
-
-    Args:
-        fault: what was injected.
-        reaction: what happened, in words.
-        hold: how the arms came to a halt; None if they did not.
-        lost: what is gone.
-        well: whether all else is as it must be.
-        detail: what the system said.
-        way_back: services that were called.
-    """
-    if hold is None:
-        return Outcome(fault.name, reaction, None, None, lost, False, f"the arms did not rest. {detail}", way_back)
-    taken = hold.rest if hold.reaction is None else hold.reaction
-    late = taken > fault.limit
-    passed = well and not late and hold.moved_again is None and lost in ("nothing", fault.lost)
-    if hold.moved_again is not None:
-        detail = f"moved again after {1e3 * hold.moved_again:.0f} ms. {detail}"
-    if late:
-        detail = f"held after {1e3 * taken:.0f} ms, allowed {1e3 * fault.limit:.0f} ms. {detail}"
-    reaction_ms = None if hold.reaction is None else 1e3 * hold.reaction
-    return Outcome(fault.name, reaction, reaction_ms, 1e3 * hold.rest, lost, passed, detail, way_back)
-
-
-def _lost(dataset: Path, saved: int) -> str:
-    try:
-        left = num_episodes(dataset)
-    except (OSError, ValueError) as error:
-        return f"the dataset does not load: {error}"
-    if left > saved:
-        return "nothing"
-    return f"{saved - left} saved episodes" if left < saved else "the episode in progress"
+        return lost_episodes(stage.system.dataset, saved)
 
 
 def _do_nothing() -> None:

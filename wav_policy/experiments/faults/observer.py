@@ -19,7 +19,7 @@ from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
-from wav_policy.experiments.faults.wall_time import wall_time
+from wav_policy.experiments.faults.wall_time import in_our_time, wall_time
 from wav_policy.nodes.clients.system_client import Report, SystemClient
 from wav_policy.nodes.messages import chunk_topic
 from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
@@ -203,9 +203,8 @@ class Observer:
         self._speeds.append((self._time(message), np.array(message.velocity)))
 
     def _time(self, message: JointState) -> float:
-        """Of a message, in our time; one that was under way while the clock stepped has a stamp of before."""
-        stamp, now = stamp_to_seconds(message.header.stamp), wall_time()
-        return min((stamp - self.clock_offset, stamp), key=lambda time: abs(time - now))
+        """Of a message, in our time."""
+        return in_our_time(stamp_to_seconds(message.header.stamp), self.clock_offset, wall_time())
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for entry in message.status:

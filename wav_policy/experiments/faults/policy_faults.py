@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -45,9 +46,10 @@ def _replace_motion(stage: Stage, change: Callable[[ActionChunk], ActionChunk]) 
 
 def _send_message(message: JointTrajectory) -> Callable[[Stage], float]:
     def inject(stage: Stage) -> float:
+        data = serialize_message(message)  # takes a while, in which nobody would assert liveliness
         stage.observer.pause_chunks()
         now = wall_time()
-        stage.observer.chunks.publish(message)
+        stage.observer.chunks.publish(data)
         return now
 
     return inject
@@ -63,12 +65,10 @@ def _out_of_limits(chunk: ActionChunk) -> ActionChunk:
     return ActionChunk(np.full_like(chunk.positions, 10.0), chunk.stamp, chunk.step)
 
 
-def _into_each_other(chunk: ActionChunk) -> ActionChunk:
-    """Both arms turn inwards, at 0.8 rad/s."""
+def _into_the_bases(chunk: ActionChunk) -> ActionChunk:
+    """Both elbows fold, at 0.5 rad/s: the grippers come near the arms' own bases after 0.2 rad."""
     positions = np.tile(chunk.positions[0], (len(chunk.positions), 1))
-    turned = 0.8 * chunk.step * np.arange(1, len(positions) + 1)
-    positions[:, 0] -= turned
-    positions[:, 7] += turned
+    positions[:, (2, 9)] += 0.5 * chunk.step * np.arange(1, len(positions) + 1)[:, None]
     return ActionChunk(positions, chunk.stamp, chunk.step)
 
 
@@ -167,14 +167,15 @@ POLICY_FAULTS: Final = (
         says=_REJECTED,
     ),
     Fault("chunk with 30 000 rows", _many_rows, HOLD, by_policy=False, says=_REJECTED),
-    # Until they are near each other; then they stay there until they are led away
+    # Until they are near; then they stay there until they are led away
     Fault(
-        "chunk that leads the arms into each other",
-        _send(_into_each_other),
+        "chunk that leads the grippers into the bases",
+        _send(_into_the_bases),
         HOLD,
-        CHUNK_AHEAD,
+        1.0,
         by_policy=False,
-        says="collision.*(left|right)_.*(left|right)_",
+        says="newest_collision: .*(left|right) gripper",
+        way_back=("piper/home",),
     ),
     # The chunk in force runs out
     Fault("plans 2 s late", _late_plans, HOLD, CHUNK_AHEAD + POLICY_LIMIT, by_policy=False, says="planned before"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wav_policy.experiments.faults.campaign import Outcome
+from wav_policy.experiments.faults.outcome import Outcome
 
 
 def heading() -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wav_policy.cli import doctor
-from wav_policy.experiments.faults.campaign import CampaignError, Outcome, chosen, judged, run
+from wav_policy.experiments.faults.campaign import CampaignError, chosen, run
 from wav_policy.experiments.faults.catalogue import FAULTS
 from wav_policy.experiments.faults.fault import GO_ON, PARK, Fault
 from wav_policy.experiments.faults.motion import (
@@ -20,6 +20,7 @@ from wav_policy.experiments.faults.motion import (
     find_rest,
     is_moving,
 )
+from wav_policy.experiments.faults.outcome import Outcome, judged
 from wav_policy.experiments.faults.table import heading, line
 from wav_policy.experiments.faults.way_back import next_call
 

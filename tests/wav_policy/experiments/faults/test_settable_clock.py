@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from wav_policy.experiments.faults.settable_clock import ClockError, SettableClock
+from wav_policy.experiments.faults.wall_time import in_our_time
 
 CHILD = """
 import sys, threading, time, datetime
@@ -72,6 +73,13 @@ def test_the_wall_clock_steps_and_the_monotonic_one_does_not(
         assert local == pytest.approx(wall, abs=0.5)
         assert ros == pytest.approx(wall, abs=0.5, nan_ok=True)
         assert 0.1 <= waited < 1.0, "a wait takes as long as ever"
+
+
+@pytest.mark.parametrize("offset", [3600.0, -3600.0, 0.2, 0.0])
+def test_stamps_are_told_in_our_time_whatever_the_clock_was_when_they_were_made(offset: float) -> None:
+    now = 1e9
+    assert in_our_time(now - 0.01 + offset, offset, now) == pytest.approx(now - 0.01, abs=1e-6)
+    assert in_our_time(now - 0.01, offset, now) == pytest.approx(now - 0.01, abs=1e-6)
 
 
 def test_without_a_compiler_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

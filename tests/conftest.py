@@ -24,11 +24,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as background processes
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = (
-    "wav_models/engines/test_tensorrt.py",
+    "wav_models/engines/runtimes/test_tensorrt.py",
     "wav_models/engines/onnx/test_graph_forms.py",
     "wav_models/training/test_train_command.py",
     "wav_models/evaluation/test_evaluate_command.py",
-    "wav_models/engines/onnx/test_onnx_engine.py",
+    "wav_models/engines/runtimes/test_onnxruntime.py",
     "wav_models/training/test_ltx_training.py",
     "wav_policy/nodes/test_contract.py",
     "wav_policy/nodes/test_piper_node.py",

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as background processes
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = (
-    "wav_models/engines/test_tensorrt.py",
+    "wav_models/engines/runtimes/test_tensorrt.py",
     "wav_models/engines/onnx/test_graph_forms.py",
     "wav_models/training/test_train_command.py",
     "wav_models/evaluation/test_evaluate_command.py",
-    "wav_models/engines/onnx/test_onnx_engine.py",
+    "wav_models/engines/runtimes/test_onnxruntime.py",
     "wav_models/training/test_ltx_training.py",
     "wav_policy/nodes/test_contract.py",
     "wav_policy/nodes/test_piper_node.py",
@@ -130,7 +131,8 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete `wav-tiny` checkpoint with random weights: it plans and moves the arms a little, without sense."""
+    """A complete checkpoint of the form of `wav-tiny`, smaller and with random weights: it plans and moves the arms a
+    little, without sense."""
     import torch
 
     from wav_models.checkpoint import save_checkpoint
@@ -138,13 +140,21 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from wav_models.networks.wav_model import WAVModel
     from wav_models.presets import WAV_TINY
 
+    config = replace(
+        WAV_TINY,
+        video=replace(
+            WAV_TINY.video, num_layers=2, num_attention_heads=2, attention_head_dim=32, cross_attention_dim=64
+        ),
+        value=replace(WAV_TINY.value, attention_head_dim=16),
+        action=replace(WAV_TINY.action, attention_head_dim=16),
+    )
     directory = tmp_path_factory.mktemp("checkpoints") / "random"
     torch.manual_seed(0)
     save_checkpoint(
         directory,
-        model=WAVModel(WAV_TINY),
-        autoencoder=make_autoencoder(WAV_TINY),
-        normalization=_unit_normalization(WAV_TINY.horizon.action_horizon),
+        model=WAVModel(config),
+        autoencoder=make_autoencoder(config),
+        normalization=_unit_normalization(config.horizon.action_horizon),
         training_record={"data": "none: random weights"},
     )
     return directory

@@ -104,7 +104,17 @@ MUTANTS: Final = [
             "states_one_early": ("reached = data.states[self._clamped(steps, chunk + 1)]", "reached = data.states[self._clamped(steps, chunk)]"),
             "values_from_now": ("np.arange(1, horizon.value_horizon + 1))]", "np.arange(0, horizon.value_horizon))]"),
             "over_the_end": ("self.episodes.last[steps, None])", "len(self.episodes) - 1)"),
-            "state_token_first": ("[np.zeros_like(normalised), normalised]", "[normalised, np.zeros_like(normalised)]"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/alignment.py",
+        ("tests/wav_models/test_alignment.py", *_DATA),
+        {
+            "state_token_first": ("[np.zeros_like(state), state]", "[state, np.zeros_like(state)]"),
+            "memory_of_the_future": ("np.maximum(np.asarray(now)[..., None] + offsets", "np.maximum(np.asarray(now)[..., None] - offsets"),
+            "memory_of_the_episode_before": (", np.asarray(first)[..., None])", ", 0)"),
+            "memory_in_seconds_of_steps": ("np.asarray(horizon.memory_offsets) / horizon.step_hz", "np.asarray(horizon.memory_offsets) * horizon.step_hz"),
+            "oldest_newer": ("side=\"right\") - 1", "side=\"right\")"),
         },
     ),
     *mutants_of(

@@ -192,10 +192,21 @@ MUTANTS: Final = [
         "wav_policy/policy/observation.py",
         ("tests/wav_policy/policy/test_observation.py",),
         {
-            "memory_of_the_future": (".at(stamp + offset, self._config.max_memory_gap)", ".at(stamp - offset, self._config.max_memory_gap)"),
-            "joints_of_now": ("self._joints.at(stamp, np.inf).copy()", "self._joints.newest_row.copy()"),
+            "memory_of_now": ("self._memory(self._images[view], times)", "self._memory(self._images[view], 0 * times + stamp)"),
+            "joints_of_now": ("self._memory(self._joints, np.array([stamp]))", "self._memory(self._joints, np.array([self._joints.newest]))"),
             "skew_ignored": ("if stamp - oldest.newest > self._config.max_image_skew:", "if False:"),
-            "age_ignored": ("if age > max_age:", "if False:"),
+            "age_ignored": ("if text := stream.staleness(now, max_age):", "if False and (text := stream.staleness(now, max_age)):"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/policy/stream_buffer.py",
+        ("tests/wav_policy/policy/test_stream_buffer.py", "tests/wav_policy/policy/test_observation.py"),
+        {
+            "future_believed": ("if stamp - now > self._limits.max_ahead:", "if False:"),
+            "past_believed": ("if now - stamp > self._limits.max_age:", "if False:"),
+            "one_stamp_is_a_clock": ("len(self._contradictions) >= NUM_AGREEING", "len(self._contradictions) >= 1"),
+            "gap_ignored": ("if capture is None or time - capture.stamp > max_gap:", "if capture is None:"),
+            "stale_is_fresh": ("if age > max_age:", "if False:"),
         },
     ),
     *mutants_of(

@@ -20,7 +20,7 @@ from tests.mutants.mutant import Mutant
 ROOT = Path(__file__).parents[2]
 _COPIED = ("wav_models", "wav_policy", "tests", "config", "launch", "docker", "ros2_ws", "pyproject.toml", "Makefile")
 _LINKED = ("checkpoints", "docs")
-_TIMEOUT = 60
+_TIMEOUT = 180
 """Of one test [s]: a fault that makes it hang is noticed, too."""
 
 

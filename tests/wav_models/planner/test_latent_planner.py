@@ -208,16 +208,19 @@ def test_mean_score_of_the_futures_rises_over_rounds(landscape: Landscape) -> No
 
 
 def test_value_noise_is_refitted_to_the_best_samples_of_all_futures() -> None:
-    """Flat value noise has the highest signal-to-noise; elites come from all M * N samples, not N per future."""
+    """Flat value noise has the highest signal-to-noise; elites come from all M * N samples, not N per future. Alpha
+    weighs the new mean, beta the new deviation."""
     model = Landscape(torch.zeros(SHAPE))
-    config = PlannerConfig(num_iterations=1, num_value_elites=3, mean_update_rate=1.0, std_update_rate=1.0, min_std=0.0)
+    config = PlannerConfig(
+        num_iterations=1, num_value_elites=3, mean_update_rate=0.75, std_update_rate=0.25, min_std=0.0
+    )
     state = plan(model, config, 4).state.value
     value_noise = torch.randn(8, 4, HORIZON, 1, generator=NoiseStreams.from_seed(4).value)
     values = model.evaluate(model.imagined[0], value_noise)
     snr = (values.mean(dim=-1) / (values.std(dim=-1, correction=0) + config.snr_eps)).flatten()
     elites = value_noise.flatten(0, 1)[snr.argsort(descending=True)[:3]]
-    torch.testing.assert_close(state.mean, elites.mean(dim=0))
-    torch.testing.assert_close(state.std, elites.std(dim=0, correction=0))
+    torch.testing.assert_close(state.mean, 0.75 * elites.mean(dim=0))
+    torch.testing.assert_close(state.std, 0.25 * elites.std(dim=0, correction=0) + 0.75)
 
 
 def test_warm_start_reaches_in_one_round_what_a_cold_start_reaches_in_several() -> None:

@@ -28,6 +28,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import qos_profile_sensor_data  # noqa: E402
+from rclpy.serialization import serialize_message  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
@@ -445,12 +446,20 @@ def test_a_new_instruction_starts_a_new_plan(outside: Outside, policy: FakePolic
 def test_an_instruction_that_arrives_late_does_not_replace_a_newer_one() -> None:
     """Who joins hears what every speaker said last, in any order; times are those of speaking, from the middleware."""
     subscribed: list[Any] = []
-    node = SimpleNamespace(create_subscription=lambda kind, topic, callback, qos: subscribed.append(callback))
+    node = SimpleNamespace(create_subscription=lambda kind, topic, callback, qos, raw: subscribed.append(callback))
     heard: list[str] = []
     subscribe_instruction(node, heard.append)  # type: ignore[arg-type]
+
+    def say(words: str, said: int, received: int) -> None:
+        data = serialize_message(String(data=words))
+        subscribed[0](data, {"source_timestamp": said, "received_timestamp": received})
+
     for words, said in (("fold the towel", 7), ("open the drawer", 3), ("wave", 8)):
-        subscribed[0](String(data=words), {"source_timestamp": said})
+        say(words, said, 9)
     assert heard == ["fold the towel", "wave"]
+    say("after the clock was set back", 1, 2)
+    say("and again", 3, 4)
+    assert heard[2:] == ["after the clock was set back", "and again"]
 
 
 def test_the_chosen_future_is_shown_at_the_times_it_imagines(outside: Outside) -> None:

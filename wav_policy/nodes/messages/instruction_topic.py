@@ -28,7 +28,8 @@ def subscribe_instruction(node: Node, on_instruction: Callable[[str], None]) -> 
     One of more than `MAX_TEXT` characters is refused, with the reason in the log, and the one in force stays.
 
     Several nodes speak (the simulation, the page, the one who records), and the middleware keeps what each said last
-    for those who come later. They hear all of it, in any order.
+    for those who come later. They hear all of it, in any order. One that was said later than now tells nothing about
+    order: the clock has been set back since.
     """
     newest = 0
 
@@ -38,7 +39,7 @@ def subscribe_instruction(node: Node, on_instruction: Callable[[str], None]) -> 
             node.get_logger().warning(f"{INSTRUCTION_TOPIC}: {fault}", throttle_duration_sec=5.0)
             return
         said = info["source_timestamp"]
-        if said >= newest:
+        if said >= newest or newest > info["received_timestamp"]:
             newest = said
             on_instruction(message.data)
 

@@ -92,8 +92,7 @@ class CheckpointFiles:
         with _failures_named(path):
             if not path.resolve(strict=True).is_relative_to(self.directory.resolve()):
                 raise CheckpointError(f"{path}: a link out of the checkpoint; put the file itself there")
-            # Without waiting, should it be a pipe.
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+            with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise CheckpointError(f"{path}: not a regular file; restore the file")
                 for block in iter(partial(file.read, BLOCK), b""):
@@ -174,6 +173,11 @@ def _parse_sums(content: bytes) -> dict[str, str]:
     return {line[1].removeprefix("*"): line[0] for line in lines if len(line) == 2}
 
 
+def _open_without_waiting(path: str, flags: int) -> int:
+    """As `open` does, but a pipe does not block."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _write(descriptor: int, block: bytes) -> None:
     view = memoryview(block)
     while view:
@@ -192,4 +196,5 @@ def _failures_named(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{path}: cannot be read ({error}); restore the file") from error
+        said = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path}: cannot be read ({said}); restore the file") from error

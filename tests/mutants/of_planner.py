@@ -18,7 +18,7 @@ MUTANTS: Final = [
         "wav_models/planner/latent_planner.py",
         (_ACTED_ON,),
         {
-            "line_13_initial_noise": ("chosen = _choose(model, state,", "chosen = _choose(model, start or SearchState.initial(model),"),
+            "line_13_initial_noise": ("chosen = selection.choose(model, state,", "chosen = selection.choose(model, start or SearchState.initial(model),"),
         },
     ),
     *mutants_of(
@@ -26,19 +26,8 @@ MUTANTS: Final = [
         _PLAN,
         {
             "pairs_transposed": ("value_noise.flatten(0, 1)[", "value_noise.transpose(0, 1).flatten(0, 1)["),
-            "video_refit_skipped": ("_update(state.video, video_elites, config),  # line 10", "state.video,  # line 10"),
-            "value_refit_skipped": ("_update(state.value, value_elites, config),  # line 11", "state.value,  # line 11"),
             "video_elites_first": ("video_noise[select_elites(video_scores,", "video_noise[select_elites(-video_scores,"),
             "value_elites_worst": ("[select_elites(pair_scores,", "[select_elites(-pair_scores,"),
-            "line_13_video_initial": (
-                "state.video.sample(1, streams.video)[0]",
-                "NoiseDistribution.standard(model.video_noise_shape).sample(1, streams.video)[0]",
-            ),
-            "line_13_value_initial": (
-                "state.value.sample(1, streams.value)[0]",
-                "NoiseDistribution.standard(model.value_noise_shape).sample(1, streams.value)[0]",
-            ),
-            "mean_is_zero": ("= state.video.mean, state.value.mean", "= 0 * state.video.mean, state.value.mean"),
             "action_noise_unscaled": ("config.action_noise_std * torch.randn", "torch.randn"),
             "action_noise_of_value_stream": ("action_noise_shape, generator=streams.action", "action_noise_shape, generator=streams.video"),
             "acts_with_other_value_noise": ("chosen.value_noise, action_noise)", "0 * chosen.value_noise, action_noise)"),
@@ -48,7 +37,27 @@ MUTANTS: Final = [
             "round_time_not_learned": ("deadline.round_took(rounds[-1].seconds)", "pass"),
             "damaged_scores_accepted": ("if not finite.all():", "if False:"),
             "damaged_action_accepted": ("if not (decision.actions.isfinite().all()", "if False and not (decision.actions.isfinite().all()"),
-            "rates_exchanged": ("config.mean_update_rate, config.std_update_rate", "config.std_update_rate, config.mean_update_rate"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/planner/selection.py",
+        _PLAN,
+        {
+            "line_13_video_initial": (
+                "state.video.sample(1, streams.video)[0]",
+                "state.video.standard(model.video_noise_shape).sample(1, streams.video)[0]",
+            ),
+            "line_13_value_initial": (
+                "state.value.sample(1, streams.value)[0]",
+                "state.value.standard(model.value_noise_shape).sample(1, streams.value)[0]",
+            ),
+            "mean_is_zero": (
+                "(model.imagine(state.video.mean[None]), state.video.mean,",
+                "(model.imagine(0 * state.video.mean[None]), 0 * state.video.mean,",
+            ),
+            "best_is_worst": ("sign = 1.0", "sign = -1.0"),
+            "best_of_the_last_round": ("if self.best_so_far is None or float(scores[m]) > self.best_so_far.score:", "if True:"),
+            "best_is_forgotten": ("return self.best_so_far or super()", "return super()"),
         },
     ),
     *mutants_of(
@@ -67,6 +76,9 @@ MUTANTS: Final = [
         "wav_models/planner/noise.py",
         _NOISE,
         {
+            "video_refit_skipped": ("NoiseDistribution.refit(video_elites).smooth(self.video, *rates),", "self.video,"),
+            "value_refit_skipped": ("NoiseDistribution.refit(value_elites).smooth(self.value, *rates),", "self.value,"),
+            "rates_exchanged": ("config.mean_update_rate, config.std_update_rate", "config.std_update_rate, config.mean_update_rate"),
             "mean_rates_swapped": ("mean_rate * self.mean + (1.0 - mean_rate)", "(1.0 - mean_rate) * self.mean + mean_rate"),
             "std_rates_swapped": ("std_rate * self.std + (1.0 - std_rate)", "(1.0 - std_rate) * self.std + std_rate"),
             "no_floor": ("NoiseDistribution(mean, std.clamp(min=min_std))", "NoiseDistribution(mean, std)"),

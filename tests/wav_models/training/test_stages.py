@@ -14,7 +14,7 @@ from wav_models.networks.video_dit import VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import ActionStageConfig, FuturesConfig, TrainConfig
 from wav_models.training.data.batches import Batch, Batches
-from wav_models.training.randomness import Draws, draws_at
+from wav_models.training.randomness import RngStreams, streams_at
 from wav_models.training.stages import draw_flow_time, make_stage
 
 BATCH = 8
@@ -61,12 +61,12 @@ def losses(
     """Of one batch, with networks that know it but for `errors` (video, value, action)."""
     defaults = TrainConfig()
     settings = replace(defaults, **{name: replace(getattr(defaults, name), **config)})
-    draws: Draws = draws_at(0, "test", 0)
-    batch = batches.draw(BATCH, draws)
+    streams: RngStreams = streams_at(0, "test", 0)
+    batch = batches.draw(BATCH, streams)
     model.video = KnowingVideo(batch.future_latents, errors[0])
     model.value = KnowingExpert(batch.values[:, None], errors[1])
     model.action = KnowingExpert(batch.actions[:, None], errors[2])
-    return make_stage(name, model, batches, settings, dict).batch_losses(batch, draws), model, batch
+    return make_stage(name, model, batches, settings, dict).batch_losses(batch, streams), model, batch
 
 
 @pytest.mark.parametrize("name", ["video", "value", "action"])
@@ -117,7 +117,7 @@ def test_the_video_part_learns_more_slowly_with_the_actions(model: WAVModel, bat
 
 
 def test_a_share_of_the_flow_times_is_the_noisiest() -> None:
-    times = draw_flow_time((4000,), draws_at(0, "test", 0), 0.25)
+    times = draw_flow_time((4000,), streams_at(0, "test", 0), 0.25)
     assert 0.2 < float((times == 0.0).float().mean()) < 0.3
     assert ((times >= 0.0) & (times < 1.0)).all()
     assert 0.45 < float(times[times > 0.0].mean()) < 0.55
@@ -143,9 +143,9 @@ def test_a_share_of_the_captions_and_states_is_hidden(model: WAVModel, batches: 
 def test_own_futures_are_not_judged(model: WAVModel, batches: Batches) -> None:
     """Only the recorded futures have a target; with half of them the model's own the loss is that of the others."""
     futures = FuturesConfig(own_fraction=0.5, own_start=(0.4, 0.4))
-    draws = draws_at(0, "test", 0)
+    streams = streams_at(0, "test", 0)
     stage = make_stage("action", model, batches, TrainConfig(), dict)
-    batch = batches.draw(BATCH, draws)
+    batch = batches.draw(BATCH, streams)
 
     class HalfKnowing(KnowingVideo):
         def velocity(self, x_t: Tensor, flow_time: Tensor) -> Tensor:
@@ -153,5 +153,5 @@ def test_own_futures_are_not_judged(model: WAVModel, batches: Batches) -> None:
             return torch.cat([known[: BATCH // 2] + 9.0, known[BATCH // 2 :] + 0.5]) if len(x_t) == BATCH else known
 
     stage.model.video = HalfKnowing(batch.future_latents, 0.0)
-    _, loss = stage._read_futures(batch, draws, futures)
+    _, loss = stage._read_futures(batch, streams, futures)
     assert float(loss) == pytest.approx(0.25, rel=1e-3)

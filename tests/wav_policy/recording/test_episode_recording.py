@@ -217,6 +217,34 @@ def test_a_capture_from_the_future_does_not_shut_out_the_others() -> None:
     assert sources.unready(now[0]) is None
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_stray_stamps_change_nothing_of_an_episode_and_are_counted(source: str, tmp_path: Path) -> None:
+    recorded, dropped = [], []
+    for strays in ((), (0.0, START - 3600.0, START + 3600.0, START + 1.4, float("nan"))):
+        now = [START]
+        sources = Sources({source: f"topic/{source}" for source in SOURCES}, clock=lambda: now[0])  # noqa: B023
+        feed(sources, START)
+        with DatasetWriter(tmp_path / str(len(strays)), fps=FPS, image_sizes=SIZES, source_times=True) as writer:
+            writer.start_episode(INSTRUCTION)
+            recording = EpisodeRecording(writer, sources, START)
+            for number in range(1, 13):
+                now[0] = START + 0.1 * number
+                feed(sources, now[0], begin=now[0] - 0.2)
+                for stray in strays if number == 5 else ():
+                    if source in VIEWS:
+                        sources.add_image(source, make_images(255)[source], stray)
+                    else:
+                        sources.add_joints(source, ramp(START + 99.0), stray)
+                assert recording.advance(now[0]) is None
+            recording.finish(None)
+        episode = Dataset(writer.root).read_episode(0)
+        recorded.append((episode.source_times, episode.states, episode.actions))
+        dropped.append(sources.dropped()[f"topic/{source}"])
+    for clean, strayed in zip(*recorded, strict=True):
+        np.testing.assert_array_equal(strayed, clean)
+    assert dropped[1] - dropped[0] == 5
+
+
 def test_a_clock_set_back_ends_the_episode_and_the_sources_go_on(writer: DatasetWriter) -> None:
     sources = make_sources()
     feed(sources, START)

@@ -24,7 +24,7 @@ PHASES = {"head": 0.004, "left_wrist": 0.011, "right_wrist": 0.02, "joint_states
 
 def ramp(time: float) -> np.ndarray:
     """Joints that tell their time."""
-    return np.full(14, (time - START) / 100)
+    return np.full(14, (time - START) / 30)
 
 
 def feed(sources: Sources, until: float, begin: float = START - 0.5, without: tuple[str, ...] = ()) -> None:
@@ -68,8 +68,8 @@ def test_frames_hold_the_newest_captures_before_their_tick(writer: DatasetWriter
     ages = wanted - sampled
     assert (ages >= 0).all()
     assert (ages.max(axis=0) < [1 / RATES[source] for source in SOURCES]).all()
-    np.testing.assert_allclose(episode.states[:, 0], (sampled[:, 3] - START) / 100, atol=1e-7)
-    np.testing.assert_allclose(episode.actions[:, 0], (sampled[:, 4] - START) / 100, atol=1e-7)
+    np.testing.assert_allclose(episode.states[:, 0], (sampled[:, 3] - START) / 30, atol=1e-7)
+    np.testing.assert_allclose(episode.actions[:, 0], (sampled[:, 4] - START) / 30, atol=1e-7)
     assert (episode.info.success, episode.info.extra["notes"]) == (True, [])
     assert episode.info.achieved_fps == pytest.approx(FPS)
     assert list(check_dataset(writer.root)) == []

@@ -27,7 +27,8 @@ def join_results(paths: Sequence[Path]) -> dict[str, Any]:
     tasks: dict[str, dict[str, Any]] = {}
     for path in paths:
         result = _load(path)
-        common = {name: result[name] for name in COMMON}
+        # Results without a "stack" are from before there was one: of the bare rows.
+        common = {**{name: result[name] for name in COMMON}, "stack": result.get("stack")}
         if not joined:
             joined = {**common, "results": [p.name for p in paths], "planners": {}}
         _require_same(common, joined, path, paths[0])

@@ -330,8 +330,10 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
 
 
 def describe(summary: dict[str, Any]) -> str:
-    """The result as a few lines of text: every condition, and how it compares with the first."""
-    lines = []
+    """The result in a few lines: what carried out the chunks, every condition, and how it compares with the first."""
+    lines = [
+        "chunks as they are (--bare)" if summary["stack"] is None else "chunks carried out by the robot's own stack"
+    ]
     for task, result in summary["tasks"].items():
         lines += [
             f"{task} {name}: {c['successes']}/{c['episodes']} = {c['success_rate']:.0%} "

@@ -71,6 +71,7 @@ def test_what_ran_on_different_engines_is_shown_but_not_compared(tmp_path: Path)
     [
         ({"seeds": [8, 11]}, r"b\.json: seeds is \[8, 11\], .*a\.json has \[7, 10\]"),
         ({"checkpoint_sha256": "cd" * 32}, r"b\.json: checkpoint_sha256 is cdcd"),
+        ({"stack": {"continuation": "rtc"}}, r"b\.json: stack is .*'rtc'.*a\.json has None"),
         ({"planners": {"k0": {"num_iterations": 9}}}, r"b\.json: its 'k0' is another planner"),
     ],
 )

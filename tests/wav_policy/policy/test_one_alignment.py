@@ -26,13 +26,17 @@ RATES = {"head": 30.0, "left_wrist": 25.0, "right_wrist": 17.0, "joint_states": 
 
 
 def captures(phases: np.ndarray) -> list[tuple[float, str, int]]:
-    """Stamps and numbers of all messages in the order of time; the head's frames are on the ticks of the dataset, for
-    an observation is made at the newest image."""
+    """Stamps and numbers of all messages in the order of their arrival, pictures later than joints; the head's are of
+    the ticks of the dataset, for an observation is made at the newest image."""
     found = []
     for (source, rate), phase in zip(RATES.items(), phases, strict=True):
         times = START + (0.0 if source == "head" else phase / rate) + np.arange(round(SECONDS * rate)) / rate
         found += [(float(time), source, number) for number, time in enumerate(times)]
-    return sorted(found, key=lambda capture: (capture[0], capture[1] == "head"))
+    return sorted(found, key=lambda capture: arrival(capture[0], capture[1]))
+
+
+def arrival(stamp: float, source: str) -> float:
+    return stamp + (0.02 if source in VIEWS else 0.0)
 
 
 def image(number: int) -> np.ndarray:
@@ -49,13 +53,13 @@ def live(messages: list[tuple[float, str, int]], ticks: np.ndarray) -> dict[floa
     buffer = ObservationBuffer(WAV_TINY.horizon, SIZES["head"], clock=lambda: now[0])
     seen = {}
     for stamp, source, number in messages:
-        now[0] = stamp
+        now[0] = arrival(stamp, source)
         if source in VIEWS:
             buffer.add_image(source, image(number), stamp)
         elif source == "joint_states":
             buffer.add_joint_state(joints(number), stamp)
         if source == "head" and (tick := ticks[np.abs(ticks - stamp).argmin()]) == pytest.approx(stamp, abs=1e-4):
-            seen[float(tick)] = buffer.assemble(stamp, "go")
+            seen[float(tick)] = buffer.assemble(now[0], "go")
     return seen
 
 
@@ -67,12 +71,12 @@ def record(messages: list[tuple[float, str, int]], root: Path) -> Any:
         writer.start_episode("go")
         recording = EpisodeRecording(writer, sources, START + 0.1)
         for stamp, source, number in messages:
-            now[0] = stamp
+            now[0] = arrival(stamp, source)
             if source in VIEWS:
                 sources.add_image(source, image(number), stamp)
             else:
                 sources.add_joints(source, joints(number), stamp)
-            assert stamp < START + 0.1 or recording.advance(stamp) is None
+            assert now[0] < START + 0.1 or recording.advance(now[0]) is None
         recording.finish(None)
     return Dataset(root).read_episode(0)
 

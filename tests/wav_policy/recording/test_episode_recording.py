@@ -24,7 +24,7 @@ PHASES = {"head": 0.004, "left_wrist": 0.011, "right_wrist": 0.02, "joint_states
 
 def ramp(time: float) -> np.ndarray:
     """Joints that tell their time."""
-    return np.full(14, (time - START) / 100)
+    return np.full(14, (time - START) / 30)
 
 
 def feed(sources: Sources, until: float, begin: float = START - 0.5, without: tuple[str, ...] = ()) -> None:
@@ -68,8 +68,8 @@ def test_frames_hold_the_newest_captures_before_their_tick(writer: DatasetWriter
     ages = wanted - sampled
     assert (ages >= 0).all()
     assert (ages.max(axis=0) < [1 / RATES[source] for source in SOURCES]).all()
-    np.testing.assert_allclose(episode.states[:, 0], (sampled[:, 3] - START) / 100, atol=1e-7)
-    np.testing.assert_allclose(episode.actions[:, 0], (sampled[:, 4] - START) / 100, atol=1e-7)
+    np.testing.assert_allclose(episode.states[:, 0], (sampled[:, 3] - START) / 30, atol=1e-7)
+    np.testing.assert_allclose(episode.actions[:, 0], (sampled[:, 4] - START) / 30, atol=1e-7)
     assert (episode.info.success, episode.info.extra["notes"]) == (True, [])
     assert episode.info.achieved_fps == pytest.approx(FPS)
     assert list(check_dataset(writer.root)) == []
@@ -215,6 +215,34 @@ def test_a_capture_from_the_future_does_not_shut_out_the_others() -> None:
     assert "stamped 60.00 s in the future: synchronise the clocks" in (sources.unready(now[0]) or "")
     feed(sources, now[0], begin=now[0] - 0.2)
     assert sources.unready(now[0]) is None
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_stray_stamps_change_nothing_of_an_episode_and_are_counted(source: str, tmp_path: Path) -> None:
+    recorded, dropped = [], []
+    for strays in ((), (0.0, START - 3600.0, START + 3600.0, START + 1.4, float("nan"))):
+        now = [START]
+        sources = Sources({source: f"topic/{source}" for source in SOURCES}, clock=lambda: now[0])  # noqa: B023
+        feed(sources, START)
+        with DatasetWriter(tmp_path / str(len(strays)), fps=FPS, image_sizes=SIZES, source_times=True) as writer:
+            writer.start_episode(INSTRUCTION)
+            recording = EpisodeRecording(writer, sources, START)
+            for number in range(1, 13):
+                now[0] = START + 0.1 * number
+                feed(sources, now[0], begin=now[0] - 0.2)
+                for stray in strays if number == 5 else ():
+                    if source in VIEWS:
+                        sources.add_image(source, make_images(255)[source], stray)
+                    else:
+                        sources.add_joints(source, ramp(START + 99.0), stray)
+                assert recording.advance(now[0]) is None
+            recording.finish(None)
+        episode = Dataset(writer.root).read_episode(0)
+        recorded.append((episode.source_times, episode.states, episode.actions))
+        dropped.append(sources.dropped()[f"topic/{source}"])
+    for clean, strayed in zip(*recorded, strict=True):
+        np.testing.assert_array_equal(strayed, clean)
+    assert dropped[1] - dropped[0] == 5
 
 
 def test_a_clock_set_back_ends_the_episode_and_the_sources_go_on(writer: DatasetWriter) -> None:

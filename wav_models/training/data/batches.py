@@ -88,7 +88,7 @@ class Batch:
 
 
 class Batches:
-    """RngStreams batches from episodes."""
+    """Draws batches from episodes."""
 
     def __init__(
         self, episodes: Episodes, normalization: Normalization, horizon: HorizonConfig, steps: IntArray

@@ -53,6 +53,7 @@ ARGUMENTS = (
         "can_left", AUTO, "CAN interface or serial port of the left arm; auto: can_left, or the simulated arm."
     ),
     LaunchArgument("can_right", AUTO, "The same for the right arm; auto: can_right, or the simulated arm."),
+    LaunchArgument("arms", "both", "left, right: that arm alone, the other in repair.", ("both", "left", "right")),
     LaunchArgument("can_leader_left", AUTO, "CAN interface or serial port of the left leader arm (teleop)."),
     LaunchArgument("can_leader_right", AUTO, "The same for the right leader arm."),
     LaunchArgument("can_interface", AUTO, "auto: slcan with sim, else socketcan.", (AUTO, "socketcan", "slcan")),
@@ -78,6 +79,7 @@ class LaunchArguments:
     monitor: bool
     monitor_host: str
     monitor_port: Annotated[int, Range(0, 65535)]
+    arms: str
     can_left: str
     can_right: str
     can_leader_left: str

@@ -95,6 +95,7 @@ def _piper_parameters(arguments: LaunchArguments) -> Parameters:
         "can_left": arguments.can_left,
         "can_right": arguments.can_right,
         "can_interface": arguments.can_interface,
+        "arms": arguments.arms,
     }
     return {**parameters, "control_rate": SIMULATED_CONTROL_RATE} if arguments.sim else parameters
 
@@ -112,6 +113,7 @@ def _teleop_parameters(arguments: LaunchArguments) -> Parameters:
         "can_left": arguments.can_leader_left,
         "can_right": arguments.can_leader_right,
         "can_interface": arguments.can_interface,
+        "arms": arguments.arms,
     }
 
 

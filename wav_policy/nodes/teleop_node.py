@@ -37,6 +37,7 @@ from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import PiperError
 from wav_policy.policy.observation import JOINT_TOPIC
 from wav_policy.policy.stream_buffer import StampLimits, StreamBuffer
+from wav_policy.robot.joints import SIDES
 from wav_policy.teleoperation.following import Following, FollowingConfig, State
 from wav_policy.teleoperation.leader_reader import LeaderReader
 
@@ -54,17 +55,20 @@ class TeleopNodeConfig:
     Attributes:
         can_interface: "socketcan" or "slcan".
         can_left, can_right: of the leader arms: network interfaces (socketcan) or serial devices (slcan).
+        arms: "both"; "left" or "right" has that leader alone, and the other follower stays where it is.
         following: how the followers follow.
     """
 
     can_interface: str = "socketcan"
     can_left: str = "can_leader_left"
     can_right: str = "can_leader_right"
+    arms: str = "both"
     following: FollowingConfig = field(default_factory=FollowingConfig)
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
         check_choice("can_interface", self.can_interface, INTERFACES)
+        check_choice("arms", self.arms, ("both", *SIDES))
 
 
 @log_failures
@@ -95,7 +99,9 @@ class TeleopNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the leaders' buses and listen; commands nothing."""
         config = self.config
-        for side, channel in (("left", config.can_left), ("right", config.can_right)):
+        for side, channel in zip(SIDES, (config.can_left, config.can_right), strict=True):
+            if config.arms not in ("both", side):
+                continue
             reader = LeaderReader(side, config.can_interface, channel)
             try:
                 reader.open()
@@ -226,8 +232,17 @@ class TeleopNode(LifecycleNode):
         self._tell()
 
     def _leader_position(self) -> FloatArray | None:
-        positions = [position for reader in self._readers if (position := reader.position) is not None]
-        return np.concatenate(positions) if len(positions) == len(self._readers) else None
+        """Of both, shape [14]; a leader that is not there is where its follower is. None while one is not known."""
+        measured = self._heard[JOINT_TOPIC].latest
+        if measured is None:
+            return None
+        positions = dict(zip(SIDES, np.split(measured.value, len(SIDES)), strict=True))
+        for reader in self._readers:
+            position = reader.position
+            if position is None:
+                return None
+            positions[reader.side] = position
+        return np.concatenate([positions[side] for side in SIDES])
 
     def _fault(self) -> str:
         for reader in self._readers:

@@ -221,6 +221,14 @@ class PiperArm:
         """
         return power.enable(self)
 
+    def require_fit_to_enable(self) -> None:
+        """Whether `enable` would refuse; sends nothing but questions.
+
+        Raises:
+            PiperError: as `enable`, but for a timeout.
+        """
+        power.require_fit_to_enable(self)
+
     def write(self, position: FloatArray) -> bool:
         """Send joint targets [rad] and gripper stroke [m], shape [7]; nothing while the arm is out of reach.
 

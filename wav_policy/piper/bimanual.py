@@ -144,7 +144,7 @@ class BimanualPiper:
         return {arm.side: arm.read_flash() for arm in self.arms}
 
     def enable(self) -> tuple[bool, bool]:
-        """Enable the left arm, then the right one; both hold where they are.
+        """Enable the left arm, then the right one; both hold where they are. Neither is powered when one is not fit.
 
         Returns:
             Whether each was ready before, so that its gripper may hold something.
@@ -152,6 +152,8 @@ class BimanualPiper:
         Raises:
             PiperError: as `PiperArm.enable`; an arm that was enabled before stays so and holds.
         """
+        for arm in self.arms:
+            arm.require_fit_to_enable()
         return self.left.enable(), self.right.enable()
 
     def stop(self) -> None:

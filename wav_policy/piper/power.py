@@ -28,11 +28,8 @@ _GRIPPER: Final = struct.Struct(">iHBB")
 
 def enable(arm: PiperArm) -> bool:
     """As `PiperArm.enable`."""
-    arm.require_commandable()
-    status = arm.status()
-    is_ready = status.is_enabled and status.mode == ControlMode.CAN
-    _require_possible_limits(arm, is_ready)
-    if is_ready:
+    require_fit_to_enable(arm)
+    if _is_ready(arm):
         return not clear_gripper(arm)
     deadline = time.monotonic() + arm.config.enable_timeout
     while not (status := arm.status()).is_enabled:
@@ -58,9 +55,16 @@ def enable(arm: PiperArm) -> bool:
     return False
 
 
-def _require_possible_limits(arm: PiperArm, is_ready: bool) -> None:
-    """What the flash holds is read anew before power comes on: another program, or a fault, may have changed it."""
-    flash = arm.flash if is_ready and arm.flash is not None else arm.read_flash()
+def _is_ready(arm: PiperArm) -> bool:
+    status = arm.status()
+    return status.is_enabled and status.mode == ControlMode.CAN
+
+
+def require_fit_to_enable(arm: PiperArm) -> None:
+    """As `PiperArm.require_fit_to_enable`. What the flash holds is read anew before power comes on: another program, or
+    a fault, may have changed it."""
+    arm.require_commandable()
+    flash = arm.flash if arm.flash is not None and _is_ready(arm) else arm.read_flash()
     reading = arm.read()
     assert reading is not None  # its feedback has just been checked
     why_not = why_not_enable(flash, reading.position, arm.channel)

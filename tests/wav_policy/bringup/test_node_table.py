@@ -51,6 +51,12 @@ def test_the_manager_gets_the_managed_nodes_in_order(checkpoint: str) -> None:
     assert "ready_services" not in manager.parameters
 
 
+def test_one_arm_runs_alone_for_driver_and_teleoperation(tmp_path: Path) -> None:
+    chosen = {**RECORDING, "sim": "true", "dataset": str(tmp_path), "arms": "left"}
+    nodes = {node.name: node.parameters for node in launches(parse(chosen))}
+    assert nodes["piper_node"]["arms"] == nodes["teleop_node"]["arms"] == "left"
+
+
 def test_simulation_and_driver_meet_at_the_same_ports(checkpoint: str) -> None:
     nodes = {node.name: node.parameters for node in launches(parse({"checkpoint": checkpoint, "sim": "true"}))}
     for port in ("can_left", "can_right"):

@@ -124,3 +124,13 @@ def test_joints_that_cannot_be_used_are_named(stage: Stage) -> None:
     stage.teleop._tick()
     assert stage.state == State.HOLDING
     assert stage.teleop._following.reason == "joint_targets is not finite"
+
+
+def test_a_follower_whose_leader_is_not_there_stays_where_it_is(stage: Stage) -> None:
+    """arms:=left, in teleoperation and in recordings of it."""
+    stage.spin_until(lambda: stage.state == State.FOLLOWING)
+    stage.teleop._readers.pop()
+    position = stage.teleop._leader_position()
+    assert position is not None
+    np.testing.assert_allclose(position[:7], 0.01)
+    np.testing.assert_allclose(position[7:], stage.follower[7:])

@@ -9,29 +9,55 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.wav_policy.piper.conftest import QUICK
+from wav_models.types import FloatArray
+from wav_policy.piper import frames, units
+from wav_policy.piper.bimanual import BimanualPiper
 from wav_policy.piper.enable_gate import TOLERANCE, why_not_enable
 from wav_policy.piper.errors import FlashLimitsError
 from wav_policy.piper.flash_limits import FlashLimits
-from wav_policy.sim.firmware import Flash
+from wav_policy.piper.frames import FrameId
+from wav_policy.piper.setpoints import setpoint_frames
+from wav_policy.sim.firmware import Flash, PiperFirmware
+from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
-ANGLE = st.floats(-7.0, 7.0)
+JOINT = st.tuples(st.integers(-1800, 1700), st.integers(1, 1800), st.floats(-0.005, 1.005))
+"""Lower limit and width in counts of 0.1 degree, and where between them the joint is."""
+
+
+def pose_and_limits(
+    joints: list[tuple[int, int, float]],
+) -> tuple[tuple[float, ...], tuple[float, ...], FloatArray]:
+    """Limits and pose [rad]."""
+    lower = tuple(units.radians_from_decidegrees(low) for low, _, _ in joints)
+    upper = tuple(units.radians_from_decidegrees(low + width) for low, width, _ in joints)
+    shares = np.array([share for _, _, share in joints])
+    return lower, upper, np.array(lower) + shares * (np.array(upper) - np.array(lower))
 
 
 def flash_with(lower: tuple[float | None, ...], upper: tuple[float | None, ...], speed: float = 3.0) -> FlashLimits:
     return FlashLimits(lower, upper, (speed,) * 6, (5.0,) * 6, 0.07, (1,) * 6, (500,) * 4)
 
 
-@given(st.lists(st.tuples(ANGLE, ANGLE, ANGLE), min_size=6, max_size=6))
-def test_what_is_let_through_moves_less_than_the_tolerance(joints: list[tuple[float, float, float]]) -> None:
-    """The firmware clamps the position that is sent back to it: lower limit first, as it does."""
-    lower, upper, position = (tuple(column) for column in zip(*joints, strict=True))
-    if why_not_enable(flash_with(lower, upper), np.array(position), "can0"):
-        return
+@given(st.lists(JOINT, min_size=6, max_size=6))
+def test_what_is_let_through_moves_less_than_the_tolerance(joints: list[tuple[int, int, float]]) -> None:
+    """The firmware clamps the position that is sent back to it."""
+    lower, upper, position = pose_and_limits(joints)
+    assume(not why_not_enable(flash_with(lower, upper), position, "can0"))
     moved = [abs(min(max(q, low), high) - q) for low, high, q in zip(lower, upper, position, strict=True)]
     assert max(moved) <= TOLERANCE
+
+
+@given(JOINT, st.integers(0, 5), st.floats(0.51, 200.0), st.booleans())
+def test_one_joint_outside_is_enough_to_refuse(
+    joint: tuple[int, int, float], index: int, degrees: float, below: bool
+) -> None:
+    lower, upper, position = pose_and_limits([(joint[0], joint[1], 0.5)] * 6)
+    position[index] = lower[index] - math.radians(degrees) if below else upper[index] + math.radians(degrees)
+    assert f"joint{index + 1} is at" in why_not_enable(flash_with(lower, upper), position, "can0")
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=6, max_size=6), st.lists(st.floats(0.01, 3.0), min_size=6, max_size=6))
@@ -102,3 +128,46 @@ def test_an_arm_that_is_on_is_judged_by_what_was_read(rig: Any) -> None:
     with pytest.raises(FlashLimitsError, match="impossible"):
         rig.driver.enable()
     assert rig.plant.powered, "it goes on holding"
+
+
+def test_neither_arm_is_powered_when_one_is_not_fit(make_rig: Callable[..., Any], tmp_path: Path) -> None:
+    flash = Flash()
+    flash.corrupt()
+    rigs = make_rig(tmp_path / "l"), make_rig(tmp_path / "r", flash)
+    robot = BimanualPiper("slcan", str(rigs[0].arm.link), str(rigs[1].arm.link), QUICK)
+    robot.connect()
+    with pytest.raises(FlashLimitsError, match="right arm"):
+        robot.enable()
+    assert not any(rig.plant.powered for rig in rigs)
+    robot.close()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(JOINT, min_size=6, max_size=6),
+    st.sampled_from([0.07, 0.1]),
+    st.floats(0.0, 0.1),
+)
+def test_between_enabling_and_the_first_chunk_nothing_moves(
+    joints: list[tuple[int, int, float]], max_stroke: float, stroke: float
+) -> None:
+    """Random flash and random poses: the firmware itself is enabled as the driver does."""
+    lower, upper, pose = pose_and_limits(joints)
+    assume(not why_not_enable(flash_with(lower, upper), pose, "can0"))
+    flash = Flash(max_stroke=max_stroke)
+    for limit, low, high in zip(flash.limits, lower, upper, strict=True):
+        limit.lower, limit.upper = low, high
+    plant = KinematicArm()
+    plant.position, plant.stroke = pose, min(stroke, max_stroke)
+    before = np.append(plant.position, plant.stroke)
+    firmware = PiperFirmware(plant, flash=flash)
+    for joint in range(1, 7):
+        firmware.on_frame(FrameId.MOTOR_POWER, bytes((joint, frames.MOTOR_ENABLE)).ljust(8, b"\0"))
+    firmware.on_frame(FrameId.MOTION_CONTROL_2, bytes((1, frames.MOVE_JOINT, 100)).ljust(8, b"\0"))
+    for tick in range(200):
+        firmware.tick(0.01 * tick)
+        for number, data in setpoint_frames(before, 1.0):
+            firmware.on_frame(number, data)
+    moved = np.abs(np.append(plant.position, plant.stroke) - before)
+    assert moved[:6].max() <= TOLERANCE + 1e-4
+    assert moved[6] < 1e-5

@@ -84,8 +84,8 @@ class LookAhead(Protocol):
     def arrived_at(self, position: FloatArray) -> None:
         """`position` [14] is the new target."""
 
-    def find(self, position: FloatArray, velocity: FloatArray) -> Approach | None:
-        """What comes too near at `position` [14] or while braking from there at `velocity` [14]."""
+    def find(self, position: FloatArray, velocity: FloatArray, tick: float) -> Approach | None:
+        """What comes too near at `position` [14] or while braking from there at `velocity` [14] in ticks [s]."""
 
 
 class SafetyFilter:
@@ -382,7 +382,7 @@ class SafetyFilter:
         found: list[Intervention],
     ) -> FloatArray:
         """The wanted velocity if all is clear; else one of braking for the arms concerned, or for both."""
-        approach = look_ahead.find(self._after(wanted, duration), wanted)
+        approach = look_ahead.find(self._after(wanted, duration), wanted, duration)
         if approach is None:
             return wanted
         bodies = " and ".join(approach.bodies)
@@ -391,7 +391,7 @@ class SafetyFilter:
             if all(body.startswith((side, "table")) for body in approach.bodies):
                 velocity = braking.copy()
                 velocity[other] = wanted[other]
-                if look_ahead.find(self._after(velocity, duration), velocity) is None:
+                if look_ahead.find(self._after(velocity, duration), velocity, duration) is None:
                     return velocity
         return braking
 

@@ -71,7 +71,8 @@ MUTANTS: Final = [
         "wav_policy/control/collision.py",
         ("tests/wav_policy/control/test_collision.py",),
         {
-            "braking_not_seen": ("time = np.minimum(duration * (1.0 - math.sqrt(left)), stop_times)", "time = 0.0 * stop_times"),
+            "braking_not_seen": ("time = duration * (1.0 - math.sqrt(left))", "time = 0.0"),
+            "braking_of_short_ticks": ("moved = _braking_distance(velocity, self._acceleration, time, tick)", "moved = _braking_distance(velocity, self._acceleration, time, 1e-4)"),
             "one_arm_unseen": ("can_meet = high > 1", "can_meet = False"),
             "table_unseen": ("can_meet = second.link >= _FIRST_MOBILE_LINK", "can_meet = False"),
             "itself_unseen": ("can_meet = high - low > _ADJACENT and low < _WRIST", "can_meet = False"),

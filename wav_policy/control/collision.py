@@ -135,21 +135,21 @@ class CollisionChecker:
             self._floor = np.maximum(self._floor, self._reachable_from(position))
             self._is_too_near = bool((self._floor < self._allowed).any())
 
-    def find(self, position: FloatArray, velocity: FloatArray) -> Approach | None:
+    def find(self, position: FloatArray, velocity: FloatArray, tick: float) -> Approach | None:
         """The first pair that would come too near at `position` or while braking from there; None if clear.
 
         Args:
             position: shape [14], rad and m.
             velocity: shape [14], rad/s and m/s.
+            tick: every joint moves at an even speed for so long, then brakes by as much as it may at once [s].
         """
-        stop_times = np.abs(velocity) / self._acceleration
-        braking = np.copysign(0.5 * self._acceleration, velocity)
-        duration = float(stop_times.max())
+        duration = float((np.abs(velocity) / self._acceleration).max())
         sweeps = _sweeps(velocity, duration)
-        left = 1.0  # share of the sweeps that lies ahead; shrinks as (1 - t / duration)^2
+        left = 1.0  # share of the sweeps that lies ahead; shrinks at least as (1 - t / duration)^2
         while True:
-            time = np.minimum(duration * (1.0 - math.sqrt(left)), stop_times)
-            clear, step, approach = self._look(position + time * (velocity - time * braking), sweeps)
+            time = duration * (1.0 - math.sqrt(left))
+            moved = _braking_distance(velocity, self._acceleration, time, tick)
+            clear, step, approach = self._look(position + moved, sweeps)
             if approach is not None or clear >= left:
                 return approach
             left = max(0.0, left - step)
@@ -288,6 +288,26 @@ def _kind(first: _Part, second: _Part) -> int:
         return 0
     moved_by_joint_1 = min(first.link, second.link) == 0
     return (1 if second.owner == "left" else 3) + (0 if moved_by_joint_1 else 1)
+
+
+def _braking_distance(velocity: FloatArray, acceleration: FloatArray, time: float, tick: float) -> FloatArray:
+    """How far joints get that brake in ticks: each tick moves by the velocity at its end.
+
+    Args:
+        velocity: at the beginning, shape [14], rad/s and m/s.
+        acceleration: with which they brake, shape [14].
+        time: since the beginning [s].
+        tick: length of the ticks [s].
+
+    Returns:
+        Shape [14], rad and m.
+    """
+    speed, change = np.abs(velocity), acceleration * tick
+    last = np.floor(speed / change)  # tick at whose end a joint still moves
+    ended = np.minimum(math.floor(time / tick), last)
+    running = np.minimum(time / tick - ended, 1.0) * np.maximum(speed - (ended + 1.0) * change, 0.0)
+    distance = tick * (ended * speed - 0.5 * change * ended * (ended + 1.0) + running)
+    return np.copysign(distance, velocity)
 
 
 def _sweeps(velocity: FloatArray, duration: float) -> FloatArray:

@@ -31,26 +31,33 @@ class Cause(str, Enum):
     STOPPED = "stopped"
 
 
+_PUBLISHER = "holding; its publisher is at fault"
 _DETAIL: dict[Cause, str] = {
-    Cause.NO_COMMAND: "nothing to execute: holding",
-    Cause.STALE_COMMAND: "command is {0:.3f} s old, allowed {1:.3f} s: holding",
-    Cause.MALFORMED_COMMAND: "command is not 14 numbers: holding",
-    Cause.NON_FINITE_COMMAND: "command is {0}: holding",
-    Cause.IMPLAUSIBLE_COMMAND: "commanded {0:.4f}, more than the tolerance beyond {1:.4f}: holding",
-    Cause.NO_MEASUREMENT: "no joint measurement: holding",
-    Cause.STALE_MEASUREMENT: "joint measurement is {0:.3f} s old, allowed {1:.3f} s: holding",
+    Cause.NO_COMMAND: "nothing to execute: holding until a chunk comes",
+    Cause.STALE_COMMAND: "command is {0:.3f} s old, allowed {1:.3f} s: holding; is the policy slow, or its clock off?",
+    Cause.MALFORMED_COMMAND: f"command is not 14 numbers: {_PUBLISHER}",
+    Cause.NON_FINITE_COMMAND: f"command is {{0}}: {_PUBLISHER}",
+    Cause.IMPLAUSIBLE_COMMAND: f"commanded {{0:.4f}}, more than the tolerance beyond {{1:.4f}}: {_PUBLISHER}",
+    Cause.NO_MEASUREMENT: "no joint measurement that a second one confirms: holding",
+    Cause.STALE_MEASUREMENT: "joint measurement is {0:.3f} s old, allowed {1:.3f} s: holding; see /diagnostics",
     Cause.MALFORMED_MEASUREMENT: "joint measurement is not 14 numbers: holding",
     Cause.NON_FINITE_MEASUREMENT: "measurement is {0}: holding",
-    Cause.IMPLAUSIBLE_MEASUREMENT: "measured {0:.4f}, more than the tolerance beyond {1:.4f}: holding",
+    Cause.IMPLAUSIBLE_MEASUREMENT: (
+        "measured {0:.4f}, more than the tolerance beyond {1:.4f}: holding. Support the arms, switch their motors off, "
+        "move the joint inside by hand, then call piper/enable"
+    ),
     Cause.POSITION_LIMIT: "commanded {0:.4f} rad, limited to {1:.4f} rad",
     Cause.GRIPPER_RANGE: "commanded {0:.4f} m, limited to {1:.4f} m",
     Cause.STEP_CHANGE: "command {0:.4f} is too far from the measured position, limited to {1:.4f}",
     Cause.VELOCITY_LIMIT: "needs {0:.3f} per second, limited to {1:.3f}",
     Cause.ACCELERATION_LIMIT: "needs {0:.2f} per second^2, limited to {1:.2f}",
-    Cause.COLLISION: "would come within {0:.4f} m of each other, allowed {1:.4f} m: braking",
+    Cause.COLLISION: (
+        "would come within {0:.4f} m of each other, allowed {1:.4f} m: braking. What leads away is followed; if "
+        "nothing does, call piper/home"
+    ),
     Cause.LATE_TICK: "control tick came after {0:.3f} s, allowed {1:.3f} s: continuing from rest",
-    Cause.CLOCK_STEP: "clock stepped by {0:.6f} s: target unchanged",
-    Cause.STOPPED: "stopped: holding until reset",
+    Cause.CLOCK_STEP: "clock stepped by {0:+.3f} s: holding until it runs evenly",
+    Cause.STOPPED: "stopped: holding until piper/reset and piper/enable",
 }
 
 

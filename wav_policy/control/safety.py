@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
 from wav_policy.control.interventions import Cause, Intervention
+from wav_policy.control.look_ahead import LookAhead
 from wav_policy.control.reach import Reach
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.robot.joints import GRIPPERS, both_arms
@@ -57,35 +58,6 @@ class SafetyDecision(NamedTuple):
     target: FloatArray | None
     holding: bool
     interventions: tuple[Intervention, ...]
-
-
-class Approach(Protocol):
-    """Two bodies that would come too near to each other."""
-
-    @property
-    def bodies(self) -> tuple[str, str]:
-        """Names; those of an arm begin with its side."""
-
-    @property
-    def distance(self) -> float:
-        """How near [m]."""
-
-    @property
-    def allowed(self) -> float:
-        """Nearest permitted distance [m]."""
-
-
-class LookAhead(Protocol):
-    """What the filter needs of `wav_policy.control.collision.CollisionChecker`."""
-
-    def start_at(self, position: FloatArray) -> None:
-        """The arms are at `position` [14], at rest."""
-
-    def arrived_at(self, position: FloatArray) -> None:
-        """`position` [14] is the new target."""
-
-    def find(self, position: FloatArray, velocity: FloatArray) -> Approach | None:
-        """What comes too near at `position` [14] or while braking from there at `velocity` [14]."""
 
 
 class SafetyFilter:
@@ -346,6 +318,7 @@ class SafetyFilter:
         outside = (self._target < self._lower) | (self._target > self._upper)
         if outside.any():
             limit = np.where(outside, np.minimum(limit, _INWARD_SPEED), limit)
+            wanted *= _common_share(wanted, limit, outside)
         limit = np.maximum(limit, np.abs(self._velocity) - reachable)
         np.add(self._velocity, reachable, out=highest)
         np.minimum(highest, limit, out=highest)
@@ -382,7 +355,7 @@ class SafetyFilter:
         found: list[Intervention],
     ) -> FloatArray:
         """The wanted velocity if all is clear; else one of braking for the arms concerned, or for both."""
-        approach = look_ahead.find(self._after(wanted, duration), wanted)
+        approach = look_ahead.find(self._after(wanted, duration), wanted, duration)
         if approach is None:
             return wanted
         bodies = " and ".join(approach.bodies)
@@ -391,7 +364,7 @@ class SafetyFilter:
             if all(body.startswith((side, "table")) for body in approach.bodies):
                 velocity = braking.copy()
                 velocity[other] = wanted[other]
-                if look_ahead.find(self._after(velocity, duration), velocity) is None:
+                if look_ahead.find(self._after(velocity, duration), velocity, duration) is None:
                     return velocity
         return braking
 
@@ -438,6 +411,18 @@ class SafetyFilter:
         if excess[worst] > _REPORTED_EXCESS:
             asked, allowed = float(change[worst]) / duration, float(self._acceleration[worst])
             found.append(Intervention(Cause.ACCELERATION_LIMIT, JOINT_NAMES[worst], asked, allowed))
+
+
+def _common_share(wanted: FloatArray, limit: FloatArray, concerned: NDArray[np.bool_]) -> FloatArray:
+    """By how much the joints of an arm slow down together, so that it stays on its way, shape [14].
+
+    Args:
+        wanted: velocities, shape [14].
+        limit: of the concerned ones, shape [14].
+        concerned: which joints must keep it, shape [14].
+    """
+    share = np.where(concerned, np.minimum(1.0, limit / np.maximum(np.abs(wanted), _REPORTED_EXCESS)), 1.0)
+    return np.repeat([share[:ARM_DOF].min(), share[ARM_DOF:].min()], ARM_DOF)
 
 
 def _as_joint_vector(values: object) -> FloatArray | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
@@ -11,11 +12,14 @@ from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, status
 from wav_policy.piper.frames import ArmState
 from wav_policy.piper.status import ArmStatus
 
+LASTING: Final = ("collision", "not following", "clock_step", "implausible_measurement", "targets missed")
+"""Reasons to hold that are told with their details."""
+
 
 def describe_loop(state: LoopState, configured_rate: float) -> DiagnosticStatus:
     """Entry "piper_node: control loop"."""
     why_not = why_not_commanding(state)
-    message = why_not or (f"holding: {state.reason}" if state.holding else "following the chunk")
+    message = why_not or (_holding(state) if state.holding else "following the chunk")
     if not why_not and state.rejected_chunk:
         message += f" (last chunk rejected: {state.rejected_chunk})"
     stopped = bool(state.fault) or state.reason == "stopped"
@@ -45,6 +49,12 @@ def describe_loop(state: LoopState, configured_rate: float) -> DiagnosticStatus:
     )
 
 
+def _holding(state: LoopState) -> str:
+    """With who is concerned and what to do next, where a new chunk alone does not help."""
+    lasting = state.reason in LASTING and state.detail
+    return f"holding: {state.reason}: {state.detail}" if lasting else f"holding: {state.reason}"
+
+
 def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequence[str] = ()) -> DiagnosticStatus:
     """Entry of one arm.
 
@@ -69,6 +79,8 @@ def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequen
         level, message = WARN, "not enabled"
     elif arm.inhibit:
         level, message = WARN, arm.inhibit
+    elif arm.state == ArmState.TARGET_OUT_OF_LIMITS:
+        level, message = WARN, "enabled, but in state TARGET_OUT_OF_LIMITS: it may not follow"
     else:
         level, message = OK, "enabled"
     if unfit_limits and level == OK:

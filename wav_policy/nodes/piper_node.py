@@ -374,8 +374,11 @@ class PiperNode(LifecycleNode):
             if self._num_stops != stops:
                 raise EmergencyStoppedError("stopped during the reset: support the arms and call piper/reset again")
             loop.reset()
-        limp = f"{' and '.join(sides)} lost power" if sides else "no arm needed a reset"
-        return f"{limp}; call piper/enable to go on"
+        if not sides:
+            return "no arm needed a reset; call piper/enable to go on"
+        return (
+            f"{' and '.join(sides)} lost power; call piper/enable to go on, then piper/home if an arm lies on something"
+        )
 
     def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def home() -> str:

@@ -274,7 +274,7 @@ def test_distances_agree_with_mujocos_own() -> None:
     approaching = OUT + np.linspace(0.0, 1.2, 200)[:, None] * (MEETING - OUT) + rng.normal(0.0, 0.05, (200, JOINT_DIM))
     near = 0
     for q in np.clip(np.vstack([scattered, approaching]), LIMITS.lower, LIMITS.upper):
-        found = checker().find(q, np.zeros(JOINT_DIM))
+        found = checker().find(q, np.zeros(JOINT_DIM), TICK)
         nearest = judge().nearest(q)
         if nearest < 0.9 * LIMITS.collision.self_clearance:
             assert found is not None
@@ -288,13 +288,13 @@ def test_bases_and_table_are_where_the_configuration_says() -> None:
     """The same poses collide or not as the right arm and the table move."""
     acceleration = both_arms(LIMITS.acceleration)
     still = np.zeros(JOINT_DIM)
-    assert checker().find(HOME, still) is None
+    assert checker().find(HOME, still, TICK) is None
     high = CollisionChecker(CollisionLimits(table_height=0.15), acceleration)
-    assert "table" in high.find(HOME, still).bodies
+    assert "table" in high.find(HOME, still, TICK).bodies
     near = CollisionChecker(CollisionLimits(right_base=(0.0, 0.2, 0.05, 0.0)), acceleration)
-    assert {body.split()[0] for body in near.find(HOME, still).bodies} == set(SIDES)
+    assert {body.split()[0] for body in near.find(HOME, still, TICK).bodies} == set(SIDES)
     facing = CollisionLimits(right_base=(0.34, 0.22, 0.05, math.pi))
-    assert CollisionChecker(facing, acceleration).find(HOME, still) is not None
+    assert CollisionChecker(facing, acceleration).find(HOME, still, TICK) is not None
     assert make_checker(SafetyLimits(collision=CollisionLimits(check=False))) is None
 
 
@@ -317,7 +317,7 @@ def test_a_moving_start_is_braked_in_time_from_any_speed() -> None:
     """The way on which the arms would brake is looked at, not only the next target."""
     speeding = np.zeros(JOINT_DIM)
     speeding[1] = 2.5
-    assert checker().find(OUT, np.zeros(JOINT_DIM)) is None
-    found = checker().find(OUT, speeding)
+    assert checker().find(OUT, np.zeros(JOINT_DIM), TICK) is None
+    found = checker().find(OUT, speeding, TICK)
     assert found is not None
     assert found.bodies == ("table", "left gripper")

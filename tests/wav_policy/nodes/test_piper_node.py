@@ -200,6 +200,7 @@ def test_after_a_stop_only_reset_and_enable_move_again(active: Robot, probe: Pro
     reset = probe.trigger("piper/reset")
     assert reset.success
     assert "left and right lost power" in reset.message
+    assert "piper/home" in reset.message
     probe.send_chunk(stopped_at, 0.3)
     probe.spin(0.3)
     np.testing.assert_array_equal(active.position, stopped_at)

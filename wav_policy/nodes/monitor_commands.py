@@ -138,10 +138,28 @@ class RosCommander:
             raise CommandError(f"{command} was interrupted by Hold, Home or the emergency stop")
 
     def _hold(self) -> str:
-        """The arms at once, then whoever would lead them on: every step is tried, whatever became of the others."""
+        leaders = self._halt(self._check_no_stranger)
+        return f"the arms hold, {' and '.join(leaders) or 'nobody'} stopped leading; Start goes on"
+
+    def _home(self) -> str:
+        """Nobody leads any more, lest the arms leave again as soon as they have arrived."""
+        halts = self._halts
+        self._halt()
+        check = partial(self._check_not_halted, halts, "Home")
+        check()
+        answer = self._succeed(_HOME, self._call(self._take_home, Trigger.Request(), on_sent=check))
+        try:
+            self._check_no_stranger()
+        except CommandError as error:
+            raise CommandError(f"{answer}, but {error}") from None
+        return f"{answer}; Start goes on"
+
+    def _halt(self, *checks: Callable[[], None]) -> list[str]:
+        """The arms at once, then whoever would lead them on, who are named: every step is tried, whatever became of the
+        others."""
         leaders = self._leaders()
         stop_leading = [partial(self._stop_leading, leader) for leader in leaders]
-        steps: list[Callable[[], None]] = [self._brake, *stop_leading, self._check_no_stranger]
+        steps: list[Callable[[], None]] = [self._brake, *stop_leading, *checks]
         failures = []
         for step in steps:
             try:
@@ -150,16 +168,7 @@ class RosCommander:
                 failures.append(str(error))
         if failures:
             raise CommandError(f"{'; '.join(failures)}. The arms may move: press EMERGENCY STOP if they must not")
-        return f"the arms hold, {' and '.join(leaders) or 'nobody'} stopped leading; Start goes on"
-
-    def _home(self) -> str:
-        """Nobody leads any more, lest the arms leave again as soon as they have arrived."""
-        halts = self._halts
-        self._hold()
-        check = partial(self._check_not_halted, halts, "Home")
-        check()
-        answer = self._succeed(_HOME, self._call(self._take_home, Trigger.Request(), on_sent=check))
-        return f"{answer}; Start goes on"
+        return leaders
 
     def _brake(self) -> None:
         self._succeed(_HOLD, self._call(self._hold_arms, Trigger.Request(), _SHORT_TIMEOUT))

@@ -76,12 +76,14 @@ class Tab:
     def wait_for(self, expression: str, timeout: float = PATIENCE) -> Any:
         """The expression's value as soon as it is true."""
         deadline = time.monotonic() + timeout
-        value = None
+        value: Any = None
+        failure: BaseException | None = None
         while not value:
-            assert time.monotonic() < deadline, f"{expression} stayed {value!r}"
+            assert time.monotonic() < deadline, f"{expression} stayed {value!r}; {failure!r}"
             try:
                 value = self.evaluate(expression, _ANSWER_TIMEOUT)
-            except (TimeoutError, AssertionError):  # a navigation swallows what is asked meanwhile
+            except (TimeoutError, AssertionError) as error:  # a navigation swallows what is asked meanwhile
+                failure = error
                 continue
             time.sleep(0.2)
         return value

@@ -87,6 +87,9 @@ class Robot:
         rows[:, 0] += TURN_RATE * 0.1 * np.arange(1, 17)
         self._chunks.publish(chunk_to_message(ActionChunk(rows, stamp, 0.1)))
 
+    def stop_leading(self) -> None:
+        self.client.node.destroy_publisher(self._chunks)
+
     def report(self, name: str) -> str:
         return self.client.reports[name].message if name in self.client.reports else ""
 
@@ -247,6 +250,7 @@ def test_stop_is_confirmed_by_both_arms_and_the_way_back_ends_at_a_moving_robot(
         assert robot.speed < 0.01, "chunks moved a stopped arm"
     finally:
         robot.client.node.destroy_timer(timer)
+        robot.stop_leading()
     tab.wait_for("find('answer').textContent === 'Stop sent, confirmed by left and right'")
     tab.wait_for("find('arms').textContent.startsWith('Arms: stopped') && find('next').textContent.includes('Reset')")
     assert "press Reset first" in press(tab, "start")

@@ -283,6 +283,7 @@ def test_a_killed_server_turns_the_page_red_until_another_is_there(tab: Tab, mon
     silent_for, is_red = tab.evaluate(_RED_AFTER)
     assert is_red
     assert silent_for < 1500
+    tab.evaluate("(window.focus(), find('stop').focus(), true)")
     tab.press(" ", "Space")
     wait_for_answer(tab, NOT_CONFIRMED)
     monitor.restart()

@@ -269,6 +269,8 @@ def test_hold_names_a_stranger_whose_next_chunk_the_arms_would_follow(system: tu
     with pytest.raises(CommandError, match="around also publishes action_chunk.*EMERGENCY STOP"):
         monitor.commander.obey(commands.HOLD)
     assert robot.called[0] == "piper/hold"
+    with pytest.raises(CommandError, match="done, but around also publishes action_chunk"):
+        monitor.commander.obey(commands.HOME)
     robot.node.destroy_publisher(publisher)
     wait_for(lambda: monitor.count_publishers(CHUNK_TOPIC) == 0, "the stranger does not go")
     assert "the arms hold" in monitor.commander.obey(commands.HOLD)

@@ -166,7 +166,8 @@ POLICY_FAULTS: Final = (
         by_policy=False,
         says=_REJECTED,
     ),
-    Fault("chunk with 30 000 rows", _many_rows, HOLD, by_policy=False, says=_REJECTED),
+    # 4 MB take their time on the way
+    Fault("chunk with 30 000 rows", _many_rows, HOLD, 0.5, by_policy=False, says=_REJECTED),
     # Until they are near; then they stay there until they are led away
     Fault(
         "chunk that leads the grippers into the bases",

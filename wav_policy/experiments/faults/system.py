@@ -71,7 +71,7 @@ class RunningSystem:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
+                preexec_fn=_as_from_a_terminal,
             )
 
     def __enter__(self) -> RunningSystem:
@@ -160,3 +160,9 @@ class RunningSystem:
     def last_words(self) -> str:
         """End of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+
+def _as_from_a_terminal() -> None:
+    """In the child: it ends with its parent, and hears hang-ups also where the campaign runs under nohup."""
+    die_with_parent()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -18,7 +18,20 @@ MUTANTS: Final = [
         "wav_models/planner/latent_planner.py",
         (_ACTED_ON,),
         {
-            "line_13_initial_noise": ("chosen = _choose(model, state,", "chosen = _choose(model, start or SearchState.initial(model),"),
+            "line_13_initial_noise": ("selection.choose(model, state,", "selection.choose(model, start or SearchState.initial(model),"),
+            "nothing_refitted": ("state = state.refit(video_elites, value_elites, config)", "state.refit(video_elites, value_elites, config)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/planner/selection.py",
+        _PLAN,
+        {
+            "video_of_initial_noise": ("state.video.sample(1, streams.video)[0]", "state.video.mean.new_empty(state.video.mean.shape).normal_(generator=streams.video)"),
+            "value_of_initial_noise": ("state.value.sample(1, streams.value)[0]", "state.value.mean.new_empty(state.value.mean.shape).normal_(generator=streams.value)"),
+            "mean_is_zero": ("return Candidate(model.imagine(state.video.mean[None]), state.video.mean,", "return Candidate(model.imagine(0 * state.video.mean[None]), 0 * state.video.mean,"),
+            "best_is_worst": ("sign = 1.0", "sign = -1.0"),
+            "best_of_last_round": ("if self.best_so_far is None or float(scores[m]) > self.best_so_far.score:", "if True:"),
+            "best_with_other_value_noise": ("int(pairs[m].argmax())", "int(pairs[m].argmin())"),
         },
     ),
     *mutants_of(
@@ -26,19 +39,8 @@ MUTANTS: Final = [
         _PLAN,
         {
             "pairs_transposed": ("value_noise.flatten(0, 1)[", "value_noise.transpose(0, 1).flatten(0, 1)["),
-            "video_refit_skipped": ("_update(state.video, video_elites, config),  # line 10", "state.video,  # line 10"),
-            "value_refit_skipped": ("_update(state.value, value_elites, config),  # line 11", "state.value,  # line 11"),
             "video_elites_first": ("video_noise[select_elites(video_scores,", "video_noise[select_elites(-video_scores,"),
             "value_elites_worst": ("[select_elites(pair_scores,", "[select_elites(-pair_scores,"),
-            "line_13_video_initial": (
-                "state.video.sample(1, streams.video)[0]",
-                "NoiseDistribution.standard(model.video_noise_shape).sample(1, streams.video)[0]",
-            ),
-            "line_13_value_initial": (
-                "state.value.sample(1, streams.value)[0]",
-                "NoiseDistribution.standard(model.value_noise_shape).sample(1, streams.value)[0]",
-            ),
-            "mean_is_zero": ("= state.video.mean, state.value.mean", "= 0 * state.video.mean, state.value.mean"),
             "action_noise_unscaled": ("config.action_noise_std * torch.randn", "torch.randn"),
             "action_noise_of_value_stream": ("action_noise_shape, generator=streams.action", "action_noise_shape, generator=streams.video"),
             "acts_with_other_value_noise": ("chosen.value_noise, action_noise)", "0 * chosen.value_noise, action_noise)"),
@@ -48,7 +50,6 @@ MUTANTS: Final = [
             "round_time_not_learned": ("deadline.round_took(rounds[-1].seconds)", "pass"),
             "damaged_scores_accepted": ("if not finite.all():", "if False:"),
             "damaged_action_accepted": ("if not (decision.actions.isfinite().all()", "if False and not (decision.actions.isfinite().all()"),
-            "rates_exchanged": ("config.mean_update_rate, config.std_update_rate", "config.std_update_rate, config.mean_update_rate"),
         },
     ),
     *mutants_of(
@@ -67,6 +68,11 @@ MUTANTS: Final = [
         "wav_models/planner/noise.py",
         _NOISE,
         {
+            "rates_exchanged": ("config.mean_update_rate, config.std_update_rate", "config.std_update_rate, config.mean_update_rate"),
+            "video_not_refitted": ("NoiseDistribution.refit(video_elites).smooth(self.video, *rates)", "self.video"),
+            "value_not_refitted": ("NoiseDistribution.refit(value_elites).smooth(self.value, *rates)", "self.value"),
+            "sharing_ignored": ("if not shared:", "if True:"),
+            "always_shared": ("if not shared:", "if False:"),
             "mean_rates_swapped": ("mean_rate * self.mean + (1.0 - mean_rate)", "(1.0 - mean_rate) * self.mean + mean_rate"),
             "std_rates_swapped": ("std_rate * self.std + (1.0 - std_rate)", "(1.0 - std_rate) * self.std + std_rate"),
             "no_floor": ("NoiseDistribution(mean, std.clamp(min=min_std))", "NoiseDistribution(mean, std)"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 
@@ -33,6 +34,7 @@ def main() -> int:
     if options.list:
         print(*(m.name for m in chosen), sep="\n")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # copies of the tree are removed
     began, left = time.monotonic(), []
     try:
         for outcome in run_mutants(chosen, min(options.jobs, len(chosen)), tests_first=not options.fast):

@@ -18,7 +18,20 @@ MUTANTS: Final = [
         "wav_models/planner/latent_planner.py",
         (_ACTED_ON,),
         {
-            "line_13_initial_noise": ("chosen = selection.choose(model, state,", "chosen = selection.choose(model, start or SearchState.initial(model),"),
+            "line_13_initial_noise": ("selection.choose(model, state,", "selection.choose(model, start or SearchState.initial(model),"),
+            "nothing_refitted": ("state = state.refit(video_elites, value_elites, config)", "state.refit(video_elites, value_elites, config)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/planner/selection.py",
+        _PLAN,
+        {
+            "video_of_initial_noise": ("state.video.sample(1, streams.video)[0]", "state.video.mean.new_empty(state.video.mean.shape).normal_(generator=streams.video)"),
+            "value_of_initial_noise": ("state.value.sample(1, streams.value)[0]", "state.value.mean.new_empty(state.value.mean.shape).normal_(generator=streams.value)"),
+            "mean_is_zero": ("return Candidate(model.imagine(state.video.mean[None]), state.video.mean,", "return Candidate(model.imagine(0 * state.video.mean[None]), 0 * state.video.mean,"),
+            "best_is_worst": ("sign = 1.0", "sign = -1.0"),
+            "best_of_last_round": ("if self.best_so_far is None or float(scores[m]) > self.best_so_far.score:", "if True:"),
+            "best_with_other_value_noise": ("int(pairs[m].argmax())", "int(pairs[m].argmin())"),
         },
     ),
     *mutants_of(
@@ -40,27 +53,6 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
-        "wav_models/planner/selection.py",
-        _PLAN,
-        {
-            "line_13_video_initial": (
-                "state.video.sample(1, streams.video)[0]",
-                "state.video.standard(model.video_noise_shape).sample(1, streams.video)[0]",
-            ),
-            "line_13_value_initial": (
-                "state.value.sample(1, streams.value)[0]",
-                "state.value.standard(model.value_noise_shape).sample(1, streams.value)[0]",
-            ),
-            "mean_is_zero": (
-                "(model.imagine(state.video.mean[None]), state.video.mean,",
-                "(model.imagine(0 * state.video.mean[None]), 0 * state.video.mean,",
-            ),
-            "best_is_worst": ("sign = 1.0", "sign = -1.0"),
-            "best_of_the_last_round": ("if self.best_so_far is None or float(scores[m]) > self.best_so_far.score:", "if True:"),
-            "best_is_forgotten": ("return self.best_so_far or super()", "return super()"),
-        },
-    ),
-    *mutants_of(
         "wav_models/planner/scoring.py",
         _SCORES,
         {
@@ -76,9 +68,11 @@ MUTANTS: Final = [
         "wav_models/planner/noise.py",
         _NOISE,
         {
-            "video_refit_skipped": ("NoiseDistribution.refit(video_elites).smooth(self.video, *rates),", "self.video,"),
-            "value_refit_skipped": ("NoiseDistribution.refit(value_elites).smooth(self.value, *rates),", "self.value,"),
             "rates_exchanged": ("config.mean_update_rate, config.std_update_rate", "config.std_update_rate, config.mean_update_rate"),
+            "video_not_refitted": ("NoiseDistribution.refit(video_elites).smooth(self.video, *rates)", "self.video"),
+            "value_not_refitted": ("NoiseDistribution.refit(value_elites).smooth(self.value, *rates)", "self.value"),
+            "sharing_ignored": ("if not shared:", "if True:"),
+            "always_shared": ("if not shared:", "if False:"),
             "mean_rates_swapped": ("mean_rate * self.mean + (1.0 - mean_rate)", "(1.0 - mean_rate) * self.mean + mean_rate"),
             "std_rates_swapped": ("std_rate * self.std + (1.0 - std_rate)", "(1.0 - std_rate) * self.std + std_rate"),
             "no_floor": ("NoiseDistribution(mean, std.clamp(min=min_std))", "NoiseDistribution(mean, std)"),
@@ -103,7 +97,7 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_models/engines/torch_engine.py",
-        ("tests/wav_models/engines/test_torch_engine.py",),
+        ("tests/wav_models/engines/test_torch_engine.py", "tests/wav_models/bench/test_speed.py"),
         {
             "features_of_wrong_time": ("last = (num_steps - 1) / num_steps", "last = num_steps / (num_steps + 1)"),
             "one_step_more": ("x_t, num_steps - 1, end=last", "x_t, num_steps, end=last"),

@@ -142,6 +142,7 @@ MUTANTS: Final = [
             "angle": ("math.pi / 180_000", "math.pi / 18_000"),
             "effort": ("_COUNTS_PER_NEWTON_METRE = 1_000", "_COUNTS_PER_NEWTON_METRE = 100"),
             "speed": ("_COUNTS_PER_RADIAN_PER_SECOND = 1_000", "_COUNTS_PER_RADIAN_PER_SECOND = 100"),
+            "rate_limit": ("_COUNTS_PER_RATE_LIMIT = 100", "_COUNTS_PER_RATE_LIMIT = 1_000"),
             "truncates": ("[round(angle / _RADIANS_PER_COUNT) for", "[int(angle / _RADIANS_PER_COUNT) for"),
             "limit_counts": ("math.radians(count / 10)", "math.radians(count / 100)"),
         },

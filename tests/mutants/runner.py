@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -137,20 +138,29 @@ def _run_jobs(jobs: Iterable[_Job], trees: Sequence[Path]) -> Iterator[tuple[_Jo
     """One job per tree at a time; the tree has the job's fault meanwhile."""
     free, waiting = list(trees), list(reversed(list(jobs)))
     running: dict[int, tuple[_Job, Path, ExitStack]] = {}
-    while waiting or running:
-        while waiting and free:
-            job, tree, fault = waiting.pop(), free.pop(), ExitStack()
-            if job.mutant is not None:
-                fault.enter_context(job.mutant.applied(tree))
-            running[_fork(job.tests, tree)] = (job, tree, fault)
-        pid, status, usage = os.wait3(0)
-        job, tree, fault = running.pop(pid)
-        fault.close()
-        free.append(tree)
-        output = _output_file(tree).read_text(encoding="utf-8", errors="replace").splitlines()
-        failed = [line for line in output if line.startswith(("FAILED", "ERROR"))]
-        detail = (failed or output[-1:] or ["no output"])[0]
-        yield job, _Result(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, detail)
+    try:
+        while waiting or running:
+            while waiting and free:
+                job, tree, fault = waiting.pop(), free.pop(), ExitStack()
+                if job.mutant is not None:
+                    fault.enter_context(job.mutant.applied(tree))
+                running[_fork(job.tests, tree)] = (job, tree, fault)
+            pid, status, usage = os.wait3(0)
+            job, tree, fault = running.pop(pid)
+            fault.close()
+            free.append(tree)
+            yield job, _Result(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, _detail(tree))
+    finally:
+        for pid in running:  # we were interrupted
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _detail(tree: Path) -> str:
+    """The first test that failed in the tree, or the last line of the output."""
+    output = _output_file(tree).read_text(encoding="utf-8", errors="replace").splitlines()
+    failed = [line for line in output if line.startswith(("FAILED", "ERROR"))]
+    return (failed or output[-1:] or ["no output"])[0]
 
 
 def _output_file(tree: Path) -> Path:

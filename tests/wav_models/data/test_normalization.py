@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from wav_models.data.normalization import ANGLE_STD_FLOOR, Normalization, NormalizationError, symexp, symlog
+from wav_models.data.normalization import (
+    ANGLE_STD_FLOOR,
+    STROKE_STD_FLOOR,
+    VALUE_STD_FLOOR,
+    Normalization,
+    NormalizationError,
+    symexp,
+    symlog,
+)
 
 HORIZON = 5
 RNG = np.random.default_rng(0)
@@ -53,14 +61,15 @@ def test_torch_and_numpy_agree_and_keep_their_kind() -> None:
     torch.testing.assert_close(normalization.decode_values(normalization.encode_values(values)), values)
 
 
-def test_joint_that_never_moved_does_not_amplify_noise() -> None:
-    states = STATES.copy()
-    states[:, 0] = 0.7
-    diffs = ACTIONS - STATES[:, None]
-    diffs[:, :, 0] = 0.0
-    normalization = Normalization.fit(states, diffs, diffs, VALUES)
-    assert normalization.state_std[0] == ANGLE_STD_FLOOR
-    assert (normalization.action_diff_std[:, 0] == ANGLE_STD_FLOOR).all()
+def test_joints_that_stood_still_do_not_blow_up() -> None:
+    """Both arms' grippers count metres, all other joints radians; values have a floor of their own."""
+    still = np.ones((400, HORIZON, 14))
+    normalization = Normalization.fit(np.ones((400, 14)), still, still, np.zeros((400, 17)))
+    floors = np.tile([ANGLE_STD_FLOOR] * 6 + [STROKE_STD_FLOOR], 2)
+    np.testing.assert_array_equal(normalization.state_std, floors)
+    for std in (normalization.action_diff_std, normalization.state_diff_std):
+        np.testing.assert_array_equal(std, np.tile(floors, (HORIZON, 1)))
+    np.testing.assert_array_equal(normalization.value_std, np.full(17, VALUE_STD_FLOOR))
 
 
 def test_symlog_is_odd_and_logarithmic() -> None:

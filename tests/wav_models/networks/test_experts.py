@@ -93,3 +93,16 @@ def test_state_reaches_the_actions(causal_model: WAVModel, features: VideoFeatur
     at_rest, moved = (action(chunk, time, torch.full((M, 1, 28), x), context).velocity for x in (0.0, 1.0))
     assert at_rest.shape == chunk.shape
     assert (at_rest - moved).abs().max() > 1e-2
+
+
+def test_the_state_is_a_clean_token_before_the_actions(causal_model: WAVModel, features: VideoFeatures) -> None:
+    """Where the actions are clean, too, it is one token more; where they are noise, it is not noise."""
+    action, generator = causal_model.action, torch.Generator().manual_seed(7)
+    chunk, state = torch.randn(M, R, 5, 28, generator=generator), torch.randn(M, 1, 28, generator=generator)
+    sequence = torch.cat([state[:, None].expand(-1, R, -1, -1), chunk], dim=2)
+    context = action.context(features, None)
+    for flow_time, same in ((1.0, True), (0.0, False)):
+        time = torch.full((1, 1), flow_time)
+        with_state, as_sequence = action(chunk, time, state, context), action(sequence, time, None, context)
+        differences = (with_state.velocity - as_sequence.velocity[:, :, 1:]).abs().amax(dim=(2, 3))
+        assert bool((differences < 1e-5).all() if same else (differences > 1e-3).all()), flow_time

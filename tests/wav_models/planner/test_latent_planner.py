@@ -199,6 +199,19 @@ def test_what_is_acted_on_comes_from_the_refitted_noise(landscape: Landscape, se
     assert value.mean() > 0.5
 
 
+def test_the_best_future_is_acted_on_with_the_value_noise_that_spoke_for_it(landscape: Landscape) -> None:
+    model = Witness(landscape.optimum)
+    config = PlannerConfig(num_iterations=1, score="mean", selection="best")
+    plan(model, config, 3)
+    num_pairs = (config.num_video_samples, config.num_value_samples)
+    value_noise = torch.randn(*num_pairs, HORIZON, 1, generator=NoiseStreams.from_seed(3).value)
+    pair_scores = model.evaluate(model.imagined[0], value_noise).mean(dim=-1)
+    best = int(pair_scores.mean(dim=1).argmax())
+    video, value, _ = model.acted_on
+    assert torch.equal(video, model.imagined[0][best])
+    assert torch.equal(value, value_noise[best, pair_scores[best].argmax()])
+
+
 def test_mean_score_of_the_futures_rises_over_rounds(landscape: Landscape) -> None:
     config = PlannerConfig(num_iterations=5, num_video_samples=32, num_video_elites=6, score="mean")
     rounds = plan(landscape, config, 0).rounds

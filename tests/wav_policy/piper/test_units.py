@@ -48,3 +48,14 @@ def test_rate_limits_survive(count: int) -> None:
 
 def test_a_rate_limit_counts_hundredths() -> None:
     assert units.rate_limit_from_counts(300) == 3.0
+
+
+def test_the_firmware_reads_what_the_protocol_says() -> None:
+    """One number of every unit, as written in the protocol: what both ends convert alike may be wrong at both."""
+    assert units.effort_counts_from_newton_metres(1.5) == 1500
+    assert units.newton_metres_from_effort_counts(1500) == 1.5
+    assert units.speed_counts_from_radians_per_second(-2.5) == -2500
+    assert units.counts_from_rate_limit(5.0) == 500
+    assert units.decidegrees_from_radians(math.radians(-150.0)) == -1500
+    assert units.radians_from_decidegrees(1800) == math.pi
+    assert units.metres_from_micrometres(70_000) == 0.07

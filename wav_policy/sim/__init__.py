@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-ENVIRONMENTS = {
-    "wav/PiperBowl-v0": "bowl",
-    "wav/PiperBowls-v0": "bowls",
-    "wav/PiperGreenBowl-v0": "green_bowl",
-    "wav/PiperDrawer-v0": "drawer",
-    "wav/PiperTowel-v0": "towel",
-}
-"""Gymnasium id -> task."""
+from wav_policy.sim.tasks import TASKS
+
+ENVIRONMENTS = {f"wav/Piper{task.title().replace('_', '')}-v0": task for task in TASKS}
+"""Gymnasium id -> task: "wav/PiperGreenBowl-v0" -> "green_bowl"."""
 
 
 def _register() -> None:

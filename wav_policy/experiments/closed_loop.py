@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from wav_policy.policy.wav_policy import WAVPolicy
 
 
-TRIALS_VERSION: Final = 2
-"""To be raised with every change of planner, policy or simulator that changes what becomes of a trial: those of an
-earlier version are not resumed."""
+TRIALS_VERSION: Final = 3
+"""To be raised with every change of planner, policy, stack or simulator that changes what becomes of a trial: those of
+an earlier version are not resumed."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class AbsentArm:
     @property
     def latest(self) -> ArmFeedback:
         """Its pose, now, at rest, with no effort known."""
-        return ArmFeedback(self._pose, np.zeros(ARM_DOF), self._clock(), np.full(ARM_DOF, np.nan))
+        return ArmFeedback(self._pose, np.zeros(ARM_DOF), self._clock())
 
     def read(self) -> ArmFeedback:
         """As `latest`."""

@@ -85,7 +85,7 @@ class BimanualPiper:
     @property
     def arms(self) -> list[PiperArm]:
         """Those that are there, left first."""
-        return [arm for arm in (self.left, self.right) if isinstance(arm, PiperArm)]
+        return [arm for arm in (self.left, self.right) if not isinstance(arm, AbsentArm)]
 
     def connect(self) -> None:
         """Connect both or none.

@@ -11,7 +11,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import can
@@ -77,7 +77,7 @@ class ArmFeedback:
     position: FloatArray
     velocity: FloatArray
     stamp: float
-    effort: FloatArray
+    effort: FloatArray = field(default_factory=lambda: np.full(ARM_DOF, np.nan))
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ MUTANTS: Final = [
         ("tests/wav_policy/control/test_collision.py",),
         {
             "braking_not_seen": ("time = duration * (1.0 - math.sqrt(left))", "time = 0.0"),
-            "braking_of_short_ticks": ("moved = _braking_distance(velocity, self._acceleration, time, tick)", "moved = _braking_distance(velocity, self._acceleration, time, 1e-4)"),
+            "braking_of_short_ticks": ("0.5 * change * ended * (ended + 1.0)", "0.5 * change * ended * ended"),
             "one_arm_unseen": ("can_meet = high > 1", "can_meet = False"),
             "table_unseen": ("can_meet = second.link >= _FIRST_MOBILE_LINK", "can_meet = False"),
             "itself_unseen": ("can_meet = high - low > _ADJACENT and low < _WRIST", "can_meet = False"),

@@ -12,7 +12,6 @@ ALLOWED = {
     ("wav_policy/nodes/teleop_node.py", "_now"): "ages of the followers' joint states; stamp of the chunk",
     ("wav_policy/nodes/recorder_node.py", "_seconds"): "recorded beside the stamps of pictures and joint states",
     ("wav_policy/nodes/imagination.py", "_now"): "shows imagined frames at the times they are stamped for",
-    ("wav_policy/nodes/monitor_feed.py", "_now"): "the age of a chunk by its stamp; the page commands nothing by it",
     ("wav_policy/nodes/clients/system_client.py", "_on_chunk"): "the age of a chunk at arrival",
     ("wav_policy/nodes/diagnostic_markers.py", "_line"): "stamp of a message",
     ("wav_policy/nodes/runtime/diagnostics.py", "_send"): "stamp of a message",

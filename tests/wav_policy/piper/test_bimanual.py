@@ -18,7 +18,7 @@ class Arm:
     """One arm that says what it is told to, and keeps what it gets."""
 
     def __init__(self, position: Any, stamp: float) -> None:
-        self.feedback = ArmFeedback(position, 10.0 * position, stamp)
+        self.feedback = ArmFeedback(position, 10.0 * position, stamp, 0.0 * position)
         self.reason: Inhibit | None = None
         self.got: list[Any] = []
         self.probes = 0

@@ -281,7 +281,7 @@ class _Campaign:
         if not len(times) or times[-1] <= since:
             return Hold(0.0, 0.0)
         times, targets = np.append(times, wall_time()), np.vstack([targets, targets[-1:]])
-        knowable = fault.limit if fault.culprit else 0.0
+        knowable = fault.limit if fault.outcome == HOLD else 0.0
         hold = find_lasting_hold(times, targets, since, self._acceleration, knowable)
         if hold is not None and hold.moved_again is not None:
             times, speeds = observer.speeds(before)

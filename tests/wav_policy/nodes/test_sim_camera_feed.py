@@ -1,8 +1,12 @@
-"""What the simulated cameras and adapters do when they fail."""
+"""What the simulated cameras and adapters do when they fail, and what a policy makes of it."""
 
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,8 +14,15 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from wav_models.presets import WAV_TINY
+from wav_models.types import JOINT_DIM
+from wav_policy.nodes.clients.system_client import SystemClient
+from wav_policy.nodes.runtime.camera_subscriptions import CameraSubscriptions
 from wav_policy.nodes.sim_node import parse_adapters
 from wav_policy.nodes.sim_workers import damaged_jpeg_message
+from wav_policy.policy.observation import IMAGE_TOPICS, NotReady, ObservationBuffer, ObservationConfig
+
+PATIENCE = 60.0
 
 
 def test_a_damaged_jpeg_still_looks_like_one_and_shows_something_else() -> None:
@@ -31,3 +42,73 @@ def test_adapters_are_refused_by_name() -> None:
     assert parse_adapters("swapped") == ("right", "left")
     with pytest.raises(ValueError, match="fault.adapters is 'crossed'; 'swapped'"):
         parse_adapters("crossed")
+
+
+class Viewer:
+    """A policy's eyes on simulated cameras. The arms are not driven: nothing moves but the noise."""
+
+    def __init__(self) -> None:
+        self.client = SystemClient()
+        config = ObservationConfig(max_image_age=2.0, max_image_skew=1.0)  # a busy machine renders slowly
+        self.buffer = ObservationBuffer(WAV_TINY.horizon, WAV_TINY.latent.image_size, config)
+        self.cameras = CameraSubscriptions(self.client.node, self.buffer, "auto")
+
+    def complaint(self) -> str:
+        """Why nothing can be seen, "" when all is well."""
+        now = self.client.node.get_clock().now().nanoseconds * 1e-9
+        self.buffer.add_joint_state(np.zeros(JOINT_DIM), now)
+        try:
+            self.buffer.require_fresh(now)
+        except NotReady as error:
+            return str(error)
+        return ""
+
+    def complaints(self, seconds: float) -> set[str]:
+        """All that are made in that time."""
+        made: set[str] = set()
+
+        def note() -> bool:
+            made.add(self.complaint())
+            return False
+
+        self.client.spin_until(note, seconds)
+        return made
+
+    def wait(self, condition: Callable[[str], bool]) -> None:
+        assert self.client.spin_until(lambda: condition(self.complaint()), PATIENCE), self.complaint()
+
+
+@pytest.fixture(scope="module")
+def viewer(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Viewer]:
+    directory = tmp_path_factory.mktemp("cameras")
+    command = [sys.executable, "-m", "wav_policy.nodes.sim_node", "--ros-args", "-p", "image_rate:=15.0"]
+    for side in ("left", "right"):
+        command += ["-p", f"can_{side}:={directory / side}"]
+    process, viewer = subprocess.Popen(command, cwd=repository), Viewer()
+    yield viewer
+    viewer.cameras.destroy()
+    viewer.client.close()
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("frozen", "frozen: the very same picture for"),
+        ("damaged_jpeg", "newest message is"),
+        ("dropped", "newest message is"),
+    ],
+)
+def test_a_wrist_camera_that_fails_is_blamed_though_nothing_moves(viewer: Viewer, fault: str, words: str) -> None:
+    viewer.wait(lambda complaint: complaint == "")
+    made = viewer.complaints(2.0)
+    assert not any("frozen" in complaint for complaint in made), "a live camera, though the robot is at rest"
+    viewer.client.set_parameter("sim_node", "fault.cameras", f"left_wrist {fault}")
+    blamed = f"{IMAGE_TOPICS['left_wrist']}: {words}"
+    viewer.wait(lambda complaint: complaint.startswith(blamed))
+    assert all(complaint.startswith(blamed) for complaint in viewer.complaints(2.0)), "for as long as it lasts"
+    viewer.client.set_parameter("sim_node", "fault.cameras", "")
+    viewer.wait(lambda complaint: complaint == "")

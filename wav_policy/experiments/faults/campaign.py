@@ -42,6 +42,8 @@ _WINDOW: Final = 3.0
 """How long a fault is watched [s]; one that ends the system until it has ended."""
 _HEAR_TIMEOUT: Final = 10.0
 """For what must be said: /diagnostics comes once a second, and the plan under way may take a while [s]."""
+_MOST_TRIES: Final = 20
+"""To begin to record, a second apart: the sources of a system that has just started, or healed, come one by one."""
 _EPISODE: Final = 1.5
 """Length of the episode that is recorded before each fault, and least length of the one it hits [s]."""
 _OWN_SPEED: Final = 2.0
@@ -155,14 +157,26 @@ class _Campaign:
 
     def _record_an_episode(self, stage: Stage) -> int:
         """Save one and start the next, long enough to be kept; how many are saved."""
-        client = stage.observer.client
-        client.trigger("recorder/start")
+        self._start_recording(stage.observer)
         stage.observer.spin(_EPISODE)
-        client.trigger("recorder/stop")
+        stage.observer.client.trigger("recorder/stop")
         saved = num_episodes(stage.system.dataset)
-        client.trigger("recorder/start")
+        self._start_recording(stage.observer)
         stage.observer.spin(_EPISODE)
         return saved
+
+    @staticmethod
+    def _start_recording(observer: Observer) -> None:
+        """As soon as all sources are there."""
+        for _ in range(_MOST_TRIES):
+            try:
+                observer.client.trigger("recorder/start")
+            except ServiceError as error:
+                refusal = error
+                observer.spin(1.0)
+            else:
+                return
+        raise refusal
 
     def _set_moving(self, stage: Stage, fault: Fault) -> Callable[[], None]:
         observer = stage.observer
@@ -267,7 +281,7 @@ class _Campaign:
         if not len(times) or times[-1] <= since:
             return Hold(0.0, 0.0)
         times, targets = np.append(times, wall_time()), np.vstack([targets, targets[-1:]])
-        knowable = fault.limit if fault.culprit else 0.0
+        knowable = fault.limit if fault.outcome == HOLD else 0.0
         hold = find_lasting_hold(times, targets, since, self._acceleration, knowable)
         if hold is not None and hold.moved_again is not None:
             times, speeds = observer.speeds(before)

@@ -187,7 +187,7 @@ POLICY_FAULTS: Final = (
 MESSAGE_FAULTS: Final = (
     Fault("joint_states flood, 2000 Hz", _joint_states(list(JOINT_NAMES), _FLOOD_RATE), GO_ON),
     Fault("joint_states with 30 000 names", _joint_states(_NAMES, 10.0), GO_ON),
-    Fault("instruction of 10 MB", _long_instruction, GO_ON, says="(?i)instruction.*(long|character)"),
+    Fault("instruction of 10 MB", _long_instruction, GO_ON, says="instruction: .*refused"),
     Fault("wrong message types", _wrong_types, GO_ON),
 )
 """Of anybody else in the ROS domain."""

@@ -97,7 +97,7 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_models/engines/torch_engine.py",
-        ("tests/wav_models/engines/test_torch_engine.py", "tests/wav_models/bench/test_speed.py"),
+        ("tests/wav_models/engines/test_torch_engine.py",),
         {
             "features_of_wrong_time": ("last = (num_steps - 1) / num_steps", "last = num_steps / (num_steps + 1)"),
             "one_step_more": ("x_t, num_steps - 1, end=last", "x_t, num_steps, end=last"),

@@ -150,7 +150,12 @@ def test_action_equals_the_uncached_one(engine: TorchEngine, draws: dict[str, Te
     assert (other - actions).abs().max() > 1e-3  # the value features reach the action
 
 
-def test_a_picked_future_acts_as_if_imagined_alone(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize("at_once", [1, 3, 4])
+def test_a_picked_future_acts_as_if_imagined_alone(
+    engine: TorchEngine, draws: dict[str, Tensor], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the four futures were imagined in parts."""
+    monkeypatch.setattr(engine, "_futures_at_once", at_once)
     scene = scene_of(engine, draws)
     picked = engine.pick(engine.imagine(scene, draws["video"], 2), 1)
     found, expected = (

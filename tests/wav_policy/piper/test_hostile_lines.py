@@ -160,11 +160,14 @@ def test_whatever_is_taken_for_a_frame_is_one() -> None:
     rng = random.Random(5)
     bus = object.__new__(BatchedSlcanBus)
     bus.garbled, bus.flags = 0, None
+    num_taken = 0
     for text in (part for _ in range(20_000) for part in hostile(rng).split(b"\r")):
         frame = bus._frame(text)
         if frame is None:
             continue
+        num_taken += 1
         legal = LEGAL.fullmatch(text)
         assert legal is not None
         assert len(frame[1]) == int(legal[1])
         assert legal[2][: 2 * len(frame[1])].lower() == frame[1].hex().encode()
+    assert num_taken > 100

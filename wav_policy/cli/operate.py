@@ -38,7 +38,9 @@ class Operation:
 
 
 def _is_stopped(report: Report) -> bool:
-    return report.values.get("state") == "EMERGENCY_STOP"
+    from wav_policy.monitor.snapshot import why_not_stopped
+
+    return not why_not_stopped(report.message, report.values)
 
 
 def _is_enabled(report: Report) -> bool:
@@ -132,8 +134,12 @@ def operate(operation: Operation) -> int:
 
 
 def confirm(client: SystemClient, operation: Operation) -> list[str]:
-    """Print what arms and loop say from now on; whoever does not show what was asked for, in words."""
-    parts = {**dict.fromkeys(ARMS, operation.arm), LOOP: operation.loop}
+    """Print what arms and loop say from now on; whoever does not show what was asked for, in words.
+
+    Where piper_node runs one arm alone, that one is asked; both report at once, so none is forgotten.
+    """
+    arms = [arm for arm in ARMS if f"piper_node: {arm}" in client.reports] or ARMS
+    parts = {**dict.fromkeys(arms, operation.arm), LOOP: operation.loop}
     old = {part: client.reports.get(f"piper_node: {part}") for part in parts}
 
     def news(part: str) -> Report | None:

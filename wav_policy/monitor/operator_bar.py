@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wav_policy.monitor import commands
 from wav_policy.monitor.commands import Commander, CommandError
-from wav_policy.monitor.snapshot import ARMS, CONTROL, LEVELS, Heard, arms_text, next_step
+from wav_policy.monitor.snapshot import ARMS, CONTROL, LEVELS, Heard, arms_text, next_step, why_not_stopped
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
@@ -39,8 +39,6 @@ _LOOK_PERIOD: Final = 0.05
 """Between looks for something new to tell [s]."""
 _WATCH: Final = 10.0
 """How long the arms may take to confirm a stop [s]."""
-_MAX_FEEDBACK_AGE: Final = 500.0
-"""What an arm says of itself counts while its feedback is younger [ms]."""
 _NUM_THREADS: Final = 32
 """No command but the emergency stop is obeyed twice at a time, so threads are left for it."""
 
@@ -88,21 +86,7 @@ def unconfirmed(hear: Callable[[str], Heard | None], since: float) -> dict[str, 
 
 
 def _speaks_against(heard: Heard, since: float) -> str:
-    values = heard.report.values
-    if heard.at <= since:
-        return "not heard since"
-    if values.get("outage"):
-        return values["outage"]
-    if not _number(values.get("feedback_age_ms", "")) <= _MAX_FEEDBACK_AGE:
-        return "no joint feedback"
-    return "" if values.get("state") == "EMERGENCY_STOP" else heard.report.message
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+    return "not heard since" if heard.at <= since else why_not_stopped(heard.report.message, heard.report.values)
 
 
 @dataclass(frozen=True)

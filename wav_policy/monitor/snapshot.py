@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ LEVELS: Final = {OK: "ok", WARN: "warn", ERROR: "error"}
 
 CONTROL, PLANNING, WORLD_REPORT = "piper_node: control loop", "policy_node: planning", "sim_node: world"
 ARMS: Final = ("piper_node: left arm", "piper_node: right arm")
+
+_MAX_FEEDBACK_AGE: Final = 500.0
+"""What an arm says of itself counts while its feedback is younger [ms]."""
 
 _COLOURS: Final = {OK: "#2b8a3e", WARN: "#e8a500", ERROR: "#e03131"}
 _UNKNOWN: Final = "#adb5bd"
@@ -146,3 +150,19 @@ def _interventions(report: StatusReport | None) -> list[str]:
     prefix = "interventions_"
     values = report.values if report is not None else {}
     return [f"| {key.removeprefix(prefix)} | {value} |" for key, value in values.items() if key.startswith(prefix)]
+
+
+def why_not_stopped(message: str, values: Mapping[str, str]) -> str:
+    """What speaks against an arm's being stopped, by its report on /diagnostics; "" when it has confirmed the stop.
+
+    An arm that is not heard, or whose joints are not, confirms nothing: its last state may be an old one.
+    """
+    if values.get("outage"):
+        return values["outage"]
+    try:
+        age = float(values.get("feedback_age_ms", ""))
+    except ValueError:
+        age = math.nan
+    if not age <= _MAX_FEEDBACK_AGE:
+        return "no joint feedback"
+    return "" if values.get("state") == "EMERGENCY_STOP" else message

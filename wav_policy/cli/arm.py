@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wav_policy.cli.arm_find import FindArguments, run_find
-from wav_policy.control.flash_check import unfit_limits, wider_limits
+from wav_policy.control.flash_check import STROKES, unfit_limits, wider_limits
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.piper import maintenance
 from wav_policy.piper.adapters import list_adapters
@@ -210,7 +210,7 @@ def _print_arm(console: Console, arm: ServicedArm, channel: str) -> None:
     lines["temperatures"] = f"{', '.join(map(str, status.temperatures))} deg C, lowest supply {status.voltage:g} V"
     stroke = "not told" if flash.max_stroke is None else f"{1000 * flash.max_stroke:.0f} mm"
     lines["gripper"] = f"{status.gripper}, stroke {stroke}"
-    limits = SafetyLimits()
+    limits = SafetyLimits(position_max=(*SafetyLimits().position_max[:-1], max(STROKES)))
     lines["limits"] = "; ".join((*unfit_limits(flash, limits, channel), *wider_limits(flash, limits))) or "as delivered"
     _print_lines(console, channel, lines)
     console.print(_joint_table(arm, flash))
@@ -223,7 +223,7 @@ def _print_lines(console: Console, channel: str, lines: dict[str, str]) -> None:
 
 
 def _joint_table(arm: ServicedArm, flash: FlashLimits) -> Table:
-    table = Table("joint", "at [deg]", "flash [deg]", "max [rad/s]", "max [rad/s^2]", "collision level")
+    table = Table("joint", "at, deg", "flash, deg", "max rad/s", "max rad/s^2", "collision level")
     reading = arm.arm.read()
     for joint in range(NUM_JOINTS):
         at = "" if reading is None else f"{math.degrees(reading.position[joint]):.1f}"

@@ -41,11 +41,17 @@ MUTANTS: Final = [
             "starts_anywhere": ("target = position.copy()\n", "target = 0 * position\n"),
             "keeps_velocity_at_latch": ("self._has_target = True\n        self._velocity[:] = 0.0", "self._has_target = True"),
             "grip_opened": ("np.minimum(target[kept], self._target[kept])", "np.maximum(target[kept], self._target[kept])"),
+            "no_feed_forward": ("return velocity + np.copysign", "return np.copysign"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/safety.py",
+        ("tests/wav_policy/control/test_collision.py",),
+        {
             "collision_ignored": ("if approach is None:\n", "if True:\n"),
             "collision_other_arm_brakes": ("velocity[other] = wanted[other]\n", "velocity = wanted.copy(); velocity[other] = braking[other]\n"),
             "brakes_to_goal": ("if goal is not None and self._look_ahead is not None:", "if False:"),
             "look_ahead_not_told": ("self._look_ahead.arrived_at(self._target)", "pass"),
-            "no_feed_forward": ("return velocity + np.copysign", "return np.copysign"),
         },
     ),
     *mutants_of(

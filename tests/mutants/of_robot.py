@@ -67,7 +67,7 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_policy/robot/joints.py",
-        _SAFETY,
+        ("tests/wav_policy/robot/test_joints.py",),
         {
             "gripper_index": ("if joint not in REVOLUTE]", "if joint + 1 not in REVOLUTE and joint + 1 < JOINT_DIM or joint == JOINT_DIM - 1]"),
             "arms_mixed": ("np.tile(np.asarray(values, dtype=np.float64), len(SIDES))", "np.repeat(np.asarray(values, dtype=np.float64), len(SIDES))"),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from wav_models.configuration import flat_names, from_flat
 from wav_models.types import JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_policy.control.collision import Approach
 from wav_policy.control.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
 
 LIMITS = SafetyLimits()
@@ -371,6 +372,17 @@ def test_impossible_limits_are_refused_by_name(field: str, value: object) -> Non
         SafetyLimits(**{field: value})
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    "field",
+    [f.name for f in dataclasses.fields(SafetyLimits) if isinstance(getattr(LIMITS, f.name), (float, tuple))],
+)
+def test_no_limit_may_be_boundless(field: str, number: float) -> None:
+    value = getattr(LIMITS, field)
+    with pytest.raises(ValueError, match=field):
+        SafetyLimits(**{field: number if isinstance(value, float) else (*value[:-1], number)})
+
+
 def test_the_configuration_file_states_the_defaults(repository: Path) -> None:
     values = yaml.safe_load((repository / "config" / "safety.yaml").read_text())["/**"]["ros__parameters"]["safety"]
     collision = {f"collision.{name}": value for name, value in values.pop("collision").items()}
@@ -395,3 +407,76 @@ def test_one_tick_costs_little() -> None:
         safety.step(now, command, MIDDLE, now, now)
         durations.append(time.perf_counter() - start)
     assert np.median(durations) < 300e-6
+
+
+# Taken up again, and looked ahead
+
+
+def test_taken_up_again_the_arms_start_from_rest_where_they_are() -> None:
+    safety = SafetyFilter(FAR)
+    targets, _ = follow(safety, [UPPER] * 40)
+    assert safety.speed > 0.5
+    safety.relatch()
+    measured = targets[-1] - 0.01
+    resting, _ = follow(safety, [None] * 20, start=100.0 + 40 * TICK, measured=measured)
+    np.testing.assert_array_equal(resting, np.tile(measured, (20, 1)))
+    assert safety.speed == 0.0
+
+
+@pytest.mark.parametrize("kept", [(), (6,), (13,), (6, 13)])
+def test_a_gripper_keeps_its_target_where_that_holds_something(kept: tuple[int, ...]) -> None:
+    """The left one is stopped by what it holds, the right one was pushed closed: only the left one's grip is tighter
+    than measured."""
+    safety, command, measured = SafetyFilter(FAR), MIDDLE.copy(), MIDDLE.copy()
+    command[[6, 13]], measured[[6, 13]] = (0.01, 0.05), (0.03, 0.02)
+    targets, _ = follow(safety, [command] * 200, measured=measured)
+    np.testing.assert_allclose(targets[-1][[6, 13]], (0.01, 0.05), atol=1e-3)
+    safety.relatch(kept)
+    again, _ = follow(safety, [None], start=101.0, measured=measured)
+    assert again[0][6] == (targets[-1][6] if 6 in kept else measured[6])
+    assert again[0][13] == measured[13]
+
+
+class Wall:
+    """A look-ahead: joint 1 of the left arm must not come to rest beyond `end` [rad]. Keeps what it is told."""
+
+    def __init__(self, bodies: tuple[str, str], end: float) -> None:
+        self.bodies, self.end = bodies, end
+        self.told: list[FloatArray] = []
+        self.starts: list[FloatArray] = []
+
+    def start_at(self, position: FloatArray) -> None:
+        self.starts.append(position.copy())
+
+    def arrived_at(self, position: FloatArray) -> None:
+        self.told.append(position.copy())
+
+    def find(self, position: FloatArray, velocity: FloatArray, tick: float) -> Approach | None:
+        rests_at = position[0] + 0.5 * velocity[0] * abs(velocity[0]) / ACCELERATION[0]
+        return Approach(self.bodies, 0.001, 0.02) if rests_at > self.end else None
+
+
+@pytest.mark.parametrize(
+    ("bodies", "right_goes_on"),
+    [
+        (("left gripper", "left link1"), True),
+        (("table", "left gripper"), True),
+        (("left gripper", "right link3"), False),
+    ],
+)
+def test_what_would_collide_brakes_in_time_and_an_arm_that_has_no_part_in_it_goes_on(
+    bodies: tuple[str, str], right_goes_on: bool
+) -> None:
+    wall, goal = Wall(bodies, MIDDLE[0] + 0.1), MIDDLE.copy()
+    goal[[0, 7]] += 0.4
+    safety = SafetyFilter(FAR, wall)
+    targets, decisions = follow(safety, [goal] * 300)
+    reached = targets[:, 0].max()
+    assert MIDDLE[0] + 0.05 < reached <= wall.end + 1e-9
+    assert (abs(targets[-1, 7] - goal[7]) < 1e-3) == right_goes_on
+    collisions = [found for d in decisions for found in d.interventions if found.cause is Cause.COLLISION]
+    assert collisions
+    assert (collisions[0].joint, collisions[0].requested) == (" and ".join(bodies), 0.001)
+    assert decisions[-1].holding
+    np.testing.assert_array_equal(wall.starts, targets[:1])
+    np.testing.assert_array_equal(wall.told, targets[1:])

@@ -81,6 +81,29 @@ def test_between_rows_the_path_stays_between_them_and_its_velocity_is_its_deriva
     assert np.abs(np.diff(velocity, axis=0)).max() < 0.2, "no jump of velocity at a row"
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.1, 0.5))
+def test_within_a_blend_the_path_moves_as_its_velocity_says(seed: int, blend: float) -> None:
+    """It is the positions that are sent to the arms: they must go on at the speed that the chunk before had."""
+    executor = ChunkExecutor(ChunkingConfig(blend_time=blend))
+    executor.accept(make_chunk(10.0, seed), now=10.1)
+    before = executor.sample_velocity(10.5)
+    executor.accept(make_chunk(10.3, seed + 1), now=10.5)
+    step = 1e-5
+    times = np.linspace(10.5, 10.5 + blend, 50)
+    moved = (sampled(executor, times + step) - sampled(executor, times)) / step
+    np.testing.assert_allclose(moved[0], before, atol=0.01)
+    np.testing.assert_allclose(moved, [executor.sample_velocity(t) for t in times], atol=0.01)
+
+
+def test_the_first_chunk_takes_over_from_where_the_arms_are_at_rest() -> None:
+    current = np.linspace(-1.0, 1.0, JOINT_DIM)
+    executor = ChunkExecutor()
+    executor.accept(make_chunk(10.0), now=10.35, current=current)
+    np.testing.assert_allclose(executor.sample(10.35), current, atol=1e-12)
+    np.testing.assert_allclose(executor.sample(10.35 + 1e-5), current, atol=1e-6)
+
+
 def test_after_the_blend_the_new_chunk_is_followed_exactly() -> None:
     executor = ChunkExecutor(ChunkingConfig(blend_time=0.2))
     executor.accept(make_chunk(10.0, 1), now=10.05)

@@ -124,8 +124,12 @@ MUTANTS: Final = [
             "release_keeps_following": ("Reaction.RELEASE: Trigger.RELEASE", "Reaction.RELEASE: Trigger.INHIBIT"),
             "leader_still_commanded": ("Reaction.SILENCE: Trigger.SILENCE", "Reaction.SILENCE: Trigger.FAULT"),
             "fault_goes_on": ("self._safety.trip(fault)\n", "pass\n"),
-            "park_opens_grippers": ("goal[GRIPPERS] = start[GRIPPERS]", "pass"),
         },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_calm_motions.py",),
+        {"park_opens_grippers": ("goal[GRIPPERS] = start[GRIPPERS]", "pass")},
     ),
     *mutants_of(
         "wav_policy/control/loop_thread.py",
@@ -172,7 +176,7 @@ MUTANTS: Final = [
         ("tests/wav_policy/piper/test_inhibits.py", "tests/wav_policy/piper/test_faults.py"),
         {
             "leader_unseen": ("if leader_frames:", "if False:"),
-            "emergency_stop_unseen": ("if codes.state == ArmState.EMERGENCY_STOP:", "if False:"),
+            "emergency_stop_only_holds": ('Reaction.STOP, "emergency stop"', 'Reaction.HOLD, "emergency stop"'),
             "motor_fault_unseen": ("    if latching:", "    if False:"),
             "loss_of_power_unseen": ("    if off:", "    if False:"),
             "teach_unseen": ("if codes.mode == ControlMode.TEACH:", "if False:"),

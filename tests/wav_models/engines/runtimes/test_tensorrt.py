@@ -18,10 +18,13 @@ from wav_models.engines.runtimes import tensorrt as tensorrt_runtime
 from wav_models.engines.select import make_engine
 from wav_models.planner.config import PlannerConfig
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("tensorrt_rtx") is None,
-    reason="TensorRT for RTX is not installed: pip install 'wav-policy[tensorrt-rtx]'",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("tensorrt_rtx") is None,
+        reason="TensorRT for RTX is not installed: pip install 'wav-policy[tensorrt-rtx]'",
+    ),
+    pytest.mark.timeout(900),  # compiling takes a minute of processor time
+]
 PLANNER = PlannerConfig(num_video_samples=4, num_value_samples=2, num_video_elites=2, num_value_elites=3)
 TARGET = ExportTarget("tensorrt", "fp16", PlanShape.of(PLANNER))
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -147,6 +147,20 @@ def robot(tmp_path_factory: pytest.TempPathFactory, repository: Path, probe: Pro
     robot.close()
 
 
+def test_piper_node_takes_nothing_of_any_length_but_a_transition(probe: Probe, robot: Robot) -> None:
+    def kinds() -> set[str]:
+        return {
+            kind for _, kinds in probe.node.get_service_names_and_types_by_node("piper_node", "/") for kind in kinds
+        }
+
+    probe.wait_until(lambda: "std_srvs/srv/Trigger" in kinds())
+    assert probe.node.get_subscriber_names_and_types_by_node("piper_node", "/") == []
+    assert kinds() == {
+        *("std_srvs/srv/SetBool", "std_srvs/srv/Trigger", "lifecycle_msgs/srv/ChangeState"),
+        *(f"lifecycle_msgs/srv/{name}" for name in ("GetState", "GetAvailableStates", "GetAvailableTransitions")),
+    }
+
+
 def gateway(robot: Robot) -> psutil.Process:
     (process,) = children(psutil.Process(robot.process.pid))
     return process

@@ -291,7 +291,7 @@ class PiperNode(LifecycleNode):
             self._loop.reject(reason)
 
     def _report_loss(self, reason: str) -> None:
-        self.get_logger().warning(reason)
+        self.get_logger().warning(reason, throttle_duration_sec=1.0)
 
     def _report_inhibit(self, text: str) -> None:
         if text:

@@ -42,6 +42,13 @@ NAME: Final = "chunk_gateway"
 _SPACING: Final = 0.005
 """Between two words that are no beats: of what comes faster the newest is told [s]."""
 
+_LARGE: Final = 0.02
+"""Processor time of a message that is no chunk of ours [s]."""
+_REST: Final = 20.0
+"""After such a one nothing is taken for so many times as long: a flood costs a twentieth of a core."""
+_LONGEST_REST: Final = 10.0
+"""[s]"""
+
 
 class Speaker:
     """Tells the newest word, and never waits for whoever reads.
@@ -127,6 +134,24 @@ class ChunkGateway(Node):
             self._speaker.say(Lost(f"policy lost: silent for {1e3 * chunk_topic.LEASE:.0f} ms"))
 
 
+def listen(speaker: Speaker, executor: SingleThreadedExecutor) -> None:
+    """Take what comes, tell it and beat; after something large only beat for a while, to leave the processor to others.
+
+    Raises:
+        ConnectionError: nobody reads any more.
+    """
+    rests_until = float("-inf")
+    while True:
+        wait = speaker.speak()
+        if time.monotonic() < rests_until:
+            time.sleep(wait)
+            continue
+        before = time.thread_time()
+        executor.spin_once(timeout_sec=wait)
+        if (busy := time.thread_time() - before) > _LARGE:
+            rests_until = time.monotonic() + min(_REST * busy, _LONGEST_REST)
+
+
 def main() -> int:
     """Listen until piper_node is gone."""
     descriptor, topic, namespace = sys.argv[1:]
@@ -139,8 +164,7 @@ def main() -> int:
     executor.add_node(node)
     gc.freeze()
     with contextlib.suppress(ConnectionError):
-        while True:
-            executor.spin_once(timeout_sec=speaker.speak())
+        listen(speaker, executor)
     executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()

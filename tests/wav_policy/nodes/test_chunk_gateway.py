@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +16,12 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot  # noqa: E402
 from wav_models.types import JOINT_DIM, ActionChunk  # noqa: E402
-from wav_policy.nodes.chunk_gateway import NAME, Speaker  # noqa: E402
+from wav_policy.nodes.chunk_gateway import NAME, Speaker, listen  # noqa: E402
 from wav_policy.nodes.messages import chunk_topic  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import MAX_PACKET, Beat, Lost, Refused, Word, unpack  # noqa: E402
 from wav_policy.nodes.messages.limits import MAX_ROWS  # noqa: E402
@@ -96,6 +98,41 @@ def test_it_says_when_nobody_is_left(ends: tuple[socket.socket, socket.socket]) 
     ends[0].close()
     with pytest.raises(ConnectionError):
         speaker.speak()
+
+
+def test_after_something_large_it_rests_and_beats_on(ends: tuple[socket.socket, socket.socket]) -> None:
+    """A flood is taken for a twentieth of the time, and what waits meanwhile is not mistaken for silence."""
+    taken: list[float] = []
+
+    class Flooded(SingleThreadedExecutor):
+        """Something large has always come."""
+
+        def spin_once(self, timeout_sec: float | None = None) -> None:
+            taken.append(time.monotonic())
+            end = time.thread_time() + 0.03
+            while time.thread_time() < end:
+                pass
+
+    beats = 0
+
+    def attend() -> None:
+        nonlocal beats
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            beats += isinstance(unpack(ends[0].recv(MAX_PACKET)), Beat)
+        ends[0].close()
+
+    rclpy.init(args=[])
+    reader = threading.Thread(target=attend)
+    try:
+        reader.start()
+        with pytest.raises(ConnectionError):
+            listen(Speaker(ends[1]), Flooded())
+    finally:
+        reader.join()
+        rclpy.shutdown()
+    assert 2 <= len(taken) <= 6
+    assert beats > 20
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ A closed terminal (SIGHUP), Ctrl-C (SIGINT), Ctrl-\\ (SIGQUIT) and whoever super
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -14,6 +15,14 @@ from typing import Final
 
 END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """All that ask a process to end and can be caught."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """To be called in a child: `number` reaches it when the thread that started it ends, however it ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def meant_signals() -> tuple[signal.Signals, ...]:

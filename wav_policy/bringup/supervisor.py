@@ -7,7 +7,6 @@ arms do not move any more then: see `Supervisor.stop`.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import IO
 
 import yaml
 
+from wav_models.signals import die_with_parent
 from wav_policy.bringup import paths
 from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.executables import find_executable, require
@@ -30,9 +30,6 @@ from wav_policy.bringup.node_table import NodeLaunch
 
 _KILL_TIME = 3.0
 """How long a process group may take to end once it has been killed [s]."""
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class AlreadyRunningError(RuntimeError):
@@ -191,11 +188,6 @@ def _write_parameters(node: NodeLaunch, directory: Path) -> Path:
     file = directory / f"{node.name}.yaml"
     file.write_text(yaml.safe_dump({"/**": {"ros__parameters": node.parameters}}))
     return file
-
-
-def die_with_parent() -> None:
-    """To be called in a child before it executes: SIGTERM reaches it when its parent ends, however it ends."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _stop_group(process: subprocess.Popen[str], stop_time: float) -> None:

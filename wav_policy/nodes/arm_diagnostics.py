@@ -8,6 +8,7 @@ from typing import Final
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from wav_policy.control.control_loop import LoopState
+from wav_policy.nodes.runtime.chunk_listener import ListenerState
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, status
 from wav_policy.piper.frames import ArmState
 from wav_policy.piper.status import ArmStatus
@@ -53,6 +54,17 @@ def _holding(state: LoopState) -> str:
     """With who is concerned and what to do next, where a new chunk alone does not help."""
     lasting = state.reason in LASTING and state.detail
     return f"holding: {state.reason}: {state.detail}" if lasting else f"holding: {state.reason}"
+
+
+def describe_listener(state: ListenerState) -> DiagnosticStatus:
+    """Entry "piper_node: chunk listener"."""
+    return status(
+        "piper_node: chunk listener",
+        OK if state.listening else ERROR,
+        "listening to action_chunk" if state.listening else "not heard: the arms hold until it is, and a chunk comes",
+        silences=state.num_silences,
+        restarts=state.num_restarts,
+    )
 
 
 def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequence[str] = ()) -> DiagnosticStatus:

@@ -17,27 +17,24 @@ from functools import partial
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.event_handler import QoSLivelinessChangedInfo, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.service import Service
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
-from trajectory_msgs.msg import JointTrajectory
 
-from wav_models.types import JOINT_DIM, FloatArray
+from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import ChunkingConfig
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.flash_check import fitted_limits, unfit_limits, wider_limits
 from wav_policy.control.reach import Reach
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.control.stamp_clock import StampClock
-from wav_policy.nodes.arm_diagnostics import describe_arm, describe_loop, why_not_commanding
+from wav_policy.nodes.arm_diagnostics import describe_arm, describe_listener, describe_loop, why_not_commanding
 from wav_policy.nodes.messages import chunk_topic, joint_state
-from wav_policy.nodes.messages.subscribing import PatientCallbackGroup, subscribe
-from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
+from wav_policy.nodes.runtime.chunk_listener import ChunkListener
 from wav_policy.nodes.runtime.diagnostics import Diagnostics
 from wav_policy.nodes.runtime.lifecycle import log_failures
 from wav_policy.nodes.runtime.parameters import declare
@@ -110,10 +107,18 @@ class PiperNodeConfig:
 
 @log_failures
 class PiperNode(LifecycleNode):
-    """The skin over `BimanualPiper` and `ControlLoop`."""
+    """The skin over `BimanualPiper` and `ControlLoop`.
+
+    It takes nothing from the network but calls of its services: what a service or a subscription receives is decoded
+    while every other thread waits. So there are no services for parameters, which take lists of any length.
+    """
 
     def __init__(self) -> None:
-        super().__init__("piper_node")
+        super().__init__(
+            "piper_node",
+            start_parameter_services=False,
+            parameter_overrides=[Parameter("start_type_description_service", value=False)],
+        )
         self.config = declare(self, PiperNodeConfig)
         self._arms: BimanualPiper | None = None
         self._loop: ControlLoop | None = None
@@ -123,13 +128,12 @@ class PiperNode(LifecycleNode):
         self._latch = threading.Lock()
         self._stamps = StampClock(self._ros_time)
         self._unfit: dict[str, tuple[str, ...]] = {}
-        self._messages = PatientCallbackGroup()
         # Enable, reset, home and the transitions exclude each other; neither stop, hold nor diagnostics wait for them.
         self._stops = MutuallyExclusiveCallbackGroup()
         self._reports = MutuallyExclusiveCallbackGroup()
         self._joint_states: Publisher | None = None
         self._joint_targets: Publisher | None = None
-        self._chunks: Subscription | None = None
+        self._listener: ChunkListener | None = None
         self._offered: list[Service] = []
         self._diagnostics: Diagnostics | None = None
 
@@ -138,6 +142,8 @@ class PiperNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the buses, read feedback, offer topics and services."""
         config = self.config
+        topic = self.resolve_topic_name(chunk_topic.CHUNK_TOPIC)
+        self._listener = ChunkListener(topic, self.get_namespace(), self._on_chunk, self._reject, self._report_loss)
         self._joint_states = self.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
         self._joint_targets = self.create_publisher(JointState, "joint_targets", qos_profile_sensor_data)
         arms = BimanualPiper(
@@ -154,6 +160,7 @@ class PiperNode(LifecycleNode):
         try:
             arms.connect()
             safety, reach = self._compare_limits(arms)
+            self._listener.wait()
         except PiperError as error:
             self.get_logger().fatal(str(error))
             self._release()
@@ -172,16 +179,6 @@ class PiperNode(LifecycleNode):
         if self._stop_reason is not None:
             self._loop.trip(self._stop_reason)
         self._loop.start()
-        self._chunks = subscribe(
-            self,
-            JointTrajectory,
-            chunk_topic.CHUNK_TOPIC,
-            self._on_chunk,
-            chunk_topic.REQUESTED_QOS,
-            self._loop.reject,
-            callback_group=self._messages,
-            event_callbacks=SubscriptionEventCallbacks(liveliness=self._on_liveliness),
-        )
         self._offered = [
             self.create_service(SetBool, "piper/enable", self._on_enable),
             self.create_service(Trigger, "piper/stop", self._on_stop, callback_group=self._stops),
@@ -250,6 +247,8 @@ class PiperNode(LifecycleNode):
         self.destroy_node()
 
     def _release(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
         if self._loop is not None:
             self._loop.close()
             self._stop_reason = self._loop.stop_reason
@@ -259,13 +258,11 @@ class PiperNode(LifecycleNode):
             self._arms.close()
         for service in self._offered:
             self.destroy_service(service)
-        if self._chunks is not None:
-            self.destroy_subscription(self._chunks)
         if self._joint_states is not None:
             self.destroy_publisher(self._joint_states)
         if self._joint_targets is not None:
             self.destroy_publisher(self._joint_targets)
-        self._arms = self._loop = self._diagnostics = self._chunks = None
+        self._arms = self._loop = self._diagnostics = self._listener = None
         self._joint_states = self._joint_targets = None
         self._offered = []
 
@@ -285,24 +282,16 @@ class PiperNode(LifecycleNode):
         if publisher is not None and publisher.get_subscription_count():
             publisher.publish(joint_state.to_message(target, joint_state.seconds_to_stamp(self._stamps.stamp(now))))
 
-    def _on_chunk(self, message: JointTrajectory) -> None:
-        if self._loop is None:
-            return
-        try:
-            chunk = chunk_from_message(message)
+    def _on_chunk(self, chunk: ActionChunk) -> None:
+        if self._loop is not None:
             self._loop.accept(replace(chunk, stamp=self._stamps.translate(chunk.stamp)))
-        except TrajectoryError as error:
-            self._loop.reject(str(error))
 
-    def _on_liveliness(self, change: QoSLivelinessChangedInfo) -> None:
-        """Hold once nobody vouches for the chunk in force any more, or one of several has gone: it may be its author.
-
-        The count alone will not do: Fast DDS goes on counting a publisher that was removed while it was alive.
-        """
-        if self._loop is not None and (change.alive_count == 0 or change.alive_count_change < 0):
-            reason = f"policy lost: silent for {1e3 * chunk_topic.LEASE:.0f} ms"
+    def _reject(self, reason: str) -> None:
+        if self._loop is not None:
             self._loop.reject(reason)
-            self.get_logger().warning(reason)
+
+    def _report_loss(self, reason: str) -> None:
+        self.get_logger().warning(reason, throttle_duration_sec=1.0)
 
     def _report_inhibit(self, text: str) -> None:
         if text:
@@ -443,9 +432,10 @@ class PiperNode(LifecycleNode):
     # Diagnostics
 
     def _diagnose(self) -> Iterator[DiagnosticStatus]:
-        if self._loop is None or self._arms is None:
+        if self._loop is None or self._arms is None or self._listener is None:
             return
         yield describe_loop(self._loop.state(), self.config.control_rate)
+        yield describe_listener(self._listener.state)
         for side, arm in self._arms.status().items():
             yield describe_arm(side, arm, self.config.safety.max_measurement_age, self._unfit[side])
 

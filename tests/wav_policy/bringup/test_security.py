@@ -19,7 +19,7 @@ from rclpy.node import Node
 from wav_policy.bringup import access, discovery
 from wav_policy.nodes.runtime.graph_access import look, our_nodes, with_on_demand
 
-NODES = ("sim_node", "piper_node", "policy_node", "recorder_node", "monitor", "lifecycle_manager")
+NODES = ("sim_node", "piper_node", "chunk_gateway", "policy_node", "recorder_node", "monitor", "lifecycle_manager")
 
 
 @pytest.fixture(scope="module")

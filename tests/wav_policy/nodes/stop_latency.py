@@ -21,6 +21,9 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Duration
 from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import Parameter
+from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
@@ -46,7 +49,7 @@ def _names(count: int) -> JointTrajectory:
     return JointTrajectory(joint_names=[f"x{i}" for i in range(count)])
 
 
-FLOODS: dict[str, Callable[[], JointTrajectory] | None] = {
+FLOODS: dict[str, Callable[[], Any] | None] = {
     "quiet": None,
     "chunks": lambda: _rows(16),
     "names 5000": lambda: _names(5_000),
@@ -56,21 +59,32 @@ FLOODS: dict[str, Callable[[], JointTrajectory] | None] = {
     "rows 100000": lambda: _rows(100_000),
     "empty rows 5000": lambda: _rows(5_000, 0),
     "one row of 1000000": lambda: _rows(1, 1_000_000),
+    "one row of 6000000": lambda: _rows(1, 6_000_000),
+    "parameters": lambda: SetParameters.Request(parameters=[Parameter(name=f"x{i}") for i in range(20_000)]),
+    "text of 20 MB": lambda: ChangeState.Request(transition=Transition(id=200, label="x" * 20_000_000)),
 }
 """What is sent 20 times a second, or as often as it can be."""
 
+SERVICES = {"parameters": (SetParameters, "set_parameters"), "text of 20 MB": (ChangeState, "change_state")}
+"""Where a flood goes that is no chunk."""
+
 
 def flood(name: str) -> None:
-    """Publish until killed."""
+    """Send until killed."""
     make = FLOODS[name]
     rclpy.init(args=[])
     node = Node("hostile")
-    publisher = node.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.REQUESTED_QOS)
+    send: Callable[[Any], Any]
+    if name in SERVICES:
+        kind, service = SERVICES[name]
+        send = node.create_client(kind, f"piper_node/{service}").call_async
+    else:
+        send = node.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.REQUESTED_QOS).publish
     message = make() if make else None
     print("ready", flush=True)
     while True:
         if message is not None:
-            publisher.publish(message)
+            send(message)
         time.sleep(0.05)
 
 

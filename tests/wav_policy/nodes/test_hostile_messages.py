@@ -129,7 +129,9 @@ def test_a_picture_that_is_none_is_that_cameras_fault(probe: Probe) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flood", ["chunks", "names 5000", "names 30000", "rows 1000", "rows 20000"])
+@pytest.mark.parametrize(
+    "flood", ["chunks", "names 5000", "names 30000", "rows 1000", "rows 20000", "one row of 6000000"]
+)
 def test_a_stop_is_not_kept_waiting(flood: str, probe: Probe) -> None:
     """Needs the machine to itself."""
     found = stop_latency.run([flood], 20.0)[flood]

@@ -32,7 +32,6 @@ from wav_policy.nodes.messages.limits import (
     cut,
     decode,
 )
-from wav_policy.nodes.messages.subscribing import PatientCallbackGroup
 from wav_policy.nodes.runtime.diagnostics import OK, status
 
 ROW = [0.0] * JOINT_DIM
@@ -127,20 +126,3 @@ def test_a_long_instruction_is_refused_with_its_length() -> None:
 
 def test_every_kind_that_is_subscribed_has_a_limit() -> None:
     assert set(KINDS) <= set(MAX_BYTES)
-
-
-def test_a_group_that_pauses_is_left_alone_for_so_long() -> None:
-    class Entity:
-        """Something that an executor would call."""
-
-    group, entity = PatientCallbackGroup(), Entity()
-    group.add_entity(entity)
-    assert group.can_execute(entity)
-    group.pause(0.05)
-    assert not group.can_execute(entity)
-    assert not group.beginning_execution(entity)
-    time.sleep(0.06)
-    assert group.beginning_execution(entity)
-    assert not group.can_execute(entity), "one at a time"
-    group.ending_execution(entity)
-    assert group.can_execute(entity)

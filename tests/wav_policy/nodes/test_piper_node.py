@@ -251,8 +251,7 @@ def test_a_stop_outlives_a_new_configuration(active: Robot, probe: Probe) -> Non
 def test_hold_ends_a_chunk_and_the_way_home(active: Robot, probe: Probe) -> None:
     assert probe.trigger("piper/home").success
     start = active.position
-    probe.send_chunk(start, 0.4, rows=20)
-    probe.wait_until(lambda: active.position[0] - start[0] > 0.1)
+    probe.lead(start, 0.4, lambda: active.position[0] - start[0] > 0.1, rows=20)
     assert probe.trigger("piper/hold").message == "the arms hold"
     probe.wait_until(lambda: "held by request" in probe.messages()[LOOP])
     probe.spin(0.2)  # braking takes 0.04 s
@@ -269,8 +268,7 @@ def test_hold_ends_a_chunk_and_the_way_home(active: Robot, probe: Probe) -> None
     assert not on_the_way.result().success
     probe.spin(0.5)
     assert start[0] + 0.03 < active.position[0] < held[0]
-    probe.send_chunk(active.position, -0.05)
-    probe.wait_until(lambda: probe.messages()[LOOP] == "following the chunk")
+    probe.lead(active.position, -0.05, lambda: probe.messages()[LOOP] == "following the chunk")
 
 
 def test_hold_says_when_the_arms_are_not_commanded(active: Robot, probe: Probe) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
+from wav_models.signals import die_with_parent
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.discovery import limit_to_this_host
-from wav_policy.bringup.supervisor import die_with_parent
 from wav_policy.experiments.faults.settable_clock import SettableClock
 from wav_policy.experiments.faults.wall_time import wall_time
 

@@ -53,10 +53,6 @@ class MessageError(ValueError):
         super().__init__(cut(text))
 
 
-class OversizedError(MessageError):
-    """More bytes than a message of its type may have."""
-
-
 def cut(text: str, limit: int = MAX_TEXT) -> str:
     """At most `limit` characters, with the number of those that are missing."""
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text) - limit} more characters)"
@@ -70,12 +66,11 @@ def decode(kind: type, data: bytes) -> Any:
         data: serialized, as a raw subscription gives it (CDR).
 
     Raises:
-        OversizedError: larger than it may be.
-        MessageError: no message of that type, or more in it than fits.
+        MessageError: larger than it may be, no message of that type, or more in it than fits.
     """
     limit = MAX_BYTES.get(kind, _OVERHEAD)
     if len(data) > limit:
-        raise OversizedError(f"message of {len(data)} bytes refused: a {kind.__name__} has at most {limit}")
+        raise MessageError(f"message of {len(data)} bytes refused: a {kind.__name__} has at most {limit}")
     try:
         if (look := _LOOKS.get(kind)) is not None:
             look(_Reader(data))

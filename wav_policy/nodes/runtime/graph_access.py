@@ -25,6 +25,7 @@ from wav_policy.bringup.access import Access, read_policy, write_policy
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES
 from wav_policy.bringup.paths import PACKAGE
+from wav_policy.nodes import chunk_gateway
 
 _SETTLING = 3.0
 """The graph reaches a new participant bit by bit [s]."""
@@ -52,8 +53,9 @@ NamesAndTypes = list[tuple[str, list[str]]]
 
 
 def our_nodes() -> tuple[str, ...]:
-    """Names of the nodes of this project."""
-    return tuple(entry.executable for entry in (*NODES, LIFECYCLE_MANAGER) if entry.package == PACKAGE)
+    """Names of the nodes of this project; the last one is started by piper_node."""
+    started = (entry.executable for entry in (*NODES, LIFECYCLE_MANAGER) if entry.package == PACKAGE)
+    return (*started, chunk_gateway.NAME)
 
 
 def look(observer: Node, names: Iterable[str], settling: float = _SETTLING) -> dict[str, Access]:

@@ -1,0 +1,277 @@
+"""The process that listens for piper_node: what it passes on, and what follows when either of the two is gone."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+
+from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot  # noqa: E402
+from wav_models.types import JOINT_DIM, ActionChunk  # noqa: E402
+from wav_policy.nodes.chunk_gateway import NAME, Speaker, listen  # noqa: E402
+from wav_policy.nodes.messages import chunk_topic  # noqa: E402
+from wav_policy.nodes.messages.gateway_words import MAX_PACKET, Beat, Lost, Refused, Word, unpack  # noqa: E402
+from wav_policy.nodes.messages.limits import MAX_ROWS  # noqa: E402
+from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
+from wav_policy.nodes.runtime.chunk_listener import ChunkListener  # noqa: E402
+
+pytestmark = pytest.mark.ros
+
+LISTENER = "piper_node: chunk listener"
+
+
+def chunk(stamp: float, rows: int = 4) -> ActionChunk:
+    return ActionChunk(np.full((rows, JOINT_DIM), 0.25), stamp, 0.1)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def heard(end: socket.socket) -> list[Word]:
+    words: list[Word] = []
+    while True:
+        try:
+            words.append(unpack(end.recv(MAX_PACKET, socket.MSG_DONTWAIT)))
+        except BlockingIOError:
+            return [word for word in words if not isinstance(word, Beat)]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ([chunk(1.0), chunk(2.0)], [2.0]),
+        ([chunk(1.0), Refused("a")], ["a"]),
+        ([Refused("a"), chunk(1.0)], ["a", 1.0]),
+        ([Lost("a"), chunk(1.0), chunk(2.0)], ["a", 2.0]),
+        ([Refused("a"), chunk(1.0), Lost("b"), chunk(2.0)], ["b", 2.0]),
+    ],
+)
+def test_of_many_words_the_newest_are_told(
+    said: list[Word], told: list[str | float], ends: tuple[socket.socket, socket.socket]
+) -> None:
+    """A reason to hold is never overtaken by an older chunk, nor lost to a newer one."""
+    speaker = Speaker(ends[1])
+    for word in said:
+        speaker.say(word)
+    speaker.speak()
+    assert [word.stamp if isinstance(word, ActionChunk) else word.reason for word in heard(ends[0])] == told  # type: ignore[union-attr]
+
+
+def test_nobody_waits_for_a_reader_who_does_not_read(ends: tuple[socket.socket, socket.socket]) -> None:
+    speaker, longest, stamp = Speaker(ends[1]), 0.0, 0.0
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        stamp += 1.0
+        speaker.say(chunk(stamp, MAX_ROWS))
+        start = time.thread_time()
+        wait = speaker.speak()
+        longest = max(longest, time.thread_time() - start)
+        time.sleep(wait)
+    assert longest < 0.05
+    assert len(heard(ends[0])) < 40, "what waits is bounded"
+    time.sleep(0.01)
+    speaker.speak()
+    (word,) = heard(ends[0])
+    assert isinstance(word, ActionChunk)
+    assert word.stamp == stamp
+
+
+def test_it_says_when_nobody_is_left(ends: tuple[socket.socket, socket.socket]) -> None:
+    speaker = Speaker(ends[1])
+    ends[0].close()
+    with pytest.raises(ConnectionError):
+        speaker.speak()
+
+
+def test_after_something_large_it_rests_and_beats_on(ends: tuple[socket.socket, socket.socket]) -> None:
+    """A flood is taken for a twentieth of the time, and what waits meanwhile is not mistaken for silence."""
+    taken: list[float] = []
+
+    class Flooded(SingleThreadedExecutor):
+        """Something large has always come."""
+
+        def spin_once(self, timeout_sec: float | None = None) -> None:
+            taken.append(time.monotonic())
+            end = time.thread_time() + 0.03
+            while time.thread_time() < end:
+                pass
+
+    beats = 0
+
+    def attend() -> None:
+        nonlocal beats
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            beats += isinstance(unpack(ends[0].recv(MAX_PACKET)), Beat)
+        ends[0].close()
+
+    rclpy.init(args=[])
+    reader = threading.Thread(target=attend)
+    try:
+        reader.start()
+        with pytest.raises(ConnectionError):
+            listen(Speaker(ends[1]), Flooded())
+    finally:
+        reader.join()
+        rclpy.shutdown()
+    assert 2 <= len(taken) <= 6
+    assert beats > 20
+
+
+@pytest.fixture(scope="module")
+def probe() -> Iterator[Probe]:
+    rclpy.init()
+    probe = Probe()
+    yield probe
+    probe.executor.shutdown()
+    probe.node.destroy_node()
+    rclpy.shutdown()
+
+
+def test_it_listens_where_the_topic_was_remapped_to_and_offers_nothing(probe: Probe) -> None:
+    chunks: list[ActionChunk] = []
+    reasons: list[str] = []
+    listener = ChunkListener("/robot/other_chunk", "/robot", chunks.append, reasons.append, lambda _: None)
+    publisher = probe.node.create_publisher(JointTrajectory, "/robot/other_chunk", chunk_topic.REQUESTED_QOS)
+    try:
+        listener.wait()
+        probe.wait_until(lambda: publisher.get_subscription_count() == 1)
+        publisher.publish(chunk_to_message(chunk(3.0)))
+        probe.wait_until(lambda: bool(chunks))
+        np.testing.assert_array_equal(chunks[0].positions, chunk(3.0).positions)
+        assert (chunks[0].stamp, chunks[0].step) == (3.0, 0.1)
+        publisher.publish(JointTrajectory(joint_names=["x"] * 300))
+        probe.wait_until(lambda: any("300 joint names refused" in reason for reason in reasons))
+        assert listener.state.num_restarts == 0
+        assert probe.node.get_service_names_and_types_by_node(NAME, "/robot") == []
+    finally:
+        listener.close()
+        probe.node.destroy_publisher(publisher)
+    assert children(psutil.Process()) == []
+
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children() if any("chunk_gateway" in word for word in child.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def robot(tmp_path_factory: pytest.TempPathFactory, repository: Path, probe: Probe) -> Iterator[Robot]:
+    """Active; holds."""
+    robot = Robot(tmp_path_factory.mktemp("arms"), repository, ["-p", "control_rate:=100.0"])
+    for arm in robot.arms:
+        arm.start()
+    assert probe.change_state(Transition.TRANSITION_CONFIGURE)
+    assert probe.change_state(Transition.TRANSITION_ACTIVATE)
+    probe.wait_until(lambda: probe.chunks.get_subscription_count() >= 1)
+    yield robot
+    robot.close()
+
+
+def test_piper_node_takes_nothing_of_any_length_but_a_transition(probe: Probe, robot: Robot) -> None:
+    def kinds() -> set[str]:
+        return {
+            kind for _, kinds in probe.node.get_service_names_and_types_by_node("piper_node", "/") for kind in kinds
+        }
+
+    probe.wait_until(lambda: "std_srvs/srv/Trigger" in kinds())
+    assert probe.node.get_subscriber_names_and_types_by_node("piper_node", "/") == []
+    assert kinds() == {
+        *("std_srvs/srv/SetBool", "std_srvs/srv/Trigger", "lifecycle_msgs/srv/ChangeState"),
+        *(f"lifecycle_msgs/srv/{name}" for name in ("GetState", "GetAvailableStates", "GetAvailableTransitions")),
+    }
+
+
+def gateway(robot: Robot) -> psutil.Process:
+    (process,) = children(psutil.Process(robot.process.pid))
+    return process
+
+
+def follow(probe: Probe, robot: Robot) -> None:
+    probe.lead(robot.position, 0.1, lambda: probe.messages().get(LOOP) == "following the chunk", rows=20)
+
+
+def lost(probe: Probe) -> bool:
+    return "policy lost: the process that listens" in probe.messages()[LOOP] and "holding" in probe.messages()[LOOP]
+
+
+def test_the_arms_hold_when_it_is_killed_and_go_on_once_it_is_back(probe: Probe, robot: Robot) -> None:
+    follow(probe, robot)
+    first = gateway(robot)
+    first.kill()
+    probe.wait_until(lambda: lost(probe))
+    probe.wait_until(lambda: probe.value(LISTENER, "restarts") == "1")
+    probe.wait_until(lambda: probe.messages()[LISTENER] == "listening to action_chunk", 30.0)
+    assert gateway(robot).pid != first.pid
+    follow(probe, robot)
+    assert "policy lost" in robot.log.read_text()
+
+
+def test_the_arms_hold_while_it_is_frozen_and_go_on_after(probe: Probe, robot: Robot) -> None:
+    follow(probe, robot)
+    before = int(probe.value(LISTENER, "silences"))
+    process = gateway(robot)
+    process.send_signal(signal.SIGSTOP)
+    probe.wait_until(lambda: lost(probe))
+    process.send_signal(signal.SIGCONT)
+    probe.wait_until(lambda: probe.messages()[LISTENER] == "listening to action_chunk")
+    assert int(probe.value(LISTENER, "silences")) > before
+    follow(probe, robot)
+    assert gateway(robot).pid == process.pid
+
+
+def test_one_that_hangs_is_replaced(probe: Probe, robot: Robot) -> None:
+    first = gateway(robot)
+    first.send_signal(signal.SIGSTOP)
+    probe.wait_until(lambda: not first.is_running(), 20.0)
+    probe.wait_until(lambda: probe.messages()[LISTENER] == "listening to action_chunk", 30.0)
+    follow(probe, robot)
+
+
+def test_signals_that_end_others_leave_it_to_piper_node(probe: Probe, robot: Robot) -> None:
+    """Ctrl-C reaches both: the arms are held by piper_node, in its own order."""
+    process = gateway(robot)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        process.send_signal(number)
+    probe.spin(0.5)
+    assert process.is_running()
+    follow(probe, robot)
+
+
+def test_it_ends_with_piper_node(probe: Probe, robot: Robot) -> None:
+    process = gateway(robot)
+    robot.process.send_signal(signal.SIGTERM)
+    assert robot.process.wait(10.0) == 0
+    assert not process.is_running()
+    assert "Traceback" not in robot.log.read_text()
+
+
+def test_it_does_not_outlive_a_piper_node_that_was_killed(tmp_path: Path, repository: Path, probe: Probe) -> None:
+    """Not even when it is frozen itself, and would not notice."""
+    robot = Robot(tmp_path, repository)
+    for arm in robot.arms:
+        arm.start()
+    try:
+        assert probe.change_state(Transition.TRANSITION_CONFIGURE)
+        process = gateway(robot)
+        process.send_signal(signal.SIGSTOP)
+        robot.process.kill()
+        assert psutil.wait_procs([process], 3.0)[1] == []
+    finally:
+        robot.close()

@@ -1,0 +1,175 @@
+"""Listens to `action_chunk` for piper_node, in a process of its own.
+
+Rclpy takes a message from the middleware, and makes Python objects of it, while every other thread of the process
+waits: a message of 100 MB would keep a stop waiting for a tenth of a second. Here nothing waits but this process. It
+measures and decodes, and hands piper_node numbers over a socket: chunks, refusals, the loss of whoever publishes, and a
+beat every `HEARTBEAT_PERIOD` from the same loop that listens. Once it is silent, piper_node holds. It ends with
+piper_node, however that ends; the signals that ask a process to end are left to piper_node.
+
+Started by `wav_policy.nodes.runtime.chunk_listener`, never by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import signal
+import socket
+import sys
+import time
+from typing import Final
+
+import rclpy
+from rclpy.event_handler import QoSLivelinessChangedInfo, SubscriptionEventCallbacks
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from trajectory_msgs.msg import JointTrajectory
+
+from wav_models.signals import die_with_parent, ignore_ends
+from wav_models.types import ActionChunk
+from wav_policy.bringup.access import enclave_arguments
+from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.nodes.messages import chunk_topic
+from wav_policy.nodes.messages.gateway_words import Beat, Lost, Refused, Word, pack
+from wav_policy.nodes.messages.subscribing import subscribe
+from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
+
+NAME: Final = "chunk_gateway"
+"""Of the node."""
+
+_SPACING: Final = 0.005
+"""Between two words that are no beats: of what comes faster the newest is told [s]."""
+
+_LARGE: Final = 0.02
+"""Processor time of a message that is no chunk of ours [s]."""
+_REST: Final = 20.0
+"""After such a one nothing is taken for so many times as long: a flood costs a twentieth of a core."""
+_LONGEST_REST: Final = 10.0
+"""[s]"""
+
+
+class Speaker:
+    """Tells the newest word, and never waits for whoever reads.
+
+    Args:
+        end: of a SOCK_SEQPACKET pair.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._pending: list[Word] = []
+        self._spoke = self._told = float("-inf")
+
+    def say(self, word: Word) -> None:
+        """Next: a chunk after the reason to hold that came before it, a reason instead of all that came before it."""
+        reasons: list[Word] = []
+        if isinstance(word, ActionChunk):
+            reasons = [earlier for earlier in self._pending if not isinstance(earlier, ActionChunk)]
+        self._pending = [*reasons, word]
+
+    def speak(self) -> float:
+        """Send what is due.
+
+        Returns:
+            Time until something is due again [s].
+
+        Raises:
+            ConnectionError: nobody reads any more.
+        """
+        now = time.monotonic()
+        if self._pending and now >= self._told + _SPACING:
+            self._told = self._spoke = now
+            while self._pending and self._send(self._pending[0]):
+                self._pending.pop(0)
+        elif now >= self._spoke + chunk_topic.HEARTBEAT_PERIOD:
+            self._spoke = now
+            self._send(Beat())
+        due = self._told + _SPACING if self._pending else self._spoke + chunk_topic.HEARTBEAT_PERIOD
+        return max(due - time.monotonic(), 0.0)
+
+    def _send(self, word: Word) -> bool:
+        try:
+            self._end.send(pack(word), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return False
+        return True
+
+
+class ChunkGateway(Node):
+    """Subscribes to `topic` and offers nothing: neither services nor a log of its own."""
+
+    def __init__(self, topic: str, namespace: str, speaker: Speaker) -> None:
+        super().__init__(
+            NAME,
+            namespace=namespace,
+            enable_rosout=False,
+            start_parameter_services=False,
+            parameter_overrides=[Parameter("start_type_description_service", value=False)],
+        )
+        self._speaker = speaker
+        subscribe(
+            self,
+            JointTrajectory,
+            topic,
+            self._on_chunk,
+            chunk_topic.REQUESTED_QOS,
+            lambda reason: speaker.say(Refused(reason)),
+            event_callbacks=SubscriptionEventCallbacks(liveliness=self._on_liveliness),
+        )
+
+    def _on_chunk(self, message: JointTrajectory) -> None:
+        try:
+            self._speaker.say(chunk_from_message(message))
+        except TrajectoryError as error:
+            self._speaker.say(Refused(str(error)))
+
+    def _on_liveliness(self, change: QoSLivelinessChangedInfo) -> None:
+        """Nobody vouches for the chunk in force any more, or one of several has gone: it may be its author.
+
+        The count alone will not do: Fast DDS goes on counting a publisher that was removed while it was alive.
+        """
+        if change.alive_count == 0 or change.alive_count_change < 0:
+            self._speaker.say(Lost(f"policy lost: silent for {1e3 * chunk_topic.LEASE:.0f} ms"))
+
+
+def listen(speaker: Speaker, executor: SingleThreadedExecutor) -> None:
+    """Take what comes, tell it and beat; after something large only beat for a while, to leave the processor to others.
+
+    Raises:
+        ConnectionError: nobody reads any more.
+    """
+    rests_until = float("-inf")
+    while True:
+        wait = speaker.speak()
+        if time.monotonic() < rests_until:
+            time.sleep(wait)
+            continue
+        before = time.thread_time()
+        executor.spin_once(timeout_sec=wait)
+        if (busy := time.thread_time() - before) > _LARGE:
+            rests_until = time.monotonic() + min(_REST * busy, _LONGEST_REST)
+
+
+def main() -> int:
+    """Listen until piper_node is gone."""
+    descriptor, topic, namespace = sys.argv[1:]
+    die_with_parent(signal.SIGKILL)
+    ignore_ends()
+    limit_to_this_host()
+    rclpy.init(args=["--ros-args", *enclave_arguments(NAME)], signal_handler_options=SignalHandlerOptions.NO)
+    speaker = Speaker(socket.socket(fileno=int(descriptor)))
+    node, executor = ChunkGateway(topic, namespace, speaker), SingleThreadedExecutor()
+    executor.add_node(node)
+    gc.freeze()
+    with contextlib.suppress(ConnectionError):
+        listen(speaker, executor)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,6 +3,8 @@
 Cameras, joints and commands come asynchronously, each at its own rate. A dataset has frames at an even rate: the frame
 of a tick takes from every source the newest capture that is not newer than the tick (`wav_models.alignment`), so no
 frame knows the future, and the command that is to be reached one period later, as the model's action rows are due.
+A camera that sends the very same picture again has captured nothing new: the picture counts from when it came first,
+so that a frozen camera is a source that stopped.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from wav_models.data.layout import SOURCES
 from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray
-from wav_policy.policy.stream_buffer import Capture, StampLimits, StreamBuffer
+from wav_policy.policy.stream_buffer import Capture, StampLimits, StreamBuffer, is_same_picture
 
 KEPT = 3.0
 """How long captures wait to be sampled [s]; a recorder that falls behind by more cannot keep up."""
@@ -76,8 +78,8 @@ class SyncedSample:
 
     @property
     def source_times(self) -> FloatArray:
-        """Capture time of each of `SOURCES` [s]."""
-        return np.array([self.captures[source].stamp for source in SOURCES])
+        """Capture time of each of `SOURCES` [s]; of a picture that was sent again, the first."""
+        return np.array([self.captures[source].first_seen for source in SOURCES])
 
 
 class SourceLostError(Exception):
@@ -104,7 +106,8 @@ class Sources:
         self._clock = clock
         self._lock = threading.Lock()
         self._streams: dict[str, StreamBuffer[NDArray[Any]]] = {
-            source: StreamBuffer(topics[source], KEPT, _STAMPS) for source in SOURCES
+            source: StreamBuffer(topics[source], KEPT, _STAMPS, is_same=is_same_picture if source in VIEWS else None)
+            for source in SOURCES
         }
 
     def add_image(self, view: str, rgb: ImageArray, stamp: float) -> None:
@@ -142,7 +145,7 @@ class Sources:
         """The first source that could not be recorded now, and why; None when all could."""
         with self._lock:
             for stream in self._streams.values():
-                if text := stream.staleness(now, self.limits.max_gap):
+                if text := stream.staleness(now, self.limits.max_gap) or stream.frozenness(self.limits.max_gap):
                     return f"{stream.topic}: {text}"
         return None
 
@@ -174,15 +177,19 @@ class Sources:
     def _sample(
         self, tick: float, wanted: dict[str, float], captures: dict[str, Capture[NDArray[Any]]]
     ) -> SyncedSample:
-        stale = (source for source in SOURCES if wanted[source] - captures[source].stamp > self.limits.of(source))
+        stale = (source for source in SOURCES if wanted[source] - captures[source].first_seen > self.limits.of(source))
         return SyncedSample(tick, wanted, captures, tuple(stale))
 
     def _find(self, source: str, time: float, now: float) -> Capture[NDArray[Any]]:
         stream = self._streams[source]
         found = stream.at(time)
-        if found is not None and time - found.stamp <= self.limits.max_gap:
+        if found is not None and time - found.first_seen <= self.limits.max_gap:
             return found
         if now - time > KEPT - self.limits.max_gap:
             raise SourceLostError(f"the recorder is {now - time:.1f} s behind: this machine cannot encode that fast")
+        if found is not None and time - found.stamp <= self.limits.max_gap:
+            raise SourceLostError(
+                f"{self.topics[source]} frozen: the very same picture for more than {self.limits.max_gap:g} s"
+            )
         suffix = f" (last message: {stream.fault})" if stream.fault else ""
         raise SourceLostError(f"{self.topics[source]} stopped for more than {self.limits.max_gap:g} s{suffix}")

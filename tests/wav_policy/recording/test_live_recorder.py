@@ -34,7 +34,7 @@ class FedSources(Sources):
     def feed(self, now: float) -> None:
         for source in SOURCES:
             if source in VIEWS:
-                self.add_image(source, np.zeros((24, 32, 3), np.uint8), now)
+                self.add_image(source, np.random.default_rng().integers(256, size=(24, 32, 3), dtype=np.uint8), now)
             else:
                 self.add_joints(source, np.zeros(JOINT_DIM), now)
 

@@ -146,8 +146,8 @@ class EpisodeRecording:
         self._bridged.update(sample.stale)
         sizes = self._writer.image_sizes
         images = {view: resize_image(image, sizes[view]) for view, image in sample.images.items()}
-        state, action = sample.captures["joint_states"].value, sample.captures["action"].value
-        self._writer.add_frame(images, state, action, sample.time, sample.source_times)
+        effort = sample.joints.efforts if self._writer.efforts else None
+        self._writer.add_frame(images, sample.joints.positions, sample.action, sample.time, sample.source_times, effort)
         self.num_frames += 1
         self._note_times(sample)
 

@@ -219,6 +219,8 @@ MUTANTS: Final = [
             "one_stamp_is_a_clock": ("len(self._contradictions) >= NUM_AGREEING", "len(self._contradictions) >= 1"),
             "gap_ignored": ("if capture is None or time - capture.stamp > max_gap:", "if capture is None:"),
             "stale_is_fresh": ("if age > max_age:", "if False:"),
+            "frozen_is_live": ("if same > max_time else", "if False else"),
+            "last_row_not_compared": ("and np.array_equal(before, after)", ""),
         },
     ),
     *mutants_of(

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from wav_models.data.conventions import Conventions
 from wav_models.data.dataset import Dataset, DatasetError, Episode
-from wav_models.data.layout import RATE_TOLERANCE, SOURCES, VALUE_KEY, VIDEO_KEYS
+from wav_models.data.layout import EFFORT_KEY, RATE_TOLERANCE, SOURCES, VALUE_KEY, VIDEO_KEYS
 from wav_models.data.video_reader import VideoError, VideoFacts
 from wav_models.types import ARM_DOF, JOINT_NAMES, VIEWS
 
@@ -21,6 +21,9 @@ PLAUSIBLE_ANGLE: Final = 2 * np.pi
 
 PLAUSIBLE_STROKE: Final = 0.2
 """No gripper opens this far [m]; larger numbers are millimetres."""
+
+PLAUSIBLE_EFFORT: Final = 100.0
+"""No joint of a Piper has this torque [N m]; larger numbers are N mm."""
 
 MAX_AGE: Final = 1.0
 """A capture this much older than its frame misleads [s]."""
@@ -82,6 +85,8 @@ def check_episode(
         problems += _check_rows(dataset, episode, where, first_index, tasks)
         problems += _check_times(episode, where)
         problems += _check_units(episode, where)
+        if EFFORT_KEY in dataset.info["features"]:
+            problems += _check_efforts(dataset, index, where)
         conventions.add(episode)
     problems += _check_videos(dataset, index, inspect)
     if not info.instruction.strip():
@@ -148,6 +153,26 @@ def _check_units(episode: Episode, where: str) -> Iterator[Problem]:
             yield Problem("error", where, message, "convert degrees to radians, millimetres to metres")
     if len(episode) > 1 and not np.ptp(episode.actions, axis=0).any():
         yield Problem("warning", where, "no action changes in the whole episode", "leave it out")
+
+
+def _check_efforts(dataset: Dataset, index: int, where: str) -> Iterator[Problem]:
+    """Of a dataset that has them."""
+    try:
+        efforts = dataset.read_episode(index, values=False, efforts=True).efforts
+    except DatasetError as error:
+        yield Problem(
+            "warning", where, str(error), f"nothing here is trained on {EFFORT_KEY}; LeRobot may be: remove it"
+        )
+        return
+    if efforts is None:
+        return
+    for joint in np.flatnonzero((np.abs(efforts) > PLAUSIBLE_EFFORT).any(axis=0)):
+        message = f"{EFFORT_KEY} {JOINT_NAMES[joint]} reaches {np.abs(efforts[:, joint]).max():.3g}: not in N m?"
+        yield Problem("warning", where, message, "convert N mm to N m")
+    if not efforts.any():
+        yield Problem(
+            "warning", where, f"{EFFORT_KEY} is zero throughout", "they were never measured: remove the column"
+        )
 
 
 def _check_videos(

@@ -20,6 +20,7 @@ from wav_models.data.layout import (
     ACTION_KEY,
     CAPTURE_TIME_KEY,
     CODEBASE_VERSION,
+    EFFORT_KEY,
     EPISODE_FACTS,
     INFO_PATH,
     NEXT_SUCCESS_KEY,
@@ -96,6 +97,7 @@ class Episode:
         capture_times: shape [T], s.
         values: 16 terms of Table 2 and the discounted return, shape [T, 17]; None before `wav label`.
         source_times: when each of `SOURCES` was captured, shape [T, 5], s; None where the recorder did not note it.
+        efforts: measured, shape [T, 14], N m; None where they were not recorded, or not asked for.
     """
 
     info: EpisodeInfo
@@ -105,6 +107,7 @@ class Episode:
     capture_times: FloatArray
     values: FloatArray | None
     source_times: FloatArray | None = None
+    efforts: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.states)
@@ -171,8 +174,9 @@ class Dataset:
     def __iter__(self) -> Iterator[Episode]:
         return (self.read_episode(index) for index in range(len(self)))
 
-    def read_episode(self, index: int, *, values: bool = True) -> Episode:
-        """Frames of one episode, without their values if not `values`.
+    def read_episode(self, index: int, *, values: bool = True, efforts: bool = False) -> Episode:
+        """Frames of one episode, without their values if not `values`, with efforts only if `efforts`: no model of ours
+        takes them, so those of other people's recordings need not be usable.
 
         Raises:
             DatasetError: names what is missing, misshapen or not finite.
@@ -197,6 +201,7 @@ class Dataset:
             capture_times=_column(table, time_key, None, where),
             values=optional(VALUE_KEY, VALUE_DIM) if values else None,
             source_times=optional(SOURCE_TIME_KEY, len(SOURCES)),
+            efforts=optional(EFFORT_KEY, JOINT_DIM) if efforts else None,
         )
 
     def _load_info(self) -> dict[str, Any]:

@@ -16,6 +16,8 @@ VIDEO_KEYS: Final = {
     "right_wrist": "observation.images.hand_right",
 }
 STATE_KEY: Final = "observation.state"
+EFFORT_KEY: Final = "observation.effort"
+"""Recordings of a robot that tells them only: measured efforts, N m; a dataset has them in every frame or in none."""
 ACTION_KEY: Final = "action"
 CAPTURE_TIME_KEY: Final = "capture_time"
 """True time of every frame [s]; `timestamp` is the nominal frame_index / fps that LeRobot expects."""
@@ -55,6 +57,11 @@ DEFAULT_FEATURES: Final = {
 """Columns every LeRobot dataset has, with their dtypes."""
 
 
+def joint_feature() -> dict[str, Any]:
+    """What `meta/info.json` says of a column with a number per joint."""
+    return {"dtype": "float32", "shape": [JOINT_DIM], "names": list(JOINT_NAMES)}
+
+
 def file_location(number: int) -> dict[str, int]:
     """Chunk and file number `number`, counted through all chunks."""
     return {"chunk_index": number // CHUNKS_SIZE, "file_index": number % CHUNKS_SIZE}
@@ -82,7 +89,7 @@ def make_info(
             },
         }
     for key in (STATE_KEY, ACTION_KEY):
-        features[key] = {"dtype": "float32", "shape": [JOINT_DIM], "names": list(JOINT_NAMES)}
+        features[key] = joint_feature()
     if source_times:
         features[SOURCE_TIME_KEY] = {"dtype": "float64", "shape": [len(SOURCES)], "names": list(SOURCES)}
     facts = dict.fromkeys(EPISODE_FACTS.values(), "int64")

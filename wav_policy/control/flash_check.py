@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from wav_policy.control.safety_limits import SafetyLimits
-from wav_policy.piper.enable_gate import impossible_limits
+from wav_policy.piper.enable_gate import impossible_limits, way_to_restore
 from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.frames import NUM_JOINTS
 
@@ -17,7 +17,7 @@ _ANGLE_RESOLUTION: Final = math.radians(0.06)
 _RATE_RESOLUTION: Final = 0.006
 """Flash counts 0.01 rad/s and 0.01 rad/s^2."""
 
-_CHANNEL: Final = "--channel ..."
+_CHANNEL: Final = "<channel>"
 
 STROKES: Final = (0.07, 0.1)
 """Of the grippers there are [m]."""
@@ -33,7 +33,7 @@ def unfit_limits(flash: FlashLimits, limits: SafetyLimits, channel: str = "CHANN
         channel: of the arm, for the commands that mend it.
     """
     texts = (*_joints(flash, limits), *_stroke(flash), *_collision_protection(flash), *_unanswered(flash))
-    return tuple(text.replace(_CHANNEL, f"--channel {channel}") for text in texts)
+    return tuple(text.replace(_CHANNEL, channel) for text in texts)
 
 
 def wider_limits(flash: FlashLimits, limits: SafetyLimits) -> tuple[str, ...]:
@@ -56,8 +56,8 @@ def _joints(flash: FlashLimits, limits: SafetyLimits) -> Iterator[str]:
     impossible = impossible_limits(flash)
     if impossible:
         yield (
-            f"impossible limits in flash ({'; '.join(impossible)}): it will not be enabled. Restore the vendor's: end "
-            f"this node, then `wav arm restore-limits {_CHANNEL}`"
+            f"impossible limits in flash ({'; '.join(impossible)}): it will not be enabled. Restore the vendor's: "
+            f"{way_to_restore(_CHANNEL)}"
         )
     else:
         yield from _narrower_joints(flash, limits)
@@ -82,14 +82,14 @@ def _angle_text(name: str, field: str, flash: float, configured: float) -> str:
     return (
         f"{name}: flash holds {math.degrees(flash):.1f} deg, safety.{field} {math.degrees(configured):.1f} deg: "
         f"the arm would stop short of its targets. Set safety.{field} to {flash:.4f} rad, or restore the vendor's "
-        f"limits: `wav arm restore-limits {_CHANNEL}`"
+        f"limits: {way_to_restore(_CHANNEL)}"
     )
 
 
 def _rate_text(name: str, field: str, flash: float, configured: float, unit: str) -> str:
     return (
         f"{name}: flash holds {flash:g} {unit}, safety.{field} {configured:g} {unit}: the arm would lag behind. "
-        f"Set safety.{field} to {flash:g}, or restore the vendor's limits: `wav arm restore-limits {_CHANNEL}`"
+        f"Set safety.{field} to {flash:g}, or restore the vendor's limits: {way_to_restore(_CHANNEL)}"
     )
 
 
@@ -98,7 +98,8 @@ def _stroke(flash: FlashLimits) -> Iterator[str]:
     if stroke is not None and stroke not in STROKES:
         yield (
             f"gripper: its stroke was never set, flash holds {1000 * stroke:.0f} mm; {1000 * min(STROKES):.0f} mm are "
-            f"taken. Say which gripper is fitted: end this node, then `wav arm stroke 70 {_CHANNEL}`, or 100 (mm)"
+            f"taken. Say which gripper is fitted: end this node, then `wav arm stroke 70 --channel {_CHANNEL}`, or 100 "
+            "(mm)"
         )
 
 
@@ -107,7 +108,7 @@ def _collision_protection(flash: FlashLimits) -> Iterator[str]:
     if off:
         yield (
             f"{', '.join(off)}: collision protection is off (level 0 in flash): the arm does not stop when it hits "
-            f"something. End this node, then `wav arm collision-level 1 {_CHANNEL}` (weakest; up to 8)"
+            f"something. End this node, then `wav arm collision-level 1 --channel {_CHANNEL}` (weakest; up to 8)"
         )
 
 

@@ -24,7 +24,12 @@ from std_srvs.srv import Trigger
 from wav_models.configuration import check_choice
 from wav_models.data.layout import SOURCES
 from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
-from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
+from wav_policy.nodes.messages.joint_state import (
+    JointNamesError,
+    efforts_from_message,
+    positions_from_message,
+    stamp_to_seconds,
+)
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
@@ -53,6 +58,7 @@ class RecorderNodeConfig:
         action_source: one of `ACTION_TOPICS`.
         instruction: the command in words until the topic `instruction` says another.
         min_free_megabytes: with less disk space recording ends and does not start [MB].
+        efforts: auto or never: whether a dataset that begins has the efforts that joint_states tells.
         image_transport: raw, compressed, or auto: raw where it comes, else compressed.
         sampling: how old captures may be.
     """
@@ -62,6 +68,7 @@ class RecorderNodeConfig:
     action_source: str = "target"
     instruction: str = ""
     min_free_megabytes: int = 500
+    efforts: str = "auto"
     image_transport: str = "auto"
     sampling: SamplingLimits = field(default_factory=SamplingLimits)
 
@@ -77,7 +84,8 @@ class RecorderNodeConfig:
 
     def recorder(self) -> LiveRecorderConfig:
         """The part that concerns the dataset."""
-        return LiveRecorderConfig(Path(self.dataset).expanduser().absolute(), self.fps, self.min_free_megabytes)
+        directory = Path(self.dataset).expanduser().absolute()
+        return LiveRecorderConfig(directory, self.fps, self.min_free_megabytes, self.efforts)
 
 
 class RecorderNode(Node):
@@ -149,11 +157,11 @@ class RecorderNode(Node):
 
     def _on_joints(self, source: str, message: JointState) -> None:
         try:
-            positions = positions_from_message(message)
+            positions, efforts = positions_from_message(message), efforts_from_message(message)
         except JointNamesError as error:
             self._sources.reject(source, str(error))
             return
-        self._sources.add_joints(source, positions, stamp_to_seconds(message.header.stamp))
+        self._sources.add_joints(source, positions, stamp_to_seconds(message.header.stamp), efforts)
 
     def _on_instruction(self, instruction: str) -> None:
         self._recorder.instruction = instruction

@@ -18,6 +18,14 @@ _MAX_SPEED: Final = 20.0  # rad/s; the factory's is 3
 _MAX_ACCELERATION: Final = 100.0  # rad/s^2; the factory's is 5
 
 
+def way_to_restore(channel: str) -> str:
+    """How the vendor's limits come back, from whatever state the arm and its node are in; goes on after ": "."""
+    return (
+        "support the arms, call piper/enable with data false (or switch their power off and on: the motors must be "
+        f"off), end piper_node, then `wav arm restore-limits --channel {channel}`"
+    )
+
+
 def impossible_limits(flash: FlashLimits) -> tuple[str, ...]:
     """Limits in flash that no Piper is delivered with, joint by joint; what the arm did not tell is not judged."""
     return tuple(_impossible(flash))
@@ -39,18 +47,17 @@ def why_not_enable(flash: FlashLimits, position: FloatArray, channel: str) -> st
         position: as measured [rad]; shape [6] or [7].
         channel: of the arm, for the command that restores its limits.
     """
-    restore = f"`wav arm restore-limits --channel {channel}`"
     impossible = impossible_limits(flash)
     if impossible:
         return (
             f"not enabled: impossible limits in flash ({'; '.join(impossible)}): the arm would drive itself there. "
-            f"Restore the vendor's: end this node, then {restore}"
+            f"Restore the vendor's: {way_to_restore(channel)}"
         )
     outside = outside_limits(flash, position)
     if outside:
         return (
             f"not enabled: {'; '.join(outside)}: the arm would drive itself to the limit at full speed. Move it inside "
-            f"by hand while it is limp; if it is the limits that are wrong, end this node, then {restore}"
+            f"by hand while it is limp; if it is the limits that are wrong: {way_to_restore(channel)}"
         )
     return ""
 

@@ -132,7 +132,7 @@ class ServicedArm:
         if on:
             raise PiperError(
                 f"{self.arm}: refused: {', '.join(on)} hold the arm, which would move. Support it, switch its motors "
-                "off (piper/enable with data false, then end the node), and call this again"
+                "off (piper/enable with data false, then end the node; or its power off and on), and call this again"
             )
 
     def _send(self, sent: Iterable[Frame]) -> None:

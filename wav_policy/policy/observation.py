@@ -24,7 +24,7 @@ from wav_models.alignment import memory_times
 from wav_models.data.images import resize_image
 from wav_models.presets import HorizonConfig
 from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray, Observation
-from wav_policy.policy.stream_buffer import StampLimits, StreamBuffer
+from wav_policy.policy.stream_buffer import StampLimits, StreamBuffer, is_same_picture
 
 JOINT_TOPIC = "joint_states"
 INSTRUCTION_TOPIC = "instruction"
@@ -100,7 +100,8 @@ class ObservationBuffer:
         kept = config.max_image_skew - float(memory_times(0.0, horizon).min()) + config.max_memory_gap
         # 10 % tolerance: a camera at exactly the highest rate jitters around it.
         self._images: dict[str, StreamBuffer[ImageArray]] = {
-            view: StreamBuffer(IMAGE_TOPICS[view], kept, limits, 0.9 / config.max_camera_rate) for view in VIEWS
+            view: StreamBuffer(IMAGE_TOPICS[view], kept, limits, 0.9 / config.max_camera_rate, is_same_picture)
+            for view in VIEWS
         }
         # Frames are resized into rows that are used again once what they hold is forgotten.
         num_rows = math.ceil(kept * config.max_camera_rate / 0.9) + 2
@@ -109,8 +110,6 @@ class ObservationBuffer:
         kept = config.max_image_age + config.max_memory_gap
         self._joints: StreamBuffer[FloatArray] = StreamBuffer(JOINT_TOPIC, kept, limits, 0.9 / config.max_joint_rate)
         self._lock = threading.Lock()
-        self._changed = dict.fromkeys(VIEWS, -np.inf)
-        """By view, the stamp of the first frame that equals the newest one [s]."""
 
     @property
     def _streams(self) -> tuple[StreamBuffer[Any], ...]:
@@ -142,9 +141,6 @@ class ObservationBuffer:
             except ValueError as error:
                 stream.reject(str(error))
                 return
-            # Buffers are compared in place, up to the first difference; `np.array_equal` would allocate.
-            if (before := stream.latest) is None or image.data != before.value.data:
-                self._changed[view] = stamp
             stream.append(stamp, image)
             self._row[view] = next(self._rows[view])
 
@@ -246,15 +242,11 @@ class ObservationBuffer:
         return stamp
 
     def _check_images(self, now: float) -> None:
-        for view, stream in self._images.items():
-            if (same := self._unchanged_for(view)) > self._config.max_frozen_time:
-                raise NotReady(stream.topic, f"frozen: the very same picture for {same:.2f} s")
+        for stream in self._images.values():
+            if text := stream.frozenness(self._config.max_frozen_time):
+                raise NotReady(stream.topic, text)
         for stream in self._images.values():
             _check_age(stream, now, self._config.max_image_age)
-
-    def _unchanged_for(self, view: str) -> float:
-        """Time between the newest frame and the first one that equals it [s]."""
-        return max(0.0, self._images[view].newest - self._changed[view])
 
 
 def _check_age(stream: StreamBuffer[Any], now: float, max_age: float) -> None:

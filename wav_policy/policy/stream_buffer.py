@@ -5,16 +5,20 @@ stream. A stamp must lie within `StampLimits` of the present. Where those before
 clock: where it is half a second or more from them), it is dropped, until `NUM_AGREEING` such stamps in a row agree with
 each other: then the stream's clock has changed, and the buffer begins anew. What was dropped never touches the buffer;
 it is counted, and the reason of the newest is kept until a good capture comes.
+
+A source may also send the same again and again under fresh stamps: a frozen camera. Where the buffer is told what the
+same is, every capture knows since when its value has been there.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wav_models.alignment import TIME_TOLERANCE, newest_at
 
@@ -40,10 +44,22 @@ class StampLimits:
 
 
 class Capture(NamedTuple, Generic[T]):
-    """One row of a stream: when it was captured [s], and what."""
+    """One row of a stream.
+
+    Attributes:
+        stamp: when it was captured [s].
+        value: what.
+        since: stamp of the first of the captures up to this one that show the very same [s]; None: not compared.
+    """
 
     stamp: float
     value: T
+    since: float | None = None
+
+    @property
+    def first_seen(self) -> float:
+        """When what it shows was captured first [s]."""
+        return self.stamp if self.since is None else self.since
 
 
 class StreamBuffer(Generic[T]):
@@ -54,6 +70,7 @@ class StreamBuffer(Generic[T]):
         keep: captures older than the newest by more are forgotten [s].
         limits: where stamps may lie.
         min_interval: captures that follow sooner are thinned out [s].
+        is_same: whether two captures show the very same; None: not compared, nothing is ever frozen.
 
     Attributes:
         fault: why the last message was not taken; "" if it was.
@@ -61,7 +78,14 @@ class StreamBuffer(Generic[T]):
         num_dropped: messages whose stamp was not believed.
     """
 
-    def __init__(self, topic: str, keep: float, limits: StampLimits, min_interval: float = TIME_TOLERANCE) -> None:
+    def __init__(
+        self,
+        topic: str,
+        keep: float,
+        limits: StampLimits,
+        min_interval: float = TIME_TOLERANCE,
+        is_same: Callable[[T, T], bool] | None = None,
+    ) -> None:
         self.topic = topic
         self.fault = ""
         self.unusable = False
@@ -69,6 +93,8 @@ class StreamBuffer(Generic[T]):
         self._keep, self._limits, self._min_interval = keep, limits, max(min_interval, TIME_TOLERANCE)
         self._stamps: list[float] = []
         self._values: list[T] = []
+        self._is_same = is_same
+        self._since: list[float | None] = []
         self.clear()
 
     def clear(self) -> None:
@@ -79,6 +105,7 @@ class StreamBuffer(Generic[T]):
     def _empty(self) -> None:
         self._stamps.clear()
         self._values.clear()
+        self._since.clear()
         self._first: float | None = None
         self._begins = False
         self._contradictions: list[float] = []
@@ -93,7 +120,10 @@ class StreamBuffer(Generic[T]):
     @property
     def latest(self) -> Capture[T] | None:
         """The newest capture; None without one."""
-        return Capture(self._stamps[-1], self._values[-1]) if self._stamps else None
+        return self._capture(-1) if self._stamps else None
+
+    def _capture(self, row: int) -> Capture[T]:
+        return Capture(self._stamps[row], self._values[row], self._since[row])
 
     def admits(self, stamp: float, now: float | None) -> bool:
         """Whether a capture of this stamp belongs into the buffer; `append` it then, in the same breath.
@@ -149,10 +179,16 @@ class StreamBuffer(Generic[T]):
         """Keep a capture that `admits` has let in."""
         if not self._stamps and self._begins:
             self._first = stamp
+        self._since.append(self._since_when(stamp, value))
         self._stamps.append(stamp)
         self._values.append(value)
         old = bisect_left(self._stamps, stamp - self._keep)
-        del self._stamps[:old], self._values[:old]
+        del self._stamps[:old], self._values[:old], self._since[:old]
+
+    def _since_when(self, stamp: float, value: T) -> float | None:
+        if self._is_same is None:
+            return None
+        return self._since[-1] if self._values and self._is_same(self._values[-1], value) else stamp
 
     def reject(self, reason: str) -> None:
         """Note why a message could not be used."""
@@ -161,7 +197,7 @@ class StreamBuffer(Generic[T]):
     def at(self, time: float) -> Capture[T] | None:
         """The newest capture that is not newer than `time` [s]; None where none is."""
         row = int(newest_at(self._stamps, time))
-        return Capture(self._stamps[row], self._values[row]) if row >= 0 else None
+        return self._capture(row) if row >= 0 else None
 
     def memory(self, times: Iterable[float], max_gap: float) -> list[T] | str:
         """The captures at `times` [s], none older than its time by more than `max_gap` [s].
@@ -183,6 +219,17 @@ class StreamBuffer(Generic[T]):
         """Why the newest capture is not of the present; "" when it is."""
         text = staleness(now, self.newest, max_age)
         return f"{text} (last message: {self.fault})" if text and self.fault else text
+
+    def frozenness(self, max_time: float) -> str:
+        """Why the stream is frozen: it has shown the very same for longer than `max_time` [s]; "" when it is not."""
+        latest = self.latest
+        same = 0.0 if latest is None else latest.stamp - latest.first_seen
+        return f"frozen: the very same picture for {same:.2f} s" if same > max_time else ""
+
+
+def is_same_picture(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> bool:
+    """Whether two images [H, W, 3] are equal to the last bit. The noise of a live sensor shows in the first row."""
+    return np.array_equal(before[0], after[0]) and np.array_equal(before, after)
 
 
 def staleness(now: float, stamp: float, max_age: float) -> str:

@@ -14,7 +14,15 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from wav_models.data.durable import write_json, write_parquet
-from wav_models.data.layout import ACTION_KEY, CAPTURE_TIME_KEY, SOURCE_TIME_KEY, SOURCES, STATE_KEY, VIDEO_KEYS
+from wav_models.data.layout import (
+    ACTION_KEY,
+    CAPTURE_TIME_KEY,
+    EFFORT_KEY,
+    SOURCE_TIME_KEY,
+    SOURCES,
+    STATE_KEY,
+    VIDEO_KEYS,
+)
 from wav_models.data.statistics import FeatureStats, ImageSampler
 from wav_models.types import JOINT_DIM, JOINT_NAMES
 from wav_policy.recording.video_encoder import VideoEncoder
@@ -62,7 +70,8 @@ class StagedEpisode:
         return self.directory / f"{view}.mp4"
 
     def frames(self) -> pa.Table:
-        """Columns observation.state, action, capture_time and, recorded from the robot, source_times."""
+        """Columns observation.state, action, capture_time and, recorded from the robot, source_times and, where it
+        tells them, observation.effort."""
         return pq.read_table(self.directory / FRAMES_FILE)
 
     def remove(self) -> None:
@@ -81,6 +90,7 @@ class EpisodeRecorder:
         instruction: str,
         extra: dict[str, Any] | None = None,
         source_times: bool = False,
+        efforts: bool = False,
     ) -> None:
         """Start an episode in `directory`, which is emptied.
 
@@ -91,6 +101,7 @@ class EpisodeRecorder:
             instruction: the language command.
             extra: JSON data.
             source_times: every frame comes with the capture time of each of `SOURCES`.
+            efforts: every frame comes with the measured efforts.
         """
         if not instruction.strip():
             raise ValueError("the instruction is empty; an episode needs a language command")
@@ -113,6 +124,7 @@ class EpisodeRecorder:
         self._actions: list[NDArray[np.float32]] = []
         self._capture_times: list[float] = []
         self._source_times: list[NDArray[np.float64]] | None = [] if source_times else None
+        self._efforts: list[NDArray[np.float32]] | None = [] if efforts else None
 
     def __len__(self) -> int:
         return len(self._capture_times)
@@ -124,6 +136,7 @@ class EpisodeRecorder:
         action: ArrayLike,
         capture_time: float,
         source_times: ArrayLike | None = None,
+        effort: ArrayLike | None = None,
     ) -> None:
         """Append one moment; nothing is written when any part of it is invalid.
 
@@ -133,6 +146,7 @@ class EpisodeRecorder:
             action: commanded joint targets [14], rad and m; kept as float32.
             capture_time: the moment of the frame [s]; must increase.
             source_times: when each of `SOURCES` was captured [s]; exactly where the recorder was made for them.
+            effort: measured [14], N m; exactly where the recorder was made for them; kept as float32.
 
         Raises:
             ValueError: a wrong shape, dtype or non-finite value; names view or joint, and frame.
@@ -146,7 +160,10 @@ class EpisodeRecorder:
             raise ValueError(f"{where}: capture_time is {capture_time}")
         if self._capture_times and capture_time <= self._capture_times[-1]:
             raise ValueError(f"{where}: capture_time {capture_time} is not after the last, {self._capture_times[-1]}")
+        effort_row = self._effort_row(effort, where)
         self._add_source_times(source_times, where)
+        if effort_row is not None and self._efforts is not None:
+            self._efforts.append(effort_row)
         for view, encoder in self._encoders.items():
             encoder.add(images[view])
             self._samplers[view].add(images[view])
@@ -168,6 +185,8 @@ class EpisodeRecorder:
         }
         if self._source_times is not None:
             columns[SOURCE_TIME_KEY] = vector_column(np.stack(self._source_times))
+        if self._efforts is not None:
+            columns[EFFORT_KEY] = vector_column(np.stack(self._efforts))
         write_parquet(self.directory / FRAMES_FILE, pa.table(columns))
         description = {
             "fps": self.fps,
@@ -198,6 +217,12 @@ class EpisodeRecorder:
         if row.shape != (len(SOURCES),) or not np.isfinite(row).all():
             raise ValueError(f"{where}: source_times must be {len(SOURCES)} finite times, got {row.tolist()}")
         self._source_times.append(row)
+
+    def _effort_row(self, effort: ArrayLike | None, where: str) -> NDArray[np.float32] | None:
+        if (effort is None) != (self._efforts is None):
+            wanted = "needs" if effort is None else "was not made for"
+            raise ValueError(f"{where}: the recording {wanted} efforts")
+        return None if effort is None else _joint_row(effort, EFFORT_KEY, where)
 
     def _check_images(self, images: dict[str, NDArray[np.uint8]], where: str) -> None:
         if set(images) != set(self.image_sizes):

@@ -26,7 +26,8 @@ class EpisodeRecording:
     A sample in which a source is stale waits until that source has delivered something newer than the sample: what it
     captured before may come late, and nothing older can follow. Only then is the sample written, with the source's last
     capture before it. No sample waits longer than `SamplingLimits.max_gap`: a source that has delivered nothing newer
-    by then has stopped, and the episode ends before the gap. What was good is kept, nothing else.
+    by then has stopped, and the episode ends before the gap. What was good is kept, nothing else. So has a camera that
+    goes on sending one picture: a picture that was there before is not newer.
 
     Args:
         writer: gets the episode; `start_episode` has been called.
@@ -139,14 +140,14 @@ class EpisodeRecording:
     def _late(self, stale: tuple[str, ...]) -> list[str]:
         """Those that have not delivered anything newer than the first sample that waits."""
         wanted, newest = self._waiting[0].wanted, self._waiting[-1].captures
-        return [source for source in stale if newest[source].stamp <= wanted[source]]
+        return [source for source in stale if newest[source].first_seen <= wanted[source]]
 
     def _write(self, sample: SyncedSample) -> None:
         self._bridged.update(sample.stale)
         sizes = self._writer.image_sizes
         images = {view: resize_image(image, sizes[view]) for view, image in sample.images.items()}
-        state, action = sample.captures["joint_states"].value, sample.captures["action"].value
-        self._writer.add_frame(images, state, action, sample.time, sample.source_times)
+        effort = sample.joints.efforts if self._writer.efforts else None
+        self._writer.add_frame(images, sample.joints.positions, sample.action, sample.time, sample.source_times, effort)
         self.num_frames += 1
         self._note_times(sample)
 

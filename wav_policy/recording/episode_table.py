@@ -13,6 +13,7 @@ from wav_models.data.layout import (
     ACTION_KEY,
     CAPTURE_TIME_KEY,
     DEFAULT_FEATURES,
+    EFFORT_KEY,
     EPISODE_FACTS,
     RATE_TOLERANCE,
     SOURCE_TIME_KEY,
@@ -52,7 +53,7 @@ def frame_table(
 def episode_stats(episode: StagedEpisode, frames: pa.Table) -> dict[str, FeatureStats]:
     """Statistics of every feature of one episode."""
     stats = {VIDEO_KEYS[view]: image_stats for view, image_stats in episode.image_stats.items()}
-    for key in (STATE_KEY, ACTION_KEY, *({SOURCE_TIME_KEY} & set(frames.column_names))):
+    for key in (STATE_KEY, ACTION_KEY, *({SOURCE_TIME_KEY, EFFORT_KEY} & set(frames.column_names))):
         stats[key] = feature_stats(np.stack(frames[key].to_numpy()))
     facts = [key for key in EPISODE_FACTS.values() if key in frames.column_names]
     for key in (CAPTURE_TIME_KEY, *facts, *DEFAULT_FEATURES):

@@ -27,6 +27,7 @@ from wav_models.data.durable import publish, stage_parquet, sync, write_json, wr
 from wav_models.data.layout import (
     CHUNKS_SIZE,
     DATA_PATH,
+    EFFORT_KEY,
     EPISODE_FACTS,
     EPISODES_PATH,
     INFO_PATH,
@@ -37,6 +38,7 @@ from wav_models.data.layout import (
     VIDEO_KEYS,
     VIDEO_PATH,
     file_location,
+    joint_feature,
     make_info,
     set_totals,
 )
@@ -114,10 +116,23 @@ class DatasetWriter:
     def num_frames(self) -> int:
         return int(self.rows[-1]["dataset_to_index"]) if self.rows else 0
 
-    def start_episode(self, instruction: str, extra: dict[str, Any] | None = None) -> None:
-        """Begin an episode; `extra` may hold seed, success, noise and any other JSON data."""
+    @property
+    def efforts(self) -> bool:
+        """Every frame of this dataset comes with the measured efforts; decided with its first episode."""
+        return EFFORT_KEY in self.info["features"]
+
+    def start_episode(self, instruction: str, extra: dict[str, Any] | None = None, *, efforts: bool = False) -> None:
+        """Begin an episode.
+
+        Args:
+            instruction: the language command.
+            extra: may hold seed, success, noise and any other JSON data.
+            efforts: whether the dataset is to have efforts; counts for its first episode only, see the property.
+        """
         if self._recorder is not None:
             raise RuntimeError("an episode is being recorded; end or discard it first")
+        if not self.rows and efforts != self.efforts:
+            self._decide_efforts(efforts)
         self._recorder = EpisodeRecorder(
             self._current,
             fps=self.fps,
@@ -125,7 +140,14 @@ class DatasetWriter:
             instruction=instruction,
             extra=extra,
             source_times=self.source_times,
+            efforts=self.efforts,
         )
+
+    def _decide_efforts(self, wanted: bool) -> None:
+        """Known on the disk before there is a frame that has them."""
+        features = {key: feature for key, feature in self.info["features"].items() if key != EFFORT_KEY}
+        self.info["features"] = features | ({EFFORT_KEY: joint_feature()} if wanted else {})
+        self._write_summary()
 
     def add_frame(
         self,
@@ -134,9 +156,10 @@ class DatasetWriter:
         action: ArrayLike,
         capture_time: float,
         source_times: ArrayLike | None = None,
+        effort: ArrayLike | None = None,
     ) -> None:
         """Append one moment; see `EpisodeRecorder.add_frame`."""
-        self._recording().add_frame(images, state, action, capture_time, source_times)
+        self._recording().add_frame(images, state, action, capture_time, source_times, effort)
 
     def set_extra(self, **extra: Any) -> None:
         """Note what became known during the episode, such as its success."""
@@ -246,14 +269,16 @@ class DatasetWriter:
         for key in ("codebase_version", "robot_type", "fps"):
             if info.get(key) != expected[key]:
                 raise DatasetError(f"{path}: {key} is {info.get(key)!r}, not {expected[key]!r}; use another directory")
-        for name, feature in expected["features"].items():
+        features = dict(expected["features"])
+        if EFFORT_KEY in info.get("features", {}):
+            features[EFFORT_KEY] = joint_feature()
+        for name, feature in features.items():
             found = info.get("features", {}).get(name, {})
             if found.get("shape") != feature["shape"] and not (name in EPISODE_FACTS.values() and not found):
                 raise DatasetError(f"{path}: {name} has shape {found.get('shape')}, not {feature['shape']}")
-        if SOURCE_TIME_KEY in info["features"] and SOURCE_TIME_KEY not in expected["features"]:
-            raise DatasetError(
-                f"{path}: this dataset was recorded from ROS topics, with {SOURCE_TIME_KEY}; use another directory"
-            )
+        for key in {SOURCE_TIME_KEY, EFFORT_KEY} & set(info["features"]):
+            if SOURCE_TIME_KEY not in expected["features"]:
+                raise DatasetError(f"{path}: this dataset was recorded from a robot, with {key}; use another directory")
         return info
 
     def _load_rows(self) -> tuple[list[dict[str, Any]], list[Path]]:

@@ -13,6 +13,7 @@ from typing import Final
 
 import av
 
+from wav_models.configuration import check_choice
 from wav_models.data.dataset import DatasetError
 from wav_models.data.layout import RATE_TOLERANCE, STAGING
 from wav_policy.recording.episode_recording import MIN_SECONDS, EpisodeRecording
@@ -21,6 +22,8 @@ from wav_policy.recording.sources import Sources
 
 IDLE: Final = "idle"
 RECORDING: Final = "recording"
+
+EFFORTS: Final = ("auto", "never")
 
 _DISK_CHECK_PERIOD: Final = 0.5
 _RATE_KNOWN_AFTER: Final = 5.0
@@ -42,11 +45,13 @@ class LiveRecorderConfig:
         dataset: directory; created when missing, continued when not.
         fps: rate of the dataset [Hz].
         min_free_megabytes: recording ends, and does not start, with less space on the disk [MB].
+        efforts: whether a dataset that begins is to have the measured efforts. auto: when joint_states tells all 14.
     """
 
     dataset: Path
     fps: int = 10
     min_free_megabytes: int = 500
+    efforts: str = "auto"
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
@@ -54,6 +59,7 @@ class LiveRecorderConfig:
             raise ValueError(f"fps must be 1..100 Hz, got {self.fps}")
         if self.min_free_megabytes < 1:
             raise ValueError(f"min_free_megabytes must be at least 1, got {self.min_free_megabytes}")
+        check_choice("efforts", self.efforts, EFFORTS)
 
 
 @dataclass(frozen=True)
@@ -148,9 +154,12 @@ class LiveRecorder:
                 raise RecorderError(blocked)
             with self._guarded("cannot start"):
                 self._writer = self._writer or self._open()
-                self._writer.start_episode(self.instruction, dict(self._extra))
+                now = self._clock()
+                efforts = self.config.efforts == "auto" and self._sources.tells_efforts(now)
+                self._writer.start_episode(self.instruction, dict(self._extra), efforts=efforts)
+            self._sources.needs_efforts = self._writer.efforts
             self._instruction = self.instruction
-            self._recording = EpisodeRecording(self._writer, self._sources, self._clock())
+            self._recording = EpisodeRecording(self._writer, self._sources, now)
             return self._tell(f"recording episode {self._num_episodes}: {self._instruction!r}")
 
     def stop(self, success: bool | None = None) -> str:
@@ -174,6 +183,7 @@ class LiveRecorder:
         with self._lock:
             recording, self._recording = self._require_recording(), None
             recording.discard()
+            self._relax_efforts()
             return self._tell("episode discarded")
 
     def rerecord(self) -> str:
@@ -193,6 +203,7 @@ class LiveRecorder:
                 with self._guarded("the last episode stays"):
                     self._writer.remove_last()
                 self._num_episodes, self._removable = self._writer.num_episodes, None
+                self._relax_efforts()
             return self.start()
 
     def status(self) -> RecorderStatus:
@@ -265,6 +276,7 @@ class LiveRecorder:
         with self._guarded("the episode is lost"):
             index = recording.finish(success)
         if index is None:
+            self._relax_efforts()
             because = cut or (f"no frames without {recording.awaited}" if recording.awaited else "")
             text = f"episode discarded, shorter than {MIN_SECONDS:g} s"
             return self._tell(f"{text}: {because}" if because else text, bool(because))
@@ -279,6 +291,7 @@ class LiveRecorder:
     def _open(self) -> DatasetWriter:
         writer = DatasetWriter(self.config.dataset, fps=self.config.fps, source_times=True)
         self._num_episodes = writer.num_episodes
+        self._sources.needs_efforts = writer.efforts and writer.num_episodes > 0
         return writer
 
     @contextmanager
@@ -317,6 +330,10 @@ class LiveRecorder:
         )
 
     # Helpers
+
+    def _relax_efforts(self) -> None:
+        """A dataset without an episode has not been decided yet."""
+        self._sources.needs_efforts &= self._num_episodes > 0
 
     def _blocked(self) -> str:
         """Why an episode cannot start now; "" when it can."""

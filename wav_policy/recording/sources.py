@@ -3,21 +3,23 @@
 Cameras, joints and commands come asynchronously, each at its own rate. A dataset has frames at an even rate: the frame
 of a tick takes from every source the newest capture that is not newer than the tick (`wav_models.alignment`), so no
 frame knows the future, and the command that is to be reached one period later, as the model's action rows are due.
+A camera that sends the very same picture again has captured nothing new: the picture counts from when it came first,
+so that a frozen camera is a source that stopped.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wav_models.data.layout import SOURCES
+from wav_models.data.layout import EFFORT_KEY, SOURCES
 from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray
-from wav_policy.policy.stream_buffer import Capture, StampLimits, StreamBuffer
+from wav_policy.policy.stream_buffer import Capture, StampLimits, StreamBuffer, is_same_picture
 
 KEPT = 3.0
 """How long captures wait to be sampled [s]; a recorder that falls behind by more cannot keep up."""
@@ -52,6 +54,18 @@ class SamplingLimits:
         return self.max_image_age if source in VIEWS else self.max_joint_age
 
 
+class Joints(NamedTuple):
+    """One message of joints.
+
+    Attributes:
+        positions: shape [14], rad and m.
+        efforts: shape [14], N m; None where they are not told.
+    """
+
+    positions: FloatArray
+    efforts: FloatArray | None
+
+
 @dataclass(frozen=True)
 class SyncedSample:
     """One frame to be.
@@ -60,13 +74,13 @@ class SyncedSample:
         time: of the tick [s].
         wanted: per source the time its capture is wanted at [s]: the tick; of the action, one period later.
         captures: per source the newest that has come in and is not newer than wanted: an image uint8 RGB [H, W, 3],
-            or joints [14].
+            or `Joints`.
         stale: sources whose capture is older than its limit.
     """
 
     time: float
     wanted: dict[str, float]
-    captures: dict[str, Capture[NDArray[Any]]]
+    captures: dict[str, Capture[Any]]
     stale: tuple[str, ...]
 
     @property
@@ -75,9 +89,21 @@ class SyncedSample:
         return {view: self.captures[view].value for view in VIEWS}
 
     @property
+    def joints(self) -> Joints:
+        """As measured."""
+        measured: Joints = self.captures["joint_states"].value
+        return measured
+
+    @property
+    def action(self) -> FloatArray:
+        """As commanded, shape [14], rad and m."""
+        commanded: Joints = self.captures["action"].value
+        return commanded.positions
+
+    @property
     def source_times(self) -> FloatArray:
-        """Capture time of each of `SOURCES` [s]."""
-        return np.array([self.captures[source].stamp for source in SOURCES])
+        """Capture time of each of `SOURCES` [s]; of a picture that was sent again, the first."""
+        return np.array([self.captures[source].first_seen for source in SOURCES])
 
 
 class SourceLostError(Exception):
@@ -91,6 +117,9 @@ class Sources:
         topics: ROS name of each of `SOURCES`, for messages.
         limits: how old a capture may be.
         clock: the present on the clock of the capture times [s]; None: no clock is known.
+
+    Attributes:
+        needs_efforts: joints measured without efforts count as missing.
     """
 
     def __init__(
@@ -101,10 +130,13 @@ class Sources:
     ) -> None:
         self.topics = topics
         self.limits = limits or SamplingLimits()
+        self.needs_efforts = False
+        self._efforts_since = math.inf
         self._clock = clock
         self._lock = threading.Lock()
-        self._streams: dict[str, StreamBuffer[NDArray[Any]]] = {
-            source: StreamBuffer(topics[source], KEPT, _STAMPS) for source in SOURCES
+        self._streams: dict[str, StreamBuffer[Any]] = {
+            source: StreamBuffer(topics[source], KEPT, _STAMPS, is_same=is_same_picture if source in VIEWS else None)
+            for source in SOURCES
         }
 
     def add_image(self, view: str, rgb: ImageArray, stamp: float) -> None:
@@ -115,18 +147,38 @@ class Sources:
         """Note why a camera's message was no image."""
         self.reject(view, reason)
 
-    def add_joints(self, source: str, positions: FloatArray, stamp: float) -> None:
-        """Keep one joint vector [14] of "joint_states" or "action"."""
+    def add_joints(self, source: str, positions: FloatArray, stamp: float, efforts: FloatArray | None = None) -> None:
+        """Keep one message of "joint_states" or "action".
+
+        Args:
+            source: which.
+            positions: shape [14], rad and m.
+            stamp: capture time [s].
+            efforts: shape [14], N m; taken as not told where any of them is not finite.
+        """
         bad = np.flatnonzero(~np.isfinite(positions))
         if len(bad):
             self.reject(source, f"{JOINT_NAMES[bad[0]]} is {positions[bad[0]]}")
-        else:
-            self._add(source, positions, stamp)
+            return
+        untold = _without_effort(efforts)
+        if self.needs_efforts and untold and source == "joint_states":
+            self.reject(source, f"no effort of {untold}, but the dataset has {EFFORT_KEY}")
+            return
+        is_kept = self._add(source, Joints(positions, None if untold else efforts), stamp)
+        if is_kept and source == "joint_states":
+            self._efforts_since = math.inf if untold else min(stamp, self._efforts_since)
 
-    def _add(self, source: str, value: NDArray[Any], stamp: float) -> None:
+    def tells_efforts(self, now: float) -> bool:
+        """Whether joints are measured with efforts, now and in all that has come since."""
+        return self._efforts_since <= now
+
+    def _add(self, source: str, value: ImageArray | Joints, stamp: float) -> bool:
+        """Whether it is kept."""
         with self._lock:
-            if self._streams[source].admits(stamp, None if self._clock is None else self._clock()):
+            is_kept = self._streams[source].admits(stamp, None if self._clock is None else self._clock())
+            if is_kept:
                 self._streams[source].append(stamp, value)
+        return is_kept
 
     def reject(self, source: str, reason: str) -> None:
         """Note why a message of a source could not be used."""
@@ -142,7 +194,7 @@ class Sources:
         """The first source that could not be recorded now, and why; None when all could."""
         with self._lock:
             for stream in self._streams.values():
-                if text := stream.staleness(now, self.limits.max_gap):
+                if text := stream.staleness(now, self.limits.max_gap) or stream.frozenness(self.limits.max_gap):
                     return f"{stream.topic}: {text}"
         return None
 
@@ -171,18 +223,26 @@ class Sources:
             }
         return self._sample(sample.time, sample.wanted, captures)
 
-    def _sample(
-        self, tick: float, wanted: dict[str, float], captures: dict[str, Capture[NDArray[Any]]]
-    ) -> SyncedSample:
-        stale = (source for source in SOURCES if wanted[source] - captures[source].stamp > self.limits.of(source))
+    def _sample(self, tick: float, wanted: dict[str, float], captures: dict[str, Capture[Any]]) -> SyncedSample:
+        stale = (source for source in SOURCES if wanted[source] - captures[source].first_seen > self.limits.of(source))
         return SyncedSample(tick, wanted, captures, tuple(stale))
 
-    def _find(self, source: str, time: float, now: float) -> Capture[NDArray[Any]]:
+    def _find(self, source: str, time: float, now: float) -> Capture[Any]:
         stream = self._streams[source]
         found = stream.at(time)
-        if found is not None and time - found.stamp <= self.limits.max_gap:
+        if found is not None and time - found.first_seen <= self.limits.max_gap:
             return found
         if now - time > KEPT - self.limits.max_gap:
             raise SourceLostError(f"the recorder is {now - time:.1f} s behind: this machine cannot encode that fast")
+        if found is not None and time - found.stamp <= self.limits.max_gap:
+            raise SourceLostError(
+                f"{self.topics[source]} frozen: the very same picture for more than {self.limits.max_gap:g} s"
+            )
         suffix = f" (last message: {stream.fault})" if stream.fault else ""
         raise SourceLostError(f"{self.topics[source]} stopped for more than {self.limits.max_gap:g} s{suffix}")
+
+
+def _without_effort(efforts: FloatArray | None) -> str:
+    """The first joint of which there is none; "" when there is of all."""
+    untold = np.arange(len(JOINT_NAMES)) if efforts is None else np.flatnonzero(~np.isfinite(efforts))
+    return JOINT_NAMES[untold[0]] if len(untold) else ""

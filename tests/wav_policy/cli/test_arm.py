@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from wav_policy.cli.arm import main
 from wav_policy.piper.arm import PiperArm
+from wav_policy.piper.errors import FlashLimitsError
 from wav_policy.piper.flash_limits import VENDOR_LIMITS_DEGREES
 from wav_policy.sim.firmware import FaultSet, Flash, SimulatedArm
 from wav_policy.sim.firmware.flash import JOINT_LIMITS_DEGREES
@@ -26,6 +28,11 @@ class Bench:
         self.plant = KinematicArm()
         self.arm = SimulatedArm(self.plant, link, flash=flash, version=version)
         self.channel = str(link)
+
+    def fail(self, faults: str) -> None:
+        """Let the arm fail, long enough to be felt; "" heals it."""
+        self.arm.faults = FaultSet.parse(faults)
+        time.sleep(0.2)
 
     def run(self, *words: str) -> int:
         return main([*words, "--channel", self.channel])
@@ -152,6 +159,60 @@ def test_what_would_move_a_powered_arm_is_refused(
     assert bench.run(*command.split()) == 1
     assert "joint1, joint2, joint3, joint4, joint5, joint6 hold the arm" in capsys.readouterr().err
     assert repr(bench.arm.flash) == before
+
+
+@pytest.mark.parametrize("way", ["call piper/enable with data false", "switch their power off and on"])
+def test_the_way_that_a_refused_enable_names_ends_at_an_enabled_arm(
+    make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    """From the hardest beginning: limits became impossible while the motors hold the arm."""
+    bench = make_bench()
+    driver = PiperArm("left", "slcan", bench.channel)
+    driver.connect()
+    driver.enable()
+    bench.fail("corrupt_limits")
+    driver.read_flash()
+    with pytest.raises(FlashLimitsError) as refused:
+        driver.enable()
+    bench.fail("")
+    told = str(refused.value)
+    command = re.search(r"end piper_node, then `wav arm ([^`]*)`", told)
+    assert way in told
+    assert command is not None
+
+    def run() -> int:
+        confirm(bench.channel)
+        return main(command[1].split())
+
+    assert run() == 1, "piper_node has the bus"
+    if "piper/enable" in way:
+        driver.disable()
+    else:
+        bench.fail("power_loss")
+        bench.fail("")
+    driver.close()
+    assert run() == 0, capsys.readouterr().err
+    driver.connect()
+    driver.enable()
+    assert bench.plant.powered
+    driver.close()
+
+
+def test_the_way_goes_on_after_the_node_was_ended_too_early(
+    make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = make_bench()
+    driver = PiperArm("left", "slcan", bench.channel)
+    driver.connect()
+    driver.enable()
+    driver.close()
+    confirm(bench.channel)
+    assert bench.run("restore-limits") == 1
+    assert "or its power off and on" in capsys.readouterr().err
+    bench.fail("power_loss")
+    bench.fail("")
+    confirm(bench.channel)
+    assert bench.run("restore-limits") == 0, capsys.readouterr().err
 
 
 def test_a_silent_arm_gets_no_change(

@@ -38,8 +38,9 @@ def main() -> None:
     while rclpy.ok():
         stamp = node.get_clock().now().to_msg()
         position = [0.01 * np.sin(0.02 * tick)] * 14
-        for publisher in joints:
-            message = JointState(name=NAMES, position=position)
+        for topic, publisher in zip(topics, joints, strict=True):
+            effort = [0.1 * joint for joint in range(14)] if topic == "joint_states" else []
+            message = JointState(name=NAMES[::-1], position=position, effort=effort[::-1])
             message.header.stamp = stamp
             publisher.publish(message)
         for view, (height, width) in SIZES.items() if tick % 4 == 0 else ():

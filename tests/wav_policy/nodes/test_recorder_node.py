@@ -132,6 +132,9 @@ def test_commands(recorder: Recorder, client: RecorderClient, robot: subprocess.
     assert any("cut: head/image_raw stopped" in note for note in cut.info.extra["notes"])
     assert cut.source_times is not None
     assert len(cut) >= 10
+    efforts = dataset.read_episode(0, efforts=True).efforts
+    assert efforts is not None
+    assert efforts[0] == pytest.approx([0.1 * joint for joint in range(14)])
 
 
 def test_killed_at_any_moment_it_loses_the_episode_in_progress_only(recorder: Recorder, client: RecorderClient) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wav_policy.policy.stream_buffer import Capture, StampLimits, StreamBuffer, staleness
+from wav_policy.policy.stream_buffer import Capture, StampLimits, StreamBuffer, is_same_picture, staleness
 
 LIMITS = StampLimits(max_age=1.0, max_ahead=0.1)
 
@@ -86,3 +86,37 @@ def test_staleness_says_what_is_wrong() -> None:
     assert staleness(10.0, 9.95, 0.1) == ""
     assert staleness(10.0, 9.0, 0.1) == "newest message is 1.00 s old, allowed 0.1 s"
     assert staleness(10.0, 10.5, 0.1) == "stamped 0.50 s in the future: synchronise the clocks"
+
+
+def test_a_stream_that_repeats_itself_is_frozen_until_something_new_comes() -> None:
+    buffer: StreamBuffer[int] = StreamBuffer("topic", 10.0, LIMITS, is_same=lambda before, after: before == after)
+    assert buffer.frozenness(0.5) == ""
+    for n, value in enumerate([1, 1, 2, 2, 2, 2, 2, 2]):
+        offer(buffer, 100.0 + n / 10, value, 100.0 + n / 10)
+    assert buffer.frozenness(0.51) == ""
+    assert buffer.frozenness(0.49) == "frozen: the very same picture for 0.50 s"
+    found = buffer.at(100.45)
+    assert found is not None
+    assert (found.stamp, found.first_seen) == (pytest.approx(100.4), pytest.approx(100.2))
+    offer(buffer, 100.8, 3, 100.8)
+    assert buffer.frozenness(0.0) == ""
+    buffer.clear()
+    offer(buffer, 100.9, 3, 100.9)
+    assert buffer.frozenness(0.0) == "", "what was forgotten is not compared with"
+
+
+def test_without_a_measure_of_sameness_nothing_is_frozen() -> None:
+    buffer: StreamBuffer[int] = StreamBuffer("topic", 10.0, LIMITS)
+    for n in range(20):
+        offer(buffer, 100.0 + n / 10, 1, 100.0 + n / 10)
+    assert buffer.frozenness(0.5) == ""
+
+
+def test_pictures_are_the_same_to_the_last_bit_or_not_at_all() -> None:
+    picture = np.zeros((4, 5, 3), np.uint8)
+    assert is_same_picture(picture, picture.copy())
+    assert not is_same_picture(picture, np.zeros((4, 6, 3), np.uint8))
+    assert not is_same_picture(picture, np.zeros((5, 5, 3), np.uint8))
+    other = picture.copy()
+    other[3, 4, 2] = 1
+    assert not is_same_picture(picture, other)

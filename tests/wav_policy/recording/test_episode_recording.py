@@ -27,14 +27,21 @@ def ramp(time: float) -> np.ndarray:
     return np.full(14, (time - START) / 30)
 
 
-def feed(sources: Sources, until: float, begin: float = START - 0.5, without: tuple[str, ...] = ()) -> None:
-    """Every source at its own rate and phase; images tell their number."""
+def feed(
+    sources: Sources,
+    until: float,
+    begin: float = START - 0.5,
+    without: tuple[str, ...] = (),
+    frozen: tuple[str, ...] = (),
+) -> None:
+    """Every source at its own rate and phase; images tell their number, but those of frozen cameras."""
     for source, rate in RATES.items():
         first = int(np.ceil((begin - START) * rate))
         times = START + PHASES[source] + np.arange(first, int((until - START) * rate)) / rate
         for time in times if source not in without else ():
             if source in VIEWS:
-                sources.add_image(source, make_images(round((time - START) * 10))[source], time)
+                number = 7 if source in frozen else round((time - START) * 10)
+                sources.add_image(source, make_images(number)[source], time)
             else:
                 sources.add_joints(source, ramp(time), time)
 
@@ -87,6 +94,40 @@ def test_a_camera_that_stops_ends_the_episode_before_the_gap(writer: DatasetWrit
     ages = episode.capture_times - episode.source_times[:, 1]
     assert 0.9 < len(episode) / FPS < 1.2
     assert ages.max() < SamplingLimits().max_image_age
+
+
+def test_a_camera_that_freezes_ends_the_episode_before_the_gap(writer: DatasetWriter) -> None:
+    sources = make_sources()
+    recording = EpisodeRecording(writer, sources, START)
+    feed(sources, START + 1.0)
+    feed(sources, START + 2.0, begin=START + 1.0, frozen=("left_wrist",))
+    assert recording.advance(START + 2.0) == "topic/left_wrist frozen: the very same picture for more than 0.5 s"
+    assert sources.unready(START + 2.0) == "topic/left_wrist: frozen: the very same picture for 0.97 s"
+    assert recording.finish(None) == 0
+    episode = Dataset(writer.root).read_episode(0)
+    assert episode.source_times is not None
+    assert 0.9 < len(episode) / FPS < 1.3
+    ages = episode.capture_times - episode.source_times[:, 1]
+    assert ages.max() < SamplingLimits().max_image_age
+    feed(sources, START + 2.1, begin=START + 2.0)
+    assert sources.unready(START + 2.1) is None, "it shows something new"
+
+
+def test_a_picture_that_is_sent_again_for_less_is_bridged_with_its_own_time(writer: DatasetWriter) -> None:
+    sources = make_sources()
+    recording = EpisodeRecording(writer, sources, START)
+    feed(sources, START + 1.0)
+    feed(sources, START + 1.4, begin=START + 1.0, frozen=("head",))
+    assert recording.advance(START + 1.4) is None
+    assert recording.awaited == "topic/head"
+    feed(sources, START + 2.0, begin=START + 1.4)
+    assert recording.advance(START + 2.0) is None
+    recording.finish(None)
+    episode = Dataset(writer.root).read_episode(0)
+    assert len(episode) == 19
+    assert 2 <= episode.info.extra["bridged"]["head"] <= 4
+    assert episode.source_times is not None
+    assert 0.2 < (episode.capture_times - episode.source_times[:, 0]).max() < 0.4
 
 
 def test_a_short_pause_is_bridged_and_said(writer: DatasetWriter) -> None:

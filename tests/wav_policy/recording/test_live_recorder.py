@@ -23,6 +23,8 @@ from wav_policy.recording.sources import SamplingLimits, Sources, SyncedSample
 class FedSources(Sources):
     """Something new of every source whenever somebody looks."""
 
+    efforts: np.ndarray | None = None
+
     def unready(self, now: float) -> str | None:
         self.feed(now)
         return super().unready(now)
@@ -34,9 +36,9 @@ class FedSources(Sources):
     def feed(self, now: float) -> None:
         for source in SOURCES:
             if source in VIEWS:
-                self.add_image(source, np.zeros((24, 32, 3), np.uint8), now)
+                self.add_image(source, np.random.default_rng().integers(256, size=(24, 32, 3), dtype=np.uint8), now)
             else:
-                self.add_joints(source, np.zeros(JOINT_DIM), now)
+                self.add_joints(source, np.zeros(JOINT_DIM), now, self.efforts)
 
 
 @pytest.fixture
@@ -161,3 +163,92 @@ def test_whoever_stops_the_recorder_keeps_the_episode_in_progress(recorder: Live
     (info,) = Dataset(recorder.config.dataset).episodes
     assert info.length >= 5
     assert "cut: the recorder was stopped" in info.extra["notes"]
+
+
+TOLD = np.linspace(0.1, 1.0, JOINT_DIM)
+NOT_TOLD = np.append(TOLD[:-1], np.nan)
+
+
+@pytest.fixture
+def make_recorder(tmp_path: Path) -> Iterator[Callable[..., LiveRecorder]]:
+    made: list[LiveRecorder] = []
+
+    def make(told: np.ndarray | None, **options: str) -> LiveRecorder:
+        limits = SamplingLimits(max_image_age=0.5, max_joint_age=0.5, max_gap=0.5)
+        sources = FedSources({source: source for source in SOURCES}, limits, time.time)
+        sources.efforts = told
+        config = LiveRecorderConfig(tmp_path / "dataset", min_free_megabytes=1, **options)  # type: ignore[arg-type]
+        made.append(LiveRecorder(config, sources))
+        made[-1].instruction = "stack the plates"
+        return made[-1]
+
+    yield make
+    for recorder in made:
+        recorder.close()
+
+
+def efforts_in(root: Path) -> list[bool]:
+    """Of each episode, whether it has efforts."""
+    dataset = Dataset(root)
+    episodes = [dataset.read_episode(index, efforts=True) for index in range(len(dataset))]
+    for episode in episodes:
+        if episode.efforts is not None:
+            np.testing.assert_allclose(episode.efforts, np.tile(TOLD, (len(episode), 1)), rtol=1e-6)
+    return [episode.efforts is not None for episode in episodes]
+
+
+@pytest.mark.parametrize(
+    ("told", "choice", "expected"),
+    [(TOLD, "auto", True), (TOLD, "never", False), (NOT_TOLD, "auto", False), (None, "auto", False)],
+    ids=["told", "not wanted", "not told of one joint", "not told"],
+)
+def test_efforts_are_recorded_where_all_are_told(
+    make_recorder: Callable[..., LiveRecorder], told: np.ndarray | None, choice: str, expected: bool
+) -> None:
+    recorder = make_recorder(told, efforts=choice)
+    assert "episode 0 kept" in record(recorder)
+    assert efforts_in(recorder.config.dataset) == [expected]
+
+
+def test_a_dataset_of_before_goes_on_without_efforts(make_recorder: Callable[..., LiveRecorder]) -> None:
+    first = make_recorder(None)
+    record(first)
+    first.close()
+    second = make_recorder(TOLD)
+    assert "episode 1 kept" in record(second)
+    assert efforts_in(second.config.dataset) == [False, False]
+
+
+def test_efforts_that_fail_end_the_episode_and_let_none_begin(make_recorder: Callable[..., LiveRecorder]) -> None:
+    recorder = make_recorder(TOLD)
+    sources = recorder._sources
+    assert isinstance(sources, FedSources)
+    recorder.start()
+    wait_for(lambda: recorder.status().seconds >= 0.6)
+    sources.efforts = NOT_TOLD
+    wait_for(lambda: recorder.status().state == IDLE)
+    why = "no effort of right_gripper, but the dataset has observation.effort"
+    assert "episode 0 kept" in recorder.status().message
+    assert f"joint_states stopped for more than 0.5 s (last message: {why})" in recorder.status().message
+    with pytest.raises(RecorderError, match=why):
+        recorder.start()
+    sources.efforts = TOLD
+    assert "episode 1 kept" in record(recorder)
+    assert efforts_in(recorder.config.dataset) == [True, True]
+
+
+@pytest.mark.parametrize("is_kept", [False, True], ids=["discarded", "recorded again"])
+def test_without_an_episode_nothing_is_decided(make_recorder: Callable[..., LiveRecorder], is_kept: bool) -> None:
+    recorder = make_recorder(TOLD)
+    sources = recorder._sources
+    assert isinstance(sources, FedSources)
+    if is_kept:
+        record(recorder)
+        recorder.rerecord()
+    else:
+        recorder.start()
+    recorder.discard()
+    sources.efforts = None
+    sources.feed(time.time())
+    assert "episode 0 kept" in record(recorder)
+    assert efforts_in(recorder.config.dataset) == [False]

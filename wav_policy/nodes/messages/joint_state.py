@@ -65,6 +65,13 @@ def positions_from_message(message: JointState) -> FloatArray:
     return np.asarray(message.position, dtype=np.float64)[order]
 
 
+def efforts_from_message(message: JointState) -> FloatArray | None:
+    """Efforts of a message with good names, shape [14], N m, reordered by name; None unless there is one per name."""
+    if len(message.effort) != len(message.name):
+        return None
+    return np.asarray(message.effort, dtype=np.float64)[permutation(message.name)]
+
+
 def stamp_to_seconds(stamp: Time) -> float:
     """builtin_interfaces/Time to seconds."""
     return float(stamp.sec) + stamp.nanosec * 1e-9

@@ -15,6 +15,7 @@ from sensor_msgs.msg import JointState
 from wav_models.types import JOINT_NAMES
 from wav_policy.nodes.messages.joint_state import (
     JointNamesError,
+    efforts_from_message,
     permutation,
     positions_from_message,
     seconds_to_stamp,
@@ -62,3 +63,13 @@ def test_stamps_survive_to_the_microsecond(seconds: int, nanoseconds: int) -> No
     """Float seconds resolve 0.5 us at today's epoch."""
     there = stamp_to_seconds(Time(sec=seconds, nanosec=nanoseconds))
     assert stamp_to_seconds(seconds_to_stamp(there)) == pytest.approx(there, abs=1e-6)
+
+
+def test_efforts_are_one_per_name_or_none() -> None:
+    message = JointState(name=list(JOINT_NAMES[::-1]), effort=[float(n) for n in range(14)])
+    efforts = efforts_from_message(message)
+    assert efforts is not None
+    np.testing.assert_array_equal(efforts, np.arange(14)[::-1])
+    for wrong in (0, 7, 15):
+        message.effort = [0.0] * wrong
+        assert efforts_from_message(message) is None

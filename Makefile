@@ -69,10 +69,10 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Three processes share the modules, for two cores, because nodes wait a lot; what looks at the clock has the machine to itself afterwards.
+# Two processes share the modules; what talks to nodes and arms has the machine to itself afterwards: it looks at clocks.
 test: lint
 ifeq ($(PYTEST_ARGS),)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 15 -m 'not slow and not alone'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15 -m 'not slow and not alone'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations 15 -m 'alone and not slow'
 else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

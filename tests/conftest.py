@@ -30,8 +30,6 @@ LONGEST = (
     "wav_models/evaluation/test_evaluate_command.py",
     "wav_models/engines/runtimes/test_onnxruntime.py",
     "wav_models/training/test_ltx_training.py",
-    "wav_policy/nodes/test_contract.py",
-    "wav_policy/nodes/test_piper_node.py",
     "wav_models/training/test_metrics.py",
     "wav_models/training/test_loop.py",
     "wav_models/bench/test_cost.py",
@@ -39,6 +37,9 @@ LONGEST = (
     "wav_policy/sim/test_bowl.py",
 )
 """Modules that begin first, so that no process of several is left with one at the end."""
+
+WITH_CLOCKS = ("wav_policy/piper", "wav_policy/sim/firmware", "wav_policy/teleoperation")
+"""Folders whose tests wait for arms on pseudo-terminals: a busy machine makes these fall silent."""
 
 _DOMAINS = range(1, 102)
 """Whose ports lie below those that Linux gives away."""
@@ -48,8 +49,13 @@ _ENDING_TIMEOUT = 60.0
 StartSystem = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest modules first; the others stay in their order."""
+    """The longest modules first; the others stay in their order. What talks to nodes or arms looks at the clock."""
+    clocks = tuple(REPOSITORY / "tests" / name for name in WITH_CLOCKS)
+    for item in items:
+        if any(item.get_closest_marker(name) for name in ("ros", "browser")) or set(clocks) & set(item.path.parents):
+            item.add_marker(pytest.mark.alone)
     first = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path, len(first)))
 

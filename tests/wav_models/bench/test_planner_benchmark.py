@@ -104,8 +104,8 @@ def test_file_becomes_the_configuration(tmp_path: Path) -> None:
         (("video",), "num_layer", 3, "video: unknown key 'num_layer'; did you mean 'num_layers'"),
         ((), "views", 2, "views is 2, video.max_view 3"),
         ((), "memory_frames", 0, "memory_frames is 0; positive integers fit"),
-        (("value",), "in_channels", "17", "value: in_channels is '17', a text; a whole number fits"),
-        ((), "tokens_per_frame", [8], r"tokens_per_frame is \(8,\)"),
+        (("value",), "in_channels", "17", "value.in_channels is '17', a text; a whole number fits"),
+        ((), "tokens_per_frame", [8], r"tokens_per_frame is \[8\]"),
         (("video",), "cross_attention_dim", 64, "cross_attention_dim is 64; 32 fits"),
     ],
 )

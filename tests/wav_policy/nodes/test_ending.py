@@ -41,6 +41,7 @@ def start(node: str, probe: Probe, repository: Path, tmp_path: Path) -> Terminal
     links = [f"can_{side}:={tmp_path / side}" for side in ("left", "right")] if node == "sim_node" else []
     arguments = [*parameters.get(node, ()), *(part for link in links for part in ("-p", link))]
     command = [sys.executable, "-m", f"wav_policy.nodes.{node}", "--ros-args", *arguments]
+    probe.wait_until(lambda: node not in probe.node.get_node_names())  # the one of the test before has gone
     terminal = Terminal(command, repository)
     terminal.wait_until(lambda: node in probe.node.get_node_names())
     return terminal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
+from tests.conftest import StartSystem
 
 pytest.importorskip("rclpy")
 
@@ -79,17 +80,20 @@ class Viewer:
 
 
 @pytest.fixture(scope="module")
-def viewer(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Viewer]:
+def viewer(tmp_path_factory: pytest.TempPathFactory, repository: Path, start_system: StartSystem) -> Iterator[Viewer]:
     directory = tmp_path_factory.mktemp("cameras")
     command = [sys.executable, "-m", "wav_policy.nodes.sim_node", "--ros-args", "-p", "image_rate:=15.0"]
     for side in ("left", "right"):
         command += ["-p", f"can_{side}:={directory / side}"]
-    process, viewer = subprocess.Popen(command, cwd=repository), Viewer()
-    yield viewer
-    viewer.cameras.destroy()
-    viewer.client.close()
-    process.terminate()
-    assert process.wait(timeout=30) == 0
+    with start_system(command, cwd=repository) as process:
+        viewer = Viewer()
+        try:
+            yield viewer
+        finally:
+            viewer.cameras.destroy()
+            viewer.client.close()
+        process.terminate()
+        assert process.wait(timeout=30) == 0
 
 
 @pytest.mark.ros

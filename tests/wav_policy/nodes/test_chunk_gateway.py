@@ -160,6 +160,7 @@ def test_it_listens_where_the_topic_was_remapped_to_and_offers_nothing(probe: Pr
         publisher.publish(JointTrajectory(joint_names=["x"] * 300))
         probe.wait_until(lambda: any("300 joint names refused" in reason for reason in reasons))
         assert listener.state.num_restarts == 0
+        probe.wait_until(lambda: (NAME, "/robot") in probe.node.get_node_names_and_namespaces())
         assert probe.node.get_service_names_and_types_by_node(NAME, "/robot") == []
     finally:
         listener.close()
@@ -190,6 +191,7 @@ def test_piper_node_takes_nothing_of_any_length_but_a_transition(probe: Probe, r
             kind for _, kinds in probe.node.get_service_names_and_types_by_node("piper_node", "/") for kind in kinds
         }
 
+    probe.wait_until(lambda: ("piper_node", "/") in probe.node.get_node_names_and_namespaces())
     probe.wait_until(lambda: "std_srvs/srv/Trigger" in kinds())
     assert probe.node.get_subscriber_names_and_types_by_node("piper_node", "/") == []
     assert kinds() == {

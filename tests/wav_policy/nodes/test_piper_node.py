@@ -101,8 +101,14 @@ def test_an_impossible_transition_harms_nothing(active: Robot, probe: Probe) -> 
 def test_a_chunk_is_executed_then_held(active: Robot, probe: Probe) -> None:
     assert all(plant.powered for plant in active.plants)
     start = active.position
-    probe.send_chunk(start, 0.2)
-    probe.wait_until(lambda: probe.messages()[LOOP] == "following the chunk")
+    said: set[str] = set()
+
+    def arrived() -> bool:
+        said.add(probe.messages()[LOOP])
+        return bool(active.position[0] - start[0] > 0.195)
+
+    probe.lead(start, 0.2, arrived)
+    assert "following the chunk" in said
     probe.wait_until(lambda: probe.messages()[LOOP] == "holding: no_command")
     np.testing.assert_allclose(active.position - start, [0.2] + [0.0] * 13, atol=0.005)
     assert 50 < float(probe.value(LOOP, "control_rate_hz")) < 105

@@ -24,8 +24,7 @@ from torch import Tensor
 from wav_models.data.images import resize_image
 from wav_models.engines.torch_engine import TorchScene
 from wav_models.evaluation.closed_loop import ObservationHistory, plan_seed
-from wav_models.experiments.diagnosis import action_spread
-from wav_models.experiments.reader import FutureReader, Reading
+from wav_models.experiments.reader import FutureReader, Reading, action_spread
 from wav_models.planner.scoring import make_score
 from wav_models.types import JOINT_DIM, VIEWS, FloatArray, ImageArray, Observation
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -21,6 +22,10 @@ from wav_policy.policy.observation import IMAGE_TOPICS
 TRANSPORTS: Final = ("auto", "raw", "compressed")
 _RAW_PREFERRED: Final = 1.0
 """A camera whose raw frames came within this time is not decoded a second time from its compressed topic [s]."""
+_REMEMBERED: Final = 16
+_MOST_DAMAGED: Final = 3
+"""Of as many compressed frames as are remembered. A JPEG has no checksum: where lost bytes are noticed in more frames
+than this, they go unnoticed in others, and none is believed until enough in a row are whole."""
 
 
 class ImageSink(Protocol):
@@ -54,6 +59,7 @@ class CameraSubscriptions:
         self._node = node
         self._buffer = buffer
         self._last_raw = dict.fromkeys(VIEWS, float("-inf"))
+        self._were_damaged: dict[str, deque[bool]] = {view: deque(maxlen=_REMEMBERED) for view in VIEWS}
         self.subscriptions = [
             subscribe(
                 node,
@@ -84,7 +90,18 @@ class CameraSubscriptions:
 
     def _on_compressed(self, view: str, message: CompressedImage) -> None:
         if time.monotonic() - self._last_raw[view] > _RAW_PREFERRED:
-            self._add(view, message, partial(rgb_from_compressed, message))
+            self._add(view, message, partial(self._decompress, view, message))
+
+    def _decompress(self, view: str, message: CompressedImage) -> ImageArray:
+        were_damaged = self._were_damaged[view]
+        were_damaged.append(True)
+        image = rgb_from_compressed(message)
+        were_damaged[-1] = False
+        if (count := sum(were_damaged)) > _MOST_DAMAGED:
+            raise ImageError(
+                f"{count} of the last {len(were_damaged)} frames were damaged: no other is believed either"
+            )
+        return image
 
     def _add(self, view: str, message: Image | CompressedImage, decode: Callable[[], ImageArray]) -> None:
         try:

@@ -1,0 +1,73 @@
+"""Compressed frames of a camera whose cable loses bytes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from sensor_msgs.msg import CompressedImage  # noqa: E402
+
+from wav_models.types import ImageArray  # noqa: E402
+from wav_policy.nodes.runtime.camera_subscriptions import CameraSubscriptions  # noqa: E402
+from wav_policy.nodes.sim_workers import damaged_jpeg_message  # noqa: E402
+
+pytestmark = pytest.mark.ros
+
+
+class Sink:
+    """Keeps what a camera is taken to have seen, and why not."""
+
+    def __init__(self) -> None:
+        self.images: list[ImageArray] = []
+        self.reasons: list[str] = []
+
+    def add_image(self, view: str, rgb: ImageArray, stamp: float) -> None:
+        self.images.append(rgb)
+
+    def reject_image(self, view: str, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+@pytest.fixture
+def sink_and_cameras() -> Iterator[tuple[Sink, CameraSubscriptions]]:
+    rclpy.init()
+    node, sink = rclpy.create_node("eyes"), Sink()
+    yield sink, CameraSubscriptions(node, sink, "compressed")
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def scene(number: int) -> ImageArray:
+    rng = np.random.default_rng(number)
+    return cv2.resize(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8), (320, 240))
+
+
+def whole(number: int) -> CompressedImage:
+    return CompressedImage(format="jpeg", data=cv2.imencode(".jpg", scene(number))[1].tobytes())
+
+
+def test_where_most_frames_are_damaged_none_is_believed(sink_and_cameras: tuple[Sink, CameraSubscriptions]) -> None:
+    sink, cameras = sink_and_cameras
+    rng = random.Random(0)
+    for number in range(300):
+        cameras._on_compressed("head", damaged_jpeg_message(scene(number), "head", rng))
+    assert len(sink.images) <= 3, "only before enough damage was noticed"
+    assert any("frames were damaged: no other is believed" in reason for reason in sink.reasons)
+    before = len(sink.images)
+    for number in range(40):
+        cameras._on_compressed("head", whole(number))
+    assert len(sink.images) - before >= 40 - 16
+
+
+def test_a_frame_lost_now_and_then_costs_itself_only(sink_and_cameras: tuple[Sink, CameraSubscriptions]) -> None:
+    sink, cameras = sink_and_cameras
+    lost = CompressedImage(format="jpeg", data=whole(0).data[:500])
+    for number in range(60):
+        cameras._on_compressed("head", lost if number % 10 == 5 else whole(number))
+    assert (len(sink.images), len(sink.reasons)) == (54, 6)

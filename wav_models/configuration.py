@@ -11,7 +11,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -116,6 +116,23 @@ def from_texts(cls: type[T], texts: Mapping[str, str], where: str = "") -> T:
     """The same from texts, as launch arguments are; true and false, and numbers as Python writes them."""
     hints = get_type_hints(cls, include_extras=True)
     return _build(cls, {name: _from_text(text, hints.get(name)) for name, text in texts.items()}, where, "")
+
+
+def with_assignments(config: T, assignments: Sequence[str], where: str = "") -> T:
+    """The same with the values of texts "NAME=VALUE", as on a command line; values are written as in YAML.
+
+    Raises:
+        ConfigurationError: see there; or a text is no assignment.
+    """
+    pairs = [text.partition("=") for text in assignments]
+    for (_, sign, _), text in zip(pairs, assignments, strict=True):
+        if not sign:
+            raise ConfigurationError(f"{_at(where)}{_shown(text)} is no NAME=VALUE")
+    try:
+        given = _read_yaml("\n".join(f"{name}: {value}" for name, _, value in pairs))
+    except ValueError as error:
+        raise ConfigurationError(f"{_at(where)}{' '.join(str(error).split())}") from error
+    return _build(type(config), {**asdict(config), **given}, where, "")  # type: ignore[call-overload]
 
 
 def flat_names(cls: type, prefix: str = "") -> Iterator[str]:

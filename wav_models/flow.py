@@ -8,7 +8,8 @@ last projection's output.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -33,16 +34,22 @@ def velocity_target(x_0: Tensor, x_1: Tensor) -> Tensor:
 
 def euler(velocity: Callable[[Tensor, float], Tensor], x_0: Tensor, num_steps: int, end: float = 1.0) -> Tensor:
     """Integrate dx/dt = velocity(x, t) from t = 0 to `end` in `num_steps` equal steps."""
-    return euler_between(velocity, x_0, num_steps, 0.0, end)
+    return euler_through(velocity, x_0, equal_times(num_steps, end))
 
 
-def euler_between(
-    velocity: Callable[[Tensor, float], Tensor], x: Tensor, num_steps: int, start: float, end: float
-) -> Tensor:
-    """Integrate dx/dt = velocity(x, t) from t = `start` to `end` in `num_steps` equal steps."""
+def euler_through(velocity: Callable[[Tensor, float], Tensor], x: Tensor, times: Sequence[float]) -> Tensor:
+    """Integrate dx/dt = velocity(x, t) from t = `times[0]` to `times[-1]`, one step from each time to the next."""
+    for time, following in pairwise(times):
+        x = x + (following - time) * velocity(x, time)
+    return x
+
+
+def equal_times(num_steps: int, end: float = 1.0) -> tuple[float, ...]:
+    """The `num_steps` + 1 flow times from 0 to `end` that equal steps go through.
+
+    Raises:
+        ValueError: there is no step.
+    """
     if num_steps < 1:
         raise ValueError(f"num_steps is {num_steps}; at least 1 step is needed")
-    dt = (end - start) / num_steps
-    for i in range(num_steps):
-        x = x + dt * velocity(x, start + i * dt)
-    return x
+    return tuple(end * i / num_steps for i in range(num_steps + 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wav_models.flow import euler, euler_between, interpolate, timestep_from_flow_time, velocity_target
+from wav_models.flow import equal_times, euler, euler_through, interpolate, timestep_from_flow_time, velocity_target
 
 GENERATOR = torch.Generator().manual_seed(0)
 X_0, X_1 = torch.randn(2, 3, 4, 5, generator=GENERATOR)
@@ -38,7 +38,7 @@ def test_the_true_velocity_leads_to_the_data(num_steps: int) -> None:
     torch.testing.assert_close(euler(velocity, X_0, num_steps), X_1)
     half = interpolate(X_0, X_1, torch.full((3,), 0.5))
     torch.testing.assert_close(euler(velocity, X_0, num_steps, end=0.5), half)
-    torch.testing.assert_close(euler_between(velocity, half, num_steps, 0.5, 1.0), X_1)
+    torch.testing.assert_close(euler_through(velocity, half, (0.5, 0.6, 0.9, 1.0)), X_1)
 
 
 def test_velocity_is_asked_at_the_beginning_of_every_step() -> None:
@@ -48,7 +48,9 @@ def test_velocity_is_asked_at_the_beginning_of_every_step() -> None:
         asked.append(flow_time)
         return torch.ones_like(x)
 
-    torch.testing.assert_close(euler_between(velocity, X_0, 4, 0.2, 1.0), X_0 + 0.8)
-    assert asked == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    torch.testing.assert_close(euler_through(velocity, X_0, (0.2, 0.3, 0.7)), X_0 + 0.5)
+    assert asked == [0.2, 0.3]
+    assert euler_through(velocity, X_0, (0.2,)) is X_0
+    assert equal_times(4, 0.8) == pytest.approx((0.0, 0.2, 0.4, 0.6, 0.8))
     with pytest.raises(ValueError, match="num_steps is 0"):
         euler(velocity, X_0, 0)

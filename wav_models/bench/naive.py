@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wav_models.flow import euler
+from wav_models.flow import euler, euler_through
 from wav_models.networks.attention import KeysValues
 from wav_models.networks.blocks import ExpertBlock, VideoBlock
 from wav_models.networks.expert_dit import ExpertDiT
@@ -45,14 +45,10 @@ class NaiveEngine:
         return self.model.config
 
     @torch.inference_mode()
-    def imagine(self, scene: Observed, video_noise: Tensor, num_steps: int) -> Features:
-        """Features [M, S, D] of the last of `num_steps` passes over `video_noise` [M, V, F, L, C]."""
-        features: Features = ()
-        x_t = video_noise
-        for i in range(num_steps):
-            velocity, features = self._video_pass(scene, x_t, i / num_steps)
-            x_t = x_t + velocity / num_steps
-        return features
+    def imagine(self, scene: Observed, video_noise: Tensor, times: tuple[float, ...]) -> Features:
+        """Features [M, S, D] of the last of the passes at `times` over `video_noise` [M, V, F, L, C]."""
+        x_t = euler_through(lambda x, t: self._video_pass(scene, x, t)[0], video_noise, times)
+        return self._video_pass(scene, x_t, times[-1])[1]
 
     @torch.inference_mode()
     def evaluate(self, futures: Features, value_noise: Tensor, num_steps: int) -> Tensor:

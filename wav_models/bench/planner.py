@@ -20,6 +20,7 @@ from wav_models.bench.naive import NaiveEngine, Observed
 from wav_models.data.normalization import VALUE_DIM, Normalization
 from wav_models.engines.observed_trajectories import ObservedTrajectories
 from wav_models.engines.torch_engine import DTYPES, TorchEngine, with_weights_in
+from wav_models.flow import equal_times
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.latent_planner import LatentPlan, plan
@@ -88,7 +89,7 @@ class PlannerBenchmark:
             num_value_samples=self.num_value_samples,
             num_video_elites=max(1, round(ELITE_FRACTIONS[0] * self.num_video_samples)),
             num_value_elites=max(1, round(ELITE_FRACTIONS[1] * pairs)),
-            num_video_steps=self.model.num_video_steps,
+            video_times=equal_times(self.model.num_video_steps)[:-1],
             num_value_steps=self.model.denoise_steps,
             num_action_steps=self.model.denoise_steps,
         )

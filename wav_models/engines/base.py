@@ -94,14 +94,19 @@ class Engine(Protocol):
     def encode_images(self, images: ImageArray) -> Tensor:
         """Graph vae_encoder: memory frames uint8 [V, F_mem, H, W, 3] -> latents [1, V, F_mem, L, C]."""
 
-    def observe(self, memory_latents: Tensor, text: Text) -> Scene:
-        """Graph memory_prefix: everything that depends on the observation but not on a future, once."""
+    def observe(self, memory_latents: Tensor, text: Text, share_first_step: bool = False) -> Scene:
+        """Graph memory_prefix: everything that depends on the observation but not on a future, once.
 
-    def imagine(self, scene: Scene, video_noise: Tensor, num_steps: int) -> Futures:
+        With `share_first_step` also the mean of all futures, which the first step of `imagine` then leads to.
+        """
+
+    def imagine(self, scene: Scene, video_noise: Tensor, times: tuple[float, ...]) -> Futures:
         """Graph video_dit: M futures from noise [M, V, F_fut, L, C], ready for the experts.
 
-        `num_steps` passes: the features are those of the last, at flow time (num_steps - 1) / num_steps, after
-        num_steps - 1 Euler steps. 1 is the single pass over pure noise of the published code.
+        Args:
+            scene: observed with `share_first_step` where the first time is above 0.
+            video_noise: at flow time 0.
+            times: of the passes, see `PlannerConfig.video_times`; the features are those of the last.
         """
 
     def evaluate(self, futures: Futures, value_noise: Tensor, num_steps: int) -> Tensor:

@@ -105,14 +105,19 @@ class CompiledEngine:
     def _encode_frame(self, frame: ImageArray) -> Tensor:
         return self._run("vae_encoder", {"frame": torch.from_numpy(np.ascontiguousarray(frame))})["latents"].cpu()
 
-    def observe(self, memory_latents: Tensor, text: Values) -> CompiledScene:
+    def observe(self, memory_latents: Tensor, text: Values, share_first_step: bool = False) -> CompiledScene:
         latents = {"memory_latents": memory_latents}
-        if "memory_prefix" not in self._graphs:
-            return CompiledScene(text, latents)
-        return CompiledScene({**text, **self._graph("memory_prefix").run(latents, text)}, {})
+        if "memory_prefix" in self._graphs:
+            scene = CompiledScene({**text, **self._graph("memory_prefix").run(latents, text)}, {})
+        else:
+            scene = CompiledScene(text, latents)
+        if not share_first_step:
+            return scene
+        mean = self._graph("video_mean").run(scene.tensors, scene.context)
+        return CompiledScene({**scene.context, **mean}, scene.tensors)
 
-    def imagine(self, scene: CompiledScene, video_noise: Tensor, num_steps: int) -> CompiledFutures:
-        self._require("num_video_steps", num_steps)
+    def imagine(self, scene: CompiledScene, video_noise: Tensor, times: tuple[float, ...]) -> CompiledFutures:
+        self._require("video_times", times)
         count = len(video_noise)
         graph = self._graphs.get(video_dit_name(count))
         if graph is None:
@@ -149,7 +154,7 @@ class CompiledEngine:
         self._require("num_value_steps", num_value_steps)
         self._require("num_action_steps", num_action_steps)
         if isinstance(future, PickedFuture):
-            future = self.imagine(future.scene, future.noise, self.shape.num_video_steps)
+            future = self.imagine(future.scene, future.noise, self.shape.video_times)
         noise = value_noise[None, None], action_noise[None, None]
         act = self._act_at_once if "action_dit" in self._graphs else self._act_by_steps
         values, actions = act(future.context, state_token, *noise, guidance)
@@ -207,11 +212,11 @@ class CompiledEngine:
             raise EngineError(f"graph {name!r} is not part of this export; export again with `wav export`, all graphs")
         return self._graphs[name]
 
-    def _require(self, name: str, value: int) -> None:
+    def _require(self, name: str, value: Any) -> None:
         if value != getattr(self.shape, name):
             raise self._misfit(name, value)
 
-    def _misfit(self, name: str, value: int) -> EngineError:
+    def _misfit(self, name: str, value: Any) -> EngineError:
         return EngineError(
             f"{name} is {value}, but the graphs were exported for {getattr(self.shape, name)}; load the engine with "
             "the planner it shall serve, or use engine 'torch'"

@@ -25,7 +25,7 @@ from wav_models.engines.base import EngineError
 from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.planner.config import PlannerConfig
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Raised whenever graphs of an older version of this program must not be used any more."""
 MANIFEST: Final = "manifest.json"
 ANY_GPU: Final = "any"
@@ -39,7 +39,8 @@ class PlanShape:
 
     num_video_samples: int
     num_value_samples: int
-    num_video_steps: int
+    video_times: tuple[float, ...]
+    share_first_step: bool
     num_value_steps: int
     num_action_steps: int
 
@@ -50,8 +51,9 @@ class PlanShape:
     @property
     def label(self) -> str:
         """Short and unique, for a directory's name."""
-        steps = f"{self.num_video_steps}-{self.num_value_steps}-{self.num_action_steps}"
-        return f"{self.num_video_samples}x{self.num_value_samples}-steps-{steps}"
+        times = "-".join(f"{time:.3g}" for time in self.video_times) + "-shared" * self.share_first_step
+        steps = f"{self.num_value_steps}-{self.num_action_steps}"
+        return f"{self.num_video_samples}x{self.num_value_samples}-video-{times}-steps-{steps}"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class ObservedTrajectories:
         return (self.engine.config.horizon.action_horizon, self.engine.config.action.in_channels)
 
     def imagine(self, video_noise: Tensor) -> Futures:
-        return self.engine.imagine(self.scene, video_noise, self.planner.num_video_steps)
+        return self.engine.imagine(self.scene, video_noise, self.planner.video_times)
 
     def evaluate(self, futures: Futures, value_noise: Tensor) -> Tensor:
         values = self.engine.evaluate(futures, value_noise, self.planner.num_value_steps)

@@ -141,17 +141,17 @@ def graph_calls(engine: Engine, trial: Trial) -> dict[str, GraphCall]:
     planner = trial.planner
     text = engine.encode_text("put the bowl on the plate")
     latents = engine.encode_images(trial.images)
-    scene = engine.observe(latents, text)
-    many = engine.imagine(scene, trial.video_noise, planner.num_video_steps)
-    one = engine.imagine(scene, trial.video_noise[:1], planner.num_video_steps)
+    scene = engine.observe(latents, text, planner.share_first_step)
+    many = engine.imagine(scene, trial.video_noise, planner.video_times)
+    one = engine.imagine(scene, trial.video_noise[:1], planner.video_times)
     value_noise = trial.value_noise[0, 0]
     steps = (planner.num_value_steps, planner.num_action_steps)
     return {
         "text_encoder": lambda i: engine.encode_text(f"put bowl {i} on the plate"),
         "vae_encoder": lambda i: engine.encode_images(trial.images[:, :1] ^ np.uint8(i)),
-        "memory_prefix": lambda _: engine.observe(latents, text),
-        "video_dit": lambda _: engine.imagine(scene, trial.video_noise, planner.num_video_steps),
-        "video_dit of 1": lambda _: engine.imagine(scene, trial.video_noise[:1], planner.num_video_steps),
+        "memory_prefix": lambda _: engine.observe(latents, text, planner.share_first_step),
+        "video_dit": lambda _: engine.imagine(scene, trial.video_noise, planner.video_times),
+        "video_dit of 1": lambda _: engine.imagine(scene, trial.video_noise[:1], planner.video_times),
         "value_dit": lambda _: engine.evaluate(many, trial.value_noise, planner.num_value_steps),
         "action_dit": lambda _: engine.act(one, trial.state_token, value_noise, trial.action_noise, *steps),
         "action_dit guided": lambda _: engine.act(
@@ -197,7 +197,8 @@ def compare_plans(reference: Engine, engine: Engine, trial: Trial) -> PlanAgreem
 
 def make_plan(engine: Engine, trial: Trial, seed: int) -> LatentPlan:
     """From images to action tokens."""
-    scene = engine.observe(engine.encode_images(trial.images), engine.encode_text("put the bowl on the plate"))
+    latents, text = engine.encode_images(trial.images), engine.encode_text("put the bowl on the plate")
+    scene = engine.observe(latents, text, trial.planner.share_first_step)
     model = ObservedTrajectories(engine, scene, trial.state_token, trial.normalization, trial.planner)
     return plan(model, trial.planner, seed)
 

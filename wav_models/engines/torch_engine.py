@@ -12,7 +12,7 @@ import copy
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 
 from wav_models.engines.base import EngineError, full_memory_is_named
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
-from wav_models.flow import euler
+from wav_models.flow import euler, euler_through
 from wav_models.guidance import Guidance, guided
 from wav_models.networks.attention import KeysValues
 from wav_models.networks.autoencoder import Autoencoder
@@ -50,12 +50,14 @@ class TorchScene:
         memory: prefix (causal memory) or latents [1, V, F_mem, L, C] (bidirectional).
         value_memory, action_memory: the experts' keys and values of the memory features; None where they depend on the
             future.
+        mean: mu of `PlannerConfig.share_first_step`, [1, V, F_fut, L, C]; None where it was not asked for.
     """
 
     text: TextContext
     memory: MemoryPrefix | Tensor
     value_memory: tuple[KeysValues, ...] | None
     action_memory: tuple[KeysValues, ...] | None
+    mean: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -132,26 +134,41 @@ class TorchEngine:
         return self._autoencoder.encode_memory(pixels[None, :, None])[0, :, 0].float().cpu()
 
     @_inference
-    def observe(self, memory_latents: Tensor, text: TextContext) -> TorchScene:
+    def observe(self, memory_latents: Tensor, text: TextContext, share_first_step: bool = False) -> TorchScene:
         latents = self._in(memory_latents)
-        if not self.config.video.causal_memory:
-            return TorchScene(text, latents, None, None)
-        prefix = self._model.video.encode_memory(latents, text)
-        value_memory = self._model.value.memory_context(prefix.features)
-        action_memory = self._model.action.memory_context(prefix.features)
-        return TorchScene(text, prefix, value_memory, action_memory)
+        scene = TorchScene(text, latents, None, None)
+        if self.config.video.causal_memory:
+            prefix = self._model.video.encode_memory(latents, text)
+            value_memory = self._model.value.memory_context(prefix.features)
+            action_memory = self._model.action.memory_context(prefix.features)
+            scene = TorchScene(text, prefix, value_memory, action_memory)
+        if not share_first_step:
+            return scene
+        views, _, *tokens = latents.shape[1:]
+        zero_noise = torch.zeros((1, views, self.config.num_future_frames, *tokens), device=self._device)
+        return replace(scene, mean=self.video_velocity(scene)(zero_noise, 0.0))
 
     @_inference
-    def imagine(self, scene: TorchScene, video_noise: Tensor, num_steps: int) -> TorchFutures:
-        parts = [self._imagine(scene, noise, num_steps) for noise in video_noise.split(self._futures_at_once)]
+    def imagine(self, scene: TorchScene, video_noise: Tensor, times: tuple[float, ...]) -> TorchFutures:
+        parts = [self._imagine(scene, noise, times) for noise in video_noise.split(self._futures_at_once)]
         return parts[0] if len(parts) == 1 else _joined(parts)
 
-    def _imagine(self, scene: TorchScene, video_noise: Tensor, num_steps: int) -> TorchFutures:
-        last = (num_steps - 1) / num_steps
+    def _imagine(self, scene: TorchScene, video_noise: Tensor, times: tuple[float, ...]) -> TorchFutures:
+        return self.read(scene, self.before_last_pass(scene, video_noise, times), times[-1])[0]
+
+    @_inference
+    def before_last_pass(self, scene: TorchScene, video_noise: Tensor, times: tuple[float, ...]) -> Tensor:
+        """What the last pass of `imagine` is given: x_t at `times[-1]`, [M, V, F_fut, L, C].
+
+        Raises:
+            ValueError: the first step is shared, but the scene was observed without `share_first_step`.
+        """
         x_t = video_noise.to(self._device)
-        if num_steps > 1:
-            x_t = euler(self.video_velocity(scene), x_t, num_steps - 1, end=last)
-        return self.read(scene, x_t, last)[0]
+        if times[0] > 0.0:
+            if scene.mean is None:
+                raise ValueError(f"no mean to lead to flow time {times[0]}: observe with share_first_step")
+            x_t = (1.0 - times[0]) * x_t + times[0] * scene.mean
+        return euler_through(self.video_velocity(scene), x_t, times)
 
     @_inference
     def read(self, scene: TorchScene, x_t: Tensor, flow_time: float) -> tuple[TorchFutures, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from wav_models.data.normalization import Normalization
 from wav_models.engines.observed_trajectories import make_state_token
 from wav_models.engines.torch_engine import TorchEngine, TorchFutures, TorchScene
-from wav_models.flow import euler_between, interpolate
+from wav_models.flow import euler_through, interpolate
 from wav_models.planner.config import PlannerConfig
 from wav_models.types import ANGLES, FloatArray, ImageArray, Observation
 
@@ -42,7 +42,7 @@ class FutureReader:
 
     def __init__(self, engine: TorchEngine, normalization: Normalization, planner: PlannerConfig) -> None:
         self.engine, self.normalization, self.planner = engine, normalization, planner
-        self.flow_time = (planner.num_video_steps - 1) / planner.num_video_steps
+        self.flow_time = planner.video_times[-1]
 
     def video_noise(self, count: int, generator: torch.Generator) -> Tensor:
         """[count, V, F_fut, L, C]."""
@@ -64,7 +64,8 @@ class FutureReader:
     def observe(self, observation: Observation) -> TorchScene:
         """What all futures of one observation share."""
         text = self.engine.encode_text(observation.instruction)
-        return self.engine.observe(self.engine.encode_images(observation.images), text)
+        latents = self.engine.encode_images(observation.images)
+        return self.engine.observe(latents, text, self.planner.share_first_step)
 
     def encode_frames(self, images: ImageArray) -> Tensor:
         """Latents [V, F, L, C] of frames uint8 [V, F, H, W, 3], as memory, and as futures where both are the same.
@@ -80,10 +81,11 @@ class FutureReader:
     @torch.inference_mode()
     def imagined(self, scene: TorchScene, noise: Tensor, start: float = 0.0) -> Reading:
         """Futures denoised by the model from `noise` [M, ...], which lies at flow time `start`."""
-        x_t = noise
-        if self.flow_time > start:
-            num_steps = max(1, round((self.flow_time - start) * self.planner.num_video_steps))
-            x_t = euler_between(self.engine.video_velocity(scene), noise, num_steps, start, self.flow_time)
+        if start == 0.0:
+            x_t = self.engine.before_last_pass(scene, noise, self.planner.video_times)
+        else:
+            later = (time for time in self.planner.video_times if time > start)
+            x_t = euler_through(self.engine.video_velocity(scene), noise, (start, *later))
         return Reading(*self.engine.read(scene, x_t, max(start, self.flow_time)))
 
     def noised(self, scene: TorchScene, latents: Tensor, noise: Tensor) -> Reading:

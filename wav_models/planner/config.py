@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from wav_models.configuration import did_you_mean
 from wav_models.planner.scoring import SCORES, SEARCHES
@@ -40,9 +41,12 @@ class PlannerConfig:
     (common random numbers). False: every pair has its own, as published."""
     snr_eps: float = 1e-6
     """[epsilon] of the signal-to-noise ratio."""
-    num_video_steps: int = 1
-    """Passes of the video DiT per future. 1: features of one pass at flow time 0, as published. S: after S - 1 Euler
-    steps, features of the pass at flow time (S - 1) / S."""
+    video_times: tuple[float, ...] = (0.0,)
+    """Flow times of the passes of the video DiT that every future takes: Euler steps lead from each to the next, and
+    the experts read the features of the last. (0,): one pass over pure noise, as published."""
+    share_first_step: bool = False
+    """The Euler step to the first of `video_times`, which is above 0 then, is one for all futures of an observation: it
+    leads towards their mean mu, the velocity at zero noise and flow time 0, so that x_t = (1 - t) x_0 + t mu."""
     num_value_steps: int = 5
     """Euler steps of the value expert."""
     num_action_steps: int = 5
@@ -61,7 +65,7 @@ class PlannerConfig:
 
     def __post_init__(self) -> None:
         _integer(self, "num_iterations", 0)
-        for kind in ("video_samples", "value_samples", "video_steps", "value_steps", "action_steps"):
+        for kind in ("video_samples", "value_samples", "value_steps", "action_steps"):
             _integer(self, f"num_{kind}", 1)
         _integer(self, "num_video_elites", 1, self.num_video_samples, "num_video_samples")
         num_pairs = self.num_video_samples * self.num_value_samples
@@ -72,6 +76,7 @@ class PlannerConfig:
             _number(self, name, 0.0)
         if self.deadline is not None:
             _number(self, "deadline", 0.0)
+        _video_times(self.video_times, self.share_first_step)
         if self.score not in {**SCORES, **SEARCHES}:
             raise ValueError(f"unknown score {self.score!r}{did_you_mean(self.score, {**SCORES, **SEARCHES})}")
         if self.selection not in SELECTIONS:
@@ -87,6 +92,16 @@ class PlannerConfig:
             num_value_samples=value,
             num_video_elites=min(self.num_video_elites, video),
             num_value_elites=min(self.num_value_elites, video * value),
+        )
+
+
+def _video_times(times: tuple[float, ...], share_first_step: bool) -> None:
+    rising = all(early < late for early, late in pairwise((*times, 1.0)))
+    if not times or not rising or not (times[0] > 0.0 if share_first_step else times[0] == 0.0):
+        first = "above 0" if share_first_step else "0"
+        raise ValueError(
+            f"video_times is {times}; rising flow times below 1 fit, the first {first} where share_first_step is "
+            f"{share_first_step}"
         )
 
 

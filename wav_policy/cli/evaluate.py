@@ -62,10 +62,9 @@ class EvaluateArguments:
     """Futures that the video noise is refitted to."""
     value_elites: int | None = None
     """Value samples that the value noise is refitted to."""
-    video_steps: int | None = None
-    """Passes of the video DiT per future."""
-    value_steps: int | None = None
-    """Euler steps of the value expert."""
+    planner: tuple[str, ...] = ()
+    """Any parameters of the planner as NAME=VALUE, for example video_times=[0.25] share_first_step=true (fields of
+    PlannerConfig)."""
     score: str | None = None
     """Score of a future: snr, mean, gain, or lower_bound."""
     action_noise_std: float | None = None
@@ -245,7 +244,7 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
         links[task] = diagnose(plan)
     summary = {**header(arguments, command), "planner": asdict(planner), "tasks": links}
     text = "\n".join(
-        f"{task}, {plan.planner.num_video_steps} video steps:\n{describe_links(r)}" for task, r in links.items()
+        f"{task}, video passes at {plan.planner.video_times}:\n{describe_links(r)}" for task, r in links.items()
     )
     _write(summary, text, arguments.json)
 
@@ -310,13 +309,12 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
     """
     import wav_models.experiments  # noqa: F401  its planners have names here
     from wav_models.checkpoint import load_planner_config
+    from wav_models.configuration import with_assignments
 
     sized = load_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)
     given = {
         "num_video_elites": arguments.video_elites,
         "num_value_elites": arguments.value_elites,
-        "num_video_steps": arguments.video_steps,
-        "num_value_steps": arguments.value_steps,
         "score": arguments.score,
         "action_noise_std": arguments.action_noise_std,
         "shared_value_noise": arguments.shared_value_noise,
@@ -326,7 +324,8 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
         "selection": arguments.selection[0] if len(arguments.selection) == 1 else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    return replace(sized, deadline=None, **given)  # type: ignore[arg-type]
+    chosen = replace(sized, **given)  # type: ignore[arg-type]
+    return replace(with_assignments(chosen, arguments.planner, "--planner"), deadline=None)
 
 
 def describe(summary: dict[str, Any]) -> str:

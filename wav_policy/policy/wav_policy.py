@@ -153,7 +153,7 @@ class WAVPolicy:
         with stopwatch.stage("images"):
             memory_latents = self.engine.encode_images(observation.images)
         with stopwatch.stage("memory"):
-            scene = self.engine.observe(memory_latents, text)
+            scene = self.engine.observe(memory_latents, text, self.planner.share_first_step)
         token = make_state_token(self._normalization, observation.joint_state)
         guidance = None if committed is None else self._guidance(committed, observation.joint_state)
         model = ObservedTrajectories(self.engine, scene, token, self._normalization, self.planner, guidance)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wav_models.engines.base import EngineError
 from wav_models.engines.torch_engine import TorchEngine
-from wav_models.flow import euler
+from wav_models.flow import equal_times, euler
 from wav_models.guidance import JACOBIANS, Guidance, guided
 from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
@@ -75,6 +75,11 @@ def draws() -> dict[str, Tensor]:
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
 
+def passes(count: int) -> tuple[float, ...]:
+    """Flow times of `count` passes with equal steps between them."""
+    return equal_times(count)[:-1]
+
+
 def scene_of(engine: TorchEngine, draws: dict[str, Tensor]) -> Any:
     return engine.observe(draws["memory"], engine.encode_text("lift the bowl"))
 
@@ -126,7 +131,7 @@ def test_values_of_a_batch_equal_those_of_every_pair_alone(
     engine: TorchEngine, draws: dict[str, Tensor], num_steps: int
 ) -> None:
     """Cached and batched over M and N, against one future and one sample at a time."""
-    futures = engine.imagine(scene_of(engine, draws), draws["video"], num_steps)
+    futures = engine.imagine(scene_of(engine, draws), draws["video"], passes(num_steps))
     values = engine.evaluate(futures, draws["value"], 4)
     uncached = Uncached(engine, draws)
     for m in range(4):
@@ -138,7 +143,7 @@ def test_values_of_a_batch_equal_those_of_every_pair_alone(
 
 
 def test_action_equals_the_uncached_one(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
-    future = engine.imagine(scene_of(engine, draws), draws["video"][:1], 2)
+    future = engine.imagine(scene_of(engine, draws), draws["video"][:1], passes(2))
     values, actions = engine.act(future, draws["state"], draws["value"][0, 0], draws["action"], 4, 5)
     uncached = Uncached(engine, draws)
     features = uncached.features(draws["video"][0], 2)
@@ -157,10 +162,10 @@ def test_a_picked_future_acts_as_if_imagined_alone(
     """Also where the four futures were imagined in parts."""
     monkeypatch.setattr(engine, "_futures_at_once", at_once)
     scene = scene_of(engine, draws)
-    picked = engine.pick(engine.imagine(scene, draws["video"], 2), 1)
+    picked = engine.pick(engine.imagine(scene, draws["video"], passes(2)), 1)
     found, expected = (
         engine.act(future, draws["state"], draws["value"][0, 0], draws["action"], 4, 5)
-        for future in (picked, engine.imagine(scene, draws["video"][1:2], 2))
+        for future in (picked, engine.imagine(scene, draws["video"][1:2], passes(2)))
     )
     torch.testing.assert_close(found, expected, **TOLERANCE)
     assert picked.features.future[0].untyped_storage().nbytes() == picked.features.future[0].nbytes
@@ -171,7 +176,7 @@ def test_guided_action_equals_the_uncached_guided_flow(
     engine: TorchEngine, draws: dict[str, Tensor], jacobian: str
 ) -> None:
     """Also from within the planner's inference mode, where autograd is refused by default."""
-    future = engine.imagine(scene_of(engine, draws), draws["video"][:1], 1)
+    future = engine.imagine(scene_of(engine, draws), draws["video"][:1], passes(1))
     weight = torch.zeros(16, 28)
     weight[:6, :14] = torch.linspace(1.0, 0.1, 6)[:, None]
     guidance = Guidance(draws["action"].flip(0), weight, jacobian)
@@ -196,8 +201,34 @@ def test_more_steps_read_features_of_a_denoised_future(engine: TorchEngine, draw
     with torch.inference_mode():
         half = noise + 0.5 * engine._model.video(noise, torch.zeros(1), scene.text, scene.memory).velocity
         expected = engine._model.video(half, torch.tensor([0.5]), scene.text, scene.memory).features
-    features = engine.imagine(scene, noise, 2).features
+    features = engine.imagine(scene, noise, passes(2)).features
     torch.testing.assert_close(features.future[-1], expected.future[-1], **TOLERANCE)
+
+
+def test_unequal_steps_lead_from_pass_to_pass(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
+    scene, noise = scene_of(engine, draws), draws["video"]
+    with torch.inference_mode():
+        x_t = noise + 0.25 * engine._model.video(noise, torch.zeros(1), scene.text, scene.memory).velocity
+        x_t = x_t + 0.5 * engine._model.video(x_t, torch.tensor([0.25]), scene.text, scene.memory).velocity
+        expected = engine._model.video(x_t, torch.tensor([0.75]), scene.text, scene.memory).features
+    features = engine.imagine(scene, noise, (0.0, 0.25, 0.75)).features
+    torch.testing.assert_close(features.future[-1], expected.future[-1], **TOLERANCE)
+
+
+def test_a_shared_first_step_leads_every_future_to_one_mean(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
+    scene = engine.observe(draws["memory"], engine.encode_text("lift the bowl"), share_first_step=True)
+    noise, video = draws["video"], engine._model.video
+    with torch.inference_mode():
+        mean = video(torch.zeros_like(noise[:1]), torch.zeros(1), scene.text, scene.memory).velocity
+        x_t = 0.75 * noise + 0.25 * mean
+        once = video(x_t, torch.tensor([0.25]), scene.text, scene.memory)
+        twice = video(x_t + 0.5 * once.velocity, torch.tensor([0.75]), scene.text, scene.memory)
+    assert mean.abs().max() > 0.1
+    for times, expected in (((0.25,), once), ((0.25, 0.75), twice)):
+        found = engine.imagine(scene, noise, times).features.future[-1]
+        torch.testing.assert_close(found, expected.features.future[-1], **TOLERANCE)
+    with pytest.raises(ValueError, match="no mean to lead to flow time 0.25: observe with share_first_step"):
+        engine.imagine(scene_of(engine, draws), noise, (0.25,))
 
 
 def test_repeated_instruction_is_looked_up(engine: TorchEngine) -> None:
@@ -227,7 +258,9 @@ def test_frames_seen_before_are_not_encoded_again(monkeypatch: pytest.MonkeyPatc
 def test_bfloat16_agrees_roughly_and_leaves_the_model_alone(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
     half = TorchEngine(engine._model, engine._autoencoder, WordEncoder(), dtype="bf16")
     assert next(engine._model.parameters()).dtype == torch.float32
-    values = [e.evaluate(e.imagine(scene_of(e, draws), draws["video"], 1), draws["value"], 4) for e in (engine, half)]
+    values = [
+        e.evaluate(e.imagine(scene_of(e, draws), draws["video"], passes(1)), draws["value"], 4) for e in (engine, half)
+    ]
     assert values[1].dtype == torch.float32
     cosine = torch.cosine_similarity(values[0].flatten(), values[1].flatten(), dim=0)
     assert cosine > 0.999
@@ -252,7 +285,7 @@ def test_full_memory_is_a_typed_error_with_a_remedy(
     scene = scene_of(engine, draws)
     monkeypatch.setattr(engine._model.video, "forward", full)
     with pytest.raises(EngineError, match=r"memory is full \(.+\); use fewer video or value samples"):
-        engine.imagine(scene, draws["video"], 1)
+        engine.imagine(scene, draws["video"], passes(1))
 
 
 @pytest.mark.slow
@@ -261,7 +294,8 @@ def test_compiled_networks_give_what_eager_ones_give(engine: TorchEngine, draws:
     compiled = TorchEngine(engine._model, engine._autoencoder, WordEncoder(), compile=True)
     assert compiled.description == "torch fp32, compiled"
     values = [
-        e.evaluate(e.imagine(scene_of(e, draws), draws["video"], 2), draws["value"], 2) for e in (engine, compiled)
+        e.evaluate(e.imagine(scene_of(e, draws), draws["video"], passes(2)), draws["value"], 2)
+        for e in (engine, compiled)
     ]
     torch.testing.assert_close(*values, atol=1e-4, rtol=1e-4)
 
@@ -276,9 +310,9 @@ def test_imagining_in_one_thread_leaves_planning_in_another_alone(
     engine: TorchEngine, draws: dict[str, Tensor]
 ) -> None:
     scene = scene_of(engine, draws)
-    alone = engine.evaluate(engine.imagine(scene, draws["video"], 1), draws["value"], 2)
+    alone = engine.evaluate(engine.imagine(scene, draws["video"], passes(1)), draws["value"], 2)
     thread = threading.Thread(target=lambda: [engine.denoise(scene, draws["video"], 2) for _ in range(10)])
     thread.start()
     while thread.is_alive():
-        assert torch.equal(alone, engine.evaluate(engine.imagine(scene, draws["video"], 1), draws["value"], 2))
+        assert torch.equal(alone, engine.evaluate(engine.imagine(scene, draws["video"], passes(1)), draws["value"], 2))
     thread.join()

@@ -31,11 +31,11 @@ def test_named_conditions_are_one_planner_with_controls(random_checkpoint: Path)
         random_checkpoint,
         conditions=("k0", "shrunk", "best", "worst", "k3"),
         video_samples=4,
-        video_steps=3,
+        planner=("video_times=[0.25, .75]", "share_first_step=true"),
         score="mean",
     )
     conditions = make_conditions(arguments)
-    assert {c.num_video_steps for c in conditions.values()} == {3}
+    assert {(c.video_times, c.share_first_step) for c in conditions.values()} == {((0.25, 0.75), True)}
     assert {name: c.num_iterations for name, c in conditions.items()} == {
         "k0": 0,
         "shrunk": 3,

@@ -7,8 +7,9 @@ modulation) and computes what is the same in every step once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +117,10 @@ class OnnxComposer:
             results = {f"y_{i}": value for i, value in enumerate(node.output)}
             self.call(exporter.block(kind), f"{network}.kind_{kind}", bindings, results)
 
-    def euler(self, velocity: Callable[[str, str], str], x_0: str, num_steps: int, end: float = 1.0) -> str:
-        """`flow.euler` as a graph; `velocity` maps the names of x_t and flow time [1] to that of the velocity."""
-        x, dt = x_0, end / num_steps
-        for i in range(num_steps):
-            step = self.apply("Mul", velocity(x, self.constant([i * dt])), self.constant(dt))
+    def euler_through(self, velocity: Callable[[str, str], str], x: str, times: Sequence[float]) -> str:
+        """`flow.euler_through` as a graph; `velocity` maps the names of x_t and flow time [1] to its own."""
+        for time, following in pairwise(times):
+            step = self.apply("Mul", velocity(x, self.constant([time])), self.constant(following - time))
             x = self.apply("Add", x, step)
         return x
 

@@ -23,6 +23,7 @@ from wav_models.engines.onnx import network_calls as calls
 from wav_models.engines.onnx.composer import OnnxComposer
 from wav_models.engines.onnx.network_calls import NetworkCall, example, keys_values_names
 from wav_models.engines.onnx.opaque_blocks import OPSET, BlockExporter, Translations
+from wav_models.flow import equal_times
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
 
@@ -79,6 +80,8 @@ class OnnxGraphs:
             made["memory_prefix"] = self._memory_prefix
         for count in sorted({1, self.shape.num_video_samples}):
             made[video_dit_name(count)] = partial(self._video_dit, count)
+        if self.shape.share_first_step:
+            made["video_mean"] = self._video_mean
         made["video_velocity"] = self._video_velocity
         if self._loops == "unrolled":
             made |= {"value_dit": self._value_dit, "action_dit": self._action_dit}
@@ -133,6 +136,17 @@ class OnnxGraphs:
     def _video_velocity(self) -> OnnxComposer:
         return _wrapped("video_velocity", self._video_pass(1), ("velocity",))
 
+    def _video_mean(self) -> OnnxComposer:
+        """The velocity at zero noise and flow time 0, which leads to the mean of all futures."""
+        video_pass = self._video_pass(1)
+        composer = OnnxComposer("video_mean", OPSET)
+        names = (value.name for value in video_pass.graph.input if value.name not in ("x_t", "flow_time"))
+        context = {name: composer.input_like(video_pass, name) for name in names}
+        zero = {"x_t": composer.constant(self._futures(1).numpy()), "flow_time": composer.constant([0.0])}
+        mean = composer.call(video_pass, "video_dit", {**zero, **context})["velocity"]
+        composer.output_like(video_pass, "velocity", mean, "mean")
+        return composer
+
     def _video_dit(self, count: int) -> OnnxComposer:
         """All passes; the last gives the experts' keys and values, for the action expert only of a single future."""
         video_pass = self._video_pass(count)
@@ -147,10 +161,13 @@ class OnnxGraphs:
         def run(x: str, t: str) -> dict[str, str]:
             return composer.call(video_pass, "video_dit", {"x_t": x, "flow_time": t, **context})
 
-        num_steps = self.shape.num_video_steps
-        end = (num_steps - 1) / num_steps
-        x_t = composer.euler(lambda x, t: run(x, t)["velocity"], noise, num_steps - 1, end) if end else noise
-        features = run(x_t, composer.constant([end]))
+        times, x_t = self.shape.video_times, noise
+        if self.shape.share_first_step:
+            mean = composer.input_like(self._video_pass(1), "x_t", "mean")
+            own = composer.apply("Mul", noise, composer.constant(1.0 - times[0]))
+            x_t = composer.apply("Add", own, composer.apply("Mul", mean, composer.constant(times[0])))
+        x_t = composer.euler_through(lambda x, t: run(x, t)["velocity"], x_t, times)
+        features = run(x_t, composer.constant(times[-1:]))
         for name in (*self._value_video, *self._action_video) if count == 1 else self._value_video:
             composer.output_like(video_pass, name, features[name], name)
         return composer
@@ -165,7 +182,7 @@ class OnnxGraphs:
         def velocity(x: str, t: str) -> str:
             return composer.call(step, "value_dit", {"x_t": x, "flow_time": t, **context})["velocity"]
 
-        values = composer.euler(velocity, noise, self.shape.num_value_steps)
+        values = composer.euler_through(velocity, noise, equal_times(self.shape.num_value_steps))
         composer.output_like(step, "x_t", values, "values")
         return composer
 
@@ -190,7 +207,7 @@ class OnnxGraphs:
             features = composer.call(value_step, "value_dit", {"x_t": x, "flow_time": t, **value_video})
             return features["velocity"]
 
-        values = composer.euler(value_velocity, value_noise, self.shape.num_value_steps)
+        values = composer.euler_through(value_velocity, value_noise, equal_times(self.shape.num_value_steps))
         read = {name: features[name] for name in self._value_features}
         seen = composer.call(self._export_action_context(), "action_context", read)
 
@@ -199,7 +216,7 @@ class OnnxGraphs:
             return composer.call(action_step, "action_dit", bindings)["velocity"]
 
         guided = composer.guided(action_velocity, target, weight)
-        actions = composer.euler(guided, action_noise, self.shape.num_action_steps)
+        actions = composer.euler_through(guided, action_noise, equal_times(self.shape.num_action_steps))
         composer.output_like(value_step, "x_t", values, "values")
         composer.output_like(action_step, "x_t", actions, "actions")
         return composer

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from wav_models.engines.onnx.composer import OnnxComposer
 from wav_models.engines.onnx.weight_file import WeightFile
-from wav_models.flow import euler
+from wav_models.flow import equal_times, euler, euler_through
 from wav_models.guidance import Guidance, guided
 
 WEIGHT = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
@@ -45,20 +45,20 @@ def velocity_part() -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
 
 
-@pytest.mark.parametrize(("num_steps", "end"), [(1, 1.0), (5, 1.0), (3, 0.75)])
-def test_unrolled_euler_is_euler_with_one_copy_of_the_weights(num_steps: int, end: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [(0.0, 1.0), equal_times(5), (0.25, 0.5, 0.75), (0.0, 0.1, 0.75)])
+def test_unrolled_euler_is_euler_with_one_copy_of_the_weights(times: tuple[float, ...], tmp_path: Path) -> None:
     part, composer = velocity_part(), OnnxComposer("loop", 20)
     noise = composer.input_like(part, "x_t", "noise")
 
     def call(x: str, t: str) -> str:
         return composer.call(part, "network", {"x_t": x, "flow_time": t})["velocity"]
 
-    composer.output_like(part, "x_t", composer.euler(call, noise, num_steps, end), "data")
+    composer.output_like(part, "x_t", composer.euler_through(call, noise, times), "data")
     model, session = written(composer, tmp_path)
     x_0 = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
     (found,) = session.run(None, {"noise": x_0})
     weight = torch.from_numpy(WEIGHT)
-    expected = euler(lambda x, t: x @ weight + t, torch.from_numpy(x_0), num_steps, end)
+    expected = euler_through(lambda x, t: x @ weight + t, torch.from_numpy(x_0), times)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
     assert sum(list(i.dims) == [4, 4] for i in model.graph.initializer) == 1
 
@@ -70,7 +70,9 @@ def test_a_guided_loop_is_the_guided_flow(tmp_path: Path) -> None:
     def call(x: str, t: str) -> str:
         return composer.call(part, "network", {"x_t": x, "flow_time": t})["velocity"]
 
-    composer.output_like(part, "x_t", composer.euler(composer.guided(call, target, weight), noise, 10), "data")
+    composer.output_like(
+        part, "x_t", composer.euler_through(composer.guided(call, target, weight), noise, equal_times(10)), "data"
+    )
     _, session = written(composer, tmp_path)
     rng = np.random.default_rng(1)
     x_0, y = rng.normal(size=(2, 3, 4)).astype(np.float32)

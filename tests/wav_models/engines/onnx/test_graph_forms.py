@@ -40,7 +40,7 @@ PLANNER = PlannerConfig(
     selection="best",
 )
 SHAPE = PlanShape.of(PLANNER)
-DENOISING = replace(PLANNER, num_video_steps=2)
+DENOISING = replace(PLANNER, video_times=(0.0, 0.5))
 PUBLISHED = replace(
     WAV_2B,
     video=replace(

@@ -172,8 +172,8 @@ def test_threads_do_not_disturb_each_other(engine: Engine, trial: Trial) -> None
 def test_a_picked_future_acts_as_if_imagined_alone(engine: Engine, trial: Trial) -> None:
     steps = (trial.planner.num_value_steps, trial.planner.num_action_steps)
     scene = engine.observe(engine.encode_images(trial.images), engine.encode_text("lift the bowl"))
-    picked = engine.pick(engine.imagine(scene, trial.video_noise, trial.planner.num_video_steps), 1)
-    alone = engine.imagine(scene, trial.video_noise[1:2], trial.planner.num_video_steps)
+    picked = engine.pick(engine.imagine(scene, trial.video_noise, trial.planner.video_times), 1)
+    alone = engine.imagine(scene, trial.video_noise[1:2], trial.planner.video_times)
     found, expected = (
         engine.act(future, trial.state_token, trial.value_noise[0, 0], trial.action_noise, *steps)
         for future in (picked, alone)
@@ -184,10 +184,10 @@ def test_a_picked_future_acts_as_if_imagined_alone(engine: Engine, trial: Trial)
 def test_sizes_that_were_not_exported_are_named(engine: Engine, trial: Trial) -> None:
     scene = engine.observe(engine.encode_images(trial.images), engine.encode_text("lift the bowl"))
     with pytest.raises(EngineError, match="num_video_samples is 2, but the graphs were exported for 3"):
-        engine.imagine(scene, trial.video_noise[:2], 1)
-    with pytest.raises(EngineError, match="num_video_steps is 4, but the graphs were exported for 1"):
-        engine.imagine(scene, trial.video_noise, 4)
-    futures = engine.imagine(scene, trial.video_noise, 1)
+        engine.imagine(scene, trial.video_noise[:2], (0.0,))
+    with pytest.raises(EngineError, match=r"video_times is \(0.0, 0.5\), but the graphs were exported for \(0.0,\)"):
+        engine.imagine(scene, trial.video_noise, (0.0, 0.5))
+    futures = engine.imagine(scene, trial.video_noise, (0.0,))
     with pytest.raises(EngineError, match="num_value_samples is 1, but"):
         engine.evaluate(futures, trial.value_noise[:, :1], 2)
     with pytest.raises(EngineError, match="num_value_steps is 5, but"):

@@ -13,7 +13,7 @@ from wav_policy.sim.tasks import TASKS
 
 AUTO = "auto"
 BOOL_CHOICES = ("true", "false")
-DEFAULT_CHECKPOINT = "checkpoints/wav-tiny-bowl"
+DEFAULT_CHECKPOINT = "checkpoints/wav-tiny"
 """Trained in the simulation: it is the default there only."""
 DEFAULT_DATASET = "recordings"
 
@@ -160,7 +160,7 @@ def _channel(value: str, name: str, sim: bool) -> str:
 def _checkpoint(value: str, sim: bool) -> Path:
     if value == AUTO and not sim:
         raise LaunchArgumentError(
-            "no checkpoint is named, and the shipped ones were trained in the simulation: give checkpoint:=DIR, "
+            "no checkpoint is named, and the shipped one was trained in the simulation: give checkpoint:=DIR, "
             "trained on recordings of these arms; or sim:=true"
         )
     value = DEFAULT_CHECKPOINT if value == AUTO else value

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+
 if TYPE_CHECKING:
     from wav_policy.experiments.latency_bench import LatencyReport
 
@@ -20,7 +22,7 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 class LatencyArguments:
     """Time what lies between three camera images and the published chunk: percentiles, JSON and a plot."""
 
-    checkpoint: Path = Path("checkpoints/wav-tiny-bowl")
+    checkpoint: Path = Path(DEFAULT_CHECKPOINT)
     """Checkpoint directory."""
     engine: str = "auto"
     """What runs the networks: auto, torch, onnxruntime or tensorrt."""

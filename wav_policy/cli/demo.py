@@ -20,6 +20,7 @@ from wav_policy.bringup.supervisor import Supervisor
 from wav_policy.cli.demo_engine import compile_networks
 from wav_policy.cli.demo_page import DemoPage
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
+from wav_policy.sim.tasks import make_task
 
 if TYPE_CHECKING:
     from wav_policy.nodes.clients.system_client import Report, SystemClient
@@ -47,14 +48,14 @@ class DemoArguments:
     """Layout of the first episode; the following ones count up."""
     json: Path | None = None
     """Write the measured numbers to this file."""
-    task: str = "bowl"
+    task: str = "drawer"
     """What is on the table."""
     checkpoint: str = DEFAULT_CHECKPOINT
     """Checkpoint directory."""
     engine: str = "auto"
     """auto, torch, onnxruntime or tensorrt."""
-    time_limit: float = 20.0
-    """An episode without success ends after this simulated time [s]."""
+    time_limit: float | None = None
+    """An episode without success ends after this simulated time [s]; the task's own when not given."""
     startup_timeout: float = 300.0
     """Time for all nodes to come up [s]."""
     monitor: bool = True
@@ -110,6 +111,7 @@ class Demo:
         self._report = report
         self._client = client
         self._supervisor = supervisor
+        self._time_limit = arguments.time_limit or make_task(arguments.task).time_limit
 
     def await_readiness(self) -> None:
         """Wait until all managed nodes are active and the simulation reports.
@@ -183,7 +185,7 @@ class Demo:
             seconds = float(world.values["episode_time"])
             success = world.values["success"] == "True"
             screen.refresh(f"episode {number}, seed {seed}, {seconds:.1f} s: {world.values['instruction']}")
-            if success or seconds > self._arguments.time_limit:
+            if success or seconds > self._time_limit:
                 return EpisodeResult(seed, success, seconds)
 
     def _world(self) -> Report:

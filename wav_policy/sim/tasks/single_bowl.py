@@ -1,4 +1,4 @@
-"""The bowl task without a distractor, on which the checkpoint `wav-tiny-bowl` was trained."""
+"""The bowl task without a distractor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SingleBowlTask(BowlTask):
         """Place bowl and plate at random, clear of each other.
 
         Raises:
-            ValueError: held-out layouts are asked for; the training data of `wav-tiny-bowl` covers them all.
+            ValueError: held-out layouts are asked for; demonstrations cover them all.
         """
         if held_out:
             raise ValueError(f"task {self.name!r} has no held-out layouts; task 'bowls' has")

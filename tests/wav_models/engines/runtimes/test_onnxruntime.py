@@ -405,7 +405,7 @@ def test_all_graphs_of_the_shipped_checkpoint_equal_torch(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`wav-tiny` at full size with trained weights: every graph, every batch size, whole plans."""
-    shipped = str(repository / "checkpoints/wav-tiny-bowl")
+    shipped = str(repository / "checkpoints/wav-tiny")
     assert export_command([shipped, "--out", str(tmp_path / "out"), "--verify", "--repeats", "1"]) == 0
     printed = capsys.readouterr().out
     assert "K = 3: 100% of the elites are the same" in printed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.metadata import version
 from typing import NamedTuple
 
 from wav_models.configuration import did_you_mean
@@ -47,7 +48,7 @@ def usage() -> str:
     """Help text: one line per sub-command."""
     width = max(map(len, SUB_COMMANDS))
     lines = (f"  {name:<{width}}  {command.summary}" for name, command in SUB_COMMANDS.items())
-    return f"usage: {PROGRAM} COMMAND ...\n\n" + "\n".join(lines) + f"\n\n`{PROGRAM} COMMAND --help` describes one."
+    return f"usage: {PROGRAM} COMMAND ...\n\n" + "\n".join(lines) + f"\n\n`{PROGRAM} COMMAND --help` describes one; `{PROGRAM} --version` prints the version."
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,6 +58,9 @@ def main(argv: list[str] | None = None) -> int:
         interrupt_on_end()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"{PROGRAM} {version('wav-policy')}")
         return 0
     name, *rest = arguments
     if name not in SUB_COMMANDS:

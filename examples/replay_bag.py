@@ -1,0 +1,33 @@
+"""What the policy would have done with a recorded moment: python examples/replay_bag.py RECORDING [SECOND]
+
+RECORDING: a rosbag2 directory, an .mcap or .db3 file, or a LeRobot dataset (its first episode). `wav replay RECORDING`
+shows the same in the browser.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from wav_models.alignment import memory_rows
+from wav_models.types import VIEWS, Observation
+from wav_policy.bringup import paths
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+from wav_policy.monitor.open_recording import open_recording
+from wav_policy.policy.wav_policy import WAVPolicy
+
+policy = WAVPolicy.load(paths.resolve(DEFAULT_CHECKPOINT), engine="torch")
+horizon = policy.config.horizon
+recording = open_recording(Path(sys.argv[1]), 0, policy.config.latent.image_size, horizon.step_hz)
+row = min(round(float(sys.argv[2]) * horizon.step_hz) if len(sys.argv) > 2 else 0, len(recording) - 1)
+rows = memory_rows(row, horizon)
+images = np.stack([recording.model_images[view][rows] for view in VIEWS])
+plan = policy.plan(Observation(images, recording.states[row], recording.instruction))
+
+print(f"{recording.title}, {row / horizon.step_hz:.1f} s of {len(recording) / horizon.step_hz:.1f} s: {recording.instruction!r}")
+print(f"predicted value at the end of the horizon: {plan.values[-1]:.3f}")
+ahead = min(row + len(plan.chunk.positions), len(recording) - 1)
+difference = np.abs(plan.chunk.positions[ahead - row - 1] - recording.states[ahead]) if ahead > row else np.zeros(14)
+print(f"largest distance from the recorded joints {(ahead - row) / horizon.step_hz:.1f} s later: {difference.max():.3f}")

@@ -26,8 +26,9 @@ rows = memory_rows(row, horizon)
 images = np.stack([recording.model_images[view][rows] for view in VIEWS])
 plan = policy.plan(Observation(images, recording.states[row], recording.instruction))
 
-print(f"{recording.title}, {row / horizon.step_hz:.1f} s of {len(recording) / horizon.step_hz:.1f} s: {recording.instruction!r}")
+print(f"{recording.title}, {row / horizon.step_hz:.1f} s after its start: {recording.instruction!r}")
 print(f"predicted value at the end of the horizon: {plan.values[-1]:.3f}")
 ahead = min(row + len(plan.chunk.positions), len(recording) - 1)
 difference = np.abs(plan.chunk.positions[ahead - row - 1] - recording.states[ahead]) if ahead > row else np.zeros(14)
-print(f"largest distance from the recorded joints {(ahead - row) / horizon.step_hz:.1f} s later: {difference.max():.3f}")
+seconds = (ahead - row) / horizon.step_hz
+print(f"largest distance from the recorded joints {seconds:.1f} s later: {difference.max():.3f} rad or m")

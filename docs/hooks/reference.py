@@ -1,4 +1,4 @@
-"""Reference pages, written from the code while mkdocs builds: commands, launch arguments, parameters, topics, classes."""
+"""Reference pages, written from the code while mkdocs builds."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def launch_arguments() -> str:
     for argument in ARGUMENTS:
         choices = ", ".join(f"`{choice}`" for choice in argument.choices or ())
         rows.append(f"| `{argument.name}` | `{argument.default or ' '}` | {choices} | {argument.description} |")
-    return "# Launch arguments\n\n`wav up NAME:=VALUE ...`, `ros2 launch wav_policy piper_bimanual.launch.py NAME:=VALUE ...`\n\n" + "\n".join(rows)
+    use = "`wav up NAME:=VALUE ...`, `ros2 launch wav_policy piper_bimanual.launch.py NAME:=VALUE ...`"
+    return "\n\n".join(("# Launch arguments", use, "\n".join(rows)))
 
 
 def parameters() -> str:

@@ -48,7 +48,8 @@ def usage() -> str:
     """Help text: one line per sub-command."""
     width = max(map(len, SUB_COMMANDS))
     lines = (f"  {name:<{width}}  {command.summary}" for name, command in SUB_COMMANDS.items())
-    return f"usage: {PROGRAM} COMMAND ...\n\n" + "\n".join(lines) + f"\n\n`{PROGRAM} COMMAND --help` describes one; `{PROGRAM} --version` prints the version."
+    ends = f"`{PROGRAM} COMMAND --help` describes one; `{PROGRAM} --version` prints the version."
+    return f"usage: {PROGRAM} COMMAND ...\n\n" + "\n".join(lines) + f"\n\n{ends}"
 
 
 def main(argv: list[str] | None = None) -> int:

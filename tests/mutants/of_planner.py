@@ -45,7 +45,7 @@ MUTANTS: Final = [
             "action_noise_of_value_stream": ("action_noise_shape, generator=streams.action", "action_noise_shape, generator=streams.video"),
             "acts_with_other_value_noise": ("chosen.value_noise, action_noise)", "0 * chosen.value_noise, action_noise)"),
             "start_ignored": ("state = start or SearchState", "state = SearchState"),
-            "deadline_ignored": (" and deadline.allows_round()", ""),
+            "deadline_ignored": (" and deadline.allows_round(config)", ""),
             "one_round_more": ("while len(rounds) < config.num_iterations", "while len(rounds) <= config.num_iterations"),
             "round_time_not_learned": ("deadline.round_took(rounds[-1].seconds)", "pass"),
             "damaged_scores_accepted": ("if not finite.all():", "if False:"),

@@ -78,7 +78,7 @@ def plan(
     rounds: list[PlanRound] = []
     video_elites = torch.empty((0, *model.video_noise_shape))
 
-    while len(rounds) < config.num_iterations and deadline.allows_round():  # line 2: k = 1, ..., K
+    while len(rounds) < config.num_iterations and deadline.allows_round(config):  # line 2: k = 1, ..., K
         began = deadline.elapsed()
         video_noise = state.video.sample(config.num_video_samples, streams.video)  # line 3: z_vid^(m) [M, V, F, L, C]
         futures = model.imagine(video_noise)  # line 4: x^(m)

@@ -1,18 +1,29 @@
-"""Time of a plan: the budget it has, and where it went."""
+"""Time of a plan: the budget it has, what it gives up to keep it, and where it went."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from torch import Tensor
 
+from wav_models.planner.config import PlannerConfig
 from wav_models.planner.trajectory_model import Decision, Futures, TrajectoryModel
 
 Clock = Callable[[], float]
+
+Size = tuple[int, int]
+"""Futures and value samples of each, [M, N] of a round."""
+
+SHEDDING: Final = ("num_value_samples", "num_video_samples")
+"""What a plan that would be late gives up, first things first, each halved once; after that it has fewer rounds."""
+_ELITES_AMONG: Final = {
+    "num_value_samples": ("num_value_elites",),
+    "num_video_samples": ("num_video_elites", "num_value_elites"),
+}
 
 FORGETTING: Final = 0.8
 """Share of an expected round that is still believed after a plan for which it left no room."""
@@ -20,24 +31,46 @@ FORGETTING: Final = 0.8
 
 @dataclass(frozen=True)
 class Pace:
-    """What a plan is expected to take, learned from the plans before; zeros: nothing is known.
+    """What a plan is expected to take, learned from the plans before.
 
     Attributes:
-        round_seconds: one round [s].
+        round_seconds: one round, by its size; of one that is not there nothing is known, and it is expected to fit [s].
         action_seconds: what follows the last round [s].
     """
 
-    round_seconds: float = 0.0
+    round_seconds: Mapping[Size, float] = field(default_factory=dict)
     action_seconds: float = 0.0
 
-    def after(self, rounds: Sequence[float], action_seconds: float) -> Pace:
-        """The expectation after a plan whose rounds took `rounds` [s].
+    def after(self, size: Size, rounds: Sequence[float], action_seconds: float) -> Pace:
+        """The expectation after a plan whose rounds, all of that size, took `rounds` [s].
 
-        A plan without rounds teaches nothing about them; the expectation then shrinks, so that one slow round in the
-        past cannot keep planning off for ever.
+        A machine that was slow for one size is slow for all: their ratios stay. A plan without rounds teaches nothing
+        about them; the expectation then shrinks, so that one slow round in the past cannot keep planning off for ever.
         """
-        round_seconds = max(rounds) if rounds else FORGETTING * self.round_seconds
-        return Pace(round_seconds, action_seconds)
+        expected = self.round_seconds.get(size)
+        if rounds and expected is None:
+            return Pace({**self.round_seconds, size: max(rounds)}, action_seconds)
+        factor = max(rounds) / expected if rounds and expected else FORGETTING
+        return Pace({other: factor * seconds for other, seconds in self.round_seconds.items()}, action_seconds)
+
+
+def size_of(planner: PlannerConfig) -> Size:
+    """Of the planner's rounds."""
+    return planner.num_video_samples, planner.num_value_samples
+
+
+def efforts(planner: PlannerConfig) -> tuple[PlannerConfig, ...]:
+    """What may become of a plan, from all that is asked for to the least: one thing of `SHEDDING` less at a time.
+
+    The share of elites stays.
+    """
+    found = [planner]
+    for name in SHEDDING:
+        last = found[-1]
+        if (asked := getattr(last, name)) > 1:
+            less = {elites: -(-getattr(last, elites) * (asked // 2) // asked) for elites in _ELITES_AMONG[name]}
+            found.append(replace(last, **less, **{name: asked // 2}))
+    return tuple(found)
 
 
 class Deadline:
@@ -47,7 +80,7 @@ class Deadline:
 
     Args:
         seconds: the budget [s]; None = unlimited.
-        pace: what round and action took in the plan before.
+        pace: what rounds and action took in the plans before.
         clock: seconds, monotonic.
     """
 
@@ -58,20 +91,33 @@ class Deadline:
         self._pace = pace or Pace()
         self._clock = clock
         self._start = clock()
+        self._last_round: float | None = None
 
     def elapsed(self) -> float:
         """Time since construction [s]."""
         return self._clock() - self._start
 
-    def allows_round(self) -> bool:
-        """Whether another round is expected to fit."""
-        if self._seconds is None:
-            return True
-        return self.elapsed() + self._pace.round_seconds + self._pace.action_seconds <= self._seconds
+    def choose(self, candidates: Sequence[PlannerConfig]) -> PlannerConfig:
+        """The first whose rounds are all expected to fit, else the last."""
+        return next((each for each in candidates if self._fits(each)), candidates[-1])
+
+    def allows_round(self, planner: PlannerConfig) -> bool:
+        """Whether another round of this planner is expected to fit."""
+        return self._leaves(self._expected(planner) if self._last_round is None else self._last_round)
 
     def round_took(self, seconds: float) -> None:
         """Expect the next round to take as long as this one."""
-        self._pace = Pace(seconds, self._pace.action_seconds)
+        self._last_round = seconds
+
+    def _fits(self, planner: PlannerConfig) -> bool:
+        return self._leaves(planner.num_iterations * self._expected(planner))
+
+    def _expected(self, planner: PlannerConfig) -> float:
+        return self._pace.round_seconds.get(size_of(planner), 0.0)
+
+    def _leaves(self, seconds: float) -> bool:
+        """Whether rounds of that duration [s] and the decoding of the action are expected to fit."""
+        return self._seconds is None or self.elapsed() + seconds + self._pace.action_seconds <= self._seconds
 
 
 class Stopwatch:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _HEIGHT: Final = 130
 _COLOURS: Final = ("#2b8a3e", "#1971c2", "#c92a2a")
+_NO_ROUNDS: Final = (np.zeros(1),) * 4
 
 
 class ValueChart:
@@ -42,15 +43,17 @@ class RoundsChart:
             for label, colour in zip(("best", "mean", "worst"), _COLOURS, strict=True)
         ]
         self._plot = gui.add_uplot(
-            (np.zeros(1),) * 4,
+            _NO_ROUNDS,
             ({"label": "round"}, *lines),
             title=title,
             scales={"x": {"time": False}},
             height=_HEIGHT,
         )
 
-    def show(self, scores: FloatArray) -> None:
-        """Scores of shape [K, M]; nothing changes when no round ran."""
-        if len(scores):
-            rounds = np.arange(1, len(scores) + 1, dtype=np.float64)
-            self._plot.data = (rounds, scores.max(axis=1), scores.mean(axis=1), scores.min(axis=1))
+    def show(self, scores: FloatArray | None) -> None:
+        """Scores of shape [K, M]; no lines where no round ran, or nothing is known: old ones would pass for new."""
+        if scores is None or not len(scores):
+            self._plot.data = _NO_ROUNDS
+            return
+        rounds = np.arange(1, len(scores) + 1, dtype=np.float64)
+        self._plot.data = (rounds, scores.max(axis=1), scores.mean(axis=1), scores.min(axis=1))

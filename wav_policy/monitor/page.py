@@ -82,9 +82,9 @@ class MonitorPage:
         self._show_pictures(snapshot)
         if snapshot.values is not None and snapshot.value_times is not None and self._is_new("values", snapshot.values):
             self._value_chart.show(snapshot.value_times, snapshot.values)
-        if snapshot.scores is not None and self._is_new("scores", snapshot.scores):
+        if self._is_new("scores", snapshot.scores):
             self._score_chart.show(snapshot.scores)
-        if snapshot.mean_values is not None and self._is_new("mean values", snapshot.mean_values):
+        if self._is_new("mean values", snapshot.mean_values):
             self._mean_chart.show(snapshot.mean_values)
         for element, text in ((self._state, state_html(snapshot)), (self._numbers, numbers_text(snapshot))):
             if element.content != text:

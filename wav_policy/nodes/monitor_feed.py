@@ -35,7 +35,7 @@ _OLD_JOINTS: Final = 2.0
 _OLD_IMAGINED: Final = 10.0
 """The same for what is imagined, which comes rarely [s]."""
 _OLD_CHUNK: Final = 3.0
-"""A chunk that is older is not shown as what is planned [s]."""
+"""A chunk, or its planning rounds, that is older is not shown as what is planned [s]."""
 
 
 class MonitorFeed:
@@ -57,7 +57,7 @@ class MonitorFeed:
         self._joints: tuple[float, FloatArray] | None = None
         self._chunk: tuple[float, ActionChunk] | None = None
         self._value: tuple[FloatArray, FloatArray] | None = None
-        self._rounds: plan_messages.PlanRounds | None = None
+        self._rounds: tuple[float, plan_messages.PlanRounds] | None = None
         self._topics: dict[str, PolledTopic[Any]] = {}
         subscribe(node, DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         subscribe_instruction(node, self._on_instruction)
@@ -90,6 +90,7 @@ class MonitorFeed:
         """Fetch what is new and put it together with what was known."""
         self._fetch()
         now = time.monotonic()
+        rounds = self._rounds[1] if self._rounds is not None and now - self._rounds[0] < _OLD_CHUNK else None
         return Snapshot(
             joints=self._joints[1] if self._joints is not None and now - self._joints[0] < _OLD_JOINTS else None,
             real={view: image for view, (came, image) in self._real.items() if now - came < _OLD_PICTURE},
@@ -97,8 +98,8 @@ class MonitorFeed:
             chunk=self._chunk[1] if self._chunk is not None and now - self._chunk[0] < _OLD_CHUNK else None,
             value_times=None if self._value is None else self._value[0],
             values=None if self._value is None else self._value[1],
-            mean_values=None if self._rounds is None else self._rounds.mean_values,
-            scores=None if self._rounds is None else self._rounds.scores,
+            mean_values=None if rounds is None else rounds.mean_values,
+            scores=None if rounds is None else rounds.scores,
             instruction=self._instruction,
             reports={name: heard.report for name, heard in self._reports.items()},
             silent=frozenset(name for name in self._reports if self.is_silent(name)),
@@ -119,7 +120,7 @@ class MonitorFeed:
         if (value := self._take(plan_messages.VALUE_TOPIC)) is not None:
             self._value = plan_messages.value_from_message(value)
         if (rounds := self._take(plan_messages.ROUNDS_TOPIC)) is not None:
-            self._rounds = plan_messages.rounds_from_message(rounds)
+            self._rounds = time.monotonic(), plan_messages.rounds_from_message(rounds)
 
     def _fetch_image(self, images: dict[str, tuple[float, ImageArray]], view: str, topic: str) -> None:
         if (message := self._take(topic)) is None:

@@ -164,7 +164,7 @@ class PolicyNode(LifecycleNode):
         """Load the policy, warm it up, create the topics. Stays unconfigured, with the reason logged, if that fails."""
         try:
             policy = self._make_policy(self.config)
-            seconds = policy.warm_up(self._instruction)
+            cost = policy.warm_up(self._instruction)
             self._running = self._start(policy)
         except Exception as error:  # every way a checkpoint, engine or configuration can fail ends here
             self._fault = f"cannot configure: {error}"
@@ -172,8 +172,10 @@ class PolicyNode(LifecycleNode):
             self.get_logger().debug(traceback.format_exc())
             return TransitionCallbackReturn.FAILURE
         self._fault = None
-        self.get_logger().info(f"loaded {policy.config.name}; a plan took {1e3 * seconds:.0f} ms")
+        self.get_logger().info(f"loaded {policy.config.name}; a plan took {1e3 * cost.total:.0f} ms")
         self.get_logger().info(f"engine: {policy.description}")
+        if (shortage := cost.shortage(policy.planner)) is not None:
+            self.get_logger().warning(shortage)
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -339,6 +341,7 @@ class PolicyNode(LifecycleNode):
             "continuation": running.continuation.method,
             "frozen_rows": running.continuation.num_frozen,
             **worker.statistics.percentiles(),
+            **worker.effort.values(),
             **(_describe(worker.last_plan) if worker.last_plan is not None else {}),
         }
         if not self._active:
@@ -347,7 +350,9 @@ class PolicyNode(LifecycleNode):
             return [status(name, ERROR if worker.failing else WARN, f"not planning: {worker.blocked}", **values)]
         if not worker.stands:
             return [status(name, WARN, "the next chunk is overdue: the arms hold until it comes", **values)]
-        return [status(name, OK, "planning", **values)]
+        if (complaint := worker.effort.complaint) is not None:
+            return [status(name, WARN, complaint, **values)]
+        return [status(name, OK, worker.effort.summary, **values)]
 
     def _report_observation(self) -> Sequence[DiagnosticStatus]:
         running = self._running
@@ -362,7 +367,6 @@ class PolicyNode(LifecycleNode):
 def _describe(plan: Plan) -> dict[str, Any]:
     """Scores and outcome of a plan for /diagnostics."""
     described = {
-        "rounds": len(plan.rounds),
         "stop_reason": plan.stop_reason,
         "seed": plan.seed,
         "predicted_value": float(plan.values.mean()),

@@ -13,11 +13,13 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from wav_models.planner.config import PlannerConfig
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import ChunkContinuation, CommittedMotion
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.observation import NotReady
+from wav_policy.policy.planning_effort import EffortStatistics, PlanCost
 
 _RETRY_NOT_READY: Final = 0.02
 """Observations become possible within a frame time [s]."""
@@ -37,6 +39,9 @@ class Policy(Protocol):
     def config(self) -> ModelConfig: ...
 
     @property
+    def planner(self) -> PlannerConfig: ...
+
+    @property
     def description(self) -> str: ...
 
     def plan(
@@ -54,7 +59,7 @@ class Policy(Protocol):
 
     def reset(self) -> None: ...
 
-    def warm_up(self, instruction: str = "") -> float: ...
+    def warm_up(self, instruction: str = "") -> PlanCost: ...
 
 
 class PlanStatistics:
@@ -127,6 +132,7 @@ class PlanningWorker:
         report_error: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.statistics = PlanStatistics()
+        self.effort = EffortStatistics(policy.planner)
         self.last_plan: Plan | None = None
         self.blocked: str | None = None
         """Why there is no plan at the moment; None while all is well."""
@@ -253,6 +259,7 @@ class PlanningWorker:
                 observation_to_chunk=latency,
                 **plan.seconds,
             )
+            self.effort.add(plan)
             self.last_plan, self.blocked, self.failing = plan, None, False
             delivered = time.monotonic()
             self._not_before = delivered + max(0.0, self._interval - self.statistics.recent("cycle"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -23,11 +23,19 @@ from wav_models.planner.errors import PlannerError
 from wav_models.planner.latent_planner import LatentPlan
 from wav_models.planner.noise import NoiseStreams, SearchState
 from wav_models.planner.search import search
-from wav_models.planner.timing import Deadline, Pace, Stopwatch, TimedTrajectoryModel
+from wav_models.planner.timing import (
+    Deadline,
+    Pace,
+    Stopwatch,
+    TimedTrajectoryModel,
+    efforts,
+    size_of,
+)
 from wav_models.presets import HorizonConfig, ModelConfig
 from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.imagined_motion import ImaginedMotion
+from wav_policy.policy.planning_effort import PlanCost
 
 IMAGINATION_STEPS: Final = 8
 
@@ -56,7 +64,7 @@ class WAVPolicy:
     """Plans with one checkpoint.
 
     `plan` and `imagine` may be called from different threads. A plan is reproducible from checkpoint, observation and
-    seed, unless a deadline ended it early or it was warm-started from the plan before.
+    seed, unless a deadline made it smaller or it was warm-started from the plan before.
 
     Args:
         engine: runs the networks.
@@ -75,6 +83,7 @@ class WAVPolicy:
         self.engine = engine
         self.config: ModelConfig = engine.config
         self.planner = planner or PlannerConfig()
+        self._efforts = efforts(self.planner)
         self._normalization = normalization
         self._jacobian = jacobian
         self._lock = threading.Lock()
@@ -135,6 +144,8 @@ class WAVPolicy:
     ) -> Plan:
         """Choose a future and the actions that lead to it.
 
+        What would be late has smaller rounds (`timing.SHEDDING`), then fewer.
+
         Args:
             observation: images as the model was trained, uint8 [V, F_mem, H, W, 3]; joint state [14], rad and m.
             seed: of all random draws.
@@ -146,6 +157,16 @@ class WAVPolicy:
             PlannerError: the joint state, a score or an action is not finite.
         """
         budget = Deadline(self.planner.deadline if deadline is None else deadline, pace=self._pace)
+        return self._plan(observation, seed, budget, self._efforts, committed)
+
+    def _plan(
+        self,
+        observation: Observation,
+        seed: int,
+        budget: Deadline,
+        candidates: Sequence[PlannerConfig],
+        committed: CommittedMotion | None = None,
+    ) -> Plan:
         self._check(observation)
         stopwatch = Stopwatch()
         with stopwatch.stage("text"):
@@ -156,23 +177,25 @@ class WAVPolicy:
             scene = self.engine.observe(memory_latents, text, self.planner.share_first_step)
         token = make_state_token(self._normalization, observation.joint_state)
         guidance = None if committed is None else self._guidance(committed, observation.joint_state)
-        model = ObservedTrajectories(self.engine, scene, token, self._normalization, self.planner, guidance)
+        planner = budget.choose(candidates)
+        model = ObservedTrajectories(self.engine, scene, token, self._normalization, planner, guidance)
         began = budget.elapsed()
         answer = search(
             TimedTrajectoryModel(model, stopwatch),
-            self.planner,
+            planner,
             seed,
             start=self._warm_start(observation),
             deadline=budget,
         )
         rounds = [r.seconds for r in answer.rounds]
-        self._remember(observation, answer, self._pace.after(rounds, budget.elapsed() - began - sum(rounds)))
+        self._remember(observation, answer)
+        self._pace = self._pace.after(size_of(planner), rounds, budget.elapsed() - began - sum(rounds))
         positions = self._normalization.decode_actions(answer.actions.double().numpy(), observation.joint_state)
         return Plan(
             chunk=ActionChunk(positions, observation.stamp, 1.0 / self.config.horizon.step_hz),
             values=answer.values.double().numpy(),
             rounds=answer.rounds,
-            stop_reason=answer.stop_reason,
+            stop_reason=answer.stop_reason if planner.num_iterations == self.planner.num_iterations else "deadline",
             seconds={**stopwatch.seconds, "total": budget.elapsed()},
             seed=seed,
             future=ImaginedFuture(
@@ -216,20 +239,27 @@ class WAVPolicy:
         with self._lock:
             self._last = None
 
-    def warm_up(self, instruction: str = "") -> float:
-        """Plan twice from a blank observation, so that the first real plan is as fast as the tenth.
+    def warm_up(self, instruction: str = "") -> PlanCost:
+        """Plan from a blank observation, so that the first real plan is as fast as the tenth.
 
-        The first one runs every network once, whatever the deadline; the second finds how long rounds really take.
-
-        Returns:
-            Time of the second [s].
+        Twice with rounds of every size that a late plan may have, whatever the deadline: the first runs every network
+        once, the second finds how long rounds really take.
         """
         height, width = self.config.latent.image_size
         images = np.zeros((len(VIEWS), self.config.num_memory_frames, height, width, 3), np.uint8)
         blank = Observation(images, np.zeros(JOINT_DIM), instruction)
-        _, second = (self.plan(blank, deadline=math.inf) for _ in range(2))
+        costs = []
+        for planner in self._efforts:
+            for _ in range(2):
+                self._pace = Pace()
+                plan = self._plan(blank, 0, Deadline(), [planner])
+            costs.append((plan.seconds["total"], self._pace))
+        rounds = {size: seconds for _, pace in costs for size, seconds in pace.round_seconds.items()}
+        total, pace = costs[0]
+        self._pace = Pace(rounds, pace.action_seconds)
         self.reset()
-        return second.seconds["total"]
+        in_rounds = self.planner.num_iterations * rounds.get(size_of(self.planner), 0.0)
+        return PlanCost(total, max(0.0, total - in_rounds), rounds)
 
     def _check(self, observation: Observation) -> None:
         height, width = self.config.latent.image_size
@@ -268,10 +298,9 @@ class WAVPolicy:
         video = last.state.video.shifted(steps / _frame_spacing(horizon), axis=1, min_std=floor)
         return SearchState(video, last.state.value.shifted(steps, axis=0, min_std=floor))
 
-    def _remember(self, observation: Observation, answer: LatentPlan, pace: Pace) -> None:
+    def _remember(self, observation: Observation, answer: LatentPlan) -> None:
         with self._lock:
             self._last = _LastPlan(observation.stamp, observation.instruction, answer.state)
-            self._pace = pace
 
 
 def _imagined_future(plan: Plan) -> ImaginedFuture:

@@ -345,7 +345,7 @@ def test_deadline_picks_the_rounds(
     landscape: Landscape, seconds: float, expected_round: float, num_rounds: int, stop_reason: str
 ) -> None:
     model = SlowLandscape(landscape.optimum)
-    deadline = Deadline(seconds, pace=Pace(expected_round), clock=lambda: model.now)
+    deadline = Deadline(seconds, pace=Pace({(8, 4): expected_round} if expected_round else {}), clock=lambda: model.now)
     answer = plan(model, PlannerConfig(num_iterations=5), 0, deadline=deadline)
     assert (len(answer.rounds), answer.stop_reason) == (num_rounds, stop_reason)
     assert answer.actions.isfinite().all()

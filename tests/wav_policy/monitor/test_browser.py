@@ -25,6 +25,7 @@ from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
+from wav_models.planner.config import PlannerConfig  # noqa: E402
 from wav_models.presets import WAV_TINY  # noqa: E402
 from wav_models.types import (  # noqa: E402
     JOINT_DIM,
@@ -41,6 +42,7 @@ from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC, REQUESTED_QOS  # 
 from wav_policy.nodes.messages.joint_state import permutation  # noqa: E402
 from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
+from wav_policy.policy.planning_effort import PlanCost  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,
@@ -108,6 +110,7 @@ class DreamingPolicy:
 
     def __init__(self) -> None:
         self.config = WAV_TINY
+        self.planner = PlannerConfig(num_video_samples=4, num_value_samples=1, num_value_elites=4)
         self.description = "no networks"
         self._generator = np.random.default_rng(0)
         self._rest: FloatArray | None = None
@@ -135,8 +138,8 @@ class DreamingPolicy:
     def reset(self) -> None:
         """Nothing is remembered."""
 
-    def warm_up(self, instruction: str = "") -> float:
-        return 0.0
+    def warm_up(self, instruction: str = "") -> PlanCost:
+        return PlanCost(0.0)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -15,14 +16,16 @@ import cv2
 import numpy as np
 import pytest
 
+from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY, ModelConfig
 from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, ActionChunk, ImageArray, Observation, Plan, PlanRound
 
 rclpy = pytest.importorskip("rclpy")
 
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rcl_interfaces.msg import Log  # noqa: E402
 from rclpy.event_handler import SubscriptionEventCallbacks  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
@@ -41,10 +44,13 @@ from wav_policy.nodes.messages.joint_state import stamp_to_seconds  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
 from wav_policy.policy.chunk_continuation import CommittedMotion  # noqa: E402
 from wav_policy.policy.imagined_motion import ImaginedMotion  # noqa: E402
+from wav_policy.policy.planning_effort import PlanCost  # noqa: E402
 from wav_policy.sim.read_noise import ReadNoise  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
+WARN_LOG = 30
+"""rcl_interfaces/Log.WARN."""
 POSITIONS = np.linspace(0.1, 1.4, JOINT_DIM)
 NOISE = ReadNoise(24 * 32 * 3)
 PATIENCE = 30.0
@@ -56,6 +62,11 @@ class FakePolicy:
 
     def __init__(self) -> None:
         self.config: ModelConfig = WAV_TINY
+        self.planner = PlannerConfig(
+            num_iterations=1, num_video_samples=2, num_value_samples=1, num_video_elites=1, num_value_elites=1
+        )
+        self.cost = PlanCost(0.0)
+        self.num_rounds = 1
         self.description = "no networks"
         self.observations: list[Observation] = []
         self.num_resets = 0
@@ -84,8 +95,9 @@ class FakePolicy:
         self.observations.append(observation)
         rows = np.tile(observation.joint_state, (self.config.horizon.action_horizon, 1))
         result = PlanRound(np.array([1.0, 2.0]), np.ones((2, 1)), np.array([0.5, 0.7]), 0.001)
+        rounds, stop_reason = (result,) * self.num_rounds, "completed" if self.num_rounds else "deadline"
         chunk = ActionChunk(rows, observation.stamp, 1.0 / self.config.horizon.step_hz)
-        return Plan(chunk, np.full(16, 0.25), (result,), "completed", {"video": 0.001}, seed, future=object())
+        return Plan(chunk, np.full(16, 0.25), rounds, stop_reason, {"video": 0.001}, seed, future=object())
 
     def imagine(self, plan: Plan) -> ImageArray:
         frames = np.zeros((3, len(self.config.horizon.future_offsets), 4, 6, 3), np.uint8)
@@ -98,8 +110,8 @@ class FakePolicy:
     def reset(self) -> None:
         self.num_resets += 1
 
-    def warm_up(self, instruction: str = "") -> float:
-        return 0.0
+    def warm_up(self, instruction: str = "") -> PlanCost:
+        return self.cost
 
 
 class Outside:
@@ -420,6 +432,48 @@ def test_joint_states_are_reordered_by_name_and_faults_hold(outside: Outside, po
     outside.joint_names[0] = "right_gripper"
     outside.await_chunks()
     np.testing.assert_allclose(policy.observations[-1].joint_state, POSITIONS)
+
+
+def test_a_round_that_does_not_fit_is_said_at_configure_and_of_every_plan(outside: Outside, policy: FakePolicy) -> None:
+    """Nothing acts without planning silently: both numbers before the first plan, the state while it lasts."""
+    logged: list[Log] = []
+    outside.node.create_subscription(Log, "/rosout", logged.append, 100)
+    policy.planner = dataclasses.replace(policy.planner, deadline=0.25)
+    policy.cost = PlanCost(total=1.0, beside_rounds=0.08, rounds={(2, 1): 0.31})
+    policy.num_rounds = 0
+    outside.activate()
+    outside.await_chunks()
+    wait_for(lambda: any(entry.level == WARN_LOG for entry in logged), "a warning in the log")
+    (warning,) = [entry.msg for entry in logged if entry.level == WARN_LOG and "planning" in entry.msg]
+    assert "acting WITHOUT planning: a plan with one round of 2 futures and 1 value samples takes 390 ms" in warning
+    assert "the deadline is 250 ms" in warning
+    outside.await_message("acting WITHOUT planning: the deadline leaves no time for a round")
+    assert outside.diagnostics["policy_node: planning"].level == DiagnosticStatus.WARN
+    assert outside.value("rounds_asked") == "1"
+    assert int(outside.value("plans_without_round")) >= 1
+
+    policy.num_rounds = 1
+    outside.await_message("plans WITHOUT a round")
+    wait_for(lambda: outside.planning == "planning", "plans that planned, only")
+    assert outside.diagnostics["policy_node: planning"].level == DiagnosticStatus.OK
+    assert 0.0 < float(outside.value("rounds_mean")) < 1.0
+
+
+def test_what_a_plan_had_to_leave_out_is_said(outside: Outside, policy: FakePolicy) -> None:
+    policy.planner = dataclasses.replace(policy.planner, num_iterations=3, num_value_samples=2)
+    outside.activate()
+    outside.await_message("planning less than asked: 1 of 3 rounds, 2 of 2 futures, 1 of 2 value samples")
+    assert outside.diagnostics["policy_node: planning"].level == DiagnosticStatus.OK
+    assert int(outside.value("plans_shed")) >= 1
+
+
+def test_no_planning_that_nobody_asked_for_is_missed(outside: Outside, policy: FakePolicy) -> None:
+    policy.planner = dataclasses.replace(policy.planner, num_iterations=0)
+    policy.num_rounds = 0
+    outside.activate()
+    outside.await_chunks()
+    wait_for(lambda: outside.planning == "planning", "the report of a plan")
+    assert outside.value("plans_without_round") == "0"
 
 
 def test_a_planning_error_is_diagnosed_and_survived(outside: Outside, policy: FakePolicy) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wav_models.planner.config import PlannerConfig
 from wav_models.presets import HorizonConfig
 from wav_models.types import JOINT_DIM, ActionChunk, Plan
 from wav_policy.policy import planning_worker
@@ -24,6 +25,8 @@ PATIENCE = 20.0
 
 class Surroundings:
     """Policy, observations and node in one; fail in one place until told to go on."""
+
+    planner = PlannerConfig(num_iterations=0)
 
     def __init__(self, broken: str = "") -> None:
         self.broken = broken

@@ -252,7 +252,11 @@ def test_missing_checkpoint_and_engine_are_named(checkpoint: Path, tmp_path: Pat
 
 
 def test_warm_up_makes_a_plan_and_forgets_it(policy: WAVPolicy) -> None:
-    assert policy.warm_up() > 0
+    cost = policy.warm_up()
+    full = (QUICK.num_video_samples, QUICK.num_value_samples)
+    assert next(iter(cost.rounds)) == full
+    assert cost.total == pytest.approx(cost.beside_rounds + QUICK.num_iterations * cost.rounds[full])
+    assert 0.0 < cost.beside_rounds < cost.total
     assert policy._last is None
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from wav_models.types import ARM_DOF, JOINT_NAMES, FloatArray
 from wav_policy.control.collision_limits import CollisionLimits
+from wav_policy.control.look_ahead import Approach
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.robot.joints import GRIPPERS, REVOLUTE, both_arms
 
@@ -65,20 +66,6 @@ def make_checker(limits: SafetyLimits) -> CollisionChecker | None:
     if not limits.collision.check:
         return None
     return CollisionChecker(limits.collision, both_arms(limits.acceleration))
-
-
-class Approach(NamedTuple):
-    """Two bodies that would come too near.
-
-    Attributes:
-        bodies: such as ("left gripper", "right link3").
-        distance: how near on the way [m]; negative: inside each other.
-        allowed: nearest permitted distance [m].
-    """
-
-    bodies: tuple[str, str]
-    distance: float
-    allowed: float
 
 
 class _Part(NamedTuple):

@@ -31,6 +31,32 @@ class Cause(str, Enum):
     STOPPED = "stopped"
 
 
+class Doubts(NamedTuple):
+    """What can be wrong with joint positions that come from outside, in the order in which it is looked for."""
+
+    missing: Cause
+    malformed: Cause
+    non_finite: Cause
+    stale: Cause
+    implausible: Cause
+
+
+OF_MEASUREMENT = Doubts(
+    Cause.NO_MEASUREMENT,
+    Cause.MALFORMED_MEASUREMENT,
+    Cause.NON_FINITE_MEASUREMENT,
+    Cause.STALE_MEASUREMENT,
+    Cause.IMPLAUSIBLE_MEASUREMENT,
+)
+OF_COMMAND = Doubts(
+    Cause.NO_COMMAND,
+    Cause.MALFORMED_COMMAND,
+    Cause.NON_FINITE_COMMAND,
+    Cause.STALE_COMMAND,
+    Cause.IMPLAUSIBLE_COMMAND,
+)
+
+
 _PUBLISHER = "holding; its publisher is at fault"
 _DETAIL: dict[Cause, str] = {
     Cause.NO_COMMAND: "nothing to execute: holding until a chunk comes",

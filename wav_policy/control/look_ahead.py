@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from wav_models.types import FloatArray
 
 
-class Approach(Protocol):
-    """Two bodies that would come too near to each other."""
+class Approach(NamedTuple):
+    """Two bodies that would come too near.
 
-    @property
-    def bodies(self) -> tuple[str, str]:
-        """Names; those of an arm begin with its side."""
+    Attributes:
+        bodies: such as ("left gripper", "right link3"); those of an arm begin with its side.
+        distance: how near on the way [m]; negative: inside each other.
+        allowed: nearest permitted distance [m].
+    """
 
-    @property
-    def distance(self) -> float:
-        """How near [m]."""
-
-    @property
-    def allowed(self) -> float:
-        """Nearest permitted distance [m]."""
+    bodies: tuple[str, str]
+    distance: float
+    allowed: float
 
 
 class LookAhead(Protocol):

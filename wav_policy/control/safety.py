@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
-from wav_policy.control.interventions import Cause, Intervention
+from wav_policy.control.interventions import OF_COMMAND, OF_MEASUREMENT, Cause, Doubts, Intervention
 from wav_policy.control.look_ahead import LookAhead
 from wav_policy.control.reach import Reach
 from wav_policy.control.safety_limits import SafetyLimits
@@ -85,9 +85,9 @@ class SafetyFilter:
         self._acceleration = both_arms(self.limits.acceleration)
         self._max_step = both_arms(self.limits.max_step)
         tolerance = both_arms(self.limits.measurement_tolerance)
-        self._plausible_lower, self._plausible_upper = believed[0] - tolerance, believed[1] + tolerance
+        self._plausible = believed[0] - tolerance, believed[1] + tolerance
         tolerance = both_arms(self.limits.command_tolerance)
-        self._sane_lower, self._sane_upper = self._lower - tolerance, self._upper + tolerance
+        self._sane = self._lower - tolerance, self._upper + tolerance
         self._target: FloatArray = np.zeros(JOINT_DIM)
         self._velocity: FloatArray = np.zeros(JOINT_DIM)
         self._lower_bound, self._upper_bound = self._lower.copy(), self._upper.copy()
@@ -156,7 +156,9 @@ class SafetyFilter:
                 is; None = as fast as the limits allow.
         """
         found: list[Intervention] = []
-        position = self._check_measurement(now, measured, measured_stamp, found)
+        position = self._check(
+            measured, now - measured_stamp, self.limits.max_measurement_age, self._plausible, OF_MEASUREMENT, found
+        )
         if not self._latched:
             if position is None:
                 return SafetyDecision(None, True, tuple(found))
@@ -166,7 +168,9 @@ class SafetyFilter:
         if self._stop_reason is not None:
             found.append(Intervention(Cause.STOPPED))
         elif position is not None:
-            goal = self._check_command(now, command, command_stamp, position, found)
+            age = 0.0 if command_stamp is None else now - command_stamp
+            wanted = self._check(command, age, self.limits.max_command_age, self._sane, OF_COMMAND, found)
+            goal = None if wanted is None else self._restrict(wanted, position, found)
         follows = goal is not None
         if duration > 0.0:
             limit = self._velocity_limit if velocity is None else np.minimum(velocity, self._velocity_limit)
@@ -212,25 +216,30 @@ class SafetyFilter:
             return self.limits.max_tick
         return elapsed
 
-    def _check_measurement(
-        self, now: float, measured: FloatArray | None, stamp: float, found: list[Intervention]
+    def _check(
+        self,
+        values: FloatArray | None,
+        age: float,
+        max_age: float,
+        bounds: tuple[FloatArray, FloatArray],
+        doubts: Doubts,
+        found: list[Intervention],
     ) -> FloatArray | None:
-        """The measurement if it can be believed, else None and the reason in `found`."""
-        if measured is None:
-            found.append(Intervention(Cause.NO_MEASUREMENT))
+        """The values, shape [14], if they can be believed, else None and the reason in `found`."""
+        if values is None:
+            found.append(Intervention(doubts.missing))
             return None
-        position = _as_joint_vector(measured)
-        if position is None:
-            found.append(Intervention(Cause.MALFORMED_MEASUREMENT))
+        vector = _as_joint_vector(values)
+        if vector is None:
+            found.append(Intervention(doubts.malformed))
             return None
-        if not _is_finite(position):
-            found.append(_name_non_finite(Cause.NON_FINITE_MEASUREMENT, position))
+        if not _is_finite(vector):
+            found.append(_name_non_finite(doubts.non_finite, vector))
             return None
-        if not abs(now - stamp) <= self.limits.max_measurement_age:
-            found.append(Intervention(Cause.STALE_MEASUREMENT, "", now - stamp, self.limits.max_measurement_age))
+        if not abs(age) <= max_age:
+            found.append(Intervention(doubts.stale, "", age, max_age))
             return None
-        bounds = self._plausible_lower, self._plausible_upper
-        return position if self._is_plausible(Cause.IMPLAUSIBLE_MEASUREMENT, position, bounds, found) else None
+        return vector if self._is_plausible(doubts.implausible, vector, bounds, found) else None
 
     def _is_plausible(
         self, cause: Cause, values: FloatArray, bounds: tuple[FloatArray, FloatArray], found: list[Intervention]
@@ -246,32 +255,6 @@ class SafetyFilter:
         bound = self._lower[worst] if excess[worst] < 0.0 else self._upper[worst]
         found.append(Intervention(cause, JOINT_NAMES[worst], float(values[worst]), float(bound)))
         return False
-
-    def _check_command(
-        self,
-        now: float,
-        command: FloatArray | None,
-        stamp: float | None,
-        position: FloatArray,
-        found: list[Intervention],
-    ) -> FloatArray | None:
-        """Where to go: the command inside position limits and near the arm; None = hold, with the reason in `found`."""
-        if command is None:
-            found.append(Intervention(Cause.NO_COMMAND))
-            return None
-        wanted = _as_joint_vector(command)
-        if wanted is None:
-            found.append(Intervention(Cause.MALFORMED_COMMAND))
-            return None
-        if not _is_finite(wanted):
-            found.append(_name_non_finite(Cause.NON_FINITE_COMMAND, wanted))
-            return None
-        if stamp is not None and not abs(now - stamp) <= self.limits.max_command_age:
-            found.append(Intervention(Cause.STALE_COMMAND, "", now - stamp, self.limits.max_command_age))
-            return None
-        if not self._is_plausible(Cause.IMPLAUSIBLE_COMMAND, wanted, (self._sane_lower, self._sane_upper), found):
-            return None
-        return self._restrict(wanted, position, found)
 
     def _restrict(self, wanted: FloatArray, position: FloatArray, found: list[Intervention]) -> FloatArray:
         """Move the command into the bounds and to within `max_step` of the measured position."""

@@ -26,7 +26,7 @@ time.sleep(60)
 
 
 @dataclass
-class Stage:
+class Rig:
     """A supervisor whose "nodes" are scripts, and what they printed."""
 
     supervisor: Supervisor
@@ -52,12 +52,12 @@ class Stage:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     lines: list[str] = []
     scripts: dict[str, str] = {}
     monkeypatch.setattr(module, "command", lambda node, directory: [sys.executable, "-c", scripts[node.name]])
     supervisor = Supervisor(write=lines.append)
-    yield Stage(supervisor, lines, scripts)
+    yield Rig(supervisor, lines, scripts)
     supervisor.stop()
 
 
@@ -68,16 +68,16 @@ def alive(process_id: int) -> bool:
         return False
 
 
-def test_output_is_prefixed(stage: Stage) -> None:
-    stage.start(talker="print('hello', flush=True); import time; time.sleep(60)")
-    assert stage.await_line("hello") == "[talker] hello"
-    assert stage.supervisor.poll() is None
+def test_output_is_prefixed(rig: Rig) -> None:
+    rig.start(talker="print('hello', flush=True); import time; time.sleep(60)")
+    assert rig.await_line("hello") == "[talker] hello"
+    assert rig.supervisor.poll() is None
 
 
-def test_a_node_that_ends_is_reported_not_restarted(stage: Stage) -> None:
-    stage.start(steady="import time; time.sleep(60)", faulty="raise SystemExit(3)")
+def test_a_node_that_ends_is_reported_not_restarted(rig: Rig) -> None:
+    rig.start(steady="import time; time.sleep(60)", faulty="raise SystemExit(3)")
     deadline = time.monotonic() + 20
-    while (ended := stage.supervisor.poll()) is None and time.monotonic() < deadline:
+    while (ended := rig.supervisor.poll()) is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert ended == Ended("faulty", 3)
     assert "exit code 3" in str(ended)
@@ -96,53 +96,53 @@ time.sleep(60)
 """Writes its name down when it is asked to end."""
 
 
-def test_stopping_goes_backwards_and_leaves_nothing(stage: Stage, tmp_path: Path) -> None:
+def test_stopping_goes_backwards_and_leaves_nothing(rig: Rig, tmp_path: Path) -> None:
     log = tmp_path / "order"
     scripts = {name: NOTE.format(log=str(log), name=name) for name in ("first", "second")}
-    stage.start(managed=("first",), **scripts, family=FAMILY)
-    stage.await_line("[first] up")
-    stage.await_line("[second] up")
-    grandchild = int(stage.await_line("child").split()[-1])
-    processes = [*stage.supervisor.process_ids().values(), grandchild]
-    stage.supervisor.stop()
+    rig.start(managed=("first",), **scripts, family=FAMILY)
+    rig.await_line("[first] up")
+    rig.await_line("[second] up")
+    grandchild = int(rig.await_line("child").split()[-1])
+    processes = [*rig.supervisor.process_ids().values(), grandchild]
+    rig.supervisor.stop()
     assert log.read_text() == "second first "
     assert not any(alive(process) for process in processes)
 
 
-def test_every_node_has_the_time_that_its_row_gives_it(stage: Stage, tmp_path: Path) -> None:
+def test_every_node_has_the_time_that_its_row_gives_it(rig: Rig, tmp_path: Path) -> None:
     log = tmp_path / "order"
     slow = NOTE.format(log=str(log), name="slow").replace("    open", "    time.sleep(1.0)\n    open")
     for stop_time in (0.2, 30.0):
-        stage.stop_time = stop_time
-        stage.lines.clear()
-        stage.start(slow=slow)
-        stage.await_line("[slow] up")
+        rig.stop_time = stop_time
+        rig.lines.clear()
+        rig.start(slow=slow)
+        rig.await_line("[slow] up")
         before = time.monotonic()
-        stage.supervisor.stop()
+        rig.supervisor.stop()
         assert time.monotonic() - before < 10.0
     assert log.read_text() == "slow "
 
 
-def test_after_a_death_the_arms_are_stopped_before_anybody_can_park_them(stage: Stage, tmp_path: Path) -> None:
+def test_after_a_death_the_arms_are_stopped_before_anybody_can_park_them(rig: Rig, tmp_path: Path) -> None:
     log = tmp_path / "order"
     names = ("recorder", "piper", "policy", "manager")
     scripts = {name: NOTE.format(log=str(log), name=name) for name in names}
-    stage.start(managed=("piper", "policy"), **scripts, monitor="import time; time.sleep(60)")
+    rig.start(managed=("piper", "policy"), **scripts, monitor="import time; time.sleep(60)")
     for name in names:
-        stage.await_line(f"[{name}] up")
-    os.kill(stage.supervisor.process_ids()["monitor"], signal.SIGKILL)
+        rig.await_line(f"[{name}] up")
+    os.kill(rig.supervisor.process_ids()["monitor"], signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while stage.supervisor.poll() is None and time.monotonic() < deadline:
+    while rig.supervisor.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    stage.supervisor.stop()
+    rig.supervisor.stop()
     assert log.read_text() == "piper policy manager recorder "
 
 
-def test_one_system_per_domain(stage: Stage) -> None:
-    stage.start(steady="import time; time.sleep(60)")
+def test_one_system_per_domain(rig: Rig) -> None:
+    rig.start(steady="import time; time.sleep(60)")
     with pytest.raises(AlreadyRunningError, match="ROS_DOMAIN_ID"):
         Supervisor().start([])
-    stage.supervisor.stop()
+    rig.supervisor.stop()
     Supervisor().start([])
 
 

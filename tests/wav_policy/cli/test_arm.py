@@ -34,6 +34,14 @@ class Bench:
         self.arm.faults = FaultSet.parse(faults)
         time.sleep(0.2)
 
+    def drive(self, enables: bool = True) -> PiperArm:
+        """Its driver, as piper_node has it: connected, motors on."""
+        driver = PiperArm("left", "slcan", self.channel)
+        driver.connect()
+        if enables:
+            driver.enable()
+        return driver
+
     def run(self, *words: str) -> int:
         return main([*words, "--channel", self.channel])
 
@@ -133,10 +141,7 @@ def test_clear_keeps_the_power(
     make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench = make_bench()
-    driver = PiperArm("left", "slcan", bench.channel)
-    driver.connect()
-    driver.enable()
-    driver.close()
+    bench.drive().close()
     bench.arm.faults = FaultSet.parse("gripper_trip")
     time.sleep(0.1)
     confirm(bench.channel)
@@ -150,10 +155,7 @@ def test_what_would_move_a_powered_arm_is_refused(
     make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     bench = make_bench()
-    driver = PiperArm("left", "slcan", bench.channel)
-    driver.connect()
-    driver.enable()
-    driver.close()
+    bench.drive().close()
     before = repr(bench.arm.flash)
     confirm(bench.channel)
     assert bench.run(*command.split()) == 1
@@ -167,9 +169,7 @@ def test_the_way_that_a_refused_enable_names_ends_at_an_enabled_arm(
 ) -> None:
     """From the hardest beginning: limits became impossible while the motors hold the arm."""
     bench = make_bench()
-    driver = PiperArm("left", "slcan", bench.channel)
-    driver.connect()
-    driver.enable()
+    driver = bench.drive()
     bench.fail("corrupt_limits")
     driver.read_flash()
     with pytest.raises(FlashLimitsError) as refused:
@@ -202,10 +202,7 @@ def test_the_way_goes_on_after_the_node_was_ended_too_early(
     make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench = make_bench()
-    driver = PiperArm("left", "slcan", bench.channel)
-    driver.connect()
-    driver.enable()
-    driver.close()
+    bench.drive().close()
     confirm(bench.channel)
     assert bench.run("restore-limits") == 1
     assert "or its power off and on" in capsys.readouterr().err
@@ -229,8 +226,7 @@ def test_an_arm_that_somebody_drives_is_left_alone(
     make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench = make_bench(flash=corrupted())
-    driver = PiperArm("left", "slcan", bench.channel)
-    driver.connect()
+    driver = bench.drive(enables=False)
     confirm(bench.channel)
     assert bench.run("restore-limits") == 1
     assert "is the channel of the left arm already" in capsys.readouterr().err

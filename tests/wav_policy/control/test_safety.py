@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from wav_models.configuration import flat_names, from_flat
 from wav_models.types import JOINT_DIM, JOINT_NAMES, FloatArray
-from wav_policy.control.collision import Approach
+from wav_policy.control.look_ahead import Approach
 from wav_policy.control.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
 
 LIMITS = SafetyLimits()
@@ -225,18 +225,19 @@ def test_a_late_tick_continues_from_rest() -> None:
 
 # Single causes
 
-BAD_MEASUREMENT = {
-    Cause.NO_MEASUREMENT: (None, 0.0),
-    Cause.MALFORMED_MEASUREMENT: (np.zeros(13), 0.0),
-    Cause.NON_FINITE_MEASUREMENT: (np.where(np.arange(JOINT_DIM) == 3, np.nan, MIDDLE), 0.0),
-    Cause.STALE_MEASUREMENT: (MIDDLE, 0.2),
-    Cause.IMPLAUSIBLE_MEASUREMENT: (np.where(np.arange(JOINT_DIM) == 3, 7.0, MIDDLE), 0.0),
-}
+BAD_MEASUREMENT = [
+    (Cause.NO_MEASUREMENT, None, 0.0),
+    (Cause.MALFORMED_MEASUREMENT, np.zeros(13), 0.0),
+    (Cause.NON_FINITE_MEASUREMENT, np.where(np.arange(JOINT_DIM) == 3, np.nan, MIDDLE), 0.0),
+    (Cause.STALE_MEASUREMENT, MIDDLE, 0.2),
+    (Cause.STALE_MEASUREMENT, MIDDLE, -0.2),
+    (Cause.STALE_MEASUREMENT, MIDDLE, np.nan),
+    (Cause.IMPLAUSIBLE_MEASUREMENT, np.where(np.arange(JOINT_DIM) == 3, 7.0, MIDDLE), 0.0),
+]
 
 
-@pytest.mark.parametrize("cause", BAD_MEASUREMENT)
-def test_a_bad_measurement_holds_and_says_why(cause: Cause) -> None:
-    measured, age = BAD_MEASUREMENT[cause]
+@pytest.mark.parametrize(("cause", "measured", "age"), BAD_MEASUREMENT)
+def test_a_bad_measurement_holds_and_says_why(cause: Cause, measured: FloatArray | None, age: float) -> None:
     assert SafetyFilter().step(100.0, MIDDLE, measured, 100.0 - age).target is None, "nothing to hold on to yet"
     safety = SafetyFilter()
     safety.step(100.0, MIDDLE, MIDDLE, 100.0)
@@ -248,18 +249,19 @@ def test_a_bad_measurement_holds_and_says_why(cause: Cause) -> None:
         assert decision.interventions[0].detail.startswith("left_joint4: ")
 
 
-BAD_COMMAND = {
-    Cause.NO_COMMAND: (None, 0.0),
-    Cause.MALFORMED_COMMAND: (np.zeros(7), 0.0),
-    Cause.NON_FINITE_COMMAND: (np.where(np.arange(JOINT_DIM) == 9, np.inf, MIDDLE), 0.0),
-    Cause.STALE_COMMAND: (MIDDLE + 0.01, 2.5),
-    Cause.IMPLAUSIBLE_COMMAND: (np.where(np.arange(JOINT_DIM) == 9, 4.0, MIDDLE), 0.0),
-}
+BAD_COMMAND = [
+    (Cause.NO_COMMAND, None, 0.0),
+    (Cause.MALFORMED_COMMAND, np.zeros(7), 0.0),
+    (Cause.NON_FINITE_COMMAND, np.where(np.arange(JOINT_DIM) == 9, np.inf, MIDDLE), 0.0),
+    (Cause.STALE_COMMAND, MIDDLE + 0.01, 2.5),
+    (Cause.STALE_COMMAND, MIDDLE + 0.01, -2.5),
+    (Cause.STALE_COMMAND, MIDDLE + 0.01, np.nan),
+    (Cause.IMPLAUSIBLE_COMMAND, np.where(np.arange(JOINT_DIM) == 9, 4.0, MIDDLE), 0.0),
+]
 
 
-@pytest.mark.parametrize("cause", BAD_COMMAND)
-def test_a_bad_command_holds_and_says_why(cause: Cause) -> None:
-    command, age = BAD_COMMAND[cause]
+@pytest.mark.parametrize(("cause", "command", "age"), BAD_COMMAND)
+def test_a_bad_command_holds_and_says_why(cause: Cause, command: FloatArray | None, age: float) -> None:
     safety = SafetyFilter()
     safety.step(100.0, MIDDLE, MIDDLE, 100.0)
     decision = safety.step(100.0 + TICK, command, MIDDLE, 100.0 + TICK, 100.0 + TICK - age)

@@ -14,7 +14,7 @@ from wav_policy.experiments.faults.fault import (
     GO_ON,
     HOLD,
     Fault,
-    Stage,
+    Testbed,
     call,
     heal,
     parameter,
@@ -36,43 +36,43 @@ _RESET: Final = ("piper/reset", "piper/enable", "piper/home")
 """A reset lets the arms fall; what they then lean on may keep them from anything but `piper/home`."""
 
 
-def _both(stage: Stage, fault: str) -> None:
+def _both(testbed: Testbed, fault: str) -> None:
     for side in ("left", "right"):
-        stage.observer.client.set_parameter("sim_node", f"fault.{side}", fault)
+        testbed.observer.client.set_parameter("sim_node", f"fault.{side}", fault)
 
 
-def _replug(stage: Stage, order: str) -> None:
+def _replug(testbed: Testbed, order: str) -> None:
     """Both adapters are pulled and come back, as each other ("swapped") or as themselves ("")."""
-    _both(stage, "unplug")
-    stage.observer.spin(_PAUSE)
-    stage.observer.client.set_parameter("sim_node", "fault.adapters", order)
-    _both(stage, "")
+    _both(testbed, "unplug")
+    testbed.observer.spin(_PAUSE)
+    testbed.observer.client.set_parameter("sim_node", "fault.adapters", order)
+    _both(testbed, "")
 
 
-def _swap_adapters(stage: Stage) -> float:
+def _swap_adapters(testbed: Testbed) -> float:
     now = wall_time()
-    _replug(stage, "swapped")
+    _replug(testbed, "swapped")
     return now
 
 
-def _stray_first_reading(stage: Stage) -> float:
+def _stray_first_reading(testbed: Testbed) -> float:
     """The bus pauses; of the first joints' frame after it, one is off by 0.8 rad."""
     now = wall_time()
-    client = stage.observer.client
+    client = testbed.observer.client
     client.set_parameter("sim_node", "fault.left", "silence")
-    stage.observer.spin(_PAUSE)
+    testbed.observer.spin(_PAUSE)
     client.set_parameter("sim_node", "fault.left", "stray 1")
     return now
 
 
-def _hold(stage: Stage) -> float:
-    stage.observer.pause_chunks()
-    return call("piper/hold")(stage)
+def _hold(testbed: Testbed) -> float:
+    testbed.observer.pause_chunks()
+    return call("piper/hold")(testbed)
 
 
-def _go_deaf(stage: Stage) -> float:
+def _go_deaf(testbed: Testbed) -> float:
     """The left arm hears no joint target any more; both are led 0.3 rad on, and to rest there."""
-    observer = stage.observer
+    observer = testbed.observer
     observer.client.set_parameter("sim_node", "fault.left", "ignore_joints")
     observer.pause_chunks()
     chunk = observer.swing_chunk(observer.joints, wall_time())
@@ -83,33 +83,33 @@ def _go_deaf(stage: Stage) -> float:
     return now
 
 
-def _clear_gripper(stage: Stage) -> None:
+def _clear_gripper(testbed: Testbed) -> None:
     """As the warning asks for."""
-    stage.observer.client.set_parameter("sim_node", "fault.left", "")
-    stage.observer.client.switch("piper/enable", True)
-    if not stage.observer.wait(lambda: "gripper" not in stage.observer.message(ARMS[0]), _GRIPPER_PATIENCE):
-        raise CampaignError(f"piper/enable did not clear the gripper: {stage.observer.message(ARMS[0])}")
+    testbed.observer.client.set_parameter("sim_node", "fault.left", "")
+    testbed.observer.client.switch("piper/enable", True)
+    if not testbed.observer.wait(lambda: "gripper" not in testbed.observer.message(ARMS[0]), _GRIPPER_PATIENCE):
+        raise CampaignError(f"piper/enable did not clear the gripper: {testbed.observer.message(ARMS[0])}")
 
 
-def _corrupt_flash(stage: Stage) -> float:
+def _corrupt_flash(testbed: Testbed) -> float:
     """`piper_node` and the arms are started anew, and there are impossible limits in the flash of one: it must not be
     enabled."""
-    client = stage.observer.client
+    client = testbed.observer.client
     client.deactivate("piper_node", timeout=30.0)  # parks the arms
     client.clean_up("piper_node")
     now = wall_time()
     client.set_parameter("sim_node", "fault.left", "power_loss, corrupt_limits")
-    stage.observer.spin(_PAUSE)
+    testbed.observer.spin(_PAUSE)
     client.set_parameter("sim_node", "fault.left", "corrupt_limits")
     client.configure("piper_node", timeout=30.0)
     require_refusal(client.activate, "piper_node", "impossible limits in flash")
     return now
 
 
-def _restore_flash(stage: Stage) -> None:
+def _restore_flash(testbed: Testbed) -> None:
     """As the message asks for: the node lets go of the bus, then `wav arm restore-limits`."""
-    client = stage.observer.client
-    command = re.search(r"`wav (arm restore-limits --channel ([^`]*))`", stage.observer.heard + stage.system.said)
+    client = testbed.observer.client
+    command = re.search(r"`wav (arm restore-limits --channel ([^`]*))`", testbed.observer.heard + testbed.system.said)
     if command is None:
         raise CampaignError("nobody said how to restore the limits in flash")
     client.clean_up("piper_node")
@@ -129,10 +129,10 @@ def _restore_flash(stage: Stage) -> None:
     client.activate("piper_node")
 
 
-def _drive_twice(stage: Stage) -> float:
+def _drive_twice(testbed: Testbed) -> float:
     """A second driver wants the left arm: it must be refused, and told by whom it is driven."""
     now = wall_time()
-    driver = PiperArm("left", "slcan", str(stage.system.can_left))
+    driver = PiperArm("left", "slcan", str(testbed.system.can_left))
     try:
         driver.connect()
     except ArmInUseError as error:
@@ -173,7 +173,7 @@ ARM_FAULTS: Final = (
         _swap_adapters,
         HOLD,
         _SILENT,
-        lambda stage: _replug(stage, ""),
+        lambda testbed: _replug(testbed, ""),
         by_policy=False,
         says="joint[1-6] is at .* rad, .*piper/enable",
         way_back=_ENABLE,

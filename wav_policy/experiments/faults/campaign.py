@@ -16,7 +16,7 @@ import numpy as np
 
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.experiments.faults.catalogue import FAULTS
-from wav_policy.experiments.faults.fault import END, GO_ON, HOLD, PARK, Fault, Stage
+from wav_policy.experiments.faults.fault import END, GO_ON, HOLD, PARK, Fault, Testbed
 from wav_policy.experiments.faults.losses import lost_episodes, num_episodes
 from wav_policy.experiments.faults.motion import (
     Hold,
@@ -98,33 +98,33 @@ class _Campaign:
         self._arguments = arguments
         self._tell = tell
         self._starts = 0
-        self._stage: Stage | None = None
+        self._testbed: Testbed | None = None
         limits = SafetyLimits()
         self._speed, self._acceleration = max(limits.velocity), min(limits.acceleration)
 
     def close(self) -> None:
         """Stop the system, if one runs."""
-        if self._stage is not None:
-            self._stage.observer.close()
-            self._stage.system.stop()
-            self._stage = None
+        if self._testbed is not None:
+            self._testbed.observer.close()
+            self._testbed.system.stop()
+            self._testbed = None
 
     def outcome(self, fault: Fault) -> Outcome:
         """Set the arms moving, inject, watch, heal. A system that has ended, or does not do as it should, is started
         anew."""
         try:
-            stage = self._ready(fault)
-            saved = self._record_an_episode(stage)
-            end_motion = self._set_moving(stage, fault)
+            testbed = self._ready(fault)
+            saved = self._record_an_episode(testbed)
+            end_motion = self._set_moving(testbed, fault)
             try:
-                result = self._inject(stage, fault, saved)
+                result = self._inject(testbed, fault, saved)
             finally:
                 end_motion()
             if fault.outcome in (END, PARK):
                 self.close()
                 result = self._started_again(fault, result)
         except Exception as error:  # one fault that cannot be injected must not end the campaign
-            words = "" if self._stage is None else self._stage.system.last_words()
+            words = "" if self._testbed is None else self._testbed.system.last_words()
             result = Outcome(fault.name, "unexpected", None, None, "unknown", False, f"{error}\n{words}")
         if not result.passed:
             self.close()
@@ -138,31 +138,31 @@ class _Campaign:
         detail = f"{result.detail} Started again, the arms do not move by themselves: {way_back.words}"
         return replace(result, passed=False, detail=detail)
 
-    def _ready(self, fault: Fault) -> Stage:
-        if self._stage is not None and self._stage.system.steps_clock != fault.steps_clock:
+    def _ready(self, fault: Fault) -> Testbed:
+        if self._testbed is not None and self._testbed.system.steps_clock != fault.steps_clock:
             self.close()
-        if self._stage is not None:
-            return self._stage
+        if self._testbed is not None:
+            return self._testbed
         self._starts += 1
         self._tell("starting the system")
         system = RunningSystem(self._directory / f"start{self._starts}", self._arguments, fault.steps_clock)
         observer = Observer()
-        self._stage = Stage(system, observer)
+        self._testbed = Testbed(system, observer)
         active = observer.wait(
             lambda: observer.says(NODES, "all nodes active") or system.process.poll() is not None, _START_TIMEOUT
         )
         if not active or system.process.poll() is not None:
             raise CampaignError("the system did not start")
-        return self._stage
+        return self._testbed
 
-    def _record_an_episode(self, stage: Stage) -> int:
+    def _record_an_episode(self, testbed: Testbed) -> int:
         """Save one and start the next, long enough to be kept; how many are saved."""
-        self._start_recording(stage.observer)
-        stage.observer.spin(_EPISODE)
-        stage.observer.client.trigger("recorder/stop")
-        saved = num_episodes(stage.system.dataset)
-        self._start_recording(stage.observer)
-        stage.observer.spin(_EPISODE)
+        self._start_recording(testbed.observer)
+        testbed.observer.spin(_EPISODE)
+        testbed.observer.client.trigger("recorder/stop")
+        saved = num_episodes(testbed.system.dataset)
+        self._start_recording(testbed.observer)
+        testbed.observer.spin(_EPISODE)
         return saved
 
     @staticmethod
@@ -178,8 +178,8 @@ class _Campaign:
                 return
         raise refusal
 
-    def _set_moving(self, stage: Stage, fault: Fault) -> Callable[[], None]:
-        observer = stage.observer
+    def _set_moving(self, testbed: Testbed, fault: Fault) -> Callable[[], None]:
+        observer = testbed.observer
         if fault.by_policy:
             observer.client.trigger("sim/reset")
             end: Callable[[], None] = _do_nothing
@@ -198,26 +198,26 @@ class _Campaign:
             raise CampaignError("the arms did not move")
         return end
 
-    def _inject(self, stage: Stage, fault: Fault, saved: int) -> Outcome:
-        stage.observer.listen_anew()
-        stage.system.listen_anew()
+    def _inject(self, testbed: Testbed, fault: Fault, saved: int) -> Outcome:
+        testbed.observer.listen_anew()
+        testbed.system.listen_anew()
         before = wall_time() - 0.5
-        since = fault.inject(stage)
-        said = self._watch(stage, _WINDOW)
+        since = fault.inject(testbed)
+        said = self._watch(testbed, _WINDOW)
         if fault.outcome == GO_ON:
-            return self._going_on(stage, fault, saved, before)
+            return self._going_on(testbed, fault, saved, before)
         if fault.outcome in (END, PARK):
-            stage.observer.wait(lambda: stage.system.process.poll() is not None, _END_TIMEOUT)
+            testbed.observer.wait(lambda: testbed.system.process.poll() is not None, _END_TIMEOUT)
         if fault.outcome == PARK:
-            return self._parked(stage, fault, saved)
-        hold = self._hold(stage.observer, fault, before, since)
+            return self._parked(testbed, fault, saved)
+        hold = self._hold(testbed.observer, fault, before, since)
         if fault.outcome == END:
-            return self._ended(stage, fault, saved, hold)
-        return self._held(stage, fault, saved, hold, said, since)
+            return self._ended(testbed, fault, saved, hold)
+        return self._held(testbed, fault, saved, hold, said, since)
 
-    def _held(self, stage: Stage, fault: Fault, saved: int, hold: Hold | None, said: str, since: float) -> Outcome:
+    def _held(self, testbed: Testbed, fault: Fault, saved: int, hold: Hold | None, said: str, since: float) -> Outcome:
         """Whether they braked as they may, who was blamed, what was said, and the way back."""
-        observer, healed = stage.observer, wall_time()
+        observer, healed = testbed.observer, wall_time()
         faults = []
         if hold is not None:
             times, targets = observer.targets(since - 0.5)
@@ -226,9 +226,9 @@ class _Campaign:
         planning = observer.message(PLANNING)
         if fault.culprit not in planning:
             faults.append(f"The policy said: {planning}; expected: {fault.culprit}")
-        faults.append(self._unsaid(stage, fault))
-        fault.heal(stage)
-        way_back = self._walk_back(stage, fault)
+        faults.append(self._unsaid(testbed, fault))
+        fault.heal(testbed)
+        way_back = self._walk_back(testbed, fault)
         if not way_back.arrived:
             said += "; does not go on"
             faults.append(f"The arms do not move again; said last: {way_back.words}")
@@ -236,14 +236,14 @@ class _Campaign:
         if unforeseen:
             faults.append(f"{', '.join(unforeseen)} should not have been needed")
         faults.append(self._too_fast(observer, fault, since, healed, way_back))
-        lost = self._stop_recording(stage, saved)
+        lost = self._stop_recording(testbed, saved)
         detail = ". ".join(filter(None, faults))
         return judged(fault, said, hold, lost, not detail, detail, way_back.calls)
 
-    def _unsaid(self, stage: Stage, fault: Fault) -> str:
+    def _unsaid(self, testbed: Testbed, fault: Fault) -> str:
         """What was to be said and was not; "" if all was."""
-        expected, observer = re.compile(fault.says), stage.observer
-        if observer.wait(lambda: bool(expected.search(f"{observer.heard}\n{stage.system.said}")), _HEAR_TIMEOUT):
+        expected, observer = re.compile(fault.says), testbed.observer
+        if observer.wait(lambda: bool(expected.search(f"{observer.heard}\n{testbed.system.said}")), _HEAR_TIMEOUT):
             return ""
         return f"nobody said {fault.says!r}"
 
@@ -260,8 +260,8 @@ class _Campaign:
                 return f"a joint moved at {fastest:.2f} rad/s, allowed {allowed:g}"
         return ""
 
-    def _walk_back(self, stage: Stage, fault: Fault) -> WayBack:
-        observer = stage.observer
+    def _walk_back(self, testbed: Testbed, fault: Fault) -> WayBack:
+        observer = testbed.observer
 
         def begin() -> None:
             if fault.by_policy:
@@ -291,25 +291,25 @@ class _Campaign:
                 return replace(hold, moved_again=None)
         return hold
 
-    def _watch(self, stage: Stage, seconds: float) -> str:
+    def _watch(self, testbed: Testbed, seconds: float) -> str:
         """Process messages for a while; what piper_node says about its first hold, or at the end."""
-        observer = stage.observer
+        observer = testbed.observer
         observer.forget(LOOP)
         observer.wait(lambda: observer.says(LOOP, "hold") or observer.says(LOOP, "stopped"), seconds)
         said = observer.message(LOOP)
         observer.spin(seconds)
         return said
 
-    def _going_on(self, stage: Stage, fault: Fault, saved: int, before: float) -> Outcome:
-        observer, until = stage.observer, wall_time()
-        way_back = self._walk_back(stage, fault)
-        if stage.system.process.poll() is not None:
+    def _going_on(self, testbed: Testbed, fault: Fault, saved: int, before: float) -> Outcome:
+        observer, until = testbed.observer, wall_time()
+        way_back = self._walk_back(testbed, fault)
+        if testbed.system.process.poll() is not None:
             raise CampaignError("the system ended")
-        faults = [self._unsaid(stage, fault), self._too_fast(observer, fault, before, until, way_back)]
+        faults = [self._unsaid(testbed, fault), self._too_fast(observer, fault, before, until, way_back)]
         if way_back.calls:
             faults.append(f"{', '.join(way_back.calls)} should not have been needed")
-        lost = self._stop_recording(stage, saved)
-        fault.heal(stage)
+        lost = self._stop_recording(testbed, saved)
+        fault.heal(testbed)
         reaction = "goes on" if way_back.arrived else "stopped moving"
         recorder = observer.reports.get("recorder_node: episode")
         if recorder is not None and lost != "nothing":
@@ -318,26 +318,26 @@ class _Campaign:
         well = way_back.arrived and lost in ("nothing", fault.lost) and not any(faults[:2]) and not way_back.calls
         return Outcome(fault.name, reaction, None, None, lost, well, detail, way_back.calls)
 
-    def _ended(self, stage: Stage, fault: Fault, saved: int, hold: Hold | None) -> Outcome:
-        code, words = stage.system.wait_for_end(0.0), stage.system.last_words()
+    def _ended(self, testbed: Testbed, fault: Fault, saved: int, hold: Hold | None) -> Outcome:
+        code, words = testbed.system.wait_for_end(0.0), testbed.system.last_words()
         named = next((line for line in words.splitlines() if line.startswith("wav up:")), "")
-        tidy = code == 1 and re.search(fault.says, named) is not None and not stage.system.nodes()
+        tidy = code == 1 and re.search(fault.says, named) is not None and not testbed.system.nodes()
         reaction = "holds; orderly stop" if tidy else f"exit code {code}"
-        return judged(fault, reaction, hold, lost_episodes(stage.system.dataset, saved), tidy, named)
+        return judged(fault, reaction, hold, lost_episodes(testbed.system.dataset, saved), tidy, named)
 
-    def _parked(self, stage: Stage, fault: Fault, saved: int) -> Outcome:
-        code, lost = stage.system.wait_for_end(0.0), lost_episodes(stage.system.dataset, saved)
-        well = code == 0 and not stage.system.nodes() and lost in ("nothing", fault.lost)
+    def _parked(self, testbed: Testbed, fault: Fault, saved: int) -> Outcome:
+        code, lost = testbed.system.wait_for_end(0.0), lost_episodes(testbed.system.dataset, saved)
+        well = code == 0 and not testbed.system.nodes() and lost in ("nothing", fault.lost)
         reaction = "parks; orderly stop" if well else f"exit code {code}"
-        return Outcome(fault.name, reaction, None, None, lost, well, "" if well else stage.system.last_words())
+        return Outcome(fault.name, reaction, None, None, lost, well, "" if well else testbed.system.last_words())
 
-    def _stop_recording(self, stage: Stage, saved: int) -> str:
+    def _stop_recording(self, testbed: Testbed, saved: int) -> str:
         """End the episode in progress; what is lost."""
         try:
-            stage.observer.client.trigger("recorder/stop", timeout=30.0)
+            testbed.observer.client.trigger("recorder/stop", timeout=30.0)
         except ServiceError:
             self._tell("the recorder had stopped by itself")
-        return lost_episodes(stage.system.dataset, saved)
+        return lost_episodes(testbed.system.dataset, saved)
 
 
 def _do_nothing() -> None:

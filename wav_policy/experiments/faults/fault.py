@@ -28,14 +28,14 @@ POLICY_LIMIT: Final = 0.1
 
 
 @dataclass(frozen=True)
-class Stage:
+class Testbed:
     """Where a fault happens."""
 
     system: RunningSystem
     observer: Observer
 
 
-def nothing(stage: Stage) -> None:
+def nothing(testbed: Testbed) -> None:
     """The fault is over by itself."""
 
 
@@ -60,10 +60,10 @@ class Fault:
     """
 
     name: str
-    inject: Callable[[Stage], float]
+    inject: Callable[[Testbed], float]
     outcome: str
     limit: float = POLICY_LIMIT
-    heal: Callable[[Stage], None] = nothing
+    heal: Callable[[Testbed], None] = nothing
     by_policy: bool = True
     lost: str = "nothing"
     driver_dies: bool = False
@@ -74,33 +74,33 @@ class Fault:
     steps_clock: bool = False
 
 
-def parameter(name: str, value: str) -> Callable[[Stage], float]:
+def parameter(name: str, value: str) -> Callable[[Testbed], float]:
     """Set a parameter of the simulation."""
 
-    def inject(stage: Stage) -> float:
+    def inject(testbed: Testbed) -> float:
         now = wall_time()
-        stage.observer.client.set_parameter("sim_node", name, value)
+        testbed.observer.client.set_parameter("sim_node", name, value)
         return now
 
     return inject
 
 
-def heal(name: str) -> Callable[[Stage], None]:
+def heal(name: str) -> Callable[[Testbed], None]:
     """Take away what `parameter` has set."""
-    return lambda stage: stage.observer.client.set_parameter("sim_node", name, "")
+    return lambda testbed: testbed.observer.client.set_parameter("sim_node", name, "")
 
 
-def send_signal(node: str, number: signal.Signals) -> Callable[[Stage], float]:
+def send_signal(node: str, number: signal.Signals) -> Callable[[Testbed], float]:
     """Send a signal to a node's process."""
-    return lambda stage: stage.system.signal(node, number)
+    return lambda testbed: testbed.system.signal(node, number)
 
 
-def call(service: str) -> Callable[[Stage], float]:
+def call(service: str) -> Callable[[Testbed], float]:
     """Call a std_srvs/Trigger service."""
 
-    def inject(stage: Stage) -> float:
+    def inject(testbed: Testbed) -> float:
         now = wall_time()
-        stage.observer.client.trigger(service)
+        testbed.observer.client.trigger(service)
         return now
 
     return inject

@@ -18,7 +18,7 @@ from wav_policy.experiments.faults.fault import (
     HOLD,
     POLICY_LIMIT,
     Fault,
-    Stage,
+    Testbed,
     require_refusal,
     send_signal,
 )
@@ -30,13 +30,13 @@ _MANY: Final = 30_000
 _LONG_TEXT: Final = 10_000_000
 
 
-def _send(change: Callable[[ActionChunk], ActionChunk]) -> Callable[[Stage], float]:
+def _send(change: Callable[[ActionChunk], ActionChunk]) -> Callable[[Testbed], float]:
     """A changed copy of the chunk in force, after which its sender falls silent but stays alive."""
-    return lambda stage: _replace_motion(stage, change)
+    return lambda testbed: _replace_motion(testbed, change)
 
 
-def _replace_motion(stage: Stage, change: Callable[[ActionChunk], ActionChunk]) -> float:
-    observer = stage.observer
+def _replace_motion(testbed: Testbed, change: Callable[[ActionChunk], ActionChunk]) -> float:
+    observer = testbed.observer
     chunk = change(observer.swing_chunk(observer.joints, wall_time()))
     observer.pause_chunks()
     now = wall_time()
@@ -44,12 +44,12 @@ def _replace_motion(stage: Stage, change: Callable[[ActionChunk], ActionChunk]) 
     return now
 
 
-def _send_message(message: JointTrajectory) -> Callable[[Stage], float]:
-    def inject(stage: Stage) -> float:
+def _send_message(message: JointTrajectory) -> Callable[[Testbed], float]:
+    def inject(testbed: Testbed) -> float:
         data = serialize_message(message)  # takes a while, in which nobody would assert liveliness
-        stage.observer.pause_chunks()
+        testbed.observer.pause_chunks()
         now = wall_time()
-        stage.observer.chunks.publish(data)
+        testbed.observer.chunks.publish(data)
         return now
 
     return inject
@@ -72,54 +72,54 @@ def _into_the_bases(chunk: ActionChunk) -> ActionChunk:
     return ActionChunk(positions, chunk.stamp, chunk.step)
 
 
-def _late_plans(stage: Stage) -> float:
+def _late_plans(testbed: Testbed) -> float:
     """From now on plans come 2 s after their observation: all their rows are past. The one in force runs out."""
     now = wall_time()
-    stage.observer.delay_chunks(2.0)
+    testbed.observer.delay_chunks(2.0)
     return now
 
 
-def _many_rows(stage: Stage) -> float:
-    chunk = stage.observer.swing_chunk(stage.observer.joints, wall_time())
+def _many_rows(testbed: Testbed) -> float:
+    chunk = testbed.observer.swing_chunk(testbed.observer.joints, wall_time())
     point = JointTrajectoryPoint(positions=chunk.positions[0].tolist())
     message = JointTrajectory(joint_names=list(JOINT_NAMES), points=[point] * _MANY)
-    message.header.stamp = stage.observer.client.node.get_clock().now().to_msg()
-    return _send_message(message)(stage)
+    message.header.stamp = testbed.observer.client.node.get_clock().now().to_msg()
+    return _send_message(message)(testbed)
 
 
-def _wrong_types(stage: Stage) -> float:
+def _wrong_types(testbed: Testbed) -> float:
     now = wall_time()
     for topic in ("action_chunk", "joint_states", "head/image_raw", "left_wrist/image_raw"):
-        stage.observer.flood(String, topic, lambda: String(data="not what you expect"), 50.0, 0.3)
+        testbed.observer.flood(String, topic, lambda: String(data="not what you expect"), 50.0, 0.3)
     return now
 
 
-def _joint_states(names: list[str], rate: float) -> Callable[[Stage], float]:
-    def inject(stage: Stage) -> float:
+def _joint_states(names: list[str], rate: float) -> Callable[[Testbed], float]:
+    def inject(testbed: Testbed) -> float:
         now = wall_time()
-        measured = (stage.observer.joints.tolist() * (len(names) // 14 + 1))[: len(names)]
+        measured = (testbed.observer.joints.tolist() * (len(names) // 14 + 1))[: len(names)]
 
         def message() -> JointState:
             state = JointState(name=names, position=measured)
-            state.header.stamp = stage.observer.client.node.get_clock().now().to_msg()
+            state.header.stamp = testbed.observer.client.node.get_clock().now().to_msg()
             return state
 
-        stage.observer.flood(JointState, "joint_states", message, rate, 1.5)
+        testbed.observer.flood(JointState, "joint_states", message, rate, 1.5)
         return now
 
     return inject
 
 
-def _long_instruction(stage: Stage) -> float:
+def _long_instruction(testbed: Testbed) -> float:
     now = wall_time()
-    stage.observer.say("stack the plates " * (_LONG_TEXT // 17))
+    testbed.observer.say("stack the plates " * (_LONG_TEXT // 17))
     return now
 
 
-def _overwrite_checkpoint(stage: Stage) -> float:
+def _overwrite_checkpoint(testbed: Testbed) -> float:
     """The weights get other bytes in place, and then an end in the middle."""
     now = wall_time()
-    weights = stage.system.checkpoint / "model.safetensors"
+    weights = testbed.system.checkpoint / "model.safetensors"
     size = weights.stat().st_size
     with weights.open("r+b") as file:
         file.seek(size // 4)
@@ -128,13 +128,13 @@ def _overwrite_checkpoint(stage: Stage) -> float:
     return now
 
 
-def _restore_checkpoint(stage: Stage) -> None:
+def _restore_checkpoint(testbed: Testbed) -> None:
     """What is on the disk now must be refused; with the file put back the policy comes again."""
-    client = stage.observer.client
+    client = testbed.observer.client
     client.deactivate("policy_node")
     client.clean_up("policy_node")
     require_refusal(client.configure, "policy_node", "a truncated checkpoint")
-    stage.system.restore_checkpoint()
+    testbed.system.restore_checkpoint()
     client.configure("policy_node")
     client.activate("policy_node")
 
@@ -147,7 +147,7 @@ POLICY_FAULTS: Final = (
         "policy_node frozen (SIGSTOP)",
         send_signal("policy_node", signal.SIGSTOP),
         HOLD,
-        heal=lambda stage: stage.system.resume("policy_node"),
+        heal=lambda testbed: testbed.system.resume("policy_node"),
         says="policy lost: silent",
     ),
     Fault("chunk with NaN", _send(_with_nan), HOLD, by_policy=False, says=f"{_REJECTED}.*right_joint3.*nan"),

@@ -6,28 +6,28 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-from wav_policy.experiments.faults.fault import END, GO_ON, PARK, Fault, Stage, send_signal
+from wav_policy.experiments.faults.fault import END, GO_ON, PARK, Fault, Testbed, send_signal
 from wav_policy.experiments.faults.wall_time import wall_time
 
 _FILE_LIMIT: Final = 4096
 _EPISODE: Final = "the episode in progress"
 
 
-def _full_disk(stage: Stage) -> float:
+def _full_disk(testbed: Testbed) -> float:
     """No file of the recorder grows beyond 4 kB any more (RLIMIT_FSIZE): every write fails as on a full disk."""
-    return stage.system.limit_file_size("recorder_node", _FILE_LIMIT)
+    return testbed.system.limit_file_size("recorder_node", _FILE_LIMIT)
 
 
-def _free_disk(stage: Stage) -> None:
-    stage.system.limit_file_size("recorder_node")
+def _free_disk(testbed: Testbed) -> None:
+    testbed.system.limit_file_size("recorder_node")
 
 
-def _step_clock(seconds: float) -> Callable[[Stage], float]:
+def _step_clock(seconds: float) -> Callable[[Testbed], float]:
     """The wall clock of all processes of the system, and of what the campaign sends."""
 
-    def inject(stage: Stage) -> float:
+    def inject(testbed: Testbed) -> float:
         now = wall_time()
-        stage.observer.clock_offset = stage.system.step_clock(seconds)
+        testbed.observer.clock_offset = testbed.system.step_clock(seconds)
         return now
 
     return inject
@@ -38,10 +38,10 @@ def _kill(node: str, limit: float, lost: str = "nothing", driver_dies: bool = Fa
     return Fault(name, send_signal(node, signal.SIGKILL), END, limit, lost=lost, driver_dies=driver_dies, says=says)
 
 
-def _hang_up(stage: Stage) -> float:
+def _hang_up(testbed: Testbed) -> float:
     """The terminal of `wav up` is closed."""
     now = wall_time()
-    stage.system.process.send_signal(signal.SIGHUP)
+    testbed.system.process.send_signal(signal.SIGHUP)
     return now
 
 

@@ -17,12 +17,13 @@ guided flow ends in Y exactly where W is 1 (tested). Two choices of J:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from wav_models.configuration import did_you_mean
 
@@ -61,6 +62,17 @@ class Guidance:
             raise ValueError(f"weight spans {self.weight.min():g} to {self.weight.max():g}; 0 to 1 fits")
         if self.jacobian not in JACOBIANS:
             raise ValueError(f"unknown jacobian {self.jacobian!r}{did_you_mean(self.jacobian, JACOBIANS)}")
+
+
+def _unchecked(tensors: Iterable[Any], jacobian: Any) -> Guidance:
+    """From parts of a guidance that was checked: on a GPU another check would wait for it."""
+    guidance = object.__new__(Guidance)
+    for name, value in zip(("target", "weight", "jacobian"), (*tensors, jacobian), strict=True):
+        object.__setattr__(guidance, name, value)
+    return guidance
+
+
+pytree.register_pytree_node(Guidance, lambda g: ([g.target, g.weight], g.jacobian), _unchecked)
 
 
 def guided(velocity: Velocity, guidance: Guidance) -> Velocity:

@@ -144,15 +144,21 @@ def _video_rows(video: VideoDiT, token_time: Tensor) -> TimeRows:
 
 
 def _video_block(
-    video: VideoDiT, block: VideoBlock, hidden: Tensor, rows: TimeRows, text: KeysValues, text_bias: Tensor, split: int
+    video: VideoDiT,
+    block: VideoBlock,
+    hidden: Tensor,
+    rows: TimeRows,
+    text: KeysValues,
+    bias: Tensor | None,
+    split: int,
 ) -> Tensor:
     """One block over memory and future tokens [M, V, F, L, D]."""
     rope = Rope(video.rope_cos, video.rope_sin)
     if not video.causal_memory:
-        return block(hidden, rows.modulation, rope, text, text_bias)[0]
+        return block(hidden, rows.modulation, rope, text, bias)[0]
     past, future = (Rope(*(x[part] for x in rope)) for part in (slice(split), slice(split, None)))
-    memory, own = block(hidden[:, :, :split], rows.modulation[:, :, :split], past, text, text_bias)
-    new, _ = block(hidden[:, :, split:], rows.modulation[:, :, split:], future, text, text_bias, own)
+    memory, own = block(hidden[:, :, :split], rows.modulation[:, :, :split], past, text, bias)
+    new, _ = block(hidden[:, :, split:], rows.modulation[:, :, split:], future, text, bias, own)
     return torch.cat([memory, new], dim=2)
 
 

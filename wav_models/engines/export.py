@@ -209,7 +209,7 @@ def _make_graphs(model: WAVModel, autoencoder: Autoencoder, target: ExportTarget
     import torch
 
     from wav_models.engines.onnx.graphs import OnnxGraphs
-    from wav_models.engines.torch_engine import with_weights_in
+    from wav_models.engines.weights import with_weights_in
 
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(target.precision, torch.float32)
     runtime = get_runtime(target.engine)

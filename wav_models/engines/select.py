@@ -23,7 +23,8 @@ from wav_models.engines.manifest import Measurement, PlanShape, fingerprint, rea
 from wav_models.engines.measurement import named
 from wav_models.engines.precision import choose_dtype
 from wav_models.engines.runtimes import get_runtime, runtime_names
-from wav_models.engines.torch_engine import DTYPES, TorchEngine, on_cpu
+from wav_models.engines.torch_engine import DTYPES, TorchEngine
+from wav_models.engines.weights import on_cpu
 from wav_models.planner.config import PlannerConfig
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class _Maker:
         began = time.perf_counter()
         logger.info("making graphs for %s in %s; this takes from half a minute on", target.engine, target.precision)
         directory = cache_directory(fingerprint(self.checkpoint), target)
-        model, autoencoder = (on_cpu(network) for network in (self.checkpoint.model, self.checkpoint.autoencoder))
+        model, autoencoder = on_cpu(self.checkpoint.model), on_cpu(self.checkpoint.autoencoder)
         export(replace(self.checkpoint, model=model, autoencoder=autoencoder), target, directory, measured=False)
         logger.info("graphs for %s made in %.0f s: %s", target.engine, time.perf_counter() - began, directory)
         return directory

@@ -3,12 +3,12 @@
 Caches, all exact: text keys and values per instruction; latents per frame, because a frame that is new now is memory
 later; the memory prefix and the experts' keys and values of it per observation; the experts' keys and values of a
 future per future; the action expert's keys and values of the value features per decision. On a CPU futures are
-imagined a few at a time, as many as its caches hold.
+imagined a few at a time, as many as its caches hold. With `cuda_graphs` three recordings make a plan: imagining and
+judging M futures are replayed in every round, over buffers that the second reads where the first wrote; then acting.
 """
 
 from __future__ import annotations
 
-import copy
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,11 +18,13 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from wav_models.engines.base import EngineError, full_memory_is_named
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
+from wav_models.engines.replay import CudaRecorder, Lent, Recorder, Replays
+from wav_models.engines.weights import copied, with_weights_in
 from wav_models.flow import euler, euler_through
 from wav_models.guidance import Guidance, guided
 from wav_models.networks.attention import KeysValues
@@ -30,7 +32,7 @@ from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.expert_dit import ExpertContext
 from wav_models.networks.text_encoder import TextEncoder
 from wav_models.networks.video_dit import MemoryPrefix, TextContext, VideoFeatures
-from wav_models.networks.wav_model import WAVModel
+from wav_models.networks.wav_model import WAVModel, compile_blocks
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
 
@@ -73,6 +75,21 @@ class TorchFutures:
         return TorchFutures(self.scene, self.features.select(index), self.value_context.select(index))
 
 
+@dataclass(frozen=True)
+class LentFutures:
+    """Futures in the buffers of a recording, and what they were imagined from: once the buffers hold others, they are
+    imagined again."""
+
+    scene: TorchScene
+    noise: Tensor
+    times: tuple[float, ...]
+    lent: Lent
+
+
+pytree.register_dataclass(TorchScene)
+pytree.register_dataclass(TorchFutures)
+
+
 def _inference(method: Callable[P, T]) -> Callable[P, T]:
     """Without gradients, and with a remedy where memory runs out."""
     return full_memory_is_named()(torch.inference_mode()(method))
@@ -85,8 +102,9 @@ class TorchEngine:
         model, autoencoder: in evaluation mode, on one device: the engine's.
         text_encoder: may be on another.
         dtype: "fp32" or "bf16", of the networks' weights; integration and auto-encoder stay in float32.
-        compile: the networks, by torch.compile: needs a C++ compiler, and minutes at the first calls.
-        cuda_graphs: with `compile`, on a GPU: record launches once and replay them.
+        compile: the networks' blocks, by torch.compile: needs a C++ compiler, and minutes at the first calls.
+        cuda_graphs: on a GPU: record the work of a round once, and replay it.
+        recorder: how; None = by CUDA graphs.
     """
 
     name = "torch"
@@ -100,18 +118,22 @@ class TorchEngine:
         dtype: str = "fp32",
         compile: bool = False,
         cuda_graphs: bool = False,
+        recorder: Recorder | None = None,
     ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; {' or '.join(DTYPES)} fits")
         self.precision = dtype
         self.config = model.config
         self._device = next(model.parameters()).device
-        replays = compile and cuda_graphs and self._device.type == "cuda"
-        self.description = _described(dtype, self._device, compile, replays)
+        if recorder is None and cuda_graphs and self._device.type == "cuda":
+            recorder = CudaRecorder()
+        self._replays = None if recorder is None else Replays(recorder)
+        self.description = _described(dtype, self._device, compile, self._replays is not None)
         self._dtype = DTYPES[dtype]
         self._model = with_weights_in(model, self._dtype)
         if compile:
-            self._model = _compiled(self._model, replays)
+            self._model = _compiled(self._model)
+        self._padded_text = self._device.type == "cpu" or compile or self._replays is not None
         self._autoencoder = autoencoder
         self._text_encoder = text_encoder
         self._frames = FrameCache(NUM_FRAMES)
@@ -121,6 +143,8 @@ class TorchEngine:
     @_inference
     def _encode_text(self, instruction: str) -> TextContext:
         embedding, mask = self._text_encoder([instruction])
+        if not self._padded_text:  # the same numbers without a mask, which would shut out the fastest attention
+            return self._model.video.encode_text(self._in(embedding[:, mask[0]]), None)
         return self._model.video.encode_text(self._in(embedding), mask.to(self._device))
 
     @_inference
@@ -149,7 +173,9 @@ class TorchEngine:
         return replace(scene, mean=self.video_velocity(scene)(zero_noise, 0.0))
 
     @_inference
-    def imagine(self, scene: TorchScene, video_noise: Tensor, times: tuple[float, ...]) -> TorchFutures:
+    def imagine(self, scene: TorchScene, video_noise: Tensor, times: tuple[float, ...]) -> TorchFutures | LentFutures:
+        if self._replays is not None:
+            return self._lend(self._replays, scene, video_noise.to(self._device), times)
         parts = [self._imagine(scene, noise, times) for noise in video_noise.split(self._futures_at_once)]
         return parts[0] if len(parts) == 1 else _joined(parts)
 
@@ -185,17 +211,42 @@ class TorchEngine:
         return futures, x_t + (1.0 - flow_time) * output.velocity.float()
 
     @_inference
-    def evaluate(self, futures: TorchFutures, value_noise: Tensor, num_steps: int) -> Tensor:
-        return self._denoise_values(futures, value_noise, num_steps)[0].cpu()
+    def evaluate(self, futures: TorchFutures | LentFutures, value_noise: Tensor, num_steps: int) -> Tensor:
+        noise = value_noise.to(self._device)
+        if self._replays is None or isinstance(futures, TorchFutures):
+            return self._denoise_values(self._held(futures).value_context, noise, num_steps)[0].cpu()
+        with self._replays.lock:
+            context = self._held(futures).value_context
+            return self._replays.run(self._denoise_values, context, noise, num_steps).output[0].clone().cpu()
 
     @_inference
-    def pick(self, futures: TorchFutures, index: int) -> TorchFutures:
-        return futures.select(index)
+    def pick(self, futures: TorchFutures | LentFutures, index: int) -> TorchFutures:
+        if self._replays is None:
+            return self._held(futures).select(index)
+        with self._replays.lock:
+            return self._held(futures).select(index)
+
+    def _lend(self, replays: Replays, scene: TorchScene, noise: Tensor, times: tuple[float, ...]) -> LentFutures:
+        return LentFutures(scene, noise, times, replays.run(self._imagine, scene, noise, times))
+
+    def _held(self, futures: TorchFutures | LentFutures) -> TorchFutures:
+        """The futures of a handle; with recordings, as long as their lock is held."""
+        if isinstance(futures, TorchFutures):
+            return futures
+        lent = futures.lent
+        if not lent.is_current:
+            assert self._replays is not None
+            lent = self._lend(self._replays, futures.scene, futures.noise, futures.times).lent
+        output: TorchFutures = lent.output
+        features, memory = output.features, futures.scene.memory
+        if isinstance(memory, MemoryPrefix):  # not in the buffers, which the next scene fills
+            features = features._replace(memory=memory.features)
+        return TorchFutures(futures.scene, features, output.value_context)
 
     @_inference
     def act(
         self,
-        future: TorchFutures,
+        future: TorchFutures | LentFutures,
         state_token: Tensor,
         value_noise: Tensor,
         action_noise: Tensor,
@@ -203,10 +254,41 @@ class TorchEngine:
         num_action_steps: int,
         guidance: Guidance | None = None,
     ) -> tuple[Tensor, Tensor]:
-        values, features = self._denoise_values(future, value_noise[None, None], num_value_steps)
-        value_features = tuple(x[:, 0] for x in features)
-        context = self._model.action.context(future.features, value_features, future.scene.action_memory)
-        state = self._in(state_token)
+        noises = value_noise[None, None].to(self._device), action_noise[None, None].to(self._device)
+        guidance = pytree.tree_map_only(Tensor, lambda x: x.to(self._device), guidance)
+        inputs: tuple[Any, ...] = self._in(state_token), *noises, num_value_steps, num_action_steps, guidance
+        if self._replays is None:
+            values, actions = self._act(*self._seen(future), *inputs)
+            return values.cpu(), actions.cpu()
+        with self._replays.lock:
+            seen = self._seen(future)
+            if guidance is not None and guidance.jacobian == "network":  # a backward pass is not recorded
+                values, actions = self._act(*seen, *inputs)
+            else:
+                values, actions = self._replays.run(self._act, *seen, *inputs).output
+            return values.clone().cpu(), actions.clone().cpu()
+
+    def _seen(
+        self, future: TorchFutures | LentFutures
+    ) -> tuple[VideoFeatures, ExpertContext, tuple[KeysValues, ...] | None]:
+        """What the experts see of a future."""
+        held = self._held(future)
+        return held.features, held.value_context, held.scene.action_memory
+
+    def _act(
+        self,
+        features: VideoFeatures,
+        value_context: ExpertContext,
+        action_memory: tuple[KeysValues, ...] | None,
+        state: Tensor,
+        value_noise: Tensor,
+        action_noise: Tensor,
+        num_value_steps: int,
+        num_action_steps: int,
+        guidance: Guidance | None,
+    ) -> tuple[Tensor, Tensor]:
+        values, of_values = self._denoise_values(value_context, value_noise, num_value_steps)
+        context = self._model.action.context(features, tuple(x[:, 0] for x in of_values), action_memory)
         if guidance is not None and guidance.jacobian == "network":
             context, state = _for_autograd(context, state)
 
@@ -214,8 +296,7 @@ class TorchEngine:
             return self._model.action(self._in(x_t), self._time(flow_time)[None], state, context).velocity.float()
 
         steered = velocity if guidance is None else guided(velocity, guidance)
-        actions = euler(steered, action_noise[None, None].to(self._device), num_action_steps)
-        return values[0, 0].cpu(), actions[0, 0].cpu()
+        return values[0, 0], euler(steered, action_noise, num_action_steps)[0, 0]
 
     @_inference
     def denoise(self, scene: TorchScene, video_noise: Tensor, num_steps: int) -> Tensor:
@@ -233,18 +314,18 @@ class TorchEngine:
         return velocity
 
     def _denoise_values(
-        self, futures: TorchFutures, value_noise: Tensor, num_steps: int
+        self, context: ExpertContext, value_noise: Tensor, num_steps: int
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Values at flow time 1 and the features of the last pass, per block [M, N, T, Dv]."""
         features: tuple[Tensor, ...] = ()
 
         def velocity(x_t: Tensor, flow_time: float) -> Tensor:
             nonlocal features
-            output = self._model.value(self._in(x_t), self._time(flow_time)[None], futures.value_context)
+            output = self._model.value(self._in(x_t), self._time(flow_time)[None], context)
             features = output.features
             return output.velocity.float()
 
-        return euler(velocity, value_noise.to(self._device), num_steps), features
+        return euler(velocity, value_noise, num_steps), features
 
     def _in(self, x: Tensor) -> Tensor:
         """On the engine's device, in the precision of the weights."""
@@ -290,8 +371,8 @@ def _for_autograd(context: ExpertContext, state: Tensor) -> tuple[ExpertContext,
         return ExpertContext(video, value or None), state.clone()
 
 
-def _compiled(model: WAVModel, cuda_graphs: bool) -> WAVModel:
-    """The model with its blocks compiled: one graph per kind of block serves all layers.
+def _compiled(model: WAVModel) -> WAVModel:
+    """The model, over the same weights, with its blocks compiled: one graph per kind of block serves all layers.
 
     Raises:
         EngineError: there is no C++ compiler, which code for the CPU needs.
@@ -299,33 +380,6 @@ def _compiled(model: WAVModel, cuda_graphs: bool) -> WAVModel:
     device = next(model.parameters()).device.type
     if device == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
         raise EngineError("torch.compile needs a C++ compiler (apt-get install g++), or load without `compile`")
-    model = copy.deepcopy(model)
-    networks: tuple[Any, ...] = (model.video, model.value, model.action)
-    for network in networks:
-        if cuda_graphs:
-            network.forward = _with_outputs_of_its_own(torch.compile(network.forward, mode="reduce-overhead"))
-        else:
-            network.forward = torch.compile(network.forward, dynamic=False)
-    return model
-
-
-def _with_outputs_of_its_own(replay: Callable[..., Any]) -> Callable[..., Any]:
-    """The next replay of a CUDA graph overwrites the outputs of the last one; these stay."""
-    return lambda *arguments: pytree.tree_map(torch.clone, replay(*arguments))
-
-
-def on_cpu(network: Any) -> Any:
-    """A copy on the CPU, made without another one where the network is; weights that are on the CPU are shared."""
-    memo: dict[int, Any] = {id(p): nn.Parameter(p.cpu(), requires_grad=False) for p in network.parameters()}
-    memo |= {id(buffer): buffer.cpu() for buffer in network.buffers()}
-    return copy.deepcopy(network, memo)
-
-
-def with_weights_in(model: WAVModel, dtype: torch.dtype) -> WAVModel:
-    """The model itself, or a copy with its parameters in `dtype`; rotary tables stay in float32."""
-    if next(model.parameters()).dtype == dtype:
-        return model
-    model = copy.deepcopy(model)
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
+    model = copied(model, lambda weight: weight)
+    compile_blocks(model, dynamic=False)
     return model

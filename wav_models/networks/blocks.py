@@ -66,7 +66,7 @@ class VideoBlock(nn.Module):
         modulation: Tensor,
         rope: Rope,
         text: KeysValues,
-        text_bias: Tensor,
+        text_bias: Tensor | None,
         memory: KeysValues | None = None,
     ) -> tuple[Tensor, KeysValues]:
         """Run the block.
@@ -76,7 +76,7 @@ class VideoBlock(nn.Module):
             modulation: time and view rows that broadcast to [B, V, F, 1, 6, D].
             rope: [F, L, D / 2].
             text: attn2 keys and values, [1 or B, Lt, D].
-            text_bias: [1 or B, 1, 1, Lt].
+            text_bias: [1 or B, 1, 1, Lt], or None.
             memory: self-attention keys and values of earlier frames, [1 or B, V, F_mem, L, D].
 
         Returns:

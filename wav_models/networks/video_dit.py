@@ -33,11 +33,11 @@ class TextContext(NamedTuple):
 
     Attributes:
         keys_values: per block, attn2 keys and values [B, Lt, D].
-        bias: 0 for words, `MASKED_LOGIT` for padding, [B, 1, 1, Lt].
+        bias: 0 for words, `MASKED_LOGIT` for padding, [B, 1, 1, Lt]; None: there are words only.
     """
 
     keys_values: tuple[KeysValues, ...]
-    bias: Tensor
+    bias: Tensor | None
 
 
 class MemoryPrefix(NamedTuple):
@@ -132,10 +132,10 @@ class VideoDiT(nn.Module):
         self.register_buffer("rope_cos", rope.cos, persistent=False)
         self.register_buffer("rope_sin", rope.sin, persistent=False)
 
-    def encode_text(self, text_embedding: Tensor, text_mask: Tensor) -> TextContext:
-        """Project an instruction [B, Lt, Ct] with its mask [B, Lt] (True: a word) for every block."""
+    def encode_text(self, text_embedding: Tensor, text_mask: Tensor | None) -> TextContext:
+        """Project an instruction [B, Lt, Ct] with its mask [B, Lt] (True: a word; None: all are) for every block."""
         projected = self.caption_projection(text_embedding)
-        bias = (~text_mask).to(projected.dtype)[:, None, None, :] * MASKED_LOGIT
+        bias = None if text_mask is None else (~text_mask).to(projected.dtype)[:, None, None, :] * MASKED_LOGIT
         return TextContext(tuple(block.attn2.keys_values(projected) for block in self._blocks), bias)
 
     def encode_memory(self, memory_latents: Tensor, text: TextContext) -> MemoryPrefix:

@@ -26,6 +26,12 @@ class WAVModel(nn.Module):
             initialize(self)
 
 
+def compile_blocks(model: WAVModel, dynamic: bool | None = None) -> None:
+    """Fuse the elementwise work of every transformer block; all blocks of a kind share one compilation."""
+    for block in (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks):
+        block.compile(dynamic=dynamic)
+
+
 @torch.no_grad()
 def initialize(module: nn.Module) -> None:
     """Initial weights for training from scratch.

@@ -27,7 +27,7 @@ from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
 from wav_models.data.normalization import Normalization
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
-from wav_models.networks.wav_model import WAVModel
+from wav_models.networks.wav_model import WAVModel, compile_blocks
 from wav_models.training.autoencoder_stage import AutoencoderStage
 from wav_models.training.config import STAGES, TrainConfig
 from wav_models.training.data.batches import Batches, fit_normalization, repeat_starts, still_steps
@@ -242,12 +242,6 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
         ancestors=list(joined(*lineages).values()),
     )
     _train_and_record(run, worker, stage, getattr(config, name).loop, budget, resume, provenance=provenance)
-
-
-def compile_blocks(model: WAVModel) -> None:
-    """Fuse the elementwise work of every transformer block; all blocks of a kind share one compilation."""
-    for block in (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks):
-        block.compile()
 
 
 def uncompiled(evaluate: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:

@@ -59,6 +59,7 @@ class EncodeText(nn.Module):
 
     def forward(self, embedding: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         text = self.model.video.encode_text(embedding.to(precision(self.model)), mask)
+        assert text.bias is not None
         return (*flat(text.keys_values), text.bias)
 
 

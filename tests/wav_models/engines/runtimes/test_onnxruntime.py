@@ -29,7 +29,8 @@ from wav_models.engines.manifest import MANIFEST, Measurement, PlanShape, read_m
 from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans
 from wav_models.engines.runtimes import onnxruntime as onnx_runner
 from wav_models.engines.select import make_engine
-from wav_models.engines.torch_engine import TorchEngine, on_cpu
+from wav_models.engines.torch_engine import TorchEngine
+from wav_models.engines.weights import on_cpu
 from wav_models.guidance import Guidance
 from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel

@@ -7,6 +7,7 @@ but that a whole number does for a number and a list for a tuple; numbers must b
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import math
@@ -145,13 +146,48 @@ def flat_names(cls: type, prefix: str = "") -> Iterator[str]:
             yield prefix + field.name
 
 
-def load(cls: type[T], path: Path) -> T:
+def load(cls: type[T], path: Path, settings: Iterable[str] = ()) -> T:
     """Read a configuration from a `.json` or `.yaml` file.
+
+    Args:
+        settings: "outer.inner=value" each, with a value as YAML writes it; they count more than the file.
 
     Raises:
         ConfigurationError: see there; or as `read`.
     """
-    return from_dict(cls, read(path), str(path))
+    return from_dict(cls, with_settings(read(path), settings), str(path))
+
+
+def with_settings(data: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """Nested mappings in which some keys have other values.
+
+    Args:
+        settings: "outer.inner=value" each, with a value as YAML writes it.
+
+    Raises:
+        ConfigurationError: not of that form, or a part of the key is no mapping.
+    """
+    nested: dict[str, Any] = copy.deepcopy(dict(data))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not (key and equals):
+            raise ConfigurationError(f"{setting!r} is no setting; write key=value, such as video.loop.batch_size=8")
+        *outer, inner = key.strip().split(".")
+        level = nested
+        for name in outer:
+            level = level.setdefault(name, {})
+            if not isinstance(level, dict):
+                raise ConfigurationError(f"{key}: {name} has no keys of its own", key)
+        level[inner] = _setting(text)
+    return nested
+
+
+def _setting(text: str) -> Any:
+    """As YAML, and 3e-4 is a number as everywhere but there."""
+    try:
+        return float(text) if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text.strip()) else _read_yaml(text, None)
+    except ValueError as error:
+        raise ConfigurationError(f"{text!r} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -165,7 +201,7 @@ def read(path: Path) -> dict[str, Any]:
         if (size := path.stat().st_size) > _MAX_FILE:
             raise ConfigurationError(f"{path}: {size} bytes are too many for a configuration")
         text = path.read_text(encoding="utf-8")
-        data = json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else _read_yaml(text)
+        data = json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else _read_yaml(text, {})
     except FileNotFoundError as error:
         raise ConfigurationError(f"{path}: no such file") from error
     except OSError as error:
@@ -188,7 +224,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_yaml(text: str) -> Any:
+def _read_yaml(text: str, empty: Any) -> Any:
+    """What the text says; `empty` where it says nothing."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -199,7 +236,8 @@ def _read_yaml(text: str) -> Any:
             return super().construct_mapping(node, deep)
 
     try:
-        return yaml.load(text, Loader) or {}
+        data = yaml.load(text, Loader)
+        return empty if data is None else data
     except yaml.YAMLError as error:
         raise ValueError(error) from error
 
@@ -224,6 +262,8 @@ def _build(cls: type[T], data: Any, where: str, path: str) -> T:
             continue
         try:
             values[key] = _converted(value, hint)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{_at(where or cls.__name__)}{inner}: {error}", inner) from None
         except _Misfit as misfit:
             raise ConfigurationError(f"{_at(where or cls.__name__)}{inner}{misfit}", inner) from None
     try:
@@ -249,6 +289,10 @@ def _converted(value: Any, hint: Any) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
+    if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise _Misfit(value, hint)
+        return from_dict(hint, value)
     if origin is Annotated:
         try:
             number = _converted(value, arguments[0])
@@ -345,6 +389,8 @@ def _words(hint: Any) -> str:
         return " or ".join(map(repr, arguments))
     if origin is tuple:
         return f"a list of {_words(arguments[0])} each" if arguments[1:] == (...,) else f"a list of {len(arguments)}"
+    if is_dataclass(hint):
+        return "a mapping"
     return _WORDS.get(origin or hint, str(hint))
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wav_models.data.check_episode import Problem, check_episode
-from wav_models.data.conventions import Conventions, JointLimits, missing_names
-from wav_models.data.dataset import Dataset, DatasetError, header_faults, read_tasks
+from wav_models.data.conventions import Conventions, missing_names
+from wav_models.data.dataset import CONVERT, Dataset, DatasetError, header_faults, read_tasks
 from wav_models.data.label_settings import label_conflict
 from wav_models.data.layout import (
     ACTION_KEY,
@@ -26,18 +26,18 @@ from wav_models.data.layout import (
 from wav_models.data.video_reader import VideoError, VideoFacts, inspect_video
 from wav_models.types import JOINT_NAMES
 
-_RECORD_ANEW = "record into another directory"
+_RESTORE = "restore it from a copy"
 
 
 def check_dataset(
-    root: Path, fps: int | None = None, *, limits: JointLimits | None = None, decode: bool = True
+    root: Path, fps: int | None = None, *, conventions: Conventions | None = None, decode: bool = True
 ) -> Iterator[Problem]:
     """All problems of a dataset, as they are found.
 
     Args:
         root: dataset directory.
         fps: the rate it should have [Hz]; any when None.
-        limits: of the robot that is to run a policy of the data; None: not compared.
+        conventions: with the limits of the robot that is to run a policy of the data; knows more when all is checked.
         decode: every video once, instead of only counting its packets.
     """
     faults = list(_check_header(root))
@@ -62,7 +62,7 @@ def check_dataset(
     tasks = _read_tasks(dataset)
     if tasks is None:
         yield Problem("error", TASKS_PATH, "missing or unreadable", "restore it from a copy")
-    conventions, inspect = Conventions(limits), lru_cache(maxsize=None)(partial(_inspect, decode=decode))
+    conventions, inspect = conventions or Conventions(), lru_cache(maxsize=None)(partial(_inspect, decode=decode))
     num_labelled, first_index = 0, 0
     for info in dataset.episodes:
         labelled, problems = check_episode(dataset, info.index, first_index, tasks, conventions, inspect)
@@ -112,13 +112,13 @@ def _check_header(root: Path) -> Iterator[Problem]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         faults = []  # said better by the reader below
     for fault in faults:
-        yield Problem("error", INFO_PATH, fault, f"this is not a dataset of two Piper arms: {_RECORD_ANEW}")
+        yield Problem("error", INFO_PATH, fault, f"{CONVERT}, if it is of two Piper arms")
     if not faults:
         try:
             Dataset(root)
         except DatasetError as error:
             if INFO_PATH in str(error):
-                yield Problem("error", INFO_PATH, str(error), f"restore the file, or {_RECORD_ANEW}")
+                yield Problem("error", INFO_PATH, str(error), _RESTORE)
 
 
 def _check_totals(dataset: Dataset) -> Iterator[Problem]:

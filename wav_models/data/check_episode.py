@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from wav_models.data.camera_faults import FROZEN_SECONDS, SLOW_SHARE, longest, repeated
 from wav_models.data.conventions import Conventions
 from wav_models.data.dataset import Dataset, DatasetError, Episode
 from wav_models.data.layout import EFFORT_KEY, RATE_TOLERANCE, SOURCES, VALUE_KEY, VIDEO_KEYS
 from wav_models.data.video_reader import VideoError, VideoFacts
-from wav_models.types import ARM_DOF, JOINT_NAMES, VIEWS
+from wav_models.presets import PRESETS
+from wav_models.types import ARM_DOF, JOINT_NAMES, VIEWS, FloatArray
 
 PLAUSIBLE_ANGLE: Final = 2 * np.pi
 """No joint of a Piper turns this far [rad]; larger numbers are degrees."""
@@ -75,33 +78,42 @@ def check_episode(
     info = dataset.episodes[index]
     where = f"episode {index} ({info.data_file.relative_to(dataset.root)})"
     problems: list[Problem] = []
-    labelled = False
+    labelled, states = False, None
     try:
         episode = dataset.read_episode(index)
     except DatasetError as error:
         problems.append(Problem("error", where, str(error), _RERECORD))
     else:
-        labelled = episode.values is not None
+        labelled, states = episode.values is not None, episode.states
         problems += _check_rows(dataset, episode, where, first_index, tasks)
         problems += _check_times(episode, where)
         problems += _check_units(episode, where)
         if EFFORT_KEY in dataset.info["features"]:
             problems += _check_efforts(dataset, index, where)
         conventions.add(episode)
-    problems += _check_videos(dataset, index, inspect)
-    if not info.instruction.strip():
-        problems.append(Problem("error", where, "the instruction is empty", _RERECORD))
+    problems += _check_videos(dataset, index, inspect, states)
+    problems += _check_instruction(info.instruction, where)
     notes = info.extra.get("notes", [])
     problems += [Problem("warning", where, f"the recorder noted: {note}", "judge whether to keep it") for note in notes]
     return labelled, problems
+
+
+def _check_instruction(instruction: str, where: str) -> Iterator[Problem]:
+    if not instruction.strip():
+        remedy = "`wav dataset convert --set instruction=...` writes a copy that has one"
+        yield Problem("error", where, "the instruction is empty", remedy)
+    tokens = 2 + len(re.findall(r"\w+|[^\w\s]", instruction))  # each at least one, and two that end a sentence
+    short = [preset for preset in PRESETS.values() if preset.text.max_tokens < tokens]
+    for preset in short:
+        message = f"the instruction has at least {tokens} tokens; {preset.name} takes {preset.text.max_tokens}"
+        yield Problem("warning", where, message, "shorten it, or train another preset")
 
 
 def _check_rows(
     dataset: Dataset, episode: Episode, where: str, first_index: int, tasks: dict[int, str] | None
 ) -> Iterator[Problem]:
     """Bookkeeping columns, which LeRobot looks frames up by."""
-    path, index = episode.info.data_file, episode.info.index
-    table = pq.read_table(path, partitioning=None, filters=[("episode_index", "=", index)])
+    table = dataset.read_rows(episode.info.index, len(episode))
     expected = {
         "frame_index": np.arange(len(episode)),
         "index": first_index + np.arange(len(episode)),
@@ -176,7 +188,7 @@ def _check_efforts(dataset: Dataset, index: int, where: str) -> Iterator[Problem
 
 
 def _check_videos(
-    dataset: Dataset, index: int, inspect: Callable[[Path], VideoFacts | VideoError]
+    dataset: Dataset, index: int, inspect: Callable[[Path], VideoFacts | VideoError], states: FloatArray | None
 ) -> Iterator[Problem]:
     info = dataset.episodes[index]
     for view in VIEWS:
@@ -189,7 +201,8 @@ def _check_videos(
         if isinstance(video, VideoError):
             yield Problem("error", where, str(video), _RERECORD)
             continue
-        needed = round(start * dataset.fps) + info.length
+        first = round(start * dataset.fps)
+        needed = first + info.length
         if video.num_frames < needed:
             yield Problem("error", where, f"{view} video has {video.num_frames} frames, {needed} are needed", _RERECORD)
         if video.size != dataset.image_sizes[view]:
@@ -198,3 +211,20 @@ def _check_videos(
         if abs(video.rate - dataset.fps) > 0.01:
             message = f"{view} video runs at {video.rate:.2f} Hz, the dataset at {dataset.fps} Hz"
             yield Problem("error", where, message, "encode it at the rate of the dataset")
+        if video.changes is not None and states is not None and video.num_frames >= needed:
+            yield from _check_camera(view, video.changes[first:needed], states, dataset.fps, where)
+
+
+def _check_camera(
+    view: str, changes: NDArray[np.float32], states: FloatArray, fps: int, where: str
+) -> Iterator[Problem]:
+    frames = repeated(changes, states, view)
+    if frames is None:
+        return
+    first, length = longest(frames)
+    if length > max(1, FROZEN_SECONDS * fps):
+        message = f"the {view} camera shows one picture for {length / fps:.1f} s from frame {first} on, the arm moves"
+        yield Problem("error", where, message, "it was frozen: leave the episode out")
+    elif (share := frames.sum() / len(frames)) > SLOW_SHARE:
+        message = f"{share:.0%} of the pictures of the {view} camera are those of the frame before, the arm moves"
+        yield Problem("warning", where, message, f"the camera is slower than {fps} Hz: record at its rate, or convert")

@@ -11,8 +11,9 @@ from typing import Final
 
 import numpy as np
 
+from wav_models.data.camera_faults import MOVING, longest
 from wav_models.data.dataset import Episode
-from wav_models.types import ANGLES, JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_models.types import ANGLES, ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
 
 MARGIN: Final = 0.2
 """So far beyond its limits a joint may be measured [rad]."""
@@ -25,6 +26,15 @@ LEAST_MOTION: Final = 0.05
 """Somewhere in a dataset some joint moves farther than this, unless its unit is another [rad]."""
 MAX_LAG: Final = 10
 """Steps by which the state is searched behind the action."""
+CLEAR_LAG: Final = 0.7
+"""Distance between action and state at the best lag, as a share of that at the worst, at most."""
+CLIPPED_SECONDS: Final = 1.0
+"""So long at a time may a joint stand exactly at one end of its range while others of its arm move."""
+STILL: Final = np.tile(np.append(np.full(ARM_DOF - 1, 0.05), 0.012), 2)
+"""Distances of targets from measured joints below which nothing is asked to move: tracking errors at rest, shape [14],
+rad and m."""
+REST_SHARE: Final = 0.25
+"""More frames than this that ask for no motion teach a policy to stand still."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,9 @@ class Conventions:
         self._farthest = np.zeros(JOINT_DIM)
         self._lags: list[int] = []
         self._equal = True
+        self._num_frames = self._num_still = 0
+        self._rests: list[float] = []
+        self._at_end: dict[tuple[int, float], float] = {}
 
     def add(self, episode: Episode) -> None:
         """Take an episode into account; one without frames counts for nothing."""
@@ -70,6 +83,29 @@ class Conventions:
         self._equal = self._equal and bool((episode.actions == episode.states).all())
         if (lag := action_lag(episode.states, episode.actions)) is not None:
             self._lags.append(lag)
+        still = np.asarray((np.abs(episode.actions - episode.states) < STILL).all(axis=1))
+        self._num_frames += len(episode)
+        self._num_still += int(still.sum())
+        self._rests.append(longest(still)[1] / episode.fps)
+        self._add_ends(episode)
+
+    def _add_ends(self, episode: Episode) -> None:
+        """Time that a joint stands exactly at its highest or lowest target of the episode though its arm moves."""
+        moves = np.abs(np.diff(episode.states, axis=0, prepend=episode.states[:1])) > MOVING
+        for joint in ANGLES:
+            arm = [other for other in ANGLES if other // ARM_DOF == joint // ARM_DOF and other != joint]
+            targets, busy = episode.actions[:, joint], moves[:, arm].any(axis=1)
+            if np.ptp(targets) < LEAST_MOTION:
+                continue
+            for end in (targets.min(), targets.max()):
+                key = joint, float(end)
+                seconds = longest((targets == end) & busy)[1] / episode.fps
+                self._at_end[key] = max(self._at_end.get(key, 0.0), seconds)
+
+    @property
+    def rest_share(self) -> float | None:
+        """Share of the frames that ask for no motion; None without frames."""
+        return self._num_still / self._num_frames if self._num_frames else None
 
     @property
     def lag(self) -> float | None:
@@ -95,6 +131,19 @@ class Conventions:
                 "every action equals the state of its frame: a policy of these learns to stand still",
                 "store what was commanded upon each frame, such as the leader's joints",
             )
+        elif self.lag == 0.0:
+            yield Finding(
+                False,
+                "actions are where the joints are in the same frame, not where they go: a policy of these lags behind",
+                "store what was commanded upon each frame, or the state of the next one",
+            )
+        elif self.lag is not None and self.lag >= MAX_LAG:
+            yield Finding(
+                False,
+                f"the state follows the action only {MAX_LAG} frames later, or not at all",
+                "were actions and states recorded with clocks that differ?",
+            )
+        yield from self._rest_and_ends()
         motion = float((self._highest - self._lowest)[0, ANGLES].max())
         if motion < LEAST_MOTION:
             yield Finding(
@@ -102,6 +151,21 @@ class Conventions:
                 f"no joint moves more than {motion:.3f} rad in all episodes",
                 "is the unit of the joints radians?",
             )
+
+    def _rest_and_ends(self) -> Iterator[Finding]:
+        if self.rest_share is not None and self.rest_share > REST_SHARE:
+            yield Finding(
+                False,
+                f"{self.rest_share:.0%} of the frames ask for no motion, up to {max(self._rests):.1f} s in one go",
+                "cut the rests, or train with drop_still_steps: a policy learns to stand still from them",
+            )
+        for (joint, end), seconds in self._at_end.items():
+            if seconds > CLIPPED_SECONDS:
+                yield Finding(
+                    False,
+                    f"{JOINT_NAMES[joint]} is told {end:.4f} rad for {seconds:.1f} s while its arm moves: clipped?",
+                    "look at the limits that it was recorded with; a policy learns to push against them",
+                )
 
     def _outside(self) -> Iterator[Finding]:
         if self._limits is None:
@@ -121,13 +185,16 @@ class Conventions:
 
 
 def action_lag(states: FloatArray, actions: FloatArray) -> int | None:
-    """Steps after which the state [T, 14] is nearest to the action [T, 14]; None where nothing moves or T is short."""
+    """Steps after which the state [T, 14] is nearest to the action [T, 14].
+
+    None where nothing moves, T is short, or no lag is much better than others.
+    """
     states, actions = states[:, ANGLES], actions[:, ANGLES]
     if len(states) <= 2 * MAX_LAG or np.ptp(states, axis=0).max() < LEAST_MOTION:
         return None
     last = len(states) - MAX_LAG
     errors = [np.abs(states[lag : last + lag] - actions[:last]).mean() for lag in range(MAX_LAG + 1)]
-    return int(np.argmin(errors))
+    return int(np.argmin(errors)) if min(errors) < CLEAR_LAG * max(errors) else None
 
 
 def missing_names(features: dict[str, object], keys: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from wav_models.alignment import IndexArray
 from wav_models.data.images import resize_image
+from wav_models.data.joint_names import spelled_as_ours
 from wav_models.data.layout import (
     ACTION_KEY,
     CAPTURE_TIME_KEY,
@@ -32,13 +34,18 @@ from wav_models.data.layout import (
     VIDEO_KEYS,
 )
 from wav_models.data.normalization import VALUE_DIM
+from wav_models.data.tables import DatasetError as DatasetError
+from wav_models.data.tables import episode_rows, read_column, read_table
 from wav_models.data.video_reader import read_frames
 from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS
 
 FloatArray = NDArray[np.float64]
 ImageArray = NDArray[np.uint8]
 
-_REQUIRED_EPISODE_COLUMNS: Final = (
+CONVERT: Final = "`wav dataset convert` makes one of it, or a `mapping` in the training configuration"
+"""What to do with a dataset that is of another layout."""
+
+_EPISODE_COLUMNS: Final = (
     "episode_index",
     "tasks",
     "length",
@@ -46,16 +53,8 @@ _REQUIRED_EPISODE_COLUMNS: Final = (
     "dataset_to_index",
     "data/chunk_index",
     "data/file_index",
-    *(
-        f"videos/{key}/{name}"
-        for key in VIDEO_KEYS.values()
-        for name in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
-    ),
 )
-
-
-class DatasetError(ValueError):
-    """A dataset that cannot be used; the message names file, column or episode, and what was expected."""
+_VIDEO_COLUMNS: Final = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,8 @@ class Episode:
         values: 16 terms of Table 2 and the discounted return, shape [T, 17]; None before `wav label`.
         source_times: when each of `SOURCES` was captured, shape [T, 5], s; None where the recorder did not note it.
         efforts: measured, shape [T, 14], N m; None where they were not recorded, or not asked for.
+        video_frames: where the videos have another rate, the frame of them that belongs to each, shape [T].
+        video_fps: that rate [Hz]; None: `fps`.
     """
 
     info: EpisodeInfo
@@ -108,6 +109,8 @@ class Episode:
     values: FloatArray | None
     source_times: FloatArray | None = None
     efforts: FloatArray | None = None
+    video_frames: IndexArray | None = None
+    video_fps: float | None = None
 
     def __len__(self) -> int:
         return len(self.states)
@@ -133,18 +136,24 @@ class Episode:
             raise ValueError(f"unknown view {view!r}; valid: {', '.join(VIEWS)}")
         path, start = self.info.videos[view]
         transform = None if size is None else partial(resize_image, size=size)
-        return read_frames(path, self.fps, range(len(self)) if indices is None else indices, transform, start)
+        frames = range(len(self)) if indices is None else indices
+        if self.video_frames is not None:
+            frames = self.video_frames[list(frames)].tolist()
+        return read_frames(path, self.video_fps or self.fps, frames, transform, start)
 
 
 class Dataset:
-    """A dataset directory; the episode table decides which episodes exist.
+    """A dataset directory of this project's layout; the episode table decides which episodes exist.
 
     Attributes:
         root: the directory.
         fps: nominal rate [Hz].
         image_sizes: recorded (height, width) per view [px].
         episodes: one entry per episode, by index.
+        cameras: feature of every view.
     """
+
+    cameras: Mapping[str, str] = VIDEO_KEYS
 
     def __init__(self, root: Path, *, fps: int | None = None) -> None:
         """Open a dataset; nothing but its metadata is read.
@@ -161,11 +170,7 @@ class Dataset:
         self.fps = int(self.info["fps"])
         if fps is not None and self.fps != fps:
             raise DatasetError(f"{self.root}: recorded at {self.fps} Hz, but {fps} Hz is needed")
-        self.image_sizes = {
-            view: (int(shape[0]), int(shape[1]))
-            for view, key in VIDEO_KEYS.items()
-            for shape in [self.info["features"][key]["shape"]]
-        }
+        self.image_sizes = {view: image_size(self.info["features"][key]) for view, key in self.cameras.items()}
         self.episodes = self._load_episodes()
 
     def __len__(self) -> int:
@@ -184,51 +189,57 @@ class Dataset:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.root}: episode {index} of {len(self)}")
         info = self.episodes[index]
-        table = _read_table(info.data_file, filters=[("episode_index", "=", index)])
         where = f"{info.data_file}, episode {index}"
-        if table.num_rows != info.length:
-            raise DatasetError(f"{where}: {table.num_rows} frames, the episode table says {info.length}")
+        table = self.read_rows(index, info.length)
         time_key = CAPTURE_TIME_KEY if CAPTURE_TIME_KEY in table.column_names else "timestamp"
 
         def optional(name: str, width: int) -> FloatArray | None:
-            return _column(table, name, width, where) if name in table.column_names else None
+            return read_column(table, name, width, where) if name in table.column_names else None
 
         return Episode(
             info=info,
             fps=self.fps,
-            states=_column(table, STATE_KEY, JOINT_DIM, where),
-            actions=_column(table, ACTION_KEY, JOINT_DIM, where),
-            capture_times=_column(table, time_key, None, where),
+            states=read_column(table, STATE_KEY, JOINT_DIM, where),
+            actions=read_column(table, ACTION_KEY, JOINT_DIM, where),
+            capture_times=read_column(table, time_key, None, where),
             values=optional(VALUE_KEY, VALUE_DIM) if values else None,
             source_times=optional(SOURCE_TIME_KEY, len(SOURCES)),
             efforts=optional(EFFORT_KEY, JOINT_DIM) if efforts else None,
         )
 
+    def read_rows(self, index: int, length: int) -> pa.Table:
+        """All columns of an episode's frames.
+
+        Raises:
+            DatasetError: the file cannot be read, or has not `length` frames of it.
+        """
+        path = self.episodes[index].data_file
+        table = episode_rows(path, index)
+        if table.num_rows != length:
+            raise DatasetError(f"{path}, episode {index}: {table.num_rows} frames, the episode table says {length}")
+        return table
+
     def _load_info(self) -> dict[str, Any]:
-        path = self.root / INFO_PATH
-        try:
-            info = json.loads(path.read_text(encoding="utf-8"))
-            version = info["codebase_version"]
-            info["fps"], info["data_path"], info["video_path"], info["features"].items()
-        except OSError as error:
-            raise DatasetError(f"{path}: {error.strerror}; is {self.root} a LeRobot v3.0 dataset?") from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DatasetError(f"{path}: damaged or incomplete: {error!r}") from error
+        info = read_info(self.root)
+        path, version = self.root / INFO_PATH, info["codebase_version"]
         if version != CODEBASE_VERSION:
-            raise DatasetError(f"{path}: codebase_version {version!r}; only {CODEBASE_VERSION} is supported")
+            raise DatasetError(f"{path}: codebase_version {version!r}, not {CODEBASE_VERSION}; {CONVERT}")
         for fault in header_faults(info):
-            raise DatasetError(f"{path}: {fault}")
-        return dict(info)
+            raise DatasetError(f"{path}: {fault}; {CONVERT}")
+        return info
+
+    def _episode_rows(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Lines of the episode table, and the file that each stands in."""
+        for path in sorted((self.root / "meta/episodes").glob("*/*.parquet")):
+            yield from ((path, row) for row in _read_episode_rows(path, self.cameras.values()))
 
     def _load_episodes(self) -> list[EpisodeInfo]:
-        files = sorted((self.root / "meta/episodes").glob("*/*.parquet"))
         episodes: list[EpisodeInfo] = []
-        for path in files:
-            for row in _read_episode_rows(path):
-                try:
-                    episodes.append(self._episode_info(row))
-                except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-                    raise DatasetError(f"{path}: episode {row['episode_index']} is damaged: {error!r}") from error
+        for path, row in self._episode_rows():
+            try:
+                episodes.append(self._episode_info(row))
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+                raise DatasetError(f"{path}: episode {row.get('episode_index')} is damaged: {error!r}") from error
         episodes.sort(key=lambda episode: episode.index)
         for position, episode in enumerate(episodes):
             if episode.index != position:
@@ -254,17 +265,18 @@ class Dataset:
             for facts in [found.get(episode.index, {})]
         ]
 
-    def _episode_info(self, row: dict[str, Any]) -> EpisodeInfo:
-        def locate(pattern: str, prefix: str, **names: str) -> Path:
-            chunk, file = row[f"{prefix}/chunk_index"], row[f"{prefix}/file_index"]
-            return self.root / pattern.format(chunk_index=chunk, file_index=file, **names)
+    def _locate(self, pattern: str, row: Mapping[str, Any], prefix: str, **names: str) -> Path:
+        """The file that a line of the episode table names."""
+        chunk, file = row[f"{prefix}/chunk_index"], row[f"{prefix}/file_index"]
+        return self.root / pattern.format(chunk_index=chunk, file_index=file, **names)
 
+    def _episode_info(self, row: dict[str, Any]) -> EpisodeInfo:
         videos = {
             view: (
-                locate(self.info["video_path"], f"videos/{key}", video_key=key),
+                self._locate(self.info["video_path"], row, f"videos/{key}", video_key=key),
                 float(row[f"videos/{key}/from_timestamp"]),
             )
-            for view, key in VIDEO_KEYS.items()
+            for view, key in self.cameras.items()
         }
         return EpisodeInfo(
             index=int(row["episode_index"]),
@@ -275,9 +287,38 @@ class Dataset:
             noise=row.get("noise"),
             achieved_fps=row.get("achieved_fps"),
             extra=json.loads(row.get("extra") or "{}"),
-            data_file=locate(self.info["data_path"], "data"),
+            data_file=self._locate(self.info["data_path"], row, "data"),
             videos=videos,
         )
+
+
+def read_info(root: Path) -> dict[str, Any]:
+    """`meta/info.json` of a LeRobot dataset of any version.
+
+    Raises:
+        DatasetError: it is missing, damaged or incomplete.
+    """
+    path = root / INFO_PATH
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        info["codebase_version"], info["fps"], info["data_path"], info["video_path"], info["features"].items()
+    except OSError as error:
+        raise DatasetError(f"{path}: {error.strerror}; is {root} a LeRobot dataset?") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DatasetError(f"{path}: damaged or incomplete: {error!r}") from error
+    return dict(info)
+
+
+def image_size(feature: dict[str, Any]) -> tuple[int, int]:
+    """(height, width) [px] of a camera whose shape is [height, width, 3] or [3, height, width].
+
+    Raises:
+        ValueError: it is neither.
+    """
+    shape = list(feature.get("shape") or ())
+    if len(shape) != 3 or 3 not in (shape[0], shape[2]) or not all(isinstance(s, int) and s > 0 for s in shape):
+        raise ValueError(f"shape {shape}; an RGB camera has [height, width, 3] or [3, height, width]")
+    return (shape[0], shape[1]) if shape[2] == 3 else (shape[1], shape[2])
 
 
 def header_faults(info: dict[str, Any]) -> Iterator[str]:
@@ -292,15 +333,17 @@ def header_faults(info: dict[str, Any]) -> Iterator[str]:
         if not isinstance(features[key], dict):
             yield f"feature {key!r} is {features[key]!r}, not a description"
             continue
-        shape = list(features[key].get("shape") or ())
         if key in VIDEO_KEYS.values():
-            if len(shape) != 3 or shape[2] != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
-                yield f"{key} has shape {shape}; an RGB camera has [height, width, 3]"
+            try:
+                image_size(features[key])
+            except ValueError as error:
+                yield f"{key} has {error}"
             continue
+        shape = list(features[key].get("shape") or ())
         if shape != [JOINT_DIM]:
             yield f"{key} has shape {shape}; two Piper arms have [{JOINT_DIM}]"
-        names = _flat_names(features[key].get("names"))
-        if shape == [JOINT_DIM] and names and tuple(names) != JOINT_NAMES:
+        names = flat_names(features[key].get("names"))
+        if shape == [JOINT_DIM] and names and spelled_as_ours(names) != JOINT_NAMES:
             yield f"{key} has the joints {', '.join(map(str, names))}; two Piper arms have {', '.join(JOINT_NAMES)}"
 
 
@@ -310,7 +353,7 @@ def read_tasks(path: Path) -> list[str]:
     Raises:
         DatasetError: it cannot be read, or the numbers do not count up from 0.
     """
-    table = _read_table(path)
+    table = read_table(path)
     name = next((name for name in ("task", "__index_level_0__") if name in table.column_names), None)
     if name is None or "task_index" not in table.column_names:
         raise DatasetError(f"{path}: columns {', '.join(table.column_names)}; task_index and task are needed")
@@ -320,14 +363,14 @@ def read_tasks(path: Path) -> list[str]:
     return [str(tasks[number]) for number in range(len(tasks))]
 
 
-def _flat_names(names: Any) -> list[Any]:
+def flat_names(names: Any) -> list[Any]:
     """Names of the axes; LeRobot writes a list, or lists by kind: {"motors": [...]}."""
     if isinstance(names, dict):
-        return [name for group in names.values() for name in _flat_names(group)]
+        return [name for group in names.values() for name in flat_names(group)]
     return names if isinstance(names, list) else []
 
 
-def _read_episode_rows(path: Path) -> list[dict[str, Any]]:
+def _read_episode_rows(path: Path, video_keys: Iterable[str]) -> list[dict[str, Any]]:
     """Lines of one file of the episode table, without the statistics."""
     try:
         file = pq.ParquetFile(path)
@@ -335,7 +378,8 @@ def _read_episode_rows(path: Path) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = file.read(columns=names, use_threads=False).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{path}: cannot be read: {error}") from error
-    missing = [name for name in _REQUIRED_EPISODE_COLUMNS if name not in names]
+    required = (*_EPISODE_COLUMNS, *(f"videos/{key}/{name}" for key in video_keys for name in _VIDEO_COLUMNS))
+    missing = [name for name in required if name not in names]
     if missing:
         raise DatasetError(f"{path}: column {missing[0]!r} is missing ({len(missing)} missing in all)")
     return rows
@@ -366,38 +410,3 @@ def _read_facts(path: Path, columns: Sequence[str]) -> dict[int, dict[str, Any]]
         elif NEXT_SUCCESS_KEY in values:
             known["success"] = bool(values[NEXT_SUCCESS_KEY][episode_of == episode].any())
     return facts
-
-
-def _read_table(path: Path, **options: Any) -> pa.Table:
-    try:
-        return pq.read_table(path, partitioning=None, use_threads=False, **options)
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path}: cannot be read: {error}") from error
-
-
-def _column(table: pa.Table, name: str, width: int | None, where: str) -> FloatArray:
-    """Finite float64 array [T, width], or [T] when width is None."""
-    if name not in table.column_names:
-        raise DatasetError(f"{where}: column {name!r} is missing; there are {', '.join(table.column_names)}")
-    column = table[name].combine_chunks()
-    kind = column.type
-    if width is not None:
-        is_fixed = pa.types.is_fixed_size_list(kind)
-        if not (is_fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-            raise DatasetError(f"{where}: column {name!r} holds {kind}, not {width} numbers a row")
-        kind = kind.value_type
-        widths = None if is_fixed else column.value_lengths()
-        if column.null_count or (widths is not None and set(widths.to_pylist()) != {width}):
-            raise DatasetError(f"{where}: column {name!r} has rows that are not {width} wide")
-        column = column.flatten()
-    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise DatasetError(f"{where}: column {name!r} holds {kind}, not numbers")
-    array = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-    if width is not None:
-        if array.size != table.num_rows * width:
-            raise DatasetError(f"{where}: column {name!r} is {array.size // table.num_rows} wide, expected {width}")
-        array = array.reshape(table.num_rows, width)
-    if not np.isfinite(array).all():
-        frame = int(np.argwhere(~np.isfinite(array))[0][0])
-        raise DatasetError(f"{where}: column {name!r} is not finite at frame {frame}")
-    return array

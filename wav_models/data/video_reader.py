@@ -17,6 +17,10 @@ SEEK_DISTANCE: Final = 8
 """Frames that are rather decoded and dropped than skipped by seeking to a key frame."""
 
 
+STRIDE: Final = 8
+"""Of the pixels, in either direction, by which frames are compared."""
+
+
 class VideoError(ValueError):
     """A video that is missing, damaged or shorter than the episode it belongs to."""
 
@@ -62,11 +66,20 @@ def read_frames(
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a video file holds: frames, (height, width) [px], frames per second."""
+    """What a video file holds.
+
+    Attributes:
+        num_frames: how many frames.
+        size: (height, width) [px].
+        rate: frames per second.
+        changes: mean absolute difference of every frame from the one before, at every 8th pixel, in grey levels of
+            0 to 255, shape [num_frames]; the first is infinite. None where it was not decoded.
+    """
 
     num_frames: int
     size: tuple[int, int]
     rate: float
+    changes: NDArray[np.float32] | None = None
 
 
 def inspect_video(path: Path, *, decode: bool) -> VideoFacts:
@@ -79,13 +92,22 @@ def inspect_video(path: Path, *, decode: bool) -> VideoFacts:
         with av.open(str(path)) as container:
             stream = _strict(container)
             size = (stream.codec_context.height, stream.codec_context.width)
-            if decode:
-                num_frames = sum(1 for _ in container.decode(stream))
-            else:
-                num_frames = sum(packet.size > 0 for packet in container.demux(stream))
-            return VideoFacts(num_frames, size, float(stream.average_rate or 0.0))
+            rate = float(stream.average_rate or 0.0)
+            if not decode:
+                return VideoFacts(sum(packet.size > 0 for packet in container.demux(stream)), size, rate)
+            changes = list(_changes(container.decode(stream)))
+            return VideoFacts(len(changes), size, rate, np.array(changes, np.float32))
     except (av.FFmpegError, IndexError) as error:
         raise VideoError(f"{path}: cannot be decoded: {error}") from error
+
+
+def _changes(frames: Iterator[av.VideoFrame]) -> Iterator[float]:
+    previous: NDArray[np.int16] | None = None
+    for frame in frames:
+        pixels = frame.to_ndarray(format="gray")[::STRIDE, ::STRIDE].astype(np.int16)
+        same = previous is not None and previous.shape == pixels.shape
+        yield float(np.abs(pixels - previous).mean()) if same and previous is not None else np.inf
+        previous = pixels
 
 
 def _strict(container: av.container.InputContainer) -> av.VideoStream:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final
 
 import numpy as np
 import torch
@@ -11,18 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wav_models.alignment import memory_rows, state_token
+from wav_models.data.conventions import STILL
 from wav_models.data.normalization import Normalization
 from wav_models.presets import HorizonConfig
 from wav_models.training.data.latent_store import LatentStore
 from wav_models.training.randomness import RngStreams
-from wav_models.types import ARM_DOF
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
-
-STILL: Final = np.tile(np.append(np.full(ARM_DOF - 1, 0.05), 0.012), 2)
-"""Distances of targets from measured joints below which nothing is asked to move: tracking errors at rest, shape [14],
-rad and m."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,47 @@
+"""Cameras that show the same picture while the arms move: frozen ones, and ones slower than the dataset says."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wav_models.types import ANGLES, ARM_DOF, VIEWS, FloatArray
+
+UNCHANGED: Final = 0.05
+"""Grey levels by which two pictures of a moving arm differ at least; 0.25 to 9 in recordings, about 0 encoded twice."""
+MOVING: Final = 0.01
+"""Between two frames some joint turns farther than this [rad] while an arm moves."""
+FROZEN_SECONDS: Final = 0.5
+SLOW_SHARE: Final = 0.25
+"""So many pictures of a moving arm may repeat the one before: a driver drops some."""
+
+
+def repeated(changes: NDArray[np.float32], states: FloatArray, view: str) -> NDArray[np.bool_] | None:
+    """Frames whose picture is that of the frame before though an arm that the camera sees has moved since.
+
+    Args:
+        changes: of every frame's picture to the one before, shape [T]; see `VideoFacts`.
+        states: shape [T, 14], rad and m.
+        view: a wrist camera moves with its arm; the head camera sees both.
+
+    Returns:
+        Shape [T]; None where that arm moves in too few frames to tell.
+    """
+    side = VIEWS.index(view) - 1
+    joints = [joint for joint in ANGLES if side < 0 or joint // ARM_DOF == side]
+    moved = np.abs(np.diff(states[:, joints], axis=0, prepend=states[:1, joints])).max(axis=1) > MOVING
+    if moved.sum() < 2:
+        return None
+    return np.asarray(moved & (changes < UNCHANGED))
+
+
+def longest(frames: NDArray[np.bool_]) -> tuple[int, int]:
+    """First frame and length of the longest stretch of true ones."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], frames, [False]]).astype(np.int8)))
+    starts, lengths = edges[::2], edges[1::2] - edges[::2]
+    if not len(starts):
+        return 0, 0
+    place = int(np.argmax(lengths))
+    return int(starts[place]), int(lengths[place])

@@ -1,0 +1,289 @@
+"""Proposes a mapping for another lab's dataset from its names and numbers, and says what cannot be told from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from wav_models.configuration import from_dict
+from wav_models.data.conventions import MARGIN, STROKE_MARGIN, JointLimits
+from wav_models.data.dataset import DatasetError, flat_names, read_info
+from wav_models.data.joint_names import joints_meant, spelled_as_ours
+from wav_models.data.layout import ACTION_KEY, STATE_KEY
+from wav_models.data.mapped_dataset import MappedDataset
+from wav_models.data.mapping import GROUPS, Actions, DataMapping
+from wav_models.types import ANGLES, JOINT_DIM, JOINT_NAMES, VIEWS, FloatArray
+
+ANGLE_UNITS: Final = {"radians": 1.0, "degrees": np.pi / 180.0, "thousandths of a degree": np.pi / 180e3}
+STROKE_UNITS: Final = {"metres": 1.0, "millimetres": 1e-3, "thousandths of a millimetre": 1e-6}
+LEAST_ANGLE: Final = 0.2
+"""Some joint of a recording turns farther than this [rad], or its unit is another."""
+LEAST_STROKE: Final = 0.005
+"""[m]"""
+PERCENT: Final = (75.0, 101.0)
+"""Largest openings between which millimetres of a wide gripper and per cent of a stroke look the same."""
+CLEARLY: Final = 3.0
+"""So many times nearer to the next state one reading of the actions must be than the other."""
+AGREEMENT: Final = 0.3
+"""Cosine between relative actions and the steps of the state, at least; 0 between what has nothing to do with it."""
+
+_VIEW_WORDS: Final = {
+    "head": {"top", "head", "high", "overhead", "front", "main", "ego", "third", "center", "base", "global"},
+    "left_wrist": {"left", "l"},
+    "right_wrist": {"right", "r"},
+}
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Lowest and highest value of every joint over a dataset, shape [2, 14], of state and action."""
+
+    state: FloatArray
+    action: FloatArray
+
+
+@dataclass
+class Suggestion:
+    """What a dataset is taken for.
+
+    Attributes:
+        mapping: as far as it can be told; what the caller gave is in it unchanged.
+        assumed: what was concluded, with the reason.
+        undecided: what must be said before it can be used, with the key that says it.
+        before: ranges as stored, in our order; None where the joints are not known.
+        after: the same through the mapping.
+    """
+
+    mapping: DataMapping
+    assumed: list[str] = field(default_factory=list)
+    undecided: list[str] = field(default_factory=list)
+    before: Ranges | None = None
+    after: Ranges | None = None
+
+
+def suggest(root: Path, given: Mapping[str, Any], limits: JointLimits) -> Suggestion:
+    """A mapping of the dataset in `root`.
+
+    Args:
+        given: fields of `DataMapping` that are known already.
+        limits: of the robot that is to run a policy of the data.
+
+    Raises:
+        DatasetError: it cannot be read, whatever it is taken for.
+        ConfigurationError: what was given is no mapping.
+    """
+    info = read_info(root)
+    suggestion = Suggestion(DataMapping())
+    known = dict(given)
+    if "cameras" not in known:
+        known["cameras"] = _cameras(info, suggestion)
+    for key in ("state", "action"):
+        known.setdefault(key, {"state": STATE_KEY, "action": ACTION_KEY}[key])
+    if "joints" not in known:
+        known["joints"] = _joints(info, known["state"], suggestion)
+    if suggestion.undecided:
+        return suggestion
+    mapping = from_dict(DataMapping, {name: value for name, value in known.items() if value is not None})
+    dataset = MappedDataset(root, replace(mapping, fps=mapping.fps or max(1, round(info["fps"]))))
+    if not len(dataset):
+        raise DatasetError(f"{root}: there are no episodes")
+    if mapping.fps is None and info["fps"] != int(info["fps"]):
+        suggestion.undecided.append(f"it was recorded at {info['fps']:g} Hz; say which rate it should have: `fps: 10`")
+    suggestion.before, fits = _read_ranges(dataset)
+    scale = dict(mapping.scale)
+    for group, units in (("angles", ANGLE_UNITS), ("grippers", STROKE_UNITS)):
+        if not any(name in scale for name in (group, *(JOINT_NAMES[joint] for joint in GROUPS[group]))):
+            scale |= _unit(group, units, suggestion, limits)
+    mapping = replace(mapping, scale=scale)
+    if "actions" not in given:
+        mapping = replace(mapping, actions=_actions(*fits, suggestion) or "absolute")
+    suggestion.mapping = mapping
+    suggestion.after, _ = _read_ranges(MappedDataset(root, replace(mapping, fps=dataset.fps)), mapped=True)
+    if not suggestion.undecided:
+        suggestion.undecided += _outside(suggestion.after, limits)
+    if not (mapping.instruction or all(episode.instruction for episode in dataset.episodes)):
+        suggestion.undecided.append('some episodes have no instruction; say it: `instruction: "put the cup away"`')
+    return suggestion
+
+
+def _cameras(info: dict[str, Any], suggestion: Suggestion) -> dict[str, str]:
+    """Every view's feature, by the words in its name."""
+    videos = [key for key, feature in info["features"].items() if _is_colour(key, feature)]
+    words = {key: set(re.findall(r"[a-z]+", key.rpartition(".")[2].lower())) for key in videos}
+    sided = {key for key in videos if words[key] & (_VIEW_WORDS["left_wrist"] | _VIEW_WORDS["right_wrist"])}
+    cameras = {}
+    for view in VIEWS:
+        candidates = [key for key in videos if (key in sided) != (view == "head")]
+        matching = [key for key in candidates if words[key] & _VIEW_WORDS[view]]
+        if view == "head" and not matching:
+            matching = candidates
+        if len(matching) > 1 and view != "head":
+            matching = [key for key in matching if words[key] & {"wrist", "hand", "gripper", "arm"}] or matching
+        if len(matching) == 1:
+            cameras[view] = matching[0]
+            suggestion.assumed.append(f"camera {view} is {matching[0]}, by its name")
+        else:
+            there = ", ".join(videos) or "no videos"
+            suggestion.undecided.append(f"which camera is {view}? `cameras: {{{view}: ...}}`; there are {there}")
+    return cameras
+
+
+def _is_colour(key: str, feature: Any) -> bool:
+    """Whether a feature holds videos of a camera, and not of depth."""
+    if not isinstance(feature, dict) or feature.get("dtype") not in ("video", "image"):
+        return False
+    about = feature.get("info") or feature.get("video_info") or {}
+    return not about.get("video.is_depth_map") and "depth" not in key.lower()
+
+
+def _joints(info: dict[str, Any], key: str, suggestion: Suggestion) -> list[str | int] | None:
+    """Which of its joints is which of ours; None where they are named as ours, or nobody can tell."""
+    feature = info["features"].get(key)
+    if not isinstance(feature, dict):
+        there = ", ".join(info["features"])
+        suggestion.undecided.append(f"which feature holds the joints? `state: ...`, `action: ...`; there are {there}")
+        return None
+    names, width = flat_names(feature.get("names")), int((feature.get("shape") or [0])[0])
+    if len(names) == width and set(spelled_as_ours(names)) == set(JOINT_NAMES):
+        return None
+    meant = joints_meant(names)
+    if len(names) == width and all(meant.count(joint) == 1 for joint in JOINT_NAMES):
+        columns = [meant.index(joint) for joint in JOINT_NAMES]
+        suggestion.assumed.append(
+            f"joints by their names: {', '.join(f'{names[c]} is {j}' for c, j in zip(columns, JOINT_NAMES))}"  # noqa: B905
+        )
+        return [str(names[column]) for column in columns]
+    if width == JOINT_DIM and not any(meant):
+        order = f"{JOINT_NAMES[0]} .. {JOINT_NAMES[-1]}"
+        said = f"the names {', '.join(map(str, names))} do not say" if names else "there are no names that say"
+        suggestion.assumed.append(f"the {JOINT_DIM} joints are {order}, left arm first: {said} otherwise")
+        return list(range(JOINT_DIM))
+    there = ", ".join(map(str, names)) if names else f"{width} columns without names"
+    suggestion.undecided.append(
+        f"which joints are {key}? `joints: [14 names or columns, left arm first]`; it has {there}"
+    )
+    return None
+
+
+@dataclass
+class _Fit:
+    """How well actions, read one way or the other, lead to the next state; sums over frames and some joints.
+
+    Attributes:
+        joints: which.
+        absolute, relative: distance of the action, and of state plus action, from the next state.
+        together, actions, steps: products of actions and steps of the state, with each other and with themselves.
+    """
+
+    joints: list[int]
+    absolute: float = 0.0
+    relative: float = 0.0
+    together: float = 0.0
+    actions: float = 0.0
+    steps: float = 0.0
+
+    def add(self, states: FloatArray, actions: FloatArray) -> None:
+        """Frames of an episode, shape [T, 14]."""
+        now, action = states[:-1, self.joints], actions[:-1, self.joints]
+        step = states[1:, self.joints] - now
+        self.absolute += float(np.abs(action - now - step).sum())
+        self.relative += float(np.abs(action - step).sum())
+        self.together += float((action * step).sum())
+        self.actions += float((action**2).sum())
+        self.steps += float((step**2).sum())
+
+    @property
+    def agreement(self) -> float:
+        """Cosine between actions and steps: large where actions say which way the joints move."""
+        return self.together / max(np.sqrt(self.actions * self.steps), 1e-12)
+
+
+def _read_ranges(dataset: MappedDataset, *, mapped: bool = False) -> tuple[Ranges, list[_Fit]]:
+    """Over all episodes, as stored or as `mapped`; the fit of the angles, and of the grippers."""
+    ranges = np.stack([np.full((2, JOINT_DIM), np.inf), np.full((2, JOINT_DIM), -np.inf)], axis=1)
+    fits = [_Fit(list(joints)) for joints in GROUPS.values()]
+    for index in range(len(dataset)):
+        states, actions = dataset.read_numbers(index)
+        if not len(states):
+            continue
+        for fit in fits:
+            fit.add(states, actions)
+        for row, values in enumerate(dataset.mapping.apply(states, actions) if mapped else (states, actions)):
+            ranges[row, 0] = np.minimum(ranges[row, 0], values.min(axis=0))
+            ranges[row, 1] = np.maximum(ranges[row, 1], values.max(axis=0))
+    if not np.isfinite(ranges).all():
+        raise DatasetError(f"{dataset.root}: no episode has a frame")
+    return Ranges(ranges[0], ranges[1]), fits
+
+
+def _unit(group: str, units: dict[str, float], suggestion: Suggestion, limits: JointLimits) -> dict[str, float]:
+    """Scale of a group of joints: the largest unit in which they stay within the robot's limits, and move."""
+    assert suggestion.before is not None
+    joints, margin = list(GROUPS[group]), MARGIN if group == "angles" else STROKE_MARGIN
+    least = LEAST_ANGLE if group == "angles" else LEAST_STROKE
+    low, high = suggestion.before.state[:, joints]
+    lower, upper = limits.lower[joints] - margin, limits.upper[joints] + margin
+    fitting = [(n, s) for n, s in units.items() if (s * low >= lower).all() and (s * high <= upper).all()]
+    moving = [(name, scale) for name, scale in fitting if (scale * np.maximum(abs(low), abs(high))).max() >= least]
+    percent = group == "grippers" and PERCENT[0] < high.max() <= PERCENT[1]
+    if len(moving) == 1 and not percent:
+        name, scale = moving[0]
+        if scale != 1.0:
+            suggestion.assumed.append(f"{group} are in {name}: only so are they within the robot's limits, and move")
+        return {} if scale == 1.0 else {group: scale}
+    span = f"{group} run from {low.min():.4g} to {high.max():.4g}"
+    if percent:
+        hint = "millimetres, or per cent of the stroke? `scale: {grippers: 0.001}`, or 0.0007 for a gripper of 70 mm"
+    elif group == "grippers" and low.min() >= -0.05 and 0.5 < high.max() <= 1.05:
+        hint = "a share of the stroke? Then `scale: {grippers: 0.07}` for a gripper of 70 mm; or radians?"
+    elif group == "grippers" and high.max() <= 0.0 and low.min() < 0.0:
+        hint = "of the other sign, or from the other end? `scale: {grippers: -1}`, or with `offset: {grippers: 0.07}`"
+    elif len(moving) > 1:
+        hint = f"{' or '.join(name for name, _ in moving)}? Say the factor to rad and m: `scale: {{{group}: 1.0}}`"
+    elif fitting:
+        hint = f"do they move at all? If so, say the factor to rad and m: `scale: {{{group}: 1.0}}`"
+    else:
+        hint = f"in no unit within the robot's limits{_flipped(joints, low, high, lower, upper)}; say `scale`, `offset`"
+    suggestion.undecided.append(f"{span}: {hint}")
+    return {}
+
+
+def _flipped(joints: list[int], low: FloatArray, high: FloatArray, lower: FloatArray, upper: FloatArray) -> str:
+    """The joints that would be within their limits with the other sign, in words."""
+    outside = (low < lower) | (high > upper)
+    turned = outside & (-high >= lower) & (-low <= upper)
+    names = [JOINT_NAMES[joint] for joint, other in zip(joints, turned, strict=True) if other]
+    return f"; with the other sign {', '.join(names)} would be" if names else ""
+
+
+def _actions(fit: _Fit, grippers: _Fit, suggestion: Suggestion) -> Actions | None:
+    """Whether actions are targets or what is added to the state; None where nobody can tell."""
+    if fit.relative > CLEARLY * fit.absolute or fit.absolute == fit.relative == 0.0:
+        return "absolute"
+    if fit.absolute > CLEARLY * fit.relative and fit.agreement > AGREEMENT:
+        kind: Actions = "relative" if grippers.relative < grippers.absolute else "relative_angles"
+        suggestion.assumed.append(f"actions are {kind}: they point where the joints move next, and are small")
+        return kind
+    suggestion.undecided.append(
+        "actions are neither near the next state nor do they point to it: in another unit, or late? Say `actions: "
+        "absolute`, `relative` or `relative_angles`, and leave out what is wrong"
+    )
+    return None
+
+
+def _outside(ranges: Ranges, limits: JointLimits) -> Iterator[str]:
+    """Joints beyond the robot's limits; nothing that such data teach can be done."""
+    margin = np.full(JOINT_DIM, STROKE_MARGIN)
+    margin[ANGLES] = MARGIN
+    for what, (low, high) in (("state", ranges.state), ("action", ranges.action)):
+        for joint in np.flatnonzero((low < limits.lower - margin) | (high > limits.upper + margin)):
+            yield (
+                f"{what} {JOINT_NAMES[joint]} runs from {low[joint]:.3f} to {high[joint]:.3f}, the robot's from "
+                f"{limits.lower[joint]:.3f} to {limits.upper[joint]:.3f}: say its `scale` and `offset`, or leave the "
+                "episodes out"
+            )

@@ -1,0 +1,50 @@
+"""`wav dataset show`: one picture of an episode, to be looked at before anything is trained on it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class ShowArguments:
+    """Draw an episode: pictures of every camera, joints and grippers with the Piper's limits, rewards if labelled."""
+
+    directory: Annotated[Path, tyro.conf.Positional]
+    """Dataset."""
+    episode: int = 0
+    """Which one."""
+    out: Path | None = None
+    """PNG file; DIRECTORY-EPISODE.png in this folder when not given."""
+    mapping: Path | None = None
+    """YAML file with the mapping of a dataset of another lab."""
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of `wav dataset show`."""
+    arguments = tyro.cli(ShowArguments, prog="wav dataset show", args=argv)
+    from wav_models.configuration import load
+    from wav_models.data.dataset import Dataset
+    from wav_models.data.mapped_dataset import MappedDataset
+    from wav_models.data.mapping import DataMapping
+    from wav_policy.recording.episode_figure import draw_episode
+    from wav_policy.recording.piper_limits import PIPER_LIMITS
+
+    out = arguments.out or Path(f"{arguments.directory.resolve().name}-{arguments.episode}.png")
+    try:
+        if arguments.mapping is None:
+            dataset = Dataset(arguments.directory)
+        else:
+            dataset = MappedDataset(arguments.directory, load(DataMapping, arguments.mapping))
+        if not 0 <= arguments.episode < len(dataset):
+            raise ValueError(f"{arguments.directory}: there is no episode {arguments.episode}; 0 to {len(dataset) - 1}")
+        draw_episode(dataset.read_episode(arguments.episode), PIPER_LIMITS, out)
+    except (ValueError, OSError) as error:
+        print(f"wav dataset show: {error}", file=sys.stderr)
+        return 1
+    print(out)
+    return 0

@@ -125,15 +125,7 @@ def with_assignments(config: T, assignments: Sequence[str], where: str = "") -> 
     Raises:
         ConfigurationError: see there; or a text is no assignment.
     """
-    pairs = [text.partition("=") for text in assignments]
-    for (_, sign, _), text in zip(pairs, assignments, strict=True):
-        if not sign:
-            raise ConfigurationError(f"{_at(where)}{_shown(text)} is no NAME=VALUE")
-    try:
-        given = _read_yaml("\n".join(f"{name}: {value}" for name, _, value in pairs))
-    except ValueError as error:
-        raise ConfigurationError(f"{_at(where)}{' '.join(str(error).split())}") from error
-    return _build(type(config), {**asdict(config), **given}, where, "")  # type: ignore[call-overload]
+    return from_dict(type(config), with_settings(asdict(config), assignments, where), where)  # type: ignore[call-overload]
 
 
 def flat_names(cls: type, prefix: str = "") -> Iterator[str]:
@@ -158,11 +150,12 @@ def load(cls: type[T], path: Path, settings: Iterable[str] = ()) -> T:
     return from_dict(cls, with_settings(read(path), settings), str(path))
 
 
-def with_settings(data: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+def with_settings(data: Mapping[str, Any], settings: Iterable[str], where: str = "") -> dict[str, Any]:
     """Nested mappings in which some keys have other values.
 
     Args:
         settings: "outer.inner=value" each, with a value as YAML writes it.
+        where: for messages.
 
     Raises:
         ConfigurationError: not of that form, or a part of the key is no mapping.
@@ -171,13 +164,13 @@ def with_settings(data: Mapping[str, Any], settings: Iterable[str]) -> dict[str,
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not (key and equals):
-            raise ConfigurationError(f"{setting!r} is no setting; write key=value, such as video.loop.batch_size=8")
+            raise ConfigurationError(f"{_at(where)}{_shown(setting)} is no NAME=VALUE")
         *outer, inner = key.strip().split(".")
         level = nested
         for name in outer:
             level = level.setdefault(name, {})
             if not isinstance(level, dict):
-                raise ConfigurationError(f"{key}: {name} has no keys of its own", key)
+                raise ConfigurationError(f"{_at(where)}{key}: {name} has no keys of its own", key)
         level[inner] = _setting(text)
     return nested
 

@@ -37,6 +37,20 @@ def repeated(changes: NDArray[np.float32], states: FloatArray, view: str) -> NDA
     return np.asarray(moved & (changes < UNCHANGED))
 
 
+def frozen(changes: NDArray[np.float32], doubtful: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """The stretch of one picture in which an arm moves in most frames: its first frame, length, and how many those are.
+
+    Args:
+        changes: see `repeated`.
+        doubtful: what `repeated` says.
+    """
+    found, same = (0, 0, 0), np.asarray(changes < UNCHANGED)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
+    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        found = max(found, (start, end - start, int(doubtful[start:end].sum())), key=lambda stretch: stretch[2])
+    return found
+
+
 def longest(frames: NDArray[np.bool_]) -> tuple[int, int]:
     """First frame and length of the longest stretch of true ones."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], frames, [False]]).astype(np.int8)))

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wav_models.data.camera_faults import FROZEN_SECONDS, SLOW_SHARE, longest, repeated
+from wav_models.data.camera_faults import FROZEN_SECONDS, SLOW_SHARE, frozen, repeated
 from wav_models.data.conventions import Conventions
 from wav_models.data.dataset import Dataset, DatasetError, Episode
 from wav_models.data.layout import EFFORT_KEY, RATE_TOLERANCE, SOURCES, VALUE_KEY, VIDEO_KEYS
@@ -221,8 +221,8 @@ def _check_camera(
     frames = repeated(changes, states, view)
     if frames is None:
         return
-    first, length = longest(frames)
-    if length > max(1, FROZEN_SECONDS * fps):
+    first, length, moving = frozen(changes, frames)
+    if moving > max(1, FROZEN_SECONDS * fps):
         message = f"the {view} camera shows one picture for {length / fps:.1f} s from frame {first} on, the arm moves"
         yield Problem("error", where, message, "it was frozen: leave the episode out")
     elif (share := frames.sum() / len(frames)) > SLOW_SHARE:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError, Episode, EpisodeInfo
+from wav_models.data.episode_filter import EpisodeFilter
 from wav_models.data.label_settings import label_conflict
+from wav_models.data.mapped_dataset import MappedDataset
+from wav_models.data.mapping import DataMapping
 
 NUM_SHOWN = 5
 
@@ -23,24 +26,44 @@ class DatasetGroup:
         episodes: lines of their episode tables; `EpisodeInfo.index` counts within the dataset.
     """
 
-    def __init__(self, roots: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        mappings: Mapping[str, DataMapping] | None = None,
+        episodes: Mapping[str, str] | None = None,
+    ) -> None:
         """Open all datasets.
 
+        Args:
+            mappings: of those of another layout, by the name of their directory.
+            episodes: which ones are used, see `EpisodeFilter`, by the name of their directory; all by default.
+
         Raises:
-            DatasetError: one cannot be used, is given twice, has the name of another, or differs from the first in rate
-                or image sizes.
+            DatasetError: one cannot be used, is given twice, has the name of another, differs from the first in rate,
+                or has no episode that is used.
         """
         if not roots:
             raise DatasetError("no dataset was given")
         for position, root in enumerate(roots):
             for other in roots[:position]:
                 _require_distinct(root, other)
-        self.datasets = [Dataset(root) for root in roots]
+        mappings, filters = mappings or {}, {name: EpisodeFilter(text) for name, text in (episodes or {}).items()}
+        self.datasets = [_open(root, mappings.get(root.resolve().name)) for root in roots]
         self.fps = self.datasets[0].fps
         for dataset in self.datasets[1:]:
             self._require_equal(dataset)
-        self.episodes: list[EpisodeInfo] = [episode for dataset in self.datasets for episode in dataset.episodes]
-        self._place = [(dataset, episode.index) for dataset in self.datasets for episode in dataset.episodes]
+        used = [
+            (dataset, episode)
+            for dataset in self.datasets
+            for keep in [filters.get(dataset.root.resolve().name, lambda _: True)]
+            for episode in dataset.episodes
+            if keep(episode)
+        ]
+        self.episodes: list[EpisodeInfo] = [episode for _, episode in used]
+        self._place = [(dataset, episode.index) for dataset, episode in used]
+        for dataset in self.datasets:
+            if len(dataset) and not any(dataset is other for other, _ in used):
+                raise DatasetError(f"{dataset.root}: none of {len(dataset)} episodes is meant by `episodes`")
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -52,6 +75,15 @@ class DatasetGroup:
         """Frames of the episode of that number."""
         dataset, index = self._place[number]
         return dataset.read_episode(index)
+
+    def place(self, number: int) -> tuple[str, int]:
+        """The name of an episode's dataset, and its index there."""
+        dataset, index = self._place[number]
+        return dataset.root.name, index
+
+    def is_mapped(self, number: int) -> bool:
+        """Whether an episode is read through a mapping; there are no labels then."""
+        return isinstance(self._place[number][0], MappedDataset)
 
     def where(self, number: int) -> str:
         """An episode's dataset and index, for messages."""
@@ -65,6 +97,8 @@ class DatasetGroup:
             DatasetError: naming the first problems and how many there are.
         """
         for dataset in self.datasets:
+            if isinstance(dataset, MappedDataset):
+                continue  # its numbers are read through the mapping, which refuses what does not fit
             problems = [problem for problem in check_dataset(dataset.root) if problem.severity == "error"]
             if problems:
                 shown = "; ".join(f"{problem.where}: {problem.message}" for problem in problems[:NUM_SHOWN])
@@ -77,16 +111,21 @@ class DatasetGroup:
         Raises:
             DatasetError: naming two files labelled with different settings.
         """
-        conflict = label_conflict(self.datasets)
+        conflict = label_conflict([dataset for dataset in self.datasets if not isinstance(dataset, MappedDataset)])
         if conflict is not None:
             raise DatasetError(f"{conflict}: run `wav label` on all datasets with the same settings")
 
     def _require_equal(self, other: Dataset) -> None:
         first = self.datasets[0]
-        for name in ("fps", "image_sizes"):
-            expected, found = getattr(first, name), getattr(other, name)
-            if expected != found:
-                raise DatasetError(f"{other.root}: {name} is {found}, that of {first.root} is {expected}")
+        if other.fps != first.fps:
+            raise DatasetError(
+                f"{other.root}: {other.fps} Hz, but {first.root} has {first.fps} Hz; `fps` in its mapping, or `wav "
+                "dataset convert`, gives it another rate"
+            )
+
+
+def _open(root: Path, mapping: DataMapping | None) -> Dataset:
+    return Dataset(root) if mapping is None else MappedDataset(root, mapping)
 
 
 def _require_distinct(root: Path, other: Path) -> None:

@@ -94,14 +94,14 @@ def suggest(root: Path, given: Mapping[str, Any], limits: JointLimits) -> Sugges
         raise DatasetError(f"{root}: there are no episodes")
     if mapping.fps is None and info["fps"] != int(info["fps"]):
         suggestion.undecided.append(f"it was recorded at {info['fps']:g} Hz; say which rate it should have: `fps: 10`")
-    suggestion.before, fits = _read_ranges(dataset)
+    suggestion.before, (turning, sliding) = _read_ranges(dataset)
     scale = dict(mapping.scale)
     for group, units in (("angles", ANGLE_UNITS), ("grippers", STROKE_UNITS)):
         if not any(name in scale for name in (group, *(JOINT_NAMES[joint] for joint in GROUPS[group]))):
             scale |= _unit(group, units, suggestion, limits)
     mapping = replace(mapping, scale=scale)
     if "actions" not in given:
-        mapping = replace(mapping, actions=_actions(*fits, suggestion) or "absolute")
+        mapping = replace(mapping, actions=_actions(turning, sliding, suggestion) or "absolute")
     suggestion.mapping = mapping
     suggestion.after, _ = _read_ranges(MappedDataset(root, replace(mapping, fps=dataset.fps)), mapped=True)
     if not suggestion.undecided:
@@ -203,10 +203,10 @@ class _Fit:
         return self.together / max(np.sqrt(self.actions * self.steps), 1e-12)
 
 
-def _read_ranges(dataset: MappedDataset, *, mapped: bool = False) -> tuple[Ranges, list[_Fit]]:
+def _read_ranges(dataset: MappedDataset, *, mapped: bool = False) -> tuple[Ranges, tuple[_Fit, _Fit]]:
     """Over all episodes, as stored or as `mapped`; the fit of the angles, and of the grippers."""
     ranges = np.stack([np.full((2, JOINT_DIM), np.inf), np.full((2, JOINT_DIM), -np.inf)], axis=1)
-    fits = [_Fit(list(joints)) for joints in GROUPS.values()]
+    fits = _Fit(list(GROUPS["angles"])), _Fit(list(GROUPS["grippers"]))
     for index in range(len(dataset)):
         states, actions = dataset.read_numbers(index)
         if not len(states):
@@ -236,6 +236,7 @@ def _unit(group: str, units: dict[str, float], suggestion: Suggestion, limits: J
         if scale != 1.0:
             suggestion.assumed.append(f"{group} are in {name}: only so are they within the robot's limits, and move")
         return {} if scale == 1.0 else {group: scale}
+    turned = _flipped(joints, low, high, lower, upper)
     span = f"{group} run from {low.min():.4g} to {high.max():.4g}"
     if percent:
         hint = "millimetres, or per cent of the stroke? `scale: {grippers: 0.001}`, or 0.0007 for a gripper of 70 mm"
@@ -245,10 +246,10 @@ def _unit(group: str, units: dict[str, float], suggestion: Suggestion, limits: J
         hint = "of the other sign, or from the other end? `scale: {grippers: -1}`, or with `offset: {grippers: 0.07}`"
     elif len(moving) > 1:
         hint = f"{' or '.join(name for name, _ in moving)}? Say the factor to rad and m: `scale: {{{group}: 1.0}}`"
-    elif fitting:
+    elif fitting and not turned:
         hint = f"do they move at all? If so, say the factor to rad and m: `scale: {{{group}: 1.0}}`"
     else:
-        hint = f"in no unit within the robot's limits{_flipped(joints, low, high, lower, upper)}; say `scale`, `offset`"
+        hint = f"in no unit within the robot's limits{turned}; say `scale`, `offset`"
     suggestion.undecided.append(f"{span}: {hint}")
     return {}
 

@@ -6,6 +6,7 @@ import sys
 from typing import Any, Literal, NamedTuple
 
 from wav_models.data.dataset import Dataset
+from wav_models.data.identity import episode_identity
 
 
 class Split(NamedTuple):
@@ -13,23 +14,54 @@ class Split(NamedTuple):
 
     Attributes:
         episodes: indices in the dataset.
-        kind: what training did with them. "unknown": the checkpoint was trained on no dataset of this name.
+        kind: what training did with them. "not seen": they were not among its data. "unknown": the checkpoint, of an
+            earlier version, knows its data by name only, and no dataset of this one.
     """
 
     episodes: list[int]
-    kind: Literal["held out", "trained on", "unknown"]
+    kind: Literal["held out", "not seen", "trained on", "unknown"]
 
 
 def recorded_split(training_record: dict[str, Any], dataset: Dataset) -> Split:
-    """The episodes that training held out, where it did; else all."""
-    record, name = training_record.get("data", {}), dataset.root.name
-    if not isinstance(record, dict) or name not in {record.get("name"), *record.get("names", [])}:
+    """The episodes that training held out, where it did; else those that it has not seen; else all.
+
+    Decided by what the episodes are (`episode_identity`), not by the dataset's name.
+    """
+    record = training_record.get("data", {})
+    if not isinstance(record, dict):
         return Split(list(range(len(dataset))), "unknown")
+    if isinstance(known := record.get("identities"), dict):
+        return _split_by_identity(known, dataset)
+    return _split_by_name(record, dataset)
+
+
+def _split_by_identity(known: dict[str, list[str]], dataset: Dataset) -> Split:
+    trained, held_out = set(known["trained_on"]), set(known["held_out"])
+    identities = [episode_identity(dataset.read_episode(index, values=False)) for index in range(len(dataset))]
+    unseen = [index for index, identity in enumerate(identities) if identity not in trained]
+    if kept := [index for index in unseen if identities[index] in held_out]:
+        return Split(kept, "held out")
+    return Split(unseen, "not seen") if unseen else Split(list(range(len(dataset))), "trained on")
+
+
+def _split_by_name(record: dict[str, Any], dataset: Dataset) -> Split:
+    """For checkpoints of earlier versions: a dataset of that name, unless its seeds are other ones."""
+    name, everything = dataset.root.name, list(range(len(dataset)))
+    if name not in {record.get("name"), *record.get("names", [])} or _has_other_seeds(record, dataset):
+        return Split(everything, "unknown")
     held_out = record.get("held_out_of", {}).get(name)
     if held_out is None and record.get("name") == name:
         held_out = record["held_out_episodes"]
     held_out = [index for index in held_out or () if index < len(dataset)]
-    return Split(held_out, "held out") if held_out else Split(list(range(len(dataset))), "trained on")
+    return Split(held_out, "held out") if held_out else Split(everything, "trained on")
+
+
+def _has_other_seeds(record: dict[str, Any], dataset: Dataset) -> bool:
+    seeds = [episode.seed for episode in dataset.episodes if episode.seed is not None]
+    if not seeds or not record.get("seeds"):
+        return False
+    first, last = record["seeds"]
+    return not any(first <= seed <= last for seed in seeds)
 
 
 def announced_split(training_record: dict[str, Any], dataset: Dataset) -> Split:

@@ -9,39 +9,51 @@ from typing import Any
 
 import numpy as np
 
-from wav_models.checkpoint import save_checkpoint
+from wav_models.checkpoint import load_planner_config, save_checkpoint
 from wav_models.checkpoint_files import file_sha256
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.normalization import Normalization
 from wav_models.networks.wav_model import WAVModel
+from wav_models.training.base import NORMALIZATION, load_base
 from wav_models.training.config import STAGES
-from wav_models.training.data.frames import fingerprints, held_out_episodes
+from wav_models.training.data.frames import TABLE, Table, fingerprints, held_out_episodes
 from wav_models.training.data.latent_files import check_episodes, check_origin
 from wav_models.training.data.latents import AUTOENCODER, autoencoder_sha256, load_autoencoder
-from wav_models.training.run import NORMALIZATION, Run, load_averages, print_warning, summary
+from wav_models.training.loop import weights_path
+from wav_models.training.run import Run, copy_averages, load_averages, print_warning, summary
 from wav_models.training.state import Ancestor, Progress, StateError, joined, training_calls
 
 
-def assemble_checkpoint(run: Run, directory: Path) -> None:
-    """Write the averaged weights of all stages as a checkpoint.
+def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> None:
+    """Write the averaged weights of all stages as a checkpoint, over those of the one that is built on, if any.
+
+    Args:
+        label: of the kept weights of the last stage, see `weights_path`; the last ones when None.
 
     Raises:
         StateError: a stage is missing, or was trained with another preset or split, or on other data, than the run has
             now, or began with other weights of the stages before it; or the latents are of other data.
     """
     model = WAVModel(run.config.model)
+    load_base(run, model)
     trained = load_averages(run, model, STAGES, warn=print_warning)
+    if not trained:
+        raise StateError(f"{run.directory}: no stage was trained here; run `wav train action` first")
+    if label is not None:
+        last = list(trained)[-1]
+        trained[last], _ = copy_averages(weights_path(run.directory, last, label), model, "average.", "")
     autoencoder = load_autoencoder(run.config.model, run.directory, run.pretrained)
     sha256 = autoencoder_sha256(run.config.model, run.directory, run.pretrained)
     check_origin(run.directory, run.config.model, sha256)
-    dataset = DatasetGroup(run.data)
+    dataset = run.dataset()
     check_episodes(run.directory, fingerprints(dataset))
     _require_one_training(run, trained)
-    stages = {} if run.config.model.latent.is_pretrained else {"autoencoder": _autoencoder_record(run)}
+    is_trained_here = not run.config.model.latent.is_pretrained and run.base is None
+    stages = {"autoencoder": _autoencoder_record(run)} if is_trained_here else {}
     stages |= {stage: {**_read_record(run, stage), **summary(progress)} for stage, progress in trained.items()}
     record = {
         "config": _trained_config(run, stages),
-        "data": _data_record(run, dataset),
+        "data": _data_record(run, dataset, trained),
         "stages": stages,
         "ancestors": _ancestors(run, trained),
     }
@@ -51,6 +63,7 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
         autoencoder=autoencoder,
         normalization=Normalization.from_json(run.directory / NORMALIZATION),
         training_record=record,
+        planner=None if run.base is None else load_planner_config(run.base),
     )
 
 
@@ -68,7 +81,7 @@ def _trained_config(run: Run, stages: dict[str, dict[str, Any]]) -> dict[str, An
     Where a state of an earlier version does not say, it is what this call's configuration says.
     """
     last = {stage: _last_config(run, record) for stage, record in stages.items()}
-    return {**last[STAGES[-1]], **{stage: config[stage] for stage, config in last.items()}}
+    return {**last[list(stages)[-1]], **{stage: config[stage] for stage, config in last.items()}}
 
 
 def _last_config(run: Run, record: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +90,8 @@ def _last_config(run: Run, record: dict[str, Any]) -> dict[str, Any]:
     return dict(calls[-1].get("config", {}) if calls else {}) or asdict(run.config)
 
 
-def _data_record(run: Run, dataset: DatasetGroup) -> dict[str, Any]:
-    """What was trained on and what was held out."""
+def _data_record(run: Run, dataset: DatasetGroup, trained: dict[str, Progress]) -> dict[str, Any]:
+    """What was trained on and what was held out: by place in the datasets, and by what the episodes are."""
     held_out = held_out_episodes(fingerprints(dataset), run.config.validation_fraction, run.config.seed)
     return {
         "name": run.data[0].name if len(run.data) == 1 else None,
@@ -91,7 +104,19 @@ def _data_record(run: Run, dataset: DatasetGroup) -> dict[str, Any]:
         "seeds": _span([e.seed for e in dataset.episodes if e.seed is not None]),
         "held_out_episodes": np.flatnonzero(held_out).tolist(),
         "held_out_of": _per_dataset(dataset, held_out),
+        **_identities(run, held_out, trained),
     }
+
+
+def _identities(run: Run, held_out: np.ndarray, trained: dict[str, Progress]) -> dict[str, Any]:
+    """Episodes by what they are; what the weights were trained on before counts as trained on. Empty where unknown."""
+    table = Table.load(run.directory / TABLE)
+    if not table.identities:
+        return {}
+    before = {i for progress in trained.values() for state in progress.ancestors for i in state.get("trained_on", ())}
+    own = set(np.array(table.identities)[~held_out].tolist())
+    kept = set(table.identities) - own - before
+    return {"identities": {"trained_on": sorted(own | before), "held_out": sorted(kept)}}
 
 
 def _ancestors(run: Run, trained: dict[str, Progress]) -> list[Ancestor]:
@@ -125,9 +150,10 @@ def _read_record(run: Run, stage: str) -> dict[str, Any]:
 
 def _per_dataset(group: DatasetGroup, held_out: np.ndarray) -> dict[str, list[int]]:
     """Held-out episodes by the name of their dataset, as that one counts them."""
-    bounds = np.cumsum([len(dataset) for dataset in group.datasets])[:-1]
-    parts = zip(group.datasets, np.split(held_out, bounds), strict=True)
-    return {dataset.root.name: np.flatnonzero(part).tolist() for dataset, part in parts}
+    places = [group.place(number) for number in np.flatnonzero(held_out)]
+    return {
+        dataset.root.name: [index for name, index in places if name == dataset.root.name] for dataset in group.datasets
+    }
 
 
 def _span(seeds: list[int]) -> list[int]:

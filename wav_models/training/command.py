@@ -37,6 +37,8 @@ class TrainArguments:
     """Run directory."""
     config: Path = Path("config/train_tiny.yaml")
     """Configuration of the run."""
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Any key of the configuration, such as video.loop.learning_rate=3e-4; may be given several times."""
     minutes: float | None = None
     """Train for this long; the learning rate falls to its end by then. Earlier, resumed time counts."""
     steps: int | None = None
@@ -49,13 +51,16 @@ class TrainArguments:
     """Published weights (safetensors of LTX-Video's transformer, Genie Envisioner or WAV): what they hold starts from
     them instead of from random ones (not when resuming, nor what an earlier stage of this run has trained)."""
     start: Path | None = None
-    """Another run: start from its averaged weights instead of from random ones (not when resuming)."""
+    """A checkpoint, or another run: start from its weights instead of from random ones (not when resuming). Give a
+    checkpoint to every step of the run, "latents" and "checkpoint" too: its auto-encoder and normalisation are used."""
     workers: int | None = None
     """Processes with averaged gradients; overrides the configuration."""
     tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Write scalars to RUN/tensorboard."""
     sharding: Literal["ddp", "fsdp"] = "ddp"
     """Under `accelerate launch`: a copy of the model on every device, or a share of it."""
+    best: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """"checkpoint" takes the last stage's weights of the best held-out error instead of the last ones."""
     checkpoint: Path | None = None
     """Where "checkpoint" writes; RUN/checkpoint when not given."""
 
@@ -123,9 +128,10 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
     from wav_models.checkpoint import PLANNER
     from wav_models.training import run as steps
     from wav_models.training.assembly import assemble_checkpoint
+    from wav_models.training.loop import BEST
     from wav_models.training.state import load_progress
 
-    config = load_config(arguments.config)
+    config = load_config(arguments.config, arguments.set)
     if arguments.workers is not None:
         config = replace(config, workers=arguments.workers)
     run = steps.Run(
@@ -143,7 +149,7 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
         return True
     if arguments.stage == "checkpoint":
         directory = arguments.checkpoint or arguments.out / "checkpoint"
-        assemble_checkpoint(run, directory)
+        assemble_checkpoint(run, directory, BEST if arguments.best else None)
         print(f"checkpoint: {directory}")
         if not (directory / PLANNER).is_file():
             print(f"it has no {PLANNER}: it will plan with the defaults of PlannerConfig (docs/training.md)")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from wav_models.configuration import load
+from wav_models.configuration import Range, load
+from wav_models.data.mapping import DataMapping
 from wav_models.presets import ModelConfig, get_preset
+from wav_models.rewards.label import LabelConfig
 
 STAGES = ("video", "value", "action")
 """The three stages of Section 4.2, in order; each starts from the averaged weights of the one before."""
@@ -35,6 +39,8 @@ class LoopConfig:
     log_seconds: float = 15.0
     save_seconds: float = 120.0
     evaluate_seconds: float = 180.0
+    keep: Annotated[int, Range(0)] = 0
+    """Averaged weights of so many last evaluations are kept beside the state, as STAGE.STEP.safetensors."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class AutoencoderConfig:
 @dataclass(frozen=True)
 class VideoStageConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
+    camera_dropout: float = 0.0
+    """Share of the observations in which one camera's memory is hidden: a policy must bear a lost camera."""
     caption_dropout: float = 0.06
     memory_noise: float = 0.1
     """Standard deviation of the noise on the memory latents, in standard deviations of the latents."""
@@ -104,6 +112,9 @@ class ValueStageConfig:
     futures: FuturesConfig = field(default_factory=FuturesConfig)
     memory_dropout: float = 0.0
     """Share of the observations whose memory features are hidden from the expert: it must judge the future alone."""
+    camera_dropout: float = 0.0
+    mask_padding: bool = False
+    """Leave what lies beyond an episode's end out of the loss, instead of repeating its last step."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,23 @@ class ActionStageConfig:
     future what led from one to the other."""
     state_dropout: float = 0.0
     """Share of the observations whose state token is hidden (zero: the mean state)."""
+    camera_dropout: float = 0.0
+    mask_padding: bool = False
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """How one of several datasets is used.
+
+    Attributes:
+        weight: its observations are drawn this many times as often as those of a dataset of weight 1.
+        episodes: which of its episodes are used (`EpisodeFilter`), such as "success and not recovering"; all when None.
+        mapping: of a dataset of another layout, see `DataMapping`; `wav dataset convert` prints one.
+    """
+
+    weight: Annotated[float, Range(0.0, above=True)] = 1.0
+    episodes: str | None = None
+    mapping: DataMapping | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +168,9 @@ class TrainConfig:
         start_steps: steps at the beginning of an episode, where the memory shows no motion yet and what follows has to
             be chosen, that are drawn `start_weight` times as often as others.
         start_weight: see there.
+        datasets: by the name of a dataset's directory; one that is not there is used whole, with weight 1.
+        labels: how datasets that are read through a mapping are labelled: they have no labels of their own.
+        frozen: beginnings of names of parameters that no stage trains, such as "video." or "value.blocks.0.".
         workers: processes with averaged gradients, one torch thread each.
         compile: compile the transformer blocks (needs a C++ compiler; half a minute or more at the start).
     """
@@ -151,6 +182,9 @@ class TrainConfig:
     drop_still_steps: bool = False
     start_steps: int = 0
     start_weight: int = 1
+    datasets: dict[str, DatasetConfig] = field(default_factory=dict)
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    frozen: tuple[str, ...] = ()
     workers: int = 2
     compile: bool = False
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
@@ -169,13 +203,16 @@ class TrainConfig:
         return get_preset(self.preset)
 
 
-def load_config(path: Path) -> TrainConfig:
+def load_config(path: Path, settings: Iterable[str] = ()) -> TrainConfig:
     """Read a run's YAML.
+
+    Args:
+        settings: "key=value" each, which count more than the file; see `wav_models.configuration.load`.
 
     Raises:
         ConfigurationError: as `wav_models.configuration.load`.
         ValueError: unknown preset.
     """
-    config = load(TrainConfig, path)
+    config = load(TrainConfig, path, settings)
     _ = config.model
     return config

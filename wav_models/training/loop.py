@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -20,9 +20,25 @@ from torch import Tensor, nn
 from wav_models.training.config import LoopConfig
 from wav_models.training.parallel import Losses, StopRequest, TrainingWorker, stop_on_signals
 from wav_models.training.randomness import RngStreams, streams_at
-from wav_models.training.state import Progress, Provenance, StateError, TrainState, load_progress, share, whole
+from wav_models.training.state import (
+    Progress,
+    Provenance,
+    StateError,
+    TrainState,
+    load_progress,
+    save_tensors,
+    share,
+    whole,
+)
 
 Report = Callable[[str], None]
+
+BEST = "best"
+
+
+def weights_path(run: Path, stage: str, label: str) -> Path:
+    """Where a run keeps averaged weights of a stage: `BEST`, or the step in eight digits."""
+    return run / f"{stage}.{label}.safetensors"
 
 
 class Stage(Protocol):
@@ -272,6 +288,23 @@ class _Loop:
         if metrics:
             self._record(metrics)
             self._say(f"held out: {_format(metrics)}")
+            self._keep(metrics)
+
+    def _keep(self, metrics: dict[str, float]) -> None:
+        """Write the best averaged weights so far, and those of the last evaluations."""
+        progress, judge = self.state.progress, getattr(self.stage, "judged_by", "")
+        error = metrics.get(judge.removeprefix("-"))
+        error = -error if error is not None and judge.startswith("-") else error
+        labels = [f"{progress.step:08d}"] if self.config.keep else []
+        if error is not None and (progress.best is None or error < progress.best):
+            progress.best = error
+            labels.append(BEST)
+        for label in labels:
+            tensors = {f"average.{name}": tensor for name, tensor in self.state.average.items()}
+            save_tensors(weights_path(self.path.parent, self.stage.name, label), tensors, asdict(progress))
+        kept = sorted(self.path.parent.glob(f"{self.stage.name}.[0-9]*.safetensors"))
+        for path in kept[: max(0, len(kept) - self.config.keep)] if self.config.keep else ():
+            path.unlink()
 
     def _record(self, values: dict[str, float]) -> None:
         progress = self.state.progress

@@ -26,6 +26,8 @@ from wav_models.training.stages import normal
 from wav_models.types import ANGLES
 
 NEARLY_CLEAN = 0.75
+JUDGED_BY = {"video": "video_loss@0", "value": f"-return_r2@{NEARLY_CLEAN:g}", "action": "all_steps_rad@imagined"}
+"""By stage, the metric that says which weights are best, with a minus where more is better."""
 NUM_IMAGINATION_STEPS = 3
 """Euler steps from noise to `NEARLY_CLEAN`."""
 CHUNK = 64

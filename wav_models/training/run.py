@@ -19,17 +19,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from wav_models.checkpoint import load_pretrained
+from wav_models.checkpoint import MODEL, load_pretrained
 from wav_models.checkpoint_files import file_sha256
+from wav_models.configuration import check_choice
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
 from wav_models.data.normalization import Normalization
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel, compile_blocks
 from wav_models.training.autoencoder_stage import AutoencoderStage
-from wav_models.training.config import STAGES, TrainConfig
+from wav_models.training.base import NORMALIZATION, load_base, take_over_base
+from wav_models.training.config import STAGES, DatasetConfig, TrainConfig
 from wav_models.training.data.batches import Batches, fit_normalization, repeat_starts, still_steps
 from wav_models.training.data.frames import (
     FRAMES,
@@ -55,7 +58,7 @@ from wav_models.training.data.latents import (
     load_episodes,
 )
 from wav_models.training.loop import Budget, Report, train
-from wav_models.training.metrics import HeldOut
+from wav_models.training.metrics import JUDGED_BY, HeldOut
 from wav_models.training.parallel import TrainingWorker, run_workers
 from wav_models.training.stages import make_stage
 from wav_models.training.state import (
@@ -70,8 +73,6 @@ from wav_models.training.state import (
     save_tensors,
 )
 
-NORMALIZATION = "normalization.json"
-
 
 @dataclass(frozen=True)
 class Run:
@@ -82,7 +83,7 @@ class Run:
         data: dataset directories; trained on as one.
         config: what decides the run.
         command: recorded in the checkpoint.
-        start: another run, from whose averaged weights a stage starts instead of from random ones.
+        start: another run, or a checkpoint, from whose weights a stage starts instead of from random ones.
         tensorboard: write scalars under `directory / "tensorboard"`.
         pretrained: local LTX-Video directory (vae, tokenizer, text_encoder), for presets that use them.
         weights: published weights, from which what they hold starts instead of from random ones.
@@ -96,6 +97,23 @@ class Run:
     start: Path | None = None
     pretrained: Path | None = None
     weights: Path | None = None
+
+    def dataset(self) -> DatasetGroup:
+        """The data as the configuration uses them; raises DatasetError as `DatasetGroup` does."""
+        used = self.config.datasets
+        known = {path.resolve().name for path in self.data}
+        for name in used:
+            check_choice("dataset in `datasets`", name, known)
+        return DatasetGroup(
+            self.data,
+            {name: one.mapping for name, one in used.items() if one.mapping is not None},
+            {name: one.episodes for name, one in used.items() if one.episodes is not None},
+        )
+
+    @property
+    def base(self) -> Path | None:
+        """The checkpoint that is built on, if `start` is one."""
+        return self.start if self.start is not None and (self.start / MODEL).is_file() else None
 
     def state_path(self, stage: str) -> Path:
         return self.directory / f"{stage}.state.safetensors"
@@ -128,7 +146,7 @@ def train_autoencoder(run: Run, budget: Budget, *, resume: bool) -> None:
     if latent.is_pretrained:
         raise ValueError(f"auto-encoder {latent.autoencoder!r} is pretrained; only 'tiny' is trained here")
     run.directory.mkdir(parents=True, exist_ok=True)
-    dataset = DatasetGroup(run.data)
+    dataset = run.dataset()
     steps = _split(step_starts(dataset, run.config.model), fingerprints(dataset), run.config)
     cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
     run_workers(_autoencoder_worker, (run, budget, resume, *steps), run.config.workers)
@@ -158,26 +176,30 @@ def _autoencoder_worker(
 def encode_latents(run: Run) -> None:
     """Read the labelled dataset into the table, its frames into latents, and fit the normalisation.
 
+    Where a checkpoint is built on, its auto-encoder and its normalisation are taken: its weights fit no others.
+
     Raises:
         StateError: there is no auto-encoder yet.
         ValueError: auto-encoder or text encoder are missing or do not fit the preset, or no episode is left to train
             on or to hold out.
     """
     run.directory.mkdir(parents=True, exist_ok=True)
-    dataset, model = DatasetGroup(run.data), run.config.model
+    dataset, model = run.dataset(), run.config.model
+    if run.base is not None:
+        take_over_base(run, run.base)
     load_autoencoder(model, run.directory, run.pretrained)
     sha256 = autoencoder_sha256(model, run.directory, run.pretrained)
     assert sha256 is not None
     origin = make_origin(model, sha256, fingerprints(dataset))
-    table = read_table(dataset, model)
+    table = read_table(dataset, model, run.config.labels)
     steps, _ = _split(table.starts, table.episodes, run.config)
     table.save(run.directory / TABLE)
     cache_text(model, run.directory, table, run.pretrained)
     files = LatentFiles(run.directory, model, origin, table.starts)
     cache_latents(files, _frames(run, dataset), run.pretrained, run.config.workers, _say)
     episodes = load_episodes(model, run.directory, table, run.pretrained)
-    normalization = fit_normalization(episodes, model.horizon, steps)
-    normalization.to_json(run.directory / NORMALIZATION)
+    if run.base is None:
+        fit_normalization(episodes, model.horizon, steps).to_json(run.directory / NORMALIZATION)
 
 
 def _frames(run: Run, dataset: DatasetGroup) -> Frames:
@@ -209,9 +231,11 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
         if worker.is_main and loaded.initialised:
             print_warning(f"{run.weights}: has no {', '.join(loaded.initialised)}; they start from random weights")
     warn = print_warning if worker.is_main else lambda text: None
+    base = load_base(run, model)
     before = load_averages(run, model, STAGES[: STAGES.index(name)], warn=warn)
     lineages = [progress.lineage(run.state_path(stage)) for stage, progress in before.items()]
-    if run.start is not None:
+    lineages.append(base)
+    if run.start is not None and run.base is None:
         lineages.append(load_part(run.start, model, name))
     table = Table.load(run.directory / TABLE)
     episodes = load_episodes(config.model, run.directory, table, run.pretrained)
@@ -225,7 +249,10 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
                 "drop_still_steps leaves no observation to train on or to hold out: in no chunk a joint moves"
             )
     steps = repeat_starts(episodes, steps, config.start_steps, config.start_weight)
-    batches, validation = (Batches(episodes, normalization, config.model.horizon, s) for s in (steps, held_out))
+    weights = _weights(table, config)[steps]
+    draws = None if (weights == weights[0]).all() else weights
+    batches = Batches(episodes, normalization, config.model.horizon, steps, draws)
+    validation = Batches(episodes, normalization, config.model.horizon, held_out)
     measure = HeldOut(model, validation, config.validation_samples, config.seed)
     evaluate: dict[str, Callable[[], dict[str, float]]] = {
         "video": measure.video,
@@ -233,6 +260,7 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
         "action": measure.action,
     }
     stage = make_stage(name, model, batches, config, evaluate[name])
+    stage.judged_by = JUDGED_BY[name]
     if config.compile:
         compile_blocks(model)
         stage.evaluate = uncompiled(stage.evaluate)
@@ -310,7 +338,7 @@ def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: 
         warn: called for every stage that is not finished.
 
     Returns:
-        How far each stage is.
+        How far each stage is; without those that were not trained here, where a checkpoint is built on.
 
     Raises:
         StateError: a stage has not been trained, or with another preset.
@@ -318,9 +346,11 @@ def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: 
     trained: dict[str, Progress] = {}
     for stage in stages:
         path = run.state_path(stage)
+        if not path.is_file() and run.base is not None:
+            continue
         if not path.is_file():
             raise StateError(f"{path}: no such file; run `wav train {stage}` first")
-        trained[stage], _ = _copy_averages(path, model, "average.", "")
+        trained[stage], _ = copy_averages(path, model, "average.", "")
         if not trained[stage].complete:
             steps = trained[stage].step
             warn(f"{path}: stage {stage} ended unfinished after {steps} steps; --resume goes on with it")
@@ -336,17 +366,32 @@ def load_part(start: Path, model: WAVModel, part: str) -> list[Ancestor]:
     Raises:
         StateError: that run has not trained it, or with another preset.
     """
+    trained_on = _known_identities(start)
     for stage in reversed(STAGES[STAGES.index(part) :]):
         path = start / f"{stage}.state.safetensors"
         if not path.is_file():
             continue
-        progress, num_copied = _copy_averages(path, model, f"average.{part}.", f"{part}.")
+        progress, num_copied = copy_averages(path, model, f"average.{part}.", f"{part}.")
         if num_copied:
-            return progress.lineage(path)
-    raise StateError(f"{start}: has not trained the {part} network; start without --start")
+            *before, own = progress.lineage(path)
+            return [*before, {**own, "trained_on": trained_on}]
+    raise StateError(f"{start}: neither a checkpoint nor a run that has trained the {part} network; leave --start out")
 
 
-def _copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> tuple[Progress, int]:
+def _known_identities(run: Path) -> list[str]:
+    """Identities of the episodes that a run has read, as far as its table says."""
+    return list(Table.load(run / TABLE).identities) if (run / TABLE).is_file() else []
+
+
+def _weights(table: Table, config: TrainConfig) -> NDArray[np.float64]:
+    """How often every step is drawn, relative to others, shape [N]."""
+    default = DatasetConfig()
+    names = [str(name) for name, *_ in table.episodes]
+    weights = np.array([config.datasets.get(name, default).weight for name in names])
+    return weights[table.episode_of_step]
+
+
+def copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> tuple[Progress, int]:
     """How far the stage is, and how many averages it has of that part of the model: a stage keeps what it trains."""
     tensors, numbers = load_tensors(path, remedy="train that stage first", prefix=prefix)
     parameters = dict(model.named_parameters())

@@ -8,13 +8,14 @@ alone would carry nothing of the future.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from wav_models.configuration import did_you_mean
 from wav_models.flow import interpolate, velocity_target
 from wav_models.networks.video_dit import VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
@@ -36,12 +37,30 @@ class _Stage:
 
     name: str
     parts: tuple[str, ...]
+    judged_by: str = ""
+    """The held-out metric that says which weights are best, with a minus where more is better."""
 
     def __init__(self, model: WAVModel, batches: Batches, config: Any, evaluate: Evaluate) -> None:
         self.model, self.batches, self.config = model, batches, config
         self.evaluate = evaluate
         for part, network in model.named_children():
             network.requires_grad_(part in self.parts)
+
+    def freeze(self, beginnings: Sequence[str]) -> None:
+        """Take parameters whose names begin so out of training.
+
+        Raises:
+            ValueError: no parameter's name begins so, or nothing is left to train.
+        """
+        for beginning in beginnings:
+            named = [p for name, p in self.model.named_parameters() if name.startswith(beginning)]
+            if not named:
+                parts = {name.rpartition(".")[0] for name, _ in self.model.named_parameters()}
+                raise ValueError(f"frozen: no parameter begins with {beginning!r}{did_you_mean(beginning, parts)}")
+            for parameter in named:
+                parameter.requires_grad_(False)
+        if beginnings and not self.named_parameters():
+            raise ValueError(f"frozen: {', '.join(beginnings)} leave nothing to train in stage {self.name}")
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -107,6 +126,11 @@ class _Stage:
 
     def _memory(self, batch: Batch, streams: RngStreams) -> Tensor:
         latents = batch.memory_latents
+        if self.config.camera_dropout > 0.0:
+            lost = uniform((len(batch),), streams, self.device) < self.config.camera_dropout
+            view = (uniform((len(batch),), streams, self.device) * latents.shape[1]).long()
+            hidden = lost[:, None] & (view[:, None] == torch.arange(latents.shape[1], device=self.device))
+            latents = latents * ~hidden[:, :, None, None, None]  # standardised latents: zero is the mean picture
         return latents + self.config.memory_noise * normal(latents.shape, streams, self.device)
 
     def _text(self, batch: Batch, streams: RngStreams) -> tuple[Tensor, Tensor]:
@@ -150,7 +174,9 @@ class ValueStage(_Stage):
         features = self._hide_memory(output.features, self.config.memory_dropout, streams)
         context = self.model.value.context(features)
         velocity, target, _ = expert_pass(self.model.value, batch.values, self.config.draws, streams, context)
-        return {"loss": mse_loss(velocity, target), "return": mse_loss(velocity[..., -1], target[..., -1])}
+        known = batch.value_known if self.config.mask_padding else None
+        loss = _squared_error(velocity, target, known)
+        return {"loss": loss, "return": _squared_error(velocity[..., -1:], target[..., -1:], known)}
 
 
 class ActionStage(_Stage):
@@ -168,7 +194,7 @@ class ActionStage(_Stage):
         output, video_loss = self._read_futures(batch, streams, config.futures)
         context = model.value.context(output.features)
         velocity, target, features = expert_pass(model.value, batch.values, config.value_draws, streams, context)
-        value_loss = mse_loss(velocity, target)
+        value_loss = _squared_error(velocity, target, batch.value_known if config.mask_padding else None)
         value_features = tuple(f[:, 0] for f in features)  # Eq. 3: u_i, fresh noise at a random flow time
         seen = self._hide_memory(output.features, config.memory_dropout, streams)
         context = model.action.context(seen, value_features)
@@ -176,7 +202,7 @@ class ActionStage(_Stage):
         if config.state_dropout > 0.0:
             state = state * (uniform((len(batch), 1, 1), streams, self.device) >= config.state_dropout)
         velocity, target, _ = expert_pass(model.action, batch.actions, config.draws, streams, context, state=state)
-        action_loss = mse_loss(velocity, target)
+        action_loss = _squared_error(velocity, target, batch.action_known if config.mask_padding else None)
         loss = action_loss + config.video_weight * video_loss + config.value_weight * value_loss
         return {"loss": loss, "action": action_loss, "video": video_loss, "value": value_loss}
 
@@ -186,7 +212,17 @@ STAGES: dict[str, type[_Stage]] = {stage.name: stage for stage in (VideoStage, V
 
 def make_stage(name: str, model: WAVModel, batches: Batches, config: TrainConfig, evaluate: Evaluate) -> _Stage:
     """The stage of that name over `model`; freezes what it does not train."""
-    return STAGES[name](model, batches, getattr(config, name), evaluate)
+    stage = STAGES[name](model, batches, getattr(config, name), evaluate)
+    stage.freeze(config.frozen)
+    return stage
+
+
+def _squared_error(velocity: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
+    """Mean squared error of [B, draws, steps, channels]; of the steps [B, steps] that are known, where that is said."""
+    if known is None:
+        return mse_loss(velocity, target)
+    weight = known[:, None, :, None].expand_as(target)
+    return (weight * (velocity - target) ** 2).sum() / weight.sum().clamp(min=1.0)
 
 
 def expert_pass(

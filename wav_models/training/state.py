@@ -43,6 +43,7 @@ class Progress:
         calls: every call that trained it, killed ones too: what `Provenance.call` says, and the step it went on from.
         before: see `Provenance`; that of the first call.
         ancestors: see `Provenance`; those of the first call.
+        best: lowest held-out error so far, by which the best weights were kept; None before the first.
     """
 
     step: int = 0
@@ -54,6 +55,7 @@ class Progress:
     calls: list[dict[str, Any]] = field(default_factory=list)
     before: dict[str, str] = field(default_factory=dict)
     ancestors: list[Ancestor] = field(default_factory=list)
+    best: float | None = None
 
     @classmethod
     def read(cls, numbers: dict[str, Any]) -> Progress:

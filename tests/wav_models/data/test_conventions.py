@@ -86,3 +86,23 @@ def test_an_empty_dataset_has_no_conventions() -> None:
 def test_missing_names_are_named() -> None:
     features: dict[str, object] = {"action": {"names": None}, "observation.state": {"names": ["a"]}}
     assert missing_names(features, ("observation.state", "action")) == ["action"]
+
+
+def test_rests_are_told() -> None:
+    states, actions = motion()
+    resting = np.concatenate([states, np.repeat(states[-1:], 60, axis=0)])
+    told = np.concatenate([actions, np.repeat(states[-1:], 60, axis=0)])
+    conventions = Conventions(LIMITS)
+    conventions.add(episode(resting, told))
+    assert any("of the frames ask for no motion, up to 6." in finding.message for finding in conventions.findings())
+
+
+def test_targets_that_were_clipped_are_found() -> None:
+    states, actions = motion()
+    clipped = columns([1], lambda x: np.minimum(x, np.quantile(x, 0.6)))
+    assert any("left_joint2 is told" in found and "clipped?" in found for found in findings(states, clipped(actions)))
+
+
+def test_actions_that_are_late_are_found() -> None:
+    _, actions = motion()
+    assert any("actions are where the joints are" in found for found in findings(actions, actions + 1e-4))

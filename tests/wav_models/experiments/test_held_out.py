@@ -42,4 +42,4 @@ def dataset(name: str, length: int) -> Any:
         def __len__(self) -> int:
             return length
 
-    return Recorded(root=Path("datasets") / name)
+    return Recorded(root=Path("datasets") / name, episodes=[])

@@ -52,6 +52,8 @@ def test_every_stage_runs_forwards_and_backwards_at_full_size(name: str) -> None
             values=torch.empty(2, horizon.value_horizon, 17),
             state=torch.empty(2, 14),
             targets=torch.empty(2, horizon.action_horizon, 14),
+            action_known=torch.empty(2, horizon.action_horizon),
+            value_known=torch.empty(2, horizon.value_horizon),
         )
         table = SimpleNamespace(
             text_embedding=torch.empty(2, *text), text_mask=torch.empty(2, text[0], dtype=torch.bool)

@@ -63,6 +63,7 @@ class Batch:
         values: shape [B, T, 17].
         state: measured joint state, shape [B, 14], rad and m.
         targets: absolute joint targets, shape [B, H, 14], rad and m.
+        action_known, value_known: 1 for steps within the episode, 0 beyond its end, shape [B, H] and [B, T].
     """
 
     memory_latents: Tensor
@@ -73,6 +74,8 @@ class Batch:
     values: Tensor
     state: Tensor
     targets: Tensor
+    action_known: Tensor
+    value_known: Tensor
 
     def __len__(self) -> int:
         return len(self.state)
@@ -86,16 +89,26 @@ class Batches:
     """Draws batches from episodes."""
 
     def __init__(
-        self, episodes: Episodes, normalization: Normalization, horizon: HorizonConfig, steps: IntArray
+        self,
+        episodes: Episodes,
+        normalization: Normalization,
+        horizon: HorizonConfig,
+        steps: IntArray,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         """Args:
         steps: the steps t that may be drawn, indices into `episodes`.
+        weights: how often each is drawn, relative to the others, shape of `steps`; all alike when None.
         """
         self.episodes, self.normalization, self.horizon, self.steps = episodes, normalization, horizon, steps
+        self._shares = None if weights is None else np.cumsum(weights) / np.sum(weights)
 
     def draw(self, size: int, streams: RngStreams) -> Batch:
-        """`size` observations, uniform over all allowed steps."""
-        return self.at(self.steps[streams.numpy.integers(len(self.steps), size=size)])
+        """`size` observations of the allowed steps."""
+        if self._shares is None:
+            return self.at(self.steps[streams.numpy.integers(len(self.steps), size=size)])
+        places = np.searchsorted(self._shares, streams.numpy.random(size), side="right")
+        return self.at(self.steps[np.minimum(places, len(self.steps) - 1)])
 
     def at(self, steps: IntArray) -> Batch:
         """The observations at these steps; what lies beyond an episode's ends repeats its first or last step."""
@@ -104,7 +117,9 @@ class Batches:
         state = data.states[steps].astype(np.float64)
         targets = data.actions[self._clamped(steps, chunk)].astype(np.float64)
         reached = data.states[self._clamped(steps, chunk + 1)].astype(np.float64)
-        values = data.values[self._clamped(steps, np.arange(1, horizon.value_horizon + 1))]
+        later = np.arange(1, horizon.value_horizon + 1)
+        values = data.values[self._clamped(steps, later)]
+        left = (data.last[steps] - steps)[:, None]
         return Batch(
             memory_latents=_tensor(data.latents.memory(memory_rows(steps, horizon, first=data.first[steps]))),
             future_latents=_tensor(data.latents.future(steps, self._clamped(steps, np.array(horizon.future_offsets)))),
@@ -114,6 +129,8 @@ class Batches:
             values=_tensor(normalization.encode_values(values)),
             state=_tensor(state),
             targets=_tensor(targets),
+            action_known=_tensor((chunk <= left).astype(np.float32)),
+            value_known=_tensor((later <= left).astype(np.float32)),
         )
 
     def _clamped(self, steps: IntArray, offsets: IntArray) -> IntArray:

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from wav_models.data.dataset import DatasetError, EpisodeInfo
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
+from wav_models.data.identity import episode_identity
 from wav_models.data.samples import due_rows, frames_per_step
 from wav_models.presets import ModelConfig
+from wav_models.rewards.label import LabelConfig, label_episode
 from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_models.types import VIEWS, ImageArray
 from wav_models.worker_pool import worker_pool
@@ -45,6 +47,7 @@ class Table:
         starts: index of the first step of every episode, then N; shape [E + 1].
         instructions: of every episode, length E.
         episodes: which they are, see `fingerprints`.
+        identities: what they are, see `episode_identity`; empty in tables of earlier versions.
     """
 
     states: NDArray[np.float32]
@@ -53,6 +56,7 @@ class Table:
     starts: IntArray
     instructions: tuple[str, ...]
     episodes: list[Fingerprint]
+    identities: tuple[str, ...] = ()
 
     @property
     def episode_of_step(self) -> IntArray:
@@ -61,7 +65,8 @@ class Table:
 
     def save(self, path: Path) -> None:
         arrays = {n: torch.from_numpy(getattr(self, n)) for n in ("states", "actions", "values", "starts")}
-        save_tensors(path, arrays, {"instructions": self.instructions, "episodes": self.episodes})
+        numbers = {"instructions": self.instructions, "episodes": self.episodes, "identities": self.identities}
+        save_tensors(path, arrays, numbers)
 
     @classmethod
     def load(cls, path: Path) -> Table:
@@ -70,7 +75,12 @@ class Table:
         if "episodes" not in numbers:
             raise StateError(f"{path}: does not say which episodes it holds; run `wav train latents` again")
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        return cls(instructions=tuple(numbers["instructions"]), episodes=numbers["episodes"], **arrays)
+        return cls(
+            instructions=tuple(numbers["instructions"]),
+            episodes=numbers["episodes"],
+            identities=tuple(numbers.get("identities", ())),
+            **arrays,
+        )
 
 
 class Frames(Protocol):
@@ -146,8 +156,11 @@ def _stride(dataset: DatasetGroup, model: ModelConfig) -> int:
         raise DatasetError(f"{root}: {error}; record at {rate} or a multiple for {model.name}") from error
 
 
-def read_table(dataset: DatasetGroup, model: ModelConfig) -> Table:
+def read_table(dataset: DatasetGroup, model: ModelConfig, labels: LabelConfig | None = None) -> Table:
     """All numbers of a labelled dataset.
+
+    Args:
+        labels: how episodes that are read through a mapping are labelled here; the defaults when None.
 
     Raises:
         DatasetError: no episodes, an episode without reward labels, labels of different settings, or a rate that
@@ -158,16 +171,25 @@ def read_table(dataset: DatasetGroup, model: ModelConfig) -> Table:
         raise DatasetError("the datasets have no episodes")
     dataset.check_labels()
     columns: dict[str, list[NDArray[np.float64]]] = {"states": [], "actions": [], "values": []}
+    identities = []
     for number, episode in enumerate(dataset):
-        if episode.values is None:
+        values = episode.values
+        if values is None and dataset.is_mapped(number):
+            values = label_episode(episode, labels or LabelConfig())
+        if values is None:
             raise DatasetError(f"{dataset.where(number)} has no rewards; run `wav label` first")
+        identities.append(episode_identity(episode))
         columns["states"].append(episode.states[::stride])
         columns["actions"].append(episode.actions[due_rows(len(episode), stride)])
-        columns["values"].append(episode.values[::stride])
+        columns["values"].append(values[::stride])
     arrays = {name: np.concatenate(rows).astype(np.float32) for name, rows in columns.items()}
     instructions = tuple(episode.instruction for episode in dataset.episodes)
     return Table(
-        starts=step_starts(dataset, model), instructions=instructions, episodes=fingerprints(dataset), **arrays
+        starts=step_starts(dataset, model),
+        instructions=instructions,
+        episodes=fingerprints(dataset),
+        identities=tuple(identities),
+        **arrays,
     )
 
 

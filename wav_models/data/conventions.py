@@ -33,7 +33,7 @@ CLIPPED_SECONDS: Final = 1.0
 STILL: Final = np.tile(np.append(np.full(ARM_DOF - 1, 0.05), 0.012), 2)
 """Distances of targets from measured joints below which nothing is asked to move: tracking errors at rest, shape [14],
 rad and m."""
-REST_SHARE: Final = 0.25
+REST_SHARE: Final = 0.35
 """More frames than this that ask for no motion teach a policy to stand still."""
 
 

@@ -375,7 +375,7 @@ def load_part(start: Path, model: WAVModel, part: str) -> list[Ancestor]:
         if num_copied:
             *before, own = progress.lineage(path)
             return [*before, {**own, "trained_on": trained_on}]
-    raise StateError(f"{start}: neither a checkpoint nor a run that has trained the {part} network; leave --start out")
+    raise StateError(f"{start}: has not trained the {part} network, and is no checkpoint; leave --start out")
 
 
 def _known_identities(run: Path) -> list[str]:

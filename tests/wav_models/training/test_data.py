@@ -198,3 +198,12 @@ def test_autoencoder_learns_and_small_objects_count(tmp_path: Path) -> None:
     tokens = autoencoder.encode_memory(torch.from_numpy(frames)[:, :, None])
     assert abs(float(tokens.mean())) < 0.1
     assert 0.8 < float(tokens.std()) < 1.2
+
+
+def test_weighted_steps_are_drawn_so_much_more_often(batches: Batches) -> None:
+    steps = np.array([3, 40, 50])
+    weighted = Batches(batches.episodes, batches.normalization, batches.horizon, steps, np.array([1.0, 0.0, 3.0]))
+    drawn = weighted.draw(4000, streams_at(0, "video", 0, 0)).state.numpy()
+    states = batches.episodes.states[steps]
+    counts = [(np.abs(drawn - state).max(axis=1) < 1e-6).mean() for state in states]
+    np.testing.assert_allclose(counts, [0.25, 0.0, 0.75], atol=0.03)

@@ -15,7 +15,7 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import ActionStageConfig, FuturesConfig, TrainConfig
 from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.randomness import RngStreams, streams_at
-from wav_models.training.stages import draw_flow_time, make_stage
+from wav_models.training.stages import _squared_error, draw_flow_time, make_stage
 
 BATCH = 8
 
@@ -155,3 +155,36 @@ def test_own_futures_are_not_judged(model: WAVModel, batches: Batches) -> None:
     stage.model.video = HalfKnowing(batch.future_latents, 0.0)
     _, loss = stage._read_futures(batch, streams, futures)
     assert float(loss) == pytest.approx(0.25, rel=1e-3)
+
+
+def test_steps_beyond_an_episodes_end_have_no_part_in_a_masked_loss(
+    model: WAVModel, batches: Batches, train_config: TrainConfig
+) -> None:
+    batch = batches.at(batches.episodes.last[:1])
+    assert batch.action_known.tolist() == [[1.0, 0.0, 0.0, 0.0]]
+    assert batch.value_known.tolist() == [[0.0, 0.0, 0.0, 0.0]]
+    for masked in (False, True):
+        action = replace(train_config.action, mask_padding=masked)
+        stage = make_stage("action", model, batches, replace(train_config, action=action), dict)
+        assert (stage.batch_losses(batch, streams_at(0, "action", 0, 0))["value"] == 0.0) == masked
+    velocity, target = torch.zeros(1, 2, 4, 3), torch.ones(1, 2, 4, 3)
+    target[:, :, 1:] = 9.0
+    assert _squared_error(velocity, target, batch.action_known) == 1.0
+
+
+def test_a_lost_camera_shows_the_mean_picture(model: WAVModel, batches: Batches, train_config: TrainConfig) -> None:
+    video = replace(train_config.video, camera_dropout=1.0, memory_noise=0.0)
+    stage = make_stage("video", model, batches, replace(train_config, video=video), dict)
+    memory = stage._memory(batches.at(batches.steps), streams_at(0, "video", 0, 0))
+    lost = (memory == 0.0).flatten(2).all(dim=2)
+    assert (lost.sum(dim=1) == 1).all()
+    assert lost.any(dim=0).all()
+
+
+def test_frozen_parameters_do_not_train(model: WAVModel, batches: Batches, train_config: TrainConfig) -> None:
+    stage = make_stage("action", model, batches, replace(train_config, frozen=("video.", "value.")), dict)
+    assert {name.split(".")[0] for name in stage.named_parameters()} == {"action"}
+    with pytest.raises(ValueError, match="frozen: no parameter begins with 'vido'"):
+        make_stage("action", model, batches, replace(train_config, frozen=("vido",)), dict)
+    with pytest.raises(ValueError, match="leave nothing to train in stage video"):
+        make_stage("video", model, batches, replace(train_config, frozen=("video.",)), dict)

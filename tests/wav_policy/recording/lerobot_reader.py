@@ -77,6 +77,7 @@ def main(root: str) -> None:
                 "frame": int(item["frame_index"]),
                 "timestamp": float(item["timestamp"]),
                 "source_times": item["source_times"].tolist() if "source_times" in item else None,
+                "effort": item["observation.effort"].tolist() if "observation.effort" in item else None,
                 "images": {key: item[key].mean(dim=(1, 2)).tolist() for key in dataset.meta.video_keys},
                 "shapes": {key: list(item[key].shape) for key in dataset.meta.video_keys},
             }

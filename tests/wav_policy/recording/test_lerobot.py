@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
+from tests.wav_policy.recording.foreign import motion
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset
 from wav_models.data.layout import VIDEO_KEYS
 from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_policy.cli.main import main
 from wav_policy.recording.episode_writer import DatasetWriter
+
+pytestmark = pytest.mark.slow
 
 VARIABLE = "WAV_LEROBOT_PYTHON"
 LENGTHS = (12, 7)
@@ -26,11 +30,11 @@ def record(root: Path) -> None:
     with DatasetWriter(root, fps=FPS, image_sizes=SIZES, source_times=True) as writer:
         for seed, length in enumerate(LENGTHS):
             states, actions = make_rows(length, seed)
-            writer.start_episode(f"{INSTRUCTION} {seed}", {"success": True})
+            writer.start_episode(f"{INSTRUCTION} {seed}", {"success": True}, efforts=True)
             for frame in range(length):
                 time = 100.0 + frame / FPS
                 images = make_images(frame, seed)
-                writer.add_frame(images, states[frame], actions[frame], time, [time - 0.01] * 5)
+                writer.add_frame(images, states[frame], actions[frame], time, [time - 0.01] * 5, 10 * states[frame])
             writer.end_episode()
 
 
@@ -59,11 +63,29 @@ def test_round_trip_with_the_real_loader(tmp_path: Path) -> None:
             assert row["timestamp"] == pytest.approx(frame / FPS)
             np.testing.assert_array_equal(np.float32(row["state"]), episode.states[frame].astype(np.float32))
             np.testing.assert_array_equal(np.float32(row["action"]), episode.actions[frame].astype(np.float32))
+            np.testing.assert_allclose(row["effort"], 10 * episode.states[frame], rtol=1e-6)
             np.testing.assert_allclose(row["source_times"], 100.0 + frame / FPS - 0.01, atol=1e-4)
             for view, key in VIDEO_KEYS.items():
                 assert row["shapes"][key] == [3, *SIZES[view]]
                 mean = decoded[view][frame].mean(axis=(0, 1)) / 255
                 np.testing.assert_allclose(row["images"][key], mean, atol=0.01)
+
+
+def test_what_lerobot_writes_is_converted(tmp_path: Path) -> None:
+    states, actions = motion(60)
+    units = np.where(np.arange(14) % 7 == 6, 1e3, 180 / np.pi)
+    pictures = np.stack([np.full((64, 96, 3), 3 * frame, np.uint8) for frame in range(60)])
+    rows = {"states": (units * states).astype(np.float32), "actions": (units * actions).astype(np.float32)}
+    np.savez(tmp_path / "rows.npz", **rows, pictures=pictures, fps=30)
+    run_in_lerobot("lerobot_writer.py", tmp_path / "rows.npz", tmp_path / "theirs")
+    assert main(["dataset", "convert", str(tmp_path / "theirs"), str(tmp_path / "ours"), "--yes"]) == 0
+    assert [str(p) for p in check_dataset(tmp_path / "ours") if p.severity == "error"] == []
+    for episode in Dataset(tmp_path / "ours"):
+        np.testing.assert_allclose(episode.states, states, atol=1e-5)
+        np.testing.assert_allclose(episode.actions, actions, atol=1e-5)
+        assert episode.instruction == "fold the towel"
+        grey = episode.images("head").mean(axis=(1, 2, 3))
+        np.testing.assert_allclose(grey, 3 * np.arange(60), atol=4)
 
 
 @pytest.mark.parametrize(

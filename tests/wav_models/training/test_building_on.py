@@ -1,0 +1,117 @@
+"""Fine-tuning a checkpoint on another lab's dataset, which is read through a mapping and never copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.wav_policy.recording.foreign import CAMERAS, make_foreign, record
+from wav_models.checkpoint import load_checkpoint, save_checkpoint
+from wav_models.data.dataset import Dataset
+from wav_models.data.identity import episode_identity
+from wav_models.data.mapped_dataset import MappedDataset
+from wav_models.data.mapping import DataMapping
+from wav_models.data.normalization import Normalization
+from wav_models.experiments.held_out import recorded_split
+from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
+from wav_models.networks.wav_model import WAVModel
+from wav_models.planner.config import PlannerConfig
+from wav_models.presets import WAV_TINY
+from wav_models.training.state import save_tensors
+from wav_models.types import JOINT_NAMES
+from wav_policy.cli.train import main
+
+CONFIG = """
+preset: wav-tiny
+workers: 1
+validation_samples: 2
+frozen: [video.]
+datasets:
+  theirs: {mapping: {cameras: {CAMERAS}, fps: 10}}
+action: {loop: {batch_size: 2, bf16: false, keep: 2}, mask_padding: true}
+"""
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A checkpoint of random weights, trained on something else."""
+    torch.manual_seed(3)
+    rng, horizon = np.random.default_rng(0), WAV_TINY.horizon.action_horizon
+    chunks = rng.normal(size=(2, 5, horizon, 14))
+    autoencoder = make_autoencoder(WAV_TINY)
+    assert isinstance(autoencoder, TinyAutoencoder)
+    save_checkpoint(
+        tmp_path / "base",
+        model=WAVModel(WAV_TINY),
+        autoencoder=autoencoder,
+        normalization=Normalization.fit(rng.normal(size=(5, 14)), *chunks, rng.normal(size=(5, 17))),
+        training_record={"data": {"identities": {"trained_on": ["before"], "held_out": []}}, "stages": {"action": {}}},
+        planner=PlannerConfig(num_video_samples=3, num_video_elites=2),
+    )
+    return tmp_path / "base"
+
+
+def test_a_checkpoint_is_built_on_with_another_labs_data(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_foreign(record(tmp_path / "theirs"), names=JOINT_NAMES, version="v2.1")
+    config = tmp_path / "run.yaml"
+    cameras = ", ".join(f"{view}: observation.images.{name}" for view, name in CAMERAS.items())
+    config.write_text(CONFIG.replace("CAMERAS", cameras))
+    common = ["--data", str(data), "--out", str(tmp_path / "run"), "--config", str(config)]
+    start = ["--start", str(base)]
+    assert main(["latents", *common, *start]) == 0
+    assert main(["action", *common, *start, "--steps", "2", "--set", "action.loop.learning_rate=3e-4"]) == 0
+    assert main(["checkpoint", *common]) == 1
+    assert "no such file; run `wav train" in capsys.readouterr().err
+    assert main(["checkpoint", *common, *start, "--best"]) == 0
+    before, after = load_checkpoint(base), load_checkpoint(tmp_path / "run/checkpoint")
+    changed = {
+        name.split(".")[0]
+        for name, tensor in after.model.state_dict().items()
+        if not torch.equal(tensor, before.model.state_dict()[name])
+    }
+    assert changed == {"value", "action"}
+    assert after.planner == before.planner
+    np.testing.assert_array_equal(after.normalization.action_diff_std, before.normalization.action_diff_std)
+    assert after.training_record["config"]["action"]["loop"]["learning_rate"] == 3e-4
+    mapped = MappedDataset(data, DataMapping({v: f"observation.images.{n}" for v, n in CAMERAS.items()}, fps=10))
+    first, second = map(episode_identity, mapped)
+    assert after.training_record["data"]["identities"] == {
+        "trained_on": sorted([first, "before"]),
+        "held_out": [second],
+    }
+    assert recorded_split(after.training_record, mapped) == ([1], "held out")
+
+
+def test_a_run_has_the_auto_encoder_of_what_it_builds_on(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    autoencoder = make_autoencoder(WAV_TINY)
+    assert isinstance(autoencoder, TinyAutoencoder)
+    (tmp_path / "run").mkdir()
+    save_tensors(tmp_path / "run/autoencoder.safetensors", dict(autoencoder.state_dict()), {})
+    data, config = record(tmp_path / "bowl"), tmp_path / "run.yaml"
+    assert len(Dataset(data)) == 2
+    config.write_text("workers: 1")
+    command = ["latents", "--data", str(data), "--out", str(tmp_path / "run"), "--config", str(config)]
+    assert main([*command, "--start", str(base)]) == 1
+    assert "another auto-encoder than that of" in capsys.readouterr().err
+
+
+def test_unknown_datasets_and_keys_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, config = record(tmp_path / "bowl"), tmp_path / "run.yaml"
+    config.write_text("workers: 1")
+    command = ["latents", "--data", str(data), "--out", str(tmp_path / "run"), "--config", str(config), "--set"]
+    for setting, message in (
+        ("datasets.bowls.weight=2", "unknown dataset in `datasets` 'bowls'; did you mean 'bowl'"),
+        ("datasets.bowl.weigth=2", "unknown key 'weigth'; did you mean 'weight'"),
+        ("datasets.bowl.episodes=failure and success", "none of 2 episodes is meant"),
+        ("vide.loop.batch_size=2", "unknown key 'vide'; did you mean 'video'"),
+        ("seed", "'seed' is no NAME=VALUE"),
+    ):
+        assert main([*command, setting]) == 1
+        assert message in capsys.readouterr().err

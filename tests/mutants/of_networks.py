@@ -102,8 +102,18 @@ MUTANTS: Final = [
         {
             "actions_one_late": ("targets = data.actions[self._clamped(steps, chunk)]", "targets = data.actions[self._clamped(steps, chunk + 1)]"),
             "states_one_early": ("reached = data.states[self._clamped(steps, chunk + 1)]", "reached = data.states[self._clamped(steps, chunk)]"),
-            "values_from_now": ("np.arange(1, horizon.value_horizon + 1))]", "np.arange(0, horizon.value_horizon))]"),
+            "values_from_now": ("later = np.arange(1, horizon.value_horizon + 1)", "later = np.arange(0, horizon.value_horizon)"),
             "over_the_end": ("self.episodes.last[steps, None])", "len(self.episodes) - 1)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/data/mapping.py",
+        ("tests/wav_policy/recording/test_conversion.py",),
+        {
+            "relative_without_state": ("np.where(relative, states, offset)", "offset"),
+            "offset_forgotten": ("states = scale * states + offset", "states = scale * states"),
+            "actions_due_now": ("at(times + 1.0 / rate, actions", "at(times, actions"),
+            "next_picture": ("np.ceil(times * fps - 0.5 - 1e-6)", "np.ceil(times * fps + 0.5)"),
         },
     ),
     *mutants_of(

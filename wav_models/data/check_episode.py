@@ -79,6 +79,8 @@ def check_episode(
     where = f"episode {index} ({info.data_file.relative_to(dataset.root)})"
     problems: list[Problem] = []
     labelled, states = False, None
+    if not info.length:
+        return False, [Problem("error", where, "the episode has no frames", _RERECORD)]
     try:
         episode = dataset.read_episode(index)
     except DatasetError as error:

@@ -98,6 +98,8 @@ def label_dataset(
         dataset = Dataset(root)  # as the last recorder left it
         files: dict[Path, list[int]] = {}
         for episode in dataset.episodes:
+            if not episode.length:
+                raise DatasetError(f"{root}: episode {episode.index} has no frames; leave it out")
             files.setdefault(episode.data_file, []).append(episode.index)
         todo = {path: indices for path, indices in files.items() if not _is_labelled(dataset, path, indices, config)}
         _label_files(dataset, todo, config, num_workers, on_progress)

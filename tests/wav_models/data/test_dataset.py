@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
+from wav_models.data import tables
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.layout import VIDEO_KEYS
 from wav_models.data.video_reader import VideoError
+from wav_models.rewards.label import LabelConfig, label_dataset
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.recording.video_encoder import VideoEncoder
 
@@ -228,3 +230,30 @@ def test_check_reports(root: Path, what: str, expected: str) -> None:
     damage(root, what)
     problems = [str(problem) for problem in check_dataset(root)]
     assert any(expected in problem for problem in problems), problems
+
+
+def test_an_episode_without_frames_is_named(root: Path) -> None:
+    path = root / "meta/episodes/chunk-000/file-001.parquet"
+    table = pq.read_table(path, partitioning=None)
+    place = table.column_names.index("length")
+    pq.write_table(table.set_column(place, "length", pa.array([0], pa.int64())), path)
+    assert any(problem.message == "the episode has no frames" for problem in check_dataset(root))
+    with pytest.raises(DatasetError, match="episode 1 has no frames"):
+        label_dataset(root, LabelConfig())
+
+
+def test_a_file_of_many_episodes_is_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As LeRobot packs them."""
+    packed = pa.concat_tables(
+        [pq.read_table(path, partitioning=None) for path in sorted(root.glob("data/*/*.parquet"))]
+    )
+    pq.write_table(packed, root / "data/chunk-000/file-000.parquet")
+    path = root / "meta/episodes/chunk-000/file-001.parquet"
+    table = pq.read_table(path, partitioning=None)
+    place = table.column_names.index("data/file_index")
+    pq.write_table(table.set_column(place, "data/file_index", pa.array([0], pa.int64())), path)
+    read, dataset = [], Dataset(root)
+    monkeypatch.setattr(tables, "read_table", lambda path: read.append(path) or pq.read_table(path, partitioning=None))
+    states = [episode.states for episode in dataset]
+    assert len(read) == 1
+    np.testing.assert_array_equal(states[1], make_rows(LENGTH, 1)[0])

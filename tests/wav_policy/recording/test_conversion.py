@@ -38,6 +38,15 @@ def in_units(angles: float, grippers: float) -> Change:
     return change
 
 
+def from_open(states: FloatArray, actions: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Grippers count down from 0, open, to minus 70 mm, closed."""
+    changed = states.copy(), actions.copy()
+    for rows in changed:
+        rows[:, GRIPPERS] = 0.07 - rows[:, GRIPPERS]
+        rows[:, GRIPPERS] *= -1.0
+    return changed
+
+
 def right_arm_first(states: FloatArray, actions: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.roll(states, 7, axis=1), np.roll(actions, 7, axis=1)
 
@@ -93,6 +102,7 @@ def test_what_is_converted_is_what_was_recorded(
         (in_units(1.0, 1.6e3), ["scale.grippers=0.000625"], "per cent"),
         (in_units(1.0, -1.0), ["scale.grippers=-1"], "of the other sign, or from the other end"),
         (in_units(-1.0, 1.0), ["scale.angles=-1"], "with the other sign left_joint2"),
+        (from_open, ["scale.grippers=1", "offset.grippers=0.07"], "from the other end"),
     ],
 )
 def test_what_numbers_do_not_tell_must_be_said(

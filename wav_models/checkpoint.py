@@ -204,7 +204,7 @@ def _read_planner(files: CheckpointFiles) -> PlannerConfig:
 def _read_normalization(files: CheckpointFiles, config: ModelConfig) -> Normalization:
     path = files.directory / NORMALIZATION
     try:
-        normalization = Normalization.from_dict(files.json(NORMALIZATION))
+        normalization = Normalization.from_dict(files.json(NORMALIZATION), config.embodiment)
     except NormalizationError as error:
         raise CheckpointError(f"{path}: {error}. Restore the file or fit the statistics again") from error
     if normalization.action_horizon != config.horizon.action_horizon:

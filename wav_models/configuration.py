@@ -226,6 +226,8 @@ def _build(cls: type[T], data: Any, where: str, path: str) -> T:
             values[key] = _converted(value, hint)
         except _Misfit as misfit:
             raise ConfigurationError(f"{_at(where or cls.__name__)}{inner}{misfit}", inner) from None
+        except ConfigurationError as error:  # of a dataclass in a tuple
+            raise ConfigurationError(f"{_at(where or cls.__name__)}{_at(inner)}{error}", inner) from None
     try:
         return cls(**values)
     except ValueError as error:
@@ -249,6 +251,8 @@ def _converted(value: Any, hint: Any) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
+    if is_dataclass(hint):
+        return _build(cast(type, hint), value, "", "")
     if origin is Annotated:
         try:
             number = _converted(value, arguments[0])

@@ -17,7 +17,7 @@ from wav_models.bench.cost import Workload, plan_cost, stage_flops
 from wav_models.bench.gemm import gemm_rate
 from wav_models.bench.model_file import BenchmarkModel
 from wav_models.bench.naive import NaiveEngine, Observed
-from wav_models.data.normalization import VALUE_DIM, Normalization
+from wav_models.data.normalization import Normalization, statistic_shapes
 from wav_models.engines.observed_trajectories import ObservedTrajectories
 from wav_models.engines.torch_engine import DTYPES, TorchEngine
 from wav_models.engines.weights import with_weights_in
@@ -27,7 +27,6 @@ from wav_models.planner.config import PlannerConfig
 from wav_models.planner.latent_planner import LatentPlan, plan
 from wav_models.planner.timing import Stopwatch, TimedTrajectoryModel
 from wav_models.presets import ModelConfig
-from wav_models.types import JOINT_DIM
 
 CLOCKS: Final = {"wall": time.perf_counter, "cpu": time.process_time}
 MEMORY: Final = ("full", "causal")
@@ -229,7 +228,7 @@ def random_observation(config: ModelConfig, generator: torch.Generator) -> Obser
     num_tokens = config.text.max_tokens
     mask = torch.zeros(1, num_tokens, dtype=torch.bool)
     mask[:, : max(1, num_tokens // 4)] = True
-    frames = (config.video.max_view, config.num_memory_frames, config.num_tokens_per_frame, config.video.in_channels)
+    frames = (config.num_views, config.num_memory_frames, config.num_tokens_per_frame, config.video.in_channels)
     return Observed(
         torch.randn(1, num_tokens, config.video.caption_channels, generator=generator),
         mask,
@@ -239,11 +238,11 @@ def random_observation(config: ModelConfig, generator: torch.Generator) -> Obser
 
 def identity_normalization(config: ModelConfig) -> Normalization:
     """Statistics that change nothing but the symlog of the values."""
-    chunk = (config.horizon.action_horizon, JOINT_DIM)
-    shapes = {"state": (JOINT_DIM,), "action_diff": chunk, "state_diff": chunk, "value": (VALUE_DIM,)}
+    shapes = statistic_shapes(config.embodiment, config.horizon.action_horizon)
     return Normalization(
         **{f"{name}_mean": np.zeros(shape) for name, shape in shapes.items()},
         **{f"{name}_std": np.ones(shape) for name, shape in shapes.items()},
+        embodiment=config.embodiment,
     )
 
 

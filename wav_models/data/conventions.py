@@ -12,12 +12,11 @@ from typing import Final
 import numpy as np
 
 from wav_models.data.dataset import Episode
-from wav_models.types import ANGLES, JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_models.embodiment import Channel, Embodiment
+from wav_models.types import FloatArray
 
-MARGIN: Final = 0.2
-"""So far beyond its limits a joint may be measured [rad]."""
-STROKE_MARGIN: Final = 0.005
-"""[m]"""
+MARGIN: Final = {"rad": 0.2, "m": 0.005, "1": 0.05}
+"""So far beyond its limits a number may be measured, by unit."""
 RELATIVE_DISTANCE: Final = 0.3
 """Joint targets of a robot that follows are nearer to its state than this [rad]: 0.03 in good recordings, 0.9 where
 actions are relative. Median over joints of the largest distance."""
@@ -29,7 +28,7 @@ MAX_LAG: Final = 10
 
 @dataclass(frozen=True)
 class JointLimits:
-    """Of the robot that is to run a policy of the data: lowest and highest positions, shape [14], rad and m."""
+    """Of the robot that is to run a policy of the data: lowest and highest of every number of the state, shape [S]."""
 
     lower: FloatArray
     upper: FloatArray
@@ -48,14 +47,16 @@ class Conventions:
     """Collects episode by episode what the conventions are judged by.
 
     Args:
-        limits: of the robot; None: not compared.
+        robot: whose data it is.
+        limits: of the very robot that is to run a policy of the data; None: not compared.
     """
 
-    def __init__(self, limits: JointLimits | None = None) -> None:
-        self._limits = limits
-        self._lowest = np.full((2, JOINT_DIM), np.inf)
-        self._highest = np.full((2, JOINT_DIM), -np.inf)
-        self._farthest = np.zeros(JOINT_DIM)
+    def __init__(self, robot: Embodiment, limits: JointLimits | None = None) -> None:
+        self._robot, self._limits = robot, limits
+        sizes = robot.state_dim, robot.action_dim
+        self._lowest = [np.full(size, np.inf) for size in sizes]
+        self._highest = [np.full(size, -np.inf) for size in sizes]
+        self._farthest = np.zeros(robot.state_dim)
         self._lags: list[int] = []
         self._equal = True
 
@@ -66,9 +67,11 @@ class Conventions:
         for row, values in enumerate((episode.states, episode.actions)):
             self._lowest[row] = np.minimum(self._lowest[row], values.min(axis=0))
             self._highest[row] = np.maximum(self._highest[row], values.max(axis=0))
+        if not self._robot.relative_to_state:
+            return
         self._farthest = np.maximum(self._farthest, np.abs(episode.actions - episode.states).max(axis=0))
         self._equal = self._equal and bool((episode.actions == episode.states).all())
-        if (lag := action_lag(episode.states, episode.actions)) is not None:
+        if (lag := action_lag(episode.states, episode.actions, self._robot.arm_columns)) is not None:
             self._lags.append(lag)
 
     @property
@@ -78,10 +81,15 @@ class Conventions:
 
     def findings(self) -> Iterator[Finding]:
         """What does not hold."""
-        if not np.isfinite(self._lowest).all():
+        if not np.isfinite(self._lowest[0]).all():
             return
         yield from self._outside()
-        relative = float(np.median(self._farthest[ANGLES]))
+        if self._robot.relative_to_state:
+            yield from self._of_joint_targets()
+
+    def _of_joint_targets(self) -> Iterator[Finding]:
+        joints = self._robot.arm_columns
+        relative = float(np.median(self._farthest[joints]))
         if relative > RELATIVE_DISTANCE:
             yield Finding(
                 True,
@@ -95,7 +103,7 @@ class Conventions:
                 "every action equals the state of its frame: a policy of these learns to stand still",
                 "store what was commanded upon each frame, such as the leader's joints",
             )
-        motion = float((self._highest - self._lowest)[0, ANGLES].max())
+        motion = float((self._highest[0] - self._lowest[0])[joints].max())
         if motion < LEAST_MOTION:
             yield Finding(
                 False,
@@ -106,23 +114,26 @@ class Conventions:
     def _outside(self) -> Iterator[Finding]:
         if self._limits is None:
             return
-        margin = np.full(JOINT_DIM, STROKE_MARGIN)
-        margin[ANGLES] = MARGIN
-        for row, what in enumerate(("state", "action")):
+        kinds: list[tuple[str, tuple[Channel, ...]]] = [("state", self._robot.state)]
+        if self._robot.relative_to_state:
+            kinds.append(("action", self._robot.actions))
+        for row, (what, channels) in enumerate(kinds):
+            margin = np.array([MARGIN[channel.unit] for channel in channels])
             low, high = self._lowest[row], self._highest[row]
-            for joint in np.flatnonzero((low < self._limits.lower - margin) | (high > self._limits.upper + margin)):
-                unit = "rad" if joint in ANGLES else "m"
+            for column in np.flatnonzero((low < self._limits.lower - margin) | (high > self._limits.upper + margin)):
+                channel = channels[column]
                 yield Finding(
                     True,
-                    f"{what} {JOINT_NAMES[joint]} runs from {low[joint]:.3f} to {high[joint]:.3f} {unit}; the robot's "
-                    f"from {self._limits.lower[joint]:.3f} to {self._limits.upper[joint]:.3f}",
+                    f"{what} {channel.name} runs from {low[column]:.3f} to {high[column]:.3f} {channel.unit}; the "
+                    f"robot's from {self._limits.lower[column]:.3f} to {self._limits.upper[column]:.3f}",
                     "correct its sign, unit or zero, or leave these episodes out: the arm stops at its limit",
                 )
 
 
-def action_lag(states: FloatArray, actions: FloatArray) -> int | None:
-    """Steps after which the state [T, 14] is nearest to the action [T, 14]; None where nothing moves or T is short."""
-    states, actions = states[:, ANGLES], actions[:, ANGLES]
+def action_lag(states: FloatArray, actions: FloatArray, columns: Sequence[int]) -> int | None:
+    """Steps after which the state [T, S] is nearest to the targets [T, S] in these columns; None where nothing moves or
+    T is short."""
+    states, actions = states[:, columns], actions[:, columns]
     if len(states) <= 2 * MAX_LAG or np.ptp(states, axis=0).max() < LEAST_MOTION:
         return None
     last = len(states) - MAX_LAG

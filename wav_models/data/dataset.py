@@ -1,4 +1,4 @@
-"""Reads LeRobot v3.0 datasets of a bimanual Piper: frames eagerly, images on demand."""
+"""Reads LeRobot v3.0 datasets of a robot: frames eagerly, images on demand."""
 
 from __future__ import annotations
 
@@ -25,15 +25,13 @@ from wav_models.data.layout import (
     INFO_PATH,
     NEXT_SUCCESS_KEY,
     SOURCE_TIME_KEY,
-    SOURCES,
     STATE_KEY,
     SUCCESS_KEY,
     VALUE_KEY,
-    VIDEO_KEYS,
 )
-from wav_models.data.normalization import VALUE_DIM
 from wav_models.data.video_reader import read_frames
-from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS
+from wav_models.embodiment import Embodiment
+from wav_models.embodiments import EMBODIMENTS
 
 FloatArray = NDArray[np.float64]
 ImageArray = NDArray[np.uint8]
@@ -46,12 +44,8 @@ _REQUIRED_EPISODE_COLUMNS: Final = (
     "dataset_to_index",
     "data/chunk_index",
     "data/file_index",
-    *(
-        f"videos/{key}/{name}"
-        for key in VIDEO_KEYS.values()
-        for name in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
-    ),
 )
+_REQUIRED_VIDEO_COLUMNS: Final = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 
 
 class DatasetError(ValueError):
@@ -92,12 +86,13 @@ class Episode:
     Attributes:
         info: its line in the episode table.
         fps: nominal rate [Hz].
-        states: measured joint states, shape [T, 14], rad and m.
-        actions: commanded joint targets, shape [T, 14], rad and m; row t was commanded upon seeing frame t.
+        states: measured, shape [T, S], in the robot's units.
+        actions: commanded, shape [T, A], in the robot's units; row t was commanded upon seeing frame t.
         capture_times: shape [T], s.
-        values: 16 terms of Table 2 and the discounted return, shape [T, 17]; None before `wav label`.
-        source_times: when each of `SOURCES` was captured, shape [T, 5], s; None where the recorder did not note it.
-        efforts: measured, shape [T, 14], N m; None where they were not recorded, or not asked for.
+        values: reward terms and the discounted return, shape [T, C]; None before `wav label`.
+        source_times: when each of the robot's `sources` was captured, shape [T, V + 2], s; None where the recorder did
+            not note it.
+        efforts: measured, shape [T, S], N m; None where they were not recorded, or not asked for.
     """
 
     info: EpisodeInfo
@@ -122,7 +117,7 @@ class Episode:
         """Decode one camera.
 
         Args:
-            view: one of `VIEWS`.
+            view: one of the robot's.
             indices: frames wanted, in any order; all when None.
             size: (height, width) to resize to [px]; as recorded when None.
 
@@ -130,7 +125,7 @@ class Episode:
             uint8 RGB, shape [N, H, W, 3].
         """
         if view not in self.info.videos:
-            raise ValueError(f"unknown view {view!r}; valid: {', '.join(VIEWS)}")
+            raise ValueError(f"unknown view {view!r}; valid: {', '.join(self.info.videos)}")
         path, start = self.info.videos[view]
         transform = None if size is None else partial(resize_image, size=size)
         return read_frames(path, self.fps, range(len(self)) if indices is None else indices, transform, start)
@@ -141,29 +136,31 @@ class Dataset:
 
     Attributes:
         root: the directory.
+        robot: whose recordings these are.
         fps: nominal rate [Hz].
         image_sizes: recorded (height, width) per view [px].
         episodes: one entry per episode, by index.
     """
 
-    def __init__(self, root: Path, *, fps: int | None = None) -> None:
+    def __init__(self, root: Path, *, fps: int | None = None, robot: Embodiment | None = None) -> None:
         """Open a dataset; nothing but its metadata is read.
 
         Args:
             root: dataset directory.
             fps: rate the caller needs [Hz]; any when None.
+            robot: that the caller needs; None: the known one whose dataset it is.
 
         Raises:
             DatasetError: not a dataset of this robot, layout or rate.
         """
         self.root = Path(root)
-        self.info = self._load_info()
+        self.info, self.robot = self._load_info(robot)
         self.fps = int(self.info["fps"])
         if fps is not None and self.fps != fps:
             raise DatasetError(f"{self.root}: recorded at {self.fps} Hz, but {fps} Hz is needed")
         self.image_sizes = {
             view: (int(shape[0]), int(shape[1]))
-            for view, key in VIDEO_KEYS.items()
+            for view, key in self.robot.view_keys.items()
             for shape in [self.info["features"][key]["shape"]]
         }
         self.episodes = self._load_episodes()
@@ -196,15 +193,15 @@ class Dataset:
         return Episode(
             info=info,
             fps=self.fps,
-            states=_column(table, STATE_KEY, JOINT_DIM, where),
-            actions=_column(table, ACTION_KEY, JOINT_DIM, where),
+            states=_column(table, STATE_KEY, self.robot.state_dim, where),
+            actions=_column(table, ACTION_KEY, self.robot.action_dim, where),
             capture_times=_column(table, time_key, None, where),
-            values=optional(VALUE_KEY, VALUE_DIM) if values else None,
-            source_times=optional(SOURCE_TIME_KEY, len(SOURCES)),
-            efforts=optional(EFFORT_KEY, JOINT_DIM) if efforts else None,
+            values=optional(VALUE_KEY, self.robot.value_dim) if values else None,
+            source_times=optional(SOURCE_TIME_KEY, len(self.robot.sources)),
+            efforts=optional(EFFORT_KEY, self.robot.state_dim) if efforts else None,
         )
 
-    def _load_info(self) -> dict[str, Any]:
+    def _load_info(self, robot: Embodiment | None) -> tuple[dict[str, Any], Embodiment]:
         path = self.root / INFO_PATH
         try:
             info = json.loads(path.read_text(encoding="utf-8"))
@@ -216,15 +213,16 @@ class Dataset:
             raise DatasetError(f"{path}: damaged or incomplete: {error!r}") from error
         if version != CODEBASE_VERSION:
             raise DatasetError(f"{path}: codebase_version {version!r}; only {CODEBASE_VERSION} is supported")
-        for fault in header_faults(info):
+        robot = robot or robot_of(info)
+        for fault in header_faults(info, robot):
             raise DatasetError(f"{path}: {fault}")
-        return dict(info)
+        return dict(info), robot
 
     def _load_episodes(self) -> list[EpisodeInfo]:
         files = sorted((self.root / "meta/episodes").glob("*/*.parquet"))
         episodes: list[EpisodeInfo] = []
         for path in files:
-            for row in _read_episode_rows(path):
+            for row in _read_episode_rows(path, self.robot):
                 try:
                     episodes.append(self._episode_info(row))
                 except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -264,7 +262,7 @@ class Dataset:
                 locate(self.info["video_path"], f"videos/{key}", video_key=key),
                 float(row[f"videos/{key}/from_timestamp"]),
             )
-            for view, key in VIDEO_KEYS.items()
+            for view, key in self.robot.view_keys.items()
         }
         return EpisodeInfo(
             index=int(row["episode_index"]),
@@ -280,28 +278,41 @@ class Dataset:
         )
 
 
-def header_faults(info: dict[str, Any]) -> Iterator[str]:
-    """What keeps a complete `meta/info.json` from describing a bimanual Piper with three cameras."""
-    fps, features = info["fps"], info["features"]
+def robot_of(info: dict[str, Any]) -> Embodiment:
+    """The robot of a complete `meta/info.json`: of its `robot_type`, or, where that is no known one, of its columns.
+
+    Where neither fits, the first there is, whose `header_faults` say what is wrong.
+    """
+    robots = list(EMBODIMENTS.values())
+    named = [robot for robot in robots if robot.robot_type == info.get("robot_type")]
+    fitting = (robot for robot in named or robots if next(header_faults(info, robot), None) is None)
+    return next(fitting, (named or robots)[0])
+
+
+def header_faults(info: dict[str, Any], robot: Embodiment) -> Iterator[str]:
+    """What keeps a complete `meta/info.json` from describing a robot."""
+    fps, features, cameras = info["fps"], info["features"], robot.view_keys.values()
+    columns = {STATE_KEY: robot.state_names, ACTION_KEY: robot.action_names}
     if not isinstance(fps, (int, float)) or not math.isfinite(fps) or fps != int(fps) or not fps > 0:
         yield f"fps is {fps!r}; it must be a positive whole number"
-    for key in (STATE_KEY, ACTION_KEY, *VIDEO_KEYS.values()):
+    for key in (*columns, *cameras):
         if key not in features:
-            yield f"feature {key!r} is missing; there are {', '.join(features)}"
+            yield f"feature {key!r} of {robot.name} is missing; there are {', '.join(features)}"
             continue
         if not isinstance(features[key], dict):
             yield f"feature {key!r} is {features[key]!r}, not a description"
             continue
         shape = list(features[key].get("shape") or ())
-        if key in VIDEO_KEYS.values():
+        if key in cameras:
             if len(shape) != 3 or shape[2] != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
                 yield f"{key} has shape {shape}; an RGB camera has [height, width, 3]"
             continue
-        if shape != [JOINT_DIM]:
-            yield f"{key} has shape {shape}; two Piper arms have [{JOINT_DIM}]"
+        expected = columns[key]
+        if shape != [len(expected)]:
+            yield f"{key} has shape {shape}; {robot.name} has [{len(expected)}]"
         names = _flat_names(features[key].get("names"))
-        if shape == [JOINT_DIM] and names and tuple(names) != JOINT_NAMES:
-            yield f"{key} has the joints {', '.join(map(str, names))}; two Piper arms have {', '.join(JOINT_NAMES)}"
+        if shape == [len(expected)] and names and tuple(names) != expected:
+            yield f"{key} has the joints {', '.join(map(str, names))}; {robot.name} has {', '.join(expected)}"
 
 
 def read_tasks(path: Path) -> list[str]:
@@ -327,7 +338,7 @@ def _flat_names(names: Any) -> list[Any]:
     return names if isinstance(names, list) else []
 
 
-def _read_episode_rows(path: Path) -> list[dict[str, Any]]:
+def _read_episode_rows(path: Path, robot: Embodiment) -> list[dict[str, Any]]:
     """Lines of one file of the episode table, without the statistics."""
     try:
         file = pq.ParquetFile(path)
@@ -335,7 +346,8 @@ def _read_episode_rows(path: Path) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = file.read(columns=names, use_threads=False).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{path}: cannot be read: {error}") from error
-    missing = [name for name in _REQUIRED_EPISODE_COLUMNS if name not in names]
+    videos = [f"videos/{key}/{name}" for key in robot.view_keys.values() for name in _REQUIRED_VIDEO_COLUMNS]
+    missing = [name for name in (*_REQUIRED_EPISODE_COLUMNS, *videos) if name not in names]
     if missing:
         raise DatasetError(f"{path}: column {missing[0]!r} is missing ({len(missing)} missing in all)")
     return rows

@@ -8,6 +8,7 @@ from pathlib import Path
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError, Episode, EpisodeInfo
 from wav_models.data.label_settings import label_conflict
+from wav_models.embodiment import Embodiment
 
 NUM_SHOWN = 5
 
@@ -23,8 +24,12 @@ class DatasetGroup:
         episodes: lines of their episode tables; `EpisodeInfo.index` counts within the dataset.
     """
 
-    def __init__(self, roots: Sequence[Path]) -> None:
+    def __init__(self, roots: Sequence[Path], robot: Embodiment) -> None:
         """Open all datasets.
+
+        Args:
+            roots: dataset directories.
+            robot: of the model that is to be trained.
 
         Raises:
             DatasetError: one cannot be used, is given twice, has the name of another, or differs from the first in rate
@@ -35,7 +40,7 @@ class DatasetGroup:
         for position, root in enumerate(roots):
             for other in roots[:position]:
                 _require_distinct(root, other)
-        self.datasets = [Dataset(root) for root in roots]
+        self.datasets = [Dataset(root, robot=robot) for root in roots]
         self.fps = self.datasets[0].fps
         for dataset in self.datasets[1:]:
             self._require_equal(dataset)
@@ -65,7 +70,9 @@ class DatasetGroup:
             DatasetError: naming the first problems and how many there are.
         """
         for dataset in self.datasets:
-            problems = [problem for problem in check_dataset(dataset.root) if problem.severity == "error"]
+            problems = [
+                problem for problem in check_dataset(dataset.root, robot=dataset.robot) if problem.severity == "error"
+            ]
             if problems:
                 shown = "; ".join(f"{problem.where}: {problem.message}" for problem in problems[:NUM_SHOWN])
                 raise DatasetError(f"{dataset.root}: {len(problems)} problems, see `wav dataset check`. {shown}")

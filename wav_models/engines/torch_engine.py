@@ -347,7 +347,7 @@ def _futures_at_once(config: ModelConfig, device: torch.device) -> int:
     if device.type != "cpu":
         return sys.maxsize
     frames = config.num_future_frames + (0 if config.video.causal_memory else config.num_memory_frames)
-    tokens = config.video.max_view * frames * config.num_tokens_per_frame
+    tokens = config.num_views * frames * config.num_tokens_per_frame
     return max(1, CPU_ACTIVATIONS // (tokens * config.video.hidden_size))
 
 

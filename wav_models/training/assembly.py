@@ -34,7 +34,7 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
     autoencoder = load_autoencoder(run.config.model, run.directory, run.pretrained)
     sha256 = autoencoder_sha256(run.config.model, run.directory, run.pretrained)
     check_origin(run.directory, run.config.model, sha256)
-    dataset = DatasetGroup(run.data)
+    dataset = DatasetGroup(run.data, run.config.model.embodiment)
     check_episodes(run.directory, fingerprints(dataset))
     _require_one_training(run, trained)
     stages = {} if run.config.model.latent.is_pretrained else {"autoencoder": _autoencoder_record(run)}
@@ -49,7 +49,7 @@ def assemble_checkpoint(run: Run, directory: Path) -> None:
         directory,
         model=model,
         autoencoder=autoencoder,
-        normalization=Normalization.from_json(run.directory / NORMALIZATION),
+        normalization=Normalization.from_json(run.directory / NORMALIZATION, run.config.model.embodiment),
         training_record=record,
     )
 

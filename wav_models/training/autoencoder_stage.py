@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 from wav_models.networks.autoencoder import TinyAutoencoder, to_images, to_pixels
 from wav_models.training.config import AutoencoderConfig
 from wav_models.training.randomness import RngStreams, streams_at
-from wav_models.types import VIEWS
 
 MEAN_FRAMES = 512
 """Frames that the mean image of a view is taken over."""
@@ -35,12 +35,14 @@ class AutoencoderStage:
         steps: NDArray[np.int64],
         held_out: NDArray[np.int64],
         config: AutoencoderConfig,
+        view_names: Sequence[str],
         picture: Path | None = None,
     ) -> None:
         """Args:
         frames: shape [N, V, H, W, 3].
         steps: rows of `frames` to train on.
         held_out: rows to report on.
+        view_names: of the V views.
         picture: where reconstructions are shown.
         """
         self.autoencoder, self.frames, self.steps, self.config, self.picture = (
@@ -50,6 +52,7 @@ class AutoencoderStage:
             config,
             picture,
         )
+        self.view_names = tuple(view_names)
         chosen = np.sort(
             streams_at(0, "mean image", 0).numpy.choice(steps, min(MEAN_FRAMES, len(steps)), replace=False)
         )
@@ -65,7 +68,7 @@ class AutoencoderStage:
 
     def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
         rows = self.steps[streams.numpy.integers(len(self.steps), size=batch_size)]
-        views = streams.numpy.integers(len(VIEWS), size=batch_size)
+        views = streams.numpy.integers(len(self.view_names), size=batch_size)
         pixels = to_pixels(torch.from_numpy(self.frames[rows, views]))
         latents = self.autoencoder.encode_pixels(pixels)
         difference = self.autoencoder.decode_pixels(latents).float() - pixels
@@ -86,7 +89,7 @@ class AutoencoderStage:
         """PSNR of held-out frames per view, and of their foreground; draws the picture."""
         metrics = {}
         rebuilt_views = []
-        for view, name in enumerate(VIEWS):
+        for view, name in enumerate(self.view_names):
             pixels = to_pixels(self.held_out[:, view])
             rebuilt = self.autoencoder.decode_pixels(self.autoencoder.encode_pixels(pixels)).float().clamp(-1, 1)
             rebuilt_views.append(to_images(rebuilt).numpy())
@@ -111,7 +114,7 @@ class AutoencoderStage:
     def _draw(self, rebuilt: NDArray[np.uint8], path: Path) -> None:
         """True frames above their reconstructions, all views; one column per frame."""
         chosen = np.linspace(0, len(rebuilt) - 1, min(NUM_SHOWN, len(rebuilt))).astype(int)
-        rows = [images[chosen, v] for v in range(len(VIEWS)) for images in (self.held_out.numpy(), rebuilt)]
+        rows = [images[chosen, v] for v in range(len(self.view_names)) for images in (self.held_out.numpy(), rebuilt)]
         sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
         sheet = np.repeat(np.repeat(sheet, 3, axis=0), 3, axis=1)
         cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))

@@ -23,7 +23,6 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.randomness import RngStreams, streams_at
 from wav_models.training.stages import normal
-from wav_models.types import ANGLES
 
 NEARLY_CLEAN = 0.75
 NUM_IMAGINATION_STEPS = 3
@@ -112,7 +111,7 @@ class HeldOut:
     def _denoise_values(
         self, batch: Batch, features: VideoFeatures, streams: RngStreams
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Value samples per observation [B, R, T, 17] and the features of the last pass, as acting computes them."""
+        """Value samples per observation [B, R, T, C] and the features of the last pass, as acting computes them."""
         context = self.model.value.context(features)
         last: tuple[Tensor, ...] = ()
 
@@ -129,7 +128,7 @@ class HeldOut:
     def _action_error(
         self, batch: Batch, features: VideoFeatures, value_features: tuple[Tensor, ...], streams: RngStreams
     ) -> Tensor:
-        """Absolute error of the joint targets, shape [B, H, 12], rad."""
+        """Absolute error of what moves the arms, shape [B, H, D], in its unit."""
         context = self.model.action.context(features, tuple(f[:, 0] for f in value_features))
         x_0 = normal((len(batch), 1, *batch.actions.shape[1:]), streams, self._device)
 
@@ -139,8 +138,9 @@ class HeldOut:
             return predicted
 
         x_1 = euler(velocity, x_0, NUM_STEPS)
-        decoded = self.batches.normalization.decode_actions(x_1[:, 0], batch.state)
-        return (decoded - batch.targets)[..., ANGLES].abs()
+        normalization = self.batches.normalization
+        decoded = normalization.decode_actions(x_1[:, 0], batch.state)
+        return (decoded - batch.targets)[..., normalization.embodiment.arm_columns].abs()
 
 
 def _returns(values: Tensor) -> Tensor:

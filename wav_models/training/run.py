@@ -128,7 +128,7 @@ def train_autoencoder(run: Run, budget: Budget, *, resume: bool) -> None:
     if latent.is_pretrained:
         raise ValueError(f"auto-encoder {latent.autoencoder!r} is pretrained; only 'tiny' is trained here")
     run.directory.mkdir(parents=True, exist_ok=True)
-    dataset = DatasetGroup(run.data)
+    dataset = DatasetGroup(run.data, run.config.model.embodiment)
     steps = _split(step_starts(dataset, run.config.model), fingerprints(dataset), run.config)
     cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
     run_workers(_autoencoder_worker, (run, budget, resume, *steps), run.config.workers)
@@ -143,7 +143,9 @@ def _autoencoder_worker(
     assert isinstance(autoencoder, TinyAutoencoder)
     frames = np.load(run.directory / FRAMES, mmap_mode="r")
     picture = run.directory / "autoencoder.png" if worker.is_main else None
-    stage = AutoencoderStage(autoencoder, frames, steps, held_out, config.autoencoder, picture)
+    stage = AutoencoderStage(
+        autoencoder, frames, steps, held_out, config.autoencoder, config.model.embodiment.view_names, picture
+    )
 
     def finish(state: TrainState) -> dict[str, Any]:
         for name, parameter in state.parameters.items():
@@ -164,7 +166,8 @@ def encode_latents(run: Run) -> None:
             on or to hold out.
     """
     run.directory.mkdir(parents=True, exist_ok=True)
-    dataset, model = DatasetGroup(run.data), run.config.model
+    model = run.config.model
+    dataset = DatasetGroup(run.data, model.embodiment)
     load_autoencoder(model, run.directory, run.pretrained)
     sha256 = autoencoder_sha256(model, run.directory, run.pretrained)
     assert sha256 is not None
@@ -176,7 +179,7 @@ def encode_latents(run: Run) -> None:
     files = LatentFiles(run.directory, model, origin, table.starts)
     cache_latents(files, _frames(run, dataset), run.pretrained, run.config.workers, _say)
     episodes = load_episodes(model, run.directory, table, run.pretrained)
-    normalization = fit_normalization(episodes, model.horizon, steps)
+    normalization = fit_normalization(episodes, model.horizon, steps, model.embodiment)
     normalization.to_json(run.directory / NORMALIZATION)
 
 
@@ -215,10 +218,10 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
         lineages.append(load_part(run.start, model, name))
     table = Table.load(run.directory / TABLE)
     episodes = load_episodes(config.model, run.directory, table, run.pretrained)
-    normalization = Normalization.from_json(run.directory / NORMALIZATION)
+    normalization = Normalization.from_json(run.directory / NORMALIZATION, run.config.model.embodiment)
     steps, held_out = _split(table.starts, table.episodes, config)
     if config.drop_still_steps:
-        still = still_steps(episodes, config.model.horizon)
+        still = still_steps(episodes, config.model.horizon, config.model.embodiment)
         steps, held_out = steps[~still[steps]], held_out[~still[held_out]]
         if not (len(steps) and len(held_out)):
             raise ValueError(

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wav_models.types import JOINT_DIM, JOINT_NAMES, ActionChunk, FloatArray
+from wav_models.types import ActionChunk, FloatArray
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 MAX_MAGNITUDE = 100.0
 """No joint of the robot is anywhere near this [rad], [m]; larger rows are garbage, not motion."""

@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, ActionChunk, FloatArray
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.loop_statistics import LoopStatistics
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.experiments.frame_costs import FrameCosts, measure_frame_costs
 from wav_policy.experiments.loop_profile import profile_ticks
 from wav_policy.piper.bimanual import BimanualPiper
+from wav_policy.robot.joints import ARM_DOF
 
 _CHUNK_PERIOD = 0.5  # s
 _CHUNK_STEP = 0.1  # s

@@ -12,9 +12,11 @@ import numpy as np
 
 from wav_models.alignment import IndexArray, newest_at
 from wav_models.data.images import resize_image
-from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray
+from wav_models.types import FloatArray, ImageArray
 from wav_policy.monitor.page import page_size
 from wav_policy.monitor.recording import Recording, ReplayError, steady_grid
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_NAMES
 
 _IMAGES: Final = {f"/{view}/image_raw{suffix}": view for view in VIEWS for suffix in ("", "/compressed")}
 _JOINTS, _INSTRUCTION = "/joint_states", "/instruction"

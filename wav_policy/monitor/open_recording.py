@@ -10,10 +10,11 @@ import numpy as np
 from wav_models.data.dataset import Dataset
 from wav_models.data.layout import INFO_PATH
 from wav_models.data.samples import frames_per_step
-from wav_models.types import VIEWS, ImageArray
+from wav_models.types import ImageArray
 from wav_policy.monitor.bag import read_bag
 from wav_policy.monitor.page import page_size
 from wav_policy.monitor.recording import Recording, ReplayError
+from wav_policy.robot.cameras import VIEWS
 
 
 def open_recording(path: Path, episode: int, image_size: tuple[int, int], step_hz: float) -> Recording:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from wav_models.types import VIEWS, ImageArray
+from wav_models.types import ImageArray
 from wav_policy.monitor import commands
 from wav_policy.monitor.charts import RoundsChart, ValueChart
 from wav_policy.monitor.commands import Commander, CommandError
 from wav_policy.monitor.robot_scene import RobotScene, add_shape
 from wav_policy.monitor.snapshot import Snapshot, numbers_text, state_html
 from wav_policy.policy.imagined_motion import ImaginedMotion, gripper_paths, value_colours, values_along
+from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.description import table_shapes
 
 if TYPE_CHECKING:

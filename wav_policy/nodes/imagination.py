@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float32MultiArray
 from visualization_msgs.msg import MarkerArray
 
-from wav_models.types import VIEWS, ImageArray, Observation, Plan
+from wav_models.types import ImageArray, Observation, Plan
 from wav_policy.nodes.messages import plan_messages
 from wav_policy.nodes.messages.images import message_from_rgb
 from wav_policy.nodes.messages.joint_state import seconds_to_stamp
@@ -69,14 +69,14 @@ class ImaginationPublisher:
         self._policy = policy
         self._observe = observe
         self._num_alternatives = num_alternatives
-        horizon = policy.config.horizon
+        horizon, views = policy.config.horizon, policy.config.embodiment.view_names
         self._frame_times = [offset / horizon.step_hz for offset in policy.config.future_image_offsets]
         self._limiter = RateLimiter(rate, SHARE)
         self._condition = threading.Condition()
         self._plan: Plan | None = None
         self._episode = 0
         self._closed = False
-        self._images = {view: node.create_publisher(Image, image_topic(view), 1) for view in VIEWS}
+        self._images = {view: node.create_publisher(Image, image_topic(view), 1) for view in views}
         self._montage = node.create_publisher(Image, MONTAGE_TOPIC, 1)
         self._value = node.create_publisher(Float32MultiArray, plan_messages.VALUE_TOPIC, 1)
         self._rounds = node.create_publisher(Float32MultiArray, plan_messages.ROUNDS_TOPIC, 1)

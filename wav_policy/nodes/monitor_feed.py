@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float32MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from wav_models.types import VIEWS, ActionChunk, FloatArray, ImageArray
+from wav_models.types import ActionChunk, FloatArray, ImageArray
 from wav_policy.monitor.snapshot import Heard, Snapshot
 from wav_policy.nodes.imagination import image_topic
 from wav_policy.nodes.messages import plan_messages
@@ -24,6 +24,7 @@ from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.nodes.runtime.polling import PolledTopic
 from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
+from wav_policy.robot.cameras import VIEWS
 
 _NEWEST: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _SILENCE: Final = 3.0

@@ -25,7 +25,7 @@ from rclpy.service import Service
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
 
-from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import ChunkingConfig
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.flash_check import fitted_limits, unfit_limits, wider_limits
@@ -43,7 +43,7 @@ from wav_policy.piper.arm import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import EmergencyStoppedError, PiperError
-from wav_policy.robot.joints import SIDES
+from wav_policy.robot.joints import JOINT_DIM, SIDES
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 

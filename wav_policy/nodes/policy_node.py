@@ -219,8 +219,9 @@ class PolicyNode(LifecycleNode):
 
     def _start(self, policy: Policy) -> _Running:
         model = policy.config
-        buffer = ObservationBuffer(model.horizon, model.latent.image_size, self.config.observation, self._now)
-        cameras = CameraSubscriptions(self, buffer, self.config.image_transport)
+        views = model.embodiment.view_names
+        buffer = ObservationBuffer(model.horizon, model.latent.image_size, self.config.observation, self._now, views)
+        cameras = CameraSubscriptions(self, buffer, self.config.image_transport, views=views)
         interval = (self.config.replan_interval or model.horizon.num_execute_steps) / model.horizon.step_hz
         continuation = ChunkContinuation(self.config.continuation, model.horizon)
         return _Running(

@@ -22,7 +22,6 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from wav_models.configuration import check_choice
-from wav_models.data.layout import SOURCES
 from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
 from wav_policy.nodes.messages.joint_state import (
     JointNamesError,
@@ -40,6 +39,7 @@ from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
 from wav_policy.recording.episode_writer import DatasetError
 from wav_policy.recording.live_recorder import RECORDING, LiveRecorder, LiveRecorderConfig, RecorderError
 from wav_policy.recording.sources import SamplingLimits, Sources
+from wav_policy.robot.cameras import SOURCES
 
 ACTION_TOPICS = {"leader": "leader/joint_states", "target": "joint_targets"}
 """What `action` is: the leader arms' joints, or the targets that `piper_node` executes."""

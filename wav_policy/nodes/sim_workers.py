@@ -14,8 +14,9 @@ from rclpy.publisher import Publisher
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from wav_models.types import JOINT_NAMES, VIEWS, ImageArray
-from wav_policy.robot.cameras import IMAGE_SIZES
+from wav_models.types import ImageArray
+from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
+from wav_policy.robot.joints import JOINT_NAMES
 from wav_policy.sim.cameras import Cameras
 from wav_policy.sim.read_noise import ReadNoise
 

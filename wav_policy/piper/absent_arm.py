@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.piper.errors import BusLostError
 from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.inhibits import Inhibit
+from wav_policy.robot.joints import ARM_DOF
 
 
 class AbsentArm:

@@ -18,12 +18,13 @@ import can
 import numpy as np
 from piper_sdk import C_PiperInterface_V2
 
-from wav_models.types import ARM_DOF, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
 from wav_policy.piper.belief import Belief
 from wav_policy.piper.bus import ArmBus
 from wav_policy.piper.firmware import FirmwareVersion, parse_version
 from wav_policy.piper.frames import NUM_JOINTS, OFFSET_IDS, SETPOINT_IDS, Frame, FrameId
+from wav_policy.robot.joints import ARM_DOF
 
 _VELOCITY_WINDOW = 0.03  # s; one count of 0.001 deg over this is 0.0006 rad/s
 _RARER: Final = 0.3  # s; motors tell their state 40 times a second, in the simulation 10 times

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wav_models.checkpoint import load_checkpoint
+from wav_models.checkpoint import load_checkpoint, load_model_config
 from wav_models.data.normalization import Normalization
+from wav_models.embodiment import Embodiment
 from wav_models.engines.base import Engine, full_memory_is_named
 from wav_models.engines.observed_trajectories import ObservedTrajectories, make_state_token
 from wav_models.engines.select import EngineOptions, make_engine
@@ -32,10 +33,11 @@ from wav_models.planner.timing import (
     size_of,
 )
 from wav_models.presets import HorizonConfig, ModelConfig
-from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
+from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.planning_effort import PlanCost
+from wav_policy.robot.joints import ROBOT
 
 IMAGINATION_STEPS: Final = 8
 
@@ -102,6 +104,7 @@ class WAVPolicy:
         pretrained: Path | None = None,
         jacobian: str = JACOBIANS[0],
         options: EngineOptions | None = None,
+        robot: Embodiment = ROBOT,
     ) -> WAVPolicy:
         """Load a checkpoint directory.
 
@@ -114,13 +117,16 @@ class WAVPolicy:
             pretrained: local LTX-Video directory (vae, tokenizer, text_encoder), for checkpoints that use them.
             jacobian: how a plan is guided to committed motion, one of `guidance.JACOBIANS`.
             options: execution providers, compilation and CUDA graphs; its other fields are those above.
+            robot: that the plans are for.
 
         Raises:
             CheckpointError: a file or tensor is missing, unknown or has the wrong shape.
+            EmbodimentError: the checkpoint is of another robot, or sees with cameras that this one lacks.
             EngineError: the engine is unknown or cannot run here.
         """
         if num_threads is not None:
             torch.set_num_threads(num_threads)
+        load_model_config(Path(checkpoint)).embodiment.require(robot, f"checkpoint {checkpoint}", "the robot")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with full_memory_is_named():
             loaded = load_checkpoint(Path(checkpoint), device, autoencoder_directory=pretrained)
@@ -147,7 +153,7 @@ class WAVPolicy:
         What would be late has smaller rounds (`timing.SHEDDING`), then fewer.
 
         Args:
-            observation: images as the model was trained, uint8 [V, F_mem, H, W, 3]; joint state [14], rad and m.
+            observation: images as the model was trained, uint8 [V, F_mem, H, W, 3]; state [S].
             seed: of all random draws.
             deadline: time this plan may take [s]; None = that of the planner's configuration.
             committed: motion that the chunk shall continue.
@@ -246,8 +252,8 @@ class WAVPolicy:
         once, the second finds how long rounds really take.
         """
         height, width = self.config.latent.image_size
-        images = np.zeros((len(VIEWS), self.config.num_memory_frames, height, width, 3), np.uint8)
-        blank = Observation(images, np.zeros(JOINT_DIM), instruction)
+        images = np.zeros((self.config.num_views, self.config.num_memory_frames, height, width, 3), np.uint8)
+        blank = Observation(images, np.zeros(self.config.embodiment.state_dim), instruction)
         costs = []
         for planner in self._efforts:
             for _ in range(2):
@@ -263,25 +269,26 @@ class WAVPolicy:
 
     def _check(self, observation: Observation) -> None:
         height, width = self.config.latent.image_size
-        shape = (len(VIEWS), self.config.num_memory_frames, height, width, 3)
+        shape = (self.config.num_views, self.config.num_memory_frames, height, width, 3)
         images, state = observation.images, observation.joint_state
         if images.shape != shape or images.dtype != np.uint8:
             raise ValueError(f"images is {images.dtype} {list(images.shape)}; uint8 {list(shape)} fits")
-        if state.shape != (JOINT_DIM,):
-            raise ValueError(f"joint_state has shape {list(state.shape)}; [{JOINT_DIM}] fits")
+        expected = self.config.embodiment.state_dim
+        if state.shape != (expected,):
+            raise ValueError(f"joint_state has shape {list(state.shape)}; [{expected}] fits")
         if not np.isfinite(state).all():
             raise PlannerError(f"joint_state is not finite at index {np.flatnonzero(~np.isfinite(state)).tolist()}")
 
     def _guidance(self, committed: CommittedMotion, joint_state: FloatArray) -> Guidance:
         """Committed motion as differences to the newly measured state, in the action expert's units.
 
-        Only the 14 action channels are guided: what the joints did is measured, not what an older plan foresaw.
+        Only the action channels are guided: what the joints did is measured, not what an older plan foresaw.
         """
         positions = committed.positions
         states = np.broadcast_to(joint_state, positions.shape)
         target = torch.from_numpy(self._normalization.encode_actions(positions, states, joint_state)).float()
         weight = torch.zeros_like(target)
-        weight[:, :JOINT_DIM] = torch.from_numpy(committed.weight)[:, None]
+        weight[:, : self.config.embodiment.action_dim] = torch.from_numpy(committed.weight)[:, None]
         return Guidance(target, weight, self._jacobian)
 
     def _warm_start(self, observation: Observation) -> SearchState | None:

@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import ArrayLike
 
-from wav_models.types import ARM_DOF, FloatArray
-from wav_policy.robot.joints import SIDES
+from wav_models.types import FloatArray
+from wav_policy.robot.joints import ARM_DOF, SIDES
 from wav_policy.robot.model import cell_xml
 
 WORLD: Final = "world"

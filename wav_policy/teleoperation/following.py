@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.policy.stream_buffer import Capture, staleness
-from wav_policy.robot.joints import GRIPPERS, JOINT_DIM
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, JOINT_NAMES
 
 _IS_GRIPPER: Final = np.isin(np.arange(JOINT_DIM), GRIPPERS)
 _WEIGHTS: Final = np.where(_IS_GRIPPER, 10.0, 1.0)

@@ -19,6 +19,7 @@ from tests.wav_models.training.recorded import record
 from wav_models.checkpoint import load_checkpoint
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
+from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.experiments.held_out import recorded_split
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
@@ -211,15 +212,15 @@ def test_a_full_disk_is_an_error_before_anything_is_decoded(tmp_path: Path, monk
 
 def test_frames_of_known_episodes_are_not_decoded_again(datasets: list[str], tmp_path: Path) -> None:
     path = tmp_path / "frames.npy"
-    first = np.array(cache_frames(DatasetGroup([Path(datasets[0])]), WAV_TINY, path, 1))
+    first = np.array(cache_frames(DatasetGroup([Path(datasets[0])], BIMANUAL_PIPER), WAV_TINY, path, 1))
     marked = np.load(path, mmap_mode="r+")
     marked[0] = 7
     marked.flush()
-    both = cache_frames(DatasetGroup([Path(d) for d in datasets]), WAV_TINY, path, 1)
+    both = cache_frames(DatasetGroup([Path(d) for d in datasets], BIMANUAL_PIPER), WAV_TINY, path, 1)
     assert (both[0] == 7).all()
     assert np.array_equal(both[1 : len(first)], first[1:])
     assert both[len(first) :].any()
-    swapped = cache_frames(DatasetGroup([Path(d) for d in reversed(datasets)]), WAV_TINY, path, 1)
+    swapped = cache_frames(DatasetGroup([Path(d) for d in reversed(datasets)], BIMANUAL_PIPER), WAV_TINY, path, 1)
     assert np.array_equal(swapped[-len(first) :], first)
 
 
@@ -227,20 +228,20 @@ def test_episodes_recorded_anew_are_decoded_anew(datasets: list[str], tmp_path: 
     """Of the same lengths and seeds; as are those to which nothing happened, where an earlier version kept less."""
     root, path = tmp_path / "bowl", tmp_path / "frames.npy"
     shutil.copytree(datasets[0], root)
-    group = DatasetGroup([root])
+    group = DatasetGroup([root], BIMANUAL_PIPER)
     old = [episode[:4] for episode in fingerprints(group)]
     assert same_episodes(old, fingerprints(group))
     cache_frames(group, WAV_TINY, path, 1)
     known = fingerprints(group)
     label_dataset(root, LabelConfig(discount=0.9))
-    assert fingerprints(DatasetGroup([root])) == known
+    assert fingerprints(DatasetGroup([root], BIMANUAL_PIPER)) == known
     video = next(root.glob("videos/*/*/*1.mp4"))
     video.write_bytes(video.read_bytes() + b" ")
-    assert _known_episodes(path, DatasetGroup([root])) == 0
-    assert not same_episodes(known, fingerprints(DatasetGroup([root])))
+    assert _known_episodes(path, DatasetGroup([root], BIMANUAL_PIPER)) == 0
+    assert not same_episodes(known, fingerprints(DatasetGroup([root], BIMANUAL_PIPER)))
     video.unlink()
     with pytest.raises(DatasetError, match=r"file-001\.mp4: no such file"):
-        fingerprints(DatasetGroup([root]))
+        fingerprints(DatasetGroup([root], BIMANUAL_PIPER))
 
 
 @pytest.mark.parametrize(
@@ -293,17 +294,17 @@ def test_datasets_that_do_not_fit_together_are_refused(datasets: list[str], tmp_
     info = json.loads((other / "meta/info.json").read_text())
     (other / "meta/info.json").write_text(json.dumps({**info, "fps": 20}))
     with pytest.raises(DatasetError, match="fps is 20, that of .*bowl is 10"):
-        DatasetGroup([Path(datasets[0]), other])
+        DatasetGroup([Path(datasets[0]), other], BIMANUAL_PIPER)
     with pytest.raises(DatasetError, match="given twice"):
-        DatasetGroup([other, other])
+        DatasetGroup([other, other], BIMANUAL_PIPER)
     with pytest.raises(DatasetError, match=r"have one name, .*rename one"):
-        DatasetGroup([other, tmp_path / "elsewhere" / "other"])
+        DatasetGroup([other, tmp_path / "elsewhere" / "other"], BIMANUAL_PIPER)
 
 
 def test_labels_of_two_settings_are_not_trained_on_together(datasets: list[str], tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(datasets[1], other)
-    group = DatasetGroup([Path(datasets[0]), other])
+    group = DatasetGroup([Path(datasets[0]), other], BIMANUAL_PIPER)
     assert len(read_table(group, WAV_TINY).values)
     label_dataset(other, LabelConfig(discount=0.9))
     for refusing in (group.check, lambda: read_table(group, WAV_TINY)):

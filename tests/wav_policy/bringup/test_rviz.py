@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wav_models.types import VIEWS
+from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.description import WORLD
 
 pytest.importorskip("rclpy")

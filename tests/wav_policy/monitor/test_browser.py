@@ -27,15 +27,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from wav_models.planner.config import PlannerConfig  # noqa: E402
 from wav_models.presets import WAV_TINY  # noqa: E402
-from wav_models.types import (  # noqa: E402
-    JOINT_DIM,
-    ActionChunk,
-    FloatArray,
-    ImageArray,
-    Observation,
-    Plan,
-    PlanRound,
-)
+from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan, PlanRound  # noqa: E402
 from wav_policy.cli.demo_page import DemoPage  # noqa: E402
 from wav_policy.nodes.clients.system_client import SystemClient  # noqa: E402
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC, REQUESTED_QOS  # noqa: E402
@@ -43,6 +35,7 @@ from wav_policy.nodes.messages.joint_state import permutation  # noqa: E402
 from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
 from wav_policy.policy.planning_effort import PlanCost  # noqa: E402
+from wav_policy.robot.joints import JOINT_DIM  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,

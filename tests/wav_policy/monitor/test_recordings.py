@@ -15,13 +15,15 @@ import pytest
 
 from tests.wav_policy.nodes.fake_browser import browser
 from wav_models.presets import WAV_TINY
-from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, Observation, Plan
+from wav_models.types import Observation, Plan
 from wav_policy.cli.main import main
 from wav_policy.monitor.open_recording import open_recording
 from wav_policy.monitor.recording import Recording, ReplayError
 from wav_policy.monitor.replay import Replay
 from wav_policy.monitor.snapshot import ERROR, PLANNING
 from wav_policy.policy.wav_policy import WAVPolicy
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 STEP_HZ, SIZE = WAV_TINY.horizon.step_hz, WAV_TINY.latent.image_size
 

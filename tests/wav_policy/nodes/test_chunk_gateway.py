@@ -20,13 +20,14 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot  # noqa: E402
-from wav_models.types import JOINT_DIM, ActionChunk  # noqa: E402
+from wav_models.types import ActionChunk  # noqa: E402
 from wav_policy.nodes.chunk_gateway import NAME, Speaker, listen  # noqa: E402
 from wav_policy.nodes.messages import chunk_topic  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import MAX_PACKET, Beat, Lost, Refused, Word, unpack  # noqa: E402
 from wav_policy.nodes.messages.limits import MAX_ROWS  # noqa: E402
 from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
 from wav_policy.nodes.runtime.chunk_listener import ChunkListener  # noqa: E402
+from wav_policy.robot.joints import JOINT_DIM  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -21,13 +21,13 @@ from rclpy.parameter import Parameter  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from tests.wav_policy.nodes.operated_robot import Robot  # noqa: E402
-from wav_models.types import VIEWS  # noqa: E402
 from wav_policy.monitor import commands  # noqa: E402
 from wav_policy.monitor.commands import CommandError  # noqa: E402
 from wav_policy.monitor.page import _BLANK  # noqa: E402
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC  # noqa: E402
 from wav_policy.nodes.monitor import Monitor  # noqa: E402
 from wav_policy.nodes.runtime.parameters import ParameterError  # noqa: E402
+from wav_policy.robot.cameras import VIEWS  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -25,11 +25,12 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot, start_node
-from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.experiments.faults.motion import find_hold, is_moving
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.nodes.piper_node import PiperNodeConfig
+from wav_policy.robot.joints import JOINT_NAMES
 from wav_policy.sim.firmware import FaultSet
 
 pytestmark = pytest.mark.ros

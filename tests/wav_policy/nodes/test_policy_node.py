@@ -18,7 +18,9 @@ import pytest
 
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY, ModelConfig
-from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, ActionChunk, ImageArray, Observation, Plan, PlanRound
+from wav_models.types import ActionChunk, ImageArray, Observation, Plan, PlanRound
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 rclpy = pytest.importorskip("rclpy")
 

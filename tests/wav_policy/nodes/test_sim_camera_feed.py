@@ -16,12 +16,12 @@ from tests.conftest import StartSystem
 pytest.importorskip("rclpy")
 
 from wav_models.presets import WAV_TINY
-from wav_models.types import JOINT_DIM
 from wav_policy.nodes.clients.system_client import SystemClient
 from wav_policy.nodes.runtime.camera_subscriptions import CameraSubscriptions
 from wav_policy.nodes.sim_node import parse_adapters
 from wav_policy.nodes.sim_workers import damaged_jpeg_message
 from wav_policy.policy.observation import IMAGE_TOPICS, NotReady, ObservationBuffer, ObservationConfig
+from wav_policy.robot.joints import JOINT_DIM
 
 PATIENCE = 60.0
 

@@ -16,6 +16,7 @@ import torch
 
 from wav_models.checkpoint import CheckpointError, save_checkpoint
 from wav_models.data.normalization import Normalization
+from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.engines.base import EngineError
 from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
@@ -43,6 +44,7 @@ def normalization() -> Normalization:
         rng.normal(size=(50, 16, 14)),
         rng.normal(size=(50, 16, 14)),
         rng.normal(size=(50, 17)),
+        BIMANUAL_PIPER,
     )
 
 

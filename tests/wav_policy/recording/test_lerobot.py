@@ -14,9 +14,9 @@ import pytest
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset
-from wav_models.data.layout import VIDEO_KEYS
 from wav_models.rewards.label import LabelConfig, label_dataset
 from wav_policy.recording.episode_writer import DatasetWriter
+from wav_policy.robot.cameras import VIDEO_KEYS
 
 VARIABLE = "WAV_LEROBOT_PYTHON"
 LENGTHS = (12, 7)

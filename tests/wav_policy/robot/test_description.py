@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from wav_models.types import JOINT_NAMES, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.robot.description import arm_bodies, body_pose, joint_values, rotate
-from wav_policy.robot.joints import SIDES
+from wav_policy.robot.joints import JOINT_NAMES, SIDES
 from wav_policy.robot.kinematics import JOINT_LIMITS, MAX_STROKE, forward, tip_position
 from wav_policy.robot.model import BASE_POSITIONS, cell_xml
 from wav_policy.robot.urdf import FILE, robot_urdf

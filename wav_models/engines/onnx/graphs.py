@@ -105,7 +105,7 @@ class OnnxGraphs:
         return _wrapped(name, self._exporter.export(call), call.outputs)
 
     def _vae_encoder(self) -> OnnxComposer:
-        frame = example(self.config.video.max_view, *self.config.latent.image_size, 3, dtype=torch.uint8)
+        frame = example(self.config.num_views, *self.config.latent.image_size, 3, dtype=torch.uint8)
         return self._alone(
             "vae_encoder", NetworkCall(calls.EncodeFrame(self._autoencoder), {"frame": frame}, ("latents",))
         )
@@ -272,12 +272,12 @@ class OnnxGraphs:
     @property
     def _num_memory_tokens(self) -> int:
         config = self.config
-        return config.video.max_view * config.num_memory_frames * config.num_tokens_per_frame
+        return config.num_views * config.num_memory_frames * config.num_tokens_per_frame
 
     @property
     def _num_video_tokens(self) -> int:
         config = self.config
-        return self._num_memory_tokens + config.video.max_view * config.num_future_frames * config.num_tokens_per_frame
+        return self._num_memory_tokens + config.num_views * config.num_future_frames * config.num_tokens_per_frame
 
     def _futures(self, count: int) -> Tensor:
         return example(count, *self._latents(self.config.num_future_frames))
@@ -286,7 +286,7 @@ class OnnxGraphs:
         return example(1, *self._latents(self.config.num_memory_frames))
 
     def _latents(self, num_frames: int) -> tuple[int, ...]:
-        return (self.config.video.max_view, num_frames, self.config.num_tokens_per_frame, self.config.video.in_channels)
+        return (self.config.num_views, num_frames, self.config.num_tokens_per_frame, self.config.video.in_channels)
 
     def _text_inputs(self) -> dict[str, Tensor]:
         tokens, hidden = self.config.text.max_tokens, self.config.video.hidden_size
@@ -297,7 +297,7 @@ class OnnxGraphs:
         config = self.config
         if not config.video.causal_memory:
             return {"memory_latents": self._memory_latents()}
-        size = (config.video.max_view, config.num_memory_frames, config.num_tokens_per_frame, config.video.hidden_size)
+        size = (config.num_views, config.num_memory_frames, config.num_tokens_per_frame, config.video.hidden_size)
         return {
             **self._context(self._memory, 1, *size),
             **self._context(self._value_memory, 1, self._num_memory_tokens, config.value.hidden_size),

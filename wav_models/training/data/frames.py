@@ -20,7 +20,7 @@ from wav_models.data.durable import write_json
 from wav_models.data.samples import due_rows, frames_per_step
 from wav_models.presets import ModelConfig
 from wav_models.training.state import StateError, load_tensors, save_tensors
-from wav_models.types import VIEWS, ImageArray
+from wav_models.types import ImageArray
 from wav_models.worker_pool import worker_pool
 
 IntArray = NDArray[np.int64]
@@ -40,8 +40,8 @@ class Table:
     """The numbers of all N steps of E episodes, at the model's step rate.
 
     Attributes:
-        states, actions: joint values, shape [N, 14], rad and m.
-        values: Table 2 terms and return, shape [N, 17].
+        states, actions: shapes [N, S] and [N, A].
+        values: reward terms and return, shape [N, C].
         starts: index of the first step of every episode, then N; shape [E + 1].
         instructions: of every episode, length E.
         episodes: which they are, see `fingerprints`.
@@ -90,7 +90,8 @@ class DecodedFrames:
     def read(self, episode: int, steps: range) -> ImageArray:
         stride = frames_per_step(self.dataset.fps, self.model.horizon.step_hz)
         recorded, frames = self.dataset.read_episode(episode), [stride * step for step in steps]
-        return np.stack([recorded.images(view, frames, self.model.latent.image_size) for view in VIEWS], axis=1)
+        size, views = self.model.latent.image_size, self.model.embodiment.view_names
+        return np.stack([recorded.images(view, frames, size) for view in views], axis=1)
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_proc
         ChildProcessError: a worker died.
     """
     starts = step_starts(dataset, model)
-    shape = (int(starts[-1]), len(VIEWS), *model.latent.image_size, 3)
+    shape = (int(starts[-1]), model.num_views, *model.latent.image_size, 3)
     known = _known_episodes(path, dataset)
     if known == len(dataset):
         return np.load(path, mmap_mode="r")

@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.types import JOINT_DIM, ActionChunk
+from wav_models.types import ActionChunk
 from wav_policy.nodes.messages.limits import MAX_ROWS, MAX_TEXT, MessageError, cut
+from wav_policy.robot.joints import JOINT_DIM
 
 _TIMES: Final = struct.Struct("<dd")
 MAX_PACKET: Final = 1 + max(_TIMES.size + 8 * JOINT_DIM * MAX_ROWS, 4 * (MAX_TEXT + 100))

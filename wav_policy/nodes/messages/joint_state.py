@@ -8,8 +8,9 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import JointState
 
-from wav_models.types import JOINT_NAMES, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.nodes.messages.limits import MAX_NAMES, MessageError
+from wav_policy.robot.joints import JOINT_NAMES
 
 
 class JointNamesError(MessageError):

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
-from wav_models.types import JOINT_DIM
+from wav_policy.robot.joints import JOINT_DIM
 
 MAX_TEXT: Final = 1000
 """Characters of an instruction, and of every text in a log or on /diagnostics."""

@@ -6,9 +6,10 @@ import numpy as np
 from builtin_interfaces.msg import Duration
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from wav_models.types import JOINT_DIM, JOINT_NAMES, ActionChunk
+from wav_models.types import ActionChunk
 from wav_policy.nodes.messages.joint_state import JointNamesError, permutation, seconds_to_stamp, stamp_to_seconds
 from wav_policy.nodes.messages.limits import MAX_ROWS, MessageError
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 _STEP_TOLERANCE = 1e-6  # s; times pass through integer nanoseconds
 

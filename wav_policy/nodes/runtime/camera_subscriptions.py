@@ -1,4 +1,4 @@
-"""The three cameras, raw or compressed, into an `ObservationBuffer` or whatever else takes images."""
+"""The cameras, raw or compressed, into an `ObservationBuffer` or whatever else takes images."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
-from wav_models.types import VIEWS, ImageArray
+from wav_models.types import ImageArray
 from wav_policy.nodes.messages.images import ImageError, rgb_from_compressed, rgb_from_message
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.policy.observation import IMAGE_TOPICS
+from wav_policy.robot.cameras import VIEWS
 
 TRANSPORTS: Final = ("auto", "raw", "compressed")
 _RAW_PREFERRED: Final = 1.0
@@ -46,6 +47,7 @@ class CameraSubscriptions:
         buffer: receives the pictures, and the reasons why a message was none.
         transport: one of `TRANSPORTS`.
         callback_group: of the subscriptions; the node's if None.
+        views: the cameras.
 
     Attributes:
         rejected: messages per topic that were no usable image.
@@ -53,13 +55,18 @@ class CameraSubscriptions:
     """
 
     def __init__(
-        self, node: Node, buffer: ImageSink, transport: str, callback_group: CallbackGroup | None = None
+        self,
+        node: Node,
+        buffer: ImageSink,
+        transport: str,
+        callback_group: CallbackGroup | None = None,
+        views: Sequence[str] = VIEWS,
     ) -> None:
-        self.rejected = dict.fromkeys(IMAGE_TOPICS.values(), 0)
+        self.rejected = {IMAGE_TOPICS[view]: 0 for view in views}
         self._node = node
         self._buffer = buffer
-        self._last_raw = dict.fromkeys(VIEWS, float("-inf"))
-        self._were_damaged: dict[str, deque[bool]] = {view: deque(maxlen=_REMEMBERED) for view in VIEWS}
+        self._last_raw = dict.fromkeys(views, float("-inf"))
+        self._were_damaged: dict[str, deque[bool]] = {view: deque(maxlen=_REMEMBERED) for view in views}
         self.subscriptions = [
             subscribe(
                 node,
@@ -70,7 +77,7 @@ class CameraSubscriptions:
                 partial(self._reject, view),
                 callback_group=callback_group,
             )
-            for view in VIEWS
+            for view in views
             for kind, topic, callback in self._sources(view, transport)
         ]
 

@@ -20,12 +20,12 @@ from pathlib import Path
 import rclpy
 from rclpy.node import Node
 
-from wav_models.types import VIEWS
 from wav_policy.bringup.access import Access, read_policy, write_policy
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES
 from wav_policy.bringup.paths import PACKAGE
 from wav_policy.nodes import chunk_gateway
+from wav_policy.robot.cameras import VIEWS
 
 _SETTLING = 3.0
 """The graph reaches a new participant bit by bit [s]."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from tests.wav_models.engines.small_engines import SMALL, WordEncoder
 from wav_models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wav_models.data.normalization import Normalization
+from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.engines import parity, select
 from wav_models.engines.base import Engine, EngineError, EngineOptions
 from wav_models.engines.export import ExportTarget, cache_directory, export, export_directory
@@ -67,7 +68,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         directory,
         model=model,
         autoencoder=make_autoencoder(SMALL),
-        normalization=Normalization.fit(*statistics),
+        normalization=Normalization.fit(*statistics, BIMANUAL_PIPER),
         training_record={},
     )
     return load_checkpoint(directory)

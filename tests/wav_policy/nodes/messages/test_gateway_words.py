@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("rclpy")
 
-from wav_models.types import JOINT_DIM, ActionChunk
+from wav_models.types import ActionChunk
 from wav_policy.nodes.messages.gateway_words import MAX_PACKET, Beat, Lost, Refused, pack, unpack
 from wav_policy.nodes.messages.limits import MAX_ROWS, MAX_TEXT, MessageError
+from wav_policy.robot.joints import JOINT_DIM
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=MAX_TEXT)
 

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sensor_msgs.msg import JointState
 
-from wav_models.types import JOINT_NAMES
 from wav_policy.nodes.messages.joint_state import (
     JointNamesError,
     efforts_from_message,
@@ -22,6 +21,7 @@ from wav_policy.nodes.messages.joint_state import (
     stamp_to_seconds,
     to_message,
 )
+from wav_policy.robot.joints import JOINT_NAMES
 
 POSITIONS = np.arange(14) / 10.0
 

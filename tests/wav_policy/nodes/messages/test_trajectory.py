@@ -10,8 +10,9 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wav_models.types import JOINT_NAMES, ActionChunk
+from wav_models.types import ActionChunk
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message, chunk_to_message
+from wav_policy.robot.joints import JOINT_NAMES
 
 CHUNK = ActionChunk(np.arange(42).reshape(3, 14) / 10.0, stamp=12.5, step=0.1)
 

@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     clocks = tuple(REPOSITORY / "tests" / name for name in WITH_CLOCKS)
     for item in items:
         if any(item.get_closest_marker(name) for name in ("ros", "browser")) or set(clocks) & set(item.path.parents):
-            item.add_marker(pytest.mark.alone)
+            item.add_marker(pytest.mark.clock)
     first = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path, len(first)))
 

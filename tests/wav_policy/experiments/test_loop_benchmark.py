@@ -12,7 +12,7 @@ import pytest
 from wav_policy.experiments.loop_benchmark import LoopBenchmark
 
 
-@pytest.mark.alone
+@pytest.mark.clock
 @pytest.mark.sim
 def test_the_command_measures_a_running_loop(repository: Path) -> None:
     command = [sys.executable, "-m", "wav_policy.cli", "bench", "loop", "--json"]

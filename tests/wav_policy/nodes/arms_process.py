@@ -92,14 +92,18 @@ class Probe:
         self.chunks.publish(chunk_to_message(ActionChunk(positions, time.time(), 0.1)))
 
     def lead(self, start: FloatArray, joint0: float, until: Callable[[], bool], rows: int = 10) -> None:
-        """Send a chunk again and again, as a policy does: with a late sign of life one is dropped."""
+        """Send a chunk as `send_chunk`, again and again."""
+        self.repeat(lambda: self.send_chunk(start, joint0, rows), until, 1.5 + 0.1 * rows)
+
+    def repeat(self, send: Callable[[], None], until: Callable[[], bool], period: float = 1.5) -> None:
+        """Send as a policy does, every `period` [s]: with a late sign of life a chunk is dropped."""
         sent = -np.inf
 
         def arrived() -> bool:
             nonlocal sent
-            if not until() and time.monotonic() - sent > 1.5 + 0.1 * rows:
+            if not until() and time.monotonic() - sent > period:
                 sent = time.monotonic()
-                self.send_chunk(start, joint0, rows)
+                send()
             return until()
 
         self.wait_until(arrived)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from wav_models.data.images import resize_image
 from wav_models.presets import WAV_TINY, ModelConfig
 from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, ActionChunk, ImageArray, Observation, Plan, PlanRound
 
@@ -100,6 +101,11 @@ class FakePolicy:
 
     def warm_up(self, instruction: str = "") -> float:
         return 0.0
+
+    fit_image = staticmethod(resize_image)
+
+    def close(self) -> None:
+        pass
 
 
 class Outside:

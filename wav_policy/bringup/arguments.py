@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from wav_models.configuration import ConfigurationError, Range, did_you_mean, from_texts
+from wav_models.configuration import ConfigurationError, Range, did_you_mean, from_texts, load
 from wav_policy.bringup import paths
+from wav_policy.policy.remote.connection import check_address
+from wav_policy.policy.remote.mapping import RemoteMapping
 from wav_policy.sim.tasks import TASKS
 
 AUTO = "auto"
@@ -39,6 +41,8 @@ ARGUMENTS = (
     LaunchArgument(
         "checkpoint", AUTO, f"Checkpoint directory of the policy; auto: {DEFAULT_CHECKPOINT} with sim, else refused."
     ),
+    LaunchArgument("policy", "", "ws://HOST:PORT of a policy server in place of the checkpoint (docs/remote.md)."),
+    LaunchArgument("policy_mapping", "", "YAML with that server's views, joints and rates; empty: it says them."),
     LaunchArgument("engine", AUTO, "What runs the networks.", (AUTO, "torch", "onnxruntime", "tensorrt")),
     LaunchArgument("instruction", "", "Command in words; empty: the task's own (sim) or the topic `instruction`."),
     LaunchArgument("task", "bowl", "Task of the simulation.", TASKS),
@@ -65,10 +69,12 @@ RECORDING = {"teleop": "true", "record": "true"}
 
 @dataclass(frozen=True)
 class LaunchArguments:
-    """The arguments of one start, typed, with `auto` resolved; no checkpoint under teleoperation."""
+    """The arguments of one start, typed, with `auto` resolved; no checkpoint under teleoperation or with `policy`."""
 
     sim: bool
     checkpoint: Path | None
+    policy: str
+    policy_mapping: str
     engine: str
     instruction: str
     task: str
@@ -127,7 +133,12 @@ def _resolved(values: dict[str, str], given: LaunchArguments) -> LaunchArguments
     sim, teleop, interface = given.sim, given.teleop, given.can_interface
     if sim and interface == "socketcan":
         raise LaunchArgumentError("can_interface:=socketcan excludes sim:=true: the simulated arms speak slcan")
-    _refuse_without_use(values, ("checkpoint", "engine") if teleop else CHANNELS[2:], teleop)
+    of_policy = ("checkpoint", "policy", "policy_mapping", "engine")
+    _refuse_without_use(values, of_policy if teleop else CHANNELS[2:], f"teleop:={values['teleop']}")
+    if given.policy:
+        _refuse_without_use(values, ("checkpoint", "engine"), "policy:=...")
+    else:
+        _refuse_without_use(values, ("policy_mapping",), "no policy:=ws://HOST:PORT")
     if not values["dataset"].strip():
         raise LaunchArgumentError("dataset:= is empty; give a directory")
     channels = {name: _channel(values[name], name, sim) for name in CHANNELS[: 4 if teleop else 2]}
@@ -138,23 +149,40 @@ def _resolved(values: dict[str, str], given: LaunchArguments) -> LaunchArguments
     return replace(
         given,
         **resolved,
-        checkpoint=None if teleop else _checkpoint(values["checkpoint"], sim),
+        checkpoint=None if teleop or given.policy else _checkpoint(values["checkpoint"], sim),
+        policy=_address(given.policy),
+        policy_mapping=_mapping(given.policy_mapping),
         can_interface=("slcan" if sim else "socketcan") if interface == AUTO else interface,
     )
 
 
-def _refuse_without_use(values: dict[str, str], names: tuple[str, ...], teleop: bool) -> None:
+def _refuse_without_use(values: dict[str, str], names: tuple[str, ...], other: str) -> None:
     """LaunchArgumentError for a value that nothing would look at."""
     defaults = {argument.name: argument.default for argument in ARGUMENTS}
     for name in names:
         if values[name] != defaults[name]:
-            raise LaunchArgumentError(f"{name}:={values[name]} has no use with teleop:={str(teleop).lower()}")
+            raise LaunchArgumentError(f"{name}:={values[name]} has no use with {other}")
 
 
 def _channel(value: str, name: str, sim: bool) -> str:
     if value != AUTO:
         return value
     return str(paths.runtime_directory() / name) if sim else name
+
+
+def _address(value: str) -> str:
+    try:
+        return check_address(value) if value else ""
+    except ValueError as error:
+        raise LaunchArgumentError(f"policy:={error}") from None
+
+
+def _mapping(value: str) -> str:
+    if not value:
+        return ""
+    file = paths.resolve(value)
+    load(RemoteMapping, file)
+    return str(file)
 
 
 def _checkpoint(value: str, sim: bool) -> Path:

@@ -101,11 +101,12 @@ def _piper_parameters(arguments: LaunchArguments) -> Parameters:
 
 
 def _policy_parameters(arguments: LaunchArguments) -> Parameters:
-    return {
-        "checkpoint": str(arguments.checkpoint),
-        "engine": arguments.engine,
-        "instruction": arguments.instruction,
-    }
+    plans: Parameters = (
+        {"policy": arguments.policy, "policy_mapping": arguments.policy_mapping}
+        if arguments.policy
+        else {"checkpoint": str(arguments.checkpoint), "engine": arguments.engine}
+    )
+    return {**plans, "instruction": arguments.instruction}
 
 
 def _teleop_parameters(arguments: LaunchArguments) -> Parameters:

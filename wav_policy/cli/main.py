@@ -25,6 +25,7 @@ class SubCommand(NamedTuple):
 SUB_COMMANDS = {
     "demo": SubCommand("wav_policy.cli.demo:main", "Let the trained policy work on a task in the simulation."),
     "up": SubCommand("wav_policy.cli.up:main", "Start the nodes: wav up sim:=true (as the launch file does)."),
+    "serve": SubCommand("wav_policy.cli.serve:main", "Serve the policy to clients of openpi's websocket protocol."),
     "stop": SubCommand("wav_policy.cli.operate:stop", "Emergency stop of both arms of the running system."),
     "hold": SubCommand("wav_policy.cli.operate:hold", "Let both arms brake and hold where they are."),
     "home": SubCommand("wav_policy.cli.operate:home", "Move both arms slowly to the pose over the table."),

@@ -38,6 +38,8 @@ from wav_policy.nodes.runtime.spin import run
 from wav_policy.policy.chunk_continuation import ChunkContinuation, check_continuation
 from wav_policy.policy.observation import JOINT_TOPIC, ObservationBuffer, ObservationConfig
 from wav_policy.policy.planning_worker import PlanningWorker, Policy
+from wav_policy.policy.remote.connection import check_address
+from wav_policy.policy.remote.remote_policy import RemotePolicy
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class PolicyNodeConfig:
 
     checkpoint: str = ""
     """Checkpoint directory."""
+    policy: str = ""
+    """ws://HOST:PORT of a policy server that plans in place of a checkpoint; empty: the checkpoint plans."""
+    policy_mapping: str = ""
+    """YAML file that says how that server calls views and joints; empty: it says so itself, as `wav serve` does."""
     engine: str = "auto"
     """"auto", "torch", "onnxruntime" or "tensorrt"."""
     dtype: str = "auto"
@@ -88,6 +94,8 @@ class PolicyNodeConfig:
         if fault := instruction_fault(self.instruction):
             raise ValueError(fault)
         check_continuation(self.continuation)
+        if self.policy:
+            check_address(self.policy)
         check_choice("dtype", self.dtype, PRECISIONS)
         check_choice("image_transport", self.image_transport, TRANSPORTS)
 
@@ -98,8 +106,10 @@ def load_policy(config: PolicyNodeConfig) -> Policy:
     from wav_models.engines.select import EngineOptions
     from wav_policy.policy.wav_policy import WAVPolicy
 
+    if config.policy:
+        return RemotePolicy.open(config.policy, Path(config.policy_mapping) if config.policy_mapping else None)
     if not config.checkpoint:
-        raise ParameterError("parameter 'checkpoint' is empty; give a checkpoint directory")
+        raise ParameterError("parameters 'checkpoint' and 'policy' are empty; give a checkpoint directory or a server")
     stored = load_planner_config(Path(config.checkpoint))
     planner = stored.with_samples(config.num_video_samples or None, config.num_value_samples or None)
     if config.num_iterations >= 0:
@@ -220,7 +230,9 @@ class PolicyNode(LifecycleNode):
     def _start(self, policy: Policy) -> _Running:
         model = policy.config
         views = model.embodiment.view_names
-        buffer = ObservationBuffer(model.horizon, model.latent.image_size, self.config.observation, self._now, views)
+        buffer = ObservationBuffer(
+            model.horizon, model.latent.image_size, self.config.observation, self._now, views, policy.fit_image
+        )
         cameras = CameraSubscriptions(self, buffer, self.config.image_transport, views=views)
         interval = (self.config.replan_interval or model.horizon.num_execute_steps) / model.horizon.step_hz
         continuation = ChunkContinuation(self.config.continuation, model.horizon)
@@ -242,7 +254,7 @@ class PolicyNode(LifecycleNode):
                 ),
                 subscribe_instruction(self, self._on_instruction),
             ],
-            imagination=self._make_imagination(policy, buffer) if self.config.imagine_rate > 0.0 else None,
+            imagination=self._make_imagination(policy, buffer) if self._imagines else None,
             heartbeat=Heartbeat(self._assert_liveliness),
             worker=PlanningWorker(
                 policy,
@@ -256,6 +268,10 @@ class PolicyNode(LifecycleNode):
                 report_error=lambda text: self.get_logger().error(text, throttle_duration_sec=5.0),
             ),
         )
+
+    @property
+    def _imagines(self) -> bool:
+        return self.config.imagine_rate > 0.0 and not self.config.policy
 
     def _make_imagination(self, policy: Policy, buffer: ObservationBuffer) -> ImaginationPublisher:
         return ImaginationPublisher(
@@ -275,6 +291,7 @@ class PolicyNode(LifecycleNode):
             return
         running.heartbeat.close()
         running.worker.close()
+        running.worker.policy.close()
         if running.imagination is not None:
             running.imagination.destroy()
         running.cameras.destroy()
@@ -367,11 +384,12 @@ class PolicyNode(LifecycleNode):
 
 def _describe(plan: Plan) -> dict[str, Any]:
     """Scores and outcome of a plan for /diagnostics."""
-    described = {
+    described: dict[str, Any] = {
         "stop_reason": plan.stop_reason,
         "seed": plan.seed,
-        "predicted_value": float(plan.values.mean()),
     }
+    if plan.values.size:  # a remote policy predicts none
+        described["predicted_value"] = float(plan.values.mean())
     if plan.rounds:
         described["score"] = float(plan.rounds[-1].video_score.max())
         described["mean_value"] = float(plan.rounds[-1].mean_value.mean())

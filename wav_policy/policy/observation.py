@@ -86,6 +86,7 @@ class ObservationBuffer:
         config: bounds on age and skew.
         clock: the present on the clock of the stamps [s]; None: no clock is known, as in a recorded stream.
         views: that the model sees, in its order.
+        fit_image: makes a frame of any size one of `image_size`, as `resize_image`.
     """
 
     def __init__(
@@ -95,8 +96,10 @@ class ObservationBuffer:
         config: ObservationConfig | None = None,
         clock: Callable[[], float] | None = None,
         views: Sequence[str] = VIEWS,
+        fit_image: Callable[[ImageArray, tuple[int, int], ImageArray | None], ImageArray] = resize_image,
     ) -> None:
         self._config = config = config or ObservationConfig()
+        self._fit_image = fit_image
         self._clock = clock
         self._horizon = horizon
         self._image_size = image_size
@@ -141,7 +144,7 @@ class ObservationBuffer:
             if not stream.admits(stamp, self._now()):
                 return
             try:
-                image = resize_image(rgb, self._image_size, out=self._row[view])
+                image = self._fit_image(rgb, self._image_size, self._row[view])
             except ValueError as error:
                 stream.reject(str(error))
                 return

@@ -32,8 +32,12 @@ _PATIENCE: Final = 0.2
 """For a new instruction's encoding, or a processor that is busy for a moment [s]."""
 
 
+class PolicyError(RuntimeError):
+    """A plan that failed for a reason outside this program, which the message says: where in it says nothing more."""
+
+
 class Policy(Protocol):
-    """What the node needs of `wav_policy.policy.wav_policy.WAVPolicy`."""
+    """What the node needs of `wav_policy.policy.wav_policy.WAVPolicy` or of a `RemotePolicy`."""
 
     @property
     def config(self) -> ModelConfig: ...
@@ -57,9 +61,13 @@ class Policy(Protocol):
 
     def alternatives(self, plan: Plan, count: int) -> Sequence[ImaginedMotion]: ...
 
+    def fit_image(self, rgb: ImageArray, size: tuple[int, int], out: ImageArray | None = None) -> ImageArray: ...
+
     def reset(self) -> None: ...
 
     def warm_up(self, instruction: str = "") -> PlanCost: ...
+
+    def close(self) -> None: ...
 
 
 class PlanStatistics:
@@ -115,7 +123,7 @@ class PlanningWorker:
         continuation: makes successive chunks one motion; used from the worker's thread only.
         clock: that of the observations' stamps [s].
         seed: of the first plan; the following ones count up.
-        report_error: called with the traceback of a planning error.
+        report_error: called with what a `PolicyError` says, or the traceback of any other planning error.
     """
 
     def __init__(
@@ -208,7 +216,7 @@ class PlanningWorker:
                     reset_for = generation
                 self._plan(generation)
             except Exception as error:  # whatever goes wrong in a plan: say so, give no chunk, and go on
-                self._report_error(traceback.format_exc())
+                self._report_error(str(error) if isinstance(error, PolicyError) else traceback.format_exc())
                 self.statistics.failed += 1
                 reason = f"planning failed: {type(error).__name__}: {error}"
                 self._block(generation, reason, _RETRY_FAILED, failing=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wav_models.checkpoint import load_checkpoint, load_model_config
+from wav_models.data.images import resize_image
 from wav_models.data.normalization import Normalization
 from wav_models.embodiment import Embodiment
 from wav_models.engines.base import Engine, full_memory_is_named
@@ -239,6 +240,12 @@ class WAVPolicy:
     def description(self) -> str:
         """What runs the networks, and why that."""
         return self.engine.description
+
+    fit_image = staticmethod(resize_image)
+    """How pictures of cameras become those of an observation."""
+
+    def close(self) -> None:
+        """Nothing outside is held."""
 
     def reset(self) -> None:
         """Forget the last plan, so that the next one is not warm-started from it."""

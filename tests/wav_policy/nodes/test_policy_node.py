@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from wav_models.data.images import resize_image
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY, ModelConfig
 from wav_models.types import ActionChunk, ImageArray, Observation, Plan, PlanRound
@@ -114,6 +115,11 @@ class FakePolicy:
 
     def warm_up(self, instruction: str = "") -> PlanCost:
         return self.cost
+
+    fit_image = staticmethod(resize_image)
+
+    def close(self) -> None:
+        pass
 
 
 class Outside:

@@ -1,0 +1,201 @@
+"""A policy server in the place of the checkpoint: same observations, same chunk executor, same safety filter."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from wav_models.configuration import ConfigurationError, from_dict, load
+from wav_models.presets import LatentConfig, ModelConfig
+from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
+from wav_policy.policy.chunk_continuation import CommittedMotion
+from wav_policy.policy.imagined_motion import ImaginedMotion
+from wav_policy.policy.remote.connection import RemoteConnection, RemoteError
+from wav_policy.policy.remote.mapping import MappingError, RemoteMapping
+
+WAV_METADATA: Final = "wav"
+"""Key of a server's metadata under which `wav serve` says how it wants to be asked."""
+POSITIONS, WEIGHT, STAMP = "committed_positions", "committed_weight", "observation_stamp"
+"""What such a server is told besides: real-time chunking, and the moment, which it repeats in its answer."""
+
+
+_WARM_UP_TIMEOUT: Final = 60.0
+"""Servers compile their networks when they are asked first [s]."""
+_MIN_RAMP: Final = 0.4
+"""From one chunk to the next: 0.05 rad apart ask for 2 rad/s^2 then [s]."""
+
+
+class RemotePolicy:
+    """A `Policy` of `planning_worker` that asks a server of openpi's protocol.
+
+    A server that knows no real-time chunking answers as if the arms stood still meanwhile; `blend` joins its rows to
+    the motion under way.
+
+    Args:
+        address: ws://HOST:PORT.
+        mapping: views, joints and rates; None: the server says them itself (`wav serve` does).
+
+    Raises:
+        RemoteError: there is no mapping, and the server cannot be asked for one.
+    """
+
+    def __init__(self, address: str, mapping: RemoteMapping | None = None) -> None:
+        self._told = mapping is None
+        self._connection = RemoteConnection(address, RemoteMapping.timeout if mapping is None else mapping.timeout)
+        if mapping is None:
+            self._connection.open()
+            mapping = _mapping_of(address, self._connection.metadata)
+            self._connection.timeout = mapping.timeout
+        self.mapping = mapping
+        self.config: ModelConfig = ModelConfig(
+            name=address, latent=LatentConfig(image_size=mapping.image_size), horizon=mapping.horizon
+        )
+
+    @classmethod
+    def open(cls, address: str, mapping_file: Path | None = None) -> RemotePolicy:
+        """With the mapping of a YAML file.
+
+        Raises:
+            ConfigurationError: the file does not fit.
+            RemoteError: see `RemotePolicy`.
+        """
+        return cls(address, None if mapping_file is None else load(RemoteMapping, mapping_file))
+
+    @property
+    def description(self) -> str:
+        """Where it runs, and whether it knows real-time chunking."""
+        chunking = "continues chunks itself" if self._is_wav else "its chunks are blended here"
+        return f"remote policy at {self._connection.address}; {chunking}"
+
+    @property
+    def _is_wav(self) -> bool:
+        return isinstance(self._connection.metadata.get(WAV_METADATA), Mapping)
+
+    def plan(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        deadline: float | None = None,
+        committed: CommittedMotion | None = None,
+    ) -> Plan:
+        """Ask for a chunk; seed and deadline are the server's own.
+
+        Raises:
+            RemoteError: no answer, or one that cannot be executed; says which server and why.
+        """
+        began = time.monotonic()
+        self._connection.open()
+        if self._told:
+            self._require_same(_mapping_of(self._connection.address, self._connection.metadata))
+        question = self.mapping.request(observation)
+        if self._is_wav:
+            question[STAMP] = observation.stamp
+            if committed is not None:
+                question |= {POSITIONS: self.mapping.to_remote(committed.positions), WEIGHT: committed.weight}
+        answer = self._connection.ask(question)
+        seconds = time.monotonic() - began
+        rows = self._rows(answer, observation, committed, seconds)
+        if committed is not None and not self._is_wav:
+            rows = blend(rows, committed, self.mapping.step_hz)
+        chunk = ActionChunk(rows, observation.stamp, 1.0 / self.mapping.step_hz)
+        return Plan(chunk, np.empty(0), (), "remote", {"remote": seconds, **_server_seconds(answer)}, seed)
+
+    def _rows(
+        self, answer: Mapping[str, Any], observation: Observation, committed: CommittedMotion | None, seconds: float
+    ) -> FloatArray:
+        others = observation.joint_state if committed is None else committed.positions[0]
+        try:
+            rows = self.mapping.chunk_rows(answer, observation.joint_state, others)
+            if self._is_wav and answer.get(STAMP) != observation.stamp:
+                raise MappingError("the chunk is of another observation")
+        except MappingError as error:
+            raise RemoteError(f"{self._connection.address}: {error}") from error
+        length = len(rows) / self.mapping.step_hz
+        if seconds >= length:
+            raise RemoteError(
+                f"{self._connection.address}: the answer took {seconds:.2f} s, and its {len(rows)} rows last "
+                f"{length:.2f} s: all are past"
+            )
+        return rows
+
+    def imagine(self, plan: Plan) -> ImageArray:
+        """Never: a remote policy shows no futures."""
+        raise RemoteError(f"{self._connection.address}: a remote policy imagines nothing")
+
+    def alternatives(self, plan: Plan, count: int) -> Sequence[ImaginedMotion]:
+        """None."""
+        return ()
+
+    def reset(self) -> None:
+        """Nothing is kept from plan to plan."""
+
+    def warm_up(self, instruction: str = "") -> float:
+        """Ask once, with black pictures, so that the server's slow first answer is not waited for with arms enabled.
+
+        Returns:
+            Time it took; 0 where the server is not there yet: it is asked again once plans are wanted [s].
+        """
+        mapping, began = self.mapping, time.monotonic()
+        images = np.zeros((len(VIEWS), len(mapping.memory_offsets), *mapping.image_size, 3), np.uint8)
+        question = mapping.request(Observation(images, np.zeros(JOINT_DIM), instruction or "wait"))
+        try:
+            self._connection.ask(question, _WARM_UP_TIMEOUT)
+        except RemoteError:
+            return 0.0
+        return time.monotonic() - began
+
+    def fit_image(self, rgb: ImageArray, size: tuple[int, int], out: ImageArray | None = None) -> ImageArray:
+        """As the mapping has it."""
+        return self.mapping.fit(rgb, size, out)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    def _require_same(self, mapping: RemoteMapping) -> None:
+        if mapping != self.mapping:
+            self._connection.close()
+            raise RemoteError(
+                f"{self._connection.address}: the server has another policy now; start this system again to use it"
+            )
+
+
+def blend(rows: FloatArray, committed: CommittedMotion, step_hz: float) -> FloatArray:
+    """Rows [H, 14] that go on from the motion under way.
+
+    They are that motion as long as a chunk of the usual delay cannot have taken over, and become the new one with a
+    smooth step as long as both overlap, or `_MIN_RAMP` where they hardly do. Velocities are continuous, also where the
+    delay was a little underestimated.
+    """
+    num_frozen, num_overlap = int((committed.weight >= 1.0).sum()), int((committed.weight > 0.0).sum())
+    ramp = max(num_overlap - num_frozen, math.ceil(_MIN_RAMP * step_hz)) + 1
+    s = np.clip((np.arange(len(rows)) - num_frozen + 1) / ramp, 0.0, 1.0)[:, None]
+    new = s * s * (3.0 - 2.0 * s)
+    return (1.0 - new) * committed.positions + new * rows
+
+
+def _mapping_of(address: str, metadata: Mapping[str, Any]) -> RemoteMapping:
+    """The mapping that a server's metadata holds; RemoteError where they hold none."""
+    said = metadata.get(WAV_METADATA)
+    if not isinstance(said, Mapping):
+        raise RemoteError(
+            f"{address}: the server does not say its views, joints and rates; give policy_mapping:=FILE "
+            "(config/remote_openpi.yaml is an example)"
+        )
+    try:
+        return from_dict(RemoteMapping, said, f"metadata of {address}")
+    except ConfigurationError as error:
+        raise RemoteError(str(error)) from error
+
+
+def _server_seconds(answer: Mapping[str, Any]) -> dict[str, float]:
+    """What the server says its inference took, under the name openpi gives it."""
+    timing = answer.get("server_timing")
+    milliseconds = timing.get("infer_ms") if isinstance(timing, Mapping) else None
+    return {"remote_inference": 1e-3 * milliseconds} if isinstance(milliseconds, float) and milliseconds >= 0 else {}

@@ -384,7 +384,7 @@ def test_odd_sizes_and_encodings(outside: Outside, policy: FakePolicy) -> None:
 
     def unusable(view: str) -> Image:
         message = odd(view)
-        message.encoding = "nv12"
+        message.encoding = "16UC1"
         return message
 
     def short(view: str) -> Image:
@@ -398,7 +398,7 @@ def test_odd_sizes_and_encodings(outside: Outside, policy: FakePolicy) -> None:
         lambda: any((o.images[:, :, 32:] == [30, 20, 10]).all() for o in policy.observations[-3:]), "odd images in RGB"
     )
     outside.make_image = unusable
-    outside.await_message("cannot convert encoding 'nv12'")
+    outside.await_message("encoding '16UC1' is no picture")
     outside.make_image = short
     outside.await_message("only 100 bytes")
     outside.make_image = odd

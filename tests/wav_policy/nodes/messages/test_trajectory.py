@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav_models.types import ActionChunk
@@ -18,6 +18,7 @@ CHUNK = ActionChunk(np.arange(42).reshape(3, 14) / 10.0, stamp=12.5, step=0.1)
 
 
 @given(st.permutations(range(14)))
+@settings(deadline=None)
 def test_a_chunk_is_the_same_on_both_sides_whatever_the_order_of_joints(order: list[int]) -> None:
     message = chunk_to_message(CHUNK)
     message.joint_names = [JOINT_NAMES[i] for i in order]

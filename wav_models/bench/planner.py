@@ -68,7 +68,7 @@ class PlannerBenchmark:
         for name in ("threads", "repeat"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; an integer >= 1 fits")
-        for name, valid in (("dtype", tuple(DTYPES)), ("memory", MEMORY), ("clock", tuple(CLOCKS))):
+        for name, valid in (("dtype", tuple(SCORE_TOLERANCE)), ("memory", MEMORY), ("clock", tuple(CLOCKS))):
             if getattr(self, name) not in valid:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; {' or '.join(valid)} fits")
         if self.clock == "cpu" and self.threads > 1:
@@ -202,7 +202,7 @@ class NoImages:
     encode_future = decode_future = encode_memory
 
 
-def random_model(config: ModelConfig, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> WAVModel:
+def random_model(config: ModelConfig, generator: torch.Generator) -> WAVModel:
     """Every tensor random: at their initial values the last projections are zero, and any two plans the same.
 
     Drawn on the generator's device, where the model is then: 2.3 billion numbers take half a minute on a CPU.
@@ -211,7 +211,7 @@ def random_model(config: ModelConfig, generator: torch.Generator, dtype: torch.d
         model = WAVModel(config)
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            drawn = torch.empty(parameter.shape, dtype=dtype, device=generator.device)
+            drawn = torch.empty(parameter.shape, device=generator.device)
             module.register_parameter(name, torch.nn.Parameter(drawn))
     for name, parameter in model.named_parameters():
         if ".norm_" in name:

@@ -6,8 +6,8 @@ from typing import Final
 
 from wav_models.configuration import did_you_mean
 
-PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "int8")
-"""What can be asked for; which of them there are depends on the engine. torch has "fp32" and "bf16"."""
+PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "fp8", "int8")
+"""What can be asked for; which of them there are depends on the engine. torch has "fp32", "bf16" and "fp8"."""
 
 
 def choose_dtype(name: str, device: str) -> str:

@@ -24,12 +24,13 @@ from torch.utils import _pytree as pytree
 from wav_models.engines.base import EngineError, full_memory_is_named
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
 from wav_models.engines.replay import CudaRecorder, Lent, Recorder, Replays
-from wav_models.engines.weights import copied, with_weights_in
+from wav_models.engines.weights import copied, in_fp8, with_weights_in
 from wav_models.flow import euler, euler_through
 from wav_models.guidance import Guidance, guided
 from wav_models.networks.attention import KeysValues
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.expert_dit import ExpertContext
+from wav_models.networks.fp8 import FIRST_CAPABILITY
 from wav_models.networks.text_encoder import TextEncoder
 from wav_models.networks.video_dit import MemoryPrefix, TextContext, VideoFeatures
 from wav_models.networks.wav_model import WAVModel, compile_blocks
@@ -38,7 +39,8 @@ from wav_models.types import ImageArray
 
 P = ParamSpec("P")
 T = TypeVar("T")
-DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
+"""Of the networks' weights outside 8-bit linear layers, and of their activations, by precision."""
 NUM_INSTRUCTIONS: Final = 8
 CPU_ACTIVATIONS: Final = 2**20
 """Numbers in the video DiT's hidden states up to which a CPU's caches hold what a block works on."""
@@ -101,7 +103,8 @@ class TorchEngine:
     Args:
         model, autoencoder: in evaluation mode, on one device: the engine's.
         text_encoder: may be on another.
-        dtype: "fp32" or "bf16", of the networks' weights; integration and auto-encoder stay in float32.
+        dtype: "fp32", "bf16" or "fp8", of the networks' weights; integration and auto-encoder stay in float32. "fp8":
+            bf16 with the blocks' linear layers in 8-bit floats; elsewhere than on a GPU they are imitated, slowly.
         compile: the networks' blocks, by torch.compile: needs a C++ compiler, and minutes at the first calls.
         cuda_graphs: on a GPU: record the work of a round once, and replay it.
         recorder: how; None = by CUDA graphs.
@@ -121,7 +124,7 @@ class TorchEngine:
         recorder: Recorder | None = None,
     ) -> None:
         if dtype not in DTYPES:
-            raise ValueError(f"dtype is {dtype!r}; {' or '.join(DTYPES)} fits")
+            raise ValueError(f"dtype is {dtype!r}; {', '.join(DTYPES)} fit")
         self.precision = dtype
         self.config = model.config
         self._device = next(model.parameters()).device
@@ -130,7 +133,7 @@ class TorchEngine:
         self._replays = None if recorder is None else Replays(recorder)
         self.description = _described(dtype, self._device, compile, self._replays is not None)
         self._dtype = DTYPES[dtype]
-        self._model = with_weights_in(model, self._dtype)
+        self._model = _in_fp8(model) if dtype == "fp8" else with_weights_in(model, self._dtype)
         if compile:
             self._model = _compiled(self._model)
         self._padded_text = self._device.type == "cpu" or compile or self._replays is not None
@@ -333,6 +336,15 @@ class TorchEngine:
 
     def _time(self, flow_time: float) -> Tensor:
         return torch.full((1,), flow_time, device=self._device)
+
+
+def _in_fp8(model: WAVModel) -> WAVModel:
+    """See `weights.in_fp8`; EngineError where the GPU has no such products."""
+    device = next(model.parameters()).device
+    if device.type == "cuda" and (has := torch.cuda.get_device_capability(device)) < FIRST_CAPABILITY:
+        needed, found = (".".join(map(str, each)) for each in (FIRST_CAPABILITY, has))
+        raise EngineError(f"fp8 needs a GPU of compute capability {needed}, this one has {found}; use dtype 'bf16'")
+    return in_fp8(model)
 
 
 def _described(dtype: str, device: torch.device, compiled: bool, replays: bool) -> str:

@@ -137,7 +137,7 @@ class VideoDiT(nn.Module):
         """Project an instruction [B, Lt, Ct] with its mask [B, Lt] (True: a word; None: all are) for every block."""
         projected = self.caption_projection(text_embedding)
         bias = None if text_mask is None else (~text_mask).to(projected.dtype)[:, None, None, :] * MASKED_LOGIT
-        return TextContext(tuple(block.attn2.keys_values(projected) for block in self._blocks), bias)
+        return TextContext(tuple(block.text_context(projected) for block in self._blocks), bias)
 
     def encode_memory(self, memory_latents: Tensor, text: TextContext) -> MemoryPrefix:
         """Run memory frames [B, V, F_mem, L, C] alone; only a model trained with causal memory can."""

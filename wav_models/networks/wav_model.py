@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from wav_models.networks.action_dit import ActionDiT
 from wav_models.networks.value_dit import ValueDiT
@@ -30,6 +32,12 @@ def compile_blocks(model: WAVModel, dynamic: bool | None = None) -> None:
     """Fuse the elementwise work of every transformer block; all blocks of a kind share one compilation."""
     for block in (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks):
         block.compile(dynamic=dynamic)
+
+
+def recompute_activations(model: WAVModel) -> None:
+    """Keep only what enters a block for the backward pass, and run the block again there."""
+    for block in (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks):
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 @torch.no_grad()

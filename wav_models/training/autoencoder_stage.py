@@ -45,7 +45,7 @@ class AutoencoderStage:
         view_names: of the V views.
         picture: where reconstructions are shown.
         """
-        self.autoencoder, self.frames, self.steps, self.config, self.picture = (
+        self.model, self.frames, self.steps, self.config, self.picture = (
             autoencoder,
             frames,
             steps,
@@ -61,7 +61,14 @@ class AutoencoderStage:
         self.held_out = torch.from_numpy(frames[held_out[::every]])
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
-        return dict(self.autoencoder.named_parameters())
+        return dict(self.model.named_parameters())
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def prepare(self, batch_size: int, streams: RngStreams) -> None:
+        """Nothing: a batch is cut from images in memory."""
 
     def lr_scale(self, name: str) -> float:
         return 1.0
@@ -69,9 +76,9 @@ class AutoencoderStage:
     def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
         rows = self.steps[streams.numpy.integers(len(self.steps), size=batch_size)]
         views = streams.numpy.integers(len(self.view_names), size=batch_size)
-        pixels = to_pixels(torch.from_numpy(self.frames[rows, views]))
-        latents = self.autoencoder.encode_pixels(pixels)
-        difference = self.autoencoder.decode_pixels(latents).float() - pixels
+        pixels = to_pixels(torch.from_numpy(self.frames[rows, views]).to(self.device))
+        latents = self.model.encode_pixels(pixels)
+        difference = self.model.decode_pixels(latents).float() - pixels
         weight = self.foreground(pixels, torch.from_numpy(views)) * self.config.foreground_weight + 1.0
         per_pixel = difference.square() + self.config.l1_weight * difference.abs()
         loss = (weight * per_pixel).sum() / (weight.sum() * pixels.shape[1])
@@ -81,7 +88,7 @@ class AutoencoderStage:
 
     def foreground(self, pixels: Tensor, views: Tensor) -> Tensor:
         """How much every pixel differs from its view's mean image, [N, 1, H, W] in [0, 1]."""
-        difference = (pixels - self.mean_images[views]).abs().mean(dim=1, keepdim=True)
+        difference = (pixels - self.mean_images[views].to(pixels.device)).abs().mean(dim=1, keepdim=True)
         return (difference / FOREGROUND_DIFFERENCE).clamp(max=1.0)
 
     @torch.no_grad()
@@ -90,9 +97,9 @@ class AutoencoderStage:
         metrics = {}
         rebuilt_views = []
         for view, name in enumerate(self.view_names):
-            pixels = to_pixels(self.held_out[:, view])
-            rebuilt = self.autoencoder.decode_pixels(self.autoencoder.encode_pixels(pixels)).float().clamp(-1, 1)
-            rebuilt_views.append(to_images(rebuilt).numpy())
+            pixels = to_pixels(self.held_out[:, view].to(self.device))
+            rebuilt = self.model.decode_pixels(self.model.encode_pixels(pixels)).float().clamp(-1, 1)
+            rebuilt_views.append(to_images(rebuilt).cpu().numpy())
             square = (rebuilt - pixels).square()
             weight = self.foreground(pixels, torch.full((len(pixels),), view)).expand_as(square)
             metrics[f"psnr_{name}"] = float(psnr(square.mean()))
@@ -107,9 +114,10 @@ class AutoencoderStage:
         count = min(STATISTICS_FRAMES, len(self.steps))
         chosen = np.sort(streams_at(0, "latent statistics", 0).numpy.choice(self.steps, count, replace=False))
         latents = [
-            self.autoencoder.encode_pixels(to_pixels(torch.from_numpy(np.array(self.frames[i])))) for i in chosen
+            self.model.encode_pixels(to_pixels(torch.from_numpy(np.array(self.frames[i])).to(self.device)))
+            for i in chosen
         ]
-        self.autoencoder.set_statistics(torch.cat(latents))
+        self.model.set_statistics(torch.cat(latents))
 
     def _draw(self, rebuilt: NDArray[np.uint8], path: Path) -> None:
         """True frames above their reconstructions, all views; one column per frame."""

@@ -27,7 +27,7 @@ from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
 from wav_models.data.normalization import Normalization
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
-from wav_models.networks.wav_model import WAVModel, compile_blocks
+from wav_models.networks.wav_model import WAVModel, compile_blocks, recompute_activations
 from wav_models.training.autoencoder_stage import AutoencoderStage
 from wav_models.training.config import STAGES, TrainConfig
 from wav_models.training.data.batches import Batches, fit_normalization, repeat_starts, still_steps
@@ -118,8 +118,11 @@ class Run:
         return self.directory / "tensorboard" if self.tensorboard else None
 
 
-def train_autoencoder(run: Run, budget: Budget, *, resume: bool) -> None:
+def train_autoencoder(run: Run, budget: Budget, *, resume: bool, worker: TrainingWorker | None = None) -> None:
     """Decode the dataset if need be and train the auto-encoder on it.
+
+    Args:
+        worker: this process, where it is one of several or computes on a GPU; None = the run's own workers.
 
     Raises:
         ValueError: the preset has a pretrained one, or no episode is left to train on or to hold out.
@@ -130,8 +133,14 @@ def train_autoencoder(run: Run, budget: Budget, *, resume: bool) -> None:
     run.directory.mkdir(parents=True, exist_ok=True)
     dataset = DatasetGroup(run.data, run.config.model.embodiment)
     steps = _split(step_starts(dataset, run.config.model), fingerprints(dataset), run.config)
-    cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
-    run_workers(_autoencoder_worker, (run, budget, resume, *steps), run.config.workers)
+    if worker is None:
+        cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
+        run_workers(_autoencoder_worker, (run, budget, resume, *steps), run.config.workers)
+        return
+    if worker.is_main:
+        cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
+    worker.meet()
+    _autoencoder_worker(worker, run, budget, resume, *steps)
 
 
 def _autoencoder_worker(
@@ -236,6 +245,8 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
         "action": measure.action,
     }
     stage = make_stage(name, model, batches, config, evaluate[name])
+    if config.recompute:
+        recompute_activations(model)
     if config.compile:
         compile_blocks(model)
         stage.evaluate = uncompiled(stage.evaluate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -24,7 +25,7 @@ from wav_models.experiments.held_out import recorded_split
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
 from wav_models.rewards.label import LabelConfig, label_dataset
-from wav_models.training import run as training_run
+from wav_models.training import command as training_command
 from wav_models.training.data.frames import (
     _known_episodes,
     allocate,
@@ -33,6 +34,7 @@ from wav_models.training.data.frames import (
     read_table,
     same_episodes,
 )
+from wav_models.training.launched import cluster_environment
 from wav_models.training.run import load_part
 from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_policy.cli.train import main
@@ -327,23 +329,65 @@ def test_a_stage_names_what_must_come_before(
         assert "--minutes X or --steps N" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "video", "value", "action"])
-def test_a_gpu_that_is_not_used_is_said_in_one_line(
-    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def begins(*_: object, **__: object) -> None:
-        raise ValueError("it begins")
+class Launched(Exception):
+    """Instead of becoming another program."""
 
-    for step in ("train_autoencoder", "train_stage"):
-        monkeypatch.setattr(training_run, step, begins)
-    argv = [stage, "--data", "my data", "--out", str(tmp_path), "--steps", "1"]
-    for available in (False, True):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
-        assert main(argv) == 1
-        printed = capsys.readouterr()
-        assert "it begins" in printed.err
-        assert printed.out.count("\n") == int(available)
-    assert printed.out.startswith("training on the CPU")
-    if stage != "autoencoder":
-        launch = f"accelerate launch --num_processes 1 -m wav_models.training {stage} --data 'my data'"
-        assert launch in printed.out
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "cluster", "starts"),
+    [
+        (0, [], {}, 0),
+        (1, [], {}, 0),
+        (4, [], {}, 4),
+        (4, ["--devices", "2"], {}, 2),
+        (4, ["--devices", "0"], {}, 0),
+        (4, [], {"RANK": "0", "WORLD_SIZE": "4"}, 0),
+        (4, [], {"SLURM_PROCID": "1", "SLURM_NTASKS": "8", "MASTER_ADDR": "node1"}, 0),
+    ],
+)
+def test_processes_are_started_where_there_are_several_gpus_and_nobody_has_started_any(
+    gpus: int, asked: list[str], cluster: dict[str, str], starts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+
+    def become(_: str, command: list[str]) -> None:
+        started.append(command)
+        raise Launched
+
+    monkeypatch.setattr(os, "execv", become)
+    monkeypatch.setattr(training_command, "_train", lambda *_: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    for name, value in cluster.items():
+        monkeypatch.setenv(name, value)
+    argv = ["video", "--data", "my data", "--out", "there", "--steps", "1", *asked]
+    if starts:
+        with pytest.raises(Launched):
+            main(argv)
+        command = started[0]
+        assert command[command.index("--num_processes") + 1] == str(starts)
+        assert command[command.index("wav_models.training") + 1 :] == argv
+    else:
+        assert main(argv) == 0
+        assert not started
+
+
+def test_more_gpus_than_there_are_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert main(["video", "--data", "x", "--out", "y", "--steps", "1", "--devices", "2"]) == 1
+    assert "devices is 2; this machine has 1 GPUs" in capsys.readouterr().err
+
+
+def test_slurm_says_each_process_its_place() -> None:
+    slurm = {"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
+    with pytest.raises(ValueError, match="set MASTER_ADDR"):
+        cluster_environment(slurm)
+    place = cluster_environment({**slurm, "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"})
+    assert (place["RANK"], place["LOCAL_RANK"], place["WORLD_SIZE"], place["MASTER_ADDR"]) == (
+        "3",
+        "1",
+        "8",
+        "10.0.0.1",
+    )
+    assert cluster_environment({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}) == {}

@@ -1,0 +1,107 @@
+"""The torch engine on an accelerator: nothing is on the wrong device, and no more is launched than must be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.wav_models.accelerator.fake_accelerator import Launches, fake_accelerator, fake_model
+from tests.wav_models.engines.test_torch_engine import SMALL, WordEncoder, random_model
+from wav_models.engines.torch_engine import TorchEngine, TorchFutures
+from wav_models.guidance import JACOBIANS, _unchecked
+from wav_models.presets import WAV_2B, ModelConfig
+
+NUM_FUTURES, NUM_DRAWS = 30, 5
+
+
+def wav_2b(causal: bool) -> ModelConfig:
+    """Of full width, with the two kinds of video block."""
+    return replace(WAV_2B, video=replace(WAV_2B.video, num_layers=2, causal_memory=causal))
+
+
+class NoImages:
+    def encode_memory(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    encode_future = decode_future = encode_memory
+
+
+def engine_of(config: ModelConfig, dtype: str) -> TorchEngine:
+    words = torch.randn(1, config.text.max_tokens, config.video.caption_channels)
+    mask = torch.ones(1, config.text.max_tokens, dtype=torch.bool)
+    engine = TorchEngine(fake_model(config).eval(), NoImages(), lambda _: (words, mask), dtype=dtype)
+    engine._padded_text = True  # nothing fake can be counted
+    return engine
+
+
+def observed(engine: TorchEngine) -> Any:
+    config = engine.config
+    shape = (config.video.max_view, config.num_memory_frames, config.num_tokens_per_frame, config.video.in_channels)
+    return engine.observe(torch.randn(1, *shape), engine.encode_text("x"))
+
+
+def video_noise(config: ModelConfig, count: int) -> Tensor:
+    frames = config.video.max_view, config.num_future_frames, config.num_tokens_per_frame
+    return torch.randn(count, *frames, config.video.in_channels)
+
+
+def value_noise(config: ModelConfig, *leading: int) -> Tensor:
+    return torch.randn(*leading, config.horizon.value_horizon, config.value.in_channels)
+
+
+@pytest.mark.parametrize(("causal", "dtype"), [(True, "bf16"), (False, "bf16"), (True, "fp32")])
+def test_every_call_of_a_plan_stays_there(causal: bool, dtype: str) -> None:
+    config = wav_2b(causal)
+    with fake_accelerator():
+        engine = engine_of(config, dtype)
+        scene = observed(engine)
+        futures = engine.imagine(scene, video_noise(config, NUM_FUTURES), 1)
+        values = engine.evaluate(futures, value_noise(config, NUM_FUTURES, NUM_DRAWS), 5)
+        assert values.shape == (NUM_FUTURES, NUM_DRAWS, config.horizon.value_horizon, config.value.in_channels)
+        chunk = torch.randn(config.horizon.action_horizon, config.action.in_channels)
+        guidances = [_unchecked((chunk, chunk), jacobian) for jacobian in JACOBIANS]  # nothing fake can be checked
+        for future in (engine.pick(futures, 1), engine.imagine(scene, video_noise(config, 1), 3)):
+            for guidance in (None, *guidances):
+                acted = engine.act(future, torch.randn(1, 1, 28), value_noise(config), chunk, 5, 5, guidance)
+                assert acted[1].shape == chunk.shape
+                assert acted[1].device.type == "cpu"
+        assert engine.denoise(scene, video_noise(config, 1), 2).device.type == "cpu"
+
+
+def test_text_without_padding_gives_the_same_numbers() -> None:
+    """As encoded on an accelerator: no padding, so that no mask shuts out the fastest attention."""
+    model, found = random_model(SMALL), []
+    for padded in (True, False):
+        engine = TorchEngine(model, NoImages(), WordEncoder())
+        engine._padded_text = padded
+        text = engine.encode_text("lift the bowl")
+        assert (text.bias is None) != padded
+        scene = engine.observe(torch.ones(1, 3, 2, 16, 32), text)
+        noise = torch.randn(2, 3, 2, 16, 32, generator=torch.Generator().manual_seed(0))
+        futures = engine.imagine(scene, noise, 1)
+        assert isinstance(futures, TorchFutures)
+        found.append(futures.features.future[-1])
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_norm_is_one_kernel_there() -> None:
+    """Eager launches of imagining and judging, whose number does not depend on M and N."""
+    config = wav_2b(True)
+    with fake_accelerator():
+        engine = engine_of(config, "bf16")
+        scene = observed(engine)
+        with Launches() as imagining:
+            futures = engine.imagine(scene, video_noise(config, 4), 1)
+        with Launches() as judging:
+            engine.evaluate(futures, value_noise(config, 4, 2), 5)
+    assert imagining.kernels["rms_norm"] == 2 * 6  # a layer: five of a video block, one of the value expert's keys
+    assert "linalg_vector_norm" not in imagining.kernels
+    assert imagining.total == pytest.approx(LAUNCHES["imagine"], rel=0.1)
+    assert judging.total == pytest.approx(LAUNCHES["evaluate"], rel=0.1)
+
+
+LAUNCHES = {"imagine": 0, "evaluate": 0}

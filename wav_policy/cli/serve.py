@@ -62,7 +62,7 @@ def _serve(arguments: ServeArguments) -> None:
         num_threads=arguments.threads,
         pretrained=arguments.pretrained,
     )
-    seconds = policy.warm_up()
+    seconds = policy.warm_up().total
     server = PolicyServer(policy, address.host, address.port, address.token, lambda text: print(text, flush=True))
     try:
         print(

@@ -12,7 +12,9 @@ import numpy as np
 from wav_models.configuration import AtLeastOne, ConfigurationError, Positive, Range, check_choice
 from wav_models.data.images import resize_image
 from wav_models.presets import HorizonConfig
-from wav_models.types import ANGLES, JOINT_NAMES, VIEWS, FloatArray, ImageArray, Observation
+from wav_models.types import FloatArray, ImageArray, Observation
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_NAMES, REVOLUTE
 
 Key: TypeAlias = str | tuple[str, ...]
 """Where a value lies in a message: its name, or the names from the outside in."""
@@ -155,9 +157,9 @@ class RemoteMapping:
             row, joint = np.argwhere(~finite)[0]
             raise MappingError(f"{place} is {numbers[row, joint]} in row {row}, {self.joints[joint]}")
         rows = self.from_remote(numbers, others)
-        distance = np.abs(rows[0] - joint_state)[ANGLES]
+        distance = np.abs(rows[0] - joint_state)[REVOLUTE]
         if not distance.max() <= self.max_start_distance:
-            name = JOINT_NAMES[ANGLES[int(distance.argmax())]]
+            name = JOINT_NAMES[REVOLUTE[int(distance.argmax())]]
             raise MappingError(
                 f"{place} begins {distance.max():.2f} rad from where {name} is (allowed {self.max_start_distance:g}): "
                 "a chunk of another moment, another order of joints, or another unit"

@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from wav_models.configuration import ConfigurationError, from_dict, load
-from wav_models.presets import LatentConfig, ModelConfig
-from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
+from wav_models.planner.config import PlannerConfig
+from wav_models.presets import WAV_TINY, LatentConfig, ModelConfig
+from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.imagined_motion import ImaginedMotion
+from wav_policy.policy.planning_effort import PlanCost
 from wav_policy.policy.remote.connection import RemoteConnection, RemoteError
 from wav_policy.policy.remote.mapping import MappingError, RemoteMapping
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_DIM
 
 WAV_METADATA: Final = "wav"
 """Key of a server's metadata under which `wav serve` says how it wants to be asked."""
@@ -52,9 +57,10 @@ class RemotePolicy:
             mapping = _mapping_of(address, self._connection.metadata)
             self._connection.timeout = mapping.timeout
         self.mapping = mapping
-        self.config: ModelConfig = ModelConfig(
-            name=address, latent=LatentConfig(image_size=mapping.image_size), horizon=mapping.horizon
+        self.config: ModelConfig = replace(
+            WAV_TINY, name=address, latent=LatentConfig(image_size=mapping.image_size), horizon=mapping.horizon
         )
+        self.planner = PlannerConfig(num_iterations=0)
 
     @classmethod
     def open(cls, address: str, mapping_file: Path | None = None) -> RemotePolicy:
@@ -135,7 +141,7 @@ class RemotePolicy:
     def reset(self) -> None:
         """Nothing is kept from plan to plan."""
 
-    def warm_up(self, instruction: str = "") -> float:
+    def warm_up(self, instruction: str = "") -> PlanCost:
         """Ask once, with black pictures, so that the server's slow first answer is not waited for with arms enabled.
 
         Returns:
@@ -147,8 +153,8 @@ class RemotePolicy:
         try:
             self._connection.ask(question, _WARM_UP_TIMEOUT)
         except RemoteError:
-            return 0.0
-        return time.monotonic() - began
+            return PlanCost(0.0)
+        return PlanCost(time.monotonic() - began)
 
     def fit_image(self, rgb: ImageArray, size: tuple[int, int], out: ImageArray | None = None) -> ImageArray:
         """As the mapping has it."""

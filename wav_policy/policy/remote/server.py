@@ -23,12 +23,14 @@ from websockets.sync.server import ServerConnection, serve
 from wav_models.alignment import memory_times, newest_at
 from wav_models.configuration import to_dict
 from wav_models.presets import ModelConfig
-from wav_models.types import JOINT_DIM, VIEWS, ImageArray, Observation
+from wav_models.types import ImageArray, Observation
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.planning_worker import Policy
 from wav_policy.policy.remote.mapping import MappingError, RemoteMapping
 from wav_policy.policy.remote.remote_policy import POSITIONS, STAMP, WAV_METADATA, WEIGHT
 from wav_policy.policy.remote.wire import WireError, pack, unpack
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_DIM
 
 MAX_QUESTION: Final = 64_000_000
 """Three views of four frames of 1080p are 75 MB; nobody needs that [bytes]."""

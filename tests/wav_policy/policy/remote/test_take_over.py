@@ -16,13 +16,14 @@ import pytest
 
 from tests.wav_policy.policy.remote.foreign_server import ForeignServer, running
 from wav_models.configuration import load
-from wav_models.types import ANGLES, JOINT_DIM, ActionChunk, Observation
+from wav_models.types import ActionChunk, Observation
 from wav_policy.bringup import paths
 from wav_policy.control.chunk_executor import ChunkExecutor
 from wav_policy.control.safety import SafetyFilter, SafetyLimits
 from wav_policy.policy.chunk_continuation import ChunkContinuation
 from wav_policy.policy.remote.mapping import RemoteMapping
 from wav_policy.policy.remote.remote_policy import RemotePolicy
+from wav_policy.robot.joints import JOINT_DIM, REVOLUTE
 
 PERIOD = 0.005
 """Of the robot's control loop [s]."""
@@ -78,7 +79,7 @@ def _run(policy: RemotePolicy, delay: Callable[[int], float], seconds: float) ->
         assert decision.target is not None
         new_velocity = (decision.target - target) / PERIOD
         if window:
-            steps[-1] = max(steps[-1], float(np.abs(new_velocity - velocity)[ANGLES].max()))
+            steps[-1] = max(steps[-1], float(np.abs(new_velocity - velocity)[REVOLUTE].max()))
             window -= 1
         target, velocity = decision.target, new_velocity
     return steps, held

@@ -185,7 +185,7 @@ def test_nobody_there_is_said_and_does_not_keep_the_node_from_starting() -> None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with closing(RemotePolicy(f"ws://127.0.0.1:{port}", MAPPING)) as policy:
-        assert policy.warm_up() == 0.0
+        assert policy.warm_up().total == 0.0
         with pytest.raises(RemoteError, match="nobody listens there; start the policy server"):
             policy.plan(observe())
         with running(ForeignServer(still), port):

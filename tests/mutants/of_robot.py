@@ -137,6 +137,14 @@ MUTANTS: Final = [
         {"lost_time_made_up_for": ("due += overrun", "due += 0.0 * overrun")},
     ),
     *mutants_of(
+        "wav_policy/control/loop_thread.py",
+        ("tests/wav_policy/control/test_loop_thread.py",),
+        {
+            "failure_taken_for_done": ("if post.error is not None:", "if False:"),
+            "begun_taken_for_refused": ("if not is_begun or not post.wait(_ANSWER_TIMEOUT):", "if True:"),
+        },
+    ),
+    *mutants_of(
         "wav_policy/control/minimum_jerk.py",
         ("tests/wav_policy/control/test_calm_motions.py",),
         {

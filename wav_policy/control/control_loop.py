@@ -27,7 +27,7 @@ from wav_policy.control.collision import make_checker
 from wav_policy.control.loop_phases import TRANSITIONS, Phase, Trigger
 from wav_policy.control.loop_state import LoopState, why_holding
 from wav_policy.control.loop_statistics import LoopStatistics
-from wav_policy.control.loop_thread import LoopStalledError, LoopThread
+from wav_policy.control.loop_thread import LoopFailedError, LoopStalledError, LoopThread
 from wav_policy.control.reach import Reach
 from wav_policy.control.safety import Cause, Intervention, SafetyDecision, SafetyFilter, SafetyLimits
 from wav_policy.control.stamp_clock import ClockWatch, StampClock
@@ -145,7 +145,7 @@ class ControlLoop:
 
     def disengage(self) -> None:
         """Brake to rest, then stop commanding: the arms hold."""
-        with contextlib.suppress(LoopStalledError):
+        with contextlib.suppress(LoopStalledError, LoopFailedError):
             self._thread.ask(lambda: self._go(Trigger.DISENGAGE))
             if self._thread.is_running:
                 self._is_silent.wait(SETTLE_TIMEOUT)

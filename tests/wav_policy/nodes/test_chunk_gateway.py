@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -167,6 +171,24 @@ def test_it_listens_where_the_topic_was_remapped_to_and_offers_nothing(probe: Pr
         listener.close()
         probe.node.destroy_publisher(publisher)
     assert children(psutil.Process()) == []
+
+
+def test_where_no_process_can_be_started_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.Popen
+    said: list[str] = []
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(subprocess, "Popen", start)
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", fail_once)
+    listener = ChunkListener("/robot/other_chunk", "/robot", lambda _: None, lambda _: None, said.append)
+    try:
+        listener.wait()
+        assert "cannot be run: [Errno 11] Resource temporarily unavailable; started again" in said[0]
+        assert listener.state.num_restarts == 1
+    finally:
+        listener.close()
 
 
 def children(process: psutil.Process) -> list[psutil.Process]:

@@ -112,7 +112,10 @@ class ChunkListener:
         pause = shortest
         while not self._closing.is_set():
             began = time.monotonic()
-            why = self._attend()
+            try:
+                why = self._attend()
+            except OSError as error:  # no memory, file descriptors or process ids are left
+                why = f"the process that listens to it cannot be run: {error}"
             if self._closing.is_set():
                 return
             if time.monotonic() - began > _SETTLED:
@@ -127,21 +130,25 @@ class ChunkListener:
 
         Returns:
             How it ended.
+
+        Raises:
+            OSError: it does not start.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [sys.executable, "-m", _GATEWAY, str(theirs.fileno()), *self._arguments]
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
-        try:
-            with ours:
-                return self._hear(ours)
-        finally:
-            self._listening = False
+        with ours:
+            with theirs:
+                command = [sys.executable, "-m", _GATEWAY, str(theirs.fileno()), *self._arguments]
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
             try:
-                process.wait(_END_TIME)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                return self._hear(ours)
+            finally:
+                ours.close()
+                self._listening = False
+                try:
+                    process.wait(_END_TIME)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
     def _hear(self, end: socket.socket) -> str:
         """Pass on what it says until it has ended, hangs, or is not needed any more."""

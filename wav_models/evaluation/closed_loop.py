@@ -99,13 +99,14 @@ class TrialSettings:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One episode: what came of it, what the plans cost, and what ran the networks."""
+    """One episode: what came of it, what the plans cost, what ran the networks, and why it could not be played."""
 
     seed: int
     success: bool
     steps: int
     plan_ms: tuple[float, ...]
     engine: str = ""
+    fault: str = ""
 
 
 def image_period(config: ModelConfig, settings: TrialSettings) -> int:

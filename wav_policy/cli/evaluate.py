@@ -108,6 +108,10 @@ class EvaluateArguments:
 
 def main(argv: list[str]) -> int:
     """Entry point of `wav evaluate`."""
+    if any(word.split("=")[0] == "--suite" for word in argv):
+        from wav_policy.cli.evaluate_suite import main as evaluate_suite
+
+        return evaluate_suite(argv)
     arguments = tyro.cli(EvaluateArguments, prog="wav evaluate", args=_with_json_target(argv))
     arguments = replace(arguments, checkpoint=resolve(str(arguments.checkpoint)))
     from wav_models.checkpoint import CheckpointError

@@ -38,6 +38,7 @@ SUB_COMMANDS = {
     "train": SubCommand("wav_policy.cli.train:main", "Train the auto-encoder and the three stages of the model."),
     "export": SubCommand("wav_policy.cli.export:main", "Write a checkpoint as compiled graphs, and verify them."),
     "evaluate": SubCommand("wav_policy.cli.evaluate:main", "Success rate of a checkpoint in closed loop."),
+    "suite": SubCommand("wav_policy.cli.suite:main", "Install other people's benchmarks, such as LIBERO."),
     "report": SubCommand("wav_policy.cli.report:main", "The paper's figures from a checkpoint, and one page of them."),
     "bench": SubCommand("wav_policy.cli.bench:main", "What a plan costs: measured here, or counted from the shapes."),
     "arm": SubCommand("wav_policy.cli.arm:main", "Look at one arm, find its adapter, mend what its flash holds."),

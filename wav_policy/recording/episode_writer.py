@@ -141,6 +141,7 @@ class DatasetWriter:
             extra=extra,
             source_times=self.source_times,
             efforts=self.efforts,
+            robot=self.robot,
         )
 
     def _decide_efforts(self, wanted: bool) -> None:

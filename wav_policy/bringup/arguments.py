@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from wav_policy.sim.tasks import TASKS
 
 AUTO = "auto"
 BOOL_CHOICES = ("true", "false")
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 DEFAULT_CHECKPOINT = "checkpoints/wav-tiny"
 """Trained in the simulation: it is the default there only."""
 DEFAULT_DATASET = "recordings"
@@ -61,6 +63,21 @@ ARGUMENTS = (
     LaunchArgument("can_leader_left", AUTO, "CAN interface or serial port of the left leader arm (teleop)."),
     LaunchArgument("can_leader_right", AUTO, "The same for the right leader arm."),
     LaunchArgument("can_interface", AUTO, "auto: slcan with sim, else socketcan.", (AUTO, "socketcan", "slcan")),
+    LaunchArgument("namespace", "", "Of all nodes, such as robot1: two robots in one ROS domain need two."),
+    LaunchArgument(
+        "use_sim_time",
+        "false",
+        "Stamps follow the topic /clock; the arms move only while it runs at real time.",
+        BOOL_CHOICES,
+    ),
+    LaunchArgument("params_file", "", "YAML of parameters that win over config/; what launch arguments decide stays."),
+    LaunchArgument("log_level", "info", "Of all nodes.", LOG_LEVELS),
+    LaunchArgument(
+        "robot_description",
+        "true",
+        "Publish the URDF, and tf where robot_state_publisher is installed.",
+        BOOL_CHOICES,
+    ),
 )
 
 RECORDING = {"teleop": "true", "record": "true"}
@@ -91,6 +108,11 @@ class LaunchArguments:
     can_leader_left: str
     can_leader_right: str
     can_interface: str
+    namespace: str
+    use_sim_time: bool
+    params_file: Path | None
+    log_level: str
+    robot_description: bool
 
 
 def split_assignments(tokens: Iterable[str]) -> dict[str, str]:
@@ -131,6 +153,7 @@ def parse(assignments: Mapping[str, str]) -> LaunchArguments:
 
 def _resolved(values: dict[str, str], given: LaunchArguments) -> LaunchArguments:
     sim, teleop, interface = given.sim, given.teleop, given.can_interface
+    namespace = normalized_namespace(values["namespace"])
     if sim and interface == "socketcan":
         raise LaunchArgumentError("can_interface:=socketcan excludes sim:=true: the simulated arms speak slcan")
     of_policy = ("checkpoint", "policy", "policy_mapping", "engine")
@@ -141,11 +164,11 @@ def _resolved(values: dict[str, str], given: LaunchArguments) -> LaunchArguments
         _refuse_without_use(values, ("policy_mapping",), "no policy:=ws://HOST:PORT")
     if not values["dataset"].strip():
         raise LaunchArgumentError("dataset:= is empty; give a directory")
-    channels = {name: _channel(values[name], name, sim) for name in CHANNELS[: 4 if teleop else 2]}
+    channels = {name: _channel(values[name], name, sim, namespace) for name in CHANNELS[: 4 if teleop else 2]}
     if len(set(channels.values())) < len(channels):
         listed = ", ".join(f"{name}:={channel}" for name, channel in channels.items())
         raise LaunchArgumentError(f"every arm needs a bus of its own, a leader above all: {listed}")
-    resolved: dict[str, Any] = {name: _channel(values[name], name, sim) for name in CHANNELS}
+    resolved: dict[str, Any] = {name: _channel(values[name], name, sim, namespace) for name in CHANNELS}
     return replace(
         given,
         **resolved,
@@ -153,7 +176,32 @@ def _resolved(values: dict[str, str], given: LaunchArguments) -> LaunchArguments
         policy=_address(given.policy),
         policy_mapping=_mapping(given.policy_mapping),
         can_interface=("slcan" if sim else "socketcan") if interface == AUTO else interface,
+        namespace=namespace,
+        params_file=_params_file(values["params_file"]),
     )
+
+
+def normalized_namespace(text: str) -> str:
+    """As ROS writes it, "/robot1"; "" for the root.
+
+    Raises:
+        LaunchArgumentError: no namespace.
+    """
+    names = text.strip("/")
+    if names and not re.fullmatch(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", names, re.ASCII):
+        raise LaunchArgumentError(
+            f"namespace:={text} is none: letters, digits and underscores, no digit first, for example namespace:=robot1"
+        )
+    return f"/{names}" if names else ""
+
+
+def _params_file(value: str) -> Path | None:
+    if not value:
+        return None
+    file = Path(value).expanduser().absolute()
+    if not file.is_file():
+        raise LaunchArgumentError(f"params_file:={value}: {file} does not exist")
+    return file
 
 
 def _refuse_without_use(values: dict[str, str], names: tuple[str, ...], other: str) -> None:
@@ -164,10 +212,10 @@ def _refuse_without_use(values: dict[str, str], names: tuple[str, ...], other: s
             raise LaunchArgumentError(f"{name}:={values[name]} has no use with {other}")
 
 
-def _channel(value: str, name: str, sim: bool) -> str:
+def _channel(value: str, name: str, sim: bool, namespace: str) -> str:
     if value != AUTO:
         return value
-    return str(paths.runtime_directory() / name) if sim else name
+    return str(paths.runtime_directory(namespace) / name) if sim else name
 
 
 def _address(value: str) -> str:

@@ -136,8 +136,8 @@ class MonitorFeed:
         return None if polled is None else polled.take()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        now = time.monotonic()
-        self._reports |= {name: Heard(now, report) for name, report in reports_from_message(message).items()}
+        now, namespace = time.monotonic(), self._node.get_namespace()
+        self._reports |= {name: Heard(now, report) for name, report in reports_from_message(message, namespace).items()}
 
     def _on_instruction(self, instruction: str) -> None:
         self._instruction = instruction

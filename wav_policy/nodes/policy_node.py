@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -32,7 +32,7 @@ from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.heartbeat import Heartbeat
-from wav_policy.nodes.runtime.lifecycle import log_failures
+from wav_policy.nodes.runtime.lifecycle import ManagedNode
 from wav_policy.nodes.runtime.parameters import ParameterError, declare
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.policy.chunk_continuation import ChunkContinuation, check_continuation
@@ -145,8 +145,7 @@ class _Running:
     subscriptions: list[Any]
 
 
-@log_failures
-class PolicyNode(LifecycleNode):
+class PolicyNode(ManagedNode):
     """Plans with a policy from live topics.
 
     Args:

@@ -21,7 +21,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-from wav_models.configuration import check_choice
+from wav_models.configuration import AtLeastOne, Count, check_choice
 from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
 from wav_policy.nodes.messages.joint_state import (
     JointNamesError,
@@ -64,10 +64,10 @@ class RecorderNodeConfig:
     """
 
     dataset: str = "recordings"
-    fps: int = 10
+    fps: AtLeastOne = 10
     action_source: str = "target"
     instruction: str = ""
-    min_free_megabytes: int = 500
+    min_free_megabytes: Count = 500
     efforts: str = "auto"
     image_transport: str = "auto"
     sampling: SamplingLimits = field(default_factory=SamplingLimits)

@@ -56,14 +56,14 @@ class ObservationConfig:
     max_image_skew: float = 0.1
     """Between the newest frames of the three cameras: two frame times at 20 Hz [s]."""
     max_joint_age: float = 0.1
-    """[s]"""
+    """Age of the newest joint states [s]."""
     max_frozen_time: float = 0.5
     """A camera that shows the very same picture for longer is frozen, whatever its stamps and whether anything moves:
     the sensor of a live one has noise. Drivers that send a picture twice, or five times in dim light, are not [s]."""
     max_camera_rate: float = 60.0
     """Frames that come faster are thinned out; decides how many are kept [Hz]."""
     max_joint_rate: float = 250.0
-    """[Hz]"""
+    """Joint states that come faster are thinned out [Hz]."""
     max_memory_gap: float = 0.3
     """A memory frame may be this much older than wanted; a camera that had paused longer has no memory of then [s]."""
     max_stamp_age: float = 1.0

@@ -32,6 +32,16 @@ def test_simulation_means_slcan_in_the_runtime_directory(checkpoint: str) -> Non
     assert Path(arguments.can_left).parent.stat().st_mode & 0o077 == 0
 
 
+def test_every_namespace_has_its_own_directory(checkpoint: str) -> None:
+    places = {
+        Path(parse({"sim": "true", "checkpoint": checkpoint, "namespace": name}).can_left).parent
+        for name in ("", "robot1", "robot2", "lab/robot1")
+    }
+    assert len(places) == 4
+    written = {parse({"checkpoint": checkpoint, "namespace": name}).namespace for name in ("a/b", "/a/b", "/a/b/")}
+    assert written == {"/a/b"}
+
+
 def test_the_robot_means_socketcan(checkpoint: str) -> None:
     arguments = parse({"checkpoint": checkpoint})
     assert (arguments.can_interface, arguments.can_left, arguments.can_right) == ("socketcan", "can_left", "can_right")
@@ -50,6 +60,10 @@ def test_the_robot_means_socketcan(checkpoint: str) -> None:
         ({"teleop": "true", "can_leader_left": "can_left"}, "every arm needs a bus of its own"),
         ({"checkpoint": "/nowhere"}, "/nowhere does not exist"),
         ({}, "trained in the simulation: give checkpoint:=DIR"),
+        ({"namespace": "robot 1"}, "namespace:=robot 1 is none"),
+        ({"namespace": "1robot"}, "for example namespace:=robot1"),
+        ({"sim": "true", "params_file": "/nowhere.yaml"}, "params_file:=/nowhere.yaml: /nowhere.yaml does not exist"),
+        ({"log_level": "warning"}, "did you mean 'warn'"),
         ({"can_left": "can0", "instruction": "put it down"}, "trained in the simulation: give checkpoint:=DIR"),
     ],
 )

@@ -18,7 +18,6 @@ pytest.importorskip("rclpy")
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
@@ -90,10 +89,7 @@ def test_configured_it_publishes_and_moves_nothing(robot: Robot, probe: Probe) -
 
 
 def test_an_impossible_transition_harms_nothing(active: Robot, probe: Probe) -> None:
-    client = probe.node.create_client(ChangeState, "piper_node/change_state")
-    probe.wait_until(client.service_is_ready)
-    client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
-    probe.spin(0.3)
+    assert not probe.change_state(Transition.TRANSITION_CONFIGURE)
     probe.diagnostics.clear()
     probe.wait_until(lambda: probe.messages().get(LOOP, "").startswith("holding"))
     assert active.process.poll() is None
@@ -414,6 +410,24 @@ def test_shutdown_holds_where_the_arms_are(tmp_path: Path, repository: Path, rob
 def test_home_must_be_a_pose_within_the_limits(home: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="home must be 14 values inside the safety limits"):
         PiperNodeConfig(home=home)
+
+
+def test_an_arm_in_repair_is_said_to_be_absent_and_the_other_tells_its_efforts(
+    tmp_path: Path, repository: Path, probe: Probe
+) -> None:
+    robot = Robot(tmp_path, repository, ["-p", "arms:=left"])
+    try:
+        robot.arms[0].start()
+        assert probe.change_state(Transition.TRANSITION_CONFIGURE)
+        probe.diagnostics.clear()
+        probe.joint_states.clear()
+        probe.wait_until(lambda: "piper_node: right arm" in probe.diagnostics and len(probe.joint_states) > 50)
+        absent, present = probe.diagnostics["piper_node: right arm"], probe.diagnostics["piper_node: left arm"]
+        assert (absent.level, absent.message) == (DiagnosticStatus.OK, "absent by configuration")
+        assert (absent.hardware_id, present.hardware_id) == ("right arm", "left arm")
+        assert np.isfinite(probe.joint_states[-1].effort).all(), "or none of them is recorded"
+    finally:
+        robot.close()
 
 
 def test_impossible_parameters_are_named(tmp_path: Path, repository: Path) -> None:

@@ -64,7 +64,7 @@ class Subject:
         return self.engine.observe(self.memory, self.engine.encode_text("instruction"))
 
     def imagine(self, scene: Any) -> Any:
-        return self.engine.imagine(scene, self.video_noise, 1)
+        return self.engine.imagine(scene, self.video_noise, (0.0,))
 
     def evaluate(self, futures: Any) -> Tensor:
         return self.engine.evaluate(futures, self.value_noise, NUM_STEPS)

@@ -59,12 +59,12 @@ def test_every_call_of_a_plan_stays_there(causal: bool, dtype: str) -> None:
     with fake_accelerator():
         engine = engine_of(config, dtype)
         scene = observed(engine)
-        futures = engine.imagine(scene, video_noise(config, NUM_FUTURES), 1)
+        futures = engine.imagine(scene, video_noise(config, NUM_FUTURES), (0.0,))
         values = engine.evaluate(futures, value_noise(config, NUM_FUTURES, NUM_DRAWS), 5)
         assert values.shape == (NUM_FUTURES, NUM_DRAWS, config.horizon.value_horizon, config.value.in_channels)
         chunk = torch.randn(config.horizon.action_horizon, config.action.in_channels)
         guidances = [_unchecked((chunk, chunk), jacobian) for jacobian in JACOBIANS]  # nothing fake can be checked
-        for future in (engine.pick(futures, 1), engine.imagine(scene, video_noise(config, 1), 3)):
+        for future in (engine.pick(futures, 1), engine.imagine(scene, video_noise(config, 1), (0.0, 0.5))):
             for guidance in (None, *guidances):
                 acted = engine.act(future, torch.randn(1, 1, 28), value_noise(config), chunk, 5, 5, guidance)
                 assert acted[1].shape == chunk.shape
@@ -82,7 +82,7 @@ def test_text_without_padding_gives_the_same_numbers() -> None:
         assert (text.bias is None) != padded
         scene = engine.observe(torch.ones(1, 3, 2, 16, 32), text)
         noise = torch.randn(2, 3, 2, 16, 32, generator=torch.Generator().manual_seed(0))
-        futures = engine.imagine(scene, noise, 1)
+        futures = engine.imagine(scene, noise, (0.0,))
         assert isinstance(futures, TorchFutures)
         found.append(futures.features.future[-1])
     torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
@@ -95,7 +95,7 @@ def test_a_norm_is_one_kernel_there() -> None:
         engine = engine_of(config, "bf16")
         scene = observed(engine)
         with Launches() as imagining:
-            futures = engine.imagine(scene, video_noise(config, 4), 1)
+            futures = engine.imagine(scene, video_noise(config, 4), (0.0,))
         with Launches() as judging:
             engine.evaluate(futures, value_noise(config, 4, 2), 5)
     assert imagining.kernels["rms_norm"] == 2 * 6  # a layer: five of a video block, one of the value expert's keys

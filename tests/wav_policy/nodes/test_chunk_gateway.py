@@ -229,7 +229,10 @@ def test_where_no_process_can_be_started_it_is_tried_again(monkeypatch: pytest.M
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(subprocess, "Popen", fail_once)
-    listener = ChunkListener("/robot/other_chunk", "/robot", lambda _: None, lambda _: None, said.append)
+    nothing = [lambda _: None] * 2
+    listener = ChunkListener(
+        "/robot/other_chunk", "/robot", *nothing, said.append, lambda: INTRODUCTION, lambda _: None
+    )
     try:
         listener.wait()
         assert "cannot be run: [Errno 11] Resource temporarily unavailable; started again" in said[0]

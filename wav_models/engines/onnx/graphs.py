@@ -23,6 +23,7 @@ from wav_models.engines.onnx import network_calls as calls
 from wav_models.engines.onnx.composer import OnnxComposer
 from wav_models.engines.onnx.network_calls import NetworkCall, example, keys_values_names
 from wav_models.engines.onnx.opaque_blocks import OPSET, BlockExporter, Translations
+from wav_models.engines.onnx.operators import standard_translations
 from wav_models.flow import equal_times
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
@@ -55,7 +56,7 @@ class OnnxGraphs:
     ) -> None:
         self.config, self.shape = model.config, shape
         self._loops, self._quantize = loops, quantize
-        self._exporter = BlockExporter(model, translations)
+        self._exporter = BlockExporter(model, standard_translations() | (translations or {}))
         self._model, self._autoencoder = self._exporter.model, autoencoder
         self._dtype = calls.precision(model)
         blocks = self.config.video.num_layers

@@ -41,7 +41,7 @@ PLANNER = PlannerConfig(
     selection="best",
 )
 SHAPE = PlanShape.of(PLANNER)
-DENOISING = replace(PLANNER, video_times=(0.0, 0.5))
+DENOISING = replace(PLANNER, video_times=(0.25, 0.75), share_first_step=True)
 PUBLISHED = replace(
     WAV_2B,
     video=replace(

@@ -41,6 +41,10 @@ class NaiveEngine:
     model: WAVModel
 
     @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
     def config(self) -> ModelConfig:
         return self.model.config
 

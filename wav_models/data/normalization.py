@@ -114,7 +114,7 @@ class Normalization:
 
     def decode_returns(self, x: Array) -> Array:
         """Discounted return alone: x [...] is the last channel of the network variable."""
-        return symexp(self._decode(x, self.value_mean[-1], self.value_std[-1]))
+        return symexp(x * float(self.value_std[-1]) + float(self.value_mean[-1]))
 
     @staticmethod
     def _decode(x: Any, mean: FloatArray, std: FloatArray) -> Any:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import torch
 from torch import Tensor
 
 from wav_models.guidance import Guidance
@@ -87,6 +88,8 @@ class Engine(Protocol):
     description: str
     """What runs and why it was chosen, in a few words, for those who watch."""
     config: ModelConfig
+    device: torch.device
+    """Where values are returned, and noise is best given: the CPU, unless torch runs on another."""
 
     def encode_text(self, instruction: str) -> Text:
         """Graph text_encoder; repeated instructions are looked up."""
@@ -110,7 +113,7 @@ class Engine(Protocol):
         """
 
     def evaluate(self, futures: Futures, value_noise: Tensor, num_steps: int) -> Tensor:
-        """Graph value_dit: normalised values [M, N, T, 17] from noise of that shape; row m judges future m."""
+        """Graph value_dit: normalised values [M, N, T, 17] on `device` from noise of that shape; row m: future m."""
 
     def pick(self, futures: Futures, index: int) -> Futures:
         """One of several futures, for `act`; cheap, and keeps none of the others."""

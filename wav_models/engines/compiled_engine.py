@@ -86,6 +86,7 @@ class CompiledEngine:
     ) -> None:
         self.name = manifest.engine
         self.precision = manifest.precision
+        self.device = torch.device("cpu")
         self.description = f"{self.name} {self.precision}"
         self.config = config
         self.shape = manifest.shape

@@ -28,6 +28,10 @@ class ObservedTrajectories:
     guidance: Guidance | None = None
 
     @property
+    def device(self) -> torch.device:
+        return self.engine.device
+
+    @property
     def video_noise_shape(self) -> tuple[int, ...]:
         config = self.engine.config
         channels = config.video.in_channels

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wav_models.networks.fp8 import quantize_linears
-from wav_models.networks.wav_model import WAVModel
+from wav_models.networks.wav_model import WAVModel, blocks_of
 
 Network = TypeVar("Network")
 
@@ -33,7 +33,7 @@ def on_cpu(network: Network) -> Network:
 def in_fp8(model: WAVModel) -> WAVModel:
     """A copy in bf16, with the blocks' linear layers in 8-bit floats."""
     model = copied(model, lambda weight: weight.to(torch.bfloat16))
-    for block in (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks):
+    for block in blocks_of(model):
         quantize_linears(block)
     return model
 

@@ -98,7 +98,7 @@ class FutureReader:
         """Predicted returns [M, N, T]; all futures are judged with the same noise [N, T, 17]."""
         noise = value_noise[None].expand(len(reading.latents), *value_noise.shape)
         values = self.engine.evaluate(reading.futures, noise, self.planner.num_value_steps)
-        return self.normalization.decode_returns(values[..., -1]).double().numpy()
+        return self.normalization.decode_returns(values[..., -1]).double().cpu().numpy()
 
     def actions(
         self, reading: Reading, joint_state: FloatArray, value_noise: Tensor, action_noise: Tensor

@@ -28,15 +28,20 @@ class WAVModel(nn.Module):
             initialize(self)
 
 
+def blocks_of(model: WAVModel) -> tuple[nn.Module, ...]:
+    """The transformer blocks of all three experts."""
+    return (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks)
+
+
 def compile_blocks(model: WAVModel, dynamic: bool | None = None) -> None:
     """Fuse the elementwise work of every transformer block; all blocks of a kind share one compilation."""
-    for block in (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks):
+    for block in blocks_of(model):
         block.compile(dynamic=dynamic)
 
 
 def recompute_activations(model: WAVModel) -> None:
     """Keep only what enters a block for the backward pass, and run the block again there."""
-    for block in (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks):
+    for block in blocks_of(model):
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 

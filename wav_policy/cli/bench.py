@@ -57,6 +57,12 @@ class CostArguments:
     """Preset, or JSON file of shapes."""
     plans: tuple[tuple[int, int, int], ...] = ((1, 8, 5), (3, 8, 5), (1, 30, 5), (3, 30, 5))
     """Triples K M N."""
+    training: Flag = False
+    """Memory of training on every GPU instead: all stages, sharded or not, activations kept or computed again."""
+    gpus: tuple[int, ...] = (1, 8, 64)
+    """With --training: numbers of GPUs."""
+    samples: int = 4
+    """With --training: samples on each GPU at a time."""
     json: Flag = False
     """Print JSON."""
 
@@ -118,11 +124,24 @@ def _planner(arguments: PlannerArguments) -> int:
     return 0
 
 
+def _training(arguments: CostArguments) -> int:
+    from wav_models.bench.model_file import load_model
+    from wav_models.bench.training_memory import training_table, training_text
+
+    if arguments.samples < 1 or min(arguments.gpus, default=0) < 1:
+        raise ValueError(f"gpus is {arguments.gpus}, samples {arguments.samples}; integers >= 1 fit")
+    table = training_table(load_model(arguments.preset).config, arguments.gpus, arguments.samples)
+    print(json.dumps(table, indent=2) if arguments.json else training_text(table))
+    return 0
+
+
 def _cost(arguments: CostArguments) -> int:
     from wav_models.bench.cost_table import cost_table
     from wav_models.bench.model_file import load_model
     from wav_models.bench.report import cost_text
 
+    if arguments.training:
+        return _training(arguments)
     result = cost_table(load_model(arguments.preset), arguments.plans)
     print(json.dumps(result, indent=2) if arguments.json else cost_text(result))
     return 0

@@ -5,15 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from tests.wav_models.accelerator.fake_accelerator import Launches, fake_accelerator, fake_model
 from tests.wav_models.engines.test_torch_engine import SMALL, WordEncoder, random_model
+from wav_models.bench.planner import identity_normalization
+from wav_models.engines.observed_trajectories import ObservedTrajectories
 from wav_models.engines.torch_engine import TorchEngine, TorchFutures
 from wav_models.guidance import JACOBIANS, _unchecked
+from wav_models.planner import latent_planner
+from wav_models.planner.config import PlannerConfig
+from wav_models.planner.latent_planner import plan
+from wav_models.planner.timing import Deadline
 from wav_models.presets import WAV_2B, ModelConfig
+from wav_models.types import PlanRound
 
 NUM_FUTURES, NUM_DRAWS = 30, 5
 
@@ -70,6 +78,31 @@ def test_every_call_of_a_plan_stays_there(causal: bool, dtype: str) -> None:
                 assert acted[1].shape == chunk.shape
                 assert acted[1].device.type == "cpu"
         assert engine.denoise(scene, video_noise(config, 1), 2).device.type == "cpu"
+
+
+@pytest.mark.parametrize("selection", ["sample", "mean"])
+def test_a_round_waits_for_the_accelerator_once(selection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise, scores, refit and elites stay there: a round sends one tensor and fetches one."""
+    config, num_rounds = wav_2b(True), 3
+    for check in ("_require_finite", "_require_finite_decision"):  # nothing fake can be checked
+        monkeypatch.setattr(latent_planner, check, lambda *_: None)
+    report = PlanRound(*(np.zeros(1) for _ in range(3)), seconds=0.0)
+    monkeypatch.setattr(latent_planner, "_round_report", lambda *_: report)
+    counted = []
+    for rounds in (0, num_rounds):
+        planner = PlannerConfig(num_iterations=rounds, selection=selection, num_value_steps=2, num_action_steps=2)
+        with fake_accelerator():
+            engine = engine_of(config, "bf16")
+            scene = observed(engine)
+            state = torch.randn(1, 1, config.action.in_channels)
+            model = ObservedTrajectories(engine, scene, state, identity_normalization(config), planner)
+            with Launches() as launched:
+                found = plan(model, planner, 0, deadline=Deadline(1e6))
+        assert found.video_noise.device.type == found.state.video.mean.device.type == "cpu"
+        counted.append(launched.copies)
+    in_rounds = {direction: counted[1][direction] - counted[0][direction] for direction in counted[1]}
+    assert in_rounds["to host"] == num_rounds
+    assert in_rounds["to accelerator"] <= num_rounds + 1  # one is drawn ahead in vain
 
 
 def test_text_without_padding_gives_the_same_numbers() -> None:

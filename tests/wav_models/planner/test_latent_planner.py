@@ -27,6 +27,7 @@ class Landscape:
     future's noise, so that what was acted on can be seen.
     """
 
+    device = torch.device("cpu")
     video_noise_shape = SHAPE
     value_noise_shape = (HORIZON, 1)
     action_noise_shape = (4, 2)

@@ -16,7 +16,7 @@ from wav_policy.cli.main import SUB_COMMANDS, usage
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = "config/security/policy.xml"
-BEYOND = {"train": ("video",), "bench": ("planner", "cost", "latency", "loop", "safety", "splices")}
+BEYOND = {"train": ("video",), "bench": ("planner", "cost", "latency", "splices")}
 """Commands within commands that get an entry of their own."""
 API = (
     "wav_models.planner.latent_planner",

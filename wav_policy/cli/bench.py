@@ -12,8 +12,6 @@ import tyro
 
 from wav_policy.cli.bench_continuation import ContinuationArguments, run_continuation
 from wav_policy.cli.bench_latency import LatencyArguments, run_latency
-from wav_policy.cli.bench_loop import LoopArguments, run_loop
-from wav_policy.cli.bench_safety import SafetyArguments, run_safety
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -72,8 +70,6 @@ SUB_COMMANDS: dict[str, Callable[..., Any]] = {
     "cost": CostArguments,
     "splices": ContinuationArguments,
     "latency": LatencyArguments,
-    "loop": LoopArguments,
-    "safety": SafetyArguments,
 }
 
 
@@ -87,10 +83,6 @@ def main(argv: list[str]) -> int:
             return run_continuation(arguments)
         if isinstance(arguments, LatencyArguments):
             return run_latency(arguments)
-        if isinstance(arguments, SafetyArguments):
-            return run_safety(arguments)
-        if isinstance(arguments, LoopArguments):
-            return run_loop(arguments)
         return _cost(arguments)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"wav bench: {error}", file=sys.stderr)

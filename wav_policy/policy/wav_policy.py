@@ -86,7 +86,8 @@ class WAVPolicy:
         self.engine = engine
         self.config: ModelConfig = engine.config
         self.planner = planner or PlannerConfig()
-        self._efforts = efforts(self.planner)
+        asked, *less = efforts(self.planner)
+        self._efforts = [asked, *(each for each in less if engine.has_rounds_of(size_of(each)))]
         self._normalization = normalization
         self._jacobian = jacobian
         self._lock = threading.Lock()

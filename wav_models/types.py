@@ -80,6 +80,7 @@ class Plan:
         stop_reason: "completed", "deadline" or "planning off".
         seconds: where the time went, by stage name [s].
         seed: reproduces the plan together with checkpoint and observation.
+        chosen: round and future in it that is acted on, from 0; None where that is none of those that were judged.
         future: opaque handle of the chosen future for `WAVPolicy.imagine`; never needed for control.
     """
 
@@ -89,4 +90,5 @@ class Plan:
     stop_reason: str
     seconds: dict[str, float]
     seed: int
+    chosen: tuple[int, int] | None = None
     future: object | None = None

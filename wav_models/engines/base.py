@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from wav_models.guidance import Guidance
+from wav_models.planner.timing import Size
 from wav_models.planner.trajectory_model import Futures
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
@@ -102,6 +103,9 @@ class Engine(Protocol):
 
         With `share_first_step` also the mean of all futures, which the first step of `imagine` then leads to.
         """
+
+    def has_rounds_of(self, size: Size) -> bool:
+        """Whether rounds of M futures with N value samples each run here without being compiled first."""
 
     def imagine(self, scene: Scene, video_noise: Tensor, times: tuple[float, ...]) -> Futures:
         """Graph video_dit: M futures from noise [M, V, F_fut, L, C], ready for the experts.

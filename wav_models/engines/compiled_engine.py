@@ -17,10 +17,11 @@ from torch import Tensor
 
 from wav_models.engines.base import EngineError
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
-from wav_models.engines.manifest import Manifest, video_dit_name
+from wav_models.engines.manifest import Manifest, value_dit_name, video_dit_name
 from wav_models.flow import euler
 from wav_models.guidance import Guidance, Velocity, guided
 from wav_models.networks.text_encoder import TextEncoder
+from wav_models.planner.timing import Size
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
 
@@ -126,12 +127,16 @@ class CompiledEngine:
         context = graph.run({"video_noise": video_noise, **scene.tensors}, scene.context)
         return CompiledFutures(scene, video_noise, context)
 
+    def has_rounds_of(self, size: Size) -> bool:
+        return video_dit_name(size[0]) in self._graphs and value_dit_name(size, self.shape) in self._graphs
+
     def evaluate(self, futures: CompiledFutures, value_noise: Tensor, num_steps: int) -> Tensor:
-        self._require("num_video_samples", len(futures.noise))
-        self._require("num_value_samples", value_noise.shape[1])
         self._require("num_value_steps", num_steps)
-        if "value_dit" in self._graphs:
-            return self._run("value_dit", {"value_noise": value_noise}, futures.context)["values"].cpu()
+        size = (len(futures.noise), value_noise.shape[1])
+        if (name := value_dit_name(size, self.shape)) in self._graphs:
+            return self._run(name, {"value_noise": value_noise}, futures.context)["values"].cpu()
+        self._require("num_video_samples", size[0])
+        self._require("num_value_samples", size[1])
         return euler(self._velocity("value_step", futures.context), value_noise, num_steps).cpu()
 
     def pick(self, futures: CompiledFutures, index: int) -> PickedFuture:

@@ -24,6 +24,7 @@ from wav_models.configuration import from_dict
 from wav_models.engines.base import EngineError
 from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.planner.config import PlannerConfig
+from wav_models.planner.timing import Size, efforts, size_of
 
 FORMAT: Final = 5
 """Raised whenever graphs of an older version of this program must not be used any more."""
@@ -47,6 +48,12 @@ class PlanShape:
     @classmethod
     def of(cls, planner: PlannerConfig) -> PlanShape:
         return cls(**{name: getattr(planner, name) for name in cls.__dataclass_fields__})
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """Of rounds: all that is asked for first, then what a plan that would be late sheds to."""
+        planner = PlannerConfig().with_samples(self.num_video_samples, self.num_value_samples)
+        return tuple(map(size_of, efforts(planner)))
 
     @property
     def label(self) -> str:
@@ -220,3 +227,8 @@ def tensor_bytes(tensor: Tensor) -> NDArray[np.uint8]:
 def video_dit_name(count: int) -> str:
     """Graph video_dit for `count` futures."""
     return f"video_dit_{count}"
+
+
+def value_dit_name(size: Size, shape: PlanShape) -> str:
+    """Graph value_dit for rounds of that size; that of the full size has the plain name."""
+    return "value_dit" if size == shape.sizes[0] else "value_dit_{}x{}".format(*size)

@@ -34,6 +34,7 @@ from wav_models.networks.fp8 import FIRST_CAPABILITY
 from wav_models.networks.text_encoder import TextEncoder
 from wav_models.networks.video_dit import MemoryPrefix, TextContext, VideoFeatures
 from wav_models.networks.wav_model import WAVModel, compile_blocks
+from wav_models.planner.timing import Size
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
 
@@ -134,6 +135,7 @@ class TorchEngine:
         self.description = _described(dtype, self.device, compile, self._replays is not None)
         self._dtype = DTYPES[dtype]
         self._model = _in_fp8(model) if dtype == "fp8" else with_weights_in(model, self._dtype)
+        self._compiled = compile
         if compile:
             self._model = _compiled(self._model)
         self._padded_text = self.device.type == "cpu" or compile or self._replays is not None
@@ -174,6 +176,9 @@ class TorchEngine:
         views, _, *tokens = latents.shape[1:]
         zero_noise = torch.zeros((1, views, self.config.num_future_frames, *tokens), device=self.device)
         return replace(scene, mean=self.video_velocity(scene)(zero_noise, 0.0))
+
+    def has_rounds_of(self, size: Size) -> bool:
+        return not self._compiled and self._replays is None
 
     @_inference
     def imagine(self, scene: TorchScene, video_noise: Tensor, times: tuple[float, ...]) -> TorchFutures | LentFutures:

@@ -38,6 +38,8 @@ class LatentPlan:
         values: predicted value of the chosen future, shape [T].
         video_noise: z_vid* of the chosen future, shape [V, F, L, C].
         video_elites: noise of the last round's elites, shape [K1, V, F, L, C]; K1 = 0 without a round.
+        sampled: video noise of every round's futures, [M, V, F, L, C] each, where the model computes.
+        chosen: round and future acted on, from 0; None where that is none of those that were judged.
         state: the refitted noise, to warm-start the next plan.
         rounds: one entry per round that ran.
         stop_reason: "completed", "deadline" or "planning off".
@@ -47,6 +49,8 @@ class LatentPlan:
     values: Tensor
     video_noise: Tensor
     video_elites: Tensor
+    sampled: tuple[Tensor, ...]
+    chosen: tuple[int, int] | None
     state: SearchState
     rounds: tuple[PlanRound, ...]
     stop_reason: str
@@ -81,6 +85,7 @@ def plan(
     state = start or SearchState.initial(model)  # line 1: f_vid^(0), f_val^(0)
     state = state.to(model.device)
     rounds: list[PlanRound] = []
+    sampled: list[Tensor] = []
     video_elites = torch.empty((0, *model.video_noise_shape))
 
     while len(rounds) < config.num_iterations and deadline.allows_round(config):  # line 2: k = 1, ..., K
@@ -101,6 +106,7 @@ def plan(
         judged = _on_host(values, pair_scores, video_scores)  # waits for the model
         _require_finite(judged, len(rounds) + 1)
         selection.see(model, Candidates(futures, video_noise, value_noise, judged.video_scores, judged.pair_scores))
+        sampled.append(video_noise)
         rounds.append(_round_report(judged, deadline.elapsed() - began))
         deadline.round_took(rounds[-1].seconds)
 
@@ -110,8 +116,17 @@ def plan(
     decision = model.act(chosen.future, chosen.value_noise, action_noise)  # line 14, Eq. 3
     _require_finite_decision(decision)
     stop_reason = _stop_reason(len(rounds), config.num_iterations)
-    found = chosen.video_noise.cpu(), video_elites.cpu(), state.to(CPU)
-    return LatentPlan(decision.actions, decision.values, *found, tuple(rounds), stop_reason)
+    return LatentPlan(
+        decision.actions,
+        decision.values,
+        chosen.video_noise.cpu(),
+        video_elites.cpu(),
+        tuple(sampled),
+        chosen.place,
+        state.to(CPU),
+        tuple(rounds),
+        stop_reason,
+    )
 
 
 def _require_pairs(values: Tensor, value_noise: Tensor) -> None:

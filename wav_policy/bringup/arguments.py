@@ -45,6 +45,11 @@ ARGUMENTS = (
     LaunchArgument("policy", "", "ws://HOST:PORT of a policy server in place of the checkpoint (docs/remote.md)."),
     LaunchArgument("policy_mapping", "", "YAML with that server's views, joints and rates; empty: it says them."),
     LaunchArgument("engine", AUTO, "What runs the networks.", (AUTO, "torch", "onnxruntime", "tensorrt")),
+    LaunchArgument(
+        "planner",
+        "",
+        'Parameters of the planner in place of the checkpoint\'s: "num_iterations=0 num_value_samples=2".',
+    ),
     LaunchArgument("instruction", "", "Command in words; empty: the task's own (sim) or the topic `instruction`."),
     LaunchArgument("task", "bowl", "Task of the simulation.", TASKS),
     LaunchArgument("teleop", "false", "The leader arms command the robot, not the policy.", BOOL_CHOICES),
@@ -92,6 +97,7 @@ class LaunchArguments:
     policy: str
     policy_mapping: str
     engine: str
+    planner: str
     instruction: str
     task: str
     teleop: bool
@@ -155,10 +161,10 @@ def _resolved(values: dict[str, str], given: LaunchArguments) -> LaunchArguments
     namespace = normalized_namespace(values["namespace"])
     if sim and interface == "socketcan":
         raise LaunchArgumentError("can_interface:=socketcan excludes sim:=true: the simulated arms speak slcan")
-    of_policy = ("checkpoint", "policy", "policy_mapping", "engine")
+    of_policy = ("checkpoint", "policy", "policy_mapping", "engine", "planner")
     _refuse_without_use(values, of_policy if teleop else CHANNELS[2:], f"teleop:={values['teleop']}")
     if given.policy:
-        _refuse_without_use(values, ("checkpoint", "engine"), "policy:=...")
+        _refuse_without_use(values, ("checkpoint", "engine", "planner"), "policy:=...")
     else:
         _refuse_without_use(values, ("policy_mapping",), "no policy:=ws://HOST:PORT")
     if not values["dataset"].strip():

@@ -124,7 +124,8 @@ def _policy_parameters(arguments: LaunchArguments) -> Parameters:
         if arguments.policy
         else {"checkpoint": str(arguments.checkpoint), "engine": arguments.engine}
     )
-    return {**plans, "instruction": arguments.instruction}
+    planner: Parameters = {"planner": arguments.planner} if arguments.planner else {}
+    return {**plans, **planner, "instruction": arguments.instruction}
 
 
 def _teleop_parameters(arguments: LaunchArguments) -> Parameters:

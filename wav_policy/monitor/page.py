@@ -56,6 +56,9 @@ class MonitorPage:
         server.gui.configure_theme(show_share_button=False, show_logo=False)
         with self._add_panel("Imagined"):
             self._imagined = self._add_pictures("Imagined")
+            self._futures = server.gui.add_image(
+                _BLANK, label="All futures, best first; green: acted on", format="jpeg", jpeg_quality=_JPEG_QUALITY
+            )
             self._score_chart = RoundsChart(server.gui, "Score per planning round")
             self._mean_chart = RoundsChart(server.gui, "Mean value per planning round")
         with self._add_panel("Cameras"):
@@ -83,6 +86,8 @@ class MonitorPage:
         self._show_pictures(snapshot)
         if snapshot.values is not None and snapshot.value_times is not None and self._is_new("values", snapshot.values):
             self._value_chart.show(snapshot.value_times, snapshot.values)
+        if self._is_new("futures", snapshot.futures):
+            self._futures.image = _BLANK if snapshot.futures is None else snapshot.futures
         if self._is_new("scores", snapshot.scores):
             self._score_chart.show(snapshot.scores)
         if self._is_new("mean values", snapshot.mean_values):

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -54,6 +55,8 @@ class PolicyNodeConfig:
     """YAML file that says how that server calls views and joints; empty: it says so itself, as `wav serve` does."""
     engine: str = "auto"
     """"auto", "torch", "onnxruntime" or "tensorrt"."""
+    make_graphs: bool = False
+    """Where engine "auto" finds no int8 graphs for this processor, make them once, which takes a minute."""
     dtype: str = "auto"
     """Number format of the networks: "fp32", "bf16", "fp16", "int8", or "auto", what is fastest."""
     providers: str = ""
@@ -76,6 +79,8 @@ class PolicyNodeConfig:
     """Futures per round (M); 0: the checkpoint's."""
     num_value_samples: Count = 0
     """Value samples per future (N); 0: the checkpoint's."""
+    planner: str = ""
+    """Any other parameters of the planner, "NAME=VALUE NAME=VALUE ..." (fields of `PlannerConfig`)."""
     deadline: NotNegative = 0.0
     """Time a plan may take [s]; 0: the checkpoint's."""
     replan_interval: Count = 0
@@ -103,6 +108,8 @@ class PolicyNodeConfig:
 def load_policy(config: PolicyNodeConfig) -> Policy:
     """The checkpoint's policy with the planner parameters that the node overrides."""
     from wav_models.checkpoint import load_planner_config
+    from wav_models.configuration import with_assignments
+    from wav_models.engines.prepare import make_missing
     from wav_models.engines.select import EngineOptions
     from wav_policy.policy.wav_policy import WAVPolicy
 
@@ -116,6 +123,9 @@ def load_policy(config: PolicyNodeConfig) -> Policy:
         planner = dataclasses.replace(planner, num_iterations=config.num_iterations)
     if config.deadline > 0.0:
         planner = dataclasses.replace(planner, deadline=config.deadline)
+    planner = with_assignments(planner, config.planner.split(), "parameter 'planner'")
+    if config.make_graphs and config.engine == "auto" and config.dtype in ("auto", "int8"):
+        make_missing(Path(config.checkpoint), planner, get_logger("policy_node").info)
     return WAVPolicy.load(
         config.checkpoint,
         engine=config.engine,

@@ -17,6 +17,7 @@ from wav_models.planner.config import PlannerConfig
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import ChunkContinuation, CommittedMotion
+from wav_policy.policy.imagined_futures import ImaginedFutures
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.observation import NotReady
 from wav_policy.policy.planning_effort import EffortStatistics, PlanCost
@@ -58,6 +59,8 @@ class Policy(Protocol):
     ) -> Plan: ...
 
     def imagine(self, plan: Plan) -> ImageArray: ...
+
+    def futures(self, plan: Plan) -> ImaginedFutures | None: ...
 
     def alternatives(self, plan: Plan, count: int) -> Sequence[ImaginedMotion]: ...
 

@@ -36,20 +36,25 @@ from wav_models.planner.timing import (
 from wav_models.presets import HorizonConfig, ModelConfig
 from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import CommittedMotion
+from wav_policy.policy.imagined_futures import ImaginedFutures
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.planning_effort import PlanCost
 from wav_policy.robot.joints import ROBOT
 
 IMAGINATION_STEPS: Final = 8
+THUMBNAIL_STEPS: Final = 4
+_HEAD: Final = VIEWS.index("head")
 
 
 @dataclass(frozen=True)
 class ImaginedFuture:
-    """What `WAVPolicy.imagine` and `alternatives` need of the future a plan chose, and of those it did not."""
+    """What `WAVPolicy.imagine`, `futures` and `alternatives` need of the future a plan chose, and of those it did
+    not."""
 
     model: ObservedTrajectories
     video_noise: Tensor
     video_elites: Tensor
+    sampled: tuple[Tensor, ...]
     state: SearchState
     joint_state: FloatArray
 
@@ -86,7 +91,8 @@ class WAVPolicy:
         self.engine = engine
         self.config: ModelConfig = engine.config
         self.planner = planner or PlannerConfig()
-        self._efforts = efforts(self.planner)
+        asked, *less = efforts(self.planner)
+        self._efforts = [asked, *(each for each in less if engine.has_rounds_of(size_of(each)))]
         self._normalization = normalization
         self._jacobian = jacobian
         self._lock = threading.Lock()
@@ -205,8 +211,9 @@ class WAVPolicy:
             stop_reason=answer.stop_reason if planner.num_iterations == self.planner.num_iterations else "deadline",
             seconds={**stopwatch.seconds, "total": budget.elapsed()},
             seed=seed,
+            chosen=answer.chosen,
             future=ImaginedFuture(
-                model, answer.video_noise, answer.video_elites, answer.state, observation.joint_state
+                model, answer.video_noise, answer.video_elites, answer.sampled, answer.state, observation.joint_state
             ),
         )
 
@@ -215,6 +222,20 @@ class WAVPolicy:
         future = _imagined_future(plan)
         latents = self.engine.denoise(future.model.scene, future.video_noise[None], num_steps)
         return self.engine.decode_images(latents)
+
+    def futures(self, plan: Plan, *, num_steps: int = THUMBNAIL_STEPS) -> ImaginedFutures | None:
+        """How the futures of a round end, as the head camera will see it; None without a round.
+
+        Of the round that the chosen one is of, or the last. They are denoised one after the other, coarsely.
+        """
+        future = _imagined_future(plan)
+        if not future.sampled:
+            return None
+        number, taken = plan.chosen or (len(future.sampled) - 1, None)
+        scene = future.model.scene
+        latents = (self.engine.denoise(scene, noise, num_steps) for noise in future.sampled[number].split(1))
+        images = [self.engine.decode_images(each)[_HEAD, -1] for each in latents]
+        return ImaginedFutures(np.stack(images), plan.rounds[number].video_score, taken)
 
     @torch.inference_mode()
     def alternatives(self, plan: Plan, count: int) -> tuple[ImaginedMotion, ...]:

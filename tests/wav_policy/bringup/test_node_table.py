@@ -156,3 +156,12 @@ def test_a_full_ros_finds_package_launch_file_and_executables(tmp_path: Path, re
             executable = tmp_path / "lib/wav_policy" / entry.executable
             started = subprocess.run([executable, "--ros-args"], capture_output=True, text=True, check=True)
             assert started.stdout == f"-m wav_policy.nodes.{entry.executable} --ros-args\n"
+
+
+def test_the_planner_is_the_configurations_unless_the_launch_says_otherwise(checkpoint: str) -> None:
+    def policy(**arguments: str) -> dict[str, object]:
+        nodes = launches(parse({"checkpoint": checkpoint, **arguments}))
+        return next(node.parameters for node in nodes if node.name == "policy_node")
+
+    assert "planner" not in policy()
+    assert policy(planner="num_iterations=0 deadline=0.4")["planner"] == "num_iterations=0 deadline=0.4"

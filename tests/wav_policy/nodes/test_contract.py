@@ -56,7 +56,7 @@ def system(
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "OMP_NUM_THREADS": "1"}
     undecided = {name: value for name, value in environment.items() if name not in _DISCOVERY}
     options = ("record:=true", f"dataset:={directory / 'dataset'}", "monitor:=true", f"monitor_port:={_free_port()}")
-    command = [*WAV, "up", "sim:=true", f"checkpoint:={random_checkpoint}", *options]
+    command = [*WAV, "up", "sim:=true", f"checkpoint:={random_checkpoint}", "engine:=torch", *options]
     with (
         log.open("w") as output,
         start_system(command, cwd=repository, env=undecided, stdout=output, stderr=subprocess.STDOUT) as process,

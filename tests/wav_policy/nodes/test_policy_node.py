@@ -33,7 +33,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import qos_profile_sensor_data  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
@@ -46,6 +46,7 @@ from wav_policy.nodes.messages.instruction_topic import LATCHED_QOS, subscribe_i
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
 from wav_policy.policy.chunk_continuation import CommittedMotion  # noqa: E402
+from wav_policy.policy.imagined_futures import CAPTION, TILE, ImaginedFutures  # noqa: E402
 from wav_policy.policy.imagined_motion import ImaginedMotion  # noqa: E402
 from wav_policy.policy.planning_effort import PlanCost  # noqa: E402
 from wav_policy.sim.read_noise import ReadNoise  # noqa: E402
@@ -54,6 +55,7 @@ pytestmark = pytest.mark.ros
 
 WARN_LOG = 30
 """rcl_interfaces/Log.WARN."""
+ROSOUT_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 POSITIONS = np.linspace(0.1, 1.4, JOINT_DIM)
 NOISE = ReadNoise(24 * 32 * 3)
 PATIENCE = 30.0
@@ -106,6 +108,10 @@ class FakePolicy:
         frames = np.zeros((3, len(self.config.horizon.future_offsets), 4, 6, 3), np.uint8)
         frames[1] = 100
         return frames
+
+    def futures(self, plan: Plan) -> ImaginedFutures:
+        images = np.stack([np.full((4, 6, 3), grey, np.uint8) for grey in (60, 200)])
+        return ImaginedFutures(images, plan.rounds[-1].video_score, 1)
 
     def alternatives(self, plan: Plan, count: int) -> tuple[ImaginedMotion, ...]:
         return (ImaginedMotion(plan.chunk, plan.values - 0.25),) * min(count, 1)
@@ -445,7 +451,7 @@ def test_joint_states_are_reordered_by_name_and_faults_hold(outside: Outside, po
 def test_a_round_that_does_not_fit_is_said_at_configure_and_of_every_plan(outside: Outside, policy: FakePolicy) -> None:
     """Nothing acts without planning silently: both numbers before the first plan, the state while it lasts."""
     logged: list[Log] = []
-    outside.node.create_subscription(Log, "/rosout", logged.append, 100)
+    outside.node.create_subscription(Log, "/rosout", logged.append, ROSOUT_QOS)
     policy.planner = dataclasses.replace(policy.planner, deadline=0.25)
     policy.cost = PlanCost(total=1.0, beside_rounds=0.08, rounds={(2, 1): 0.31})
     policy.num_rounds = 0
@@ -548,6 +554,19 @@ def test_montage_and_paths_come_when_somebody_listens(outside: Outside) -> None:
     texts = {marker.ns: marker.text for marker in paths[0].markers if marker.text}
     assert set(texts) == {"value left", "value right"}
     assert {marker.text for marker in paths[0].markers if marker.ns == "value left"} == {"0.25", "0.00"}
+
+
+def test_all_futures_of_a_plan_come_when_somebody_listens(outside: Outside) -> None:
+    sheets: list[Image] = []
+    outside.node.create_subscription(Image, "imagined/futures", sheets.append, 10)
+    outside.activate()
+    wait_for(lambda: bool(sheets), "the futures")
+    width, height = TILE
+    assert (sheets[0].height, sheets[0].width, sheets[0].encoding) == (height + CAPTION, 2 * width, "rgb8")
+    pixels = np.asarray(sheets[0].data).reshape(height + CAPTION, 2 * width, 3)
+    assert (pixels[height // 2, width // 2] == 200).all(), "the better one comes first"
+    assert (pixels[height // 2, width + width // 2] == 60).all()
+    assert stamp_to_seconds(sheets[0].header.stamp) in {stamp_to_seconds(c.header.stamp) for c in outside.chunks}
 
 
 def run_node(*arguments: str) -> subprocess.Popen[str]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from wav_models.engines.manifest import PlanShape, video_dit_name
+from wav_models.engines.manifest import PlanShape, value_dit_name, video_dit_name
 from wav_models.engines.onnx import network_calls as calls
 from wav_models.engines.onnx.composer import OnnxComposer
 from wav_models.engines.onnx.network_calls import NetworkCall, example, keys_values_names
@@ -27,6 +27,7 @@ from wav_models.engines.onnx.operators import standard_translations
 from wav_models.flow import equal_times
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
+from wav_models.planner.timing import Size
 
 LOOPS: Final = ("unrolled", "stepwise")
 NEVER_QUANTIZED: Final = ("text_encoder",)
@@ -79,13 +80,15 @@ class OnnxGraphs:
         }
         if self.config.video.causal_memory:
             made["memory_prefix"] = self._memory_prefix
-        for count in sorted({1, self.shape.num_video_samples}):
+        sizes = self.shape.sizes if self._loops == "unrolled" else self.shape.sizes[:1]
+        for count in sorted({1, *(futures for futures, _ in sizes)}):
             made[video_dit_name(count)] = partial(self._video_dit, count)
         if self.shape.share_first_step:
             made["video_mean"] = self._video_mean
         made["video_velocity"] = self._video_velocity
         if self._loops == "unrolled":
-            made |= {"value_dit": self._value_dit, "action_dit": self._action_dit}
+            made |= {value_dit_name(size, self.shape): partial(self._value_dit, size) for size in sizes}
+            made["action_dit"] = self._action_dit
         else:
             made |= {
                 "value_step": partial(self._value_step_graph, *self._pairs),
@@ -173,10 +176,10 @@ class OnnxGraphs:
             composer.output_like(video_pass, name, features[name], name)
         return composer
 
-    def _value_dit(self) -> OnnxComposer:
+    def _value_dit(self, size: Size) -> OnnxComposer:
         """All Euler steps of M x N value samples."""
-        step = self._value_step(*self._pairs)
-        composer = OnnxComposer("value_dit", OPSET)
+        step = self._value_step(*size)
+        composer = OnnxComposer(value_dit_name(size, self.shape), OPSET)
         noise = composer.input_like(step, "x_t", "value_noise")
         context = {name: composer.input_like(step, name) for name in self._value_video}
 

@@ -16,6 +16,7 @@ from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY, LatentConfig, ModelConfig
 from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import CommittedMotion
+from wav_policy.policy.imagined_futures import ImaginedFutures
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.planning_effort import PlanCost
 from wav_policy.policy.remote.connection import RemoteConnection, RemoteError
@@ -143,6 +144,10 @@ class RemotePolicy:
     def imagine(self, plan: Plan) -> ImageArray:
         """Never: a remote policy shows no futures."""
         raise RemoteError(f"{self._connection.address}: a remote policy imagines nothing")
+
+    def futures(self, plan: Plan) -> ImaginedFutures | None:
+        """None."""
+        return None
 
     def alternatives(self, plan: Plan, count: int) -> Sequence[ImaginedMotion]:
         """None."""

@@ -58,6 +58,9 @@ class Recorded:
     def imagine(self, plan: Plan) -> ImageArray:
         raise NotImplementedError
 
+    def futures(self, plan: Plan) -> None:
+        return None
+
     def alternatives(self, plan: Plan, count: int) -> tuple[()]:
         return ()
 

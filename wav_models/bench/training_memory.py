@@ -1,7 +1,8 @@
 """Memory that training takes on every GPU, counted from the shapes: nothing is computed, no GPU is needed.
 
-Activations are those of a forward pass in bfloat16, as autocast makes them. Not counted: what kernels need meanwhile,
-buffers of the exchange between GPUs, and fragments.
+Activations are those of a forward pass in bfloat16, as autocast makes them, with norms as the parts they decompose
+into: a fifth more than one kernel keeps. Not counted: what kernels need meanwhile, buffers of the exchange between
+GPUs, and fragments.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from torch import Tensor
 from wav_models.engines.base import EngineError
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
 from wav_models.engines.manifest import Manifest, value_dit_name, video_dit_name
+from wav_models.engines.replay import Lent
 from wav_models.flow import euler
 from wav_models.guidance import Guidance, Velocity, guided
 from wav_models.networks.text_encoder import TextEncoder
@@ -31,11 +32,27 @@ Values = dict[str, Any]
 """What graphs left in the runtime, by name; treated as immutable."""
 
 
+class LentValues(dict[str, Any]):
+    """Values in buffers that the same graph's next run overwrites."""
+
+    def __init__(self, lent: Lent) -> None:
+        super().__init__(lent.output)
+        self.lent = lent
+
+
+class StaleValuesError(Exception):
+    """Values that were lent have been overwritten: make them again."""
+
+
 class Graph(Protocol):
     """One compiled graph; `run` may be called from several threads."""
 
     def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> Values:
-        """Outputs by name, from tensors and from what other graphs left in the runtime."""
+        """Outputs by name, from tensors and from what other graphs left in the runtime.
+
+        Raises:
+            StaleValuesError: `context` was lent, and is no more.
+        """
 
     def tensor(self, value: Any) -> Tensor:
         """An output as a tensor, where the runtime computes."""
@@ -133,11 +150,20 @@ class CompiledEngine:
     def evaluate(self, futures: CompiledFutures, value_noise: Tensor, num_steps: int) -> Tensor:
         self._require("num_value_steps", num_steps)
         size = (len(futures.noise), value_noise.shape[1])
-        if (name := value_dit_name(size, self.shape)) in self._graphs:
-            return self._run(name, {"value_noise": value_noise}, futures.context)["values"].cpu()
-        self._require("num_video_samples", size[0])
-        self._require("num_value_samples", size[1])
-        return euler(self._velocity("value_step", futures.context), value_noise, num_steps).cpu()
+        name = value_dit_name(size, self.shape)
+        if name not in self._graphs:
+            self._require("num_video_samples", size[0])
+            self._require("num_value_samples", size[1])
+        while True:
+            try:
+                return self._evaluate(name, futures.context, value_noise, num_steps)
+            except StaleValuesError:  # another thread has imagined meanwhile
+                futures = self.imagine(futures.scene, futures.noise, self.shape.video_times)
+
+    def _evaluate(self, name: str, context: Values, value_noise: Tensor, num_steps: int) -> Tensor:
+        if name in self._graphs:
+            return self._run(name, {"value_noise": value_noise}, context)["values"].cpu()
+        return euler(self._velocity("value_step", context), value_noise, num_steps).cpu()
 
     def pick(self, futures: CompiledFutures, index: int) -> PickedFuture:
         return PickedFuture(futures.scene, futures.noise[index : index + 1].clone())

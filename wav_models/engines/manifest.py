@@ -29,7 +29,6 @@ from wav_models.planner.timing import Size, efforts, size_of
 FORMAT: Final = 5
 """Raised whenever graphs of an older version of this program must not be used any more."""
 MANIFEST: Final = "manifest.json"
-ANY_GPU: Final = "any"
 """Compiled ahead for every architecture that the runtime supports; the last step is done when it is loaded."""
 REMEDY: Final = "export again with `wav export`"
 
@@ -100,7 +99,7 @@ class Manifest:
         engine: name of the runtime.
         precision: of weights and arithmetic: "fp32", "fp16", "bf16" or "int8".
         runtime: package and version that the graphs are for.
-        gpu: architecture that they are compiled for, "sm_89"; `ANY_GPU`; "" where they are compiled when loaded.
+        gpu: architectures that they are compiled for, "sm_86 sm_89"; "" where they are compiled when loaded.
         checkpoint_sha256: of the weights the graphs contain, see `fingerprint`.
         shape: futures, value samples and steps the graphs are made for.
         versions: of the packages that exported them.
@@ -170,7 +169,7 @@ def check_manifest(directory: Path, expected: Manifest) -> Manifest:
     """
     found = read_manifest(directory)
     for name, (have, need) in _compared(found, expected).items():
-        if have != need and not (name == "gpu" and have == ANY_GPU):
+        if have != need and not (name == "gpu" and need in have.split()):
             raise EngineError(f"{directory}: made for {name} {have}, but this is {need}; {REMEDY}")
     for name in found.files:
         if not (directory / name).is_file():

@@ -91,6 +91,8 @@ class EvaluateArguments:
     """Number format of the networks: fp32, bf16, or auto."""
     workers: int = 2
     """Processes, one torch thread each."""
+    scheduler: str | None = None
+    """Address of a dask scheduler, tcp://HOST:8786, whose workers run the trials instead ('wav-policy[cluster]')."""
     diagnose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Find the weak link of planning instead: see docs/planning.md. Runs torch in fp32; other options of closed-loop
     trials are refused. One set of planner parameters; --data where there is a dataset."""
@@ -198,6 +200,7 @@ def _sim_trials(arguments: EvaluateArguments) -> SimTrials:
         arguments.engine,
         arguments.dtype,
         arguments.workers,
+        arguments.scheduler,
         arguments.pretrained,
     )
 

@@ -43,7 +43,8 @@ from wav_policy.robot.joints import ROBOT
 
 IMAGINATION_STEPS: Final = 8
 THUMBNAIL_STEPS: Final = 4
-_HEAD: Final = VIEWS.index("head")
+_SCENE_VIEW: Final = 0
+"""The first view of a robot shows the whole scene."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ class WAVPolicy:
         number, taken = plan.chosen or (len(future.sampled) - 1, None)
         scene = future.model.scene
         latents = (self.engine.denoise(scene, noise, num_steps) for noise in future.sampled[number].split(1))
-        images = [self.engine.decode_images(each)[_HEAD, -1] for each in latents]
+        images = [self.engine.decode_images(each)[_SCENE_VIEW, -1] for each in latents]
         return ImaginedFutures(np.stack(images), plan.rounds[number].video_score, taken)
 
     @torch.inference_mode()

@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -162,7 +162,7 @@ def note_run(root: Path, options: RecordingOptions, mix: QualityMix | None) -> N
 
 
 @contextmanager
-def _workers(num_workers: int, staging: Path) -> Iterator[ProcessPoolExecutor]:
+def _workers(num_workers: int, staging: Path) -> Iterator[Executor]:
     """Spawned processes that are gone afterwards, with what they had staged."""
     try:
         with worker_pool(num_workers) as pool:
@@ -173,7 +173,7 @@ def _workers(num_workers: int, staging: Path) -> Iterator[ProcessPoolExecutor]:
 
 
 def _submit(
-    pool: ProcessPoolExecutor, writer: DatasetWriter, demonstrate: Demonstrator, options: RecordingOptions, seed: int
+    pool: Executor, writer: DatasetWriter, demonstrate: Demonstrator, options: RecordingOptions, seed: int
 ) -> Future[_Attempt]:
     directory = writer.root / STAGING / f"seed-{seed:06d}"
     make_recorder = partial(

@@ -24,6 +24,8 @@ from wav_models.presets import WAV_2B, ModelConfig
 from wav_models.types import PlanRound
 
 NUM_FUTURES, NUM_DRAWS = 30, 5
+MOST_LAUNCHES = {"imagine": 109, "evaluate": 455}
+"""Of two layers; with norms as a CPU computes them 189 and 785."""
 
 
 def wav_2b(causal: bool) -> ModelConfig:
@@ -89,7 +91,7 @@ def test_a_round_waits_for_the_accelerator_once(selection: str, monkeypatch: pyt
     report = PlanRound(*(np.zeros(1) for _ in range(3)), seconds=0.0)
     monkeypatch.setattr(latent_planner, "_round_report", lambda *_: report)
     counted = []
-    for rounds in (0, num_rounds):
+    for rounds in (1, 1 + num_rounds):
         planner = PlannerConfig(num_iterations=rounds, selection=selection, num_value_steps=2, num_action_steps=2)
         with fake_accelerator():
             engine = engine_of(config, "bf16")
@@ -102,7 +104,7 @@ def test_a_round_waits_for_the_accelerator_once(selection: str, monkeypatch: pyt
         counted.append(launched.copies)
     in_rounds = {direction: counted[1][direction] - counted[0][direction] for direction in counted[1]}
     assert in_rounds["to host"] == num_rounds
-    assert in_rounds["to accelerator"] <= num_rounds + 1  # one is drawn ahead in vain
+    assert in_rounds["to accelerator"] == num_rounds
 
 
 def test_text_without_padding_gives_the_same_numbers() -> None:
@@ -133,8 +135,5 @@ def test_a_norm_is_one_kernel_there() -> None:
             engine.evaluate(futures, value_noise(config, 4, 2), 5)
     assert imagining.kernels["rms_norm"] == 2 * 6  # a layer: five of a video block, one of the value expert's keys
     assert "linalg_vector_norm" not in imagining.kernels
-    assert imagining.total == pytest.approx(LAUNCHES["imagine"], rel=0.1)
-    assert judging.total == pytest.approx(LAUNCHES["evaluate"], rel=0.1)
-
-
-LAUNCHES = {"imagine": 0, "evaluate": 0}
+    assert imagining.total <= MOST_LAUNCHES["imagine"]
+    assert judging.total <= MOST_LAUNCHES["evaluate"]

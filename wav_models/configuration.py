@@ -211,6 +211,8 @@ def _read_yaml(text: str) -> Any:
             _once([(key.value, None) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"])
             return super().construct_mapping(node, deep)
 
+    # What launch_ros writes for a list.
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_yaml_seq)
     try:
         return yaml.load(text, Loader) or {}
     except yaml.YAMLError as error:

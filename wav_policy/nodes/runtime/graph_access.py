@@ -43,7 +43,7 @@ ON_DEMAND = {
     "recorder_node": Access(subscribe=("/joint_targets", "/leader/joint_states")),
     "lifecycle_manager": Access(
         subscribe=tuple(f"/{node}/transition_event" for node in _LEADERS),
-        request=tuple(f"/{node}/change_state" for node in _LEADERS),
+        request=tuple(f"/{node}/{service}" for node in _LEADERS for service in ("change_state", "get_state")),
     ),
 }
 """What nodes use only at times, so that the graph need not show it: the monitor while a browser looks on, the others

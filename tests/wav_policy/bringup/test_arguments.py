@@ -59,6 +59,13 @@ def test_the_robot_means_socketcan(checkpoint: str) -> None:
         ({"can_leader_left": "can2"}, "can_leader_left:=can2 has no use with teleop:=false"),
         ({"teleop": "true", "can_leader_left": "can_left"}, "every arm needs a bus of its own"),
         ({"checkpoint": "/nowhere"}, "/nowhere does not exist"),
+        ({"policy": "ws://host:8000", "checkpoint": "/nowhere"}, "checkpoint:=/nowhere has no use with policy:="),
+        ({"policy": "ws://host:8000", "teleop": "true"}, "policy:=ws://host:8000 has no use with teleop:=true"),
+        ({"policy_mapping": "config/remote_openpi.yaml", "sim": "true"}, "has no use with no policy:=ws://HOST:PORT"),
+        ({"policy": "ws://host:8000", "policy_mapping": "/nowhere.yaml"}, "/nowhere.yaml: no such file"),
+        ({"policy": "ws://host:8000", "policy_mapping": "config/policy.yaml"}, "config/policy.yaml: unknown key"),
+        ({"policy": "host:8000"}, "policy:='host:8000' is no address.*ws://HOST:PORT"),
+        ({"policy": "lerobot://host:8000"}, "policy:=lerobot://host:8000: .*pickles"),
         ({}, "trained in the simulation: give checkpoint:=DIR"),
         ({"namespace": "robot 1"}, "namespace:=robot 1 is none"),
         ({"namespace": "1robot"}, "for example namespace:=robot1"),
@@ -89,3 +96,9 @@ def test_tokens_must_be_assignments() -> None:
     assert split_assignments(["instruction:=put a:=b"]) == {"instruction": "put a:=b"}
     with pytest.raises(LaunchArgumentError, match="name:=value"):
         split_assignments(["--sim"])
+
+
+def test_a_policy_server_stands_in_for_the_checkpoint() -> None:
+    arguments = parse({"policy": "ws://host:8000", "policy_mapping": "config/remote_openpi.yaml"})
+    assert (arguments.checkpoint, arguments.policy) == (None, "ws://host:8000")
+    assert Path(arguments.policy_mapping).is_file()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ import numpy as np
 from wav_models.configuration import ConfigurationError, from_dict, load
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY, LatentConfig, ModelConfig
-from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan
+from wav_models.types import ANGLES, ActionChunk, FloatArray, ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.planning_effort import PlanCost
@@ -32,7 +32,13 @@ POSITIONS, WEIGHT, STAMP = "committed_positions", "committed_weight", "observati
 _WARM_UP_TIMEOUT: Final = 60.0
 """Servers compile their networks when they are asked first [s]."""
 _MIN_RAMP: Final = 0.4
-"""From one chunk to the next: 0.05 rad apart ask for 2 rad/s^2 then [s]."""
+"""From one chunk to the next [s]."""
+_RAMP_ACCELERATION: Final = 1.5
+"""What the step from one chunk to another adds to the motion of either; the safety filter allows 5
+[rad/s^2]."""
+_FADE_TIME: Final = 0.3  # s
+_AGE: Final = 0.08
+"""For the time before the question, since the observation, and after the answer [s]."""
 
 
 class RemotePolicy:
@@ -44,12 +50,16 @@ class RemotePolicy:
     Args:
         address: ws://HOST:PORT.
         mapping: views, joints and rates; None: the server says them itself (`wav serve` does).
+        clock: for durations [s].
 
     Raises:
         RemoteError: there is no mapping, and the server cannot be asked for one.
     """
 
-    def __init__(self, address: str, mapping: RemoteMapping | None = None) -> None:
+    def __init__(
+        self, address: str, mapping: RemoteMapping | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._told = mapping is None
         self._connection = RemoteConnection(address, RemoteMapping.timeout if mapping is None else mapping.timeout)
         if mapping is None:
@@ -95,7 +105,7 @@ class RemotePolicy:
         Raises:
             RemoteError: no answer, or one that cannot be executed; says which server and why.
         """
-        began = time.monotonic()
+        began = self._clock()
         self._connection.open()
         if self._told:
             self._require_same(_mapping_of(self._connection.address, self._connection.metadata))
@@ -105,10 +115,10 @@ class RemotePolicy:
             if committed is not None:
                 question |= {POSITIONS: self.mapping.to_remote(committed.positions), WEIGHT: committed.weight}
         answer = self._connection.ask(question)
-        seconds = time.monotonic() - began
+        seconds = self._clock() - began
         rows = self._rows(answer, observation, committed, seconds)
         if committed is not None and not self._is_wav:
-            rows = blend(rows, committed, self.mapping.step_hz)
+            rows = blend(rows, committed, seconds, self.mapping.step_hz)
         chunk = ActionChunk(rows, observation.stamp, 1.0 / self.mapping.step_hz)
         return Plan(chunk, np.empty(0), (), "remote", {"remote": seconds, **_server_seconds(answer)}, seed)
 
@@ -147,14 +157,14 @@ class RemotePolicy:
         Returns:
             Time it took; 0 where the server is not there yet: it is asked again once plans are wanted [s].
         """
-        mapping, began = self.mapping, time.monotonic()
+        mapping, began = self.mapping, self._clock()
         images = np.zeros((len(VIEWS), len(mapping.memory_offsets), *mapping.image_size, 3), np.uint8)
         question = mapping.request(Observation(images, np.zeros(JOINT_DIM), instruction or "wait"))
         try:
             self._connection.ask(question, _WARM_UP_TIMEOUT)
         except RemoteError:
             return PlanCost(0.0)
-        return PlanCost(time.monotonic() - began)
+        return PlanCost(self._clock() - began)
 
     def fit_image(self, rgb: ImageArray, size: tuple[int, int], out: ImageArray | None = None) -> ImageArray:
         """As the mapping has it."""
@@ -172,18 +182,37 @@ class RemotePolicy:
             )
 
 
-def blend(rows: FloatArray, committed: CommittedMotion, step_hz: float) -> FloatArray:
+def blend(rows: FloatArray, committed: CommittedMotion, seconds: float, step_hz: float) -> FloatArray:
     """Rows [H, 14] that go on from the motion under way.
 
-    They are that motion as long as a chunk of the usual delay cannot have taken over, and become the new one with a
-    smooth step as long as both overlap, or `_MIN_RAMP` where they hardly do. Velocities are continuous, also where the
-    delay was a little underestimated.
+    They are that motion until the chunk can take over, and become the new one with a smooth step, the longer the more
+    both differ. Where the motion under way ends before, it is taken to fade out. When the chunk can take over is known
+    by now from what its answer took: no estimate of the delay has to be right, and none can run away.
+
+    Args:
+        rows: of the answer, shape [H, 14].
+        committed: the motion under way.
+        seconds: what the answer took [s].
+        step_hz: rows per second [Hz].
     """
-    num_frozen, num_overlap = int((committed.weight >= 1.0).sum()), int((committed.weight > 0.0).sum())
-    ramp = max(num_overlap - num_frozen, math.ceil(_MIN_RAMP * step_hz)) + 1
-    s = np.clip((np.arange(len(rows)) - num_frozen + 1) / ramp, 0.0, 1.0)[:, None]
+    num_overlap = int((committed.weight > 0.0).sum())
+    num_frozen = math.ceil((seconds + _AGE) * step_hz)
+    old = _faded_out(committed.positions, num_overlap, step_hz)
+    difference = np.abs(rows - old)[num_frozen:, ANGLES].max(initial=0.0)
+    ramp = max(math.sqrt(6.0 * difference / _RAMP_ACCELERATION), _MIN_RAMP) * step_hz
+    s = np.clip((np.arange(len(rows)) + 1 - num_frozen) / ramp, 0.0, 1.0)[:, None]
     new = s * s * (3.0 - 2.0 * s)
-    return (1.0 - new) * committed.positions + new * rows
+    return (1.0 - new) * old + new * rows
+
+
+def _faded_out(positions: FloatArray, num_rows: int, step_hz: float) -> FloatArray:
+    """Positions [H, 14] of which `num_rows` are known: those after them go on with a velocity that fades."""
+    if not 2 <= num_rows < len(positions):
+        return positions
+    last, step = positions[num_rows - 1], positions[num_rows - 1] - positions[num_rows - 2]
+    fade = _FADE_TIME * step_hz
+    travelled = fade * (1.0 - np.exp(-np.arange(1, len(positions) - num_rows + 1) / fade))
+    return np.concatenate([positions[:num_rows], last + travelled[:, None] * step])
 
 
 def _mapping_of(address: str, metadata: Mapping[str, Any]) -> RemoteMapping:

@@ -336,13 +336,14 @@ def test_a_slow_first_answer_neither_lasts_nor_jumps(server: ForeignServer, poli
         around.worker.close()
 
 
-def test_blending_begins_in_the_motion_under_way_and_ends_in_the_new_one() -> None:
-    positions = np.tile(np.sin(np.arange(50) / 20.0)[:, None], (1, JOINT_DIM))
-    rows = positions + 0.1
-    for frozen, overlap in ((0, 30), (10, 40), (25, 25), (40, 45)):
-        weight = np.where(np.arange(50) < frozen, 1.0, np.where(np.arange(50) < overlap, 0.5, 0.0))
-        blended = blend(rows, CommittedMotion(positions, weight), 50.0)
-        np.testing.assert_allclose(blended[:frozen], positions[:frozen], atol=2e-3)
-        end = max(overlap, frozen + 20)
-        np.testing.assert_allclose(blended[end:], rows[end:], atol=1e-12)
-        assert np.abs(np.diff(blended - positions, axis=0)).max() < 0.1 * 1.6 / 20
+@pytest.mark.parametrize(("overlap", "seconds"), [(30, 0.0), (40, 0.3), (15, 0.3), (45, 0.4)])
+def test_blending_begins_in_the_motion_under_way_and_ends_in_the_new_one(overlap: int, seconds: float) -> None:
+    positions = np.tile(0.1 * np.sin(np.arange(50) / 20.0)[:, None], (1, JOINT_DIM))
+    positions[overlap:] = positions[overlap - 1]  # what a chunk that has ended is taken for
+    rows = 0.1 * np.sin(np.arange(50) / 20.0)[:, None] + np.full((50, JOINT_DIM), 0.02)
+    weight = np.where(np.arange(50) < overlap, 0.5, 0.0)
+    blended = blend(rows, CommittedMotion(positions, weight), seconds, 50.0)
+    first = round(50 * seconds)
+    np.testing.assert_allclose(blended[: min(first, overlap)], positions[: min(first, overlap)], atol=1e-12)
+    np.testing.assert_allclose(blended[first + 26 :], rows[first + 26 :], atol=1e-12)
+    assert np.abs(np.diff(blended, n=2, axis=0)).max() * 50**2 < 2.0  # rad/s^2

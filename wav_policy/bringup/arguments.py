@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from wav_models.configuration import ConfigurationError, Range, did_you_mean, from_texts, load
+from wav_models.configuration import ConfigurationError, Range, did_you_mean, from_texts
 from wav_policy.bringup import paths
-from wav_policy.policy.remote.connection import check_address
-from wav_policy.policy.remote.mapping import RemoteMapping
+from wav_policy.policy.remote.address import check_address
 from wav_policy.sim.tasks import TASKS
 
 AUTO = "auto"
@@ -228,8 +227,8 @@ def _address(value: str) -> str:
 def _mapping(value: str) -> str:
     if not value:
         return ""
-    file = paths.resolve(value)
-    load(RemoteMapping, file)
+    if not (file := paths.resolve(value)).is_file():
+        raise LaunchArgumentError(f"policy_mapping:={value}: there is no such file; config/remote_openpi.yaml is one")
     return str(file)
 
 

@@ -38,7 +38,7 @@ from wav_policy.nodes.runtime.spin import run
 from wav_policy.policy.chunk_continuation import ChunkContinuation, check_continuation
 from wav_policy.policy.observation import JOINT_TOPIC, ObservationBuffer, ObservationConfig
 from wav_policy.policy.planning_worker import PlanningWorker, Policy
-from wav_policy.policy.remote.connection import check_address
+from wav_policy.policy.remote.address import check_address
 from wav_policy.policy.remote.remote_policy import RemotePolicy
 
 

@@ -11,13 +11,13 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection, connect
 
 from wav_policy.policy.planning_worker import PolicyError
+from wav_policy.policy.remote.address import check_address
 from wav_policy.policy.remote.wire import WireError, pack, unpack
 
 TOKEN_VARIABLE: Final = "WAV_POLICY_TOKEN"
@@ -27,32 +27,10 @@ MAX_ANSWER: Final = 4_000_000
 _CLOSE_TIMEOUT: Final = 0.2  # s
 _MAX_SAID: Final = 200
 """Characters of a server's own words in a message."""
-_DEFAULT_PORT: Final = {"ws": 80, "wss": 443}
 
 
 class RemoteError(PolicyError):
     """A policy server that cannot be asked or does not answer as it should: one sentence with its address."""
-
-
-def check_address(address: str) -> str:
-    """The address of a policy server, if it is one.
-
-    Raises:
-        ValueError: it is not; says what fits.
-    """
-    if address.startswith("lerobot://"):
-        raise ValueError(
-            f"{address}: LeRobot's asynchronous inference sends pickles, which run whatever code they hold; put the "
-            "policy behind a server of openpi's protocol and give ws://HOST:PORT (docs/remote.md)"
-        )
-    parts = urlsplit(address)
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme not in _DEFAULT_PORT or not parts.hostname or port == -1 or parts.username:
-        raise ValueError(f"{address!r} is no address of a policy server; ws://HOST:PORT or wss://HOST:PORT fits")
-    return address
 
 
 class RemoteConnection:

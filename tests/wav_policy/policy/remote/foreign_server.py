@@ -45,6 +45,7 @@ class ForeignServer:
         self.behave: Callable[[ServerConnection], None] = self.answer_all
         self.address = ""
         self.headers: list[Any] = []
+        self.connections: list[ServerConnection] = []
         self.ended = threading.Event()
 
     def answer_all(self, connection: ServerConnection) -> None:
@@ -53,6 +54,7 @@ class ForeignServer:
             connection.send(packed(self.answer(self.questions[-1])))
 
     def attend(self, connection: ServerConnection) -> None:
+        self.connections.append(connection)
         self.headers.append(connection.request.headers)
         try:
             connection.send(self.metadata if isinstance(self.metadata, bytes) else packed(self.metadata))

@@ -21,7 +21,8 @@ from wav_models.types import ActionChunk, Observation, Plan
 from wav_policy.bringup import paths
 from wav_policy.policy.chunk_continuation import ChunkContinuation, CommittedMotion
 from wav_policy.policy.planning_worker import PlanningWorker
-from wav_policy.policy.remote.connection import MAX_ANSWER, TOKEN_VARIABLE, RemoteError, check_address
+from wav_policy.policy.remote.address import check_address
+from wav_policy.policy.remote.connection import MAX_ANSWER, TOKEN_VARIABLE, RemoteError
 from wav_policy.policy.remote.mapping import RemoteMapping
 from wav_policy.policy.remote.remote_policy import POSITIONS, STAMP, WAV_METADATA, RemotePolicy, blend
 from wav_policy.robot.joints import JOINT_DIM

@@ -14,14 +14,14 @@ import numpy as np
 from wav_models.configuration import ConfigurationError, from_dict, load
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY, LatentConfig, ModelConfig
-from wav_models.types import ANGLES, ActionChunk, FloatArray, ImageArray, Observation, Plan
+from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.planning_effort import PlanCost
 from wav_policy.policy.remote.connection import RemoteConnection, RemoteError
 from wav_policy.policy.remote.mapping import MappingError, RemoteMapping
 from wav_policy.robot.cameras import VIEWS
-from wav_policy.robot.joints import JOINT_DIM
+from wav_policy.robot.joints import JOINT_DIM, REVOLUTE
 
 WAV_METADATA: Final = "wav"
 """Key of a server's metadata under which `wav serve` says how it wants to be asked."""
@@ -198,7 +198,7 @@ def blend(rows: FloatArray, committed: CommittedMotion, seconds: float, step_hz:
     num_overlap = int((committed.weight > 0.0).sum())
     num_frozen = math.ceil((seconds + _AGE) * step_hz)
     old = _faded_out(committed.positions, num_overlap, step_hz)
-    difference = np.abs(rows - old)[num_frozen:, ANGLES].max(initial=0.0)
+    difference = np.abs(rows - old)[num_frozen:, REVOLUTE].max(initial=0.0)
     ramp = max(math.sqrt(6.0 * difference / _RAMP_ACCELERATION), _MIN_RAMP) * step_hz
     s = np.clip((np.arange(len(rows)) + 1 - num_frozen) / ramp, 0.0, 1.0)[:, None]
     new = s * s * (3.0 - 2.0 * s)

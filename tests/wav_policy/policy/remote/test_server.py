@@ -23,13 +23,15 @@ from tests.wav_policy.policy.remote.foreign_server import packed, unpacked
 from wav_models.data.images import resize_image
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
-from wav_models.types import JOINT_DIM, ActionChunk, ImageArray, Observation, Plan
+from wav_models.types import ActionChunk, ImageArray, Observation, Plan
 from wav_policy.bringup import paths
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.remote.connection import TOKEN_VARIABLE, RemoteError
 from wav_policy.policy.remote.remote_policy import POSITIONS, WEIGHT, RemotePolicy
 from wav_policy.policy.remote.server import MAX_CLIENTS, PolicyServer
 from wav_policy.policy.wav_policy import WAVPolicy
+from wav_policy.robot.joints import JOINT_DIM
 
 STATE = np.linspace(0.01, 0.14, JOINT_DIM)
 VARIABLE = "WAV_OPENPI_PYTHON"
@@ -222,7 +224,7 @@ def test_openpis_own_client_uses_the_trained_checkpoint() -> None:
     if not python:
         pytest.skip(f"set {VARIABLE} to the Python of an environment with openpi-client (docs/remote.md)")
     trained = WAVPolicy.load(
-        paths.find("checkpoints/wav-tiny-bowl"), engine="torch", num_threads=1, planner=PlannerConfig(num_iterations=0)
+        paths.find(DEFAULT_CHECKPOINT), engine="torch", num_threads=1, planner=PlannerConfig(num_iterations=0)
     )
     reports: list[str] = []
     with closing(PolicyServer(trained, "127.0.0.1", 0, "a-token-of-many-letters", reports.append)) as server:
@@ -243,7 +245,7 @@ def test_openpis_own_client_uses_the_trained_checkpoint() -> None:
 
 def test_a_served_policy_gives_the_chunk_it_gives_at_home() -> None:
     planner = replace(PlannerConfig(), num_iterations=0)
-    trained = WAVPolicy.load(paths.find("checkpoints/wav-tiny-bowl"), engine="torch", num_threads=1, planner=planner)
+    trained = WAVPolicy.load(paths.find(DEFAULT_CHECKPOINT), engine="torch", num_threads=1, planner=planner)
     frames = np.random.default_rng(0).integers(0, 256, (3, 2, 64, 64, 3), dtype=np.uint8)
     observation = Observation(frames, STATE, "put the bowl on the plate", 5.0)
     committed = CommittedMotion(np.tile(STATE, (16, 1)), np.where(np.arange(16) < 4, 1.0, 0.0))

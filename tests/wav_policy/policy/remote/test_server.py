@@ -25,6 +25,7 @@ from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.types import ActionChunk, ImageArray, Observation, Plan
 from wav_policy.bringup import paths
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.remote.connection import TOKEN_VARIABLE, RemoteError
 from wav_policy.policy.remote.remote_policy import POSITIONS, WEIGHT, RemotePolicy
@@ -226,7 +227,7 @@ def test_openpis_own_client_uses_the_trained_checkpoint() -> None:
     if not python:
         pytest.skip(f"set {VARIABLE} to the Python of an environment with openpi-client (docs/remote.md)")
     trained = WAVPolicy.load(
-        paths.find("checkpoints/wav-tiny"), engine="torch", num_threads=1, planner=PlannerConfig(num_iterations=0)
+        paths.find(DEFAULT_CHECKPOINT), engine="torch", num_threads=1, planner=PlannerConfig(num_iterations=0)
     )
     reports: list[str] = []
     with closing(PolicyServer(trained, "127.0.0.1", 0, "a-token-of-many-letters", reports.append)) as server:
@@ -247,7 +248,7 @@ def test_openpis_own_client_uses_the_trained_checkpoint() -> None:
 
 def test_a_served_policy_gives_the_chunk_it_gives_at_home() -> None:
     planner = replace(PlannerConfig(), num_iterations=0)
-    trained = WAVPolicy.load(paths.find("checkpoints/wav-tiny"), engine="torch", num_threads=1, planner=planner)
+    trained = WAVPolicy.load(paths.find(DEFAULT_CHECKPOINT), engine="torch", num_threads=1, planner=planner)
     frames = np.random.default_rng(0).integers(0, 256, (3, 2, 64, 64, 3), dtype=np.uint8)
     observation = Observation(frames, STATE, "put the bowl on the plate", 5.0)
     committed = CommittedMotion(np.tile(STATE, (16, 1)), np.where(np.arange(16) < 4, 1.0, 0.0))

@@ -137,7 +137,7 @@ MUTANTS: Final = [
             "states_stay_differences": ("self.state_diff_std) + state[..., None, :]", "self.state_diff_std)"),
             "decode_states_of_actions": ("predicted = x[..., self.embodiment.action_dim :]", "predicted = x[..., : self.embodiment.action_dim]"),
             "values_without_symlog": ("_standardise(symlog(values), self.value_mean", "_standardise(values, self.value_mean"),
-            "returns_by_first_term": ("self.value_mean[-1], self.value_std[-1]", "self.value_mean[0], self.value_std[0]"),
+            "returns_by_first_term": ("float(self.value_std[-1]) + float(self.value_mean[-1])", "float(self.value_std[0]) + float(self.value_mean[0])"),
             "no_floor": ("np.maximum(np.std(data, axis=0, dtype=np.float64), floor)", "np.std(data, axis=0, dtype=np.float64) + 1e-12"),
             "floor_of_joints_for_grippers": ("STD_FLOOR[channel.unit] for channel in embodiment.state", "STD_FLOOR['rad'] for channel in embodiment.state"),
             "symlog_sign": ("xp.sign(x) * xp.log1p", "xp.log1p"),

@@ -98,17 +98,17 @@ MUTANTS: Final = [
         "wav_models/planner/timing.py",
         ("tests/wav_models/planner/test_timing.py", "tests/wav_models/planner/test_latent_planner.py"),
         {
-            "action_time_forgotten": ("self._pace.round_seconds + self._pace.action_seconds <=", "self._pace.round_seconds <="),
-            "never_forgets": ("FORGETTING * self.round_seconds", "self.round_seconds"),
-            "fastest_round": ("max(rounds) if rounds", "min(rounds) if rounds"),
+            "action_time_forgotten": ("+ seconds + self._pace.action_seconds <= self._seconds", "+ seconds <= self._seconds"),
+            "never_forgets": ("if rounds and expected else FORGETTING", "if rounds and expected else 1.0"),
+            "fastest_round": ("factor = max(rounds) / expected", "factor = min(rounds) / expected"),
         },
     ),
     *mutants_of(
         "wav_models/engines/torch_engine.py",
         ("tests/wav_models/engines/test_torch_engine.py",),
         {
-            "features_of_wrong_time": ("last = (num_steps - 1) / num_steps", "last = num_steps / (num_steps + 1)"),
-            "one_step_more": ("x_t, num_steps - 1, end=last", "x_t, num_steps, end=last"),
+            "features_of_wrong_time": ("features = output.features", "features = features or output.features"),
+            "shared_step_to_the_noise": ("(1.0 - times[0]) * x_t + times[0] * scene.mean", "times[0] * x_t + (1.0 - times[0]) * scene.mean"),
             "value_features_of_no_pass": ("features = output.features", "features = tuple(0 * f for f in output.features)"),
             "futures_joined_wrongly": ("zip(*(part.features.future for part in parts)", "zip(*(part.features.future for part in parts[::-1])"),
         },

@@ -7,6 +7,7 @@ meanwhile waits, in the middleware's queue, until that one is answered.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ class ServiceDesk:
         self._introduction = introduction
         self._ask = ask
         self._state = introduction.state
-        self._number = 0
+        self._number = secrets.randbits(31)  # an answer to what the desk before this one was asked must not fit
         self._waiting: tuple[Service, Any] | None = None
         declare_described(node, (Described(**fields) for fields in introduction.parameters))
         self._namesake = _Namesake(node, introduction.name)
@@ -94,7 +95,7 @@ class ServiceDesk:
         """A label goes before an id; what is not possible now is answered at once."""
         for number, label, start, *_ in self._introduction.graph:
             if start == self._state and (wanted.label == label if wanted.label else wanted.id == number):
-                self._number += 1
+                self._number = (self._number + 1) % 2**32
                 self._ask(Wanted(self._number, number))
                 return None
         return ChangeState.Response(success=False)

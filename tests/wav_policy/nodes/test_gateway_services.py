@@ -18,6 +18,9 @@ from rcl_interfaces.msg import Parameter, ParameterValue  # noqa: E402
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters  # noqa: E402
 
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot  # noqa: E402
+from tests.wav_policy.nodes.test_chunk_gateway import INTRODUCTION  # noqa: E402
+from wav_policy.nodes.messages.gateway_words import Answer, Wanted  # noqa: E402
+from wav_policy.nodes.service_desk import ServiceDesk  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -160,3 +163,20 @@ def test_who_asks_again_after_the_gateway_died_is_answered(robot: Robot, probe: 
     probe.wait_until(lambda: probe.messages()[LOOP].startswith("holding"))
     assert want(probe, label="shutdown")
     assert state(probe) == "finalized"
+
+
+def test_an_answer_to_the_desk_before_is_not_taken_for_one_of_ours(probe: Probe) -> None:
+    """piper_node goes on with what a gateway wanted that died, and answers the next one."""
+    client = probe.node.create_client(ChangeState, f"{INTRODUCTION.name}/change_state")
+    asked: list[Wanted] = []
+    for _ in range(2):
+        node = rclpy.create_node("desk")
+        desk = ServiceDesk(node, INTRODUCTION, asked.append)
+        known = len(asked)
+        probe.wait_until(client.service_is_ready)
+        future = client.call_async(ChangeState.Request(transition=Transition(id=INTRODUCTION.graph[0][0])))
+        probe.wait_until(lambda desk=desk, known=known: desk.serve() or len(asked) > known)  # type: ignore[misc]
+        desk.hear(Answer(asked[0].number, known == 0, INTRODUCTION.state))
+        probe.spin(0.3)
+        assert future.done() == (known == 0)
+        node.destroy_node()

@@ -212,7 +212,7 @@ MUTANTS: Final = [
         "wav_policy/policy/observation.py",
         ("tests/wav_policy/policy/test_observation.py",),
         {
-            "memory_of_now": ("self._memory(self._images[view], times)", "self._memory(self._images[view], 0 * times + stamp)"),
+            "memory_of_now": ("self._memory(stream, times)", "self._memory(stream, 0 * times + stamp)"),
             "joints_of_now": ("self._memory(self._joints, np.array([stamp]))", "self._memory(self._joints, np.array([self._joints.newest]))"),
             "skew_ignored": ("if stamp - oldest.newest > self._config.max_image_skew:", "if False:"),
             "age_ignored": ("if text := stream.staleness(now, max_age):", "if False and (text := stream.staleness(now, max_age)):"),

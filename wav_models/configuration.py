@@ -212,7 +212,8 @@ def _read_yaml(text: str) -> Any:
             return super().construct_mapping(node, deep)
 
     # What launch_ros writes for a list.
-    Loader.add_constructor("tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node))
+    as_list: Any = yaml.SafeLoader.construct_yaml_seq
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", as_list)
     try:
         return yaml.load(text, Loader) or {}
     except yaml.YAMLError as error:

@@ -129,17 +129,18 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_models/data/normalization.py",
-        ("tests/wav_models/data/test_normalization.py",),
+        ("tests/wav_models/data/test_normalization.py", "tests/wav_models/test_embodiment.py"),
         {
             "encode_by_wrong_statistics": ("_standardise(states - origin, self.state_diff_mean", "_standardise(states - origin, self.action_diff_mean"),
             "actions_absolute": ("actions - origin if self.embodiment.relative_to_state else actions", "actions"),
-            "actions_stay_differences": ("decoded + state[..., None, :] if self.embodiment.relative_to_state else decoded", "decoded"),
+            "actions_stay_differences": ("return decoded + state[..., None, :] if self.embodiment.relative_to_state else decoded", "return decoded"),
+            "deltas_are_targets": ("return decoded + state[..., None, :] if self.embodiment.relative_to_state else decoded", "return decoded + state[..., None, : decoded.shape[-1]]"),
             "states_stay_differences": ("self.state_diff_std) + state[..., None, :]", "self.state_diff_std)"),
-            "decode_states_of_actions": ("predicted = x[..., self.embodiment.action_dim :]", "predicted = x[..., : self.embodiment.action_dim]"),
+            "decode_states_of_actions": ("predicted = x[..., self.embodiment.action_dim :]", "predicted = x[..., : self.embodiment.state_dim]"),
             "values_without_symlog": ("_standardise(symlog(values), self.value_mean", "_standardise(values, self.value_mean"),
-            "returns_by_first_term": ("float(self.value_std[-1]) + float(self.value_mean[-1])", "float(self.value_std[0]) + float(self.value_mean[0])"),
+            "returns_by_first_term": ("x * float(self.value_std[-1]) + float(self.value_mean[-1])", "x * float(self.value_std[0]) + float(self.value_mean[0])"),
             "no_floor": ("np.maximum(np.std(data, axis=0, dtype=np.float64), floor)", "np.std(data, axis=0, dtype=np.float64) + 1e-12"),
-            "floor_of_joints_for_grippers": ("STD_FLOOR[channel.unit] for channel in embodiment.state", "STD_FLOOR['rad'] for channel in embodiment.state"),
+            "floor_of_joints_for_grippers": ("STD_FLOOR[channel.unit] for channel in embodiment.state", 'STD_FLOOR["rad"] for channel in embodiment.state'),
             "symlog_sign": ("xp.sign(x) * xp.log1p", "xp.log1p"),
             "standardise_by_variance": ("(x - _like(mean, x)) / _like(std, x)", "(x - _like(mean, x)) / _like(std * std, x)"),
         },
@@ -157,6 +158,7 @@ MUTANTS: Final = [
         "wav_models/rewards/terms.py",
         _REWARDS,
         {
+            "all_columns": ("source[:, first:end] if end else source", "source"),
             "goal_is_first_frame": ("images[-1].astype(np.float32)\n    return np.exp(-MSE", "images[0].astype(np.float32)\n    return np.exp(-MSE"),
             "mse_sign": ("np.exp(-MSE_SCALE", "np.exp(MSE_SCALE"),
             "ssim_unshifted": ("goal) - 1.0 for image", "goal) for image"),
@@ -166,16 +168,22 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
-        "wav_models/rewards/terms.py",
-        _REWARDS,
-        {"arms_exchanged": ("first, end = term.columns\n", "first, end = term.columns; first, end = (7 - first, 21 - end) if end else (0, 0)\n")},
-    ),
-    *mutants_of(
         "wav_models/embodiments.py",
         _REWARDS,
         {
-            "velocity_rewarded": ('("joint_velocity", "total_velocity", "state", -1.0)', '("joint_velocity", "total_velocity", "state", 1.0)'),
+            "arms_exchanged": ('{"left": (0, 7), "right": (7, 14)}\n    ),\n)\n"""Two', '{"left": (7, 14), "right": (0, 7)}\n    ),\n)\n"""Two'),
+            "velocity_rewarded": ('"total_velocity", "state", -1.0', '"total_velocity", "state", 1.0'),
             "action_terms_of_state": ('"total_velocity", "action", -0.1', '"total_velocity", "state", -0.1'),
+        },
+    ),
+    *mutants_of(
+        "wav_models/embodiment.py",
+        ("tests/wav_models/test_embodiment.py",),
+        {
+            "names_not_compared": ("if names != other_names:", "if False:"),
+            "limits_not_compared": ("if channel != others:", "if False:"),
+            "views_not_compared": ("if name not in other.view_names", "if False"),
+            "kind_not_compared": ("if self.action_kind != other.action_kind:", "if False:"),
         },
     ),
     *mutants_of(

@@ -43,8 +43,6 @@ from wav_policy.robot.joints import ROBOT
 
 IMAGINATION_STEPS: Final = 8
 THUMBNAIL_STEPS: Final = 4
-_SCENE_VIEW: Final = 0
-"""The first view of a robot shows the whole scene."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +223,7 @@ class WAVPolicy:
         return self.engine.decode_images(latents)
 
     def futures(self, plan: Plan, *, num_steps: int = THUMBNAIL_STEPS) -> ImaginedFutures | None:
-        """How the futures of a round end, as the head camera will see it; None without a round.
+        """How the futures of a round end, as the first view will see it; None without a round.
 
         Of the round that the chosen one is of, or the last. They are denoised one after the other, coarsely.
         """
@@ -235,7 +233,7 @@ class WAVPolicy:
         number, taken = plan.chosen or (len(future.sampled) - 1, None)
         scene = future.model.scene
         latents = (self.engine.denoise(scene, noise, num_steps) for noise in future.sampled[number].split(1))
-        images = [self.engine.decode_images(each)[_SCENE_VIEW, -1] for each in latents]
+        images = [self.engine.decode_images(each)[0, -1] for each in latents]
         return ImaginedFutures(np.stack(images), plan.rounds[number].video_score, taken)
 
     @torch.inference_mode()

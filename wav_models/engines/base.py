@@ -41,8 +41,8 @@ class EngineOptions:
         num_threads: of ONNX Runtime; None = as many as torch uses.
         providers: execution providers of ONNX Runtime, best first; () = CUDA's where the networks are on a GPU and
             onnxruntime-gpu is installed, else the CPU's.
-        compile: torch only: compile the networks (needs a C++ compiler); slow to start.
-        cuda_graphs: record GPU work once and replay it; TensorRT, and torch with `compile`.
+        compile: torch only: compile the networks' blocks (needs a C++ compiler); slow to start.
+        cuda_graphs: record GPU work once and replay it.
     """
 
     dtype: str = "auto"
@@ -85,7 +85,7 @@ class Engine(Protocol):
 
     name: str
     precision: str
-    """Of weights and arithmetic: "fp32", "bf16", "fp16" or "int8"."""
+    """Of weights and arithmetic: "fp32", "bf16", "fp16", "fp8" or "int8"."""
     description: str
     """What runs and why it was chosen, in a few words, for those who watch."""
     config: ModelConfig

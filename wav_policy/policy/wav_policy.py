@@ -18,7 +18,7 @@ from wav_models.data.normalization import Normalization
 from wav_models.embodiment import Embodiment
 from wav_models.engines.base import Engine, full_memory_is_named
 from wav_models.engines.observed_trajectories import ObservedTrajectories, make_state_token
-from wav_models.engines.select import EngineOptions, make_engine
+from wav_models.engines.select import EngineOptions, loaded_format, make_engine
 from wav_models.guidance import JACOBIANS, Guidance
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.errors import PlannerError
@@ -135,7 +135,8 @@ class WAVPolicy:
         load_model_config(Path(checkpoint)).embodiment.require(robot, f"checkpoint {checkpoint}", "the robot")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with full_memory_is_named():
-            loaded = load_checkpoint(Path(checkpoint), device, autoencoder_directory=pretrained)
+            weights = loaded_format(engine, dtype, device)
+            loaded = load_checkpoint(Path(checkpoint), device, dtype=weights, autoencoder_directory=pretrained)
         planner = planner or loaded.planner
         backend = make_engine(
             engine,

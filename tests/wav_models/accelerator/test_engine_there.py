@@ -12,9 +12,12 @@ from torch import Tensor
 
 from tests.wav_models.accelerator.fake_accelerator import Launches, fake_accelerator, fake_model
 from tests.wav_models.engines.test_torch_engine import SMALL, WordEncoder, random_model
+from wav_models.bench.gpu.subject import elites_in_common
 from wav_models.bench.planner import identity_normalization
 from wav_models.engines.observed_trajectories import ObservedTrajectories
+from wav_models.engines.select import loaded_format
 from wav_models.engines.torch_engine import TorchEngine, TorchFutures
+from wav_models.engines.weights import copied, with_weights_in
 from wav_models.guidance import JACOBIANS, _unchecked
 from wav_models.planner import latent_planner
 from wav_models.planner.config import PlannerConfig
@@ -137,3 +140,45 @@ def test_a_norm_is_one_kernel_there() -> None:
     assert "linalg_vector_norm" not in imagining.kernels
     assert imagining.total <= MOST_LAUNCHES["imagine"]
     assert judging.total <= MOST_LAUNCHES["evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "dtype", "device", "expected"),
+    [
+        ("torch", "bf16", "cuda", torch.bfloat16),
+        ("auto", "fp8", "cuda", torch.bfloat16),
+        ("torch", "fp32", "cuda", torch.float32),
+        ("onnxruntime", "bf16", "cuda", torch.float32),
+        ("torch", "bf16", "cpu", torch.float32),
+    ],
+)
+def test_weights_are_loaded_in_what_they_run_in(engine: str, dtype: str, device: str, expected: torch.dtype) -> None:
+    assert loaded_format(engine, dtype, device) == expected
+
+
+def test_an_engine_keeps_no_second_copy_of_weights_in_its_format() -> None:
+    """Neither of a model in that format nor, compiled, of any; rotary tables stay in float32."""
+    model = with_weights_in(random_model(SMALL), torch.bfloat16)
+    assert TorchEngine(model, NoImages(), WordEncoder(), dtype="bf16")._model is model
+    shared = copied(model, lambda weight: weight)
+    for one, other in zip(shared.parameters(), model.parameters(), strict=True):
+        assert one.data_ptr() == other.data_ptr()
+    assert shared is not model
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert {b.dtype for b in model.buffers()} == {torch.float32}
+
+
+def test_fp8_keeps_the_elites_of_a_plan() -> None:
+    """As imitated on a CPU, against float32; weights of linear layers take a byte."""
+    model = random_model(SMALL)
+    exact, coarse = (TorchEngine(model, NoImages(), WordEncoder(), dtype=dtype) for dtype in ("fp32", "fp8"))
+    planner = PlannerConfig(num_iterations=1, num_video_samples=6, num_value_samples=2, num_video_elites=4)
+    plans = []
+    for engine in (exact, coarse):
+        scene = engine.observe(torch.ones(1, 3, 2, 16, 32), engine.encode_text("lift the bowl"))
+        view = ObservedTrajectories(engine, scene, torch.zeros(1, 1, 28), identity_normalization(SMALL), planner)
+        plans.append(plan(view, planner, 0))
+    assert elites_in_common(plans[1], plans[0], planner) >= 0.75
+    difference = (plans[1].actions - plans[0].actions).norm() / plans[0].actions.norm()
+    assert 0.0 < difference < 0.2
+    assert coarse._model.video.transformer_blocks[0].ff.proj_in.weight.element_size() == 1

@@ -44,7 +44,7 @@ def help_of(command: str, *words: str) -> str:
     """What `wav COMMAND ... --help` prints."""
     module, function = SUB_COMMANDS[command].target.split(":")
     output = io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), contextlib.suppress(SystemExit):
         getattr(importlib.import_module(module), function)([*words, "--help"])
     return output.getvalue().strip()
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wav_models.engines.base import EngineError
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
-from wav_models.engines.manifest import Manifest, video_dit_name
+from wav_models.engines.manifest import PICKED, Manifest, video_dit_name
 from wav_models.flow import euler
 from wav_models.guidance import Guidance, Velocity, guided
 from wav_models.networks.text_encoder import TextEncoder
@@ -54,21 +54,12 @@ class CompiledFutures:
 
     Attributes:
         noise: what they are imagined from, [M, V, F_fut, L, C].
-        context: what the experts see of them, `value_video_*` and for M = 1 `action_video_*`.
+        context: what the experts see of them: `value_video_*`, and for M = 1 `action_video_*`, else `video_features_*`.
     """
 
     scene: CompiledScene
     noise: Tensor
     context: Values
-
-
-@dataclass(frozen=True)
-class PickedFuture:
-    """The scene and the noise [1, V, F_fut, L, C] of one future of several: graphs of M futures give the action expert
-    nothing, so that `act` imagines it again, alone."""
-
-    scene: CompiledScene
-    noise: Tensor
 
 
 class CompiledEngine:
@@ -133,12 +124,17 @@ class CompiledEngine:
             return self._run("value_dit", {"value_noise": value_noise}, futures.context)["values"].cpu()
         return euler(self._velocity("value_step", futures.context), value_noise, num_steps).cpu()
 
-    def pick(self, futures: CompiledFutures, index: int) -> PickedFuture:
-        return PickedFuture(futures.scene, futures.noise[index : index + 1].clone())
+    def pick(self, futures: CompiledFutures, index: int) -> CompiledFutures:
+        if len(futures.noise) == 1:
+            return futures
+        seen = {**futures.scene.context, **futures.context}
+        picked = self._graph("pick").run({"index": torch.tensor([index])}, seen)
+        context = {name.removeprefix(PICKED): value for name, value in picked.items()}
+        return CompiledFutures(futures.scene, futures.noise[index : index + 1].clone(), context)
 
     def act(
         self,
-        future: CompiledFutures | PickedFuture,
+        future: CompiledFutures,
         state_token: Tensor,
         value_noise: Tensor,
         action_noise: Tensor,
@@ -153,8 +149,6 @@ class CompiledEngine:
             )
         self._require("num_value_steps", num_value_steps)
         self._require("num_action_steps", num_action_steps)
-        if isinstance(future, PickedFuture):
-            future = self.imagine(future.scene, future.noise, self.shape.video_times)
         noise = value_noise[None, None], action_noise[None, None]
         act = self._act_at_once if "action_dit" in self._graphs else self._act_by_steps
         values, actions = act(future.context, state_token, *noise, guidance)

@@ -30,6 +30,8 @@ FORMAT: Final = 5
 MANIFEST: Final = "manifest.json"
 ANY_GPU: Final = "any"
 """Compiled ahead for every architecture that the runtime supports; the last step is done when it is loaded."""
+PICKED: Final = "picked_"
+"""Begins the names of what graph pick gives: the values of one future of several, which go by the rest of the name."""
 REMEDY: Final = "export again with `wav export`"
 
 

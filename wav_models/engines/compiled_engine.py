@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wav_models.engines.base import EngineError
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
-from wav_models.engines.manifest import Manifest, value_dit_name, video_dit_name
+from wav_models.engines.manifest import PICKED, Manifest, pick_name, value_dit_name, video_dit_name
 from wav_models.engines.replay import Lent
 from wav_models.flow import euler
 from wav_models.guidance import Guidance, Velocity, guided
@@ -35,8 +35,8 @@ Values = dict[str, Any]
 class LentValues(dict[str, Any]):
     """Values in buffers that the same graph's next run overwrites."""
 
-    def __init__(self, lent: Lent) -> None:
-        super().__init__(lent.output)
+    def __init__(self, lent: Lent, others: Mapping[str, Any] | None = None) -> None:
+        super().__init__({**(others or {}), **lent.output})
         self.lent = lent
 
 
@@ -72,21 +72,12 @@ class CompiledFutures:
 
     Attributes:
         noise: what they are imagined from, [M, V, F_fut, L, C].
-        context: what the experts see of them, `value_video_*` and for M = 1 `action_video_*`.
+        context: what the experts see of them: `value_video_*`, and for M = 1 `action_video_*`, else `video_features_*`.
     """
 
     scene: CompiledScene
     noise: Tensor
     context: Values
-
-
-@dataclass(frozen=True)
-class PickedFuture:
-    """The scene and the noise [1, V, F_fut, L, C] of one future of several: graphs of M futures give the action expert
-    nothing, so that `act` imagines it again, alone."""
-
-    scene: CompiledScene
-    noise: Tensor
 
 
 class CompiledEngine:
@@ -165,12 +156,22 @@ class CompiledEngine:
             return self._run(name, {"value_noise": value_noise}, context)["values"].cpu()
         return euler(self._velocity("value_step", context), value_noise, num_steps).cpu()
 
-    def pick(self, futures: CompiledFutures, index: int) -> PickedFuture:
-        return PickedFuture(futures.scene, futures.noise[index : index + 1].clone())
+    def pick(self, futures: CompiledFutures, index: int) -> CompiledFutures:
+        if len(futures.noise) == 1:
+            return futures
+        noise = futures.noise[index : index + 1].clone()
+        seen, scene = futures.context, futures.scene.context
+        seen = LentValues(seen.lent, scene) if isinstance(seen, LentValues) else {**scene, **seen}
+        try:
+            picked = self._graph(pick_name(len(futures.noise), self.shape)).run({"index": torch.tensor([index])}, seen)
+        except StaleValuesError:  # another thread has imagined meanwhile
+            return self.imagine(futures.scene, noise, self.shape.video_times)
+        context = {name.removeprefix(PICKED): value for name, value in picked.items()}
+        return CompiledFutures(futures.scene, noise, context)
 
     def act(
         self,
-        future: CompiledFutures | PickedFuture,
+        future: CompiledFutures,
         state_token: Tensor,
         value_noise: Tensor,
         action_noise: Tensor,
@@ -185,12 +186,15 @@ class CompiledEngine:
             )
         self._require("num_value_steps", num_value_steps)
         self._require("num_action_steps", num_action_steps)
-        if isinstance(future, PickedFuture):
-            future = self.imagine(future.scene, future.noise, self.shape.video_times)
         noise = value_noise[None, None], action_noise[None, None]
         act = self._act_at_once if "action_dit" in self._graphs else self._act_by_steps
-        values, actions = act(future.context, state_token, *noise, guidance)
-        return values[0, 0].cpu(), actions[0, 0].cpu()
+        while True:
+            try:
+                values, actions = act(future.context, state_token, *noise, guidance)
+            except StaleValuesError:  # picked longer ago than its buffers last
+                future = self.imagine(future.scene, future.noise, self.shape.video_times)
+            else:
+                return values[0, 0].cpu(), actions[0, 0].cpu()
 
     def _act_at_once(
         self, context: Values, state: Tensor, value_noise: Tensor, action_noise: Tensor, guidance: Guidance | None

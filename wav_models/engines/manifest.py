@@ -30,6 +30,8 @@ FORMAT: Final = 5
 """Raised whenever graphs of an older version of this program must not be used any more."""
 MANIFEST: Final = "manifest.json"
 """Compiled ahead for every architecture that the runtime supports; the last step is done when it is loaded."""
+PICKED: Final = "picked_"
+"""Begins the names of what graph pick gives: the values of one future of several, which go by the rest of the name."""
 REMEDY: Final = "export again with `wav export`"
 
 
@@ -226,6 +228,11 @@ def tensor_bytes(tensor: Tensor) -> NDArray[np.uint8]:
 def video_dit_name(count: int) -> str:
     """Graph video_dit for `count` futures."""
     return f"video_dit_{count}"
+
+
+def pick_name(count: int, shape: PlanShape) -> str:
+    """Graph pick for rounds of `count` futures; that of the full count has the plain name."""
+    return "pick" if count == shape.num_video_samples else f"pick_{count}"
 
 
 def value_dit_name(size: Size, shape: PlanShape) -> str:

@@ -255,10 +255,11 @@ def _tensors(output: Any) -> list[Tensor]:
     if isinstance(output, TextContext):
         return list(flat(output.keys_values))
     if isinstance(output, TorchScene):
+        mean = [] if output.mean is None else [output.mean]
         if not isinstance(output.memory, MemoryPrefix):
-            return []
+            return mean
         parts = (output.memory.keys_values, output.value_memory or (), output.action_memory or ())
-        return [x for part in parts for x in flat(part)]
+        return [*(x for part in parts for x in flat(part)), *mean]
     if isinstance(output, TorchFutures):
         return list(flat(output.value_context.video))
     if isinstance(output, CompiledScene):

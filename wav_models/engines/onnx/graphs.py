@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from wav_models.engines.manifest import PlanShape, value_dit_name, video_dit_name
+from wav_models.engines.manifest import PICKED, PlanShape, pick_name, value_dit_name, video_dit_name
 from wav_models.engines.onnx import network_calls as calls
 from wav_models.engines.onnx.composer import OnnxComposer
 from wav_models.engines.onnx.network_calls import NetworkCall, example, keys_values_names
@@ -69,6 +69,7 @@ class OnnxGraphs:
         self._action_video = keys_values_names("action_video", blocks)
         self._action_value = keys_values_names("action_value", blocks)
         self._value_features = tuple(f"value_features_{i}" for i in range(blocks))
+        self._video_features = tuple(f"video_features_{i}" for i in range(blocks))
         self._video_pass = cache(self._export_video_pass)
         self._value_step = cache(self._export_value_step)
 
@@ -83,6 +84,8 @@ class OnnxGraphs:
         sizes = self.shape.sizes if self._loops == "unrolled" else self.shape.sizes[:1]
         for count in sorted({1, *(futures for futures, _ in sizes)}):
             made[video_dit_name(count)] = partial(self._video_dit, count)
+        for count in sorted({futures for futures, _ in sizes} - {1}):
+            made[pick_name(count, self.shape)] = partial(self._pick, count)
         if self.shape.share_first_step:
             made["video_mean"] = self._video_mean
         made["video_velocity"] = self._video_velocity
@@ -134,11 +137,26 @@ class OnnxGraphs:
     def _export_video_pass(self, count: int) -> Any:
         """One pass for `count` futures; graphs take what they need of it."""
         inputs = {"x_t": self._futures(count), "flow_time": example(1), **self._text_inputs(), **self._memory_inputs()}
-        outputs = ("velocity", *self._value_video, *self._action_video)
+        outputs = ("velocity", *self._value_video, *self._action_video, *self._video_features)
         return self._exporter.export(NetworkCall(calls.ImagineFutures(self._model), inputs, outputs))
 
     def _video_velocity(self) -> OnnxComposer:
         return _wrapped("video_velocity", self._video_pass(1), ("velocity",))
+
+    def _pick(self, count: int) -> OnnxComposer:
+        config = self.config
+        causal = config.video.causal_memory
+        tokens = self._num_video_tokens - (self._num_memory_tokens if causal else 0)
+        inputs = {
+            "index": example(1, dtype=torch.int64),
+            **self._context(self._value_video, count, self._num_video_tokens, config.value.hidden_size),
+            **self._context(self._video_features, count, tokens, config.video.hidden_size),
+        }
+        if causal:
+            size = (1, self._num_memory_tokens, config.action.hidden_size)
+            inputs |= self._context(self._action_memory, *size)
+        outputs = tuple(f"{PICKED}{name}" for name in (*self._value_video, *self._action_video))
+        return self._alone(pick_name(count, self.shape), NetworkCall(calls.PickFuture(self._model), inputs, outputs))
 
     def _video_mean(self) -> OnnxComposer:
         """The velocity at zero noise and flow time 0, which leads to the mean of all futures."""
@@ -152,7 +170,8 @@ class OnnxGraphs:
         return composer
 
     def _video_dit(self, count: int) -> OnnxComposer:
-        """All passes; the last gives the experts' keys and values, for the action expert only of a single future."""
+        """All passes; the last gives the value expert's keys and values, and what the action expert's come from: for a
+        single future those themselves, for several the features that `pick` needs."""
         video_pass = self._video_pass(count)
         composer = OnnxComposer(video_dit_name(count), OPSET)
         noise = composer.input_like(video_pass, "x_t", "video_noise")
@@ -172,7 +191,7 @@ class OnnxGraphs:
             x_t = composer.apply("Add", own, composer.apply("Mul", mean, composer.constant(times[0])))
         x_t = composer.euler_through(lambda x, t: run(x, t)["velocity"], x_t, times)
         features = run(x_t, composer.constant(times[-1:]))
-        for name in (*self._value_video, *self._action_video) if count == 1 else self._value_video:
+        for name in (*self._value_video, *(self._action_video if count == 1 else self._video_features)):
             composer.output_like(video_pass, name, features[name], name)
         return composer
 

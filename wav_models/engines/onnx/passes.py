@@ -63,6 +63,21 @@ def convert_bytes_at_the_border(parts: GraphParts, inputs: Iterable[Any], output
     parts.nodes += [helper.make_node("Cast", [f"{n}.float"], [n], f"cast_{n}", to=uint8) for n in leaving]
 
 
+def drop_copies(parts: GraphParts, outputs: Iterable[str]) -> None:
+    """A value that is copied to an output of the graph becomes that output; one that goes to two is copied once."""
+    made, names = {value for node in parts.nodes for value in node.output}, dict[str, str]()
+    kept = []
+    for node in parts.nodes:
+        if node.op_type == "Identity" and node.output[0] in outputs and node.input[0] in made - names.keys():
+            names[node.input[0]] = node.output[0]
+        else:
+            kept.append(node)
+    for node in kept:
+        node.input[:] = [names.get(value, value) for value in node.input]
+        node.output[:] = [names.get(value, value) for value in node.output]
+    parts.nodes[:] = kept
+
+
 def fold_transposed_weights(parts: GraphParts) -> None:
     """Linear layers multiply by the transpose of their weight: store it that way, once for all calls and graphs."""
     aliases: dict[str, str] = {}

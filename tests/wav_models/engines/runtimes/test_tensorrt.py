@@ -51,6 +51,7 @@ def test_all_graphs_compile_for_every_gpu(plans: Path) -> None:
         "memory_prefix",
         "video_dit_1",
         "video_dit_4",
+        "pick",
         "video_velocity",
         "value_step",
         "value_step_1",

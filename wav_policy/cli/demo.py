@@ -57,8 +57,8 @@ class DemoArguments:
     """Parameters of the planner in place of the checkpoint's, as NAME=VALUE: num_iterations=0 for no planning."""
     time_limit: float | None = None
     """An episode without success ends after this simulated time [s]; the task's own when not given."""
-    startup_timeout: float = 300.0
-    """Time for all nodes to come up [s]."""
+    startup_timeout: float = 600.0
+    """Time for all nodes to come up [s]; the first time the networks' graphs are made meanwhile."""
     monitor: bool = True
     """Serve the page that shows what the robot sees and imagines; opened in a browser unless headless."""
     monitor_port: int = 8080
@@ -80,19 +80,25 @@ class DemoArguments:
 
 
 class NodeOutput:
-    """What the nodes print: to a file, the last lines kept, optionally to the terminal."""
+    """What the nodes print: to a file, the last lines kept, optionally to the terminal.
+
+    Attributes:
+        starting: while it is true, the policy node's warnings are printed in any case: why it takes so long to come up,
+            and that it will have no time to plan.
+    """
 
     def __init__(self, verbose: bool) -> None:
         self.path = paths.runtime_directory() / LOG
         self.last: deque[str] = deque(maxlen=_LAST_LINES)
         self._file = paths.open_log(LOG)
         self._verbose = verbose
+        self.starting = True
 
     def write(self, line: str) -> None:
         """One line of one node."""
         self._file.write(line + "\n")
         self.last.append(line)
-        if self._verbose:
+        if self._verbose or (self.starting and "[WARN]" in line and "policy_node" in line):
             print(line, flush=True)
 
 
@@ -277,7 +283,7 @@ def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: Demo
     try:
         with Screen(report, _where_to_look(output, page), arguments.headless) as screen:
             supervisor.start(launches(launch_arguments))
-            _play(arguments, report, supervisor, screen, page)
+            _play(arguments, report, supervisor, screen, page, output)
         if report.planned_nothing:
             print(f"wav demo: acted WITHOUT planning: {report.verdict}", file=sys.stderr)
             return 1
@@ -297,7 +303,12 @@ def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: Demo
 
 
 def _play(
-    arguments: DemoArguments, report: DemoReport, supervisor: Supervisor, screen: Screen, page: DemoPage | None
+    arguments: DemoArguments,
+    report: DemoReport,
+    supervisor: Supervisor,
+    screen: Screen,
+    page: DemoPage | None,
+    output: NodeOutput,
 ) -> None:
     from wav_policy.nodes.clients.system_client import SystemClient
     from wav_policy.nodes.film_maker import FilmMaker
@@ -309,6 +320,7 @@ def _play(
         demo = Demo(arguments, report, client, supervisor, page)
         screen.refresh("nodes come up")
         demo.await_readiness()
+        output.starting = False
         if page is not None and not arguments.headless:
             page.open_browser()
         film = FilmMaker(client.node, arguments.video, lambda: screen.now) if arguments.video else None

@@ -125,7 +125,7 @@ def load_policy(config: PolicyNodeConfig) -> Policy:
         planner = dataclasses.replace(planner, deadline=config.deadline)
     planner = with_assignments(planner, config.planner.split(), "parameter 'planner'")
     if config.make_graphs and config.engine == "auto" and config.dtype in ("auto", "int8"):
-        make_missing(Path(config.checkpoint), planner, get_logger("policy_node").info)
+        make_missing(Path(config.checkpoint), planner, get_logger("policy_node").warning)
     return WAVPolicy.load(
         config.checkpoint,
         engine=config.engine,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wav_policy.cli.demo import Demo, DemoArguments
+from wav_policy.cli.demo import Demo, DemoArguments, NodeOutput
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult
 from wav_policy.cli.main import main
 from wav_policy.nodes.clients.system_client import Report
@@ -64,6 +64,20 @@ def test_measured_is_what_the_policy_node_says_last() -> None:
     values = {"plans": "8", "rounds_mean": "1.5", "rounds_asked": "3", "plans_without_round": "2", "plans_shed": "4"}
     demo._measure_planning(Report("planning", values))
     assert report.verdict.startswith("1.5 of 3 rounds a plan on average, 25% of 8 plans without a round, 50% with")
+
+
+def test_what_the_policy_warns_of_while_it_comes_up_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    output = NodeOutput(verbose=False)
+    for line in (
+        "[policy_node] [INFO]: loaded",
+        "[policy_node] [WARN]: acting WITHOUT planning",
+        "[sim_node] [WARN]: x",
+    ):
+        output.write(line)
+    output.starting = False
+    output.write("[policy_node] [WARN]: later")
+    assert capsys.readouterr().out == "[policy_node] [WARN]: acting WITHOUT planning\n"
+    assert len(output.last) == 4
 
 
 def test_wrong_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

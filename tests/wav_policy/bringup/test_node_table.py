@@ -155,7 +155,7 @@ def test_a_full_ros_finds_package_launch_file_and_executables(tmp_path: Path, re
         if entry.package == paths.PACKAGE:
             executable = tmp_path / "lib/wav_policy" / entry.executable
             started = subprocess.run([executable, "--ros-args"], capture_output=True, text=True, check=True)
-            assert started.stdout == f"-m wav_policy.nodes.{entry.executable} --ros-args\n"
+            assert started.stdout == f"-m wav_policy.nodes {entry.executable} --ros-args\n"
 
 
 def test_the_planner_is_the_configurations_unless_the_launch_says_otherwise(checkpoint: str) -> None:

@@ -30,7 +30,9 @@ STANDARD_OUTPUT = Path("-")
 @dataclass(frozen=True)
 class EvaluateArguments:
     """Run episodes from successive seeds. Several --conditions, or values of --iterations or --selection, are compared
-    on the same seeds. Planner parameters that are not given are those stored with the checkpoint."""
+    on the same seeds. Planner parameters that are not given are those stored with the checkpoint.
+
+    With --suite NAME: trials of a public benchmark, see wav evaluate --suite=NAME --help."""
 
     checkpoint: Path = Path(DEFAULT_CHECKPOINT)
     """Checkpoint directory."""

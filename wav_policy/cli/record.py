@@ -22,7 +22,7 @@ FPS = 10
 
 @dataclass(frozen=True)
 class RecordArguments:
-    """Record demonstrations; run the same command again to resume."""
+    """Record demonstrations; run the same command again to resume. (With --suite NAME, those of a public benchmark.)"""
 
     out: Path | None = None
     """Dataset directory; created when missing, continued when not."""

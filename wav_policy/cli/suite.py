@@ -14,12 +14,12 @@ def main(argv: list[str]) -> int:
     from wav_policy.experiments.suites.catalogue import PACKAGES
     from wav_policy.experiments.suites.installation import SuiteError, install
 
-    if argv == ["list"]:
-        print(listing())
+    if argv == ["list"] or {"-h", "--help"} & set(argv):
+        print(listing() if argv == ["list"] else USAGE)
         return 0
     if len(argv) != 2 or argv[0] != "install":
         print(USAGE, file=sys.stderr)
-        return 0 if {"-h", "--help"} & set(argv) else 2
+        return 2
     name = argv[1]
     if name not in PACKAGES:
         print(f"wav suite: nothing to install is called {name!r}{did_you_mean(name, PACKAGES)}", file=sys.stderr)

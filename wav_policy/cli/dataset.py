@@ -1,4 +1,4 @@
-"""`wav dataset check`: what is wrong with a dataset."""
+"""`wav dataset check`: what is wrong with a dataset; `wav dataset convert`: a rosbag2 recording as its next episode."""
 
 from __future__ import annotations
 
@@ -24,8 +24,28 @@ class DatasetArguments:
     """Count the frames of the videos without decoding them."""
 
 
+@dataclass(frozen=True)
+class ConvertArguments:
+    """Append a rosbag2 recording (MCAP or sqlite3) of any stack to a dataset, as one episode."""
+
+    command: Annotated[Literal["convert"], tyro.conf.Positional]
+    """What to do."""
+    bag: Annotated[Path, tyro.conf.Positional]
+    """rosbag2 directory, or .mcap or .db3 file."""
+    directory: Annotated[Path, tyro.conf.Positional]
+    """Dataset, new or existing."""
+    topics: Path | None = None
+    """YAML file with the topics (config/bag_map.yaml); this project's own where not given."""
+    fps: int = 10
+    """Rate of the dataset [Hz]."""
+    instruction: str = ""
+    """Command in words, where the recording has none."""
+
+
 def main(argv: list[str]) -> int:
     """Entry point of `wav dataset`."""
+    if argv[:1] == ["convert"]:
+        return _convert(tyro.cli(ConvertArguments, prog="wav dataset", args=argv))
     arguments = tyro.cli(DatasetArguments, prog="wav dataset", args=argv)
     import numpy as np
 
@@ -44,6 +64,23 @@ def main(argv: list[str]) -> int:
         print(_describe(arguments.directory))
     print(f"{counts['error']} errors, {counts['warning']} warnings")
     return 1 if counts["error"] else 0
+
+
+def _convert(arguments: ConvertArguments) -> int:
+    """Exit code 2 where recording, topics or dataset do not fit."""
+    from wav_models.configuration import load
+    from wav_policy.nodes.messages.images import rgb_from_any
+    from wav_policy.recording.bag_conversion import convert
+    from wav_policy.recording.bag_topics import BagTopics
+
+    try:
+        topics = BagTopics() if arguments.topics is None else load(BagTopics, arguments.topics)
+        length = convert(arguments.bag, arguments.directory, topics, arguments.fps, arguments.instruction, rgb_from_any)
+    except (ValueError, OSError) as error:
+        print(f"wav dataset: {error}", file=sys.stderr)
+        return 2
+    print(f"{arguments.bag}: {length} frames at {arguments.fps} Hz appended to {arguments.directory}")
+    return 0
 
 
 def _describe(directory: Path) -> str:

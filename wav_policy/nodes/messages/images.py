@@ -120,6 +120,15 @@ def _pixels(message: Image, encoding: _Encoding) -> ImageArray:
     return pixels.reshape(rows, message.width, encoding.channels) if encoding.channels > 1 else pixels
 
 
+def rgb_from_any(message: Image | CompressedImage) -> ImageArray:
+    """The picture of either type, also of messages that another library has deserialised: uint8 RGB [H, W, 3].
+
+    Raises:
+        ImageError: as the two below and above.
+    """
+    return rgb_from_message(message) if hasattr(message, "encoding") else rgb_from_compressed(message)
+
+
 def rgb_from_compressed(message: CompressedImage) -> ImageArray:
     """The decoded picture, uint8, shape [H, W, 3], RGB.
 

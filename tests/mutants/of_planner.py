@@ -101,6 +101,11 @@ MUTANTS: Final = [
             "action_time_forgotten": ("+ seconds + self._pace.action_seconds <= self._seconds", "+ seconds <= self._seconds"),
             "never_forgets": ("if rounds and expected else FORGETTING", "if rounds and expected else 1.0"),
             "fastest_round": ("factor = max(rounds) / expected", "factor = min(rounds) / expected"),
+            "sheds_futures_first": ('("num_value_samples", "num_video_samples")', '("num_video_samples", "num_value_samples")'),
+            "sheds_nothing": ("if self._fits(each)), candidates[-1])", "if True), candidates[-1])"),
+            "one_round_must_fit": ("self._leaves(planner.num_iterations * self._expected(planner))", "self._leaves(self._expected(planner))"),
+            "elites_stay": ("-(-getattr(last, elites) * (asked // 2) // asked)", "min(getattr(last, elites), 2)"),
+            "sizes_slow_alone": ("factor * seconds for other", "(factor if other == size else 1.0) * seconds for other"),
         },
     ),
     *mutants_of(

@@ -62,7 +62,13 @@ def make_missing(checkpoint: Path, planner: PlannerConfig, tell: Callable[[str],
     command = [sys.executable, "-m", __name__, str(checkpoint), str(directory), json.dumps(to_dict(planner))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=die_with_parent)
     if done.returncode != 0:
-        tell(f"{_ON_TORCH}: its graphs could not be made: {(done.stderr.strip() or 'killed').splitlines()[-1]}")
+        tell(f"{_ON_TORCH}: its graphs could not be made: {_cause(done.stderr)}")
+
+
+def _cause(errors: str) -> str:
+    """The line of a traceback that says what happened: exporters write more below it."""
+    lines = errors.strip().splitlines() or ["killed"]
+    return next((line for line in reversed(lines) if "Error" in line), lines[-1])
 
 
 def _target(planner: PlannerConfig) -> ExportTarget:

@@ -88,3 +88,18 @@ def test_a_failure_costs_speed_only_and_is_said(
     assert WORDS in said[0]
     assert said[1].startswith("engine 'auto' runs on torch, more slowly: its graphs could not be made: ")
     assert "NotADirectoryError" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("errors", "cause"),
+    [
+        ("", "killed"),
+        ("Traceback\nOSError: no space left\n", "OSError: no space left"),
+        (
+            "X\n<class 'AttributeError'>: no such thing\n\n(Refer to the trace above.)",
+            "<class 'AttributeError'>: no such thing",
+        ),
+    ],
+)
+def test_the_cause_is_found_in_what_an_exporter_prints(errors: str, cause: str) -> None:
+    assert prepare._cause(errors) == cause

@@ -22,9 +22,7 @@ rclpy = pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
-from rcl_interfaces.msg import Log  # noqa: E402
 from rclpy.event_handler import SubscriptionEventCallbacks  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
@@ -46,10 +44,6 @@ from wav_policy.policy.imagined_futures import CAPTION, TILE  # noqa: E402
 from wav_policy.policy.planning_effort import PlanCost  # noqa: E402
 
 pytestmark = pytest.mark.ros
-
-WARN_LOG = 30
-"""rcl_interfaces/Log.WARN."""
-ROSOUT_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @pytest.fixture
@@ -256,19 +250,19 @@ def test_joint_states_are_reordered_by_name_and_faults_hold(outside: Outside, po
     np.testing.assert_allclose(policy.observations[-1].joint_state, POSITIONS)
 
 
-def test_a_round_that_does_not_fit_is_said_at_configure_and_of_every_plan(outside: Outside, policy: FakePolicy) -> None:
+def test_a_round_that_does_not_fit_is_said_at_configure_and_of_every_plan(
+    outside: Outside, policy: FakePolicy, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Nothing acts without planning silently: both numbers before the first plan, the state while it lasts."""
-    logged: list[Log] = []
-    outside.node.create_subscription(Log, "/rosout", logged.append, ROSOUT_QOS)
     policy.planner = dataclasses.replace(policy.planner, deadline=0.25)
     policy.cost = PlanCost(total=1.0, beside_rounds=0.08, rounds={(2, 1): 0.31})
     policy.num_rounds = 0
     outside.activate()
-    outside.await_chunks()
-    wait_for(lambda: any(entry.level == WARN_LOG for entry in logged), "a warning in the log")
-    (warning,) = [entry.msg for entry in logged if entry.level == WARN_LOG and "planning" in entry.msg]
+    (warning,) = [line for line in capfd.readouterr().err.splitlines() if "WITHOUT planning" in line]
+    assert "[WARN]" in warning
     assert "acting WITHOUT planning: a plan with one round of 2 futures and 1 value samples takes 390 ms" in warning
     assert "the deadline is 250 ms" in warning
+    outside.await_chunks()
     outside.await_message("acting WITHOUT planning: the deadline leaves no time for a round")
     assert outside.diagnostics["policy_node: planning"].level == DiagnosticStatus.WARN
     assert outside.value("rounds_asked") == "1"

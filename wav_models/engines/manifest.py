@@ -26,7 +26,7 @@ from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.timing import Size, efforts, size_of
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 """Raised whenever graphs of an older version of this program must not be used any more."""
 MANIFEST: Final = "manifest.json"
 """Compiled ahead for every architecture that the runtime supports; the last step is done when it is loaded."""

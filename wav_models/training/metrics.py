@@ -2,9 +2,9 @@
 
 Each metric is taken at video features of several kinds, named behind the "@":
 
-    @0          the noisiest pass: what acting reads with `num_video_steps = 1`
+    @0          the noisiest pass: what acting reads with `video_times` [0]
     @0.75       the true future, noised a little: the bound that better imagination would reach
-    @imagined   the model's own future, denoised to 0.75: what acting reads with `num_video_steps = 4`
+    @imagined   the model's own future, denoised to 0.75 in equal steps
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Memory that training takes on every GPU, counted from the shapes: nothing is computed, no GPU is needed.
 
-Activations are those of a forward pass in bfloat16, as autocast makes them, with norms as the parts they decompose
-into: a fifth more than one kernel keeps. Not counted: what kernels need meanwhile, buffers of the exchange between
-GPUs, and fragments.
+Activations are those of a forward pass in bfloat16, as autocast makes them, with norms and attention as the parts they
+decompose into: for `wav-2b` a quarter more than single kernels keep. Not counted: what kernels need meanwhile, buffers
+of the exchange between GPUs, and fragments.
 """
 
 from __future__ import annotations

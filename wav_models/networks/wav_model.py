@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,10 +34,14 @@ def blocks_of(model: WAVModel) -> tuple[nn.Module, ...]:
     return (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks)
 
 
-def compile_blocks(model: WAVModel, dynamic: bool | None = None) -> None:
-    """Fuse the elementwise work of every transformer block; all blocks of a kind share one compilation."""
+def compile_blocks(model: WAVModel, **options: Any) -> None:
+    """Fuse the elementwise work of every transformer block; all blocks of a kind share one compilation.
+
+    Args:
+        options: of torch.compile.
+    """
     for block in blocks_of(model):
-        block.compile(dynamic=dynamic)
+        block.compile(**options)
 
 
 def recompute_activations(model: WAVModel) -> None:

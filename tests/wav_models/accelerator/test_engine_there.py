@@ -19,6 +19,7 @@ from wav_models.engines.select import loaded_format
 from wav_models.engines.torch_engine import TorchEngine, TorchFutures
 from wav_models.engines.weights import copied, with_weights_in
 from wav_models.guidance import JACOBIANS, _unchecked
+from wav_models.networks.wav_model import compile_blocks
 from wav_models.planner import latent_planner
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.latent_planner import plan
@@ -182,3 +183,24 @@ def test_fp8_keeps_the_elites_of_a_plan() -> None:
     difference = (plans[1].actions - plans[0].actions).norm() / plans[0].actions.norm()
     assert 0.0 < difference < 0.2
     assert coarse._model.video.transformer_blocks[0].ff.proj_in.weight.element_size() == 1
+
+
+def test_a_kind_of_block_is_one_graph_whatever_the_number_of_layers() -> None:
+    """Two kinds of video block over memory, M futures and one; the value expert's over M and one; the action one's."""
+    config = replace(SMALL, video=replace(SMALL.video, num_layers=5))
+    engine, graphs = TorchEngine(random_model(config), NoImages(), WordEncoder()), []
+
+    def note(graph: Any, inputs: list[Tensor]) -> Any:
+        graphs.append(len(inputs))
+        return graph.forward
+
+    torch._dynamo.reset()
+    compile_blocks(engine._model, dynamic=False, backend=note, fullgraph=True)
+    scene = engine.observe(torch.ones(1, 3, 2, 16, 32), engine.encode_text("lift the bowl"))
+    for _ in range(2):
+        futures = engine.imagine(scene, torch.ones(4, 3, 2, 16, 32), (0.0,))
+        engine.evaluate(futures, torch.ones(4, 2, 16, 17), 3)
+    one = engine.imagine(scene, torch.ones(1, 3, 2, 16, 32), (0.0,))
+    engine.act(one, torch.zeros(1, 1, 28), torch.ones(16, 17), torch.ones(16, 28), 3, 3)
+    assert len(graphs) == 2 * 3 + 2 + 1
+    torch._dynamo.reset()

@@ -33,6 +33,9 @@ from wav_models.planner.latent_planner import LatentPlan
 CPU: Final = torch.device("cpu")
 TOLERANCE: Final = {"fp32": 1e-3, "bf16": 6e-2, "fp8": 2e-1}
 """Of values and actions against float32 on the CPU, relative."""
+PLAN_SECONDS: Final = 20.0
+COMPILE_SECONDS: Final = 80.0
+"""What a plan of one size takes to be measured, and to be compiled before; what does not fit is left out."""
 NUM_KERNELS: Final = 12
 """Of the most expensive ones that are named."""
 
@@ -289,8 +292,11 @@ def threads(session: Session) -> None:
 
 def plans(session: Session) -> None:
     """The table of the whole run: what a plan takes, and how far that is from what the arithmetic needs."""
-    for sizes in session.sizes:
+    for sizes in reversed(session.sizes):
         for causal in (True, False):
+            if session.on_gpu and session.left < PLAN_SECONDS:
+                session.say("left out", phase="plans", why=f"M, N = {sizes}, causal {causal}: no time is left")
+                continue
             session.forget()
             exact = _full(session, causal, sizes, dtype="fp32").plan()
             for dtype in ("bf16", "fp8"):
@@ -320,12 +326,14 @@ def _say_plan(session: Session, exact: LatentPlan, sizes: tuple[int, int], causa
 
 
 def _fastest(session: Session, causal: bool, sizes: tuple[int, int], dtype: str) -> tuple[str, Subject]:
-    """An engine that has planned once, compiled and recorded where that works here, and how it runs."""
+    """An engine that has planned once, compiled and recorded where that works and fits, and how it runs."""
     if session.on_gpu:
+        torch._dynamo.reset()  # else this plan's blocks count towards the limit of those before
+        compiled = session.left > COMPILE_SECONDS
         try:
-            subject = _full(session, causal, sizes, dtype=dtype, compile=True, cuda_graphs=True)
+            subject = _full(session, causal, sizes, dtype=dtype, compile=compiled, cuda_graphs=True)
             subject.plan()
-            return "compiled and recorded", subject
+            return "compiled and recorded" if compiled else "recorded", subject
         except Exception as error:  # the eager plan is worth knowing all the same
             session.say("not compiled", error=f"{type(error).__name__}: {error}"[:200])
     return "eager", _full(session, causal, sizes, dtype=dtype)

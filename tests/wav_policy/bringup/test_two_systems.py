@@ -67,7 +67,7 @@ def systems(runtime: Path, random_checkpoint: Path, repository: Path, start_syst
 
 
 def up(namespace: str, checkpoint: Path, *further: str) -> list[str]:
-    arguments = ("sim:=true", f"namespace:={namespace}", f"checkpoint:={checkpoint}", *further)
+    arguments = ("sim:=true", "engine:=torch", f"namespace:={namespace}", f"checkpoint:={checkpoint}", *further)
     return [sys.executable, "-m", "wav_policy.cli", "up", *arguments]
 
 

@@ -56,3 +56,16 @@ def test_other_joints_no_points_and_short_points_are_refused() -> None:
     message.joint_names = [*JOINT_NAMES[:-1], "wheel"]
     with pytest.raises(TrajectoryError, match="wheel"):
         chunk_from_message(message)
+
+
+def test_habits_of_trajectory_controllers_are_named() -> None:
+    """Stamp 0 for "now", a first row at 0 s for where the arm is. A plan of unknown age is not followed."""
+    message = chunk_to_message(CHUNK)
+    message.header.stamp.sec = message.header.stamp.nanosec = 0
+    with pytest.raises(TrajectoryError, match=r"header\.stamp is 0; it tells the time of the observation"):
+        chunk_from_message(message)
+    message = chunk_to_message(CHUNK)
+    for number, point in enumerate(message.points):
+        point.time_from_start.nanosec = number * 100_000_000
+    with pytest.raises(TrajectoryError, match="first point is due at 0 s: leave it out"):
+        chunk_from_message(message)

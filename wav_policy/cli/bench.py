@@ -65,11 +65,22 @@ class CostArguments:
     """Print JSON."""
 
 
+@dataclass(frozen=True)
+class HopArguments:
+    """From a camera's picture to a CAN frame, per hop, of the system that runs (`wav up ...` in another terminal)."""
+
+    seconds: float = 60.0
+    """How long it is watched [s]."""
+    namespace: str = ""
+    """Of the system."""
+
+
 SUB_COMMANDS: dict[str, Callable[..., Any]] = {
     "planner": PlannerArguments,
     "cost": CostArguments,
     "splices": ContinuationArguments,
     "latency": LatencyArguments,
+    "hops": HopArguments,
 }
 
 
@@ -83,10 +94,21 @@ def main(argv: list[str]) -> int:
             return run_continuation(arguments)
         if isinstance(arguments, LatencyArguments):
             return run_latency(arguments)
+        if isinstance(arguments, HopArguments):
+            return _hops(arguments)
         return _cost(arguments)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"wav bench: {error}", file=sys.stderr)
         return 1
+
+
+def _hops(arguments: HopArguments) -> int:
+    from wav_policy.experiments.hop_latency import hops_text, measure_hops
+
+    if not 1.0 <= arguments.seconds <= 3600.0:
+        raise ValueError(f"seconds is {arguments.seconds}; 1 to 3600 fits")
+    print(hops_text(measure_hops(arguments.seconds, arguments.namespace)))
+    return 0
 
 
 def _planner(arguments: PlannerArguments) -> int:

@@ -286,6 +286,8 @@ class ControlLoop:
         except ChunkError as error:
             self._reject(str(error))
             return
+        if accepted:
+            self._statistics.took_over(chunk.stamp, now)
         expired = chunk.times[-1] <= now
         self._rejected_chunk = "" if accepted else "came too late" if expired else "older than the one in force"
 
@@ -345,6 +347,7 @@ class ControlLoop:
     def _send(self, now: float, target: FloatArray) -> None:
         self._whereabouts.sent(target, self._cut_off)
         took = self._arms.write(target, self._cut_off)
+        self._statistics.wrote(now, self._clock())
         self._cut_off = self._cut_off[0] or not took[0], self._cut_off[1] or not took[1]
         self._on_target(target, now)
 

@@ -37,6 +37,7 @@ def describe_loop(state: LoopState, configured_rate: float) -> DiagnosticStatus:
         lateness_p999_ms=1e3 * state.timing.lateness_p999,
         chunk_age_s="" if age is None else age,
         chunk_age_p99_s=state.timing.chunk_age_p99,
+        **state.timing.hops,
         holding=state.holding,
         reason=state.reason,
         detail=state.detail,

@@ -241,7 +241,7 @@ class PlanningWorker:
         except NotReady as reason:
             self._block(generation, str(reason), _RETRY_NOT_READY)
             return
-        observed = time.monotonic()
+        observed, age = time.monotonic(), self._clock() - observation.stamp
         seed = self._seed + self.statistics.plans + self.statistics.failed
         committed = self._continuation.committed(observation.stamp, observation.joint_state)
         plan = self.policy.plan(observation, seed=seed, committed=committed)
@@ -264,6 +264,7 @@ class PlanningWorker:
             self._continuation.took(latency)
             self.statistics.plans += 1
             self.statistics.add(
+                observation_age=age,
                 observe=observed - start,
                 plan=finished - observed,
                 cycle=finished - start,

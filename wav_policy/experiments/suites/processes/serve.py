@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from wire import WireError, read_message, write_message  # type: ignore[import-not-found]
@@ -33,7 +33,7 @@ class Suite(Protocol):
 REQUESTS = ("make", "reset", "step", "render", "operate", "demonstrate")
 
 
-def serve(suite: Suite) -> None:
+def serve(suite: Suite) -> NoReturn:
     """Answer requests on standard input; what libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -41,7 +41,7 @@ def serve(suite: Suite) -> None:
         try:
             header, arrays = read_message(sys.stdin.buffer.read)
         except WireError:
-            return
+            os._exit(0)  # without the graphics libraries' last words
         request = header.pop("request")
         try:
             if request not in REQUESTS:

@@ -145,6 +145,14 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
+        "wav_policy/piper/feedback.py",
+        ("tests/wav_policy/piper/test_belief.py",),
+        {
+            "rare_damage_adds_up": ("and now - self._foreign_at > _MASTER_PAUSE", "and False"),
+            "one_foreign_set_point_is_a_master": ("if self._foreign_setpoints > 1 else 0", "if self._foreign_setpoints > 0 else 0"),
+        },
+    ),
+    *mutants_of(
         "wav_policy/control/minimum_jerk.py",
         ("tests/wav_policy/control/test_calm_motions.py",),
         {

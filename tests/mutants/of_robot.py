@@ -121,8 +121,6 @@ MUTANTS: Final = [
             "deaf_arm_commanded": ("if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):", "if False:"),
             "clock_step_ignored": ("self._arms.inhibit() or clock_inhibit", "self._arms.inhibit()"),
             "stalls_made_up_for": ("min(max(now - self._last_tick, 0.0), self._period)", "max(now - self._last_tick, 0.0)"),
-            "release_keeps_following": ("Reaction.RELEASE: Trigger.RELEASE", "Reaction.RELEASE: Trigger.INHIBIT"),
-            "leader_still_commanded": ("Reaction.SILENCE: Trigger.SILENCE", "Reaction.SILENCE: Trigger.FAULT"),
             "fault_goes_on": ("self._safety.trip(fault)\n", "pass\n"),
         },
     ),
@@ -130,6 +128,14 @@ MUTANTS: Final = [
         "wav_policy/control/control_loop.py",
         ("tests/wav_policy/control/test_calm_motions.py",),
         {"park_opens_grippers": ("goal[GRIPPERS] = start[GRIPPERS]", "pass")},
+    ),
+    *mutants_of(
+        "wav_policy/control/loop_phases.py",
+        _LOOP,
+        {
+            "release_keeps_following": ("Reaction.RELEASE: Trigger.RELEASE", "Reaction.RELEASE: Trigger.INHIBIT"),
+            "leader_still_commanded": ("Reaction.SILENCE: Trigger.SILENCE", "Reaction.SILENCE: Trigger.FAULT"),
+        },
     ),
     *mutants_of(
         "wav_policy/control/loop_thread.py",
@@ -142,6 +148,14 @@ MUTANTS: Final = [
         {
             "failure_taken_for_done": ("if post.error is not None:", "if False:"),
             "begun_taken_for_refused": ("if not is_begun or not post.wait(_ANSWER_TIMEOUT):", "if True:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/piper/feedback.py",
+        ("tests/wav_policy/piper/test_belief.py",),
+        {
+            "rare_damage_adds_up": ("and now - self._foreign_at > _MASTER_PAUSE", "and False"),
+            "one_foreign_set_point_is_a_master": ("if self._foreign_setpoints > 1 else 0", "if self._foreign_setpoints > 0 else 0"),
         },
     ),
     *mutants_of(

@@ -64,7 +64,8 @@ class LoopThread:
         """End the thread; what was posted is done."""
         self._closing.set()
         self._mailbox.wake()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
         self._serve()
 
     @property

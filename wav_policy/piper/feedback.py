@@ -45,6 +45,7 @@ _MAX_STROKE_SPEED = 1_000_000  # 0.001 mm/s
 _STROKE_SLACK = 5_000  # 0.001 mm
 _ANGLE_MODE = 1  # 0x2A8, byte 7 (pyAgxArm): the gripper tells an angle
 _EFFORT_AGE = 0.3  # s
+_MASTER_PAUSE = 1.0  # s; whoever moves an arm sends many set-points a second
 _UNSAID = -1
 _FRAME_LENGTH = 8
 _VERSION_LENGTH = 128  # bytes kept of the answer to 0x4AF; it has 88
@@ -141,6 +142,7 @@ class FeedbackReader:
         self.last_error = ""
         self.offset_frames = self.offset_id = 0
         self._foreign_setpoints = 0
+        self._foreign_at = float("-inf")
         self.temperatures = [0] * NUM_JOINTS
         self.replies: dict[tuple[int, int], bytes] = {}
         self.received = 0
@@ -275,9 +277,17 @@ class FeedbackReader:
         elif number in OFFSET_IDS:
             self.offset_frames, self.offset_id = self.offset_frames + 1, number
         elif number in SETPOINT_IDS:
-            self._foreign_setpoints += 1
+            self._note_foreign_setpoint()
         elif number in _RARE_IDS:
             self._decode_rare(number, data)
+
+    def _note_foreign_setpoint(self) -> None:
+        """Two that are far apart are both damage: on a serial line some is to be expected in a long run."""
+        now = self._clock()
+        if self._foreign_setpoints == 1 and now - self._foreign_at > _MASTER_PAUSE:
+            self._foreign_setpoints = 0
+        self._foreign_setpoints += 1
+        self._foreign_at = now
 
     def _on_joints(self, number: int, data: bytes) -> None:
         pair = number - FrameId.JOINTS_12

@@ -52,6 +52,7 @@ def test_it_acts_in_its_own_thread_in_the_order_of_asking(ticker: Ticker) -> Non
 def test_before_the_start_and_after_the_end_whoever_asks_acts() -> None:
     thread = LoopThread("ticker", 0.01, lambda: None, lambda error: None, LoopStatistics())
     assert thread.ask(threading.current_thread) is threading.current_thread()
+    LoopThread("never started", 0.01, lambda: None, lambda error: None, LoopStatistics()).close()
     thread.start()
     assert thread.ask(threading.current_thread) is not threading.current_thread()
     thread.close()

@@ -54,7 +54,7 @@ class Pick:
 @pytest.mark.parametrize("lends", [False, True])
 def test_a_picked_future_is_that_of_its_noise(lends: bool, overwritten: bool) -> None:
     many = Imagination(lends)
-    graphs: dict[str, Any] = {"video_dit_4": many, "pick_4": Pick(many), "video_dit_1": Imagination(lends=False)}
+    graphs: dict[str, Any] = {"video_dit_4": many, "pick": Pick(many), "video_dit_1": Imagination(lends=False)}
     manifest = Manifest(0, "stub", "fp32", "", "", 20, "", SHAPE, {}, {}, {})
     engine = CompiledEngine(manifest, graphs, SMALL, WordEncoder())
     scene = CompiledScene({"action_memory_0": "memory"}, {})

@@ -59,7 +59,6 @@ def _squared_unless_first(job: tuple[int, str]) -> tuple[int, int]:
     return number**2, int(os.environ["WAV_TEST_MARKER"])
 
 
-@pytest.mark.clock
 def test_the_work_of_a_cluster_survives_the_death_of_a_worker(cluster: Any, tmp_path: Path) -> None:
     """The same results as of this machine's own processes, and every worker has begun as they do."""
     jobs = [(number, str(tmp_path / "killed")) for number in range(8)]

@@ -265,4 +265,24 @@ MUTANTS: Final = [
             "rows_of_now": ("np.arange(1, self._num_rows + 1", "np.arange(0, self._num_rows"),
         },
     ),
+    *mutants_of(
+        "wav_policy/policy/remote/remote_policy.py",
+        ("tests/wav_policy/policy/remote/test_blending.py",),
+        {
+            "old_and_new_exchanged": ("(1.0 - new) * old + new * rows", "new * old + (1.0 - new) * rows"),
+            "blended_from_the_question": ("num_frozen = math.ceil((seconds + _AGE) * step_hz)", "num_frozen = 0"),
+            "blended_in_a_line": ("new = s * s * (3.0 - 2.0 * s)", "new = s"),
+            "ended_chunks_stop_dead": ("last + travelled[:, None] * step", "last + 0.0 * travelled[:, None] * step"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/policy/remote/mapping.py",
+        ("tests/wav_policy/policy/remote/test_mapping.py",),
+        {
+            "units_not_undone": ("(numbers - offset) / scale", "numbers"),
+            "offset_after_scale": ("(numbers - offset) / scale", "numbers / scale - offset"),
+            "nan_taken": ("if not (finite := np.isfinite(numbers)).all():", "if not (finite := np.isfinite(numbers)).any():"),
+            "starts_anywhere": ("if not distance.max() <= self.max_start_distance:", "if False:"),
+        },
+    ),
 ]  # fmt: skip

@@ -24,7 +24,7 @@ from wav_policy.policy.planning_worker import PlanningWorker
 from wav_policy.policy.remote.address import check_address
 from wav_policy.policy.remote.connection import MAX_ANSWER, TOKEN_VARIABLE, RemoteError
 from wav_policy.policy.remote.mapping import RemoteMapping
-from wav_policy.policy.remote.remote_policy import POSITIONS, STAMP, WAV_METADATA, RemotePolicy, blend
+from wav_policy.policy.remote.remote_policy import POSITIONS, STAMP, WAV_METADATA, RemotePolicy
 from wav_policy.robot.joints import JOINT_DIM
 
 MAPPING = replace(load(RemoteMapping, paths.find("config/remote_openpi.yaml")), image_size=(16, 16), timeout=0.4)
@@ -315,36 +315,3 @@ def test_silence_lets_the_arms_hold_and_the_server_is_used_again_when_it_is_back
         assert not any("Traceback" in text for text in around.reported)
     finally:
         around.worker.close()
-
-
-def test_a_slow_first_answer_neither_lasts_nor_jumps(server: ForeignServer, policy: RemotePolicy) -> None:
-    """LeRobot #4223: 0.7 s for the first inference, then 0.3 s, here a tenth of both."""
-    delays = iter([0.07])
-
-    def answer(question: dict[str, Any]) -> dict[str, Any]:
-        server.ended.wait(next(delays, 0.03))
-        return still(question)
-
-    server.answer = answer
-    around = Delivered(policy)
-    try:
-        around.until(lambda: len(around.chunks) >= 2)
-        first = around.worker.statistics.percentiles()["observation_to_chunk_ms_p99"]
-        assert first >= 70.0
-        around.until(lambda: len(around.chunks) >= 30)
-        assert around.worker._continuation.latency < 0.066
-    finally:
-        around.worker.close()
-
-
-@pytest.mark.parametrize(("overlap", "seconds"), [(30, 0.0), (40, 0.3), (15, 0.3), (45, 0.4)])
-def test_blending_begins_in_the_motion_under_way_and_ends_in_the_new_one(overlap: int, seconds: float) -> None:
-    positions = np.tile(0.1 * np.sin(np.arange(50) / 20.0)[:, None], (1, JOINT_DIM))
-    positions[overlap:] = positions[overlap - 1]  # what a chunk that has ended is taken for
-    rows = 0.1 * np.sin(np.arange(50) / 20.0)[:, None] + np.full((50, JOINT_DIM), 0.02)
-    weight = np.where(np.arange(50) < overlap, 0.5, 0.0)
-    blended = blend(rows, CommittedMotion(positions, weight), seconds, 50.0)
-    first = round(50 * seconds)
-    np.testing.assert_allclose(blended[: min(first, overlap)], positions[: min(first, overlap)], atol=1e-12)
-    np.testing.assert_allclose(blended[first + 26 :], rows[first + 26 :], atol=1e-12)
-    assert np.abs(np.diff(blended, n=2, axis=0)).max() * 50**2 < 2.0  # rad/s^2

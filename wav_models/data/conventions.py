@@ -33,6 +33,11 @@ class JointLimits:
     lower: FloatArray
     upper: FloatArray
 
+    @classmethod
+    def of(cls, robot: Embodiment) -> JointLimits:
+        """Those that its embodiment names."""
+        return cls(np.array([c.lower for c in robot.state]), np.array([c.upper for c in robot.state]))
+
 
 @dataclass(frozen=True)
 class Finding:

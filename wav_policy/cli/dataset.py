@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from wav_models.embodiment import Embodiment
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,10 @@ def main(argv: list[str]) -> int:
     if argv[:1] == ["convert"]:
         return _convert(tyro.cli(ConvertArguments, prog="wav dataset", args=argv))
     arguments = tyro.cli(DatasetArguments, prog="wav dataset", args=argv)
-    import numpy as np
-
     from wav_models.data.check import check_dataset
     from wav_models.data.conventions import JointLimits
-    from wav_policy.robot.joints import both_arms
-    from wav_policy.robot.kinematics import JOINT_LIMITS, LARGEST_STROKE
 
-    lower, upper = np.append(JOINT_LIMITS[:, 0], 0.0), np.append(JOINT_LIMITS[:, 1], LARGEST_STROKE)
-    limits = JointLimits(both_arms(lower), both_arms(upper))
+    limits = JointLimits.of(_robot(arguments.directory))
     counts = {"error": 0, "warning": 0}
     for problem in check_dataset(arguments.directory, arguments.fps, limits=limits, decode=not arguments.fast):
         counts[problem.severity] += 1
@@ -81,6 +79,17 @@ def _convert(arguments: ConvertArguments) -> int:
         return 2
     print(f"{arguments.bag}: {length} frames at {arguments.fps} Hz appended to {arguments.directory}")
     return 0
+
+
+def _robot(directory: Path) -> Embodiment:
+    """Whose dataset it is; this package's robot where that cannot be told, and the check says why."""
+    from wav_models.data.dataset import Dataset, DatasetError
+    from wav_policy.robot.joints import ROBOT
+
+    try:
+        return Dataset(directory).robot
+    except DatasetError:
+        return ROBOT
 
 
 def _describe(directory: Path) -> str:

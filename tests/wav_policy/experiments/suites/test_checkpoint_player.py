@@ -14,6 +14,7 @@ import torch
 from tests.wav_policy.experiments.suites import counting_environment as counting
 from wav_models.checkpoint import save_checkpoint
 from wav_models.data.check import check_dataset
+from wav_models.data.conventions import JointLimits
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.normalization import Normalization
@@ -142,6 +143,7 @@ def test_demonstrations_become_a_labelled_dataset_of_the_robot(
     assert all("reaches" in fault.message for fault in faults), (
         "counted steps are no positions, and nothing else is wrong"
     )
+    assert any("eef_x runs from" in p.message for p in check_dataset(root, limits=JointLimits.of(LIBERO_PANDA)))
     assert len(DatasetGroup([root], LIBERO_PANDA)) == 2
     with pytest.raises(DatasetError, match=r"observation.state has shape \[8\]; bimanual_piper has \[14\]"):
         DatasetGroup([root], BIMANUAL_PIPER)

@@ -7,7 +7,7 @@ FROM ros:jazzy-ros-base
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         can-utils iproute2 python3-colcon-common-extensions python3-pip python3-venv \
-        ros-jazzy-realsense2-camera ros-jazzy-robot-state-publisher ros-jazzy-rviz2 \
+        ros-jazzy-cv-bridge ros-jazzy-realsense2-camera ros-jazzy-robot-state-publisher ros-jazzy-rviz2 \
         ros-jazzy-usb-cam \
     && rm -rf /var/lib/apt/lists/*
 

@@ -13,7 +13,7 @@ if [ ! "$ros" ] && [ ! -f /opt/ros/jazzy/setup.bash ]; then
     exit 1
 fi
 if ! python3 -c 'import colcon_core, ensurepip' 2>/dev/null; then
-    echo "docker/install.sh: sudo apt install python3-colcon-common-extensions python3-venv" >&2
+    echo "docker/install.sh: sudo apt install python3-colcon-common-extensions python3-venv ros-jazzy-cv-bridge" >&2
     exit 1
 fi
 
@@ -24,7 +24,7 @@ trap 'rm -rf "$files"' EXIT
 # apt's colcon. rclpy and the messages come from the ROS installation: no ros-* wheels, and --no-deps for this project,
 # which asks for them.
 python3 -m venv --system-site-packages .venv-ros
-grep -v '^ros-' constraints.txt > "$files/constraints.txt"
+grep -v -E '^(ros-|cv-bridge)' constraints.txt > "$files/constraints.txt"
 "$python" docker/requirements.py "$@" > "$files/requirements.txt"
 
 # setuptools: torch wants 77.0.3; 80 and later have no `setup.py develop --editable`, without which colcon's

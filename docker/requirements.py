@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tomllib
 
-FROM_ROS = "ros-jazzy"
+FROM_ROS = ("ros-jazzy", "cv-bridge")
 
 project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 requirements = list(project["dependencies"])

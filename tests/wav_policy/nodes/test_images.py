@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("rclpy")
 
+from cv_bridge import CvBridge
 from sensor_msgs.msg import CompressedImage, Image
 
 from wav_models.types import ImageArray
@@ -247,3 +248,11 @@ def test_what_is_no_picture_is_named_with_what_is(encoding: str) -> None:
 def test_odd_sizes_of_what_comes_in_pairs_are_refused(encoding: str, width: int, height: int) -> None:
     with pytest.raises(ImageError, match="even"):
         rgb_from_message(Image(height=height, width=width, encoding=encoding, data=array.array("B", bytes(64))))
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "mono8", "bayer_rggb8", "8UC3"])
+def test_cv_bridge_sees_the_same_picture(encoding: str) -> None:
+    """Another project's reading of the same message."""
+    message = raw(encoding)
+    theirs = CvBridge().imgmsg_to_cv2(message, "passthrough" if encoding == "8UC3" else "rgb8")
+    np.testing.assert_array_equal(rgb_from_message(message), theirs[..., ::-1] if encoding == "8UC3" else theirs)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import array
+import re
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -72,7 +74,10 @@ _ENCODINGS: Final[dict[str, _Encoding]] = {
     "8UC3": _Encoding(*_COLOURS["bgr"]),  # OpenCV's own order
     "8UC4": _Encoding(*_COLOURS["bgra"]),
 }
-"""By their names in sensor_msgs, the same everywhere: editions of cv_bridge know different ones."""
+"""By their names in sensor_msgs, the same everywhere: editions of cv_bridge know different ones, and its pure-Python one
+ignores the padding of rows (`step`). It is asked for what is not here."""
+_NUMBERS: Final = re.compile(r"(16|32|64)[USF]C\d+|8SC\d+")
+"""Encodings of measurements, such as depth, which cv_bridge would scale into something that looks like a picture."""
 
 
 class ImageError(MessageError):
@@ -83,7 +88,7 @@ def rgb_from_message(message: Image, *, in_place: bool = False) -> ImageArray:
     """The picture, uint8, shape [H, W, 3], RGB; may share memory with the message.
 
     Args:
-        message: of one of `_ENCODINGS`.
+        message: of one of `_ENCODINGS`, or of another that the installed cv_bridge knows as a picture.
         in_place: the message is not used any more: bgr8 may be converted in its own memory.
 
     Raises:
@@ -93,7 +98,7 @@ def rgb_from_message(message: Image, *, in_place: bool = False) -> ImageArray:
     _check_size(width, height)
     encoding = _ENCODINGS.get(name)
     if encoding is None:
-        raise ImageError(f"encoding {cut(name, 40)!r} is no picture; publish one of: {', '.join(sorted(_ENCODINGS))}")
+        return _through_cv_bridge(message)
     if encoding.even and (width % 2 or (height % 2 and encoding.channels == 1)):
         raise ImageError(f"image of {width} x {height} px: {name} has an even number of them")
     pixels = _pixels(message, encoding)
@@ -192,3 +197,23 @@ def message_from_rgb(rgb: ImageArray, stamp: Time, frame_id: str = "") -> Image:
     message.header.stamp, message.header.frame_id = stamp, frame_id
     message.data = array.array("B", rgb.tobytes())
     return message
+
+
+def _through_cv_bridge(message: Image) -> ImageArray:
+    name, known = cut(message.encoding, 40), ", ".join(sorted(_ENCODINGS))
+    if _NUMBERS.fullmatch(message.encoding):
+        raise ImageError(f"encoding {name!r} is no picture; publish one of: {known}")
+    try:
+        pixels = _bridge().imgmsg_to_cv2(message, desired_encoding="rgb8")
+    except Exception as error:  # its editions raise CvBridgeError, KeyError, TypeError or cv2.error
+        raise ImageError(f"encoding {name!r} is no picture; publish one of: {known}") from error
+    if pixels.dtype != np.uint8 or pixels.shape != (message.height, message.width, 3):
+        raise ImageError(f"encoding {name!r} became {pixels.dtype} {list(pixels.shape)}, not 8-bit RGB")
+    return np.asarray(pixels, dtype=np.uint8)
+
+
+@cache
+def _bridge() -> Any:
+    from cv_bridge import CvBridge
+
+    return CvBridge()

@@ -109,7 +109,14 @@ def test_percentiles_of_few_times() -> None:
     assert 2.9 < times.p99 <= 3.0
 
 
-def test_timing_stops_at_its_limit(tmp_path: Path) -> None:
+def test_timing_stops_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session(torch.device("cpu"), "wav-tiny", 10.0, tmp_path)
-    assert len(session.time(lambda: None, repeat=10**9, limit=0.01).milliseconds) < 10**7
-    assert len(session.time(lambda: None, repeat=3).milliseconds) == 3
+    calls: list[int] = []
+    assert len(session.time(lambda: calls.append(1), repeat=5).milliseconds) == len(calls) == 1
+    monkeypatch.setattr(Session, "on_gpu", True)
+    monkeypatch.setattr(session, "wait", lambda: None)
+    monkeypatch.setattr(session, "_once", lambda work: work() or 1.0)
+    assert len(session.time(lambda: calls.append(1), repeat=10**9, limit=0.01).milliseconds) < 10**7
+    calls.clear()
+    assert len(session.time(lambda: calls.append(1), repeat=3, warm=2).milliseconds) == 3
+    assert len(calls) == 5

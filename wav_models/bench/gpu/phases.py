@@ -296,6 +296,8 @@ def threads(session: Session) -> None:
 
 def plans(session: Session) -> None:
     """The table of the whole run: what a plan takes, and how far that is from what the arithmetic needs."""
+    if "gemm_flops" not in session.facts:  # this phase alone was asked for
+        machine(session)
     for sizes in reversed(session.sizes):
         for causal in (True, False):
             if session.on_gpu and session.left < PLAN_SECONDS:
@@ -312,7 +314,7 @@ def _say_plan(session: Session, exact: LatentPlan, sizes: tuple[int, int], causa
     plan = subject.plan()
     times = session.time(subject.plan, 100, 1, limit=6.0)
     work = Workload(NUM_ITERATIONS, *sizes, NUM_STEPS)
-    floor = total(plan_cost(subject.config, work, cached=True)).flops / session.facts.get("gemm_flops", float("nan"))
+    floor = total(plan_cost(subject.config, work, cached=True)).flops / session.facts["gemm_flops"]
     session.say(
         "plan",
         model=session.preset,

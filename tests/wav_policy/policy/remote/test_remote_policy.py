@@ -27,7 +27,7 @@ from wav_policy.policy.remote.mapping import RemoteMapping
 from wav_policy.policy.remote.remote_policy import POSITIONS, STAMP, WAV_METADATA, RemotePolicy
 from wav_policy.robot.joints import JOINT_DIM
 
-MAPPING = replace(load(RemoteMapping, paths.find("config/remote_openpi.yaml")), image_size=(16, 16), timeout=0.4)
+MAPPING = replace(load(RemoteMapping, paths.find("config/remote_openpi.yaml")), image_size=(16, 16), timeout=1.0)
 STATE = np.linspace(0.01, 0.14, JOINT_DIM)
 PATIENCE = 20.0
 
@@ -114,8 +114,8 @@ def actions(rows: Any) -> Callable[[ServerConnection], None]:
 
 ROWS = np.tile(MAPPING.to_remote(STATE), (50, 1))
 BAD = {
-    "silent": (silent, "no answer within 0.4 s"),
-    "dripping": (dripping, "no answer within 0.4 s"),
+    "silent": (silent, "no answer within 1 s"),
+    "dripping": (dripping, "no answer within 1 s"),
     "leaves": (leaving, "closed the connection .Internal server error"),
     "reports": (
         raw("Traceback ...\n  x = 1/0\nZeroDivisionError: division by zero\n"),
@@ -156,7 +156,7 @@ def test_a_late_answer_is_never_taken_for_that_of_the_next_question(
 ) -> None:
     def late(connection: ServerConnection) -> None:
         connection.recv()
-        server.ended.wait(0.6)
+        server.ended.wait(1.3)
         connection.send(packed({"actions": ROWS + 0.1}))
         connection.recv()
 
@@ -164,7 +164,7 @@ def test_a_late_answer_is_never_taken_for_that_of_the_next_question(
     with pytest.raises(RemoteError, match="no answer"):
         policy.plan(observe())
     server.behave = server.answer_all
-    time.sleep(0.4)
+    time.sleep(0.5)
     np.testing.assert_allclose(policy.plan(observe()).chunk.positions[0], STATE, atol=1e-6)
 
 
@@ -306,7 +306,7 @@ def test_silence_lets_the_arms_hold_and_the_server_is_used_again_when_it_is_back
         around.until(lambda: not around.worker.stands)
         around.until(lambda: around.worker.blocked is not None)
         assert around.worker.blocked is not None
-        assert f"{server.address}: no answer within 0.4 s" in around.worker.blocked
+        assert f"{server.address}: no answer within 1 s" in around.worker.blocked
         gone.clear()
         count = len(around.chunks)
         around.until(lambda: len(around.chunks) > count)

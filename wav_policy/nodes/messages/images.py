@@ -74,8 +74,8 @@ _ENCODINGS: Final[dict[str, _Encoding]] = {
     "8UC3": _Encoding(*_COLOURS["bgr"]),  # OpenCV's own order
     "8UC4": _Encoding(*_COLOURS["bgra"]),
 }
-"""By their names in sensor_msgs, the same everywhere: editions of cv_bridge know different ones, and its pure-Python one
-ignores the padding of rows (`step`). It is asked for what is not here."""
+"""By their names in sensor_msgs, the same everywhere: editions of cv_bridge know different ones, and its pure-Python
+edition ignores the padding of rows (`step`). It is asked for what is not here."""
 _NUMBERS: Final = re.compile(r"(16|32|64)[USF]C\d+|8SC\d+")
 """Encodings of measurements, such as depth, which cv_bridge would scale into something that looks like a picture."""
 

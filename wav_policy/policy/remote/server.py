@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.sync.server import ServerConnection, serve
 
 from wav_models.alignment import memory_times, newest_at
@@ -97,6 +98,8 @@ class PolicyServer:
             clients = tuple(self._clients)
         for client in clients:
             client.close(1001, "the server ends")
+        with self._planning:  # no process ends well in the middle of a plan
+            pass
 
     def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
         """None lets a client in."""
@@ -121,14 +124,14 @@ class PolicyServer:
         try:
             connection.send(self._metadata)
             while True:
-                connection.send(self._answer(name, connection.recv(), memory))
+                connection.send(self._answer(name, connection, connection.recv(), memory))
         except ConnectionClosed:
             self._report(f"{name} left")
         finally:
             with self._clients_lock:
                 self._clients.discard(connection)
 
-    def _answer(self, name: str, data: bytes | str, memory: _Memory) -> bytes | str:
+    def _answer(self, name: str, connection: ServerConnection, data: bytes | str, memory: _Memory) -> bytes | str:
         """A chunk as bytes, or as text why there is none."""
         began = time.monotonic()
         try:
@@ -138,6 +141,8 @@ class PolicyServer:
             observation = memory.observation(question, began)
             committed = self._committed(question)
             with self._planning:
+                if connection.state is not State.OPEN:
+                    return "nobody waits for this any more"  # a client that gave up asks anew: do not fall behind
                 if self._last_client is not memory:
                     self._policy.reset()  # never a warm start from another client's task
                     self._last_client = memory

@@ -177,6 +177,18 @@ def test_a_policy_that_fails_does_not_end_the_server(server: PolicyServer, polic
         remote.plan(observation)
 
 
+def test_who_has_left_is_not_planned_for(server: PolicyServer, policy: Recorded) -> None:
+    with server._planning, connect(f"ws://127.0.0.1:{server.port}") as client:  # a plan for somebody is under way
+        client.recv()
+        client.send(packed(question()))
+        client.close()
+    with connect(f"ws://127.0.0.1:{server.port}") as client:
+        client.recv()
+        client.send(packed(question(9)))
+        client.recv()
+    assert [int(asked.images.max()) for asked, _ in policy.asked] == [9]
+
+
 def test_without_the_token_nobody_is_served(policy: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(PolicyServer(policy, "127.0.0.1", 0, "a-token-of-many-letters")) as server:
         address = f"ws://127.0.0.1:{server.port}"

@@ -14,10 +14,11 @@ import numpy as np
 from wav_models.checkpoint import load_checkpoint
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.networks.text_encoder import make_text_encoder
-from wav_models.types import VIEWS, Observation
+from wav_models.types import Observation
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.policy.wav_policy import WAVPolicy
+from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.model import home_positions
 
 

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 
 from wav_models.data.images import resize_image
-from wav_models.types import VIEWS, Observation
+from wav_models.types import Observation
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.policy.wav_policy import WAVPolicy
+from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.model import home_positions
 from wav_policy.sim.env import WavEnv
 

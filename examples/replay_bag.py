@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from wav_models.alignment import memory_rows
-from wav_models.types import VIEWS, Observation
+from wav_models.types import Observation
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.monitor.open_recording import open_recording
 from wav_policy.policy.wav_policy import WAVPolicy
+from wav_policy.robot.cameras import VIEWS
 
 policy = WAVPolicy.load(paths.resolve(DEFAULT_CHECKPOINT), engine="torch")
 horizon = policy.config.horizon

@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     clocks = tuple(REPOSITORY / "tests" / name for name in WITH_CLOCKS)
     for item in items:
         if any(item.get_closest_marker(name) for name in ("ros", "browser")) or set(clocks) & set(item.path.parents):
-            item.add_marker(pytest.mark.alone)
+            item.add_marker(pytest.mark.clock)
     first = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path, len(first)))
 
@@ -171,7 +171,8 @@ def _unit_normalization(horizon: int):  # type: ignore[no-untyped-def]
     import numpy as np
 
     from wav_models.data.normalization import Normalization
-    from wav_models.types import JOINT_DIM
+    from wav_models.embodiments import BIMANUAL_PIPER
+    from wav_policy.robot.joints import JOINT_DIM
 
     small = np.full((horizon, JOINT_DIM), 0.01)
     return Normalization(
@@ -183,4 +184,5 @@ def _unit_normalization(horizon: int):  # type: ignore[no-untyped-def]
         state_diff_std=small,
         value_mean=np.zeros(17),
         value_std=np.ones(17),
+        embodiment=BIMANUAL_PIPER,
     )

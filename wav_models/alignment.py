@@ -54,10 +54,11 @@ def newest_at(stamps: ArrayLike, wanted: ArrayLike) -> IndexArray:
 
 
 def state_token(normalization: Normalization, joint_state: FloatArray) -> FloatArray:
-    """What the action expert is told of the measured joints [..., 14] (rad, m): zeros, then the normalised state.
+    """What the action expert is told of the measured state [..., S]: a zero per action, then the normalised state.
 
     Returns:
-        Shape [..., 1, 28].
+        Shape [..., 1, A + S].
     """
     state = normalization.encode_state(joint_state)
-    return np.concatenate([np.zeros_like(state), state], axis=-1)[..., None, :]
+    no_action = np.zeros((*state.shape[:-1], normalization.embodiment.action_dim), dtype=state.dtype)
+    return np.concatenate([no_action, state], axis=-1)[..., None, :]

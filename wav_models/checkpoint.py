@@ -152,7 +152,8 @@ def load_checkpoint(
     Args:
         directory: what `save_checkpoint` wrote.
         device: where the networks go.
-        dtype: of the three networks.
+        dtype: of the weights of the three networks; rotary tables stay in float32. They are converted before they go to
+            the device, one by one.
         autoencoder_directory: of a pretrained auto-encoder (`latent.autoencoder` "ltx"); unused otherwise.
 
     Raises:
@@ -167,7 +168,7 @@ def load_checkpoint(
         _load_strictly(autoencoder, files, AUTOENCODER, str, str)
     checkpoint = Checkpoint(
         config,
-        model.to(device=device, dtype=dtype).eval().requires_grad_(False),
+        _in_format(model, dtype).to(device).eval().requires_grad_(False),
         autoencoder.to(device).eval().requires_grad_(False),
         normalization,
         record,
@@ -204,7 +205,7 @@ def _read_planner(files: CheckpointFiles) -> PlannerConfig:
 def _read_normalization(files: CheckpointFiles, config: ModelConfig) -> Normalization:
     path = files.directory / NORMALIZATION
     try:
-        normalization = Normalization.from_dict(files.json(NORMALIZATION))
+        normalization = Normalization.from_dict(files.json(NORMALIZATION), config.embodiment)
     except NormalizationError as error:
         raise CheckpointError(f"{path}: {error}. Restore the file or fit the statistics again") from error
     if normalization.action_horizon != config.horizon.action_horizon:
@@ -234,6 +235,12 @@ def _build(
         raise CheckpointError(
             f"{files.directory / CONFIG}: no model can be built of it ({error}). Restore the file or train again"
         ) from error
+
+
+def _in_format(model: WAVModel, dtype: torch.dtype) -> WAVModel:
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
 
 
 @dataclass(frozen=True)

@@ -128,14 +128,27 @@ def with_assignments(config: T, assignments: Sequence[str], where: str = "") -> 
     return from_dict(type(config), with_settings(asdict(config), assignments, where), where)  # type: ignore[call-overload]
 
 
-def flat_names(cls: type, prefix: str = "") -> Iterator[str]:
+def flat_names(cls: type) -> Iterator[str]:
     """Names of all values of a configuration as `from_flat` takes them, in field order."""
-    hints = get_type_hints(cls)
+    yield from flat_hints(cls)
+
+
+def flat_hints(cls: type, prefix: str = "") -> dict[str, Any]:
+    """Types of all values of a configuration by flat name, in field order, with what `Annotated` says."""
+    hints = get_type_hints(cls, include_extras=True)
+    found: dict[str, Any] = {}
     for field in fields(cls):
         if is_dataclass(hint := hints[field.name]):
-            yield from flat_names(cast(type, hint), f"{prefix}{field.name}.")
+            found |= flat_hints(cast(type, hint), f"{prefix}{field.name}.")
         else:
-            yield prefix + field.name
+            found[prefix + field.name] = hint
+    return found
+
+
+def range_of(hint: Any) -> Range | None:
+    """Of a number that must lie in one."""
+    rules = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((rule for rule in rules if isinstance(rule, Range)), None)
 
 
 def load(cls: type[T], path: Path, settings: Iterable[str] = ()) -> T:
@@ -228,6 +241,9 @@ def _read_yaml(text: str, empty: Any) -> Any:
             _once([(key.value, None) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"])
             return super().construct_mapping(node, deep)
 
+    # What launch_ros writes for a list.
+    as_list: Any = yaml.SafeLoader.construct_yaml_seq
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", as_list)
     try:
         data = yaml.load(text, Loader)
         return empty if data is None else data
@@ -255,10 +271,10 @@ def _build(cls: type[T], data: Any, where: str, path: str) -> T:
             continue
         try:
             values[key] = _converted(value, hint)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{_at(where or cls.__name__)}{inner}: {error}", inner) from None
         except _Misfit as misfit:
             raise ConfigurationError(f"{_at(where or cls.__name__)}{inner}{misfit}", inner) from None
+        except ConfigurationError as error:  # of a dataclass in a tuple, a dict or a union
+            raise ConfigurationError(f"{_at(where or cls.__name__)}{_at(inner)}{error}", inner) from None
     try:
         return cls(**values)
     except ValueError as error:
@@ -371,17 +387,17 @@ _WORDS: Final[dict[Any, str]] = {
 }
 
 
-def _words(hint: Any) -> str:
-    """What fits a hint."""
+def what_fits(hint: Any) -> str:
+    """In words, what a field of this type takes."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _words(arguments[0]) + "".join(str(rule) for rule in arguments[1:] if isinstance(rule, Range))
+        return what_fits(arguments[0]) + "".join(str(rule) for rule in arguments[1:] if isinstance(rule, Range))
     if origin in (Union, UnionType):
-        return " or ".join(map(_words, arguments))
+        return " or ".join(map(what_fits, arguments))
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin is tuple:
-        return f"a list of {_words(arguments[0])} each" if arguments[1:] == (...,) else f"a list of {len(arguments)}"
+        return f"a list of {what_fits(arguments[0])} each" if arguments[1:] == (...,) else f"a list of {len(arguments)}"
     if is_dataclass(hint):
         return "a mapping"
     return _WORDS.get(origin or hint, str(hint))
@@ -389,7 +405,7 @@ def _words(hint: Any) -> str:
 
 def _remedy(value: Any, hint: Any) -> str:
     """Ending of an error message: what kind of value it is, and what would fit."""
-    fits = _words(hint)
+    fits = what_fits(hint)
     if type(value) in (int, float) and not -_MAX_NUMBER <= value <= _MAX_NUMBER:
         return f"; {fits.replace('a number', 'a finite number')} fits"
     if not isinstance(value, str):

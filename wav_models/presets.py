@@ -1,8 +1,8 @@
-"""Typed configuration of the model; two presets.
+"""Typed configuration of the model; presets.
 
-`wav-2b` is the published 2.2 B-parameter model (names and shapes of its checkpoint); `wav-tiny` is the same
-architecture at a size that trains and runs on two CPU cores. Field names of the networks are those of diffusers'
-`LTXVideoTransformer3DModel`.
+`wav-2b` is the published 2.2 B-parameter model (names and shapes of its checkpoint) for two Piper arms, `wav-2b-libero`
+that for LIBERO; `wav-tiny` is the same architecture at a size that trains and runs on two CPU cores. Field names of the
+networks are those of diffusers' `LTXVideoTransformer3DModel`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from itertools import pairwise
 from typing import Final
 
 from wav_models.configuration import did_you_mean
+from wav_models.embodiment import Embodiment
+from wav_models.embodiments import BIMANUAL_PIPER, LIBERO_PANDA
 
 MAX_SIZE: Final = 2**16
 """Of every number of a configuration: nothing real is larger, and what is damaged is refused before it is built."""
@@ -32,6 +34,7 @@ class VideoConfig:
     caption_channels: int = 4096
     cross_attention_dim: int = 2048
     max_view: int = 3
+    """Rows of the view embedding. A robot may have fewer views: they take the first ones."""
     use_view_embed: bool = True
     cross_view_every: int = 3
     """All views of a sample attend jointly in blocks 0, 3, 6, ..."""
@@ -45,12 +48,17 @@ class VideoConfig:
 
 @dataclass(frozen=True)
 class ExpertConfig:
-    """Value or action DiT: as many blocks as the video DiT."""
+    """Value or action DiT: as many blocks as the video DiT.
 
+    Attributes:
+        in_channels, out_channels: of the value DiT the embodiment's value channels; of the action DiT its actions and
+            its state.
+    """
+
+    in_channels: int
+    out_channels: int
     num_attention_heads: int = 16
     attention_head_dim: int = 32
-    in_channels: int = 28
-    out_channels: int = 28
 
     @property
     def hidden_size(self) -> int:
@@ -108,15 +116,18 @@ class ModelConfig:
     """
 
     name: str
+    value: ExpertConfig
+    action: ExpertConfig
     video: VideoConfig = field(default_factory=VideoConfig)
-    value: ExpertConfig = field(default_factory=lambda: ExpertConfig(in_channels=17, out_channels=17))
-    action: ExpertConfig = field(default_factory=ExpertConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
     horizon: HorizonConfig = field(default_factory=HorizonConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    embodiment: Embodiment = BIMANUAL_PIPER
+    """The robot. Checkpoints of earlier versions do not say it: all of them are of two Piper arms."""
 
     def __post_init__(self) -> None:
         _require_sizes(self)
+        _require_embodiment(self)
         horizon = self.horizon
         frames = (self.num_memory_frames + self.num_future_frames) * self.num_tokens_per_frame
         tables = {
@@ -127,6 +138,10 @@ class ModelConfig:
         for part, entries in tables.items():
             if entries > MAX_TABLE:
                 raise ValueError(f"{part} has {entries} numbers in all its positions; at most {MAX_TABLE} fit")
+
+    @property
+    def num_views(self) -> int:
+        return len(self.embodiment.views)
 
     @property
     def num_memory_frames(self) -> int:
@@ -182,7 +197,56 @@ def _require_sizes(config: ModelConfig) -> None:
                 raise ValueError(f"{name} is empty; it needs an entry at least")
 
 
-WAV_2B = ModelConfig(name="wav-2b")
+def _require_embodiment(config: ModelConfig) -> None:
+    """ValueError unless the networks have the channels and views of the robot."""
+    robot = config.embodiment
+    joint_channels = robot.action_dim + robot.state_dim
+    for part, expert, expected in (
+        ("value", config.value, robot.value_dim),
+        ("action", config.action, joint_channels),
+    ):
+        for name in ("in_channels", "out_channels"):
+            if (found := getattr(expert, name)) != expected:
+                raise ValueError(f"{part}.{name} is {found}; the robot {robot.name} needs {expected}")
+    if config.video.use_view_embed and config.num_views > config.video.max_view:
+        raise ValueError(
+            f"video.max_view is {config.video.max_view}; the robot {robot.name} has {config.num_views} views"
+        )
+
+
+def expert_configs(
+    robot: Embodiment, num_attention_heads: int = 16, attention_head_dim: int = 32
+) -> tuple[ExpertConfig, ExpertConfig]:
+    """Value and action DiT of a robot."""
+    value, action = (
+        ExpertConfig(channels, channels, num_attention_heads, attention_head_dim)
+        for channels in (robot.value_dim, robot.action_dim + robot.state_dim)
+    )
+    return value, action
+
+
+_VALUE, _ACTION = expert_configs(BIMANUAL_PIPER)
+WAV_2B = ModelConfig(name="wav-2b", value=_VALUE, action=_ACTION)
+
+_VALUE, _ACTION = expert_configs(LIBERO_PANDA)
+WAV_2B_LIBERO = ModelConfig(
+    name="wav-2b-libero",
+    value=_VALUE,
+    action=_ACTION,
+    latent=LatentConfig(frame_rate=20.0),
+    horizon=HorizonConfig(
+        step_hz=20.0,
+        memory_offsets=(-18, -12, -6, 0),
+        future_offsets=(4, 36),
+        action_horizon=36,
+        value_horizon=36,
+        num_execute_steps=8,
+    ),
+    embodiment=LIBERO_PANDA,
+)
+"""As published for LIBERO: 36 actions of which 8 are run, two views. The times of its images are our choice."""
+
+_VALUE, _ACTION = expert_configs(BIMANUAL_PIPER, num_attention_heads=2, attention_head_dim=64)
 
 WAV_TINY = ModelConfig(
     name="wav-tiny",
@@ -196,8 +260,8 @@ WAV_TINY = ModelConfig(
         cross_attention_dim=192,
         causal_memory=True,
     ),
-    value=ExpertConfig(num_attention_heads=2, attention_head_dim=64, in_channels=17, out_channels=17),
-    action=ExpertConfig(num_attention_heads=2, attention_head_dim=64, in_channels=28, out_channels=28),
+    value=_VALUE,
+    action=_ACTION,
     latent=LatentConfig(
         autoencoder="tiny",
         image_size=(64, 64),
@@ -217,7 +281,7 @@ WAV_TINY = ModelConfig(
     text=TextConfig(encoder="minilm", max_tokens=16),
 )
 
-PRESETS: dict[str, ModelConfig] = {preset.name: preset for preset in (WAV_2B, WAV_TINY)}
+PRESETS: dict[str, ModelConfig] = {preset.name: preset for preset in (WAV_2B, WAV_2B_LIBERO, WAV_TINY)}
 
 
 def get_preset(name: str) -> ModelConfig:

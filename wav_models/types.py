@@ -1,32 +1,14 @@
 """The values that cross module borders: small, frozen, with shapes and units.
 
-Order is fixed everywhere: views are `VIEWS`, joints are `JOINT_NAMES` (left arm first).
-Angles are radians, gripper strokes metres, times seconds.
+Order and units of views [V], states [S] and actions [A] are those of the `Embodiment`; times are seconds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-VIEWS: Final = ("head", "left_wrist", "right_wrist")
-
-ARM_DOF: Final = 7
-"""Values of one arm: six joints [rad], then the gripper's stroke [m]."""
-
-JOINT_NAMES: Final = tuple(
-    f"{side}_{name}"
-    for side in ("left", "right")
-    for name in ("joint1", "joint2", "joint3", "joint4", "joint5", "joint6", "gripper")
-)
-
-JOINT_DIM: Final = len(JOINT_NAMES)
-"""14: both arms."""
-ANGLES: Final = [i for i in range(JOINT_DIM) if i % ARM_DOF != ARM_DOF - 1]
-"""Joints measured in radians: all but the grippers."""
 
 FloatArray = NDArray[np.float64]
 ImageArray = NDArray[np.uint8]
@@ -38,7 +20,7 @@ class Observation:
 
     Attributes:
         images: uint8 RGB, shape [V, F_mem, H, W, 3]: per view the memory frames, oldest first; the last is newest.
-        joint_state: measured positions, shape [14], rad and m.
+        joint_state: what is measured, shape [S].
         instruction: the language command.
         stamp: time of the newest images [s].
     """
@@ -51,10 +33,11 @@ class Observation:
 
 @dataclass(frozen=True)
 class ActionChunk:
-    """A short stretch of future joint targets.
+    """A short stretch of future actions.
 
     Attributes:
-        positions: absolute joint targets, shape [H, 14], rad and m; row i is due at `stamp + (i + 1) * step`.
+        positions: absolute joint targets, or what else the embodiment's actions are, shape [H, A]; row i is due at
+            `stamp + (i + 1) * step`.
         stamp: time of the observation planned from [s].
         step: time between rows [s].
     """
@@ -97,6 +80,7 @@ class Plan:
         stop_reason: "completed", "deadline" or "planning off".
         seconds: where the time went, by stage name [s].
         seed: reproduces the plan together with checkpoint and observation.
+        chosen: round and future in it that is acted on, from 0; None where that is none of those that were judged.
         future: opaque handle of the chosen future for `WAVPolicy.imagine`; never needed for control.
     """
 
@@ -106,4 +90,5 @@ class Plan:
     stop_reason: str
     seconds: dict[str, float]
     seed: int
+    chosen: tuple[int, int] | None = None
     future: object | None = None

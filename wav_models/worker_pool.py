@@ -1,4 +1,8 @@
-"""Spawned worker processes. One that is killed, as by a full memory, is an error and not an endless wait."""
+"""Workers behind `concurrent.futures`: spawned processes of this machine, or those of a dask scheduler.
+
+A process of this machine that is killed, as by a full memory, is an error and not an endless wait; of a cluster, where
+machines come and go, the work is done again by another.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +11,46 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
+from uuid import uuid4
+
+ANSWER_SECONDS: Final = 10.0
 
 
 @contextmanager
 def worker_pool(
-    num_workers: int, initializer: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
-) -> Iterator[ProcessPoolExecutor]:
+    num_workers: int,
+    initializer: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
+    scheduler: str | None = None,
+) -> Iterator[Executor]:
     """Workers that are gone afterwards; what they still do when an exception ends the block is dropped.
 
     Args:
+        num_workers: of this machine.
         initializer: called with `arguments` in every worker first.
+        scheduler: address of a dask scheduler, e.g. "tcp://10.0.0.1:8786", whose workers do the work instead, each one
+            thing at a time (`dask worker --nthreads 1`), with this package and the same files.
 
     Raises:
-        ChildProcessError: a worker died.
+        ChildProcessError: a worker died; with a scheduler, several that tried the same.
+        ValueError: no scheduler answers there, or dask.distributed is not installed.
     """
+    if scheduler is None:
+        with _local(num_workers, initializer, arguments) as pool:
+            yield pool
+    else:
+        with _cluster(scheduler, initializer, arguments) as executor:
+            yield executor
+
+
+@contextmanager
+def _local(
+    num_workers: int, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]
+) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_workers, context, _start, (initializer, arguments))
     try:
@@ -40,6 +66,35 @@ def worker_pool(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _cluster(scheduler: str, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> Iterator[Executor]:
+    try:
+        from distributed import Client, KilledWorker, WorkerPlugin
+    except ModuleNotFoundError as error:
+        raise ValueError("a scheduler needs dask.distributed; install 'wav-policy[cluster]'") from error
+
+    class Initialize(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            if initializer is not None:
+                initializer(*arguments)
+
+    try:
+        client = Client(scheduler, timeout=ANSWER_SECONDS)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"no dask scheduler answers at {scheduler} ({error}); start one with `dask scheduler`"
+        ) from error
+    with client:
+        client.register_plugin(Initialize(), name=f"wav-{uuid4()}")
+        executor = client.get_executor(pure=False)
+        try:
+            yield executor
+        except KilledWorker as error:
+            raise ChildProcessError(f"several workers died over the same work: {error}") from error
+        finally:
+            executor.shutdown(wait=False)
 
 
 def _start(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:

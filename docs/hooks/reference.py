@@ -16,7 +16,7 @@ from wav_policy.cli.main import SUB_COMMANDS, usage
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = "config/security/policy.xml"
-BEYOND = {"train": ("video",), "bench": ("planner", "cost", "latency", "loop", "safety", "splices")}
+BEYOND = {"train": ("video",), "bench": ("planner", "cost", "latency", "splices")}
 """Commands within commands that get an entry of their own."""
 API = (
     "wav_models.planner.latent_planner",
@@ -44,7 +44,7 @@ def help_of(command: str, *words: str) -> str:
     """What `wav COMMAND ... --help` prints."""
     module, function = SUB_COMMANDS[command].target.split(":")
     output = io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), contextlib.suppress(SystemExit):
         getattr(importlib.import_module(module), function)([*words, "--help"])
     return output.getvalue().strip()
 

@@ -121,8 +121,6 @@ MUTANTS: Final = [
             "deaf_arm_commanded": ("if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):", "if False:"),
             "clock_step_ignored": ("self._arms.inhibit() or clock_inhibit", "self._arms.inhibit()"),
             "stalls_made_up_for": ("min(max(now - self._last_tick, 0.0), self._period)", "max(now - self._last_tick, 0.0)"),
-            "release_keeps_following": ("Reaction.RELEASE: Trigger.RELEASE", "Reaction.RELEASE: Trigger.INHIBIT"),
-            "leader_still_commanded": ("Reaction.SILENCE: Trigger.SILENCE", "Reaction.SILENCE: Trigger.FAULT"),
             "fault_goes_on": ("self._safety.trip(fault)\n", "pass\n"),
         },
     ),
@@ -132,9 +130,33 @@ MUTANTS: Final = [
         {"park_opens_grippers": ("goal[GRIPPERS] = start[GRIPPERS]", "pass")},
     ),
     *mutants_of(
+        "wav_policy/control/loop_phases.py",
+        _LOOP,
+        {
+            "release_keeps_following": ("Reaction.RELEASE: Trigger.RELEASE", "Reaction.RELEASE: Trigger.INHIBIT"),
+            "leader_still_commanded": ("Reaction.SILENCE: Trigger.SILENCE", "Reaction.SILENCE: Trigger.FAULT"),
+        },
+    ),
+    *mutants_of(
         "wav_policy/control/loop_thread.py",
         _LOOP,
         {"lost_time_made_up_for": ("due += overrun", "due += 0.0 * overrun")},
+    ),
+    *mutants_of(
+        "wav_policy/control/loop_thread.py",
+        ("tests/wav_policy/control/test_loop_thread.py",),
+        {
+            "failure_taken_for_done": ("if post.error is not None:", "if False:"),
+            "begun_taken_for_refused": ("if not is_begun or not post.wait(_ANSWER_TIMEOUT):", "if True:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/piper/feedback.py",
+        ("tests/wav_policy/piper/test_belief.py",),
+        {
+            "rare_damage_adds_up": ("and now - self._foreign_at > _MASTER_PAUSE", "and False"),
+            "one_foreign_set_point_is_a_master": ("if self._foreign_setpoints > 1 else 0", "if self._foreign_setpoints > 0 else 0"),
+        },
     ),
     *mutants_of(
         "wav_policy/control/minimum_jerk.py",
@@ -204,7 +226,7 @@ MUTANTS: Final = [
         "wav_policy/policy/observation.py",
         ("tests/wav_policy/policy/test_observation.py",),
         {
-            "memory_of_now": ("self._memory(self._images[view], times)", "self._memory(self._images[view], 0 * times + stamp)"),
+            "memory_of_now": ("self._memory(stream, times) for stream", "self._memory(stream, 0 * times + stamp) for stream"),
             "joints_of_now": ("self._memory(self._joints, np.array([stamp]))", "self._memory(self._joints, np.array([self._joints.newest]))"),
             "skew_ignored": ("if stamp - oldest.newest > self._config.max_image_skew:", "if False:"),
             "age_ignored": ("if text := stream.staleness(now, max_age):", "if False and (text := stream.staleness(now, max_age)):"),
@@ -241,6 +263,26 @@ MUTANTS: Final = [
             "runs_away": ("if not deviation.max() <= MAX_DEVIATION:", "if False:"),
             "newest_weighs_most": ("math.exp(-AGE_DECAY * age)", "math.exp(AGE_DECAY * age)"),
             "rows_of_now": ("np.arange(1, self._num_rows + 1", "np.arange(0, self._num_rows"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/policy/remote/remote_policy.py",
+        ("tests/wav_policy/policy/remote/test_blending.py",),
+        {
+            "old_and_new_exchanged": ("(1.0 - new) * old + new * rows", "new * old + (1.0 - new) * rows"),
+            "blended_from_the_question": ("num_frozen = math.ceil((seconds + _AGE) * step_hz)", "num_frozen = 0"),
+            "blended_in_a_line": ("new = s * s * (3.0 - 2.0 * s)", "new = s"),
+            "ended_chunks_stop_dead": ("last + travelled[:, None] * step", "last + 0.0 * travelled[:, None] * step"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/policy/remote/mapping.py",
+        ("tests/wav_policy/policy/remote/test_mapping.py",),
+        {
+            "units_not_undone": ("(numbers - offset) / scale", "numbers"),
+            "offset_after_scale": ("(numbers - offset) / scale", "numbers / scale - offset"),
+            "nan_taken": ("if not (finite := np.isfinite(numbers)).all():", "if not (finite := np.isfinite(numbers)).any():"),
+            "starts_anywhere": ("if not distance.max() <= self.max_start_distance:", "if False:"),
         },
     ),
 ]  # fmt: skip

@@ -17,7 +17,7 @@ FAST: Final = frozenset(
         "flow.velocity_sign",
         "normalization.actions_stay_differences",
         "returns.unscaled",
-        "terms.arms_exchanged",
+        "embodiments.arms_exchanged",
         "video_dit.no_cross_view",
         "units.stroke",
         "chunk_executor.disagreement_sign",

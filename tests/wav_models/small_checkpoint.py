@@ -37,6 +37,7 @@ def save_small(directory: Path, seed: int = 0, planner: PlannerConfig | None = N
         state_diff_std=np.ones(horizon),
         value_mean=np.zeros(17),
         value_std=np.ones(17),
+        embodiment=SMALL.embodiment,
     )
     record = {"seed": seed, "command": "wav train"}
     autoencoder = make_autoencoder(SMALL)

@@ -202,3 +202,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         read(tmp_path / "none.yaml")
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read(tmp_path)
+
+
+def test_a_list_as_launch_ros_writes_it_is_a_list(tmp_path: Path) -> None:
+    """Nothing else that Python knows is made from a file."""
+    file = tmp_path / "launch_params"
+    file.write_text("/**:\n  ros__parameters:\n    names: !!python/tuple\n    - a\n    - b\n")
+    assert read(file) == {"/**": {"ros__parameters": {"names": ["a", "b"]}}}
+    file.write_text("a: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(ConfigurationError, match="not YAML"):
+        read(file)

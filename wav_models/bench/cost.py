@@ -107,7 +107,7 @@ class _Counter:
     def __init__(self, config: ModelConfig, bytes_per_number: int) -> None:
         self.config = config
         self.size = bytes_per_number
-        self.views = config.video.max_view
+        self.views = config.num_views
         self.memory_tokens = self.views * config.num_memory_frames * config.num_tokens_per_frame
         self.future_tokens = self.views * config.num_future_frames * config.num_tokens_per_frame
         self.all_tokens = self.memory_tokens + self.future_tokens

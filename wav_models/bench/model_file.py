@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wav_models.configuration import did_you_mean, load
+from wav_models.embodiment import Channel, Embodiment, RewardTerm, View
 from wav_models.presets import (
     PRESETS,
     ExpertConfig,
@@ -102,6 +103,7 @@ class ModelFile:
                 num_execute_steps=max(1, self.action_horizon // 2),
             ),
             text=TextConfig(max_tokens=self.text_tokens),
+            embodiment=_robot(self.views, self.action.in_channels, self.value.in_channels),
         )
         return BenchmarkModel(config, self.denoise_steps, self.num_video_steps)
 
@@ -118,6 +120,21 @@ def load_model(source: str) -> BenchmarkModel:
     if path.suffix != ".json":
         raise ValueError(f"{source!r} is neither a JSON file nor a preset{did_you_mean(source, PRESETS)}")
     return load(ModelFile, path).model(path.stem)
+
+
+def _robot(num_views: int, action_channels: int, value_channels: int) -> Embodiment:
+    """Some robot of that size: costs depend on nothing else of it."""
+    num_commands = action_channels // 2
+    return Embodiment(
+        name="benchmark",
+        robot_type="benchmark",
+        state=tuple(Channel(f"state{i}", "1", -1.0, 1.0) for i in range(action_channels - num_commands)),
+        views=tuple(View(f"view{i}", f"view{i}", (1, 1)) for i in range(num_views)),
+        control_rate=1.0,
+        reward_terms=tuple(RewardTerm(f"term{i}", "proximity", "state", 1.0) for i in range(value_channels - 1)),
+        action_kind="end_effector_deltas",
+        commands=tuple(Channel(f"command{i}", "1", -1.0, 1.0) for i in range(num_commands)),
+    )
 
 
 def _expert(shapes: ExpertShapes) -> ExpertConfig:

@@ -41,6 +41,10 @@ class NaiveEngine:
     model: WAVModel
 
     @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    @property
     def config(self) -> ModelConfig:
         return self.model.config
 
@@ -139,8 +143,9 @@ def _video_rows(video: VideoDiT, token_time: Tensor) -> TimeRows:
     rows = video.time_embed(token_time)
     if video.view_embed is None:
         return rows
-    view = video.view_ada(functional.silu(video.view_embed)).unflatten(-1, (6, -1))
-    return TimeRows(rows.modulation + view[:, None, None], rows.embedded + video.view_embed[:, None, None])
+    embedded = video.view_embed[: video.num_views]
+    view = video.view_ada(functional.silu(embedded)).unflatten(-1, (6, -1))
+    return TimeRows(rows.modulation + view[:, None, None], rows.embedded + embedded[:, None, None])
 
 
 def _video_block(

@@ -17,7 +17,7 @@ from wav_models.bench.cost import Workload, plan_cost, stage_flops
 from wav_models.bench.gemm import gemm_rate
 from wav_models.bench.model_file import BenchmarkModel
 from wav_models.bench.naive import NaiveEngine, Observed
-from wav_models.data.normalization import VALUE_DIM, Normalization
+from wav_models.data.normalization import Normalization, statistic_shapes
 from wav_models.engines.observed_trajectories import ObservedTrajectories
 from wav_models.engines.torch_engine import DTYPES, TorchEngine
 from wav_models.engines.weights import with_weights_in
@@ -27,7 +27,6 @@ from wav_models.planner.config import PlannerConfig
 from wav_models.planner.latent_planner import LatentPlan, plan
 from wav_models.planner.timing import Stopwatch, TimedTrajectoryModel
 from wav_models.presets import ModelConfig
-from wav_models.types import JOINT_DIM
 
 CLOCKS: Final = {"wall": time.perf_counter, "cpu": time.process_time}
 MEMORY: Final = ("full", "causal")
@@ -69,7 +68,7 @@ class PlannerBenchmark:
         for name in ("threads", "repeat"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; an integer >= 1 fits")
-        for name, valid in (("dtype", tuple(DTYPES)), ("memory", MEMORY), ("clock", tuple(CLOCKS))):
+        for name, valid in (("dtype", tuple(SCORE_TOLERANCE)), ("memory", MEMORY), ("clock", tuple(CLOCKS))):
             if getattr(self, name) not in valid:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; {' or '.join(valid)} fits")
         if self.clock == "cpu" and self.threads > 1:
@@ -203,7 +202,7 @@ class NoImages:
     encode_future = decode_future = encode_memory
 
 
-def random_model(config: ModelConfig, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> WAVModel:
+def random_model(config: ModelConfig, generator: torch.Generator) -> WAVModel:
     """Every tensor random: at their initial values the last projections are zero, and any two plans the same.
 
     Drawn on the generator's device, where the model is then: 2.3 billion numbers take half a minute on a CPU.
@@ -212,7 +211,7 @@ def random_model(config: ModelConfig, generator: torch.Generator, dtype: torch.d
         model = WAVModel(config)
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            drawn = torch.empty(parameter.shape, dtype=dtype, device=generator.device)
+            drawn = torch.empty(parameter.shape, device=generator.device)
             module.register_parameter(name, torch.nn.Parameter(drawn))
     for name, parameter in model.named_parameters():
         if ".norm_" in name:
@@ -229,7 +228,7 @@ def random_observation(config: ModelConfig, generator: torch.Generator) -> Obser
     num_tokens = config.text.max_tokens
     mask = torch.zeros(1, num_tokens, dtype=torch.bool)
     mask[:, : max(1, num_tokens // 4)] = True
-    frames = (config.video.max_view, config.num_memory_frames, config.num_tokens_per_frame, config.video.in_channels)
+    frames = (config.num_views, config.num_memory_frames, config.num_tokens_per_frame, config.video.in_channels)
     return Observed(
         torch.randn(1, num_tokens, config.video.caption_channels, generator=generator),
         mask,
@@ -239,11 +238,11 @@ def random_observation(config: ModelConfig, generator: torch.Generator) -> Obser
 
 def identity_normalization(config: ModelConfig) -> Normalization:
     """Statistics that change nothing but the symlog of the values."""
-    chunk = (config.horizon.action_horizon, JOINT_DIM)
-    shapes = {"state": (JOINT_DIM,), "action_diff": chunk, "state_diff": chunk, "value": (VALUE_DIM,)}
+    shapes = statistic_shapes(config.embodiment, config.horizon.action_horizon)
     return Normalization(
         **{f"{name}_mean": np.zeros(shape) for name, shape in shapes.items()},
         **{f"{name}_std": np.ones(shape) for name, shape in shapes.items()},
+        embodiment=config.embodiment,
     )
 
 

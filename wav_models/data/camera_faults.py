@@ -7,30 +7,35 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from wav_models.types import ANGLES, ARM_DOF, VIEWS, FloatArray
+from wav_models.data.joint_names import side_of
+from wav_models.embodiment import Embodiment
+from wav_models.types import FloatArray
 
 UNCHANGED: Final = 0.05
 """Grey levels by which two pictures of a moving arm differ at least; 0.25 to 9 in recordings, about 0 encoded twice."""
 MOVING: Final = 0.01
-"""Between two frames some joint turns farther than this [rad] while an arm moves."""
+"""Between two frames some joint turns, or the tool moves, farther than this [rad, m] while an arm moves."""
 FROZEN_SECONDS: Final = 0.5
 SLOW_SHARE: Final = 0.25
 """So many pictures of a moving arm may repeat the one before: a driver drops some."""
 
 
-def repeated(changes: NDArray[np.float32], states: FloatArray, view: str) -> NDArray[np.bool_] | None:
+def repeated(
+    changes: NDArray[np.float32], states: FloatArray, robot: Embodiment, view: str
+) -> NDArray[np.bool_] | None:
     """Frames whose picture is that of the frame before though an arm that the camera sees has moved since.
 
     Args:
         changes: of every frame's picture to the one before, shape [T]; see `VideoFacts`.
-        states: shape [T, 14], rad and m.
-        view: a wrist camera moves with its arm; the head camera sees both.
+        states: shape [T, S], in the robot's units.
+        robot: whose they are.
+        view: one that is named after an arm moves with it; any other sees all of them.
 
     Returns:
         Shape [T]; None where that arm moves in too few frames to tell.
     """
-    side = VIEWS.index(view) - 1
-    joints = [joint for joint in ANGLES if side < 0 or joint // ARM_DOF == side]
+    side = side_of(view)
+    joints = [c for c, joint in enumerate(robot.state) if not joint.gripper and side in (None, side_of(joint.name))]
     moved = np.abs(np.diff(states[:, joints], axis=0, prepend=states[:1, joints])).max(axis=1) > MOVING
     if moved.sum() < 2:
         return None

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from wav_models.data.check_episode import Problem, check_episode
 from wav_models.data.conventions import Conventions, missing_names
-from wav_models.data.dataset import CONVERT, Dataset, DatasetError, header_faults, read_tasks
+from wav_models.data.dataset import CONVERT, Dataset, DatasetError, header_faults, read_tasks, robot_of
 from wav_models.data.label_settings import label_conflict
 from wav_models.data.layout import (
     ACTION_KEY,
@@ -24,13 +24,18 @@ from wav_models.data.layout import (
     VALUE_KEY,
 )
 from wav_models.data.video_reader import VideoError, VideoFacts, inspect_video
-from wav_models.types import JOINT_NAMES
+from wav_models.embodiment import Embodiment
 
 _RESTORE = "restore it from a copy"
 
 
 def check_dataset(
-    root: Path, fps: int | None = None, *, conventions: Conventions | None = None, decode: bool = True
+    root: Path,
+    fps: int | None = None,
+    *,
+    conventions: Conventions | None = None,
+    decode: bool = True,
+    robot: Embodiment | None = None,
 ) -> Iterator[Problem]:
     """All problems of a dataset, as they are found.
 
@@ -39,13 +44,14 @@ def check_dataset(
         fps: the rate it should have [Hz]; any when None.
         conventions: with the limits of the robot that is to run a policy of the data; knows more when all is checked.
         decode: every video once, instead of only counting its packets.
+        robot: whose dataset it should be; None: the known one whose it is.
     """
-    faults = list(_check_header(root))
+    faults = list(_check_header(root, robot))
     yield from faults
     if faults:
         return
     try:
-        dataset = Dataset(root)
+        dataset = Dataset(root, robot=robot)
     except DatasetError as error:
         remedy = "restore the file from a copy; episodes before a gap can be kept by deleting the ones after it"
         yield Problem("error", "meta/episodes", str(error), remedy)
@@ -62,7 +68,8 @@ def check_dataset(
     tasks = _read_tasks(dataset)
     if tasks is None:
         yield Problem("error", TASKS_PATH, "missing or unreadable", "restore it from a copy")
-    conventions, inspect = conventions or Conventions(), lru_cache(maxsize=None)(partial(_inspect, decode=decode))
+    conventions = conventions or Conventions(dataset.robot)
+    inspect = lru_cache(maxsize=None)(partial(_inspect, decode=decode))
     num_labelled, first_index = 0, 0
     for info in dataset.episodes:
         labelled, problems = check_episode(dataset, info.index, first_index, tasks, conventions, inspect)
@@ -99,23 +106,27 @@ def _check_conventions(dataset: Dataset, conventions: Conventions) -> Iterator[P
     for finding in conventions.findings():
         severity: Literal["error", "warning"] = "error" if finding.is_error else "warning"
         yield Problem(severity, str(dataset.root), finding.message, finding.remedy)
-    for key in missing_names(dataset.info["features"], (STATE_KEY, ACTION_KEY)):
-        message = f"{key} does not name its joints; taken as {JOINT_NAMES[0]} .. {JOINT_NAMES[-1]}, left arm first"
+    columns = {STATE_KEY: dataset.robot.state_names, ACTION_KEY: dataset.robot.action_names}
+    for key in missing_names(dataset.info["features"], tuple(columns)):
+        names = columns[key]
+        message = f"{key} does not name its joints; taken as {names[0]} .. {names[-1]}, in this order"
         yield Problem("warning", INFO_PATH, message, "name them there if that is right; reorder the columns if not")
 
 
-def _check_header(root: Path) -> Iterator[Problem]:
+def _check_header(root: Path, robot: Embodiment | None) -> Iterator[Problem]:
     """What keeps the dataset from being opened at all."""
     path = root / INFO_PATH
     try:
-        faults = list(header_faults(json.loads(path.read_text(encoding="utf-8"))))
+        info = json.loads(path.read_text(encoding="utf-8"))
+        wanted = robot or robot_of(info)
+        faults = list(header_faults(info, wanted))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         faults = []  # said better by the reader below
     for fault in faults:
-        yield Problem("error", INFO_PATH, fault, f"{CONVERT}, if it is of two Piper arms")
+        yield Problem("error", INFO_PATH, fault, f"{CONVERT}, if it is of {wanted.name}")
     if not faults:
         try:
-            Dataset(root)
+            Dataset(root, robot=robot)
         except DatasetError as error:
             if INFO_PATH in str(error):
                 yield Problem("error", INFO_PATH, str(error), _RESTORE)

@@ -14,19 +14,17 @@ from numpy.typing import NDArray
 from wav_models.data.camera_faults import FROZEN_SECONDS, SLOW_SHARE, frozen, repeated
 from wav_models.data.conventions import Conventions
 from wav_models.data.dataset import Dataset, DatasetError, Episode
-from wav_models.data.layout import EFFORT_KEY, RATE_TOLERANCE, SOURCES, VALUE_KEY, VIDEO_KEYS
+from wav_models.data.layout import EFFORT_KEY, RATE_TOLERANCE, VALUE_KEY
 from wav_models.data.video_reader import VideoError, VideoFacts
+from wav_models.embodiment import Channel, Embodiment
 from wav_models.presets import PRESETS
-from wav_models.types import ARM_DOF, JOINT_NAMES, VIEWS, FloatArray
+from wav_models.types import FloatArray
 
 PLAUSIBLE_ANGLE: Final = 2 * np.pi
-"""No joint of a Piper turns this far [rad]; larger numbers are degrees."""
-
-PLAUSIBLE_STROKE: Final = 0.2
-"""No gripper opens this far [m]; larger numbers are millimetres."""
+"""No joint turns farther [rad]; larger numbers are degrees."""
 
 PLAUSIBLE_EFFORT: Final = 100.0
-"""No joint of a Piper has this torque [N m]; larger numbers are N mm."""
+"""No joint has this torque [N m]; larger numbers are N mm."""
 
 MAX_AGE: Final = 1.0
 """A capture this much older than its frame misleads [s]."""
@@ -88,25 +86,26 @@ def check_episode(
     else:
         labelled, states = episode.values is not None, episode.states
         problems += _check_rows(dataset, episode, where, first_index, tasks)
-        problems += _check_times(episode, where)
-        problems += _check_units(episode, where)
+        problems += _check_times(dataset.robot, episode, where)
+        problems += _check_units(dataset.robot, episode, where)
         if EFFORT_KEY in dataset.info["features"]:
             problems += _check_efforts(dataset, index, where)
         conventions.add(episode)
     problems += _check_videos(dataset, index, inspect, states)
-    problems += _check_instruction(info.instruction, where)
+    problems += _check_instruction(dataset.robot, info.instruction, where)
     notes = info.extra.get("notes", [])
     problems += [Problem("warning", where, f"the recorder noted: {note}", "judge whether to keep it") for note in notes]
     return labelled, problems
 
 
-def _check_instruction(instruction: str, where: str) -> Iterator[Problem]:
+def _check_instruction(robot: Embodiment, instruction: str, where: str) -> Iterator[Problem]:
     if not instruction.strip():
         remedy = "`wav dataset convert --set instruction=...` writes a copy that has one"
         yield Problem("error", where, "the instruction is empty", remedy)
     tokens = 2 + len(re.findall(r"\w+|[^\w\s]", instruction))  # each at least one, and two that end a sentence
-    short = [preset for preset in PRESETS.values() if preset.text.max_tokens < tokens]
-    for preset in short:
+    for preset in PRESETS.values():
+        if preset.text.max_tokens >= tokens or preset.embodiment.robot_type != robot.robot_type:
+            continue
         message = f"the instruction has at least {tokens} tokens; {preset.name} takes {preset.text.max_tokens}"
         yield Problem("warning", where, message, "shorten it, or train another preset")
 
@@ -137,7 +136,7 @@ def _check_rows(
             yield Problem("error", where, message, "restore meta/tasks.parquet from a copy")
 
 
-def _check_times(episode: Episode, where: str) -> Iterator[Problem]:
+def _check_times(robot: Embodiment, episode: Episode, where: str) -> Iterator[Problem]:
     """Order, rate, and age of what each frame holds."""
     steps = np.diff(episode.capture_times)
     rate = episode.info.achieved_fps if episode.source_times is not None else None
@@ -153,17 +152,21 @@ def _check_times(episode: Episode, where: str) -> Iterator[Problem]:
         ages = episode.capture_times[:, None] - episode.source_times
         for source in np.flatnonzero((np.abs(ages) > MAX_AGE).any(axis=0)):
             worst = float(np.abs(ages[:, source]).max())
-            message = f"{SOURCES[source]} is up to {worst:.2f} s away from its frame"
+            message = f"{robot.sources[source]} is up to {worst:.2f} s away from its frame"
             yield Problem("error", where, message, "the clocks of robot and camera differ: synchronise them")
 
 
-def _check_units(episode: Episode, where: str) -> Iterator[Problem]:
-    grippers = np.arange(len(JOINT_NAMES)) % ARM_DOF == ARM_DOF - 1
-    limits = np.where(grippers, PLAUSIBLE_STROKE, PLAUSIBLE_ANGLE)
-    for name, rows in (("state", episode.states), ("action", episode.actions)):
-        for joint in np.flatnonzero((np.abs(rows) > limits).any(axis=0)):
-            largest, unit = np.abs(rows[:, joint]).max(), "m" if grippers[joint] else "rad"
-            message = f"{name} {JOINT_NAMES[joint]} reaches {largest:.3g}: not in {unit}?"
+def _plausible(channel: Channel) -> float:
+    """Largest size of a number in its unit; of lengths twice the limit: larger numbers are millimetres."""
+    return PLAUSIBLE_ANGLE if channel.unit == "rad" else 2 * max(-channel.lower, channel.upper)
+
+
+def _check_units(robot: Embodiment, episode: Episode, where: str) -> Iterator[Problem]:
+    for name, rows, channels in (("state", episode.states, robot.state), ("action", episode.actions, robot.actions)):
+        limits = np.array([_plausible(channel) for channel in channels])
+        for column in np.flatnonzero((np.abs(rows) > limits).any(axis=0)):
+            channel, largest = channels[column], np.abs(rows[:, column]).max()
+            message = f"{name} {channel.name} reaches {largest:.3g}: not in {channel.unit}?"
             yield Problem("error", where, message, "convert degrees to radians, millimetres to metres")
     if len(episode) > 1 and not np.ptp(episode.actions, axis=0).any():
         yield Problem("warning", where, "no action changes in the whole episode", "leave it out")
@@ -181,7 +184,8 @@ def _check_efforts(dataset: Dataset, index: int, where: str) -> Iterator[Problem
     if efforts is None:
         return
     for joint in np.flatnonzero((np.abs(efforts) > PLAUSIBLE_EFFORT).any(axis=0)):
-        message = f"{EFFORT_KEY} {JOINT_NAMES[joint]} reaches {np.abs(efforts[:, joint]).max():.3g}: not in N m?"
+        name, largest = dataset.robot.state_names[joint], np.abs(efforts[:, joint]).max()
+        message = f"{EFFORT_KEY} {name} reaches {largest:.3g}: not in N m?"
         yield Problem("warning", where, message, "convert N mm to N m")
     if not efforts.any():
         yield Problem(
@@ -193,11 +197,11 @@ def _check_videos(
     dataset: Dataset, index: int, inspect: Callable[[Path], VideoFacts | VideoError], states: FloatArray | None
 ) -> Iterator[Problem]:
     info = dataset.episodes[index]
-    for view in VIEWS:
+    for view, key in dataset.robot.view_keys.items():
         path, start = info.videos[view]
         where = f"episode {index} ({path.relative_to(dataset.root)})"
         if not path.is_file():
-            yield Problem("error", where, f"the video {VIDEO_KEYS[view]} is missing", _RERECORD)
+            yield Problem("error", where, f"the video {key} is missing", _RERECORD)
             continue
         video = inspect(path)
         if isinstance(video, VideoError):
@@ -214,13 +218,13 @@ def _check_videos(
             message = f"{view} video runs at {video.rate:.2f} Hz, the dataset at {dataset.fps} Hz"
             yield Problem("error", where, message, "encode it at the rate of the dataset")
         if video.changes is not None and states is not None and video.num_frames >= needed:
-            yield from _check_camera(view, video.changes[first:needed], states, dataset.fps, where)
+            yield from _check_camera(dataset, view, video.changes[first:needed], states, where)
 
 
 def _check_camera(
-    view: str, changes: NDArray[np.float32], states: FloatArray, fps: int, where: str
+    dataset: Dataset, view: str, changes: NDArray[np.float32], states: FloatArray, where: str
 ) -> Iterator[Problem]:
-    frames = repeated(changes, states, view)
+    fps, frames = dataset.fps, repeated(changes, states, dataset.robot, view)
     if frames is None:
         return
     first, length, moving = frozen(changes, frames)

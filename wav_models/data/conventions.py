@@ -13,12 +13,12 @@ import numpy as np
 
 from wav_models.data.camera_faults import MOVING, longest
 from wav_models.data.dataset import Episode
-from wav_models.types import ANGLES, ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_models.data.joint_names import side_of
+from wav_models.embodiment import Channel, Embodiment
+from wav_models.types import FloatArray
 
-MARGIN: Final = 0.2
-"""So far beyond its limits a joint may be measured [rad]."""
-STROKE_MARGIN: Final = 0.005
-"""[m]"""
+MARGIN: Final = {"rad": 0.2, "m": 0.005, "1": 0.05}
+"""So far beyond its limits a number may be measured, by unit."""
 RELATIVE_DISTANCE: Final = 0.3
 """Joint targets of a robot that follows are nearer to its state than this [rad]: 0.03 in good recordings, 0.9 where
 actions are relative. Median over joints of the largest distance."""
@@ -30,19 +30,24 @@ CLEAR_LAG: Final = 0.7
 """Distance between action and state at the best lag, as a share of that at the worst, at most."""
 CLIPPED_SECONDS: Final = 1.0
 """So long at a time may a joint stand exactly at one end of its range while others of its arm move."""
-STILL: Final = np.tile(np.append(np.full(ARM_DOF - 1, 0.05), 0.012), 2)
-"""Distances of targets from measured joints below which nothing is asked to move: tracking errors at rest, shape [14],
-rad and m."""
+STILL: Final = {"rad": 0.05, "m": 0.012, "1": 0.05}
+"""By unit: distances of targets from measured joints below which nothing is asked to move, tracking errors at rest; of
+other actions, their size."""
 REST_SHARE: Final = 0.35
 """More frames than this that ask for no motion teach a policy to stand still."""
 
 
 @dataclass(frozen=True)
 class JointLimits:
-    """Of the robot that is to run a policy of the data: lowest and highest positions, shape [14], rad and m."""
+    """Of the robot that is to run a policy of the data: lowest and highest of every number of the state, shape [S]."""
 
     lower: FloatArray
     upper: FloatArray
+
+    @classmethod
+    def of(cls, robot: Embodiment) -> JointLimits:
+        """Those that its embodiment names."""
+        return cls(np.array([c.lower for c in robot.state]), np.array([c.upper for c in robot.state]))
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,16 @@ class Conventions:
     """Collects episode by episode what the conventions are judged by.
 
     Args:
-        limits: of the robot; None: not compared.
+        robot: whose data it is.
+        limits: of the very robot that is to run a policy of the data; None: not compared.
     """
 
-    def __init__(self, limits: JointLimits | None = None) -> None:
-        self._limits = limits
-        self._lowest = np.full((2, JOINT_DIM), np.inf)
-        self._highest = np.full((2, JOINT_DIM), -np.inf)
-        self._farthest = np.zeros(JOINT_DIM)
+    def __init__(self, robot: Embodiment, limits: JointLimits | None = None) -> None:
+        self._robot, self._limits = robot, limits
+        sizes = robot.state_dim, robot.action_dim
+        self._lowest = [np.full(size, np.inf) for size in sizes]
+        self._highest = [np.full(size, -np.inf) for size in sizes]
+        self._farthest = np.zeros(robot.state_dim)
         self._lags: list[int] = []
         self._equal = True
         self._num_frames = self._num_still = 0
@@ -79,11 +86,14 @@ class Conventions:
         for row, values in enumerate((episode.states, episode.actions)):
             self._lowest[row] = np.minimum(self._lowest[row], values.min(axis=0))
             self._highest[row] = np.maximum(self._highest[row], values.max(axis=0))
+        if not self._robot.relative_to_state:
+            return
         self._farthest = np.maximum(self._farthest, np.abs(episode.actions - episode.states).max(axis=0))
         self._equal = self._equal and bool((episode.actions == episode.states).all())
-        if (lag := action_lag(episode.states, episode.actions)) is not None:
+        if (lag := action_lag(episode.states, episode.actions, self._robot.arm_columns)) is not None:
             self._lags.append(lag)
-        still = np.asarray((np.abs(episode.actions - episode.states) < STILL).all(axis=1))
+        tolerance = np.array([STILL[channel.unit] for channel in self._robot.actions])
+        still = np.asarray((np.abs(episode.actions - episode.states) < tolerance).all(axis=1))
         self._num_frames += len(episode)
         self._num_still += int(still.sum())
         self._rests.append(longest(still)[1] / episode.fps)
@@ -92,8 +102,10 @@ class Conventions:
     def _add_ends(self, episode: Episode) -> None:
         """Time that a joint stands exactly at its highest or lowest target of the episode though its arm moves."""
         moves = np.abs(np.diff(episode.states, axis=0, prepend=episode.states[:1])) > MOVING
-        for joint in ANGLES:
-            arm = [other for other in ANGLES if other // ARM_DOF == joint // ARM_DOF and other != joint]
+        joints = self._robot.arm_columns
+        sides = [side_of(name) for name in self._robot.state_names]
+        for joint in joints:
+            arm = [other for other in joints if sides[other] == sides[joint] and other != joint]
             targets, busy = episode.actions[:, joint], moves[:, arm].any(axis=1)
             if np.ptp(targets) < LEAST_MOTION:
                 continue
@@ -114,10 +126,15 @@ class Conventions:
 
     def findings(self) -> Iterator[Finding]:
         """What does not hold."""
-        if not np.isfinite(self._lowest).all():
+        if not np.isfinite(self._lowest[0]).all():
             return
         yield from self._outside()
-        relative = float(np.median(self._farthest[ANGLES]))
+        if self._robot.relative_to_state:
+            yield from self._of_joint_targets()
+
+    def _of_joint_targets(self) -> Iterator[Finding]:
+        joints = self._robot.arm_columns
+        relative = float(np.median(self._farthest[joints]))
         if relative > RELATIVE_DISTANCE:
             yield Finding(
                 True,
@@ -144,7 +161,7 @@ class Conventions:
                 "were actions and states recorded with clocks that differ?",
             )
         yield from self._rest_and_ends()
-        motion = float((self._highest - self._lowest)[0, ANGLES].max())
+        motion = float((self._highest[0] - self._lowest[0])[joints].max())
         if motion < LEAST_MOTION:
             yield Finding(
                 False,
@@ -161,35 +178,38 @@ class Conventions:
             )
         for (joint, end), seconds in self._at_end.items():
             if seconds > CLIPPED_SECONDS:
+                channel = self._robot.actions[joint]
                 yield Finding(
                     False,
-                    f"{JOINT_NAMES[joint]} is told {end:.4f} rad for {seconds:.1f} s while its arm moves: clipped?",
+                    f"{channel.name} is told {end:.4f} {channel.unit} for {seconds:.1f} s as its arm moves: clipped?",
                     "look at the limits that it was recorded with; a policy learns to push against them",
                 )
 
     def _outside(self) -> Iterator[Finding]:
         if self._limits is None:
             return
-        margin = np.full(JOINT_DIM, STROKE_MARGIN)
-        margin[ANGLES] = MARGIN
-        for row, what in enumerate(("state", "action")):
+        kinds: list[tuple[str, tuple[Channel, ...]]] = [("state", self._robot.state)]
+        if self._robot.relative_to_state:
+            kinds.append(("action", self._robot.actions))
+        for row, (what, channels) in enumerate(kinds):
+            margin = np.array([MARGIN[channel.unit] for channel in channels])
             low, high = self._lowest[row], self._highest[row]
-            for joint in np.flatnonzero((low < self._limits.lower - margin) | (high > self._limits.upper + margin)):
-                unit = "rad" if joint in ANGLES else "m"
+            for column in np.flatnonzero((low < self._limits.lower - margin) | (high > self._limits.upper + margin)):
+                channel = channels[column]
                 yield Finding(
                     True,
-                    f"{what} {JOINT_NAMES[joint]} runs from {low[joint]:.3f} to {high[joint]:.3f} {unit}; the robot's "
-                    f"from {self._limits.lower[joint]:.3f} to {self._limits.upper[joint]:.3f}",
+                    f"{what} {channel.name} runs from {low[column]:.3f} to {high[column]:.3f} {channel.unit}; the "
+                    f"robot's from {self._limits.lower[column]:.3f} to {self._limits.upper[column]:.3f}",
                     "correct its sign, unit or zero, or leave these episodes out: the arm stops at its limit",
                 )
 
 
-def action_lag(states: FloatArray, actions: FloatArray) -> int | None:
-    """Steps after which the state [T, 14] is nearest to the action [T, 14].
+def action_lag(states: FloatArray, actions: FloatArray, columns: Sequence[int]) -> int | None:
+    """Steps after which the state [T, S] is nearest to the targets [T, S] in these columns.
 
     None where nothing moves, T is short, or no lag is much better than others.
     """
-    states, actions = states[:, ANGLES], actions[:, ANGLES]
+    states, actions = states[:, columns], actions[:, columns]
     if len(states) <= 2 * MAX_LAG or np.ptp(states, axis=0).max() < LEAST_MOTION:
         return None
     last = len(states) - MAX_LAG

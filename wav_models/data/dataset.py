@@ -1,4 +1,4 @@
-"""Reads LeRobot v3.0 datasets of a bimanual Piper: frames eagerly, images on demand."""
+"""Reads LeRobot v3.0 datasets of a robot: frames eagerly, images on demand."""
 
 from __future__ import annotations
 
@@ -27,17 +27,15 @@ from wav_models.data.layout import (
     INFO_PATH,
     NEXT_SUCCESS_KEY,
     SOURCE_TIME_KEY,
-    SOURCES,
     STATE_KEY,
     SUCCESS_KEY,
     VALUE_KEY,
-    VIDEO_KEYS,
 )
-from wav_models.data.normalization import VALUE_DIM
 from wav_models.data.tables import DatasetError as DatasetError
 from wav_models.data.tables import episode_rows, read_column, read_table
 from wav_models.data.video_reader import read_frames
-from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS
+from wav_models.embodiment import Embodiment
+from wav_models.embodiments import EMBODIMENTS
 
 FloatArray = NDArray[np.float64]
 ImageArray = NDArray[np.uint8]
@@ -91,12 +89,13 @@ class Episode:
     Attributes:
         info: its line in the episode table.
         fps: nominal rate [Hz].
-        states: measured joint states, shape [T, 14], rad and m.
-        actions: commanded joint targets, shape [T, 14], rad and m; row t was commanded upon seeing frame t.
+        states: measured, shape [T, S], in the robot's units.
+        actions: commanded, shape [T, A], in the robot's units; row t was commanded upon seeing frame t.
         capture_times: shape [T], s.
-        values: 16 terms of Table 2 and the discounted return, shape [T, 17]; None before `wav label`.
-        source_times: when each of `SOURCES` was captured, shape [T, 5], s; None where the recorder did not note it.
-        efforts: measured, shape [T, 14], N m; None where they were not recorded, or not asked for.
+        values: reward terms and the discounted return, shape [T, C]; None before `wav label`.
+        source_times: when each of the robot's `sources` was captured, shape [T, V + 2], s; None where the recorder did
+            not note it.
+        efforts: measured, shape [T, S], N m; None where they were not recorded, or not asked for.
         video_frames: where the videos have another rate, the frame of them that belongs to each, shape [T].
         video_fps: that rate [Hz]; None: `fps`.
     """
@@ -125,7 +124,7 @@ class Episode:
         """Decode one camera.
 
         Args:
-            view: one of `VIEWS`.
+            view: one of the robot's.
             indices: frames wanted, in any order; all when None.
             size: (height, width) to resize to [px]; as recorded when None.
 
@@ -133,7 +132,7 @@ class Episode:
             uint8 RGB, shape [N, H, W, 3].
         """
         if view not in self.info.videos:
-            raise ValueError(f"unknown view {view!r}; valid: {', '.join(VIEWS)}")
+            raise ValueError(f"unknown view {view!r}; valid: {', '.join(self.info.videos)}")
         path, start = self.info.videos[view]
         transform = None if size is None else partial(resize_image, size=size)
         frames = range(len(self)) if indices is None else indices
@@ -147,31 +146,35 @@ class Dataset:
 
     Attributes:
         root: the directory.
+        robot: whose recordings these are.
         fps: nominal rate [Hz].
         image_sizes: recorded (height, width) per view [px].
         episodes: one entry per episode, by index.
-        cameras: feature of every view.
     """
 
-    cameras: Mapping[str, str] = VIDEO_KEYS
-
-    def __init__(self, root: Path, *, fps: int | None = None) -> None:
+    def __init__(self, root: Path, *, fps: int | None = None, robot: Embodiment | None = None) -> None:
         """Open a dataset; nothing but its metadata is read.
 
         Args:
             root: dataset directory.
             fps: rate the caller needs [Hz]; any when None.
+            robot: that the caller needs; None: the known one whose dataset it is.
 
         Raises:
             DatasetError: not a dataset of this robot, layout or rate.
         """
         self.root = Path(root)
-        self.info = self._load_info()
+        self.info, self.robot = self._load_info(robot)
         self.fps = int(self.info["fps"])
         if fps is not None and self.fps != fps:
             raise DatasetError(f"{self.root}: recorded at {self.fps} Hz, but {fps} Hz is needed")
         self.image_sizes = {view: image_size(self.info["features"][key]) for view, key in self.cameras.items()}
         self.episodes = self._load_episodes()
+
+    @property
+    def cameras(self) -> Mapping[str, str]:
+        """Feature of every view."""
+        return self.robot.view_keys
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -199,12 +202,12 @@ class Dataset:
         return Episode(
             info=info,
             fps=self.fps,
-            states=read_column(table, STATE_KEY, JOINT_DIM, where),
-            actions=read_column(table, ACTION_KEY, JOINT_DIM, where),
+            states=read_column(table, STATE_KEY, self.robot.state_dim, where),
+            actions=read_column(table, ACTION_KEY, self.robot.action_dim, where),
             capture_times=read_column(table, time_key, None, where),
-            values=optional(VALUE_KEY, VALUE_DIM) if values else None,
-            source_times=optional(SOURCE_TIME_KEY, len(SOURCES)),
-            efforts=optional(EFFORT_KEY, JOINT_DIM) if efforts else None,
+            values=optional(VALUE_KEY, self.robot.value_dim) if values else None,
+            source_times=optional(SOURCE_TIME_KEY, len(self.robot.sources)),
+            efforts=optional(EFFORT_KEY, self.robot.state_dim) if efforts else None,
         )
 
     def read_rows(self, index: int, length: int) -> pa.Table:
@@ -219,14 +222,15 @@ class Dataset:
             raise DatasetError(f"{path}, episode {index}: {table.num_rows} frames, the episode table says {length}")
         return table
 
-    def _load_info(self) -> dict[str, Any]:
+    def _load_info(self, robot: Embodiment | None) -> tuple[dict[str, Any], Embodiment]:
         info = read_info(self.root)
         path, version = self.root / INFO_PATH, info["codebase_version"]
         if version != CODEBASE_VERSION:
             raise DatasetError(f"{path}: codebase_version {version!r}, not {CODEBASE_VERSION}; {CONVERT}")
-        for fault in header_faults(info):
+        robot = robot or robot_of(info)
+        for fault in header_faults(info, robot):
             raise DatasetError(f"{path}: {fault}; {CONVERT}")
-        return info
+        return info, robot
 
     def _episode_rows(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Lines of the episode table, and the file that each stands in."""
@@ -321,30 +325,42 @@ def image_size(feature: dict[str, Any]) -> tuple[int, int]:
     return (shape[0], shape[1]) if shape[2] == 3 else (shape[1], shape[2])
 
 
-def header_faults(info: dict[str, Any]) -> Iterator[str]:
-    """What keeps a complete `meta/info.json` from describing a bimanual Piper with three cameras."""
-    fps, features = info["fps"], info["features"]
+def robot_of(info: dict[str, Any]) -> Embodiment:
+    """The robot of a complete `meta/info.json`: of its `robot_type`, or, where that is no known one, of its columns.
+
+    Where neither fits, the first there is, whose `header_faults` say what is wrong.
+    """
+    robots = list(EMBODIMENTS.values())
+    named = [robot for robot in robots if robot.robot_type == info.get("robot_type")]
+    fitting = (robot for robot in named or robots if next(header_faults(info, robot), None) is None)
+    return next(fitting, (named or robots)[0])
+
+
+def header_faults(info: dict[str, Any], robot: Embodiment) -> Iterator[str]:
+    """What keeps a complete `meta/info.json` from describing a robot."""
+    fps, features, cameras = info["fps"], info["features"], robot.view_keys.values()
+    columns = {STATE_KEY: robot.state, ACTION_KEY: robot.actions}
     if not isinstance(fps, (int, float)) or not math.isfinite(fps) or fps != int(fps) or not fps > 0:
         yield f"fps is {fps!r}; it must be a positive whole number"
-    for key in (STATE_KEY, ACTION_KEY, *VIDEO_KEYS.values()):
+    for key in (*columns, *cameras):
         if key not in features:
-            yield f"feature {key!r} is missing; there are {', '.join(features)}"
+            yield f"feature {key!r} of {robot.name} is missing; there are {', '.join(features)}"
             continue
         if not isinstance(features[key], dict):
             yield f"feature {key!r} is {features[key]!r}, not a description"
             continue
-        if key in VIDEO_KEYS.values():
+        if key in cameras:
             try:
                 image_size(features[key])
             except ValueError as error:
                 yield f"{key} has {error}"
             continue
-        shape = list(features[key].get("shape") or ())
-        if shape != [JOINT_DIM]:
-            yield f"{key} has shape {shape}; two Piper arms have [{JOINT_DIM}]"
+        shape, expected = list(features[key].get("shape") or ()), [channel.name for channel in columns[key]]
+        if shape != [len(expected)]:
+            yield f"{key} has shape {shape}; {robot.name} has [{len(expected)}]"
         names = flat_names(features[key].get("names"))
-        if shape == [JOINT_DIM] and names and spelled_as_ours(names) != JOINT_NAMES:
-            yield f"{key} has the joints {', '.join(map(str, names))}; two Piper arms have {', '.join(JOINT_NAMES)}"
+        if shape == [len(expected)] and names and spelled_as_ours(names, columns[key]) != expected:
+            yield f"{key} has the joints {', '.join(map(str, names))}; {robot.name} has {', '.join(expected)}"
 
 
 def read_tasks(path: Path) -> list[str]:

@@ -11,6 +11,7 @@ from wav_models.data.episode_filter import EpisodeFilter
 from wav_models.data.label_settings import label_conflict
 from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.mapping import DataMapping
+from wav_models.embodiment import Embodiment
 
 NUM_SHOWN = 5
 
@@ -29,12 +30,15 @@ class DatasetGroup:
     def __init__(
         self,
         roots: Sequence[Path],
+        robot: Embodiment,
         mappings: Mapping[str, DataMapping] | None = None,
         episodes: Mapping[str, str] | None = None,
     ) -> None:
         """Open all datasets.
 
         Args:
+            roots: dataset directories.
+            robot: of the model that is to be trained.
             mappings: of those of another layout, by the name of their directory.
             episodes: which ones are used, see `EpisodeFilter`, by the name of their directory; all by default.
 
@@ -48,7 +52,7 @@ class DatasetGroup:
             for other in roots[:position]:
                 _require_distinct(root, other)
         mappings, filters = mappings or {}, {name: EpisodeFilter(text) for name, text in (episodes or {}).items()}
-        self.datasets = [_open(root, mappings.get(root.resolve().name)) for root in roots]
+        self.datasets = [_open(root, robot, mappings.get(root.resolve().name)) for root in roots]
         self.fps = self.datasets[0].fps
         for dataset in self.datasets[1:]:
             self._require_equal(dataset)
@@ -99,7 +103,9 @@ class DatasetGroup:
         for dataset in self.datasets:
             if isinstance(dataset, MappedDataset):
                 continue  # its numbers are read through the mapping, which refuses what does not fit
-            problems = [problem for problem in check_dataset(dataset.root) if problem.severity == "error"]
+            problems = [
+                problem for problem in check_dataset(dataset.root, robot=dataset.robot) if problem.severity == "error"
+            ]
             if problems:
                 shown = "; ".join(f"{problem.where}: {problem.message}" for problem in problems[:NUM_SHOWN])
                 raise DatasetError(f"{dataset.root}: {len(problems)} problems, see `wav dataset check`. {shown}")
@@ -124,8 +130,8 @@ class DatasetGroup:
             )
 
 
-def _open(root: Path, mapping: DataMapping | None) -> Dataset:
-    return Dataset(root) if mapping is None else MappedDataset(root, mapping)
+def _open(root: Path, robot: Embodiment, mapping: DataMapping | None) -> Dataset:
+    return Dataset(root, robot=robot) if mapping is None else MappedDataset(root, mapping, robot)
 
 
 def _require_distinct(root: Path, other: Path) -> None:

@@ -13,7 +13,7 @@ DIGITS: Final = 16
 
 
 def episode_identity(episode: Episode) -> str:
-    """Hash of its measured and commanded joints [T, 14] in single precision.
+    """Hash of its states [T, S] and actions [T, A] in single precision.
 
     Copying, renaming, labelling, and LeRobot's delete, split and merge do not change it; two recordings never share it.
     """

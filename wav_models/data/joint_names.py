@@ -1,4 +1,4 @@
-"""What other people's datasets call the joints of two arms: other spellings, counts from 0, names of other robots."""
+"""What other people's datasets call the joints of arms: other spellings, counts from 0, names of another robot."""
 
 from __future__ import annotations
 
@@ -6,53 +6,67 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from wav_models.types import ARM_DOF
+from wav_models.embodiment import Channel
 
 _SIDES: Final = {"left": "left", "l": "left", "right": "right", "r": "right"}
 _PLAIN: Final = {"joint", "j", "pos", "position"}
 """Words that change nothing about which joint is meant."""
-_ALOHA: Final = ("waist", "shoulder", "elbow", "forearm roll", "wrist angle", "wrist rotate")
-"""Six joints of ALOHA's arms, from the base on; forearm roll is the Piper's fourth."""
-_GRIPPER: Final = "gripper"
+_NAMED: Final = ("waist", "shoulder", "elbow", "forearm roll", "wrist angle", "wrist rotate")
+"""Six joints as ALOHA's arms have them, from the base on."""
+_GRIPPER: Final = re.compile("grippers?")
+_AT_THE_GRIPPER: Final = -1
+
+_Place = tuple[str | None, int | None]
+"""Which arm, and which of its joints, counted from its base, or `_AT_THE_GRIPPER`; None where a name does not say."""
 
 
-def spelled_as_ours(names: Sequence[object]) -> tuple[str | None, ...]:
-    """Of every name, ours where only the spelling differs ("left_joint_1.pos"), else None."""
-    return tuple(_ours(*_parts(str(name), strict=True), shift=0) for name in names)
+def side_of(name: str) -> str | None:
+    """ "left" or "right", where a name says one of them."""
+    sides = {_SIDES[word] for word in _words(name) if word in _SIDES}
+    return sides.pop() if len(sides) == 1 else None
 
 
-def joints_meant(names: Sequence[object]) -> tuple[str | None, ...]:
-    """Of every name, ours where it is of two arms that count from 0 or 1 or are named like ALOHA's, else None."""
-    parts = [_parts(str(name), strict=False) for name in names]
-    counted = [joint for _, joint in parts if isinstance(joint, int)]
-    shift = 1 if min(counted, default=1) == 0 else 0
-    return tuple(_ours(*part, shift=shift) for part in parts)
+def spelled_as_ours(names: Sequence[object], joints: Sequence[Channel]) -> list[str | None]:
+    """Of every name, the name of ours where only the spelling differs ("left_joint_1.pos"), else None."""
+    ours, known = _by_place(joints, strict=True), {joint.name for joint in joints}
+    return [str(name) if name in known else ours.get(_place(str(name), strict=True)) for name in names]
 
 
-def _parts(name: str, *, strict: bool) -> tuple[str | None, str | int | None]:
-    """Side, and number or "gripper"; None for what the name does not say.
+def joints_meant(names: Sequence[object], joints: Sequence[Channel]) -> list[str | None]:
+    """Of every name, ours where it is of an arm that counts from 0 or 1 or is named like ALOHA's, else None."""
+    places, ours = [_place(str(name), strict=False) for name in names], _by_place(joints, strict=False)
+    if any(number == 0 for _, number in places):
+        places = [(side, n if n is None or n == _AT_THE_GRIPPER else n + 1) for side, n in places]
+    return [ours.get(place) for place in places]
+
+
+def _by_place(joints: Sequence[Channel], *, strict: bool) -> dict[_Place, str]:
+    """Our names; a gripper is the joint after an arm's last one, too."""
+    found = {_place(joint.name, strict=strict): joint.name for joint in joints}
+    for side in {side for side, _ in found}:
+        last = max(number or 0 for other, number in found if other == side)
+        found.pop((side, None), None)
+        if last and (side, _AT_THE_GRIPPER) in found:
+            found[side, last + 1] = found[side, _AT_THE_GRIPPER]
+    return found
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+
+
+def _place(name: str, *, strict: bool) -> _Place:
+    """Where a joint is, by its name.
 
     Args:
         strict: other words than plain ones mean another joint.
     """
-    words = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
-    sides = [_SIDES[word] for word in words if word in _SIDES]
-    rest = [word for word in words if word not in _SIDES and word not in _PLAIN]
-    side = sides[0] if len(sides) == 1 else None
-    numbers = [int(word) for word in rest if word.isdigit()]
-    if _GRIPPER in rest and not (strict and rest != [_GRIPPER]):
-        return side, _GRIPPER
+    rest = [word for word in _words(name) if word not in _SIDES and word not in _PLAIN]
+    side, numbers = side_of(name), [int(word) for word in rest if word.isdigit()]
+    if any(map(_GRIPPER.fullmatch, rest)) and not (strict and len(rest) > 1):
+        return side, _AT_THE_GRIPPER
     if len(numbers) == 1 and not (strict and len(rest) > 1):
         return side, numbers[0]
     text = " ".join(rest)
-    aloha = [place for place, joint in enumerate(_ALOHA, start=1) if joint in text and not strict]
-    return side, aloha[0] if len(aloha) == 1 else None
-
-
-def _ours(side: str | None, joint: str | int | None, *, shift: int) -> str | None:
-    if side is None or joint is None:
-        return None
-    number = ARM_DOF if joint == _GRIPPER else int(joint) + shift
-    if number == ARM_DOF:
-        return f"{side}_{_GRIPPER}"
-    return f"{side}_joint{number}" if 1 <= number < ARM_DOF else None
+    named = [number for number, joint in enumerate(_NAMED, start=1) if joint in text and not strict]
+    return side, named[0] if len(named) == 1 else None

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from wav_models.types import JOINT_DIM, JOINT_NAMES
+from wav_models.embodiment import Channel, Embodiment
 
 CODEBASE_VERSION: Final = "v3.0"
 CHUNKS_SIZE: Final = 1000
 """Files per chunk directory."""
 
-VIDEO_KEYS: Final = {
-    "head": "observation.images.top_head",
-    "left_wrist": "observation.images.hand_left",
-    "right_wrist": "observation.images.hand_right",
-}
 STATE_KEY: Final = "observation.state"
 EFFORT_KEY: Final = "observation.effort"
 """Recordings of a robot that tells them only: measured efforts, N m; a dataset has them in every frame or in none."""
@@ -22,8 +17,7 @@ ACTION_KEY: Final = "action"
 CAPTURE_TIME_KEY: Final = "capture_time"
 """True time of every frame [s]; `timestamp` is the nominal frame_index / fps that LeRobot expects."""
 SOURCE_TIME_KEY: Final = "source_times"
-"""Recordings of the robot only: when each source of a frame was captured [s], in the order of `SOURCES`."""
-SOURCES: Final = (*VIDEO_KEYS, "joint_states", "action")
+"""Recordings of the robot only: when each source of a frame was captured [s], in the order of `Embodiment.sources`."""
 SUCCESS_KEY: Final = "episode_success"
 SEED_KEY: Final = "episode_seed"
 EPISODE_FACTS: Final = {"success": SUCCESS_KEY, "seed": SEED_KEY}
@@ -33,7 +27,7 @@ UNKNOWN: Final = -1
 NEXT_SUCCESS_KEY: Final = "next.success"
 """Other people's mark of success: true in a frame of an episode that succeeded."""
 VALUE_KEY: Final = "state_value"
-"""The 17 channels that `wav label` adds (the column name of the official WAV datasets)."""
+"""The value channels that `wav label` adds (the column name of the official WAV datasets)."""
 
 RATE_TOLERANCE: Final = 0.95
 """An episode recorded below this share of the dataset's rate is flagged."""
@@ -57,9 +51,9 @@ DEFAULT_FEATURES: Final = {
 """Columns every LeRobot dataset has, with their dtypes."""
 
 
-def joint_feature() -> dict[str, Any]:
-    """What `meta/info.json` says of a column with a number per joint."""
-    return {"dtype": "float32", "shape": [JOINT_DIM], "names": list(JOINT_NAMES)}
+def channel_feature(channels: tuple[Channel, ...]) -> dict[str, Any]:
+    """What `meta/info.json` says of a column with a number per channel."""
+    return {"dtype": "float32", "shape": [len(channels)], "names": [channel.name for channel in channels]}
 
 
 def file_location(number: int) -> dict[str, int]:
@@ -68,12 +62,12 @@ def file_location(number: int) -> dict[str, int]:
 
 
 def make_info(
-    fps: int, robot_type: str, image_sizes: dict[str, tuple[int, int]], *, source_times: bool = False
+    robot: Embodiment, fps: int, image_sizes: dict[str, tuple[int, int]], *, source_times: bool = False
 ) -> dict[str, Any]:
     """`meta/info.json` of an empty dataset; `image_sizes` is (height, width) [px] per view."""
     features: dict[str, Any] = {}
     for view, (height, width) in image_sizes.items():
-        features[VIDEO_KEYS[view]] = {
+        features[robot.view_keys[view]] = {
             "dtype": "video",
             "shape": [height, width, 3],
             "names": ["height", "width", "channels"],
@@ -88,16 +82,16 @@ def make_info(
                 "has_audio": False,
             },
         }
-    for key in (STATE_KEY, ACTION_KEY):
-        features[key] = joint_feature()
+    features[STATE_KEY] = channel_feature(robot.state)
+    features[ACTION_KEY] = channel_feature(robot.actions)
     if source_times:
-        features[SOURCE_TIME_KEY] = {"dtype": "float64", "shape": [len(SOURCES)], "names": list(SOURCES)}
+        features[SOURCE_TIME_KEY] = {"dtype": "float64", "shape": [len(robot.sources)], "names": list(robot.sources)}
     facts = dict.fromkeys(EPISODE_FACTS.values(), "int64")
     for key, dtype in {CAPTURE_TIME_KEY: "float64", **facts, **DEFAULT_FEATURES}.items():
         features[key] = {"dtype": dtype, "shape": [1], "names": None}
     return {
         "codebase_version": CODEBASE_VERSION,
-        "robot_type": robot_type,
+        "robot_type": robot.robot_type,
         "fps": fps,
         "features": features,
         "total_episodes": 0,

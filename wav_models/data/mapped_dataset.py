@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from wav_models.data.dataset import Dataset, DatasetError, Episode, EpisodeInfo,
 from wav_models.data.layout import CODEBASE_VERSION, INFO_PATH
 from wav_models.data.mapping import DataMapping, resample, resampled_length
 from wav_models.data.tables import read_column
+from wav_models.embodiment import Channel, Embodiment
 from wav_models.types import FloatArray
 
 V2: Final = ("v2.0", "v2.1")
@@ -30,14 +31,21 @@ class MappedDataset(Dataset):
         recorded_fps: rate of its own [Hz]; `fps` is the one that was asked for.
     """
 
-    def __init__(self, root: Path, mapping: DataMapping) -> None:
+    def __init__(self, root: Path, mapping: DataMapping, robot: Embodiment) -> None:
         """Open a dataset.
+
+        Args:
+            robot: whose it becomes.
 
         Raises:
             DatasetError: it does not fit the mapping, or is none of LeRobot's.
         """
-        self.mapping, self.cameras = mapping, mapping.cameras
-        super().__init__(root)
+        self.mapping = mapping
+        super().__init__(root, robot=robot)
+
+    @property
+    def cameras(self) -> Mapping[str, str]:
+        return self.mapping.cameras_of(self.robot)
 
     def read_episode(self, index: int, *, values: bool = True, efforts: bool = False) -> Episode:
         """Frames of one episode, mapped and resampled; never with values or efforts.
@@ -47,7 +55,7 @@ class MappedDataset(Dataset):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"{self.root}: episode {index} of {len(self)}")
-        states, actions = self.mapping.apply(*self.read_numbers(index))
+        states, actions = self.mapping.apply(*self.read_numbers(index), self.robot)
         frames = None
         if self.fps != self.recorded_fps:
             states, actions, frames = resample(states, actions, self.recorded_fps, self.fps)
@@ -63,7 +71,7 @@ class MappedDataset(Dataset):
         )
 
     def read_numbers(self, index: int) -> tuple[FloatArray, FloatArray]:
-        """States and actions of an episode as they are stored, but in our order; shape [T, 14]."""
+        """States and actions of an episode as they are stored, but in our order; shape [T, S]."""
         table = self.read_rows(index, self._recorded_lengths[index])
         where = f"{self.episodes[index].data_file}, episode {index}"
         states, actions = (
@@ -72,7 +80,8 @@ class MappedDataset(Dataset):
         )
         return states, actions
 
-    def _load_info(self) -> dict[str, Any]:
+    def _load_info(self, robot: Embodiment | None) -> tuple[dict[str, Any], Embodiment]:
+        assert robot is not None
         info = read_info(self.root)
         path = self.root / INFO_PATH
         if info["codebase_version"] not in (*V2, CODEBASE_VERSION):
@@ -85,19 +94,20 @@ class MappedDataset(Dataset):
             raise DatasetError(f"{path}: fps is {self.recorded_fps:g}; choose a whole one, such as `fps: 10`")
         self._widths, self._columns = {}, {}
         try:
+            self.mapping.check(robot)
             for key in (self.mapping.state, self.mapping.action):
-                self._widths[key], self._columns[key] = self._read_joints(_feature(info, key), key)
-            for key in self.cameras.values():
+                self._widths[key], self._columns[key] = self._read_joints(_feature(info, key), key, robot.state)
+            for key in self.mapping.cameras_of(robot).values():
                 _require_video(_feature(info, key), key)
         except ValueError as error:
             raise DatasetError(f"{path}: {error}") from error
-        return {**info, "fps": self.mapping.fps or self.recorded_fps}
+        return {**info, "fps": self.mapping.fps or self.recorded_fps}, robot
 
-    def _read_joints(self, feature: dict[str, Any], key: str) -> tuple[int, list[int]]:
+    def _read_joints(self, feature: dict[str, Any], key: str, joints: Sequence[Channel]) -> tuple[int, list[int]]:
         shape = list(feature.get("shape") or ())
         if len(shape) != 1:
             raise ValueError(f"{key} has shape {shape}; joints are one row of numbers")
-        return int(shape[0]), self.mapping.columns(key, int(shape[0]), flat_names(feature.get("names")))
+        return int(shape[0]), self.mapping.columns(key, int(shape[0]), flat_names(feature.get("names")), joints)
 
     def _episode_rows(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         if self.info["codebase_version"] not in V2:

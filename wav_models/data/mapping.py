@@ -1,4 +1,4 @@
-"""How a dataset of another lab becomes one of two Piper arms: cameras, joints, units, actions, rate.
+"""How a dataset of another lab becomes one of a robot of ours: cameras, joints, units, actions, rate.
 
 A mapping guesses nothing: what it does not say is as in this project's own datasets. `suggestion` proposes one.
 """
@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 
 from wav_models.alignment import IndexArray
 from wav_models.configuration import Range, check_choice, did_you_mean
 from wav_models.data.joint_names import spelled_as_ours
-from wav_models.data.layout import ACTION_KEY, STATE_KEY, VIDEO_KEYS
-from wav_models.types import ANGLES, JOINT_DIM, JOINT_NAMES, VIEWS, FloatArray
+from wav_models.data.layout import ACTION_KEY, STATE_KEY
+from wav_models.embodiment import Channel, Embodiment
+from wav_models.types import FloatArray
 
-GROUPS = {"angles": tuple(ANGLES), "grippers": tuple(j for j in range(JOINT_DIM) if j not in ANGLES)}
+GROUPS: Final = ("angles", "grippers")
 """Joints that `scale` and `offset` take together."""
 
 Actions = Literal["absolute", "relative", "relative_angles"]
@@ -28,9 +29,9 @@ class DataMapping:
     """Where everything of a frame is found, and what its numbers mean: ours = scale * theirs + offset.
 
     Attributes:
-        cameras: feature of every view.
+        cameras: feature of every view; empty: they are named as ours.
         state, action: features of the joints.
-        joints: of each of the 14 joints, in our order, the name or the column in the dataset; None: they are named as
+        joints: of each joint of the robot, in our order, the name or the column in the dataset; None: they are named as
             ours, in any order and spelling.
         scale: by joint name of ours, "angles" or "grippers"; 1 where nothing is said. To rad and m.
         offset: the same, added after scaling [rad, m]; 0 where nothing is said.
@@ -40,10 +41,10 @@ class DataMapping:
         instruction: of episodes that have none.
 
     Raises:
-        ValueError: a view is missing or unknown, or there are not 14 different joints.
+        ValueError: one feature is given for two views, or one joint for two.
     """
 
-    cameras: dict[str, str] = field(default_factory=lambda: dict(VIDEO_KEYS))
+    cameras: dict[str, str] = field(default_factory=dict)
     state: str = STATE_KEY
     action: str = ACTION_KEY
     joints: tuple[str | int, ...] | None = None
@@ -54,32 +55,41 @@ class DataMapping:
     instruction: str | None = None
 
     def __post_init__(self) -> None:
-        for view in self.cameras:
-            check_choice("view", view, VIEWS)
-        if missing := [view for view in VIEWS if view not in self.cameras]:
-            raise ValueError(f"cameras: no feature for {', '.join(missing)}")
         if len(set(self.cameras.values())) < len(self.cameras):
             raise ValueError(f"cameras: one feature for two views: {self.cameras}")
-        if self.joints is not None and not len(self.joints) == len(set(self.joints)) == JOINT_DIM:
-            raise ValueError(f"joints: {len(set(self.joints))} different ones of {len(self.joints)}; {JOINT_DIM} fit")
+        if self.joints is not None and len(set(self.joints)) < len(self.joints):
+            raise ValueError(f"joints: {len(set(self.joints))} different ones of {len(self.joints)}")
+
+    def check(self, robot: Embodiment) -> None:
+        """ValueError where the mapping is none to this robot: a view or joint is missing or unknown."""
+        if not robot.relative_to_state:
+            raise ValueError(f"{robot.name}: actions are {robot.action_kind}; a mapping makes joint targets")
+        for view in self.cameras:
+            check_choice("view", view, robot.view_names)
+        if missing := [view for view in robot.view_names if self.cameras and view not in self.cameras]:
+            raise ValueError(f"cameras: no feature for {', '.join(missing)}")
+        if self.joints is not None and len(self.joints) != robot.state_dim:
+            raise ValueError(f"joints: there are {len(self.joints)}; {robot.state_dim} fit {robot.name}")
         for name in ("scale", "offset"):
             for joint in getattr(self, name):
-                check_choice(f"joint of {name}", joint, (*JOINT_NAMES, *GROUPS))
+                check_choice(f"joint of {name}", joint, (*robot.state_names, *GROUPS))
 
-    def columns(self, feature: str, width: int, names: Sequence[object]) -> list[int]:
+    def cameras_of(self, robot: Embodiment) -> dict[str, str]:
+        """Feature of every view of the robot."""
+        return self.cameras or robot.view_keys
+
+    def columns(self, feature: str, width: int, names: Sequence[object], joints: Sequence[Channel]) -> list[int]:
         """Of each of our joints, the column in a feature that is `width` wide and names them so (or not at all).
 
         Raises:
             ValueError: a joint is not there, or its name means nothing.
         """
         if self.joints is None:
-            found = spelled_as_ours(names)
-            if len(names) != width or set(found) != set(JOINT_NAMES):
+            found, ours = spelled_as_ours(names, joints), [joint.name for joint in joints]
+            if len(names) != width or set(found) != set(ours):
                 there = ", ".join(map(str, names)) if names else f"no names for {width} columns"
-                raise ValueError(
-                    f"{feature}: {there}; two Piper arms have {', '.join(JOINT_NAMES)}. Say in `joints` which is which"
-                )
-            return [found.index(joint) for joint in JOINT_NAMES]
+                raise ValueError(f"{feature}: {there}; the robot has {', '.join(ours)}. Say in `joints` which is which")
+            return [found.index(joint) for joint in ours]
         columns = []
         for joint in self.joints:
             if isinstance(joint, int) and not isinstance(joint, bool):
@@ -92,31 +102,37 @@ class DataMapping:
                 raise ValueError(f"{feature}: unknown joint {joint!r}{did_you_mean(joint, map(str, names))}")
         return columns
 
-    def apply(self, states: FloatArray, actions: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def apply(self, states: FloatArray, actions: FloatArray, robot: Embodiment) -> tuple[FloatArray, FloatArray]:
         """Numbers of the dataset, already in our order, in our units: states and absolute joint targets.
 
         Args:
-            states, actions: shape [T, 14].
+            states, actions: shape [T, S].
+            robot: whose they become.
 
         Returns:
-            The same shapes, rad and m.
+            The same shapes, in the robot's units.
         """
-        scale, offset = self._per_joint(self.scale, 1.0), self._per_joint(self.offset, 0.0)
+        scale, offset = _per_joint(self.scale, 1.0, robot), _per_joint(self.offset, 0.0, robot)
         states = scale * states + offset
-        relative = np.zeros(JOINT_DIM, dtype=np.bool_)
+        relative = np.zeros(robot.state_dim, dtype=np.bool_)
         if self.actions != "absolute":
-            relative[ANGLES if self.actions == "relative_angles" else slice(None)] = True
+            relative[robot.arm_columns if self.actions == "relative_angles" else slice(None)] = True
         return states, scale * actions + np.where(relative, states, offset)
 
-    @staticmethod
-    def _per_joint(values: dict[str, float], default: float) -> FloatArray:
-        """Shape [14]; single joints count more than groups."""
-        array = np.full(JOINT_DIM, default)
-        for name, joints in GROUPS.items():
-            array[list(joints)] = values.get(name, default)
-        for joint, name in enumerate(JOINT_NAMES):
-            array[joint] = values.get(name, array[joint])
-        return array
+
+def group(name: str, robot: Embodiment) -> list[int]:
+    """Columns of the joints that one of `GROUPS` is about."""
+    return [column for column, joint in enumerate(robot.state) if joint.gripper == (name == GROUPS[1])]
+
+
+def _per_joint(values: dict[str, float], default: float, robot: Embodiment) -> FloatArray:
+    """Shape [S]; single joints count more than groups."""
+    array = np.full(robot.state_dim, default)
+    for name in GROUPS:
+        array[group(name, robot)] = values.get(name, default)
+    for column, name in enumerate(robot.state_names):
+        array[column] = values.get(name, array[column])
+    return array
 
 
 def resampled_length(length: int, fps: float, rate: float) -> int:
@@ -132,7 +148,7 @@ def resample(
     Action f is due at frame f + 1; so is that of a resampled frame, at the next resampled one.
 
     Returns:
-        States and actions, interpolated, shape [N, 14]; the nearest recorded frame of each (of two, the earlier), shape
+        States and actions, interpolated, shape [N, S]; the nearest recorded frame of each (of two, the earlier), shape
         [N].
     """
     count, recorded = resampled_length(len(states), fps, rate), np.arange(len(states)) / fps

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wav_models.types import ARM_DOF, JOINT_DIM
+from wav_models.embodiment import Embodiment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,14 +24,8 @@ if TYPE_CHECKING:
 Array = TypeVar("Array", NDArray[Any], "Tensor")
 FloatArray = NDArray[np.float64]
 
-VALUE_DIM: Final = 17
-"""16 scalar terms of Table 2, then the discounted return."""
-
-# Floors keep a joint that stood still in the data from turning sensor noise into large inputs.
-ANGLE_STD_FLOOR: Final = 5e-3
-"""[rad]"""
-STROKE_STD_FLOOR: Final = 5e-4
-"""[m]"""
+STD_FLOOR: Final = {"rad": 5e-3, "m": 5e-4, "1": 5e-3}
+"""By unit: keeps a joint that stood still in the data from turning sensor noise into large inputs."""
 VALUE_STD_FLOOR: Final = 1e-2
 
 
@@ -41,13 +35,15 @@ class NormalizationError(ValueError):
 
 @dataclass(frozen=True)
 class Normalization:
-    """Means and standard deviations.
+    """Means and standard deviations of S numbers of a state, A of an action and C value channels, in their units.
 
     Attributes:
-        state_mean, state_std: of the joint state, shape [14], rad and m.
-        action_diff_mean, action_diff_std: of action minus measured state, shape [H, 14], rad and m.
-        state_diff_mean, state_diff_std: of future state minus measured state, shape [H, 14], rad and m.
-        value_mean, value_std: of symlog(value), shape [17].
+        state_mean, state_std: of the measured state, shape [S].
+        action_diff_mean, action_diff_std: of joint targets minus measured state, of other actions as they are, shape
+            [H, A].
+        state_diff_mean, state_diff_std: of future state minus measured state, shape [H, S].
+        value_mean, value_std: of symlog(value), shape [C].
+        embodiment: whose they are; not part of the file.
     """
 
     state_mean: FloatArray
@@ -58,11 +54,10 @@ class Normalization:
     state_diff_std: FloatArray
     value_mean: FloatArray
     value_std: FloatArray
+    embodiment: Embodiment
 
     def __post_init__(self) -> None:
-        chunk = (self.action_horizon, JOINT_DIM)
-        shapes = {"state": (JOINT_DIM,), "action_diff": chunk, "state_diff": chunk, "value": (VALUE_DIM,)}
-        for name, shape in shapes.items():
+        for name, shape in statistic_shapes(self.embodiment, self.action_horizon).items():
             for statistic in ("mean", "std"):
                 array = np.asarray(getattr(self, f"{name}_{statistic}"), dtype=np.float64)
                 object.__setattr__(self, f"{name}_{statistic}", array)
@@ -79,44 +74,47 @@ class Normalization:
         return len(np.asarray(self.action_diff_mean))
 
     def encode_state(self, state: Array) -> Array:
-        """Joint state [..., 14] in rad and m to network input [..., 14]."""
+        """Measured state [..., S] to network input [..., S]."""
         return _standardise(state, self.state_mean, self.state_std)
 
     def encode_actions(self, actions: Array, states: Array, state: Array) -> Array:
         """Absolute targets and future states to the action expert's variable.
 
         Args:
-            actions: absolute joint targets, shape [..., H, 14], rad and m.
-            states: measured states after each of them, shape [..., H, 14], rad and m.
-            state: measured state at the observation, shape [..., 14], rad and m.
+            actions: absolute joint targets, or end-effector deltas, shape [..., H, A].
+            states: measured states after each of them, shape [..., H, S].
+            state: measured state at the observation, shape [..., S].
 
         Returns:
-            Shape [..., H, 28]: 14 normalised action differences, then 14 normalised state differences.
+            Shape [..., H, A + S]: normalised joint targets minus state, or deltas, then normalised state differences.
         """
         origin = state[..., None, :]
-        action_part = _standardise(actions - origin, self.action_diff_mean, self.action_diff_std)
+        moved = actions - origin if self.embodiment.relative_to_state else actions
+        action_part = _standardise(moved, self.action_diff_mean, self.action_diff_std)
         state_part = _standardise(states - origin, self.state_diff_mean, self.state_diff_std)
         return _namespace(action_part).concatenate((action_part, state_part), -1)
 
     def decode_actions(self, x: Array, state: Array) -> Array:
-        """Absolute joint targets [..., H, 14] (rad, m) of x [..., H, 28] and the measured state [..., 14]."""
-        return self._decode(x[..., :JOINT_DIM], self.action_diff_mean, self.action_diff_std) + state[..., None, :]
+        """Absolute joint targets, or deltas, [..., H, A] of x [..., H, A + S] and the measured state [..., S]."""
+        decoded: Array = self._decode(x[..., : self.embodiment.action_dim], self.action_diff_mean, self.action_diff_std)
+        return decoded + state[..., None, :] if self.embodiment.relative_to_state else decoded
 
     def decode_states(self, x: Array, state: Array) -> Array:
-        """Predicted joint states [..., H, 14] (rad, m) of x [..., H, 28] and the measured state [..., 14]."""
-        return self._decode(x[..., JOINT_DIM:], self.state_diff_mean, self.state_diff_std) + state[..., None, :]
+        """Predicted states [..., H, S] of x [..., H, A + S] and the measured state [..., S]."""
+        predicted = x[..., self.embodiment.action_dim :]
+        return self._decode(predicted, self.state_diff_mean, self.state_diff_std) + state[..., None, :]
 
     def encode_values(self, values: Array) -> Array:
-        """Rewards and return [..., 17] to network variable [..., 17]."""
+        """Rewards and return [..., C] to network variable [..., C]."""
         return _standardise(symlog(values), self.value_mean, self.value_std)
 
     def decode_values(self, x: Array) -> Array:
-        """Inverse of `encode_values`; [..., 17]."""
+        """Inverse of `encode_values`; [..., C]."""
         return symexp(self._decode(x, self.value_mean, self.value_std))
 
     def decode_returns(self, x: Array) -> Array:
         """Discounted return alone: x [...] is the last channel of the network variable."""
-        return symexp(self._decode(x, self.value_mean[-1], self.value_std[-1]))
+        return symexp(x * float(self.value_std[-1]) + float(self.value_mean[-1]))
 
     @staticmethod
     def _decode(x: Any, mean: FloatArray, std: FloatArray) -> Any:
@@ -124,21 +122,28 @@ class Normalization:
 
     @classmethod
     def fit(
-        cls, states: FloatArray, action_diffs: FloatArray, state_diffs: FloatArray, values: FloatArray
+        cls,
+        states: FloatArray,
+        action_diffs: FloatArray,
+        state_diffs: FloatArray,
+        values: FloatArray,
+        embodiment: Embodiment,
     ) -> Normalization:
         """Statistics of training data.
 
         Args:
-            states: joint states, shape [N, 14], rad and m.
-            action_diffs: action chunks minus the state at their observation, shape [N, H, 14], rad and m.
-            state_diffs: the states after each action minus the same, shape [N, H, 14], rad and m.
-            values: Table 2 terms and return, shape [N, 17].
+            states: measured states, shape [N, S].
+            action_diffs: action chunks, of joint targets minus the state at their observation, shape [N, H, A].
+            state_diffs: the states after each action minus the same, shape [N, H, S].
+            values: reward terms and return, shape [N, C].
+            embodiment: whose they are.
         """
-        joint_floor = np.tile([ANGLE_STD_FLOOR] * (ARM_DOF - 1) + [STROKE_STD_FLOOR], 2)
+        state_floor = np.array([STD_FLOOR[channel.unit] for channel in embodiment.state])
+        action_floor = np.array([STD_FLOOR[channel.unit] for channel in embodiment.actions])
         samples: dict[str, tuple[FloatArray, Any]] = {
-            "state": (states, joint_floor),
-            "action_diff": (action_diffs, joint_floor),
-            "state_diff": (state_diffs, joint_floor),
+            "state": (states, state_floor),
+            "action_diff": (action_diffs, action_floor),
+            "state_diff": (state_diffs, state_floor),
             "value": (symlog(np.asarray(values, dtype=np.float64)), VALUE_STD_FLOOR),
         }
         statistics: dict[str, FloatArray] = {}
@@ -147,36 +152,50 @@ class Normalization:
                 raise NormalizationError(f"{name}: no samples to fit statistics on")
             statistics[f"{name}_mean"] = np.mean(data, axis=0, dtype=np.float64)
             statistics[f"{name}_std"] = np.maximum(np.std(data, axis=0, dtype=np.float64), floor)
-        return cls(**statistics)
+        return cls(**statistics, embodiment=embodiment)
 
     def to_json(self, path: Path) -> None:
         """Write all statistics to a JSON file."""
-        data = {f.name: getattr(self, f.name).tolist() for f in fields(self)}
+        data = {name: getattr(self, name).tolist() for name in _STATISTICS}
         Path(path).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
-    def from_json(cls, path: Path) -> Normalization:
-        """Read what `to_json` wrote; NormalizationError names the file and what is wrong with it."""
+    def from_json(cls, path: Path, embodiment: Embodiment) -> Normalization:
+        """Read what `to_json` wrote of a robot; NormalizationError names the file and what is wrong with it."""
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")), embodiment)
         except OSError as error:
             raise NormalizationError(f"{path}: cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise NormalizationError(f"{path}: {error}. Restore the file or fit the statistics again") from error
 
     @classmethod
-    def from_dict(cls, data: Any) -> Normalization:
-        """What `to_json` wrote, parsed; NormalizationError names missing, unknown and malformed entries."""
-        names = {f.name for f in fields(cls)}
+    def from_dict(cls, data: Any, embodiment: Embodiment) -> Normalization:
+        """What `to_json` wrote of a robot, parsed; NormalizationError names missing, unknown and malformed entries."""
+        names = set(_STATISTICS)
         keys = set(data) if isinstance(data, dict) else set()
         if keys != names:
             raise NormalizationError(f"missing {sorted(names - keys)}, unknown {sorted(keys - names)}")
         try:
-            return cls(**{name: np.array(value, dtype=np.float64) for name, value in data.items()})
+            statistics = {name: np.array(value, dtype=np.float64) for name, value in data.items()}
+            return cls(**statistics, embodiment=embodiment)
         except NormalizationError:
             raise
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise NormalizationError(f"malformed numbers: {error}") from error
+
+
+_STATISTICS: Final = tuple(field.name for field in fields(Normalization) if field.name != "embodiment")
+
+
+def statistic_shapes(embodiment: Embodiment, action_horizon: int) -> dict[str, tuple[int, ...]]:
+    """Of mean and standard deviation, by what they are of."""
+    return {
+        "state": (embodiment.state_dim,),
+        "action_diff": (action_horizon, embodiment.action_dim),
+        "state_diff": (action_horizon, embodiment.state_dim),
+        "value": (embodiment.value_dim,),
+    }
 
 
 def symlog(x: Array) -> Array:

@@ -11,20 +11,23 @@ from typing import Any, Final
 import numpy as np
 
 from wav_models.configuration import from_dict
-from wav_models.data.conventions import MARGIN, STROKE_MARGIN, JointLimits
+from wav_models.data.conventions import MARGIN
 from wav_models.data.dataset import DatasetError, flat_names, read_info
-from wav_models.data.joint_names import joints_meant, spelled_as_ours
+from wav_models.data.joint_names import joints_meant, side_of, spelled_as_ours
 from wav_models.data.layout import ACTION_KEY, STATE_KEY
 from wav_models.data.mapped_dataset import MappedDataset
-from wav_models.data.mapping import GROUPS, Actions, DataMapping
-from wav_models.types import ANGLES, JOINT_DIM, JOINT_NAMES, VIEWS, FloatArray
+from wav_models.data.mapping import GROUPS, Actions, DataMapping, group
+from wav_models.embodiment import Embodiment, Unit
+from wav_models.types import FloatArray
 
-ANGLE_UNITS: Final = {"radians": 1.0, "degrees": np.pi / 180.0, "thousandths of a degree": np.pi / 180e3}
-STROKE_UNITS: Final = {"metres": 1.0, "millimetres": 1e-3, "thousandths of a millimetre": 1e-6}
-LEAST_ANGLE: Final = 0.2
-"""Some joint of a recording turns farther than this [rad], or its unit is another."""
-LEAST_STROKE: Final = 0.005
-"""[m]"""
+UNITS: Final[dict[Unit, dict[str, float]]] = {
+    "rad": {"radians": 1.0, "degrees": np.pi / 180.0, "thousandths of a degree": np.pi / 180e3},
+    "m": {"metres": 1.0, "millimetres": 1e-3, "thousandths of a millimetre": 1e-6},
+    "1": {"shares": 1.0},
+}
+"""By the unit of a joint of ours, those it may be stored in, and their sizes."""
+LEAST: Final[dict[Unit, float]] = {"rad": 0.2, "m": 0.005, "1": 0.05}
+"""Some joint of a recording moves farther than this, or its unit is another."""
 PERCENT: Final = (75.0, 101.0)
 """Largest openings between which millimetres of a wide gripper and per cent of a stroke look the same."""
 CLEARLY: Final = 3.0
@@ -32,16 +35,14 @@ CLEARLY: Final = 3.0
 AGREEMENT: Final = 0.3
 """Cosine between relative actions and the steps of the state, at least; 0 between what has nothing to do with it."""
 
-_VIEW_WORDS: Final = {
-    "head": {"top", "head", "high", "overhead", "front", "main", "ego", "third", "center", "base", "global"},
-    "left_wrist": {"left", "l"},
-    "right_wrist": {"right", "r"},
-}
+_OVERVIEW: Final = re.compile("top|head|high|overhead|front|main|ego|third|center|base|global")
+"""Words for a camera that is on no arm."""
+_ON_AN_ARM: Final = re.compile("wrist|hand|gripper|arm")
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """Lowest and highest value of every joint over a dataset, shape [2, 14], of state and action."""
+    """Lowest and highest value of every joint over a dataset, shape [2, S], of state and action."""
 
     state: FloatArray
     action: FloatArray
@@ -66,12 +67,12 @@ class Suggestion:
     after: Ranges | None = None
 
 
-def suggest(root: Path, given: Mapping[str, Any], limits: JointLimits) -> Suggestion:
+def suggest(root: Path, given: Mapping[str, Any], robot: Embodiment) -> Suggestion:
     """A mapping of the dataset in `root`.
 
     Args:
         given: fields of `DataMapping` that are known already.
-        limits: of the robot that is to run a policy of the data.
+        robot: that is to run a policy of the data.
 
     Raises:
         DatasetError: it cannot be read, whatever it is taken for.
@@ -81,49 +82,49 @@ def suggest(root: Path, given: Mapping[str, Any], limits: JointLimits) -> Sugges
     suggestion = Suggestion(DataMapping())
     known = dict(given)
     if "cameras" not in known:
-        known["cameras"] = _cameras(info, suggestion)
+        known["cameras"] = _cameras(info, robot, suggestion)
     for key in ("state", "action"):
         known.setdefault(key, {"state": STATE_KEY, "action": ACTION_KEY}[key])
     if "joints" not in known:
-        known["joints"] = _joints(info, known["state"], suggestion)
+        known["joints"] = _joints(info, known["state"], robot, suggestion)
     if suggestion.undecided:
         return suggestion
     mapping = from_dict(DataMapping, {name: value for name, value in known.items() if value is not None})
-    dataset = MappedDataset(root, replace(mapping, fps=mapping.fps or max(1, round(info["fps"]))))
+    dataset = MappedDataset(root, replace(mapping, fps=mapping.fps or max(1, round(info["fps"]))), robot)
     if not len(dataset):
         raise DatasetError(f"{root}: there are no episodes")
     if mapping.fps is None and info["fps"] != int(info["fps"]):
         suggestion.undecided.append(f"it was recorded at {info['fps']:g} Hz; say which rate it should have: `fps: 10`")
     suggestion.before, (turning, sliding) = _read_ranges(dataset)
     scale = dict(mapping.scale)
-    for group, units in (("angles", ANGLE_UNITS), ("grippers", STROKE_UNITS)):
-        if not any(name in scale for name in (group, *(JOINT_NAMES[joint] for joint in GROUPS[group]))):
-            scale |= _unit(group, units, suggestion, limits)
+    for name in GROUPS:
+        columns = group(name, robot)
+        if columns and not any(joint in scale for joint in (name, *(robot.state_names[column] for column in columns))):
+            scale |= _unit(name, columns, suggestion, robot)
     mapping = replace(mapping, scale=scale)
     if "actions" not in given:
         mapping = replace(mapping, actions=_actions(turning, sliding, suggestion) or "absolute")
     suggestion.mapping = mapping
-    suggestion.after, _ = _read_ranges(MappedDataset(root, replace(mapping, fps=dataset.fps)), mapped=True)
+    suggestion.after, _ = _read_ranges(MappedDataset(root, replace(mapping, fps=dataset.fps), robot), mapped=True)
     if not suggestion.undecided:
-        suggestion.undecided += _outside(suggestion.after, limits)
+        suggestion.undecided += _outside(suggestion.after, robot)
     if not (mapping.instruction or all(episode.instruction for episode in dataset.episodes)):
         suggestion.undecided.append('some episodes have no instruction; say it: `instruction: "put the cup away"`')
     return suggestion
 
 
-def _cameras(info: dict[str, Any], suggestion: Suggestion) -> dict[str, str]:
-    """Every view's feature, by the words in its name."""
+def _cameras(info: dict[str, Any], robot: Embodiment, suggestion: Suggestion) -> dict[str, str]:
+    """Every view's feature, by its name as ours or by the words in it."""
     videos = [key for key, feature in info["features"].items() if _is_colour(key, feature)]
-    words = {key: set(re.findall(r"[a-z]+", key.rpartition(".")[2].lower())) for key in videos}
-    sided = {key for key in videos if words[key] & (_VIEW_WORDS["left_wrist"] | _VIEW_WORDS["right_wrist"])}
+    words = {key: re.findall(r"[a-z]+", key.rpartition(".")[2].lower()) for key in videos}
     cameras = {}
-    for view in VIEWS:
-        candidates = [key for key in videos if (key in sided) != (view == "head")]
-        matching = [key for key in candidates if words[key] & _VIEW_WORDS[view]]
-        if view == "head" and not matching:
-            matching = candidates
-        if len(matching) > 1 and view != "head":
-            matching = [key for key in matching if words[key] & {"wrist", "hand", "gripper", "arm"}] or matching
+    for view, ours in robot.view_keys.items():
+        side = side_of(view)
+        matching = [key for key in videos if side_of(key.rpartition(".")[2]) == side]
+        if len(matching) > 1:
+            telling = _OVERVIEW if side is None else _ON_AN_ARM
+            matching = [key for key in matching if any(map(telling.fullmatch, words[key]))] or matching
+        matching = [ours] if ours in videos else matching
         if len(matching) == 1:
             cameras[view] = matching[0]
             suggestion.assumed.append(f"camera {view} is {matching[0]}, by its name")
@@ -141,7 +142,7 @@ def _is_colour(key: str, feature: Any) -> bool:
     return not about.get("video.is_depth_map") and "depth" not in key.lower()
 
 
-def _joints(info: dict[str, Any], key: str, suggestion: Suggestion) -> list[str | int] | None:
+def _joints(info: dict[str, Any], key: str, robot: Embodiment, suggestion: Suggestion) -> list[str | int] | None:
     """Which of its joints is which of ours; None where they are named as ours, or nobody can tell."""
     feature = info["features"].get(key)
     if not isinstance(feature, dict):
@@ -149,25 +150,30 @@ def _joints(info: dict[str, Any], key: str, suggestion: Suggestion) -> list[str 
         suggestion.undecided.append(f"which feature holds the joints? `state: ...`, `action: ...`; there are {there}")
         return None
     names, width = flat_names(feature.get("names")), int((feature.get("shape") or [0])[0])
-    if len(names) == width and set(spelled_as_ours(names)) == set(JOINT_NAMES):
+    ours = robot.state_names
+    if len(names) == width and set(spelled_as_ours(names, robot.state)) == set(ours):
         return None
-    meant = joints_meant(names)
-    if len(names) == width and all(meant.count(joint) == 1 for joint in JOINT_NAMES):
-        columns = [meant.index(joint) for joint in JOINT_NAMES]
-        suggestion.assumed.append(
-            f"joints by their names: {', '.join(f'{names[c]} is {j}' for c, j in zip(columns, JOINT_NAMES))}"  # noqa: B905
-        )
+    meant = joints_meant(names, robot.state)
+    if len(names) == width and all(meant.count(joint) == 1 for joint in ours):
+        columns = [meant.index(joint) for joint in ours]
+        told = ", ".join(f"{names[column]} is {joint}" for column, joint in zip(columns, ours, strict=True))
+        suggestion.assumed.append(f"joints by their names: {told}")
         return [str(names[column]) for column in columns]
-    if width == JOINT_DIM and not any(meant):
-        order = f"{JOINT_NAMES[0]} .. {JOINT_NAMES[-1]}"
+    if width == len(ours) and not any(meant):
         said = f"the names {', '.join(map(str, names))} do not say" if names else "there are no names that say"
-        suggestion.assumed.append(f"the {JOINT_DIM} joints are {order}, left arm first: {said} otherwise")
-        return list(range(JOINT_DIM))
+        suggestion.assumed.append(f"the {width} joints are {ours[0]} .. {ours[-1]}, {_order(robot)}: {said} otherwise")
+        return list(range(width))
     there = ", ".join(map(str, names)) if names else f"{width} columns without names"
     suggestion.undecided.append(
-        f"which joints are {key}? `joints: [14 names or columns, left arm first]`; it has {there}"
+        f"which joints are {key}? `joints: [{len(ours)} names or columns, {_order(robot)}]`; it has {there}"
     )
     return None
+
+
+def _order(robot: Embodiment) -> str:
+    """Which arm comes first, in words."""
+    side = side_of(robot.state_names[0])
+    return f"{side} arm first" if side else "from the base on"
 
 
 @dataclass
@@ -188,7 +194,7 @@ class _Fit:
     steps: float = 0.0
 
     def add(self, states: FloatArray, actions: FloatArray) -> None:
-        """Frames of an episode, shape [T, 14]."""
+        """Frames of an episode, shape [T, S]."""
         now, action = states[:-1, self.joints], actions[:-1, self.joints]
         step = states[1:, self.joints] - now
         self.absolute += float(np.abs(action - now - step).sum())
@@ -205,15 +211,16 @@ class _Fit:
 
 def _read_ranges(dataset: MappedDataset, *, mapped: bool = False) -> tuple[Ranges, tuple[_Fit, _Fit]]:
     """Over all episodes, as stored or as `mapped`; the fit of the angles, and of the grippers."""
-    ranges = np.stack([np.full((2, JOINT_DIM), np.inf), np.full((2, JOINT_DIM), -np.inf)], axis=1)
-    fits = _Fit(list(GROUPS["angles"])), _Fit(list(GROUPS["grippers"]))
+    robot = dataset.robot
+    ranges = np.stack([np.full((2, robot.state_dim), np.inf), np.full((2, robot.state_dim), -np.inf)], axis=1)
+    fits = _Fit(group(GROUPS[0], robot)), _Fit(group(GROUPS[1], robot))
     for index in range(len(dataset)):
         states, actions = dataset.read_numbers(index)
         if not len(states):
             continue
         for fit in fits:
             fit.add(states, actions)
-        for row, values in enumerate(dataset.mapping.apply(states, actions) if mapped else (states, actions)):
+        for row, values in enumerate(dataset.mapping.apply(states, actions, robot) if mapped else (states, actions)):
             ranges[row, 0] = np.minimum(ranges[row, 0], values.min(axis=0))
             ranges[row, 1] = np.maximum(ranges[row, 1], values.max(axis=0))
     if not np.isfinite(ranges).all():
@@ -221,22 +228,22 @@ def _read_ranges(dataset: MappedDataset, *, mapped: bool = False) -> tuple[Range
     return Ranges(ranges[0], ranges[1]), fits
 
 
-def _unit(group: str, units: dict[str, float], suggestion: Suggestion, limits: JointLimits) -> dict[str, float]:
+def _unit(group: str, joints: list[int], suggestion: Suggestion, robot: Embodiment) -> dict[str, float]:
     """Scale of a group of joints: the largest unit in which they stay within the robot's limits, and move."""
     assert suggestion.before is not None
-    joints, margin = list(GROUPS[group]), MARGIN if group == "angles" else STROKE_MARGIN
-    least = LEAST_ANGLE if group == "angles" else LEAST_STROKE
+    unit = robot.state[joints[0]].unit
+    units, least = UNITS[unit], LEAST[unit]
     low, high = suggestion.before.state[:, joints]
-    lower, upper = limits.lower[joints] - margin, limits.upper[joints] + margin
+    lower, upper = (limits[joints] for limits in _limits(robot))
     fitting = [(n, s) for n, s in units.items() if (s * low >= lower).all() and (s * high <= upper).all()]
     moving = [(name, scale) for name, scale in fitting if (scale * np.maximum(abs(low), abs(high))).max() >= least]
-    percent = group == "grippers" and PERCENT[0] < high.max() <= PERCENT[1]
+    percent = group == "grippers" and unit == "m" and PERCENT[0] < high.max() <= PERCENT[1]
     if len(moving) == 1 and not percent:
         name, scale = moving[0]
         if scale != 1.0:
             suggestion.assumed.append(f"{group} are in {name}: only so are they within the robot's limits, and move")
         return {} if scale == 1.0 else {group: scale}
-    turned = _flipped(joints, low, high, lower, upper)
+    turned = _flipped([robot.state_names[joint] for joint in joints], low, high, lower, upper)
     span = f"{group} run from {low.min():.4g} to {high.max():.4g}"
     if percent:
         hint = "millimetres, or per cent of the stroke? `scale: {grippers: 0.001}`, or 0.0007 for a gripper of 70 mm"
@@ -254,11 +261,11 @@ def _unit(group: str, units: dict[str, float], suggestion: Suggestion, limits: J
     return {}
 
 
-def _flipped(joints: list[int], low: FloatArray, high: FloatArray, lower: FloatArray, upper: FloatArray) -> str:
+def _flipped(joints: list[str], low: FloatArray, high: FloatArray, lower: FloatArray, upper: FloatArray) -> str:
     """The joints that would be within their limits with the other sign, in words."""
     outside = (low < lower) | (high > upper)
     turned = outside & (-high >= lower) & (-low <= upper)
-    names = [JOINT_NAMES[joint] for joint, other in zip(joints, turned, strict=True) if other]
+    names = [joint for joint, other in zip(joints, turned, strict=True) if other]
     return f"; with the other sign {', '.join(names)} would be" if names else ""
 
 
@@ -277,14 +284,20 @@ def _actions(fit: _Fit, grippers: _Fit, suggestion: Suggestion) -> Actions | Non
     return None
 
 
-def _outside(ranges: Ranges, limits: JointLimits) -> Iterator[str]:
+def _limits(robot: Embodiment) -> tuple[FloatArray, FloatArray]:
+    """Lowest and highest number of every joint that may be measured, shape [S] each."""
+    margin = np.array([MARGIN[joint.unit] for joint in robot.state])
+    return np.array([j.lower for j in robot.state]) - margin, np.array([j.upper for j in robot.state]) + margin
+
+
+def _outside(ranges: Ranges, robot: Embodiment) -> Iterator[str]:
     """Joints beyond the robot's limits; nothing that such data teach can be done."""
-    margin = np.full(JOINT_DIM, STROKE_MARGIN)
-    margin[ANGLES] = MARGIN
+    lower, upper = _limits(robot)
     for what, (low, high) in (("state", ranges.state), ("action", ranges.action)):
-        for joint in np.flatnonzero((low < limits.lower - margin) | (high > limits.upper + margin)):
+        for column in np.flatnonzero((low < lower) | (high > upper)):
+            joint = robot.state[column]
             yield (
-                f"{what} {JOINT_NAMES[joint]} runs from {low[joint]:.3f} to {high[joint]:.3f}, the robot's from "
-                f"{limits.lower[joint]:.3f} to {limits.upper[joint]:.3f}: say its `scale` and `offset`, or leave the "
+                f"{what} {joint.name} runs from {low[column]:.3f} to {high[column]:.3f}, the robot's from "
+                f"{joint.lower:.3f} to {joint.upper:.3f}: say its `scale` and `offset`, or leave the "
                 "episodes out"
             )

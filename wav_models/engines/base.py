@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import torch
 from torch import Tensor
 
 from wav_models.guidance import Guidance
+from wav_models.planner.timing import Size
 from wav_models.planner.trajectory_model import Futures
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
@@ -39,8 +41,8 @@ class EngineOptions:
         num_threads: of ONNX Runtime; None = as many as torch uses.
         providers: execution providers of ONNX Runtime, best first; () = CUDA's where the networks are on a GPU and
             onnxruntime-gpu is installed, else the CPU's.
-        compile: torch only: compile the networks (needs a C++ compiler); slow to start.
-        cuda_graphs: record GPU work once and replay it; TensorRT, and torch with `compile`.
+        compile: torch only: compile the networks' blocks (needs a C++ compiler); slow to start.
+        cuda_graphs: record GPU work once and replay it.
     """
 
     dtype: str = "auto"
@@ -83,10 +85,12 @@ class Engine(Protocol):
 
     name: str
     precision: str
-    """Of weights and arithmetic: "fp32", "bf16", "fp16" or "int8"."""
+    """Of weights and arithmetic: "fp32", "bf16", "fp16", "fp8" or "int8"."""
     description: str
     """What runs and why it was chosen, in a few words, for those who watch."""
     config: ModelConfig
+    device: torch.device
+    """Where values are returned, and noise is best given: the CPU, unless torch runs on another."""
 
     def encode_text(self, instruction: str) -> Text:
         """Graph text_encoder; repeated instructions are looked up."""
@@ -100,6 +104,9 @@ class Engine(Protocol):
         With `share_first_step` also the mean of all futures, which the first step of `imagine` then leads to.
         """
 
+    def has_rounds_of(self, size: Size) -> bool:
+        """Whether rounds of M futures with N value samples each run here without being compiled first."""
+
     def imagine(self, scene: Scene, video_noise: Tensor, times: tuple[float, ...]) -> Futures:
         """Graph video_dit: M futures from noise [M, V, F_fut, L, C], ready for the experts.
 
@@ -110,7 +117,7 @@ class Engine(Protocol):
         """
 
     def evaluate(self, futures: Futures, value_noise: Tensor, num_steps: int) -> Tensor:
-        """Graph value_dit: normalised values [M, N, T, 17] from noise of that shape; row m judges future m."""
+        """Graph value_dit: normalised values [M, N, T, 17] on `device` from noise of that shape; row m: future m."""
 
     def pick(self, futures: Futures, index: int) -> Futures:
         """One of several futures, for `act`; cheap, and keeps none of the others."""

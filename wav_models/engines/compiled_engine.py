@@ -17,10 +17,12 @@ from torch import Tensor
 
 from wav_models.engines.base import EngineError
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
-from wav_models.engines.manifest import Manifest, video_dit_name
+from wav_models.engines.manifest import PICKED, Manifest, pick_name, value_dit_name, video_dit_name
+from wav_models.engines.replay import Lent
 from wav_models.flow import euler
 from wav_models.guidance import Guidance, Velocity, guided
 from wav_models.networks.text_encoder import TextEncoder
+from wav_models.planner.timing import Size
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
 
@@ -30,11 +32,27 @@ Values = dict[str, Any]
 """What graphs left in the runtime, by name; treated as immutable."""
 
 
+class LentValues(dict[str, Any]):
+    """Values in buffers that the same graph's next run overwrites."""
+
+    def __init__(self, lent: Lent, others: Mapping[str, Any] | None = None) -> None:
+        super().__init__({**(others or {}), **lent.output})
+        self.lent = lent
+
+
+class StaleValuesError(Exception):
+    """Values that were lent have been overwritten: make them again."""
+
+
 class Graph(Protocol):
     """One compiled graph; `run` may be called from several threads."""
 
     def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> Values:
-        """Outputs by name, from tensors and from what other graphs left in the runtime."""
+        """Outputs by name, from tensors and from what other graphs left in the runtime.
+
+        Raises:
+            StaleValuesError: `context` was lent, and is no more.
+        """
 
     def tensor(self, value: Any) -> Tensor:
         """An output as a tensor, where the runtime computes."""
@@ -54,21 +72,12 @@ class CompiledFutures:
 
     Attributes:
         noise: what they are imagined from, [M, V, F_fut, L, C].
-        context: what the experts see of them, `value_video_*` and for M = 1 `action_video_*`.
+        context: what the experts see of them: `value_video_*`, and for M = 1 `action_video_*`, else `video_features_*`.
     """
 
     scene: CompiledScene
     noise: Tensor
     context: Values
-
-
-@dataclass(frozen=True)
-class PickedFuture:
-    """The scene and the noise [1, V, F_fut, L, C] of one future of several: graphs of M futures give the action expert
-    nothing, so that `act` imagines it again, alone."""
-
-    scene: CompiledScene
-    noise: Tensor
 
 
 class CompiledEngine:
@@ -86,6 +95,7 @@ class CompiledEngine:
     ) -> None:
         self.name = manifest.engine
         self.precision = manifest.precision
+        self.device = torch.device("cpu")
         self.description = f"{self.name} {self.precision}"
         self.config = config
         self.shape = manifest.shape
@@ -125,20 +135,43 @@ class CompiledEngine:
         context = graph.run({"video_noise": video_noise, **scene.tensors}, scene.context)
         return CompiledFutures(scene, video_noise, context)
 
-    def evaluate(self, futures: CompiledFutures, value_noise: Tensor, num_steps: int) -> Tensor:
-        self._require("num_video_samples", len(futures.noise))
-        self._require("num_value_samples", value_noise.shape[1])
-        self._require("num_value_steps", num_steps)
-        if "value_dit" in self._graphs:
-            return self._run("value_dit", {"value_noise": value_noise}, futures.context)["values"].cpu()
-        return euler(self._velocity("value_step", futures.context), value_noise, num_steps).cpu()
+    def has_rounds_of(self, size: Size) -> bool:
+        return video_dit_name(size[0]) in self._graphs and value_dit_name(size, self.shape) in self._graphs
 
-    def pick(self, futures: CompiledFutures, index: int) -> PickedFuture:
-        return PickedFuture(futures.scene, futures.noise[index : index + 1].clone())
+    def evaluate(self, futures: CompiledFutures, value_noise: Tensor, num_steps: int) -> Tensor:
+        self._require("num_value_steps", num_steps)
+        size = (len(futures.noise), value_noise.shape[1])
+        name = value_dit_name(size, self.shape)
+        if name not in self._graphs:
+            self._require("num_video_samples", size[0])
+            self._require("num_value_samples", size[1])
+        while True:
+            try:
+                return self._evaluate(name, futures.context, value_noise, num_steps)
+            except StaleValuesError:  # another thread has imagined meanwhile
+                futures = self.imagine(futures.scene, futures.noise, self.shape.video_times)
+
+    def _evaluate(self, name: str, context: Values, value_noise: Tensor, num_steps: int) -> Tensor:
+        if name in self._graphs:
+            return self._run(name, {"value_noise": value_noise}, context)["values"].cpu()
+        return euler(self._velocity("value_step", context), value_noise, num_steps).cpu()
+
+    def pick(self, futures: CompiledFutures, index: int) -> CompiledFutures:
+        if len(futures.noise) == 1:
+            return futures
+        noise = futures.noise[index : index + 1].clone()
+        seen, scene = futures.context, futures.scene.context
+        seen = LentValues(seen.lent, scene) if isinstance(seen, LentValues) else {**scene, **seen}
+        try:
+            picked = self._graph(pick_name(len(futures.noise), self.shape)).run({"index": torch.tensor([index])}, seen)
+        except StaleValuesError:  # another thread has imagined meanwhile
+            return self.imagine(futures.scene, noise, self.shape.video_times)
+        context = {name.removeprefix(PICKED): value for name, value in picked.items()}
+        return CompiledFutures(futures.scene, noise, context)
 
     def act(
         self,
-        future: CompiledFutures | PickedFuture,
+        future: CompiledFutures,
         state_token: Tensor,
         value_noise: Tensor,
         action_noise: Tensor,
@@ -153,12 +186,15 @@ class CompiledEngine:
             )
         self._require("num_value_steps", num_value_steps)
         self._require("num_action_steps", num_action_steps)
-        if isinstance(future, PickedFuture):
-            future = self.imagine(future.scene, future.noise, self.shape.video_times)
         noise = value_noise[None, None], action_noise[None, None]
         act = self._act_at_once if "action_dit" in self._graphs else self._act_by_steps
-        values, actions = act(future.context, state_token, *noise, guidance)
-        return values[0, 0].cpu(), actions[0, 0].cpu()
+        while True:
+            try:
+                values, actions = act(future.context, state_token, *noise, guidance)
+            except StaleValuesError:  # picked longer ago than its buffers last
+                future = self.imagine(future.scene, future.noise, self.shape.video_times)
+            else:
+                return values[0, 0].cpu(), actions[0, 0].cpu()
 
     def _act_at_once(
         self, context: Values, state: Tensor, value_noise: Tensor, action_noise: Tensor, guidance: Guidance | None

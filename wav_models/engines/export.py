@@ -25,6 +25,7 @@ from wav_models.engines.manifest import (
     check_manifest,
     fingerprint,
 )
+from wav_models.engines.precision import user_cache
 from wav_models.engines.runtimes import get_runtime
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
@@ -73,8 +74,7 @@ def export_directory(checkpoint: Path, target: ExportTarget) -> Path:
 
 def cache_directory(checkpoint_sha256: str, target: ExportTarget) -> Path:
     """Where an engine puts the graphs it had to make itself."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "wav_policy" / "engines" / checkpoint_sha256[:16] / target.label
+    return user_cache() / "engines" / checkpoint_sha256[:16] / target.label
 
 
 def expected_manifest(checkpoint_sha256: str, target: ExportTarget, gpu: str) -> Manifest:

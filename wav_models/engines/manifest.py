@@ -24,12 +24,14 @@ from wav_models.configuration import from_dict
 from wav_models.engines.base import EngineError
 from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.planner.config import PlannerConfig
+from wav_models.planner.timing import Size, efforts, size_of
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 """Raised whenever graphs of an older version of this program must not be used any more."""
 MANIFEST: Final = "manifest.json"
-ANY_GPU: Final = "any"
 """Compiled ahead for every architecture that the runtime supports; the last step is done when it is loaded."""
+PICKED: Final = "picked_"
+"""Begins the names of what graph pick gives: the values of one future of several, which go by the rest of the name."""
 REMEDY: Final = "export again with `wav export`"
 
 
@@ -47,6 +49,12 @@ class PlanShape:
     @classmethod
     def of(cls, planner: PlannerConfig) -> PlanShape:
         return cls(**{name: getattr(planner, name) for name in cls.__dataclass_fields__})
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """Of rounds: all that is asked for first, then what a plan that would be late sheds to."""
+        planner = PlannerConfig().with_samples(self.num_video_samples, self.num_value_samples)
+        return tuple(map(size_of, efforts(planner)))
 
     @property
     def label(self) -> str:
@@ -93,7 +101,7 @@ class Manifest:
         engine: name of the runtime.
         precision: of weights and arithmetic: "fp32", "fp16", "bf16" or "int8".
         runtime: package and version that the graphs are for.
-        gpu: architecture that they are compiled for, "sm_89"; `ANY_GPU`; "" where they are compiled when loaded.
+        gpu: architectures that they are compiled for, "sm_86 sm_89"; "" where they are compiled when loaded.
         checkpoint_sha256: of the weights the graphs contain, see `fingerprint`.
         shape: futures, value samples and steps the graphs are made for.
         versions: of the packages that exported them.
@@ -163,7 +171,7 @@ def check_manifest(directory: Path, expected: Manifest) -> Manifest:
     """
     found = read_manifest(directory)
     for name, (have, need) in _compared(found, expected).items():
-        if have != need and not (name == "gpu" and have == ANY_GPU):
+        if have != need and not (name == "gpu" and need in have.split()):
             raise EngineError(f"{directory}: made for {name} {have}, but this is {need}; {REMEDY}")
     for name in found.files:
         if not (directory / name).is_file():
@@ -220,3 +228,13 @@ def tensor_bytes(tensor: Tensor) -> NDArray[np.uint8]:
 def video_dit_name(count: int) -> str:
     """Graph video_dit for `count` futures."""
     return f"video_dit_{count}"
+
+
+def pick_name(count: int, shape: PlanShape) -> str:
+    """Graph pick for rounds of `count` futures; that of the full count has the plain name."""
+    return "pick" if count == shape.num_video_samples else f"pick_{count}"
+
+
+def value_dit_name(size: Size, shape: PlanShape) -> str:
+    """Graph value_dit for rounds of that size; that of the full size has the plain name."""
+    return "value_dit" if size == shape.sizes[0] else "value_dit_{}x{}".format(*size)

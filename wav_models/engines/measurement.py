@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +16,7 @@ from wav_models.engines.base import Engine, EngineError
 from wav_models.engines.load import load_engine
 from wav_models.engines.manifest import Manifest, Measurement, PlanShape
 from wav_models.engines.parity import TOLERANCES, Trial, agreement, graph_calls, measure
-from wav_models.engines.precision import native_dtype
+from wav_models.engines.precision import native_dtype, processor_name
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import ModelConfig
@@ -54,7 +53,7 @@ def measure_export(checkpoint: Checkpoint, directory: Path, manifest: Manifest) 
     difference = agreement(expected, found)
     times = measure(tuple(engines.values()), trial, REPEATS, ROUND)
     return Measurement(
-        processor_name(device),
+        _computer(device),
         torch.get_num_threads(),
         difference.max_error,
         difference.cosine,
@@ -77,16 +76,9 @@ def named(engine: str, precision: str) -> str:
     return f"{engine} {precision}"
 
 
-def processor_name(device: str) -> str:
+def _computer(device: str) -> str:
     """What computes: the model of the GPU, or of the processor."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.machine())
+    return torch.cuda.get_device_name() if device == "cuda" else processor_name()
 
 
 def _planner(shape: PlanShape) -> PlannerConfig:

@@ -28,10 +28,14 @@ class ObservedTrajectories:
     guidance: Guidance | None = None
 
     @property
+    def device(self) -> torch.device:
+        return self.engine.device
+
+    @property
     def video_noise_shape(self) -> tuple[int, ...]:
         config = self.engine.config
         channels = config.video.in_channels
-        return (config.video.max_view, config.num_future_frames, config.num_tokens_per_frame, channels)
+        return (config.num_views, config.num_future_frames, config.num_tokens_per_frame, channels)
 
     @property
     def value_noise_shape(self) -> tuple[int, ...]:
@@ -65,5 +69,5 @@ class ObservedTrajectories:
 
 
 def make_state_token(normalization: Normalization, joint_state: FloatArray) -> Tensor:
-    """`state_token` of one measured state [14] for the engines, shape [1, 1, 28]."""
+    """`state_token` of one measured state [S] for the engines, shape [1, 1, A + S]."""
     return torch.from_numpy(state_token(normalization, joint_state)[None]).float()

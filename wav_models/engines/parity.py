@@ -23,7 +23,6 @@ from wav_models.networks.video_dit import MemoryPrefix, TextContext
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.latent_planner import LatentPlan, plan
 from wav_models.planner.scoring import select_elites
-from wav_models.types import JOINT_DIM
 
 GREY_LEVELS: Final = 1500.0
 """What images are divided by: a pixel rounded to the next grey level counts as equal, one two levels away does not."""
@@ -120,8 +119,8 @@ class Trial:
     @classmethod
     def draw(cls, engine: Engine, normalization: Normalization, planner: PlannerConfig, seed: int = 0) -> Trial:
         config, rng = engine.config, np.random.default_rng(seed)
-        shape = (config.video.max_view, config.num_memory_frames, *config.latent.image_size, 3)
-        state = make_state_token(normalization, rng.normal(size=JOINT_DIM))
+        shape = (config.num_views, config.num_memory_frames, *config.latent.image_size, 3)
+        state = make_state_token(normalization, rng.normal(size=config.embodiment.state_dim))
         view = ObservedTrajectories(engine, None, state, normalization, planner)
         generator = torch.Generator().manual_seed(seed)
         pairs = (planner.num_video_samples, planner.num_value_samples)
@@ -256,10 +255,11 @@ def _tensors(output: Any) -> list[Tensor]:
     if isinstance(output, TextContext):
         return list(flat(output.keys_values))
     if isinstance(output, TorchScene):
+        mean = [] if output.mean is None else [output.mean]
         if not isinstance(output.memory, MemoryPrefix):
-            return []
+            return mean
         parts = (output.memory.keys_values, output.value_memory or (), output.action_memory or ())
-        return [x for part in parts for x in flat(part)]
+        return [*(x for part in parts for x in flat(part)), *mean]
     if isinstance(output, TorchFutures):
         return list(flat(output.value_context.video))
     if isinstance(output, CompiledScene):

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 from wav_models.configuration import did_you_mean
 
-PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "int8")
-"""What can be asked for; which of them there are depends on the engine. torch has "fp32" and "bf16"."""
+PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "fp8", "int8")
+"""What can be asked for; which of them there are depends on the engine. torch has "fp32", "bf16" and "fp8"."""
+PAYS: Final = 0.75
+"""Share of the time of a float32 product up to which bf16 pays: what lies between products gains nothing from it."""
+GEMM: Final = (768, 192, 768)
+"""Rows, inputs and outputs of the measured product, about those of `wav-tiny`."""
+REPEATS: Final = 10
 
 
 def choose_dtype(name: str, device: str) -> str:
-    """What torch shall run in; "auto" is bf16 where the processor multiplies it in hardware, so that it pays.
+    """What torch shall run in; "auto" is bf16 where it pays.
 
     Raises:
         ValueError: the name is none of `PRECISIONS`.
@@ -22,9 +34,65 @@ def choose_dtype(name: str, device: str) -> str:
 
 
 def native_dtype(device: str) -> str:
-    """The fastest format of a device that keeps the plans: bf16 with tensor cores or AMX tiles, else fp32."""
+    """The fastest format of a device that keeps the plans: bf16 with tensor cores, or where a processor is measured to
+    multiply it faster; else fp32.
+
+    A processor is measured once and the answer kept in the user's cache, so that every start decides alike.
+    """
+    if device == "cpu":
+        return "bf16" if _bf16_pays() else "fp32"
     import torch
 
-    if device == "cpu":
-        return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
+def user_cache() -> Path:
+    """Directory for what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wav_policy"
+
+
+def processor_name() -> str:
+    """Model of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())
+
+
+@cache
+def _bf16_pays() -> bool:
+    import torch
+
+    path, key = user_cache() / "bf16.json", f"{processor_name()}, torch {torch.__version__}"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(known[key], float):
+            return bool(known[key] <= PAYS)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not measured yet, or not by this version
+    share = bf16_share()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_text(json.dumps({key: share}), encoding="utf-8")
+        os.replace(partial, path)
+    except OSError:  # measured again at the next start
+        pass
+    return share <= PAYS
+
+
+def bf16_share(clock: Callable[[], float] = time.perf_counter) -> float:
+    """Time of a bf16 linear layer on the processor as a share of that in fp32: shortest of calls in turns."""
+    import torch
+
+    rows, inputs, outputs = GEMM
+    seconds: dict[torch.dtype, float] = {}
+    for _ in range(REPEATS):
+        for dtype in (torch.float32, torch.bfloat16):
+            x, weight = torch.ones(rows, inputs, dtype=dtype), torch.ones(outputs, inputs, dtype=dtype)
+            began = clock()
+            torch.nn.functional.linear(x, weight)
+            seconds[dtype] = min(seconds.get(dtype, float("inf")), clock() - began)
+    return seconds[torch.bfloat16] / seconds[torch.float32]

@@ -118,7 +118,7 @@ class Replays:
         """The output of `function(*inputs)`, from a recording of that shape; made at the first call."""
         with self.lock:
             leaves, spec = pytree.tree_flatten(inputs)
-            key = function.__name__, spec, tuple(map(self._kind, leaves))
+            key = function, spec, tuple(map(self._kind, leaves))
             if key not in self._recordings:
                 self._record(key, function, inputs)
             self._recordings.move_to_end(key)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import torch
+
 from wav_models.configuration import did_you_mean
 from wav_models.engines.base import Engine, EngineError, EngineOptions, full_memory_is_named
 from wav_models.engines.export import (
@@ -72,7 +74,7 @@ def make_engine(
     began = time.perf_counter()
     maker = _Maker(
         checkpoint,
-        make_text_encoder(checkpoint.config, text_encoder_directory),
+        make_text_encoder(checkpoint.config, text_encoder_directory, next(checkpoint.model.parameters()).device),
         planner or PlannerConfig(),
         options or EngineOptions(),
     )
@@ -81,6 +83,18 @@ def make_engine(
     engine.description += f"; loaded in {time.perf_counter() - began:.1f} s, {_memory_in_use()}"
     logger.info("engine %s: %s", name, engine.description)
     return engine
+
+
+def loaded_format(engine: str, dtype: str, device: str) -> torch.dtype:
+    """What to load a checkpoint's weights in: on a GPU that torch runs them on, what they run in, so that no other copy
+    takes its memory; else float32, which graphs are made of.
+
+    Raises:
+        ValueError: unknown dtype.
+    """
+    if device == "cpu" or engine not in ("auto", "torch"):
+        return torch.float32
+    return DTYPES.get(choose_dtype(dtype, device), torch.float32)
 
 
 @dataclass(frozen=True)
@@ -251,7 +265,6 @@ def _not_used(label: str, error: BaseException) -> str:
 def _memory_in_use() -> str:
     """Of this process, and of the GPU by all processes: what TensorRT allocates, torch does not count."""
     import psutil
-    import torch
 
     used = f"process {psutil.Process().memory_info().rss / 2**20:.0f} MB"
     if not torch.cuda.is_available():

@@ -24,21 +24,24 @@ from torch.utils import _pytree as pytree
 from wav_models.engines.base import EngineError, full_memory_is_named
 from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
 from wav_models.engines.replay import CudaRecorder, Lent, Recorder, Replays
-from wav_models.engines.weights import copied, with_weights_in
+from wav_models.engines.weights import copied, in_fp8, with_weights_in
 from wav_models.flow import euler, euler_through
 from wav_models.guidance import Guidance, guided
 from wav_models.networks.attention import KeysValues
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.expert_dit import ExpertContext
+from wav_models.networks.fp8 import FIRST_CAPABILITY
 from wav_models.networks.text_encoder import TextEncoder
 from wav_models.networks.video_dit import MemoryPrefix, TextContext, VideoFeatures
 from wav_models.networks.wav_model import WAVModel, compile_blocks
+from wav_models.planner.timing import Size
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
 
 P = ParamSpec("P")
 T = TypeVar("T")
-DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
+"""Of the networks' weights outside 8-bit linear layers, and of their activations, by precision."""
 NUM_INSTRUCTIONS: Final = 8
 CPU_ACTIVATIONS: Final = 2**20
 """Numbers in the video DiT's hidden states up to which a CPU's caches hold what a block works on."""
@@ -101,7 +104,8 @@ class TorchEngine:
     Args:
         model, autoencoder: in evaluation mode, on one device: the engine's.
         text_encoder: may be on another.
-        dtype: "fp32" or "bf16", of the networks' weights; integration and auto-encoder stay in float32.
+        dtype: "fp32", "bf16" or "fp8", of the networks' weights; integration and auto-encoder stay in float32. "fp8":
+            bf16 with the blocks' linear layers in 8-bit floats; elsewhere than on a GPU they are imitated, slowly.
         compile: the networks' blocks, by torch.compile: needs a C++ compiler, and minutes at the first calls.
         cuda_graphs: on a GPU: record the work of a round once, and replay it.
         recorder: how; None = by CUDA graphs.
@@ -121,23 +125,24 @@ class TorchEngine:
         recorder: Recorder | None = None,
     ) -> None:
         if dtype not in DTYPES:
-            raise ValueError(f"dtype is {dtype!r}; {' or '.join(DTYPES)} fits")
+            raise ValueError(f"dtype is {dtype!r}; {', '.join(DTYPES)} fit")
         self.precision = dtype
         self.config = model.config
-        self._device = next(model.parameters()).device
-        if recorder is None and cuda_graphs and self._device.type == "cuda":
+        self.device = next(model.parameters()).device
+        if recorder is None and cuda_graphs and self.device.type == "cuda":
             recorder = CudaRecorder()
         self._replays = None if recorder is None else Replays(recorder)
-        self.description = _described(dtype, self._device, compile, self._replays is not None)
+        self.description = _described(dtype, self.device, compile, self._replays is not None)
         self._dtype = DTYPES[dtype]
-        self._model = with_weights_in(model, self._dtype)
+        self._model = _in_fp8(model) if dtype == "fp8" else with_weights_in(model, self._dtype)
+        self._compiled = compile
         if compile:
             self._model = _compiled(self._model)
-        self._padded_text = self._device.type == "cpu" or compile or self._replays is not None
+        self._padded_text = self.device.type == "cpu" or compile or self._replays is not None
         self._autoencoder = autoencoder
         self._text_encoder = text_encoder
         self._frames = FrameCache(NUM_FRAMES)
-        self._futures_at_once = _futures_at_once(self.config, self._device)
+        self._futures_at_once = _futures_at_once(self.config, self.device)
         self.encode_text: Callable[[str], TextContext] = lru_cache(NUM_INSTRUCTIONS)(self._encode_text)
 
     @_inference
@@ -145,7 +150,7 @@ class TorchEngine:
         embedding, mask = self._text_encoder([instruction])
         if not self._padded_text:  # the same numbers without a mask, which would shut out the fastest attention
             return self._model.video.encode_text(self._in(embedding[:, mask[0]]), None)
-        return self._model.video.encode_text(self._in(embedding), mask.to(self._device))
+        return self._model.video.encode_text(self._in(embedding), mask.to(self.device))
 
     @_inference
     def encode_images(self, images: ImageArray) -> Tensor:
@@ -154,7 +159,7 @@ class TorchEngine:
 
     def _encode_frame(self, frame: ImageArray) -> Tensor:
         """All views of one moment, [V, H, W, 3] -> [V, L, C]: always this batch, so that caching changes no bit."""
-        pixels = torch.tensor(np.ascontiguousarray(frame), device=self._device)
+        pixels = torch.tensor(np.ascontiguousarray(frame), device=self.device)
         return self._autoencoder.encode_memory(pixels[None, :, None])[0, :, 0].float().cpu()
 
     @_inference
@@ -169,13 +174,16 @@ class TorchEngine:
         if not share_first_step:
             return scene
         views, _, *tokens = latents.shape[1:]
-        zero_noise = torch.zeros((1, views, self.config.num_future_frames, *tokens), device=self._device)
+        zero_noise = torch.zeros((1, views, self.config.num_future_frames, *tokens), device=self.device)
         return replace(scene, mean=self.video_velocity(scene)(zero_noise, 0.0))
+
+    def has_rounds_of(self, size: Size) -> bool:
+        return not self._compiled and self._replays is None
 
     @_inference
     def imagine(self, scene: TorchScene, video_noise: Tensor, times: tuple[float, ...]) -> TorchFutures | LentFutures:
         if self._replays is not None:
-            return self._lend(self._replays, scene, video_noise.to(self._device), times)
+            return self._lend(self._replays, scene, video_noise.to(self.device), times)
         parts = [self._imagine(scene, noise, times) for noise in video_noise.split(self._futures_at_once)]
         return parts[0] if len(parts) == 1 else _joined(parts)
 
@@ -189,7 +197,7 @@ class TorchEngine:
         Raises:
             ValueError: the first step is shared, but the scene was observed without `share_first_step`.
         """
-        x_t = video_noise.to(self._device)
+        x_t = video_noise.to(self.device)
         if times[0] > 0.0:
             if scene.mean is None:
                 raise ValueError(f"no mean to lead to flow time {times[0]}: observe with share_first_step")
@@ -212,12 +220,12 @@ class TorchEngine:
 
     @_inference
     def evaluate(self, futures: TorchFutures | LentFutures, value_noise: Tensor, num_steps: int) -> Tensor:
-        noise = value_noise.to(self._device)
+        noise = value_noise.to(self.device)
         if self._replays is None or isinstance(futures, TorchFutures):
-            return self._denoise_values(self._held(futures).value_context, noise, num_steps)[0].cpu()
+            return self._denoise_values(self._held(futures).value_context, noise, num_steps)[0]
         with self._replays.lock:
             context = self._held(futures).value_context
-            return self._replays.run(self._denoise_values, context, noise, num_steps).output[0].clone().cpu()
+            return self._replays.run(self._denoise_values, context, noise, num_steps).output[0].clone()
 
     @_inference
     def pick(self, futures: TorchFutures | LentFutures, index: int) -> TorchFutures:
@@ -254,8 +262,8 @@ class TorchEngine:
         num_action_steps: int,
         guidance: Guidance | None = None,
     ) -> tuple[Tensor, Tensor]:
-        noises = value_noise[None, None].to(self._device), action_noise[None, None].to(self._device)
-        guidance = pytree.tree_map_only(Tensor, lambda x: x.to(self._device), guidance)
+        noises = value_noise[None, None].to(self.device), action_noise[None, None].to(self.device)
+        guidance = pytree.tree_map_only(Tensor, lambda x: x.to(self.device), guidance)
         inputs: tuple[Any, ...] = self._in(state_token), *noises, num_value_steps, num_action_steps, guidance
         if self._replays is None:
             values, actions = self._act(*self._seen(future), *inputs)
@@ -300,11 +308,11 @@ class TorchEngine:
 
     @_inference
     def denoise(self, scene: TorchScene, video_noise: Tensor, num_steps: int) -> Tensor:
-        return euler(self.video_velocity(scene), video_noise.to(self._device), num_steps).cpu()
+        return euler(self.video_velocity(scene), video_noise.to(self.device), num_steps).cpu()
 
     @_inference
     def decode_images(self, latents: Tensor) -> ImageArray:
-        return self._autoencoder.decode_future(latents.to(self._device))[0].cpu().numpy()
+        return self._autoencoder.decode_future(latents.to(self.device))[0].cpu().numpy()
 
     def video_velocity(self, scene: TorchScene) -> Callable[[Tensor, float], Tensor]:
         def velocity(x_t: Tensor, flow_time: float) -> Tensor:
@@ -329,10 +337,19 @@ class TorchEngine:
 
     def _in(self, x: Tensor) -> Tensor:
         """On the engine's device, in the precision of the weights."""
-        return x.to(self._device, self._dtype)
+        return x.to(self.device, self._dtype)
 
     def _time(self, flow_time: float) -> Tensor:
-        return torch.full((1,), flow_time, device=self._device)
+        return torch.full((1,), flow_time, device=self.device)
+
+
+def _in_fp8(model: WAVModel) -> WAVModel:
+    """See `weights.in_fp8`; EngineError where the GPU has no such products."""
+    device = next(model.parameters()).device
+    if device.type == "cuda" and (has := torch.cuda.get_device_capability(device)) < FIRST_CAPABILITY:
+        needed, found = (".".join(map(str, each)) for each in (FIRST_CAPABILITY, has))
+        raise EngineError(f"fp8 needs a GPU of compute capability {needed}, this one has {found}; use dtype 'bf16'")
+    return in_fp8(model)
 
 
 def _described(dtype: str, device: torch.device, compiled: bool, replays: bool) -> str:
@@ -347,7 +364,7 @@ def _futures_at_once(config: ModelConfig, device: torch.device) -> int:
     if device.type != "cpu":
         return sys.maxsize
     frames = config.num_future_frames + (0 if config.video.causal_memory else config.num_memory_frames)
-    tokens = config.video.max_view * frames * config.num_tokens_per_frame
+    tokens = config.num_views * frames * config.num_tokens_per_frame
     return max(1, CPU_ACTIVATIONS // (tokens * config.video.hidden_size))
 
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from wav_models.networks.wav_model import WAVModel
+from wav_models.networks.fp8 import quantize_linears
+from wav_models.networks.wav_model import WAVModel, blocks_of
 
 Network = TypeVar("Network")
 
@@ -27,6 +28,14 @@ def copied(
 def on_cpu(network: Network) -> Network:
     """A copy on the CPU; weights that are on the CPU are shared."""
     return copied(network, Tensor.cpu, Tensor.cpu)
+
+
+def in_fp8(model: WAVModel) -> WAVModel:
+    """A copy in bf16, with the blocks' linear layers in 8-bit floats."""
+    model = copied(model, lambda weight: weight.to(torch.bfloat16))
+    for block in blocks_of(model):
+        quantize_linears(block)
+    return model
 
 
 def with_weights_in(model: WAVModel, dtype: torch.dtype) -> WAVModel:

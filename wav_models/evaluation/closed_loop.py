@@ -21,7 +21,7 @@ import numpy as np
 from wav_models.alignment import memory_rows
 from wav_models.data.images import resize_image
 from wav_models.presets import ModelConfig
-from wav_models.types import VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
+from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan
 
 if TYPE_CHECKING:
     from wav_models.engines.base import Engine
@@ -52,7 +52,7 @@ class Seen(NamedTuple):
     """What is known after a step.
 
     Attributes:
-        observation: images by view, uint8 [H, W, 3], and "joint_state" [14], rad and m.
+        observation: images by view, uint8 [H, W, 3], and "joint_state" [S] in the robot's units.
         success: the task is done.
         ended: the environment does not go on.
     """
@@ -99,13 +99,14 @@ class TrialSettings:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One episode: what came of it, what the plans cost, and what ran the networks."""
+    """One episode: what came of it, what the plans cost, what ran the networks, and why it could not be played."""
 
     seed: int
     success: bool
     steps: int
     plan_ms: tuple[float, ...]
     engine: str = ""
+    fault: str = ""
 
 
 def image_period(config: ModelConfig, settings: TrialSettings) -> int:
@@ -119,6 +120,7 @@ class ObservationHistory:
     def __init__(self, config: ModelConfig) -> None:
         self._size = config.latent.image_size
         self._horizon = config.horizon
+        self._views = config.embodiment.view_names
         self._frames: deque[ImageArray] = deque(maxlen=1 - min(config.horizon.memory_offsets))
 
     def copy(self) -> ObservationHistory:
@@ -127,7 +129,7 @@ class ObservationHistory:
 
     def add(self, observation: dict[str, Any]) -> None:
         """Keep one step's images."""
-        self._frames.append(np.stack([resize_image(observation[view], self._size) for view in VIEWS]))
+        self._frames.append(np.stack([resize_image(observation[view], self._size) for view in self._views]))
 
     def assemble(self, observation: dict[str, Any], instruction: str, stamp: float) -> Observation:
         """What the policy may know; before the first step the first image repeats, as in the training windows."""
@@ -140,7 +142,7 @@ class BareRobot:
     """Rows of a chunk are the environment's actions as they are: no continuation, interpolation or safety filter.
 
     Args:
-        environment: moves joints to absolute targets [14] within a step.
+        environment: moves joints to absolute targets within a step.
         step_hz: steps per second.
     """
 

@@ -62,6 +62,7 @@ def run_trials(
     settings: TrialSettings,
     *,
     num_workers: int = 2,
+    scheduler: str | None = None,
     done: Mapping[str, Mapping[int, TrialResult]] | None = None,
     report: Callable[[str, TrialResult], None] = lambda condition, result: None,
 ) -> Results:
@@ -69,6 +70,7 @@ def run_trials(
 
     Args:
         done: by condition and seed, trials that need not be run again; they are not reported.
+        scheduler: see `worker_pool`; its workers do the trials instead of those of this machine.
         make_robot: called once per worker process; must be picklable.
         policies: by condition, what makes its policy; picklable, called at most once per worker.
         report: called with every finished trial.
@@ -78,7 +80,7 @@ def run_trials(
     """
     results = {condition: dict((done or {}).get(condition, {})) for condition in policies}
     jobs = [_Job(condition, seed) for seed in seeds for condition in policies if seed not in results[condition]]
-    with worker_pool(num_workers, _start, (make_robot, dict(policies), settings)) as pool:
+    with worker_pool(num_workers, _start, (make_robot, dict(policies), settings), scheduler) as pool:
         for finished in as_completed([pool.submit(_run, job) for job in jobs]):
             condition, result = finished.result()
             results[condition][result.seed] = result

@@ -26,7 +26,7 @@ from wav_models.engines.torch_engine import TorchScene
 from wav_models.evaluation.closed_loop import ObservationHistory, plan_seed
 from wav_models.experiments.reader import FutureReader, Reading, action_spread
 from wav_models.planner.scoring import make_score
-from wav_models.types import JOINT_DIM, VIEWS, FloatArray, ImageArray, Observation
+from wav_models.types import FloatArray, ImageArray, Observation
 
 
 class Branches(Protocol):
@@ -150,7 +150,8 @@ class Brancher:
         settings = self.settings
         apart = settings.every_plans * settings.replan_steps
         chosen: set[int] = set()
-        for visit in sorted(visits, key=lambda v: -action_spread(v.actions)):
+        joints = self.config.embodiment.arm_columns
+        for visit in sorted(visits, key=lambda v: -action_spread(v.actions, joints)):
             if len(chosen) < settings.choices and all(abs(visit.step - step) >= apart for step in chosen):
                 chosen.add(visit.step)
         return chosen
@@ -160,7 +161,7 @@ class Brancher:
         settings, visits = self.settings, []
         instruction = self.cell.reset(seed)
         history = ObservationHistory(self.config)
-        chunk: FloatArray = np.empty((0, JOINT_DIM))
+        chunk: FloatArray = np.empty((0, self.config.embodiment.action_dim))
         for step in range(settings.max_steps):
             observation = self.cell.observe()
             history.add(observation)
@@ -230,7 +231,14 @@ class Brancher:
                 continue
             observation = self.cell.observe()
             if step in horizon.future_offsets:
-                frames.append(np.stack([resize_image(observation[v], self.config.latent.image_size) for v in VIEWS]))
+                frames.append(
+                    np.stack(
+                        [
+                            resize_image(observation[v], self.config.latent.image_size)
+                            for v in self.config.embodiment.view_names
+                        ]
+                    )
+                )
             if step <= replan_steps:
                 history.add(observation)
             if step == replan_steps:

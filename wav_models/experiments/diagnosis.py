@@ -36,8 +36,12 @@ if TYPE_CHECKING:
     from wav_models.experiments.branching import Moment
 
 
-def summarise_moments(moments: Sequence[Moment]) -> dict[str, float | None]:
-    """The links that the simulator shows, averaged over moments; see the module for their meaning."""
+def summarise_moments(moments: Sequence[Moment], joints: Sequence[int]) -> dict[str, float | None]:
+    """The links that the simulator shows, averaged over moments; see the module for their meaning.
+
+    Args:
+        joints: columns of an action whose spread is measured [rad].
+    """
     if not moments:
         raise ValueError("no moments to summarise: episodes ended before the first one")
     spread_futures = _mean(moments, lambda m: m.promised.std())
@@ -50,9 +54,9 @@ def summarise_moments(moments: Sequence[Moment]) -> dict[str, float | None]:
         "score_spread_samples": spread_samples,
         "score_spread_ratio": spread_futures / max(spread_samples, 1e-12),
         "score_spread_outcomes": _mean(moments, lambda m: m.realised.std()),
-        "action_spread_futures_rad": _mean(moments, lambda m: action_spread(m.actions)),
-        "action_spread_value_noise_rad": _mean(moments, lambda m: action_spread(m.actions_by_value)),
-        "action_spread_action_noise_rad": _mean(moments, lambda m: action_spread(m.actions_by_noise)),
+        "action_spread_futures_rad": _mean(moments, lambda m: action_spread(m.actions, joints)),
+        "action_spread_value_noise_rad": _mean(moments, lambda m: action_spread(m.actions_by_value, joints)),
+        "action_spread_action_noise_rad": _mean(moments, lambda m: action_spread(m.actions_by_noise, joints)),
         "following": _mean(moments, lambda m: following(m.imagined, m.outcome)),
         "concordance": _mean(moments, lambda m: concordance(m.promised, m.realised)),
         "concordance_replanned": _mean(moments, lambda m: concordance(m.promised, m.replanned)),

@@ -48,13 +48,14 @@ def plan_with_random_elites(
 
     from wav_models.planner.latent_planner import plan
     from wav_models.planner.noise import NoiseStreams, SearchState
+    from wav_models.planner.normals import RoundNormals
 
     streams, state = NoiseStreams.from_seed(seed), start or SearchState.initial(model)
+    normals = RoundNormals(streams, config, model)
     for _ in range(config.num_iterations):
-        video_elites = state.video.sample(config.num_video_samples, streams.video)[: config.num_video_elites]
-        pairs = state.value.sample_pairs(
-            config.num_video_samples, config.num_value_samples, streams.value, shared=config.shared_value_noise
-        ).flatten(0, 1)
+        video_normals, value_normals = normals.take()
+        video_elites = state.video.around(video_normals)[: config.num_video_elites]
+        pairs = state.value.around(value_normals).flatten(0, 1)
         value_elites = pairs[torch.randperm(len(pairs), generator=streams.value)[: config.num_value_elites]]
         state = state.refit(video_elites, value_elites, config)
     unjudged = replace(config, score="mean", num_iterations=0)

@@ -6,6 +6,7 @@ of steps decide at which flow time the experts read, exactly as when acting.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from wav_models.engines.observed_trajectories import make_state_token
 from wav_models.engines.torch_engine import TorchEngine, TorchFutures, TorchScene
 from wav_models.flow import euler_through, interpolate
 from wav_models.planner.config import PlannerConfig
-from wav_models.types import ANGLES, FloatArray, ImageArray, Observation
+from wav_models.types import FloatArray, ImageArray, Observation
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class FutureReader:
     def video_noise(self, count: int, generator: torch.Generator) -> Tensor:
         """[count, V, F_fut, L, C]."""
         config = self.engine.config
-        shape = (config.video.max_view, config.num_future_frames, config.num_tokens_per_frame, config.video.in_channels)
+        shape = (config.num_views, config.num_future_frames, config.num_tokens_per_frame, config.video.in_channels)
         return torch.randn((count, *shape), generator=generator)
 
     def value_noise(self, count: int, generator: torch.Generator) -> Tensor:
@@ -97,7 +98,7 @@ class FutureReader:
         """Predicted returns [M, N, T]; all futures are judged with the same noise [N, T, 17]."""
         noise = value_noise[None].expand(len(reading.latents), *value_noise.shape)
         values = self.engine.evaluate(reading.futures, noise, self.planner.num_value_steps)
-        return self.normalization.decode_returns(values[..., -1]).double().numpy()
+        return self.normalization.decode_returns(values[..., -1]).double().cpu().numpy()
 
     def actions(
         self, reading: Reading, joint_state: FloatArray, value_noise: Tensor, action_noise: Tensor
@@ -118,6 +119,6 @@ class FutureReader:
         return self.normalization.decode_actions(actions.double().numpy(), joint_state)
 
 
-def action_spread(chunks: FloatArray) -> float:
-    """Standard deviation of joint angles over the first axis of chunks [M, H, 14], mean over steps and joints [rad]."""
-    return float(chunks[..., ANGLES].std(axis=0).mean())
+def action_spread(chunks: FloatArray, columns: Sequence[int]) -> float:
+    """Standard deviation over the first axis of chunks [M, H, A], mean over steps and `columns`: joints in rad."""
+    return float(chunks[..., columns].std(axis=0).mean())

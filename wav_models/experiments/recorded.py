@@ -17,7 +17,7 @@ from wav_models.data.samples import frames_per_step, window
 from wav_models.experiments.diagnosis import area_under_curve
 from wav_models.experiments.reader import FutureReader, Reading
 from wav_models.flow import interpolate
-from wav_models.types import ANGLES, VIEWS, FloatArray, Observation
+from wav_models.types import FloatArray, Observation
 
 OWN_START = 0.4
 """Flow time from which own futures are denoised: late enough that they keep what was recorded."""
@@ -60,9 +60,9 @@ def _moments(reader: FutureReader, episode: Episode, count: int, rng: np.random.
     stride = frames_per_step(episode.fps, horizon.step_hz)
     chosen = np.sort(rng.choice(len(episode), min(count, len(episode)), replace=False))
     windows = [window(len(episode), int(t), horizon, stride) for t in chosen]
-    size = reader.engine.config.latent.image_size
+    size, columns = reader.engine.config.latent.image_size, reader.engine.config.embodiment.arm_columns
     needed = sorted({int(i) for w in windows for i in (*w.memory, *w.future)})
-    images = np.stack([episode.images(view, needed, size) for view in VIEWS])
+    images = np.stack([episode.images(view, needed, size) for view in reader.engine.config.embodiment.view_names])
     row = {frame: i for i, frame in enumerate(needed)}
     latents = {frame: reader.encode_frames(images[:, row[frame]][:, None]) for frame in needed}
     futures = torch.stack([torch.cat([latents[int(i)] for i in w.future], dim=1) for w in windows])
@@ -87,7 +87,7 @@ def _moments(reader: FutureReader, episode: Episode, count: int, rng: np.random.
 
         def error(reading: Reading) -> float:
             chunks = reader.actions(reading, observation.joint_state, value_noise[0], action_noise)  # noqa: B023
-            return _error(chunks, episode.actions[w.actions])  # noqa: B023
+            return _error(chunks, episode.actions[w.actions], columns)  # noqa: B023
 
         yield RecordedMoment(
             episode.info.success,
@@ -106,5 +106,5 @@ def _r_squared(moments: Sequence[RecordedMoment], kind: str) -> float | None:
     return float(1 - np.mean((predicted - true) ** 2) / max(true.var(), 1e-12))
 
 
-def _error(chunks: FloatArray, targets: FloatArray) -> float:
-    return float(np.abs(chunks - targets)[..., ANGLES].mean())
+def _error(chunks: FloatArray, targets: FloatArray, columns: Sequence[int]) -> float:
+    return float(np.abs(chunks - targets)[..., columns].mean())

@@ -13,7 +13,7 @@ from wav_models.data.samples import frames_per_step, window
 from wav_models.experiments.reader import FutureReader
 from wav_models.presets import HorizonConfig
 from wav_models.rewards.terms import structural_similarity
-from wav_models.types import VIEWS, ImageArray, Observation
+from wav_models.types import ImageArray, Observation
 
 NUM_STEPS = 8
 """Euler steps of every imagined future, to the end."""
@@ -45,14 +45,14 @@ def roll_out(reader: FutureReader, episode: Episode, start: int, num_futures: in
         ValueError: the model's imagined frames are not spaced as its memory is, so that they cannot become memory.
     """
     config = reader.engine.config
-    horizon, size = config.horizon, config.latent.image_size
+    horizon, size, views = config.horizon, config.latent.image_size, config.embodiment.view_names
     spacing = require_chainable(horizon)
     stride = frames_per_step(episode.fps, horizon.step_hz)
     steps = spacing * np.arange(1, num_futures * len(horizon.future_offsets) + 1)
     rows = np.clip(start + stride * steps, 0, len(episode) - 1)
     memory_rows = window(len(episode), start, horizon, stride).memory.tolist()
-    seen = np.stack([episode.images(view, memory_rows, size) for view in VIEWS])
-    true = np.stack([episode.images(view, rows.tolist(), size) for view in VIEWS])
+    seen = np.stack([episode.images(view, memory_rows, size) for view in views])
+    true = np.stack([episode.images(view, rows.tolist(), size) for view in views])
     scene = reader.observe(Observation(seen, episode.states[start], episode.instruction))
     generator = torch.Generator().manual_seed(seed)
     text = reader.engine.encode_text(episode.instruction)

@@ -10,7 +10,7 @@ import torch
 from wav_models.data.dataset import DatasetError, Episode
 from wav_models.data.samples import frames_per_step, window
 from wav_models.experiments.reader import FutureReader
-from wav_models.types import VIEWS, Observation
+from wav_models.types import Observation
 
 NUM_FUTURES = 4
 NUM_VALUE_SAMPLES = 2
@@ -28,8 +28,8 @@ def value_curve(reader: FutureReader, episode: Episode, seed: int, every: int = 
         raise DatasetError(f"episode {episode.info.index} has no rewards; run `wav label` first")
     horizon = reader.engine.config.horizon
     stride = frames_per_step(episode.fps, horizon.step_hz)
-    size = reader.engine.config.latent.image_size
-    images = np.stack([episode.images(view, size=size) for view in VIEWS])
+    size, views = reader.engine.config.latent.image_size, reader.engine.config.embodiment.view_names
+    images = np.stack([episode.images(view, size=size) for view in views])
     generator = torch.Generator().manual_seed(seed)
     curve: dict[str, Any] = {"time": [], "true": [], "mean": [], "std": []}
     for t in range(0, len(episode), every * stride):

@@ -94,6 +94,10 @@ class VideoBlock(nn.Module):
         fed = self.ff(modulated_rms_norm(hidden, shift_2, scale_2))
         return torch.addcmul(hidden, fed, gate_2), own
 
+    def text_context(self, text: Tensor) -> KeysValues:
+        """attn2 keys and values of projected text [B, Lt, D]."""
+        return self.attn2.keys_values(text)
+
     def _grouped(self, context: KeysValues) -> KeysValues:
         """[B, V, F, L, D] -> one group of tokens per sample (joint) or per sample and view."""
         if self.joint:
@@ -111,6 +115,10 @@ class ExpertBlock(nn.Module):
         self.attn2 = Attention(hidden_size, video_dim, heads, head_dim)
         self.attn3 = None if value_dim is None else Attention(hidden_size, value_dim, heads, head_dim)
         self.ff = FeedForward(hidden_size)
+
+    def video_context(self, video_features: Tensor) -> KeysValues:
+        """attn2 keys and values of video features [B, S, D_video]."""
+        return self.attn2.keys_values(video_features)
 
     def value_context(self, value_features: Tensor) -> KeysValues:
         """attn3 keys and values of value features [B or B * R, T, Dv]."""

@@ -78,7 +78,7 @@ class ExpertDiT(nn.Module):
 
     def memory_context(self, memory_features: tuple[Tensor, ...]) -> tuple[KeysValues, ...]:
         """Keys and values of the memory part of the video features; once per observation with causal memory."""
-        return tuple(block.attn2.keys_values(x) for block, x in zip(self._blocks, memory_features, strict=True))
+        return tuple(block.video_context(x) for block, x in zip(self._blocks, memory_features, strict=True))
 
     def video_context(
         self, features: VideoFeatures, memory: tuple[KeysValues, ...] | None = None

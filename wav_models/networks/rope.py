@@ -62,8 +62,22 @@ def chunk_rope(num_steps: int, base_length: int, hidden_size: int) -> Rope:
     return _rope(positions[:, None], hidden_size)
 
 
+@torch.library.custom_op("wav::rotate", mutates_args=())
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`apply_rope` as one operator, which exporters translate to the runtime's own."""
+    return apply_rope(x, Rope(cos, sin)).clone()
+
+
+@rotate.register_fake
+def _(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
 def apply_rope(x: Tensor, rope: Rope) -> Tensor:
     """Rotate channel pairs of `x` [*, hidden] by a table that broadcasts to [*, hidden / 2]."""
+    if torch.compiler.is_exporting():
+        as_one: Tensor = rotate(x, rope.cos, rope.sin)
+        return as_one
     pairs = x.unflatten(-1, (-1, 2))
     if torch.compiler.is_compiling():  # graphs have no complex numbers
         real, imaginary = pairs.unbind(-1)

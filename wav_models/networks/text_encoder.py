@@ -6,13 +6,15 @@ Encode once per instruction and keep the result; loading takes seconds, a senten
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
 
 from wav_models.networks.autoencoder import local_folder
 from wav_models.presets import ModelConfig
+
+CPU: Final = torch.device("cpu")
 
 
 class TextEncoder(Protocol):
@@ -66,24 +68,26 @@ class MiniLMTextEncoder(_TransformersTextEncoder):
 class T5TextEncoder(_TransformersTextEncoder):
     """T5 encoder from a local directory in diffusers' layout: sub-folders `tokenizer` and `text_encoder`.
 
+    On a CPU in float32; a GPU encodes an instruction in bfloat16, in a moment instead of seconds.
+
     Raises:
         FileNotFoundError: a sub-folder is missing.
     """
 
-    def __init__(self, directory: Path, max_tokens: int) -> None:
+    def __init__(self, directory: Path, max_tokens: int, device: torch.device = CPU) -> None:
         from transformers import AutoTokenizer, T5EncoderModel
 
-        super().__init__(
-            AutoTokenizer.from_pretrained(local_folder(directory, "tokenizer"), local_files_only=True),
-            T5EncoderModel.from_pretrained(
-                local_folder(directory, "text_encoder"), local_files_only=True, use_safetensors=True
-            ),
-            max_tokens,
+        network: Any = T5EncoderModel.from_pretrained(
+            local_folder(directory, "text_encoder"), local_files_only=True, use_safetensors=True
         )
+        if device != CPU:
+            network = network.to(device, torch.bfloat16)
+        tokenizer = AutoTokenizer.from_pretrained(local_folder(directory, "tokenizer"), local_files_only=True)
+        super().__init__(tokenizer, network, max_tokens)
 
 
-def make_text_encoder(config: ModelConfig, directory: Path | None = None) -> TextEncoder:
-    """The text encoder of a configuration.
+def make_text_encoder(config: ModelConfig, directory: Path | None = None, device: torch.device = CPU) -> TextEncoder:
+    """The text encoder of a configuration; `device` is where a large one runs.
 
     Raises:
         ValueError: unknown encoder, or `t5` without a directory.
@@ -94,5 +98,5 @@ def make_text_encoder(config: ModelConfig, directory: Path | None = None) -> Tex
     if kind == "t5":
         if directory is None:
             raise ValueError("text encoder 't5' needs a local model directory (sub-folders tokenizer, text_encoder)")
-        return T5TextEncoder(directory, config.text.max_tokens)
+        return T5TextEncoder(directory, config.text.max_tokens, device)
     raise ValueError(f"text.encoder is {kind!r}; valid: 'minilm', 't5'")

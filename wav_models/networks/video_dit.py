@@ -103,6 +103,7 @@ class VideoDiT(nn.Module):
         hidden = video.hidden_size
         self.causal_memory = video.causal_memory
         self.num_memory_frames = config.num_memory_frames
+        self.num_views = config.num_views
         self.proj_in = nn.Linear(video.in_channels, hidden)
         self.time_embed = TimeEmbedding(hidden)
         self.caption_projection = CaptionProjection(video.caption_channels, hidden)
@@ -136,7 +137,7 @@ class VideoDiT(nn.Module):
         """Project an instruction [B, Lt, Ct] with its mask [B, Lt] (True: a word; None: all are) for every block."""
         projected = self.caption_projection(text_embedding)
         bias = None if text_mask is None else (~text_mask).to(projected.dtype)[:, None, None, :] * MASKED_LOGIT
-        return TextContext(tuple(block.attn2.keys_values(projected) for block in self._blocks), bias)
+        return TextContext(tuple(block.text_context(projected) for block in self._blocks), bias)
 
     def encode_memory(self, memory_latents: Tensor, text: TextContext) -> MemoryPrefix:
         """Run memory frames [B, V, F_mem, L, C] alone; only a model trained with causal memory can."""
@@ -216,8 +217,9 @@ class VideoDiT(nn.Module):
         rows = self.time_embed(flow_time[:, None, None, None])
         if self.view_embed is None:
             return rows
-        view = self.view_ada(functional.silu(self.view_embed)).unflatten(-1, (6, -1))
-        return TimeRows(rows.modulation + view[:, None, None], rows.embedded + self.view_embed[:, None, None])
+        embedded = self.view_embed[: self.num_views]
+        view = self.view_ada(functional.silu(embedded)).unflatten(-1, (6, -1))
+        return TimeRows(rows.modulation + view[:, None, None], rows.embedded + embedded[:, None, None])
 
     def _memory_flow_time(self, like: Tensor) -> Tensor:
         return torch.full((1,), MEMORY_FLOW_TIME, device=like.device)
@@ -231,7 +233,7 @@ class VideoDiT(nn.Module):
     def _check(self, future_latents: Tensor, memory: MemoryPrefix | Tensor) -> None:
         """ValueError unless views, frames and tokens fit; a video DiT without embedded views takes any number."""
         frames, tokens = self.rope_cos.shape[:2]
-        views = future_latents.shape[1] if self.view_embed is None else self.view_embed.shape[0]
+        views = future_latents.shape[1] if self.view_embed is None else self.num_views
         given = {"future_latents": (future_latents, frames - self.num_memory_frames)}
         if isinstance(memory, Tensor):
             given["memory_latents"] = (memory, self.num_memory_frames)

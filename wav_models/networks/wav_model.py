@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from wav_models.networks.action_dit import ActionDiT
 from wav_models.networks.value_dit import ValueDiT
@@ -26,10 +29,25 @@ class WAVModel(nn.Module):
             initialize(self)
 
 
-def compile_blocks(model: WAVModel, dynamic: bool | None = None) -> None:
-    """Fuse the elementwise work of every transformer block; all blocks of a kind share one compilation."""
-    for block in (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks):
-        block.compile(dynamic=dynamic)
+def blocks_of(model: WAVModel) -> tuple[nn.Module, ...]:
+    """The transformer blocks of all three experts."""
+    return (*model.video.transformer_blocks, *model.value.blocks, *model.action.blocks)
+
+
+def compile_blocks(model: WAVModel, **options: Any) -> None:
+    """Fuse the elementwise work of every transformer block; all blocks of a kind share one compilation.
+
+    Args:
+        options: of torch.compile.
+    """
+    for block in blocks_of(model):
+        block.compile(**options)
+
+
+def recompute_activations(model: WAVModel) -> None:
+    """Keep only what enters a block for the backward pass, and run the block again there."""
+    for block in blocks_of(model):
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 @torch.no_grad()

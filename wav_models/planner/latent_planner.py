@@ -10,6 +10,7 @@ ratio (`scoring`), other selections than the sample of line 13 (`selection`), an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -18,22 +19,27 @@ from torch import Tensor
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.errors import PlannerError
 from wav_models.planner.noise import NoiseStreams, SearchState
+from wav_models.planner.normals import RoundNormals
 from wav_models.planner.scoring import make_score, select_elites
 from wav_models.planner.selection import SELECTIONS, Candidates
 from wav_models.planner.timing import Deadline
-from wav_models.planner.trajectory_model import TrajectoryModel
+from wav_models.planner.trajectory_model import Decision, TrajectoryModel
 from wav_models.types import PlanRound
+
+CPU: Final = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class LatentPlan:
-    """The answer in the model's units.
+    """The answer in the model's units, on the CPU.
 
     Attributes:
         actions: action tokens, shape [H, A].
         values: predicted value of the chosen future, shape [T].
         video_noise: z_vid* of the chosen future, shape [V, F, L, C].
         video_elites: noise of the last round's elites, shape [K1, V, F, L, C]; K1 = 0 without a round.
+        sampled: video noise of every round's futures, [M, V, F, L, C] each, where the model computes.
+        chosen: round and future acted on, from 0; None where that is none of those that were judged.
         state: the refitted noise, to warm-start the next plan.
         rounds: one entry per round that ran.
         stop_reason: "completed", "deadline" or "planning off".
@@ -43,6 +49,8 @@ class LatentPlan:
     values: Tensor
     video_noise: Tensor
     video_elites: Tensor
+    sampled: tuple[Tensor, ...]
+    chosen: tuple[int, int] | None
     state: SearchState
     rounds: tuple[PlanRound, ...]
     stop_reason: str
@@ -73,45 +81,87 @@ def plan(
     """
     deadline, streams = deadline or Deadline(), streams or NoiseStreams.from_seed(seed)
     score, selection = make_score(config.score, config.snr_eps), SELECTIONS[config.selection]()
-    num_pairs = (config.num_video_samples, config.num_value_samples)
+    normals = RoundNormals(streams, config, model)
     state = start or SearchState.initial(model)  # line 1: f_vid^(0), f_val^(0)
+    state = state.to(model.device)
     rounds: list[PlanRound] = []
+    sampled: list[Tensor] = []
     video_elites = torch.empty((0, *model.video_noise_shape))
 
     while len(rounds) < config.num_iterations and deadline.allows_round(config):  # line 2: k = 1, ..., K
         began = deadline.elapsed()
-        video_noise = state.video.sample(config.num_video_samples, streams.video)  # line 3: z_vid^(m) [M, V, F, L, C]
+        video_normals, value_normals = normals.take()
+        video_noise = state.video.around(video_normals)  # line 3: z_vid^(m) [M, V, F, L, C]
         futures = model.imagine(video_noise)  # line 4: x^(m)
-        value_noise = state.value.sample_pairs(  # line 6: z_val^(m,n) [M, N, T, C]
-            *num_pairs, streams.value, shared=config.shared_value_noise
-        )
+        value_noise = state.value.around(value_normals)  # line 6: z_val^(m,n) [M, N, T, C]
         values = model.evaluate(futures, value_noise)  # line 7: v^(m,n) [M, N, T]
+        _require_pairs(values, value_noise)
         pair_scores = score.pairs(values)  # SNR^(m,n) [M, N]
         video_scores = score.futures(pair_scores)  # line 8: phi^(m) [M]
-        _require_scores(values, pair_scores, num_pairs, len(rounds) + 1)
 
-        selection.see(model, Candidates(futures, video_noise, value_noise, video_scores, pair_scores))
         video_elites = video_noise[select_elites(video_scores, config.num_video_elites)]
         value_elites = value_noise.flatten(0, 1)[select_elites(pair_scores, config.num_value_elites)]
         state = state.refit(video_elites, value_elites, config)  # lines 10, 11, Eq. 4, Eq. 5
-        rounds.append(_round_report(values, pair_scores, video_scores, deadline.elapsed() - began))
+        normals.draw_ahead()
+        judged = _on_host(values, pair_scores, video_scores)  # waits for the model
+        _require_finite(judged, len(rounds) + 1)
+        selection.see(model, Candidates(futures, video_noise, value_noise, judged.video_scores, judged.pair_scores))
+        sampled.append(video_noise)
+        rounds.append(_round_report(judged, deadline.elapsed() - began))
         deadline.round_took(rounds[-1].seconds)
 
+    normals.put_back()
     chosen = selection.choose(model, state, streams)  # line 13: z_vid*, z_val*
     action_noise = config.action_noise_std * torch.randn(model.action_noise_shape, generator=streams.action)
     decision = model.act(chosen.future, chosen.value_noise, action_noise)  # line 14, Eq. 3
-    if not (decision.actions.isfinite().all() and decision.values.isfinite().all()):
-        raise PlannerError("the decoded action or its value is not finite: the checkpoint or its input is damaged")
+    _require_finite_decision(decision)
     stop_reason = _stop_reason(len(rounds), config.num_iterations)
     return LatentPlan(
-        decision.actions, decision.values, chosen.video_noise, video_elites, state, tuple(rounds), stop_reason
+        decision.actions,
+        decision.values,
+        chosen.video_noise.cpu(),
+        video_elites.cpu(),
+        tuple(sampled),
+        chosen.place,
+        state.to(CPU),
+        tuple(rounds),
+        stop_reason,
     )
 
 
-def _require_scores(values: Tensor, pair_scores: Tensor, num_pairs: tuple[int, int], round_number: int) -> None:
+def _require_pairs(values: Tensor, value_noise: Tensor) -> None:
+    num_pairs = tuple(value_noise.shape[:2])
     if tuple(values.shape[:2]) != num_pairs:
         raise ValueError(f"evaluate returned values of shape {tuple(values.shape)}; {num_pairs} + (T,) fits")
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What the host must know of a round, on the CPU.
+
+    Attributes:
+        pair_scores, video_scores: [M, N] and [M].
+        mean_values: of every future, [M].
+        finite: whether every number of a pair is, [M, N].
+    """
+
+    pair_scores: Tensor
+    video_scores: Tensor
+    mean_values: Tensor
+    finite: Tensor
+
+
+def _on_host(values: Tensor, pair_scores: Tensor, video_scores: Tensor) -> _Judged:
+    """In one copy."""
     finite = pair_scores.isfinite() & values.isfinite().all(dim=-1)
+    parts = (pair_scores, video_scores, values.mean(dim=(1, 2)), finite.to(values.dtype))
+    there = torch.cat([part.flatten() for part in parts]).cpu().split([part.numel() for part in parts])
+    pairs, videos, means, are_finite = (x.view(part.shape) for x, part in zip(there, parts, strict=True))
+    return _Judged(pairs, videos, means, are_finite.bool())
+
+
+def _require_finite(judged: _Judged, round_number: int) -> None:
+    finite = judged.finite
     if not finite.all():
         m, n = (~finite).nonzero()[0].tolist()
         count = int((~finite).sum())
@@ -121,11 +171,16 @@ def _require_scores(values: Tensor, pair_scores: Tensor, num_pairs: tuple[int, i
         )
 
 
-def _round_report(values: Tensor, pair_scores: Tensor, video_scores: Tensor, seconds: float) -> PlanRound:
+def _require_finite_decision(decision: Decision) -> None:
+    if not (decision.actions.isfinite().all() and decision.values.isfinite().all()):
+        raise PlannerError("the decoded action or its value is not finite: the checkpoint or its input is damaged")
+
+
+def _round_report(judged: _Judged, seconds: float) -> PlanRound:
     return PlanRound(
-        video_score=video_scores.numpy().astype(np.float64),
-        pair_score=pair_scores.numpy().astype(np.float64),
-        mean_value=values.mean(dim=(1, 2)).numpy().astype(np.float64),
+        video_score=judged.video_scores.numpy().astype(np.float64),
+        pair_score=judged.pair_scores.numpy().astype(np.float64),
+        mean_value=judged.mean_values.numpy().astype(np.float64),
         seconds=seconds,
     )
 

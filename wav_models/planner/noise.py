@@ -55,17 +55,16 @@ class NoiseDistribution:
         mean = elites.mean(dim=0)
         return cls(mean, (elites - mean).square().mean(dim=0).sqrt())
 
-    def sample(self, count: int | tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Independent draws, shape [count, *shape]."""
-        leading = (count,) if isinstance(count, int) else count
-        return self.mean + self.std * torch.randn(leading + tuple(self.mean.shape), generator=generator)
+    def around(self, normals: Tensor) -> Tensor:
+        """Draws from standard normal numbers [*, *shape]."""
+        return self.mean + self.std * normals
 
-    def sample_pairs(self, num_futures: int, count: int, generator: torch.Generator, *, shared: bool) -> Tensor:
-        """`count` draws for each of `num_futures`, [M, N, *shape]; `shared`: every future has the first one's."""
-        if not shared:
-            return self.sample((num_futures, count), generator)
-        drawn = self.sample((1, count), generator)
-        return drawn.expand(num_futures, *drawn.shape[1:])
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Independent draws, shape [count, *shape]; the numbers are drawn on the CPU."""
+        return self.around(torch.randn(count, *self.mean.shape, generator=generator).to(self.mean.device))
+
+    def to(self, device: torch.device) -> NoiseDistribution:
+        return NoiseDistribution(self.mean.to(device), self.std.to(device))
 
     def smooth(
         self, previous: NoiseDistribution, mean_rate: float, std_rate: float, min_std: float
@@ -99,9 +98,11 @@ class SearchState:
     @classmethod
     def initial(cls, model: TrajectoryModel) -> SearchState:
         """f^(0): standard normal."""
-        return cls(
-            NoiseDistribution.standard(model.video_noise_shape), NoiseDistribution.standard(model.value_noise_shape)
-        )
+        shapes = model.video_noise_shape, model.value_noise_shape
+        return cls(*map(NoiseDistribution.standard, shapes)).to(model.device)
+
+    def to(self, device: torch.device) -> SearchState:
+        return SearchState(self.video.to(device), self.value.to(device))
 
     def refit(self, video_elites: Tensor, value_elites: Tensor, config: PlannerConfig) -> SearchState:
         """Both refitted to their elites [E, *shape] (Eq. 4, Eq. 5), then smoothed (Section 4.3)."""

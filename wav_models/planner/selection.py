@@ -32,12 +32,13 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A future worth acting on, the noise pair it comes from, and its score."""
+    """A future worth acting on, the noise pair it comes from, its score, and its round and place in it, from 0."""
 
     future: Futures
     video_noise: Tensor
     value_noise: Tensor
     score: float = 0.0
+    place: tuple[int, int] | None = None
 
 
 class Selection(Protocol):
@@ -76,13 +77,16 @@ class Best(Sample):
 
     def __init__(self) -> None:
         self.best_so_far: Candidate | None = None
+        self._num_rounds = 0
 
     def see(self, model: TrajectoryModel, candidates: Candidates) -> None:
         scores, pairs = self.sign * candidates.video_scores, self.sign * candidates.pair_scores
         m = int(scores.argmax())
         if self.best_so_far is None or float(scores[m]) > self.best_so_far.score:
             noise_pair = candidates.video_noise[m], candidates.value_noise[m, int(pairs[m].argmax())]
-            self.best_so_far = Candidate(model.pick(candidates.futures, m), *noise_pair, float(scores[m]))
+            place = (self._num_rounds, m)
+            self.best_so_far = Candidate(model.pick(candidates.futures, m), *noise_pair, float(scores[m]), place)
+        self._num_rounds += 1
 
     def choose(self, model: TrajectoryModel, state: SearchState, streams: NoiseStreams) -> Candidate:
         return self.best_so_far or super().choose(model, state, streams)

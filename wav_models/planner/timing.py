@@ -145,6 +145,7 @@ class TimedTrajectoryModel:
         self.video_noise_shape = model.video_noise_shape
         self.value_noise_shape = model.value_noise_shape
         self.action_noise_shape = model.action_noise_shape
+        self.device = model.device
 
     def imagine(self, video_noise: Tensor) -> Futures:
         with self._stopwatch.stage("video"):

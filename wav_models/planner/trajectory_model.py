@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 Futures = Any
@@ -29,7 +30,14 @@ class Decision:
 
 
 class TrajectoryModel(Protocol):
-    """All random numbers come from the planner; the same noise gives the same answer. Tensors are float32, CPU."""
+    """All random numbers come from the planner; the same noise gives the same answer.
+
+    Tensors are float32; noise is given and values are returned on `device`, decisions on the CPU.
+    """
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
 
     @property
     def video_noise_shape(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Adds the 17 value channels to the frames of a recorded dataset."""
+"""Adds the value channels to the frames of a recorded dataset."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from wav_models.data.label_settings import read_label_settings, with_label_setti
 from wav_models.data.layout import INFO_PATH, STAGING, STATS_PATH, VALUE_KEY, set_totals
 from wav_models.data.lock import DatasetLock
 from wav_models.data.statistics import feature_stats
+from wav_models.embodiment import Embodiment
 from wav_models.rewards.returns import discounted_return
-from wav_models.rewards.terms import CHANNEL_NAMES, reward, reward_components
-from wav_models.types import VIEWS
+from wav_models.rewards.terms import reward, reward_components
 from wav_models.worker_pool import worker_pool
 
 FloatArray = NDArray[np.float64]
@@ -57,11 +57,11 @@ class LabelConfig:
             raise ValueError(f"failure_penalty is {self.failure_penalty}; it must be finite and at least 0")
 
 
-def label_episode(episode: Episode, config: LabelConfig) -> FloatArray:
-    """The 16 components of Table 2, unweighted, and the discounted return; shape [T, 17]."""
-    images = {view: episode.images(view, size=config.image_size) for view in VIEWS}
-    components = reward_components(images, episode.states, episode.actions)
-    rewards = reward(components)
+def label_episode(robot: Embodiment, episode: Episode, config: LabelConfig) -> FloatArray:
+    """The robot's reward terms, unweighted, and the discounted return; shape [T, C]."""
+    images = {view: episode.images(view, size=config.image_size) for view in robot.view_names}
+    components = reward_components(robot, images, episode.states, episode.actions)
+    rewards = reward(robot, components)
     final_reward = rewards[-1] - (config.failure_penalty if episode.info.success is False else 0.0)
     returns = discounted_return(rewards, config.discount, final_reward)
     return np.concatenate([components, returns[:, None]], axis=1)
@@ -155,10 +155,11 @@ def _label_file(dataset: Dataset, path: Path, staged: Path, indices: list[int], 
                 return
     table = pq.read_table(path, partitioning=None)
     rows_of = np.asarray(table["episode_index"])
-    values = np.empty((table.num_rows, len(CHANNEL_NAMES)), dtype=np.float32)
+    robot = dataset.robot
+    values = np.empty((table.num_rows, robot.value_dim), dtype=np.float32)
     for index in indices:
-        values[rows_of == index] = label_episode(dataset.read_episode(index, values=False), config)
-    column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), len(CHANNEL_NAMES))
+        values[rows_of == index] = label_episode(robot, dataset.read_episode(index, values=False), config)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), robot.value_dim)
     if VALUE_KEY in table.column_names:
         table = table.drop_columns([VALUE_KEY])
     table = table.append_column(VALUE_KEY, column)
@@ -175,7 +176,8 @@ def _write_metadata(dataset: Dataset, config: LabelConfig) -> None:
     stats_path = dataset.root / STATS_PATH
     stats = json.loads(stats_path.read_text(encoding="utf-8")) if stats_path.is_file() else {}
     write_json(stats_path, {**stats, VALUE_KEY: feature_stats(values)})
-    feature = {"dtype": "float32", "shape": [len(CHANNEL_NAMES)], "names": list(CHANNEL_NAMES)}
+    names = dataset.robot.value_names
+    feature = {"dtype": "float32", "shape": [len(names)], "names": list(names)}
     info = {**dataset.info, "features": {**dataset.info["features"], VALUE_KEY: feature}}
     set_totals(info, len(dataset), sum(episode.length for episode in dataset.episodes))
     write_json(dataset.root / INFO_PATH, info)

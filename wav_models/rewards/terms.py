@@ -1,23 +1,22 @@
-"""The reward terms of Table 2: one function per formula, one table that says which component uses which.
+"""The reward terms of Table 2: one function per formula; which robot uses which is in its embodiment.
 
 Conventions where the paper leaves a choice:
 - images are compared as values 0..255, after the resize that `wav label` was given;
 - SSIM is that of Wang et al. 2004 (Gaussian window, sigma 1.5, 11 px), per colour channel, averaged over the interior;
 - differences are per recorded frame, not per second, and zero where the episode has no earlier frame;
-- states of one arm are its six joints [rad] and its gripper's stroke [m], as they are.
+- states of one arm are its joints and its gripper in their units, as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wav_models.types import ARM_DOF
+from wav_models.embodiment import Embodiment
 
 FloatArray = NDArray[np.float64]
 ImageArray = NDArray[np.uint8]
@@ -44,17 +43,17 @@ def image_ssim(images: ImageArray) -> FloatArray:
 
 
 def joint_proximity(states: FloatArray) -> FloatArray:
-    """c_5: exp(-|s_t - s_T|_2) of one arm's states [T, 7]; shape [T], in (0, 1]."""
+    """c_5: exp(-|s_t - s_T|_2) of one arm's states [T, D]; shape [T], in (0, 1]."""
     return np.asarray(np.exp(-np.linalg.norm(states - states[-1], axis=1)))
 
 
 def total_velocity(rows: FloatArray) -> FloatArray:
-    """c_6, c_8: sum over joints of |x_t - x_{t-1}|, rows [T, 7] of states or actions; shape [T], zero at t = 0."""
+    """c_6, c_8: sum over joints of |x_t - x_{t-1}|, rows [T, D] of states or actions; shape [T], zero at t = 0."""
     return _total_difference(rows, order=1)
 
 
 def total_acceleration(rows: FloatArray) -> FloatArray:
-    """c_7, c_9: sum over joints of |x_t - 2 x_{t-1} + x_{t-2}|, rows [T, 7]; shape [T], zero for t < 2."""
+    """c_7, c_9: sum over joints of |x_t - 2 x_{t-1} + x_{t-2}|, rows [T, D]; shape [T], zero for t < 2."""
     return _total_difference(rows, order=2)
 
 
@@ -70,74 +69,47 @@ def structural_similarity(first: NDArray[np.float32], second: NDArray[np.float32
     return float(np.mean((luminance * structure)[interior, interior], dtype=np.float64))
 
 
-@dataclass(frozen=True)
-class Component:
-    """One of the 16 scalar components.
-
-    Attributes:
-        name: term and, where there are several, arm or view.
-        weight: its weight in the reward.
-        source: what `formula` is applied to: a view, "state" or "action".
-        arm: 0 left, 1 right; None for images.
-        formula: one of the functions above.
-    """
-
-    name: str
-    weight: float
-    source: str
-    arm: int | None
-    formula: Callable[[Any], FloatArray]
+FORMULAS: Final[Mapping[str, Callable[[Any], FloatArray]]] = {
+    "image_mse": image_mse,
+    "image_ssim": image_ssim,
+    "proximity": joint_proximity,
+    "total_velocity": total_velocity,
+    "total_acceleration": total_acceleration,
+}
+"""What the reward terms of an embodiment may be made of."""
 
 
-def _both_arms(name: str, weight: float, source: str, formula: Callable[[Any], FloatArray]) -> list[Component]:
-    return [Component(f"{name}_{side}", weight, source, arm, formula) for arm, side in enumerate(("left", "right"))]
-
-
-COMPONENTS: Final = (
-    Component("wrist_mse_left", 1 / 16, "left_wrist", None, image_mse),
-    Component("wrist_mse_right", 1 / 16, "right_wrist", None, image_mse),
-    Component("wrist_ssim_left", 1 / 16, "left_wrist", None, image_ssim),
-    Component("wrist_ssim_right", 1 / 16, "right_wrist", None, image_ssim),
-    Component("top_mse", 1 / 16, "head", None, image_mse),
-    Component("top_ssim", 1 / 16, "head", None, image_ssim),
-    *_both_arms("joint_proximity", 1 / 16, "state", joint_proximity),
-    *_both_arms("joint_velocity", -1 / 16, "state", total_velocity),
-    *_both_arms("joint_acceleration", -1 / 16, "state", total_acceleration),
-    *_both_arms("action_velocity", -0.1 / 16, "action", total_velocity),
-    *_both_arms("action_acceleration", -0.1 / 16, "action", total_acceleration),
-)
-"""Table 2 in the bimanual setting: channels 0..15 of the value expert, in this order."""
-
-CHANNEL_NAMES: Final = (*(component.name for component in COMPONENTS), "discounted_return")
-
-WEIGHTS: Final = np.array([component.weight for component in COMPONENTS])
-
-
-def reward_components(images: Mapping[str, ImageArray], states: FloatArray, actions: FloatArray) -> FloatArray:
+def reward_components(
+    robot: Embodiment, images: Mapping[str, ImageArray], states: FloatArray, actions: FloatArray
+) -> FloatArray:
     """All components of one episode; its last frame and state are the goal.
 
     Args:
+        robot: whose terms.
         images: per view uint8 RGB, shape [T, H, W, 3].
-        states: measured joint states, shape [T, 14], rad and m.
-        actions: commanded joint targets, shape [T, 14], rad and m.
+        states: measured states, shape [T, S].
+        actions: commands, shape [T, A].
 
     Returns:
-        Unweighted components, shape [T, 16], in the order of `COMPONENTS`.
+        Unweighted components, shape [T, C - 1], in the order of the robot's `reward_terms`.
+
+    Raises:
+        ValueError: a term is of a view that is not there.
     """
-    rows = {"state": states, "action": actions}
+    sources: dict[str, Any] = {"state": states, "action": actions, **images}
     columns = []
-    for component in COMPONENTS:
-        if component.arm is None:
-            columns.append(component.formula(images[component.source]))
-        else:
-            first = component.arm * ARM_DOF
-            columns.append(component.formula(rows[component.source][:, first : first + ARM_DOF]))
+    for term in robot.reward_terms:
+        if term.source not in sources:
+            raise ValueError(f"reward term {term.name} needs the view {term.source!r}; there are {', '.join(images)}")
+        source = sources[term.source]
+        first, end = term.columns
+        columns.append(FORMULAS[term.formula](source[:, first:end] if end else source))
     return np.stack(columns, axis=1)
 
 
-def reward(components: FloatArray) -> FloatArray:
-    """Weighted sum R_t of components [..., 16]."""
-    return np.asarray(components @ WEIGHTS)
+def reward(robot: Embodiment, components: FloatArray) -> FloatArray:
+    """Weighted sum R_t of components [..., C - 1]."""
+    return np.asarray(components @ np.array([term.weight for term in robot.reward_terms]))
 
 
 def _total_difference(rows: FloatArray, order: int) -> FloatArray:

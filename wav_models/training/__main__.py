@@ -1,4 +1,4 @@
-"""`accelerate launch -m wav_models.training STAGE ...`."""
+"""`wav train STAGE ...` as a process that accelerate, torchrun or SLURM starts: `python -m wav_models.training`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from wav_models.training.command import main
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:], launched=True)
+    code = main(sys.argv[1:])
     from wav_models.training.parallel import leave  # brings torch, which --help does without
 
     leave(code)

@@ -61,7 +61,7 @@ def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> 
         directory,
         model=model,
         autoencoder=autoencoder,
-        normalization=Normalization.from_json(run.directory / NORMALIZATION),
+        normalization=Normalization.from_json(run.directory / NORMALIZATION, run.config.model.embodiment),
         training_record=record,
         planner=None if run.base is None else load_planner_config(run.base),
     )

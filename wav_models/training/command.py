@@ -1,25 +1,27 @@
-"""The commands `wav train STAGE` and `accelerate launch -m wav_models.training STAGE`.
+"""The command `wav train STAGE`.
 
-The second runs one of the three stages over the processes that accelerate started; everything else is the first's.
+Where there is one GPU, stages train on it; where there are several, or `--devices` says so, one process is started for
+each by accelerate. Where torchrun, accelerate or SLURM have started several already, this is one of them.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import tyro
 
 from wav_models.training.config import STAGES, load_config
 
 if TYPE_CHECKING:
+    from wav_models.training.launched import LaunchedWorker
     from wav_models.training.loop import Budget
 
-LAUNCH = "accelerate launch -m wav_models.training"
-ON_ONE_GPU = "accelerate launch --num_processes 1 -m wav_models.training"
+PROG = "wav train"
 TRAINED = ("autoencoder", *STAGES)
 INTERRUPTED = 130
 """Exit code after a signal: everything is saved, and the next command of a script must not begin."""
@@ -54,30 +56,24 @@ class TrainArguments:
     """A checkpoint, or another run: start from its weights instead of from random ones (not when resuming). Give a
     checkpoint to every step of the run, "latents" and "checkpoint" too: its auto-encoder and normalisation are used."""
     workers: int | None = None
-    """Processes with averaged gradients; overrides the configuration."""
+    """Processes with averaged gradients on a CPU; overrides the configuration."""
+    devices: int | None = None
+    """GPUs of this machine to train on, one process each; all when not given, 0 trains on the CPU."""
     tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Write scalars to RUN/tensorboard."""
     sharding: Literal["ddp", "fsdp"] = "ddp"
-    """Under `accelerate launch`: a copy of the model on every device, or a share of it."""
+    """On several devices: a copy of the model on every one, or a share of it."""
     best: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """"checkpoint" takes the last stage's weights of the best held-out error instead of the last ones."""
     checkpoint: Path | None = None
     """Where "checkpoint" writes; RUN/checkpoint when not given."""
 
 
-def main(argv: list[str], *, launched: bool = False) -> int:
-    """Entry point of both commands.
-
-    Args:
-        launched: this process is one of those that accelerate started.
-    """
-    prog = LAUNCH if launched else "wav train"
-    arguments = tyro.cli(TrainArguments, prog=prog, args=argv)
+def main(argv: list[str]) -> int:
+    """Entry point; of every process where there are several."""
+    arguments = tyro.cli(TrainArguments, prog=PROG, args=argv)
     if arguments.stage in TRAINED and arguments.minutes is not None and arguments.steps is not None:
-        print(f"{prog} {arguments.stage}: give either --minutes X or --steps N", file=sys.stderr)
-        return 2
-    if launched and arguments.stage not in STAGES:
-        print(f"{prog}: only {', '.join(STAGES)} train on several devices; use wav train", file=sys.stderr)
+        print(f"{PROG} {arguments.stage}: give either --minutes X or --steps N", file=sys.stderr)
         return 2
     from torch.multiprocessing.spawn import ProcessException
 
@@ -85,14 +81,41 @@ def main(argv: list[str], *, launched: bool = False) -> int:
     from wav_models.training.state import StateError
 
     try:
-        complete = _train(arguments, f"{prog} {shlex.join(argv)}", launched)
+        if arguments.stage in TRAINED and (devices := _devices_to_start(arguments)) > 1:
+            _start(devices, argv)
+        complete = _train(arguments, f"{PROG} {shlex.join(argv)}")
     except (ValueError, OSError, FloatingPointError, StateError, CheckpointError) as error:
-        print(f"{prog} {arguments.stage}: {error}", file=sys.stderr)
+        print(f"{PROG} {arguments.stage}: {error}", file=sys.stderr)
         return 1
     except ProcessException as error:  # holds a worker's whole traceback
-        print(f"{prog} {arguments.stage}: {str(error).rstrip().splitlines()[-1]}", file=sys.stderr)
+        print(f"{PROG} {arguments.stage}: {str(error).rstrip().splitlines()[-1]}", file=sys.stderr)
         return 1
     return 0 if complete else INTERRUPTED
+
+
+def _devices_to_start(arguments: TrainArguments) -> int:
+    """Processes that are to be started; 1 where something else has started them, or one is enough.
+
+    Raises:
+        ValueError: there are not so many GPUs.
+    """
+    import torch
+
+    from wav_models.training.launched import cluster_environment
+
+    if cluster_environment(os.environ):
+        return 1
+    there = torch.cuda.device_count()
+    if arguments.devices is not None and not 0 <= arguments.devices <= there:
+        raise ValueError(f"devices is {arguments.devices}; this machine has {there} GPUs")
+    return there if arguments.devices is None else arguments.devices
+
+
+def _start(devices: int, argv: list[str]) -> NoReturn:
+    """Become accelerate's launcher of this command on so many devices, so that signals reach it."""
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
+    launch += ["--dynamo_backend", "no", "--num_processes", str(devices), "-m", "wav_models.training", *argv]
+    os.execv(sys.executable, [sys.executable, *launch])
 
 
 def _budget(arguments: TrainArguments, configured_steps: int | None) -> Budget:
@@ -111,19 +134,19 @@ def _budget(arguments: TrainArguments, configured_steps: int | None) -> Budget:
     return Budget(steps=steps)
 
 
-def _say_unused_gpu(stage: str, command: str) -> None:
-    """`wav train` computes on the CPU: nobody should have to find that out by waiting."""
+def _join(arguments: TrainArguments) -> LaunchedWorker | None:
+    """This process's place, on a GPU or among several; None where the run's own workers train on the CPU."""
     import torch
 
-    if not torch.cuda.is_available():
-        return
-    if stage == "autoencoder":
-        print("training on the CPU: the auto-encoder has no other way; the GPU is not used")
-    else:
-        print(f"training on the CPU; on the GPU: {ON_ONE_GPU} {command.removeprefix('wav train ')}")
+    from wav_models.training.launched import LaunchedWorker, cluster_environment
+
+    on_gpu = torch.cuda.is_available() and arguments.devices != 0
+    if not on_gpu and not cluster_environment(os.environ):
+        return None
+    return LaunchedWorker.join("ddp" if arguments.stage == "autoencoder" else arguments.sharding)
 
 
-def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
+def _train(arguments: TrainArguments, command: str) -> bool:
     """Whether it was done to the end; a signal may have ended it earlier, with everything saved."""
     from wav_models.checkpoint import PLANNER
     from wav_models.training import run as steps
@@ -155,18 +178,15 @@ def _train(arguments: TrainArguments, command: str, launched: bool) -> bool:
             print(f"it has no {PLANNER}: it will plan with the defaults of PlannerConfig (docs/training.md)")
         return True
     budget = _budget(arguments, getattr(config, arguments.stage).loop.steps)
-    if not launched:
-        _say_unused_gpu(arguments.stage, command)
+    worker = _join(arguments)
     if arguments.stage == "autoencoder":
-        steps.train_autoencoder(run, budget, resume=arguments.resume)
-    elif launched:
-        from wav_models.training.launched import LaunchedWorker
-
-        worker = LaunchedWorker.join(arguments.sharding)
+        steps.train_autoencoder(run, budget, resume=arguments.resume, worker=worker)
+    elif worker is None:
+        steps.train_stage(run, arguments.stage, budget, resume=arguments.resume)
+    else:
         steps.train_stage_on(worker, run, arguments.stage, budget, arguments.resume)
+    if worker is not None:
         worker.part()
         if not worker.is_main:
             return True
-    else:
-        steps.train_stage(run, arguments.stage, budget, resume=arguments.resume)
     return load_progress(run.state_path(arguments.stage), "").complete

@@ -173,6 +173,8 @@ class TrainConfig:
         frozen: beginnings of names of parameters that no stage trains, such as "video." or "value.blocks.0.".
         workers: processes with averaged gradients, one torch thread each.
         compile: compile the transformer blocks (needs a C++ compiler; half a minute or more at the start).
+        recompute: keep what enters a transformer block for the backward pass and run the block again there: a tenth of
+            the memory of a sample, a third more arithmetic.
     """
 
     preset: str = "wav-tiny"
@@ -187,6 +189,7 @@ class TrainConfig:
     frozen: tuple[str, ...] = ()
     workers: int = 2
     compile: bool = False
+    recompute: bool = False
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     video: VideoStageConfig = field(default_factory=VideoStageConfig)
     value: ValueStageConfig = field(default_factory=ValueStageConfig)

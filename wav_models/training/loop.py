@@ -10,7 +10,9 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -54,6 +56,9 @@ class Stage(Protocol):
 
     def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
         """Losses of a fresh batch; "loss" is what is minimised, the others are reported."""
+
+    def prepare(self, batch_size: int, streams: RngStreams) -> None:
+        """Draw a batch ahead of `losses` with the same streams; called where a GPU computes meanwhile."""
 
     def evaluate(self) -> dict[str, float]:
         """Held-out metrics, with the averaged weights in place."""
@@ -124,7 +129,7 @@ def train(
     if not resume and path.is_file():
         _refuse_unfinished(path)
     losses = worker.distribute(stage)  # before the optimiser: sharding replaces the parameters
-    state = _initial_state(stage, config)
+    state = initial_state(stage, config)
     progress = state.progress
     if resume and path.is_file():
         state.load(path)
@@ -148,7 +153,7 @@ def _refuse_unfinished(path: Path) -> None:
         raise StateError(f"{path}: holds an unfinished training of {progress.step} steps; {remedy}")
 
 
-def _initial_state(stage: Stage, config: LoopConfig) -> TrainState:
+def initial_state(stage: Stage, config: LoopConfig) -> TrainState:
     parameters = stage.named_parameters()
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
@@ -191,8 +196,11 @@ class _Loop:
                 f"x {config.accumulation} accumulated parts"
             )
         self.device_type = next(iter(state.parameters.values())).device.type
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Tensor | float] = {}  # on the device: reading one would wait for it
         self.counted = 0
+        self.upcoming: RngStreams | None = None
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self.writing: Future[None] | None = None
 
     def run(self, stop: StopRequest) -> None:
         progress = self.state.progress
@@ -207,7 +215,7 @@ class _Loop:
                 break
             self._step(fraction)
             if self._due(clocks, "save"):
-                self._save()
+                self._save(meanwhile=True)
             if self._due(clocks, "log"):
                 self._log(fraction)
             if self._due(clocks, "evaluate"):
@@ -227,11 +235,11 @@ class _Loop:
             group["lr"] = rate * group["lr_scale"]
         optimizer.zero_grad(set_to_none=True)
         for part in range(config.accumulation):
-            place = self.worker.rank + part * self.worker.size
-            streams = streams_at(self.seed, self.stage.name, progress.step, place)
-            with torch.autocast(self.device_type, torch.bfloat16) if config.bf16 else contextlib.nullcontext():
-                losses = self.losses(self.share, streams)
-            (losses["loss"] / config.accumulation).backward()
+            streams = self._streams(part)
+            with self.worker.accumulating(self.losses, last=part == config.accumulation - 1):
+                with torch.autocast(self.device_type, torch.bfloat16) if config.bf16 else contextlib.nullcontext():
+                    losses = self.losses(self.share, streams)
+                (losses["loss"] / config.accumulation).backward()
             self._count(losses)
         parameters = list(self.state.parameters.values())
         self.worker.average_gradients(parameters)
@@ -245,6 +253,18 @@ class _Loop:
         progress.step += 1
         progress.samples += config.batch_size
 
+    def _streams(self, part: int) -> RngStreams:
+        """Of this part of this step; beside a GPU the next part's batch is drawn meanwhile."""
+        streams = self.upcoming or self._streams_at(self.state.progress.step, part)
+        if self.device_type != "cpu":
+            accumulation = self.config.accumulation
+            self.upcoming = self._streams_at(*divmod(self.state.progress.step * accumulation + part + 1, accumulation))
+            self.stage.prepare(self.share, self.upcoming)
+        return streams
+
+    def _streams_at(self, step: int, part: int) -> RngStreams:
+        return streams_at(self.seed, self.stage.name, step, self.worker.rank + part * self.worker.size)
+
     def _average(self) -> None:
         """Move the averaged weights; the decay rises with the steps so that the first weights are forgotten."""
         step = self.state.progress.step
@@ -255,7 +275,7 @@ class _Loop:
 
     def _count(self, losses: dict[str, Tensor]) -> None:
         for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
         self.counted += 1
 
     def _due(self, clocks: dict[str, float], name: str) -> bool:
@@ -268,7 +288,7 @@ class _Loop:
     def _log(self, fraction: float) -> None:
         progress = self.state.progress
         names = sorted(self.sums)
-        means = self.worker.mean(torch.tensor([self.sums[n] / self.counted for n in names], dtype=torch.float64))
+        means = self.worker.mean(torch.tensor([float(self.sums[n]) / self.counted for n in names], dtype=torch.float64))
         losses = dict(zip(names, means.tolist(), strict=True))
         self.sums, self.counted = {}, 0
         rate = progress.samples / max(progress.seconds, 1e-9)
@@ -316,11 +336,28 @@ class _Loop:
             progress = self.state.progress
             self.report(f"[{self.stage.name} {progress.seconds / 60:5.1f} min, step {progress.step}] {text}")
 
-    def _save(self) -> None:
-        """All workers take part, for each may hold a share; the main one writes."""
-        tensors = self.state.tensors() if self.worker.is_main or self.worker.is_sharded else {}
-        if self.worker.is_main:
-            self.state.save(self.path, tensors)
+    def _save(self, *, meanwhile: bool = False) -> None:
+        """All workers take part, for each may hold a share; the main one writes.
+
+        Args:
+            meanwhile: write while the training goes on, where what is written are copies: not on a CPU.
+
+        Raises:
+            StateError: this state, or the one before it, could not be written.
+        """
+        if self.writing is not None:
+            self.writing.result()
+            self.writing = None
+        if not (self.worker.is_main or self.worker.is_sharded):
+            return
+        tensors = self.state.tensors(keep=self.worker.is_main)
+        if not self.worker.is_main:
+            return
+        write = partial(save_tensors, self.path, tensors, asdict(self.state.progress))
+        if meanwhile and self.device_type != "cpu":
+            self.writing = self.writer.submit(write)
+        else:
+            write()
 
 
 @contextlib.contextmanager

@@ -2,9 +2,9 @@
 
 Each metric is taken at video features of several kinds, named behind the "@":
 
-    @0          the noisiest pass: what acting reads with `num_video_steps = 1`
+    @0          the noisiest pass: what acting reads with `video_times` [0]
     @0.75       the true future, noised a little: the bound that better imagination would reach
-    @imagined   the model's own future, denoised to 0.75: what acting reads with `num_video_steps = 4`
+    @imagined   the model's own future, denoised to 0.75 in equal steps
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.randomness import RngStreams, streams_at
 from wav_models.training.stages import normal
-from wav_models.types import ANGLES
 
 NEARLY_CLEAN = 0.75
 JUDGED_BY = {"video": "video_loss@0", "value": f"-return_r2@{NEARLY_CLEAN:g}", "action": "all_steps_rad@imagined"}
@@ -114,7 +113,7 @@ class HeldOut:
     def _denoise_values(
         self, batch: Batch, features: VideoFeatures, streams: RngStreams
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Value samples per observation [B, R, T, 17] and the features of the last pass, as acting computes them."""
+        """Value samples per observation [B, R, T, C] and the features of the last pass, as acting computes them."""
         context = self.model.value.context(features)
         last: tuple[Tensor, ...] = ()
 
@@ -131,7 +130,7 @@ class HeldOut:
     def _action_error(
         self, batch: Batch, features: VideoFeatures, value_features: tuple[Tensor, ...], streams: RngStreams
     ) -> Tensor:
-        """Absolute error of the joint targets, shape [B, H, 12], rad."""
+        """Absolute error of what moves the arms, shape [B, H, D], in its unit."""
         context = self.model.action.context(features, tuple(f[:, 0] for f in value_features))
         x_0 = normal((len(batch), 1, *batch.actions.shape[1:]), streams, self._device)
 
@@ -141,12 +140,13 @@ class HeldOut:
             return predicted
 
         x_1 = euler(velocity, x_0, NUM_STEPS)
-        decoded = self.batches.normalization.decode_actions(x_1[:, 0], batch.state)
-        return (decoded - batch.targets)[..., ANGLES].abs()
+        normalization = self.batches.normalization
+        decoded = normalization.decode_actions(x_1[:, 0], batch.state)
+        return (decoded - batch.targets)[..., normalization.embodiment.arm_columns].abs()
 
 
 def _returns(values: Tensor) -> Tensor:
-    """Normalised return of values [B, ..., T, 17], shape [B], averaged over the horizon and over samples."""
+    """Normalised return of values [B, ..., T, C], shape [B], averaged over the horizon and over samples."""
     last = values[..., -1]
     return last.mean(dim=tuple(range(1, last.ndim)))
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -53,6 +53,15 @@ class TrainingWorker:
     def distribute(self, stage: TrainableStage) -> Losses:
         """The stage's losses, computed by this process on its samples."""
         return stage.losses
+
+    def meet(self) -> None:
+        """Wait for the other workers."""
+        if self.size > 1:
+            dist.barrier()
+
+    def accumulating(self, losses: Losses, *, last: bool) -> AbstractContextManager[None]:
+        """Around one part of a step: only the last one's backward pass needs to exchange gradients."""
+        return nullcontext()
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace every gradient by its mean over the workers."""

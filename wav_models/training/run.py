@@ -29,7 +29,7 @@ from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
 from wav_models.data.normalization import Normalization
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
-from wav_models.networks.wav_model import WAVModel, compile_blocks
+from wav_models.networks.wav_model import WAVModel, compile_blocks, recompute_activations
 from wav_models.training.autoencoder_stage import AutoencoderStage
 from wav_models.training.base import NORMALIZATION, load_base, take_over_base
 from wav_models.training.config import STAGES, DatasetConfig, TrainConfig
@@ -106,6 +106,7 @@ class Run:
             check_choice("dataset in `datasets`", name, known)
         return DatasetGroup(
             self.data,
+            self.config.model.embodiment,
             {name: one.mapping for name, one in used.items() if one.mapping is not None},
             {name: one.episodes for name, one in used.items() if one.episodes is not None},
         )
@@ -136,8 +137,11 @@ class Run:
         return self.directory / "tensorboard" if self.tensorboard else None
 
 
-def train_autoencoder(run: Run, budget: Budget, *, resume: bool) -> None:
+def train_autoencoder(run: Run, budget: Budget, *, resume: bool, worker: TrainingWorker | None = None) -> None:
     """Decode the dataset if need be and train the auto-encoder on it.
+
+    Args:
+        worker: this process, where it is one of several or computes on a GPU; None = the run's own workers.
 
     Raises:
         ValueError: the preset has a pretrained one, or no episode is left to train on or to hold out.
@@ -148,8 +152,14 @@ def train_autoencoder(run: Run, budget: Budget, *, resume: bool) -> None:
     run.directory.mkdir(parents=True, exist_ok=True)
     dataset = run.dataset()
     steps = _split(step_starts(dataset, run.config.model), fingerprints(dataset), run.config)
-    cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
-    run_workers(_autoencoder_worker, (run, budget, resume, *steps), run.config.workers)
+    if worker is None:
+        cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
+        run_workers(_autoencoder_worker, (run, budget, resume, *steps), run.config.workers)
+        return
+    if worker.is_main:
+        cache_frames(dataset, run.config.model, run.directory / FRAMES, run.config.workers)
+    worker.meet()
+    _autoencoder_worker(worker, run, budget, resume, *steps)
 
 
 def _autoencoder_worker(
@@ -161,7 +171,9 @@ def _autoencoder_worker(
     assert isinstance(autoencoder, TinyAutoencoder)
     frames = np.load(run.directory / FRAMES, mmap_mode="r")
     picture = run.directory / "autoencoder.png" if worker.is_main else None
-    stage = AutoencoderStage(autoencoder, frames, steps, held_out, config.autoencoder, picture)
+    stage = AutoencoderStage(
+        autoencoder, frames, steps, held_out, config.autoencoder, config.model.embodiment.view_names, picture
+    )
 
     def finish(state: TrainState) -> dict[str, Any]:
         for name, parameter in state.parameters.items():
@@ -199,7 +211,8 @@ def encode_latents(run: Run) -> None:
     cache_latents(files, _frames(run, dataset), run.pretrained, run.config.workers, _say)
     episodes = load_episodes(model, run.directory, table, run.pretrained)
     if run.base is None:
-        fit_normalization(episodes, model.horizon, steps).to_json(run.directory / NORMALIZATION)
+        normalization = fit_normalization(episodes, model.horizon, steps, model.embodiment)
+        normalization.to_json(run.directory / NORMALIZATION)
 
 
 def _frames(run: Run, dataset: DatasetGroup) -> Frames:
@@ -239,10 +252,10 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
         lineages.append(load_part(run.start, model, name))
     table = Table.load(run.directory / TABLE)
     episodes = load_episodes(config.model, run.directory, table, run.pretrained)
-    normalization = Normalization.from_json(run.directory / NORMALIZATION)
+    normalization = Normalization.from_json(run.directory / NORMALIZATION, run.config.model.embodiment)
     steps, held_out = _split(table.starts, table.episodes, config)
     if config.drop_still_steps:
-        still = still_steps(episodes, config.model.horizon)
+        still = still_steps(episodes, config.model.horizon, config.model.embodiment)
         steps, held_out = steps[~still[steps]], held_out[~still[held_out]]
         if not (len(steps) and len(held_out)):
             raise ValueError(
@@ -261,6 +274,8 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
     }
     stage = make_stage(name, model, batches, config, evaluate[name])
     stage.judged_by = JUDGED_BY[name]
+    if config.recompute:
+        recompute_activations(model)
     if config.compile:
         compile_blocks(model)
         stage.evaluate = uncompiled(stage.evaluate)

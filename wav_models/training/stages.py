@@ -9,6 +9,7 @@ alone would carry nothing of the future.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -42,6 +43,8 @@ class _Stage:
 
     def __init__(self, model: WAVModel, batches: Batches, config: Any, evaluate: Evaluate) -> None:
         self.model, self.batches, self.config = model, batches, config
+        self._prepared: list[tuple[RngStreams, Future[Batch]]] = []
+        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self.evaluate = evaluate
         for part, network in model.named_children():
             network.requires_grad_(part in self.parts)
@@ -73,7 +76,25 @@ class _Stage:
         return next(self.model.parameters()).device
 
     def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
-        return self.batch_losses(self.batches.draw(batch_size, streams).to(self.device), streams)
+        batch = self._take(streams) or self.batches.draw(batch_size, streams)
+        return self.batch_losses(batch.to(self.device), streams)
+
+    def prepare(self, batch_size: int, streams: RngStreams) -> None:
+        """Draw a batch in another thread, ahead of the `losses` that are given the same streams."""
+
+        def draw() -> Batch:
+            batch = self.batches.draw(batch_size, streams)
+            return batch.pinned() if self.device.type == "cuda" else batch
+
+        self._prepared.append((streams, self._preparing.submit(draw)))
+
+    def _take(self, streams: RngStreams) -> Batch | None:
+        """The batch that was prepared for these streams, if one was."""
+        found = [future for of, future in self._prepared if of is streams]
+        if not found:
+            return None
+        self._prepared = [each for each in self._prepared if each[1] is not found[0]]
+        return found[0].result()
 
     def batch_losses(self, batch: Batch, streams: RngStreams) -> dict[str, Tensor]:
         raise NotImplementedError

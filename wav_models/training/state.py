@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -208,19 +208,22 @@ class TrainState:
     optimizer: torch.optim.AdamW
     progress: Progress
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything that is saved, whole; with shares on several workers all of them must call this."""
+    def tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
+        """Everything that is saved, whole, on the CPU; with shares on several workers all of them must call this.
+
+        Args:
+            keep: False: only give the others this worker's shares; no more than one tensor is whole at a time.
+        """
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
-            tensors[f"weights.{name}"] = whole(parameter.data)
-            tensors[f"average.{name}"] = whole(self.average[name])
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = whole(value)
+            of_parameter = {f"weights.{name}": parameter.data, f"average.{name}": self.average[name]}
+            moments = self.optimizer.state.get(parameter, {})
+            of_parameter |= {f"optimizer.{key}.{name}": value for key, value in moments.items()}
+            for full_name, tensor in of_parameter.items():
+                gathered = whole(tensor)
+                if keep:
+                    tensors[full_name] = gathered.cpu()
         return tensors
-
-    def save(self, path: Path, tensors: dict[str, Tensor] | None = None) -> None:
-        """Write `tensors` (this state's own when None) and the progress."""
-        save_tensors(path, self.tensors() if tensors is None else tensors, asdict(self.progress))
 
     def load(self, path: Path) -> None:
         """Continue from `path`.

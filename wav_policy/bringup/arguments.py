@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Annotated, Any
 
 from wav_models.configuration import ConfigurationError, Range, did_you_mean, from_texts
 from wav_policy.bringup import paths
+from wav_policy.policy.remote.address import check_address
 from wav_policy.sim.tasks import TASKS
 
 AUTO = "auto"
 BOOL_CHOICES = ("true", "false")
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 DEFAULT_CHECKPOINT = "checkpoints/wav-tiny"
 """Trained in the simulation: it is the default there only."""
 DEFAULT_DATASET = "recordings"
@@ -39,7 +42,14 @@ ARGUMENTS = (
     LaunchArgument(
         "checkpoint", AUTO, f"Checkpoint directory of the policy; auto: {DEFAULT_CHECKPOINT} with sim, else refused."
     ),
+    LaunchArgument("policy", "", "ws://HOST:PORT of a policy server in place of the checkpoint (docs/remote.md)."),
+    LaunchArgument("policy_mapping", "", "YAML with that server's views, joints and rates; empty: it says them."),
     LaunchArgument("engine", AUTO, "What runs the networks.", (AUTO, "torch", "onnxruntime", "tensorrt")),
+    LaunchArgument(
+        "planner",
+        "",
+        'Parameters of the planner in place of the checkpoint\'s: "num_iterations=0 num_value_samples=2".',
+    ),
     LaunchArgument("instruction", "", "Command in words; empty: the task's own (sim) or the topic `instruction`."),
     LaunchArgument("task", "bowl", "Task of the simulation.", TASKS),
     LaunchArgument("teleop", "false", "The leader arms command the robot, not the policy.", BOOL_CHOICES),
@@ -57,6 +67,21 @@ ARGUMENTS = (
     LaunchArgument("can_leader_left", AUTO, "CAN interface or serial port of the left leader arm (teleop)."),
     LaunchArgument("can_leader_right", AUTO, "The same for the right leader arm."),
     LaunchArgument("can_interface", AUTO, "auto: slcan with sim, else socketcan.", (AUTO, "socketcan", "slcan")),
+    LaunchArgument("namespace", "", "Of all nodes, such as robot1: two robots in one ROS domain need two."),
+    LaunchArgument(
+        "use_sim_time",
+        "false",
+        "Stamps follow the topic /clock; the arms move only while it runs at real time.",
+        BOOL_CHOICES,
+    ),
+    LaunchArgument("params_file", "", "YAML of parameters that win over config/; what launch arguments decide stays."),
+    LaunchArgument("log_level", "info", "Of all nodes.", LOG_LEVELS),
+    LaunchArgument(
+        "robot_description",
+        "true",
+        "Publish the URDF, and tf where robot_state_publisher is installed.",
+        BOOL_CHOICES,
+    ),
 )
 
 RECORDING = {"teleop": "true", "record": "true"}
@@ -65,11 +90,14 @@ RECORDING = {"teleop": "true", "record": "true"}
 
 @dataclass(frozen=True)
 class LaunchArguments:
-    """The arguments of one start, typed, with `auto` resolved; no checkpoint under teleoperation."""
+    """The arguments of one start, typed, with `auto` resolved; no checkpoint under teleoperation or with `policy`."""
 
     sim: bool
     checkpoint: Path | None
+    policy: str
+    policy_mapping: str
     engine: str
+    planner: str
     instruction: str
     task: str
     teleop: bool
@@ -85,6 +113,11 @@ class LaunchArguments:
     can_leader_left: str
     can_leader_right: str
     can_interface: str
+    namespace: str
+    use_sim_time: bool
+    params_file: Path | None
+    log_level: str
+    robot_description: bool
 
 
 def split_assignments(tokens: Iterable[str]) -> dict[str, str]:
@@ -125,36 +158,84 @@ def parse(assignments: Mapping[str, str]) -> LaunchArguments:
 
 def _resolved(values: dict[str, str], given: LaunchArguments) -> LaunchArguments:
     sim, teleop, interface = given.sim, given.teleop, given.can_interface
+    namespace = normalized_namespace(values["namespace"])
     if sim and interface == "socketcan":
         raise LaunchArgumentError("can_interface:=socketcan excludes sim:=true: the simulated arms speak slcan")
-    _refuse_without_use(values, ("checkpoint", "engine") if teleop else CHANNELS[2:], teleop)
+    of_policy = ("checkpoint", "policy", "policy_mapping", "engine", "planner")
+    _refuse_without_use(values, of_policy if teleop else CHANNELS[2:], f"teleop:={values['teleop']}")
+    if given.policy:
+        _refuse_without_use(values, ("checkpoint", "engine", "planner"), "policy:=...")
+    else:
+        _refuse_without_use(values, ("policy_mapping",), "no policy:=ws://HOST:PORT")
     if not values["dataset"].strip():
         raise LaunchArgumentError("dataset:= is empty; give a directory")
-    channels = {name: _channel(values[name], name, sim) for name in CHANNELS[: 4 if teleop else 2]}
+    channels = {name: _channel(values[name], name, sim, namespace) for name in CHANNELS[: 4 if teleop else 2]}
     if len(set(channels.values())) < len(channels):
         listed = ", ".join(f"{name}:={channel}" for name, channel in channels.items())
         raise LaunchArgumentError(f"every arm needs a bus of its own, a leader above all: {listed}")
-    resolved: dict[str, Any] = {name: _channel(values[name], name, sim) for name in CHANNELS}
+    resolved: dict[str, Any] = {name: _channel(values[name], name, sim, namespace) for name in CHANNELS}
     return replace(
         given,
         **resolved,
-        checkpoint=None if teleop else _checkpoint(values["checkpoint"], sim),
+        checkpoint=None if teleop or given.policy else _checkpoint(values["checkpoint"], sim),
+        policy=_address(given.policy),
+        policy_mapping=_mapping(given.policy_mapping),
         can_interface=("slcan" if sim else "socketcan") if interface == AUTO else interface,
+        namespace=namespace,
+        params_file=_params_file(values["params_file"]),
     )
 
 
-def _refuse_without_use(values: dict[str, str], names: tuple[str, ...], teleop: bool) -> None:
+def normalized_namespace(text: str) -> str:
+    """As ROS writes it, "/robot1"; "" for the root.
+
+    Raises:
+        LaunchArgumentError: no namespace.
+    """
+    names = text.strip("/")
+    if names and not re.fullmatch(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", names, re.ASCII):
+        raise LaunchArgumentError(
+            f"namespace:={text} is none: letters, digits and underscores, no digit first, for example namespace:=robot1"
+        )
+    return f"/{names}" if names else ""
+
+
+def _params_file(value: str) -> Path | None:
+    if not value:
+        return None
+    file = Path(value).expanduser().absolute()
+    if not file.is_file():
+        raise LaunchArgumentError(f"params_file:={value}: {file} does not exist")
+    return file
+
+
+def _refuse_without_use(values: dict[str, str], names: tuple[str, ...], other: str) -> None:
     """LaunchArgumentError for a value that nothing would look at."""
     defaults = {argument.name: argument.default for argument in ARGUMENTS}
     for name in names:
         if values[name] != defaults[name]:
-            raise LaunchArgumentError(f"{name}:={values[name]} has no use with teleop:={str(teleop).lower()}")
+            raise LaunchArgumentError(f"{name}:={values[name]} has no use with {other}")
 
 
-def _channel(value: str, name: str, sim: bool) -> str:
+def _channel(value: str, name: str, sim: bool, namespace: str) -> str:
     if value != AUTO:
         return value
-    return str(paths.runtime_directory() / name) if sim else name
+    return str(paths.runtime_directory(namespace) / name) if sim else name
+
+
+def _address(value: str) -> str:
+    try:
+        return check_address(value) if value else ""
+    except ValueError as error:
+        raise LaunchArgumentError(f"policy:={error}") from None
+
+
+def _mapping(value: str) -> str:
+    if not value:
+        return ""
+    if not (file := paths.resolve(value)).is_file():
+        raise LaunchArgumentError(f"policy_mapping:={value}: there is no such file; config/remote_openpi.yaml is one")
+    return str(file)
 
 
 def _checkpoint(value: str, sim: bool) -> Path:

@@ -6,16 +6,19 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wav_policy.bringup import paths
-from wav_policy.bringup.node_table import NodeLaunch
+
+if TYPE_CHECKING:
+    from wav_policy.bringup.node_table import NodeLaunch
 
 
 class ExecutableError(RuntimeError):
     """A node of another package cannot be started here."""
 
 
-def find_executable(node: NodeLaunch) -> str:
+def find_executable(package: str, executable: str) -> str:
     """The file to run for a node of another ROS package: `lib/<package>` of a sourced installation, else on PATH.
 
     Raises:
@@ -23,16 +26,25 @@ def find_executable(node: NodeLaunch) -> str:
     """
     prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
     for prefix in prefixes:
-        candidate = prefix / "lib" / node.package / node.executable
+        candidate = prefix / "lib" / package / executable
         if candidate.is_file():
             return str(candidate)
-    if (found := shutil.which(node.executable)) is not None:
+    if (found := shutil.which(executable)) is not None:
         return found
     raise ExecutableError(
-        f"{node.executable} (ROS package {node.package}) is not installed here: it needs a full ROS 2 Jazzy "
-        f"(apt install ros-jazzy-{node.package.replace('_', '-')}, then source /opt/ros/jazzy/setup.bash). "
+        f"{executable} (ROS package {package}) is not installed here: it needs a full ROS 2 Jazzy "
+        f"(apt install ros-jazzy-{package.replace('_', '-')}, then source /opt/ros/jazzy/setup.bash). "
         "Leave out rviz:=true, or use monitor:=true, which needs a browser only"
     )
+
+
+def is_installed(package: str, executable: str) -> bool:
+    """Whether a node of another ROS package can be started here."""
+    try:
+        find_executable(package, executable)
+    except ExecutableError:
+        return False
+    return True
 
 
 def require(nodes: Iterable[NodeLaunch]) -> None:
@@ -43,4 +55,4 @@ def require(nodes: Iterable[NodeLaunch]) -> None:
     """
     for node in nodes:
         if node.package != paths.PACKAGE:
-            find_executable(node)
+            find_executable(node.package, node.executable)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from functools import partial
+from typing import IO
 
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
@@ -20,11 +21,14 @@ from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from wav_models.signals import meant_signals
-from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, parse, split_assignments
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.executables import require
 from wav_policy.bringup.node_table import NodeLaunch, launches
+from wav_policy.bringup.system_lock import lock_system
+
+_LOCKS: list[IO[str]] = []
+"""Of the systems in this launch; they end with the process."""
 
 
 def describe(file_name: str, fixed: Mapping[str, str] | None = None) -> LaunchDescription:
@@ -61,9 +65,11 @@ def _start_nodes(file_name: str, fixed: Mapping[str, str], context: LaunchContex
     given = _command_line_assignments(file_name, context)
     if decided := sorted(set(given) & set(fixed)):
         raise LaunchArgumentError(f"{file_name} decides {decided[0]}:={fixed[decided[0]]} itself")
-    arguments = parse({**given, **values, **fixed})
-    nodes = launches(arguments)
+    pushed = context.launch_configurations.get("ros_namespace", "")  # by PushRosNamespace, which encloses ours
+    values["namespace"] = f"{pushed}/{values['namespace'].strip('/')}"
+    nodes = launches(parse({**given, **values, **fixed}))
     require(nodes)
+    _LOCKS.append(lock_system(nodes[0].namespace))
     return [_node_action(node) for node in nodes]
 
 
@@ -90,11 +96,11 @@ def _node_action(node: NodeLaunch) -> Action:
         executable=node.executable,
         name=node.name,
         exec_name=node.name,
-        namespace="",
+        namespace=node.namespace,
         output="screen",
         parameters=[*map(str, node.parameter_files), parameters],
         arguments=list(node.arguments),
-        ros_arguments=list(enclave_arguments(node.name)) or None,
+        ros_arguments=node.ros_arguments or None,
         remappings=list(node.remappings),
         prefix=" ".join(node.prefix) or None,
         sigterm_timeout=str(node.stop_time),

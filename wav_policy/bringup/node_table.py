@@ -7,13 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wav_models.configuration import ConfigurationError
 from wav_policy.bringup import paths
-from wav_policy.bringup.arguments import LaunchArguments
+from wav_policy.bringup.access import enclave_arguments
+from wav_policy.bringup.arguments import LaunchArgumentError, LaunchArguments
+from wav_policy.bringup.executables import is_installed
+from wav_policy.bringup.parameter_files import names_of_sections, section
 
 Parameters = dict[str, Any]
 
 SIMULATED_CONTROL_RATE = 100.0
 """The simulated arms report at 100 Hz; commanding them faster only costs processor time [Hz]."""
+
+_STATE_PUBLISHER = "robot_state_publisher"
+
+_OWN_TF = (("/tf", "tf"), ("/tf_static", "tf_static"))
+"""A robot in a namespace has a tree of its own, whose frames need no prefix, as nav2 has it."""
 
 _STOP_TIME = 12.0
 """What a node may take to end [s]."""
@@ -72,6 +81,14 @@ class NodeLaunch:
     arguments: tuple[str, ...] = ()
     niceness: int = 0
     stop_time: float = _STOP_TIME
+    namespace: str = ""
+    log_level: str = "info"
+
+    @property
+    def ros_arguments(self) -> list[str]:
+        """Further arguments behind --ros-args."""
+        level = ["--log-level", self.log_level] if self.log_level != "info" else []
+        return [*enclave_arguments(self.name), *level]
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -96,16 +113,19 @@ def _piper_parameters(arguments: LaunchArguments) -> Parameters:
         "can_right": arguments.can_right,
         "can_interface": arguments.can_interface,
         "arms": arguments.arms,
+        "publish_description": arguments.robot_description and not _state_publisher(arguments),
     }
     return {**parameters, "control_rate": SIMULATED_CONTROL_RATE} if arguments.sim else parameters
 
 
 def _policy_parameters(arguments: LaunchArguments) -> Parameters:
-    return {
-        "checkpoint": str(arguments.checkpoint),
-        "engine": arguments.engine,
-        "instruction": arguments.instruction,
-    }
+    plans: Parameters = (
+        {"policy": arguments.policy, "policy_mapping": arguments.policy_mapping}
+        if arguments.policy
+        else {"checkpoint": str(arguments.checkpoint), "engine": arguments.engine}
+    )
+    planner: Parameters = {"planner": arguments.planner} if arguments.planner else {}
+    return {**plans, **planner, "instruction": arguments.instruction}
 
 
 def _teleop_parameters(arguments: LaunchArguments) -> Parameters:
@@ -127,6 +147,12 @@ def _recorder_parameters(arguments: LaunchArguments) -> Parameters:
 
 def _monitor_parameters(arguments: LaunchArguments) -> Parameters:
     return {"host": arguments.monitor_host, "port": arguments.monitor_port}
+
+
+def _state_publisher(arguments: LaunchArguments) -> bool:
+    """Whether robot_state_publisher runs; RViz cannot do without."""
+    installed = arguments.robot_description and is_installed(_STATE_PUBLISHER, _STATE_PUBLISHER)
+    return arguments.rviz or installed
 
 
 def _robot_description(arguments: LaunchArguments) -> Parameters:
@@ -157,15 +183,17 @@ NODES = (
         niceness=10,
     ),
     NodeEntry(
-        "robot_state_publisher",
+        _STATE_PUBLISHER,
         parameters=_robot_description,
-        condition=lambda arguments: arguments.rviz,
-        package="robot_state_publisher",
+        remappings=_OWN_TF,
+        condition=_state_publisher,
+        package=_STATE_PUBLISHER,
     ),
     NodeEntry("diagnostic_markers", condition=lambda arguments: arguments.rviz, niceness=10),
     NodeEntry(
         "rviz2",
         arguments=lambda: ("-d", str(paths.find("config/wav.rviz"))),
+        remappings=_OWN_TF,
         condition=lambda arguments: arguments.rviz,
         package="rviz2",
     ),
@@ -198,25 +226,49 @@ LIFECYCLE_MANAGER = NodeEntry("lifecycle_manager", parameter_files=("bringup.yam
 
 
 def launches(arguments: LaunchArguments) -> tuple[NodeLaunch, ...]:
-    """What to start for these arguments, in order; the lifecycle manager of the managed nodes comes last."""
+    """What to start for these arguments, in order; the lifecycle manager of the managed nodes comes last.
+
+    Raises:
+        LaunchArgumentError: `params_file` cannot be read, or is for none of the nodes.
+    """
     entries = [entry for entry in NODES if entry.condition(arguments)]
     manager = _fill_in(LIFECYCLE_MANAGER, arguments)
     manager.parameters["node_names"] = [entry.executable for entry in entries if entry.lifecycle]
     if services := [entry.ready_service for entry in entries if entry.ready_service]:
         manager.parameters["ready_services"] = services
-    return (*(_fill_in(entry, arguments) for entry in entries), manager)
+    nodes = (*(_fill_in(entry, arguments) for entry in entries), manager)
+    if (file := arguments.params_file) is not None and not any(file in node.parameter_files for node in nodes):
+        names = ", ".join(f"{node.namespace}/{node.name}" for node in nodes)
+        raise LaunchArgumentError(
+            f"params_file:={file}: its sections are for {', '.join(names_of_sections(file)) or 'nobody'}; "
+            f"name '/**' or one of: {names}"
+        )
+    return nodes
 
 
 def _fill_in(entry: NodeEntry, arguments: LaunchArguments) -> NodeLaunch:
+    files = [paths.find(f"config/{name}") for name in entry.parameter_files]
+    if (given := arguments.params_file) is not None and _applies(given, f"{arguments.namespace}/{entry.executable}"):
+        files.append(given)
+    clock = {"use_sim_time": True} if arguments.use_sim_time else {}
     return NodeLaunch(
         package=entry.package,
         executable=entry.executable,
         name=entry.executable,
         lifecycle=entry.lifecycle,
-        parameter_files=tuple(paths.find(f"config/{name}") for name in entry.parameter_files),
-        parameters=dict(entry.parameters(arguments)),
+        parameter_files=tuple(files),
+        parameters={**entry.parameters(arguments), **clock},
         remappings=entry.remappings,
         arguments=entry.arguments(),
         niceness=entry.niceness,
         stop_time=entry.stop_time,
+        namespace=arguments.namespace,
+        log_level=arguments.log_level,
     )
+
+
+def _applies(file: Path, node: str) -> bool:
+    try:
+        return section(file, node) is not None
+    except ConfigurationError as error:
+        raise LaunchArgumentError(f"params_file:={error}") from error

@@ -52,19 +52,23 @@ def resolve(path: str) -> Path:
         return given.absolute()
 
 
-def runtime_directory() -> Path:
-    """Private directory (mode 0700) of this user and ROS domain for pseudo-terminal links and parameter files."""
+def runtime_directory(namespace: str = "") -> Path:
+    """Private directory (mode 0700) of this user for pseudo-terminal links, logs, locks and parameter files.
+
+    Args:
+        namespace: of the system, which has one for itself in its ROS domain; "" for the root.
+    """
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     domain = os.environ.get("ROS_DOMAIN_ID") or "0"
-    directory = base / f"wav-{os.getuid()}-domain{domain}"
+    directory = base / f"wav-{os.getuid()}-domain{domain}{namespace.replace('/', '-')}"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_uid != os.getuid():
         raise PermissionError(f"{directory} belongs to another user; set XDG_RUNTIME_DIR to a directory of yours")
     return directory
 
 
-def open_log(name: str) -> TextIO:
-    """A new file (mode 0600, for what nodes print may hold a token) in `runtime_directory()`, written line by line."""
-    path = runtime_directory() / name
+def open_log(name: str, namespace: str = "") -> TextIO:
+    """A new file (mode 0600, for what nodes print may hold a token) in `runtime_directory`, written line by line."""
+    path = runtime_directory(namespace) / name
     path.unlink(missing_ok=True)  # an older one may have another mode
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", buffering=1)

@@ -7,7 +7,6 @@ arms do not move any more then: see `Supervisor.stop`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -24,16 +23,12 @@ import yaml
 
 from wav_models.signals import die_with_parent
 from wav_policy.bringup import paths
-from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.executables import find_executable, require
 from wav_policy.bringup.node_table import NodeLaunch
+from wav_policy.bringup.system_lock import lock_system
 
 _KILL_TIME = 3.0
 """How long a process group may take to end once it has been killed [s]."""
-
-
-class AlreadyRunningError(RuntimeError):
-    """Another system runs on this host in the same ROS domain."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +63,22 @@ class Supervisor:
     def __init__(self, write: Callable[[str], None] = print) -> None:
         self._write = write
         self._children: list[_Child] = []
-        self._parameter_directory = paths.runtime_directory() / f"parameters-{os.getpid()}"
+        self._parameter_directory: Path | None = None
         self._lock: IO[str] | None = None
 
     def start(self, nodes: Iterable[NodeLaunch]) -> None:
         """Start the nodes in order. Call from the main thread: the processes die with the thread that started them.
 
         Raises:
-            AlreadyRunningError: two systems would share arms and topics.
+            AlreadyRunningError: two systems would share arms and topics; see `system_lock`.
             ExecutableError: a node cannot be started here.
         """
         nodes = list(nodes)
         require(nodes)
+        namespace = nodes[0].namespace if nodes else ""
         if self._lock is None:
-            self._lock = _lock(paths.runtime_directory() / "running")
+            self._lock = lock_system(namespace)
+        self._parameter_directory = paths.runtime_directory(namespace) / f"parameters-{os.getpid()}"
         for node in nodes:
             self._start(node, command(node, self._parameter_directory))
 
@@ -132,7 +129,8 @@ class Supervisor:
             _stop_group(child.process, child.stop_time)
             child.reader.join(timeout=1.0)
         self._children.clear()
-        shutil.rmtree(self._parameter_directory, ignore_errors=True)
+        if self._parameter_directory is not None:
+            shutil.rmtree(self._parameter_directory, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -148,7 +146,9 @@ class Supervisor:
 def command(node: NodeLaunch, parameter_directory: Path) -> list[str]:
     """Command line of a node; its launch-time parameters go into a file, where strings keep their type."""
     argv = [*node.prefix, *_executable(node), *node.arguments, "--ros-args", "--remap", f"__node:={node.name}"]
-    argv += enclave_arguments(node.name)
+    if node.namespace:
+        argv += ["--remap", f"__ns:={node.namespace}"]
+    argv += node.ros_arguments
     for file in node.parameter_files:
         argv += ["--params-file", str(file)]
     if node.parameters:
@@ -158,29 +158,10 @@ def command(node: NodeLaunch, parameter_directory: Path) -> list[str]:
     return argv
 
 
-def _lock(file: Path) -> IO[str]:
-    """An exclusive lock that ends with this process; the file holds its id."""
-    lock = file.open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        owner = lock.read().strip() or "unknown"
-        lock.close()
-        domain = os.environ.get("ROS_DOMAIN_ID") or "0"
-        raise AlreadyRunningError(
-            f"process {owner} already runs a system in ROS domain {domain} on this host; stop it, or set ROS_DOMAIN_ID"
-        ) from None
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    return lock
-
-
 def _executable(node: NodeLaunch) -> list[str]:
     if node.package == paths.PACKAGE:
         return [sys.executable, "-m", f"{paths.PACKAGE}.nodes.{node.executable}"]
-    return [find_executable(node)]
+    return [find_executable(node.package, node.executable)]
 
 
 def _write_parameters(node: NodeLaunch, directory: Path) -> Path:

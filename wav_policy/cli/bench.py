@@ -12,8 +12,6 @@ import tyro
 
 from wav_policy.cli.bench_continuation import ContinuationArguments, run_continuation
 from wav_policy.cli.bench_latency import LatencyArguments, run_latency
-from wav_policy.cli.bench_loop import LoopArguments, run_loop
-from wav_policy.cli.bench_safety import SafetyArguments, run_safety
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -57,8 +55,24 @@ class CostArguments:
     """Preset, or JSON file of shapes."""
     plans: tuple[tuple[int, int, int], ...] = ((1, 8, 5), (3, 8, 5), (1, 30, 5), (3, 30, 5))
     """Triples K M N."""
+    training: Flag = False
+    """Memory of training on every GPU instead: all stages, sharded or not, activations kept or computed again."""
+    gpus: tuple[int, ...] = (1, 8, 64)
+    """With --training: numbers of GPUs."""
+    samples: int = 4
+    """With --training: samples on each GPU at a time."""
     json: Flag = False
     """Print JSON."""
+
+
+@dataclass(frozen=True)
+class HopArguments:
+    """From a camera's picture to a CAN frame, per hop, of the system that runs (`wav up ...` in another terminal)."""
+
+    seconds: float = 60.0
+    """How long it is watched [s]."""
+    namespace: str = ""
+    """Of the system."""
 
 
 SUB_COMMANDS: dict[str, Callable[..., Any]] = {
@@ -66,8 +80,7 @@ SUB_COMMANDS: dict[str, Callable[..., Any]] = {
     "cost": CostArguments,
     "splices": ContinuationArguments,
     "latency": LatencyArguments,
-    "loop": LoopArguments,
-    "safety": SafetyArguments,
+    "hops": HopArguments,
 }
 
 
@@ -81,14 +94,21 @@ def main(argv: list[str]) -> int:
             return run_continuation(arguments)
         if isinstance(arguments, LatencyArguments):
             return run_latency(arguments)
-        if isinstance(arguments, SafetyArguments):
-            return run_safety(arguments)
-        if isinstance(arguments, LoopArguments):
-            return run_loop(arguments)
+        if isinstance(arguments, HopArguments):
+            return _hops(arguments)
         return _cost(arguments)
     except (ValueError, RuntimeError, OSError) as error:
         print(f"wav bench: {error}", file=sys.stderr)
         return 1
+
+
+def _hops(arguments: HopArguments) -> int:
+    from wav_policy.experiments.hop_latency import hops_text, measure_hops
+
+    if not 1.0 <= arguments.seconds <= 3600.0:
+        raise ValueError(f"seconds is {arguments.seconds}; 1 to 3600 fits")
+    print(hops_text(measure_hops(arguments.seconds, arguments.namespace)))
+    return 0
 
 
 def _planner(arguments: PlannerArguments) -> int:
@@ -118,11 +138,24 @@ def _planner(arguments: PlannerArguments) -> int:
     return 0
 
 
+def _training(arguments: CostArguments) -> int:
+    from wav_models.bench.model_file import load_model
+    from wav_models.bench.training_memory import training_table, training_text
+
+    if arguments.samples < 1 or min(arguments.gpus, default=0) < 1:
+        raise ValueError(f"gpus is {arguments.gpus}, samples {arguments.samples}; integers >= 1 fit")
+    table = training_table(load_model(arguments.preset).config, arguments.gpus, arguments.samples)
+    print(json.dumps(table, indent=2) if arguments.json else training_text(table))
+    return 0
+
+
 def _cost(arguments: CostArguments) -> int:
     from wav_models.bench.cost_table import cost_table
     from wav_models.bench.model_file import load_model
     from wav_models.bench.report import cost_text
 
+    if arguments.training:
+        return _training(arguments)
     result = cost_table(load_model(arguments.preset), arguments.plans)
     print(json.dumps(result, indent=2) if arguments.json else cost_text(result))
     return 0

@@ -37,7 +37,7 @@ class LatencyArguments:
     compile: Flag = False
     """Compile torch's networks (torch.compile)."""
     cuda_graphs: Flag = False
-    """Record GPU work once and replay it; TensorRT, and torch with --compile."""
+    """Record GPU work once and replay it."""
     iterations: int | None = None
     """Rounds (K) instead of the checkpoint's."""
     new_instruction: Flag = False

@@ -1,4 +1,4 @@
-"""`wav dataset`: check one, take over one of another lab, look at an episode."""
+"""`wav dataset`: check one, take over a recording or one of another lab, look at an episode."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wav_models.configuration import did_you_mean
 
 COMMANDS = {
     "check": "What is wrong with a dataset; exit code 1 when there are errors.",
-    "convert": "Make a dataset of this project's layout of another lab's.",
+    "convert": "Take over a rosbag2 recording, as an episode, or another lab's dataset.",
     "show": "Draw an episode: cameras, joints with their limits, rewards.",
 }
 

@@ -14,6 +14,7 @@ import tyro
 
 if TYPE_CHECKING:
     from wav_models.data.conventions import Conventions
+    from wav_models.embodiment import Embodiment
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,10 @@ def main(argv: list[str]) -> int:
     """Entry point of `wav dataset check`."""
     arguments = tyro.cli(CheckArguments, prog="wav dataset check", args=argv)
     from wav_models.data.check import check_dataset
-    from wav_models.data.conventions import Conventions
-    from wav_policy.recording.piper_limits import PIPER_LIMITS
+    from wav_models.data.conventions import Conventions, JointLimits
 
-    conventions = Conventions(PIPER_LIMITS)
+    robot = _robot(arguments.directory)
+    conventions = Conventions(robot, JointLimits.of(robot))
     problems = []
     for problem in check_dataset(
         arguments.directory, arguments.fps, conventions=conventions, decode=not arguments.fast
@@ -55,6 +56,17 @@ def main(argv: list[str]) -> int:
             print(f"{arguments.directory}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
         print(f"{counts['error']} errors, {counts['warning']} warnings")
     return 1 if counts["error"] else 0
+
+
+def _robot(directory: Path) -> Embodiment:
+    """Whose dataset it is; this package's robot where that cannot be told, and the check says why."""
+    from wav_models.data.dataset import Dataset, DatasetError
+    from wav_policy.robot.joints import ROBOT
+
+    try:
+        return Dataset(directory).robot
+    except DatasetError:
+        return ROBOT
 
 
 def describe(directory: Path, conventions: Conventions) -> Iterator[tuple[str, object]]:

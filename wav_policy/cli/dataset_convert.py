@@ -1,4 +1,4 @@
-"""`wav dataset convert`: take over a dataset of another lab, after saying what was taken for what."""
+"""`wav dataset convert`: a rosbag2 recording as an episode; another lab's dataset once it is said what is what."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import tyro
 
 if TYPE_CHECKING:
     from wav_models.data.mapping import DataMapping
     from wav_models.data.suggestion import Suggestion
+
+RECORDINGS: Final = (".mcap", ".db3")
+"""Endings of the files of rosbag2."""
 
 UNCONFIRMED = 2
 """Exit code where something must be said or confirmed first; nothing is written."""
@@ -23,34 +26,84 @@ counts from open or from closed, whether the joints' zeros are the Piper's"""
 
 @dataclass(frozen=True)
 class ConvertArguments:
-    """Write a LeRobot dataset (v2.1 or v3.0) of two Piper arms in this project's layout.
+    """Take over a recording or another lab's dataset; SOURCE stays as it is.
 
-    Prints what it takes for what, with the range of every joint, and the mapping as YAML for a training configuration.
-    Without --yes nothing is written.
+    A rosbag2 recording (MCAP or sqlite3) of any stack is appended to TARGET as one episode. A LeRobot dataset (v2.1 or
+    v3.0) of two Piper arms is written in this project's layout: this prints what it takes for what, with the range of
+    every joint, and the mapping as YAML for a training configuration; without --yes nothing is written.
     """
 
     source: Annotated[Path, tyro.conf.Positional]
-    """Dataset of another lab; stays as it is."""
+    """rosbag2 directory, .mcap or .db3 file; or LeRobot dataset."""
     target: Annotated[Path, tyro.conf.Positional]
-    """New directory."""
+    """Of a recording: dataset, new or existing; of a dataset: new directory."""
+    topics: Path | None = None
+    """Of a recording: YAML file with its topics (config/bag_map.yaml); this project's own where not given."""
+    fps: int | None = None
+    """Of a recording: rate of the dataset [Hz]; 10 where not given."""
+    instruction: str | None = None
+    """Of a recording: command in words, where it has none."""
     mapping: Path | None = None
-    """YAML file with what is known: cameras, state, action, joints, scale, offset, actions, fps, instruction."""
+    """Of a dataset: YAML file with what is known: cameras, state, action, joints, scale, offset, actions, fps,
+    instruction."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Something that is known, such as fps=10 or scale.grippers=0.07; may be given several times."""
+    """Of a dataset: something that is known, such as fps=10 or scale.grippers=0.07; may be given several times."""
     yes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """What was concluded is right: write it."""
+    """Of a dataset: what was concluded is right, write it."""
+
+
+OPTIONS: Final = {"recording": ("topics", "fps", "instruction"), "LeRobot dataset": ("mapping", "set", "yes")}
+"""Those that only one kind of source has."""
 
 
 def main(argv: list[str]) -> int:
-    """Entry point of `wav dataset convert`."""
+    """Entry point of `wav dataset convert`; exit code 2 for a wrong call or a recording that does not fit."""
     arguments = tyro.cli(ConvertArguments, prog="wav dataset convert", args=argv)
+    kind = "recording" if _is_recording(arguments.source) else "LeRobot dataset"
+    foreign = [name for other, names in OPTIONS.items() if other != kind for name in names if _given(arguments, name)]
+    if foreign:
+        options, valid = (", ".join(f"--{name}" for name in names) for names in (foreign, OPTIONS[kind]))
+        error = f"{arguments.source} is a {kind}: {options} cannot be given for one. Valid: {valid}"
+        print(f"wav dataset convert: {error}", file=sys.stderr)
+        return 2
+    return _append_recording(arguments) if kind == "recording" else _convert_dataset(arguments)
+
+
+def _is_recording(source: Path) -> bool:
+    """Whether it is a file or directory of rosbag2."""
+    paths = [source, *source.glob("*")]
+    return any(path.suffix in RECORDINGS for path in paths) or (source / "metadata.yaml").is_file()
+
+
+def _given(arguments: ConvertArguments, option: str) -> bool:
+    return bool(getattr(arguments, option) != getattr(ConvertArguments, option))
+
+
+def _append_recording(arguments: ConvertArguments) -> int:
+    from wav_models.configuration import load
+    from wav_policy.nodes.messages.images import rgb_from_any
+    from wav_policy.recording.bag_conversion import convert
+    from wav_policy.recording.bag_topics import BagTopics
+
+    source, target, fps = arguments.source, arguments.target, 10 if arguments.fps is None else arguments.fps
+    try:
+        topics = BagTopics() if arguments.topics is None else load(BagTopics, arguments.topics)
+        length = convert(source, target, topics, fps, arguments.instruction or "", rgb_from_any)
+    except (ValueError, OSError) as error:
+        print(f"wav dataset convert: {error}", file=sys.stderr)
+        return 2
+    print(f"{source}: {length} frames at {fps} Hz appended to {target}")
+    return 0
+
+
+def _convert_dataset(arguments: ConvertArguments) -> int:
     from wav_models.configuration import read, with_settings
     from wav_models.data.suggestion import suggest
-    from wav_policy.recording.piper_limits import PIPER_LIMITS
+    from wav_policy.robot.joints import ROBOT
 
     try:
         given = with_settings(read(arguments.mapping) if arguments.mapping else {}, arguments.set)
-        suggestion = suggest(arguments.source, given, PIPER_LIMITS)
+        suggestion = suggest(arguments.source, given, ROBOT)
         _show(suggestion)
         if suggestion.undecided:
             return UNCONFIRMED
@@ -68,8 +121,9 @@ def _write(arguments: ConvertArguments, mapping: DataMapping) -> int:
 
     from wav_models.data.mapped_dataset import MappedDataset
     from wav_policy.recording.conversion import convert_dataset
+    from wav_policy.robot.joints import ROBOT
 
-    source = MappedDataset(arguments.source, mapping)
+    source = MappedDataset(arguments.source, mapping, ROBOT)
     with Progress() as bar:
         line = bar.add_task("converting", total=len(source))
         number = convert_dataset(source, arguments.target, lambda done: bar.update(line, completed=done))
@@ -90,20 +144,19 @@ def _show(suggestion: Suggestion) -> None:
 
 def _table(suggestion: Suggestion) -> Iterator[str]:
     """Ranges of every joint as stored and as mapped, beside the robot's limits."""
-    from wav_models.types import ANGLES, JOINT_NAMES
-    from wav_policy.recording.piper_limits import PIPER_LIMITS
+    from wav_policy.robot.joints import ROBOT
 
     if suggestion.before is None or suggestion.after is None:
         return
     heads = ("state as stored", "action as stored", "state", "action", "the Piper's")
     yield f"{'joint':<14}" + "".join(f"{head:>22}" for head in heads) + "  unit"
-    for joint, name in enumerate(JOINT_NAMES):
+    for column, joint in enumerate(ROBOT.state):
         spans = [
-            r[:, joint].tolist() for side in (suggestion.before, suggestion.after) for r in (side.state, side.action)
+            r[:, column].tolist() for side in (suggestion.before, suggestion.after) for r in (side.state, side.action)
         ]
-        spans.append([PIPER_LIMITS.lower[joint], PIPER_LIMITS.upper[joint]])
+        spans.append([joint.lower, joint.upper])
         shown = "".join(f"{f'{low:.4g} .. {high:.4g}':>22}" for low, high in spans)
-        yield f"{name:<14}{shown}  {'rad' if joint in ANGLES else 'm'}"
+        yield f"{joint.name:<14}{shown}  {joint.unit}"
 
 
 def _as_yaml(mapping: DataMapping) -> str:

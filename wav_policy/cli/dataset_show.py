@@ -12,7 +12,7 @@ import tyro
 
 @dataclass(frozen=True)
 class ShowArguments:
-    """Draw an episode: pictures of every camera, joints and grippers with the Piper's limits, rewards if labelled."""
+    """Draw an episode: pictures of every camera, joints and grippers with the robot's limits, rewards if labelled."""
 
     directory: Annotated[Path, tyro.conf.Positional]
     """Dataset."""
@@ -32,17 +32,17 @@ def main(argv: list[str]) -> int:
     from wav_models.data.mapped_dataset import MappedDataset
     from wav_models.data.mapping import DataMapping
     from wav_policy.recording.episode_figure import draw_episode
-    from wav_policy.recording.piper_limits import PIPER_LIMITS
+    from wav_policy.robot.joints import ROBOT
 
     out = arguments.out or Path(f"{arguments.directory.resolve().name}-{arguments.episode}.png")
     try:
         if arguments.mapping is None:
             dataset = Dataset(arguments.directory)
         else:
-            dataset = MappedDataset(arguments.directory, load(DataMapping, arguments.mapping))
+            dataset = MappedDataset(arguments.directory, load(DataMapping, arguments.mapping), ROBOT)
         if not 0 <= arguments.episode < len(dataset):
             raise ValueError(f"{arguments.directory}: there is no episode {arguments.episode}; 0 to {len(dataset) - 1}")
-        draw_episode(dataset.read_episode(arguments.episode), PIPER_LIMITS, out)
+        draw_episode(dataset.read_episode(arguments.episode), dataset.robot, out)
     except (ValueError, OSError) as error:
         print(f"wav dataset show: {error}", file=sys.stderr)
         return 1

@@ -17,7 +17,6 @@ from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArgumentError
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.supervisor import Supervisor
-from wav_policy.cli.demo_engine import compile_networks
 from wav_policy.cli.demo_page import DemoPage
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
 from wav_policy.sim.tasks import make_task
@@ -54,10 +53,12 @@ class DemoArguments:
     """Checkpoint directory."""
     engine: str = "auto"
     """auto, torch, onnxruntime or tensorrt."""
+    planner: tuple[str, ...] = ()
+    """Parameters of the planner in place of the checkpoint's, as NAME=VALUE: num_iterations=0 for no planning."""
     time_limit: float | None = None
     """An episode without success ends after this simulated time [s]; the task's own when not given."""
-    startup_timeout: float = 300.0
-    """Time for all nodes to come up [s]."""
+    startup_timeout: float = 600.0
+    """Time for all nodes to come up [s]; the first time the networks' graphs are made meanwhile."""
     monitor: bool = True
     """Serve the page that shows what the robot sees and imagines; opened in a browser unless headless."""
     monitor_port: int = 8080
@@ -79,19 +80,25 @@ class DemoArguments:
 
 
 class NodeOutput:
-    """What the nodes print: to a file, the last lines kept, optionally to the terminal."""
+    """What the nodes print: to a file, the last lines kept, optionally to the terminal.
+
+    Attributes:
+        starting: while it is true, the policy node's warnings are printed in any case: why it takes so long to come up,
+            and that it will have no time to plan.
+    """
 
     def __init__(self, verbose: bool) -> None:
         self.path = paths.runtime_directory() / LOG
         self.last: deque[str] = deque(maxlen=_LAST_LINES)
         self._file = paths.open_log(LOG)
         self._verbose = verbose
+        self.starting = True
 
     def write(self, line: str) -> None:
         """One line of one node."""
         self._file.write(line + "\n")
         self.last.append(line)
-        if self._verbose:
+        if self._verbose or (self.starting and "[WARN]" in line and "policy_node" in line):
             print(line, flush=True)
 
 
@@ -203,13 +210,23 @@ class Demo:
             report.engine = reports[PLANNING].values.get("engine")
             report.plan_ms_p50 = reports[PLANNING].number("plan_ms_p50")
             report.plan_ms_p99 = reports[PLANNING].number("plan_ms_p99")
-            if (rounds := reports[PLANNING].number("rounds")) is not None:
-                report.rounds.append(rounds)
+            self._measure_planning(reports[PLANNING])
         if CONTROL in reports:
             report.control_hz = reports[CONTROL].number("control_rate_hz")
             report.control_lateness_ms_p99 = reports[CONTROL].number("lateness_p99_ms")
         factor = self._world().number("real_time_factor")
         report.real_time_factor = min(filter(None, (factor, report.real_time_factor)), default=None)
+
+    def _measure_planning(self, planning: Report) -> None:
+        report = self._report
+        if (planned := planning.number("plans")) is None or not planned:
+            report.why_no_plan = planning.message
+            return
+        report.planned = int(planned)
+        report.rounds_mean = planning.number("rounds_mean")
+        report.rounds_asked = int(planning.number("rounds_asked") or 0)
+        report.plans_without_round = int(planning.number("plans_without_round") or 0)
+        report.plans_shed = int(planning.number("plans_shed") or 0)
 
     def _check(self) -> None:
         if ended := self._supervisor.poll():
@@ -217,7 +234,8 @@ class Demo:
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 after the episodes or Ctrl-C, 1 when the system fails, 2 for wrong arguments."""
+    """Exit code 0 after the episodes or Ctrl-C, 1 when the system fails or acts without the planning that was asked
+    for, 2 for wrong arguments."""
     try:
         arguments = tyro.cli(DemoArguments, args=argv, prog="wav demo")
         page = DemoPage.choose(arguments.monitor_port) if arguments.monitor else None
@@ -227,6 +245,7 @@ def main(argv: list[str]) -> int:
                 "task": arguments.task,
                 "checkpoint": arguments.checkpoint,
                 "engine": arguments.engine,
+                "planner": " ".join(arguments.planner),
                 **({"monitor": "true", "monitor_port": str(page.port)} if page is not None else {}),
             }
         )
@@ -234,11 +253,6 @@ def main(argv: list[str]) -> int:
         print(f"wav demo: {error}", file=sys.stderr)
         return 2
     limit_to_this_host()
-    try:
-        if arguments.engine == "auto" and launch_arguments.checkpoint is not None:
-            compile_networks(launch_arguments.checkpoint)
-    except KeyboardInterrupt:
-        return 0
     report = _empty_report(arguments, launch_arguments, "wav demo " + shlex.join(argv))
     return _run(arguments, launch_arguments, page, report)
 
@@ -252,7 +266,15 @@ def _empty_report(arguments: DemoArguments, launch_arguments: LaunchArguments, c
     checkpoint = launch_arguments.checkpoint
     sha256 = None if checkpoint is None else checkpoint_hash(checkpoint)
     policy = yaml.safe_load(paths.find("config/policy.yaml").read_text(encoding="utf-8"))["/**"]["ros__parameters"]
-    return DemoReport(arguments.task, arguments.checkpoint, arguments.episodes, command, sha256, policy)
+    return DemoReport(
+        arguments.task,
+        arguments.checkpoint,
+        arguments.episodes,
+        command,
+        sha256,
+        policy,
+        planner=launch_arguments.planner,
+    )
 
 
 def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: DemoPage | None, report: DemoReport) -> int:
@@ -261,7 +283,10 @@ def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: Demo
     try:
         with Screen(report, _where_to_look(output, page), arguments.headless) as screen:
             supervisor.start(launches(launch_arguments))
-            _play(arguments, report, supervisor, screen, page)
+            _play(arguments, report, supervisor, screen, page, output)
+        if report.planned_nothing:
+            print(f"wav demo: acted WITHOUT planning: {report.verdict}", file=sys.stderr)
+            return 1
         return 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -278,7 +303,12 @@ def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: Demo
 
 
 def _play(
-    arguments: DemoArguments, report: DemoReport, supervisor: Supervisor, screen: Screen, page: DemoPage | None
+    arguments: DemoArguments,
+    report: DemoReport,
+    supervisor: Supervisor,
+    screen: Screen,
+    page: DemoPage | None,
+    output: NodeOutput,
 ) -> None:
     from wav_policy.nodes.clients.system_client import SystemClient
     from wav_policy.nodes.film_maker import FilmMaker
@@ -290,6 +320,7 @@ def _play(
         demo = Demo(arguments, report, client, supervisor, page)
         screen.refresh("nodes come up")
         demo.await_readiness()
+        output.starting = False
         if page is not None and not arguments.headless:
             page.open_browser()
         film = FilmMaker(client.node, arguments.video, lambda: screen.now) if arguments.video else None

@@ -33,7 +33,12 @@ class DemoReport:
         plans: chunks that arrived.
         engine: what runs the networks, and why that.
         plan_ms_p50, plan_ms_p99: duration of a plan, by the policy node's own clock [ms].
-        rounds: planning rounds that fitted into the plan's time budget, one entry per look at the policy node.
+        planner: parameters of the planner that were given in place of the checkpoint's.
+        planned: plans that the policy node counted.
+        rounds_asked: of every plan.
+        rounds_mean: that fitted into the plan's time budget.
+        plans_without_round, plans_shed: of `planned`: without any round, and with less than was asked for.
+        why_no_plan: what the policy node said while there was none.
         control_hz: rate of the control loop [Hz].
         control_lateness_ms_p99: how late its ticks come [ms].
         chunk_age_ms_p99: age of a chunk's observation when the chunk arrives [ms].
@@ -51,7 +56,13 @@ class DemoReport:
     engine: str | None = None
     plan_ms_p50: float | None = None
     plan_ms_p99: float | None = None
-    rounds: list[float] = field(default_factory=list)
+    planner: str = ""
+    planned: int = 0
+    rounds_asked: int | None = None
+    rounds_mean: float | None = None
+    plans_without_round: int = 0
+    plans_shed: int = 0
+    why_no_plan: str = "nothing heard of the policy node"
     control_hz: float | None = None
     control_lateness_ms_p99: float | None = None
     chunk_age_ms_p99: float | None = None
@@ -63,9 +74,24 @@ class DemoReport:
         return sum(episode.success for episode in self.episodes)
 
     @property
-    def rounds_mean(self) -> float | None:
-        """Mean number of planning rounds of a plan."""
-        return sum(self.rounds) / len(self.rounds) if self.rounds else None
+    def planned_nothing(self) -> bool:
+        """No plan came, or none ran a round although some were asked for."""
+        return not self.planned or bool(self.rounds_asked and self.plans_without_round == self.planned)
+
+    @property
+    def verdict(self) -> str:
+        """What planning could afford."""
+        if not self.planned:
+            return f"no plan came: {self.why_no_plan}"
+        if not self.rounds_asked:
+            return "not asked for (K = 0)"
+        if self.planned_nothing:
+            return f"NONE: not one of {self.planned} plans had time for a round, {self.rounds_asked} were asked for"
+        bare, shed = (count / self.planned for count in (self.plans_without_round, self.plans_shed))
+        return (
+            f"{_shown(self.rounds_mean, 1)} of {self.rounds_asked} rounds a plan on average, {bare:.0%} of "
+            f"{self.planned} plans without a round, {shed:.0%} with less than was asked for"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The documented keys first, then the details."""
@@ -78,6 +104,12 @@ class DemoReport:
             "control_hz": _rounded(self.control_hz),
             "chunk_age_ms_p99": _rounded(self.chunk_age_ms_p99),
             "rounds_mean": _rounded(self.rounds_mean),
+            "rounds_asked": self.rounds_asked,
+            "planned": self.planned,
+            "plans_without_round": self.plans_without_round,
+            "plans_shed": self.plans_shed,
+            "planning": self.verdict,
+            "planner": self.planner,
             "control_lateness_ms_p99": _rounded(self.control_lateness_ms_p99),
             "real_time_factor": _rounded(self.real_time_factor),
             "task": self.task,
@@ -105,10 +137,10 @@ class DemoReport:
             ("plans", str(self.plans)),
             ("planning time p50 / p99", f"{_shown(self.plan_ms_p50)} / {_shown(self.plan_ms_p99)} ms"),
             ("engine", (self.engine or "-").split(" (")[0]),
-            ("planning rounds, mean", _shown(self.rounds_mean, 1)),
             ("chunk age p99", f"{_shown(self.chunk_age_ms_p99)} ms"),
             ("control rate", f"{_shown(self.control_hz)} Hz, p99 {_shown(self.control_lateness_ms_p99, 1)} ms late"),
             ("real-time factor", _shown(self.real_time_factor, 2)),
+            ("planning", self.verdict),
         ]
 
 

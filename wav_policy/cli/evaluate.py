@@ -30,7 +30,9 @@ STANDARD_OUTPUT = Path("-")
 @dataclass(frozen=True)
 class EvaluateArguments:
     """Run episodes from successive seeds. Several --conditions, or values of --iterations or --selection, are compared
-    on the same seeds. Planner parameters that are not given are those stored with the checkpoint."""
+    on the same seeds. Planner parameters that are not given are those stored with the checkpoint.
+
+    With --suite NAME: trials of a public benchmark, see wav evaluate --suite=NAME --help."""
 
     checkpoint: Path = Path(DEFAULT_CHECKPOINT)
     """Checkpoint directory."""
@@ -91,6 +93,8 @@ class EvaluateArguments:
     """Number format of the networks: fp32, bf16, or auto."""
     workers: int = 2
     """Processes, one torch thread each."""
+    scheduler: str | None = None
+    """Address of a dask scheduler, tcp://HOST:8786, whose workers run the trials instead ('wav-policy[cluster]')."""
     diagnose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Find the weak link of planning instead: see docs/planning.md. Runs torch in fp32; other options of closed-loop
     trials are refused. One set of planner parameters; --data where there is a dataset."""
@@ -108,6 +112,10 @@ class EvaluateArguments:
 
 def main(argv: list[str]) -> int:
     """Entry point of `wav evaluate`."""
+    if any(word.split("=")[0] == "--suite" for word in argv):
+        from wav_policy.cli.evaluate_suite import main as evaluate_suite
+
+        return evaluate_suite(argv)
     arguments = tyro.cli(EvaluateArguments, prog="wav evaluate", args=_with_json_target(argv))
     arguments = replace(arguments, checkpoint=resolve(str(arguments.checkpoint)))
     from wav_models.checkpoint import CheckpointError
@@ -194,6 +202,7 @@ def _sim_trials(arguments: EvaluateArguments) -> SimTrials:
         arguments.engine,
         arguments.dtype,
         arguments.workers,
+        arguments.scheduler,
         arguments.pretrained,
     )
 

@@ -25,6 +25,7 @@ class SubCommand(NamedTuple):
 SUB_COMMANDS = {
     "demo": SubCommand("wav_policy.cli.demo:main", "Let the trained policy work on a task in the simulation."),
     "up": SubCommand("wav_policy.cli.up:main", "Start the nodes: wav up sim:=true (as the launch file does)."),
+    "serve": SubCommand("wav_policy.cli.serve:main", "Serve the policy to clients of openpi's websocket protocol."),
     "stop": SubCommand("wav_policy.cli.operate:stop", "Emergency stop of both arms of the running system."),
     "hold": SubCommand("wav_policy.cli.operate:hold", "Let both arms brake and hold where they are."),
     "home": SubCommand("wav_policy.cli.operate:home", "Move both arms slowly to the pose over the table."),
@@ -37,6 +38,7 @@ SUB_COMMANDS = {
     "train": SubCommand("wav_policy.cli.train:main", "Train the auto-encoder and the three stages of the model."),
     "export": SubCommand("wav_policy.cli.export:main", "Write a checkpoint as compiled graphs, and verify them."),
     "evaluate": SubCommand("wav_policy.cli.evaluate:main", "Success rate of a checkpoint in closed loop."),
+    "suite": SubCommand("wav_policy.cli.suite:main", "Install other people's benchmarks, such as LIBERO."),
     "report": SubCommand("wav_policy.cli.report:main", "The paper's figures from a checkpoint, and one page of them."),
     "bench": SubCommand("wav_policy.cli.bench:main", "What a plan costs: measured here, or counted from the shapes."),
     "arm": SubCommand("wav_policy.cli.arm:main", "Look at one arm, find its adapter, mend what its flash holds."),

@@ -60,7 +60,10 @@ RESET = Operation("reset", 30.0, loop=lambda report: not report.message.startswi
 
 @dataclass(frozen=True)
 class Arguments:
-    """Calls the service of piper_node in this ROS domain and prints what both arms confirm."""
+    """Calls the service of piper_node and prints what both arms confirm."""
+
+    namespace: str = ""
+    """Of the system, such as robot1; empty: it has none."""
 
 
 @dataclass(frozen=True)
@@ -73,26 +76,22 @@ class ResetArguments(Arguments):
 
 def stop(argv: list[str]) -> int:
     """`wav stop`: emergency stop of both arms."""
-    tyro.cli(Arguments, prog="wav stop", args=argv)
-    return operate(STOP)
+    return operate(STOP, tyro.cli(Arguments, prog="wav stop", args=argv).namespace)
 
 
 def hold(argv: list[str]) -> int:
     """`wav hold`: brake and hold until a chunk comes that was planned afterwards."""
-    tyro.cli(Arguments, prog="wav hold", args=argv)
-    return operate(HOLD)
+    return operate(HOLD, tyro.cli(Arguments, prog="wav hold", args=argv).namespace)
 
 
 def home(argv: list[str]) -> int:
     """`wav home`: slowly to the pose over the table."""
-    tyro.cli(Arguments, prog="wav home", args=argv)
-    return operate(HOME)
+    return operate(HOME, tyro.cli(Arguments, prog="wav home", args=argv).namespace)
 
 
 def enable(argv: list[str]) -> int:
     """`wav enable`: motors on, holding."""
-    tyro.cli(Arguments, prog="wav enable", args=argv)
-    return operate(ENABLE)
+    return operate(ENABLE, tyro.cli(Arguments, prog="wav enable", args=argv).namespace)
 
 
 def reset(argv: list[str]) -> int:
@@ -101,7 +100,7 @@ def reset(argv: list[str]) -> int:
     if not arguments.supported and not _said_supported():
         print("wav reset: nothing was done; support both arms, then answer `supported` or give --supported")
         return 2
-    return operate(RESET)
+    return operate(RESET, arguments.namespace)
 
 
 def _said_supported() -> bool:
@@ -110,11 +109,16 @@ def _said_supported() -> bool:
     return input("The arms lose power and fall. Support both, then type `supported`: ").strip() == "supported"
 
 
-def operate(operation: Operation) -> int:
-    """Exit code 0 when the service has agreed and both arms show it."""
+def operate(operation: Operation, namespace: str = "") -> int:
+    """Exit code 0 when the service has agreed and both arms show it, 2 for an impossible namespace."""
+    from wav_policy.bringup.arguments import LaunchArgumentError, normalized_namespace
     from wav_policy.nodes.clients.system_client import ServiceError, SystemClient
 
-    client = SystemClient()
+    try:
+        client = SystemClient(normalized_namespace(namespace))
+    except LaunchArgumentError as error:
+        print(f"wav {operation.name}: {error}. {POWER_SWITCH}", file=sys.stderr)
+        return 2
     try:
         service = f"piper/{operation.name}"
         said = (
@@ -138,7 +142,10 @@ def confirm(client: SystemClient, operation: Operation) -> list[str]:
 
     Where piper_node runs one arm alone, that one is asked; both report at once, so none is forgotten.
     """
-    arms = [arm for arm in ARMS if f"piper_node: {arm}" in client.reports] or ARMS
+    from wav_policy.piper.absent_arm import ABSENT
+
+    known = {arm: client.reports[f"piper_node: {arm}"] for arm in ARMS if f"piper_node: {arm}" in client.reports}
+    arms = [arm for arm, report in known.items() if report.message != ABSENT] or ARMS
     parts = {**dict.fromkeys(arms, operation.arm), LOOP: operation.loop}
     old = {part: client.reports.get(f"piper_node: {part}") for part in parts}
 

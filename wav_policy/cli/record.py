@@ -22,7 +22,7 @@ FPS = 10
 
 @dataclass(frozen=True)
 class RecordArguments:
-    """Record demonstrations; run the same command again to resume."""
+    """Record demonstrations; run the same command again to resume. (With --suite NAME, those of a public benchmark.)"""
 
     out: Path | None = None
     """Dataset directory; created when missing, continued when not."""
@@ -49,6 +49,10 @@ class RecordArguments:
 
 def main(argv: list[str]) -> int:
     """Entry point of `wav record`."""
+    if any(word.split("=")[0] == "--suite" for word in argv):
+        from wav_policy.cli.record_suite import main as record_suite
+
+        return record_suite(argv)
     if not {"--sim", "--dry-run"} & set(argv):
         from wav_policy.cli.record_live import main as record_live
 

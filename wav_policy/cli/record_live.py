@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from wav_models.signals import ignore_ends
-from wav_policy.bringup.arguments import DEFAULT_DATASET, RECORDING, LaunchArgumentError, parse, split_assignments
+from wav_policy.bringup.arguments import (
+    DEFAULT_DATASET,
+    RECORDING,
+    LaunchArgumentError,
+    normalized_namespace,
+    parse,
+    split_assignments,
+)
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.paths import DataFileError
@@ -35,7 +42,8 @@ class LiveArguments:
     out: Path | None = None
     """Dataset directory, `recordings` by default; created when missing, continued when not."""
     attach: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Start no nodes: steer a recorder that runs already (`wav up record:=true`, record.launch.py)."""
+    """Start no nodes: steer a recorder that runs already (`wav up record:=true`, record.launch.py); with its
+    namespace:=NAME where it has one."""
     instruction: str = ""
     """Command in words; empty: the task's own (simulation), or what the topic `instruction` says."""
     episodes: int = 0
@@ -66,7 +74,7 @@ def main(argv: list[str]) -> int:
     limit_to_this_host()
     try:
         with _nodes(arguments, launch_arguments) as supervisor:
-            return _steer(arguments, supervisor)
+            return _steer(arguments, supervisor, normalized_namespace(launch_arguments.get("namespace", "")))
     except KeyboardInterrupt:
         print("\ninterrupted; every finished episode is kept", file=sys.stderr)
         return 0
@@ -79,8 +87,9 @@ def main(argv: list[str]) -> int:
 
 
 def _check(arguments: LiveArguments, launch_arguments: dict[str, str]) -> None:
-    if arguments.attach and launch_arguments:
-        raise LaunchArgumentError(f"--attach starts nothing, so {next(iter(launch_arguments))}:= has no use")
+    if arguments.attach and (useless := set(launch_arguments) - {"namespace"}):
+        raise LaunchArgumentError(f"--attach starts nothing, so {min(useless)}:= has no use")
+    normalized_namespace(launch_arguments.get("namespace", ""))
     if arguments.attach and arguments.out is not None:
         raise LaunchArgumentError("--attach starts nothing, so --out has no use: the recorder has its dataset")
     for name in (*RECORDING, "dataset", "instruction"):
@@ -105,9 +114,10 @@ def _nodes(arguments: LiveArguments, launch_arguments: dict[str, str]) -> Iterat
 
     out = str(arguments.out or DEFAULT_DATASET)
     chosen = {**launch_arguments, **RECORDING, "dataset": out, "instruction": arguments.instruction}
-    with open_log(LOG) as stream:
+    namespace = normalized_namespace(launch_arguments.get("namespace", ""))
+    with open_log(LOG, namespace) as stream:
         supervisor = Supervisor(write=lambda line: print(line, file=stream))
-        print(f"starting; the nodes write to {runtime_directory() / LOG}")
+        print(f"starting; the nodes write to {runtime_directory(namespace) / LOG}")
         try:
             supervisor.start(launches(parse(chosen)))
             yield supervisor
@@ -116,7 +126,7 @@ def _nodes(arguments: LiveArguments, launch_arguments: dict[str, str]) -> Iterat
             supervisor.stop()
 
 
-def _steer(arguments: LiveArguments, supervisor: Supervisor | None) -> int:
+def _steer(arguments: LiveArguments, supervisor: Supervisor | None, namespace: str) -> int:
     from wav_policy.cli.record_sessions import KeyboardSession, UnattendedSession
     from wav_policy.nodes.clients.recorder_client import RecorderClient
 
@@ -124,7 +134,7 @@ def _steer(arguments: LiveArguments, supervisor: Supervisor | None) -> int:
         found = supervisor.poll() if supervisor else None
         return str(found) if found else ""
 
-    client = RecorderClient(ended)
+    client = RecorderClient(ended, namespace)
     try:
         client.await_recorder()
         if arguments.attach and arguments.instruction:

@@ -22,6 +22,8 @@ class ReplayArguments:
     """Directory or file."""
     episode: int = 0
     """Of a dataset."""
+    topics: Path | None = None
+    """YAML file with the topics of a bag of another stack (config/bag_map.yaml)."""
     checkpoint: str = DEFAULT_CHECKPOINT
     """Checkpoint directory of the policy that imagines."""
     engine: str = "torch"
@@ -53,17 +55,28 @@ def main(argv: list[str]) -> int:
 
 
 def _run(arguments: ReplayArguments) -> int:
+    from wav_models.configuration import load
     from wav_policy.monitor.open_recording import open_recording
     from wav_policy.monitor.replay import Replay
     from wav_policy.monitor.replay_page import ReplayPage
     from wav_policy.monitor.server import Address, start_server
+    from wav_policy.nodes.messages.images import rgb_from_any
     from wav_policy.policy.wav_policy import WAVPolicy
+    from wav_policy.recording.bag_topics import BagTopics
 
     if not arguments.recording.exists():
         raise ValueError(f"{arguments.recording} does not exist")
     policy = WAVPolicy.load(paths.resolve(arguments.checkpoint), engine=arguments.engine)
     config = policy.config
-    recording = open_recording(arguments.recording, arguments.episode, config.latent.image_size, config.horizon.step_hz)
+    topics = None if arguments.topics is None else load(BagTopics, arguments.topics)
+    recording = open_recording(
+        arguments.recording,
+        arguments.episode,
+        config.latent.image_size,
+        config.horizon.step_hz,
+        rgb_from_any,
+        topics,
+    )
     server, url = start_server(Address.choose(arguments.host, arguments.port), "WAV replay")
     replay = Replay(recording, policy, arguments.seed)
     try:

@@ -11,7 +11,8 @@ from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.executables import ExecutableError
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.paths import DataFileError
-from wav_policy.bringup.supervisor import AlreadyRunningError, Supervisor
+from wav_policy.bringup.supervisor import Supervisor
+from wav_policy.bringup.system_lock import AlreadyRunningError
 
 _POLL_PERIOD = 0.02
 """A dead node is noticed after so long [s]: the arms must hold then."""

@@ -9,6 +9,8 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.control.minimum_jerk import MinimumJerkMotion
 
+PATIENCE = 1.5
+"""What a calm motion may take of its duration: late ticks are not made up for."""
 _ARRIVED = 1e-4  # rad, m
 
 
@@ -35,6 +37,6 @@ class CalmMotion(MinimumJerkMotion):
             self.has_arrived = has_arrived
             self._ended.set()
 
-    def wait(self, timeout: float) -> bool:
-        """Whether it was over within `timeout` [s]."""
-        return self._ended.wait(timeout)
+    def wait(self, settling: float) -> bool:
+        """Whether it was over within `PATIENCE` times its duration and `settling` [s]."""
+        return self._ended.wait(PATIENCE * self.duration + settling)

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wav_models.types import JOINT_DIM, JOINT_NAMES, ActionChunk, FloatArray
+from wav_models.configuration import NotNegative
+from wav_models.types import ActionChunk, FloatArray
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 MAX_MAGNITUDE = 100.0
 """No joint of the robot is anywhere near this [rad], [m]; larger rows are garbage, not motion."""
@@ -32,9 +34,9 @@ class ChunkError(ValueError):
 class ChunkingConfig:
     """How chunks continue one another."""
 
-    blend_time: float = 0.2
+    blend_time: NotNegative = 0.2
     """Time over which the disagreement with the previous chunk fades [s]; 0: it does not, the path jumps."""
-    max_future: float = 0.1
+    max_future: NotNegative = 0.1
     """A chunk stamped farther ahead than this comes from a clock that disagrees with ours [s]."""
 
     def __post_init__(self) -> None:

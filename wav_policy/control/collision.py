@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, JOINT_NAMES, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.control.collision_limits import CollisionLimits
 from wav_policy.control.look_ahead import Approach
 from wav_policy.control.safety_limits import SafetyLimits
-from wav_policy.robot.joints import GRIPPERS, REVOLUTE, both_arms
+from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_NAMES, REVOLUTE, both_arms
 
 if TYPE_CHECKING:
     import mujoco

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from wav_models.configuration import Range
+
 _SMALLEST_CLEARANCE = 0.002
 _LARGEST_CLEARANCE = 0.05
+
+Clearance = Annotated[float, Range(_SMALLEST_CLEARANCE, _LARGEST_CLEARANCE)]
 
 
 @dataclass(frozen=True)
@@ -17,12 +22,12 @@ class CollisionLimits:
 
     check: bool = True
     """False: the commanded motion is not checked for collisions."""
-    clearance: float = 0.01
+    clearance: Clearance = 0.01
     """Between the arms, and between links and table [m]. Half of it pays for what lies between the points of the path
     that are looked at, so it is never zero."""
-    self_clearance: float = 0.003
+    self_clearance: Clearance = 0.003
     """Between links of one arm, which follow each other exactly [m]. The same holds."""
-    gripper_table_clearance: float = 0.0
+    gripper_table_clearance: Annotated[float, Range(-_LARGEST_CLEARANCE, _LARGEST_CLEARANCE)] = 0.0
     """Between gripper and table [m]: what lies on a table is grasped by touching it. Negative: may be pressed in."""
     table_height: float = 0.0
     """Of the table's surface, taken as endless [m]."""

@@ -10,7 +10,6 @@ has no thread: then the caller's is it.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import threading
 import time
@@ -24,10 +23,11 @@ from wav_policy.control.arms import Arms
 from wav_policy.control.calm_motion import CalmMotion
 from wav_policy.control.chunk_executor import ChunkError, ChunkExecutor, ChunkingConfig
 from wav_policy.control.collision import make_checker
-from wav_policy.control.loop_phases import TRANSITIONS, Phase, Trigger
+from wav_policy.control.interventions import Tally
+from wav_policy.control.loop_phases import TRANSITIONS, TRIGGERS, Phase, Trigger
 from wav_policy.control.loop_state import LoopState, why_holding
 from wav_policy.control.loop_statistics import LoopStatistics
-from wav_policy.control.loop_thread import LoopStalledError, LoopThread
+from wav_policy.control.loop_thread import LoopFailedError, LoopStalledError, LoopThread
 from wav_policy.control.reach import Reach
 from wav_policy.control.safety import Cause, Intervention, SafetyDecision, SafetyFilter, SafetyLimits
 from wav_policy.control.stamp_clock import ClockWatch, StampClock
@@ -39,17 +39,9 @@ from wav_policy.robot.joints import GRIPPERS, REVOLUTE
 
 SETTLE_TIMEOUT: Final = 2.0
 """Longest wait for the target to rest [s]; braking from 3 rad/s at 5 rad/s^2 takes 0.6 s."""
-PATIENCE: Final = 1.5
-"""What a calm motion may take of its duration: late ticks are not made up for."""
 _SETTLED = 2e-5  # rad/s, m/s
 _RELATCHED = 0.02  # rad; an arm farther than this from its target after an inhibit is taken where it is
 _RESTING = 0.05  # rad/s; an arm that lags by up to 0.4 s has then come nearer to its target than that
-_TRIGGERS = {
-    Reaction.HOLD: Trigger.INHIBIT,
-    Reaction.RELEASE: Trigger.RELEASE,
-    Reaction.STOP: Trigger.FAULT,
-    Reaction.SILENCE: Trigger.SILENCE,
-}
 
 
 class ControlLoop:
@@ -110,8 +102,7 @@ class ControlLoop:
         self._needs_enable: Inhibit | None = None
         self._cut_off = False, False
         self._rejected_chunk = ""
-        self._interventions: collections.Counter[str] = collections.Counter()
-        self._newest: dict[str, Intervention] = {}
+        self._tally = Tally()
 
     # For any thread
 
@@ -145,7 +136,7 @@ class ControlLoop:
 
     def disengage(self) -> None:
         """Brake to rest, then stop commanding: the arms hold."""
-        with contextlib.suppress(LoopStalledError):
+        with contextlib.suppress(LoopStalledError, LoopFailedError):
             self._thread.ask(lambda: self._go(Trigger.DISENGAGE))
             if self._thread.is_running:
                 self._is_silent.wait(SETTLE_TIMEOUT)
@@ -205,8 +196,8 @@ class ControlLoop:
             fault=self._fault,
             rejected_chunk=self._rejected_chunk,
             chunk_age=None if stamp is None else self._clock() - stamp,
-            interventions=dict(self._interventions),
-            newest={cause: found.detail for cause, found in self._newest.copy().items()},
+            interventions=self._tally.counts,
+            newest=self._tally.newest,
             timing=self._statistics.report(),
             tracking=self._tracking.report,
         )
@@ -226,7 +217,7 @@ class ControlLoop:
         motion = self._thread.ask(lambda: self._begin(goal, speed, keeps_grippers))
         if motion is None:
             return False
-        if not motion.wait(PATIENCE * motion.duration + SETTLE_TIMEOUT):
+        if not motion.wait(SETTLE_TIMEOUT):
             self._thread.ask(lambda: self._finish(motion, has_arrived=False))
         return motion.has_arrived
 
@@ -250,8 +241,7 @@ class ControlLoop:
     def _engage(self, were_ready: tuple[bool, bool]) -> bool:
         if self._phase.is_stopped:
             return False
-        self._interventions.clear()
-        self._newest = {}
+        self._tally.clear()
         self._rejected_chunk = ""
         self._begin_anew()
         self._safety.relatch([gripper for gripper, ready in zip(GRIPPERS, were_ready, strict=True) if ready])
@@ -286,6 +276,8 @@ class ControlLoop:
         except ChunkError as error:
             self._reject(str(error))
             return
+        if accepted:
+            self._statistics.took_over(chunk.stamp, now)
         expired = chunk.times[-1] <= now
         self._rejected_chunk = "" if accepted else "came too late" if expired else "older than the one in force"
 
@@ -345,6 +337,7 @@ class ControlLoop:
     def _send(self, now: float, target: FloatArray) -> None:
         self._whereabouts.sent(target, self._cut_off)
         took = self._arms.write(target, self._cut_off)
+        self._statistics.wrote(now, self._clock())
         self._cut_off = self._cut_off[0] or not took[0], self._cut_off[1] or not took[1]
         self._on_target(target, now)
 
@@ -353,7 +346,7 @@ class ControlLoop:
             return None
         step, inhibit = self._clock_watch.look(now)
         if step:
-            self._count(Intervention(Cause.CLOCK_STEP, requested=step))
+            self._tally.count(Intervention(Cause.CLOCK_STEP, requested=step))
         return inhibit
 
     def _notice_silence(self, now: float, reading: JointReading | None) -> None:
@@ -382,9 +375,9 @@ class ControlLoop:
         if inhibit.reaction == Reaction.RELEASE:
             self._needs_enable = inhibit
         if inhibit.reaction >= Reaction.STOP:
-            self._stop_on(inhibit.text, _TRIGGERS[inhibit.reaction])
+            self._stop_on(inhibit.text, TRIGGERS[inhibit.reaction])
         else:
-            self._go(_TRIGGERS[inhibit.reaction])
+            self._go(TRIGGERS[inhibit.reaction])
 
     def _is_at_rest(self, reading: JointReading) -> bool:
         """Target and arms: an arm on its way lags its target, and is not to be mistaken for one that was moved."""
@@ -450,11 +443,7 @@ class ControlLoop:
     def _note(self, decision: SafetyDecision) -> None:
         self._decision = decision
         for intervention in decision.interventions:
-            self._count(intervention)
-
-    def _count(self, intervention: Intervention) -> None:
-        self._interventions[intervention.cause.value] += 1
-        self._newest[intervention.cause.value] = intervention
+            self._tally.count(intervention)
 
     def _fail(self, error: Exception) -> None:
         self._stop_on(f"{type(error).__name__}: {error}", Trigger.FAULT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 from enum import Enum
 from typing import NamedTuple
@@ -107,3 +108,30 @@ class Intervention(NamedTuple):
         """One sentence with joint and numbers, for `/diagnostics`."""
         text = _DETAIL[self.cause].format(self.requested, self.allowed)
         return f"{self.joint}: {text}" if self.joint else text
+
+
+class Tally:
+    """Interventions since it was cleared. One thread counts, any may read."""
+
+    def __init__(self) -> None:
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._newest: dict[str, Intervention] = {}
+
+    def count(self, found: Intervention) -> None:
+        """One more of its cause."""
+        self._counts[found.cause.value] += 1
+        self._newest[found.cause.value] = found
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._counts, self._newest = collections.Counter(), {}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """By cause."""
+        return dict(self._counts)
+
+    @property
+    def newest(self) -> dict[str, str]:
+        """Of every cause the newest, in words with joint and numbers."""
+        return {cause: found.detail for cause, found in self._newest.copy().items()}

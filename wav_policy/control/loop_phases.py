@@ -73,6 +73,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
+from wav_policy.piper.inhibits import Reaction
+
 
 class Phase(Enum):
     """What the control loop is about."""
@@ -187,3 +189,11 @@ def _transitions() -> Iterator[tuple[tuple[Phase, Trigger], Phase]]:
 
 TRANSITIONS: Final = dict(_transitions())
 """The table above."""
+
+TRIGGERS: Final = {
+    Reaction.HOLD: Trigger.INHIBIT,
+    Reaction.RELEASE: Trigger.RELEASE,
+    Reaction.STOP: Trigger.FAULT,
+    Reaction.SILENCE: Trigger.SILENCE,
+}
+"""What an inhibit triggers, by its reaction."""

@@ -24,6 +24,10 @@ class LoopStalledError(PiperError):
     """The control loop does not answer: what was asked for is not done."""
 
 
+class LoopFailedError(PiperError):
+    """What was asked for ended with an error, in the control loop's thread."""
+
+
 class LoopThread:
     """Acts on what is posted, in the order of posting, at once. Before the start and after the end there is no thread:
     whoever asks acts itself then.
@@ -60,7 +64,8 @@ class LoopThread:
         """End the thread; what was posted is done."""
         self._closing.set()
         self._mailbox.wake()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
         self._serve()
 
     @property
@@ -77,17 +82,22 @@ class LoopThread:
         """Have the thread act, and wait for its answer.
 
         Raises:
-            LoopStalledError: no answer in time; it is not done later either.
+            LoopStalledError: no answer in time; what was not begun is not done later either.
+            LoopFailedError: it ended with an error, which `on_error` was told.
         """
         if self._acts_here():
             return act()
         post = Post(act)
         self._mailbox.put(post)
-        if not post.wait(_ANSWER_TIMEOUT) and self._mailbox.withdraw(post):
-            raise LoopStalledError(
-                f"the control loop has not answered for {_ANSWER_TIMEOUT:g} s: is the computer overloaded, or a bus "
-                "stuck? If the arms move, use their power switch"
-            )
+        if not post.wait(_ANSWER_TIMEOUT):
+            is_begun = not self._mailbox.withdraw(post)
+            if not is_begun or not post.wait(_ANSWER_TIMEOUT):
+                raise LoopStalledError(
+                    f"the control loop has not answered for {_ANSWER_TIMEOUT:g} s: is the computer overloaded, or a "
+                    "bus stuck? If the arms move, use their power switch"
+                )
+        if post.error is not None:
+            raise LoopFailedError(f"not done: {type(post.error).__name__}: {post.error}") from post.error
         answer: T = post.answer
         return answer
 

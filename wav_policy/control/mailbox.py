@@ -21,10 +21,12 @@ class Post:
 
     Attributes:
         answer: of `act`; None before.
+        error: that `act` ended with; None without.
     """
 
     def __init__(self, act: Callable[[], Any], is_urgent: bool = False, is_offer: bool = False) -> None:
         self.answer: Any = None
+        self.error: Exception | None = None
         self.is_urgent = is_urgent
         self.is_offer = is_offer
         self._act = act
@@ -34,6 +36,9 @@ class Post:
         """Act, and wake up who waits for it; also when it raises."""
         try:
             self.answer = self._act()
+        except Exception as error:
+            self.error = error
+            raise
         finally:
             self._done.set()
 

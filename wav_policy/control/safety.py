@@ -25,12 +25,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.control.interventions import OF_COMMAND, OF_MEASUREMENT, Cause, Doubts, Intervention
 from wav_policy.control.look_ahead import LookAhead
 from wav_policy.control.reach import Reach
 from wav_policy.control.safety_limits import SafetyLimits
-from wav_policy.robot.joints import GRIPPERS, both_arms
+from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_DIM, JOINT_NAMES, both_arms
 
 __all__ = ["Cause", "Intervention", "SafetyDecision", "SafetyFilter", "SafetyLimits"]
 

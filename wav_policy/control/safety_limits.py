@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from wav_models.configuration import NotNegative, Positive
 from wav_models.types import FloatArray
 from wav_policy.control.collision_limits import CollisionLimits
 from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_DIM, both_arms
@@ -24,15 +25,15 @@ class SafetyLimits:
     """
 
     position_min: tuple[float, ...] = (*_degrees(-150.0, 0.0, -170.0, -100.0, -70.0, -120.0), 0.0)
-    """[rad], gripper stroke [m]."""
+    """Least position of the joints [rad], gripper stroke [m]."""
     position_max: tuple[float, ...] = (*_degrees(150.0, 180.0, 0.0, 100.0, 70.0, 120.0), 0.07)
-    """[rad], gripper stroke [m]."""
-    position_margin: float = 0.005
+    """Greatest position of the joints [rad], gripper stroke [m]."""
+    position_margin: NotNegative = 0.005
     """Joints stay this far inside their limits, so that the firmware never has to clamp [rad]."""
     velocity: tuple[float, ...] = (3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 0.5)
-    """[rad/s], gripper [m/s]."""
+    """Largest speed of what is commanded [rad/s], gripper [m/s]."""
     acceleration: tuple[float, ...] = (5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0)
-    """[rad/s^2], gripper [m/s^2]."""
+    """Largest acceleration of what is commanded [rad/s^2], gripper [m/s^2]."""
     max_step: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1)
     """Farthest a command may be from the measured position [rad], [m]. The gripper's exceeds its stroke on purpose: a
     gripper that holds an object is far from its target by design."""
@@ -40,13 +41,13 @@ class SafetyLimits:
     """A measurement farther than this outside the position limits is not believed [rad], [m]."""
     command_tolerance: tuple[float, ...] = (0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.05)
     """A command farther than this outside the position limits is garbage, and held on instead of limited [rad], [m]."""
-    gripper_effort: float = 1.0
+    gripper_effort: Positive = 1.0
     """Largest gripping effort that may be commanded [N m]; the arm itself takes up to 5, piper_sdk asks for 1."""
-    max_measurement_age: float = 0.1
-    """[s]"""
-    max_command_age: float = 2.0
+    max_measurement_age: Positive = 0.1
+    """Older feedback of an arm is no measurement of where it is [s]."""
+    max_command_age: Positive = 2.0
     """Age of the observation or message a command stems from [s]."""
-    max_tick: float = 0.05
+    max_tick: Positive = 0.05
     """A tick that comes later than this continues from rest: the arm has reached its last target by then [s]."""
     collision: CollisionLimits = field(default_factory=CollisionLimits)
     """Where the arms stand and how near they may come to anything."""

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
-from wav_policy.robot.joints import REVOLUTE
+from wav_models.types import FloatArray
+from wav_policy.robot.joints import ARM_DOF, JOINT_DIM, JOINT_NAMES, REVOLUTE
 
 MAX_ERROR: Final = 0.1
 """Farthest a joint may stay from a target at rest [rad]."""

@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.piper.bimanual import JointReading
-from wav_policy.robot.joints import both_arms
+from wav_policy.robot.joints import ARM_DOF, both_arms
 
 _SLACK: Final = both_arms((0.05,) * 6 + (0.02,))
 """[rad], [m]"""

@@ -41,6 +41,7 @@ class SimTrials:
         stack: of the robot, which carries out the chunks; None: their rows are the actions as they are.
         engine, dtype: what runs the networks, and in which number format.
         workers: processes, one torch thread each.
+        scheduler: of dask, whose workers do the trials instead, see `worker_pool`.
         pretrained: local LTX-Video directory, for checkpoints that use its auto-encoder and T5.
     """
 
@@ -55,6 +56,7 @@ class SimTrials:
     engine: str = "torch"
     dtype: str = "fp32"
     workers: int = 2
+    scheduler: str | None = None
     pretrained: Path | None = None
 
     def run(self, planners: Mapping[str, PlannerConfig], log: TrialLog) -> dict[str, Any]:
@@ -72,7 +74,14 @@ class SimTrials:
 
         robot = partial(_make_robot, self, task)
         results = run_trials(
-            robot, policies, self.seeds, self.settings, num_workers=self.workers, done=done, report=report
+            robot,
+            policies,
+            self.seeds,
+            self.settings,
+            num_workers=self.workers,
+            scheduler=self.scheduler,
+            done=done,
+            report=report,
         )
         return summarise(results)
 

@@ -56,7 +56,8 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     from wav_models.experiments.held_out import announced_split
 
     split = None
-    record = load_checkpoint(plan.checkpoint).training_record
+    checkpoint = load_checkpoint(plan.checkpoint)
+    joints, record = checkpoint.config.embodiment.arm_columns, checkpoint.training_record
     if plan.data is not None:
         split = announced_split(record, Dataset(plan.data))
     moments: list[Moment] = []
@@ -72,8 +73,8 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
         "data": None if plan.data is None else plan.data.name,
         "episodes_were": None if split is None else split.kind,
         "branch": asdict(plan.branch),
-        "simulated": summarise_moments([m for m in moments if m.regular]),
-        "choices": summarise_moments([m for m in moments if m.choice]),
+        "simulated": summarise_moments([m for m in moments if m.regular], joints),
+        "choices": summarise_moments([m for m in moments if m.choice], joints),
         "recorded": links,
     }
 

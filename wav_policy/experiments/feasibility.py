@@ -16,8 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.types import JOINT_DIM, FloatArray
-from wav_policy.robot.joints import REVOLUTE
+from wav_models.types import FloatArray
+from wav_policy.robot.joints import JOINT_DIM, REVOLUTE
 from wav_policy.robot.kinematics import MAX_JOINT_VELOCITY
 from wav_policy.sim.operator import ACTION_PERIOD
 from wav_policy.sim.world import HIGHEST_POSITIONS, LOWEST_POSITIONS, MAX_STROKE_VELOCITY, World

@@ -20,13 +20,14 @@ from sensor_msgs.msg import Image
 
 from wav_models.data.images import resize_image
 from wav_models.planner.timing import Stopwatch
-from wav_models.types import JOINT_DIM, VIEWS, Observation, Plan
+from wav_models.types import Observation, Plan
 from wav_policy.nodes.imagination import SHARE
 from wav_policy.nodes.messages.images import message_from_rgb, rgb_from_message
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.policy.rate_limit import RateLimiter
 from wav_policy.policy.wav_policy import WAVPolicy
-from wav_policy.robot.cameras import IMAGE_SIZES
+from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
+from wav_policy.robot.joints import JOINT_DIM
 
 """(height, width) of the robot's cameras [px]."""
 STAGES: Final = ("decode", "preprocess", "text", "images", "memory", "video", "value", "action", "planner", "publish")
@@ -141,7 +142,7 @@ def _camera_message(rng: np.random.Generator, size: tuple[int, int]) -> bytes:
 def _memory(policy: WAVPolicy, pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Resized pictures [V, F_mem, H, W, 3]: the newest frame is new, older ones were encoded when they were."""
     size = policy.config.latent.image_size
-    images = np.zeros((len(VIEWS), policy.config.num_memory_frames, *size, 3), np.uint8)
+    images = np.zeros((policy.config.num_views, policy.config.num_memory_frames, *size, 3), np.uint8)
     for view, picture in enumerate(pictures):
         resize_image(picture, size, out=images[view, -1])
     return images

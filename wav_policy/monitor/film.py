@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 import cv2
 import numpy as np
 
-from wav_models.types import VIEWS, FloatArray, ImageArray
+from wav_models.types import FloatArray, ImageArray
 from wav_policy.monitor.snapshot import Snapshot
-from wav_policy.robot.cameras import IMAGE_SIZES
+from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

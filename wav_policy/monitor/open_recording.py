@@ -10,13 +10,23 @@ import numpy as np
 from wav_models.data.dataset import Dataset
 from wav_models.data.layout import INFO_PATH
 from wav_models.data.samples import frames_per_step
-from wav_models.types import VIEWS, ImageArray
+from wav_models.types import ImageArray
 from wav_policy.monitor.bag import read_bag
 from wav_policy.monitor.page import page_size
 from wav_policy.monitor.recording import Recording, ReplayError
+from wav_policy.recording.bag import Decode
+from wav_policy.recording.bag_topics import BagTopics
+from wav_policy.robot.cameras import VIEWS
 
 
-def open_recording(path: Path, episode: int, image_size: tuple[int, int], step_hz: float) -> Recording:
+def open_recording(
+    path: Path,
+    episode: int,
+    image_size: tuple[int, int],
+    step_hz: float,
+    decode: Decode,
+    topics: BagTopics | None = None,
+) -> Recording:
     """Read an episode.
 
     Args:
@@ -24,6 +34,8 @@ def open_recording(path: Path, episode: int, image_size: tuple[int, int], step_h
         episode: of a dataset; a bag has one.
         image_size: (height, width) the model sees [px].
         step_hz: steps of the model per second [Hz].
+        decode: makes pictures of a bag's messages.
+        topics: of a bag of another stack; None: this project's own.
 
     Raises:
         ReplayError, DatasetError: it is nothing that can be replayed.
@@ -31,7 +43,7 @@ def open_recording(path: Path, episode: int, image_size: tuple[int, int], step_h
     if (path / INFO_PATH).exists():
         return _from_dataset(path, episode, image_size, step_hz)
     if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists():
-        return read_bag(path, image_size, step_hz)
+        return read_bag(path, image_size, step_hz, topics or BagTopics(), decode)
     raise ReplayError(f"{path} is neither a LeRobot dataset ({INFO_PATH}) nor a rosbag2/MCAP recording")
 
 

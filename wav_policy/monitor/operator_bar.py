@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wav_policy.monitor import commands
 from wav_policy.monitor.commands import Commander, CommandError
 from wav_policy.monitor.snapshot import ARMS, CONTROL, LEVELS, Heard, arms_text, next_step, why_not_stopped
+from wav_policy.piper.absent_arm import ABSENT
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
@@ -79,9 +80,10 @@ def unconfirmed(hear: Callable[[str], Heard | None], since: float) -> dict[str, 
         since: only what was heard later counts, time.monotonic() [s].
 
     Returns:
-        One entry for each arm that has ever been heard of; both where none has.
+        One entry for each arm that has ever been heard of, but for one that is not there; both where none has.
     """
-    arms = {side: heard for side, name in _SIDES.items() if (heard := hear(name)) is not None}
+    known = {side: heard for side, name in _SIDES.items() if (heard := hear(name)) is not None}
+    arms = {side: heard for side, heard in known.items() if heard.report.message != ABSENT}
     return {side: _speaks_against(heard, since) for side, heard in arms.items()} or dict.fromkeys(_SIDES, "not heard")
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from wav_models.types import VIEWS, ImageArray
+from wav_models.types import ImageArray
 from wav_policy.monitor import commands
 from wav_policy.monitor.charts import RoundsChart, ValueChart
 from wav_policy.monitor.commands import Commander, CommandError
 from wav_policy.monitor.robot_scene import RobotScene, add_shape
 from wav_policy.monitor.snapshot import Snapshot, numbers_text, state_html
 from wav_policy.policy.imagined_motion import ImaginedMotion, gripper_paths, value_colours, values_along
+from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.description import table_shapes
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class MonitorPage:
         server.gui.configure_theme(show_share_button=False, show_logo=False)
         with self._add_panel("Imagined"):
             self._imagined = self._add_pictures("Imagined")
+            self._futures = server.gui.add_image(
+                _BLANK, label="All futures, best first; green: acted on", format="jpeg", jpeg_quality=_JPEG_QUALITY
+            )
             self._score_chart = RoundsChart(server.gui, "Score per planning round")
             self._mean_chart = RoundsChart(server.gui, "Mean value per planning round")
         with self._add_panel("Cameras"):
@@ -82,6 +86,8 @@ class MonitorPage:
         self._show_pictures(snapshot)
         if snapshot.values is not None and snapshot.value_times is not None and self._is_new("values", snapshot.values):
             self._value_chart.show(snapshot.value_times, snapshot.values)
+        if self._is_new("futures", snapshot.futures):
+            self._futures.image = _BLANK if snapshot.futures is None else snapshot.futures
         if self._is_new("scores", snapshot.scores):
             self._score_chart.show(snapshot.scores)
         if self._is_new("mean values", snapshot.mean_values):

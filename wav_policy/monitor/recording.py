@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 from wav_models.types import FloatArray, ImageArray
 
@@ -38,20 +36,3 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self.states)
-
-
-def steady_grid(stamps: Sequence[FloatArray], fps: float) -> FloatArray:
-    """Instants [T] at a steady rate while all of several sources had come and none had ended.
-
-    Args:
-        stamps: per source its times, increasing [s].
-        fps: rate [Hz].
-
-    Raises:
-        ReplayError: there is none.
-    """
-    start, end = max(float(times[0]) for times in stamps), min(float(times[-1]) for times in stamps)
-    grid: FloatArray = np.arange(start, end + 1e-9, 1.0 / fps, dtype=np.float64)
-    if not len(grid):
-        raise ReplayError("cameras and joint states were never recorded at the same time")
-    return grid

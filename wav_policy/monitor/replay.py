@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from wav_models.data.samples import window
-from wav_models.types import VIEWS, FloatArray, ImageArray, Observation, Plan
+from wav_models.types import FloatArray, ImageArray, Observation, Plan
 from wav_policy.monitor.recording import Recording
 from wav_policy.monitor.snapshot import ERROR, OK, PLANNING, Snapshot, StatusReport
 from wav_policy.policy.wav_policy import WAVPolicy
+from wav_policy.robot.cameras import VIEWS
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class _Imagined:
     scores: FloatArray | None
 
     @classmethod
-    def of(cls, plan: Plan, future: ImageArray) -> _Imagined:
+    def of(cls, plan: Plan, future: ImageArray, views: Sequence[str]) -> _Imagined:
         """From a plan and its decoded future [V, F, H, W, 3]."""
-        frames = tuple(dict(zip(VIEWS, future[:, number], strict=True)) for number in range(future.shape[1]))
+        frames = tuple(dict(zip(views, future[:, number], strict=True)) for number in range(future.shape[1]))
         times = plan.chunk.step * np.arange(1, len(plan.values) + 1, dtype=np.float64)
         means = np.array([entry.mean_value for entry in plan.rounds]) if plan.rounds else None
         scores = np.array([entry.video_score for entry in plan.rounds]) if plan.rounds else None
@@ -118,7 +120,7 @@ class Replay:
         while (index := self._await_work()) is not None:
             try:
                 plan = self._policy.plan(self._observation(index), seed=self._seed)
-                imagined = _Imagined.of(plan, self._policy.imagine(plan))
+                imagined = _Imagined.of(plan, self._policy.imagine(plan), self._policy.config.embodiment.view_names)
             except Exception as error:  # whatever it is, the page must say that nothing more will be imagined
                 self._fault = f"imagining stopped at {index / self._recording.fps:.1f} s: {error!r}"
                 return
@@ -140,5 +142,6 @@ class Replay:
     def _observation(self, index: int) -> Observation:
         recording = self._recording
         memory = window(len(recording), index, self._policy.config.horizon).memory
-        images = np.stack([recording.model_images[view][memory] for view in VIEWS])
+        views = self._policy.config.embodiment.view_names
+        images = np.stack([recording.model_images[view][memory] for view in views])
         return Observation(images, recording.states[index], recording.instruction, index / recording.fps)

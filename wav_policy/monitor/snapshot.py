@@ -74,6 +74,7 @@ class Snapshot:
         chunk: what is being executed.
         value_times, values: predicted value over the horizon, shapes [T], seconds after the observation.
         mean_values, scores: of the futures per planning round, shapes [K, M].
+        futures: all futures of a round of the last plan, best first with their scores, uint8 [h, w, 3].
         instruction: the language command in force.
         reports: newest /diagnostics by name.
         silent: names of `reports` that have not been heard of for a while.
@@ -89,6 +90,7 @@ class Snapshot:
     values: FloatArray | None = None
     mean_values: FloatArray | None = None
     scores: FloatArray | None = None
+    futures: ImageArray | None = None
     instruction: str = ""
     reports: Mapping[str, StatusReport] = field(default_factory=dict)
     silent: frozenset[str] = frozenset()

@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from wav_policy.control.control_loop import LoopState
 from wav_policy.nodes.runtime.chunk_listener import ListenerState
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, status
+from wav_policy.piper.absent_arm import ABSENT
 from wav_policy.piper.frames import ArmState
 from wav_policy.piper.status import ArmStatus
 
@@ -36,6 +37,7 @@ def describe_loop(state: LoopState, configured_rate: float) -> DiagnosticStatus:
         lateness_p999_ms=1e3 * state.timing.lateness_p999,
         chunk_age_s="" if age is None else age,
         chunk_age_p99_s=state.timing.chunk_age_p99,
+        **state.timing.hops,
         holding=state.holding,
         reason=state.reason,
         detail=state.detail,
@@ -65,6 +67,16 @@ def describe_listener(state: ListenerState) -> DiagnosticStatus:
         silences=state.num_silences,
         restarts=state.num_restarts,
     )
+
+
+def describe_absent_arm(side: str) -> DiagnosticStatus:
+    """Entry of an arm that this node was told to leave out."""
+    return _of_arm(side, status(f"piper_node: {side} arm", OK, ABSENT))
+
+
+def _of_arm(side: str, entry: DiagnosticStatus) -> DiagnosticStatus:
+    entry.hardware_id = f"{side} arm"
+    return entry
 
 
 def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequence[str] = ()) -> DiagnosticStatus:
@@ -97,7 +109,7 @@ def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequen
         level, message = OK, "enabled"
     if unfit_limits and level == OK:
         level, message = WARN, f"enabled; limits in flash differ: {unfit_limits[0]}"
-    return status(
+    entry = status(
         f"piper_node: {side} arm",
         level,
         message,
@@ -120,6 +132,7 @@ def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequen
         undecodable_frames=arm.undecodable,
         offset_id_frames=arm.offset_frames,
     )
+    return _of_arm(side, entry)
 
 
 def why_not_commanding(state: LoopState) -> str:

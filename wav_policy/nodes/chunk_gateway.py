@@ -1,10 +1,10 @@
-"""Listens to `action_chunk` for piper_node, in a process of its own.
+"""Listens to `action_chunk` for piper_node, and answers its lifecycle and parameter services, in a process of its own.
 
 Rclpy takes a message from the middleware, and makes Python objects of it, while every other thread of the process
 waits: a message of 100 MB would keep a stop waiting for a tenth of a second. Here nothing waits but this process. It
-measures and decodes, and hands piper_node numbers over a socket: chunks, refusals, the loss of whoever publishes, and a
-beat every `HEARTBEAT_PERIOD` from the same loop that listens. Once it is silent, piper_node holds. It ends with
-piper_node, however that ends; the signals that ask a process to end are left to piper_node.
+measures and decodes, and hands piper_node numbers over a socket: chunks, refusals, the loss of whoever publishes, which
+transition is wanted, and a beat every `HEARTBEAT_PERIOD` from the same loop that listens. Once it is silent, piper_node
+holds. It ends with piper_node, however that ends; the signals that ask a process to end are left to piper_node.
 
 Started by `wav_policy.nodes.runtime.chunk_listener`, never by hand.
 """
@@ -17,6 +17,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import rclpy
@@ -32,12 +34,22 @@ from wav_models.types import ActionChunk
 from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.nodes.messages import chunk_topic
-from wav_policy.nodes.messages.gateway_words import Beat, Lost, Refused, Word, pack
+from wav_policy.nodes.messages.gateway_words import (
+    MAX_INTRODUCTION,
+    NAME,
+    Answer,
+    Beat,
+    Introduction,
+    Lost,
+    Refused,
+    Wanted,
+    Word,
+    pack,
+    unpack_order,
+)
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
-
-NAME: Final = "chunk_gateway"
-"""Of the node."""
+from wav_policy.nodes.service_desk import ServiceDesk
 
 _SPACING: Final = 0.005
 """Between two words that are no beats: of what comes faster the newest is told [s]."""
@@ -60,10 +72,15 @@ class Speaker:
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         self._pending: list[Word] = []
+        self._wanted: list[Word] = []
         self._spoke = self._told = float("-inf")
 
     def say(self, word: Word) -> None:
-        """Next: a chunk after the reason to hold that came before it, a reason instead of all that came before it."""
+        """Next: a chunk after the reason to hold that came before it, a reason instead of all that came before it. What
+        is wanted is told before either; there is one at a time."""
+        if isinstance(word, Wanted):
+            self._wanted.append(word)
+            return
         reasons: list[Word] = []
         if isinstance(word, ActionChunk):
             reasons = [earlier for earlier in self._pending if not isinstance(earlier, ActionChunk)]
@@ -79,6 +96,8 @@ class Speaker:
             ConnectionError: nobody reads any more.
         """
         now = time.monotonic()
+        while self._wanted and self._send(self._wanted[0]):
+            self._wanted.pop(0)
         if self._pending and now >= self._told + _SPACING:
             self._told = self._spoke = now
             while self._pending and self._send(self._pending[0]):
@@ -98,17 +117,22 @@ class Speaker:
 
 
 class ChunkGateway(Node):
-    """Subscribes to `topic` and offers nothing: neither services nor a log of its own."""
+    """Subscribes to `topic` and offers what `introduction` asks for: no parameters and no log of its own."""
 
-    def __init__(self, topic: str, namespace: str, speaker: Speaker) -> None:
+    def __init__(self, topic: str, namespace: str, speaker: Speaker, introduction: Introduction) -> None:
+        clock = [row for row in introduction.parameters if row["name"] == "use_sim_time"]
         super().__init__(
             NAME,
             namespace=namespace,
             enable_rosout=False,
             start_parameter_services=False,
-            parameter_overrides=[Parameter("start_type_description_service", value=False)],
+            parameter_overrides=[
+                Parameter("start_type_description_service", value=False),
+                *(Parameter(row["name"], value=row["value"]) for row in clock),
+            ],
         )
         self._speaker = speaker
+        self.desk = ServiceDesk(self, introduction, speaker.say)
         subscribe(
             self,
             JointTrajectory,
@@ -134,8 +158,13 @@ class ChunkGateway(Node):
             self._speaker.say(Lost(f"policy lost: silent for {1e3 * chunk_topic.LEASE:.0f} ms"))
 
 
-def listen(speaker: Speaker, executor: SingleThreadedExecutor) -> None:
+def listen(speaker: Speaker, executor: SingleThreadedExecutor, serve: Callable[[], None] = lambda: None) -> None:
     """Take what comes, tell it and beat; after something large only beat for a while, to leave the processor to others.
+
+    Args:
+        speaker: tells it.
+        executor: of the node.
+        serve: called again and again, to do what the executor does not.
 
     Raises:
         ConnectionError: nobody reads any more.
@@ -148,8 +177,18 @@ def listen(speaker: Speaker, executor: SingleThreadedExecutor) -> None:
             continue
         before = time.thread_time()
         executor.spin_once(timeout_sec=wait)
+        serve()
         if (busy := time.thread_time() - before) > _LARGE:
             rests_until = time.monotonic() + min(_REST * busy, _LONGEST_REST)
+
+
+def attend(end: socket.socket, desk: ServiceDesk) -> None:
+    """Hear what piper_node answers, then serve who asks."""
+    with contextlib.suppress(BlockingIOError):
+        while packet := end.recv(MAX_INTRODUCTION, socket.MSG_DONTWAIT):
+            if isinstance(order := unpack_order(packet), Answer):
+                desk.hear(order)
+    desk.serve()
 
 
 def main() -> int:
@@ -159,12 +198,15 @@ def main() -> int:
     ignore_ends()
     limit_to_this_host()
     rclpy.init(args=["--ros-args", *enclave_arguments(NAME)], signal_handler_options=SignalHandlerOptions.NO)
-    speaker = Speaker(socket.socket(fileno=int(descriptor)))
-    node, executor = ChunkGateway(topic, namespace, speaker), SingleThreadedExecutor()
+    end = socket.socket(fileno=int(descriptor))
+    introduction = unpack_order(end.recv(MAX_INTRODUCTION))
+    assert isinstance(introduction, Introduction)
+    speaker, executor = Speaker(end), SingleThreadedExecutor()
+    node = ChunkGateway(topic, namespace, speaker, introduction)
     executor.add_node(node)
     gc.freeze()
     with contextlib.suppress(ConnectionError):
-        listen(speaker, executor)
+        listen(speaker, executor, partial(attend, end, node.desk))
     executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()

@@ -55,8 +55,8 @@ class DiagnosticMarkers(Node):
         steady_timer(self, 1.0 / self.config.rate, self._publish)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        now = time.monotonic()
-        self._reports |= {name: (now, report) for name, report in reports_from_message(message).items()}
+        now, reports = time.monotonic(), reports_from_message(message, self.get_namespace())
+        self._reports |= {name: (now, report) for name, report in reports.items()}
 
     def _publish(self) -> None:
         now = time.monotonic()

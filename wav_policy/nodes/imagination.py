@@ -1,4 +1,5 @@
-"""Shows what the policy imagines, off the control path: decoded frames, a montage, gripper paths, values and scores.
+"""Shows what the policy imagines, off the control path: decoded frames, a montage, all futures of the last plan,
+gripper paths, values and scores.
 
 Everything happens in threads of its own, at a low rate and for a bounded share of the time, and only for topics that
 somebody listens to. The threads do not run at a lower priority: one that lost its processor while it held the
@@ -18,10 +19,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float32MultiArray
 from visualization_msgs.msg import MarkerArray
 
-from wav_models.types import VIEWS, ImageArray, Observation, Plan
+from wav_models.types import ImageArray, Observation, Plan
 from wav_policy.nodes.messages import plan_messages
 from wav_policy.nodes.messages.images import message_from_rgb
 from wav_policy.nodes.messages.joint_state import seconds_to_stamp
+from wav_policy.policy.imagined_futures import contact_sheet
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.observation import NotReady
 from wav_policy.policy.planning_worker import Policy
@@ -29,10 +31,13 @@ from wav_policy.policy.playback import Playback, TimedFrame
 from wav_policy.policy.rate_limit import RateLimiter
 
 MONTAGE_TOPIC: Final = "imagined/montage"
+FUTURES_TOPIC: Final = "imagined/futures"
 _MONTAGE_SIZE: Final = 160
 """Edge of a picture in the montage [px]."""
 SHARE: Final = 0.25
 """Of the time, in which the networks imagine beside a plan in the making: what planning can lose to it is bounded."""
+FUTURES_SHARE: Final = 0.1
+"""The same, for all futures of a plan."""
 _LIFETIME: Final = 2.0
 """Of markers, in periods: those of a policy that has ended do not stay."""
 
@@ -50,7 +55,7 @@ class ImaginationPublisher:
 
     Args:
         node: owner of the publishers.
-        policy: its `imagine` and `alternatives` are called while another thread plans.
+        policy: its `imagine`, `futures` and `alternatives` are called while another thread plans.
         observe: the current observation, for the montage; raises NotReady.
         rate: of decoding [Hz].
         num_alternatives: other elites whose gripper paths are shown beside the chosen future's, at most.
@@ -69,15 +74,17 @@ class ImaginationPublisher:
         self._policy = policy
         self._observe = observe
         self._num_alternatives = num_alternatives
-        horizon = policy.config.horizon
+        horizon, views = policy.config.horizon, policy.config.embodiment.view_names
         self._frame_times = [offset / horizon.step_hz for offset in policy.config.future_image_offsets]
         self._limiter = RateLimiter(rate, SHARE)
+        self._futures_limiter = RateLimiter(rate, FUTURES_SHARE)
         self._condition = threading.Condition()
         self._plan: Plan | None = None
         self._episode = 0
         self._closed = False
-        self._images = {view: node.create_publisher(Image, image_topic(view), 1) for view in VIEWS}
+        self._images = {view: node.create_publisher(Image, image_topic(view), 1) for view in views}
         self._montage = node.create_publisher(Image, MONTAGE_TOPIC, 1)
+        self._futures = node.create_publisher(Image, FUTURES_TOPIC, 1)
         self._value = node.create_publisher(Float32MultiArray, plan_messages.VALUE_TOPIC, 1)
         self._rounds = node.create_publisher(Float32MultiArray, plan_messages.ROUNDS_TOPIC, 1)
         self._markers = node.create_publisher(MarkerArray, plan_messages.MARKERS_TOPIC, 1)
@@ -105,7 +112,8 @@ class ImaginationPublisher:
             self._condition.notify()
         self._thread.join()
         self._playback.close()
-        for publisher in (*self._images.values(), self._montage, self._value, self._rounds, self._markers):
+        others = (self._montage, self._futures, self._value, self._rounds, self._markers)
+        for publisher in (*self._images.values(), *others):
             self._node.destroy_publisher(publisher)
 
     def _now(self) -> float:
@@ -116,6 +124,7 @@ class ImaginationPublisher:
             try:
                 self._publish_thoughts(order[0])
                 self._imagine(*order)
+                self._publish_futures(order[0])
             except Exception as error:  # a picture for people must never stop the robot
                 text = f"imagination failed: {type(error).__name__}: {error}"
                 self._node.get_logger().error(text, throttle_duration_sec=5.0)
@@ -147,6 +156,15 @@ class ImaginationPublisher:
                 self._publish_markers(plan)
             if wants_frames:
                 self._play(plan, episode)
+
+    def _publish_futures(self, plan: Plan) -> None:
+        """All futures of a round, as often as that is allowed."""
+        if not self._futures.get_subscription_count() or not self._futures_limiter.is_due:
+            return
+        with self._futures_limiter.turn():
+            if (futures := self._policy.futures(plan)) is not None:
+                stamp = seconds_to_stamp(plan.chunk.stamp)
+                self._futures.publish(message_from_rgb(contact_sheet(futures), stamp, "futures"))
 
     def _publish_markers(self, plan: Plan) -> None:
         others = self._policy.alternatives(plan, self._num_alternatives) if self._num_alternatives else ()

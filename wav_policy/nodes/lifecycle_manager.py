@@ -122,7 +122,8 @@ class LifecycleManager(Node):
         self._await(self._client(Trigger, service).service_is_ready, service)
 
     def _await_lifecycle(self, name: str) -> None:
-        self._await(self._client(ChangeState, f"{name}/change_state").service_is_ready, name)
+        """It answers: the graph names a service for some seconds after its process was killed, too."""
+        self._await(lambda: self._current_state(name) != State.PRIMARY_STATE_UNKNOWN, name)
 
     def _await(self, condition: Callable[[], bool], name: str) -> None:
         if not self._spin_until(condition, self.config.appear_timeout) and not self._interrupted:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from rclpy.node import Node
 
+from wav_models.configuration import Range
 from wav_policy.monitor.operator_bar import OperatorBar
 from wav_policy.monitor.page import TITLE, MonitorPage
 from wav_policy.monitor.server import Address, ServerError, start_server
@@ -37,16 +38,9 @@ class MonitorConfig:
     """
 
     host: str = "127.0.0.1"
-    port: int = 8080
-    rate: float = 10.0
+    port: Annotated[int, Range(0, 65535)] = 8080
+    rate: Annotated[float, Range(0.1, 30.0)] = 10.0
     token_file: str = ""
-
-    def __post_init__(self) -> None:
-        """ValueError naming the field that is not usable."""
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"port is {self.port}; 0..65535 fits")
-        if not 0.1 <= self.rate <= 30.0:
-            raise ValueError(f"rate is {self.rate}; 0.1..30 Hz fits")
 
 
 class Monitor(Node):
@@ -66,8 +60,10 @@ class Monitor(Node):
         self.commander = RosCommander(self)
         self._feed = MonitorFeed(self)
         self.bar = OperatorBar(self.commander, self._feed.hear)
+        robot = self.get_namespace().strip("/")
+        title = f"{TITLE}: {robot}" if robot else TITLE
         try:
-            self._server, self.url = start_server(Address.choose(config.host, config.port, token_file), TITLE, self.bar)
+            self._server, self.url = start_server(Address.choose(config.host, config.port, token_file), title, self.bar)
         except ServerError as error:
             raise ParameterError(f"monitor: {error}") from error
         self._page = MonitorPage(self._server, self.commander)

@@ -12,9 +12,9 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float32MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from wav_models.types import VIEWS, ActionChunk, FloatArray, ImageArray
+from wav_models.types import ActionChunk, FloatArray, ImageArray
 from wav_policy.monitor.snapshot import Heard, Snapshot
-from wav_policy.nodes.imagination import image_topic
+from wav_policy.nodes.imagination import FUTURES_TOPIC, image_topic
 from wav_policy.nodes.messages import plan_messages
 from wav_policy.nodes.messages.diagnostic_array import reports_from_message
 from wav_policy.nodes.messages.images import ImageError, rgb_from_message
@@ -24,6 +24,7 @@ from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.nodes.runtime.polling import PolledTopic
 from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
+from wav_policy.robot.cameras import VIEWS
 
 _NEWEST: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _SILENCE: Final = 3.0
@@ -54,6 +55,7 @@ class MonitorFeed:
         self._instruction = ""
         self._real: dict[str, tuple[float, ImageArray]] = {}
         self._imagined: dict[str, tuple[float, ImageArray]] = {}
+        self._futures: dict[str, tuple[float, ImageArray]] = {}
         self._joints: tuple[float, FloatArray] | None = None
         self._chunk: tuple[float, ActionChunk] | None = None
         self._value: tuple[FloatArray, FloatArray] | None = None
@@ -78,6 +80,7 @@ class MonitorFeed:
         kinds: dict[str, Any] = {JOINT_TOPIC: JointState, "action_chunk": JointTrajectory}
         kinds |= dict.fromkeys((plan_messages.VALUE_TOPIC, plan_messages.ROUNDS_TOPIC), Float32MultiArray)
         kinds |= {topic: Image for view in VIEWS for topic in (IMAGE_TOPICS[view], image_topic(view))}
+        kinds[FUTURES_TOPIC] = Image
         self._topics = {topic: PolledTopic(self._node, kind, topic, _NEWEST) for topic, kind in kinds.items()}
 
     def close(self) -> None:
@@ -100,6 +103,7 @@ class MonitorFeed:
             values=None if self._value is None else self._value[1],
             mean_values=None if rounds is None else rounds.mean_values,
             scores=None if rounds is None else rounds.scores,
+            futures=next((image for came, image in self._futures.values() if now - came < _OLD_IMAGINED), None),
             instruction=self._instruction,
             reports={name: heard.report for name, heard in self._reports.items()},
             silent=frozenset(name for name in self._reports if self.is_silent(name)),
@@ -110,6 +114,7 @@ class MonitorFeed:
         for view in VIEWS:
             self._fetch_image(self._real, view, IMAGE_TOPICS[view])
             self._fetch_image(self._imagined, view, image_topic(view))
+        self._fetch_image(self._futures, FUTURES_TOPIC, FUTURES_TOPIC)
         try:
             if (joints := self._take(JOINT_TOPIC)) is not None:
                 self._joints = time.monotonic(), positions_from_message(joints)
@@ -135,8 +140,8 @@ class MonitorFeed:
         return None if polled is None else polled.take()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        now = time.monotonic()
-        self._reports |= {name: Heard(now, report) for name, report in reports_from_message(message).items()}
+        now, namespace = time.monotonic(), self._node.get_namespace()
+        self._reports |= {name: Heard(now, report) for name, report in reports_from_message(message, namespace).items()}
 
     def _on_instruction(self, instruction: str) -> None:
         self._instruction = instruction

@@ -12,10 +12,11 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
-from wav_models.types import VIEWS, ImageArray
+from wav_models.types import ImageArray
 from wav_policy.nodes.messages.images import rgb_from_message
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
 from wav_policy.nodes.messages.subscribing import subscribe
+from wav_policy.robot.cameras import VIEWS
 
 _KEPT = 150
 """Real frames per view that wait for an imagined one: 5 s at 30 Hz."""

@@ -10,41 +10,55 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
-from rclpy.qos import qos_profile_sensor_data
 from rclpy.service import Service
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
+from wav_models.configuration import NotNegative, Positive, Range
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import ChunkingConfig
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.flash_check import fitted_limits, unfit_limits, wider_limits
 from wav_policy.control.reach import Reach
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.control.stamp_clock import StampClock
-from wav_policy.nodes.arm_diagnostics import describe_arm, describe_listener, describe_loop, why_not_commanding
+from wav_policy.nodes.arm_diagnostics import (
+    describe_absent_arm,
+    describe_arm,
+    describe_listener,
+    describe_loop,
+    why_not_commanding,
+)
 from wav_policy.nodes.messages import chunk_topic, joint_state
+from wav_policy.nodes.messages.gateway_words import Answer, Introduction, Wanted
+from wav_policy.nodes.messages.instruction_topic import LATCHED_QOS
+from wav_policy.nodes.messages.qos import SENSOR_DATA
 from wav_policy.nodes.runtime.chunk_listener import ChunkListener
 from wav_policy.nodes.runtime.diagnostics import Diagnostics
-from wav_policy.nodes.runtime.lifecycle import log_failures
-from wav_policy.nodes.runtime.parameters import declare
+from wav_policy.nodes.runtime.lifecycle import ManagedNode
+from wav_policy.nodes.runtime.parameters import Described, declare, describe
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.piper.arm import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import EmergencyStoppedError, PiperError
-from wav_policy.robot.joints import SIDES
+from wav_policy.robot.joints import JOINT_DIM, SIDES
+from wav_policy.robot.urdf import robot_urdf
 
+DESCRIPTION_TOPIC = "robot_description"
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -64,6 +78,7 @@ class PiperNodeConfig:
         home_speed: largest joint speed on the way home [rad/s].
         park_speed: largest joint speed on the way to the home pose on deactivation, grippers as they are [rad/s]; 0:
             brake and hold where the arms are.
+        publish_description: the URDF on robot_description, latched; robot_state_publisher, where it runs, does so.
     """
 
     can_interface: str = "socketcan"
@@ -72,13 +87,14 @@ class PiperNodeConfig:
     usb_left: str = ""
     usb_right: str = ""
     arms: str = "both"
-    control_rate: float = 200.0
+    control_rate: Annotated[float, Range(10.0, 500.0)] = 200.0
     home: tuple[float, ...] = (
         *(0.0, 1.1716, -0.6219, 0.0, 1.1084, -1.5708, 0.07),
         *(0.0, 1.1716, -0.6219, 0.0, 1.1084, 1.5708, 0.07),
     )
-    home_speed: float = 0.5
-    park_speed: float = 0.8
+    home_speed: Positive = 0.5
+    park_speed: NotNegative = 0.8
+    publish_description: bool = False
     arm: ArmConfig = field(default_factory=ArmConfig)
     safety: SafetyLimits = field(default_factory=SafetyLimits)
     chunking: ChunkingConfig = field(default_factory=ChunkingConfig)
@@ -89,12 +105,10 @@ class PiperNodeConfig:
             raise ValueError(f"can_interface '{self.can_interface}' is not one of: {', '.join(INTERFACES)}")
         if self.arms not in ("both", *SIDES):
             raise ValueError(f"arms '{self.arms}' is not one of: both, {', '.join(SIDES)}")
-        if not 10.0 <= self.control_rate <= 500.0:
-            raise ValueError(f"control_rate must be 10..500 Hz, got {self.control_rate}")
-        if not 0.0 < self.home_speed <= min(self.safety.velocity):
-            raise ValueError(f"home_speed must be above 0 and within safety.velocity, got {self.home_speed}")
-        if not 0.0 <= self.park_speed <= min(self.safety.velocity[:-1]):
-            raise ValueError(f"park_speed must be 0 or more and within safety.velocity, got {self.park_speed}")
+        if self.home_speed > min(self.safety.velocity):
+            raise ValueError(f"home_speed must be within safety.velocity, got {self.home_speed}")
+        if self.park_speed > min(self.safety.velocity[:-1]):
+            raise ValueError(f"park_speed must be within safety.velocity, got {self.park_speed}")
         home = np.array(self.home)
         if home.shape != (JOINT_DIM,) or not ((home >= self.safety.lower) & (home <= self.safety.upper)).all():
             raise ValueError(f"home must be {JOINT_DIM} values inside the safety limits, got {self.home}")
@@ -105,17 +119,17 @@ class PiperNodeConfig:
             )
 
 
-@log_failures
-class PiperNode(LifecycleNode):
+class PiperNode(ManagedNode):
     """The skin over `BimanualPiper` and `ControlLoop`.
 
-    It takes nothing from the network but calls of its services: what a service or a subscription receives is decoded
-    while every other thread waits. So there are no services for parameters, which take lists of any length.
+    It takes nothing from the network but calls of services that have no texts and no lists: what a service or a
+    subscription receives is decoded while every other thread waits. `chunk_gateway` takes the rest.
     """
 
     def __init__(self) -> None:
         super().__init__(
             "piper_node",
+            enable_communication_interface=False,
             start_parameter_services=False,
             parameter_overrides=[Parameter("start_type_description_service", value=False)],
         )
@@ -133,19 +147,30 @@ class PiperNode(LifecycleNode):
         self._reports = MutuallyExclusiveCallbackGroup()
         self._joint_states: Publisher | None = None
         self._joint_targets: Publisher | None = None
-        self._listener: ChunkListener | None = None
         self._offered: list[Service] = []
         self._diagnostics: Diagnostics | None = None
+        if self.config.publish_description:
+            self.create_publisher(String, DESCRIPTION_TOPIC, LATCHED_QOS).publish(String(data=robot_urdf()))
+        self._wanted: deque[Wanted] = deque()
+        self._wake = self.create_guard_condition(self._make_transitions)
+        topic = self.resolve_topic_name(chunk_topic.CHUNK_TOPIC)
+        self._listener = ChunkListener(
+            topic,
+            self.get_namespace(),
+            self._on_chunk,
+            self._reject,
+            self._report_loss,
+            self._introduce,
+            self._on_wanted,
+        )
 
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the buses, read feedback, offer topics and services."""
         config = self.config
-        topic = self.resolve_topic_name(chunk_topic.CHUNK_TOPIC)
-        self._listener = ChunkListener(topic, self.get_namespace(), self._on_chunk, self._reject, self._report_loss)
-        self._joint_states = self.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
-        self._joint_targets = self.create_publisher(JointState, "joint_targets", qos_profile_sensor_data)
+        self._joint_states = self.create_publisher(JointState, "joint_states", SENSOR_DATA)
+        self._joint_targets = self.create_publisher(JointState, "joint_targets", SENSOR_DATA)
         arms = BimanualPiper(
             config.can_interface,
             config.can_left,
@@ -244,11 +269,10 @@ class PiperNode(LifecycleNode):
         """Close the buses, arms holding, and destroy the node; in any state, also after its own shutdown."""
         self.hold()
         self._release()
+        self._listener.close()
         self.destroy_node()
 
     def _release(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
         if self._loop is not None:
             self._loop.close()
             self._stop_reason = self._loop.stop_reason
@@ -262,9 +286,32 @@ class PiperNode(LifecycleNode):
             self.destroy_publisher(self._joint_states)
         if self._joint_targets is not None:
             self.destroy_publisher(self._joint_targets)
-        self._arms = self._loop = self._diagnostics = self._listener = None
+        self._arms = self._loop = self._diagnostics = None
         self._joint_states = self._joint_targets = None
         self._offered = []
+
+    # Transitions that the gateway is asked for
+
+    def _introduce(self) -> Introduction:
+        machine = self._state_machine
+        clock = Described("use_sim_time", self.get_parameter("use_sim_time").value)
+        return Introduction(
+            self.get_name(),
+            machine.current_state[0],
+            tuple(machine.available_states),
+            tuple(machine.transition_graph),
+            tuple(asdict(described) for described in (clock, *describe(self.config))),
+        )
+
+    def _on_wanted(self, wanted: Wanted) -> None:
+        self._wanted.append(wanted)
+        self._wake.trigger()
+
+    def _make_transitions(self) -> None:
+        while self._wanted:
+            wanted = self._wanted.popleft()
+            success = self.make_transition(wanted.transition)
+            self._listener.answer(Answer(wanted.number, success, self._state_machine.current_state[0]))
 
     # Topics
 
@@ -432,12 +479,18 @@ class PiperNode(LifecycleNode):
     # Diagnostics
 
     def _diagnose(self) -> Iterator[DiagnosticStatus]:
-        if self._loop is None or self._arms is None or self._listener is None:
+        if self._loop is None or self._arms is None:
             return
         yield describe_loop(self._loop.state(), self.config.control_rate)
         yield describe_listener(self._listener.state)
-        for side, arm in self._arms.status().items():
-            yield describe_arm(side, arm, self.config.safety.max_measurement_age, self._unfit[side])
+        arms = self._arms.status()
+        for side in SIDES:
+            arm = arms.get(side)
+            yield (
+                describe_absent_arm(side)
+                if arm is None
+                else describe_arm(side, arm, self.config.safety.max_measurement_age, self._unfit[side])
+            )
 
     def _ros_time(self) -> float:
         return float(self.get_clock().now().nanoseconds) * 1e-9

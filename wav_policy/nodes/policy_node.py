@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -32,12 +33,14 @@ from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.heartbeat import Heartbeat
-from wav_policy.nodes.runtime.lifecycle import log_failures
+from wav_policy.nodes.runtime.lifecycle import ManagedNode
 from wav_policy.nodes.runtime.parameters import ParameterError, declare
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.policy.chunk_continuation import ChunkContinuation, check_continuation
 from wav_policy.policy.observation import JOINT_TOPIC, ObservationBuffer, ObservationConfig
 from wav_policy.policy.planning_worker import PlanningWorker, Policy
+from wav_policy.policy.remote.address import check_address
+from wav_policy.policy.remote.remote_policy import RemotePolicy
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,14 @@ class PolicyNodeConfig:
 
     checkpoint: str = ""
     """Checkpoint directory."""
+    policy: str = ""
+    """ws://HOST:PORT of a policy server that plans in place of a checkpoint; empty: the checkpoint plans."""
+    policy_mapping: str = ""
+    """YAML file that says how that server calls views and joints; empty: it says so itself, as `wav serve` does."""
     engine: str = "auto"
     """"auto", "torch", "onnxruntime" or "tensorrt"."""
+    make_graphs: bool = False
+    """Where engine "auto" finds no int8 graphs for this processor, make them once, which takes a minute."""
     dtype: str = "auto"
     """Number format of the networks: "fp32", "bf16", "fp16", "int8", or "auto", what is fastest."""
     providers: str = ""
@@ -70,6 +79,8 @@ class PolicyNodeConfig:
     """Futures per round (M); 0: the checkpoint's."""
     num_value_samples: Count = 0
     """Value samples per future (N); 0: the checkpoint's."""
+    planner: str = ""
+    """Any other parameters of the planner, "NAME=VALUE NAME=VALUE ..." (fields of `PlannerConfig`)."""
     deadline: NotNegative = 0.0
     """Time a plan may take [s]; 0: the checkpoint's."""
     replan_interval: Count = 0
@@ -88,6 +99,8 @@ class PolicyNodeConfig:
         if fault := instruction_fault(self.instruction):
             raise ValueError(fault)
         check_continuation(self.continuation)
+        if self.policy:
+            check_address(self.policy)
         check_choice("dtype", self.dtype, PRECISIONS)
         check_choice("image_transport", self.image_transport, TRANSPORTS)
 
@@ -95,17 +108,24 @@ class PolicyNodeConfig:
 def load_policy(config: PolicyNodeConfig) -> Policy:
     """The checkpoint's policy with the planner parameters that the node overrides."""
     from wav_models.checkpoint import load_planner_config
+    from wav_models.configuration import with_assignments
+    from wav_models.engines.prepare import make_missing
     from wav_models.engines.select import EngineOptions
     from wav_policy.policy.wav_policy import WAVPolicy
 
+    if config.policy:
+        return RemotePolicy.open(config.policy, Path(config.policy_mapping) if config.policy_mapping else None)
     if not config.checkpoint:
-        raise ParameterError("parameter 'checkpoint' is empty; give a checkpoint directory")
+        raise ParameterError("parameters 'checkpoint' and 'policy' are empty; give a checkpoint directory or a server")
     stored = load_planner_config(Path(config.checkpoint))
     planner = stored.with_samples(config.num_video_samples or None, config.num_value_samples or None)
     if config.num_iterations >= 0:
         planner = dataclasses.replace(planner, num_iterations=config.num_iterations)
     if config.deadline > 0.0:
         planner = dataclasses.replace(planner, deadline=config.deadline)
+    planner = with_assignments(planner, config.planner.split(), "parameter 'planner'")
+    if config.make_graphs and config.engine == "auto" and config.dtype in ("auto", "int8"):
+        make_missing(Path(config.checkpoint), planner, get_logger("policy_node").warning)
     return WAVPolicy.load(
         config.checkpoint,
         engine=config.engine,
@@ -135,8 +155,7 @@ class _Running:
     subscriptions: list[Any]
 
 
-@log_failures
-class PolicyNode(LifecycleNode):
+class PolicyNode(ManagedNode):
     """Plans with a policy from live topics.
 
     Args:
@@ -219,8 +238,11 @@ class PolicyNode(LifecycleNode):
 
     def _start(self, policy: Policy) -> _Running:
         model = policy.config
-        buffer = ObservationBuffer(model.horizon, model.latent.image_size, self.config.observation, self._now)
-        cameras = CameraSubscriptions(self, buffer, self.config.image_transport)
+        views = model.embodiment.view_names
+        buffer = ObservationBuffer(
+            model.horizon, model.latent.image_size, self.config.observation, self._now, views, policy.fit_image
+        )
+        cameras = CameraSubscriptions(self, buffer, self.config.image_transport, views=views)
         interval = (self.config.replan_interval or model.horizon.num_execute_steps) / model.horizon.step_hz
         continuation = ChunkContinuation(self.config.continuation, model.horizon)
         return _Running(
@@ -241,7 +263,7 @@ class PolicyNode(LifecycleNode):
                 ),
                 subscribe_instruction(self, self._on_instruction),
             ],
-            imagination=self._make_imagination(policy, buffer) if self.config.imagine_rate > 0.0 else None,
+            imagination=self._make_imagination(policy, buffer) if self._imagines else None,
             heartbeat=Heartbeat(self._assert_liveliness),
             worker=PlanningWorker(
                 policy,
@@ -255,6 +277,10 @@ class PolicyNode(LifecycleNode):
                 report_error=lambda text: self.get_logger().error(text, throttle_duration_sec=5.0),
             ),
         )
+
+    @property
+    def _imagines(self) -> bool:
+        return self.config.imagine_rate > 0.0 and not self.config.policy
 
     def _make_imagination(self, policy: Policy, buffer: ObservationBuffer) -> ImaginationPublisher:
         return ImaginationPublisher(
@@ -274,6 +300,7 @@ class PolicyNode(LifecycleNode):
             return
         running.heartbeat.close()
         running.worker.close()
+        running.worker.policy.close()
         if running.imagination is not None:
             running.imagination.destroy()
         running.cameras.destroy()
@@ -366,11 +393,12 @@ class PolicyNode(LifecycleNode):
 
 def _describe(plan: Plan) -> dict[str, Any]:
     """Scores and outcome of a plan for /diagnostics."""
-    described = {
+    described: dict[str, Any] = {
         "stop_reason": plan.stop_reason,
         "seed": plan.seed,
-        "predicted_value": float(plan.values.mean()),
     }
+    if plan.values.size:  # a remote policy predicts none
+        described["predicted_value"] = float(plan.values.mean())
     if plan.rounds:
         described["score"] = float(plan.rounds[-1].video_score.max())
         described["mean_value"] = float(plan.rounds[-1].mean_value.mean())

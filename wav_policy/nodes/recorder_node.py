@@ -21,8 +21,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-from wav_models.configuration import check_choice
-from wav_models.data.layout import SOURCES
+from wav_models.configuration import AtLeastOne, Count, check_choice
 from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
 from wav_policy.nodes.messages.joint_state import (
     JointNamesError,
@@ -40,6 +39,7 @@ from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
 from wav_policy.recording.episode_writer import DatasetError
 from wav_policy.recording.live_recorder import RECORDING, LiveRecorder, LiveRecorderConfig, RecorderError
 from wav_policy.recording.sources import SamplingLimits, Sources
+from wav_policy.robot.cameras import SOURCES
 
 ACTION_TOPICS = {"leader": "leader/joint_states", "target": "joint_targets"}
 """What `action` is: the leader arms' joints, or the targets that `piper_node` executes."""
@@ -64,10 +64,10 @@ class RecorderNodeConfig:
     """
 
     dataset: str = "recordings"
-    fps: int = 10
+    fps: AtLeastOne = 10
     action_source: str = "target"
     instruction: str = ""
-    min_free_megabytes: int = 500
+    min_free_megabytes: Count = 500
     efforts: str = "auto"
     image_transport: str = "auto"
     sampling: SamplingLimits = field(default_factory=SamplingLimits)

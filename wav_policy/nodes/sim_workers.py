@@ -9,13 +9,18 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import cv2
+import numpy as np
+from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 
-from wav_models.types import JOINT_NAMES, VIEWS, ImageArray
-from wav_policy.robot.cameras import IMAGE_SIZES
+from wav_models.types import ImageArray
+from wav_policy.nodes.messages.images import message_from_rgb
+from wav_policy.nodes.messages.qos import SENSOR_DATA
+from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
+from wav_policy.robot.description import Camera, camera_frame, cameras
+from wav_policy.robot.joints import JOINT_NAMES
 from wav_policy.sim.cameras import Cameras
 from wav_policy.sim.read_noise import ReadNoise
 
@@ -92,7 +97,7 @@ class JointFeed(Worker):
         super().__init__("joints", _JOINT_PERIOD)
         self._node = node
         self._world = world
-        self._publisher = node.create_publisher(JointState, "sim/joint_states", qos_profile_sensor_data)
+        self._publisher = node.create_publisher(JointState, "sim/joint_states", SENSOR_DATA)
 
     def work(self) -> None:
         if self._publisher.get_subscription_count() == 0:
@@ -113,8 +118,10 @@ class CameraFeed(Worker):
         self._world = world
         self._state = world.snapshot()
         self._noise = ReadNoise(3 * max(height * width for height, width in IMAGE_SIZES.values()))
-        self._publishers = {
-            view: node.create_publisher(Image, f"{view}/image_raw", qos_profile_sensor_data) for view in VIEWS
+        self._publishers = {view: node.create_publisher(Image, f"{view}/image_raw", SENSOR_DATA) for view in VIEWS}
+        self._infos = {camera.view: camera_info(camera) for camera in cameras()}
+        self._calibrations = {
+            view: node.create_publisher(CameraInfo, f"{view}/camera_info", SENSOR_DATA) for view in VIEWS
         }
         self._window_start = time.monotonic()
         self._count = 0
@@ -139,6 +146,9 @@ class CameraFeed(Worker):
                 message.header.stamp = stamp
                 to = self._compressed(view) if isinstance(message, CompressedImage) else publisher
                 to.publish(message)
+                if self._calibrations[view].get_subscription_count():
+                    self._infos[view].header.stamp = stamp
+                    self._calibrations[view].publish(self._infos[view])
         self.seconds += 0.1 * (time.monotonic() - start - self.seconds)
         self._count += 1
         if start - self._window_start >= _WINDOW:
@@ -149,7 +159,7 @@ class CameraFeed(Worker):
         """Made when it is needed first: a topic without anything to come would be taken for a camera's."""
         if view not in self._jpegs:
             topic = f"{view}/image_raw/compressed"
-            self._jpegs[view] = self._node.create_publisher(CompressedImage, topic, qos_profile_sensor_data)
+            self._jpegs[view] = self._node.create_publisher(CompressedImage, topic, SENSOR_DATA)
         return self._jpegs[view]
 
     def _picture(self, view: str) -> Image | CompressedImage | None:
@@ -161,10 +171,11 @@ class CameraFeed(Worker):
             return self._last[view]
         image = self._noise(self._cameras.render(view, self._state))
         if fault == "damaged_jpeg":
-            return damaged_jpeg_message(image, view, self._rng)
-        message = image_message(image[::3, ::3] if fault == "odd_size" else image, view)
+            return damaged_jpeg_message(image, camera_frame(view), self._rng)
+        shown = np.ascontiguousarray(image[::3, ::3]) if fault == "odd_size" else image
+        message = message_from_rgb(shown, Time(), camera_frame(view))
         if fault == "odd_encoding":
-            message.encoding = "mono16"
+            message.encoding = "rgba8"
         self._last[view] = message
         return message
 
@@ -174,13 +185,16 @@ class CameraFeed(Worker):
             self._cameras.close()
 
 
-def image_message(image: ImageArray, frame: str) -> Image:
-    """uint8 RGB [H, W, 3] as a message; `array.array` is what rclpy takes without checking every byte."""
-    height, width, channels = image.shape
-    data = array.array("B", image.tobytes())
-    message = Image(height=height, width=width, encoding="rgb8", step=width * channels, data=data)
-    message.header.frame_id = frame
-    return message
+def camera_info(camera: Camera) -> CameraInfo:
+    """Of a pinhole without distortion, for pictures of the size in `IMAGE_SIZES`."""
+    height, width = IMAGE_SIZES[camera.view]
+    focal, x, y = camera.focal_length(height), 0.5 * width, 0.5 * height
+    info = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.header.frame_id = camera.frame
+    info.k = [focal, 0.0, x, 0.0, focal, y, 0.0, 0.0, 1.0]
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    info.p = [focal, 0.0, x, 0.0, 0.0, focal, y, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
 
 
 def damaged_jpeg_message(image: ImageArray, frame: str, rng: random.Random) -> CompressedImage:

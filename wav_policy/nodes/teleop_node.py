@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.service import Service
@@ -26,10 +26,11 @@ from trajectory_msgs.msg import JointTrajectory
 from wav_models.configuration import check_choice
 from wav_models.types import FloatArray
 from wav_policy.nodes.messages import chunk_topic, joint_state
+from wav_policy.nodes.messages.qos import SENSOR_DATA
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
-from wav_policy.nodes.runtime.lifecycle import log_failures
+from wav_policy.nodes.runtime.lifecycle import ManagedNode
 from wav_policy.nodes.runtime.parameters import declare
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.nodes.runtime.timers import steady_timer
@@ -71,8 +72,7 @@ class TeleopNodeConfig:
         check_choice("arms", self.arms, ("both", *SIDES))
 
 
-@log_failures
-class TeleopNode(LifecycleNode):
+class TeleopNode(ManagedNode):
     """The skin over `LeaderReader` and `Following`."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class TeleopNode(LifecycleNode):
                 return FAILURE
             self._readers.append(reader)
         self._chunks = self.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS)
-        self._leader = self.create_publisher(JointState, LEADER_TOPIC, qos_profile_sensor_data)
+        self._leader = self.create_publisher(JointState, LEADER_TOPIC, SENSOR_DATA)
         self._joints = [
             subscribe(
                 self,

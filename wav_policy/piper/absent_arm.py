@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.piper.errors import BusLostError
 from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.inhibits import Inhibit
+from wav_policy.robot.joints import ARM_DOF
+
+ABSENT: Final = "absent by configuration"
+"""What is said of it on /diagnostics."""
 
 
 class AbsentArm:
@@ -33,8 +38,8 @@ class AbsentArm:
 
     @property
     def latest(self) -> ArmFeedback:
-        """Its pose, now, at rest, with no effort known."""
-        return ArmFeedback(self._pose, np.zeros(ARM_DOF), self._clock())
+        """Its pose, now, at rest, without effort."""
+        return ArmFeedback(self._pose, np.zeros(ARM_DOF), self._clock(), effort=np.zeros(ARM_DOF))
 
     def read(self) -> ArmFeedback:
         """As `latest`."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 import can
 
+from wav_models.configuration import Positive, Range
 from wav_models.types import FloatArray
 from wav_policy.piper import frames, power
 from wav_policy.piper.errors import (
@@ -47,28 +49,18 @@ class ArmConfig:
     Attributes:
         speed_percent: share of the joints' maximum speed the arm's own controller may use; the limits that matter are
             those of `wav_policy.control.safety`.
-        gripper_effort: grip torque, 0..5 [N m].
+        gripper_effort: grip torque [N m].
         connect_timeout: wait for the first feedback of every kind [s].
         enable_timeout: wait for all six motors to enable, and for a reset [s].
         feedback_timeout: a bus without joint feedback for this long is out: its adapter is asked why, and it is opened
             again; `wav_policy.control.safety` holds long before [s].
     """
 
-    speed_percent: int = 100
-    gripper_effort: float = 1.0
-    connect_timeout: float = 2.0
-    enable_timeout: float = 5.0
-    feedback_timeout: float = 0.5
-
-    def __post_init__(self) -> None:
-        """ValueError naming the field that is not usable."""
-        if not 0 < self.speed_percent <= 100:
-            raise ValueError(f"speed_percent must be 1..100, got {self.speed_percent}")
-        if not 0.0 <= self.gripper_effort <= 5.0:
-            raise ValueError(f"gripper_effort must be 0..5 N m, got {self.gripper_effort}")
-        for name in ("connect_timeout", "enable_timeout", "feedback_timeout"):
-            if not getattr(self, name) > 0.0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+    speed_percent: Annotated[int, Range(1, 100)] = 100
+    gripper_effort: Annotated[float, Range(0.0, 5.0)] = 1.0
+    connect_timeout: Positive = 2.0
+    enable_timeout: Positive = 5.0
+    feedback_timeout: Positive = 0.5
 
 
 class PiperArm:

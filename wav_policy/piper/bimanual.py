@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, JOINT_DIM, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.piper.absent_arm import AbsentArm
 from wav_policy.piper.arm import ArmConfig, PiperArm, send_stops
 from wav_policy.piper.errors import PiperError
@@ -18,7 +18,7 @@ from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.inhibits import Inhibit
 from wav_policy.piper.status import ArmStatus
-from wav_policy.robot.joints import SIDES
+from wav_policy.robot.joints import ARM_DOF, JOINT_DIM, SIDES
 
 
 @dataclass(frozen=True)

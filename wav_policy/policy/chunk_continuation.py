@@ -22,8 +22,9 @@ import numpy as np
 
 from wav_models.configuration import did_you_mean
 from wav_models.presets import HorizonConfig
-from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import positions_at
+from wav_policy.robot.joints import JOINT_NAMES
 
 CONTINUATIONS: Final = ("naive", "average", "rtc")
 AGE_DECAY: Final = 0.01

@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, ActionChunk, FloatArray
-from wav_policy.robot.joints import SIDES
+from wav_models.types import ActionChunk, FloatArray
+from wav_policy.robot.joints import ARM_DOF, SIDES
 from wav_policy.robot.kinematics import tip_position
 from wav_policy.robot.model import BASE_POSITIONS
 

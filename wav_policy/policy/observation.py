@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -23,8 +23,10 @@ import numpy as np
 from wav_models.alignment import memory_times
 from wav_models.data.images import resize_image
 from wav_models.presets import HorizonConfig
-from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray, Observation
+from wav_models.types import FloatArray, ImageArray, Observation
 from wav_policy.policy.stream_buffer import StampLimits, StreamBuffer, is_same_picture
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_NAMES
 
 JOINT_TOPIC = "joint_states"
 INSTRUCTION_TOPIC = "instruction"
@@ -54,14 +56,14 @@ class ObservationConfig:
     max_image_skew: float = 0.1
     """Between the newest frames of the three cameras: two frame times at 20 Hz [s]."""
     max_joint_age: float = 0.1
-    """[s]"""
+    """Age of the newest joint states [s]."""
     max_frozen_time: float = 0.5
     """A camera that shows the very same picture for longer is frozen, whatever its stamps and whether anything moves:
     the sensor of a live one has noise. Drivers that send a picture twice, or five times in dim light, are not [s]."""
     max_camera_rate: float = 60.0
     """Frames that come faster are thinned out; decides how many are kept [Hz]."""
     max_joint_rate: float = 250.0
-    """[Hz]"""
+    """Joint states that come faster are thinned out [Hz]."""
     max_memory_gap: float = 0.3
     """A memory frame may be this much older than wanted; a camera that had paused longer has no memory of then [s]."""
     max_stamp_age: float = 1.0
@@ -83,6 +85,8 @@ class ObservationBuffer:
         image_size: (height, width) the model sees [px].
         config: bounds on age and skew.
         clock: the present on the clock of the stamps [s]; None: no clock is known, as in a recorded stream.
+        views: that the model sees, in its order.
+        fit_image: makes a frame of any size one of `image_size`, as `resize_image`.
     """
 
     def __init__(
@@ -91,8 +95,11 @@ class ObservationBuffer:
         image_size: tuple[int, int],
         config: ObservationConfig | None = None,
         clock: Callable[[], float] | None = None,
+        views: Sequence[str] = VIEWS,
+        fit_image: Callable[[ImageArray, tuple[int, int], ImageArray | None], ImageArray] = resize_image,
     ) -> None:
         self._config = config = config or ObservationConfig()
+        self._fit_image = fit_image
         self._clock = clock
         self._horizon = horizon
         self._image_size = image_size
@@ -101,11 +108,11 @@ class ObservationBuffer:
         # 10 % tolerance: a camera at exactly the highest rate jitters around it.
         self._images: dict[str, StreamBuffer[ImageArray]] = {
             view: StreamBuffer(IMAGE_TOPICS[view], kept, limits, 0.9 / config.max_camera_rate, is_same_picture)
-            for view in VIEWS
+            for view in views
         }
         # Frames are resized into rows that are used again once what they hold is forgotten.
         num_rows = math.ceil(kept * config.max_camera_rate / 0.9) + 2
-        self._rows = {view: cycle(np.zeros((num_rows, *image_size, 3), np.uint8)) for view in VIEWS}
+        self._rows = {view: cycle(np.zeros((num_rows, *image_size, 3), np.uint8)) for view in views}
         self._row: dict[str, ImageArray] = {view: next(rows) for view, rows in self._rows.items()}
         kept = config.max_image_age + config.max_memory_gap
         self._joints: StreamBuffer[FloatArray] = StreamBuffer(JOINT_TOPIC, kept, limits, 0.9 / config.max_joint_rate)
@@ -128,7 +135,7 @@ class ObservationBuffer:
         """Resize and keep one frame.
 
         Args:
-            view: one of `VIEWS`.
+            view: one of those the model sees.
             rgb: uint8, shape [H, W, 3], any size.
             stamp: capture time [s].
         """
@@ -137,7 +144,7 @@ class ObservationBuffer:
             if not stream.admits(stamp, self._now()):
                 return
             try:
-                image = resize_image(rgb, self._image_size, out=self._row[view])
+                image = self._fit_image(rgb, self._image_size, self._row[view])
             except ValueError as error:
                 stream.reject(str(error))
                 return
@@ -215,7 +222,7 @@ class ObservationBuffer:
         with self._lock:
             stamp = self._check(now)
             times = memory_times(stamp, self._horizon)
-            images = np.stack([self._memory(self._images[view], times) for view in VIEWS])
+            images = np.stack([self._memory(stream, times) for stream in self._images.values()])
             joint_state = self._memory(self._joints, np.array([stamp]))[0]
         return Observation(images=images, joint_state=joint_state, instruction=instruction, stamp=stamp)
 

@@ -17,6 +17,7 @@ from wav_models.planner.config import PlannerConfig
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import ChunkContinuation, CommittedMotion
+from wav_policy.policy.imagined_futures import ImaginedFutures
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.observation import NotReady
 from wav_policy.policy.planning_effort import EffortStatistics, PlanCost
@@ -32,8 +33,12 @@ _PATIENCE: Final = 0.2
 """For a new instruction's encoding, or a processor that is busy for a moment [s]."""
 
 
+class PolicyError(RuntimeError):
+    """A plan that failed for a reason outside this program, which the message says: where in it says nothing more."""
+
+
 class Policy(Protocol):
-    """What the node needs of `wav_policy.policy.wav_policy.WAVPolicy`."""
+    """What the node needs of `wav_policy.policy.wav_policy.WAVPolicy` or of a `RemotePolicy`."""
 
     @property
     def config(self) -> ModelConfig: ...
@@ -55,11 +60,17 @@ class Policy(Protocol):
 
     def imagine(self, plan: Plan) -> ImageArray: ...
 
+    def futures(self, plan: Plan) -> ImaginedFutures | None: ...
+
     def alternatives(self, plan: Plan, count: int) -> Sequence[ImaginedMotion]: ...
+
+    def fit_image(self, rgb: ImageArray, size: tuple[int, int], out: ImageArray | None = None) -> ImageArray: ...
 
     def reset(self) -> None: ...
 
     def warm_up(self, instruction: str = "") -> PlanCost: ...
+
+    def close(self) -> None: ...
 
 
 class PlanStatistics:
@@ -115,7 +126,7 @@ class PlanningWorker:
         continuation: makes successive chunks one motion; used from the worker's thread only.
         clock: that of the observations' stamps [s].
         seed: of the first plan; the following ones count up.
-        report_error: called with the traceback of a planning error.
+        report_error: called with what a `PolicyError` says, or the traceback of any other planning error.
     """
 
     def __init__(
@@ -208,7 +219,7 @@ class PlanningWorker:
                     reset_for = generation
                 self._plan(generation)
             except Exception as error:  # whatever goes wrong in a plan: say so, give no chunk, and go on
-                self._report_error(traceback.format_exc())
+                self._report_error(str(error) if isinstance(error, PolicyError) else traceback.format_exc())
                 self.statistics.failed += 1
                 reason = f"planning failed: {type(error).__name__}: {error}"
                 self._block(generation, reason, _RETRY_FAILED, failing=True)
@@ -230,7 +241,7 @@ class PlanningWorker:
         except NotReady as reason:
             self._block(generation, str(reason), _RETRY_NOT_READY)
             return
-        observed = time.monotonic()
+        observed, age = time.monotonic(), self._clock() - observation.stamp
         seed = self._seed + self.statistics.plans + self.statistics.failed
         committed = self._continuation.committed(observation.stamp, observation.joint_state)
         plan = self.policy.plan(observation, seed=seed, committed=committed)
@@ -253,6 +264,7 @@ class PlanningWorker:
             self._continuation.took(latency)
             self.statistics.plans += 1
             self.statistics.add(
+                observation_age=age,
                 observe=observed - start,
                 plan=finished - observed,
                 cycle=finished - start,

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wav_models.checkpoint import load_checkpoint
+from wav_models.checkpoint import load_checkpoint, load_model_config
+from wav_models.data.images import resize_image
 from wav_models.data.normalization import Normalization
+from wav_models.embodiment import Embodiment
 from wav_models.engines.base import Engine, full_memory_is_named
 from wav_models.engines.observed_trajectories import ObservedTrajectories, make_state_token
-from wav_models.engines.select import EngineOptions, make_engine
+from wav_models.engines.select import EngineOptions, loaded_format, make_engine
 from wav_models.guidance import JACOBIANS, Guidance
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.errors import PlannerError
@@ -32,21 +34,26 @@ from wav_models.planner.timing import (
     size_of,
 )
 from wav_models.presets import HorizonConfig, ModelConfig
-from wav_models.types import JOINT_DIM, VIEWS, ActionChunk, FloatArray, ImageArray, Observation, Plan
+from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import CommittedMotion
+from wav_policy.policy.imagined_futures import ImaginedFutures
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.planning_effort import PlanCost
+from wav_policy.robot.joints import ROBOT
 
 IMAGINATION_STEPS: Final = 8
+THUMBNAIL_STEPS: Final = 4
 
 
 @dataclass(frozen=True)
 class ImaginedFuture:
-    """What `WAVPolicy.imagine` and `alternatives` need of the future a plan chose, and of those it did not."""
+    """What `WAVPolicy.imagine`, `futures` and `alternatives` need of the future a plan chose, and of those it did
+    not."""
 
     model: ObservedTrajectories
     video_noise: Tensor
     video_elites: Tensor
+    sampled: tuple[Tensor, ...]
     state: SearchState
     joint_state: FloatArray
 
@@ -83,7 +90,8 @@ class WAVPolicy:
         self.engine = engine
         self.config: ModelConfig = engine.config
         self.planner = planner or PlannerConfig()
-        self._efforts = efforts(self.planner)
+        asked, *less = efforts(self.planner)
+        self._efforts = [asked, *(each for each in less if engine.has_rounds_of(size_of(each)))]
         self._normalization = normalization
         self._jacobian = jacobian
         self._lock = threading.Lock()
@@ -102,6 +110,7 @@ class WAVPolicy:
         pretrained: Path | None = None,
         jacobian: str = JACOBIANS[0],
         options: EngineOptions | None = None,
+        robot: Embodiment = ROBOT,
     ) -> WAVPolicy:
         """Load a checkpoint directory.
 
@@ -114,16 +123,20 @@ class WAVPolicy:
             pretrained: local LTX-Video directory (vae, tokenizer, text_encoder), for checkpoints that use them.
             jacobian: how a plan is guided to committed motion, one of `guidance.JACOBIANS`.
             options: execution providers, compilation and CUDA graphs; its other fields are those above.
+            robot: that the plans are for.
 
         Raises:
             CheckpointError: a file or tensor is missing, unknown or has the wrong shape.
+            EmbodimentError: the checkpoint is of another robot, or sees with cameras that this one lacks.
             EngineError: the engine is unknown or cannot run here.
         """
         if num_threads is not None:
             torch.set_num_threads(num_threads)
+        load_model_config(Path(checkpoint)).embodiment.require(robot, f"checkpoint {checkpoint}", "the robot")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with full_memory_is_named():
-            loaded = load_checkpoint(Path(checkpoint), device, autoencoder_directory=pretrained)
+            weights = loaded_format(engine, dtype, device)
+            loaded = load_checkpoint(Path(checkpoint), device, dtype=weights, autoencoder_directory=pretrained)
         planner = planner or loaded.planner
         backend = make_engine(
             engine,
@@ -147,7 +160,7 @@ class WAVPolicy:
         What would be late has smaller rounds (`timing.SHEDDING`), then fewer.
 
         Args:
-            observation: images as the model was trained, uint8 [V, F_mem, H, W, 3]; joint state [14], rad and m.
+            observation: images as the model was trained, uint8 [V, F_mem, H, W, 3]; state [S].
             seed: of all random draws.
             deadline: time this plan may take [s]; None = that of the planner's configuration.
             committed: motion that the chunk shall continue.
@@ -198,8 +211,9 @@ class WAVPolicy:
             stop_reason=answer.stop_reason if planner.num_iterations == self.planner.num_iterations else "deadline",
             seconds={**stopwatch.seconds, "total": budget.elapsed()},
             seed=seed,
+            chosen=answer.chosen,
             future=ImaginedFuture(
-                model, answer.video_noise, answer.video_elites, answer.state, observation.joint_state
+                model, answer.video_noise, answer.video_elites, answer.sampled, answer.state, observation.joint_state
             ),
         )
 
@@ -208,6 +222,20 @@ class WAVPolicy:
         future = _imagined_future(plan)
         latents = self.engine.denoise(future.model.scene, future.video_noise[None], num_steps)
         return self.engine.decode_images(latents)
+
+    def futures(self, plan: Plan, *, num_steps: int = THUMBNAIL_STEPS) -> ImaginedFutures | None:
+        """How the futures of a round end, as the first view will see it; None without a round.
+
+        Of the round that the chosen one is of, or the last. They are denoised one after the other, coarsely.
+        """
+        future = _imagined_future(plan)
+        if not future.sampled:
+            return None
+        number, taken = plan.chosen or (len(future.sampled) - 1, None)
+        scene = future.model.scene
+        latents = (self.engine.denoise(scene, noise, num_steps) for noise in future.sampled[number].split(1))
+        images = [self.engine.decode_images(each)[0, -1] for each in latents]
+        return ImaginedFutures(np.stack(images), plan.rounds[number].video_score, taken)
 
     @torch.inference_mode()
     def alternatives(self, plan: Plan, count: int) -> tuple[ImaginedMotion, ...]:
@@ -234,6 +262,12 @@ class WAVPolicy:
         """What runs the networks, and why that."""
         return self.engine.description
 
+    fit_image = staticmethod(resize_image)
+    """How pictures of cameras become those of an observation."""
+
+    def close(self) -> None:
+        """Nothing outside is held."""
+
     def reset(self) -> None:
         """Forget the last plan, so that the next one is not warm-started from it."""
         with self._lock:
@@ -246,8 +280,8 @@ class WAVPolicy:
         once, the second finds how long rounds really take.
         """
         height, width = self.config.latent.image_size
-        images = np.zeros((len(VIEWS), self.config.num_memory_frames, height, width, 3), np.uint8)
-        blank = Observation(images, np.zeros(JOINT_DIM), instruction)
+        images = np.zeros((self.config.num_views, self.config.num_memory_frames, height, width, 3), np.uint8)
+        blank = Observation(images, np.zeros(self.config.embodiment.state_dim), instruction)
         costs = []
         for planner in self._efforts:
             for _ in range(2):
@@ -263,25 +297,26 @@ class WAVPolicy:
 
     def _check(self, observation: Observation) -> None:
         height, width = self.config.latent.image_size
-        shape = (len(VIEWS), self.config.num_memory_frames, height, width, 3)
+        shape = (self.config.num_views, self.config.num_memory_frames, height, width, 3)
         images, state = observation.images, observation.joint_state
         if images.shape != shape or images.dtype != np.uint8:
             raise ValueError(f"images is {images.dtype} {list(images.shape)}; uint8 {list(shape)} fits")
-        if state.shape != (JOINT_DIM,):
-            raise ValueError(f"joint_state has shape {list(state.shape)}; [{JOINT_DIM}] fits")
+        expected = self.config.embodiment.state_dim
+        if state.shape != (expected,):
+            raise ValueError(f"joint_state has shape {list(state.shape)}; [{expected}] fits")
         if not np.isfinite(state).all():
             raise PlannerError(f"joint_state is not finite at index {np.flatnonzero(~np.isfinite(state)).tolist()}")
 
     def _guidance(self, committed: CommittedMotion, joint_state: FloatArray) -> Guidance:
         """Committed motion as differences to the newly measured state, in the action expert's units.
 
-        Only the 14 action channels are guided: what the joints did is measured, not what an older plan foresaw.
+        Only the action channels are guided: what the joints did is measured, not what an older plan foresaw.
         """
         positions = committed.positions
         states = np.broadcast_to(joint_state, positions.shape)
         target = torch.from_numpy(self._normalization.encode_actions(positions, states, joint_state)).float()
         weight = torch.zeros_like(target)
-        weight[:, :JOINT_DIM] = torch.from_numpy(committed.weight)[:, None]
+        weight[:, : self.config.embodiment.action_dim] = torch.from_numpy(committed.weight)[:, None]
         return Guidance(target, weight, self._jacobian)
 
     def _warm_start(self, observation: Observation) -> SearchState | None:

@@ -8,9 +8,8 @@ from typing import Final
 
 from wav_models.data.dataset import DatasetError, Episode
 from wav_models.data.mapped_dataset import MappedDataset
-from wav_models.types import VIEWS
 from wav_policy.recording.episode_writer import DatasetWriter
-from wav_policy.robot.cameras import IMAGE_SIZES
+from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
 
 BLOCK: Final = 64
 """Frames that are in memory at a time."""

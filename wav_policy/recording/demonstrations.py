@@ -10,9 +10,10 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -161,7 +162,7 @@ def note_run(root: Path, options: RecordingOptions, mix: QualityMix | None) -> N
 
 
 @contextmanager
-def _workers(num_workers: int, staging: Path) -> Iterator[ProcessPoolExecutor]:
+def _workers(num_workers: int, staging: Path) -> Iterator[Executor]:
     """Spawned processes that are gone afterwards, with what they had staged."""
     try:
         with worker_pool(num_workers) as pool:
@@ -172,19 +173,20 @@ def _workers(num_workers: int, staging: Path) -> Iterator[ProcessPoolExecutor]:
 
 
 def _submit(
-    pool: ProcessPoolExecutor, writer: DatasetWriter, demonstrate: Demonstrator, options: RecordingOptions, seed: int
+    pool: Executor, writer: DatasetWriter, demonstrate: Demonstrator, options: RecordingOptions, seed: int
 ) -> Future[_Attempt]:
     directory = writer.root / STAGING / f"seed-{seed:06d}"
-    return pool.submit(_record_one, demonstrate, options, seed, directory, writer.fps, writer.image_sizes)
+    make_recorder = partial(
+        EpisodeRecorder, directory, fps=writer.fps, image_sizes=writer.image_sizes, robot=writer.robot
+    )
+    return pool.submit(_record_one, demonstrate, options, seed, make_recorder)
 
 
 def _record_one(
     demonstrate: Demonstrator,
     options: RecordingOptions,
     seed: int,
-    directory: Path,
-    fps: int,
-    image_sizes: dict[str, tuple[int, int]],
+    make_recorder: Callable[..., EpisodeRecorder],
 ) -> _Attempt:
     """Runs in a worker: one episode into its staging directory."""
     started = time.monotonic()
@@ -193,7 +195,7 @@ def _record_one(
 
     def start(instruction: str) -> EpisodeRecorder:
         extra = {"seed": seed, "noise": noise, "task": options.task, "first_seed": options.seed}
-        recorder = EpisodeRecorder(directory, fps=fps, image_sizes=image_sizes, instruction=instruction, extra=extra)
+        recorder = make_recorder(instruction=instruction, extra=extra)
         recorders.append(recorder)
         return recorder
 
@@ -201,7 +203,7 @@ def _record_one(
     (recorder,) = recorders
     recorder.extra["success"] = success
     recorder.finish()
-    return _Attempt(directory=directory, success=success, seconds=time.monotonic() - started)
+    return _Attempt(directory=recorder.directory, success=success, seconds=time.monotonic() - started)
 
 
 def _take(writer: DatasetWriter, attempt: _Attempt, keep_failures: bool, progress: RecordingProgress) -> None:

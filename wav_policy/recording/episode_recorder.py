@@ -14,18 +14,11 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from wav_models.data.durable import write_json, write_parquet
-from wav_models.data.layout import (
-    ACTION_KEY,
-    CAPTURE_TIME_KEY,
-    EFFORT_KEY,
-    SOURCE_TIME_KEY,
-    SOURCES,
-    STATE_KEY,
-    VIDEO_KEYS,
-)
+from wav_models.data.layout import ACTION_KEY, CAPTURE_TIME_KEY, EFFORT_KEY, SOURCE_TIME_KEY, STATE_KEY
 from wav_models.data.statistics import FeatureStats, ImageSampler
-from wav_models.types import JOINT_DIM, JOINT_NAMES
+from wav_models.embodiment import Embodiment
 from wav_policy.recording.video_encoder import VideoEncoder
+from wav_policy.robot.joints import ROBOT
 
 FRAMES_FILE: Final = "frames.parquet"
 EPISODE_FILE: Final = "episode.json"
@@ -91,6 +84,7 @@ class EpisodeRecorder:
         extra: dict[str, Any] | None = None,
         source_times: bool = False,
         efforts: bool = False,
+        robot: Embodiment = ROBOT,
     ) -> None:
         """Start an episode in `directory`, which is emptied.
 
@@ -100,19 +94,20 @@ class EpisodeRecorder:
             image_sizes: (height, width) [px] per view.
             instruction: the language command.
             extra: JSON data.
-            source_times: every frame comes with the capture time of each of `SOURCES`.
+            source_times: every frame comes with the capture time of each of the robot's `sources`.
             efforts: every frame comes with the measured efforts.
+            robot: whose episode.
         """
         if not instruction.strip():
             raise ValueError("the instruction is empty; an episode needs a language command")
         for view in image_sizes:
-            if view not in VIDEO_KEYS:
-                raise ValueError(f"unknown view {view!r}; valid: {', '.join(VIDEO_KEYS)}")
+            if view not in robot.view_names:
+                raise ValueError(f"unknown view {view!r}; valid: {', '.join(robot.view_names)}")
         json.dumps(extra)
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         self.directory = directory
-        self.fps = fps
+        self.fps, self.robot = fps, robot
         self.instruction = instruction
         self.extra = dict(extra or {})
         self.image_sizes = dict(image_sizes)
@@ -142,11 +137,12 @@ class EpisodeRecorder:
 
         Args:
             images: uint8 RGB [H, W, 3] per view, of exactly the sizes of the dataset.
-            state: measured joint state [14], rad and m; kept as float32.
-            action: commanded joint targets [14], rad and m; kept as float32.
+            state: measured [S], in the robot's units; kept as float32.
+            action: commanded [A], in the robot's units; kept as float32.
             capture_time: the moment of the frame [s]; must increase.
-            source_times: when each of `SOURCES` was captured [s]; exactly where the recorder was made for them.
-            effort: measured [14], N m; exactly where the recorder was made for them; kept as float32.
+            source_times: when each of the robot's `sources` was captured [s]; exactly where the recorder was made for
+                them.
+            effort: measured [S], N m; exactly where the recorder was made for them; kept as float32.
 
         Raises:
             ValueError: a wrong shape, dtype or non-finite value; names view or joint, and frame.
@@ -154,8 +150,8 @@ class EpisodeRecorder:
         """
         where = f"frame {len(self)}"
         self._check_images(images, where)
-        state_row = _joint_row(state, STATE_KEY, where)
-        action_row = _joint_row(action, ACTION_KEY, where)
+        state_row = _row(state, self.robot.state_names, STATE_KEY, where)
+        action_row = _row(action, self.robot.action_names, ACTION_KEY, where)
         if not np.isfinite(capture_time):
             raise ValueError(f"{where}: capture_time is {capture_time}")
         if self._capture_times and capture_time <= self._capture_times[-1]:
@@ -214,15 +210,16 @@ class EpisodeRecorder:
         if times is None or self._source_times is None:
             return
         row = np.array(times, dtype=np.float64)
-        if row.shape != (len(SOURCES),) or not np.isfinite(row).all():
-            raise ValueError(f"{where}: source_times must be {len(SOURCES)} finite times, got {row.tolist()}")
+        count = len(self.robot.sources)
+        if row.shape != (count,) or not np.isfinite(row).all():
+            raise ValueError(f"{where}: source_times must be {count} finite times, got {row.tolist()}")
         self._source_times.append(row)
 
     def _effort_row(self, effort: ArrayLike | None, where: str) -> NDArray[np.float32] | None:
         if (effort is None) != (self._efforts is None):
             wanted = "needs" if effort is None else "was not made for"
             raise ValueError(f"{where}: the recording {wanted} efforts")
-        return None if effort is None else _joint_row(effort, EFFORT_KEY, where)
+        return None if effort is None else _row(effort, self.robot.state_names, EFFORT_KEY, where)
 
     def _check_images(self, images: dict[str, NDArray[np.uint8]], where: str) -> None:
         if set(images) != set(self.image_sizes):
@@ -241,11 +238,11 @@ def vector_column(rows: NDArray[Any]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
 
 
-def _joint_row(values: ArrayLike, name: str, where: str) -> NDArray[np.float32]:
+def _row(values: ArrayLike, names: tuple[str, ...], name: str, where: str) -> NDArray[np.float32]:
     row = np.asarray(values, dtype=np.float32)
-    if row.shape != (JOINT_DIM,):
-        raise ValueError(f"{where}: {name} has shape {list(row.shape)}, expected [{JOINT_DIM}]")
+    if row.shape != (len(names),):
+        raise ValueError(f"{where}: {name} has shape {list(row.shape)}, expected [{len(names)}]")
     if not np.isfinite(row).all():
-        culprits = [f"{JOINT_NAMES[i]}={row[i]}" for i in np.flatnonzero(~np.isfinite(row))]
+        culprits = [f"{names[i]}={row[i]}" for i in np.flatnonzero(~np.isfinite(row))]
         raise ValueError(f"{where}: {name} is not finite: {', '.join(culprits)}")
     return row.copy()

@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 
 from wav_models.data.images import resize_image
-from wav_models.data.layout import RATE_TOLERANCE, SOURCES
-from wav_models.types import VIEWS
+from wav_models.data.layout import RATE_TOLERANCE
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.recording.sources import SourceLostError, Sources, SyncedSample
+from wav_policy.robot.cameras import SOURCES, VIEWS
 
 SETTLE: Final = 0.05
 """A tick is sampled this much later, when what was captured before it has come in [s]."""

@@ -19,9 +19,9 @@ from wav_models.data.layout import (
     SOURCE_TIME_KEY,
     STATE_KEY,
     UNKNOWN,
-    VIDEO_KEYS,
 )
 from wav_models.data.statistics import FeatureStats, feature_stats
+from wav_models.embodiment import Embodiment
 from wav_policy.recording.episode_recorder import StagedEpisode
 
 EXTRA_COLUMNS: Final = {"seed": pa.int64(), "success": pa.bool_(), "noise": pa.float64()}
@@ -50,9 +50,10 @@ def frame_table(
     return frames
 
 
-def episode_stats(episode: StagedEpisode, frames: pa.Table) -> dict[str, FeatureStats]:
+def episode_stats(robot: Embodiment, episode: StagedEpisode, frames: pa.Table) -> dict[str, FeatureStats]:
     """Statistics of every feature of one episode."""
-    stats = {VIDEO_KEYS[view]: image_stats for view, image_stats in episode.image_stats.items()}
+    keys = robot.view_keys
+    stats = {keys[view]: image_stats for view, image_stats in episode.image_stats.items()}
     for key in (STATE_KEY, ACTION_KEY, *({SOURCE_TIME_KEY, EFFORT_KEY} & set(frames.column_names))):
         stats[key] = feature_stats(np.stack(frames[key].to_numpy()))
     facts = [key for key in EPISODE_FACTS.values() if key in frames.column_names]
@@ -61,12 +62,12 @@ def episode_stats(episode: StagedEpisode, frames: pa.Table) -> dict[str, Feature
     return stats
 
 
-def achieved_fps(frames: pa.Table) -> float | None:
+def achieved_fps(robot: Embodiment, frames: pa.Table) -> float | None:
     """Mean rate at which frames were really taken [Hz], of the slowest camera where known; None for a single frame."""
     if SOURCE_TIME_KEY in frames.column_names:
-        cameras = np.stack(frames[SOURCE_TIME_KEY].to_numpy())[:, : len(VIDEO_KEYS)]
+        cameras = np.stack(frames[SOURCE_TIME_KEY].to_numpy())[:, : len(robot.views)]
         rates = [rate for column in cameras.T if (rate := _rate(np.unique(column))) is not None]
-        return min(rates) if len(rates) == len(VIDEO_KEYS) else None
+        return min(rates) if len(rates) == len(robot.views) else None
     return _rate(frames[CAPTURE_TIME_KEY].to_numpy())
 
 
@@ -80,6 +81,7 @@ def _rate(times: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
 
 
 def episode_row(
+    robot: Embodiment,
     episode: StagedEpisode,
     episode_index: int,
     first_index: int,
@@ -104,7 +106,7 @@ def episode_row(
         for name, value in location.items():
             row[f"{prefix}/{name}"] = pa.array([value], pa.int64())
     for view in episode.image_sizes:
-        prefix = f"videos/{VIDEO_KEYS[view]}"
+        prefix = f"videos/{robot.view_keys[view]}"
         for name, value in location.items():
             row[f"{prefix}/{name}"] = pa.array([value], pa.int64())
         row[f"{prefix}/from_timestamp"] = pa.array([0.0], pa.float64())

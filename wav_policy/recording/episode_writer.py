@@ -35,15 +35,15 @@ from wav_models.data.layout import (
     STAGING,
     STATS_PATH,
     TASKS_PATH,
-    VIDEO_KEYS,
     VIDEO_PATH,
+    channel_feature,
     file_location,
-    joint_feature,
     make_info,
     set_totals,
 )
 from wav_models.data.lock import DatasetLock
 from wav_models.data.statistics import FeatureStats, combine
+from wav_models.embodiment import Embodiment
 from wav_policy.recording.episode_recorder import EpisodeRecorder, StagedEpisode
 from wav_policy.recording.episode_table import (
     achieved_fps,
@@ -54,7 +54,7 @@ from wav_policy.recording.episode_table import (
     read_row_stats,
     task_table,
 )
-from wav_policy.robot.cameras import IMAGE_SIZES
+from wav_policy.robot.joints import ROBOT
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class DatasetWriter:
         root: Path,
         *,
         fps: int,
-        robot_type: str = "agilex_piper_bimanual",
+        robot: Embodiment = ROBOT,
         image_sizes: dict[str, tuple[int, int]] | None = None,
         source_times: bool = False,
     ) -> None:
@@ -76,8 +76,8 @@ class DatasetWriter:
         Args:
             root: dataset directory; created when missing.
             fps: nominal rate [Hz].
-            robot_type: as LeRobot's info.json names it.
-            image_sizes: (height, width) [px] per view; `IMAGE_SIZES` by default.
+            robot: whose dataset it is.
+            image_sizes: (height, width) [px] per view; the robot's by default.
             source_times: every frame comes with the capture time of each of its sources.
 
         Raises:
@@ -85,13 +85,13 @@ class DatasetWriter:
             OSError: the disk is full or the directory not writable.
         """
         self.root = Path(root)
-        self.fps = fps
-        self.image_sizes = dict(IMAGE_SIZES if image_sizes is None else image_sizes)
+        self.fps, self.robot = fps, robot
+        self.image_sizes = dict(robot.image_sizes if image_sizes is None else image_sizes)
         self.source_times = source_times
         self._recorder: EpisodeRecorder | None = None
         self._lock = DatasetLock(self.root, "recorder")
         try:
-            self._open(make_info(fps, robot_type, self.image_sizes, source_times=source_times))
+            self._open(make_info(robot, fps, self.image_sizes, source_times=source_times))
         except BaseException:
             self._lock.close()
             raise
@@ -141,12 +141,13 @@ class DatasetWriter:
             extra=extra,
             source_times=self.source_times,
             efforts=self.efforts,
+            robot=self.robot,
         )
 
     def _decide_efforts(self, wanted: bool) -> None:
         """Known on the disk before there is a frame that has them."""
         features = {key: feature for key, feature in self.info["features"].items() if key != EFFORT_KEY}
-        self.info["features"] = features | ({EFFORT_KEY: joint_feature()} if wanted else {})
+        self.info["features"] = features | ({EFFORT_KEY: channel_feature(self.robot.state)} if wanted else {})
         self._write_summary()
 
     def add_frame(
@@ -199,12 +200,14 @@ class DatasetWriter:
             write_parquet(self.root / TASKS_PATH, task_table(self.tasks))
         task = self.tasks.index(episode.instruction)
         frames = frame_table(episode, index, self.num_frames, task, self.info["features"])
-        rate = achieved_fps(frames)
-        row = episode_row(episode, index, self.num_frames, location, rate, episode_stats(episode, frames))
+        rate = achieved_fps(self.robot, frames)
+        row = episode_row(
+            self.robot, episode, index, self.num_frames, location, rate, episode_stats(self.robot, episode, frames)
+        )
         staged_frames = stage_parquet(episode.directory / "data.parquet", frames)
         staged_row = stage_parquet(episode.directory / "row.parquet", row)
         for view in episode.image_sizes:
-            video_path = VIDEO_PATH.format(video_key=VIDEO_KEYS[view], **location)
+            video_path = VIDEO_PATH.format(video_key=self.robot.view_keys[view], **location)
             publish(episode.video_path(view), self.root / video_path)
         publish(staged_frames, self.root / DATA_PATH.format(**location))
         publish(staged_row, self.root / EPISODES_PATH.format(**location))
@@ -264,14 +267,14 @@ class DatasetWriter:
         if not path.is_file():
             return expected
         if next((self.root / "meta/episodes").glob("*/*.parquet"), None) is not None:
-            Dataset(self.root)  # raises where what is there cannot be read
+            Dataset(self.root, robot=self.robot)  # raises where what is there cannot be read
         info = _read_json(path)
         for key in ("codebase_version", "robot_type", "fps"):
             if info.get(key) != expected[key]:
                 raise DatasetError(f"{path}: {key} is {info.get(key)!r}, not {expected[key]!r}; use another directory")
         features = dict(expected["features"])
         if EFFORT_KEY in info.get("features", {}):
-            features[EFFORT_KEY] = joint_feature()
+            features[EFFORT_KEY] = channel_feature(self.robot.state)
         for name, feature in features.items():
             found = info.get("features", {}).get(name, {})
             if found.get("shape") != feature["shape"] and not (name in EPISODE_FACTS.values() and not found):
@@ -298,7 +301,7 @@ class DatasetWriter:
 
     def _next_location(self) -> dict[str, int]:
         """Behind every file that a line of the episode table names: other tools number files as they like."""
-        prefixes = ("data", *(f"videos/{VIDEO_KEYS[view]}" for view in self.image_sizes))
+        prefixes = ("data", *(f"videos/{self.robot.view_keys[view]}" for view in self.image_sizes))
         used = [_file_number(row, prefix) for row in self.rows for prefix in prefixes]
         used += [number for path in self._row_files if (number := _number_in_name(path)) is not None]
         return file_location(max(used, default=-1) + 1)
@@ -307,7 +310,7 @@ class DatasetWriter:
         """Delete what an interrupted commit or write left behind: where the next episode goes, no row has a file."""
         location = self._next_location()
         orphans = [DATA_PATH.format(**location)]
-        orphans += [VIDEO_PATH.format(video_key=VIDEO_KEYS[view], **location) for view in self.image_sizes]
+        orphans += [VIDEO_PATH.format(video_key=self.robot.view_keys[view], **location) for view in self.image_sizes]
         for path in [self.root / orphan for orphan in orphans]:
             if path.is_file():
                 logger.warning("removing %s: its episode was never finished", path)

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wav_models.data.layout import EFFORT_KEY, SOURCES
-from wav_models.types import JOINT_NAMES, VIEWS, FloatArray, ImageArray
+from wav_models.data.layout import EFFORT_KEY
+from wav_models.types import FloatArray, ImageArray
 from wav_policy.policy.stream_buffer import Capture, StampLimits, StreamBuffer, is_same_picture
+from wav_policy.robot.cameras import SOURCES, VIEWS
+from wav_policy.robot.joints import JOINT_NAMES
 
 KEPT = 3.0
 """How long captures wait to be sampled [s]; a recorder that falls behind by more cannot keep up."""

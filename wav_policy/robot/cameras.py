@@ -1,12 +1,18 @@
-"""The cameras of the robot: their names and image sizes."""
+"""The cameras of the robot: their names and image sizes, and what a recorded frame is made of."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from wav_models.types import VIEWS
+from wav_policy.robot.joints import ROBOT
 
-__all__ = ["IMAGE_SIZES", "VIEWS"]
+VIEWS: Final = ROBOT.view_names
 
-IMAGE_SIZES: Final = dict(zip(VIEWS, ((240, 424), (240, 320), (240, 320)), strict=True))
+IMAGE_SIZES: Final = ROBOT.image_sizes
 """Height and width of every view [px]."""
+
+VIDEO_KEYS: Final = ROBOT.view_keys
+"""Key of every view's videos in a dataset."""
+
+SOURCES: Final = ROBOT.sources
+"""Cameras, measured joints, and the command."""

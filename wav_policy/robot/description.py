@@ -17,8 +17,9 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import ArrayLike
 
-from wav_models.types import ARM_DOF, FloatArray
-from wav_policy.robot.joints import SIDES
+from wav_models.types import FloatArray
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import ARM_DOF, SIDES
 from wav_policy.robot.model import cell_xml
 
 WORLD: Final = "world"
@@ -81,6 +82,54 @@ class Body:
     joint: Joint | None
     mass: float
     shapes: tuple[Shape, ...]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera, in its optical frame: x to the right of the picture, y down, z into the scene (REP 103).
+
+    Attributes:
+        view: its name.
+        parent: body that it hangs on.
+        position, quaternion: of its frame in the parent's; [3] m, [4] (w, x, y, z).
+        field_of_view: vertical [rad].
+    """
+
+    view: str
+    parent: str
+    position: FloatArray
+    quaternion: FloatArray
+    field_of_view: float
+
+    @property
+    def frame(self) -> str:
+        """Name of the optical frame."""
+        return camera_frame(self.view)
+
+    def focal_length(self, height: int) -> float:
+        """Of pictures of that height, of square pixels [px]."""
+        return 0.5 * height / math.tan(0.5 * self.field_of_view)
+
+
+def camera_frame(view: str) -> str:
+    """Name of the optical frame of a view."""
+    return f"{view}_camera"
+
+
+@cache
+def cameras() -> tuple[Camera, ...]:
+    """Those of the model, in the order of the views."""
+    world = ElementTree.fromstring(cell_xml("")).find("worldbody")
+    assert world is not None
+    parents = {child: element for element in world.iter() for child in element}
+    found = {}
+    for element in world.iter("camera"):
+        right, up = _vector(element.get("xyaxes"), ()).reshape(2, 3)
+        turn = _from_matrix(np.stack([right, -up, np.cross(right, -up)], axis=1))
+        view, parent = element.get("name", ""), parents[element].get("name", WORLD)
+        field_of_view = math.radians(float(element.get("fovy", "45")))
+        found[view] = Camera(view, parent, _vector(element.get("pos"), (0.0, 0.0, 0.0)), turn, field_of_view)
+    return tuple(found[view] for view in VIEWS)
 
 
 @cache
@@ -188,6 +237,21 @@ def _from_z_to(direction: FloatArray) -> FloatArray:
     quaternion = np.array([1.0 + unit[2], -unit[1], unit[0], 0.0])
     length = float(np.linalg.norm(quaternion))
     return np.asarray(quaternion / length if length > 1e-9 else np.array([0.0, 1.0, 0.0, 0.0]))
+
+
+def _from_matrix(rotation: FloatArray) -> FloatArray:
+    """A rotation matrix [3, 3] as a quaternion: eigenvector of the largest eigenvalue of a 4 x 4 form (Bar-Itzhack)."""
+    r = rotation
+    form = np.array(
+        [
+            [r[0, 0] + r[1, 1] + r[2, 2], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]],
+            [0.0, r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0]],
+            [0.0, 0.0, r[1, 1] - r[0, 0] - r[2, 2], r[1, 2] + r[2, 1]],
+            [0.0, 0.0, 0.0, r[2, 2] - r[0, 0] - r[1, 1]],
+        ]
+    )
+    _, vectors = np.linalg.eigh(form, UPLO="U")
+    return np.asarray(vectors[:, -1])
 
 
 def _vector(text: str | None, default: tuple[float, ...]) -> FloatArray:

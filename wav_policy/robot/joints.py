@@ -7,13 +7,24 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from wav_models.types import ANGLES, ARM_DOF, JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_models.embodiments import BIMANUAL_PIPER
+from wav_models.types import FloatArray
 
-__all__ = ["ARM_DOF", "GRIPPERS", "JOINT_DIM", "JOINT_NAMES", "REVOLUTE", "SIDES", "both_arms", "is_gripper"]
+ROBOT: Final = BIMANUAL_PIPER
+"""The robot that this package drives; a checkpoint of another one is refused."""
 
 SIDES: Final = ("left", "right")
 
-REVOLUTE: Final = ANGLES
+JOINT_NAMES: Final = ROBOT.state_names
+"""Left arm first: six joints [rad], then the gripper's stroke [m]; the same of the right arm."""
+
+JOINT_DIM: Final = ROBOT.state_dim
+"""14: both arms."""
+
+ARM_DOF: Final = JOINT_DIM // len(SIDES)
+"""Values of one arm: six joints [rad], then the gripper's stroke [m]."""
+
+REVOLUTE: Final = ROBOT.arm_columns
 """Indices of the joints that turn [rad]: all but the grippers."""
 
 GRIPPERS: Final = [joint for joint in range(JOINT_DIM) if joint not in REVOLUTE]

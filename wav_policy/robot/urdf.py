@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.robot.description import WORLD, Body, Joint, Shape, arm_bodies, table_shapes
+from wav_policy.robot.description import WORLD, Body, Camera, Joint, Shape, arm_bodies, cameras, table_shapes
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_JOINT_VELOCITY, MAX_STROKE
 
@@ -41,6 +41,8 @@ def robot_urdf() -> str:
         _add_joint(robot, body)
     for side in SIDES:
         _add_gripper(robot, side)
+    for camera in cameras():
+        _add_camera(robot, camera)
     ElementTree.indent(robot)
     return '<?xml version="1.0"?>\n' + ElementTree.tostring(robot, encoding="unicode") + "\n"
 
@@ -96,6 +98,15 @@ def _add_gripper(robot: Element, side: str) -> None:
     SubElement(element, "child", link=f"{side}_stroke")
     SubElement(element, "axis", xyz="0 1 0")
     SubElement(element, "limit", lower="0", upper=f"{MAX_STROKE:g}", effort=_EFFORT, velocity=_GRIPPER_SPEED)
+
+
+def _add_camera(robot: Element, camera: Camera) -> None:
+    """An empty link, its optical frame."""
+    SubElement(robot, "link", name=camera.frame)
+    element = SubElement(robot, "joint", name=f"{camera.frame}_mount", type="fixed")
+    _add_origin(element, camera.position, camera.quaternion)
+    SubElement(element, "parent", link=camera.parent)
+    SubElement(element, "child", link=camera.frame)
 
 
 def _add_origin(element: Element, position: FloatArray, quaternion: FloatArray) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from wav_models.configuration import did_you_mean
-from wav_models.types import VIEWS
+from wav_policy.robot.cameras import VIEWS
 
 CAMERA_FAULTS: Final = {
     "dropped": "the camera sends nothing",

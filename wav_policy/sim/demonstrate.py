@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from wav_models.configuration import did_you_mean
-from wav_models.types import ARM_DOF, JOINT_DIM, FloatArray, ImageArray
-from wav_policy.robot.joints import GRIPPERS, REVOLUTE, SIDES
+from wav_models.types import FloatArray, ImageArray
+from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_DIM, REVOLUTE, SIDES
 from wav_policy.robot.kinematics import MAX_STROKE, UnreachableError, inverse
 from wav_policy.robot.model import BASE_POSITIONS, HOME_ROLL, home_positions
 from wav_policy.sim.hesitation import HesitantOperator

@@ -8,8 +8,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from wav_models.types import JOINT_DIM, FloatArray, ImageArray
+from wav_models.types import FloatArray, ImageArray
 from wav_policy.robot.cameras import IMAGE_SIZES
+from wav_policy.robot.joints import JOINT_DIM
 from wav_policy.sim.operator import ACTION_PERIOD
 from wav_policy.sim.tasks import make_task
 from wav_policy.sim.world import HIGHEST_POSITIONS, LOWEST_POSITIONS, World

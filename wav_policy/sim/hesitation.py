@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, FloatArray
-from wav_policy.robot.joints import SIDES
+from wav_models.types import FloatArray
+from wav_policy.robot.joints import ARM_DOF, SIDES
 from wav_policy.sim.failures import gripping_stroke
 from wav_policy.sim.operator import ACTION_PERIOD, Intent, arm_part, joint_targets
 

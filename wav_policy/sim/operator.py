@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, FloatArray
-from wav_policy.robot.joints import SIDES
+from wav_models.types import FloatArray
+from wav_policy.robot.joints import ARM_DOF, SIDES
 from wav_policy.robot.kinematics import MAX_STROKE, UnreachableError, inverse
 from wav_policy.robot.model import BASE_POSITIONS, HOME_TIP
 

@@ -15,10 +15,10 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.types import ARM_DOF, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
 from wav_policy.piper.frames import ControlMode, FrameId
-from wav_policy.robot.joints import SIDES
+from wav_policy.robot.joints import ARM_DOF, SIDES
 from wav_policy.sim.firmware.device_link import DeviceLink
 from wav_policy.sim.firmware.feedback import Frame
 from wav_policy.sim.firmware.slcan_port import SlcanPort

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wav_models.configuration import did_you_mean
-from wav_models.types import ARM_DOF, JOINT_DIM, JOINT_NAMES, VIEWS, FloatArray, ImageArray
-from wav_policy.robot.joints import REVOLUTE, SIDES
+from wav_models.types import FloatArray, ImageArray
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import ARM_DOF, JOINT_DIM, JOINT_NAMES, REVOLUTE, SIDES
 from wav_policy.robot.kinematics import JOINT_LIMITS, MAX_JOINT_VELOCITY, MAX_STROKE, NUM_ARM_JOINTS
 from wav_policy.robot.model import TIME_STEP, build_model, home_positions
 from wav_policy.robot.physics import mujoco

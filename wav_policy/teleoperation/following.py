@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 
-from wav_models.types import JOINT_NAMES, ActionChunk, FloatArray
+from wav_models.configuration import Positive, Range
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.policy.stream_buffer import Capture, staleness
-from wav_policy.robot.joints import GRIPPERS, JOINT_DIM
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, JOINT_NAMES
 
 _IS_GRIPPER: Final = np.isin(np.arange(JOINT_DIM), GRIPPERS)
 _WEIGHTS: Final = np.where(_IS_GRIPPER, 10.0, 1.0)
@@ -64,25 +65,20 @@ class FollowingConfig:
         max_follower_age: of the newest joint_states, and of the newest joint_targets [s].
     """
 
-    rate: float = 50.0
-    delay: float = 0.06
-    horizon: float = 0.3
-    approach_speed: float = 0.4
-    engage_distance: float = 0.03
-    lose_distance: float = 0.6
-    stuck_distance: float = 0.1
-    stuck_time: float = 0.5
-    max_jump: float = 0.3
-    calm_time: float = 0.5
-    max_follower_age: float = 0.2
+    rate: Annotated[float, Range(20.0, 200.0)] = 50.0
+    delay: Positive = 0.06
+    horizon: Positive = 0.3
+    approach_speed: Positive = 0.4
+    engage_distance: Positive = 0.03
+    lose_distance: Positive = 0.6
+    stuck_distance: Positive = 0.1
+    stuck_time: Positive = 0.5
+    max_jump: Positive = 0.3
+    calm_time: Positive = 0.5
+    max_follower_age: Positive = 0.2
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
-        for name, value in vars(self).items():
-            if not 0.0 < value < np.inf:
-                raise ValueError(f"{name} must be positive and finite, got {value}")
-        if not 20.0 <= self.rate <= 200.0:
-            raise ValueError(f"rate must be 20..200 Hz, got {self.rate}")
         if not 1.0 / self.rate <= self.delay < self.horizon:
             raise ValueError(f"delay ({self.delay}) must be at least 1/rate and below horizon ({self.horizon})")
         if not self.engage_distance < self.lose_distance:

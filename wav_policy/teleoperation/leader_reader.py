@@ -13,11 +13,12 @@ import time
 import can
 import numpy as np
 
-from wav_models.types import ARM_DOF, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.piper import units
 from wav_policy.piper.bus import ArmBus, open_bus
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.frames import OFFSET_IDS, FrameId
+from wav_policy.robot.joints import ARM_DOF
 
 _RETRY_PERIOD = 0.5
 """Between attempts to open a bus that is gone [s]."""

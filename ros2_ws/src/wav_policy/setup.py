@@ -37,5 +37,5 @@ setup(
     zip_safe=False,
     license="Apache-2.0",
     description="Real-time control of a bimanual AgileX Piper robot with the World-Value-Action model",
-    entry_points={"console_scripts": [f"{node} = {PACKAGE}.nodes.{node}:main" for node in NODES]},
+    entry_points={"console_scripts": [f"{node} = {PACKAGE}.nodes.__main__:main" for node in NODES]},
 )

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.wav_models.piper import VIEWS
 from wav_models.data.check import check_dataset
-from wav_models.types import VIEWS, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.recording.episode_writer import DatasetWriter
 
 FPS, LENGTH = 10, 60

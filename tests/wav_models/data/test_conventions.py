@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.wav_models.piper import ANGLES, JOINT_DIM
 from wav_models.data.conventions import Conventions, JointLimits, action_lag, missing_names
 from wav_models.data.dataset import Episode, EpisodeInfo
-from wav_models.types import ANGLES, JOINT_DIM, FloatArray
+from wav_models.embodiments import BIMANUAL_PIPER
+from wav_models.types import FloatArray
 
 GRIPPERS = [joint for joint in range(JOINT_DIM) if joint not in ANGLES]
 LIMITS = JointLimits(
@@ -32,7 +34,7 @@ def episode(states: FloatArray, actions: FloatArray) -> Episode:
 
 
 def findings(states: FloatArray, actions: FloatArray) -> list[str]:
-    conventions = Conventions(LIMITS)
+    conventions = Conventions(BIMANUAL_PIPER, LIMITS)
     for part in (slice(None, 40), slice(40, None)):
         conventions.add(episode(states[part], actions[part]))
     return [finding.message for finding in conventions.findings()]
@@ -50,7 +52,7 @@ def columns(joints: list[int], change: Callable[[FloatArray], FloatArray]) -> Ca
 def test_sound_recordings_are_not_blamed() -> None:
     states, actions = motion()
     assert findings(states, actions) == []
-    assert action_lag(states, actions) == LAG
+    assert action_lag(states, actions, ANGLES) == LAG
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_actions_that_are_the_state_are_found() -> None:
 
 
 def test_an_empty_dataset_has_no_conventions() -> None:
-    assert list(Conventions(LIMITS).findings()) == []
+    assert list(Conventions(BIMANUAL_PIPER, LIMITS).findings()) == []
 
 
 def test_missing_names_are_named() -> None:
@@ -92,7 +94,7 @@ def test_rests_are_told() -> None:
     states, actions = motion()
     resting = np.concatenate([states, np.repeat(states[-1:], 60, axis=0)])
     told = np.concatenate([actions, np.repeat(states[-1:], 60, axis=0)])
-    conventions = Conventions(LIMITS)
+    conventions = Conventions(BIMANUAL_PIPER, LIMITS)
     conventions.add(episode(resting, told))
     assert any("of the frames ask for no motion, up to 6." in finding.message for finding in conventions.findings())
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.wav_models.piper import VIDEO_KEYS
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data import tables
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
-from wav_models.data.layout import VIDEO_KEYS
 from wav_models.data.video_reader import VideoError
 from wav_models.rewards.label import LabelConfig, label_dataset
 from wav_policy.recording.episode_writer import DatasetWriter
@@ -85,8 +85,8 @@ def test_sound_dataset_has_no_problems(root: Path) -> None:
             "action has the joints j0",
         ),
         (lambda info: info.update(codebase_version="v2.1"), "codebase_version 'v2.1'"),
-        (lambda info: info["features"].pop("action"), "feature 'action' is missing"),
-        (lambda info: info["features"]["action"].update(shape=[7]), r"action has shape \[7\]; two Piper arms"),
+        (lambda info: info["features"].pop("action"), "feature 'action' of bimanual_piper is missing"),
+        (lambda info: info["features"]["action"].update(shape=[7]), r"action has shape \[7\]; bimanual_piper has"),
         (
             lambda info: info["features"]["action"].update(names={"motors": [f"aloha_{i}" for i in range(14)]}),
             "action has the joints aloha_0",

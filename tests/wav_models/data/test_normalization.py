@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from wav_models.data.normalization import (
-    ANGLE_STD_FLOOR,
-    STROKE_STD_FLOOR,
+    STD_FLOOR,
     VALUE_STD_FLOOR,
     Normalization,
     NormalizationError,
     symexp,
     symlog,
 )
+from wav_models.embodiments import BIMANUAL_PIPER
 
 HORIZON = 5
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ VALUES = RNG.normal(0.3, 2.0, size=(400, 17))
 
 
 def fit() -> Normalization:
-    return Normalization.fit(STATES, ACTIONS - STATES[:, None], FUTURE_STATES - STATES[:, None], VALUES)
+    return Normalization.fit(STATES, ACTIONS - STATES[:, None], FUTURE_STATES - STATES[:, None], VALUES, BIMANUAL_PIPER)
 
 
 def test_encoded_training_data_is_standard_per_step() -> None:
@@ -64,8 +64,8 @@ def test_torch_and_numpy_agree_and_keep_their_kind() -> None:
 def test_joints_that_stood_still_do_not_blow_up() -> None:
     """Both arms' grippers count metres, all other joints radians; values have a floor of their own."""
     still = np.ones((400, HORIZON, 14))
-    normalization = Normalization.fit(np.ones((400, 14)), still, still, np.zeros((400, 17)))
-    floors = np.tile([ANGLE_STD_FLOOR] * 6 + [STROKE_STD_FLOOR], 2)
+    normalization = Normalization.fit(np.ones((400, 14)), still, still, np.zeros((400, 17)), BIMANUAL_PIPER)
+    floors = np.tile([STD_FLOOR["rad"]] * 6 + [STD_FLOOR["m"]], 2)
     np.testing.assert_array_equal(normalization.state_std, floors)
     for std in (normalization.action_diff_std, normalization.state_diff_std):
         np.testing.assert_array_equal(std, np.tile(floors, (HORIZON, 1)))
@@ -81,7 +81,7 @@ def test_symlog_is_odd_and_logarithmic() -> None:
 def test_json_round_trip_is_exact(tmp_path: Path) -> None:
     normalization, path = fit(), tmp_path / "normalization.json"
     normalization.to_json(path)
-    loaded = Normalization.from_json(path)
+    loaded = Normalization.from_json(path, BIMANUAL_PIPER)
     np.testing.assert_array_equal(loaded.action_diff_std, normalization.action_diff_std)
     assert loaded.action_horizon == HORIZON
 
@@ -104,9 +104,9 @@ def test_damaged_files_are_named(tmp_path: Path, change: object, message: str) -
     change(data)  # type: ignore[operator]
     path.write_text(json.dumps(data))
     with pytest.raises(NormalizationError, match=f"normalization.json: .*{message}"):
-        Normalization.from_json(path)
+        Normalization.from_json(path, BIMANUAL_PIPER)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(NormalizationError, match=r"nowhere\.json"):
-        Normalization.from_json(tmp_path / "nowhere.json")
+        Normalization.from_json(tmp_path / "nowhere.json", BIMANUAL_PIPER)

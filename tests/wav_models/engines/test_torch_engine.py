@@ -264,8 +264,8 @@ def test_bfloat16_agrees_roughly_and_leaves_the_model_alone(engine: TorchEngine,
     assert values[1].dtype == torch.float32
     cosine = torch.cosine_similarity(values[0].flatten(), values[1].flatten(), dim=0)
     assert cosine > 0.999
-    with pytest.raises(ValueError, match="dtype is 'fp8'; fp32 or bf16 fits"):
-        TorchEngine(engine._model, engine._autoencoder, WordEncoder(), dtype="fp8")
+    with pytest.raises(ValueError, match="dtype is 'fp4'; fp32, bf16, fp8 fit"):
+        TorchEngine(engine._model, engine._autoencoder, WordEncoder(), dtype="fp4")
 
 
 @pytest.mark.parametrize(

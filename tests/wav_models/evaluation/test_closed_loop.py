@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.wav_models.piper import VIEWS
 from wav_models.evaluation.closed_loop import (
     BareRobot,
     TrialResult,
@@ -19,7 +20,7 @@ from wav_models.evaluation.closed_loop import (
 )
 from wav_models.evaluation.trials import run_trials, summarise
 from wav_models.presets import WAV_TINY
-from wav_models.types import VIEWS, ActionChunk, Observation, Plan
+from wav_models.types import ActionChunk, Observation, Plan
 
 
 class CountingEnvironment:

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.wav_models.piper import ANGLES, VIEWS
 from wav_models.experiments.branching import Brancher, BranchSettings, Moment
 from wav_models.experiments.diagnosis import summarise_moments
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
-from wav_models.types import VIEWS, Observation
+from wav_models.types import Observation
 
 SETTINGS = BranchSettings(futures=5, value_samples=2, max_steps=60, first_plan=2, every_plans=5, choices=2)
 
@@ -119,7 +120,7 @@ def test_every_future_is_acted_out_from_the_same_moment() -> None:
     assert cell.began == [*range(SETTINGS.max_steps), *acted_out]
     for moment in moments:
         np.testing.assert_allclose(moment.outcome, moment.imagined, atol=1 / 40)  # as finely as images show it
-    links = summarise_moments([m for m in moments if m.choice])
+    links = summarise_moments([m for m in moments if m.choice], ANGLES)
     assert links["concordance"] == 1.0
     assert links["gain_realised"] == pytest.approx(links["gain_promised"], rel=0.1)
     assert links["following"] == pytest.approx(1.0, abs=0.01)
@@ -127,7 +128,7 @@ def test_every_future_is_acted_out_from_the_same_moment() -> None:
 
 def test_where_acting_changes_nothing_nothing_is_realised() -> None:
     moments = look(Line(stuck=True), {20: 0.9, 52: 0.5})
-    links = summarise_moments([m for m in moments if m.choice])
+    links = summarise_moments([m for m in moments if m.choice], ANGLES)
     assert links["gain_promised"] is not None
     assert links["gain_promised"] > 0.3
     assert links["gain_realised"] == pytest.approx(0.0, abs=1e-6)

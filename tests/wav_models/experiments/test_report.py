@@ -10,14 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.wav_models.piper import CHANNEL_NAMES, VIEWS
 from wav_models.evaluation.closed_loop import TrialResult
 from wav_models.evaluation.trials import summarise
 from wav_models.experiments.figures import FIGURES, success_bars
 from wav_models.experiments.page import ReportError, draw_report
 from wav_models.experiments.rollout import peak_signal_to_noise, require_chainable
 from wav_models.presets import WAV_2B, WAV_TINY
-from wav_models.rewards.terms import CHANNEL_NAMES
-from wav_models.types import VIEWS
 
 COMMAND = {"command": "wav report --measure <all>", "seeds": [0, 4]}
 

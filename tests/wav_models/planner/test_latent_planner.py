@@ -27,6 +27,7 @@ class Landscape:
     future's noise, so that what was acted on can be seen.
     """
 
+    device = torch.device("cpu")
     video_noise_shape = SHAPE
     value_noise_shape = (HORIZON, 1)
     action_noise_shape = (4, 2)
@@ -136,6 +137,11 @@ def test_best_is_remembered_from_every_round(landscape: Landscape) -> None:
     seen = torch.cat(landscape.imagined[:4])
     best = seen[landscape.distance(seen).argmin()]
     torch.testing.assert_close(landscape.distance(answer.video_noise[None])[0], landscape.distance(best[None])[0])
+    assert answer.chosen is not None
+    number, future = answer.chosen
+    assert len(answer.sampled) == 4
+    torch.testing.assert_close(answer.sampled[number][future], answer.video_noise)
+    assert plan(landscape, PlannerConfig(selection="mean"), 5).chosen is None
 
 
 @pytest.mark.parametrize(("selection", "again"), [("best", 0), ("mean", 1), ("sample", 1)])

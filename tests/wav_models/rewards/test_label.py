@@ -12,9 +12,10 @@ import pytest
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
+from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.rewards.label import LabelConfig, count_unmarked, label_dataset
 from wav_models.rewards.returns import discounted_return
-from wav_models.rewards.terms import CHANNEL_NAMES, reward, reward_components
+from wav_models.rewards.terms import reward, reward_components
 from wav_policy.recording.episode_writer import DatasetWriter
 
 CONFIG = LabelConfig(discount=0.9, image_size=(32, 32))
@@ -37,10 +38,12 @@ def test_labels_are_the_terms_of_the_recorded_episode(tmp_path: Path) -> None:
     episode = Dataset(tmp_path).read_episode(0)
     np.testing.assert_array_equal(episode.states, before.states)
     images = {view: episode.images(view, size=(32, 32)) for view in SIZES}
-    components = reward_components(images, episode.states, episode.actions)
+    components = reward_components(BIMANUAL_PIPER, images, episode.states, episode.actions)
     assert episode.values is not None
     np.testing.assert_allclose(episode.values[:, :16], components, rtol=1e-6)
-    np.testing.assert_allclose(episode.values[:, 16], discounted_return(reward(components), 0.9), rtol=1e-6)
+    np.testing.assert_allclose(
+        episode.values[:, 16], discounted_return(reward(BIMANUAL_PIPER, components), 0.9), rtol=1e-6
+    )
     np.testing.assert_allclose(episode.values[-1, :8], 1.0, atol=1e-6)
 
 
@@ -72,7 +75,7 @@ def test_labelling_is_incremental_and_survives_recording(tmp_path: Path) -> None
     assert label_dataset(tmp_path, LabelConfig(discount=0.5, image_size=(32, 32))) == 2
     assert json.loads((tmp_path / "meta/labels.json").read_text())["discount"] == 0.5
     info = json.loads((tmp_path / "meta/info.json").read_text())
-    assert info["features"]["state_value"]["names"] == list(CHANNEL_NAMES)
+    assert info["features"]["state_value"]["names"] == list(BIMANUAL_PIPER.value_names)
     assert pq.read_schema(first).field("state_value").type.list_size == 17
     stats = json.loads((tmp_path / "meta/stats.json").read_text())
     assert stats["state_value"]["count"] == [12]

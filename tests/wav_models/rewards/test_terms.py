@@ -3,11 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wav_models.data.normalization import VALUE_DIM
+from tests.wav_models.piper import VIEWS
+from wav_models.embodiments import BIMANUAL_PIPER, LIBERO_PANDA
 from wav_models.rewards.terms import (
-    CHANNEL_NAMES,
-    COMPONENTS,
-    WEIGHTS,
     image_mse,
     image_ssim,
     joint_proximity,
@@ -17,7 +15,6 @@ from wav_models.rewards.terms import (
     total_acceleration,
     total_velocity,
 )
-from wav_models.types import VIEWS
 
 RNG = np.random.default_rng(0)
 STILL = RNG.integers(0, 256, size=(32, 40, 3)).astype(np.uint8)
@@ -80,10 +77,22 @@ def test_differences_of_very_short_episodes_are_zero_where_undefined(length: int
 
 
 def test_weights_are_those_of_table_2() -> None:
-    assert len(COMPONENTS) == 16
-    assert len(CHANNEL_NAMES) == VALUE_DIM == 17
-    np.testing.assert_allclose(WEIGHTS * 16, [1] * 8 + [-1] * 4 + [-0.1] * 4)
-    assert reward(np.ones(16)) == pytest.approx((8 - 4 - 0.4) / 16)
+    weights = [term.weight for term in BIMANUAL_PIPER.reward_terms]
+    assert BIMANUAL_PIPER.value_dim == len(weights) + 1 == 17
+    np.testing.assert_allclose(np.multiply(weights, 16), [1] * 8 + [-1] * 4 + [-0.1] * 4)
+    assert reward(BIMANUAL_PIPER, np.ones(16)) == pytest.approx((8 - 4 - 0.4) / 16)
+
+
+def test_one_arm_has_the_nine_terms_of_all_its_numbers() -> None:
+    assert LIBERO_PANDA.value_dim == 10
+    images = {view: np.full((3, 16, 16, 3), 90, dtype=np.uint8) for view in LIBERO_PANDA.view_names}
+    states, actions = np.zeros((3, 8)), np.zeros((3, 7))
+    states[0, :2], actions[1, 6] = (3.0, 4.0), 1.0
+    components = reward_components(LIBERO_PANDA, images, states, actions)
+    columns = dict(zip(LIBERO_PANDA.value_names, components.T, strict=False))
+    np.testing.assert_allclose(columns["joint_proximity"], [np.exp(-5), 1, 1])
+    np.testing.assert_allclose(columns["action_velocity"], [0, 1, 1])
+    np.testing.assert_allclose(columns["wrist_ssim"], 1.0, atol=1e-6)
 
 
 def test_components_read_their_own_arm_and_view() -> None:
@@ -92,7 +101,9 @@ def test_components_read_their_own_arm_and_view() -> None:
     actions[:, 13] = [0.0, 0.02, 0.0, 0.0]
     images = {view: np.full((4, 16, 16, 3), 90, dtype=np.uint8) for view in VIEWS}
     images["right_wrist"][0] += 10
-    columns = dict(zip(CHANNEL_NAMES, reward_components(images, states, actions).T, strict=False))
+    columns = dict(
+        zip(BIMANUAL_PIPER.value_names, reward_components(BIMANUAL_PIPER, images, states, actions).T, strict=False)
+    )
     np.testing.assert_allclose(columns["joint_proximity_left"], [np.exp(-1), np.exp(-1), 1, 1])
     np.testing.assert_allclose(columns["joint_proximity_right"], 1.0)
     np.testing.assert_allclose(columns["joint_velocity_left"], [0, 0, 1, 0])

@@ -67,7 +67,7 @@ def episodes(model_config: ModelConfig) -> Episodes:
 @pytest.fixture
 def batches(episodes: Episodes, model_config: ModelConfig) -> Batches:
     steps = np.arange(len(episodes))
-    normalization = fit_normalization(episodes, model_config.horizon, steps)
+    normalization = fit_normalization(episodes, model_config.horizon, steps, model_config.embodiment)
     return Batches(episodes, normalization, model_config.horizon, steps)
 
 

@@ -21,8 +21,8 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.training.state import save_tensors
-from wav_models.types import JOINT_NAMES
 from wav_policy.cli.train import main
+from wav_policy.robot.joints import JOINT_NAMES, ROBOT
 
 CONFIG = """
 preset: wav-tiny
@@ -47,7 +47,7 @@ def base(tmp_path: Path) -> Path:
         tmp_path / "base",
         model=WAVModel(WAV_TINY),
         autoencoder=autoencoder,
-        normalization=Normalization.fit(rng.normal(size=(5, 14)), *chunks, rng.normal(size=(5, 17))),
+        normalization=Normalization.fit(rng.normal(size=(5, 14)), *chunks, rng.normal(size=(5, 17)), ROBOT),
         training_record={"data": {"identities": {"trained_on": ["before"], "held_out": []}}, "stages": {"action": {}}},
         planner=PlannerConfig(num_video_samples=3, num_video_elites=2),
     )
@@ -78,7 +78,8 @@ def test_a_checkpoint_is_built_on_with_another_labs_data(
     assert after.planner == before.planner
     np.testing.assert_array_equal(after.normalization.action_diff_std, before.normalization.action_diff_std)
     assert after.training_record["config"]["action"]["loop"]["learning_rate"] == 3e-4
-    mapped = MappedDataset(data, DataMapping({v: f"observation.images.{n}" for v, n in CAMERAS.items()}, fps=10))
+    mapping = DataMapping({v: f"observation.images.{n}" for v, n in CAMERAS.items()}, fps=10)
+    mapped = MappedDataset(data, mapping, ROBOT)
     first, second = map(episode_identity, mapped)
     assert after.training_record["data"]["identities"] == {
         "trained_on": sorted([first, "before"]),

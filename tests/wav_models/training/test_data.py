@@ -51,14 +51,14 @@ def test_still_steps_are_those_in_whose_chunk_nothing_moves(episodes: Episodes, 
     actions = np.ones_like(episodes.actions)
     actions[first:] = 0.04
     actions[first:, 6::7] = 0.01
-    moving_until = first + 2
+    moving_until, robot = first + 2, model_config.embodiment
     actions[moving_until, 3] = -0.06
-    still = still_steps(replace(episodes, states=states, actions=actions), model_config.horizon)
+    still = still_steps(replace(episodes, states=states, actions=actions), model_config.horizon, robot)
     assert last > moving_until
     assert not still[: moving_until + 1].any()
     assert still[moving_until + 1 :].all()
     actions[last, 13] = 0.02  # the last chunks repeat the last action
-    still = still_steps(replace(episodes, states=states, actions=actions), model_config.horizon)
+    still = still_steps(replace(episodes, states=states, actions=actions), model_config.horizon, robot)
     assert still[moving_until + 1 : last - horizon + 1].all()
     assert not still[max(moving_until + 1, last - horizon + 1) :].any()
 
@@ -185,7 +185,8 @@ def test_autoencoder_learns_and_small_objects_count(tmp_path: Path) -> None:
     config = AutoencoderConfig()
     autoencoder = TinyAutoencoder(WAV_TINY.latent, WAV_TINY.video.in_channels)
     steps = np.arange(30)
-    stage = AutoencoderStage(autoencoder, frames, steps, np.arange(30, 40), config, tmp_path / "shown.png")
+    views, picture = WAV_TINY.embodiment.view_names, tmp_path / "shown.png"
+    stage = AutoencoderStage(autoencoder, frames, steps, np.arange(30, 40), config, views, picture)
     weight = stage.foreground(torch.full((1, 3, 64, 64), 0.9), torch.tensor([0]))
     assert weight.min() > 0.9
     before = stage.evaluate()

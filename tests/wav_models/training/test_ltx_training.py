@@ -18,8 +18,10 @@ import torch
 from safetensors.torch import save_file
 
 from tests.wav_models.conftest import save_autoencoder
+from tests.wav_models.piper import JOINT_DIM
 from tests.wav_models.training.recorded import NUM_FRAMES, record
 from wav_models.data.dataset_group import DatasetGroup
+from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.networks.tensor_names import official_name
 from wav_models.networks.wav_model import WAVModel
@@ -39,7 +41,7 @@ from wav_models.training.data.frames import DecodedFrames, Frames, fingerprints,
 from wav_models.training.data.latent_files import LatentFiles, bytes_per_step, load_latents, make_origin
 from wav_models.training.data.latents import _encode, _Encoding, cache_latents
 from wav_models.training.state import StateError, load_tensors
-from wav_models.types import JOINT_DIM, ImageArray, Observation
+from wav_models.types import ImageArray, Observation
 from wav_policy.cli.train import main
 from wav_policy.policy.wav_policy import WAVPolicy
 
@@ -108,7 +110,7 @@ def arguments(directory: Path, data: Path, ltx_directory: Path) -> list[str]:
 def files_of(data: Path, run: Path) -> LatentFiles:
     """The files of a run, of an auto-encoder that nobody looks at."""
     run.mkdir(exist_ok=True)
-    dataset = DatasetGroup([data])
+    dataset = DatasetGroup([data], BIMANUAL_PIPER)
     return LatentFiles(run, SMALL, make_origin(SMALL, NOBODY, fingerprints(dataset)), step_starts(dataset, SMALL))
 
 
@@ -138,7 +140,7 @@ def test_three_stages_give_a_checkpoint_that_acts_and_imagines(
 
 def test_latents_are_those_of_the_images_at_their_times(data: Path, encoded: Path, ltx_directory: Path) -> None:
     """Also beyond the end of an episode, where the robot stays, and for the first latent, which nobody stores twice."""
-    frames = DecodedFrames(DatasetGroup([data]), SMALL)
+    frames = DecodedFrames(DatasetGroup([data], BIMANUAL_PIPER), SMALL)
     store = load_latents(encoded / "run", SMALL, 3 * NUM_FRAMES, None)
     autoencoder = LTXAutoencoder.load(ltx_directory, SMALL.latent)
     images = torch.from_numpy(frames.read(1, range(NUM_FRAMES)))
@@ -158,7 +160,7 @@ def test_long_episodes_are_encoded_in_blocks(
     monkeypatch.setattr("wav_models.training.data.latents.BLOCK", 5)
     files = files_of(data, tmp_path)
     assert files.prepare() == [0, 1, 2]
-    _encode(_Encoding(files, DecodedFrames(DatasetGroup([data]), SMALL), ltx_directory, 0, [0, 1, 2]))
+    _encode(_Encoding(files, DecodedFrames(DatasetGroup([data], BIMANUAL_PIPER), SMALL), ltx_directory, 0, [0, 1, 2]))
     files.publish()
     for name in ("latents.npy", "futures.npy"):
         np.testing.assert_allclose(np.load(tmp_path / name), np.load(encoded / "run" / name), atol=5e-3, rtol=2e-3)
@@ -179,7 +181,7 @@ class DeadlyFrames:
 def test_an_encoding_killed_without_warning_goes_on(
     data: Path, encoded: Path, tmp_path: Path, ltx_directory: Path
 ) -> None:
-    files, frames = files_of(data, tmp_path / "killed"), DecodedFrames(DatasetGroup([data]), SMALL)
+    files, frames = files_of(data, tmp_path / "killed"), DecodedFrames(DatasetGroup([data], BIMANUAL_PIPER), SMALL)
     with pytest.raises(ChildProcessError):
         encode(files, DeadlyFrames(frames), ltx_directory)
     assert files.finished() == {0}
@@ -305,7 +307,7 @@ def test_an_autoencoder_that_looks_ahead_is_refused(data: Path, tmp_path: Path) 
     """It would encode the first image of a future otherwise than the same image as memory."""
     save_autoencoder(tmp_path, seed=0, causal=False)
     with pytest.raises(ValueError, match="the auto-encoder is not causal"):
-        encode(files_of(data, tmp_path / "run"), DecodedFrames(DatasetGroup([data]), SMALL), tmp_path)
+        encode(files_of(data, tmp_path / "run"), DecodedFrames(DatasetGroup([data], BIMANUAL_PIPER), SMALL), tmp_path)
 
 
 def test_images_of_a_future() -> None:

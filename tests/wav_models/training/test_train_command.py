@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -19,11 +20,12 @@ from tests.wav_models.training.recorded import record
 from wav_models.checkpoint import load_checkpoint
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
+from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.experiments.held_out import recorded_split
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
 from wav_models.rewards.label import LabelConfig, label_dataset
-from wav_models.training import run as training_run
+from wav_models.training import command as training_command
 from wav_models.training.data.frames import (
     _known_episodes,
     allocate,
@@ -32,6 +34,7 @@ from wav_models.training.data.frames import (
     read_table,
     same_episodes,
 )
+from wav_models.training.launched import cluster_environment
 from wav_models.training.run import load_part
 from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_policy.cli.train import main
@@ -211,15 +214,15 @@ def test_a_full_disk_is_an_error_before_anything_is_decoded(tmp_path: Path, monk
 
 def test_frames_of_known_episodes_are_not_decoded_again(datasets: list[str], tmp_path: Path) -> None:
     path = tmp_path / "frames.npy"
-    first = np.array(cache_frames(DatasetGroup([Path(datasets[0])]), WAV_TINY, path, 1))
+    first = np.array(cache_frames(DatasetGroup([Path(datasets[0])], BIMANUAL_PIPER), WAV_TINY, path, 1))
     marked = np.load(path, mmap_mode="r+")
     marked[0] = 7
     marked.flush()
-    both = cache_frames(DatasetGroup([Path(d) for d in datasets]), WAV_TINY, path, 1)
+    both = cache_frames(DatasetGroup([Path(d) for d in datasets], BIMANUAL_PIPER), WAV_TINY, path, 1)
     assert (both[0] == 7).all()
     assert np.array_equal(both[1 : len(first)], first[1:])
     assert both[len(first) :].any()
-    swapped = cache_frames(DatasetGroup([Path(d) for d in reversed(datasets)]), WAV_TINY, path, 1)
+    swapped = cache_frames(DatasetGroup([Path(d) for d in reversed(datasets)], BIMANUAL_PIPER), WAV_TINY, path, 1)
     assert np.array_equal(swapped[-len(first) :], first)
 
 
@@ -227,20 +230,20 @@ def test_episodes_recorded_anew_are_decoded_anew(datasets: list[str], tmp_path: 
     """Of the same lengths and seeds; as are those to which nothing happened, where an earlier version kept less."""
     root, path = tmp_path / "bowl", tmp_path / "frames.npy"
     shutil.copytree(datasets[0], root)
-    group = DatasetGroup([root])
+    group = DatasetGroup([root], BIMANUAL_PIPER)
     old = [episode[:4] for episode in fingerprints(group)]
     assert same_episodes(old, fingerprints(group))
     cache_frames(group, WAV_TINY, path, 1)
     known = fingerprints(group)
     label_dataset(root, LabelConfig(discount=0.9))
-    assert fingerprints(DatasetGroup([root])) == known
+    assert fingerprints(DatasetGroup([root], BIMANUAL_PIPER)) == known
     video = next(root.glob("videos/*/*/*1.mp4"))
     video.write_bytes(video.read_bytes() + b" ")
-    assert _known_episodes(path, DatasetGroup([root])) == 0
-    assert not same_episodes(known, fingerprints(DatasetGroup([root])))
+    assert _known_episodes(path, DatasetGroup([root], BIMANUAL_PIPER)) == 0
+    assert not same_episodes(known, fingerprints(DatasetGroup([root], BIMANUAL_PIPER)))
     video.unlink()
     with pytest.raises(DatasetError, match=r"file-001\.mp4: no such file"):
-        fingerprints(DatasetGroup([root]))
+        fingerprints(DatasetGroup([root], BIMANUAL_PIPER))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,7 @@ def test_episodes_recorded_anew_are_decoded_anew(datasets: list[str], tmp_path: 
         ("nan", "not finite at frame 3"),
         ("column", "column 'action' is missing"),
         ("fps", "cannot be stepped at 10"),
-        ("robot", r"shape \[7\]; two Piper arms have \[14\]"),
+        ("robot", r"shape \[7\]; bimanual_piper has \[14\]"),
         ("size", "the dataset says"),
     ],
 )
@@ -292,18 +295,18 @@ def test_datasets_that_do_not_fit_together_are_refused(datasets: list[str], tmp_
     shutil.copytree(datasets[1], other)
     info = json.loads((other / "meta/info.json").read_text())
     (other / "meta/info.json").write_text(json.dumps({**info, "fps": 20}))
-    with pytest.raises(DatasetError, match="fps is 20, that of .*bowl is 10"):
-        DatasetGroup([Path(datasets[0]), other])
+    with pytest.raises(DatasetError, match="20 Hz, but .*bowl has 10 Hz"):
+        DatasetGroup([Path(datasets[0]), other], BIMANUAL_PIPER)
     with pytest.raises(DatasetError, match="given twice"):
-        DatasetGroup([other, other])
+        DatasetGroup([other, other], BIMANUAL_PIPER)
     with pytest.raises(DatasetError, match=r"have one name, .*rename one"):
-        DatasetGroup([other, tmp_path / "elsewhere" / "other"])
+        DatasetGroup([other, tmp_path / "elsewhere" / "other"], BIMANUAL_PIPER)
 
 
 def test_labels_of_two_settings_are_not_trained_on_together(datasets: list[str], tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(datasets[1], other)
-    group = DatasetGroup([Path(datasets[0]), other])
+    group = DatasetGroup([Path(datasets[0]), other], BIMANUAL_PIPER)
     assert len(read_table(group, WAV_TINY).values)
     label_dataset(other, LabelConfig(discount=0.9))
     for refusing in (group.check, lambda: read_table(group, WAV_TINY)):
@@ -326,23 +329,65 @@ def test_a_stage_names_what_must_come_before(
         assert "--minutes X or --steps N" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "video", "value", "action"])
-def test_a_gpu_that_is_not_used_is_said_in_one_line(
-    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def begins(*_: object, **__: object) -> None:
-        raise ValueError("it begins")
+class Launched(Exception):
+    """Instead of becoming another program."""
 
-    for step in ("train_autoencoder", "train_stage"):
-        monkeypatch.setattr(training_run, step, begins)
-    argv = [stage, "--data", "my data", "--out", str(tmp_path), "--steps", "1"]
-    for available in (False, True):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
-        assert main(argv) == 1
-        printed = capsys.readouterr()
-        assert "it begins" in printed.err
-        assert printed.out.count("\n") == int(available)
-    assert printed.out.startswith("training on the CPU")
-    if stage != "autoencoder":
-        launch = f"accelerate launch --num_processes 1 -m wav_models.training {stage} --data 'my data'"
-        assert launch in printed.out
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "cluster", "starts"),
+    [
+        (0, [], {}, 0),
+        (1, [], {}, 0),
+        (4, [], {}, 4),
+        (4, ["--devices", "2"], {}, 2),
+        (4, ["--devices", "0"], {}, 0),
+        (4, [], {"RANK": "0", "WORLD_SIZE": "4"}, 0),
+        (4, [], {"SLURM_PROCID": "1", "SLURM_NTASKS": "8", "MASTER_ADDR": "node1"}, 0),
+    ],
+)
+def test_processes_are_started_where_there_are_several_gpus_and_nobody_has_started_any(
+    gpus: int, asked: list[str], cluster: dict[str, str], starts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+
+    def become(_: str, command: list[str]) -> None:
+        started.append(command)
+        raise Launched
+
+    monkeypatch.setattr(os, "execv", become)
+    monkeypatch.setattr(training_command, "_train", lambda *_: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    for name, value in cluster.items():
+        monkeypatch.setenv(name, value)
+    argv = ["video", "--data", "my data", "--out", "there", "--steps", "1", *asked]
+    if starts:
+        with pytest.raises(Launched):
+            main(argv)
+        command = started[0]
+        assert command[command.index("--num_processes") + 1] == str(starts)
+        assert command[command.index("wav_models.training") + 1 :] == argv
+    else:
+        assert main(argv) == 0
+        assert not started
+
+
+def test_more_gpus_than_there_are_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert main(["video", "--data", "x", "--out", "y", "--steps", "1", "--devices", "2"]) == 1
+    assert "devices is 2; this machine has 1 GPUs" in capsys.readouterr().err
+
+
+def test_slurm_says_each_process_its_place() -> None:
+    slurm = {"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
+    with pytest.raises(ValueError, match="set MASTER_ADDR"):
+        cluster_environment(slurm)
+    place = cluster_environment({**slurm, "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"})
+    assert (place["RANK"], place["LOCAL_RANK"], place["WORLD_SIZE"], place["MASTER_ADDR"]) == (
+        "3",
+        "1",
+        "8",
+        "10.0.0.1",
+    )
+    assert cluster_environment({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}) == {}

@@ -32,6 +32,16 @@ def test_simulation_means_slcan_in_the_runtime_directory(checkpoint: str) -> Non
     assert Path(arguments.can_left).parent.stat().st_mode & 0o077 == 0
 
 
+def test_every_namespace_has_its_own_directory(checkpoint: str) -> None:
+    places = {
+        Path(parse({"sim": "true", "checkpoint": checkpoint, "namespace": name}).can_left).parent
+        for name in ("", "robot1", "robot2", "lab/robot1")
+    }
+    assert len(places) == 4
+    written = {parse({"checkpoint": checkpoint, "namespace": name}).namespace for name in ("a/b", "/a/b", "/a/b/")}
+    assert written == {"/a/b"}
+
+
 def test_the_robot_means_socketcan(checkpoint: str) -> None:
     arguments = parse({"checkpoint": checkpoint})
     assert (arguments.can_interface, arguments.can_left, arguments.can_right) == ("socketcan", "can_left", "can_right")
@@ -49,7 +59,17 @@ def test_the_robot_means_socketcan(checkpoint: str) -> None:
         ({"can_leader_left": "can2"}, "can_leader_left:=can2 has no use with teleop:=false"),
         ({"teleop": "true", "can_leader_left": "can_left"}, "every arm needs a bus of its own"),
         ({"checkpoint": "/nowhere"}, "/nowhere does not exist"),
+        ({"policy": "ws://host:8000", "checkpoint": "/nowhere"}, "checkpoint:=/nowhere has no use with policy:="),
+        ({"policy": "ws://host:8000", "teleop": "true"}, "policy:=ws://host:8000 has no use with teleop:=true"),
+        ({"policy_mapping": "config/remote_openpi.yaml", "sim": "true"}, "has no use with no policy:=ws://HOST:PORT"),
+        ({"policy": "ws://host:8000", "policy_mapping": "/nowhere.yaml"}, "/nowhere.yaml: there is no such file"),
+        ({"policy": "host:8000"}, "policy:='host:8000' is no address.*ws://HOST:PORT"),
+        ({"policy": "lerobot://host:8000"}, "policy:=lerobot://host:8000: .*pickles"),
         ({}, "trained in the simulation: give checkpoint:=DIR"),
+        ({"namespace": "robot 1"}, "namespace:=robot 1 is none"),
+        ({"namespace": "1robot"}, "for example namespace:=robot1"),
+        ({"sim": "true", "params_file": "/nowhere.yaml"}, "params_file:=/nowhere.yaml: /nowhere.yaml does not exist"),
+        ({"log_level": "warning"}, "did you mean 'warn'"),
         ({"can_left": "can0", "instruction": "put it down"}, "trained in the simulation: give checkpoint:=DIR"),
     ],
 )
@@ -75,3 +95,9 @@ def test_tokens_must_be_assignments() -> None:
     assert split_assignments(["instruction:=put a:=b"]) == {"instruction": "put a:=b"}
     with pytest.raises(LaunchArgumentError, match="name:=value"):
         split_assignments(["--sim"])
+
+
+def test_a_policy_server_stands_in_for_the_checkpoint() -> None:
+    arguments = parse({"policy": "ws://host:8000", "policy_mapping": "config/remote_openpi.yaml"})
+    assert (arguments.checkpoint, arguments.policy) == (None, "ws://host:8000")
+    assert Path(arguments.policy_mapping).is_file()

@@ -35,20 +35,23 @@ from wav_policy.bringup.arguments import ARGUMENTS, RECORDING, parse
 from wav_policy.bringup.node_table import launches
 
 
-def start(fixed, **given):
+def start(fixed, pushed={}, **given):
     values = {argument.name: argument.default for argument in ARGUMENTS} | given
     launch_file.LaunchConfiguration = lambda name: SimpleNamespace(perform=lambda context: values[name])
     actions = launch_file.Node, launch_file.LifecycleNode
     [action.reset_mock() for action in actions]
-    launch_file._start_nodes("piper_bimanual.launch.py", fixed, SimpleNamespace(argv=[]))
-    print(sorted(call.kwargs["name"] for action in actions for call in action.call_args_list))
+    context = SimpleNamespace(argv=[], launch_configurations=pushed)
+    launch_file._start_nodes("piper_bimanual.launch.py", fixed, context)
+    started = [call.kwargs for action in actions for call in action.call_args_list]
+    print(*{node["namespace"] for node in started}, sorted(node["name"] for node in started))
+    [lock.close() for lock in launch_file._LOCKS]
 
 
 for name in ("piper_bimanual", "record"):
     runpy.run_path(f"launch/{name}.launch.py")["generate_launch_description"]()
 start({}, sim="true", record="true", monitor="true")
 start({}, checkpoint="checkpoints/wav-tiny")
-start(RECORDING)
+start(RECORDING, {"ros_namespace": "/lab"}, namespace="robot1")
 shown = {node.name: node.parameters for node in launches(parse({"sim": "true", "rviz": "true"}))}
 print("<robot" in shown["robot_state_publisher"]["robot_description"])
 """
@@ -67,9 +70,9 @@ def printed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
 def test_the_launch_files_need_numpy_and_yaml_only(printed: list[str]) -> None:
     manager = "lifecycle_manager"
     assert printed == [
-        str([manager, "monitor", "piper_node", "policy_node", "recorder_node", "sim_node"]),
-        str([manager, "piper_node", "policy_node"]),
-        str([manager, "piper_node", "recorder_node", "teleop_node"]),
+        f" {[manager, 'monitor', 'piper_node', 'policy_node', 'recorder_node', 'sim_node']}",
+        f" {[manager, 'piper_node', 'policy_node']}",
+        f"/lab/robot1 {[manager, 'piper_node', 'recorder_node', 'teleop_node']}",
         "True",
     ]
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from wav_policy.bringup import ament, paths
-from wav_policy.bringup.arguments import RECORDING, parse
+from wav_policy.bringup.arguments import RECORDING, LaunchArgumentError, parse
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES, launches
 
 
@@ -63,6 +63,59 @@ def test_simulation_and_driver_meet_at_the_same_ports(checkpoint: str) -> None:
         assert nodes["sim_node"][port] == nodes["piper_node"][port]
 
 
+def test_namespace_clock_and_level_are_for_every_node(checkpoint: str) -> None:
+    chosen = {"sim": "true", "checkpoint": checkpoint, "monitor": "true", "record": "true"}
+    nodes = launches(parse({**chosen, "namespace": "robot1", "use_sim_time": "true", "log_level": "debug"}))
+    assert {node.namespace for node in nodes} == {"/robot1"}
+    assert all(node.parameters["use_sim_time"] is True for node in nodes)
+    assert all(node.ros_arguments == ["--log-level", "debug"] for node in nodes)
+    assert not any("use_sim_time" in node.parameters for node in launches(parse(chosen)))
+
+
+@pytest.mark.parametrize("head", ["piper_node", "/robot1/piper_node", "/robot1/*", "/**"])
+def test_a_file_of_parameters_goes_to_the_nodes_it_is_for(checkpoint: str, tmp_path: Path, head: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({head: {"ros__parameters": {"use_sim_time": False}}}))
+    namespace = "robot1" if "robot1" in head else ""
+    nodes = launches(parse({"checkpoint": checkpoint, "namespace": namespace, "params_file": str(file)}))
+    told = {node.name for node in nodes if node.parameter_files[-1] == file}
+    assert told == ({node.name for node in nodes} if "*" in head else {"piper_node"})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("piper: {ros__parameters: {a: 1}}", r"its sections are for /piper; name '/\*\*' or one of: /piper_node"),
+        ("{}", "its sections are for nobody"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_a_file_of_parameters_that_is_for_nobody_is_refused(
+    checkpoint: str, tmp_path: Path, content: str, message: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    with pytest.raises(LaunchArgumentError, match=message):
+        launches(parse({"checkpoint": checkpoint, "params_file": str(file)}))
+
+
+def test_the_description_has_one_publisher(checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def publishers(**chosen: str) -> list[str]:
+        nodes = launches(parse({"checkpoint": checkpoint, **chosen}))
+        described = {node.name: node.parameters.get("publish_description", False) for node in nodes}
+        return [name for name, is_one in described.items() if is_one or name == "robot_state_publisher"]
+
+    assert publishers() == ["piper_node"], "robot_state_publisher is not installed"
+    assert publishers(robot_description="false") == []
+    executable = tmp_path / "lib/robot_state_publisher/robot_state_publisher"
+    executable.parent.mkdir(parents=True)
+    executable.touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    assert publishers() == ["robot_state_publisher"]
+    assert publishers(robot_description="false") == []
+    assert publishers(robot_description="false", rviz="true") == ["robot_state_publisher"]
+
+
 OURS = [entry for entry in (*NODES, LIFECYCLE_MANAGER) if entry.package == paths.PACKAGE]
 """Without those that come with a full ROS 2."""
 
@@ -102,4 +155,13 @@ def test_a_full_ros_finds_package_launch_file_and_executables(tmp_path: Path, re
         if entry.package == paths.PACKAGE:
             executable = tmp_path / "lib/wav_policy" / entry.executable
             started = subprocess.run([executable, "--ros-args"], capture_output=True, text=True, check=True)
-            assert started.stdout == f"-m wav_policy.nodes.{entry.executable} --ros-args\n"
+            assert started.stdout == f"-m wav_policy.nodes {entry.executable} --ros-args\n"
+
+
+def test_the_planner_is_the_configurations_unless_the_launch_says_otherwise(checkpoint: str) -> None:
+    def policy(**arguments: str) -> dict[str, object]:
+        nodes = launches(parse({"checkpoint": checkpoint, **arguments}))
+        return next(node.parameters for node in nodes if node.name == "policy_node")
+
+    assert "planner" not in policy()
+    assert policy(planner="num_iterations=0 deadline=0.4")["planner"] == "num_iterations=0 deadline=0.4"

@@ -11,14 +11,14 @@ import pytest
 pytest.importorskip("rclpy")
 
 from wav_models.configuration import from_flat
-from wav_models.types import JOINT_DIM, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER
+from wav_policy.bringup.parameter_files import section
 from wav_policy.control import control_loop
 from wav_policy.control.minimum_jerk import MinimumJerkMotion
 from wav_policy.nodes.lifecycle_manager import ManagerConfig
 from wav_policy.nodes.piper_node import PiperNodeConfig
-from wav_policy.nodes.runtime.parameters import section
-from wav_policy.robot.joints import GRIPPERS, both_arms
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, both_arms
 
 
 def shipped(repository: Path, node: str, *files: str) -> dict[str, Any]:

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from wav_policy.cli.demo import Demo, DemoArguments, NodeOutput
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult
 from wav_policy.cli.main import main
+from wav_policy.nodes.clients.system_client import Report
 
 KEYS = ["episodes", "success", "plans", "plan_ms_p50", "plan_ms_p99", "control_hz", "chunk_age_ms_p99"]
 
@@ -23,6 +26,58 @@ def test_the_documented_keys_come_first() -> None:
     assert list(written)[: len(KEYS)] == KEYS
     assert (written["episodes"], written["success"]) == (2, 1)
     assert written["plan_ms_p50"] is None  # nothing was measured, nothing is claimed
+
+
+@pytest.mark.parametrize(
+    ("measured", "said", "is_failure"),
+    [
+        (
+            {"planned": 200, "rounds_asked": 3, "rounds_mean": 2.44, "plans_without_round": 24, "plans_shed": 80},
+            "2.4 of 3 rounds a plan on average, 12% of 200 plans without a round, 40% with less than was asked for",
+            False,
+        ),
+        (
+            {"planned": 200, "rounds_asked": 3, "rounds_mean": 0.0, "plans_without_round": 200, "plans_shed": 200},
+            "NONE: not one of 200 plans had time for a round, 3 were asked for",
+            True,
+        ),
+        ({"planned": 200, "rounds_asked": 0, "rounds_mean": 0.0}, "not asked for (K = 0)", False),
+        (
+            {"why_no_plan": "not planning: head/image_raw: silent"},
+            "no plan came: not planning: head/image_raw: silent",
+            True,
+        ),
+    ],
+)
+def test_the_last_line_says_what_planning_could_afford(measured: dict[str, Any], said: str, is_failure: bool) -> None:
+    report = DemoReport("drawer", "checkpoint", planned_episodes=3, **measured)
+    assert report.rows()[-1] == ("planning", said)
+    assert report.as_json()["planning"] == said
+    assert report.planned_nothing == is_failure
+
+
+def test_measured_is_what_the_policy_node_says_last() -> None:
+    report = DemoReport("drawer", "checkpoint", planned_episodes=3)
+    demo = Demo(DemoArguments(), report, SimpleNamespace(), SimpleNamespace(), None)  # type: ignore[arg-type]
+    demo._measure_planning(Report("not planning: the first plan is under way", {"plans": "0"}))
+    assert report.verdict == "no plan came: not planning: the first plan is under way"
+    values = {"plans": "8", "rounds_mean": "1.5", "rounds_asked": "3", "plans_without_round": "2", "plans_shed": "4"}
+    demo._measure_planning(Report("planning", values))
+    assert report.verdict.startswith("1.5 of 3 rounds a plan on average, 25% of 8 plans without a round, 50% with")
+
+
+def test_what_the_policy_warns_of_while_it_comes_up_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    output = NodeOutput(verbose=False)
+    for line in (
+        "[policy_node] [INFO]: loaded",
+        "[policy_node] [WARN]: acting WITHOUT planning",
+        "[sim_node] [WARN]: x",
+    ):
+        output.write(line)
+    output.starting = False
+    output.write("[policy_node] [WARN]: later")
+    assert capsys.readouterr().out == "[policy_node] [WARN]: acting WITHOUT planning\n"
+    assert len(output.last) == 4
 
 
 def test_wrong_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

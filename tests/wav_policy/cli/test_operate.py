@@ -35,7 +35,7 @@ def probe() -> Iterator[Probe]:
 def test_without_a_system_nothing_is_confirmed(repository: Path) -> None:
     done = wav(repository, "stop")
     assert done.returncode == 1
-    assert "there is no service piper/stop in ROS domain" in done.stderr
+    assert "there is no service /piper/stop in ROS domain" in done.stderr
     assert "NOT CONFIRMED" in done.stderr
     assert "power switch" in done.stderr
 

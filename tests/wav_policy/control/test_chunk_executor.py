@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import ChunkError, ChunkExecutor, ChunkingConfig, positions_at
+from wav_policy.robot.joints import JOINT_DIM
 
 STEP = 0.1
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wav_models.types import JOINT_DIM, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.control.collision import CollisionChecker, _braking_distance, make_checker
 from wav_policy.control.collision_limits import CollisionLimits
 from wav_policy.control.safety import Cause, SafetyFilter, SafetyLimits
-from wav_policy.robot.joints import SIDES, both_arms
+from wav_policy.robot.joints import JOINT_DIM, SIDES, both_arms
 from wav_policy.robot.kinematics import inverse
 from wav_policy.robot.model import cell_xml, home_positions
 from wav_policy.robot.physics import mujoco

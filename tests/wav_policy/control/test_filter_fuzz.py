@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from wav_models.types import JOINT_DIM, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.control.collision import CollisionChecker, make_checker
 from wav_policy.control.safety import SafetyFilter, SafetyLimits
-from wav_policy.robot.joints import both_arms
+from wav_policy.robot.joints import JOINT_DIM, both_arms
 
 LIMITS = SafetyLimits()
 LOWER, UPPER = LIMITS.lower, LIMITS.upper

@@ -11,7 +11,7 @@ import pytest
 
 from wav_policy.control import loop_thread
 from wav_policy.control.loop_statistics import LoopStatistics
-from wav_policy.control.loop_thread import LoopStalledError, LoopThread
+from wav_policy.control.loop_thread import LoopFailedError, LoopStalledError, LoopThread
 
 
 class Ticker:
@@ -52,6 +52,7 @@ def test_it_acts_in_its_own_thread_in_the_order_of_asking(ticker: Ticker) -> Non
 def test_before_the_start_and_after_the_end_whoever_asks_acts() -> None:
     thread = LoopThread("ticker", 0.01, lambda: None, lambda error: None, LoopStatistics())
     assert thread.ask(threading.current_thread) is threading.current_thread()
+    LoopThread("never started", 0.01, lambda: None, lambda error: None, LoopStatistics()).close()
     thread.start()
     assert thread.ask(threading.current_thread) is not threading.current_thread()
     thread.close()
@@ -79,6 +80,16 @@ def test_what_a_stalled_loop_was_asked_for_is_not_done_later(ticker: Ticker, mon
     assert done == []
 
 
+def test_what_takes_longer_is_answered_when_it_is_done(ticker: Ticker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begun in time, it is done: who asked must not take it for refused."""
+    monkeypatch.setattr(loop_thread, "_ANSWER_TIMEOUT", 0.4)
+    assert ticker.thread.ask(lambda: time.sleep(0.5) or "done") == "done"
+    began = threading.Event()
+    with pytest.raises(LoopStalledError, match="has not answered"):
+        ticker.thread.ask(lambda: began.set() or time.sleep(1.5))
+    assert began.is_set()
+
+
 def test_what_is_urgent_stays_and_is_seen_by_the_tick_under_way(ticker: Ticker) -> None:
     ticker.stall()
     done: list[str] = []
@@ -96,6 +107,7 @@ def test_an_error_is_told_and_ends_nothing(ticker: Ticker) -> None:
     def fail() -> Any:
         raise ZeroDivisionError("nobody foresaw this")
 
-    assert ticker.thread.ask(fail) is None
+    with pytest.raises(LoopFailedError, match="not done: ZeroDivisionError: nobody foresaw this"):
+        ticker.thread.ask(fail)
     assert [str(error) for error in ticker.errors] == ["nobody foresaw this"]
     assert ticker.thread.ask(lambda: "goes on") == "goes on"

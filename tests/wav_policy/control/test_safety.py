@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav_models.configuration import flat_names, from_flat
-from wav_models.types import JOINT_DIM, JOINT_NAMES, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.control.look_ahead import Approach
 from wav_policy.control.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 LIMITS = SafetyLimits()
 LOWER, UPPER = LIMITS.lower, LIMITS.upper

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from wav_models.types import ActionChunk, FloatArray
-from wav_policy.control.control_loop import PATIENCE, ControlLoop
+from wav_policy.control.calm_motion import PATIENCE
+from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.loop_phases import Phase
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.piper.bimanual import JointReading

@@ -27,22 +27,16 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from wav_models.planner.config import PlannerConfig  # noqa: E402
 from wav_models.presets import WAV_TINY  # noqa: E402
-from wav_models.types import (  # noqa: E402
-    JOINT_DIM,
-    ActionChunk,
-    FloatArray,
-    ImageArray,
-    Observation,
-    Plan,
-    PlanRound,
-)
+from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan, PlanRound  # noqa: E402
 from wav_policy.cli.demo_page import DemoPage  # noqa: E402
 from wav_policy.nodes.clients.system_client import SystemClient  # noqa: E402
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC, REQUESTED_QOS  # noqa: E402
 from wav_policy.nodes.messages.joint_state import permutation  # noqa: E402
 from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
+from wav_policy.policy.imagined_futures import ImaginedFutures  # noqa: E402
 from wav_policy.policy.planning_effort import PlanCost  # noqa: E402
+from wav_policy.robot.joints import JOINT_DIM  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,
@@ -131,6 +125,10 @@ class DreamingPolicy:
     def imagine(self, plan: Plan) -> ImageArray:
         shape = (3, len(self.config.horizon.future_offsets), 64, 64, 3)
         return self._generator.integers(0, 255, shape, dtype=np.uint8)
+
+    def futures(self, plan: Plan) -> ImaginedFutures:
+        images = self._generator.integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
+        return ImaginedFutures(images, plan.rounds[-1].video_score, int(plan.rounds[-1].video_score.argmax()))
 
     def alternatives(self, plan: Plan, count: int) -> tuple[()]:
         return ()

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wav_models.types import VIEWS, ImageArray
+from wav_models.types import ImageArray
 from wav_policy.monitor.film import FPS, frame, open_film
 from wav_policy.monitor.snapshot import Snapshot
+from wav_policy.robot.cameras import VIEWS
 
 
 def make_frame(brightness: int) -> ImageArray:

@@ -30,6 +30,7 @@ from wav_policy.monitor.snapshot import (
     next_step,
     state_html,
 )
+from wav_policy.piper.absent_arm import ABSENT
 
 pytest.importorskip("viser")
 ALL = frozenset(commands.COMMANDS)
@@ -256,6 +257,8 @@ def test_an_arm_that_was_never_there_is_not_waited_for_but_none_is_no_confirmati
     left = {ARMS[0]: Heard(2.0, StatusReport(ERROR, "emergency stop", STOPPED))}
     assert unconfirmed(left.get, 1.0) == {"left": ""}
     assert unconfirmed({}.get, 1.0) == {"left": "not heard", "right": "not heard"}
+    absent = {ARMS[1]: Heard(2.0, StatusReport(OK, ABSENT, {}))}
+    assert unconfirmed({**left, **absent}.get, 1.0) == {"left": ""}
 
 
 def test_a_hold_says_who_touches_whom_and_what_to_do_next(page: Page, robot: Robot, served: Any) -> None:

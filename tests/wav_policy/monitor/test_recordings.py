@@ -15,13 +15,16 @@ import pytest
 
 from tests.wav_policy.nodes.fake_browser import browser
 from wav_models.presets import WAV_TINY
-from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, Observation, Plan
+from wav_models.types import Observation, Plan
 from wav_policy.cli.main import main
 from wav_policy.monitor.open_recording import open_recording
 from wav_policy.monitor.recording import Recording, ReplayError
 from wav_policy.monitor.replay import Replay
 from wav_policy.monitor.snapshot import ERROR, PLANNING
+from wav_policy.nodes.messages.images import rgb_from_any
 from wav_policy.policy.wav_policy import WAVPolicy
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 STEP_HZ, SIZE = WAV_TINY.horizon.step_hz, WAV_TINY.latent.image_size
 
@@ -68,7 +71,7 @@ def write_bag(directory: Path, seconds: float = 2.0, *, without: str = "", stora
 
 @pytest.mark.parametrize(("storage", "suffix"), [("MCAP", "mcap"), ("SQLITE3", "db3")])
 def test_a_bag_becomes_steady_frames_of_the_newest_that_had_come(tmp_path: Path, storage: str, suffix: str) -> None:
-    recording = open_recording(write_bag(tmp_path / "bag", storage=storage), 0, SIZE, STEP_HZ)
+    recording = open_recording(write_bag(tmp_path / "bag", storage=storage), 0, SIZE, STEP_HZ, rgb_from_any)
     assert recording.instruction == "fold it"
     assert len(recording) == 20  # from the last camera's first frame, 0.021 s, to the 15 Hz camera's last
     assert recording.model_images["head"].shape == (20, *SIZE, 3)
@@ -80,23 +83,23 @@ def test_a_bag_becomes_steady_frames_of_the_newest_that_had_come(tmp_path: Path,
         assert ages.min() > -0.006  # brightness is rounded to 10 ms
         assert ages.max() < period + 0.006
     (file,) = (tmp_path / "bag").glob(f"*.{suffix}")
-    assert len(open_recording(file, 0, SIZE, STEP_HZ)) == 20
+    assert len(open_recording(file, 0, SIZE, STEP_HZ, rgb_from_any)) == 20
 
 
 def test_a_bag_without_a_topic_is_named(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", without="/left_wrist/image_raw")
     with pytest.raises(ReplayError, match="nothing recorded of /left_wrist/image_raw"):
-        open_recording(bag, 0, SIZE, STEP_HZ)
+        open_recording(bag, 0, SIZE, STEP_HZ, rgb_from_any)
 
 
 def test_what_is_no_recording_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ReplayError, match="neither a LeRobot dataset"):
-        open_recording(tmp_path, 0, SIZE, STEP_HZ)
+        open_recording(tmp_path, 0, SIZE, STEP_HZ, rgb_from_any)
     assert main(["replay", str(tmp_path / "nothing")]) == 2
     assert "does not exist" in capsys.readouterr().err
     (tmp_path / "broken.mcap").write_bytes(b"no bag at all")
     with pytest.raises(ReplayError):
-        open_recording(tmp_path / "broken.mcap", 0, SIZE, STEP_HZ)
+        open_recording(tmp_path / "broken.mcap", 0, SIZE, STEP_HZ, rgb_from_any)
 
 
 def test_the_imagination_is_recomputed_beside_the_recording(random_checkpoint: Path) -> None:

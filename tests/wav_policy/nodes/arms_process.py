@@ -13,7 +13,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
@@ -76,6 +76,16 @@ class Probe:
         return future.result()
 
     def change_state(self, transition: int) -> bool:
+        """Once somebody answers: a node that was killed is on the graph for some seconds more."""
+        client = self.node.create_client(GetState, "piper_node/get_state")
+        answered = False
+        deadline = time.monotonic() + 40.0
+        while not answered:
+            assert time.monotonic() < deadline, "piper_node does not answer"
+            future = client.call_async(GetState.Request())
+            self.executor.spin_until_future_complete(future, timeout_sec=1.0)
+            answered = future.done()
+        self.node.destroy_client(client)
         request = ChangeState.Request(transition=Transition(id=transition))
         return bool(self.call(ChangeState, "piper_node/change_state", request).success)
 
@@ -92,14 +102,18 @@ class Probe:
         self.chunks.publish(chunk_to_message(ActionChunk(positions, time.time(), 0.1)))
 
     def lead(self, start: FloatArray, joint0: float, until: Callable[[], bool], rows: int = 10) -> None:
-        """Send a chunk again and again, as a policy does: with a late sign of life one is dropped."""
+        """Send a chunk as `send_chunk`, again and again."""
+        self.repeat(lambda: self.send_chunk(start, joint0, rows), until, 1.5 + 0.1 * rows)
+
+    def repeat(self, send: Callable[[], None], until: Callable[[], bool], period: float = 1.5) -> None:
+        """Send as a policy does, every `period` [s]: with a late sign of life a chunk is dropped."""
         sent = -np.inf
 
         def arrived() -> bool:
             nonlocal sent
-            if not until() and time.monotonic() - sent > 1.5 + 0.1 * rows:
+            if not until() and time.monotonic() - sent > period:
                 sent = time.monotonic()
-                self.send_chunk(start, joint0, rows)
+                send()
             return until()
 
         self.wait_until(arrived)

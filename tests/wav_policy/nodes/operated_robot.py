@@ -15,9 +15,10 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from wav_models.types import JOINT_NAMES, VIEWS
 from wav_policy.nodes.messages.images import message_from_rgb
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, status
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_NAMES
 
 
 class Robot:

@@ -31,8 +31,8 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from tests.wav_policy.nodes.arms_process import Probe, Robot
-from wav_models.types import JOINT_DIM, JOINT_NAMES
 from wav_policy.nodes.messages import chunk_topic
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 REPOSITORY = Path(__file__).parents[3]
 _PAUSE = 0.02

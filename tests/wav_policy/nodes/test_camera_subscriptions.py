@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import random
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
-from sensor_msgs.msg import CompressedImage  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 
 from wav_models.types import ImageArray  # noqa: E402
 from wav_policy.nodes.runtime.camera_subscriptions import CameraSubscriptions  # noqa: E402
@@ -71,3 +72,51 @@ def test_a_frame_lost_now_and_then_costs_itself_only(sink_and_cameras: tuple[Sin
     for number in range(60):
         cameras._on_compressed("head", lost if number % 10 == 5 else whole(number))
     assert (len(sink.images), len(sink.reasons)) == (54, 6)
+
+
+@pytest.fixture
+def both() -> Iterator[tuple[Sink, CameraSubscriptions]]:
+    rclpy.init()
+    node, sink = rclpy.create_node("eyes"), Sink()
+    yield sink, CameraSubscriptions(node, sink, "auto")
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def raw(encoding: str) -> Image:
+    return Image(height=240, width=320, encoding=encoding, data=array.array("B", scene(1).tobytes()))
+
+
+def test_where_raw_frames_are_no_pictures_the_compressed_ones_are_taken(
+    both: tuple[Sink, CameraSubscriptions],
+) -> None:
+    """And the camera is not blamed any more for what nobody needs."""
+    sink, cameras = both
+    for number in range(10):
+        cameras._on_raw("head", raw("depth"))
+        cameras._on_compressed("head", whole(number))
+    assert len(sink.images) == 10
+    assert len(sink.reasons) == 1, "before the first compressed frame"
+    assert cameras.rejected["head/image_raw"] == 10, "all are counted"
+
+
+def test_where_both_are_good_one_is_decoded(both: tuple[Sink, CameraSubscriptions]) -> None:
+    sink, cameras = both
+    for number in range(10):
+        cameras._on_raw("head", raw("rgb8"))
+        cameras._on_compressed("head", whole(number))
+    assert len(sink.images) == 10
+    assert all(np.array_equal(image, scene(1)) for image in sink.images)
+
+
+def test_a_camera_without_colour_is_told_of_once(
+    both: tuple[Sink, CameraSubscriptions], capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, cameras = both
+    grey = Image(height=2, width=2, encoding="mono8", data=array.array("B", bytes(4)))
+    for _ in range(5):
+        cameras._on_raw("head", grey)
+        cameras._on_raw("left_wrist", raw("rgb8"))
+    text = capfd.readouterr().err
+    assert text.count("head/image_raw: the picture has no colour") == 1
+    assert "left_wrist" not in text

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from wav_models.presets import WAV_TINY
-from wav_models.types import JOINT_DIM, FloatArray
+from wav_models.types import FloatArray
+from wav_policy.robot.joints import JOINT_DIM
 
 rclpy = pytest.importorskip("rclpy")
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -16,17 +20,30 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot  # noqa: E402
-from wav_models.types import JOINT_DIM, ActionChunk  # noqa: E402
-from wav_policy.nodes.chunk_gateway import NAME, Speaker, listen  # noqa: E402
+from wav_models.types import ActionChunk  # noqa: E402
+from wav_policy.nodes.chunk_gateway import Speaker, listen  # noqa: E402
 from wav_policy.nodes.messages import chunk_topic  # noqa: E402
-from wav_policy.nodes.messages.gateway_words import MAX_PACKET, Beat, Lost, Refused, Word, unpack  # noqa: E402
+from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
+    MAX_PACKET,
+    NAME,
+    Answer,
+    Beat,
+    Introduction,
+    Lost,
+    Refused,
+    Wanted,
+    Word,
+    unpack,
+)
 from wav_policy.nodes.messages.limits import MAX_ROWS  # noqa: E402
 from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
 from wav_policy.nodes.runtime.chunk_listener import ChunkListener  # noqa: E402
+from wav_policy.robot.joints import JOINT_DIM  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -53,6 +70,17 @@ def heard(end: socket.socket) -> list[Word]:
             return [word for word in words if not isinstance(word, Beat)]
 
 
+def gist(word: Word) -> str | float:
+    match word:
+        case ActionChunk():
+            return word.stamp
+        case Wanted(_, transition):
+            return transition
+        case Refused(reason) | Lost(reason):
+            return reason
+    raise AssertionError(word)
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [
@@ -60,6 +88,7 @@ def heard(end: socket.socket) -> list[Word]:
         ([chunk(1.0), Refused("a")], ["a"]),
         ([Refused("a"), chunk(1.0)], ["a", 1.0]),
         ([Lost("a"), chunk(1.0), chunk(2.0)], ["a", 2.0]),
+        ([Refused("a"), Wanted(1, 3), chunk(1.0), Lost("b")], [3, "b"]),
         ([Refused("a"), chunk(1.0), Lost("b"), chunk(2.0)], ["b", 2.0]),
     ],
 )
@@ -71,7 +100,7 @@ def test_of_many_words_the_newest_are_told(
     for word in said:
         speaker.say(word)
     speaker.speak()
-    assert [word.stamp if isinstance(word, ActionChunk) else word.reason for word in heard(ends[0])] == told  # type: ignore[union-attr]
+    assert [gist(word) for word in heard(ends[0])] == told
 
 
 def test_nobody_waits_for_a_reader_who_does_not_read(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -145,10 +174,22 @@ def probe() -> Iterator[Probe]:
     rclpy.shutdown()
 
 
-def test_it_listens_where_the_topic_was_remapped_to_and_offers_nothing(probe: Probe) -> None:
+INTRODUCTION = Introduction("arms", 1, ((1, "here"), (2, "there")), ((7, "go", 1, "here", 2, "there"),), ())
+
+
+def test_it_listens_where_the_topic_was_remapped_to_and_asks_for_transitions(probe: Probe) -> None:
     chunks: list[ActionChunk] = []
     reasons: list[str] = []
-    listener = ChunkListener("/robot/other_chunk", "/robot", chunks.append, reasons.append, lambda _: None)
+    wanted: list[Wanted] = []
+    listener = ChunkListener(
+        "/robot/other_chunk",
+        "/robot",
+        chunks.append,
+        reasons.append,
+        lambda _: None,
+        lambda: INTRODUCTION,
+        wanted.append,
+    )
     publisher = probe.node.create_publisher(JointTrajectory, "/robot/other_chunk", chunk_topic.REQUESTED_QOS)
     try:
         listener.wait()
@@ -161,11 +202,47 @@ def test_it_listens_where_the_topic_was_remapped_to_and_offers_nothing(probe: Pr
         probe.wait_until(lambda: any("300 joint names refused" in reason for reason in reasons))
         assert listener.state.num_restarts == 0
         probe.wait_until(lambda: (NAME, "/robot") in probe.node.get_node_names_and_namespaces())
-        assert probe.node.get_service_names_and_types_by_node(NAME, "/robot") == []
+        names = {name for name, _ in probe.node.get_service_names_and_types_by_node(NAME, "/robot")}
+        assert {name.rpartition("/")[0] for name in names} == {"/robot/arms"}, "of the one it answers for, none its own"
+        client = probe.node.create_client(ChangeState, "/robot/arms/change_state")
+        probe.wait_until(client.service_is_ready)
+        answer = client.call_async(ChangeState.Request(transition=Transition(label="go")))
+        probe.wait_until(lambda: bool(wanted))
+        (asked,) = wanted
+        assert asked.transition == 7
+        probe.spin(0.2)
+        assert not answer.done()
+        listener.answer(Answer(asked.number ^ 1, True, 2))  # to another question
+        probe.spin(0.2)
+        assert not answer.done()
+        listener.answer(Answer(asked.number, True, 2))
+        probe.wait_until(answer.done)
+        assert answer.result().success
     finally:
         listener.close()
         probe.node.destroy_publisher(publisher)
     assert children(psutil.Process()) == []
+
+
+def test_where_no_process_can_be_started_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.Popen
+    said: list[str] = []
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(subprocess, "Popen", start)
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", fail_once)
+    nothing = [lambda _: None] * 2
+    listener = ChunkListener(
+        "/robot/other_chunk", "/robot", *nothing, said.append, lambda: INTRODUCTION, lambda _: None
+    )
+    try:
+        listener.wait()
+        assert "cannot be run: [Errno 11] Resource temporarily unavailable; started again" in said[0]
+        assert listener.state.num_restarts == 1
+    finally:
+        listener.close()
 
 
 def children(process: psutil.Process) -> list[psutil.Process]:
@@ -185,7 +262,7 @@ def robot(tmp_path_factory: pytest.TempPathFactory, repository: Path, probe: Pro
     robot.close()
 
 
-def test_piper_node_takes_nothing_of_any_length_but_a_transition(probe: Probe, robot: Robot) -> None:
+def test_piper_node_takes_nothing_of_any_length(probe: Probe, robot: Robot) -> None:
     def kinds() -> set[str]:
         return {
             kind for _, kinds in probe.node.get_service_names_and_types_by_node("piper_node", "/") for kind in kinds
@@ -194,10 +271,7 @@ def test_piper_node_takes_nothing_of_any_length_but_a_transition(probe: Probe, r
     probe.wait_until(lambda: ("piper_node", "/") in probe.node.get_node_names_and_namespaces())
     probe.wait_until(lambda: "std_srvs/srv/Trigger" in kinds())
     assert probe.node.get_subscriber_names_and_types_by_node("piper_node", "/") == []
-    assert kinds() == {
-        *("std_srvs/srv/SetBool", "std_srvs/srv/Trigger", "lifecycle_msgs/srv/ChangeState"),
-        *(f"lifecycle_msgs/srv/{name}" for name in ("GetState", "GetAvailableStates", "GetAvailableTransitions")),
-    }
+    assert kinds() == {"std_srvs/srv/SetBool", "std_srvs/srv/Trigger"}
 
 
 def gateway(robot: Robot) -> psutil.Process:

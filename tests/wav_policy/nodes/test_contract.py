@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,13 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from rclpy.node import Node  # noqa: E402
+
+from wav_policy.bringup import access, discovery  # noqa: E402
+from wav_policy.nodes.runtime.graph_access import look, our_nodes, with_on_demand  # noqa: E402
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim, pytest.mark.timeout(600)]
 
 WAV = (sys.executable, "-m", "wav_policy.cli")
 OBSERVER = Path(__file__).with_name("contract_observer.py")
+_DISCOVERY = (*discovery.PROFILES_VARIABLES, discovery.VARIABLE)
 VIEWS = ("head", "left_wrist", "right_wrist")
+
+
+NODES = ("sim_node", "piper_node", "chunk_gateway", "policy_node", "recorder_node", "monitor", "lifecycle_manager")
 
 
 @dataclass
@@ -36,20 +49,29 @@ class System:
 def system(
     random_checkpoint: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory, start_system: Any
 ) -> Iterator[System]:
-    """`wav up` with a random policy; observed once, stopped with SIGINT by the last test or else by the teardown."""
+    """`wav up` with a random policy, recorder and monitor, without any choice about discovery: as a user starts it.
+    Observed once, stopped with SIGINT by the last test or else by the teardown."""
     directory = tmp_path_factory.mktemp("system")
     log = directory / "up.log"
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "OMP_NUM_THREADS": "1"}
-    command = [*WAV, "up", "sim:=true", f"checkpoint:={random_checkpoint}"]
+    undecided = {name: value for name, value in environment.items() if name not in _DISCOVERY}
+    options = ("record:=true", f"dataset:={directory / 'dataset'}", "monitor:=true", f"monitor_port:={_free_port()}")
+    command = [*WAV, "up", "sim:=true", f"checkpoint:={random_checkpoint}", "engine:=torch", *options]
     with (
         log.open("w") as output,
-        start_system(command, cwd=repository, env=environment, stdout=output, stderr=subprocess.STDOUT) as process,
+        start_system(command, cwd=repository, env=undecided, stdout=output, stderr=subprocess.STDOUT) as process,
     ):
         observed = subprocess.run(
             [sys.executable, str(OBSERVER)], env=environment, capture_output=True, text=True, timeout=400
         )
         assert observed.returncode == 0, f"{observed.stderr}\n{log.read_text()}"
         yield System(process, log, environment, json.loads(observed.stdout.splitlines()[-1]))
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -117,10 +139,62 @@ def test_diagnostics_are_consistent_with_what_was_seen(system: System) -> None:
     assert {f"piper_node: {side} arm" for side in ("left", "right")} <= set(reports)
 
 
+def test_the_security_policy_allows_exactly_what_the_nodes_use(system: System, repository: Path) -> None:
+    rclpy.init()
+    observer = Node("graph_access")
+    try:
+        used = with_on_demand(look(observer, our_nodes()))
+    finally:
+        observer.destroy_node()
+        rclpy.shutdown()
+    assert set(used) == set(NODES)
+    policy = access.read_policy(repository / access.POLICY_FILE)
+    assert access.differences(policy, used) == [], (
+        "see wav_policy/nodes/runtime/graph_access.py for how to write it anew"
+    )
+    assert set(policy) >= set(our_nodes()) - {"diagnostic_markers"}
+
+
+def test_nothing_receives_from_other_interfaces(system: System) -> None:
+    """Sockets beyond the loopback interface may exist to send from; what arrives at them, nobody reads."""
+    processes = psutil.Process(system.process.pid).children(recursive=True)
+    assert len(processes) >= len(NODES)
+    connections = [c for process in processes for c in process.net_connections("inet")]
+    assert connections, "the nodes talk by UDP"
+    reachable = [c for c in connections if not c.laddr.ip.startswith("127.") and c.laddr.ip != "::1"]
+    assert not [c for c in reachable if c.status == psutil.CONN_LISTEN]
+    datagrams = {c.laddr.port for c in reachable if c.type == socket.SOCK_DGRAM}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for port in datagrams:
+            sender.sendto(b"is anybody there?", (_own_address(), port))
+    time.sleep(1.0)
+    assert _unread(datagrams) == datagrams
+
+
+def _own_address() -> str:
+    """Of an interface other than the loopback one; without any there is nothing to try."""
+    for addresses in psutil.net_if_addrs().values():
+        for address in addresses:
+            if address.family == socket.AF_INET and not address.address.startswith("127."):
+                return str(address.address)
+    pytest.skip("this machine has the loopback interface only")
+
+
+def _unread(ports: set[int]) -> set[int]:
+    """Which of these UDP ports have data waiting, as the kernel says."""
+    waiting = set()
+    for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
+        fields = line.split()
+        port, queued = int(fields[1].split(":")[1], 16), int(fields[4].split(":")[1], 16)
+        if port in ports and queued > 0:
+            waiting.add(port)
+    return waiting
+
+
 def test_ctrl_c_stops_everything_with_exit_code_zero(system: System) -> None:
     """Last: processes, pseudo-terminal links and parameter files are gone."""
     children = Path(f"/proc/{system.process.pid}/task/{system.process.pid}/children").read_text().split()
-    assert len(children) == 4
+    assert len(children) == 6
     system.process.send_signal(signal.SIGINT)
     assert system.process.wait(timeout=60) == 0, system.log.read_text()
     deadline = time.monotonic() + 5

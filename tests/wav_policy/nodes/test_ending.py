@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,41 +37,57 @@ def probe() -> Iterator[Probe]:
     rclpy.shutdown()
 
 
-def start(node: str, probe: Probe, repository: Path, tmp_path: Path) -> Terminal:
-    """The node in a terminal, up."""
-    parameters = {"monitor": ["-p", "port:=0"], "recorder_node": ["-p", f"dataset:={tmp_path / 'data'}"]}
-    links = [f"can_{side}:={tmp_path / side}" for side in ("left", "right")] if node == "sim_node" else []
-    arguments = [*parameters.get(node, ()), *(part for link in links for part in ("-p", link))]
-    command = [sys.executable, "-m", f"wav_policy.nodes.{node}", "--ros-args", *arguments]
-    probe.wait_until(lambda: node not in probe.node.get_node_names())  # the one of the test before has gone
-    terminal = Terminal(command, repository)
-    terminal.wait_until(lambda: node in probe.node.get_node_names())
-    return terminal
+@contextmanager
+def running(
+    nodes: Mapping[str, Sequence[str]], probe: Probe, repository: Path, tmp_path: Path
+) -> Iterator[dict[str, Terminal]]:
+    """Nodes in terminals of their own, all up at once, each in the namespace that is its key.
 
-
-@pytest.mark.parametrize("node", OURS)
-def test_a_closed_terminal_is_an_orderly_end(node: str, probe: Probe, repository: Path, tmp_path: Path) -> None:
-    terminal = start(node, probe, repository, tmp_path)
+    Args:
+        nodes: per namespace the node, and what else it is told.
+    """
+    terminals: dict[str, Terminal] = {}
     try:
+        for place, (node, *arguments) in nodes.items():
+            command = [sys.executable, "-m", f"wav_policy.nodes.{node}", "--ros-args", "-r", f"__ns:=/{place}"]
+            if node == "recorder_node":
+                arguments += ["-p", f"dataset:={tmp_path / 'data'}"]
+            if node == "sim_node":
+                arguments += [
+                    part for side in ("left", "right") for part in ("-p", f"can_{side}:={tmp_path / place}-{side}")
+                ]
+            terminals[place] = Terminal([*command, *arguments], repository)
+        for place, terminal in terminals.items():
+            up = (nodes[place][0], f"/{place}")
+            terminal.wait_until(lambda up=up: up in probe.node.get_node_names_and_namespaces())  # type: ignore[misc]
         time.sleep(0.5)
-        terminal.close()
-        assert terminal.process.wait(timeout=20.0) == 0
+        yield terminals
     finally:
-        terminal.kill()
+        for terminal in terminals.values():
+            terminal.kill()
 
 
-@pytest.mark.parametrize("number", END_SIGNALS)
+def test_a_closed_terminal_is_an_orderly_end(probe: Probe, repository: Path, tmp_path: Path) -> None:
+    """Of every node of ours."""
+    nodes = {node: (node, "-p", "port:=0") if node == "monitor" else (node,) for node in OURS}
+    with running(nodes, probe, repository, tmp_path) as terminals:
+        for terminal in terminals.values():
+            terminal.close()
+        codes = {node: terminal.process.wait(timeout=20.0) for node, terminal in terminals.items()}
+    assert codes == dict.fromkeys(OURS, 0)
+
+
 @pytest.mark.parametrize("node", ["diagnostic_markers", "lifecycle_manager", "sim_node"])
-def test_every_signal_is(node: str, number: signal.Signals, probe: Probe, repository: Path, tmp_path: Path) -> None:
+def test_every_signal_is(node: str, probe: Probe, repository: Path, tmp_path: Path) -> None:
     """One node for each of the three ways in which they spin."""
-    terminal = start(node, probe, repository, tmp_path)
-    try:
-        time.sleep(0.5)
-        terminal.process.send_signal(number)
-        assert terminal.process.wait(timeout=20.0) == 0
-        assert "Traceback" not in terminal.text
-    finally:
-        terminal.kill()
+    numbers = {f"ended_by_{number.name}": number for number in END_SIGNALS}
+    with running(dict.fromkeys(numbers, (node,)), probe, repository, tmp_path) as terminals:
+        for place, terminal in terminals.items():
+            terminal.process.send_signal(numbers[place])
+        codes = {place: terminal.process.wait(timeout=20.0) for place, terminal in terminals.items()}
+        said = "".join(terminal.text for terminal in terminals.values())
+    assert codes == dict.fromkeys(numbers, 0)
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("how", ["close", signal.SIGQUIT])
@@ -109,3 +127,31 @@ def test_moving_arms_brake(how: str | signal.Signals, probe: Probe, repository: 
         probe.node.destroy_subscription(subscription)
         terminal.kill()
         robot.close()
+
+
+@pytest.mark.parametrize("number", END_SIGNALS)
+@pytest.mark.parametrize("pause", [0.0, 0.3])
+def test_one_that_still_imports_ends_at_once_and_says_nothing(
+    number: signal.Signals, pause: float, repository: Path
+) -> None:
+    """As `ros2 launch` and `ros2 run` start it."""
+    command = [sys.executable, "-m", "wav_policy.nodes", "policy_node", "--ros-args"]
+    process = subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        deadline = time.monotonic() + 30.0
+        while not _catches(process.pid, END_SIGNALS[-1]):  # Python itself catches SIGINT before
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(pause)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=30.0)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in said
+
+
+def _catches(process: int, number: signal.Signals) -> bool:
+    """Whether a handler is there, as the kernel says."""
+    (line,) = (line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(line.split()[1], 16) >> (number - 1) & 1)

@@ -19,13 +19,14 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E
 
 from tests.wav_policy.nodes import stop_latency  # noqa: E402
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot  # noqa: E402
-from wav_models.types import JOINT_NAMES, ImageArray  # noqa: E402
+from wav_models.types import ImageArray  # noqa: E402
 from wav_policy.nodes.messages.instruction_topic import (  # noqa: E402
     make_instruction_publisher,
     subscribe_instruction,
 )
 from wav_policy.nodes.messages.limits import MAX_PIXELS  # noqa: E402
 from wav_policy.nodes.runtime.camera_subscriptions import CameraSubscriptions  # noqa: E402
+from wav_policy.robot.joints import JOINT_NAMES  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("rclpy")
 
+from cv_bridge import CvBridge
 from sensor_msgs.msg import CompressedImage, Image
 
 from wav_models.types import ImageArray
@@ -140,3 +141,118 @@ def test_any_claims_of_a_raw_message_are_a_picture_or_refused(
     message = Image(height=height, width=width, step=step, encoding=encoding, data=array.array("B", bytes(size)))
     with suppress(ImageError):
         assert rgb_from_message(message).dtype == np.uint8
+
+
+BLOCKS = np.repeat(np.array([[(200, 30, 10), (10, 180, 40), (20, 40, 220)]], np.uint8), 8, axis=1).repeat(16, axis=0)
+"""Three flat colours, 16 x 24 px."""
+
+
+def packed(first: str) -> ImageArray:
+    """4:2:2 of BLOCKS; "y" or "u" comes first."""
+    luma, blue, red = (
+        plane.reshape(plane_shape) for plane, plane_shape in zip(planes(), ((16, 24), *2 * [(8, 12)]), strict=True)
+    )
+    chroma = np.stack([blue, red], axis=-1).repeat(2, axis=0).reshape(16, 24)
+    pair = (luma, chroma) if first == "y" else (chroma, luma)
+    return np.stack(pair, axis=-1).reshape(16, 48)
+
+
+def planes() -> tuple[ImageArray, ImageArray, ImageArray]:
+    """Y, and U and V of every second row and column, as OpenCV makes them (BT.601)."""
+    flat = cv2.cvtColor(BLOCKS, cv2.COLOR_RGB2YUV_I420).reshape(-1)
+    return flat[:384], flat[384:480], flat[480:]
+
+
+def semi_planar(second: str) -> ImageArray:
+    luma, blue, red = planes()
+    colours = (blue, red) if second == "u" else (red, blue)
+    return np.concatenate([luma, np.stack(colours, axis=-1).reshape(-1)]).reshape(24, 24)
+
+
+def mosaic(pattern: str) -> ImageArray:
+    out = np.zeros((16, 24), np.uint8)
+    for place, letter in enumerate(pattern):
+        row, column = divmod(place, 2)
+        out[row::2, column::2] = BLOCKS[row::2, column::2, "rgb".index(letter)]
+    return out
+
+
+GREY = cv2.cvtColor(BLOCKS, cv2.COLOR_RGB2GRAY)
+BGR = np.ascontiguousarray(BLOCKS[..., ::-1])
+ALPHA = np.full((16, 24, 1), 7, np.uint8)
+RAW = {
+    "rgb8": BLOCKS,
+    "bgr8": BGR,
+    "8UC3": BGR,
+    "rgba8": np.concatenate([BLOCKS, ALPHA], axis=2),
+    "bgra8": np.concatenate([BGR, ALPHA], axis=2),
+    "8UC4": np.concatenate([BGR, ALPHA], axis=2),
+    "mono8": GREY,
+    "8UC1": GREY,
+    "rgb16": BLOCKS.astype("<u2") * 257,
+    "bgr16": BGR.astype("<u2") * 257,
+    "mono16": GREY.astype("<u2") * 257,
+    "yuv422": packed("u"),
+    "uyvy": packed("u"),
+    "yuv422_yuy2": packed("y"),
+    "yuyv": packed("y"),
+    "nv12": semi_planar("u"),
+    "nv21": semi_planar("v"),
+    **{f"bayer_{pattern}8": mosaic(pattern) for pattern in ("rggb", "bggr", "gbrg", "grbg")},
+    **{f"bayer_{pattern}16": mosaic(pattern).astype("<u2") * 257 for pattern in ("rggb", "grbg")},
+}
+
+
+def raw(encoding: str, padding: int = 0) -> Image:
+    pixels = RAW[encoding]
+    rows = pixels.reshape(len(pixels), -1)
+    padded = np.pad(rows.view(np.uint8), ((0, 0), (0, padding)), constant_values=99)
+    data = array.array("B", padded.tobytes())
+    return Image(height=16, width=24, step=padded.shape[1], encoding=encoding, data=data)
+
+
+@pytest.mark.parametrize("padding", [0, 6])
+@pytest.mark.parametrize("encoding", RAW)
+def test_every_encoding_shows_the_same_colours(encoding: str, padding: int) -> None:
+    shown = rgb_from_message(raw(encoding, padding))
+    assert (shown.shape, shown.dtype) == ((16, 24, 3), np.uint8)
+    wanted = cv2.cvtColor(GREY, cv2.COLOR_GRAY2RGB) if encoding in ("mono8", "mono16", "8UC1") else BLOCKS
+    inside = np.s_[4:12, [3, 4, 11, 12, 19, 20]]  # not where a mosaic or halved colour blurs
+    np.testing.assert_allclose(shown[inside].astype(int), wanted[inside].astype(int), atol=4)
+
+
+@pytest.mark.parametrize("encoding", ["rgb16", "mono16", "bayer_rggb16"])
+def test_numbers_of_the_other_byte_order(encoding: str) -> None:
+    little, big = raw(encoding), raw(encoding)
+    big.is_bigendian = 1
+    big.data = array.array("B", np.frombuffer(little.data, "<u2").astype(">u2").tobytes())
+    np.testing.assert_array_equal(rgb_from_message(big), rgb_from_message(little))
+
+
+@pytest.mark.parametrize("encoding", RAW)
+def test_raw_data_that_ends_early_is_refused(encoding: str) -> None:
+    message = raw(encoding)
+    message.data = message.data[:-9]
+    with pytest.raises(ImageError, match="has only"):
+        rgb_from_message(message)
+
+
+@pytest.mark.parametrize("encoding", ["16UC1", "32FC1", "64FC4", "", "RGB8", "x" * 5000])
+def test_what_is_no_picture_is_named_with_what_is(encoding: str) -> None:
+    with pytest.raises(ImageError, match="is no picture; publish one of: 8UC1, .*yuyv") as refused:
+        rgb_from_message(Image(height=2, width=2, encoding=encoding, data=array.array("B", bytes(64))))
+    assert len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize(("encoding", "width", "height"), [("uyvy", 3, 2), ("nv12", 4, 3), ("bayer_rggb8", 3, 4)])
+def test_odd_sizes_of_what_comes_in_pairs_are_refused(encoding: str, width: int, height: int) -> None:
+    with pytest.raises(ImageError, match="even"):
+        rgb_from_message(Image(height=height, width=width, encoding=encoding, data=array.array("B", bytes(64))))
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "mono8", "bayer_rggb8", "8UC3"])
+def test_cv_bridge_sees_the_same_picture(encoding: str) -> None:
+    """Another project's reading of the same message."""
+    message = raw(encoding)
+    theirs = CvBridge().imgmsg_to_cv2(message, "passthrough" if encoding == "8UC3" else "rgb8")
+    np.testing.assert_array_equal(rgb_from_message(message), theirs[..., ::-1] if encoding == "8UC3" else theirs)

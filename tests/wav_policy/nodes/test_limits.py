@@ -19,7 +19,6 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from wav_models.types import JOINT_DIM, JOINT_NAMES
 from wav_policy.nodes.messages.instruction_topic import instruction_fault
 from wav_policy.nodes.messages.joint_state import JointNamesError, permutation
 from wav_policy.nodes.messages.limits import (
@@ -33,6 +32,7 @@ from wav_policy.nodes.messages.limits import (
     decode,
 )
 from wav_policy.nodes.runtime.diagnostics import OK, status
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 ROW = [0.0] * JOINT_DIM
 KINDS = (JointTrajectory, JointState, String, Image, CompressedImage, DiagnosticArray, Float32MultiArray)

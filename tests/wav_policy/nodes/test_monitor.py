@@ -21,13 +21,13 @@ from rclpy.parameter import Parameter  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from tests.wav_policy.nodes.operated_robot import Robot  # noqa: E402
-from wav_models.types import VIEWS  # noqa: E402
 from wav_policy.monitor import commands  # noqa: E402
 from wav_policy.monitor.commands import CommandError  # noqa: E402
 from wav_policy.monitor.page import _BLANK  # noqa: E402
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC  # noqa: E402
 from wav_policy.nodes.monitor import Monitor  # noqa: E402
 from wav_policy.nodes.runtime.parameters import ParameterError  # noqa: E402
+from wav_policy.robot.cameras import VIEWS  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -80,26 +80,22 @@ def test_pictures_flow_only_while_somebody_watches(system: tuple[Monitor, Robot]
     wait_for(lambda: num_subscribers(robot) == 0, "the monitor still listens")
 
 
-def test_a_camera_that_went_silent_is_not_shown_as_if_it_were_live(system: tuple[Monitor, Robot]) -> None:
+def test_what_went_silent_is_not_shown_as_if_it_were_live(system: tuple[Monitor, Robot]) -> None:
+    """In the pose of zeros, arms that nobody measures would look as if they lay on the table."""
     monitor, robot = system
     shown = [f"real {view}" for view in VIEWS]
     with browser(monitor.url) as page:
         wait_for(lambda: page.has("JFIF"), "no picture")
+        wait_for(lambda: monitor._page._robot.visible, "no arms")
         robot.cameras = False
+        time.sleep(1.0)
+        robot.joints = False
         wait_for(lambda: all(monitor._page._shown[view] is None for view in shown), "they are still there")
         assert all((picture.image == _BLANK).all() for picture in monitor._page._cameras.values())
-        assert monitor._page._robot.visible, "joints still come"
+        assert monitor._page._robot.visible, "joints came for longer"
         robot.cameras = True
-        wait_for(lambda: all(monitor._page._shown[view] is not None for view in shown), "no picture again")
-
-
-def test_arms_that_nobody_measures_are_not_drawn(system: tuple[Monitor, Robot]) -> None:
-    """In the pose of zeros they would look like arms that lie on the table."""
-    monitor, robot = system
-    with browser(monitor.url):
-        wait_for(lambda: monitor._page._robot.visible, "no arms")
-        robot.joints = False
         wait_for(lambda: not monitor._page._robot.visible, "the arms stay where they were last seen")
+        wait_for(lambda: all(monitor._page._shown[view] is not None for view in shown), "no picture again")
         robot.joints = True
         wait_for(lambda: monitor._page._robot.visible, "no arms again")
 

@@ -22,11 +22,12 @@ from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
-from wav_models.types import JOINT_NAMES, VIEWS, ActionChunk  # noqa: E402
+from wav_models.types import ActionChunk  # noqa: E402
 from wav_policy.cli.demo_page import DemoPage  # noqa: E402
 from wav_policy.nodes.messages.images import message_from_rgb  # noqa: E402
 from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
-from wav_policy.robot.cameras import IMAGE_SIZES  # noqa: E402
+from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS  # noqa: E402
+from wav_policy.robot.joints import JOINT_NAMES  # noqa: E402
 from wav_policy.robot.model import home_positions  # noqa: E402
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]

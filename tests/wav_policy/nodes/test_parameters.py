@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,13 @@ pytest.importorskip("rclpy")
 
 from wav_models.configuration import from_flat
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES
+from wav_policy.bringup.parameter_files import section
 from wav_policy.nodes.lifecycle_manager import ManagerConfig
 from wav_policy.nodes.monitor import MonitorConfig
 from wav_policy.nodes.piper_node import PiperNodeConfig
 from wav_policy.nodes.policy_node import PolicyNodeConfig
 from wav_policy.nodes.recorder_node import RecorderNodeConfig
-from wav_policy.nodes.runtime.parameters import parameter_files, section
+from wav_policy.nodes.runtime.parameters import describe, parameter_files
 from wav_policy.nodes.sim_node import SimConfig
 from wav_policy.nodes.teleop_node import TeleopNodeConfig
 
@@ -33,6 +35,16 @@ CONFIGURATIONS: dict[str, type] = {
     "teleop_node": TeleopNodeConfig,
 }
 FILES = [(entry.executable, file) for entry in (*NODES, LIFECYCLE_MANAGER) for file in entry.parameter_files]
+
+
+@pytest.mark.parametrize("node", CONFIGURATIONS)
+def test_every_parameter_is_described_and_its_default_fits(node: str) -> None:
+    for parameter in describe(CONFIGURATIONS[node]()):
+        words = re.sub(r"\[.*?\]", "", parameter.description).strip(" .")
+        assert len(words) > 8, f"{parameter.name} is not described: {parameter.description!r}, of a unit only"
+        assert parameter.constraints.endswith("set at the start")
+        assert parameter.low is None or parameter.value >= parameter.low
+        assert parameter.high is None or parameter.value <= parameter.high
 
 
 @pytest.mark.parametrize(("node", "file"), FILES)

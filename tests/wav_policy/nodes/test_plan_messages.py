@@ -33,7 +33,7 @@ def make_plan(num_rounds: int = 2) -> Plan:
     rounds = tuple(
         PlanRound(np.array([k, k + 1.0]), np.zeros((2, 3)), np.array([10.0 + k, 20.0]), 0.1) for k in range(num_rounds)
     )
-    return Plan(motion.chunk, motion.values, rounds, "completed", {}, 0)
+    return Plan(motion.chunk, motion.values, rounds, "completed", {}, 0, (1, 0) if num_rounds > 1 else None)
 
 
 def test_value_and_rounds_survive_the_message() -> None:
@@ -44,6 +44,8 @@ def test_value_and_rounds_survive_the_message() -> None:
     rounds = rounds_from_message(rounds_message(plan))
     np.testing.assert_allclose(rounds.scores, [[0.0, 1.0], [1.0, 2.0]])
     np.testing.assert_allclose(rounds.mean_values, [[10.0, 20.0], [11.0, 20.0]])
+    assert rounds.taken == (1, 0)
+    assert rounds_from_message(rounds_message(make_plan(1))).taken is None
     assert rounds_from_message(rounds_message(make_plan(0))).scores.shape == (0, 0)  # planning off
     with pytest.raises(ValueError, match="were expected"):
         rounds_from_message(value_message(plan))

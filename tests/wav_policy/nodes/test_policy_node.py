@@ -6,9 +6,8 @@ import dataclasses
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,201 +15,35 @@ import cv2
 import numpy as np
 import pytest
 
-from wav_models.planner.config import PlannerConfig
-from wav_models.presets import WAV_TINY, ModelConfig
-from wav_models.types import JOINT_DIM, JOINT_NAMES, VIEWS, ActionChunk, ImageArray, Observation, Plan, PlanRound
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_NAMES
 
 rclpy = pytest.importorskip("rclpy")
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
-from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from rcl_interfaces.msg import Log  # noqa: E402
 from rclpy.event_handler import SubscriptionEventCallbacks  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
-from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from visualization_msgs.msg import MarkerArray  # noqa: E402
 
+from tests.wav_policy.nodes.around_policy_node import (  # noqa: E402
+    PATIENCE,
+    POSITIONS,
+    FakePolicy,
+    Outside,
+    running_node,
+    wait_for,
+)
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC, REQUESTED_QOS  # noqa: E402
-from wav_policy.nodes.messages.images import message_from_rgb  # noqa: E402
-from wav_policy.nodes.messages.instruction_topic import LATCHED_QOS, subscribe_instruction  # noqa: E402
+from wav_policy.nodes.messages.instruction_topic import subscribe_instruction  # noqa: E402
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds  # noqa: E402
-from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
-from wav_policy.policy.chunk_continuation import CommittedMotion  # noqa: E402
-from wav_policy.policy.imagined_motion import ImaginedMotion  # noqa: E402
+from wav_policy.policy.imagined_futures import CAPTION, TILE  # noqa: E402
 from wav_policy.policy.planning_effort import PlanCost  # noqa: E402
-from wav_policy.sim.read_noise import ReadNoise  # noqa: E402
 
 pytestmark = pytest.mark.ros
-
-WARN_LOG = 30
-"""rcl_interfaces/Log.WARN."""
-POSITIONS = np.linspace(0.1, 1.4, JOINT_DIM)
-NOISE = ReadNoise(24 * 32 * 3)
-PATIENCE = 30.0
-"""For machines that are busy with other things [s]."""
-
-
-class FakePolicy:
-    """Holds still at the measured state; remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.config: ModelConfig = WAV_TINY
-        self.planner = PlannerConfig(
-            num_iterations=1, num_video_samples=2, num_value_samples=1, num_video_elites=1, num_value_elites=1
-        )
-        self.cost = PlanCost(0.0)
-        self.num_rounds = 1
-        self.description = "no networks"
-        self.observations: list[Observation] = []
-        self.num_resets = 0
-        self.seconds = 0.0
-        self.committed: list[CommittedMotion | None] = []
-        self.error: Exception | None = None
-        self.go_on = threading.Event()
-        self.go_on.set()
-        self.planning = threading.Event()
-
-    def plan(
-        self,
-        observation: Observation,
-        *,
-        seed: int = 0,
-        deadline: float | None = None,
-        committed: CommittedMotion | None = None,
-    ) -> Plan:
-        self.planning.set()
-        self.go_on.wait(PATIENCE)
-        time.sleep(self.seconds)
-        self.committed.append(committed)
-        self.planning.clear()
-        if self.error is not None:
-            raise self.error
-        self.observations.append(observation)
-        rows = np.tile(observation.joint_state, (self.config.horizon.action_horizon, 1))
-        result = PlanRound(np.array([1.0, 2.0]), np.ones((2, 1)), np.array([0.5, 0.7]), 0.001)
-        rounds, stop_reason = (result,) * self.num_rounds, "completed" if self.num_rounds else "deadline"
-        chunk = ActionChunk(rows, observation.stamp, 1.0 / self.config.horizon.step_hz)
-        return Plan(chunk, np.full(16, 0.25), rounds, stop_reason, {"video": 0.001}, seed, future=object())
-
-    def imagine(self, plan: Plan) -> ImageArray:
-        frames = np.zeros((3, len(self.config.horizon.future_offsets), 4, 6, 3), np.uint8)
-        frames[1] = 100
-        return frames
-
-    def alternatives(self, plan: Plan, count: int) -> tuple[ImaginedMotion, ...]:
-        return (ImaginedMotion(plan.chunk, plan.values - 0.25),) * min(count, 1)
-
-    def reset(self) -> None:
-        self.num_resets += 1
-
-    def warm_up(self, instruction: str = "") -> PlanCost:
-        return self.cost
-
-
-class Outside:
-    """The robot and the user: publishes what the node needs, notes what it says."""
-
-    def __init__(self) -> None:
-        self.node = Node("outside")
-        self.chunks: list[JointTrajectory] = []
-        self.imagined: list[Image] = []
-        self.diagnostics: dict[str, Any] = {}
-        self.views: tuple[str, ...] = VIEWS
-        self.joint_names = list(JOINT_NAMES)
-        self.joint_positions = POSITIONS.tolist()
-        self.make_image: Callable[[str], Image] = lambda view: message_from_rgb(
-            NOISE(np.full((24, 32, 3), 50, np.uint8)), self.node.get_clock().now().to_msg()
-        )
-        self._images = {
-            view: self.node.create_publisher(Image, f"{view}/image_raw", qos_profile_sensor_data) for view in VIEWS
-        }
-        self.compressed = {
-            view: self.node.create_publisher(CompressedImage, f"{view}/image_raw/compressed", qos_profile_sensor_data)
-            for view in VIEWS
-        }
-        self._joints = self.node.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
-        self.instruction = self.node.create_publisher(String, "instruction", LATCHED_QOS)
-        self.node.create_subscription(JointTrajectory, "action_chunk", self.chunks.append, 10)
-        self.node.create_subscription(Image, "imagined/left_wrist/image_raw", self.imagined.append, 10)
-        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._note, 10)
-        self._change_state = self._transition_client()
-        self._get_state = self.node.create_client(GetState, "policy_node/get_state")
-        self.node.create_timer(0.02, self._publish)
-
-    def _transition_client(self) -> Any:
-        return self.node.create_client(ChangeState, "policy_node/change_state")
-
-    def _publish(self) -> None:
-        for view in self.views:
-            self._images[view].publish(self.make_image(view))
-        message = JointState(name=self.joint_names, position=self.joint_positions)
-        message.header.stamp = self.node.get_clock().now().to_msg()
-        self._joints.publish(message)
-
-    def _note(self, message: DiagnosticArray) -> None:
-        for entry in message.status:
-            self.diagnostics[entry.name] = entry
-
-    def change(self, transition: int) -> bool:
-        if not self._change_state.wait_for_service(5.0):  # Fast DDS misses one now and then: ros2/rmw_fastrtps#792
-            self.node.destroy_client(self._change_state)
-            self._change_state = self._transition_client()
-            self._change_state.wait_for_service(5.0)
-        future = self._change_state.call_async(ChangeState.Request(transition=Transition(id=transition)))
-        wait_for(future.done, "the transition")
-        return bool(future.result().success)
-
-    def state(self) -> int:
-        future = self._get_state.call_async(GetState.Request())
-        wait_for(future.done, "the state")
-        return int(future.result().current_state.id)
-
-    def activate(self) -> None:
-        assert self.change(Transition.TRANSITION_CONFIGURE)
-        assert self.change(Transition.TRANSITION_ACTIVATE)
-
-    @property
-    def planning(self) -> str:
-        entry = self.diagnostics.get("policy_node: planning")
-        return "" if entry is None else entry.message
-
-    def value(self, key: str) -> str:
-        pairs = {pair.key: pair.value for pair in self.diagnostics["policy_node: planning"].values}
-        return pairs[key]
-
-    @property
-    def reported(self) -> set[str]:
-        return {pair.key for pair in self.diagnostics["policy_node: planning"].values}
-
-    def await_chunks(self, number: int = 2) -> JointTrajectory:
-        """The last of that many new chunks."""
-        known = len(self.chunks)
-        wait_for(lambda: len(self.chunks) >= known + number, f"{number} chunks; it says: {self.planning}")
-        return self.chunks[-1]
-
-    def await_message(self, text: str) -> None:
-        wait_for(lambda: text in self.planning, f"{text!r}; it says: {self.planning!r}")
-
-    def await_silence(self) -> None:
-        """No chunk for a while, however long the ones under way take."""
-        time.sleep(0.2)
-        known = len(self.chunks)
-        time.sleep(0.6)
-        assert len(self.chunks) == known
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -227,25 +60,8 @@ def ros() -> Iterator[None]:
 
 @pytest.fixture
 def outside(ros: None, policy: FakePolicy) -> Iterator[Outside]:
-    """A policy node with an instruction, unconfigured, and what is around it, both spinning."""
-    overrides = {"instruction": "put the bowl away", "replan_interval": 1, "imagine_rate": 20.0}
-    parameters = [Parameter(name, value=value) for name, value in overrides.items()]
-    node = PolicyNode(lambda config: policy, parameter_overrides=parameters)
-    around = Outside()
-    executors = [SingleThreadedExecutor(), SingleThreadedExecutor()]
-    executors[0].add_node(node)
-    executors[1].add_node(around.node)
-    threads = [threading.Thread(target=executor.spin, daemon=True) for executor in executors]
-    for thread in threads:
-        thread.start()
-    yield around
-    policy.go_on.set()
-    for executor, thread in zip(executors, threads, strict=True):
-        executor.shutdown()
-        thread.join(PATIENCE)
-    node.close()
-    around.node.destroy_node()
-    assert not [thread.name for thread in threading.enumerate() if thread.name in ("planning", "imagination")]
+    with running_node(policy) as around:
+        yield around
 
 
 def test_life_cycle_from_silence_to_plans_and_back(outside: Outside, policy: FakePolicy) -> None:
@@ -376,7 +192,7 @@ def test_odd_sizes_and_encodings(outside: Outside, policy: FakePolicy) -> None:
 
     def unusable(view: str) -> Image:
         message = odd(view)
-        message.encoding = "nv12"
+        message.encoding = "16UC1"
         return message
 
     def short(view: str) -> Image:
@@ -390,7 +206,7 @@ def test_odd_sizes_and_encodings(outside: Outside, policy: FakePolicy) -> None:
         lambda: any((o.images[:, :, 32:] == [30, 20, 10]).all() for o in policy.observations[-3:]), "odd images in RGB"
     )
     outside.make_image = unusable
-    outside.await_message("cannot convert encoding 'nv12'")
+    outside.await_message("encoding '16UC1' is no picture")
     outside.make_image = short
     outside.await_message("only 100 bytes")
     outside.make_image = odd
@@ -427,26 +243,26 @@ def test_joint_states_are_reordered_by_name_and_faults_hold(outside: Outside, po
     outside.joint_positions[13] = 0.1
     outside.await_chunks()
     outside.joint_names[0] = "elbow"
-    outside.await_message("missing: right_gripper; unknown: elbow")
+    outside.await_message("missing: right_gripper")
     outside.await_silence()
     outside.joint_names[0] = "right_gripper"
     outside.await_chunks()
     np.testing.assert_allclose(policy.observations[-1].joint_state, POSITIONS)
 
 
-def test_a_round_that_does_not_fit_is_said_at_configure_and_of_every_plan(outside: Outside, policy: FakePolicy) -> None:
+def test_a_round_that_does_not_fit_is_said_at_configure_and_of_every_plan(
+    outside: Outside, policy: FakePolicy, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Nothing acts without planning silently: both numbers before the first plan, the state while it lasts."""
-    logged: list[Log] = []
-    outside.node.create_subscription(Log, "/rosout", logged.append, 100)
     policy.planner = dataclasses.replace(policy.planner, deadline=0.25)
     policy.cost = PlanCost(total=1.0, beside_rounds=0.08, rounds={(2, 1): 0.31})
     policy.num_rounds = 0
     outside.activate()
-    outside.await_chunks()
-    wait_for(lambda: any(entry.level == WARN_LOG for entry in logged), "a warning in the log")
-    (warning,) = [entry.msg for entry in logged if entry.level == WARN_LOG and "planning" in entry.msg]
+    (warning,) = [line for line in capfd.readouterr().err.splitlines() if "WITHOUT planning" in line]
+    assert "[WARN]" in warning
     assert "acting WITHOUT planning: a plan with one round of 2 futures and 1 value samples takes 390 ms" in warning
     assert "the deadline is 250 ms" in warning
+    outside.await_chunks()
     outside.await_message("acting WITHOUT planning: the deadline leaves no time for a round")
     assert outside.diagnostics["policy_node: planning"].level == DiagnosticStatus.WARN
     assert outside.value("rounds_asked") == "1"
@@ -540,6 +356,19 @@ def test_montage_and_paths_come_when_somebody_listens(outside: Outside) -> None:
     texts = {marker.ns: marker.text for marker in paths[0].markers if marker.text}
     assert set(texts) == {"value left", "value right"}
     assert {marker.text for marker in paths[0].markers if marker.ns == "value left"} == {"0.25", "0.00"}
+
+
+def test_all_futures_of_a_plan_come_when_somebody_listens(outside: Outside) -> None:
+    sheets: list[Image] = []
+    outside.node.create_subscription(Image, "imagined/futures", sheets.append, 10)
+    outside.activate()
+    wait_for(lambda: bool(sheets), "the futures")
+    width, height = TILE
+    assert (sheets[0].height, sheets[0].width, sheets[0].encoding) == (height + CAPTION, 2 * width, "rgb8")
+    pixels = np.asarray(sheets[0].data).reshape(height + CAPTION, 2 * width, 3)
+    assert (pixels[height // 2, width // 2] == 200).all(), "the better one comes first"
+    assert (pixels[height // 2, width + width // 2] == 60).all()
+    assert stamp_to_seconds(sheets[0].header.stamp) in {stamp_to_seconds(c.header.stamp) for c in outside.chunks}
 
 
 def run_node(*arguments: str) -> subprocess.Popen[str]:

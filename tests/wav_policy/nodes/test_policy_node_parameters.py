@@ -13,8 +13,9 @@ rclpy = pytest.importorskip("rclpy")
 from rclpy.parameter import Parameter  # noqa: E402
 
 from wav_models.configuration import from_flat  # noqa: E402
+from wav_policy.bringup.parameter_files import section  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode, PolicyNodeConfig, load_policy  # noqa: E402
-from wav_policy.nodes.runtime.parameters import ParameterError, section  # noqa: E402
+from wav_policy.nodes.runtime.parameters import ParameterError  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -48,6 +49,10 @@ def test_the_size_of_the_search_may_be_another_than_the_checkpoints(random_check
     planner = load_policy(config).planner
     assert (planner.num_video_samples, planner.num_value_samples) == (2, stored.num_value_samples)
     assert planner.num_video_elites == 2
+    given = load_policy(replace(config, planner="num_iterations=0 video_times=[0.0,0.5] selection=mean")).planner
+    assert given == replace(planner, num_iterations=0, video_times=(0.0, 0.5), selection="mean")
+    with pytest.raises(ValueError, match="parameter 'planner'.*'num_iteration'; did you mean 'num_iterations'"):
+        load_policy(replace(config, planner="num_iteration=0"))
     with pytest.raises(ValueError, match="num_value_samples is -1; a whole number of at least 0 fits"):
         from_flat(PolicyNodeConfig, {"num_value_samples": -1})
 

@@ -15,13 +15,17 @@ from tests.conftest import StartSystem
 
 pytest.importorskip("rclpy")
 
+from sensor_msgs.msg import CameraInfo
+
 from wav_models.presets import WAV_TINY
-from wav_models.types import JOINT_DIM
 from wav_policy.nodes.clients.system_client import SystemClient
 from wav_policy.nodes.runtime.camera_subscriptions import CameraSubscriptions
 from wav_policy.nodes.sim_node import parse_adapters
 from wav_policy.nodes.sim_workers import damaged_jpeg_message
 from wav_policy.policy.observation import IMAGE_TOPICS, NotReady, ObservationBuffer, ObservationConfig
+from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
+from wav_policy.robot.description import cameras
+from wav_policy.robot.joints import JOINT_DIM
 
 PATIENCE = 60.0
 
@@ -116,3 +120,18 @@ def test_a_wrist_camera_that_fails_is_blamed_though_nothing_moves(viewer: Viewer
     assert all(complaint.startswith(blamed) for complaint in viewer.complaints(2.0)), "for as long as it lasts"
     viewer.client.set_parameter("sim_node", "fault.cameras", "")
     viewer.wait(lambda complaint: complaint == "")
+
+
+@pytest.mark.ros
+@pytest.mark.sim
+def test_cameras_tell_their_calibration(viewer: Viewer) -> None:
+    heard: dict[str, list[CameraInfo]] = {view: [] for view in VIEWS}
+    for view, infos in heard.items():
+        viewer.client.node.create_subscription(CameraInfo, f"{view}/camera_info", infos.append, 1)
+    assert viewer.client.spin_until(lambda: all(heard.values()), PATIENCE)
+    for camera in cameras():
+        info = heard[camera.view][-1]
+        assert (info.height, info.width) == IMAGE_SIZES[camera.view]
+        assert info.header.frame_id == camera.frame == f"{camera.view}_camera"
+        focal, centre = info.k[4], info.k[5]
+        assert 2.0 * np.arctan(centre / focal) == pytest.approx(camera.field_of_view)

@@ -135,5 +135,18 @@ def test_a_single_foreign_set_point_is_damage_and_two_are_a_master() -> None:
     assert wire.reader.leader_frames == 0
     wire.reader.take([(0x156, bytes(8))])
     assert wire.reader.leader_frames == 2
+    wire.now += 60.0
+    assert wire.reader.leader_frames == 2, "it may come back"
     wire.reader.forget_leader()
     assert wire.reader.leader_frames == 0
+
+
+def test_foreign_set_points_that_are_far_apart_are_damage() -> None:
+    wire = Wire()
+    for _ in range(5):
+        wire.now += 1.1
+        wire.reader.take([(0x155, bytes(8))])
+    assert wire.reader.leader_frames == 0
+    wire.now += 0.9
+    wire.reader.take([(0x471, bytes(8))])
+    assert wire.reader.leader_frames == 2

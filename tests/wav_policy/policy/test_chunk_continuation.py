@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wav_models.presets import WAV_TINY
-from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import ChunkExecutor, positions_at
 from wav_policy.policy.chunk_continuation import AGE_DECAY, ChunkContinuation, soft_mask
+from wav_policy.robot.joints import JOINT_DIM
 
 HORIZON = WAV_TINY.horizon
 ROWS = HORIZON.action_horizon

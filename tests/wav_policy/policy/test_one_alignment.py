@@ -10,15 +10,15 @@ import pytest
 
 from wav_models.data.dataset import Dataset
 from wav_models.data.images import resize_image
-from wav_models.data.layout import SOURCES
 from wav_models.data.samples import window
 from wav_models.evaluation.closed_loop import ObservationHistory
 from wav_models.presets import WAV_TINY
-from wav_models.types import VIEWS, Observation
+from wav_models.types import Observation
 from wav_policy.policy.observation import ObservationBuffer
 from wav_policy.recording.episode_recording import EpisodeRecording
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.recording.sources import Sources
+from wav_policy.robot.cameras import SOURCES, VIEWS
 
 FPS, START, SECONDS = 10, 1_800_000_000.0, 3.0
 SIZES = dict.fromkeys(VIEWS, (64, 64))

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from wav_models.planner.config import PlannerConfig
-from wav_models.types import JOINT_DIM, ActionChunk, Plan, PlanRound
+from wav_models.types import ActionChunk, Plan, PlanRound
 from wav_policy.policy.planning_effort import EffortStatistics, PlanCost
+from wav_policy.robot.joints import JOINT_DIM
 
 PLANNER = PlannerConfig(num_iterations=3, num_video_samples=8, num_value_samples=4, deadline=0.25)
 

@@ -13,11 +13,12 @@ import pytest
 
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import HorizonConfig
-from wav_models.types import JOINT_DIM, ActionChunk, Plan
+from wav_models.types import ActionChunk, Plan
 from wav_policy.policy import planning_worker
 from wav_policy.policy.chunk_continuation import ChunkContinuation
 from wav_policy.policy.observation import NotReady
 from wav_policy.policy.planning_worker import PlanningWorker
+from wav_policy.robot.joints import JOINT_DIM
 
 STILL = np.zeros((54, JOINT_DIM))
 PATIENCE = 20.0

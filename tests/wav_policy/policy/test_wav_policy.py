@@ -16,6 +16,7 @@ import torch
 
 from wav_models.checkpoint import CheckpointError, save_checkpoint
 from wav_models.data.normalization import Normalization
+from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.engines.base import EngineError
 from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
@@ -43,6 +44,7 @@ def normalization() -> Normalization:
         rng.normal(size=(50, 16, 14)),
         rng.normal(size=(50, 16, 14)),
         rng.normal(size=(50, 17)),
+        BIMANUAL_PIPER,
     )
 
 
@@ -158,6 +160,26 @@ def test_imagine_shows_the_chosen_future_while_another_plan_runs(policy: WAVPoli
         np.testing.assert_array_equal(frame, alone)
     with pytest.raises(ValueError, match=r"plan\.future is missing"):
         policy.imagine(replace(plan, future=None))
+
+
+def test_all_futures_of_the_round_that_was_acted_on_can_be_shown(policy: WAVPolicy, observation: Observation) -> None:
+    best = WAVPolicy(policy.engine, normalization(), replace(QUICK, selection="best"))
+    plan = best.plan(observation, seed=3)
+    assert plan.chosen is not None
+    scores = np.stack([entry.video_score for entry in plan.rounds])
+    assert plan.chosen == np.unravel_index(scores.argmax(), scores.shape)
+    shown = best.futures(plan)
+    assert shown is not None
+    number, taken = plan.chosen
+    assert shown.taken == taken
+    np.testing.assert_array_equal(shown.scores, scores[number])
+    assert shown.images.shape == (QUICK.num_video_samples, 64, 64, 3)
+    chosen = best.engine.decode_images(best.engine.denoise(plan.future.model.scene, plan.future.video_noise[None], 4))
+    np.testing.assert_array_equal(shown.images[taken], chosen[0, -1])
+    sampled = policy.futures(policy.plan(observation))
+    assert sampled is not None
+    assert sampled.taken is None, "a sample of the refitted noise is none of them"
+    assert best.futures(best.plan(observation, deadline=1e-9)) is None
 
 
 def test_the_other_elites_can_be_shown(policy: WAVPolicy, observation: Observation) -> None:

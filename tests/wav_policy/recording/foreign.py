@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.wav_policy.recording.fake_operator import SIZES, make_images
-from wav_models.data.layout import ACTION_KEY, CAPTURE_TIME_KEY, EPISODE_FACTS, STATE_KEY, VIDEO_KEYS
-from wav_models.types import JOINT_DIM, FloatArray
+from wav_models.data.conventions import JointLimits
+from wav_models.data.layout import ACTION_KEY, CAPTURE_TIME_KEY, EPISODE_FACTS, STATE_KEY
+from wav_models.types import FloatArray
 from wav_policy.recording.episode_writer import DatasetWriter
-from wav_policy.recording.piper_limits import PIPER_LIMITS
+from wav_policy.robot.cameras import VIDEO_KEYS
+from wav_policy.robot.joints import JOINT_DIM, ROBOT
 
 FPS, LENGTHS = 30, (61, 40)
 CAMERAS = {"head": "cam_high", "left_wrist": "cam_left_wrist", "right_wrist": "cam_right_wrist"}
@@ -26,9 +28,10 @@ Change = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 def motion(length: int, episode: int = 0) -> tuple[FloatArray, FloatArray]:
     """States and joint targets due at the next frame, within the limits of a Piper with a gripper of 70 mm, [T, 14]."""
     t = np.arange(length + 1)[:, None] / FPS + episode
-    upper = PIPER_LIMITS.upper.copy()
+    limits = JointLimits.of(ROBOT)
+    upper = limits.upper.copy()
     upper[[6, 13]] = 0.07
-    middle, reach = PIPER_LIMITS.lower + upper, upper - PIPER_LIMITS.lower
+    middle, reach = limits.lower + upper, upper - limits.lower
     path = 0.5 * middle + 0.3 * reach * np.sin(1.5 * t + np.arange(JOINT_DIM))
     return path[:-1].astype(np.float32).astype(np.float64), path[1:].astype(np.float32).astype(np.float64)
 

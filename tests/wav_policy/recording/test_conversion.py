@@ -10,16 +10,16 @@ import pytest
 from tests.wav_policy.recording.fake_operator import make_images
 from tests.wav_policy.recording.foreign import CAMERAS, FPS, LENGTHS, Change, make_foreign, motion, record
 from wav_models.data.check import check_dataset
-from wav_models.data.conventions import Conventions
+from wav_models.data.conventions import Conventions, JointLimits
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.mapping import DataMapping
 from wav_models.data.suggestion import suggest
-from wav_models.types import ANGLES, JOINT_NAMES, FloatArray
+from wav_models.embodiments import LIBERO_PANDA
+from wav_models.types import FloatArray
 from wav_policy.cli.main import main
-from wav_policy.recording.piper_limits import PIPER_LIMITS
+from wav_policy.robot.joints import GRIPPERS, JOINT_NAMES, REVOLUTE, ROBOT
 
-GRIPPERS = [6, 13]
 ALOHA = [
     f"{side}_{joint}"
     for side in ("left", "right")
@@ -32,7 +32,7 @@ KEYS = {view: f"observation.images.{name}" for view, name in CAMERAS.items()}
 def in_units(angles: float, grippers: float) -> Change:
     def change(states: FloatArray, actions: FloatArray) -> tuple[FloatArray, FloatArray]:
         factor = np.ones(14)
-        factor[ANGLES], factor[GRIPPERS] = angles, grippers
+        factor[REVOLUTE], factor[GRIPPERS] = angles, grippers
         return states * factor, actions * factor
 
     return change
@@ -57,7 +57,7 @@ def relative(states: FloatArray, actions: FloatArray) -> tuple[FloatArray, Float
 
 def relative_angles(states: FloatArray, actions: FloatArray) -> tuple[FloatArray, FloatArray]:
     changed = actions.copy()
-    changed[:, ANGLES] -= states[:, ANGLES]
+    changed[:, REVOLUTE] -= states[:, REVOLUTE]
     return states, changed
 
 
@@ -84,7 +84,8 @@ def test_what_is_converted_is_what_was_recorded(
     assert not target.exists()
     assert main(["dataset", "convert", str(source), str(target), "--yes"]) == 0
     assert {path: path.read_bytes() for path in source.rglob("*") if path.is_file()} == before
-    assert [str(p) for p in check_dataset(target, conventions=Conventions(PIPER_LIMITS)) if p.severity == "error"] == []
+    conventions = Conventions(ROBOT, JointLimits.of(ROBOT))
+    assert [str(p) for p in check_dataset(target, conventions=conventions) if p.severity == "error"] == []
     for number, episode in enumerate(Dataset(target, fps=FPS)):
         states, actions = motion(LENGTHS[number], number)
         np.testing.assert_allclose(episode.states, states, atol=1e-5)
@@ -127,19 +128,19 @@ def test_what_numbers_do_not_tell_must_be_said(
 )
 def test_unknown_joint_names(tmp_path: Path, names: list[str], message: str) -> None:
     source = make_foreign(record(tmp_path), names=names)
-    suggestion = suggest(source, {}, PIPER_LIMITS)
+    suggestion = suggest(source, {}, ROBOT)
     assert any(message in text for text in (*suggestion.assumed, *suggestion.undecided))
 
 
 def test_actions_in_another_unit_than_states_are_not_taken_for_relative(tmp_path: Path) -> None:
     source = make_foreign(record(tmp_path), names=JOINT_NAMES, change=lambda s, a: (s, 0.01 * a))
-    assert any("actions are neither" in text for text in suggest(source, {}, PIPER_LIMITS).undecided)
+    assert any("actions are neither" in text for text in suggest(source, {}, ROBOT).undecided)
 
 
 @pytest.mark.parametrize("rate", [10, 15, 24, 50])
 def test_at_another_rate_pictures_are_the_nearest_and_actions_due_at_the_next_frame(tmp_path: Path, rate: int) -> None:
     source = make_foreign(record(tmp_path), names=JOINT_NAMES)
-    episode = MappedDataset(source, DataMapping(cameras=KEYS, fps=rate)).read_episode(0)
+    episode = MappedDataset(source, DataMapping(cameras=KEYS, fps=rate), ROBOT).read_episode(0)
     times = np.arange(len(episode)) / rate
     assert times[-1] <= (LENGTHS[0] - 1) / FPS < times[-1] + 1 / rate
     states, actions = motion(LENGTHS[0])
@@ -165,11 +166,42 @@ def test_marks_of_success_are_kept(tmp_path: Path) -> None:
 def test_a_mapping_that_does_not_fit_is_named(tmp_path: Path) -> None:
     source = make_foreign(record(tmp_path), names=ALOHA)
     with pytest.raises(DatasetError, match="Say in `joints` which is which"):
-        MappedDataset(source, DataMapping(cameras=KEYS))
+        MappedDataset(source, DataMapping(cameras=KEYS), ROBOT)
     with pytest.raises(DatasetError, match="there is no feature 'observation.images.top_head'; there are"):
-        MappedDataset(source, DataMapping(joints=tuple(ALOHA)))
+        MappedDataset(source, DataMapping(joints=tuple(ALOHA)), ROBOT)
     with pytest.raises(DatasetError, match="unknown joint 'left_wist'; did you mean 'left_waist'"):
-        MappedDataset(source, DataMapping(cameras=KEYS, joints=("left_wist", *ALOHA[1:])))
-    with pytest.raises(ValueError, match="14 fit"):
+        MappedDataset(source, DataMapping(cameras=KEYS, joints=("left_wist", *ALOHA[1:])), ROBOT)
+    with pytest.raises(DatasetError, match="14 fit bimanual_piper"):
+        MappedDataset(source, DataMapping(cameras=KEYS, joints=("a", "b")), ROBOT)
+    with pytest.raises(DatasetError, match="unknown view 'top'"):
+        MappedDataset(source, DataMapping(cameras={"top": KEYS["head"]}), ROBOT)
+    with pytest.raises(DatasetError, match="actions are end_effector_deltas; a mapping makes joint targets"):
+        MappedDataset(source, DataMapping(cameras=KEYS), LIBERO_PANDA)
+    with pytest.raises(ValueError, match="1 different ones of 2"):
         DataMapping(joints=("a", "a"))
     assert main(["dataset", "convert", str(source), str(source), "--yes"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("recording", "option", "message"),
+    [
+        ("bag.mcap", ["--set", "fps=10"], "is a recording: --set cannot be given"),
+        ("bag/metadata.yaml", ["--mapping", "m.yaml", "--yes"], "is a recording: --mapping, --yes cannot be given"),
+        ("bag/part_0.db3", ["--yes"], "is a recording: --yes cannot be given for one. Valid: --topics, --fps"),
+        (None, ["--fps", "10"], "is a LeRobot dataset: --fps cannot be given for one. Valid: --mapping, --set, --yes"),
+        (None, ["--topics", "t.yaml", "--instruction", "x"], "--topics, --instruction cannot be given"),
+    ],
+)
+def test_options_of_the_other_kind_of_source_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recording: str | None, option: list[str], message: str
+) -> None:
+    if recording is None:
+        source = record(tmp_path / "theirs")
+    else:
+        file = tmp_path / recording
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        source = file if file.parent == tmp_path else file.parent
+    assert main(["dataset", "convert", str(source), str(tmp_path / "ours"), *option]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "ours").exists()

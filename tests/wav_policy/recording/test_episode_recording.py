@@ -11,11 +11,10 @@ import pytest
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
-from wav_models.data.layout import SOURCES
-from wav_models.types import VIEWS
 from wav_policy.recording.episode_recording import EpisodeRecording
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.recording.sources import SamplingLimits, SourceLostError, Sources
+from wav_policy.robot.cameras import SOURCES, VIEWS
 
 START = 1000.0
 RATES = {"head": 30.0, "left_wrist": 30.0, "right_wrist": 15.0, "joint_states": 200.0, "action": 50.0}

@@ -18,12 +18,13 @@ import pytest
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
-from wav_models.data.layout import EFFORT_KEY, EPISODE_FACTS, SOURCES, STATE_KEY, VIDEO_KEYS
+from wav_models.data.layout import EFFORT_KEY, EPISODE_FACTS, STATE_KEY
 from wav_models.data.video_reader import inspect_video
-from wav_models.types import JOINT_NAMES
 from wav_policy.recording import episode_writer
 from wav_policy.recording.episode_recorder import StagedEpisode, vector_column
 from wav_policy.recording.episode_writer import DatasetWriter
+from wav_policy.robot.cameras import SOURCES, VIDEO_KEYS
+from wav_policy.robot.joints import JOINT_NAMES
 
 
 def record(writer: DatasetWriter, length: int, seed: int = 0, **extra: object) -> int:

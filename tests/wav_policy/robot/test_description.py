@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from wav_models.types import JOINT_NAMES, FloatArray
-from wav_policy.robot.description import arm_bodies, body_pose, joint_values, rotate
-from wav_policy.robot.joints import SIDES
+from wav_models.types import FloatArray
+from wav_policy.robot.description import arm_bodies, body_pose, cameras, joint_values, rotate
+from wav_policy.robot.joints import JOINT_NAMES, SIDES
 from wav_policy.robot.kinematics import JOINT_LIMITS, MAX_STROKE, forward, tip_position
 from wav_policy.robot.model import BASE_POSITIONS, cell_xml
 from wav_policy.robot.urdf import FILE, robot_urdf
@@ -137,3 +137,25 @@ def test_the_scene_tree_ends_where_the_tips_are() -> None:
 def test_every_shape_of_the_simulated_arms_is_there() -> None:
     geoms = re.findall(r"<geom ", cell_xml(""))
     assert sum(len(body.shapes) for body in arm_bodies()) == len(geoms) - 1  # but the table
+
+
+def test_camera_frames_look_where_the_simulated_cameras_look() -> None:
+    """MuJoCo's cameras look along -z with y up, optical frames along z with y down."""
+    from wav_policy.robot.physics import mujoco
+
+    model = mujoco.MjModel.from_xml_string(cell_xml(""))
+    data, urdf = mujoco.MjData(model), Urdf(robot_urdf())
+    for positions in random_positions(5):
+        values = joint_values(positions) | {
+            f"{side}_gripper": float(positions[7 * i + 6]) for i, side in enumerate(SIDES)
+        }
+        for name, value in joint_values(positions).items():
+            data.joint(name).qpos = value
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_camlight(model, data)
+        for camera in cameras():
+            pose, simulated = urdf.pose(camera.frame, values), data.camera(camera.view)
+            np.testing.assert_allclose(pose[:3, 3], simulated.xpos, atol=TENTH_OF_A_MILLIMETRE)
+            flipped = simulated.xmat.reshape(3, 3) @ np.diag([1.0, -1.0, -1.0])
+            np.testing.assert_allclose(pose[:3, :3], flipped, atol=1e-4)
+            assert camera.field_of_view == pytest.approx(np.radians(model.camera(camera.view).fovy[0]))

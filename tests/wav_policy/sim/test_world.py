@@ -7,8 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from wav_models.types import VIEWS
-from wav_policy.robot.cameras import IMAGE_SIZES
+from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
 from wav_policy.robot.kinematics import MAX_JOINT_VELOCITY, MAX_STROKE
 from wav_policy.robot.model import home_positions
 from wav_policy.sim.cameras import Cameras, RenderingError

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from wav_models.configuration import ConfigurationError, from_flat
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import ChunkExecutor
 from wav_policy.control.safety import SafetyFilter
@@ -239,5 +240,5 @@ def test_old_or_missing_feedback_stops(robot: Robot) -> None:
 def test_configuration_is_checked() -> None:
     with pytest.raises(ValueError, match="delay"):
         FollowingConfig(delay=0.5)
-    with pytest.raises(ValueError, match="approach_speed must be positive"):
-        FollowingConfig(approach_speed=0.0)
+    with pytest.raises(ConfigurationError, match=r"approach_speed is 0\.0; a number above 0 fits"):
+        from_flat(FollowingConfig, {"approach_speed": 0.0})

@@ -13,7 +13,7 @@ from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset
 
 
-@pytest.mark.alone
+@pytest.mark.clock
 @pytest.mark.ros
 @pytest.mark.sim
 def test_an_episode_is_teleoperated_and_recorded(tmp_path: Path) -> None:

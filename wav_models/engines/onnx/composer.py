@@ -21,6 +21,8 @@ from wav_models.engines.onnx.opaque_blocks import DOMAIN, BlockExporter
 from wav_models.engines.onnx.passes import (
     GraphParts,
     convert_bytes_at_the_border,
+    drop_copies,
+    fold_constants,
     fold_transposed_weights,
     needed,
     quantize_linear_layers,
@@ -156,7 +158,9 @@ class OnnxComposer:
         self._expand(exporter)
         parts = GraphParts(self._nodes, self._tensors)
         convert_bytes_at_the_border(parts, self._inputs.values(), self._outputs.values())
+        drop_copies(parts, self._outputs)
         fold_transposed_weights(parts)
+        fold_constants(parts, self.opset)
         if quantize:
             quantize_linear_layers(parts)
 

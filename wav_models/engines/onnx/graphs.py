@@ -18,14 +18,16 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from wav_models.engines.manifest import PlanShape, video_dit_name
+from wav_models.engines.manifest import PICKED, PlanShape, pick_name, value_dit_name, video_dit_name
 from wav_models.engines.onnx import network_calls as calls
 from wav_models.engines.onnx.composer import OnnxComposer
 from wav_models.engines.onnx.network_calls import NetworkCall, example, keys_values_names
 from wav_models.engines.onnx.opaque_blocks import OPSET, BlockExporter, Translations
+from wav_models.engines.onnx.operators import standard_translations
 from wav_models.flow import equal_times
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
+from wav_models.planner.timing import Size
 
 LOOPS: Final = ("unrolled", "stepwise")
 NEVER_QUANTIZED: Final = ("text_encoder",)
@@ -55,7 +57,7 @@ class OnnxGraphs:
     ) -> None:
         self.config, self.shape = model.config, shape
         self._loops, self._quantize = loops, quantize
-        self._exporter = BlockExporter(model, translations)
+        self._exporter = BlockExporter(model, standard_translations() | (translations or {}))
         self._model, self._autoencoder = self._exporter.model, autoencoder
         self._dtype = calls.precision(model)
         blocks = self.config.video.num_layers
@@ -67,6 +69,7 @@ class OnnxGraphs:
         self._action_video = keys_values_names("action_video", blocks)
         self._action_value = keys_values_names("action_value", blocks)
         self._value_features = tuple(f"value_features_{i}" for i in range(blocks))
+        self._video_features = tuple(f"video_features_{i}" for i in range(blocks))
         self._video_pass = cache(self._export_video_pass)
         self._value_step = cache(self._export_value_step)
 
@@ -78,13 +81,17 @@ class OnnxGraphs:
         }
         if self.config.video.causal_memory:
             made["memory_prefix"] = self._memory_prefix
-        for count in sorted({1, self.shape.num_video_samples}):
+        sizes = self.shape.sizes if self._loops == "unrolled" else self.shape.sizes[:1]
+        for count in sorted({1, *(futures for futures, _ in sizes)}):
             made[video_dit_name(count)] = partial(self._video_dit, count)
+        for count in sorted({futures for futures, _ in sizes} - {1}):
+            made[pick_name(count, self.shape)] = partial(self._pick, count)
         if self.shape.share_first_step:
             made["video_mean"] = self._video_mean
         made["video_velocity"] = self._video_velocity
         if self._loops == "unrolled":
-            made |= {"value_dit": self._value_dit, "action_dit": self._action_dit}
+            made |= {value_dit_name(size, self.shape): partial(self._value_dit, size) for size in sizes}
+            made["action_dit"] = self._action_dit
         else:
             made |= {
                 "value_step": partial(self._value_step_graph, *self._pairs),
@@ -105,7 +112,7 @@ class OnnxGraphs:
         return _wrapped(name, self._exporter.export(call), call.outputs)
 
     def _vae_encoder(self) -> OnnxComposer:
-        frame = example(self.config.video.max_view, *self.config.latent.image_size, 3, dtype=torch.uint8)
+        frame = example(self.config.num_views, *self.config.latent.image_size, 3, dtype=torch.uint8)
         return self._alone(
             "vae_encoder", NetworkCall(calls.EncodeFrame(self._autoencoder), {"frame": frame}, ("latents",))
         )
@@ -130,11 +137,26 @@ class OnnxGraphs:
     def _export_video_pass(self, count: int) -> Any:
         """One pass for `count` futures; graphs take what they need of it."""
         inputs = {"x_t": self._futures(count), "flow_time": example(1), **self._text_inputs(), **self._memory_inputs()}
-        outputs = ("velocity", *self._value_video, *self._action_video)
+        outputs = ("velocity", *self._value_video, *self._action_video, *self._video_features)
         return self._exporter.export(NetworkCall(calls.ImagineFutures(self._model), inputs, outputs))
 
     def _video_velocity(self) -> OnnxComposer:
         return _wrapped("video_velocity", self._video_pass(1), ("velocity",))
+
+    def _pick(self, count: int) -> OnnxComposer:
+        config = self.config
+        causal = config.video.causal_memory
+        tokens = self._num_video_tokens - (self._num_memory_tokens if causal else 0)
+        inputs = {
+            "index": example(1, dtype=torch.int64),
+            **self._context(self._value_video, count, self._num_video_tokens, config.value.hidden_size),
+            **self._context(self._video_features, count, tokens, config.video.hidden_size),
+        }
+        if causal:
+            size = (1, self._num_memory_tokens, config.action.hidden_size)
+            inputs |= self._context(self._action_memory, *size)
+        outputs = tuple(f"{PICKED}{name}" for name in (*self._value_video, *self._action_video))
+        return self._alone(pick_name(count, self.shape), NetworkCall(calls.PickFuture(self._model), inputs, outputs))
 
     def _video_mean(self) -> OnnxComposer:
         """The velocity at zero noise and flow time 0, which leads to the mean of all futures."""
@@ -148,7 +170,8 @@ class OnnxGraphs:
         return composer
 
     def _video_dit(self, count: int) -> OnnxComposer:
-        """All passes; the last gives the experts' keys and values, for the action expert only of a single future."""
+        """All passes; the last gives the value expert's keys and values, and what the action expert's come from: for a
+        single future those themselves, for several the features that `pick` needs."""
         video_pass = self._video_pass(count)
         composer = OnnxComposer(video_dit_name(count), OPSET)
         noise = composer.input_like(video_pass, "x_t", "video_noise")
@@ -168,14 +191,14 @@ class OnnxGraphs:
             x_t = composer.apply("Add", own, composer.apply("Mul", mean, composer.constant(times[0])))
         x_t = composer.euler_through(lambda x, t: run(x, t)["velocity"], x_t, times)
         features = run(x_t, composer.constant(times[-1:]))
-        for name in (*self._value_video, *self._action_video) if count == 1 else self._value_video:
+        for name in (*self._value_video, *(self._action_video if count == 1 else self._video_features)):
             composer.output_like(video_pass, name, features[name], name)
         return composer
 
-    def _value_dit(self) -> OnnxComposer:
+    def _value_dit(self, size: Size) -> OnnxComposer:
         """All Euler steps of M x N value samples."""
-        step = self._value_step(*self._pairs)
-        composer = OnnxComposer("value_dit", OPSET)
+        step = self._value_step(*size)
+        composer = OnnxComposer(value_dit_name(size, self.shape), OPSET)
         noise = composer.input_like(step, "x_t", "value_noise")
         context = {name: composer.input_like(step, name) for name in self._value_video}
 
@@ -272,12 +295,12 @@ class OnnxGraphs:
     @property
     def _num_memory_tokens(self) -> int:
         config = self.config
-        return config.video.max_view * config.num_memory_frames * config.num_tokens_per_frame
+        return config.num_views * config.num_memory_frames * config.num_tokens_per_frame
 
     @property
     def _num_video_tokens(self) -> int:
         config = self.config
-        return self._num_memory_tokens + config.video.max_view * config.num_future_frames * config.num_tokens_per_frame
+        return self._num_memory_tokens + config.num_views * config.num_future_frames * config.num_tokens_per_frame
 
     def _futures(self, count: int) -> Tensor:
         return example(count, *self._latents(self.config.num_future_frames))
@@ -286,7 +309,7 @@ class OnnxGraphs:
         return example(1, *self._latents(self.config.num_memory_frames))
 
     def _latents(self, num_frames: int) -> tuple[int, ...]:
-        return (self.config.video.max_view, num_frames, self.config.num_tokens_per_frame, self.config.video.in_channels)
+        return (self.config.num_views, num_frames, self.config.num_tokens_per_frame, self.config.video.in_channels)
 
     def _text_inputs(self) -> dict[str, Tensor]:
         tokens, hidden = self.config.text.max_tokens, self.config.video.hidden_size
@@ -297,7 +320,7 @@ class OnnxGraphs:
         config = self.config
         if not config.video.causal_memory:
             return {"memory_latents": self._memory_latents()}
-        size = (config.video.max_view, config.num_memory_frames, config.num_tokens_per_frame, config.video.hidden_size)
+        size = (config.num_views, config.num_memory_frames, config.num_tokens_per_frame, config.video.hidden_size)
         return {
             **self._context(self._memory, 1, *size),
             **self._context(self._value_memory, 1, self._num_memory_tokens, config.value.hidden_size),

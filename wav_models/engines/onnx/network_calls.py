@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wav_models.networks.attention import KeysValues
+from wav_models.networks.attention import KeysValues, concatenate
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.expert_dit import ExpertContext
 from wav_models.networks.video_dit import MemoryPrefix, TextContext
@@ -78,7 +78,8 @@ class EncodeMemory(nn.Module):
 
 
 class ImagineFutures(nn.Module):
-    """One pass of the video DiT -> velocity; keys and values of the futures for the value and the action expert."""
+    """One pass of the video DiT -> velocity; keys and values of the futures for the value and the action expert; and
+    their features per block [M, S, D], of future tokens only with causal memory, for `PickFuture`."""
 
     def __init__(self, model: WAVModel) -> None:
         super().__init__()
@@ -97,7 +98,29 @@ class ImagineFutures(nn.Module):
         velocity, features = self.model.video(x_t.to(dtype), flow_time, text, memory)
         value = flat(self.model.value.video_context(features, value_memory))
         action = flat(self.model.action.video_context(features, action_memory))
-        return (velocity.float(), *value, *action)
+        if self.model.video.causal_memory:
+            return (velocity.float(), *value, *action, *features.future)
+        tokens = (torch.cat(pair, dim=1) for pair in zip(features.memory, features.future, strict=True))
+        return (velocity.float(), *value, *action, *tokens)
+
+
+class PickFuture(nn.Module):
+    """One of M futures -> its keys and values for the value and the action expert, as if it was imagined alone."""
+
+    def __init__(self, model: WAVModel) -> None:
+        super().__init__()
+        self.model = model
+        self.num_blocks = len(model.video.transformer_blocks)
+
+    def forward(self, index: Tensor, *context: Tensor) -> tuple[Tensor, ...]:
+        """`index`: [1], int64; `context`: value keys and values, features; with causal memory the action memory."""
+        value, rest = context[: 2 * self.num_blocks], context[2 * self.num_blocks :]
+        features = tuple(x.index_select(0, index) for x in rest[: self.num_blocks])
+        action = self.model.action.memory_context(features)
+        if self.model.video.causal_memory:
+            pairs = zip(_pairs(rest[self.num_blocks :]), action, strict=True)
+            action = tuple(concatenate(memory, future, dim=1) for memory, future in pairs)
+        return (*(x.index_select(0, index) for x in value), *flat(action))
 
 
 class ValueVelocity(nn.Module):

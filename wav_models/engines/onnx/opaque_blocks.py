@@ -134,6 +134,12 @@ class _OpaqueBlock(nn.Module):
         self.attn2 = block.attn2
         self.attn3 = getattr(block, "attn3", None)
 
+    def text_context(self, text: Tensor) -> Any:
+        return self._block[0].text_context(text)  # type: ignore[operator]
+
+    def video_context(self, video_features: Tensor) -> Any:
+        return self._block[0].video_context(video_features)  # type: ignore[operator]
+
     def value_context(self, value_features: Tensor) -> Any:
         return self._block[0].value_context(value_features)  # type: ignore[operator]
 

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
+from onnx import TensorProto
 
 from wav_models.engines.onnx.opaque_blocks import OPSET, Translations
 
 
 def onnxruntime_translations() -> Translations:
-    """Translations of RMS norm and attention to ONNX Runtime's own operators."""
+    """Translations of RMS norm, attention and rotary embedding to ONNX Runtime's own operators."""
     aten = torch.ops.aten
-    return {aten.rms_norm.default: _rms_norm, aten.scaled_dot_product_attention.default: _attention}
+    return {
+        aten.rms_norm.default: _rms_norm,
+        aten.scaled_dot_product_attention.default: _attention,
+        torch.ops.wav.rotate.default: _rotary_embedding,
+    }
+
+
+def standard_translations() -> Translations:
+    """Translations for runtimes that know standard operators only."""
+    return {torch.ops.wav.rotate.default: _rotation}
+
+
+def _rotation(x: Any, cos: Any, sin: Any) -> Any:
+    """`networks.rope.apply_rope`: channel pairs [*, hidden] turned by angles [*, hidden / 2]."""
+    op = _opset()
+    pairs = op.Cast(op.Reshape(x, op.Constant(value_ints=[*x.shape[:-1], -1, 2])), to=TensorProto.FLOAT)
+    last = op.Constant(value_ints=[-1])
+    real, imaginary = (op.Gather(pairs, op.Constant(value_int=i), axis=-1) for i in (0, 1))
+    turned = (
+        op.Sub(op.Mul(real, cos), op.Mul(imaginary, sin)),
+        op.Add(op.Mul(imaginary, cos), op.Mul(real, sin)),
+    )
+    both = op.Concat(*(op.Unsqueeze(part, last) for part in turned), axis=-1)
+    return op.CastLike(op.Reshape(both, op.Constant(value_ints=list(x.shape))), x)
+
+
+def _rotary_embedding(x: Any, cos: Any, sin: Any) -> Any:
+    """The runtime's operator takes [B, S, hidden] and tables [S, hidden / 2]; heads are not told apart by ours."""
+    op, positions, hidden = _opset(), math.prod(cos.shape[:-1]), x.shape[-1]
+    flat = op.Cast(op.Reshape(x, op.Constant(value_ints=[-1, positions, hidden])), to=TensorProto.FLOAT)
+    tables = (op.Reshape(table, op.Constant(value_ints=[positions, hidden // 2])) for table in (cos, sin))
+    first = op.Constant(value_ints=[0])
+    turned = _operator("RotaryEmbedding", "com.microsoft", flat, first, *tables, interleaved=1)
+    return op.CastLike(op.Reshape(turned, op.Constant(value_ints=list(x.shape))), x)
 
 
 def _rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float = 0.0) -> Any:

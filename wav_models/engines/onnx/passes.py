@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,6 +63,21 @@ def convert_bytes_at_the_border(parts: GraphParts, inputs: Iterable[Any], output
     parts.nodes += [helper.make_node("Cast", [f"{n}.float"], [n], f"cast_{n}", to=uint8) for n in leaving]
 
 
+def drop_copies(parts: GraphParts, outputs: Iterable[str]) -> None:
+    """A value that is copied to an output of the graph becomes that output; one that goes to two is copied once."""
+    made, names = {value for node in parts.nodes for value in node.output}, dict[str, str]()
+    kept = []
+    for node in parts.nodes:
+        if node.op_type == "Identity" and node.output[0] in outputs and node.input[0] in made - names.keys():
+            names[node.input[0]] = node.output[0]
+        else:
+            kept.append(node)
+    for node in kept:
+        node.input[:] = [names.get(value, value) for value in node.input]
+        node.output[:] = [names.get(value, value) for value in node.output]
+    parts.nodes[:] = kept
+
+
 def fold_transposed_weights(parts: GraphParts) -> None:
     """Linear layers multiply by the transpose of their weight: store it that way, once for all calls and graphs."""
     aliases: dict[str, str] = {}
@@ -74,6 +90,30 @@ def fold_transposed_weights(parts: GraphParts) -> None:
         else:
             node.input[:] = [aliases.get(value, value) for value in node.input]
             kept.append(node)
+    parts.nodes[:] = kept
+
+
+def fold_constants(parts: GraphParts, opset: int) -> None:
+    """What depends on constants alone is computed here: time embeddings and modulation of every unrolled step.
+
+    Runtimes leave it in the graph once its linear layers are in 8 bits. Not in bfloat16, which the reference lacks.
+    """
+    from onnx import defs
+    from onnx.reference import ReferenceEvaluator
+
+    known = {name: x.numpy() for name, x in parts.tensors.items() if x.dtype != torch.bfloat16}
+    kept, folded = [], set()
+    for node in parts.nodes:
+        constant = known.keys() >= {value for value in node.input if value}
+        if not constant or node.op_type == "Identity" or node.domain or not defs.has(node.op_type):
+            kept.append(node)
+            continue
+        values = {name: known[name] for name in node.input if name}
+        results = ReferenceEvaluator(node, opsets={"": opset}).run(None, values)
+        known.update(zip(node.output, results, strict=True))
+        folded.update(node.output)
+    used = folded.intersection(value for node in kept for value in node.input)
+    parts.tensors.update({name: torch.from_numpy(np.array(known[name])) for name in used})
     parts.nodes[:] = kept
 
 

@@ -1,6 +1,7 @@
 """TensorRT, classic or for RTX: one code path. Compiles ONNX graphs to engines and runs these on torch's CUDA tensors.
 
-TensorRT for RTX compiles without a GPU, for all architectures at once; the classic one compiles for the GPU it finds.
+TensorRT for RTX compiles without a GPU, for all architectures it knows at once; the classic one compiles for the GPU it
+finds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import importlib.metadata
 import importlib.util
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,8 +26,9 @@ from wav_models.engines.base import (
     full_memory_is_named,
     memory_is_full,
 )
-from wav_models.engines.compiled_engine import Graph, Values
-from wav_models.engines.manifest import ANY_GPU, REMEDY, Manifest
+from wav_models.engines.compiled_engine import Graph, LentValues, StaleValuesError, Values
+from wav_models.engines.manifest import REMEDY, Manifest, video_dit_name
+from wav_models.engines.replay import CudaRecorder, Replays
 
 if TYPE_CHECKING:
     from wav_models.engines.onnx.composer import OnnxComposer
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 MODULES: Final = ("tensorrt", "tensorrt_rtx")
 """Python modules of the same interface; the first that is installed is used."""
+RTX_GPUS: Final = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120", "sm_121")
+"""What TensorRT for RTX compiles for; Hopper, data-centre Blackwell and Jetson are served by the classic one."""
+CUDA: Final = torch.device("cuda")
 
 
 class TensorRT:
@@ -75,7 +81,7 @@ class TensorRT:
         return model, engine
 
     def load(self, directory: Path, manifest: Manifest, options: EngineOptions, device: str) -> dict[str, Graph]:
-        return load_graphs(directory, manifest, cuda_graphs=options.cuda_graphs)
+        return dict(load_graphs(directory, manifest, cuda_graphs=options.cuda_graphs))
 
 
 RUNTIME = TensorRT()
@@ -106,7 +112,12 @@ def target_gpu() -> str:
         EngineError: classic TensorRT, and no GPU.
     """
     if tensorrt_module().__name__ == "tensorrt_rtx":
-        return ANY_GPU
+        if torch.cuda.is_available() and present_gpu() not in RTX_GPUS:
+            raise EngineError(
+                f"TensorRT for RTX serves {', '.join(RTX_GPUS)}, and this GPU is {present_gpu()}; install classic "
+                "TensorRT, or use 'onnxruntime' or 'torch'"
+            )
+        return " ".join(RTX_GPUS)
     if not torch.cuda.is_available():
         raise EngineError(
             "classic TensorRT compiles on the GPU that shall run the graphs, and none is visible here; export on the "
@@ -152,7 +163,7 @@ def build_engine(onnx_path: Path, engine_path: Path) -> None:
     engine_path.write_bytes(engine)
 
 
-def load_graphs(directory: Path, manifest: Manifest, *, cuda_graphs: bool = False) -> dict[str, Graph]:
+def load_graphs(directory: Path, manifest: Manifest, *, cuda_graphs: bool = False) -> dict[str, TensorRTGraph]:
     """Engines of all graphs of an export, on the GPU.
 
     Args:
@@ -167,11 +178,22 @@ def load_graphs(directory: Path, manifest: Manifest, *, cuda_graphs: bool = Fals
     trt = tensorrt_module()
     logger = _make_logger(trt)
     runtime = trt.Runtime(logger)
-    graphs: dict[str, Graph] = {}
+    replays = Replays(CudaRecorder()) if cuda_graphs else None
+    graphs: dict[str, TensorRTGraph] = {}
     for name, graph in manifest.graphs.items():
         engine = load_tensorrt_engine(runtime, logger, directory / graph["file"])
-        graphs[name] = TensorRTGraph(trt, engine, cuda_graph=cuda_graphs)
+        graphs[name] = TensorRTGraph(trt, engine, name, replays=replays)
+    if replays is not None:
+        record_all(graphs, video_dit_name(manifest.shape.num_video_samples))
     return graphs
+
+
+def record_all(graphs: Mapping[str, Any], lender: str) -> None:
+    """Record every graph before the first plan; `lender` names the one whose outputs others read in place."""
+    lent = graphs[lender].record({}) if lender in graphs else {}
+    for name, graph in graphs.items():
+        if name != lender:
+            graph.record(lent)
 
 
 def load_tensorrt_engine(runtime: Any, logger: Any, path: Path) -> Any:
@@ -189,78 +211,88 @@ def load_tensorrt_engine(runtime: Any, logger: Any, path: Path) -> Any:
 
 
 class TensorRTGraph:
-    """One engine and its execution context; calls take turns, and give new tensors every time."""
+    """One engine and its execution context; calls take turns.
 
-    def __init__(self, trt: Any, engine: Any, *, cuda_graph: bool = False) -> None:
+    They give new tensors every time, but for the largest ones of recorded work: what the experts see of many futures is
+    lent, and read where it was written.
+
+    Args:
+        trt, engine: TensorRT's module and the deserialised engine.
+        name: of the graph.
+        replays: of all graphs that are loaded together; None: the engine's work is started anew by every call.
+        device: of its tensors.
+    """
+
+    def __init__(
+        self, trt: Any, engine: Any, name: str, *, replays: Replays | None = None, device: torch.device = CUDA
+    ) -> None:
         self._context = engine.create_execution_context()
         if self._context is None:
             raise EngineError(f"TensorRT has no memory for this engine; {FULL_MEMORY_REMEDY}")
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        types = {name: _torch_type(trt, engine.get_tensor_dtype(name)) for name in names}
-        self._inputs = {name: types[name] for name in inputs}
-        self._outputs = {
-            name: (tuple(engine.get_tensor_shape(name)), types[name]) for name in names if name not in self._inputs
+        tensors = {
+            name: (tuple(engine.get_tensor_shape(name)), _torch_type(trt, engine.get_tensor_dtype(name)))
+            for name in names
         }
+        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self._inputs = {name: tensors[name] for name in inputs}
+        self._outputs = {name: tensor for name, tensor in tensors.items() if name not in self._inputs}
         self._lock = threading.Lock()
-        self._stream = torch.cuda.Stream()
-        self._recorded: _Recorded | None = None
-        self._record = cuda_graph
+        self._device = device
+        self._stream = torch.cuda.Stream() if device.type == "cuda" else None
+        self._replays = replays
+        self._lends = name.startswith("video_dit_") and name != video_dit_name(1)
+
+    def record(self, lent: Mapping[str, Tensor]) -> Values:
+        """Run once with zeros, and with what another graph lends where that fits, so that this form is recorded."""
+        fitting = {name for name, (shape, _) in self._inputs.items() if name in lent and lent[name].shape == shape}
+        return self.run(self._empty({k: v for k, v in self._inputs.items() if k not in fitting}), lent)
 
     def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> Values:
         given = {name: tensors[name] if name in tensors else context[name] for name in self._inputs}
-        with full_memory_is_named():
-            given = {name: self._on_gpu(name, value) for name, value in given.items()}
-            with self._lock, torch.cuda.stream(self._stream):
-                self._stream.wait_stream(torch.cuda.default_stream())
-                outputs = self._replay(given) if self._record else self._execute(given)
-                self._stream.synchronize()
-        return outputs
+        with full_memory_is_named(), torch.inference_mode():
+            given = {name: self._there(name, value) for name, value in given.items()}
+            with self._lock, self._on_stream():
+                return self._execute(given) if self._replays is None else self._replay(self._replays, given, context)
+
+    def _replay(self, replays: Replays, given: Values, context: Mapping[str, Any]) -> Values:
+        with replays.lock:
+            if isinstance(context, LentValues) and not context.lent.is_current:
+                raise StaleValuesError
+            lent = replays.run(self._execute, given)
+            if self._lends:
+                return LentValues(lent)
+            return {name: tensor.clone() for name, tensor in lent.output.items()}
 
     def tensor(self, value: Tensor) -> Tensor:
         return value
 
-    def _on_gpu(self, name: str, value: Tensor) -> Tensor:
-        return value.to("cuda", self._inputs[name]).contiguous()
+    def _there(self, name: str, value: Tensor) -> Tensor:
+        return value.to(self._device, self._inputs[name][1]).contiguous()
+
+    def _empty(self, tensors: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> Values:
+        return {name: torch.zeros(shape, dtype=dtype, device=self._device) for name, (shape, dtype) in tensors.items()}
+
+    @contextmanager
+    def _on_stream(self) -> Iterator[None]:
+        """A stream of the graph's own, which follows what was asked before, and is waited for."""
+        if self._stream is None:
+            yield
+            return
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_stream(torch.cuda.default_stream())
+            yield
+            self._stream.synchronize()
 
     def _execute(self, inputs: Mapping[str, Tensor]) -> Values:
-        outputs = {
-            name: torch.empty(shape, dtype=dtype, device="cuda") for name, (shape, dtype) in self._outputs.items()
-        }
+        """Start the engine on the current stream: when work is recorded, that is the recording one."""
+        outputs = self._empty(self._outputs)
         for name, tensor in (*inputs.items(), *outputs.items()):
             self._context.set_tensor_address(name, tensor.data_ptr())
-        if not self._context.execute_async_v3(self._stream.cuda_stream):
+        stream = torch.cuda.current_stream().cuda_stream if self._stream is not None else 0
+        if not self._context.execute_async_v3(stream):
             raise EngineError("TensorRT could not start an engine; its log says why")
         return outputs
-
-    def _replay(self, inputs: Mapping[str, Tensor]) -> Values:
-        if self._recorded is None:
-            self._execute(inputs)  # allocates what must not be allocated while recording
-            self._recorded = _Recorded.of(self._execute, inputs, self._stream)
-        return self._recorded.run(inputs)
-
-
-class _Recorded:
-    """A CUDA graph of one execution, with the buffers it reads and writes."""
-
-    def __init__(self, graph: Any, inputs: Mapping[str, Tensor], outputs: Values) -> None:
-        self._graph, self._inputs, self._outputs = graph, inputs, outputs
-
-    @classmethod
-    def of(
-        cls, execute: Callable[[Mapping[str, Tensor]], Values], inputs: Mapping[str, Tensor], stream: Any
-    ) -> _Recorded:
-        kept = {name: tensor.clone() for name, tensor in inputs.items()}
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream):
-            outputs = execute(kept)
-        return cls(graph, kept, outputs)
-
-    def run(self, inputs: Mapping[str, Tensor]) -> Values:
-        for name, tensor in inputs.items():
-            self._inputs[name].copy_(tensor)
-        self._graph.replay()
-        return {name: tensor.clone() for name, tensor in self._outputs.items()}
 
 
 def _torch_type(trt: Any, dtype: Any) -> torch.dtype:

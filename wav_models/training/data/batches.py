@@ -12,6 +12,7 @@ from torch import Tensor
 from wav_models.alignment import memory_rows, state_token
 from wav_models.data.conventions import STILL
 from wav_models.data.normalization import Normalization
+from wav_models.embodiment import Embodiment
 from wav_models.presets import HorizonConfig
 from wav_models.training.data.latent_store import LatentStore
 from wav_models.training.randomness import RngStreams
@@ -26,9 +27,9 @@ class Episodes:
 
     Attributes:
         latents: standardised latents of all N steps.
-        states: measured joint states, shape [N, 14], rad and m.
-        actions: absolute joint targets, shape [N, 14], rad and m; row t is commanded at step t, reached at t + 1.
-        values: Table 2 terms and return, shape [N, 17].
+        states: measured states, shape [N, S].
+        actions: commands, shape [N, A]; row t is commanded at step t, reached at t + 1.
+        values: reward terms and return, shape [N, C].
         first: index of the first step of each step's episode, shape [N].
         last: index of the last one, shape [N].
         text: row of each step's instruction in the text table, shape [N].
@@ -58,11 +59,11 @@ class Batch:
         memory_latents: shape [B, V, F_mem, L, C].
         future_latents: shape [B, V, F_fut, L, C].
         text: row of the instruction in the text table, shape [B], int64.
-        state_token: 14 zeros, then the normalised state, shape [B, 1, 28].
-        actions: shape [B, H, 28].
-        values: shape [B, T, 17].
-        state: measured joint state, shape [B, 14], rad and m.
-        targets: absolute joint targets, shape [B, H, 14], rad and m.
+        state_token: A zeros, then the normalised state, shape [B, 1, A + S].
+        actions: shape [B, H, A + S].
+        values: shape [B, T, C].
+        state: measured state, shape [B, S].
+        targets: commands, shape [B, H, A].
         action_known, value_known: 1 for steps within the episode, 0 beyond its end, shape [B, H] and [B, T].
     """
 
@@ -81,8 +82,12 @@ class Batch:
         return len(self.state)
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-        return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        """The same batch on another device; from pinned memory it is copied while the host goes on."""
+        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+    def pinned(self) -> Batch:
+        """The same batch in memory that a GPU reads by itself."""
+        return Batch(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
 
 
 class Batches:
@@ -138,7 +143,7 @@ class Batches:
         return np.clip(steps[:, None] + offsets, self.episodes.first[steps, None], self.episodes.last[steps, None])
 
 
-def still_steps(episodes: Episodes, horizon: HorizonConfig) -> NDArray[np.bool_]:
+def still_steps(episodes: Episodes, horizon: HorizonConfig, robot: Embodiment) -> NDArray[np.bool_]:
     """Steps in whose chunk nothing is asked to move, shape [N].
 
     A demonstrator who has given up, or pauses, looks like one who is about to begin; a model that learns both from the
@@ -146,9 +151,12 @@ def still_steps(episodes: Episodes, horizon: HorizonConfig) -> NDArray[np.bool_]
     """
     steps = np.arange(len(episodes))
     still = np.ones(len(episodes), dtype=np.bool_)
+    tolerance = np.array([STILL[channel.unit] for channel in robot.actions])
+    moving = [column for column, c in enumerate(robot.actions) if robot.relative_to_state or not c.gripper]
     for offset in range(horizon.action_horizon):
         targets = episodes.actions[np.minimum(steps + offset, episodes.last)]
-        still &= (np.abs(targets - episodes.states) < STILL).all(axis=1)
+        motion = np.abs(targets - episodes.states if robot.relative_to_state else targets)
+        still &= (motion < tolerance)[:, moving].all(axis=1)
     return still
 
 
@@ -161,16 +169,15 @@ def repeat_starts(episodes: Episodes, steps: IntArray, count: int, weight: int) 
     return np.concatenate([steps, np.tile(starts, weight - 1)])
 
 
-def fit_normalization(episodes: Episodes, horizon: HorizonConfig, steps: IntArray) -> Normalization:
+def fit_normalization(episodes: Episodes, horizon: HorizonConfig, steps: IntArray, robot: Embodiment) -> Normalization:
     """Statistics of the samples at `steps` (the training episodes)."""
     chunk = np.arange(horizon.action_horizon)
     first, last = episodes.first[steps, None], episodes.last[steps, None]
     state = episodes.states[steps].astype(np.float64)
     targets = episodes.actions[np.clip(steps[:, None] + chunk, first, last)]
     reached = episodes.states[np.clip(steps[:, None] + chunk + 1, first, last)]
-    return Normalization.fit(
-        state, targets - state[:, None], reached - state[:, None], episodes.values[steps].astype(np.float64)
-    )
+    moved = targets - state[:, None] if robot.relative_to_state else targets.astype(np.float64)
+    return Normalization.fit(state, moved, reached - state[:, None], episodes.values[steps].astype(np.float64), robot)
 
 
 def _tensor(array: NDArray[np.floating]) -> Tensor:

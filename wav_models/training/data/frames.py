@@ -22,7 +22,7 @@ from wav_models.data.samples import due_rows, frames_per_step
 from wav_models.presets import ModelConfig
 from wav_models.rewards.label import LabelConfig, label_episode
 from wav_models.training.state import StateError, load_tensors, save_tensors
-from wav_models.types import VIEWS, ImageArray
+from wav_models.types import ImageArray
 from wav_models.worker_pool import worker_pool
 
 IntArray = NDArray[np.int64]
@@ -42,8 +42,8 @@ class Table:
     """The numbers of all N steps of E episodes, at the model's step rate.
 
     Attributes:
-        states, actions: joint values, shape [N, 14], rad and m.
-        values: Table 2 terms and return, shape [N, 17].
+        states, actions: shapes [N, S] and [N, A].
+        values: reward terms and return, shape [N, C].
         starts: index of the first step of every episode, then N; shape [E + 1].
         instructions: of every episode, length E.
         episodes: which they are, see `fingerprints`.
@@ -100,7 +100,8 @@ class DecodedFrames:
     def read(self, episode: int, steps: range) -> ImageArray:
         stride = frames_per_step(self.dataset.fps, self.model.horizon.step_hz)
         recorded, frames = self.dataset.read_episode(episode), [stride * step for step in steps]
-        return np.stack([recorded.images(view, frames, self.model.latent.image_size) for view in VIEWS], axis=1)
+        size, views = self.model.latent.image_size, self.model.embodiment.view_names
+        return np.stack([recorded.images(view, frames, size) for view in views], axis=1)
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def read_table(dataset: DatasetGroup, model: ModelConfig, labels: LabelConfig | 
     for number, episode in enumerate(dataset):
         values = episode.values
         if values is None and dataset.is_mapped(number):
-            values = label_episode(episode, labels or LabelConfig())
+            values = label_episode(model.embodiment, episode, labels or LabelConfig())
         if values is None:
             raise DatasetError(f"{dataset.where(number)} has no rewards; run `wav label` first")
         identities.append(episode_identity(episode))
@@ -205,7 +206,7 @@ def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_proc
         ChildProcessError: a worker died.
     """
     starts = step_starts(dataset, model)
-    shape = (int(starts[-1]), len(VIEWS), *model.latent.image_size, 3)
+    shape = (int(starts[-1]), model.num_views, *model.latent.image_size, 3)
     known = _known_episodes(path, dataset)
     if known == len(dataset):
         return np.load(path, mmap_mode="r")

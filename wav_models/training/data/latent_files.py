@@ -21,7 +21,6 @@ from wav_models.presets import ModelConfig
 from wav_models.training.data.frames import IntArray, allocate, same_episodes
 from wav_models.training.data.latent_store import LatentArray, LatentStore
 from wav_models.training.state import StateError
-from wav_models.types import VIEWS
 
 LATENTS, FUTURES, ORIGIN, JOURNAL = "latents.npy", "futures.npy", "latents.json", "latents.journal"
 REMEDY = "run `wav train latents` first"
@@ -44,9 +43,9 @@ def make_origin(model: ModelConfig, autoencoder_sha256: str, episodes: list[Any]
 def file_shapes(model: ModelConfig, num_steps: int) -> dict[str, tuple[int, ...]]:
     """Shape of every file, by its name."""
     tokens = model.num_tokens_per_frame, model.video.in_channels
-    shapes: dict[str, tuple[int, ...]] = {LATENTS: (num_steps, len(VIEWS), *tokens)}
+    shapes: dict[str, tuple[int, ...]] = {LATENTS: (num_steps, model.num_views, *tokens)}
     if model.num_window_latents:
-        shapes[FUTURES] = (num_steps, len(VIEWS), model.num_window_latents, *tokens)
+        shapes[FUTURES] = (num_steps, model.num_views, model.num_window_latents, *tokens)
     return shapes
 
 

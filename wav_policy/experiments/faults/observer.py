@@ -18,13 +18,14 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
-from wav_models.types import JOINT_DIM, ActionChunk, FloatArray
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.experiments.faults.wall_time import in_our_time, wall_time
 from wav_policy.nodes.clients.system_client import Report, SystemClient
 from wav_policy.nodes.messages import chunk_topic
 from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
 from wav_policy.nodes.messages.joint_state import positions_from_message, stamp_to_seconds
 from wav_policy.nodes.messages.trajectory import chunk_to_message
+from wav_policy.robot.joints import JOINT_DIM
 
 LOOP = "piper_node: control loop"
 ARMS = ("piper_node: left arm", "piper_node: right arm")

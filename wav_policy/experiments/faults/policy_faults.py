@@ -12,7 +12,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from wav_models.types import JOINT_NAMES, ActionChunk
+from wav_models.types import ActionChunk
 from wav_policy.experiments.faults.fault import (
     GO_ON,
     HOLD,
@@ -24,6 +24,7 @@ from wav_policy.experiments.faults.fault import (
 )
 from wav_policy.experiments.faults.observer import CHUNK_AHEAD
 from wav_policy.experiments.faults.wall_time import wall_time
+from wav_policy.robot.joints import JOINT_NAMES
 
 _FLOOD_RATE: Final = 2000.0
 _MANY: Final = 30_000

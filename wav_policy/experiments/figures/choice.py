@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from wav_models.types import ARM_DOF, VIEWS, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.experiments.figures.demonstration import watch_operator
 from wav_policy.experiments.figures.inputs import Files, ReportInputs
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import ARM_DOF
 
 if TYPE_CHECKING:
     from wav_models.experiments.reader import FutureReader

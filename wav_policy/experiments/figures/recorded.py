@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from wav_models.types import VIEWS
 from wav_policy.experiments.figures.inputs import Files, ReportInputs
 
 NUM_EPISODES = 4
@@ -47,7 +46,7 @@ def measure_rollout(inputs: ReportInputs) -> Files:
         rollouts.append(roll_out(reader, episode, start, FUTURES, inputs.seed + i))
     first = rollouts[0]
     mean = {n: np.mean([getattr(r, n) for r in rollouts], axis=0).tolist() for n in ("psnr", "ssim", "copy_psnr")}
-    common = {"times": first.times.tolist(), "views": list(VIEWS)}
+    common = {"times": first.times.tolist(), "views": list(reader.engine.config.embodiment.view_names)}
     origin = {"seeds": [inputs.seed, inputs.seed + ROLLOUTS], "data": dataset.root.name, "episodes_were": kind}
     return {
         "rollout.npz": {**origin, **common, "true": first.true, "imagined": first.imagined},
@@ -56,22 +55,21 @@ def measure_rollout(inputs: ReportInputs) -> Files:
 
 
 def measure_rewards(inputs: ReportInputs) -> Files:
-    """All 16 terms of one labelled episode."""
-    from wav_models.rewards.terms import CHANNEL_NAMES, WEIGHTS
-
+    """All reward terms of one labelled episode."""
     dataset = inputs.dataset()
+    terms = dataset.robot.reward_terms
     candidates, kind = inputs.split(dataset)
     episode = dataset.read_episode(candidates[0])
     if episode.values is None:
         raise ValueError(f"{dataset.root} has no rewards; run `wav label` first")
-    weighted = episode.values[:, :-1] * WEIGHTS
+    weighted = episode.values[:, :-1] * np.array([term.weight for term in terms])
     return {
         "rewards.json": {
             "seeds": [episode.info.seed],
             "data": dataset.root.name,
             "episodes_were": kind,
             "episode": episode.info.index,
-            "names": list(CHANNEL_NAMES[:-1]),
+            "names": [term.name for term in terms],
             "time": (np.arange(len(episode)) / episode.fps).tolist(),
             "weighted": weighted.tolist(),
             "reward": weighted.sum(axis=1).tolist(),

@@ -37,13 +37,14 @@ def measure_cost(inputs: ReportInputs) -> Files:
 
 def _cost_of(checkpoint: Path, dtype: str, rounds: int) -> tuple[str, dict[str, float]]:
     from wav_models.checkpoint import load_planner_config
-    from wav_models.types import JOINT_DIM, VIEWS, Observation
+    from wav_models.types import Observation
     from wav_policy.policy.wav_policy import WAVPolicy
+    from wav_policy.robot.joints import JOINT_DIM
 
     planner = replace(load_planner_config(checkpoint), num_iterations=rounds, deadline=None)
     policy = WAVPolicy.load(checkpoint, engine="torch", planner=planner, num_threads=1, dtype=dtype)
     policy.warm_up()
-    shape = (len(VIEWS), policy.config.num_memory_frames, *policy.config.latent.image_size, 3)
+    shape = (policy.config.num_views, policy.config.num_memory_frames, *policy.config.latent.image_size, 3)
     rng = np.random.default_rng(0)
     seconds = []
     for seed in range(PLANS):

@@ -22,14 +22,15 @@ class RecorderGoneError(RuntimeError):
 
 
 class RecorderClient(SystemClient):
-    """Steers the recorder of this ROS domain.
+    """Steers the recorder of one system.
 
     Args:
         ended: says which node of ours has ended; "" while all run.
+        namespace: of the system; "" for the root.
     """
 
-    def __init__(self, ended: Callable[[], str] = lambda: "") -> None:
-        super().__init__()
+    def __init__(self, ended: Callable[[], str] = lambda: "", namespace: str = "") -> None:
+        super().__init__(namespace)
         self._ended = ended
         self._instruction = make_instruction_publisher(self.node)
 

@@ -21,6 +21,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.nodes.messages.diagnostic_array import reports_from_message
 from wav_policy.nodes.messages.subscribing import subscribe
 
 SERVICE_TIMEOUT = 10.0
@@ -43,17 +44,20 @@ class Report:
 
 
 class SystemClient:
-    """Watches and steers the nodes of this ROS domain. Signals stay with the caller.
+    """Watches and steers the nodes of one system. Signals stay with the caller.
+
+    Args:
+        namespace: of the system in this ROS domain; "" for the root.
 
     Attributes:
         reports: newest entries of /diagnostics by name, such as "policy_node: planning".
         chunk_ages: age of every `action_chunk` on arrival: now minus the time of the observation it stems from [s].
     """
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str = "") -> None:
         limit_to_this_host()
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # the command line is not for ROS
-        self.node = Node("wav_client")
+        self.node = Node("wav_client", namespace=namespace)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self.reports: dict[str, Report] = {}
@@ -139,7 +143,9 @@ class SystemClient:
         try:
             if not self.spin_until(client.service_is_ready, min(timeout, SERVICE_TIMEOUT)):
                 domain = os.environ.get("ROS_DOMAIN_ID") or "0"
-                raise ServiceError(f"there is no service {service} in ROS domain {domain}: is the system running?")
+                raise ServiceError(
+                    f"there is no service {client.service_name} in ROS domain {domain}: is the system running?"
+                )
             future = client.call_async(request)
             if not self.spin_until(future.done, timeout):
                 raise ServiceError(f"{service} did not answer within {timeout:g} s")
@@ -148,8 +154,8 @@ class SystemClient:
             self.node.destroy_client(client)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for entry in message.status:
-            self.reports[entry.name] = Report(entry.message, {pair.key: pair.value for pair in entry.values})
+        for name, report in reports_from_message(message, self.node.get_namespace()).items():
+            self.reports[name] = Report(report.message, dict(report.values))
 
     def _on_chunk(self, message: JointTrajectory) -> None:
         stamp = message.header.stamp

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import array
+import re
 import struct
 import zlib
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -15,7 +17,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 
 from wav_models.types import ImageArray
-from wav_policy.nodes.messages.limits import MAX_PIXELS, MessageError
+from wav_policy.nodes.messages.limits import MAX_PIXELS, MessageError, cut
 
 _JPEG: Final = b"\xff\xd8\xff"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -23,15 +25,59 @@ _SCAN: Final = b"\xff\xda"
 _MAX_SCANS: Final = 20
 """A progressive JPEG has about ten; every one costs a pass over the picture."""
 
-_DIRECT: Final[dict[str, tuple[int, int | None]]] = {
-    "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
+
+@dataclass(frozen=True)
+class _Encoding:
+    """How a picture lies in memory.
+
+    Attributes:
+        channels: numbers per pixel.
+        conversion: of OpenCV, to RGB; None: it is RGB.
+        wide: numbers have 16 bits, of which the upper 8 are shown.
+        even: width must be even; of `planes` and mosaics the height too.
+        planes: half as many rows of colour lie below those of brightness.
+    """
+
+    channels: int
+    conversion: int | None
+    wide: bool = False
+    even: bool = False
+    planes: bool = False
+
+
+_COLOURS: Final = {
+    "rgb": (3, None),
+    "bgr": (3, cv2.COLOR_BGR2RGB),
+    "rgba": (4, cv2.COLOR_RGBA2RGB),
+    "bgra": (4, cv2.COLOR_BGRA2RGB),
+    "mono": (1, cv2.COLOR_GRAY2RGB),
 }
-"""Encoding -> channels, conversion. Read in place: cv_bridge ignores the padding of rows (`step`), and its pure-Python
-edition misreads the channels of multi-channel encodings under OpenCV 5."""
+_MOSAICS: Final = {
+    "bayer_rggb": cv2.COLOR_BayerBG2RGB,  # OpenCV names a mosaic after the second row and column
+    "bayer_bggr": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg": cv2.COLOR_BayerGB2RGB,
+}
+_PACKED: Final = {
+    ("yuv422", "uyvy"): cv2.COLOR_YUV2RGB_UYVY,
+    ("yuv422_yuy2", "yuyv"): cv2.COLOR_YUV2RGB_YUY2,
+}
+_ENCODINGS: Final[dict[str, _Encoding]] = {
+    **{f"{name}8": _Encoding(*form) for name, form in _COLOURS.items()},
+    **{f"{name}16": _Encoding(*form, wide=True) for name, form in _COLOURS.items()},
+    **{f"{name}8": _Encoding(1, code, even=True) for name, code in _MOSAICS.items()},
+    **{f"{name}16": _Encoding(1, code, even=True, wide=True) for name, code in _MOSAICS.items()},
+    **{name: _Encoding(2, code, even=True) for names, code in _PACKED.items() for name in names},
+    "nv12": _Encoding(1, cv2.COLOR_YUV2RGB_NV12, even=True, planes=True),
+    "nv21": _Encoding(1, cv2.COLOR_YUV2RGB_NV21, even=True, planes=True),
+    "8UC1": _Encoding(*_COLOURS["mono"]),
+    "8UC3": _Encoding(*_COLOURS["bgr"]),  # OpenCV's own order
+    "8UC4": _Encoding(*_COLOURS["bgra"]),
+}
+"""By their names in sensor_msgs, the same everywhere: editions of cv_bridge know different ones, and its pure-Python
+edition ignores the padding of rows (`step`). It is asked for what is not here."""
+_NUMBERS: Final = re.compile(r"(16|32|64)[USF]C\d+|8SC\d+")
+"""Encodings of measurements, such as depth, which cv_bridge would scale into something that looks like a picture."""
 
 
 class ImageError(MessageError):
@@ -42,26 +88,50 @@ def rgb_from_message(message: Image, *, in_place: bool = False) -> ImageArray:
     """The picture, uint8, shape [H, W, 3], RGB; may share memory with the message.
 
     Args:
-        message: any encoding that cv_bridge knows.
+        message: of one of `_ENCODINGS`, or of another that the installed cv_bridge knows as a picture.
         in_place: the message is not used any more: bgr8 may be converted in its own memory.
 
     Raises:
-        ImageError: empty, shorter than its size says, or of an encoding nobody can convert.
+        ImageError: empty, shorter than its size says, or of an encoding that is no picture.
     """
-    height, width, encoding = message.height, message.width, message.encoding
+    height, width, name = message.height, message.width, message.encoding
     _check_size(width, height)
-    if encoding not in _DIRECT:
+    encoding = _ENCODINGS.get(name)
+    if encoding is None:
         return _through_cv_bridge(message)
-    channels, conversion = _DIRECT[encoding]
-    step = message.step or width * channels
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    if step < width * channels or len(data) < height * step:
-        raise ImageError(f"{width} x {height} {encoding} image with rows of {step} bytes has only {len(data)} bytes")
-    pixels = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
-    if conversion is None:
+    if encoding.even and (width % 2 or (height % 2 and encoding.channels == 1)):
+        raise ImageError(f"image of {width} x {height} px: {name} has an even number of them")
+    pixels = _pixels(message, encoding)
+    if encoding.conversion is None:
         return pixels
-    out = pixels if in_place and channels == 3 and pixels.flags.writeable else None
-    return np.asarray(cv2.cvtColor(pixels, conversion, dst=out), dtype=np.uint8)
+    out = pixels if in_place and encoding.channels == 3 and pixels.flags.writeable else None
+    return np.asarray(cv2.cvtColor(pixels, encoding.conversion, dst=out), dtype=np.uint8)
+
+
+def _pixels(message: Image, encoding: _Encoding) -> ImageArray:
+    """What lies in memory, uint8, without the padding of rows: [rows, W, channels], or [rows, W] of one channel."""
+    rows = message.height * 3 // 2 if encoding.planes else message.height
+    length = message.width * encoding.channels * (2 if encoding.wide else 1)
+    step = message.step or length
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    if step < length or len(data) < rows * step:
+        raise ImageError(
+            f"{message.width} x {message.height} {message.encoding} image with rows of {step} bytes has only "
+            f"{len(data)} bytes"
+        )
+    pixels = data[: rows * step].reshape(rows, step)[:, :length]
+    if encoding.wide:
+        pixels = pixels[:, 0 if message.is_bigendian else 1 :: 2]
+    return pixels.reshape(rows, message.width, encoding.channels) if encoding.channels > 1 else pixels
+
+
+def rgb_from_any(message: Image | CompressedImage) -> ImageArray:
+    """The picture of either type, also of messages that another library has deserialised: uint8 RGB [H, W, 3].
+
+    Raises:
+        ImageError: as the two below and above.
+    """
+    return rgb_from_message(message) if hasattr(message, "encoding") else rgb_from_compressed(message)
 
 
 def rgb_from_compressed(message: CompressedImage) -> ImageArray:
@@ -130,14 +200,15 @@ def message_from_rgb(rgb: ImageArray, stamp: Time, frame_id: str = "") -> Image:
 
 
 def _through_cv_bridge(message: Image) -> ImageArray:
+    name, known = cut(message.encoding, 40), ", ".join(sorted(_ENCODINGS))
+    if _NUMBERS.fullmatch(message.encoding):
+        raise ImageError(f"encoding {name!r} is no picture; publish one of: {known}")
     try:
         pixels = _bridge().imgmsg_to_cv2(message, desired_encoding="rgb8")
     except Exception as error:  # its editions raise CvBridgeError, KeyError, TypeError or cv2.error
-        raise ImageError(
-            f"cannot convert encoding {message.encoding!r} to rgb8 ({error}); publish rgb8 or bgr8"
-        ) from error
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ImageError(f"encoding {message.encoding!r} became {pixels.dtype} {list(pixels.shape)}, not 8-bit RGB")
+        raise ImageError(f"encoding {name!r} is no picture; publish one of: {known}") from error
+    if pixels.dtype != np.uint8 or pixels.shape != (message.height, message.width, 3):
+        raise ImageError(f"encoding {name!r} became {pixels.dtype} {list(pixels.shape)}, not 8-bit RGB")
     return np.asarray(pixels, dtype=np.uint8)
 
 

@@ -8,27 +8,33 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import JointState
 
-from wav_models.types import JOINT_NAMES, FloatArray
-from wav_policy.nodes.messages.limits import MAX_NAMES, MessageError
+from wav_models.types import FloatArray
+from wav_policy.nodes.messages.limits import MAX_NAMES, MAX_STATES, MessageError
+from wav_policy.robot.joints import JOINT_NAMES
 
 
 class JointNamesError(MessageError):
-    """A message whose joint names are not exactly the 14 of the robot, in any order."""
+    """A message whose joint names are not those of the robot, in any order."""
 
 
-def permutation(names: Sequence[str]) -> list[int]:
+def permutation(names: Sequence[str], *, others: bool = False) -> list[int]:
     """Index into a message's arrays for each of `JOINT_NAMES`.
+
+    Args:
+        names: of the message.
+        others: joints of something else may be among them, as in states of a whole robot; in a command they may not.
 
     Raises:
         JointNamesError: names are missing, unknown or doubled; says which.
     """
     if tuple(names) == JOINT_NAMES:
         return list(range(len(JOINT_NAMES)))
-    if len(names) > MAX_NAMES:
+    if len(names) > (MAX_STATES if others else MAX_NAMES):
         raise JointNamesError(f"{len(names)} joint names; {len(JOINT_NAMES)} were expected")
-    missing = [name for name in JOINT_NAMES if name not in names]
-    unknown = [name for name in names if name not in JOINT_NAMES]
-    doubled = sorted({name for name in names if list(names).count(name) > 1})
+    ours = [name for name in names if name in JOINT_NAMES] if others else list(names)
+    missing = [name for name in JOINT_NAMES if name not in ours]
+    unknown = [name for name in ours if name not in JOINT_NAMES]
+    doubled = sorted({name for name in ours if ours.count(name) > 1})
     if missing or unknown or doubled:
         faults = (("missing", missing), ("unknown", unknown), ("doubled", doubled))
         detail = "; ".join(f"{fault}: {', '.join(found)}" for fault, found in faults if found)
@@ -54,22 +60,22 @@ def to_message(
 
 
 def positions_from_message(message: JointState) -> FloatArray:
-    """Positions, shape [14], rad and m, reordered by name.
+    """Positions, shape [14], rad and m, picked out by name.
 
     Raises:
-        JointNamesError: names are wrong, or there is not one position per name.
+        JointNamesError: names are missing or doubled, or there is not one position per name.
     """
-    order = permutation(message.name)
+    order = permutation(message.name, others=True)
     if len(message.position) != len(message.name):
         raise JointNamesError(f"joint state: {len(message.name)} names but {len(message.position)} positions")
     return np.asarray(message.position, dtype=np.float64)[order]
 
 
 def efforts_from_message(message: JointState) -> FloatArray | None:
-    """Efforts of a message with good names, shape [14], N m, reordered by name; None unless there is one per name."""
+    """Efforts of a message with good names, shape [14], N m, picked out by name; None unless there is one per name."""
     if len(message.effort) != len(message.name):
         return None
-    return np.asarray(message.effort, dtype=np.float64)[permutation(message.name)]
+    return np.asarray(message.effort, dtype=np.float64)[permutation(message.name, others=True)]
 
 
 def stamp_to_seconds(stamp: Time) -> float:

@@ -16,14 +16,16 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
-from wav_models.types import JOINT_DIM
+from wav_policy.robot.joints import JOINT_DIM
 
 MAX_TEXT: Final = 1000
 """Characters of an instruction, and of every text in a log or on /diagnostics."""
 MAX_ROWS: Final = 256
 """Of a trajectory: 8 s at 30 Hz."""
 MAX_NAMES: Final = 2 * JOINT_DIM
-"""Of a message about joints; more are counted, not listed."""
+"""Of a command to joints; more are counted, not listed."""
+MAX_STATES: Final = 128
+"""Joints of a message about where they are: there may be others on the robot."""
 MAX_PIXELS: Final = 3840 * 2160
 """Of a picture."""
 MAX_COMPRESSED: Final = 8_000_000
@@ -36,7 +38,7 @@ _OVERHEAD: Final = 4_000
 
 MAX_BYTES: Final[Mapping[type, int]] = {
     JointTrajectory: MAX_ROWS * _ROW_BYTES + _OVERHEAD,
-    JointState: 3 * 8 * MAX_NAMES + _OVERHEAD,
+    JointState: (3 * 8 + 40) * MAX_STATES + _OVERHEAD,
     String: 4 * MAX_TEXT + _OVERHEAD,
     Image: 8 * MAX_PIXELS + _OVERHEAD,
     CompressedImage: MAX_COMPRESSED + _OVERHEAD,
@@ -106,9 +108,9 @@ class _Reader:
         self.skip_text()
 
 
-def _look_at_names(reader: _Reader) -> int:
+def _look_at_names(reader: _Reader, most: int = MAX_NAMES) -> int:
     reader.skip_header()
-    if (names := reader.count()) > MAX_NAMES:
+    if (names := reader.count()) > most:
         raise MessageError(f"{names} joint names refused; {JOINT_DIM} were expected")
     return names
 
@@ -121,7 +123,7 @@ def _look_at_trajectory(reader: _Reader) -> None:
 
 
 def _look_at_joints(reader: _Reader) -> None:
-    _look_at_names(reader)
+    _look_at_names(reader, MAX_STATES)
 
 
 _LOOKS: Final[Mapping[type, Callable[[_Reader], None]]] = {

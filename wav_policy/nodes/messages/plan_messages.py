@@ -1,7 +1,7 @@
 """What a plan thought, as standard messages: value over the horizon, scores per round, gripper paths.
 
 `imagined/value` and `imagined/rounds` are std_msgs/Float32MultiArray whose dimensions say what they hold. A round has
-one row of mean values and one of scores over its M futures.
+one row of mean values and one of scores over its M futures, and one that is 1 at the future that is acted on, else 0.
 """
 
 from __future__ import annotations
@@ -27,15 +27,17 @@ ROUNDS_TOPIC: Final = "imagined/rounds"
 MARKERS_TOPIC: Final = "imagined/markers"
 
 _VALUE_LABELS: Final = ("time [s], value", "step")
-_ROUND_LABELS: Final = ("round", "mean value, score", "future")
+_ROUND_LABELS: Final = ("round", "mean value, score, taken", "future")
 
 
 @dataclass(frozen=True)
 class PlanRounds:
-    """How the planner concentrated: mean value and score of every future of every round, shapes [K, M]."""
+    """How the planner concentrated: mean value and score of every future of every round, shapes [K, M]; round and
+    future that is acted on, from 0, None where that is none of them."""
 
     mean_values: FloatArray
     scores: FloatArray
+    taken: tuple[int, int] | None = None
 
 
 def value_message(plan: Plan) -> Float32MultiArray:
@@ -51,15 +53,21 @@ def value_from_message(message: Float32MultiArray) -> tuple[FloatArray, FloatArr
 
 
 def rounds_message(plan: Plan) -> Float32MultiArray:
-    """Mean value and score per round and future."""
-    rows = [np.stack([entry.mean_value, entry.video_score]) for entry in plan.rounds]
-    return _array(np.array(rows).reshape(len(rows), 2, -1) if rows else np.zeros((0, 2, 0)), _ROUND_LABELS)
+    """Mean value and score per round and future, and which one is acted on."""
+    values = np.zeros((len(plan.rounds), 3, len(plan.rounds[0].video_score) if plan.rounds else 0))
+    for row, entry in zip(values, plan.rounds, strict=True):
+        row[:2] = entry.mean_value, entry.video_score
+    if plan.chosen is not None:
+        number, future = plan.chosen
+        values[number, 2, future] = 1.0
+    return _array(values, _ROUND_LABELS)
 
 
 def rounds_from_message(message: Float32MultiArray) -> PlanRounds:
     """The inverse of `rounds_message`."""
     rounds = _from_array(message, _ROUND_LABELS)
-    return PlanRounds(rounds[:, 0], rounds[:, 1])
+    taken = [(int(number), int(future)) for number, future in np.argwhere(rounds[:, 2] > 0.5)]
+    return PlanRounds(rounds[:, 0], rounds[:, 1], taken[0] if taken else None)
 
 
 def markers_message(chosen: ImaginedMotion, others: Sequence[ImaginedMotion], lifetime: float) -> MarkerArray:

@@ -6,9 +6,10 @@ import numpy as np
 from builtin_interfaces.msg import Duration
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from wav_models.types import JOINT_DIM, JOINT_NAMES, ActionChunk
+from wav_models.types import ActionChunk
 from wav_policy.nodes.messages.joint_state import JointNamesError, permutation, seconds_to_stamp, stamp_to_seconds
 from wav_policy.nodes.messages.limits import MAX_ROWS, MessageError
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 _STEP_TOLERANCE = 1e-6  # s; times pass through integer nanoseconds
 
@@ -32,7 +33,8 @@ def chunk_from_message(message: JointTrajectory) -> ActionChunk:
     """Joints reordered by name; values are passed on unchecked (`ChunkExecutor` judges them).
 
     Raises:
-        TrajectoryError: wrong joint names, no points or too many, one of the wrong length, or unevenly spaced times.
+        TrajectoryError: wrong joint names, no points or too many, one of the wrong length, unevenly spaced times, or no
+            stamp: 0 does not mean "now" here, for then a plan of any age would be followed.
     """
     try:
         order = permutation(message.joint_names)
@@ -47,12 +49,17 @@ def chunk_from_message(message: JointTrajectory) -> ActionChunk:
         raise TrajectoryError(f"trajectory points have {sorted(lengths)} positions; every point needs {JOINT_DIM}")
     times = np.array([point.time_from_start.sec + point.time_from_start.nanosec * 1e-9 for point in message.points])
     step = float(times[0])
+    if step == 0.0 and len(times) > 1:
+        raise TrajectoryError("the first point is due at 0 s: leave it out; point i is due after (i + 1) steps")
+    stamp = stamp_to_seconds(message.header.stamp)
+    if stamp == 0.0:
+        raise TrajectoryError("header.stamp is 0; it tells the time of the observation that was planned from")
     if step <= 0 or np.abs(times - step * np.arange(1, len(times) + 1)).max() > _STEP_TOLERANCE:
         raise TrajectoryError(
             f"trajectory times must be even: point i at (i + 1) * step after header.stamp; got {times[:4].tolist()} ..."
         )
     positions = np.array([point.positions for point in message.points], dtype=np.float64)[:, order]
-    return ActionChunk(positions=positions, stamp=stamp_to_seconds(message.header.stamp), step=step)
+    return ActionChunk(positions=positions, stamp=stamp, step=step)
 
 
 def _duration(seconds: float) -> Duration:

@@ -1,4 +1,4 @@
-"""The three cameras, raw or compressed, into an `ObservationBuffer` or whatever else takes images."""
+"""The cameras, raw or compressed, into an `ObservationBuffer` or whatever else takes images."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
+import numpy as np
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
-from wav_models.types import VIEWS, ImageArray
+from wav_models.types import ImageArray
 from wav_policy.nodes.messages.images import ImageError, rgb_from_compressed, rgb_from_message
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.policy.observation import IMAGE_TOPICS
+from wav_policy.robot.cameras import VIEWS
 
 TRANSPORTS: Final = ("auto", "raw", "compressed")
-_RAW_PREFERRED: Final = 1.0
-"""A camera whose raw frames came within this time is not decoded a second time from its compressed topic [s]."""
+_PREFERRED: Final = 1.0
+"""A camera with good raw frames within this time is not decoded a second time from its compressed topic; one with good
+compressed frames is not blamed for raw ones that are none [s]."""
 _REMEMBERED: Final = 16
 _MOST_DAMAGED: Final = 3
 """Of as many compressed frames as are remembered. A JPEG has no checksum: where lost bytes are noticed in more frames
@@ -46,6 +49,7 @@ class CameraSubscriptions:
         buffer: receives the pictures, and the reasons why a message was none.
         transport: one of `TRANSPORTS`.
         callback_group: of the subscriptions; the node's if None.
+        views: the cameras.
 
     Attributes:
         rejected: messages per topic that were no usable image.
@@ -53,13 +57,20 @@ class CameraSubscriptions:
     """
 
     def __init__(
-        self, node: Node, buffer: ImageSink, transport: str, callback_group: CallbackGroup | None = None
+        self,
+        node: Node,
+        buffer: ImageSink,
+        transport: str,
+        callback_group: CallbackGroup | None = None,
+        views: Sequence[str] = VIEWS,
     ) -> None:
-        self.rejected = dict.fromkeys(IMAGE_TOPICS.values(), 0)
+        self.rejected = {IMAGE_TOPICS[view]: 0 for view in views}
         self._node = node
         self._buffer = buffer
-        self._last_raw = dict.fromkeys(VIEWS, float("-inf"))
-        self._were_damaged: dict[str, deque[bool]] = {view: deque(maxlen=_REMEMBERED) for view in VIEWS}
+        self._last_raw = dict.fromkeys(views, float("-inf"))
+        self._last_compressed = dict.fromkeys(views, float("-inf"))
+        self._has_colour: dict[str, bool | None] = dict.fromkeys(views)
+        self._were_damaged: dict[str, deque[bool]] = {view: deque(maxlen=_REMEMBERED) for view in views}
         self.subscriptions = [
             subscribe(
                 node,
@@ -70,7 +81,7 @@ class CameraSubscriptions:
                 partial(self._reject, view),
                 callback_group=callback_group,
             )
-            for view in VIEWS
+            for view in views
             for kind, topic, callback in self._sources(view, transport)
         ]
 
@@ -85,12 +96,20 @@ class CameraSubscriptions:
         return {"auto": (raw, compressed), "raw": (raw,), "compressed": (compressed,)}[transport]
 
     def _on_raw(self, view: str, message: Image) -> None:
-        self._last_raw[view] = time.monotonic()
-        self._add(view, message, partial(rgb_from_message, message, in_place=True))
+        now = time.monotonic()
+        if reason := self._add(view, message, partial(rgb_from_message, message, in_place=True)):
+            self._reject(view, reason, is_blamed=now - self._last_compressed[view] > _PREFERRED)
+        else:
+            self._last_raw[view] = now
 
     def _on_compressed(self, view: str, message: CompressedImage) -> None:
-        if time.monotonic() - self._last_raw[view] > _RAW_PREFERRED:
-            self._add(view, message, partial(self._decompress, view, message))
+        now = time.monotonic()
+        if now - self._last_raw[view] <= _PREFERRED:
+            return
+        if reason := self._add(view, message, partial(self._decompress, view, message)):
+            self._reject(view, reason)
+        else:
+            self._last_compressed[view] = now
 
     def _decompress(self, view: str, message: CompressedImage) -> ImageArray:
         were_damaged = self._were_damaged[view]
@@ -103,14 +122,30 @@ class CameraSubscriptions:
             )
         return image
 
-    def _add(self, view: str, message: Image | CompressedImage, decode: Callable[[], ImageArray]) -> None:
+    def _add(self, view: str, message: Image | CompressedImage, decode: Callable[[], ImageArray]) -> str:
+        """Why it was no usable image; "" where it was one."""
         try:
             rgb = decode()
         except ImageError as error:
-            self._reject(view, str(error))
-            return
+            return str(error)
+        if not self._has_colour[view]:
+            self._look_for_colour(view, rgb)
         self._buffer.add_image(view, rgb, stamp_to_seconds(message.header.stamp))
+        return ""
 
-    def _reject(self, view: str, reason: str) -> None:
+    def _look_for_colour(self, view: str, rgb: ImageArray) -> None:
+        """Until there is some; a camera without is told of once."""
+        has_colour = not np.array_equal(rgb[..., 0], rgb[..., 1]) or not np.array_equal(rgb[..., 1], rgb[..., 2])
+        if not has_colour and self._has_colour[view] is None:
+            self._node.get_logger().warning(
+                f"{IMAGE_TOPICS[view]}: the picture has no colour; a policy that was trained on colours needs some"
+            )
+        self._has_colour[view] = has_colour
+
+    def _reject(self, view: str, reason: str, *, is_blamed: bool = True) -> None:
         self.rejected[IMAGE_TOPICS[view]] += 1
-        self._buffer.reject_image(view, reason)
+        if is_blamed:
+            self._buffer.reject_image(view, reason)
+        else:
+            text = f"{IMAGE_TOPICS[view]}: {reason}; its compressed frames are taken"
+            self._node.get_logger().warning(text, throttle_duration_sec=60.0)

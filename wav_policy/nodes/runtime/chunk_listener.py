@@ -1,7 +1,8 @@
-"""The process that listens to `action_chunk` for piper_node: started, heard, and restarted when it dies or hangs."""
+"""The process that listens for piper_node: started, heard, and restarted when it dies or hangs."""
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import subprocess
@@ -14,7 +15,17 @@ from typing import Final
 
 from wav_models.types import ActionChunk
 from wav_policy.nodes.messages import chunk_topic
-from wav_policy.nodes.messages.gateway_words import MAX_PACKET, Beat, Lost, Refused, unpack
+from wav_policy.nodes.messages.gateway_words import (
+    MAX_PACKET,
+    Answer,
+    Beat,
+    Introduction,
+    Lost,
+    Refused,
+    Wanted,
+    pack_order,
+    unpack,
+)
 from wav_policy.nodes.messages.limits import MessageError
 from wav_policy.piper.errors import PiperError
 
@@ -26,8 +37,8 @@ _START_TIME: Final = 20.0
 _HANG_TIME: Final = 3.0
 """Silence after which it is taken to hang, killed and started again [s]."""
 
-_END_TIME: Final = 1.0
-"""What it may take to end once nobody listens to it [s]."""
+_END_TIME: Final = 3.0
+"""What it may take to end once nobody listens to it; one that is killed is on the graph for some seconds more [s]."""
 
 _PAUSES: Final = 0.2, 5.0
 """Before it is started again: at first, and at most; each is twice the one before [s]."""
@@ -63,6 +74,8 @@ class ChunkListener:
         on_chunk: a chunk, its stamp in ROS time.
         on_hold: a reason to hold: something came that is no chunk, the policy is gone, or the process that listens is.
         on_lost: the same, for the log, where it is none of what somebody sent.
+        introduce: what the process has to know about piper_node, asked for whenever it is started.
+        on_wanted: a transition that somebody wants; to be answered by `answer`, from another thread.
     """
 
     def __init__(
@@ -72,11 +85,16 @@ class ChunkListener:
         on_chunk: Callable[[ActionChunk], None],
         on_hold: Callable[[str], None],
         on_lost: Callable[[str], None],
+        introduce: Callable[[], Introduction],
+        on_wanted: Callable[[Wanted], None],
     ) -> None:
         self._arguments = topic, namespace
         self._on_chunk = on_chunk
         self._on_hold = on_hold
         self._on_lost = on_lost
+        self._introduce = introduce
+        self._on_wanted = on_wanted
+        self._end: socket.socket | None = None
         self._ready = threading.Event()
         self._closing = threading.Event()
         self._listening = False
@@ -102,6 +120,13 @@ class ChunkListener:
                 f"computer overloaded? Its own words are above; try: {sys.executable} -c 'import {_GATEWAY}'"
             )
 
+    def answer(self, answer: Answer) -> None:
+        """Tell what became of a transition; nobody, where the process that was asked is gone."""
+        end = self._end
+        if end is not None:
+            with contextlib.suppress(OSError):
+                end.send(pack_order(answer), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
     def close(self) -> None:
         """End the process and the thread."""
         self._closing.set()
@@ -112,7 +137,10 @@ class ChunkListener:
         pause = shortest
         while not self._closing.is_set():
             began = time.monotonic()
-            why = self._attend()
+            try:
+                why = self._attend()
+            except OSError as error:  # no memory, file descriptors or process ids are left
+                why = f"the process that listens to it cannot be run: {error}"
             if self._closing.is_set():
                 return
             if time.monotonic() - began > _SETTLED:
@@ -127,21 +155,28 @@ class ChunkListener:
 
         Returns:
             How it ended.
+
+        Raises:
+            OSError: it does not start, or takes no order.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [sys.executable, "-m", _GATEWAY, str(theirs.fileno()), *self._arguments]
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
-        try:
-            with ours:
-                return self._hear(ours)
-        finally:
-            self._listening = False
+        with ours:
+            with theirs:
+                command = [sys.executable, "-m", _GATEWAY, str(theirs.fileno()), *self._arguments]
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
             try:
-                process.wait(_END_TIME)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                ours.send(pack_order(self._introduce()), socket.MSG_NOSIGNAL)
+                self._end = ours
+                return self._hear(ours)
+            finally:
+                self._end = None
+                self._listening = False
+                ours.close()
+                try:
+                    process.wait(_END_TIME)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
     def _hear(self, end: socket.socket) -> str:
         """Pass on what it says until it has ended, hangs, or is not needed any more."""
@@ -176,6 +211,8 @@ class ChunkListener:
                 pass
             case ActionChunk():
                 self._on_chunk(word)
+            case Wanted():
+                self._on_wanted(word)
             case Refused(reason):
                 self._on_hold(reason)
             case Lost(reason):

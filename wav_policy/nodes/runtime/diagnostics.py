@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 
+from wav_policy.nodes.messages.diagnostic_array import prefix
 from wav_policy.nodes.messages.limits import cut
 from wav_policy.nodes.runtime.timers import steady_timer
 
@@ -29,7 +30,7 @@ def status(name: str, level: bytes, message: str, /, **values: Any) -> Diagnosti
         message: one line for a human.
         values: key-value pairs; floats are rounded to six significant digits.
 
-    Texts are cut to `MAX_TEXT`: some stem from others' messages.
+    `Diagnostics` puts the namespace before the name. Texts are cut to `MAX_TEXT`: some stem from others' messages.
     """
     pairs = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
     return DiagnosticStatus(name=name, level=level, message=cut(message), values=pairs)
@@ -92,6 +93,10 @@ class Diagnostics:
     def _send(self, entries: list[DiagnosticStatus]) -> None:
         self._last_published = time.monotonic()
         self._last_levels = _levels(entries)
+        namespace = prefix(self._node.get_namespace())
+        for entry in entries:
+            entry.hardware_id = f"{namespace}{entry.hardware_id or entry.name.partition(':')[0]}"
+            entry.name = f"{namespace}{entry.name}"
         message = DiagnosticArray(status=entries)
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)

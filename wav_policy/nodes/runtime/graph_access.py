@@ -20,12 +20,12 @@ from pathlib import Path
 import rclpy
 from rclpy.node import Node
 
-from wav_models.types import VIEWS
 from wav_policy.bringup.access import Access, read_policy, write_policy
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES
 from wav_policy.bringup.paths import PACKAGE
-from wav_policy.nodes import chunk_gateway
+from wav_policy.nodes.messages.gateway_words import NAME
+from wav_policy.robot.cameras import VIEWS
 
 _SETTLING = 3.0
 """The graph reaches a new participant bit by bit [s]."""
@@ -43,7 +43,7 @@ ON_DEMAND = {
     "recorder_node": Access(subscribe=("/joint_targets", "/leader/joint_states")),
     "lifecycle_manager": Access(
         subscribe=tuple(f"/{node}/transition_event" for node in _LEADERS),
-        request=tuple(f"/{node}/change_state" for node in _LEADERS),
+        request=tuple(f"/{node}/{service}" for node in _LEADERS for service in ("change_state", "get_state")),
     ),
 }
 """What nodes use only at times, so that the graph need not show it: the monitor while a browser looks on, the others
@@ -55,7 +55,7 @@ NamesAndTypes = list[tuple[str, list[str]]]
 def our_nodes() -> tuple[str, ...]:
     """Names of the nodes of this project; the last one is started by piper_node."""
     started = (entry.executable for entry in (*NODES, LIFECYCLE_MANAGER) if entry.package == PACKAGE)
-    return (*started, chunk_gateway.NAME)
+    return (*started, NAME)
 
 
 def look(observer: Node, names: Iterable[str], settling: float = _SETTLING) -> dict[str, Access]:

@@ -1,33 +1,79 @@
-"""Lifecycle transitions that say why they failed."""
+"""Managed nodes that say why a transition failed, and answer every request."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-N = TypeVar("N", bound=type[LifecycleNode])
-Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+_CALLBACKS: Final = ("on_configure", "on_activate", "on_deactivate", "on_cleanup", "on_shutdown", "on_error")
 
-_TRANSITIONS: Final = ("on_configure", "on_activate", "on_deactivate", "on_cleanup", "on_shutdown", "on_error")
+_TRIGGERS: Final = {
+    Transition.TRANSITION_CONFIGURE: "trigger_configure",
+    Transition.TRANSITION_ACTIVATE: "trigger_activate",
+    Transition.TRANSITION_DEACTIVATE: "trigger_deactivate",
+    Transition.TRANSITION_CLEANUP: "trigger_cleanup",
+    Transition.TRANSITION_UNCONFIGURED_SHUTDOWN: "trigger_shutdown",
+    Transition.TRANSITION_INACTIVE_SHUTDOWN: "trigger_shutdown",
+    Transition.TRANSITION_ACTIVE_SHUTDOWN: "trigger_shutdown",
+}
 
 
-def log_failures(node: N) -> N:
-    """Class decorator: an exception in a transition is logged before rclpy takes it for a mere ERROR."""
-    for name in _TRANSITIONS:
-        setattr(node, name, _logging(getattr(node, name)))
-    return node
+class ManagedNode(LifecycleNode):
+    """rclpy takes an exception in a transition for a mere ERROR: here it is logged before. And it leaves who asks for
+    a transition that is impossible in the present state without an answer: here that is False."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in _CALLBACKS:
+            if name in vars(cls):
+                setattr(cls, name, _logging(vars(cls)[name]))
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, **options)
+        if (service := getattr(self, "_service_change_state", None)) is not None:
+            service.callback = self._answering(service.callback)
+
+    def make_transition(self, transition: int) -> bool:
+        """Whether a transition, of lifecycle_msgs/Transition, was possible and went well."""
+        try:
+            made = getattr(self, _TRIGGERS[transition])()
+        except (RCLError, KeyError) as error:
+            self._warn_impossible(transition, error)
+            return False
+        return bool(made == TransitionCallbackReturn.SUCCESS)
+
+    def _answering(
+        self, callback: Callable[[ChangeState.Request, ChangeState.Response], ChangeState.Response]
+    ) -> Callable[[ChangeState.Request, ChangeState.Response], ChangeState.Response]:
+        def answer(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+            try:
+                return callback(request, response)
+            except RCLError as error:
+                self._warn_impossible(request.transition.id, error)
+                return ChangeState.Response(success=False)
+
+        return answer
+
+    def _warn_impossible(self, transition: int, error: Exception) -> None:
+        why = str(error).split(", at ")[0]
+        self.get_logger().warning(f"transition {transition} refused: {why}", throttle_duration_sec=1.0)
 
 
-def _logging(transition: Transition) -> Transition:
-    @wraps(transition)
+def _logging(
+    callback: Callable[[Any, LifecycleState], TransitionCallbackReturn],
+) -> Callable[[Any, LifecycleState], TransitionCallbackReturn]:
+    @wraps(callback)
     def logged(self: LifecycleNode, state: LifecycleState) -> TransitionCallbackReturn:
         try:
-            return transition(self, state)
+            return callback(self, state)
         except Exception as error:
-            self.get_logger().fatal(f"{transition.__name__} failed: {type(error).__name__}: {error}")
+            self.get_logger().fatal(f"{callback.__name__} failed: {type(error).__name__}: {error}")
             raise
 
     return logged

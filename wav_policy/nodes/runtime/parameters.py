@@ -6,23 +6,31 @@ a file be whose sections are for nodes of other names, as rcl does: that is said
 
 from __future__ import annotations
 
-import re
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wav_models.configuration import ConfigurationError, flat_names, from_flat, read
+from wav_models.configuration import ConfigurationError, Range, flat_hints, from_flat, range_of, what_fits
+from wav_models.field_descriptions import flat_descriptions
+from wav_policy.bringup.parameter_files import section
 
 if TYPE_CHECKING:
+    from rcl_interfaces.msg import ParameterDescriptor
     from rclpy.node import Node
 
 T = TypeVar("T")
 
 # Declared by rclpy itself; legal in every node's parameter file.
 _RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service")
-_SECTION = "ros__parameters"
+
+
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
+"""Whole numbers that ROS knows."""
 
 
 class ParameterError(ConfigurationError):
@@ -49,48 +57,13 @@ def declare(node: Node, cls: type[T]) -> T:
         origin = [str(file) for file, values in sections.items() if values and error.key in values]
         raise ParameterError(f"{error}{f' ({origin[-1]})' if origin else ''}") from error
     _tell(node, sections)
-    _declare_values(node, config)
+    declare_described(node, describe(config))
     return config
 
 
 def parameter_files(arguments: Sequence[str]) -> list[Path]:
     """The files of a node's command line, in the order in which they apply."""
     return [Path(value) for option, value in pairwise(arguments) if option == "--params-file"]
-
-
-def section(file: Path, node: str) -> dict[str, Any] | None:
-    """What a parameter file holds for a node, by flat name; None where no section is for it.
-
-    Args:
-        file: of the form that rcl reads, with `*` and `**` in the names of nodes.
-        node: fully qualified name, such as "/robot1/piper_node".
-
-    Raises:
-        ConfigurationError: the file cannot be read.
-    """
-    found = [values for pattern, values in _sections(read(file), ()) if _matches(pattern, node)]
-    return {name: value for values in found for name, value in _flat(values)} if found else None
-
-
-def _sections(data: dict[str, Any], outer: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    for key, value in data.items():
-        if key == _SECTION:
-            yield outer, value or {}
-        elif isinstance(value, dict):
-            yield from _sections(value, (*outer, *filter(None, str(key).split("/"))))
-
-
-def _matches(pattern: tuple[str, ...], node: str) -> bool:
-    wildcards = {"*": r"/\w+", "**": r"(/\w+)*"}
-    return re.fullmatch("".join(wildcards.get(part, f"/{re.escape(part)}") for part in pattern), node) is not None
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _tell(node: Node, sections: dict[Path, dict[str, Any] | None]) -> None:
@@ -102,16 +75,69 @@ def _tell(node: Node, sections: dict[Path, dict[str, Any] | None]) -> None:
         logger.error(f"NOTHING in {file} applies to this node: no section is for {name}; name one '/**' or '{name}'")
 
 
-def _declare_values(node: Node, config: Any) -> None:
-    from rcl_interfaces.msg import ParameterDescriptor
+@dataclass(frozen=True)
+class Described:
+    """A parameter as `ros2 param describe` shows it.
 
-    for name in flat_names(type(config)):
-        value = config
-        for attribute in name.split("."):
-            value = getattr(value, attribute)
-        if not node.has_parameter(name):
-            ros_value = list(value) if isinstance(value, tuple) else value
-            node.declare_parameter(name, ros_value, ParameterDescriptor(read_only=True), ignore_override=True)
+    Attributes:
+        name: flat.
+        value: as ROS takes it.
+        description: what it means.
+        constraints: what fits, in words.
+        low, high: least and greatest number; None where there is no limit or no number.
+    """
+
+    name: str
+    value: Any
+    description: str = ""
+    constraints: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+def describe(config: Any) -> list[Described]:
+    """All values of a configuration, with what its class says about them."""
+    kind = type(config)
+    texts = flat_descriptions(kind)
+    found = []
+    for name, hint in flat_hints(kind).items():
+        value = attrgetter(name)(config)
+        limits = range_of(hint) or Range()
+        low, high = (limit if math.isfinite(limit) else None for limit in (limits.low, limits.high))
+        ros_value = list(value) if isinstance(value, tuple) else value
+        found.append(Described(name, ros_value, texts[name], f"{what_fits(hint)}, set at the start", low, high))
+    return found
+
+
+def declare_described(node: Node, parameters: Iterable[Described]) -> None:
+    """Declare read-only parameters, whatever the command line says; those that there are already stay."""
+    for parameter in parameters:
+        if not node.has_parameter(parameter.name):
+            node.declare_parameter(parameter.name, parameter.value, _descriptor(parameter), ignore_override=True)
+
+
+def _descriptor(parameter: Described) -> ParameterDescriptor:
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    descriptor = ParameterDescriptor(
+        description=parameter.description, additional_constraints=parameter.constraints, read_only=True
+    )
+    if parameter.low is None and parameter.high is None:
+        return descriptor
+    if isinstance(parameter.value, int):
+        low, high = (None if limit is None else int(limit) for limit in (parameter.low, parameter.high))
+        whole = IntegerRange(
+            from_value=_LEAST if low is None else low, to_value=_GREATEST if high is None else high, step=1
+        )
+        descriptor.integer_range = [whole]
+    else:
+        low_end, high_end = parameter.low, parameter.high
+        number = FloatingPointRange(
+            from_value=-sys.float_info.max if low_end is None else low_end,
+            to_value=sys.float_info.max if high_end is None else high_end,
+        )
+        descriptor.floating_point_range = [number]
+    return descriptor
 
 
 def _belongs_to_rclpy(name: str) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from wav_models.configuration import Range
 from wav_models.types import FloatArray
 from wav_policy.piper import units
 from wav_policy.piper.frames import MOVE_JOINT, NUM_JOINTS, ControlMode, FrameId
@@ -18,6 +19,9 @@ Frame = tuple[int, bytes]
 """CAN identifier and 8 data bytes."""
 
 
+Rate = Annotated[float, Range(0.0, 1000.0)]
+
+
 @dataclass(frozen=True)
 class FeedbackRates:
     """Frames of each kind per second [Hz]; 0 never sends them.
@@ -27,17 +31,18 @@ class FeedbackRates:
     (both arms' threads, CPU time over 7 s with a client that reads everything; 2-core x86-64 virtual machine).
     """
 
-    joints: float = 100.0
-    gripper: float = 100.0
-    status: float = 50.0
-    motors_slow: float = 10.0
-    motors_fast: float = 20.0
-    end_pose: float = 0.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            if not 0.0 <= getattr(self, field.name) <= 1000.0:
-                raise ValueError(f"feedback rate {field.name} must be 0..1000 Hz, got {getattr(self, field.name)}")
+    joints: Rate = 100.0
+    """Frames 0x2A5 to 0x2A7."""
+    gripper: Rate = 100.0
+    """Frame 0x2A8."""
+    status: Rate = 50.0
+    """Frame 0x2A1."""
+    motors_slow: Rate = 10.0
+    """Frames 0x261 to 0x266: voltages, temperatures, faults."""
+    motors_fast: Rate = 20.0
+    """Frames 0x251 to 0x256: currents, of which joint_states.effort is made."""
+    end_pose: Rate = 0.0
+    """Frames 0x2A2 to 0x2A4."""
 
 
 class FeedbackSchedule:

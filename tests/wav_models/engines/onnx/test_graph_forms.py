@@ -12,6 +12,7 @@ import torch
 from tests.wav_models.engines.small_engines import SMALL, WordEncoder
 from wav_models.checkpoint import Checkpoint
 from wav_models.data.normalization import Normalization
+from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.engines.base import Engine
 from wav_models.engines.compiled_engine import CompiledEngine
 from wav_models.engines.export import ExportTarget, export_model
@@ -40,7 +41,7 @@ PLANNER = PlannerConfig(
     selection="best",
 )
 SHAPE = PlanShape.of(PLANNER)
-DENOISING = replace(PLANNER, video_times=(0.0, 0.5))
+DENOISING = replace(PLANNER, video_times=(0.25, 0.75), share_first_step=True)
 PUBLISHED = replace(
     WAV_2B,
     video=replace(
@@ -81,7 +82,7 @@ def autoencoder_of(config: ModelConfig) -> Autoencoder:
 def checkpoint_of(config: ModelConfig) -> Checkpoint:
     rng, horizon = np.random.default_rng(0), config.horizon.action_horizon
     statistics = (rng.normal(size=(50, *size)) for size in ((14,), (horizon, 14), (horizon, 14), (17,)))
-    normalization = Normalization.fit(*statistics)
+    normalization = Normalization.fit(*statistics, BIMANUAL_PIPER)
     return Checkpoint(config, random_model(config, "fp32"), autoencoder_of(config), normalization, {}, Path("none"))
 
 

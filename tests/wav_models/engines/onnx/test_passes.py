@@ -46,6 +46,26 @@ def two_layers() -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
 
 
+def scaled_by_a_constant() -> Any:
+    """y = x sigmoid(c W^T + b)."""
+    nodes = [
+        helper.make_node("Constant", [], ["c"], name="constant", value=numpy_helper.from_array(X[:1])),
+        helper.make_node("Transpose", ["w"], ["t"], name="transpose", perm=[1, 0]),
+        helper.make_node("MatMul", ["c", "t"], ["p"], name="product"),
+        helper.make_node("Add", ["p", "b"], ["s"], name="sum"),
+        helper.make_node("Sigmoid", ["s"], ["scale"], name="sigmoid"),
+        helper.make_node("Mul", ["x", "scale"], ["y"], name="scaled"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "layers",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, 96])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [5, 96])],
+        [numpy_helper.from_array(WEIGHTS[0], "w"), numpy_helper.from_array(BIAS, "b")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+
+
 def image_negative() -> Any:
     """255 - image, with bytes moved around before and after."""
     nodes = [
@@ -90,6 +110,16 @@ def test_linear_layers_compute_the_same(quantize: bool, tolerance: float, tmp_pa
         assert counts["DynamicQuantizeLinear"] == 1  # both layers read the same numbers
         assert counts["MatMulIntegerToFloat"] == 2
         assert counts["MatMul"] == 0
+
+
+@pytest.mark.parametrize("quantize", [False, True])
+def test_what_depends_on_constants_alone_is_computed_once(quantize: bool, tmp_path: Path) -> None:
+    """A linear layer of a constant, as of a flow time, leaves neither a product nor its quantisation."""
+    nodes, session = finished(scaled_by_a_constant(), "y", tmp_path, quantize=quantize)
+    x = RNG.normal(size=(5, 96)).astype(np.float32)
+    (found,) = session.run(None, {"x": x})
+    np.testing.assert_allclose(found, x / (1.0 + np.exp(-X[:1] @ WEIGHTS[0].T - BIAS)), rtol=1e-5)
+    assert [node.op_type for node in nodes] == ["Mul"]
 
 
 def test_bytes_are_numbers_between_the_borders(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 from tests.wav_models.engines.small_engines import SMALL, WordEncoder
 from wav_models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wav_models.data.normalization import Normalization
+from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.engines import parity, select
 from wav_models.engines.base import Engine, EngineError, EngineOptions
 from wav_models.engines.export import ExportTarget, cache_directory, export, export_directory
@@ -35,6 +36,7 @@ from wav_models.guidance import Guidance
 from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
+from wav_models.planner.timing import efforts, size_of
 from wav_policy.cli.export import main as export_command
 
 PLANNER = PlannerConfig(
@@ -67,7 +69,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         directory,
         model=model,
         autoencoder=make_autoencoder(SMALL),
-        normalization=Normalization.fit(*statistics),
+        normalization=Normalization.fit(*statistics, BIMANUAL_PIPER),
         training_record={},
     )
     return load_checkpoint(directory)
@@ -144,6 +146,18 @@ def test_plans_choose_the_same_elites_and_actions(reference: TorchEngine, engine
     assert compare_plans(reference, engine, replace(trial, planner=replace(PLANNER, score="mean"))).elites == 1.0
 
 
+@pytest.mark.parametrize("planner", efforts(PLANNER)[1:], ids=size_of)
+def test_a_plan_that_sheds_is_that_of_torch_too(
+    reference: TorchEngine, engine: Engine, trial: Trial, planner: PlannerConfig
+) -> None:
+    assert reference.has_rounds_of(size_of(planner))
+    assert engine.has_rounds_of(size_of(planner))
+    assert not engine.has_rounds_of((2, 2))
+    agreement = compare_plans(reference, engine, replace(trial, planner=planner))
+    assert agreement.elites == 1.0
+    assert agreement.chunk_error < 1e-4
+
+
 def test_a_wrong_answer_is_noticed(engine: Engine, reference: TorchEngine, trial: Trial) -> None:
     """The comparison can fail: value samples in another order are not equal."""
     values = reference.evaluate
@@ -189,8 +203,8 @@ def test_sizes_that_were_not_exported_are_named(engine: Engine, trial: Trial) ->
     with pytest.raises(EngineError, match=r"video_times is \(0.0, 0.5\), but the graphs were exported for \(0.0,\)"):
         engine.imagine(scene, trial.video_noise, (0.0, 0.5))
     futures = engine.imagine(scene, trial.video_noise, (0.0,))
-    with pytest.raises(EngineError, match="num_value_samples is 1, but"):
-        engine.evaluate(futures, trial.value_noise[:, :1], 2)
+    with pytest.raises(EngineError, match="num_value_samples is 4, but"):
+        engine.evaluate(futures, trial.value_noise.repeat(1, 2, 1, 1), 2)
     with pytest.raises(EngineError, match="num_value_steps is 5, but"):
         engine.evaluate(futures, trial.value_noise, 5)
 
@@ -220,8 +234,8 @@ def test_an_export_of_another_size_is_named(
     larger = replace(PLANNER, num_video_samples=5)
     engine = make_engine("auto", checkpoint, planner=larger, options=FP32)
     assert engine.name == "torch"
-    assert "graphs for onnxruntime have other sizes than 5x2-steps-1-2-3" in engine.description
-    assert f"onnxruntime: exported as {beside.name}, but the planner needs 5x2-steps-1-2-3" in caplog.text
+    assert "graphs for onnxruntime have other sizes than 5x2-video-0-steps-2-3" in engine.description
+    assert f"onnxruntime: exported as {beside.name}, but the planner needs 5x2-video-0-steps-2-3" in caplog.text
 
 
 def edited(**changes: Any) -> Callable[[Path], None]:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from wav_models.checkpoint import Checkpoint, load_checkpoint
 from wav_models.engines.base import EngineError
 from wav_models.engines.export import ExportTarget, export
-from wav_models.engines.manifest import ANY_GPU, PlanShape, check_manifest, read_manifest
+from wav_models.engines.manifest import PlanShape, check_manifest, read_manifest
 from wav_models.engines.runtimes import tensorrt as tensorrt_runtime
 from wav_models.engines.select import make_engine
 from wav_models.planner.config import PlannerConfig
@@ -51,6 +51,7 @@ def test_all_graphs_compile_for_every_gpu(plans: Path) -> None:
         "memory_prefix",
         "video_dit_1",
         "video_dit_4",
+        "pick",
         "video_velocity",
         "value_step",
         "value_step_1",
@@ -58,7 +59,7 @@ def test_all_graphs_compile_for_every_gpu(plans: Path) -> None:
         "action_step",
         "vae_decoder",
     }
-    assert manifest.gpu == ANY_GPU
+    assert manifest.gpu.split() == list(tensorrt_runtime.RTX_GPUS)
     assert manifest.runtime.startswith("tensorrt_rtx ")
     assert manifest.graphs["value_step"]["inputs"]["x_t"] == [4, 2, 16, 17]
     assert {path.suffix for path in plans.iterdir()} == {".engine", ".json"}  # nothing is left of the ONNX graphs
@@ -76,7 +77,10 @@ def test_a_plan_of_another_runtime_is_refused(plans: Path) -> None:
 def test_a_plan_for_another_gpu_is_refused(plans: Path) -> None:
     manifest = read_manifest(plans)
     expected = manifest.__class__(**{**manifest.__dict__, "gpu": "sm_89"})
-    check_manifest(plans, expected)  # compiled for all
+    check_manifest(plans, expected)
+    hopper = manifest.__class__(**{**manifest.__dict__, "gpu": "sm_90"})
+    with pytest.raises(EngineError, match="made for gpu sm_75 .*, but this is sm_90; export again"):
+        check_manifest(plans, hopper)
     manifest.__class__(**{**manifest.__dict__, "gpu": "sm_87"}).write(plans)
     try:
         with pytest.raises(EngineError, match="made for gpu sm_87, but this is sm_89; export again"):

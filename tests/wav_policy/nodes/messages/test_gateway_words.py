@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,9 +12,24 @@ from hypothesis import strategies as st
 
 pytest.importorskip("rclpy")
 
-from wav_models.types import JOINT_DIM, ActionChunk
-from wav_policy.nodes.messages.gateway_words import MAX_PACKET, Beat, Lost, Refused, pack, unpack
+from wav_models.types import ActionChunk
+from wav_policy.nodes.messages.gateway_words import (
+    MAX_INTRODUCTION,
+    MAX_PACKET,
+    Answer,
+    Beat,
+    Introduction,
+    Lost,
+    Refused,
+    Wanted,
+    pack,
+    pack_order,
+    unpack,
+    unpack_order,
+)
 from wav_policy.nodes.messages.limits import MAX_ROWS, MAX_TEXT, MessageError
+from wav_policy.nodes.runtime.parameters import Described
+from wav_policy.robot.joints import JOINT_DIM
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=MAX_TEXT)
 
@@ -45,8 +61,30 @@ def test_a_reason_of_any_length_fits(text: str) -> None:
     assert isinstance(unpack(packet), Refused)
 
 
-@given(st.sampled_from([b"B", b"R", b"L", b"C", b""]), st.binary(max_size=300))
+@given(st.integers(0, 2**32 - 1), st.integers(0, 255), st.booleans())
+@settings(deadline=None)
+def test_questions_and_answers_arrive_as_they_were(number: int, small: int, success: bool) -> None:
+    assert unpack(pack(Wanted(number, small))) == Wanted(number, small)
+    assert unpack_order(pack_order(Answer(number, success, small))) == Answer(number, success, small)
+
+
+def test_an_introduction_arrives_as_it_was() -> None:
+    parameters = tuple(asdict(Described(f"x{i}", [0.5] * 14, "\U0001f980" * 100, "", 0.0)) for i in range(60))
+    said = Introduction("arms", 1, ((1, "here"),), ((7, "go", 1, "here", 2, "there"),), parameters)
+    packet = pack_order(said)
+    assert unpack_order(packet) == said
+    assert len(packet) <= MAX_INTRODUCTION
+
+
+@given(st.sampled_from([b"A", b"I", b"I{", b""]), st.binary(max_size=300))
+@settings(deadline=None)
+def test_any_bytes_are_an_order_or_refused(kind: bytes, data: bytes) -> None:
+    with suppress(MessageError):
+        assert isinstance(unpack_order(kind + data), Answer | Introduction)
+
+
+@given(st.sampled_from([b"B", b"R", b"L", b"C", b"T", b""]), st.binary(max_size=300))
 @settings(deadline=None)
 def test_any_bytes_are_a_word_or_refused(kind: bytes, data: bytes) -> None:
     with suppress(MessageError):
-        assert isinstance(unpack(kind + data), Beat | Refused | Lost | ActionChunk)
+        assert isinstance(unpack(kind + data), Beat | Refused | Lost | Wanted | ActionChunk)

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sensor_msgs.msg import JointState
 
-from wav_models.types import JOINT_NAMES
 from wav_policy.nodes.messages.joint_state import (
     JointNamesError,
     efforts_from_message,
@@ -22,6 +21,7 @@ from wav_policy.nodes.messages.joint_state import (
     stamp_to_seconds,
     to_message,
 )
+from wav_policy.robot.joints import JOINT_NAMES
 
 POSITIONS = np.arange(14) / 10.0
 
@@ -73,3 +73,15 @@ def test_efforts_are_one_per_name_or_none() -> None:
     for wrong in (0, 7, 15):
         message.effort = [0.0] * wrong
         assert efforts_from_message(message) is None
+
+
+def test_states_of_a_whole_robot_have_ours_picked_out() -> None:
+    """A mobile base, a torso: the convention is that who reads joint_states takes what is his."""
+    names = ["wheel_left", *JOINT_NAMES[::-1], "torso"]
+    message = JointState(name=names, position=[9.0, *POSITIONS[::-1], 9.0], effort=[9.0, *range(14), 9.0])
+    np.testing.assert_array_equal(positions_from_message(message), POSITIONS)
+    np.testing.assert_array_equal(efforts_from_message(message), np.arange(14)[::-1])
+    with pytest.raises(JointNamesError, match="missing: right_gripper"):
+        positions_from_message(JointState(name=["torso", *JOINT_NAMES[:-1]], position=[0.0] * 14))
+    with pytest.raises(JointNamesError, match="doubled: left_joint1"):
+        positions_from_message(JointState(name=["torso", "left_joint1", *JOINT_NAMES], position=[0.0] * 16))

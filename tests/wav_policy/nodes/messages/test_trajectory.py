@@ -7,16 +7,18 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wav_models.types import JOINT_NAMES, ActionChunk
+from wav_models.types import ActionChunk
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message, chunk_to_message
+from wav_policy.robot.joints import JOINT_NAMES
 
 CHUNK = ActionChunk(np.arange(42).reshape(3, 14) / 10.0, stamp=12.5, step=0.1)
 
 
 @given(st.permutations(range(14)))
+@settings(deadline=None)
 def test_a_chunk_is_the_same_on_both_sides_whatever_the_order_of_joints(order: list[int]) -> None:
     message = chunk_to_message(CHUNK)
     message.joint_names = [JOINT_NAMES[i] for i in order]
@@ -53,4 +55,17 @@ def test_other_joints_no_points_and_short_points_are_refused() -> None:
     message = chunk_to_message(CHUNK)
     message.joint_names = [*JOINT_NAMES[:-1], "wheel"]
     with pytest.raises(TrajectoryError, match="wheel"):
+        chunk_from_message(message)
+
+
+def test_habits_of_trajectory_controllers_are_named() -> None:
+    """Stamp 0 for "now", a first row at 0 s for where the arm is. A plan of unknown age is not followed."""
+    message = chunk_to_message(CHUNK)
+    message.header.stamp.sec = message.header.stamp.nanosec = 0
+    with pytest.raises(TrajectoryError, match=r"header\.stamp is 0; it tells the time of the observation"):
+        chunk_from_message(message)
+    message = chunk_to_message(CHUNK)
+    for number, point in enumerate(message.points):
+        point.time_from_start.nanosec = number * 100_000_000
+    with pytest.raises(TrajectoryError, match="first point is due at 0 s: leave it out"):
         chunk_from_message(message)

@@ -14,12 +14,13 @@ import numpy as np
 from can.interfaces.slcan import slcanBus
 from piper_sdk import C_PiperInterface_V2, LogLevel
 
-from wav_models.types import ARM_DOF, FloatArray
+from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
 from wav_policy.piper.feedback import FeedbackReader
 from wav_policy.piper.frames import FrameId
 from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.piper.slcan_bus import BatchedSlcanBus
+from wav_policy.robot.joints import ARM_DOF
 
 _REPEAT: Final = 150
 _FRAMES: Final = (

@@ -1,4 +1,4 @@
-"""`wav bench safety`: what the safety filter costs per control tick."""
+"""What the safety filter costs per control tick: `python -m tests.benchmarks.safety_filter`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
+
+from wav_policy.control.collision import make_checker
+from wav_policy.control.safety import SafetyFilter, SafetyLimits
+from wav_policy.robot.joints import GRIPPERS
+from wav_policy.robot.model import home_positions
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -28,19 +33,17 @@ class SafetyArguments:
     """Print JSON."""
 
 
-def run_safety(arguments: SafetyArguments) -> int:
-    """Entry point of `wav bench safety`."""
-    if arguments.ticks < 100:
-        raise ValueError(f"--ticks {arguments.ticks}: 100 or more fit")
+def main() -> None:
+    """A row per motion, with and without look-ahead."""
+    arguments = tyro.cli(SafetyArguments, prog="python -m tests.benchmarks.safety_filter")
     result = measure(arguments.ticks)
     if arguments.json:
         print(json.dumps(result, indent=2))
-        return 0
+        return
     print(f"{'motion':<28} {'look-ahead':<11} {'p50':>8} {'p99':>8} {'max':>8}   us per tick")
     for row in result["rows"]:
         numbers = " ".join(f"{row[key]:8.0f}" for key in ("p50_us", "p99_us", "max_us"))
         print(f"{row['motion']:<28} {'on' if row['look_ahead'] else 'off':<11} {numbers}")
-    return 0
 
 
 def measure(ticks: int) -> dict[str, Any]:
@@ -55,11 +58,6 @@ def measure(ticks: int) -> dict[str, Any]:
 
 def _seconds(speed: float, look_ahead: bool, ticks: int) -> np.ndarray:
     """Processor time of every tick [s] while all joints swing about home with a greatest speed [rad/s]."""
-    from wav_policy.control.collision import make_checker
-    from wav_policy.control.safety import SafetyFilter, SafetyLimits
-    from wav_policy.robot.joints import GRIPPERS
-    from wav_policy.robot.model import home_positions
-
     limits = SafetyLimits()
     safety = SafetyFilter(limits, make_checker(limits) if look_ahead else None)
     home, seconds = home_positions(), np.empty(ticks)
@@ -79,3 +77,7 @@ def _seconds(speed: float, look_ahead: bool, ticks: int) -> np.ndarray:
 def _percentiles(seconds: np.ndarray) -> dict[str, float]:
     p50, p99 = np.percentile(seconds, [50, 99])
     return {"p50_us": 1e6 * float(p50), "p99_us": 1e6 * float(p99), "max_us": 1e6 * float(seconds.max())}
+
+
+if __name__ == "__main__":
+    main()

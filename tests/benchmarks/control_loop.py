@@ -1,12 +1,16 @@
 """How punctual the control loop is and what it costs: real frames, simulated arms in a process of their own.
 
+    python -m tests.benchmarks.control_loop --seconds 60 --json
+
 The driver runs as in piper_node, without ROS around it. The simulated arms' processor time is not counted, but they
 need some: on a machine with one free core the lateness is theirs too.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import sys
 import tempfile
 import threading
 import time
@@ -15,17 +19,22 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 
-from wav_models.types import ARM_DOF, ActionChunk, FloatArray
+from tests.benchmarks.frame_costs import FrameCosts, measure_frame_costs
+from tests.benchmarks.loop_profile import profile_ticks
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.loop_statistics import LoopStatistics
 from wav_policy.control.safety_limits import SafetyLimits
-from wav_policy.experiments.frame_costs import FrameCosts, measure_frame_costs
-from wav_policy.experiments.loop_profile import profile_ticks
 from wav_policy.piper.bimanual import BimanualPiper
+from wav_policy.piper.errors import PiperError
+from wav_policy.robot.joints import ARM_DOF
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 _CHUNK_PERIOD = 0.5  # s
 _CHUNK_STEP = 0.1  # s
@@ -39,21 +48,20 @@ _PROFILE_RATE = 200.0  # Hz
 
 @dataclass(frozen=True)
 class LoopBenchmark:
-    """What to run.
-
-    Attributes:
-        rate: targets per second and arm [Hz].
-        feedback: joint and gripper readings per second and arm [Hz].
-        all_frames: send all frames a real arm sends (3040/s at 200 Hz), not only the ones needed.
-        seconds: measured time [s].
-        profile: afterwards run 400 ticks under cProfile.
-    """
+    """Run the control loop over two simulated arms (in a process of their own); lateness and processor time."""
 
     rate: float = 200.0
+    """Targets per second and arm [Hz]."""
     feedback: float = 200.0
-    all_frames: bool = False
+    """Joint and gripper readings per second and arm [Hz]."""
+    all_frames: Flag = False
+    """Send all frames a real arm sends (3040/s at 200 Hz), not only the ones the driver needs."""
     seconds: float = 20.0
-    profile: bool = False
+    """Measured time [s]."""
+    profile: Flag = False
+    """Afterwards run 400 ticks under cProfile and show what costs most."""
+    json: Flag = False
+    """Print JSON."""
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
@@ -87,10 +95,6 @@ class LoopResult:
     undecodable: int
     costs: FrameCosts
     profile: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 class _AllTicks(LoopStatistics):
@@ -226,3 +230,36 @@ def _serve(links: tuple[Path, Path], benchmark: LoopBenchmark, ready: Event, don
     done.wait()
     for arm in arms:
         arm.stop()
+
+
+def _text(result: LoopResult) -> str:
+    late = ", ".join(f"{name} {value:.3f}" for name, value in result.lateness_ms.items())
+    costs = result.costs
+    lines = [
+        f"rate       {result.rate_hz:.1f} Hz; feedback {result.feedback_hz:.1f} Hz in "
+        f"{result.received_per_second:.0f} frames/s",
+        f"lateness   {late} ms",
+        f"processor  {100 * result.cpu_share:.1f} % of a core",
+        *(f"           {100 * share:5.1f} %  {name}" for name, share in result.cpu_share_by_thread.items()),
+        "operation                       driver   python-can / piper_sdk",
+        f"  receive a frame            {costs.receive:7.1f} us   {costs.receive_python_can:7.1f} us",
+        f"  decode a frame             {costs.decode:7.1f} us   {costs.decode_piper_sdk:7.1f} us",
+        f"  send a target to one arm   {costs.set_point:7.1f} us   {costs.set_point_piper_sdk:7.1f} us",
+    ]
+    return "\n".join([*lines, result.profile] if result.profile else lines)
+
+
+def main() -> int:
+    """Exit code 1 when the simulated arms do not answer."""
+    benchmark = tyro.cli(LoopBenchmark, prog="python -m tests.benchmarks.control_loop")
+    try:
+        result = run(benchmark)
+    except (PiperError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(asdict(result), indent=2) if benchmark.json else _text(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`wav bench loop` at a rate every machine keeps, seen as a user sees it."""
+"""The benchmark of the control loop at a rate every machine keeps."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from wav_policy.experiments.loop_benchmark import LoopBenchmark
+from tests.benchmarks.control_loop import LoopBenchmark
 
 
-@pytest.mark.alone
+@pytest.mark.clock
 @pytest.mark.sim
 def test_the_command_measures_a_running_loop(repository: Path) -> None:
-    command = [sys.executable, "-m", "wav_policy.cli", "bench", "loop", "--json"]
+    command = [sys.executable, "-m", "tests.benchmarks.control_loop", "--json"]
     command += ["--rate", "50", "--feedback", "50", "--seconds", "2"]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,206 @@
+"""The torch engine on an accelerator: nothing is on the wrong device, and no more is launched than must be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.wav_models.accelerator.fake_accelerator import Launches, fake_accelerator, fake_model
+from tests.wav_models.engines.test_torch_engine import SMALL, WordEncoder, random_model
+from wav_models.bench.gpu.subject import elites_in_common
+from wav_models.bench.planner import identity_normalization
+from wav_models.engines.observed_trajectories import ObservedTrajectories
+from wav_models.engines.select import loaded_format
+from wav_models.engines.torch_engine import TorchEngine, TorchFutures
+from wav_models.engines.weights import copied, with_weights_in
+from wav_models.guidance import JACOBIANS, _unchecked
+from wav_models.networks.wav_model import compile_blocks
+from wav_models.planner import latent_planner
+from wav_models.planner.config import PlannerConfig
+from wav_models.planner.latent_planner import plan
+from wav_models.planner.timing import Deadline
+from wav_models.presets import WAV_2B, ModelConfig
+from wav_models.types import PlanRound
+
+NUM_FUTURES, NUM_DRAWS = 30, 5
+MOST_LAUNCHES = {"imagine": 109, "evaluate": 455}
+"""Of two layers; with norms as a CPU computes them 189 and 785."""
+
+
+def wav_2b(causal: bool) -> ModelConfig:
+    """Of full width, with the two kinds of video block."""
+    return replace(WAV_2B, video=replace(WAV_2B.video, num_layers=2, causal_memory=causal))
+
+
+class NoImages:
+    def encode_memory(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    encode_future = decode_future = encode_memory
+
+
+def engine_of(config: ModelConfig, dtype: str) -> TorchEngine:
+    words = torch.randn(1, config.text.max_tokens, config.video.caption_channels)
+    mask = torch.ones(1, config.text.max_tokens, dtype=torch.bool)
+    engine = TorchEngine(fake_model(config).eval(), NoImages(), lambda _: (words, mask), dtype=dtype)
+    engine._padded_text = True  # nothing fake can be counted
+    return engine
+
+
+def observed(engine: TorchEngine) -> Any:
+    config = engine.config
+    shape = (config.video.max_view, config.num_memory_frames, config.num_tokens_per_frame, config.video.in_channels)
+    return engine.observe(torch.randn(1, *shape), engine.encode_text("x"))
+
+
+def video_noise(config: ModelConfig, count: int) -> Tensor:
+    frames = config.video.max_view, config.num_future_frames, config.num_tokens_per_frame
+    return torch.randn(count, *frames, config.video.in_channels)
+
+
+def value_noise(config: ModelConfig, *leading: int) -> Tensor:
+    return torch.randn(*leading, config.horizon.value_horizon, config.value.in_channels)
+
+
+@pytest.mark.parametrize(("causal", "dtype"), [(True, "bf16"), (False, "bf16"), (True, "fp32")])
+def test_every_call_of_a_plan_stays_there(causal: bool, dtype: str) -> None:
+    config = wav_2b(causal)
+    with fake_accelerator():
+        engine = engine_of(config, dtype)
+        scene = observed(engine)
+        futures = engine.imagine(scene, video_noise(config, NUM_FUTURES), (0.0,))
+        values = engine.evaluate(futures, value_noise(config, NUM_FUTURES, NUM_DRAWS), 5)
+        assert values.shape == (NUM_FUTURES, NUM_DRAWS, config.horizon.value_horizon, config.value.in_channels)
+        chunk = torch.randn(config.horizon.action_horizon, config.action.in_channels)
+        guidances = [_unchecked((chunk, chunk), jacobian) for jacobian in JACOBIANS]  # nothing fake can be checked
+        for future in (engine.pick(futures, 1), engine.imagine(scene, video_noise(config, 1), (0.0, 0.5))):
+            for guidance in (None, *guidances):
+                acted = engine.act(future, torch.randn(1, 1, 28), value_noise(config), chunk, 5, 5, guidance)
+                assert acted[1].shape == chunk.shape
+                assert acted[1].device.type == "cpu"
+        assert engine.denoise(scene, video_noise(config, 1), 2).device.type == "cpu"
+
+
+@pytest.mark.parametrize("selection", ["sample", "mean"])
+def test_a_round_waits_for_the_accelerator_once(selection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise, scores, refit and elites stay there: a round sends one tensor and fetches one."""
+    config, num_rounds = wav_2b(True), 3
+    for check in ("_require_finite", "_require_finite_decision"):  # nothing fake can be checked
+        monkeypatch.setattr(latent_planner, check, lambda *_: None)
+    report = PlanRound(*(np.zeros(1) for _ in range(3)), seconds=0.0)
+    monkeypatch.setattr(latent_planner, "_round_report", lambda *_: report)
+    counted = []
+    for rounds in (1, 1 + num_rounds):
+        planner = PlannerConfig(num_iterations=rounds, selection=selection, num_value_steps=2, num_action_steps=2)
+        with fake_accelerator():
+            engine = engine_of(config, "bf16")
+            scene = observed(engine)
+            state = torch.randn(1, 1, config.action.in_channels)
+            model = ObservedTrajectories(engine, scene, state, identity_normalization(config), planner)
+            with Launches() as launched:
+                found = plan(model, planner, 0, deadline=Deadline(1e6))
+        assert found.video_noise.device.type == found.state.video.mean.device.type == "cpu"
+        counted.append(launched.copies)
+    in_rounds = {direction: counted[1][direction] - counted[0][direction] for direction in counted[1]}
+    assert in_rounds["to host"] == num_rounds
+    assert in_rounds["to accelerator"] == num_rounds
+
+
+def test_text_without_padding_gives_the_same_numbers() -> None:
+    """As encoded on an accelerator: no padding, so that no mask shuts out the fastest attention."""
+    model, found = random_model(SMALL), []
+    for padded in (True, False):
+        engine = TorchEngine(model, NoImages(), WordEncoder())
+        engine._padded_text = padded
+        text = engine.encode_text("lift the bowl")
+        assert (text.bias is None) != padded
+        scene = engine.observe(torch.ones(1, 3, 2, 16, 32), text)
+        noise = torch.randn(2, 3, 2, 16, 32, generator=torch.Generator().manual_seed(0))
+        futures = engine.imagine(scene, noise, (0.0,))
+        assert isinstance(futures, TorchFutures)
+        found.append(futures.features.future[-1])
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_norm_is_one_kernel_there() -> None:
+    """Eager launches of imagining and judging, whose number does not depend on M and N."""
+    config = wav_2b(True)
+    with fake_accelerator():
+        engine = engine_of(config, "bf16")
+        scene = observed(engine)
+        with Launches() as imagining:
+            futures = engine.imagine(scene, video_noise(config, 4), (0.0,))
+        with Launches() as judging:
+            engine.evaluate(futures, value_noise(config, 4, 2), 5)
+    assert imagining.kernels["rms_norm"] == 2 * 6  # a layer: five of a video block, one of the value expert's keys
+    assert "linalg_vector_norm" not in imagining.kernels
+    assert imagining.total <= MOST_LAUNCHES["imagine"]
+    assert judging.total <= MOST_LAUNCHES["evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "dtype", "device", "expected"),
+    [
+        ("torch", "bf16", "cuda", torch.bfloat16),
+        ("auto", "fp8", "cuda", torch.bfloat16),
+        ("torch", "fp32", "cuda", torch.float32),
+        ("onnxruntime", "bf16", "cuda", torch.float32),
+        ("torch", "bf16", "cpu", torch.float32),
+    ],
+)
+def test_weights_are_loaded_in_what_they_run_in(engine: str, dtype: str, device: str, expected: torch.dtype) -> None:
+    assert loaded_format(engine, dtype, device) == expected
+
+
+def test_an_engine_keeps_no_second_copy_of_weights_in_its_format() -> None:
+    """Neither of a model in that format nor, compiled, of any; rotary tables stay in float32."""
+    model = with_weights_in(random_model(SMALL), torch.bfloat16)
+    assert TorchEngine(model, NoImages(), WordEncoder(), dtype="bf16")._model is model
+    shared = copied(model, lambda weight: weight)
+    for one, other in zip(shared.parameters(), model.parameters(), strict=True):
+        assert one.data_ptr() == other.data_ptr()
+    assert shared is not model
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert {b.dtype for b in model.buffers()} == {torch.float32}
+
+
+def test_fp8_keeps_the_elites_of_a_plan() -> None:
+    """As imitated on a CPU, against float32; weights of linear layers take a byte."""
+    model = random_model(SMALL)
+    exact, coarse = (TorchEngine(model, NoImages(), WordEncoder(), dtype=dtype) for dtype in ("fp32", "fp8"))
+    planner = PlannerConfig(num_iterations=1, num_video_samples=6, num_value_samples=2, num_video_elites=4)
+    plans = []
+    for engine in (exact, coarse):
+        scene = engine.observe(torch.ones(1, 3, 2, 16, 32), engine.encode_text("lift the bowl"))
+        view = ObservedTrajectories(engine, scene, torch.zeros(1, 1, 28), identity_normalization(SMALL), planner)
+        plans.append(plan(view, planner, 0))
+    assert elites_in_common(plans[1], plans[0], planner) >= 0.75
+    difference = (plans[1].actions - plans[0].actions).norm() / plans[0].actions.norm()
+    assert 0.0 < difference < 0.2
+    assert coarse._model.video.transformer_blocks[0].ff.proj_in.weight.element_size() == 1
+
+
+def test_a_kind_of_block_is_one_graph_whatever_the_number_of_layers() -> None:
+    """Two kinds of video block over memory, M futures and one; the value expert's over M and one; the action one's."""
+    config = replace(SMALL, video=replace(SMALL.video, num_layers=5))
+    engine, graphs = TorchEngine(random_model(config), NoImages(), WordEncoder()), []
+
+    def note(graph: Any, inputs: list[Tensor]) -> Any:
+        graphs.append(len(inputs))
+        return graph.forward
+
+    torch._dynamo.reset()
+    compile_blocks(engine._model, dynamic=False, backend=note, fullgraph=True)
+    scene = engine.observe(torch.ones(1, 3, 2, 16, 32), engine.encode_text("lift the bowl"))
+    for _ in range(2):
+        futures = engine.imagine(scene, torch.ones(4, 3, 2, 16, 32), (0.0,))
+        engine.evaluate(futures, torch.ones(4, 2, 16, 17), 3)
+    one = engine.imagine(scene, torch.ones(1, 3, 2, 16, 32), (0.0,))
+    engine.act(one, torch.zeros(1, 1, 28), torch.ones(16, 17), torch.ones(16, 28), 3, 3)
+    assert len(graphs) == 2 * 3 + 2 + 1
+    torch._dynamo.reset()

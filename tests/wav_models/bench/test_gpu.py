@@ -1,0 +1,122 @@
+"""`python -m wav_models.bench.gpu` on a CPU, on a machine with few packages, and its judgements."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from wav_models.bench.gpu.__main__ import PHASES, main
+from wav_models.bench.gpu.session import RESULTS, Session, Times, relative_error
+
+BARE = """
+import importlib.abc, importlib.metadata, re, sys, threading
+
+def with_requirements(name, found):
+    if name in found:
+        return found
+    found.add(name)
+    try:
+        requires = importlib.metadata.requires(name) or ()
+    except importlib.metadata.PackageNotFoundError:
+        return found
+    for requirement in requires:
+        if "extra ==" not in requirement:
+            with_requirements(re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-"), found)
+    return found
+
+installed = set()
+for package in ("torch", "transformers", "onnx", "accelerate", "safetensors"):
+    with_requirements(package, installed)
+modules = importlib.metadata.packages_distributions()
+allowed = {m for m, packages in modules.items() if any(p.lower().replace("_", "-") in installed for p in packages)}
+
+class Bare(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in modules and top not in allowed and top != "wav_models":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Bare())
+for refused in ("av", "cv2", "diffusers", "pyarrow", "tyro", "rclpy"):
+    try:
+        __import__(refused)
+    except ModuleNotFoundError:
+        continue
+    sys.exit(f"{refused} was imported")
+from wav_models.bench.gpu.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_all_phases_pass_on_a_cpu_with_five_packages(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", BARE, "--device", "cpu", "--preset", "wav-tiny", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    rows = [json.loads(line) for line in (tmp_path / RESULTS).read_text().splitlines()]
+    assert done.returncode == 0, done.stderr[-2000:] + "".join(map(str, [r for r in rows if "FAILED" in r["result"]]))
+    assert done.stdout.splitlines() == (tmp_path / RESULTS).read_text().splitlines()
+    assert [row["name"] for row in rows if row["result"] == "phase"] == [phase.name for phase in PHASES]
+    assert rows[-1]["result"] == "done"
+    assert rows[-1]["failed"] == 0
+    plans = [row for row in rows if row["result"] == "plan"]
+    assert len(plans) == 4  # causal and full memory, bf16 and fp8
+    for row in plans:
+        assert 0 < row["floor_ms"] < row["p50_ms"] <= row["p99_ms"]
+        assert row["actions_differ_from_fp32"] < 1.0
+    steps = [row for row in rows if row["result"] == "training step"]
+    assert [row["stage"] for row in steps] == ["video", "video", "value", "value", "action", "action"]
+    assert all(row["falls"] for row in steps)
+    assert all(
+        one["loss"] == pytest.approx(two["loss"], rel=1e-2) for one, two in zip(steps[::2], steps[1::2], strict=True)
+    )
+
+
+def test_a_phase_that_raises_is_a_result_and_the_next_one_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch, "empty_like", lambda _: 1 / 0)
+    assert (
+        main(["--device", "cpu", "--preset", "wav-tiny", "--out", str(tmp_path), "--only", "machine", "tensorrt"]) == 1
+    )
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    failed = next(row for row in rows if row["result"] == "FAILED")
+    assert failed["phase"] == "machine"
+    assert "ZeroDivisionError" in failed["error"]
+    assert any(row["result"] == "left out" and row["phase"] == "tensorrt" for row in rows)
+
+
+def test_a_machine_without_a_gpu_is_told_what_runs_there(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(SystemExit):
+        main([])
+    assert "--device cpu --preset wav-tiny" in capsys.readouterr().err
+
+
+def test_a_number_that_is_not_finite_agrees_with_nothing() -> None:
+    expected = torch.ones(3)
+    assert not relative_error(torch.tensor([1.0, float("nan"), 1.0]), expected) < 1e9
+    assert relative_error(1.1 * expected, expected) == pytest.approx(0.1)
+
+
+def test_percentiles_of_few_times() -> None:
+    times = Times([3.0, 1.0, 2.0])
+    assert (times.p50, Times([4.0]).p50, Times([4.0]).p99) == (2.0, 4.0, 4.0)
+    assert 2.9 < times.p99 <= 3.0
+
+
+def test_timing_stops_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(torch.device("cpu"), "wav-tiny", 10.0, tmp_path)
+    calls: list[int] = []
+    assert len(session.time(lambda: calls.append(1), repeat=5).milliseconds) == len(calls) == 1
+    monkeypatch.setattr(Session, "on_gpu", True)
+    monkeypatch.setattr(session, "wait", lambda: None)
+    monkeypatch.setattr(session, "_once", lambda work: work() or 1.0)
+    assert len(session.time(lambda: calls.append(1), repeat=10**9, limit=0.01).milliseconds) < 10**7
+    calls.clear()
+    assert len(session.time(lambda: calls.append(1), repeat=3, warm=2).milliseconds) == 3
+    assert len(calls) == 5

@@ -1,0 +1,113 @@
+"""Recorded engines of TensorRT over a stand-in for it, which computes with NumPy at the addresses it is given."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tests.wav_models.engines.test_replay import Rerun
+from wav_models.engines.compiled_engine import LentValues, StaleValuesError
+from wav_models.engines.replay import Replays
+from wav_models.engines.runtimes.tensorrt import TensorRTGraph, record_all
+
+TRT = SimpleNamespace(
+    TensorIOMode=SimpleNamespace(INPUT="in"),
+    DataType=SimpleNamespace(**{n: n for n in ("FLOAT", "HALF", "BF16", "UINT8", "BOOL", "INT32", "INT64")}),
+)
+SHAPE = (4, 3)
+Compute = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
+
+
+class Engine:
+    """Tensors of one shape; `addresses` are those of every execution."""
+
+    def __init__(self, inputs: list[str], outputs: list[str], compute: Compute) -> None:
+        self.inputs, self.outputs, self.compute = inputs, outputs, compute
+        self.num_io_tensors = len(inputs) + len(outputs)
+        self.addresses: dict[str, int] = {}
+
+    def create_execution_context(self) -> Engine:
+        return self
+
+    def get_tensor_name(self, index: int) -> str:
+        return [*self.inputs, *self.outputs][index]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "in" if name in self.inputs else "out"
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return "FLOAT"
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return SHAPE
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream: int) -> bool:
+        arrays = {name: _at(address) for name, address in self.addresses.items()}
+        for name, result in self.compute({name: arrays[name] for name in self.inputs}).items():
+            arrays[name][:] = result
+        return True
+
+
+def _at(address: int) -> NDArray[Any]:
+    numbers = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
+    return np.ctypeslib.as_array(numbers, (SHAPE[0] * SHAPE[1],)).reshape(SHAPE)
+
+
+@pytest.fixture
+def graphs() -> tuple[dict[str, TensorRTGraph], dict[str, Engine], Rerun]:
+    """Futures are the doubled noise; a value step adds x_t to them."""
+    engines = {
+        "value_step": Engine(
+            ["x_t", "value_video_0"], ["velocity"], lambda x: {"velocity": x["x_t"] + x["value_video_0"]}
+        ),
+        "video_dit_4": Engine(["video_noise"], ["value_video_0"], lambda x: {"value_video_0": 2.0 * x["video_noise"]}),
+    }
+    recorder = Rerun()
+    replays, cpu = Replays(recorder), torch.device("cpu")
+    made = {name: TensorRTGraph(TRT, e, name, replays=replays, device=cpu) for name, e in engines.items()}
+    record_all(made, "video_dit_4")
+    return made, engines, recorder
+
+
+def test_a_value_step_reads_where_the_futures_were_written(
+    graphs: tuple[dict[str, TensorRTGraph], dict[str, Engine], Rerun],
+) -> None:
+    made, engines, recorder = graphs
+    assert recorder.recorded == 2  # both, before the first plan
+    noise, x_t = torch.full(SHAPE, 3.0), torch.ones(SHAPE)
+    futures = made["video_dit_4"].run({"video_noise": noise}, {})
+    velocity: Tensor = made["value_step"].run({"x_t": x_t}, futures)["velocity"]
+    assert torch.equal(velocity, torch.full(SHAPE, 7.0))
+    assert engines["value_step"].addresses["value_video_0"] == futures["value_video_0"].data_ptr()
+    made["value_step"].run({"x_t": 2.0 * x_t}, futures)
+    assert torch.equal(velocity, torch.full(SHAPE, 7.0))  # what is not lent stays
+    assert recorder.recorded == 2
+
+
+def test_what_was_lent_is_not_read_when_it_is_overwritten(
+    graphs: tuple[dict[str, TensorRTGraph], dict[str, Engine], Rerun],
+) -> None:
+    made, _, _ = graphs
+    first = made["video_dit_4"].run({"video_noise": torch.ones(SHAPE)}, {})
+    assert isinstance(first, LentValues)
+    made["video_dit_4"].run({"video_noise": torch.zeros(SHAPE)}, {})
+    with pytest.raises(StaleValuesError):
+        made["value_step"].run({"x_t": torch.ones(SHAPE)}, first)
+
+
+def test_without_recordings_every_call_has_tensors_of_its_own() -> None:
+    engine = Engine(["video_noise"], ["value_video_0"], lambda x: {"value_video_0": 2.0 * x["video_noise"]})
+    graph = TensorRTGraph(TRT, engine, "video_dit_4", device=torch.device("cpu"))
+    one, two = (graph.run({"video_noise": torch.full(SHAPE, x)}, {})["value_video_0"] for x in (1.0, 2.0))
+    assert (float(one[0, 0]), float(two[0, 0])) == (2.0, 4.0)

@@ -1,0 +1,68 @@
+"""A future is picked from its own round, or made again where that round has been overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.wav_models.engines.small_engines import SMALL, WordEncoder
+from wav_models.engines.compiled_engine import (
+    CompiledEngine,
+    CompiledScene,
+    LentValues,
+    StaleValuesError,
+)
+from wav_models.engines.manifest import Manifest, PlanShape
+from wav_models.planner.config import PlannerConfig
+
+SHAPE = PlanShape.of(PlannerConfig(num_video_samples=4, num_video_elites=1, num_value_elites=1))
+NOISE = torch.arange(4.0)[:, None]
+
+
+class Imagination:
+    """What the experts see of a future is its doubled noise; that of several is lent until the next call."""
+
+    def __init__(self, lends: bool) -> None:
+        self.lends, self.num_replays = lends, 0
+
+    def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> dict[str, Any]:
+        self.num_replays += 1
+        output = {"value_video_0": 2.0 * tensors["video_noise"]}
+        lent = SimpleNamespace(output=output, number=self.num_replays)
+        return LentValues(lent) if self.lends else output  # type: ignore[arg-type]
+
+
+class Pick:
+    """Refuses what was lent and is no more."""
+
+    def __init__(self, imagination: Imagination) -> None:
+        self.imagination = imagination
+
+    def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> dict[str, Any]:
+        assert context["action_memory_0"] == "memory"
+        if isinstance(context, LentValues) and context.lent.number != self.imagination.num_replays:
+            raise StaleValuesError
+        return {"picked_value_video_0": context["value_video_0"].index_select(0, tensors["index"])}
+
+
+@pytest.mark.parametrize("overwritten", [False, True])
+@pytest.mark.parametrize("lends", [False, True])
+def test_a_picked_future_is_that_of_its_noise(lends: bool, overwritten: bool) -> None:
+    many = Imagination(lends)
+    graphs: dict[str, Any] = {"video_dit_4": many, "pick": Pick(many), "video_dit_1": Imagination(lends=False)}
+    manifest = Manifest(0, "stub", "fp32", "", "", 20, "", SHAPE, {}, {}, {})
+    engine = CompiledEngine(manifest, graphs, SMALL, WordEncoder())
+    scene = CompiledScene({"action_memory_0": "memory"}, {})
+    futures = engine.imagine(scene, NOISE, SHAPE.video_times)
+    if overwritten:
+        engine.imagine(scene, NOISE + 10.0, SHAPE.video_times)
+    picked = engine.pick(futures, 2)
+    assert torch.equal(picked.noise, NOISE[2:3])
+    assert torch.equal(picked.context["value_video_0"], 2.0 * NOISE[2:3])
+    assert graphs["video_dit_1"].num_replays == int(lends and overwritten)
+    assert engine.pick(picked, 0) is picked

@@ -1,0 +1,152 @@
+"""A model of LIBERO's robot, from demonstrations to trials: two views, 36 actions of 7 numbers, 10 value channels."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.wav_policy.experiments.suites import counting_environment as counting
+from wav_models.checkpoint import save_checkpoint
+from wav_models.data.check import check_dataset
+from wav_models.data.conventions import Conventions, JointLimits
+from wav_models.data.dataset import Dataset, DatasetError
+from wav_models.data.dataset_group import DatasetGroup
+from wav_models.data.normalization import Normalization
+from wav_models.embodiment import EmbodimentError
+from wav_models.embodiments import BIMANUAL_PIPER, LIBERO_PANDA
+from wav_models.networks.autoencoder import make_autoencoder
+from wav_models.networks.wav_model import WAVModel
+from wav_models.planner.config import PlannerConfig
+from wav_models.presets import WAV_2B_LIBERO, WAV_TINY, expert_configs
+from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_policy.experiments.suites import demonstrator
+from wav_policy.experiments.suites.catalogue import PROCESSES, get_suite
+from wav_policy.experiments.suites.demonstrator import REST, SuiteDemonstrator
+from wav_policy.experiments.suites.environment import SuiteEnvironment
+from wav_policy.experiments.suites.players import CheckpointPlayer, PlayerSpec, play
+from wav_policy.policy.wav_policy import WAVPolicy
+from wav_policy.recording.episode_recorder import EpisodeRecorder
+from wav_policy.recording.episode_writer import DatasetWriter
+from wav_policy.recording.quality import QualityMix
+
+SUITE = replace(get_suite("libero_object"), budgets={"all": 20})
+VALUE, ACTION = expert_configs(LIBERO_PANDA, num_attention_heads=1, attention_head_dim=16)
+CONFIG = replace(
+    WAV_2B_LIBERO,
+    name="libero-small",
+    video=replace(WAV_TINY.video, num_layers=2, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32),
+    value=VALUE,
+    action=ACTION,
+    latent=replace(WAV_TINY.latent, frame_rate=20.0),
+    text=WAV_TINY.text,
+)
+PLANNER = PlannerConfig(
+    num_iterations=1, num_video_samples=2, num_value_samples=2, num_video_elites=1, num_value_elites=1
+)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[SuiteEnvironment]:
+    command = (sys.executable, counting.__file__, str(PROCESSES), str(tmp_path / "died"))
+    with SuiteEnvironment(SUITE, command, timeout=60.0) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    chunks = rng.normal(size=(9, CONFIG.horizon.action_horizon, 15))
+    directory = tmp_path_factory.mktemp("libero") / "small"
+    save_checkpoint(
+        directory,
+        model=WAVModel(CONFIG),
+        autoencoder=make_autoencoder(CONFIG),
+        normalization=Normalization.fit(
+            rng.normal(size=(9, 8)), chunks[..., :7], chunks[..., 7:], rng.normal(size=(9, 10)), LIBERO_PANDA
+        ),
+        training_record={},
+        planner=PLANNER,
+    )
+    return directory
+
+
+def test_the_published_configuration_for_libero() -> None:
+    horizon = WAV_2B_LIBERO.horizon
+    assert (horizon.action_horizon, horizon.num_execute_steps, WAV_2B_LIBERO.num_views) == (36, 8, 2)
+    assert WAV_2B_LIBERO.value.out_channels == 10
+    assert len(WAV_2B_LIBERO.future_image_offsets) == 9
+
+
+def test_a_checkpoint_plays(environment: SuiteEnvironment, checkpoint: Path) -> None:
+    player = PlayerSpec("checkpoint", checkpoint, PLANNER).make(SUITE)
+    first = play(environment, player, 0, 12)
+    assert (first.success, first.steps, len(first.plan_ms)) == (True, 12, 2)
+    assert first.seed == 12
+
+
+def test_a_plan_is_reproducible_and_sees_what_it_remembers(environment: SuiteEnvironment, checkpoint: Path) -> None:
+    policy = WAVPolicy.load(checkpoint, engine="torch", planner=PLANNER, num_threads=1, robot=LIBERO_PANDA)
+    commands = []
+    for _ in range(2):
+        player = CheckpointPlayer(policy)
+        seen = environment.reset(0, state=15)
+        player.begin(environment, 15)
+        chunk = []
+        for _ in range(10):
+            chunk.append(player.act(seen))
+            seen = environment.step(chunk[-1])
+        commands.append(chunk)
+    np.testing.assert_array_equal(*commands)
+    assert np.asarray(commands[0]).shape == (10, 7)
+
+
+def test_the_piper_refuses_it(checkpoint: Path) -> None:
+    with pytest.raises(EmbodimentError, match=r"of the robot libero_panda, the robot of bimanual_piper: actions"):
+        WAVPolicy.load(checkpoint)
+
+
+def test_demonstrations_become_a_labelled_dataset_of_the_robot(
+    environment: SuiteEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demonstrator, "_environment", lambda suite: environment)
+    root, sizes = tmp_path / "data", dict.fromkeys(LIBERO_PANDA.view_names, (32, 32))
+    with DatasetWriter(root, fps=20, robot=LIBERO_PANDA, image_sizes=sizes) as writer:
+
+        def start(instruction: str) -> EpisodeRecorder:
+            writer.start_episode(instruction)
+            return writer._recording()
+
+        for seed, quality in ((3, "skilled"), (18, "failing")):
+            play_one = SuiteDemonstrator(QualityMix({quality: 1.0}), 32)
+            success = play_one("libero_object", seed, 0.0, start)
+            writer.set_extra(success=success, seed=seed)
+            writer.end_episode()
+    dataset = Dataset(root)
+    assert dataset.robot == LIBERO_PANDA
+    assert [(e.success, e.extra["quality"], e.extra["suite_task"]) for e in dataset.episodes] == [
+        (True, "skilled", 3),
+        (False, "failing", 8),
+    ]
+    assert dataset.episodes[0].length == 3 + REST
+    assert label_dataset(root, LabelConfig(image_size=(16, 16))) == 2
+    episode = dataset.read_episode(0)
+    assert episode.values is not None
+    assert (episode.states.shape[1], episode.actions.shape[1], episode.values.shape[1]) == (8, 7, 10)
+    faults = [problem for problem in check_dataset(root) if problem.severity == "error"]
+    assert all("reaches" in fault.message for fault in faults), (
+        "counted steps are no positions, and nothing else is wrong"
+    )
+    assert any(
+        "eef_x runs from" in p.message
+        for p in check_dataset(root, conventions=Conventions(LIBERO_PANDA, JointLimits.of(LIBERO_PANDA)))
+    )
+    assert len(DatasetGroup([root], LIBERO_PANDA)) == 2
+    with pytest.raises(DatasetError, match=r"observation.state has shape \[8\]; bimanual_piper has \[14\]"):
+        DatasetGroup([root], BIMANUAL_PIPER)

@@ -1,0 +1,135 @@
+"""Recordings of somebody else's stack become episodes: MCAP and sqlite3, raw and JPEG, a topic for every arm."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from wav_models.configuration import ConfigurationError, from_dict, load
+from wav_models.data.dataset import Dataset
+from wav_policy.bringup import paths
+from wav_policy.cli.main import main
+from wav_policy.recording.bag_topics import BagTopics
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_NAMES
+
+MAP = paths.find("config/bag_map.yaml")
+TOPICS = load(BagTopics, MAP)
+SECONDS = 2.0
+
+
+def at(types: Any, t: float) -> Any:
+    stamp = types["builtin_interfaces/msg/Time"](sec=int(t), nanosec=round((t % 1) * 1e9))
+    return types["std_msgs/msg/Header"](stamp=stamp, frame_id="")
+
+
+def write_bag(
+    directory: Path, storage: str = "MCAP", *, jpeg: bool = True, without: str = "", pause: str = "", width: int = 7
+) -> Path:
+    """Three cameras at 30 Hz (brightness: 100 per second), two arms at 50 Hz, measured 0.01 behind what is commanded.
+
+    Args:
+        without: topic that is not recorded.
+        pause: topic with nothing between 0.5 s and 1.2 s.
+        width: positions in an arm's message.
+    """
+    rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the extra `bags` is not installed")
+    typesys = pytest.importorskip("rosbags.typesys")
+    store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
+    types = store.types
+    with rosbag2.Writer(directory, version=9, storage_plugin=rosbag2.StoragePlugin[storage]) as writer:
+        known: dict[str, Any] = {}
+
+        def write(topic: str, kind: str, t: float, message: Any) -> None:
+            if topic == without or (topic == pause and 0.5 < t < 1.2):
+                return
+            if topic not in known:
+                known[topic] = writer.add_connection(topic, kind, typestore=store)
+            writer.write(known[topic], round((100.0 + t) * 1e9), store.serialize_cdr(message, kind))
+
+        for t in np.arange(0.0, SECONDS, 1 / 30):
+            for view, topic in TOPICS.images.items():
+                level = round(100 * t) + 10 * VIEWS.index(view)
+                picture = np.full((48, 64, 3), level, np.uint8)
+                if jpeg:
+                    data = cv2.imencode(".jpg", picture)[1].ravel()
+                    kind = "sensor_msgs/msg/CompressedImage"
+                    write(f"{topic}/compressed", kind, t, types[kind](at(types, 100 + t), "rgb8; jpeg", data))
+                else:
+                    kind = "sensor_msgs/msg/Image"
+                    message = types[kind](at(types, 100 + t), 48, 64, "bgr8", 0, 192, picture.ravel())
+                    write(topic, kind, t, message)
+        for t in np.arange(0.0, SECONDS, 0.02):
+            for number, topic in enumerate([*TOPICS.joints, *TOPICS.actions]):
+                values = 0.1 * np.arange(width) + 0.1 * t + (0.01 if number >= 2 else 0.0) + 0.5 * (number % 2)
+                names = [f"joint{i}" for i in range(width)]
+                kind = "sensor_msgs/msg/JointState"
+                empty = np.zeros(0)
+                write(topic, kind, t, types[kind](at(types, 100 + t), names, values, empty, empty))
+    return directory
+
+
+@pytest.mark.parametrize(("storage", "jpeg"), [("MCAP", True), ("SQLITE3", True), ("MCAP", False)])
+def test_an_episode_has_what_was_recorded_at_every_instant(tmp_path: Path, storage: str, jpeg: bool) -> None:
+    bag, root = write_bag(tmp_path / "bag", storage, jpeg=jpeg), tmp_path / "dataset"
+    command = ["dataset", "convert", str(bag), str(root), "--topics", str(MAP), "--instruction", "fold it"]
+    assert main(command) == 0
+    assert main(command) == 0, "another recording is another episode"
+    first, second = Dataset(root)
+    times = 0.1 * np.arange(20)
+    assert (first.instruction, len(first), len(second)) == ("fold it", 20, 20)
+    for side in (0, 7):
+        expected = 0.1 * np.arange(7) + 0.1 * times[:, None] + 0.5 * bool(side)
+        np.testing.assert_allclose(first.states[:, side : side + 7], expected, atol=1e-5)
+        np.testing.assert_allclose(first.actions[:, side : side + 7], expected + 0.01, atol=1e-5)
+    for number, view in enumerate(VIEWS):
+        levels = first.images(view)[:, 5, 5].astype(float).mean(axis=1)
+        np.testing.assert_allclose(levels, 100 * times + 10 * number, atol=6.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "message"),
+    [
+        ({"without": "/puppet/joint_left"}, ["--instruction", "x"], "nothing recorded of /puppet/joint_left"),
+        ({"without": "/camera_l/color/image_raw/compressed"}, ["--instruction", "x"], "of /camera_l/color/image_raw"),
+        ({"pause": "/camera_f/color/image_raw/compressed"}, ["--instruction", "x"], "/camera_f.*paused for 0.[67]"),
+        ({"pause": "/master/joint_right"}, ["--instruction", "x"], "/master/joint_right paused for 0.[67]"),
+        ({"width": 6}, ["--instruction", "x"], "/puppet/joint_left has 6 positions; the map names 7"),
+        ({}, [], "give one: --instruction TEXT"),
+    ],
+)
+def test_what_is_no_training_data_is_named_and_leaves_no_episode(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, Any],
+    arguments: list[str],
+    message: str,
+) -> None:
+    bag, root = write_bag(tmp_path / "bag", **options), tmp_path / "dataset"
+    assert main(["dataset", "convert", str(bag), str(root), "--topics", str(MAP), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert "\n" not in said.strip()
+    assert re.search(message, said)
+    assert not (root / "meta").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": {"head": "/x"}}, "images has no topic for left_wrist, right_wrist"),
+        ({"images": {"ceiling": "/x"}}, "unknown view 'ceiling'"),
+        ({"joints": {"/x": list(JOINT_NAMES[:13])}}, "unlike right_gripper"),
+        ({"joints": {"/x": [], "/y": ["left_joint1"]}}, "unlike left_joint1"),
+        ({"scale": {"elbow": 1.0}}, "unknown joint 'elbow'"),
+        ({"jointz": {}}, "did you mean 'joints'"),
+    ],
+)
+def test_a_wrong_map_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        from_dict(BagTopics, {**yaml.safe_load(MAP.read_text()), **change}, "map.yaml")

@@ -1,0 +1,54 @@
+"""The graphs of wav-tiny compiled and run by TensorRT, against torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+import time
+from pathlib import Path
+
+from wav_models.bench.gpu.session import Session, relative_error
+from wav_models.bench.gpu.subject import Subject, model_of
+from wav_models.engines.base import EngineOptions
+
+SIZES = (8, 4)
+PRECISION = "fp16"
+TOLERANCE = 5e-2
+
+
+def tensorrt(session: Session) -> None:
+    """Left out, with the reason, where there is no GPU or a package is missing."""
+    missing = [name for name in ("onnxscript",) if importlib.util.find_spec(name) is None]
+    if all(importlib.util.find_spec(name) is None for name in ("tensorrt", "tensorrt_rtx")):
+        missing.append("tensorrt or tensorrt_rtx")
+    if not session.on_gpu or missing:
+        why = f"not installed: {', '.join(missing)}" if missing else "TensorRT needs a GPU"
+        session.say("left out", phase="tensorrt", why=why)
+        return
+    from wav_models.engines.compiled_engine import CompiledEngine
+    from wav_models.engines.export import ExportTarget, export_model
+    from wav_models.engines.manifest import PlanShape
+    from wav_models.engines.runtimes import get_runtime
+    from wav_models.networks.autoencoder import make_autoencoder
+
+    subject = Subject(model_of("wav-tiny", causal=True, device=session.device), *SIZES)
+    expected = subject.answers()
+    runtime = get_runtime("tensorrt")
+    model = model_of("wav-tiny", causal=True, device=session.device).cpu()
+    with tempfile.TemporaryDirectory() as directory:
+        target = ExportTarget("tensorrt", PRECISION, PlanShape.of(subject.planner))
+        began = time.monotonic()
+        manifest = export_model(model, make_autoencoder(model.config), "random", target, Path(directory))
+        exported = time.monotonic() - began
+        for recorded in (False, True):
+            options = EngineOptions(cuda_graphs=recorded)
+            graphs = runtime.load(Path(directory), manifest, options, session.device.type)
+            subject.engine = CompiledEngine(manifest, graphs, model.config, subject.encode_words)
+            subject.answers()
+            found = subject.answers()  # of what was recorded
+            plan = session.time(subject.plan, 10, 1).p50
+            errors = {name: relative_error(x, getattr(expected, name)) for name, x in vars(found).items()}
+            agrees = all(error < TOLERANCE for error in errors.values())
+            result = "tensorrt" if agrees else "FAILED: tensorrt differs from torch"
+            session.facts["failed"] = session.facts.get("failed", 0) + (not agrees)
+            session.say(result, version=runtime.version(), recorded=recorded, export_s=exported, plan_ms=plan, **errors)

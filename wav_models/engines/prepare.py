@@ -1,0 +1,98 @@
+"""Graphs that engine "auto" takes on a processor, made where they are missing: once, in a process of its own.
+
+`python -m wav_models.engines.prepare CHECKPOINT DIRECTORY PLANNER` is that process; PLANNER is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from wav_models.checkpoint import load_checkpoint
+from wav_models.configuration import from_dict, to_dict
+from wav_models.engines.base import EngineError
+from wav_models.engines.export import ExportTarget, cache_directory, export, export_directory, find_export
+from wav_models.engines.manifest import PlanShape, fingerprint
+from wav_models.engines.runtimes import get_runtime
+from wav_models.planner.config import PlannerConfig
+from wav_models.signals import die_with_parent
+
+if TYPE_CHECKING:
+    from wav_models.checkpoint import Checkpoint
+
+_ENGINE, _PRECISION = "onnxruntime", "int8"
+_MOST_PARAMETERS: Final = 200_000_000
+"""Of a model whose graphs are made without being asked for: larger ones take many minutes and gigabytes."""
+_ON_TORCH: Final = "engine 'auto' runs on torch, more slowly"
+
+
+def make_missing(checkpoint: Path, planner: PlannerConfig, tell: Callable[[str], None]) -> None:
+    """Make the graphs of this checkpoint and search, unless they are there or a GPU shall run the networks.
+
+    Where that fails nothing is lost but speed.
+
+    Args:
+        checkpoint: directory of it.
+        planner: what the graphs are for.
+        tell: called with what is being done, and with why it failed.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded.
+    """
+    if torch.cuda.is_available():
+        return
+    try:
+        get_runtime(_ENGINE).require()
+        directory = _missing_at(loaded := load_checkpoint(checkpoint), _target(planner))
+    except EngineError as error:
+        tell(f"{_ON_TORCH}: {error}")
+        return
+    if directory is None:
+        return
+    if sum(parameter.numel() for parameter in loaded.model.parameters()) > _MOST_PARAMETERS:
+        tell(f"{_ON_TORCH}, until `wav export {checkpoint} --precision {_PRECISION}` has made its graphs")
+        return
+    tell("making the networks' graphs for this processor, once; half a minute or more ...")
+    command = [sys.executable, "-m", __name__, str(checkpoint), str(directory), json.dumps(to_dict(planner))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=die_with_parent)
+    if done.returncode != 0:
+        tell(f"{_ON_TORCH}: its graphs could not be made: {_cause(done.stderr)}")
+
+
+def _cause(errors: str) -> str:
+    """The line of a traceback that says what happened: exporters write more below it."""
+    lines = errors.strip().splitlines() or ["killed"]
+    return next((line for line in reversed(lines) if "Error" in line), lines[-1])
+
+
+def _target(planner: PlannerConfig) -> ExportTarget:
+    return ExportTarget(_ENGINE, _PRECISION, PlanShape.of(planner))
+
+
+def _missing_at(checkpoint: Checkpoint, target: ExportTarget) -> Path | None:
+    """Where graphs have to be written; None where they are there.
+
+    In the cache, which serves every copy of the weights; beside the checkpoint where older ones would be found first.
+    """
+    try:
+        found = find_export(checkpoint, target)
+    except EngineError:
+        return export_directory(checkpoint.directory, target)
+    return None if found else cache_directory(fingerprint(checkpoint), target)
+
+
+def main(checkpoint: str, directory: str, planner: str) -> None:
+    """Write the graphs and measure them."""
+    target = _target(from_dict(PlannerConfig, json.loads(planner)))
+    export(load_checkpoint(Path(checkpoint)), target, Path(directory))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # as the node that will run them; the measurement counts for it
+    main(*sys.argv[1:])

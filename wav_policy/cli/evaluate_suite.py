@@ -1,0 +1,137 @@
+"""`wav evaluate --suite NAME`: success in other people's benchmarks, by their own environments and checks."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from wav_policy.bringup.paths import resolve
+from wav_policy.cli.option_checks import below_one
+
+if TYPE_CHECKING:
+    from wav_policy.experiments.suites.catalogue import Suite
+    from wav_policy.experiments.suites.players import PlayerSpec
+
+
+@dataclass(frozen=True)
+class SuiteArguments:
+    """Trials from the suite's own initial states; every trial runs to the largest budget and is counted in each."""
+
+    suite: str
+    """Name of the suite; `wav suite list` has all."""
+    player: Literal["checkpoint", "operator", "random"] = "checkpoint"
+    """Who acts: a checkpoint, the suite's scripted operator, or random commands."""
+    checkpoint: Path | None = None
+    """Checkpoint directory."""
+    conditions: tuple[str, ...] = ()
+    """Named conditions of planning, such as k0 and k3, compared on the same states; the checkpoint's own if none."""
+    tasks: tuple[int, ...] = ()
+    """Tasks; all if not given."""
+    trials: int | None = None
+    """Initial states of every task, from the first on; all if not given."""
+    replan_steps: int | None = None
+    """Commands of a chunk that are run; as the checkpoint says if not given."""
+    dtype: str = "fp32"
+    """Number format of the networks: fp32, bf16, or auto."""
+    pretrained: Path | None = None
+    """Local LTX-Video directory, for checkpoints that use its auto-encoder and T5."""
+    workers: int = 2
+    """Processes, each with one of the suite's."""
+    json: Path | None = None
+    """Where to write the result; finished trials are kept in FILE.trials.jsonl."""
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Do not run again what FILE.trials.jsonl holds; tasks, trials and conditions may have been added."""
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of `wav evaluate --suite`."""
+    arguments = tyro.cli(SuiteArguments, prog="wav evaluate", args=argv)
+    from wav_models.checkpoint import CheckpointError
+    from wav_models.engines.base import EngineError
+    from wav_policy.experiments.suites.catalogue import get_suite
+    from wav_policy.experiments.suites.installation import SuiteError
+
+    try:
+        suite = get_suite(arguments.suite)
+        if (fault := _fault(arguments, suite)) is not None:
+            raise ValueError(fault)
+        _evaluate(arguments, suite, "wav evaluate " + shlex.join(argv))
+    except KeyboardInterrupt:
+        return 130
+    except (CheckpointError, EngineError, SuiteError, ValueError, OSError) as error:
+        print(f"wav evaluate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _fault(arguments: SuiteArguments, suite: Suite) -> str | None:
+    """What is wrong with the options, or None."""
+    if (fault := below_one(arguments, ("trials", "workers", "replan_steps"))) is not None:
+        return fault
+    if beyond := [task for task in arguments.tasks if not 0 <= task < suite.num_tasks]:
+        return f"--tasks is {beyond[0]}; {suite.name} has 0 to {suite.num_tasks - 1}"
+    if (arguments.trials or 0) > suite.num_states:
+        return f"--trials is {arguments.trials}; {suite.name} has {suite.num_states} initial states of every task"
+    if (arguments.player == "checkpoint") != (arguments.checkpoint is not None):
+        return "give --checkpoint DIRECTORY, or --player operator or random, not both"
+    if arguments.player != "checkpoint" and arguments.conditions:
+        return f"--conditions are of planning; --player {arguments.player} does not plan"
+    if arguments.player == "operator" and not suite.has_operator:
+        return f"{suite.name} has no scripted operator"
+    if arguments.resume and arguments.json is None:
+        return "--resume needs the --json FILE that the ended evaluation was given"
+    return None
+
+
+def _evaluate(arguments: SuiteArguments, suite: Suite, command: str) -> None:
+    from wav_models.checkpoint import checkpoint_hash
+    from wav_models.evaluation.trial_log import TrialLog
+    from wav_policy.experiments.suites.installation import python_of
+    from wav_policy.experiments.suites.trials import SuiteTrials, describe
+
+    python_of(suite.package)  # not installed: said at once
+    log = arguments.json and arguments.json.with_name(arguments.json.name + ".trials.jsonl")
+    players = _players(arguments, suite)
+    tasks = arguments.tasks or tuple(range(suite.num_tasks))
+    trials = SuiteTrials(suite, players, tasks, arguments.trials or suite.num_states, arguments.workers)
+    checkpoint = arguments.checkpoint
+    summary: dict[str, Any] = {
+        "command": command,
+        "suite": suite.name,
+        "package": list(suite.package.requirements),
+        "checkpoint": checkpoint and checkpoint.name,
+        "checkpoint_sha256": checkpoint and checkpoint_hash(resolve(str(checkpoint))),
+        **trials.run(TrialLog(log, resume=arguments.resume)),
+    }
+    print(describe(suite, summary))
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+
+
+def _players(arguments: SuiteArguments, suite: Suite) -> dict[str, PlayerSpec]:
+    """By condition; a checkpoint that does not fit the suite's robot fails here, once, not in every worker."""
+    from wav_policy.experiments.suites.players import PlayerSpec
+
+    if arguments.checkpoint is None:
+        return {arguments.player: PlayerSpec(arguments.player)}
+    import wav_models.experiments  # noqa: F401  its planners have names here
+    from wav_models.checkpoint import load_model_config, load_planner_config
+    from wav_models.experiments.conditions import named_conditions
+
+    checkpoint = resolve(str(arguments.checkpoint))
+    load_model_config(checkpoint).embodiment.require(suite.robot, f"checkpoint {checkpoint}", f"suite {suite.name}")
+    base = replace(load_planner_config(checkpoint), deadline=None)
+    planners = named_conditions(base, arguments.conditions) if arguments.conditions else {"planner.json": base}
+    return {
+        name: PlayerSpec(
+            "checkpoint", checkpoint, planner, arguments.dtype, arguments.pretrained, arguments.replan_steps
+        )
+        for name, planner in planners.items()
+    }

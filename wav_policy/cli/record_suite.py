@@ -1,0 +1,79 @@
+"""`wav record --suite NAME`: demonstrations of a suite's scripted operator, as a LeRobot v3.0 dataset of its robot."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+
+@dataclass(frozen=True)
+class RecordSuiteArguments:
+    """Record demonstrations of every task in turn; run the same command again to resume."""
+
+    suite: str
+    """Name of the suite; `wav suite list` has all."""
+    out: Path
+    """Dataset directory; created when missing, continued when not."""
+    episodes: int = 100
+    """Episodes the dataset gets from this run, which is known by its first seed."""
+    seed: int = 0
+    """First seed; seed s is of task s modulo their number."""
+    quality_mix: str = "skilled=1"
+    """Shares of skilled, hesitant, recovering and failing demonstrations."""
+    image_size: int = 128
+    """Height and width of recorded images [px]."""
+    workers: int = 2
+    """Processes, each with one of the suite's."""
+
+
+def main(argv: list[str]) -> int:
+    """Entry point of `wav record --suite`."""
+    arguments = tyro.cli(RecordSuiteArguments, prog="wav record", args=argv)
+    try:
+        _record(arguments)
+    except KeyboardInterrupt:
+        print("interrupted; every finished episode is kept, the same command resumes", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"wav record: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _record(arguments: RecordSuiteArguments) -> None:
+    from wav_policy.cli.option_checks import below_one
+    from wav_policy.experiments.suites.catalogue import get_suite
+    from wav_policy.experiments.suites.demonstrator import SuiteDemonstrator
+    from wav_policy.experiments.suites.installation import python_of
+    from wav_policy.recording.demonstrations import RecordingOptions, note_run, record_demonstrations
+    from wav_policy.recording.episode_writer import DatasetWriter
+    from wav_policy.recording.quality import parse_mix
+
+    suite, mix, size = get_suite(arguments.suite), parse_mix(arguments.quality_mix), arguments.image_size
+    if (fault := below_one(arguments, ("episodes", "workers", "image_size"))) is not None:
+        raise ValueError(fault)
+    if not suite.has_operator:
+        raise ValueError(f"{suite.name} has no scripted operator")
+    python_of(suite.package)  # not installed: said at once
+    options = RecordingOptions(
+        suite.name, arguments.episodes, arguments.seed, (0.0,), arguments.workers, keep_failures=mix.fails
+    )
+    sizes = dict.fromkeys(suite.robot.view_names, (size, size))
+    fps = round(suite.robot.control_rate)
+    with DatasetWriter(arguments.out, fps=fps, robot=suite.robot, image_sizes=sizes) as writer:
+        note_run(writer.root, options, mix)
+        progress = record_demonstrations(
+            writer,
+            SuiteDemonstrator(mix, size),
+            options,
+            lambda p: print(f"{p.kept}/{options.num_episodes} episodes", file=sys.stderr, flush=True),
+        )
+        count = writer.num_episodes
+    seconds = progress.worker_seconds / max(1, progress.attempted)
+    print(
+        f"{count} episodes in the dataset; this run: {progress.succeeded} of {progress.attempted} attempts succeeded, "
+        f"{progress.frames} frames, {seconds:.1f} s an episode in its worker"
+    )

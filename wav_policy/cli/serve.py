@@ -1,0 +1,76 @@
+"""`wav serve CHECKPOINT`: the policy for clients of openpi's websocket protocol."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from wav_policy.bringup import paths
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+
+
+@dataclass(frozen=True)
+class ServeArguments:
+    """Plan for clients elsewhere: openpi's websocket protocol, msgpack with NumPy arrays (docs/remote.md)."""
+
+    checkpoint: Annotated[str, tyro.conf.Positional] = DEFAULT_CHECKPOINT
+    """Checkpoint directory."""
+    host: str = "127.0.0.1"
+    """Address to listen on; beyond this host clients need the API key that is printed."""
+    port: int = 8000
+    """Port to listen on."""
+    token_file: Path | None = None
+    """File (mode 0600) with the API key, in place of a new one."""
+    engine: str = "auto"
+    """auto, torch, onnxruntime or tensorrt."""
+    dtype: str = "auto"
+    """Number format of the networks."""
+    threads: int = 1
+    """Of the networks."""
+    pretrained: Path | None = None
+    """Local LTX-Video directory, for checkpoints that use it."""
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 after Ctrl-C, 2 when checkpoint or address do not fit."""
+    arguments = tyro.cli(ServeArguments, args=argv, prog="wav serve")
+    try:
+        _serve(arguments)
+    except KeyboardInterrupt:
+        return 0
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"wav serve: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _serve(arguments: ServeArguments) -> None:
+    from wav_policy.monitor.server import Address
+    from wav_policy.policy.remote.server import PolicyServer
+    from wav_policy.policy.wav_policy import WAVPolicy
+
+    address = Address.choose(arguments.host, arguments.port, arguments.token_file)
+    policy = WAVPolicy.load(
+        paths.resolve(arguments.checkpoint),
+        engine=arguments.engine,
+        dtype=arguments.dtype,
+        num_threads=arguments.threads,
+        pretrained=arguments.pretrained,
+    )
+    seconds = policy.warm_up().total
+    server = PolicyServer(policy, address.host, address.port, address.token, lambda text: print(text, flush=True))
+    try:
+        print(
+            f"{policy.config.name} at ws://{address.host}:{server.port}; a plan takes {1e3 * seconds:.0f} ms",
+            flush=True,
+        )
+        if address.token:
+            print(f"API key: {address.token}", flush=True)
+        threading.Event().wait()
+    finally:
+        server.close()

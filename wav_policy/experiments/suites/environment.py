@@ -1,0 +1,161 @@
+"""An environment of a suite, in a process of its own, that may die or hang without harm to the evaluation."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+
+from wav_models.types import FloatArray, ImageArray
+from wav_policy.experiments.suites.catalogue import Suite
+from wav_policy.experiments.suites.installation import SuiteError, python_of
+from wav_policy.experiments.suites.processes.wire import Message, WireError, read_message, write_message
+
+START_TIMEOUT: Final = 600.0
+"""Imports, and the scene of a task [s]."""
+STEP_TIMEOUT: Final = 120.0
+"""A request takes a tenth of a second; ten seconds on a very busy machine [s]."""
+
+
+class EnvironmentLost(SuiteError):
+    """The process has died, hung or refused: the trial that it was in is not decided."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known after a step.
+
+    Attributes:
+        state: measured, shape [S], in the units of the suite's robot.
+        success: the task is done.
+    """
+
+    state: FloatArray
+    success: bool
+
+
+class SuiteEnvironment:
+    """Tasks of one suite, one at a time; the process is started when first needed.
+
+    Args:
+        suite: which.
+        command: of the process; that of the suite's installation if None.
+        timeout: of a request [s].
+
+    Raises:
+        SuiteError: the suite is not installed.
+    """
+
+    def __init__(self, suite: Suite, command: Sequence[str] | None = None, timeout: float = STEP_TIMEOUT) -> None:
+        self.suite, self._timeout = suite, timeout
+        self._command = list(command or (str(python_of(suite.package)), str(suite.package.script)))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._task: int | None = None
+        self.instruction = ""
+
+    def reset(self, task: int, *, state: int | None = None, seed: int = 0) -> Seen:
+        """Begin an episode, past the waiting steps.
+
+        Args:
+            task: of the suite.
+            state: one of the evaluation's initial states; None: a layout drawn by `seed`.
+        """
+        if self._task != task:
+            reply, _ = self._ask("make", suite=self.suite.name, task=task, timeout=START_TIMEOUT)
+            self._task, self.instruction = task, str(reply["instruction"])
+        return self._seen(self._ask("reset", state=state, seed=seed))
+
+    def step(self, action: FloatArray) -> Seen:
+        """One command [A], held for one step of the suite's rate."""
+        return self._seen(self._ask("step", arrays=[np.asarray(action, dtype=np.float64)]))
+
+    def render(self, size: int) -> dict[str, ImageArray]:
+        """Images of now by view, uint8 [size, size, 3], as the published evaluations turn them."""
+        _, images = self._ask("render", size=size)
+        return dict(zip(self.suite.robot.view_names, images, strict=True))
+
+    def operate(self, seed: int, quality: str) -> None:
+        """Let the suite's scripted operator begin a demonstration."""
+        self._ask("operate", seed=seed, quality=quality)
+
+    def demonstrate(self) -> tuple[FloatArray, bool]:
+        """What the scripted operator would command now, [A], and whether it has done all it wanted to."""
+        header, (action,) = self._ask("demonstrate")
+        return action, bool(header["finished"])
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                assert pipe is not None
+                pipe.close()
+        self._process = self._task = None
+
+    def __enter__(self) -> SuiteEnvironment:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _seen(self, reply: Message) -> Seen:
+        header, (state,) = reply
+        return Seen(state, bool(header["success"]))
+
+    def _ask(
+        self, request: str, *, arrays: Sequence[np.ndarray] = (), timeout: float | None = None, **arguments: Any
+    ) -> Message:
+        """EnvironmentLost where there is no answer in time, or one that is an error; the process is gone then."""
+        process = self._process = self._process or self._start()
+        assert process.stdin is not None
+        limit = timeout or self._timeout
+        try:
+            write_message(process.stdin, {"request": request, **arguments}, arrays)  # type: ignore[arg-type]
+            reply = read_message(_Reader(process, time.monotonic() + limit))
+        except (WireError, TimeoutError) as error:
+            what = f"did not answer {request!r} within {limit:g} s" if isinstance(error, TimeoutError) else str(error)
+            code = process.poll()
+            self.close()
+            raise EnvironmentLost(
+                f"{self.suite.name}: {what}" + ("" if code is None else f" (exit code {code})")
+            ) from error
+        if "error" in reply[0]:
+            self.close()
+            raise EnvironmentLost(f"{self.suite.name}: {request} failed: {reply[0]['error']}")
+        return reply
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        """Without our own packages on its path, and gone with us: it ends when its input does."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        return subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment
+        )
+
+
+class _Reader:
+    """Reads exactly so many bytes of a process's output; TimeoutError at the deadline [s, monotonic]."""
+
+    def __init__(self, process: subprocess.Popen[bytes], deadline: float) -> None:
+        assert process.stdout is not None
+        self._file, self._deadline = process.stdout.fileno(), deadline
+
+    def __call__(self, count: int) -> bytes:
+        parts, missing = [], count
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._file, selectors.EVENT_READ)
+            while missing:
+                if not selector.select(max(0.0, self._deadline - time.monotonic())):
+                    raise TimeoutError
+                if not (part := os.read(self._file, missing)):
+                    break
+                parts.append(part)
+                missing -= len(part)
+        return b"".join(parts)

@@ -1,0 +1,68 @@
+"""Virtual environments of the suites: their pins do not touch ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from wav_policy.experiments.suites.catalogue import Package
+
+PLACE: Final = "WAV_SUITES"
+"""Environment variable: where the suites are installed, if not under the user's data directory."""
+_MARK: Final = "wav-suite-complete"
+
+
+class SuiteError(RuntimeError):
+    """A suite is not installed, or its environment failed; the message says what to do."""
+
+
+def directory_of(package: Package) -> Path:
+    """Where a package's virtual environment is, or would be."""
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    return Path(os.environ.get(PLACE) or data / "wav_policy/suites") / package.name
+
+
+def is_installed(package: Package) -> bool:
+    """Whether an installation was completed."""
+    return (directory_of(package) / _MARK).is_file()
+
+
+def python_of(package: Package) -> Path:
+    """Its interpreter.
+
+    Raises:
+        SuiteError: it is not installed.
+    """
+    if not is_installed(package):
+        raise SuiteError(
+            f"{package.name} is not installed: `wav suite install {package.name}` does it ({package.size})"
+        )
+    return directory_of(package) / "bin/python"
+
+
+def install(package: Package) -> Path:
+    """Make the virtual environment anew and install the package into it.
+
+    Returns:
+        Its directory.
+
+    Raises:
+        SuiteError: pip failed; what it said is above.
+    """
+    directory = directory_of(package)
+    if directory.exists():
+        shutil.rmtree(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    python = directory / "bin/python"
+    for command in (
+        [sys.executable, "-m", "venv", str(directory)],
+        [str(python), "-m", "pip", "install", *package.requirements],
+    ):
+        if subprocess.run(command, check=False).returncode:
+            raise SuiteError(f"{package.name} could not be installed: `{' '.join(command)}` failed")
+    (directory / _MARK).touch()
+    return directory

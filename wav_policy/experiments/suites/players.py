@@ -1,0 +1,164 @@
+"""Who acts in a suite: a random policy, the suite's scripted operator, or a checkpoint; all through one loop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from wav_models.evaluation.closed_loop import ObservationHistory, TrialPolicy, TrialResult, plan_seed
+from wav_models.planner.config import PlannerConfig
+from wav_models.types import FloatArray
+from wav_policy.experiments.suites.catalogue import Suite
+from wav_policy.experiments.suites.environment import Seen, SuiteEnvironment
+
+RENDER_SIZE: Final = 256
+"""Of the images that published evaluations take [px]; policies resize them."""
+
+
+class Player(Protocol):
+    """Chooses commands; one at a time plays in one process."""
+
+    def begin(self, environment: SuiteEnvironment, seed: int) -> None:
+        """An episode has been laid out."""
+
+    def act(self, seen: Seen) -> FloatArray:
+        """The command of the next step, [A]."""
+
+    def costs(self) -> tuple[float, ...]:
+        """Duration of every plan of the episode [ms]."""
+
+
+class RandomPlayer:
+    """Uniform commands within the limits of the robot's actions, or around its pose: nothing can score less."""
+
+    def begin(self, environment: SuiteEnvironment, seed: int) -> None:
+        robot = environment.suite.robot
+        self._rng = np.random.default_rng(seed)
+        self._lower = np.array([channel.lower for channel in robot.actions])
+        self._upper = np.array([channel.upper for channel in robot.actions])
+
+    def act(self, seen: Seen) -> FloatArray:
+        return self._rng.uniform(self._lower, self._upper)
+
+    def costs(self) -> tuple[float, ...]:
+        return ()
+
+
+class OperatorPlayer:
+    """The suite's scripted operator, which sees the simulator's state."""
+
+    def begin(self, environment: SuiteEnvironment, seed: int) -> None:
+        self._environment = environment
+        environment.operate(seed, "skilled")
+
+    def act(self, seen: Seen) -> FloatArray:
+        return self._environment.demonstrate()[0]
+
+    def costs(self) -> tuple[float, ...]:
+        return ()
+
+
+class CheckpointPlayer:
+    """A policy in lockstep: plans every `replan_steps`, sees images at the memory offsets of its model.
+
+    Args:
+        policy: whose step rate is the suite's.
+        replan_steps: commands of a chunk that are run; None: as the model's configuration says.
+    """
+
+    def __init__(self, policy: TrialPolicy, replan_steps: int | None = None) -> None:
+        self._policy = policy
+        self._replan = replan_steps or policy.config.horizon.num_execute_steps
+        self._period = int(np.gcd.reduce([self._replan, *policy.config.horizon.memory_offsets]))
+
+    def begin(self, environment: SuiteEnvironment, seed: int) -> None:
+        self._environment, self._seed = environment, seed
+        self._history, self._step, self._ms = ObservationHistory(self._policy.config), 0, []
+        self._policy.reset()
+
+    def act(self, seen: Seen) -> FloatArray:
+        """Rendered only where a plan now, or one that remembers now, needs it."""
+        row = self._step % self._replan
+        if self._step % self._period == 0:
+            self._images: dict[str, Any] = dict(self._environment.render(RENDER_SIZE))
+        self._history.add(self._images)
+        if row == 0:
+            now = self._step / self._policy.config.horizon.step_hz
+            observation = self._history.assemble(
+                {**self._images, "joint_state": seen.state}, self._environment.instruction, now
+            )
+            began = time.perf_counter()
+            plan = self._policy.plan(observation, seed=plan_seed(self._seed, self._step))
+            self._ms.append(1000.0 * (time.perf_counter() - began))
+            self._chunk = plan.chunk.positions
+        self._step += 1
+        return self._chunk[min(row, len(self._chunk) - 1)]
+
+    def costs(self) -> tuple[float, ...]:
+        return tuple(self._ms)
+
+    _ms: list[float]
+
+
+@dataclass(frozen=True)
+class PlayerSpec:
+    """What makes a player, in another process.
+
+    Attributes:
+        kind: "random", "operator" or "checkpoint".
+        checkpoint, planner, dtype, pretrained, replan_steps: of a checkpoint.
+    """
+
+    kind: str
+    checkpoint: Path | None = None
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    dtype: str = "fp32"
+    pretrained: Path | None = None
+    replan_steps: int | None = None
+
+    def make(self, suite: Suite) -> Player:
+        """Raises EmbodimentError where the checkpoint is of another robot, ValueError where its rate is another."""
+        if self.kind == "random":
+            return RandomPlayer()
+        if self.kind == "operator":
+            return OperatorPlayer()
+        from wav_policy.policy.wav_policy import WAVPolicy
+
+        assert self.checkpoint is not None
+        policy = WAVPolicy.load(
+            self.checkpoint,
+            engine="torch",
+            planner=self.planner,
+            num_threads=1,
+            dtype=self.dtype,
+            pretrained=self.pretrained,
+            robot=suite.robot,
+        )
+        if policy.config.horizon.step_hz != suite.robot.control_rate:
+            raise ValueError(
+                f"{self.checkpoint} plans at {policy.config.horizon.step_hz:g} Hz; {suite.name} runs at "
+                f"{suite.robot.control_rate:g} Hz"
+            )
+        return CheckpointPlayer(policy, self.replan_steps)
+
+
+def play(environment: SuiteEnvironment, player: Player, task: int, state: int) -> TrialResult:
+    """One trial from an initial state of a task, up to the largest budget; the seed of its draws is its number."""
+    suite = environment.suite
+    number = trial_number(suite, task, state)
+    seen = environment.reset(task, state=state, seed=number)
+    player.begin(environment, number)
+    steps = 0
+    while not seen.success and steps < suite.max_steps:
+        seen = environment.step(player.act(seen))
+        steps += 1
+    return TrialResult(number, seen.success, steps, player.costs())
+
+
+def trial_number(suite: Suite, task: int, state: int) -> int:
+    """Of a task's initial state: what trials are known by."""
+    return task * suite.num_states + state

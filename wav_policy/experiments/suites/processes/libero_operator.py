@@ -1,0 +1,178 @@
+"""A scripted operator of LIBERO's pick-and-place tasks: sees the simulator's state, acts through the robot's commands.
+
+It grasps an object across its narrowest side, carries it over the container and lets go. As people do, it can hesitate,
+miss and try again, or miss and never notice; those are the qualities that a data set is mixed of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+POSITION_SCALE, ROTATION_SCALE = 0.05, 0.5
+"""Motion of a full command of one step [m], [rad]."""
+GAIN = 4.0
+SLOW = 0.6
+"""Largest command where the tool nears something, and of rotations."""
+ABOVE = 0.09
+"""Height over an object from which it is approached [m]."""
+MESH = 7
+"""MuJoCo's type of a geom that is a mesh."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the motion.
+
+    Attributes:
+        target: where the tool goes [m], shape [3].
+        closed: the gripper.
+        slow: near something.
+        tolerance: largest error at its end: across, along the vertical [m].
+        at_least, at_most: steps.
+    """
+
+    target: np.ndarray
+    closed: bool
+    slow: bool = False
+    tolerance: tuple[float, float] = (0.02, 0.03)
+    at_least: int = 0
+    at_most: int = 80
+
+
+class PickAndPlace:
+    """Puts one object into, or onto, another.
+
+    Args:
+        env: LIBERO's environment.
+        item, container: names of the objects.
+        quality: "skilled", "hesitant", "recovering" or "failing".
+        rng: of small differences between episodes.
+    """
+
+    def __init__(self, env: Any, item: str, container: str, quality: str, rng: np.random.Generator) -> None:
+        self._env, self._item, self._container, self._quality, self._rng = env, item, container, quality, rng
+        self._phases: list[Phase] | None = None
+        self._index = self._steps = self._pause = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether it only waits over the container, and has for a moment."""
+        return self._phases is not None and self._index + 1 == len(self._phases) and self._steps > 10
+
+    def act(self, seen: dict[str, Any]) -> np.ndarray:
+        """The command of one step, shape [7], in [-1, 1]."""
+        position, rotation = np.asarray(seen["robot0_eef_pos"]), _matrix(np.asarray(seen["robot0_eef_quat"]))
+        if self._phases is None:
+            self._phases = self._plan(rotation)
+        phase = self._phases[self._index]
+        error, turn = phase.target - position, _rotation_vector(self._rotation @ rotation.T)
+        self._steps += 1
+        across, along = phase.tolerance
+        turned = phase.closed or np.abs(turn).max() < 0.06
+        near = turned and np.abs(error[:2]).max() < across and abs(error[2]) < along
+        if (near and self._steps >= phase.at_least) or self._steps >= phase.at_most:
+            self._advance()
+            phase = self._phases[self._index]
+        grip = 1.0 if phase.closed else -1.0
+        if self._pause:
+            self._pause -= 1
+            return np.array([0.0] * 6 + [grip])
+        limit = SLOW if phase.slow else 1.0
+        motion = np.clip(GAIN * error / POSITION_SCALE, -limit, limit)
+        return np.concatenate([motion, np.clip(GAIN * turn / ROTATION_SCALE, -SLOW, SLOW), [grip]])
+
+    def _advance(self) -> None:
+        assert self._phases is not None
+        if self._index + 1 < len(self._phases):
+            self._index, self._steps = self._index + 1, 0
+            if self._quality == "hesitant" and self._rng.random() < 0.5:
+                self._pause = int(self._rng.integers(8, 25))
+
+    def _plan(self, rotation: np.ndarray) -> list[Phase]:
+        item, container = self._cloud(self._item), self._cloud(self._container)
+        bottom, top = item[:, 2].min(), item[:, 2].max()
+        yaw = _narrowest(item[:, :2], float(np.arctan2(rotation[1, 1], rotation[0, 1])))
+        self._rotation = _about_vertical(yaw) @ rotation
+        middle = (item[:, :2].min(axis=0) + item[:, :2].max(axis=0)) / 2
+        height = max(bottom + 0.018, top - min(0.035, 0.55 * (top - bottom)))
+        rim, hanging = container[:, 2].max(), height - bottom
+        cruise = max(rim + hanging + 0.06, top + 0.08)
+        inside = (container[:, :2].min(axis=0) + container[:, :2].max(axis=0)) / 2 + self._rng.uniform(-0.01, 0.01, 2)
+        release = rim + hanging - 0.03
+        carry = [
+            Phase(np.append(inside, cruise), closed=True),
+            Phase(np.append(inside, release), closed=True, slow=True, tolerance=(0.02, 0.015), at_most=25),
+            Phase(np.append(inside, release), closed=False, at_least=8, at_most=8),
+            Phase(np.append(inside, cruise), closed=False, at_most=1000),
+        ]
+        grasp = self._grasp(middle, height, top, cruise)
+        if self._quality in ("recovering", "failing"):
+            angle = self._rng.uniform(0.0, 2 * np.pi)
+            beside = middle + self._rng.uniform(0.05, 0.08) * np.array([np.cos(angle), np.sin(angle)])
+            missed = self._grasp(beside, top + 0.01, top, cruise)
+            return [*missed, *carry] if self._quality == "failing" else [*missed, *grasp, *carry]
+        return [*grasp, *carry]
+
+    def _grasp(self, place: np.ndarray, height: float, top: float, cruise: float) -> list[Phase]:
+        at = np.append(place, height)
+        return [
+            Phase(np.append(place, top + ABOVE), closed=False, tolerance=(0.008, 0.03)),
+            Phase(at, closed=False, slow=True, tolerance=(0.02, 0.012), at_most=40),
+            Phase(at, closed=True, at_least=10, at_most=10),
+            Phase(np.append(place, cruise), closed=True, tolerance=(np.inf, 0.03)),
+        ]
+
+    def _cloud(self, name: str) -> np.ndarray:
+        """Points of an object's collision geometry in the world, shape [N, 3], m."""
+        model, data = self._env.sim.model._model, self._env.sim.data._data
+        root, corners = self._env.env.obj_body_id[name], 2 * np.array(list(np.ndindex(2, 2, 2))) - 1
+        clouds = []
+        for geom in range(model.ngeom):
+            of_object = model.body_rootid[model.geom_bodyid[geom]] == model.body_rootid[root]
+            if not of_object or not model.geom_contype[geom] + model.geom_conaffinity[geom]:
+                continue
+            if model.geom_type[geom] == MESH:
+                mesh = model.geom_dataid[geom]
+                first = model.mesh_vertadr[mesh]
+                points = model.mesh_vert[first : first + model.mesh_vertnum[mesh]]
+            else:
+                points = model.geom_aabb[geom][:3] + model.geom_aabb[geom][3:] * corners
+            clouds.append(points @ data.geom_xmat[geom].reshape(3, 3).T + data.geom_xpos[geom])
+        return np.concatenate(clouds)
+
+
+def _narrowest(points: np.ndarray, fingers: float) -> float:
+    """Turn of the tool [rad] after which the fingers, now along that angle, close across the narrowest side; of sides
+    that are nearly as narrow, the one that needs less turning."""
+    turns = np.deg2rad(np.arange(-90, 90, 5))
+    axes = np.stack([np.cos(fingers + turns), np.sin(fingers + turns)])
+    return float(turns[np.argmin(np.ptp(points @ axes, axis=0) + 0.004 * np.abs(turns))])
+
+
+def _matrix(quaternion: np.ndarray) -> np.ndarray:
+    """Rotation matrix [3, 3] of x, y, z, w."""
+    x, y, z, w = quaternion
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def _about_vertical(angle: float) -> np.ndarray:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+
+
+def _rotation_vector(matrix: np.ndarray) -> np.ndarray:
+    """Axis times angle [rad] of a rotation matrix."""
+    angle = np.arccos(np.clip((np.trace(matrix) - 1) / 2, -1.0, 1.0))
+    if angle < 1e-6:
+        return np.zeros(3)
+    skew = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]])
+    return angle / (2 * np.sin(angle)) * skew

@@ -1,0 +1,156 @@
+"""One websocket to a policy server: metadata when it opens, then a question and its answer, one at a time.
+
+An answer belongs to the question before it because nothing else is under way: whatever comes late, twice or unasked
+ends the connection, and the next question opens a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
+from websockets.frames import CloseCode
+from websockets.sync.client import ClientConnection, connect
+
+from wav_policy.policy.planning_worker import PolicyError
+from wav_policy.policy.remote.address import check_address
+from wav_policy.policy.remote.wire import WireError, pack, unpack
+
+TOKEN_VARIABLE: Final = "WAV_POLICY_TOKEN"
+"""Environment variable with the server's API key: parameters of nodes can be read by everybody."""
+MAX_ANSWER: Final = 4_000_000
+"""A chunk of 1000 rows of 32 numbers is 256 kB [bytes]."""
+_CLOSE_TIMEOUT: Final = 0.2  # s
+_MAX_SAID: Final = 200
+"""Characters of a server's own words in a message."""
+
+
+class RemoteError(PolicyError):
+    """A policy server that cannot be asked or does not answer as it should: one sentence with its address."""
+
+
+class RemoteConnection:
+    """Opens when it is asked, and again after every failure. Used by one thread at a time.
+
+    Args:
+        address: ws://HOST:PORT or wss://HOST:PORT.
+        timeout: for opening, and for an answer [s].
+
+    Attributes:
+        metadata: what the server said of itself when the connection opened last.
+    """
+
+    def __init__(self, address: str, timeout: float) -> None:
+        self.address = check_address(address)
+        self.timeout = timeout
+        self.metadata: Mapping[str, Any] = {}
+        self._socket: ClientConnection | None = None
+
+    def open(self) -> None:
+        """Make sure that it is open.
+
+        Raises:
+            RemoteError: nobody answers, or not as a policy server.
+        """
+        if self._socket is not None:
+            return
+        with self._failures_named():
+            token = os.environ.get(TOKEN_VARIABLE)
+            self._socket = connect(
+                self.address,
+                additional_headers={"Authorization": f"Api-Key {token}"} if token else None,
+                compression=None,
+                max_size=MAX_ANSWER,
+                open_timeout=self.timeout,
+                close_timeout=_CLOSE_TIMEOUT,
+                proxy=None,
+            )
+            self.metadata = self._receive(self._socket, "metadata", self.timeout)
+
+    def ask(self, question: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
+        """The answer to a question.
+
+        Args:
+            question: of numbers, texts, mappings and arrays.
+            timeout: for the answer [s]; None: that of the connection.
+
+        Raises:
+            RemoteError: there is none in time, or none of the protocol.
+        """
+        request = pack(question)
+        self.open()
+        with self._failures_named():
+            assert self._socket is not None
+            self._require_silence(self._socket)
+            self._socket.send(request)
+            return self._receive(self._socket, "an answer", self.timeout if timeout is None else timeout)
+
+    def close(self) -> None:
+        """End the connection; what is still under way in it is never believed."""
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            with contextlib.suppress(OSError, ConnectionClosed):
+                connection.close()
+
+    def _receive(self, connection: ClientConnection, what: str, timeout: float) -> dict[str, Any]:
+        try:
+            data = connection.recv(timeout=timeout)
+        except TimeoutError:
+            raise RemoteError(f"no {what.removeprefix('an ')} within {timeout:g} s") from None
+        if isinstance(data, str):
+            raise RemoteError(f"the server reports {_last_line(data)!r}")
+        try:
+            return unpack(data, MAX_ANSWER)
+        except WireError as error:
+            raise RemoteError(f"what came as {what} is no message of openpi's protocol: {error}") from error
+
+    def _require_silence(self, connection: ClientConnection) -> None:
+        with contextlib.suppress(TimeoutError):
+            connection.recv(timeout=0)
+            raise RemoteError("a message came that nobody had asked for; its chunk would be of another moment")
+
+    @contextlib.contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        """Close the connection on any failure, and raise it as one sentence that begins with the address."""
+        try:
+            yield
+        except BaseException as error:
+            self.close()
+            if sentence := _sentence(error, self.timeout):
+                raise RemoteError(f"{self.address}: {sentence}") from error
+            raise
+
+
+def _sentence(error: BaseException, timeout: float) -> str:
+    """What went wrong with a connection; empty for what is not of the connection."""
+    if isinstance(error, RemoteError):
+        return str(error)
+    if isinstance(error, ConnectionClosed):
+        if error.rcvd is None and error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
+            return f"the answer is larger than {MAX_ANSWER} bytes"
+        return "the server closed the connection" + (f" ({_last_line(error.rcvd.reason)})" if error.rcvd else "")
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        remedy = f"; set {TOKEN_VARIABLE} to its token" if status in (401, 403) else ""
+        return f"the server refuses the connection with HTTP status {status}{remedy}"
+    if isinstance(error, TimeoutError):
+        return f"no connection within {timeout:g} s; is the server running there?"
+    if isinstance(error, InvalidHandshake | InvalidMessage | InvalidURI):
+        return "what listens there is no websocket server"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there; start the policy server"
+    if isinstance(error, socket.gaierror):
+        return "there is no host of that name"
+    if isinstance(error, OSError):
+        return f"no connection ({error.strerror or type(error).__name__})"
+    return ""
+
+
+def _last_line(text: str) -> str:
+    """Last line of a server's text (of a traceback: the error), printable and short."""
+    line = ([*filter(None, map(str.strip, text.splitlines()))] or ["no reason given"])[-1]
+    return "".join(c for c in line if c.isprintable())[:_MAX_SAID]

@@ -1,0 +1,204 @@
+"""Serves a policy to clients of openpi's protocol: metadata first, then a chunk for every observation.
+
+Only the program that serves decides what it listens on; without a token that is this machine alone. Web pages get
+nothing: browsers say where a page is from, and policy clients do not.
+"""
+
+from __future__ import annotations
+
+import hmac
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import numpy as np
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.sync.server import ServerConnection, serve
+
+from wav_models.alignment import memory_times, newest_at
+from wav_models.configuration import to_dict
+from wav_models.presets import ModelConfig
+from wav_models.types import ImageArray, Observation
+from wav_policy.policy.chunk_continuation import CommittedMotion
+from wav_policy.policy.planning_worker import Policy
+from wav_policy.policy.remote.mapping import MappingError, RemoteMapping
+from wav_policy.policy.remote.remote_policy import POSITIONS, STAMP, WAV_METADATA, WEIGHT
+from wav_policy.policy.remote.wire import WireError, pack, unpack
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import JOINT_DIM
+
+MAX_QUESTION: Final = 64_000_000
+"""Three views of four frames of 1080p are 75 MB; nobody needs that [bytes]."""
+MAX_CLIENTS: Final = 4
+_FORGOTTEN: Final = 10.0
+"""A client that asks nothing for so long begins anew: the pictures before are no memory of now [s]."""
+
+
+def own_mapping(config: ModelConfig) -> RemoteMapping:
+    """How a WAV checkpoint is asked: its own views, size and rates, names as in openpi's examples."""
+    horizon = config.horizon
+    return RemoteMapping(
+        images={view: ("images", view) for view in VIEWS},
+        image_size=config.latent.image_size,
+        image_fit="stretch",
+        memory_offsets=tuple(horizon.memory_offsets),
+        step_hz=horizon.step_hz,
+        action_horizon=horizon.action_horizon,
+        num_execute_steps=horizon.num_execute_steps,
+    )
+
+
+class PolicyServer:
+    """Listens from construction to `close`; plans one question at a time.
+
+    Args:
+        policy: plans.
+        host, port: to listen on; port 0 takes a free one.
+        token: what clients must send as API key; None: none, for the loopback address only.
+        report: called with a sentence when a client comes, goes, or sends what does not fit.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+
+    def __init__(
+        self, policy: Policy, host: str, port: int, token: str | None, report: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._policy = policy
+        self._mapping = own_mapping(policy.config)
+        self._token, self._report = token, report
+        self._metadata = pack({"name": policy.config.name, WAV_METADATA: to_dict(self._mapping)})
+        self._planning = threading.Lock()
+        self._last_client: object | None = None
+        self._clients: set[ServerConnection] = set()
+        self._clients_lock = threading.Lock()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._server = serve(
+            self._attend,
+            sock=socket.create_server((host, port), family=family),
+            process_request=self._judge,
+            compression=None,
+            max_size=MAX_QUESTION,
+        )
+        self.port: int = self._server.socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, name="policy server", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Listen no more, and end all connections."""
+        self._server.shutdown()
+        self._thread.join()
+        with self._clients_lock:
+            clients = tuple(self._clients)
+        for client in clients:
+            client.close(1001, "the server ends")
+        with self._planning:  # no process ends well in the middle of a plan
+            pass
+
+    def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
+        """None lets a client in."""
+        if request.headers.get_all("Origin"):
+            return connection.respond(HTTPStatus.FORBIDDEN, "Web pages may not use this policy.\n")
+        given = " ".join(request.headers.get_all("Authorization")).encode()
+        if self._token is not None and not hmac.compare_digest(given, f"Api-Key {self._token}".encode()):
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "An API key is needed; the server prints it.\n")
+        return connection.respond(HTTPStatus.OK, "OK\n") if request.path == "/healthz" else None
+
+    def _attend(self, connection: ServerConnection) -> None:
+        name = "{}:{}".format(*connection.remote_address[:2])
+        with self._clients_lock:
+            is_full = len(self._clients) >= MAX_CLIENTS
+            if not is_full:
+                self._clients.add(connection)
+        if is_full:
+            connection.close(1013, f"{MAX_CLIENTS} clients are served already")
+            return
+        self._report(f"{name} connected")
+        memory = _Memory(self._mapping)
+        try:
+            connection.send(self._metadata)
+            while True:
+                connection.send(self._answer(name, connection, connection.recv(), memory))
+        except ConnectionClosed:
+            self._report(f"{name} left")
+        finally:
+            with self._clients_lock:
+                self._clients.discard(connection)
+
+    def _answer(self, name: str, connection: ServerConnection, data: bytes | str, memory: _Memory) -> bytes | str:
+        """A chunk as bytes, or as text why there is none."""
+        began = time.monotonic()
+        try:
+            if isinstance(data, str):
+                raise WireError("a text; openpi's protocol sends bytes")
+            question = unpack(data, MAX_QUESTION)
+            observation = memory.observation(question, began)
+            committed = self._committed(question)
+            with self._planning:
+                if connection.state is not State.OPEN:
+                    return "nobody waits for this any more"  # a client that gave up asks anew: do not fall behind
+                if self._last_client is not memory:
+                    self._policy.reset()  # never a warm start from another client's task
+                    self._last_client = memory
+                rows = self._policy.plan(observation, committed=committed).chunk.positions
+        except (WireError, MappingError) as error:
+            self._report(f"{name}: {error}")
+            return str(error)
+        except Exception as error:  # a planner that fails on one observation does not end the server
+            self._report(f"{name}: planning failed: {type(error).__name__}: {error}")
+            return f"planning failed: {type(error).__name__}: {error}"
+        timing = {"infer_ms": 1e3 * (time.monotonic() - began)}
+        answer = {"actions": self._mapping.to_remote(rows), "server_timing": timing}
+        return pack(answer | ({STAMP: question[STAMP]} if isinstance(question.get(STAMP), float) else {}))
+
+    def _committed(self, question: Mapping[str, Any]) -> CommittedMotion | None:
+        if POSITIONS not in question:
+            return None
+        rows = self._mapping.action_horizon
+        found = []
+        for name, shape in ((POSITIONS, (rows, JOINT_DIM)), (WEIGHT, (rows,))):
+            value = question.get(name)
+            if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype.kind != "f":
+                raise MappingError(f"{name} does not fit; numbers {list(shape)} do")
+            if not np.isfinite(value).all():
+                raise MappingError(f"{name} is not finite")
+            found.append(value.astype(np.float64))
+        return CommittedMotion(found[0], np.clip(found[1], 0.0, 1.0))
+
+
+class _Memory:
+    """What one client has shown: those that send one picture at a time are given a memory here."""
+
+    def __init__(self, mapping: RemoteMapping) -> None:
+        self._mapping = mapping
+        self._kept: deque[tuple[float, ImageArray]] = deque()
+
+    def observation(self, question: Mapping[str, Any], now: float) -> Observation:
+        """The observation of a question that came at `now` [s].
+
+        Raises:
+            MappingError: it does not fit.
+        """
+        images, state, instruction = self._mapping.observed(question)
+        stamp = question.get(STAMP, now)
+        frames = np.stack([images[view] for view in VIEWS])
+        if frames.shape[1] == 1:
+            frames = self._remembered(frames[:, 0], now)
+        return Observation(frames, state, instruction, stamp if isinstance(stamp, float) else now)
+
+    def _remembered(self, frames: ImageArray, now: float) -> ImageArray:
+        """[V, F_mem, H, W, 3] with the newest frames [V, H, W, 3]; where nothing is that old, the first stand in."""
+        times = memory_times(now, self._mapping.horizon)
+        if self._kept and now - self._kept[-1][0] > _FORGOTTEN:
+            self._kept.clear()
+        self._kept.append((now, frames))
+        while len(self._kept) > 1 and self._kept[1][0] <= times[0]:
+            self._kept.popleft()
+        rows = np.maximum(newest_at([stamp for stamp, _ in self._kept], times), 0)
+        return np.stack([self._kept[row][1] for row in rows], axis=1)

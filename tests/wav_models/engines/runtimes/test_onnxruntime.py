@@ -234,8 +234,8 @@ def test_an_export_of_another_size_is_named(
     larger = replace(PLANNER, num_video_samples=5)
     engine = make_engine("auto", checkpoint, planner=larger, options=FP32)
     assert engine.name == "torch"
-    assert "graphs for onnxruntime have other sizes than 5x2-steps-1-2-3" in engine.description
-    assert f"onnxruntime: exported as {beside.name}, but the planner needs 5x2-steps-1-2-3" in caplog.text
+    assert "graphs for onnxruntime have other sizes than 5x2-video-0-steps-2-3" in engine.description
+    assert f"onnxruntime: exported as {beside.name}, but the planner needs 5x2-video-0-steps-2-3" in caplog.text
 
 
 def edited(**changes: Any) -> Callable[[Path], None]:

@@ -35,13 +35,17 @@ for package in ("torch", "transformers", "onnx", "accelerate", "safetensors"):
 modules = importlib.metadata.packages_distributions()
 allowed = {m for m, packages in modules.items() if any(p.lower().replace("_", "-") in installed for p in packages)}
 
+there = list(sys.meta_path)
+
 class Bare(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
         if top in modules and top not in allowed and top != "wav_models":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            return None  # as where it is not installed
+        found = (finder.find_spec(name, path, target) for finder in there)
+        return next((spec for spec in found if spec is not None), None)
 
-sys.meta_path.insert(0, Bare())
+sys.meta_path[:] = [Bare()]
 for refused in ("av", "cv2", "diffusers", "pyarrow", "tyro", "rclpy"):
     try:
         __import__(refused)

@@ -252,7 +252,7 @@ def test_episodes_recorded_anew_are_decoded_anew(datasets: list[str], tmp_path: 
         ("nan", "not finite at frame 3"),
         ("column", "column 'action' is missing"),
         ("fps", "cannot be stepped at 10"),
-        ("robot", r"shape \[7\]; two Piper arms have \[14\]"),
+        ("robot", r"shape \[7\]; bimanual_piper has \[14\]"),
         ("size", "the dataset says"),
     ],
 )

@@ -154,5 +154,5 @@ def test_t5_from_a_local_directory(ltx_directory: Path) -> None:
 def test_t5_needs_its_directory(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="local model directory"):
         make_text_encoder(WAV_2B)
-    with pytest.raises(FileNotFoundError, match="tokenizer"):
+    with pytest.raises(FileNotFoundError, match="text_encoder"):
         make_text_encoder(WAV_2B, tmp_path)

@@ -14,7 +14,7 @@ from wav_models.configuration import from_flat
 from wav_models.types import FloatArray
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER
 from wav_policy.bringup.parameter_files import section
-from wav_policy.control import control_loop
+from wav_policy.control import calm_motion, control_loop
 from wav_policy.control.minimum_jerk import MinimumJerkMotion
 from wav_policy.nodes.lifecycle_manager import ManagerConfig
 from wav_policy.nodes.piper_node import PiperNodeConfig
@@ -40,7 +40,7 @@ def longest_park(config: PiperNodeConfig) -> float:
         return MinimumJerkMotion(start, goal, config.park_speed).duration
 
     motion = max(duration(config.safety.lower - tolerance), duration(config.safety.upper + tolerance))
-    return control_loop.PATIENCE * motion + 2.0 * control_loop.SETTLE_TIMEOUT  # of the park and of the hold after it
+    return calm_motion.PATIENCE * motion + 2.0 * control_loop.SETTLE_TIMEOUT  # of the park and of the hold after it
 
 
 def test_the_longest_park_of_the_shipped_configuration_fits(repository: Path) -> None:

@@ -259,7 +259,7 @@ def measured(**changes: Any) -> Callable[[Path], None]:
     ("damage", "message"),
     [
         (edited(checkpoint_sha256="0" * 64), "made for checkpoint_sha256 000"),
-        (edited(format=0), "made for format 0, but this is 4"),
+        (edited(format=0), "made for format 0, but this is 6"),
         (edited(precision="fp16"), "made for precision fp16, but this is fp32"),
         (edited(runtime="onnxruntime 0.1"), "made for runtime onnxruntime 0.1, but this is"),
         (edited(shape={**SHAPE.__dict__, "num_value_samples": 9}), "made for num_value_samples 9, but this is 2"),

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from wav_models.data.camera_faults import MOVING, longest
-from wav_models.data.dataset import Episode
 from wav_models.data.joint_names import side_of
 from wav_models.embodiment import Channel, Embodiment
 from wav_models.types import FloatArray
+
+if TYPE_CHECKING:
+    from wav_models.data.dataset import Episode
 
 MARGIN: Final = {"rad": 0.2, "m": 0.005, "1": 0.05}
 """So far beyond its limits a number may be measured, by unit."""

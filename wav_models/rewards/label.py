@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from wav_models.data.layout import INFO_PATH, STAGING, STATS_PATH, VALUE_KEY, se
 from wav_models.data.lock import DatasetLock
 from wav_models.data.statistics import feature_stats
 from wav_models.embodiment import Embodiment
+from wav_models.rewards.label_config import LabelConfig
 from wav_models.rewards.returns import discounted_return
 from wav_models.rewards.terms import reward, reward_components
 from wav_models.worker_pool import worker_pool
@@ -30,31 +30,6 @@ from wav_models.worker_pool import worker_pool
 FloatArray = NDArray[np.float64]
 
 LABELS_PATH: Final = "meta/labels.json"
-
-
-@dataclass(frozen=True)
-class LabelConfig:
-    """Choices the paper leaves open.
-
-    Attributes:
-        discount: gamma per recorded frame; 0.98 at 10 Hz looks 5 s ahead.
-        image_size: (height, width) images are compared at [px]; `wav-tiny` sees no more than 64x64 either.
-        failure_penalty: taken off the reward that goes on after an episode recorded as failed. Table 2 measures the
-            distance to an episode's own end, which is no goal when the episode failed; 0.5 is the most that its
-            positive terms can add up to.
-    """
-
-    discount: float = 0.98
-    image_size: tuple[int, int] = (64, 64)
-    failure_penalty: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.discount < 1.0:
-            raise ValueError(f"discount is {self.discount}; it must be at least 0 and below 1")
-        if min(self.image_size) < 16:
-            raise ValueError(f"image_size is {self.image_size}; both sides must be at least 16 px for SSIM")
-        if not (math.isfinite(self.failure_penalty) and self.failure_penalty >= 0.0):
-            raise ValueError(f"failure_penalty is {self.failure_penalty}; it must be finite and at least 0")
 
 
 def label_episode(robot: Embodiment, episode: Episode, config: LabelConfig) -> FloatArray:

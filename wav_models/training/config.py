@@ -10,7 +10,7 @@ from typing import Annotated
 from wav_models.configuration import Range, load
 from wav_models.data.mapping import DataMapping
 from wav_models.presets import ModelConfig, get_preset
-from wav_models.rewards.label import LabelConfig
+from wav_models.rewards.label_config import LabelConfig
 
 STAGES = ("video", "value", "action")
 """The three stages of Section 4.2, in order; each starts from the averaged weights of the one before."""

@@ -31,7 +31,8 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(LabelArguments, prog="wav label", args=argv)
     from rich.progress import Progress
 
-    from wav_models.rewards.label import LabelConfig, count_unmarked, label_dataset
+    from wav_models.rewards.label import count_unmarked, label_dataset
+    from wav_models.rewards.label_config import LabelConfig
 
     try:
         config = LabelConfig(arguments.discount, arguments.image_size, arguments.failure_penalty)

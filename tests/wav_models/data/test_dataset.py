@@ -16,7 +16,8 @@ from wav_models.data import tables
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.video_reader import VideoError
-from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_models.rewards.label import label_dataset
+from wav_models.rewards.label_config import LabelConfig
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.recording.video_encoder import VideoEncoder
 

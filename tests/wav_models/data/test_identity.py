@@ -11,7 +11,8 @@ from tests.wav_policy.recording.foreign import record
 from wav_models.data.dataset import Dataset
 from wav_models.data.identity import episode_identity
 from wav_models.experiments.held_out import recorded_split
-from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_models.rewards.label import label_dataset
+from wav_models.rewards.label_config import LabelConfig
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, ma
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.embodiments import BIMANUAL_PIPER
-from wav_models.rewards.label import LabelConfig, count_unmarked, label_dataset
+from wav_models.rewards.label import count_unmarked, label_dataset
+from wav_models.rewards.label_config import LabelConfig
 from wav_models.rewards.returns import discounted_return
 from wav_models.rewards.terms import reward, reward_components
 from wav_policy.recording.episode_writer import DatasetWriter

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_models.rewards.label import label_dataset
+from wav_models.rewards.label_config import LabelConfig
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.robot.cameras import IMAGE_SIZES
 

@@ -24,7 +24,8 @@ from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.experiments.held_out import recorded_split
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
-from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_models.rewards.label import label_dataset
+from wav_models.rewards.label_config import LabelConfig
 from wav_models.training import command as training_command
 from wav_models.training.data.frames import (
     _known_episodes,

@@ -15,7 +15,8 @@ from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, ma
 from tests.wav_policy.recording.foreign import motion
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset
-from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_models.rewards.label import label_dataset
+from wav_models.rewards.label_config import LabelConfig
 from wav_policy.cli.main import main
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.robot.cameras import VIDEO_KEYS

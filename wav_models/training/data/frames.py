@@ -20,7 +20,8 @@ from wav_models.data.durable import write_json
 from wav_models.data.identity import episode_identity
 from wav_models.data.samples import due_rows, frames_per_step
 from wav_models.presets import ModelConfig
-from wav_models.rewards.label import LabelConfig, label_episode
+from wav_models.rewards.label import label_episode
+from wav_models.rewards.label_config import LabelConfig
 from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_models.types import ImageArray
 from wav_models.worker_pool import worker_pool

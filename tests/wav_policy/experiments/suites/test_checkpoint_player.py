@@ -24,7 +24,8 @@ from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_2B_LIBERO, WAV_TINY, expert_configs
-from wav_models.rewards.label import LabelConfig, label_dataset
+from wav_models.rewards.label import label_dataset
+from wav_models.rewards.label_config import LabelConfig
 from wav_policy.experiments.suites import demonstrator
 from wav_policy.experiments.suites.catalogue import PROCESSES, get_suite
 from wav_policy.experiments.suites.demonstrator import REST, SuiteDemonstrator

@@ -35,7 +35,7 @@ _LEADERS = ("policy_node", "teleop_node")
 ON_DEMAND = {
     "monitor": Access(
         subscribe=(
-            *("/joint_states", "/action_chunk", "/imagined/value", "/imagined/rounds"),
+            *("/joint_states", "/action_chunk", "/imagined/value", "/imagined/rounds", "/imagined/futures"),
             *(f"/{place}{view}/image_raw" for place in ("", "imagined/") for view in VIEWS),
         )
     ),

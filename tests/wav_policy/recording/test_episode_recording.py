@@ -79,7 +79,7 @@ def test_frames_hold_the_newest_captures_before_their_tick(writer: DatasetWriter
     assert (episode.info.success, episode.info.extra["notes"]) == (True, [])
     assert episode.info.achieved_fps == pytest.approx(FPS)
     problems = [problem.message for problem in check_dataset(writer.root)]
-    assert all("ask for no motion" in message for message in problems), "the ramp is slow as a rest is; no more is wrong"
+    assert all("ask for no motion" in message for message in problems), "the ramp is slow as a rest is"
 
 
 def test_a_camera_that_stops_ends_the_episode_before_the_gap(writer: DatasetWriter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,11 +68,16 @@ def main(argv: list[str]) -> int:
     if arguments.out is None and not arguments.dry_run:
         print("wav record: say where with --out DIRECTORY, or only dry_run with --dry-run", file=sys.stderr)
         return 2
+    out = arguments.out
+    if out is None or arguments.dry_run:
+        return resumable(lambda: _dry_run(arguments))
+    return resumable(lambda: _record(arguments, out))
+
+
+def resumable(record: Callable[[], None]) -> int:
+    """Exit code of a recording: 0, 130 after Ctrl-C, 1 with one line on what went wrong."""
     try:
-        if arguments.out is None or arguments.dry_run:
-            _dry_run(arguments)
-        else:
-            _record(arguments, arguments.out)
+        record()
     except KeyboardInterrupt:
         print("interrupted; every finished episode is kept, the same command resumes", file=sys.stderr)
         return 130

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import tyro
 
+from wav_policy.cli.record import resumable
+
 
 @dataclass(frozen=True)
 class RecordSuiteArguments:
@@ -32,15 +34,7 @@ class RecordSuiteArguments:
 def main(argv: list[str]) -> int:
     """Entry point of `wav record --suite`."""
     arguments = tyro.cli(RecordSuiteArguments, prog="wav record", args=argv)
-    try:
-        _record(arguments)
-    except KeyboardInterrupt:
-        print("interrupted; every finished episode is kept, the same command resumes", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"wav record: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return resumable(lambda: _record(arguments))
 
 
 def _record(arguments: RecordSuiteArguments) -> None:

@@ -12,9 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
-from typing import Annotated
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -27,9 +26,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from wav_models.configuration import NotNegative, Positive, Range
 from wav_models.types import ActionChunk, FloatArray
-from wav_policy.control.chunk_executor import ChunkingConfig
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.flash_check import fitted_limits, unfit_limits, wider_limits
 from wav_policy.control.reach import Reach
@@ -46,77 +43,19 @@ from wav_policy.nodes.messages import chunk_topic, joint_state
 from wav_policy.nodes.messages.gateway_words import Answer, Introduction, Wanted
 from wav_policy.nodes.messages.instruction_topic import LATCHED_QOS
 from wav_policy.nodes.messages.qos import SENSOR_DATA
+from wav_policy.nodes.piper_parameters import PiperNodeConfig
 from wav_policy.nodes.runtime.chunk_listener import ChunkListener
 from wav_policy.nodes.runtime.diagnostics import Diagnostics
 from wav_policy.nodes.runtime.lifecycle import ManagedNode
 from wav_policy.nodes.runtime.parameters import Described, declare, describe
 from wav_policy.nodes.runtime.spin import run
-from wav_policy.piper.arm import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
-from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import EmergencyStoppedError, PiperError
-from wav_policy.robot.joints import JOINT_DIM, SIDES
+from wav_policy.robot.joints import SIDES
 from wav_policy.robot.urdf import robot_urdf
 
 DESCRIPTION_TOPIC = "robot_description"
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-@dataclass(frozen=True)
-class PiperNodeConfig:
-    """Parameters of the node.
-
-    Attributes:
-        can_interface: "socketcan" or "slcan".
-        can_left, can_right: network interfaces (socketcan) or serial devices (slcan).
-        usb_left, usb_right: USB serial numbers of the adapters, which are then found whatever they are called; "": the
-            names above are believed. `wav arm find` tells them.
-        arms: "both"; "left" or "right" runs that arm alone. The other one is then not opened, and its joints are said
-            to be where they were sent.
-        control_rate: targets per second [Hz].
-        home: pose of piper/home, shape [14], rad and m.
-        home_speed: largest joint speed on the way home [rad/s].
-        park_speed: largest joint speed on the way to the home pose on deactivation, grippers as they are [rad/s]; 0:
-            brake and hold where the arms are.
-        publish_description: the URDF on robot_description, latched; robot_state_publisher, where it runs, does so.
-    """
-
-    can_interface: str = "socketcan"
-    can_left: str = "can_left"
-    can_right: str = "can_right"
-    usb_left: str = ""
-    usb_right: str = ""
-    arms: str = "both"
-    control_rate: Annotated[float, Range(10.0, 500.0)] = 200.0
-    home: tuple[float, ...] = (
-        *(0.0, 1.1716, -0.6219, 0.0, 1.1084, -1.5708, 0.07),
-        *(0.0, 1.1716, -0.6219, 0.0, 1.1084, 1.5708, 0.07),
-    )
-    home_speed: Positive = 0.5
-    park_speed: NotNegative = 0.8
-    publish_description: bool = False
-    arm: ArmConfig = field(default_factory=ArmConfig)
-    safety: SafetyLimits = field(default_factory=SafetyLimits)
-    chunking: ChunkingConfig = field(default_factory=ChunkingConfig)
-
-    def __post_init__(self) -> None:
-        """ValueError naming the field that is not usable."""
-        if self.can_interface not in INTERFACES:
-            raise ValueError(f"can_interface '{self.can_interface}' is not one of: {', '.join(INTERFACES)}")
-        if self.arms not in ("both", *SIDES):
-            raise ValueError(f"arms '{self.arms}' is not one of: both, {', '.join(SIDES)}")
-        if self.home_speed > min(self.safety.velocity):
-            raise ValueError(f"home_speed must be within safety.velocity, got {self.home_speed}")
-        if self.park_speed > min(self.safety.velocity[:-1]):
-            raise ValueError(f"park_speed must be within safety.velocity, got {self.park_speed}")
-        home = np.array(self.home)
-        if home.shape != (JOINT_DIM,) or not ((home >= self.safety.lower) & (home <= self.safety.upper)).all():
-            raise ValueError(f"home must be {JOINT_DIM} values inside the safety limits, got {self.home}")
-        if self.arm.gripper_effort > self.safety.gripper_effort:
-            raise ValueError(
-                f"arm.gripper_effort {self.arm.gripper_effort:g} N m is above safety.gripper_effort "
-                f"{self.safety.gripper_effort:g} N m"
-            )
 
 
 class PiperNode(ManagedNode):

@@ -17,7 +17,7 @@ from wav_policy.bringup.parameter_files import section
 from wav_policy.control import calm_motion, control_loop
 from wav_policy.control.minimum_jerk import MinimumJerkMotion
 from wav_policy.nodes.lifecycle_manager import ManagerConfig
-from wav_policy.nodes.piper_node import PiperNodeConfig
+from wav_policy.nodes.piper_parameters import PiperNodeConfig
 from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, both_arms
 
 

@@ -164,16 +164,6 @@ def test_after_something_large_it_rests_and_beats_on(ends: tuple[socket.socket, 
     assert beats > 20
 
 
-@pytest.fixture(scope="module")
-def probe() -> Iterator[Probe]:
-    rclpy.init()
-    probe = Probe()
-    yield probe
-    probe.executor.shutdown()
-    probe.node.destroy_node()
-    rclpy.shutdown()
-
-
 INTRODUCTION = Introduction("arms", 1, ((1, "here"), (2, "there")), ((7, "go", 1, "here", 2, "there"),), ())
 
 

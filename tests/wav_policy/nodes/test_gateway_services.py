@@ -26,16 +26,6 @@ pytestmark = pytest.mark.ros
 
 
 @pytest.fixture(scope="module")
-def probe() -> Iterator[Probe]:
-    rclpy.init()
-    probe = Probe()
-    yield probe
-    probe.executor.shutdown()
-    probe.node.destroy_node()
-    rclpy.shutdown()
-
-
-@pytest.fixture(scope="module")
 def robot(tmp_path_factory: pytest.TempPathFactory, repository: Path, probe: Probe) -> Iterator[Robot]:
     """Unconfigured."""
     robot = Robot(tmp_path_factory.mktemp("arms"), repository, ["-p", "control_rate:=100.0"])

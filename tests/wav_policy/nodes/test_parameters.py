@@ -18,7 +18,7 @@ from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES
 from wav_policy.bringup.parameter_files import section
 from wav_policy.nodes.lifecycle_manager import ManagerConfig
 from wav_policy.nodes.monitor import MonitorConfig
-from wav_policy.nodes.piper_node import PiperNodeConfig
+from wav_policy.nodes.piper_parameters import PiperNodeConfig
 from wav_policy.nodes.policy_node import PolicyNodeConfig
 from wav_policy.nodes.recorder_node import RecorderNodeConfig
 from wav_policy.nodes.runtime.parameters import describe, parameter_files

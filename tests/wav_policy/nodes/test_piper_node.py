@@ -15,7 +15,6 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from rclpy.qos import qos_profile_sensor_data
@@ -28,21 +27,11 @@ from wav_models.types import ActionChunk, FloatArray
 from wav_policy.experiments.faults.motion import find_hold, is_moving
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
 from wav_policy.nodes.messages.trajectory import chunk_to_message
-from wav_policy.nodes.piper_node import PiperNodeConfig
+from wav_policy.nodes.piper_parameters import PiperNodeConfig
 from wav_policy.robot.joints import JOINT_NAMES
 from wav_policy.sim.firmware import FaultSet
 
 pytestmark = pytest.mark.ros
-
-
-@pytest.fixture(scope="module")
-def probe() -> Iterator[Probe]:
-    rclpy.init()
-    probe = Probe()
-    yield probe
-    probe.executor.shutdown()
-    probe.node.destroy_node()
-    rclpy.shutdown()
 
 
 @pytest.fixture(scope="module")

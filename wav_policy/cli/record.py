@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from wav_models.configuration import did_you_mean
+from wav_policy.cli.endings import resumable
 from wav_policy.sim.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -72,19 +72,6 @@ def main(argv: list[str]) -> int:
     if out is None or arguments.dry_run:
         return resumable(lambda: _dry_run(arguments))
     return resumable(lambda: _record(arguments, out))
-
-
-def resumable(record: Callable[[], None]) -> int:
-    """Exit code of a recording: 0, 130 after Ctrl-C, 1 with one line on what went wrong."""
-    try:
-        record()
-    except KeyboardInterrupt:
-        print("interrupted; every finished episode is kept, the same command resumes", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"wav record: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def _dry_run(arguments: RecordArguments) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from wav_policy.cli.record import resumable
+from wav_policy.cli.endings import resumable
 
 
 @dataclass(frozen=True)

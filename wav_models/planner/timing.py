@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from statistics import fmean, pstdev
 from typing import Final
 
 from torch import Tensor
@@ -27,31 +29,47 @@ _ELITES_AMONG: Final = {
 
 FORGETTING: Final = 0.8
 """Share of an expected round that is still believed after a plan for which it left no room."""
+_NUM_ROUNDS: Final = 9
+_NUM_ACTIONS: Final = 3
+"""Recent rounds and decodings of the action that are believed: three plans' with K = 3."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What a plan is expected to take, learned from the plans before.
+    """What a plan is expected to take: the mean of what recent ones took and a standard deviation more.
+
+    Deviations of single rounds are taken as independent, so that those of K rounds add up to the root of K of them.
 
     Attributes:
-        round_seconds: one round, by its size; of one that is not there nothing is known, and it is expected to fit [s].
-        action_seconds: what follows the last round [s].
+        round_seconds: one round, by its size, at slowness 1; of one that is not there nothing is known, and it is
+            expected to fit [s].
+        slowness: recent rounds, in units of that. A machine that was slow for one size is slow for all.
+        action_seconds: what followed the last round, of recent plans [s].
     """
 
     round_seconds: Mapping[Size, float] = field(default_factory=dict)
-    action_seconds: float = 0.0
+    slowness: tuple[float, ...] = (1.0,)
+    action_seconds: tuple[float, ...] = ()
+
+    def expected(self, size: Size, num_rounds: int) -> float:
+        """Rounds of that size and the decoding of the action [s]."""
+        unit = self.round_seconds.get(size, 0.0)
+        actions = self.action_seconds or (0.0,)
+        mean = num_rounds * unit * fmean(self.slowness) + fmean(actions)
+        return mean + math.hypot(math.sqrt(num_rounds) * unit * pstdev(self.slowness), pstdev(actions))
 
     def after(self, size: Size, rounds: Sequence[float], action_seconds: float) -> Pace:
         """The expectation after a plan whose rounds, all of that size, took `rounds` [s].
 
-        A machine that was slow for one size is slow for all: their ratios stay. A plan without rounds teaches nothing
-        about them; the expectation then shrinks, so that one slow round in the past cannot keep planning off for ever.
+        A plan without rounds teaches nothing about them; the expectation then shrinks, so that one slow round in the
+        past cannot keep planning off for ever.
         """
-        expected = self.round_seconds.get(size)
-        if rounds and expected is None:
-            return Pace({**self.round_seconds, size: max(rounds)}, action_seconds)
-        factor = max(rounds) / expected if rounds and expected else FORGETTING
-        return Pace({other: factor * seconds for other, seconds in self.round_seconds.items()}, action_seconds)
+        actions = (*self.action_seconds, action_seconds)[-_NUM_ACTIONS:]
+        if not rounds:
+            return Pace(self.round_seconds, tuple(FORGETTING * each for each in self.slowness), actions)
+        unit = self.round_seconds.get(size) or fmean(rounds) / fmean(self.slowness)
+        slowness = (*self.slowness, *(seconds / unit for seconds in rounds))[-_NUM_ROUNDS:]
+        return Pace({**self.round_seconds, size: unit}, slowness, actions)
 
 
 def size_of(planner: PlannerConfig) -> Size:
@@ -76,7 +94,8 @@ def efforts(planner: PlannerConfig) -> tuple[PlannerConfig, ...]:
 class Deadline:
     """Time budget of one plan, running from its construction.
 
-    A round is begun only if it and the decoding of the action are expected to fit.
+    A round is begun only if it and the decoding of the action are expected to fit; after the first, it is expected to
+    take as long as the one before, so that a machine that has just become slow costs rounds, not the deadline.
 
     Args:
         seconds: the budget [s]; None = unlimited.
@@ -99,25 +118,23 @@ class Deadline:
 
     def choose(self, candidates: Sequence[PlannerConfig]) -> PlannerConfig:
         """The first whose rounds are all expected to fit, else the last."""
-        return next((each for each in candidates if self._fits(each)), candidates[-1])
+        return next((each for each in candidates if self._fits(each, each.num_iterations)), candidates[-1])
 
     def allows_round(self, planner: PlannerConfig) -> bool:
         """Whether another round of this planner is expected to fit."""
-        return self._leaves(self._expected(planner) if self._last_round is None else self._last_round)
+        if self._last_round is None:
+            return self._fits(planner, 1)
+        return self._leaves(self._last_round + self._pace.expected(size_of(planner), 0))
 
     def round_took(self, seconds: float) -> None:
         """Expect the next round to take as long as this one."""
         self._last_round = seconds
 
-    def _fits(self, planner: PlannerConfig) -> bool:
-        return self._leaves(planner.num_iterations * self._expected(planner))
-
-    def _expected(self, planner: PlannerConfig) -> float:
-        return self._pace.round_seconds.get(size_of(planner), 0.0)
+    def _fits(self, planner: PlannerConfig, num_rounds: int) -> bool:
+        return self._leaves(self._pace.expected(size_of(planner), num_rounds))
 
     def _leaves(self, seconds: float) -> bool:
-        """Whether rounds of that duration [s] and the decoding of the action are expected to fit."""
-        return self._seconds is None or self.elapsed() + seconds + self._pace.action_seconds <= self._seconds
+        return self._seconds is None or self.elapsed() + seconds <= self._seconds
 
 
 class Stopwatch:

@@ -290,7 +290,7 @@ class WAVPolicy:
             costs.append((plan.seconds["total"], self._pace))
         rounds = {size: seconds for _, pace in costs for size, seconds in pace.round_seconds.items()}
         total, pace = costs[0]
-        self._pace = Pace(rounds, pace.action_seconds)
+        self._pace = Pace(rounds, action_seconds=pace.action_seconds)
         self.reset()
         in_rounds = self.planner.num_iterations * rounds.get(size_of(self.planner), 0.0)
         return PlanCost(total, max(0.0, total - in_rounds), rounds)

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from wav_policy.sim.firmware.arm_firmware import PiperFirmware
 from wav_policy.sim.firmware.device_link import DeviceLink
@@ -14,9 +14,7 @@ from wav_policy.sim.firmware.faults import FaultSet
 from wav_policy.sim.firmware.feedback import FeedbackRates
 from wav_policy.sim.firmware.flash import Flash
 from wav_policy.sim.firmware.slcan_port import SlcanPort
-
-if TYPE_CHECKING:
-    from wav_policy.sim.world import ArmPlant
+from wav_policy.sim.plant import ArmPlant
 
 _BUS_OFF_FLAGS: Final = 0x84  # error warning, bus error
 _WRONG_BITRATE_FLAGS: Final = 0xA0  # error passive, bus error

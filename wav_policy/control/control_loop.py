@@ -329,7 +329,7 @@ class ControlLoop:
         if rests and self._motion is not None and self._motion.is_goal(decision.target):
             self._finish(self._motion, has_arrived=True)
         if decision.target is not None and self._phase.commands and not self._thread.must_hurry:
-            self._supervise(now, decision.target, reading)
+            self._supervise(decision.target, reading)
             self._send(now, decision.target)
         if rests and self._phase is Phase.LEAVING:
             self._go(Trigger.REST)
@@ -406,12 +406,12 @@ class ControlLoop:
             self._drop_plans()
             self._on_inhibit(text)
 
-    def _supervise(self, now: float, target: FloatArray, reading: JointReading | None) -> None:
+    def _supervise(self, target: FloatArray, reading: JointReading | None) -> None:
         """Hold where a joint stays away from its target: it would jump after it once it can."""
         if reading is None or any(self._cut_off):
             return
         self._whereabouts.heard(reading.position, target, self._cut_off)
-        report = self._tracking.look(now, target, self._safety.velocity, reading.position)
+        report = self._tracking.look(reading.stamp, target, self._safety.velocity, reading.position)
         if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):
             self._require_enable(Trigger.LAG, "not following", report.text)
         if self._phase is Phase.HELD and report.is_lost and self._safety.speed <= _SETTLED:

@@ -18,8 +18,8 @@ MAX_LAG: Final = 0.4
 MAX_TIME: Final = 0.3
 """A joint that is farther away for longer does not follow [s]."""
 
-_PROGRESS: Final = 0.8
-"""A joint that comes nearer by this factor is still on its way: its time begins anew."""
+_PROGRESS: Final = 0.02
+"""A joint that has moved towards its target by so much is on its way, however slowly: its time begins anew [rad]."""
 
 MOVED: Final = 0.05
 """An arm found farther from where it was left is another one, has dropped, or lost its zero [rad]."""
@@ -62,30 +62,31 @@ class Tracking:
     def __init__(self) -> None:
         self.report = TrackingReport()
         self._since: FloatArray = np.full(len(REVOLUTE), np.inf)
-        self._error: FloatArray = np.zeros(len(REVOLUTE))
+        self._from: FloatArray = np.zeros(len(REVOLUTE))
 
     def forget(self) -> None:
         """The targets begin anew where the arms are."""
         self.report = TrackingReport()
         self._since[:] = np.inf
 
-    def look(self, now: float, target: FloatArray, velocity: FloatArray, measured: FloatArray) -> TrackingReport:
-        """Compare once per tick.
+    def look(self, stamp: float, target: FloatArray, velocity: FloatArray, measured: FloatArray) -> TrackingReport:
+        """Compare once per tick. Time passes with the measurements: while none comes nothing is proved.
 
         Args:
-            now: monotonic time [s].
+            stamp: monotonic time of the measurement [s].
             target: sent to the arms, shape [14].
             velocity: of the target, shape [14], rad/s and m/s.
             measured: shape [14].
         """
-        error = np.abs(target - measured)[REVOLUTE]
+        measured, way = measured[REVOLUTE], (target - measured)[REVOLUTE]
+        error = np.abs(way)
         behind = error > MAX_ERROR + MAX_LAG * np.abs(velocity[REVOLUTE])
-        is_nearing = error < _PROGRESS * self._error
-        begins = behind & (np.isinf(self._since) | is_nearing)
-        self._since = np.where(behind, np.where(begins, now, self._since), np.inf)
-        self._error = np.where(begins, error, self._error)
+        moves = np.sign(way) * (measured - self._from) > _PROGRESS
+        begins = behind & (np.isinf(self._since) | moves)
+        self._since = np.where(behind, np.where(begins, stamp, self._since), np.inf)
+        self._from = np.where(begins, measured, self._from)
         worst = int(self._since.argmin()) if behind.any() else int(error.argmax())
-        duration = now - float(self._since[worst]) if behind[worst] else 0.0
+        duration = stamp - float(self._since[worst]) if behind[worst] else 0.0
         self.report = TrackingReport(JOINT_NAMES[REVOLUTE[worst]], float(error[worst]), duration)
         return self.report
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from wav_policy.robot.kinematics import JOINT_LIMITS, MAX_JOINT_VELOCITY, MAX_ST
 from wav_policy.robot.model import TIME_STEP, build_model, home_positions
 from wav_policy.robot.physics import mujoco
 from wav_policy.sim.cameras import Cameras
+from wav_policy.sim.plant import ArmPlant, ArmReading
 from wav_policy.sim.task import Task
 
 MAX_STROKE_VELOCITY: Final = 0.20
@@ -37,44 +38,12 @@ _MAX_STEPS_PER_LOCK: Final = 5
 
 
 @dataclass(frozen=True)
-class ArmReading:
-    """What the motors of one arm report.
-
-    Attributes:
-        position: joint angles [6], rad.
-        velocity: joint velocities [6], rad/s.
-        torque: actuator torques [6], N m.
-        stroke: opening of the gripper [m].
-        grip_force: force of the gripper's actuator [N], negative when closing.
-    """
-
-    position: FloatArray
-    velocity: FloatArray
-    torque: FloatArray
-    stroke: float
-    grip_force: float
-
-
-@dataclass(frozen=True)
 class SavedWorld:
     """A moment of a `World`: physics, set-points and clocks, and what the task remembers."""
 
     data: mujoco.MjData
     motion: dict[str, Any]
     task: dict[str, Any]
-
-
-class ArmPlant(Protocol):
-    """One arm's motors: what the simulated firmware drives."""
-
-    def read(self) -> ArmReading:
-        """Measured state now."""
-
-    def command(self, position: ArrayLike | None, stroke: float | None) -> None:
-        """Set joint targets [6] (rad) and stroke (m); None leaves that set-point alone."""
-
-    def set_power(self, on: bool) -> None:
-        """Motors on (holding the present position) or limp."""
 
 
 class World:
@@ -100,6 +69,7 @@ class World:
         self._cameras: Cameras | None = None
         self._index_model()
         self._arms = {side: SimulatedPlant(self, side) for side in SIDES}
+        self._num_steps = 0
         self.reset(0)
 
     def _index_model(self) -> None:
@@ -155,6 +125,11 @@ class World:
     def time(self) -> float:
         """Simulated time since the reset [s]."""
         return float(self.data.time)
+
+    @property
+    def age(self) -> float:
+        """Simulated time since the world was made, whatever was reset or restored [s]."""
+        return self._num_steps * TIME_STEP
 
     @property
     def joint_positions(self) -> FloatArray:
@@ -217,6 +192,7 @@ class World:
         self.data.ctrl[self._actuators] = self._setpoint
         self.task.before_step(self)
         mujoco.mj_step(self.model, self.data)
+        self._num_steps += 1
         self._steps += 1
         if self._steps % _SUCCESS_CHECK_STEPS == 0:
             if not self.task.is_done(self):
@@ -297,6 +273,11 @@ class SimulatedPlant:
         self._world = world
         self._side = side
         self._slice = _arm_slice(side)
+
+    @property
+    def time(self) -> float:
+        """As the world's physics has got [s]."""
+        return self._world.age
 
     def read(self) -> ArmReading:
         """Measured state now."""

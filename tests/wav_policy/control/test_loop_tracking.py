@@ -95,6 +95,24 @@ def test_an_arm_that_lags_on_its_way_is_not_accused(lag: float, speed: float) ->
     assert bench.arms.position[0] > 0.4
 
 
+class SlowArms(PerfectArms):
+    """Their own controllers move them at 0.15 rad/s (`speed_percent` 5)."""
+
+    def write(self, position: np.ndarray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
+        step = 0.15 / RATE
+        return super().write(self.position + np.clip(position - self.position, -step, step), mute)
+
+
+def test_an_arm_that_is_slow_is_not_accused() -> None:
+    bench = Bench()
+    bench.arms = bench.loop._arms = SlowArms(lambda: bench.now)
+    bench.loop.engage()
+    bench.run(0.05)
+    follow(bench, 0.4, 2.0)
+    assert bench.loop.state().phase is Phase.FOLLOWING
+    assert bench.loop.state().tracking.error < 0.3
+
+
 def test_a_home_motion_that_an_arm_ignores_ends(bench: Any) -> None:
     from tests.wav_policy.control.test_calm_motions import travelling
 

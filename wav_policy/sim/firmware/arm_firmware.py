@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,9 +20,7 @@ from wav_policy.sim.firmware.faults import FaultSet
 from wav_policy.sim.firmware.feedback import FeedbackRates, FeedbackSchedule, Frame
 from wav_policy.sim.firmware.flash import Flash
 from wav_policy.sim.firmware.settings import Settings
-
-if TYPE_CHECKING:
-    from wav_policy.sim.world import ArmPlant, ArmReading
+from wav_policy.sim.plant import ArmPlant, ArmReading
 
 _GRIPPER_SPEED = 0.15  # m/s, about half a second for the full stroke [inferred]
 _REACHED_TOLERANCE = 0.01  # rad

@@ -5,15 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from wav_models.configuration import Range
 from wav_models.types import FloatArray
 from wav_policy.piper import units
 from wav_policy.piper.frames import MOVE_JOINT, NUM_JOINTS, ControlMode, FrameId
-
-if TYPE_CHECKING:
-    from wav_policy.sim.world import ArmReading
+from wav_policy.sim.plant import ArmReading
 
 Frame = tuple[int, bytes]
 """CAN identifier and 8 data bytes."""

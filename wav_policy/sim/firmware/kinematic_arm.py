@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+import time
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from wav_models.types import FloatArray
-
-if TYPE_CHECKING:
-    from wav_policy.sim.world import ArmReading
+from wav_policy.sim.plant import ArmReading
 
 _REST = (0.0, 1.0, -1.0, 0.0, 0.5, 0.0)
 
@@ -31,10 +29,13 @@ class KinematicArm:
         self.powered = False
         self._lock = threading.Lock()
 
+    @property
+    def time(self) -> float:
+        """It is never late."""
+        return time.monotonic()
+
     def read(self) -> ArmReading:
         """Joints at rest and without load."""
-        from wav_policy.sim.world import ArmReading
-
         with self._lock:
             return ArmReading(self.position.copy(), np.zeros(6), np.zeros(6), self.stroke, 0.0)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from wav_policy.sim.firmware.arm_firmware import PiperFirmware
 from wav_policy.sim.firmware.device_link import DeviceLink
@@ -14,12 +15,36 @@ from wav_policy.sim.firmware.faults import FaultSet
 from wav_policy.sim.firmware.feedback import FeedbackRates
 from wav_policy.sim.firmware.flash import Flash
 from wav_policy.sim.firmware.slcan_port import SlcanPort
-
-if TYPE_CHECKING:
-    from wav_policy.sim.world import ArmPlant
+from wav_policy.sim.plant import ArmPlant
 
 _BUS_OFF_FLAGS: Final = 0x84  # error warning, bus error
 _WRONG_BITRATE_FLAGS: Final = 0xA0  # error passive, bus error
+
+_AHEAD: Final = 0.05
+"""By how much an arm may be ahead of what moves it [s]: physics comes in batches."""
+
+
+class ArmClock:
+    """Real time for an arm whose motion is worked out in real time. Where that is slower, so is the arm, its feedback
+    included: an arm that tells at the usual rate that it has not moved would be one that is deaf.
+
+    Args:
+        plant: whose motion it is.
+        clock: monotonic [s].
+    """
+
+    def __init__(self, plant: ArmPlant, clock: Callable[[], float] = time.monotonic) -> None:
+        self._plant = plant
+        self._clock = clock
+        self._looked = clock()
+        self._time = plant.time
+
+    def now(self) -> float:
+        """Time of the arm [s]."""
+        looked, moved = self._clock(), self._plant.time
+        self._time = max(moved, min(self._time + looked - self._looked, moved + _AHEAD))
+        self._looked = looked
+        return self._time
 
 
 class SimulatedArm:
@@ -59,6 +84,7 @@ class SimulatedArm:
         self._device = DeviceLink(self.link)
         self.faults = FaultSet()
         self._plant = plant
+        self._arm_clock = ArmClock(plant)
         self._rng = random.Random(seed)
         self._period = 1.0 / max(100.0, self.rates.joints, self.rates.gripper, self.rates.status)
         self._stopping = threading.Event()
@@ -114,7 +140,7 @@ class SimulatedArm:
             self.firmware.set_faults(faults)
         if self._port is not None:
             self._hear(self._port, faults)
-        sent = self.firmware.tick(time.monotonic()) if self._has_power else []
+        sent = self.firmware.tick(self._arm_clock.now()) if self._has_power else []
         if self._port is not None and not self._is_mute(self._port, faults):
             self._port.send(faults.on_the_wire(sent, self._rng))
 

@@ -8,16 +8,13 @@ up (`newest_at`). On steps that come on time both are the same rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wav_models.presets import HorizonConfig
 from wav_models.types import FloatArray
-
-if TYPE_CHECKING:
-    from wav_models.data.normalization import Normalization
 
 IndexArray = NDArray[np.int64]
 
@@ -51,14 +48,3 @@ def newest_at(stamps: ArrayLike, wanted: ArrayLike) -> IndexArray:
     """Per wanted time [...] (s) the row of the newest of `stamps` [N] (s, increasing) not newer; -1 where all are."""
     rows = np.searchsorted(np.asarray(stamps), np.asarray(wanted) + TIME_TOLERANCE, side="right") - 1
     return np.asarray(rows, dtype=np.int64)
-
-
-def state_token(normalization: Normalization, joint_state: FloatArray) -> FloatArray:
-    """What the action expert is told of the measured state [..., S]: a zero per action, then the normalised state.
-
-    Returns:
-        Shape [..., 1, A + S].
-    """
-    state = normalization.encode_state(joint_state)
-    no_action = np.zeros((*state.shape[:-1], normalization.embodiment.action_dim), dtype=state.dtype)
-    return np.concatenate([no_action, state], axis=-1)[..., None, :]

@@ -11,7 +11,6 @@ SHA256SUMS                  of all of these, see `checkpoint_files`; older check
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -33,6 +32,7 @@ from wav_models.checkpoint_files import (
     write_sums,
 )
 from wav_models.configuration import from_dict, to_dict
+from wav_models.data.durable import sync, write_json
 from wav_models.data.normalization import Normalization, NormalizationError
 from wav_models.networks.autoencoder import Autoencoder, LTXAutoencoder, TinyAutoencoder, make_autoencoder
 from wav_models.networks.tensor_names import official_name, our_name
@@ -104,24 +104,24 @@ def save_checkpoint(
     for leftover in (temporary, previous):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
-    _write_json(temporary / CONFIG, to_dict(model.config))
-    _write_json(temporary / TRAINING, training_record)
+    write_json(temporary / CONFIG, to_dict(model.config))
+    write_json(temporary / TRAINING, training_record)
     normalization.to_json(temporary / NORMALIZATION)
     _write_tensors(temporary / MODEL, {official_name(name): t for name, t in model.state_dict().items()})
     if isinstance(autoencoder, TinyAutoencoder):
         _write_tensors(temporary / AUTOENCODER, autoencoder.state_dict())
     if planner is not None:
         defaults = to_dict(PlannerConfig())
-        _write_json(temporary / PLANNER, {k: v for k, v in to_dict(planner).items() if v != defaults[k]})
+        write_json(temporary / PLANNER, {k: v for k, v in to_dict(planner).items() if v != defaults[k]})
     elif (directory / PLANNER).is_file():
         shutil.copyfile(directory / PLANNER, temporary / PLANNER)
     write_sums(temporary)
     for path in (*temporary.iterdir(), temporary):
-        _sync(path)
+        sync(path)
     if directory.exists():
         os.rename(directory, previous)
     os.rename(temporary, directory)
-    _sync(directory.parent)
+    sync(directory.parent)
     shutil.rmtree(previous, ignore_errors=True)
 
 
@@ -290,7 +290,7 @@ def load_pretrained(path: Path, model: WAVModel) -> PretrainedReport:
         if names and not any(name in tensors for name in names):
             tensors |= {name: current[name] for name in names}
             initialised.append(part)
-    loaded = tuple(official_name(name) for name in tensors if not any(tensors[name] is t for t in (current.get(name),)))
+    loaded = tuple(official_name(name) for name, tensor in tensors.items() if tensor is not current.get(name))
     _check_tensors(current, tensors, path, official_name)
     model.load_state_dict(tensors)
     return PretrainedReport(loaded, tuple(initialised), ignored)
@@ -357,16 +357,3 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     except SafetensorError as error:  # a full disk, too
         path.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: cannot be written ({error}); free space and save again") from error
-
-
-def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-
-def _sync(path: Path) -> None:
-    """Force a file's content, or a directory's entries, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,11 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-FloatArray = NDArray[np.float64]
-
 Unit = Literal["rad", "m", "1"]
 """Radians, metres, or a share of something: a normalised command."""
 ActionKind = Literal["joint_targets", "end_effector_deltas"]

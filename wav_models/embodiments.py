@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from wav_models.configuration import did_you_mean
 from wav_models.embodiment import Channel, Embodiment, RewardTerm, View
 
 _PIPER_DEGREES: Final = ((-150.0, 150.0), (0.0, 180.0), (-170.0, 0.0), (-100.0, 100.0), (-70.0, 70.0), (-120.0, 120.0))
@@ -131,10 +130,3 @@ ALOHA: Final = Embodiment(
 """gym-aloha: two ViperX arms, 14 joint targets (a gripper is 0 closed to 1 open), one camera above."""
 
 EMBODIMENTS: Final = {robot.name: robot for robot in (BIMANUAL_PIPER, LIBERO_PANDA, ALOHA)}
-
-
-def get_embodiment(name: str) -> Embodiment:
-    """The embodiment of that name; ValueError with the nearest valid name otherwise."""
-    if name not in EMBODIMENTS:
-        raise ValueError(f"unknown robot {name!r}{did_you_mean(name, EMBODIMENTS)}")
-    return EMBODIMENTS[name]

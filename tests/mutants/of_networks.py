@@ -120,7 +120,6 @@ MUTANTS: Final = [
         "wav_models/alignment.py",
         ("tests/wav_models/test_alignment.py", *_DATA),
         {
-            "state_token_first": ("[no_action, state]", "[state, no_action]"),
             "memory_of_the_future": ("np.maximum(np.asarray(now)[..., None] + offsets", "np.maximum(np.asarray(now)[..., None] - offsets"),
             "memory_of_the_episode_before": (", np.asarray(first)[..., None])", ", 0)"),
             "memory_in_seconds_of_steps": ("np.asarray(horizon.memory_offsets) / horizon.step_hz", "np.asarray(horizon.memory_offsets) * horizon.step_hz"),
@@ -141,6 +140,7 @@ MUTANTS: Final = [
         "wav_models/data/normalization.py",
         ("tests/wav_models/data/test_normalization.py", "tests/wav_models/test_embodiment.py"),
         {
+            "state_token_first": ("[no_action, state]", "[state, no_action]"),
             "encode_by_wrong_statistics": ("_standardise(states - origin, self.state_diff_mean", "_standardise(states - origin, self.action_diff_mean"),
             "actions_absolute": ("actions - origin if self.embodiment.relative_to_state else actions", "actions"),
             "actions_stay_differences": ("return decoded + state[..., None, :] if self.embodiment.relative_to_state else decoded", "return decoded"),

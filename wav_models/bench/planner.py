@@ -22,7 +22,7 @@ from wav_models.engines.observed_trajectories import ObservedTrajectories
 from wav_models.engines.torch_engine import DTYPES, TorchEngine
 from wav_models.engines.weights import with_weights_in
 from wav_models.flow import equal_times
-from wav_models.networks.wav_model import WAVModel
+from wav_models.networks.random_weights import random_model
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.latent_planner import LatentPlan, plan
 from wav_models.planner.timing import Stopwatch, TimedTrajectoryModel
@@ -200,27 +200,6 @@ class NoImages:
         raise NotImplementedError("the planner benchmark starts from latents")
 
     encode_future = decode_future = encode_memory
-
-
-def random_model(config: ModelConfig, generator: torch.Generator) -> WAVModel:
-    """Every tensor random: at their initial values the last projections are zero, and any two plans the same.
-
-    Drawn on the generator's device, where the model is then: 2.3 billion numbers take half a minute on a CPU.
-    """
-    with torch.device("meta"):
-        model = WAVModel(config)
-    for module in model.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            drawn = torch.empty(parameter.shape, device=generator.device)
-            module.register_parameter(name, torch.nn.Parameter(drawn))
-    for name, parameter in model.named_parameters():
-        if ".norm_" in name:
-            parameter.data.uniform_(0.75, 1.25, generator=generator)
-        elif parameter.ndim == 1 or "table" in name or "view_embed" in name:
-            parameter.data.normal_(std=0.1, generator=generator)
-        else:
-            parameter.data.normal_(std=parameter.shape[-1] ** -0.5, generator=generator)
-    return model.to(generator.device).eval()
 
 
 def random_observation(config: ModelConfig, generator: torch.Generator) -> Observed:

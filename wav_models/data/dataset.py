@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from wav_models.alignment import IndexArray
 from wav_models.data.images import resize_image
@@ -36,9 +36,7 @@ from wav_models.data.tables import episode_rows, read_column, read_table
 from wav_models.data.video_reader import read_frames
 from wav_models.embodiment import Embodiment
 from wav_models.embodiments import EMBODIMENTS
-
-FloatArray = NDArray[np.float64]
-ImageArray = NDArray[np.uint8]
+from wav_models.types import FloatArray, ImageArray
 
 CONVERT: Final = "`wav dataset convert` makes one of it, or a `mapping` in the training configuration"
 """What to do with a dataset that is of another layout."""
@@ -52,6 +50,7 @@ _EPISODE_COLUMNS: Final = (
     "data/chunk_index",
     "data/file_index",
 )
+_IDENTITY_DIGITS: Final = 16
 _VIDEO_COLUMNS: Final = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 
 
@@ -117,6 +116,18 @@ class Episode:
     @property
     def instruction(self) -> str:
         return self.info.instruction
+
+    @property
+    def identity(self) -> str:
+        """What it is, wherever it lies: hash of its states [T, S] and actions [T, A] in single precision.
+
+        Copying, renaming, labelling, and LeRobot's delete, split and merge do not change it; two recordings never share
+        it.
+        """
+        digest = hashlib.sha256()
+        for rows in (self.states, self.actions):
+            digest.update(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+        return digest.hexdigest()[:_IDENTITY_DIGITS]
 
     def images(
         self, view: str, indices: Sequence[int] | None = None, size: tuple[int, int] | None = None

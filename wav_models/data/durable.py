@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def sync(path: Path) -> None:
@@ -42,6 +42,8 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 def stage_parquet(temporary: Path, table: pa.Table) -> Path:
     """Write a Parquet file (snappy, one row group) to the disk for `publish`; returns its path."""
+    import pyarrow.parquet as pq  # a machine that only computes has none
+
     pq.write_table(table, temporary, compression="snappy", row_group_size=max(1, table.num_rows))
     sync(temporary)
     return temporary

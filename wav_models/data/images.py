@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-ImageArray = NDArray[np.uint8]
+from wav_models.types import ImageArray
 
 
 def resize_image(rgb: ImageArray, size: tuple[int, int], out: ImageArray | None = None) -> ImageArray:

@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wav_models.embodiment import Embodiment
+from wav_models.types import FloatArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Array = TypeVar("Array", NDArray[Any], "Tensor")
-FloatArray = NDArray[np.float64]
-
 STD_FLOOR: Final = {"rad": 5e-3, "m": 5e-4, "1": 5e-3}
 """By unit: keeps a joint that stood still in the data from turning sensor noise into large inputs."""
 VALUE_STD_FLOOR: Final = 1e-2
@@ -76,6 +75,16 @@ class Normalization:
     def encode_state(self, state: Array) -> Array:
         """Measured state [..., S] to network input [..., S]."""
         return _standardise(state, self.state_mean, self.state_std)
+
+    def state_token(self, joint_state: FloatArray) -> FloatArray:
+        """What the action expert is told of the measured state [..., S]: a zero per action, then the normalised state.
+
+        Returns:
+            Shape [..., 1, A + S].
+        """
+        state = self.encode_state(joint_state)
+        no_action = np.zeros((*state.shape[:-1], self.embodiment.action_dim), dtype=state.dtype)
+        return np.concatenate([no_action, state], axis=-1)[..., None, :]
 
     def encode_actions(self, actions: Array, states: Array, state: Array) -> Array:
         """Absolute targets and future states to the action expert's variable.

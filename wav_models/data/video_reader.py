@@ -11,7 +11,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-ImageArray = NDArray[np.uint8]
+from wav_models.types import ImageArray
 
 SEEK_DISTANCE: Final = 8
 """Frames that are rather decoded and dropped than skipped by seeking to a key frame."""

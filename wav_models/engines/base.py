@@ -28,6 +28,13 @@ Scene = Any
 """Handle of one observation: what all futures imagined from it share."""
 
 
+NUM_FRAMES: Final = 32
+"""Latents that an engine keeps, in frames of all views: a frame that is new now is memory later, and is encoded once.
+More than the memory span of a control loop needs."""
+NUM_INSTRUCTIONS: Final = 8
+"""Encoded instructions that an engine keeps."""
+
+
 class EngineError(RuntimeError):
     """A backend is unknown, not installed or cannot run this checkpoint; the message says what to do."""
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from wav_models.engines.base import EngineError
-from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
+from wav_models.engines.base import NUM_FRAMES, NUM_INSTRUCTIONS, EngineError
 from wav_models.engines.manifest import PICKED, Manifest, pick_name, value_dit_name, video_dit_name
 from wav_models.engines.replay import Lent
 from wav_models.flow import euler
@@ -25,8 +23,6 @@ from wav_models.networks.text_encoder import TextEncoder
 from wav_models.planner.timing import Size
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
-
-NUM_INSTRUCTIONS: Final = 8
 
 Values = dict[str, Any]
 """What graphs left in the runtime, by name; treated as immutable."""
@@ -101,7 +97,7 @@ class CompiledEngine:
         self.shape = manifest.shape
         self._graphs = graphs
         self._text_encoder = text_encoder
-        self._frames = FrameCache(NUM_FRAMES)
+        self._encoded = lru_cache(NUM_FRAMES)(self._encode_frame)
         self.encode_text: Callable[[str], Values] = lru_cache(NUM_INSTRUCTIONS)(self._encode_text)
 
     def _encode_text(self, instruction: str) -> Values:
@@ -109,11 +105,12 @@ class CompiledEngine:
         return self._graph("text_encoder").run({"embedding": embedding, "mask": mask}, {})
 
     def encode_images(self, images: ImageArray) -> Tensor:
-        frames = [self._frames.get(images[:, f], self._encode_frame) for f in range(images.shape[1])]
+        frames = [self._encoded(frame.tobytes(), frame.shape) for frame in images.swapaxes(0, 1)]
         return torch.stack(frames, dim=1)[None]
 
-    def _encode_frame(self, frame: ImageArray) -> Tensor:
-        return self._run("vae_encoder", {"frame": torch.from_numpy(np.ascontiguousarray(frame))})["latents"].cpu()
+    def _encode_frame(self, pixels: bytes, shape: tuple[int, ...]) -> Tensor:
+        frame = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(shape)
+        return self._run("vae_encoder", {"frame": frame})["latents"].cpu()
 
     def observe(self, memory_latents: Tensor, text: Values, share_first_step: bool = False) -> CompiledScene:
         latents = {"memory_latents": memory_latents}

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from wav_models.checkpoint import Checkpoint
 from wav_models.checkpoint_files import file_sha256
 from wav_models.configuration import did_you_mean
@@ -65,6 +67,11 @@ class ExportTarget:
     def label(self) -> str:
         """Short and unique, for a directory's name."""
         return f"{self.engine}-{self.precision}-{self.shape.label}"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights that graphs are made of."""
+        return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision, torch.float32)
 
 
 def export_directory(checkpoint: Path, target: ExportTarget) -> Path:
@@ -206,15 +213,12 @@ def exports_beside(checkpoint: Checkpoint, engine: str) -> list[str]:
 
 
 def _make_graphs(model: WAVModel, autoencoder: Autoencoder, target: ExportTarget) -> Any:
-    import torch
-
     from wav_models.engines.onnx.graphs import OnnxGraphs
     from wav_models.engines.weights import with_weights_in
 
-    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(target.precision, torch.float32)
     runtime = get_runtime(target.engine)
     return OnnxGraphs(
-        with_weights_in(model, dtype),
+        with_weights_in(model, target.dtype),
         autoencoder,
         target.shape,
         loops=runtime.loops,

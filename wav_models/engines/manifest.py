@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from torch import Tensor
 from wav_models.checkpoint import AUTOENCODER, CONFIG, MODEL, Checkpoint
 from wav_models.checkpoint_files import file_sha256
 from wav_models.configuration import from_dict
+from wav_models.data.durable import write_json
 from wav_models.engines.base import EngineError
 from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.planner.config import PlannerConfig
@@ -125,9 +125,7 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Written last: a directory without it is not an export."""
-        partial = directory / f".{MANIFEST}.partial"
-        partial.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, directory / MANIFEST)
+        write_json(directory / MANIFEST, asdict(self))
 
 
 def read_manifest(directory: Path) -> Manifest:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from wav_models.checkpoint import Checkpoint
 from wav_models.engines.base import Engine, EngineError
-from wav_models.engines.load import load_engine
 from wav_models.engines.manifest import Manifest, Measurement, PlanShape
 from wav_models.engines.parity import TOLERANCES, Trial, agreement, graph_calls, measure
 from wav_models.engines.precision import native_dtype, processor_name
+from wav_models.engines.runtimes import load_engine
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import ModelConfig

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wav_models.alignment import state_token
 from wav_models.data.normalization import Normalization
 from wav_models.engines.base import Engine, Scene
 from wav_models.guidance import Guidance
@@ -69,5 +68,5 @@ class ObservedTrajectories:
 
 
 def make_state_token(normalization: Normalization, joint_state: FloatArray) -> Tensor:
-    """`state_token` of one measured state [S] for the engines, shape [1, 1, A + S]."""
-    return torch.from_numpy(state_token(normalization, joint_state)[None]).float()
+    """`Normalization.state_token` of one measured state [S] for the engines, shape [1, 1, A + S]."""
+    return torch.from_numpy(normalization.state_token(joint_state)[None]).float()

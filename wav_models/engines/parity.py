@@ -28,19 +28,6 @@ GREY_LEVELS: Final = 1500.0
 """What images are divided by: a pixel rounded to the next grey level counts as equal, one two levels away does not."""
 NUM_SEEDS: Final = 3
 
-GRAPH_CALLS: Final = (
-    "text_encoder",
-    "vae_encoder",
-    "memory_prefix",
-    "video_dit",
-    "video_dit of 1",
-    "value_dit",
-    "action_dit",
-    "action_dit guided",
-    "video_velocity",
-    "vae_decoder",
-)
-"""What is compared; graphs that run at several batch sizes once for each."""
 GraphCall = Callable[[int], Any]
 """One call into an engine; the argument varies what the engine would otherwise look up."""
 
@@ -136,7 +123,7 @@ class Trial:
 
 
 def graph_calls(engine: Engine, trial: Trial) -> dict[str, GraphCall]:
-    """Every graph as a plan calls it."""
+    """Every graph as a plan calls it; those that run at several batch sizes once for each."""
     planner = trial.planner
     text = engine.encode_text("put the bowl on the plate")
     latents = engine.encode_images(trial.images)

@@ -7,11 +7,13 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from wav_models.configuration import did_you_mean
+from wav_models.data.durable import write_json
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "fp8", "int8")
 """What can be asked for; which of them there are depends on the engine. torch has "fp32", "bf16" and "fp8"."""
@@ -73,13 +75,8 @@ def _bf16_pays() -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not measured yet, or not by this version
     share = bf16_share()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(json.dumps({key: share}), encoding="utf-8")
-        os.replace(partial, path)
-    except OSError:  # measured again at the next start
-        pass
+    with suppress(OSError):  # measured again at the next start
+        write_json(path, {key: share})
     return share <= PAYS
 
 

@@ -20,11 +20,10 @@ from wav_models.engines.export import (
     exports_beside,
     find_export,
 )
-from wav_models.engines.load import load_engine
 from wav_models.engines.manifest import Measurement, PlanShape, fingerprint, read_manifest
 from wav_models.engines.measurement import named
 from wav_models.engines.precision import choose_dtype
-from wav_models.engines.runtimes import get_runtime, runtime_names
+from wav_models.engines.runtimes import get_runtime, load_engine, runtime_names
 from wav_models.engines.torch_engine import DTYPES, TorchEngine
 from wav_models.engines.weights import on_cpu
 from wav_models.planner.config import PlannerConfig

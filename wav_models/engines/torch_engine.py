@@ -16,13 +16,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from wav_models.engines.base import EngineError, full_memory_is_named
-from wav_models.engines.frame_cache import NUM_FRAMES, FrameCache
+from wav_models.engines.base import NUM_FRAMES, NUM_INSTRUCTIONS, EngineError, full_memory_is_named
 from wav_models.engines.replay import CudaRecorder, Lent, Recorder, Replays
 from wav_models.engines.weights import copied, in_fp8, with_weights_in
 from wav_models.flow import euler, euler_through
@@ -42,7 +40,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.bfloat16}
 """Of the networks' weights outside 8-bit linear layers, and of their activations, by precision."""
-NUM_INSTRUCTIONS: Final = 8
 CPU_ACTIVATIONS: Final = 2**20
 """Numbers in the video DiT's hidden states up to which a CPU's caches hold what a block works on."""
 
@@ -141,7 +138,7 @@ class TorchEngine:
         self._padded_text = self.device.type == "cpu" or compile or self._replays is not None
         self._autoencoder = autoencoder
         self._text_encoder = text_encoder
-        self._frames = FrameCache(NUM_FRAMES)
+        self._encoded = lru_cache(NUM_FRAMES)(self._encode_frame)
         self._futures_at_once = _futures_at_once(self.config, self.device)
         self.encode_text: Callable[[str], TextContext] = lru_cache(NUM_INSTRUCTIONS)(self._encode_text)
 
@@ -154,13 +151,13 @@ class TorchEngine:
 
     @_inference
     def encode_images(self, images: ImageArray) -> Tensor:
-        frames = [self._frames.get(images[:, f], self._encode_frame) for f in range(images.shape[1])]
+        frames = [self._encoded(frame.tobytes(), frame.shape) for frame in images.swapaxes(0, 1)]
         return torch.stack(frames, dim=1)[None]
 
-    def _encode_frame(self, frame: ImageArray) -> Tensor:
+    def _encode_frame(self, pixels: bytes, shape: tuple[int, ...]) -> Tensor:
         """All views of one moment, [V, H, W, 3] -> [V, L, C]: always this batch, so that caching changes no bit."""
-        pixels = torch.tensor(np.ascontiguousarray(frame), device=self.device)
-        return self._autoencoder.encode_memory(pixels[None, :, None])[0, :, 0].float().cpu()
+        frame = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(shape).to(self.device)
+        return self._autoencoder.encode_memory(frame[None, :, None])[0, :, 0].float().cpu()
 
     @_inference
     def observe(self, memory_latents: Tensor, text: TextContext, share_first_step: bool = False) -> TorchScene:

@@ -6,7 +6,6 @@ import sys
 from typing import Any, Literal, NamedTuple
 
 from wav_models.data.dataset import Dataset
-from wav_models.data.identity import episode_identity
 
 
 class Split(NamedTuple):
@@ -25,7 +24,7 @@ class Split(NamedTuple):
 def recorded_split(training_record: dict[str, Any], dataset: Dataset) -> Split:
     """The episodes that training held out, where it did; else those that it has not seen; else all.
 
-    Decided by what the episodes are (`episode_identity`), not by the dataset's name.
+    Decided by what the episodes are (`Episode.identity`), not by the dataset's name.
     """
     record = training_record.get("data", {})
     if not isinstance(record, dict):
@@ -37,7 +36,7 @@ def recorded_split(training_record: dict[str, Any], dataset: Dataset) -> Split:
 
 def _split_by_identity(known: dict[str, list[str]], dataset: Dataset) -> Split:
     trained, held_out = set(known["trained_on"]), set(known["held_out"])
-    identities = [episode_identity(dataset.read_episode(index, values=False)) for index in range(len(dataset))]
+    identities = [dataset.read_episode(index, values=False).identity for index in range(len(dataset))]
     unseen = [index for index, identity in enumerate(identities) if identity not in trained]
     if kept := [index for index in unseen if identities[index] in held_out]:
         return Split(kept, "held out")

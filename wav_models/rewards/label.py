@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from wav_models.data.dataset import Dataset, DatasetError, Episode
 from wav_models.data.durable import publish, write_json, write_parquet
@@ -25,9 +24,8 @@ from wav_models.embodiment import Embodiment
 from wav_models.rewards.label_config import LabelConfig
 from wav_models.rewards.returns import discounted_return
 from wav_models.rewards.terms import reward, reward_components
+from wav_models.types import FloatArray
 from wav_models.worker_pool import worker_pool
-
-FloatArray = NDArray[np.float64]
 
 LABELS_PATH: Final = "meta/labels.json"
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from wav_models.types import FloatArray
 
 
 def discounted_return(rewards: FloatArray, discount: float, final_reward: float | None = None) -> FloatArray:

@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wav_models.embodiment import Embodiment
-
-FloatArray = NDArray[np.float64]
-ImageArray = NDArray[np.uint8]
+from wav_models.types import FloatArray, ImageArray
 
 MSE_SCALE: Final = 0.01
 """Table 2; for squared differences of 0..255 values."""

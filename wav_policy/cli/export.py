@@ -93,8 +93,10 @@ def _export_checkpoint(arguments: ExportArguments, path: Path) -> int:
 
 
 def _export_random(arguments: ExportArguments, preset: str) -> int:
+    import torch
+
     from wav_models.engines.export import export_model
-    from wav_models.engines.onnx.random_model import random_autoencoder, random_model
+    from wav_models.networks.random_weights import random_autoencoder, random_model
     from wav_models.planner.config import PlannerConfig
     from wav_models.presets import get_preset
 
@@ -103,7 +105,7 @@ def _export_random(arguments: ExportArguments, preset: str) -> int:
     config = get_preset(preset)
     planner = _with_sizes(PlannerConfig(num_value_steps=10, num_action_steps=10), arguments)
     target = _target(arguments, planner)
-    model = random_model(config, target.precision)
+    model = random_model(config, torch.Generator().manual_seed(0), target.dtype)
     with _Report(arguments.out) as report:
         export_model(
             model,
@@ -157,8 +159,8 @@ def _verify(checkpoint: Checkpoint, directory: Path, planner: PlannerConfig, arg
     import torch
 
     from wav_models.engines.base import EngineOptions
-    from wav_models.engines.load import load_engine
     from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans, measure
+    from wav_models.engines.runtimes import load_engine
     from wav_models.engines.torch_engine import TorchEngine
     from wav_models.networks.text_encoder import make_text_encoder
 

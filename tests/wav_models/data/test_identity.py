@@ -9,7 +9,6 @@ import pytest
 
 from tests.wav_policy.recording.foreign import record
 from wav_models.data.dataset import Dataset
-from wav_models.data.identity import episode_identity
 from wav_models.experiments.held_out import recorded_split
 from wav_models.rewards.label import label_dataset
 from wav_models.rewards.label_config import LabelConfig
@@ -21,7 +20,7 @@ def recorded(tmp_path: Path) -> Path:
 
 
 def test_names_labels_and_copies_do_not_matter(recorded: Path, tmp_path: Path) -> None:
-    first, second = map(episode_identity, Dataset(recorded))
+    first, second = (episode.identity for episode in Dataset(recorded))
     assert first != second
     data = {"name": "bowl", "identities": {"trained_on": [first], "held_out": [second]}}
     elsewhere = tmp_path / "another_name"

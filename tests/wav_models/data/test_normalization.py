@@ -38,6 +38,13 @@ def test_encoded_training_data_is_standard_per_step() -> None:
         np.testing.assert_allclose(encoded.std(axis=0), 1.0, atol=1e-9)
 
 
+def test_the_state_token_is_a_zero_per_action_and_the_state() -> None:
+    token = fit().state_token(STATES)
+    assert token.shape == (400, 1, 28)
+    assert not token[..., :14].any()
+    np.testing.assert_array_equal(token[:, 0, 14:], fit().encode_state(STATES))
+
+
 def test_decoding_inverts_encoding() -> None:
     normalization = fit()
     x = normalization.encode_actions(ACTIONS, FUTURE_STATES, STATES)

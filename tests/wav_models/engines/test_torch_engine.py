@@ -241,10 +241,10 @@ def test_repeated_instruction_is_looked_up(engine: TorchEngine) -> None:
 
 
 def test_frames_seen_before_are_not_encoded_again(monkeypatch: pytest.MonkeyPatch, engine: TorchEngine) -> None:
-    fresh = TorchEngine(engine._model, engine._autoencoder, WordEncoder())
     encoded: list[int] = []
-    encode = fresh._encode_frame
-    monkeypatch.setattr(fresh, "_encode_frame", lambda frame: encoded.append(1) or encode(frame))
+    encode = TorchEngine._encode_frame
+    monkeypatch.setattr(TorchEngine, "_encode_frame", lambda *frame: encoded.append(1) or encode(*frame))
+    fresh = TorchEngine(engine._model, engine._autoencoder, WordEncoder())
     frames = np.random.default_rng(0).integers(0, 255, (3, 3, 64, 64, 3), dtype=np.uint8)
     first, second = fresh.encode_images(frames[:, :2]), fresh.encode_images(frames[:, 1:])
     assert len(encoded) == 3

@@ -11,7 +11,6 @@ import torch
 from tests.wav_policy.recording.foreign import CAMERAS, make_foreign, record
 from wav_models.checkpoint import load_checkpoint, save_checkpoint
 from wav_models.data.dataset import Dataset
-from wav_models.data.identity import episode_identity
 from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.mapping import DataMapping
 from wav_models.data.normalization import Normalization
@@ -80,7 +79,7 @@ def test_a_checkpoint_is_built_on_with_another_labs_data(
     assert after.training_record["config"]["action"]["loop"]["learning_rate"] == 3e-4
     mapping = DataMapping({v: f"observation.images.{n}" for v, n in CAMERAS.items()}, fps=10)
     mapped = MappedDataset(data, mapping, ROBOT)
-    first, second = map(episode_identity, mapped)
+    first, second = (episode.identity for episode in mapped)
     assert after.training_record["data"]["identities"] == {
         "trained_on": sorted([first, "before"]),
         "held_out": [second],

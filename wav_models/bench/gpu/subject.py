@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wav_models.bench.planner import NoImages, identity_normalization, random_model, random_observation
+from wav_models.bench.planner import NoImages, identity_normalization, random_observation
 from wav_models.engines.base import Engine
 from wav_models.engines.observed_trajectories import ObservedTrajectories
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.guidance import Guidance
+from wav_models.networks.random_weights import random_model
 from wav_models.networks.text_encoder import TextEncoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig

@@ -113,13 +113,12 @@ class OnnxGraphs:
 
     def _vae_encoder(self) -> OnnxComposer:
         frame = example(self.config.num_views, *self.config.latent.image_size, 3, dtype=torch.uint8)
-        return self._alone(
-            "vae_encoder", NetworkCall(calls.EncodeFrame(self._autoencoder), {"frame": frame}, ("latents",))
-        )
+        call = NetworkCall(calls.encode_frame, self._autoencoder, {"frame": frame}, ("latents",))
+        return self._alone("vae_encoder", call)
 
     def _vae_decoder(self) -> OnnxComposer:
         inputs = {"latents": self._futures(1)}
-        return self._alone("vae_decoder", NetworkCall(calls.DecodeFrames(self._autoencoder), inputs, ("frames",)))
+        return self._alone("vae_decoder", NetworkCall(calls.decode_frames, self._autoencoder, inputs, ("frames",)))
 
     def _text_encoder(self) -> OnnxComposer:
         text, video = self.config.text, self.config.video
@@ -127,18 +126,18 @@ class OnnxGraphs:
             "embedding": example(1, text.max_tokens, video.caption_channels),
             "mask": example(1, text.max_tokens, dtype=torch.bool),
         }
-        return self._alone("text_encoder", NetworkCall(calls.EncodeText(self._model), inputs, self._text))
+        return self._alone("text_encoder", NetworkCall(calls.encode_text, self._model, inputs, self._text))
 
     def _memory_prefix(self) -> OnnxComposer:
         outputs = (*self._memory, *self._value_memory, *self._action_memory)
         inputs = {"memory_latents": self._memory_latents(), **self._text_inputs()}
-        return self._alone("memory_prefix", NetworkCall(calls.EncodeMemory(self._model), inputs, outputs))
+        return self._alone("memory_prefix", NetworkCall(calls.encode_memory, self._model, inputs, outputs))
 
     def _export_video_pass(self, count: int) -> Any:
         """One pass for `count` futures; graphs take what they need of it."""
         inputs = {"x_t": self._futures(count), "flow_time": example(1), **self._text_inputs(), **self._memory_inputs()}
         outputs = ("velocity", *self._value_video, *self._action_video, *self._video_features)
-        return self._exporter.export(NetworkCall(calls.ImagineFutures(self._model), inputs, outputs))
+        return self._exporter.export(NetworkCall(calls.imagine_futures, self._model, inputs, outputs))
 
     def _video_velocity(self) -> OnnxComposer:
         return _wrapped("video_velocity", self._video_pass(1), ("velocity",))
@@ -156,7 +155,7 @@ class OnnxGraphs:
             size = (1, self._num_memory_tokens, config.action.hidden_size)
             inputs |= self._context(self._action_memory, *size)
         outputs = tuple(f"{PICKED}{name}" for name in (*self._value_video, *self._action_video))
-        return self._alone(pick_name(count, self.shape), NetworkCall(calls.PickFuture(self._model), inputs, outputs))
+        return self._alone(pick_name(count, self.shape), NetworkCall(calls.pick_future, self._model, inputs, outputs))
 
     def _video_mean(self) -> OnnxComposer:
         """The velocity at zero noise and flow time 0, which leads to the mean of all futures."""
@@ -270,12 +269,12 @@ class OnnxGraphs:
             **self._context(self._value_video, count, self._num_video_tokens, value.hidden_size),
         }
         outputs = ("velocity", *self._value_features)
-        return self._exporter.export(NetworkCall(calls.ValueVelocity(self._model), inputs, outputs))
+        return self._exporter.export(NetworkCall(calls.value_velocity, self._model, inputs, outputs))
 
     def _export_action_context(self) -> Any:
         size = (1, 1, self.config.horizon.value_horizon, self.config.value.hidden_size)
         inputs = self._context(self._value_features, *size)
-        return self._exporter.export(NetworkCall(calls.ValueFeatureContext(self._model), inputs, self._action_value))
+        return self._exporter.export(NetworkCall(calls.value_feature_context, self._model, inputs, self._action_value))
 
     def _action_step(self) -> Any:
         horizon, action = self.config.horizon, self.config.action
@@ -286,7 +285,7 @@ class OnnxGraphs:
             **self._context(self._action_video, 1, self._num_video_tokens, action.hidden_size),
             **self._context(self._action_value, 1, horizon.value_horizon, action.hidden_size),
         }
-        return self._exporter.export(NetworkCall(calls.ActionVelocity(self._model), inputs, ("velocity",)))
+        return self._exporter.export(NetworkCall(calls.action_velocity, self._model, inputs, ("velocity",)))
 
     @property
     def _pairs(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""One call of a network as a module with flat, named tensors: what the ONNX exporter sees.
+"""One call of a network as a function of flat, named tensors: what the ONNX exporter sees.
 
 A tuple of keys and values per block is flattened to `NAME_0_key, NAME_0_value, NAME_1_key, ...`. Keys, values and
 features have the precision of the model; noise, velocities, latents and states are float32.
@@ -6,8 +6,9 @@ features have the precision of the model; noise, velocities, latents and states 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,146 +22,107 @@ from wav_models.networks.wav_model import WAVModel
 
 @dataclass(frozen=True)
 class NetworkCall:
-    """A module, example inputs that fix its shapes, and names of inputs and outputs."""
+    """A function of a network and tensors, example inputs that fix its shapes, and names of inputs and outputs."""
 
-    module: nn.Module
+    function: Callable[..., Any]
+    network: Any
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
 
+    def module(self) -> nn.Module:
+        """A module of the tensors alone."""
+        return _Called(self.function, self.network)
 
-class EncodeFrame(nn.Module):
+
+class _Called(nn.Module):
+    def __init__(self, function: Callable[..., Any], network: Any) -> None:
+        super().__init__()
+        self.function, self.network = function, network
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.function(self.network, *tensors)
+
+
+def encode_frame(autoencoder: Autoencoder, frame: Tensor) -> Tensor:
     """uint8 views of one moment [V, H, W, 3] -> latents [V, L, C]."""
-
-    def __init__(self, autoencoder: Autoencoder) -> None:
-        super().__init__()
-        self.autoencoder = autoencoder
-
-    def forward(self, frame: Tensor) -> Tensor:
-        return self.autoencoder.encode_memory(frame[None, :, None])[0, :, 0]
+    return autoencoder.encode_memory(frame[None, :, None])[0, :, 0]
 
 
-class DecodeFrames(nn.Module):
+def decode_frames(autoencoder: Autoencoder, latents: Tensor) -> Tensor:
     """Future latents [1, V, F, L, C] -> uint8 frames [V, F, H, W, 3]."""
-
-    def __init__(self, autoencoder: Autoencoder) -> None:
-        super().__init__()
-        self.autoencoder = autoencoder
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.autoencoder.decode_future(latents)[0]
+    return autoencoder.decode_future(latents)[0]
 
 
-class EncodeText(nn.Module):
+def encode_text(model: WAVModel, embedding: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
     """Token embeddings and mask -> text keys and values, bias."""
-
-    def __init__(self, model: WAVModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, embedding: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        text = self.model.video.encode_text(embedding.to(precision(self.model)), mask)
-        assert text.bias is not None
-        return (*flat(text.keys_values), text.bias)
+    text = model.video.encode_text(embedding.to(precision(model)), mask)
+    assert text.bias is not None
+    return (*flat(text.keys_values), text.bias)
 
 
-class EncodeMemory(nn.Module):
+def encode_memory(model: WAVModel, memory_latents: Tensor, *text: Tensor) -> tuple[Tensor, ...]:
     """Memory latents -> keys and values for the video, value and action networks."""
-
-    def __init__(self, model: WAVModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, memory_latents: Tensor, *text: Tensor) -> tuple[Tensor, ...]:
-        prefix = self.model.video.encode_memory(memory_latents.to(precision(self.model)), _text(text))
-        value = self.model.value.memory_context(prefix.features)
-        action = self.model.action.memory_context(prefix.features)
-        return (*flat(prefix.keys_values), *flat(value), *flat(action))
+    prefix = model.video.encode_memory(memory_latents.to(precision(model)), _text(text))
+    value = model.value.memory_context(prefix.features)
+    action = model.action.memory_context(prefix.features)
+    return (*flat(prefix.keys_values), *flat(value), *flat(action))
 
 
-class ImagineFutures(nn.Module):
+def imagine_futures(model: WAVModel, x_t: Tensor, flow_time: Tensor, *context: Tensor) -> tuple[Tensor, ...]:
     """One pass of the video DiT -> velocity; keys and values of the futures for the value and the action expert; and
-    their features per block [M, S, D], of future tokens only with causal memory, for `PickFuture`."""
+    their features per block [M, S, D], of future tokens only with causal memory, for `pick_future`.
 
-    def __init__(self, model: WAVModel) -> None:
-        super().__init__()
-        self.model = model
-        self.num_keys_values = 2 * len(model.video.transformer_blocks)
-
-    def forward(self, x_t: Tensor, flow_time: Tensor, *context: Tensor) -> tuple[Tensor, ...]:
-        """`context`: text, then with causal memory that of video, value and action, else the memory latents."""
-        size, dtype = self.num_keys_values, precision(self.model)
-        text, rest = _text(context[: size + 1]), context[size + 1 :]
-        memory: MemoryPrefix | Tensor = rest[0].to(dtype)
-        value_memory = action_memory = None
-        if self.model.video.causal_memory:
-            memory = MemoryPrefix(_pairs(rest[:size]), ())
-            value_memory, action_memory = _pairs(rest[size : 2 * size]), _pairs(rest[2 * size :])
-        velocity, features = self.model.video(x_t.to(dtype), flow_time, text, memory)
-        value = flat(self.model.value.video_context(features, value_memory))
-        action = flat(self.model.action.video_context(features, action_memory))
-        if self.model.video.causal_memory:
-            return (velocity.float(), *value, *action, *features.future)
-        tokens = (torch.cat(pair, dim=1) for pair in zip(features.memory, features.future, strict=True))
-        return (velocity.float(), *value, *action, *tokens)
+    `context`: text, then with causal memory that of video, value and action, else the memory latents.
+    """
+    causal, size, dtype = model.video.causal_memory, 2 * len(model.video.transformer_blocks), precision(model)
+    text, rest = _text(context[: size + 1]), context[size + 1 :]
+    memory: MemoryPrefix | Tensor = rest[0].to(dtype)
+    value_memory = action_memory = None
+    if causal:
+        memory = MemoryPrefix(_pairs(rest[:size]), ())
+        value_memory, action_memory = _pairs(rest[size : 2 * size]), _pairs(rest[2 * size :])
+    velocity, features = model.video(x_t.to(dtype), flow_time, text, memory)
+    value = flat(model.value.video_context(features, value_memory))
+    action = flat(model.action.video_context(features, action_memory))
+    if causal:
+        return (velocity.float(), *value, *action, *features.future)
+    tokens = (torch.cat(pair, dim=1) for pair in zip(features.memory, features.future, strict=True))
+    return (velocity.float(), *value, *action, *tokens)
 
 
-class PickFuture(nn.Module):
-    """One of M futures -> its keys and values for the value and the action expert, as if it was imagined alone."""
+def pick_future(model: WAVModel, index: Tensor, *context: Tensor) -> tuple[Tensor, ...]:
+    """One of M futures -> its keys and values for the value and the action expert, as if it was imagined alone.
 
-    def __init__(self, model: WAVModel) -> None:
-        super().__init__()
-        self.model = model
-        self.num_blocks = len(model.video.transformer_blocks)
-
-    def forward(self, index: Tensor, *context: Tensor) -> tuple[Tensor, ...]:
-        """`index`: [1], int64; `context`: value keys and values, features; with causal memory the action memory."""
-        value, rest = context[: 2 * self.num_blocks], context[2 * self.num_blocks :]
-        features = tuple(x.index_select(0, index) for x in rest[: self.num_blocks])
-        action = self.model.action.memory_context(features)
-        if self.model.video.causal_memory:
-            pairs = zip(_pairs(rest[self.num_blocks :]), action, strict=True)
-            action = tuple(concatenate(memory, future, dim=1) for memory, future in pairs)
-        return (*(x.index_select(0, index) for x in value), *flat(action))
+    `index`: [1], int64; `context`: value keys and values, features; with causal memory the action memory.
+    """
+    blocks = len(model.video.transformer_blocks)
+    value, rest = context[: 2 * blocks], context[2 * blocks :]
+    features = tuple(x.index_select(0, index) for x in rest[:blocks])
+    action = model.action.memory_context(features)
+    if model.video.causal_memory:
+        pairs = zip(_pairs(rest[blocks:]), action, strict=True)
+        action = tuple(concatenate(memory, future, dim=1) for memory, future in pairs)
+    return (*(x.index_select(0, index) for x in value), *flat(action))
 
 
-class ValueVelocity(nn.Module):
+def value_velocity(model: WAVModel, x_t: Tensor, flow_time: Tensor, *context: Tensor) -> tuple[Tensor, ...]:
     """One denoising step of the value expert -> velocity, and features per block [M, N, T, Dv]."""
-
-    def __init__(self, model: WAVModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x_t: Tensor, flow_time: Tensor, *context: Tensor) -> tuple[Tensor, ...]:
-        x_t = x_t.to(precision(self.model))
-        velocity, features = self.model.value(x_t, flow_time[None], ExpertContext(_pairs(context)))
-        return (velocity.float(), *features)
+    velocity, features = model.value(x_t.to(precision(model)), flow_time[None], ExpertContext(_pairs(context)))
+    return (velocity.float(), *features)
 
 
-class ValueFeatureContext(nn.Module):
+def value_feature_context(model: WAVModel, *features: Tensor) -> tuple[Tensor, ...]:
     """Value features of one sample per block [1, 1, T, Dv] -> the action expert's keys and values of them."""
-
-    def __init__(self, model: WAVModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, *features: Tensor) -> tuple[Tensor, ...]:
-        blocks = zip(self.model.action.blocks, features, strict=True)
-        return flat(block.value_context(x[:, 0]) for block, x in blocks)  # type: ignore[operator]
+    blocks = zip(model.action.blocks, features, strict=True)
+    return flat(block.value_context(x[:, 0]) for block, x in blocks)  # type: ignore[operator]
 
 
-class ActionVelocity(nn.Module):
+def action_velocity(model: WAVModel, x_t: Tensor, flow_time: Tensor, state: Tensor, *context: Tensor) -> Tensor:
     """One denoising step of the action expert -> velocity."""
-
-    def __init__(self, model: WAVModel) -> None:
-        super().__init__()
-        self.model = model
-        self.num_keys_values = 2 * len(model.action.blocks)
-
-    def forward(self, x_t: Tensor, flow_time: Tensor, state: Tensor, *context: Tensor) -> Tensor:
-        video, value = context[: self.num_keys_values], context[self.num_keys_values :]
-        x_t, state = (x.to(precision(self.model)) for x in (x_t, state))
-        expert_context = ExpertContext(_pairs(video), _pairs(value))
-        return self.model.action(x_t, flow_time[None], state, expert_context).velocity.float()
+    size = 2 * len(model.action.blocks)
+    x_t, state = (x.to(precision(model)) for x in (x_t, state))
+    expert_context = ExpertContext(_pairs(context[:size]), _pairs(context[size:]))
+    return model.action(x_t, flow_time[None], state, expert_context).velocity.float()
 
 
 def precision(model: WAVModel) -> torch.dtype:

@@ -78,7 +78,7 @@ class BlockExporter:
 
     def export(self, call: NetworkCall) -> Any:
         """The call as an ONNX model with static shapes; blocks of `self.model` are opaque nodes in it."""
-        return self._export(call.module, call.inputs, call.outputs)
+        return self._export(call.module(), call.inputs, call.outputs)
 
     def block(self, kind: int) -> Any:
         """The graph behind opaque nodes of that kind: inputs x_0, x_1, ... and the block's parameters; outputs y_i."""

@@ -6,16 +6,16 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from wav_models.checkpoint import Checkpoint
 from wav_models.configuration import did_you_mean
 from wav_models.engines.base import EngineError, EngineOptions
-
-if TYPE_CHECKING:
-    from wav_models.engines.compiled_engine import Graph
-    from wav_models.engines.manifest import Manifest
-    from wav_models.engines.onnx.composer import OnnxComposer
-    from wav_models.engines.onnx.weight_file import WeightFile
+from wav_models.engines.compiled_engine import CompiledEngine, Graph
+from wav_models.engines.manifest import Manifest, private_copy, read_manifest
+from wav_models.engines.onnx.composer import OnnxComposer
+from wav_models.engines.onnx.weight_file import WeightFile
+from wav_models.networks.text_encoder import TextEncoder
 
 
 class Runtime(Protocol):
@@ -63,3 +63,18 @@ def get_runtime(name: str) -> Runtime:
         raise EngineError(f"no graphs can be exported for engine {name!r}{did_you_mean(name, runtime_names())}")
     runtime: Runtime = importlib.import_module(f"{__name__}.{name}").RUNTIME
     return runtime
+
+
+def load_engine(
+    directory: Path, checkpoint: Checkpoint, text_encoder: TextEncoder, options: EngineOptions | None = None
+) -> CompiledEngine:
+    """The engine over an export. What is loaded does not change when a file does.
+
+    Raises:
+        EngineError: a file is missing or damaged, or the runtime is missing or refuses a graph.
+    """
+    manifest = read_manifest(directory)
+    device = next(checkpoint.model.parameters()).device.type
+    with private_copy(directory, manifest) as private:
+        graphs = get_runtime(manifest.engine).load(private, manifest, options or EngineOptions(), device)
+    return CompiledEngine(manifest, graphs, checkpoint.config, text_encoder)

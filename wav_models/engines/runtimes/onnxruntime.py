@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,10 +15,8 @@ from torch import Tensor
 from wav_models.engines.base import FULL_MEMORY_REMEDY, EngineError, EngineOptions, memory_is_full
 from wav_models.engines.compiled_engine import Graph, Values
 from wav_models.engines.manifest import REMEDY, Manifest
-
-if TYPE_CHECKING:
-    from wav_models.engines.onnx.composer import OnnxComposer
-    from wav_models.engines.onnx.weight_file import WeightFile
+from wav_models.engines.onnx.composer import OnnxComposer
+from wav_models.engines.onnx.weight_file import WeightFile
 
 PACKAGES: Final = ("onnxruntime", "onnx", "onnxscript")
 """What running and making graphs needs."""
@@ -73,9 +71,19 @@ class OnnxRuntime:
         return composer.write(path, weights), path
 
     def load(self, directory: Path, manifest: Manifest, options: EngineOptions, device: str) -> dict[str, Graph]:
+        import onnxruntime
+
         threads = options.num_threads or torch.get_num_threads()
         providers = options.providers or default_providers(device)
-        return load_graphs(directory, manifest, num_threads=threads, providers=providers)
+        available = onnxruntime.get_available_providers()
+        if missing := [name for name in providers if name not in available]:
+            raise EngineError(
+                f"ONNX Runtime has no {', '.join(missing)}; available: {', '.join(available)}. "
+                "Install onnxruntime-gpu in place of onnxruntime, or use one of these"
+            )
+        return {
+            name: OnnxGraph(directory / graph["file"], threads, providers) for name, graph in manifest.graphs.items()
+        }
 
 
 RUNTIME = OnnxRuntime()
@@ -86,34 +94,6 @@ def default_providers(device: str) -> tuple[str, ...]:
     import onnxruntime
 
     return (CUDA, CPU) if device == "cuda" and CUDA in onnxruntime.get_available_providers() else (CPU,)
-
-
-def load_graphs(
-    directory: Path, manifest: Manifest, *, num_threads: int = 1, providers: Sequence[str] = (CPU,)
-) -> dict[str, Graph]:
-    """Sessions of all graphs of a checked export.
-
-    Args:
-        directory: of the export.
-        manifest: of it.
-        num_threads: of every graph.
-        providers: ONNX Runtime execution providers, best first.
-
-    Raises:
-        EngineError: a provider is not installed, or the runtime refuses a graph.
-    """
-    import onnxruntime
-
-    available = onnxruntime.get_available_providers()
-    missing = [name for name in providers if name not in available]
-    if missing:
-        raise EngineError(
-            f"ONNX Runtime has no {', '.join(missing)}; available: {', '.join(available)}. "
-            "Install onnxruntime-gpu in place of onnxruntime, or use one of these"
-        )
-    return {
-        name: OnnxGraph(directory / graph["file"], num_threads, providers) for name, graph in manifest.graphs.items()
-    }
 
 
 class OnnxGraph:

@@ -7,14 +7,13 @@ finds.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -28,11 +27,9 @@ from wav_models.engines.base import (
 )
 from wav_models.engines.compiled_engine import Graph, LentValues, StaleValuesError, Values
 from wav_models.engines.manifest import REMEDY, Manifest, video_dit_name
+from wav_models.engines.onnx.composer import OnnxComposer
+from wav_models.engines.onnx.weight_file import WeightFile
 from wav_models.engines.replay import CudaRecorder, Replays
-
-if TYPE_CHECKING:
-    from wav_models.engines.onnx.composer import OnnxComposer
-    from wav_models.engines.onnx.weight_file import WeightFile
 
 MODULES: Final = ("tensorrt", "tensorrt_rtx")
 """Python modules of the same interface; the first that is installed is used."""
@@ -56,10 +53,31 @@ class TensorRT:
         return f"{module.__name__} {module.__version__}"
 
     def target_gpu(self) -> str:
-        return target_gpu()
+        """The architecture of the GPU, or all of them; EngineError for classic TensorRT without a GPU."""
+        has_gpu = torch.cuda.is_available()
+        if tensorrt_module().__name__ == "tensorrt_rtx":
+            if has_gpu and self.present_gpu() not in RTX_GPUS:
+                raise EngineError(
+                    f"TensorRT for RTX serves {', '.join(RTX_GPUS)}, and this GPU is {self.present_gpu()}; install "
+                    "classic TensorRT, or use 'onnxruntime' or 'torch'"
+                )
+            return " ".join(RTX_GPUS)
+        if not has_gpu:
+            raise EngineError(
+                "classic TensorRT compiles on the GPU that shall run the graphs, and none is visible here; export on "
+                "the robot, or install 'wav-policy[tensorrt-rtx]'"
+            )
+        return self.present_gpu()
 
     def present_gpu(self) -> str:
-        return present_gpu()
+        """As "sm_89", for the GPU that torch uses."""
+        if not torch.cuda.is_available():
+            raise EngineError(
+                "engine 'tensorrt' runs on an NVIDIA GPU, and torch sees none here; check nvidia-smi and that torch is "
+                "a CUDA build, or use 'onnxruntime' or 'torch'"
+            )
+        major, minor = torch.cuda.get_device_capability()
+        return f"sm_{major}{minor}"
 
     def targets(self, options: EngineOptions, device: str) -> tuple[str, ...]:
         return ("bf16", "fp16", "fp32")
@@ -69,8 +87,6 @@ class TensorRT:
 
     def export(self, name: str, composer: OnnxComposer, directory: Path, weights: WeightFile) -> tuple[Any, Path]:
         """Compiled, so that it holds its weights itself; what it is made from is removed before the next one."""
-        from wav_models.engines.onnx.weight_file import WeightFile
-
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
             path = Path(scratch) / f"{name}.onnx"
             with WeightFile(path.with_suffix(".bin")) as its_weights:
@@ -81,7 +97,19 @@ class TensorRT:
         return model, engine
 
     def load(self, directory: Path, manifest: Manifest, options: EngineOptions, device: str) -> dict[str, Graph]:
-        return dict(load_graphs(directory, manifest, cuda_graphs=options.cuda_graphs))
+        """With `cuda_graphs` every engine is recorded once and replayed: fewer launches, and buffers that are kept."""
+        self.present_gpu()
+        trt = tensorrt_module()
+        logger = _make_logger(trt)
+        runtime = trt.Runtime(logger)
+        replays = Replays(CudaRecorder()) if options.cuda_graphs else None
+        graphs: dict[str, Graph] = {}
+        for name, graph in manifest.graphs.items():
+            engine = load_tensorrt_engine(runtime, logger, directory / graph["file"])
+            graphs[name] = TensorRTGraph(trt, engine, name, replays=replays)
+        if replays is not None:
+            record_all(graphs, video_dit_name(manifest.shape.num_video_samples))
+        return graphs
 
 
 RUNTIME = TensorRT()
@@ -105,42 +133,6 @@ def tensorrt_module() -> Any:
     )
 
 
-def target_gpu() -> str:
-    """What graphs are compiled for here: the architecture of the GPU, or all of them.
-
-    Raises:
-        EngineError: classic TensorRT, and no GPU.
-    """
-    if tensorrt_module().__name__ == "tensorrt_rtx":
-        if torch.cuda.is_available() and present_gpu() not in RTX_GPUS:
-            raise EngineError(
-                f"TensorRT for RTX serves {', '.join(RTX_GPUS)}, and this GPU is {present_gpu()}; install classic "
-                "TensorRT, or use 'onnxruntime' or 'torch'"
-            )
-        return " ".join(RTX_GPUS)
-    if not torch.cuda.is_available():
-        raise EngineError(
-            "classic TensorRT compiles on the GPU that shall run the graphs, and none is visible here; export on the "
-            "robot, or install 'wav-policy[tensorrt-rtx]'"
-        )
-    return present_gpu()
-
-
-def present_gpu() -> str:
-    """ "sm_89", for the GPU that torch uses.
-
-    Raises:
-        EngineError: there is none.
-    """
-    if not torch.cuda.is_available():
-        raise EngineError(
-            "engine 'tensorrt' runs on an NVIDIA GPU, and torch sees none here; check nvidia-smi and that torch is a "
-            "CUDA build, or use 'onnxruntime' or 'torch'"
-        )
-    major, minor = torch.cuda.get_device_capability()
-    return f"sm_{major}{minor}"
-
-
 def build_engine(onnx_path: Path, engine_path: Path) -> None:
     """Compile one graph; numbers have the types that the graph gives them.
 
@@ -161,31 +153,6 @@ def build_engine(onnx_path: Path, engine_path: Path) -> None:
         remedy = f" ({FULL_MEMORY_REMEDY})" if memory_is_full(said) else ""
         raise EngineError(f"{onnx_path.name}: TensorRT cannot compile this graph: {said}{remedy}")
     engine_path.write_bytes(engine)
-
-
-def load_graphs(directory: Path, manifest: Manifest, *, cuda_graphs: bool = False) -> dict[str, TensorRTGraph]:
-    """Engines of all graphs of an export, on the GPU.
-
-    Args:
-        directory: of the export.
-        manifest: of it.
-        cuda_graphs: record every engine once and replay it: fewer launches, and buffers that are kept.
-
-    Raises:
-        EngineError: there is no GPU, an engine is damaged or foreign, or the GPU's memory does not hold them.
-    """
-    present_gpu()
-    trt = tensorrt_module()
-    logger = _make_logger(trt)
-    runtime = trt.Runtime(logger)
-    replays = Replays(CudaRecorder()) if cuda_graphs else None
-    graphs: dict[str, TensorRTGraph] = {}
-    for name, graph in manifest.graphs.items():
-        engine = load_tensorrt_engine(runtime, logger, directory / graph["file"])
-        graphs[name] = TensorRTGraph(trt, engine, name, replays=replays)
-    if replays is not None:
-        record_all(graphs, video_dit_name(manifest.shape.num_video_samples))
-    return graphs
 
 
 def record_all(graphs: Mapping[str, Any], lender: str) -> None:

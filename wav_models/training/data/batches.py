@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wav_models.alignment import memory_rows, state_token
+from wav_models.alignment import memory_rows
 from wav_models.data.conventions import STILL
 from wav_models.data.normalization import Normalization
 from wav_models.embodiment import Embodiment
@@ -129,7 +129,7 @@ class Batches:
             memory_latents=_tensor(data.latents.memory(memory_rows(steps, horizon, first=data.first[steps]))),
             future_latents=_tensor(data.latents.future(steps, self._clamped(steps, np.array(horizon.future_offsets)))),
             text=torch.from_numpy(data.text[steps]),
-            state_token=_tensor(state_token(normalization, state)),
+            state_token=_tensor(normalization.state_token(state)),
             actions=_tensor(normalization.encode_actions(targets, reached, state)),
             values=_tensor(normalization.encode_values(values)),
             state=_tensor(state),

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from wav_models.data.dataset import DatasetError, EpisodeInfo
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
-from wav_models.data.identity import episode_identity
 from wav_models.data.samples import due_rows, frames_per_step
 from wav_models.presets import ModelConfig
 from wav_models.rewards.label import label_episode
@@ -48,7 +47,7 @@ class Table:
         starts: index of the first step of every episode, then N; shape [E + 1].
         instructions: of every episode, length E.
         episodes: which they are, see `fingerprints`.
-        identities: what they are, see `episode_identity`; empty in tables of earlier versions.
+        identities: what they are, see `Episode.identity`; empty in tables of earlier versions.
     """
 
     states: NDArray[np.float32]
@@ -180,7 +179,7 @@ def read_table(dataset: DatasetGroup, model: ModelConfig, labels: LabelConfig | 
             values = label_episode(model.embodiment, episode, labels or LabelConfig())
         if values is None:
             raise DatasetError(f"{dataset.where(number)} has no rewards; run `wav label` first")
-        identities.append(episode_identity(episode))
+        identities.append(episode.identity)
         columns["states"].append(episode.states[::stride])
         columns["actions"].append(episode.actions[due_rows(len(episode), stride)])
         columns["values"].append(values[::stride])

@@ -13,18 +13,17 @@ from tests.wav_models.engines.small_engines import SMALL, WordEncoder
 from wav_models.checkpoint import Checkpoint
 from wav_models.data.normalization import Normalization
 from wav_models.embodiments import BIMANUAL_PIPER
-from wav_models.engines.base import Engine
+from wav_models.engines.base import Engine, EngineOptions
 from wav_models.engines.compiled_engine import CompiledEngine
 from wav_models.engines.export import ExportTarget, export_model
-from wav_models.engines.load import load_engine
 from wav_models.engines.manifest import Manifest, PlanShape
 from wav_models.engines.onnx.graphs import OnnxGraphs
-from wav_models.engines.onnx.random_model import random_model
 from wav_models.engines.onnx.weight_file import WeightFile
 from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans
-from wav_models.engines.runtimes import onnxruntime as onnx_runner
+from wav_models.engines.runtimes import get_runtime, load_engine
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.networks.autoencoder import Autoencoder, LTXAutoencoder, make_autoencoder
+from wav_models.networks.random_weights import random_model
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_2B, ModelConfig
@@ -83,7 +82,14 @@ def checkpoint_of(config: ModelConfig) -> Checkpoint:
     rng, horizon = np.random.default_rng(0), config.horizon.action_horizon
     statistics = (rng.normal(size=(50, *size)) for size in ((14,), (horizon, 14), (horizon, 14), (17,)))
     normalization = Normalization.fit(*statistics, BIMANUAL_PIPER)
-    return Checkpoint(config, random_model(config, "fp32"), autoencoder_of(config), normalization, {}, Path("none"))
+    return Checkpoint(
+        config,
+        random_model(config, torch.Generator().manual_seed(0)),
+        autoencoder_of(config),
+        normalization,
+        {},
+        Path("none"),
+    )
 
 
 def reference_of(checkpoint: Checkpoint) -> TorchEngine:
@@ -100,7 +106,8 @@ def stepwise_engine(checkpoint: Checkpoint, directory: Path) -> Engine:
             build().write(directory / f"{name}.onnx", weights)
             files[name] = {"file": f"{name}.onnx"}
     manifest = Manifest(0, "onnxruntime", "fp32", "", "", 20, "", SHAPE, {}, files, {})
-    return CompiledEngine(manifest, onnx_runner.load_graphs(directory, manifest), checkpoint.config, WordEncoder())
+    graphs = get_runtime("onnxruntime").load(directory, manifest, EngineOptions(num_threads=1), "cpu")
+    return CompiledEngine(manifest, graphs, checkpoint.config, WordEncoder())
 
 
 @pytest.mark.parametrize(

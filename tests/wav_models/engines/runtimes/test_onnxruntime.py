@@ -25,9 +25,9 @@ from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.engines import parity, select
 from wav_models.engines.base import Engine, EngineError, EngineOptions
 from wav_models.engines.export import ExportTarget, cache_directory, export, export_directory
-from wav_models.engines.load import load_engine
 from wav_models.engines.manifest import MANIFEST, Measurement, PlanShape, read_manifest
 from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans
+from wav_models.engines.runtimes import load_engine
 from wav_models.engines.runtimes import onnxruntime as onnx_runner
 from wav_models.engines.select import make_engine
 from wav_models.engines.torch_engine import TorchEngine
@@ -307,7 +307,7 @@ def test_auto_goes_on_without_what_fails(
         assert "not onnxruntime int8: " in caplog.text
     finally:
         stale.rmdir()
-    monkeypatch.setattr("wav_models.engines.runtimes.onnxruntime.load_graphs", _broken)
+    monkeypatch.setattr(onnx_runner.OnnxRuntime, "load", _broken)
     assert make_engine("auto", checkpoint, planner=PLANNER, options=FP32).name == "torch"
     assert "not onnxruntime fp32: libcudart" in caplog.text
 
@@ -425,7 +425,7 @@ def test_all_graphs_of_the_shipped_checkpoint_equal_torch(
     printed = capsys.readouterr().out
     assert "K = 3: 100% of the elites are the same" in printed
     rows = {line.split("  ")[0] for line in printed.splitlines() if line.endswith(" ms")}
-    assert rows == {*parity.GRAPH_CALLS, "plan"}
+    assert rows >= {"text_encoder", "video_dit of 1", "value_dit", "action_dit guided", "vae_decoder", "plan"}
 
 
 def test_other_directories_are_kept(checkpoint: Checkpoint, tmp_path: Path) -> None:

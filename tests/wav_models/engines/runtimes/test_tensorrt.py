@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper
 
 from wav_models.checkpoint import Checkpoint, load_checkpoint
-from wav_models.engines.base import EngineError
+from wav_models.engines.base import EngineError, EngineOptions
 from wav_models.engines.export import ExportTarget, export
 from wav_models.engines.manifest import PlanShape, check_manifest, read_manifest
 from wav_models.engines.runtimes import tensorrt as tensorrt_runtime
@@ -102,7 +102,7 @@ def test_nothing_is_compiled_where_it_could_not_run(
 @no_gpu
 def test_without_a_gpu_the_engine_says_so_and_auto_takes_another(checkpoint: Checkpoint, plans: Path) -> None:
     with pytest.raises(EngineError, match="runs on an NVIDIA GPU, and torch sees none here"):
-        tensorrt_runtime.load_graphs(plans, read_manifest(plans))
+        tensorrt_runtime.RUNTIME.load(plans, read_manifest(plans), EngineOptions(), "cuda")
     assert make_engine("auto", checkpoint, planner=PLANNER).name != "tensorrt"
 
 

@@ -157,10 +157,14 @@ class ActionVelocity(nn.Module):
         self.num_keys_values = 2 * len(model.action.blocks)
 
     def forward(self, x_t: Tensor, flow_time: Tensor, state: Tensor, *context: Tensor) -> Tensor:
+        """`context`: keys and values; where the network can be given actions, which they are [1, 1, H, 28] first."""
+        given: Tensor | None = None
+        if self.model.config.horizon.given_steps is not None:
+            given, context = context[0][..., 0] > 0.5, context[1:]
         video, value = context[: self.num_keys_values], context[self.num_keys_values :]
         x_t, state = (x.to(precision(self.model)) for x in (x_t, state))
         expert_context = ExpertContext(_pairs(video), _pairs(value))
-        return self.model.action(x_t, flow_time[None], state, expert_context).velocity.float()
+        return self.model.action(x_t, flow_time[None], state, expert_context, given).velocity.float()
 
 
 def precision(model: WAVModel) -> torch.dtype:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -113,6 +114,13 @@ class CheckpointFiles:
         if name not in self._by_hand:
             raise CheckpointError(f"{said}; restore the file, or if the change was meant, {accept}")
         logger.warning("%s, and used as it is; to %s", said, accept)
+
+    def verify(self) -> None:
+        """Read every file that was saved, whatever its size."""
+        for name in self.saved or ():
+            for _ in self._blocks(name, sys.maxsize):
+                pass
+            self._compare(name)
 
     def require_all_read(self) -> None:
         """A file that was saved and not read is missing: what is optional may have been lost."""

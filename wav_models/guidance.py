@@ -75,6 +75,20 @@ def _unchecked(tensors: Iterable[Any], jacobian: Any) -> Guidance:
 pytree.register_pytree_node(Guidance, lambda g: ([g.target, g.weight], g.jacobian), _unchecked)
 
 
+def given_rows(guidance: Guidance, num_rows: int) -> tuple[Tensor, Tensor]:
+    """What is known altogether, for networks that are given it as clean data instead of being guided to it.
+
+    Args:
+        num_rows: that the network was trained to be given, at the beginning.
+
+    Returns:
+        Samples, zero where nothing is given [H, C], and which rows are given, bool [H].
+    """
+    known = guidance.weight == 1.0
+    known[num_rows:] = False
+    return torch.where(known, guidance.target, 0.0), known.any(dim=-1)
+
+
 def guided(velocity: Velocity, guidance: Guidance) -> Velocity:
     """`velocity` with the correction towards `guidance`; x_t may have leading axes of size 1."""
     correct = _by_network if guidance.jacobian == "network" else _by_unit_normal

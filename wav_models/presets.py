@@ -98,6 +98,9 @@ class HorizonConfig:
     value_horizon: int = 54
     num_execute_steps: int = 27
     """Steps of a chunk that are run before the next plan takes over."""
+    given_steps: int | None = None
+    """So many of a chunk's first actions may be given to the action expert as clean data, because they are executed
+    before the chunk arrives (`ActionStageConfig.prefix_steps`); None: it was not trained so, and is guided to them."""
 
 
 @dataclass(frozen=True)

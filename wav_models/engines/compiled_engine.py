@@ -18,7 +18,7 @@ from wav_models.engines.base import NUM_FRAMES, NUM_INSTRUCTIONS, EngineError
 from wav_models.engines.manifest import PICKED, Manifest, pick_name, value_dit_name, video_dit_name
 from wav_models.engines.replay import Lent
 from wav_models.flow import euler
-from wav_models.guidance import Guidance, Velocity, guided
+from wav_models.guidance import Guidance, Velocity, given_rows, guided
 from wav_models.networks.text_encoder import TextEncoder
 from wav_models.planner.timing import Size
 from wav_models.presets import ModelConfig
@@ -176,6 +176,10 @@ class CompiledEngine:
         num_action_steps: int,
         guidance: Guidance | None = None,
     ) -> tuple[Tensor, Tensor]:
+        num_given = self.config.horizon.given_steps
+        if guidance is not None and num_given is not None:
+            tokens, rows = given_rows(guidance, num_given)
+            guidance = Guidance(tokens, rows[:, None].expand_as(tokens).float())
         if guidance is not None and guidance.jacobian != "unit":
             raise EngineError(
                 f"guidance with the jacobian {guidance.jacobian!r} needs a backward pass, which no graph has; use "
@@ -196,10 +200,7 @@ class CompiledEngine:
     def _act_at_once(
         self, context: Values, state: Tensor, value_noise: Tensor, action_noise: Tensor, guidance: Guidance | None
     ) -> tuple[Tensor, Tensor]:
-        free = torch.zeros_like(action_noise)
-        target, weight = (
-            (free, free) if guidance is None else (x[None, None].float() for x in (guidance.target, guidance.weight))
-        )
+        target, weight = _steering(action_noise, guidance)
         tensors = {"value_noise": value_noise, "action_noise": action_noise, "state": state}
         answer = self._run("action_dit", {**tensors, "target": target, "weight": weight}, context)
         return answer["values"], answer["actions"]
@@ -210,7 +211,12 @@ class CompiledEngine:
         features: Values = {}
         values = euler(self._velocity("value_step_1", context, left=features), value_noise, self.shape.num_value_steps)
         seen = self._graph("action_context").run({}, features)
-        velocity = self._velocity("action_step", {**context, **seen}, {"state": state})
+        inputs = {"state": state}
+        if self.config.horizon.given_steps is not None:
+            target, weight = _steering(action_noise, guidance)
+            inputs["given"], guidance = weight, None
+            action_noise = action_noise + weight * (target - action_noise)
+        velocity = self._velocity("action_step", {**context, **seen}, inputs)
         if guidance is not None:
             velocity = guided(velocity, guidance)
         return values, euler(velocity, action_noise, self.shape.num_action_steps)
@@ -254,3 +260,12 @@ class CompiledEngine:
             f"{name} is {value}, but the graphs were exported for {getattr(self.shape, name)}; load the engine with "
             "the planner it shall serve, or use engine 'torch'"
         )
+
+
+def _steering(action_noise: Tensor, guidance: Guidance | None) -> tuple[Tensor, Tensor]:
+    """Target and weight of the actions, in the shape of their noise [1, 1, H, 28]; without guidance the weight is 0."""
+    if guidance is None:
+        free = torch.zeros_like(action_noise)
+        return free, free
+    target, weight = (x[None, None].float() for x in (guidance.target, guidance.weight))
+    return target, weight

@@ -149,9 +149,9 @@ def graph_calls(engine: Engine, trial: Trial) -> dict[str, GraphCall]:
 
 
 def _half_known(action_noise: Tensor) -> Guidance:
-    """The first half of a chunk is known, less and less surely."""
+    """The first quarter of a chunk is known, the second less and less surely."""
     horizon = len(action_noise)
-    weight = (1.0 - 2.0 * torch.arange(horizon) / horizon).clamp(min=0.0)
+    weight = (2.0 - 4.0 * torch.arange(horizon) / horizon).clamp(0.0, 1.0)
     return Guidance(action_noise.flip(0), weight[:, None].expand_as(action_noise))
 
 

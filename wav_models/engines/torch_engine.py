@@ -24,7 +24,7 @@ from wav_models.engines.base import NUM_FRAMES, NUM_INSTRUCTIONS, EngineError, f
 from wav_models.engines.replay import CudaRecorder, Lent, Recorder, Replays
 from wav_models.engines.weights import copied, in_fp8, with_weights_in
 from wav_models.flow import euler, euler_through
-from wav_models.guidance import Guidance, guided
+from wav_models.guidance import Guidance, given_rows, guided
 from wav_models.networks.attention import KeysValues
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.expert_dit import ExpertContext
@@ -294,11 +294,16 @@ class TorchEngine:
     ) -> tuple[Tensor, Tensor]:
         values, of_values = self._denoise_values(value_context, value_noise, num_value_steps)
         context = self._model.action.context(features, tuple(x[:, 0] for x in of_values), action_memory)
+        given: Tensor | None = None
+        if guidance is not None and (num_rows := self.config.horizon.given_steps) is not None:
+            tokens, rows = given_rows(guidance, num_rows)
+            action_noise, given, guidance = torch.where(rows[:, None], tokens, action_noise), rows[None, None], None
         if guidance is not None and guidance.jacobian == "network":
             context, state = _for_autograd(context, state)
 
         def velocity(x_t: Tensor, flow_time: float) -> Tensor:
-            return self._model.action(self._in(x_t), self._time(flow_time)[None], state, context).velocity.float()
+            time = self._time(flow_time)[None]
+            return self._model.action(self._in(x_t), time, state, context, given).velocity.float()
 
         steered = velocity if guidance is None else guided(velocity, guidance)
         return values[0, 0], euler(steered, action_noise, num_action_steps)[0, 0]

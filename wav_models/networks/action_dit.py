@@ -16,7 +16,11 @@ ACTION_ROPE_BASE = 54
 
 
 class ActionDiT(ExpertDiT):
-    """Denoises actions [B, R, H, 28]; the measured state is a clean token in front of the chunk."""
+    """Denoises actions [B, R, H, 28]; the measured state is a clean token in front of the chunk.
+
+    The first actions may be clean as well: those that will have been executed when the chunk arrives ("Training-time
+    action conditioning for efficient real-time chunking", Black et al. 2025, arXiv 2512.05964).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(
@@ -49,7 +53,14 @@ class ActionDiT(ExpertDiT):
         value = tuple(block.value_context(x) for block, x in zip(self._blocks, rows, strict=True))
         return ExpertContext(video, value)
 
-    def forward(self, x_t: Tensor, flow_time: Tensor, state: Tensor | None, context: ExpertContext) -> ExpertOutput:
+    def forward(
+        self,
+        x_t: Tensor,
+        flow_time: Tensor,
+        state: Tensor | None,
+        context: ExpertContext,
+        given: Tensor | None = None,
+    ) -> ExpertOutput:
         """One denoising step.
 
         Args:
@@ -57,27 +68,41 @@ class ActionDiT(ExpertDiT):
             flow_time: [1 or B, 1 or R].
             state: the state token, [B, 1, 28]; None leaves it out.
             context: of B futures.
+            given: actions that are data, at flow time 1, and stay as they are, bool [1 or B, 1 or R, H].
 
         Returns:
             Velocity and features of the H action tokens; the state token's are dropped.
         """
-        rows = self.time_embed(flow_time[..., None])
-        if state is None:
-            features = self._run(self.proj_in(x_t), rows, self._rope(0, x_t.shape[2]), context)
-            return ExpertOutput(self.head(features[-1], rows), features)
-        token = state[:, None].expand(x_t.shape[0], x_t.shape[1], -1, -1)
-        hidden = self.proj_in(torch.cat([token, x_t], dim=2))
-        token_rows = self._with_state_row(rows, x_t.shape[2])
+        rows, num_steps = self.time_embed(flow_time[..., None]), x_t.shape[2]
+        if given is not None:
+            rows = self._with_given_rows(rows, given)
+        tokens, token_rows = x_t, rows
+        if state is not None:
+            token = state[:, None].expand(x_t.shape[0], x_t.shape[1], -1, -1)
+            tokens, token_rows = torch.cat([token, x_t], dim=2), self._with_state_row(rows, num_steps)
+        hidden = self.proj_in(tokens)
         features = self._run(hidden, token_rows, self._rope(0, hidden.shape[2]), context)
-        features = tuple(x[:, :, 1:] for x in features)
-        return ExpertOutput(self.head(features[-1], rows), features)
+        features = tuple(x[:, :, hidden.shape[2] - num_steps :] for x in features)
+        velocity = self.head(features[-1], rows)
+        if given is not None:
+            velocity = torch.where(given[..., None], 0.0, velocity)
+        return ExpertOutput(velocity, features)
 
     def _with_state_row(self, rows: TimeRows, num_steps: int) -> TimeRows:
         """Rows per token [B, R, 1 + H, ...]: the state token carries the time of clean data."""
-        clean = self.time_embed(torch.full((1, 1, 1), MEMORY_FLOW_TIME, device=rows.embedded.device))
         return TimeRows(
             *(
                 torch.cat([c.expand(*r.shape[:2], *c.shape[2:]), r.expand(-1, -1, num_steps, *r.shape[3:])], dim=2)
-                for c, r in zip(clean, rows, strict=True)
+                for c, r in zip(self._clean_row(rows), rows, strict=True)
             )
         )
+
+    def _with_given_rows(self, rows: TimeRows, given: Tensor) -> TimeRows:
+        """Rows per token [B, R, H, ...]: given actions carry the time of clean data too."""
+        clean = self._clean_row(rows)
+        modulation = torch.where(given[..., None, None], clean.modulation, rows.modulation)
+        return TimeRows(modulation, torch.where(given[..., None], clean.embedded, rows.embedded))
+
+    def _clean_row(self, rows: TimeRows) -> TimeRows:
+        """Of clean data, [1, 1, 1, ...]."""
+        return self.time_embed(torch.full((1, 1, 1), MEMORY_FLOW_TIME, device=rows.embedded.device))

@@ -36,6 +36,9 @@ SUB_COMMANDS = {
     "label": SubCommand("wav_policy.cli.label:main", "Write the rewards of Table 2 into a dataset."),
     "dataset": SubCommand("wav_policy.cli.dataset:main", "Check and describe a dataset."),
     "train": SubCommand("wav_policy.cli.train:main", "Train the auto-encoder and the three stages of the model."),
+    "checkpoint": SubCommand(
+        "wav_policy.cli.checkpoint:main", "Copy a checkpoint, verified; also to and from the Hub."
+    ),
     "export": SubCommand("wav_policy.cli.export:main", "Write a checkpoint as compiled graphs, and verify them."),
     "evaluate": SubCommand("wav_policy.cli.evaluate:main", "Success rate of a checkpoint in closed loop."),
     "suite": SubCommand("wav_policy.cli.suite:main", "Install other people's benchmarks, such as LIBERO."),

@@ -195,6 +195,36 @@ def test_guided_action_equals_the_uncached_guided_flow(
     torch.testing.assert_close(free, unguided, **TOLERANCE)
 
 
+def test_given_actions_stay_and_the_rest_is_denoised_beside_them(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
+    """Rows known altogether, as many as the network was trained to be given; no guidance of the others."""
+    config = replace(engine.config, horizon=replace(engine.config.horizon, given_steps=3))
+    giving = TorchEngine(random_model(config), make_autoencoder(config), WordEncoder())
+    future = giving.imagine(scene_of(giving, draws), draws["video"][:1], passes(1))
+    weight = torch.zeros(16, 28)
+    weight[:5, :14] = torch.tensor([1.0, 1.0, 0.9, 1.0, 1.0])[:, None]
+    guidance = Guidance(draws["action"].flip(0), weight)
+    value_noise = draws["value"][0, 0]
+    _, actions = giving.act(future, draws["state"], value_noise, draws["action"], 2, 4, guidance)
+    assert torch.equal(actions[:2, :14], guidance.target[:2, :14])
+    assert not actions[:2, 14:].any()
+
+    network, given = giving._model.action, torch.arange(16) < 2
+    uncached = Uncached(giving, draws)
+    features = uncached.features(draws["video"][0], 1)
+    _, value_features = uncached.values(features, value_noise, 2)
+    x_t = torch.where(given[:, None], guidance.target * (weight == 1.0), draws["action"])[None, None]
+    with torch.no_grad():
+        context = network.context(features, value_features)
+        for i in range(4):
+            time = torch.tensor([[i / 4]])
+            velocity = network(x_t, time, draws["state"], context, given[None, None]).velocity
+            assert not velocity[:, :, :2].any()
+            x_t = x_t + velocity / 4
+    torch.testing.assert_close(actions, x_t[0, 0], **TOLERANCE)
+    _, free = giving.act(future, draws["state"], value_noise, draws["action"], 2, 4)
+    assert (actions - free)[2:].abs().max() > 1e-3  # what is given reaches the rest
+
+
 def test_more_steps_read_features_of_a_denoised_future(engine: TorchEngine, draws: dict[str, Tensor]) -> None:
     """S passes: the last one starts where S - 1 Euler steps of length 1 / S end."""
     scene, noise = scene_of(engine, draws), draws["video"][:1]

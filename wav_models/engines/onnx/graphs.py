@@ -211,7 +211,8 @@ class OnnxGraphs:
     def _action_dit(self) -> OnnxComposer:
         """All value steps of one sample, then all action steps on the value features of the last one.
 
-        The action steps are guided to `target` by `weight` [1, 1, H, 28] (0: not at all), see `wav_models.guidance`.
+        The action steps are guided to `target` by `weight` [1, 1, H, 28] (0: not at all), see `wav_models.guidance`;
+        a network that was trained so is given `target` where `weight` is 1.
         """
         value_step, action_step = self._value_step(1, 1), self._action_step()
         composer = OnnxComposer("action_dit", OPSET)
@@ -233,12 +234,17 @@ class OnnxGraphs:
         read = {name: features[name] for name in self._value_features}
         seen = composer.call(self._export_action_context(), "action_context", read)
 
+        given = dict.fromkeys(self._given, weight)
+
         def action_velocity(x: str, t: str) -> str:
-            bindings = {"x_t": x, "flow_time": t, "state": state, **action_video, **seen}
+            bindings = {"x_t": x, "flow_time": t, "state": state, **given, **action_video, **seen}
             return composer.call(action_step, "action_dit", bindings)["velocity"]
 
-        guided = composer.guided(action_velocity, target, weight)
-        actions = composer.euler_through(guided, action_noise, equal_times(self.shape.num_action_steps))
+        start, velocity = action_noise, composer.guided(action_velocity, target, weight)
+        if given:
+            change = composer.apply("Mul", weight, composer.apply("Sub", target, action_noise))
+            start, velocity = composer.apply("Add", action_noise, change), action_velocity
+        actions = composer.euler_through(velocity, start, equal_times(self.shape.num_action_steps))
         composer.output_like(value_step, "x_t", values, "values")
         composer.output_like(action_step, "x_t", actions, "actions")
         return composer
@@ -282,10 +288,19 @@ class OnnxGraphs:
             "x_t": example(1, 1, horizon.action_horizon, action.in_channels),
             "flow_time": example(1),
             "state": example(1, 1, action.in_channels),
+            **self._given,
             **self._context(self._action_video, 1, self._num_video_tokens, action.hidden_size),
             **self._context(self._action_value, 1, horizon.value_horizon, action.hidden_size),
         }
         return self._exporter.export(NetworkCall(calls.action_velocity, self._model, inputs, ("velocity",)))
+
+    @property
+    def _given(self) -> dict[str, Tensor]:
+        """Which actions the action expert is given, where it was trained so."""
+        horizon = self.config.horizon
+        if horizon.given_steps is None:
+            return {}
+        return {"given": example(1, 1, horizon.action_horizon, self.config.action.in_channels)}
 
     @property
     def _pairs(self) -> tuple[int, int]:

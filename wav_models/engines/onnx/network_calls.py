@@ -118,11 +118,17 @@ def value_feature_context(model: WAVModel, *features: Tensor) -> tuple[Tensor, .
 
 
 def action_velocity(model: WAVModel, x_t: Tensor, flow_time: Tensor, state: Tensor, *context: Tensor) -> Tensor:
-    """One denoising step of the action expert -> velocity."""
+    """One denoising step of the action expert -> velocity.
+
+    `context`: keys and values; where the network can be given actions, which they are [1, 1, H, 28] first.
+    """
+    given: Tensor | None = None
+    if model.config.horizon.given_steps is not None:
+        given, context = context[0][..., 0] > 0.5, context[1:]
     size = 2 * len(model.action.blocks)
     x_t, state = (x.to(precision(model)) for x in (x_t, state))
     expert_context = ExpertContext(_pairs(context[:size]), _pairs(context[size:]))
-    return model.action(x_t, flow_time[None], state, expert_context).velocity.float()
+    return model.action(x_t, flow_time[None], state, expert_context, given).velocity.float()
 
 
 def precision(model: WAVModel) -> torch.dtype:

@@ -7,7 +7,7 @@ networks are those of diffusers' `LTXVideoTransformer3DModel`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
@@ -284,7 +284,11 @@ WAV_TINY = ModelConfig(
     text=TextConfig(encoder="minilm", max_tokens=16),
 )
 
-PRESETS: dict[str, ModelConfig] = {preset.name: preset for preset in (WAV_2B, WAV_2B_LIBERO, WAV_TINY)}
+_VALUE, _ACTION = expert_configs(LIBERO_PANDA, num_attention_heads=2, attention_head_dim=64)
+WAV_TINY_LIBERO = replace(WAV_TINY, name="wav-tiny-libero", value=_VALUE, action=_ACTION, embodiment=LIBERO_PANDA)
+"""`wav-tiny` with LIBERO's robot: ten commands a second, each held for two of the environment's steps."""
+
+PRESETS: dict[str, ModelConfig] = {preset.name: preset for preset in (WAV_2B, WAV_2B_LIBERO, WAV_TINY, WAV_TINY_LIBERO)}
 
 
 def get_preset(name: str) -> ModelConfig:

@@ -54,7 +54,8 @@ class TrainArguments:
     them instead of from random ones (not when resuming, nor what an earlier stage of this run has trained)."""
     start: Path | None = None
     """A checkpoint, or another run: start from its weights instead of from random ones (not when resuming). Give a
-    checkpoint to every step of the run, "latents" and "checkpoint" too: its auto-encoder and normalisation are used."""
+    checkpoint to every step of the run, "latents" and "checkpoint" too: its auto-encoder and normalisation are used.
+    "autoencoder" goes on from its auto-encoder, which may be another robot's."""
     workers: int | None = None
     """Processes with averaged gradients on a CPU; overrides the configuration."""
     devices: int | None = None

@@ -169,6 +169,9 @@ def _autoencoder_worker(
     torch.manual_seed(config.seed)
     autoencoder = make_autoencoder(config.model)
     assert isinstance(autoencoder, TinyAutoencoder)
+    if run.base is not None:
+        tensors, _ = load_tensors(run.base / AUTOENCODER, remedy="give a checkpoint that has one of its own")
+        autoencoder.load_state_dict(tensors)
     frames = np.load(run.directory / FRAMES, mmap_mode="r")
     picture = run.directory / "autoencoder.png" if worker.is_main else None
     stage = AutoencoderStage(

@@ -35,6 +35,8 @@ class SuiteArguments:
     """Tasks; all if not given."""
     trials: int | None = None
     """Initial states of every task, from the first on; all if not given."""
+    budgets: tuple[str, ...] = ()
+    """Steps to count within, by name (`wav suite list` has them); all if not given. The largest ends a trial."""
     replan_steps: int | None = None
     """Commands of a chunk that are run; as the checkpoint says if not given."""
     dtype: str = "fp32"
@@ -61,6 +63,8 @@ def main(argv: list[str]) -> int:
         suite = get_suite(arguments.suite)
         if (fault := _fault(arguments, suite)) is not None:
             raise ValueError(fault)
+        if arguments.budgets:
+            suite = replace(suite, budgets={name: suite.budgets[name] for name in arguments.budgets})
         _evaluate(arguments, suite, "wav evaluate " + shlex.join(argv))
     except KeyboardInterrupt:
         return 130
@@ -78,6 +82,8 @@ def _fault(arguments: SuiteArguments, suite: Suite) -> str | None:
         return f"--tasks is {beyond[0]}; {suite.name} has 0 to {suite.num_tasks - 1}"
     if (arguments.trials or 0) > suite.num_states:
         return f"--trials is {arguments.trials}; {suite.name} has {suite.num_states} initial states of every task"
+    if unknown := [name for name in arguments.budgets if name not in suite.budgets]:
+        return f"--budgets is {unknown[0]}; {suite.name} has {' and '.join(suite.budgets)}"
     if (arguments.player == "checkpoint") != (arguments.checkpoint is not None):
         return "give --checkpoint DIRECTORY, or --player operator or random, not both"
     if arguments.player != "checkpoint" and arguments.conditions:

@@ -22,11 +22,15 @@ class RecordSuiteArguments:
     episodes: int = 100
     """Episodes the dataset gets from this run, which is known by its first seed."""
     seed: int = 0
-    """First seed; seed s is of task s modulo their number."""
+    """First seed; ten seeds of every task in turn."""
     quality_mix: str = "skilled=1"
     """Shares of skilled, hesitant, recovering and failing demonstrations."""
     image_size: int = 128
     """Height and width of recorded images [px]."""
+    rate: int | None = None
+    """Frames and commands a second, of which a command is held until the next [Hz]; the suite's own if not given."""
+    noise: float = 0.0
+    """Pushes off what was commanded, which the operator answers: 0 none, 1 usual."""
     workers: int = 2
     """Processes, each with one of the suite's."""
 
@@ -51,17 +55,20 @@ def _record(arguments: RecordSuiteArguments) -> None:
         raise ValueError(fault)
     if not suite.has_operator:
         raise ValueError(f"{suite.name} has no scripted operator")
+    control_rate = round(suite.robot.control_rate)
+    fps = control_rate if arguments.rate is None else arguments.rate
+    if fps < 1 or control_rate % fps:
+        raise ValueError(f"--rate is {fps}; {suite.name} runs at {control_rate} Hz, of which it must be a whole part")
     python_of(suite.package)  # not installed: said at once
     options = RecordingOptions(
-        suite.name, arguments.episodes, arguments.seed, (0.0,), arguments.workers, keep_failures=mix.fails
+        suite.name, arguments.episodes, arguments.seed, (arguments.noise,), arguments.workers, keep_failures=mix.fails
     )
     sizes = dict.fromkeys(suite.robot.view_names, (size, size))
-    fps = round(suite.robot.control_rate)
     with DatasetWriter(arguments.out, fps=fps, robot=suite.robot, image_sizes=sizes) as writer:
         note_run(writer.root, options, mix)
         progress = record_demonstrations(
             writer,
-            SuiteDemonstrator(mix, size),
+            SuiteDemonstrator(mix, size, control_rate // fps),
             options,
             lambda p: print(f"{p.kept}/{options.num_episodes} episodes", file=sys.stderr, flush=True),
         )

@@ -19,7 +19,7 @@ from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
-from wav_models.training.state import save_tensors
+from wav_models.training.state import load_tensors, save_tensors
 from wav_policy.cli.train import main
 from wav_policy.robot.joints import JOINT_NAMES, ROBOT
 
@@ -100,6 +100,19 @@ def test_a_run_has_the_auto_encoder_of_what_it_builds_on(
     command = ["latents", "--data", str(data), "--out", str(tmp_path / "run"), "--config", str(config)]
     assert main([*command, "--start", str(base)]) == 1
     assert "another auto-encoder than that of" in capsys.readouterr().err
+
+
+def test_an_auto_encoder_is_trained_on_from_that_of_a_checkpoint(base: Path, tmp_path: Path) -> None:
+    data, config, run = record(tmp_path / "bowl"), tmp_path / "run.yaml", tmp_path / "run"
+    config.write_text("{workers: 1, autoencoder: {loop: {learning_rate: 0.0, batch_size: 2, bf16: false}}}")
+    command = ["--data", str(data), "--out", str(run), "--config", str(config), "--steps", "1"]
+    assert main(["autoencoder", *command, "--start", str(base)]) == 0
+    before, _ = load_tensors(base / "autoencoder.safetensors", "")
+    after, _ = load_tensors(run / "autoencoder.safetensors", "")
+    trained = [name for name in before if not name.startswith("latent_")]
+    assert trained
+    for name in trained:
+        torch.testing.assert_close(after[name], before[name])
 
 
 def test_unknown_datasets_and_keys_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,43 +6,67 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+
+from wav_models.data.images import resize_image
 from wav_policy.experiments.suites.catalogue import get_suite
 from wav_policy.experiments.suites.environment import SuiteEnvironment
+from wav_policy.experiments.suites.players import RENDER_SIZE
 from wav_policy.recording.episode_recorder import EpisodeRecorder
 from wav_policy.recording.quality import QualityMix
 
 REST: Final = 10
-"""Steps that are recorded after success, or after an operator has finished without."""
+"""Steps that go on after success, or after an operator has finished without."""
+EPISODES_OF_A_TASK: Final = 10
+"""In a row: building a task's scene takes seconds."""
+PUSH: Final = 0.25
+"""Standard deviation of what is added to commands of position at noise 1, as a share of full ones."""
+PUSH_MEMORY: Final = 0.7
+"""What is left of a push a command later."""
+NUM_PUSHED: Final = 3
+"""Commands of position come first."""
 
 
 class SuiteDemonstrator:
-    """Plays episode after episode; seeds go through the tasks in turn.
+    """Plays episode after episode; tens of seeds go through the tasks in turn.
 
     Args:
         mix: which seeds are of which quality.
-        image_size: of recorded images [px].
+        image_size: of recorded images [px], made from what evaluations see.
+        hold: steps of the suite that a command is held for.
     """
 
-    def __init__(self, mix: QualityMix, image_size: int) -> None:
-        self._mix, self._size = mix, image_size
+    def __init__(self, mix: QualityMix, image_size: int, hold: int = 1) -> None:
+        self._mix, self._size, self._hold = mix, image_size, hold
 
     def __call__(self, task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
-        """Record one episode of the suite named `task`; the action of a frame is what was commanded upon seeing it."""
+        """Record one episode of the suite named `task`; the action of a frame is what was commanded upon seeing it.
+
+        With `noise` the robot is pushed off what was commanded, and the operator answers: so demonstrations show how to
+        come back.
+        """
         environment = _environment(task)
         suite, quality = environment.suite, self._mix.of(seed)
-        number = seed % suite.num_tasks
+        number = seed // EPISODES_OF_A_TASK % suite.num_tasks
         seen = environment.reset(number, seed=seed)
-        environment.operate(seed, quality)
+        environment.operate(seed, quality, self._hold)
+        pushes, push = np.random.default_rng(seed), np.zeros(len(suite.robot.actions))
         recorder = start(environment.instruction)
         success, rest = False, REST
-        for step in range(suite.max_steps):
-            images = environment.render(self._size)
+        for step in range(0, suite.max_steps, self._hold):
+            images = {
+                view: resize_image(image, (self._size, self._size))
+                for view, image in environment.render(RENDER_SIZE).items()
+            }
             action, finished = environment.demonstrate()
             recorder.add_frame(images, seen.state, action, step / suite.robot.control_rate)
-            success = success or seen.success
-            if (success or finished) and (rest := rest - 1) <= 0:
+            if (success or finished) and (rest := rest - self._hold) <= 0:
                 break
-            seen = environment.step(action)
+            drawn = pushes.normal(0.0, noise * PUSH * np.sqrt(1.0 - PUSH_MEMORY**2), NUM_PUSHED)
+            push[:NUM_PUSHED] = PUSH_MEMORY * push[:NUM_PUSHED] + drawn
+            for _ in range(self._hold):
+                seen = environment.step(np.clip(action + push, -1.0, 1.0))
+                success = success or seen.success
         recorder.extra.update(quality=quality, suite=suite.name, suite_task=number)
         return success
 

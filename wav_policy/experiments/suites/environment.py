@@ -81,9 +81,9 @@ class SuiteEnvironment:
         _, images = self._ask("render", size=size)
         return dict(zip(self.suite.robot.view_names, images, strict=True))
 
-    def operate(self, seed: int, quality: str) -> None:
-        """Let the suite's scripted operator begin a demonstration."""
-        self._ask("operate", seed=seed, quality=quality)
+    def operate(self, seed: int, quality: str, hold: int = 1) -> None:
+        """Let the suite's scripted operator begin a demonstration in which every command is held for `hold` steps."""
+        self._ask("operate", seed=seed, quality=quality, hold=hold)
 
     def demonstrate(self) -> tuple[FloatArray, bool]:
         """What the scripted operator would command now, [A], and whether it has done all it wanted to."""

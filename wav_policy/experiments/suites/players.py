@@ -66,22 +66,30 @@ class CheckpointPlayer:
     """A policy in lockstep: plans every `replan_steps`, sees images at the memory offsets of its model.
 
     Args:
-        policy: whose step rate is the suite's.
+        policy: whose steps are `hold` steps of the suite.
         replan_steps: commands of a chunk that are run; None: as the model's configuration says.
+        hold: steps of the suite that a command is held for.
     """
 
-    def __init__(self, policy: TrialPolicy, replan_steps: int | None = None) -> None:
-        self._policy = policy
+    def __init__(self, policy: TrialPolicy, replan_steps: int | None = None, hold: int = 1) -> None:
+        self._policy, self._hold = policy, hold
         self._replan = replan_steps or policy.config.horizon.num_execute_steps
         self._period = int(np.gcd.reduce([self._replan, *policy.config.horizon.memory_offsets]))
 
     def begin(self, environment: SuiteEnvironment, seed: int) -> None:
         self._environment, self._seed = environment, seed
         self._history, self._step, self._ms = ObservationHistory(self._policy.config), 0, []
+        self._held = 0
         self._policy.reset()
 
     def act(self, seen: Seen) -> FloatArray:
-        """Rendered only where a plan now, or one that remembers now, needs it."""
+        if self._held == 0:
+            self._command, self._held = self._next(seen), self._hold
+        self._held -= 1
+        return self._command
+
+    def _next(self, seen: Seen) -> FloatArray:
+        """The command of the model's next step; rendered only where a plan now, or one that remembers now, needs it."""
         row = self._step % self._replan
         if self._step % self._period == 0:
             self._images: dict[str, Any] = dict(self._environment.render(RENDER_SIZE))
@@ -121,7 +129,7 @@ class PlayerSpec:
     replan_steps: int | None = None
 
     def make(self, suite: Suite) -> Player:
-        """Raises EmbodimentError where the checkpoint is of another robot, ValueError where its rate is another."""
+        """Raises EmbodimentError where the checkpoint is of another robot, ValueError where its rate does not fit."""
         if self.kind == "random":
             return RandomPlayer()
         if self.kind == "operator":
@@ -138,12 +146,13 @@ class PlayerSpec:
             pretrained=self.pretrained,
             robot=suite.robot,
         )
-        if policy.config.horizon.step_hz != suite.robot.control_rate:
+        hold = suite.robot.control_rate / policy.config.horizon.step_hz
+        if not hold.is_integer():
             raise ValueError(
                 f"{self.checkpoint} plans at {policy.config.horizon.step_hz:g} Hz; {suite.name} runs at "
-                f"{suite.robot.control_rate:g} Hz"
+                f"{suite.robot.control_rate:g} Hz, which is no multiple of it"
             )
-        return CheckpointPlayer(policy, self.replan_steps)
+        return CheckpointPlayer(policy, self.replan_steps, int(hold))
 
 
 def play(environment: SuiteEnvironment, player: Player, task: int, state: int) -> TrialResult:

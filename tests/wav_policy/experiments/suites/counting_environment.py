@@ -41,8 +41,8 @@ class Counting:
     def render(self, size: int) -> Reply:
         return {}, [np.full((size, size, 3), view + self.steps, np.uint8) for view in range(2)]
 
-    def operate(self, seed: int, quality: str) -> Reply:
-        self.quality = quality
+    def operate(self, seed: int, quality: str, hold: int) -> Reply:
+        self.quality, self.hold = quality, hold
         return {}, ()
 
     def demonstrate(self) -> Reply:

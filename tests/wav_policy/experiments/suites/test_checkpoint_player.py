@@ -108,6 +108,23 @@ def test_a_plan_is_reproducible_and_sees_what_it_remembers(environment: SuiteEnv
     assert np.asarray(commands[0]).shape == (10, 7)
 
 
+def test_a_slower_model_has_its_commands_held(environment: SuiteEnvironment, checkpoint: Path) -> None:
+    policy = WAVPolicy.load(checkpoint, engine="torch", planner=PLANNER, num_threads=1, robot=LIBERO_PANDA)
+    commands = {}
+    for hold in (1, 2):
+        player = CheckpointPlayer(policy, hold=hold)
+        seen = environment.reset(0, state=15)
+        player.begin(environment, 15)
+        commands[hold] = [player.act(seen) for _ in range(4 * hold)]
+    np.testing.assert_array_equal(commands[2], np.repeat(commands[1], 2, axis=0))
+
+
+def test_a_rate_that_commands_cannot_be_held_at_is_refused(checkpoint: Path) -> None:
+    slower = replace(SUITE, robot=replace(LIBERO_PANDA, control_rate=30.0))
+    with pytest.raises(ValueError, match=r"plans at 20 Hz; libero_object runs at 30 Hz, which is no multiple of it"):
+        PlayerSpec("checkpoint", checkpoint, PLANNER).make(slower)
+
+
 def test_the_piper_refuses_it(checkpoint: Path) -> None:
     with pytest.raises(EmbodimentError, match=r"of the robot libero_panda, the robot of bimanual_piper: actions"):
         WAVPolicy.load(checkpoint)
@@ -132,8 +149,8 @@ def test_demonstrations_become_a_labelled_dataset_of_the_robot(
     dataset = Dataset(root)
     assert dataset.robot == LIBERO_PANDA
     assert [(e.success, e.extra["quality"], e.extra["suite_task"]) for e in dataset.episodes] == [
-        (True, "skilled", 3),
-        (False, "failing", 8),
+        (True, "skilled", 0),
+        (False, "failing", 1),
     ]
     assert dataset.episodes[0].length == 3 + REST
     assert label_dataset(root, LabelConfig(image_size=(16, 16))) == 2

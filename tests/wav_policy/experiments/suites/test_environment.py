@@ -164,6 +164,7 @@ def test_every_suite_has_what_it_needs() -> None:
         (["evaluate", "--suite", "libero_goal"], "give --checkpoint"),
         (["evaluate", "--suite", "libero_goal", "--player", "random", "--trials", "51"], "has 50 initial states"),
         (["evaluate", "--suite", "libero_goal", "--player", "random", "--tasks", "10"], "has 0 to 9"),
+        (["evaluate", "--suite", "libero_goal", "--player", "random", "--budgets", "ours"], "has openpi and wav"),
         (["suite", "install", "liberro"], "did you mean 'libero'"),
     ],
 )

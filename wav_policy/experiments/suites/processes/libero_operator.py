@@ -1,7 +1,8 @@
 """A scripted operator of LIBERO's pick-and-place tasks: sees the simulator's state, acts through the robot's commands.
 
 It grasps an object across its narrowest side, carries it over the container and lets go. As people do, it can hesitate,
-miss and try again, or miss and never notice; those are the qualities that a data set is mixed of.
+miss and try again, or fail: take another object, lose it on the way, or miss and never notice. Those are the qualities
+that a data set is mixed of.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ SLOW = 0.6
 """Largest command where the tool nears something, and of rotations."""
 ABOVE = 0.09
 """Height over an object from which it is approached [m]."""
+FAILURES, FAILURE_SHARES = ("another object", "loses it", "misses"), (0.6, 0.2, 0.2)
 MESH = 7
 """MuJoCo's type of a geom that is a mesh."""
 
@@ -50,10 +52,14 @@ class PickAndPlace:
         item, container: names of the objects.
         quality: "skilled", "hesitant", "recovering" or "failing".
         rng: of small differences between episodes.
+        hold: steps of the environment that a command is held for.
     """
 
-    def __init__(self, env: Any, item: str, container: str, quality: str, rng: np.random.Generator) -> None:
+    def __init__(
+        self, env: Any, item: str, container: str, quality: str, rng: np.random.Generator, hold: int = 1
+    ) -> None:
         self._env, self._item, self._container, self._quality, self._rng = env, item, container, quality, rng
+        self._hold = hold
         self._phases: list[Phase] | None = None
         self._index = self._steps = self._pause = 0
 
@@ -69,7 +75,7 @@ class PickAndPlace:
             self._phases = self._plan(rotation)
         phase = self._phases[self._index]
         error, turn = phase.target - position, _rotation_vector(self._rotation @ rotation.T)
-        self._steps += 1
+        self._steps += self._hold
         across, along = phase.tolerance
         turned = phase.closed or np.abs(turn).max() < 0.06
         near = turned and np.abs(error[:2]).max() < across and abs(error[2]) < along
@@ -78,11 +84,12 @@ class PickAndPlace:
             phase = self._phases[self._index]
         grip = 1.0 if phase.closed else -1.0
         if self._pause:
-            self._pause -= 1
+            self._pause = max(0, self._pause - self._hold)
             return np.array([0.0] * 6 + [grip])
         limit = SLOW if phase.slow else 1.0
-        motion = np.clip(GAIN * error / POSITION_SCALE, -limit, limit)
-        return np.concatenate([motion, np.clip(GAIN * turn / ROTATION_SCALE, -SLOW, SLOW), [grip]])
+        gain = GAIN / self._hold
+        motion = np.clip(gain * error / POSITION_SCALE, -limit, limit)
+        return np.concatenate([motion, np.clip(gain * turn / ROTATION_SCALE, -SLOW, SLOW), [grip]])
 
     def _advance(self) -> None:
         assert self._phases is not None
@@ -92,7 +99,9 @@ class PickAndPlace:
                 self._pause = int(self._rng.integers(8, 25))
 
     def _plan(self, rotation: np.ndarray) -> list[Phase]:
-        item, container = self._cloud(self._item), self._cloud(self._container)
+        failure = self._rng.choice(FAILURES, p=FAILURE_SHARES) if self._quality == "failing" else None
+        item = self._cloud(self._another() if failure == "another object" else self._item)
+        container = self._cloud(self._container)
         bottom, top = item[:, 2].min(), item[:, 2].max()
         yaw = _narrowest(item[:, :2], float(np.arctan2(rotation[1, 1], rotation[0, 1])))
         self._rotation = _about_vertical(yaw) @ rotation
@@ -109,12 +118,21 @@ class PickAndPlace:
             Phase(np.append(inside, cruise), closed=False, at_most=1000),
         ]
         grasp = self._grasp(middle, height, top, cruise)
-        if self._quality in ("recovering", "failing"):
-            angle = self._rng.uniform(0.0, 2 * np.pi)
-            beside = middle + self._rng.uniform(0.05, 0.08) * np.array([np.cos(angle), np.sin(angle)])
-            missed = self._grasp(beside, top + 0.01, top, cruise)
-            return [*missed, *carry] if self._quality == "failing" else [*missed, *grasp, *carry]
-        return [*grasp, *carry]
+        if failure == "loses it":
+            way = np.append(middle + self._rng.uniform(0.3, 0.6) * (inside - middle), cruise)
+            lost = [Phase(way, closed=True), Phase(way, closed=False, at_least=8, at_most=8)]
+            return [*grasp, *lost, Phase(np.append(inside, cruise), closed=False, at_most=1000)]
+        if failure != "misses" and self._quality != "recovering":
+            return [*grasp, *carry]
+        angle = self._rng.uniform(0.0, 2 * np.pi)
+        beside = middle + self._rng.uniform(0.05, 0.08) * np.array([np.cos(angle), np.sin(angle)])
+        missed = self._grasp(beside, top + 0.01, top, cruise)
+        return [*missed, *carry] if failure else [*missed, *grasp, *carry]
+
+    def _another(self) -> str:
+        """An object that the task is not about."""
+        others = sorted(set(self._env.env.objects_dict) - {self._item, self._container})
+        return str(self._rng.choice(others))
 
     def _grasp(self, place: np.ndarray, height: float, top: float, cruise: float) -> list[Phase]:
         at = np.append(place, height)

@@ -19,7 +19,7 @@ MUTANTS: Final = [
         (_ACTED_ON,),
         {
             "line_13_initial_noise": ("selection.choose(model, state,", "selection.choose(model, start or SearchState.initial(model),"),
-            "nothing_refitted": ("state = state.refit(video_elites, value_elites, config)", "state.refit(video_elites, value_elites, config)"),
+            "nothing_refitted": ("state = state.refit(video_elites, value_elites, config.update_rates)", "state.refit(video_elites, value_elites, config.update_rates)"),
         },
     ),
     *mutants_of(
@@ -65,10 +65,14 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
+        "wav_models/planner/config.py",
+        _NOISE,
+        {"rates_exchanged": ("self.mean_update_rate, self.std_update_rate", "self.std_update_rate, self.mean_update_rate")},
+    ),
+    *mutants_of(
         "wav_models/planner/noise.py",
         _NOISE,
         {
-            "rates_exchanged": ("config.mean_update_rate, config.std_update_rate", "config.std_update_rate, config.mean_update_rate"),
             "video_not_refitted": ("NoiseDistribution.refit(video_elites).smooth(self.video, *rates)", "self.video"),
             "value_not_refitted": ("NoiseDistribution.refit(value_elites).smooth(self.value, *rates)", "self.value"),
             "mean_rates_swapped": ("mean_rate * self.mean + (1.0 - mean_rate)", "(1.0 - mean_rate) * self.mean + mean_rate"),

@@ -21,7 +21,8 @@ from wav_models.engines.torch_engine import TorchFutures, TorchScene
 from wav_models.guidance import Guidance
 from wav_models.networks.video_dit import MemoryPrefix, TextContext
 from wav_models.planner.config import PlannerConfig
-from wav_models.planner.latent_planner import LatentPlan, plan
+from wav_models.planner.latent_plan import LatentPlan
+from wav_models.planner.latent_planner import plan
 from wav_models.planner.scoring import select_elites
 
 GREY_LEVELS: Final = 1500.0

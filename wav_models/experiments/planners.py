@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wav_models.planner.config import PlannerConfig
-    from wav_models.planner.latent_planner import LatentPlan
+    from wav_models.planner.latent_plan import LatentPlan
     from wav_models.planner.noise import SearchState
     from wav_models.planner.timing import Deadline
     from wav_models.planner.trajectory_model import TrajectoryModel
@@ -57,7 +57,7 @@ def plan_with_random_elites(
         video_elites = state.video.around(video_normals)[: config.num_video_elites]
         pairs = state.value.around(value_normals).flatten(0, 1)
         value_elites = pairs[torch.randperm(len(pairs), generator=streams.value)[: config.num_value_elites]]
-        state = state.refit(video_elites, value_elites, config)
+        state = state.refit(video_elites, value_elites, config.update_rates)
     unjudged = replace(config, score="mean", num_iterations=0)
     return plan(model, unjudged, seed, start=state, deadline=deadline, streams=streams)
 

@@ -82,6 +82,11 @@ class PlannerConfig:
         if self.selection not in SELECTIONS:
             raise ValueError(f"unknown selection {self.selection!r}{did_you_mean(self.selection, SELECTIONS)}")
 
+    @property
+    def update_rates(self) -> tuple[float, float, float]:
+        """alpha, beta, and the floor of the standard deviations."""
+        return self.mean_update_rate, self.std_update_rate, self.min_std
+
     def with_samples(self, num_video_samples: int | None = None, num_value_samples: int | None = None) -> PlannerConfig:
         """This planner with another M or N (None: its own), and no more elites than there are then."""
         video = self.num_video_samples if num_video_samples is None else num_video_samples

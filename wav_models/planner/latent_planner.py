@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.errors import PlannerError
+from wav_models.planner.latent_plan import LatentPlan
 from wav_models.planner.noise import NoiseStreams, SearchState
 from wav_models.planner.normals import RoundNormals
 from wav_models.planner.scoring import make_score, select_elites
@@ -27,33 +28,6 @@ from wav_models.planner.trajectory_model import Decision, TrajectoryModel
 from wav_models.types import PlanRound
 
 CPU: Final = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class LatentPlan:
-    """The answer in the model's units, on the CPU.
-
-    Attributes:
-        actions: action tokens, shape [H, A].
-        values: predicted value of the chosen future, shape [T].
-        video_noise: z_vid* of the chosen future, shape [V, F, L, C].
-        video_elites: noise of the last round's elites, shape [K1, V, F, L, C]; K1 = 0 without a round.
-        sampled: video noise of every round's futures, [M, V, F, L, C] each, where the model computes.
-        chosen: round and future acted on, from 0; None where that is none of those that were judged.
-        state: the refitted noise, to warm-start the next plan.
-        rounds: one entry per round that ran.
-        stop_reason: "completed", "deadline" or "planning off".
-    """
-
-    actions: Tensor
-    values: Tensor
-    video_noise: Tensor
-    video_elites: Tensor
-    sampled: tuple[Tensor, ...]
-    chosen: tuple[int, int] | None
-    state: SearchState
-    rounds: tuple[PlanRound, ...]
-    stop_reason: str
 
 
 @torch.inference_mode()
@@ -101,7 +75,7 @@ def plan(
 
         video_elites = video_noise[select_elites(video_scores, config.num_video_elites)]
         value_elites = value_noise.flatten(0, 1)[select_elites(pair_scores, config.num_value_elites)]
-        state = state.refit(video_elites, value_elites, config)  # lines 10, 11, Eq. 4, Eq. 5
+        state = state.refit(video_elites, value_elites, config.update_rates)  # lines 10, 11, Eq. 4, Eq. 5
         normals.draw_ahead()
         judged = _on_host(values, pair_scores, video_scores)  # waits for the model
         _require_finite(judged, len(rounds) + 1)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wav_models.planner.config import PlannerConfig
 from wav_models.planner.trajectory_model import TrajectoryModel
 
 
@@ -104,9 +103,8 @@ class SearchState:
     def to(self, device: torch.device) -> SearchState:
         return SearchState(self.video.to(device), self.value.to(device))
 
-    def refit(self, video_elites: Tensor, value_elites: Tensor, config: PlannerConfig) -> SearchState:
-        """Both refitted to their elites [E, *shape] (Eq. 4, Eq. 5), then smoothed (Section 4.3)."""
-        rates = (config.mean_update_rate, config.std_update_rate, config.min_std)
+    def refit(self, video_elites: Tensor, value_elites: Tensor, rates: tuple[float, float, float]) -> SearchState:
+        """Both refitted to their elites [E, *shape] (Eq. 4, Eq. 5), then smoothed; `rates` are those of `smooth`."""
         return SearchState(
             NoiseDistribution.refit(video_elites).smooth(self.video, *rates),
             NoiseDistribution.refit(value_elites).smooth(self.value, *rates),

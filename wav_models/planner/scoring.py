@@ -15,7 +15,7 @@ from wav_models.configuration import did_you_mean
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wav_models.planner.latent_planner import LatentPlan
+    from wav_models.planner.latent_plan import LatentPlan
 
 
 class Score(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from wav_models.planner.config import PlannerConfig
-from wav_models.planner.latent_planner import LatentPlan, plan
+from wav_models.planner.latent_plan import LatentPlan
+from wav_models.planner.latent_planner import plan
 from wav_models.planner.noise import SearchState
 from wav_models.planner.scoring import SEARCHES
 from wav_models.planner.timing import Deadline

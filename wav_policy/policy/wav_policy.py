@@ -22,7 +22,7 @@ from wav_models.engines.select import EngineOptions, loaded_format, make_engine
 from wav_models.guidance import JACOBIANS, Guidance
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.errors import PlannerError
-from wav_models.planner.latent_planner import LatentPlan
+from wav_models.planner.latent_plan import LatentPlan
 from wav_models.planner.noise import NoiseStreams, SearchState
 from wav_models.planner.search import search
 from wav_models.planner.timing import (

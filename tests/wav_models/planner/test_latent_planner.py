@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from wav_models.planner import PlannerConfig, PlannerError
-from wav_models.planner.latent_planner import LatentPlan, plan
+from wav_models.planner.latent_plan import LatentPlan
+from wav_models.planner.latent_planner import plan
 from wav_models.planner.noise import NoiseStreams, SearchState
 from wav_models.planner.scoring import SCORES
 from wav_models.planner.timing import Deadline, Pace

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wav_models.configuration import did_you_mean, load
+from wav_models.configuration import AtLeastOne, did_you_mean, load
 from wav_models.embodiment import Channel, Embodiment, RewardTerm, View
 from wav_models.presets import (
     PRESETS,
@@ -37,21 +37,21 @@ class BenchmarkModel:
 
 @dataclass(frozen=True)
 class VideoShapes:
-    num_layers: int
-    num_attention_heads: int
-    attention_head_dim: int
-    in_channels: int
-    out_channels: int
-    caption_channels: int
-    cross_attention_dim: int
-    max_view: int
+    num_layers: AtLeastOne
+    num_attention_heads: AtLeastOne
+    attention_head_dim: AtLeastOne
+    in_channels: AtLeastOne
+    out_channels: AtLeastOne
+    caption_channels: AtLeastOne
+    cross_attention_dim: AtLeastOne
+    max_view: AtLeastOne
 
 
 @dataclass(frozen=True)
 class ExpertShapes:
-    num_attention_heads: int
-    attention_head_dim: int
-    in_channels: int
+    num_attention_heads: AtLeastOne
+    attention_head_dim: AtLeastOne
+    in_channels: AtLeastOne
 
 
 @dataclass(frozen=True)
@@ -61,20 +61,19 @@ class ModelFile:
     video: VideoShapes
     value: ExpertShapes
     action: ExpertShapes
-    views: int
-    memory_frames: int
-    future_frames: int
-    tokens_per_frame: tuple[int, int]
-    text_tokens: int
-    action_horizon: int
-    value_horizon: int
-    denoise_steps: int
-    num_video_steps: int
+    views: AtLeastOne
+    memory_frames: AtLeastOne
+    future_frames: AtLeastOne
+    tokens_per_frame: tuple[AtLeastOne, AtLeastOne]
+    text_tokens: AtLeastOne
+    action_horizon: AtLeastOne
+    value_horizon: AtLeastOne
+    denoise_steps: AtLeastOne
+    num_video_steps: AtLeastOne
     about: str = ""
     plans: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
-        _require_positive({k: v for k, v in asdict(self).items() if k not in ("about", "plans")})
         if self.views != self.video.max_view:
             raise ValueError(f"views is {self.views}, video.max_view {self.video.max_view}; both must be the same")
         hidden = self.video.num_attention_heads * self.video.attention_head_dim
@@ -139,14 +138,3 @@ def _robot(num_views: int, action_channels: int, value_channels: int) -> Embodim
 
 def _expert(shapes: ExpertShapes) -> ExpertConfig:
     return ExpertConfig(**asdict(shapes), out_channels=shapes.in_channels)
-
-
-def _require_positive(values: dict[str, Any], where: str = "") -> None:
-    for key, value in values.items():
-        name = f"{where}{key}"
-        if isinstance(value, dict):
-            _require_positive(value, f"{name}.")
-            continue
-        numbers = value if isinstance(value, tuple) else (value,)
-        if min(numbers) < 1:
-            raise ValueError(f"{name} is {value!r}; positive integers fit")

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from wav_models.bench.cost import Workload, plan_cost, stage_flops
-from wav_models.bench.gemm import gemm_rate
 from wav_models.bench.model_file import BenchmarkModel
 from wav_models.bench.naive import NaiveEngine, Observed
 from wav_models.data.normalization import Normalization, statistic_shapes
@@ -24,7 +23,8 @@ from wav_models.engines.weights import with_weights_in
 from wav_models.flow import equal_times
 from wav_models.networks.random_weights import random_model
 from wav_models.planner.config import PlannerConfig
-from wav_models.planner.latent_planner import LatentPlan, plan
+from wav_models.planner.latent_plan import LatentPlan
+from wav_models.planner.latent_planner import plan
 from wav_models.planner.timing import Stopwatch, TimedTrajectoryModel
 from wav_models.presets import ModelConfig
 
@@ -36,6 +36,8 @@ SCORE_TOLERANCE: Final = {"fp32": 1e-3, "bf16": 0.15}
 ELITE_FRACTIONS: Final = (0.9, 0.1)
 """Of the video and the value samples, as published."""
 SEED: Final = 0
+GEMM_SIZE: Final = 2048
+"""Edge of the square matrices: large enough for full speed, small enough for a fraction of a second."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,20 @@ def _time(
             path(stopwatch)
             seconds[name].append(stopwatch.seconds)
     return seconds, max(rates)
+
+
+def gemm_rate(dtype: torch.dtype, num_runs: int = 3, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Operations per second of a square matrix product with torch's current number of threads: the fastest run."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(GEMM_SIZE, GEMM_SIZE, generator=generator).to(dtype) for _ in range(2))
+    out = torch.empty(GEMM_SIZE, GEMM_SIZE, dtype=dtype)
+    torch.mm(left, right, out=out)  # the first call plans and allocates
+    fastest = float("inf")
+    for _ in range(num_runs):
+        start = clock()
+        torch.mm(left, right, out=out)
+        fastest = min(fastest, clock() - start)
+    return 2 * GEMM_SIZE**3 / fastest
 
 
 class TimedPlans:

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from types import SimpleNamespace
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from wav_models.bench.gpu.training import RandomBatches
 from wav_models.networks.wav_model import WAVModel, blocks_of
 from wav_models.presets import ModelConfig
 from wav_models.training.config import STAGES, TrainConfig
-from wav_models.training.data.batches import Batch
 from wav_models.training.randomness import streams_at
 from wav_models.training.stages import make_stage
 
@@ -64,9 +64,12 @@ class StageMemory:
 
 def stage_memory(config: ModelConfig, stage: str, train: TrainConfig | None = None) -> StageMemory:
     """Counted on shapes alone; `train` says how the stage draws, e.g. how many value samples."""
-    with _bfloat16_by_default(), torch.device("meta"):
-        model = WAVModel(config).to("meta")
-        one, two = (_Count(model, _losses(config, model, stage, train, samples)) for samples in (1, 2))
+    with _bfloat16_by_default():
+        with torch.device("meta"):
+            model = WAVModel(config).to("meta")
+        batches: Any = RandomBatches(config)
+        made = make_stage(stage, model, batches, train or TrainConfig(), dict)
+        one, two = (_Count(model, partial(made.losses, n, streams_at(0, stage, 0))) for n in (1, 2))
     blocks = [sum(p.numel() for p in block.parameters()) for block in blocks_of(model)]
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return StageMemory(
@@ -115,12 +118,12 @@ def training_text(table: dict[str, Any]) -> str:
 class _Count:
     """Bytes that a forward pass keeps for its backward pass, each storage once."""
 
-    def __init__(self, model: WAVModel, run: Callable[[], Tensor]) -> None:
+    def __init__(self, model: WAVModel, losses: Callable[[], dict[str, Tensor]]) -> None:
         self._seen: dict[int, Tensor] = {p.untyped_storage()._cdata: p for p in model.parameters()}
         self._entered: dict[int, Tensor] = dict(self._seen)
         self.kept, self._within, self._entering, self.largest_block = 0, 0, 0, 0
         with self._blocks_counted(model), torch.autograd.graph.saved_tensors_hooks(self._keep, lambda x: x):
-            loss = run()
+            loss = losses()["loss"]
         del loss
 
     @property
@@ -155,32 +158,6 @@ class _Count:
         within = self.kept - self._before
         self._within += within
         self.largest_block = max(self.largest_block, within)
-
-
-def _losses(
-    config: ModelConfig, model: WAVModel, name: str, train: TrainConfig | None, samples: int
-) -> Callable[[], Tensor]:
-    text = config.text.max_tokens
-    table: Any = SimpleNamespace(
-        text_embedding=torch.empty(2, text, config.video.caption_channels),
-        text_mask=torch.empty(2, text, dtype=torch.bool),
-    )
-    stage = make_stage(name, model, SimpleNamespace(episodes=table), train or TrainConfig(), dict)  # type: ignore[arg-type]
-    tokens, token = (config.num_tokens_per_frame, config.video.in_channels), config.action.in_channels
-    horizon, views = config.horizon, config.video.max_view
-    batch = Batch(
-        memory_latents=torch.empty(samples, views, config.num_memory_frames, *tokens),
-        future_latents=torch.empty(samples, views, config.num_future_frames, *tokens),
-        text=torch.zeros(samples, dtype=torch.int64),
-        state_token=torch.empty(samples, 1, token),
-        actions=torch.empty(samples, horizon.action_horizon, token),
-        values=torch.empty(samples, horizon.value_horizon, config.value.in_channels),
-        state=torch.empty(samples, token // 2),
-        targets=torch.empty(samples, horizon.action_horizon, token // 2),
-        action_known=torch.empty(samples, horizon.action_horizon),
-        value_known=torch.empty(samples, horizon.value_horizon),
-    )
-    return lambda: stage.batch_losses(batch, streams_at(0, name, 0))["loss"]
 
 
 @contextmanager

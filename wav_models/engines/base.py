@@ -124,7 +124,7 @@ class Engine(Protocol):
         """
 
     def evaluate(self, futures: Futures, value_noise: Tensor, num_steps: int) -> Tensor:
-        """Graph value_dit: normalised values [M, N, T, 17] on `device` from noise of that shape; row m: future m."""
+        """Graph value_dit: normalised values [M, N, T, C] on `device` from noise of that shape; row m: future m."""
 
     def pick(self, futures: Futures, index: int) -> Futures:
         """One of several futures, for `act`; cheap, and keeps none of the others."""
@@ -143,13 +143,13 @@ class Engine(Protocol):
 
         Args:
             future: picked, or imagined with M = 1.
-            state_token: [1, 1, 28].
-            value_noise: [T, 17].
-            action_noise: [H, 28].
-            guidance: what is known of the actions already, [H, 28]; None: nothing.
+            state_token: [1, 1, A + S].
+            value_noise: [T, C].
+            action_noise: [H, A + S].
+            guidance: what is known of the actions already, [H, A + S]; None: nothing.
 
         Returns:
-            Normalised values [T, 17] and actions [H, 28].
+            Normalised values [T, C] and actions [H, A + S].
         """
 
     def denoise(self, scene: Scene, video_noise: Tensor, num_steps: int) -> Tensor:

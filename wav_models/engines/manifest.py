@@ -29,7 +29,6 @@ from wav_models.planner.timing import Size, efforts, size_of
 FORMAT: Final = 6
 """Raised whenever graphs of an older version of this program must not be used any more."""
 MANIFEST: Final = "manifest.json"
-"""Compiled ahead for every architecture that the runtime supports; the last step is done when it is loaded."""
 PICKED: Final = "picked_"
 """Begins the names of what graph pick gives: the values of one future of several, which go by the rest of the name."""
 REMEDY: Final = "export again with `wav export`"

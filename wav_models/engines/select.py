@@ -220,7 +220,6 @@ class _Maker:
         return PlanShape.of(self.planner)
 
     def _make(self, target: ExportTarget) -> Path:
-
         began = time.perf_counter()
         logger.info("making graphs for %s in %s; this takes from half a minute on", target.engine, target.precision)
         directory = cache_directory(fingerprint(self.checkpoint), target)

@@ -11,9 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.wav_models.bench.shapes import SMALL
-from wav_models.bench.accelerators import ACCELERATORS, lower_bound
 from wav_models.bench.cost import plan_cost, stage_flops, total
-from wav_models.bench.cost_table import cost_table
+from wav_models.bench.cost_table import ACCELERATORS, cost_table, lower_bound
 from wav_models.bench.model_file import BenchmarkModel
 from wav_models.bench.planner import PlannerBenchmark, TimedPlans
 from wav_models.planner.timing import Stopwatch

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from tests.wav_models.bench.shapes import SMALL, small_file
-from wav_models.bench.gemm import gemm_rate
 from wav_models.bench.model_file import BenchmarkModel, load_model
 from wav_models.bench.naive import NaiveEngine
-from wav_models.bench.planner import CachesDifferError, PlannerBenchmark, TimedPlans, run
+from wav_models.bench.planner import CachesDifferError, PlannerBenchmark, TimedPlans, gemm_rate, run
 from wav_models.planner.timing import Stopwatch
 from wav_models.presets import get_preset
 from wav_policy.cli.main import main
@@ -103,8 +102,8 @@ def test_file_becomes_the_configuration(tmp_path: Path) -> None:
         ((), "view", 3, "unknown key 'view'; did you mean 'views'"),
         (("video",), "num_layer", 3, "video: unknown key 'num_layer'; did you mean 'num_layers'"),
         ((), "views", 2, "views is 2, video.max_view 3"),
-        ((), "memory_frames", 0, "memory_frames is 0; positive integers fit"),
-        (("value",), "in_channels", "17", "value.in_channels is '17', a text; a whole number fits"),
+        ((), "memory_frames", 0, "memory_frames is 0; a whole number of at least 1 fits"),
+        (("value",), "in_channels", "17", "value.in_channels is '17', a text; a whole number of at least 1 fits"),
         ((), "tokens_per_frame", [8], r"tokens_per_frame is \[8\]"),
         (("video",), "cross_attention_dim", 64, "cross_attention_dim is 64; 32 fits"),
     ],

@@ -10,8 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from wav_models.bench.gpu.subject import Subject
 from wav_models.bench.gpu.training import RandomBatches
 from wav_models.bench.training_memory import TRAINED_BYTES, stage_memory
+from wav_models.embodiments import BIMANUAL_PIPER
+from wav_models.networks.random_weights import random_model
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
 from wav_models.training.config import STAGES, TrainConfig
@@ -20,6 +23,8 @@ from wav_models.training.stages import make_stage
 from wav_policy.cli.main import main
 
 SMALL = replace(WAV_TINY, video=replace(WAV_TINY.video, num_layers=2))
+TWO_VIEWS = replace(SMALL, embodiment=BIMANUAL_PIPER.with_views("head", "left_wrist"))
+"""Fewer than the model could embed."""
 
 
 def really_kept(stage: str, samples: int) -> int:
@@ -60,6 +65,16 @@ def test_recomputing_keeps_less_and_shards_divide_the_state(stage: str) -> None:
     assert memory.per_gpu(1, 3, sharded=False, recompute=False) - memory.per_gpu(
         1, 2, sharded=False, recompute=False
     ) == (memory.kept)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_robot_of_fewer_views_keeps_less(stage: str) -> None:
+    assert 0 < stage_memory(TWO_VIEWS, stage).kept < stage_memory(SMALL, stage).kept
+
+
+def test_a_robot_of_fewer_views_is_measured() -> None:
+    plan = Subject(random_model(TWO_VIEWS, torch.Generator().manual_seed(0)), 2, 1).plan()
+    assert plan.actions.isfinite().all()
 
 
 def test_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,11 +24,10 @@ from wav_models.bench.gpu.subject import (
     Subject,
     elites_in_common,
     model_of,
-    pair_elites_in_common,
 )
 from wav_models.guidance import JACOBIANS
 from wav_models.networks.fp8 import quantized_rows, scaled_product
-from wav_models.planner.latent_planner import LatentPlan
+from wav_models.planner.latent_plan import LatentPlan
 
 CPU: Final = torch.device("cpu")
 TOLERANCE: Final = {"fp32": 1e-3, "bf16": 6e-2, "fp8": 2e-1}
@@ -179,7 +178,7 @@ def attention(session: Session) -> None:
 def _attentions(session: Session) -> dict[str, tuple[int, int, int, int, int]]:
     """Batch, queries, keys, heads and head width, by name."""
     config, (futures, draws) = session.config, session.sizes[-1]
-    views, tokens = config.video.max_view, config.num_tokens_per_frame
+    views, tokens = config.num_views, config.num_tokens_per_frame
     future = config.num_future_frames * tokens
     every = future + config.num_memory_frames * tokens
     video = config.video.num_attention_heads, config.video.attention_head_dim
@@ -203,7 +202,7 @@ def _heads(session: Session, batch: int, tokens: int, heads: int, width: int) ->
 def fp8(session: Session) -> None:
     """The video DiT's matrix products in bf16, and in fp8 with a scale per row, its activations' scales included."""
     config, futures = session.config, session.sizes[-1][0]
-    rows = futures * config.video.max_view * config.num_future_frames * config.num_tokens_per_frame
+    rows = futures * config.num_views * config.num_future_frames * config.num_tokens_per_frame
     hidden = config.video.hidden_size
     for fan_in, fan_out in ((hidden, hidden), (hidden, 4 * hidden), (4 * hidden, hidden)):
         _fp8_product(session, rows, fan_in, fan_out)
@@ -325,8 +324,12 @@ def _say_plan(session: Session, exact: LatentPlan, sizes: tuple[int, int], causa
         peak_gb=session.peak_gigabytes(),
         floor_ms=1e3 * floor,
         of_gemm_rate=1e3 * floor / times.p50,
-        video_elites_as_fp32=elites_in_common(plan, exact, subject.planner),
-        value_elites_as_fp32=pair_elites_in_common(plan, exact, subject.planner),
+        video_elites_as_fp32=elites_in_common(
+            plan.rounds[0].video_score, exact.rounds[0].video_score, subject.planner.num_video_elites
+        ),
+        value_elites_as_fp32=elites_in_common(
+            plan.rounds[0].pair_score, exact.rounds[0].pair_score, subject.planner.num_value_elites
+        ),
         actions_differ_from_fp32=relative_error(plan.actions, exact.actions),
     )
 

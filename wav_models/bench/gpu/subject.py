@@ -18,8 +18,10 @@ from wav_models.networks.random_weights import random_model
 from wav_models.networks.text_encoder import TextEncoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
-from wav_models.planner.latent_planner import LatentPlan, plan
+from wav_models.planner.latent_plan import LatentPlan
+from wav_models.planner.latent_planner import plan
 from wav_models.presets import get_preset
+from wav_models.types import FloatArray
 
 SEED = 0
 NUM_ITERATIONS = 3
@@ -38,9 +40,7 @@ class Subject:
     """A model and an engine over it, which has seen an observation; a quarter of the text tokens are words."""
 
     def __init__(self, model: WAVModel, num_futures: int, num_draws: int, **options: Any) -> None:
-        """Args:
-        options: of `TorchEngine`.
-        """
+        """`options`: of `TorchEngine`."""
         config, generator = model.config, torch.Generator().manual_seed(SEED + 1)
         self.config, self.num_futures, self.num_draws = config, num_futures, num_draws
         observation = random_observation(config, generator)
@@ -48,7 +48,7 @@ class Subject:
         self.encode_words: TextEncoder = lambda instructions: words
         self.engine: Engine = TorchEngine(model, NoImages(), self.encode_words, **options)
         self.memory = observation.memory_latents
-        frames = config.video.max_view, config.num_future_frames, config.num_tokens_per_frame
+        frames = config.num_views, config.num_future_frames, config.num_tokens_per_frame
         steps, rows = config.horizon.value_horizon, config.horizon.action_horizon
         shapes: dict[str, Sequence[int]] = {
             "video_noise": (num_futures, *frames, config.video.in_channels),
@@ -115,13 +115,8 @@ class Answers:
     actions: Tensor
 
 
-def elites_in_common(found: LatentPlan, expected: LatentPlan, planner: PlannerConfig) -> float:
-    """Share of the first round's video elites that both plans have; later rounds start from other noise."""
-    best = [set((-each.rounds[0].video_score).argsort()[: planner.num_video_elites]) for each in (found, expected)]
-    return len(best[0] & best[1]) / planner.num_video_elites
-
-
-def pair_elites_in_common(found: LatentPlan, expected: LatentPlan, planner: PlannerConfig) -> float:
-    """As `elites_in_common`, of the value noise."""
-    best = [set((-p.rounds[0].pair_score.ravel()).argsort()[: planner.num_value_elites]) for p in (found, expected)]
-    return len(best[0] & best[1]) / planner.num_value_elites
+def elites_in_common(found: FloatArray, expected: FloatArray, count: int) -> float:
+    """Share of the `count` best by the scores of one plan's first round that are also the best by another's; later
+    rounds start from other noise."""
+    ours, theirs = (set((-scores.ravel()).argsort()[:count].tolist()) for scores in (found, expected))
+    return len(ours & theirs) / count

@@ -38,16 +38,16 @@ class RandomBatches:
             return torch.randn(size, *shape, generator=generator)
 
         tokens = config.num_tokens_per_frame, config.video.in_channels
-        token = config.action.in_channels
+        robot, token = config.embodiment, config.action.in_channels
         return Batch(
-            memory_latents=drawn(config.video.max_view, config.num_memory_frames, *tokens),
-            future_latents=drawn(config.video.max_view, config.num_future_frames, *tokens),
+            memory_latents=drawn(config.num_views, config.num_memory_frames, *tokens),
+            future_latents=drawn(config.num_views, config.num_future_frames, *tokens),
             text=torch.ones(size, dtype=torch.int64),
             state_token=drawn(1, token),
             actions=drawn(horizon.action_horizon, token),
             values=drawn(horizon.value_horizon, config.value.in_channels),
-            state=drawn(token // 2),
-            targets=drawn(horizon.action_horizon, token // 2),
+            state=drawn(robot.state_dim),
+            targets=drawn(horizon.action_horizon, robot.action_dim),
             action_known=torch.ones(size, horizon.action_horizon),
             value_known=torch.ones(size, horizon.value_horizon),
         )

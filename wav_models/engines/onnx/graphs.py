@@ -211,7 +211,7 @@ class OnnxGraphs:
     def _action_dit(self) -> OnnxComposer:
         """All value steps of one sample, then all action steps on the value features of the last one.
 
-        The action steps are guided to `target` by `weight` [1, 1, H, 28] (0: not at all), see `wav_models.guidance`;
+        The action steps are guided to `target` by `weight` [1, 1, H, A + S] (0: not at all), see `wav_models.guidance`;
         a network that was trained so is given `target` where `weight` is 1.
         """
         value_step, action_step = self._value_step(1, 1), self._action_step()

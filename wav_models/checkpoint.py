@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CONFIG, MODEL, AUTOENCODER = "config.json", "model.safetensors", "autoencoder.safetensors"
 NORMALIZATION, TRAINING, PLANNER = "normalization.json", "training.json", "planner.json"
@@ -187,19 +188,18 @@ def _open(directory: Path) -> CheckpointFiles:
 
 
 def _read_config(files: CheckpointFiles) -> ModelConfig:
-    try:
-        return from_dict(ModelConfig, files.json(CONFIG))
-    except (ValueError, OverflowError) as error:
-        raise CheckpointError(f"{files.directory / CONFIG}: {error}. Restore the file or train again") from error
+    return _read(ModelConfig, files, CONFIG, "Restore the file or train again")
 
 
 def _read_planner(files: CheckpointFiles) -> PlannerConfig:
-    if not files.has(PLANNER):
-        return PlannerConfig()
+    return _read(PlannerConfig, files, PLANNER, "Correct the file") if files.has(PLANNER) else PlannerConfig()
+
+
+def _read(kind: type[T], files: CheckpointFiles, name: str, remedy: str) -> T:
     try:
-        return from_dict(PlannerConfig, files.json(PLANNER))
+        return from_dict(kind, files.json(name))
     except (ValueError, OverflowError) as error:
-        raise CheckpointError(f"{files.directory / PLANNER}: {error}. Correct the file") from error
+        raise CheckpointError(f"{files.directory / name}: {error}. {remedy}") from error
 
 
 def _read_normalization(files: CheckpointFiles, config: ModelConfig) -> Normalization:

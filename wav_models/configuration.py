@@ -12,7 +12,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -99,7 +99,7 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
 
 def from_flat(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """The same from `{"outer.inner": value}`, as ROS parameters are named."""
-    valid = set(flat_names(cls))
+    valid = flat_hints(cls)
     nested: dict[str, Any] = {}
     for name, value in values.items():
         if name not in valid:
@@ -128,13 +128,9 @@ def with_assignments(config: T, assignments: Sequence[str], where: str = "") -> 
     return from_dict(type(config), with_settings(asdict(config), assignments, where), where)  # type: ignore[call-overload]
 
 
-def flat_names(cls: type) -> Iterator[str]:
-    """Names of all values of a configuration as `from_flat` takes them, in field order."""
-    yield from flat_hints(cls)
-
-
 def flat_hints(cls: type, prefix: str = "") -> dict[str, Any]:
-    """Types of all values of a configuration by flat name, in field order, with what `Annotated` says."""
+    """Types of all values of a configuration by flat name, as `from_flat` takes them, in field order, with what
+    `Annotated` says."""
     hints = get_type_hints(cls, include_extras=True)
     found: dict[str, Any] = {}
     for field in fields(cls):

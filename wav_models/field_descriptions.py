@@ -15,7 +15,7 @@ _ENTRY: Final = re.compile(r"(\w+(?:, \w+)*): (.*)")
 
 
 def flat_descriptions(cls: type, prefix: str = "") -> dict[str, str]:
-    """Descriptions by flat name, as `wav_models.configuration.flat_names` gives them; "" where none is written.
+    """Descriptions by flat name, as `wav_models.configuration.flat_hints` gives them; "" where none is written.
 
     Args:
         cls: dataclass.

@@ -39,7 +39,7 @@ class Guidance:
     """What the end of a flow should be.
 
     Attributes:
-        target: Y, finite, shape of one sample, e.g. [H, 28].
+        target: Y, finite, shape of one sample, e.g. [H, A + S].
         weight: W, the same shape, from 0 (free) to 1 (known).
         jacobian: one of `JACOBIANS`.
 

@@ -19,7 +19,7 @@ from wav_models.configuration import (
     NotNegative,
     Positive,
     Range,
-    flat_names,
+    flat_hints,
     from_dict,
     from_flat,
     from_texts,
@@ -121,7 +121,7 @@ def test_parameters_are_named_by_dots_and_arguments_are_texts(inner: Inner) -> N
     assert from_flat(Outer, {"name": "x", **flat}).inner == inner
     texts = {name: repr(value) for name, value in to_dict(inner).items() if name != "pair"}
     assert from_texts(Inner, texts) == Inner(inner.rate, inner.share)
-    assert set(flat) < set(flat_names(Outer))
+    assert set(flat) < set(flat_hints(Outer))
 
 
 @given(ANYTHING | st.dictionaries(st.sampled_from([f.name for f in fields(Outer)]), ANYTHING))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from wav_models.data.check_episode import Problem, check_episode
 from wav_models.data.conventions import Conventions, missing_names
-from wav_models.data.dataset import CONVERT, Dataset, DatasetError, header_faults, read_tasks, robot_of
+from wav_models.data.dataset import CONVERT, Dataset, DatasetError, header_faults, read_info, read_tasks, robot_of
 from wav_models.data.label_settings import label_conflict
 from wav_models.data.layout import (
     ACTION_KEY,
@@ -115,21 +115,17 @@ def _check_conventions(dataset: Dataset, conventions: Conventions) -> Iterator[P
 
 def _check_header(root: Path, robot: Embodiment | None) -> Iterator[Problem]:
     """What keeps the dataset from being opened at all."""
-    path = root / INFO_PATH
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = read_info(root)
         wanted = robot or robot_of(info)
         faults = list(header_faults(info, wanted))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        faults = []  # said better by the reader below
-    for fault in faults:
-        yield Problem("error", INFO_PATH, fault, f"{CONVERT}, if it is of {wanted.name}")
-    if not faults:
-        try:
+        for fault in faults:
+            yield Problem("error", INFO_PATH, fault, f"{CONVERT}, if it is of {wanted.name}")
+        if not faults:
             Dataset(root, robot=robot)
-        except DatasetError as error:
-            if INFO_PATH in str(error):
-                yield Problem("error", INFO_PATH, str(error), _RESTORE)
+    except DatasetError as error:
+        if INFO_PATH in str(error):
+            yield Problem("error", INFO_PATH, str(error), _RESTORE)
 
 
 def _check_totals(dataset: Dataset) -> Iterator[Problem]:

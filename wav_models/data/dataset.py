@@ -324,13 +324,19 @@ def read_info(root: Path) -> dict[str, Any]:
     return dict(info)
 
 
+def shape_of(feature: dict[str, Any]) -> list[Any]:
+    """Of a feature of `meta/info.json`; empty where it says none."""
+    shape = feature.get("shape")
+    return shape if isinstance(shape, list) else []
+
+
 def image_size(feature: dict[str, Any]) -> tuple[int, int]:
     """(height, width) [px] of a camera whose shape is [height, width, 3] or [3, height, width].
 
     Raises:
         ValueError: it is neither.
     """
-    shape = list(feature.get("shape") or ())
+    shape = shape_of(feature)
     if len(shape) != 3 or 3 not in (shape[0], shape[2]) or not all(isinstance(s, int) and s > 0 for s in shape):
         raise ValueError(f"shape {shape}; an RGB camera has [height, width, 3] or [3, height, width]")
     return (shape[0], shape[1]) if shape[2] == 3 else (shape[1], shape[2])
@@ -366,7 +372,7 @@ def header_faults(info: dict[str, Any], robot: Embodiment) -> Iterator[str]:
             except ValueError as error:
                 yield f"{key} has {error}"
             continue
-        shape, expected = list(features[key].get("shape") or ()), [channel.name for channel in columns[key]]
+        shape, expected = shape_of(features[key]), [channel.name for channel in columns[key]]
         if shape != [len(expected)]:
             yield f"{key} has shape {shape}; {robot.name} has [{len(expected)}]"
         names = flat_names(features[key].get("names"))

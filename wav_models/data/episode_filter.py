@@ -58,17 +58,16 @@ class EpisodeFilter:
                 return value
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 return [self._value(item, facts) for item in items]
-            case ast.BoolOp(op=ast.And(), values=parts):
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)) if isinstance(value, (int, float)):
+                return -value
+            case ast.BoolOp(op=op, values=parts):
                 values = [self._value(part, facts) for part in parts]  # all of them: each is checked
-                return all(values)
-            case ast.BoolOp(op=ast.Or(), values=parts):
-                values = [self._value(part, facts) for part in parts]
-                return any(values)
+                return all(values) if isinstance(op, ast.And) else any(values)
             case ast.UnaryOp(op=ast.Not(), operand=part):
                 return not self._value(part, facts)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
                 return self._applied(_ARITHMETIC[type(op)], left, right, facts)
-            case ast.Compare(left=left, ops=ops, comparators=others):
+            case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in _COMPARISONS for op in ops):
                 sides = [left, *others]
                 pairs = zip(sides, ops, others, strict=False)
                 values = [self._applied(_COMPARISONS[type(op)], a, b, facts) for a, op, b in pairs]

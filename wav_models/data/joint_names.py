@@ -29,7 +29,7 @@ def side_of(name: str) -> str | None:
 def spelled_as_ours(names: Sequence[object], joints: Sequence[Channel]) -> list[str | None]:
     """Of every name, the name of ours where only the spelling differs ("left_joint_1.pos"), else None."""
     ours, known = _by_place(joints, strict=True), {joint.name for joint in joints}
-    return [str(name) if name in known else ours.get(_place(str(name), strict=True)) for name in names]
+    return [name if name in known else ours.get(_place(name, strict=True)) for name in map(str, names)]
 
 
 def joints_meant(names: Sequence[object], joints: Sequence[Channel]) -> list[str | None]:

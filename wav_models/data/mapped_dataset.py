@@ -11,7 +11,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from wav_models.data.dataset import Dataset, DatasetError, Episode, EpisodeInfo, flat_names, image_size, read_info
+from wav_models.data.dataset import (
+    Dataset,
+    DatasetError,
+    Episode,
+    EpisodeInfo,
+    flat_names,
+    image_size,
+    read_info,
+    shape_of,
+)
 from wav_models.data.layout import CODEBASE_VERSION, INFO_PATH
 from wav_models.data.mapping import DataMapping, resample, resampled_length
 from wav_models.data.tables import read_column
@@ -104,10 +113,10 @@ class MappedDataset(Dataset):
         return {**info, "fps": self.mapping.fps or self.recorded_fps}, robot
 
     def _read_joints(self, feature: dict[str, Any], key: str, joints: Sequence[Channel]) -> tuple[int, list[int]]:
-        shape = list(feature.get("shape") or ())
-        if len(shape) != 1:
+        shape = shape_of(feature)
+        if len(shape) != 1 or not isinstance(shape[0], int):
             raise ValueError(f"{key} has shape {shape}; joints are one row of numbers")
-        return int(shape[0]), self.mapping.columns(key, int(shape[0]), flat_names(feature.get("names")), joints)
+        return shape[0], self.mapping.columns(key, shape[0], flat_names(feature.get("names")), joints)
 
     def _episode_rows(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         if self.info["codebase_version"] not in V2:

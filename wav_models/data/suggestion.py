@@ -12,7 +12,7 @@ import numpy as np
 
 from wav_models.configuration import from_dict
 from wav_models.data.conventions import MARGIN
-from wav_models.data.dataset import DatasetError, flat_names, read_info
+from wav_models.data.dataset import DatasetError, flat_names, read_info, shape_of
 from wav_models.data.joint_names import joints_meant, side_of, spelled_as_ours
 from wav_models.data.layout import ACTION_KEY, STATE_KEY
 from wav_models.data.mapped_dataset import MappedDataset
@@ -149,7 +149,7 @@ def _joints(info: dict[str, Any], key: str, robot: Embodiment, suggestion: Sugge
         there = ", ".join(info["features"])
         suggestion.undecided.append(f"which feature holds the joints? `state: ...`, `action: ...`; there are {there}")
         return None
-    names, width = flat_names(feature.get("names")), int((feature.get("shape") or [0])[0])
+    names, width = flat_names(feature.get("names")), next(iter(shape_of(feature)), 0)
     ours = robot.state_names
     if len(names) == width and set(spelled_as_ours(names, robot.state)) == set(ours):
         return None

@@ -116,15 +116,14 @@ def summarise_condition(trials: Sequence[TrialResult]) -> dict[str, Any]:
 
 def compare_pairs(outcomes: Mapping[str, Sequence[bool]]) -> list[dict[str, Any]]:
     """Every pair of conditions, compared on its seeds; outcomes are in the order of the seeds."""
-    return [_compare(first, second, outcomes[first], outcomes[second]) for first, second in combinations(outcomes, 2)]
-
-
-def _compare(first: str, second: str, of_first: Sequence[bool], of_second: Sequence[bool]) -> dict[str, Any]:
-    test = mcnemar(of_first, of_second)
-    return {
-        "first": first,
-        "second": second,
-        "only_second_succeeded": test.gained,
-        "only_first_succeeded": test.lost,
-        "mcnemar_p": test.p_value,
-    }
+    tests = {pair: mcnemar(*(outcomes[condition] for condition in pair)) for pair in combinations(outcomes, 2)}
+    return [
+        {
+            "first": first,
+            "second": second,
+            "only_second_succeeded": test.gained,
+            "only_first_succeeded": test.lost,
+            "mcnemar_p": test.p_value,
+        }
+        for (first, second), test in tests.items()
+    ]

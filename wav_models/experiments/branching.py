@@ -36,10 +36,10 @@ class Branches(Protocol):
         """Lay out an episode; its instruction."""
 
     def step(self, action: FloatArray) -> bool:
-        """Run one action [14] without looking; whether the task has succeeded."""
+        """Run one action [A] without looking; whether the task has succeeded."""
 
     def observe(self) -> dict[str, Any]:
-        """Images per view and "joint_state" [14]."""
+        """Images per view and "joint_state" [S]."""
 
     def save(self) -> Any:
         """This moment."""
@@ -85,9 +85,9 @@ class Moment:
         promised: score of every imagined future [M].
         realised: score of every true outcome of acting on it [M].
         replanned: mean value expected one re-plan later in every branch [M].
-        actions: chunk of every future, same value and action noise [M, H, 14].
-        actions_by_value: chunks of the first future, one per value noise [N, H, 14].
-        actions_by_noise: chunks of the first future, one per action noise of scale 1 [N, H, 14].
+        actions: chunk of every future, same value and action noise [M, H, A].
+        actions_by_value: chunks of the first future, one per value noise [N, H, A].
+        actions_by_noise: chunks of the first future, one per action noise of scale 1 [N, H, A].
         imagined, outcome: latents [M, D].
     """
 
@@ -118,7 +118,7 @@ class _Noise:
 
 @dataclass(frozen=True)
 class _Visit:
-    """A moment of an episode to come back to, and what its futures ask for: chunks [M, H, 14] of the noise."""
+    """A moment of an episode to come back to, and what its futures ask for: chunks [M, H, A] of the noise."""
 
     step: int
     saved: Any
@@ -185,7 +185,7 @@ class Brancher:
         return _Noise(video, reader.video_noise(1, generator), value, action)
 
     def _chunks(self, scene: TorchScene, seen: Observation, noise: _Noise) -> FloatArray:
-        """What every future asks for, [M, H, 14]."""
+        """What every future asks for, [M, H, A]."""
         reading = self.reader.imagined(scene, noise.video)
         return self.reader.actions(reading, seen.joint_state, noise.value[0], noise.action[0])
 

@@ -52,12 +52,12 @@ class FutureReader:
         return torch.randn((count, *shape), generator=generator)
 
     def value_noise(self, count: int, generator: torch.Generator) -> Tensor:
-        """[count, T, 17]."""
+        """[count, T, C]."""
         config = self.engine.config
         return torch.randn((count, config.horizon.value_horizon, config.value.in_channels), generator=generator)
 
     def action_noise(self, count: int, generator: torch.Generator) -> Tensor:
-        """[count, H, 28], scaled as the planner scales it."""
+        """[count, H, A + S], scaled as the planner scales it."""
         config = self.engine.config
         shape = (count, config.horizon.action_horizon, config.action.in_channels)
         return self.planner.action_noise_std * torch.randn(shape, generator=generator)
@@ -95,7 +95,7 @@ class FutureReader:
         return Reading(*self.engine.read(scene, interpolate(noise, latents, time), self.flow_time))
 
     def values(self, reading: Reading, value_noise: Tensor) -> FloatArray:
-        """Predicted returns [M, N, T]; all futures are judged with the same noise [N, T, 17]."""
+        """Predicted returns [M, N, T]; all futures are judged with the same noise [N, T, C]."""
         noise = value_noise[None].expand(len(reading.latents), *value_noise.shape)
         values = self.engine.evaluate(reading.futures, noise, self.planner.num_value_steps)
         return self.normalization.decode_returns(values[..., -1]).double().cpu().numpy()
@@ -103,7 +103,7 @@ class FutureReader:
     def actions(
         self, reading: Reading, joint_state: FloatArray, value_noise: Tensor, action_noise: Tensor
     ) -> FloatArray:
-        """Joint targets [M, H, 14] of every future, from one value noise [T, 17] and one action noise [H, 28]."""
+        """Joint targets [M, H, A] of every future, from one value noise [T, C] and one action noise [H, A + S]."""
         rows = [
             self.act(reading.select(m), joint_state, value_noise, action_noise) for m in range(len(reading.latents))
         ]
@@ -112,7 +112,7 @@ class FutureReader:
     def act(
         self, future: TorchFutures, joint_state: FloatArray, value_noise: Tensor, action_noise: Tensor
     ) -> FloatArray:
-        """Joint targets [H, 14] of one future."""
+        """Joint targets [H, A] of one future."""
         token = make_state_token(self.normalization, joint_state)
         steps = self.planner.num_value_steps, self.planner.num_action_steps
         _, actions = self.engine.act(future, token, value_noise, action_noise, *steps)

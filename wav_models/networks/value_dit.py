@@ -14,7 +14,7 @@ VALUE_ROPE_BASE = 57
 
 
 class ValueDiT(ExpertDiT):
-    """Denoises values [B, R, T, 17]: R value samples for each of B futures."""
+    """Denoises values [B, R, T, C]: R value samples for each of B futures."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(
@@ -34,7 +34,7 @@ class ValueDiT(ExpertDiT):
         """One denoising step.
 
         Args:
-            x_t: noisy values, [B, R, T, 17].
+            x_t: noisy values, [B, R, T, C].
             flow_time: [1 or B, 1 or R].
             context: of B futures.
         """

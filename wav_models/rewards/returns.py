@@ -1,4 +1,4 @@
-"""The discounted return, the value expert's 17th channel."""
+"""The discounted return, the last channel of the value expert."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ EPISODES = [
         ("length > 60", [1]),
         ("'towel' in instruction and seed == 7", [0, 1, 2, 3]),
         ("'bowl' in instruction", []),
+        ("seed > -1 and success", [0, 1]),
     ],
 )
 def test_conditions(text: str, kept: list[int]) -> None:
@@ -47,6 +48,7 @@ def test_conditions(text: str, kept: list[int]) -> None:
         ("success or __import__('os')", "unknown name '__import__'"),
         ("success or index.real", "'index.real' in"),
         ("success or length > 'a'", "length and 'a'"),
+        ("success is True", "'success is True' in"),
     ],
 )
 def test_what_is_no_condition_is_refused_at_once(text: str, message: str) -> None:

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wav_models.configuration import flat_names, from_flat
+from wav_models.configuration import flat_hints, from_flat
 from wav_models.types import FloatArray
 from wav_policy.control.look_ahead import Approach
 from wav_policy.control.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
@@ -390,7 +390,7 @@ def test_the_configuration_file_states_the_defaults(repository: Path) -> None:
     values = yaml.safe_load((repository / "config" / "safety.yaml").read_text())["/**"]["ros__parameters"]["safety"]
     collision = {f"collision.{name}": value for name, value in values.pop("collision").items()}
     stated = from_flat(SafetyLimits, {**values, **collision})
-    assert {*values, *collision} == set(flat_names(SafetyLimits))
+    assert {*values, *collision} == set(flat_hints(SafetyLimits))
     for field in dataclasses.fields(SafetyLimits):
         if field.name != "collision":
             default = getattr(LIMITS, field.name)

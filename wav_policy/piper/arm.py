@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
-import can
-
 from wav_models.configuration import Positive, Range
 from wav_models.types import FloatArray
 from wav_policy.piper import frames, power
@@ -250,7 +248,7 @@ class PiperArm:
                 self.send_mode()
             self.link.transmit(commands)
             self._unsent = ""
-        except (can.CanError, OSError) as error:
+        except BusLostError as error:
             self._unsent = str(error)
         return not self._unsent
 
@@ -281,8 +279,8 @@ class PiperArm:
         """
         try:
             self.link.transmit([_STOP_FRAME])
-        except (can.CanError, OSError) as error:
-            return BusLostError(f"{self}: the stop was not sent ({error}): use its power switch")
+        except BusLostError as error:
+            return BusLostError(f"{error}. The stop was not sent: use its power switch")
         return None
 
     def confirm_stop(self) -> None:
@@ -351,7 +349,7 @@ class PiperArm:
     def _sending_inhibit(self, unsent: str) -> Inhibit | None:
         if not unsent:
             return None
-        return Inhibit(Reaction.HOLD, "set-points not sent", f"{self}: set-points cannot be sent: {unsent}")
+        return Inhibit(Reaction.HOLD, "set-points not sent", f"set-points cannot be sent: {unsent}")
 
     @property
     def is_stuck_in_teach(self) -> bool:

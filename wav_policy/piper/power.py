@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
 from wav_policy.piper.enable_gate import why_not_enable
 from wav_policy.piper.errors import EmergencyStoppedError, EnableTimeoutError, FlashLimitsError
@@ -49,10 +50,21 @@ def enable(arm: PiperArm) -> bool:
         arm.send_mode()
         time.sleep(_POLL)
     clear_gripper(arm)
-    reading = arm.read()
-    assert reading is not None  # its feedback has just been checked
-    arm.write(reading.position)
+    arm.write(_position_from_now_on(arm))
     return False
+
+
+def _position_from_now_on(arm: PiperArm) -> FloatArray:
+    """Where the arm is now that its motors hold it, shape [7]: while it was limp it may have moved.
+
+    Raises:
+        BusSilentError: it does not tell.
+    """
+    before = arm.read()
+    while (reading := arm.read()) is None or reading is before:
+        arm.require_feedback()
+        time.sleep(_POLL / 4)
+    return reading.position
 
 
 def _is_ready(arm: PiperArm) -> bool:

@@ -79,8 +79,10 @@ class PiperNode(ManagedNode):
         self._num_stops = 0
         self._stamps = StampClock(self._ros_time)
         self._unfit: dict[str, tuple[str, ...]] = {}
-        # Enable, reset, home and the transitions exclude each other; neither stop, hold nor diagnostics wait for them.
+        # Enable, reset, home and the transitions exclude each other; neither hold nor diagnostics wait for them, and a
+        # stop waits for nothing.
         self._stops = MutuallyExclusiveCallbackGroup()
+        self._holds = MutuallyExclusiveCallbackGroup()
         self._reports = MutuallyExclusiveCallbackGroup()
         self._joint_states: Publisher | None = None
         self._joint_targets: Publisher | None = None
@@ -144,7 +146,7 @@ class PiperNode(ManagedNode):
         self._offered = [
             self.create_service(SetBool, "piper/enable", self._on_enable),
             self.create_service(Trigger, "piper/stop", self._on_stop, callback_group=self._stops),
-            self.create_service(Trigger, "piper/hold", self._on_hold, callback_group=self._stops),
+            self.create_service(Trigger, "piper/hold", self._on_hold, callback_group=self._holds),
             self.create_service(Trigger, "piper/reset", self._on_reset),
             self.create_service(Trigger, "piper/home", self._on_home),
         ]
@@ -383,7 +385,8 @@ class PiperNode(ManagedNode):
         if loop.stop_reason is not None:
             raise PiperError(f"stopped ({loop.stop_reason}): support the arms and call piper/reset first")
         loop.disengage()
-        were_ready = arms.enable()
+        stops = self._num_stops
+        were_ready = arms.enable(lambda: self._num_stops != stops or not self._active)
         if not self._active:
             raise PiperError("deactivated meanwhile: the arms hold where they are")
         if not loop.engage(were_ready):

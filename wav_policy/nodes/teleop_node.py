@@ -58,13 +58,17 @@ class TeleopNodeConfig:
     Attributes:
         can_interface: "socketcan" or "slcan".
         can_left, can_right: of the leader arms: network interfaces (socketcan) or serial devices (slcan).
-        arms: "both"; "left" or "right" has that leader alone, and the other follower stays where it is.
+        usb_left, usb_right: USB serial numbers of their adapters, which are then found whatever they are called; "":
+            the names above are believed. `wav arm find` tells them.
+        arms: "both"; "left" or "right" has that leader alone, and the other follower stays where it was told to be.
         following: how the followers follow.
     """
 
     can_interface: str = "socketcan"
     can_left: str = "can_leader_left"
     can_right: str = "can_leader_right"
+    usb_left: str = ""
+    usb_right: str = ""
     arms: str = "both"
     following: FollowingConfig = field(default_factory=FollowingConfig)
 
@@ -102,10 +106,11 @@ class TeleopNode(ManagedNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the leaders' buses and listen; commands nothing."""
         config = self.config
-        for side, channel in zip(SIDES, (config.can_left, config.can_right), strict=True):
+        adapters = (config.can_left, config.usb_left), (config.can_right, config.usb_right)
+        for side, (channel, usb_serial) in zip(SIDES, adapters, strict=True):
             if config.arms not in ("both", side):
                 continue
-            reader = LeaderReader(side, config.can_interface, channel)
+            reader = LeaderReader(side, config.can_interface, channel, usb_serial)
             try:
                 reader.open()
             except PiperError as error:

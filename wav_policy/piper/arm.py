@@ -196,10 +196,13 @@ class PiperArm:
             firmware_remarks=known_of(version),
         )
 
-    def enable(self) -> bool:
+    def enable(self, stopped: Callable[[], bool] = lambda: False) -> bool:
         """Enable motor by motor until all six report it, take CAN control, and hold where the arm is: the measured
         position goes back to it as it is, which asks for no motion. An arm that was ready before keeps its set-point,
         and its gripper what it holds. A gripper that has tripped is cleared where it is.
+
+        Args:
+            stopped: whether that is not wanted any more: a stop may be on its way, or not have reached the arm.
 
         Returns:
             Whether it was ready before, gripper included.
@@ -209,7 +212,7 @@ class PiperArm:
                 see the classes.
             FlashLimitsError: the limits in its flash are impossible, or a joint is outside them; nothing was sent.
         """
-        return power.enable(self)
+        return power.enable(self, stopped)
 
     def require_fit_to_enable(self) -> None:
         """Whether `enable` would refuse; sends nothing but questions.

@@ -143,8 +143,11 @@ class BimanualPiper:
         """What the arms keep in flash, by side. Changes nothing; takes up to 0.6 s an arm."""
         return {arm.side: arm.read_flash() for arm in self.arms}
 
-    def enable(self) -> tuple[bool, bool]:
+    def enable(self, stopped: Callable[[], bool] = lambda: False) -> tuple[bool, bool]:
         """Enable the left arm, then the right one; both hold where they are. Neither is powered when one is not fit.
+
+        Args:
+            stopped: whether that is not wanted any more; nothing is powered from then on.
 
         Returns:
             Whether each was ready before, so that its gripper may hold something.
@@ -154,7 +157,7 @@ class BimanualPiper:
         """
         for arm in self.arms:
             arm.require_fit_to_enable()
-        return self.left.enable(), self.right.enable()
+        return self.left.enable(stopped), self.right.enable(stopped)
 
     def stop(self) -> None:
         """Emergency stop: sent to both before either is waited for, to each also when the other one fails.

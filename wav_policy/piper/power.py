@@ -12,7 +12,7 @@ from wav_policy.piper import frames, units
 from wav_policy.piper.enable_gate import why_not_enable
 from wav_policy.piper.errors import EmergencyStoppedError, EnableTimeoutError, FlashLimitsError
 from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId, GripperState
-from wav_policy.piper.inhibits import LATCHING_BITS
+from wav_policy.piper.inhibits import LATCHING_BITS, RESET_REMEDY
 from wav_policy.piper.status import GRIPPER_TRIPS, ArmStatus, motor_faults
 
 if TYPE_CHECKING:
@@ -27,14 +27,21 @@ _HEALTHY_STATES: Final = (ArmState.NORMAL, ArmState.TARGET_OUT_OF_LIMITS)
 _GRIPPER: Final = struct.Struct(">iHBB")
 
 
-def enable(arm: PiperArm) -> bool:
+def enable(arm: PiperArm, stopped: Callable[[], bool]) -> bool:
     """As `PiperArm.enable`."""
+
+    def require_wanted() -> None:
+        if stopped():
+            raise EmergencyStoppedError(f"{arm}: stopped while it was being enabled. {RESET_REMEDY}")
+        arm.require_commandable()
+
+    require_wanted()
     require_fit_to_enable(arm)
     if _is_ready(arm):
         return not clear_gripper(arm)
     deadline = time.monotonic() + arm.config.enable_timeout
     while not (status := arm.status()).is_enabled:
-        arm.require_commandable()
+        require_wanted()
         if time.monotonic() > deadline:
             raise EnableTimeoutError(_enable_timeout_text(arm, status))
         with arm.link.sending as sdk:
@@ -43,7 +50,7 @@ def enable(arm: PiperArm) -> bool:
                     sdk.EnableArm(joint, frames.MOTOR_ENABLE)
         time.sleep(_POLL)
     while arm.status().mode != ControlMode.CAN:
-        arm.require_commandable()
+        require_wanted()
         if time.monotonic() > deadline:
             mode = arm.status().mode_name
             raise EnableTimeoutError(f"{arm}: enabled, but stays in mode {mode} instead of CAN; power-cycle it")

@@ -15,6 +15,7 @@ import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.piper import units
+from wav_policy.piper.adapters import find_channel
 from wav_policy.piper.belief import Belief
 from wav_policy.piper.bus import ArmBus, open_bus
 from wav_policy.piper.errors import PiperError
@@ -38,18 +39,20 @@ class LeaderReader:
         side: "left" or "right"; names the arm in messages.
         interface: "socketcan" or "slcan".
         channel: such as "can_leader_left" or "/dev/ttyACM2".
+        usb_serial: of the adapter, which is then found whatever it is called; "" believes the channel's name.
 
     Attributes:
         num_frames: frames that told joints or stroke.
         num_garbled: frames that could not be read.
     """
 
-    def __init__(self, side: str, interface: str, channel: str) -> None:
+    def __init__(self, side: str, interface: str, channel: str, usb_serial: str = "") -> None:
         self.side = side
         self.num_frames = 0
         self.num_garbled = 0
         self._interface = interface
         self._channel = channel
+        self._usb_serial = usb_serial
         self._bus: ArmBus | None = None
         self._lost = ""
         self._foreign_at = float("-inf")
@@ -72,10 +75,14 @@ class LeaderReader:
             PiperError: the bus cannot be opened; names the arm.
         """
         try:
-            self._bus = open_bus(self._interface, self._channel, f"{self.side} leader arm")
+            self._bus = self._open_bus()
         except PiperError as error:
             raise type(error)(f"{self.side} leader arm: {error}") from error
         self._thread.start()
+
+    def _open_bus(self) -> ArmBus:
+        channel = find_channel(self._interface, self._channel, self._usb_serial)
+        return open_bus(self._interface, channel, f"{self.side} leader arm")
 
     def close(self) -> None:
         """End the thread and close the bus."""
@@ -173,7 +180,7 @@ class LeaderReader:
 
     def _reopen(self) -> None:
         try:
-            self._bus = open_bus(self._interface, self._channel, f"{self.side} leader arm")
+            self._bus = self._open_bus()
         except PiperError:
             self._stopping.wait(_RETRY_PERIOD)
             return

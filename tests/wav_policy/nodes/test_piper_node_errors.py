@@ -95,7 +95,7 @@ def test_arms_that_come_to_hold_while_they_are_enabled_are_not_commanded(
     """A signal ends the node while piper/enable waits for the motors."""
     assert active._arms is not None
     enable = active._arms.enable
-    monkeypatch.setattr(active._arms, "enable", lambda: active.hold() or enable())
+    monkeypatch.setattr(active._arms, "enable", lambda stopped: active.hold() or enable())
     answer = active._on_enable(SetBool.Request(data=True), SetBool.Response())
     assert (answer.success, answer.message) == (False, "deactivated meanwhile: the arms hold where they are")
     assert active._loop is not None
@@ -120,3 +120,9 @@ def test_a_stop_does_not_wait_for_a_reset_that_waits_for_the_loop(active: PiperN
     resetting.join()
     assert not answers[0].success
     assert active._loop.stop_reason is not None
+
+
+def test_a_stop_waits_for_no_other_service(active: PiperNode) -> None:
+    groups = {service.srv_name.rpartition("/")[2]: service.callback_group for service in active._offered}
+    others = [group for name, group in groups.items() if name != "stop"]
+    assert groups["stop"] not in [*others, active.default_callback_group, active._reports]

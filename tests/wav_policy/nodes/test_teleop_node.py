@@ -30,7 +30,7 @@ class Leader:
 
     fault, num_frames, num_garbled = "", 1, 0
 
-    def __init__(self, side: str, interface: str, channel: str) -> None:
+    def __init__(self, side: str, interface: str, channel: str, usb_serial: str) -> None:
         self.side = side
         self.position = np.full(7, 0.01)
 
@@ -143,11 +143,11 @@ def test_a_leader_that_jumped_is_followed_again_whatever_the_wall_clock_says(
     stage: Stage, step: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.spin_until(lambda: stage.state == State.FOLLOWING)
+    before, ros_time = time.monotonic(), stage.teleop._ros_time
     stage.lead_to(0.5)
     stage.spin_until(lambda: "jumped" in stage.teleop._following.reason)
-    jumped, ros_time = time.monotonic(), stage.teleop._ros_time
     stage.teleop._stamps._ros_time = lambda: ros_time() + step
     monkeypatch.setattr(stage.teleop, "_ros_time", stage.teleop._stamps._ros_time)
     stage.goals.clear()
     stage.spin_until(lambda: bool(stage.goals))
-    assert time.monotonic() - jumped > 0.4, "not before it is calm"
+    assert time.monotonic() - before > 0.5, "not before it is calm"

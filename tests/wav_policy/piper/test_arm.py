@@ -463,6 +463,18 @@ def test_a_stop_does_not_wait_for_a_bus_that_is_being_reopened(rig: Any, monkeyp
         closing.join()
 
 
+def test_nothing_is_powered_after_a_stop_that_an_arm_has_not_told(tmp_path: Path) -> None:
+    """It may not have reached that arm."""
+    left, right = KinematicArm(), KinematicArm()
+    with SimulatedArm(left, tmp_path / "l"), SimulatedArm(right, tmp_path / "r"):
+        robot = BimanualPiper("slcan", str(tmp_path / "l"), str(tmp_path / "r"), QUICK)
+        robot.connect()
+        with pytest.raises(EmergencyStoppedError, match=r"stopped while it was being enabled.*piper/reset"):
+            robot.enable(lambda: left.powered and robot.left.status().is_enabled)
+        assert not right.powered
+        robot.close()
+
+
 class Withheld(FaultSet):
     """The joints are not told before `firmware` has been under power for a while."""
 

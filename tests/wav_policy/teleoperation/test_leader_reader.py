@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from wav_models.types import FloatArray
+from wav_policy.piper.adapters import Adapter
 from wav_policy.piper.errors import InterfaceNotFoundError
 from wav_policy.sim.firmware import Flash, SimulatedArm
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
@@ -150,3 +151,16 @@ def test_a_reader_that_fails_does_not_pass_for_a_leader_at_rest(leader: LeaderAr
     leader.advance(POSITION + 0.1, 1.0)
     wait_until(lambda: reader.position is not None, leader)
     reader.close()
+
+
+def test_a_leader_is_known_by_its_adapter(link: Path, leader: LeaderArm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are given anew when adapters are plugged in again: left must not lead right."""
+    monkeypatch.setattr(
+        "wav_policy.piper.adapters.list_adapters", lambda interface: [Adapter("slcan", str(link), usb_serial="A7")]
+    )
+    reader = LeaderReader("left", "slcan", "/dev/ttyACM0", "A7")
+    reader.open()
+    wait_until(lambda: reader.position is not None, leader)
+    reader.close()
+    with pytest.raises(InterfaceNotFoundError, match="left leader arm: no slcan adapter with USB serial B2"):
+        LeaderReader("left", "slcan", "/dev/ttyACM0", "B2").open()

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from wav_policy.piper import frames, units
-from wav_policy.piper.arm import ArmConfig, PiperArm
+from wav_policy.piper.arm import PiperArm
+from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.enable_gate import impossible_limits
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.flash_limits import VENDOR_LIMITS_DEGREES, FlashLimits

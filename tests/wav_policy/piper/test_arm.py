@@ -19,7 +19,8 @@ import pytest
 from piper_sdk import C_PiperInterface_V2
 
 from wav_policy.piper import units
-from wav_policy.piper.arm import ArmConfig, PiperArm
+from wav_policy.piper.arm import PiperArm
+from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper
 from wav_policy.piper.errors import (
     ArmInUseError,

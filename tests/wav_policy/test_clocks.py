@@ -9,7 +9,7 @@ from pathlib import Path
 ALLOWED = {
     ("wav_policy/nodes/piper_node.py", "_ros_time"): "StampClock compares it with the monotonic clock",
     ("wav_policy/nodes/policy_node.py", "_now"): "ages of observations, by the stamps of pictures and joint states",
-    ("wav_policy/nodes/teleop_node.py", "_now"): "ages of the followers' joint states; stamp of the chunk",
+    ("wav_policy/nodes/teleop_node.py", "_ros_time"): "StampClock compares it with the monotonic clock",
     ("wav_policy/nodes/recorder_node.py", "_seconds"): "recorded beside the stamps of pictures and joint states",
     ("wav_policy/nodes/imagination.py", "_now"): "shows imagined frames at the times they are stamped for",
     ("wav_policy/nodes/clients/system_client.py", "_on_chunk"): "the age of a chunk at arrival",

@@ -10,7 +10,7 @@ has no thread: then the caller's is it.
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from wav_policy.control.interventions import Tally
 from wav_policy.control.loop_phases import TRANSITIONS, TRIGGERS, Phase, Trigger
 from wav_policy.control.loop_state import LoopState, why_holding
 from wav_policy.control.loop_statistics import LoopStatistics
-from wav_policy.control.loop_thread import LoopFailedError, LoopStalledError, LoopThread
+from wav_policy.control.loop_thread import LoopThread
 from wav_policy.control.reach import Reach
 from wav_policy.control.safety import Cause, Intervention, SafetyDecision, SafetyFilter, SafetyLimits
 from wav_policy.control.stamp_clock import ClockWatch, StampClock
@@ -135,20 +135,27 @@ class ControlLoop:
         return self._thread.ask(lambda: self._engage(were_ready))
 
     def disengage(self) -> None:
-        """Brake to rest, then stop commanding: the arms hold."""
-        with contextlib.suppress(LoopStalledError, LoopFailedError):
-            self._thread.ask(lambda: self._go(Trigger.DISENGAGE))
-            if self._thread.is_running:
-                self._is_silent.wait(SETTLE_TIMEOUT)
-            self._thread.ask(lambda: self._go(Trigger.REST))
+        """Brake to rest, then stop commanding: the arms hold. A loop that does not answer does so before all else."""
+        self._thread.urge(lambda: self._go(Trigger.DISENGAGE))
+        if self._thread.is_running:
+            self._is_silent.wait(SETTLE_TIMEOUT)
+        self._thread.urge(lambda: self._go(Trigger.REST))
 
     def trip(self, reason: str) -> None:
         """Stop commanding at once and until `reset`. A loop that does not answer sends nothing more either."""
         self._thread.urge(lambda: self._trip(reason))
 
-    def reset(self) -> None:
-        """Release the stop; commands nothing before `engage`."""
-        self._thread.ask(self._reset)
+    def reset(self, is_stopped_anew: Callable[[], bool] = lambda: False) -> bool:
+        """Release the stop; commands nothing before `engage`.
+
+        Args:
+            is_stopped_anew: asked in the loop's thread: a stop that came meanwhile stands, though it may still be on
+                its way here.
+
+        Returns:
+            Whether it was released.
+        """
+        return self._thread.ask(lambda: self._reset(is_stopped_anew))
 
     @property
     def stop_reason(self) -> str | None:
@@ -248,11 +255,14 @@ class ControlLoop:
         self._go(Trigger.ENGAGE)
         return True
 
-    def _reset(self) -> None:
+    def _reset(self, is_stopped_anew: Callable[[], bool]) -> bool:
+        if is_stopped_anew():
+            return False
         self._fault = ""
         self._begin_anew()
         self._safety.reset()
         self._go(Trigger.RESET)
+        return True
 
     def _begin_anew(self) -> None:
         self._decision = self._inhibit = self._needs_enable = None
@@ -454,4 +464,7 @@ class ControlLoop:
         self._go(trigger)
         if not self._fault:
             self._fault = fault
-            self._on_fault(fault)
+            try:
+                self._on_fault(fault)
+            except Exception:  # whoever is told must not end the thread that brakes
+                logging.getLogger(__name__).exception("the fault could not be reported: %s", fault)

@@ -14,8 +14,8 @@ from wav_policy.piper.errors import PiperError
 _ANSWER_TIMEOUT: Final = 2.0
 """A tick takes milliseconds [s]."""
 
-_URGENT_TIMEOUT: Final = 0.1
-"""[s]"""
+_URGENT_TIMEOUT: Final = 0.02
+"""A stop goes to the arms whether or not the loop answers [s]."""
 
 T = TypeVar("T")
 

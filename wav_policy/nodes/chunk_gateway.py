@@ -86,6 +86,11 @@ class Speaker:
             reasons = [earlier for earlier in self._pending if not isinstance(earlier, ActionChunk)]
         self._pending = [*reasons, word]
 
+    def make_hold(self, reason: str) -> None:
+        """Next, unless what is told next is a reason to hold already."""
+        if not self._pending or isinstance(self._pending[-1], ActionChunk):
+            self.say(Lost(reason))
+
     def speak(self) -> float:
         """Send what is due.
 
@@ -160,6 +165,7 @@ class ChunkGateway(Node):
 
 def listen(speaker: Speaker, executor: SingleThreadedExecutor, serve: Callable[[], None] = lambda: None) -> None:
     """Take what comes, tell it and beat; after something large only beat for a while, to leave the processor to others.
+    The end of the policy would not be noticed meanwhile, so the arms hold.
 
     Args:
         speaker: tells it.
@@ -179,7 +185,9 @@ def listen(speaker: Speaker, executor: SingleThreadedExecutor, serve: Callable[[
         executor.spin_once(timeout_sec=wait)
         serve()
         if (busy := time.thread_time() - before) > _LARGE:
-            rests_until = time.monotonic() + min(_REST * busy, _LONGEST_REST)
+            rest = min(_REST * busy, _LONGEST_REST)
+            rests_until = time.monotonic() + rest
+            speaker.make_hold(f"nobody listens to it for {rest:.1f} s after a message that took {1e3 * busy:.0f} ms")
 
 
 def attend(end: socket.socket, desk: ServiceDesk) -> None:

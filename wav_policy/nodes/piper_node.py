@@ -8,7 +8,6 @@ off but by piper/enable false and piper/reset. A bus that fails is opened again 
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -78,11 +77,12 @@ class PiperNode(ManagedNode):
         self._active = False
         self._stop_reason: str | None = None  # of a loop that was closed while it was stopped
         self._num_stops = 0
-        self._latch = threading.Lock()
         self._stamps = StampClock(self._ros_time)
         self._unfit: dict[str, tuple[str, ...]] = {}
-        # Enable, reset, home and the transitions exclude each other; neither stop, hold nor diagnostics wait for them.
+        # Enable, reset, home and the transitions exclude each other; neither hold nor diagnostics wait for them, and a
+        # stop waits for nothing.
         self._stops = MutuallyExclusiveCallbackGroup()
+        self._holds = MutuallyExclusiveCallbackGroup()
         self._reports = MutuallyExclusiveCallbackGroup()
         self._joint_states: Publisher | None = None
         self._joint_targets: Publisher | None = None
@@ -146,7 +146,7 @@ class PiperNode(ManagedNode):
         self._offered = [
             self.create_service(SetBool, "piper/enable", self._on_enable),
             self.create_service(Trigger, "piper/stop", self._on_stop, callback_group=self._stops),
-            self.create_service(Trigger, "piper/hold", self._on_hold, callback_group=self._stops),
+            self.create_service(Trigger, "piper/hold", self._on_hold, callback_group=self._holds),
             self.create_service(Trigger, "piper/reset", self._on_reset),
             self.create_service(Trigger, "piper/home", self._on_home),
         ]
@@ -307,9 +307,8 @@ class PiperNode(ManagedNode):
     def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def stop() -> str:
             loop, arms = self._connected()
-            with self._latch:
-                self._num_stops += 1
-                loop.trip("piper/stop")
+            self._num_stops += 1
+            loop.trip("piper/stop")
             arms.stop()
             return "emergency stop; to go on: support the arms, piper/reset, piper/enable"
 
@@ -344,11 +343,13 @@ class PiperNode(ManagedNode):
         loop, arms = self._connected()
         stops = self._num_stops
         loop.trip("piper/reset")
-        sides = arms.reset(lambda: self._num_stops != stops, forced)
-        with self._latch:
-            if self._num_stops != stops:
-                raise EmergencyStoppedError("stopped during the reset: support the arms and call piper/reset again")
-            loop.reset()
+
+        def is_stopped_anew() -> bool:
+            return self._num_stops != stops
+
+        sides = arms.reset(is_stopped_anew, forced)
+        if not loop.reset(is_stopped_anew):
+            raise EmergencyStoppedError("stopped during the reset: support the arms and call piper/reset again")
         if not sides:
             return "no arm needed a reset; call piper/enable to go on"
         return (
@@ -384,7 +385,10 @@ class PiperNode(ManagedNode):
         if loop.stop_reason is not None:
             raise PiperError(f"stopped ({loop.stop_reason}): support the arms and call piper/reset first")
         loop.disengage()
-        were_ready = arms.enable()
+        stops = self._num_stops
+        were_ready = arms.enable(lambda: self._num_stops != stops or not self._active)
+        if not self._active:
+            raise PiperError("deactivated meanwhile: the arms hold where they are")
         if not loop.engage(were_ready):
             raise PiperError(f"stopped meanwhile ({loop.stop_reason}): support the arms and call piper/reset first")
 

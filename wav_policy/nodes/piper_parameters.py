@@ -10,7 +10,7 @@ import numpy as np
 from wav_models.configuration import NotNegative, Positive, Range
 from wav_policy.control.chunk_executor import ChunkingConfig
 from wav_policy.control.safety import SafetyLimits
-from wav_policy.piper.arm import ArmConfig
+from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.bus import INTERFACES
 from wav_policy.robot.joints import JOINT_DIM, SIDES
 

@@ -7,8 +7,9 @@ slowly to the leaders before they follow, and hold when a leader's bus is lost o
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -25,6 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.configuration import check_choice
 from wav_models.types import FloatArray
+from wav_policy.control.stamp_clock import StampClock
 from wav_policy.nodes.messages import chunk_topic, joint_state
 from wav_policy.nodes.messages.qos import SENSOR_DATA
 from wav_policy.nodes.messages.subscribing import subscribe
@@ -39,7 +41,7 @@ from wav_policy.piper.errors import PiperError
 from wav_policy.policy.observation import JOINT_TOPIC
 from wav_policy.policy.stream_buffer import StampLimits, StreamBuffer
 from wav_policy.robot.joints import SIDES
-from wav_policy.teleoperation.following import Following, FollowingConfig, State
+from wav_policy.teleoperation.following import Following, FollowingConfig, Joints, State
 from wav_policy.teleoperation.leader_reader import LeaderReader
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -56,13 +58,17 @@ class TeleopNodeConfig:
     Attributes:
         can_interface: "socketcan" or "slcan".
         can_left, can_right: of the leader arms: network interfaces (socketcan) or serial devices (slcan).
-        arms: "both"; "left" or "right" has that leader alone, and the other follower stays where it is.
+        usb_left, usb_right: USB serial numbers of their adapters, which are then found whatever they are called; "":
+            the names above are believed. `wav arm find` tells them.
+        arms: "both"; "left" or "right" has that leader alone, and the other follower stays where it was told to be.
         following: how the followers follow.
     """
 
     can_interface: str = "socketcan"
     can_left: str = "can_leader_left"
     can_right: str = "can_leader_right"
+    usb_left: str = ""
+    usb_right: str = ""
     arms: str = "both"
     following: FollowingConfig = field(default_factory=FollowingConfig)
 
@@ -79,6 +85,7 @@ class TeleopNode(ManagedNode):
         super().__init__("teleop_node")
         self.config = declare(self, TeleopNodeConfig)
         self._following = Following(self.config.following)
+        self._stamps = StampClock(self._ros_time)
         self._readers: list[LeaderReader] = []
         limits = StampLimits(max_age=1.0, max_ahead=self.config.following.max_follower_age)
         self._heard: dict[str, StreamBuffer[FloatArray]] = {
@@ -99,10 +106,11 @@ class TeleopNode(ManagedNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the leaders' buses and listen; commands nothing."""
         config = self.config
-        for side, channel in zip(SIDES, (config.can_left, config.can_right), strict=True):
+        adapters = (config.can_left, config.usb_left), (config.can_right, config.usb_right)
+        for side, (channel, usb_serial) in zip(SIDES, adapters, strict=True):
             if config.arms not in ("both", side):
                 continue
-            reader = LeaderReader(side, config.can_interface, channel)
+            reader = LeaderReader(side, config.can_interface, channel, usb_serial)
             try:
                 reader.open()
             except PiperError as error:
@@ -209,11 +217,16 @@ class TeleopNode(ManagedNode):
             return
         self._unusable.pop(topic, None)
         stamp = joint_state.stamp_to_seconds(message.header.stamp)
-        if self._heard[topic].admits(stamp, self._now()):
+        if self._heard[topic].admits(stamp, self._ros_time()):
             self._heard[topic].append(stamp, positions)
 
-    def _now(self) -> float:
+    def _ros_time(self) -> float:
         return float(self.get_clock().now().nanoseconds) * 1e-9
+
+    def _newest(self, topic: str) -> Joints | None:
+        """Its time in monotonic time [s]."""
+        heard = self._heard[topic].latest
+        return None if heard is None else heard._replace(stamp=self._stamps.translate(heard.stamp))
 
     def _distrust(self, topic: str, reason: str) -> None:
         self._unusable[topic] = f"{topic}: {reason}"
@@ -221,22 +234,27 @@ class TeleopNode(ManagedNode):
     def _tick(self) -> None:
         if not self._active or self._chunks is None or self._leader is None:
             return
-        now = self._now()
-        leader = self._leader_position()
-        measured, target = self._heard[JOINT_TOPIC].latest, self._heard[TARGET_TOPIC].latest
+        now = time.monotonic()
+        measured, target = self._newest(JOINT_TOPIC), self._newest(TARGET_TOPIC)
+        leader = self._leader_position(target or measured)
         chunk = self._following.step(now, leader, self._fault(), measured, target)
         if chunk is not None:
-            self._chunks.publish(chunk_to_message(chunk))
+            self._chunks.publish(chunk_to_message(replace(chunk, stamp=self._stamps.stamp(chunk.stamp))))
         if leader is not None and self._following.state == State.FOLLOWING:
-            self._leader.publish(joint_state.to_message(leader, joint_state.seconds_to_stamp(now)))
+            stamp = joint_state.seconds_to_stamp(self._stamps.stamp(now))
+            self._leader.publish(joint_state.to_message(leader, stamp))
         self._tell()
 
-    def _leader_position(self) -> FloatArray | None:
-        """Of both, shape [14]; a leader that is not there is where its follower is. None while one is not known."""
-        measured = self._heard[JOINT_TOPIC].latest
-        if measured is None:
+    def _leader_position(self, followers: Joints | None) -> FloatArray | None:
+        """Of both, shape [14]; None while one is not known.
+
+        Args:
+            followers: where they were told to be: there, too, is a leader that is not there. Not where they are: an arm
+                that sags under its load would be told to stay there, and sag on.
+        """
+        if followers is None:
             return None
-        positions = dict(zip(SIDES, np.split(measured.value, len(SIDES)), strict=True))
+        positions = dict(zip(SIDES, np.split(followers.value, len(SIDES)), strict=True))
         for reader in self._readers:
             position = reader.position
             if position is None:

@@ -64,7 +64,7 @@ class AbsentArm:
         """It always takes frames."""
         return True
 
-    def enable(self) -> bool:
+    def enable(self, stopped: Callable[[], bool] = lambda: False) -> bool:
         """It was ready."""
         return True
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.piper.absent_arm import AbsentArm
-from wav_policy.piper.arm import ArmConfig, PiperArm, send_stops
+from wav_policy.piper.arm import PiperArm, send_stops
+from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits
@@ -143,8 +144,11 @@ class BimanualPiper:
         """What the arms keep in flash, by side. Changes nothing; takes up to 0.6 s an arm."""
         return {arm.side: arm.read_flash() for arm in self.arms}
 
-    def enable(self) -> tuple[bool, bool]:
+    def enable(self, stopped: Callable[[], bool] = lambda: False) -> tuple[bool, bool]:
         """Enable the left arm, then the right one; both hold where they are. Neither is powered when one is not fit.
+
+        Args:
+            stopped: whether that is not wanted any more; nothing is powered from then on.
 
         Returns:
             Whether each was ready before, so that its gripper may hold something.
@@ -154,7 +158,7 @@ class BimanualPiper:
         """
         for arm in self.arms:
             arm.require_fit_to_enable()
-        return self.left.enable(), self.right.enable()
+        return self.left.enable(stopped), self.right.enable(stopped)
 
     def stop(self) -> None:
         """Emergency stop: sent to both before either is waited for, to each also when the other one fails.

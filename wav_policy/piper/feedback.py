@@ -39,10 +39,6 @@ _IGNORED: Final = frozenset([0x2A2, 0x2A3, 0x2A4, *range(0x481, 0x487)])
 
 _MAX_ANGLE = 400_000  # 0.001 deg; no joint goes there
 _MAX_STROKE = 200_000  # 0.001 mm; the longest gripper opens 100 mm
-_MAX_SPEED = 600_000  # 0.001 deg/s, 10 rad/s: three times what the arm is told to do at most
-_SLACK = 3_000  # 0.001 deg
-_MAX_STROKE_SPEED = 1_000_000  # 0.001 mm/s
-_STROKE_SLACK = 5_000  # 0.001 mm
 _ANGLE_MODE = 1  # 0x2A8, byte 7 (pyAgxArm): the gripper tells an angle
 _EFFORT_AGE = 0.3  # s
 _MASTER_PAUSE = 1.0  # s; whoever moves an arm sends many set-points a second
@@ -152,8 +148,8 @@ class FeedbackReader:
         self._motors = [0] * NUM_JOINTS
         self._said_by_motors = [_UNSAID] * NUM_JOINTS
         self._status = -1, -1, 0
-        self._joints = [Belief(_SLACK, _MAX_SPEED) for _ in range(3)]
-        self._stroke = Belief(_STROKE_SLACK, _MAX_STROKE_SPEED)
+        self._joints = [Belief.of_joints() for _ in range(3)]
+        self._stroke = Belief.of_stroke()
         self._said_by_gripper = _UNSAID
         self._efforts = np.full(ARM_DOF, np.nan)
         self._effort_stamps = np.full(ARM_DOF, -np.inf)

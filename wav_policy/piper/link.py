@@ -15,7 +15,7 @@ from piper_sdk import C_PiperInterface_V2, LogLevel
 from wav_policy.piper.adapters import find_channel
 from wav_policy.piper.bus import ArmBus, open_bus
 from wav_policy.piper.diagnosis import explain_silence
-from wav_policy.piper.errors import ArmInUseError, PiperError
+from wav_policy.piper.errors import ArmInUseError, BusLostError, PiperError
 from wav_policy.piper.feedback import ArmFeedback, FeedbackReader
 from wav_policy.piper.frames import Frame
 
@@ -113,12 +113,11 @@ class ArmLink:
             self._watcher.join()
         if self._sdk is None:
             return
-        with self._lock:
-            self._stop_reading()
-            with C_PiperInterface_V2._lock:  # the SDK caches one instance per channel, with its stale feedback
-                C_PiperInterface_V2._instances.pop(self._channel, None)
-            self._sdk = self._reader = self._watcher = None
-            self._worked = False
+        self._stop_reading()
+        with C_PiperInterface_V2._lock:  # the SDK caches one instance per channel, with its stale feedback
+            C_PiperInterface_V2._instances.pop(self._channel, None)
+        self._sdk = self._reader = self._watcher = None
+        self._worked = False
 
     @property
     def latest(self) -> ArmFeedback | None:
@@ -154,23 +153,27 @@ class ArmLink:
         """piper_sdk for the one thread that may send now.
 
         Raises:
-            PiperError: not connected, or the bus is out.
+            BusLostError: the bus is out.
+            PiperError: not connected.
         """
         with self._lock:
             if self._bus is None:
-                raise PiperError(f"{self.name}: {self.outage or 'not connected'}")
+                raise BusLostError(f"{self.name}: {self.outage or 'the bus is closed'}")
             yield self.sdk
 
     def transmit(self, frames: list[Frame]) -> None:
         """Send frames, without piper_sdk.
 
         Raises:
-            can.CanError, OSError: there is no bus, or it does not take them.
+            BusLostError: there is no bus, or it does not take them.
         """
         with self._lock:
             if self._bus is None:
-                raise can.CanOperationError("the bus is closed")
-            self._bus.transmit(frames)
+                raise BusLostError(f"{self.name}: the bus is closed")
+            try:
+                self._bus.transmit(frames)
+            except (can.CanError, OSError) as error:
+                raise BusLostError(f"{self.name}: the bus takes no frames: {error}") from error
 
     @property
     def local_setpoints(self) -> int:
@@ -223,8 +226,7 @@ class ArmLink:
         return explain_silence(self.name, self.reader, bus.condition(), self._worked)
 
     def _open_again(self) -> None:
-        with self._lock:
-            self._stop_reading()
+        self._stop_reading()
         try:
             bus = self._open_bus()
         except PiperError as error:
@@ -252,11 +254,13 @@ class ArmLink:
             self._reader.start()
 
     def _stop_reading(self) -> None:
+        """Whoever sends is refused from here on, and does not wait for the reading to end."""
+        with self._lock:
+            bus, self._bus = self._bus, None
         if self._reader is not None:
             self._reader.stop()
-        if self._bus is not None:
-            self._bus.shutdown()
-        self._bus = None
+        if bus is not None:
+            bus.shutdown()
 
     def _await_first_feedback(self, reader: FeedbackReader) -> None:
         deadline = time.monotonic() + self._connect_timeout

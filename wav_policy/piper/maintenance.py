@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from wav_policy.piper import frames, units
-from wav_policy.piper.arm import ArmConfig, PiperArm
+from wav_policy.piper.arm import PiperArm
+from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.enable_gate import impossible_limits
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.flash_limits import VENDOR_LIMITS_DEGREES, FlashLimits
@@ -112,7 +113,7 @@ class ServicedArm:
         """
         self.require_fit_for(change)
         for frame in change.frames:
-            self._send([frame])
+            self.arm.link.transmit([frame])
             time.sleep(_POLL)
         time.sleep(_SETTLE)
         return change.check(self)
@@ -134,12 +135,6 @@ class ServicedArm:
                 f"{self.arm}: refused: {', '.join(on)} hold the arm, which would move. Support it, switch its motors "
                 "off (piper/enable with data false, then end the node; or its power off and on), and call this again"
             )
-
-    def _send(self, sent: Iterable[Frame]) -> None:
-        try:
-            self.arm.link.transmit(list(sent))
-        except OSError as error:
-            raise PiperError(f"{self.arm}: the bus did not take it: {error}") from error
 
 
 def interface_of(channel: str) -> str:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
+from wav_policy.piper.arm_driver import ArmDriver
 from wav_policy.piper.enable_gate import why_not_enable
 from wav_policy.piper.errors import EmergencyStoppedError, EnableTimeoutError, FlashLimitsError
 from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId, GripperState
-from wav_policy.piper.inhibits import LATCHING_BITS
+from wav_policy.piper.inhibits import LATCHING_BITS, RESET_REMEDY
 from wav_policy.piper.status import GRIPPER_TRIPS, ArmStatus, motor_faults
-
-if TYPE_CHECKING:
-    from wav_policy.piper.arm import PiperArm
 
 _POLL: Final = 0.02  # s
 _CLEAR_TIMEOUT: Final = 0.3  # s
@@ -26,14 +25,21 @@ _HEALTHY_STATES: Final = (ArmState.NORMAL, ArmState.TARGET_OUT_OF_LIMITS)
 _GRIPPER: Final = struct.Struct(">iHBB")
 
 
-def enable(arm: PiperArm) -> bool:
+def enable(arm: ArmDriver, stopped: Callable[[], bool]) -> bool:
     """As `PiperArm.enable`."""
+
+    def require_wanted() -> None:
+        if stopped():
+            raise EmergencyStoppedError(f"{arm}: stopped while it was being enabled. {RESET_REMEDY}")
+        arm.require_commandable()
+
+    require_wanted()
     require_fit_to_enable(arm)
     if _is_ready(arm):
         return not clear_gripper(arm)
     deadline = time.monotonic() + arm.config.enable_timeout
     while not (status := arm.status()).is_enabled:
-        arm.require_commandable()
+        require_wanted()
         if time.monotonic() > deadline:
             raise EnableTimeoutError(_enable_timeout_text(arm, status))
         with arm.link.sending as sdk:
@@ -42,25 +48,36 @@ def enable(arm: PiperArm) -> bool:
                     sdk.EnableArm(joint, frames.MOTOR_ENABLE)
         time.sleep(_POLL)
     while arm.status().mode != ControlMode.CAN:
-        arm.require_commandable()
+        require_wanted()
         if time.monotonic() > deadline:
             mode = arm.status().mode_name
             raise EnableTimeoutError(f"{arm}: enabled, but stays in mode {mode} instead of CAN; power-cycle it")
         arm.send_mode()
         time.sleep(_POLL)
     clear_gripper(arm)
-    reading = arm.read()
-    assert reading is not None  # its feedback has just been checked
-    arm.write(reading.position)
+    arm.write(_position_from_now_on(arm))
     return False
 
 
-def _is_ready(arm: PiperArm) -> bool:
+def _position_from_now_on(arm: ArmDriver) -> FloatArray:
+    """Where the arm is now that its motors hold it, shape [7]: while it was limp it may have moved.
+
+    Raises:
+        BusSilentError: it does not tell.
+    """
+    before = arm.read()
+    while (reading := arm.read()) is None or reading is before:
+        arm.require_feedback()
+        time.sleep(_POLL / 4)
+    return reading.position
+
+
+def _is_ready(arm: ArmDriver) -> bool:
     status = arm.status()
     return status.is_enabled and status.mode == ControlMode.CAN
 
 
-def require_fit_to_enable(arm: PiperArm) -> None:
+def require_fit_to_enable(arm: ArmDriver) -> None:
     """As `PiperArm.require_fit_to_enable`. What the flash holds is read anew before power comes on: another program, or
     a fault, may have changed it."""
     arm.require_commandable()
@@ -72,7 +89,7 @@ def require_fit_to_enable(arm: PiperArm) -> None:
         raise FlashLimitsError(f"{arm}: {why_not}")
 
 
-def clear_gripper(arm: PiperArm) -> bool:
+def clear_gripper(arm: ArmDriver) -> bool:
     """Clear a gripper that has tripped (0x159, codes 2 and 3), where it is; on an arm without power it stays off.
 
     Returns:
@@ -92,7 +109,7 @@ def clear_gripper(arm: PiperArm) -> bool:
     return True
 
 
-def reset(arm: PiperArm, stopped: Callable[[], bool], forced: bool) -> bool:
+def reset(arm: ArmDriver, stopped: Callable[[], bool], forced: bool) -> bool:
     """As `PiperArm.reset`."""
     arm.require_feedback()
     arm.link.reader.forget_leader()
@@ -119,13 +136,13 @@ def reset(arm: PiperArm, stopped: Callable[[], bool], forced: bool) -> bool:
     return True
 
 
-def is_healthy(arm: PiperArm) -> bool:
+def is_healthy(arm: ArmDriver) -> bool:
     """No state and no motor bit that only a reset removes."""
     codes = arm.link.reader.codes
     return codes.state in _HEALTHY_STATES and not motor_faults(codes.motors, LATCHING_BITS)
 
 
-def clear_errors(arm: PiperArm) -> bool:
+def clear_errors(arm: ArmDriver) -> bool:
     """0x475: whether the fault is gone."""
     with arm.link.sending as sdk:
         sdk.JointConfig(_ALL_JOINTS, 0, 0, _UNCHANGED, frames.CONFIRM)
@@ -135,7 +152,7 @@ def clear_errors(arm: PiperArm) -> bool:
     return is_healthy(arm)
 
 
-def disable(arm: PiperArm) -> None:
+def disable(arm: ArmDriver) -> None:
     """As `PiperArm.disable`."""
     arm.require_feedback()
     deadline = time.monotonic() + arm.config.enable_timeout
@@ -149,7 +166,7 @@ def disable(arm: PiperArm) -> None:
     _disable_gripper(arm, deadline)
 
 
-def _disable_gripper(arm: PiperArm, deadline: float) -> None:
+def _disable_gripper(arm: ArmDriver, deadline: float) -> None:
     """0x159 with code 0, at least once, until the gripper reports to be off."""
     while True:
         with arm.link.sending as sdk:
@@ -161,7 +178,7 @@ def _disable_gripper(arm: PiperArm, deadline: float) -> None:
             raise EnableTimeoutError(f"{arm}: motors are off, but the gripper stays enabled; switch its power off")
 
 
-def _enable_timeout_text(arm: PiperArm, status: ArmStatus) -> str:
+def _enable_timeout_text(arm: ArmDriver, status: ArmStatus) -> str:
     off = ", ".join(f"joint{joint}" for joint, enabled in enumerate(status.enabled, start=1) if not enabled)
     faults = f" Reported: {'; '.join(status.faults)}." if status.faults else ""
     return (

@@ -124,7 +124,7 @@ class PlanningWorker:
         deliver: called with every plan, from the worker's thread, never once `deactivate` has returned.
         interval: time a chunk is in force before the next one takes over [s].
         continuation: makes successive chunks one motion; used from the worker's thread only.
-        clock: that of the observations' stamps [s].
+        clock: that of the observations' stamps; for their ages only [s].
         seed: of the first plan; the following ones count up.
         report_error: called with what a `PolicyError` says, or the traceback of any other planning error.
     """
@@ -260,7 +260,7 @@ class PlanningWorker:
                 return
             plan = replace(plan, chunk=self._continuation.finish(plan.chunk))
             self._deliver(plan)
-            latency = self._clock() - plan.chunk.stamp
+            latency = max(age, 0.0) + time.monotonic() - observed
             self._continuation.took(latency)
             self.statistics.plans += 1
             self.statistics.add(

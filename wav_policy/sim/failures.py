@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,16 +17,13 @@ from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.robot.model import HOME_ROLL, home_positions
 from wav_policy.sim.operator import GAIN, MAX_STEP, Intent, arm_part, home_tip, joint_targets, limited, towards
-
-if TYPE_CHECKING:
-    from wav_policy.sim.task import Operator
-    from wav_policy.sim.world import World
+from wav_policy.sim.task import Cell, Operator
 
 _ARRIVED: Final = 0.015  # m
 _GRIPPER_STEPS: Final = 5
 """Actions that a gripper is given to open or close at a stop."""
 
-Idea = Callable[["World"], "Operator"]
+Idea = Callable[["Cell"], "Operator"]
 
 Choice = tuple[str, str, float]
 """ScriptedFailure, decision point and weight."""
@@ -42,7 +39,7 @@ class FromMoment:
         idea: called once, with the world as it is then.
     """
 
-    def __init__(self, name: str, moment: Callable[[World], bool], delay: int, idea: Idea):
+    def __init__(self, name: str, moment: Callable[[Cell], bool], delay: int, idea: Idea):
         self.name = name
         self._moment = moment
         self._delay = delay
@@ -50,13 +47,13 @@ class FromMoment:
         self._reached = False
         self._acting: Operator | None = None
 
-    def begins(self, world: World) -> bool:
+    def begins(self, world: Cell) -> bool:
         """Whether the moment of the failure has come."""
         self._reached = self._reached or self._moment(world)
         self._delay -= self._reached
         return self._delay < 0
 
-    def act(self, world: World) -> FloatArray:
+    def act(self, world: Cell) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         if self._acting is None:
             self._acting = self._idea(world)
@@ -92,13 +89,13 @@ def draw_failure(
 class Freeze:
     """Stays where it is and holds what it holds."""
 
-    def __init__(self, world: World):
+    def __init__(self, world: Cell):
         self._targets = world.joint_positions
         for side in SIDES:
             arm = arm_part(self._targets, side)
             arm[-1] = gripping_stroke(float(arm[-1]))
 
-    def act(self, world: World) -> FloatArray:
+    def act(self, world: Cell) -> FloatArray:
         """Joint targets [14], rad and m."""
         return self._targets.copy()
 
@@ -121,7 +118,7 @@ class Tour:
         self._stops = list(stops)
         self._steps_there = 0
 
-    def act(self, world: World) -> FloatArray:
+    def act(self, world: Cell) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         with world.lock:
             measured, tip = world.joint_positions, world.tip(self._side)
@@ -153,7 +150,7 @@ def home_stop(side: str) -> Intent:
     return Intent(home_tip(side), MAX_STROKE)
 
 
-def wander(side: str, world: World, rng: np.random.Generator) -> Tour:
+def wander(side: str, world: Cell, rng: np.random.Generator) -> Tour:
     """Off to some place in the air that is far from where the finger tips are, and no further."""
     outward = 1.0 if side == "left" else -1.0
     tip = world.tip(side)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -11,10 +11,7 @@ from wav_models.types import FloatArray
 from wav_policy.robot.joints import ARM_DOF, SIDES
 from wav_policy.sim.failures import gripping_stroke
 from wav_policy.sim.operator import ACTION_PERIOD, Intent, arm_part, joint_targets
-
-if TYPE_CHECKING:
-    from wav_policy.sim.task import Operator
-    from wav_policy.sim.world import World
+from wav_policy.sim.task import Cell, Operator
 
 _KINDS: Final = ("pause", "creep", "detour")
 _DURATIONS: Final = {"pause": (0.8, 2.4), "creep": (1.0, 2.5), "detour": (0.6, 1.1)}
@@ -50,7 +47,7 @@ class HesitantOperator:
         self._probability = rate * ACTION_PERIOD
         self._current: _Episode | None = None
 
-    def act(self, world: World) -> FloatArray:
+    def act(self, world: Cell) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         action = self._operator.act(world)
         if self._current is None and self._rng.random() < self._probability:
@@ -63,14 +60,14 @@ class HesitantOperator:
             self._current = None
         return self._hesitate(current, action, world)
 
-    def _begin(self, world: World) -> _Episode:
+    def _begin(self, world: Cell) -> _Episode:
         kind = str(self._rng.choice(_KINDS))
         steps = round(self._rng.uniform(*_DURATIONS[kind]) / ACTION_PERIOD)
         sideways = self._rng.uniform(-np.pi, np.pi)
         direction = np.array([np.cos(sideways), np.sin(sideways), 1.0]) / np.sqrt(2)
         return _Episode(kind, steps, world.joint_positions, direction)
 
-    def _hesitate(self, current: _Episode, action: FloatArray, world: World) -> FloatArray:
+    def _hesitate(self, current: _Episode, action: FloatArray, world: Cell) -> FloatArray:
         """The action in place of the skilled one; grippers go on with what they do."""
         measured = world.joint_positions
         hesitant = action.copy()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -44,17 +45,17 @@ class LeaderArm:
         self._port = SlcanPort()
         self._link.point_to(self._port.path)
         self._position = np.array(position, dtype=np.float64)
-        self._sent: list[int] | None = None
+        self._sent: deque[list[int]] = deque(maxlen=2)
 
     def advance(self, target: FloatArray, fraction: float) -> None:
-        """Go this fraction of the way to `target` [7]; tell it on the bus if that is a motion, or the first one."""
+        """Go this fraction of the way to `target` [7]; tell every place twice, so that no damaged frame is the last."""
         self._position = self._position + fraction * (target - self._position)
         self._port.receive()
         counts = _counts(self._position)
         if not self._port.is_open:
-            self._sent = None
-        elif counts != self._sent:
-            self._sent = counts
+            self._sent.clear()
+        elif self._sent.count(counts) < 2:
+            self._sent.append(counts)
             self._port.send(leader_frames(self._position))
 
     def close(self) -> None:

@@ -126,7 +126,7 @@ class Following:
         """One tick.
 
         Args:
-            now: time of the tick [s].
+            now: time of the tick, monotonic; the stamps too [s].
             leader: where both leaders are, shape [14], rad and m; None while not known.
             fault: why the leader must not be followed; "" without.
             measured: where the followers are; None before the first measurement.
@@ -146,7 +146,7 @@ class Following:
         is_stuck = self._is_stuck(now, leader, target.value)
         is_lost = _distance(leader, measured.value) > self.config.lose_distance
         if not self._commands or (self.state == State.FOLLOWING and (is_stuck or is_lost)):
-            self._begin(measured.value)
+            self._begin(measured.value, target.value)
         self._commands.append(self._command(leader, measured.value))
         return self._chunk(now)
 
@@ -185,9 +185,11 @@ class Following:
         self.state, self.reason = State.HOLDING, reason
         self._commands.clear()
 
-    def _begin(self, follower: FloatArray) -> None:
-        """From where the follower is; never straight into following."""
-        self._commands.extend(follower for _ in range(self._num_known))
+    def _begin(self, follower: FloatArray, target: FloatArray) -> None:
+        """From where the follower is, its grippers as closed as they were told: what they hold would drop. Never
+        straight into following."""
+        start = np.where(_IS_GRIPPER, np.minimum(follower, target), follower)
+        self._commands.extend(start for _ in range(self._num_known))
         self.state = State.APPROACHING
 
     def _command(self, leader: FloatArray, follower: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 A leader says where it is with the very frames that would command a follower (0x155-0x157, 0x159), and is silent while
 it does not move: silence is no fault, a bus that is gone is one, and feedback of a follower on the same bus is one too.
+What it says last before it rests stands for as long as it rests, so no frame is believed alone.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import struct
 import threading
 import time
 
-import can
 import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.piper import units
+from wav_policy.piper.adapters import find_channel
+from wav_policy.piper.belief import Belief
 from wav_policy.piper.bus import ArmBus, open_bus
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.frames import OFFSET_IDS, FrameId
@@ -23,7 +25,7 @@ from wav_policy.robot.joints import ARM_DOF
 _RETRY_PERIOD = 0.5
 """Between attempts to open a bus that is gone [s]."""
 
-_JOINT_FRAMES = {FrameId.JOINT_TARGET_12: 0, FrameId.JOINT_TARGET_34: 2, FrameId.JOINT_TARGET_56: 4}
+_JOINT_FRAMES = (FrameId.JOINT_TARGET_12, FrameId.JOINT_TARGET_34, FrameId.JOINT_TARGET_56)
 _FOLLOWER_FRAMES = frozenset(range(FrameId.STATUS, FrameId.GRIPPER + 1)) | OFFSET_IDS
 _FOREIGN_PERIOD = 1.0
 """A follower sends hundreds of frames a second; one that was the last for so long was damage [s]."""
@@ -37,27 +39,34 @@ class LeaderReader:
         side: "left" or "right"; names the arm in messages.
         interface: "socketcan" or "slcan".
         channel: such as "can_leader_left" or "/dev/ttyACM2".
+        usb_serial: of the adapter, which is then found whatever it is called; "" believes the channel's name.
 
     Attributes:
         num_frames: frames that told joints or stroke.
         num_garbled: frames that could not be read.
     """
 
-    def __init__(self, side: str, interface: str, channel: str) -> None:
+    def __init__(self, side: str, interface: str, channel: str, usb_serial: str = "") -> None:
         self.side = side
         self.num_frames = 0
         self.num_garbled = 0
         self._interface = interface
         self._channel = channel
+        self._usb_serial = usb_serial
         self._bus: ArmBus | None = None
         self._lost = ""
         self._foreign_at = float("-inf")
         self._foreign_id = 0
         self._position = np.zeros(ARM_DOF)
-        self._seen: set[int] = set()
+        self._begin_anew()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{side} leader", daemon=True)
+
+    def _begin_anew(self) -> None:
+        self._seen: set[int] = set()
+        self._joints = {number: Belief.of_joints(is_silent_at_rest=True) for number in _JOINT_FRAMES}
+        self._stroke = Belief.of_stroke(is_silent_at_rest=True)
 
     def open(self) -> None:
         """Open the bus and begin to listen.
@@ -66,10 +75,14 @@ class LeaderReader:
             PiperError: the bus cannot be opened; names the arm.
         """
         try:
-            self._bus = open_bus(self._interface, self._channel, f"{self.side} leader arm")
+            self._bus = self._open_bus()
         except PiperError as error:
             raise type(error)(f"{self.side} leader arm: {error}") from error
         self._thread.start()
+
+    def _open_bus(self) -> ArmBus:
+        channel = find_channel(self._interface, self._channel, self._usb_serial)
+        return open_bus(self._interface, channel, f"{self.side} leader arm")
 
     def close(self) -> None:
         """End the thread and close the bus."""
@@ -99,15 +112,14 @@ class LeaderReader:
                 return f"{self.side} leader arm: not heard yet (it is silent at rest): move it and its gripper"
         return ""
 
-    def take(self, message: can.Message) -> None:
+    def take(self, identifier: int, data: bytes) -> None:
         """Understand one frame; unknown and damaged ones are counted or ignored, never fatal."""
-        identifier = message.arbitration_id
         with self._lock:
             if identifier in _FOLLOWER_FRAMES:
                 self._foreign_at, self._foreign_id = time.monotonic(), identifier
             elif identifier in _COMPLETE:
                 try:
-                    self._decode(identifier, bytes(message.data))
+                    self._decode(identifier, data)
                 except struct.error:
                     self.num_garbled += 1
 
@@ -129,14 +141,20 @@ class LeaderReader:
         )
 
     def _decode(self, identifier: int, data: bytes) -> None:
-        if identifier == FrameId.GRIPPER_TARGET:
-            (count,) = struct.unpack(">i4x", data)
-            self._position[-1] = units.metres_from_micrometres(count)
-        else:
-            first = _JOINT_FRAMES[FrameId(identifier)]
-            self._position[first : first + 2] = units.radians_from_millidegrees(struct.unpack(">ii", data))
-        self._seen.add(identifier)
         self.num_frames += 1
+        number, now = FrameId(identifier), time.monotonic()
+        if number == FrameId.GRIPPER_TARGET:
+            stroke = struct.unpack(">i4x", data)
+            if not self._stroke.take(stroke, now):
+                return
+            self._position[-1] = units.metres_from_micrometres(stroke[0])
+        else:
+            angles = struct.unpack(">ii", data)
+            if not self._joints[number].take(angles, now):
+                return
+            first = 2 * _JOINT_FRAMES.index(number)
+            self._position[first : first + 2] = units.radians_from_millidegrees(angles)
+        self._seen.add(identifier)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -146,27 +164,26 @@ class LeaderReader:
             bus, before = self._bus, self._bus.garbled
             try:
                 arrived = bus.receive(0.1)
-            except (can.CanError, OSError) as error:
-                self._lose(str(error))
-            else:
                 self.num_garbled += bus.garbled - before
                 for identifier, data in arrived:
-                    self.take(can.Message(arbitration_id=identifier, data=data))
+                    self.take(identifier, data)
+            except Exception as error:  # whatever it is, a leader that is not heard any more must not seem to rest
+                self._lose(str(error))
 
     def _lose(self, reason: str) -> None:
         with self._lock:
             self._lost = reason
-            self._seen.clear()
+            self._begin_anew()
         bus, self._bus = self._bus, None
         if bus is not None:
             bus.shutdown()
 
     def _reopen(self) -> None:
         try:
-            self._bus = open_bus(self._interface, self._channel, f"{self.side} leader arm")
+            self._bus = self._open_bus()
         except PiperError:
             self._stopping.wait(_RETRY_PERIOD)
             return
         with self._lock:
             self._lost, self._foreign_at = "", float("-inf")
-            self._seen.clear()
+            self._begin_anew()

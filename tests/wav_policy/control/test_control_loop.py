@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from tests.wav_policy.control.loop_bench import RATE, START, Bench, PerfectArms
 from wav_models.types import ActionChunk
+from wav_policy.control import control_loop, loop_thread
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.loop_statistics import LoopStatistics
 from wav_policy.control.safety import SafetyLimits
@@ -239,3 +241,54 @@ def test_the_running_loop_never_exceeds_its_rate(running: tuple[ControlLoop, Per
     timing = loop.state().timing
     assert 0.1 * RATE < timing.rate < 1.05 * RATE
     assert timing.lateness_p50 >= 0.0
+
+
+def test_who_is_told_of_a_fault_cannot_end_the_loop() -> None:
+    def fail(text: str) -> None:
+        raise RuntimeError("the log is gone")
+
+    arms = PerfectArms(time.monotonic)
+    loop = ControlLoop(arms, RATE, SafetyLimits(), on_fault=fail)
+    loop.start()
+    try:
+        loop.engage()
+        arms.error = RuntimeError("cable cut")
+        deadline = time.monotonic() + 5.0
+        while loop.state().fault != "RuntimeError: cable cut":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        arms.error = None
+        assert loop.reset()
+        assert loop.state().reason == "not enabled"
+        assert loop._thread.is_running
+    finally:
+        loop.close()
+
+
+def test_a_reset_does_not_undo_a_stop_that_is_still_on_its_way(following: Bench) -> None:
+    following.loop.trip("piper/reset")
+    assert not following.loop.reset(lambda: True)
+    assert following.loop.stop_reason == "piper/reset"
+    assert not following.loop.engage()
+    assert following.loop.reset(lambda: False)
+    assert following.loop.engage()
+
+
+def test_a_loop_that_stalls_while_it_is_disengaged_commands_nothing_afterwards(
+    running: tuple[ControlLoop, PerfectArms], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """piper_node is deactivated, or ends: whoever comes back from a stall must not go on with the chunk."""
+    monkeypatch.setattr(loop_thread, "_ANSWER_TIMEOUT", 0.05)
+    monkeypatch.setattr(control_loop, "SETTLE_TIMEOUT", 0.05)
+    loop, arms = running
+    gate, write = threading.Event(), arms.write
+    monkeypatch.setattr(arms, "write", lambda *target: gate.wait(10.0) and write(*target))
+    time.sleep(0.1)
+    loop.disengage()
+    gate.set()
+    assert not loop.state().engaged or loop._thread.must_hurry
+    loop._thread.ask(lambda: None)
+    assert not loop.state().engaged
+    written = len(arms.writes)
+    time.sleep(0.1)
+    assert len(arms.writes) == written

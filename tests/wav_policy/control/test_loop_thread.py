@@ -95,7 +95,7 @@ def test_what_is_urgent_stays_and_is_seen_by_the_tick_under_way(ticker: Ticker) 
     done: list[str] = []
     began = time.monotonic()
     ticker.thread.urge(lambda: done.append("stop"))
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 0.1, "who stops goes on to the arms"
     assert ticker.thread.must_hurry
     ticker.gate.set()
     ticker.thread.ask(lambda: None)

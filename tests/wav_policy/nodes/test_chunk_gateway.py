@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
     Refused,
     Wanted,
     Word,
+    pack,
     unpack,
 )
 from wav_policy.nodes.messages.limits import MAX_ROWS  # noqa: E402
 from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
+from wav_policy.nodes.runtime import chunk_listener  # noqa: E402
 from wav_policy.nodes.runtime.chunk_listener import ChunkListener  # noqa: E402
 from wav_policy.robot.joints import JOINT_DIM  # noqa: E402
 
@@ -59,6 +61,13 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         yield ours, theirs
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def heard(end: socket.socket) -> list[Word]:
@@ -142,13 +151,15 @@ def test_after_something_large_it_rests_and_beats_on(ends: tuple[socket.socket, 
             while time.thread_time() < end:
                 pass
 
-    beats = 0
+    beats, reasons = 0, []
 
     def attend() -> None:
         nonlocal beats
         end = time.monotonic() + 1.5
         while time.monotonic() < end:
-            beats += isinstance(unpack(ends[0].recv(MAX_PACKET)), Beat)
+            word = unpack(ends[0].recv(MAX_PACKET))
+            beats += isinstance(word, Beat)
+            reasons.extend([word] * isinstance(word, Lost))
         ends[0].close()
 
     rclpy.init(args=[])
@@ -162,6 +173,19 @@ def test_after_something_large_it_rests_and_beats_on(ends: tuple[socket.socket, 
         rclpy.shutdown()
     assert 2 <= len(taken) <= 6
     assert beats > 20
+    assert "nobody listens to it for 0.6 s after a message that took" in str(reasons[0]), "the policy may die meanwhile"
+
+
+def test_the_rest_after_a_message_that_was_refused_does_not_hide_why(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    for said, told in (([], ["rest"]), ([chunk(1.0)], ["rest"]), ([Refused("too long")], ["too long"])):
+        speaker = Speaker(ends[1])
+        for word in said:
+            speaker.say(word)
+        speaker.make_hold("rest")
+        speaker.speak()
+        assert [gist(word) for word in heard(ends[0])] == told
 
 
 INTRODUCTION = Introduction("arms", 1, ((1, "here"), (2, "there")), ((7, "go", 1, "here", 2, "there"),), ())
@@ -229,8 +253,51 @@ def test_where_no_process_can_be_started_it_is_tried_again(monkeypatch: pytest.M
     )
     try:
         listener.wait()
-        assert "cannot be run: [Errno 11] Resource temporarily unavailable; started again" in said[0]
+        assert "BlockingIOError: [Errno 11] Resource temporarily unavailable; started again" in said[0]
         assert listener.state.num_restarts == 1
+    finally:
+        listener.close()
+
+
+class Lingering:
+    """In place of the process that listens: it has gone from the socket, but takes its time to end."""
+
+    def __init__(self, command: Sequence[str], **options: Any) -> None:
+        descriptor = int(command[3])
+        with socket.socket(fileno=os.dup(descriptor)) as end:
+            end.send(pack(Beat()))
+
+    def wait(self, timeout: float | None = None) -> int:
+        time.sleep(1.0 if timeout is None else timeout)
+        return 1
+
+    kill = wait
+
+
+def test_the_arms_hold_as_soon_as_it_is_gone_however_long_it_takes_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[float] = []
+    began = time.monotonic()
+    monkeypatch.setattr(subprocess, "Popen", Lingering)
+    monkeypatch.setattr(chunk_listener, "_END_TIME", 1.0)
+    nothing = [lambda _: None] * 3
+    listener = ChunkListener(
+        "/chunk", "/", nothing[0], lambda _: held.append(time.monotonic()), nothing[1], lambda: INTRODUCTION, nothing[2]
+    )
+    try:
+        wait_for(lambda: bool(held))
+        assert held[0] - began < 0.5
+    finally:
+        listener.close()
+
+
+def test_whoever_is_told_cannot_end_the_listening(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(ChunkListener, "_pass_on", lambda self, packet: 1 / 0)
+    nothing = [lambda _: None] * 3
+    listener = ChunkListener("/chunk", "/", nothing[0], nothing[1], said.append, lambda: INTRODUCTION, nothing[2])
+    try:
+        wait_for(lambda: len(said) > 1)
+        assert "ZeroDivisionError: division by zero; started again" in said[0]
     finally:
         listener.close()
 

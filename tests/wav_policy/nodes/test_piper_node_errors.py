@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
+
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from wav_policy.control.control_loop import ControlLoop  # noqa: E402
 from wav_policy.nodes.piper_node import PiperNode  # noqa: E402
@@ -19,18 +23,22 @@ pytestmark = pytest.mark.ros
 
 
 @pytest.fixture
-def plants(tmp_path: Path) -> Iterator[list[KinematicArm]]:
-    plants = [KinematicArm(), KinematicArm()]
+def plants() -> list[KinematicArm]:
+    return [KinematicArm(), KinematicArm()]
+
+
+@pytest.fixture
+def arms(tmp_path: Path, plants: list[KinematicArm]) -> Iterator[list[SimulatedArm]]:
     arms = [SimulatedArm(plant, tmp_path / side) for plant, side in zip(plants, ("left", "right"), strict=True)]
     for arm in arms:
         arm.start()
-    yield plants
+    yield arms
     for arm in arms:
         arm.stop()
 
 
 @pytest.fixture
-def node(tmp_path: Path, plants: list[KinematicArm]) -> Iterator[PiperNode]:
+def node(tmp_path: Path, arms: list[SimulatedArm]) -> Iterator[PiperNode]:
     settings = {"can_interface": "slcan", "can_left": tmp_path / "left", "can_right": tmp_path / "right"}
     words = [word for name, value in settings.items() for word in ("-p", f"{name}:={value}")]
     rclpy.init(args=["--ros-args", *words, "-p", "control_rate:=100.0", "-p", "safety.collision.check:=false"])
@@ -71,3 +79,50 @@ def test_the_arms_hold_and_the_driver_can_be_configured_again(
             node.trigger_deactivate()
         assert state(node) == "unconfigured"
         assert all(plant.powered for plant in plants), "an arm fell"
+
+
+@pytest.fixture
+def active(node: PiperNode) -> PiperNode:
+    node.trigger_configure()
+    node.trigger_activate()
+    assert state(node) == "active"
+    return node
+
+
+def test_arms_that_come_to_hold_while_they_are_enabled_are_not_commanded(
+    active: PiperNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal ends the node while piper/enable waits for the motors."""
+    assert active._arms is not None
+    enable = active._arms.enable
+    monkeypatch.setattr(active._arms, "enable", lambda stopped: active.hold() or enable())
+    answer = active._on_enable(SetBool.Request(data=True), SetBool.Response())
+    assert (answer.success, answer.message) == (False, "deactivated meanwhile: the arms hold where they are")
+    assert active._loop is not None
+    assert not active._loop.state().engaged
+
+
+def test_a_stop_does_not_wait_for_a_reset_that_waits_for_the_loop(active: PiperNode, arms: list[SimulatedArm]) -> None:
+    assert active._loop is not None
+    gate, answers = threading.Event(), []
+    active._loop._thread.offer(lambda: gate.wait(10.0))
+    resetting = threading.Thread(target=lambda: answers.append(active._on_reset(Trigger.Request(), Trigger.Response())))
+    resetting.start()
+    time.sleep(1.0)
+    began = time.monotonic()
+    stopping = threading.Thread(target=lambda: active._on_stop(Trigger.Request(), Trigger.Response()))
+    stopping.start()
+    while not all(arm.firmware._stopped for arm in arms):
+        assert time.monotonic() - began < 0.5
+        time.sleep(0.005)
+    gate.set()
+    stopping.join()
+    resetting.join()
+    assert not answers[0].success
+    assert active._loop.stop_reason is not None
+
+
+def test_a_stop_waits_for_no_other_service(active: PiperNode) -> None:
+    groups = {service.srv_name.rpartition("/")[2]: service.callback_group for service in active._offered}
+    others = [group for name, group in groups.items() if name != "stop"]
+    assert groups["stop"] not in [*others, active.default_callback_group, active._reports]

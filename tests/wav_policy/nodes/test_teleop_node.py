@@ -30,7 +30,7 @@ class Leader:
 
     fault, num_frames, num_garbled = "", 1, 0
 
-    def __init__(self, side: str, interface: str, channel: str) -> None:
+    def __init__(self, side: str, interface: str, channel: str, usb_serial: str) -> None:
         self.side = side
         self.position = np.full(7, 0.01)
 
@@ -54,6 +54,7 @@ class Stage:
         )
         self.followers.create_timer(0.02, self._publish)
         self.follower = np.full(14, 0.01)
+        self.sag = np.zeros(14)
         self.commanded = True
         self.goals: list[FloatArray] = []
         self._executor = SingleThreadedExecutor()
@@ -66,8 +67,8 @@ class Stage:
         self.goals.append(chunk_from_message(message).positions[-1])
 
     def _publish(self) -> None:
-        now = self.followers.get_clock().now().to_msg()
-        self.joint_states.publish(joint_state.to_message(self.follower, now))
+        now = joint_state.seconds_to_stamp(self.teleop._ros_time())
+        self.joint_states.publish(joint_state.to_message(self.follower - self.sag, now))
         if self.commanded:
             self.joint_targets.publish(joint_state.to_message(self.follower, now))
 
@@ -126,11 +127,27 @@ def test_joints_that_cannot_be_used_are_named(stage: Stage) -> None:
     assert stage.teleop._following.reason == "joint_targets is not finite"
 
 
-def test_a_follower_whose_leader_is_not_there_stays_where_it_is(stage: Stage) -> None:
-    """arms:=left, in teleoperation and in recordings of it."""
+def test_a_follower_whose_leader_is_not_there_stays_where_it_was_told_to_be(stage: Stage) -> None:
+    """arms:=left, in teleoperation and in recordings of it. An arm that sags under its load does not sag on."""
     stage.spin_until(lambda: stage.state == State.FOLLOWING)
     stage.teleop._readers.pop()
-    position = stage.teleop._leader_position()
-    assert position is not None
-    np.testing.assert_allclose(position[:7], 0.01)
-    np.testing.assert_allclose(position[7:], stage.follower[7:])
+    stage.sag[7:13] = 0.02
+    stage.goals.clear()
+    stage.spin_until(lambda: len(stage.goals) > 20)
+    assert stage.state == State.FOLLOWING
+    np.testing.assert_allclose(stage.goals[-1], stage.follower)
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_leader_that_jumped_is_followed_again_whatever_the_wall_clock_says(
+    stage: Stage, step: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.spin_until(lambda: stage.state == State.FOLLOWING)
+    before, ros_time = time.monotonic(), stage.teleop._ros_time
+    stage.lead_to(0.5)
+    stage.spin_until(lambda: "jumped" in stage.teleop._following.reason)
+    stage.teleop._stamps._ros_time = lambda: ros_time() + step
+    monkeypatch.setattr(stage.teleop, "_ros_time", stage.teleop._stamps._ros_time)
+    stage.goals.clear()
+    stage.spin_until(lambda: bool(stage.goals))
+    assert time.monotonic() - before > 0.5, "not before it is calm"

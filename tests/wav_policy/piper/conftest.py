@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wav_policy.piper.arm import ArmConfig, PiperArm
+from wav_policy.piper.arm import PiperArm
+from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.sim.firmware import FaultSet, Flash, SimulatedArm
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import math
+import random
 import struct
+import threading
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +19,8 @@ import pytest
 from piper_sdk import C_PiperInterface_V2
 
 from wav_policy.piper import units
-from wav_policy.piper.arm import ArmConfig, PiperArm
+from wav_policy.piper.arm import PiperArm
+from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper
 from wav_policy.piper.errors import (
     ArmInUseError,
@@ -31,7 +35,8 @@ from wav_policy.piper.feedback import FeedbackReader
 from wav_policy.piper.frames import FrameId
 from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.piper.status import gripper_faults, gripper_words
-from wav_policy.sim.firmware import FaultSet, FeedbackRates, SimulatedArm
+from wav_policy.sim.firmware import FaultSet, FeedbackRates, PiperFirmware, SimulatedArm
+from wav_policy.sim.firmware.feedback import Frame
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 MILLIDEGREE = np.radians(0.001)
@@ -292,7 +297,7 @@ class RefusingBus:
     def __call__(self, frames: list[Any]) -> None:
         self.attempts.append(self._side)
         if self.attempts.count(self._side) <= self._refusals:
-            raise OSError(errno.ENOBUFS, "No buffer space available")
+            raise BusLostError(f"{self._side} arm: the bus takes no frames: No buffer space available")
         self._transmit(frames)
 
 
@@ -315,7 +320,7 @@ def test_both_arms_are_told_to_stop_before_a_full_queue_is_tried_again(monkeypat
         monkeypatch.setattr(arm.link, "transmit", RefusingBus(arm, refusals, attempts))
         monkeypatch.setattr(arm, "confirm_stop", lambda arm=arm: confirmed.append(arm.side))
     began = time.monotonic()
-    with pytest.raises(BusLostError, match=r"right arm.*was not sent \(.*No buffer space.*power switch"):
+    with pytest.raises(BusLostError, match=r"right arm.*No buffer space.*was not sent.*power switch"):
         robot.stop()
     assert time.monotonic() - began < 1.0
     assert attempts[:6] == ["left", "right", "left", "right", "left", "right"]
@@ -422,3 +427,79 @@ def test_the_gripper_tells_what_is_wrong_with_it(rig: Any, wait_until: Any) -> N
     assert rig.driver.status().faults == ()
     rig.arm.firmware._gripper_on = False
     wait_until(lambda: rig.driver.status().faults == ("gripper: off while the arm is on, it neither opens nor holds",))
+
+
+@pytest.mark.parametrize("error", [OSError(105, "No buffer space available"), can.CanOperationError("takes no more")])
+def test_a_bus_that_refuses_frames_is_one_typed_error_whoever_sends(
+    rig: Any, error: Exception, monkeypatch: pytest.MonkeyPatch, wait_until: Any
+) -> None:
+    def refuse(frames: Any) -> None:
+        raise error
+
+    rig.driver.connect()
+    rig.driver.enable()
+    rig.fail("gripper_trip")
+    wait_until(lambda: any("overcurrent" in fault for fault in rig.driver.status().faults))
+    monkeypatch.setattr(rig.driver.link._bus, "transmit", refuse)
+    for act in (rig.driver.enable, rig.driver.reset, rig.driver.stop):
+        with pytest.raises(BusLostError, match=r"left arm.*(No buffer space|takes no more)"):
+            act()
+    assert not rig.driver.write(rig.driver.read().position)
+    assert rig.cause() == "set-points not sent"
+
+
+def test_a_stop_does_not_wait_for_a_bus_that_is_being_reopened(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does that of the other arm, which comes after it."""
+    rig.driver.connect()
+    ended, end = threading.Event(), rig.driver.link.reader.stop
+    monkeypatch.setattr(rig.driver.link.reader, "stop", lambda: (ended.wait(5.0), end()))
+    closing = threading.Thread(target=rig.driver.link._stop_reading)
+    closing.start()
+    try:
+        began = time.monotonic()
+        assert isinstance(rig.driver.try_stop(), BusLostError)
+        assert time.monotonic() - began < 0.5
+    finally:
+        ended.set()
+        closing.join()
+
+
+def test_nothing_is_powered_after_a_stop_that_an_arm_has_not_told(tmp_path: Path) -> None:
+    """It may not have reached that arm."""
+    left, right = KinematicArm(), KinematicArm()
+    with SimulatedArm(left, tmp_path / "l"), SimulatedArm(right, tmp_path / "r"):
+        robot = BimanualPiper("slcan", str(tmp_path / "l"), str(tmp_path / "r"), QUICK)
+        robot.connect()
+        with pytest.raises(EmergencyStoppedError, match=r"stopped while it was being enabled.*piper/reset"):
+            robot.enable(lambda: left.powered and robot.left.status().is_enabled)
+        assert not right.powered
+        robot.close()
+
+
+class Withheld(FaultSet):
+    """The joints are not told before `firmware` has been under power for a while."""
+
+    def __init__(self, firmware: PiperFirmware) -> None:
+        super().__init__()
+        self.firmware = firmware
+        self.num_powered = 0
+
+    def on_the_wire(self, frames: Iterable[Frame], rng: random.Random) -> list[Frame]:
+        self.num_powered += self.firmware._powered
+        joints = range(FrameId.JOINTS_12, FrameId.JOINTS_56 + 1)
+        return [frame for frame in frames if self.num_powered > 30 or frame[0] not in joints]
+
+
+def test_an_arm_that_was_moved_while_nobody_heard_is_not_moved_back_by_enabling(tmp_path: Path) -> None:
+    plant = KinematicArm()
+    with SimulatedArm(plant, tmp_path / "arm", FeedbackRates(motors_slow=100.0)) as arm:
+        driver = PiperArm("left", "slcan", str(tmp_path / "arm"), replace(QUICK, feedback_timeout=1.0))
+        driver.connect()
+        arm.faults = Withheld(arm.firmware)
+        time.sleep(0.05)
+        plant.position = plant.position + 0.2  # by hand, limp
+        there = plant.position.copy()
+        driver.enable()
+        time.sleep(0.2)
+        np.testing.assert_allclose(plant.position, there, atol=np.radians(0.5))
+        driver.close()

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wav_policy.piper.arm import ArmConfig, PiperArm
+from wav_policy.piper.arm import PiperArm
+from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.errors import (
     ArmFaultError,
     BusSilentError,

@@ -223,3 +223,34 @@ def test_chunks_of_a_policy_that_is_always_slow_stand() -> None:
                 time.sleep(0.005)
     finally:
         worker.close()
+
+
+class ClockIsSet(Surroundings):
+    """The wall clock is set forward by an hour during every plan."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+    def observe(self) -> Any:
+        return SimpleNamespace(stamp=self.time(), joint_state=STILL[0])
+
+    def plan(self, observation: Any, **_: Any) -> Plan:
+        self.ahead += 3600.0
+        return super().plan(observation)
+
+
+def test_how_long_a_chunk_stands_does_not_follow_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planner that hangs would not be noticed for an hour."""
+    around = ClockIsSet()
+    worker = make_worker(around, 0.05, pytest.fail)
+    monkeypatch.setattr(worker, "_clock", around.time)
+    try:
+        worker.activate()
+        wait_for(lambda: around.num_delivered > 5)
+        around.go_on.clear()
+        wait_for(lambda: not worker.stands)
+    finally:
+        around.go_on.set()
+        worker.close()

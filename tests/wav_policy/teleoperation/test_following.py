@@ -242,3 +242,13 @@ def test_configuration_is_checked() -> None:
         FollowingConfig(delay=0.5)
     with pytest.raises(ConfigurationError, match=r"approach_speed is 0\.0; a number above 0 fits"):
         from_flat(FollowingConfig, {"approach_speed": 0.0})
+
+
+def test_a_gripper_that_holds_something_is_not_opened_when_the_leader_takes_over() -> None:
+    robot = Robot(np.full(14, 0.01))
+    robot.position[6], leader = 0.03, np.full(14, 0.01)  # what it holds is 3 cm wide; it is told to close to 1 cm
+    robot.target = np.full(14, 0.01)
+    for _ in range(50):
+        chunk = robot.step(leader, moves=False)
+        assert chunk is not None
+        assert chunk.positions[:, 6].max() <= 0.01 + 1e-9

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import can
 import numpy as np
 import pytest
 
+from wav_models.types import FloatArray
+from wav_policy.piper.adapters import Adapter
 from wav_policy.piper.errors import InterfaceNotFoundError
 from wav_policy.sim.firmware import Flash, SimulatedArm
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
@@ -17,6 +18,11 @@ from wav_policy.sim.teleoperator import LeaderArm, leader_frames
 from wav_policy.teleoperation.leader_reader import LeaderReader
 
 POSITION = np.array([0.1, 1.2, -0.6, 0.05, 1.1, -1.5, 0.031])
+
+
+def tell(reader: LeaderReader, position: FloatArray) -> None:
+    for identifier, data in leader_frames(position):
+        reader.take(identifier, data)
 
 
 def wait_until(condition: Callable[[], object], leader: LeaderArm | None = None) -> None:
@@ -50,7 +56,7 @@ def test_a_leader_is_read_and_its_silence_is_no_fault(leader: LeaderArm, link: P
     for _ in range(30):
         leader.advance(POSITION, 1.0)
         time.sleep(0.01)
-    assert reader.num_frames <= frames + 4
+    assert reader.num_frames <= frames + 8
     assert reader.fault == ""
     assert reader.position is not None
     reader.close()
@@ -72,12 +78,12 @@ def test_a_bus_that_vanishes_is_a_fault_until_the_leader_is_heard_again(leader: 
 
 def test_a_follower_on_the_same_bus_is_refused() -> None:
     reader = LeaderReader("left", "slcan", "nowhere")
-    for identifier, data in leader_frames(POSITION):
-        reader.take(can.Message(arbitration_id=identifier, data=data, is_extended_id=False))
+    tell(reader, POSITION)
+    tell(reader, POSITION)
     np.testing.assert_allclose(reader.position, POSITION, atol=2e-5)
-    reader.take(can.Message(arbitration_id=0x155, data=b"\x00", is_extended_id=False))
+    reader.take(0x155, b"\x00")
     assert (reader.num_garbled, reader.fault) == (1, "")
-    reader.take(can.Message(arbitration_id=0x2A1, data=bytes(8), is_extended_id=False))
+    reader.take(0x2A1, bytes(8))
     assert reader.position is None
     assert "there is a follower on its bus (frame 0x2a1)" in reader.fault
 
@@ -100,3 +106,61 @@ def test_a_follower_in_the_leaders_place_is_told_as_such(tmp_path: Path) -> None
             assert f"wav arm leader --channel {tmp_path / 'lead'}" in reader.fault
             assert reader.position is None
             reader.close()
+
+
+@pytest.mark.parametrize("pause", [0.0, 10.0])
+@pytest.mark.parametrize(("joint", "by"), [(0, 0.25), (1, 1.5), (5, -0.3), (6, 0.04)])
+def test_a_damaged_frame_before_a_rest_is_no_pose(
+    joint: int, by: float, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("wav_policy.teleoperation.leader_reader.time.monotonic", lambda: now)
+    reader = LeaderReader("left", "slcan", "nowhere")
+    for _ in range(2):
+        tell(reader, POSITION)
+        now += 0.005
+    now += pause
+    damaged = POSITION.copy()
+    damaged[joint] += by
+    tell(reader, damaged)
+    np.testing.assert_allclose(reader.position, POSITION, atol=2e-5)
+    now += 0.005
+    tell(reader, damaged)
+    np.testing.assert_allclose(reader.position, damaged, atol=2e-5, err_msg="said twice")
+
+
+def test_a_leader_that_is_moved_very_slowly_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its frames come seldom: each says that it has moved a little."""
+    now = 100.0
+    monkeypatch.setattr("wav_policy.teleoperation.leader_reader.time.monotonic", lambda: now)
+    reader = LeaderReader("left", "slcan", "nowhere")
+    tell(reader, POSITION)
+    for step in range(20):
+        now += 1.0
+        tell(reader, POSITION + 0.001 * step)
+        np.testing.assert_allclose(reader.position, POSITION + 0.001 * step, atol=2e-5)
+
+
+def test_a_reader_that_fails_does_not_pass_for_a_leader_at_rest(leader: LeaderArm, link: Path) -> None:
+    reader = LeaderReader("left", "slcan", str(link))
+    reader.open()
+    wait_until(lambda: reader.position is not None, leader)
+    assert reader._bus is not None
+    reader._bus.receive = lambda timeout: 1 / 0  # type: ignore[assignment, return-value]
+    wait_until(lambda: "division by zero" in reader.fault)
+    leader.advance(POSITION + 0.1, 1.0)
+    wait_until(lambda: reader.position is not None, leader)
+    reader.close()
+
+
+def test_a_leader_is_known_by_its_adapter(link: Path, leader: LeaderArm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are given anew when adapters are plugged in again: left must not lead right."""
+    monkeypatch.setattr(
+        "wav_policy.piper.adapters.list_adapters", lambda interface: [Adapter("slcan", str(link), usb_serial="A7")]
+    )
+    reader = LeaderReader("left", "slcan", "/dev/ttyACM0", "A7")
+    reader.open()
+    wait_until(lambda: reader.position is not None, leader)
+    reader.close()
+    with pytest.raises(InterfaceNotFoundError, match="left leader arm: no slcan adapter with USB serial B2"):
+        LeaderReader("left", "slcan", "/dev/ttyACM0", "B2").open()

@@ -139,8 +139,8 @@ class ChunkListener:
             began = time.monotonic()
             try:
                 why = self._attend()
-            except OSError as error:  # no memory, file descriptors or process ids are left
-                why = f"the process that listens to it cannot be run: {error}"
+            except Exception as error:  # whatever it is, the arms must not go on unsupervised
+                why = f"listening to it failed: {type(error).__name__}: {error}"
             if self._closing.is_set():
                 return
             if time.monotonic() - began > _SETTLED:
@@ -171,6 +171,7 @@ class ChunkListener:
             finally:
                 self._end = None
                 self._listening = False
+                self._on_hold("policy lost: the process that listens to it is gone")
                 ours.close()
                 try:
                     process.wait(_END_TIME)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from wav_policy.robot.model import TABLE_CLASS
+from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.bowl_failures import make_failure
 from wav_policy.sim.tasks.bowl_operator import BowlOperator
 from wav_policy.sim.tasks.bowl_scene import (
@@ -35,9 +36,6 @@ from wav_policy.sim.tasks.contacts import touching
 
 if TYPE_CHECKING:
     import mujoco
-
-    from wav_policy.sim.task import Operator, ScriptedFailure
-    from wav_policy.sim.world import World
 
 _MAX_SPEED: Final = 0.02  # m/s, at rest
 _MAX_SPIN: Final = 0.3  # rad/s, at rest
@@ -107,10 +105,10 @@ class BowlTask:
         for name, position in zip(BOWLS, (red, green), strict=True):
             put_down(data, name, position, rng.uniform(-np.pi, np.pi))
 
-    def before_step(self, world: World) -> None:
+    def before_step(self, world: Cell) -> None:
         """Nothing: contacts do it all."""
 
-    def is_done(self, world: World) -> bool:
+    def is_done(self, world: Cell) -> bool:
         """The bowl stands with its whole foot on the plate, upright and at rest, borne by the plate alone, and the
         nearer gripper is open and has drawn back."""
         state = bowl_state(world, self.target)
@@ -123,7 +121,7 @@ class BowlTask:
             return False
         return self._released(world, state)
 
-    def _released(self, world: World, state: BowlState) -> bool:
+    def _released(self, world: Cell, state: BowlState) -> bool:
         """Whether the gripper nearer to the bowl is open, its tips above the rim or beside the bowl by 3 cm."""
         nearer = self.working_side(world)
         tip = world.tip(nearer)
@@ -131,7 +129,7 @@ class BowlTask:
         beside = np.linalg.norm(tip[:2] - state.bowl[:2]) - WALL_RADIUS_TOP
         return world.arm(nearer).read().stroke > _MIN_OPEN_STROKE and max(above, beside) > _MIN_TIP_DISTANCE
 
-    def working_side(self, world: World) -> str:
+    def working_side(self, world: Cell) -> str:
         """The arm whose finger tips are nearer to the bowl."""
         return nearer_side(world, self.target)
 

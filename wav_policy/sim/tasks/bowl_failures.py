@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
 from wav_policy.sim.operator import Intent, arm_part, raised
+from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.bowl_operator import CLOSED, HOVER_HEIGHT, BowlOperator
 from wav_policy.sim.tasks.bowl_scene import BOWLS, bowl_state, nearer_side
 from wav_policy.sim.tasks.contacts import gripped
-
-if TYPE_CHECKING:
-    from wav_policy.sim.task import Operator, ScriptedFailure
-    from wav_policy.sim.world import World
 
 _BESIDE_X: Final = -0.145
 """From the plate's centre to where a bowl is put down on the bases' side of it [m]."""
@@ -48,23 +45,23 @@ def make_failure(target: str, bowls: tuple[str, ...], rng: np.random.Generator) 
     return draw_failure(choices, _LATEST, _MOMENTS, _IDEAS, (target,), rng)
 
 
-def _at_start(target: str, world: World) -> bool:
+def _at_start(target: str, world: Cell) -> bool:
     return True
 
 
-def _reaching(target: str, world: World) -> bool:
+def _reaching(target: str, world: Cell) -> bool:
     """The finger tips have come near the bowl and are above it, open."""
     side, state = nearer_side(world, target), bowl_state(world, target)
     error = world.tip(side) - state.bowl
     return bool(np.linalg.norm(error[:2]) < 0.11 and error[2] > 0.05 and not _holding(target, world))
 
 
-def _carrying(target: str, world: World) -> bool:
+def _carrying(target: str, world: Cell) -> bool:
     state = bowl_state(world, target)
     return _holding(target, world) and state.clearance > 0.020 and float(np.linalg.norm(state.offset)) > 0.08
 
 
-def _placing(target: str, world: World) -> bool:
+def _placing(target: str, world: Cell) -> bool:
     state = bowl_state(world, target)
     return _holding(target, world) and state.clearance > 0.012 and float(np.linalg.norm(state.offset)) < 0.07
 
@@ -72,25 +69,25 @@ def _placing(target: str, world: World) -> bool:
 _MOMENTS: Final = {"start": _at_start, "reach": _reaching, "carry": _carrying, "place": _placing}
 
 
-def _holding(target: str, world: World) -> bool:
+def _holding(target: str, world: Cell) -> bool:
     side = nearer_side(world, target)
     return float(arm_part(world.joint_positions, side)[-1]) < CLOSED and gripped(world, side, target)
 
 
-def _wrong_bowl(target: str, rng: np.random.Generator, world: World) -> Operator:
+def _wrong_bowl(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     (other,) = (name for name in BOWLS if name != target)
     return BowlOperator(other)
 
 
-def _wander(target: str, rng: np.random.Generator, world: World) -> Operator:
+def _wander(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     return wander(nearer_side(world, target), world, rng)
 
 
-def _freeze(target: str, rng: np.random.Generator, world: World) -> Operator:
+def _freeze(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     return Freeze(world)
 
 
-def _beside(target: str, rng: np.random.Generator, world: World) -> Operator:
+def _beside(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     """Put it down between the plate and the bases."""
     state = bowl_state(world, target)
     side = 1.0 if nearer_side(world, target) == "left" else -1.0
@@ -98,24 +95,24 @@ def _beside(target: str, rng: np.random.Generator, world: World) -> Operator:
     return BowlOperator(target, goal=goal)
 
 
-def _put_back(target: str, rng: np.random.Generator, world: World) -> Operator:
+def _put_back(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     """Put it down on the side it came from."""
     side = 1.0 if nearer_side(world, target) == "left" else -1.0
     goal = np.array([rng.uniform(0.20, 0.30), side * rng.uniform(*_PUT_BACK_ABS_Y)])
     return BowlOperator(target, goal=goal)
 
 
-def _drop(target: str, rng: np.random.Generator, world: World) -> Operator:
+def _drop(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     """Open the gripper in mid-air and go through the rest of the motion."""
     return _go_through_the_motion(target, world, Intent(world.tip(nearer_side(world, target)), MAX_STROKE))
 
 
-def _empty(target: str, rng: np.random.Generator, world: World) -> Operator:
+def _empty(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     """Close the gripper above the bowl and go through the rest of the motion."""
     return _go_through_the_motion(target, world, Intent(world.tip(nearer_side(world, target)), 0.0))
 
 
-def _go_through_the_motion(target: str, world: World, first: Intent) -> Operator:
+def _go_through_the_motion(target: str, world: Cell, first: Intent) -> Operator:
     side, state = nearer_side(world, target), bowl_state(world, target)
     closed = Intent(first.tip, 0.0)
     plate = state.plate + np.array([-0.04, 0.02 if side == "left" else -0.02, 0.0])

@@ -7,7 +7,7 @@ target height is a funnel over the remaining horizontal distance, so that the mo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from wav_policy.sim.operator import (
     ramp,
     towards,
 )
+from wav_policy.sim.task import Cell
 from wav_policy.sim.tasks.bowl_scene import (
     BOWL_HEIGHT,
     PLATE_HEIGHT,
@@ -36,9 +37,6 @@ from wav_policy.sim.tasks.bowl_scene import (
     nearer_side,
 )
 from wav_policy.sim.tasks.contacts import gripped
-
-if TYPE_CHECKING:
-    from wav_policy.sim.world import World
 
 GRASP_RADIUS: Final = 0.0557
 """Of the wall, half-way up the closed fingers [m]."""
@@ -87,7 +85,7 @@ class BowlOperator:
         self._offset = offset or GraspOffset()
         self._goal = goal
 
-    def act(self, world: World) -> FloatArray:
+    def act(self, world: Cell) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         with world.lock:
             measured, home = world.joint_positions, home_positions()
@@ -102,7 +100,7 @@ class BowlOperator:
                     targets.append(towards(arm, arm_part(home, side)))
         return np.concatenate(targets)
 
-    def _observe(self, world: World, side: str, arm: FloatArray) -> _Scene:
+    def _observe(self, world: Cell, side: str, arm: FloatArray) -> _Scene:
         objects = bowl_state(world, self._target)
         if self._goal is not None:
             objects = replace(objects, plate=np.append(self._goal, objects.plate[2]))

@@ -10,11 +10,10 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.model import OBJECT_CLASS
+from wav_policy.sim.task import Cell
 
 if TYPE_CHECKING:
     import mujoco
-
-    from wav_policy.sim.world import World
 
 BOWL_HEIGHT: Final = 0.056
 FOOT_RADIUS: Final = 0.050
@@ -69,7 +68,7 @@ class BowlState:
         return float(self.bowl[2] - FOOT_RADIUS * np.hypot(self.up[0], self.up[1]))
 
 
-def bowl_state(world: World, name: str) -> BowlState:
+def bowl_state(world: Cell, name: str) -> BowlState:
     """Present state of the bowl called `name`."""
     bowl = world.data.body(name)
     plate = world.data.body("plate").xpos + np.array([0.0, 0.0, PLATE_HEIGHT])
@@ -81,7 +80,7 @@ def put_down(data: mujoco.MjData, name: str, position: FloatArray, yaw: float) -
     data.joint(name).qpos[:] = [*position, 0.0005, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
 
 
-def nearer_side(world: World, bowl: str) -> str:
+def nearer_side(world: Cell, bowl: str) -> str:
     """The arm whose finger tips are nearer to a bowl: "left" or "right"."""
     position = bowl_state(world, bowl).bowl
     return min(SIDES, key=lambda side: float(np.linalg.norm(world.tip(side) - position)))

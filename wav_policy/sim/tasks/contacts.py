@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from wav_policy.sim.world import World
+from wav_policy.sim.task import Cell
 
 
-def touching(world: World, body: int) -> set[int]:
+def touching(world: Cell, body: int) -> set[int]:
     """Ids of the bodies that `body` is in contact with."""
     data, model = world.data, world.model
     geoms = data.contact.geom
@@ -19,7 +16,7 @@ def touching(world: World, body: int) -> set[int]:
     return {int(other) for other in involved[involved != body]}
 
 
-def gripped(world: World, side: str, name: str) -> bool:
+def gripped(world: Cell, side: str, name: str) -> bool:
     """Whether both fingers of an arm touch the body called `name`."""
     fingers = {world.model.body(f"{side}_finger{number}").id for number in (1, 2)}
     return fingers <= touching(world, world.model.body(name).id)

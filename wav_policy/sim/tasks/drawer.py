@@ -13,6 +13,7 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.model import BASE_POSITIONS
+from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.contacts import touching
 from wav_policy.sim.tasks.drawer_failures import make_failure
 from wav_policy.sim.tasks.drawer_operator import DrawerOperator
@@ -34,9 +35,6 @@ from wav_policy.sim.tasks.drawer_scene import (
 
 if TYPE_CHECKING:
     import mujoco
-
-    from wav_policy.sim.task import Operator, ScriptedFailure
-    from wav_policy.sim.world import World
 
 _MAX_SPEED: Final = 0.02  # m/s, at rest
 _CLEAR_HEIGHT: Final = 0.095
@@ -80,10 +78,10 @@ class DrawerTask:
             yaw = np.arctan2(to_base[1], to_base[0]) + rng.uniform(-BLOCK_TURN, BLOCK_TURN)
             data.joint(name).qpos[:] = [*position, BLOCK[2] + 0.0005, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
 
-    def before_step(self, world: World) -> None:
+    def before_step(self, world: Cell) -> None:
         """Nothing: contacts do it all."""
 
-    def is_done(self, world: World) -> bool:
+    def is_done(self, world: Cell) -> bool:
         """The drawer is closed and at rest with the yellow block in it and the cyan one not; no arm touches either or
         is within 4 cm of the handle."""
         state = drawer_state(world, "yellow_block")
@@ -96,7 +94,7 @@ class DrawerTask:
             return False
         return all(_clear(world.tip(side), state) for side in SIDES)
 
-    def working_side(self, world: World) -> str:
+    def working_side(self, world: Cell) -> str:
         """The arm whose turn it is."""
         return DrawerOperator().turn(world)[0]
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
 from wav_policy.sim.operator import Intent
+from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.contacts import gripped
 from wav_policy.sim.tasks.drawer_operator import HOVER_HEIGHT, PASS_HEIGHT, Belief, DrawerOperator
 from wav_policy.sim.tasks.drawer_scene import BLOCK, drawer_state
-
-if TYPE_CHECKING:
-    from wav_policy.sim.task import Operator, ScriptedFailure
-    from wav_policy.sim.world import World
 
 _CHOICES: Final[tuple[Choice, ...]] = (
     ("skips_opening", "start", 0.36),
@@ -45,36 +42,36 @@ def make_failure(rng: np.random.Generator) -> ScriptedFailure:
     return draw_failure(_CHOICES, _LATEST, _MOMENTS, _IDEAS, (), rng)
 
 
-def _turn(world: World) -> tuple[str, str]:
+def _turn(world: Cell) -> tuple[str, str]:
     return DrawerOperator().turn(world)
 
 
-def _at_start(world: World) -> bool:
+def _at_start(world: Cell) -> bool:
     return True
 
 
-def _pulling(world: World) -> bool:
+def _pulling(world: Cell) -> bool:
     return _turn(world)[1] == "open" and 0.03 < drawer_state(world, Belief.block).opening < 0.08
 
 
-def _opened(world: World) -> bool:
+def _opened(world: Cell) -> bool:
     return _turn(world)[1] == "store"
 
 
-def _reaching(world: World) -> bool:
+def _reaching(world: Cell) -> bool:
     """The finger tips have come near the block and are above it."""
     side, stage = _turn(world)
     error = world.tip(side) - drawer_state(world, Belief.block).block
     return stage == "store" and bool(np.linalg.norm(error[:2]) < 0.10 and error[2] > 0.03) and not _carrying(world)
 
 
-def _carrying(world: World) -> bool:
+def _carrying(world: Cell) -> bool:
     side, stage = _turn(world)
     lifted = drawer_state(world, Belief.block).block[2] > BLOCK[2] + 0.03
     return stage == "store" and gripped(world, side, Belief.block) and bool(lifted)
 
 
-def _stored(world: World) -> bool:
+def _stored(world: Cell) -> bool:
     return _turn(world)[1] == "close"
 
 
@@ -92,56 +89,56 @@ def _side_sign(side: str) -> float:
     return 1.0 if side == "left" else -1.0
 
 
-def _skips_opening(rng: np.random.Generator, world: World) -> Operator:
+def _skips_opening(rng: np.random.Generator, world: Cell) -> Operator:
     """Take the block at once and put it down in front of the closed drawer."""
     state = drawer_state(world, Belief.block)
     sign = 1.0 if state.block[1] > state.front[1] else -1.0
     return DrawerOperator(Belief(opened=True, goal=state.front[:2] + _IN_FRONT * [1.0, sign]))
 
 
-def _stops_early(rng: np.random.Generator, world: World) -> Operator:
+def _stops_early(rng: np.random.Generator, world: Cell) -> Operator:
     """Leave the drawer hardly open and be content."""
     return DrawerOperator(Belief(done=True))
 
 
-def _wrong_block(rng: np.random.Generator, world: World) -> Operator:
+def _wrong_block(rng: np.random.Generator, world: Cell) -> Operator:
     return DrawerOperator(Belief(block="cyan_block"))
 
 
-def _closes_empty(rng: np.random.Generator, world: World) -> Operator:
+def _closes_empty(rng: np.random.Generator, world: Cell) -> Operator:
     return DrawerOperator(Belief(stored=True))
 
 
-def _leaves_open(rng: np.random.Generator, world: World) -> Operator:
+def _leaves_open(rng: np.random.Generator, world: Cell) -> Operator:
     return DrawerOperator(Belief(done=True))
 
 
-def _wander(rng: np.random.Generator, world: World) -> Operator:
+def _wander(rng: np.random.Generator, world: Cell) -> Operator:
     return wander(_turn(world)[0], world, rng)
 
 
-def _freeze(rng: np.random.Generator, world: World) -> Operator:
+def _freeze(rng: np.random.Generator, world: Cell) -> Operator:
     return Freeze(world)
 
 
-def _beside(rng: np.random.Generator, world: World) -> Operator:
+def _beside(rng: np.random.Generator, world: Cell) -> Operator:
     """Put the block back on the table, on its own side."""
     side, _ = _turn(world)
     goal = np.array([rng.uniform(0.20, 0.27), _side_sign(side) * rng.uniform(0.19, 0.25)])
     return DrawerOperator(Belief(opened=True, goal=goal))
 
 
-def _drop(rng: np.random.Generator, world: World) -> Operator:
+def _drop(rng: np.random.Generator, world: Cell) -> Operator:
     """Let go in mid-air and go through the rest of the motion."""
     return _go_through_the_motion(world, MAX_STROKE)
 
 
-def _empty(rng: np.random.Generator, world: World) -> Operator:
+def _empty(rng: np.random.Generator, world: Cell) -> Operator:
     """Close the gripper above the block and go through the rest of the motion."""
     return _go_through_the_motion(world, 0.0)
 
 
-def _go_through_the_motion(world: World, stroke: float) -> Operator:
+def _go_through_the_motion(world: Cell, stroke: float) -> Operator:
     side, _ = _turn(world)
     state, tip = drawer_state(world, Belief.block), world.tip(side)
     over, low = np.append(state.tray, PASS_HEIGHT + 0.01), np.append(state.tray, HOVER_HEIGHT)

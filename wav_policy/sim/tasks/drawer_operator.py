@@ -7,7 +7,7 @@ the block in, and the arm nearer to the tray, which is the one that has just bee
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -27,11 +27,9 @@ from wav_policy.sim.operator import (
     ramp,
     retreat,
 )
+from wav_policy.sim.task import Cell
 from wav_policy.sim.tasks.contacts import gripped
 from wav_policy.sim.tasks.drawer_scene import BLOCK, CLOSED, FLOOR, FRONT_HEIGHT, TRAVEL, DrawerState, drawer_state
-
-if TYPE_CHECKING:
-    from wav_policy.sim.world import World
 
 OPEN_ENOUGH: Final = 0.100
 """Opening at which the block may go in [m]."""
@@ -90,7 +88,7 @@ class DrawerOperator:
     def __init__(self, belief: Belief | None = None):
         self._belief = belief or Belief()
 
-    def act(self, world: World) -> FloatArray:
+    def act(self, world: Cell) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         with world.lock:
             measured = world.joint_positions
@@ -106,7 +104,7 @@ class DrawerOperator:
                 targets.append(joint_targets(side, intent, HOME_ROLL[side], arm))
         return np.concatenate(targets)
 
-    def turn(self, world: World) -> tuple[str, str]:
+    def turn(self, world: Cell) -> tuple[str, str]:
         """Which arm works, and at what: "open", "store", "close" or "leave"."""
         state, belief = drawer_state(world, self._belief.block), self._belief
         nearer = min(SIDES, key=lambda side: float(np.linalg.norm((world.tip(side) - state.front)[:2])))
@@ -120,16 +118,14 @@ class DrawerOperator:
             return other, "open"
         return own, "store"
 
-    def _intent(
-        self, stage: str, world: World, state: DrawerState, side: str, tip: FloatArray, stroke: float
-    ) -> Intent:
+    def _intent(self, stage: str, world: Cell, state: DrawerState, side: str, tip: FloatArray, stroke: float) -> Intent:
         if stage == "leave":
             return Intent(retreat(tip, home_tip(side), PASS_HEIGHT), MAX_STROKE)
         if stage == "store":
             return self._store(world, state, side, tip, stroke)
         return _drag(state, side, tip, -1.0 if stage == "open" else 1.0)
 
-    def _store(self, world: World, state: DrawerState, side: str, tip: FloatArray, stroke: float) -> Intent:
+    def _store(self, world: Cell, state: DrawerState, side: str, tip: FloatArray, stroke: float) -> Intent:
         held = stroke < WIDE and gripped(world, side, self._belief.block)
         grasp = state.block + np.array([0.0, 0.0, GRASP_HEIGHT - BLOCK[2]])
         if held:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.robot.model import OBJECT_CLASS, TABLE_CLASS
-
-if TYPE_CHECKING:
-    from wav_policy.sim.world import World
+from wav_policy.sim.task import Cell
 
 TRAVEL: Final = 0.130
 """How far the drawer opens [m]."""
@@ -81,7 +79,7 @@ class DrawerState:
         return bool(0.0 < x < TRAY_DEPTH and abs(y) < HALF_TRAY and z < FLOOR + 1.5 * BLOCK[2])
 
 
-def drawer_state(world: World, block: str) -> DrawerState:
+def drawer_state(world: Cell, block: str) -> DrawerState:
     """Present state of the drawer and of the block called `block`."""
     data = world.data
     opening = -float(data.joint("drawer").qpos[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -10,13 +10,10 @@ from wav_models.types import FloatArray
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
 from wav_policy.sim.operator import Intent
+from wav_policy.sim.task import Cell, Operator, ScriptedFailure
+from wav_policy.sim.tasks.towel_cloth import Towel
 from wav_policy.sim.tasks.towel_operator import HOVER_HEIGHT, PASS_HEIGHT, TowelOperator
 from wav_policy.sim.tasks.towel_scene import CORNERS
-
-if TYPE_CHECKING:
-    from wav_policy.sim.task import Operator, ScriptedFailure
-    from wav_policy.sim.tasks.towel import TowelTask
-    from wav_policy.sim.world import World
 
 _CHOICES: Final[tuple[Choice, ...]] = (
     ("wrong_corner", "start", 0.16),
@@ -37,23 +34,23 @@ _SHORT: Final = 0.3
 """Share of its way at which a corner is dropped."""
 
 
-def make_failure(task: TowelTask, rng: np.random.Generator) -> ScriptedFailure:
+def make_failure(task: Towel, rng: np.random.Generator) -> ScriptedFailure:
     """A random failure at a random decision point."""
     return draw_failure(_CHOICES, _LATEST, _MOMENTS, _IDEAS, (task,), rng)
 
 
-def _at_start(task: TowelTask, world: World) -> bool:
+def _at_start(task: Towel, world: Cell) -> bool:
     return True
 
 
-def _reaching(task: TowelTask, world: World) -> bool:
+def _reaching(task: Towel, world: Cell) -> bool:
     """The finger tips of the working arm are near its corner, above it, empty."""
     side = task.working_side(world)
     error = world.tip(side) - task.corner(world, _worst(task, world, side))
     return bool(np.linalg.norm(error[:2]) < 0.10 and error[2] > 0.03) and not len(task.grips[side].vertices)
 
 
-def _carrying(task: TowelTask, world: World) -> bool:
+def _carrying(task: Towel, world: Cell) -> bool:
     side = task.working_side(world)
     return len(task.grips[side].vertices) > 0 and bool(world.tip(side)[2] > 0.025)
 
@@ -61,15 +58,15 @@ def _carrying(task: TowelTask, world: World) -> bool:
 _MOMENTS: Final = {"start": _at_start, "reach": _reaching, "carry": _carrying}
 
 
-def _worst(task: TowelTask, world: World, side: str) -> str:
+def _worst(task: Towel, world: Cell, side: str) -> str:
     return max((name for name in CORNERS if side in name), key=lambda name: task.misplacement(world, name))
 
 
-def _as_they_are(task: TowelTask, world: World) -> dict[str, FloatArray]:
+def _as_they_are(task: Towel, world: Cell) -> dict[str, FloatArray]:
     return {name: task.corner(world, name)[:2] for name in CORNERS}
 
 
-def _wrong_corner(task: TowelTask, rng: np.random.Generator, world: World) -> Operator:
+def _wrong_corner(task: Towel, rng: np.random.Generator, world: Cell) -> Operator:
     """Fold the corner that lies opposite over as well."""
     worst = _worst(task, world, task.working_side(world))
     depth, side = worst.split("_")
@@ -78,7 +75,7 @@ def _wrong_corner(task: TowelTask, rng: np.random.Generator, world: World) -> Op
     return TowelOperator(task, {**_as_they_are(task, world), other: centre})
 
 
-def _folds_further(task: TowelTask, rng: np.random.Generator, world: World) -> Operator:
+def _folds_further(task: Towel, rng: np.random.Generator, world: Cell) -> Operator:
     """Take every held corner further over the towel instead of back."""
     goals = _as_they_are(task, world)
     for name, where in goals.items():
@@ -88,7 +85,7 @@ def _folds_further(task: TowelTask, rng: np.random.Generator, world: World) -> O
     return TowelOperator(task, goals)
 
 
-def _drop(task: TowelTask, rng: np.random.Generator, world: World) -> Operator:
+def _drop(task: Towel, rng: np.random.Generator, world: Cell) -> Operator:
     """Put every corner down a short way from where it lay."""
     goals = _as_they_are(task, world)
     for name, where in goals.items():
@@ -96,7 +93,7 @@ def _drop(task: TowelTask, rng: np.random.Generator, world: World) -> Operator:
     return TowelOperator(task, goals)
 
 
-def _takes_block(task: TowelTask, rng: np.random.Generator, world: World) -> Operator:
+def _takes_block(task: Towel, rng: np.random.Generator, world: Cell) -> Operator:
     """Pick up the block beside the towel and keep it."""
     side = task.working_side(world)
     block = task.decoy(world, side)
@@ -105,7 +102,7 @@ def _takes_block(task: TowelTask, rng: np.random.Generator, world: World) -> Ope
     return Tour(side, [Intent(over, MAX_STROKE), Intent(at, MAX_STROKE), Intent(at, 0.0), Intent(up, 0.0)])
 
 
-def _empty(task: TowelTask, rng: np.random.Generator, world: World) -> Operator:
+def _empty(task: Towel, rng: np.random.Generator, world: Cell) -> Operator:
     """Close the gripper above the corner and go through the rest of the motion."""
     side = task.working_side(world)
     tip, goal = world.tip(side), task.flat_corner(_worst(task, world, side))
@@ -114,11 +111,11 @@ def _empty(task: TowelTask, rng: np.random.Generator, world: World) -> Operator:
     return Tour(side, [*stops, home_stop(side)])
 
 
-def _wander(task: TowelTask, rng: np.random.Generator, world: World) -> Operator:
+def _wander(task: Towel, rng: np.random.Generator, world: Cell) -> Operator:
     return wander(task.working_side(world), world, rng)
 
 
-def _freeze(task: TowelTask, rng: np.random.Generator, world: World) -> Operator:
+def _freeze(task: Towel, rng: np.random.Generator, world: Cell) -> Operator:
     return Freeze(world)
 
 

@@ -5,7 +5,7 @@ A feedback law over the present state, without clock and memory; both arms may w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -25,11 +25,9 @@ from wav_policy.sim.operator import (
     ramp,
     retreat,
 )
+from wav_policy.sim.task import Cell
+from wav_policy.sim.tasks.towel_cloth import Towel
 from wav_policy.sim.tasks.towel_scene import CORNERS, COVERAGE, GRIP_STROKE, SPACING
-
-if TYPE_CHECKING:
-    from wav_policy.sim.tasks.towel import TowelTask
-    from wav_policy.sim.world import World
 
 IN_PLACE: Final = 0.045
 """Largest distance of a corner from its place at which it is left alone [m]; `NEARLY_IN_PLACE` while the towel does not
@@ -59,11 +57,11 @@ class TowelOperator:
         goals: where a corner is taken instead of to its place [2], m, by its name.
     """
 
-    def __init__(self, task: TowelTask, goals: dict[str, FloatArray] | None = None):
+    def __init__(self, task: Towel, goals: dict[str, FloatArray] | None = None):
         self._task = task
         self._goals = goals or {}
 
-    def act(self, world: World) -> FloatArray:
+    def act(self, world: Cell) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         with world.lock:
             measured = world.joint_positions
@@ -74,7 +72,7 @@ class TowelOperator:
                 targets.append(joint_targets(side, intent, HOME_ROLL[side], arm))
         return np.concatenate(targets)
 
-    def corner_of(self, world: World, side: str) -> str | None:
+    def corner_of(self, world: Cell, side: str) -> str | None:
         """The corner that an arm works at: one that it holds, else the one furthest from its goal; None when done."""
         own = [name for name in CORNERS if side in name]
         held = set(self._task.grips[side].vertices)
@@ -88,10 +86,10 @@ class TowelOperator:
     def _goal(self, name: str) -> FloatArray:
         return self._goals.get(name, self._task.flat_corner(name)[:2])
 
-    def _missing(self, world: World, name: str) -> float:
+    def _missing(self, world: Cell, name: str) -> float:
         return float(np.linalg.norm(self._task.corner(world, name)[:2] - self._goal(name)))
 
-    def _intent(self, world: World, side: str, tip: FloatArray, stroke: float) -> Intent:
+    def _intent(self, world: Cell, side: str, tip: FloatArray, stroke: float) -> Intent:
         name = self.corner_of(world, side)
         if name is None:
             return Intent(retreat(tip, home_tip(side), PASS_HEIGHT), MAX_STROKE)

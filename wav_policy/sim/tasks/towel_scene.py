@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 
 from wav_models.types import FloatArray
 from wav_policy.robot.model import OBJECT_CLASS
-
-if TYPE_CHECKING:
-    pass
 
 COUNT: Final = 10
 SPACING: Final = 0.030

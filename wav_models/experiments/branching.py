@@ -10,11 +10,15 @@ outcome have in common shall come through the simulator, not through the noise.
 Choices are made at single moments: in most others all futures are one and the same, and an average over an episode says
 little about a search. So the moments of an episode at which imagined futures ask for the most different motions are
 looked at as well, wherever they are. (The spread of actions at these is high because they were chosen by it.)
+
+What whole searches choose can be acted out beside them: their promise and their outcome are judged by the noises that
+the M futures are judged by, which no search has seen.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +29,7 @@ from wav_models.data.images import resize_image
 from wav_models.engines.torch_engine import TorchScene
 from wav_models.evaluation.closed_loop import ObservationHistory, plan_seed
 from wav_models.experiments.reader import FutureReader, Reading, action_spread
+from wav_models.planner.config import PlannerConfig
 from wav_models.planner.scoring import make_score
 from wav_models.types import FloatArray, ImageArray, Observation
 
@@ -89,6 +94,7 @@ class Moment:
         actions_by_value: chunks of the first future, one per value noise [N, H, A].
         actions_by_noise: chunks of the first future, one per action noise of scale 1 [N, H, A].
         imagined, outcome: latents [M, D].
+        searched: by name of a planner, promised and realised score of the future that it chose.
     """
 
     seed: int
@@ -104,6 +110,7 @@ class Moment:
     actions_by_noise: FloatArray
     imagined: FloatArray
     outcome: FloatArray
+    searched: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,10 +136,20 @@ class _Visit:
 
 
 class Brancher:
-    """Walks through episodes with one reader and looks around at some of their moments."""
+    """Walks through episodes with one reader and looks around at some of their moments.
 
-    def __init__(self, reader: FutureReader, cell: Branches, settings: BranchSettings) -> None:
-        self.reader, self.cell, self.settings = reader, cell, settings
+    Args:
+        searches: planners whose choices are acted out as well, by name.
+    """
+
+    def __init__(
+        self,
+        reader: FutureReader,
+        cell: Branches,
+        settings: BranchSettings,
+        searches: Mapping[str, PlannerConfig] | None = None,
+    ) -> None:
+        self.reader, self.cell, self.settings, self.searches = reader, cell, settings, searches or {}
         self.config = reader.engine.config
         self._score = make_score(reader.planner.score, reader.planner.snr_eps)
 
@@ -200,7 +217,6 @@ class Brancher:
             outcomes.append(reader.encode_frames(frames))
             replanned.append(self._expected_value(later, noise))
         outcome = torch.stack(outcomes)
-        true = reader.noised(scene, outcome, noise.outcome.expand_as(outcome))
         pairs, first = self._pairs(reading, noise), reading.select(0)
         unit = torch.randn(noise.action.shape, generator=torch.Generator().manual_seed(plan_seed(seed, step) ^ 1))
         return Moment(
@@ -210,14 +226,30 @@ class Brancher:
             choice,
             pairs=pairs.numpy(),
             promised=self._score.futures(pairs).numpy(),
-            realised=self._score.futures(self._pairs(true, noise)).numpy(),
+            realised=self._true_scores(scene, outcome, noise),
             replanned=np.array(replanned),
             actions=visit.actions,
             actions_by_value=np.stack([reader.act(first, state, z, noise.action[0]) for z in noise.value]),
             actions_by_noise=np.stack([reader.act(first, state, noise.value[0], z) for z in unit]),
             imagined=_flat(reading.latents),
             outcome=_flat(outcome),
+            searched={name: self._search(seed, visit, scene, planner) for name, planner in self.searches.items()},
         )
+
+    def _search(self, seed: int, visit: _Visit, scene: TorchScene, planner: PlannerConfig) -> tuple[float, float]:
+        """Promised and realised score of what a planner chooses here."""
+        noise = visit.noise
+        chosen, chunk = self.reader.choose(scene, visit.seen.joint_state, planner, plan_seed(seed, visit.step))
+        promised = self._score.futures(self._pairs(self.reader.imagined(scene, chosen[None]), noise))
+        self.cell.restore(visit.saved)
+        _, frames = self._act_out(chunk, visit.history.copy(), visit.seen)
+        realised = self._true_scores(scene, self.reader.encode_frames(frames)[None], noise)
+        return float(promised), float(realised[0])
+
+    def _true_scores(self, scene: TorchScene, outcome: Tensor, noise: _Noise) -> FloatArray:
+        """Of true futures [M, ...], shape [M]."""
+        true = self.reader.noised(scene, outcome, noise.outcome.expand_as(outcome))
+        return self._score.futures(self._pairs(true, noise)).numpy()
 
     def _act_out(
         self, chunk: FloatArray, history: ObservationHistory, seen: Observation

@@ -18,6 +18,8 @@ NAMED_CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "k1": {"num_iterations": 1},
     "k3": {"num_iterations": 3},
     "k5": {"num_iterations": 5},
+    "fresh": {"num_iterations": 3, "mean_update_rate": 0.0, "std_update_rate": 0.0, "selection": "best"},
+    "paper": {"num_iterations": 3, "score": "snr", "shared_value_noise": False, "selection": "sample"},
 }
 """Condition -> what it changes in a planner; docs/planning.md says what each is for."""
 

@@ -13,6 +13,7 @@ by as many value samples, with noises that all futures share.
                                                   by the score of its true outcome (AUC; 0.5 = chance)
     gain_promised, gain_realised                  best future against the average one: promised, and after acting it out
     concordance_replanned, gain_replanned         the same one re-plan later, by the mean value expected from there
+    gain_promised_NAME, gain_realised_NAME        of what a planner NAME chose, where searches are compared
     auc_true, auc_own, auc_imagined               value against the success of recorded episodes: reading their true
                                                   future; the model's own, denoised from the noised true one; imagined
     return_r2_*, action_error_*                   predicted return and decoded chunk against the recorded ones, with the
@@ -66,6 +67,23 @@ def summarise_moments(moments: Sequence[Moment], joints: Sequence[int]) -> dict[
         "gain_replanned": _mean(moments, lambda m: _gain(m, m.replanned)),
         "gain_replanned_standard_error": _standard_error(moments, lambda m: _gain(m, m.replanned)),
         "realised_over_promised": realised / max(promised, 1e-12),
+        **{key: number for name in moments[0].searched for key, number in _of_search(moments, name).items()},
+    }
+
+
+def _of_search(moments: Sequence[Moment], name: str) -> dict[str, float | None]:
+    """What a planner chose against the average of the M futures: promised, and after acting it out."""
+
+    def promised(moment: Moment) -> float:
+        return moment.searched[name][0] - float(moment.promised.mean())
+
+    def realised(moment: Moment) -> float:
+        return moment.searched[name][1] - float(moment.realised.mean())
+
+    return {
+        f"gain_promised_{name}": _mean(moments, promised),
+        f"gain_realised_{name}": _mean(moments, realised),
+        f"gain_realised_{name}_standard_error": _standard_error(moments, realised),
     }
 
 

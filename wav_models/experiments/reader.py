@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from wav_models.data.normalization import Normalization
-from wav_models.engines.observed_trajectories import make_state_token
+from wav_models.engines.observed_trajectories import ObservedTrajectories, make_state_token
 from wav_models.engines.torch_engine import TorchEngine, TorchFutures, TorchScene
 from wav_models.flow import euler_through, interpolate
 from wav_models.planner.config import PlannerConfig
+from wav_models.planner.search import search
 from wav_models.types import FloatArray, ImageArray, Observation
 
 
@@ -117,6 +118,15 @@ class FutureReader:
         steps = self.planner.num_value_steps, self.planner.num_action_steps
         _, actions = self.engine.act(future, token, value_noise, action_noise, *steps)
         return self.normalization.decode_actions(actions.double().numpy(), joint_state)
+
+    def choose(
+        self, scene: TorchScene, joint_state: FloatArray, planner: PlannerConfig, seed: int
+    ) -> tuple[Tensor, FloatArray]:
+        """What a planner with this one's passes acts on: noise of a future [V, F_fut, L, C], joint targets [H, 14]."""
+        token = make_state_token(self.normalization, joint_state)
+        model = ObservedTrajectories(self.engine, scene, token, self.normalization, planner)
+        plan = search(model, planner, seed)
+        return plan.video_noise, self.normalization.decode_actions(plan.actions.double().numpy(), joint_state)
 
 
 def action_spread(chunks: FloatArray, columns: Sequence[int]) -> float:

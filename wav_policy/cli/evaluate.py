@@ -51,7 +51,8 @@ class EvaluateArguments:
     green_bowl, which share a scene, a policy that listens succeeds where task and instruction agree, and only there."""
     conditions: tuple[str, ...] = ()
     """Named conditions: k0 (no planning), k0-zero (its noise shrunken to nothing), shrunk (K = 3 with random
-    elites: noise shrunken as planning shrinks it), best, worst (of one round's futures), k1, k3, k5."""
+    elites: noise shrunken as planning shrinks it), best, worst (of one round's futures), k1, k3, k5, fresh (K = 3
+    without refitting), paper (K = 3 with the paper's score and selection). With --diagnose: searches to be compared."""
     iterations: tuple[int, ...] = ()
     """Planning rounds K; 0 = no planning."""
     selection: tuple[str, ...] = ()
@@ -97,7 +98,8 @@ class EvaluateArguments:
     """Address of a dask scheduler, tcp://HOST:8786, whose workers run the trials instead ('wav-policy[cluster]')."""
     diagnose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Find the weak link of planning instead: see docs/planning.md. Runs torch in fp32; other options of closed-loop
-    trials are refused. One set of planner parameters; --data where there is a dataset."""
+    trials are refused. One set of planner parameters; --conditions acts out what these planners choose, too; --data
+    where there is a dataset."""
     pretrained: Path | None = None
     """Local LTX-Video directory, for checkpoints that use its auto-encoder and T5."""
     data: Path | None = None
@@ -138,7 +140,7 @@ def main(argv: list[str]) -> int:
 
 
 _ONLY_OF_TRIALS: Final = (
-    *("phrasing", "instruction_of", "conditions", "iterations", "selection", "video_elites", "value_elites"),
+    *("phrasing", "instruction_of", "iterations", "selection", "video_elites", "value_elites"),
     *("shared_value_noise", "mean_update_rate", "std_update_rate", "min_std", "latency_steps", "bare"),
     *("engine", "dtype", "pretrained", "resume"),
 )
@@ -230,6 +232,7 @@ def _stack(arguments: EvaluateArguments) -> StackConfig | None:
 
 def _diagnose(arguments: EvaluateArguments, command: str) -> None:
     from wav_models.experiments.branching import BranchSettings
+    from wav_models.experiments.conditions import named_conditions
     from wav_models.experiments.diagnosis import describe as describe_links
     from wav_models.planner.scoring import make_score
     from wav_policy.experiments.diagnose_command import DiagnosisPlan, diagnose
@@ -248,7 +251,15 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
             replan_steps=arguments.replan_steps,
         )
         plan = DiagnosisPlan(
-            arguments.checkpoint, planner, task, arguments.split, seeds, arguments.data, branch, arguments.workers
+            arguments.checkpoint,
+            planner,
+            task,
+            arguments.split,
+            seeds,
+            arguments.data,
+            branch,
+            arguments.workers,
+            named_conditions(planner, arguments.conditions),
         )
         links[task] = diagnose(plan)
     summary = {**header(arguments, command), "planner": asdict(planner), "tasks": links}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class DiagnosisPlan:
         data: labelled dataset with successes and failures, or None.
         branch: how much to look at in an episode.
         workers: processes, one torch thread each.
+        searches: planners whose choices are acted out as well, by name.
     """
 
     checkpoint: Path
@@ -41,6 +43,7 @@ class DiagnosisPlan:
     data: Path | None
     branch: BranchSettings
     workers: int
+    searches: Mapping[str, PlannerConfig]
 
 
 def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
@@ -108,12 +111,12 @@ def make_reader(checkpoint: Path, planner: PlannerConfig) -> FutureReader:
 
 
 def _make_brancher(plan: DiagnosisPlan) -> Brancher:
+    import wav_models.experiments  # noqa: F401  its planners have names here
     from wav_models.experiments.branching import Brancher
     from wav_policy.experiments.branching_world import BranchingWorld
 
-    return Brancher(
-        make_reader(plan.checkpoint, plan.planner), BranchingWorld(plan.task, split=plan.split), plan.branch
-    )
+    reader, world = make_reader(plan.checkpoint, plan.planner), BranchingWorld(plan.task, split=plan.split)
+    return Brancher(reader, world, plan.branch, plan.searches)
 
 
 def _measure_recorded(plan: DiagnosisPlan, episodes: list[int]) -> dict[str, float | None]:

@@ -69,7 +69,7 @@ def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.
         (["--max-steps", "0"], "--max-steps is 0; it must be at least 1"),
         (["--task", "drawer", "--max-steps", "241"], "--max-steps is 241; an episode of 'drawer' ends after 240"),
         (["--conditions", "k0", "--iterations", "3"], "give either --conditions, or --iterations and --selection"),
-        (["--diagnose", "--conditions", "k0", "--dtype", "bf16"], "no use for --conditions, --dtype"),
+        (["--diagnose", "--conditions", "k0", "--dtype", "bf16", "--bare"], "no use for --bare, --dtype"),
         (["--data", "somewhere"], "--data is read by --diagnose only"),
     ],
 )
@@ -150,13 +150,15 @@ def test_trials_of_the_bare_rows_are_not_taken_for_those_of_the_stack(random_che
 def test_a_diagnosis_of_one_episode(random_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "links.json"
     arguments = ["--diagnose", "--checkpoint", str(random_checkpoint), "--episodes", "1", "--max-steps", "16"]
-    assert main([*arguments, "--workers", "1", "--score", "gain", "--video-samples", "3", "--json", str(path)]) == 0
+    arguments += ["--workers", "1", "--score", "gain", "--video-samples", "3", "--conditions", "k1", "shrunk"]
+    assert main([*arguments, "--json", str(path)]) == 0
     result = json.loads(path.read_text())
     links = result["tasks"]["bowl"]
     assert links["simulated"]["moments"] == 1  # plans begin at steps 8 and 12; every third is a regular moment
     assert links["choices"]["moments"] == 1  # and two that near are one decision
     assert links["choices"]["gain_realised_standard_error"] is None
     assert links["choices"]["action_spread_futures_rad"] > 0.0
+    assert {"gain_realised_k1", "gain_promised_shrunk"} <= links["choices"].keys()
     assert (result["planner"]["score"], links["branch"]["futures"]) == ("gain", 3)
 
 

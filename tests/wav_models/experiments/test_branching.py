@@ -101,9 +101,13 @@ class LineReader:
     def act(self, future: Tensor, *_: Any) -> np.ndarray:
         return np.full((16, 14), float(future))
 
+    def choose(self, scene: tuple[float, float], joint_state: Any, planner: PlannerConfig, seed: int) -> Any:
+        noise = torch.tensor([float(planner.num_iterations)])
+        return noise, self.act(scene[0] + scene[1] * noise)
 
-def look(cell: Line, widths: dict[int, float]) -> list[Moment]:
-    return Brancher(LineReader(widths), cell, SETTINGS).episode(3)  # type: ignore[arg-type]
+
+def look(cell: Line, widths: dict[int, float], searches: dict[str, PlannerConfig] | None = None) -> list[Moment]:
+    return Brancher(LineReader(widths), cell, SETTINGS, searches).episode(3)  # type: ignore[arg-type]
 
 
 def test_choices_are_the_widest_moments_and_not_neighbours() -> None:
@@ -133,6 +137,16 @@ def test_where_acting_changes_nothing_nothing_is_realised() -> None:
     assert links["gain_promised"] > 0.3
     assert links["gain_realised"] == pytest.approx(0.0, abs=1e-6)
     assert links["concordance"] == 0.5
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_what_searches_choose_is_acted_out_from_the_same_moment(stuck: bool) -> None:
+    """A planner of K rounds finds the future K widths away; where acting changes nothing, it realises nothing."""
+    searches = {f"k{k}": PlannerConfig(num_iterations=k) for k in (0, 2)}
+    moments = [m for m in look(Line(stuck), {20: 0.9, 52: 0.5}, searches) if m.choice]
+    promised, realised = np.mean([np.subtract(m.searched["k2"], m.searched["k0"]) for m in moments], axis=0)
+    assert promised == pytest.approx(2 * 0.7)
+    assert realised == pytest.approx(0.0 if stuck else 2 * 0.7, abs=1 / 40)
 
 
 def test_one_future_cannot_be_compared() -> None:

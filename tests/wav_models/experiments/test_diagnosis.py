@@ -55,6 +55,17 @@ def test_moments_of_one_episode_count_as_one_for_the_standard_error() -> None:
     assert summarise_moments([good] * 9, ANGLES)["gain_realised_standard_error"] is None
 
 
+def test_what_a_search_chose_is_compared_with_the_average_future() -> None:
+    moments = [
+        replace(moment(follows=True, judged=True, seed=seed), searched={"k3": (9.0, realised)})
+        for seed, realised in ((1, 4.0), (2, 5.0))
+    ]
+    links = summarise_moments(moments, ANGLES)
+    assert links["gain_promised_k3"] == pytest.approx(9.0 - 2.5)
+    assert links["gain_realised_k3"] == pytest.approx(4.5 - 2.5)
+    assert links["gain_realised_k3_standard_error"] == pytest.approx(0.5)
+
+
 def test_actions_that_ignore_the_future_are_found() -> None:
     links = summarise_moments([moment(follows=False, judged=True) for _ in range(20)], ANGLES)
     assert abs(links["following"]) < 0.15

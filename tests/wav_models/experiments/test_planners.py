@@ -11,6 +11,7 @@ import torch
 
 from tests.wav_models.planner.test_latent_planner import HORIZON, SHAPE, Landscape
 from wav_models.experiments import planners
+from wav_models.experiments.conditions import named_conditions
 from wav_models.planner import PlannerConfig
 from wav_models.planner.latent_planner import plan
 from wav_models.planner.scoring import make_score
@@ -30,6 +31,18 @@ def test_random_elites_refit_without_improving(landscape: Landscape) -> None:
     assert float(unjudged.std.mean()) < 0.5
     distance = [float(landscape.distance(d.mean[None])) for d in (unjudged, judged)]
     assert distance[0] > float(landscape.distance(torch.zeros(1, *SHAPE))) - 0.1 > distance[1]
+
+
+def test_fresh_rounds_find_what_one_round_of_as_many_futures_finds(landscape: Landscape) -> None:
+    base = PlannerConfig(score="mean")
+    fresh = search(landscape, named_conditions(base, ["fresh"])["fresh"], 3)
+    one_round = replace(base, num_iterations=1, num_video_samples=24, selection="best")
+    assert torch.equal(fresh.video_noise, search(landscape, one_round, 3).video_noise)
+
+
+def test_the_paper_s_setting_is_there_whatever_a_checkpoint_plans_with() -> None:
+    tuned = PlannerConfig(score="gain", selection="best", shared_value_noise=True, num_iterations=1)
+    assert named_conditions(tuned, ["paper"])["paper"] == PlannerConfig()
 
 
 def test_random_elites_imagine_only_the_future_it_acts_on(landscape: Landscape) -> None:

@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup system-packages demo test test-clock test-compute mutants docs lint format clean
+.PHONY: help setup system-packages demo test test-lint test-clock test-compute mutants docs lint format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +14,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 PYTEST_ARGS ?=
 PIP_ARGS ?=
+IN_TWO_PROCESSES := --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 15
 
 # The system's own interpreter if it is 3.10-3.13, else the first of these that runs.
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13 python3.10; do \
@@ -74,21 +75,24 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# What talks to nodes and arms looks at clocks, and waits most of its time. The rest computes meanwhile, in two processes
-# that make way for it. Each part prints what it has found when it ends.
-test: lint
+# What talks to nodes and arms looks at clocks, and waits most of its time: two processes. The rest and the linters
+# compute meanwhile, and make way for it. Each part prints what it has found when it ends.
+test: setup
 ifeq ($(PYTEST_ARGS),)
-	@echo "The tests run in two parts at once; each prints its results when it ends, after some minutes"
-	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target test-clock test-compute
+	@echo "Tests and linters run in three parts at once; each prints its results when it ends, after some minutes"
+	@$(MAKE) --no-print-directory --jobs 3 --keep-going --output-sync=target test-clock test-compute test-lint
 else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif
 
 test-clock:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations 15 -m 'clock and not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(IN_TWO_PROCESSES) -m 'clock and not slow'
 
 test-compute:
-	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15 -m 'not slow and not clock'
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest $(IN_TWO_PROCESSES) -m 'not slow and not clock'
+
+test-lint:
+	nice -n 19 $(MAKE) --no-print-directory lint
 
 # Break the code one line at a time; fails where no test notices. make mutants ARGS="safety units --jobs 4"
 mutants: setup

@@ -1,4 +1,6 @@
-"""Workers behind `concurrent.futures`: spawned processes of this machine, or those of a dask scheduler.
+"""Workers behind `concurrent.futures`: processes of this machine, or those of a dask scheduler.
+
+The former are forked from a server that has imported, once, what this process had when it first asked for workers.
 
 A process of this machine that is killed, as by a full memory, is an error and not an endless wait; of a cluster, where
 machines come and go, the work is done again by another.
@@ -9,15 +11,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from typing import Any, Final
 from uuid import uuid4
 
 ANSWER_SECONDS: Final = 10.0
+_PARENTS_BUSINESS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""What a terminal sends to all its processes; workers end when their parent ends them."""
 
 
 @contextmanager
@@ -51,7 +57,8 @@ def worker_pool(
 def _local(
     num_workers: int, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]
 ) -> Iterator[ProcessPoolExecutor]:
-    context = multiprocessing.get_context("spawn")
+    _start_server()
+    context = multiprocessing.get_context("forkserver")
     pool = ProcessPoolExecutor(num_workers, context, _start, (initializer, arguments))
     try:
         yield pool
@@ -66,6 +73,16 @@ def _local(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_server() -> None:
+    """One for the life of this process, which no signal of a terminal ends."""
+    forkserver.set_forkserver_preload([name for name in sys.modules if name.startswith(("wav_models", "wav_policy"))])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS_BUSINESS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -104,8 +121,8 @@ def _start(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) 
 
 
 def _live_and_die_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent was killed."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    """Leave a terminal's signals to the parent, and end when the parent was killed."""
+    for number in _PARENTS_BUSINESS:
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

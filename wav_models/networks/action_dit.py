@@ -16,7 +16,7 @@ ACTION_ROPE_BASE = 54
 
 
 class ActionDiT(ExpertDiT):
-    """Denoises actions [B, R, H, 28]; the measured state is a clean token in front of the chunk.
+    """Denoises actions [B, R, H, A + S]; the measured state is a clean token in front of the chunk.
 
     The first actions may be clean as well: those that will have been executed when the chunk arrives ("Training-time
     action conditioning for efficient real-time chunking", Black et al. 2025, arXiv 2512.05964).
@@ -64,9 +64,9 @@ class ActionDiT(ExpertDiT):
         """One denoising step.
 
         Args:
-            x_t: noisy actions, [B, R, H, 28].
+            x_t: noisy actions, [B, R, H, A + S].
             flow_time: [1 or B, 1 or R].
-            state: the state token, [B, 1, 28]; None leaves it out.
+            state: the state token, [B, 1, A + S]; None leaves it out.
             context: of B futures.
             given: actions that are data, at flow time 1, and stay as they are, bool [1 or B, 1 or R, H].
 

@@ -243,9 +243,9 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
     torch.manual_seed(config.seed)
     model = WAVModel(config.model)
     if run.weights is not None:
-        loaded = load_pretrained(run.weights, model)
-        if worker.is_main and loaded.initialised:
-            print_warning(f"{run.weights}: has no {', '.join(loaded.initialised)}; they start from random weights")
+        initialised = load_pretrained(run.weights, model)
+        if worker.is_main and initialised:
+            print_warning(f"{run.weights}: has no {', '.join(initialised)}; they start from random weights")
     warn = print_warning if worker.is_main else lambda text: None
     base = load_base(run, model)
     before = load_averages(run, model, STAGES[: STAGES.index(name)], warn=warn)

@@ -120,7 +120,7 @@ def value_feature_context(model: WAVModel, *features: Tensor) -> tuple[Tensor, .
 def action_velocity(model: WAVModel, x_t: Tensor, flow_time: Tensor, state: Tensor, *context: Tensor) -> Tensor:
     """One denoising step of the action expert -> velocity.
 
-    `context`: keys and values; where the network can be given actions, which they are [1, 1, H, 28] first.
+    `context`: keys and values; where the network can be given actions, which they are [1, 1, H, A + S] first.
     """
     given: Tensor | None = None
     if model.config.horizon.given_steps is not None:

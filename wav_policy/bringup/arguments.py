@@ -245,10 +245,7 @@ def _checkpoint(value: str, sim: bool) -> Path:
             "trained on recordings of these arms; or sim:=true"
         )
     value = DEFAULT_CHECKPOINT if value == AUTO else value
-    directory = paths.resolve(value)
-    if not (directory / "config.json").is_file():
-        fault = "has no config.json" if directory.is_dir() else "does not exist"
-        raise LaunchArgumentError(
-            f"checkpoint:={value}: {directory} {fault}; give a checkpoint directory (`wav train` writes one)"
-        )
-    return directory
+    try:
+        return paths.find_checkpoint(value)
+    except ConfigurationError as error:
+        raise LaunchArgumentError(f"checkpoint:={value}: {error}") from None

@@ -13,7 +13,7 @@ from wav_models.evaluation.closed_loop import TrialResult
 from wav_models.evaluation.statistics import wilson_interval
 from wav_models.evaluation.trial_log import TrialLog, fingerprint
 from wav_models.evaluation.trials import compare_pairs
-from wav_models.worker_pool import worker_pool
+from wav_models.worker_pool import prepare, with_prepared, worker_pool
 from wav_policy.experiments.suites.catalogue import Suite
 from wav_policy.experiments.suites.environment import EnvironmentLost, SuiteEnvironment
 from wav_policy.experiments.suites.players import Player, PlayerSpec, play, trial_number
@@ -52,8 +52,10 @@ class SuiteTrials:
         jobs = [(name, number) for number in numbers for name in self.players if number not in results[name]]
         total = len(numbers)
         if jobs:
-            with worker_pool(min(self.workers, len(jobs)), _start, (self.suite, dict(self.players))) as pool:
-                for finished in as_completed([pool.submit(_run, name, number) for name, number in jobs]):
+            with worker_pool(min(self.workers, len(jobs)), prepare, (_Worker, self.suite, dict(self.players))) as pool:
+                for finished in as_completed(
+                    [pool.submit(with_prepared, _Worker.run, name, number) for name, number in jobs]
+                ):
                     name, trial = finished.result()
                     results[name][trial.seed] = trial
                     log.add(keys[name], trial)
@@ -83,11 +85,11 @@ class _Worker:
         self._environment = SuiteEnvironment(suite)
         self._players: dict[str, Player] = {}
 
-    def run(self, name: str, number: int) -> TrialResult:
+    def run(self, name: str, number: int) -> tuple[str, TrialResult]:
         if name not in self._players:
             self._players[name] = self._specs[name].make(self.suite)
         environment, player, place = self._environment, self._players[name], divmod(number, self.suite.num_states)
-        return with_repeats(lambda: play(environment, player, *place), number)
+        return name, with_repeats(lambda: play(environment, player, *place), number)
 
 
 def with_repeats(trial: Callable[[], TrialResult], number: int) -> TrialResult:
@@ -100,22 +102,6 @@ def with_repeats(trial: Callable[[], TrialResult], number: int) -> TrialResult:
             lost = str(error)
             print(f"trial {number}: {lost}", file=sys.stderr, flush=True)
     return TrialResult(number, False, 0, (), fault=lost)
-
-
-_worker: _Worker | None = None
-
-
-def _start(suite: Suite, players: Mapping[str, PlayerSpec]) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    global _worker
-    _worker = _Worker(suite, players)
-
-
-def _run(name: str, number: int) -> tuple[str, TrialResult]:
-    assert _worker is not None
-    return name, _worker.run(name, number)
 
 
 def _report(suite: Suite, name: str, trial: TrialResult, done: Mapping[int, TrialResult], total: int) -> None:

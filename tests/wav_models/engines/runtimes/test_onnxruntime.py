@@ -37,7 +37,7 @@ from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.timing import efforts, size_of
-from wav_policy.cli.export import main as export_command
+from wav_policy.cli.main import main
 
 PLANNER = PlannerConfig(
     num_iterations=2,
@@ -401,7 +401,7 @@ def test_the_command_exports_verifies_and_refuses(
     (checkpoint.directory / "planner.json").write_text(json.dumps({**PLANNER.__dict__, "num_video_samples": 8}))
     try:
         sizes = ["--video-samples", "3", "--out", str(tmp_path / "out")]
-        assert export_command([name, *sizes, "--verify", "--repeats", "1"]) == 0
+        assert main(["export", "--checkpoint", name, *sizes, "--verify", "--repeat", "1"]) == 0
         printed = capsys.readouterr().out
         assert "K = 2: 100% of the elites are the same" in printed
         assert "equal to torch within the tolerance" in printed
@@ -412,7 +412,7 @@ def test_the_command_exports_verifies_and_refuses(
         "--engine tensorflow": "no graphs can be exported for engine 'tensorflow'; did you mean",
         "--precision int4": "has no graphs in 'int4'; fp32, fp16, int8 fit",
     }.items():
-        assert export_command([name, *option.split()]) == 1
+        assert main(["export", "--checkpoint", name, *option.split()]) == 1
         assert message in capsys.readouterr().err
 
 
@@ -421,7 +421,7 @@ def test_all_graphs_of_the_shipped_checkpoint_equal_torch(
 ) -> None:
     """`wav-tiny` at full size with trained weights: every graph, every batch size, whole plans."""
     shipped = str(repository / "checkpoints/wav-tiny")
-    assert export_command([shipped, "--out", str(tmp_path / "out"), "--verify", "--repeats", "1"]) == 0
+    assert main(["export", "--checkpoint", shipped, "--out", str(tmp_path / "out"), "--verify", "--repeat", "1"]) == 0
     printed = capsys.readouterr().out
     assert "K = 3: 100% of the elites are the same" in printed
     rows = {line.split("  ")[0] for line in printed.splitlines() if line.endswith(" ms")}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import say_result
+from wav_policy.cli.options import checkpoint_to_load
 
 if TYPE_CHECKING:
     from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
     from wav_policy.experiments.continuation_bench import ContinuationBenchmark, plot, run, table
 
     benchmark = ContinuationBenchmark(
-        checkpoint=find_checkpoint(arguments.checkpoint),
+        checkpoint=checkpoint_to_load(arguments.checkpoint),
         task=arguments.task,
         methods=arguments.methods,
         latencies=tuple(1e-3 * latency for latency in arguments.latency_ms),

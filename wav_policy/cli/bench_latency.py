@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import say_result
-from wav_policy.cli.options import Flag
+from wav_policy.cli.options import Flag, checkpoint_to_load
 
 if TYPE_CHECKING:
     from wav_policy.experiments.latency_bench import LatencyReport
@@ -59,7 +58,7 @@ def main(argv: list[str]) -> None:
         raise ValueError(f"--plans is {arguments.plans}; 1 or more fits")
     if not 0.0 <= arguments.imagine_rate < float("inf"):
         raise ValueError(f"--imagine-rate is {arguments.imagine_rate}; a finite number >= 0 fits")
-    checkpoint = find_checkpoint(arguments.checkpoint)
+    checkpoint = checkpoint_to_load(arguments.checkpoint)
     from wav_models.checkpoint import load_planner_config
     from wav_models.engines.select import EngineOptions
     from wav_policy.experiments.latency_bench import measure_latency

@@ -12,9 +12,15 @@ import tyro
 
 from wav_models.configuration import ConfigurationError
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import say_result, trials_file
-from wav_policy.cli.options import Flag, option, require_at_least_one, require_tasks, require_within_time_limit
+from wav_policy.cli.options import (
+    Flag,
+    checkpoint_to_load,
+    option,
+    require_at_least_one,
+    require_tasks,
+    require_within_time_limit,
+)
 
 if TYPE_CHECKING:
     from wav_models.planner.config import PlannerConfig
@@ -96,7 +102,7 @@ def main(argv: list[str]) -> None:
         return
     arguments = tyro.cli(EvaluateArguments, prog="wav evaluate", args=argv)
     _check(arguments)
-    arguments = replace(arguments, checkpoint=find_checkpoint(arguments.checkpoint))
+    arguments = replace(arguments, checkpoint=checkpoint_to_load(arguments.checkpoint))
     run = _diagnose if arguments.diagnose else _evaluate
     run(arguments, "wav evaluate " + shlex.join(argv))
 

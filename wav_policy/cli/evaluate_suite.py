@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from wav_models.configuration import ConfigurationError
-from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import say_result, trials_file
-from wav_policy.cli.options import Flag, require_at_least_one
+from wav_policy.cli.options import Flag, checkpoint_to_load, require_at_least_one
 
 if TYPE_CHECKING:
     from wav_policy.experiments.suites.catalogue import Suite
@@ -59,7 +58,7 @@ def main(argv: list[str]) -> None:
     suite = get_suite(arguments.suite)
     _check(arguments, suite)
     if arguments.checkpoint is not None:
-        arguments = replace(arguments, checkpoint=find_checkpoint(arguments.checkpoint))
+        arguments = replace(arguments, checkpoint=checkpoint_to_load(arguments.checkpoint))
     if arguments.budgets:
         suite = replace(suite, budgets={name: suite.budgets[name] for name in arguments.budgets})
     _evaluate(arguments, suite, "wav evaluate " + shlex.join(argv))

@@ -13,8 +13,7 @@ import tyro
 
 from wav_models.configuration import ConfigurationError
 from wav_models.endings import FAILED, OK
-from wav_policy.bringup.paths import find_checkpoint
-from wav_policy.cli.options import Flag
+from wav_policy.cli.options import Flag, checkpoint_to_load
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
@@ -59,7 +58,7 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(ExportArguments, prog="wav export", args=argv)
     if (arguments.checkpoint is None) == (arguments.preset is None):
         raise ConfigurationError("give --checkpoint DIRECTORY, or --preset NAME with --out DIRECTORY")
-    checkpoint = arguments.checkpoint and find_checkpoint(arguments.checkpoint)
+    checkpoint = arguments.checkpoint and checkpoint_to_load(arguments.checkpoint)
     from wav_models.engines.runtimes import get_runtime
 
     get_runtime(arguments.engine).require()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from wav_models.configuration import ConfigurationError, check_choice
+from wav_policy.bringup.paths import find_checkpoint
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """An option that is given or not."""
@@ -16,6 +19,13 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 def option(field: str) -> str:
     """How a field of the arguments is called on the command line."""
     return f"--{field.replace('_', '-')}"
+
+
+def checkpoint_to_load(path: Path) -> Path:
+    """`find_checkpoint`, and a word on what takes the next seconds."""
+    checkpoint = find_checkpoint(path)
+    print(f"loading {checkpoint}", file=sys.stderr, flush=True)
+    return checkpoint
 
 
 def require_tasks(given: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.bringup.paths import find_checkpoint
+from wav_policy.cli.options import checkpoint_to_load
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     arguments = tyro.cli(ReplayArguments, args=argv, prog="wav replay")
     if not arguments.recording.exists():
         raise FileNotFoundError(f"{arguments.recording} does not exist")
-    checkpoint = find_checkpoint(arguments.checkpoint)
+    checkpoint = checkpoint_to_load(arguments.checkpoint)
     from wav_models.configuration import load
     from wav_policy.monitor.open_recording import open_recording
     from wav_policy.monitor.replay import Replay

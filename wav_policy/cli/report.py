@@ -17,8 +17,7 @@ import tyro
 
 from wav_models.configuration import ConfigurationError
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.bringup.paths import find_checkpoint
-from wav_policy.cli.options import Flag, require_at_least_one, require_tasks
+from wav_policy.cli.options import Flag, checkpoint_to_load, require_at_least_one, require_tasks
 
 if TYPE_CHECKING:
     from wav_policy.experiments.figures.inputs import ReportInputs
@@ -72,6 +71,9 @@ def main(argv: list[str]) -> None:
     require_at_least_one(arguments, ("episodes", "workers"))
     if arguments.results and "success" in arguments.measure:
         raise ConfigurationError("--measure success measures what --results already has; give one of them")
+    recorded = [name for name in arguments.measure if _MODULES[name] == "recorded"]
+    if recorded and arguments.data is None:
+        raise ConfigurationError(f"--measure {recorded[0]} needs --data DATASET, labelled by `wav label`")
     from wav_models.experiments.page import draw_report
 
     command = "wav report " + shlex.join(argv)
@@ -94,7 +96,7 @@ def _inputs(arguments: ReportArguments) -> ReportInputs:
     acts = not {"success", "search", "refit"}.isdisjoint(arguments.measure)
     log = TrialLog(arguments.out / "trials.jsonl" if acts else None, resume=arguments.resume)
     a = arguments
-    return ReportInputs(find_checkpoint(a.checkpoint), a.task, a.data, a.episodes, a.seed, a.dtype, a.workers, log)
+    return ReportInputs(checkpoint_to_load(a.checkpoint), a.task, a.data, a.episodes, a.seed, a.dtype, a.workers, log)
 
 
 def _measure(name: str, inputs: ReportInputs, out: Path, command: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import tyro
 
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.bringup.paths import find_checkpoint
+from wav_policy.cli.options import checkpoint_to_load
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ServeArguments:
 def main(argv: list[str]) -> None:
     """Entry point of `wav serve`."""
     arguments = tyro.cli(ServeArguments, args=argv, prog="wav serve")
-    checkpoint = find_checkpoint(arguments.checkpoint)
+    checkpoint = checkpoint_to_load(arguments.checkpoint)
     from wav_policy.monitor.server import Address
     from wav_policy.policy.remote.server import PolicyServer
     from wav_policy.policy.wav_policy import WAVPolicy

@@ -55,6 +55,7 @@ def test_figures_of_the_simulator(
     ("arguments", "message"),
     [
         (["--measure", "success", "--task", "bwl"], "unknown task 'bwl'; did you mean 'bowl'?"),
+        (["--measure", "success", "value"], "--measure value needs --data DATASET"),
         (["--measure", "success", "--episodes", "0"], "--episodes is 0; it must be at least 1"),
     ],
 )

@@ -27,14 +27,6 @@ _STOP_TIME = 12.0
 """What a node may take to end [s]."""
 
 
-def _no_parameters(arguments: LaunchArguments) -> Parameters:
-    return {}
-
-
-def _no_arguments() -> tuple[str, ...]:
-    return ()
-
-
 @dataclass(frozen=True)
 class NodeEntry:
     """One row of the table.
@@ -55,9 +47,9 @@ class NodeEntry:
 
     executable: str
     parameter_files: tuple[str, ...] = ()
-    parameters: Callable[[LaunchArguments], Parameters] = _no_parameters
+    parameters: Callable[[LaunchArguments], Parameters] = lambda arguments: {}
     remappings: tuple[tuple[str, str], ...] = ()
-    arguments: Callable[[], tuple[str, ...]] = _no_arguments
+    arguments: Callable[[], tuple[str, ...]] = lambda: ()
     condition: Callable[[LaunchArguments], bool] = lambda arguments: True
     lifecycle: bool = False
     ready_service: str = ""

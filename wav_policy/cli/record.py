@@ -42,7 +42,7 @@ class RecordArguments:
     """Record nothing: play the demonstrations without cameras and print how often they succeed."""
 
 
-def main(argv: list[str]) -> int | None:
+def main(argv: list[str]) -> int:
     """Entry point of `wav record`."""
     if any(word.split("=")[0] == "--suite" for word in argv):
         from wav_policy.cli.record_suite import main as record_suite

@@ -18,12 +18,29 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 ANSWER_SECONDS: Final = 10.0
 _PARENTS_BUSINESS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """What a terminal sends to all its processes; workers end when their parent ends them."""
+
+T = TypeVar("T")
+_prepared: Any = None
+
+
+def prepare(make: Callable[..., Any], *arguments: Any) -> None:
+    """As an initializer of workers: what `make` makes is each one's own; torch gets one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    global _prepared
+    _prepared = make(*arguments)
+
+
+def with_prepared(function: Callable[..., T], *arguments: Any) -> T:
+    """As a job: `function` of what this worker has prepared, and of the arguments."""
+    return function(_prepared, *arguments)
 
 
 @contextmanager

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import mkdocs_gen_files
 
+from wav_models.endings import FAILED, INTERRUPTED, OK, WRONG_USE
 from wav_policy.bringup.arguments import ARGUMENTS
-from wav_policy.cli.main import SUB_COMMANDS, usage
+from wav_policy.cli.main import COMMANDS, usage
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = "config/security/policy.xml"
-BEYOND = {"train": ("video",), "bench": ("planner", "cost", "latency", "splices")}
-"""Commands within commands that get an entry of their own."""
 API = (
     "wav_models.planner.latent_planner",
     "wav_models.planner.config",
@@ -37,26 +36,35 @@ API = (
     "wav_policy.sim.task",
 )
 """Modules that somebody outside would import or extend."""
+UNTIL_STOPPED = ", ".join(name for name, command in COMMANDS.items() if command.until_stopped)
+EXIT_CODES = f"""Every command ends with one line on standard error unless all went well, and with one of these codes:
+
+| code | |
+|---|---|
+| {OK} | done; or stopped by a signal, where it runs until then: {UNTIL_STOPPED} |
+| {FAILED} | something went wrong while it ran, or it found what it was to look for |
+| {WRONG_USE} | an option, a configuration, a file or a directory does not fit; nothing was done |
+| {INTERRUPTED} | ended by a signal, Ctrl-C or another |
+
+`--json FILE` is where a result goes, `--json` alone puts it on standard output."""
 PLUMBING = ("parameter", "rosout", "type_description")
 """Topics and services that every ROS node has."""
 
 
-def help_of(command: str, *words: str) -> str:
-    """What `wav COMMAND ... --help` prints."""
-    module, function = SUB_COMMANDS[command].target.split(":")
+def help_of(command: str) -> str:
+    """What `wav COMMAND --help` prints."""
+    module, function = COMMANDS[command].target.split(":")
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), contextlib.suppress(SystemExit):
-        getattr(importlib.import_module(module), function)([*words, "--help"])
+        getattr(importlib.import_module(module), function)(["--help"])
     return output.getvalue().strip()
 
 
 def commands() -> str:
     """Every command with its help text."""
-    page = ["# Commands", f"```text\n{usage()}\n```"]
-    for name, command in SUB_COMMANDS.items():
+    page = ["# Commands", f"```text\n{usage()}\n```", EXIT_CODES]
+    for name, command in COMMANDS.items():
         page += [f"## wav {name}", command.summary, f"```text\n{help_of(name)}\n```"]
-        for word in BEYOND.get(name, ()):
-            page += [f"### wav {name} {word}", f"```text\n{help_of(name, word)}\n```"]
     return "\n\n".join(page)
 
 

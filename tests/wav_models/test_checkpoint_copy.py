@@ -10,7 +10,7 @@ import pytest
 
 from wav_models.checkpoint_copy import copy_checkpoint
 from wav_models.checkpoint_files import SUMS, CheckpointError, hash_files, write_sums
-from wav_policy.cli.checkpoint import main
+from wav_policy.cli.main import main
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_copy_has_the_checkpoints_files_and_no_others(checkpoint: Path, tmp_path: Path) -> None:
-    assert main(["copy", str(checkpoint), str(tmp_path / "other/place")]) == 0
+    assert main(["checkpoint", "copy", str(checkpoint), str(tmp_path / "other/place")]) == 0
     assert {path.name for path in (tmp_path / "other").iterdir()} == {"place"}
     assert {path.name for path in (tmp_path / "other/place").iterdir()} == {"config.json", "model.safetensors", SUMS}
     assert hash_files(tmp_path / "other/place") == hash_files(checkpoint)

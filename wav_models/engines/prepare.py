@@ -56,7 +56,7 @@ def make_missing(checkpoint: Path, planner: PlannerConfig, tell: Callable[[str],
     if directory is None:
         return
     if sum(parameter.numel() for parameter in loaded.model.parameters()) > _MOST_PARAMETERS:
-        tell(f"{_ON_TORCH}, until `wav export {checkpoint} --precision {_PRECISION}` has made its graphs")
+        tell(f"{_ON_TORCH}, until `wav export --checkpoint {checkpoint} --precision {_PRECISION}` has made its graphs")
         return
     tell("making the networks' graphs for this processor, once; half a minute or more ...")
     command = [sys.executable, "-m", __name__, str(checkpoint), str(directory), json.dumps(to_dict(planner))]

@@ -2,64 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from wav_models.evaluation.closed_loop import TrialPolicy, TrialResult, TrialRobot, TrialSettings, run_trial
 from wav_models.evaluation.statistics import mcnemar, wilson_interval
-from wav_models.worker_pool import worker_pool
+from wav_models.evaluation.trial_log import TrialLog
+from wav_models.worker_pool import prepare, with_prepared, worker_pool
 
-MakeRobot = Callable[[], TrialRobot]
-MakePolicy = Callable[[], TrialPolicy]
 Results = dict[str, list[TrialResult]]
 
 
-@dataclass(frozen=True)
-class _Job:
-    condition: str
-    seed: int
+class Worker(Protocol):
+    """Runs trials, one after the other, in a process of its own."""
+
+    def run(self, condition: str, seed: int) -> TrialResult:
+        """One trial."""
 
 
-class _Worker:
-    """One process: one robot, one policy per condition, made when first needed."""
+class PolicyWorker:
+    """One robot, and one policy per condition, made when first needed.
 
-    def __init__(self, make_robot: MakeRobot, policies: Mapping[str, MakePolicy], settings: TrialSettings) -> None:
+    Args:
+        make_robot, policies: make what is asked for; by condition.
+        settings: how an episode is run.
+    """
+
+    def __init__(
+        self,
+        make_robot: Callable[[], TrialRobot],
+        policies: Mapping[str, Callable[[], TrialPolicy]],
+        settings: TrialSettings,
+    ) -> None:
         self._make_policy, self._settings = policies, settings
         self._robot = make_robot()
         self._policies: dict[str, TrialPolicy] = {}
 
-    def run(self, job: _Job) -> tuple[str, TrialResult]:
-        if job.condition not in self._policies:
-            self._policies[job.condition] = self._make_policy[job.condition]()
-        return job.condition, run_trial(self._robot, self._policies[job.condition], job.seed, self._settings)
+    def run(self, condition: str, seed: int) -> TrialResult:
+        if condition not in self._policies:
+            self._policies[condition] = self._make_policy[condition]()
+        return run_trial(self._robot, self._policies[condition], seed, self._settings)
 
 
-_worker: _Worker | None = None
-
-
-def _start(make_robot: MakeRobot, policies: Mapping[str, MakePolicy], settings: TrialSettings) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    global _worker
-    _worker = _Worker(make_robot, policies, settings)
-
-
-def _run(job: _Job) -> tuple[str, TrialResult]:
-    assert _worker is not None
-    return _worker.run(job)
+def _run(worker: Worker, condition: str, seed: int) -> tuple[str, TrialResult]:
+    return condition, worker.run(condition, seed)
 
 
 def run_trials(
-    make_robot: MakeRobot,
-    policies: Mapping[str, MakePolicy],
+    make_worker: Callable[[], Worker],
+    conditions: Iterable[str],
     seeds: Sequence[int],
-    settings: TrialSettings,
     *,
     num_workers: int = 2,
     scheduler: str | None = None,
@@ -69,23 +66,60 @@ def run_trials(
     """Every condition on every seed; results are in the order of `seeds`.
 
     Args:
+        make_worker: called once per process; must be picklable.
         done: by condition and seed, trials that need not be run again; they are not reported.
         scheduler: see `worker_pool`; its workers do the trials instead of those of this machine.
-        make_robot: called once per worker process; must be picklable.
-        policies: by condition, what makes its policy; picklable, called at most once per worker.
         report: called with every finished trial.
 
     Raises:
         ChildProcessError: a worker died.
     """
-    results = {condition: dict((done or {}).get(condition, {})) for condition in policies}
-    jobs = [_Job(condition, seed) for seed in seeds for condition in policies if seed not in results[condition]]
-    with worker_pool(num_workers, _start, (make_robot, dict(policies), settings), scheduler) as pool:
-        for finished in as_completed([pool.submit(_run, job) for job in jobs]):
-            condition, result = finished.result()
-            results[condition][result.seed] = result
-            report(condition, result)
+    results = {condition: dict((done or {}).get(condition, {})) for condition in conditions}
+    jobs = [(condition, seed) for seed in seeds for condition in results if seed not in results[condition]]
+    if jobs:
+        with worker_pool(min(num_workers, len(jobs)), prepare, (make_worker,), scheduler) as pool:
+            futures = [pool.submit(with_prepared, _run, condition, seed) for condition, seed in jobs]
+            for finished in as_completed(futures):
+                condition, result = finished.result()
+                results[condition][result.seed] = result
+                report(condition, result)
     return {condition: [trials[seed] for seed in seeds] for condition, trials in results.items()}
+
+
+def run_logged(
+    make_worker: Callable[[], Worker],
+    keys: Mapping[str, str],
+    seeds: Sequence[int],
+    log: TrialLog,
+    title: str,
+    *,
+    num_workers: int,
+    scheduler: str | None = None,
+    name: Callable[[int], str] = lambda seed: f"seed {seed}",
+) -> Results:
+    """The same of what a log does not have; every finished trial is kept there and told on standard error.
+
+    Args:
+        keys: by condition, the fingerprint under which the log has its trials.
+        title: of what is run.
+        name: of a seed.
+    """
+    done = {condition: log.of(key, seeds) for condition, key in keys.items()}
+    outcomes = {condition: [trial.success for trial in trials.values()] for condition, trials in done.items()}
+
+    def report(condition: str, trial: TrialResult) -> None:
+        log.add(keys[condition], trial)
+        known = outcomes[condition]
+        known.append(trial.success)
+        outcome = trial.fault or ("success" if trial.success else "failure")
+        print(
+            f"[{title} {condition}] {len(known)}/{len(seeds)} {name(trial.seed)}: {outcome} in {trial.steps} steps; "
+            f"{sum(known)} of {len(known)}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return run_trials(make_worker, keys, seeds, num_workers=num_workers, scheduler=scheduler, done=done, report=report)
 
 
 def summarise(results: Results) -> dict[str, Any]:

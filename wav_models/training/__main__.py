@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from wav_models.training.command import main
+from wav_models.endings import ended
+from wav_models.training.command import PROG, main
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
+    code = ended(PROG, lambda: main(sys.argv[1:]))
     from wav_models.training.parallel import leave  # brings torch, which --help does without
 
     leave(code)

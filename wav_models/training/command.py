@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import tyro
 
+from wav_models.endings import INTERRUPTED, OK
 from wav_models.training.config import STAGES, load_config
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 PROG = "wav train"
 TRAINED = ("autoencoder", *STAGES)
-INTERRUPTED = 130
-"""Exit code after a signal: everything is saved, and the next command of a script must not begin."""
 
 
 @dataclass(frozen=True)
@@ -71,27 +70,19 @@ class TrainArguments:
 
 
 def main(argv: list[str]) -> int:
-    """Entry point; of every process where there are several."""
+    """Entry point; of every process where there are several. 130 after a signal: everything is saved then."""
     arguments = tyro.cli(TrainArguments, prog=PROG, args=argv)
     if arguments.stage in TRAINED and arguments.minutes is not None and arguments.steps is not None:
-        print(f"{PROG} {arguments.stage}: give either --minutes X or --steps N", file=sys.stderr)
-        return 2
+        raise ValueError("give either --minutes X or --steps N")
     from torch.multiprocessing.spawn import ProcessException
-
-    from wav_models.checkpoint import CheckpointError
-    from wav_models.training.state import StateError
 
     try:
         if arguments.stage in TRAINED and (devices := _devices_to_start(arguments)) > 1:
             _start(devices, argv)
         complete = _train(arguments, f"{PROG} {shlex.join(argv)}")
-    except (ValueError, OSError, FloatingPointError, StateError, CheckpointError) as error:
-        print(f"{PROG} {arguments.stage}: {error}", file=sys.stderr)
-        return 1
     except ProcessException as error:  # holds a worker's whole traceback
-        print(f"{PROG} {arguments.stage}: {str(error).rstrip().splitlines()[-1]}", file=sys.stderr)
-        return 1
-    return 0 if complete else INTERRUPTED
+        raise ChildProcessError(str(error).rstrip().splitlines()[-1]) from error
+    return OK if complete else INTERRUPTED
 
 
 def _devices_to_start(arguments: TrainArguments) -> int:

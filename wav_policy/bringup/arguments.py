@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from wav_models.configuration import ConfigurationError, Range, did_you_mean, from_texts
+from wav_models.configuration import ConfigurationError, Range, did_you_mean, from_texts, load, with_assignments
 from wav_policy.bringup import paths
 from wav_policy.policy.remote.address import check_address
 from wav_policy.sim.tasks import TASKS
@@ -173,16 +173,20 @@ def _resolved(values: dict[str, str], given: LaunchArguments) -> LaunchArguments
     if len(set(channels.values())) < len(channels):
         listed = ", ".join(f"{name}:={channel}" for name, channel in channels.items())
         raise LaunchArgumentError(f"every arm needs a bus of its own, a leader above all: {listed}")
+    checkpoint = None if teleop or given.policy else _checkpoint(values["checkpoint"], sim)
+    params_file = _params_file(values["params_file"])
+    if checkpoint is not None and params_file is None:  # such a file may say other sizes of the search
+        _check_planner(given.planner, checkpoint / "planner.json")
     resolved: dict[str, Any] = {name: _channel(values[name], name, sim, namespace) for name in CHANNELS}
     return replace(
         given,
         **resolved,
-        checkpoint=None if teleop or given.policy else _checkpoint(values["checkpoint"], sim),
+        checkpoint=checkpoint,
         policy=_address(given.policy),
         policy_mapping=_mapping(given.policy_mapping),
         can_interface=("slcan" if sim else "socketcan") if interface == AUTO else interface,
         namespace=namespace,
-        params_file=_params_file(values["params_file"]),
+        params_file=params_file,
     )
 
 
@@ -198,6 +202,14 @@ def normalized_namespace(text: str) -> str:
             f"namespace:={text} is none: letters, digits and underscores, no digit first, for example namespace:=robot1"
         )
     return f"/{names}" if names else ""
+
+
+def _check_planner(settings: str, stored: Path) -> None:
+    """ConfigurationError for parameters that do not fit the planner stored with a checkpoint, if one is."""
+    from wav_models.planner.config import PlannerConfig
+
+    planner = load(PlannerConfig, stored) if stored.is_file() else PlannerConfig()
+    with_assignments(planner, settings.split(), "planner")
 
 
 def _params_file(value: str) -> Path | None:
@@ -245,10 +257,7 @@ def _checkpoint(value: str, sim: bool) -> Path:
             "trained on recordings of these arms; or sim:=true"
         )
     value = DEFAULT_CHECKPOINT if value == AUTO else value
-    directory = paths.resolve(value)
-    if not (directory / "config.json").is_file():
-        fault = "has no config.json" if directory.is_dir() else "does not exist"
-        raise LaunchArgumentError(
-            f"checkpoint:={value}: {directory} {fault}; give a checkpoint directory (`wav train` writes one)"
-        )
-    return directory
+    try:
+        return paths.find_checkpoint(value)
+    except ConfigurationError as error:
+        raise LaunchArgumentError(f"checkpoint:={value}: {error}") from None

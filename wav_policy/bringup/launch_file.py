@@ -23,8 +23,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from wav_models.signals import meant_signals
 from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, parse, split_assignments
 from wav_policy.bringup.discovery import limit_to_this_host
-from wav_policy.bringup.executables import require
-from wav_policy.bringup.node_table import NodeLaunch, launches
+from wav_policy.bringup.node_table import NodeLaunch, launches, require
 from wav_policy.bringup.system_lock import lock_system
 
 _LOCKS: list[IO[str]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from wav_models.configuration import ConfigurationError
 from wav_policy.bringup import paths
 from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.arguments import LaunchArgumentError, LaunchArguments
-from wav_policy.bringup.executables import is_installed
 from wav_policy.bringup.parameter_files import names_of_sections, section
 
 Parameters = dict[str, Any]
@@ -26,14 +25,6 @@ _OWN_TF = (("/tf", "tf"), ("/tf_static", "tf_static"))
 
 _STOP_TIME = 12.0
 """What a node may take to end [s]."""
-
-
-def _no_parameters(arguments: LaunchArguments) -> Parameters:
-    return {}
-
-
-def _no_arguments() -> tuple[str, ...]:
-    return ()
 
 
 @dataclass(frozen=True)
@@ -56,9 +47,9 @@ class NodeEntry:
 
     executable: str
     parameter_files: tuple[str, ...] = ()
-    parameters: Callable[[LaunchArguments], Parameters] = _no_parameters
+    parameters: Callable[[LaunchArguments], Parameters] = lambda arguments: {}
     remappings: tuple[tuple[str, str], ...] = ()
-    arguments: Callable[[], tuple[str, ...]] = _no_arguments
+    arguments: Callable[[], tuple[str, ...]] = lambda: ()
     condition: Callable[[LaunchArguments], bool] = lambda arguments: True
     lifecycle: bool = False
     ready_service: str = ""
@@ -151,7 +142,7 @@ def _monitor_parameters(arguments: LaunchArguments) -> Parameters:
 
 def _state_publisher(arguments: LaunchArguments) -> bool:
     """Whether robot_state_publisher runs; RViz cannot do without."""
-    installed = arguments.robot_description and is_installed(_STATE_PUBLISHER, _STATE_PUBLISHER)
+    installed = arguments.robot_description and paths.is_installed(_STATE_PUBLISHER, _STATE_PUBLISHER)
     return arguments.rviz or installed
 
 
@@ -272,3 +263,14 @@ def _applies(file: Path, node: str) -> bool:
         return section(file, node) is not None
     except ConfigurationError as error:
         raise LaunchArgumentError(f"params_file:={error}") from error
+
+
+def require(nodes: Iterable[NodeLaunch]) -> None:
+    """Check that all nodes of other packages are there, before any node is started.
+
+    Raises:
+        ExecutableError: names the first that is missing.
+    """
+    for node in nodes:
+        if node.package != paths.PACKAGE:
+            paths.find_executable(node.package, node.executable)

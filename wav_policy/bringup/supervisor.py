@@ -21,10 +21,9 @@ from typing import IO
 
 import yaml
 
-from wav_models.signals import die_with_parent
+from wav_models.signals import die_with_parent, ignore_ends
 from wav_policy.bringup import paths
-from wav_policy.bringup.executables import find_executable, require
-from wav_policy.bringup.node_table import NodeLaunch
+from wav_policy.bringup.node_table import NodeLaunch, require
 from wav_policy.bringup.system_lock import lock_system
 
 _KILL_TIME = 3.0
@@ -54,7 +53,7 @@ class _Child:
 
 
 class Supervisor:
-    """The processes of one start.
+    """The processes of one start; as a context manager, nothing is left of them, and no second signal cuts that short.
 
     Args:
         write: receives every line of output, prefixed with the node's name.
@@ -65,6 +64,15 @@ class Supervisor:
         self._children: list[_Child] = []
         self._parameter_directory: Path | None = None
         self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Supervisor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        ignore_ends()
+        if self._children:
+            print("stopping the nodes", file=sys.stderr, flush=True)
+        self.stop()
 
     def start(self, nodes: Iterable[NodeLaunch]) -> None:
         """Start the nodes in order. Call from the main thread: the processes die with the thread that started them.
@@ -161,7 +169,7 @@ def command(node: NodeLaunch, parameter_directory: Path) -> list[str]:
 def _executable(node: NodeLaunch) -> list[str]:
     if node.package == paths.PACKAGE:
         return [sys.executable, "-m", f"{paths.PACKAGE}.nodes.{node.executable}"]
-    return [find_executable(node.package, node.executable)]
+    return [paths.find_executable(node.package, node.executable)]
 
 
 def _write_parameters(node: NodeLaunch, directory: Path) -> Path:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wav_policy.cli.arm_find import FindArguments, run_find
+from wav_policy.cli.options import Flag
 from wav_policy.control.flash_check import STROKES, unfit_limits, wider_limits
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.piper import maintenance
@@ -21,8 +22,6 @@ from wav_policy.piper.errors import PiperError
 from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.frames import NUM_JOINTS, FrameId
 from wav_policy.piper.maintenance import Change, ServicedArm, interface_of
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,16 @@ class _ChangeArguments:
     dry_run: Flag = False
     """Only say what would be sent."""
 
+    def change(self, arm: ServicedArm) -> Change:
+        """What is to be sent."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreLimitsArguments(_ChangeArguments):
     """Restore the vendor's limits of all joints: angles, speeds, accelerations."""
 
     def change(self, arm: ServicedArm) -> Change:
-        """What is to be sent."""
         return maintenance.restore_limits()
 
 
@@ -57,7 +59,6 @@ class FollowerArguments(_ChangeArguments):
     """Make a leader, or an arm on other identifiers, a follower again."""
 
     def change(self, arm: ServicedArm) -> Change:
-        """What is to be sent."""
         return maintenance.follower()
 
 
@@ -66,7 +67,6 @@ class LeaderArguments(_ChangeArguments):
     """Make a follower a leader for teleoperation: it takes no command any more."""
 
     def change(self, arm: ServicedArm) -> Change:
-        """What is to be sent."""
         return maintenance.leader()
 
 
@@ -78,7 +78,6 @@ class StrokeArguments(_ChangeArguments):
     """How far it opens."""
 
     def change(self, arm: ServicedArm) -> Change:
-        """What is to be sent."""
         arm.arm.read_flash()
         replies = arm.arm.link.reader.replies
         told = [data for (number, _), data in replies.items() if number == FrameId.GRIPPER_SETTING_REPLY]
@@ -93,7 +92,6 @@ class CollisionLevelArguments(_ChangeArguments):
     """0: off, 1: weakest, 8: most sensitive."""
 
     def change(self, arm: ServicedArm) -> Change:
-        """What is to be sent."""
         return maintenance.collision_level(int(self.level))
 
 
@@ -102,7 +100,6 @@ class ZeroGripperArguments(_ChangeArguments):
     """Take the gripper as closed where it is: close it by hand first."""
 
     def change(self, arm: ServicedArm) -> Change:
-        """What is to be sent."""
         return maintenance.zero_gripper()
 
 
@@ -114,7 +111,6 @@ class ZeroArguments(_ChangeArguments):
     """Which joint."""
 
     def change(self, arm: ServicedArm) -> Change:
-        """What is to be sent."""
         return maintenance.zero_joint(int(self.joint))
 
 
@@ -123,7 +119,6 @@ class ClearArguments(_ChangeArguments):
     """Clear the errors of joints and gripper; the joints keep their power."""
 
     def change(self, arm: ServicedArm) -> Change:
-        """What is to be sent."""
         return maintenance.clear()
 
 
@@ -142,26 +137,19 @@ SUB_COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 when it was shown, done or only tried; 1 when it was refused or did not work; 130 on Ctrl-C."""
+    """Exit code 0 when it was shown, done or only tried; 1 when it was refused or did not work."""
     arguments: Any = tyro.extras.subcommand_cli_from_dict(SUB_COMMANDS, args=argv, prog="wav arm")
-    try:
-        if isinstance(arguments, ShowArguments):
-            return max(_show(channel) for channel in arguments.channel)
-        if isinstance(arguments, FindArguments):
-            return run_find(arguments)
-        return _run_change(arguments)
-    except PiperError as error:
-        print(f"wav arm: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing more was sent", file=sys.stderr)
-        return 130
+    if isinstance(arguments, ShowArguments):
+        return max(_show(channel) for channel in arguments.channel)
+    if isinstance(arguments, FindArguments):
+        return run_find(arguments)
+    return _run_change(arguments)
 
 
-def _run_change(arguments: Any) -> int:
+def _run_change(arguments: _ChangeArguments) -> int:
     """Show, ask, send, read back. The channel is locked all the time: no other process drives the arm."""
     with ServicedArm(arguments.channel) as arm:
-        change: Change = arguments.change(arm)
+        change = arguments.change(arm)
         print(f"{arm.arm}: {change.title}. It is {arm.role}.")
         for number, data in change.frames:
             print(f"  {number:#x} {data.hex(' ')}")

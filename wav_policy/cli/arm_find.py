@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +32,13 @@ def run_find(arguments: FindArguments) -> int:
     adapters = _candidates(arguments.channel)
     print("adapters:", *(f"  {adapter}" for adapter in adapters), sep="\n")
     arms: dict[Adapter, ServicedArm] = {}
-    try:
+    with ExitStack() as stack:
         for adapter in adapters:
-            _listen(adapter, arms)
+            try:
+                arms[adapter] = stack.enter_context(ServicedArm(adapter.channel))
+            except PiperError as error:
+                print(f"  {adapter.channel}: not looked at: {error}")
         found = _watch_both(arms, arguments.seconds)
-    finally:
-        for arm in arms.values():
-            arm.arm.close()
     for side, adapter in found.items():
         _advise(side, adapter)
     return int(len(found) < 2)
@@ -49,14 +50,6 @@ def _candidates(channels: tuple[str, ...]) -> list[Adapter]:
         return known
     by_name = {adapter.channel: adapter for adapter in known}
     return [by_name.get(channel, Adapter(interface_of(channel), channel)) for channel in channels]
-
-
-def _listen(adapter: Adapter, arms: dict[Adapter, ServicedArm]) -> None:
-    arm = ServicedArm(adapter.channel)
-    try:
-        arms[adapter] = arm.__enter__()
-    except PiperError as error:
-        print(f"  {adapter.channel}: not looked at: {error}")
 
 
 def _watch_both(arms: dict[Adapter, ServicedArm], seconds: float) -> dict[str, Adapter]:

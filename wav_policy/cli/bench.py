@@ -1,19 +1,15 @@
-"""`wav bench`: what a plan costs, measured on this machine (`planner`) or counted from the shapes (`cost`)."""
+"""`wav bench planner`, `cost`, `hops`: what plans cost, measured here or counted, and what their way takes."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Literal
 
 import tyro
 
-from wav_policy.cli.bench_continuation import ContinuationArguments, run_continuation
-from wav_policy.cli.bench_latency import LatencyArguments, run_latency
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+from wav_policy.cli.json_output import say_result
+from wav_policy.cli.options import Flag
 
 
 @dataclass(frozen=True)
@@ -21,8 +17,8 @@ class PlannerArguments:
     """Time plans of a model with random weights, by stage; the medians, and the fraction of this machine's matrix
     product rate they reach."""
 
-    model_config: str
-    """JSON file of shapes, or a preset."""
+    preset: str
+    """Preset, or JSON file of shapes."""
     iterations: int = 1
     """Planning rounds (K)."""
     video_samples: int = 8
@@ -43,8 +39,8 @@ class PlannerArguments:
     """Run the cached plan through torch.compile (needs a C++ compiler, and minutes before the first plan)."""
     clock: Literal["wall", "cpu"] = "wall"
     """cpu: count the process's own time, where the machine is busy with something else; needs --threads 1."""
-    json: Flag = False
-    """Print JSON."""
+    json: Path | None = None
+    """Where to write the result; nothing: to standard output."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +57,8 @@ class CostArguments:
     """With --training: numbers of GPUs."""
     samples: int = 4
     """With --training: samples on each GPU at a time."""
-    json: Flag = False
-    """Print JSON."""
+    json: Path | None = None
+    """Where to write the result; nothing: to standard output."""
 
 
 @dataclass(frozen=True)
@@ -75,87 +71,55 @@ class HopArguments:
     """Of the system."""
 
 
-SUB_COMMANDS: dict[str, Callable[..., Any]] = {
-    "planner": PlannerArguments,
-    "cost": CostArguments,
-    "splices": ContinuationArguments,
-    "latency": LatencyArguments,
-    "hops": HopArguments,
-}
-
-
-def main(argv: list[str]) -> int:
-    """Entry point of `wav bench`."""
-    arguments: Any = tyro.extras.subcommand_cli_from_dict(SUB_COMMANDS, prog="wav bench", args=argv)
-    try:
-        if isinstance(arguments, PlannerArguments):
-            return _planner(arguments)
-        if isinstance(arguments, ContinuationArguments):
-            return run_continuation(arguments)
-        if isinstance(arguments, LatencyArguments):
-            return run_latency(arguments)
-        if isinstance(arguments, HopArguments):
-            return _hops(arguments)
-        return _cost(arguments)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"wav bench: {error}", file=sys.stderr)
-        return 1
-
-
-def _hops(arguments: HopArguments) -> int:
-    from wav_policy.experiments.hop_latency import hops_text, measure_hops
-
-    if not 1.0 <= arguments.seconds <= 3600.0:
-        raise ValueError(f"seconds is {arguments.seconds}; 1 to 3600 fits")
-    print(hops_text(measure_hops(arguments.seconds, arguments.namespace)))
-    return 0
-
-
-def _planner(arguments: PlannerArguments) -> int:
+def planner(argv: list[str]) -> None:
+    """`wav bench planner`."""
+    arguments = tyro.cli(PlannerArguments, prog="wav bench planner", args=argv)
     from wav_models.bench.model_file import load_model
-    from wav_models.bench.planner import CachesDifferError, PlannerBenchmark, run
+    from wav_models.bench.planner import PlannerBenchmark, run
     from wav_models.bench.report import planner_text
 
-    benchmark = PlannerBenchmark(
-        load_model(arguments.model_config),
-        arguments.iterations,
-        arguments.video_samples,
-        arguments.value_samples,
-        dtype=arguments.dtype,
-        memory=arguments.memory,
-        threads=arguments.threads,
-        repeat=arguments.repeat,
-        naive=arguments.naive,
-        clock=arguments.clock,
-        compile=arguments.compile,
+    result = run(
+        PlannerBenchmark(
+            load_model(arguments.preset),
+            arguments.iterations,
+            arguments.video_samples,
+            arguments.value_samples,
+            dtype=arguments.dtype,
+            memory=arguments.memory,
+            threads=arguments.threads,
+            repeat=arguments.repeat,
+            naive=arguments.naive,
+            clock=arguments.clock,
+            compile=arguments.compile,
+        )
     )
-    try:
-        result = run(benchmark)
-    except CachesDifferError as error:
-        print(f"wav bench planner: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(result, indent=2) if arguments.json else planner_text(result))
-    return 0
+    say_result(result, planner_text(result), arguments.json)
 
 
-def _training(arguments: CostArguments) -> int:
-    from wav_models.bench.model_file import load_model
-    from wav_models.bench.training_memory import training_table, training_text
-
-    if arguments.samples < 1 or min(arguments.gpus, default=0) < 1:
-        raise ValueError(f"gpus is {arguments.gpus}, samples {arguments.samples}; integers >= 1 fit")
-    table = training_table(load_model(arguments.preset).config, arguments.gpus, arguments.samples)
-    print(json.dumps(table, indent=2) if arguments.json else training_text(table))
-    return 0
-
-
-def _cost(arguments: CostArguments) -> int:
+def cost(argv: list[str]) -> None:
+    """`wav bench cost`."""
+    arguments = tyro.cli(CostArguments, prog="wav bench cost", args=argv)
     from wav_models.bench.cost_table import cost_table
     from wav_models.bench.model_file import load_model
     from wav_models.bench.report import cost_text
+    from wav_models.bench.training_memory import training_table, training_text
 
-    if arguments.training:
-        return _training(arguments)
-    result = cost_table(load_model(arguments.preset), arguments.plans)
-    print(json.dumps(result, indent=2) if arguments.json else cost_text(result))
-    return 0
+    model = load_model(arguments.preset)
+    if not arguments.training:
+        result = cost_table(model, arguments.plans)
+        say_result(result, cost_text(result), arguments.json)
+        return
+    if arguments.samples < 1 or min(arguments.gpus, default=0) < 1:
+        raise ValueError(f"--gpus is {arguments.gpus}, --samples {arguments.samples}; integers >= 1 fit")
+    table = training_table(model.config, arguments.gpus, arguments.samples)
+    say_result(table, training_text(table), arguments.json)
+
+
+def hops(argv: list[str]) -> None:
+    """`wav bench hops`."""
+    arguments = tyro.cli(HopArguments, prog="wav bench hops", args=argv)
+    if not 1.0 <= arguments.seconds <= 3600.0:
+        raise ValueError(f"--seconds is {arguments.seconds}; 1 to 3600 fits")
+    from wav_policy.experiments.hop_latency import measure_hops
+
+    print(measure_hops(arguments.seconds, arguments.namespace))

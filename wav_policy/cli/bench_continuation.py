@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tyro
+
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.bringup.paths import resolve
+from wav_policy.cli.json_output import say_result
+from wav_policy.cli.options import checkpoint_to_load
 
 if TYPE_CHECKING:
     from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial
@@ -44,17 +46,18 @@ class ContinuationArguments:
     workers: int = 1
     """Processes, one thread each."""
     json: Path | None = None
-    """Where to write the result."""
+    """Where to write the result; nothing: to standard output."""
     plot: Path | None = None
     """Where to draw it (PNG)."""
 
 
-def run_continuation(arguments: ContinuationArguments) -> int:
-    """Run, print, write."""
+def main(argv: list[str]) -> None:
+    """Entry point of `wav bench splices`."""
+    arguments = tyro.cli(ContinuationArguments, prog="wav bench splices", args=argv)
     from wav_policy.experiments.continuation_bench import ContinuationBenchmark, plot, run, table
 
     benchmark = ContinuationBenchmark(
-        checkpoint=resolve(str(arguments.checkpoint)),
+        checkpoint=checkpoint_to_load(arguments.checkpoint),
         task=arguments.task,
         methods=arguments.methods,
         latencies=tuple(1e-3 * latency for latency in arguments.latency_ms),
@@ -67,12 +70,9 @@ def run_continuation(arguments: ContinuationArguments) -> int:
     )
     result: dict[str, Any] = run(benchmark, _report)
     result["settings"]["checkpoint"] = str(arguments.checkpoint)
-    print(table(result))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    say_result(result, table(result), arguments.json)
     if arguments.plot is not None:
         plot(result, arguments.plot)
-    return 0
 
 
 def _report(condition: ContinuationCondition, trial: ContinuationTrial) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+from wav_policy.cli.json_output import say_result
+from wav_policy.cli.options import Flag, checkpoint_to_load
 
 if TYPE_CHECKING:
     from wav_policy.experiments.latency_bench import LatencyReport
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 @dataclass(frozen=True)
@@ -48,29 +47,29 @@ class LatencyArguments:
     """Of images and plans."""
     plot: Path | None = None
     """PNG to write."""
-    json: Flag = False
-    """Print JSON."""
+    json: Path | None = None
+    """Where to write the result; nothing: to standard output."""
 
 
-def run_latency(arguments: LatencyArguments) -> int:
-    """Measure and print."""
-    import dataclasses
-
+def main(argv: list[str]) -> None:
+    """Entry point of `wav bench latency`."""
+    arguments = tyro.cli(LatencyArguments, prog="wav bench latency", args=argv)
+    if arguments.plans < 1:
+        raise ValueError(f"--plans is {arguments.plans}; 1 or more fits")
+    if not 0.0 <= arguments.imagine_rate < float("inf"):
+        raise ValueError(f"--imagine-rate is {arguments.imagine_rate}; a finite number >= 0 fits")
+    checkpoint = checkpoint_to_load(arguments.checkpoint)
     from wav_models.checkpoint import load_planner_config
     from wav_models.engines.select import EngineOptions
     from wav_policy.experiments.latency_bench import measure_latency
     from wav_policy.policy.wav_policy import WAVPolicy
 
-    if arguments.plans < 1:
-        raise ValueError(f"plans is {arguments.plans}; 1 or more fits")
-    if not 0.0 <= arguments.imagine_rate < float("inf"):
-        raise ValueError(f"imagine-rate is {arguments.imagine_rate}; a finite number >= 0 fits")
-    planner = load_planner_config(arguments.checkpoint)
+    planner = load_planner_config(checkpoint)
     if arguments.iterations is not None:
-        planner = dataclasses.replace(planner, num_iterations=arguments.iterations)
+        planner = replace(planner, num_iterations=arguments.iterations)
     began = time.perf_counter()
     policy = WAVPolicy.load(
-        arguments.checkpoint,
+        checkpoint,
         engine=arguments.engine,
         dtype=arguments.dtype,
         planner=planner,
@@ -99,8 +98,7 @@ def run_latency(arguments: LatencyArguments) -> int:
     }
     if arguments.plot is not None:
         plot(report, result, arguments.plot)
-    print(json.dumps(result, indent=2) if arguments.json else latency_text(result))
-    return 0
+    say_result(result, latency_text(result), arguments.json)
 
 
 def latency_text(result: dict[str, Any]) -> str:
@@ -119,14 +117,13 @@ def latency_text(result: dict[str, Any]) -> str:
 
 def plot(report: LatencyReport, result: dict[str, Any], path: Path) -> None:
     """Stages as one stacked bar per percentile of the total, beside the distribution of the total."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
     import numpy as np
-    from matplotlib import pyplot
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
 
     order = np.argsort(report.total)
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), width_ratios=(3, 2), layout="constrained")
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     labels, picked = [], []
     for percentile in (50, 90, 99):
         labels.append(f"p{percentile}")
@@ -134,7 +131,7 @@ def plot(report: LatencyReport, result: dict[str, Any], path: Path) -> None:
     start = np.zeros(len(picked))
     for index, (name, values) in enumerate(report.stages.items()):
         widths = 1e3 * np.array([values[i] for i in picked])
-        left.barh(labels, widths, left=start, label=name, color=pyplot.get_cmap("tab10")(index))
+        left.barh(labels, widths, left=start, label=name, color=colormaps["tab10"](index))
         start += widths
     left.set_xlabel("milliseconds, plans at these percentiles of the total")
     left.invert_yaxis()
@@ -146,4 +143,3 @@ def plot(report: LatencyReport, result: dict[str, Any], path: Path) -> None:
     sizes = ", ".join(f"{name} = {value}" for name, value in result["planner"].items())
     figure.suptitle(f"{result['engine'].split(' (')[0].split(';')[0]}, {sizes}", fontsize=10)
     figure.savefig(path, dpi=130)
-    pyplot.close(figure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from wav_models.endings import FAILED, OK
+from wav_policy.cli.json_output import say_result
+from wav_policy.cli.options import Flag
+
 if TYPE_CHECKING:
     from wav_models.data.conventions import Conventions
     from wav_models.embodiment import Embodiment
@@ -19,16 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckArguments:
-    """Inspect a recorded dataset; exit code 0 without errors, 1 with errors, 2 for a wrong call."""
+    """Inspect a recorded dataset; exit code 0 without errors, 1 with errors."""
 
     directory: Annotated[Path, tyro.conf.Positional]
     """Dataset to inspect."""
     fps: int | None = None
     """Rate it should have [Hz]."""
-    fast: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    fast: Flag = False
     """Count the frames of the videos without decoding them: damage and cameras that freeze are not found then."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print one JSON object for scripts: errors, warnings, problems and facts."""
+    json: Path | None = None
+    """Where to write errors, warnings, problems and facts for scripts; nothing: to standard output."""
 
 
 def main(argv: list[str]) -> int:
@@ -37,6 +40,8 @@ def main(argv: list[str]) -> int:
     from wav_models.data.check import check_dataset
     from wav_models.data.conventions import Conventions, JointLimits
 
+    if not arguments.directory.is_dir():
+        raise FileNotFoundError(f"{arguments.directory} is no directory")
     robot = _robot(arguments.directory)
     conventions = Conventions(robot, JointLimits.of(robot))
     problems = []
@@ -44,18 +49,22 @@ def main(argv: list[str]) -> int:
         arguments.directory, arguments.fps, conventions=conventions, decode=not arguments.fast
     ):
         problems.append(problem)
-        if not arguments.json:
-            print(problem, file=sys.stderr)
+        print(problem, file=sys.stderr)
     counts = Counter(problem.severity for problem in problems)
     facts = {} if counts["error"] else dict(describe(arguments.directory, conventions))
-    if arguments.json:
-        found = {"problems": [asdict(problem) for problem in problems], "facts": facts}
-        print(json.dumps({"errors": counts["error"], "warnings": counts["warning"], **found}))
-    else:
-        if facts:
-            print(f"{arguments.directory}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
-        print(f"{counts['error']} errors, {counts['warning']} warnings")
-    return 1 if counts["error"] else 0
+    summary = ", ".join(f"{name} {value}" for name, value in facts.items())
+    say_result(
+        {
+            "errors": counts["error"],
+            "warnings": counts["warning"],
+            "problems": [asdict(problem) for problem in problems],
+            "facts": facts,
+        },
+        (f"{arguments.directory}: {summary}\n" if facts else "")
+        + f"{counts['error']} errors, {counts['warning']} warnings",
+        arguments.json,
+    )
+    return FAILED if counts["error"] else OK
 
 
 def _robot(directory: Path) -> Embodiment:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import tyro
+
+from wav_models.endings import OK, WRONG_USE
+from wav_policy.cli.options import Flag
 
 if TYPE_CHECKING:
     from wav_models.data.mapping import DataMapping
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 RECORDINGS: Final = (".mcap", ".db3")
 """Endings of the files of rosbag2."""
 
-UNCONFIRMED = 2
+UNCONFIRMED: Final = WRONG_USE
 """Exit code where something must be said or confirmed first; nothing is written."""
 
 NOT_TOLD = """not told by numbers, look yourself (`wav dataset show`): whether the arms are exchanged, whether a gripper
@@ -48,7 +50,7 @@ class ConvertArguments:
     instruction."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Of a dataset: something that is known, such as fps=10 or scale.grippers=0.07; may be given several times."""
-    yes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    yes: Flag = False
     """Of a dataset: what was concluded is right, write it."""
 
 
@@ -57,16 +59,19 @@ OPTIONS: Final = {"recording": ("topics", "fps", "instruction"), "LeRobot datase
 
 
 def main(argv: list[str]) -> int:
-    """Entry point of `wav dataset convert`; exit code 2 for a wrong call or a recording that does not fit."""
+    """Entry point of `wav dataset convert`."""
     arguments = tyro.cli(ConvertArguments, prog="wav dataset convert", args=argv)
+    if not arguments.source.exists():
+        raise FileNotFoundError(f"{arguments.source} does not exist")
     kind = "recording" if _is_recording(arguments.source) else "LeRobot dataset"
     foreign = [name for other, names in OPTIONS.items() if other != kind for name in names if _given(arguments, name)]
     if foreign:
         options, valid = (", ".join(f"--{name}" for name in names) for names in (foreign, OPTIONS[kind]))
-        error = f"{arguments.source} is a {kind}: {options} cannot be given for one. Valid: {valid}"
-        print(f"wav dataset convert: {error}", file=sys.stderr)
-        return 2
-    return _append_recording(arguments) if kind == "recording" else _convert_dataset(arguments)
+        raise ValueError(f"{arguments.source} is a {kind}: {options} cannot be given for one. Valid: {valid}")
+    if kind == "recording":
+        _append_recording(arguments)
+        return OK
+    return _convert_dataset(arguments)
 
 
 def _is_recording(source: Path) -> bool:
@@ -79,21 +84,16 @@ def _given(arguments: ConvertArguments, option: str) -> bool:
     return bool(getattr(arguments, option) != getattr(ConvertArguments, option))
 
 
-def _append_recording(arguments: ConvertArguments) -> int:
+def _append_recording(arguments: ConvertArguments) -> None:
     from wav_models.configuration import load
     from wav_policy.nodes.messages.images import rgb_from_any
     from wav_policy.recording.bag_conversion import convert
     from wav_policy.recording.bag_topics import BagTopics
 
     source, target, fps = arguments.source, arguments.target, 10 if arguments.fps is None else arguments.fps
-    try:
-        topics = BagTopics() if arguments.topics is None else load(BagTopics, arguments.topics)
-        length = convert(source, target, topics, fps, arguments.instruction or "", rgb_from_any)
-    except (ValueError, OSError) as error:
-        print(f"wav dataset convert: {error}", file=sys.stderr)
-        return 2
+    topics = BagTopics() if arguments.topics is None else load(BagTopics, arguments.topics)
+    length = convert(source, target, topics, fps, arguments.instruction or "", rgb_from_any)
     print(f"{source}: {length} frames at {fps} Hz appended to {target}")
-    return 0
 
 
 def _convert_dataset(arguments: ConvertArguments) -> int:
@@ -101,22 +101,19 @@ def _convert_dataset(arguments: ConvertArguments) -> int:
     from wav_models.data.suggestion import suggest
     from wav_policy.robot.joints import ROBOT
 
-    try:
-        given = with_settings(read(arguments.mapping) if arguments.mapping else {}, arguments.set)
-        suggestion = suggest(arguments.source, given, ROBOT)
-        _show(suggestion)
-        if suggestion.undecided:
-            return UNCONFIRMED
-        if not arguments.yes:
-            print("\nnothing was written; if all this is right, the same command with --yes writes it")
-            return UNCONFIRMED
-        return _write(arguments, suggestion.mapping)
-    except (ValueError, OSError) as error:
-        print(f"wav dataset convert: {error}", file=sys.stderr)
-        return 1
+    given = with_settings(read(arguments.mapping) if arguments.mapping else {}, arguments.set)
+    suggestion = suggest(arguments.source, given, ROBOT)
+    _show(suggestion)
+    if suggestion.undecided:
+        return UNCONFIRMED
+    if not arguments.yes:
+        print("\nnothing was written; if all this is right, the same command with --yes writes it")
+        return UNCONFIRMED
+    _write(arguments, suggestion.mapping)
+    return OK
 
 
-def _write(arguments: ConvertArguments, mapping: DataMapping) -> int:
+def _write(arguments: ConvertArguments, mapping: DataMapping) -> None:
     from rich.progress import Progress
 
     from wav_models.data.mapped_dataset import MappedDataset
@@ -128,7 +125,6 @@ def _write(arguments: ConvertArguments, mapping: DataMapping) -> int:
         line = bar.add_task("converting", total=len(source))
         number = convert_dataset(source, arguments.target, lambda done: bar.update(line, completed=done))
     print(f"{number} episodes at {source.fps} Hz in {arguments.target}; next: wav dataset check, wav label")
-    return 0
 
 
 def _show(suggestion: Suggestion) -> None:

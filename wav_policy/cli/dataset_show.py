@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +23,7 @@ class ShowArguments:
     """YAML file with the mapping of a dataset of another lab."""
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
     """Entry point of `wav dataset show`."""
     arguments = tyro.cli(ShowArguments, prog="wav dataset show", args=argv)
     from wav_models.configuration import load
@@ -35,16 +34,11 @@ def main(argv: list[str]) -> int:
     from wav_policy.robot.joints import ROBOT
 
     out = arguments.out or Path(f"{arguments.directory.resolve().name}-{arguments.episode}.png")
-    try:
-        if arguments.mapping is None:
-            dataset = Dataset(arguments.directory)
-        else:
-            dataset = MappedDataset(arguments.directory, load(DataMapping, arguments.mapping), ROBOT)
-        if not 0 <= arguments.episode < len(dataset):
-            raise ValueError(f"{arguments.directory}: there is no episode {arguments.episode}; 0 to {len(dataset) - 1}")
-        draw_episode(dataset.read_episode(arguments.episode), dataset.robot, out)
-    except (ValueError, OSError) as error:
-        print(f"wav dataset show: {error}", file=sys.stderr)
-        return 1
+    if arguments.mapping is None:
+        dataset = Dataset(arguments.directory)
+    else:
+        dataset = MappedDataset(arguments.directory, load(DataMapping, arguments.mapping), ROBOT)
+    if not 0 <= arguments.episode < len(dataset):
+        raise ValueError(f"{arguments.directory}: there is no episode {arguments.episode}; 0 to {len(dataset) - 1}")
+    draw_episode(dataset.read_episode(arguments.episode), dataset.robot, out)
     print(out)
-    return 0

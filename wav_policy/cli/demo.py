@@ -5,20 +5,22 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import deque
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from wav_models.signals import ignore_ends
+from wav_models.endings import OK
 from wav_policy.bringup import paths
-from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArgumentError, LaunchArguments, parse
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArguments, parse
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.supervisor import Supervisor
 from wav_policy.cli.demo_page import DemoPage
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
+from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
 from wav_policy.sim.tasks import make_task
 
 if TYPE_CHECKING:
@@ -61,20 +63,18 @@ class DemoArguments:
     """Time for all nodes to come up [s]; the first time the networks' graphs are made meanwhile."""
     monitor: bool = True
     """Serve the page that shows what the robot sees and imagines; opened in a browser unless headless."""
-    monitor_port: int = 8080
+    port: int = 8080
     """Port of the page; a free one is taken where it is in use."""
     video: Path | None = None
     """Film the demo: cameras, imagined futures, value and captions, as .mp4 or as a small .gif."""
-    pictures: Path | None = None
-    """Save what the cameras saw beside what had been imagined as PNG files in this directory."""
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
     """Show what the nodes print."""
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f"--episodes {self.episodes}: at least 1")
-        if not 0 <= self.monitor_port <= 65535:
-            raise ValueError(f"--monitor-port {self.monitor_port}: 0..65535 fits")
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"--port {self.port}: 0..65535 fits")
         if self.video is not None and self.video.suffix not in FILM_SUFFIXES:
             raise ValueError(f"--video {self.video}: a film ends in {' or '.join(FILM_SUFFIXES)}")
 
@@ -234,27 +234,37 @@ class Demo:
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 after the episodes or Ctrl-C, 1 when the system fails or acts without the planning that was asked
-    for, 2 for wrong arguments."""
-    try:
-        arguments = tyro.cli(DemoArguments, args=argv, prog="wav demo")
-        page = DemoPage.choose(arguments.monitor_port) if arguments.monitor else None
-        launch_arguments = parse(
-            {
-                "sim": "true",
-                "task": arguments.task,
-                "checkpoint": arguments.checkpoint,
-                "engine": arguments.engine,
-                "planner": " ".join(arguments.planner),
-                **({"monitor": "true", "monitor_port": str(page.port)} if page is not None else {}),
-            }
-        )
-    except (LaunchArgumentError, ValueError) as error:
-        print(f"wav demo: {error}", file=sys.stderr)
-        return 2
+    """Exit code 1 when the system fails or acts without the planning that was asked for."""
+    arguments = tyro.cli(DemoArguments, args=argv, prog="wav demo")
+    page = DemoPage.choose(arguments.port) if arguments.monitor else None
+    launch_arguments = parse(
+        {
+            "sim": "true",
+            "task": arguments.task,
+            "checkpoint": arguments.checkpoint,
+            "engine": arguments.engine,
+            "planner": " ".join(arguments.planner),
+            **({"monitor": "true", "monitor_port": str(page.port)} if page is not None else {}),
+        }
+    )
     limit_to_this_host()
     report = _empty_report(arguments, launch_arguments, "wav demo " + shlex.join(argv))
-    return _run(arguments, launch_arguments, page, report)
+    output = NodeOutput(arguments.verbose)
+    screen = Screen(report, _where_to_look(output, page), arguments.headless, arguments.json == STANDARD_OUTPUT)
+    try:
+        with Supervisor(output.write) as supervisor, screen:
+            supervisor.start(launches(launch_arguments))
+            _play(arguments, report, supervisor, screen, page, output)
+    except Exception:
+        if output.last:
+            print(f"The nodes' last words ({output.path}):", *output.last, sep="\n", file=sys.stderr)
+        raise
+    finally:
+        if arguments.json is not None:
+            write_result(report.as_json(), arguments.json)
+    if report.planned_nothing:
+        raise DemoError(f"acted WITHOUT planning: {report.verdict}")
+    return OK
 
 
 def _empty_report(arguments: DemoArguments, launch_arguments: LaunchArguments, command: str) -> DemoReport:
@@ -277,31 +287,6 @@ def _empty_report(arguments: DemoArguments, launch_arguments: LaunchArguments, c
     )
 
 
-def _run(arguments: DemoArguments, launch_arguments: LaunchArguments, page: DemoPage | None, report: DemoReport) -> int:
-    output = NodeOutput(arguments.verbose)
-    supervisor = Supervisor(output.write)
-    try:
-        with Screen(report, _where_to_look(output, page), arguments.headless) as screen:
-            supervisor.start(launches(launch_arguments))
-            _play(arguments, report, supervisor, screen, page, output)
-        if report.planned_nothing:
-            print(f"wav demo: acted WITHOUT planning: {report.verdict}", file=sys.stderr)
-            return 1
-        return 0
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 0
-    except (DemoError, RuntimeError, FileNotFoundError) as error:
-        print(f"wav demo: {error}. The nodes' last words ({output.path}):", file=sys.stderr)
-        print("\n".join(output.last), file=sys.stderr)
-        return 1
-    finally:
-        ignore_ends()
-        supervisor.stop()
-        if arguments.json is not None:
-            report.write(arguments.json)
-
-
 def _play(
     arguments: DemoArguments,
     report: DemoReport,
@@ -312,28 +297,19 @@ def _play(
 ) -> None:
     from wav_policy.nodes.clients.system_client import SystemClient
     from wav_policy.nodes.film_maker import FilmMaker
-    from wav_policy.nodes.pictures import Pictures
 
-    client = SystemClient()
-    try:
-        pictures = Pictures(client.node, arguments.pictures) if arguments.pictures else None
+    with closing(SystemClient()) as client:
         demo = Demo(arguments, report, client, supervisor, page)
         screen.refresh("nodes come up")
         demo.await_readiness()
         output.starting = False
         if page is not None and not arguments.headless:
             page.open_browser()
-        film = FilmMaker(client.node, arguments.video, lambda: screen.now) if arguments.video else None
-        try:
+        with ExitStack() as stack:
+            if arguments.video:
+                stack.callback(screen.say, f"film in {arguments.video}")
+                stack.enter_context(closing(FilmMaker(client.node, arguments.video, lambda: screen.now)))
             demo.run(screen)
-        finally:
-            if film is not None:
-                film.close()
-                screen.say(f"film in {arguments.video}")
-        if pictures is not None:
-            screen.say(f"{pictures.saved} pictures in {arguments.pictures}")
-    finally:
-        client.close()
 
 
 def _where_to_look(output: NodeOutput, page: DemoPage | None) -> str:

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import webbrowser
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,10 +54,8 @@ class DemoPage:
 
 
 def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
-        try:
-            with socket.create_server((_HOST, port)) as listener:
-                return int(listener.getsockname()[1])
-        except OSError:
-            continue
-    raise RuntimeError(f"no free port on {_HOST}")
+    if wanted:
+        with suppress(OSError), socket.create_server((_HOST, wanted)):
+            return wanted
+    with socket.create_server((_HOST, 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+
+_MEASURED = (
+    *("plan_ms_p50", "plan_ms_p99", "control_hz", "chunk_age_ms_p99"),
+    *("rounds_mean", "control_lateness_ms_p99", "real_time_factor"),
+)
+_COUNTED = ("rounds_asked", "planned", "plans_without_round", "plans_shed")
+_MADE_WITH = ("planner", "task", "command", "checkpoint", "checkpoint_sha256", "policy", "engine")
 
 
 @dataclass(frozen=True)
@@ -99,35 +104,12 @@ class DemoReport:
             "episodes": len(self.episodes),
             "success": self.successes,
             "plans": self.plans,
-            "plan_ms_p50": _rounded(self.plan_ms_p50),
-            "plan_ms_p99": _rounded(self.plan_ms_p99),
-            "control_hz": _rounded(self.control_hz),
-            "chunk_age_ms_p99": _rounded(self.chunk_age_ms_p99),
-            "rounds_mean": _rounded(self.rounds_mean),
-            "rounds_asked": self.rounds_asked,
-            "planned": self.planned,
-            "plans_without_round": self.plans_without_round,
-            "plans_shed": self.plans_shed,
+            **{name: _rounded(getattr(self, name)) for name in _MEASURED},
+            **{name: getattr(self, name) for name in _COUNTED},
             "planning": self.verdict,
-            "planner": self.planner,
-            "control_lateness_ms_p99": _rounded(self.control_lateness_ms_p99),
-            "real_time_factor": _rounded(self.real_time_factor),
-            "task": self.task,
-            "command": self.command,
-            "checkpoint": self.checkpoint,
-            "checkpoint_sha256": self.checkpoint_sha256,
-            "policy": self.policy,
-            "engine": self.engine,
-            "results": [
-                {"seed": episode.seed, "success": episode.success, "seconds": _rounded(episode.seconds)}
-                for episode in self.episodes
-            ],
+            **{name: getattr(self, name) for name in _MADE_WITH},
+            "results": [{**asdict(episode), "seconds": _rounded(episode.seconds)} for episode in self.episodes],
         }
-
-    def write(self, file: Path) -> None:
-        """Write `as_json` to a file."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(self.as_json(), indent=2) + "\n")
 
     def rows(self) -> list[tuple[str, str]]:
         """(label, value) for people."""
@@ -145,14 +127,18 @@ class DemoReport:
 
 
 class Screen:
-    """A table that is redrawn in place on a terminal; plain lines when headless."""
+    """A table that is redrawn in place on a terminal; plain lines when headless.
 
-    def __init__(self, report: DemoReport, where_to_look: str, headless: bool) -> None:
+    Attributes:
+        now: what is going on, as `refresh` was told last.
+    """
+
+    def __init__(self, report: DemoReport, where_to_look: str, headless: bool, to_stderr: bool = False) -> None:
         self._report = report
         self._where = where_to_look
-        self._console = Console(highlight=False)
+        self._console = Console(highlight=False, stderr=to_stderr)
         self._live = None if headless or not self._console.is_terminal else Live(console=self._console)
-        self._now = ""
+        self.now = ""
 
     def __enter__(self) -> Screen:
         self._console.print(self._where, soft_wrap=True)
@@ -172,20 +158,15 @@ class Screen:
         """A line that stays."""
         self._console.print(text, soft_wrap=True)
 
-    @property
-    def now(self) -> str:
-        """What is going on, as `refresh` was told last."""
-        return self._now
-
     def refresh(self, now: str) -> None:
         """What is going on at this moment; shown on a terminal only."""
-        self._now = now
+        self.now = now
         if self._live:
             self._live.update(self._table())
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for label, value in [*self._report.rows(), ("now", self._now)]:
+        for label, value in [*self._report.rows(), ("now", self.now)]:
             table.add_row(f"[bold]{label}[/bold]", value)
         return table
 

@@ -9,20 +9,20 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from wav_policy.bringup import paths
+from wav_models.endings import FAILED, OK
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.discovery import VARIABLE, limit_to_this_host
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+from wav_policy.bringup.paths import find_checkpoint
+from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
+from wav_policy.cli.options import Flag
 
 SUPPORTED_PYTHON = ((3, 10), (3, 13))
 _ARPHRD_CAN = "280"
@@ -50,7 +50,7 @@ class Finding:
 class DoctorArguments:
     """Check this installation: Python, rendering, ROS 2, CAN interfaces, checkpoint, engines."""
 
-    checkpoint: str = DEFAULT_CHECKPOINT
+    checkpoint: Path = Path(DEFAULT_CHECKPOINT)
     """Checkpoint directory to load."""
     faults: Flag = False
     """Instead, start the system and let everything go wrong that may (needs --sim); takes about ten minutes."""
@@ -58,8 +58,8 @@ class DoctorArguments:
     """With --faults: on the simulated robot. There is no campaign on a real one."""
     only: tuple[str, ...] = ()
     """With --faults: faults whose name contains one of these texts."""
-    json: str = ""
-    """With --faults: file to write the table to."""
+    json: Path | None = None
+    """With --faults: where to write the table; nothing: to standard output."""
 
 
 def main(argv: list[str]) -> int:
@@ -68,38 +68,34 @@ def main(argv: list[str]) -> int:
     if arguments.faults:
         return run_faults(arguments)
     console = Console(highlight=False)
-    failed = False
+    failed: list[str] = []
     for subject, check in checks(arguments):
         for finding in examine(subject, check):
-            failed |= finding.level is Level.FAIL
+            if finding.level is Level.FAIL:
+                failed.append(finding.subject)
             mark = f"[{finding.level.value}]{finding.level.name:<4}[/]"
             console.print(f"{mark}  {finding.subject:<11} {escape(finding.text)}", soft_wrap=True)
-    return int(failed)
+    print(f"mend first: {failed[0]}" if failed else "all that the demo needs is here; try `wav demo`")
+    return FAILED if failed else OK
 
 
 def run_faults(arguments: DoctorArguments) -> int:
     """The fault campaign on the simulated robot."""
     if not arguments.sim:
-        print("wav doctor: --faults needs --sim: faults are injected into a simulated robot only", file=sys.stderr)
-        return 2
-    from wav_policy.experiments.faults.campaign import CampaignError, chosen, run
-    from wav_policy.experiments.faults.outcome import write_json
-    from wav_policy.experiments.faults.table import heading, line
+        raise ValueError("--faults needs --sim: faults are injected into a simulated robot only")
+    checkpoint = (f"checkpoint:={find_checkpoint(arguments.checkpoint)}",)
+    from wav_policy.experiments.faults.campaign import chosen, run
+    from wav_policy.experiments.faults.outcome import HEADING, line
 
-    outcomes = []
-    try:
-        faults = chosen(arguments.only)
-    except CampaignError as error:
-        print(f"wav doctor: {error}", file=sys.stderr)
-        return 2
-    print(heading(), flush=True)
-    checkpoint = (f"checkpoint:={arguments.checkpoint}",)
+    outcomes, screen = [], sys.stderr if arguments.json == STANDARD_OUTPUT else sys.stdout
+    faults = chosen(arguments.only)
+    print(HEADING, file=screen, flush=True)
     for outcome in run(faults, arguments=checkpoint, tell=lambda text: print(f"... {text}", file=sys.stderr)):
         outcomes.append(outcome)
-        print(line(outcome), flush=True)
-    if arguments.json:
-        write_json(outcomes, Path(arguments.json))
-    return int(not all(outcome.passed for outcome in outcomes))
+        print(line(outcome), file=screen, flush=True)
+    if arguments.json is not None:
+        write_result([asdict(outcome) for outcome in outcomes], arguments.json)
+    return OK if all(outcome.passed for outcome in outcomes) else FAILED
 
 
 def checks(arguments: DoctorArguments) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
@@ -181,17 +177,17 @@ def check_can() -> Iterator[Finding]:
         yield Finding("can", Level.NOTE, "no SocketCAN interface: only sim:=true, or can_interface:=slcan")
 
 
-def check_checkpoint(checkpoint: str) -> Iterator[Finding]:
+def check_checkpoint(checkpoint: Path) -> Iterator[Finding]:
     """Loads it strictly."""
     from wav_models.checkpoint import load_checkpoint
 
-    directory = paths.resolve(checkpoint)
+    directory = find_checkpoint(checkpoint)
     loaded = load_checkpoint(directory)
     megabytes = sum(file.stat().st_size for file in directory.iterdir()) / 1e6
     yield Finding("checkpoint", Level.OK, f"{directory}: {loaded.config.name}, {megabytes:.0f} MB")
 
 
-def check_engines(checkpoint: str) -> Iterator[Finding]:
+def check_engines(checkpoint: Path) -> Iterator[Finding]:
     """What can run the networks here, and what `engine:=auto` takes for this checkpoint."""
     import torch
 
@@ -208,7 +204,7 @@ def check_engines(checkpoint: str) -> Iterator[Finding]:
         yield Finding("engines", Level.NOTE, "an NVIDIA driver but no TensorRT: pip install 'wav-policy[gpu]'")
     from wav_policy.policy.wav_policy import WAVPolicy
 
-    policy = WAVPolicy.load(paths.resolve(checkpoint), dtype="auto", num_threads=1)
+    policy = WAVPolicy.load(find_checkpoint(checkpoint), dtype="auto", num_threads=1)
     yield Finding("engines", Level.OK, f"engine:=auto takes {policy.description}")
 
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import sys
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tyro
 
+from wav_models.configuration import ConfigurationError
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.bringup.paths import resolve
-from wav_policy.cli.option_checks import below_one, beyond_time_limit, option, unknown_task
+from wav_policy.cli.json_output import say_result, trials_file
+from wav_policy.cli.options import (
+    Flag,
+    checkpoint_to_load,
+    option,
+    require_at_least_one,
+    require_tasks,
+    require_within_time_limit,
+)
 
 if TYPE_CHECKING:
-    from wav_models.evaluation.closed_loop import TrialSettings
-    from wav_models.evaluation.trial_log import TrialLog
     from wav_models.planner.config import PlannerConfig
-    from wav_policy.experiments.closed_loop import SimTrials
-    from wav_policy.experiments.robot_stack import StackConfig
-
-STANDARD_OUTPUT = Path("-")
 
 
 @dataclass(frozen=True)
@@ -61,30 +60,14 @@ class EvaluateArguments:
     """Futures per round (M)."""
     value_samples: int | None = None
     """Value samples per future (N)."""
-    video_elites: int | None = None
-    """Futures that the video noise is refitted to."""
-    value_elites: int | None = None
-    """Value samples that the value noise is refitted to."""
     planner: tuple[str, ...] = ()
-    """Any parameters of the planner as NAME=VALUE, for example video_times=[0.25] share_first_step=true (fields of
+    """Any parameters of the planner as NAME=VALUE, for example video_times=[0.25] score=mean (fields of
     PlannerConfig)."""
-    score: str | None = None
-    """Score of a future: snr, mean, gain, or lower_bound."""
-    action_noise_std: float | None = None
-    """Scale of the action noise."""
-    shared_value_noise: bool | None = None
-    """Judge all futures of a round with the same value noises."""
-    mean_update_rate: float | None = None
-    """Weight of the new mean (alpha)."""
-    std_update_rate: float | None = None
-    """Weight of the new standard deviation (beta)."""
-    min_std: float | None = None
-    """Floor of the refitted standard deviation."""
     replan_steps: int = 4
     """Steps between plans."""
     latency_steps: int = 0
     """Steps between an observation and the first use of its plan; the chunk before it goes on meanwhile."""
-    bare: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    bare: Flag = False
     """Act on the rows of a chunk as they are, without the robot's chunk continuation, executor and safety filter."""
     max_steps: int | None = None
     """Steps after which an episode has failed; the task's time limit when not given."""
@@ -96,7 +79,7 @@ class EvaluateArguments:
     """Processes, one torch thread each."""
     scheduler: str | None = None
     """Address of a dask scheduler, tcp://HOST:8786, whose workers run the trials instead ('wav-policy[cluster]')."""
-    diagnose: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    diagnose: Flag = False
     """Find the weak link of planning instead: see docs/planning.md. Runs torch in fp32; other options of closed-loop
     trials are refused. One set of planner parameters; --conditions acts out what these planners choose, too; --data
     where there is a dataset."""
@@ -107,127 +90,87 @@ class EvaluateArguments:
     json: Path | None = None
     """Where to write the result; "-" or nothing: to standard output, progress to standard error. Finished trials are
     kept in FILE.trials.jsonl, those of an evaluation before in FILE.trials.jsonl.old."""
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    resume: Flag = False
     """Do not run again what FILE.trials.jsonl holds of this checkpoint with these parameters; episodes, tasks and
     conditions may have been added."""
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
     """Entry point of `wav evaluate`."""
     if any(word.split("=")[0] == "--suite" for word in argv):
         from wav_policy.cli.evaluate_suite import main as evaluate_suite
 
-        return evaluate_suite(argv)
-    arguments = tyro.cli(EvaluateArguments, prog="wav evaluate", args=_with_json_target(argv))
-    arguments = replace(arguments, checkpoint=resolve(str(arguments.checkpoint)))
-    from wav_models.checkpoint import CheckpointError
-    from wav_models.engines.base import EngineError
-    from wav_models.planner.errors import PlannerError
-    from wav_policy.sim import ENVIRONMENTS
-
-    if (fault := _fault(arguments, ENVIRONMENTS.values())) is not None:
-        print(f"wav evaluate: {fault}", file=sys.stderr)
-        return 2
-    try:
-        run = _diagnose if arguments.diagnose else _evaluate
-        run(arguments, "wav evaluate " + shlex.join(argv))
-    except KeyboardInterrupt:
-        return 130
-    except (CheckpointError, EngineError, PlannerError, ValueError, OSError) as error:
-        print(f"wav evaluate: {error}", file=sys.stderr)
-        return 1
-    return 0
+        evaluate_suite(argv)
+        return
+    arguments = tyro.cli(EvaluateArguments, prog="wav evaluate", args=argv)
+    _check(arguments)
+    arguments = replace(arguments, checkpoint=checkpoint_to_load(arguments.checkpoint))
+    run = _diagnose if arguments.diagnose else _evaluate
+    run(arguments, "wav evaluate " + shlex.join(argv))
 
 
 _ONLY_OF_TRIALS: Final = (
-    *("phrasing", "instruction_of", "iterations", "selection", "video_elites", "value_elites"),
-    *("shared_value_noise", "mean_update_rate", "std_update_rate", "min_std", "latency_steps", "bare"),
+    *("phrasing", "instruction_of", "iterations", "selection", "latency_steps", "bare"),
     *("engine", "dtype", "pretrained", "resume"),
 )
 _AT_LEAST_ONE: Final = ("episodes", "workers", "replan_steps", "max_steps", "video_samples", "value_samples")
 
 
-def _fault(arguments: EvaluateArguments, tasks: Collection[str]) -> str | None:
-    """What is wrong with the options, or None."""
-    fault = (
-        unknown_task((*arguments.task, *filter(None, [arguments.instruction_of])), tasks)
-        or below_one(arguments, _AT_LEAST_ONE)
-        or beyond_time_limit(arguments.max_steps, arguments.task)
-    )
-    if fault is not None:
-        return fault
+def _check(arguments: EvaluateArguments) -> None:
+    """ConfigurationError for options that do not fit each other, or do nothing."""
+    require_tasks((*arguments.task, *filter(None, [arguments.instruction_of])))
+    require_at_least_one(arguments, _AT_LEAST_ONE)
+    if arguments.max_steps is not None:
+        require_within_time_limit(arguments.max_steps, arguments.task)
     if arguments.diagnose:
         defaults = EvaluateArguments()
         idle = [name for name in _ONLY_OF_TRIALS if getattr(arguments, name) != getattr(defaults, name)]
         if idle:
-            return f"--diagnose has no use for {', '.join(map(option, idle))}"
+            raise ConfigurationError(f"--diagnose has no use for {', '.join(map(option, idle))}")
     elif arguments.data is not None:
-        return "--data is read by --diagnose only"
+        raise ConfigurationError("--data is read by --diagnose only")
     if arguments.conditions and (arguments.iterations or arguments.selection):
-        return "give either --conditions, or --iterations and --selection"
-    if arguments.resume and arguments.json in (None, STANDARD_OUTPUT):
-        return "--resume needs the --json FILE that the ended evaluation was given"
-    return None
+        raise ConfigurationError("give either --conditions, or --iterations and --selection")
+    trials_file(arguments.json, arguments.resume)
 
 
 def _evaluate(arguments: EvaluateArguments, command: str) -> None:
     from wav_models.checkpoint import load_checkpoint
+    from wav_models.evaluation.closed_loop import TrialSettings
+    from wav_models.evaluation.trial_log import TrialLog
+    from wav_policy.experiments.closed_loop import SimTrials
+    from wav_policy.experiments.robot_stack import StackConfig
 
     # A damaged checkpoint fails here, once, not in every worker.
     load_checkpoint(arguments.checkpoint, autoencoder_directory=arguments.pretrained)
     planners = make_conditions(arguments)
-    summary = {
-        **header(arguments, command),
-        "split": arguments.split,
-        "phrasing": arguments.phrasing,
-        "instruction_of": arguments.instruction_of,
-        "settings": asdict(_trial_settings(arguments)),
-        "stack": None if (stack := _stack(arguments)) is None else asdict(stack),
-        "planners": {name: asdict(config) for name, config in planners.items()},
-        "tasks": _sim_trials(arguments).run(planners, _trial_log(arguments)),
-    }
-    _write(summary, describe(summary), arguments.json)
-
-
-def _sim_trials(arguments: EvaluateArguments) -> SimTrials:
-    from wav_policy.experiments.closed_loop import SimTrials
-
-    return SimTrials(
+    trials = SimTrials(
         arguments.checkpoint,
         arguments.task,
         range(arguments.seed, arguments.seed + arguments.episodes),
         arguments.split,
         arguments.phrasing,
         arguments.instruction_of,
-        _trial_settings(arguments),
-        _stack(arguments),
+        TrialSettings(arguments.replan_steps, arguments.latency_steps, arguments.max_steps),
+        None if arguments.bare else StackConfig(),
         arguments.engine,
         arguments.dtype,
         arguments.workers,
         arguments.scheduler,
         arguments.pretrained,
     )
-
-
-def _trial_log(arguments: EvaluateArguments) -> TrialLog:
-    from wav_models.evaluation.trial_log import TrialLog
-
-    if arguments.json is None or arguments.json == STANDARD_OUTPUT:
-        return TrialLog(None, resume=False)
-    return TrialLog(arguments.json.with_name(arguments.json.name + ".trials.jsonl"), resume=arguments.resume)
-
-
-def _trial_settings(arguments: EvaluateArguments) -> TrialSettings:
-    from wav_models.evaluation.closed_loop import TrialSettings
-
-    return TrialSettings(arguments.replan_steps, arguments.latency_steps, arguments.max_steps)
-
-
-def _stack(arguments: EvaluateArguments) -> StackConfig | None:
-    """The robot's, or None for the bare rows."""
-    from wav_policy.experiments.robot_stack import StackConfig
-
-    return None if arguments.bare else StackConfig()
+    log = TrialLog(trials_file(arguments.json, arguments.resume), resume=arguments.resume)
+    summary = {
+        **header(arguments, command),
+        "split": trials.split,
+        "phrasing": trials.phrasing,
+        "instruction_of": trials.instruction_of,
+        "settings": asdict(trials.settings),
+        "stack": None if trials.stack is None else asdict(trials.stack),
+        "planners": {name: asdict(config) for name, config in planners.items()},
+        "tasks": trials.run(planners, log),
+    }
+    say_result(summary, describe(summary), arguments.json)
 
 
 def _diagnose(arguments: EvaluateArguments, command: str) -> None:
@@ -266,7 +209,7 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
     text = "\n".join(
         f"{task}, video passes at {plan.planner.video_times}:\n{describe_links(r)}" for task, r in links.items()
     )
-    _write(summary, text, arguments.json)
+    say_result(summary, text, arguments.json)
 
 
 def header(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
@@ -279,28 +222,6 @@ def header(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
         "checkpoint_sha256": checkpoint_hash(arguments.checkpoint),
         "seeds": [arguments.seed, arguments.seed + arguments.episodes],
     }
-
-
-def _write(summary: dict[str, Any], text: str, path: Path | None) -> None:
-    """The summary as JSON where it is wanted, and as text for people."""
-    data = json.dumps(summary, indent=1) + "\n"
-    if path == STANDARD_OUTPUT:
-        print(text, file=sys.stderr)
-        sys.stdout.write(data)
-        return
-    print(text)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(data, encoding="utf-8")
-
-
-def _with_json_target(argv: list[str]) -> list[str]:
-    """`--json` without a file means standard output."""
-    result = list(argv)
-    for index, word in enumerate(argv):
-        if word == "--json" and (index + 1 == len(argv) or argv[index + 1].startswith("--")):
-            result[index] = f"--json={STANDARD_OUTPUT}"
-    return result
 
 
 def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
@@ -331,21 +252,10 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
     from wav_models.checkpoint import load_planner_config
     from wav_models.configuration import with_assignments
 
-    sized = load_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)
-    given = {
-        "num_video_elites": arguments.video_elites,
-        "num_value_elites": arguments.value_elites,
-        "score": arguments.score,
-        "action_noise_std": arguments.action_noise_std,
-        "shared_value_noise": arguments.shared_value_noise,
-        "mean_update_rate": arguments.mean_update_rate,
-        "std_update_rate": arguments.std_update_rate,
-        "min_std": arguments.min_std,
-        "selection": arguments.selection[0] if len(arguments.selection) == 1 else None,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    chosen = replace(sized, **given)  # type: ignore[arg-type]
-    return replace(with_assignments(chosen, arguments.planner, "--planner"), deadline=None)
+    planner = load_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)
+    if len(arguments.selection) == 1:
+        planner = replace(planner, selection=arguments.selection[0])
+    return replace(with_assignments(planner, arguments.planner, "--planner"), deadline=None)
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from wav_policy.bringup.paths import resolve
-from wav_policy.cli.option_checks import below_one
+from wav_models.configuration import ConfigurationError
+from wav_policy.cli.json_output import say_result, trials_file
+from wav_policy.cli.options import Flag, checkpoint_to_load, require_at_least_one
 
 if TYPE_CHECKING:
     from wav_policy.experiments.suites.catalogue import Suite
@@ -46,53 +45,46 @@ class SuiteArguments:
     workers: int = 2
     """Processes, each with one of the suite's."""
     json: Path | None = None
-    """Where to write the result; finished trials are kept in FILE.trials.jsonl."""
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Where to write the result; nothing: to standard output. Finished trials are kept in FILE.trials.jsonl."""
+    resume: Flag = False
     """Do not run again what FILE.trials.jsonl holds; tasks, trials and conditions may have been added."""
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
     """Entry point of `wav evaluate --suite`."""
     arguments = tyro.cli(SuiteArguments, prog="wav evaluate", args=argv)
-    from wav_models.checkpoint import CheckpointError
-    from wav_models.engines.base import EngineError
     from wav_policy.experiments.suites.catalogue import get_suite
-    from wav_policy.experiments.suites.installation import SuiteError
 
-    try:
-        suite = get_suite(arguments.suite)
-        if (fault := _fault(arguments, suite)) is not None:
-            raise ValueError(fault)
-        if arguments.budgets:
-            suite = replace(suite, budgets={name: suite.budgets[name] for name in arguments.budgets})
-        _evaluate(arguments, suite, "wav evaluate " + shlex.join(argv))
-    except KeyboardInterrupt:
-        return 130
-    except (CheckpointError, EngineError, SuiteError, ValueError, OSError) as error:
-        print(f"wav evaluate: {error}", file=sys.stderr)
-        return 1
-    return 0
+    suite = get_suite(arguments.suite)
+    _check(arguments, suite)
+    if arguments.checkpoint is not None:
+        arguments = replace(arguments, checkpoint=checkpoint_to_load(arguments.checkpoint))
+    if arguments.budgets:
+        suite = replace(suite, budgets={name: suite.budgets[name] for name in arguments.budgets})
+    _evaluate(arguments, suite, "wav evaluate " + shlex.join(argv))
 
 
-def _fault(arguments: SuiteArguments, suite: Suite) -> str | None:
-    """What is wrong with the options, or None."""
-    if (fault := below_one(arguments, ("trials", "workers", "replan_steps"))) is not None:
-        return fault
-    if beyond := [task for task in arguments.tasks if not 0 <= task < suite.num_tasks]:
-        return f"--tasks is {beyond[0]}; {suite.name} has 0 to {suite.num_tasks - 1}"
-    if (arguments.trials or 0) > suite.num_states:
-        return f"--trials is {arguments.trials}; {suite.name} has {suite.num_states} initial states of every task"
-    if unknown := [name for name in arguments.budgets if name not in suite.budgets]:
-        return f"--budgets is {unknown[0]}; {suite.name} has {' and '.join(suite.budgets)}"
-    if (arguments.player == "checkpoint") != (arguments.checkpoint is not None):
-        return "give --checkpoint DIRECTORY, or --player operator or random, not both"
-    if arguments.player != "checkpoint" and arguments.conditions:
-        return f"--conditions are of planning; --player {arguments.player} does not plan"
-    if arguments.player == "operator" and not suite.has_operator:
-        return f"{suite.name} has no scripted operator"
-    if arguments.resume and arguments.json is None:
-        return "--resume needs the --json FILE that the ended evaluation was given"
-    return None
+def _check(arguments: SuiteArguments, suite: Suite) -> None:
+    """ConfigurationError for options that do not fit the suite, or each other."""
+    require_at_least_one(arguments, ("trials", "workers", "replan_steps"))
+    beyond = [task for task in arguments.tasks if not 0 <= task < suite.num_tasks]
+    unknown = [name for name in arguments.budgets if name not in suite.budgets]
+    fault = ""
+    if beyond:
+        fault = f"--tasks is {beyond[0]}; {suite.name} has 0 to {suite.num_tasks - 1}"
+    elif (arguments.trials or 0) > suite.num_states:
+        fault = f"--trials is {arguments.trials}; {suite.name} has {suite.num_states} initial states of every task"
+    elif unknown:
+        fault = f"--budgets is {unknown[0]}; {suite.name} has {' and '.join(suite.budgets)}"
+    elif (arguments.player == "checkpoint") != (arguments.checkpoint is not None):
+        fault = "give --checkpoint DIRECTORY, or --player operator or random, not both"
+    elif arguments.player != "checkpoint" and arguments.conditions:
+        fault = f"--conditions are of planning; --player {arguments.player} does not plan"
+    elif arguments.player == "operator" and not suite.has_operator:
+        fault = f"{suite.name} has no scripted operator"
+    if fault:
+        raise ConfigurationError(fault)
+    trials_file(arguments.json, arguments.resume)
 
 
 def _evaluate(arguments: SuiteArguments, suite: Suite, command: str) -> None:
@@ -102,7 +94,6 @@ def _evaluate(arguments: SuiteArguments, suite: Suite, command: str) -> None:
     from wav_policy.experiments.suites.trials import SuiteTrials, describe
 
     python_of(suite.package)  # not installed: said at once
-    log = arguments.json and arguments.json.with_name(arguments.json.name + ".trials.jsonl")
     players = _players(arguments, suite)
     tasks = arguments.tasks or tuple(range(suite.num_tasks))
     trials = SuiteTrials(suite, players, tasks, arguments.trials or suite.num_states, arguments.workers)
@@ -112,26 +103,23 @@ def _evaluate(arguments: SuiteArguments, suite: Suite, command: str) -> None:
         "suite": suite.name,
         "package": list(suite.package.requirements),
         "checkpoint": checkpoint and checkpoint.name,
-        "checkpoint_sha256": checkpoint and checkpoint_hash(resolve(str(checkpoint))),
-        **trials.run(TrialLog(log, resume=arguments.resume)),
+        "checkpoint_sha256": checkpoint and checkpoint_hash(checkpoint),
+        **trials.run(TrialLog(trials_file(arguments.json, arguments.resume), resume=arguments.resume)),
     }
-    print(describe(suite, summary))
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    say_result(summary, describe(suite, summary), arguments.json)
 
 
 def _players(arguments: SuiteArguments, suite: Suite) -> dict[str, PlayerSpec]:
     """By condition; a checkpoint that does not fit the suite's robot fails here, once, not in every worker."""
     from wav_policy.experiments.suites.players import PlayerSpec
 
-    if arguments.checkpoint is None:
+    checkpoint = arguments.checkpoint
+    if checkpoint is None:
         return {arguments.player: PlayerSpec(arguments.player)}
     import wav_models.experiments  # noqa: F401  its planners have names here
     from wav_models.checkpoint import load_model_config, load_planner_config
     from wav_models.experiments.conditions import named_conditions
 
-    checkpoint = resolve(str(arguments.checkpoint))
     load_model_config(checkpoint).embodiment.require(suite.robot, f"checkpoint {checkpoint}", f"suite {suite.name}")
     base = replace(load_planner_config(checkpoint), deadline=None)
     planners = named_conditions(base, arguments.conditions) if arguments.conditions else {"planner.json": base}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import resource
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import tyro
+
+from wav_models.configuration import ConfigurationError
+from wav_models.endings import FAILED, OK
+from wav_policy.cli.options import Flag, checkpoint_to_load
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
@@ -18,15 +21,13 @@ if TYPE_CHECKING:
     from wav_models.engines.parity import Agreement
     from wav_models.planner.config import PlannerConfig
 
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-
 
 @dataclass(frozen=True)
 class ExportArguments:
     """Write the graphs of a checkpoint for one size of the search; sizes that are not given, and all step counts, are
     those of the planner stored with the checkpoint. The engines find them beside it."""
 
-    checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
+    checkpoint: Path | None = None
     """Checkpoint directory."""
     engine: str = "onnxruntime"
     """What shall run the graphs: onnxruntime or tensorrt."""
@@ -40,7 +41,7 @@ class ExportArguments:
     """Where to write, instead of CHECKPOINT/engines/..."""
     verify: Flag = False
     """Compare all graphs, and whole plans, with torch; and measure them."""
-    repeats: int = 10
+    repeat: int = 10
     """Calls of which the fastest counts, with --verify."""
     threads: int = 1
     """Of all engines, with --verify."""
@@ -53,29 +54,19 @@ class ExportArguments:
 
 
 def main(argv: list[str]) -> int:
-    """Entry point of `wav export`; exit code 1 as well if --verify finds a difference."""
+    """Entry point of `wav export`; exit code 1 if --verify finds a difference."""
     arguments = tyro.cli(ExportArguments, prog="wav export", args=argv)
-    from wav_models.checkpoint import CheckpointError
-    from wav_models.engines.base import EngineError
-
-    try:
-        return _export(arguments)
-    except KeyboardInterrupt:
-        return 130
-    except (CheckpointError, EngineError, ValueError, OSError) as error:
-        print(f"wav export: {error}", file=sys.stderr)
-        return 1
-
-
-def _export(arguments: ExportArguments) -> int:
+    if (arguments.checkpoint is None) == (arguments.preset is None):
+        raise ConfigurationError("give --checkpoint DIRECTORY, or --preset NAME with --out DIRECTORY")
+    checkpoint = arguments.checkpoint and checkpoint_to_load(arguments.checkpoint)
     from wav_models.engines.runtimes import get_runtime
 
     get_runtime(arguments.engine).require()
-    if arguments.checkpoint is not None and arguments.preset is None:
-        return _export_checkpoint(arguments, arguments.checkpoint)
-    if arguments.checkpoint is None and arguments.preset is not None:
-        return _export_random(arguments, arguments.preset)
-    raise ValueError("give a checkpoint directory, or --preset with --out")
+    if checkpoint is not None:
+        return _export_checkpoint(arguments, checkpoint)
+    assert arguments.preset is not None
+    _export_random(arguments, arguments.preset)
+    return OK
 
 
 def _export_checkpoint(arguments: ExportArguments, path: Path) -> int:
@@ -89,10 +80,10 @@ def _export_checkpoint(arguments: ExportArguments, path: Path) -> int:
     with _Report(directory) as report:
         manifest = export(checkpoint, target, directory, only=arguments.graphs, report=report)
     print(f"for engine auto: {manifest.measured.described(f'{target.engine} {target.precision}')}")
-    return 0 if not arguments.verify or _verify(checkpoint, directory, planner, arguments) else 1
+    return OK if not arguments.verify or _verify(checkpoint, directory, planner, arguments) else FAILED
 
 
-def _export_random(arguments: ExportArguments, preset: str) -> int:
+def _export_random(arguments: ExportArguments, preset: str) -> None:
     import torch
 
     from wav_models.engines.export import export_model
@@ -101,7 +92,7 @@ def _export_random(arguments: ExportArguments, preset: str) -> int:
     from wav_models.presets import get_preset
 
     if arguments.out is None:
-        raise ValueError("--preset needs --out")
+        raise ConfigurationError("--preset needs --out")
     config = get_preset(preset)
     planner = _with_sizes(PlannerConfig(num_value_steps=10, num_action_steps=10), arguments)
     target = _target(arguments, planner)
@@ -116,7 +107,6 @@ def _export_random(arguments: ExportArguments, preset: str) -> int:
             only=arguments.graphs,
             report=report,
         )
-    return 0
 
 
 class _Report:
@@ -174,7 +164,7 @@ def _verify(checkpoint: Checkpoint, directory: Path, planner: PlannerConfig, arg
     agreements = compare_graphs(reference, engine, trial)
     engines = (reference, half, engine)
     clock = time.process_time if arguments.threads == 1 and engine.name == "onnxruntime" else time.perf_counter
-    print_table(agreements, [e.description for e in engines], measure(engines, trial, arguments.repeats, clock=clock))
+    print_table(agreements, [e.description for e in engines], measure(engines, trial, arguments.repeat, clock=clock))
     equal = all(a.within(tolerance) for a in agreements.values())
     for other in (half, engine):
         plans = compare_plans(reference, other, trial)

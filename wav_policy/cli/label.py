@@ -26,7 +26,7 @@ class LabelArguments:
     """Processes."""
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
     """Entry point of `wav label`."""
     arguments = tyro.cli(LabelArguments, prog="wav label", args=argv)
     from rich.progress import Progress
@@ -34,22 +34,15 @@ def main(argv: list[str]) -> int:
     from wav_models.rewards.label import count_unmarked, label_dataset
     from wav_models.rewards.label_config import LabelConfig
 
-    try:
-        config = LabelConfig(arguments.discount, arguments.image_size, arguments.failure_penalty)
-        with Progress() as bar:
-            line = bar.add_task("labelling", total=None)
-            written = label_dataset(
-                arguments.directory,
-                config,
-                num_workers=arguments.workers,
-                on_progress=lambda done, total: bar.update(line, completed=done, total=total),
-            )
-    except KeyboardInterrupt:
-        print("interrupted; what was labelled is kept, the same command continues", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"wav label: {error}", file=sys.stderr)
-        return 1
+    config = LabelConfig(arguments.discount, arguments.image_size, arguments.failure_penalty)
+    with Progress() as bar:
+        line = bar.add_task("labelling", total=None)
+        written = label_dataset(
+            arguments.directory,
+            config,
+            num_workers=arguments.workers,
+            on_progress=lambda done, total: bar.update(line, completed=done, total=total),
+        )
     print(f"{written} files labelled in {arguments.directory}")
     unmarked, total = count_unmarked(arguments.directory)
     if unmarked:
@@ -58,4 +51,3 @@ def main(argv: list[str]) -> int:
             "labelled as successes. If some failed, mark them (episode_success = 0 in their frames) and label again",
             file=sys.stderr,
         )
-    return 0

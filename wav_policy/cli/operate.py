@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import tyro
+
+from wav_models.configuration import ConfigurationError
+from wav_models.endings import OK
+from wav_policy.cli.main import POWER_SWITCH
+from wav_policy.cli.options import Flag
 
 if TYPE_CHECKING:
     from wav_policy.nodes.clients.system_client import Report, SystemClient
 
 ARMS: Final = ("left arm", "right arm")
 LOOP: Final = "control loop"
-POWER_SWITCH: Final = "NOT CONFIRMED. If the arms must not move, use the power switch"
 _CONFIRMATION: Final = 3.0
 """Until /diagnostics must show what was asked for [s]."""
 
 Confirmed = Callable[["Report"], bool]
+
+
+class UnconfirmedError(RuntimeError):
+    """The service has agreed, and an arm or the control loop does not show it."""
 
 
 @dataclass(frozen=True)
@@ -70,36 +80,25 @@ class Arguments:
 class ResetArguments(Arguments):
     """Clears an emergency stop: the arms LOSE POWER AND FALL. Afterwards: wav enable."""
 
-    supported: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    supported: Flag = False
     """Both arms are supported: do not ask."""
 
 
-def stop(argv: list[str]) -> int:
-    """`wav stop`: emergency stop of both arms."""
-    return operate(STOP, tyro.cli(Arguments, prog="wav stop", args=argv).namespace)
+def _command(operation: Operation, argv: list[str]) -> int:
+    return operate(operation, tyro.cli(Arguments, prog=f"wav {operation.name}", args=argv).namespace)
 
 
-def hold(argv: list[str]) -> int:
-    """`wav hold`: brake and hold until a chunk comes that was planned afterwards."""
-    return operate(HOLD, tyro.cli(Arguments, prog="wav hold", args=argv).namespace)
-
-
-def home(argv: list[str]) -> int:
-    """`wav home`: slowly to the pose over the table."""
-    return operate(HOME, tyro.cli(Arguments, prog="wav home", args=argv).namespace)
-
-
-def enable(argv: list[str]) -> int:
-    """`wav enable`: motors on, holding."""
-    return operate(ENABLE, tyro.cli(Arguments, prog="wav enable", args=argv).namespace)
+stop = partial(_command, STOP)
+hold = partial(_command, HOLD)
+home = partial(_command, HOME)
+enable = partial(_command, ENABLE)
 
 
 def reset(argv: list[str]) -> int:
     """`wav reset`: clears an emergency stop, once somebody has said that the arms are supported."""
     arguments = tyro.cli(ResetArguments, prog="wav reset", args=argv)
     if not arguments.supported and not _said_supported():
-        print("wav reset: nothing was done; support both arms, then answer `supported` or give --supported")
-        return 2
+        raise ConfigurationError("nothing was done; support both arms, then answer `supported` or give --supported")
     return operate(RESET, arguments.namespace)
 
 
@@ -110,31 +109,24 @@ def _said_supported() -> bool:
 
 
 def operate(operation: Operation, namespace: str = "") -> int:
-    """Exit code 0 when the service has agreed and both arms show it, 2 for an impossible namespace."""
+    """Exit code 0 when the service has agreed and both arms show it."""
     from wav_policy.bringup.arguments import LaunchArgumentError, normalized_namespace
     from wav_policy.nodes.clients.system_client import ServiceError, SystemClient
 
     try:
-        client = SystemClient(normalized_namespace(namespace))
-    except LaunchArgumentError as error:
-        print(f"wav {operation.name}: {error}. {POWER_SWITCH}", file=sys.stderr)
-        return 2
-    try:
-        service = f"piper/{operation.name}"
-        said = (
-            client.switch(service, True, operation.timeout)
-            if operation is ENABLE
-            else client.trigger(service, operation.timeout)
-        )
-        print(said)
-        doubts = confirm(client, operation)
-    except ServiceError as error:
-        doubts = [str(error)]
-    finally:
-        client.close()
+        with closing(SystemClient(normalized_namespace(namespace))) as client:
+            service = f"piper/{operation.name}"
+            print(
+                client.switch(service, True, operation.timeout)
+                if operation is ENABLE
+                else client.trigger(service, operation.timeout)
+            )
+            doubts = confirm(client, operation)
+    except (LaunchArgumentError, ServiceError) as error:
+        raise type(error)(f"{error}. {POWER_SWITCH}") from error
     if doubts:
-        print(f"wav {operation.name}: {'; '.join(doubts)}. {POWER_SWITCH}", file=sys.stderr)
-    return int(bool(doubts))
+        raise UnconfirmedError(f"{'; '.join(doubts)}. {POWER_SWITCH}")
+    return OK
 
 
 def confirm(client: SystemClient, operation: Operation) -> list[str]:

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import tyro
 
-from wav_models.signals import ignore_ends
 from wav_policy.bringup.arguments import (
     DEFAULT_DATASET,
     RECORDING,
@@ -22,7 +21,7 @@ from wav_policy.bringup.arguments import (
 )
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
-from wav_policy.bringup.paths import DataFileError
+from wav_policy.cli.options import Flag
 
 if TYPE_CHECKING:
     from wav_policy.bringup.supervisor import Supervisor
@@ -41,14 +40,14 @@ class LiveArguments:
 
     out: Path | None = None
     """Dataset directory, `recordings` by default; created when missing, continued when not."""
-    attach: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    attach: Flag = False
     """Start no nodes: steer a recorder that runs already (`wav up record:=true`, record.launch.py); with its
     namespace:=NAME where it has one."""
     instruction: str = ""
     """Command in words; empty: the task's own (simulation), or what the topic `instruction` says."""
     episodes: int = 0
     """End after so many episodes; 0: when you quit."""
-    unattended: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    unattended: Flag = False
     """In the simulation: the scripted operator records --episodes episodes by itself, one layout each."""
     seed: int = 0
     """First layout with --unattended; every episode takes the next."""
@@ -57,33 +56,14 @@ class LiveArguments:
 
 
 def main(argv: list[str]) -> int:
-    """Entry point.
-
-    Returns:
-        Exit code: 0 when the user quits, 1 when something failed or an unattended episode is missing, 2 for wrong
-        arguments.
-    """
+    """Exit code 0 when the user quits, 1 when something failed or an unattended episode is missing."""
     assignments = [token for token in argv if ":=" in token and not token.startswith("-")]
     arguments = tyro.cli(LiveArguments, prog="wav record", args=[token for token in argv if token not in assignments])
-    try:
-        launch_arguments = split_assignments(assignments)
-        _check(arguments, launch_arguments)
-    except LaunchArgumentError as error:
-        print(f"wav record: {error}", file=sys.stderr)
-        return 2
+    launch_arguments = split_assignments(assignments)
+    _check(arguments, launch_arguments)
     limit_to_this_host()
-    try:
-        with _nodes(arguments, launch_arguments) as supervisor:
-            return _steer(arguments, supervisor, normalized_namespace(launch_arguments.get("namespace", "")))
-    except KeyboardInterrupt:
-        print("\ninterrupted; every finished episode is kept", file=sys.stderr)
-        return 0
-    except (LaunchArgumentError, DataFileError) as error:
-        print(f"wav record: {error}", file=sys.stderr)
-        return 2
-    except (OSError, RuntimeError) as error:
-        print(f"wav record: {error}", file=sys.stderr)
-        return 1
+    with _nodes(arguments, launch_arguments) as supervisor:
+        return _steer(arguments, supervisor, normalized_namespace(launch_arguments.get("namespace", "")))
 
 
 def _check(arguments: LiveArguments, launch_arguments: dict[str, str]) -> None:
@@ -115,15 +95,11 @@ def _nodes(arguments: LiveArguments, launch_arguments: dict[str, str]) -> Iterat
     out = str(arguments.out or DEFAULT_DATASET)
     chosen = {**launch_arguments, **RECORDING, "dataset": out, "instruction": arguments.instruction}
     namespace = normalized_namespace(launch_arguments.get("namespace", ""))
-    with open_log(LOG, namespace) as stream:
-        supervisor = Supervisor(write=lambda line: print(line, file=stream))
+    nodes = launches(parse(chosen))
+    with open_log(LOG, namespace) as stream, Supervisor(lambda line: print(line, file=stream)) as supervisor:
         print(f"starting; the nodes write to {runtime_directory(namespace) / LOG}")
-        try:
-            supervisor.start(launches(parse(chosen)))
-            yield supervisor
-        finally:
-            ignore_ends()
-            supervisor.stop()
+        supervisor.start(nodes)
+        yield supervisor
 
 
 def _steer(arguments: LiveArguments, supervisor: Supervisor | None, namespace: str) -> int:
@@ -134,8 +110,7 @@ def _steer(arguments: LiveArguments, supervisor: Supervisor | None, namespace: s
         found = supervisor.poll() if supervisor else None
         return str(found) if found else ""
 
-    client = RecorderClient(ended, namespace)
-    try:
+    with contextlib.closing(RecorderClient(ended, namespace)) as client:
         client.await_recorder()
         if arguments.attach and arguments.instruction:
             client.publish_instruction(arguments.instruction)
@@ -143,5 +118,3 @@ def _steer(arguments: LiveArguments, supervisor: Supervisor | None, namespace: s
             session = UnattendedSession(client, arguments.seed, arguments.time_limit)
             return session.run(arguments.episodes)
         return KeyboardSession(client).run(arguments.episodes)
-    finally:
-        client.close()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from wav_policy.cli.endings import resumable
+from wav_models.configuration import ConfigurationError
+from wav_policy.cli.options import require_at_least_one
 
 
 @dataclass(frozen=True)
@@ -35,46 +35,31 @@ class RecordSuiteArguments:
     """Processes, each with one of the suite's."""
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
     """Entry point of `wav record --suite`."""
     arguments = tyro.cli(RecordSuiteArguments, prog="wav record", args=argv)
-    return resumable(lambda: _record(arguments))
-
-
-def _record(arguments: RecordSuiteArguments) -> None:
-    from wav_policy.cli.option_checks import below_one
+    require_at_least_one(arguments, ("episodes", "workers", "image_size"))
+    from wav_policy.cli.recording_run import record
     from wav_policy.experiments.suites.catalogue import get_suite
     from wav_policy.experiments.suites.demonstrator import SuiteDemonstrator
     from wav_policy.experiments.suites.installation import python_of
-    from wav_policy.recording.demonstrations import RecordingOptions, note_run, record_demonstrations
+    from wav_policy.recording.demonstrations import RecordingOptions
     from wav_policy.recording.episode_writer import DatasetWriter
     from wav_policy.recording.quality import parse_mix
 
     suite, mix, size = get_suite(arguments.suite), parse_mix(arguments.quality_mix), arguments.image_size
-    if (fault := below_one(arguments, ("episodes", "workers", "image_size"))) is not None:
-        raise ValueError(fault)
     if not suite.has_operator:
-        raise ValueError(f"{suite.name} has no scripted operator")
+        raise ConfigurationError(f"{suite.name} has no scripted operator")
     control_rate = round(suite.robot.control_rate)
     fps = control_rate if arguments.rate is None else arguments.rate
     if fps < 1 or control_rate % fps:
-        raise ValueError(f"--rate is {fps}; {suite.name} runs at {control_rate} Hz, of which it must be a whole part")
+        raise ConfigurationError(
+            f"--rate is {fps}; {suite.name} runs at {control_rate} Hz, of which it must be a whole part"
+        )
     python_of(suite.package)  # not installed: said at once
     options = RecordingOptions(
         suite.name, arguments.episodes, arguments.seed, (arguments.noise,), arguments.workers, keep_failures=mix.fails
     )
     sizes = dict.fromkeys(suite.robot.view_names, (size, size))
     with DatasetWriter(arguments.out, fps=fps, robot=suite.robot, image_sizes=sizes) as writer:
-        note_run(writer.root, options, mix)
-        progress = record_demonstrations(
-            writer,
-            SuiteDemonstrator(mix, size, control_rate // fps),
-            options,
-            lambda p: print(f"{p.kept}/{options.num_episodes} episodes", file=sys.stderr, flush=True),
-        )
-        count = writer.num_episodes
-    seconds = progress.worker_seconds / max(1, progress.attempted)
-    print(
-        f"{count} episodes in the dataset; this run: {progress.succeeded} of {progress.attempted} attempts succeeded, "
-        f"{progress.frames} frames, {seconds:.1f} s an episode in its worker"
-    )
+        record(writer, SuiteDemonstrator(mix, size, control_rate // fps), options, mix)

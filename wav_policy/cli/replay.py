@@ -1,8 +1,7 @@
-"""`wav replay DIR`: a recorded episode on the monitor's page, with the policy's imagination beside it."""
+"""`wav replay`: a recorded episode on the monitor's page, with the policy's imagination beside it."""
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+from wav_policy.cli.options import checkpoint_to_load
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class ReplayArguments:
     """Of a dataset."""
     topics: Path | None = None
     """YAML file with the topics of a bag of another stack (config/bag_map.yaml)."""
-    checkpoint: str = DEFAULT_CHECKPOINT
+    checkpoint: Path = Path(DEFAULT_CHECKPOINT)
     """Checkpoint directory of the policy that imagines."""
     engine: str = "torch"
     """auto, torch, onnxruntime or tensorrt."""
@@ -42,19 +41,12 @@ class ReplayArguments:
             raise ValueError(f"--rate {self.rate}: 0.1..30 Hz fits")
 
 
-def main(argv: list[str]) -> int:
-    """Exit code 0 after Ctrl-C, 2 when recording, checkpoint or address do not fit."""
-    try:
-        arguments = tyro.cli(ReplayArguments, args=argv, prog="wav replay")
-        return _run(arguments)
-    except KeyboardInterrupt:
-        return 0
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"wav replay: {error}", file=sys.stderr)
-        return 2
-
-
-def _run(arguments: ReplayArguments) -> int:
+def main(argv: list[str]) -> None:
+    """Entry point of `wav replay`."""
+    arguments = tyro.cli(ReplayArguments, args=argv, prog="wav replay")
+    if not arguments.recording.exists():
+        raise FileNotFoundError(f"{arguments.recording} does not exist")
+    checkpoint = checkpoint_to_load(arguments.checkpoint)
     from wav_models.configuration import load
     from wav_policy.monitor.open_recording import open_recording
     from wav_policy.monitor.replay import Replay
@@ -64,26 +56,16 @@ def _run(arguments: ReplayArguments) -> int:
     from wav_policy.policy.wav_policy import WAVPolicy
     from wav_policy.recording.bag_topics import BagTopics
 
-    if not arguments.recording.exists():
-        raise ValueError(f"{arguments.recording} does not exist")
-    policy = WAVPolicy.load(paths.resolve(arguments.checkpoint), engine=arguments.engine)
-    config = policy.config
     topics = None if arguments.topics is None else load(BagTopics, arguments.topics)
-    recording = open_recording(
-        arguments.recording,
-        arguments.episode,
-        config.latent.image_size,
-        config.horizon.step_hz,
-        rgb_from_any,
-        topics,
-    )
+    policy = WAVPolicy.load(checkpoint, engine=arguments.engine)
+    image_size, step_hz = policy.config.latent.image_size, policy.config.horizon.step_hz
+    recording = open_recording(arguments.recording, arguments.episode, image_size, step_hz, rgb_from_any, topics)
     server, url = start_server(Address.choose(arguments.host, arguments.port), "WAV replay")
     replay = Replay(recording, policy, arguments.seed)
     try:
         page = ReplayPage(server, recording, replay)
-        print(
-            f"{recording.title}: {len(recording)} frames, {recording.instruction!r}\nthe page is at {url}", flush=True
-        )
+        print(f"{recording.title}: {len(recording)} frames, {recording.instruction!r}")
+        print(f"the page is at {url}", flush=True)
         while True:
             page.update()
             time.sleep(1.0 / arguments.rate)

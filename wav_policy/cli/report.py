@@ -6,22 +6,30 @@ wrote it, and its seeds.
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from wav_models.configuration import ConfigurationError
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.bringup.paths import resolve
-from wav_policy.cli.option_checks import below_one, unknown_task
+from wav_policy.cli.options import Flag, checkpoint_to_load, require_at_least_one, require_tasks
 
 if TYPE_CHECKING:
     from wav_policy.experiments.figures.inputs import ReportInputs
 
 Measured = Literal["success", "search", "refit", "cost", "value", "rollout", "futures", "feasibility", "rewards"]
+_MODULES = {
+    **dict.fromkeys(("success", "search", "refit"), "sweeps"),
+    **dict.fromkeys(("cost", "feasibility"), "simulated"),
+    **dict.fromkeys(("value", "rollout", "rewards"), "recorded"),
+    "futures": "choice",
+}
+"""Where each is measured."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class ReportArguments:
     """Number format of the networks in closed-loop trials and for cost: fp32, bf16, or auto."""
     workers: int = 2
     """Processes, one torch thread each."""
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    resume: Flag = False
     """Do not run again what OUT/trials.jsonl holds of closed-loop trials with the same parameters."""
     results: tuple[Path, ...] = ()
     """Files of `wav evaluate --json`, of one checkpoint and the same seeds, that `success` is drawn from: all their
@@ -56,39 +64,29 @@ class ReportArguments:
     of the first."""
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
     """Entry point of `wav report`."""
     arguments = tyro.cli(ReportArguments, prog="wav report", args=argv)
-    arguments = replace(arguments, checkpoint=resolve(str(arguments.checkpoint)))
-    from wav_models.checkpoint import CheckpointError
-    from wav_models.engines.base import EngineError
+    require_tasks(arguments.task)
+    require_at_least_one(arguments, ("episodes", "workers"))
+    if arguments.results and "success" in arguments.measure:
+        raise ConfigurationError("--measure success measures what --results already has; give one of them")
+    recorded = [name for name in arguments.measure if _MODULES[name] == "recorded"]
+    if recorded and arguments.data is None:
+        raise ConfigurationError(f"--measure {recorded[0]} needs --data DATASET, labelled by `wav label`")
     from wav_models.experiments.page import draw_report
-    from wav_models.planner.errors import PlannerError
-    from wav_policy.sim import ENVIRONMENTS
 
-    fault = unknown_task(arguments.task, ENVIRONMENTS.values()) or below_one(arguments, ("episodes", "workers"))
-    if fault is None and arguments.results and "success" in arguments.measure:
-        fault = "--measure success measures what --results already has; give one of them"
-    if fault is not None:
-        print(f"wav report: {fault}", file=sys.stderr)
-        return 2
-    try:
-        command = "wav report " + shlex.join(argv)
-        if arguments.results:
-            from wav_models.experiments.joined import join_results
+    command = "wav report " + shlex.join(argv)
+    if arguments.results:
+        from wav_models.experiments.joined import join_results
 
-            _write(arguments.out / "success.json", {"command": command, **join_results(arguments.results)})
+        _write(arguments.out / "success.json", {"command": command, **join_results(arguments.results)})
+    if arguments.measure:
         inputs = _inputs(arguments)
         for name in arguments.measure:
             _measure(name, inputs, arguments.out, command)
-        drawn = draw_report(arguments.out)
-    except KeyboardInterrupt:
-        return 130
-    except (CheckpointError, EngineError, PlannerError, ValueError, OSError) as error:
-        print(f"wav report: {error}", file=sys.stderr)
-        return 1
+    drawn = draw_report(arguments.out)
     print(f"{', '.join(drawn)}: {arguments.out / 'index.html'}")
-    return 0
 
 
 def _inputs(arguments: ReportArguments) -> ReportInputs:
@@ -98,28 +96,13 @@ def _inputs(arguments: ReportArguments) -> ReportInputs:
     acts = not {"success", "search", "refit"}.isdisjoint(arguments.measure)
     log = TrialLog(arguments.out / "trials.jsonl" if acts else None, resume=arguments.resume)
     a = arguments
-    return ReportInputs(a.checkpoint, a.task, a.data, a.episodes, a.seed, a.dtype, a.workers, log)
+    return ReportInputs(checkpoint_to_load(a.checkpoint), a.task, a.data, a.episodes, a.seed, a.dtype, a.workers, log)
 
 
 def _measure(name: str, inputs: ReportInputs, out: Path, command: str) -> None:
-    from wav_policy.experiments.figures.choice import measure_futures
-    from wav_policy.experiments.figures.recorded import measure_rewards, measure_rollout, measure_value
-    from wav_policy.experiments.figures.simulated import measure_cost, measure_feasibility
-    from wav_policy.experiments.figures.sweeps import measure_refit, measure_search, measure_success
-
-    measures: dict[str, Any] = {
-        "success": measure_success,
-        "search": measure_search,
-        "refit": measure_refit,
-        "cost": measure_cost,
-        "value": measure_value,
-        "rollout": measure_rollout,
-        "futures": measure_futures,
-        "feasibility": measure_feasibility,
-        "rewards": measure_rewards,
-    }
+    module = importlib.import_module(f"wav_policy.experiments.figures.{_MODULES[name]}")
     print(f"measuring {name}", file=sys.stderr, flush=True)
-    for file, data in measures[name](inputs).items():
+    for file, data in getattr(module, f"measure_{name}")(inputs).items():
         _write(out / file, {"command": command, "checkpoint": inputs.checkpoint.name, **data})
 
 

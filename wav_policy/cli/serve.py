@@ -1,4 +1,4 @@
-"""`wav serve CHECKPOINT`: the policy for clients of openpi's websocket protocol."""
+"""`wav serve`: the policy for clients of openpi's websocket protocol."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
-from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+from wav_policy.cli.options import checkpoint_to_load
 
 
 @dataclass(frozen=True)
 class ServeArguments:
     """Plan for clients elsewhere: openpi's websocket protocol, msgpack with NumPy arrays (docs/remote.md)."""
 
-    checkpoint: Annotated[str, tyro.conf.Positional] = DEFAULT_CHECKPOINT
+    checkpoint: Path = Path(DEFAULT_CHECKPOINT)
     """Checkpoint directory."""
     host: str = "127.0.0.1"
     """Address to listen on; beyond this host clients need the API key that is printed."""
@@ -36,27 +35,17 @@ class ServeArguments:
     """Local LTX-Video directory, for checkpoints that use it."""
 
 
-def main(argv: list[str]) -> int:
-    """Exit code 0 after Ctrl-C, 2 when checkpoint or address do not fit."""
+def main(argv: list[str]) -> None:
+    """Entry point of `wav serve`."""
     arguments = tyro.cli(ServeArguments, args=argv, prog="wav serve")
-    try:
-        _serve(arguments)
-    except KeyboardInterrupt:
-        return 0
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"wav serve: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _serve(arguments: ServeArguments) -> None:
+    checkpoint = checkpoint_to_load(arguments.checkpoint)
     from wav_policy.monitor.server import Address
     from wav_policy.policy.remote.server import PolicyServer
     from wav_policy.policy.wav_policy import WAVPolicy
 
     address = Address.choose(arguments.host, arguments.port, arguments.token_file)
     policy = WAVPolicy.load(
-        paths.resolve(arguments.checkpoint),
+        checkpoint,
         engine=arguments.engine,
         dtype=arguments.dtype,
         num_threads=arguments.threads,
@@ -65,12 +54,10 @@ def _serve(arguments: ServeArguments) -> None:
     seconds = policy.warm_up().total
     server = PolicyServer(policy, address.host, address.port, address.token, lambda text: print(text, flush=True))
     try:
-        print(
-            f"{policy.config.name} at ws://{address.host}:{server.port}; a plan takes {1e3 * seconds:.0f} ms",
-            flush=True,
-        )
+        print(f"{policy.config.name} at ws://{address.host}:{server.port}; a plan takes {1e3 * seconds:.0f} ms")
         if address.token:
-            print(f"API key: {address.token}", flush=True)
+            print(f"API key: {address.token}")
+        sys.stdout.flush()
         threading.Event().wait()
     finally:
         server.close()

@@ -1,35 +1,41 @@
-"""`wav suite`: install other people's benchmarks, each into a virtual environment of its own."""
+"""`wav suite list` and `install`: other people's benchmarks, each in a virtual environment of its own."""
 
 from __future__ import annotations
 
-import sys
+from dataclasses import dataclass
+from typing import Annotated
 
-from wav_models.configuration import did_you_mean
-
-USAGE = "usage: wav suite list | wav suite install NAME"
+import tyro
 
 
-def main(argv: list[str]) -> int:
-    """Entry point of `wav suite`."""
+@dataclass(frozen=True)
+class ListArguments:
+    """Every suite with its budgets, under the package that has it."""
+
+
+@dataclass(frozen=True)
+class InstallArguments:
+    """Make the virtual environment of a package anew."""
+
+    package: Annotated[str, tyro.conf.Positional]
+    """Name of the package; `wav suite list` has all."""
+
+
+def list_suites(argv: list[str]) -> None:
+    """`wav suite list`."""
+    tyro.cli(ListArguments, prog="wav suite list", args=argv)
+    print(listing())
+
+
+def install_suite(argv: list[str]) -> None:
+    """`wav suite install`."""
+    arguments = tyro.cli(InstallArguments, prog="wav suite install", args=argv)
+    from wav_models.configuration import check_choice
     from wav_policy.experiments.suites.catalogue import PACKAGES
-    from wav_policy.experiments.suites.installation import SuiteError, install
+    from wav_policy.experiments.suites.installation import install
 
-    if argv == ["list"] or {"-h", "--help"} & set(argv):
-        print(listing() if argv == ["list"] else USAGE)
-        return 0
-    if len(argv) != 2 or argv[0] != "install":
-        print(USAGE, file=sys.stderr)
-        return 2
-    name = argv[1]
-    if name not in PACKAGES:
-        print(f"wav suite: nothing to install is called {name!r}{did_you_mean(name, PACKAGES)}", file=sys.stderr)
-        return 2
-    try:
-        print(f"{name} is installed in {install(PACKAGES[name])}")
-    except (SuiteError, OSError) as error:
-        print(f"wav suite: {error}", file=sys.stderr)
-        return 1
-    return 0
+    check_choice("package", arguments.package, PACKAGES)
+    print(f"{arguments.package} is installed in {install(PACKAGES[arguments.package])}")
 
 
 def listing() -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from wav_models.types import FloatArray
+from wav_models.types import FloatArray, Observation
 from wav_policy.sim.operator import ACTION_PERIOD
 from wav_policy.sim.tasks import make_task
 from wav_policy.sim.world import SavedWorld, World
+
+if TYPE_CHECKING:
+    from wav_models.presets import ModelConfig
 
 
 class BranchingWorld:
@@ -38,3 +42,21 @@ class BranchingWorld:
     def restore(self, saved: SavedWorld) -> None:
         """Back to a moment of this layout."""
         self.world.restore(saved)
+
+
+def watch_operator(
+    cell: BranchingWorld, config: ModelConfig, instruction: str, num_steps: int
+) -> Iterator[tuple[int, Observation]]:
+    """Step and observation of the first `num_steps` steps after a reset, or until success.
+
+    The cell is at that moment when it is given, and must be there again when the next one is asked for.
+    """
+    from wav_models.evaluation.closed_loop import ObservationHistory
+
+    operator, history = cell.world.task.make_operator(), ObservationHistory(config)
+    for step in range(num_steps):
+        observation = cell.observe()
+        history.add(observation)
+        yield step, history.assemble(observation, instruction, step / config.horizon.step_hz)
+        if cell.step(operator.act(cell.world)):
+            return

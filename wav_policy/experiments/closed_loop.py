@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wav_models.checkpoint import checkpoint_hash
 from wav_models.engines.precision import choose_dtype
-from wav_models.evaluation.closed_loop import BareRobot, TrialResult, TrialRobot, TrialSettings, image_period
+from wav_models.evaluation.closed_loop import BareRobot, TrialRobot, TrialSettings, image_period
 from wav_models.evaluation.trial_log import TrialLog, fingerprint
-from wav_models.evaluation.trials import run_trials, summarise
+from wav_models.evaluation.trials import PolicyWorker, run_logged, summarise
 from wav_policy.experiments.robot_stack import RobotStack, StackConfig
 
 if TYPE_CHECKING:
@@ -62,28 +61,20 @@ class SimTrials:
     def run(self, planners: Mapping[str, PlannerConfig], log: TrialLog) -> dict[str, Any]:
         """Summary per task of all planners; what the log has of them is not run again."""
         policies = {name: partial(_make_policy, self, planner) for name, planner in planners.items()}
-        return {task: self._run(task, policies, self._fingerprints(task, planners), log) for task in self.tasks}
-
-    def _run(self, task: str, policies: Mapping[str, Any], keys: Mapping[str, str], log: TrialLog) -> dict[str, Any]:
-        done = {name: log.of(key, self.seeds) for name, key in keys.items()}
-        counter = _Counter(task, len(self.seeds), done)
-
-        def report(name: str, trial: TrialResult) -> None:
-            log.add(keys[name], trial)
-            counter(name, trial)
-
-        robot = partial(_make_robot, self, task)
-        results = run_trials(
-            robot,
-            policies,
-            self.seeds,
-            self.settings,
-            num_workers=self.workers,
-            scheduler=self.scheduler,
-            done=done,
-            report=report,
-        )
-        return summarise(results)
+        return {
+            task: summarise(
+                run_logged(
+                    partial(PolicyWorker, partial(_make_robot, self, task), policies, self.settings),
+                    self._fingerprints(task, planners),
+                    self.seeds,
+                    log,
+                    task,
+                    num_workers=self.workers,
+                    scheduler=self.scheduler,
+                )
+            )
+            for task in self.tasks
+        }
 
     def _fingerprints(self, task: str, planners: Mapping[str, PlannerConfig]) -> dict[str, str]:
         """Per planner, what decides the outcome of a trial beside its seed."""
@@ -107,25 +98,6 @@ class SimTrials:
         if self.engine != "torch":
             return self.dtype
         return choose_dtype(self.dtype, "cuda" if torch.cuda.is_available() else "cpu")
-
-
-class _Counter:
-    """One line per finished trial, counted with those that were finished before."""
-
-    def __init__(self, task: str, episodes: int, done: Mapping[str, Mapping[int, TrialResult]]) -> None:
-        self._task, self._episodes = task, episodes
-        self._done = {name: [trial.success for trial in trials.values()] for name, trials in done.items()}
-
-    def __call__(self, condition: str, result: TrialResult) -> None:
-        done = self._done.setdefault(condition, [])
-        done.append(result.success)
-        outcome = "success" if result.success else "failure"
-        print(
-            f"[{self._task} {condition}] {len(done)}/{self._episodes} seed {result.seed}: {outcome} in "
-            f"{result.steps} steps; {sum(done)} of {len(done)}",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def _make_robot(trials: SimTrials, task: str) -> TrialRobot:

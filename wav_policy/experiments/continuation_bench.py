@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,11 +12,10 @@ import numpy as np
 
 from wav_models.configuration import did_you_mean
 from wav_models.evaluation.statistics import wilson_interval
-from wav_models.worker_pool import worker_pool
+from wav_models.worker_pool import prepare, with_prepared, worker_pool
 
 if TYPE_CHECKING:
     from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial
-    from wav_policy.policy.wav_policy import WAVPolicy
 
 METHODS: Final = {
     "naive": ("naive", 0.0),
@@ -83,8 +83,8 @@ def run(
     conditions = benchmark.conditions()
     jobs = [(condition, seed) for seed in benchmark.seeds for condition in conditions]
     trials: dict[ContinuationCondition, list[ContinuationTrial]] = {condition: [] for condition in conditions}
-    with worker_pool(benchmark.num_workers, _start, (benchmark,)) as pool:
-        for condition, trial in pool.map(_run, jobs):
+    with worker_pool(benchmark.num_workers, prepare, (_Worker, benchmark)) as pool:
+        for condition, trial in pool.map(partial(with_prepared, _Worker.run), jobs):
             trials[condition].append(trial)
             report(condition, trial)
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(benchmark).items()}
@@ -134,12 +134,10 @@ def table(result: dict[str, Any]) -> str:
 
 def plot(result: dict[str, Any], path: Path) -> None:
     """Four panels over the latency, one line per method."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), constrained_layout=True)
+    figure = Figure(figsize=(15, 3.6), layout="constrained")
+    axes = figure.subplots(1, 4)
     panels = (
         (f"velocity_jump_p{PERCENTILE}", "velocity jump between chunks, p95 [rad/s]", "linear"),
         ("takeover_jerk_p50", "peak measured jerk at a take-over, median [rad/s³]", "log"),
@@ -163,20 +161,18 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axis.grid(alpha=0.3)
     axes[0].legend()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 class _Worker:
-    def __init__(self, benchmark: ContinuationBenchmark) -> None:
-        import torch
+    """One environment and one policy for all jobs of a process."""
 
+    def __init__(self, benchmark: ContinuationBenchmark) -> None:
         from wav_policy.policy.wav_policy import WAVPolicy
         from wav_policy.sim.env import WavEnv
 
-        torch.set_num_threads(1)
-        self.benchmark = benchmark
-        self.environment = WavEnv(benchmark.task)
-        self.policy: WAVPolicy = WAVPolicy.load(
+        self._benchmark = benchmark
+        self._environment = WavEnv(benchmark.task)
+        self._policy = WAVPolicy.load(
             benchmark.checkpoint,
             engine=benchmark.engine,
             num_threads=1,
@@ -184,27 +180,16 @@ class _Worker:
             jacobian=benchmark.jacobian,
         )
 
+    def run(self, job: tuple[ContinuationCondition, int]) -> tuple[ContinuationCondition, ContinuationTrial]:
+        from wav_policy.experiments.continuation_trial import run_trial
 
-_worker: _Worker | None = None
-
-
-def _start(benchmark: ContinuationBenchmark) -> None:
-    global _worker
-    _worker = _Worker(benchmark)
-
-
-def _run(job: tuple[ContinuationCondition, int]) -> tuple[ContinuationCondition, ContinuationTrial]:
-    from wav_policy.experiments.continuation_trial import run_trial
-
-    assert _worker is not None
-    condition, seed = job
-    benchmark = _worker.benchmark
-    trial = run_trial(
-        _worker.environment,
-        _worker.policy,
-        seed,
-        condition,
-        replan_interval=benchmark.replan_interval,
-        max_seconds=benchmark.max_seconds,
-    )
-    return condition, trial
+        (condition, seed), benchmark = job, self._benchmark
+        trial = run_trial(
+            self._environment,
+            self._policy,
+            seed,
+            condition,
+            replan_interval=benchmark.replan_interval,
+            max_seconds=benchmark.max_seconds,
+        )
+        return condition, trial

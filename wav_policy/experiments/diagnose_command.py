@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wav_models.worker_pool import worker_pool
+from wav_models.worker_pool import prepare, with_prepared, worker_pool
 
 if TYPE_CHECKING:
     from wav_models.experiments.branching import Brancher, BranchSettings, Moment
@@ -64,9 +64,11 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     if plan.data is not None:
         split = announced_split(record, Dataset(plan.data))
     moments: list[Moment] = []
-    with worker_pool(plan.workers, _start, (plan,)) as pool:
-        recorded = None if split is None else pool.submit(_measure_recorded, plan, split.episodes[:RECORDED_EPISODES])
-        for future in as_completed([pool.submit(_episode, seed) for seed in plan.seeds]):
+    with worker_pool(plan.workers, prepare, (_make_brancher, plan)) as pool:
+        recorded = split and pool.submit(
+            with_prepared, _measure_recorded, plan.data, split.episodes[:RECORDED_EPISODES], plan.seeds.start
+        )
+        for future in as_completed([pool.submit(with_prepared, _episode, seed) for seed in plan.seeds]):
             seed, found = future.result()
             moments += found
             print(f"[diagnose {plan.task}] seed {seed}: {len(found)} moments", file=sys.stderr, flush=True)
@@ -82,20 +84,8 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     }
 
 
-_brancher: Brancher | None = None
-
-
-def _start(plan: DiagnosisPlan) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    global _brancher
-    _brancher = _make_brancher(plan)
-
-
-def _episode(seed: int) -> tuple[int, list[Moment]]:
-    assert _brancher is not None
-    return seed, _brancher.episode(seed)
+def _episode(brancher: Brancher, seed: int) -> tuple[int, list[Moment]]:
+    return seed, brancher.episode(seed)
 
 
 def make_reader(checkpoint: Path, planner: PlannerConfig) -> FutureReader:
@@ -119,10 +109,8 @@ def _make_brancher(plan: DiagnosisPlan) -> Brancher:
     return Brancher(reader, world, plan.branch, plan.searches)
 
 
-def _measure_recorded(plan: DiagnosisPlan, episodes: list[int]) -> dict[str, float | None]:
+def _measure_recorded(brancher: Brancher, data: Path, episodes: list[int], first_seed: int) -> dict[str, float | None]:
     from wav_models.data.dataset import Dataset
     from wav_models.experiments.recorded import measure_recorded
 
-    assert plan.data is not None
-    assert _brancher is not None
-    return measure_recorded(_brancher.reader, Dataset(plan.data), episodes, MOMENTS_PER_EPISODE, plan.seeds.start)
+    return measure_recorded(brancher.reader, Dataset(data), episodes, MOMENTS_PER_EPISODE, first_seed)

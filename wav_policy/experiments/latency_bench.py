@@ -29,7 +29,6 @@ from wav_policy.policy.wav_policy import WAVPolicy
 from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
 from wav_policy.robot.joints import JOINT_DIM
 
-"""(height, width) of the robot's cameras [px]."""
 STAGES: Final = ("decode", "preprocess", "text", "images", "memory", "video", "value", "action", "planner", "publish")
 """In the order in which they run; "planner" is what a plan takes besides its networks."""
 INSTRUCTION: Final = "put the bowl on the plate"

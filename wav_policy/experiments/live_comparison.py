@@ -16,6 +16,7 @@ from typing import Any
 
 import tyro
 
+from wav_models.endings import ended
 from wav_models.evaluation.statistics import mcnemar, wilson_interval
 
 RunDemo = Callable[[Sequence[str]], dict[str, Any]]
@@ -163,20 +164,11 @@ def _worst(record: Record, key: str, worse: Callable[[Sequence[float]], float]) 
     return worse([block[key] for block in record.blocks if block[key] is not None] or [float("nan")])
 
 
-def main(argv: list[str]) -> int:
-    """Exit code 0 with the table, 1 when a run failed, 2 for wrong arguments."""
-    try:
-        arguments = tyro.cli(LiveArguments, args=argv)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    try:
-        print(table(arguments, compare(arguments)))
-    except (LiveError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+def main() -> None:
+    """Run what is missing, and print the table."""
+    arguments = tyro.cli(LiveArguments)
+    print(table(arguments, compare(arguments)))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(ended("live_comparison", main))

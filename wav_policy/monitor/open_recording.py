@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from wav_models.data.dataset import Dataset
+from wav_models.data.images import resize_image
 from wav_models.data.layout import INFO_PATH
 from wav_models.data.samples import frames_per_step
 from wav_models.types import ImageArray
-from wav_policy.monitor.bag import read_bag
 from wav_policy.monitor.page import page_size
 from wav_policy.monitor.recording import Recording, ReplayError
-from wav_policy.recording.bag import Decode
+from wav_policy.recording.bag import Bag, BagError, Decode
 from wav_policy.recording.bag_topics import BagTopics
 from wav_policy.robot.cameras import VIEWS
 
@@ -43,7 +43,7 @@ def open_recording(
     if (path / INFO_PATH).exists():
         return _from_dataset(path, episode, image_size, step_hz)
     if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists():
-        return read_bag(path, image_size, step_hz, topics or BagTopics(), decode)
+        return _from_bag(path, image_size, step_hz, topics or BagTopics(), decode)
     raise ReplayError(f"{path} is neither a LeRobot dataset ({INFO_PATH}) nor a rosbag2/MCAP recording")
 
 
@@ -68,3 +68,19 @@ def _from_dataset(path: Path, number: int, image_size: tuple[int, int], step_hz:
         model_images={view: decode(view, chosen, image_size) for view in VIEWS},
         values=None if episode.values is None else episode.values[::stride, -1],
     )
+
+
+def _from_bag(path: Path, image_size: tuple[int, int], fps: float, topics: BagTopics, decode: Decode) -> Recording:
+    """Cameras, joint states and instruction on a steady grid."""
+    small: dict[str, list[tuple[ImageArray, ImageArray]]] = {view: [] for view in VIEWS}
+    try:
+        bag = Bag(path, topics, fps, decode)
+        for _, pictures in bag.pictures():  # one row at full size is in memory at a time
+            for view, image in pictures.items():
+                width, height = page_size(image)
+                small[view].append((resize_image(image, (height, width)), resize_image(image, image_size)))
+    except BagError as error:
+        raise ReplayError(str(error)) from error
+    for_page = {view: np.stack([page for page, _ in frames]) for view, frames in small.items()}
+    for_model = {view: np.stack([model for _, model in frames]) for view, frames in small.items()}
+    return Recording(path.name, fps, bag.instruction, bag.states, for_page, for_model)

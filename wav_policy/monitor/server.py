@@ -174,7 +174,7 @@ def _listen(address: Address) -> socket.socket:
     except (OSError, OverflowError) as error:
         raise ServerError(
             f"cannot listen on {address.host}:{address.port}: {error}. Choose another port: monitor_port:=N "
-            "(`wav up`, `ros2 launch`), --monitor-port N (`wav demo`), --port N (`wav replay`)"
+            "(`wav up`, `ros2 launch`), --port N (`wav demo`, `wav replay`)"
         ) from error
 
 

@@ -40,7 +40,7 @@ class PlanCost:
         return (
             f"{WITHOUT_PLANNING}: a plan with one round of {futures} futures and {samples} value samples takes "
             f"{1e3 * needed:.0f} ms ({1e3 * seconds:.0f} ms of it the round), the deadline is "
-            f"{1e3 * planner.deadline:.0f} ms. `wav export CHECKPOINT --precision int8` makes faster graphs for a "
+            f"{1e3 * planner.deadline:.0f} ms. `wav export --precision int8` makes faster graphs for a "
             "processor; `deadline` in config/policy.yaml gives more time"
         )
 

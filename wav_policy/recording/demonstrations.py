@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -73,7 +73,6 @@ class RecordingProgress:
         attempted, succeeded: episodes simulated by this process and its workers, and those that succeeded.
         frames: frames committed by this process.
         worker_seconds: time the workers spent, summed [s].
-        started: when the run began [s, monotonic].
     """
 
     kept: int = 0
@@ -81,7 +80,6 @@ class RecordingProgress:
     succeeded: int = 0
     frames: int = 0
     worker_seconds: float = 0.0
-    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)

@@ -34,20 +34,14 @@ Play = Callable[[int], tuple[str, bool, int]]
 """Plays one seed; picklable. Returns quality, success and number of steps."""
 
 
-def dry_run(
-    play: Play, seeds: Sequence[int], num_workers: int, on_progress: Callable[[DryRun], None] = lambda result: None
-) -> list[DryRun]:
+def dry_run(play: Play, seeds: Sequence[int], num_workers: int) -> list[DryRun]:
     """Play every seed, in parallel processes; results are in the order of `seeds`.
 
     Raises:
         ChildProcessError: a worker died.
     """
-    results = []
     with worker_pool(num_workers) as pool:
-        for result in pool.map(partial(_play, play), seeds):
-            results.append(result)
-            on_progress(result)
-    return results
+        return list(pool.map(partial(_play, play), seeds))
 
 
 def _play(play: Play, seed: int) -> DryRun:

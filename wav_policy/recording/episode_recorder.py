@@ -115,14 +115,12 @@ class EpisodeRecorder:
             view: VideoEncoder(directory / f"{view}.mp4", size, fps) for view, size in image_sizes.items()
         }
         self._samplers = {view: ImageSampler(frame_stride=max(1, fps // 2)) for view in image_sizes}
-        self._states: list[NDArray[np.float32]] = []
-        self._actions: list[NDArray[np.float32]] = []
-        self._capture_times: list[float] = []
-        self._source_times: list[NDArray[np.float64]] | None = [] if source_times else None
-        self._efforts: list[NDArray[np.float32]] | None = [] if efforts else None
+        optional = {SOURCE_TIME_KEY: source_times, EFFORT_KEY: efforts}
+        keys = (STATE_KEY, ACTION_KEY, CAPTURE_TIME_KEY, *(key for key, wanted in optional.items() if wanted))
+        self._columns: dict[str, list[Any]] = {key: [] for key in keys}
 
     def __len__(self) -> int:
-        return len(self._capture_times)
+        return len(self._columns[CAPTURE_TIME_KEY])
 
     def add_frame(
         self,
@@ -150,22 +148,28 @@ class EpisodeRecorder:
         """
         where = f"frame {len(self)}"
         self._check_images(images, where)
-        state_row = _row(state, self.robot.state_names, STATE_KEY, where)
-        action_row = _row(action, self.robot.action_names, ACTION_KEY, where)
         if not np.isfinite(capture_time):
             raise ValueError(f"{where}: capture_time is {capture_time}")
-        if self._capture_times and capture_time <= self._capture_times[-1]:
-            raise ValueError(f"{where}: capture_time {capture_time} is not after the last, {self._capture_times[-1]}")
-        effort_row = self._effort_row(effort, where)
-        self._add_source_times(source_times, where)
-        if effort_row is not None and self._efforts is not None:
-            self._efforts.append(effort_row)
+        times = self._columns[CAPTURE_TIME_KEY]
+        if times and capture_time <= times[-1]:
+            raise ValueError(f"{where}: capture_time {capture_time} is not after the last, {times[-1]}")
+        row: dict[str, Any] = {
+            STATE_KEY: _row(state, self.robot.state_names, STATE_KEY, where),
+            ACTION_KEY: _row(action, self.robot.action_names, ACTION_KEY, where),
+            CAPTURE_TIME_KEY: float(capture_time),
+        }
+        if source_times is not None:
+            row[SOURCE_TIME_KEY] = _row(source_times, self.robot.sources, SOURCE_TIME_KEY, where, np.float64)
+        if effort is not None:
+            row[EFFORT_KEY] = _row(effort, self.robot.state_names, EFFORT_KEY, where)
+        for key in row.keys() ^ self._columns.keys():
+            wanted = "needs" if key in self._columns else "was not made for"
+            raise ValueError(f"{where}: the recording {wanted} {key}")
         for view, encoder in self._encoders.items():
             encoder.add(images[view])
             self._samplers[view].add(images[view])
-        self._states.append(state_row)
-        self._actions.append(action_row)
-        self._capture_times.append(float(capture_time))
+        for key, value in row.items():
+            self._columns[key].append(value)
 
     def finish(self) -> StagedEpisode:
         """Close the videos and make the staged episode durable; ValueError when it has no frame."""
@@ -175,14 +179,9 @@ class EpisodeRecorder:
         for encoder in self._encoders.values():
             encoder.close()
         columns = {
-            STATE_KEY: vector_column(np.stack(self._states)),
-            ACTION_KEY: vector_column(np.stack(self._actions)),
-            CAPTURE_TIME_KEY: pa.array(self._capture_times, pa.float64()),
+            key: pa.array(rows) if key == CAPTURE_TIME_KEY else vector_column(np.stack(rows))
+            for key, rows in self._columns.items()
         }
-        if self._source_times is not None:
-            columns[SOURCE_TIME_KEY] = vector_column(np.stack(self._source_times))
-        if self._efforts is not None:
-            columns[EFFORT_KEY] = vector_column(np.stack(self._efforts))
         write_parquet(self.directory / FRAMES_FILE, pa.table(columns))
         description = {
             "fps": self.fps,
@@ -203,24 +202,6 @@ class EpisodeRecorder:
             encoder.abandon()
         shutil.rmtree(self.directory, ignore_errors=True)  # the next episode and the next opening clear it too
 
-    def _add_source_times(self, times: ArrayLike | None, where: str) -> None:
-        if (times is None) != (self._source_times is None):
-            wanted = "needs" if times is None else "was not made for"
-            raise ValueError(f"{where}: the recording {wanted} source_times")
-        if times is None or self._source_times is None:
-            return
-        row = np.array(times, dtype=np.float64)
-        count = len(self.robot.sources)
-        if row.shape != (count,) or not np.isfinite(row).all():
-            raise ValueError(f"{where}: source_times must be {count} finite times, got {row.tolist()}")
-        self._source_times.append(row)
-
-    def _effort_row(self, effort: ArrayLike | None, where: str) -> NDArray[np.float32] | None:
-        if (effort is None) != (self._efforts is None):
-            wanted = "needs" if effort is None else "was not made for"
-            raise ValueError(f"{where}: the recording {wanted} efforts")
-        return None if effort is None else _row(effort, self.robot.state_names, EFFORT_KEY, where)
-
     def _check_images(self, images: dict[str, NDArray[np.uint8]], where: str) -> None:
         if set(images) != set(self.image_sizes):
             raise ValueError(f"{where}: views {sorted(images)}, expected {sorted(self.image_sizes)}")
@@ -238,11 +219,14 @@ def vector_column(rows: NDArray[Any]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
 
 
-def _row(values: ArrayLike, names: tuple[str, ...], name: str, where: str) -> NDArray[np.float32]:
-    row = np.asarray(values, dtype=np.float32)
+def _row(
+    values: ArrayLike, names: tuple[str, ...], name: str, where: str, dtype: type[np.floating[Any]] = np.float32
+) -> NDArray[Any]:
+    """A copy of one number per name; ValueError for another shape, or where one is not finite."""
+    row = np.array(values, dtype=dtype)
     if row.shape != (len(names),):
         raise ValueError(f"{where}: {name} has shape {list(row.shape)}, expected [{len(names)}]")
     if not np.isfinite(row).all():
         culprits = [f"{names[i]}={row[i]}" for i in np.flatnonzero(~np.isfinite(row))]
         raise ValueError(f"{where}: {name} is not finite: {', '.join(culprits)}")
-    return row.copy()
+    return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from wav_policy.recording.quality import QualityMix
 if TYPE_CHECKING:
     from wav_policy.sim.demonstrate import Demonstration, Noise
     from wav_policy.sim.world import World
+
+_SCALED = ("joint_std", "stroke_std", "push_rate", "push_std", "slip_rate", "start_std")
+"""What grows with the level of a disturbance."""
 
 
 @lru_cache(maxsize=1)
@@ -30,19 +34,8 @@ def scaled_noise(level: float, usual: Noise | None = None) -> Noise:
     if not level >= 0.0:
         raise ValueError(f"noise level is {level}; it must not be negative")
     usual = Noise() if usual is None else usual
-    return Noise(
-        joint_std=level * usual.joint_std,
-        stroke_std=level * usual.stroke_std,
-        correlation_time=usual.correlation_time,
-        push_rate=level * usual.push_rate,
-        push_std=level * usual.push_std,
-        push_duration=usual.push_duration,
-        slip_rate=level * usual.slip_rate,
-        slip_duration=usual.slip_duration,
-        start_std=level * usual.start_std,
-        wide_start=min(1.0, level * usual.wide_start),
-        home_start=usual.home_start,
-    )
+    scaled = {name: level * getattr(usual, name) for name in _SCALED}
+    return replace(usual, **scaled, wide_start=min(1.0, level * usual.wide_start))
 
 
 class SimulatedDemonstrator:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from wav_models.bench.gemm import gemm_rate
 
 from tests.wav_models.bench.shapes import SMALL, small_file
 from wav_models.bench.model_file import BenchmarkModel, load_model
@@ -58,7 +59,7 @@ def test_command_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[str],
     file = write(tmp_path / "small.json", small_file())
     arguments = ["--iterations", "1", "--video-samples", "4", "--value-samples", "2", "--threads", "1"]
     flags = ["--dtype", dtype, "--memory", memory, "--repeat", "2", "--json", "--naive"]
-    assert main(["bench", "planner", "--model-config", file, *arguments, *flags]) == 0
+    assert main(["bench", "planner", "--preset", file, *arguments, *flags]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["plan"] == {
         "num_iterations": 1,
@@ -129,9 +130,9 @@ def test_missing_key_is_named(tmp_path: Path) -> None:
 
 def test_command_reports_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path / "small.json", {**small_file(), "view": 3})
-    assert main(["bench", "planner", "--model-config", file]) == 1
+    assert main(["bench", "planner", "--preset", file]) == 2
     assert "unknown key 'view'" in capsys.readouterr().err
-    assert main(["bench", "planner", "--model-config", "wav-2c"]) == 1
+    assert main(["bench", "planner", "--preset", "wav-2c"]) == 2
     assert "did you mean 'wav-2b'" in capsys.readouterr().err
 
 

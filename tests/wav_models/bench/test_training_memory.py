@@ -83,5 +83,5 @@ def test_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert table["computed_not_measured"] is True
     assert [row["stage"] for row in table["stages"]] == list(STAGES)
     assert {form["gpus"] for form in table["stages"][0]["forms"]} == {1, 8}
-    assert main(["bench", "cost", "--training", "--gpus", "0"]) == 1
+    assert main(["bench", "cost", "--training", "--gpus", "0"]) == 2
     assert "integers >= 1 fit" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from wav_models.evaluation.closed_loop import (
     plan_seed,
     run_trial,
 )
-from wav_models.evaluation.trials import run_trials, summarise
+from wav_models.evaluation.trials import PolicyWorker, run_trials, summarise
 from wav_models.presets import WAV_TINY
 from wav_models.types import ActionChunk, Observation, Plan
 
@@ -151,7 +151,8 @@ def test_result_counts_steps_and_plans_and_seeds_are_reproducible() -> None:
 def test_conditions_are_paired_over_worker_processes() -> None:
     policies = {"K=0": RecordingPolicy, "K=3": RecordingPolicy}
     make = partial(bare, goal=3)
-    results = run_trials(make, policies, range(10, 15), TrialSettings(max_steps=5), num_workers=2)
+    worker = partial(PolicyWorker, make, policies, TrialSettings(max_steps=5))
+    results = run_trials(worker, policies, range(10, 15), num_workers=2)
     assert [trial.seed for trial in results["K=3"]] == [10, 11, 12, 13, 14]
     summary = summarise(results)
     assert summary["conditions"]["K=0"]["successes"] == 3
@@ -170,10 +171,9 @@ def test_trials_that_are_done_are_not_run_again() -> None:
     known = TrialResult(11, False, 99, (1.0,))
     ran: list[int] = []
     results = run_trials(
-        partial(bare, goal=3),
-        {"K=0": RecordingPolicy},
+        partial(PolicyWorker, partial(bare, goal=3), {"K=0": RecordingPolicy}, TrialSettings(max_steps=5)),
+        ["K=0"],
         range(10, 13),
-        TrialSettings(max_steps=5),
         num_workers=1,
         done={"K=0": {11: known, 40: known}},
         report=lambda condition, trial: ran.append(trial.seed),

@@ -12,7 +12,9 @@ import pytest
 from wav_models.engines import precision
 from wav_models.experiments.conditions import named_conditions
 from wav_models.planner.config import PlannerConfig
-from wav_policy.cli.evaluate import EvaluateArguments, main, make_conditions
+from wav_policy.cli.evaluate import EvaluateArguments, make_conditions
+from wav_policy.cli.json_output import with_json_target
+from wav_policy.cli.main import main
 from wav_policy.experiments.closed_loop import SimTrials
 
 
@@ -31,8 +33,7 @@ def test_named_conditions_are_one_planner_with_controls(random_checkpoint: Path)
         random_checkpoint,
         conditions=("k0", "shrunk", "best", "worst", "k3"),
         video_samples=4,
-        planner=("video_times=[0.25, .75]", "share_first_step=true"),
-        score="mean",
+        planner=("video_times=[0.25, .75]", "share_first_step=true", "score=mean"),
     )
     conditions = make_conditions(arguments)
     assert {(c.video_times, c.share_first_step) for c in conditions.values()} == {((0.25, 0.75), True)}
@@ -56,10 +57,10 @@ def test_no_clock_decides_how_many_rounds_run(random_checkpoint: Path, tmp_path:
 
 
 def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--checkpoint", str(tmp_path), "--task", "bwl"]) == 2
+    assert main(["evaluate", "--checkpoint", str(tmp_path), "--task", "bwl"]) == 2
     assert "did you mean 'bowl'" in capsys.readouterr().err
-    assert main(["--checkpoint", str(tmp_path / "none")]) == 1
-    assert "no such checkpoint directory" in capsys.readouterr().err
+    assert main(["evaluate", "--checkpoint", str(tmp_path / "none")]) == 2
+    assert "none does not exist; give a checkpoint directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.
 def test_options_that_would_do_nothing_are_refused(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == 2
+    assert main(["evaluate", *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -90,7 +91,7 @@ def test_shrunk_draws_from_the_shrunken_noise_whatever_the_planner_selects() -> 
 def test_one_trial_writes_its_result(random_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     arguments = ["--checkpoint", str(random_checkpoint), "--episodes", "1", "--iterations", "0", "--max-steps", "5"]
-    assert main([*arguments, "--workers", "1", "--json", str(path)]) == 0
+    assert main(["evaluate", *arguments, "--workers", "1", "--json", str(path)]) == 0
     summary = json.loads(path.read_text())
     result = summary["tasks"]["bowl"]["conditions"]["K=0"]
     assert result["plans"] == 2
@@ -105,14 +106,14 @@ def test_an_ended_evaluation_goes_on(
 ) -> None:
     path = tmp_path / "result.json"
     arguments = ["--checkpoint", str(random_checkpoint), "--iterations", "0", "--max-steps", "3", "--workers", "1"]
-    assert main([*arguments, "--resume"]) == 2
+    assert main(["evaluate", *arguments, "--resume"]) == 2
     assert "--json FILE" in capsys.readouterr().err
-    assert main([*arguments, "--episodes", "1", "--json", str(path)]) == 0
+    assert main(["evaluate", *arguments, "--episodes", "1", "--json", str(path)]) == 0
     log = tmp_path / "result.json.trials.jsonl"
     kept = log.read_text().replace('"steps": 3', '"steps": 2')  # as nothing but the log says
     log.write_text(kept.replace("torch fp32", "onnxruntime int8"))
     capsys.readouterr()
-    assert main([*arguments, "--episodes", "2", "--json", str(path), "--resume"]) == 0
+    assert main(["evaluate", *arguments, "--episodes", "2", "--json", str(path), "--resume"]) == 0
     printed = capsys.readouterr()
     assert "2/2 seed 1001" in printed.err
     assert "K=0: ran on onnxruntime int8 and torch fp32" in printed.out
@@ -138,11 +139,11 @@ def test_trials_of_the_bare_rows_are_not_taken_for_those_of_the_stack(random_che
     path = tmp_path / "result.json"
     arguments = ["--checkpoint", str(random_checkpoint), "--iterations", "0", "--max-steps", "3", "--workers", "1"]
     arguments += ["--episodes", "1", "--resume", "--json", str(path)]
-    assert main(arguments) == 0
+    assert main(["evaluate", *arguments]) == 0
     assert json.loads(path.read_text())["stack"]["continuation"] == "rtc"
-    assert main([*arguments, "--bare"]) == 0
+    assert main(["evaluate", *arguments, "--bare"]) == 0
     assert json.loads(path.read_text())["stack"] is None
-    assert main(arguments) == 0
+    assert main(["evaluate", *arguments]) == 0
     settings = [json.loads(line)["settings"] for line in path.with_name("result.json.trials.jsonl").open()]
     assert len(settings) == len(set(settings)) == 2
 
@@ -150,8 +151,8 @@ def test_trials_of_the_bare_rows_are_not_taken_for_those_of_the_stack(random_che
 def test_a_diagnosis_of_one_episode(random_checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "links.json"
     arguments = ["--diagnose", "--checkpoint", str(random_checkpoint), "--episodes", "1", "--max-steps", "16"]
-    arguments += ["--workers", "1", "--score", "gain", "--video-samples", "3", "--conditions", "k1", "shrunk"]
-    assert main([*arguments, "--json", str(path)]) == 0
+    arguments += ["--workers", "1", "--planner", "score=gain", "--video-samples", "3", "--conditions", "k1", "shrunk"]
+    assert main(["evaluate", *arguments, "--json", str(path)]) == 0
     result = json.loads(path.read_text())
     links = result["tasks"]["bowl"]
     assert links["simulated"]["moments"] == 1  # plans begin at steps 8 and 12; every third is a regular moment
@@ -163,8 +164,7 @@ def test_a_diagnosis_of_one_episode(random_checkpoint: Path, tmp_path: Path) -> 
 
 
 def test_json_without_a_file_means_standard_output() -> None:
-    from wav_policy.cli.evaluate import _with_json_target
-
-    assert _with_json_target(["--json", "--episodes", "2"]) == ["--json=-", "--episodes", "2"]
-    assert _with_json_target(["--episodes", "2", "--json"]) == ["--episodes", "2", "--json=-"]
-    assert _with_json_target(["--json", "out.json"]) == ["--json", "out.json"]
+    assert with_json_target(["--json", "--episodes", "2"]) == ["--json=-", "--episodes", "2"]
+    assert with_json_target(["--episodes", "2", "--json"]) == ["--episodes", "2", "--json=-"]
+    assert with_json_target([]) == []
+    assert with_json_target(["--json", "out.json"]) == ["--json", "out.json"]

@@ -9,7 +9,7 @@ import pytest
 
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.paths import resolve
-from wav_policy.cli.evaluate import main
+from wav_policy.cli.main import main
 from wav_policy.sim.instructed import InstructedEnv
 from wav_policy.sim.tasks import make_task
 
@@ -44,7 +44,7 @@ def test_a_policy_does_what_it_is_told(tmp_path: Path) -> None:
     for told in TASKS:
         result = tmp_path / f"{told}.json"
         arguments = ["--task", *TASKS, "--instruction-of", told, "--episodes", str(EPISODES), "--iterations", "0"]
-        assert main(["--checkpoint", str(checkpoint), *arguments, "--json", str(result)]) == 0
+        assert main(["evaluate", "--checkpoint", str(checkpoint), *arguments, "--json", str(result)]) == 0
         tasks = json.loads(result.read_text())["tasks"]
         done[told] = {task: tasks[task]["conditions"]["K=0"]["successes"] for task in TASKS}
     for told in TASKS:

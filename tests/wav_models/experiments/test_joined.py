@@ -11,7 +11,7 @@ import pytest
 from wav_models.evaluation.closed_loop import TrialResult
 from wav_models.evaluation.trials import summarise
 from wav_models.experiments.joined import join_results
-from wav_policy.cli.report import main
+from wav_policy.cli.main import main
 
 
 def result(path: Path, tasks: dict[str, dict[str, list[bool]]], /, **changes: Any) -> Path:
@@ -94,9 +94,9 @@ def test_the_command_draws_them(tmp_path: Path, capsys: pytest.CaptureFixture[st
     a = result(tmp_path / "a.json", {"drawer": {"k0": [False, False, True]}})
     b = result(tmp_path / "b.json", {"towel": {"k3": [True] * 3}})
     out = tmp_path / "report"
-    assert main(["--results", str(a), str(b), "--out", str(out)]) == 0
+    assert main(["report", "--results", str(a), str(b), "--out", str(out)]) == 0
     assert json.loads((out / "success.json").read_text())["command"].startswith("wav report --results")
     assert (out / "success.png").stat().st_size > 0
-    assert main(["--results", str(tmp_path / "none.json"), "--out", str(out)]) == 1
+    assert main(["report", "--results", str(tmp_path / "none.json"), "--out", str(out)]) == 2
     assert "none.json" in capsys.readouterr().err
-    assert main(["--results", str(a), "--measure", "success", "--out", str(out)]) == 2
+    assert main(["report", "--results", str(a), "--measure", "success", "--out", str(out)]) == 2

@@ -8,11 +8,17 @@ import numpy as np
 
 from wav_models.rewards.label import label_dataset
 from wav_models.rewards.label_config import LabelConfig
+from wav_policy.cli.main import main
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.robot.cameras import IMAGE_SIZES
 
 NUM_FRAMES = 12
 """Of an episode, at 10 Hz."""
+
+
+def wav_train(argv: list[str]) -> int:
+    """Exit code of `wav train`."""
+    return main(["train", *argv])
 
 
 def record(root: Path, instruction: str, outcomes: list[bool], num_frames: int = NUM_FRAMES) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.wav_models.training.recorded import wav_train as main
 from tests.wav_policy.recording.foreign import CAMERAS, make_foreign, record
 from wav_models.checkpoint import load_checkpoint, save_checkpoint
 from wav_models.data.dataset import Dataset
@@ -20,7 +21,6 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.training.state import load_tensors, save_tensors
-from wav_policy.cli.train import main
 from wav_policy.robot.joints import JOINT_NAMES, ROBOT
 
 CONFIG = """
@@ -126,5 +126,5 @@ def test_unknown_datasets_and_keys_are_named(tmp_path: Path, capsys: pytest.Capt
         ("vide.loop.batch_size=2", "unknown key 'vide'; did you mean 'video'"),
         ("seed", "'seed' is no NAME=VALUE"),
     ):
-        assert main([*command, setting]) == 1
+        assert main([*command, setting]) == 2
         assert message in capsys.readouterr().err

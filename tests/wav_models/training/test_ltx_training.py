@@ -20,8 +20,10 @@ from safetensors.torch import save_file
 from tests.wav_models.conftest import save_autoencoder
 from tests.wav_models.piper import JOINT_DIM
 from tests.wav_models.training.recorded import NUM_FRAMES, record
+from tests.wav_models.training.recorded import wav_train as main
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.embodiments import BIMANUAL_PIPER
+from wav_models.endings import INTERRUPTED
 from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.networks.tensor_names import official_name
 from wav_models.networks.wav_model import WAVModel
@@ -36,13 +38,11 @@ from wav_models.presets import (
     TextConfig,
     VideoConfig,
 )
-from wav_models.training.command import INTERRUPTED
 from wav_models.training.data.frames import DecodedFrames, Frames, fingerprints, step_starts
 from wav_models.training.data.latent_files import LatentFiles, bytes_per_step, load_latents, make_origin
 from wav_models.training.data.latents import _encode, _Encoding, cache_latents
 from wav_models.training.state import StateError, load_tensors
 from wav_models.types import ImageArray, Observation
-from wav_policy.cli.train import main
 from wav_policy.policy.wav_policy import WAVPolicy
 
 SMALL = ModelConfig(
@@ -247,7 +247,7 @@ def test_latents_of_other_images_or_another_autoencoder_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["latents", *common[:-2]]) == 1
+    assert main(["latents", *common[:-2]]) == 2
     assert "'ltx' needs the local directory" in capsys.readouterr().err
     save_autoencoder(tmp_path / "other", seed=1)
     assert main(["video", *common[:-1], str(tmp_path / "other"), "--steps", "1"]) == 1

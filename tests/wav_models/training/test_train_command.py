@@ -17,6 +17,7 @@ import torch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from tests.wav_models.training.recorded import record
+from tests.wav_models.training.recorded import wav_train as main
 from wav_models.checkpoint import load_checkpoint
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
@@ -38,7 +39,6 @@ from wav_models.training.data.frames import (
 from wav_models.training.launched import cluster_environment
 from wav_models.training.run import load_part
 from wav_models.training.state import StateError, load_tensors, save_tensors
-from wav_policy.cli.train import main
 
 CONFIG = """
 preset: wav-tiny
@@ -200,7 +200,7 @@ def test_an_error_in_a_worker_is_one_line(
     (tmp_path / "run.yaml").write_text(CONFIG)
     config = ["--config", str(tmp_path / "run.yaml"), "--steps", "1"]
     assert main(["video", "--data", "x", "--out", str(tmp_path), *config]) == 1
-    assert capsys.readouterr().err == "wav train video: StateError: no table\n"
+    assert capsys.readouterr().err == "wav train: StateError: no table\n"
 
 
 def test_a_full_disk_is_an_error_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ def test_bad_data_is_refused_before_training(
     config = tmp_path / "run.yaml"
     config.write_text(CONFIG)
     arguments = ["--data", str(root), "--out", str(tmp_path / "run"), "--config", str(config), "--steps", "1"]
-    assert main(["autoencoder", *arguments]) == 1
+    assert main(["autoencoder", *arguments]) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "run" / "autoencoder.state.safetensors").exists()
 
@@ -376,7 +376,7 @@ def test_more_gpus_than_there_are_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert main(["video", "--data", "x", "--out", "y", "--steps", "1", "--devices", "2"]) == 1
+    assert main(["video", "--data", "x", "--out", "y", "--steps", "1", "--devices", "2"]) == 2
     assert "devices is 2; this machine has 1 GPUs" in capsys.readouterr().err
 
 

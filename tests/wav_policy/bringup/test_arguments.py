@@ -70,6 +70,8 @@ def test_the_robot_means_socketcan(checkpoint: str) -> None:
         ({"namespace": "1robot"}, "for example namespace:=robot1"),
         ({"sim": "true", "params_file": "/nowhere.yaml"}, "params_file:=/nowhere.yaml: /nowhere.yaml does not exist"),
         ({"log_level": "warning"}, "did you mean 'warn'"),
+        ({"sim": "true", "planner": "num_iteration=0"}, "planner: unknown key.*did you mean 'num_iterations'"),
+        ({"sim": "true", "planner": "num_video_elites=99"}, "planner: num_video_elites"),
         ({"can_left": "can0", "instruction": "put it down"}, "trained in the simulation: give checkpoint:=DIR"),
     ],
 )

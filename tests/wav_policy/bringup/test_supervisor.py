@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from wav_policy.bringup import supervisor as module
-from wav_policy.bringup.executables import ExecutableError
 from wav_policy.bringup.node_table import NodeLaunch
+from wav_policy.bringup.paths import ExecutableError
 from wav_policy.bringup.supervisor import Ended, Supervisor, command
 from wav_policy.bringup.system_lock import AlreadyRunningError
 

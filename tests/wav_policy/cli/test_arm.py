@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wav_policy.cli.arm import main
+from wav_policy.cli.main import main
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.errors import FlashLimitsError
 from wav_policy.piper.flash_limits import VENDOR_LIMITS_DEGREES
@@ -43,7 +43,7 @@ class Bench:
         return driver
 
     def run(self, *words: str) -> int:
-        return main([*words, "--channel", self.channel])
+        return main(["arm", *words, "--channel", self.channel])
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_the_way_that_a_refused_enable_names_ends_at_an_enabled_arm(
 
     def run() -> int:
         confirm(bench.channel)
-        return main(command[1].split())
+        return main(["arm", *command[1].split()])
 
     assert run() == 1, "piper_node has the bus"
     if "piper/enable" in way:
@@ -236,7 +236,7 @@ def test_an_arm_that_somebody_drives_is_left_alone(
 
 def test_a_joint_to_zero_must_be_named() -> None:
     with pytest.raises(SystemExit):
-        main(["zero", "--channel", "/dev/null"])
+        main(["arm", "zero", "--channel", "/dev/null"])
 
 
 def test_find_watches_which_arm_is_moved(make_bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,7 +253,7 @@ def test_find_watches_which_arm_is_moved(make_bench: Callable[..., Bench], capsy
     threading.Thread(target=move, daemon=True).start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", told)
-        assert main(["find", "--seconds", "10", "--channel", *(bench.channel for bench in benches)]) == 0
+        assert main(["arm", "find", "--seconds", "10", "--channel", *(bench.channel for bench in benches)]) == 0
     text = told.getvalue()
     assert f"left arm: {benches[1].channel}" in text
     assert f"right arm: {benches[0].channel}" in text
@@ -262,7 +262,7 @@ def test_find_watches_which_arm_is_moved(make_bench: Callable[..., Bench], capsy
 
 def test_find_says_that_nothing_moved(make_bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]) -> None:
     bench = make_bench()
-    assert main(["find", "--seconds", "0.2", "--channel", bench.channel]) == 1
+    assert main(["arm", "find", "--seconds", "0.2", "--channel", bench.channel]) == 1
     assert "the left one is not found" in capsys.readouterr().out
 
 

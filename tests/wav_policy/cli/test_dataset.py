@@ -45,5 +45,5 @@ def test_an_episode_is_drawn_and_checked(tmp_path: Path, capsys: pytest.CaptureF
 def test_an_episode_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with DatasetWriter(tmp_path, fps=FPS):
         pass
-    assert main(["dataset", "show", str(tmp_path), "--episode", "3"]) == 1
+    assert main(["dataset", "show", str(tmp_path), "--episode", "3"]) == 2
     assert "there is no episode 3" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_can_interfaces_are_told_from_others(tmp_path: Path, monkeypatch: pytest
 def test_a_missing_checkpoint_makes_the_exit_code_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    only_checkpoint = [("checkpoint", lambda: doctor.check_checkpoint(str(tmp_path / "none")))]
+    only_checkpoint = [("checkpoint", lambda: doctor.check_checkpoint(tmp_path / "none"))]
     monkeypatch.setattr(doctor, "checks", lambda arguments: only_checkpoint)
     assert doctor.main([]) == 1
     assert "wav train" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wav_policy.cli.main import SUB_COMMANDS, main
+from wav_policy.cli.main import COMMANDS, main
 
 WAV = (sys.executable, "-m", "wav_policy.cli")
 
@@ -21,15 +21,15 @@ def test_help_lists_every_command_without_heavy_imports(repository: Path) -> Non
         "print(sorted({'torch', 'mujoco', 'rclpy', 'numpy'} & set(sys.modules)))"
     )
     output = subprocess.run([sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=True)
-    for name, command in SUB_COMMANDS.items():
+    for name, command in COMMANDS.items():
         assert f"{name} " in output.stdout
         assert command.summary in output.stdout
     assert output.stdout.rstrip().endswith("[]")
 
 
-@pytest.mark.parametrize("name", SUB_COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str, repository: Path) -> None:
-    result = subprocess.run([*WAV, name, "--help"], cwd=repository, capture_output=True, text=True, timeout=60)
+    result = subprocess.run([*WAV, *name.split(), "--help"], cwd=repository, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert "usage" in result.stdout.lower()
 
@@ -37,6 +37,17 @@ def test_every_command_has_help(name: str, repository: Path) -> None:
 def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evalute"]) == 2
     assert "did you mean 'evaluate'" in capsys.readouterr().err
+    assert main(["dataset", "chek"]) == 2
+    assert "did you mean 'dataset check'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("group", sorted({name.split()[0] for name in COMMANDS if " " in name}))
+def test_a_group_says_what_is_in_it(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([group]) == 2
+    said = capsys.readouterr().out
+    assert all(name in said for name in COMMANDS if name.startswith(f"{group} "))
+    assert main([group, "--help"]) == 0
+    assert capsys.readouterr().out == said
 
 
 @pytest.mark.parametrize(

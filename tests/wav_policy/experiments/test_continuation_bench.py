@@ -13,7 +13,7 @@ import pytest
 
 from wav_models.presets import WAV_TINY
 from wav_models.types import ActionChunk, Observation, Plan
-from wav_policy.cli.bench import main as bench_command
+from wav_policy.cli.main import main
 from wav_policy.experiments.continuation_bench import METHODS, ContinuationBenchmark, plot, summarise, table
 from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial, run_trial
 from wav_policy.policy.chunk_continuation import CommittedMotion
@@ -109,5 +109,5 @@ def test_what_cannot_run_is_named(values: dict[str, Any], message: str) -> None:
 
 
 def test_the_command_names_what_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench_command(["splices", "--methods", "rtcc"]) == 1
+    assert main(["bench", "splices", "--methods", "rtcc"]) == 2
     assert "unknown method 'rtcc'" in capsys.readouterr().err

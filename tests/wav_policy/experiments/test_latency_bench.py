@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wav_models.types import Plan
-from wav_policy.cli.bench import main
+from wav_policy.cli.main import main
 from wav_policy.policy.wav_policy import WAVPolicy
 
 pytest.importorskip("rclpy")
@@ -23,7 +23,7 @@ def test_stages_add_up_to_the_total_and_everything_is_written(
 ) -> None:
     options = ["--engine", "torch", "--dtype", "fp32", "--plans", "3", "--iterations", "2", "--new-instruction"]
     plot = tmp_path / "latency.png"
-    arguments = ["latency", "--checkpoint", str(random_checkpoint), *options, "--plot", str(plot), "--json"]
+    arguments = ["bench", "latency", "--checkpoint", str(random_checkpoint), *options, "--plot", str(plot), "--json"]
     assert main(arguments) == 0
     result = json.loads(capsys.readouterr().out)
     times = result["milliseconds"]
@@ -61,5 +61,5 @@ def test_plans_are_imagined_beside_planning(random_checkpoint: Path, monkeypatch
 
 
 def test_no_plans_are_refused(random_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["latency", "--checkpoint", str(random_checkpoint), "--plans", "0"]) == 1
+    assert main(["bench", "latency", "--checkpoint", str(random_checkpoint), "--plans", "0"]) == 2
     assert "plans is 0; 1 or more fits" in capsys.readouterr().err

@@ -378,8 +378,8 @@ def test_whether_there_are_efforts_is_decided_by_the_first_episode_that_is_kept(
 @pytest.mark.parametrize(
     ("is_wanted", "effort", "words"),
     [
-        (True, None, "frame 0: the recording needs efforts"),
-        (False, EFFORTS, "frame 0: the recording was not made for efforts"),
+        (True, None, "frame 0: the recording needs observation.effort"),
+        (False, EFFORTS, "frame 0: the recording was not made for observation.effort"),
         (True, np.full(14, np.nan), "frame 0: observation.effort is not finite: left_joint1=nan"),
         (True, EFFORTS[:7], r"frame 0: observation.effort has shape \[7\], expected \[14\]"),
     ],

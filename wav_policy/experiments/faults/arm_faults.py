@@ -5,21 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from wav_models.types import ActionChunk
-from wav_policy.experiments.faults.fault import (
-    GO_ON,
-    HOLD,
-    Fault,
-    Testbed,
-    call,
-    heal,
-    parameter,
-    require_refusal,
-)
+from wav_policy.experiments.faults.fault import GO_ON, HOLD, Fault, Testbed, call, heal, parameter, require_refusal
 from wav_policy.experiments.faults.observer import ARMS
 from wav_policy.experiments.faults.system import CampaignError
 from wav_policy.experiments.faults.wall_time import wall_time
@@ -143,27 +134,17 @@ def _drive_twice(testbed: Testbed) -> float:
     raise CampaignError("a second driver was let on the bus")
 
 
+def _on_bus(name: str, side: str, fault: str, outcome: str = HOLD, **further: Any) -> Fault:
+    """A fault of one simulated arm, which the campaign itself moves."""
+    inject, undo = parameter(f"fault.{side}", fault), heal(f"fault.{side}")
+    return Fault(name, inject, outcome, **{"limit": _SILENT, "heal": undo, "by_policy": False, **further})
+
+
 ARM_FAULTS: Final = (
-    Fault(
-        "left arm silent",
-        parameter("fault.left", "silence"),
-        HOLD,
-        _SILENT,
-        heal("fault.left"),
-        by_policy=False,
-        says="stale_measurement",
-    ),
-    Fault(
-        "right arm bus-off",
-        parameter("fault.right", "bus_off"),
-        HOLD,
-        _SILENT,
-        heal("fault.right"),
-        by_policy=False,
-        says="right arm.*bus-off",
-    ),
-    Fault("10 % of CAN frames missing", parameter("fault.left", "drop 0.1"), GO_ON, heal=heal("fault.left")),
-    Fault("2 % of CAN frames garbled", parameter("fault.right", "garble 0.02"), GO_ON, heal=heal("fault.right")),
+    _on_bus("left arm silent", "left", "silence", says="stale_measurement"),
+    _on_bus("right arm bus-off", "right", "bus_off", says="right arm.*bus-off"),
+    _on_bus("10 % of CAN frames missing", "left", "drop 0.1", GO_ON, by_policy=True),
+    _on_bus("2 % of CAN frames garbled", "right", "garble 0.02", GO_ON, by_policy=True),
     Fault(
         "first reading after a pause 0.8 rad off", _stray_first_reading, GO_ON, heal=heal("fault.left"), by_policy=False
     ),
@@ -189,54 +170,29 @@ ARM_FAULTS: Final = (
         says="left_joint1.* rad .*piper/enable",
         way_back=_ENABLE,
     ),
-    Fault(
-        "left gripper trips",
-        parameter("fault.left", "gripper_trip"),
-        GO_ON,
-        heal=_clear_gripper,
-        by_policy=False,
-        says="(?i)gripper.*piper/enable",
-    ),
-    Fault(
-        "teach button of the left arm",
-        parameter("fault.left", "teach"),
-        HOLD,
-        _SILENT,
-        heal("fault.left"),
-        by_policy=False,
-        says="teach",
-        way_back=_ENABLE,
-    ),
-    Fault(
+    _on_bus("left gripper trips", "left", "gripper_trip", GO_ON, heal=_clear_gripper, says="(?i)gripper.*piper/enable"),
+    _on_bus("teach button of the left arm", "left", "teach", says="teach", way_back=_ENABLE),
+    _on_bus(
         "right arm without power",
-        parameter("fault.right", "power_loss"),
-        HOLD,
-        _SILENT,
-        heal("fault.right"),
-        by_policy=False,
+        "right",
+        "power_loss",
         says="(?i)right arm.*(silent|feedback|not enabled)",
         way_back=("piper/enable", "piper/home"),
         falls=True,
     ),
-    Fault(
+    _on_bus(
         "second master on the left bus",
-        parameter("fault.left", "leader_on_bus"),
-        HOLD,
-        _SILENT,
-        heal("fault.left"),
-        by_policy=False,
+        "left",
+        "leader_on_bus",
         says="two masters would fight",
         way_back=_RESET,
         falls=True,
     ),
     Fault("second driver for the left arm", _drive_twice, GO_ON, by_policy=False),
-    Fault(
+    _on_bus(
         "joint 2 stopped by a collision",
-        parameter("fault.left", "collision 2"),
-        HOLD,
-        _SILENT,
-        heal("fault.left"),
-        by_policy=False,
+        "left",
+        "collision 2",
         says="(?i)collision.*piper/reset",
         way_back=_RESET,
         falls=True,

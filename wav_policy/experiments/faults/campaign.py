@@ -14,10 +14,11 @@ from typing import Final
 
 import numpy as np
 
+from wav_models.configuration import ConfigurationError
 from wav_policy.control.safety_limits import SafetyLimits
-from wav_policy.experiments.faults.catalogue import FAULTS
+from wav_policy.experiments.faults.arm_faults import ARM_FAULTS
+from wav_policy.experiments.faults.camera_faults import CAMERA_FAULTS
 from wav_policy.experiments.faults.fault import END, GO_ON, HOLD, PARK, Fault, Testbed
-from wav_policy.experiments.faults.losses import lost_episodes, num_episodes
 from wav_policy.experiments.faults.motion import (
     Hold,
     find_excess,
@@ -27,11 +28,23 @@ from wav_policy.experiments.faults.motion import (
     is_moving,
 )
 from wav_policy.experiments.faults.observer import LOOP, NODES, PLANNING, Observer
-from wav_policy.experiments.faults.outcome import Outcome, judged
+from wav_policy.experiments.faults.outcome import Outcome, judged, lost_episodes, num_episodes
+from wav_policy.experiments.faults.policy_faults import MESSAGE_FAULTS, POLICY_FAULTS
+from wav_policy.experiments.faults.process_faults import ENDING_FAULTS, MACHINE_FAULTS
 from wav_policy.experiments.faults.system import CampaignError, RunningSystem
 from wav_policy.experiments.faults.wall_time import wall_time
 from wav_policy.experiments.faults.way_back import MOVING, WayBack, walk_back
 from wav_policy.nodes.clients.system_client import ServiceError
+
+FAULTS: Final = (
+    *POLICY_FAULTS,
+    *CAMERA_FAULTS,
+    *ARM_FAULTS,
+    *MESSAGE_FAULTS,
+    *MACHINE_FAULTS,
+    *ENDING_FAULTS,
+)
+"""In the order of the campaign; those that end the system come last."""
 
 _START_TIMEOUT: Final = 240.0
 _MOTION_TIMEOUT: Final = 60.0
@@ -58,12 +71,14 @@ def chosen(names: Iterable[str] = ()) -> list[Fault]:
     """Faults whose name contains one of the texts; all without any.
 
     Raises:
-        CampaignError: a text fits no fault.
+        ConfigurationError: a text fits no fault.
     """
     texts = list(names)
     for text in texts:
         if not any(text in fault.name for fault in FAULTS):
-            raise CampaignError(f"no fault is called {text!r}; there are: {', '.join(fault.name for fault in FAULTS)}")
+            raise ConfigurationError(
+                f"no fault is called {text!r}; there are: {', '.join(fault.name for fault in FAULTS)}"
+            )
     return [fault for fault in FAULTS if not texts or any(text in fault.name for text in texts)]
 
 

@@ -35,6 +35,10 @@ class Testbed:
     observer: Observer
 
 
+Inject = Callable[[Testbed], float]
+"""Makes a fault happen; the time just before [s]."""
+
+
 def nothing(testbed: Testbed) -> None:
     """The fault is over by itself."""
 
@@ -60,7 +64,7 @@ class Fault:
     """
 
     name: str
-    inject: Callable[[Testbed], float]
+    inject: Inject
     outcome: str
     limit: float = POLICY_LIMIT
     heal: Callable[[Testbed], None] = nothing
@@ -74,7 +78,7 @@ class Fault:
     steps_clock: bool = False
 
 
-def parameter(name: str, value: str) -> Callable[[Testbed], float]:
+def parameter(name: str, value: str) -> Inject:
     """Set a parameter of the simulation."""
 
     def inject(testbed: Testbed) -> float:
@@ -90,12 +94,12 @@ def heal(name: str) -> Callable[[Testbed], None]:
     return lambda testbed: testbed.observer.client.set_parameter("sim_node", name, "")
 
 
-def send_signal(node: str, number: signal.Signals) -> Callable[[Testbed], float]:
+def send_signal(node: str, number: signal.Signals) -> Inject:
     """Send a signal to a node's process."""
     return lambda testbed: testbed.system.signal(node, number)
 
 
-def call(service: str) -> Callable[[Testbed], float]:
+def call(service: str) -> Inject:
     """Call a std_srvs/Trigger service."""
 
     def inject(testbed: Testbed) -> float:

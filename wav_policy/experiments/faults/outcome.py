@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from wav_policy.experiments.faults.fault import Fault
 from wav_policy.experiments.faults.motion import Hold
@@ -69,6 +68,32 @@ def judged(
     return Outcome(fault.name, reaction, reaction_ms, 1e3 * hold.rest, lost, passed, detail, way_back)
 
 
-def write_json(outcomes: Iterable[Outcome], file: Path) -> None:
-    """The table as JSON."""
-    file.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=2) + "\n")
+HEADING: Final = "| fault | reaction | brakes after | rests after | way back | lost | |\n|---|---|---|---|---|---|---|"
+"""Of a Markdown table of outcomes."""
+
+
+def line(outcome: Outcome) -> str:
+    """Of that table; what was wrong with it beside it."""
+    verdict = "ok" if outcome.passed else f"FAILED: {' '.join(outcome.detail.split())}"
+    hold, rest = ("" if ms is None else f"{ms:.0f} ms" for ms in (outcome.hold_ms, outcome.rest_ms))
+    way_back = ", ".join(outcome.way_back)
+    return f"| {outcome.fault} | {outcome.reaction} | {hold} | {rest} | {way_back} | {outcome.lost} | {verdict} |"
+
+
+def num_episodes(dataset: Path) -> int:
+    """Episodes that load, with every frame."""
+    from wav_models.data.dataset import Dataset
+
+    loaded = Dataset(dataset)
+    return sum(len(loaded.read_episode(index)) > 0 for index in range(len(loaded)))
+
+
+def lost_episodes(dataset: Path, saved: int) -> str:
+    """In words, where `saved` episodes had been saved before and another was in progress."""
+    try:
+        left = num_episodes(dataset)
+    except (OSError, ValueError) as error:
+        return f"the dataset does not load: {error}"
+    if left > saved:
+        return "nothing"
+    return f"{saved - left} saved episodes" if left < saved else "the episode in progress"

@@ -18,6 +18,7 @@ from wav_policy.experiments.faults.fault import (
     HOLD,
     POLICY_LIMIT,
     Fault,
+    Inject,
     Testbed,
     require_refusal,
     send_signal,
@@ -31,21 +32,21 @@ _MANY: Final = 30_000
 _LONG_TEXT: Final = 10_000_000
 
 
-def _send(change: Callable[[ActionChunk], ActionChunk]) -> Callable[[Testbed], float]:
+def _send(change: Callable[[ActionChunk], ActionChunk]) -> Inject:
     """A changed copy of the chunk in force, after which its sender falls silent but stays alive."""
-    return lambda testbed: _replace_motion(testbed, change)
+
+    def inject(testbed: Testbed) -> float:
+        observer = testbed.observer
+        chunk = change(observer.swing_chunk(observer.joints, wall_time()))
+        observer.pause_chunks()
+        now = wall_time()
+        observer.publish(chunk)
+        return now
+
+    return inject
 
 
-def _replace_motion(testbed: Testbed, change: Callable[[ActionChunk], ActionChunk]) -> float:
-    observer = testbed.observer
-    chunk = change(observer.swing_chunk(observer.joints, wall_time()))
-    observer.pause_chunks()
-    now = wall_time()
-    observer.publish(chunk)
-    return now
-
-
-def _send_message(message: JointTrajectory) -> Callable[[Testbed], float]:
+def _send_message(message: JointTrajectory) -> Inject:
     def inject(testbed: Testbed) -> float:
         data = serialize_message(message)  # takes a while, in which nobody would assert liveliness
         testbed.observer.pause_chunks()
@@ -95,7 +96,7 @@ def _wrong_types(testbed: Testbed) -> float:
     return now
 
 
-def _joint_states(names: list[str], rate: float) -> Callable[[Testbed], float]:
+def _joint_states(names: list[str], rate: float) -> Inject:
     def inject(testbed: Testbed) -> float:
         now = wall_time()
         measured = (testbed.observer.joints.tolist() * (len(names) // 14 + 1))[: len(names)]
@@ -140,6 +141,12 @@ def _restore_checkpoint(testbed: Testbed) -> None:
     client.activate("policy_node")
 
 
+def _by_chunk(
+    name: str, inject: Inject, says: str, limit: float = POLICY_LIMIT, way_back: tuple[str, ...] = ()
+) -> Fault:
+    return Fault(name, inject, HOLD, limit, by_policy=False, says=says, way_back=way_back)
+
+
 _NAMES: Final = [f"joint{number}" for number in range(_MANY)]
 _REJECTED: Final = "last chunk rejected: "
 
@@ -151,36 +158,30 @@ POLICY_FAULTS: Final = (
         heal=lambda testbed: testbed.system.resume("policy_node"),
         says="policy lost: silent",
     ),
-    Fault("chunk with NaN", _send(_with_nan), HOLD, by_policy=False, says=f"{_REJECTED}.*right_joint3.*nan"),
-    Fault("chunk far outside the limits", _send(_out_of_limits), HOLD, by_policy=False, says="implausible_command"),
-    Fault(
+    _by_chunk("chunk with NaN", _send(_with_nan), f"{_REJECTED}.*right_joint3.*nan"),
+    _by_chunk("chunk far outside the limits", _send(_out_of_limits), "implausible_command"),
+    _by_chunk(
         "chunk with wrong joint names",
         _send_message(JointTrajectory(joint_names=["joint1", "joint2"])),
-        HOLD,
-        by_policy=False,
-        says=f"{_REJECTED}.*joint1",
+        f"{_REJECTED}.*joint1",
     ),
-    Fault(
+    _by_chunk(
         "chunk with 30 000 joint names",
         _send_message(JointTrajectory(joint_names=_NAMES, points=[JointTrajectoryPoint(positions=[0.0] * _MANY)])),
-        HOLD,
-        by_policy=False,
-        says=_REJECTED,
+        _REJECTED,
     ),
     # 4 MB take their time on the way
-    Fault("chunk with 30 000 rows", _many_rows, HOLD, 0.5, by_policy=False, says=_REJECTED),
+    _by_chunk("chunk with 30 000 rows", _many_rows, _REJECTED, 0.5),
     # Until they are near; then they stay there until they are led away
-    Fault(
+    _by_chunk(
         "chunk that leads the grippers into the bases",
         _send(_into_the_bases),
-        HOLD,
+        "newest_collision: .*(left|right) gripper",
         1.0,
-        by_policy=False,
-        says="newest_collision: .*(left|right) gripper",
         way_back=("piper/home",),
     ),
     # The chunk in force runs out
-    Fault("plans 2 s late", _late_plans, HOLD, CHUNK_AHEAD + POLICY_LIMIT, by_policy=False, says="planned before"),
+    _by_chunk("plans 2 s late", _late_plans, "planned before", CHUNK_AHEAD + POLICY_LIMIT),
     Fault("checkpoint overwritten and cut short", _overwrite_checkpoint, GO_ON, heal=_restore_checkpoint),
 )
 """Of the policy and its chunks."""

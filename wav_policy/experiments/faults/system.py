@@ -28,7 +28,7 @@ class CampaignError(RuntimeError):
 
 
 class RunningSystem:
-    """One start. Use as a context manager.
+    """One start.
 
     Args:
         directory: for the log, the dataset, a copy of the checkpoint and the run-time files.
@@ -73,12 +73,6 @@ class RunningSystem:
                 start_new_session=True,
                 preexec_fn=_as_from_a_terminal,
             )
-
-    def __enter__(self) -> RunningSystem:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
 
     def stop(self) -> int:
         """SIGINT, as Ctrl-C; the exit code."""

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from wav_models.types import FloatArray
-from wav_policy.experiments.figures.demonstration import watch_operator
 from wav_policy.experiments.figures.inputs import Files, ReportInputs
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import ARM_DOF
@@ -55,7 +54,7 @@ class _Moment:
 def measure_futures(inputs: ReportInputs) -> Files:
     """An episode of the scripted operator; of every moment, the futures of a first round and their scores."""
     from wav_models.checkpoint import load_planner_config
-    from wav_policy.experiments.branching_world import BranchingWorld
+    from wav_policy.experiments.branching_world import BranchingWorld, watch_operator
     from wav_policy.experiments.diagnose_command import make_reader
 
     planner = load_planner_config(inputs.checkpoint)

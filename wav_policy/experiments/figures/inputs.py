@@ -37,11 +37,10 @@ class ReportInputs:
     log: TrialLog
 
     def dataset(self) -> Dataset:
-        """The dataset; ValueError where none was given."""
+        """The dataset, where one was given."""
         from wav_models.data.dataset import Dataset
 
-        if self.data is None:
-            raise ValueError("this figure needs recorded episodes: give --data DATASET, labelled by `wav label`")
+        assert self.data is not None
         return Dataset(self.data)
 
     def split(self, dataset: Dataset) -> Split:

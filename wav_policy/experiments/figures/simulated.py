@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 
 from wav_models.worker_pool import worker_pool
-from wav_policy.experiments.figures.demonstration import watch_operator
 from wav_policy.experiments.figures.inputs import Files, ReportInputs
 
 ROUNDS: Final = (0, 1, 3, 5)
@@ -61,7 +60,7 @@ def _cost_of(checkpoint: Path, dtype: str, rounds: int) -> tuple[str, dict[str, 
 def measure_feasibility(inputs: ReportInputs) -> Files:
     """Survival curves of three ways of drawing action sequences; see `wav_policy.experiments.feasibility`."""
     from wav_models.checkpoint import load_planner_config
-    from wav_policy.experiments.branching_world import BranchingWorld
+    from wav_policy.experiments.branching_world import BranchingWorld, watch_operator
     from wav_policy.experiments.diagnose_command import make_reader
     from wav_policy.experiments.feasibility import FeasibilityTest, draw_steps, draw_uniform, survival
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final
 
 from wav_models.checkpoint import checkpoint_hash
 from wav_models.evaluation.closed_loop import TrialResult
 from wav_models.evaluation.statistics import wilson_interval
 from wav_models.evaluation.trial_log import TrialLog, fingerprint
-from wav_models.evaluation.trials import compare_pairs
-from wav_models.worker_pool import worker_pool
+from wav_models.evaluation.trials import compare_pairs, run_logged
 from wav_policy.experiments.suites.catalogue import Suite
 from wav_policy.experiments.suites.environment import EnvironmentLost, SuiteEnvironment
 from wav_policy.experiments.suites.players import Player, PlayerSpec, play, trial_number
@@ -47,18 +46,16 @@ class SuiteTrials:
             ChildProcessError: a worker died.
         """
         numbers = [trial_number(self.suite, task, state) for task in self.tasks for state in range(self.num_states)]
-        keys = {name: self._fingerprint(spec) for name, spec in self.players.items()}
-        results = {name: log.of(key, numbers) for name, key in keys.items()}
-        jobs = [(name, number) for number in numbers for name in self.players if number not in results[name]]
-        total = len(numbers)
-        if jobs:
-            with worker_pool(min(self.workers, len(jobs)), _start, (self.suite, dict(self.players))) as pool:
-                for finished in as_completed([pool.submit(_run, name, number) for name, number in jobs]):
-                    name, trial = finished.result()
-                    results[name][trial.seed] = trial
-                    log.add(keys[name], trial)
-                    _report(self.suite, name, trial, results[name], total)
-        return summarise(self.suite, {name: [done[n] for n in numbers] for name, done in results.items()})
+        results = run_logged(
+            partial(_Worker, self.suite, dict(self.players)),
+            {name: self._fingerprint(spec) for name, spec in self.players.items()},
+            numbers,
+            log,
+            self.suite.name,
+            num_workers=self.workers,
+            name=lambda number: "task {} state {}".format(*divmod(number, self.suite.num_states)),
+        )
+        return summarise(self.suite, results)
 
     def _fingerprint(self, spec: PlayerSpec) -> str:
         """What decides the outcome of a trial beside its number."""
@@ -100,34 +97,6 @@ def with_repeats(trial: Callable[[], TrialResult], number: int) -> TrialResult:
             lost = str(error)
             print(f"trial {number}: {lost}", file=sys.stderr, flush=True)
     return TrialResult(number, False, 0, (), fault=lost)
-
-
-_worker: _Worker | None = None
-
-
-def _start(suite: Suite, players: Mapping[str, PlayerSpec]) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    global _worker
-    _worker = _Worker(suite, players)
-
-
-def _run(name: str, number: int) -> tuple[str, TrialResult]:
-    assert _worker is not None
-    return name, _worker.run(name, number)
-
-
-def _report(suite: Suite, name: str, trial: TrialResult, done: Mapping[int, TrialResult], total: int) -> None:
-    task, state = divmod(trial.seed, suite.num_states)
-    outcome = trial.fault or ("success" if trial.success else "failure")
-    succeeded = sum(t.success for t in done.values())
-    print(
-        f"[{suite.name} {name}] {len(done)}/{total} task {task} state {state}: {outcome} in {trial.steps} steps; "
-        f"{succeeded} of {len(done)}",
-        file=sys.stderr,
-        flush=True,
-    )
 
 
 def succeeded_within(trial: TrialResult, budget: int) -> bool:

@@ -37,7 +37,7 @@ from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.timing import efforts, size_of
-from wav_policy.cli.export import main as export_command
+from wav_policy.cli.main import main
 
 PLANNER = PlannerConfig(
     num_iterations=2,
@@ -400,7 +400,7 @@ def test_the_command_takes_sizes_from_the_stored_planner_and_its_options(
     (checkpoint.directory / "planner.json").write_text(json.dumps({**PLANNER.__dict__, "num_video_samples": 8}))
     try:
         options = ["--video-samples", "3", "--out", str(tmp_path / "out"), "--graphs", "text_encoder"]
-        assert export_command([str(checkpoint.directory), *options]) == 0
+        assert main(["export", "--checkpoint", str(checkpoint.directory), *options]) == 0
     finally:
         (checkpoint.directory / "planner.json").unlink()
     manifest = read_manifest(tmp_path / "out")
@@ -417,7 +417,7 @@ def test_the_command_takes_sizes_from_the_stored_planner_and_its_options(
 def test_the_command_names_what_fits(
     checkpoint: Checkpoint, option: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert export_command([str(checkpoint.directory), *option.split()]) == 1
+    assert main(["export", "--checkpoint", str(checkpoint.directory), *option.split()]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -425,8 +425,8 @@ def test_all_graphs_of_the_shipped_checkpoint_equal_torch(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`wav-tiny` at full width with trained weights: every graph, and whole plans of two futures."""
-    shipped, sizes = str(repository / "checkpoints/wav-tiny"), ["--video-samples", "2"]
-    assert export_command([shipped, *sizes, "--out", str(tmp_path / "out"), "--verify", "--repeats", "1"]) == 0
+    shipped, sizes = str(repository / "checkpoints/wav-tiny"), ["--video-samples", "2", "--out", str(tmp_path / "out")]
+    assert main(["export", "--checkpoint", shipped, *sizes, "--verify", "--repeat", "1"]) == 0
     printed = capsys.readouterr().out
     assert "K = 3: 100% of the elites are the same" in printed
     assert "equal to torch within the tolerance" in printed

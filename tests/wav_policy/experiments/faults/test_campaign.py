@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wav_policy.cli import doctor
-from wav_policy.experiments.faults.campaign import CampaignError, chosen, run
-from wav_policy.experiments.faults.catalogue import FAULTS
+from wav_models.configuration import ConfigurationError
+from wav_policy.cli.main import main
+from wav_policy.experiments.faults.campaign import FAULTS, chosen, run
 from wav_policy.experiments.faults.fault import GO_ON, PARK, Fault
 from wav_policy.experiments.faults.motion import (
     find_excess,
@@ -20,8 +20,7 @@ from wav_policy.experiments.faults.motion import (
     find_rest,
     is_moving,
 )
-from wav_policy.experiments.faults.outcome import Outcome, judged
-from wav_policy.experiments.faults.table import heading, line
+from wav_policy.experiments.faults.outcome import HEADING, Outcome, judged, line
 from wav_policy.experiments.faults.way_back import next_call
 
 TICK = 0.01
@@ -171,18 +170,18 @@ def test_every_node_is_killed_once() -> None:
 
 def test_faults_are_chosen_by_part_of_their_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert [fault.name for fault in chosen(["bus-off"])] == ["right arm bus-off"]
-    with pytest.raises(CampaignError, match="no fault is called 'no such'"):
+    with pytest.raises(ConfigurationError, match="no fault is called 'no such'"):
         chosen(["no such"])
-    assert doctor.main(["--faults"]) == 2
+    assert main(["doctor", "--faults"]) == 2
     assert "needs --sim" in capsys.readouterr().err
-    assert doctor.main(["--faults", "--sim", "--only", "no such"]) == 2
+    assert main(["doctor", "--faults", "--sim", "--only", "no such"]) == 2
     assert "bus-off" in capsys.readouterr().err
 
 
 def test_a_line_says_what_failed() -> None:
     outcome = Outcome("x", "goes on", 181.4, None, "nothing", False, "held after\n181 ms", ("a/b", "a/c"))
     assert line(outcome) == "| x | goes on | 181 ms |  | a/b, a/c | nothing | FAILED: held after 181 ms |"
-    assert {row.count("|") for row in heading().splitlines()} == {line(outcome).count("|")}
+    assert {row.count("|") for row in HEADING.splitlines()} == {line(outcome).count("|")}
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.wav_models.training.recorded import record
-from wav_policy.cli.report import main
+from wav_policy.cli.main import main
 from wav_policy.experiments.figures import choice, recorded, simulated
 
 pytestmark = pytest.mark.sim
@@ -21,7 +21,7 @@ def test_figures_of_recorded_episodes(
     monkeypatch.setattr(recorded, "ROLLOUTS", 2)
     data = record(tmp_path / "noise", "tidy up", [True, False], num_frames=20)
     arguments = ["--checkpoint", str(random_checkpoint), "--data", str(data), "--out", str(tmp_path / "report")]
-    assert main(["--measure", "value", "rollout", "rewards", *arguments]) == 0
+    assert main(["report", "--measure", "value", "rollout", "rewards", *arguments]) == 0
     curves = json.loads((tmp_path / "report/value.json").read_text())["curves"]
     assert [curve["success"] for curve in curves] == [True, False]
     quality = json.loads((tmp_path / "report/rollout_quality.json").read_text())
@@ -40,7 +40,7 @@ def test_figures_of_the_simulator(
     monkeypatch.setattr(simulated, "STATE_STEPS", (1,))
     monkeypatch.setattr(simulated, "SEQUENCES", 4)
     arguments = ["--checkpoint", str(random_checkpoint), "--task", "bowl", "--out", str(tmp_path)]
-    assert main(["--measure", "futures", "feasibility", *arguments]) == 0
+    assert main(["report", "--measure", "futures", "feasibility", *arguments]) == 0
     with np.load(tmp_path / "futures.npz") as futures:
         assert futures["frames"].shape[1:] == (64, 64, 3)
         assert len(futures["scores"]) == len(futures["moved_rad"]) > 1
@@ -54,7 +54,8 @@ def test_figures_of_the_simulator(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--measure", "success", "--task", "bwl"], "no task 'bwl'; did you mean 'bowl'?"),
+        (["--measure", "success", "--task", "bwl"], "unknown task 'bwl'; did you mean 'bowl'?"),
+        (["--measure", "success", "value"], "--measure value needs --data DATASET"),
         (["--measure", "success", "--episodes", "0"], "--episodes is 0; it must be at least 1"),
     ],
 )
@@ -62,6 +63,6 @@ def test_wrong_options_leave_the_trial_log_alone(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "trials.jsonl").write_text("kept")
-    assert main([*arguments, "--out", str(tmp_path)]) == 2
+    assert main(["report", *arguments, "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
     assert (tmp_path / "trials.jsonl").read_text() == "kept"

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from wav_models.checkpoint import CheckpointError
+from wav_models.configuration import ConfigurationError
+from wav_models.endings import FAILED, INTERRUPTED, OK, WRONG_USE, ended
+
+
+def raising(error: BaseException) -> int:
+    def run() -> int:
+        raise error
+
+    return ended("wav x", run, interrupted="nothing is lost")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConfigurationError("key 'a' is\nmissing"), WRONG_USE, "wav x: key 'a' is missing\n"),
+        (FileNotFoundError("there is no b"), WRONG_USE, "wav x: there is no b\n"),
+        (CheckpointError("damaged"), FAILED, "wav x: damaged\n"),
+        (OSError("the disk is full"), FAILED, "wav x: the disk is full\n"),
+        (KeyboardInterrupt(), INTERRUPTED, "wav x: interrupted; nothing is lost\n"),
+    ],
+)
+def test_every_end_has_its_code_and_one_line(
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert raising(error) == code
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug"), RuntimeError("of a library"), KeyError("x")])
+def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        raising(error)
+
+
+def test_what_runs_until_it_is_stopped_has_succeeded_then(capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> int:
+        raise KeyboardInterrupt
+
+    assert ended("wav x", run, until_stopped=True) == OK
+    assert capsys.readouterr().err == "wav x: stopped\n"
+    assert ended("wav x", lambda: None) == OK
+    assert ended("wav x", lambda: FAILED) == FAILED

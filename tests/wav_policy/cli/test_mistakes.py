@@ -1,0 +1,80 @@
+"""Mistakes that can be made with every command: one line that names the culprit, and exit code 2, at once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from wav_policy.cli.main import COMMANDS, main
+
+ABSENT = "/nowhere/at/all"
+MISSING = (
+    f"demo --headless --no-monitor --checkpoint {ABSENT}",
+    f"up sim:=true checkpoint:={ABSENT}",
+    f"serve --checkpoint {ABSENT}",
+    f"export --checkpoint {ABSENT}",
+    f"evaluate --checkpoint {ABSENT}",
+    f"evaluate --suite=libero_goal --checkpoint {ABSENT}",
+    f"report --measure cost --checkpoint {ABSENT}",
+    f"bench latency --checkpoint {ABSENT}",
+    f"bench splices --checkpoint {ABSENT}",
+    f"doctor --faults --sim --checkpoint {ABSENT}",
+    f"replay . --checkpoint {ABSENT}",
+    f"replay {ABSENT}",
+    f"label {ABSENT}",
+    f"dataset check {ABSENT}",
+    f"dataset convert {ABSENT} new",
+    f"dataset show {ABSENT}",
+)
+IN_ONE_PROCESS = """
+import contextlib, io, json, sys
+from wav_policy.cli.main import main
+found = []
+for argv in json.loads(sys.argv[1]):
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        code = main(argv)
+    found.append([argv, code, errors.getvalue()])
+print(json.dumps([found, sorted({"torch", "mujoco", "rclpy"} & set(sys.modules))]))
+"""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_option_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = main([*name.split(), "--no-such-option"])
+    except SystemExit as end:  # tyro's own
+        code = end.code  # type: ignore[assignment]
+    said = capsys.readouterr().err
+    assert code == 2
+    assert "Traceback" not in said
+    assert "--no-such-option" in said or "--help" in said
+
+
+def test_what_is_missing_is_found_before_anything_dear_is_loaded(repository: Path) -> None:
+    calls = [line.split() for line in MISSING]
+    command = [sys.executable, "-c", IN_ONE_PROCESS, json.dumps(calls)]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found, loaded = json.loads(done.stdout.splitlines()[-1])
+    for argv, code, said in found:
+        assert (code, said.count("\n")) == (2, 1), (argv, said)
+        assert ABSENT in said, argv
+    assert loaded == []
+
+
+@pytest.mark.ros
+def test_ctrl_c_is_one_line_and_130(repository: Path) -> None:
+    command = [sys.executable, "-m", "wav_policy.cli", "bench", "hops"]
+    with subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and "_rclpy" not in Path(f"/proc/{process.pid}/maps").read_text():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "wav bench hops: interrupted\n")

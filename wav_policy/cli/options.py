@@ -1,0 +1,54 @@
+"""What options have in common: flags, and checks in words before anything is loaded or moved."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from wav_models.configuration import ConfigurationError, check_choice
+from wav_policy.bringup.paths import find_checkpoint
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""An option that is given or not."""
+
+
+def option(field: str) -> str:
+    """How a field of the arguments is called on the command line."""
+    return f"--{field.replace('_', '-')}"
+
+
+def checkpoint_to_load(path: Path) -> Path:
+    """`find_checkpoint`, and a word on what takes the next seconds."""
+    checkpoint = find_checkpoint(path)
+    print(f"loading {checkpoint}", file=sys.stderr, flush=True)
+    return checkpoint
+
+
+def require_tasks(given: Iterable[str]) -> None:
+    """ConfigurationError for a task that the simulator does not have."""
+    from wav_policy.sim.tasks import TASKS
+
+    for task in given:
+        check_choice("task", task, TASKS)
+
+
+def require_at_least_one(arguments: Any, fields: Iterable[str]) -> None:
+    """ConfigurationError for a number that is given and is not at least 1."""
+    for name in fields:
+        if (number := getattr(arguments, name)) is not None and number < 1:
+            raise ConfigurationError(f"{option(name)} is {number}; it must be at least 1")
+
+
+def require_within_time_limit(max_steps: int, tasks: Iterable[str]) -> None:
+    """ConfigurationError for a task that ends before that many steps."""
+    from wav_policy.sim.operator import ACTION_PERIOD
+    from wav_policy.sim.tasks import make_task
+
+    for task in tasks:
+        limit = round(make_task(task).time_limit / ACTION_PERIOD)
+        if max_steps > limit:
+            raise ConfigurationError(f"--max-steps is {max_steps}; an episode of {task!r} ends after {limit}")

@@ -59,7 +59,7 @@ def _run(arguments: ReplayArguments) -> int:
     from wav_policy.monitor.open_recording import open_recording
     from wav_policy.monitor.replay import Replay
     from wav_policy.monitor.replay_page import ReplayPage
-    from wav_policy.monitor.server import Address, start_server
+    from wav_policy.monitor.server import Address, PageServer
     from wav_policy.nodes.messages.images import rgb_from_any
     from wav_policy.policy.wav_policy import WAVPolicy
     from wav_policy.recording.bag_topics import BagTopics
@@ -77,16 +77,17 @@ def _run(arguments: ReplayArguments) -> int:
         rgb_from_any,
         topics,
     )
-    server, url = start_server(Address.choose(arguments.host, arguments.port), "WAV replay")
     replay = Replay(recording, policy, arguments.seed)
     try:
-        page = ReplayPage(server, recording, replay)
-        print(
-            f"{recording.title}: {len(recording)} frames, {recording.instruction!r}\nthe page is at {url}", flush=True
-        )
-        while True:
-            page.update()
-            time.sleep(1.0 / arguments.rate)
+        page = ReplayPage(recording, replay)
+        server = PageServer(Address.choose(arguments.host, arguments.port), page.page)
+        what = f"{recording.title}: {len(recording)} frames, {recording.instruction!r}"
+        print(f"{what}\nthe page is at {server.url}", flush=True)
+        try:
+            while True:
+                page.update()
+                time.sleep(1.0 / arguments.rate)
+        finally:
+            server.close()
     finally:
         replay.close()
-        server.stop()

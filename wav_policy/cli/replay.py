@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     from wav_policy.monitor.open_recording import open_recording
     from wav_policy.monitor.replay import Replay
     from wav_policy.monitor.replay_page import ReplayPage
-    from wav_policy.monitor.server import Address, start_server
+    from wav_policy.monitor.server import Address, PageServer
     from wav_policy.nodes.messages.images import rgb_from_any
     from wav_policy.policy.wav_policy import WAVPolicy
     from wav_policy.recording.bag_topics import BagTopics
@@ -60,15 +60,17 @@ def main(argv: list[str]) -> None:
     policy = WAVPolicy.load(checkpoint, engine=arguments.engine)
     image_size, step_hz = policy.config.latent.image_size, policy.config.horizon.step_hz
     recording = open_recording(arguments.recording, arguments.episode, image_size, step_hz, rgb_from_any, topics)
-    server, url = start_server(Address.choose(arguments.host, arguments.port), "WAV replay")
     replay = Replay(recording, policy, arguments.seed)
+    page = ReplayPage(recording, replay)
     try:
-        page = ReplayPage(server, recording, replay)
+        server = PageServer(Address.choose(arguments.host, arguments.port), page.page)
         print(f"{recording.title}: {len(recording)} frames, {recording.instruction!r}")
-        print(f"the page is at {url}", flush=True)
-        while True:
-            page.update()
-            time.sleep(1.0 / arguments.rate)
+        print(f"the page is at {server.url}", flush=True)
+        try:
+            while True:
+                page.update()
+                time.sleep(1.0 / arguments.rate)
+        finally:
+            server.close()
     finally:
         replay.close()
-        server.stop()

@@ -8,8 +8,8 @@ from typing import Final, Protocol
 START, HOLD, STOP, RESET, HOME = "start", "hold", "stop", "reset", "home"
 RECORD_START, RECORD_STOP, RECORD_DISCARD = "record_start", "record_stop", "record_discard"
 RESET_TASK, INSTRUCT = "reset_task", "instruct"
-
-COMMANDS: Final = (START, HOLD, STOP, RESET, HOME, RECORD_START, RECORD_STOP, RECORD_DISCARD, RESET_TASK, INSTRUCT)
+PLAY, SPEED, SEEK = "play", "speed", "seek"
+"""Of a recording: "yes" or "no", times real time, seconds from its beginning."""
 
 _BUTTONS: Final = {
     "piper/enable": "Start",
@@ -29,7 +29,7 @@ class Commander(Protocol):
     """Whoever carries out commands. Called from several threads; an emergency stop never waits for another command."""
 
     def obey(self, command: str, text: str = "") -> str:
-        """Carry out one of `COMMANDS`; `text` is the instruction for `INSTRUCT`.
+        """Carry out a command; `text` is the instruction for `INSTRUCT`, and what those of a recording ask for.
 
         Returns:
             What was done, in words.

@@ -1,7 +1,7 @@
 """The bar above the page: emergency stop, the commands that move arms or free them, and what the arms say.
 
-A document, a websocket and code of its own: it takes nothing of viser but the port. Every status is made by the node's
-executor, so a browser that hears none knows that nothing works: neither the network, nor this process, nor the node.
+A document and a websocket of its own: it shares nothing with the view below it but the port. Every status is made by
+the node's executor, so a browser that hears none knows that nothing works: network, this process, or the node.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wav_policy.monitor import commands
@@ -24,11 +23,8 @@ if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
 
 OPERATOR_PATH: Final = "/operator"
-FRAME_PATH: Final = "/frame"
-VIEW_PATH: Final = "/view"
-"""Where the bar's document expects its websocket, the frame below it, and what is shown in that."""
+"""Where the bar's document expects its websocket."""
 
-_HERE: Final = Path(__file__).parent
 _COMMANDS: Final = (commands.STOP, commands.START, commands.HOLD, commands.HOME, commands.RESET)
 _NEVER_LATE: Final = (commands.STOP, commands.HOLD)
 _SIDES: Final = dict(zip(("left", "right"), ARMS, strict=True))
@@ -135,27 +131,11 @@ class OperatorBar:
         self._threads = ThreadPoolExecutor(_NUM_THREADS, "operator-bar")
         self._status = (0, "")
         self._num_browsers = 0
-        keys = (_HERE / "emergency_keys.js").read_text(encoding="utf-8")
-        self._document, self._frame = (
-            (_HERE / name).read_text(encoding="utf-8").replace("/* EMERGENCY_KEYS */", keys)
-            for name in ("operator_bar.html", "view_frame.html")
-        )
 
     @property
     def watched(self) -> bool:
         """Whether a browser is connected."""
         return self._num_browsers > 0
-
-    def document(self, path: str, is_isolated: bool) -> str | None:
-        """What is served there by the bar itself; None where it has nothing.
-
-        Args:
-            path: of the request.
-            is_isolated: the server answers to both "localhost" and "127.0.0.1", and to anybody who asks there.
-        """
-        isolate = 'data-isolate="yes"' if is_isolated else 'data-isolate=""'
-        documents = {"/": self._document.replace('data-isolate=""', isolate), FRAME_PATH: self._frame}
-        return documents.get(path)
 
     def show(self, is_silent: bool, available: frozenset[str]) -> None:
         """Send a status to all browsers; the browsers take its absence for a fault.

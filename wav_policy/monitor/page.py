@@ -1,214 +1,225 @@
-"""What is shown below the operator's bar: arms in 3-D, cameras beside what was imagined of them, charts, state, buttons
-that move no arm."""
+"""What stands below the operator's bar: arms, cameras beside what was imagined of them, all futures of the last plan,
+charts, state, and the buttons that move no arm.
+
+Browsers draw; the server sends what has changed, in binary messages: the length of a JSON object (4 bytes, little
+endian), the object, and after it the JPEGs whose lengths the object names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-import cv2
 import numpy as np
+import simplejpeg
 
-from wav_models.types import ImageArray
+from wav_models.data.images import resize_image
+from wav_models.types import FloatArray, ImageArray
 from wav_policy.monitor import commands
-from wav_policy.monitor.charts import RoundsChart, ValueChart
+from wav_policy.monitor.arm_strokes import stroke_ends, strokes
 from wav_policy.monitor.commands import Commander, CommandError
-from wav_policy.monitor.robot_scene import RobotScene, add_shape
-from wav_policy.monitor.snapshot import Snapshot, numbers_text, state_html
+from wav_policy.monitor.snapshot import Snapshot, interventions, numbers, state_lines
 from wav_policy.policy.imagined_motion import ImaginedMotion, gripper_paths, value_colours, values_along
-from wav_policy.robot.cameras import VIEWS
-from wav_policy.robot.description import table_shapes
+from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
 
 if TYPE_CHECKING:
-    import viser
+    from websockets.asyncio.server import ServerConnection
 
 TITLE: Final = "WAV monitor"
+STREAM_PATH: Final = "/stream"
+"""Of the page's websocket."""
 
-_PICTURE_HEIGHT: Final = 144
-_BLANK: Final = np.full((_PICTURE_HEIGHT, round(_PICTURE_HEIGHT * 4 / 3), 3), 40, np.uint8)
+_PICTURE_HEIGHT: Final = 240
 _JPEG_QUALITY: Final = 70
-_PANEL_WIDTH: Final = 250
-_CONTROLS_WIDTH: Final = 330
-_GHOST_COLOUR: Final = (70, 130, 230)
+_STILL: Final = 5e-4
+"""Arms that moved less are not sent again [rad or m]."""
 _GHOST_SHARES: Final = (0.5, 1.0)
 """Where in the chunk the ghosts stand."""
-_RECORDER_BUTTONS: Final = (
-    (commands.RECORD_START, "Record", "recorder/start"),
-    (commands.RECORD_STOP, "Save episode", "recorder/stop"),
-    (commands.RECORD_DISCARD, "Discard episode", "recorder/discard"),
+_COMMANDS: Final = (
+    *(commands.RESET_TASK, commands.INSTRUCT, commands.RECORD_START, commands.RECORD_STOP, commands.RECORD_DISCARD),
+    *(commands.PLAY, commands.SPEED, commands.SEEK),
 )
+_MAX_REQUEST: Final = 4000
+"""Characters."""
+_NUM_THREADS: Final = 4
 
 
 class MonitorPage:
-    """Elements of the page and their last contents; only what has changed is sent.
+    """The contents of the page; only what has changed is sent, and a browser that lags gets the newest of everything.
 
     Args:
-        server: an empty viser server.
-        commander: obeys the buttons; None for a recording, which has none.
+        commander: obeys the buttons, in threads of the page's own.
     """
 
-    def __init__(self, server: viser.ViserServer, commander: Commander | None) -> None:
-        self._server = server
+    def __init__(self, commander: Commander) -> None:
+        self._commander = commander
+        self._threads = ThreadPoolExecutor(_NUM_THREADS, "page")
+        self._version = 0
+        self._contents: dict[str, tuple[int, Any]] = {}
+        self._pictures: dict[str, tuple[int, bytes]] = {}
         self._shown: dict[str, Any] = {}
-        self._sizes: dict[str, tuple[int, int]] = {}
-        self._buttons: dict[str, viser.GuiButtonHandle] = {}
-        self._lay_out_scene()
-        server.gui.configure_theme(show_share_button=False, show_logo=False)
-        with self._add_panel("Imagined"):
-            self._imagined = self._add_pictures("Imagined")
-            self._futures = server.gui.add_image(
-                _BLANK, label="All futures, best first; green: acted on", format="jpeg", jpeg_quality=_JPEG_QUALITY
-            )
-            self._score_chart = RoundsChart(server.gui, "Score per planning round")
-            self._mean_chart = RoundsChart(server.gui, "Mean value per planning round")
-        with self._add_panel("Cameras"):
-            self._cameras = self._add_pictures("Cameras")
-            self._numbers = server.gui.add_markdown("")
-        server.gui.main_panel.dock_right()
-        server.gui.main_panel.set_width(_CONTROLS_WIDTH)
-        if commander is not None:
-            self._add_controls(commander)
-        self._state = server.gui.add_html("")
-        self._value_chart = ValueChart(server.gui)
+        self._browsers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        radii = [[stroke.radius, stroke.colour] for stroke in strokes()]
+        self._contents["strokes"] = 0, radii
+        self._contents["views"] = 0, {view: width / height for view, (height, width) in IMAGE_SIZES.items()}
 
     @property
     def watched(self) -> bool:
         """Whether a browser is connected."""
-        return bool(self._server.get_clients())
+        return bool(self._browsers)
+
+    def close(self) -> None:
+        """Begin no command any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def show(self, snapshot: Snapshot) -> None:
-        """Bring the page up to date, all at once: browsers are woken up a single time."""
-        with self._server.atomic():
-            self._show(snapshot)
+        """Bring the page up to date. From one thread at a time."""
+        version = self._version + 1
+        for key, content in (self._described(snapshot) | self._motion(snapshot)).items():
+            if key not in self._contents or self._contents[key][1] != content:
+                self._contents[key] = version, content
+        for key, image in _pictures(snapshot).items():
+            if self._is_new(key, image):
+                self._pictures[key] = version, b"" if image is None else _jpeg(image)
+        self._version = version  # at last: who reads meanwhile gets some of it twice, but misses nothing
+        for event, loop in list(self._browsers.items()):
+            loop.call_soon_threadsafe(event.set)
 
-    def _show(self, snapshot: Snapshot) -> None:
-        self._show_motion(snapshot)
-        self._show_pictures(snapshot)
-        if snapshot.values is not None and snapshot.value_times is not None and self._is_new("values", snapshot.values):
-            self._value_chart.show(snapshot.value_times, snapshot.values)
-        if self._is_new("futures", snapshot.futures):
-            self._futures.image = _BLANK if snapshot.futures is None else snapshot.futures
-        if self._is_new("scores", snapshot.scores):
-            self._score_chart.show(snapshot.scores)
-        if self._is_new("mean values", snapshot.mean_values):
-            self._mean_chart.show(snapshot.mean_values)
-        for element, text in ((self._state, state_html(snapshot)), (self._numbers, numbers_text(snapshot))):
-            if element.content != text:
-                element.content = text
-        for name, button in self._buttons.items():
-            disabled = name not in snapshot.available
-            if button.disabled != disabled:
-                button.disabled = disabled
+    def _described(self, snapshot: Snapshot) -> dict[str, Any]:
+        """What takes no time to make."""
+        value = None
+        if snapshot.values is not None and snapshot.value_times is not None:
+            value = [_rounded(snapshot.value_times), _rounded(snapshot.values)]
+        return {
+            "title": snapshot.title,
+            "instruction": snapshot.instruction,
+            "state": [asdict(line) for line in state_lines(snapshot)],
+            "numbers": numbers(snapshot),
+            "interventions": interventions(snapshot),
+            "available": sorted(snapshot.available),
+            "playback": None if snapshot.playback is None else asdict(snapshot.playback),
+            "value": value,
+            "scores": None if snapshot.scores is None else _rounded(snapshot.scores),
+            "taken": snapshot.taken,
+        }
 
-    def _show_pictures(self, snapshot: Snapshot) -> None:
-        """What has gone becomes blank. The model sees squares; here they get the camera's shape back."""
-        self._sizes |= {view: page_size(image) for view, image in snapshot.real.items()}
-        for kind, images, handles in (
-            ("real", snapshot.real, self._cameras),
-            ("imagined", snapshot.imagined, self._imagined),
-        ):
-            for view in VIEWS:
-                image = images.get(view)
-                if self._is_new(f"{kind} {view}", image):
-                    handles[view].image = _BLANK if image is None else self._fitted(view, image)
-
-    def _fitted(self, view: str, image: ImageArray) -> ImageArray:
-        return scaled(image, self._sizes.get(view, page_size(image)))
+    def _motion(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Arms, ghosts and paths, where they have changed."""
+        motion: dict[str, Any] = {}
+        joints, shown = snapshot.joints, self._shown.get("joints")
+        if joints is None or shown is None or np.abs(joints - shown).max() > _STILL:
+            self._shown["joints"] = joints
+            motion["arms"] = None if joints is None else _millimetres(stroke_ends(joints))
+        chunk = snapshot.chunk
+        if not self._is_new("chunk", chunk):
+            return motion
+        if chunk is None:
+            return motion | {"ghosts": None, "paths": None}
+        rows = [round(share * (len(chunk.positions) - 1)) for share in _GHOST_SHARES]
+        ghosts = [_millimetres(stroke_ends(chunk.positions[row])) for row in rows]
+        values = snapshot.values if snapshot.values is not None else np.zeros(len(chunk.positions))
+        along = values_along(ImaginedMotion(chunk, values))
+        colours = 255 * value_colours(along, (float(along.min()), float(along.max())))
+        paths = {"points": _millimetres(gripper_paths(chunk.positions)), "colours": colours.astype(int).tolist()}
+        return motion | {"ghosts": ghosts, "paths": paths}
 
     def _is_new(self, key: str, value: object) -> bool:
         """Whether this object is not the one shown under `key`; remembers it."""
-        if self._shown.get(key) is value:
+        if key in self._shown and self._shown[key] is value:
             return False
         self._shown[key] = value
         return True
 
-    def _lay_out_scene(self) -> None:
-        server = self._server
-        server.initial_camera.position = (0.8, 0.0, 0.6)
-        server.initial_camera.look_at = (0.12, 0.0, 0.16)
-        for number, shape in enumerate(table_shapes()):
-            add_shape(server, f"/table/{number}", shape)
-        self._robot = RobotScene(server, "/robot")
-        self._ghosts = [RobotScene(server, f"/ghost{i}", 0.18, _GHOST_COLOUR) for i in range(len(_GHOST_SHARES))]
-        for arms in (self._robot, *self._ghosts):
-            arms.visible = False  # nobody has measured or planned a pose yet
-
-    def _show_motion(self, snapshot: Snapshot) -> None:
-        self._robot.visible = snapshot.joints is not None
-        if snapshot.joints is not None:
-            self._robot.pose(snapshot.joints)
-        chunk = snapshot.chunk
-        for share, ghost in zip(_GHOST_SHARES, self._ghosts, strict=True):
-            ghost.visible = chunk is not None
-            if chunk is not None:
-                ghost.pose(chunk.positions[round(share * (len(chunk.positions) - 1))])
-        if chunk is not None and self._is_new("chunk", chunk):
-            values = snapshot.values if snapshot.values is not None else np.zeros(len(chunk.positions))
-            self._show_paths(ImaginedMotion(chunk, values))
-
-    def _show_paths(self, motion: ImaginedMotion) -> None:
-        """Lines along which the planned motion takes the grippers, coloured by value."""
-        values = values_along(motion)
-        colours = value_colours(values, (float(values.min()), float(values.max())))
-        paths = gripper_paths(motion.chunk.positions)
-        segments = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2, 3)
-        pairs = np.tile(np.stack([colours[:-1], colours[1:]], axis=1), (len(paths), 1, 1))
-        self._server.scene.add_line_segments(
-            "/paths", segments.astype(np.float32), (255 * pairs).astype(np.uint8), thickness=0.004
-        )
-
-    def _add_panel(self, title: str) -> viser.GuiTabHandle:
-        """A panel at the left edge, inside the ones that are there."""
-        panel = self._server.gui.add_panel()
-        panel.dock_left()
-        panel.set_width(_PANEL_WIDTH)
-        return panel.add_tab(title)
-
-    def _add_pictures(self, kind: str) -> dict[str, viser.GuiImageHandle]:
-        add = self._server.gui.add_image
-        return {view: add(_BLANK, label=f"{kind}: {view}", format="jpeg", jpeg_quality=_JPEG_QUALITY) for view in VIEWS}
-
-    def _add_controls(self, commander: Commander) -> None:
-        gui = self._server.gui
-        self._add_button(commander, commands.RESET_TASK, "New layout (simulation)", "sim/reset")
-        with gui.add_form(None) as form:
-            text = gui.add_text("Instruction", "", hint="what the robot shall do, in words")
-            send = gui.add_button("Send instruction")
-        self._buttons[commands.INSTRUCT] = send
-        for on_event in (form.on_submit, send.on_click):
-            on_event(lambda event: self._obey(commander, commands.INSTRUCT, event.client, text.value))
-        with gui.add_folder("Recorder", expand_by_default=False):
-            for name, label, hint in _RECORDER_BUTTONS:
-                self._add_button(commander, name, label, hint)
-
-    def _add_button(self, commander: Commander, name: str, label: str, hint: str) -> None:
-        button = self._server.gui.add_button(label, hint=hint)
-        button.on_click(self._handler(commander, name))
-        self._buttons[name] = button
-
-    def _handler(self, commander: Commander, name: str) -> Callable[[Any], None]:
-        return lambda event: self._obey(commander, name, event.client)
-
-    @staticmethod
-    def _obey(commander: Commander, name: str, client: viser.ClientHandle | None, text: str = "") -> None:
-        """Called in viser's thread pool; tells the browser that asked how it went."""
+    async def attend(self, connection: ServerConnection) -> None:
+        """Serve one browser until it goes; a command that is under way then goes on."""
+        event = asyncio.Event()  # what was known before anybody watched is old: the next `show` is the first
+        self._browsers[event] = asyncio.get_running_loop()
+        tasks = {asyncio.create_task(self._tell(connection, event))}
         try:
-            done = commander.obey(name, text)
-        except CommandError as error:
-            if client is not None:
-                client.add_notification("Not done", commands.in_words(str(error)), auto_close_seconds=15.0, color="red")
+            async for text in connection:
+                task = asyncio.create_task(self._carry_out(connection, text))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+        finally:
+            del self._browsers[event]
+            for task in tuple(tasks):
+                task.cancel()
+
+    async def _tell(self, connection: ServerConnection, event: asyncio.Event) -> None:
+        told = -1
+        while True:
+            await event.wait()
+            event.clear()
+            newest = self._version
+            contents = {key: content for key, (version, content) in self._contents.copy().items() if version > told}
+            pictures = {key: jpeg for key, (version, jpeg) in self._pictures.copy().items() if version > told}
+            if contents or pictures:
+                await connection.send(_packed(contents, pictures))
+            told = newest
+
+    async def _carry_out(self, connection: ServerConnection, text: str | bytes) -> None:
+        try:
+            command, words = _parse(text)
+        except (ValueError, RecursionError):
+            await connection.close(1008, "not a command")
             return
-        if client is not None:
-            client.add_notification("Done", commands.in_words(done), auto_close_seconds=5.0, color="green")
+        loop = asyncio.get_running_loop()
+        try:
+            answer = await loop.run_in_executor(self._threads, self._commander.obey, command, words)
+            done = True
+        except CommandError as error:
+            done, answer = False, str(error)
+        await connection.send(json.dumps({"done": done, "text": commands.in_words(answer)}))
+
+
+def _parse(text: str | bytes) -> tuple[str, str]:
+    """Command and its text; ValueError for what the page does not send."""
+    if len(text) > _MAX_REQUEST:
+        raise ValueError("too long")
+    fields = json.loads(text)
+    if not isinstance(fields, Mapping):
+        raise ValueError("no object")
+    command, words = fields.get("command"), fields.get("text")
+    if command not in _COMMANDS or not isinstance(words, str):
+        raise ValueError("not a command")
+    return command, words
+
+
+def _pictures(snapshot: Snapshot) -> dict[str, ImageArray | None]:
+    """What has gone becomes empty: a frozen picture would pass for a live one."""
+    kinds = {"real": snapshot.real, "imagined": snapshot.imagined}
+    pictures = {f"{kind} {view}": images.get(view) for kind, images in kinds.items() for view in VIEWS}
+    return {**pictures, "futures": snapshot.futures}
+
+
+def _packed(contents: Mapping[str, Any], pictures: Mapping[str, bytes]) -> bytes:
+    sizes = {key: len(jpeg) for key, jpeg in pictures.items()}
+    header = json.dumps({"contents": contents, "pictures": sizes}, separators=(",", ":")).encode()
+    return b"".join([len(header).to_bytes(4, "little"), header, *pictures.values()])
+
+
+def _jpeg(image: ImageArray) -> bytes:
+    """Not higher than the page shows it."""
+    width, height = page_size(image)
+    if height < image.shape[0]:
+        image = resize_image(image, (height, width))
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=_JPEG_QUALITY, colorsubsampling="420"))
 
 
 def page_size(image: ImageArray) -> tuple[int, int]:
-    """Width and height on the page of a camera's picture [px]."""
+    """Width and height on the page of a camera's picture, at most [px]."""
     height, width, _ = image.shape
-    return round(width * _PICTURE_HEIGHT / height), _PICTURE_HEIGHT
+    shown = min(height, _PICTURE_HEIGHT)
+    return round(width * shown / height), shown
 
 
-def scaled(image: ImageArray, size: tuple[int, int]) -> ImageArray:
-    """An RGB picture at (width, height)."""
-    how = cv2.INTER_AREA if image.shape[0] > size[1] else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, size, interpolation=how), dtype=np.uint8)
+def _millimetres(points: FloatArray) -> list[Any]:
+    return list((1e3 * points).round().astype(int).tolist())
+
+
+def _rounded(values: FloatArray) -> list[Any]:
+    return list(values.round(7).tolist())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from wav_models.data.samples import window
 from wav_models.types import FloatArray, ImageArray, Observation, Plan
 from wav_policy.monitor.recording import Recording
 from wav_policy.monitor.snapshot import ERROR, OK, PLANNING, Snapshot, StatusReport
+from wav_policy.policy.imagined_futures import contact_sheet
 from wav_policy.policy.wav_policy import WAVPolicy
 from wav_policy.robot.cameras import VIEWS
 
@@ -23,17 +23,17 @@ class _Imagined:
     plan: Plan
     frames: tuple[dict[str, ImageArray], ...]
     value_times: FloatArray
-    mean_values: FloatArray | None
     scores: FloatArray | None
+    futures: ImageArray | None
 
     @classmethod
-    def of(cls, plan: Plan, future: ImageArray, views: Sequence[str]) -> _Imagined:
-        """From a plan and its decoded future [V, F, H, W, 3]."""
+    def of(cls, plan: Plan, policy: WAVPolicy) -> _Imagined:
+        """Imagine what a plan of this policy leads to, and all that it was chosen from."""
+        future, views, all_futures = policy.imagine(plan), policy.config.embodiment.view_names, policy.futures(plan)
         frames = tuple(dict(zip(views, future[:, number], strict=True)) for number in range(future.shape[1]))
         times = plan.chunk.step * np.arange(1, len(plan.values) + 1, dtype=np.float64)
-        means = np.array([entry.mean_value for entry in plan.rounds]) if plan.rounds else None
         scores = np.array([entry.video_score for entry in plan.rounds]) if plan.rounds else None
-        return cls(plan, frames, times, means, scores)
+        return cls(plan, frames, times, scores, None if all_futures is None else contact_sheet(all_futures))
 
 
 class Replay:
@@ -91,8 +91,9 @@ class Replay:
             chunk=None if plan is None else plan.chunk,
             value_times=None if current is None else current.value_times,
             values=None if plan is None else plan.values,
-            mean_values=None if current is None else current.mean_values,
             scores=None if current is None else current.scores,
+            taken=None if plan is None else plan.chosen,
+            futures=None if current is None else current.futures,
             instruction=recording.instruction,
             reports={PLANNING: self._report(plan)},
             title=f"{recording.title}, {index / recording.fps:.1f} s",
@@ -120,7 +121,7 @@ class Replay:
         while (index := self._await_work()) is not None:
             try:
                 plan = self._policy.plan(self._observation(index), seed=self._seed)
-                imagined = _Imagined.of(plan, self._policy.imagine(plan), self._policy.config.embodiment.view_names)
+                imagined = _Imagined.of(plan, self._policy)
             except Exception as error:  # whatever it is, the page must say that nothing more will be imagined
                 self._fault = f"imagining stopped at {index / self._recording.fps:.1f} s: {error!r}"
                 return

@@ -1,24 +1,30 @@
-"""The viser server behind a `Guard`, on exactly the address that was asked for, and the operator's bar above it."""
+"""Serves the page and the operator's bar above it, behind a `Guard`, on exactly the address that was asked for."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import io
 import ipaddress
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from websockets.asyncio import server as websocket_server
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from wav_policy.monitor.documents import VIEW_PATH, bar_document, view_document
 from wav_policy.monitor.guard import NOT_IN_A_FRAME, Answer, Guard, in_our_frame
-from wav_policy.monitor.operator_bar import FRAME_PATH, OPERATOR_PATH, VIEW_PATH, OperatorBar
-
-if TYPE_CHECKING:
-    import viser
+from wav_policy.monitor.operator_bar import OPERATOR_PATH, OperatorBar
+from wav_policy.monitor.page import STREAM_PATH, MonitorPage
 
 
 class ServerError(RuntimeError):
@@ -58,93 +64,81 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def start_server(address: Address, title: str, bar: OperatorBar | None = None) -> tuple[viser.ViserServer, str]:
-    """The running server and the address to open, token included.
+class PageServer:
+    """Serves the page from a thread of its own.
 
     Args:
         address: where to listen.
-        title: of the page.
-        bar: stands above what viser shows; None for pages that steer nothing.
+        page: what is shown.
+        bar: stands above it; None for pages that steer nothing.
 
     Raises:
         ServerError: the port is taken, the host is not this machine's, or it is open to others without a token.
     """
-    if address.token is None and not is_loopback(address.host):
-        raise ServerError(f"host {address.host} can be reached by others; a token is needed")
-    try:
-        guard = Guard(address.token)
-    except ValueError as error:
-        raise ServerError(str(error)) from None
-    listener = _listen(address)
-    port = listener.getsockname()[1]
-    logging.getLogger("websockets.server").setLevel(logging.CRITICAL)  # no traceback for everyone who knocks
-    with _served_through(guard, listener, bar) as was_used, contextlib.redirect_stdout(io.StringIO()):
-        server = _make_server(title)
-    if not was_used():  # never serve past the guard
-        server.stop()
-        raise ServerError("this version of viser serves in another way; install the version of constraints.txt")
-    host = "localhost" if is_loopback(address.host) else _own_name(address.host)
-    return server, f"http://{host}:{port}/" + (f"?token={address.token}" if address.token else "")
+
+    def __init__(self, address: Address, page: MonitorPage, bar: OperatorBar | None = None) -> None:
+        if address.token is None and not is_loopback(address.host):
+            raise ServerError(f"host {address.host} can be reached by others; a token is needed")
+        try:
+            self._guard = Guard(address.token)
+        except ValueError as error:
+            raise ServerError(str(error)) from None
+        self._has_bar = bar is not None
+        self._sockets = {STREAM_PATH: page.attend} | ({OPERATOR_PATH: bar.attend} if bar is not None else {})
+        listener = _listen(address)
+        self.port: int = listener.getsockname()[1]
+        self._is_isolated = address.token is None and listener.family == socket.AF_INET
+        host = "localhost" if is_loopback(address.host) else _own_name(address.host)
+        self.url = f"http://{host}:{self.port}/" + (f"?token={address.token}" if address.token else "")
+        self._loop = asyncio.new_event_loop()
+        self._end = asyncio.Event()
+        self._thread = threading.Thread(
+            target=self._loop.run_until_complete, args=(self._serve(listener),), daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Disconnect all browsers and end the thread."""
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+        self._loop.close()
+
+    async def _serve(self, listener: socket.socket) -> None:
+        logger = logging.getLogger("wav_policy.monitor.server")
+        logger.setLevel(logging.CRITICAL)  # no traceback for everyone who knocks
+        async with websocket_server.serve(
+            self._attend, sock=listener, process_request=self._answer, compression=None, logger=logger
+        ):
+            await self._end.wait()
+
+    async def _attend(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        with contextlib.suppress(ConnectionClosed):
+            await self._sockets[_path(connection.request)](connection)
+
+    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """None opens a websocket."""
+        headers, path = _joined(request.headers), _path(request)
+        answer = self._guard.judge(request.path, headers)
+        is_view = self._has_bar and path == VIEW_PATH
+        if answer is None:
+            if "upgrade" in headers and path in self._sockets:
+                return None
+            alone = is_view and headers.get("sec-fetch-dest") == "document"
+            if alone:
+                answer = Answer(HTTPStatus.SEE_OTHER, headers={"Location": "/"})  # nothing without the bar
+            else:
+                answer = _own_answer(self._document(path))
+        return _response(answer, in_our_frame(headers["host"]) if is_view and "host" in headers else NOT_IN_A_FRAME)
+
+    def _document(self, path: str) -> str | None:
+        if path == "/":
+            return bar_document(self._is_isolated) if self._has_bar else view_document()
+        return view_document() if path == VIEW_PATH and self._has_bar else None
 
 
-def _make_server(title: str) -> viser.ViserServer:
-    import viser
-
-    class Server(viser.ViserServer):
-        """Does not open a tunnel to the internet, which any browser could otherwise ask for."""
-
-        def request_share_url(self, verbose: bool = True) -> str | None:
-            return None
-
-    return Server(host="127.0.0.1", port=0, label=title, verbose=False)
-
-
-@contextlib.contextmanager
-def _served_through(guard: Guard, listener: socket.socket, bar: OperatorBar | None) -> Iterator[Callable[[], bool]]:
-    """While open, a websocket server that is started uses our socket, and asks the guard first.
-
-    viser offers no authentication; this is the one place where all of its requests pass.
-    """
-    from websockets.asyncio import server as websocket_server
-
-    used = False
-    original: Any = websocket_server.serve
-
-    def serve(handler: Any, host: str, port: int, *, process_request: Any, **options: Any) -> Any:
-        nonlocal used
-        used = True
-        is_isolated = guard.token is None and listener.family == socket.AF_INET
-
-        def guarded(connection: Any, request: Any) -> Any:
-            path, headers = request.path.partition("?")[0], _joined(request.headers)
-            answer = guard.judge(request.path, headers)
-            frame: Mapping[str, str] = NOT_IN_A_FRAME
-            if answer is None and bar is not None and "upgrade" not in headers:
-                is_view = f"{path}/".startswith(f"{VIEW_PATH}/")
-                if is_view:
-                    request = replace(request, path=path.removeprefix(VIEW_PATH) or "/")
-                if is_view or path == FRAME_PATH:
-                    frame = in_our_frame(headers["host"])
-                if (is_view or path == FRAME_PATH) and headers.get("sec-fetch-dest") == "document":
-                    answer = Answer(HTTPStatus.SEE_OTHER, headers={"Location": "/"})  # nothing without the bar
-                elif not is_view:
-                    answer = _own_answer(bar.document(path, is_isolated))
-            response = process_request(connection, request) if answer is None else _response(answer)
-            if response is not None:  # a websocket gets none
-                response.headers.update(frame)
-            return response
-
-        async def attended(connection: Any) -> None:
-            path = connection.request.path.partition("?")[0]
-            await (bar.attend if bar is not None and path == OPERATOR_PATH else handler)(connection)
-
-        return original(attended, sock=listener, process_request=guarded, **options)
-
-    setattr(websocket_server, "serve", serve)  # noqa: B010
-    try:
-        yield lambda: used
-    finally:
-        setattr(websocket_server, "serve", original)  # noqa: B010
+def _path(request: Request) -> str:
+    return request.path.partition("?")[0]
 
 
 def _own_answer(document: str | None) -> Answer:
@@ -158,12 +152,10 @@ def _joined(headers: Any) -> Mapping[str, str]:
     return {name.lower(): ", ".join(headers.get_all(name)) for name in headers}
 
 
-def _response(answer: Answer) -> Any:
-    from websockets.datastructures import Headers
-    from websockets.http11 import Response
-
+def _response(answer: Answer, frame: Mapping[str, str]) -> Response:
+    """With the headers that say who may show it in a frame."""
     body = answer.body.encode()
-    headers = Headers({**answer.headers, "Content-Length": str(len(body)), "Connection": "close"})
+    headers = Headers({**answer.headers, **frame, "Content-Length": str(len(body)), "Connection": "close"})
     return Response(answer.status.value, answer.status.phrase, headers, body)
 
 

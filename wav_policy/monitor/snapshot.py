@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from html import escape
 from typing import Final
 
 from wav_models.types import ActionChunk, FloatArray, ImageArray
@@ -23,8 +22,7 @@ ARMS: Final = ("piper_node: left arm", "piper_node: right arm")
 _MAX_FEEDBACK_AGE: Final = 500.0
 """What an arm says of itself counts while its feedback is younger [ms]."""
 
-_COLOURS: Final = {OK: "#2b8a3e", WARN: "#e8a500", ERROR: "#e03131"}
-_UNKNOWN: Final = "#adb5bd"
+_UNKNOWN: Final = "unknown"
 _NEXT_STEPS: Final = {
     "stopped": "support both arms, tick it, Reset, then Start",
     "not enabled": "press Start",
@@ -65,6 +63,22 @@ class Heard:
 
 
 @dataclass(frozen=True)
+class Playback:
+    """Where one looks in a recording.
+
+    Attributes:
+        position, end: of the moment that is shown and of the last one [s].
+        playing: whether it goes on by itself.
+        speed: times real time.
+    """
+
+    position: float
+    end: float
+    playing: bool
+    speed: float
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Everything the page knows at one moment; None and absent keys mean: not known.
 
@@ -73,13 +87,15 @@ class Snapshot:
         real, imagined: newest pictures per view, uint8 [H, W, 3].
         chunk: what is being executed.
         value_times, values: predicted value over the horizon, shapes [T], seconds after the observation.
-        mean_values, scores: of the futures per planning round, shapes [K, M].
+        scores: of the futures per planning round, shape [K, M].
+        taken: round and future in it that is acted on.
         futures: all futures of a round of the last plan, best first with their scores, uint8 [h, w, 3].
         instruction: the language command in force.
         reports: newest /diagnostics by name.
         silent: names of `reports` that have not been heard of for a while.
         available: commands that somebody would obey now.
         title: a line above all, for a recording.
+        playback: of a recording.
     """
 
     joints: FloatArray | None = None
@@ -88,14 +104,29 @@ class Snapshot:
     chunk: ActionChunk | None = None
     value_times: FloatArray | None = None
     values: FloatArray | None = None
-    mean_values: FloatArray | None = None
     scores: FloatArray | None = None
+    taken: tuple[int, int] | None = None
     futures: ImageArray | None = None
     instruction: str = ""
     reports: Mapping[str, StatusReport] = field(default_factory=dict)
     silent: frozenset[str] = frozenset()
     available: frozenset[str] = frozenset()
     title: str = ""
+    playback: Playback | None = None
+
+
+@dataclass(frozen=True)
+class StateLine:
+    """What one part of the system says.
+
+    Attributes:
+        level: "ok", "warn", "error" or "unknown".
+        name, text: of the part, and its state in words.
+    """
+
+    level: str
+    name: str
+    text: str
 
 
 def arms_text(report: StatusReport) -> str:
@@ -110,24 +141,19 @@ def next_step(report: StatusReport) -> str:
     return "" if _NAMES_A_BUTTON.search(arms_text(report)) else step
 
 
-def state_html(snapshot: Snapshot) -> str:
-    """State of arms, safety and planning, one line each."""
-    lines = [f"<b>{escape(snapshot.title)}</b>"] if snapshot.title else []
+def state_lines(snapshot: Snapshot) -> list[StateLine]:
+    """State of arms, safety and planning; for a recording, of what there is in it."""
+    lines = []
     for label, name in (("Arms", CONTROL), ("Left", ARMS[0]), ("Right", ARMS[1]), ("Policy", PLANNING)):
         report = snapshot.reports.get(name)
-        if report is None and snapshot.title:
-            continue
-        said = "" if report is None else _said(name, report)
         if report is None:
-            colour, text = _UNKNOWN, "nothing heard"
+            if snapshot.playback is None:
+                lines.append(StateLine(_UNKNOWN, label, "nothing heard"))
         elif name in snapshot.silent:
-            colour, text = _UNKNOWN, f"silent (last: {said})"
+            lines.append(StateLine(_UNKNOWN, label, f"silent (last: {_said(name, report)})"))
         else:
-            colour, text = _COLOURS.get(report.level, _UNKNOWN), said
-        lines.append(f'<span style="color:{colour}">&#9679;</span> <b>{label}</b>: {escape(text)}')
-    if snapshot.instruction:
-        lines.append(f"&#8222;{escape(snapshot.instruction)}&#8220;")
-    return f'<div style="padding: 0 1em; font-size: 0.85em; line-height: 1.5">{"<br>".join(lines)}</div>'
+            lines.append(StateLine(LEVELS.get(report.level, _UNKNOWN), label, _said(name, report)))
+    return lines
 
 
 def _said(name: str, report: StatusReport) -> str:
@@ -136,22 +162,22 @@ def _said(name: str, report: StatusReport) -> str:
     return " \u2192 ".join(text for text in (arms_text(report), next_step(report)) if text)
 
 
-def numbers_text(snapshot: Snapshot) -> str:
-    """Markdown table of latencies and rates."""
+def numbers(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Names and values of latencies and rates."""
     rows = []
     for label, name, key, form in _NUMBERS:
         report = snapshot.reports.get(name)
-        if report is None or name in snapshot.silent or not report.values.get(key):
-            continue
-        rows.append(f"| {label} | {form.format(float(report.values[key]))} |")
-    rows += _interventions(snapshot.reports.get(CONTROL))
-    return "\n".join(["| | |", "|---|---|", *rows]) if rows else "no numbers yet"
+        if report is not None and name not in snapshot.silent and report.values.get(key):
+            rows.append((label, form.format(float(report.values[key]))))
+    return rows
 
 
-def _interventions(report: StatusReport | None) -> list[str]:
-    prefix = "interventions_"
+def interventions(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """What the safety filter has changed or refused, and in how many ticks of the control loop since the start."""
+    report, prefix = snapshot.reports.get(CONTROL), "interventions_"
     values = report.values if report is not None else {}
-    return [f"| {key.removeprefix(prefix)} | {value} |" for key, value in values.items() if key.startswith(prefix)]
+    counts = {key.removeprefix(prefix): count for key, count in values.items() if key.startswith(prefix)}
+    return [(cause.replace("_", " "), count) for cause, count in counts.items()]
 
 
 def why_not_stopped(message: str, values: Mapping[str, str]) -> str:

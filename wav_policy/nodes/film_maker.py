@@ -36,6 +36,6 @@ class FilmMaker:
         self._film.close()
 
     def _add(self) -> None:
-        snapshot = self._feed.snapshot(frozenset())
+        snapshot = self._feed.snapshot()
         if snapshot.real:
             self._film.add(frame(snapshot, self._caption()))

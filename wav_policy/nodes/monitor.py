@@ -11,8 +11,8 @@ from rclpy.node import Node
 
 from wav_models.configuration import Range
 from wav_policy.monitor.operator_bar import OperatorBar
-from wav_policy.monitor.page import TITLE, MonitorPage
-from wav_policy.monitor.server import Address, ServerError, start_server
+from wav_policy.monitor.page import MonitorPage
+from wav_policy.monitor.server import Address, PageServer, ServerError
 from wav_policy.monitor.snapshot import CONTROL
 from wav_policy.nodes.monitor_commands import RosCommander
 from wav_policy.nodes.monitor_feed import MonitorFeed
@@ -60,13 +60,13 @@ class Monitor(Node):
         self.commander = RosCommander(self)
         self._feed = MonitorFeed(self)
         self.bar = OperatorBar(self.commander, self._feed.hear)
-        robot = self.get_namespace().strip("/")
-        title = f"{TITLE}: {robot}" if robot else TITLE
+        self._page = MonitorPage(self.commander)
+        self._title = self.get_namespace().strip("/")
         try:
-            self._server, self.url = start_server(Address.choose(config.host, config.port, token_file), title, self.bar)
+            self._server = PageServer(Address.choose(config.host, config.port, token_file), self._page, self.bar)
         except ServerError as error:
             raise ParameterError(f"monitor: {error}") from error
-        self._page = MonitorPage(self._server, self.commander)
+        self.url = self._server.url
         self._available: frozenset[str] = frozenset()
         steady_timer(self, _LOOK_PERIOD, self._look_for_services)
         steady_timer(self, _STATUS_PERIOD, self._tell_status)
@@ -78,8 +78,9 @@ class Monitor(Node):
 
     def close(self) -> None:
         """Disconnect the browsers and destroy the node."""
-        self._server.stop()
+        self._server.close()
         self.bar.close()
+        self._page.close()
         self.destroy_node()
 
     def _update(self) -> None:
@@ -87,7 +88,7 @@ class Monitor(Node):
             self._feed.close()
             return
         self._feed.open()
-        self._page.show(self._feed.snapshot(self._available))
+        self._page.show(self._feed.snapshot(self._available, self._title))
 
     def _tell_status(self) -> None:
         if self.bar.watched:

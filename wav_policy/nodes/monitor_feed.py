@@ -89,7 +89,7 @@ class MonitorFeed:
             topic.destroy()
         self._topics = {}
 
-    def snapshot(self, available: frozenset[str]) -> Snapshot:
+    def snapshot(self, available: frozenset[str] = frozenset(), title: str = "") -> Snapshot:
         """Fetch what is new and put it together with what was known."""
         self._fetch()
         now = time.monotonic()
@@ -101,13 +101,14 @@ class MonitorFeed:
             chunk=self._chunk[1] if self._chunk is not None and now - self._chunk[0] < _OLD_CHUNK else None,
             value_times=None if self._value is None else self._value[0],
             values=None if self._value is None else self._value[1],
-            mean_values=None if rounds is None else rounds.mean_values,
             scores=None if rounds is None else rounds.scores,
+            taken=None if rounds is None else rounds.taken,
             futures=next((image for came, image in self._futures.values() if now - came < _OLD_IMAGINED), None),
             instruction=self._instruction,
             reports={name: heard.report for name, heard in self._reports.items()},
             silent=frozenset(name for name in self._reports if self.is_silent(name)),
             available=available,
+            title=title,
         )
 
     def _fetch(self) -> None:

@@ -235,7 +235,8 @@ class WAVPolicy:
         scene = future.model.scene
         latents = (self.engine.denoise(scene, noise, num_steps) for noise in future.sampled[number].split(1))
         images = [self.engine.decode_images(each)[0, -1] for each in latents]
-        return ImaginedFutures(np.stack(images), plan.rounds[number].video_score, taken)
+        chosen_round = plan.rounds[number]
+        return ImaginedFutures(np.stack(images), chosen_round.video_score, chosen_round.mean_value, taken)
 
     @torch.inference_mode()
     def alternatives(self, plan: Plan, count: int) -> tuple[ImaginedMotion, ...]:

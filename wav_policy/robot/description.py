@@ -1,6 +1,6 @@
 """The robot as bodies, joints and primitive shapes, read from the simulator's own model: for pictures of it.
 
-RViz gets it as a URDF (`wav_policy.robot.urdf`), the browser as a scene (`wav_policy.monitor.robot_scene`). There is no
+RViz gets it as a URDF (`wav_policy.robot.urdf`), the browser as lines (`wav_policy.monitor.arm_strokes`). There is no
 second set of numbers: the body tree is that of `wav_policy.robot.model.cell_xml`, which MuJoCo compiles. MuJoCo itself
 is not needed.
 """

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from wav_models.bench.gemm import gemm_rate
 
 from tests.wav_models.bench.shapes import SMALL, small_file
 from wav_models.bench.model_file import BenchmarkModel, load_model

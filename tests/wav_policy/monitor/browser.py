@@ -25,8 +25,7 @@ _ANSWER_TIMEOUT = 15.0
 _OPTIONS = (
     "--headless",
     "--no-sandbox",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
+    "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -42,7 +41,7 @@ _CLICK = """(() => {
   hit.click();
   return true;
 })()"""
-_IMAGES = """[...document.querySelectorAll("img")].filter(i => i.naturalWidth > 60).map(i => {
+_IMAGES = """[...document.querySelectorAll("figure canvas")].filter(i => i.width > 20).map(i => {
   const c = document.createElement("canvas"); c.width = 32; c.height = 32;
   const g = c.getContext("2d"); g.drawImage(i, 0, 0, 32, 32);
   return [...g.getImageData(0, 0, 32, 32).data].reduce((a, b, n) => (a * 31 + b * (n % 7 + 1)) % 1000003, 7);
@@ -121,14 +120,6 @@ class Tab:
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **options)["data"]))
 
 
-class View(Tab):
-    """What the page shows in its frame, which is another process of the browser."""
-
-    def evaluate(self, expression: str, timeout: float = PATIENCE) -> Any:
-        inner = f"((window, document) => ({expression}))(frames[0], frames[0].document)"
-        return super().evaluate(inner, timeout)
-
-
 class Browser:
     """A running Chromium."""
 
@@ -148,18 +139,16 @@ class Browser:
             Tab(control).call("Target.closeTarget", targetId=target)
 
     @contextmanager
-    def view(self) -> Iterator[View]:
-        """The frame of the one open page."""
+    def view(self) -> Iterator[Tab]:
+        """What the one open page shows in its frame, which is another process of the browser."""
         base = f"ws://127.0.0.1:{self._port}"
         with connect(f"{base}{self._browser_path}", max_size=None) as control:
             deadline = time.monotonic() + PATIENCE
-            while not (
-                found := [t for t in _targets(control) if t["type"] == "iframe" and t["url"].endswith("/frame")]
-            ):
+            while not (found := [t for t in _targets(control) if t["type"] == "iframe" and t["url"].endswith("/view")]):
                 assert time.monotonic() < deadline, "no frame"
                 time.sleep(0.2)
         with connect(f"{base}/devtools/page/{found[0]['targetId']}", max_size=None) as socket:
-            yield View(socket)
+            yield Tab(socket)
 
     _browser_path: str = ""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.wav_policy.monitor.browser import CHROMIUM, Browser, Tab, View, running_browser
+from tests.wav_policy.monitor.browser import CHROMIUM, Browser, Tab, running_browser
 from wav_policy.bringup.arguments import parse
 from wav_policy.bringup.node_table import NodeLaunch, launches
 from wav_policy.bringup.supervisor import Supervisor
@@ -128,7 +128,8 @@ class DreamingPolicy:
 
     def futures(self, plan: Plan) -> ImaginedFutures:
         images = self._generator.integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
-        return ImaginedFutures(images, plan.rounds[-1].video_score, int(plan.rounds[-1].video_score.argmax()))
+        last = plan.rounds[-1]
+        return ImaginedFutures(images, last.video_score, last.mean_value, int(last.video_score.argmax()))
 
     def alternatives(self, plan: Plan, count: int) -> tuple[()]:
         return ()
@@ -189,17 +190,20 @@ def tab(chromium: Browser, page: DemoPage) -> Iterator[Tab]:
 
 
 @pytest.fixture(scope="module")
-def view(chromium: Browser, tab: Tab) -> Iterator[View]:
+def view(chromium: Browser, tab: Tab) -> Iterator[Tab]:
     with chromium.view() as view:
-        view.wait_for("document.querySelectorAll('img').length >= 6 && document.querySelector('canvas') !== null")
+        view.wait_for("document.querySelectorAll('figure').length === 6 && newest.pictures['imagined head'] !== null")
         yield view
 
 
-def test_six_pictures_change(view: View, robot: Robot) -> None:
+def test_six_pictures_change(view: Tab, robot: Robot) -> None:
     """Three cameras and three imagined views."""
-    labels = [f"{kind}: {view}" for kind in ("Cameras", "Imagined") for view in ("head", "left_wrist", "right_wrist")]
+    labels = [
+        f"{name}{kind}" for kind in ("", ", as imagined before") for name in ("head", "left wrist", "right wrist")
+    ]
     assert all(label in view.text() for label in labels)
-    first = view.images()[:6]
+    view.wait_for("[...document.querySelectorAll('figure canvas')].every(canvas => canvas.width > 20)")
+    first = view.images()
     assert len(first) == 6
     changed = [False] * 6
     deadline = time.monotonic() + PATIENCE
@@ -209,16 +213,13 @@ def test_six_pictures_change(view: View, robot: Robot) -> None:
     assert all(changed), f"{changed}\n{robot.client.reports}"
 
 
-def test_both_arms_are_drawn(tab: Tab, view: View, robot: Robot, tmp_path: Path) -> None:
+def test_both_arms_are_drawn(tab: Tab, view: Tab, robot: Robot, tmp_path: Path) -> None:
     """The grippers' colours, which nothing else in the 3-D view has, are left and right of its middle."""
     import cv2
 
     file = tmp_path / "page.png"
     tab.screenshot(file)
-    left, right = view.evaluate(
-        "(r => [r.left, r.right])([...document.querySelectorAll('canvas')].map(c => c.getBoundingClientRect())"
-        ".sort((a, b) => b.width * b.height - a.width * a.height)[0])"
-    )
+    left, right = view.evaluate("(r => [r.left, r.right])(find('arms').getBoundingClientRect())")
     view = cv2.imread(str(file))[:, int(left) : int(right)].astype(int)
     blue, green, red = np.moveaxis(view, 2, 0)
     greens = np.nonzero((green > red + 40) & (green > blue + 40))[1]
@@ -228,7 +229,7 @@ def test_both_arms_are_drawn(tab: Tab, view: View, robot: Robot, tmp_path: Path)
     assert greens.mean() > purples.mean()  # seen from the front, as by the head camera
 
 
-def test_an_instruction_typed_there_reaches_the_policy(view: View, robot: Robot) -> None:
+def test_an_instruction_typed_there_reaches_the_policy(view: Tab, robot: Robot) -> None:
     words = "put the red bowl on the blue plate, gently"
     view.type("form input", words)
     robot.client.spin_until(lambda: False, 0.5)

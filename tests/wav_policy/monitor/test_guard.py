@@ -6,7 +6,6 @@ import http.client
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -14,19 +13,11 @@ from websockets.sync.client import connect
 
 from wav_policy.monitor.guard import Guard
 from wav_policy.monitor.operator_bar import OperatorBar
-from wav_policy.monitor.server import Address, ServerError, start_server
+from wav_policy.monitor.page import STREAM_PATH, MonitorPage
+from wav_policy.monitor.server import Address, PageServer, ServerError
 
-viser = pytest.importorskip("viser")
 TOKEN = "a-token-of-decent-length"
 LOCAL = {"Host": "localhost:8080"}
-
-
-@pytest.fixture(scope="module")
-def open_port() -> Iterator[int]:
-    """A page on the loopback address."""
-    server, url = start_server(Address("127.0.0.1", 0), "test")
-    yield int(urlsplit(url).port or 0)
-    server.stop()
 
 
 class Nobody:
@@ -37,12 +28,20 @@ class Nobody:
 
 
 @pytest.fixture(scope="module")
+def open_port() -> Iterator[int]:
+    """A page on the loopback address."""
+    server = PageServer(Address("127.0.0.1", 0), MonitorPage(Nobody()))
+    yield server.port
+    server.close()
+
+
+@pytest.fixture(scope="module")
 def steering_port() -> Iterator[int]:
     """A page with the operator's bar, on the loopback address."""
     bar = OperatorBar(Nobody(), {}.get)
-    server, url = start_server(Address("127.0.0.1", 0), "test", bar)
-    yield int(urlsplit(url).port or 0)
-    server.stop()
+    server = PageServer(Address("127.0.0.1", 0), MonitorPage(Nobody()), bar)
+    yield server.port
+    server.close()
     bar.close()
 
 
@@ -50,10 +49,10 @@ def steering_port() -> Iterator[int]:
 def guarded_port() -> Iterator[int]:
     """A page with the operator's bar on all addresses, with a token."""
     bar = OperatorBar(Nobody(), {}.get)
-    server, url = start_server(Address("0.0.0.0", 0, TOKEN), "test", bar)
-    assert url.endswith(f"?token={TOKEN}")
-    yield int(urlsplit(url).port or 0)
-    server.stop()
+    server = PageServer(Address("0.0.0.0", 0, TOKEN), MonitorPage(Nobody()), bar)
+    assert server.url.endswith(f"?token={TOKEN}")
+    yield server.port
+    server.close()
     bar.close()
 
 
@@ -63,13 +62,12 @@ def get(port: int, path: str = "/", **headers: str) -> http.client.HTTPResponse:
     return connection.getresponse()
 
 
-def open_websocket(port: int, path: str = "/", **headers: str) -> None:
-    options = {"subprotocols": [f"viser-v{viser.__version__}"], "additional_headers": headers}
-    with connect(f"ws://127.0.0.1:{port}{path}", **options) as socket:  # type: ignore[arg-type]
-        socket.ping().wait(20) if path.startswith("/operator") else socket.recv(timeout=20)
+def open_websocket(port: int, path: str = STREAM_PATH, **headers: str) -> None:
+    with connect(f"ws://127.0.0.1:{port}{path}", additional_headers=headers) as socket:
+        assert socket.ping().wait(20)
 
 
-def refused_with(port: int, path: str = "/", **headers: str) -> int:
+def refused_with(port: int, path: str = STREAM_PATH, **headers: str) -> int:
     with pytest.raises(InvalidStatus) as caught:
         open_websocket(port, path, **headers)
     return int(caught.value.response.status_code)
@@ -95,16 +93,15 @@ def test_only_our_page_shows_the_view_in_a_frame(steering_port: int, guarded_por
     assert b"EMERGENCY STOP" in get(steering_port).read()
     host = f"localhost:{steering_port}"
     own = f"frame-ancestors 'self' http://localhost:{steering_port} http://127.0.0.1:{steering_port}"
-    for path, status in (("/frame", 200), ("/view/", 200), ("/view", 200), ("/view/no/such/file", 404)):
-        answer = get(steering_port, path, Host=host)
-        assert answer.status == status
-        assert answer.headers.get_all("Content-Security-Policy") == [own]
-        assert answer.headers.get_all("X-Frame-Options") is None
+    answer = get(steering_port, "/view", Host=host)
+    assert answer.status == 200
+    assert answer.headers.get_all("Content-Security-Policy") == [own]
+    assert answer.headers.get_all("X-Frame-Options") is None
     cookie = {"Cookie": f"wav_monitor={TOKEN}", "Host": "robot:8080"}
-    assert get(guarded_port, "/frame", **cookie).headers["Content-Security-Policy"] == "frame-ancestors 'self'"
-    for path in ("/", "/viewer", "/operator", "/index.html", "/frame/"):
+    assert get(guarded_port, "/view", **cookie).headers["Content-Security-Policy"] == "frame-ancestors 'self'"
+    for path in ("/", "/viewer", "/operator", "/stream", "/index.html", "/view/"):
         assert get(steering_port, path).headers.get_all("X-Frame-Options") == ["DENY"], path
-    for path in ("/frame", "/view/", "/view", "/view/index.html", "/index.html", "//", "/./", "/view//", "/view/?a"):
+    for path in ("/view", "/view?a", "/view/", "//view", "/index.html", "//", "/./"):
         alone = get(steering_port, path, **{"Sec-Fetch-Dest": "document"})
         assert alone.status != 200, path
         assert b"<html" not in alone.read(), path
@@ -116,7 +113,7 @@ def test_only_a_server_without_token_is_asked_under_two_names(steering_port: int
     assert b'data-isolate=""' in get(guarded_port, Cookie=f"wav_monitor={TOKEN}").read()
 
 
-@pytest.mark.parametrize("path", ["/", "/view", "/operator", "/operator?x"])
+@pytest.mark.parametrize("path", ["/stream", "/operator", "/stream?x", "/operator?x"])
 def test_every_websocket_is_guarded(steering_port: int, guarded_port: int, path: str) -> None:
     open_websocket(steering_port, path, Origin=f"http://127.0.0.1:{steering_port}")
     assert refused_with(steering_port, path, Origin="https://evil.example") == 403
@@ -189,7 +186,7 @@ def test_beyond_this_host_a_token_is_made_or_read(tmp_path: Path) -> None:
     assert first is not None
     assert len(first) >= 32
     with pytest.raises(ServerError, match="a token is needed"):
-        start_server(Address("0.0.0.0", 0), "test")
+        PageServer(Address("0.0.0.0", 0), MonitorPage(Nobody()))
     file = tmp_path / "token"
     file.write_text(TOKEN + "\n")
     with pytest.raises(ServerError, match="chmod 600"):
@@ -203,26 +200,10 @@ def test_a_taken_port_is_named_with_the_remedy() -> None:
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(ServerError, match="cannot listen.*monitor_port:=N"),
     ):
-        start_server(Address("127.0.0.1", taken.getsockname()[1]), "test")
+        PageServer(Address("127.0.0.1", taken.getsockname()[1]), MonitorPage(Nobody()))
 
 
-def test_a_viser_that_serves_in_another_way_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard sits in a seam of viser's server; were the seam gone, there must be no unguarded page."""
-    from wav_policy.monitor import server as module
-
-    class Elsewhere:
-        stopped = False
-
-        def stop(self) -> None:
-            Elsewhere.stopped = True
-
-    monkeypatch.setattr(module, "_make_server", lambda title: Elsewhere())
-    with pytest.raises(ServerError, match="another way"):
-        start_server(Address("127.0.0.1", 0), "test")
-    assert Elsewhere.stopped
-
-
-def test_no_browser_can_open_a_tunnel_to_the_internet(open_port: int) -> None:
-    server, _ = start_server(Address("127.0.0.1", 0), "test")
-    assert server.request_share_url() is None
-    server.stop()
+def test_there_is_no_websocket_anywhere_else(open_port: int, steering_port: int) -> None:
+    for port, path in ((open_port, "/operator"), (open_port, "/"), (steering_port, "/"), (steering_port, "/view")):
+        with pytest.raises(InvalidStatus):
+            open_websocket(port, path)

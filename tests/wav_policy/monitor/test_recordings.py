@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.wav_policy.nodes.fake_browser import browser
+from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.types import Observation, Plan
 from wav_policy.cli.main import main
@@ -26,6 +27,9 @@ from wav_policy.policy.wav_policy import WAVPolicy
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
+FEW = PlannerConfig(num_iterations=1, num_video_samples=2, num_video_elites=1, num_value_samples=2, num_value_elites=1)
+PATIENCE = 180.0
+"""For machines that are busy with other things [s]."""
 STEP_HZ, SIZE = WAV_TINY.horizon.step_hz, WAV_TINY.latent.image_size
 
 
@@ -103,10 +107,10 @@ def test_what_is_no_recording_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_imagination_is_recomputed_beside_the_recording(random_checkpoint: Path) -> None:
-    recording, policy = make_recording(), WAVPolicy.load(random_checkpoint, engine="torch", num_threads=1)
+    recording, policy = make_recording(), WAVPolicy.load(random_checkpoint, engine="torch", num_threads=1, planner=FEW)
     replay = Replay(recording, policy)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while replay.num_imagined < replay.num_plans and time.monotonic() < deadline:
             time.sleep(0.1)
         assert replay.num_plans == 3  # at frames 0, 4 and 8
@@ -120,7 +124,7 @@ def test_the_imagination_is_recomputed_beside_the_recording(random_checkpoint: P
         np.testing.assert_array_equal(late.real["head"], recording.pictures["head"][11])
         again = replay.snapshot(11)  # the page sends what is another object
         assert again.scores is late.scores
-        assert again.mean_values is late.mean_values
+        assert again.futures is late.futures is not None
         assert again.value_times is late.value_times
         assert all(again.real[view] is late.real[view] for view in VIEWS)
         assert all(again.imagined[view] is late.imagined[view] for view in VIEWS)
@@ -139,10 +143,12 @@ def test_wav_replay_shows_a_bag_and_what_is_imagined_of_it(tmp_path: Path, rando
         assert process.stdout.readline().endswith(": 20 frames, 'fold it'\n")
         url = process.stdout.readline().split()[-1]
         with browser(url) as page:
-            for text in ("JFIF", "fold it", "5 of 5 futures imagined", "/paths", "Score per planning round"):
-                deadline = time.monotonic() + 60
-                while not page.has(text):
-                    assert time.monotonic() < deadline, text
+            deadline = time.monotonic() + PATIENCE
+            while not (page.shows("fold it") and page.shows("5 of 5 futures imagined") and page.has_picture("futures")):
+                assert time.monotonic() < deadline, page.contents
+            assert page.has_picture("real head")
+            assert page.contents["paths"] is not None
+            assert page.contents["playback"]["end"] == 1.9
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
     finally:

@@ -90,7 +90,7 @@ class FakePolicy:
 
     def futures(self, plan: Plan) -> ImaginedFutures:
         images = np.stack([np.full((4, 6, 3), grey, np.uint8) for grey in (60, 200)])
-        return ImaginedFutures(images, plan.rounds[-1].video_score, 1)
+        return ImaginedFutures(images, plan.rounds[-1].video_score, plan.rounds[-1].mean_value, 1)
 
     def alternatives(self, plan: Plan, count: int) -> tuple[ImaginedMotion, ...]:
         return (ImaginedMotion(plan.chunk, plan.values - 0.25),) * min(count, 1)

@@ -1,27 +1,30 @@
-"""A browser's websocket without the browser: what the monitor's server takes for one."""
+"""A browser's websocket without the browser: what the monitor's page sends."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
-import viser
-import zstandard
 from websockets.sync.client import ClientConnection, connect
 
 
 class Browser:
-    """A browser's side of the websocket, as far as the server can tell."""
+    """What has come so far, merged as a browser does it.
+
+    Attributes:
+        contents: newest of everything by key.
+        pictures: JPEGs by key; empty where there is none any more.
+        num_pictures: that have come.
+    """
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
-        self.messages: list[dict[str, Any]] = []
-        camera = {"wxyz": (1, 0, 0, 0), "position": (0, 0, 1), "fov": 1.0, "near": 0.1, "far": 10.0}
-        size = {"image_height": 480, "image_width": 640, "look_at": (0, 0, 0), "up_direction": (0, 0, 1)}
-        socket.send(msgspec.msgpack.encode({"type": "ViewerCameraMessage", **camera, **size}))
+        self.contents: dict[str, Any] = {}
+        self.pictures: dict[str, bytes] = {}
+        self.num_pictures = 0
 
     def read(self, seconds: float) -> None:
         """Take in what comes."""
@@ -31,23 +34,29 @@ class Browser:
                 data = self._socket.recv(timeout=left)
             except TimeoutError:
                 return
-            length = int.from_bytes(data[8:16], "little")
-            inner = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(data[16 : 16 + length]))
-            self.messages += inner["messages"]
+            assert isinstance(data, bytes)
+            start = 4 + int.from_bytes(data[:4], "little")
+            header = json.loads(data[4:start])
+            self.contents |= header["contents"]
+            for key, size in header["pictures"].items():
+                self.pictures[key] = data[start : start + size]
+                start += size
+                self.num_pictures += 1
+            assert start == len(data)
 
-    def has(self, text: str) -> bool:
-        """Whether a text has come."""
+    def shows(self, text: str) -> bool:
+        """Whether the newest contents have it in them."""
         self.read(0.2)
-        return any(text in repr(message) for message in self.messages)
+        return text in json.dumps(self.contents)
 
-    @property
-    def num_pictures(self) -> int:
-        return sum("_data" in repr(message) for message in self.messages)
+    def has_picture(self, key: str) -> bool:
+        """Whether there is one now."""
+        self.read(0.2)
+        return self.pictures.get(key, b"").startswith(b"\xff\xd8\xff")
 
 
 @contextmanager
 def browser(url: str) -> Iterator[Browser]:
     """A browser at the page of this address."""
-    subprotocols: Any = [f"viser-v{viser.__version__}"]
-    with connect(url.replace("http", "ws"), subprotocols=subprotocols, max_size=None) as socket:
+    with connect(url.replace("http", "ws") + "stream", max_size=None) as socket:
         yield Browser(socket)

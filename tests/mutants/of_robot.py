@@ -91,8 +91,8 @@ MUTANTS: Final = [
         ("tests/wav_policy/control/test_chunk_executor.py",),
         {
             "disagreement_sign": ("previous[0] - position, previous[1] - velocity", "position - previous[0], velocity - previous[1]"),
-            "older_accepted": ("and chunk.stamp <= self._blend.stamp:", "and False:"),
-            "past_accepted": ("if times[-1] <= now:", "if False:"),
+            "older_accepted": ("and chunk.stamp <= self._blend.stamp\n", "and False\n"),
+            "past_accepted": ("if is_older or times[-1] <= now:", "if is_older:"),
             "no_blend": ("if now - blend.start < duration:", "if False:"),
             "blend_without_velocity": ("position += duration * fade * (fade - 1.0) ** 2 * blend.slope", "pass"),
             "runs_past_its_end": ("if blend is None or not now <= blend.knots[-1]:", "if blend is None:"),

@@ -66,32 +66,17 @@ class _Blend:
 
 
 class ChunkExecutor:
-    """Holds the chunk in force and answers where the joints should be.
-
-    Attributes:
-        num_accepted: chunks that took over.
-        num_outdated: chunks ignored because they were planned from an older observation than the one in force.
-        num_expired: chunks ignored because all their rows were past when they came.
-    """
+    """Holds the chunk in force and answers where the joints should be."""
 
     def __init__(self, config: ChunkingConfig | None = None) -> None:
         self._config = config or ChunkingConfig()
         self._blend: _Blend | None = None
-        self.num_accepted = 0
-        self.num_outdated = 0
-        self.num_expired = 0
 
     @property
     def stamp(self) -> float | None:
         """Observation time of the chunk in force [s]; None without one."""
         blend = self._blend
         return None if blend is None else blend.stamp
-
-    @property
-    def end(self) -> float | None:
-        """When the chunk in force is exhausted [s]; None without one."""
-        blend = self._blend
-        return None if blend is None else float(blend.knots[-1])
 
     @property
     def disagreement(self) -> tuple[FloatArray, FloatArray] | None:
@@ -113,24 +98,20 @@ class ChunkExecutor:
             current: joint target in force when no chunk is, shape [14]: the path starts there.
 
         Returns:
-            False if the chunk was ignored (and counted): older than the one in force, or entirely past.
+            False if the chunk was ignored: older than the one in force, or entirely past.
 
         Raises:
             ChunkError: the chunk is malformed; the one in force stays.
         """
         self._validate(chunk, now)
         times = chunk.times
-        if self._blend is not None and chunk.stamp <= self._blend.stamp:
-            self.num_outdated += 1
-            return False
-        if times[-1] <= now:
-            self.num_expired += 1
+        is_older = self._blend is not None and chunk.stamp <= self._blend.stamp
+        if is_older or times[-1] <= now:
             return False
         previous = self._evaluate(now)
         if previous is None and current is not None:
             previous = (np.array(current, dtype=np.float64), np.zeros(JOINT_DIM))
         self._blend = _blend(chunk.stamp, times, chunk.positions, now, previous)
-        self.num_accepted += 1
         return True
 
     def sample(self, now: float) -> FloatArray | None:

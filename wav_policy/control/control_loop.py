@@ -332,7 +332,8 @@ class ControlLoop:
         command, stamp, velocity = self._command(now, elapsed)
         measured, measured_at = (None, now) if reading is None else (reading.position, reading.stamp)
         decision = self._safety.step(now, command, measured, measured_at, stamp, velocity)
-        self._note(decision)
+        self._decision = decision
+        self._tally.count(decision.interventions)
         rests = self._safety.speed <= _SETTLED
         if rests and self._phase in (Phase.RELEASING, Phase.STOPPING):
             self._go(Trigger.REST)  # not one more target
@@ -356,7 +357,7 @@ class ControlLoop:
             return None
         step, inhibit = self._clock_watch.look(now)
         if step:
-            self._tally.count(Intervention(Cause.CLOCK_STEP, requested=step))
+            self._tally.count([Intervention(Cause.CLOCK_STEP, requested=step)])
         return inhibit
 
     def _notice_silence(self, now: float, reading: JointReading | None) -> None:
@@ -449,11 +450,6 @@ class ControlLoop:
         if command is not None and stamp is not None:
             self._statistics.chunk_age(now - stamp)
         return command, stamp, None
-
-    def _note(self, decision: SafetyDecision) -> None:
-        self._decision = decision
-        for intervention in decision.interventions:
-            self._tally.count(intervention)
 
     def _fail(self, error: Exception) -> None:
         self._stop_on(f"{type(error).__name__}: {error}", Trigger.FAULT)

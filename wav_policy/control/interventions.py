@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
+from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -117,10 +118,11 @@ class Tally:
         self._counts: collections.Counter[str] = collections.Counter()
         self._newest: dict[str, Intervention] = {}
 
-    def count(self, found: Intervention) -> None:
-        """One more of its cause."""
-        self._counts[found.cause.value] += 1
-        self._newest[found.cause.value] = found
+    def count(self, interventions: Iterable[Intervention]) -> None:
+        """One more of the cause of each."""
+        for found in interventions:
+            self._counts[found.cause.value] += 1
+            self._newest[found.cause.value] = found
 
     def clear(self) -> None:
         """Begin anew."""

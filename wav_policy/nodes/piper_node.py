@@ -127,7 +127,7 @@ class PiperNode(ManagedNode):
             self._listener.wait()
         except PiperError as error:
             self.get_logger().fatal(str(error))
-            self._release()
+            self.release()
             return FAILURE
         self._loop = ControlLoop(
             arms,
@@ -180,24 +180,6 @@ class PiperNode(ManagedNode):
         self.hold()
         return super().on_deactivate(state)
 
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the buses; the arms keep their power and hold."""
-        self._release()
-        return SUCCESS
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """From any state: hold and close."""
-        self.hold()
-        self._release()
-        return SUCCESS
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """A transition failed in a way nobody foresaw: hold, close, and be ready to configure again."""
-        self.get_logger().fatal("a transition failed unexpectedly; the arms hold, configure again")
-        self.hold()
-        self._release()
-        return SUCCESS
-
     def hold(self) -> None:
         """Brake and stop commanding, whatever is going on; a motion home ends."""
         self._active = False
@@ -206,12 +188,13 @@ class PiperNode(ManagedNode):
 
     def close(self) -> None:
         """Close the buses, arms holding, and destroy the node; in any state, also after its own shutdown."""
-        self.hold()
-        self._release()
+        self.release()
         self._listener.close()
         self.destroy_node()
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Hold and close the buses; the arms keep their power."""
+        self.hold()
         if self._loop is not None:
             self._loop.close()
             self._stop_reason = self._loop.stop_reason

@@ -215,24 +215,9 @@ class PolicyNode(ManagedNode):
             self._running.imagination.clear()
         return super().on_deactivate(state)
 
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release policy and topics."""
-        self._stop()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """The same from any state."""
-        self._stop()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """A transition failed unexpectedly: release everything and be unconfigured."""
-        self._stop()
-        return TransitionCallbackReturn.SUCCESS
-
     def close(self) -> None:
         """End the threads, say so on /diagnostics and destroy the node."""
-        self._stop()
+        self.release()
         self._diagnostics.destroy()
         self.destroy_node()
 
@@ -291,7 +276,8 @@ class PolicyNode(ManagedNode):
             num_alternatives=self.config.imagine_alternatives,
         )
 
-    def _stop(self) -> None:
+    def release(self) -> None:
+        """Release policy and topics."""
         self._active = False
         if self._running is not None:
             self._running.worker.deactivate()  # from here on it delivers nothing

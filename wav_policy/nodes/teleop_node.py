@@ -115,7 +115,7 @@ class TeleopNode(ManagedNode):
                 reader.open()
             except PiperError as error:
                 self.get_logger().fatal(str(error))
-                self._release()
+                self.release()
                 return FAILURE
             self._readers.append(reader)
         self._chunks = self.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS)
@@ -150,28 +150,14 @@ class TeleopNode(ManagedNode):
         self._following.release()
         return super().on_deactivate(state)
 
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the buses."""
-        self._release()
-        return SUCCESS
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """The same from any state."""
-        self._release()
-        return SUCCESS
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """A transition failed unexpectedly: release everything and be unconfigured."""
-        self._release()
-        return SUCCESS
-
     def close(self) -> None:
         """Close the buses and destroy the node."""
-        self._release()
+        self.release()
         self._diagnostics.destroy()
         self.destroy_node()
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Close the buses, release the topics."""
         self._active = False
         self._following.release()
         if self._timer is not None:

@@ -24,7 +24,7 @@ from wav_models.configuration import did_you_mean
 from wav_models.presets import HorizonConfig
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import positions_at
-from wav_policy.robot.joints import JOINT_NAMES
+from wav_policy.robot.joints import REVOLUTE
 
 CONTINUATIONS: Final = ("naive", "average", "rtc")
 AGE_DECAY: Final = 0.01
@@ -33,8 +33,6 @@ MAX_DEVIATION: Final = 0.25
 """Arms that are farther from the chunk in force do not follow it: they are stopped, held, or moved by something else. A
 chain of chunks that continue each other would run away from them. Moving at 1 rad/s, the simulated arm lags by 0.06 rad
 [rad]."""
-_ARM_JOINTS: Final = [i for i, name in enumerate(JOINT_NAMES) if "joint" in name]
-"""Without the grippers: one that holds an object is far from its target by design."""
 _NUM_LATENCIES: Final = 20
 """Latest plans whose latency is remembered: a slow start is forgotten within a few seconds."""
 _LATENCY_PERCENTILE: Final = 90.0
@@ -100,7 +98,8 @@ class ChunkContinuation:
         left = math.floor((previous.times[-1] - stamp + _TIME_TOLERANCE) / self._step)
         if stamp <= previous.stamp or left < 1:
             return None
-        deviation = np.abs(positions_at(previous, np.array([stamp]))[0] - joint_state)[_ARM_JOINTS]
+        # Without the grippers: one that holds an object is far from its target by design.
+        deviation = np.abs(positions_at(previous, np.array([stamp]))[0] - joint_state)[REVOLUTE]
         if not deviation.max() <= MAX_DEVIATION:
             return None
         times = stamp + self._step * np.arange(1, self._num_rows + 1, dtype=np.float64)

@@ -31,11 +31,6 @@ GRIPPERS: Final = [joint for joint in range(JOINT_DIM) if joint not in REVOLUTE]
 """Index of either gripper [m] in a vector of joints."""
 
 
-def is_gripper(name: str) -> bool:
-    """Whether the joint of that name is a gripper."""
-    return name.endswith("gripper")
-
-
 def both_arms(values: ArrayLike) -> FloatArray:
     """One arm's values for both, shape [14]."""
     return np.tile(np.asarray(values, dtype=np.float64), len(SIDES))

@@ -20,9 +20,6 @@ NUM_ARM_JOINTS: Final = 6
 MAX_STROKE: Final = 0.070
 """Total opening of the gripper [m]."""
 
-LARGEST_STROKE: Final = 0.100
-"""Of the widest gripper that Pipers are sold with [m]."""
-
 MAX_JOINT_VELOCITY: Final = 3.0
 """[rad/s], every joint."""
 

@@ -6,30 +6,25 @@ would obey, and is silent while it does not move.
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.piper import frames, units
-from wav_policy.piper.frames import ControlMode, FrameId
-from wav_policy.robot.joints import ARM_DOF, SIDES
+from wav_policy.piper.frames import Frame
+from wav_policy.robot.joints import SIDES
 from wav_policy.sim.firmware.device_link import DeviceLink
-from wav_policy.sim.firmware.feedback import Frame
+from wav_policy.sim.firmware.feedback import leader_frames
 from wav_policy.sim.firmware.slcan_port import SlcanPort
 from wav_policy.sim.operator import ACTION_PERIOD, arm_part
 from wav_policy.sim.world import World
 
 _FRAME_PERIOD: Final = 0.01
 """Of a moving leader [s]."""
-
-_GRIP_EFFORT: Final = 1.0  # N m
 
 
 class LeaderArm:
@@ -45,18 +40,18 @@ class LeaderArm:
         self._port = SlcanPort()
         self._link.point_to(self._port.path)
         self._position = np.array(position, dtype=np.float64)
-        self._sent: deque[list[int]] = deque(maxlen=2)
+        self._sent: deque[list[Frame]] = deque(maxlen=2)
 
     def advance(self, target: FloatArray, fraction: float) -> None:
         """Go this fraction of the way to `target` [7]; tell every place twice, so that no damaged frame is the last."""
         self._position = self._position + fraction * (target - self._position)
         self._port.receive()
-        counts = _counts(self._position)
+        frames = leader_frames(self._position)
         if not self._port.is_open:
             self._sent.clear()
-        elif self._sent.count(counts) < 2:
-            self._sent.append(counts)
-            self._port.send(leader_frames(self._position))
+        elif self._sent.count(frames) < 2:
+            self._sent.append(frames)
+            self._port.send(frames)
 
     def close(self) -> None:
         """Unplug the adapter."""
@@ -124,18 +119,3 @@ class Teleoperator(threading.Thread):
             self._working = self._working and not self._world.success()
             if self._working:
                 self._target = self._operator.act(self._world)
-
-
-def leader_frames(position: FloatArray) -> Iterator[Frame]:
-    """What a leader sends of joints and stroke, shape [7], rad and m."""
-    *joints, stroke = _counts(position)
-    effort = units.effort_counts_from_newton_metres(_GRIP_EFFORT)
-    yield FrameId.MOTION_CONTROL_2, struct.pack(">BBB5x", ControlMode.CAN, frames.MOVE_JOINT, 100)
-    for pair in range(3):
-        yield FrameId.JOINT_TARGET_12 + pair, struct.pack(">ii", joints[2 * pair], joints[2 * pair + 1])
-    yield FrameId.GRIPPER_TARGET, struct.pack(">iHBB", stroke, effort, frames.GRIPPER_ON, 0)
-
-
-def _counts(position: FloatArray) -> list[int]:
-    assert position.shape == (ARM_DOF,)
-    return [*units.millidegrees_from_radians(position[:-1]), units.micrometres_from_metres(position[-1])]

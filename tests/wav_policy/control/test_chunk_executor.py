@@ -35,7 +35,8 @@ def test_rows_are_reached_at_their_due_times_and_past_rows_are_dropped() -> None
     np.testing.assert_allclose(executor.sample(10.35), np.zeros(JOINT_DIM), atol=1e-12)  # no jump from where it is
     np.testing.assert_allclose(sampled(executor, chunk.times[3:]), chunk.positions[3:], atol=1e-9)
     assert executor.stamp == 10.0
-    assert executor.end == pytest.approx(11.6)
+    assert executor.sample(11.6) is not None
+    assert executor.sample(11.601) is None
 
 
 def test_an_exhausted_chunk_gives_nothing() -> None:
@@ -122,7 +123,7 @@ def test_before_its_first_row_a_chunk_leads_there_from_the_current_target() -> N
     np.testing.assert_allclose(executor.sample(12.0), 0.5 * np.ones(JOINT_DIM))
 
 
-def test_older_and_expired_chunks_are_ignored_and_counted() -> None:
+def test_older_and_expired_chunks_are_ignored() -> None:
     executor = ChunkExecutor()
     first = make_chunk(10.0)
     assert executor.accept(first, now=10.2)
@@ -130,7 +131,6 @@ def test_older_and_expired_chunks_are_ignored_and_counted() -> None:
     assert not executor.accept(make_chunk(9.9, 5), now=10.3)
     assert not executor.accept(make_chunk(10.0, 5), now=10.3)
     assert not executor.accept(make_chunk(10.1, 5), now=11.7)
-    assert (executor.num_accepted, executor.num_outdated, executor.num_expired) == (1, 2, 1)
     np.testing.assert_array_equal(executor.sample(10.9), expected)
     executor.clear()
     assert executor.accept(make_chunk(9.9), now=10.3), "after a restart any stamp may come"

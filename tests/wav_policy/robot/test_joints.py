@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_DIM, JOINT_NAMES, REVOLUTE, both_arms, is_gripper
+from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_DIM, JOINT_NAMES, REVOLUTE, both_arms
 
 
 def test_the_last_joint_of_either_arm_is_its_gripper_and_all_others_turn() -> None:
     assert [JOINT_NAMES[i] for i in GRIPPERS] == ["left_gripper", "right_gripper"]
     assert sorted([*GRIPPERS, *REVOLUTE]) == list(range(JOINT_DIM))
-    assert all(is_gripper(name) == (i in GRIPPERS) for i, name in enumerate(JOINT_NAMES))
     assert GRIPPERS == [ARM_DOF - 1, 2 * ARM_DOF - 1]
 
 

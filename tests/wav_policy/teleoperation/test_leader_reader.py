@@ -13,8 +13,9 @@ from wav_models.types import FloatArray
 from wav_policy.piper.adapters import Adapter
 from wav_policy.piper.errors import InterfaceNotFoundError
 from wav_policy.sim.firmware import Flash, SimulatedArm
+from wav_policy.sim.firmware.feedback import leader_frames
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
-from wav_policy.sim.teleoperator import LeaderArm, leader_frames
+from wav_policy.sim.teleoperator import LeaderArm
 from wav_policy.teleoperation.leader_reader import LeaderReader
 
 POSITION = np.array([0.1, 1.2, -0.6, 0.05, 1.1, -1.5, 0.031])

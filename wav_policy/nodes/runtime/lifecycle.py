@@ -31,13 +31,31 @@ class ManagedNode(LifecycleNode):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name in _CALLBACKS:
-            if name in vars(cls):
-                setattr(cls, name, _logging(vars(cls)[name]))
+            setattr(cls, name, _logging(getattr(cls, name)))
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)
         if (service := getattr(self, "_service_change_state", None)) is not None:
             service.callback = self._answering(service.callback)
+
+    def release(self) -> None:
+        """Give back what `on_configure` made: in any state, also when nothing is there."""
+        raise NotImplementedError
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything."""
+        self.release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The same, from any state."""
+        self.release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The same, after a transition that failed in a way nobody foresaw; then it can be configured again."""
+        self.release()
+        return TransitionCallbackReturn.SUCCESS
 
     def make_transition(self, transition: int) -> bool:
         """Whether a transition, of lifecycle_msgs/Transition, was possible and went well."""

@@ -14,10 +14,10 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
 from wav_policy.piper.firmware import TEACH_NEEDS_RESET_BELOW, parse_version
-from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId, GripperState, MotorState
+from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, Frame, FrameId, GripperState, MotorState
 from wav_policy.sim.firmware import feedback
 from wav_policy.sim.firmware.faults import FaultSet
-from wav_policy.sim.firmware.feedback import FeedbackRates, FeedbackSchedule, Frame
+from wav_policy.sim.firmware.feedback import FeedbackRates, FeedbackSchedule
 from wav_policy.sim.firmware.flash import Flash
 from wav_policy.sim.firmware.settings import Settings
 from wav_policy.sim.plant import ArmPlant, ArmReading
@@ -172,7 +172,7 @@ class PiperFirmware:
         if np.abs(position - self._last_led).max() < _LEADER_THRESHOLD:
             return []
         self._last_led = position.copy()
-        return feedback.leader_frames(position, stroke)
+        return feedback.leader_frames(np.append(position, stroke))
 
     # Motion
 

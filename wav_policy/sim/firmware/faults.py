@@ -23,9 +23,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from wav_models.configuration import did_you_mean
-from wav_policy.piper.frames import NUM_JOINTS, FrameId, MotorState
-from wav_policy.sim.firmware.feedback import Frame, leader_frames
+from wav_policy.piper.frames import NUM_JOINTS, Frame, FrameId, MotorState
+from wav_policy.sim.firmware.feedback import leader_frames
 
 MOTOR_FAULTS: Final = {
     "undervoltage": MotorState.UNDERVOLTAGE,
@@ -72,7 +74,7 @@ FAULT_NAMES: Final = {**_PLAIN, **_FRACTION, **_JOINT}
 _UNKNOWN_CODE: Final = 0x63
 _STRAY: Final = 45_837  # 0.001 degrees
 _OFFSET: Final = 0x100
-_LEADER_POSE: Final = (0.0, 1.0, -1.0, 0.0, 0.5, 0.0)  # rad
+_LEADER_POSE: Final = np.array([0.0, 1.0, -1.0, 0.0, 0.5, 0.0, 0.0])  # rad, m
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class FaultSet:
         sent = list(frames)
         for change in self._changes(rng):
             sent = [changed for frame in sent if (changed := change(frame)) is not None]
-        return [*sent, *leader_frames(_LEADER_POSE, 0.0)] if "leader_on_bus" in self.names else sent
+        return [*sent, *leader_frames(_LEADER_POSE)] if "leader_on_bus" in self.names else sent
 
     def _changes(self, rng: random.Random) -> Iterator[Callable[[Frame], Frame | None]]:
         if "unknown_codes" in self.names:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Annotated
+from typing import Annotated, Final
 
 from wav_models.configuration import Range
 from wav_models.types import FloatArray
 from wav_policy.piper import units
-from wav_policy.piper.frames import MOVE_JOINT, NUM_JOINTS, ControlMode, FrameId
+from wav_policy.piper.frames import MOVE_JOINT, NUM_JOINTS, ControlMode, Frame, FrameId
+from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.sim.plant import ArmReading
 
-Frame = tuple[int, bytes]
-"""CAN identifier and 8 data bytes."""
+_LEADER_EFFORT: Final = 1.0  # N m
 
 
 Rate = Annotated[float, Range(0.0, 1000.0)]
@@ -106,15 +106,10 @@ def version_frames(software: str) -> Iterator[Frame]:
         yield FrameId.FIRMWARE_VERSION, bytes(told[offset : offset + 8])
 
 
-def leader_frames(position: Sequence[float] | FloatArray, stroke: float) -> list[Frame]:
-    """0x151, 0x155-0x157, 0x159: joint angles [rad] and stroke [m] of a leader, as targets for its follower."""
-    counts = units.millidegrees_from_radians(position)
-    pairs = [struct.pack(">ii", counts[2 * pair], counts[2 * pair + 1]) for pair in range(3)]
-    return [
-        (FrameId.MOTION_CONTROL_2, bytes((ControlMode.CAN, MOVE_JOINT, 100, 0, 0, 0, 0, 0))),
-        *((FrameId.JOINT_TARGET_12 + pair, data) for pair, data in enumerate(pairs)),
-        (FrameId.GRIPPER_TARGET, struct.pack(">ihBB", units.micrometres_from_metres(stroke), 1000, 1, 0)),
-    ]
+def leader_frames(position: FloatArray) -> list[Frame]:
+    """0x151, 0x155-0x157, 0x159: joints and stroke of a leader, shape [7], rad and m, as targets for its follower."""
+    mode = FrameId.MOTION_CONTROL_2, bytes((ControlMode.CAN, MOVE_JOINT, 100, 0, 0, 0, 0, 0))
+    return [mode, *setpoint_frames(position, _LEADER_EFFORT)]
 
 
 def _clamp(count: int, bits: int) -> int:

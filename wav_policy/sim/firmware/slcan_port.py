@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from wav_policy.sim.firmware.feedback import Frame
+from wav_policy.piper.frames import Frame
 
 _TERMINAL_LIMIT: Final = 2048  # bytes; the kernel's line buffer takes 4096
 _HELD_FRAMES: Final = 64

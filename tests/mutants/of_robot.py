@@ -63,6 +63,16 @@ MUTANTS: Final = [
             "margin_of_grippers": ("margin[GRIPPERS] = 0.0", "pass"),
             "not_finite_accepted": ("or not np.isfinite(values).all()", ""),
             "negative_accepted": ("not (values > 0.0).all()", "False"),
+            "degrees_accepted": ("(np.abs(values) > _LARGEST[name]).any()", "False"),
+            "milliseconds_accepted": ("<= most:", "< math.inf:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/tracking.py",
+        ("tests/wav_policy/control/test_loop_tracking.py",),
+        {
+            "slow_accused": ("np.isinf(self._since) | moves", "np.isinf(self._since)"),
+            "deaf_not_found": ("> _PROGRESS\n", "> -_PROGRESS\n"),
         },
     ),
     *mutants_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +12,17 @@ from wav_models.configuration import NotNegative, Positive
 from wav_models.types import FloatArray
 from wav_policy.control.collision_limits import CollisionLimits
 from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_DIM, both_arms
+
+_LARGEST: Final = {
+    "position_min": (*(2.0 * math.pi,) * 6, 0.15),
+    "position_max": (*(2.0 * math.pi,) * 6, 0.15),
+    "velocity": (*(10.0,) * 6, 1.5),
+    "acceleration": (100.0,) * 7,
+}
+"""What no Piper comes near [rad], [m], per second, per second^2: larger numbers are degrees or millimetres."""
+
+_LARGEST_SCALARS: Final = {"gripper_effort": 5.0, "max_measurement_age": 10.0, "max_command_age": 10.0, "max_tick": 1.0}
+"""[N m], [s]: larger numbers are milliseconds."""
 
 
 def _degrees(*values: float) -> tuple[float, ...]:
@@ -64,9 +76,14 @@ class SafetyLimits:
                 raise ValueError(f"safety limit {name}: expected {ARM_DOF} finite numbers, got {getattr(self, name)}")
             if not name.startswith("position") and not (values > 0.0).all():
                 raise ValueError(f"safety limit {name}: must be positive, got {getattr(self, name)}")
-        for name in ("gripper_effort", "max_measurement_age", "max_command_age", "max_tick"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ValueError(f"safety limit {name}: must be positive and finite, got {getattr(self, name)}")
+            if name in _LARGEST and (np.abs(values) > _LARGEST[name]).any():
+                raise ValueError(
+                    f"safety limit {name}: in rad (joints) and m (gripper) at most {_LARGEST[name]} fit, got "
+                    f"{getattr(self, name)}"
+                )
+        for name, most in _LARGEST_SCALARS.items():
+            if not 0.0 < getattr(self, name) <= most:
+                raise ValueError(f"safety limit {name}: above 0 and up to {most:g} fits, got {getattr(self, name)}")
         if not 0.0 <= self.position_margin < math.inf or not (self.lower < self.upper).all():
             raise ValueError(
                 f"safety limits: position_min {self.position_min} must be below position_max {self.position_max} by "

@@ -368,6 +368,15 @@ def test_a_joint_outside_its_limits_brakes_and_holds_like_any_other() -> None:
         ("max_tick", math.inf),
         ("gripper_effort", 0.0),
         ("position_margin", 2.0),
+        # in degrees, in millimetres, in milliseconds
+        ("position_max", (150.0, 180.0, 0.0, 100.0, 70.0, 120.0, 0.07)),
+        ("position_max", (*LIMITS.position_max[:-1], 70.0)),
+        ("velocity", (172.0,) * 6 + (0.5,)),
+        ("velocity", (3.0,) * 6 + (500.0,)),
+        ("acceleration", (286.0,) * 6 + (5.0,)),
+        ("max_tick", 50.0),
+        ("max_measurement_age", 100.0),
+        ("max_command_age", 2000.0),
     ],
 )
 def test_impossible_limits_are_refused_by_name(field: str, value: object) -> None:

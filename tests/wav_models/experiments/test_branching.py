@@ -143,7 +143,12 @@ def test_where_acting_changes_nothing_nothing_is_realised() -> None:
 def test_what_searches_choose_is_acted_out_from_the_same_moment(stuck: bool) -> None:
     """A planner of K rounds finds the future K widths away; where acting changes nothing, it realises nothing."""
     searches = {f"k{k}": PlannerConfig(num_iterations=k) for k in (0, 2)}
-    moments = [m for m in look(Line(stuck), {20: 0.9, 52: 0.5}, searches) if m.choice]
+    cell = Line(stuck)
+    every = look(cell, {20: 0.9, 52: 0.5}, searches)
+    branches = SETTINGS.futures + len(searches)
+    acted_out = [m.step + step for m in every for _ in range(branches) for step in range(LAST_FRAME)]
+    assert cell.began == [*range(SETTINGS.max_steps), *acted_out]
+    moments = [m for m in every if m.choice]
     promised, realised = np.mean([np.subtract(m.searched["k2"], m.searched["k0"]) for m in moments], axis=0)
     assert promised == pytest.approx(2 * 0.7)
     assert realised == pytest.approx(0.0 if stuck else 2 * 0.7, abs=1 / 40)

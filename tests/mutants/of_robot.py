@@ -130,7 +130,6 @@ MUTANTS: Final = [
             "moved_arm_commanded": ("        if moved:\n", "        if False:\n"),
             "deaf_arm_commanded": ("if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):", "if False:"),
             "clock_step_ignored": ("self._arms.inhibit() or clock_inhibit", "self._arms.inhibit()"),
-            "stalls_made_up_for": ("min(max(now - self._last_tick, 0.0), self._period)", "max(now - self._last_tick, 0.0)"),
             "fault_goes_on": ("self._safety.trip(fault)\n", "pass\n"),
         },
     ),

@@ -97,6 +97,7 @@ def test_ctrl_c_ends_with_zero_and_leaves_nothing(
     output = tmp_path / "out.json"
     arguments = ["--headless", "--episodes", "99", "--time-limit", "4", "--seed", "3", "--json", str(output)]
     arguments += ["--checkpoint", str(random_checkpoint), "--engine", "torch"]  # nothing is compiled
+    arguments += ["--planner", "num_iterations=0"]
     command = [sys.executable, "-m", "wav_policy.cli", "demo", *arguments]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

@@ -20,7 +20,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 READY_TIMEOUT = 300.0
-WINDOW = 4.0
+WINDOW = 2.0
 
 
 class Observer(Node):

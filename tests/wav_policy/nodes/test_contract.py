@@ -49,13 +49,15 @@ class System:
 def system(
     random_checkpoint: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory, start_system: Any
 ) -> Iterator[System]:
-    """`wav up` with a random policy, recorder and monitor, without any choice about discovery: as a user starts it.
-    Observed once, stopped with SIGINT by the last test or else by the teardown."""
+    """`wav up` with a random policy that plans seldom, recorder and monitor, without any choice about discovery: as a
+    user starts it. Observed once, stopped with SIGINT by the last test or else by the teardown."""
     directory = tmp_path_factory.mktemp("system")
-    log = directory / "up.log"
+    log, parameters = directory / "up.log", directory / "parameters.yaml"
+    parameters.write_text("policy_node: {ros__parameters: {replan_interval: 8}}\n")
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "OMP_NUM_THREADS": "1"}
     undecided = {name: value for name, value in environment.items() if name not in _DISCOVERY}
-    options = ("record:=true", f"dataset:={directory / 'dataset'}", "monitor:=true", f"monitor_port:={_free_port()}")
+    options = ["record:=true", f"dataset:={directory / 'dataset'}", "monitor:=true", f"monitor_port:={_free_port()}"]
+    options.append(f"params_file:={parameters}")
     command = [*WAV, "up", "sim:=true", f"checkpoint:={random_checkpoint}", "engine:=torch", *options]
     with (
         log.open("w") as output,

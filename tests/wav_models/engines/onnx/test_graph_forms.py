@@ -40,7 +40,7 @@ PLANNER = PlannerConfig(
     selection="best",
 )
 SHAPE = PlanShape.of(PLANNER)
-DENOISING = replace(PLANNER, video_times=(0.25, 0.75), share_first_step=True)
+DENOISING = replace(PLANNER, video_times=(0.25, 0.75), share_first_step=True, num_value_samples=1)
 PUBLISHED = replace(
     WAV_2B,
     video=replace(

@@ -11,21 +11,17 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from wav_models.bench.cost import Workload, plan_cost, stage_flops
 from wav_models.bench.model_file import BenchmarkModel
-from wav_models.bench.naive import NaiveEngine, Observed
-from wav_models.data.normalization import Normalization, statistic_shapes
-from wav_models.engines.observed_trajectories import ObservedTrajectories
-from wav_models.engines.torch_engine import DTYPES, TorchEngine
+from wav_models.bench.naive import NaiveEngine
+from wav_models.bench.subject import SEED, Subject, published_planner
+from wav_models.engines.torch_engine import DTYPES
 from wav_models.engines.weights import with_weights_in
-from wav_models.flow import equal_times
 from wav_models.networks.random_weights import random_model
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.latent_plan import LatentPlan
-from wav_models.planner.latent_planner import plan
-from wav_models.planner.timing import Stopwatch, TimedTrajectoryModel
+from wav_models.planner.timing import Stopwatch
 from wav_models.presets import ModelConfig
 
 CLOCKS: Final = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -33,9 +29,6 @@ MEMORY: Final = ("full", "causal")
 STAGES: Final = ("memory", "video", "value", "action")
 SCORE_TOLERANCE: Final = {"fp32": 1e-3, "bf16": 0.15}
 """Largest accepted difference of a score with and without caches, as a fraction of the scores' standard deviation."""
-ELITE_FRACTIONS: Final = (0.9, 0.1)
-"""Of the video and the value samples, as published."""
-SEED: Final = 0
 GEMM_SIZE: Final = 2048
 """Edge of the square matrices: large enough for full speed, small enough for a fraction of a second."""
 
@@ -84,17 +77,9 @@ class PlannerBenchmark:
 
     @property
     def planner(self) -> PlannerConfig:
-        pairs = self.num_video_samples * self.num_value_samples
-        return PlannerConfig(
-            num_iterations=self.num_iterations,
-            num_video_samples=self.num_video_samples,
-            num_value_samples=self.num_value_samples,
-            num_video_elites=max(1, round(ELITE_FRACTIONS[0] * self.num_video_samples)),
-            num_value_elites=max(1, round(ELITE_FRACTIONS[1] * pairs)),
-            video_times=equal_times(self.model.num_video_steps)[:-1],
-            num_value_steps=self.model.denoise_steps,
-            num_action_steps=self.model.denoise_steps,
-        )
+        model = self.model
+        sizes = self.num_iterations, self.num_video_samples, self.num_value_samples
+        return published_planner(*sizes, model.denoise_steps, model.num_video_steps)
 
     @property
     def workload(self) -> Workload:
@@ -120,7 +105,9 @@ def run(benchmark: PlannerBenchmark) -> dict[str, Any]:
     torch.set_num_threads(benchmark.threads)
     load = os.getloadavg()[0]
     timed = TimedPlans(benchmark)
-    paths = {"cached": timed.cached} | ({"naive": timed.naive} if benchmark.naive else {})
+    paths: dict[str, Callable[[Stopwatch], LatentPlan]] = {"cached": timed.plan}
+    if benchmark.naive:
+        paths["naive"] = timed.naive
     plans = {name: path(Stopwatch()) for name, path in paths.items()}
     difference = _require_same_scores(plans["cached"], plans["naive"], benchmark.dtype) if benchmark.naive else None
     seconds, rate = _time(paths, benchmark)
@@ -173,72 +160,20 @@ def gemm_rate(dtype: torch.dtype, num_runs: int = 3, clock: Callable[[], float] 
     return 2 * GEMM_SIZE**3 / fastest
 
 
-class TimedPlans:
+class TimedPlans(Subject):
     """A model, an observation of it, and the two ways to plan."""
 
     def __init__(self, benchmark: PlannerBenchmark) -> None:
-        config = benchmark.config
-        self._planner = benchmark.planner
-        self._normalization = identity_normalization(config)
-        generator = torch.Generator().manual_seed(SEED)
-        model = with_weights_in(random_model(config, generator), DTYPES[benchmark.dtype])
-        self._observed = random_observation(config, generator)
-        self._state_token = torch.randn(1, 1, config.action.in_channels, generator=generator)
+        dtype, generator = DTYPES[benchmark.dtype], torch.Generator().manual_seed(SEED)
+        model = with_weights_in(random_model(benchmark.config, generator), dtype)
+        super().__init__(model, benchmark.planner, dtype=benchmark.dtype, compile=benchmark.compile)
         self._naive = NaiveEngine(model)
-        self._engine = TorchEngine(
-            model, NoImages(), self._encode_words, dtype=benchmark.dtype, compile=benchmark.compile
-        )
         start = time.perf_counter()
-        self._text = self._engine.encode_text("instruction")
+        self.engine.encode_text("instruction")
         self.text_seconds = time.perf_counter() - start
 
-    def cached(self, stopwatch: Stopwatch) -> LatentPlan:
-        """As the policy plans: the observation is encoded, the instruction was."""
-        with stopwatch.stage("memory"):
-            scene = self._engine.observe(self._observed.memory_latents, self._text)
-        return self._plan(self._engine, scene, stopwatch)
-
     def naive(self, stopwatch: Stopwatch) -> LatentPlan:
-        return self._plan(self._naive, self._observed, stopwatch)
-
-    def _plan(self, engine: Any, scene: Any, stopwatch: Stopwatch) -> LatentPlan:  # both engines answer its calls
-        model = ObservedTrajectories(engine, scene, self._state_token, self._normalization, self._planner)
-        return plan(TimedTrajectoryModel(model, stopwatch), self._planner, SEED)
-
-    def _encode_words(self, instructions: list[str]) -> tuple[Tensor, Tensor]:
-        return self._observed.text_embedding, self._observed.text_mask
-
-
-class NoImages:
-    """Stands in for the auto-encoder: the benchmark starts from latents."""
-
-    def encode_memory(self, images: Tensor) -> Tensor:
-        raise NotImplementedError("the planner benchmark starts from latents")
-
-    encode_future = decode_future = encode_memory
-
-
-def random_observation(config: ModelConfig, generator: torch.Generator) -> Observed:
-    """A quarter of the text tokens are words."""
-    num_tokens = config.text.max_tokens
-    mask = torch.zeros(1, num_tokens, dtype=torch.bool)
-    mask[:, : max(1, num_tokens // 4)] = True
-    frames = (config.num_views, config.num_memory_frames, config.num_tokens_per_frame, config.video.in_channels)
-    return Observed(
-        torch.randn(1, num_tokens, config.video.caption_channels, generator=generator),
-        mask,
-        torch.randn(1, *frames, generator=generator),
-    )
-
-
-def identity_normalization(config: ModelConfig) -> Normalization:
-    """Statistics that change nothing but the symlog of the values."""
-    shapes = statistic_shapes(config.embodiment, config.horizon.action_horizon)
-    return Normalization(
-        **{f"{name}_mean": np.zeros(shape) for name, shape in shapes.items()},
-        **{f"{name}_std": np.ones(shape) for name, shape in shapes.items()},
-        embodiment=config.embodiment,
-    )
+        return self.plan_with(self._naive, self.observed, stopwatch)
 
 
 def _summary(runs: list[dict[str, float]], flops: dict[str, int], rate: float) -> dict[str, Any]:

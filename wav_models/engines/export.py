@@ -25,7 +25,7 @@ from wav_models.engines.manifest import (
     Manifest,
     PlanShape,
     check_manifest,
-    fingerprint,
+    weights_sha256,
 )
 from wav_models.engines.precision import user_cache
 from wav_models.engines.runtimes import get_runtime
@@ -120,7 +120,7 @@ def export(
     """Write the graphs of a checkpoint, see `export_model`; then run them, where all are there and can run here, so
     that it is known whether engine "auto" takes them.
     """
-    parts = (checkpoint.model, checkpoint.autoencoder, fingerprint(checkpoint))
+    parts = (checkpoint.model, checkpoint.autoencoder, weights_sha256(checkpoint))
     manifest = export_model(*parts, target, directory, only=only, report=report)
     if measured and not only:
         from wav_models.engines.measurement import measure_export
@@ -191,10 +191,10 @@ def find_export(checkpoint: Checkpoint, target: ExportTarget) -> Path | None:
         EngineError: one is beside the checkpoint, but it is foreign, stale or damaged.
     """
     beside = export_directory(checkpoint.directory, target)
-    cached = cache_directory(fingerprint(checkpoint), target)
+    cached = cache_directory(weights_sha256(checkpoint), target)
     if not beside.exists() and not cached.exists():
         return None
-    expected = expected_manifest(fingerprint(checkpoint), target, get_runtime(target.engine).present_gpu())
+    expected = expected_manifest(weights_sha256(checkpoint), target, get_runtime(target.engine).present_gpu())
     if beside.exists():
         check_manifest(beside, expected)
         return beside

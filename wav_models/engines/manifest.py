@@ -101,7 +101,7 @@ class Manifest:
         precision: of weights and arithmetic: "fp32", "fp16", "bf16" or "int8".
         runtime: package and version that the graphs are for.
         gpu: architectures that they are compiled for, "sm_86 sm_89"; "" where they are compiled when loaded.
-        checkpoint_sha256: of the weights the graphs contain, see `fingerprint`.
+        checkpoint_sha256: of the weights the graphs contain, see `weights_sha256`.
         shape: futures, value samples and steps the graphs are made for.
         versions: of the packages that exported them.
         graphs: per graph {"file", "inputs", "outputs"}; the last two map a name to its shape.
@@ -204,7 +204,7 @@ def _compared(found: Manifest, expected: Manifest) -> dict[str, tuple[Any, Any]]
     return pairs
 
 
-def fingerprint(checkpoint: Checkpoint) -> str:
+def weights_sha256(checkpoint: Checkpoint) -> str:
     """SHA-256 of what the graphs contain, as it was loaded: configuration, networks and auto-encoder."""
     digest = hashlib.sha256()
     for name in (CONFIG, MODEL, AUTOENCODER):

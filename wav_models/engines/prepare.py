@@ -10,21 +10,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 
-from wav_models.checkpoint import load_checkpoint
+from wav_models.checkpoint import Checkpoint, load_checkpoint
 from wav_models.configuration import from_dict, to_dict
 from wav_models.engines.base import EngineError
 from wav_models.engines.export import ExportTarget, cache_directory, export, export_directory, find_export
-from wav_models.engines.manifest import PlanShape, fingerprint
+from wav_models.engines.manifest import PlanShape, weights_sha256
 from wav_models.engines.runtimes import get_runtime
 from wav_models.planner.config import PlannerConfig
 from wav_models.signals import die_with_parent
-
-if TYPE_CHECKING:
-    from wav_models.checkpoint import Checkpoint
 
 _ENGINE, _PRECISION = "onnxruntime", "int8"
 _MOST_PARAMETERS: Final = 200_000_000
@@ -84,7 +81,7 @@ def _missing_at(checkpoint: Checkpoint, target: ExportTarget) -> Path | None:
         found = find_export(checkpoint, target)
     except EngineError:
         return export_directory(checkpoint.directory, target)
-    return None if found else cache_directory(fingerprint(checkpoint), target)
+    return None if found else cache_directory(weights_sha256(checkpoint), target)
 
 
 def main(checkpoint: str, directory: str, planner: str) -> None:

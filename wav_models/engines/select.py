@@ -6,10 +6,11 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 
+from wav_models.checkpoint import Checkpoint
 from wav_models.configuration import did_you_mean
 from wav_models.engines.base import Engine, EngineError, EngineOptions, full_memory_is_named
 from wav_models.engines.export import (
@@ -20,17 +21,14 @@ from wav_models.engines.export import (
     exports_beside,
     find_export,
 )
-from wav_models.engines.manifest import Measurement, PlanShape, fingerprint, read_manifest
+from wav_models.engines.manifest import Measurement, PlanShape, read_manifest, weights_sha256
 from wav_models.engines.measurement import named
 from wav_models.engines.precision import choose_dtype
 from wav_models.engines.runtimes import get_runtime, load_engine, runtime_names
 from wav_models.engines.torch_engine import DTYPES, TorchEngine
 from wav_models.engines.weights import on_cpu
+from wav_models.networks.text_encoder import TextEncoder, make_text_encoder
 from wav_models.planner.config import PlannerConfig
-
-if TYPE_CHECKING:
-    from wav_models.checkpoint import Checkpoint
-    from wav_models.networks.text_encoder import TextEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +66,6 @@ def make_engine(
         raise EngineError(f"unknown engine {name!r}{did_you_mean(name, ENGINES)}")
     if name in runtime_names():
         get_runtime(name).require()
-    from wav_models.networks.text_encoder import make_text_encoder
-
     began = time.perf_counter()
     maker = _Maker(
         checkpoint,
@@ -143,8 +139,12 @@ class _Maker:
         wanted = self.options.dtype
         dtype = choose_dtype(wanted, self._device)  # an unknown name is not "nothing runs"
         in_torch = dtype in DTYPES
+        found: list[_Export] = []
         reasons: list[str] = []
-        found = [each for name in runtime_names() for each in self._exports(name, reasons)]
+        for name in runtime_names():
+            exports, why_not_others = self._exports(name)
+            found += exports
+            reasons += why_not_others
         for each in sorted(found, key=lambda each: each.share_of(dtype)):
             if in_torch and each.share_of(dtype) >= 1.0:
                 continue
@@ -165,17 +165,16 @@ class _Maker:
         engine.description += f" ({'; '.join(reasons)})"
         return engine
 
-    def _exports(self, name: str, reasons: list[str]) -> list[_Export]:
-        """Exports for a runtime that gave what torch gives; `reasons` gets why others are left out."""
+    def _exports(self, name: str) -> tuple[list[_Export], list[str]]:
+        """Exports for a runtime that gave what torch gives, and why others are left out."""
         try:
             get_runtime(name).require()
             targets = self._targets(name)
         except UNUSABLE as error:
             exported = bool(exports_beside(self.checkpoint, name))
             (logger.warning if exported else logger.info)("engine auto: not %s: %s", name, error)
-            reasons.append(f"{name} cannot be used")
-            return []
-        exports, num_known = [], len(reasons)
+            return [], [f"{name} cannot be used"]
+        exports, reasons = [], []
         for target in targets:
             label = named(name, target.precision)
             try:
@@ -184,7 +183,7 @@ class _Maker:
                     exports.append(_Export(label, directory, read_manifest(directory).measured))
             except UNUSABLE as error:
                 reasons.append(_not_used(label, error))
-        if not exports and len(reasons) == num_known:
+        if not exports and not reasons:
             others = self._warn_of_other_sizes(name)
             reasons.append(
                 f"graphs for {name} have other sizes than {self._shape.label}"
@@ -195,7 +194,7 @@ class _Maker:
             if not each.measured.agrees:
                 logger.warning("engine auto: not %s: %s", each.label, each.said)
                 reasons.append(each.said)
-        return [each for each in exports if each.measured.agrees]
+        return [each for each in exports if each.measured.agrees], reasons
 
     def _warn_of_other_sizes(self, name: str) -> bool:
         """Somebody who exported for another search will wonder why it is not used; whether somebody did."""
@@ -222,7 +221,7 @@ class _Maker:
     def _make(self, target: ExportTarget) -> Path:
         began = time.perf_counter()
         logger.info("making graphs for %s in %s; this takes from half a minute on", target.engine, target.precision)
-        directory = cache_directory(fingerprint(self.checkpoint), target)
+        directory = cache_directory(weights_sha256(self.checkpoint), target)
         model, autoencoder = on_cpu(self.checkpoint.model), on_cpu(self.checkpoint.autoencoder)
         export(replace(self.checkpoint, model=model, autoencoder=autoencoder), target, directory, measured=False)
         logger.info("graphs for %s made in %.0f s: %s", target.engine, time.perf_counter() - began, directory)

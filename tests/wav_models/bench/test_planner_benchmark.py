@@ -31,7 +31,7 @@ def test_plan_without_caches_is_the_same(memory: str, num_video_steps: int) -> N
     """Scores of every round, actions and values: caches change no number."""
     model = BenchmarkModel(SMALL, denoise_steps=3, num_video_steps=num_video_steps)
     plans = TimedPlans(PlannerBenchmark(model, 2, 5, 3, memory=memory, threads=1))
-    cached, naive = plans.cached(Stopwatch()), plans.naive(Stopwatch())
+    cached, naive = plans.plan(Stopwatch()), plans.naive(Stopwatch())
     for one, other in zip(cached.rounds, naive.rounds, strict=True):
         assert one.pair_score == pytest.approx(other.pair_score, abs=1e-4)
         assert one.pair_score.std() > 0.01

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wav_models.bench.gpu.subject import Subject
 from wav_models.bench.gpu.training import RandomBatches
+from wav_models.bench.subject import Subject, published_planner
 from wav_models.bench.training_memory import TRAINED_BYTES, stage_memory
 from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.networks.random_weights import random_model
@@ -73,7 +73,8 @@ def test_a_robot_of_fewer_views_keeps_less(stage: str) -> None:
 
 
 def test_a_robot_of_fewer_views_is_measured() -> None:
-    plan = Subject(random_model(TWO_VIEWS, torch.Generator().manual_seed(0)), 2, 1).plan()
+    model = random_model(TWO_VIEWS, torch.Generator().manual_seed(0))
+    plan = Subject(model, published_planner(1, 2, 1, 2)).plan()
     assert plan.actions.isfinite().all()
 
 

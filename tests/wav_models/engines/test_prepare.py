@@ -14,7 +14,7 @@ import pytest
 from wav_models.checkpoint import load_checkpoint
 from wav_models.engines import prepare
 from wav_models.engines.export import cache_directory, expected_manifest, export_directory
-from wav_models.engines.manifest import fingerprint
+from wav_models.engines.manifest import weights_sha256
 from wav_models.planner.config import PlannerConfig
 
 PLANNER = PlannerConfig(num_video_samples=2, num_value_samples=1, num_video_elites=1, num_value_elites=1)
@@ -32,7 +32,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
         *_, checkpoint, directory, planner = command
         target = prepare._target(PlannerConfig(**{**json.loads(planner), "video_times": (0.0,)}))
         Path(directory).mkdir(parents=True, exist_ok=True)
-        expected_manifest(fingerprint(load_checkpoint(Path(checkpoint))), target, "").write(Path(directory))
+        expected_manifest(weights_sha256(load_checkpoint(Path(checkpoint))), target, "").write(Path(directory))
         return SimpleNamespace(returncode=0, stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -47,7 +47,7 @@ def test_graphs_are_made_once_for_every_search(random_checkpoint: Path, made: li
     assert len(said) == 2
     assert all(WORDS in text for text in said)
     loaded = load_checkpoint(random_checkpoint)
-    assert made[0][-2] == str(cache_directory(fingerprint(loaded), prepare._target(PLANNER)))
+    assert made[0][-2] == str(cache_directory(weights_sha256(loaded), prepare._target(PLANNER)))
 
 
 def test_stale_graphs_beside_the_checkpoint_are_made_again_there(

@@ -54,9 +54,8 @@ def main(argv: Sequence[str]) -> int:
             session.say("left out", phase=phase.name, why=f"needs {phase.seconds:g} s")
         else:
             _run(phase, session)
-    failed = session.facts.get("failed", 0)
-    session.say("done", failed=failed)
-    return int(failed)
+    session.say("done", failed=session.failed)
+    return session.failed
 
 
 def _run(phase: Phase, session: Session) -> None:
@@ -65,7 +64,7 @@ def _run(phase: Phase, session: Session) -> None:
     try:
         phase.run(session)
     except Exception as error:
-        session.facts["failed"] = session.facts.get("failed", 0) + 1
+        session.failed += 1
         place = traceback.extract_tb(error.__traceback__)[-1]
         said = f"{type(error).__name__}: {error}"[:400]
         session.say("FAILED", phase=phase.name, error=said, at=f"{Path(place.filename).name}:{place.lineno}")

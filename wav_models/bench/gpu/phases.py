@@ -17,19 +17,15 @@ from torch.nn import functional
 
 from wav_models.bench.cost import Workload, plan_cost, total
 from wav_models.bench.gpu.session import Session, relative_error
-from wav_models.bench.gpu.subject import (
-    NUM_ITERATIONS,
-    NUM_STEPS,
-    Answers,
-    Subject,
-    elites_in_common,
-    model_of,
-)
+from wav_models.bench.subject import Answers, Subject, elites_in_common, model_of, published_planner
 from wav_models.guidance import JACOBIANS
 from wav_models.networks.fp8 import quantized_rows, scaled_product
 from wav_models.planner.latent_plan import LatentPlan
 
 CPU: Final = torch.device("cpu")
+NUM_ITERATIONS: Final = 3
+NUM_STEPS: Final = 5
+"""Euler steps of the value and the action expert."""
 TOLERANCE: Final = {"fp32": 1e-3, "bf16": 6e-2, "fp8": 2e-1}
 """Of values and actions against float32 on the CPU, relative."""
 PLAN_SECONDS: Final = 20.0
@@ -93,15 +89,13 @@ def correct(session: Session) -> None:
 def _tiny(device: torch.device, causal: bool, sizes: tuple[int, int], **options: Any) -> Subject:
     """Of the same weights on every device."""
     model = model_of("wav-tiny", causal=causal, device=CPU).to(device)
-    return Subject(model, *sizes, **options)
+    return Subject(model, published_planner(NUM_ITERATIONS, *sizes, NUM_STEPS), **options)
 
 
 def _say_agreement(session: Session, found: Answers, expected: Answers, what: dict[str, Any]) -> None:
     errors = {name: relative_error(x, getattr(expected, name)) for name, x in vars(found).items()}
     agrees = all(error < TOLERANCE[what["dtype"]] for error in errors.values())
-    session.say("agrees with the CPU" if agrees else "FAILED: differs from the CPU", **what, **errors)
-    if not agrees:
-        session.facts["failed"] = session.facts.get("failed", 0) + 1
+    session.judge(agrees, "agrees with the CPU", "differs from the CPU", **what, **errors)
 
 
 def eager(session: Session) -> None:
@@ -289,8 +283,7 @@ def threads(session: Session) -> None:
         subject.imagine(scene)
         shown += 1
     thread.join()
-    session.facts["failed"] = session.facts.get("failed", 0) + bool(problems)
-    session.say("FAILED: threads" if problems else "two threads", shown=shown, problems=problems)
+    session.judge(not problems, "two threads", "threads", shown=shown, problems=problems)
 
 
 def plans(session: Session) -> None:
@@ -350,8 +343,9 @@ def _fastest(session: Session, causal: bool, sizes: tuple[int, int], dtype: str)
 
 def _full(session: Session, causal: bool, sizes: tuple[int, int], **options: Any) -> Subject:
     """Of the preset that is measured, in bf16 unless the options say otherwise."""
-    subject = Subject(
-        model_of(session.preset, causal=causal, device=session.device), *sizes, **{"dtype": "bf16", **options}
-    )
+    planner = published_planner(NUM_ITERATIONS, *sizes, NUM_STEPS)
+    model = model_of(session.preset, causal=causal, device=session.device)
+    subject = Subject(model, planner, **{"dtype": "bf16", **options})
+    del model
     session.forget()  # the float32 weights it was made from
     return subject

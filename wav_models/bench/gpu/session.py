@@ -49,6 +49,7 @@ class Session:
         seconds: the time that all phases may take.
         out: where the results go, one JSON object a line, as soon as each is there.
         facts: what a later phase builds on, e.g. "gemm_flops" [1/s].
+        failed: how often something did not hold.
     """
 
     device: torch.device
@@ -56,6 +57,7 @@ class Session:
     seconds: float
     out: Path
     facts: dict[str, Any] = field(default_factory=dict)
+    failed: int = 0
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
@@ -89,6 +91,11 @@ class Session:
         print(line, flush=True)
         with (self.out / RESULTS).open("a") as file:
             file.write(line + "\n")
+
+    def judge(self, holds: bool, result: str, otherwise: str, **values: Any) -> None:
+        """As `say`, and count what does not hold as a failure."""
+        self.failed += not holds
+        self.say(result if holds else f"FAILED: {otherwise}", **values)
 
     def wait(self) -> None:
         """Until the device has done what it was told."""

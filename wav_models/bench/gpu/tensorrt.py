@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 from wav_models.bench.gpu.session import Session, relative_error
-from wav_models.bench.gpu.subject import Subject, model_of
+from wav_models.bench.subject import Subject, model_of, published_planner
 from wav_models.engines.base import EngineOptions
 
-SIZES = (8, 4)
+SIZES = (3, 8, 4, 5)
+"""K, M, N, and steps of the experts."""
 PRECISION = "fp16"
 TOLERANCE = 5e-2
 
@@ -31,7 +32,7 @@ def tensorrt(session: Session) -> None:
     from wav_models.engines.runtimes import get_runtime
     from wav_models.networks.autoencoder import make_autoencoder
 
-    subject = Subject(model_of("wav-tiny", causal=True, device=session.device), *SIZES)
+    subject = Subject(model_of("wav-tiny", causal=True, device=session.device), published_planner(*SIZES))
     expected = subject.answers()
     runtime = get_runtime("tensorrt")
     model = model_of("wav-tiny", causal=True, device=session.device).cpu()
@@ -49,6 +50,11 @@ def tensorrt(session: Session) -> None:
             plan = session.time(subject.plan, 10, 1).p50
             errors = {name: relative_error(x, getattr(expected, name)) for name, x in vars(found).items()}
             agrees = all(error < TOLERANCE for error in errors.values())
-            result = "tensorrt" if agrees else "FAILED: tensorrt differs from torch"
-            session.facts["failed"] = session.facts.get("failed", 0) + (not agrees)
-            session.say(result, version=runtime.version(), recorded=recorded, export_s=exported, plan_ms=plan, **errors)
+            values = {
+                "version": runtime.version(),
+                "recorded": recorded,
+                "export_s": exported,
+                "plan_ms": plan,
+                **errors,
+            }
+            session.judge(agrees, "tensorrt", "tensorrt differs from torch", **values)

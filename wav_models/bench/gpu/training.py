@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 
 from wav_models.bench.gpu.session import Session
-from wav_models.bench.gpu.subject import model_of
+from wav_models.bench.subject import model_of
 from wav_models.networks.wav_model import recompute_activations
 from wav_models.presets import ModelConfig
 from wav_models.training.config import STAGES, TrainConfig

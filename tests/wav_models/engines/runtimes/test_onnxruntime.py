@@ -112,7 +112,7 @@ def trial(checkpoint: Checkpoint, engine: Engine) -> Trial:
 def beside(checkpoint: Checkpoint, exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A copy of the export where engines look for it; an empty cache; no exporter, no language model."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("wav_models.networks.text_encoder.make_text_encoder", lambda *_: WordEncoder())
+    monkeypatch.setattr(select, "make_text_encoder", lambda *_: WordEncoder())
 
     def copy(_: Any, __: Any, directory: Path, **___: Any) -> None:
         shutil.rmtree(directory, ignore_errors=True)

@@ -102,7 +102,8 @@ def test_ctrl_c_ends_with_zero_and_leaves_nothing(
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with start_system(command, cwd=repository, env=environment, **pipes) as process:
         lines: list[str] = []
-        while not any("episode 1, seed 3" in line for line in lines) and process.poll() is None:
+        finished = "episode 1 of 99, seed 3: no success after"
+        while not any(finished in line for line in lines) and process.poll() is None:
             lines.append(process.stdout.readline())
         assert process.poll() is None, "".join(lines) + process.stdout.read()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

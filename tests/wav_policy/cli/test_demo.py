@@ -13,7 +13,6 @@ import pytest
 
 from wav_policy.cli.demo import Demo, DemoArguments, NodeOutput
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult
-from wav_policy.cli.main import main
 from wav_policy.nodes.clients.system_client import Report
 
 KEYS = ["episodes", "success", "plans", "plan_ms_p50", "plan_ms_p99", "control_hz", "chunk_age_ms_p99"]
@@ -78,13 +77,6 @@ def test_what_the_policy_warns_of_while_it_comes_up_is_seen(capsys: pytest.Captu
     output.write("[policy_node] [WARN]: later")
     assert capsys.readouterr().out == "[policy_node] [WARN]: acting WITHOUT planning\n"
     assert len(output.last) == 4
-
-
-def test_wrong_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--checkpoint", "/nowhere"]) == 2
-    assert "/nowhere does not exist" in capsys.readouterr().err
-    assert main(["demo", "--task", "juggle"]) == 2
-    assert "Valid: " in capsys.readouterr().err
 
 
 @pytest.mark.ros

@@ -81,6 +81,7 @@ def test_what_is_missing_is_found_before_anything_dear_is_loaded(repository: Pat
         ("export", "give --checkpoint DIRECTORY, or --preset NAME"),
         ("serve --engine torhc", "did you mean 'torch'"),
         ("bench planner --preset wav-tny", "did you mean 'wav-tiny'"),
+        ("demo --task juggle --no-monitor", "task:='juggle'. Valid: "),
         ("demo --planner num_iteration=1 --no-monitor", "did you mean 'num_iterations'"),
     ],
 )

@@ -31,6 +31,8 @@ WORLD, PLANNING, CONTROL = "sim_node: world", "policy_node: planning", "piper_no
 NODES = "lifecycle_manager: nodes"
 LOG = "demo.log"
 FILM_SUFFIXES = (".mp4", ".gif")
+NEXT = """next: `wav demo --task towel` is another task, `--video demo.mp4` films it, `--planner num_iterations=0` plans
+nothing; `wav doctor --faults --sim --only camera` makes cameras fail; docs/try_it.md, docs/my_data.md"""
 _LAST_LINES = 15
 
 
@@ -272,6 +274,8 @@ def main(argv: list[str]) -> int:
             write_result(report.as_json(), arguments.json)
     if report.planned_nothing:
         raise DemoError(f"acted WITHOUT planning: {report.verdict}")
+    if not arguments.headless:
+        print(NEXT)
     return OK
 
 

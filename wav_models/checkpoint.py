@@ -48,6 +48,7 @@ __all__ = [
     "load_model_config",
     "load_planner_config",
     "load_pretrained",
+    "load_training_record",
     "save_checkpoint",
 ]
 
@@ -138,6 +139,11 @@ def load_model_config(directory: Path) -> ModelConfig:
 def load_planner_config(directory: Path) -> PlannerConfig:
     """How to plan with a checkpoint, without its weights; raises CheckpointError as `load_checkpoint` does."""
     return _read_planner(_open(directory))
+
+
+def load_training_record(directory: Path) -> dict[str, Any]:
+    """How a checkpoint was trained, without its weights; raises CheckpointError as `load_checkpoint` does."""
+    return _read_record(_open(directory))
 
 
 def load_checkpoint(

@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
     from wav_policy.experiments.continuation_bench import ContinuationBenchmark, plot, run, table
 
     benchmark = ContinuationBenchmark(
-        checkpoint=checkpoint_to_load(arguments.checkpoint),
+        checkpoint=checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype),
         task=arguments.task,
         methods=arguments.methods,
         latencies=tuple(1e-3 * latency for latency in arguments.latency_ms),

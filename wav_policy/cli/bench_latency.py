@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
         raise ValueError(f"--plans is {arguments.plans}; 1 or more fits")
     if not 0.0 <= arguments.imagine_rate < float("inf"):
         raise ValueError(f"--imagine-rate is {arguments.imagine_rate}; a finite number >= 0 fits")
-    checkpoint = checkpoint_to_load(arguments.checkpoint)
+    checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
     from wav_models.checkpoint import load_planner_config
     from wav_models.engines.select import EngineOptions
     from wav_policy.experiments.latency_bench import measure_latency

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections import deque
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ WORLD, PLANNING, CONTROL = "sim_node: world", "policy_node: planning", "piper_no
 NODES = "lifecycle_manager: nodes"
 LOG = "demo.log"
 FILM_SUFFIXES = (".mp4", ".gif")
+NEXT = """next: `wav demo --task towel` is another task, `--video demo.mp4` films it, `--planner num_iterations=0` plans
+nothing; `wav doctor --faults --sim --only camera` makes cameras fail; docs/try_it.md, docs/my_data.md"""
 _LAST_LINES = 15
 
 
@@ -120,15 +123,20 @@ class Demo:
         self._supervisor = supervisor
         self._time_limit = arguments.time_limit or make_task(arguments.task).time_limit
 
-    def await_readiness(self) -> None:
-        """Wait until all managed nodes are active and the simulation reports.
+    def await_readiness(self, screen: Screen) -> None:
+        """Wait until all managed nodes are active and the simulation reports; tell what is waited for as it changes.
 
         Raises:
             DemoError: names what is missing.
         """
-        if not self._client.spin_until(lambda: not self._missing(), self._arguments.startup_timeout):
-            missing = "; ".join(self._missing())
-            raise DemoError(f"not ready after {self._arguments.startup_timeout:g} s: {missing}")
+        deadline, told = time.monotonic() + self._arguments.startup_timeout, ""
+        while missing := "; ".join(self._missing()):
+            if time.monotonic() > deadline:
+                raise DemoError(f"not ready after {self._arguments.startup_timeout:g} s: {missing}")
+            if missing != told:
+                screen.say(f"waiting: {missing}")
+                told = missing
+            self._client.spin_until(lambda: not self._missing(), 1.0)
 
     def _missing(self) -> list[str]:
         self._check()
@@ -144,12 +152,14 @@ class Demo:
         """All episodes; every finished one is in the report, also when interrupted."""
         first = self._arguments.seed
         for number, seed in enumerate(range(first, first + self._arguments.episodes), start=1):
+            title = f"episode {number} of {self._arguments.episodes}, seed {seed}"
             screen.refresh("arms go home")
             self._prepare(seed, screen)
-            result = self._play(seed, number, screen)
+            screen.say(f"{title}: {self._world().values['instruction']}")
+            result = self._play(seed, title, screen)
             self._report.episodes.append(result)
             verdict = "success" if result.success else "no success"
-            screen.say(f"episode {number}, seed {seed}: {verdict} after {result.seconds:.1f} s; {self._brief()}")
+            screen.say(f"{title}: {verdict} after {result.seconds:.1f} s; {self._brief()}")
 
     def _brief(self) -> str:
         rows = dict(self._report.rows())
@@ -182,7 +192,7 @@ class Demo:
             self._client.spin_until(lambda: not self._client.reports[CONTROL].message.startswith("stopped"), 1.0)
             self._check()
 
-    def _play(self, seed: int, number: int, screen: Screen) -> EpisodeResult:
+    def _play(self, seed: int, title: str, screen: Screen) -> EpisodeResult:
         """Watch until success or the time limit."""
         while True:
             self._client.spin_until(lambda: False, 0.25)
@@ -191,7 +201,7 @@ class Demo:
             world = self._world()
             seconds = float(world.values["episode_time"])
             success = world.values["success"] == "True"
-            screen.refresh(f"episode {number}, seed {seed}, {seconds:.1f} s: {world.values['instruction']}")
+            screen.refresh(f"{title}, {seconds:.1f} s: {world.values['instruction']}")
             if success or seconds > self._time_limit:
                 return EpisodeResult(seed, success, seconds)
 
@@ -264,6 +274,8 @@ def main(argv: list[str]) -> int:
             write_result(report.as_json(), arguments.json)
     if report.planned_nothing:
         raise DemoError(f"acted WITHOUT planning: {report.verdict}")
+    if not arguments.headless:
+        print(NEXT)
     return OK
 
 
@@ -301,7 +313,7 @@ def _play(
     with closing(SystemClient()) as client:
         demo = Demo(arguments, report, client, supervisor, page)
         screen.refresh("nodes come up")
-        demo.await_readiness()
+        demo.await_readiness(screen)
         output.starting = False
         if page is not None and not arguments.headless:
             page.open_browser()

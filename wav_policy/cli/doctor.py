@@ -70,7 +70,9 @@ def main(argv: list[str]) -> int:
     console = Console(highlight=False)
     failed: list[str] = []
     for subject, check in checks(arguments):
-        for finding in examine(subject, check):
+        with console.status(f"{subject} ..."):
+            findings = examine(subject, check)
+        for finding in findings:
             if finding.level is Level.FAIL:
                 failed.append(finding.subject)
             mark = f"[{finding.level.value}]{finding.level.name:<4}[/]"

@@ -12,6 +12,7 @@ import tyro
 
 from wav_models.configuration import ConfigurationError
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
+from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import say_result, trials_file
 from wav_policy.cli.options import (
     Flag,
@@ -104,7 +105,7 @@ def main(argv: list[str]) -> None:
         return
     arguments = tyro.cli(EvaluateArguments, prog="wav evaluate", args=argv)
     _check(arguments)
-    arguments = replace(arguments, checkpoint=checkpoint_to_load(arguments.checkpoint))
+    arguments = replace(arguments, checkpoint=find_checkpoint(arguments.checkpoint))
     run = _diagnose if arguments.diagnose else _evaluate
     run(arguments, "wav evaluate " + shlex.join(argv))
 
@@ -141,9 +142,10 @@ def _evaluate(arguments: EvaluateArguments, command: str) -> None:
     from wav_policy.experiments.closed_loop import SimTrials
     from wav_policy.experiments.robot_stack import StackConfig
 
+    planners = make_conditions(arguments)
+    checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
     # A damaged checkpoint fails here, once, not in every worker.
     load_checkpoint(arguments.checkpoint, autoencoder_directory=arguments.pretrained)
-    planners = make_conditions(arguments)
     trials = SimTrials(
         arguments.checkpoint,
         arguments.task,

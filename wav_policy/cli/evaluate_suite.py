@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
     suite = get_suite(arguments.suite)
     _check(arguments, suite)
     if arguments.checkpoint is not None:
-        arguments = replace(arguments, checkpoint=checkpoint_to_load(arguments.checkpoint))
+        arguments = replace(arguments, checkpoint=checkpoint_to_load(arguments.checkpoint, dtype=arguments.dtype))
     if arguments.budgets:
         suite = replace(suite, budgets={name: suite.budgets[name] for name in arguments.budgets})
     _evaluate(arguments, suite, "wav evaluate " + shlex.join(argv))

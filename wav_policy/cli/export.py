@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from wav_models.configuration import ConfigurationError
+from wav_models.configuration import ConfigurationError, check_choice
 from wav_models.endings import FAILED, OK
-from wav_policy.cli.options import Flag, checkpoint_to_load
+from wav_policy.bringup.paths import find_checkpoint
+from wav_policy.cli.options import Flag
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
@@ -58,10 +59,13 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(ExportArguments, prog="wav export", args=argv)
     if (arguments.checkpoint is None) == (arguments.preset is None):
         raise ConfigurationError("give --checkpoint DIRECTORY, or --preset NAME with --out DIRECTORY")
-    checkpoint = arguments.checkpoint and checkpoint_to_load(arguments.checkpoint)
-    from wav_models.engines.runtimes import get_runtime
+    checkpoint = arguments.checkpoint and find_checkpoint(arguments.checkpoint)
+    from wav_models.engines.runtimes import get_runtime, runtime_names
 
-    get_runtime(arguments.engine).require()
+    check_choice("engine", arguments.engine, runtime_names())
+    runtime = get_runtime(arguments.engine)
+    check_choice(f"precision of {runtime.name}", arguments.precision, runtime.precisions)
+    runtime.require()
     if checkpoint is not None:
         return _export_checkpoint(arguments, checkpoint)
     assert arguments.preset is not None
@@ -73,6 +77,7 @@ def _export_checkpoint(arguments: ExportArguments, path: Path) -> int:
     from wav_models.checkpoint import load_checkpoint
     from wav_models.engines.export import export, export_directory
 
+    print(f"loading {path}", flush=True)
     checkpoint = load_checkpoint(path, autoencoder_directory=arguments.pretrained)
     planner = _with_sizes(checkpoint.planner, arguments)
     target = _target(arguments, planner)

@@ -21,9 +21,18 @@ def option(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def checkpoint_to_load(path: Path) -> Path:
-    """`find_checkpoint`, and a word on what takes the next seconds."""
+def checkpoint_to_load(path: Path, engine: str = "auto", dtype: str = "auto") -> Path:
+    """`find_checkpoint`, and a word on what takes the next seconds.
+
+    Raises:
+        ConfigurationError: there is no such checkpoint, engine or number format.
+    """
     checkpoint = find_checkpoint(path)
+    from wav_models.engines.precision import PRECISIONS
+    from wav_models.engines.select import ENGINES
+
+    check_choice("engine", engine, ENGINES)
+    check_choice("dtype", dtype, PRECISIONS)
     print(f"loading {checkpoint}", file=sys.stderr, flush=True)
     return checkpoint
 

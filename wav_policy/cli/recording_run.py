@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from wav_policy.recording.demonstrations import (
@@ -27,6 +29,8 @@ def record(
         def show(progress: RecordingProgress) -> None:
             done = f"{progress.succeeded}/{progress.attempted} succeeded"
             bar.update(line, completed=progress.kept, note=done)
+            if not bar.console.is_terminal:  # where the bar is drawn at the end only
+                print(f"{progress.kept}/{options.num_episodes} episodes, {done}", file=sys.stderr, flush=True)
 
         note_run(writer.root, options, mix)
         progress = record_demonstrations(writer, demonstrator, options, show)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -46,7 +47,8 @@ def main(argv: list[str]) -> None:
     arguments = tyro.cli(ReplayArguments, args=argv, prog="wav replay")
     if not arguments.recording.exists():
         raise FileNotFoundError(f"{arguments.recording} does not exist")
-    checkpoint = checkpoint_to_load(arguments.checkpoint)
+    checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine)
+    from wav_models.checkpoint import load_model_config
     from wav_models.configuration import load
     from wav_policy.monitor.open_recording import open_recording
     from wav_policy.monitor.replay import Replay
@@ -57,20 +59,15 @@ def main(argv: list[str]) -> None:
     from wav_policy.recording.bag_topics import BagTopics
 
     topics = None if arguments.topics is None else load(BagTopics, arguments.topics)
-    policy = WAVPolicy.load(checkpoint, engine=arguments.engine)
-    image_size, step_hz = policy.config.latent.image_size, policy.config.horizon.step_hz
+    config = load_model_config(checkpoint)
+    image_size, step_hz = config.latent.image_size, config.horizon.step_hz
     recording = open_recording(arguments.recording, arguments.episode, image_size, step_hz, rgb_from_any, topics)
-    replay = Replay(recording, policy, arguments.seed)
-    page = ReplayPage(recording, replay)
-    try:
-        server = PageServer(Address.choose(arguments.host, arguments.port), page.page)
-        print(f"{recording.title}: {len(recording)} frames, {recording.instruction!r}")
-        print(f"the page is at {server.url}", flush=True)
-        try:
+    policy = WAVPolicy.load(checkpoint, engine=arguments.engine)
+    with closing(Replay(recording, policy, arguments.seed)) as replay:
+        page = ReplayPage(recording, replay)
+        with closing(PageServer(Address.choose(arguments.host, arguments.port), page.page)) as server:
+            print(f"{recording.title}: {len(recording)} frames, {recording.instruction!r}")
+            print(f"the page is at {server.url}", flush=True)
             while True:
                 page.update()
                 time.sleep(1.0 / arguments.rate)
-        finally:
-            server.close()
-    finally:
-        replay.close()

@@ -96,7 +96,9 @@ def _inputs(arguments: ReportArguments) -> ReportInputs:
     acts = not {"success", "search", "refit"}.isdisjoint(arguments.measure)
     log = TrialLog(arguments.out / "trials.jsonl" if acts else None, resume=arguments.resume)
     a = arguments
-    return ReportInputs(checkpoint_to_load(a.checkpoint), a.task, a.data, a.episodes, a.seed, a.dtype, a.workers, log)
+    return ReportInputs(
+        checkpoint_to_load(a.checkpoint, dtype=a.dtype), a.task, a.data, a.episodes, a.seed, a.dtype, a.workers, log
+    )
 
 
 def _measure(name: str, inputs: ReportInputs, out: Path, command: str) -> None:

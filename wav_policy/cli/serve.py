@@ -38,7 +38,7 @@ class ServeArguments:
 def main(argv: list[str]) -> None:
     """Entry point of `wav serve`."""
     arguments = tyro.cli(ServeArguments, args=argv, prog="wav serve")
-    checkpoint = checkpoint_to_load(arguments.checkpoint)
+    checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
     from wav_policy.monitor.server import Address
     from wav_policy.policy.remote.server import PolicyServer
     from wav_policy.policy.wav_policy import WAVPolicy

@@ -13,7 +13,6 @@ import pytest
 
 from wav_policy.cli.demo import Demo, DemoArguments, NodeOutput
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult
-from wav_policy.cli.main import main
 from wav_policy.nodes.clients.system_client import Report
 
 KEYS = ["episodes", "success", "plans", "plan_ms_p50", "plan_ms_p99", "control_hz", "chunk_age_ms_p99"]
@@ -80,13 +79,6 @@ def test_what_the_policy_warns_of_while_it_comes_up_is_seen(capsys: pytest.Captu
     assert len(output.last) == 4
 
 
-def test_wrong_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--checkpoint", "/nowhere"]) == 2
-    assert "/nowhere does not exist" in capsys.readouterr().err
-    assert main(["demo", "--task", "juggle"]) == 2
-    assert "Valid: " in capsys.readouterr().err
-
-
 @pytest.mark.ros
 @pytest.mark.sim
 @pytest.mark.timeout(600)
@@ -103,7 +95,8 @@ def test_ctrl_c_ends_with_zero_and_leaves_nothing(
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with start_system(command, cwd=repository, env=environment, **pipes) as process:
         lines: list[str] = []
-        while not any("episode 1, seed 3" in line for line in lines) and process.poll() is None:
+        finished = "episode 1 of 99, seed 3: no success after"
+        while not any(finished in line for line in lines) and process.poll() is None:
             lines.append(process.stdout.readline())
         assert process.poll() is None, "".join(lines) + process.stdout.read()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

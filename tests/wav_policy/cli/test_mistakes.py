@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from wav_models import checkpoint
 from wav_policy.cli.main import COMMANDS, main
 
 ABSENT = "/nowhere/at/all"
@@ -67,6 +68,31 @@ def test_what_is_missing_is_found_before_anything_dear_is_loaded(repository: Pat
         assert (code, said.count("\n")) == (2, 1), (argv, said)
         assert ABSENT in said, argv
     assert loaded == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("evaluate --conditions k9", "no condition 'k9'"),
+        ("evaluate --planner num_iteration=1", "did you mean 'num_iterations'"),
+        ("evaluate --engine torhc", "unknown engine 'torhc'; did you mean 'torch'"),
+        ("evaluate --dtype fp3", "unknown dtype 'fp3'"),
+        ("export --precision fp8 --checkpoint checkpoints/wav-tiny", "unknown precision of onnxruntime 'fp8'"),
+        ("export", "give --checkpoint DIRECTORY, or --preset NAME"),
+        ("serve --engine torhc", "did you mean 'torch'"),
+        ("bench planner --preset wav-tny", "did you mean 'wav-tiny'"),
+        ("demo --task juggle --no-monitor", "task:='juggle'. Valid: "),
+        ("demo --planner num_iteration=1 --no-monitor", "did you mean 'num_iterations'"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_found_before_weights_are_loaded(
+    line: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkpoint, "_load_strictly", None)
+    assert main(line.split()) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.ros

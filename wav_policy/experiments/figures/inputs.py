@@ -45,7 +45,7 @@ class ReportInputs:
 
     def split(self, dataset: Dataset) -> Split:
         """Episodes that training held out, where the checkpoint knows this dataset; else all, with a warning."""
-        from wav_models.checkpoint import load_checkpoint
+        from wav_models.checkpoint import load_training_record
         from wav_models.experiments.held_out import announced_split
 
-        return announced_split(load_checkpoint(self.checkpoint).training_record, dataset)
+        return announced_split(load_training_record(self.checkpoint), dataset)

@@ -184,7 +184,7 @@ def test_a_checkpoint_of_another_robot_is_refused_by_what_differs(
     monkeypatch.setenv("WAV_SUITES", str(tmp_path))
     (tmp_path / "libero").mkdir()
     (tmp_path / "libero/wav-suite-complete").touch()
-    assert main(["evaluate", "--suite", "libero_object", "--checkpoint", "checkpoints/wav-tiny"]) == 1
+    assert main(["evaluate", "--suite", "libero_object", "--checkpoint", "checkpoints/wav-tiny"]) == 2
     said = capsys.readouterr().err
     assert "is of the robot bimanual_piper, suite libero_object of libero_panda" in said
     assert "joint_targets, not end_effector_deltas" in said

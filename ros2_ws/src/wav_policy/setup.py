@@ -22,7 +22,7 @@ setup(
     name=PACKAGE,
     version="0.1.0",
     packages=find_packages(include=["wav_models*", "wav_policy*"]),
-    package_data={"": ["py.typed", "*.xml", "*.c", "*.html", "*.js"]},
+    package_data={"": ["py.typed", "*.xml", "*.c", "*.html", "*.css", "*.js"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),

@@ -25,6 +25,7 @@ from rclpy.qos import qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
+from wav_models.data.images import resize_image  # noqa: E402
 from wav_models.planner.config import PlannerConfig  # noqa: E402
 from wav_models.presets import WAV_TINY  # noqa: E402
 from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan, PlanRound  # noqa: E402
@@ -133,6 +134,8 @@ class DreamingPolicy:
 
     def alternatives(self, plan: Plan, count: int) -> tuple[()]:
         return ()
+
+    fit_image = staticmethod(resize_image)
 
     def reset(self) -> None:
         """Nothing is remembered."""

@@ -248,18 +248,24 @@ def _in_format(model: WAVModel, dtype: torch.dtype) -> WAVModel:
     return model
 
 
+_CHANNELS: Final = ("value.proj_in.", "value.proj_out.", "action.proj_in.", "action.proj_out.")
+"""Parameters whose shapes are those of a robot's values, actions and state."""
+
+
 def load_pretrained(path: Path, model: WAVModel) -> tuple[str, ...]:
     """Start from published weights: safetensors of LTX-Video, of a multi-view video model, or of WAV.
 
     A part that such a file may lack (embedding of views, value expert, action expert) is either complete in it or
-    keeps its initial weights; everything else is strict.
+    keeps its initial weights. So do projections from and to the channels of another robot, which have another shape.
+    Everything else is strict.
 
     Args:
         path: a safetensors file, or a directory whose safetensors files are the shards of one model.
         model: changed in place, on its own device and dtype.
 
     Returns:
-        Parts that the file does not have and that keep their initial weights: "views", "value", "action".
+        Parts that keep their initial weights: "views", "value", "action" where the file does not have them,
+        "value.proj_in" and the like where it has them for another robot.
 
     Raises:
         CheckpointError: naming the tensors that are missing, unknown or of wrong shape.
@@ -282,6 +288,10 @@ def load_pretrained(path: Path, model: WAVModel) -> tuple[str, ...]:
         if names and not any(name in tensors for name in names):
             tensors |= {name: current[name] for name in names}
             initialised.append(part)
+    others = [n for n in tensors.keys() & current.keys() if n.startswith(_CHANNELS)]
+    others = [name for name in others if tensors[name].shape != current[name].shape]
+    tensors |= {name: current[name] for name in others}
+    initialised += sorted({name.rpartition(".")[0] for name in others})
     _check_tensors(current, tensors, path, official_name)
     model.load_state_dict(tensors)
     return tuple(initialised)

@@ -24,9 +24,11 @@ from wav_models.checkpoint import (
     load_pretrained,
 )
 from wav_models.checkpoint_files import SUMS
+from wav_models.embodiments import LIBERO_PANDA
 from wav_models.networks.autoencoder import TinyAutoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
+from wav_models.presets import expert_configs
 
 
 @pytest.fixture
@@ -214,6 +216,18 @@ def test_pretrained_wav_weights_load_whole(tmp_path: Path) -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), source.state_dict().values(), strict=True)
     )
+
+
+def test_another_robots_channels_stay_initialised(tmp_path: Path) -> None:
+    value, action = expert_configs(LIBERO_PANDA, SMALL.value.num_attention_heads, SMALL.value.attention_head_dim)
+    source, model = WAVModel(SMALL), WAVModel(replace(SMALL, value=value, action=action, embodiment=LIBERO_PANDA))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_file(_published(source), tmp_path / "wav.safetensors")
+    initialised = load_pretrained(tmp_path / "wav.safetensors", model)
+    assert initialised == ("action.proj_in", "action.proj_out", "value.proj_in", "value.proj_out")
+    for name, tensor in model.state_dict().items():
+        theirs = source.state_dict()[name]
+        assert torch.equal(tensor, theirs if theirs.shape == tensor.shape else before[name]), name
 
 
 @pytest.mark.parametrize(

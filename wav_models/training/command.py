@@ -49,7 +49,8 @@ class TrainArguments:
     pretrained: Path | None = None
     """Local LTX-Video directory (vae, tokenizer, text_encoder), for presets that use them."""
     weights: Path | None = None
-    """Published weights (safetensors of LTX-Video's transformer, Genie Envisioner or WAV): what they hold starts from
+    """Published weights (safetensors of LTX-Video's transformer, Genie Envisioner or WAV), or model.safetensors of a
+    checkpoint of the same networks for another robot: what they hold starts from
     them instead of from random ones (not when resuming, nor what an earlier stage of this run has trained)."""
     start: Path | None = None
     """A checkpoint, or another run: start from its weights instead of from random ones (not when resuming). Give a

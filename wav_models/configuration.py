@@ -234,7 +234,8 @@ def _read_yaml(text: str, empty: Any) -> Any:
         """Takes no key twice."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            _once([(key.value, None) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"])
+            scalars = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            _once([(key.value, None) for key in scalars if key.tag != "tag:yaml.org,2002:merge"])
             return super().construct_mapping(node, deep)
 
     # What launch_ros writes for a list.

@@ -177,6 +177,7 @@ def test_a_fault_names_place_key_value_and_what_fits(data: Any, message: str) ->
     [
         ("a.yaml", "name: x\nname: y\n", "a.yaml: key 'name' is given twice"),
         ("a.json", '{"name": "x", "name": "y"}', "a.json: key 'name' is given twice"),
+        ("a.yaml", "{[name]: x}\n", "a.yaml: not YAML: .*unhashable key"),
         ("a.json", '{"name": "x", "inner": {"rate": NaN}}', "a.json: inner.rate is nan; a finite number"),
         ("a.json", "[" * 100_000, "a.json: not JSON"),
         ("a.yaml", "[" * 10_000, "a.yaml: not YAML"),

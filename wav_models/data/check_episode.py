@@ -93,7 +93,8 @@ def check_episode(
         conventions.add(episode)
     problems += _check_videos(dataset, index, inspect, states)
     problems += _check_instruction(dataset.robot, info.instruction, where)
-    notes = info.extra.get("notes", [])
+    noted = info.extra.get("notes")
+    notes = noted if isinstance(noted, list) else []
     problems += [Problem("warning", where, f"the recorder noted: {note}", "judge whether to keep it") for note in notes]
     return labelled, problems
 

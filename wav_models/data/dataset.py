@@ -253,7 +253,7 @@ class Dataset:
         for path, row in self._episode_rows():
             try:
                 episodes.append(self._episode_info(row))
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
                 raise DatasetError(f"{path}: episode {row.get('episode_index')} is damaged: {error!r}") from error
         episodes.sort(key=lambda episode: episode.index)
         for position, episode in enumerate(episodes):
@@ -293,15 +293,18 @@ class Dataset:
             )
             for view, key in self.cameras.items()
         }
+        instruction, extra = row["tasks"][0], json.loads(row.get("extra") or "{}")
+        if not isinstance(instruction, str) or not isinstance(extra, dict):
+            raise TypeError(f"tasks {row['tasks']}, extra {extra}")
         return EpisodeInfo(
             index=int(row["episode_index"]),
-            instruction=row["tasks"][0],
+            instruction=instruction,
             length=int(row["length"]),
             seed=row.get("seed"),
             success=row.get("success"),
             noise=row.get("noise"),
             achieved_fps=row.get("achieved_fps"),
-            extra=json.loads(row.get("extra") or "{}"),
+            extra=extra,
             data_file=self._locate(self.info["data_path"], row, "data"),
             videos=videos,
         )
@@ -322,6 +325,13 @@ def read_info(root: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path}: damaged or incomplete: {error!r}") from error
     return dict(info)
+
+
+def rate_of(info: dict[str, Any]) -> float | None:
+    """Frames per second of `meta/info.json` [Hz]; None where what it says is no rate."""
+    fps = info["fps"]
+    is_rate = isinstance(fps, (int, float)) and not isinstance(fps, bool) and 0 < fps < math.inf
+    return float(fps) if is_rate else None
 
 
 def shape_of(feature: dict[str, Any]) -> list[Any]:
@@ -355,10 +365,10 @@ def robot_of(info: dict[str, Any]) -> Embodiment:
 
 def header_faults(info: dict[str, Any], robot: Embodiment) -> Iterator[str]:
     """What keeps a complete `meta/info.json` from describing a robot."""
-    fps, features, cameras = info["fps"], info["features"], robot.view_keys.values()
+    rate, features, cameras = rate_of(info), info["features"], robot.view_keys.values()
     columns = {STATE_KEY: robot.state, ACTION_KEY: robot.actions}
-    if not isinstance(fps, (int, float)) or not math.isfinite(fps) or fps != int(fps) or not fps > 0:
-        yield f"fps is {fps!r}; it must be a positive whole number"
+    if rate is None or rate != int(rate):
+        yield f"fps is {info['fps']!r}; it must be a positive whole number"
     for key in (*columns, *cameras):
         if key not in features:
             yield f"feature {key!r} of {robot.name} is missing; there are {', '.join(features)}"
@@ -390,10 +400,10 @@ def read_tasks(path: Path) -> list[str]:
     name = next((name for name in ("task", "__index_level_0__") if name in table.column_names), None)
     if name is None or "task_index" not in table.column_names:
         raise DatasetError(f"{path}: columns {', '.join(table.column_names)}; task_index and task are needed")
-    tasks = dict(zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True))
-    if sorted(tasks) != list(range(len(tasks))):
-        raise DatasetError(f"{path}: tasks are numbered {sorted(tasks)}, not from 0 on; restore it from a copy")
-    return [str(tasks[number]) for number in range(len(tasks))]
+    numbers, tasks = table["task_index"].to_pylist(), table[name].to_pylist()
+    if not all(numbers.count(number) == 1 for number in range(len(tasks))):
+        raise DatasetError(f"{path}: tasks are numbered {numbers}, not from 0 on; restore it from a copy")
+    return [str(tasks[numbers.index(number)]) for number in range(len(tasks))]
 
 
 def flat_names(names: Any) -> list[Any]:
@@ -432,12 +442,14 @@ def _read_facts(path: Path, columns: Sequence[str]) -> dict[int, dict[str, Any]]
         values = {name: np.asarray(table[name]) for name in table.column_names}
     except (OSError, pa.ArrowException, KeyError, ValueError):
         return {}
+    if episode_of.dtype.kind != "i":
+        return {}
     facts: dict[int, dict[str, Any]] = {}
     for episode, first in zip(*np.unique(episode_of, return_index=True), strict=True):
         known = facts.setdefault(int(episode), {})
         for fact, key in EPISODE_FACTS.items():
-            if key in values and (value := int(values[key][first])) >= 0:
-                known[fact] = value
+            if key in values and values[key].dtype.kind in "biuf" and 0 <= values[key][first] < np.inf:
+                known[fact] = int(values[key][first])
         if SUCCESS_KEY in values and "success" in known:
             known["success"] = bool(known["success"])
         elif NEXT_SUCCESS_KEY in values:

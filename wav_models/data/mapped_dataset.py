@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from wav_models.data.dataset import (
     EpisodeInfo,
     flat_names,
     image_size,
+    rate_of,
     read_info,
     shape_of,
 )
@@ -96,9 +96,10 @@ class MappedDataset(Dataset):
         if info["codebase_version"] not in (*V2, CODEBASE_VERSION):
             versions = ", ".join((*V2, CODEBASE_VERSION))
             raise DatasetError(f"{path}: codebase_version {info['codebase_version']!r}; {versions} can be read")
-        if not isinstance(info["fps"], (int, float)) or not math.isfinite(info["fps"]) or info["fps"] <= 0:
-            raise DatasetError(f"{path}: fps is {info['fps']!r}; it must be positive")
-        self.recorded_fps = float(info["fps"])
+        rate = rate_of(info)
+        if rate is None:
+            raise DatasetError(f"{path}: fps is {info['fps']!r}; it must be a positive number")
+        self.recorded_fps = rate
         if self.mapping.fps is None and self.recorded_fps != int(self.recorded_fps):
             raise DatasetError(f"{path}: fps is {self.recorded_fps:g}; choose a whole one, such as `fps: 10`")
         self._widths, self._columns = {}, {}
@@ -122,24 +123,18 @@ class MappedDataset(Dataset):
         if self.info["codebase_version"] not in V2:
             yield from super()._episode_rows()
             return
-        path, chunks_size = self.root / _EPISODES, int(self.info.get("chunks_size", _CHUNKS_SIZE))
-        for line in _read_lines(path):
-            chunk = int(line.get("episode_index", 0)) // chunks_size
-            yield (
-                path,
-                {**line, "data/chunk_index": chunk, "data/file_index": line.get("episode_index")}
-                | {
-                    f"videos/{key}/{name}": value
-                    for key in self.cameras.values()
-                    for name, value in {"chunk_index": chunk, "file_index": 0, "from_timestamp": 0.0}.items()
-                },
-            )
+        yield from ((self.root / _EPISODES, line) for line in _read_lines(self.root / _EPISODES))
+
+    def _episode_info(self, row: dict[str, Any]) -> EpisodeInfo:
+        """Before v3.0 every episode begins its videos."""
+        starts = {f"videos/{key}/from_timestamp": 0.0 for key in self.cameras.values()}
+        return super()._episode_info({**starts, **row})
 
     def _locate(self, pattern: str, row: Mapping[str, Any], prefix: str, **names: str) -> Path:
         if self.info["codebase_version"] not in V2:
             return super()._locate(pattern, row, prefix, **names)
-        places = {"episode_chunk": row["data/chunk_index"], "episode_index": row["episode_index"]}
-        return self.root / pattern.format(**places, **names)
+        index, chunks_size = int(row["episode_index"]), int(self.info.get("chunks_size", _CHUNKS_SIZE))
+        return self.root / pattern.format(episode_chunk=index // chunks_size, episode_index=index, **names)
 
     def _load_episodes(self) -> list[EpisodeInfo]:
         """With lengths at the rate that was asked for."""

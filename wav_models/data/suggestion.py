@@ -12,7 +12,7 @@ import numpy as np
 
 from wav_models.configuration import from_dict
 from wav_models.data.conventions import MARGIN
-from wav_models.data.dataset import DatasetError, flat_names, read_info, shape_of
+from wav_models.data.dataset import DatasetError, flat_names, rate_of, read_info, shape_of
 from wav_models.data.joint_names import joints_meant, side_of, spelled_as_ours
 from wav_models.data.layout import ACTION_KEY, STATE_KEY
 from wav_models.data.mapped_dataset import MappedDataset
@@ -90,7 +90,7 @@ def suggest(root: Path, given: Mapping[str, Any], robot: Embodiment) -> Suggesti
     if suggestion.undecided:
         return suggestion
     mapping = from_dict(DataMapping, {name: value for name, value in known.items() if value is not None})
-    dataset = MappedDataset(root, replace(mapping, fps=mapping.fps or max(1, round(info["fps"]))), robot)
+    dataset = MappedDataset(root, replace(mapping, fps=mapping.fps or max(1, round(rate_of(info) or 1))), robot)
     if not len(dataset):
         raise DatasetError(f"{root}: there are no episodes")
     if mapping.fps is None and info["fps"] != int(info["fps"]):
@@ -138,7 +138,7 @@ def _is_colour(key: str, feature: Any) -> bool:
     """Whether a feature holds videos of a camera, and not of depth."""
     if not isinstance(feature, dict) or feature.get("dtype") not in ("video", "image"):
         return False
-    about = feature.get("info") or feature.get("video_info") or {}
+    about = next((x for x in (feature.get("info"), feature.get("video_info")) if isinstance(x, dict)), {})
     return not about.get("video.is_depth_map") and "depth" not in key.lower()
 
 

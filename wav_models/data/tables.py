@@ -26,7 +26,10 @@ def _grouped(path: Path, written: int) -> tuple[pa.Table, dict[int, slice]]:
     table = read_table(path)
     if "episode_index" not in table.column_names:
         raise DatasetError(f"{path}: column 'episode_index' is missing; there are {', '.join(table.column_names)}")
-    episodes = table["episode_index"].to_numpy()
+    column = table["episode_index"]
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise DatasetError(f"{path}: column 'episode_index' holds {column.type}, or nothing; each row needs an episode")
+    episodes = column.to_numpy()
     order = np.argsort(episodes, kind="stable")
     if (np.diff(episodes) < 0).any():
         table = table.take(pa.array(order))

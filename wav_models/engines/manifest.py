@@ -152,7 +152,7 @@ def _check_graphs(manifest: Manifest) -> None:
         if Path(name).name != name:
             raise ValueError(f"{name!r} is no file name")
     for name, graph in manifest.graphs.items():
-        if graph.get("file") not in manifest.files:
+        if str(graph.get("file")) not in manifest.files:
             raise ValueError(f"graph {name!r} has no file")
 
 

@@ -14,8 +14,12 @@ from tests.wav_models.piper import VIDEO_KEYS
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data import tables
 from wav_models.data.check import check_dataset
-from wav_models.data.dataset import Dataset, DatasetError
+from wav_models.data.dataset import Dataset, DatasetError, read_tasks
+from wav_models.data.mapped_dataset import MappedDataset
+from wav_models.data.mapping import DataMapping
+from wav_models.data.suggestion import suggest
 from wav_models.data.video_reader import VideoError
+from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.rewards.label import label_dataset
 from wav_models.rewards.label_config import LabelConfig
 from wav_policy.recording.episode_writer import DatasetWriter
@@ -131,6 +135,39 @@ def test_columns_of_another_kind_are_named(root: Path, values: pa.Array, message
     pq.write_table(table, root / DATA)
     with pytest.raises(DatasetError, match=f"episode 1: column 'action' {message}"):
         Dataset(root).read_episode(1)
+
+
+@pytest.mark.parametrize("values", [[0.5] * LENGTH, [float("nan")] * LENGTH, [None] * LENGTH])
+def test_rows_that_are_of_no_episode_are_named(root: Path, values: list[float | None]) -> None:
+    table = pq.read_table(root / DATA, partitioning=None).drop_columns(["episode_index"])
+    pq.write_table(table.append_column("episode_index", pa.array(values, pa.float64())), root / DATA)
+    with pytest.raises(DatasetError, match="column 'episode_index' holds double"):
+        Dataset(root).read_episode(1)
+
+
+@pytest.mark.parametrize("numbers", [[0, 0], [1, 2], [None, 0]])
+def test_instructions_that_are_not_numbered_are_named(tmp_path: Path, numbers: list[int | None]) -> None:
+    path = tmp_path / "tasks.parquet"
+    pq.write_table(pa.table({"task_index": pa.array(numbers), "task": ["a", "b"]}), path)
+    with pytest.raises(DatasetError, match="tasks are numbered"):
+        read_tasks(path)
+
+
+@pytest.mark.parametrize("fps", ["10", None, [10], True, 0, float("inf")])
+def test_what_is_no_rate_is_named_however_a_dataset_is_read(root: Path, fps: object) -> None:
+    change_info(root, lambda info: info.update(fps=fps))
+    for read in (
+        lambda: Dataset(root),
+        lambda: MappedDataset(root, DataMapping(), BIMANUAL_PIPER),
+        lambda: suggest(root, {}, BIMANUAL_PIPER),
+    ):
+        with pytest.raises(DatasetError, match="fps is .*; it must be a positive"):
+            read()
+
+
+def test_a_camera_that_is_not_described_is_a_camera(root: Path) -> None:
+    change_info(root, lambda info: info["features"]["observation.images.top_head"].update(info=[1]))
+    assert suggest(root, {}, BIMANUAL_PIPER).mapping.cameras["head"] == "observation.images.top_head"
 
 
 def test_all_faults_of_the_header_are_reported(root: Path) -> None:

@@ -1,0 +1,48 @@
+"""What a directory says of its graphs is checked before it is believed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wav_models.engines.base import EngineError
+from wav_models.engines.manifest import FORMAT, MANIFEST, Manifest, PlanShape, read_manifest
+from wav_models.planner.config import PlannerConfig
+
+SOUND = Manifest(
+    FORMAT,
+    "onnxruntime",
+    "fp32",
+    "onnxruntime 1",
+    "",
+    20,
+    "0" * 64,
+    PlanShape.of(PlannerConfig()),
+    {"torch": "2"},
+    {"video_dit_1": {"file": "video_dit_1.onnx", "inputs": {}, "outputs": {}}},
+    {"video_dit_1.onnx": "0" * 64},
+)
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    SOUND.write(tmp_path)
+    assert read_manifest(tmp_path) == SOUND
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"graphs": {"pick": {"file": ["pick.onnx"]}}}, "graph 'pick' has no file"),
+        ({"graphs": {"pick": {}}}, "graph 'pick' has no file"),
+        ({"files": {"../pick.onnx": "0"}}, "'../pick.onnx' is no file name"),
+        ({"opset": "20"}, "opset is '20', a text; a whole number fits"),
+    ],
+)
+def test_a_damaged_one_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    (tmp_path / MANIFEST).write_text(json.dumps({**asdict(SOUND), **changes}))
+    with pytest.raises(EngineError, match=f"not a manifest of this version .*{message}.*export again"):
+        read_manifest(tmp_path)

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tests.wav_models.networks.small_model import BASE, Inputs, randomize
+from wav_models.networks.modulation import TimeRows
 from wav_models.networks.tensor_names import official_name
 from wav_models.networks.video_dit import MemoryPrefix, VideoDiT
 from wav_models.networks.wav_model import WAVModel
@@ -56,11 +58,19 @@ def test_equals_diffusers_with_one_view() -> None:
     )
 
 
+def _rows_of_views(model: VideoDiT, flow_time: Tensor) -> TimeRows:
+    """Of the flow time, with what every view adds of its own."""
+    rows, embeddings = model.time_embed(flow_time[:, None, None, None]), model.view_embed
+    modulations = [model.view_ada(functional.silu(embedding)).view(6, -1) for embedding in embeddings]
+    modulation = rows.modulation + torch.stack(modulations)[:, None, None]
+    return TimeRows(modulation, rows.embedded + embeddings[:, None, None])
+
+
 def _masked_reference(model: VideoDiT, inputs: Inputs, future: Tensor, flow_time: Tensor) -> tuple[Tensor, Tensor]:
     """One sequence of all tokens with an explicit mask: head by head, nothing cached. Returns velocity and features."""
     latents = torch.cat([inputs.memory, future], dim=2)[0]
     views, frames, tokens = latents.shape[:3]
-    clean, noisy = (model._time_rows(t) for t in (torch.ones(1), flow_time))
+    clean, noisy = (_rows_of_views(model, t) for t in (torch.ones(1), flow_time))
     rows = torch.cat(
         [clean.modulation.expand(-1, -1, SPLIT, -1, -1, -1), noisy.modulation.expand(-1, -1, 3, -1, -1, -1)], 2
     )

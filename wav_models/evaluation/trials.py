@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
 from itertools import combinations
@@ -106,15 +107,18 @@ def run_logged(
     """
     done = {condition: log.of(key, seeds) for condition, key in keys.items()}
     outcomes = {condition: [trial.success for trial in trials.values()] for condition, trials in done.items()}
+    began, before, total = time.monotonic(), sum(map(len, done.values())), len(keys) * len(seeds)
 
     def report(condition: str, trial: TrialResult) -> None:
         log.add(keys[condition], trial)
         known = outcomes[condition]
         known.append(trial.success)
         outcome = trial.fault or ("success" if trial.success else "failure")
+        finished = sum(map(len, outcomes.values()))
+        left = (time.monotonic() - began) / (finished - before) * (total - finished)
         print(
             f"[{title} {condition}] {len(known)}/{len(seeds)} {name(trial.seed)}: {outcome} in {trial.steps} steps; "
-            f"{sum(known)} of {len(known)}",
+            f"{sum(known)} of {len(known)}; {left / 60:.0f} min left",
             file=sys.stderr,
             flush=True,
         )

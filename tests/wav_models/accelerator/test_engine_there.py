@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.wav_models.accelerator.fake_accelerator import Launches, fake_accelerator, fake_model
 from tests.wav_models.engines.test_torch_engine import SMALL, WordEncoder, random_model
-from wav_models.bench.gpu.subject import elites_in_common
+from wav_models.bench.subject import elites_in_common
 from wav_models.bench.planner import identity_normalization
 from wav_models.engines.observed_trajectories import ObservedTrajectories
 from wav_models.engines.select import loaded_format

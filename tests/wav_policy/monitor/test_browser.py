@@ -140,6 +140,9 @@ class DreamingPolicy:
     def reset(self) -> None:
         """Nothing is remembered."""
 
+    def close(self) -> None:
+        """It holds nothing."""
+
     def warm_up(self, instruction: str = "") -> PlanCost:
         return PlanCost(0.0)
 

@@ -7,6 +7,7 @@ then, in another terminal: wav up sim:=true policy:=ws://localhost:8000 policy_m
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -38,12 +39,11 @@ def act(question: dict[str, Any]) -> np.ndarray:
 def attend(connection: ServerConnection) -> None:
     """Metadata first, then a chunk for every observation."""
     connection.send(pack({"name": "wave"}))
-    try:
+    with contextlib.suppress(ConnectionClosed):
         for data in connection:
             assert isinstance(data, bytes)
             connection.send(pack({"actions": act(unpack(data, MAX_QUESTION))}))
-    except ConnectionClosed:
-        print("the robot has left", flush=True)
+    print("the robot has left", flush=True)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ def test_futures_imagined_in_parts_are_those_of_one_batch(
     monkeypatch: pytest.MonkeyPatch, memory: str, activations: int
 ) -> None:
     benchmark = PlannerBenchmark(BenchmarkModel(SMALL, denoise_steps=3), 2, 5, 3, memory=memory, threads=1)
-    whole = TimedPlans(benchmark).cached(Stopwatch())
+    whole = TimedPlans(benchmark).plan(Stopwatch())
     monkeypatch.setattr(torch_engine, "CPU_ACTIVATIONS", activations)
-    parted = TimedPlans(benchmark).cached(Stopwatch())
+    parted = TimedPlans(benchmark).plan(Stopwatch())
     for one, other in zip(whole.rounds, parted.rounds, strict=True):
         assert one.pair_score == pytest.approx(other.pair_score, abs=1e-4)
     torch.testing.assert_close(whole.actions, parted.actions, atol=1e-4, rtol=1e-4)

@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,15 @@ def wait(condition: Callable[[], bool], what: Callable[[], object], timeout: flo
         time.sleep(0.2)
 
 
+def page_is_served(port: int) -> bool:
+    """The monitor is no lifecycle node: it may come later than "all nodes active"."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=60) as page:
+            return "html" in page.read().decode().lower()
+    except urllib.error.URLError:
+        return False
+
+
 class Observer:
     """Sits at the root and hears every robot."""
 
@@ -157,8 +168,7 @@ def test_each_has_its_own_arms_page_and_description(
     links = {link.resolve() for link in runtime.glob("wav-*/can_*")}
     assert len(links) == 4, "two arms each, none shared"
     for robot, system in systems.items():
-        page = urllib.request.urlopen(f"http://127.0.0.1:{system.port}", timeout=60).read().decode()
-        assert "html" in page.lower()
+        wait(partial(page_is_served, system.port), system.log.read_text, 60.0)
         assert f"{robot}" in system.log.read_text()
     for robot in ROBOTS:
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -52,7 +52,7 @@ def system(
     """`wav up` with a random policy that plans seldom, recorder and monitor, without any choice about discovery: as a
     user starts it. Observed once, stopped with SIGINT by the last test or else by the teardown."""
     directory = tmp_path_factory.mktemp("system")
-    log, parameters = directory / "up.log", directory / "parameters.yaml"
+    log, parameters = directory / "up.log", tmp_path_factory.mktemp("parameters") / "slow.yaml"
     parameters.write_text("policy_node: {ros__parameters: {replan_interval: 8}}\n")
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "OMP_NUM_THREADS": "1"}
     undecided = {name: value for name, value in environment.items() if name not in _DISCOVERY}
@@ -145,7 +145,10 @@ def test_the_security_policy_allows_exactly_what_the_nodes_use(system: System, r
     rclpy.init()
     observer = Node("graph_access")
     try:
+        deadline = time.monotonic() + 60.0  # the monitor is no lifecycle node and may still be coming
         used = with_on_demand(look(observer, our_nodes()))
+        while set(used) != set(NODES) and time.monotonic() < deadline:
+            used = with_on_demand(look(observer, our_nodes()))
     finally:
         observer.destroy_node()
         rclpy.shutdown()

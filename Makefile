@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 PYTEST_ARGS ?=
 PIP_ARGS ?=
-IN_TWO_PROCESSES := --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 15
+IN_TWO_PROCESSES := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 # The system's own interpreter if it is 3.10-3.13, else the first of these that runs.
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13 python3.10; do \
@@ -75,8 +75,8 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# What talks to nodes and arms looks at clocks, and waits most of its time: two processes. The rest and the linters
-# compute meanwhile, and make way for it. Each part prints what it has found when it ends.
+# What talks to nodes and arms looks at clocks, and waits most of its time: one process, for whole systems need both
+# cores. The rest and the linters compute meanwhile, and make way for it. Each part prints what it found when it ends.
 test: setup
 ifeq ($(PYTEST_ARGS),)
 	@echo "Tests and linters run in three parts at once; each prints its results when it ends, after some minutes"
@@ -86,10 +86,10 @@ else
 endif
 
 test-clock:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(IN_TWO_PROCESSES) -m 'clock and not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations 15 -m 'clock and not slow'
 
 test-compute:
-	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest $(IN_TWO_PROCESSES) -m 'not slow and not clock'
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest $(IN_TWO_PROCESSES) --durations 15 -m 'not slow and not clock'
 
 test-lint:
 	nice -n 19 $(MAKE) --no-print-directory lint

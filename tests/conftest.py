@@ -53,14 +53,13 @@ StartSystem = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest modules first; the others stay in their order. What talks to nodes or arms looks at the clock.
 
-    A process of several takes whole modules, and one takes all that start simulated robots: two at once are too many.
+    A process of several takes whole modules.
     """
     clocks = tuple(REPOSITORY / "tests" / name for name in WITH_CLOCKS)
     for item in items:
         if any(item.get_closest_marker(name) for name in ("ros", "browser")) or set(clocks) & set(item.path.parents):
             item.add_marker(pytest.mark.clock)
-        robots = item.get_closest_marker("ros") and item.get_closest_marker("sim")
-        item.add_marker(pytest.mark.xdist_group("simulated robots" if robots else item.path.name))
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))
     first = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path, len(first)))
 

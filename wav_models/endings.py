@@ -20,6 +20,10 @@ _PROJECT: Final = __name__.partition(".")[0], "wav_policy"
 def ended(program: str, run: Callable[[], int | None], *, until_stopped: bool = False, interrupted: str = "") -> int:
     """Exit code of a command. An exception that is a fault of the program goes on, with its traceback.
 
+    A signal that comes while a library of C is imported or called reaches us as that library's own exception, which
+    names the interrupt as its cause: that is an interrupt, too. One that came up while an interrupt was being handled
+    (a file that could not be finished) is a fault of its own.
+
     Args:
         program: name for the line.
         run: the command; its own exit code, or None.
@@ -28,19 +32,28 @@ def ended(program: str, run: Callable[[], int | None], *, until_stopped: bool = 
     """
     try:
         return run() or OK
-    except KeyboardInterrupt:
-        message = "stopped" if until_stopped else "interrupted"
-        _say(program, f"{message}; {interrupted}" if interrupted else message)
-        return OK if until_stopped else INTERRUPTED
-    except (ValueError, FileNotFoundError, NotADirectoryError) as error:
-        _say(program, str(error))
-        return WRONG_USE
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        if is_interrupt(error):
+            message = "stopped" if until_stopped else "interrupted"
+            _say(program, f"{message}; {interrupted}" if interrupted else message)
+            return OK if until_stopped else INTERRUPTED
+        if isinstance(error, (ValueError, FileNotFoundError, NotADirectoryError)):
+            _say(program, str(error))
+            return WRONG_USE
         is_typed = type(error).__module__.partition(".")[0] in _PROJECT
         if not (is_typed or isinstance(error, (OSError, FloatingPointError))):
             raise
         _say(program, str(error))
         return FAILED
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether it is one, or a library's exception that has one as its cause; see `ended`."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _say(program: str, text: str) -> None:

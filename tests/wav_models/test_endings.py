@@ -37,6 +37,27 @@ def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
         raising(error)
 
 
+def test_an_interrupt_that_a_library_turned_into_its_own_exception_is_an_interrupt(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As rclpy does, when the signal comes while its C part is imported."""
+    error = ImportError("initialization failed")
+    error.__cause__ = KeyboardInterrupt()
+    assert raising(error) == INTERRUPTED
+    assert capsys.readouterr().err == "wav x: interrupted; nothing is lost\n"
+
+
+def test_a_fault_while_an_interrupt_is_handled_stays_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> int:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise OSError("the disk is full")
+
+    assert ended("wav x", run) == FAILED
+    assert capsys.readouterr().err == "wav x: the disk is full\n"
+
+
 def test_what_runs_until_it_is_stopped_has_succeeded_then(capsys: pytest.CaptureFixture[str]) -> None:
     def run() -> int:
         raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from wav_models.endings import OK
+from wav_models.endings import OK, is_interrupt
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArguments, parse
 from wav_policy.bringup.discovery import limit_to_this_host
@@ -265,8 +265,8 @@ def main(argv: list[str]) -> int:
         with Supervisor(output.write) as supervisor, screen:
             supervisor.start(launches(launch_arguments))
             _play(arguments, report, supervisor, screen, page, output)
-    except Exception:
-        if output.last:
+    except Exception as error:
+        if output.last and not is_interrupt(error):
             print(f"The nodes' last words ({output.path}):", *output.last, sep="\n", file=sys.stderr)
         raise
     finally:

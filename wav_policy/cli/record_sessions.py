@@ -139,7 +139,9 @@ class UnattendedSession:
 
     def run(self, num_episodes: int) -> int:
         """Returns the exit code: 0 when all episodes were recorded to their end, successful or not; else 1."""
-        self._client.wait(self._is_active, _READY_TIMEOUT, "the nodes do not become active")
+        from wav_policy.nodes.clients.recorder_client import MANAGER
+
+        self._client.wait(self._is_active, _READY_TIMEOUT, lambda: self._why_not((MANAGER,)))
         self._client.trigger("piper/home", timeout=_READY_TIMEOUT)
         seeds = range(self._seed, self._seed + num_episodes)
         outcomes = {seed: self._record(seed) for seed in seeds}
@@ -154,7 +156,7 @@ class UnattendedSession:
         from wav_policy.nodes.clients.recorder_client import RECORDER, TELEOPERATION, WORLD
 
         client = self._client
-        client.wait(lambda: WORLD in client.reports, _READY_TIMEOUT, "there is no simulation")
+        client.wait(lambda: WORLD in client.reports, _READY_TIMEOUT, lambda: "there is no simulation")
         client.set_parameter("sim_node", "next_seed", seed)
         client.trigger("sim/reset")
 
@@ -163,10 +165,10 @@ class UnattendedSession:
             follows = client.reports.get(TELEOPERATION)
             return laid_out and follows is not None and follows.message == "following" and self._is_idle()
 
-        client.wait(ready, _READY_TIMEOUT, f"not ready: {self._why_not((WORLD, TELEOPERATION, RECORDER))}")
+        client.wait(ready, _READY_TIMEOUT, lambda: self._why_not((WORLD, TELEOPERATION, RECORDER)))
         num_before = _num_episodes(client)
         self._start()
-        client.wait(self._is_recording, _READY_TIMEOUT, "the recorder does not say that it records")
+        client.wait(self._is_recording, _READY_TIMEOUT, lambda: self._why_not((RECORDER,)))
         client.trigger("sim/operate")
         client.spin_until(lambda: self._is_done() or not self._is_recording(), self._time_limit)
         client.check()
@@ -204,7 +206,9 @@ class UnattendedSession:
             return False, str(error)
 
     def _is_active(self) -> bool:
-        manager = self._client.reports.get("lifecycle_manager: nodes")
+        from wav_policy.nodes.clients.recorder_client import MANAGER
+
+        manager = self._client.reports.get(MANAGER)
         return manager is not None and manager.message == "all nodes active"
 
     def _is_idle(self) -> bool:
@@ -220,4 +224,5 @@ class UnattendedSession:
 
     def _why_not(self, names: tuple[str, ...]) -> str:
         reports = self._client.reports
-        return "; ".join(f"{name}: {reports[name].message}" for name in names if name in reports)
+        said = (f"{name}: {reports[name].message}" if name in reports else f"{name}: silent" for name in names)
+        return f"not ready after {_READY_TIMEOUT:g} s: {'; '.join(said)}"

@@ -29,6 +29,15 @@ _VERBS: Final = {
     Transition.TRANSITION_ACTIVE_SHUTDOWN: "shut down",
 }
 
+_STATES: Final = {
+    Transition.TRANSITION_CONFIGURE: "inactive",
+    Transition.TRANSITION_ACTIVATE: "active",
+    Transition.TRANSITION_DEACTIVATE: "inactive",
+    Transition.TRANSITION_CLEANUP: "unconfigured",
+    Transition.TRANSITION_ACTIVE_SHUTDOWN: "finalized",
+}
+"""Of a node after a transition that succeeded."""
+
 
 class BringUpError(RuntimeError):
     """A managed node did not appear or refused a transition; the message says which."""
@@ -138,6 +147,7 @@ class LifecycleManager(Node):
             raise BringUpError(f"{name} did not {_VERBS[transition]} within {timeout:g} s")
         if not response.success:
             raise BringUpError(f"{name} did not {_VERBS[transition]}; its own message says why")
+        self._states[name] = _STATES[transition]  # the event may have come before the two sides knew each other
 
     def _call(self, kind: Any, service: str, request: Any, timeout: float) -> Any:
         """The response, or None when there is none in time or the manager was interrupted."""

@@ -1,8 +1,9 @@
-"""The way down, seen from the managed nodes: who is parked, and who is only held."""
+"""The way up and down, seen from the managed nodes: who is parked, and who is only held."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
@@ -52,6 +54,38 @@ class Managed:
 
 
 @pytest.fixture
+def way_up() -> Iterator[Callable[..., list[str]]]:
+    """What a manager of these nodes says on /diagnostics once it has brought them up; no event of theirs reaches it."""
+    rclpy.init()
+    probe = Node("probe")
+    manager = LifecycleManager(parameter_overrides=[Parameter("node_names", value=["piper_node", "policy_node"])])
+    executor = SingleThreadedExecutor()
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    said: list[str] = []
+
+    def hear(message: DiagnosticArray) -> None:
+        said.extend(status.message for status in message.status)
+
+    def bring_up(**states: int) -> list[str]:
+        executor.add_node(Managed(states).node)
+        probe.create_subscription(DiagnosticArray, "/diagnostics", hear, 10)
+        executor.add_node(probe)
+        thread.start()
+        manager.bring_up()
+        said.clear()
+        deadline = time.monotonic() + 30.0
+        while not said and time.monotonic() < deadline:
+            rclpy.spin_once(manager, timeout_sec=0.1)
+        return said
+
+    yield bring_up
+    executor.shutdown()
+    thread.join(10.0)
+    manager.destroy_node()
+    rclpy.shutdown()
+
+
+@pytest.fixture
 def way_down() -> Iterator[Callable[..., list[tuple[str, int]]]]:
     """What nodes in these states are asked for by a manager of `piper_node` and `policy_node`."""
     rclpy.init()
@@ -76,6 +110,10 @@ def way_down() -> Iterator[Callable[..., list[tuple[str, int]]]]:
     thread.join(10.0)
     manager.destroy_node()
     rclpy.shutdown()
+
+
+def test_nodes_whose_events_came_too_early_are_known_to_be_active(way_up: Callable[..., list[str]]) -> None:
+    assert way_up(piper_node=INACTIVE, policy_node=INACTIVE)[0] == "all nodes active"
 
 
 def test_an_orderly_stop_parks(way_down: Callable[..., list[tuple[str, int]]]) -> None:

@@ -81,7 +81,7 @@ def recorder(tmp_path: Path, robot: subprocess.Popen[bytes]) -> Iterator[Recorde
 def wait_ready(client: RecorderClient) -> None:
     client.reports.clear()
     client.await_recorder()
-    client.wait(lambda: client.recorder.message == "ready", 30.0, "not ready")
+    client.wait(lambda: client.recorder.message == "ready", 30.0, lambda: "not ready")
 
 
 def record(client: RecorderClient, seconds: float) -> None:
@@ -91,8 +91,8 @@ def record(client: RecorderClient, seconds: float) -> None:
 
 def wait_recorded(client: RecorderClient, seconds: float) -> None:
     """Until the episode that has just begun is so long; what was said of the one before does not count."""
-    client.wait(lambda: float(client.recorder.values["seconds"]) < seconds, 30.0, "no new episode")
-    client.wait(lambda: float(client.recorder.values["seconds"]) >= seconds, 30.0, "does not record")
+    client.wait(lambda: float(client.recorder.values["seconds"]) < seconds, 30.0, lambda: "no new episode")
+    client.wait(lambda: float(client.recorder.values["seconds"]) >= seconds, 30.0, lambda: "does not record")
 
 
 def sound(root: Path) -> Dataset:
@@ -118,7 +118,9 @@ def test_commands(recorder: Recorder, client: RecorderClient, robot: subprocess.
     assert client.trigger("recorder/rerecord").startswith("recording episode 1")
     wait_recorded(client, 1.5)
     robot.send_signal(signal.SIGUSR1)
-    client.wait(lambda: "head/image_raw stopped" in client.recorder.values["last"], 30.0, "the camera is not missed")
+    client.wait(
+        lambda: "head/image_raw stopped" in client.recorder.values["last"], 30.0, lambda: "the camera is not missed"
+    )
     with pytest.raises(ServiceError, match="head/image_raw: newest message is"):
         client.trigger("recorder/start")
     robot.send_signal(signal.SIGUSR1)
@@ -180,7 +182,9 @@ def test_a_full_disk_costs_one_episode_and_nothing_else(recorder: Recorder, clie
     pid, (_, hard) = recorder.process.pid, resource.prlimit(recorder.process.pid, resource.RLIMIT_FSIZE)
     client.trigger("recorder/start")
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (8_000, hard))
-    client.wait(lambda: "the episode is lost" in client.recorder.values["last"], 30.0, "the full disk is not noticed")
+    client.wait(
+        lambda: "the episode is lost" in client.recorder.values["last"], 30.0, lambda: "the full disk is not noticed"
+    )
     assert "all earlier ones are safe" in client.recorder.values["last"]
     assert len(sound(recorder.root)) == 1
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))

@@ -12,6 +12,7 @@ from wav_policy.nodes.messages.instruction_topic import make_instruction_publish
 RECORDER = "recorder_node: episode"
 TELEOPERATION = "teleop_node: following"
 WORLD = "sim_node: world"
+MANAGER = "lifecycle_manager: nodes"
 
 _APPEAR_TIMEOUT = 90.0
 """PyTorch is not needed here, but a cold disk and a busy machine are slow [s]."""
@@ -50,16 +51,18 @@ class RecorderClient(SystemClient):
         Raises:
             RecorderGoneError: it does not.
         """
-        self.wait(lambda: RECORDER in self.reports, _APPEAR_TIMEOUT, "there is no recorder_node in this ROS domain")
+        self.wait(
+            lambda: RECORDER in self.reports, _APPEAR_TIMEOUT, lambda: "there is no recorder_node in this ROS domain"
+        )
 
-    def wait(self, condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
+    def wait(self, condition: Callable[[], bool], timeout: float, otherwise: Callable[[], str]) -> None:
         """Spin until the condition holds.
 
         Raises:
-            RecorderGoneError: not within `timeout` [s] (`otherwise` says what that means), or a node ended.
+            RecorderGoneError: not within `timeout` [s] (`otherwise` then says what that means), or a node ended.
         """
         if not self.spin_until(lambda: condition() or bool(self._ended()), timeout):
-            raise RecorderGoneError(otherwise)
+            raise RecorderGoneError(otherwise())
         self.check()
 
     def check(self) -> None:

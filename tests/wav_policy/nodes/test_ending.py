@@ -136,7 +136,14 @@ def test_one_that_still_imports_ends_at_once_and_says_nothing(
 ) -> None:
     """As `ros2 launch` and `ros2 run` start it."""
     command = [sys.executable, "-m", "wav_policy.nodes", "policy_node", "--ros-args"]
-    process = subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
+    )
     try:
         deadline = time.monotonic() + 30.0
         while not _catches(process.pid, END_SIGNALS[-1]):  # Python itself catches SIGINT before

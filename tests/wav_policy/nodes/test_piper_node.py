@@ -180,8 +180,7 @@ def columns(targets: list[tuple[float, FloatArray]]) -> tuple[FloatArray, FloatA
 
 def test_after_a_stop_only_reset_and_enable_move_again(active: Robot, probe: Probe) -> None:
     start = active.position
-    probe.send_chunk(start, 0.3, rows=20)
-    probe.wait_until(lambda: probe.messages()[LOOP] == "following the chunk")
+    probe.lead(start, 0.3, lambda: probe.messages()[LOOP] == "following the chunk", rows=20)
     assert probe.trigger("piper/stop").success
     probe.wait_until(lambda: "stopped: piper/stop" in probe.messages()[LOOP])
     probe.wait_until(lambda: probe.messages()["piper_node: left arm"] == "emergency stop")
@@ -199,8 +198,7 @@ def test_after_a_stop_only_reset_and_enable_move_again(active: Robot, probe: Pro
     probe.spin(0.3)
     np.testing.assert_array_equal(active.position, stopped_at)
     assert probe.enable().success
-    probe.send_chunk(stopped_at, -0.1)
-    probe.wait_until(lambda: abs(active.position[0] - stopped_at[0] + 0.1) < 0.005)
+    probe.lead(stopped_at, -0.1, lambda: abs(active.position[0] - stopped_at[0] + 0.1) < 0.005)
 
 
 def test_one_arm_is_reset_by_force_after_saying_that_it_falls(active: Robot, probe: Probe) -> None:
@@ -285,8 +283,7 @@ LEFT = "piper_node: left arm"
 
 
 def test_an_adapter_that_was_unplugged_is_found_again_by_itself(active: Robot, probe: Probe) -> None:
-    probe.send_chunk(active.position, 0.3, rows=30)
-    probe.wait_until(lambda: probe.messages()[LOOP] == "following the chunk")
+    probe.lead(active.position, 0.3, lambda: probe.messages()[LOOP] == "following the chunk", rows=30)
     active.arms[0].faults = FaultSet.parse("unplug")
     probe.wait_until(lambda: probe.messages()[LOOP] == "holding: no feedback")
     probe.wait_until(lambda: "left arm: no serial CAN adapter" in probe.messages()[LEFT])
@@ -301,8 +298,7 @@ def test_an_adapter_that_was_unplugged_is_found_again_by_itself(active: Robot, p
     probe.joint_states.clear()
     probe.wait_until(lambda: len(probe.joint_states) > 5)
     start = active.position
-    probe.send_chunk(start, 0.1)
-    probe.wait_until(lambda: abs(active.position[0] - start[0] - 0.1) < 0.005)
+    probe.lead(start, 0.1, lambda: abs(active.position[0] - start[0] - 0.1) < 0.005)
 
 
 def test_an_arm_that_lost_its_power_waits_for_enable(active: Robot, probe: Probe) -> None:
@@ -386,8 +382,7 @@ def test_shutdown_holds_where_the_arms_are(tmp_path: Path, repository: Path, rob
         assert probe.change_state(Transition.TRANSITION_ACTIVATE)
         probe.wait_until(lambda: probe.chunks.get_subscription_count() == 1)
         start = robot.position
-        probe.send_chunk(start, 0.3, rows=20)
-        probe.wait_until(lambda: robot.position[0] - start[0] > 0.01)
+        probe.lead(start, 0.3, lambda: robot.position[0] - start[0] > 0.01, rows=20)
         assert probe.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
         assert 0.0 < robot.position[0] - start[0] < 0.29
         np.testing.assert_allclose(robot.position[1:], start[1:], atol=0.002)

@@ -86,7 +86,7 @@ else
 endif
 
 test-clock:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations 15 -m 'clock and not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --reruns 1 --durations 15 -m 'clock and not slow'
 
 test-compute:
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest $(IN_TWO_PROCESSES) --durations 15 -m 'not slow and not clock'

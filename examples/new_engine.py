@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from wav_models import project_files
 from wav_models.checkpoint import load_checkpoint
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.networks.text_encoder import make_text_encoder
 from wav_models.types import Observation
-from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.policy.wav_policy import WAVPolicy
 from wav_policy.robot.cameras import VIEWS
@@ -45,7 +45,7 @@ class CountingEngine(TorchEngine):
         return super().act(*inputs)
 
 
-checkpoint = load_checkpoint(paths.resolve(DEFAULT_CHECKPOINT))
+checkpoint = load_checkpoint(project_files.resolve(DEFAULT_CHECKPOINT))
 engine = CountingEngine(checkpoint.model, checkpoint.autoencoder, make_text_encoder(checkpoint.config))
 policy = WAVPolicy(engine, checkpoint.normalization, checkpoint.planner)
 height, width = policy.config.latent.image_size

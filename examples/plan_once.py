@@ -10,9 +10,9 @@ import sys
 import cv2
 import numpy as np
 
+from wav_models import project_files
 from wav_models.data.images import resize_image
 from wav_models.types import Observation
-from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.policy.wav_policy import WAVPolicy
 from wav_policy.robot.cameras import VIEWS
@@ -30,7 +30,7 @@ def images(files: list[str]) -> dict[str, np.ndarray]:
     return {view: observation[view] for view in VIEWS}
 
 
-policy = WAVPolicy.load(paths.resolve(DEFAULT_CHECKPOINT), engine="torch")
+policy = WAVPolicy.load(project_files.resolve(DEFAULT_CHECKPOINT), engine="torch")
 seen = images(sys.argv[1:])
 size, num_memory = policy.config.latent.image_size, len(policy.config.horizon.memory_offsets)
 frames = np.stack([resize_image(seen[view], size) for view in VIEWS])

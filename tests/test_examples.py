@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from tests.wav_policy.monitor.test_recordings import write_bag
+from wav_models import project_files
 from wav_models.configuration import load
 from wav_models.types import Observation
-from wav_policy.bringup import paths
 from wav_policy.policy.remote.mapping import RemoteMapping
 from wav_policy.policy.remote.remote_policy import RemotePolicy
 from wav_policy.robot.model import home_positions
@@ -61,7 +61,7 @@ def test_replay_bag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def test_other_policy() -> None:
     """The client that `wav up policy:=ws://...` puts behind the safety filter, with the mapping of the first line."""
-    mapping = load(RemoteMapping, paths.find("config/remote_openpi.yaml"))
+    mapping = load(RemoteMapping, project_files.find("config/remote_openpi.yaml"))
     images = np.zeros((3, 1, *mapping.image_size, 3), np.uint8)
     server = subprocess.Popen([sys.executable, EXAMPLES / "other_policy.py", "0"], stdout=subprocess.PIPE, text=True)
     try:

@@ -24,7 +24,7 @@ LOOK_AROUND = """
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.arguments import parse
-from wav_policy.bringup.paths import resolve
+from wav_models.project_files import resolve
 from wav_policy.monitor.documents import bar_document, view_document
 import wav_policy
 assert resolve(DEFAULT_CHECKPOINT).joinpath("model.safetensors").is_file()

@@ -12,7 +12,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -145,6 +145,20 @@ def range_of(hint: Any) -> Range | None:
     """Of a number that must lie in one."""
     rules = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     return next((rule for rule in rules if isinstance(rule, Range)), None)
+
+
+def check_values(config: Any, named: Callable[[str], str] = str) -> None:
+    """ConfigurationError for a value that its field does not take, of a configuration that was built by other means.
+
+    Args:
+        config: a dataclass.
+        named: how a field is called in the message.
+    """
+    for name, hint in flat_hints(type(config)).items():
+        try:
+            _converted(getattr(config, name), hint)
+        except _Misfit as misfit:
+            raise ConfigurationError(f"{named(name)}{misfit}", name) from None
 
 
 def load(cls: type[T], path: Path, settings: Iterable[str] = ()) -> T:

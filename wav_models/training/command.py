@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import tyro
 
+from wav_models.command_line import parsed
+from wav_models.configuration import AtLeastOne, Count, Positive
 from wav_models.endings import INTERRUPTED, OK
+from wav_models.project_files import resolve
 from wav_models.training.config import STAGES, load_config
 
 if TYPE_CHECKING:
@@ -37,12 +40,12 @@ class TrainArguments:
     out: Path
     """Run directory."""
     config: Path = Path("config/train_tiny.yaml")
-    """Configuration of the run."""
+    """Configuration of the run; a relative path that is not here is one of the project's."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Any key of the configuration, such as video.loop.learning_rate=3e-4; may be given several times."""
-    minutes: float | None = None
+    minutes: Positive | None = None
     """Train for this long; the learning rate falls to its end by then. Earlier, resumed time counts."""
-    steps: int | None = None
+    steps: AtLeastOne | None = None
     """Train for this many optimiser steps; resumes to the last digit."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Continue from the stage's saved state, if there is one."""
@@ -56,9 +59,9 @@ class TrainArguments:
     """A checkpoint, or another run: start from its weights instead of from random ones (not when resuming). Give a
     checkpoint to every step of the run, "latents" and "checkpoint" too: its auto-encoder and normalisation are used.
     "autoencoder" goes on from its auto-encoder, which may be another robot's."""
-    workers: int | None = None
+    workers: AtLeastOne | None = None
     """Processes with averaged gradients on a CPU; overrides the configuration."""
-    devices: int | None = None
+    devices: Count | None = None
     """GPUs of this machine to train on, one process each; all when not given, 0 trains on the CPU."""
     tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Write scalars to RUN/tensorboard."""
@@ -72,7 +75,7 @@ class TrainArguments:
 
 def main(argv: list[str]) -> int:
     """Entry point; of every process where there are several. 130 after a signal: everything is saved then."""
-    arguments = tyro.cli(TrainArguments, prog=PROG, args=argv)
+    arguments = parsed(TrainArguments, PROG, argv)
     if arguments.stage in TRAINED and arguments.minutes is not None and arguments.steps is not None:
         raise ValueError("give either --minutes X or --steps N")
     from torch.multiprocessing.spawn import ProcessException
@@ -147,7 +150,7 @@ def _train(arguments: TrainArguments, command: str) -> bool:
     from wav_models.training.loop import BEST
     from wav_models.training.state import load_progress
 
-    config = load_config(arguments.config, arguments.set)
+    config = load_config(resolve(arguments.config), arguments.set)
     if arguments.workers is not None:
         config = replace(config, workers=arguments.workers)
     run = steps.Run(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from wav_models import project_files
 from wav_models.configuration import ConfigurationError, Range, did_you_mean, from_texts, load, with_assignments
 from wav_policy.bringup import paths
 from wav_policy.policy.remote.address import check_address
@@ -245,7 +246,7 @@ def _address(value: str) -> str:
 def _mapping(value: str) -> str:
     if not value:
         return ""
-    if not (file := paths.resolve(value)).is_file():
+    if not (file := project_files.resolve(value)).is_file():
         raise LaunchArgumentError(f"policy_mapping:={value}: there is no such file; config/remote_openpi.yaml is one")
     return str(file)
 

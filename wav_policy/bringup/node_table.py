@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wav_models import project_files
 from wav_models.configuration import ConfigurationError
 from wav_policy.bringup import paths
 from wav_policy.bringup.access import enclave_arguments
@@ -183,7 +184,7 @@ NODES = (
     NodeEntry("diagnostic_markers", condition=lambda arguments: arguments.rviz, niceness=10),
     NodeEntry(
         "rviz2",
-        arguments=lambda: ("-d", str(paths.find("config/wav.rviz"))),
+        arguments=lambda: ("-d", str(project_files.find("config/wav.rviz"))),
         remappings=_OWN_TF,
         condition=lambda arguments: arguments.rviz,
         package="rviz2",
@@ -238,7 +239,7 @@ def launches(arguments: LaunchArguments) -> tuple[NodeLaunch, ...]:
 
 
 def _fill_in(entry: NodeEntry, arguments: LaunchArguments) -> NodeLaunch:
-    files = [paths.find(f"config/{name}") for name in entry.parameter_files]
+    files = [project_files.find(f"config/{name}") for name in entry.parameter_files]
     if (given := arguments.params_file) is not None and _applies(given, f"{arguments.namespace}/{entry.executable}"):
         files.append(given)
     clock = {"use_sim_time": True} if arguments.use_sim_time else {}

@@ -1,66 +1,21 @@
-"""Where configuration, checkpoints, run-time files and executables lie, in a checkout and in an installation."""
+"""Where checkpoints, run-time files and executables lie."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TextIO
 
 from wav_models.configuration import ConfigurationError
+from wav_models.project_files import ament_prefixes, resolve
 
 PACKAGE = "wav_policy"
 
 
-class DataFileError(FileNotFoundError):
-    """A file of the project is in none of the places it may be in; the message names them."""
-
-
 class ExecutableError(RuntimeError):
     """A node of another package cannot be started here."""
-
-
-def data_roots() -> tuple[Path, ...]:
-    """Directories that hold `config/`, `launch/` and `checkpoints/`, best first.
-
-    A checkout (also an editable or `--symlink-install` one), then the ament share of every prefix in
-    `AMENT_PREFIX_PATH`, then the share of this Python environment.
-    """
-    checkout = Path(__file__).resolve().parents[2]
-    shares = [prefix / "share" / PACKAGE for prefix in (*_prefixes(), Path(sys.prefix))]
-    candidates = [checkout] if (checkout / "pyproject.toml").is_file() else []
-    return tuple(root for root in (*candidates, *shares) if root.is_dir())
-
-
-def _prefixes() -> list[Path]:
-    """Of the ROS 2 installations that are sourced."""
-    return [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-
-
-def find(relative: str) -> Path:
-    """The project's file or directory of that relative path, e.g. "config/piper.yaml".
-
-    Raises:
-        DataFileError: it is in none of `data_roots()`.
-    """
-    for root in data_roots():
-        if (root / relative).exists():
-            return root / relative
-    places = ", ".join(str(root) for root in data_roots()) or "no installation found"
-    raise DataFileError(f"{relative} not found (looked in: {places}). Reinstall with `pip install -e .`")
-
-
-def resolve(path: str) -> Path:
-    """A path the user gave: relative to the working directory if it exists there, else one of the project's."""
-    given = Path(path).expanduser()
-    if given.is_absolute() or given.exists():
-        return given.absolute()
-    try:
-        return find(path)
-    except DataFileError:
-        return given.absolute()
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -69,9 +24,10 @@ def find_checkpoint(path: str | Path) -> Path:
     Raises:
         ConfigurationError: there is none.
     """
-    directory = resolve(str(path))
+    directory = resolve(path)
     if not (directory / "config.json").is_file():
-        fault = "has no config.json" if directory.is_dir() else "does not exist"
+        there = "is no directory" if directory.exists() else "does not exist"
+        fault = "has no config.json" if directory.is_dir() else there
         raise ConfigurationError(f"{directory} {fault}; give a checkpoint directory (`wav train` writes one)")
     return directory
 
@@ -104,7 +60,7 @@ def find_executable(package: str, executable: str) -> str:
     Raises:
         ExecutableError: it is not installed, or no installation is sourced.
     """
-    for prefix in _prefixes():
+    for prefix in ament_prefixes():
         candidate = prefix / "lib" / package / executable
         if candidate.is_file():
             return str(candidate)

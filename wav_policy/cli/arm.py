@@ -12,8 +12,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from wav_models.command_line import Flag
 from wav_policy.cli.arm_find import FindArguments, run_find
-from wav_policy.cli.options import Flag
 from wav_policy.control.flash_check import STROKES, unfit_limits, wider_limits
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.piper import maintenance

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wav_models.configuration import Positive
 from wav_policy.piper.adapters import Adapter, list_adapters, rename_rule
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.maintenance import ServicedArm, interface_of
@@ -23,13 +24,14 @@ class FindArguments:
 
     channel: tuple[str, ...] = ()
     """Look at these only (CAN interfaces or serial devices); all USB adapters otherwise."""
-    seconds: float = 20.0
+    seconds: Positive = 20.0
     """How long to watch for each arm."""
 
 
 def run_find(arguments: FindArguments) -> int:
     """Exit code 0 when both arms were found, 1 otherwise."""
-    adapters = _candidates(arguments.channel)
+    if not (adapters := _candidates(arguments.channel)):
+        raise PiperError("no CAN adapter is plugged in; `ip link` lists interfaces, /dev/serial/by-id slcan devices")
     print("adapters:", *(f"  {adapter}" for adapter in adapters), sep="\n")
     arms: dict[Adapter, ServicedArm] = {}
     with ExitStack() as stack:

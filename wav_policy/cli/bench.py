@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
+from wav_models.command_line import Flag, parsed
+from wav_models.configuration import AtLeastOne, Count, Positive
 from wav_policy.cli.json_output import say_result
-from wav_policy.cli.options import Flag
 
 
 @dataclass(frozen=True)
@@ -19,19 +18,19 @@ class PlannerArguments:
 
     preset: str
     """Preset, or JSON file of shapes."""
-    iterations: int = 1
+    iterations: Count = 1
     """Planning rounds (K)."""
-    video_samples: int = 8
+    video_samples: AtLeastOne = 8
     """Futures per round (M)."""
-    value_samples: int = 5
+    value_samples: AtLeastOne = 5
     """Value samples per future (N)."""
     dtype: Literal["fp32", "bf16"] = "fp32"
     """Of weights and activations."""
     memory: Literal["full", "causal"] = "full"
     """causal: memory does not attend to the future, and is encoded once per observation."""
-    threads: int = 2
+    threads: AtLeastOne = 2
     """Of torch."""
-    repeat: int = 3
+    repeat: AtLeastOne = 3
     """Timed plans."""
     naive: Flag = False
     """Also run the same plan without caches, compare the scores, and print the ratio."""
@@ -49,13 +48,13 @@ class CostArguments:
 
     preset: str = "wav-2b"
     """Preset, or JSON file of shapes."""
-    plans: tuple[tuple[int, int, int], ...] = ((1, 8, 5), (3, 8, 5), (1, 30, 5), (3, 30, 5))
+    plans: tuple[tuple[Count, AtLeastOne, AtLeastOne], ...] = ((1, 8, 5), (3, 8, 5), (1, 30, 5), (3, 30, 5))
     """Triples K M N."""
     training: Flag = False
     """Memory of training on every GPU instead: all stages, sharded or not, activations kept or computed again."""
-    gpus: tuple[int, ...] = (1, 8, 64)
+    gpus: tuple[AtLeastOne, ...] = (1, 8, 64)
     """With --training: numbers of GPUs."""
-    samples: int = 4
+    samples: AtLeastOne = 4
     """With --training: samples on each GPU at a time."""
     json: Path | None = None
     """Where to write the result; nothing: to standard output."""
@@ -65,7 +64,7 @@ class CostArguments:
 class HopArguments:
     """From a camera's picture to a CAN frame, per hop, of the system that runs (`wav up ...` in another terminal)."""
 
-    seconds: float = 60.0
+    seconds: Positive = 60.0
     """How long it is watched [s]."""
     namespace: str = ""
     """Of the system."""
@@ -73,7 +72,7 @@ class HopArguments:
 
 def planner(argv: list[str]) -> None:
     """`wav bench planner`."""
-    arguments = tyro.cli(PlannerArguments, prog="wav bench planner", args=argv)
+    arguments = parsed(PlannerArguments, "wav bench planner", argv)
     from wav_models.bench.model_file import load_model
     from wav_models.bench.planner import PlannerBenchmark, run
     from wav_models.bench.report import planner_text
@@ -98,7 +97,7 @@ def planner(argv: list[str]) -> None:
 
 def cost(argv: list[str]) -> None:
     """`wav bench cost`."""
-    arguments = tyro.cli(CostArguments, prog="wav bench cost", args=argv)
+    arguments = parsed(CostArguments, "wav bench cost", argv)
     from wav_models.bench.cost_table import cost_table
     from wav_models.bench.model_file import load_model
     from wav_models.bench.report import cost_text
@@ -117,7 +116,7 @@ def cost(argv: list[str]) -> None:
 
 def hops(argv: list[str]) -> None:
     """`wav bench hops`."""
-    arguments = tyro.cli(HopArguments, prog="wav bench hops", args=argv)
+    arguments = parsed(HopArguments, "wav bench hops", argv)
     if not 1.0 <= arguments.seconds <= 3600.0:
         raise ValueError(f"--seconds is {arguments.seconds}; 1 to 3600 fits")
     from wav_policy.experiments.hop_latency import measure_hops

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
-
+from wav_models.command_line import parsed
+from wav_models.configuration import AtLeastOne, Count, NotNegative, Positive
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.json_output import say_result
 from wav_policy.cli.options import checkpoint_to_load
@@ -29,21 +29,21 @@ class ContinuationArguments:
     methods: tuple[str, ...] = ("naive", "fade", "average", "rtc")
     """naive: switch at once; fade: fade the disagreement; average: average overlapping chunks, then fade; rtc:
     real-time chunking, then fade."""
-    latency_ms: tuple[float, ...] = (0.0, 100.0, 300.0, 500.0)
+    latency_ms: tuple[NotNegative, ...] = (0.0, 100.0, 300.0, 500.0)
     """From the observation to the take-over of its chunk [ms]."""
-    episodes: int = 20
+    episodes: AtLeastOne = 20
     """Per method and latency."""
-    seed: int = 1000
+    seed: Count = 1000
     """First seed."""
     jacobian: str = "unit"
     """Of the guidance: unit, or network (exact, torch only)."""
-    replan_interval: float = 0.2
+    replan_interval: Positive = 0.2
     """Time between plans, where the latency allows it [s]."""
     engine: str = "auto"
     """What runs the networks: auto, torch, onnxruntime or tensorrt."""
     dtype: str = "fp32"
     """Number format of the networks: fp32, bf16, or auto."""
-    workers: int = 1
+    workers: AtLeastOne = 1
     """Processes, one thread each."""
     json: Path | None = None
     """Where to write the result; nothing: to standard output."""
@@ -53,7 +53,7 @@ class ContinuationArguments:
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav bench splices`."""
-    arguments = tyro.cli(ContinuationArguments, prog="wav bench splices", args=argv)
+    arguments = parsed(ContinuationArguments, "wav bench splices", argv)
     from wav_policy.experiments.continuation_bench import ContinuationBenchmark, plot, run, table
 
     benchmark = ContinuationBenchmark(

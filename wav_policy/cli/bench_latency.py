@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
-
+from wav_models.command_line import Flag, parsed
+from wav_models.configuration import AtLeastOne, Count, NotNegative
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.json_output import say_result
-from wav_policy.cli.options import Flag, checkpoint_to_load
+from wav_policy.cli.options import checkpoint_to_load
 
 if TYPE_CHECKING:
     from wav_policy.experiments.latency_bench import LatencyReport
@@ -27,9 +27,9 @@ class LatencyArguments:
     """What runs the networks: auto, torch, onnxruntime or tensorrt."""
     dtype: str = "auto"
     """Number format of the networks."""
-    plans: int = 100
+    plans: AtLeastOne = 100
     """Plans that count."""
-    threads: int = 1
+    threads: AtLeastOne = 1
     """Of the networks."""
     providers: tuple[str, ...] = ()
     """Execution providers of ONNX Runtime, best first; none: CUDA's on a GPU, else the CPU's."""
@@ -37,13 +37,13 @@ class LatencyArguments:
     """Compile torch's networks (torch.compile)."""
     cuda_graphs: Flag = False
     """Record GPU work once and replay it."""
-    iterations: int | None = None
+    iterations: Count | None = None
     """Rounds (K) instead of the checkpoint's."""
     new_instruction: Flag = False
     """Another instruction for every plan, so that the text encoder runs."""
-    imagine_rate: float = 0.0
+    imagine_rate: NotNegative = 0.0
     """Imagine beside planning, as the node does while somebody watches; 0: not [Hz]."""
-    seed: int = 0
+    seed: Count = 0
     """Of images and plans."""
     plot: Path | None = None
     """PNG to write."""
@@ -53,7 +53,7 @@ class LatencyArguments:
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav bench latency`."""
-    arguments = tyro.cli(LatencyArguments, prog="wav bench latency", args=argv)
+    arguments = parsed(LatencyArguments, "wav bench latency", argv)
     if arguments.plans < 1:
         raise ValueError(f"--plans is {arguments.plans}; 1 or more fits")
     if not 0.0 <= arguments.imagine_rate < float("inf"):

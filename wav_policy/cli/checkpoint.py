@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from wav_models.command_line import parsed
+
 
 @dataclass(frozen=True)
 class CopyArguments:
@@ -20,7 +22,7 @@ class CopyArguments:
 
 def copy(argv: list[str]) -> None:
     """Entry point of `wav checkpoint copy`."""
-    arguments = tyro.cli(CopyArguments, prog="wav checkpoint copy", args=argv)
+    arguments = parsed(CopyArguments, "wav checkpoint copy", argv)
     from wav_models.checkpoint_copy import copy_checkpoint
 
     copy_checkpoint(arguments.source, arguments.target)

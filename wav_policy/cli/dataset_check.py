@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from wav_models.command_line import Flag, parsed
+from wav_models.configuration import AtLeastOne
 from wav_models.endings import FAILED, OK
 from wav_policy.cli.json_output import say_result
-from wav_policy.cli.options import Flag
 
 if TYPE_CHECKING:
     from wav_models.data.conventions import Conventions
@@ -26,7 +27,7 @@ class CheckArguments:
 
     directory: Annotated[Path, tyro.conf.Positional]
     """Dataset to inspect."""
-    fps: int | None = None
+    fps: AtLeastOne | None = None
     """Rate it should have [Hz]."""
     fast: Flag = False
     """Count the frames of the videos without decoding them: damage and cameras that freeze are not found then."""
@@ -36,7 +37,7 @@ class CheckArguments:
 
 def main(argv: list[str]) -> int:
     """Entry point of `wav dataset check`."""
-    arguments = tyro.cli(CheckArguments, prog="wav dataset check", args=argv)
+    arguments = parsed(CheckArguments, "wav dataset check", argv)
     from wav_models.data.check import check_dataset
     from wav_models.data.conventions import Conventions, JointLimits
 

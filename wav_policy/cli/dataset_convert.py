@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import tyro
 
+from wav_models.command_line import Flag, parsed
+from wav_models.configuration import AtLeastOne
 from wav_models.endings import OK, WRONG_USE
-from wav_policy.cli.options import Flag
 
 if TYPE_CHECKING:
     from wav_models.data.mapping import DataMapping
@@ -41,7 +42,7 @@ class ConvertArguments:
     """Of a recording: dataset, new or existing; of a dataset: new directory."""
     topics: Path | None = None
     """Of a recording: YAML file with its topics (config/bag_map.yaml); this project's own where not given."""
-    fps: int | None = None
+    fps: AtLeastOne | None = None
     """Of a recording: rate of the dataset [Hz]; 10 where not given."""
     instruction: str | None = None
     """Of a recording: command in words, where it has none."""
@@ -60,7 +61,7 @@ OPTIONS: Final = {"recording": ("topics", "fps", "instruction"), "LeRobot datase
 
 def main(argv: list[str]) -> int:
     """Entry point of `wav dataset convert`."""
-    arguments = tyro.cli(ConvertArguments, prog="wav dataset convert", args=argv)
+    arguments = parsed(ConvertArguments, "wav dataset convert", argv)
     if not arguments.source.exists():
         raise FileNotFoundError(f"{arguments.source} does not exist")
     kind = "recording" if _is_recording(arguments.source) else "LeRobot dataset"

@@ -8,6 +8,9 @@ from typing import Annotated
 
 import tyro
 
+from wav_models.command_line import parsed
+from wav_models.configuration import Count
+
 
 @dataclass(frozen=True)
 class ShowArguments:
@@ -15,7 +18,7 @@ class ShowArguments:
 
     directory: Annotated[Path, tyro.conf.Positional]
     """Dataset."""
-    episode: int = 0
+    episode: Count = 0
     """Which one."""
     out: Path | None = None
     """PNG file; DIRECTORY-EPISODE.png in this folder when not given."""
@@ -25,7 +28,7 @@ class ShowArguments:
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav dataset show`."""
-    arguments = tyro.cli(ShowArguments, prog="wav dataset show", args=argv)
+    arguments = parsed(ShowArguments, "wav dataset show", argv)
     from wav_models.configuration import load
     from wav_models.data.dataset import Dataset
     from wav_models.data.mapped_dataset import MappedDataset

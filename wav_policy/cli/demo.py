@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from wav_models import project_files
+from wav_models.command_line import Port, parsed
+from wav_models.configuration import AtLeastOne, Count, Positive
 from wav_models.endings import OK, is_interrupt
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArguments, parse
@@ -46,9 +49,9 @@ class DemoArguments:
 
     headless: bool = False
     """Plain lines instead of a live table."""
-    episodes: int = 10
+    episodes: AtLeastOne = 10
     """How many."""
-    seed: int = 0
+    seed: Count = 0
     """Layout of the first episode; the following ones count up."""
     json: Path | None = None
     """Write the measured numbers to this file."""
@@ -60,13 +63,13 @@ class DemoArguments:
     """auto, torch, onnxruntime or tensorrt."""
     planner: tuple[str, ...] = ()
     """Parameters of the planner in place of the checkpoint's, as NAME=VALUE: num_iterations=0 for no planning."""
-    time_limit: float | None = None
+    time_limit: Positive | None = None
     """An episode without success ends after this simulated time [s]; the task's own when not given."""
-    startup_timeout: float = 600.0
+    startup_timeout: Positive = 600.0
     """Time for all nodes to come up [s]; the first time the networks' graphs are made meanwhile."""
     monitor: bool = True
     """Serve the page that shows what the robot sees and imagines; opened in a browser unless headless."""
-    port: int = 8080
+    port: Port = 8080
     """Port of the page; a free one is taken where it is in use."""
     video: Path | None = None
     """Film the demo: cameras, imagined futures, value and captions, as .mp4 or as a small .gif."""
@@ -74,10 +77,6 @@ class DemoArguments:
     """Show what the nodes print."""
 
     def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise ValueError(f"--episodes {self.episodes}: at least 1")
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"--port {self.port}: 0..65535 fits")
         if self.video is not None and self.video.suffix not in FILM_SUFFIXES:
             raise ValueError(f"--video {self.video}: a film ends in {' or '.join(FILM_SUFFIXES)}")
 
@@ -245,7 +244,7 @@ class Demo:
 
 def main(argv: list[str]) -> int:
     """Exit code 1 when the system fails or acts without the planning that was asked for."""
-    arguments = tyro.cli(DemoArguments, args=argv, prog="wav demo")
+    arguments = parsed(DemoArguments, "wav demo", argv)
     page = DemoPage.choose(arguments.port) if arguments.monitor else None
     launch_arguments = parse(
         {
@@ -287,7 +286,9 @@ def _empty_report(arguments: DemoArguments, launch_arguments: LaunchArguments, c
 
     checkpoint = launch_arguments.checkpoint
     sha256 = None if checkpoint is None else checkpoint_hash(checkpoint)
-    policy = yaml.safe_load(paths.find("config/policy.yaml").read_text(encoding="utf-8"))["/**"]["ros__parameters"]
+    policy = yaml.safe_load(project_files.find("config/policy.yaml").read_text(encoding="utf-8"))["/**"][
+        "ros__parameters"
+    ]
     return DemoReport(
         arguments.task,
         arguments.checkpoint,

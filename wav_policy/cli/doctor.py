@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from wav_models.command_line import Flag, parsed
+from wav_models.configuration import ConfigurationError
 from wav_models.endings import FAILED, OK
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.discovery import VARIABLE, limit_to_this_host
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
-from wav_policy.cli.options import Flag
 
 SUPPORTED_PYTHON = ((3, 10), (3, 13))
 _ARPHRD_CAN = "280"
@@ -64,9 +64,11 @@ class DoctorArguments:
 
 def main(argv: list[str]) -> int:
     """Exit code 1 when something that the demo needs is missing, or a fault does not end as it must."""
-    arguments = tyro.cli(DoctorArguments, args=argv, prog="wav doctor")
+    arguments = parsed(DoctorArguments, "wav doctor", argv)
     if arguments.faults:
         return run_faults(arguments)
+    if arguments.sim or arguments.only or arguments.json is not None:
+        raise ConfigurationError("--sim, --only and --json belong to --faults; without it they do nothing")
     console = Console(highlight=False)
     failed: list[str] = []
     for subject, check in checks(arguments):

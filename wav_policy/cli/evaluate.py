@@ -8,20 +8,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import tyro
-
-from wav_models.configuration import ConfigurationError
+from wav_models.command_line import Flag, option, parsed
+from wav_models.configuration import AtLeastOne, ConfigurationError, Count
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import say_result, trials_file
-from wav_policy.cli.options import (
-    Flag,
-    checkpoint_to_load,
-    option,
-    require_at_least_one,
-    require_tasks,
-    require_within_time_limit,
-)
+from wav_policy.cli.options import checkpoint_to_load, require_tasks, require_within_time_limit
 
 if TYPE_CHECKING:
     from wav_models.planner.config import PlannerConfig
@@ -38,9 +30,9 @@ class EvaluateArguments:
     """Checkpoint directory."""
     task: tuple[str, ...] = ("bowl",)
     """Tasks of the simulator."""
-    episodes: int = 50
+    episodes: AtLeastOne = 50
     """Episodes per task and condition."""
-    seed: int = 1000
+    seed: Count = 1000
     """First seed; that of the training data is in the checkpoint's training.json."""
     split: Literal["train", "held_out"] = "train"
     """Layouts; no held-out one is ever recorded for training."""
@@ -53,30 +45,30 @@ class EvaluateArguments:
     """Named conditions: k0 (no planning), k0-zero (its noise shrunken to nothing), shrunk (K = 3 with random
     elites: noise shrunken as planning shrinks it), best, worst (of one round's futures), k1, k3, k5, fresh (K = 3
     without refitting), paper (K = 3 with the paper's score and selection). With --diagnose: searches to be compared."""
-    iterations: tuple[int, ...] = ()
+    iterations: tuple[Count, ...] = ()
     """Planning rounds K; 0 = no planning."""
     selection: tuple[str, ...] = ()
     """What is acted on: sample, mean, best, or worst."""
-    video_samples: int | None = None
+    video_samples: AtLeastOne | None = None
     """Futures per round (M)."""
-    value_samples: int | None = None
+    value_samples: AtLeastOne | None = None
     """Value samples per future (N)."""
     planner: tuple[str, ...] = ()
     """Any parameters of the planner as NAME=VALUE, for example video_times=[0.25] score=mean (fields of
     PlannerConfig)."""
-    replan_steps: int = 4
+    replan_steps: AtLeastOne = 4
     """Steps between plans."""
-    latency_steps: int = 0
+    latency_steps: Count = 0
     """Steps between an observation and the first use of its plan; the chunk before it goes on meanwhile."""
     bare: Flag = False
     """Act on the rows of a chunk as they are, without the robot's chunk continuation, executor and safety filter."""
-    max_steps: int | None = None
+    max_steps: AtLeastOne | None = None
     """Steps after which an episode has failed; the task's time limit when not given."""
     engine: str = "torch"
     """What runs the networks: torch, onnxruntime, tensorrt, or auto, with which every worker measures and chooses."""
     dtype: str = "fp32"
     """Number format of the networks: fp32, bf16, or auto."""
-    workers: int = 2
+    workers: AtLeastOne = 2
     """Processes, one torch thread each."""
     scheduler: str | None = None
     """Address of a dask scheduler, tcp://HOST:8786, whose workers run the trials instead ('wav-policy[cluster]')."""
@@ -103,7 +95,7 @@ def main(argv: list[str]) -> None:
 
         evaluate_suite(argv)
         return
-    arguments = tyro.cli(EvaluateArguments, prog="wav evaluate", args=argv)
+    arguments = parsed(EvaluateArguments, "wav evaluate", argv)
     _check(arguments)
     arguments = replace(arguments, checkpoint=find_checkpoint(arguments.checkpoint))
     run = _diagnose if arguments.diagnose else _evaluate
@@ -114,13 +106,11 @@ _ONLY_OF_TRIALS: Final = (
     *("phrasing", "instruction_of", "iterations", "selection", "latency_steps", "bare"),
     *("engine", "dtype", "pretrained", "resume"),
 )
-_AT_LEAST_ONE: Final = ("episodes", "workers", "replan_steps", "max_steps", "video_samples", "value_samples")
 
 
 def _check(arguments: EvaluateArguments) -> None:
     """ConfigurationError for options that do not fit each other, or do nothing."""
     require_tasks((*arguments.task, *filter(None, [arguments.instruction_of])))
-    require_at_least_one(arguments, _AT_LEAST_ONE)
     if arguments.max_steps is not None:
         require_within_time_limit(arguments.max_steps, arguments.task)
     if arguments.diagnose:

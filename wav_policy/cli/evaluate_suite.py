@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
-
-from wav_models.configuration import ConfigurationError
+from wav_models.command_line import Flag, parsed
+from wav_models.configuration import AtLeastOne, ConfigurationError, Count
 from wav_policy.cli.json_output import say_result, trials_file
-from wav_policy.cli.options import Flag, checkpoint_to_load, require_at_least_one
+from wav_policy.cli.options import checkpoint_to_load
 
 if TYPE_CHECKING:
     from wav_policy.experiments.suites.catalogue import Suite
@@ -30,19 +29,19 @@ class SuiteArguments:
     """Checkpoint directory."""
     conditions: tuple[str, ...] = ()
     """Named conditions of planning, such as k0 and k3, compared on the same states; the checkpoint's own if none."""
-    tasks: tuple[int, ...] = ()
+    tasks: tuple[Count, ...] = ()
     """Tasks; all if not given."""
-    trials: int | None = None
+    trials: AtLeastOne | None = None
     """Initial states of every task, from the first on; all if not given."""
     budgets: tuple[str, ...] = ()
     """Steps to count within, by name (`wav suite list` has them); all if not given. The largest ends a trial."""
-    replan_steps: int | None = None
+    replan_steps: AtLeastOne | None = None
     """Commands of a chunk that are run; as the checkpoint says if not given."""
     dtype: str = "fp32"
     """Number format of the networks: fp32, bf16, or auto."""
     pretrained: Path | None = None
     """Local LTX-Video directory, for checkpoints that use its auto-encoder and T5."""
-    workers: int = 2
+    workers: AtLeastOne = 2
     """Processes, each with one of the suite's."""
     json: Path | None = None
     """Where to write the result; nothing: to standard output. Finished trials are kept in FILE.trials.jsonl."""
@@ -52,7 +51,7 @@ class SuiteArguments:
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav evaluate --suite`."""
-    arguments = tyro.cli(SuiteArguments, prog="wav evaluate", args=argv)
+    arguments = parsed(SuiteArguments, "wav evaluate", argv)
     from wav_policy.experiments.suites.catalogue import get_suite
 
     suite = get_suite(arguments.suite)
@@ -66,7 +65,6 @@ def main(argv: list[str]) -> None:
 
 def _check(arguments: SuiteArguments, suite: Suite) -> None:
     """ConfigurationError for options that do not fit the suite, or each other."""
-    require_at_least_one(arguments, ("trials", "workers", "replan_steps"))
     beyond = [task for task in arguments.tasks if not 0 <= task < suite.num_tasks]
     unknown = [name for name in arguments.budgets if name not in suite.budgets]
     fault = ""

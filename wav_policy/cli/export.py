@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tyro
-
-from wav_models.configuration import ConfigurationError, check_choice
+from wav_models.command_line import Flag, parsed
+from wav_models.configuration import AtLeastOne, ConfigurationError, check_choice
 from wav_models.endings import FAILED, OK
 from wav_policy.bringup.paths import find_checkpoint
-from wav_policy.cli.options import Flag
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
@@ -34,17 +32,17 @@ class ExportArguments:
     """What shall run the graphs: onnxruntime or tensorrt."""
     precision: str = "fp32"
     """Of weights and arithmetic: fp32, fp16; int8 with onnxruntime; bf16 with tensorrt."""
-    video_samples: int | None = None
+    video_samples: AtLeastOne | None = None
     """Futures per round (M)."""
-    value_samples: int | None = None
+    value_samples: AtLeastOne | None = None
     """Value samples per future (N)."""
     out: Path | None = None
     """Where to write, instead of CHECKPOINT/engines/..."""
     verify: Flag = False
     """Compare all graphs, and whole plans, with torch; and measure them."""
-    repeat: int = 10
+    repeat: AtLeastOne = 10
     """Calls of which the fastest counts, with --verify."""
-    threads: int = 1
+    threads: AtLeastOne = 1
     """Of all engines, with --verify."""
     pretrained: Path | None = None
     """Local LTX-Video directory, for checkpoints that use its auto-encoder and T5."""
@@ -56,7 +54,7 @@ class ExportArguments:
 
 def main(argv: list[str]) -> int:
     """Entry point of `wav export`; exit code 1 if --verify finds a difference."""
-    arguments = tyro.cli(ExportArguments, prog="wav export", args=argv)
+    arguments = parsed(ExportArguments, "wav export", argv)
     if (arguments.checkpoint is None) == (arguments.preset is None):
         raise ConfigurationError("give --checkpoint DIRECTORY, or --preset NAME with --out DIRECTORY")
     checkpoint = arguments.checkpoint and find_checkpoint(arguments.checkpoint)

@@ -9,6 +9,9 @@ from typing import Annotated
 
 import tyro
 
+from wav_models.command_line import parsed
+from wav_models.configuration import AtLeastOne, NotNegative, Range
+
 
 @dataclass(frozen=True)
 class LabelArguments:
@@ -16,19 +19,19 @@ class LabelArguments:
 
     directory: Annotated[Path, tyro.conf.Positional]
     """Dataset to label."""
-    discount: float = 0.98
+    discount: Annotated[float, Range(0.0, 1.0)] = 0.98
     """Discount of the return per recorded frame."""
-    image_size: tuple[int, int] = (64, 64)
+    image_size: tuple[AtLeastOne, AtLeastOne] = (64, 64)
     """Height and width at which images are compared [px]."""
-    failure_penalty: float = 0.5
+    failure_penalty: NotNegative = 0.5
     """Taken off the reward that goes on after an episode recorded as failed."""
-    workers: int = 2
+    workers: AtLeastOne = 2
     """Processes."""
 
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav label`."""
-    arguments = tyro.cli(LabelArguments, prog="wav label", args=argv)
+    arguments = parsed(LabelArguments, "wav label", argv)
     from rich.progress import Progress
 
     from wav_models.rewards.label import count_unmarked, label_dataset

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import tyro
-
+from wav_models.command_line import Flag, parsed
 from wav_models.configuration import ConfigurationError
 from wav_models.endings import OK
 from wav_policy.cli.main import POWER_SWITCH
-from wav_policy.cli.options import Flag
 
 if TYPE_CHECKING:
     from wav_policy.nodes.clients.system_client import Report, SystemClient
@@ -85,7 +83,7 @@ class ResetArguments(Arguments):
 
 
 def _command(operation: Operation, argv: list[str]) -> int:
-    return operate(operation, tyro.cli(Arguments, prog=f"wav {operation.name}", args=argv).namespace)
+    return operate(operation, parsed(Arguments, f"wav {operation.name}", argv).namespace)
 
 
 stop = partial(_command, STOP)
@@ -96,7 +94,7 @@ enable = partial(_command, ENABLE)
 
 def reset(argv: list[str]) -> int:
     """`wav reset`: clears an emergency stop, once somebody has said that the arms are supported."""
-    arguments = tyro.cli(ResetArguments, prog="wav reset", args=argv)
+    arguments = parsed(ResetArguments, "wav reset", argv)
     if not arguments.supported and not _said_supported():
         raise ConfigurationError("nothing was done; support both arms, then answer `supported` or give --supported")
     return operate(RESET, arguments.namespace)

@@ -5,20 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
 
 from wav_models.configuration import ConfigurationError, check_choice
 from wav_policy.bringup.paths import find_checkpoint
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-"""An option that is given or not."""
-
-
-def option(field: str) -> str:
-    """How a field of the arguments is called on the command line."""
-    return f"--{field.replace('_', '-')}"
 
 
 def checkpoint_to_load(path: Path, engine: str = "auto", dtype: str = "auto") -> Path:
@@ -43,13 +32,6 @@ def require_tasks(given: Iterable[str]) -> None:
 
     for task in given:
         check_choice("task", task, TASKS)
-
-
-def require_at_least_one(arguments: Any, fields: Iterable[str]) -> None:
-    """ConfigurationError for a number that is given and is not at least 1."""
-    for name in fields:
-        if (number := getattr(arguments, name)) is not None and number < 1:
-            raise ConfigurationError(f"{option(name)} is {number}; it must be at least 1")
 
 
 def require_within_time_limit(max_steps: int, tasks: Iterable[str]) -> None:

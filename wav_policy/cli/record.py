@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from wav_models.configuration import ConfigurationError
+from wav_models.command_line import Flag, parsed
+from wav_models.configuration import AtLeastOne, ConfigurationError, Count, NotNegative
 from wav_models.endings import OK
-from wav_policy.cli.options import Flag, require_at_least_one, require_tasks
+from wav_policy.cli.options import require_tasks
 
 FPS = 10
 """Rate of recorded demonstrations [Hz], the step rate of `wav-tiny`."""
@@ -25,13 +24,13 @@ class RecordArguments:
     """Record the scripted operator in the simulator, without ROS. (Without this option the robot is recorded.)"""
     task: str = "bowl"
     """Task of the simulator."""
-    episodes: int = 100
+    episodes: AtLeastOne = 100
     """Episodes the dataset gets from this run, which is known by its task and first seed."""
-    seed: int = 0
+    seed: Count = 0
     """First seed; every episode takes the next that another run has not taken."""
-    workers: int = 2
+    workers: AtLeastOne = 2
     """Processes."""
-    noise: tuple[float, ...] = (1.0,)
+    noise: tuple[NotNegative, ...] = (1.0,)
     """Disturbance of the operator's motion: 0 none, 1 usual. Of several levels, successive seeds take one in turn."""
     keep_failures: Flag = False
     """Keep episodes that did not succeed too; so does a quality mix with failing episodes."""
@@ -53,8 +52,7 @@ def main(argv: list[str]) -> int:
         from wav_policy.cli.record_live import main as record_live
 
         return record_live(argv)
-    arguments = tyro.cli(RecordArguments, prog="wav record", args=argv)
-    require_at_least_one(arguments, ("episodes", "workers"))
+    arguments = parsed(RecordArguments, "wav record", argv)
     require_tasks([arguments.task])
     if not arguments.noise:
         raise ConfigurationError("--noise needs at least one level")

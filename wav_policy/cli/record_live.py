@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tyro
-
+from wav_models.command_line import Flag, parsed
+from wav_models.configuration import Count, Positive
 from wav_policy.bringup.arguments import (
     DEFAULT_DATASET,
     RECORDING,
@@ -21,7 +21,6 @@ from wav_policy.bringup.arguments import (
 )
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
-from wav_policy.cli.options import Flag
 
 if TYPE_CHECKING:
     from wav_policy.bringup.supervisor import Supervisor
@@ -45,20 +44,20 @@ class LiveArguments:
     namespace:=NAME where it has one."""
     instruction: str = ""
     """Command in words; empty: the task's own (simulation), or what the topic `instruction` says."""
-    episodes: int = 0
+    episodes: Count = 0
     """End after so many episodes; 0: when you quit."""
     unattended: Flag = False
     """In the simulation: the scripted operator records --episodes episodes by itself, one layout each."""
-    seed: int = 0
+    seed: Count = 0
     """First layout with --unattended; every episode takes the next."""
-    time_limit: float = 60.0
+    time_limit: Positive = 60.0
     """With --unattended, an episode without success ends and is marked as failed after this time [s]."""
 
 
 def main(argv: list[str]) -> int:
     """Exit code 0 when the user quits, 1 when something failed or an unattended episode is missing."""
     assignments = [token for token in argv if ":=" in token and not token.startswith("-")]
-    arguments = tyro.cli(LiveArguments, prog="wav record", args=[token for token in argv if token not in assignments])
+    arguments = parsed(LiveArguments, "wav record", [token for token in argv if token not in assignments])
     launch_arguments = split_assignments(assignments)
     _check(arguments, launch_arguments)
     limit_to_this_host()

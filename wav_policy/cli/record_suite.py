@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from wav_models.configuration import ConfigurationError
-from wav_policy.cli.options import require_at_least_one
+from wav_models.command_line import parsed
+from wav_models.configuration import AtLeastOne, ConfigurationError, Count, NotNegative
 
 
 @dataclass(frozen=True)
@@ -19,26 +17,25 @@ class RecordSuiteArguments:
     """Name of the suite; `wav suite list` has all."""
     out: Path
     """Dataset directory; created when missing, continued when not."""
-    episodes: int = 100
+    episodes: AtLeastOne = 100
     """Episodes the dataset gets from this run, which is known by its first seed."""
-    seed: int = 0
+    seed: Count = 0
     """First seed; ten seeds of every task in turn."""
     quality_mix: str = "skilled=1"
     """Shares of skilled, hesitant, recovering and failing demonstrations."""
-    image_size: int = 128
+    image_size: AtLeastOne = 128
     """Height and width of recorded images [px]."""
-    rate: int | None = None
+    rate: AtLeastOne | None = None
     """Frames and commands a second, of which a command is held until the next [Hz]; the suite's own if not given."""
-    noise: float = 0.0
+    noise: NotNegative = 0.0
     """Pushes off what was commanded, which the operator answers: 0 none, 1 usual."""
-    workers: int = 2
+    workers: AtLeastOne = 2
     """Processes, each with one of the suite's."""
 
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav record --suite`."""
-    arguments = tyro.cli(RecordSuiteArguments, prog="wav record", args=argv)
-    require_at_least_one(arguments, ("episodes", "workers", "image_size"))
+    arguments = parsed(RecordSuiteArguments, "wav record", argv)
     from wav_policy.cli.recording_run import record
     from wav_policy.experiments.suites.catalogue import get_suite
     from wav_policy.experiments.suites.demonstrator import SuiteDemonstrator

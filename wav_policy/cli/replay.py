@@ -10,6 +10,8 @@ from typing import Annotated
 
 import tyro
 
+from wav_models.command_line import Port, parsed
+from wav_models.configuration import Count, Range
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.options import checkpoint_to_load
 
@@ -20,7 +22,7 @@ class ReplayArguments:
 
     recording: Annotated[Path, tyro.conf.Positional]
     """Directory or file."""
-    episode: int = 0
+    episode: Count = 0
     """Of a dataset."""
     topics: Path | None = None
     """YAML file with the topics of a bag of another stack (config/bag_map.yaml)."""
@@ -28,23 +30,19 @@ class ReplayArguments:
     """Checkpoint directory of the policy that imagines."""
     engine: str = "torch"
     """auto, torch, onnxruntime or tensorrt."""
-    seed: int = 0
+    seed: Count = 0
     """Of the plans."""
     host: str = "127.0.0.1"
     """Address the page is served on; beyond this host it asks for a token."""
-    port: int = 8080
+    port: Port = 8080
     """Port of the page."""
-    rate: float = 10.0
+    rate: Annotated[float, Range(0.1, 30.0)] = 10.0
     """Updates of the page [Hz]."""
-
-    def __post_init__(self) -> None:
-        if not 0.1 <= self.rate <= 30.0:
-            raise ValueError(f"--rate {self.rate}: 0.1..30 Hz fits")
 
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav replay`."""
-    arguments = tyro.cli(ReplayArguments, args=argv, prog="wav replay")
+    arguments = parsed(ReplayArguments, "wav replay", argv)
     if not arguments.recording.exists():
         raise FileNotFoundError(f"{arguments.recording} does not exist")
     checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine)

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import tyro
-
-from wav_models.configuration import ConfigurationError
+from wav_models.command_line import Flag, parsed
+from wav_models.configuration import AtLeastOne, ConfigurationError, Count
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.cli.options import Flag, checkpoint_to_load, require_at_least_one, require_tasks
+from wav_policy.cli.options import checkpoint_to_load, require_tasks
 
 if TYPE_CHECKING:
     from wav_policy.experiments.figures.inputs import ReportInputs
@@ -48,13 +47,13 @@ class ReportArguments:
     """Tasks of the simulator; the single-task figures take the first."""
     data: Path | None = None
     """Labelled dataset, for value, rollout and rewards."""
-    episodes: int = 8
+    episodes: AtLeastOne = 8
     """Episodes per task and condition."""
-    seed: int = 1000
+    seed: Count = 1000
     """First seed."""
     dtype: str = "fp32"
     """Number format of the networks in closed-loop trials and for cost: fp32, bf16, or auto."""
-    workers: int = 2
+    workers: AtLeastOne = 2
     """Processes, one torch thread each."""
     resume: Flag = False
     """Do not run again what OUT/trials.jsonl holds of closed-loop trials with the same parameters."""
@@ -66,9 +65,8 @@ class ReportArguments:
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav report`."""
-    arguments = tyro.cli(ReportArguments, prog="wav report", args=argv)
+    arguments = parsed(ReportArguments, "wav report", argv)
     require_tasks(arguments.task)
-    require_at_least_one(arguments, ("episodes", "workers"))
     if arguments.results and "success" in arguments.measure:
         raise ConfigurationError("--measure success measures what --results already has; give one of them")
     recorded = [name for name in arguments.measure if _MODULES[name] == "recorded"]

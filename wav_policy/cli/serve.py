@@ -7,8 +7,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from wav_models.command_line import Port, parsed
+from wav_models.configuration import AtLeastOne
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.options import checkpoint_to_load
 
@@ -21,7 +21,7 @@ class ServeArguments:
     """Checkpoint directory."""
     host: str = "127.0.0.1"
     """Address to listen on; beyond this host clients need the API key that is printed."""
-    port: int = 8000
+    port: Port = 8000
     """Port to listen on."""
     token_file: Path | None = None
     """File (mode 0600) with the API key, in place of a new one."""
@@ -29,7 +29,7 @@ class ServeArguments:
     """auto, torch, onnxruntime or tensorrt."""
     dtype: str = "auto"
     """Number format of the networks."""
-    threads: int = 1
+    threads: AtLeastOne = 1
     """Of the networks."""
     pretrained: Path | None = None
     """Local LTX-Video directory, for checkpoints that use it."""
@@ -37,7 +37,7 @@ class ServeArguments:
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav serve`."""
-    arguments = tyro.cli(ServeArguments, args=argv, prog="wav serve")
+    arguments = parsed(ServeArguments, "wav serve", argv)
     checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
     from wav_policy.monitor.server import Address
     from wav_policy.policy.remote.server import PolicyServer

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from wav_models.command_line import parsed
+
 
 @dataclass(frozen=True)
 class ListArguments:
@@ -23,13 +25,13 @@ class InstallArguments:
 
 def list_suites(argv: list[str]) -> None:
     """`wav suite list`."""
-    tyro.cli(ListArguments, prog="wav suite list", args=argv)
+    parsed(ListArguments, "wav suite list", argv)
     print(listing())
 
 
 def install_suite(argv: list[str]) -> None:
     """`wav suite install`."""
-    arguments = tyro.cli(InstallArguments, prog="wav suite install", args=argv)
+    arguments = parsed(InstallArguments, "wav suite install", argv)
     from wav_models.configuration import check_choice
     from wav_policy.experiments.suites.catalogue import PACKAGES
     from wav_policy.experiments.suites.installation import install

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
+from wav_models.command_line import parsed
+from wav_models.configuration import AtLeastOne, Count
 from wav_models.endings import ended
 from wav_models.evaluation.statistics import mcnemar, wilson_interval
 
@@ -29,13 +29,13 @@ class LiveArguments:
 
     task: str = "drawer"
     """Of the simulation."""
-    episodes: int = 60
+    episodes: AtLeastOne = 60
     """With each number of rounds."""
-    seed: int = 3000
+    seed: Count = 3000
     """Of the first layout."""
-    block: int = 6
+    block: AtLeastOne = 6
     """Episodes of one run of `wav demo`."""
-    iterations: tuple[int, ...] = (0, 3)
+    iterations: tuple[Count, ...] = (0, 3)
     """Planning rounds (K); the others are compared with the first."""
     out: Path = Path("docs/results")
     """Directory of live_TASK_kK.json; seeds that are there are not run again."""
@@ -166,7 +166,7 @@ def _worst(record: Record, key: str, worse: Callable[[Sequence[float]], float]) 
 
 def main() -> None:
     """Run what is missing, and print the table."""
-    arguments = tyro.cli(LiveArguments)
+    arguments = parsed(LiveArguments, "live_comparison", sys.argv[1:])
     print(table(arguments, compare(arguments)))
 
 

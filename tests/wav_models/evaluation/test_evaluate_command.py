@@ -66,8 +66,8 @@ def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--video-samples", "0"], "--video-samples is 0; it must be at least 1"),
-        (["--max-steps", "0"], "--max-steps is 0; it must be at least 1"),
+        (["--video-samples", "0"], "--video-samples is 0; a whole number of at least 1 or nothing fits"),
+        (["--max-steps", "0"], "--max-steps is 0; a whole number of at least 1 or nothing fits"),
         (["--task", "drawer", "--max-steps", "241"], "--max-steps is 241; an episode of 'drawer' ends after 240"),
         (["--conditions", "k0", "--iterations", "3"], "give either --conditions, or --iterations and --selection"),
         (["--diagnose", "--conditions", "k0", "--dtype", "bf16", "--bare"], "no use for --bare, --dtype"),

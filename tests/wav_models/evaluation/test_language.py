@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from wav_models.project_files import resolve
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.bringup.paths import resolve
 from wav_policy.cli.main import main
 from wav_policy.sim.instructed import InstructedEnv
 from wav_policy.sim.tasks import make_task

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wav_policy.bringup import paths
+from wav_models import project_files
 from wav_policy.bringup.arguments import (
     ARGUMENTS,
     DEFAULT_CHECKPOINT,
@@ -88,7 +88,7 @@ def test_a_checkpoint_without_configuration_is_refused(tmp_path: Path) -> None:
 def test_the_default_checkpoint_is_for_the_simulation_only() -> None:
     simulated = parse({"sim": "true"}).checkpoint
     assert simulated is not None
-    assert simulated == paths.find(DEFAULT_CHECKPOINT)
+    assert simulated == project_files.find(DEFAULT_CHECKPOINT)
     assert parse({"checkpoint": DEFAULT_CHECKPOINT}).checkpoint == simulated, "who names it may use it"
     assert parse({"teleop": "true"}).checkpoint is None
 

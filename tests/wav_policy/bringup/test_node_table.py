@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from wav_models import project_files
 from wav_policy.bringup import ament, paths
 from wav_policy.bringup.arguments import RECORDING, LaunchArgumentError, parse
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES, launches
@@ -135,9 +136,9 @@ def test_data_files_of_an_installation_are_found(tmp_path: Path, monkeypatch: py
     (share / "config").mkdir(parents=True)
     (share / "config" / "only_installed.yaml").touch()
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path}")
-    assert paths.find("config/only_installed.yaml") == share / "config" / "only_installed.yaml"
-    with pytest.raises(paths.DataFileError, match="missing.yaml"):
-        paths.find("config/missing.yaml")
+    assert project_files.find("config/only_installed.yaml") == share / "config" / "only_installed.yaml"
+    with pytest.raises(project_files.DataFileError, match="missing.yaml"):
+        project_files.find("config/missing.yaml")
 
 
 def test_a_full_ros_finds_package_launch_file_and_executables(tmp_path: Path, repository: Path) -> None:

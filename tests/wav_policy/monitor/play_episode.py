@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from wav_policy.bringup import paths
+from wav_models import project_files
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.monitor import commands
 from wav_policy.monitor.open_recording import open_recording
@@ -63,7 +63,7 @@ def as_live(recorded: Snapshot, state: str) -> Snapshot:
 
 def main(dataset: str, port: str = "8080", state: str = "moving") -> None:
     """Until Ctrl-C."""
-    policy = WAVPolicy.load(paths.resolve(DEFAULT_CHECKPOINT), engine="torch", num_threads=1)
+    policy = WAVPolicy.load(project_files.resolve(DEFAULT_CHECKPOINT), engine="torch", num_threads=1)
     config = policy.config
     recording = open_recording(Path(dataset), 0, config.latent.image_size, config.horizon.step_hz, rgb_from_any)
     replay = Replay(recording, policy)

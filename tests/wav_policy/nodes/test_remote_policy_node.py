@@ -20,7 +20,7 @@ from rclpy.parameter import Parameter  # noqa: E402
 
 from tests.wav_policy.nodes.test_policy_node import PATIENCE, POSITIONS, Outside, wait_for  # noqa: E402
 from tests.wav_policy.policy.remote.foreign_server import ForeignServer, packed, running  # noqa: E402
-from wav_policy.bringup import paths  # noqa: E402
+from wav_models import project_files  # noqa: E402
 from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -36,7 +36,7 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    mapping = yaml.safe_load(paths.find("config/remote_openpi.yaml").read_text())
+    mapping = yaml.safe_load(project_files.find("config/remote_openpi.yaml").read_text())
     mapping |= {"timeout": 0.5, "scale": {}}
     (tmp_path / "mapping.yaml").write_text(yaml.safe_dump(mapping))
     server = ForeignServer(lambda question: {"actions": np.tile(question["state"], (50, 1))})

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import yaml
 
+from wav_models import project_files
 from wav_models.configuration import ConfigurationError, from_dict, load
 from wav_models.data.dataset import Dataset
-from wav_policy.bringup import paths
 from wav_policy.cli.main import main
 from wav_policy.recording.bag_topics import BagTopics
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import JOINT_NAMES
 
-MAP = paths.find("config/bag_map.yaml")
+MAP = project_files.find("config/bag_map.yaml")
 TOPICS = load(BagTopics, MAP)
 SECONDS = 2.0
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from wav_policy.bringup import paths
+from wav_models import project_files
 from wav_policy.bringup.access import POLICY_FILE, read_policy
 from wav_policy.recording.bag_topics import BagTopics
 
-RECORDED = yaml.safe_load(paths.find("config/bag_topics.yaml").read_text())["topics"]
-LAYOUT: dict[str, Any] = json.loads(paths.find("config/foxglove_layout.json").read_text())
+RECORDED = yaml.safe_load(project_files.find("config/bag_topics.yaml").read_text())["topics"]
+LAYOUT: dict[str, Any] = json.loads(project_files.find("config/foxglove_layout.json").read_text())
 OF_OTHERS = {"/robot_description", "/tf", "/tf_static"}
 """robot_state_publisher's."""
 
@@ -25,8 +25,8 @@ def test_a_recording_can_be_replayed() -> None:
 
 
 def test_every_topic_is_one_that_the_nodes_use() -> None:
-    used = {topic for access in read_policy(paths.find(POLICY_FILE)).values() for topic in access.publish}
-    used |= {topic for access in read_policy(paths.find(POLICY_FILE)).values() for topic in access.subscribe}
+    used = {topic for access in read_policy(project_files.find(POLICY_FILE)).values() for topic in access.publish}
+    used |= {topic for access in read_policy(project_files.find(POLICY_FILE)).values() for topic in access.subscribe}
     used = {f"/{topic.lstrip('/')}" for topic in used}
     assert not set(RECORDED) - used - OF_OTHERS
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from wav_models import project_files
 from wav_models.signals import die_with_parent
-from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.experiments.faults.settable_clock import SettableClock
@@ -54,7 +54,7 @@ class RunningSystem:
         self._directory = directory
         self._clock = SettableClock(directory) if steps_clock else None
         given = dict(argument.split(":=", 1) for argument in arguments)
-        self._original = paths.resolve(given.pop("checkpoint", DEFAULT_CHECKPOINT))
+        self._original = project_files.resolve(given.pop("checkpoint", DEFAULT_CHECKPOINT))
         self.restore_checkpoint()
         self._told = 0
         limit_to_this_host()

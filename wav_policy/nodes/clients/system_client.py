@@ -144,7 +144,7 @@ class SystemClient:
             if not self.spin_until(client.service_is_ready, min(timeout, SERVICE_TIMEOUT)):
                 domain = os.environ.get("ROS_DOMAIN_ID") or "0"
                 raise ServiceError(
-                    f"there is no service {client.service_name} in ROS domain {domain}: is the system running?"
+                    f"there is no service {client.service_name} in ROS domain {domain}; `wav up` starts a system"
                 )
             future = client.call_async(request)
             if not self.spin_until(future.done, timeout):

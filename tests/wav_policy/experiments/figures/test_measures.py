@@ -56,7 +56,7 @@ def test_figures_of_the_simulator(
     [
         (["--measure", "success", "--task", "bwl"], "unknown task 'bwl'; did you mean 'bowl'?"),
         (["--measure", "success", "value"], "--measure value needs --data DATASET"),
-        (["--measure", "success", "--episodes", "0"], "--episodes is 0; it must be at least 1"),
+        (["--measure", "success", "--episodes", "0"], "--episodes is 0; a whole number of at least 1 fits"),
     ],
 )
 def test_wrong_options_leave_the_trial_log_alone(

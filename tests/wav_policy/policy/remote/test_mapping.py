@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import yaml
 
+from wav_models import project_files
 from wav_models.configuration import ConfigurationError, from_dict, load, to_dict
 from wav_models.types import Observation
-from wav_policy.bringup import paths
 from wav_policy.policy.remote.mapping import MappingError, RemoteMapping, letterbox
 from wav_policy.policy.remote.wire import pack, unpack
 from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
-EXAMPLE = paths.find("config/remote_openpi.yaml")
+EXAMPLE = project_files.find("config/remote_openpi.yaml")
 STATE = np.linspace(0.01, 0.14, JOINT_DIM)
 
 

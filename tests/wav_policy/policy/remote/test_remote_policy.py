@@ -16,9 +16,9 @@ import pytest
 from websockets.sync.server import ServerConnection
 
 from tests.wav_policy.policy.remote.foreign_server import ForeignServer, packed, running
+from wav_models import project_files
 from wav_models.configuration import load, to_dict
 from wav_models.types import ActionChunk, Observation, Plan
-from wav_policy.bringup import paths
 from wav_policy.policy.chunk_continuation import ChunkContinuation, CommittedMotion
 from wav_policy.policy.planning_worker import PlanningWorker
 from wav_policy.policy.remote.address import check_address
@@ -27,7 +27,9 @@ from wav_policy.policy.remote.mapping import RemoteMapping
 from wav_policy.policy.remote.remote_policy import POSITIONS, STAMP, WAV_METADATA, RemotePolicy
 from wav_policy.robot.joints import JOINT_DIM
 
-MAPPING = replace(load(RemoteMapping, paths.find("config/remote_openpi.yaml")), image_size=(16, 16), timeout=1.0)
+MAPPING = replace(
+    load(RemoteMapping, project_files.find("config/remote_openpi.yaml")), image_size=(16, 16), timeout=1.0
+)
 STATE = np.linspace(0.01, 0.14, JOINT_DIM)
 PATIENCE = 20.0
 

@@ -20,11 +20,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.wav_policy.policy.remote.foreign_server import packed, unpacked
+from wav_models import project_files
 from wav_models.data.images import resize_image
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.types import ActionChunk, ImageArray, Observation, Plan
-from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.remote.connection import TOKEN_VARIABLE, RemoteError
@@ -239,7 +239,7 @@ def test_openpis_own_client_uses_the_trained_checkpoint() -> None:
     if not python:
         pytest.skip(f"set {VARIABLE} to the Python of an environment with openpi-client (docs/remote.md)")
     trained = WAVPolicy.load(
-        paths.find(DEFAULT_CHECKPOINT), engine="torch", num_threads=1, planner=PlannerConfig(num_iterations=0)
+        project_files.find(DEFAULT_CHECKPOINT), engine="torch", num_threads=1, planner=PlannerConfig(num_iterations=0)
     )
     reports: list[str] = []
     with closing(PolicyServer(trained, "127.0.0.1", 0, "a-token-of-many-letters", reports.append)) as server:
@@ -260,7 +260,7 @@ def test_openpis_own_client_uses_the_trained_checkpoint() -> None:
 
 def test_a_served_policy_gives_the_chunk_it_gives_at_home() -> None:
     planner = replace(PlannerConfig(), num_iterations=0)
-    trained = WAVPolicy.load(paths.find(DEFAULT_CHECKPOINT), engine="torch", num_threads=1, planner=planner)
+    trained = WAVPolicy.load(project_files.find(DEFAULT_CHECKPOINT), engine="torch", num_threads=1, planner=planner)
     frames = np.random.default_rng(0).integers(0, 256, (3, 2, 64, 64, 3), dtype=np.uint8)
     observation = Observation(frames, STATE, "put the bowl on the plate", 5.0)
     committed = CommittedMotion(np.tile(STATE, (16, 1)), np.where(np.arange(16) < 4, 1.0, 0.0))

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from tests.wav_policy.policy.remote.foreign_server import ForeignServer, running
+from wav_models import project_files
 from wav_models.configuration import load
 from wav_models.types import ActionChunk, Observation
-from wav_policy.bringup import paths
 from wav_policy.control.chunk_executor import ChunkExecutor
 from wav_policy.control.safety import SafetyFilter, SafetyLimits
 from wav_policy.policy.chunk_continuation import ChunkContinuation
@@ -30,7 +30,7 @@ PERIOD = 0.005
 """Of the robot's control loop [s]."""
 HOME = np.array([0.0, 1.1716, -0.6219, 0.0, 1.1084, -1.5708, 0.07, 0.0, 1.1716, -0.6219, 0.0, 1.1084, 1.5708, 0.07])
 MAPPING = replace(
-    load(RemoteMapping, paths.find("config/remote_openpi.yaml")),
+    load(RemoteMapping, project_files.find("config/remote_openpi.yaml")),
     image_size=(16, 16),
     scale={},
     step_hz=30.0,

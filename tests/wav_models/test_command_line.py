@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+
+from wav_models.command_line import Flag, Port, parsed
+from wav_models.configuration import AtLeastOne, ConfigurationError, Count, NotNegative, Range
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A command."""
+
+    port: Port = 8080
+    workers: AtLeastOne | None = None
+    gpus: tuple[AtLeastOne, ...] = (1, 8)
+    plans: tuple[tuple[Count, AtLeastOne], ...] = ()
+    noise: tuple[NotNegative, ...] = (1.0,)
+    frame_rate: Annotated[float, Range(0.1, 30.0)] = 10.0
+    quick: Flag = False
+
+
+def test_arguments_that_fit_are_taken() -> None:
+    words = "--port 0 --workers 2 --gpus 1 2 --plans 0 1 3 8 --noise 0 --frame-rate 30 --quick"
+    assert parsed(Arguments, "wav x", words.split()) == Arguments(0, 2, (1, 2), ((0, 1), (3, 8)), (0.0,), 30.0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--port 65536", "--port is 65536; a whole number from 0 to 65535 fits"),
+        ("--workers 0", "--workers is 0; a whole number of at least 1 or nothing fits"),
+        ("--gpus 1 0", "--gpus[1] is 0; a whole number of at least 1 fits"),
+        ("--plans 3 0", "--plans[0][1] is 0; a whole number of at least 1 fits"),
+        ("--noise nan", "--noise[0] is nan; a finite number of at least 0 fits"),
+        ("--frame-rate inf", "--frame-rate is inf; a finite number from 0.1 to 30 fits"),
+    ],
+)
+def test_numbers_outside_of_their_range_are_named(words: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parsed(Arguments, "wav x", words.split())
+    assert str(refused.value) == message

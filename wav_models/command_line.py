@@ -1,0 +1,34 @@
+"""From words on the command line to typed arguments, checked before anything is loaded or moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
+
+import tyro
+
+from wav_models.configuration import Range, check_values
+
+Arguments = TypeVar("Arguments")
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""An option that is given or not."""
+
+Port = Annotated[int, Range(0, 65535)]
+"""Of TCP."""
+
+
+def option(field: str) -> str:
+    """How a field of the arguments is called on the command line."""
+    return f"--{field.replace('_', '-')}"
+
+
+def parsed(cls: type[Arguments], prog: str, argv: Sequence[str]) -> Arguments:
+    """Arguments of a command; words that are none end the process with exit code 2 and tyro's message.
+
+    Raises:
+        ConfigurationError: a value is not what its field takes, such as a number outside of the range of its type.
+    """
+    arguments = tyro.cli(cls, prog=prog, args=argv)
+    check_values(arguments, option)
+    return arguments

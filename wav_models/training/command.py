@@ -60,8 +60,8 @@ class TrainArguments:
     """Processes with averaged gradients on a CPU; overrides the configuration."""
     devices: int | None = None
     """GPUs of this machine to train on, one process each; all when not given, 0 trains on the CPU."""
-    tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Write scalars to RUN/tensorboard."""
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Report the numbers there too: to files in RUN/tensorboard, to Weights & Biases (WANDB_MODE=offline: to files)."""
     sharding: Literal["ddp", "fsdp"] = "ddp"
     """On several devices: a copy of the model on every one, or a share of it."""
     best: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -155,7 +155,7 @@ def _train(arguments: TrainArguments, command: str) -> bool:
         arguments.data,
         config,
         command,
-        tensorboard=arguments.tensorboard,
+        trackers=arguments.trackers,
         start=arguments.start,
         pretrained=arguments.pretrained,
         weights=arguments.weights,

@@ -1,0 +1,76 @@
+"""Numbers reach the trackers that were asked for, and no other one is imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from wav_models.networks.wav_model import WAVModel
+from wav_models.training.config import LoopConfig, TrainConfig
+from wav_models.training.data.batches import Batches
+from wav_models.training.loop import Budget, train
+from wav_models.training.stages import make_stage
+from wav_models.training.trackers import tracking
+
+
+class Wandb(ModuleType):
+    """What accelerate uses of the package."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.__spec__ = ModuleSpec("wandb", None)
+        self.options: dict[str, Any] = {}
+        self.logged: list[tuple[int, dict[str, float]]] = []
+
+    def init(self, **options: Any) -> Wandb:
+        self.options = options
+        return self
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.logged.append((step, values))
+
+    def finish(self) -> None:
+        self.options["finished"] = True
+
+
+def test_a_stages_losses_and_metrics_are_tracked(
+    model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb, lines = Wandb(), []
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    stage = make_stage("video", model, batches, TrainConfig(), lambda: {"video_loss@0": 0.5})
+    with tracking(("tensorboard", "wandb"), tmp_path / "run", "video", {"seed": 3}) as track:
+        train(stage, loop_config, Budget(steps=2), 0, tmp_path / "s.safetensors", track=track, report=lines.append)
+    assert wandb.options["config"] == {"seed": 3}
+    assert (wandb.options["group"], wandb.options["finished"]) == ("run", True)
+    (step, losses), (_, metrics) = wandb.logged
+    assert (step, metrics) == (2, {"video/video_loss@0": 0.5})
+    assert losses.keys() == {"video/loss", "video/samples_per_s", "video/waiting"}
+    assert 0.0 < losses["video/waiting"] < 1.0
+    assert f"{losses['video/samples_per_s']:.1f} samples/s" in lines[0]
+    assert [path.name[:6] for path in (tmp_path / "run/tensorboard/video").iterdir()] == ["events"]
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with (
+        pytest.raises(ValueError, match="tracker wandb is not installed.*pip install"),
+        tracking(("wandb",), tmp_path, "video", {}),
+    ):
+        pass
+
+
+def test_nothing_is_imported_that_was_not_asked_for() -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "import wav_models.training.run; from wav_models.training.trackers import tracking\n"
+        "with tracking((), Path(), 'video', {}) as track: track({'loss': 1.0}, 1)\n"
+        "assert not {'wandb', 'tensorboard', 'accelerate.tracking'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

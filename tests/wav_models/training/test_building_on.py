@@ -17,7 +17,7 @@ from wav_models.data.mapping import DataMapping
 from wav_models.data.normalization import Normalization
 from wav_models.experiments.held_out import recorded_split
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
-from wav_models.networks.wav_model import WAVModel
+from wav_models.networks.random_weights import random_model
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.training.state import load_tensors, save_tensors
@@ -45,7 +45,7 @@ def base(tmp_path: Path) -> Path:
     assert isinstance(autoencoder, TinyAutoencoder)
     save_checkpoint(
         tmp_path / "base",
-        model=WAVModel(WAV_TINY),
+        model=random_model(WAV_TINY, torch.Generator().manual_seed(0)),
         autoencoder=autoencoder,
         normalization=Normalization.fit(rng.normal(size=(5, 14)), *chunks, rng.normal(size=(5, 17)), ROBOT),
         training_record={"data": {"identities": {"trained_on": ["before"], "held_out": []}}, "stages": {"action": {}}},

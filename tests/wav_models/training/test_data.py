@@ -147,7 +147,7 @@ def test_unknown_key_is_named_with_the_nearest(tmp_path: Path) -> None:
         ("action: {futures: {own_start: [0, high]}}", r"own_start\[1\] is .*fits"),
         ("value: {futures: {own_fraction: 1.5}}", r"own_fraction is 1\.5; .*0 to 1 fits"),
         ("value: {futures: {own_start: [0.6, 0.3]}}", r"own_start \(0\.6, 0\.3\) must ascend"),
-        ("start_weight: 0", "start_weight is 0; a whole number from 1 fits"),
+        ("start_weight: 0", "start_weight is 0; a whole number of at least 1 fits"),
         ("action: {prefix_steps: [0, 16]}", r"action\.prefix_steps \(0, 16\) must leave one of the 16 actions"),
         ("preset: wav-tinny", "unknown preset 'wav-tinny'; did you mean 'wav-tiny'"),
         ("seed: true", "seed is True; a whole number fits"),

@@ -50,7 +50,7 @@ def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> 
     is_trained_here = not run.config.model.latent.is_pretrained and run.base is None
     stages = {"autoencoder": _autoencoder_record(run)} if is_trained_here else {}
     stages |= {stage: {**_read_record(run, stage), **summary(progress)} for stage, progress in trained.items()}
-    record = {
+    record: dict[str, Any] = {
         "config": _trained_config(stages),
         "data": _data_record(run, dataset, trained),
         "stages": stages,

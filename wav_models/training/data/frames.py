@@ -72,8 +72,9 @@ class Table:
     def load(cls, path: Path) -> Table:
         """StateError where the file is missing or damaged."""
         tensors, numbers = load_tensors(path, remedy="run `wav train latents` first")
-        names = {name: tuple(numbers[name]) for name in ("instructions", "identities")}
-        return cls(**{name: tensor.numpy() for name, tensor in tensors.items()}, **names, episodes=numbers["episodes"])
+        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+        instructions, identities = tuple(numbers["instructions"]), tuple(numbers["identities"])
+        return cls(**arrays, instructions=instructions, identities=identities, episodes=numbers["episodes"])
 
 
 class Frames(Protocol):

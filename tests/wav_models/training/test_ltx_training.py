@@ -171,6 +171,8 @@ def test_augmented_encodings_lie_beside_the_plain_one(
     assert main(["video", *common, "--steps", "1"]) == 1
     assert re.search(r"latents\.npy: made with .*encodings=2.*run `wav train latents`", capsys.readouterr().err)
     assert main(["video", *common, *augmented, "--steps", "1"]) == 0
+    assert main(["latents", *common]) == 0
+    assert sorted(path.name for path in run.glob("*.npy")) == ["futures.npy", "latents.npy"]
 
 
 def test_long_episodes_are_encoded_in_blocks(

@@ -220,6 +220,9 @@ class LatentFiles:
         for name in self._shapes:
             if self._partial(name).is_file():
                 self._partial(name).replace(self.run / name)
+        for path in {*self.run.glob("latents.*.npy"), *self.run.glob("futures.*.npy")}:
+            if path.name not in self._shapes:  # of more encodings than these
+                path.unlink()
         sync(self.run)
         write_json(self.run / ORIGIN, self.origin)
         (self.run / JOURNAL).unlink()

@@ -17,6 +17,7 @@ import tyro
 
 from wav_models.endings import INTERRUPTED, OK
 from wav_models.training.config import STAGES, load_config
+from wav_models.training.trackers import require_installed
 
 if TYPE_CHECKING:
     from wav_models.training.launched import LaunchedWorker
@@ -75,6 +76,7 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(TrainArguments, prog=PROG, args=argv)
     if arguments.stage in TRAINED and arguments.minutes is not None and arguments.steps is not None:
         raise ValueError("give either --minutes X or --steps N")
+    require_installed(arguments.trackers)
     from torch.multiprocessing.spawn import ProcessException
 
     try:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 Track = Callable[[dict[str, float], int], None]
 """Takes numbers by name, and the optimiser step that they are of."""
+
+
+def require_installed(names: Iterable[str]) -> None:
+    """ValueError where the package of one of these trackers is not there."""
+    for name in names:
+        if find_spec(name) is None:
+            raise ValueError(f"tracker {name}: its package is not installed; pip install {name}")
 
 
 @contextmanager
@@ -21,7 +29,7 @@ def tracking(names: Sequence[str], run: Path, stage: str, config: dict[str, Any]
         config: shown with the numbers, where the tracker can.
 
     Raises:
-        ValueError: a tracker's package is not installed.
+        ValueError: Weights & Biases does not begin a run, as where nobody has logged in.
     """
     trackers = [_open(name, run, stage, config) for name in names]
 
@@ -40,12 +48,16 @@ def _open(name: str, run: Path, stage: str, config: dict[str, Any]) -> Any:
     from accelerate.tracking import TensorBoardTracker, WandBTracker
 
     if name == "tensorboard":
-        tracker: Any = TensorBoardTracker(stage, run / "tensorboard")
-    else:
-        options = {"group": run.name, "name": f"{run.name} {stage}", "dir": str(run), "config": config}
-        tracker = WandBTracker("wav-policy", **options)
+        tensorboard = TensorBoardTracker(stage, run / "tensorboard")
+        tensorboard.start()
+        return tensorboard
+
+    import wandb
+
+    options = {"group": run.name, "name": f"{run.name} {stage}", "dir": str(run), "config": config}
+    tracker = WandBTracker("wav-policy", **options)
     try:
         tracker.start()
-    except ImportError as error:
-        raise ValueError(f"tracker {name} is not installed ({error}); pip install {name}") from error
+    except wandb.Error as error:
+        raise ValueError(f"tracker wandb: {error} WANDB_MODE=offline keeps the numbers on the disk") from error
     return tracker

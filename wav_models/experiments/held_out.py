@@ -46,12 +46,9 @@ def _split_by_identity(known: dict[str, list[str]], dataset: Dataset) -> Split:
 def _split_by_name(record: dict[str, Any], dataset: Dataset) -> Split:
     """For checkpoints of earlier versions: a dataset of that name, unless its seeds are other ones."""
     name, everything = dataset.root.name, list(range(len(dataset)))
-    if name not in {record.get("name"), *record.get("names", [])} or _has_other_seeds(record, dataset):
+    if name not in record.get("names", []) or _has_other_seeds(record, dataset):
         return Split(everything, "unknown")
-    held_out = record.get("held_out_of", {}).get(name)
-    if held_out is None and record.get("name") == name:
-        held_out = record["held_out_episodes"]
-    held_out = [index for index in held_out or () if index < len(dataset)]
+    held_out = [index for index in record["held_out_of"][name] if index < len(dataset)]
     return Split(held_out, "held out") if held_out else Split(everything, "trained on")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from wav_models.checkpoint_files import file_sha256
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.normalization import Normalization
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.base import NORMALIZATION, load_base
+from wav_models.training.base import NORMALIZATION, load_base, with_given_steps
 from wav_models.training.config import STAGES
 from wav_models.training.data.frames import TABLE, Table, fingerprints, held_out_episodes
 from wav_models.training.data.latent_files import check_episodes, check_origin
@@ -51,12 +50,14 @@ def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> 
     is_trained_here = not run.config.model.latent.is_pretrained and run.base is None
     stages = {"autoencoder": _autoencoder_record(run)} if is_trained_here else {}
     stages |= {stage: {**_read_record(run, stage), **summary(progress)} for stage, progress in trained.items()}
-    record = {
-        "config": _trained_config(run, stages),
+    record: dict[str, Any] = {
+        "config": _trained_config(stages),
         "data": _data_record(run, dataset, trained),
         "stages": stages,
         "ancestors": _ancestors(run, trained),
     }
+    if "action" in trained:
+        model.config = with_given_steps(model.config, record["config"]["action"].get("prefix_steps", (0, 0))[1] or None)
     save_checkpoint(
         directory,
         model=model,
@@ -75,26 +76,16 @@ def _require_one_training(run: Run, trained: dict[str, Progress]) -> None:
         progress.require_before(run.state_path(stage), weights)
 
 
-def _trained_config(run: Run, stages: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What the last stage was trained with, and every other one's section as that one was.
-
-    Where a state of an earlier version does not say, it is what this call's configuration says.
-    """
-    last = {stage: _last_config(run, record) for stage, record in stages.items()}
+def _trained_config(stages: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the last stage was trained with, and every other one's section as that one was."""
+    last = {stage: training_calls(record["steps"], record["calls"])[-1]["config"] for stage, record in stages.items()}
     return {**last[list(stages)[-1]], **{stage: config[stage] for stage, config in last.items()}}
-
-
-def _last_config(run: Run, record: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the last call that trained a step."""
-    calls = training_calls(record["steps"], record["calls"])
-    return dict(calls[-1].get("config", {}) if calls else {}) or asdict(run.config)
 
 
 def _data_record(run: Run, dataset: DatasetGroup, trained: dict[str, Progress]) -> dict[str, Any]:
     """What was trained on and what was held out: by place in the datasets, and by what the episodes are."""
     held_out = held_out_episodes(fingerprints(dataset), run.config.validation_fraction, run.config.seed)
     return {
-        "name": run.data[0].name if len(run.data) == 1 else None,
         "names": [path.name for path in run.data],
         "instructions": sorted({episode.instruction for episode in dataset.episodes}),
         "successes": sum(episode.success is True for episode in dataset.episodes),
@@ -102,21 +93,18 @@ def _data_record(run: Run, dataset: DatasetGroup, trained: dict[str, Progress]) 
         "frames": sum(episode.length for episode in dataset.episodes),
         "fps": dataset.fps,
         "seeds": _span([e.seed for e in dataset.episodes if e.seed is not None]),
-        "held_out_episodes": np.flatnonzero(held_out).tolist(),
         "held_out_of": _per_dataset(dataset, held_out),
-        **_identities(run, held_out, trained),
+        "identities": _identities(run, held_out, trained),
     }
 
 
 def _identities(run: Run, held_out: np.ndarray, trained: dict[str, Progress]) -> dict[str, Any]:
-    """Episodes by what they are; what the weights were trained on before counts as trained on. Empty where unknown."""
+    """Episodes by what they are; what the weights were trained on before counts as trained on."""
     table = Table.load(run.directory / TABLE)
-    if not table.identities:
-        return {}
     before = {i for progress in trained.values() for state in progress.ancestors for i in state.get("trained_on", ())}
     own = set(np.array(table.identities)[~held_out].tolist())
     kept = set(table.identities) - own - before
-    return {"identities": {"trained_on": sorted(own | before), "held_out": sorted(kept)}}
+    return {"trained_on": sorted(own | before), "held_out": sorted(kept)}
 
 
 def _ancestors(run: Run, trained: dict[str, Progress]) -> list[Ancestor]:
@@ -129,12 +117,10 @@ def _ancestors(run: Run, trained: dict[str, Progress]) -> list[Ancestor]:
 def _autoencoder_record(run: Run) -> dict[str, Any]:
     """The record of the auto-encoder that the run has, beyond which its state may have gone on.
 
-    StateError where the record is of another one. One of an earlier version does not say; it is taken for this one's.
+    StateError where the record is of another one, or missing.
     """
     record, path = _read_record(run, "autoencoder"), run.directory / AUTOENCODER
-    if "sha256" not in record:
-        return {**record, **summary(run.progress("autoencoder"))}
-    if record["sha256"] != file_sha256(path):
+    if record.get("sha256") != file_sha256(path):
         raise StateError(
             f"{path}: not the auto-encoder that {run.record_path('autoencoder')} is of; run `wav train autoencoder "
             f"--resume` to its end, or copy both from one run"

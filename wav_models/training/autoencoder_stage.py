@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,6 +54,7 @@ class AutoencoderStage:
             picture,
         )
         self.view_names = tuple(view_names)
+        self.seconds_waited = 0.0
         chosen = np.sort(
             streams_at(0, "mean image", 0).numpy.choice(steps, min(MEAN_FRAMES, len(steps)), replace=False)
         )
@@ -76,7 +78,10 @@ class AutoencoderStage:
     def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
         rows = self.steps[streams.numpy.integers(len(self.steps), size=batch_size)]
         views = streams.numpy.integers(len(self.view_names), size=batch_size)
-        pixels = to_pixels(torch.from_numpy(self.frames[rows, views]).to(self.device))
+        began = time.monotonic()
+        frames = torch.from_numpy(self.frames[rows, views])
+        self.seconds_waited += time.monotonic() - began
+        pixels = to_pixels(frames.to(self.device))
         latents = self.model.encode_pixels(pixels)
         difference = self.model.decode_pixels(latents).float() - pixels
         weight = self.foreground(pixels, torch.from_numpy(views)) * self.config.foreground_weight + 1.0

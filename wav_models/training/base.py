@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,8 +33,13 @@ def take_over_base(run: Run, base: Path) -> None:
     _require_autoencoder(run, checkpoint)
 
 
+def with_given_steps(config: ModelConfig, given_steps: int | None) -> ModelConfig:
+    """The configuration of a model whose action expert was trained to be given so many steps."""
+    return replace(config, horizon=replace(config.horizon, given_steps=given_steps))
+
+
 def _require_model(config: ModelConfig, base: Path, run: Run) -> None:
-    if config != run.config.model:
+    if with_given_steps(config, None) != run.config.model:
         raise StateError(f"{base}: holds another model than preset {run.config.preset}; choose its preset")
 
 
@@ -50,7 +56,7 @@ def _require_autoencoder(run: Run, checkpoint: Checkpoint) -> None:
 
 
 def load_base(run: Run, model: WAVModel) -> list[Ancestor]:
-    """Put the weights of the checkpoint that is built on, if there is one, into the model.
+    """Put the weights of the checkpoint that is built on, if there is one, into the model; its `config` becomes theirs.
 
     Returns:
         Their lineage: what the checkpoint's own record says of its stages, and what it was trained on.
@@ -65,6 +71,7 @@ def load_base(run: Run, model: WAVModel) -> list[Ancestor]:
     _require_model(checkpoint.config, run.base, run)
     _require_autoencoder(run, checkpoint)
     model.load_state_dict(checkpoint.model.state_dict())
+    model.config = checkpoint.config
     record = checkpoint.training_record
     stages = record.get("stages", {}) if isinstance(record.get("stages"), dict) else {}
     own = [

@@ -20,6 +20,7 @@ from wav_models.configuration import AtLeastOne, Count, Positive
 from wav_models.endings import INTERRUPTED, OK
 from wav_models.project_files import resolve
 from wav_models.training.config import STAGES, load_config
+from wav_models.training.trackers import require_installed
 
 if TYPE_CHECKING:
     from wav_models.training.launched import LaunchedWorker
@@ -63,8 +64,8 @@ class TrainArguments:
     """Processes with averaged gradients on a CPU; overrides the configuration."""
     devices: Count | None = None
     """GPUs of this machine to train on, one process each; all when not given, 0 trains on the CPU."""
-    tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Write scalars to RUN/tensorboard."""
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Report the numbers there too: to files in RUN/tensorboard, to Weights & Biases (WANDB_MODE=offline: to files)."""
     sharding: Literal["ddp", "fsdp"] = "ddp"
     """On several devices: a copy of the model on every one, or a share of it."""
     best: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -78,6 +79,7 @@ def main(argv: list[str]) -> int:
     arguments = parsed(TrainArguments, PROG, argv)
     if arguments.stage in TRAINED and arguments.minutes is not None and arguments.steps is not None:
         raise ValueError("give either --minutes X or --steps N")
+    require_installed(arguments.trackers)
     from torch.multiprocessing.spawn import ProcessException
 
     try:
@@ -158,7 +160,7 @@ def _train(arguments: TrainArguments, command: str) -> bool:
         arguments.data,
         config,
         command,
-        tensorboard=arguments.tensorboard,
+        trackers=arguments.trackers,
         start=arguments.start,
         pretrained=arguments.pretrained,
         weights=arguments.weights,

@@ -16,6 +16,9 @@ STAGES = ("video", "value", "action")
 """The three stages of Section 4.2, in order; each starts from the averaged weights of the one before."""
 
 
+Share = Annotated[float, Range(0.0, 1.0)]
+
+
 @dataclass(frozen=True)
 class LoopConfig:
     """Optimisation of one stage."""
@@ -44,6 +47,19 @@ class LoopConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters, which a stage trains instead of its networks; checkpoints hold the sum of both.
+
+    Attributes:
+        rank: of the change of a weight.
+        targets: ends of names of linear layers, such as "to_q", "attn2.to_v" or "ff.proj_in".
+    """
+
+    rank: Annotated[int, Range(1)] = 8
+    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out")
+
+
+@dataclass(frozen=True)
 class AutoencoderConfig:
     """Training of the tiny auto-encoder."""
 
@@ -57,14 +73,21 @@ class AutoencoderConfig:
 
 
 @dataclass(frozen=True)
-class VideoStageConfig:
+class StageConfig:
+    """What the three stages share."""
+
     loop: LoopConfig = field(default_factory=LoopConfig)
-    camera_dropout: float = 0.0
-    """Share of the observations in which one camera's memory is hidden: a policy must bear a lost camera."""
-    caption_dropout: float = 0.06
+    lora: LoraConfig | None = None
     memory_noise: float = 0.1
     """Standard deviation of the noise on the memory latents, in standard deviations of the latents."""
-    noisiest_fraction: float = 0.1
+    camera_dropout: Share = 0.0
+    """Share of the observations in which one camera's memory is hidden: a policy must bear a lost camera."""
+
+
+@dataclass(frozen=True)
+class VideoStageConfig(StageConfig):
+    caption_dropout: Share = 0.06
+    noisiest_fraction: Share = 0.1
     """Share of the samples at flow time 0 exactly: the single pass that acting without denoising reads."""
 
 
@@ -77,67 +100,64 @@ class FuturesConfig:
     than the recorded one, and pairing the two would teach the experts to ignore futures (docs/planning.md).
 
     Raises:
-        ValueError: a fraction or flow time outside 0..1, or no step where steps are needed.
+        ValueError: flow times that do not ascend.
     """
 
-    noisiest_fraction: float = 0.25
+    noisiest_fraction: Share = 0.25
     """Share of the recorded futures at flow time 0 exactly; the others are uniform in [0, 1)."""
-    own_fraction: float = 0.0
+    own_fraction: Share = 0.0
     """Share of the observations whose future is the model's own; rounded to whole samples of a worker's part."""
-    own_start: tuple[float, float] = (0.3, 0.6)
+    own_start: tuple[Share, Share] = (0.3, 0.6)
     """Flow times, drawn uniformly, at which the model takes over from the noised recorded future."""
-    own_steps: int = 1
+    own_steps: Annotated[int, Range(1)] = 1
     """Euler steps from there to the flow time that is read, which is uniform between the two and 1."""
 
     def __post_init__(self) -> None:
-        low, high = self.own_start
-        for name, number in (
-            ("noisiest_fraction", self.noisiest_fraction),
-            ("own_fraction", self.own_fraction),
-            ("own_start", low),
-            ("own_start", high),
-        ):
-            if not 0.0 <= number <= 1.0:
-                raise ValueError(f"{name} is {number}; a number from 0 to 1 fits")
-        if low > high or self.own_steps < 1:
-            raise ValueError(f"own_start {self.own_start} must ascend and own_steps {self.own_steps} be at least 1")
+        _require_ascending("own_start", self.own_start)
 
 
 @dataclass(frozen=True)
-class ValueStageConfig:
-    loop: LoopConfig = field(default_factory=LoopConfig)
-    draws: int = 4
+class ExpertStageConfig(StageConfig):
+    """What the stages of the experts share."""
+
+    draws: Annotated[int, Range(1)] = 4
     """Noise and time draws per observation, sharing the keys and values of the video features (R)."""
-    memory_noise: float = 0.1
     futures: FuturesConfig = field(default_factory=FuturesConfig)
-    memory_dropout: float = 0.0
-    """Share of the observations whose memory features are hidden from the expert: it must judge the future alone."""
-    camera_dropout: float = 0.0
+    memory_dropout: Share = 0.0
+    """Share of the observations whose memory features are hidden from the stage's own expert: it must judge the future
+    alone, or read from state and future what led from one to the other."""
     mask_padding: bool = False
     """Leave what lies beyond an episode's end out of the loss, instead of repeating its last step."""
 
 
 @dataclass(frozen=True)
-class ActionStageConfig:
-    loop: LoopConfig = field(default_factory=LoopConfig)
-    draws: int = 4
-    value_draws: int = 2
+class ValueStageConfig(ExpertStageConfig):
+    pass
+
+
+@dataclass(frozen=True)
+class ActionStageConfig(ExpertStageConfig):
+    value_draws: Annotated[int, Range(1)] = 2
     """Value draws per observation; the first one's features condition the action expert (Eq. 3)."""
     video_rate: float = 0.5
     """Learning rate of the video DiT relative to the experts."""
     video_weight: float = 0.3
     value_weight: float = 0.1
     """The value loss stays, small: the value expert must follow the video features while they move."""
-    caption_dropout: float = 0.0
-    memory_noise: float = 0.1
-    futures: FuturesConfig = field(default_factory=FuturesConfig)
-    memory_dropout: float = 0.0
-    """Share of the observations whose memory features are hidden from the action expert: it must read from state and
-    future what led from one to the other."""
-    state_dropout: float = 0.0
+    caption_dropout: Share = 0.0
+    state_dropout: Share = 0.0
     """Share of the observations whose state token is hidden (zero: the mean state)."""
-    camera_dropout: float = 0.0
-    mask_padding: bool = False
+    prefix_steps: tuple[Annotated[int, Range(0)], Annotated[int, Range(0)]] = (0, 0)
+    """Least and most of a chunk's first actions that are given, drawn uniformly: what is executed while planning lasts.
+    Such a checkpoint continues a chunk by being given these, without guidance (`HorizonConfig.given_steps`)."""
+
+    def __post_init__(self) -> None:
+        _require_ascending("prefix_steps", self.prefix_steps)
+
+
+def _require_ascending(name: str, numbers: tuple[float, float]) -> None:
+    if numbers[0] > numbers[1]:
+        raise ValueError(f"{name} {numbers} must ascend")
 
 
 @dataclass(frozen=True)
@@ -156,6 +176,23 @@ class DatasetConfig:
 
 
 @dataclass(frozen=True)
+class AugmentationConfig:
+    """How pictures are changed before they are encoded, see `training.data.augmentation`.
+
+    Attributes:
+        encodings: of every episode beside the plain one, each changed otherwise; a sample is drawn from any of all.
+        brightness, contrast, saturation: factors are uniform in 1 - x to 1 + x.
+        crop: sides of what is cut out at random, relative to the picture's.
+    """
+
+    encodings: Annotated[int, Range(0)] = 0
+    brightness: Share = 0.2
+    contrast: Share = 0.2
+    saturation: Share = 0.3
+    crop: Annotated[float, Range(0.0, 1.0, above=True)] = 0.95
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One run.
 
@@ -170,6 +207,8 @@ class TrainConfig:
         start_weight: see there.
         datasets: by the name of a dataset's directory; one that is not there is used whole, with weight 1.
         labels: how datasets that are read through a mapping are labelled: they have no labels of their own.
+        augmentation: other pictures of the same episodes, made by `wav train latents`; held-out metrics have the plain
+            ones.
         frozen: beginnings of names of parameters that no stage trains, such as "video." or "value.blocks.0.".
         workers: processes with averaged gradients, one torch thread each.
         compile: compile the transformer blocks (needs a C++ compiler; half a minute or more at the start).
@@ -182,10 +221,11 @@ class TrainConfig:
     validation_fraction: float = 0.05
     validation_samples: int = 256
     drop_still_steps: bool = False
-    start_steps: int = 0
-    start_weight: int = 1
+    start_steps: Annotated[int, Range(0)] = 0
+    start_weight: Annotated[int, Range(1)] = 1
     datasets: dict[str, DatasetConfig] = field(default_factory=dict)
     labels: LabelConfig = field(default_factory=LabelConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     frozen: tuple[str, ...] = ()
     workers: int = 2
     compile: bool = False
@@ -196,9 +236,9 @@ class TrainConfig:
     action: ActionStageConfig = field(default_factory=ActionStageConfig)
 
     def __post_init__(self) -> None:
-        if self.start_steps < 0 or self.start_weight < 1:
+        if self.action.prefix_steps[1] >= (horizon := self.model.horizon.action_horizon):
             raise ValueError(
-                f"start_steps {self.start_steps} must be at least 0 and start_weight {self.start_weight} at least 1"
+                f"action.prefix_steps {self.action.prefix_steps} must leave one of the {horizon} actions of a chunk"
             )
 
     @property
@@ -216,6 +256,4 @@ def load_config(path: Path, settings: Iterable[str] = ()) -> TrainConfig:
         ConfigurationError: as `wav_models.configuration.load`.
         ValueError: unknown preset.
     """
-    config = load(TrainConfig, path, settings)
-    _ = config.model
-    return config
+    return load(TrainConfig, path, settings)

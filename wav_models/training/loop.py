@@ -32,6 +32,7 @@ from wav_models.training.state import (
     share,
     whole,
 )
+from wav_models.training.trackers import Track
 
 Report = Callable[[str], None]
 
@@ -47,9 +48,11 @@ class Stage(Protocol):
     """What the loop needs to know of a stage."""
 
     name: str
+    seconds_waited: float
+    """For data, since the stage was made [s]."""
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
-        """The parameters that train; nothing else is touched."""
+        """The parameters that train, and those that adapters which train are added to; nothing else is touched."""
 
     def lr_scale(self, name: str) -> float:
         """Learning rate of a parameter relative to the loop's."""
@@ -110,14 +113,14 @@ def train(
     worker: TrainingWorker | None = None,
     resume: bool = False,
     report: Report = print,
-    tensorboard: Path | None = None,
+    track: Track = lambda values, step: None,
     provenance: Provenance | None = None,
 ) -> TrainState:
     """Train `stage` until its budget is used or a signal asks to stop; its state is at `path` afterwards.
 
     Args:
         resume: continue from `path` if it exists.
-        tensorboard: directory for scalars, or None.
+        track: takes the numbers that are reported, see `tracking`.
         provenance: noted in the state; what it began with is that of the first call.
 
     Raises:
@@ -140,8 +143,8 @@ def train(
         progress.before, progress.ancestors = provenance.before, provenance.ancestors
     progress.inputs = provenance.inputs
     progress.calls.append({**provenance.call, "step": progress.step})
-    loop = _Loop(stage, losses, config, budget, seed, path, worker, state, report, tensorboard)
-    with contextlib.closing(loop.scalars), stop_on_signals() as stop:
+    loop = _Loop(stage, losses, config, budget, seed, path, worker, state, report, track)
+    with stop_on_signals() as stop:
         loop.run(stop)
     return state
 
@@ -157,7 +160,8 @@ def initial_state(stage: Stage, config: LoopConfig) -> TrainState:
     parameters = stage.named_parameters()
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
-        groups.setdefault(stage.lr_scale(name), []).append(parameter)
+        if parameter.requires_grad:
+            groups.setdefault(stage.lr_scale(name), []).append(parameter)
     optimizer = torch.optim.AdamW(
         [{"params": params, "lr_scale": scale} for scale, params in groups.items()],
         lr=config.learning_rate,
@@ -165,39 +169,37 @@ def initial_state(stage: Stage, config: LoopConfig) -> TrainState:
         weight_decay=config.weight_decay,
         fused=True,
     )
-    average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    average = {name: p.detach().clone() if p.requires_grad else p.detach() for name, p in parameters.items()}
     return TrainState(parameters, average, optimizer, Progress())
 
 
+@dataclass
 class _Loop:
-    """The running state of `train`: clocks, sums since the last report, writers."""
+    """The running state of `train`: clocks, sums since the last report, writer."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        losses: Losses,
-        config: LoopConfig,
-        budget: Budget,
-        seed: int,
-        path: Path,
-        worker: TrainingWorker,
-        state: TrainState,
-        report: Report,
-        tensorboard: Path | None,
-    ) -> None:
-        self.stage, self.losses, self.config, self.budget = stage, losses, config, budget
-        self.seed, self.path = seed, path
-        self.worker, self.state, self.report = worker, state, report
-        self.scalars = _Scalars(tensorboard if worker.is_main else None)
-        self.share = config.batch_size // (worker.size * config.accumulation)
-        if self.share * worker.size * config.accumulation != config.batch_size:
+    stage: Stage
+    losses: Losses
+    config: LoopConfig
+    budget: Budget
+    seed: int
+    path: Path
+    worker: TrainingWorker
+    state: TrainState
+    report: Report
+    track: Track
+
+    def __post_init__(self) -> None:
+        config, size = self.config, self.worker.size
+        self.share = config.batch_size // (size * config.accumulation)
+        if self.share * size * config.accumulation != config.batch_size:
             raise ValueError(
-                f"batch_size {config.batch_size} does not divide into {worker.size} workers "
+                f"batch_size {config.batch_size} does not divide into {size} workers "
                 f"x {config.accumulation} accumulated parts"
             )
-        self.device_type = next(iter(state.parameters.values())).device.type
+        self.device_type = next(iter(self.state.parameters.values())).device.type
         self.sums: dict[str, Tensor | float] = {}  # on the device: reading one would wait for it
         self.counted = 0
+        self.logged_at, self.logged_waiting = time.monotonic(), self.stage.seconds_waited
         self.upcoming: RngStreams | None = None
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="state")
         self.writing: Future[None] | None = None
@@ -269,8 +271,9 @@ class _Loop:
         """Move the averaged weights; the decay rises with the steps so that the first weights are forgotten."""
         step = self.state.progress.step
         decay = min(self.config.ema_decay, (1.0 + step) / (10.0 + step))
-        average = [share(tensor) for tensor in self.state.average.values()]
-        weights = [share(parameter.detach()) for parameter in self.state.parameters.values()]
+        trained = {name: p for name, p in self.state.parameters.items() if p.requires_grad}
+        average = [share(self.state.average[name]) for name in trained]
+        weights = [share(parameter.detach()) for parameter in trained.values()]
         torch._foreach_lerp_(average, weights, 1.0 - decay)
 
     def _count(self, losses: dict[str, Tensor]) -> None:
@@ -290,11 +293,23 @@ class _Loop:
         names = sorted(self.sums)
         means = self.worker.mean(torch.tensor([float(self.sums[n]) / self.counted for n in names], dtype=torch.float64))
         losses = dict(zip(names, means.tolist(), strict=True))
-        self.sums, self.counted = {}, 0
-        rate = progress.samples / max(progress.seconds, 1e-9)
+        speed = self._speed()
         left = progress.seconds * (1.0 / fraction - 1.0) if 0.0 < fraction < 1.0 else 0.0
-        self._record(losses)
-        self._say(f"{_format(losses)}  {rate:.1f} samples/s  {left / 60:.1f} min left")
+        self._record({**losses, **speed})
+        pace = f"{speed['samples_per_s']:.1f} samples/s, {speed['waiting']:.0%} of the time waiting for data"
+        self._say(f"{_format(losses)}  {pace}  {left / 60:.1f} min left")
+        self.sums, self.counted = {}, 0
+
+    def _speed(self) -> dict[str, float]:
+        """Of all workers together, and the share of the time that this one waited for data, since the last report."""
+        now, waited = time.monotonic(), self.stage.seconds_waited
+        seconds = now - self.logged_at
+        speed = {
+            "samples_per_s": self.counted / self.config.accumulation * self.config.batch_size / seconds,
+            "waiting": (waited - self.logged_waiting) / seconds,
+        }
+        self.logged_at, self.logged_waiting = now, waited
+        return speed
 
     def _evaluate(self) -> None:
         """Held-out metrics of the averaged weights, on the main worker while the others wait at the next step.
@@ -329,7 +344,7 @@ class _Loop:
     def _record(self, values: dict[str, float]) -> None:
         progress = self.state.progress
         progress.history.append({"step": progress.step, "seconds": round(progress.seconds, 2), **values})
-        self.scalars.add(self.stage.name, values, progress.step)
+        self.track(values, progress.step)
 
     def _say(self, text: str) -> None:
         if self.worker.is_main:
@@ -371,26 +386,6 @@ def averaged_weights(state: TrainState):  # type: ignore[no-untyped-def]
     finally:
         for name, parameter in state.parameters.items():
             parameter.data = live[name]
-
-
-class _Scalars:
-    """TensorBoard scalars, when a directory was given."""
-
-    def __init__(self, directory: Path | None) -> None:
-        self._writer = None
-        if directory is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(directory))
-
-    def add(self, stage: str, values: dict[str, float], step: int) -> None:
-        if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(f"{stage}/{name}", value, step)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
 
 
 def _format(values: dict[str, float]) -> str:

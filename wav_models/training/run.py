@@ -33,7 +33,7 @@ from wav_models.networks.wav_model import WAVModel, compile_blocks, recompute_ac
 from wav_models.training.autoencoder_stage import AutoencoderStage
 from wav_models.training.base import NORMALIZATION, load_base, take_over_base
 from wav_models.training.config import STAGES, DatasetConfig, TrainConfig
-from wav_models.training.data.batches import Batches, fit_normalization, repeat_starts, still_steps
+from wav_models.training.data.batches import Batches, fit_normalization, still_steps
 from wav_models.training.data.frames import (
     FRAMES,
     TABLE,
@@ -48,7 +48,7 @@ from wav_models.training.data.frames import (
     read_table,
     step_starts,
 )
-from wav_models.training.data.latent_files import ORIGIN, LatentFiles, make_origin
+from wav_models.training.data.latent_files import ORIGIN, LatentFiles, check_augmentation, make_origin
 from wav_models.training.data.latents import (
     AUTOENCODER,
     autoencoder_sha256,
@@ -58,6 +58,7 @@ from wav_models.training.data.latents import (
     load_episodes,
 )
 from wav_models.training.loop import Budget, Report, train
+from wav_models.training.low_rank import merged
 from wav_models.training.metrics import JUDGED_BY, HeldOut
 from wav_models.training.parallel import TrainingWorker, run_workers
 from wav_models.training.stages import make_stage
@@ -72,6 +73,7 @@ from wav_models.training.state import (
     load_tensors,
     save_tensors,
 )
+from wav_models.training.trackers import tracking
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Run:
         config: what decides the run.
         command: recorded in the checkpoint.
         start: another run, or a checkpoint, from whose weights a stage starts instead of from random ones.
-        tensorboard: write scalars under `directory / "tensorboard"`.
+        trackers: where numbers are reported beside the printed lines, see `tracking`.
         pretrained: local LTX-Video directory (vae, tokenizer, text_encoder), for presets that use them.
         weights: published weights, from which what they hold starts instead of from random ones.
     """
@@ -93,7 +95,7 @@ class Run:
     data: tuple[Path, ...]
     config: TrainConfig
     command: str
-    tensorboard: bool = False
+    trackers: tuple[str, ...] = ()
     start: Path | None = None
     pretrained: Path | None = None
     weights: Path | None = None
@@ -131,10 +133,6 @@ class Run:
     def progress(self, stage: str) -> Progress:
         """How far a stage is; StateError where it has not been trained."""
         return load_progress(self.state_path(stage), f"run `wav train {stage}` first")
-
-    @property
-    def scalars(self) -> Path | None:
-        return self.directory / "tensorboard" if self.tensorboard else None
 
 
 def train_autoencoder(run: Run, budget: Budget, *, resume: bool, worker: TrainingWorker | None = None) -> None:
@@ -205,7 +203,7 @@ def encode_latents(run: Run) -> None:
     load_autoencoder(model, run.directory, run.pretrained)
     sha256 = autoencoder_sha256(model, run.directory, run.pretrained)
     assert sha256 is not None
-    origin = make_origin(model, sha256, fingerprints(dataset))
+    origin = make_origin(model, sha256, fingerprints(dataset), run.config.augmentation)
     table = read_table(dataset, model, run.config.labels)
     steps, _ = _split(table.starts, table.episodes, run.config)
     table.save(run.directory / TABLE)
@@ -253,29 +251,9 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
     lineages.append(base)
     if run.start is not None and run.base is None:
         lineages.append(load_part(run.start, model, name))
-    table = Table.load(run.directory / TABLE)
-    episodes = load_episodes(config.model, run.directory, table, run.pretrained)
-    normalization = Normalization.from_json(run.directory / NORMALIZATION, run.config.model.embodiment)
-    steps, held_out = _split(table.starts, table.episodes, config)
-    if config.drop_still_steps:
-        still = still_steps(episodes, config.model.horizon, config.model.embodiment)
-        steps, held_out = steps[~still[steps]], held_out[~still[held_out]]
-        if not (len(steps) and len(held_out)):
-            raise ValueError(
-                "drop_still_steps leaves no observation to train on or to hold out: in no chunk a joint moves"
-            )
-    steps = repeat_starts(episodes, steps, config.start_steps, config.start_weight)
-    weights = _weights(table, config)[steps]
-    draws = None if (weights == weights[0]).all() else weights
-    batches = Batches(episodes, normalization, config.model.horizon, steps, draws)
-    validation = Batches(episodes, normalization, config.model.horizon, held_out)
+    batches, validation = _batches(run)
     measure = HeldOut(model, validation, config.validation_samples, config.seed)
-    evaluate: dict[str, Callable[[], dict[str, float]]] = {
-        "video": measure.video,
-        "value": measure.value,
-        "action": measure.action,
-    }
-    stage = make_stage(name, model, batches, config, evaluate[name])
+    stage = make_stage(name, model, batches, config, getattr(measure, name))
     stage.judged_by = JUDGED_BY[name]
     if config.recompute:
         recompute_activations(model)
@@ -288,6 +266,29 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
         ancestors=list(joined(*lineages).values()),
     )
     _train_and_record(run, worker, stage, getattr(config, name).loop, budget, resume, provenance=provenance)
+
+
+def _batches(run: Run) -> tuple[Batches, Batches]:
+    """Of what is trained on, and of what is held out."""
+    config = run.config
+    table = Table.load(run.directory / TABLE)
+    episodes = load_episodes(config.model, run.directory, table, run.pretrained)
+    check_augmentation(run.directory, config.augmentation)
+    normalization = Normalization.from_json(run.directory / NORMALIZATION, config.model.embodiment)
+    steps, held_out = _split(table.starts, table.episodes, config)
+    if config.drop_still_steps:
+        still = still_steps(episodes, config.model.horizon, config.model.embodiment)
+        steps, held_out = steps[~still[steps]], held_out[~still[held_out]]
+        if not (len(steps) and len(held_out)):
+            raise ValueError(
+                "drop_still_steps leaves no observation to train on or to hold out: in no chunk a joint moves"
+            )
+    weights = _weights(table, config)[steps]
+    draws = None if (weights == weights[0]).all() else weights
+    return (
+        Batches(episodes, normalization, config.model.horizon, steps, draws),
+        Batches(episodes, normalization, config.model.horizon, held_out),
+    )
 
 
 def uncompiled(evaluate: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:
@@ -310,25 +311,27 @@ def _train_and_record(
     finish: Callable[[TrainState], dict[str, Any]] = lambda state: {},
     provenance: Provenance | None = None,
 ) -> None:
-    call = {
+    call: dict[str, Any] = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": run.command,
         "data": [str(path) for path in run.data],
         "workers": worker.size,
         "config": asdict(run.config),
     }
-    state = train(
-        stage,
-        loop,
-        budget,
-        run.config.seed,
-        run.state_path(stage.name),
-        worker=worker,
-        resume=resume,
-        report=_say,
-        tensorboard=run.scalars,
-        provenance=replace(provenance or Provenance(), call=call),
-    )
+    trackers = run.trackers if worker.is_main else ()
+    with tracking(trackers, run.directory, stage.name, call["config"]) as track:
+        state = train(
+            stage,
+            loop,
+            budget,
+            run.config.seed,
+            run.state_path(stage.name),
+            worker=worker,
+            resume=resume,
+            report=_say,
+            track=track,
+            provenance=replace(provenance or Provenance(), call=call),
+        )
     if not worker.is_main:
         return
     record = {"seed": run.config.seed, "loop": asdict(loop), **summary(state.progress), **finish(state)}
@@ -402,22 +405,25 @@ def _known_identities(run: Path) -> list[str]:
 
 
 def _weights(table: Table, config: TrainConfig) -> NDArray[np.float64]:
-    """How often every step is drawn, relative to others, shape [N]."""
-    default = DatasetConfig()
-    names = [str(name) for name, *_ in table.episodes]
-    weights = np.array([config.datasets.get(name, default).weight for name in names])
-    return weights[table.episode_of_step]
+    """How often every step is drawn, relative to others, shape [N].
+
+    Beginnings more often: before anything has moved, the memory does not show what follows, and all depends on them.
+    """
+    default, episode = DatasetConfig(), table.episode_of_step
+    datasets = np.array([config.datasets.get(str(name), default).weight for name, *_ in table.episodes])
+    begins = np.arange(len(episode)) - table.starts[episode] < config.start_steps
+    return datasets[episode] * np.where(begins, config.start_weight, 1)
 
 
 def copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> tuple[Progress, int]:
     """How far the stage is, and how many averages it has of that part of the model: a stage keeps what it trains."""
     tensors, numbers = load_tensors(path, remedy="train that stage first", prefix=prefix)
-    parameters = dict(model.named_parameters())
+    parameters, tensors = dict(model.named_parameters()), merged(tensors)
     for name, tensor in tensors.items():
         if part + name not in parameters or parameters[part + name].shape != tensor.shape:
             raise StateError(f"{path}: tensor {part}{name} does not fit this preset")
         parameters[part + name].data.copy_(tensor)
-    return Progress.read(numbers), len(tensors)
+    return Progress(**numbers), len(tensors)
 
 
 def _split(starts: np.ndarray, episodes: Sequence[Fingerprint], config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,10 @@ alone would carry nothing of the future.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +29,22 @@ from wav_models.training.config import (
     VideoStageConfig,
 )
 from wav_models.training.data.batches import Batch, Batches
+from wav_models.training.low_rank import adapt, is_adapted
 from wav_models.training.randomness import RngStreams
 
 Evaluate = Callable[[], dict[str, float]]
+
+
+class _Prefix(NamedTuple):
+    """Steps of a chunk that an expert is given.
+
+    Attributes:
+        tokens: what is known of them, [B, steps, C].
+        given: which they are, bool [B, draws, steps].
+    """
+
+    tokens: Tensor
+    given: Tensor
 
 
 class _Stage:
@@ -43,6 +57,7 @@ class _Stage:
 
     def __init__(self, model: WAVModel, batches: Batches, config: Any, evaluate: Evaluate) -> None:
         self.model, self.batches, self.config = model, batches, config
+        self.seconds_waited = 0.0
         self._prepared: list[tuple[RngStreams, Future[Batch]]] = []
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self.evaluate = evaluate
@@ -66,7 +81,7 @@ class _Stage:
             raise ValueError(f"frozen: {', '.join(beginnings)} leave nothing to train in stage {self.name}")
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad or is_adapted(name)}
 
     def lr_scale(self, name: str) -> float:
         return 1.0
@@ -76,7 +91,9 @@ class _Stage:
         return next(self.model.parameters()).device
 
     def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
+        began = time.monotonic()
         batch = self._take(streams) or self.batches.draw(batch_size, streams)
+        self.seconds_waited += time.monotonic() - began
         return self.batch_losses(batch.to(self.device), streams)
 
     def prepare(self, batch_size: int, streams: RngStreams) -> None:
@@ -162,6 +179,10 @@ class _Stage:
         episodes = self.batches.episodes
         return episodes.text_embedding.to(self.device)[rows], episodes.text_mask.to(self.device)[rows]
 
+    def _known(self, known: Tensor) -> Tensor | None:
+        """Steps that count, [B, 1, steps], given those within the episode [B, steps]; None for all."""
+        return known[:, None] if self.config.mask_padding else None
+
     def _hide_memory(self, features: VideoFeatures, fraction: float, streams: RngStreams) -> VideoFeatures:
         """The features with a share of the samples' memory part zeroed."""
         if fraction == 0.0:
@@ -195,7 +216,7 @@ class ValueStage(_Stage):
         features = self._hide_memory(output.features, self.config.memory_dropout, streams)
         context = self.model.value.context(features)
         velocity, target, _ = expert_pass(self.model.value, batch.values, self.config.draws, streams, context)
-        known = batch.value_known if self.config.mask_padding else None
+        known = self._known(batch.value_known)
         loss = _squared_error(velocity, target, known)
         return {"loss": loss, "return": _squared_error(velocity[..., -1:], target[..., -1:], known)}
 
@@ -215,44 +236,68 @@ class ActionStage(_Stage):
         output, video_loss = self._read_futures(batch, streams, config.futures)
         context = model.value.context(output.features)
         velocity, target, features = expert_pass(model.value, batch.values, config.value_draws, streams, context)
-        value_loss = _squared_error(velocity, target, batch.value_known if config.mask_padding else None)
+        value_loss = _squared_error(velocity, target, self._known(batch.value_known))
         value_features = tuple(f[:, 0] for f in features)  # Eq. 3: u_i, fresh noise at a random flow time
         seen = self._hide_memory(output.features, config.memory_dropout, streams)
         context = model.action.context(seen, value_features)
         state = batch.state_token
         if config.state_dropout > 0.0:
             state = state * (uniform((len(batch), 1, 1), streams, self.device) >= config.state_dropout)
-        velocity, target, _ = expert_pass(model.action, batch.actions, config.draws, streams, context, state=state)
-        action_loss = _squared_error(velocity, target, batch.action_known if config.mask_padding else None)
+        known, prefix = self._known(batch.action_known), None
+        if config.prefix_steps[1] > 0:
+            prefix = self._prefix(batch, streams)
+            known = ~prefix.given if known is None else known * ~prefix.given
+        velocity, target, _ = expert_pass(
+            model.action, batch.actions, config.draws, streams, context, prefix, state=state
+        )
+        action_loss = _squared_error(velocity, target, known)
         loss = action_loss + config.video_weight * video_loss + config.value_weight * value_loss
         return {"loss": loss, "action": action_loss, "video": video_loss, "value": value_loss}
+
+    def _prefix(self, batch: Batch, streams: RngStreams) -> _Prefix:
+        """What is executed while planning lasts; what the joints will have reached by then nobody knows."""
+        low, high = self.config.prefix_steps
+        delays = torch.randint(low, high + 1, (len(batch), self.config.draws, 1), generator=streams.torch)
+        given = torch.arange(batch.actions.shape[1]) < delays
+        tokens = batch.actions.clone()
+        tokens[..., self.model.config.embodiment.action_dim :] = 0.0
+        return _Prefix(tokens, given.to(self.device))
 
 
 STAGES: dict[str, type[_Stage]] = {stage.name: stage for stage in (VideoStage, ValueStage, ActionStage)}
 
 
 def make_stage(name: str, model: WAVModel, batches: Batches, config: TrainConfig, evaluate: Evaluate) -> _Stage:
-    """The stage of that name over `model`; freezes what it does not train."""
+    """The stage of that name over `model`; freezes what it does not train, and adds its adapters."""
     stage = STAGES[name](model, batches, getattr(config, name), evaluate)
     stage.freeze(config.frozen)
+    if stage.config.lora is not None:
+        adapt(model, stage.config.lora)
     return stage
 
 
 def _squared_error(velocity: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
-    """Mean squared error of [B, draws, steps, channels]; of the steps [B, steps] that are known, where that is said."""
+    """Mean squared error of [B, R, steps, channels]; of the steps [B, 1 or R, steps] that are known, where given."""
     if known is None:
         return mse_loss(velocity, target)
-    weight = known[:, None, :, None].expand_as(target)
+    weight = known[..., None].expand_as(target)
     return (weight * (velocity - target) ** 2).sum() / weight.sum().clamp(min=1.0)
 
 
 def expert_pass(
-    expert: nn.Module, x_1: Tensor, count: int, streams: RngStreams, context: Any, **inputs: Tensor
+    expert: nn.Module,
+    x_1: Tensor,
+    count: int,
+    streams: RngStreams,
+    context: Any,
+    prefix: _Prefix | None = None,
+    **inputs: Tensor,
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """`count` noise and time draws per observation against one context.
 
     Args:
         x_1: data, shape [B, steps, channels].
+        prefix: steps that are data instead of noisy.
 
     Returns:
         Velocity and its target, shape [B, count, steps, channels], and the expert's features.
@@ -260,7 +305,11 @@ def expert_pass(
     data = x_1[:, None].expand(-1, count, -1, -1)
     flow_time = uniform(data.shape[:2], streams, x_1.device)
     x_0 = normal(data.shape, streams, x_1.device)
-    output = expert(interpolate(x_0, data, flow_time), flow_time, context=context, **inputs)
+    x_t = interpolate(x_0, data, flow_time)
+    if prefix is not None:
+        x_t = torch.where(prefix.given[..., None], prefix.tokens[:, None], x_t)
+        inputs["given"] = prefix.given
+    output = expert(x_t, flow_time, context=context, **inputs)
     return output.velocity.float(), velocity_target(x_0, data), output.features
 
 

@@ -57,18 +57,6 @@ class Progress:
     ancestors: list[Ancestor] = field(default_factory=list)
     best: float | None = None
 
-    @classmethod
-    def read(cls, numbers: dict[str, Any]) -> Progress:
-        """What a state says; what one of an earlier version does not say, or said in other words, is unknown."""
-        inputs, ancestors = numbers.get("inputs"), numbers.get("ancestors")
-        return cls(
-            **{
-                **numbers,
-                "inputs": inputs if isinstance(inputs, dict) else {},
-                "ancestors": ancestors if isinstance(ancestors, list) else [],
-            }
-        )
-
     @property
     def weights(self) -> str:
         """What tells these weights from others, wherever they lie: the steps, and the calls that made them."""
@@ -196,12 +184,15 @@ def load_progress(path: Path, remedy: str) -> Progress:
         StateError: missing or damaged file; the message ends with `remedy`.
     """
     _, numbers = load_tensors(path, remedy, prefix="no tensor")
-    return Progress.read(numbers)
+    return Progress(**numbers)
 
 
 @dataclass
 class TrainState:
-    """Everything a resumed stage needs: weights, their average, optimiser moments, progress."""
+    """Everything a resumed stage needs: weights, their average, optimiser moments, progress.
+
+    Parameters that do not train, to which adapters are added, are their own average.
+    """
 
     parameters: dict[str, nn.Parameter]
     average: dict[str, Tensor]
@@ -216,7 +207,9 @@ class TrainState:
         """
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
-            of_parameter = {f"weights.{name}": parameter.data, f"average.{name}": self.average[name]}
+            of_parameter = {f"average.{name}": self.average[name]}
+            if parameter.requires_grad:
+                of_parameter[f"weights.{name}"] = parameter.data
             moments = self.optimizer.state.get(parameter, {})
             of_parameter |= {f"optimizer.{key}.{name}": value for key, value in moments.items()}
             for full_name, tensor in of_parameter.items():
@@ -232,20 +225,21 @@ class TrainState:
             StateError: missing or damaged file, or tensors that do not fit this model, by name.
         """
         tensors, numbers = load_tensors(path, remedy="start the stage without --resume")
-        weights = {n.removeprefix("weights."): t for n, t in tensors.items() if n.startswith("weights.")}
-        wrong = {n for n in weights.keys() | self.parameters.keys() if not self._fits(n, weights)}
+        averages = {n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}
+        wrong = {n for n in averages.keys() | self.parameters.keys() if not self._fits(n, averages)}
         if wrong:
             raise StateError(f"{path}: tensors do not fit this configuration: {', '.join(sorted(wrong)[:5])}")
         for name, parameter in self.parameters.items():
-            parameter.data.copy_(shared_like(weights[name], parameter.data))
-            self.average[name].copy_(shared_like(tensors[f"average.{name}"], parameter.data))
+            weights = tensors.get(f"weights.{name}", averages[name])
+            parameter.data.copy_(shared_like(weights, parameter.data))
+            self.average[name].copy_(shared_like(averages[name], parameter.data))
             if f"optimizer.step.{name}" in tensors:
                 moments = {k: tensors[f"optimizer.{k}.{name}"] for k in ("exp_avg", "exp_avg_sq")}
                 self.optimizer.state[parameter] = {
                     "step": tensors[f"optimizer.step.{name}"].to(parameter.device),
                     **{k: shared_like(moment, parameter.data) for k, moment in moments.items()},
                 }
-        self.progress = Progress.read(numbers)
+        self.progress = Progress(**numbers)
 
-    def _fits(self, name: str, weights: dict[str, Tensor]) -> bool:
-        return name in weights and name in self.parameters and weights[name].shape == self.parameters[name].shape
+    def _fits(self, name: str, averages: dict[str, Tensor]) -> bool:
+        return name in averages and name in self.parameters and averages[name].shape == self.parameters[name].shape

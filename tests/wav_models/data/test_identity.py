@@ -22,7 +22,7 @@ def recorded(tmp_path: Path) -> Path:
 def test_names_labels_and_copies_do_not_matter(recorded: Path, tmp_path: Path) -> None:
     first, second = (episode.identity for episode in Dataset(recorded))
     assert first != second
-    data = {"name": "bowl", "identities": {"trained_on": [first], "held_out": [second]}}
+    data = {"names": ["bowl"], "identities": {"trained_on": [first], "held_out": [second]}}
     elsewhere = tmp_path / "another_name"
     shutil.copytree(recorded, elsewhere)
     label_dataset(elsewhere, LabelConfig(image_size=(16, 16)))
@@ -32,7 +32,7 @@ def test_names_labels_and_copies_do_not_matter(recorded: Path, tmp_path: Path) -
 
 
 def test_new_recordings_under_the_old_name_are_new(recorded: Path) -> None:
-    data = {"name": "bowl", "identities": {"trained_on": ["0" * 16], "held_out": ["1" * 16]}}
+    data = {"names": ["bowl"], "identities": {"trained_on": ["0" * 16], "held_out": ["1" * 16]}}
     assert recorded_split({"data": data}, Dataset(recorded)) == ([0, 1], "not seen")
 
 
@@ -40,5 +40,5 @@ def test_new_recordings_under_the_old_name_are_new(recorded: Path) -> None:
 def test_a_checkpoint_that_knows_names_only_is_not_believed_about_other_seeds(
     recorded: Path, seeds: list[int], kind: str
 ) -> None:
-    data = {"name": "bowl", "held_out_episodes": [], "seeds": seeds}
+    data = {"names": ["bowl"], "held_out_of": {"bowl": []}, "seeds": seeds}
     assert recorded_split({"data": data}, Dataset(recorded)).kind == kind

@@ -52,7 +52,9 @@ def episodes(model_config: ModelConfig) -> Episodes:
     actions = np.sin(0.2 * (step[:, None] + 1) + phase).astype(np.float32)
     latents = (states @ rng.normal(size=(14, 3 * tokens * channels)) / 3).reshape(-1, 3, tokens, channels)
     return Episodes(
-        latents=LatentStore(latents.astype(np.float16), np.zeros((len(states), 3, 0, tokens, channels), np.float16)),
+        latents=LatentStore(
+            (latents.astype(np.float16),), (np.zeros((len(states), 3, 0, tokens, channels), np.float16),)
+        ),
         states=states,
         actions=actions,
         values=np.concatenate([states, actions[:, :3]], axis=1),

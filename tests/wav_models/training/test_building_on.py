@@ -17,7 +17,7 @@ from wav_models.data.mapping import DataMapping
 from wav_models.data.normalization import Normalization
 from wav_models.experiments.held_out import recorded_split
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
-from wav_models.networks.wav_model import WAVModel
+from wav_models.networks.random_weights import random_model
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.training.state import load_tensors, save_tensors
@@ -30,7 +30,8 @@ validation_samples: 2
 frozen: [video.]
 datasets:
   theirs: {mapping: {cameras: {CAMERAS}, fps: 10}}
-action: {loop: {batch_size: 2, bf16: false, keep: 2}, mask_padding: true}
+action: {loop: {batch_size: 2, bf16: false, keep: 2}, mask_padding: true, lora: {rank: 2, targets: [attn1.to_v]},
+         prefix_steps: [0, 6]}
 """
 
 
@@ -44,7 +45,7 @@ def base(tmp_path: Path) -> Path:
     assert isinstance(autoencoder, TinyAutoencoder)
     save_checkpoint(
         tmp_path / "base",
-        model=WAVModel(WAV_TINY),
+        model=random_model(WAV_TINY, torch.Generator().manual_seed(0)),
         autoencoder=autoencoder,
         normalization=Normalization.fit(rng.normal(size=(5, 14)), *chunks, rng.normal(size=(5, 17)), ROBOT),
         training_record={"data": {"identities": {"trained_on": ["before"], "held_out": []}}, "stages": {"action": {}}},
@@ -68,13 +69,11 @@ def test_a_checkpoint_is_built_on_with_another_labs_data(
     assert "no such file; run `wav train" in capsys.readouterr().err
     assert main(["checkpoint", *common, *start, "--best"]) == 0
     before, after = load_checkpoint(base), load_checkpoint(tmp_path / "run/checkpoint")
-    changed = {
-        name.split(".")[0]
-        for name, tensor in after.model.state_dict().items()
-        if not torch.equal(tensor, before.model.state_dict()[name])
-    }
-    assert changed == {"value", "action"}
+    weights = before.model.state_dict()
+    changed = {name for name, tensor in after.model.state_dict().items() if not torch.equal(tensor, weights[name])}
+    assert changed == {name for name in weights if name.endswith("attn1.to_v.weight") and not name.startswith("video.")}
     assert after.planner == before.planner
+    assert (before.config.horizon.given_steps, after.config.horizon.given_steps) == (None, 6)
     np.testing.assert_array_equal(after.normalization.action_diff_std, before.normalization.action_diff_std)
     assert after.training_record["config"]["action"]["loop"]["learning_rate"] == 3e-4
     mapping = DataMapping({v: f"observation.images.{n}" for v, n in CAMERAS.items()}, fps=10)

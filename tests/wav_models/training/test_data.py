@@ -14,11 +14,14 @@ from wav_models.data.samples import window
 from wav_models.networks.autoencoder import TinyAutoencoder
 from wav_models.presets import WAV_TINY, ModelConfig
 from wav_models.training.autoencoder_stage import AutoencoderStage
-from wav_models.training.config import AutoencoderConfig, TrainConfig, load_config
-from wav_models.training.data.batches import Batches, Episodes, repeat_starts, still_steps
-from wav_models.training.data.frames import held_out_episodes
+from wav_models.training.config import AugmentationConfig, AutoencoderConfig, DatasetConfig, TrainConfig, load_config
+from wav_models.training.data.augmentation import augment
+from wav_models.training.data.batches import Batches, Episodes, still_steps
+from wav_models.training.data.frames import Table, held_out_episodes
+from wav_models.training.data.latent_store import LatentStore
 from wav_models.training.loop import Budget, train
 from wav_models.training.randomness import streams_at
+from wav_models.training.run import _weights
 from wav_models.training.stages import draw_flow_time
 
 
@@ -30,8 +33,9 @@ def test_batch_agrees_with_the_window_of_one_sample(
     expected = window(last - first + 1, step - first, model_config.horizon)
     batch = batches.at(np.array([40, step]))
     normalization = batches.normalization
-    memory = episodes.latents.images[first + expected.memory].swapaxes(0, 1).astype(np.float32)
-    future = episodes.latents.images[first + expected.future].swapaxes(0, 1).astype(np.float32)
+    images = episodes.latents.images[0]
+    memory = images[first + expected.memory].swapaxes(0, 1).astype(np.float32)
+    future = images[first + expected.future].swapaxes(0, 1).astype(np.float32)
     np.testing.assert_array_equal(batch.memory_latents[1].numpy(), memory)
     np.testing.assert_array_equal(batch.future_latents[1].numpy(), future)
     np.testing.assert_allclose(batch.targets[1].numpy(), episodes.actions[first + expected.actions])
@@ -63,12 +67,13 @@ def test_still_steps_are_those_in_whose_chunk_nothing_moves(episodes: Episodes, 
     assert not still[max(moving_until + 1, last - horizon + 1) :].any()
 
 
-def test_beginnings_are_listed_as_often_as_asked(episodes: Episodes) -> None:
-    second = int(episodes.last[0]) + 1
-    steps = np.array([0, 1, 2, second, second + 5])
-    assert sorted(repeat_starts(episodes, steps, 2, 3)) == [0, 0, 0, 1, 1, 1, 2, second, second, second, second + 5]
-    np.testing.assert_array_equal(repeat_starts(episodes, steps, 0, 3), steps)
-    np.testing.assert_array_equal(repeat_starts(episodes, steps, 2, 1), steps)
+def test_datasets_and_beginnings_are_drawn_as_often_as_asked() -> None:
+    nothing = np.zeros((7, 0), np.float32)
+    episodes = [["a", 0, 3, None], ["b", 0, 4, None]]
+    table = Table(nothing, nothing, nothing, np.array([0, 3, 7]), ("", ""), episodes, ("", ""))
+    assert _weights(table, TrainConfig()).tolist() == [1.0] * 7
+    config = TrainConfig(start_steps=2, start_weight=3, datasets={"b": DatasetConfig(weight=0.5)})
+    assert _weights(table, config).tolist() == [3.0, 3.0, 1.0, 1.5, 1.5, 0.5, 0.5]
 
 
 def _episodes(name: str, count: int) -> list[list[Any]]:
@@ -123,11 +128,6 @@ def test_shipped_configuration_loads(name: str) -> None:
     assert config.action.video_rate == 0.5
 
 
-def test_a_weight_that_would_drop_beginnings_is_refused() -> None:
-    with pytest.raises(ValueError, match="start_weight 0"):
-        TrainConfig(start_steps=4, start_weight=0)
-
-
 def test_unknown_key_is_named_with_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("action: {loop: {learning_rat: 1.0}}\n")
@@ -145,6 +145,11 @@ def test_unknown_key_is_named_with_the_nearest(tmp_path: Path) -> None:
         ("video: {loop: {bf16: 'false'}}", "bf16 is 'false', a text; true or false fits"),
         ("video: {loop: {steps: 1.5}}", r"steps is 1\.5; a whole number or nothing fits"),
         ("action: {futures: {own_start: [0, high]}}", r"own_start\[1\] is .*fits"),
+        ("value: {futures: {own_fraction: 1.5}}", r"own_fraction is 1\.5; .*0 to 1 fits"),
+        ("value: {futures: {own_start: [0.6, 0.3]}}", r"own_start \(0\.6, 0\.3\) must ascend"),
+        ("start_weight: 0", "start_weight is 0; a whole number of at least 1 fits"),
+        ("action: {prefix_steps: [0, 16]}", r"action\.prefix_steps \(0, 16\) must leave one of the 16 actions"),
+        ("preset: wav-tinny", "unknown preset 'wav-tinny'; did you mean 'wav-tiny'"),
         ("seed: true", "seed is True; a whole number fits"),
         ("video: {loop: [", r"run\.yaml: not YAML: while parsing.*line 2"),
         ("- video", "run.yaml: expected a mapping"),
@@ -208,3 +213,53 @@ def test_weighted_steps_are_drawn_so_much_more_often(batches: Batches) -> None:
     states = batches.episodes.states[steps]
     counts = [(np.abs(drawn - state).max(axis=1) < 1e-6).mean() for state in states]
     np.testing.assert_allclose(counts, [0.25, 0.0, 0.75], atol=0.03)
+
+
+def test_a_sample_is_of_one_encoding_and_held_out_ones_are_plain(batches: Batches, episodes: Episodes) -> None:
+    (plain,), windows = episodes.latents.images, episodes.latents.windows
+    encodings = LatentStore((plain, plain + 50, plain + 100), windows * 3)
+    batches = Batches(replace(episodes, latents=encodings), batches.normalization, batches.horizon, batches.steps)
+    drawn = batches.draw(60, streams_at(0, "video", 0))
+    offsets = torch.cat([drawn.memory_latents, drawn.future_latents], dim=2).flatten(1)
+    kinds = (offsets / 50).round()
+    assert (kinds == kinds[:, :1]).all()
+    assert set(kinds[:, 0].tolist()) == {0.0, 1.0, 2.0}
+    assert (batches.at(batches.steps).memory_latents.abs() < 25).all()
+
+
+def test_pictures_of_a_view_change_alike_throughout_an_episode() -> None:
+    """And views differently; without jitter and crop nothing changes."""
+    image = np.random.default_rng(0).integers(0, 255, (1, 1, 20, 30, 3), dtype=np.uint8)
+    images, config = np.tile(image, (4, 2, 1, 1, 1)), AugmentationConfig(encodings=1)
+    changed = augment(images, config, np.random.default_rng(1))
+    assert changed.shape == images.shape
+    assert (changed == changed[:1]).all()
+    assert (changed[:, 0] != changed[:, 1]).mean() > 0.5
+    np.testing.assert_array_equal(augment(images[2:], config, np.random.default_rng(1)), changed[2:])
+    nothing = AugmentationConfig(brightness=0.0, contrast=0.0, saturation=0.0, crop=1.0)
+    np.testing.assert_array_equal(augment(images, nothing, np.random.default_rng(1)), images)
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "crop"])
+def test_every_kind_of_change_is_its_own(name: str) -> None:
+    """Grey pictures have no saturation, uniform ones no crop; brightness scales, contrast keeps mid-grey."""
+    nothing = AugmentationConfig(brightness=0.0, contrast=0.0, saturation=0.0, crop=1.0)
+    config = replace(nothing, **{name: 0.5})
+    colour = np.broadcast_to(np.array([200, 100, 20], np.uint8), (1, 1, 8, 8, 3))
+    pictures = {
+        "colour": colour,
+        "grey": np.full_like(colour, 60),
+        "mid-grey": np.full_like(colour, 128),
+        "edge": np.concatenate([np.full((1, 1, 8, 4, 3), v, np.uint8) for v in (40, 210)], axis=3),
+    }
+    seen = {kind: augment(x, config, np.random.default_rng(2)).astype(int) - x for kind, x in pictures.items()}
+    unchanged = {kind for kind, difference in seen.items() if np.abs(difference).max() <= 1}
+    assert (
+        unchanged
+        == {
+            "brightness": set(),
+            "contrast": {"mid-grey"},
+            "saturation": {"grey", "mid-grey", "edge"},
+            "crop": {"colour", "grey", "mid-grey"},
+        }[name]
+    )

@@ -39,6 +39,10 @@ class Watched:
     def lr_scale(self, name: str) -> float:
         return self.stage.lr_scale(name)
 
+    @property
+    def seconds_waited(self) -> float:
+        return self.stage.seconds_waited
+
     def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
         losses = self.stage.losses(batch_size, streams)
         self.seen.append(losses["loss"].item())

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,27 @@ def test_latents_are_those_of_the_images_at_their_times(data: Path, encoded: Pat
         torch.testing.assert_close(memory, autoencoder.encode_memory(images[t][None, :, None]), atol=5e-3, rtol=2e-3)
 
 
+def test_augmented_encodings_lie_beside_the_plain_one(
+    common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, augmented = tmp_path / "run", ["--set", "augmentation.encodings=2"]
+    plain = load_latents(run, SMALL, 3 * NUM_FRAMES, None)
+    before = [array[0].copy() for array in (plain.images, plain.windows)]
+    assert main(["latents", *common, *augmented]) == 0
+    assert re.search(r"3 of 3 episodes  \d+\.\d frames/s", capsys.readouterr().out)
+    store = load_latents(run, SMALL, 3 * NUM_FRAMES, None)
+    for kept, encodings in zip(before, (store.images, store.windows), strict=True):
+        assert len(encodings) == 3
+        np.testing.assert_array_equal(encodings[0], kept)
+        differences = [np.abs(a.astype(float) - b).mean() for a, b in combinations(encodings, 2)]
+        assert min(differences) > 0.01
+    assert main(["video", *common, "--steps", "1"]) == 1
+    assert re.search(r"latents\.npy: made with .*encodings=2.*run `wav train latents`", capsys.readouterr().err)
+    assert main(["video", *common, *augmented, "--steps", "1"]) == 0
+    assert main(["latents", *common]) == 0
+    assert sorted(path.name for path in run.glob("*.npy")) == ["futures.npy", "latents.npy"]
+
+
 def test_long_episodes_are_encoded_in_blocks(
     data: Path, encoded: Path, tmp_path: Path, ltx_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +258,7 @@ def test_appended_episodes_are_all_that_is_encoded(
     np.save(run / "futures.npy", np.full_like(whole[:NUM_FRAMES], 7))
     assert main(["latents", *common]) == 0
     assert "[latents] 2 of 3 episodes" in capsys.readouterr().out
-    windows = load_latents(run, SMALL, 3 * NUM_FRAMES, None).windows
+    (windows,) = load_latents(run, SMALL, 3 * NUM_FRAMES, None).windows
     assert (windows[:NUM_FRAMES] == 7).all()
     assert np.array_equal(windows[NUM_FRAMES:], whole[NUM_FRAMES:])
 

@@ -49,8 +49,10 @@ class KnowingExpert(Knowing):
     def context(self, *seen: Any) -> Any:
         self.given |= {"context": seen}
 
-    def forward(self, x_t: Tensor, flow_time: Tensor, context: None, state: Tensor | None = None) -> Any:
-        self.given |= {"state": state, "count": x_t.shape[1]}
+    def forward(
+        self, x_t: Tensor, flow_time: Tensor, context: None, state: Tensor | None = None, given: Tensor | None = None
+    ) -> Any:
+        self.given |= {"state": state, "count": x_t.shape[1], "x_t": x_t, "given": given}
         self.features = (torch.randn(*x_t.shape[:3], 5),)
         return SimpleNamespace(velocity=self.velocity(x_t, flow_time), features=self.features)
 
@@ -88,6 +90,23 @@ def test_the_action_loss_weighs_its_parts(model: WAVModel, batches: Batches) -> 
     parts = {"action": 4.0, "video": 0.25, "value": 1.0}
     assert {name: float(found[name]) for name in parts} == pytest.approx(parts, rel=1e-3)
     assert float(found["loss"]) == pytest.approx(4.0 + 0.25 * 0.25 + 0.125 * 1.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_prefix_is_given_clean_and_has_no_part_in_the_loss(model: WAVModel, batches: Batches, masked: bool) -> None:
+    """Commands are given, what the joints will have reached is not; the network that knows the rest has no loss."""
+    found, model, batch = losses("action", model, batches, prefix_steps=(1, 3), draws=40, mask_padding=masked)
+    assert float(found["action"]) < 1e-6
+    given, x_t = model.action.given["given"], model.action.given["x_t"]
+    counts = given.sum(dim=-1)
+    assert set(counts.flatten().tolist()) == {1, 2, 3}
+    assert torch.equal(given, torch.arange(4) < counts[..., None])
+    commands = batch.actions[:, None, :, :14].expand(-1, 40, -1, -1)
+    assert torch.equal(x_t[given][:, :14], commands[given])
+    assert not x_t[given][:, 14:].any()
+    assert (x_t[~given][:, :14] != commands[~given]).all()
+    off, _, _ = losses("action", model, batches, (0.0, 0.0, 0.5), prefix_steps=(1, 3), mask_padding=masked)
+    assert float(off["action"]) == pytest.approx(0.25, rel=1e-3)
 
 
 def test_actions_are_read_from_the_first_value_draw(model: WAVModel, batches: Batches) -> None:
@@ -169,7 +188,7 @@ def test_steps_beyond_an_episodes_end_have_no_part_in_a_masked_loss(
         assert (stage.batch_losses(batch, streams_at(0, "action", 0, 0))["value"] == 0.0) == masked
     velocity, target = torch.zeros(1, 2, 4, 3), torch.ones(1, 2, 4, 3)
     target[:, :, 1:] = 9.0
-    assert _squared_error(velocity, target, batch.action_known) == 1.0
+    assert _squared_error(velocity, target, batch.action_known[:, None]) == 1.0
 
 
 def test_a_lost_camera_shows_the_mean_picture(model: WAVModel, batches: Batches, train_config: TrainConfig) -> None:

@@ -109,14 +109,20 @@ class Batches:
         self._shares = None if weights is None else np.cumsum(weights) / np.sum(weights)
 
     def draw(self, size: int, streams: RngStreams) -> Batch:
-        """`size` observations of the allowed steps."""
+        """`size` observations of the allowed steps, in any of the encodings."""
         if self._shares is None:
-            return self.at(self.steps[streams.numpy.integers(len(self.steps), size=size)])
-        places = np.searchsorted(self._shares, streams.numpy.random(size), side="right")
-        return self.at(self.steps[np.minimum(places, len(self.steps) - 1)])
+            places = streams.numpy.integers(len(self.steps), size=size)
+        else:
+            places = np.searchsorted(self._shares, streams.numpy.random(size), side="right")
+            places = np.minimum(places, len(self.steps) - 1)
+        return self.at(self.steps[places], streams.numpy.integers(len(self.episodes.latents.images), size=size))
 
-    def at(self, steps: IntArray) -> Batch:
-        """The observations at these steps; what lies beyond an episode's ends repeats its first or last step."""
+    def at(self, steps: IntArray, encodings: IntArray | None = None) -> Batch:
+        """The observations at these steps; what lies beyond an episode's ends repeats its first or last step.
+
+        Args:
+            encodings: of the pictures, as `steps`; the plain one when None.
+        """
         data, horizon, normalization = self.episodes, self.horizon, self.normalization
         chunk = np.arange(horizon.action_horizon)
         state = data.states[steps].astype(np.float64)
@@ -125,9 +131,11 @@ class Batches:
         later = np.arange(1, horizon.value_horizon + 1)
         values = data.values[self._clamped(steps, later)]
         left = (data.last[steps] - steps)[:, None]
+        remembered = memory_rows(steps, horizon, first=data.first[steps])
+        imagined = self._clamped(steps, np.array(horizon.future_offsets))
         return Batch(
-            memory_latents=_tensor(data.latents.memory(memory_rows(steps, horizon, first=data.first[steps]))),
-            future_latents=_tensor(data.latents.future(steps, self._clamped(steps, np.array(horizon.future_offsets)))),
+            memory_latents=_tensor(data.latents.memory(remembered, encodings)),
+            future_latents=_tensor(data.latents.future(steps, imagined, encodings)),
             text=torch.from_numpy(data.text[steps]),
             state_token=_tensor(normalization.state_token(state)),
             actions=_tensor(normalization.encode_actions(targets, reached, state)),
@@ -158,15 +166,6 @@ def still_steps(episodes: Episodes, horizon: HorizonConfig, robot: Embodiment) -
         motion = np.abs(targets - episodes.states if robot.relative_to_state else targets)
         still &= (motion < tolerance)[:, moving].all(axis=1)
     return still
-
-
-def repeat_starts(episodes: Episodes, steps: IntArray, count: int, weight: int) -> IntArray:
-    """`steps` with those among the first `count` of their episode listed `weight` times.
-
-    Before anything has moved, the memory does not show what follows; everything depends on these few observations.
-    """
-    starts = steps[steps - episodes.first[steps] < count]
-    return np.concatenate([steps, np.tile(starts, weight - 1)])
 
 
 def fit_normalization(episodes: Episodes, horizon: HorizonConfig, steps: IntArray, robot: Embodiment) -> Normalization:

@@ -21,7 +21,7 @@ from wav_models.data.samples import due_rows, frames_per_step
 from wav_models.presets import ModelConfig
 from wav_models.rewards.label import label_episode
 from wav_models.rewards.label_config import LabelConfig
-from wav_models.training.state import StateError, load_tensors, save_tensors
+from wav_models.training.state import load_tensors, save_tensors
 from wav_models.types import ImageArray
 from wav_models.worker_pool import worker_pool
 
@@ -31,7 +31,7 @@ Fingerprint = list[Any]
 """What tells an episode from another: name of its dataset, place in it, length, seed, sizes of its videos [bytes].
 
 Not its data file, which `wav label` writes anew. Where episodes share a video file (not in our recordings), one that is
-appended to it makes others of them, and they are encoded again. Those of earlier versions end before the sizes.
+appended to it makes others of them, and they are encoded again.
 """
 
 FRAMES, TABLE = "frames.npy", "table.safetensors"
@@ -47,7 +47,7 @@ class Table:
         starts: index of the first step of every episode, then N; shape [E + 1].
         instructions: of every episode, length E.
         episodes: which they are, see `fingerprints`.
-        identities: what they are, see `Episode.identity`; empty in tables of earlier versions.
+        identities: what they are, see `Episode.identity`.
     """
 
     states: NDArray[np.float32]
@@ -56,7 +56,7 @@ class Table:
     starts: IntArray
     instructions: tuple[str, ...]
     episodes: list[Fingerprint]
-    identities: tuple[str, ...] = ()
+    identities: tuple[str, ...]
 
     @property
     def episode_of_step(self) -> IntArray:
@@ -70,17 +70,11 @@ class Table:
 
     @classmethod
     def load(cls, path: Path) -> Table:
-        """StateError where the file is missing, damaged or of an earlier version."""
+        """StateError where the file is missing or damaged."""
         tensors, numbers = load_tensors(path, remedy="run `wav train latents` first")
-        if "episodes" not in numbers:
-            raise StateError(f"{path}: does not say which episodes it holds; run `wav train latents` again")
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        return cls(
-            instructions=tuple(numbers["instructions"]),
-            episodes=numbers["episodes"],
-            identities=tuple(numbers.get("identities", ())),
-            **arrays,
-        )
+        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+        instructions, identities = tuple(numbers["instructions"]), tuple(numbers["identities"])
+        return cls(**arrays, instructions=instructions, identities=identities, episodes=numbers["episodes"])
 
 
 class Frames(Protocol):
@@ -250,7 +244,7 @@ def _known_episodes(path: Path, dataset: DatasetGroup) -> int:
     if not path.is_file() or not _index_path(path).is_file():
         return 0
     held = json.loads(_index_path(path).read_text(encoding="utf-8"))
-    return len(held) if same_episodes(held, fingerprints(dataset)[: len(held)]) else 0
+    return len(held) if held == fingerprints(dataset)[: len(held)] else 0
 
 
 def _index_path(path: Path) -> Path:
@@ -269,13 +263,6 @@ def _video_sizes(episode: EpisodeInfo) -> list[int]:
         raise DatasetError(
             f"{error.filename}: no such file, but the episode table lists it; see `wav dataset check`"
         ) from error
-
-
-def same_episodes(held: Sequence[Fingerprint], episodes: Sequence[Fingerprint]) -> bool:
-    """Whether they are the same, in the same order, as far as those held, maybe of an earlier version, say."""
-    return len(held) == len(episodes) and all(
-        known == episode[: len(known)] for known, episode in zip(held, episodes, strict=True)
-    )
 
 
 def _decode_episodes(job: tuple[DatasetGroup, ModelConfig, Path, range, IntArray]) -> None:

@@ -2,6 +2,7 @@
 
 latents.npy     latents of single images, float16 [N, V, L, C]
 futures.npy     the other latents of every step's future, float16 [N, V, W, L, C]; only where W is not 0
+latents.1.npy   as the first, of the first augmented encoding; likewise the others
 latents.json    of which auto-encoder, images and episodes they are; written last
 latents.journal while they are made: what they will be, then a line per episode that is on the disk
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import numpy as np
 
 from wav_models.data.durable import publish, sync, write_json
 from wav_models.presets import ModelConfig
-from wav_models.training.data.frames import IntArray, allocate, same_episodes
+from wav_models.training.config import AugmentationConfig
+from wav_models.training.data.frames import IntArray, allocate
 from wav_models.training.data.latent_store import LatentArray, LatentStore
 from wav_models.training.state import StateError
 
@@ -26,10 +28,13 @@ LATENTS, FUTURES, ORIGIN, JOURNAL = "latents.npy", "futures.npy", "latents.json"
 REMEDY = "run `wav train latents` first"
 
 Origin = dict[str, Any]
-"""autoencoder_sha256; step_hz; image_size; future_image_offsets where they decide the latents; the episodes."""
+"""autoencoder_sha256; step_hz; image_size; future_image_offsets where they decide the latents; the episodes; the
+augmentation where there is one."""
 
 
-def make_origin(model: ModelConfig, autoencoder_sha256: str, episodes: list[Any]) -> Origin:
+def make_origin(
+    model: ModelConfig, autoencoder_sha256: str, episodes: list[Any], augmentation: AugmentationConfig | None = None
+) -> Origin:
     """What decides the latents of these episodes, given by their fingerprints."""
     return {
         "autoencoder_sha256": autoencoder_sha256,
@@ -37,16 +42,22 @@ def make_origin(model: ModelConfig, autoencoder_sha256: str, episodes: list[Any]
         "image_size": list(model.latent.image_size),
         "future_image_offsets": _window_offsets(model),
         "episodes": episodes,
+        **({"augmentation": asdict(augmentation)} if augmentation and augmentation.encodings else {}),
     }
 
 
-def file_shapes(model: ModelConfig, num_steps: int) -> dict[str, tuple[int, ...]]:
-    """Shape of every file, by its name."""
+def file_shapes(model: ModelConfig, num_steps: int, encoding: int = 0) -> dict[str, tuple[int, ...]]:
+    """Shape of every file of an encoding, by its name."""
     tokens = model.num_tokens_per_frame, model.video.in_channels
-    shapes: dict[str, tuple[int, ...]] = {LATENTS: (num_steps, model.num_views, *tokens)}
+    shapes: dict[str, tuple[int, ...]] = {_name(LATENTS, encoding): (num_steps, model.num_views, *tokens)}
     if model.num_window_latents:
-        shapes[FUTURES] = (num_steps, model.num_views, model.num_window_latents, *tokens)
+        shapes[_name(FUTURES, encoding)] = (num_steps, model.num_views, model.num_window_latents, *tokens)
     return shapes
+
+
+def _name(file: str, encoding: int) -> str:
+    """Of that file of an encoding."""
+    return file if encoding == 0 else file.replace(".", f".{encoding}.")
 
 
 def bytes_per_step(model: ModelConfig) -> int:
@@ -64,31 +75,53 @@ def load_latents(run: Path, model: ModelConfig, num_steps: int, autoencoder_sha2
     Raises:
         StateError: they are missing, or of other data, another auto-encoder or other images.
     """
-    arrays: dict[str, LatentArray] = {}
-    for name, shape in file_shapes(model, num_steps).items():
-        path = run / name
-        if not path.is_file():
-            raise StateError(f"{path}: no such file; {REMEDY}")
-        arrays[name] = np.load(path, mmap_mode="r")
-        if len(arrays[name]) != num_steps:
-            raise StateError(f"{path}: {len(arrays[name])} frames, the table has {num_steps}; {REMEDY}")
-        if arrays[name].shape != shape:
-            raise StateError(f"{path}: shape {arrays[name].shape}, {model.name} has {shape}; {REMEDY}")
+    encodings = [
+        [_load(run / name, shape) for name, shape in file_shapes(model, num_steps, encoding).items()]
+        for encoding in range(1 + _augmentation(_held(run)).encodings)
+    ]
     check_origin(run, model, autoencoder_sha256)
-    images = arrays[LATENTS]
-    nothing = np.zeros((num_steps, images.shape[1], 0, *images.shape[2:]), np.float16)
-    return LatentStore(images, arrays.get(FUTURES, nothing))
+    images = tuple(arrays[0] for arrays in encodings)
+    nothing = np.zeros((num_steps, images[0].shape[1], 0, *images[0].shape[2:]), np.float16)
+    return LatentStore(images, tuple(arrays[1] if len(arrays) > 1 else nothing for arrays in encodings))
+
+
+def _load(path: Path, shape: tuple[int, ...]) -> LatentArray:
+    if not path.is_file():
+        raise StateError(f"{path}: no such file; {REMEDY}")
+    array: LatentArray = np.load(path, mmap_mode="r")
+    if array.shape != shape:
+        raise StateError(f"{path}: shape {array.shape}, of this model and the table's steps {shape}; {REMEDY}")
+    return array
+
+
+def _held(run: Path) -> Origin:
+    """Origin of the latents that a run has; empty where it has none."""
+    path = run / ORIGIN
+    origin: Origin = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return origin
+
+
+def _augmentation(origin: Origin) -> AugmentationConfig:
+    return AugmentationConfig(**origin.get("augmentation", {}))
+
+
+def check_augmentation(run: Path, augmentation: AugmentationConfig) -> None:
+    """StateError unless the latents are of pictures changed so."""
+    held = _augmentation(_held(run))
+    if held != augmentation and (held.encodings or augmentation.encodings):
+        raise StateError(f"{run / LATENTS}: made with {held}, the configuration says {augmentation}; {REMEDY}")
 
 
 def check_origin(run: Path, model: ModelConfig, autoencoder_sha256: str | None) -> None:
     """StateError unless the latents are of this auto-encoder and these images; see `load_latents`."""
-    path = run / ORIGIN
-    if not path.is_file():
-        raise StateError(f"{path}: no such file, so nobody knows of which auto-encoder the latents are; {REMEDY}")
-    held = json.loads(path.read_text(encoding="utf-8"))
+    held = _held(run)
+    if not held:
+        raise StateError(
+            f"{run / ORIGIN}: no such file, so nobody knows of which auto-encoder the latents are; {REMEDY}"
+        )
     if autoencoder_sha256 not in (None, held["autoencoder_sha256"]):
         raise StateError(f"{run / LATENTS}: encoded with another auto-encoder than the run has now; {REMEDY}")
-    offsets = held.get("future_image_offsets", [])
+    offsets = held["future_image_offsets"]
     if offsets != _window_offsets(model):
         raise StateError(
             f"{run / FUTURES}: futures of the images at steps {offsets}, {model.name} imagines {_window_offsets(model)}"
@@ -98,8 +131,8 @@ def check_origin(run: Path, model: ModelConfig, autoencoder_sha256: str | None) 
 
 def check_episodes(run: Path, episodes: list[Any]) -> None:
     """StateError unless the latents are of these episodes (`frames.fingerprints`), in this order."""
-    held = json.loads((run / ORIGIN).read_text(encoding="utf-8")).get("episodes")
-    if held is None or not same_episodes(held, episodes):
+    held = _held(run).get("episodes")
+    if held != episodes:
         raise StateError(f"{run / LATENTS}: of other episodes than the datasets hold, or in another order; {REMEDY}")
 
 
@@ -124,6 +157,15 @@ class LatentFiles:
     origin: Origin
     starts: IntArray
 
+    @property
+    def augmentation(self) -> AugmentationConfig:
+        return _augmentation(self.origin)
+
+    @property
+    def num_encodings(self) -> int:
+        """Of every episode, the plain one included."""
+        return 1 + self.augmentation.encodings
+
     def prepare(self) -> list[int]:
         """Make room for all latents; the episodes whose latents are still missing.
 
@@ -144,10 +186,10 @@ class LatentFiles:
         self._write_journal(done)
         return [episode for episode in range(num_episodes) if episode not in done]
 
-    def write(self, episode: int, first: int, images: LatentArray, windows: LatentArray) -> None:
+    def write(self, episode: int, first: int, encoding: int, images: LatentArray, windows: LatentArray) -> None:
         """Put latents of the episode's steps from `first` on into place; see `LatentStore` for the shapes."""
         rows = slice(start := int(self.starts[episode]) + first, start + len(images))
-        for name, latents in {LATENTS: images, FUTURES: windows}.items():
+        for name, latents in {_name(LATENTS, encoding): images, _name(FUTURES, encoding): windows}.items():
             if name in self._shapes:
                 array = np.lib.format.open_memmap(self._partial(name), mode="r+")
                 array[rows] = latents
@@ -178,6 +220,9 @@ class LatentFiles:
         for name in self._shapes:
             if self._partial(name).is_file():
                 self._partial(name).replace(self.run / name)
+        for path in {*self.run.glob("latents.*.npy"), *self.run.glob("futures.*.npy")}:
+            if path.name not in self._shapes:  # of more encodings than these
+                path.unlink()
         sync(self.run)
         write_json(self.run / ORIGIN, self.origin)
         (self.run / JOURNAL).unlink()
@@ -186,10 +231,10 @@ class LatentFiles:
         """How many of the first episodes the complete files hold: all that these hold, or none if they are others."""
         if not all((self.run / name).is_file() for name in (ORIGIN, *self._shapes)):
             return 0
-        held = json.loads((self.run / ORIGIN).read_text(encoding="utf-8"))
-        episodes = held.get("episodes", [])
+        held = _held(self.run)
+        episodes = held["episodes"]
         others = {**held, "episodes": self.origin["episodes"]} != self.origin
-        return 0 if others or not same_episodes(episodes, self.origin["episodes"][: len(episodes)]) else len(episodes)
+        return 0 if others or episodes != self.origin["episodes"][: len(episodes)] else len(episodes)
 
     def _discard(self) -> None:
         """Leave nothing of an encoding that was ended."""
@@ -223,7 +268,9 @@ class LatentFiles:
 
     @property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return file_shapes(self.model, int(self.starts[-1]))
+        num_steps = int(self.starts[-1])
+        encodings = range(self.num_encodings)
+        return {name: s for e in encodings for name, s in file_shapes(self.model, num_steps, e).items()}
 
     def _partial(self, name: str) -> Path:
         return self.run / (name + ".partial")

@@ -22,21 +22,30 @@ class LatentStore:
     """Standardised latents of N steps, float16; as files they stay memory-mapped, shared by all workers.
 
     Attributes:
-        images: every image on its own, shape [N, V, L, C].
+        images: every image on its own, shape [N, V, L, C]; of every encoding, the plain one first.
         windows: the last W latents of the future seen from every step, shape [N, V, W, L, C]; W may be 0.
     """
 
-    images: LatentArray
-    windows: LatentArray
+    images: tuple[LatentArray, ...]
+    windows: tuple[LatentArray, ...]
 
-    def __len__(self) -> int:
-        return len(self.images)
+    def memory(self, rows: IntArray, encodings: IntArray | None = None) -> LatentArray:
+        """Single images at the steps `rows` [B, F], in each sample's encoding [B], or plain -> [B, V, F, L, C]."""
+        return _read(self.images, rows, encodings).swapaxes(1, 2)
 
-    def memory(self, rows: IntArray) -> LatentArray:
-        """Single images at the steps `rows` [B, F] -> [B, V, F, L, C]."""
-        return self.images[rows].swapaxes(1, 2)
-
-    def future(self, steps: IntArray, rows: IntArray) -> LatentArray:
+    def future(self, steps: IntArray, rows: IntArray, encodings: IntArray | None = None) -> LatentArray:
         """Futures seen from `steps` [B], whose latents end at the steps `rows` [B, F] -> [B, V, F, L, C]."""
-        singles = rows.shape[1] - self.windows.shape[2]
-        return np.concatenate([self.memory(rows[:, :singles]), self.windows[steps]], axis=2)
+        singles = rows.shape[1] - self.windows[0].shape[2]
+        windows = _read(self.windows, steps, encodings)
+        return np.concatenate([self.memory(rows[:, :singles], encodings), windows], axis=2)
+
+
+def _read(arrays: tuple[LatentArray, ...], rows: IntArray, encodings: IntArray | None) -> LatentArray:
+    """Rows [B, ...] of the array that each sample's encoding [B] names; of the first where none is named."""
+    if encodings is None:
+        return arrays[0][rows]
+    latents = np.empty((*rows.shape, *arrays[0].shape[1:]), np.float16)
+    for encoding, array in enumerate(arrays):
+        chosen = encodings == encoding
+        latents[chosen] = array[rows[chosen]]
+    return latents

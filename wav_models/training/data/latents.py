@@ -17,10 +17,12 @@ from wav_models.checkpoint_files import file_sha256
 from wav_models.networks.autoencoder import LTXAutoencoder, TinyAutoencoder, local_folder, make_autoencoder
 from wav_models.networks.text_encoder import make_text_encoder
 from wav_models.presets import ModelConfig
+from wav_models.training.data.augmentation import augment
 from wav_models.training.data.batches import Episodes
 from wav_models.training.data.frames import Frames, Table
 from wav_models.training.data.latent_files import REMEDY, LatentFiles, bytes_per_step, check_episodes, load_latents
 from wav_models.training.data.latent_store import LatentArray
+from wav_models.training.randomness import streams_at
 from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_models.types import ImageArray
 from wav_models.worker_pool import worker_pool
@@ -92,7 +94,7 @@ def cache_latents(
     """
     missing = files.prepare()
     model, starts = files.model, files.starts
-    size = bytes_per_step(model)
+    size = bytes_per_step(model) * files.num_encodings
     hourly = size * model.horizon.step_hz * 3600
     report(
         f"[latents] {len(missing)} of {len(starts) - 1} episodes to encode; {starts[-1]} steps take "
@@ -104,6 +106,8 @@ def cache_latents(
         jobs = [pool.submit(_encode, _Encoding(files, frames, pretrained, *each)) for each in enumerate(shares)]
         while not _finished(jobs):
             report(_progress(files, set(missing), time.monotonic() - began))
+    if missing:
+        report(_progress(files, set(missing), time.monotonic() - began))
     files.publish()
 
 
@@ -119,9 +123,9 @@ def _progress(files: LatentFiles, missing: set[int], seconds: float) -> str:
     lengths = np.diff(files.starts)
     done = (files.finished() or set()) & missing
     steps, total = (int(lengths[sorted(episodes)].sum()) for episodes in (done, missing))
-    rate = steps / seconds
-    left = f"{(total - steps) / rate / 60:.1f} min left" if steps else "time left unknown"
-    return f"[latents {seconds / 60:5.1f} min] {len(done)} of {len(missing)} episodes  {rate:.1f} steps/s  {left}"
+    rate = steps * files.model.num_views * files.num_encodings / seconds
+    left = f"{(total / steps - 1.0) * seconds / 60:.1f} min left" if steps else "time left unknown"
+    return f"[latents {seconds / 60:5.1f} min] {len(done)} of {len(missing)} episodes  {rate:.1f} frames/s  {left}"
 
 
 def _encode(job: _Encoding) -> None:
@@ -133,9 +137,13 @@ def _encode(job: _Encoding) -> None:
         length = int(files.starts[episode + 1] - files.starts[episode])
         for first in range(0, length, BLOCK):
             end = min(first + BLOCK, length)
-            images = job.frames.read(episode, range(first, min(end + reach, length)))
-            singles = _encode_singles(autoencoder, images[: end - first])
-            files.write(episode, first, singles, _encode_windows(autoencoder, model, images, end - first))
+            plain = job.frames.read(episode, range(first, min(end + reach, length)))
+            for encoding in range(files.num_encodings):
+                rng = streams_at(0, "augmentation", episode, encoding).numpy
+                images = augment(plain, files.augmentation, rng) if encoding else plain
+                singles = _encode_singles(autoencoder, images[: end - first])
+                windows = _encode_windows(autoencoder, model, images, end - first)
+                files.write(episode, first, encoding, singles, windows)
         files.finish(episode)
 
 

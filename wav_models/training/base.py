@@ -17,7 +17,7 @@ from wav_models.training.data.latents import AUTOENCODER
 from wav_models.training.state import Ancestor, StateError, load_tensors, save_tensors
 
 if TYPE_CHECKING:
-    from wav_models.training.run import Run
+    from wav_models.training.steps import Run
 
 NORMALIZATION: Final = "normalization.json"
 

@@ -147,7 +147,7 @@ def _join(arguments: TrainArguments) -> LaunchedWorker | None:
 def _train(arguments: TrainArguments, command: str) -> bool:
     """Whether it was done to the end; a signal may have ended it earlier, with everything saved."""
     from wav_models.checkpoint import PLANNER
-    from wav_models.training import run as steps
+    from wav_models.training import steps
     from wav_models.training.assembly import assemble_checkpoint
     from wav_models.training.loop import BEST
     from wav_models.training.state import load_progress

@@ -105,7 +105,7 @@ def test_the_time_that_data_took_is_told(
 def test_nothing_is_imported_that_was_not_asked_for() -> None:
     script = (
         "import sys; from pathlib import Path\n"
-        "import wav_models.training.run; from wav_models.training.trackers import tracking\n"
+        "import wav_models.training.steps; from wav_models.training.trackers import tracking\n"
         "with tracking((), Path(), 'video', {}) as track: track({'loss': 1.0}, 1)\n"
         "assert not {'wandb', 'tensorboard', 'accelerate.tracking'} & sys.modules.keys()"
     )

@@ -35,7 +35,7 @@ from wav_models.training.data.frames import (
     read_table,
 )
 from wav_models.training.launched import cluster_environment
-from wav_models.training.run import load_part
+from wav_models.training.steps import load_part
 from wav_models.training.state import StateError, load_tensors, save_tensors
 
 CONFIG = """
@@ -194,7 +194,7 @@ def test_an_error_in_a_worker_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise ProcessRaisedException("\n\n-- Process 1 ...\nTraceback ...\n  File ...\nStateError: no table\n", 1, 2)
 
-    monkeypatch.setattr("wav_models.training.run.train_stage", fail)
+    monkeypatch.setattr("wav_models.training.steps.train_stage", fail)
     (tmp_path / "run.yaml").write_text(CONFIG)
     config = ["--config", str(tmp_path / "run.yaml"), "--steps", "1"]
     assert main(["video", "--data", "x", "--out", str(tmp_path), *config]) == 1

@@ -19,8 +19,9 @@ from wav_models.training.data.frames import TABLE, Table, fingerprints, held_out
 from wav_models.training.data.latent_files import check_episodes, check_origin
 from wav_models.training.data.latents import AUTOENCODER, autoencoder_sha256, load_autoencoder
 from wav_models.training.loop import weights_path
-from wav_models.training.steps import Run, copy_averages, load_averages, print_warning, summary
+from wav_models.training.run import Run
 from wav_models.training.state import Ancestor, Progress, StateError, joined, training_calls
+from wav_models.training.steps import copy_averages, load_averages, print_warning, summary
 
 
 def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> None:

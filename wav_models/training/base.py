@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 import torch
 
@@ -14,12 +14,8 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import ModelConfig
 from wav_models.training.config import STAGES
 from wav_models.training.data.latents import AUTOENCODER
+from wav_models.training.run import NORMALIZATION, Run
 from wav_models.training.state import Ancestor, StateError, load_tensors, save_tensors
-
-if TYPE_CHECKING:
-    from wav_models.training.steps import Run
-
-NORMALIZATION: Final = "normalization.json"
 
 
 def take_over_base(run: Run, base: Path) -> None:

@@ -150,12 +150,13 @@ def _train(arguments: TrainArguments, command: str) -> bool:
     from wav_models.training import steps
     from wav_models.training.assembly import assemble_checkpoint
     from wav_models.training.loop import BEST
+    from wav_models.training.run import Run
     from wav_models.training.state import load_progress
 
     config = load_config(resolve(arguments.config), arguments.set)
     if arguments.workers is not None:
         config = replace(config, workers=arguments.workers)
-    run = steps.Run(
+    run = Run(
         arguments.out,
         arguments.data,
         config,

@@ -1,19 +1,11 @@
-"""A run directory and its steps: auto-encoder, latents, three stages (the checkpoint: training/assembly.py).
-
-table.safetensors, text.safetensors, latents.npy, futures.npy   the dataset, encoded once (training/latent_files.py)
-frames.npy                                                      its images, where the auto-encoder is trained here
-autoencoder.safetensors, normalization.json                     what the checkpoint will carry
-<stage>.state.safetensors                                       resumable state of each stage
-<stage>.json                                                    record of each stage: calls, duration, losses
-autoencoder.png                                                 true frames above their reconstructions
-"""
+"""The steps of a run: auto-encoder, latents, three stages (the checkpoint: training/assembly.py)."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from wav_models.checkpoint import MODEL, load_pretrained
+from wav_models.checkpoint import load_pretrained
 from wav_models.checkpoint_files import file_sha256
-from wav_models.configuration import check_choice
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
 from wav_models.data.normalization import Normalization
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel, compile_blocks, recompute_activations
 from wav_models.training.autoencoder_stage import AutoencoderStage
-from wav_models.training.base import NORMALIZATION, load_base, take_over_base
+from wav_models.training.base import load_base, take_over_base
 from wav_models.training.config import STAGES, DatasetConfig, TrainConfig
 from wav_models.training.data.batches import Batches, fit_normalization, still_steps
 from wav_models.training.data.frames import (
@@ -48,7 +39,7 @@ from wav_models.training.data.frames import (
     read_table,
     step_starts,
 )
-from wav_models.training.data.latent_files import ORIGIN, LatentFiles, check_augmentation, make_origin
+from wav_models.training.data.latent_files import LatentFiles, check_augmentation, make_origin
 from wav_models.training.data.latents import (
     AUTOENCODER,
     autoencoder_sha256,
@@ -61,6 +52,7 @@ from wav_models.training.loop import Budget, Report, train
 from wav_models.training.low_rank import merged
 from wav_models.training.metrics import JUDGED_BY, HeldOut
 from wav_models.training.parallel import TrainingWorker, run_workers
+from wav_models.training.run import NORMALIZATION, Run
 from wav_models.training.stages import make_stage
 from wav_models.training.state import (
     Ancestor,
@@ -69,70 +61,10 @@ from wav_models.training.state import (
     StateError,
     TrainState,
     joined,
-    load_progress,
     load_tensors,
     save_tensors,
 )
 from wav_models.training.trackers import tracking
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run.
-
-    Attributes:
-        directory: where everything is written.
-        data: dataset directories; trained on as one.
-        config: what decides the run.
-        command: recorded in the checkpoint.
-        start: another run, or a checkpoint, from whose weights a stage starts instead of from random ones.
-        trackers: where numbers are reported beside the printed lines, see `tracking`.
-        pretrained: local LTX-Video directory (vae, tokenizer, text_encoder), for presets that use them.
-        weights: published weights, from which what they hold starts instead of from random ones.
-    """
-
-    directory: Path
-    data: tuple[Path, ...]
-    config: TrainConfig
-    command: str
-    trackers: tuple[str, ...] = ()
-    start: Path | None = None
-    pretrained: Path | None = None
-    weights: Path | None = None
-
-    def dataset(self) -> DatasetGroup:
-        """The data as the configuration uses them; raises DatasetError as `DatasetGroup` does."""
-        used = self.config.datasets
-        known = {path.resolve().name for path in self.data}
-        for name in used:
-            check_choice("dataset in `datasets`", name, known)
-        return DatasetGroup(
-            self.data,
-            self.config.model.embodiment,
-            {name: one.mapping for name, one in used.items() if one.mapping is not None},
-            {name: one.episodes for name, one in used.items() if one.episodes is not None},
-        )
-
-    @property
-    def base(self) -> Path | None:
-        """The checkpoint that is built on, if `start` is one."""
-        return self.start if self.start is not None and (self.start / MODEL).is_file() else None
-
-    def state_path(self, stage: str) -> Path:
-        return self.directory / f"{stage}.state.safetensors"
-
-    def record_path(self, stage: str) -> Path:
-        return self.directory / f"{stage}.json"
-
-    def inputs(self) -> dict[str, Any]:
-        """What tells the model, the split and the encoded data that are here from others, by name."""
-        files = {"table": TABLE, "latents": ORIGIN, "normalisation": NORMALIZATION}
-        hashes = {name: file_sha256(self.directory / file)[:16] for name, file in files.items()}
-        return {**{name: getattr(self.config, name) for name in ("preset", "seed", "validation_fraction")}, **hashes}
-
-    def progress(self, stage: str) -> Progress:
-        """How far a stage is; StateError where it has not been trained."""
-        return load_progress(self.state_path(stage), f"run `wav train {stage}` first")
 
 
 def train_autoencoder(run: Run, budget: Budget, *, resume: bool, worker: TrainingWorker | None = None) -> None:

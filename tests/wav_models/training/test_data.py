@@ -21,8 +21,8 @@ from wav_models.training.data.frames import Table, held_out_episodes
 from wav_models.training.data.latent_store import LatentStore
 from wav_models.training.loop import Budget, train
 from wav_models.training.randomness import streams_at
-from wav_models.training.steps import _weights
 from wav_models.training.stages import draw_flow_time
+from wav_models.training.steps import _weights
 
 
 @pytest.mark.parametrize("step", [0, 1, 17, 29, 30, 41, 66])

@@ -16,9 +16,10 @@ from wav_models.training.assembly import _ancestors, _autoencoder_record, _train
 from wav_models.training.config import STAGES, LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
 from wav_models.training.loop import Budget, train
-from wav_models.training.steps import Run, _split
+from wav_models.training.run import Run
 from wav_models.training.stages import make_stage
 from wav_models.training.state import Progress, Provenance, StateError, load_progress
+from wav_models.training.steps import _split
 
 
 def call(number: int, step: int = 0, **config: Any) -> dict[str, Any]:

@@ -35,8 +35,8 @@ from wav_models.training.data.frames import (
     read_table,
 )
 from wav_models.training.launched import cluster_environment
-from wav_models.training.steps import load_part
 from wav_models.training.state import StateError, load_tensors, save_tensors
+from wav_models.training.steps import load_part
 
 CONFIG = """
 preset: wav-tiny

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,13 @@ class Progress:
     before: dict[str, str] = field(default_factory=dict)
     ancestors: list[Ancestor] = field(default_factory=list)
     best: float | None = None
+
+    @classmethod
+    def read(cls, path: Path, numbers: dict[str, Any]) -> Progress:
+        """What the state at `path` says; StateError where another version wrote it."""
+        if numbers.keys() != {field.name for field in fields(cls)}:
+            raise StateError(f"{path}: written by another version; train anew (--start takes a checkpoint's weights)")
+        return cls(**numbers)
 
     @property
     def weights(self) -> str:
@@ -184,7 +191,7 @@ def load_progress(path: Path, remedy: str) -> Progress:
         StateError: missing or damaged file; the message ends with `remedy`.
     """
     _, numbers = load_tensors(path, remedy, prefix="no tensor")
-    return Progress(**numbers)
+    return Progress.read(path, numbers)
 
 
 @dataclass
@@ -239,7 +246,7 @@ class TrainState:
                     "step": tensors[f"optimizer.step.{name}"].to(parameter.device),
                     **{k: shared_like(moment, parameter.data) for k, moment in moments.items()},
                 }
-        self.progress = Progress(**numbers)
+        self.progress = Progress.read(path, numbers)
 
     def _fits(self, name: str, averages: dict[str, Tensor]) -> bool:
         return name in averages and name in self.parameters and averages[name].shape == self.parameters[name].shape

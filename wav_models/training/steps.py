@@ -355,7 +355,7 @@ def copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> tuple
         if part + name not in parameters or parameters[part + name].shape != tensor.shape:
             raise StateError(f"{path}: tensor {part}{name} does not fit this preset")
         parameters[part + name].data.copy_(tensor)
-    return Progress(**numbers), len(tensors)
+    return Progress.read(path, numbers), len(tensors)
 
 
 def _split(starts: np.ndarray, episodes: Sequence[Fingerprint], config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.training.assembly import _ancestors, _autoencoder_record, _trained_config
 from wav_models.training.config import STAGES, LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
+from wav_models.training.data.frames import Table
 from wav_models.training.loop import Budget, train
 from wav_models.training.run import Run
 from wav_models.training.stages import make_stage
-from wav_models.training.state import Progress, Provenance, StateError, load_progress
+from wav_models.training.state import Progress, Provenance, StateError, load_progress, save_tensors
 from wav_models.training.steps import _split
 
 
@@ -49,6 +50,18 @@ def test_a_stage_does_not_go_on_after_those_before_it_have(
     with pytest.raises(StateError, match=r"value\.state.* began with other weights of stage video .*without --resume"):
         run("value", value, 3, True)
     assert run("value", value, 1, False).step == 1
+
+
+def test_what_another_version_wrote_is_refused(tmp_path: Path) -> None:
+    numbers = asdict(Progress(step=3))
+    for kind, others in {"older": {"step": 3, "inputs": "1234 5678"}, "newer": {**numbers, "more": 1}}.items():
+        path = tmp_path / f"{kind}.state.safetensors"
+        save_tensors(path, {"weights.w": torch.zeros(1)}, others)
+        with pytest.raises(StateError, match=f"{kind}.state.safetensors: written by another version; train anew"):
+            load_progress(path, "")
+    save_tensors(tmp_path / "table.safetensors", {"states": torch.zeros(1, 14)}, {"instructions": ["go"]})
+    with pytest.raises(StateError, match=r"table.safetensors: written by another version; run `wav train latents`"):
+        Table.load(tmp_path / "table.safetensors")
 
 
 def test_other_seeds_splits_and_tables_are_told_apart(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ from wav_models.training.data.frames import (
     read_table,
 )
 from wav_models.training.launched import cluster_environment
-from wav_models.training.state import StateError, load_tensors, save_tensors
+from wav_models.training.state import Progress, StateError, load_tensors, save_tensors
 from wav_models.training.steps import load_part
 
 CONFIG = """
@@ -125,7 +126,7 @@ def test_a_network_is_taken_from_the_last_stage_that_trained_it(tmp_path: Path) 
     trained, started = WAVModel(WAV_TINY), WAVModel(WAV_TINY)
     for part in ("video", "value"):
         tensors = {f"average.{part}.{name}": p for name, p in getattr(trained, part).state_dict().items()}
-        save_tensors(tmp_path / f"{part}.state.safetensors", tensors, {})
+        save_tensors(tmp_path / f"{part}.state.safetensors", tensors, asdict(Progress()))
     load_part(tmp_path, started, "video")
     for name, parameter in trained.video.named_parameters():
         assert torch.equal(parameter, started.video.get_parameter(name)), name

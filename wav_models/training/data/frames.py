@@ -21,7 +21,7 @@ from wav_models.data.samples import due_rows, frames_per_step
 from wav_models.presets import ModelConfig
 from wav_models.rewards.label import label_episode
 from wav_models.rewards.label_config import LabelConfig
-from wav_models.training.state import load_tensors, save_tensors
+from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_models.types import ImageArray
 from wav_models.worker_pool import worker_pool
 
@@ -70,8 +70,10 @@ class Table:
 
     @classmethod
     def load(cls, path: Path) -> Table:
-        """StateError where the file is missing or damaged."""
+        """StateError where the file is missing, damaged or of another version."""
         tensors, numbers = load_tensors(path, remedy="run `wav train latents` first")
+        if numbers.keys() != {"instructions", "episodes", "identities"}:
+            raise StateError(f"{path}: written by another version; run `wav train latents` again")
         arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
         instructions, identities = tuple(numbers["instructions"]), tuple(numbers["identities"])
         return cls(**arrays, instructions=instructions, identities=identities, episodes=numbers["episodes"])

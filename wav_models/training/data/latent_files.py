@@ -121,7 +121,7 @@ def check_origin(run: Path, model: ModelConfig, autoencoder_sha256: str | None) 
         )
     if autoencoder_sha256 not in (None, held["autoencoder_sha256"]):
         raise StateError(f"{run / LATENTS}: encoded with another auto-encoder than the run has now; {REMEDY}")
-    offsets = held["future_image_offsets"]
+    offsets = held.get("future_image_offsets", [])
     if offsets != _window_offsets(model):
         raise StateError(
             f"{run / FUTURES}: futures of the images at steps {offsets}, {model.name} imagines {_window_offsets(model)}"
@@ -232,7 +232,7 @@ class LatentFiles:
         if not all((self.run / name).is_file() for name in (ORIGIN, *self._shapes)):
             return 0
         held = _held(self.run)
-        episodes = held["episodes"]
+        episodes = held.get("episodes", [])
         others = {**held, "episodes": self.origin["episodes"]} != self.origin
         return 0 if others or episodes != self.origin["episodes"][: len(episodes)] else len(episodes)
 

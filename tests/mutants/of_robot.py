@@ -21,8 +21,8 @@ MUTANTS: Final = [
         "wav_policy/control/safety.py",
         _SAFETY,
         {
-            "no_upper_position_limit": ("np.minimum(highest, stoppable_speed(self._upper_bound - self._target, self._acceleration, duration), out=highest)", "pass"),
-            "no_lower_position_limit": ("np.maximum(lowest, -stoppable_speed(self._target - self._lower_bound, self._acceleration, duration), out=lowest)", "pass"),
+            "no_upper_position_limit": ("np.minimum(highest, up, out=highest)", "pass"),
+            "no_lower_position_limit": ("np.maximum(lowest, -down, out=lowest)", "pass"),
             "no_velocity_limit": ("np.minimum(highest, limit, out=highest)", "pass"),
             "no_lower_velocity_limit": ("np.maximum(lowest, -limit, out=lowest)", "pass"),
             "double_deceleration": ("np.subtract(self._velocity, reachable, out=lowest)", "np.subtract(self._velocity, 2 * reachable, out=lowest)"),

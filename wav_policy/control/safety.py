@@ -322,12 +322,12 @@ class SafetyFilter:
         limit = np.maximum(limit, np.abs(self._velocity) - reachable)
         np.add(self._velocity, reachable, out=highest)
         np.minimum(highest, limit, out=highest)
-        np.minimum(
-            highest, stoppable_speed(self._upper_bound - self._target, self._acceleration, duration), out=highest
-        )
+        up = stoppable_speed(self._upper_bound - self._target, self._acceleration, duration)
+        np.minimum(highest, up, out=highest)
         np.subtract(self._velocity, reachable, out=lowest)
         np.maximum(lowest, -limit, out=lowest)
-        np.maximum(lowest, -stoppable_speed(self._target - self._lower_bound, self._acceleration, duration), out=lowest)
+        down = stoppable_speed(self._target - self._lower_bound, self._acceleration, duration)
+        np.maximum(lowest, -down, out=lowest)
         np.maximum(wanted, lowest, out=wanted)
         np.minimum(wanted, highest, out=wanted)
         return wanted

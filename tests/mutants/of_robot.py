@@ -7,6 +7,7 @@ from typing import Final
 from tests.mutants.mutant import mutants_of
 
 _SAFETY: Final = ("tests/wav_policy/control/test_safety.py",)
+_BRAKING: Final = ("tests/wav_policy/control/test_braking.py",)
 _LOOP: Final = (
     "tests/wav_policy/control/test_control_loop.py",
     "tests/wav_policy/control/test_loop_interruptions.py",
@@ -20,8 +21,8 @@ MUTANTS: Final = [
         "wav_policy/control/safety.py",
         _SAFETY,
         {
-            "no_upper_position_limit": ("np.minimum(highest, self._braking_speed(self._upper_bound - self._target, reachable), out=highest)", "pass"),
-            "no_lower_position_limit": ("np.maximum(lowest, -self._braking_speed(self._target - self._lower_bound, reachable), out=lowest)", "pass"),
+            "no_upper_position_limit": ("np.minimum(highest, up, out=highest)", "pass"),
+            "no_lower_position_limit": ("np.maximum(lowest, -down, out=lowest)", "pass"),
             "no_velocity_limit": ("np.minimum(highest, limit, out=highest)", "pass"),
             "no_lower_velocity_limit": ("np.maximum(lowest, -limit, out=lowest)", "pass"),
             "double_deceleration": ("np.subtract(self._velocity, reachable, out=lowest)", "np.subtract(self._velocity, 2 * reachable, out=lowest)"),
@@ -36,10 +37,10 @@ MUTANTS: Final = [
             "non_finite_believed": ("if not _is_finite(vector):", "if False:"),
             "garbage_command_limited": ("self._lower - tolerance, self._upper + tolerance", "self._lower - 9.0, self._upper + 9.0"),
             "late_tick_counts_whole": ("return self.limits.max_tick\n", "return elapsed\n"),
-            "late_tick_keeps_velocity": ("requested=elapsed, allowed=self.limits.max_tick))\n            self._velocity[:] = 0.0", "requested=elapsed, allowed=self.limits.max_tick))"),
+            "late_tick_keeps_velocity": ("requested=elapsed, allowed=self.limits.max_tick))\n            self._rest()", "requested=elapsed, allowed=self.limits.max_tick))"),
             "no_step_limit": ("np.minimum(goal, self._max_step, out=goal)", "pass"),
             "starts_anywhere": ("target = position.copy()\n", "target = 0 * position\n"),
-            "keeps_velocity_at_latch": ("self._has_target = True\n        self._velocity[:] = 0.0", "self._has_target = True"),
+            "keeps_velocity_at_latch": ("self._has_target = True\n        self._rest()", "self._has_target = True"),
             "grip_opened": ("np.minimum(target[kept], self._target[kept])", "np.maximum(target[kept], self._target[kept])"),
             "no_feed_forward": ("return velocity + np.copysign", "return np.copysign"),
             "look_ahead_not_told": ("self._look_ahead.arrived_at(self._target)", "pass"),
@@ -51,7 +52,24 @@ MUTANTS: Final = [
         {
             "collision_ignored": ("if approach is None:\n", "if True:\n"),
             "collision_other_arm_brakes": ("velocity[other] = wanted[other]\n", "velocity = wanted.copy(); velocity[other] = braking[other]\n"),
-            "brakes_to_goal": ("if goal is not None and self._look_ahead is not None:", "if False:"),
+            "brakes_to_goal": ("if self._look_ahead is not None:\n                velocity", "if False:\n                velocity"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/safety.py",
+        _BRAKING,
+        {
+            "last_tick_ignored": ("end_speed(self._velocity, self._acceleration, self._last_duration)", "end_speed(self._velocity, self._acceleration, duration)"),
+            "last_tick_not_kept": ("self._velocity, self._last_duration = velocity, duration", "self._velocity = velocity"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/braking.py",
+        _BRAKING,
+        {
+            "stops_later": ("moving = np.minimum(speed / acceleration, time)", "moving = time"),
+            "tick_longer_than_the_way": ("np.where(speed < change, distance / tick, speed - 0.5 * change)", "speed - 0.5 * change"),
+            "speed_of_the_middle": ("np.abs(velocity) - (0.5 * tick) * acceleration", "np.abs(velocity) - 0.0 * acceleration"),
         },
     ),
     *mutants_of(
@@ -88,7 +106,6 @@ MUTANTS: Final = [
         ("tests/wav_policy/control/test_collision.py",),
         {
             "braking_not_seen": ("time = duration * (1.0 - math.sqrt(left))", "time = 0.0"),
-            "braking_of_short_ticks": ("0.5 * change * ended * (ended + 1.0)", "0.5 * change * ended * ended"),
             "one_arm_unseen": ("can_meet = high > 1", "can_meet = False"),
             "table_unseen": ("can_meet = second.link >= _FIRST_MOBILE_LINK", "can_meet = False"),
             "itself_unseen": ("can_meet = high - low > _ADJACENT and low < _WRIST", "can_meet = False"),

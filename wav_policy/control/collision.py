@@ -4,11 +4,12 @@ The robot model is the simulator's own: the bodies and primitives of `wav_policy
 grippers may touch whatever the task is about. Pairs of bodies are watched that can meet at all: every body of one arm
 with every body of the other, links at least three joints apart, and everything beyond the shoulder with the table.
 
-A motion is a target, a velocity and the way both lead to when every joint brakes as hard as it may. It is clear when
-no watched pair comes nearer than its clearance anywhere on that way. Looking at points of it is enough: between two
-points no body moves farther than sum |dq_j| x reach_j, so from a point with spare room s the next one may lie s
-further on. Only where less than the pair's clearance is spare are points that far apart, and there it may come nearer
-than was seen by half of that: half the clearance always remains.
+A motion is a tick at some velocity and the way on which the arms go on when every joint brakes as hard as it may, which
+is the same for ticks of any length (`wav_policy.control.braking`). It is clear when no watched pair comes nearer than
+its clearance anywhere on that way. Looking at points of it is enough: between two points no body moves farther than
+sum |dq_j| x reach_j, so from a point with spare room s the next one may lie s further on. Only where less than the
+pair's clearance is spare are points that far apart, and there it may come nearer than was seen by half of that: half
+the clearance always remains.
 
 Pairs that are already too near when the arms are switched on may move apart but not closer.
 """
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from wav_models.types import FloatArray
+from wav_policy.control.braking import braking_distance, end_speed
 from wav_policy.control.collision_limits import CollisionLimits
 from wav_policy.control.look_ahead import Approach
 from wav_policy.control.safety_limits import SafetyLimits
@@ -40,6 +42,9 @@ come near and whose motions add up, short for those that are always near."""
 
 _SMALLEST_SWEEP: Final = 1e-9
 """[m]"""
+
+_SHORTEST: Final = 1e-6
+"""Takes the place of shorter times of braking [s]."""
 
 _TOLERANCE: Final = 1e-4
 """Of distances between convex shapes [m]."""
@@ -123,19 +128,22 @@ class CollisionChecker:
             self._is_too_near = bool((self._floor < self._allowed).any())
 
     def find(self, position: FloatArray, velocity: FloatArray, tick: float) -> Approach | None:
-        """The first pair that would come too near at `position` or while braking from there; None if clear.
+        """The first pair that would come too near in a tick or while braking after it; None if clear.
 
         Args:
-            position: shape [14], rad and m.
-            velocity: shape [14], rad/s and m/s.
-            tick: every joint moves at an even speed for so long, then brakes by as much as it may at once [s].
+            position: at the beginning of the tick, shape [14], rad and m.
+            velocity: in the tick, shape [14], rad/s and m/s.
+            tick: its length [s].
         """
-        duration = float((np.abs(velocity) / self._acceleration).max())
-        sweeps = _sweeps(velocity, duration)
-        left = 1.0  # share of the sweeps that lies ahead; shrinks at least as (1 - t / duration)^2
+        braking = float((np.abs(velocity) / self._acceleration).max())
+        duration = tick + braking  # the speed of every joint stays below speed * (duration - t) / braking
+        sweeps = _sweeps(velocity, duration**2 / max(braking, _SHORTEST))
+        speed = end_speed(velocity, self._acceleration, tick)
+        left = 1.0  # share of the sweeps that lies ahead: (1 - t / duration)^2
         while True:
             time = duration * (1.0 - math.sqrt(left))
-            moved = _braking_distance(velocity, self._acceleration, time, tick)
+            moved = velocity * min(time, tick)
+            moved += np.copysign(braking_distance(speed, self._acceleration, max(time - tick, 0.0)), velocity)
             clear, step, approach = self._look(position + moved, sweeps)
             if approach is not None or clear >= left:
                 return approach
@@ -277,32 +285,12 @@ def _kind(first: _Part, second: _Part) -> int:
     return (1 if second.owner == "left" else 3) + (0 if moved_by_joint_1 else 1)
 
 
-def _braking_distance(velocity: FloatArray, acceleration: FloatArray, time: float, tick: float) -> FloatArray:
-    """How far joints get that brake in ticks: each tick moves by the velocity at its end.
+def _sweeps(velocity: FloatArray, duration: float) -> FloatArray:
+    """Per kind of pair, the farthest its parts can move relative to each other [m]; never zero.
 
     Args:
         velocity: at the beginning, shape [14], rad/s and m/s.
-        acceleration: with which they brake, shape [14].
-        time: since the beginning [s].
-        tick: length of the ticks [s].
-
-    Returns:
-        Shape [14], rad and m.
-    """
-    speed, change = np.abs(velocity), acceleration * tick
-    last = np.floor(speed / change)  # tick at whose end a joint still moves
-    ended = np.minimum(math.floor(time / tick), last)
-    running = np.minimum(time / tick - ended, 1.0) * np.maximum(speed - (ended + 1.0) * change, 0.0)
-    distance = tick * (ended * speed - 0.5 * change * ended * (ended + 1.0) + running)
-    return np.copysign(distance, velocity)
-
-
-def _sweeps(velocity: FloatArray, duration: float) -> FloatArray:
-    """Per kind of pair, the farthest its parts can move relative to each other while braking [m]; never zero.
-
-    Args:
-        velocity: shape [14], rad/s and m/s.
-        duration: until the last joint rests [s].
+        duration: in which it falls to zero evenly [s].
     """
     moved = (0.5 * duration) * np.abs(velocity) * _REACH
     left, right = float(moved[:ARM_DOF].sum()), float(moved[ARM_DOF:].sum())

@@ -31,4 +31,4 @@ class LookAhead(Protocol):
         """`position` [14] is the new target."""
 
     def find(self, position: FloatArray, velocity: FloatArray, tick: float) -> Approach | None:
-        """What comes too near at `position` [14] or while braking from there at `velocity` [14] in ticks [s]."""
+        """What comes too near from `position` [14] on, in a tick [s] at `velocity` [14] and while braking after it."""

@@ -4,16 +4,15 @@ Pure numpy, no ROS, no clock of its own. One call of `SafetyFilter.step` per con
 for into a joint target that is finite and inside the position, velocity and acceleration limits, or holds.
 
 Why the limits cannot be broken. The filter integrates its own target: `p' = p + v dt`. It keeps the invariant
-`p + v^2 / 2a <= p_max` (and its mirror image): from `v`, braking with `a` in ticks of any length covers at most
-`v^2 / 2a`, because each tick moves by the velocity at its end. The largest `v` with
-`p + v dt + v^2 / 2a <= p_max` is `sqrt((a dt)^2 + 2a (p_max - p)) - a dt` (`_braking_speed`), and braking by `a dt` is
-always among the velocities this allows. So the velocity clamp, the acceleration clamp and the position limit never
-contradict each other, and no clamp ever makes the target overshoot a position limit. A joint that is outside its
-limits when it is enabled starts where it is; from there its limit is its own target, so it can only move inwards, and
-slowly (`_INWARD_SPEED`) until it is inside.
+`p + u^2 / 2a <= p_max` (and its mirror image), where `u = v - a dt / 2` is the speed at the tick's end: braking from
+there covers `u^2 / 2a` in ticks of any length (`wav_policy.control.braking`). The largest `v` that keeps it is
+`stoppable_speed`, and braking is always among the velocities this allows. So the velocity clamp, the acceleration clamp
+and the position limit never contradict each other, and no clamp ever makes the target overshoot a position limit. A
+joint that is outside its limits when it is enabled starts where it is; from there its limit is its own target, so it
+can only move inwards, and slowly (`_INWARD_SPEED`) until it is inside.
 
-Why nothing collides. A step is taken only if the target it leads to and the whole way on which the arms would brake
-from there are clear (`LookAhead`). Otherwise they brake: on a way that was found clear when the last step was taken.
+Why nothing collides. A step is taken only if it and the whole way on which the arms would brake after it are clear
+(`LookAhead`). Otherwise they brake: on the way that was found clear when the last step was taken.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wav_models.types import FloatArray
+from wav_policy.control.braking import braking_distance, end_speed, stoppable_speed
 from wav_policy.control.interventions import OF_COMMAND, OF_MEASUREMENT, Cause, Doubts, Intervention
 from wav_policy.control.look_ahead import LookAhead
 from wav_policy.control.reach import Reach
@@ -90,6 +90,7 @@ class SafetyFilter:
         self._sane = self._lower - tolerance, self._upper + tolerance
         self._target: FloatArray = np.zeros(JOINT_DIM)
         self._velocity: FloatArray = np.zeros(JOINT_DIM)
+        self._last_duration = 0.0  # of the tick in which the target had that velocity [s]
         self._lower_bound, self._upper_bound = self._lower.copy(), self._upper.copy()
         self._previous_goal = np.zeros(JOINT_DIM)
         self._has_goal = False
@@ -184,8 +185,7 @@ class SafetyFilter:
         target[kept] = np.minimum(target[kept], self._target[kept])
         self._set_target(target)
         self._has_target = True
-        self._velocity[:] = 0.0
-        self._has_goal = False
+        self._rest()
         self._last_time = now if math.isfinite(now) else None
         self._latched = True
         if self._look_ahead is not None:
@@ -211,10 +211,14 @@ class SafetyFilter:
         self._last_time = now
         if elapsed > self.limits.max_tick:
             found.append(Intervention(Cause.LATE_TICK, requested=elapsed, allowed=self.limits.max_tick))
-            self._velocity[:] = 0.0
-            self._has_goal = False
+            self._rest()
             return self.limits.max_tick
         return elapsed
+
+    def _rest(self) -> None:
+        self._velocity = np.zeros(JOINT_DIM)
+        self._last_duration = 0.0
+        self._has_goal = False
 
     def _check(
         self,
@@ -288,15 +292,28 @@ class SafetyFilter:
         Returns:
             Whether the goal was followed.
         """
-        reachable = self._acceleration * duration
-        wanted: FloatArray = np.zeros(JOINT_DIM)
+        speed = end_speed(self._velocity, self._acceleration, self._last_duration)
+        braking = np.copysign(braking_distance(speed, self._acceleration, duration) / duration, self._velocity)
         if goal is None:
+            velocity = braking
             self._has_goal = False
         else:
-            wanted = self._velocity_towards(goal, duration, reachable)
-            self._report_limits(wanted, limit, reachable, duration, found)
+            velocity = wanted = self._towards(goal, duration, limit, found)
+            if self._look_ahead is not None:
+                velocity = self._keep_clear(self._look_ahead, wanted, braking, duration, found)
             self._previous_goal[:] = goal
             self._has_goal = True
+        self._set_target(self._after(velocity, duration))
+        self._velocity, self._last_duration = velocity, duration
+        if self._look_ahead is not None:
+            self._look_ahead.arrived_at(self._target)
+        return goal is not None and velocity is wanted
+
+    def _towards(self, goal: FloatArray, duration: float, limit: FloatArray, found: list[Intervention]) -> FloatArray:
+        """Velocity towards the goal within all limits but those of collisions, shape [14]."""
+        reachable = self._acceleration * (0.5 * (duration + self._last_duration))
+        wanted = self._velocity_towards(goal, duration)
+        self._report_limits(wanted, limit, reachable, found)
         highest, lowest = self._work[3], self._work[4]
         outside = (self._target < self._lower) | (self._target > self._upper)
         if outside.any():
@@ -305,21 +322,15 @@ class SafetyFilter:
         limit = np.maximum(limit, np.abs(self._velocity) - reachable)
         np.add(self._velocity, reachable, out=highest)
         np.minimum(highest, limit, out=highest)
-        np.minimum(highest, self._braking_speed(self._upper_bound - self._target, reachable), out=highest)
+        up = stoppable_speed(self._upper_bound - self._target, self._acceleration, duration)
+        np.minimum(highest, up, out=highest)
         np.subtract(self._velocity, reachable, out=lowest)
         np.maximum(lowest, -limit, out=lowest)
-        np.maximum(lowest, -self._braking_speed(self._target - self._lower_bound, reachable), out=lowest)
+        down = stoppable_speed(self._target - self._lower_bound, self._acceleration, duration)
+        np.maximum(lowest, -down, out=lowest)
         np.maximum(wanted, lowest, out=wanted)
         np.minimum(wanted, highest, out=wanted)
-        velocity = wanted
-        if goal is not None and self._look_ahead is not None:
-            braking = np.clip(0.0, lowest, highest)
-            velocity = self._keep_clear(self._look_ahead, wanted, braking, duration, found)
-        self._set_target(self._after(velocity, duration))
-        self._velocity = velocity
-        if self._look_ahead is not None:
-            self._look_ahead.arrived_at(self._target)
-        return goal is not None and velocity is wanted
+        return wanted
 
     def _after(self, velocity: FloatArray, duration: float) -> FloatArray:
         """The target one tick on, shape [14]."""
@@ -338,7 +349,7 @@ class SafetyFilter:
         found: list[Intervention],
     ) -> FloatArray:
         """The wanted velocity if all is clear; else one of braking for the arms concerned, or for both."""
-        approach = look_ahead.find(self._after(wanted, duration), wanted, duration)
+        approach = look_ahead.find(self._target, wanted, duration)
         if approach is None:
             return wanted
         bodies = " and ".join(approach.bodies)
@@ -347,11 +358,11 @@ class SafetyFilter:
             if all(body.startswith((side, "table")) for body in approach.bodies):
                 velocity = braking.copy()
                 velocity[other] = wanted[other]
-                if look_ahead.find(self._after(velocity, duration), velocity, duration) is None:
+                if look_ahead.find(self._target, velocity, duration) is None:
                     return velocity
         return braking
 
-    def _velocity_towards(self, goal: FloatArray, duration: float, reachable: FloatArray) -> FloatArray:
+    def _velocity_towards(self, goal: FloatArray, duration: float) -> FloatArray:
         """Velocity that follows a moving goal without lag and approaches a jumped one without overshoot, shape [14].
 
         Where the goal moved by no more than the velocity limit allows, its own velocity is fed forward and only the
@@ -363,22 +374,13 @@ class SafetyFilter:
         else:
             velocity = np.zeros(JOINT_DIM)
         error = goal - self._target - velocity * duration
-        return velocity + np.copysign(self._braking_speed(np.abs(error), reachable), error)
-
-    def _braking_speed(self, distance: FloatArray, reachable: FloatArray) -> FloatArray:
-        """Largest speed after which the target can stop within `distance`; `reachable` = acceleration x tick."""
-        speed = reachable * reachable
-        speed += 2.0 * self._acceleration * distance
-        np.sqrt(speed, out=speed)
-        speed -= reachable
-        return speed
+        return velocity + np.copysign(stoppable_speed(np.abs(error), self._acceleration, duration), error)
 
     def _report_limits(
         self,
         wanted: FloatArray,
         limit: FloatArray,
         reachable: FloatArray,
-        duration: float,
         found: list[Intervention],
     ) -> None:
         """Record the joint that is slowed down most, by velocity and by acceleration."""
@@ -392,7 +394,8 @@ class SafetyFilter:
         excess = np.abs(change) - reachable
         worst = int(excess.argmax())
         if excess[worst] > _REPORTED_EXCESS:
-            asked, allowed = float(change[worst]) / duration, float(self._acceleration[worst])
+            allowed = float(self._acceleration[worst])
+            asked = float(change[worst]) / float(reachable[worst]) * allowed
             found.append(Intervention(Cause.ACCELERATION_LIMIT, JOINT_NAMES[worst], asked, allowed))
 
 

@@ -71,11 +71,12 @@ def open_bus(interface: str, channel: str, owner: str = "CAN bus") -> ArmBus:
     """
     if interface not in INTERFACES:
         raise ValueError(f"unknown CAN interface kind '{interface}'; valid: {', '.join(INTERFACES)}")
+    if interface == "slcan":
+        _require_serial(channel)
     lock = ChannelLock(interface, channel, owner)
     lock.acquire()
     try:
         if interface == "slcan":
-            _require_serial(channel)
             return BatchedSlcanBus(channel, lock=lock, bitrate=BITRATE, sleep_after_open=0.0)
         require_network(channel)
         return BatchedSocketcanBus(channel=channel, lock=lock)

@@ -1,20 +1,27 @@
-"""One master per CAN channel: a lock across processes, by the device behind the channel's name."""
+"""One master per CAN channel: a lock across processes, by the device behind the channel's name.
+
+The lock is a name in the kernel's abstract socket namespace: there is no file that anybody could delete, it ends with
+its process, and containers on the host's network share it, as they share its CAN interfaces.
+"""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import stat
+import socket
+import struct
 from pathlib import Path
 from typing import Final
 
-from wav_policy.piper.errors import ArmInUseError
+from wav_policy.piper.errors import ArmInUseError, InterfaceNotFoundError
 
-_LOCK_DIRECTORY: Final = Path("/run/lock")
-_OTHERWISE: Final = Path("/tmp")
-_NAMESPACE: Final = Path("/proc/self/ns/net")
+_PTY_MAJORS: Final = range(136, 144)
+_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
+_BACKLOG: Final = 4096
+"""Whoever asks for the holder's process id stays in its queue."""
 _COMMAND_LENGTH: Final = 120  # characters
+
+_owners: dict[str, str] = {}
+"""What uses the channels that this process holds, by address."""
 
 
 class ChannelLock:
@@ -22,93 +29,80 @@ class ChannelLock:
 
     Args:
         interface: "socketcan" or "slcan".
-        channel: as configured; symbolic links are followed, so that two names of one device are one channel.
+        channel: as configured; two names of one device are one channel.
         owner: what uses the channel, such as "left arm"; for the message to who else wants it.
+
+    Raises:
+        InterfaceNotFoundError: there is no such serial device.
     """
 
     def __init__(self, interface: str, channel: str, owner: str) -> None:
         self._channel = channel
         self._owner = owner
-        self._path = lock_directory() / f"wav-can-{_canonical(interface, channel)}.lock"
-        self._file: int | None = None
+        self._address = f"\0wav-can-{_device(interface, channel)}"
+        self._socket: socket.socket | None = None
 
     def acquire(self) -> None:
         """Take the lock, or say who has it.
 
         Raises:
-            ArmInUseError: naming the process and what it uses the channel for.
+            ArmInUseError: naming the process.
         """
-        file = _open_shared(self._path)
+        holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            holder.bind(self._address)
+            holder.listen(_BACKLOG)
         except OSError:
-            text = self._taken(os.pread(file, 4096, 0))
-            os.close(file)
-            raise ArmInUseError(text) from None
-        self._file = file
-        try:
-            os.ftruncate(file, 0)
-            os.pwrite(file, json.dumps({"pid": os.getpid(), "owner": self._owner}).encode(), 0)
-        except OSError:
-            pass  # opened for reading only, another user's file: it locks all the same
+            holder.close()
+            raise ArmInUseError(self._taken()) from None
+        self._socket = holder
+        _owners[self._address] = self._owner
 
     def release(self) -> None:
         """Let others have the channel; does nothing when it is not held."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        if self._socket is not None:
+            _owners.pop(self._address, None)
+            self._socket.close()
+            self._socket = None
 
-    def _taken(self, told: bytes) -> str:
-        try:
-            holder = json.loads(told)
-            pid, owner = int(holder["pid"]), str(holder["owner"])
-        except (ValueError, KeyError, TypeError):
-            return f"another process drives '{self._channel}': two masters would fight. Stop it first ({self._path})."
+    def _taken(self) -> str:
+        pid = _listening(self._address)
         if pid == os.getpid():
             return (
-                f"'{self._channel}' is the channel of the {owner} already: every arm needs an adapter of its own. "
-                "`wav arm find` shows which is which."
+                f"'{self._channel}' is the channel of the {_owners.get(self._address, 'other arm')} already: every arm "
+                "needs an adapter of its own. `wav arm find` shows which is which."
             )
+        if pid == 0:
+            return f"another process drives '{self._channel}': two masters would fight. Stop it first."
         return (
-            f"process {pid} ({_command(pid)}) drives '{self._channel}' as {owner}: two masters would fight. Stop it "
-            f"first: kill {pid}"
+            f"process {pid} ({_command(pid)}) drives '{self._channel}': two masters would fight. Stop it first: "
+            f"kill {pid}"
         )
 
 
-def lock_directory() -> Path:
-    """The same for every user of the machine."""
-    try:
-        writable = bool(_LOCK_DIRECTORY.stat().st_mode & stat.S_IWOTH)
-    except OSError:
-        writable = False
-    return _LOCK_DIRECTORY if writable else _OTHERWISE
-
-
-def _canonical(interface: str, channel: str) -> str:
-    """A network interface exists once in every network namespace, a serial device once."""
-    if interface == "slcan":
-        return os.path.realpath(channel).strip("/").replace("/", "-")
-    try:
-        return f"net{_NAMESPACE.stat().st_ino}-{channel}"
-    except OSError:
+def _device(interface: str, channel: str) -> str:
+    """Network interfaces and the socket's name live in one network namespace; pseudo-terminals of two containers may
+    have one number."""
+    if interface == "socketcan":
         return f"net-{channel}"
-
-
-def _open_shared(path: Path) -> int:
-    """A file that every user may lock, whoever made it."""
-    for flags in (os.O_RDWR, os.O_RDONLY):
-        try:
-            return os.open(path, flags | os.O_CLOEXEC)
-        except FileNotFoundError:
-            break
-        except PermissionError:
-            continue
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        os.fchmod(file, 0o666)
+        device = os.stat(channel)
     except OSError as error:
-        raise ArmInUseError(f"cannot make sure that nobody else drives the arm: {path}: {error.strerror}") from error
-    return file
+        raise InterfaceNotFoundError(f"no serial CAN adapter at '{channel}': {error.strerror}") from error
+    number = f"{os.major(device.st_rdev)}:{os.minor(device.st_rdev)}"
+    return f"pty-{device.st_dev}-{number}" if os.major(device.st_rdev) in _PTY_MAJORS else f"serial-{number}"
+
+
+def _listening(address: str) -> int:
+    """Process that listens there; 0 where it is not known."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(address)
+            told = caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except OSError:
+            return 0
+    return int(_CREDENTIALS.unpack(told)[0])
 
 
 def _command(pid: int) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav_models.types import FloatArray
-from wav_policy.control.collision import CollisionChecker, _braking_distance, make_checker
+from wav_policy.control.collision import CollisionChecker, make_checker
 from wav_policy.control.collision_limits import CollisionLimits
 from wav_policy.control.safety import Cause, SafetyFilter, SafetyLimits
 from wav_policy.robot.joints import JOINT_DIM, SIDES, both_arms
@@ -130,7 +130,7 @@ segments = st.tuples(
 def test_no_colliding_target_is_ever_sent(stream: list) -> None:
     """Any commands, any tick lengths, holds and stops between: nothing touches, and all limits hold."""
     safety = SafetyFilter(LIMITS, checker())
-    now, position, velocity = 100.0, HOME, np.zeros(JOINT_DIM)
+    now, position, velocity, last = 100.0, HOME, np.zeros(JOINT_DIM), 0.0
     acceleration = both_arms(LIMITS.acceleration)
     for seed, spread, ticks, length, event in stream:
         aim = HOME + spread * (np.random.default_rng(seed).uniform(LIMITS.lower, LIMITS.upper) - HOME)
@@ -142,12 +142,12 @@ def test_no_colliding_target_is_ever_sent(stream: list) -> None:
             assert target is not None
             elapsed = min(length, LIMITS.max_tick)
             if length > LIMITS.max_tick:
-                velocity = np.zeros(JOINT_DIM)
+                velocity, last = np.zeros(JOINT_DIM), 0.0
             moved = (target - position) / elapsed
             assert (target >= LIMITS.lower).all()
             assert (target <= LIMITS.upper).all()
-            assert (np.abs(moved - velocity) <= acceleration * elapsed + 1e-6).all()
-            position, velocity = target, moved
+            assert (np.abs(moved - velocity) <= acceleration * (elapsed + last) / 2.0 + 1e-6).all()
+            position, velocity, last = target, moved, elapsed
             if tick % 3 == 0:
                 assert judge().nearest(position) > 0.0
         if event == "trip":
@@ -261,32 +261,6 @@ def _said_about(actions: FloatArray) -> list[str]:
         position = decision.target
         said += [found.detail for found in decision.interventions if found.cause is Cause.COLLISION]
     return said
-
-
-# The way on which the arms brake
-
-
-@pytest.mark.parametrize("tick", [0.001, 0.005, 0.02, 0.049])
-def test_the_path_looked_along_is_the_one_the_filter_brakes_on(tick: float) -> None:
-    """At the end of every tick, and half-way through it."""
-    safety, position = SafetyFilter(LIMITS), OUT.copy()
-    safety.step(1.0, None, position, 1.0)
-    goal = OUT + 0.4 * np.where(np.arange(JOINT_DIM) % 7 == 6, 0.0, 1.0) * np.linspace(0.2, 1.0, JOINT_DIM)
-    now = 1.0
-    while safety.speed < 1.0:
-        now += tick
-        decision = safety.step(now, goal, position, now)
-        assert decision.target is not None
-        position = decision.target
-    start, velocity = position, safety.velocity.copy()
-    for count in range(round(0.5 / tick)):
-        decision = safety.step(now + tick * (count + 1), None, position, now + tick * (count + 1))
-        assert decision.target is not None
-        for part, reached in ((0.5, (position + decision.target) / 2.0), (1.0, decision.target)):
-            moved = _braking_distance(velocity, both_arms(LIMITS.acceleration), tick * (count + part) + 1e-12, tick)
-            np.testing.assert_allclose(start + moved, reached, atol=1e-9)
-        position = decision.target
-    assert safety.speed == 0.0
 
 
 # The model

@@ -81,7 +81,7 @@ class Fuzzer:
         safety, now, position, goal = SafetyFilter(LIMITS, self.look_ahead), 1.0, self.start(), self.pose()
         decision = safety.step(now, None, position, now)
         assert decision.target is not None
-        velocity = np.zeros(JOINT_DIM)
+        velocity, last_tick = np.zeros(JOINT_DIM), 0.0
         for _ in range(length):
             if self.rng.random() < 0.05:
                 goal = self.pose()
@@ -93,20 +93,24 @@ class Fuzzer:
             decision = safety.step(now, self.command(goal), position, now)  # type: ignore[arg-type]
             assert decision.target is not None
             if tick > LIMITS.max_tick:
-                tick, velocity = LIMITS.max_tick, np.zeros(JOINT_DIM)
-            velocity = self.judge(position, decision.target, velocity, tick)
-            position = decision.target
+                tick, velocity, last_tick = LIMITS.max_tick, np.zeros(JOINT_DIM), 0.0
+            velocity = self.judge(position, decision.target, velocity, tick, last_tick)
+            position, last_tick = decision.target, tick
             self.num_held += decision.holding
             self.num_steps += 1
 
-    def judge(self, before: FloatArray, target: FloatArray, velocity: FloatArray, tick: float) -> FloatArray:
+    def judge(
+        self, before: FloatArray, target: FloatArray, velocity: FloatArray, tick: float, last_tick: float
+    ) -> FloatArray:
+        """Velocity of this tick, shape [14]. Accelerations are of mean velocities, between the middles of two ticks."""
         assert np.isfinite(target).all()
         assert ((target >= LOWER - 1e-12) & (target <= UPPER + 1e-12)).all()
         reached = (target - before) / tick
         rounding = 1e-8 + 1e-14 / tick
         assert (np.abs(reached) <= VELOCITY + rounding).all()
-        assert (np.abs(reached - velocity) <= ACCELERATION * tick + rounding).all(), (reached, velocity, tick)
-        spare = min(self.spare(target), self.spare((before + target) / 2.0))
+        change = ACCELERATION * (tick + last_tick) / 2.0
+        assert (np.abs(reached - velocity) <= change + rounding).all(), (reached, velocity, tick, last_tick)
+        spare = min(self.spare(before + share * (target - before)) for share in (0.25, 0.5, 0.75, 1.0))
         assert spare >= -UNDERCUT, (spare, before, target, tick)
         return reached
 

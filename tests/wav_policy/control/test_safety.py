@@ -88,7 +88,7 @@ steps = st.tuples(
 @given(st.lists(steps, min_size=1, max_size=12), st.booleans())
 def test_any_input_gives_a_finite_target_inside_all_limits(sequence: list, far: bool) -> None:
     safety = SafetyFilter(FAR if far else LIMITS)
-    now, position, velocity = 100.0, MIDDLE.copy(), np.zeros(JOINT_DIM)
+    now, position, velocity, last = 100.0, MIDDLE.copy(), np.zeros(JOINT_DIM), 0.0
     latched = False
     for elapsed, command, measured, measured_age, command_age, speed, event, repeats in sequence:
         if event:
@@ -107,27 +107,30 @@ def test_any_input_gives_a_finite_target_inside_all_limits(sequence: list, far: 
             if latched:
                 assert (target >= np.minimum(LOWER, position)).all(), "outside its limits a joint may only move inwards"
                 assert (target <= np.maximum(UPPER, position)).all()
-                check_motion(target - position, velocity, now - before, math.isfinite(elapsed))
+                check_motion(target - position, velocity, now - before, last, math.isfinite(elapsed))
             else:
                 np.testing.assert_array_equal(target, measurement)
             moved = latched and now - before >= 1e-6
             if moved:
-                velocity = (target - position) / min(now - before, LIMITS.max_tick)
+                last = min(now - before, LIMITS.max_tick)
+                velocity = (target - position) / last
             position, latched = target, True
 
 
-def check_motion(change: FloatArray, velocity: FloatArray, elapsed: float, is_time: bool) -> None:
+def check_motion(change: FloatArray, velocity: FloatArray, elapsed: float, last: float, is_time: bool) -> None:
+    """A tick of `elapsed` s after one of `last` s at `velocity`: accelerations are between the middles of the two."""
     if not is_time or elapsed < 1e-6:
         assert not change.any()
         return
     if elapsed > LIMITS.max_tick:  # continues from rest
-        velocity, elapsed = np.zeros(JOINT_DIM), LIMITS.max_tick
+        velocity, elapsed, last = np.zeros(JOINT_DIM), LIMITS.max_tick, 0.0
     new_velocity = change / elapsed
     # Positions of some rad and times of 100 s carry roundings of 4e-16 and 1.4e-14, which short ticks magnify.
     rounding = (1e-15 + 1e-13) / elapsed
     assert (np.abs(new_velocity) <= VELOCITY + rounding).all()
-    slack = 1e-6 + 2.0 * rounding / elapsed
-    assert (np.abs(new_velocity - velocity) / elapsed <= ACCELERATION + slack).all()
+    time_between = (elapsed + last) / 2.0
+    slack = 1e-6 + 2.0 * (rounding + 1e-13 / max(last, 1e-6)) / time_between
+    assert (np.abs(new_velocity - velocity) / time_between <= ACCELERATION + slack).all()
 
 
 @settings(max_examples=50, deadline=None)
@@ -157,15 +160,15 @@ def test_braking_in_time_keeps_the_target_from_overshooting_its_limit(direction:
     generator = np.random.default_rng(0)
     safety = SafetyFilter(FAR)
     safety.step(100.0, None, start, 100.0)
-    now, position, velocity, top_speed = 100.0, start.copy(), np.zeros(JOINT_DIM), np.zeros(JOINT_DIM)
+    now, position, velocity, top_speed, last = 100.0, start.copy(), np.zeros(JOINT_DIM), np.zeros(JOINT_DIM), 0.0
     while now < 110.0:
         elapsed = generator.uniform(0.001, 0.04)
         now += elapsed
         command = start + direction * VELOCITY * (now - 100.0) if goal_moves else end + 5.0 * direction
         target = safety.step(now, command, position, now).target
         assert target is not None
-        check_motion(target - position, velocity, elapsed, True)
-        velocity, position = (target - position) / elapsed, target
+        check_motion(target - position, velocity, elapsed, last, True)
+        velocity, position, last = (target - position) / elapsed, target, elapsed
         top_speed = np.maximum(top_speed, np.abs(velocity))
     joints = [i for i in range(JOINT_DIM) if i % 7 != 6]
     np.testing.assert_allclose(top_speed[joints], 3.0, atol=0.2)
@@ -464,7 +467,8 @@ class Wall:
         self.told.append(position.copy())
 
     def find(self, position: FloatArray, velocity: FloatArray, tick: float) -> Approach | None:
-        rests_at = position[0] + 0.5 * velocity[0] * abs(velocity[0]) / ACCELERATION[0]
+        speed = max(abs(velocity[0]) - ACCELERATION[0] * tick / 2.0, 0.0)  # at the end of the tick, already braking
+        rests_at = position[0] + velocity[0] * tick + np.copysign(speed**2 / (2.0 * ACCELERATION[0]), velocity[0])
         return Approach(self.bodies, 0.001, 0.02) if rests_at > self.end else None
 
 

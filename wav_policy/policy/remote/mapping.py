@@ -56,7 +56,7 @@ class RemoteMapping:
     actions: str | tuple[str, ...] = "actions"
     """Where the chunk lies in the answer: [H, len(joints)], absolute positions."""
     joints: tuple[str, ...] = JOINT_NAMES
-    """In the policy's order; joints that it does not know stay where they are."""
+    """In the policy's order; joints that it does not know stay where they were told to be."""
     scale: dict[str, float] = field(default_factory=dict)
     """Joint: the policy's number is scale * ours + offset, ours in rad (gripper: m); 1 where not given."""
     offset: dict[str, float] = field(default_factory=dict)

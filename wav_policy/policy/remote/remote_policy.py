@@ -15,14 +15,14 @@ from wav_models.configuration import ConfigurationError, from_dict, load
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY, LatentConfig, ModelConfig
 from wav_models.types import ActionChunk, FloatArray, ImageArray, Observation, Plan
-from wav_policy.policy.chunk_continuation import CommittedMotion
+from wav_policy.policy.chunk_continuation import MAX_DEVIATION, CommittedMotion
 from wav_policy.policy.imagined_futures import ImaginedFutures
 from wav_policy.policy.imagined_motion import ImaginedMotion
 from wav_policy.policy.planning_effort import PlanCost
 from wav_policy.policy.remote.connection import RemoteConnection, RemoteError
 from wav_policy.policy.remote.mapping import MappingError, RemoteMapping
 from wav_policy.robot.cameras import VIEWS
-from wav_policy.robot.joints import JOINT_DIM, REVOLUTE
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, REVOLUTE
 
 WAV_METADATA: Final = "wav"
 """Key of a server's metadata under which `wav serve` says how it wants to be asked."""
@@ -62,6 +62,7 @@ class RemotePolicy:
     ) -> None:
         self._clock = clock
         self._told = mapping is None
+        self._commanded: FloatArray | None = None
         self._connection = RemoteConnection(address, RemoteMapping.timeout if mapping is None else mapping.timeout)
         if mapping is None:
             self._connection.open()
@@ -120,13 +121,14 @@ class RemotePolicy:
         rows = self._rows(answer, observation, committed, seconds)
         if committed is not None and not self._is_wav:
             rows = blend(rows, committed, seconds, self.mapping.step_hz)
+        self._commanded = rows[-1]
         chunk = ActionChunk(rows, observation.stamp, 1.0 / self.mapping.step_hz)
         return Plan(chunk, np.empty(0), (), "remote", {"remote": seconds, **_server_seconds(answer)}, seed)
 
     def _rows(
         self, answer: Mapping[str, Any], observation: Observation, committed: CommittedMotion | None, seconds: float
     ) -> FloatArray:
-        others = observation.joint_state if committed is None else committed.positions[0]
+        others = self._others(observation.joint_state) if committed is None else committed.positions[0]
         try:
             rows = self.mapping.chunk_rows(answer, observation.joint_state, others)
             if self._is_wav and answer.get(STAMP) != observation.stamp:
@@ -141,6 +143,20 @@ class RemotePolicy:
             )
         return rows
 
+    def _others(self, measured: FloatArray) -> FloatArray:
+        """Where joints stay that the policy does not know, shape [14]: where the chunk before told them to be.
+
+        Not where they are: an arm that sags under its load would sag on with every chunk, and a gripper let go. A joint
+        that was moved meanwhile is taken where it is.
+        """
+        if self._commanded is None:
+            return measured
+        others = self._commanded.copy()
+        was_moved = np.abs(others - measured) > min(MAX_DEVIATION, self.mapping.max_start_distance)
+        was_moved[GRIPPERS] = False
+        others[was_moved] = measured[was_moved]
+        return others
+
     def imagine(self, plan: Plan) -> ImageArray:
         """Never: a remote policy shows no futures."""
         raise RemoteError(f"{self._connection.address}: a remote policy imagines nothing")
@@ -154,7 +170,8 @@ class RemotePolicy:
         return ()
 
     def reset(self) -> None:
-        """Nothing is kept from plan to plan."""
+        """Forget where joints were told to be."""
+        self._commanded = None
 
     def warm_up(self, instruction: str = "") -> PlanCost:
         """Ask once, with black pictures, so that the server's slow first answer is not waited for with arms enabled.

@@ -25,7 +25,7 @@ from wav_policy.policy.remote.address import check_address
 from wav_policy.policy.remote.connection import MAX_ANSWER, TOKEN_VARIABLE, RemoteError
 from wav_policy.policy.remote.mapping import RemoteMapping
 from wav_policy.policy.remote.remote_policy import POSITIONS, STAMP, WAV_METADATA, RemotePolicy
-from wav_policy.robot.joints import JOINT_DIM
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 MAPPING = replace(
     load(RemoteMapping, project_files.find("config/remote_openpi.yaml")), image_size=(16, 16), timeout=1.0
@@ -226,6 +226,23 @@ def test_what_is_no_websocket_server_is_said() -> None:
 def test_a_wrong_address_is_refused(address: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_address(address)
+
+
+def test_joints_the_policy_does_not_know_do_not_sag_from_chunk_to_chunk(server: ForeignServer) -> None:
+    mapping, sagging, gripper = replace(MAPPING, joints=JOINT_NAMES[:6]), 8, 13
+    with closing(RemotePolicy(server.address, mapping)) as policy:
+        told = policy.plan(observe()).chunk.positions[-1]
+        for _ in range(5):
+            state = told - 0.03 * (np.arange(JOINT_DIM) == sagging)
+            state[gripper] = told[gripper] + 0.02  # around what it holds
+            told = policy.plan(replace(observe(), joint_state=state)).chunk.positions[-1]
+        np.testing.assert_allclose(told, STATE, atol=1e-6)
+        moved = STATE + 0.4 * (np.arange(JOINT_DIM) == sagging)
+        told = policy.plan(replace(observe(), joint_state=moved)).chunk.positions[-1]
+        assert told[sagging] == moved[sagging], "by hand, or by piper/home"
+        policy.reset()
+        policy.plan(replace(observe(), joint_state=state))
+        assert policy.plan(replace(observe(), joint_state=STATE)).chunk.positions[-1][sagging] == state[sagging]
 
 
 def test_a_server_that_says_its_mapping_needs_no_file(server: ForeignServer) -> None:

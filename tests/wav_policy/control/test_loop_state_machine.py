@@ -42,6 +42,7 @@ class FaultyArms:
         self.sent: list[FloatArray | None] = [None, None]
         self.velocity = np.zeros(14)
         self.sent_at = [-np.inf, -np.inf]
+        self.lasted = [0.0, 0.0]
         self.num_sent = 0
         self.obeyed_at = [-np.inf, -np.inf]
 
@@ -81,17 +82,19 @@ class FaultyArms:
         assert np.isfinite(target).all()
         turning = np.array([joint for joint in range(14)[arm] if joint not in GRIPPERS])
         is_taken_over = np.allclose(position[turning], self.position[turning], rtol=0, atol=1e-9)
-        velocity = np.zeros(7)
+        velocity, elapsed = np.zeros(7), 0.0
         if before is not None:
             elapsed = now - self.sent_at[side]
             late = elapsed > LIMITS.max_tick
-            velocity = (target - before) / min(elapsed, LIMITS.max_tick)
+            elapsed = min(elapsed, LIMITS.max_tick)
+            between = (elapsed + (0.0 if late else self.lasted[side])) / 2.0  # the middles of two ticks
+            velocity = (target - before) / elapsed
             change = velocity - (0.0 if late else self.velocity[arm])
             keeps = (np.abs(velocity) <= VELOCITY[arm] + 1e-6).all()
-            keeps &= (np.abs(change) <= ACCELERATION[arm] * min(elapsed, LIMITS.max_tick) + 1e-6).all()
+            keeps &= (np.abs(change) <= ACCELERATION[arm] * between + 1e-6).all()
             assert keeps or is_taken_over, (self.machine.loop.state(), velocity, self.velocity[arm], elapsed)
             if not keeps:
-                velocity = np.zeros(7)
+                velocity, elapsed = np.zeros(7), 0.0
             inside = (target >= np.minimum(LIMITS.lower[arm], before) - 1e-9) & (
                 target <= np.maximum(LIMITS.upper[arm], before) + 1e-9
             )
@@ -99,6 +102,7 @@ class FaultyArms:
         else:
             assert is_taken_over
         self.sent[side], self.sent_at[side], self.velocity[arm] = target.copy(), now, velocity
+        self.lasted[side] = elapsed
 
 
 class LoopMachine(RuleBasedStateMachine):

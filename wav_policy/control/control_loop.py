@@ -321,7 +321,9 @@ class ControlLoop:
         self._executor.clear()
 
     def _control(self, now: float) -> None:
-        elapsed = min(max(now - self._last_tick, 0.0), self._period)  # stalls are not made up for
+        elapsed = max(now - self._last_tick, 0.0)
+        if elapsed > self._safety.limits.max_tick:
+            elapsed = self._period  # such a tick continues from rest, and is not made up for
         self._last_tick = now
         clock_inhibit = self._watch_clock(now)
         reading = self._readings.take(self._arms.read())
@@ -440,7 +442,7 @@ class ControlLoop:
 
         Args:
             now: of this tick [s].
-            elapsed: since the last one, at most a period [s].
+            elapsed: since the last one; a period where it is late [s].
         """
         if self._phase is Phase.MOVING and self._motion is not None:
             return self._motion.advance(elapsed), None, self._motion.velocity

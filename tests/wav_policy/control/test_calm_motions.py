@@ -79,6 +79,28 @@ def test_a_calm_motion_that_was_delayed_does_not_hurry(
     assert velocity.max() == pytest.approx(speed, rel=1e-3)
 
 
+@pytest.mark.parametrize("stall", [0.011, 0.02, 0.044, 0.06])
+@pytest.mark.parametrize("between", [0.005, 0.01, 0.1])
+def test_a_calm_motion_with_short_stalls_never_goes_back_nor_faster(bench: Bench, between: float, stall: float) -> None:
+    bench.loop.engage()
+    bench.run(0.05)
+    times: list[float] = []
+    write = bench.arms.write
+    bench.arms.write = lambda position, mute: (times.append(bench.now), write(position, mute))[1]  # type: ignore[method-assign]
+    began = len(bench.arms.writes)
+    with travelling(bench, 1.5, speed=0.5) as arrived:
+        bench.run(1.0)
+        for _ in range(20):
+            bench.run(between)
+            bench.now += stall
+        bench.run(6.0)
+    assert arrived == [True]
+    path = np.array(bench.arms.writes)[began:, 0]
+    velocity = np.diff(path) / np.diff(times)
+    assert velocity.min() > -1e-6
+    assert velocity.max() <= 0.5 * (1.0 + 1e-3)
+
+
 def test_a_calm_motion_slows_down_what_is_under_way(bench: Bench) -> None:
     bench.loop.engage()
     bench.run(0.05)

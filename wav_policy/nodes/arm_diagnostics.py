@@ -69,9 +69,13 @@ def describe_listener(state: ListenerState) -> DiagnosticStatus:
     )
 
 
-def describe_absent_arm(side: str) -> DiagnosticStatus:
-    """Entry of an arm that this node was told to leave out."""
-    return _of_arm(side, status(f"piper_node: {side} arm", OK, ABSENT))
+def describe_absent_arm(side: str, arms: str) -> DiagnosticStatus:
+    """Entry of an arm that this node was told to leave out, by its parameter `arms`."""
+    reason = (
+        f"piper_node runs with arms:={arms}, to run the other one alone: nothing is sent to this arm or read from it"
+    )
+    remedy = "end the system and start it with arms:=both"
+    return _of_arm(side, status(f"piper_node: {side} arm", OK, ABSENT, reason=reason, remedy=remedy))
 
 
 def _of_arm(side: str, entry: DiagnosticStatus) -> DiagnosticStatus:

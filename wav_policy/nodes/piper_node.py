@@ -407,16 +407,13 @@ class PiperNode(ManagedNode):
     def _diagnose(self) -> Iterator[DiagnosticStatus]:
         if self._loop is None or self._arms is None:
             return
+        absent = self._absent_arm()[0]
+        if absent:
+            yield describe_absent_arm(absent, self.config.arms)
         yield describe_loop(self._loop.state(), self.config.control_rate)
         yield describe_listener(self._listener.state)
-        arms = self._arms.status()
-        for side in SIDES:
-            arm = arms.get(side)
-            yield (
-                describe_absent_arm(side)
-                if arm is None
-                else describe_arm(side, arm, self.config.safety.max_measurement_age, self._unfit[side])
-            )
+        for side, arm in self._arms.status().items():
+            yield describe_arm(side, arm, self.config.safety.max_measurement_age, self._unfit[side])
 
     def _ros_time(self) -> float:
         return float(self.get_clock().now().nanoseconds) * 1e-9

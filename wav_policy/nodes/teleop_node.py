@@ -47,6 +47,7 @@ from wav_policy.teleoperation.leader_reader import LeaderReader
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 LEADER_TOPIC = "leader/joint_states"
 TARGET_TOPIC = "joint_targets"
+_LEFT_OUT = "absent: teleop_node runs with arms:={}; its follower stays where it was told to be"
 _KEPT = 0.1
 """Of what the followers do only the newest counts [s]."""
 
@@ -108,7 +109,7 @@ class TeleopNode(ManagedNode):
         config = self.config
         adapters = (config.can_left, config.usb_left), (config.can_right, config.usb_right)
         for side, (channel, usb_serial) in zip(SIDES, adapters, strict=True):
-            if config.arms not in ("both", side):
+            if not self._has_leader(side):
                 continue
             reader = LeaderReader(side, config.can_interface, channel, usb_serial)
             try:
@@ -173,6 +174,9 @@ class TeleopNode(ManagedNode):
                 self.destroy_publisher(publisher)
         self._timer = self._chunks = self._leader = None
         self._readers, self._offered, self._joints = [], [], []
+
+    def _has_leader(self, side: str) -> bool:
+        return self.config.arms in ("both", side)
 
     def _offer(self, name: str, action: Callable[[], None]) -> Service:
         def answer(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -277,6 +281,7 @@ class TeleopNode(ManagedNode):
             **{f"{topic} stamps not believed": heard.num_dropped for topic, heard in self._heard.items()},
             **{f"{reader.side}_frames": reader.num_frames for reader in self._readers},
             **{f"{reader.side}_garbled": reader.num_garbled for reader in self._readers},
+            **{f"{side}_leader": _LEFT_OUT.format(self.config.arms) for side in SIDES if not self._has_leader(side)},
         }
         is_well = following.state in (State.FOLLOWING, State.RELEASED)
         message = following.state.value if is_well else f"{following.state.value}: {following.reason}"

@@ -412,6 +412,9 @@ def test_an_arm_in_repair_is_said_to_be_absent_and_the_other_tells_its_efforts(
         probe.wait_until(lambda: len(probe.joint_states) > 50)
         absent, present = probe.diagnostics["piper_node: right arm"], probe.diagnostics["piper_node: left arm"]
         assert absent.level == DiagnosticStatus.OK
+        told = {pair.key: pair.value for pair in absent.values}
+        assert "arms:=left" in told["reason"]
+        assert "arms:=both" in told["remedy"]
         assert (absent.hardware_id, present.hardware_id) == ("right arm", "left arm")
         assert np.isfinite(probe.joint_states[-1].effort).all(), "or none of them is recorded"
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -131,6 +132,10 @@ def test_a_follower_whose_leader_is_not_there_stays_where_it_was_told_to_be(stag
     """arms:=left, in teleoperation and in recordings of it. An arm that sags under its load does not sag on."""
     stage.spin_until(lambda: stage.state == State.FOLLOWING)
     stage.teleop._readers.pop()
+    stage.teleop.config = replace(stage.teleop.config, arms="left")
+    told = {pair.key: pair.value for entry in stage.teleop._report() for pair in entry.values}
+    assert "arms:=left" in told["right_leader"]
+    assert "left_leader" not in told
     stage.sag[7:13] = 0.02
     stage.goals.clear()
     stage.spin_until(lambda: len(stage.goals) > 20)

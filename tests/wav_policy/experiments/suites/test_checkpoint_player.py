@@ -92,6 +92,12 @@ def test_a_checkpoint_plays(environment: SuiteEnvironment, checkpoint: Path) -> 
     assert first.seed == 12
 
 
+def test_the_shipped_checkpoint_plans_every_eighth_step(environment: SuiteEnvironment, repository: Path) -> None:
+    player = PlayerSpec("checkpoint", repository / "checkpoints/wav-tiny-libero", PLANNER).make(SUITE)
+    trial = play(environment, player, 0, 12)
+    assert (trial.success, trial.steps, len(trial.plan_ms)) == (True, 12, 2), "four commands, each held for two steps"
+
+
 def test_a_plan_is_reproducible_and_sees_what_it_remembers(environment: SuiteEnvironment, checkpoint: Path) -> None:
     policy = WAVPolicy.load(checkpoint, engine="torch", planner=PLANNER, num_threads=1, robot=LIBERO_PANDA)
     commands = []

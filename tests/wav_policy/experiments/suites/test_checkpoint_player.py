@@ -110,7 +110,7 @@ def test_a_plan_is_reproducible_and_sees_what_it_remembers(environment: SuiteEnv
             chunk.append(player.act(seen))
             seen = environment.step(chunk[-1])
         commands.append(chunk)
-    np.testing.assert_array_equal(*commands)
+    np.testing.assert_array_equal(commands[0], commands[1])
     assert np.asarray(commands[0]).shape == (10, 7)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from wav_models.command_line import Flag, parsed
-from wav_models.configuration import AtLeastOne, Count, Positive
+from wav_models.configuration import AtLeastOne, Count, Range
 from wav_policy.cli.json_output import say_result
 
 
@@ -64,7 +64,7 @@ class CostArguments:
 class HopArguments:
     """From a camera's picture to a CAN frame, per hop, of the system that runs (`wav up ...` in another terminal)."""
 
-    seconds: Positive = 60.0
+    seconds: Annotated[float, Range(1.0, 3600.0)] = 60.0
     """How long it is watched [s]."""
     namespace: str = ""
     """Of the system."""
@@ -108,8 +108,6 @@ def cost(argv: list[str]) -> None:
         result = cost_table(model, arguments.plans)
         say_result(result, cost_text(result), arguments.json)
         return
-    if arguments.samples < 1 or min(arguments.gpus, default=0) < 1:
-        raise ValueError(f"--gpus is {arguments.gpus}, --samples {arguments.samples}; integers >= 1 fit")
     table = training_table(model.config, arguments.gpus, arguments.samples)
     say_result(table, training_text(table), arguments.json)
 
@@ -117,8 +115,6 @@ def cost(argv: list[str]) -> None:
 def hops(argv: list[str]) -> None:
     """`wav bench hops`."""
     arguments = parsed(HopArguments, "wav bench hops", argv)
-    if not 1.0 <= arguments.seconds <= 3600.0:
-        raise ValueError(f"--seconds is {arguments.seconds}; 1 to 3600 fits")
     from wav_policy.experiments.hop_latency import measure_hops
 
     print(measure_hops(arguments.seconds, arguments.namespace))

@@ -54,10 +54,6 @@ class LatencyArguments:
 def main(argv: list[str]) -> None:
     """Entry point of `wav bench latency`."""
     arguments = parsed(LatencyArguments, "wav bench latency", argv)
-    if arguments.plans < 1:
-        raise ValueError(f"--plans is {arguments.plans}; 1 or more fits")
-    if not 0.0 <= arguments.imagine_rate < float("inf"):
-        raise ValueError(f"--imagine-rate is {arguments.imagine_rate}; a finite number >= 0 fits")
     checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
     from wav_models.checkpoint import load_planner_config
     from wav_models.engines.select import EngineOptions

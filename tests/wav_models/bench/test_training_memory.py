@@ -85,4 +85,4 @@ def test_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["stage"] for row in table["stages"]] == list(STAGES)
     assert {form["gpus"] for form in table["stages"][0]["forms"]} == {1, 8}
     assert main(["bench", "cost", "--training", "--gpus", "0"]) == 2
-    assert "integers >= 1 fit" in capsys.readouterr().err
+    assert "--gpus[0] is 0; a whole number of at least 1 fits" in capsys.readouterr().err

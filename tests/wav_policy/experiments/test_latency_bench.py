@@ -62,4 +62,4 @@ def test_plans_are_imagined_beside_planning(random_checkpoint: Path, monkeypatch
 
 def test_no_plans_are_refused(random_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "latency", "--checkpoint", str(random_checkpoint), "--plans", "0"]) == 2
-    assert "plans is 0; 1 or more fits" in capsys.readouterr().err
+    assert "plans is 0; a whole number of at least 1 fits" in capsys.readouterr().err

@@ -59,14 +59,15 @@ def find_hold(times: FloatArray, targets: FloatArray, since: float, acceleration
     if rest is None:
         return None
     speed = moved / np.maximum(np.diff(times), 1e-6)
-    first = rest
+    first = rest - 1  # the last tick of a braking slows down by any amount
     while (
         first > 0
         and times[first] > since
-        and speed[first - 1] - (speed[first] if first < rest else 0.0)
-        > (_BRAKING_SHARE * acceleration * (times[first] - times[first - 1]))
+        and speed[first - 1] - speed[first] > _BRAKING_SHARE * acceleration * (times[first] - times[first - 1])
     ):
         first -= 1
+    if first == rest - 1:
+        first = rest
     later = np.flatnonzero(moved[rest:] > _REST)
     moved_again = float(times[rest + 1 + later[0]] - since) if len(later) else None
     return Hold(max(0.0, float(times[first] - since)), max(0.0, float(times[rest] - since)), moved_again)

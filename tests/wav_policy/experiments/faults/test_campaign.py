@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 
 from wav_models.configuration import ConfigurationError
 from wav_policy.cli.main import main
+from wav_policy.control.braking import braking_distance, end_speed
 from wav_policy.experiments.faults.campaign import FAULTS, chosen, run
 from wav_policy.experiments.faults.fault import GO_ON, PARK, Fault
 from wav_policy.experiments.faults.motion import (
@@ -29,16 +31,18 @@ ACCELERATION = 5.0
 
 def motion(cruise: float, speed: float, rest: float) -> tuple[np.ndarray, np.ndarray]:
     """Times and targets: cruising for `cruise` s at `speed` rad/s, braking as the filter does, resting for `rest` s."""
-    velocities = [speed] * round(cruise / TICK)
-    while velocities[-1] > 0.0:
-        velocities.append(max(0.0, velocities[-1] - ACCELERATION * TICK))
-    velocities += [0.0] * round(rest / TICK)
-    targets = np.zeros((len(velocities), 14))
-    targets[:, 8] = np.cumsum(velocities) * TICK
-    return TICK * np.arange(1, len(velocities) + 1), targets
+    acceleration = np.array([ACCELERATION])
+    end = end_speed(np.array([speed]), acceleration, TICK)
+    places = [speed * TICK * tick for tick in range(1, round(cruise / TICK) + 1)]
+    braking = range(1, math.ceil(end[0] / ACCELERATION / TICK) + 1)
+    places += [places[-1] + braking_distance(end, acceleration, TICK * tick)[0] for tick in braking]
+    places += places[-1:] * round(rest / TICK)
+    targets = np.zeros((len(places), 14))
+    targets[:, 8] = places
+    return TICK * np.arange(1, len(places) + 1), targets
 
 
-@pytest.mark.parametrize("speed", [0.1, 0.3, 1.5])
+@pytest.mark.parametrize("speed", [0.1, 0.112, 0.128, 0.3, 0.333, 1.5])
 def test_braking_and_rest_are_found(speed: float) -> None:
     times, targets = motion(1.0, speed, 0.5)
     hold = find_hold(times, targets, 0.95, ACCELERATION)

@@ -38,8 +38,20 @@ LONGEST = (
 )
 """Modules that begin first, so that no process of several is left with one at the end."""
 
-WITH_CLOCKS = ("wav_policy/piper", "wav_policy/sim/firmware", "wav_policy/teleoperation")
-"""Folders whose tests wait for arms on pseudo-terminals: a busy machine makes these fall silent."""
+WITH_CLOCKS = (
+    "wav_policy/piper",
+    "wav_policy/sim/firmware",
+    "wav_policy/teleoperation",
+    "wav_policy/bringup/test_supervisor.py",
+    "wav_policy/cli/test_ending.py",
+    "wav_policy/control/test_control_loop.py",
+    "wav_policy/control/test_loop_inhibits.py",
+    "wav_policy/control/test_loop_thread.py",
+    "wav_policy/policy/remote/test_remote_policy.py",
+    "wav_policy/policy/test_planning_worker.py",
+    "wav_policy/recording/test_live_recorder.py",
+)
+"""Whose tests wait for arms on pseudo-terminals, or run loops in real time: on a busy machine these fall silent."""
 
 _DOMAINS = range(1, 102)
 """Whose ports lie below those that Linux gives away."""
@@ -57,7 +69,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     clocks = tuple(REPOSITORY / "tests" / name for name in WITH_CLOCKS)
     for item in items:
-        if any(item.get_closest_marker(name) for name in ("ros", "browser")) or set(clocks) & set(item.path.parents):
+        if any(item.get_closest_marker(name) for name in ("ros", "browser")) or set(clocks) & {
+            item.path,
+            *item.path.parents,
+        }:
             item.add_marker(pytest.mark.clock)
         item.add_marker(pytest.mark.xdist_group(str(item.path)))
     first = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONGEST)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -29,6 +29,14 @@ def parsed(cls: type[Arguments], prog: str, argv: Sequence[str]) -> Arguments:
     Raises:
         ConfigurationError: a value is not what its field takes, such as a number outside of the range of its type.
     """
-    arguments = tyro.cli(cls, prog=prog, args=argv)
+    return _checked(tyro.cli(cls, prog=prog, args=argv))
+
+
+def parsed_command(commands: Mapping[str, Callable[..., Any]], prog: str, argv: Sequence[str]) -> Any:
+    """As `parsed`, for a command that has commands of its own, each with a class of arguments."""
+    return _checked(tyro.extras.subcommand_cli_from_dict(dict(commands), args=argv, prog=prog))
+
+
+def _checked(arguments: Arguments) -> Arguments:
     check_values(arguments, option)
     return arguments

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import pytest
 
-from wav_models.command_line import Flag, Port, parsed
+from wav_models.command_line import Flag, Port, parsed, parsed_command
 from wav_models.configuration import AtLeastOne, ConfigurationError, Count, NotNegative, Range
 
 
@@ -42,3 +42,10 @@ def test_numbers_outside_of_their_range_are_named(words: str, message: str) -> N
     with pytest.raises(ConfigurationError) as refused:
         parsed(Arguments, "wav x", words.split())
     assert str(refused.value) == message
+
+
+def test_commands_of_a_command_are_checked_too() -> None:
+    commands = {"one": Arguments, "other": Arguments}
+    assert parsed_command(commands, "wav x", ["one", "--port", "1"]) == Arguments(1)
+    with pytest.raises(ConfigurationError, match="--port is -1"):
+        parsed_command(commands, "wav x", ["other", "--port", "-1"])

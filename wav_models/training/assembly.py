@@ -13,13 +13,13 @@ from wav_models.checkpoint_files import file_sha256
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.normalization import Normalization
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.base import NORMALIZATION, load_base, with_given_steps
+from wav_models.training.base import load_base, with_given_steps
 from wav_models.training.config import STAGES
 from wav_models.training.data.frames import TABLE, Table, fingerprints, held_out_episodes
 from wav_models.training.data.latent_files import check_episodes, check_origin
 from wav_models.training.data.latents import AUTOENCODER, autoencoder_sha256, load_autoencoder
 from wav_models.training.loop import weights_path
-from wav_models.training.run import Run
+from wav_models.training.run import NORMALIZATION, Run
 from wav_models.training.state import Ancestor, Progress, StateError, joined, training_calls
 from wav_models.training.steps import copy_averages, load_averages, print_warning, summary
 

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from wav_models.command_line import Flag
+from wav_models.command_line import Flag, parsed_command
 from wav_policy.cli.arm_find import FindArguments, run_find
 from wav_policy.control.flash_check import STROKES, unfit_limits, wider_limits
 from wav_policy.control.safety_limits import SafetyLimits
@@ -138,7 +138,7 @@ SUB_COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main(argv: list[str]) -> int:
     """Exit code 0 when it was shown, done or only tried; 1 when it was refused or did not work."""
-    arguments: Any = tyro.extras.subcommand_cli_from_dict(SUB_COMMANDS, args=argv, prog="wav arm")
+    arguments = parsed_command(SUB_COMMANDS, "wav arm", argv)
     if isinstance(arguments, ShowArguments):
         return max(_show(channel) for channel in arguments.channel)
     if isinstance(arguments, FindArguments):

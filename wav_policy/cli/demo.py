@@ -286,9 +286,8 @@ def _empty_report(arguments: DemoArguments, launch_arguments: LaunchArguments, c
 
     checkpoint = launch_arguments.checkpoint
     sha256 = None if checkpoint is None else checkpoint_hash(checkpoint)
-    policy = yaml.safe_load(project_files.find("config/policy.yaml").read_text(encoding="utf-8"))["/**"][
-        "ros__parameters"
-    ]
+    parameters = yaml.safe_load(project_files.find("config/policy.yaml").read_text(encoding="utf-8"))
+    policy = parameters["/**"]["ros__parameters"]
     return DemoReport(
         arguments.task,
         arguments.checkpoint,

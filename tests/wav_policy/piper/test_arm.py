@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import random
 import struct
-import threading
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -29,7 +27,6 @@ from wav_policy.piper.errors import (
     EmergencyStoppedError,
     EnableTimeoutError,
     InterfaceNotFoundError,
-    StopUnconfirmedError,
 )
 from wav_policy.piper.feedback import FeedbackReader
 from wav_policy.piper.frames import FrameId
@@ -269,66 +266,6 @@ def test_what_is_not_known_of_a_silent_arm_moves_no_power(rig: Any, wait_until: 
     assert rig.plant.powered
 
 
-def test_a_stop_that_was_not_sent_or_not_heard_is_no_success(rig: Any) -> None:
-    with pytest.raises(BusLostError, match=r"left arm.*was not sent.*power switch"):
-        rig.driver.stop()
-    rig.driver.connect()
-    rig.driver.enable()
-    rig.fail("silence")
-    began = time.monotonic()
-    with pytest.raises(StopUnconfirmedError, match=r"left arm.*does not report it.*power switch"):
-        rig.driver.stop()
-    assert time.monotonic() - began < 1.0
-
-
-class RefusingBus:
-    """In place of a link's `transmit`: takes nothing the first `refusals` times.
-
-    Attributes:
-        attempts: names of the arms, in the order of the attempts; shared.
-    """
-
-    def __init__(self, arm: PiperArm, refusals: float, attempts: list[str]) -> None:
-        self.attempts = attempts
-        self._side = arm.side
-        self._refusals = refusals
-        self._transmit = arm.link.transmit
-
-    def __call__(self, frames: list[Any]) -> None:
-        self.attempts.append(self._side)
-        if self.attempts.count(self._side) <= self._refusals:
-            raise BusLostError(f"{self._side} arm: the bus takes no frames: No buffer space available")
-        self._transmit(frames)
-
-
-def test_a_stop_that_a_full_queue_refuses_is_sent_again(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig.driver.connect()
-    rig.driver.enable()
-    bus = RefusingBus(rig.driver, 3, [])
-    monkeypatch.setattr(rig.driver.link, "transmit", bus)
-    rig.driver.stop()
-    assert rig.driver.status().is_stopped
-    assert len(bus.attempts) >= 4
-
-
-def test_both_arms_are_told_to_stop_before_a_full_queue_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    robot = BimanualPiper("slcan", "l", "r")
-    attempts: list[str] = []
-    confirmed: list[str] = []
-    for arm, refusals in zip(robot.arms, (2, math.inf), strict=True):
-        monkeypatch.setattr(arm.link, "transmit", lambda frames: None)
-        monkeypatch.setattr(arm.link, "transmit", RefusingBus(arm, refusals, attempts))
-        monkeypatch.setattr(arm, "confirm_stop", lambda arm=arm: confirmed.append(arm.side))
-    began = time.monotonic()
-    with pytest.raises(BusLostError, match=r"right arm.*No buffer space.*was not sent.*power switch"):
-        robot.stop()
-    assert time.monotonic() - began < 1.0
-    assert attempts[:6] == ["left", "right", "left", "right", "left", "right"]
-    assert attempts.count("left") == 3, "not again once it was taken"
-    assert attempts.count("right") > 5
-    assert confirmed == ["left"]
-
-
 def test_disabled_the_gripper_is_off_too(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.driver.connect()
     rig.driver.enable()
@@ -446,34 +383,6 @@ def test_a_bus_that_refuses_frames_is_one_typed_error_whoever_sends(
             act()
     assert not rig.driver.write(rig.driver.read().position)
     assert rig.cause() == "set-points not sent"
-
-
-def test_a_stop_does_not_wait_for_a_bus_that_is_being_reopened(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does that of the other arm, which comes after it."""
-    rig.driver.connect()
-    ended, end = threading.Event(), rig.driver.link.reader.stop
-    monkeypatch.setattr(rig.driver.link.reader, "stop", lambda: (ended.wait(5.0), end()))
-    closing = threading.Thread(target=rig.driver.link._stop_reading)
-    closing.start()
-    try:
-        began = time.monotonic()
-        assert isinstance(rig.driver.try_stop(), BusLostError)
-        assert time.monotonic() - began < 0.5
-    finally:
-        ended.set()
-        closing.join()
-
-
-def test_nothing_is_powered_after_a_stop_that_an_arm_has_not_told(tmp_path: Path) -> None:
-    """It may not have reached that arm."""
-    left, right = KinematicArm(), KinematicArm()
-    with SimulatedArm(left, tmp_path / "l"), SimulatedArm(right, tmp_path / "r"):
-        robot = BimanualPiper("slcan", str(tmp_path / "l"), str(tmp_path / "r"), QUICK)
-        robot.connect()
-        with pytest.raises(EmergencyStoppedError, match=r"stopped while it was being enabled.*piper/reset"):
-            robot.enable(lambda: left.powered and robot.left.status().is_enabled)
-        assert not right.powered
-        robot.close()
 
 
 class Withheld(FaultSet):

@@ -66,7 +66,11 @@ class RemotePolicy:
         self._connection = RemoteConnection(address, RemoteMapping.timeout if mapping is None else mapping.timeout)
         if mapping is None:
             self._connection.open()
-            mapping = _mapping_of(address, self._connection.metadata)
+            try:
+                mapping = _mapping_of(address, self._connection.metadata)
+            except RemoteError:
+                self._connection.close()
+                raise
             self._connection.timeout = mapping.timeout
         self.mapping = mapping
         self.config: ModelConfig = replace(

@@ -74,5 +74,7 @@ def running(server: ForeignServer, port: int = 0) -> Iterator[ForeignServer]:
             yield server
         finally:
             server.ended.set()
+            for connection in server.connections:
+                connection.close()
             listener.shutdown()
             thread.join()

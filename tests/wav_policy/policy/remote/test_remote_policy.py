@@ -268,9 +268,18 @@ def test_a_server_that_says_its_mapping_needs_no_file(server: ForeignServer) -> 
     "metadata", [{WAV_METADATA: {"step_hz": -1.0}}, {WAV_METADATA: {}}, b"\xc1", b"\x93\x01\x02\x03"]
 )
 def test_bad_metadata_are_named(server: ForeignServer, metadata: Any) -> None:
-    server.metadata = metadata
+    left = threading.Event()
+
+    def watch(connection: ServerConnection) -> None:
+        try:
+            connection.recv()
+        finally:
+            left.set()
+
+    server.metadata, server.behave = metadata, watch
     with pytest.raises(RemoteError, match="step_hz|is missing|openpi's protocol|policy_mapping"):
         RemotePolicy(server.address)
+    assert left.wait(5.0), "a connection that nobody will use is left open"
 
 
 class Delivered:

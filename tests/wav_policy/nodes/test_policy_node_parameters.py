@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.ros
 def ros() -> Iterator[None]:
     rclpy.init()
     yield
+    gc.collect()  # nodes that could not be made
     rclpy.try_shutdown()
 
 

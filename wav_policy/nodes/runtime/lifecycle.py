@@ -38,6 +38,14 @@ class ManagedNode(LifecycleNode):
         if (service := getattr(self, "_service_change_state", None)) is not None:
             service.callback = self._answering(service.callback)
 
+    def destroy_node(self) -> None:
+        """With the state machine and its services.
+
+        rclpy leaves these to the garbage collector, which may come when ROS has gone, and then waits for ever.
+        """
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def release(self) -> None:
         """Give back what `on_configure` made: in any state, also when nothing is there."""
         raise NotImplementedError

@@ -89,5 +89,6 @@ def start(make_node: Callable[[], N]) -> N | None:
 
 def finish() -> None:
     """Leave ROS. Ctrl-C reaches a launched node twice; Python's own end must not be cut short by the second."""
+    gc.collect()  # a node that could not be made is nobody's to destroy, and must go before ROS does
     rclpy.try_shutdown()
     ignore_ends()

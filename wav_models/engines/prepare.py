@@ -26,6 +26,8 @@ from wav_models.signals import die_with_parent
 _ENGINE, _PRECISION = "onnxruntime", "int8"
 _MOST_PARAMETERS: Final = 200_000_000
 """Of a model whose graphs are made without being asked for: larger ones take many minutes and gigabytes."""
+_PATIENCE: Final = 400.0
+"""Of somebody who waits for a node to be configured [s]; it takes about 30 s of one core, on older ones 120 s."""
 _ON_TORCH: Final = "engine 'auto' runs on torch, more slowly"
 
 
@@ -52,12 +54,19 @@ def make_missing(checkpoint: Path, planner: PlannerConfig, tell: Callable[[str],
         return
     if directory is None:
         return
+    by_hand = f"wav export --checkpoint {checkpoint} --precision {_PRECISION}"
     if sum(parameter.numel() for parameter in loaded.model.parameters()) > _MOST_PARAMETERS:
-        tell(f"{_ON_TORCH}, until `wav export --checkpoint {checkpoint} --precision {_PRECISION}` has made its graphs")
+        tell(f"{_ON_TORCH}, until `{by_hand}` has made its graphs")
         return
     tell("making the networks' graphs for this processor, once; half a minute or more ...")
     command = [sys.executable, "-m", __name__, str(checkpoint), str(directory), json.dumps(to_dict(planner))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=die_with_parent)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, preexec_fn=die_with_parent, timeout=_PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        tell(f"{_ON_TORCH}: its graphs were not made within {_PATIENCE:.0f} s on this busy computer; `{by_hand}` can")
+        return
     if done.returncode != 0:
         tell(f"{_ON_TORCH}: its graphs could not be made: {_cause(done.stderr)}")
 

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -108,6 +109,7 @@ def checks(arguments: DoctorArguments) -> Iterator[tuple[str, Callable[[], Itera
     yield "rendering", check_rendering
     yield "ros 2", check_ros
     yield "can", check_can
+    yield "priority", check_priority
     yield "checkpoint", lambda: check_checkpoint(arguments.checkpoint)
     yield "engines", lambda: check_engines(arguments.checkpoint)
 
@@ -179,6 +181,19 @@ def check_can() -> Iterator[Finding]:
         yield Finding("can", level, f"{device.name} is {state}{remedy}")
     if not found:
         yield Finding("can", Level.NOTE, "no SocketCAN interface: only sim:=true, or can_interface:=slcan")
+
+
+def check_priority() -> Iterator[Finding]:
+    """Whether the driver of the arms may run before every ordinary process; tried in a process that ends at once."""
+    from wav_policy.nodes.piper_parameters import PiperNodeConfig
+
+    priority = PiperNodeConfig.realtime_priority
+    try_it = f"import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param({priority}))"
+    if subprocess.run([sys.executable, "-I", "-S", "-c", try_it], capture_output=True, check=False).returncode == 0:
+        yield Finding("priority", Level.OK, "piper_node may run before every ordinary process")
+    else:
+        permit = f'echo "$USER - rtprio {priority}" | sudo tee /etc/security/limits.d/wav_policy.conf'
+        yield Finding("priority", Level.NOTE, f"a busy computer delays the arms' driver; {permit}, and log in again")
 
 
 def check_checkpoint(checkpoint: Path) -> Iterator[Finding]:

@@ -18,8 +18,8 @@ LASTING: Final = ("collision", "not following", "clock_step", "implausible_measu
 """Reasons to hold that are told with their details."""
 
 
-def describe_loop(state: LoopState, configured_rate: float) -> DiagnosticStatus:
-    """Entry "piper_node: control loop"."""
+def describe_loop(state: LoopState, configured_rate: float, scheduling: str = "ordinary") -> DiagnosticStatus:
+    """Entry "piper_node: control loop"; `scheduling` as `take_priority` tells it."""
     why_not = why_not_commanding(state)
     message = why_not or (_holding(state) if state.holding else "following the chunk")
     if not why_not and state.rejected_chunk:
@@ -32,6 +32,7 @@ def describe_loop(state: LoopState, configured_rate: float) -> DiagnosticStatus:
         message,
         control_rate_hz=state.timing.rate,
         configured_rate_hz=configured_rate,
+        scheduling=scheduling,
         lateness_p50_ms=1e3 * state.timing.lateness_p50,
         lateness_p99_ms=1e3 * state.timing.lateness_p99,
         lateness_p999_ms=1e3 * state.timing.lateness_p999,

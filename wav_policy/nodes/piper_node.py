@@ -47,6 +47,7 @@ from wav_policy.nodes.runtime.chunk_listener import ChunkListener
 from wav_policy.nodes.runtime.diagnostics import Diagnostics
 from wav_policy.nodes.runtime.lifecycle import ManagedNode
 from wav_policy.nodes.runtime.parameters import Described, declare, describe
+from wav_policy.nodes.runtime.priority import take_priority
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.errors import EmergencyStoppedError, PiperError
@@ -90,6 +91,7 @@ class PiperNode(ManagedNode):
         self._diagnostics: Diagnostics | None = None
         if self.config.publish_description:
             self.create_publisher(String, DESCRIPTION_TOPIC, LATCHED_QOS).publish(String(data=robot_urdf()))
+        self._scheduling = "ordinary"
         self._wanted: deque[Wanted] = deque()
         self._wake = self.create_guard_condition(self._make_transitions)
         topic = self.resolve_topic_name(chunk_topic.CHUNK_TOPIC)
@@ -102,6 +104,12 @@ class PiperNode(ManagedNode):
             self._introduce,
             self._on_wanted,
         )
+
+    def take_priority(self) -> PiperNode:
+        """Before everything ordinary, as far as this user may; of the whole process, so not where others share it."""
+        self._scheduling = take_priority(self.config.realtime_priority)
+        self.get_logger().info(f"scheduling: {self._scheduling}")
+        return self
 
     # Lifecycle
 
@@ -410,7 +418,7 @@ class PiperNode(ManagedNode):
         absent = self._absent_arm()[0]
         if absent:
             yield describe_absent_arm(absent, self.config.arms)
-        yield describe_loop(self._loop.state(), self.config.control_rate)
+        yield describe_loop(self._loop.state(), self.config.control_rate, self._scheduling)
         yield describe_listener(self._listener.state)
         for side, arm in self._arms.status().items():
             yield describe_arm(side, arm, self.config.safety.max_measurement_age, self._unfit[side])
@@ -421,7 +429,7 @@ class PiperNode(ManagedNode):
 
 def main() -> int:
     """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong."""
-    return run(PiperNode, PiperNode.close, on_signal=PiperNode.hold, num_threads=4)
+    return run(lambda: PiperNode().take_priority(), PiperNode.close, on_signal=PiperNode.hold, num_threads=4)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ class PiperNodeConfig:
         arms: "both"; "left" or "right" runs that arm alone. The other one is then not opened, and its joints are said
             to be where they were sent.
         control_rate: targets per second [Hz].
+        realtime_priority: of all threads, under SCHED_FIFO, where that is permitted; 0: an ordinary process.
         home: pose of piper/home, shape [14], rad and m.
         home_speed: largest joint speed on the way home [rad/s].
         park_speed: largest joint speed on the way to the home pose on deactivation, grippers as they are [rad/s]; 0:
@@ -41,6 +42,7 @@ class PiperNodeConfig:
     usb_right: str = ""
     arms: str = "both"
     control_rate: Annotated[float, Range(10.0, 500.0)] = 200.0
+    realtime_priority: Annotated[int, Range(0, 99)] = 50
     home: tuple[float, ...] = (
         *(0.0, 1.1716, -0.6219, 0.0, 1.1084, -1.5708, 0.07),
         *(0.0, 1.1716, -0.6219, 0.0, 1.1084, 1.5708, 0.07),

@@ -103,3 +103,15 @@ def test_a_failure_costs_speed_only_and_is_said(
 )
 def test_the_cause_is_found_in_what_an_exporter_prints(errors: str, cause: str) -> None:
     assert prepare._cause(errors) == cause
+
+
+def test_who_waits_too_long_goes_on_without(random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(command: list[str], timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(random_checkpoint / "none"))
+    said: list[str] = []
+    prepare.make_missing(random_checkpoint, PLANNER, said.append)
+    assert "not made within 400 s" in said[1]
+    assert f"`wav export --checkpoint {random_checkpoint} --precision int8` can" in said[1]

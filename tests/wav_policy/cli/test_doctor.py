@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ def test_can_interfaces_are_told_from_others(tmp_path: Path, monkeypatch: pytest
     assert "ip link set can_left up type can bitrate 1000000" in finding.text
 
 
+@pytest.mark.parametrize(("code", "level", "text"), [(0, Level.OK, "may run before"), (1, Level.NOTE, "- rtprio 50")])
+def test_who_may_not_take_priority_is_told_how_to(
+    code: int, level: Level, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, code))
+    (finding,) = doctor.check_priority()
+    assert finding.level is level
+    assert text in finding.text
+
+
 def test_a_missing_checkpoint_makes_the_exit_code_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -45,5 +56,5 @@ def test_this_machine_can_run_the_demo(random_checkpoint: Path, capsys: pytest.C
     exit_code = doctor.main(["--checkpoint", str(random_checkpoint)])
     output = capsys.readouterr().out
     assert exit_code == 0, output
-    for subject in ("python", "rendering", "ros 2", "can", "checkpoint", "engines"):
+    for subject in ("python", "rendering", "ros 2", "can", "priority", "checkpoint", "engines"):
         assert subject in output

@@ -32,9 +32,12 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from tests.wav_policy.nodes.arms_process import Probe, Robot
 from wav_policy.nodes.messages import chunk_topic
+from wav_policy.nodes.runtime.priority import take_priority
 from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 REPOSITORY = Path(__file__).parents[3]
+WATCH_PRIORITY = 60
+"""Of the process that measures, above that of piper_node."""
 _PAUSE = 0.02
 """Between two calls of piper/hold [s]."""
 
@@ -90,6 +93,7 @@ def flood(name: str) -> None:
 
 def measure(seconds: float) -> dict[str, float]:
     """Percentiles of the answers of piper/hold, gaps of joint_targets and their rate."""
+    take_priority(WATCH_PRIORITY)  # what is measured is not how long it waits for the processor itself
     rclpy.init(args=[])
     node = Node("watch")
     came: list[float] = []

@@ -369,6 +369,22 @@ def test_the_arms_hold_while_it_is_frozen_and_go_on_after(probe: Probe, robot: R
     assert gateway(robot).pid == process.pid
 
 
+def test_piper_node_comes_before_ordinary_processes_and_this_one_is_ordinary(probe: Probe, robot: Robot) -> None:
+    follow(probe, robot)
+    told = probe.value(LOOP, "scheduling")
+    assert told == "SCHED_FIFO 50" or told.startswith("ordinary, not permitted")
+    expected = os.SCHED_FIFO if told == "SCHED_FIFO 50" else os.SCHED_OTHER
+    threads = Path(f"/proc/{robot.process.pid}/task").iterdir()
+    assert {os.sched_getscheduler(int(thread.name)) for thread in threads} == {expected}
+
+    first = gateway(robot)
+    assert os.sched_getscheduler(first.pid) == os.SCHED_OTHER
+    first.kill()
+    probe.wait_until(lambda: lost(probe))
+    probe.wait_until(lambda: probe.messages()[LISTENER] == "listening to action_chunk", 30.0)
+    assert os.sched_getscheduler(gateway(robot).pid) == os.SCHED_OTHER
+
+
 def test_one_that_hangs_is_replaced(probe: Probe, robot: Robot) -> None:
     first = gateway(robot)
     first.send_signal(signal.SIGSTOP)

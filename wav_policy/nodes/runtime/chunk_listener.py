@@ -27,6 +27,7 @@ from wav_policy.nodes.messages.gateway_words import (
     unpack,
 )
 from wav_policy.nodes.messages.limits import MessageError
+from wav_policy.nodes.runtime.priority import be_ordinary
 from wav_policy.piper.errors import PiperError
 
 _GATEWAY: Final = "wav_policy.nodes.chunk_gateway"
@@ -163,7 +164,9 @@ class ChunkListener:
         with ours:
             with theirs:
                 command = [sys.executable, "-m", _GATEWAY, str(theirs.fileno()), *self._arguments]
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),))
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), preexec_fn=be_ordinary
+                )
             try:
                 ours.send(pack_order(self._introduce()), socket.MSG_NOSIGNAL)
                 self._end = ours

@@ -9,6 +9,8 @@ VARIABLE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 THIS_HOST = "LOCALHOST"
 PROFILES_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 LOOPBACK_PROFILE = Path(__file__).with_name("loopback.xml")
+LOOPBACK_UDP_PROFILE = Path(__file__).with_name("loopback_udp.xml")
+TRANSPORTS_VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
 
 
 def limit_to_this_host() -> None:
@@ -19,3 +21,18 @@ def limit_to_this_host() -> None:
     """
     if os.environ.setdefault(VARIABLE, THIS_HOST) == THIS_HOST and not any(map(os.environ.get, PROFILES_VARIABLES)):
         os.environ[PROFILES_VARIABLES[0]] = str(LOOPBACK_PROFILE)
+
+
+def avoid_shared_memory() -> None:
+    """`limit_to_this_host`, for a process that must not be kept waiting: it sends by UDP alone, unless the user has a
+    profile file or transports of their own.
+
+    Fast DDS may take 333 ms to find a port of shared memory in order, in the middle of sending, whenever somebody has
+    come or gone (Fast-DDS issue 6535); rclpy keeps all other threads of Python waiting while it sends.
+    """
+    limit_to_this_host()
+    os.environ.setdefault(TRANSPORTS_VARIABLE, "UDPv4")
+    if os.environ.get(PROFILES_VARIABLES[0]) == str(LOOPBACK_PROFILE):
+        os.environ[PROFILES_VARIABLES[0]] = str(LOOPBACK_UDP_PROFILE)
+        # With LOCALHOST rmw_fastrtps adds shared memory to any profile. This one reaches no farther with SUBNET.
+        os.environ[VARIABLE] = "SUBNET"

@@ -429,7 +429,13 @@ class PiperNode(ManagedNode):
 
 def main() -> int:
     """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong."""
-    return run(lambda: PiperNode().take_priority(), PiperNode.close, on_signal=PiperNode.hold, num_threads=4)
+    return run(
+        lambda: PiperNode().take_priority(),
+        PiperNode.close,
+        on_signal=PiperNode.hold,
+        num_threads=4,
+        shared_memory=False,
+    )
 
 
 if __name__ == "__main__":

@@ -290,7 +290,7 @@ class TeleopNode(ManagedNode):
 
 def main() -> int:
     """Run the node until a signal asks it to end. Exit code 1 when a parameter is wrong."""
-    return run(TeleopNode, TeleopNode.close)
+    return run(TeleopNode, TeleopNode.close, shared_memory=False)
 
 
 if __name__ == "__main__":

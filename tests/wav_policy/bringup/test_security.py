@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,63 @@ def test_the_users_choice_of_range_stands(monkeypatch: pytest.MonkeyPatch) -> No
     discovery.limit_to_this_host()
     assert os.environ[discovery.VARIABLE] == "SUBNET"
     assert discovery.PROFILES_VARIABLES[0] not in os.environ
+
+
+def test_shared_memory_is_avoided_unless_the_user_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile, *_ = discovery.PROFILES_VARIABLES
+    monkeypatch.setattr(os, "environ", {profile: "mine.xml"})
+    discovery.avoid_shared_memory()
+    assert (os.environ[profile], os.environ[discovery.VARIABLE]) == ("mine.xml", "LOCALHOST")
+
+    monkeypatch.setattr(os, "environ", {discovery.TRANSPORTS_VARIABLE: "LARGE_DATA"})
+    discovery.avoid_shared_memory()
+    discovery.limit_to_this_host()  # as every node does
+    assert os.environ[discovery.TRANSPORTS_VARIABLE] == "LARGE_DATA"
+    assert (os.environ[profile], os.environ[discovery.VARIABLE]) == (str(discovery.LOOPBACK_UDP_PROFILE), "SUBNET")
+
+    monkeypatch.setattr(os, "environ", {discovery.VARIABLE: "SUBNET"})
+    discovery.avoid_shared_memory()
+    assert os.environ == {discovery.VARIABLE: "SUBNET", discovery.TRANSPORTS_VARIABLE: "UDPv4"}
+
+
+REACHED = """
+import rclpy
+from rclpy.parameter_client import AsyncParameterClient
+rclpy.init()
+node = rclpy.create_node("outside")
+assert AsyncParameterClient(node, "commanding").wait_for_services(20.0)
+"""
+COMMANDING = """
+import os, rclpy
+from wav_policy.bringup.discovery import avoid_shared_memory
+avoid_shared_memory()
+rclpy.init()
+node = rclpy.create_node("commanding")
+descriptors = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+own = {os.readlink(path)[8:-1] for path in descriptors if os.path.lexists(path) and "socket:" in os.readlink(path)}
+rows = [line.split() for line in open("/proc/self/net/udp").read().splitlines()[1:]]
+print(*(row[1].split(":")[0] for row in rows if row[9] in own), flush=True)
+rclpy.spin(node)
+"""
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("reach", ["LOCALHOST", "SUBNET"])
+def test_nodes_without_shared_memory_are_on_the_loopback_interface_and_found_from_this_host(
+    reach: str, repository: Path
+) -> None:
+    chosen = (*discovery.PROFILES_VARIABLES, discovery.VARIABLE, discovery.TRANSPORTS_VARIABLE)
+    ours = {name: value for name, value in os.environ.items() if name not in chosen}
+    node = subprocess.Popen(
+        [sys.executable, "-c", COMMANDING], cwd=repository, env=ours, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert node.stdout is not None
+        addresses = set(node.stdout.readline().split())
+        assert addresses <= {"0100007F", "0100FFEF"}, "127.0.0.1, and the group of discovery"
+        assert "0100007F" in addresses
+        assert "/dev/shm/fastrtps" not in Path(f"/proc/{node.pid}/maps").read_text()
+        subprocess.run([sys.executable, "-c", REACHED], env=ours | {discovery.VARIABLE: reach}, check=True)
+    finally:
+        node.kill()
+        node.wait()

@@ -379,6 +379,8 @@ def test_piper_node_comes_before_ordinary_processes_and_this_one_is_ordinary(pro
 
     first = gateway(robot)
     assert os.sched_getscheduler(first.pid) == os.SCHED_OTHER
+    for process in (robot.process.pid, first.pid):
+        assert "/dev/shm/fastrtps" not in Path(f"/proc/{process}/maps").read_text()
     first.kill()
     probe.wait_until(lambda: lost(probe))
     probe.wait_until(lambda: probe.messages()[LISTENER] == "listening to action_chunk", 30.0)

@@ -15,7 +15,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from wav_models.signals import ignore_ends, on_end
-from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.bringup.discovery import avoid_shared_memory, limit_to_this_host
 
 N = TypeVar("N", bound=Node)
 
@@ -38,6 +38,7 @@ def run(
     *,
     on_signal: Callable[[N], None] = lambda node: None,
     num_threads: int = 1,
+    shared_memory: bool = True,
 ) -> int:
     """Spin a node until the process is asked to end.
 
@@ -49,6 +50,7 @@ def run(
         close: brings the node's threads to rest and destroys it; nothing spins any more.
         on_signal: first thing after the signal, while callbacks may still be running.
         num_threads: of the executor.
+        shared_memory: whether the middleware may use it; see `avoid_shared_memory`.
 
     Returns:
         Exit code: 0 after one of `END_SIGNALS`, 1 when a parameter or a parameter file is wrong.
@@ -56,6 +58,8 @@ def run(
     ended = threading.Event()
 
     on_end(ended.set)
+    if not shared_memory:
+        avoid_shared_memory()
     node = start(make_node)
     if node is None:
         return 1

@@ -31,7 +31,7 @@ from wav_policy.control.loop_thread import LoopThread
 from wav_policy.control.reach import Reach
 from wav_policy.control.safety import Cause, Intervention, SafetyDecision, SafetyFilter, SafetyLimits
 from wav_policy.control.stamp_clock import ClockWatch, StampClock
-from wav_policy.control.tracking import Tracking, Whereabouts
+from wav_policy.control.tracking import Tracking, Whereabouts, jump_text
 from wav_policy.control.trusted_readings import TrustedReadings
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.inhibits import Inhibit, Reaction
@@ -330,6 +330,7 @@ class ControlLoop:
         if not self._phase.commands:
             return
         self._notice_silence(now, reading)
+        self._notice_jump(reading)
         self._heed(self._arms.inhibit() or clock_inhibit, reading)
         command, stamp, velocity = self._command(now, elapsed)
         measured, measured_at = (None, now) if reading is None else (reading.position, reading.stamp)
@@ -368,6 +369,16 @@ class ControlLoop:
         if reading is not None:
             left, right = (now - stamp > self._max_age for stamp in reading.stamps)
             self._cut_off = self._cut_off[0] or left, self._cut_off[1] or right
+
+    def _notice_jump(self, reading: JointReading | None) -> None:
+        """A joint that lost its zero says that it is elsewhere than it is: it would run after its target."""
+        jumped = self._readings.jumped.copy()
+        jumped[GRIPPERS] = False
+        if reading is None or not jumped.any():
+            return
+        self._safety.displace(jumped, reading.position)
+        self._tracking.forget()
+        self._require_enable(Trigger.JUMP, "jumped", jump_text(int(jumped.argmax()), reading.position))
 
     def _heed(self, inhibit: Inhibit | None, reading: JointReading | None) -> None:
         """Hold, release or stop while there is an inhibit or an arm is cut off, and then until all is at rest."""

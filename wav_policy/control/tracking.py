@@ -1,4 +1,5 @@
-"""Commanded is not done: whether the joints follow their targets, and whether an arm is where it was left."""
+"""Commanded is not done: whether the joints follow their targets, and whether an arm is where it was left or has moved
+to."""
 
 from __future__ import annotations
 
@@ -129,3 +130,18 @@ class Whereabouts:
             f"{away[worst]:.3f} rad away. It is another arm, has dropped or lost its zero: check the adapters (left, "
             "right) and the way around it, then call piper/enable"
         )
+
+
+def jump_text(joint: int, measured: FloatArray) -> str:
+    """That a joint was measured to jump, and what to do.
+
+    Args:
+        joint: its index.
+        measured: where it is now, shape [14].
+    """
+    return (
+        f"{JOINT_NAMES[joint]} jumped to {measured[joint]:.3f} rad, farther than it can have moved: it lost its zero, "
+        "or was given another (0x475). The arms hold where they are: compare what it says with where it is, then call "
+        "piper/enable; where they differ, support the arm first and reset it alone (piper/left/reset, "
+        "piper/right/reset)"
+    )

@@ -61,7 +61,8 @@ class TrustedReadings:
                 continue
             trusted, self._trusted[side] = self._trusted[side], reading
             if trusted is not None and not self._is_apart(side, trusted, reading):
-                self.jumped[_ARMS[side]] = self._changed(side, trusted, reading)
+                late = self._max_gap * np.abs(trusted.velocity[_ARMS[side]])
+                self.jumped[_ARMS[side]] = self._changed(side, trusted, reading, late)
         left, right = self._trusted
         if left is None or right is None:
             return None
@@ -70,11 +71,14 @@ class TrustedReadings:
     def _is_apart(self, side: int, before: JointReading, after: JointReading) -> bool:
         return not 0.0 < after.stamps[side] - before.stamps[side] <= self._max_gap
 
-    def _changed(self, side: int, before: JointReading, after: JointReading) -> NDArray[np.bool_]:
-        """Joints of an arm, shape [7], that moved farther than they can."""
+    def _changed(
+        self, side: int, before: JointReading, after: JointReading, late: FloatArray | float = 0.0
+    ) -> NDArray[np.bool_]:
+        """Joints of an arm, shape [7], that moved farther than they can; `late`: what they may have moved before, for
+        stamps say when a reading was decoded, shape [7]."""
         elapsed, arm = after.stamps[side] - before.stamps[side], _ARMS[side]
         change: FloatArray = np.abs(after.position[arm] - before.position[arm])
-        return change > (_SLACK + _FASTEST * elapsed)[arm]
+        return change > (_SLACK + _FASTEST * elapsed)[arm] + late
 
 
 def _joined(left: JointReading, right: JointReading) -> JointReading:

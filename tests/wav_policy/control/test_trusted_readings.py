@@ -92,3 +92,11 @@ def test_what_was_found_elsewhere_after_a_pause_has_not_jumped(readings: Trusted
     for stamp, position in ((1.0, START), (1.005, START), (1.2, damaged(1)), (1.205, damaged(1))):
         readings.take(reading(position, stamp))
         assert not readings.jumped.any()
+
+
+def test_an_arm_whose_readings_are_decoded_late_has_not_jumped(readings: TrustedReadings) -> None:
+    """A reading thread that was kept from running decodes what has come meanwhile at once: stamps come too late."""
+    speed = np.array([3.0, *np.zeros(13)])
+    for stamp, time in ((1.0, 1.0), (1.005, 1.005), (1.09, 1.01), (1.095, 1.095), (1.1, 1.1)):
+        readings.take(JointReading(START + speed * (time - 1.0), speed, (stamp, stamp)))
+        assert not readings.jumped.any()

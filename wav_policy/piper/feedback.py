@@ -115,7 +115,8 @@ class FeedbackReader:
         seen: identifiers since the start, or since the last pause, and when each came last [s].
         undecodable: frames and lines that could not be read; `last_error` says why for the newest.
         offset_frames: feedback on 0x2B*, 0x2C* or 0x3A*; `offset_id` is the newest of these identifiers.
-        replies: data of the newest answers to queries, by identifier and first byte (the joint, where there is one).
+        replies: data of the newest answers to queries that were given twice, by identifier and first byte (the joint,
+            where there is one).
         temperatures: per joint the hotter of driver and motor [deg C].
         voltage: the lowest of the motors' supplies [V].
         received: frames so far.
@@ -141,6 +142,7 @@ class FeedbackReader:
         self._foreign_at = float("-inf")
         self.temperatures = [0] * NUM_JOINTS
         self.replies: dict[tuple[int, int], bytes] = {}
+        self._replied: dict[tuple[int, int], bytes] = {}
         self.received = 0
         self.lost: str | None = None
         self._undecodable = self._undecodable_before = 0
@@ -221,6 +223,11 @@ class FeedbackReader:
     def forget_version(self) -> None:
         """Before it is asked for."""
         self._version_told.clear()
+
+    def forget_replies(self) -> None:
+        """Before questions are asked anew."""
+        self.replies.clear()
+        self._replied.clear()
 
     @property
     def undecodable(self) -> int:
@@ -403,7 +410,10 @@ class FeedbackReader:
         except Exception as error:  # the SDK raises many kinds; none may end the reading
             self._note(number, data, str(error))
             return
-        self.replies[number, data[0]] = data
+        question = number, data[0]
+        if self._replied.get(question) == data:
+            self.replies[question] = data
+        self._replied[question] = data
         self.seen[number] = message.timestamp
 
     def _note(self, number: int, data: bytes, why: str) -> None:

@@ -280,9 +280,8 @@ class ControlLoop:
             self._rejected_chunk = "planned before the arms were enabled, homed, held or back"
             return
         now = self._clock()
-        target = None if self._decision is None else self._decision.target
         try:
-            accepted = self._executor.accept(chunk, now, target)
+            accepted = self._executor.accept(chunk, now, self._newest_target)
         except ChunkError as error:
             self._reject(str(error))
             return
@@ -412,7 +411,7 @@ class ControlLoop:
     def _go_on_from(self, reading: JointReading) -> None:
         """The arms may have moved meanwhile, or missed targets; a gripper that stayed closed on something keeps its
         target. An arm that is not where it was left is not commanded: it may be another one, or have dropped."""
-        target = None if self._decision is None else self._decision.target
+        target = self._newest_target
         moved = "" if target is None else self._whereabouts.find_moved(reading.position, target, self._cut_off)
         if moved:
             self._require_enable(Trigger.MOVED, "not where it was", moved)
@@ -434,7 +433,7 @@ class ControlLoop:
         """Hold where a joint stays away from its target: it would jump after it once it can."""
         if reading is None or any(self._cut_off):
             return
-        self._whereabouts.heard(reading.position, target, self._cut_off)
+        self._whereabouts.heard(reading.position, target)
         report = self._tracking.look(reading.stamp, target, self._safety.velocity, reading.position)
         if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):
             self._require_enable(Trigger.LAG, "not following", report.text)
@@ -442,9 +441,15 @@ class ControlLoop:
             self._safety.relatch(GRIPPERS)
             self._tracking.forget()
 
+    @property
+    def _newest_target(self) -> FloatArray | None:
+        return None if self._decision is None else self._decision.target
+
     def _present_target(self) -> FloatArray | None:
-        if self._decision is not None and self._decision.target is not None:
-            return self._decision.target
+        """Where a motion begins: at the newest target, before the first one where the arms are."""
+        target = self._newest_target
+        if target is not None:
+            return target
         reading = self._arms.read()
         return None if reading is None else reading.position
 

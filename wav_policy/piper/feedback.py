@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,7 +42,6 @@ _MAX_STROKE = 200_000  # 0.001 mm; the longest gripper opens 100 mm
 _ANGLE_MODE = 1  # 0x2A8, byte 7 (pyAgxArm): the gripper tells an angle
 _EFFORT_AGE = 0.3  # s
 _MASTER_PAUSE = 1.0  # s; whoever moves an arm sends many set-points a second
-_UNSAID = -1
 _FRAME_LENGTH = 8
 _VERSION_LENGTH = 128  # bytes kept of the answer to 0x4AF; it has 88
 
@@ -142,17 +141,14 @@ class FeedbackReader:
         self._foreign_at = float("-inf")
         self.temperatures = [0] * NUM_JOINTS
         self.replies: dict[tuple[int, int], bytes] = {}
-        self._replied: dict[tuple[int, int], bytes] = {}
         self.received = 0
         self.lost: str | None = None
         self._undecodable = self._undecodable_before = 0
         self._voltages = [0.0] * NUM_JOINTS
         self._motors = [0] * NUM_JOINTS
-        self._said_by_motors = [_UNSAID] * NUM_JOINTS
-        self._status = -1, -1, 0
+        self._said: dict[Hashable, object] = {}
         self._joints = [Belief.of_joints() for _ in range(3)]
         self._stroke = Belief.of_stroke()
-        self._said_by_gripper = _UNSAID
         self._efforts = np.full(ARM_DOF, np.nan)
         self._effort_stamps = np.full(ARM_DOF, -np.inf)
         self._version_told = bytearray()
@@ -223,11 +219,6 @@ class FeedbackReader:
     def forget_version(self) -> None:
         """Before it is asked for."""
         self._version_told.clear()
-
-    def forget_replies(self) -> None:
-        """Before questions are asked anew."""
-        self.replies.clear()
-        self._replied.clear()
 
     @property
     def undecodable(self) -> int:
@@ -324,26 +315,24 @@ class FeedbackReader:
             if self._stroke.is_surprised(now):
                 self._note(number, data, "gripper cannot have got there")
             return
-        said, self._said_by_gripper = self._said_by_gripper, code
-        if said == code:
+        if self._is_said_again(number, code):
             self.gripper = code
         self._efforts[-1], self._effort_stamps[-1] = units.newton_metres_from_effort_counts(effort), now
         self.seen[number] = now
 
     def _on_status(self, number: int, data: bytes) -> None:
         mode, state, _, _, _, _, error_bits = _STATUS.unpack(data)
-        said, self._status = self._status, (mode, state, error_bits)
-        if said == self._status:
-            self._set_codes(*self._status, self.codes.motors)
-        if said == self._status or number in self.seen:
+        is_sure = self._is_said_again(number, (mode, state, error_bits))
+        if is_sure:
+            self._set_codes(mode, state, error_bits, self.codes.motors)
+        if is_sure or number in self.seen:
             self.seen[number] = self._clock()
 
     def _on_motor(self, number: int, data: bytes) -> None:
         joint = number - FrameId.MOTOR_SLOW_1
         voltage, driver, motor, code, _ = _MOTOR.unpack(data)
-        said, self._said_by_motors[joint] = self._said_by_motors[joint], code
         is_first = number not in self.seen
-        if said == code:
+        if self._is_said_again(number, code):
             self._motors[joint] = code
         elif is_first:
             return
@@ -363,6 +352,11 @@ class FeedbackReader:
     def _on_version(self, number: int, data: bytes) -> None:
         if data != frames.VERSION_QUERY:  # another program's question
             self._version_told = (self._version_told + data)[-_VERSION_LENGTH:]
+
+    def _is_said_again(self, what: Hashable, value: object) -> bool:
+        """Whether `what` had this value the last time too."""
+        before, self._said[what] = self._said.get(what), value
+        return before == value
 
     def _set_codes(self, mode: int, state: int, error_bits: int, motors: tuple[int, ...]) -> None:
         codes = ArmCodes(mode, state, error_bits, motors)
@@ -389,10 +383,8 @@ class FeedbackReader:
         self.seen.clear()
         self._history.clear()
         self._stamps.clear()
+        self._said.clear()
         self.codes = ArmCodes()
-        self._status = -1, -1, 0
-        self._said_by_motors = [_UNSAID] * NUM_JOINTS
-        self._said_by_gripper = _UNSAID
 
     def _velocity(self, now: float, position: FloatArray) -> FloatArray:
         while len(self._history) > 2 and now - self._history[1][0] >= _VELOCITY_WINDOW:
@@ -411,9 +403,8 @@ class FeedbackReader:
             self._note(number, data, str(error))
             return
         question = number, data[0]
-        if self._replied.get(question) == data:
+        if self._is_said_again(question, data):
             self.replies[question] = data
-        self._replied[question] = data
         self.seen[number] = message.timestamp
 
     def _note(self, number: int, data: bytes, why: str) -> None:

@@ -62,7 +62,7 @@ _PARAMETER_QUERIES: Final = {
 def read_flash(link: ArmLink) -> FlashLimits:
     """Ask with 0x472 and 0x477 until all is answered twice alike, at most 0.6 s. An old firmware may not know every
     question."""
-    link.reader.forget_replies()
+    link.reader.replies.clear()
     deadline = time.monotonic() + _TIMEOUT
     while time.monotonic() < deadline and _ask_missing(link):
         waited = time.monotonic() + _RETRY

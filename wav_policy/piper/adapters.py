@@ -70,9 +70,9 @@ def find_channel(interface: str, channel: str, usb_serial: str) -> str:
     matching = [adapter for adapter in present if adapter.usb_serial == usb_serial]
     if len({adapter.socket for adapter in matching}) > 1:
         raise InterfaceNotFoundError(
-            f"several adapters have the USB serial {usb_serial} ({_listed(matching)}): it does not tell the arms apart. "
-            "Give them lasting names by where they are plugged in (`wav arm find` has the rules), without usb_left and "
-            "usb_right."
+            f"several adapters have the USB serial {usb_serial} ({_listed(matching)}): it does not tell them apart. "
+            "Give them lasting names by where they are plugged in (`wav arm find` has the rules), without usb_left "
+            "and usb_right."
         )
     named = [adapter for adapter in matching if adapter.channel == channel]
     if len(matching) == 1 or named:

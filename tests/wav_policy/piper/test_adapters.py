@@ -65,7 +65,7 @@ def test_two_adapters_with_one_serial_are_not_told_apart_by_their_names(network:
     """Some makers give all of theirs the same: plugged in again, can0 may be the other arm's."""
     for name, socket in (("can0", "1-1.2"), ("can1", "1-1.3")):
         plug_in(network, name, "00AA", socket=socket)
-    with pytest.raises(InterfaceNotFoundError, match=r"can0.*can1.*does not tell the arms apart.*wav arm find"):
+    with pytest.raises(InterfaceNotFoundError, match=r"can0.*can1.*does not tell them apart.*wav arm find"):
         adapters.find_channel("socketcan", channel, "00AA")
     rules = [adapters.rename_rule(one, "can_left", by_socket=True) for one in adapters.list_adapters("socketcan")]
     assert ['KERNELS=="1-1.2"' in rule for rule in rules] == [True, False]

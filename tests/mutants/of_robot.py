@@ -156,6 +156,16 @@ MUTANTS: Final = [
         {"park_opens_grippers": ("goal[GRIPPERS] = start[GRIPPERS]", "pass")},
     ),
     *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_loop_tracking.py",),
+        {"lost_zero_unnoticed": ("self._notice_jump(reading)\n", "pass\n")},
+    ),
+    *mutants_of(
+        "wav_policy/control/safety.py",
+        ("tests/wav_policy/control/test_loop_tracking.py",),
+        {"all_displaced": ("self._velocity = np.where(joints, 0.0, self._velocity)", "joints = joints | True")},
+    ),
+    *mutants_of(
         "wav_policy/control/loop_phases.py",
         _LOOP,
         {

@@ -42,7 +42,7 @@ def run_find(arguments: FindArguments) -> int:
                 print(f"  {adapter.channel}: not looked at: {error}")
         found = _watch_both(arms, arguments.seconds)
     for side, adapter in found.items():
-        _advise(side, adapter)
+        _advise(side, adapter, adapters)
     return int(len(found) < 2)
 
 
@@ -86,11 +86,17 @@ def _watch(arms: dict[Adapter, ServicedArm], seconds: float) -> Adapter | None:
     return None
 
 
-def _advise(side: str, adapter: Adapter) -> None:
+def _advise(side: str, adapter: Adapter, present: list[Adapter]) -> None:
     print(f"\n{side} arm:")
-    if not adapter.usb_serial:
-        print(f"  its adapter has no USB serial: name its channel, can_{side}:={adapter.channel}")
-        return
-    print(f'  in config/piper.yaml:  usb_{side}: "{adapter.usb_serial}"')
+    alike = [other for other in present if other.usb_serial == adapter.usb_serial and other.socket != adapter.socket]
+    is_known_by_serial = bool(adapter.usb_serial) and not alike
+    if is_known_by_serial:
+        print(f'  in config/piper.yaml:  usb_{side}: "{adapter.usb_serial}"')
+    else:
+        why = f"the same USB serial as {alike[0].channel}" if adapter.usb_serial else "no USB serial"
+        print(f"  its adapter has {why}: name its channel, can_{side}:={adapter.channel}")
+        if not adapter.socket:
+            return
+        print(f"  a name lasts as long as it is plugged in where it is now (USB {adapter.socket}):")
     print("  or a lasting name: in /etc/udev/rules.d/80-wav-can.rules (sudo udevadm control --reload, then re-plug)")
-    print(f"  {rename_rule(adapter, f'can_{side}')}")
+    print(f"  {rename_rule(adapter, f'can_{side}', by_socket=not is_known_by_serial)}")

@@ -31,7 +31,7 @@ from wav_policy.control.loop_thread import LoopThread
 from wav_policy.control.reach import Reach
 from wav_policy.control.safety import Cause, Intervention, SafetyDecision, SafetyFilter, SafetyLimits
 from wav_policy.control.stamp_clock import ClockWatch, StampClock
-from wav_policy.control.tracking import Tracking, Whereabouts
+from wav_policy.control.tracking import Tracking, Whereabouts, jump_text
 from wav_policy.control.trusted_readings import TrustedReadings
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.inhibits import Inhibit, Reaction
@@ -280,9 +280,8 @@ class ControlLoop:
             self._rejected_chunk = "planned before the arms were enabled, homed, held or back"
             return
         now = self._clock()
-        target = None if self._decision is None else self._decision.target
         try:
-            accepted = self._executor.accept(chunk, now, target)
+            accepted = self._executor.accept(chunk, now, self._newest_target)
         except ChunkError as error:
             self._reject(str(error))
             return
@@ -330,6 +329,7 @@ class ControlLoop:
         if not self._phase.commands:
             return
         self._notice_silence(now, reading)
+        self._notice_jump(reading)
         self._heed(self._arms.inhibit() or clock_inhibit, reading)
         command, stamp, velocity = self._command(now, elapsed)
         measured, measured_at = (None, now) if reading is None else (reading.position, reading.stamp)
@@ -369,6 +369,16 @@ class ControlLoop:
             left, right = (now - stamp > self._max_age for stamp in reading.stamps)
             self._cut_off = self._cut_off[0] or left, self._cut_off[1] or right
 
+    def _notice_jump(self, reading: JointReading | None) -> None:
+        """A joint that lost its zero says that it is elsewhere than it is: it would run after its target."""
+        jumped = self._readings.jumped.copy()
+        jumped[GRIPPERS] = False
+        if reading is None or not jumped.any():
+            return
+        self._safety.displace(jumped, reading.position)
+        self._tracking.forget()
+        self._require_enable(Trigger.JUMP, "jumped", jump_text(int(jumped.argmax()), reading.position))
+
     def _heed(self, inhibit: Inhibit | None, reading: JointReading | None) -> None:
         """Hold, release or stop while there is an inhibit or an arm is cut off, and then until all is at rest."""
         present = self._inhibit
@@ -401,7 +411,7 @@ class ControlLoop:
     def _go_on_from(self, reading: JointReading) -> None:
         """The arms may have moved meanwhile, or missed targets; a gripper that stayed closed on something keeps its
         target. An arm that is not where it was left is not commanded: it may be another one, or have dropped."""
-        target = None if self._decision is None else self._decision.target
+        target = self._newest_target
         moved = "" if target is None else self._whereabouts.find_moved(reading.position, target, self._cut_off)
         if moved:
             self._require_enable(Trigger.MOVED, "not where it was", moved)
@@ -423,7 +433,7 @@ class ControlLoop:
         """Hold where a joint stays away from its target: it would jump after it once it can."""
         if reading is None or any(self._cut_off):
             return
-        self._whereabouts.heard(reading.position, target, self._cut_off)
+        self._whereabouts.heard(reading.position, target)
         report = self._tracking.look(reading.stamp, target, self._safety.velocity, reading.position)
         if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):
             self._require_enable(Trigger.LAG, "not following", report.text)
@@ -431,9 +441,15 @@ class ControlLoop:
             self._safety.relatch(GRIPPERS)
             self._tracking.forget()
 
+    @property
+    def _newest_target(self) -> FloatArray | None:
+        return None if self._decision is None else self._decision.target
+
     def _present_target(self) -> FloatArray | None:
-        if self._decision is not None and self._decision.target is not None:
-            return self._decision.target
+        """Where a motion begins: at the newest target, before the first one where the arms are."""
+        target = self._newest_target
+        if target is not None:
+            return target
         reading = self._arms.read()
         return None if reading is None else reading.position
 

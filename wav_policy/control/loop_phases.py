@@ -11,7 +11,7 @@ Every pair of phase and trigger that the table does not list leaves the phase as
 | IDLE | FAULT, TRIP | STOPPED |
 | FOLLOWING | MOVE | MOVING |
 | FOLLOWING | INTERRUPT, INHIBIT | WAITING |
-| FOLLOWING | LAG | HELD |
+| FOLLOWING | LAG, JUMP | HELD |
 | FOLLOWING | RELEASE | RELEASING |
 | FOLLOWING | DISENGAGE | LEAVING |
 | FOLLOWING | FAULT | STOPPING |
@@ -20,13 +20,14 @@ Every pair of phase and trigger that the table does not list leaves the phase as
 | MOVING | ENGAGE, HOLD, ARRIVE | FOLLOWING |
 | MOVING | INTERRUPT | PAUSED |
 | MOVING | INHIBIT | WAITING |
-| MOVING | LAG | HELD |
+| MOVING | LAG, JUMP | HELD |
 | MOVING | RELEASE | RELEASING |
 | MOVING | DISENGAGE | LEAVING |
 | MOVING | FAULT | STOPPING |
 | MOVING | TRIP, SILENCE | STOPPED |
 | MOVING | RESET | IDLE |
 | WAITING | ENGAGE, CLEAR | FOLLOWING |
+| WAITING | JUMP | HELD |
 | WAITING | MOVED | RELEASED |
 | WAITING | RELEASE | RELEASING |
 | WAITING | DISENGAGE | LEAVING |
@@ -36,6 +37,7 @@ Every pair of phase and trigger that the table does not list leaves the phase as
 | PAUSED | ENGAGE | FOLLOWING |
 | PAUSED | CLEAR | MOVING |
 | PAUSED | HOLD, ARRIVE, INHIBIT | WAITING |
+| PAUSED | JUMP | HELD |
 | PAUSED | MOVED | RELEASED |
 | PAUSED | RELEASE | RELEASING |
 | PAUSED | DISENGAGE | LEAVING |
@@ -90,7 +92,7 @@ class Phase(Enum):
     PAUSED = "paused"
     """As `WAITING`, with a calm motion that goes on afterwards."""
     HELD = "held"
-    """A joint did not follow: holds where the arms are until `engage`."""
+    """A joint did not follow, or jumped: holds where the arms are until `engage`."""
     LEAVING = "leaving"
     """Brakes, then commands nothing: somebody asked for it."""
     RELEASING = "releasing"
@@ -133,6 +135,7 @@ class Trigger(Enum):
     CLEAR = "nothing is in the way, all rests"
     MOVED = "an arm is not where it was left"
     LAG = "a joint does not follow"
+    JUMP = "a joint is measured where it cannot have got to"
     RELEASE = "an arm has left our control"
     FAULT = "an arm reports a fault, or a tick failed"
     SILENCE = "another master commands an arm"
@@ -144,19 +147,24 @@ _NEXT: Final[dict[Phase, dict[Phase, tuple[Trigger, ...]]]] = {
     Phase.FOLLOWING: {
         Phase.MOVING: (Trigger.MOVE,),
         Phase.WAITING: (Trigger.INTERRUPT, Trigger.INHIBIT),
-        Phase.HELD: (Trigger.LAG,),
+        Phase.HELD: (Trigger.LAG, Trigger.JUMP),
     },
     Phase.MOVING: {
         Phase.FOLLOWING: (Trigger.ENGAGE, Trigger.HOLD, Trigger.ARRIVE),
         Phase.PAUSED: (Trigger.INTERRUPT,),
         Phase.WAITING: (Trigger.INHIBIT,),
-        Phase.HELD: (Trigger.LAG,),
+        Phase.HELD: (Trigger.LAG, Trigger.JUMP),
     },
-    Phase.WAITING: {Phase.FOLLOWING: (Trigger.ENGAGE, Trigger.CLEAR), Phase.RELEASED: (Trigger.MOVED,)},
+    Phase.WAITING: {
+        Phase.FOLLOWING: (Trigger.ENGAGE, Trigger.CLEAR),
+        Phase.HELD: (Trigger.JUMP,),
+        Phase.RELEASED: (Trigger.MOVED,),
+    },
     Phase.PAUSED: {
         Phase.FOLLOWING: (Trigger.ENGAGE,),
         Phase.MOVING: (Trigger.CLEAR,),
         Phase.WAITING: (Trigger.HOLD, Trigger.ARRIVE, Trigger.INHIBIT),
+        Phase.HELD: (Trigger.JUMP,),
         Phase.RELEASED: (Trigger.MOVED,),
     },
     Phase.HELD: {Phase.FOLLOWING: (Trigger.ENGAGE,), Phase.RELEASED: (Trigger.MOVED,)},

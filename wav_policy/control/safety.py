@@ -136,6 +136,18 @@ class SafetyFilter:
         self._kept_grips = list(keep_grips)
         self._latched = False
 
+    def displace(self, joints: NDArray[np.bool_], position: FloatArray) -> None:
+        """Take these joints for where they are, at rest; the others go on as they were. For what was measured to jump.
+
+        Args:
+            joints: shape [14].
+            position: as measured, shape [14], rad and m.
+        """
+        self._velocity = np.where(joints, 0.0, self._velocity)
+        self._set_target(np.where(joints, position, self._target))
+        if self._look_ahead is not None:
+            self._look_ahead.start_at(self._target)
+
     def step(
         self,
         now: float,

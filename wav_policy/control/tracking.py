@@ -1,4 +1,5 @@
-"""Commanded is not done: whether the joints follow their targets, and whether an arm is where it was left."""
+"""Commanded is not done: whether the joints follow their targets, and whether an arm is where it was left or has moved
+to."""
 
 from __future__ import annotations
 
@@ -98,17 +99,15 @@ class Whereabouts:
         self._low: FloatArray = np.zeros(JOINT_DIM)
         self._high: FloatArray = np.zeros(JOINT_DIM)
 
-    def heard(self, measured: FloatArray, target: FloatArray, is_muted: tuple[bool, bool]) -> None:
-        """The arms were measured, shape [14], on their way to a target, shape [14]. A muted one stays where it was."""
-        self._update(np.minimum(measured, target), np.maximum(measured, target), is_muted)
+    def heard(self, measured: FloatArray, target: FloatArray) -> None:
+        """Both arms were measured, shape [14], on their way to a target, shape [14]."""
+        self._low, self._high = np.minimum(measured, target), np.maximum(measured, target)
 
     def sent(self, target: FloatArray, is_muted: tuple[bool, bool]) -> None:
         """A target, shape [14], went to the arms that are not muted."""
-        self._update(np.minimum(self._low, target), np.maximum(self._high, target), is_muted)
-
-    def _update(self, low: FloatArray, high: FloatArray, is_muted: tuple[bool, bool]) -> None:
         muted = np.repeat(is_muted, ARM_DOF)
-        self._low, self._high = np.where(muted, self._low, low), np.where(muted, self._high, high)
+        self._low = np.where(muted, self._low, np.minimum(self._low, target))
+        self._high = np.where(muted, self._high, np.maximum(self._high, target))
 
     def find_moved(self, measured: FloatArray, target: FloatArray, was_muted: tuple[bool, bool]) -> str:
         """The joint that is farthest from where its arm was left, in words with remedy; "" if none is too far.
@@ -129,3 +128,18 @@ class Whereabouts:
             f"{away[worst]:.3f} rad away. It is another arm, has dropped or lost its zero: check the adapters (left, "
             "right) and the way around it, then call piper/enable"
         )
+
+
+def jump_text(joint: int, measured: FloatArray) -> str:
+    """That a joint was measured to jump, and what to do.
+
+    Args:
+        joint: its index.
+        measured: where it is now, shape [14].
+    """
+    return (
+        f"{JOINT_NAMES[joint]} jumped to {measured[joint]:.3f} rad, farther than it can have moved: it lost its zero, "
+        "or was given another (0x475). The arms hold where they are: compare what it says with where it is, then call "
+        "piper/enable; where they differ, support the arm first and reset it alone (piper/left/reset, "
+        "piper/right/reset)"
+    )

@@ -1,4 +1,5 @@
-"""One reading is not believed alone: it counts when the one before it agrees."""
+"""One reading is not believed alone: it counts when the one before it agrees. What two say is believed; where no motion
+leads there, the joint has jumped."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wav_models.types import FloatArray
 from wav_policy.piper.bimanual import JointReading
-from wav_policy.robot.joints import ARM_DOF, both_arms
+from wav_policy.robot.joints import ARM_DOF, JOINT_DIM, both_arms
 
 _SLACK: Final = both_arms((0.05,) * 6 + (0.02,))
 """[rad], [m]"""
@@ -25,12 +27,16 @@ class TrustedReadings:
 
     Args:
         max_gap: readings farther apart than this say nothing about each other [s].
+
+    Attributes:
+        jumped: shape [14], joints that the last `take` found where they cannot have got to since the one before.
     """
 
     def __init__(self, max_gap: float) -> None:
         self._max_gap = max_gap
         self._newest: list[JointReading | None] = [None, None]
         self._trusted: list[JointReading | None] = [None, None]
+        self.jumped: NDArray[np.bool_] = np.zeros(JOINT_DIM, dtype=bool)
 
     def forget(self) -> None:
         """Begin anew."""
@@ -42,6 +48,7 @@ class TrustedReadings:
         Args:
             reading: the newest, perhaps seen before; None right after a reconnection.
         """
+        self.jumped = np.zeros(JOINT_DIM, dtype=bool)
         if reading is None:
             self.forget()
             return None
@@ -50,17 +57,28 @@ class TrustedReadings:
             if before is not None and before.stamps[side] == reading.stamps[side]:
                 continue
             self._newest[side] = reading
-            if before is not None and self._agree(side, before, reading):
-                self._trusted[side] = reading
+            if before is None or self._is_apart(side, before, reading) or self._changed(side, before, reading).any():
+                continue
+            trusted, self._trusted[side] = self._trusted[side], reading
+            if trusted is not None and not self._is_apart(side, trusted, reading):
+                late = self._max_gap * np.abs(trusted.velocity[_ARMS[side]])
+                self.jumped[_ARMS[side]] = self._changed(side, trusted, reading, late)
         left, right = self._trusted
         if left is None or right is None:
             return None
         return left if left is right else _joined(left, right)
 
-    def _agree(self, side: int, before: JointReading, after: JointReading) -> bool:
+    def _is_apart(self, side: int, before: JointReading, after: JointReading) -> bool:
+        return not 0.0 < after.stamps[side] - before.stamps[side] <= self._max_gap
+
+    def _changed(
+        self, side: int, before: JointReading, after: JointReading, late: FloatArray | float = 0.0
+    ) -> NDArray[np.bool_]:
+        """Joints of an arm, shape [7], that moved farther than they can; `late`: what they may have moved before, for
+        stamps say when a reading was decoded, shape [7]."""
         elapsed, arm = after.stamps[side] - before.stamps[side], _ARMS[side]
-        change = np.abs(after.position[arm] - before.position[arm])
-        return 0.0 < elapsed <= self._max_gap and bool((change <= (_SLACK + _FASTEST * elapsed)[arm]).all())
+        change: FloatArray = np.abs(after.position[arm] - before.position[arm])
+        return change > (_SLACK + _FASTEST * elapsed)[arm] + late
 
 
 def _joined(left: JointReading, right: JointReading) -> JointReading:

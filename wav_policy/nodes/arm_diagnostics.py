@@ -14,7 +14,7 @@ from wav_policy.piper.absent_arm import ABSENT
 from wav_policy.piper.frames import ArmState
 from wav_policy.piper.status import ArmStatus
 
-LASTING: Final = ("collision", "not following", "clock_step", "implausible_measurement", "targets missed")
+LASTING: Final = ("collision", "not following", "jumped", "clock_step", "implausible_measurement", "targets missed")
 """Reasons to hold that are told with their details."""
 
 

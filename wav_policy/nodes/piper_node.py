@@ -11,11 +11,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -77,7 +79,7 @@ class PiperNode(ManagedNode):
         self._loop: ControlLoop | None = None
         self._active = False
         self._stop_reason: str | None = None  # of a loop that was closed while it was stopped
-        self._num_stops = 0
+        self._num_stops = self._num_holds = 0
         self._stamps = StampClock(self._ros_time)
         self._unfit: dict[str, tuple[str, ...]] = {}
         # Enable, reset, home and the transitions exclude each other; neither hold nor diagnostics wait for them, and a
@@ -92,7 +94,8 @@ class PiperNode(ManagedNode):
         if self.config.publish_description:
             self.create_publisher(String, DESCRIPTION_TOPIC, LATCHED_QOS).publish(String(data=robot_urdf()))
         self._scheduling = "ordinary"
-        self._wanted: deque[Wanted] = deque()
+        self._wanted: deque[tuple[Wanted, int]] = deque()
+        self._may_park = True
         self._wake = self.create_guard_condition(self._make_transitions)
         topic = self.resolve_topic_name(chunk_topic.CHUNK_TOPIC)
         self._listener = ChunkListener(
@@ -180,8 +183,9 @@ class PiperNode(ManagedNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Move to the safe pose as far as that is possible, then hold under the arms' own control."""
-        loop, speed = self._loop, self.config.park_speed
+        """Move to the safe pose as far as that is possible, then hold under the arms' own control. Not where piper/hold
+        was called while this waited: it stays where it is held."""
+        loop, speed = self._loop, self.config.park_speed if self._may_park else 0.0
         if loop is not None and speed > 0.0 and not loop.park(np.array(self.config.home), speed):
             why = loop.state().detail or "not commanding"
             self.get_logger().warning(f"not in the safe pose, holding where the arms are: {why}")
@@ -234,12 +238,13 @@ class PiperNode(ManagedNode):
         )
 
     def _on_wanted(self, wanted: Wanted) -> None:
-        self._wanted.append(wanted)
+        self._wanted.append((wanted, self._num_holds))
         self._wake.trigger()
 
     def _make_transitions(self) -> None:
         while self._wanted:
-            wanted = self._wanted.popleft()
+            wanted, holds = self._wanted.popleft()
+            self._may_park = holds == self._num_holds
             success = self.make_transition(wanted.transition)
             self._listener.answer(Answer(wanted.number, success, self._state_machine.current_state[0]))
 
@@ -299,6 +304,7 @@ class PiperNode(ManagedNode):
         def stop() -> str:
             loop, arms = self._connected()
             self._num_stops += 1
+            self._refuse_waiting("piper/stop")
             loop.trip("piper/stop")
             arms.stop()
             return "emergency stop; to go on: support the arms, piper/reset, piper/enable"
@@ -308,6 +314,8 @@ class PiperNode(ManagedNode):
     def _on_hold(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         def hold() -> str:
             loop, _ = self._connected()
+            self._num_holds += 1
+            self._refuse_waiting("piper/hold")
             loop.hold("held by request")
             return why_not_commanding(loop.state()) or "the arms hold"
 
@@ -357,6 +365,17 @@ class PiperNode(ManagedNode):
             return "at home"
 
         return self._answer(response, home)
+
+    def _refuse_waiting(self, end: str) -> None:
+        """Answer whoever waits for what moves or powers the arms: what was asked for before an end must not begin after
+        it, and undo it."""
+        for service in self._offered:
+            if service.callback_group is not self.default_callback_group:
+                continue
+            with suppress(InvalidHandle), service.handle:
+                while (header := service.handle.service_take_request(service.srv_type.Request)[1]) is not None:
+                    why = f"not done: {end} was called while this waited. Call it again if it is still wanted"
+                    service.send_response(service.srv_type.Response(success=False, message=why), header)
 
     def _answer(
         self, response: SetBool.Response | Trigger.Response, action: Callable[[], str]

@@ -1,4 +1,5 @@
-"""Which USB-CAN adapters there are: names change when they are plugged in again, serial numbers do not."""
+"""Which USB-CAN adapters there are: names change when they are plugged in again, serial numbers do not; some makers
+give all of theirs the same."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ class Adapter:
         usb_serial: of the USB device; "" where it has none.
         product: as the USB device calls itself; "" where it does not.
         port: of a device with several channels, from 0.
+        socket: where the USB device is plugged in, such as "1-1.2"; "" where that is not known.
     """
 
     interface: str
@@ -32,6 +34,7 @@ class Adapter:
     usb_serial: str = ""
     product: str = ""
     port: int = 0
+    socket: str = ""
 
     def __str__(self) -> str:
         serial = f"USB serial {self.usb_serial}" if self.usb_serial else "no USB serial"
@@ -58,12 +61,19 @@ def find_channel(interface: str, channel: str, usb_serial: str) -> str:
         usb_serial: "" believes the name.
 
     Raises:
-        InterfaceNotFoundError: no adapter has it, or several have and none is called `channel`; says which there are.
+        InterfaceNotFoundError: no adapter has it, or several have, or it has several channels and none is called
+            `channel`; says which there are.
     """
     if not usb_serial:
         return channel
     present = list_adapters(interface)
     matching = [adapter for adapter in present if adapter.usb_serial == usb_serial]
+    if len({adapter.socket for adapter in matching}) > 1:
+        raise InterfaceNotFoundError(
+            f"several adapters have the USB serial {usb_serial} ({_listed(matching)}): it does not tell them apart. "
+            "Give them lasting names by where they are plugged in (`wav arm find` has the rules), without usb_left "
+            "and usb_right."
+        )
     named = [adapter for adapter in matching if adapter.channel == channel]
     if len(matching) == 1 or named:
         return (named or matching)[0].channel
@@ -78,19 +88,18 @@ def find_channel(interface: str, channel: str, usb_serial: str) -> str:
     )
 
 
-def rename_rule(adapter: Adapter, name: str) -> str:
+def rename_rule(adapter: Adapter, name: str, by_socket: bool = False) -> str:
     """A udev rule that gives the adapter a lasting name.
 
     Args:
-        adapter: with a USB serial.
+        adapter: with a USB serial, or a socket.
         name: such as "can_left"; a serial device becomes /dev/NAME.
+        by_socket: it is known by where it is plugged in, not by its serial.
     """
+    mark = f'KERNELS=="{adapter.socket}"' if by_socket else f'ATTRS{{serial}}=="{adapter.usb_serial}"'
     if adapter.interface == "socketcan":
-        return (
-            f'SUBSYSTEM=="net", ACTION=="add", ATTRS{{serial}}=="{adapter.usb_serial}", '
-            f'ATTR{{dev_port}}=="{adapter.port}", NAME="{name}"'
-        )
-    return f'SUBSYSTEM=="tty", ATTRS{{serial}}=="{adapter.usb_serial}", SYMLINK+="{name}"'
+        return f'SUBSYSTEM=="net", ACTION=="add", {mark}, ATTR{{dev_port}}=="{adapter.port}", NAME="{name}"'
+    return f'SUBSYSTEM=="tty", {mark}, SYMLINK+="{name}"'
 
 
 def _listed(adapters: Iterable[Adapter]) -> str:
@@ -102,13 +111,15 @@ def _network_interfaces(network: Path) -> Iterable[Adapter]:
         if _read(path / "type") == ARPHRD_CAN:
             device = _usb_device(path / "device")
             serial, product = (_read(device / "serial"), _read(device / "product")) if device else ("", "")
-            yield Adapter("socketcan", path.name, serial, product, int(_read(path / "dev_port") or 0))
+            port, socket = int(_read(path / "dev_port") or 0), device.name if device else ""
+            yield Adapter("socketcan", path.name, serial, product, port, socket)
 
 
 def _serial_ports() -> Iterable[Adapter]:
     for port in list_ports.comports():
         if port.vid is not None:
-            yield Adapter("slcan", port.device, port.serial_number or "", port.product or "")
+            socket = Path(getattr(port, "usb_device_path", None) or "").name
+            yield Adapter("slcan", port.device, port.serial_number or "", port.product or "", socket=socket)
 
 
 def _usb_device(path: Path) -> Path | None:

@@ -21,7 +21,7 @@ from wav_policy.piper.errors import (
     TeachModeError,
 )
 from wav_policy.piper.feedback import ArmCodes, ArmFeedback
-from wav_policy.piper.firmware import TEACH_NEEDS_RESET_BELOW, known_of
+from wav_policy.piper.firmware import TEACH_NEEDS_RESET_BELOW, FirmwareVersion, known_of
 from wav_policy.piper.flash_limits import FlashLimits, read_flash
 from wav_policy.piper.frames import ControlMode, Frame, FrameId
 from wav_policy.piper.inhibits import ENABLING_REMOVES, RESET_REMEDY, Inhibit, Reaction, find_inhibit
@@ -31,7 +31,7 @@ from wav_policy.piper.status import ArmStatus, error_code_faults, gripper_faults
 
 _POLL = 0.02  # s
 _MODE_PERIOD = 0.5  # s; 0x151 is repeated, as the vendor's own examples do
-_VERSION_TIMEOUT = 0.5  # s; an arm that does not tell its version still works
+_VERSION_TIMEOUT = 0.6  # s; an arm that does not tell its version still works
 _VERSION_QUIET = 0.03  # s without a further frame: the answer is whole
 _VERSION_RETRY = 0.15  # s
 
@@ -70,7 +70,8 @@ class ArmDriver:
 
     Attributes:
         link: to its bus.
-        flash: what it keeps in flash, as read last; None before.
+        flash: what it keeps in flash, each part as it told it last; None before.
+        version: of its firmware; None before it has told it. Outlives a bus that is opened again.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class ArmDriver:
         self.channel = channel
         self.config = config or ArmConfig()
         self.flash: FlashLimits | None = None
+        self.version: FirmwareVersion | None = None
         timeouts = self.config.connect_timeout, self.config.feedback_timeout
         self.link = ArmLink(side, interface, channel, *timeouts, clock, on_feedback, usb_serial)
         self._mode_sent = float("-inf")
@@ -103,12 +105,21 @@ class ArmDriver:
             ArmInUseError, InterfaceNotFoundError, BusSilentError, ChangedIdsError, LeaderArmError: see the classes.
         """
         self.link.open()
-        deadline = time.monotonic() + _VERSION_TIMEOUT
-        while not self.ask_version() and time.monotonic() < deadline:
-            pass
+        self.ask_version()
 
-    def ask_version(self) -> bool:
-        """Whether the arm has told its version, in whole."""
+    def ask_version(self) -> None:
+        """Until it is told twice alike, at most 0.6 s: of an answer that lost a frame another version can be read. What
+        is known stays where the arm tells nothing."""
+        deadline, before = time.monotonic() + _VERSION_TIMEOUT, None
+        while time.monotonic() < deadline:
+            told = self._hear_version()
+            if told is not None and told == before:
+                self.version = told
+                return
+            before = told
+
+    def _hear_version(self) -> FirmwareVersion | None:
+        """One answer, in whole."""
         reader = self.link.reader
         reader.forget_version()
         with self.link.sending as sdk:
@@ -119,8 +130,8 @@ class ArmDriver:
             if reader.version_length != received:
                 received, quiet_since = reader.version_length, time.monotonic()
             elif reader.version is not None and time.monotonic() - quiet_since > _VERSION_QUIET:
-                return True
-        return reader.version is not None
+                break
+        return reader.version
 
     def close(self) -> None:
         """Close the bus. The arm keeps its last set-point and its power."""
@@ -128,8 +139,9 @@ class ArmDriver:
 
     def read_flash(self) -> FlashLimits:
         """Ask for what the arm keeps in flash. Changes nothing; takes up to 0.6 s."""
-        self.flash = read_flash(self.link)
-        return self.flash
+        told = read_flash(self.link)
+        self.flash = told if self.flash is None else told.completed_by(self.flash)
+        return told
 
     @property
     def latest(self) -> ArmFeedback | None:
@@ -170,14 +182,13 @@ class ArmDriver:
         reader = self.link.reader
         codes = reader.codes
         inhibit = self.inhibit()
-        version = reader.version
         gripper = gripper_faults(reader.gripper, is_arm_on=inhibit is None)
         return ArmStatus(
             mode=codes.mode,
             state=codes.state,
             enabled=tuple(bool(code & frames.MotorState.ENABLED) for code in codes.motors),
             faults=motor_faults(codes.motors) + gripper + error_code_faults(codes.error_bits),
-            firmware="" if version is None else str(version),
+            firmware="" if self.version is None else str(self.version),
             feedback_age=reader.age,
             feedback_rate=reader.rate,
             undecodable=reader.undecodable,
@@ -189,7 +200,7 @@ class ArmDriver:
             inhibit="" if inhibit is None else inhibit.text,
             reconnects=self.link.reconnects,
             gripper=gripper_words(reader.gripper),
-            firmware_remarks=known_of(version),
+            firmware_remarks=known_of(self.version),
         )
 
     def write(self, position: FloatArray) -> bool:
@@ -243,14 +254,13 @@ class ArmDriver:
     @property
     def is_stuck_in_teach(self) -> bool:
         """In teach mode, which its old firmware does not leave by the button."""
-        reader = self.link.reader
-        version = reader.version
-        return reader.codes.mode == ControlMode.TEACH and version is not None and version < TEACH_NEEDS_RESET_BELOW
+        is_old = self.version is not None and self.version < TEACH_NEEDS_RESET_BELOW
+        return is_old and self.link.reader.codes.mode == ControlMode.TEACH
 
     def _as_firmware_needs(self, inhibit: Inhibit | None) -> Inhibit | None:
         if inhibit is None or inhibit.cause != "teach mode" or not self.is_stuck_in_teach:
             return inhibit
-        text = f"{self}: in teach mode, which {self.link.reader.version} leaves only by a reset: {RESET_REMEDY}"
+        text = f"{self}: in teach mode, which {self.version} leaves only by a reset: {RESET_REMEDY}"
         return Inhibit(inhibit.reaction, inhibit.cause, text)
 
     def require_feedback(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,7 +42,6 @@ _MAX_STROKE = 200_000  # 0.001 mm; the longest gripper opens 100 mm
 _ANGLE_MODE = 1  # 0x2A8, byte 7 (pyAgxArm): the gripper tells an angle
 _EFFORT_AGE = 0.3  # s
 _MASTER_PAUSE = 1.0  # s; whoever moves an arm sends many set-points a second
-_UNSAID = -1
 _FRAME_LENGTH = 8
 _VERSION_LENGTH = 128  # bytes kept of the answer to 0x4AF; it has 88
 
@@ -115,7 +114,8 @@ class FeedbackReader:
         seen: identifiers since the start, or since the last pause, and when each came last [s].
         undecodable: frames and lines that could not be read; `last_error` says why for the newest.
         offset_frames: feedback on 0x2B*, 0x2C* or 0x3A*; `offset_id` is the newest of these identifiers.
-        replies: data of the newest answers to queries, by identifier and first byte (the joint, where there is one).
+        replies: data of the newest answers to queries that were given twice, by identifier and first byte (the joint,
+            where there is one).
         temperatures: per joint the hotter of driver and motor [deg C].
         voltage: the lowest of the motors' supplies [V].
         received: frames so far.
@@ -146,11 +146,9 @@ class FeedbackReader:
         self._undecodable = self._undecodable_before = 0
         self._voltages = [0.0] * NUM_JOINTS
         self._motors = [0] * NUM_JOINTS
-        self._said_by_motors = [_UNSAID] * NUM_JOINTS
-        self._status = -1, -1, 0
+        self._said: dict[Hashable, object] = {}
         self._joints = [Belief.of_joints() for _ in range(3)]
         self._stroke = Belief.of_stroke()
-        self._said_by_gripper = _UNSAID
         self._efforts = np.full(ARM_DOF, np.nan)
         self._effort_stamps = np.full(ARM_DOF, -np.inf)
         self._version_told = bytearray()
@@ -317,26 +315,24 @@ class FeedbackReader:
             if self._stroke.is_surprised(now):
                 self._note(number, data, "gripper cannot have got there")
             return
-        said, self._said_by_gripper = self._said_by_gripper, code
-        if said == code:
+        if self._is_said_again(number, code):
             self.gripper = code
         self._efforts[-1], self._effort_stamps[-1] = units.newton_metres_from_effort_counts(effort), now
         self.seen[number] = now
 
     def _on_status(self, number: int, data: bytes) -> None:
         mode, state, _, _, _, _, error_bits = _STATUS.unpack(data)
-        said, self._status = self._status, (mode, state, error_bits)
-        if said == self._status:
-            self._set_codes(*self._status, self.codes.motors)
-        if said == self._status or number in self.seen:
+        is_sure = self._is_said_again(number, (mode, state, error_bits))
+        if is_sure:
+            self._set_codes(mode, state, error_bits, self.codes.motors)
+        if is_sure or number in self.seen:
             self.seen[number] = self._clock()
 
     def _on_motor(self, number: int, data: bytes) -> None:
         joint = number - FrameId.MOTOR_SLOW_1
         voltage, driver, motor, code, _ = _MOTOR.unpack(data)
-        said, self._said_by_motors[joint] = self._said_by_motors[joint], code
         is_first = number not in self.seen
-        if said == code:
+        if self._is_said_again(number, code):
             self._motors[joint] = code
         elif is_first:
             return
@@ -356,6 +352,11 @@ class FeedbackReader:
     def _on_version(self, number: int, data: bytes) -> None:
         if data != frames.VERSION_QUERY:  # another program's question
             self._version_told = (self._version_told + data)[-_VERSION_LENGTH:]
+
+    def _is_said_again(self, what: Hashable, value: object) -> bool:
+        """Whether `what` had this value the last time too."""
+        before, self._said[what] = self._said.get(what), value
+        return before == value
 
     def _set_codes(self, mode: int, state: int, error_bits: int, motors: tuple[int, ...]) -> None:
         codes = ArmCodes(mode, state, error_bits, motors)
@@ -382,10 +383,8 @@ class FeedbackReader:
         self.seen.clear()
         self._history.clear()
         self._stamps.clear()
+        self._said.clear()
         self.codes = ArmCodes()
-        self._status = -1, -1, 0
-        self._said_by_motors = [_UNSAID] * NUM_JOINTS
-        self._said_by_gripper = _UNSAID
 
     def _velocity(self, now: float, position: FloatArray) -> FloatArray:
         while len(self._history) > 2 and now - self._history[1][0] >= _VELOCITY_WINDOW:
@@ -403,7 +402,9 @@ class FeedbackReader:
         except Exception as error:  # the SDK raises many kinds; none may end the reading
             self._note(number, data, str(error))
             return
-        self.replies[number, data[0]] = data
+        question = number, data[0]
+        if self._is_said_again(question, data):
+            self.replies[question] = data
         self.seen[number] = message.timestamp
 
     def _note(self, number: int, data: bytes, why: str) -> None:

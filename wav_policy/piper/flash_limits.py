@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 from wav_policy.piper import frames, units
 from wav_policy.piper.frames import NUM_JOINTS, FrameId
@@ -39,6 +39,17 @@ class FlashLimits:
     crash_levels: tuple[int, ...] | None
     end_limits: tuple[int, ...] | None
 
+    def completed_by(self, known: FlashLimits) -> FlashLimits:
+        """With what was known before in the place of what the arm has not told now."""
+
+        def complete(told: Any, before: Any) -> Any:
+            if isinstance(told, tuple) and isinstance(before, tuple):
+                return tuple(old if new is None else new for new, old in zip(told, before, strict=True))
+            return before if told is None else told
+
+        names = [field.name for field in fields(self)]
+        return FlashLimits(**{name: complete(getattr(self, name), getattr(known, name)) for name in names})
+
 
 _JOINT_REPLIES: Final = (FrameId.LIMIT_REPLY, FrameId.ACCELERATION_REPLY)
 _PARAMETER_QUERIES: Final = {
@@ -49,7 +60,8 @@ _PARAMETER_QUERIES: Final = {
 
 
 def read_flash(link: ArmLink) -> FlashLimits:
-    """Ask with 0x472 and 0x477 until all is answered, at most 0.6 s. An old firmware may not know every question."""
+    """Ask with 0x472 and 0x477 until all is answered twice alike, at most 0.6 s. An old firmware may not know every
+    question."""
     link.reader.replies.clear()
     deadline = time.monotonic() + _TIMEOUT
     while time.monotonic() < deadline and _ask_missing(link):
@@ -75,7 +87,7 @@ def _missing(link: ArmLink) -> Iterator[tuple[FrameId, int]]:
 def _ask_missing(link: ArmLink) -> bool:
     missing = list(_missing(link))
     with link.sending as sdk:
-        for reply, joint in missing:
+        for reply, joint in 2 * missing:
             if reply in _PARAMETER_QUERIES:
                 sdk.ArmParamEnquiryAndConfig(_PARAMETER_QUERIES[reply])
             else:

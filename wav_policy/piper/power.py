@@ -78,13 +78,16 @@ def _is_ready(arm: ArmDriver) -> bool:
 
 
 def require_fit_to_enable(arm: ArmDriver) -> None:
-    """As `PiperArm.require_fit_to_enable`. What the flash holds is read anew before power comes on: another program, or
-    a fault, may have changed it."""
+    """As `PiperArm.require_fit_to_enable`. What the arm says of itself is asked anew before power comes on: it may be
+    another one, and another program, or a fault, may have changed its flash."""
     arm.require_commandable()
-    flash = arm.flash if arm.flash is not None and _is_ready(arm) else arm.read_flash()
+    if arm.flash is None or not _is_ready(arm):
+        arm.ask_version()
+        arm.read_flash()
     reading = arm.read()
+    assert arm.flash is not None
     assert reading is not None  # its feedback has just been checked
-    why_not = why_not_enable(flash, reading.position, arm.channel)
+    why_not = why_not_enable(arm.flash, reading.position, arm.channel)
     if why_not:
         raise FlashLimitsError(f"{arm}: {why_not}")
 

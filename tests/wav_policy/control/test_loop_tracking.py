@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 
 from tests.wav_policy.control.loop_bench import RATE, START, Bench, PerfectArms
 from wav_policy.control.loop_phases import Phase
+from wav_policy.piper.bimanual import JointReading
+from wav_policy.piper.inhibits import Inhibit, Reaction
+from wav_policy.robot.joints import JOINT_NAMES
 
 FASTEST = 3.0 / RATE + 1e-9
 
@@ -135,3 +139,89 @@ def test_grippers_that_hold_something_are_not_supervised(bench: Any) -> None:
     bench.loop.accept(chunk)
     bench.run(2.0)
     assert bench.loop.state().reason == "no_command"
+
+
+class ServoArms(PerfectArms):
+    """Their own controllers move them at 3 rad/s to where they seem to be told to be.
+
+    Attributes:
+        zeros: by how much the joints say more than is true, shape [14].
+        really: where they are, shape [14].
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.zeros = np.zeros(14)
+        self.really = START.copy()
+        self.target = START.copy()
+        self.then = clock()
+
+    def read(self) -> JointReading:
+        now, way = self.clock(), self.target - self.zeros - self.really
+        step = 3.0 * (now - self.then)
+        self.then, self.really = now, self.really + np.clip(way, -step, step)
+        self.position = self.really + self.zeros
+        return JointReading(self.position.copy(), np.zeros(14), (now, now))
+
+    def write(self, position: np.ndarray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
+        self.target = np.where(np.repeat(mute, 7), self.target, position)
+        self.writes.append(self.target)
+        return True, True
+
+
+@pytest.fixture
+def servo() -> Any:
+    bench: Any = Bench()
+    bench.arms = bench.loop._arms = ServoArms(lambda: bench.now)
+    bench.loop.engage()
+    bench.run(0.1)
+    return bench
+
+
+def lose_zero(bench: Any, joint: int, by: float) -> None:
+    """And see that no joint but this one notices, and that this one stays nearly where it is."""
+    bench.arms.zeros[joint] = by
+    before, sent = bench.arms.really.copy(), len(bench.arms.writes)
+    bench.run(2.0)
+    assert abs(bench.arms.really[joint] - before[joint]) < 0.06, "three ticks at 3 rad/s, and what it was about to do"
+    others = np.delete(np.array(bench.arms.writes[sent - 2 :]), joint, axis=1)
+    assert np.abs(np.diff(others, n=2, axis=0)).max() <= 5.0 / RATE**2 + 1e-9, (
+        "an arm that is well brakes within limits"
+    )
+
+
+@pytest.mark.parametrize(
+    ("doing", "joint", "by"),
+    [("resting", 0, 0.2), ("resting", 8, 1.2), ("following", 0, -0.6), ("moving", 8, 0.2), ("waiting", 0, 1.2)],
+)
+def test_an_arm_that_loses_its_zero_does_not_run_after_its_target(
+    servo: Any, doing: str, joint: int, by: float
+) -> None:
+    if doing == "following":
+        servo.loop.accept(servo.chunk(0.4))
+    elif doing == "moving":
+        servo.loop._begin(START + 0.2, 0.5, True)
+    elif doing == "waiting":
+        servo.arms.in_the_way = Inhibit(Reaction.HOLD, "motor warning", "left arm: joint1: motor too hot")
+    servo.run(0.2)
+    lose_zero(servo, joint, by)
+    state = servo.loop.state()
+    assert (state.phase, state.reason) == (Phase.HELD, "jumped")
+    assert f"{JOINT_NAMES[joint]} jumped to" in state.detail
+    assert "piper/enable" in state.detail
+    servo.arms.in_the_way = None
+    servo.run(0.5)
+    assert servo.loop.state().phase is Phase.HELD
+    assert servo.loop.engage()
+    servo.run(0.1)
+    follow(servo, 0.1, 2.0)
+    assert servo.arms.position[0] == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_single_reading_from_elsewhere_is_no_lost_zero(servo: Any) -> None:
+    servo.arms.zeros[0] = 0.6
+    servo.run(1.0 / RATE)
+    servo.arms.zeros[0] = 0.0
+    servo.run(1.0)
+    assert servo.loop.state().phase is Phase.FOLLOWING
+    np.testing.assert_allclose(servo.arms.really, START, atol=0.03)

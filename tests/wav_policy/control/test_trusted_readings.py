@@ -78,3 +78,25 @@ def test_a_fast_arm_is_believed(readings: TrustedReadings) -> None:
     for tick in range(1, 20):
         moved = START + 0.02 * tick * np.array([3.0] * 6 + [0.5] + [3.0] * 6 + [0.5])
         assert readings.take(reading(moved, 1.0 + 0.02 * tick)) is not None
+
+
+def test_a_joint_that_two_readings_find_elsewhere_has_jumped_once(readings: TrustedReadings) -> None:
+    jumps = []
+    for tick, position in enumerate([START, START, damaged(9), damaged(9), damaged(9), START, damaged(9)]):
+        readings.take(reading(position, 1.0 + 0.005 * tick))
+        jumps.append(np.flatnonzero(readings.jumped).tolist())
+    assert jumps == [[], [], [], [9], [], [], []]
+
+
+def test_what_was_found_elsewhere_after_a_pause_has_not_jumped(readings: TrustedReadings) -> None:
+    for stamp, position in ((1.0, START), (1.005, START), (1.2, damaged(1)), (1.205, damaged(1))):
+        readings.take(reading(position, stamp))
+        assert not readings.jumped.any()
+
+
+def test_an_arm_whose_readings_are_decoded_late_has_not_jumped(readings: TrustedReadings) -> None:
+    """A reading thread that was kept from running decodes what has come meanwhile at once: stamps come too late."""
+    speed = np.array([3.0, *np.zeros(13)])
+    for stamp, time in ((1.0, 1.0), (1.005, 1.005), (1.09, 1.01), (1.095, 1.095), (1.1, 1.1)):
+        readings.take(JointReading(START + speed * (time - 1.0), speed, (stamp, stamp)))
+        assert not readings.jumped.any()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from rclpy.executors import MultiThreadedExecutor  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from wav_policy.control.control_loop import ControlLoop  # noqa: E402
+from wav_policy.nodes.messages.gateway_words import Wanted  # noqa: E402
 from wav_policy.nodes.piper_node import PiperNode  # noqa: E402
 from wav_policy.sim.firmware import SimulatedArm  # noqa: E402
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm  # noqa: E402
@@ -126,3 +130,65 @@ def test_a_stop_waits_for_no_other_service(active: PiperNode) -> None:
     groups = {service.srv_name.rpartition("/")[2]: service.callback_group for service in active._offered}
     others = [group for name, group in groups.items() if name != "stop"]
     assert groups["stop"] not in [*others, active.default_callback_group, active._reports]
+
+
+@pytest.fixture
+def ask(active: PiperNode) -> Iterator[Callable[[str], Any]]:
+    """Calls a service of the node, which spins as in its own process; the answer is still to come."""
+    executor = MultiThreadedExecutor(4)
+    executor.add_node(active)
+    caller = rclpy.create_node("caller")
+    executor.add_node(caller)
+    clients = {name: caller.create_client(Trigger, f"piper/{name}") for name in ("home", "hold", "reset", "stop")}
+    spinning = threading.Thread(target=executor.spin)
+    spinning.start()
+    for client in clients.values():
+        assert client.wait_for_service(20.0)
+    yield lambda name: clients[name].call_async(Trigger.Request())
+    executor.shutdown()
+    spinning.join()
+    caller.destroy_node()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("end", ["hold", "stop"])
+def test_what_was_asked_for_before_a_hold_or_a_stop_is_not_done_after_it(
+    end: str, active: PiperNode, plants: list[KinematicArm], ask: Callable[[str], Any]
+) -> None:
+    """Somebody presses Home twice, then Reset, then wants all to end: while the first is under way the others wait."""
+    start = plants[0].position.copy()
+    asked = [ask("home")]
+    wait_until(lambda: np.abs(plants[0].position - start).max() > 0.05)
+    asked += [ask("home"), ask("reset")]
+    time.sleep(0.3)
+    ending = ask(end)
+    wait_until(lambda: ending.done() and all(answer.done() for answer in asked))
+    assert ending.result().success
+    assert [answer.result().success for answer in asked] == [False, False, False]
+    assert [f"piper/{end}" in answer.result().message for answer in asked[1:]] == [True, True]
+    ended = plants[0].position.copy()
+    time.sleep(0.5)
+    assert np.abs(plants[0].position - ended).max() < 0.01
+    assert all(plant.powered for plant in plants), "an arm fell"
+    assert active._loop is not None
+    assert (active._loop.stop_reason is not None) == (end == "stop")
+
+
+def test_a_deactivation_that_was_asked_for_before_a_hold_does_not_park_after_it(
+    active: PiperNode, plants: list[KinematicArm], ask: Callable[[str], Any]
+) -> None:
+    start = plants[0].position.copy()
+    homing = ask("home")
+    wait_until(lambda: np.abs(plants[0].position - start).max() > 0.05)
+    active._on_wanted(Wanted(0, Transition.TRANSITION_DEACTIVATE))
+    holding = ask("hold")
+    wait_until(holding.done)
+    held = plants[0].position.copy()
+    wait_until(lambda: homing.done() and state(active) == "inactive")
+    assert np.abs(plants[0].position - held).max() < 0.1, "braking takes 0.03 rad"

@@ -11,6 +11,7 @@ import pytest
 
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.arm_driver import ArmConfig
+from wav_policy.piper.frames import Frame
 from wav_policy.sim.firmware import FaultSet, Flash, SimulatedArm
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
@@ -29,14 +30,24 @@ class Rig:
 
     millidegree = float(np.radians(0.001))
 
-    def __init__(self, link: Path, flash: Flash | None = None) -> None:
+    def __init__(self, link: Path, flash: Flash | None = None, version: str = "S-V1.8-8") -> None:
         self.plant = KinematicArm()
-        self.arm = SimulatedArm(self.plant, link, flash=flash)
+        self.arm = SimulatedArm(self.plant, link, flash=flash, version=version)
         self.driver = PiperArm("left", "slcan", str(link), QUICK)
 
     def fail(self, faults: str) -> None:
         """Let the arm fail; "" heals it."""
         self.arm.faults = FaultSet.parse(faults)
+
+    def say(self, change: Callable[[int, bytes], bytes | None]) -> None:
+        """From now on the arm says of each frame what `change` makes of its identifier and data; None: nothing."""
+        tick = self.arm.firmware.tick
+
+        def changed(now: float) -> list[Frame]:
+            said = [(number, change(number, data)) for number, data in tick(now)]
+            return [(number, data) for number, data in said if data is not None]
+
+        self.arm.firmware.tick = changed  # type: ignore[method-assign]
 
     def cause(self) -> str:
         """Why the driver would not command the arm."""
@@ -54,11 +65,11 @@ class Rig:
 
 @pytest.fixture
 def make_rig() -> Iterator[Callable[..., Rig]]:
-    """Makes a rig on a link, with what its flash holds; closed at the end."""
+    """Makes a rig on a link, with what its flash holds and its firmware; closed at the end."""
     made: list[Rig] = []
 
-    def make(link: Path, flash: Flash | None = None) -> Rig:
-        made.append(Rig(link, flash))
+    def make(link: Path, flash: Flash | None = None, version: str = "S-V1.8-8") -> Rig:
+        made.append(Rig(link, flash, version))
         made[-1].arm.start()
         return made[-1]
 

@@ -12,9 +12,11 @@ from wav_policy.piper import adapters
 from wav_policy.piper.errors import BusOffError, InterfaceNotFoundError
 
 
-def plug_in(network: Path, name: str, serial: str, operstate: str = "up", port: int = 0) -> None:
+def plug_in(
+    network: Path, name: str, serial: str, operstate: str = "up", port: int = 0, socket: str | None = None
+) -> None:
     """As sysfs shows a gs_usb adapter: the interface's device is the USB interface, its parent the USB device."""
-    usb = network.parent / "devices" / (serial or name)
+    usb = network.parent / "devices" / (socket or serial or name)
     interface = usb / "1-1:1.0"
     interface.mkdir(parents=True, exist_ok=True)
     if serial:
@@ -56,6 +58,17 @@ def test_a_device_with_two_channels_needs_a_name_too(network: Path) -> None:
     assert adapters.find_channel("socketcan", "can1", "00AA") == "can1"
     with pytest.raises(InterfaceNotFoundError, match="has several channels.*none called 'can_left'"):
         adapters.find_channel("socketcan", "can_left", "00AA")
+
+
+@pytest.mark.parametrize("channel", ["can0", "can_left"])
+def test_two_adapters_with_one_serial_are_not_told_apart_by_their_names(network: Path, channel: str) -> None:
+    """Some makers give all of theirs the same: plugged in again, can0 may be the other arm's."""
+    for name, socket in (("can0", "1-1.2"), ("can1", "1-1.3")):
+        plug_in(network, name, "00AA", socket=socket)
+    with pytest.raises(InterfaceNotFoundError, match=r"can0.*can1.*does not tell them apart.*wav arm find"):
+        adapters.find_channel("socketcan", channel, "00AA")
+    rules = [adapters.rename_rule(one, "can_left", by_socket=True) for one in adapters.list_adapters("socketcan")]
+    assert ['KERNELS=="1-1.2"' in rule for rule in rules] == [True, False]
 
 
 def test_udev_rules_name_serial_and_port() -> None:

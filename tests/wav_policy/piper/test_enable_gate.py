@@ -71,6 +71,20 @@ def test_limits_that_were_not_told_are_not_judged() -> None:
     assert why_not_enable(flash_with((None,) * 6, (None,) * 6), np.full(6, 2.0), "can0") == ""
 
 
+def test_what_flash_has_told_counts_where_it_tells_nothing_any_more(
+    make_rig: Callable[..., Any], tmp_path: Path
+) -> None:
+    flash = Flash()
+    flash.limits[1].lower = math.radians(90)
+    rig = make_rig(tmp_path / "arm", flash)
+    rig.driver.connect()
+    rig.driver.read_flash()
+    rig.say(lambda number, data: None if number == FrameId.LIMIT_REPLY else data)
+    with pytest.raises(FlashLimitsError, match="joint2 is at"):
+        rig.driver.enable()
+    assert not rig.plant.powered
+
+
 def test_the_message_names_joint_numbers_and_command(make_rig: Callable[..., Any], tmp_path: Path) -> None:
     flash = Flash()
     flash.limits[1].lower = math.radians(90)

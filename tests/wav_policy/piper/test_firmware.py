@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.wav_policy.piper.conftest import QUICK
+from tests.wav_policy.piper.conftest import QUICK, Rig
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.bimanual import BimanualPiper
 from wav_policy.piper.errors import PiperError, TeachModeError
@@ -68,6 +68,26 @@ def test_the_driver_tells_it_in_whole(aged: tuple[SimulatedArm, PiperArm], reque
     assert aged[1].status().firmware == request.node.callspec.params["aged"]
 
 
+@pytest.mark.parametrize("part", [b".8-62509", b"25\0\0\0\0\0\0"])
+def test_an_answer_that_lost_a_frame_is_no_other_version(
+    part: bytes, make_rig: Callable[..., Rig], tmp_path: Path
+) -> None:
+    """Without its last frame S-V1.8-6, which has to be warned of, reads S-V1.8-62509."""
+    rig = make_rig(tmp_path / "arm", version="S-V1.8-6")
+    lost: list[bytes] = []
+
+    def lose_once(number: int, data: bytes) -> bytes | None:
+        if data != part or lost:
+            return data
+        lost.append(data)
+        return None
+
+    rig.say(lose_once)
+    rig.driver.connect()
+    assert lost == [part]
+    assert rig.driver.status().firmware == "S-V1.8-6"
+
+
 def test_an_arm_that_lost_its_angles_is_found_by_a_forced_reset_alone(
     aged: tuple[SimulatedArm, PiperArm], wait_until: object
 ) -> None:
@@ -99,6 +119,19 @@ def test_teach_mode_of_old_firmware_is_left_by_a_reset(aged: tuple[SimulatedArm,
         driver.enable()
     driver.reset()
     assert driver.enable() is False
+
+
+@pytest.mark.parametrize("aged", ["S-V1.6-5"], indirect=True)
+def test_what_is_known_of_the_firmware_outlives_an_adapter_that_is_plugged_in_again(
+    aged: tuple[SimulatedArm, PiperArm], wait_until: object
+) -> None:
+    arm, driver = aged
+    arm.faults = FaultSet.parse("unplug")
+    wait_until(lambda: driver.link.outage)  # type: ignore[operator]
+    arm.faults = FaultSet.parse("teach")
+    wait_until(lambda: "leaves only by a reset" in driver.status().inhibit)  # type: ignore[operator]
+    assert driver.link.reconnects > 0
+    assert driver.status().firmware == "S-V1.6-5"
 
 
 def test_one_arm_is_reset_alone(tmp_path: Path) -> None:

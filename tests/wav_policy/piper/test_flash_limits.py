@@ -37,6 +37,22 @@ def test_an_arm_as_delivered_fits(rig: Any) -> None:
     assert unfit_limits(flash, limits) == ()
 
 
+def test_an_answer_that_was_damaged_is_not_believed(rig: Any) -> None:
+    """On a serial line damage can look like another number: whatever is said first is damaged here."""
+    rig.driver.connect()
+    said: set[tuple[int, int]] = set()
+
+    def damage(number: int, data: bytes) -> bytes:
+        if number < 0x473 or (number, data[0]) in said:
+            return data
+        said.add((number, data[0]))
+        return bytes([data[0], data[1] ^ 4, *data[2:]])
+
+    rig.say(damage)
+    assert rig.driver.read_flash() == DELIVERED
+    assert len(said) == 15
+
+
 def test_the_units_are_the_arms_and_not_those_of_piper_sdks_comments(rig: Any) -> None:
     """Raw 300 and 500 are what an arm as delivered answers: 3.0 rad/s and 5.0 rad/s^2 (piper_sdk#122, pyAgxArm)."""
     rig.driver.connect()

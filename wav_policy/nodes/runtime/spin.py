@@ -14,6 +14,7 @@ from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from wav_models.endings import WRONG_USE
 from wav_models.signals import ignore_ends, on_end
 from wav_policy.bringup.discovery import limit_to_this_host
 
@@ -51,14 +52,14 @@ def run(
         num_threads: of the executor.
 
     Returns:
-        Exit code: 0 after one of `END_SIGNALS`, 1 when a parameter or a parameter file is wrong.
+        Exit code: 0 after one of `END_SIGNALS`, `WRONG_USE` when a parameter or a parameter file is wrong.
     """
     ended = threading.Event()
 
     on_end(ended.set)
     node = start(make_node)
     if node is None:
-        return 1
+        return WRONG_USE
     executor = _Pool(num_threads) if num_threads > 1 else SingleThreadedExecutor()
     executor.add_node(node)
     while not ended.is_set():

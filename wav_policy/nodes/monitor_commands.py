@@ -179,7 +179,7 @@ class RosCommander:
 
     def _check_no_stranger(self) -> None:
         """Who publishes chunks besides the leaders goes on doing so, and the arms follow the next one."""
-        publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(CHUNK_TOPIC))
+        publishers = self._node.get_publishers_info_by_topic(CHUNK_TOPIC)
         strangers = sorted({publisher.node_name for publisher in publishers} - set(_LEADERS))
         if strangers:
             raise CommandError(f"{' and '.join(strangers)} also publishes {CHUNK_TOPIC}, which Hold does not stop")

@@ -51,6 +51,7 @@ def main(argv: list[str]) -> None:
     checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine)
     from wav_models.checkpoint import load_model_config
     from wav_models.configuration import load
+    from wav_models.project_files import resolve
     from wav_policy.monitor.open_recording import open_recording
     from wav_policy.monitor.replay import Replay
     from wav_policy.monitor.replay_film import film_replay
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> None:
     from wav_policy.policy.wav_policy import WAVPolicy
     from wav_policy.recording.bag_topics import BagTopics
 
-    topics = None if arguments.topics is None else load(BagTopics, arguments.topics)
+    topics = None if arguments.topics is None else load(BagTopics, resolve(arguments.topics))
     config = load_model_config(checkpoint)
     image_size, step_hz = config.latent.image_size, config.horizon.step_hz
     recording = open_recording(arguments.recording, arguments.episode, image_size, step_hz, rgb_from_any, topics)

@@ -99,9 +99,13 @@ def write_bag(
 
 
 @pytest.mark.parametrize(("storage", "jpeg"), [("MCAP", True), ("SQLITE3", True), ("MCAP", False)])
-def test_an_episode_has_what_was_recorded_at_every_instant(tmp_path: Path, storage: str, jpeg: bool) -> None:
-    bag, root = write_bag(tmp_path / "bag", storage, jpeg=jpeg), tmp_path / "dataset"
-    command = ["dataset", "convert", str(bag), str(root), "--topics", str(MAP), "--instruction", "fold it"]
+def test_an_episode_has_what_was_recorded_at_every_instant(
+    tmp_path: Path, storage: str, jpeg: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the example is found from anywhere
+    root = tmp_path / "dataset"
+    write_bag(tmp_path / "bag", storage, jpeg=jpeg)
+    command = ["dataset", "convert", "bag", "dataset", "--topics", "config/bag_map.yaml", "--instruction", "fold it"]
     assert main(command) == 0
     assert main(command) == 0, "another recording is another episode"
     first, second = Dataset(root)

@@ -56,8 +56,9 @@ class Bag:
         rows: dict[str, list[FloatArray]] = {topic: [] for topic in (*topics.joints, *topics.actions)}
         times: dict[str, list[float]] = {topic: [] for topic in rows}
         self.instruction = ""
-        wanted = dict.fromkeys(self._views, _PICTURES) | dict.fromkeys(rows, ())
-        wanted |= {topics.instruction: _TEXT} if topics.instruction else {}
+        wanted: dict[str, tuple[str, ...]] = {**dict.fromkeys(self._views, _PICTURES), **dict.fromkeys(rows, ())}
+        if topics.instruction:
+            wanted[topics.instruction] = _TEXT
         for topic, message, recorded in _messages(path, wanted):
             if topic in self._views:
                 stamps[self._views[topic]].append(_seconds(message, recorded))

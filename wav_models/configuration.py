@@ -181,13 +181,17 @@ def with_settings(data: Mapping[str, Any], settings: Iterable[str], where: str =
         where: for messages.
 
     Raises:
-        ConfigurationError: not of that form, or a part of the key is no mapping.
+        ConfigurationError: not of that form, a part of the key is no mapping, or a key comes twice.
     """
     nested: dict[str, Any] = copy.deepcopy(dict(data))
+    seen: set[str] = set()
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not (key and equals):
             raise ConfigurationError(f"{_at(where)}{_shown(setting)} is no NAME=VALUE")
+        if key in seen:
+            raise ConfigurationError(f"{_at(where)}{key} is given twice", key)
+        seen.add(key)
         *outer, inner = key.strip().split(".")
         level = nested
         for name in outer:

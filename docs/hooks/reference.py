@@ -25,7 +25,6 @@ API = (
     "wav_models.checkpoint",
     "wav_models.engines.base",
     "wav_models.engines.runtimes",
-    "wav_models.engines.runtimes",
     "wav_models.types",
     "wav_policy.policy.wav_policy",
     "wav_policy.policy.observation",

@@ -317,7 +317,8 @@ MUTANTS: Final = [
         {
             "units_not_undone": ("(numbers - offset) / scale", "numbers"),
             "offset_after_scale": ("(numbers - offset) / scale", "numbers / scale - offset"),
-            "nan_taken": ("if not (finite := np.isfinite(numbers)).all():", "if not (finite := np.isfinite(numbers)).any():"),
+            "nan_taken": ("<= _MAX_POSITION).all():", "<= _MAX_POSITION).any():"),
+            "leaps_taken": ("if speeds.max() > _MAX_SPEED:", "if False:"),
             "starts_anywhere": ("if not distance.max() <= self.max_start_distance:", "if False:"),
         },
     ),

@@ -26,6 +26,7 @@ from wav_models.configuration import (
     load,
     read,
     to_dict,
+    with_settings,
 )
 
 T = TypeVar("T")
@@ -213,3 +214,9 @@ def test_a_list_as_launch_ros_writes_it_is_a_list(tmp_path: Path) -> None:
     file.write_text("a: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(ConfigurationError, match="not YAML"):
         read(file)
+
+
+def test_a_setting_that_is_given_twice_is_refused() -> None:
+    assert with_settings({"a": {"b": 1}}, ["a.b=2", "a.c=3"]) == {"a": {"b": 2, "c": 3}}
+    with pytest.raises(ConfigurationError, match=r"planner: a\.b is given twice"):
+        with_settings({"a": {"b": 1}}, ["a.b=2", "a.b=3"], "planner")

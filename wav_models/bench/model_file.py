@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from wav_models.configuration import AtLeastOne, did_you_mean, load
@@ -17,6 +16,7 @@ from wav_models.presets import (
     TextConfig,
     VideoConfig,
 )
+from wav_models.project_files import resolve
 
 PUBLISHED_DENOISE_STEPS = 10
 
@@ -115,7 +115,7 @@ def load_model(source: str) -> BenchmarkModel:
     """
     if source in PRESETS:
         return BenchmarkModel(PRESETS[source])
-    path = Path(source)
+    path = resolve(source)
     if path.suffix != ".json":
         raise ValueError(f"{source!r} is neither a JSON file nor a preset{did_you_mean(source, PRESETS)}")
     return load(ModelFile, path).model(path.stem)

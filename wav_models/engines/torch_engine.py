@@ -9,7 +9,6 @@ judging M futures are replayed in every round, over buffers that the second read
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from wav_models.networks.expert_dit import ExpertContext
 from wav_models.networks.fp8 import FIRST_CAPABILITY
 from wav_models.networks.text_encoder import TextEncoder
 from wav_models.networks.video_dit import MemoryPrefix, TextContext, VideoFeatures
-from wav_models.networks.wav_model import WAVModel, compile_blocks
+from wav_models.networks.wav_model import WAVModel, compile_blocks, lacks_compiler
 from wav_models.planner.timing import Size
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
@@ -396,8 +395,7 @@ def _compiled(model: WAVModel) -> WAVModel:
     Raises:
         EngineError: there is no C++ compiler, which code for the CPU needs.
     """
-    device = next(model.parameters()).device.type
-    if device == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
+    if lacks_compiler(next(model.parameters()).device.type):
         raise EngineError("torch.compile needs a C++ compiler (apt-get install g++), or load without `compile`")
     model = copied(model, lambda weight: weight)
     compile_blocks(model, dynamic=False)

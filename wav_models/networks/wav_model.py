@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from functools import partial
 from typing import Any
 
@@ -42,6 +43,15 @@ def compile_blocks(model: WAVModel, **options: Any) -> None:
     """
     for block in blocks_of(model):
         block.compile(**options)
+
+
+def lacks_compiler(device: str) -> bool:
+    """Whether `compile_blocks` would fail there: code for the CPU needs a C++ compiler.
+
+    Args:
+        device: type, "cpu" or "cuda".
+    """
+    return device == "cpu" and not any(map(shutil.which, ("g++", "clang++")))
 
 
 def recompute_activations(model: WAVModel) -> None:

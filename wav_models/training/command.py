@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import tyro
 
 from wav_models.command_line import parsed
-from wav_models.configuration import AtLeastOne, Count, Positive
+from wav_models.configuration import AtLeastOne, ConfigurationError, Count, Positive
 from wav_models.endings import INTERRUPTED, OK
 from wav_models.project_files import resolve
 from wav_models.training.config import STAGES, load_config
@@ -146,7 +146,10 @@ def _join(arguments: TrainArguments) -> LaunchedWorker | None:
 
 def _train(arguments: TrainArguments, command: str) -> bool:
     """Whether it was done to the end; a signal may have ended it earlier, with everything saved."""
+    import torch
+
     from wav_models.checkpoint import PLANNER
+    from wav_models.networks.wav_model import lacks_compiler
     from wav_models.training import steps
     from wav_models.training.assembly import assemble_checkpoint
     from wav_models.training.loop import BEST
@@ -156,6 +159,9 @@ def _train(arguments: TrainArguments, command: str) -> bool:
     config = load_config(resolve(arguments.config), arguments.set)
     if arguments.workers is not None:
         config = replace(config, workers=arguments.workers)
+    on_gpu = torch.cuda.is_available() and arguments.devices != 0
+    if arguments.stage in STAGES and config.compile and lacks_compiler("cuda" if on_gpu else "cpu"):
+        raise ConfigurationError("`compile` needs a C++ compiler (apt-get install g++), or give --set compile=false")
     run = Run(
         arguments.out,
         arguments.data,

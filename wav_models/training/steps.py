@@ -190,6 +190,8 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
     if config.recompute:
         recompute_activations(model)
     if config.compile:
+        if worker.is_main:
+            _say(f"[{name}] compiling the networks: half a minute or more before the first step")
         compile_blocks(model)
         stage.evaluate = uncompiled(stage.evaluate)
     provenance = Provenance(

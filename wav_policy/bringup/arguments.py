@@ -22,6 +22,8 @@ DEFAULT_CHECKPOINT = "checkpoints/wav-tiny"
 DEFAULT_DATASET = "recordings"
 
 CHANNELS = ("can_left", "can_right", "can_leader_left", "can_leader_right")
+MAX_NAMESPACE = 100
+"""Characters: of names of files and topics, 255 is all that a system takes."""
 
 
 class LaunchArgumentError(ValueError):
@@ -125,13 +127,15 @@ def split_assignments(tokens: Iterable[str]) -> dict[str, str]:
     """["sim:=true", ...] -> {"sim": "true", ...}.
 
     Raises:
-        LaunchArgumentError: a token is no `name:=value`.
+        LaunchArgumentError: a token is no `name:=value`, or a name comes twice.
     """
     assignments: dict[str, str] = {}
     for token in tokens:
         name, separator, value = token.partition(":=")
         if not separator:
             raise LaunchArgumentError(f"{token!r} is not of the form name:=value (for example sim:=true)")
+        if name in assignments:
+            raise LaunchArgumentError(f"{name}:= is given twice: {name}:={assignments[name]} and {token}")
         assignments[name] = value
     return assignments
 
@@ -198,6 +202,8 @@ def normalized_namespace(text: str) -> str:
         LaunchArgumentError: no namespace.
     """
     names = text.strip("/")
+    if len(names) > MAX_NAMESPACE:
+        raise LaunchArgumentError(f"namespace:={names[:20]}... has {len(names)} characters; {MAX_NAMESPACE} fit")
     if names and not re.fullmatch(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", names, re.ASCII):
         raise LaunchArgumentError(
             f"namespace:={text} is none: letters, digits and underscores, no digit first, for example namespace:=robot1"
@@ -231,6 +237,8 @@ def _refuse_without_use(values: dict[str, str], names: tuple[str, ...], other: s
 
 
 def _channel(value: str, name: str, sim: bool, namespace: str) -> str:
+    if not value.strip():
+        raise LaunchArgumentError(f"{name}:= is empty; give a CAN interface or a serial port")
     if value != AUTO:
         return value
     return str(paths.runtime_directory(namespace) / name) if sim else name

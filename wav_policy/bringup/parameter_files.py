@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from wav_models.configuration import read
+from wav_models.configuration import ConfigurationError, read
 
 _SECTION: Final = "ros__parameters"
 
@@ -20,9 +20,9 @@ def section(file: Path, node: str) -> dict[str, Any] | None:
         node: fully qualified name, such as "/robot1/piper_node".
 
     Raises:
-        ConfigurationError: the file cannot be read.
+        ConfigurationError: the file cannot be read, or a section is no mapping.
     """
-    found = [values for pattern, values in _sections(read(file), ()) if _matches(pattern, node)]
+    found = [values for pattern, values in _sections(read(file), file) if _matches(pattern, node)]
     return {name: value for values in found for name, value in _flat(values)} if found else None
 
 
@@ -32,15 +32,19 @@ def names_of_sections(file: Path) -> list[str]:
     Raises:
         ConfigurationError: the file cannot be read.
     """
-    return [f"/{'/'.join(pattern)}" for pattern, _ in _sections(read(file), ())]
+    return [f"/{'/'.join(pattern)}" for pattern, _ in _sections(read(file), file)]
 
 
-def _sections(data: dict[str, Any], outer: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+def _sections(
+    data: dict[str, Any], file: Path, outer: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     for key, value in data.items():
         if key == _SECTION:
+            if not isinstance(value, dict | None):
+                raise ConfigurationError(f"{file}: {_SECTION} of /{'/'.join(outer)} is {value!r}; a mapping fits")
             yield outer, value or {}
         elif isinstance(value, dict):
-            yield from _sections(value, (*outer, *filter(None, str(key).split("/"))))
+            yield from _sections(value, file, (*outer, *filter(None, str(key).split("/"))))
 
 
 def _matches(pattern: tuple[str, ...], node: str) -> bool:

@@ -68,6 +68,8 @@ class HopArguments:
     """How long it is watched [s]."""
     namespace: str = ""
     """Of the system."""
+    json: Path | None = None
+    """Where to write the result; nothing: to standard output."""
 
 
 def planner(argv: list[str]) -> None:
@@ -115,6 +117,7 @@ def cost(argv: list[str]) -> None:
 def hops(argv: list[str]) -> None:
     """`wav bench hops`."""
     arguments = parsed(HopArguments, "wav bench hops", argv)
-    from wav_policy.experiments.hop_latency import measure_hops
+    from wav_policy.experiments.hop_latency import hop_text, measure_hops
 
-    print(measure_hops(arguments.seconds, arguments.namespace))
+    result = measure_hops(arguments.seconds, arguments.namespace)
+    say_result(result, hop_text(result), arguments.json)

@@ -87,12 +87,13 @@ def _given(arguments: ConvertArguments, option: str) -> bool:
 
 def _append_recording(arguments: ConvertArguments) -> None:
     from wav_models.configuration import load
+    from wav_models.project_files import resolve
     from wav_policy.nodes.messages.images import rgb_from_any
     from wav_policy.recording.bag_conversion import convert
     from wav_policy.recording.bag_topics import BagTopics
 
     source, target, fps = arguments.source, arguments.target, 10 if arguments.fps is None else arguments.fps
-    topics = BagTopics() if arguments.topics is None else load(BagTopics, arguments.topics)
+    topics = BagTopics() if arguments.topics is None else load(BagTopics, resolve(arguments.topics))
     length = convert(source, target, topics, fps, arguments.instruction or "", rgb_from_any)
     print(f"{source}: {length} frames at {fps} Hz appended to {target}")
 

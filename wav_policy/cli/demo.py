@@ -25,6 +25,7 @@ from wav_policy.bringup.supervisor import Supervisor
 from wav_policy.cli.demo_page import DemoPage
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
 from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
+from wav_policy.cli.options import check_film
 from wav_policy.sim.tasks import make_task
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 WORLD, PLANNING, CONTROL = "sim_node: world", "policy_node: planning", "piper_node: control loop"
 NODES = "lifecycle_manager: nodes"
 LOG = "demo.log"
-FILM_SUFFIXES = (".mp4", ".gif")
 NEXT = """next: `wav demo --task towel` is another task, `--video demo.mp4` films it, `--planner num_iterations=0` plans
 nothing; `wav doctor --faults --sim --only camera` makes cameras fail; docs/try_it.md, docs/my_data.md"""
 _LAST_LINES = 15
@@ -72,13 +72,9 @@ class DemoArguments:
     port: Port = 8080
     """Port of the page; a free one is taken where it is in use."""
     video: Path | None = None
-    """Film the demo: cameras, imagined futures, value and captions, as .mp4 or as a small .gif."""
+    """Film the demo: cameras, imagined futures, value and captions, as .mp4, as a small .gif, or as .rrd for Rerun."""
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
     """Show what the nodes print."""
-
-    def __post_init__(self) -> None:
-        if self.video is not None and self.video.suffix not in FILM_SUFFIXES:
-            raise ValueError(f"--video {self.video}: a film ends in {' or '.join(FILM_SUFFIXES)}")
 
 
 class NodeOutput:
@@ -245,6 +241,7 @@ class Demo:
 def main(argv: list[str]) -> int:
     """Exit code 1 when the system fails or acts without the planning that was asked for."""
     arguments = parsed(DemoArguments, "wav demo", argv)
+    check_film(arguments.video)
     page = DemoPage.choose(arguments.port) if arguments.monitor else None
     launch_arguments = parse(
         {

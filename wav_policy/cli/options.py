@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,16 @@ def checkpoint_to_load(path: Path, engine: str = "auto", dtype: str = "auto") ->
     check_choice("dtype", dtype, PRECISIONS)
     print(f"loading {checkpoint}", file=sys.stderr, flush=True)
     return checkpoint
+
+
+def check_film(file: Path | None) -> None:
+    """ConfigurationError for a film that nothing here can write."""
+    if file is None:
+        return
+    if file.suffix not in (".mp4", ".gif", ".rrd"):
+        raise ConfigurationError(f"--video {file}: a film ends in .mp4, .gif or .rrd")
+    if file.suffix == ".rrd" and importlib.util.find_spec("rerun") is None:
+        raise ConfigurationError(f"--video {file}: Rerun is not installed: pip install 'rerun-sdk>=0.24'")
 
 
 def require_tasks(given: Iterable[str]) -> None:

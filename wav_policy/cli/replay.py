@@ -13,7 +13,7 @@ import tyro
 from wav_models.command_line import Port, parsed
 from wav_models.configuration import Count, Range
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.cli.options import checkpoint_to_load
+from wav_policy.cli.options import check_film, checkpoint_to_load
 
 
 @dataclass(frozen=True)
@@ -38,30 +38,38 @@ class ReplayArguments:
     """Port of the page."""
     rate: Annotated[float, Range(0.1, 30.0)] = 10.0
     """Updates of the page [Hz]."""
+    video: Path | None = None
+    """A film in place of the page, .mp4, .gif, or .rrd for Rerun: written once everything is imagined."""
 
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav replay`."""
     arguments = parsed(ReplayArguments, "wav replay", argv)
+    check_film(arguments.video)
     if not arguments.recording.exists():
         raise FileNotFoundError(f"{arguments.recording} does not exist")
     checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine)
     from wav_models.checkpoint import load_model_config
     from wav_models.configuration import load
+    from wav_models.project_files import resolve
     from wav_policy.monitor.open_recording import open_recording
     from wav_policy.monitor.replay import Replay
+    from wav_policy.monitor.replay_film import film_replay
     from wav_policy.monitor.replay_page import ReplayPage
     from wav_policy.monitor.server import Address, PageServer
     from wav_policy.nodes.messages.images import rgb_from_any
     from wav_policy.policy.wav_policy import WAVPolicy
     from wav_policy.recording.bag_topics import BagTopics
 
-    topics = None if arguments.topics is None else load(BagTopics, arguments.topics)
+    topics = None if arguments.topics is None else load(BagTopics, resolve(arguments.topics))
     config = load_model_config(checkpoint)
     image_size, step_hz = config.latent.image_size, config.horizon.step_hz
     recording = open_recording(arguments.recording, arguments.episode, image_size, step_hz, rgb_from_any, topics)
     policy = WAVPolicy.load(checkpoint, engine=arguments.engine)
     with closing(Replay(recording, policy, arguments.seed)) as replay:
+        if arguments.video is not None:
+            film_replay(replay, recording, arguments.video, lambda text: print(text, flush=True))
+            return
         page = ReplayPage(recording, replay)
         with closing(PageServer(Address.choose(arguments.host, arguments.port), page.page)) as server:
             print(f"{recording.title}: {len(recording)} frames, {recording.instruction!r}")

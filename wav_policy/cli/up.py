@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from wav_models.endings import FAILED, OK
+from wav_models.endings import FAILED, OK, WRONG_USE
 from wav_policy.bringup.arguments import ARGUMENTS, parse, split_assignments
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
@@ -25,7 +25,7 @@ def usage() -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Until a signal ends it; exit code 1 when a node has ended by itself."""
+    """Until a signal ends it; exit code 1 when a node has ended by itself, 2 when it refused its parameters."""
     if any(token in ("-h", "--help") for token in argv):
         print(usage())
         return OK
@@ -36,4 +36,4 @@ def main(argv: list[str]) -> int:
         while (ended := supervisor.poll()) is None:
             time.sleep(_POLL_PERIOD)
         print(f"wav up: {ended}; stopping the others", file=sys.stderr)
-        return FAILED
+        return WRONG_USE if ended.returncode == WRONG_USE else FAILED

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -32,8 +32,11 @@ class HopError(RuntimeError):
     """Nothing to measure; the message says what to start."""
 
 
-def measure_hops(seconds: float, namespace: str = "") -> str:
-    """Watch a running system for `seconds`; a Markdown table of those hops that it has.
+def measure_hops(seconds: float, namespace: str = "") -> dict[str, Any]:
+    """Watch a running system for `seconds`.
+
+    Returns:
+        What plans, number of chunks, and of those hops that there are by name percentiles 50 and 99 [ms].
 
     Raises:
         HopError: no system runs in this ROS domain, or its arms follow no chunks.
@@ -49,8 +52,14 @@ def measure_hops(seconds: float, namespace: str = "") -> str:
         if not client.chunk_ages or _HOPS[-1][2] not in hops:
             said = "; ".join(client.reports[name].message for name in (_PLANNING, _LOOP))
             raise HopError(f"the arms follow no chunks: {said}")
-        head = f"{client.reports[_PLANNING].values['engine']}; {len(client.chunk_ages)} chunks"
-    lines = [f"| {name} | {p50:.1f} | {p99:.1f} |" for name, (p50, p99) in hops.items()]
+        engine = client.reports[_PLANNING].values["engine"]
+        return {"engine": engine, "seconds": seconds, "chunks": len(client.chunk_ages), "hops_ms": hops}
+
+
+def hop_text(measured: dict[str, Any]) -> str:
+    """The result of `measure_hops` as a table in Markdown."""
+    head = f"{measured['engine']}; {measured['chunks']} chunks in {measured['seconds']:g} s"
+    lines = [f"| {name} | {p50:.1f} | {p99:.1f} |" for name, (p50, p99) in measured["hops_ms"].items()]
     return "\n".join([head, "", "| hop | p50 [ms] | p99 [ms] |", "|---|---|---|", *lines])
 
 

@@ -34,6 +34,14 @@ _GIF_COLOURS: Final = 64
 
 
 class Film(Protocol):
+    """Takes what the page shows at `FPS`."""
+
+    def add(self, snapshot: Snapshot, caption: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Pictures(Protocol):
     """Takes frames, uint8 [H, W, 3], at `FPS`."""
 
     def add(self, rgb: ImageArray) -> None: ...
@@ -42,7 +50,7 @@ class Film(Protocol):
 
 
 def open_film(file: Path) -> Film:
-    """A film that ends up in an .mp4 (H.264, yuv420p) or a small .gif.
+    """A film that ends up in an .mp4 (H.264, yuv420p), a small .gif, or an .rrd for the Rerun viewer.
 
     Raises:
         ValueError: another suffix.
@@ -51,10 +59,29 @@ def open_film(file: Path) -> Film:
     if file.suffix == ".mp4":
         from wav_policy.recording.video_encoder import VideoEncoder
 
-        return VideoEncoder(file, (_HEIGHT, _WIDTH), FPS)
+        return _Drawn(VideoEncoder(file, (_HEIGHT, _WIDTH), FPS))
     if file.suffix == ".gif":
-        return _Gif(file)
-    raise ValueError(f"{file}: a film ends in .mp4 or .gif")
+        return _Drawn(_Gif(file))
+    if file.suffix == ".rrd":
+        from wav_policy.monitor.rerun_film import RerunFilm
+
+        return RerunFilm(file, FPS)
+    raise ValueError(f"{file}: a film ends in .mp4, .gif or .rrd")
+
+
+class _Drawn:
+    """Of frames."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+
+    def add(self, snapshot: Snapshot, caption: str) -> None:
+        """A frame of it."""
+        self._pictures.add(frame(snapshot, caption))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._pictures.close()
 
 
 class _Gif:

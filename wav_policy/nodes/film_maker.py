@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rclpy.node import Node
 
-from wav_policy.monitor.film import FPS, frame, open_film
+from wav_policy.monitor.film import FPS, open_film
 from wav_policy.nodes.monitor_feed import MonitorFeed
 from wav_policy.nodes.runtime.timers import steady_timer
 
@@ -17,7 +17,7 @@ class FilmMaker:
 
     Args:
         node: gets subscriptions and a timer.
-        file: .mp4 or .gif.
+        file: .mp4, .gif or .rrd.
         caption: what is going on, asked for every frame.
     """
 
@@ -38,4 +38,4 @@ class FilmMaker:
     def _add(self) -> None:
         snapshot = self._feed.snapshot()
         if snapshot.real:
-            self._film.add(frame(snapshot, self._caption()))
+            self._film.add(snapshot, self._caption())

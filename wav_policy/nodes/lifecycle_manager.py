@@ -16,6 +16,7 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from wav_models.configuration import Positive
+from wav_models.endings import WRONG_USE
 from wav_models.signals import on_end
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.parameters import declare
@@ -195,10 +196,10 @@ def _way_down(state: int, orderly: bool) -> tuple[int, ...]:
 
 
 def main() -> int:
-    """Exit code 1 when the nodes could not be brought up."""
+    """Exit code 1 when the nodes could not be brought up, `WRONG_USE` when a parameter is wrong."""
     manager = start(LifecycleManager)
     if manager is None:
-        return 1
+        return WRONG_USE
     on_end(manager.interrupt)
     orderly = False
     try:

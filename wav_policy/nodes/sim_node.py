@@ -17,6 +17,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from wav_models.configuration import Count, Range
+from wav_models.endings import WRONG_USE
 from wav_models.signals import on_end
 from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
@@ -226,13 +227,13 @@ def parse_adapters(text: str) -> tuple[str, str]:
 
 
 def main() -> int:
-    """Exit code 1 when the simulation cannot start or one of its threads fails."""
+    """Exit code 1 when the simulation cannot start or one of its threads fails, `WRONG_USE` for a wrong parameter."""
     stopping = threading.Event()
     on_end(stopping.set)
     try:
         node = start(SimNode)
         if node is None:
-            return 1
+            return WRONG_USE
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.start()

@@ -256,7 +256,7 @@ class TeleopNode(ManagedNode):
         for reader in self._readers:
             if fault := reader.fault:
                 return fault
-        if self.count_publishers(chunk_topic.CHUNK_TOPIC) > 1:
+        if self.count_publishers(self.resolve_topic_name(chunk_topic.CHUNK_TOPIC)) > 1:
             return "another node commands the arms on action_chunk: stop it first (the policy?)"
         return next(iter(self._unusable.values()), "")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,10 @@ from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 Decode = Callable[[Any], ImageArray]
 """An Image or CompressedImage to uint8 RGB [H, W, 3]; ValueError where it is no usable picture."""
 _COMPRESSED: Final = "/compressed"
+_PICTURES: Final = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+_TEXT: Final = ("std_msgs/msg/String",)
+_LONGEST_PAUSE: Final = 600.0
+"""Between two stamps of a source: longer ones are a clock that was set, and the grid would fill the memory [s]."""
 
 
 class BagError(ValueError):
@@ -52,7 +56,9 @@ class Bag:
         rows: dict[str, list[FloatArray]] = {topic: [] for topic in (*topics.joints, *topics.actions)}
         times: dict[str, list[float]] = {topic: [] for topic in rows}
         self.instruction = ""
-        wanted = {*self._views, *rows} | ({topics.instruction} if topics.instruction else set())
+        wanted: dict[str, tuple[str, ...]] = {**dict.fromkeys(self._views, _PICTURES), **dict.fromkeys(rows, ())}
+        if topics.instruction:
+            wanted[topics.instruction] = _TEXT
         for topic, message, recorded in _messages(path, wanted):
             if topic in self._views:
                 stamps[self._views[topic]].append(_seconds(message, recorded))
@@ -106,7 +112,7 @@ class Bag:
         wanted = {view: set(indices.tolist()) for view, indices in self._chosen.items()}
         held: dict[str, dict[int, ImageArray]] = {view: {} for view in VIEWS}
         row = 0
-        for topic, message, _ in _messages(self._path, set(self._views)):
+        for topic, message, _ in _messages(self._path, dict.fromkeys(self._views, _PICTURES)):
             view = self._views[topic]
             number, counts[view] = counts[view], counts[view] + 1
             if number not in wanted[view]:
@@ -138,6 +144,8 @@ def _steady_grid(path: Path, sources: Mapping[str, FloatArray], fps: float) -> F
     for topic, stamps in sources.items():
         if (np.diff(stamps) < 0.0).any():
             raise BagError(f"{path}: stamps of {topic} go back; cut the recording there")
+        if (leap := np.diff(stamps).max(initial=0.0)) > _LONGEST_PAUSE:
+            raise BagError(f"{path}: stamps of {topic} leap by {leap:.0f} s; cut the recording there")
     start = max(float(stamps[0]) for stamps in sources.values())
     end = min(float(stamps[-1]) for stamps in sources.values())
     grid: FloatArray = np.arange(start, end + 1e-9, 1.0 / fps, dtype=np.float64)
@@ -156,10 +164,17 @@ def _topics_of(path: Path) -> set[str]:
         return {connection.topic for connection in reader.connections}
 
 
-def _messages(path: Path, wanted: Set[str]) -> Iterator[tuple[str, Any, float]]:
-    """Topic, message and time of recording [s] of all that is wanted, in the order of recording."""
+def _messages(path: Path, wanted: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, Any, float]]:
+    """Topic, message and time of recording [s], in the order of recording, of the topics that are wanted.
+
+    Args:
+        wanted: which types of messages fit, by topic; none: all do.
+    """
     with _opened(path) as reader:
         connections = [connection for connection in reader.connections if connection.topic in wanted]
+        for connection in connections:
+            if (fitting := wanted[connection.topic]) and connection.msgtype not in fitting:
+                raise BagError(f"{path}: {connection.topic} holds {connection.msgtype}; {' or '.join(fitting)} fits")
         for connection, nanoseconds, data in reader.messages(connections) if connections else ():
             yield connection.topic, reader.deserialize(data, connection.msgtype), 1e-9 * nanoseconds
 
@@ -185,15 +200,22 @@ def _library() -> tuple[ModuleType, ModuleType]:
 
 def _positions(path: Path, topic: str, message: Any, names: tuple[str, ...]) -> FloatArray:
     """Numbers of a JointState, or of an array message, in the order of `names`; none: by the message's own names."""
-    values = np.asarray(message.position if hasattr(message, "position") else message.data, dtype=np.float64)
-    if names:
-        if len(values) != len(names):
-            raise BagError(f"{path}: {topic} has {len(values)} positions; the map names {len(names)}")
-        return values
-    by_name = dict(zip(getattr(message, "name", ()), values.tolist(), strict=False))
-    if absent := [name for name in JOINT_NAMES if name not in by_name]:
-        raise BagError(f"{path}: {topic} without {', '.join(absent)}; a topic map can name its joints")
-    return np.array([by_name[name] for name in JOINT_NAMES])
+    held = getattr(message, "position", getattr(message, "data", None))
+    try:
+        values = np.atleast_1d(np.asarray(held if held is not None else (), dtype=np.float64))
+    except (TypeError, ValueError):
+        raise BagError(f"{path}: {topic} holds no numbers; sensor_msgs/msg/JointState fits, or an array") from None
+    if not names:
+        by_name = dict(zip(getattr(message, "name", ()), values.tolist(), strict=False))
+        if absent := [name for name in JOINT_NAMES if name not in by_name]:
+            raise BagError(f"{path}: {topic} without {', '.join(absent)}; a topic map can name its joints")
+        values = np.array([by_name[name] for name in JOINT_NAMES])
+    elif len(values) != len(names):
+        raise BagError(f"{path}: {topic} has {len(values)} positions; the map names {len(names)}")
+    if not np.isfinite(values).all():
+        wrong = (names or JOINT_NAMES)[int(np.isfinite(values).argmin())]
+        raise BagError(f"{path}: {topic} has {wrong} at {values[~np.isfinite(values)][0]}; cut the recording there")
+    return values
 
 
 def _seconds(message: Any, recorded: float) -> float:

@@ -20,6 +20,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from tests.wav_models.training.recorded import record
 from tests.wav_models.training.recorded import wav_train as main
 from wav_models.checkpoint import load_checkpoint
+from wav_models.configuration import ConfigurationError
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.embodiments import BIMANUAL_PIPER
@@ -59,6 +60,13 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         str(record(directory / "bowl", "put the bowl on the mat", [True, True])),
         str(record(directory / "drawer", "close the drawer", [False])),
     ]
+
+
+def test_without_a_compiler_nothing_is_loaded_to_be_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    arguments = ["--data", str(tmp_path / "absent"), "--out", str(tmp_path / "run"), "--devices", "0"]
+    with pytest.raises(ConfigurationError, match="needs a C.. compiler .apt-get install g...*--set compile=false"):
+        training_command.main(["video", *arguments])
 
 
 def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(

@@ -67,6 +67,8 @@ def test_the_robot_means_socketcan(checkpoint: str) -> None:
         ({"policy": "lerobot://host:8000"}, "policy:=lerobot://host:8000: .*pickles"),
         ({}, "trained in the simulation: give checkpoint:=DIR"),
         ({"namespace": "robot 1"}, "namespace:=robot 1 is none"),
+        ({"namespace": 300 * "a"}, "aaa... has 300 characters; 100 fit"),
+        ({"sim": "true", "can_left": " "}, "can_left:= is empty; give a CAN interface"),
         ({"namespace": "1robot"}, "for example namespace:=robot1"),
         ({"sim": "true", "params_file": "/nowhere.yaml"}, "params_file:=/nowhere.yaml: /nowhere.yaml does not exist"),
         ({"log_level": "warning"}, "did you mean 'warn'"),
@@ -97,6 +99,8 @@ def test_tokens_must_be_assignments() -> None:
     assert split_assignments(["instruction:=put a:=b"]) == {"instruction": "put a:=b"}
     with pytest.raises(LaunchArgumentError, match="name:=value"):
         split_assignments(["--sim"])
+    with pytest.raises(LaunchArgumentError, match="sim:= is given twice: sim:=true and sim:=false"):
+        split_assignments(["sim:=true", "task:=bowl", "sim:=false"])
 
 
 def test_a_policy_server_stands_in_for_the_checkpoint() -> None:

@@ -82,6 +82,18 @@ def test_without_the_arms_there_is_one_clear_message(tmp_path: Path, repository:
 
 
 @pytest.mark.ros
+def test_parameters_that_a_node_refuses_are_wrong_use(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "mine.yaml").write_text("piper_node: {ros__parameters: {safety: {max_setp: 0.1}}}\n")
+    command = [*WAV, "up", f"checkpoint:={tmp_path}", f"params_file:={tmp_path}/mine.yaml"]
+    result = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2, result.stdout
+    assert "did you mean 'safety.max_step'" in result.stdout
+    assert "piper_node ended with exit code 2" in result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+@pytest.mark.ros
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path, repository: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     marker = f"marker-{os.getpid()}"

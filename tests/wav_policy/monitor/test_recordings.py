@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -21,6 +23,7 @@ from wav_policy.cli.main import main
 from wav_policy.monitor.open_recording import open_recording
 from wav_policy.monitor.recording import Recording, ReplayError
 from wav_policy.monitor.replay import Replay
+from wav_policy.monitor.replay_film import film_replay
 from wav_policy.monitor.snapshot import ERROR, PLANNING
 from wav_policy.nodes.messages.images import rgb_from_any
 from wav_policy.policy.wav_policy import WAVPolicy
@@ -106,7 +109,7 @@ def test_what_is_no_recording_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
         open_recording(tmp_path / "broken.mcap", 0, SIZE, STEP_HZ, rgb_from_any)
 
 
-def test_the_imagination_is_recomputed_beside_the_recording(random_checkpoint: Path) -> None:
+def test_the_imagination_is_recomputed_beside_the_recording(random_checkpoint: Path, tmp_path: Path) -> None:
     recording, policy = make_recording(), WAVPolicy.load(random_checkpoint, engine="torch", num_threads=1, planner=FEW)
     replay = Replay(recording, policy)
     try:
@@ -128,8 +131,24 @@ def test_the_imagination_is_recomputed_beside_the_recording(random_checkpoint: P
         assert again.value_times is late.value_times
         assert all(again.real[view] is late.real[view] for view in VIEWS)
         assert all(again.imagined[view] is late.imagined[view] for view in VIEWS)
+        film_replay(replay, recording, tmp_path / "film.mp4", print)
+        with av.open(str(tmp_path / "film.mp4")) as film:
+            assert len(list(film.decode(film.streams.video[0]))) == len(recording)
     finally:
         replay.close()
+
+
+def test_a_film_of_what_cannot_be_imagined_says_why(
+    random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording, policy = make_recording(), WAVPolicy.load(random_checkpoint, engine="torch", num_threads=1, planner=FEW)
+    monkeypatch.setattr(policy, "plan", lambda *arguments, **options: 1 / 0)
+    with (
+        closing(Replay(recording, policy)) as replay,
+        pytest.raises(ReplayError, match="imagining stopped at 0.0 s: ZeroDivisionError"),
+    ):
+        film_replay(replay, recording, tmp_path / "film.mp4", print)
+    assert not (tmp_path / "film.mp4").exists()
 
 
 def test_wav_replay_shows_a_bag_and_what_is_imagined_of_it(tmp_path: Path, random_checkpoint: Path) -> None:

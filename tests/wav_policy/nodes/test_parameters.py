@@ -15,6 +15,7 @@ pytest.importorskip("rclpy")
 
 from tests.wav_policy.terminal import Terminal
 from wav_models.configuration import from_flat
+from wav_models.endings import WRONG_USE
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES
 from wav_policy.bringup.parameter_files import section
 from wav_policy.nodes.lifecycle_manager import ManagerConfig
@@ -108,7 +109,7 @@ def test_a_wrong_file_is_one_line_that_names_it(text: str, message: str, reposit
     command = [*MARKERS, "--params-file", str(file)]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=90.0, check=False)
     output = done.stdout + done.stderr
-    assert done.returncode == 1, output
+    assert done.returncode == WRONG_USE, output
     assert message.replace("FILE", str(file)) in output
     assert "Traceback" not in output
 

@@ -387,8 +387,8 @@ def test_the_process_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
     assert errors == ""
 
 
-def test_the_process_refuses_a_wrong_parameter_with_exit_code_1() -> None:
+def test_the_process_refuses_a_wrong_parameter_with_exit_code_2() -> None:
     process = run_node("-p", "image_transport:=theora")
     _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert "Valid: auto, compressed, raw" in errors

@@ -95,8 +95,9 @@ class Stage:
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Under another name of the topic, which a larger system may give it."""
     monkeypatch.setattr(teleop_node, "LeaderReader", Leader)
-    rclpy.init()
+    rclpy.init(args=["--ros-args", "--remap", f"{chunk_topic.CHUNK_TOPIC}:=plans"])
     stage = Stage()
     yield stage
     stage.close()
@@ -117,6 +118,13 @@ def test_after_enable_the_followers_are_not_sent_to_a_leader_that_has_moved(stag
     stage.spin_until(lambda: len(stage.goals) > 20)
     assert stage.state != State.FOLLOWING
     assert np.abs(np.stack(stage.goals) - stage.follower).max() < 0.11  # the leash
+
+
+def test_who_else_commands_the_arms_is_told_and_followed_by_nobody(stage: Stage) -> None:
+    stage.spin_until(lambda: stage.state == State.FOLLOWING)
+    stage.followers.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, 1)
+    stage.spin_until(lambda: stage.state == State.HOLDING)
+    assert "another node commands the arms" in stage.teleop._following.reason
 
 
 def test_joints_that_cannot_be_used_are_named(stage: Stage) -> None:

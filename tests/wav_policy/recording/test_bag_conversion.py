@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from wav_models import project_files
 from wav_models.configuration import ConfigurationError, from_dict, load
 from wav_models.data.dataset import Dataset
 from wav_policy.cli.main import main
+from wav_policy.nodes.messages.images import rgb_from_any
+from wav_policy.recording.bag import BagError
+from wav_policy.recording.bag_conversion import convert
 from wav_policy.recording.bag_topics import BagTopics
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import JOINT_NAMES
@@ -30,7 +34,16 @@ def at(types: Any, t: float) -> Any:
 
 
 def write_bag(
-    directory: Path, storage: str = "MCAP", *, jpeg: bool = True, without: str = "", pause: str = "", width: int = 7
+    directory: Path,
+    storage: str = "MCAP",
+    *,
+    jpeg: bool = True,
+    without: str = "",
+    pause: str = "",
+    width: int = 7,
+    text: str = "",
+    leap: float = 0.0,
+    broken: float = 0.1,
 ) -> Path:
     """Three cameras at 30 Hz (brightness: 100 per second), two arms at 50 Hz, measured 0.01 behind what is commanded.
 
@@ -38,6 +51,9 @@ def write_bag(
         without: topic that is not recorded.
         pause: topic with nothing between 0.5 s and 1.2 s.
         width: positions in an arm's message.
+        text: topic that holds texts instead.
+        leap: of all clocks after 1 s [s].
+        broken: of the second number of the arms, after 1.5 s.
     """
     rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the extra `bags` is not installed")
     typesys = pytest.importorskip("rosbags.typesys")
@@ -49,9 +65,15 @@ def write_bag(
         def write(topic: str, kind: str, t: float, message: Any) -> None:
             if topic == without or (topic == pause and 0.5 < t < 1.2):
                 return
+            if topic == text:
+                kind = "std_msgs/msg/String"
+                message = types[kind]("x")
             if topic not in known:
                 known[topic] = writer.add_connection(topic, kind, typestore=store)
             writer.write(known[topic], round((100.0 + t) * 1e9), store.serialize_cdr(message, kind))
+
+        def clock(t: float) -> Any:
+            return at(types, 100 + t + (leap if t > 1.0 else 0.0))
 
         for t in np.arange(0.0, SECONDS, 1 / 30):
             for view, topic in TOPICS.images.items():
@@ -60,25 +82,30 @@ def write_bag(
                 if jpeg:
                     data = cv2.imencode(".jpg", picture)[1].ravel()
                     kind = "sensor_msgs/msg/CompressedImage"
-                    write(f"{topic}/compressed", kind, t, types[kind](at(types, 100 + t), "rgb8; jpeg", data))
+                    write(f"{topic}/compressed", kind, t, types[kind](clock(t), "rgb8; jpeg", data))
                 else:
                     kind = "sensor_msgs/msg/Image"
-                    message = types[kind](at(types, 100 + t), 48, 64, "bgr8", 0, 192, picture.ravel())
+                    message = types[kind](clock(t), 48, 64, "bgr8", 0, 192, picture.ravel())
                     write(topic, kind, t, message)
         for t in np.arange(0.0, SECONDS, 0.02):
             for number, topic in enumerate([*TOPICS.joints, *TOPICS.actions]):
                 values = 0.1 * np.arange(width) + 0.1 * t + (0.01 if number >= 2 else 0.0) + 0.5 * (number % 2)
+                values[1] += broken - 0.1 if t > 1.5 else 0.0
                 names = [f"joint{i}" for i in range(width)]
                 kind = "sensor_msgs/msg/JointState"
                 empty = np.zeros(0)
-                write(topic, kind, t, types[kind](at(types, 100 + t), names, values, empty, empty))
+                write(topic, kind, t, types[kind](clock(t), names, values, empty, empty))
     return directory
 
 
 @pytest.mark.parametrize(("storage", "jpeg"), [("MCAP", True), ("SQLITE3", True), ("MCAP", False)])
-def test_an_episode_has_what_was_recorded_at_every_instant(tmp_path: Path, storage: str, jpeg: bool) -> None:
-    bag, root = write_bag(tmp_path / "bag", storage, jpeg=jpeg), tmp_path / "dataset"
-    command = ["dataset", "convert", str(bag), str(root), "--topics", str(MAP), "--instruction", "fold it"]
+def test_an_episode_has_what_was_recorded_at_every_instant(
+    tmp_path: Path, storage: str, jpeg: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the example is found from anywhere
+    root = tmp_path / "dataset"
+    write_bag(tmp_path / "bag", storage, jpeg=jpeg)
+    command = ["dataset", "convert", "bag", "dataset", "--topics", "config/bag_map.yaml", "--instruction", "fold it"]
     assert main(command) == 0
     assert main(command) == 0, "another recording is another episode"
     first, second = Dataset(root)
@@ -102,6 +129,14 @@ def test_an_episode_has_what_was_recorded_at_every_instant(tmp_path: Path, stora
         ({"pause": "/master/joint_right"}, ["--instruction", "x"], "/master/joint_right paused for 0.[67]"),
         ({"width": 6}, ["--instruction", "x"], "/puppet/joint_left has 6 positions; the map names 7"),
         ({}, [], "give one: --instruction TEXT"),
+        (
+            {"text": "/camera_l/color/image_raw/compressed"},
+            ["--instruction", "x"],
+            "holds std_msgs/msg/String; sensor_ms",
+        ),
+        ({"text": "/master/joint_left"}, ["--instruction", "x"], "/master/joint_left holds no numbers"),
+        ({"leap": 1.7e9}, ["--instruction", "x"], "image_raw leap by 1700000000 s; cut the recording there"),
+        ({"broken": np.nan}, ["--instruction", "x"], "/puppet/joint_left has left_joint2 at nan"),
     ],
 )
 def test_what_is_no_training_data_is_named_and_leaves_no_episode(
@@ -117,6 +152,12 @@ def test_what_is_no_training_data_is_named_and_leaves_no_episode(
     assert "\n" not in said.strip()
     assert re.search(message, said)
     assert not (root / "meta").exists()
+
+
+def test_only_a_text_is_an_instruction(tmp_path: Path) -> None:
+    topics = replace(TOPICS, instruction="/puppet/joint_left")
+    with pytest.raises(BagError, match="/puppet/joint_left holds sensor_msgs/msg/JointState; std_msgs/msg/String fits"):
+        convert(write_bag(tmp_path / "bag"), tmp_path / "dataset", topics, 10, "", rgb_from_any)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from wav_models.endings import WRONG_USE
 from wav_models.signals import ignore_ends, on_end
 from wav_policy.bringup.discovery import avoid_shared_memory, limit_to_this_host
 
@@ -53,7 +54,7 @@ def run(
         shared_memory: whether the middleware may use it; see `avoid_shared_memory`.
 
     Returns:
-        Exit code: 0 after one of `END_SIGNALS`, 1 when a parameter or a parameter file is wrong.
+        Exit code: 0 after one of `END_SIGNALS`, `WRONG_USE` when a parameter or a parameter file is wrong.
     """
     ended = threading.Event()
 
@@ -62,7 +63,7 @@ def run(
         avoid_shared_memory()
     node = start(make_node)
     if node is None:
-        return 1
+        return WRONG_USE
     executor = _Pool(num_threads) if num_threads > 1 else SingleThreadedExecutor()
     executor.add_node(node)
     while not ended.is_set():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -19,6 +19,16 @@ from wav_policy.robot.joints import JOINT_NAMES, REVOLUTE
 Key: TypeAlias = str | tuple[str, ...]
 """Where a value lies in a message: its name, or the names from the outside in."""
 _PIXELS = Annotated[int, Range(8, 4096)]
+_MAX_MEMORY: Final = 60.0
+"""Pictures of longer ago are no memory, and keeping them fills this computer's [s]."""
+_MAX_PICTURES: Final = 64_000_000
+"""In one question; what `wav serve` takes [bytes]."""
+_MAX_DEPTH: Final = 8
+"""Names from the outside of a message to a value."""
+_MAX_POSITION: Final = 100.0
+"""A number beyond it is none, whatever it was meant to be [rad, m]."""
+_MAX_SPEED: Final = 10.0
+"""From one row to the next; a Piper's joints reach 3 [rad/s]."""
 
 
 class MappingError(ValueError):
@@ -35,7 +45,7 @@ class RemoteMapping:
 
     images: dict[str, str | tuple[str, ...]]
     """View: where its picture goes. Views that the policy does not know are left out."""
-    step_hz: Annotated[float, Range(0.0, 1000.0, above=True)]
+    step_hz: Annotated[float, Range(0.5, 1000.0)]
     """Rows of an answer per second [Hz]; row i is due (i + 1) steps after the observation."""
     action_horizon: Annotated[int, Range(2, 10_000)]
     """Rows that are used; more may come, fewer are refused."""
@@ -83,8 +93,15 @@ class RemoteMapping:
             )
         if list(self.memory_offsets) != sorted({*self.memory_offsets, 0}) or self.memory_offsets[-1] != 0:
             raise ConfigurationError(f"memory_offsets {self.memory_offsets}: oldest first, all below 0 but the last, 0")
+        if (oldest := -self.memory_offsets[0] / self.step_hz) > _MAX_MEMORY:
+            raise ConfigurationError(f"memory_offsets go back {oldest:g} s; at most {_MAX_MEMORY:g} s fit")
+        height, width = self.image_size
+        if (size := len(self.images) * len(self.memory_offsets) * height * width * 3) > _MAX_PICTURES:
+            raise ConfigurationError(f"the pictures of one question have {size:.2g} bytes; {_MAX_PICTURES:.2g} fit")
         paths = [_path(key) for key in (*self.images.values(), self.state, self.instruction)]
         for i, path in enumerate(paths):
+            if len(path) > _MAX_DEPTH:
+                raise ConfigurationError(f"{'/'.join(path[:3])}/... has {len(path)} names; {_MAX_DEPTH} fit")
             if not path or any(other[: len(path)] == path for j, other in enumerate(paths) if j != i):
                 raise ConfigurationError(f"{'/'.join(path) or 'an empty key'} has no place of its own in the message")
 
@@ -140,8 +157,8 @@ class RemoteMapping:
             others: where joints stay that the policy does not know, shape [14].
 
         Raises:
-            MappingError: no array there, other joints, too few rows, a number that is none, or a chunk that does not
-                begin where the arms are.
+            MappingError: no array there, other joints, too few rows, a number that is none, rows that no arm can
+                follow, or a chunk that does not begin where the arms are.
         """
         actions = _get(answer, self.actions)
         place = "/".join(_path(self.actions))
@@ -153,16 +170,23 @@ class RemoteMapping:
         if len(actions) < self.action_horizon:
             raise MappingError(f"{place} has {len(actions)} rows; {fits}")
         numbers = actions[: self.action_horizon].astype(np.float64)
-        if not (finite := np.isfinite(numbers)).all():
-            row, joint = np.argwhere(~finite)[0]
-            raise MappingError(f"{place} is {numbers[row, joint]} in row {row}, {self.joints[joint]}")
         rows = self.from_remote(numbers, others)
+        if not (usable := np.abs(rows[:, self._index]) <= _MAX_POSITION).all():  # NaN is not
+            row, joint = np.argwhere(~usable)[0]
+            raise MappingError(f"{place} is {numbers[row, joint]:g} in row {row}, {self.joints[joint]}")
         distance = np.abs(rows[0] - joint_state)[REVOLUTE]
         if not distance.max() <= self.max_start_distance:
             name = JOINT_NAMES[REVOLUTE[int(distance.argmax())]]
             raise MappingError(
                 f"{place} begins {distance.max():.2f} rad from where {name} is (allowed {self.max_start_distance:g}): "
                 "a chunk of another moment, another order of joints, or another unit"
+            )
+        speeds = np.abs(np.diff(rows[:, REVOLUTE], axis=0)) * self.step_hz
+        if speeds.max() > _MAX_SPEED:
+            row, joint = np.unravel_index(int(speeds.argmax()), speeds.shape)
+            raise MappingError(
+                f"{place} moves {JOINT_NAMES[REVOLUTE[joint]]} at {speeds.max():.0f} rad/s after row {row}: no arm is "
+                "that fast; another rate or unit"
             )
         return rows
 

@@ -259,4 +259,8 @@ def _server_seconds(answer: Mapping[str, Any]) -> dict[str, float]:
     """What the server says its inference took, under the name openpi gives it."""
     timing = answer.get("server_timing")
     milliseconds = timing.get("infer_ms") if isinstance(timing, Mapping) else None
-    return {"remote_inference": 1e-3 * milliseconds} if isinstance(milliseconds, float) and milliseconds >= 0 else {}
+    return (
+        {"remote_inference": 1e-3 * milliseconds}
+        if isinstance(milliseconds, float) and 0.0 <= milliseconds < math.inf
+        else {}
+    )

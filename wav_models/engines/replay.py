@@ -51,15 +51,21 @@ class Lent:
 
     Attributes:
         output: what the function returned; its tensors are overwritten by the next replay.
+        inputs: of this one.
     """
 
     output: Any
+    inputs: Any
     recording: Recording
     number: int
 
     @property
     def is_current(self) -> bool:
         return self.recording.num_replays == self.number
+
+    def renewed(self) -> Lent:
+        """This output, computed again where it has been overwritten; the lock is held."""
+        return self if self.is_current else self.recording.run(self.inputs)
 
 
 class Recording:
@@ -81,7 +87,7 @@ class Recording:
                 self._filled[i] = _reference(x)
         self._replay()
         self.num_replays += 1
-        return Lent(self.output, self, self.num_replays)
+        return Lent(self.output, inputs, self, self.num_replays)
 
 
 class Fixed:

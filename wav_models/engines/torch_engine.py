@@ -3,8 +3,8 @@
 Caches, all exact: text keys and values per instruction; latents per frame, because a frame that is new now is memory
 later; the memory prefix and the experts' keys and values of it per observation; the experts' keys and values of a
 future per future; the action expert's keys and values of the value features per decision. On a CPU futures are
-imagined a few at a time, as many as its caches hold. With `cuda_graphs` three recordings make a plan: imagining and
-judging M futures are replayed in every round, over buffers that the second reads where the first wrote; then acting.
+imagined a few at a time, as many as its caches hold. With `cuda_graphs` two recordings make a plan: one imagines M
+futures and judges them, and every round replays it; one imagines a future, unless it was picked, and acts on it.
 """
 
 from __future__ import annotations
@@ -74,15 +74,19 @@ class TorchFutures:
         return TorchFutures(self.scene, self.features.select(index), self.value_context.select(index))
 
 
-@dataclass(frozen=True)
-class LentFutures:
-    """Futures in the buffers of a recording, and what they were imagined from: once the buffers hold others, they are
-    imagined again."""
+@dataclass(eq=False)
+class PendingFutures:
+    """Futures that are imagined when they are judged or acted on, by the same recording.
+
+    Attributes:
+        noise, times: what they are imagined from in the scene.
+        round: of the last judgement: futures and values in buffers that other rounds write too.
+    """
 
     scene: TorchScene
     noise: Tensor
     times: tuple[float, ...]
-    lent: Lent
+    round: Lent | None = None
 
 
 pytree.register_dataclass(TorchScene)
@@ -177,9 +181,11 @@ class TorchEngine:
         return not self._compiled and self._replays is None
 
     @_inference
-    def imagine(self, scene: TorchScene, video_noise: Tensor, times: tuple[float, ...]) -> TorchFutures | LentFutures:
+    def imagine(
+        self, scene: TorchScene, video_noise: Tensor, times: tuple[float, ...]
+    ) -> TorchFutures | PendingFutures:
         if self._replays is not None:
-            return self._lend(self._replays, scene, video_noise.to(self.device), times)
+            return PendingFutures(scene, video_noise.to(self.device), times)
         parts = [self._imagine(scene, noise, times) for noise in video_noise.split(self._futures_at_once)]
         return parts[0] if len(parts) == 1 else _joined(parts)
 
@@ -215,42 +221,51 @@ class TorchEngine:
         return futures, x_t + (1.0 - flow_time) * output.velocity.float()
 
     @_inference
-    def evaluate(self, futures: TorchFutures | LentFutures, value_noise: Tensor, num_steps: int) -> Tensor:
+    def evaluate(self, futures: TorchFutures | PendingFutures, value_noise: Tensor, num_steps: int) -> Tensor:
         noise = value_noise.to(self.device)
-        if self._replays is None or isinstance(futures, TorchFutures):
-            return self._denoise_values(self._held(futures).value_context, noise, num_steps)[0]
-        with self._replays.lock:
-            context = self._held(futures).value_context
-            return self._replays.run(self._denoise_values, context, noise, num_steps).output[0].clone()
+        if isinstance(futures, TorchFutures):
+            return self._denoise_values(futures.value_context, noise, num_steps)[0]
+        replays = self._recordings
+        with replays.lock:
+            imagined = futures.scene, futures.noise, futures.times
+            futures.round = replays.run(self._imagine_and_judge, *imagined, noise, num_steps)
+            values: Tensor = futures.round.output[1]
+            return values.clone()
+
+    def _imagine_and_judge(
+        self, scene: TorchScene, noise: Tensor, times: tuple[float, ...], value_noise: Tensor, num_steps: int
+    ) -> tuple[TorchFutures, Tensor]:
+        """A round."""
+        futures = self._imagine(scene, noise, times)
+        return futures, self._denoise_values(futures.value_context, value_noise, num_steps)[0]
 
     @_inference
-    def pick(self, futures: TorchFutures | LentFutures, index: int) -> TorchFutures:
-        if self._replays is None:
-            return self._held(futures).select(index)
-        with self._replays.lock:
-            return self._held(futures).select(index)
-
-    def _lend(self, replays: Replays, scene: TorchScene, noise: Tensor, times: tuple[float, ...]) -> LentFutures:
-        return LentFutures(scene, noise, times, replays.run(self._imagine, scene, noise, times))
-
-    def _held(self, futures: TorchFutures | LentFutures) -> TorchFutures:
-        """The futures of a handle; with recordings, as long as their lock is held."""
+    def pick(self, futures: TorchFutures | PendingFutures, index: int) -> TorchFutures:
         if isinstance(futures, TorchFutures):
-            return futures
-        lent = futures.lent
-        if not lent.is_current:
-            assert self._replays is not None
-            lent = self._lend(self._replays, futures.scene, futures.noise, futures.times).lent
-        output: TorchFutures = lent.output
-        features, memory = output.features, futures.scene.memory
+            return futures.select(index)
+        with self._recordings.lock:
+            return self._imagined(futures).select(index)
+
+    @property
+    def _recordings(self) -> Replays:
+        assert self._replays is not None  # as where a handle says that recordings are used
+        return self._replays
+
+    def _imagined(self, pending: PendingFutures) -> TorchFutures:
+        """These futures, in buffers of their last round where they were judged: as long as the lock is held."""
+        if pending.round is None:
+            return self._imagine(pending.scene, pending.noise, pending.times)
+        pending.round = pending.round.renewed()
+        found: TorchFutures = pending.round.output[0]
+        features, memory = found.features, pending.scene.memory
         if isinstance(memory, MemoryPrefix):  # not in the buffers, which the next scene fills
             features = features._replace(memory=memory.features)
-        return TorchFutures(futures.scene, features, output.value_context)
+        return TorchFutures(pending.scene, features, found.value_context)
 
     @_inference
     def act(
         self,
-        future: TorchFutures | LentFutures,
+        future: TorchFutures | PendingFutures,
         state_token: Tensor,
         value_noise: Tensor,
         action_noise: Tensor,
@@ -261,23 +276,24 @@ class TorchEngine:
         noises = value_noise[None, None].to(self.device), action_noise[None, None].to(self.device)
         guidance = pytree.tree_map_only(Tensor, lambda x: x.to(self.device), guidance)
         inputs: tuple[Any, ...] = self._in(state_token), *noises, num_value_steps, num_action_steps, guidance
-        if self._replays is None:
-            values, actions = self._act(*self._seen(future), *inputs)
+        recorded = guidance is None or guidance.jacobian != "network"  # a backward pass is not recorded
+        if self._replays is None or not recorded:
+            if isinstance(future, PendingFutures):
+                future = self._imagine(future.scene, future.noise, future.times)
+            values, actions = self._act(*_seen(future), *inputs)
             return values.cpu(), actions.cpu()
         with self._replays.lock:
-            seen = self._seen(future)
-            if guidance is not None and guidance.jacobian == "network":  # a backward pass is not recorded
-                values, actions = self._act(*seen, *inputs)
+            if isinstance(future, TorchFutures):
+                lent = self._replays.run(self._act, *_seen(future), *inputs)
             else:
-                values, actions = self._replays.run(self._act, *seen, *inputs).output
+                lent = self._replays.run(self._imagine_and_act, future.scene, future.noise, future.times, *inputs)
+            values, actions = lent.output
             return values.clone().cpu(), actions.clone().cpu()
 
-    def _seen(
-        self, future: TorchFutures | LentFutures
-    ) -> tuple[VideoFeatures, ExpertContext, tuple[KeysValues, ...] | None]:
-        """What the experts see of a future."""
-        held = self._held(future)
-        return held.features, held.value_context, held.scene.action_memory
+    def _imagine_and_act(
+        self, scene: TorchScene, noise: Tensor, times: tuple[float, ...], *inputs: Any
+    ) -> tuple[Tensor, Tensor]:
+        return self._act(*_seen(self._imagine(scene, noise, times)), *inputs)
 
     def _act(
         self,
@@ -342,6 +358,11 @@ class TorchEngine:
 
     def _time(self, flow_time: float) -> Tensor:
         return torch.full((1,), flow_time, device=self.device)
+
+
+def _seen(future: TorchFutures) -> tuple[VideoFeatures, ExpertContext, tuple[KeysValues, ...] | None]:
+    """What the experts see of a future."""
+    return future.features, future.value_context, future.scene.action_memory
 
 
 def _in_fp8(model: WAVModel) -> WAVModel:

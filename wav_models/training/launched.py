@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from wav_models.networks.blocks import ExpertBlock, VideoBlock
@@ -91,7 +92,8 @@ class LaunchedWorker(TrainingWorker):
             raise ValueError(f"sharding is {sharding!r}; {' or '.join(SHARDINGS)} fits")
         os.environ.update(cluster_environment(os.environ))
         state = PartialState(cpu=not torch.cuda.is_available())
-        return cls(state.process_index, state.num_processes, state.device, sharding)
+        worker = cls(state.process_index, state.num_processes, device=state.device, sharding=sharding)
+        return replace(worker, group=dist.new_group(backend="gloo")) if worker.is_sharded else worker
 
     def part(self) -> None:
         """Leave the other processes, all of which are done."""

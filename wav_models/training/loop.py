@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from wav_models.training.config import LoopConfig
 from wav_models.training.parallel import Losses, StopRequest, TrainingWorker, stop_on_signals
 from wav_models.training.randomness import RngStreams, streams_at
+from wav_models.training.shares import put_together, write_shares
 from wav_models.training.state import (
     Progress,
     Provenance,
@@ -352,10 +353,10 @@ class _Loop:
             self.report(f"[{self.stage.name} {progress.seconds / 60:5.1f} min, step {progress.step}] {text}")
 
     def _save(self, *, meanwhile: bool = False) -> None:
-        """All workers take part, for each may hold a share; the main one writes.
+        """All workers take part, for each may hold a share.
 
         Args:
-            meanwhile: write while the training goes on, where what is written are copies: not on a CPU.
+            meanwhile: write while the training goes on, where what is written are copies: of shares, or of a GPU's.
 
         Raises:
             StateError: this state, or the one before it, could not be written.
@@ -363,13 +364,15 @@ class _Loop:
         if self.writing is not None:
             self.writing.result()
             self.writing = None
-        if not (self.worker.is_main or self.worker.is_sharded):
+        worker, tensors, numbers = self.worker, self.state.tensors(), asdict(self.state.progress)
+        if worker.is_sharded:
+            shares = write_shares(tensors, self.path, worker.group, is_main=worker.is_main)
+            write = partial(put_together, shares, self.path, numbers, is_main=worker.is_main)
+        elif worker.is_main:
+            write = partial(save_tensors, self.path, {name: x.cpu() for name, x in tensors.items()}, numbers)
+        else:
             return
-        tensors = self.state.tensors(keep=self.worker.is_main)
-        if not self.worker.is_main:
-            return
-        write = partial(save_tensors, self.path, tensors, asdict(self.state.progress))
-        if meanwhile and self.device_type != "cpu":
+        if meanwhile and (worker.is_sharded or self.device_type != "cpu"):
             self.writing = self.writer.submit(write)
         else:
             write()

@@ -36,10 +36,15 @@ class TrainableStage(Protocol):
 
 @dataclass(frozen=True)
 class TrainingWorker:
-    """This process's place among the workers."""
+    """This process's place among the workers.
+
+    Attributes:
+        group: connects them for what a thread of each does beside the training; None where they hold no shares.
+    """
 
     rank: int = 0
     size: int = 1
+    group: Any = None
 
     @property
     def is_main(self) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
@@ -130,6 +131,18 @@ class Provenance:
     ancestors: list[Ancestor] = field(default_factory=list)
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What cannot be written inside is a StateError that names `path` and the remedy."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise StateError(
+            f"{path}: could not be written ({error}); what was saved before is intact: make room on the disk, then run "
+            f"the same command with --resume"
+        ) from error
+
+
 def save_tensors(path: Path, tensors: dict[str, Tensor], numbers: object) -> None:
     """Write tensors and JSON numbers to `path`; a crash or a full disk leaves the previous file intact.
 
@@ -138,15 +151,12 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], numbers: object) -> Non
     """
     temporary = path.with_name(path.name + ".partial")
     try:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, {"json": json.dumps(numbers)})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise StateError(
-            f"{path}: could not be written ({error}); what was saved before is intact: make room on the disk, then run "
-            f"the same command with --resume"
-        ) from error
+        with writing(path):
+            whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+            save_file(whole, temporary, {"json": json.dumps(numbers)})
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -157,13 +167,19 @@ def load_tensors(path: Path, remedy: str, prefix: str = "") -> tuple[dict[str, T
     Raises:
         StateError: missing or damaged file; the message ends with `remedy`.
     """
+    with _opened(path, remedy) as (file, numbers):
+        names = [n for n in file.keys() if n.startswith(prefix)]  # noqa: SIM118
+        return {n[len(prefix) :]: file.get_tensor(n) for n in names}, numbers
+
+
+@contextmanager
+def _opened(path: Path, remedy: str) -> Iterator[tuple[Any, dict]]:
+    """The file, to read tensors from, and its JSON numbers; StateError as `load_tensors`."""
     if not path.is_file():
         raise StateError(f"{path}: no such file; {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
-            names = [n for n in file.keys() if n.startswith(prefix)]  # noqa: SIM118
-            tensors = {n[len(prefix) :]: file.get_tensor(n) for n in names}
-            return tensors, json.loads((file.metadata() or {}).get("json", "{}"))
+            yield file, json.loads((file.metadata() or {}).get("json", "{}"))
     except (SafetensorError, json.JSONDecodeError) as error:
         raise StateError(f"{path}: damaged ({error}); {remedy}") from error
 
@@ -206,47 +222,45 @@ class TrainState:
     optimizer: torch.optim.AdamW
     progress: Progress
 
-    def tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
-        """Everything that is saved, whole, on the CPU; with shares on several workers all of them must call this.
-
-        Args:
-            keep: False: only give the others this worker's shares; no more than one tensor is whole at a time.
-        """
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that is saved, where it is; with shares on several workers, this one's."""
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
-            of_parameter = {f"average.{name}": self.average[name]}
+            tensors[f"average.{name}"] = self.average[name]
             if parameter.requires_grad:
-                of_parameter[f"weights.{name}"] = parameter.data
+                tensors[f"weights.{name}"] = parameter.data
             moments = self.optimizer.state.get(parameter, {})
-            of_parameter |= {f"optimizer.{key}.{name}": value for key, value in moments.items()}
-            for full_name, tensor in of_parameter.items():
-                gathered = whole(tensor)
-                if keep:
-                    tensors[full_name] = gathered.cpu()
+            tensors |= {f"optimizer.{key}.{name}": value for key, value in moments.items()}
         return tensors
 
     def load(self, path: Path) -> None:
-        """Continue from `path`.
+        """Continue from `path`; no more than one of its tensors is whole at a time where this worker holds shares.
 
         Raises:
             StateError: missing or damaged file, or tensors that do not fit this model, by name.
         """
-        tensors, numbers = load_tensors(path, remedy="start the stage without --resume")
-        averages = {n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}
-        wrong = {n for n in averages.keys() | self.parameters.keys() if not self._fits(n, averages)}
-        if wrong:
-            raise StateError(f"{path}: tensors do not fit this configuration: {', '.join(sorted(wrong)[:5])}")
-        for name, parameter in self.parameters.items():
-            weights = tensors.get(f"weights.{name}", averages[name])
-            parameter.data.copy_(shared_like(weights, parameter.data))
-            self.average[name].copy_(shared_like(averages[name], parameter.data))
-            if f"optimizer.step.{name}" in tensors:
-                moments = {k: tensors[f"optimizer.{k}.{name}"] for k in ("exp_avg", "exp_avg_sq")}
-                self.optimizer.state[parameter] = {
-                    "step": tensors[f"optimizer.step.{name}"].to(parameter.device),
-                    **{k: shared_like(moment, parameter.data) for k, moment in moments.items()},
-                }
+        with _opened(path, remedy="start the stage without --resume") as (file, numbers):
+            names = set(file.keys())
+            averages = {n.removeprefix("average."): file.get_slice(n).get_shape() for n in names if n[:8] == "average."}
+            shapes = {name: list(parameter.shape) for name, parameter in self.parameters.items()}
+            if wrong := {name for name, _ in _items(averages) ^ _items(shapes)}:
+                raise StateError(f"{path}: tensors do not fit this configuration: {', '.join(sorted(wrong)[:5])}")
+            for name, parameter in self.parameters.items():
+                self._load(name, parameter, file, names)
         self.progress = Progress.read(path, numbers)
 
-    def _fits(self, name: str, averages: dict[str, Tensor]) -> bool:
-        return name in averages and name in self.parameters and averages[name].shape == self.parameters[name].shape
+    def _load(self, name: str, parameter: nn.Parameter, file: Any, names: set[str]) -> None:
+        def shared(full_name: str) -> Tensor:
+            return shared_like(file.get_tensor(full_name), parameter.data)
+
+        self.average[name].copy_(shared(f"average.{name}"))
+        parameter.data.copy_(shared(kept) if (kept := f"weights.{name}") in names else self.average[name])
+        if f"optimizer.step.{name}" in names:
+            self.optimizer.state[parameter] = {
+                "step": file.get_tensor(f"optimizer.step.{name}").to(parameter.device),
+                **{k: shared(f"optimizer.{k}.{name}") for k in ("exp_avg", "exp_avg_sq")},
+            }
+
+
+def _items(shapes: dict[str, list[int]]) -> set[tuple[str, tuple[int, ...]]]:
+    return {(name, tuple(shape)) for name, shape in shapes.items()}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.wav_models.accelerator.fake_accelerator import Launches, fake_accelerator, fake_model
+from tests.wav_models.accelerator.fake_accelerator import Launches, Silent, fake_accelerator, fake_model
 from tests.wav_models.engines.test_torch_engine import SMALL, WordEncoder, random_model
 from wav_models.bench.subject import elites_in_common, identity_normalization
 from wav_models.engines.observed_trajectories import ObservedTrajectories
@@ -29,6 +29,8 @@ from wav_models.types import PlanRound
 NUM_FUTURES, NUM_DRAWS = 30, 5
 MOST_LAUNCHES = {"imagine": 109, "evaluate": 455}
 """Of two layers; with norms as a CPU computes them 189 and 785."""
+MOST_BESIDE_REPLAY = 53
+"""Launches of a round of the planner's own, and to fill buffers."""
 
 
 def wav_2b(causal: bool) -> ModelConfig:
@@ -43,10 +45,11 @@ class NoImages:
     encode_future = decode_future = encode_memory
 
 
-def engine_of(config: ModelConfig, dtype: str) -> TorchEngine:
+def engine_of(config: ModelConfig, dtype: str, recorder: Silent | None = None) -> TorchEngine:
     words = torch.randn(1, config.text.max_tokens, config.video.caption_channels)
     mask = torch.ones(1, config.text.max_tokens, dtype=torch.bool)
-    engine = TorchEngine(fake_model(config).eval(), NoImages(), lambda _: (words, mask), dtype=dtype)
+    parts = fake_model(config).eval(), NoImages(), lambda _: (words, mask)
+    engine = TorchEngine(*parts, dtype=dtype, recorder=recorder)
     engine._padded_text = True  # nothing fake can be counted
     return engine
 
@@ -85,29 +88,40 @@ def test_every_call_of_a_plan_stays_there(causal: bool, dtype: str) -> None:
         assert engine.denoise(scene, video_noise(config, 1), 2).device.type == "cpu"
 
 
-@pytest.mark.parametrize("selection", ["sample", "mean"])
-def test_a_round_waits_for_the_accelerator_once(selection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noise, scores, refit and elites stay there: a round sends one tensor and fetches one."""
+@pytest.mark.parametrize(("selection", "recorded"), [("sample", False), ("mean", True)])
+def test_a_round_waits_for_the_accelerator_once(
+    selection: str, recorded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise, scores, refit and elites stay there: a round sends one tensor and fetches one. Recorded, all its network
+    passes are one replay, and so is the action with the future that it is for."""
     config, num_rounds = wav_2b(True), 3
     for check in ("_require_finite", "_require_finite_decision"):  # nothing fake can be checked
         monkeypatch.setattr(latent_planner, check, lambda *_: None)
     report = PlanRound(*(np.zeros(1) for _ in range(3)), seconds=0.0)
     monkeypatch.setattr(latent_planner, "_round_report", lambda *_: report)
-    counted = []
+    counted, replays = [], []
     for rounds in (1, 1 + num_rounds):
         planner = PlannerConfig(num_iterations=rounds, selection=selection, num_value_steps=2, num_action_steps=2)
         with fake_accelerator():
-            engine = engine_of(config, "bf16")
+            recorder = Silent() if recorded else None
+            engine = engine_of(config, "bf16", recorder)
             scene = observed(engine)
             state = torch.randn(1, 1, config.action.in_channels)
             model = ObservedTrajectories(engine, scene, state, identity_normalization(config), planner)
+            if recorder is not None:
+                plan(model, planner, 0)  # records
+                recorder.replays = 0
             with Launches() as launched:
                 found = plan(model, planner, 0, deadline=Deadline(1e6))
         assert found.video_noise.device.type == found.state.video.mean.device.type == "cpu"
-        counted.append(launched.copies)
-    in_rounds = {direction: counted[1][direction] - counted[0][direction] for direction in counted[1]}
-    assert in_rounds["to host"] == num_rounds
-    assert in_rounds["to accelerator"] == num_rounds
+        counted.append(launched)
+        replays.append(0 if recorder is None else recorder.replays)
+    once, more = counted
+    for direction in ("to host", "to accelerator"):
+        assert more.copies[direction] - once.copies[direction] == num_rounds
+    assert replays == ([2, 2 + num_rounds] if recorded else [0, 0])
+    if recorded:
+        assert (more.total - once.total) / num_rounds <= MOST_BESIDE_REPLAY
 
 
 def test_text_without_padding_gives_the_same_numbers() -> None:

@@ -76,21 +76,26 @@ def test_recordings_are_reused_for_other_scenes_and_give_what_running_gives(
         torch.testing.assert_close(answers(recorded, seed, instruction), answers(plain, seed, instruction))
         if seed == 0:
             count = recorder.recorded
-    assert count == 5  # imagine four and one, evaluate, act on a picked future and on one imagined alone
+    assert count == 3  # imagine four and judge them; act on a picked future; imagine one and act on it
     assert recorder.recorded == count
 
 
 def test_futures_whose_buffers_hold_others_are_imagined_again(engines: tuple[TorchEngine, TorchEngine, Rerun]) -> None:
-    found = []
+    """Judged or not, by the recording that is there."""
+    found, recorder = [], engines[2]
     for engine in engines[:2]:
         draws, others = drawn(3), drawn(4)
         scenes = [engine.observe(d["memory"], engine.encode_text("lift the bowl")) for d in (draws, others)]
-        first = engine.imagine(scenes[0], draws["video"], (0.0,))
-        picked = engine.pick(first, 2)
-        engine.imagine(scenes[1], others["video"], (0.0,))
+        rounds = [engine.imagine(s, d["video"], (0.0,)) for s, d in zip(scenes, (draws, others), strict=True)]
+        values = [engine.evaluate(futures, draws["value"], 2) for futures in rounds]
+        recorded = recorder.recorded
+        rounds.append(engine.imagine(scenes[0], others["video"], (0.0,)))
+        picked = [engine.pick(futures, 2) for futures in rounds]
+        assert recorder.recorded == recorded
         state = draws["action"][None, :1]
-        acted = engine.act(picked, state, draws["value"][0, 0], draws["action"], 2, 3)
-        found.append((engine.evaluate(first, draws["value"], 2), *acted))
+        for future in picked:
+            values += engine.act(future, state, draws["value"][0, 0], draws["action"], 2, 3)
+        found.append(values)
     torch.testing.assert_close(found[1], found[0])
 
 

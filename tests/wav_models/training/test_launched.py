@@ -7,6 +7,8 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,13 @@ from wav_models.training.state import load_tensors
 pytestmark = pytest.mark.slow
 
 SCRIPT = """
-import sys
+import os
 import pickle
+import signal
+import sys
 from pathlib import Path
+from torch.distributed.checkpoint import HuggingFaceStorageWriter
+from wav_models.training import shares
 from wav_models.training.config import TrainConfig
 from wav_models.training.launched import LaunchedWorker
 from wav_models.training.loop import Budget, train
@@ -36,12 +42,25 @@ model, batches, loop = pickle.loads((directory / "inputs.pickle").read_bytes())
 worker = LaunchedWorker.join(sharding)
 assert worker.size == 2
 stage = make_stage(stage, model, batches, TrainConfig(), dict)
+
+def killed_at_its_second_call(function, calls=[]):
+    def call(*arguments):
+        calls.append(0)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments)
+    return call
+
+if sys.argv[5:] == ["writing"] and not worker.is_main:
+    HuggingFaceStorageWriter.write_data = killed_at_its_second_call(HuggingFaceStorageWriter.write_data)
+if sys.argv[5:] == ["putting together"] and worker.is_main:
+    shares.save_tensors = killed_at_its_second_call(shares.save_tensors)
 train(stage, loop, Budget(steps=steps), 0, directory / f"{sharding}.safetensors", worker=worker, resume=True,
       report=lambda _: None)
 """
 
 
-def _launch(directory: Path, *arguments: str) -> None:
+def _launch(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (directory / "job.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     options = [
@@ -56,28 +75,57 @@ def _launch(directory: Path, *arguments: str) -> None:
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": os.getcwd()}
     job = [str(directory / "job.py"), str(directory), *arguments]
-    result = subprocess.run([*command, *options, *job], env=environment, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-2000:]
+    return subprocess.run([*command, *options, *job], env=environment, capture_output=True, text=True, timeout=900)
 
 
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_two_launched_processes_equal_two_workers_and_resume(
     sharding: str, model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
 ) -> None:
-    with torch.no_grad():  # away from the zero-initialised projections, behind which gradients are rounding errors
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    _away_from_zero(model)
     (tmp_path / "inputs.pickle").write_bytes(pickle.dumps((model, batches, loop_config)))
     for steps in (2, 4):
         run_workers(_train, (model, batches, loop_config, steps, tmp_path / "workers.safetensors"), 2)
-    _launch(tmp_path, sharding, "action", "2")
-    _launch(tmp_path, sharding, "action", "4")
+    for steps in ("2", "4"):
+        result = _launch(tmp_path, sharding, "action", steps)
+        assert result.returncode == 0, result.stderr[-2000:]
     expected, _ = load_tensors(tmp_path / "workers.safetensors", "")
     tensors, progress = load_tensors(tmp_path / f"{sharding}.safetensors", "")
     assert progress["step"] == 4
     assert tensors.keys() == expected.keys()
     for name, tensor in tensors.items():
-        torch.testing.assert_close(tensor, expected[name], rtol=1e-2, atol=2e-4, msg=name)
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-2, atol=2e-4, msg=partial("{}: {}".format, name))
+
+
+@pytest.mark.parametrize("killed", ["writing", "putting together"])
+def test_a_process_that_is_killed_while_it_saves_loses_that_save_only(
+    killed: str, model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+) -> None:
+    """Begun by one process, gone on with by two that hold shares, until one of them is killed, then by one again."""
+    _away_from_zero(model)
+    saving = replace(loop_config, save_seconds=0.0)
+    (tmp_path / "inputs.pickle").write_bytes(pickle.dumps((model, batches, saving)))
+    alone, path = replace(loop_config, accumulation=2), tmp_path / "fsdp.safetensors"  # the samples of two
+    for steps in (2, 4):  # the learning rate follows what is planned
+        run_workers(_train, (model, batches, alone, steps, tmp_path / "expected.safetensors"), 1)
+    run_workers(_train, (model, batches, alone, 2, path), 1)
+    result = _launch(tmp_path, "fsdp", "action", "4", killed)
+    assert result.returncode != 0
+    assert "SIGKILL" in result.stderr or "-9" in result.stderr, result.stderr[-2000:]
+    assert load_tensors(path, "")[1]["step"] == 3
+    run_workers(_train, (model, batches, alone, 4, path), 1)
+    expected, _ = load_tensors(tmp_path / "expected.safetensors", "")
+    tensors, _ = load_tensors(path, "")
+    assert tensors.keys() == expected.keys()
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-2, atol=2e-4, msg=partial("{}: {}".format, name))
+
+
+def _away_from_zero(model: WAVModel) -> None:
+    """Gradients behind zero-initialised projections are rounding errors."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
 
 
 def _train(

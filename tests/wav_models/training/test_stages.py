@@ -207,3 +207,18 @@ def test_frozen_parameters_do_not_train(model: WAVModel, batches: Batches, train
         make_stage("action", model, batches, replace(train_config, frozen=("vido",)), dict)
     with pytest.raises(ValueError, match="leave nothing to train in stage video"):
         make_stage("video", model, batches, replace(train_config, frozen=("video.",)), dict)
+
+
+def test_a_batch_that_is_drawn_ahead_is_the_one_that_would_be_drawn(model: WAVModel, batches: Batches) -> None:
+    found = []
+    for ahead in (False, True):
+        stage, (first, second) = make_stage("value", model, batches, TrainConfig(), dict), streams_of_steps()
+        for streams in (first, second) if ahead else ():
+            stage.prepare(BATCH, streams)
+        found.append([stage.losses(BATCH, streams)["loss"] for streams in (second, first)])
+        assert stage._prepared == []
+    torch.testing.assert_close(found[1], found[0], rtol=0.0, atol=0.0)
+
+
+def streams_of_steps() -> tuple[RngStreams, RngStreams]:
+    return streams_at(0, "test", 0), streams_at(0, "test", 1)

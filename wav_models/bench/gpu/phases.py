@@ -280,7 +280,7 @@ def threads(session: Session) -> None:
     shown = 0
     while not stop.is_set():
         subject.engine.denoise(scene, subject.video_noise[:1], 2)
-        subject.imagine(scene)
+        subject.evaluate(subject.imagine(scene))
         shown += 1
     thread.join()
     session.judge(not problems, "two threads", "threads", shown=shown, problems=problems)

@@ -35,13 +35,13 @@ def _linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
     torch's own GELU takes as long there as the matrix product before it in bfloat16, half as long in float32.
     """
     fusable = x.device.type == "cpu" and x.dtype == linear.weight.dtype
-    if not fusable or torch.is_grad_enabled() or torch.compiler.is_compiling() or x.dtype not in _onednn_formats():
+    if not fusable or torch.is_grad_enabled() or torch.compiler.is_compiling() or x.dtype not in onednn_formats():
         return functional.gelu(linear(x), approximate="tanh")
     return torch.ops.mkldnn._linear_pointwise(x, linear.weight, linear.bias, "gelu", [], "tanh")
 
 
 @cache
-def _onednn_formats() -> frozenset[torch.dtype]:
+def onednn_formats() -> frozenset[torch.dtype]:
     """What oneDNN multiplies on this processor: bfloat16 wants AVX-512."""
     if not torch.backends.mkldnn.is_available():
         return frozenset()

@@ -38,7 +38,8 @@ class LoopConfig:
     accumulation: int = 1
     """Parts that a worker splits its share of the batch into."""
     bf16: bool = True
-    """Forward and backward in bfloat16 autocast; weights and moments stay in float32."""
+    """Forward and backward in bfloat16 autocast, except on a processor that does not multiply it; weights and moments
+    stay in float32."""
     log_seconds: float = 15.0
     save_seconds: float = 120.0
     evaluate_seconds: float = 180.0

@@ -19,6 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from wav_models.networks.blocks import onednn_formats
 from wav_models.training.config import LoopConfig
 from wav_models.training.parallel import Losses, StopRequest, TrainingWorker, stop_on_signals
 from wav_models.training.randomness import RngStreams, streams_at
@@ -198,6 +199,9 @@ class _Loop:
                 f"x {config.accumulation} accumulated parts"
             )
         self.device_type = next(iter(self.state.parameters.values())).device.type
+        self.half = config.bf16 and (self.device_type != "cpu" or torch.bfloat16 in onednn_formats())
+        if config.bf16 and not self.half:
+            self._say("this processor does not multiply bfloat16: training in float32")
         self.sums: dict[str, Tensor | float] = {}  # on the device: reading one would wait for it
         self.counted = 0
         self.logged_at, self.logged_waiting = time.monotonic(), self.stage.seconds_waited
@@ -240,7 +244,7 @@ class _Loop:
         for part in range(config.accumulation):
             streams = self._streams(part)
             with self.worker.accumulating(self.losses, last=part == config.accumulation - 1):
-                with torch.autocast(self.device_type, torch.bfloat16) if config.bf16 else contextlib.nullcontext():
+                with torch.autocast(self.device_type, torch.bfloat16) if self.half else contextlib.nullcontext():
                     losses = self.losses(self.share, streams)
                 (losses["loss"] / config.accumulation).backward()
             self._count(losses)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import ModelConfig
+from wav_models.training import loop
 from wav_models.training.config import LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
 from wav_models.training.loop import Budget, averaged_weights, learning_rate, train
@@ -70,6 +71,30 @@ def test_loss_decreases(name: str, model: WAVModel, batches: Batches, loop_confi
     assert np.mean(stage.seen[-10:]) < 0.8 * np.mean(stage.seen[:5])
     assert state.progress.complete
     assert state.progress.samples == 80 * loop_config.batch_size
+
+
+@pytest.mark.parametrize("formats", [{torch.float32}, {torch.float32, torch.bfloat16}])
+def test_bfloat16_is_for_processors_that_multiply_it(
+    formats: set[torch.dtype],
+    batches: Batches,
+    loop_config: LoopConfig,
+    model: WAVModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "onednn_formats", lambda: formats)
+    stage, halved, said = watched("video", model, batches), [], []
+
+    def losses(batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
+        halved.append(torch.is_autocast_enabled("cpu"))
+        return Watched.losses(stage, batch_size, streams)
+
+    monkeypatch.setattr(stage, "losses", losses)
+    train(
+        stage, replace(loop_config, bf16=True), Budget(steps=1), 0, tmp_path / "state.safetensors", report=said.append
+    )
+    assert halved == [torch.bfloat16 in formats]
+    assert any("training in float32" in line for line in said) == (torch.bfloat16 not in formats)
 
 
 def test_interrupted_and_resumed_run_is_the_uninterrupted_one(

@@ -43,7 +43,7 @@ class SuiteDemonstrator:
         """Record one episode of the suite named `task`; the action of a frame is what was commanded upon seeing it.
 
         With `noise` the robot is pushed off what was commanded, and the operator answers: so demonstrations show how to
-        come back.
+        come back. Recording begins where a mistake that is made good has been made: otherwise it would be imitated too.
         """
         environment = _environment(task)
         suite, quality = environment.suite, self._mix.of(seed)
@@ -52,20 +52,22 @@ class SuiteDemonstrator:
         environment.operate(seed, quality, self._hold)
         pushes, push = np.random.default_rng(seed), np.zeros(len(suite.robot.actions))
         recorder = start(environment.instruction)
-        success, rest = False, REST
+        success, rest, begun = False, REST, None
         for step in range(0, suite.max_steps, self._hold):
-            images = {
-                view: resize_image(image, (self._size, self._size))
-                for view, image in environment.render(RENDER_SIZE).items()
-            }
-            action, finished = environment.demonstrate()
-            recorder.add_frame(images, seen.state, action, step / suite.robot.control_rate)
-            if (success or finished) and (rest := rest - self._hold) <= 0:
+            now = environment.demonstrate()
+            if not now.errs:
+                begun = step if begun is None else begun
+                images = {
+                    view: resize_image(image, (self._size, self._size))
+                    for view, image in environment.render(RENDER_SIZE).items()
+                }
+                recorder.add_frame(images, seen.state, now.action, (step - begun) / suite.robot.control_rate)
+            if (success or now.finished) and (rest := rest - self._hold) <= 0:
                 break
             drawn = pushes.normal(0.0, noise * PUSH * np.sqrt(1.0 - PUSH_MEMORY**2), NUM_PUSHED)
             push[:NUM_PUSHED] = PUSH_MEMORY * push[:NUM_PUSHED] + drawn
             for _ in range(self._hold):
-                seen = environment.step(np.clip(action + push, -1.0, 1.0))
+                seen = environment.step(np.clip(now.action + push, -1.0, 1.0))
                 success = success or seen.success
         recorder.extra.update(quality=quality, suite=suite.name, suite_task=number)
         return success

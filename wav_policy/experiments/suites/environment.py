@@ -19,7 +19,7 @@ from wav_policy.experiments.suites.installation import SuiteError, python_of
 from wav_policy.experiments.suites.processes.wire import Message, WireError, read_message, write_message
 
 START_TIMEOUT: Final = 600.0
-"""Imports, and the scene of a task [s]."""
+"""Imports, the scene of a task, and its first layout, before which much is compiled [s]."""
 STEP_TIMEOUT: Final = 120.0
 """A request takes a tenth of a second; ten seconds on a very busy machine [s]."""
 
@@ -39,6 +39,21 @@ class Seen:
 
     state: FloatArray
     success: bool
+
+
+@dataclass(frozen=True)
+class Demonstrated:
+    """A command of a scripted operator.
+
+    Attributes:
+        action: the command, [A].
+        finished: the operator has done all it wanted to.
+        errs: it does what nobody should imitate, and will make it good.
+    """
+
+    action: FloatArray
+    finished: bool
+    errs: bool
 
 
 class SuiteEnvironment:
@@ -67,10 +82,12 @@ class SuiteEnvironment:
             task: of the suite.
             state: one of the evaluation's initial states; None: a layout drawn by `seed`.
         """
+        limit = self._timeout
         if self._task != task:
-            reply, _ = self._ask("make", suite=self.suite.name, task=task, timeout=START_TIMEOUT)
+            limit = START_TIMEOUT
+            reply, _ = self._ask("make", suite=self.suite.name, task=task, timeout=limit)
             self._task, self.instruction = task, str(reply["instruction"])
-        return self._seen(self._ask("reset", state=state, seed=seed))
+        return self._seen(self._ask("reset", state=state, seed=seed, timeout=limit))
 
     def step(self, action: FloatArray) -> Seen:
         """One command [A], held for one step of the suite's rate."""
@@ -85,10 +102,10 @@ class SuiteEnvironment:
         """Let the suite's scripted operator begin a demonstration in which every command is held for `hold` steps."""
         self._ask("operate", seed=seed, quality=quality, hold=hold)
 
-    def demonstrate(self) -> tuple[FloatArray, bool]:
-        """What the scripted operator would command now, [A], and whether it has done all it wanted to."""
+    def demonstrate(self) -> Demonstrated:
+        """What the scripted operator would command now."""
         header, (action,) = self._ask("demonstrate")
-        return action, bool(header["finished"])
+        return Demonstrated(action, bool(header["finished"]), bool(header["errs"]))
 
     def close(self) -> None:
         """End the process."""

@@ -56,7 +56,7 @@ class OperatorPlayer:
         environment.operate(seed, "skilled")
 
     def act(self, seen: Seen) -> FloatArray:
-        return self._environment.demonstrate()[0]
+        return self._environment.demonstrate().action
 
     def costs(self) -> tuple[float, ...]:
         return ()

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 Reply = tuple[dict[str, Any], Sequence[np.ndarray]]
-DIES, HANGS, DIES_ONCE, REFUSES = 7, 8, 9, 10
+DIES, HANGS, DIES_ONCE, REFUSES, SLOW_TO_BEGIN = 7, 8, 9, 10, 11
+SLOW = 1.0
 
 
 class Counting:
@@ -23,6 +24,8 @@ class Counting:
 
     def reset(self, state: int | None, seed: int) -> Reply:
         self.state, self.steps = state if state is not None else seed, 0
+        if self.state == SLOW_TO_BEGIN:
+            time.sleep(SLOW)
         return {"success": self.state == 0}, [np.full(8, float(self.state))]
 
     def step(self, action: np.ndarray) -> Reply:
@@ -46,7 +49,8 @@ class Counting:
         return {}, ()
 
     def demonstrate(self) -> Reply:
-        return {"finished": self.quality == "failing" and self.steps > 2}, [np.full(7, 0.5)]
+        failing, errs = self.quality == "failing", self.quality == "recovering" and self.steps < 4
+        return {"finished": failing and self.steps > 2, "errs": errs}, [np.full(7, 0.5)]
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def test_demonstrations_become_a_labelled_dataset_of_the_robot(
             writer.start_episode(instruction)
             return writer._recording()
 
-        for seed, quality in ((3, "skilled"), (18, "failing")):
+        for seed, quality in ((3, "skilled"), (18, "failing"), (5, "recovering")):
             play_one = SuiteDemonstrator(QualityMix({quality: 1.0}), 32)
             success = play_one("libero_object", seed, 0.0, start)
             writer.set_extra(success=success, seed=seed)
@@ -157,9 +157,12 @@ def test_demonstrations_become_a_labelled_dataset_of_the_robot(
     assert [(e.success, e.extra["quality"], e.extra["suite_task"]) for e in dataset.episodes] == [
         (True, "skilled", 0),
         (False, "failing", 1),
+        (True, "recovering", 0),
     ]
     assert dataset.episodes[0].length == 3 + REST
-    assert label_dataset(root, LabelConfig(image_size=(16, 16))) == 2
+    assert label_dataset(root, LabelConfig(image_size=(16, 16))) == 3
+    begun_late = dataset.read_episode(2)
+    assert (begun_late.capture_times[0], begun_late.states[0, 0]) == (0.0, 4.0), "the mistake of four steps is left out"
     episode = dataset.read_episode(0)
     assert episode.values is not None
     assert (episode.states.shape[1], episode.actions.shape[1], episode.values.shape[1]) == (8, 7, 10)
@@ -171,6 +174,6 @@ def test_demonstrations_become_a_labelled_dataset_of_the_robot(
         "eef_x runs from" in p.message
         for p in check_dataset(root, conventions=Conventions(LIBERO_PANDA, JointLimits.of(LIBERO_PANDA)))
     )
-    assert len(DatasetGroup([root], LIBERO_PANDA)) == 2
+    assert len(DatasetGroup([root], LIBERO_PANDA)) == 3
     with pytest.raises(DatasetError, match=r"observation.state has shape \[8\]; bimanual_piper has \[14\]"):
         DatasetGroup([root], BIMANUAL_PIPER)

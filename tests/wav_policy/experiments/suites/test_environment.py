@@ -123,6 +123,14 @@ def test_a_process_that_hangs_is_ended(environment: SuiteEnvironment) -> None:
     assert process.poll() is not None
 
 
+def test_the_first_layout_of_a_task_may_take_longer(environment: SuiteEnvironment) -> None:
+    environment.reset(0, state=2)
+    environment._timeout = counting.SLOW / 2
+    environment.reset(1, state=counting.SLOW_TO_BEGIN)
+    with pytest.raises(EnvironmentLost, match="did not answer 'reset'"):
+        environment.reset(1, state=counting.SLOW_TO_BEGIN)
+
+
 def test_both_budgets_faults_and_the_comparison_are_counted() -> None:
     def trials(*steps: int | None) -> list[TrialResult]:
         return [TrialResult(n, s is not None, s or 6, ()) for n, s in enumerate(steps)]

@@ -61,12 +61,17 @@ class PickAndPlace:
         self._env, self._item, self._container, self._quality, self._rng = env, item, container, quality, rng
         self._hold = hold
         self._phases: list[Phase] | None = None
-        self._index = self._steps = self._pause = 0
+        self._index = self._steps = self._pause = self._num_missed = 0
 
     @property
     def finished(self) -> bool:
         """Whether it only waits over the container, and has for a moment."""
         return self._phases is not None and self._index + 1 == len(self._phases) and self._steps > 10
+
+    @property
+    def errs(self) -> bool:
+        """Whether it grasps beside the object, and will notice."""
+        return self._index < self._num_missed
 
     def act(self, seen: dict[str, Any]) -> np.ndarray:
         """The command of one step, shape [7], in [-1, 1]."""
@@ -127,7 +132,10 @@ class PickAndPlace:
         angle = self._rng.uniform(0.0, 2 * np.pi)
         beside = middle + self._rng.uniform(0.05, 0.08) * np.array([np.cos(angle), np.sin(angle)])
         missed = self._grasp(beside, top + 0.01, top, cruise)
-        return [*missed, *carry] if failure else [*missed, *grasp, *carry]
+        if failure:
+            return [*missed, *carry]
+        self._num_missed = len(missed) - 1  # from where it rises with nothing between its fingers, it comes back
+        return [*missed, *grasp, *carry]
 
     def _another(self) -> str:
         """An object that the task is not about."""

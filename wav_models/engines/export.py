@@ -90,8 +90,6 @@ def expected_manifest(checkpoint_sha256: str, target: ExportTarget, gpu: str) ->
     Raises:
         EngineError: the runtime is not installed.
     """
-    from wav_models.engines.onnx.opaque_blocks import OPSET
-
     versions = {package: importlib.metadata.version(package) for package in EXPORTER_PACKAGES}
     return Manifest(
         FORMAT,
@@ -99,7 +97,7 @@ def expected_manifest(checkpoint_sha256: str, target: ExportTarget, gpu: str) ->
         target.precision,
         get_runtime(target.engine).version(),
         gpu,
-        OPSET,
+        0,
         checkpoint_sha256,
         target.shape,
         versions,
@@ -158,9 +156,11 @@ def export_model(
 
     runtime = get_runtime(target.engine)
     manifest = expected_manifest(checkpoint_sha256, target, runtime.target_gpu())
+    dialect = runtime.dialect()
+    manifest = replace(manifest, opset=dialect.opset)
     if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
         raise EngineError(f"{directory}: exists and is no export; give another directory")
-    builders = _make_graphs(model, autoencoder, target).builders()
+    builders = _make_graphs(model, autoencoder, target, dialect).builders()
     for name in only:
         if name not in builders:
             raise ValueError(f"unknown graph {name!r}{did_you_mean(name, builders)}")
@@ -212,7 +212,7 @@ def exports_beside(checkpoint: Checkpoint, engine: str) -> list[str]:
     return sorted(directory.name for directory in directories)
 
 
-def _make_graphs(model: WAVModel, autoencoder: Autoencoder, target: ExportTarget) -> Any:
+def _make_graphs(model: WAVModel, autoencoder: Autoencoder, target: ExportTarget, dialect: Any) -> Any:
     from wav_models.engines.onnx.graphs import OnnxGraphs
     from wav_models.engines.weights import with_weights_in
 
@@ -221,9 +221,9 @@ def _make_graphs(model: WAVModel, autoencoder: Autoencoder, target: ExportTarget
         with_weights_in(model, target.dtype),
         autoencoder,
         target.shape,
+        dialect,
         loops=runtime.loops,
         quantize=target.precision == "int8",
-        translations=runtime.translations(),
     )
 
 

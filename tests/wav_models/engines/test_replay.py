@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from tests.wav_models.engines.test_torch_engine import SMALL, WordEncoder, random_model
-from wav_models.engines.replay import NUM_RECORDINGS, Replays
+from wav_models.engines.replay import NUM_RECORDINGS, WARM_UP, CudaRecorder, Replays
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.guidance import JACOBIANS, Guidance
 from wav_models.networks.autoencoder import make_autoencoder
@@ -159,3 +160,32 @@ def test_the_oldest_recordings_go_with_those_that_read_them() -> None:
         assert len(replays._recordings) == NUM_RECORDINGS - 1
         assert first.output not in replays._fixed
         assert replays.run(torch.neg, torch.ones(1)).recording is not first.recording
+
+
+def test_a_gpu_that_other_threads_use_meanwhile_may_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be seen without one: run before, on a stream of its own; recorded once, in no other thread's way."""
+    happened: list[Any] = []
+
+    class Stream:
+        def wait_stream(self, other: Stream) -> None:
+            happened.append("wait")
+
+    class Graph:
+        def replay(self) -> None:
+            happened.append("replay")
+
+    @contextmanager
+    def recording(graph: Graph, stream: Stream, capture_error_mode: str) -> Iterator[None]:
+        happened.append(capture_error_mode)
+        yield
+
+    everyones = Stream()
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: everyones)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+    replay, output = CudaRecorder().record(lambda: happened.append("run") or "output")
+    replay()
+    assert output == "output"
+    assert happened == ["wait", *["run"] * WARM_UP, "wait", "thread_local", "run", "replay"]

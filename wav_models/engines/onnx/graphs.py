@@ -22,8 +22,7 @@ from wav_models.engines.manifest import PICKED, PlanShape, pick_name, value_dit_
 from wav_models.engines.onnx import network_calls as calls
 from wav_models.engines.onnx.composer import OnnxComposer
 from wav_models.engines.onnx.network_calls import NetworkCall, example, keys_values_names
-from wav_models.engines.onnx.opaque_blocks import OPSET, BlockExporter, Translations
-from wav_models.engines.onnx.operators import standard_translations
+from wav_models.engines.onnx.opaque_blocks import BlockExporter, Dialect
 from wav_models.flow import equal_times
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
@@ -42,7 +41,7 @@ class OnnxGraphs:
         shape: futures, value samples and steps.
         loops: one of `LOOPS`.
         quantize: linear layers in 8 bits, for ONNX Runtime.
-        translations: of operators to the runtime's own.
+        dialect: of the runtime.
     """
 
     def __init__(
@@ -50,14 +49,14 @@ class OnnxGraphs:
         model: WAVModel,
         autoencoder: Autoencoder,
         shape: PlanShape,
+        dialect: Dialect,
         *,
         loops: str = "unrolled",
         quantize: bool = False,
-        translations: Translations | None = None,
     ) -> None:
         self.config, self.shape = model.config, shape
         self._loops, self._quantize = loops, quantize
-        self._exporter = BlockExporter(model, standard_translations() | (translations or {}))
+        self._exporter = BlockExporter(model, dialect)
         self._model, self._autoencoder = self._exporter.model, autoencoder
         self._dtype = calls.precision(model)
         blocks = self.config.video.num_layers
@@ -94,8 +93,8 @@ class OnnxGraphs:
             made["action_dit"] = self._action_dit
         else:
             made |= {
-                "value_step": partial(self._value_step_graph, *self._pairs),
-                "value_step_1": partial(self._value_step_graph, 1, 1),
+                "value_step": partial(self._value_step_graph, "value_step", self._pairs, ()),
+                "value_step_1": partial(self._value_step_graph, "value_step_1", (1, 1), self._value_features),
                 "action_context": self._action_context,
                 "action_step": self._action_step_graph,
             }
@@ -109,7 +108,19 @@ class OnnxGraphs:
 
     def _alone(self, name: str, call: NetworkCall) -> OnnxComposer:
         """A graph that is one network call."""
-        return _wrapped(name, self._exporter.export(call), call.outputs)
+        return self._wrapped(name, self._exporter.export(call), call.outputs)
+
+    def _wrapped(self, name: str, part: Any, outputs: tuple[str, ...]) -> OnnxComposer:
+        """A graph that gives some outputs of one exported call."""
+        composer = self._composer(name)
+        inputs = {value.name: composer.input_like(part, value.name) for value in part.graph.input}
+        found = composer.call(part, name, inputs)
+        for output in outputs:
+            composer.output_like(part, output, found[output], output)
+        return composer
+
+    def _composer(self, name: str) -> OnnxComposer:
+        return OnnxComposer(name, self._exporter.dialect.opset)
 
     def _vae_encoder(self) -> OnnxComposer:
         frame = example(self.config.num_views, *self.config.latent.image_size, 3, dtype=torch.uint8)
@@ -140,7 +151,7 @@ class OnnxGraphs:
         return self._exporter.export(NetworkCall(calls.imagine_futures, self._model, inputs, outputs))
 
     def _video_velocity(self) -> OnnxComposer:
-        return _wrapped("video_velocity", self._video_pass(1), ("velocity",))
+        return self._wrapped("video_velocity", self._video_pass(1), ("velocity",))
 
     def _pick(self, count: int) -> OnnxComposer:
         config = self.config
@@ -160,7 +171,7 @@ class OnnxGraphs:
     def _video_mean(self) -> OnnxComposer:
         """The velocity at zero noise and flow time 0, which leads to the mean of all futures."""
         video_pass = self._video_pass(1)
-        composer = OnnxComposer("video_mean", OPSET)
+        composer = self._composer("video_mean")
         names = (value.name for value in video_pass.graph.input if value.name not in ("x_t", "flow_time"))
         context = {name: composer.input_like(video_pass, name) for name in names}
         zero = {"x_t": composer.constant(self._futures(1).numpy()), "flow_time": composer.constant([0.0])}
@@ -172,7 +183,7 @@ class OnnxGraphs:
         """All passes; the last gives the value expert's keys and values, and what the action expert's come from: for a
         single future those themselves, for several the features that `pick` needs."""
         video_pass = self._video_pass(count)
-        composer = OnnxComposer(video_dit_name(count), OPSET)
+        composer = self._composer(video_dit_name(count))
         noise = composer.input_like(video_pass, "x_t", "video_noise")
         context = {
             value.name: composer.input_like(video_pass, value.name)
@@ -197,7 +208,7 @@ class OnnxGraphs:
     def _value_dit(self, size: Size) -> OnnxComposer:
         """All Euler steps of M x N value samples."""
         step = self._value_step(*size)
-        composer = OnnxComposer(value_dit_name(size, self.shape), OPSET)
+        composer = self._composer(value_dit_name(size, self.shape))
         noise = composer.input_like(step, "x_t", "value_noise")
         context = {name: composer.input_like(step, name) for name in self._value_video}
 
@@ -215,7 +226,7 @@ class OnnxGraphs:
         a network that was trained so is given `target` where `weight` is 1.
         """
         value_step, action_step = self._value_step(1, 1), self._action_step()
-        composer = OnnxComposer("action_dit", OPSET)
+        composer = self._composer("action_dit")
         value_noise = composer.input_like(value_step, "x_t", "value_noise")
         action_noise = composer.input_like(action_step, "x_t", "action_noise")
         state = composer.input_like(action_step, "state")
@@ -249,23 +260,15 @@ class OnnxGraphs:
         composer.output_like(action_step, "x_t", actions, "actions")
         return composer
 
-    def _value_step_graph(self, count: int, draws: int) -> OnnxComposer:
-        """One step; the features only of a single sample, for the action expert."""
-        name, outputs = (
-            ("value_step_1", ("velocity", *self._value_features))
-            if (count, draws) == (1, 1)
-            else (
-                "value_step",
-                ("velocity",),
-            )
-        )
-        return _wrapped(name, self._value_step(count, draws), outputs)
+    def _value_step_graph(self, name: str, size: Size, features: tuple[str, ...]) -> OnnxComposer:
+        """One step; the features are those of a single sample, for the action expert."""
+        return self._wrapped(name, self._value_step(*size), ("velocity", *features))
 
     def _action_context(self) -> OnnxComposer:
-        return _wrapped("action_context", self._export_action_context(), self._action_value)
+        return self._wrapped("action_context", self._export_action_context(), self._action_value)
 
     def _action_step_graph(self) -> OnnxComposer:
-        return _wrapped("action_step", self._action_step(), ("velocity",))
+        return self._wrapped("action_step", self._action_step(), ("velocity",))
 
     def _export_value_step(self, count: int, draws: int) -> Any:
         horizon, value = self.config.horizon, self.config.value
@@ -344,13 +347,3 @@ class OnnxGraphs:
     def _context(self, names: tuple[str, ...], *shape: int) -> dict[str, Tensor]:
         """Tensors that stay in the runtime, in the precision of the model."""
         return {name: example(*shape, dtype=self._dtype) for name in names}
-
-
-def _wrapped(name: str, part: Any, outputs: tuple[str, ...]) -> OnnxComposer:
-    """A graph that gives some outputs of one exported call."""
-    composer = OnnxComposer(name, OPSET)
-    inputs = {value.name: composer.input_like(part, value.name) for value in part.graph.input}
-    found = composer.call(part, name, inputs)
-    for output in outputs:
-        composer.output_like(part, output, found[output], output)
-    return composer

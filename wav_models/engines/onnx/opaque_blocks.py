@@ -24,13 +24,27 @@ from wav_models.networks.attention import KeysValues
 from wav_models.networks.blocks import VideoBlock
 from wav_models.networks.wav_model import WAVModel
 
-OPSET: Final = 20
 DOMAIN: Final = "wav"
 OPERATOR: Final = "Block"
 _BLOCKS: Final = {"video": "transformer_blocks", "value": "blocks", "action": "blocks"}
 
 Translations = dict[Callable[..., Any], Callable[..., Any]]
 """From operators of torch to functions that build their ONNX nodes."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The operators that a runtime's graphs consist of.
+
+    Attributes:
+        opset: version of ONNX's own.
+        translations: where the exporter's are not wanted.
+    """
+
+    opset: int
+    translations: Translations
+
+
 Note = Callable[[str, nn.Module, tuple[Any, ...]], tuple[int, list[Tensor]]]
 
 
@@ -66,13 +80,13 @@ class BlockExporter:
 
     Args:
         model: on the CPU, in the precision of the graphs; not changed.
-        translations: of operators that the runtime has its own form of.
+        dialect: of the runtime.
     """
 
-    def __init__(self, model: WAVModel, translations: Translations | None = None) -> None:
+    def __init__(self, model: WAVModel, dialect: Dialect) -> None:
         self.model = _with_opaque_blocks(model, self._note)
         self._weights = model.state_dict()
-        self._translations = translations
+        self.dialect = dialect
         self._calls: dict[BlockKind, _BlockCall] = {}
         self._parts: dict[BlockKind, Any] = {}
 
@@ -108,10 +122,10 @@ class BlockExporter:
                 tuple(inputs.values()),
                 input_names=list(inputs),
                 output_names=list(outputs),
-                opset_version=OPSET,
+                opset_version=self.dialect.opset,
                 dynamo=True,
                 verbose=False,
-                custom_translation_table=self._translations,
+                custom_translation_table=self.dialect.translations,
             )
         assert program is not None
         return program.model_proto

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import torch
 from onnx import TensorProto
 
-from wav_models.engines.onnx.opaque_blocks import OPSET, Translations
+from wav_models.engines.onnx.opaque_blocks import Dialect, Translations
+
+OPSET: Final = 20
+ATTENTION_OPSET: Final = 23
+"""The first that has attention and RMS norm as one operator each."""
 
 
-def onnxruntime_translations() -> Translations:
-    """Translations of RMS norm, attention and rotary embedding to ONNX Runtime's own operators."""
+def onnxruntime_dialect() -> Dialect:
+    """RMS norm, attention and rotary embedding are ONNX Runtime's own operators."""
     aten = torch.ops.aten
-    return {
+    translations: Translations = {
         aten.rms_norm.default: _rms_norm,
         aten.scaled_dot_product_attention.default: _attention,
         torch.ops.wav.rotate.default: _rotary_embedding,
     }
+    return Dialect(OPSET, translations)
 
 
-def standard_translations() -> Translations:
-    """Translations for runtimes that know standard operators only."""
-    return {torch.ops.wav.rotate.default: _rotation}
+def standard_dialect(attention: bool) -> Dialect:
+    """For runtimes that know standard operators only; `attention`: also the standard's `Attention` and
+    `RMSNormalization`, which are spelled out where a runtime has them not."""
+    translations: Translations = {torch.ops.wav.rotate.default: _rotation}
+    if not attention:
+        return Dialect(OPSET, translations)
+    aten = torch.ops.aten
+    translations[aten.rms_norm.default] = _standard_rms_norm
+    translations[aten.scaled_dot_product_attention.default] = _standard_attention
+    return Dialect(ATTENTION_OPSET, translations)
 
 
 def _rotation(x: Any, cos: Any, sin: Any) -> Any:
@@ -51,12 +63,22 @@ def _rotary_embedding(x: Any, cos: Any, sin: Any) -> Any:
 
 
 def _rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float = 0.0) -> Any:
+    weight = _ones(x, normalized_shape) if weight is None else weight
+    return _operator("SimplifiedLayerNormalization", "", x, weight, axis=-1, epsilon=eps)
+
+
+def _standard_rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float = 0.0) -> Any:
+    from onnxscript import opset23
+
+    weight = _ones(x, normalized_shape) if weight is None else weight
+    return opset23.RMSNormalization(x, weight, axis=-1, epsilon=eps)
+
+
+def _ones(like: Any, shape: Any) -> Any:
     from onnx import helper
 
-    if weight is None:
-        ones = torch.ones(*normalized_shape).numpy()
-        weight = _opset().Constant(value=helper.make_tensor("ones", x.dtype.value, ones.shape, ones))
-    return _operator("SimplifiedLayerNormalization", "", x, weight, axis=-1, epsilon=eps)
+    ones = torch.ones(*shape).numpy()
+    return _opset().Constant(value=helper.make_tensor("ones", like.dtype.value, ones.shape, ones))
 
 
 def _attention(
@@ -77,10 +99,33 @@ def _attention(
 
     inputs = [merged(query), merged(key), merged(value)]
     if attn_mask is not None:
-        shape = op.Constant(value_ints=[1, 1, query.shape[2], key.shape[2]])
-        inputs += [None, None, op.Expand(attn_mask, shape)]
+        inputs += [None, None, _expanded(attn_mask, query, key)]
     attended = _operator("MultiHeadAttention", "com.microsoft", *inputs, num_heads=heads)
     return op.Transpose(op.Reshape(attended, op.Constant(value_ints=[0, 0, heads, -1])), perm=[0, 2, 1, 3])
+
+
+def _standard_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """As the exporter writes it, but for the mask, of which ONNX Runtime wants a row for every query."""
+    from onnxscript import opset23
+
+    mask = None if attn_mask is None else _expanded(attn_mask, query, key)
+    attended, *_ = opset23.Attention(query, key, value, mask)
+    return attended
+
+
+def _expanded(mask: Any, query: Any, key: Any) -> Any:
+    """A mask of all queries together [1, 1, 1, S_key] as one of each."""
+    op = _opset()
+    return op.Expand(mask, op.Constant(value_ints=[1, 1, query.shape[2], key.shape[2]]))
 
 
 def _opset() -> Any:

@@ -14,6 +14,7 @@ from wav_models.engines.base import EngineError, EngineOptions
 from wav_models.engines.compiled_engine import CompiledEngine, Graph
 from wav_models.engines.manifest import Manifest, private_copy, read_manifest
 from wav_models.engines.onnx.composer import OnnxComposer
+from wav_models.engines.onnx.opaque_blocks import Dialect
 from wav_models.engines.onnx.weight_file import WeightFile
 from wav_models.networks.text_encoder import TextEncoder
 
@@ -42,8 +43,8 @@ class Runtime(Protocol):
     def targets(self, options: EngineOptions, device: str) -> tuple[str, ...]:
         """Precisions that pay on a device, best first."""
 
-    def translations(self) -> dict[Any, Any] | None:
-        """Of operators to its own."""
+    def dialect(self) -> Dialect:
+        """The operators that its graphs consist of, by what the installed version can read."""
 
     def export(self, name: str, composer: OnnxComposer, directory: Path, weights: WeightFile) -> tuple[Any, Path]:
         """Write one graph; its ONNX model and the file."""

@@ -16,6 +16,7 @@ from wav_models.engines.base import FULL_MEMORY_REMEDY, EngineError, EngineOptio
 from wav_models.engines.compiled_engine import Graph, Values
 from wav_models.engines.manifest import REMEDY, Manifest
 from wav_models.engines.onnx.composer import OnnxComposer
+from wav_models.engines.onnx.opaque_blocks import Dialect
 from wav_models.engines.onnx.weight_file import WeightFile
 
 PACKAGES: Final = ("onnxruntime", "onnx", "onnxscript")
@@ -61,10 +62,10 @@ class OnnxRuntime:
         providers = options.providers or default_providers(device)
         return ("int8", "fp32") if providers[0] == CPU else ("fp16", "fp32")
 
-    def translations(self) -> dict[Any, Any] | None:
-        from wav_models.engines.onnx.operators import onnxruntime_translations
+    def dialect(self) -> Dialect:
+        from wav_models.engines.onnx.operators import onnxruntime_dialect
 
-        return onnxruntime_translations()
+        return onnxruntime_dialect()
 
     def export(self, name: str, composer: OnnxComposer, directory: Path, weights: WeightFile) -> tuple[Any, Path]:
         path = directory / f"{name}.onnx"

@@ -28,6 +28,7 @@ from wav_models.engines.base import (
 from wav_models.engines.compiled_engine import Graph, LentValues, StaleValuesError, Values
 from wav_models.engines.manifest import REMEDY, Manifest, video_dit_name
 from wav_models.engines.onnx.composer import OnnxComposer
+from wav_models.engines.onnx.opaque_blocks import Dialect
 from wav_models.engines.onnx.weight_file import WeightFile
 from wav_models.engines.replay import CudaRecorder, Replays
 
@@ -82,8 +83,14 @@ class TensorRT:
     def targets(self, options: EngineOptions, device: str) -> tuple[str, ...]:
         return ("bf16", "fp16", "fp32")
 
-    def translations(self) -> dict[Any, Any] | None:
-        return None
+    def dialect(self) -> Dialect:
+        """With attention as one operator where its parser reads that, for which TensorRT then has kernels."""
+        from wav_models.engines.onnx.operators import standard_dialect
+
+        trt = tensorrt_module()
+        *_, parser = _make_parser(trt, _make_logger(trt))
+        known = all(map(parser.supports_operator, ("Attention", "RMSNormalization")))
+        return standard_dialect(attention=known and hasattr(trt, "IAttentionInputLayer"))
 
     def export(self, name: str, composer: OnnxComposer, directory: Path, weights: WeightFile) -> tuple[Any, Path]:
         """Compiled, so that it holds its weights itself; what it is made from is removed before the next one."""
@@ -141,18 +148,33 @@ def build_engine(onnx_path: Path, engine_path: Path) -> None:
     """
     trt = tensorrt_module()
     logger = _make_logger(trt)
-    builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
+    builder, network, parser = _make_parser(trt, logger)
     if not parser.parse_from_file(str(onnx_path)):
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise EngineError(f"{onnx_path.name}: TensorRT cannot read this graph: {errors}")
+    _let_attention_be_spelled_out(trt, network)
     engine = builder.build_serialized_network(network, builder.create_builder_config())
     if engine is None:
         said = "; ".join(logger.errors)
         remedy = f" ({FULL_MEMORY_REMEDY})" if memory_is_full(said) else ""
         raise EngineError(f"{onnx_path.name}: TensorRT cannot compile this graph: {said}{remedy}")
     engine_path.write_bytes(engine)
+
+
+def _let_attention_be_spelled_out(trt: Any, network: Any) -> None:
+    """Where there is no kernel for it, as in float32; else such a graph would not compile."""
+    for i in range(network.num_layers):
+        layer = network.get_layer(i)
+        if str(layer.type).endswith("ATTENTION_INPUT"):
+            layer.__class__ = trt.IAttentionInputLayer  # the bindings know every layer as its base class
+            layer.attention.decomposable = True
+
+
+def _make_parser(trt: Any, logger: Any) -> tuple[Any, Any, Any]:
+    """Builder, an empty network whose numbers have the types of the graph, and what reads graphs into it."""
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    return builder, network, trt.OnnxParser(network, logger)
 
 
 def record_all(graphs: Mapping[str, Any], lender: str) -> None:

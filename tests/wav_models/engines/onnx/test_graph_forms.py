@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from wav_models.engines.compiled_engine import CompiledEngine
 from wav_models.engines.export import ExportTarget, export_model
 from wav_models.engines.manifest import Manifest, PlanShape
 from wav_models.engines.onnx.graphs import OnnxGraphs
+from wav_models.engines.onnx.operators import standard_dialect
 from wav_models.engines.onnx.weight_file import WeightFile
 from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans
 from wav_models.engines.runtimes import get_runtime, load_engine
@@ -98,26 +100,35 @@ def reference_of(checkpoint: Checkpoint) -> TorchEngine:
     return TorchEngine(checkpoint.model, checkpoint.autoencoder, WordEncoder())
 
 
-def stepwise_engine(checkpoint: Checkpoint, directory: Path) -> Engine:
-    """The very graphs that TensorRT compiles, run by ONNX Runtime."""
+def stepwise_engine(checkpoint: Checkpoint, directory: Path, *, attention: bool) -> Engine:
+    """The very graphs that TensorRT compiles, run by ONNX Runtime; those of a parser that knows `Attention`, or not."""
     model: WAVModel = checkpoint.model
-    graphs = OnnxGraphs(model, checkpoint.autoencoder, SHAPE, loops="stepwise")
-    files = {}
+    graphs = OnnxGraphs(model, checkpoint.autoencoder, SHAPE, standard_dialect(attention), loops="stepwise")
+    files, operators = {}, Counter[str]()
     with WeightFile(directory / "weights.bin") as weights:
         for name, build in graphs.builders().items():
-            build().write(directory / f"{name}.onnx", weights)
+            written = build().write(directory / f"{name}.onnx", weights)
+            if not name.startswith("vae"):
+                operators.update(node.op_type for node in written.graph.node)
             files[name] = {"file": f"{name}.onnx"}
+    assert (operators["Attention"] > 0) == (operators["RMSNormalization"] > 0) == attention
+    assert (operators["Softmax"] == 0) == attention
     manifest = Manifest(0, "onnxruntime", "fp32", "", "", 20, "", SHAPE, {}, files, {})
     graphs = get_runtime("onnxruntime").load(directory, manifest, EngineOptions(num_threads=1), "cpu")
     return CompiledEngine(manifest, graphs, checkpoint.config, WordEncoder())
 
 
 @pytest.mark.parametrize(
-    "config", [pytest.param(PUBLISHED, id="published"), pytest.param(GIVEN, id="causal", marks=pytest.mark.slow)]
+    ("config", "attention"),
+    [
+        pytest.param(PUBLISHED, True, id="published"),
+        pytest.param(GIVEN, True, id="causal", marks=pytest.mark.slow),
+        pytest.param(GIVEN, False, id="causal, spelled out", marks=pytest.mark.slow),
+    ],
 )
-def test_graphs_of_single_steps_equal_torch(config: ModelConfig, tmp_path: Path) -> None:
+def test_graphs_of_single_steps_equal_torch(config: ModelConfig, attention: bool, tmp_path: Path) -> None:
     checkpoint = checkpoint_of(config)
-    engine, reference = stepwise_engine(checkpoint, tmp_path), reference_of(checkpoint)
+    engine, reference = stepwise_engine(checkpoint, tmp_path, attention=attention), reference_of(checkpoint)
     trial = Trial.draw(engine, checkpoint.normalization, PLANNER)
     for name, agreement in compare_graphs(reference, engine, trial).items():
         assert agreement.within(TOLERANCES["fp32"]), name

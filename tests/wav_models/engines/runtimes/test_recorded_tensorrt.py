@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tests.wav_models.engines.test_replay import Rerun
+from wav_models.engines.base import EngineError
 from wav_models.engines.compiled_engine import LentValues, StaleValuesError
+from wav_models.engines.onnx.operators import ATTENTION_OPSET, OPSET
 from wav_models.engines.replay import Replays
-from wav_models.engines.runtimes.tensorrt import TensorRTGraph, record_all
+from wav_models.engines.runtimes import tensorrt
+from wav_models.engines.runtimes.tensorrt import RUNTIME, TensorRTGraph, record_all
 
 TRT = SimpleNamespace(
     TensorIOMode=SimpleNamespace(INPUT="in"),
@@ -111,3 +114,32 @@ def test_without_recordings_every_call_has_tensors_of_its_own() -> None:
     graph = TensorRTGraph(TRT, engine, "video_dit_4", device=torch.device("cpu"))
     one, two = (graph.run({"video_noise": torch.full(SHAPE, x)}, {})["value_video_0"] for x in (1.0, 2.0))
     assert (float(one[0, 0]), float(two[0, 0])) == (2.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("known", "opset"), [({"Attention", "RMSNormalization"}, ATTENTION_OPSET), ({"RMSNormalization"}, OPSET)]
+)
+def test_attention_is_one_operator_where_the_parser_reads_that(
+    known: set[str], opset: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = SimpleNamespace(supports_operator=known.__contains__)
+    builder = SimpleNamespace(create_network=lambda _: None)
+    trt = SimpleNamespace(
+        ILogger=type("ILogger", (), {}),
+        NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
+        Builder=lambda _: builder,
+        OnnxParser=lambda *_: parser,
+        IAttentionInputLayer=None,
+    )
+    monkeypatch.setattr(tensorrt, "tensorrt_module", lambda: trt)
+    assert RUNTIME.dialect().opset == opset
+
+
+def test_a_gpu_that_tensorrt_for_rtx_does_not_serve_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt, "tensorrt_module", lambda: SimpleNamespace(__name__="tensorrt_rtx"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    with pytest.raises(EngineError, match="serves sm_75, .*, and this GPU is sm_90; install classic TensorRT"):
+        RUNTIME.target_gpu()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 9))
+    assert "sm_89" in RUNTIME.target_gpu().split()

@@ -14,6 +14,7 @@ from wav_models.checkpoint import Checkpoint, load_checkpoint
 from wav_models.engines.base import EngineError, EngineOptions
 from wav_models.engines.export import ExportTarget, export
 from wav_models.engines.manifest import PlanShape, check_manifest, read_manifest
+from wav_models.engines.onnx.operators import ATTENTION_OPSET
 from wav_models.engines.runtimes import tensorrt as tensorrt_runtime
 from wav_models.engines.select import make_engine
 from wav_models.planner.config import PlannerConfig
@@ -61,6 +62,7 @@ def test_all_graphs_compile_for_every_gpu(plans: Path) -> None:
     }
     assert manifest.gpu.split() == list(tensorrt_runtime.RTX_GPUS)
     assert manifest.runtime.startswith("tensorrt_rtx ")
+    assert manifest.opset == ATTENTION_OPSET
     assert manifest.graphs["value_step"]["inputs"]["x_t"] == [4, 2, 16, 17]
     assert {path.suffix for path in plans.iterdir()} == {".engine", ".json"}  # nothing is left of the ONNX graphs
 
@@ -122,3 +124,19 @@ def test_a_graph_that_it_cannot_read_is_named_with_the_reason(tmp_path: Path) ->
     onnx.save(helper.make_model(graph, opset_imports=opsets), tmp_path / "dream.onnx")
     with pytest.raises(EngineError, match=r"dream\.onnx: TensorRT cannot read this graph: .*Dream"):
         tensorrt_runtime.build_engine(tmp_path / "dream.onnx", tmp_path / "dream.engine")
+
+
+@pytest.mark.parametrize("number", [TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT])
+def test_attention_compiles_where_it_has_a_kernel_of_its_own_and_where_not(number: int, tmp_path: Path) -> None:
+    """Unmarked, that in float32 is refused."""
+    query, key, value, result = (
+        helper.make_tensor_value_info(name, number, [4, 2, count, 64])
+        for name, count in zip("qkvy", (32, 48, 48, 32), strict=True)
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Attention", ["q", "k", "v"], ["y"])], "g", [query, key, value], [result]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", ATTENTION_OPSET)], ir_version=10)
+    onnx.save(model, tmp_path / "attention.onnx")
+    tensorrt_runtime.build_engine(tmp_path / "attention.onnx", tmp_path / "attention.engine")
+    assert (tmp_path / "attention.engine").stat().st_size > 0

@@ -27,7 +27,7 @@ from wav_models.engines.manifest import (
     check_manifest,
     weights_sha256,
 )
-from wav_models.engines.precision import user_cache
+from wav_models.engines.precision import user_cache, weight_bits
 from wav_models.engines.runtimes import get_runtime
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
@@ -103,6 +103,7 @@ def expected_manifest(checkpoint_sha256: str, target: ExportTarget, gpu: str) ->
         versions,
         {},
         {},
+        weight_bits=weight_bits(),
     )
 
 

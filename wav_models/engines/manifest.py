@@ -108,6 +108,7 @@ class Manifest:
         graphs: per graph {"file", "inputs", "outputs"}; the last two map a name to its shape.
         files: SHA-256 per file, of graphs and of weights that they share.
         measured: what "auto" decides by.
+        weight_bits: of weights in int8; those of 8 are wrong on processors whose `precision.weight_bits` are 7.
     """
 
     format: int
@@ -122,6 +123,7 @@ class Manifest:
     graphs: dict[str, dict[str, Any]]
     files: dict[str, str]
     measured: Measurement = field(default_factory=Measurement)
+    weight_bits: int = 8
 
     def write(self, directory: Path) -> None:
         """Written last: a directory without it is not an export."""
@@ -172,6 +174,8 @@ def check_manifest(directory: Path, expected: Manifest) -> Manifest:
     for name, (have, need) in _compared(found, expected).items():
         if have != need and not (name == "gpu" and need in have.split()):
             raise EngineError(f"{directory}: made for {name} {have}, but this is {need}; {REMEDY}")
+    if found.precision == "int8" and found.weight_bits > expected.weight_bits:
+        raise EngineError(f"{directory}: products of its 8-bit weights overflow on this processor; {REMEDY}")
     for name in found.files:
         if not (directory / name).is_file():
             raise EngineError(f"{directory / name}: missing; {REMEDY}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wav_models.engines.base import EngineError
-from wav_models.engines.manifest import FORMAT, MANIFEST, Manifest, PlanShape, read_manifest
+from wav_models.engines.manifest import FORMAT, MANIFEST, Manifest, PlanShape, check_manifest, read_manifest
 from wav_models.planner.config import PlannerConfig
 
 SOUND = Manifest(
@@ -46,3 +46,17 @@ def test_a_damaged_one_is_refused(tmp_path: Path, changes: dict[str, Any], messa
     (tmp_path / MANIFEST).write_text(json.dumps({**asdict(SOUND), **changes}))
     with pytest.raises(EngineError, match=f"not a manifest of this version .*{message}.*export again"):
         read_manifest(tmp_path)
+
+
+def test_weights_of_eight_bits_are_refused_where_their_products_overflow(tmp_path: Path) -> None:
+    (tmp_path / "video_dit_1.onnx").touch()
+    eight = replace(SOUND, precision="int8")
+    seven = replace(eight, weight_bits=7)
+    for written, here in ((eight, eight), (seven, seven), (seven, eight)):
+        written.write(tmp_path)
+        assert check_manifest(tmp_path, here) == written
+    eight.write(tmp_path)
+    with pytest.raises(EngineError, match="8-bit weights overflow on this processor"):
+        check_manifest(tmp_path, seven)
+    replace(eight, precision="fp32").write(tmp_path)
+    check_manifest(tmp_path, replace(seven, precision="fp32"))

@@ -56,3 +56,20 @@ def test_the_share_is_that_of_the_fastest_calls() -> None:
     ticks = iter([float(x) for i in range(precision.REPEATS) for x in (10 * i, 10 * i + 2, 10 * i + 3, 10 * i + 4)])
     assert precision.bf16_share(lambda: next(ticks)) == pytest.approx(0.5)
     assert 0.0 < precision.bf16_share() < 1000.0
+
+
+@pytest.mark.parametrize(
+    ("told", "bits"),
+    [
+        ("flags\t\t: fpu avx avx2\n", 7),
+        ("flags\t\t: fpu avx2 avx512f\n", 7),
+        ("flags\t\t: fpu avx2 avx_vnni\n", 8),
+        ("flags\t\t: fpu avx512_vnni\n", 8),
+        ("Features\t: fp asimd\n", 8),
+    ],
+)
+def test_weights_have_a_bit_less_where_products_of_bytes_overflow(
+    told: str, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding: f"processor\t: 0\n{told}")
+    assert precision.weight_bits() == bits

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wav_models.engines.precision import weight_bits
+
 MIN_QUANTIZED_SIZE: Final = 64
 """Input and output channels from which a linear layer gains by 8-bit arithmetic."""
 
@@ -170,11 +172,11 @@ def _bias_add(node: Any, readers: dict[str, list[Any]], tensors: dict[str, Tenso
 
 
 def _quantized_weight(tensors: dict[str, Tensor], name: str) -> tuple[str, str]:
-    """Names of the weight [in, out] as int8 and of its scales [out]."""
+    """Names of the weight [in, out] as int8, in `weight_bits` of this processor, and of its scales [out]."""
     names = f"{name}.int8", f"{name}.scale"
     if names[0] not in tensors:
         weight = tensors[name].float()
-        scale = weight.abs().amax(dim=0).clamp_min(torch.finfo(torch.float32).tiny) / 127
+        scale = weight.abs().amax(dim=0).clamp_min(torch.finfo(torch.float32).tiny) / (2 ** (weight_bits() - 1) - 1)
         tensors[names[0]] = (weight / scale).round().to(torch.int8)
         tensors[names[1]] = scale
     return names

@@ -99,7 +99,8 @@ class Supervisor:
             text=True,
             errors="replace",
             bufsize=1,
-            preexec_fn=_lead_group,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
             env={**os.environ, "PYTHONUNBUFFERED": "1", "RCUTILS_LOGGING_BUFFERED_STREAM": "0"},
         )
         assert process.stdout is not None
@@ -148,12 +149,6 @@ class Supervisor:
             return backwards
         managed = [child for child in self._children if child.managed]
         return managed + [child for child in backwards if not child.managed]
-
-
-def _lead_group() -> None:
-    """Called in a child. A group of its own, to be stopped as one; no session, for `nice` counts within one only."""
-    os.setpgid(0, 0)
-    die_with_parent()
 
 
 def command(node: NodeLaunch, parameter_directory: Path) -> list[str]:

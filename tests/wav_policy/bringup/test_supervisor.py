@@ -52,11 +52,6 @@ class Rig:
         raise AssertionError(f"{text!r} not printed: {self.lines}")
 
 
-def field(process: int, number: int) -> int:
-    """Of /proc/PID/stat, counted from 1; behind the command, which may contain anything."""
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[number - 3])
-
-
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     lines: list[str] = []
@@ -166,10 +161,3 @@ def test_a_program_of_a_full_ros_is_named_when_missing(monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ExecutableError, match="rviz2.*full ROS 2"):
         command(NodeLaunch("rviz2", "rviz2", "rviz2", lifecycle=False), tmp_path)
-
-
-def test_nodes_are_groups_of_one_session_for_nice_counts_within_one_only(rig: Rig) -> None:
-    rig.start(first="import time; time.sleep(60)", second="import time; time.sleep(60)")
-    processes = rig.supervisor.process_ids().values()
-    assert [field(process, 5) for process in processes] == list(processes)
-    assert {field(process, 6) for process in processes} == {os.getsid(0)}

@@ -50,11 +50,11 @@ def test_an_arm_that_is_elsewhere_behind_an_inhibit_is_not_commanded_until_enabl
     following.arms.in_the_way = inhibit(Reaction.HOLD)
     following.run(0.5)
     count = len(following.arms.writes)
-    elsewhere = following.arms.position.copy()
-    elsewhere[8] += 0.3
-    following.arms.position = elsewhere
     following.arms.write = lambda position, mute: (True, True)  # it is somebody else's
-    following.run(0.1)
+    for _ in range(30):
+        following.arms.position = following.arms.position + 0.01 * (np.arange(14) == 8)
+        following.run(0.01)
+    elsewhere = following.arms.position.copy()
     following.arms.in_the_way = None
     following.run(0.1)
     del following.arms.write

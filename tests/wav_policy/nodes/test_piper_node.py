@@ -23,6 +23,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot, start_node
+from wav_models.endings import WRONG_USE
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.experiments.faults.motion import find_hold, is_moving
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
@@ -423,7 +424,7 @@ def test_an_arm_in_repair_is_said_to_be_absent_and_the_other_tells_its_efforts(
 
 def test_impossible_parameters_are_named(tmp_path: Path, repository: Path) -> None:
     process = start_node(tmp_path, repository, tmp_path / "log", ["-p", "control_rte:=100.0"])
-    assert process.wait(timeout=20) == 1
+    assert process.wait(timeout=20) == WRONG_USE
     assert "unknown parameter 'control_rte'; did you mean 'control_rate'?" in (tmp_path / "log").read_text()
 
 

@@ -164,9 +164,7 @@ class Demo:
     def _prepare(self, seed: int, screen: Screen) -> None:
         """Policy off, arms home, new layout, policy on."""
         self._go_home(screen)
-        self._client.set_parameter("sim_node", "next_seed", seed)
-        self._client.trigger("sim/reset")
-        if not self._client.spin_until(lambda: self._world().values["seed"] == str(seed), 5.0):
+        if not self._client.spin_until(self._client.lay_out(seed), 5.0):
             raise DemoError(f"sim_node does not report the layout of seed {seed}")
         self._client.activate("policy_node")
 

@@ -153,17 +153,16 @@ class UnattendedSession:
 
     def _record(self, seed: int) -> bool | None:
         """Success of the seed's episode; None when it was not recorded to its end."""
-        from wav_policy.nodes.clients.recorder_client import RECORDER, TELEOPERATION, WORLD
+        from wav_policy.nodes.clients.recorder_client import RECORDER, TELEOPERATION
+        from wav_policy.nodes.clients.system_client import WORLD
 
         client = self._client
         client.wait(lambda: WORLD in client.reports, _READY_TIMEOUT, lambda: "there is no simulation")
-        client.set_parameter("sim_node", "next_seed", seed)
-        client.trigger("sim/reset")
+        is_laid_out = client.lay_out(seed)
 
         def ready() -> bool:
-            laid_out = client.reports[WORLD].values["seed"] == str(seed)
             follows = client.reports.get(TELEOPERATION)
-            return laid_out and follows is not None and follows.message == "following" and self._is_idle()
+            return is_laid_out() and follows is not None and follows.message == "following" and self._is_idle()
 
         client.wait(ready, _READY_TIMEOUT, lambda: self._why_not((WORLD, TELEOPERATION, RECORDER)))
         num_before = _num_episodes(client)
@@ -218,7 +217,7 @@ class UnattendedSession:
         return self._client.recorder.message.startswith("recording")
 
     def _is_done(self) -> bool:
-        from wav_policy.nodes.clients.recorder_client import WORLD
+        from wav_policy.nodes.clients.system_client import WORLD
 
         return self._client.reports[WORLD].values["success"] == "True"
 

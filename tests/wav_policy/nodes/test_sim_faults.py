@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from wav_policy.nodes.clients.system_client import ServiceError, SystemClient
+from wav_policy.nodes.clients.system_client import WORLD, ServiceError, SystemClient
 from wav_policy.piper.arm import PiperArm
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
@@ -43,5 +43,19 @@ def test_an_arm_fails_and_heals_by_parameter(links: tuple[Path, Path]) -> None:
         client.set_parameter("sim_node", "fault.left", "")
         assert client.spin_until(lambda: driver.status().outage == "", 20.0)
         driver.close()
+    finally:
+        client.close()
+
+
+def test_an_older_layout_of_the_same_seed_is_not_taken_for_the_new_one(links: tuple[Path, Path]) -> None:
+    client = SystemClient()
+    try:
+        assert client.spin_until(lambda: WORLD in client.reports, 60.0)
+        assert client.spin_until(lambda: (client.reports[WORLD].number("episode_time") or 0.0) > 4.0, 20.0)
+        seed = client.reports[WORLD].values["seed"]
+        is_laid_out = client.lay_out(int(seed))
+        assert client.spin_until(is_laid_out, 20.0)
+        assert client.reports[WORLD].values["seed"] == seed
+        assert (client.reports[WORLD].number("episode_time") or 0.0) < 4.0
     finally:
         client.close()

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("rclpy")
 
 from wav_policy.cli.record_sessions import UnattendedSession
-from wav_policy.nodes.clients.recorder_client import RECORDER, TELEOPERATION, WORLD
-from wav_policy.nodes.clients.system_client import Report, ServiceError
+from wav_policy.nodes.clients.recorder_client import RECORDER, TELEOPERATION
+from wav_policy.nodes.clients.system_client import WORLD, Report, ServiceError
 
 
 class FakeClient:
@@ -20,7 +20,7 @@ class FakeClient:
         self.reports = {
             "lifecycle_manager: nodes": Report("all nodes active", {}),
             TELEOPERATION: Report("following", {}),
-            WORLD: Report("", {"seed": "", "success": "True"}),
+            WORLD: Report("", {"success": "True"}),
         }
         self._fates = fates
         self._seed = 0
@@ -39,9 +39,9 @@ class FakeClient:
     def check(self) -> None:
         pass
 
-    def set_parameter(self, node: str, name: str, value: int) -> None:
-        self._seed = value
-        self.reports[WORLD].values["seed"] = str(value)
+    def lay_out(self, seed: int) -> Callable[[], bool]:
+        self._seed = seed
+        return lambda: True
 
     def trigger(self, service: str, timeout: float = 0.0) -> str:
         episodes, fate = int(self.recorder.values["episodes"]), self._fates.get(self._seed)

@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 from std_msgs.msg import String
 
-from wav_policy.nodes.clients.system_client import Report, SystemClient
+from wav_policy.nodes.clients.system_client import WORLD, Report, SystemClient
 from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
 
 RECORDER = "recorder_node: episode"
 TELEOPERATION = "teleop_node: following"
-WORLD = "sim_node: world"
 MANAGER = "lifecycle_manager: nodes"
 
 _APPEAR_TIMEOUT = 90.0

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -25,6 +25,9 @@ from wav_policy.nodes.messages.diagnostic_array import reports_from_message
 from wav_policy.nodes.messages.subscribing import subscribe
 
 SERVICE_TIMEOUT = 10.0
+
+WORLD: Final = "sim_node: world"
+"""What the simulation says on /diagnostics."""
 
 
 class ServiceError(RuntimeError):
@@ -87,6 +90,26 @@ class SystemClient:
             ServiceError: see the class.
         """
         return self._agreed(service, self._call(Trigger, service, Trigger.Request(), timeout))
+
+    def lay_out(self, seed: int) -> Callable[[], bool]:
+        """Have the simulation, which has been heard, lay out its task anew.
+
+        Returns:
+            Whether it is heard about the new layout: what it said before is of an older one, whose success and time
+            are not meant, even where the seed is the same.
+
+        Raises:
+            ServiceError: see the class.
+        """
+        before = self.reports[WORLD].values["resets"]
+        self.set_parameter("sim_node", "next_seed", seed)
+        self.trigger("sim/reset")
+
+        def is_heard() -> bool:
+            told = self.reports[WORLD].values
+            return told["resets"] != before and told["seed"] == str(seed)
+
+        return is_heard
 
     def switch(self, service: str, on: bool, timeout: float = SERVICE_TIMEOUT) -> str:
         """Call a std_srvs/SetBool service and return its message.

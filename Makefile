@@ -14,6 +14,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 PYTEST_ARGS ?=
 PIP_ARGS ?=
+ASIDE := $(BIN)/python -m tests.aside
 IN_TWO_PROCESSES := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 # The system's own interpreter if it is 3.10-3.13, else the first of these that runs.
@@ -76,7 +77,8 @@ format: setup
 	$(BIN)/ruff format .
 
 # What talks to nodes and arms looks at clocks, and waits most of its time: one process, for whole systems need both
-# cores. The rest and the linters compute meanwhile, and make way for it. Each part prints what it found when it ends.
+# cores. The rest and the linters compute meanwhile, and make way for it (tests/aside.py). Each part prints what it found
+# when it ends.
 test: setup
 ifeq ($(PYTEST_ARGS),)
 	@echo "Tests and linters run in three parts at once; each prints its results when it ends, after some minutes"
@@ -89,10 +91,10 @@ test-clock:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --reruns 1 --durations 15 -m 'clock and not slow'
 
 test-compute:
-	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest $(IN_TWO_PROCESSES) --durations 15 -m 'not slow and not clock'
+	OMP_NUM_THREADS=1 $(ASIDE) $(BIN)/python -m pytest $(IN_TWO_PROCESSES) --durations 15 -m 'not slow and not clock'
 
 test-lint:
-	nice -n 19 $(MAKE) --no-print-directory lint
+	$(ASIDE) $(MAKE) --no-print-directory lint
 
 # Break the code one line at a time; fails where no test notices. make mutants ARGS="safety units --jobs 4"
 mutants: setup

@@ -34,6 +34,7 @@ from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.lifecycle import ManagedNode
 from wav_policy.nodes.runtime.parameters import declare
+from wav_policy.nodes.runtime.polling import NeverCalled, drain
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.nodes.runtime.timers import steady_timer
 from wav_policy.piper.bus import INTERFACES
@@ -121,6 +122,7 @@ class TeleopNode(ManagedNode):
             self._readers.append(reader)
         self._chunks = self.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS)
         self._leader = self.create_publisher(JointState, LEADER_TOPIC, SENSOR_DATA)
+        unhandled = NeverCalled()  # by the executor: some 400 messages a second are too many for it
         self._joints = [
             subscribe(
                 self,
@@ -129,6 +131,7 @@ class TeleopNode(ManagedNode):
                 partial(self._on_joints, topic),
                 qos_profile_sensor_data,
                 partial(self._distrust, topic),
+                callback_group=unhandled,
             )
             for topic in (JOINT_TOPIC, TARGET_TOPIC)
         ]
@@ -224,6 +227,7 @@ class TeleopNode(ManagedNode):
     def _tick(self) -> None:
         if not self._active or self._chunks is None or self._leader is None:
             return
+        drain(self._joints)
         now = time.monotonic()
         measured, target = self._newest(JOINT_TOPIC), self._newest(TARGET_TOPIC)
         leader = self._leader_position(target or measured)

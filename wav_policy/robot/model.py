@@ -75,7 +75,7 @@ def cell_xml(objects: str, settings: str = "") -> str:
   <option timestep="{TIME_STEP}" integrator="implicitfast" cone="elliptic" impratio="20" noslip_iterations="3"/>
   <visual>
     <headlight ambient="0.45 0.45 0.45" diffuse="0.35 0.35 0.35" specular="0 0 0"/>
-    <quality shadowsize="0" offsamples="1"/>
+    <quality shadowsize="0" offsamples="0"/>
     <global offwidth="640" offheight="480"/>
     <map znear="0.01" zfar="20"/>
   </visual>

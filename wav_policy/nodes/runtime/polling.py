@@ -92,10 +92,20 @@ class DrainingThread:
         while not self._closed.wait(_DRAIN_PERIOD):
             for subscription in self._subscriptions:
                 try:
-                    while (data := _take(subscription)) is not None:
-                        subscription.callback(data)
+                    drain([subscription])
                 except Exception as error:
                     self._node.get_logger().error(f"callback failed: {type(error).__name__}: {error}")
+
+
+def drain(subscriptions: Sequence[Any]) -> None:
+    """Call the callbacks of subscriptions for every message that has come.
+
+    Args:
+        subscriptions: made by `subscribe` with `NeverCalled`.
+    """
+    for subscription in subscriptions:
+        while (data := _take(subscription)) is not None:
+            subscription.callback(data)
 
 
 def _take(subscription: Any) -> bytes | None:

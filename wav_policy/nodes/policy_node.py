@@ -35,6 +35,7 @@ from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, s
 from wav_policy.nodes.runtime.heartbeat import Heartbeat
 from wav_policy.nodes.runtime.lifecycle import ManagedNode
 from wav_policy.nodes.runtime.parameters import ParameterError, declare
+from wav_policy.nodes.runtime.polling import DrainingThread, NeverCalled
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.policy.chunk_continuation import ChunkContinuation, check_continuation
 from wav_policy.policy.observation import JOINT_TOPIC, ObservationBuffer, ObservationConfig
@@ -153,6 +154,7 @@ class _Running:
     imagination: ImaginationPublisher | None
     publisher: Any
     subscriptions: list[Any]
+    captures: DrainingThread
 
 
 class PolicyNode(ManagedNode):
@@ -227,7 +229,17 @@ class PolicyNode(ManagedNode):
         buffer = ObservationBuffer(
             model.horizon, model.latent.image_size, self.config.observation, self._now, views, policy.fit_image
         )
-        cameras = CameraSubscriptions(self, buffer, self.config.image_transport, views=views)
+        unhandled = NeverCalled()  # by the executor: some 300 messages a second cost it a third of a core
+        cameras = CameraSubscriptions(self, buffer, self.config.image_transport, unhandled, views)
+        joints = subscribe(
+            self,
+            JointState,
+            JOINT_TOPIC,
+            self._on_joint_state,
+            qos_profile_sensor_data,
+            buffer.reject_joint_state,
+            callback_group=unhandled,
+        )
         interval = (self.config.replan_interval or model.horizon.num_execute_steps) / model.horizon.step_hz
         continuation = ChunkContinuation(self.config.continuation, model.horizon)
         return _Running(
@@ -237,17 +249,7 @@ class PolicyNode(ManagedNode):
             publisher=self.create_lifecycle_publisher(
                 JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS
             ),
-            subscriptions=[
-                subscribe(
-                    self,
-                    JointState,
-                    JOINT_TOPIC,
-                    self._on_joint_state,
-                    qos_profile_sensor_data,
-                    buffer.reject_joint_state,
-                ),
-                subscribe_instruction(self, self._on_instruction),
-            ],
+            subscriptions=[joints, subscribe_instruction(self, self._on_instruction)],
             imagination=self._make_imagination(policy, buffer) if self._imagines else None,
             heartbeat=Heartbeat(self._assert_liveliness),
             worker=PlanningWorker(
@@ -261,6 +263,7 @@ class PolicyNode(ManagedNode):
                 seed=self.config.seed,
                 report_error=lambda text: self.get_logger().error(text, throttle_duration_sec=5.0),
             ),
+            captures=DrainingThread(self, [*cameras.subscriptions, joints]),
         )
 
     @property
@@ -284,6 +287,7 @@ class PolicyNode(ManagedNode):
         running, self._running = self._running, None
         if running is None:
             return
+        running.captures.close()
         running.heartbeat.close()
         running.worker.close()
         running.worker.policy.close()

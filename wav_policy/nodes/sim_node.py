@@ -66,7 +66,7 @@ class SimConfig:
     can_right: str = "/tmp/can_right"
     can_leader_left: str = ""
     can_leader_right: str = ""
-    image_rate: Annotated[float, Range(0.1, 200.0)] = 30.0
+    image_rate: Annotated[float, Range(0.1, 200.0)] = 20.0
     physics_period: Annotated[float, Range(0.001, 0.1)] = 0.008
     publish_instruction: bool = True
     teleport_arms: bool = False

@@ -80,7 +80,7 @@ def _free_port() -> int:
 def test_cameras_publish_at_their_rate_and_size(system: System, view: str) -> None:
     camera = system.found["cameras"][view]
     reported = system.found["reported_rate"]
-    assert camera["rate"] == pytest.approx(reported, rel=0.5)  # 30 Hz, unless the machine is busy with other things
+    assert camera["rate"] == pytest.approx(reported, rel=0.5)  # 20 Hz, unless the machine is busy with other things
     assert 2.0 < reported < 31.0
     assert camera["size"] == ([240, 424] if view == "head" else [240, 320])
     assert camera["encoding"] == "rgb8"

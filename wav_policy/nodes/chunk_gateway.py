@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -34,6 +34,7 @@ from wav_models.types import ActionChunk
 from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.nodes.messages import chunk_topic
+from wav_policy.nodes.messages.authors import Authors
 from wav_policy.nodes.messages.gateway_words import (
     MAX_INTRODUCTION,
     NAME,
@@ -137,6 +138,8 @@ class ChunkGateway(Node):
             ],
         )
         self._speaker = speaker
+        self._topic = topic
+        self._authors = Authors()
         self.desk = ServiceDesk(self, introduction, speaker.say)
         subscribe(
             self,
@@ -148,11 +151,22 @@ class ChunkGateway(Node):
             event_callbacks=SubscriptionEventCallbacks(liveliness=self._on_liveliness),
         )
 
-    def _on_chunk(self, message: JointTrajectory) -> None:
+    def _on_chunk(self, message: JointTrajectory, info: Mapping[str, int]) -> None:
+        if self._authors.are_several(info["publication_sequence_number"]):
+            self._speaker.say(Refused(self._who_they_are()))
+            return
         try:
             self._speaker.say(chunk_from_message(message))
         except TrajectoryError as error:
             self._speaker.say(Refused(str(error)))
+
+    def _who_they_are(self) -> str:
+        nodes = {
+            f"{each.node_namespace.rstrip('/')}/{each.node_name}"
+            for each in self.get_publishers_info_by_topic(self._topic)
+        }
+        names = f" ({', '.join(sorted(nodes))})" if nodes else ""
+        return f"several publishers send {self._topic} in turn{names}: two masters would fight. Stop all but one"
 
     def _on_liveliness(self, change: QoSLivelinessChangedInfo) -> None:
         """Nobody vouches for the chunk in force any more, or one of several has gone: it may be its author.

@@ -179,6 +179,32 @@ def columns(targets: list[tuple[float, FloatArray]]) -> tuple[FloatArray, FloatA
     return np.array([stamp for stamp, _ in targets]), np.array([target for _, target in targets])
 
 
+def test_the_arms_hold_while_two_send_chunks_in_turn(active: Robot, probe: Probe) -> None:
+    """They were steered by both, a chunk each."""
+    start = active.position
+    own, other = probe.chunks, probe.make_chunk_publisher()
+    number = 0
+
+    def send() -> None:
+        nonlocal number
+        number += 1
+        probe.chunks = other if number % 2 else own
+        probe.send_chunk(start, 0.2 if number % 2 else -0.2)
+
+    probe.repeat(send, lambda: "several publishers" in probe.messages()[LOOP], period=0.2)
+    reason = probe.messages()[LOOP]
+    assert reason.startswith("holding: ")
+    assert "/probe" in reason
+    assert "action_chunk in turn" in reason
+    probe.spin(0.5)
+    held = active.position
+    probe.repeat(send, lambda: number > 20, period=0.1)
+    np.testing.assert_allclose(active.position, held, atol=1e-3)
+    probe.node.destroy_publisher(other)
+    probe.chunks = own
+    probe.lead(held, 0.1, lambda: active.position[0] > held[0] + 0.05)  # one is left
+
+
 def test_after_a_stop_only_reset_and_enable_move_again(active: Robot, probe: Probe) -> None:
     start = active.position
     probe.lead(start, 0.3, lambda: probe.messages()[LOOP] == "following the chunk", rows=20)

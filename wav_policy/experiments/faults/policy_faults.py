@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+from rclpy.node import Node
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -25,11 +26,17 @@ from wav_policy.experiments.faults.fault import (
 )
 from wav_policy.experiments.faults.observer import CHUNK_AHEAD
 from wav_policy.experiments.faults.wall_time import wall_time
+from wav_policy.nodes.messages import chunk_topic
+from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.robot.joints import JOINT_NAMES
 
 _FLOOD_RATE: Final = 2000.0
 _MANY: Final = 30_000
 _LONG_TEXT: Final = 10_000_000
+_CONNECTED: Final = 10.0  # s
+_NUM_CHUNKS: Final = 10
+_BETWEEN: Final = 0.2
+"""Chunks of a second policy [s]; of the first it is the same."""
 
 
 def _send(change: Callable[[ActionChunk], ActionChunk]) -> Inject:
@@ -78,6 +85,20 @@ def _late_plans(testbed: Testbed) -> float:
     """From now on plans come 2 s after their observation: all their rows are past. The one in force runs out."""
     now = wall_time()
     testbed.observer.delay_chunks(2.0)
+    return now
+
+
+def _second_policy(testbed: Testbed) -> float:
+    """Another node, once it is connected, sends chunks of its own between those that come."""
+    observer = testbed.observer
+    node = Node("second_policy", context=observer.client.node.context)
+    publisher = node.create_publisher(JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.REQUESTED_QOS)
+    observer.wait(lambda: publisher.get_subscription_count() > 0, _CONNECTED)
+    now = wall_time()
+    for _ in range(_NUM_CHUNKS):
+        publisher.publish(chunk_to_message(observer.swing_chunk(observer.joints, wall_time())))
+        observer.spin(_BETWEEN)
+    node.destroy_node()
     return now
 
 
@@ -180,6 +201,8 @@ POLICY_FAULTS: Final = (
         1.0,
         way_back=("piper/home",),
     ),
+    # Noticed by its second chunk, or by the one after that of the first
+    _by_chunk("a second policy beside the first", _second_policy, "several publishers.*two masters", 0.6),
     # The chunk in force runs out
     _by_chunk("plans 2 s late", _late_plans, "planned before", CHUNK_AHEAD + POLICY_LIMIT),
     Fault("checkpoint overwritten and cut short", _overwrite_checkpoint, GO_ON, heal=_restore_checkpoint),

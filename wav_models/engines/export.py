@@ -6,7 +6,6 @@ import importlib.metadata
 import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from wav_models.engines.manifest import (
 )
 from wav_models.engines.precision import user_cache, weight_bits
 from wav_models.engines.runtimes import get_runtime
+from wav_models.engines.scratch import scratch_beside
 from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
 
@@ -166,8 +166,7 @@ def export_model(
         if name not in builders:
             raise ValueError(f"unknown graph {name!r}{did_you_mean(name, builders)}")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with scratch_beside(directory) as temporary:
         with WeightFile(temporary / WEIGHTS) as weights:
             for name in only or builders:
                 began = time.perf_counter()
@@ -178,10 +177,8 @@ def export_model(
             (temporary / WEIGHTS).unlink()
         manifest.files.update({path.name: file_sha256(path) for path in sorted(temporary.iterdir())})
         manifest.write(temporary)
-        temporary.chmod(0o755)  # mkdtemp's is for its owner alone; robots run as another user
+        temporary.chmod(0o755)  # it was for its owner alone; robots run as another user
         _replace(temporary, directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return manifest
 
 

@@ -195,7 +195,7 @@ class PolicyNode(ManagedNode):
         self._fault = None
         self.get_logger().info(f"loaded {policy.config.name}; a plan took {1e3 * cost.total:.0f} ms")
         self.get_logger().info(f"engine: {policy.description}")
-        if (shortage := cost.shortage(policy.planner)) is not None:
+        if (shortage := cost.shortage(policy.planner, policy.description)) is not None:
             self.get_logger().warning(shortage)
         return TransitionCallbackReturn.SUCCESS
 

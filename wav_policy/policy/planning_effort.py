@@ -29,19 +29,24 @@ class PlanCost:
     beside_rounds: float = 0.0
     rounds: Mapping[Size, float] = field(default_factory=dict)
 
-    def shortage(self, planner: PlannerConfig) -> str | None:
-        """Why not a single round fits the planner's deadline; None where one does."""
+    def shortage(self, planner: PlannerConfig, engine: str) -> str | None:
+        """Why not a single round fits the planner's deadline, and what to do; None where one does.
+
+        Args:
+            planner: its deadline.
+            engine: what runs the networks, in words.
+        """
         if not self.rounds or planner.deadline is None:
             return None
         (futures, samples), seconds = min(self.rounds.items(), key=lambda item: item[1])
         needed = self.beside_rounds + seconds
         if needed <= planner.deadline:
             return None
+        faster = "" if "int8" in engine else "`wav export --precision int8` makes faster graphs for a processor; "
         return (
             f"{WITHOUT_PLANNING}: a plan with one round of {futures} futures and {samples} value samples takes "
             f"{1e3 * needed:.0f} ms ({1e3 * seconds:.0f} ms of it the round), the deadline is "
-            f"{1e3 * planner.deadline:.0f} ms. `wav export --precision int8` makes faster graphs for a "
-            "processor; `deadline` in config/policy.yaml gives more time"
+            f"{1e3 * planner.deadline:.0f} ms. {faster}`deadline` in config/policy.yaml gives more time"
         )
 
 

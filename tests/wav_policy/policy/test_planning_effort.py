@@ -82,10 +82,12 @@ def test_who_asks_for_no_planning_misses_none() -> None:
 def test_a_round_that_will_not_fit_is_known_before_the_first_plan(
     cost: PlanCost, planner: PlannerConfig, said: str | None
 ) -> None:
-    shortage = cost.shortage(planner)
+    shortage = cost.shortage(planner, "torch fp32")
     if said is None:
         assert shortage is None
     else:
         assert shortage is not None
         assert said in shortage
         assert "the deadline is 250 ms" in shortage
+        assert "wav export --precision int8" in shortage
+        assert "wav export" not in str(cost.shortage(planner, "onnxruntime int8 (...)"))

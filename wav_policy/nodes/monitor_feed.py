@@ -19,7 +19,7 @@ from wav_policy.nodes.messages import plan_messages
 from wav_policy.nodes.messages.diagnostic_array import reports_from_message
 from wav_policy.nodes.messages.images import ImageError, rgb_from_message
 from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
-from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message
+from wav_policy.nodes.messages.joint_state import JointNamesError, OtherJointsError, positions_from_message
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.nodes.runtime.polling import PolledTopic
@@ -121,6 +121,8 @@ class MonitorFeed:
                 self._joints = time.monotonic(), positions_from_message(joints)
             if (chunk := self._take("action_chunk")) is not None:
                 self._chunk = time.monotonic(), chunk_from_message(chunk)
+        except OtherJointsError:
+            pass
         except (JointNamesError, TrajectoryError) as error:  # piper_node and policy_node refuse them with a report
             self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
         if (value := self._take(plan_messages.VALUE_TOPIC)) is not None:

@@ -27,7 +27,12 @@ from wav_models.types import Observation, Plan
 from wav_policy.nodes.imagination import ImaginationPublisher
 from wav_policy.nodes.messages import chunk_topic
 from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
-from wav_policy.nodes.messages.joint_state import JointNamesError, positions_from_message, stamp_to_seconds
+from wav_policy.nodes.messages.joint_state import (
+    JointNamesError,
+    OtherJointsError,
+    positions_from_message,
+    stamp_to_seconds,
+)
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
@@ -183,11 +188,14 @@ class PolicyNode(ManagedNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the policy, warm it up, create the topics. Stays unconfigured, with the reason logged, if that fails."""
+        policy = None
         try:
             policy = self._make_policy(self.config)
             cost = policy.warm_up(self._instruction)
             self._running = self._start(policy)
         except Exception as error:  # every way a checkpoint, engine or configuration can fail ends here
+            if policy is not None:
+                policy.close()
             self._fault = f"cannot configure: {error}"
             self.get_logger().error(self._fault)
             self.get_logger().debug(traceback.format_exc())
@@ -226,6 +234,12 @@ class PolicyNode(ManagedNode):
     def _start(self, policy: Policy) -> _Running:
         model = policy.config
         views = model.embodiment.view_names
+        rows = model.horizon.action_horizon
+        if self.config.replan_interval >= rows:
+            raise ParameterError(
+                f"replan_interval is {self.config.replan_interval}, a chunk of {model.name} has {rows} rows: at most "
+                f"{rows - 1} fit, or the arms would wait for the next one"
+            )
         buffer = ObservationBuffer(
             model.horizon, model.latent.image_size, self.config.observation, self._now, views, policy.fit_image
         )
@@ -304,14 +318,19 @@ class PolicyNode(ManagedNode):
         return float(self.get_clock().now().nanoseconds) * 1e-9
 
     def _on_joint_state(self, message: JointState) -> None:
-        if self._running is None:
+        """Called from the thread of the captures."""
+        running = self._running
+        if running is None:
             return
         try:
             positions = positions_from_message(message)
-        except JointNamesError as error:
-            self._running.buffer.reject_joint_state(str(error))
+        except OtherJointsError as error:
+            running.buffer.note_joint_state(str(error))
             return
-        self._running.buffer.add_joint_state(positions, stamp_to_seconds(message.header.stamp))
+        except JointNamesError as error:
+            running.buffer.reject_joint_state(str(error))
+            return
+        running.buffer.add_joint_state(positions, stamp_to_seconds(message.header.stamp))
 
     def _on_instruction(self, instruction: str) -> None:
         if instruction == self._instruction:

@@ -41,7 +41,7 @@ from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import PiperError
 from wav_policy.policy.observation import JOINT_TOPIC
 from wav_policy.policy.stream_buffer import StampLimits, StreamBuffer
-from wav_policy.robot.joints import SIDES
+from wav_policy.robot.joints import JOINT_NAMES, SIDES
 from wav_policy.teleoperation.following import Following, FollowingConfig, Joints, State
 from wav_policy.teleoperation.leader_reader import LeaderReader
 
@@ -93,7 +93,6 @@ class TeleopNode(ManagedNode):
         self._heard: dict[str, StreamBuffer[FloatArray]] = {
             topic: StreamBuffer(topic, _KEPT, limits) for topic in (JOINT_TOPIC, TARGET_TOPIC)
         }
-        self._unusable: dict[str, str] = {}
         self._active = False
         self._chunks: Publisher | None = None
         self._leader: Publisher | None = None
@@ -130,7 +129,7 @@ class TeleopNode(ManagedNode):
                 topic,
                 partial(self._on_joints, topic),
                 qos_profile_sensor_data,
-                partial(self._distrust, topic),
+                self._heard[topic].reject,
                 callback_group=unhandled,
             )
             for topic in (JOINT_TOPIC, TARGET_TOPIC)
@@ -200,18 +199,22 @@ class TeleopNode(ManagedNode):
     # Topics
 
     def _on_joints(self, topic: str, message: JointState) -> None:
+        heard = self._heard[topic]
         try:
             positions = joint_state.positions_from_message(message)
+        except joint_state.OtherJointsError as error:
+            heard.note(str(error))
+            return
         except joint_state.JointNamesError as error:
-            self._distrust(topic, str(error))
+            heard.reject(str(error))
             return
-        if not np.isfinite(positions).all():
-            self._unusable[topic] = f"{topic} is not finite"
+        if not (finite := np.isfinite(positions)).all():
+            worst = int(finite.argmin())
+            heard.reject(f"{JOINT_NAMES[worst]} is {positions[worst]}")
             return
-        self._unusable.pop(topic, None)
         stamp = joint_state.stamp_to_seconds(message.header.stamp)
-        if self._heard[topic].admits(stamp, self._ros_time()):
-            self._heard[topic].append(stamp, positions)
+        if heard.admits(stamp, self._ros_time()):
+            heard.append(stamp, positions)
 
     def _ros_time(self) -> float:
         return float(self.get_clock().now().nanoseconds) * 1e-9
@@ -221,13 +224,10 @@ class TeleopNode(ManagedNode):
         heard = self._heard[topic].latest
         return None if heard is None else heard._replace(stamp=self._stamps.translate(heard.stamp))
 
-    def _distrust(self, topic: str, reason: str) -> None:
-        self._unusable[topic] = f"{topic}: {reason}"
-
     def _tick(self) -> None:
         if not self._active or self._chunks is None or self._leader is None:
             return
-        drain(self._joints)
+        drain(self, self._joints)
         now = time.monotonic()
         measured, target = self._newest(JOINT_TOPIC), self._newest(TARGET_TOPIC)
         leader = self._leader_position(target or measured)
@@ -262,7 +262,11 @@ class TeleopNode(ManagedNode):
                 return fault
         if self.count_publishers(self.resolve_topic_name(chunk_topic.CHUNK_TOPIC)) > 1:
             return "another node commands the arms on action_chunk: stop it first (the policy?)"
-        return next(iter(self._unusable.values()), "")
+        now, max_age = self._ros_time(), self.config.following.max_follower_age
+        for topic, heard in self._heard.items():
+            if fault := heard.fault and (heard.fault if heard.unusable else heard.staleness(now, max_age)):
+                return f"{topic}: {fault}"
+        return ""
 
     # Reports
 

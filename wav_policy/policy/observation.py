@@ -16,11 +16,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from wav_models.alignment import memory_times
+from wav_models.configuration import Range
 from wav_models.data.images import resize_image
 from wav_models.presets import HorizonConfig
 from wav_models.types import FloatArray, ImageArray, Observation
@@ -31,6 +32,11 @@ from wav_policy.robot.joints import JOINT_NAMES
 JOINT_TOPIC = "joint_states"
 INSTRUCTION_TOPIC = "instruction"
 IMAGE_TOPICS: Mapping[str, str] = {view: f"{view}/image_raw" for view in VIEWS}
+
+
+_Seconds = Annotated[float, Range(0.0, 60.0, above=True)]
+_Rate = Annotated[float, Range(0.0, 1000.0, above=True)]
+"""Frames are kept for as many seconds at that rate: what is beyond fills this computer's memory."""
 
 
 class NotReady(Exception):
@@ -51,24 +57,24 @@ class NotReady(Exception):
 class ObservationConfig:
     """When an observation may be trusted, and how much is kept."""
 
-    max_image_age: float = 0.25
+    max_image_age: _Seconds = 0.25
     """Age of the newest frame of every camera [s]."""
-    max_image_skew: float = 0.1
+    max_image_skew: _Seconds = 0.1
     """Between the newest frames of the three cameras: two frame times at 20 Hz [s]."""
-    max_joint_age: float = 0.1
+    max_joint_age: _Seconds = 0.1
     """Age of the newest joint states [s]."""
-    max_frozen_time: float = 0.5
+    max_frozen_time: _Seconds = 0.5
     """A camera that shows the very same picture for longer is frozen, whatever its stamps and whether anything moves:
     the sensor of a live one has noise. Drivers that send a picture twice, or five times in dim light, are not [s]."""
-    max_camera_rate: float = 60.0
+    max_camera_rate: _Rate = 60.0
     """Frames that come faster are thinned out; decides how many are kept [Hz]."""
-    max_joint_rate: float = 250.0
+    max_joint_rate: _Rate = 250.0
     """Joint states that come faster are thinned out [Hz]."""
-    max_memory_gap: float = 0.3
+    max_memory_gap: _Seconds = 0.3
     """A memory frame may be this much older than wanted; a camera that had paused longer has no memory of then [s]."""
-    max_stamp_age: float = 1.0
+    max_stamp_age: _Seconds = 1.0
     """A message whose stamp is older than this when it comes is dropped [s]."""
-    max_stamp_ahead: float = 0.1
+    max_stamp_ahead: _Seconds = 0.1
     """So is one that is stamped so far ahead: its clock disagrees with ours [s]."""
 
     def __post_init__(self) -> None:
@@ -175,6 +181,11 @@ class ObservationBuffer:
         """Note an unusable joint message: no observation until the next good one."""
         with self._lock:
             self._joints.reject(reason)
+
+    def note_joint_state(self, reason: str) -> None:
+        """Note a joint message that is not about our joints: the reason is given where none about them come."""
+        with self._lock:
+            self._joints.note(reason)
 
     def ages(self, now: float) -> dict[str, float]:
         """Age of the newest usable message of every topic, inf where there is none [s]."""

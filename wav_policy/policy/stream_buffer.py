@@ -190,6 +190,10 @@ class StreamBuffer(Generic[T]):
             return None
         return self._since[-1] if self._values and self._is_same(self._values[-1], value) else stamp
 
+    def note(self, reason: str) -> None:
+        """Note why a message was not taken that says nothing about those before it."""
+        self.fault = reason
+
     def reject(self, reason: str) -> None:
         """Note why a message could not be used."""
         self.fault, self.unusable = reason, True

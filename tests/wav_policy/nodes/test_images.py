@@ -66,6 +66,19 @@ def test_grey_and_progressive_jpegs_are() -> None:
     assert rgb_from_compressed(compressed(progressive)).shape == RGB.shape
 
 
+@pytest.mark.parametrize("form", ["16UC1; png compressed ", "32FC1; compressedDepth png", "16UC1 ; png"])
+def test_depth_is_no_picture_though_it_is_a_png(form: str) -> None:
+    with pytest.raises(ImageError, match="no picture but numbers"):
+        rgb_from_compressed(compressed(PNG, form))
+
+
+@pytest.mark.parametrize(
+    "form", ["jpeg", "png", "", "rgb8; jpeg compressed bgr8", "bgr8; png compressed ", "mono16; png"]
+)
+def test_what_a_format_says_of_a_picture_does_not_matter(form: str) -> None:
+    assert rgb_from_compressed(compressed(PNG, form)).shape == RGB.shape
+
+
 @pytest.mark.parametrize("whole", [JPEG, PNG], ids=["jpeg", "png"])
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_a_picture_that_ends_early_is_refused(whole: bytes, kept: float) -> None:

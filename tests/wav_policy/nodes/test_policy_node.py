@@ -6,6 +6,7 @@ import dataclasses
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -23,8 +24,10 @@ rclpy = pytest.importorskip("rclpy")
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from rclpy.event_handler import SubscriptionEventCallbacks  # noqa: E402
+from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
-from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from visualization_msgs.msg import MarkerArray  # noqa: E402
@@ -40,6 +43,7 @@ from tests.wav_policy.nodes.around_policy_node import (  # noqa: E402
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC, REQUESTED_QOS  # noqa: E402
 from wav_policy.nodes.messages.instruction_topic import subscribe_instruction  # noqa: E402
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds  # noqa: E402
+from wav_policy.nodes.policy_node import PolicyNode  # noqa: E402
 from wav_policy.policy.imagined_futures import CAPTION, TILE  # noqa: E402
 from wav_policy.policy.planning_effort import PlanCost  # noqa: E402
 
@@ -248,6 +252,49 @@ def test_joint_states_are_reordered_by_name_and_faults_hold(outside: Outside, po
     outside.joint_names[0] = "right_gripper"
     outside.await_chunks()
     np.testing.assert_allclose(policy.observations[-1].joint_state, POSITIONS)
+
+
+def test_other_drivers_share_joint_states_and_names_of_our_own_with_a_prefix_are_told(
+    outside: Outside, policy: FakePolicy
+) -> None:
+    base = outside.node.create_publisher(JointState, "joint_states", 10)
+    wheels = JointState(name=["wheel_left", "wheel_right"], position=[0.0, 0.0])
+    timer = outside.node.create_timer(0.002, lambda: base.publish(wheels))
+    outside.activate()
+    outside.await_chunks()
+    failures = policy.num_resets
+    outside.await_chunks(20)
+    assert policy.num_resets == failures, "planning was never interrupted"
+    outside.joint_names = [f"piper_{name}" for name in JOINT_NAMES]
+    timer.cancel()
+    outside.await_message("only other joints: piper_left_joint1, piper_left_joint2")
+    outside.joint_names = list(JOINT_NAMES)
+    outside.await_chunks()
+
+
+def test_a_configuration_that_fails_leaves_nothing(ros: None, policy: FakePolicy, monkeypatch: Any) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr(policy, "close", lambda: closed.append(True))
+    node = PolicyNode(lambda config: policy, parameter_overrides=[Parameter("replan_interval", value=16)])
+    subscriptions, threads = len(list(node.subscriptions)), threading.active_count()
+    assert node.trigger_configure() is TransitionCallbackReturn.FAILURE
+    assert node._fault is not None
+    assert "replan_interval is 16, a chunk of wav-tiny has 16 rows: at most 15 fit" in node._fault
+    assert closed == [True]
+    assert (len(list(node.subscriptions)), threading.active_count()) == (subscriptions, threads)
+    node.close()
+
+
+def test_what_configure_begins_clean_up_ends(ros: None, policy: FakePolicy) -> None:
+    node = PolicyNode(lambda config: policy)
+    subscriptions, threads = len(list(node.subscriptions)), threading.active_count()
+    for _ in range(3):
+        assert node.trigger_configure() is TransitionCallbackReturn.SUCCESS
+        assert len(list(node.subscriptions)) == subscriptions + 8, "raw and compressed of three, joints, instruction"
+        assert "subscriptions" in [thread.name for thread in threading.enumerate()]
+        assert node.trigger_cleanup() is TransitionCallbackReturn.SUCCESS
+        assert (len(list(node.subscriptions)), threading.active_count()) == (subscriptions, threads)
+    node.close()
 
 
 def test_a_round_that_does_not_fit_is_said_at_configure_and_of_every_plan(

@@ -133,7 +133,18 @@ def test_joints_that_cannot_be_used_are_named(stage: Stage) -> None:
     stage.teleop._on_joints("joint_targets", broken)
     stage.teleop._tick()
     assert stage.state == State.HOLDING
-    assert stage.teleop._following.reason == "joint_targets is not finite"
+    assert stage.teleop._following.reason == "joint_targets: left_joint1 is nan"
+
+
+def test_joints_of_something_else_on_the_same_topic_are_nobodys_fault(stage: Stage) -> None:
+    stage.spin_until(lambda: stage.state == State.FOLLOWING)
+    wheels = JointState(name=["wheel_left", "wheel_right"], position=[0.0, 0.0])
+    stage.teleop._on_joints("joint_states", wheels)
+    stage.teleop._tick()
+    assert stage.state == State.FOLLOWING
+    stage.teleop._heard["joint_states"].clear()
+    stage.teleop._on_joints("joint_states", wheels)
+    assert "only other joints: wheel_left, wheel_right" in stage.teleop._fault()
 
 
 def test_a_follower_whose_leader_is_not_there_stays_where_it_was_told_to_be(stage: Stage) -> None:

@@ -141,9 +141,11 @@ def rgb_from_compressed(message: CompressedImage) -> ImageArray:
     for a whole one.
 
     Raises:
-        ImageError: neither JPEG nor PNG, too large, or damaged.
+        ImageError: neither JPEG nor PNG, too large, damaged, or measurements such as depth.
     """
-    data = bytes(message.data)
+    data, source = bytes(message.data), message.format.partition(";")[0].strip()
+    if _NUMBERS.fullmatch(source):
+        raise ImageError(f"format {cut(message.format, 40)!r} is no picture but numbers, such as depth")
     try:
         if data.startswith(_JPEG):
             return _from_jpeg(data)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import JointState
 
 from wav_models.types import FloatArray
-from wav_policy.nodes.messages.limits import MAX_NAMES, MAX_STATES, MessageError
+from wav_policy.nodes.messages.limits import MAX_NAMES, MAX_STATES, MessageError, cut
 from wav_policy.robot.joints import JOINT_NAMES
+
+_MAX_SHOWN: Final = 200
+"""Characters of somebody's names."""
 
 
 class JointNamesError(MessageError):
     """A message whose joint names are not those of the robot, in any order."""
+
+
+class OtherJointsError(JointNamesError):
+    """A message about joints of something else alone: on a robot with several drivers others share the topic."""
 
 
 def permutation(names: Sequence[str], *, others: bool = False) -> list[int]:
@@ -26,12 +34,16 @@ def permutation(names: Sequence[str], *, others: bool = False) -> list[int]:
 
     Raises:
         JointNamesError: names are missing, unknown or doubled; says which.
+        OtherJointsError: others may be there, and nothing else is.
     """
     if tuple(names) == JOINT_NAMES:
         return list(range(len(JOINT_NAMES)))
     if len(names) > (MAX_STATES if others else MAX_NAMES):
         raise JointNamesError(f"{len(names)} joint names; {len(JOINT_NAMES)} were expected")
     ours = [name for name in names if name in JOINT_NAMES] if others else list(names)
+    if others and not ours:
+        came = cut(", ".join(names) or "no names at all", _MAX_SHOWN)
+        raise OtherJointsError(f"only other joints: {came}. Expected, in any order: {', '.join(JOINT_NAMES)}")
     missing = [name for name in JOINT_NAMES if name not in ours]
     unknown = [name for name in ours if name not in JOINT_NAMES]
     doubled = sorted({name for name in ours if ours.count(name) > 1})
@@ -64,6 +76,7 @@ def positions_from_message(message: JointState) -> FloatArray:
 
     Raises:
         JointNamesError: names are missing or doubled, or there is not one position per name.
+        OtherJointsError: the message is about other joints.
     """
     order = permutation(message.name, others=True)
     if len(message.position) != len(message.name):

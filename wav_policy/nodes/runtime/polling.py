@@ -7,7 +7,7 @@ messages a second that way, on a whole core.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from rclpy.callback_groups import CallbackGroup
@@ -84,28 +84,41 @@ class DrainingThread:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread; the subscriptions stay."""
+        """End the thread, after the callback that it is in; the subscriptions stay."""
         self._closed.set()
         self._thread.join()
 
     def _run(self) -> None:
         while not self._closed.wait(_DRAIN_PERIOD):
-            for subscription in self._subscriptions:
-                try:
-                    drain([subscription])
-                except Exception as error:
-                    self._node.get_logger().error(f"callback failed: {type(error).__name__}: {error}")
+            drain(self._node, self._subscriptions, self._closed.is_set)
 
 
-def drain(subscriptions: Sequence[Any]) -> None:
-    """Call the callbacks of subscriptions for every message that has come.
+def drain(node: Node, subscriptions: Sequence[Any], is_over: Callable[[], bool] = lambda: False) -> None:
+    """Call the callbacks of subscriptions for every message that had come, one of each after the other.
+
+    No more than fits their queues: neither a topic that is flooded nor a slow callback keeps the others waiting for
+    longer than for one message of each. A callback that fails is logged, and costs its own message only.
 
     Args:
+        node: whose logger is told of it.
         subscriptions: made by `subscribe` with `NeverCalled`.
+        is_over: asked before every callback.
     """
-    for subscription in subscriptions:
-        while (data := _take(subscription)) is not None:
-            subscription.callback(data)
+    waiting = list(subscriptions)
+    for _ in range(max((subscription.qos_profile.depth for subscription in subscriptions), default=0)):
+        waiting = [each for each in waiting if not is_over() and _call_back(node, each)]
+
+
+def _call_back(node: Node, subscription: Any) -> bool:
+    """Whether a message had come."""
+    try:
+        if (data := _take(subscription)) is None:
+            return False
+        subscription.callback(data)
+    except Exception as error:
+        text = f"{subscription.topic}: callback failed: {type(error).__name__}: {error}"
+        node.get_logger().error(text, throttle_duration_sec=1.0)
+    return True
 
 
 def _take(subscription: Any) -> bytes | None:

@@ -14,6 +14,7 @@ from sensor_msgs.msg import JointState
 
 from wav_policy.nodes.messages.joint_state import (
     JointNamesError,
+    OtherJointsError,
     efforts_from_message,
     permutation,
     positions_from_message,
@@ -51,6 +52,15 @@ def test_what_is_sent_is_read_back() -> None:
 def test_other_names_are_refused(names: tuple[str, ...], words: str) -> None:
     with pytest.raises(JointNamesError, match=words):
         permutation(names)
+
+
+@pytest.mark.parametrize("names", [(), ("wheel",), tuple(f"robot1/{name}" for name in JOINT_NAMES)])
+def test_a_message_about_other_joints_alone_is_told_from_one_that_is_wrong(names: tuple[str, ...]) -> None:
+    with pytest.raises(OtherJointsError, match=f"only other joints: {names[0] if names else 'no names at all'}"):
+        positions_from_message(JointState(name=names, position=[0.0] * len(names)))
+    with pytest.raises(JointNamesError, match="missing") as caught:
+        permutation((*names, "left_joint1"), others=True)
+    assert not isinstance(caught.value, OtherJointsError)
 
 
 def test_one_position_per_name() -> None:

@@ -14,10 +14,12 @@ from typing import Any, Final
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, InvalidURI
 from websockets.frames import CloseCode
+from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 
 from wav_policy.policy.planning_worker import PolicyError
 from wav_policy.policy.remote.address import check_address
+from wav_policy.policy.remote.cut_off import NotTakenError, cut_off_after, sentences
 from wav_policy.policy.remote.wire import WireError, pack, unpack
 
 TOKEN_VARIABLE: Final = "WAV_POLICY_TOKEN"
@@ -51,13 +53,14 @@ class RemoteConnection:
         self._socket: ClientConnection | None = None
 
     def open(self) -> None:
-        """Make sure that it is open.
+        """Make sure that it is open: one that the other side has ended meanwhile is opened again.
 
         Raises:
             RemoteError: nobody answers, or not as a policy server.
         """
-        if self._socket is not None:
+        if self._socket is not None and self._socket.state is State.OPEN:
             return
+        self.close()
         with self._failures_named():
             token = os.environ.get(TOKEN_VARIABLE)
             self._socket = connect(
@@ -68,6 +71,7 @@ class RemoteConnection:
                 open_timeout=self.timeout,
                 close_timeout=_CLOSE_TIMEOUT,
                 proxy=None,
+                logger=sentences(lambda text: None),  # what failed is raised
             )
             self.metadata = self._receive(self._socket, "metadata", self.timeout)
 
@@ -85,15 +89,20 @@ class RemoteConnection:
         self.open()
         with self._failures_named():
             assert self._socket is not None
-            self._require_silence(self._socket)
-            self._socket.send(request)
-            return self._receive(self._socket, "an answer", self.timeout if timeout is None else timeout)
+            patience = self.timeout if timeout is None else timeout
+            with cut_off_after(patience, self._socket.socket):
+                self._require_silence(self._socket)
+                self._socket.send(request)
+            return self._receive(self._socket, "an answer", patience)
 
     def close(self) -> None:
         """End the connection; what is still under way in it is never believed."""
         connection, self._socket = self._socket, None
         if connection is not None:
-            with contextlib.suppress(OSError, ConnectionClosed):
+            with (
+                contextlib.suppress(OSError, ConnectionClosed, NotTakenError),
+                cut_off_after(_CLOSE_TIMEOUT, connection.socket),
+            ):
                 connection.close()
 
     def _receive(self, connection: ClientConnection, what: str, timeout: float) -> dict[str, Any]:
@@ -129,12 +138,18 @@ def _sentence(error: BaseException, timeout: float) -> str:
     """What went wrong with a connection; empty for what is not of the connection."""
     if isinstance(error, RemoteError):
         return str(error)
+    if isinstance(error, NotTakenError):
+        return f"it does not take a question within {timeout:g} s: the server hangs, or the network is slow"
     if isinstance(error, ConnectionClosed):
         if error.rcvd is None and error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
             return f"the answer is larger than {MAX_ANSWER} bytes"
+        if error.sent is not None and error.sent.code in (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA):
+            return f"what it sends is no websocket protocol ({_last_line(error.sent.reason)})"
         return "the server closed the connection" + (f" ({_last_line(error.rcvd.reason)})" if error.rcvd else "")
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
+        if status < 400:
+            return f"what listens there is no websocket server (HTTP status {status})"
         remedy = f"; set {TOKEN_VARIABLE} to its token" if status in (401, 403) else ""
         return f"the server refuses the connection with HTTP status {status}{remedy}"
     if isinstance(error, TimeoutError):

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray, Observation
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.planning_worker import Policy
+from wav_policy.policy.remote.cut_off import NotTakenError, cut_off_after, sentences
 from wav_policy.policy.remote.mapping import MappingError, RemoteMapping
 from wav_policy.policy.remote.remote_policy import POSITIONS, STAMP, WAV_METADATA, WEIGHT
 from wav_policy.policy.remote.wire import WireError, pack, unpack
@@ -36,6 +38,12 @@ from wav_policy.robot.joints import JOINT_DIM
 MAX_QUESTION: Final = 64_000_000
 """Three views of four frames of 1080p are 75 MB; nobody needs that [bytes]."""
 MAX_CLIENTS: Final = 4
+_MAX_OPENING: Final = 32
+"""Connections that have not asked for anything yet."""
+_DEAF_TIME: Final = 5.0
+"""A client that does not take its answer for so long is cut off [s]."""
+_END_TIME: Final = 1.0  # s
+_PAUSE: Final = 0.2  # s
 _FORGOTTEN: Final = 10.0
 """A client that asks nothing for so long begins anew: the pictures before are no memory of now [s]."""
 
@@ -77,7 +85,9 @@ class PolicyServer:
         self._planning = threading.Lock()
         self._last_client: object | None = None
         self._clients: set[ServerConnection] = set()
+        self._opening: dict[socket.socket, None] = {}
         self._clients_lock = threading.Lock()
+        self._is_closing = threading.Event()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._server = serve(
             self._attend,
@@ -85,21 +95,49 @@ class PolicyServer:
             process_request=self._judge,
             compression=None,
             max_size=MAX_QUESTION,
+            close_timeout=_END_TIME,
+            logger=sentences(report),
         )
+        self._open, self._server.handler = self._server.handler, self._admit
         self.port: int = self._server.socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="policy server", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="policy server", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Listen no more, and end all connections."""
+        self._is_closing.set()
         self._server.shutdown()
         self._thread.join()
         with self._clients_lock:
-            clients = tuple(self._clients)
+            clients, opening = tuple(self._clients), tuple(self._opening)
+        for end in opening:
+            _shut(end)
         for client in clients:
-            client.close(1001, "the server ends")
+            with suppress(NotTakenError), cut_off_after(_END_TIME, client.socket):
+                client.close(1001, "the server ends")
         with self._planning:  # no process ends well in the middle of a plan
             pass
+
+    def _listen(self) -> None:
+        """Until `close`. The library ends it when a connection cannot be taken, for want of file descriptors."""
+        while not self._is_closing.is_set():
+            with suppress(OSError):
+                self._server.serve_forever()
+            self._is_closing.wait(_PAUSE)
+
+    def _admit(self, end: socket.socket, address: Any) -> None:
+        """Open a connection. Of those that do not get on with it the oldest is cut off, so that others get in."""
+        with self._clients_lock:
+            self._opening[end] = None
+            if len(self._opening) > _MAX_OPENING:
+                oldest = next(iter(self._opening))
+                del self._opening[oldest]
+                _shut(oldest)
+        try:
+            self._open(end, address)
+        finally:
+            with self._clients_lock:
+                self._opening.pop(end, None)
 
     def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
         """None lets a client in."""
@@ -111,8 +149,12 @@ class PolicyServer:
         return connection.respond(HTTPStatus.OK, "OK\n") if request.path == "/healthz" else None
 
     def _attend(self, connection: ServerConnection) -> None:
-        name = "{}:{}".format(*connection.remote_address[:2])
+        try:
+            name = "{}:{}".format(*connection.remote_address[:2])
+        except OSError:  # it has left already
+            return
         with self._clients_lock:
+            self._opening.pop(connection.socket, None)
             is_full = len(self._clients) >= MAX_CLIENTS
             if not is_full:
                 self._clients.add(connection)
@@ -122,14 +164,20 @@ class PolicyServer:
         self._report(f"{name} connected")
         memory = _Memory(self._mapping)
         try:
-            connection.send(self._metadata)
+            self._tell(connection, self._metadata)
             while True:
-                connection.send(self._answer(name, connection, connection.recv(), memory))
+                self._tell(connection, self._answer(name, connection, connection.recv(), memory))
         except ConnectionClosed:
             self._report(f"{name} left")
+        except NotTakenError as error:
+            self._report(f"{name} was cut off: its answer was {error}")
         finally:
             with self._clients_lock:
                 self._clients.discard(connection)
+
+    def _tell(self, connection: ServerConnection, data: bytes | str) -> None:
+        with cut_off_after(_DEAF_TIME, connection.socket):
+            connection.send(data)
 
     def _answer(self, name: str, connection: ServerConnection, data: bytes | str, memory: _Memory) -> bytes | str:
         """A chunk as bytes, or as text why there is none."""
@@ -170,6 +218,11 @@ class PolicyServer:
                 raise MappingError(f"{name} is not finite")
             found.append(value.astype(np.float64))
         return CommittedMotion(found[0], np.clip(found[1], 0.0, 1.0))
+
+
+def _shut(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
 
 
 class _Memory:

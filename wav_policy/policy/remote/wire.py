@@ -65,7 +65,7 @@ def unpack(data: bytes, max_bytes: int) -> dict[str, Any]:
     except WireError:
         raise
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.OutOfData) as error:
-        raise WireError(f"not msgpack: {error or type(error).__name__}") from error
+        raise WireError(f"not msgpack: {str(error) or type(error).__name__}") from error
     if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
         raise WireError(f"a {type(message).__name__}; a mapping of names fits")
     return message

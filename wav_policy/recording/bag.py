@@ -18,6 +18,9 @@ from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 Decode = Callable[[Any], ImageArray]
 """An Image or CompressedImage to uint8 RGB [H, W, 3]; ValueError where it is no usable picture."""
+_DATA: Final = (".mcap", ".db3")
+_MAX_SHOWN: Final = 300
+"""Characters of a library's words."""
 _COMPRESSED: Final = "/compressed"
 _PICTURES: Final = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _TEXT: Final = ("std_msgs/msg/String",)
@@ -56,6 +59,7 @@ class Bag:
         rows: dict[str, list[FloatArray]] = {topic: [] for topic in (*topics.joints, *topics.actions)}
         times: dict[str, list[float]] = {topic: [] for topic in rows}
         self.instruction = ""
+        others: dict[str, str] = {}
         wanted: dict[str, tuple[str, ...]] = {**dict.fromkeys(self._views, _PICTURES), **dict.fromkeys(rows, ())}
         if topics.instruction:
             wanted[topics.instruction] = _TEXT
@@ -64,12 +68,15 @@ class Bag:
                 stamps[self._views[topic]].append(_seconds(message, recorded))
             elif topic in rows:
                 names = topics.joints.get(topic, topics.actions.get(topic, ()))
+                if not names and not set(JOINT_NAMES) & set(getattr(message, "name", JOINT_NAMES)):
+                    others[topic] = f" (only of other joints: {', '.join(message.name)}"[:_MAX_SHOWN] + ")"
+                    continue
                 rows[topic].append(_positions(path, topic, message, names))
                 times[topic].append(_seconds(message, recorded))
             else:
                 self.instruction = str(message.data)
         missing = [topics.images[view] for view in VIEWS if not stamps[view]]
-        if missing := missing + [topic for topic in rows if not rows[topic]]:
+        if missing := missing + [topic + others.get(topic, "") for topic in rows if not rows[topic]]:
             raise BagError(f"{path}: nothing recorded of {', '.join(missing)}")
         self._stamps = {view: np.array(stamps[view]) for view in VIEWS}
         sources = {topics.images[view]: self._stamps[view] for view in VIEWS}
@@ -184,10 +191,25 @@ def _opened(path: Path) -> Iterator[Any]:
     highlevel, typesys = _library()
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
     try:
-        with highlevel.AnyReader([path], default_typestore=store) as reader:
+        with highlevel.AnyReader(_files(path), default_typestore=store) as reader:
             yield reader
-    except highlevel.AnyReaderError as error:
-        raise BagError(f"{path}: {error}") from error
+    except BagError:
+        raise
+    except Exception as error:  # of a damaged file: those of sqlite3, struct, zstandard, YAML, and of rosbags itself
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_SHOWN]
+        raise BagError(
+            f"{path} cannot be read ({why}). Of a recording that was cut off `mcap recover FILE` saves what there is"
+        ) from error
+
+
+def _files(path: Path) -> list[Path]:
+    """What to open: of a directory that lost its metadata.yaml the files themselves."""
+    if not path.is_dir() or (path / "metadata.yaml").exists():
+        return [path]
+    files = [file for file in path.iterdir() if file.suffix in _DATA]
+    if not files:
+        raise BagError(f"{path} holds neither metadata.yaml nor any {' or '.join(_DATA)} file")
+    return files
 
 
 def _library() -> tuple[ModuleType, ModuleType]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ def write_bag(
     text: str = "",
     leap: float = 0.0,
     broken: float = 0.1,
+    names: Sequence[str] = (),
+    wheels: str = "",
 ) -> Path:
     """Three cameras at 30 Hz (brightness: 100 per second), two arms at 50 Hz, measured 0.01 behind what is commanded.
 
@@ -54,6 +57,8 @@ def write_bag(
         text: topic that holds texts instead.
         leap: of all clocks after 1 s [s].
         broken: of the second number of the arms, after 1.5 s.
+        names: of the joints.
+        wheels: topic on which somebody else tells of wheels.
     """
     rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the extra `bags` is not installed")
     typesys = pytest.importorskip("rosbags.typesys")
@@ -91,10 +96,12 @@ def write_bag(
             for number, topic in enumerate([*TOPICS.joints, *TOPICS.actions]):
                 values = 0.1 * np.arange(width) + 0.1 * t + (0.01 if number >= 2 else 0.0) + 0.5 * (number % 2)
                 values[1] += broken - 0.1 if t > 1.5 else 0.0
-                names = [f"joint{i}" for i in range(width)]
+                called = list(names) or [f"joint{i}" for i in range(width)]
                 kind = "sensor_msgs/msg/JointState"
                 empty = np.zeros(0)
-                write(topic, kind, t, types[kind](clock(t), names, values, empty, empty))
+                write(topic, kind, t, types[kind](clock(t), called, values, empty, empty))
+                if topic == wheels:
+                    write(topic, kind, t + 0.01, types[kind](clock(t), ["wheel"], np.zeros(1), empty, empty))
     return directory
 
 
@@ -174,3 +181,77 @@ def test_only_a_text_is_an_instruction(tmp_path: Path) -> None:
 def test_a_wrong_map_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         from_dict(BagTopics, {**yaml.safe_load(MAP.read_text()), **change}, "map.yaml")
+
+
+def damaged(bag: Path, how: str) -> Path:
+    """The recording after an accident."""
+    (file,) = (path for path in bag.iterdir() if path.suffix in (".mcap", ".db3"))
+    data = bytearray(file.read_bytes())
+    match how.partition(" "):
+        case ("cut", _, share):
+            del data[int(float(share) * len(data)) :]
+        case ("bits", _, seed):
+            for place in np.random.default_rng(int(seed)).integers(0, len(data), 40):
+                data[place] ^= 0x55
+        case ("text", _, text):
+            (bag / "metadata.yaml").write_text(text)
+        case ("gone", _, _):
+            file.unlink()
+            return bag
+    file.write_bytes(data)
+    return bag
+
+
+@pytest.mark.parametrize("storage", ["MCAP", "SQLITE3"])
+@pytest.mark.parametrize(
+    "how",
+    ["cut 0", "cut 0.01", "cut 0.5", "cut 0.99", *(f"bits {seed}" for seed in range(8)), "gone", "text ", "text a: ["],
+)
+def test_a_damaged_recording_is_one_sentence_or_still_good(storage: str, how: str, tmp_path: Path) -> None:
+    bag = damaged(write_bag(tmp_path / "bag", storage), how)
+    try:
+        frames = convert(bag, tmp_path / "dataset", TOPICS, 10, "stack the plates", rgb_from_any)
+    except BagError as error:
+        assert str(error).startswith(str(bag))
+        assert "\n" not in str(error)
+        assert not any((tmp_path / "dataset/data").rglob("*.parquet"))
+    else:
+        assert frames > 10
+        assert how.startswith("bits")
+
+
+@pytest.mark.parametrize("storage", ["MCAP", "SQLITE3"])
+def test_a_directory_that_lost_its_metadata_is_read_all_the_same(storage: str, tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", storage)
+    (bag / "metadata.yaml").unlink()
+    assert convert(bag, tmp_path / "dataset", TOPICS, 10, "stack the plates", rgb_from_any) > 10
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BagError, match="neither metadata.yaml nor any .mcap or .db3 file"):
+        convert(tmp_path / "empty", tmp_path / "dataset", TOPICS, 10, "stack the plates", rgb_from_any)
+
+
+def test_other_drivers_share_the_topic_of_the_joints(tmp_path: Path) -> None:
+    topic = next(iter(TOPICS.joints))
+    topics = replace(TOPICS, joints={topic: ()}, actions={})
+    bag = write_bag(tmp_path / "shared", width=14, names=JOINT_NAMES, wheels=topic)
+    assert convert(bag, tmp_path / "dataset", topics, 10, "stack the plates", rgb_from_any) > 10
+    bag = write_bag(tmp_path / "other", width=14)
+    with pytest.raises(BagError, match=f"nothing recorded of {topic} .only of other joints: joint0, joint1"):
+        convert(bag, tmp_path / "dataset", topics, 10, "stack the plates", rgb_from_any)
+
+
+@pytest.mark.parametrize("storage", ["MCAP", "SQLITE3"])
+@pytest.mark.parametrize("mode", ["FILE", "MESSAGE"])
+def test_recordings_compressed_with_zstd(storage: str, mode: str, tmp_path: Path) -> None:
+    rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the extra `bags` is not installed")
+
+    class Compressing(rosbag2.Writer):  # type: ignore[misc, name-defined]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.set_compression(rosbag2.CompressionMode[mode], rosbag2.CompressionFormat.ZSTD)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rosbag2, "Writer", Compressing)
+        bag = write_bag(tmp_path / "bag", storage)
+    assert "zstd" in (bag / "metadata.yaml").read_text()
+    assert convert(bag, tmp_path / "dataset", TOPICS, 10, "stack the plates", rgb_from_any) > 10

@@ -211,9 +211,10 @@ def test_a_client_that_does_not_read_is_cut_off_and_keeps_the_server_from_nothin
     server: PolicyServer, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wav_policy.policy.remote.server._DEAF_TIME", 0.3)
-    with a_client_that_does_not_read(server) as end, pytest.raises(ConnectionError):
+    with a_client_that_does_not_read(server) as end:
         end.settimeout(PATIENCE)
-        in_time(lambda: ask_on(end))
+        with pytest.raises(ConnectionError):
+            in_time(lambda: ask_on(end))
     assert is_served(server)
     assert any("was cut off: its answer was not taken within 0.3 s" in text for text in said)
 

@@ -29,6 +29,9 @@ NUM_AGREEING: Final = 3
 _MAX_STEP: Final = 0.5
 """Successive stamps farther apart do not agree where no clock is known [s]."""
 
+_SAME_CLOCK: Final = 1e8
+"""No two wall clocks differ by three years; one of them counts from the start of a simulation [s]."""
+
 
 @dataclass(frozen=True)
 class StampLimits:
@@ -157,6 +160,12 @@ class StreamBuffer(Generic[T]):
             return f"stamp is {stamp}"
         if now is None:
             return ""
+        if now == 0.0:
+            return "ROS time is 0: use_sim_time is set, and no /clock comes"
+        if stamp == 0.0:
+            return "its stamp is 0"
+        if abs(stamp - now) > _SAME_CLOCK:
+            return f"stamped {stamp:.0f} s while it is {now:.0f} s: set use_sim_time for both sides, or for neither"
         if stamp - now > self._limits.max_ahead:
             return f"stamped {stamp - now:.2f} s in the future: synchronise the clocks"
         if now - stamp > self._limits.max_age:

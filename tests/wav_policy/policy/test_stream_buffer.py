@@ -51,6 +51,23 @@ def test_contradictions_that_do_not_agree_are_no_new_clock(stamps: tuple[float, 
     assert buffer.fault.startswith("stamped 5") or buffer.fault.startswith("stamped 6")
 
 
+@pytest.mark.parametrize(
+    ("stamp", "now", "said"),
+    [
+        (1.8e9, 0.0, "ROS time is 0: use_sim_time is set, and no /clock comes"),
+        (0.0, 1.8e9, "its stamp is 0"),
+        (12.5, 1.8e9, "stamped 12 s while it is 1800000000 s: set use_sim_time for both sides, or for neither"),
+        (1.8e9, 12.5, "stamped 1800000000 s while it is 12 s: set use_sim_time for both sides, or for neither"),
+        (106.0, 103.0, "stamped 3.00 s in the future: synchronise the clocks"),
+        (100.0, 103.0, "stamped 3.00 s ago when it came"),
+    ],
+)
+def test_the_remedy_is_the_one_of_that_clock(stamp: float, now: float, said: str) -> None:
+    buffer: StreamBuffer[int] = StreamBuffer("topic", 10.0, LIMITS)
+    assert not offer(buffer, stamp, 0, now)
+    assert buffer.fault == said
+
+
 @pytest.mark.parametrize("has_clock", [True, False])
 def test_a_clock_that_was_set_back_is_believed_once_three_agree(has_clock: bool) -> None:
     buffer = filled()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -47,6 +48,9 @@ from wav_policy.policy.observation import JOINT_TOPIC, ObservationBuffer, Observ
 from wav_policy.policy.planning_worker import PlanningWorker, Policy
 from wav_policy.policy.remote.address import check_address
 from wav_policy.policy.remote.remote_policy import RemotePolicy
+
+_HANG_TIME: Final = 1.0
+"""An executor that does nothing for so long hears no instruction and no transition: the arms hold [s]."""
 
 
 @dataclass(frozen=True)
@@ -357,7 +361,9 @@ class PolicyNode(ManagedNode):
     def _assert_liveliness(self) -> None:
         """Tell the arms that the chunk in force still stands; they hold soon after this stops."""
         running = self._running
-        if running is not None and self._active and running.worker.stands and running.buffer.is_fresh(self._now()):
+        if running is None or not self._active or time.monotonic() - self._diagnostics.looked > _HANG_TIME:
+            return
+        if running.worker.stands and running.buffer.is_fresh(self._now()):
             running.publisher.assert_liveliness()
 
     # Diagnostics

@@ -172,6 +172,28 @@ def test_a_planner_that_hangs_does_not_vouch_for_its_last_chunk(outside: Outside
     wait_for(lambda: alive[-1:] == [1], "signs of life again")
 
 
+def test_nobody_vouches_for_the_chunks_of_a_node_that_hears_nothing(
+    ros: None, policy: FakePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cameras are drained and plans are made in other threads than the one that hears transitions."""
+    go_on = threading.Event()
+    monkeypatch.setattr(PolicyNode, "_on_instruction", lambda self, text: go_on.wait(PATIENCE))
+    alive: list[int] = []
+    events = SubscriptionEventCallbacks(liveliness=lambda change: alive.append(change.alive_count))
+    with running_node(policy) as outside:
+        outside.node.create_subscription(
+            JointTrajectory, CHUNK_TOPIC, lambda chunk: None, REQUESTED_QOS, event_callbacks=events
+        )
+        outside.activate()
+        outside.await_chunks()
+        wait_for(lambda: alive[-1:] == [1], "signs of life")
+        outside.instruction.publish(String(data="stop"))
+        wait_for(lambda: alive[-1:] == [0], "silence")
+        assert not go_on.is_set()
+        go_on.set()
+        wait_for(lambda: alive[-1:] == [1], "signs of life again")
+
+
 def test_a_camera_that_stops_is_named_and_planning_recovers(outside: Outside) -> None:
     outside.activate()
     outside.await_chunks()

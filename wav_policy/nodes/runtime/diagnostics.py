@@ -45,6 +45,9 @@ class Diagnostics:
         period: time between unchanged reports [s].
         check_period: time between looks for changes [s].
         callback_group: of the timer; the node's own if None, so that a slow callback there silences the reports.
+
+    Attributes:
+        looked: when the node's executor last let it look for changes, monotonic [s].
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Diagnostics:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._publishing = Lock()
         self._is_destroyed = False
+        self.looked = time.monotonic()
         self._timer = steady_timer(node, check_period, self._check, callback_group)
 
     def publish(self) -> None:
@@ -82,6 +86,7 @@ class Diagnostics:
             self._node.destroy_publisher(self._publisher)
 
     def _check(self) -> None:
+        self.looked = time.monotonic()
         with self._publishing:
             if self._is_destroyed:
                 return

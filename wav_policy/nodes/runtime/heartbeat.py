@@ -11,8 +11,8 @@ from wav_policy.nodes.messages import chunk_topic
 class Heartbeat:
     """Calls `beat` every `HEARTBEAT_PERIOD` until closed.
 
-    Not a timer of the node: an executor that is busy with pictures for a moment is no reason to stop the arms. One that
-    hangs is, and shows in the age of what it should have received, which `beat` looks at.
+    Not a timer of the node: an executor that is busy for a moment is no reason to stop the arms. One that hangs is, for
+    it hears no instruction and no transition: `beat` looks at when it last did something.
     """
 
     def __init__(self, beat: Callable[[], None]) -> None:

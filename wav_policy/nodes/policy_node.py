@@ -7,6 +7,7 @@ runs in its own thread (`PlanningWorker`) while the last chunk is executed.
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import time
 import traceback
@@ -34,7 +35,7 @@ from wav_policy.nodes.messages.joint_state import (
     positions_from_message,
     stamp_to_seconds,
 )
-from wav_policy.nodes.messages.subscribing import subscribe
+from wav_policy.nodes.messages.subscribing import subscribe, why_silent
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
@@ -400,10 +401,17 @@ class PolicyNode(ManagedNode):
         running = self._running
         if running is None:
             return []
-        ages = {f"{topic} age": age for topic, age in running.buffer.ages(self._now()).items()}
+        ages = running.buffer.ages(self._now())
+        silent = [f"{topic}: {why}" for topic in ages if math.isinf(ages[topic]) and (why := self._why_silent(topic))]
         rejected = {f"{topic} rejected": count for topic, count in running.cameras.rejected.items()}
         dropped = {f"{topic} stamps not believed": count for topic, count in running.buffer.dropped().items()}
-        return [status("policy_node: observation", OK, "ages in seconds", **ages, **rejected, **dropped)]
+        values = {f"{topic} age": age for topic, age in ages.items()} | rejected | dropped
+        level, text = (WARN, ", ".join(silent)) if silent else (OK, "ages in seconds")
+        return [status("policy_node: observation", level, text, **values)]
+
+    def _why_silent(self, topic: str) -> str:
+        captures = () if self._running is None else self._running.captures.subscriptions
+        return why_silent(self, [each for each in captures if each.topic.removesuffix("/compressed") == topic])
 
 
 def _describe(plan: Plan) -> dict[str, Any]:

@@ -204,6 +204,29 @@ def test_a_camera_that_stops_is_named_and_planning_recovers(outside: Outside) ->
     outside.await_chunks()
 
 
+def test_a_camera_that_nobody_or_another_type_comes_from_is_told(ros: None, policy: FakePolicy) -> None:
+    elsewhere = rclpy.Context()  # the middleware refuses two types of a topic in one
+    rclpy.init(context=elsewhere)
+    driver = rclpy.create_node("usb_cam", context=elsewhere)
+    driver.create_publisher(CompressedImage, "head/image_raw", 10)
+
+    def text(outside: Outside) -> str:
+        entry = outside.diagnostics.get("policy_node: observation")
+        return "" if entry is None else str(entry.message)
+
+    with running_node(policy) as outside:
+        outside.views = ("right_wrist",)
+        for view in ("head", "left_wrist"):
+            outside.node.destroy_publisher(outside._images[view])
+            outside.node.destroy_publisher(outside.compressed[view])
+        assert outside.change(Transition.TRANSITION_CONFIGURE)
+        wrong = "usb_cam publishes sensor_msgs/msg/CompressedImage there; sensor_msgs/msg/Image fits"
+        said = f"head/image_raw: {wrong}, left_wrist/image_raw: nobody publishes it"
+        wait_for(lambda: text(outside) == said, f"the reason; it says: {text(outside)}")
+    driver.destroy_node()
+    rclpy.shutdown(context=elsewhere)
+
+
 def test_odd_sizes_and_encodings(outside: Outside, policy: FakePolicy) -> None:
     rng = np.random.default_rng(0)
 

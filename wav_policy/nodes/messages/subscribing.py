@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rclpy.node import Node
@@ -11,6 +11,19 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
 from wav_policy.nodes.messages.limits import MessageError, decode
+
+
+def why_silent(node: Node, subscriptions: Sequence[Subscription]) -> str:
+    """Why nothing can come on any of them: nobody publishes, or something else; "" where somebody does as is wanted."""
+    others = []
+    for subscription in subscriptions:
+        kind = subscription.msg_type
+        wanted = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+        for publisher in node.get_publishers_info_by_topic(subscription.topic_name):
+            if publisher.topic_type == wanted:
+                return ""
+            others.append(f"{publisher.node_name} publishes {publisher.topic_type} there; {wanted} fits")
+    return others[0] if others else "nobody publishes it"
 
 
 def subscribe(

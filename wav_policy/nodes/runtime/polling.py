@@ -74,11 +74,14 @@ class DrainingThread:
     Args:
         node: whose logger is told of a callback that failed.
         subscriptions: made by `subscribe` with `NeverCalled`; their queues must hold what comes within 5 ms.
+
+    Attributes:
+        subscriptions: those.
     """
 
     def __init__(self, node: Node, subscriptions: Sequence[Any]) -> None:
         self._node = node
-        self._subscriptions = tuple(subscriptions)
+        self.subscriptions = tuple(subscriptions)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="subscriptions", daemon=True)
         self._thread.start()
@@ -90,7 +93,7 @@ class DrainingThread:
 
     def _run(self) -> None:
         while not self._closed.wait(_DRAIN_PERIOD):
-            drain(self._node, self._subscriptions, self._closed.is_set)
+            drain(self._node, self.subscriptions, self._closed.is_set)
 
 
 def drain(node: Node, subscriptions: Sequence[Any], is_over: Callable[[], bool] = lambda: False) -> None:

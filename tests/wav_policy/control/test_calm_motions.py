@@ -13,7 +13,9 @@ import pytest
 from tests.wav_policy.control.loop_bench import RATE, START, Bench, PerfectArms
 from wav_models.types import ActionChunk
 from wav_policy.control.control_loop import ControlLoop
+from wav_policy.control.loop_phases import Phase
 from wav_policy.control.minimum_jerk import MinimumJerkMotion
+from wav_policy.piper.bimanual import JointReading
 
 
 def test_hold_ends_a_calm_motion(bench: Bench) -> None:
@@ -120,9 +122,41 @@ def test_parking_moves_the_joints_and_not_the_grippers(running: tuple[ControlLoo
     loop, arms = running
     goal = START.copy()
     goal[[0, 6, 13]] += [0.2, 0.04, -0.03]
+    asked = goal.copy()
     assert loop.park(goal, speed=0.8) is True
+    np.testing.assert_array_equal(goal, asked)
     np.testing.assert_allclose(arms.position[[6, 13]], START[[6, 13]])
     assert arms.position[0] == pytest.approx(0.2, abs=1e-3)
+
+
+def test_parking_does_not_let_go_of_what_is_held(running: tuple[ControlLoop, PerfectArms]) -> None:
+    """A gripper closed on an object is farther open than its target."""
+    loop, arms = running
+    goal = START + 0.2 * (np.arange(14) == 0)
+    read = arms.read
+
+    def read_of_arms_that_hold_something() -> JointReading:
+        told = read()
+        told.position[6] += 0.02
+        return told
+
+    while not arms.writes:
+        time.sleep(0.005)
+    arms.read = read_of_arms_that_hold_something  # type: ignore[method-assign]
+    assert loop.park(goal, speed=0.8)
+    np.testing.assert_allclose(arms.writes[-1][[6, 13]], START[[6, 13]], atol=1e-6)
+
+
+def test_nobody_waits_for_a_motion_of_a_loop_that_was_closed(running: tuple[ControlLoop, PerfectArms]) -> None:
+    loop, _ = running
+    goal, arrived = START + 0.3 * (np.arange(14) == 0), []
+    waiting = threading.Thread(target=lambda: arrived.append(loop.move_to(goal, speed=0.05)), daemon=True)
+    waiting.start()
+    while loop.state().phase is not Phase.MOVING:
+        time.sleep(0.005)
+    loop.close()
+    waiting.join(5.0)
+    assert arrived == [False]
 
 
 def test_home_arrives_and_ignores_chunks(running: tuple[ControlLoop, PerfectArms]) -> None:

@@ -121,13 +121,33 @@ def test_an_error_latches_the_stop(following: Bench) -> None:
     following.loop.accept(following.chunk(0.4))
     following.run(0.5)
     np.testing.assert_array_equal(following.arms.position, stopped_at)
-    assert following.loop.state().reason == "not enabled"
+    state = following.loop.state()
+    assert (state.reason, state.fault) == ("not enabled", "")
 
+    following.loop.accept(ActionChunk(np.zeros((4, 13)), following.now, 0.1))
+    assert following.loop.state().rejected_chunk
     following.loop.engage()
+    assert following.loop.state().rejected_chunk == "", "that was before"
     following.run(0.05)
     following.loop.accept(following.chunk(0.3))
     following.run(1.0)
     assert following.arms.position[0] == pytest.approx(0.3, abs=0.02)
+    following.arms.error = RuntimeError("cable cut again")
+    following.run(0.05)
+    assert following.faults[1:] == ["RuntimeError: cable cut again"], "every fault is told, not the first alone"
+
+
+def test_arms_that_were_led_elsewhere_are_not_taken_back_when_a_chunk_comes_at_once(following: Bench) -> None:
+    following.loop.disengage()
+    following.run(1.0)
+    following.arms.position = following.arms.position + 0.2 * (np.arange(14) == 0)
+    elsewhere, count = following.arms.position[0], len(following.arms.writes)
+    following.loop.engage()
+    following.loop.accept(following.chunk(elsewhere + 0.2))
+    following.run(0.5)
+    path = np.array(following.arms.writes[count:])[:, 0]
+    assert path[-1] > elsewhere + 0.05
+    assert path.min() >= elsewhere
 
 
 def test_trip_stops_writing_at_once(following: Bench) -> None:
@@ -136,6 +156,26 @@ def test_trip_stops_writing_at_once(following: Bench) -> None:
     following.run(0.5)
     assert len(following.arms.writes) == count
     assert following.loop.state().detail == "piper/stop"
+
+
+def test_a_stop_that_comes_within_a_tick_is_before_its_target(running: tuple[ControlLoop, PerfectArms]) -> None:
+    loop, arms = running
+    read, writes = arms.read, []
+
+    def read_while_somebody_stops() -> JointReading:
+        if arms.writes and not writes:
+            threading.Thread(target=loop.trip, args=("piper/stop",)).start()
+            while not loop._thread.must_hurry:
+                time.sleep(1e-4)
+            writes.append(len(arms.writes))
+        return read()
+
+    arms.read = read_while_somebody_stops  # type: ignore[method-assign]
+    deadline = time.monotonic() + 10.0
+    while loop.stop_reason is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(arms.writes) == writes[0]
 
 
 def test_hold_ends_what_is_under_way_until_a_newer_chunk(following: Bench) -> None:

@@ -11,45 +11,50 @@ import pytest
 from tests.wav_policy.control.loop_bench import RATE, Bench, PerfectArms
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.piper.bimanual import JointReading
+from wav_policy.robot.joints import SIDES
 
-LEFT = slice(0, 7)
 FASTEST = max(SafetyLimits().velocity) / RATE + 1e-9
 """The farthest a joint may go in a tick [rad]."""
 
 
 class InterruptedArms(PerfectArms):
-    """The left arm can be silent and deaf, or its bus refuse what is sent."""
+    """One arm, the left one where not said otherwise, can be silent and deaf, or its bus refuse what is sent."""
 
     silent_since: float | None = None
+    hears_in_silence = False
     refuses = False
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], side: int) -> None:
         super().__init__(clock)
+        self.side = side
         self.steps: list[float] = []
         self.heard: list[np.ndarray] = []
 
     def read(self) -> JointReading:
-        now = self.clock()
-        left = now if self.silent_since is None else self.silent_since
-        return JointReading(self.position.copy(), np.zeros(14), (left, now))
+        stamps = [self.clock()] * 2
+        if self.silent_since is not None:
+            stamps[self.side] = self.silent_since
+        return JointReading(self.position.copy(), np.zeros(14), (stamps[0], stamps[1]))
 
     def write(self, position: np.ndarray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
-        left_hears = not (mute[0] or self.refuses or self.silent_since is not None)
+        is_deaf = self.silent_since is not None and not self.hears_in_silence
+        hears = not (mute[self.side] or self.refuses or is_deaf)
         before = self.position
-        if left_hears:
+        if hears:
             self.heard.append(position.copy())
-        super().write(position, (not left_hears, mute[1]))
+        muted = [not hears if side == self.side else mute[side] for side in (0, 1)]
+        super().write(position, (muted[0], muted[1]))
         self.steps.append(np.abs(self.position - before).max())
-        return not self.refuses, True
+        return not self.refuses or self.side == 1, not self.refuses or self.side == 0
 
 
 @pytest.fixture
 def moving() -> Bench:
     """Both arms follow a chunk that goes on for 1.6 s."""
 
-    def start(speed: float) -> Bench:
+    def start(speed: float, side: int = 0) -> Bench:
         bench = Bench()
-        bench.arms = arms = InterruptedArms(lambda: bench.now)
+        bench.arms = arms = InterruptedArms(lambda: bench.now, side)
         bench.loop._arms = arms
         bench.loop.engage()
         bench.run(0.05)
@@ -62,13 +67,14 @@ def moving() -> Bench:
     return start  # type: ignore[return-value]
 
 
+@pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize("kind", ["silent", "refused"])
-@pytest.mark.parametrize("seconds", [0.02, 0.12, 0.3, 0.45, 0.9])
-@pytest.mark.parametrize("speed", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("seconds", [0.02, 0.12, 0.45])
+@pytest.mark.parametrize("speed", [0.5, 2.0])
 def test_an_arm_that_missed_targets_does_not_jump_after_them(
-    moving: Any, kind: str, seconds: float, speed: float
+    moving: Any, side: int, kind: str, seconds: float, speed: float
 ) -> None:
-    bench = moving(speed)
+    bench = moving(speed, side)
     arms = bench.arms
     arms.silent_since, arms.refuses = (bench.now, False) if kind == "silent" else (None, True)
     bench.run(seconds)
@@ -82,16 +88,34 @@ def test_an_arm_that_missed_targets_does_not_jump_after_them(
     assert max(arms.steps) <= FASTEST + missed
 
 
+@pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize("kind", ["silent", "refused"])
-def test_the_other_arm_brakes_within_its_limits(moving: Any, kind: str) -> None:
-    bench = moving(1.0)
+def test_the_other_arm_brakes_within_its_limits(moving: Any, side: int, kind: str) -> None:
+    bench = moving(1.0, side)
     arms = bench.arms
     arms.silent_since, arms.refuses = (bench.now, False) if kind == "silent" else (None, True)
     bench.run(0.9)
-    right = np.array([position[7] for position in arms.writes])
-    assert np.abs(np.diff(right, 2)).max() * RATE**2 <= 5.0 + 1e-6
-    assert right[-1] == right[-2] == arms.position[7]
-    assert bench.loop.state().holding
+    joint = 7 if side == 0 else 0
+    other = np.array([position[joint] for position in arms.writes])
+    assert np.abs(np.diff(other, 2)).max() * RATE**2 <= 5.0 + 1e-6
+    assert other[-1] == other[-2] == arms.position[joint]
+    state = bench.loop.state()
+    assert state.holding
+    if kind == "refused":
+        assert state.reason == "targets missed"
+        assert f"the {SIDES[side]} arm missed targets" in state.detail
+
+
+def test_an_arm_that_heard_in_silence_is_where_it_was_sent(moving: Any) -> None:
+    """It went on until its silence was noticed: that is not having been moved."""
+    bench = moving(2.0)
+    bench.arms.hears_in_silence = True
+    was_at, bench.arms.silent_since = bench.arms.position[0], bench.now
+    bench.run(0.3)
+    assert bench.arms.position[0] > was_at + 0.1
+    bench.arms.silent_since = None
+    bench.run(1.0)
+    assert bench.loop.state().reason == "no_command"
 
 
 def test_after_a_silence_the_arms_wait_for_a_new_plan(moving: Any) -> None:
@@ -101,25 +125,28 @@ def test_after_a_silence_the_arms_wait_for_a_new_plan(moving: Any) -> None:
     bench.arms.silent_since = None
     bench.run(0.8)
     assert bench.loop.state().holding, "the chunk in force was planned before"
+    assert bench.told == [], "nothing was in the way"
     bench.loop.accept(bench.chunk(bench.arms.position[0] + 0.1))
     bench.run(0.1)
     assert not bench.loop.state().holding
 
 
-def test_a_silent_arm_that_comes_back_elsewhere_waits_for_enable(moving: Any) -> None:
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_silent_arm_that_comes_back_elsewhere_waits_for_enable(moving: Any, side: int) -> None:
     """Adapters that changed places, a drop, a lost zero: the arm kept its power, but is not where it was left."""
-    bench = moving(1.0)
+    bench = moving(1.0, side)
     arms = bench.arms
     arms.silent_since = bench.now
     bench.run(0.5)
     arms.position = arms.position.copy()
-    arms.position[1] += 0.4
+    arms.position[1 + 7 * side] += 0.4
     arms.silent_since = None
     steps = len(arms.steps)
     bench.run(1.0)
     state = bench.loop.state()
     assert (state.engaged, state.reason) == (False, "not where it was")
-    assert "left_joint2 is at 1.400 rad, but was left at 1.000 rad" in state.detail
+    assert f"{SIDES[side]}_joint2 is at 1.400 rad, but was left at 1.000 rad" in state.detail
+    assert bench.told == [state.detail], "nothing says that it may go on"
     assert max(arms.steps[steps:], default=0.0) == 0.0
 
 

@@ -146,13 +146,16 @@ def test_a_narrower_configuration_holds_and_an_open_gripper_closes_slowly() -> N
     assert path[-1] == pytest.approx(0.03, abs=1e-4)
 
 
-def test_targets_stay_within_the_arms_own_limits() -> None:
-    upper = (1.0, *CONFIGURED.position_max[1:6])
-    reach = Reach.of({"left": flash(upper=upper), "right": flash()})
-    lower_target, upper_target = reach.narrow(CONFIGURED)
-    assert upper_target[0] == pytest.approx(1.0 - CONFIGURED.position_margin)
-    assert upper_target[7] == CONFIGURED.upper[7]
-    np.testing.assert_array_equal(lower_target, CONFIGURED.lower)
+@pytest.mark.parametrize(("side", "first"), [("left", 0), ("right", 7)])
+def test_targets_stay_within_the_arms_own_limits(side: str, first: int) -> None:
+    """At both ends, of that arm alone; where it could go farther than configured, the configuration counts."""
+    own = {"left": flash(), "right": flash()}
+    own[side] = flash((-1.0, *CONFIGURED.position_min[1:5], -2.5), (1.0, *CONFIGURED.position_max[1:5], 2.5))
+    lower, upper = Reach.of(own).narrow(CONFIGURED)
+    expected_lower, expected_upper = CONFIGURED.lower.copy(), CONFIGURED.upper.copy()
+    expected_lower[first], expected_upper[first] = -0.995, 0.995
+    np.testing.assert_allclose(lower, expected_lower, atol=1e-12)
+    np.testing.assert_allclose(upper, expected_upper, atol=1e-12)
 
 
 @pytest.mark.parametrize("one", ["left", "right"])

@@ -347,6 +347,18 @@ def test_an_arm_slightly_outside_its_limits_starts_where_it_is_and_moves_only_in
     np.testing.assert_allclose(back[-1, 1:3], [LOWER[1], UPPER[2]], atol=1e-6)
 
 
+def test_an_arm_that_comes_in_from_outside_its_limits_stays_on_its_way_and_the_other_one_does_not_wait() -> None:
+    """All joints of the arm slow down with the one that is outside: what it may hit is on its way, not beside it."""
+    measured, goal = MIDDLE.copy(), MIDDLE.copy()
+    measured[1] = LOWER[1] - 0.09
+    goal[[0, 1, 7]] = MIDDLE[0] + 0.4, LOWER[1] + 0.31, MIDDLE[7] + 0.4
+    targets, _ = follow(SafetyFilter(FAR), [goal] * 60, measured=measured)
+    moved = (targets[-1] - measured)[[0, 1, 7]]
+    assert moved[0] == pytest.approx(moved[1], rel=0.02)
+    assert 0.02 < moved[1] < 0.08
+    assert moved[2] > 0.2
+
+
 def test_a_joint_outside_its_limits_brakes_and_holds_like_any_other() -> None:
     outside = outside_by(0.095)
     safety = SafetyFilter(FAR)
@@ -438,6 +450,47 @@ def test_taken_up_again_the_arms_start_from_rest_where_they_are() -> None:
     assert safety.speed == 0.0
 
 
+@pytest.mark.parametrize("pause", ["nothing commanded", "a late tick", "taken up again"])
+def test_what_the_goal_moved_by_in_a_pause_is_not_fed_forward(pause: str) -> None:
+    """At its goal when it goes on, the target stays there."""
+    safety = SafetyFilter(FAR)
+    targets, _ = follow(safety, [MIDDLE] * 3 + [MIDDLE - 0.01])
+    start = 100.0 + 4 * TICK
+    if pause == "nothing commanded":
+        targets, _ = follow(safety, [None] * 20, start)
+        start += 20 * TICK
+    elif pause == "a late tick":
+        start += 1.0
+    else:
+        safety.relatch()
+    goal = targets[-1]
+    again, _ = follow(safety, [goal] * 3, start, measured=goal)
+    np.testing.assert_allclose(again, np.tile(goal, (3, 1)), rtol=0.0, atol=1e-12)
+
+
+def test_after_a_clock_that_went_back_the_command_is_followed() -> None:
+    safety = SafetyFilter(FAR)
+    follow(safety, [MIDDLE] * 3)
+    targets, decisions = follow(safety, [MIDDLE + 0.1] * 200, start=50.0)
+    assert [Cause.CLOCK_STEP in causes(d) for d in decisions[:3]] == [True, False, False]
+    np.testing.assert_allclose(targets[-1], np.minimum(MIDDLE + 0.1, UPPER), atol=1e-3)
+
+
+def test_arrays_of_callers_are_not_those_of_the_filter() -> None:
+    """Whoever reuses what it measured, or changes what it was given, moves nothing."""
+    safety, command, measured = SafetyFilter(FAR), MIDDLE.copy(), MIDDLE.copy()
+    command[6] = 0.0
+    follow(safety, [command] * 200, measured=measured)
+    safety.relatch((6,))
+    given = safety.step(102.0, None, measured, 102.0).target
+    assert given is not None
+    assert given[6] < measured[6] == MIDDLE[6]
+    expected = given.copy()
+    measured += 0.3
+    given += 0.3
+    np.testing.assert_array_equal(safety.step(102.0 + TICK, None, MIDDLE, 102.0 + TICK).target, expected)
+
+
 @pytest.mark.parametrize("kept", [(), (6,), (13,), (6, 13)])
 def test_a_gripper_keeps_its_target_where_that_holds_something(kept: tuple[int, ...]) -> None:
     """The left one is stopped by what it holds, the right one was pushed closed: only the left one's grip is tighter
@@ -496,3 +549,28 @@ def test_what_would_collide_brakes_in_time_and_an_arm_that_has_no_part_in_it_goe
     assert decisions[-1].holding
     np.testing.assert_array_equal(wall.starts, targets[:1])
     np.testing.assert_array_equal(wall.told, targets[1:])
+
+
+class TwoWalls(Wall):
+    """One for joint 1 of the right arm too, told of only while the left arm is in no danger."""
+
+    def find(self, position: FloatArray, velocity: FloatArray, tick: float) -> Approach | None:
+        turned = np.roll(position, 7), np.roll(velocity, 7)
+        return super().find(position, velocity, tick) or super().find(*turned, tick)
+
+
+def test_an_arm_that_has_no_part_in_one_collision_does_not_go_on_into_another() -> None:
+    walls, goal = TwoWalls(("left gripper", "left link1"), MIDDLE[0] + 0.1), MIDDLE.copy()
+    goal[[0, 7]] += 0.4
+    targets, _ = follow(SafetyFilter(FAR, walls), [goal] * 300)
+    assert (targets[:, [0, 7]].max(axis=0) <= walls.end + 1e-9).all()
+
+
+def test_after_a_jump_the_look_ahead_knows_where_the_arms_are() -> None:
+    wall = Wall(("left gripper", "left link1"), 10.0)
+    safety = SafetyFilter(FAR, wall)
+    targets, _ = follow(safety, [MIDDLE + 0.1] * 20)
+    jumped, elsewhere = np.arange(JOINT_DIM) == 8, MIDDLE + 0.05
+    safety.displace(jumped, elsewhere)
+    np.testing.assert_array_equal(wall.starts, [MIDDLE, np.where(jumped, elsewhere, targets[-1])])
+    assert (safety.velocity == 0.0).tolist() == jumped.tolist()

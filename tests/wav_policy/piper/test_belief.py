@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,3 +151,42 @@ def test_foreign_set_points_that_are_far_apart_are_damage() -> None:
     wire.now += 0.9
     wire.reader.take([(0x471, bytes(8))])
     assert wire.reader.leader_frames == 2
+
+
+@pytest.mark.parametrize("number", [0x151, 0x155, 0x157, 0x159, 0x15A, 0x15F, 0x471])
+def test_whatever_moves_or_powers_an_arm_is_a_set_point(number: int) -> None:
+    """Modes, joints, gripper, MIT mode (0x15A-0x15F), motors."""
+    wire = Wire()
+    wire.reader.take([(number, bytes(8))] * 2)
+    assert wire.reader.leader_frames == 2
+
+
+@pytest.mark.parametrize("number", [*range(0x2B1, 0x2B9), *range(0x2C1, 0x2C9), *range(0x3A1, 0x3A9)])
+def test_feedback_on_changed_identifiers_is_noticed(number: int) -> None:
+    wire = Wire()
+    wire.reader.take([(number, bytes(8))])
+    assert (wire.reader.offset_frames, wire.reader.offset_id) == (1, number)
+
+
+def test_the_lowest_supply_is_told() -> None:
+    """0x261-0x266, 0.1 V a count."""
+    wire = Wire()
+    for joint, decivolts in enumerate((240, 241, 239, 238, 242, 240)):
+        wire.reader.take([(0x261 + joint, struct.pack(">HhbBH", decivolts, 0, 0, 0x40, 0))] * 2)
+    assert wire.reader.voltage == 23.8
+
+
+def test_a_velocity_is_that_of_the_last_30_ms() -> None:
+    """Neither of two readings, which differ by noise, nor of a motion that is over."""
+    wire = Wire()
+    degrees = [*[45.0] * 20, *(45.0 + 0.1 * n for n in range(1, 21))]
+    for angle in degrees:
+        wire.cycle((0, round(1000 * angle)))
+    assert wire.reader.latest is not None
+    np.testing.assert_allclose(np.degrees(wire.reader.latest.velocity[1]), 0.1 / PERIOD, rtol=1e-9)
+    for _ in range(3):
+        wire.cycle((0, round(1000 * degrees[-1])))
+    assert 0.4 < np.degrees(wire.reader.latest.velocity[1]) * PERIOD / 0.1 < 0.6
+    for _ in range(4):
+        wire.cycle((0, round(1000 * degrees[-1])))
+    assert wire.reader.latest.velocity[1] == 0.0

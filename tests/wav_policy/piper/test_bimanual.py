@@ -18,12 +18,16 @@ class Arm:
     """One arm that says what it is told to, and keeps what it gets."""
 
     def __init__(self, position: Any, stamp: float) -> None:
-        self.feedback = ArmFeedback(position, 10.0 * position, stamp, 0.0 * position)
+        self.feedback = ArmFeedback(position, 10.0 * position, stamp, 100.0 * position)
         self.reason: Inhibit | None = None
         self.got: list[Any] = []
         self.probes = 0
 
     def read(self) -> ArmFeedback:
+        return self.feedback
+
+    @property
+    def latest(self) -> ArmFeedback:
         return self.feedback
 
     def inhibit(self) -> Inhibit | None:
@@ -50,7 +54,20 @@ def test_a_reading_is_left_arm_first_and_as_old_as_the_older_half(robot: Any) ->
     reading = robot.read()
     np.testing.assert_array_equal(reading.position, POSITION)
     np.testing.assert_array_equal(reading.velocity, 10.0 * POSITION)
+    np.testing.assert_array_equal(reading.effort, 100.0 * POSITION)
     assert (reading.stamps, reading.stamp) == ((5.0, 4.0), 4.0)
+
+
+def test_a_reading_is_told_once_both_arms_have_told_a_new_one(robot: Any) -> None:
+    """At the rate of the slower arm, also after a clock was set back."""
+    told: list[Any] = []
+    robot._on_reading = told.append
+    for left, right in ((5.0, 4.0), (5.1, 4.0), (5.2, 4.1), (5.2, 4.2), (5.2, 4.3), (1.0, 4.3), (1.1, 0.5)):
+        robot.left.feedback = ArmFeedback(POSITION[:7] + left, POSITION[:7], left, POSITION[:7])
+        robot.right.feedback = ArmFeedback(POSITION[7:] + right, POSITION[7:], right, POSITION[7:])
+        robot._pair()
+    assert [reading.stamps for reading in told] == [(5.0, 4.0), (5.2, 4.1), (1.0, 4.3), (1.1, 0.5)]
+    np.testing.assert_array_equal(told[1].position, POSITION + np.repeat([5.2, 4.1], 7))
 
 
 def test_each_arm_gets_its_own_targets(robot: Any) -> None:

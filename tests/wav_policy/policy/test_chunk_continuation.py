@@ -66,6 +66,19 @@ def test_frozen_rows_follow_recent_latencies_and_forget_the_warm_up() -> None:
     for _ in range(2):
         continuation.took(0.95)  # two slow plans in twenty: nine of ten are faster
     assert continuation.latency < 0.9
+    continuation.took(0.95)  # a third one is more than one in ten
+    assert continuation.latency == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize(("latency", "num_frozen"), [(0.0, 0), (STEP, 1), (3 * STEP, 3), (3.1 * STEP, 4)])
+def test_a_row_that_is_due_when_the_next_chunk_takes_over_is_the_last_frozen_one(
+    latency: float, num_frozen: int
+) -> None:
+    """However the latency is rounded."""
+    for error in (-1e-9, 1e-9):
+        continuation = ChunkContinuation("rtc", HORIZON)
+        continuation.took(latency + error)
+        assert continuation.num_frozen == num_frozen
 
 
 def test_committed_motion_is_the_previous_chunk_at_the_new_rows_times() -> None:
@@ -94,9 +107,10 @@ def test_arms_that_do_not_follow_are_not_run_away_from() -> None:
     lagging = at(10.3) - 0.1
     lagging[6] = 0.0  # a gripper that holds something
     assert continuation.committed(10.3, lagging) is not None
-    stopped = at(10.3)
-    stopped[9] -= 0.3
-    assert continuation.committed(10.3, stopped) is None
+    for distance in (-0.3, 0.3):
+        stopped = at(10.3)
+        stopped[9] += distance
+        assert continuation.committed(10.3, stopped) is None
     stopped[9] = math.nan
     assert continuation.committed(10.3, stopped) is None
 
@@ -111,6 +125,8 @@ def test_average_weighs_all_chunks_that_reach_a_row() -> None:
     middle = np.average([0.0, 0.3, 0.6], weights=weights)
     np.testing.assert_allclose(averaged.positions[3], middle + 0.3 * averaged.times[3])
     np.testing.assert_allclose(averaged.positions[-1], 0.6 + 0.3 * averaged.times[-1])  # nobody else looks so far
+    last_of_all = int(np.argmin(np.abs(averaged.times - ramp(10.0).times[-1])))
+    np.testing.assert_allclose(averaged.positions[last_of_all], middle + 0.3 * averaged.times[last_of_all])
     later = continuation.finish(ramp(13.0, offset=2.0))
     np.testing.assert_allclose(later.positions, ramp(13.0, offset=2.0).positions)
 

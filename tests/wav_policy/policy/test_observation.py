@@ -119,6 +119,34 @@ def test_after_a_pause_of_a_camera_its_memory_is_not_from_before_the_pause() -> 
     assert values(buffer.assemble(22.0, "go").images)[0] == [636 % 256, 660 % 256]
 
 
+def test_a_slow_camera_has_a_whole_memory() -> None:
+    """At 5 Hz the picture of 0.8 s ago may be 1 s old: within what a memory may be older than wanted."""
+    buffer = make_buffer()
+    Stream(buffer, rate=5.0, phases=(0.0, 0.05, 0.1)).run(10.0, 12.199)
+    observation = buffer.assemble(12.199, "go")
+    assert observation.stamp == pytest.approx(12.1)
+    assert values(observation.images) == [[56, 60], [56, 60], [56, 60]]
+
+
+def test_nothing_of_before_is_left_after_a_reset() -> None:
+    buffer = make_buffer()
+    Stream(buffer).run(10.0, 11.0)
+    buffer.reset()
+    assert set(buffer.ages(11.0).values()) == {math.inf}
+
+
+@pytest.mark.parametrize("source", [*VIEWS, "joint_states"])
+def test_what_was_planned_may_be_executed_while_every_source_is_alive(source: str) -> None:
+    buffer = make_buffer()
+    stream = Stream(buffer)
+    stream.run(10.0, 11.0)
+    assert buffer.is_fresh(11.0)
+    stream.run(11.0, 11.5, without=(source,))
+    assert not buffer.is_fresh(11.5)
+    stream.run(11.5, 11.6)
+    assert buffer.is_fresh(11.6)
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_camera_that_stops_is_named_and_planning_recovers_when_it_returns(view: str) -> None:
     buffer = make_buffer()
@@ -205,12 +233,17 @@ def test_without_an_instruction_there_is_no_observation() -> None:
         buffer.assemble(11.0, " ")
 
 
-def test_a_frame_of_the_models_own_size_is_kept_when_its_message_is_used_again() -> None:
+def test_what_was_told_is_kept_when_its_message_is_used_again() -> None:
     buffer, image = make_buffer(), picture(7)
-    Stream(buffer).run(10.0, 10.1, without=("head",))
+    Stream(buffer).run(10.0, 10.1, without=("head", "joint_states"))
     buffer.add_image("head", image, 10.1)
     image[:] = 9
-    assert values(buffer.assemble(10.1, "go").images)[0] == [7, 7]
+    state = joints(0.5)
+    buffer.add_joint_state(state, 10.1)
+    state[:] = 0.9
+    observation = buffer.assemble(10.1, "go")
+    assert values(observation.images)[0] == [7, 7]
+    assert (observation.joint_state == 0.5).all()
 
 
 def test_frames_are_right_however_long_and_fast_they_come() -> None:

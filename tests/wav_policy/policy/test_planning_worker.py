@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -254,3 +255,114 @@ def test_how_long_a_chunk_stands_does_not_follow_the_wall_clock(monkeypatch: pyt
     finally:
         around.go_on.set()
         worker.close()
+
+
+class Continuation:
+    """Says what is committed, delivers other rows than were planned, and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.resets = 0
+        self.latencies: list[float] = []
+        self.motion = object()
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def committed(self, stamp: float, joint_state: Any) -> Any:
+        return self.motion
+
+    def finish(self, chunk: ActionChunk) -> ActionChunk:
+        return replace(chunk, positions=chunk.positions + 1.0)
+
+    def took(self, latency: float) -> None:
+        self.latencies.append(latency)
+
+    @property
+    def latency(self) -> float:
+        return 0.0
+
+
+class Watched(Surroundings):
+    """Keeps what plans are asked for and what is delivered; observations are 0.2 s old; every third plan fails."""
+
+    fails = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[dict[str, Any]] = []
+        self.delivered_rows: list[Any] = []
+
+    def observe(self) -> Any:
+        return SimpleNamespace(stamp=time.time() - 0.2, joint_state=STILL[0])
+
+    def plan(self, observation: Any, **asked: Any) -> Plan:
+        self.asked.append(asked)
+        if self.fails and len(self.asked) % 3 == 0:
+            raise RuntimeError("every third")
+        return super().plan(observation)
+
+    def deliver(self, plan: Plan) -> None:
+        self.delivered_rows.append(plan.chunk.positions)
+        super().deliver(plan)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Watched, Continuation, PlanningWorker]]:
+    monkeypatch.setattr(planning_worker, "_RETRY_FAILED", 0.01)
+    around, continuation = Watched(), Continuation()
+    worker = PlanningWorker(
+        around,  # type: ignore[arg-type]
+        around.observe,
+        around.confirm,
+        around.deliver,
+        interval=0.01,
+        continuation=continuation,  # type: ignore[arg-type]
+        clock=time.time,
+        seed=70,
+        report_error=lambda text: None,
+    )
+    yield around, continuation, worker
+    worker.close()
+
+
+def test_no_two_plans_draw_the_same_noise(watched: tuple[Watched, Continuation, PlanningWorker]) -> None:
+    """Nor one and the plan that failed before it: it would fail again."""
+    around, _, worker = watched
+    worker.activate()
+    wait_for(lambda: around.num_delivered > 6)
+    assert [asked["seed"] for asked in around.asked[:8]] == list(range(70, 78))
+
+
+def test_a_plan_continues_what_is_committed_and_what_is_made_of_it_is_delivered(
+    watched: tuple[Watched, Continuation, PlanningWorker],
+) -> None:
+    around, continuation, worker = watched
+    worker.activate()
+    wait_for(lambda: around.num_delivered > 2)
+    assert all(asked["committed"] is continuation.motion for asked in around.asked)
+    assert all((rows == STILL + 1.0).all() for rows in around.delivered_rows)
+    assert worker.last_plan is not None
+    assert (worker.last_plan.chunk.positions == STILL + 1.0).all()
+    assert all(0.2 <= latency < 5.0 for latency in continuation.latencies), "counted from the observation"
+
+
+def test_nothing_is_continued_once_the_arms_may_hold(
+    watched: tuple[Watched, Continuation, PlanningWorker],
+) -> None:
+    """Before the first plan, after one that failed, while no observation is possible, and for another task."""
+    around, continuation, worker = watched
+    around.fails = False
+    worker.activate()
+    wait_for(lambda: around.num_delivered > 3)
+    assert continuation.resets == 1
+    around.lost = True
+    wait_for(lambda: continuation.resets > 1)
+    around.lost = False
+    delivered = around.num_delivered
+    wait_for(lambda: around.num_delivered > delivered + 1)
+    resets = continuation.resets
+    worker.restart()
+    wait_for(lambda: continuation.resets > resets)
+    around.fails = True
+    resets = continuation.resets
+    wait_for(lambda: continuation.resets > resets)

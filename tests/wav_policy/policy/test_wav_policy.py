@@ -18,6 +18,7 @@ from wav_models.checkpoint import CheckpointError, save_checkpoint
 from wav_models.data.normalization import Normalization
 from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.engines.base import EngineError
+from wav_models.guidance import Guidance
 from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner import PlannerConfig, PlannerError
@@ -176,9 +177,13 @@ def test_all_futures_of_the_round_that_was_acted_on_can_be_shown(policy: WAVPoli
     assert shown.images.shape == (QUICK.num_video_samples, 64, 64, 3)
     chosen = best.engine.decode_images(best.engine.denoise(plan.future.model.scene, plan.future.video_noise[None], 4))
     np.testing.assert_array_equal(shown.images[taken], chosen[0, -1])
-    sampled = policy.futures(policy.plan(observation))
+    plan = policy.plan(observation)
+    sampled = policy.futures(plan)
     assert sampled is not None
     assert sampled.taken is None, "a sample of the refitted noise is none of them"
+    np.testing.assert_array_equal(sampled.scores, plan.rounds[-1].video_score)
+    last = policy.engine.denoise(plan.future.model.scene, plan.future.sampled[-1][2:], 4)
+    np.testing.assert_array_equal(sampled.images[2], policy.engine.decode_images(last)[0, -1])
     assert best.futures(best.plan(observation, deadline=1e-9)) is None
 
 
@@ -237,6 +242,40 @@ def test_warm_start_uses_the_last_plan_until_reset(policy: WAVPolicy, observatio
         if forget != "reset":
             warm.plan(before)
         np.testing.assert_array_equal(warm.plan(later).chunk.positions, cold)
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.0, 0.0), (0.4, 4.0), (0.65, 6.5), (1.5, 15.0)])
+def test_a_warm_start_is_the_last_noise_moved_by_the_time_between(
+    policy: WAVPolicy, observation: Observation, seconds: float, steps: float
+) -> None:
+    """Future frames lie eight steps apart, values one; wide enough to leave the old optimum."""
+    warm = WAVPolicy(policy.engine, normalization(), replace(QUICK, warm_start=True, warm_start_min_std=0.3))
+    state = warm.plan(observation).future.state
+    found = warm._warm_start(replace(observation, stamp=observation.stamp + seconds))
+    assert found is not None
+    expected = state.video.shifted(steps / 8, axis=1, min_std=0.3), state.value.shifted(steps, axis=0, min_std=0.3)
+    for of_time, noise in zip((found.video, found.value), expected, strict=True):
+        torch.testing.assert_close(of_time.mean, noise.mean)
+        torch.testing.assert_close(of_time.std, noise.std)
+    for too_far in (-0.1, 1.7, 60.0):
+        assert warm._warm_start(replace(observation, stamp=observation.stamp + too_far)) is None
+
+
+def test_what_the_joints_did_is_not_guided(
+    policy: WAVPolicy, observation: Observation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Committed motion is of commands, in the units of the action expert; what older plans foresaw is not measured."""
+    guided: list[Guidance] = []
+    act = policy.engine.act
+    monkeypatch.setattr(policy.engine, "act", lambda *inputs: guided.append(inputs[-1]) or act(*inputs))
+    weight = np.linspace(1.0, 0.0, 16)
+    wanted = observation.joint_state + 0.1 * np.arange(16)[:, None]
+    policy.plan(observation, committed=CommittedMotion(wanted, weight))
+    (guidance,) = guided
+    np.testing.assert_allclose(guidance.weight[:, :14], np.tile(weight[:, None], 14), atol=1e-6)
+    assert not guidance.weight[:, 14:].any()
+    decoded = normalization().decode_actions(guidance.target.double().numpy(), observation.joint_state)
+    np.testing.assert_allclose(decoded, wanted, atol=1e-5)
 
 
 def test_observations_that_do_not_fit_are_named(policy: WAVPolicy, observation: Observation) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wav_models.flow import euler
-from wav_models.guidance import MAX_GUIDANCE, Guidance, Velocity, gain, guided, unit_gain
+from wav_models.guidance import MAX_GUIDANCE, Guidance, Velocity, gain, given_rows, guided, unit_gain
 
 SHAPE = (6, 3)
 SIZE = 18
@@ -117,6 +117,7 @@ def test_gains_are_clipped() -> None:
         ({"weight": torch.zeros(2, 3)}, r"weight has shape \[2, 3\]; that of target, \[6, 3\]"),
         ({"target": torch.full(SHAPE, torch.nan)}, "target is not finite"),
         ({"weight": torch.full(SHAPE, 1.5)}, "weight spans 1.5 to 1.5; 0 to 1"),
+        ({"weight": torch.full(SHAPE, -0.5)}, "weight spans -0.5 to -0.5; 0 to 1"),
         ({"jacobian": "netwrk"}, "unknown jacobian 'netwrk'.*network"),
     ],
 )
@@ -124,3 +125,16 @@ def test_what_does_not_fit_is_named(change: dict[str, object], message: str) -> 
     arguments: dict[str, object] = {"target": torch.zeros(SHAPE), "weight": torch.zeros(SHAPE), "jacobian": "unit"}
     with pytest.raises(ValueError, match=message):
         Guidance(**{**arguments, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 2, 6])
+def test_known_rows_are_given_as_far_as_the_network_was_trained(num_rows: int) -> None:
+    """Rows that are half known are not given, nor channels that nothing is known of."""
+    weight = prefix(3)
+    weight[:, 2], weight[2] = 0.0, 0.7
+    tokens, given = given_rows(Guidance(torch.full(SHAPE, 4.0, dtype=torch.float64), weight), num_rows)
+    expected = min(num_rows, 2)
+    assert given.tolist() == [row < expected for row in range(6)]
+    assert (tokens[:expected, :2] == 4.0).all()
+    assert not tokens[expected:].any()
+    assert not tokens[:, 2].any()

@@ -79,6 +79,18 @@ def test_joints_that_stood_still_do_not_blow_up() -> None:
     np.testing.assert_array_equal(normalization.value_std, np.full(17, VALUE_STD_FLOOR))
 
 
+def test_noise_of_what_stood_still_stays_small() -> None:
+    """A tenth of the floors: 0.5 mrad of a joint, 0.05 mm of a gripper, and 0.001 of a value."""
+    still = np.zeros((400, HORIZON, 14))
+    normalization = Normalization.fit(np.zeros((400, 14)), still, still, np.zeros((400, 17)), BIMANUAL_PIPER)
+    noise = np.tile([5e-4] * 6 + [5e-5], 2)
+    np.testing.assert_allclose(normalization.encode_state(noise), 0.1)
+    np.testing.assert_allclose(
+        normalization.encode_actions(np.tile(noise, (HORIZON, 1)), still[0], still[0, 0])[:, :14], 0.1
+    )
+    np.testing.assert_allclose(normalization.encode_values(symexp(np.full(17, 1e-3))), 0.1)
+
+
 def test_symlog_is_odd_and_logarithmic() -> None:
     x = np.array([-np.e + 1, -1e-3, 0.0, np.e - 1])
     np.testing.assert_allclose(symlog(x), [-1.0, -np.log1p(1e-3), 0.0, 1.0])

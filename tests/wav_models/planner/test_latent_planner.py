@@ -227,12 +227,18 @@ def test_mean_score_of_the_futures_rises_over_rounds(landscape: Landscape) -> No
     assert [r.pair_score.shape for r in rounds] == [(32, 4)] * 5
 
 
-def test_value_noise_is_refitted_to_the_best_samples_of_all_futures() -> None:
+@pytest.mark.parametrize("snr_eps", [1e-6, 0.5])
+def test_value_noise_is_refitted_to_the_best_samples_of_all_futures(snr_eps: float) -> None:
     """Flat value noise has the highest signal-to-noise; elites come from all M * N samples, not N per future. Alpha
     weighs the new mean, beta the new deviation."""
     model = Landscape(torch.zeros(SHAPE))
     config = PlannerConfig(
-        num_iterations=1, num_value_elites=3, mean_update_rate=0.75, std_update_rate=0.25, min_std=0.0
+        num_iterations=1,
+        num_value_elites=3,
+        mean_update_rate=0.75,
+        std_update_rate=0.25,
+        min_std=0.0,
+        snr_eps=snr_eps,
     )
     state = plan(model, config, 4).state.value
     value_noise = torch.randn(8, 4, HORIZON, 1, generator=NoiseStreams.from_seed(4).value)
@@ -241,6 +247,17 @@ def test_value_noise_is_refitted_to_the_best_samples_of_all_futures() -> None:
     elites = value_noise.flatten(0, 1)[snr.argsort(descending=True)[:3]]
     torch.testing.assert_close(state.mean, 0.75 * elites.mean(dim=0))
     torch.testing.assert_close(state.std, 0.25 * elites.std(dim=0, correction=0) + 0.75)
+
+
+def test_a_plan_tells_what_was_seen_of_every_round_and_the_elites_of_the_last(landscape: Landscape) -> None:
+    answer = plan(landscape, PlannerConfig(num_iterations=3, num_video_elites=2), 5)
+    for noise, imagined, told in zip(answer.sampled, landscape.imagined, answer.rounds, strict=False):
+        assert torch.equal(noise, imagined)
+        assert told.video_score.tolist() == told.pair_score.max(axis=1).tolist()
+        quality = torch.exp(-landscape.distance(noise))
+        assert told.mean_value == pytest.approx((quality * (1.0 + 0.1 * 2.5 / HORIZON)).numpy(), abs=0.002)
+    best = answer.rounds[-1].video_score.argsort()[::-1][:2].tolist()
+    assert torch.equal(answer.video_elites, answer.sampled[-1][best])
 
 
 def test_warm_start_reaches_in_one_round_what_a_cold_start_reaches_in_several() -> None:
@@ -371,6 +388,13 @@ def test_a_score_that_is_not_finite_gives_no_plan(landscape: Landscape, score: s
 
 def test_an_action_that_is_not_finite_gives_no_plan(landscape: Landscape) -> None:
     landscape.optimum = torch.full(SHAPE, float("nan"))
+    with pytest.raises(PlannerError, match="action or its value is not finite"):
+        plan(landscape, PlannerConfig(num_iterations=0), 0)
+
+
+def test_an_action_that_is_not_finite_gives_no_plan_however_good_its_value(landscape: Landscape) -> None:
+    decide = landscape.act
+    landscape.act = lambda *noises: replace(decide(*noises), actions=torch.full((4, 2), float("inf")))  # type: ignore[method-assign]
     with pytest.raises(PlannerError, match="action or its value is not finite"):
         plan(landscape, PlannerConfig(num_iterations=0), 0)
 

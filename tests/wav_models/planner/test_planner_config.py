@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,3 +45,37 @@ def test_value_error_names_argument_value_and_what_fits(arguments: dict[str, Any
 def test_round_trip_through_plain_data() -> None:
     config = PlannerConfig(num_iterations=1, deadline=0.3)
     assert from_dict(PlannerConfig, to_dict(config)) == config
+
+
+def test_what_the_planner_of_a_checkpoint_leaves_out_stays_as_it_is() -> None:
+    """A checkpoint's planner.json leaves out what is as here: another default would change its plans."""
+    assert to_dict(PlannerConfig()) == {
+        "num_iterations": 3,
+        "num_video_samples": 8,
+        "num_value_samples": 4,
+        "num_video_elites": 4,
+        "num_value_elites": 8,
+        "mean_update_rate": 0.9,
+        "std_update_rate": 0.9,
+        "min_std": 0.1,
+        "score": "snr",
+        "shared_value_noise": False,
+        "snr_eps": 1e-6,
+        "video_times": (0.0,),
+        "share_first_step": False,
+        "num_value_steps": 5,
+        "num_action_steps": 5,
+        "action_noise_std": 1.0,
+        "selection": "sample",
+        "deadline": None,
+        "warm_start": False,
+        "warm_start_min_std": 0.5,
+    }
+
+
+def test_with_fewer_samples_there_are_no_more_elites_than_samples() -> None:
+    config = PlannerConfig(num_video_elites=4, num_value_elites=8)
+    fewer = config.with_samples(num_video_samples=3, num_value_samples=2)
+    assert (fewer.num_video_elites, fewer.num_value_elites) == (3, 6)
+    assert config.with_samples(num_video_samples=2).num_value_elites == 8, "of all pairs"
+    assert config.with_samples(16, 1) == replace(config, num_video_samples=16, num_value_samples=1)

@@ -50,6 +50,24 @@ def test_ssim_of_a_contrast_change_is_below_one_and_of_an_inverted_image_negativ
     assert structural_similarity(image, faded) == pytest.approx(structural_similarity(faded, image), rel=1e-6)
 
 
+@pytest.mark.parametrize("contrast", [0.5, 40.0], ids=["faint", "strong"])
+def test_ssim_of_images_as_large_as_its_window_is_the_formula_of_the_paper(contrast: float) -> None:
+    """Wang et al. 2004: Gaussian weights of sigma 1.5 over 11 x 11 px, C_1 = (0.01 L)^2, C_2 = (0.03 L)^2, L = 255."""
+    rng = np.random.default_rng(2)
+    first, second = (100.0 + contrast * rng.normal(size=(11, 11, 3)) for _ in range(2))
+    distance = np.arange(11) - 5
+    weights = np.exp(-(distance[:, None] ** 2 + distance**2) / (2 * 1.5**2))[..., None]
+    weights /= weights.sum()
+    mean_1, mean_2 = (weights * first).sum(axis=(0, 1)), (weights * second).sum(axis=(0, 1))
+    variances = [(weights * (x - mean) ** 2).sum(axis=(0, 1)) for x, mean in ((first, mean_1), (second, mean_2))]
+    covariance = (weights * (first - mean_1) * (second - mean_2)).sum(axis=(0, 1))
+    c_1, c_2 = 2.55**2, 7.65**2
+    luminance = (2 * mean_1 * mean_2 + c_1) / (mean_1**2 + mean_2**2 + c_1)
+    expected = (luminance * (2 * covariance + c_2) / (sum(variances) + c_2)).mean()
+    found = structural_similarity(first.astype(np.float32), second.astype(np.float32))
+    assert found == pytest.approx(expected, abs=2e-3)
+
+
 def test_joint_proximity() -> None:
     states = np.zeros((3, 7))
     states[0, :2] = 3.0, 4.0

@@ -16,7 +16,7 @@ from wav_models.presets import WAV_TINY, ModelConfig
 from wav_models.training.autoencoder_stage import AutoencoderStage
 from wav_models.training.config import AugmentationConfig, AutoencoderConfig, DatasetConfig, TrainConfig, load_config
 from wav_models.training.data.augmentation import augment
-from wav_models.training.data.batches import Batches, Episodes, still_steps
+from wav_models.training.data.batches import Batches, Episodes, fit_normalization, still_steps
 from wav_models.training.data.frames import Table, held_out_episodes
 from wav_models.training.data.latent_store import LatentStore
 from wav_models.training.loop import Budget, train
@@ -46,6 +46,26 @@ def test_batch_agrees_with_the_window_of_one_sample(
     values = normalization.decode_values(batch.values)[1]
     np.testing.assert_allclose(values.numpy(), episodes.values[first + expected.values], atol=1e-4)
     assert not batch.state_token[1, 0, :14].any()
+
+
+def test_steps_count_up_to_the_end_of_their_episode(batches: Batches) -> None:
+    """The last command of an episode is due at its end, so one action more is known than values."""
+    known = batches.at(batches.episodes.last[:1] - np.arange(5))
+    assert known.action_known.sum(dim=1).tolist() == [1.0, 2.0, 3.0, 4.0, 4.0]
+    assert known.value_known.sum(dim=1).tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert (known.action_known.diff(dim=1) <= 0.0).all()
+
+
+def test_what_is_fitted_on_comes_out_standard(episodes: Episodes, model_config: ModelConfig) -> None:
+    """Of the steps that are trained on alone, with their windows as they are trained on."""
+    steps = np.arange(5, 40)
+    normalization = fit_normalization(episodes, model_config.horizon, steps, model_config.embodiment)
+    fitted = Batches(episodes, normalization, model_config.horizon, steps).at(steps)
+    for encoded in (fitted.actions, fitted.state_token[:, 0, 14:]):
+        np.testing.assert_allclose(encoded.mean(dim=0), 0.0, atol=1e-4)
+        np.testing.assert_allclose(encoded.std(dim=0, correction=0), 1.0, atol=1e-3)
+    values = normalization.encode_values(episodes.values[steps].astype(np.float64))
+    np.testing.assert_allclose(values.mean(axis=0), 0.0, atol=1e-9)
 
 
 def test_still_steps_are_those_in_whose_chunk_nothing_moves(episodes: Episodes, model_config: ModelConfig) -> None:

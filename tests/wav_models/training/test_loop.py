@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import multiprocessing
 import os
 import resource
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +23,11 @@ from wav_models.presets import ModelConfig
 from wav_models.training import loop
 from wav_models.training.config import LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
-from wav_models.training.loop import Budget, averaged_weights, learning_rate, train
+from wav_models.training.loop import BEST, Budget, averaged_weights, learning_rate, train, weights_path
 from wav_models.training.parallel import TrainingWorker, run_workers
-from wav_models.training.randomness import RngStreams
+from wav_models.training.randomness import RngStreams, streams_at
 from wav_models.training.stages import make_stage
-from wav_models.training.state import StateError, TrainState, load_progress
+from wav_models.training.state import StateError, TrainState, load_progress, load_tensors
 
 
 class Watched:
@@ -292,3 +295,88 @@ def test_batch_that_does_not_divide_is_refused(model: WAVModel, batches: Batches
     config = LoopConfig(batch_size=9, accumulation=2)
     with pytest.raises(ValueError, match="batch_size 9 does not divide"):
         train(watched("video", model, batches), config, Budget(steps=1), 0, tmp_path / "s.safetensors")
+
+
+class Slope:
+    """A stage whose losses have the gradients it is told, of two weights of which one learns slowly."""
+
+    name, judged_by, seconds_waited = "slope", "-score", 0.0
+
+    def __init__(self, gradients: Sequence[float], scores: Sequence[float] = ()) -> None:
+        self.fast, self.slow = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+        self.gradients, self.scores = itertools.cycle(gradients), iter(scores)
+        self.drawn: list[float] = []
+        self.began: list[Tensor] = []
+        self.judged: list[Tensor] = []
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        return {"fast": self.fast, "slow": self.slow}
+
+    def lr_scale(self, name: str) -> float:
+        return 0.1 if name == "slow" else 1.0
+
+    def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
+        self.drawn.append(streams.numpy.random())
+        self.began.append(self.fast.detach().clone())
+        return {"loss": next(self.gradients) * (self.fast.sum() + self.slow.sum())}
+
+    def evaluate(self) -> dict[str, float]:
+        self.judged.append(self.fast.detach().clone())
+        score = next(self.scores, None)
+        return {} if score is None else {"score": score}
+
+
+def descend(stage: Slope, path: Path, steps: int, seed: int = 0, **config: Any) -> TrainState:
+    plain = {"warmup_steps": 0, "weight_decay": 0.0, "log_seconds": 1e9, "evaluate_seconds": 1e9, "bf16": False}
+    return train(
+        stage,
+        LoopConfig(**{"learning_rate": 0.1, "final_rate": 1.0, "batch_size": 4, **plain, **config}),
+        Budget(steps=steps),
+        seed,
+        path,
+        report=lambda _: None,
+    )
+
+
+@pytest.mark.parametrize("ema_decay", [0.2, 0.999])
+def test_the_average_follows_the_weights_at_the_decay_that_is_asked_for_or_reached_yet(
+    ema_decay: float, tmp_path: Path
+) -> None:
+    """(1 + step) / (10 + step) at first, so that the weights of the beginning are forgotten."""
+    stage = Slope([1.0])
+    state = descend(stage, tmp_path / "s.safetensors", 6, ema_decay=ema_decay)
+    average, weights = torch.zeros(3), [*stage.began[1:], stage.fast.detach()]
+    for step, weight in enumerate(weights):
+        decay = min(ema_decay, (1 + step) / (10 + step))
+        average = decay * average + (1.0 - decay) * weight
+    torch.testing.assert_close(state.average["fast"], average)
+
+
+def test_a_step_follows_the_mean_of_its_parts_clipped_at_the_rate_of_each_weight(tmp_path: Path) -> None:
+    for clip_norm, expected in ((1e3, 2.0), (0.5, 0.5 / 6**0.5)):
+        stage = Slope([1.0, 3.0])
+        descend(stage, tmp_path / f"{clip_norm}.safetensors", 1, accumulation=2, clip_norm=clip_norm)
+        assert stage.fast.grad is not None
+        torch.testing.assert_close(stage.fast.grad, torch.full((3,), expected))
+        torch.testing.assert_close(stage.fast.detach(), torch.full((3,), -0.1))  # as far as AdamW goes at first
+        torch.testing.assert_close(stage.slow.detach(), torch.full((3,), -0.01))
+
+
+def test_every_part_of_every_step_draws_by_its_place_and_the_seed(tmp_path: Path) -> None:
+    for seed in (0, 7):
+        stage = Slope([1.0])
+        descend(stage, tmp_path / f"{seed}.safetensors", 3, seed, accumulation=2)
+        expected = [streams_at(seed, "slope", step, part).numpy.random() for step in range(3) for part in range(2)]
+        assert stage.drawn == expected
+
+
+def test_the_best_averages_and_those_of_the_last_evaluations_are_kept(tmp_path: Path) -> None:
+    stage, path = Slope([1.0], scores=[1.0, 3.0, 2.0, 2.5, 2.5]), tmp_path / "slope.state.safetensors"
+    state = descend(stage, path, 4, evaluate_seconds=0.0, keep=2)
+    assert len(stage.judged) == 5, "after every step, and at the end"
+    assert not torch.equal(stage.judged[-1], stage.fast), "averages are judged"
+    assert state.progress.best == -3.0
+    for label, number in ((BEST, 1), ("00000003", 2), ("00000004", 3)):
+        tensors, _ = load_tensors(weights_path(tmp_path, "slope", label), remedy="")
+        torch.testing.assert_close(tensors["average.fast"], stage.judged[number], rtol=0.0, atol=0.0)
+    assert len(list(tmp_path.glob("slope.0*.safetensors"))) == 2

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
+from wav_models.data.normalization import Normalization
 from wav_models.networks.wav_model import WAVModel
+from wav_models.training import metrics
 from wav_models.training.config import LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
 from wav_models.training.loop import Budget, train
-from wav_models.training.metrics import HeldOut
+from wav_models.training.metrics import HeldOut, _r_squared, _returns
+from wav_models.training.randomness import streams_at
 from wav_models.training.stages import make_stage
 
 
@@ -45,3 +49,30 @@ def test_stage_two_reports_no_actions(model: WAVModel, batches: Batches) -> None
     with torch.no_grad():
         assert held_out.video().keys() == {"video_loss@0", "video_loss@0.75"}
         assert held_out.value().keys() == {"video_loss@0", "video_loss@0.75", "return_r2@0", "return_r2@0.75"}
+
+
+def test_a_perfect_prediction_explains_all_and_the_mean_nothing() -> None:
+    true = torch.tensor([1.0, 2.0, 6.0])
+    assert _r_squared(true, true) == 1.0
+    assert _r_squared(torch.full((3,), 3.0), true) == pytest.approx(0.0)
+    assert _r_squared(torch.tensor([1.0, 2.0, 3.0]), true) == pytest.approx(1.0 - 9.0 / 14.0)
+
+
+def test_the_return_of_an_observation_is_the_mean_of_the_last_channel() -> None:
+    values = torch.zeros(2, 3, 4, 5)  # [B, R, T, C]
+    values[..., :4] = 9.0
+    values[1, :, :, 4] = torch.arange(12.0).reshape(3, 4)
+    assert _returns(values).tolist() == [0.0, 5.5]
+
+
+def test_an_action_error_has_no_sign(model: WAVModel, batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that are 0.5 rad too low, in the unit of the joints; grippers do not count."""
+    held_out = HeldOut(model, batches, num_samples=8, seed=0)
+    batch = batches.at(batches.steps[:8])
+    low = batch.targets - 0.5
+    low[..., [6, 13]] += 9.0
+    monkeypatch.setattr(model.action, "context", lambda *seen: None)
+    monkeypatch.setattr(metrics, "euler", lambda velocity, x_0, num_steps: x_0)
+    monkeypatch.setattr(Normalization, "decode_actions", lambda self, x, state: low)
+    error = held_out._action_error(batch, None, (), streams_at(0, "test", 0))
+    torch.testing.assert_close(error, torch.full((8, 4, 12), 0.5))

@@ -159,6 +159,25 @@ def test_a_share_of_the_captions_and_states_is_hidden(model: WAVModel, batches: 
         assert torch.equal(model.action.given["state"], (1.0 - dropout) * batch.state_token)
 
 
+def test_in_stage_three_the_memory_is_hidden_from_the_actions_alone(model: WAVModel, batches: Batches) -> None:
+    """The value expert plans with what is remembered; in its own stage it learns to do without."""
+    _, model, _ = losses("action", model, batches, memory_dropout=1.0)
+    (judged,), (acted_on, _) = model.value.given["context"], model.action.given["context"]
+    assert not acted_on.memory[0].any()
+    assert judged.memory[0].all()
+    _, model, _ = losses("value", model, batches, memory_dropout=1.0)
+    (judged,) = model.value.given["context"]
+    assert not judged.memory[0].any()
+    assert judged.future[0].all()
+
+
+def test_the_return_that_is_reported_is_the_last_channel(model: WAVModel, batches: Batches) -> None:
+    errors = torch.cat([torch.full((16,), 2.0), torch.tensor([0.5])])
+    found, _, _ = losses("value", model, batches, (0.0, errors, 0.0))  # type: ignore[arg-type]
+    assert float(found["return"]) == pytest.approx(0.25, rel=1e-3)
+    assert float(found["loss"]) == pytest.approx((16 * 4.0 + 0.25) / 17, rel=1e-3)
+
+
 def test_own_futures_are_not_judged(model: WAVModel, batches: Batches) -> None:
     """Only the recorded futures have a target; with half of them the model's own the loss is that of the others."""
     futures = FuturesConfig(own_fraction=0.5, own_start=(0.4, 0.4))

@@ -99,6 +99,34 @@ def test_statistics_are_those_of_all_frames(tmp_path: Path) -> None:
     assert image["mean"][0][0][0] == pytest.approx((60 + np.arange(0, 64, 8)).mean() / 255)
 
 
+def test_rows_are_kept_when_their_arrays_are_used_again(tmp_path: Path) -> None:
+    states, actions = (rows.astype(np.float32) for rows in make_rows(4, 0))
+    with open_writer(tmp_path) as writer:
+        writer.start_episode(INSTRUCTION)
+        state, action = np.empty(14, np.float32), np.empty(14, np.float32)
+        for number in range(4):
+            state[:], action[:] = states[number], actions[number]
+            writer.add_frame(make_images(number), state, action, number / FPS)
+        writer.end_episode()
+    episode = Dataset(tmp_path).read_episode(0)
+    np.testing.assert_array_equal(episode.states, states)
+    np.testing.assert_array_equal(episode.actions, actions)
+
+
+def test_every_episode_has_its_own_instruction(tmp_path: Path) -> None:
+    instructions = ["stack the plates", "open the drawer", "stack the plates"]
+    with open_writer(tmp_path) as writer:
+        for instruction in instructions:
+            writer.start_episode(instruction)
+            for number in range(2):
+                writer.add_frame(make_images(number), np.zeros(14), np.zeros(14), number / FPS)
+            writer.end_episode()
+    assert [episode.instruction for episode in Dataset(tmp_path).episodes] == instructions
+    tables = [pq.read_table(path, partitioning=None) for path in sorted((tmp_path / "data").glob("*/*.parquet"))]
+    assert [table["task_index"].to_pylist() for table in tables] == [[0, 0], [1, 1], [0, 0]]
+    assert pq.read_table(tmp_path / "meta/tasks.parquet")["task"].to_pylist() == instructions[:2]
+
+
 def test_discard_leaves_no_trace(tmp_path: Path) -> None:
     with open_writer(tmp_path) as writer:
         writer.start_episode(INSTRUCTION)

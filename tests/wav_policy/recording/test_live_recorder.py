@@ -64,6 +64,19 @@ def record(recorder: LiveRecorder) -> str:
     return recorder.stop()
 
 
+def test_an_episode_has_its_mark_and_the_instruction_that_it_began_with(recorder: LiveRecorder) -> None:
+    for success in (True, False, None):
+        recorder.instruction = f"task of {success}"
+        recorder.start()
+        wait_for(lambda: recorder.status().seconds >= 0.5)
+        recorder.instruction = "the next task"
+        assert "'the next task' meanwhile" in recorder.stop(success)
+    episodes = Dataset(recorder.config.dataset).episodes
+    assert [(episode.success, episode.instruction) for episode in episodes] == [
+        (success, f"task of {success}") for success in (True, False, None)
+    ]
+
+
 def test_a_disk_that_goes_away_costs_one_episode(recorder: LiveRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither its free space can be asked for nor the staging directory be removed."""
     assert "episode 0 kept" in record(recorder)

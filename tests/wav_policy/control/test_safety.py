@@ -503,6 +503,9 @@ def test_a_gripper_keeps_its_target_where_that_holds_something(kept: tuple[int, 
     again, _ = follow(safety, [None], start=101.0, measured=measured)
     assert again[0][6] == (targets[-1][6] if 6 in kept else measured[6])
     assert again[0][13] == measured[13]
+    safety.relatch()
+    (anew,), _ = follow(safety, [None], start=102.0, measured=measured)
+    np.testing.assert_array_equal(anew, measured)
 
 
 class Wall:

@@ -207,4 +207,100 @@ MUTANTS: Final = [
             "successes_punished": ("if episode.info.success is False", "if episode.info.success is not None"),
         },
     ),
+    *mutants_of(
+        "wav_models/training/loop.py",
+        ("tests/wav_models/training/test_loop.py::test_the_average_follows_the_weights_at_the_decay_that_is_asked_for_or_reached_yet",),
+        {
+            "average_of_the_newest": ("torch._foreach_lerp_(average, weights, 1.0 - decay)", "torch._foreach_lerp_(average, weights, decay)"),
+            "slowest_decay": ("decay = min(self.config.ema_decay,", "decay = max(self.config.ema_decay,"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/training/loop.py",
+        ("tests/wav_models/training/test_loop.py::test_a_step_follows_the_mean_of_its_parts_clipped_at_the_rate_of_each_weight",),
+        {
+            "sum_of_the_parts": ("(losses[\"loss\"] / config.accumulation).backward()", "losses[\"loss\"].backward()"),
+            "not_clipped": ("clip_grad_norm_(parameters, config.clip_norm)", "clip_grad_norm_(parameters, 1e9)"),
+            "one_rate_for_all": ("group[\"lr\"] = rate * group[\"lr_scale\"]", "group[\"lr\"] = rate"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/training/loop.py",
+        ("tests/wav_models/training/test_loop.py::test_every_part_of_every_step_draws_by_its_place_and_the_seed",),
+        {
+            "seed_ignored": ("streams_at(self.seed, self.stage.name, step,", "streams_at(0, self.stage.name, step,"),
+            "every_step_draws_alike": ("streams_at(self.seed, self.stage.name, step,", "streams_at(self.seed, self.stage.name, 0,"),
+            "every_part_draws_alike": ("self.worker.rank + part * self.worker.size)", "self.worker.rank)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/training/loop.py",
+        ("tests/wav_models/training/test_loop.py::test_the_best_averages_and_those_of_the_last_evaluations_are_kept",),
+        {
+            "worst_kept": ("error < progress.best)", "error > progress.best)"),
+            "more_is_worse": ("error = -error if error is not None and judge.startswith(\"-\") else error", "pass"),
+            "oldest_kept": ("kept[: max(0, len(kept) - self.config.keep)]", "kept[self.config.keep :]"),
+            "newest_weights_judged": ("with averaged_weights(self.state), torch.no_grad():", "with torch.no_grad():"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/training/data/batches.py",
+        _DATA,
+        {
+            "last_value_unknown": ("(later <= left)", "(later < left)"),
+            "fitted_on_states_of_now": ("steps[:, None] + chunk + 1, first, last)", "steps[:, None] + chunk, first, last)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/training/stages.py",
+        _STAGES,
+        {
+            "actions_see_hidden_memory": ("model.action.context(seen, value_features)", "model.action.context(output.features, value_features)"),
+            "return_is_first_channel": ("_squared_error(velocity[..., -1:], target[..., -1:]", "_squared_error(velocity[..., :1], target[..., :1]"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/training/metrics.py",
+        ("tests/wav_models/training/test_metrics.py",),
+        {
+            "return_is_first_channel": ("last = values[..., -1]\n", "last = values[..., 0]\n"),
+            "explained_is_unexplained": ("float(1.0 - residual /", "float(residual /"),
+            "errors_cancel": ("embodiment.arm_columns].abs()", "embodiment.arm_columns]"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/rewards/terms.py",
+        _REWARDS,
+        {
+            "faint_images_differ": ("(0.03 * 255) ** 2", "0.03**2"),
+            "borders_count": ("interior = slice(SSIM_RADIUS, -SSIM_RADIUS)", "interior = slice(0, None)"),
+            "wider_window": ("SSIM_SIGMA: Final = 1.5", "SSIM_SIGMA: Final = 2.5"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/data/normalization.py",
+        ("tests/wav_models/data/test_normalization.py",),
+        {
+            "noise_of_joints_is_large": ("{\"rad\": 5e-3", "{\"rad\": 5e-5"),
+            "values_are_small": ("VALUE_STD_FLOOR: Final = 1e-2", "VALUE_STD_FLOOR: Final = 1e-1"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/recording/episode_recorder.py",
+        ("tests/wav_policy/recording/test_episode_writer.py",),
+        {"rows_are_the_callers": ("row = np.array(values, dtype=dtype)", "row = np.asarray(values, dtype=dtype)")},
+    ),
+    *mutants_of(
+        "wav_policy/recording/episode_writer.py",
+        ("tests/wav_policy/recording/test_episode_writer.py",),
+        {"instruction_of_the_first": ("task = self.tasks.index(episode.instruction)", "task = 0")},
+    ),
+    *mutants_of(
+        "wav_policy/recording/live_recorder.py",
+        ("tests/wav_policy/recording/test_live_recorder.py::test_an_episode_has_its_mark_and_the_instruction_that_it_began_with",),
+        {
+            "mark_lost": ("return self._keep(recording, success, cut)", "return self._keep(recording, None, cut)"),
+            "change_of_instruction_untold": ("if self._instruction != self.instruction:", "if False:"),
+        },
+    ),
 ]  # fmt: skip

@@ -137,4 +137,46 @@ MUTANTS: Final = [
             "end_point_of_now": ("end = x_t + (1.0 - flow_time) * uncorrected", "end = x_t + flow_time * uncorrected"),
         },
     ),
+    *mutants_of(
+        "wav_models/planner/latent_planner.py",
+        ("tests/wav_models/planner/test_latent_planner.py",),
+        {
+            "epsilon_of_the_score_ignored": ("make_score(config.score, config.snr_eps)", "make_score(config.score)"),
+            "action_not_looked_at": ("decision.actions.isfinite().all() and decision.values", "decision.values"),
+            "elites_of_the_first_round": ("video_elites = video_noise[", "video_elites = video_elites if len(video_elites) else video_noise["),
+            "scores_told_for_values": ("mean_value=judged.mean_values.numpy()", "mean_value=judged.video_scores.numpy()"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/planner/config.py",
+        ("tests/wav_models/planner/test_planner_config.py",),
+        {
+            "another_default": ("warm_start_min_std: float = 0.5", "warm_start_min_std: float = 0.0"),
+            "a_step_less": ("num_action_steps: int = 5", "num_action_steps: int = 4"),
+            "elites_of_one_future": ("min(self.num_value_elites, video * value)", "min(self.num_value_elites, value)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/guidance.py",
+        ("tests/wav_models/test_guidance.py",),
+        {
+            "negative_weight_accepted": ("(self.weight >= 0.0) & (self.weight <= 1.0)", "(self.weight <= 1.0)"),
+            "half_known_is_given": ("known = guidance.weight == 1.0", "known = guidance.weight > 0.0"),
+            "one_row_more_given": ("known[num_rows:] = False", "known[num_rows + 1 :] = False"),
+            "given_where_all_is_known": ("known.any(dim=-1)", "known.all(dim=-1)"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/policy/wav_policy.py",
+        ("tests/wav_policy/policy/test_wav_policy.py",),
+        {
+            "frames_moved_as_steps": ("shifted(steps / _frame_spacing(horizon), axis=1", "shifted(steps, axis=1"),
+            "frames_for_views": ("shifted(steps / _frame_spacing(horizon), axis=1", "shifted(steps / _frame_spacing(horizon), axis=0"),
+            "spacing_of_gaps": ("/ len(horizon.future_offsets)", "/ (len(horizon.future_offsets) + 1)"),
+            "narrow_warm_start": ("floor = self.planner.warm_start_min_std", "floor = self.planner.min_std"),
+            "start_from_the_future": ("if not 0 <= steps < horizon.action_horizon:", "if not steps < horizon.action_horizon:"),
+            "states_guided": ("weight[:, : self.config.embodiment.action_dim]", "weight[:, :]"),
+            "futures_of_the_first_round": ("plan.chosen or (len(future.sampled) - 1, None)", "plan.chosen or (0, None)"),
+        },
+    ),
 ]  # fmt: skip

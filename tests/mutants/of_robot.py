@@ -322,4 +322,142 @@ MUTANTS: Final = [
             "starts_anywhere": ("if not distance.max() <= self.max_start_distance:", "if False:"),
         },
     ),
+    *mutants_of(
+        "wav_policy/control/safety.py",
+        _SAFETY,
+        {
+            "target_lent_to_callers": ("SafetyDecision(self._target.copy(), not follows", "SafetyDecision(self._target, not follows"),
+            "starts_on_the_callers_array": ("target = position.copy()\n", "target = position\n"),
+            "frozen_by_a_clock_that_went_back": ("requested=elapsed))\n                self._last_time = now", "requested=elapsed))"),
+            "goal_of_before_the_rest": ("self._last_duration = 0.0\n        self._has_goal = False", "self._last_duration = 0.0"),
+            "goal_of_before_the_hold": ("velocity = braking\n            self._has_goal = False", "velocity = braking"),
+            "arms_slow_each_other_down": ("[share[:ARM_DOF].min(), share[ARM_DOF:].min()]", "[share[ARM_DOF:].min(), share[:ARM_DOF].min()]"),
+            "arm_leaves_its_way": ("[share[:ARM_DOF].min(), share[ARM_DOF:].min()]", "[share[:ARM_DOF].max(), share[ARM_DOF:].max()]"),
+            "other_arm_not_looked_at": ("if look_ahead.find(self._target, velocity, duration) is None:\n                    return velocity", "return velocity"),
+            "jump_not_looked_ahead_from": ("position, self._target))\n        if self._look_ahead is not None:", "position, self._target))\n        if False:"),
+            "displaced_in_motion": ("self._velocity = np.where(joints, 0.0, self._velocity)\n", "pass\n"),
+            "kept_grips_add_up": ("self._kept_grips = list(keep_grips)", "self._kept_grips += list(keep_grips)"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/reach.py",
+        ("tests/wav_policy/control/test_reach.py::test_targets_stay_within_the_arms_own_limits",),
+        {
+            "own_lower_limit_ignored": ("np.fmax(limits.lower, self.lower + margin)", "np.fmin(limits.lower, self.lower + margin)"),
+            "margin_outwards": ("np.fmin(limits.upper, self.upper - margin)", "np.fmin(limits.upper, self.upper + margin)"),
+            "sides_exchanged": ("for side in SIDES), strict=True)", "for side in SIDES[::-1]), strict=True)"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_control_loop.py",),
+        {
+            "first_fault_for_ever": ("return False\n        self._fault = \"\"", "return False"),
+            "rejection_of_before": ("self._tally.clear()\n        self._rejected_chunk = \"\"", "self._tally.clear()"),
+            "target_of_before": ("self._decision = self._inhibit = self._needs_enable = None", "self._inhibit = self._needs_enable = None"),
+            "target_before_the_stop": ("and self._phase.commands and not self._thread.must_hurry:", "and self._phase.commands:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_loop_inhibits.py", "tests/wav_policy/control/test_loop_interruptions.py"),
+        {
+            "rests_while_it_goes_back": ("np.abs(reading.velocity[REVOLUTE]).max() < _RESTING", "reading.velocity[REVOLUTE].max() < _RESTING"),
+            "clear_though_not_where_it_was": ("if self._go(Trigger.CLEAR) and told is not None:", "if self._go(Trigger.CLEAR) or told is not None:"),
+            "sent_targets_forgotten": ("self._whereabouts.sent(target, self._cut_off)\n", "pass\n"),
+            "silent_right_arm_unnoticed": ("self._cut_off[0] or left, self._cut_off[1] or right", "self._cut_off[0] or left, self._cut_off[1]"),
+            "refusing_right_bus_unnoticed": ("not took[0], self._cut_off[1] or not took[1]", "not took[0], self._cut_off[1]"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/loop_state.py",
+        ("tests/wav_policy/control/test_loop_interruptions.py",),
+        {"other_arm_blamed": ("zip(SIDES, cut_off, strict=True)", "zip(SIDES[::-1], cut_off, strict=True)")},
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_calm_motions.py",),
+        {
+            "pose_of_the_caller_changed": ("goal = goal.copy()\n", "pass\n"),
+            "begins_where_the_arms_lag": ("target = self._newest_target\n        if target is not None:\n            return target", "target = None"),
+            "closed_and_waited_for": ("if self._motion is not None:\n            self._motion.end(has_arrived=False)\n\n    def engage", "pass\n\n    def engage"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/piper/bimanual.py",
+        ("tests/wav_policy/piper/test_bimanual.py",),
+        {
+            "efforts_exchanged": ("effort=np.concatenate([left.effort, right.effort])", "effort=np.concatenate([right.effort, left.effort])"),
+            "told_at_the_faster_rate": ("left.stamp != self._paired[0] and right.stamp", "left.stamp != self._paired[0] or right.stamp"),
+            "told_again": ("self._paired = (left.stamp, right.stamp)\n", "pass\n"),
+            "silent_after_a_clock_went_back": ("left.stamp != self._paired[0] and", "left.stamp > self._paired[0] and"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/piper/feedback.py",
+        ("tests/wav_policy/piper/test_belief.py",),
+        {
+            "volts_of_centivolts": ("self._voltages[joint] = voltage / 10", "self._voltages[joint] = voltage / 100"),
+            "highest_supply": ("return min(self._voltages)", "return max(self._voltages)"),
+            "velocity_of_two_readings": ("while len(self._history) > 2 and now - self._history[1][0] >= _VELOCITY_WINDOW:", "while len(self._history) > 2:"),
+            "velocity_of_long_ago": ("now - self._history[1][0] >= _VELOCITY_WINDOW:", "False:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/piper/frames.py",
+        ("tests/wav_policy/piper/test_belief.py",),
+        {
+            "mit_mode_of_others_unseen": ("[*range(0x151, 0x160), FrameId.MOTOR_POWER]", "[*range(0x151, 0x159), FrameId.MOTOR_POWER]"),
+            "power_of_others_unseen": ("[*range(0x151, 0x160), FrameId.MOTOR_POWER]", "[*range(0x151, 0x160)]"),
+            "changed_ids_unseen": ("*range(0x2C1, 0x2C9)", "*range(0x2C1, 0x2C4)"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/piper/inhibits.py",
+        ("tests/wav_policy/piper/test_inhibits.py",),
+        {
+            "silent_joint6_unseen": ("if codes.error_bits & 0x3F:", "if codes.error_bits & 0x1F:"),
+            "stalled_joint_unseen": (" | MotorState.DRIVER_HOT | MotorState.STALL", " | MotorState.DRIVER_HOT"),
+            "collision_passes": ("MotorState.COLLISION | MotorState.ERROR", "MotorState.ERROR"),
+            "mildest_told": ("_state_inhibit(arm, codes) or _mode_inhibit(arm, codes) or _passing_inhibit(arm, codes)", "_passing_inhibit(arm, codes) or _mode_inhibit(arm, codes) or _state_inhibit(arm, codes)"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/policy/observation.py",
+        ("tests/wav_policy/policy/test_observation.py",),
+        {
+            "joints_are_the_callers": ("np.array(positions, dtype=np.float64))", "np.asarray(positions, dtype=np.float64))"),
+            "memory_of_fast_cameras_alone": ("- float(memory_times(0.0, horizon).min()) + config.max_memory_gap", "- float(memory_times(0.0, horizon).min())"),
+            "joints_of_the_episode_before": ("return (*self._images.values(), self._joints)", "return (*self._images.values(),)"),
+            "silent_joints_are_alive": ("self._check_images(now)\n            _check_age(self._joints, now, self._config.max_joint_age)", "self._check_images(now)"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/policy/planning_worker.py",
+        (
+            "tests/wav_policy/policy/test_planning_worker.py::test_no_two_plans_draw_the_same_noise",
+            "tests/wav_policy/policy/test_planning_worker.py::test_a_plan_continues_what_is_committed_and_what_is_made_of_it_is_delivered",
+            "tests/wav_policy/policy/test_planning_worker.py::test_nothing_is_continued_once_the_arms_may_hold",
+        ),
+        {
+            "seed_ignored": ("seed = self._seed + self.statistics.plans", "seed = self.statistics.plans"),
+            "every_plan_draws_alike": ("seed = self._seed + self.statistics.plans + self.statistics.failed", "seed = self._seed"),
+            "failed_plan_again": ("seed = self._seed + self.statistics.plans + self.statistics.failed", "seed = self._seed + self.statistics.plans"),
+            "not_continued": ("seed=seed, committed=committed)", "seed=seed)"),
+            "planned_chunk_delivered": ("plan = replace(plan, chunk=self._continuation.finish(plan.chunk))", "self._continuation.finish(plan.chunk)"),
+            "latency_since_the_observation_came": ("latency = max(age, 0.0) + time.monotonic()", "latency = time.monotonic()"),
+            "continues_the_task_before": ("self._continuation.reset()\n                    reset_for", "reset_for"),
+            "continues_what_was_stopped": ("self._continuation.reset()  # the arms may", "pass  # the arms may"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/policy/chunk_continuation.py",
+        ("tests/wav_policy/policy/test_chunk_continuation.py",),
+        {
+            "runs_ahead": ("np.abs(positions_at(previous, np.array([stamp]))[0] - joint_state)", "(positions_at(previous, np.array([stamp]))[0] - joint_state)"),
+            "one_row_more_frozen": ("math.ceil((self.latency - _TIME_TOLERANCE)", "math.ceil((self.latency + _TIME_TOLERANCE)"),
+            "half_of_the_plans_are_late": ("_LATENCY_PERCENTILE: Final = 90.0", "_LATENCY_PERCENTILE: Final = 50.0"),
+            "last_rows_not_averaged": ("(times <= chunk.times[-1] + _TIME_TOLERANCE)", "(times < chunk.times[-1] - _TIME_TOLERANCE)"),
+        },
+    ),
 ]  # fmt: skip

@@ -460,4 +460,20 @@ MUTANTS: Final = [
             "last_rows_not_averaged": ("(times <= chunk.times[-1] + _TIME_TOLERANCE)", "(times < chunk.times[-1] - _TIME_TOLERANCE)"),
         },
     ),
+    *mutants_of(
+        "wav_policy/control/chunk_executor.py",
+        ("tests/wav_policy/control/test_chunk_executor.py",),
+        {
+            "large_negative_rows_accepted": ("bad = ~(np.abs(rows) <= MAX_MAGNITUDE)", "bad = ~(rows <= MAX_MAGNITUDE)"),
+            "runs_backwards_before_it_begins": ("now = max(now, blend.start)", "pass"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/tracking.py",
+        (
+            "tests/wav_policy/control/test_loop_tracking.py::test_the_joint_that_is_behind_for_longest_is_told",
+            "tests/wav_policy/control/test_loop_tracking.py::test_a_joint_that_moves_away_from_its_target_is_not_on_its_way",
+        ),
+        {"falling_is_progress": ("np.sign(way) * (measured - self._from)", "np.abs(measured - self._from)"), "last_one_behind_told": ("int(self._since.argmin()) if behind.any()", "int(np.where(behind, self._since, -1.0).argmax()) if behind.any()")},
+    ),
 ]  # fmt: skip

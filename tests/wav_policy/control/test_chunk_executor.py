@@ -104,6 +104,7 @@ def test_the_first_chunk_takes_over_from_where_the_arms_are_at_rest() -> None:
     executor.accept(make_chunk(10.0), now=10.35, current=current)
     np.testing.assert_allclose(executor.sample(10.35), current, atol=1e-12)
     np.testing.assert_allclose(executor.sample(10.35 + 1e-5), current, atol=1e-6)
+    np.testing.assert_allclose(executor.sample(10.2), current, atol=1e-12)
 
 
 def test_after_the_blend_the_new_chunk_is_followed_exactly() -> None:
@@ -148,6 +149,7 @@ NAN_ROW = np.where(np.arange(4 * JOINT_DIM).reshape(4, JOINT_DIM) == 17, np.nan,
         (np.zeros(JOINT_DIM), 10.0, STEP, "shape"),
         (NAN_ROW, 10.0, STEP, "row 1, left_joint4: nan"),
         (np.full((4, JOINT_DIM), 1e9), 10.0, STEP, "no joint position"),
+        (np.full((4, JOINT_DIM), -1e9), 10.0, STEP, "no joint position"),
         (GOOD, 10.0, 0.0, "times do not increase"),
         (GOOD, 10.0, -0.1, "times do not increase"),
         (GOOD, 10.0, math.nan, "times do not increase"),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.wav_policy.control.loop_bench import RATE, START, Bench, PerfectArms
 from wav_policy.control.loop_phases import Phase
+from wav_policy.control.tracking import Tracking
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.inhibits import Inhibit, Reaction
 from wav_policy.robot.joints import JOINT_NAMES
@@ -125,6 +126,31 @@ def test_a_home_motion_that_an_arm_ignores_ends(bench: Any) -> None:
         bench.run(4.0)
     assert arrived == [False]
     assert bench.loop.state().phase is Phase.HELD
+
+
+@pytest.mark.parametrize("away", [-1.0, 1.0])
+def test_a_joint_that_moves_away_from_its_target_is_not_on_its_way(away: float) -> None:
+    """It falls, or is pushed."""
+    tracking, measured, target = Tracking(), START.copy(), START.copy()
+    target[2] -= 0.2 * away
+    for tick in range(80):
+        measured[2] += away * 0.5 / RATE
+        report = tracking.look(tick / RATE, target, np.zeros(14), measured)
+    assert report.is_lost
+    assert report.joint == "left_joint3"
+
+
+def test_the_joint_that_is_behind_for_longest_is_told() -> None:
+    """Not the one that has just fallen behind too: the arms would be held late."""
+    tracking, measured, target = Tracking(), START.copy(), START.copy()
+    target[8] += 0.2
+    for tick in range(80):
+        if tick == 50:
+            target[2] += 0.3
+        report = tracking.look(tick / RATE, target, np.zeros(14), measured)
+    assert report.is_lost
+    assert (report.joint, report.error) == ("right_joint2", pytest.approx(0.2))
+    assert report.duration == pytest.approx(79 / RATE)
 
 
 def test_grippers_that_hold_something_are_not_supervised(bench: Any) -> None:

@@ -476,4 +476,14 @@ MUTANTS: Final = [
         ),
         {"falling_is_progress": ("np.sign(way) * (measured - self._from)", "np.abs(measured - self._from)"), "last_one_behind_told": ("int(self._since.argmin()) if behind.any()", "int(np.where(behind, self._since, -1.0).argmax()) if behind.any()")},
     ),
+    *mutants_of(
+        "wav_policy/nodes/messages/trajectory.py",
+        ("tests/wav_policy/nodes/messages/test_trajectory.py",),
+        {"endless_accepted": ("if len(message.points) > MAX_ROWS:", "if False:")},
+    ),
+    *mutants_of(
+        "wav_policy/policy/remote/remote_policy.py",
+        ("tests/wav_policy/policy/remote/test_remote_policy.py::test_joints_the_policy_does_not_know_do_not_sag_from_chunk_to_chunk",),
+        {"plan_before_changed": ("others = self._commanded.copy()", "others = self._commanded"), "told_in_the_episode_before": ("        self._commanded = None\n\n    def warm_up", "        pass\n\n    def warm_up")},
+    ),
 ]  # fmt: skip

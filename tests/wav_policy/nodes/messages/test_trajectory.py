@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wav_models.types import ActionChunk
+from wav_policy.nodes.messages.limits import MAX_ROWS
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message, chunk_to_message
 from wav_policy.robot.joints import JOINT_NAMES
 
@@ -44,13 +45,16 @@ def test_uneven_times_are_refused(times: list[float]) -> None:
         chunk_from_message(message)
 
 
-def test_other_joints_no_points_and_short_points_are_refused() -> None:
+def test_other_joints_no_points_too_many_and_short_ones_are_refused() -> None:
     message = chunk_to_message(CHUNK)
     message.points[1].positions = [0.0] * 13
     with pytest.raises(TrajectoryError, match="positions"):
         chunk_from_message(message)
     message.points = []
     with pytest.raises(TrajectoryError, match="no points"):
+        chunk_from_message(message)
+    message.points = chunk_to_message(CHUNK).points[:1] * (MAX_ROWS + 1)
+    with pytest.raises(TrajectoryError, match=f"has {MAX_ROWS + 1} points; at most {MAX_ROWS} fit"):
         chunk_from_message(message)
     message = chunk_to_message(CHUNK)
     message.joint_names = [*JOINT_NAMES[:-1], "wheel"]

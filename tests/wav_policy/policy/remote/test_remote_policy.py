@@ -238,10 +238,13 @@ def test_joints_the_policy_does_not_know_do_not_sag_from_chunk_to_chunk(server: 
             told = policy.plan(replace(observe(), joint_state=state)).chunk.positions[-1]
         np.testing.assert_allclose(told, STATE, atol=1e-6)
         moved = STATE + 0.4 * (np.arange(JOINT_DIM) == sagging)
-        told = policy.plan(replace(observe(), joint_state=moved)).chunk.positions[-1]
+        before, told = told, policy.plan(replace(observe(), joint_state=moved)).chunk.positions[-1]
         assert told[sagging] == moved[sagging], "by hand, or by piper/home"
+        np.testing.assert_allclose(before, STATE, atol=1e-6, err_msg="the plan before is as it was")
+        policy.plan(observe())
         policy.reset()
-        policy.plan(replace(observe(), joint_state=state))
+        told = policy.plan(replace(observe(), joint_state=state)).chunk.positions[-1]
+        assert told[sagging] == state[sagging] < STATE[sagging], "where it is when an episode begins"
         assert policy.plan(replace(observe(), joint_state=STATE)).chunk.positions[-1][sagging] == state[sagging]
 
 

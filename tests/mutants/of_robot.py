@@ -486,4 +486,18 @@ MUTANTS: Final = [
         ("tests/wav_policy/policy/remote/test_remote_policy.py::test_joints_the_policy_does_not_know_do_not_sag_from_chunk_to_chunk",),
         {"plan_before_changed": ("others = self._commanded.copy()", "others = self._commanded"), "told_in_the_episode_before": ("        self._commanded = None\n\n    def warm_up", "        pass\n\n    def warm_up")},
     ),
+    *mutants_of(
+        "wav_policy/control/reach.py",
+        ("tests/wav_policy/control/test_reach.py::test_limits_that_cannot_be_are_none",),
+        {
+            "any_stroke_believed": ("flash.max_stroke <= _LONGEST_STROKE", "flash.max_stroke <= 1e9"),
+            "no_room_is_a_reach": ("return np.where(fits, lower, limits.lower), np.where(fits, upper, limits.upper)", "return lower, upper"),
+            "turns_believed": ("-2.0 * math.pi <= lower < upper <= 2.0 * math.pi", "lower < upper"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/trusted_readings.py",
+        ("tests/wav_policy/control/test_trusted_readings.py",),
+        {"jump_told_again": ("self.jumped = np.zeros(JOINT_DIM, dtype=bool)\n        if reading", "if reading")},
+    ),
 ]  # fmt: skip

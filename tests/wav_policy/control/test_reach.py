@@ -158,6 +158,25 @@ def test_targets_stay_within_the_arms_own_limits(side: str, first: int) -> None:
     np.testing.assert_allclose(upper, expected_upper, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        flash(stroke=0.255),
+        flash(lower=(-9.0, *CONFIGURED.position_min[1:6])),
+        flash(upper=(9.0, *CONFIGURED.position_max[1:6])),
+        flash(lower=(0.5, *CONFIGURED.position_min[1:6]), upper=(0.505, *CONFIGURED.position_max[1:6])),
+    ],
+    ids=["stroke", "lower", "upper", "narrower than the margins"],
+)
+def test_limits_that_cannot_be_are_none(own: FlashLimits) -> None:
+    """Neither do they allow a target, nor is anything believed that is measured there."""
+    reach = Reach.of({"left": own, "right": flash()})
+    np.testing.assert_array_equal(reach.narrow(CONFIGURED), (CONFIGURED.lower, CONFIGURED.upper))
+    lower, upper = reach.widen(CONFIGURED)
+    assert (lower >= np.tile(CONFIGURED.position_min, 2)).all()
+    assert (upper <= np.tile(CONFIGURED.position_max, 2)).all()
+
+
 @pytest.mark.parametrize("one", ["left", "right"])
 def test_one_arm_alone(one: str) -> None:
     reach = Reach.of({one: flash(stroke=0.1)})

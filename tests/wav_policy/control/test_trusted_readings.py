@@ -100,3 +100,12 @@ def test_an_arm_whose_readings_are_decoded_late_has_not_jumped(readings: Trusted
     for stamp, time in ((1.0, 1.0), (1.005, 1.005), (1.09, 1.01), (1.095, 1.095), (1.1, 1.1)):
         readings.take(JointReading(START + speed * (time - 1.0), speed, (stamp, stamp)))
         assert not readings.jumped.any()
+
+
+def test_a_jump_is_told_once(readings: TrustedReadings) -> None:
+    for stamp, position in ((1.0, START), (1.005, START), (1.01, damaged(8)), (1.015, damaged(8))):
+        readings.take(reading(position, stamp))
+    assert np.flatnonzero(readings.jumped).tolist() == [8]
+    for stamp in (1.015, 1.02):
+        readings.take(reading(damaged(8), stamp))
+        assert not readings.jumped.any()

@@ -41,7 +41,8 @@ def main(argv: list[str]) -> None:
         dataset = Dataset(arguments.directory)
     else:
         dataset = MappedDataset(arguments.directory, load(DataMapping, arguments.mapping), ROBOT)
-    if not 0 <= arguments.episode < len(dataset):
-        raise ValueError(f"{arguments.directory}: there is no episode {arguments.episode}; 0 to {len(dataset) - 1}")
+    if not any(arguments.episode == episode.index for episode in dataset.episodes):
+        last = max((episode.index for episode in dataset.episodes), default=-1)
+        raise ValueError(f"{arguments.directory}: there is no episode {arguments.episode}; the last one is {last}")
     draw_episode(dataset.read_episode(arguments.episode), dataset.robot, out)
     print(out)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 
 from wav_models.alignment import IndexArray
-from wav_models.configuration import Range, check_choice, did_you_mean
+from wav_models.configuration import Range, check_choice, did_you_mean, read
 from wav_models.data.joint_names import spelled_as_ours
 from wav_models.data.layout import ACTION_KEY, STATE_KEY
 from wav_models.embodiment import Channel, Embodiment
@@ -143,6 +144,13 @@ class DataMapping:
         if self.actions != "absolute":
             relative[robot.arm_columns if self.actions == "relative_angles" else slice(None)] = True
         return states, scale * actions + np.where(relative, states, offset)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Fields of a mapping in a YAML file, as they are or under `mapping`, as they are printed."""
+    fields = read(path)
+    inner = fields.get("mapping")
+    return inner if len(fields) == 1 and isinstance(inner, dict) else fields
 
 
 def group(name: str, robot: Embodiment) -> list[int]:

@@ -105,11 +105,12 @@ def _append_recording(arguments: ConvertArguments) -> None:
 
 
 def _convert_dataset(arguments: ConvertArguments) -> int:
-    from wav_models.configuration import read, with_settings
+    from wav_models.configuration import with_settings
+    from wav_models.data.mapping import read_mapping
     from wav_models.data.suggestion import suggest
     from wav_policy.robot.joints import ROBOT
 
-    given = with_settings(read(arguments.mapping) if arguments.mapping else {}, arguments.set)
+    given = with_settings(read_mapping(arguments.mapping) if arguments.mapping else {}, arguments.set)
     suggestion = suggest(arguments.source, given, ROBOT, _filter(arguments))
     _show(suggestion)
     if suggestion.undecided:

@@ -375,6 +375,19 @@ def test_actions_have_their_own_names(tmp_path: Path, state: Any, action: Any, t
     require_recorded(tmp_path / "ours")
 
 
+def test_the_mapping_that_is_printed_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = make_foreign(record(tmp_path / "theirs"), names=ALOHA, change=in_units(180 / np.pi, 1e3))
+    assert main(["dataset", "convert", str(source), str(tmp_path / "ours")]) == 2
+    printed = "mapping:" + capsys.readouterr().out.split("\nmapping:")[1].split("\nnothing was written")[0]
+    (tmp_path / "m.yaml").write_text(printed)
+    assert convert(source, tmp_path / "ours", "--mapping", str(tmp_path / "m.yaml")) == 0
+    require_recorded(tmp_path / "ours")
+    show = ["dataset", "show", str(source), "--mapping", str(tmp_path / "m.yaml"), "--out", str(tmp_path / "p.png")]
+    assert main(show) == 0
+    assert main([*show, "--episode", "2"]) == 2
+    assert "there is no episode 2; the last one is 1" in capsys.readouterr().err
+
+
 def test_speeds_and_efforts_beside_positions_are_no_joints(tmp_path: Path) -> None:
     source = make_foreign(
         record(tmp_path / "theirs"), names=None, change=lambda s, a: (np.concatenate([0 * s, s, 9 * s], axis=1), a)

@@ -43,7 +43,6 @@ CONVERT: Final = "`wav dataset convert` makes one of it, or a `mapping` in the t
 
 _EPISODE_COLUMNS: Final = (
     "episode_index",
-    "tasks",
     "length",
     "dataset_from_index",
     "dataset_to_index",

@@ -115,8 +115,25 @@ MUTANTS: Final = [
         {
             "relative_without_state": ("np.where(relative, states, offset)", "offset"),
             "offset_forgotten": ("states = scale * states + offset", "states = scale * states"),
+            "unit_of_actions_ignored": ("_per_joint(self.action_scale, scale, robot)", "scale"),
             "actions_due_now": ("at(times + 1.0 / rate, actions", "at(times, actions"),
             "next_picture": ("np.ceil(times * fps - 0.5 - 1e-6)", "np.ceil(times * fps + 0.5)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/data/mapped_dataset.py",
+        ("tests/wav_policy/recording/test_conversion.py",),
+        {
+            "rows_as_they_lie": ("if (order == count).all() else table.take(pa.array(order))", ""),
+            "any_timestamp": ("np.abs(times - due) > (0.5", "np.abs(times - due) > (1e12"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/data/video_reader.py",
+        ("tests/wav_models/data/test_video_reader.py",),
+        {
+            "first_picture_of_the_half_frame": ("around[-1][0] < place - SAME_PLACE", "around[-1][0] < place - 0.5"),
+            "beyond_the_episode": ("if (first + index + 0.5) / fps < to_timestamp", ""),
         },
     ),
     *mutants_of(

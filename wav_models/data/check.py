@@ -53,7 +53,7 @@ def check_dataset(
     try:
         dataset = Dataset(root, robot=robot)
     except DatasetError as error:
-        remedy = "restore the file from a copy; episodes before a gap can be kept by deleting the ones after it"
+        remedy = "restore the file from a copy; `wav dataset convert` writes a copy without gaps between episodes"
         yield Problem("error", "meta/episodes", str(error), remedy)
         return
     if fps is not None and dataset.fps != fps:
@@ -139,7 +139,7 @@ def _check_totals(dataset: Dataset) -> Iterator[Problem]:
 def _check_files(dataset: Dataset) -> Iterator[Problem]:
     """Files no episode refers to; LeRobot's loader would read them all the same."""
     known = {info.data_file for info in dataset.episodes}
-    known |= {path for info in dataset.episodes for path, _ in info.videos.values()}
+    known |= {part.path for info in dataset.episodes for part in info.videos.values()}
     for pattern in ("data/*/*.parquet", "videos/*/*/*.mp4"):
         for path in sorted(dataset.root.glob(pattern)):
             if path not in known:

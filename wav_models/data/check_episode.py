@@ -29,7 +29,7 @@ PLAUSIBLE_EFFORT: Final = 100.0
 MAX_AGE: Final = 1.0
 """A capture this much older than its frame misleads [s]."""
 
-_RERECORD: Final = "restore it from a copy, or leave the episode out"
+_RERECORD: Final = "restore it from a copy, or leave the episode out: `wav dataset convert --episodes`"
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _check_videos(
 ) -> Iterator[Problem]:
     info = dataset.episodes[index]
     for view, key in dataset.robot.view_keys.items():
-        path, start = info.videos[view]
+        path, start, end = info.videos[view]
         where = f"episode {index} ({path.relative_to(dataset.root)})"
         if not path.is_file():
             yield Problem("error", where, f"the video {key} is missing", _RERECORD)
@@ -212,6 +212,9 @@ def _check_videos(
         needed = first + info.length
         if video.num_frames < needed:
             yield Problem("error", where, f"{view} video has {video.num_frames} frames, {needed} are needed", _RERECORD)
+        elif (needed - 0.5) / dataset.fps > end:
+            message = f"{view} video: the episode's part ends at {end:.3f} s, {needed / dataset.fps:.3f} s are needed"
+            yield Problem("error", where, message, _RERECORD)
         if video.size != dataset.image_sizes[view]:
             message = f"{view} video is {video.size[0]}x{video.size[1]}, the dataset says {dataset.image_sizes[view]}"
             yield Problem("error", where, message, "resize the video: all episodes need one resolution")

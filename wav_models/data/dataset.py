@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +43,6 @@ CONVERT: Final = "`wav dataset convert` makes one of it, or a `mapping` in the t
 
 _EPISODE_COLUMNS: Final = (
     "episode_index",
-    "tasks",
     "length",
     "dataset_from_index",
     "dataset_to_index",
@@ -52,6 +51,14 @@ _EPISODE_COLUMNS: Final = (
 )
 _IDENTITY_DIGITS: Final = 16
 _VIDEO_COLUMNS: Final = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+
+
+class VideoPart(NamedTuple):
+    """An episode's part of a video file, from `start` to `end` [s]."""
+
+    path: Path
+    start: float
+    end: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class EpisodeInfo:
         achieved_fps: rate at which frames were really taken [Hz], where known.
         extra: anything else the recorder noted.
         data_file: Parquet file of its frames.
-        videos: per view the video file and the episode's start in it [s].
+        videos: per view where its pictures are.
     """
 
     index: int
@@ -78,7 +85,7 @@ class EpisodeInfo:
     achieved_fps: float | None
     extra: dict[str, Any]
     data_file: Path
-    videos: dict[str, tuple[Path, float]]
+    videos: dict[str, VideoPart]
 
 
 @dataclass(frozen=True)
@@ -144,12 +151,12 @@ class Episode:
         """
         if view not in self.info.videos:
             raise ValueError(f"unknown view {view!r}; valid: {', '.join(self.info.videos)}")
-        path, start = self.info.videos[view]
+        path, start, end = self.info.videos[view]
         transform = None if size is None else partial(resize_image, size=size)
         frames = range(len(self)) if indices is None else indices
         if self.video_frames is not None:
             frames = self.video_frames[list(frames)].tolist()
-        return read_frames(path, self.video_fps or self.fps, frames, transform, start)
+        return read_frames(path, self.video_fps or self.fps, frames, transform, start, end)
 
 
 class Dataset:
@@ -174,13 +181,14 @@ class Dataset:
         Raises:
             DatasetError: not a dataset of this robot, layout or rate.
         """
-        self.root = Path(root)
+        self.root = Path(root).absolute()  # Parquet takes a colon in a relative path for a protocol
         self.info, self.robot = self._load_info(robot)
         self.fps = int(self.info["fps"])
         if fps is not None and self.fps != fps:
             raise DatasetError(f"{self.root}: recorded at {self.fps} Hz, but {fps} Hz is needed")
         self.image_sizes = {view: image_size(self.info["features"][key]) for view, key in self.cameras.items()}
         self.episodes = self._load_episodes()
+        self._by_index = {episode.index: episode for episode in self.episodes}
 
     @property
     def cameras(self) -> Mapping[str, str]:
@@ -191,7 +199,13 @@ class Dataset:
         return len(self.episodes)
 
     def __iter__(self) -> Iterator[Episode]:
-        return (self.read_episode(index) for index in range(len(self)))
+        return (self.read_episode(episode.index) for episode in self.episodes)
+
+    def entry(self, index: int) -> EpisodeInfo:
+        """The line of the episode table of that index; IndexError where there is none."""
+        if index not in self._by_index:
+            raise IndexError(f"{self.root}: there is no episode {index} among {len(self)}")
+        return self._by_index[index]
 
     def read_episode(self, index: int, *, values: bool = True, efforts: bool = False) -> Episode:
         """Frames of one episode, without their values if not `values`, with efforts only if `efforts`: no model of ours
@@ -200,9 +214,7 @@ class Dataset:
         Raises:
             DatasetError: names what is missing, misshapen or not finite.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"{self.root}: episode {index} of {len(self)}")
-        info = self.episodes[index]
+        info = self.entry(index)
         where = f"{info.data_file}, episode {index}"
         table = self.read_rows(index, info.length)
         time_key = CAPTURE_TIME_KEY if CAPTURE_TIME_KEY in table.column_names else "timestamp"
@@ -227,7 +239,7 @@ class Dataset:
         Raises:
             DatasetError: the file cannot be read, or has not `length` frames of it.
         """
-        path = self.episodes[index].data_file
+        path = self.entry(index).data_file
         table = episode_rows(path, index)
         if table.num_rows != length:
             raise DatasetError(f"{path}, episode {index}: {table.num_rows} frames, the episode table says {length}")
@@ -256,10 +268,14 @@ class Dataset:
             except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
                 raise DatasetError(f"{path}: episode {row.get('episode_index')} is damaged: {error!r}") from error
         episodes.sort(key=lambda episode: episode.index)
-        for position, episode in enumerate(episodes):
-            if episode.index != position:
-                raise DatasetError(f"{self.root}: episode {position} is missing; episode indices must be contiguous")
+        self._require_indices([episode.index for episode in episodes])
         return self._with_facts(episodes)
+
+    def _require_indices(self, indices: list[int]) -> None:
+        """LeRobot looks episodes up by position."""
+        for position, index in enumerate(indices):
+            if index != position:
+                raise DatasetError(f"{self.root}: episode {position} is missing; episode indices must be contiguous")
 
     def _with_facts(self, episodes: list[EpisodeInfo]) -> list[EpisodeInfo]:
         """Success and seed from the frames where the episode table does not have them (any more)."""
@@ -287,9 +303,10 @@ class Dataset:
 
     def _episode_info(self, row: dict[str, Any]) -> EpisodeInfo:
         videos = {
-            view: (
+            view: VideoPart(
                 self._locate(self.info["video_path"], row, f"videos/{key}", video_key=key),
                 float(row[f"videos/{key}/from_timestamp"]),
+                float(row[f"videos/{key}/to_timestamp"]),
             )
             for view, key in self.cameras.items()
         }
@@ -301,7 +318,7 @@ class Dataset:
             instruction=instruction,
             length=int(row["length"]),
             seed=row.get("seed"),
-            success=row.get("success"),
+            success=_mark(row.get("success")),
             noise=row.get("noise"),
             achieved_fps=row.get("achieved_fps"),
             extra=extra,
@@ -407,10 +424,20 @@ def read_tasks(path: Path) -> list[str]:
 
 
 def flat_names(names: Any) -> list[Any]:
-    """Names of the axes; LeRobot writes a list, or lists by kind: {"motors": [...]}."""
-    if isinstance(names, dict):
-        return [name for group in names.values() for name in flat_names(group)]
-    return names if isinstance(names, list) else []
+    """Names of the axes; written as a list, lists by kind: {"motors": [...]}, or columns by name: {"gripper": 6}."""
+    if isinstance(names, dict) and names and all(isinstance(column, int) for column in names.values()):
+        return sorted(names, key=lambda name: int(names[name]))
+    groups = names.values() if isinstance(names, dict) else names if isinstance(names, list) else ()
+    return [name for group in groups for name in (flat_names(group) if isinstance(group, (dict, list)) else [group])]
+
+
+def _mark(success: Any) -> bool | None:
+    """Of an episode; ValueError where it is neither true nor false nor unknown."""
+    if success is None or success != success:
+        return None
+    if success not in (0, 1):
+        raise ValueError(f"success is {success!r}; it must be true or false")
+    return bool(success)
 
 
 def _read_episode_rows(path: Path, video_keys: Iterable[str]) -> list[dict[str, Any]]:
@@ -453,5 +480,6 @@ def _read_facts(path: Path, columns: Sequence[str]) -> dict[int, dict[str, Any]]
         if SUCCESS_KEY in values and "success" in known:
             known["success"] = bool(known["success"])
         elif NEXT_SUCCESS_KEY in values:
-            known["success"] = bool(values[NEXT_SUCCESS_KEY][episode_of == episode].any())
+            marks = [bool(mark) for mark in values[NEXT_SUCCESS_KEY][episode_of == episode] if mark is not None]
+            known |= {"success": any(marks)} if marks else {}
     return facts

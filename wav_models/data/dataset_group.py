@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wav_models.data.check import check_dataset
+from wav_models.data.conventions import Conventions, JointLimits
 from wav_models.data.dataset import Dataset, DatasetError, Episode, EpisodeInfo
 from wav_models.data.episode_filter import EpisodeFilter
 from wav_models.data.label_settings import label_conflict
@@ -102,7 +103,8 @@ class DatasetGroup:
         """
         for dataset in self.datasets:
             if isinstance(dataset, MappedDataset):
-                continue  # its numbers are read through the mapping, which refuses what does not fit
+                self._check_mapped(dataset)
+                continue
             problems = [
                 problem for problem in check_dataset(dataset.root, robot=dataset.robot) if problem.severity == "error"
             ]
@@ -110,6 +112,19 @@ class DatasetGroup:
                 shown = "; ".join(f"{problem.where}: {problem.message}" for problem in problems[:NUM_SHOWN])
                 raise DatasetError(f"{dataset.root}: {len(problems)} problems, see `wav dataset check`. {shown}")
         self.check_labels()
+
+    def _check_mapped(self, dataset: MappedDataset) -> None:
+        """DatasetError where numbers, as a mapping makes them, would move arms wrongly."""
+        conventions = Conventions(dataset.robot, JointLimits.of(dataset.robot))
+        for other, index in self._place:
+            if other is dataset:
+                conventions.add(dataset.read_episode(index))
+        faults = [finding.message for finding in conventions.findings() if finding.is_error]
+        if faults:
+            raise DatasetError(
+                f"{dataset.root}: through its mapping, {'; '.join(faults[:NUM_SHOWN])}. `wav dataset convert "
+                f"{dataset.root} ANYWHERE` shows what a mapping makes of it, and writes nothing"
+            )
 
     def check_labels(self) -> None:
         """All values must be of one kind.

@@ -11,6 +11,11 @@ from wav_models.embodiment import Channel
 _SIDES: Final = {"left": "left", "l": "left", "right": "right", "r": "right"}
 _PLAIN: Final = {"joint", "j", "pos", "position"}
 """Words that change nothing about which joint is meant."""
+_OTHER_QUANTITIES: Final = re.compile(
+    "q?vel|velocity|speed|acc|acceleration|eff|effort|torque|tau|current|temp(erature)?"
+)
+"""Words for what is told of a joint beside where it is."""
+_OF_A_POSE: Final = {"x", "y", "z", "rx", "ry", "rz", "qx", "qy", "qz", "qw"}
 _NAMED: Final = ("waist", "shoulder", "elbow", "forearm roll", "wrist angle", "wrist rotate")
 """Six joints as ALOHA's arms have them, from the base on."""
 _GRIPPER: Final = re.compile("grippers?")
@@ -40,6 +45,11 @@ def joints_meant(names: Sequence[object], joints: Sequence[Channel]) -> list[str
     return [ours.get(place) for place in places]
 
 
+def of_poses(names: Sequence[object]) -> bool:
+    """Whether they are of positions and directions in space, and so not of joints."""
+    return any(word in _OF_A_POSE for name in names for word in _words(str(name)))
+
+
 def _by_place(joints: Sequence[Channel], *, strict: bool) -> dict[_Place, str]:
     """Our names; a gripper is the joint after an arm's last one, too."""
     found = {_place(joint.name, strict=strict): joint.name for joint in joints}
@@ -63,6 +73,8 @@ def _place(name: str, *, strict: bool) -> _Place:
     """
     rest = [word for word in _words(name) if word not in _SIDES and word not in _PLAIN]
     side, numbers = side_of(name), [int(word) for word in rest if word.isdigit()]
+    if any(map(_OTHER_QUANTITIES.fullmatch, rest)):
+        return side, None
     if any(map(_GRIPPER.fullmatch, rest)) and not (strict and len(rest) > 1):
         return side, _AT_THE_GRIPPER
     if len(numbers) == 1 and not (strict and len(rest) > 1):

@@ -5,14 +5,16 @@ A mapping guesses nothing: what it does not say is as in this project's own data
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 
 from wav_models.alignment import IndexArray
-from wav_models.configuration import Range, check_choice, did_you_mean
+from wav_models.configuration import Range, check_choice, did_you_mean, read
 from wav_models.data.joint_names import spelled_as_ours
 from wav_models.data.layout import ACTION_KEY, STATE_KEY
 from wav_models.embodiment import Channel, Embodiment
@@ -22,6 +24,7 @@ GROUPS: Final = ("angles", "grippers")
 """Joints that `scale` and `offset` take together."""
 
 Actions = Literal["absolute", "relative", "relative_angles"]
+Role = Literal["state", "action"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,14 @@ class DataMapping:
             ours, in any order and spelling.
         scale: by joint name of ours, "angles" or "grippers"; 1 where nothing is said. To rad and m.
         offset: the same, added after scaling [rad, m]; 0 where nothing is said.
+        action_joints, action_scale, action_offset: the same for the actions, where they differ from the state's.
         actions: joint targets; or "relative": what is added to the state of the same frame, to that of the grippers
             too unless "relative_angles".
         fps: rate that is wanted [Hz]; the dataset's own when None.
         instruction: of episodes that have none.
 
     Raises:
-        ValueError: one feature is given for two views, or one joint for two.
+        ValueError: one feature is given for two views, one joint for two, or a number that is none.
     """
 
     cameras: dict[str, str] = field(default_factory=dict)
@@ -50,6 +54,9 @@ class DataMapping:
     joints: tuple[str | int, ...] | None = None
     scale: dict[str, float] = field(default_factory=dict)
     offset: dict[str, float] = field(default_factory=dict)
+    action_joints: tuple[str | int, ...] | None = None
+    action_scale: dict[str, float] = field(default_factory=dict)
+    action_offset: dict[str, float] = field(default_factory=dict)
     actions: Actions = "absolute"
     fps: Annotated[int, Range(1)] | None = None
     instruction: str | None = None
@@ -57,8 +64,20 @@ class DataMapping:
     def __post_init__(self) -> None:
         if len(set(self.cameras.values())) < len(self.cameras):
             raise ValueError(f"cameras: one feature for two views: {self.cameras}")
-        if self.joints is not None and len(set(self.joints)) < len(self.joints):
-            raise ValueError(f"joints: {len(set(self.joints))} different ones of {len(self.joints)}")
+        for name, joints in self._joint_lists.items():
+            if len(set(joints)) < len(joints):
+                raise ValueError(f"{name}: {len(set(joints))} different ones of {len(joints)}")
+
+        for name in ("scale", "action_scale", "offset", "action_offset"):
+            for joint, number in getattr(self, name).items():
+                if not math.isfinite(number) or (number == 0.0 and name.endswith("scale")):
+                    raise ValueError(f"{name}.{joint} is {number}; a finite number is needed, of a scale not 0")
+
+    @property
+    def _joint_lists(self) -> dict[str, tuple[str | int, ...]]:
+        """Those that are given."""
+        lists = {"joints": self.joints, "action_joints": self.action_joints}
+        return {name: joints for name, joints in lists.items() if joints is not None}
 
     def check(self, robot: Embodiment) -> None:
         """ValueError where the mapping is none to this robot: a view or joint is missing or unknown."""
@@ -68,9 +87,10 @@ class DataMapping:
             check_choice("view", view, robot.view_names)
         if missing := [view for view in robot.view_names if self.cameras and view not in self.cameras]:
             raise ValueError(f"cameras: no feature for {', '.join(missing)}")
-        if self.joints is not None and len(self.joints) != robot.state_dim:
-            raise ValueError(f"joints: there are {len(self.joints)}; {robot.state_dim} fit {robot.name}")
-        for name in ("scale", "offset"):
+        for name, joints in self._joint_lists.items():
+            if len(joints) != robot.state_dim:
+                raise ValueError(f"{name}: there are {len(joints)}; {robot.state_dim} fit {robot.name}")
+        for name in ("scale", "offset", "action_scale", "action_offset"):
             for joint in getattr(self, name):
                 check_choice(f"joint of {name}", joint, (*robot.state_names, *GROUPS))
 
@@ -78,20 +98,24 @@ class DataMapping:
         """Feature of every view of the robot."""
         return self.cameras or robot.view_keys
 
-    def columns(self, feature: str, width: int, names: Sequence[object], joints: Sequence[Channel]) -> list[int]:
+    def columns(
+        self, role: Role, feature: str, width: int, names: Sequence[object], joints: Sequence[Channel]
+    ) -> list[int]:
         """Of each of our joints, the column in a feature that is `width` wide and names them so (or not at all).
 
         Raises:
             ValueError: a joint is not there, or its name means nothing.
         """
-        if self.joints is None:
+        given = self.action_joints if role == "action" and self.action_joints is not None else self.joints
+        key = "joints" if role == "state" else "action_joints"
+        if given is None:
             found, ours = spelled_as_ours(names, joints), [joint.name for joint in joints]
             if len(names) != width or set(found) != set(ours):
                 there = ", ".join(map(str, names)) if names else f"no names for {width} columns"
-                raise ValueError(f"{feature}: {there}; the robot has {', '.join(ours)}. Say in `joints` which is which")
+                raise ValueError(f"{feature}: {there}; the robot has {', '.join(ours)}. Say in `{key}` which is which")
             return [found.index(joint) for joint in ours]
         columns = []
-        for joint in self.joints:
+        for joint in given:
             if isinstance(joint, int) and not isinstance(joint, bool):
                 if not 0 <= joint < width:
                     raise ValueError(f"{feature}: there is no column {joint}; it is {width} wide")
@@ -99,7 +123,7 @@ class DataMapping:
             elif joint in names:
                 columns.append(list(names).index(joint))
             else:
-                raise ValueError(f"{feature}: unknown joint {joint!r}{did_you_mean(joint, map(str, names))}")
+                raise ValueError(f"{feature}: unknown joint {joint!r} in `{key}`{did_you_mean(joint, map(str, names))}")
         return columns
 
     def apply(self, states: FloatArray, actions: FloatArray, robot: Embodiment) -> tuple[FloatArray, FloatArray]:
@@ -112,12 +136,21 @@ class DataMapping:
         Returns:
             The same shapes, in the robot's units.
         """
-        scale, offset = _per_joint(self.scale, 1.0, robot), _per_joint(self.offset, 0.0, robot)
+        scale = _per_joint(self.scale, np.full(robot.state_dim, 1.0), robot)
+        offset = _per_joint(self.offset, np.full(robot.state_dim, 0.0), robot)
         states = scale * states + offset
+        scale, offset = _per_joint(self.action_scale, scale, robot), _per_joint(self.action_offset, offset, robot)
         relative = np.zeros(robot.state_dim, dtype=np.bool_)
         if self.actions != "absolute":
             relative[robot.arm_columns if self.actions == "relative_angles" else slice(None)] = True
         return states, scale * actions + np.where(relative, states, offset)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Fields of a mapping in a YAML file, as they are or under `mapping`, as they are printed."""
+    fields = read(path)
+    inner = fields.get("mapping")
+    return inner if len(fields) == 1 and isinstance(inner, dict) else fields
 
 
 def group(name: str, robot: Embodiment) -> list[int]:
@@ -125,11 +158,12 @@ def group(name: str, robot: Embodiment) -> list[int]:
     return [column for column, joint in enumerate(robot.state) if joint.gripper == (name == GROUPS[1])]
 
 
-def _per_joint(values: dict[str, float], default: float, robot: Embodiment) -> FloatArray:
-    """Shape [S]; single joints count more than groups."""
-    array = np.full(robot.state_dim, default)
+def _per_joint(values: dict[str, float], default: FloatArray, robot: Embodiment) -> FloatArray:
+    """Shape [S], as the default; single joints count more than groups."""
+    array = default.copy()
     for name in GROUPS:
-        array[group(name, robot)] = values.get(name, default)
+        if name in values:
+            array[group(name, robot)] = values[name]
     for column, name in enumerate(robot.state_names):
         array[column] = values.get(name, array[column])
     return array

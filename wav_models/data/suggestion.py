@@ -13,10 +13,11 @@ import numpy as np
 from wav_models.configuration import from_dict
 from wav_models.data.conventions import MARGIN
 from wav_models.data.dataset import DatasetError, flat_names, rate_of, read_info, shape_of
-from wav_models.data.joint_names import joints_meant, side_of, spelled_as_ours
-from wav_models.data.layout import ACTION_KEY, STATE_KEY
+from wav_models.data.episode_filter import EpisodeFilter
+from wav_models.data.joint_names import joints_meant, of_poses, side_of, spelled_as_ours
+from wav_models.data.layout import ACTION_KEY, NEXT_SUCCESS_KEY, STATE_KEY, SUCCESS_KEY
 from wav_models.data.mapped_dataset import MappedDataset
-from wav_models.data.mapping import GROUPS, Actions, DataMapping, group
+from wav_models.data.mapping import GROUPS, Actions, DataMapping, Role, group
 from wav_models.embodiment import Embodiment, Unit
 from wav_models.types import FloatArray
 
@@ -30,6 +31,8 @@ LEAST: Final[dict[Unit, float]] = {"rad": 0.2, "m": 0.005, "1": 0.05}
 """Some joint of a recording moves farther than this, or its unit is another."""
 PERCENT: Final = (75.0, 101.0)
 """Largest openings between which millimetres of a wide gripper and per cent of a stroke look the same."""
+ALIKE: Final = 5.0
+"""So many times at most do the targets of some joints span what the joints themselves do, or the other way round."""
 CLEARLY: Final = 3.0
 """So many times nearer to the next state one reading of the actions must be than the other."""
 AGREEMENT: Final = 0.3
@@ -37,6 +40,7 @@ AGREEMENT: Final = 0.3
 
 _OVERVIEW: Final = re.compile("top|head|high|overhead|front|main|ego|third|center|base|global")
 """Words for a camera that is on no arm."""
+_SHOWN: Final = 5
 _ON_AN_ARM: Final = re.compile("wrist|hand|gripper|arm")
 
 
@@ -67,12 +71,15 @@ class Suggestion:
     after: Ranges | None = None
 
 
-def suggest(root: Path, given: Mapping[str, Any], robot: Embodiment) -> Suggestion:
+def suggest(
+    root: Path, given: Mapping[str, Any], robot: Embodiment, episodes: EpisodeFilter | None = None
+) -> Suggestion:
     """A mapping of the dataset in `root`.
 
     Args:
         given: fields of `DataMapping` that are known already.
         robot: that is to run a policy of the data.
+        episodes: which of them are used; all when None.
 
     Raises:
         DatasetError: it cannot be read, whatever it is taken for.
@@ -87,10 +94,13 @@ def suggest(root: Path, given: Mapping[str, Any], robot: Embodiment) -> Suggesti
         known.setdefault(key, {"state": STATE_KEY, "action": ACTION_KEY}[key])
     if "joints" not in known:
         known["joints"] = _joints(info, known["state"], robot, suggestion)
+    if "action_joints" not in known and not suggestion.undecided:
+        known["action_joints"] = _action_joints(info, known, robot, suggestion)
     if suggestion.undecided:
         return suggestion
     mapping = from_dict(DataMapping, {name: value for name, value in known.items() if value is not None})
-    dataset = MappedDataset(root, replace(mapping, fps=mapping.fps or max(1, round(rate_of(info) or 1))), robot)
+    mapping_at_a_rate = replace(mapping, fps=mapping.fps or max(1, round(rate_of(info) or 1)))
+    dataset = MappedDataset(root, mapping_at_a_rate, robot, episodes)
     if not len(dataset):
         raise DatasetError(f"{root}: there are no episodes")
     if mapping.fps is None and info["fps"] != int(info["fps"]):
@@ -104,10 +114,14 @@ def suggest(root: Path, given: Mapping[str, Any], robot: Embodiment) -> Suggesti
     mapping = replace(mapping, scale=scale)
     if "actions" not in given:
         mapping = replace(mapping, actions=_actions(turning, sliding, suggestion) or "absolute")
+    if not suggestion.undecided:
+        mapping = replace(mapping, action_scale=_action_units(mapping, suggestion, robot))
     suggestion.mapping = mapping
-    suggestion.after, _ = _read_ranges(MappedDataset(root, replace(mapping, fps=dataset.fps), robot), mapped=True)
+    dataset = MappedDataset(root, replace(mapping, fps=dataset.fps), robot, episodes)
+    suggestion.after, _ = _read_ranges(dataset, mapped=True)
     if not suggestion.undecided:
         suggestion.undecided += _outside(suggestion.after, robot)
+    suggestion.assumed += _of_episodes(dataset)
     if not (mapping.instruction or all(episode.instruction for episode in dataset.episodes)):
         suggestion.undecided.append('some episodes have no instruction; say it: `instruction: "put the cup away"`')
     return suggestion
@@ -116,11 +130,11 @@ def suggest(root: Path, given: Mapping[str, Any], robot: Embodiment) -> Suggesti
 def _cameras(info: dict[str, Any], robot: Embodiment, suggestion: Suggestion) -> dict[str, str]:
     """Every view's feature, by its name as ours or by the words in it."""
     videos = [key for key, feature in info["features"].items() if _is_colour(key, feature)]
-    words = {key: re.findall(r"[a-z]+", key.rpartition(".")[2].lower()) for key in videos}
+    words = {key: re.findall(r"[a-z]+", key.lower()) for key in videos}
     cameras = {}
     for view, ours in robot.view_keys.items():
         side = side_of(view)
-        matching = [key for key in videos if side_of(key.rpartition(".")[2]) == side]
+        matching = [key for key in videos if side_of(key) == side]
         if len(matching) > 1:
             telling = _OVERVIEW if side is None else _ON_AN_ARM
             matching = [key for key in matching if any(map(telling.fullmatch, words[key]))] or matching
@@ -139,35 +153,103 @@ def _is_colour(key: str, feature: Any) -> bool:
     if not isinstance(feature, dict) or feature.get("dtype") not in ("video", "image"):
         return False
     about = next((x for x in (feature.get("info"), feature.get("video_info")) if isinstance(x, dict)), {})
-    return not about.get("video.is_depth_map") and "depth" not in key.lower()
+    return not about.get("video.is_depth_map") and "depth" not in key.lower() and 1 not in shape_of(feature)
+
+
+def _of_episodes(dataset: MappedDataset) -> Iterator[str]:
+    """What is taken for granted about them."""
+    marks = [episode.success for episode in dataset.episodes]
+    if None in marks:
+        yield (
+            f"{marks.count(None)} of {len(marks)} episodes are marked neither as success nor as failure; `wav label` "
+            f"takes them for successes ({SUCCESS_KEY}, {NEXT_SUCCESS_KEY} are read)"
+        )
+    if dataset.ambiguous:
+        numbers = ", ".join(map(str, dataset.ambiguous[:_SHOWN])) + ", ..." * (len(dataset.ambiguous) > _SHOWN)
+        yield f"{len(dataset.ambiguous)} episodes ({numbers}) have several instructions; the first counts throughout"
 
 
 def _joints(info: dict[str, Any], key: str, robot: Embodiment, suggestion: Suggestion) -> list[str | int] | None:
-    """Which of its joints is which of ours; None where they are named as ours, or nobody can tell."""
-    feature = info["features"].get(key)
-    if not isinstance(feature, dict):
-        there = ", ".join(info["features"])
-        suggestion.undecided.append(f"which feature holds the joints? `state: ...`, `action: ...`; there are {there}")
+    """Which of the state's joints is which of ours; None where they are named as ours, or nobody can tell."""
+    names, width, is_there = _described(info, "state", key, suggestion)
+    if not is_there or _spelled(names, width, robot):
         return None
-    names, width = flat_names(feature.get("names")), next(iter(shape_of(feature)), 0)
+    if (told := _told(names, width, robot)) is not None:
+        suggestion.assumed.append(f"joints by their names: {_in_words(names, told, robot)}")
+        return [str(names[column]) for column in told]
     ours = robot.state_names
-    if len(names) == width and set(spelled_as_ours(names, robot.state)) == set(ours):
-        return None
-    meant = joints_meant(names, robot.state)
-    if len(names) == width and all(meant.count(joint) == 1 for joint in ours):
-        columns = [meant.index(joint) for joint in ours]
-        told = ", ".join(f"{names[column]} is {joint}" for column, joint in zip(columns, ours, strict=True))
-        suggestion.assumed.append(f"joints by their names: {told}")
-        return [str(names[column]) for column in columns]
-    if width == len(ours) and not any(meant):
+    if width == len(ours) and not any(joints_meant(names, robot.state)) and not of_poses(names):
         said = f"the names {', '.join(map(str, names))} do not say" if names else "there are no names that say"
         suggestion.assumed.append(f"the {width} joints are {ours[0]} .. {ours[-1]}, {_order(robot)}: {said} otherwise")
         return list(range(width))
-    there = ", ".join(map(str, names)) if names else f"{width} columns without names"
-    suggestion.undecided.append(
-        f"which joints are {key}? `joints: [{len(ours)} names or columns, {_order(robot)}]`; it has {there}"
-    )
+    suggestion.undecided.append(_which_joints("joints", key, names, width, robot))
     return None
+
+
+def _action_joints(
+    info: dict[str, Any], known: Mapping[str, Any], robot: Embodiment, suggestion: Suggestion
+) -> list[str | int] | None:
+    """Which of the actions' joints is which of ours; None where what is said of the state's fits them, or nobody can
+    tell."""
+    key = known["action"]
+    names, width, is_there = _described(info, "action", key, suggestion)
+    state = info["features"].get(known["state"])
+    if not is_there or not isinstance(state, dict):
+        return None
+    of_state, like_state = flat_names(state.get("names")), shape_of(state) == [width]
+    mapping = from_dict(DataMapping, {"joints": known["joints"]} if known["joints"] else {})
+    try:
+        usual = mapping.columns("action", key, width, names, robot.state)
+    except ValueError:
+        usual = None
+    told = _told(names, width, robot)
+    if told is not None and told != usual:
+        suggestion.assumed.append(f"joints of the actions by their names: {_in_words(names, told, robot)}")
+        return [str(names[column]) for column in told]
+    by_name = all(isinstance(joint, str) for joint in known["joints"] or ())
+    if told is not None or (usual is not None and (by_name or names == of_state)):
+        return None
+    if like_state and not of_poses(names) and not any(joints_meant(names, robot.state)):
+        suggestion.assumed.append(f"{key} has its joints in the order of {known['state']}: its names do not say")
+        return list(mapping.columns("state", known["state"], width, of_state, robot.state))
+    suggestion.undecided.append(_which_joints("action_joints", key, names, width, robot))
+    return None
+
+
+def _described(info: dict[str, Any], role: Role, key: str, suggestion: Suggestion) -> tuple[list[Any], int, bool]:
+    """Names and number of a feature's columns, and whether there is such a feature; undecided where not."""
+    feature = info["features"].get(key)
+    if not isinstance(feature, dict):
+        there = ", ".join(info["features"])
+        suggestion.undecided.append(f"which feature holds the joints of the {role}? `{role}: ...`; there are {there}")
+        return [], 0, False
+    return flat_names(feature.get("names")), next(iter(shape_of(feature)), 0), True
+
+
+def _spelled(names: list[Any], width: int, robot: Embodiment) -> bool:
+    """Whether they are our names, but for the spelling, and no others."""
+    return len(names) == width and set(spelled_as_ours(names, robot.state)) == set(robot.state_names)
+
+
+def _told(names: list[Any], width: int, robot: Embodiment) -> list[int] | None:
+    """The column of each of our joints, where the names say all of them."""
+    for meant in (spelled_as_ours(names, robot.state), joints_meant(names, robot.state)):
+        if len(names) == width and all(meant.count(joint) == 1 for joint in robot.state_names):
+            return [meant.index(joint) for joint in robot.state_names]
+    return None
+
+
+def _in_words(names: list[Any], columns: list[int], robot: Embodiment) -> str:
+    return ", ".join(f"{names[column]} is {joint}" for column, joint in zip(columns, robot.state_names, strict=True))
+
+
+def _which_joints(said: str, key: str, names: list[Any], width: int, robot: Embodiment) -> str:
+    """The question, with what there is."""
+    there = ", ".join(map(str, names)) if names else f"{width} columns without names"
+    poses = ": poses, where joints are needed" if of_poses(names) else ""
+    few = f"; all {robot.state_dim} are needed" if width < robot.state_dim else ""
+    question = f"which joints are {key}? `{said}: [{robot.state_dim} names or columns, {_order(robot)}]`"
+    return f"{question}; it has {there}{poses}{few}"
 
 
 def _order(robot: Embodiment) -> str:
@@ -214,8 +296,8 @@ def _read_ranges(dataset: MappedDataset, *, mapped: bool = False) -> tuple[Range
     robot = dataset.robot
     ranges = np.stack([np.full((2, robot.state_dim), np.inf), np.full((2, robot.state_dim), -np.inf)], axis=1)
     fits = _Fit(group(GROUPS[0], robot)), _Fit(group(GROUPS[1], robot))
-    for index in range(len(dataset)):
-        states, actions = dataset.read_numbers(index)
+    for episode in dataset.episodes:
+        states, actions = dataset.read_numbers(episode.index)
         if not len(states):
             continue
         for fit in fits:
@@ -275,13 +357,55 @@ def _actions(fit: _Fit, grippers: _Fit, suggestion: Suggestion) -> Actions | Non
         return "absolute"
     if fit.absolute > CLEARLY * fit.relative and fit.agreement > AGREEMENT:
         kind: Actions = "relative" if grippers.relative < grippers.absolute else "relative_angles"
+        if kind == "relative" and grippers.actions and grippers.agreement <= AGREEMENT:
+            suggestion.undecided.append(
+                "actions of the angles are relative, those of the grippers neither near the next state nor point they "
+                "to it: say `actions: relative` or `relative_angles`, and their unit by `action_scale`"
+            )
+            return None
         suggestion.assumed.append(f"actions are {kind}: they point where the joints move next, and are small")
         return kind
     suggestion.undecided.append(
         "actions are neither near the next state nor do they point to it: in another unit, or late? Say `actions: "
-        "absolute`, `relative` or `relative_angles`, and leave out what is wrong"
+        "absolute`, `relative` or `relative_angles`, their unit by `action_scale`, and leave out what is wrong"
     )
     return None
+
+
+def _action_units(mapping: DataMapping, suggestion: Suggestion, robot: Embodiment) -> dict[str, float]:
+    """`action_scale`, where joint targets of a group span another range than its states do: they have a unit of their
+    own."""
+    assert suggestion.before is not None
+    states, actions = (np.ptp(ranges, axis=0) for ranges in (suggestion.before.state, suggestion.before.action))
+    found = dict(mapping.action_scale)
+    for name in GROUPS:
+        joints = group(name, robot)
+        unit = robot.state[joints[0]].unit if joints else "1"
+        is_said = any(joint in found for joint in (name, *(robot.state_names[column] for column in joints)))
+        if (
+            not joints
+            or is_said
+            or mapping.actions == "relative"
+            or (mapping.actions != "absolute" and name == GROUPS[0])
+        ):
+            continue
+        scales = np.array([mapping.scale.get(robot.state_names[c], mapping.scale.get(name, 1.0)) for c in joints])
+        reached, told = (float((abs(scales) * spans[joints]).max()) for spans in (states, actions))
+        if max(reached, told) < LEAST[unit] or reached < ALIKE * told < ALIKE**2 * reached:
+            continue
+        raw = float(actions[joints].max())
+        fitting = [(n, s) for n, s in UNITS[unit].items() if reached < ALIKE * s * raw < ALIKE**2 * reached]
+        if len(fitting) == 1:
+            found[name] = fitting[0][1]
+            suggestion.assumed.append(
+                f"actions of the {name} are in {fitting[0][0]}: only so do they span what the state does"
+            )
+        else:
+            suggestion.undecided.append(
+                f"{name}: the actions span {told:.3g} {unit}, the states {reached:.3g} {unit}: in another unit, shares "
+                f"of the stroke? `action_scale: {{{name}: 0.07}}`; the factor of the state's, if that is right"
+            )
+    return found
 
 
 def _limits(robot: Embodiment) -> tuple[FloatArray, FloatArray]:

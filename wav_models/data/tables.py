@@ -68,7 +68,7 @@ def read_column(table: pa.Table, name: str, width: int | None, where: str) -> Fl
             raise DatasetError(f"{where}: column {name!r} holds {kind}, not {width} numbers a row")
         kind = kind.value_type
         widths = None if is_fixed else column.value_lengths()
-        if column.null_count or (widths is not None and set(widths.to_pylist()) != {width}):
+        if column.null_count or (widths is not None and set(widths.to_pylist()) - {width}):
             raise DatasetError(f"{where}: column {name!r} has rows that are not {width} wide")
         column = column.flatten()
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
@@ -76,7 +76,8 @@ def read_column(table: pa.Table, name: str, width: int | None, where: str) -> Fl
     array = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
     if width is not None:
         if array.size != table.num_rows * width:
-            raise DatasetError(f"{where}: column {name!r} is {array.size // table.num_rows} wide, expected {width}")
+            found = array.size // max(1, table.num_rows)
+            raise DatasetError(f"{where}: column {name!r} is {found} wide, expected {width}")
         array = array.reshape(table.num_rows, width)
     if not np.isfinite(array).all():
         frame = int(np.argwhere(~np.isfinite(array))[0][0])

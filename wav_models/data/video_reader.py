@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from wav_models.types import ImageArray
 
 SEEK_DISTANCE: Final = 8
 """Frames that are rather decoded and dropped than skipped by seeking to a key frame."""
-
+SAME_PLACE: Final = 0.02
+"""Frames by which the stamp of a picture may be rounded."""
 
 STRIDE: Final = 8
 """Of the pixels, in either direction, by which frames are compared."""
@@ -31,15 +33,16 @@ def read_frames(
     indices: Sequence[int],
     transform: Callable[[ImageArray], ImageArray] | None = None,
     from_timestamp: float = 0.0,
+    to_timestamp: float = math.inf,
 ) -> ImageArray:
-    """Decode frames.
+    """Decode the pictures nearest in time to frames, none more than half a period away: a video may have another rate.
 
     Args:
         path: video file.
-        fps: frame rate [Hz].
+        fps: rate of the frames [Hz].
         indices: frames wanted, counted from `from_timestamp`; in any order, repetition allowed.
         transform: applied to every decoded uint8 image [H, W, 3], for example a resize.
-        from_timestamp: where the episode starts in the file [s].
+        from_timestamp, to_timestamp: where the episode starts and ends in the file [s].
 
     Returns:
         uint8 RGB, shape [len(indices), H, W, 3].
@@ -47,21 +50,63 @@ def read_frames(
     Raises:
         VideoError: the file cannot be decoded or lacks a frame; names both.
     """
-    first = round(from_timestamp * fps)
-    wanted = sorted({first + int(index) for index in indices})
-    images: dict[int, ImageArray] = {}
+    first, wanted = from_timestamp * fps, sorted({int(index) for index in indices})
+    places = [first + index for index in wanted if (first + index + 0.5) / fps < to_timestamp]
     try:
-        with av.open(str(path)) as container:
-            stream = _strict(container)
-            for number, frame in _decode(container, stream, fps, wanted):
-                image = frame.to_ndarray(format="rgb24")
-                images[number] = image if transform is None else transform(image)
-    except (av.FFmpegError, IndexError) as error:
-        raise VideoError(f"{path}: cannot be decoded: {error}") from error
-    missing = [number - first for number in wanted if number not in images]
+        images = _read(path, fps, places, transform, SEEK_DISTANCE)
+    except _DamagedError:  # what an open group of pictures refers to lies before the key frame that was sought
+        images = _read(path, fps, places, transform, None)
+    missing = [index for index in wanted if first + index not in images]
     if missing:
-        raise VideoError(f"{path}: frame {missing[0]} is missing ({len(missing)} of {len(wanted)} wanted frames)")
+        part = "" if math.isinf(to_timestamp) else f", this episode's part to {to_timestamp:.3f} s"
+        raise VideoError(
+            f"{path}: frame {missing[0]}, due at {(first + missing[0]) / fps:.3f} s, is missing ({len(missing)} of "
+            f"{len(wanted)} wanted frames); {_extent(path)}{part}"
+        )
     return np.stack([images[first + int(index)] for index in indices])
+
+
+class _DamagedError(VideoError):
+    """The decoder says so."""
+
+
+def _read(
+    path: Path,
+    fps: float,
+    places: list[float],
+    transform: Callable[[ImageArray], ImageArray] | None,
+    seek_distance: float | None,
+) -> dict[float, ImageArray]:
+    """Pictures by place, see `_decode`; `_DamagedError` where the file cannot be decoded."""
+    images: dict[float, ImageArray] = {}
+    try:
+        with _opened(path) as container:
+            stream = _strict(container)
+            start = float((stream.start_time or 0) * (stream.time_base or 0))
+            if start * fps > 0.5:
+                raise VideoError(
+                    f"{path}: begins at {start:.3f} s and not at 0, so its pictures are not at their rows' times; "
+                    "where only the stamps are late, `ffmpeg -i IN -vf setpts=PTS-STARTPTS -bf 0 OUT` mends them"
+                )
+            for place, frame in _decode(container, stream, fps, places, seek_distance):
+                image = frame.to_ndarray(format="rgb24")
+                images[place] = image if transform is None else transform(image)
+    except (av.FFmpegError, IndexError) as error:
+        raise _DamagedError(f"{path}: cannot be decoded: {error}") from error
+    return images
+
+
+def _extent(path: Path) -> str:
+    """What time a video covers, in words."""
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        length, rate = float((stream.duration or 0) * (stream.time_base or 0)), float(stream.average_rate or 0.0)
+    return f"the video has {length:.3f} s at {rate:.2f} Hz"
+
+
+def _opened(path: Path) -> av.container.InputContainer:
+    """Absolute: a colon in a relative path would be taken for a protocol."""
+    return av.open(str(path.absolute()))
 
 
 @dataclass(frozen=True)
@@ -89,7 +134,7 @@ def inspect_video(path: Path, *, decode: bool) -> VideoFacts:
         VideoError: the file cannot be read or, if decoded, is damaged anywhere.
     """
     try:
-        with av.open(str(path)) as container:
+        with _opened(path) as container:
             stream = _strict(container)
             size = (stream.codec_context.height, stream.codec_context.width)
             rate = float(stream.average_rate or 0.0)
@@ -119,24 +164,29 @@ def _strict(container: av.container.InputContainer) -> av.VideoStream:
 
 
 def _decode(
-    container: av.container.InputContainer, stream: av.VideoStream, fps: float, wanted: list[int]
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """The wanted frame numbers, ascending, with their frames."""
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    fps: float,
+    places: list[float],
+    seek_distance: float | None,
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """The places [frames at `fps`], ascending, with the pictures nearest to them; those farther than half a frame from
+    every picture are left out. Nothing is skipped where `seek_distance` is None."""
     time_base = stream.time_base
     if time_base is None:
         return
-    position, frames = 0, iter(container.decode(stream))
-    for number in wanted:
-        if number - position > SEEK_DISTANCE:
-            container.seek(int(number / fps / time_base), stream=stream)
-            frames = iter(container.decode(stream))
-        for frame in frames:
-            if frame.pts is None:
-                continue
-            position = round(float(frame.pts * time_base) * fps) + 1
-            if position > number:
+    around: list[tuple[float, av.VideoFrame]] = []  # the last two pictures, with their places
+    frames = iter(container.decode(stream))
+    for place in places:
+        if seek_distance is not None and place - (around[-1][0] if around else 0.0) > seek_distance:
+            container.seek(int(place / fps / time_base), stream=stream)
+            around, frames = [], iter(container.decode(stream))
+        while not around or around[-1][0] < place - SAME_PLACE:
+            frame = next(frames, None)
+            if frame is None:
                 break
-        else:
-            return
-        if position == number + 1:
-            yield number, frame
+            if frame.pts is not None:
+                around = [*around[-1:], (float(frame.pts * time_base) * fps, frame)]
+        distance, frame = min(((abs(p - place), f) for p, f in around), key=lambda found: found[0], default=(1.0, None))
+        if frame is not None and distance < 0.5:
+            yield place, frame

@@ -14,6 +14,7 @@ from wav_models.configuration import AtLeastOne
 from wav_models.endings import OK, WRONG_USE
 
 if TYPE_CHECKING:
+    from wav_models.data.episode_filter import EpisodeFilter
     from wav_models.data.mapping import DataMapping
     from wav_models.data.suggestion import Suggestion
 
@@ -51,11 +52,16 @@ class ConvertArguments:
     instruction."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Of a dataset: something that is known, such as fps=10 or scale.grippers=0.07; may be given several times."""
+    episodes: str | None = None
+    """Of a dataset: which of its episodes, such as "success and index != 3"; all when not given."""
     yes: Flag = False
     """Of a dataset: what was concluded is right, write it."""
 
 
-OPTIONS: Final = {"recording": ("topics", "fps", "instruction"), "LeRobot dataset": ("mapping", "set", "yes")}
+OPTIONS: Final = {
+    "recording": ("topics", "fps", "instruction"),
+    "LeRobot dataset": ("mapping", "set", "episodes", "yes"),
+}
 """Those that only one kind of source has."""
 
 
@@ -99,12 +105,13 @@ def _append_recording(arguments: ConvertArguments) -> None:
 
 
 def _convert_dataset(arguments: ConvertArguments) -> int:
-    from wav_models.configuration import read, with_settings
+    from wav_models.configuration import with_settings
+    from wav_models.data.mapping import read_mapping
     from wav_models.data.suggestion import suggest
     from wav_policy.robot.joints import ROBOT
 
-    given = with_settings(read(arguments.mapping) if arguments.mapping else {}, arguments.set)
-    suggestion = suggest(arguments.source, given, ROBOT)
+    given = with_settings(read_mapping(arguments.mapping) if arguments.mapping else {}, arguments.set)
+    suggestion = suggest(arguments.source, given, ROBOT, _filter(arguments))
     _show(suggestion)
     if suggestion.undecided:
         return UNCONFIRMED
@@ -115,6 +122,12 @@ def _convert_dataset(arguments: ConvertArguments) -> int:
     return OK
 
 
+def _filter(arguments: ConvertArguments) -> EpisodeFilter | None:
+    from wav_models.data.episode_filter import EpisodeFilter
+
+    return None if arguments.episodes is None else EpisodeFilter(arguments.episodes)
+
+
 def _write(arguments: ConvertArguments, mapping: DataMapping) -> None:
     from rich.progress import Progress
 
@@ -122,7 +135,7 @@ def _write(arguments: ConvertArguments, mapping: DataMapping) -> None:
     from wav_policy.recording.conversion import convert_dataset
     from wav_policy.robot.joints import ROBOT
 
-    source = MappedDataset(arguments.source, mapping, ROBOT)
+    source = MappedDataset(arguments.source, mapping, ROBOT, _filter(arguments))
     with Progress() as bar:
         line = bar.add_task("converting", total=len(source))
         number = convert_dataset(source, arguments.target, lambda done: bar.update(line, completed=done))

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from wav_models.data.dataset import DatasetError, Episode
-from wav_models.data.mapped_dataset import MappedDataset
+from wav_models.data.lock import DatasetLock
+from wav_models.data.mapped_dataset import MappedDataset, leave_out
+from wav_models.data.video_reader import VideoError
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
 
 BLOCK: Final = 64
 """Frames that are in memory at a time."""
+UNFINISHED: Final = ".unfinished"
+"""Ending of the directory beside the target in which a conversion works."""
 
 
 def convert_dataset(source: MappedDataset, target: Path, on_progress: Callable[[int], None] = lambda done: None) -> int:
     """Write every episode of `source` into the new dataset `target`, images resized to those of a recording.
+
+    It is written beside its place and put there when it is whole: a conversion that ends early leaves no dataset.
 
     Args:
         on_progress: called with the number of episodes done.
@@ -25,26 +33,46 @@ def convert_dataset(source: MappedDataset, target: Path, on_progress: Callable[[
         How many were written.
 
     Raises:
-        DatasetError: there is something in `target`, or an episode cannot be used; nothing of it is written then.
+        DatasetError: there is something in `target`, another conversion writes it, or an episode cannot be used.
         VideoError: a video is damaged.
         OSError: the disk is full.
     """
-    if target.exists() and any(target.iterdir()):
-        raise DatasetError(f"{target}: there is something already; convert into a new directory")
+    target = target.resolve()
+    _require_free(target, source.root.resolve())
     for episode in source:
         _require_usable(episode, source.root)
-    with DatasetWriter(target, fps=source.fps) as writer:
-        for episode in source:
-            _write(writer, episode, source.root)
-            on_progress(writer.num_episodes)
-        return writer.num_episodes
+    unfinished = target.with_name(f"{target.name}{UNFINISHED}")
+    if unfinished.exists():
+        with DatasetLock(unfinished, "convert"):  # of a conversion that was killed: nobody writes there any more
+            shutil.rmtree(unfinished)
+    writer = DatasetWriter(unfinished, fps=source.fps)
+    try:
+        with writer:
+            for episode in source:
+                _write(writer, episode, source.root)
+                on_progress(writer.num_episodes)
+            os.rename(unfinished, target)
+    except BaseException as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise OSError(f"{target}: nothing was written there: {error}") from error
+        raise
+    return writer.num_episodes
+
+
+def _require_free(target: Path, source: Path) -> None:
+    if target.is_relative_to(source):
+        raise DatasetError(f"{target} is in {source}, which stays as it is; convert into a directory outside of it")
+    if target.exists() and any(target.iterdir()):
+        raise DatasetError(f"{target}: there is something already; convert into a new directory")
 
 
 def _require_usable(episode: Episode, root: Path) -> None:
+    index = episode.info.index
     if not len(episode):
-        raise DatasetError(f"{root}: episode {episode.info.index} has no frames; leave it out")
+        raise DatasetError(f"{root}: episode {index} has no frames; {leave_out(index)}")
     if not episode.instruction:
-        raise DatasetError(f"{root}: episode {episode.info.index} has no instruction; say `instruction` in the mapping")
+        raise DatasetError(f"{root}: episode {index} has no instruction; say `instruction` in the mapping")
 
 
 def _write(writer: DatasetWriter, episode: Episode, root: Path) -> None:
@@ -53,7 +81,10 @@ def _write(writer: DatasetWriter, episode: Episode, root: Path) -> None:
     writer.start_episode(episode.instruction, {name: fact for name, fact in known.items() if fact is not None} | origin)
     for first in range(0, len(episode), BLOCK):
         frames = range(first, min(first + BLOCK, len(episode)))
-        images = {view: episode.images(view, frames, IMAGE_SIZES[view]) for view in VIEWS}
+        try:
+            images = {view: episode.images(view, frames, IMAGE_SIZES[view]) for view in VIEWS}
+        except VideoError as error:
+            raise VideoError(f"{error}; {leave_out(episode.info.index)}") from error
         for place, frame in enumerate(frames):
             writer.add_frame(
                 {view: images[view][place] for view in VIEWS},

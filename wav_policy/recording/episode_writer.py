@@ -84,7 +84,7 @@ class DatasetWriter:
             DatasetError: the directory holds another kind of dataset, or another process writes to it.
             OSError: the disk is full or the directory not writable.
         """
-        self.root = Path(root)
+        self.root = Path(root).absolute()
         self.fps, self.robot = fps, robot
         self.image_sizes = dict(robot.image_sizes if image_sizes is None else image_sizes)
         self.source_times = source_times

@@ -24,7 +24,7 @@ class VideoEncoder:
         height, width = size
         if height % 2 or width % 2:
             raise ValueError(f"{path.stem}: image size {height}x{width} must be even in both directions for yuv420p")
-        self._container = av.open(str(path), mode="w")
+        self._container = av.open(str(path.absolute()), mode="w")
         self._stream = self._container.add_stream("libx264", rate=fps, options=dict(CODEC_OPTIONS))
         self._stream.height, self._stream.width = height, width
         self._stream.pix_fmt = "yuv420p"

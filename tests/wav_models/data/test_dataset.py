@@ -70,7 +70,7 @@ def test_frames_can_be_read_in_any_order(root: Path) -> None:
     indices = [39, 0, 17, 17, 16, 3, 38]
     np.testing.assert_array_equal(episode.images("head", indices), everything[indices])
     assert episode.images("left_wrist", [5], size=(16, 16)).shape == (1, 16, 16, 3)
-    with pytest.raises(VideoError, match="frame 40 is missing"):
+    with pytest.raises(VideoError, match="frame 40, due at 4.000 s, is missing"):
         episode.images("head", [40])
     with pytest.raises(ValueError, match="unknown view 'top'; valid: head"):
         episode.images("top")

@@ -33,13 +33,13 @@ def test_every_episode_has_files_of_its_own(tmp_path: Path) -> None:
     dataset = opened(tmp_path, *({**LINE, "episode_index": index} for index in range(3)))
     last = dataset.episodes[2]
     assert last.data_file == tmp_path / "data/chunk-001/episode_000002.parquet"
-    path, start = last.videos["head"]
+    path, start, _ = last.videos["head"]
     assert path == tmp_path / "videos/chunk-001/observation.images.top_head/episode_000002.mp4"
     assert (start, last.length, last.instruction) == (0.0, 10, "fold the towel")
 
 
 @pytest.mark.parametrize(
-    "line", [{"episode_index": "a"}, {"episode_index": None}, {"tasks": [3]}, {"tasks": []}, {"length": float("inf")}]
+    "line", [{"episode_index": "a"}, {"episode_index": None}, {"tasks": [3]}, {"tasks": 3}, {"length": float("inf")}]
 )
 def test_a_damaged_line_is_named(tmp_path: Path, line: dict[str, Any]) -> None:
     with pytest.raises(DatasetError, match=r"episodes\.jsonl: episode .* is damaged"):

@@ -260,7 +260,7 @@ def fingerprints(dataset: DatasetGroup) -> list[Fingerprint]:
 
 def _video_sizes(episode: EpisodeInfo) -> list[int]:
     try:
-        return [path.stat().st_size for path, _ in episode.videos.values()]
+        return [part.path.stat().st_size for part in episode.videos.values()]
     except FileNotFoundError as error:
         raise DatasetError(
             f"{error.filename}: no such file, but the episode table lists it; see `wav dataset check`"

@@ -158,7 +158,7 @@ def _restore_checkpoint(testbed: Testbed) -> None:
     client.clean_up("policy_node")
     require_refusal(client.configure, "policy_node", "a truncated checkpoint")
     testbed.system.restore_checkpoint()
-    client.configure("policy_node")
+    client.configure("policy_node", timeout=60.0)
     client.activate("policy_node")
 
 

@@ -111,7 +111,7 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_models/data/mapping.py",
-        ("tests/wav_policy/recording/test_conversion.py",),
+        ("tests/wav_policy/recording/test_conversion.py", "tests/wav_policy/recording/test_odd_datasets.py"),
         {
             "relative_without_state": ("np.where(relative, states, offset)", "offset"),
             "offset_forgotten": ("states = scale * states + offset", "states = scale * states"),
@@ -122,7 +122,7 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_models/data/mapped_dataset.py",
-        ("tests/wav_policy/recording/test_conversion.py",),
+        ("tests/wav_policy/recording/test_odd_datasets.py",),
         {
             "rows_as_they_lie": ("if (order == count).all() else table.take(pa.array(order))", ""),
             "any_timestamp": ("np.abs(times - due) > (0.5", "np.abs(times - due) > (1e12"),

@@ -21,7 +21,7 @@ class DatasetLock:
         holder: who writes, for the message that another process gets.
 
     Raises:
-        DatasetError: another process writes to the dataset; names it.
+        DatasetError: another process writes to the dataset; names it. Or the file system has no locks.
         OSError: the directory is not writable.
     """
 
@@ -32,12 +32,18 @@ class DatasetLock:
         self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self.close()
             name = (
                 note.read_text(encoding="utf-8", errors="replace") if note.is_file() else "which did not say its name"
             )
             raise DatasetError(f"{root}: another process writes to this dataset ({name}); end it first") from None
+        except OSError as error:  # flock(2): on NFS a directory, which nobody can open for writing, has none
+            self.close()
+            raise DatasetError(
+                f"{root}: cannot be locked here ({error.strerror}), so nobody could tell who else writes to it. Is it "
+                "on a network file system? Write to a local disk and copy it there"
+            ) from error
         with suppress(OSError):  # a full disk: the lock holds without a name
             note.write_text(f"{holder}, process {os.getpid()}", encoding="utf-8")
 

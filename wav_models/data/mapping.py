@@ -67,7 +67,6 @@ class DataMapping:
         for name, joints in self._joint_lists.items():
             if len(set(joints)) < len(joints):
                 raise ValueError(f"{name}: {len(set(joints))} different ones of {len(joints)}")
-
         for name in ("scale", "action_scale", "offset", "action_offset"):
             for joint, number in getattr(self, name).items():
                 if not math.isfinite(number) or (number == 0.0 and name.endswith("scale")):

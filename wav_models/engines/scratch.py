@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 
@@ -16,6 +16,7 @@ def scratch_beside(directory: Path) -> Iterator[Path]:
     """A hidden directory beside `directory`, gone at the end unless it was moved.
 
     Its maker keeps it locked, and the kernel unlocks what a process had locked that was killed: such are removed first.
+    Where directories cannot be locked (NFS: flock(2)) nothing is removed.
     """
     prefix = f".{directory.name}."
     with ExitStack() as in_use:
@@ -30,18 +31,21 @@ def scratch_beside(directory: Path) -> Iterator[Path]:
 
 
 def _remove_unless_in_use(scratch: Path) -> None:
-    try:
-        with _locked(scratch, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with suppress(OSError), _locked(scratch, fcntl.LOCK_EX | fcntl.LOCK_NB) as is_ours:
+        if is_ours:
             shutil.rmtree(scratch, ignore_errors=True)
-    except OSError:  # in use, or another user's
-        return
 
 
 @contextmanager
-def _locked(directory: Path, how: int) -> Iterator[None]:
+def _locked(directory: Path, how: int) -> Iterator[bool]:
+    """Whether it is: it may be in use, or of a kind that has no locks."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, how)
-        yield
+        try:
+            fcntl.flock(descriptor, how)
+        except OSError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(descriptor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import signal
 import subprocess
 import sys
@@ -57,3 +59,15 @@ def test_what_a_killed_maker_left_goes_and_what_another_needs_stays(tmp_path: Pa
             maker.wait()
             if maker.stdout:
                 maker.stdout.close()
+
+
+def test_where_there_are_no_locks_it_works_and_removes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    left = tmp_path / ".export.left"
+    left.mkdir()
+    with scratch_beside(tmp_path / "export") as scratch:
+        assert scratch.is_dir()
+    assert list(tmp_path.iterdir()) == [left]

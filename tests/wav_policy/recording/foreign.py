@@ -18,11 +18,28 @@ from wav_models.data.layout import ACTION_KEY, CAPTURE_TIME_KEY, EPISODE_FACTS, 
 from wav_models.types import FloatArray
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.robot.cameras import VIDEO_KEYS
-from wav_policy.robot.joints import JOINT_DIM, ROBOT
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, REVOLUTE, ROBOT
 
 FPS, LENGTHS = 30, (61, 40)
 CAMERAS = {"head": "cam_high", "left_wrist": "cam_left_wrist", "right_wrist": "cam_right_wrist"}
 Change = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
+ALOHA = [
+    f"{side}_{joint}"
+    for side in ("left", "right")
+    for joint in ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper")
+]
+KEYS = {view: f"observation.images.{name}" for view, name in CAMERAS.items()}
+
+
+def in_units(angles: float, grippers: float) -> Change:
+    """States and actions in other units, by these factors."""
+
+    def change(states: FloatArray, actions: FloatArray) -> tuple[FloatArray, FloatArray]:
+        factor = np.ones(14)
+        factor[REVOLUTE], factor[GRIPPERS] = angles, grippers
+        return states * factor, actions * factor
+
+    return change
 
 
 def motion(length: int, episode: int = 0) -> tuple[FloatArray, FloatArray]:

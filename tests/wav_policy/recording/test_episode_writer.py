@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -485,3 +487,14 @@ def test_damaged_metadata_is_a_named_error_and_nothing_is_lost(tmp_path: Path, n
     with pytest.raises(DatasetError, match=path.name):
         open_writer(tmp_path)
     assert all(p.read_bytes() == content for p, content in before.items())
+
+
+def test_where_a_dataset_cannot_be_locked_nobody_else_is_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(DatasetError, match=r"cannot be locked here \(Bad file descriptor\).*network file system"):
+        DatasetWriter(tmp_path / "dataset", fps=FPS)

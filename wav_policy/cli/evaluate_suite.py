@@ -14,7 +14,6 @@ from wav_policy.cli.options import checkpoint_to_load
 
 if TYPE_CHECKING:
     from wav_policy.experiments.suites.catalogue import Suite
-    from wav_policy.experiments.suites.players import PlayerSpec
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,17 @@ def _evaluate(arguments: SuiteArguments, suite: Suite, command: str) -> None:
     from wav_models.checkpoint import checkpoint_hash
     from wav_models.evaluation.trial_log import TrialLog
     from wav_policy.experiments.suites.installation import python_of
+    from wav_policy.experiments.suites.players import PlayerSpec, checkpoint_players
     from wav_policy.experiments.suites.trials import SuiteTrials, describe
 
     python_of(suite.package)  # not installed: said at once
-    players = _players(arguments, suite)
+    if (checkpoint := arguments.checkpoint) is None:
+        players = {str(arguments.player): PlayerSpec(arguments.player)}
+    else:
+        options = {"dtype": arguments.dtype, "pretrained": arguments.pretrained, "replan_steps": arguments.replan_steps}
+        players = checkpoint_players(checkpoint, suite, arguments.conditions, **options)
     tasks = arguments.tasks or tuple(range(suite.num_tasks))
     trials = SuiteTrials(suite, players, tasks, arguments.trials or suite.num_states, arguments.workers)
-    checkpoint = arguments.checkpoint
     summary: dict[str, Any] = {
         "command": command,
         "suite": suite.name,
@@ -105,25 +108,3 @@ def _evaluate(arguments: SuiteArguments, suite: Suite, command: str) -> None:
         **trials.run(TrialLog(trials_file(arguments.json, arguments.resume), resume=arguments.resume)),
     }
     say_result(summary, describe(suite, summary), arguments.json)
-
-
-def _players(arguments: SuiteArguments, suite: Suite) -> dict[str, PlayerSpec]:
-    """By condition; a checkpoint that does not fit the suite's robot fails here, once, not in every worker."""
-    from wav_policy.experiments.suites.players import PlayerSpec
-
-    checkpoint = arguments.checkpoint
-    if checkpoint is None:
-        return {arguments.player: PlayerSpec(arguments.player)}
-    import wav_models.experiments  # noqa: F401  its planners have names here
-    from wav_models.checkpoint import load_model_config, load_planner_config
-    from wav_models.experiments.conditions import named_conditions
-
-    load_model_config(checkpoint).embodiment.require(suite.robot, f"checkpoint {checkpoint}", f"suite {suite.name}")
-    base = replace(load_planner_config(checkpoint), deadline=None)
-    planners = named_conditions(base, arguments.conditions) if arguments.conditions else {"planner.json": base}
-    return {
-        name: PlayerSpec(
-            "checkpoint", checkpoint, planner, arguments.dtype, arguments.pretrained, arguments.replan_steps
-        )
-        for name, planner in planners.items()
-    }

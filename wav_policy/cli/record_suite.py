@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wav_models.command_line import parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, Count, NotNegative
+from wav_policy.cli.options import checkpoint_to_load
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class RecordSuiteArguments:
     """Frames and commands a second, of which a command is held until the next [Hz]; the suite's own if not given."""
     noise: NotNegative = 0.0
     """Pushes off what was commanded, which the operator answers: 0 none, 1 usual."""
+    visit: Path | None = None
+    """Checkpoint that acts first, without planning; the operator takes over, and is recorded, from where it got to."""
     workers: AtLeastOne = 2
     """Processes, each with one of the suite's."""
 
@@ -40,6 +43,7 @@ def main(argv: list[str]) -> None:
     from wav_policy.experiments.suites.catalogue import get_suite
     from wav_policy.experiments.suites.demonstrator import SuiteDemonstrator
     from wav_policy.experiments.suites.installation import python_of
+    from wav_policy.experiments.suites.players import checkpoint_players
     from wav_policy.recording.demonstrations import RecordingOptions
     from wav_policy.recording.episode_writer import DatasetWriter
     from wav_policy.recording.quality import parse_mix
@@ -54,9 +58,12 @@ def main(argv: list[str]) -> None:
             f"--rate is {fps}; {suite.name} runs at {control_rate} Hz, of which it must be a whole part"
         )
     python_of(suite.package)  # not installed: said at once
+    visitor = None
+    if arguments.visit is not None:
+        visitor = checkpoint_players(checkpoint_to_load(arguments.visit), suite, ("k0",))["k0"]
     options = RecordingOptions(
         suite.name, arguments.episodes, arguments.seed, (arguments.noise,), arguments.workers, keep_failures=mix.fails
     )
     sizes = dict.fromkeys(suite.robot.view_names, (size, size))
     with DatasetWriter(arguments.out, fps=fps, robot=suite.robot, image_sizes=sizes) as writer:
-        record(writer, SuiteDemonstrator(mix, size, control_rate // fps), options, mix)
+        record(writer, SuiteDemonstrator(mix, size, control_rate // fps, visitor), options, mix)

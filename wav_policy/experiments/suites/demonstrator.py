@@ -10,8 +10,8 @@ import numpy as np
 
 from wav_models.data.images import resize_image
 from wav_policy.experiments.suites.catalogue import get_suite
-from wav_policy.experiments.suites.environment import SuiteEnvironment
-from wav_policy.experiments.suites.players import RENDER_SIZE
+from wav_policy.experiments.suites.environment import Seen, SuiteEnvironment
+from wav_policy.experiments.suites.players import RENDER_SIZE, Player, PlayerSpec
 from wav_policy.recording.episode_recorder import EpisodeRecorder
 from wav_policy.recording.quality import QualityMix
 
@@ -25,6 +25,8 @@ PUSH_MEMORY: Final = 0.7
 """What is left of a push a command later."""
 NUM_PUSHED: Final = 3
 """Commands of position come first."""
+LONGEST_VISIT: Final = 8.0
+"""That a policy acts before the operator takes over [s]."""
 
 
 class SuiteDemonstrator:
@@ -34,10 +36,13 @@ class SuiteDemonstrator:
         mix: which seeds are of which quality.
         image_size: of recorded images [px], made from what evaluations see.
         hold: steps of the suite that a command is held for.
+        visitor: a policy that acts first, up to `LONGEST_VISIT`; the operator takes over from where that got to. So
+            demonstrations show how to go on from what policies do and no operator would.
     """
 
-    def __init__(self, mix: QualityMix, image_size: int, hold: int = 1) -> None:
-        self._mix, self._size, self._hold = mix, image_size, hold
+    def __init__(self, mix: QualityMix, image_size: int, hold: int = 1, visitor: PlayerSpec | None = None) -> None:
+        self._mix, self._size, self._hold, self._visitor = mix, image_size, hold, visitor
+        self._player: Player | None = None
 
     def __call__(self, task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
         """Record one episode of the suite named `task`; the action of a frame is what was commanded upon seeing it.
@@ -48,7 +53,7 @@ class SuiteDemonstrator:
         environment = _environment(task)
         suite, quality = environment.suite, self._mix.of(seed)
         number = seed // EPISODES_OF_A_TASK % suite.num_tasks
-        seen = environment.reset(number, seed=seed)
+        seen, visited = self._visit(environment, number, seed)
         environment.operate(seed, quality, self._hold)
         pushes, push = np.random.default_rng(seed), np.zeros(len(suite.robot.actions))
         recorder = start(environment.instruction)
@@ -70,7 +75,26 @@ class SuiteDemonstrator:
                 seen = environment.step(np.clip(now.action + push, -1.0, 1.0))
                 success = success or seen.success
         recorder.extra.update(quality=quality, suite=suite.name, suite_task=number)
+        if self._visitor is not None:
+            recorder.extra.update(visited_steps=visited)
         return success
+
+    def _visit(self, environment: SuiteEnvironment, task: int, seed: int) -> tuple[Seen, int]:
+        """Lay out an episode and let the visitor act; it is given half the time where it would have succeeded."""
+        if self._visitor is None:
+            return environment.reset(task, seed=seed), 0
+        player = self._player = self._player or self._visitor.make(environment.suite)
+        longest = round(LONGEST_VISIT * environment.suite.robot.control_rate)
+        steps = int(np.random.default_rng((seed, longest)).integers(longest + 1))
+        while True:
+            seen = environment.reset(task, seed=seed)
+            player.begin(environment, seed)
+            taken = 0
+            while taken < steps and not seen.success:
+                seen, taken = environment.step(player.act(seen)), taken + 1
+            if not seen.success:
+                return seen, taken
+            steps = taken // 2
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -153,6 +154,28 @@ class PlayerSpec:
                 f"{suite.robot.control_rate:g} Hz, which is no multiple of it"
             )
         return CheckpointPlayer(policy, self.replan_steps, int(hold))
+
+
+def checkpoint_players(
+    checkpoint: Path, suite: Suite, conditions: Sequence[str] = (), **options: Any
+) -> dict[str, PlayerSpec]:
+    """By condition of planning, which is the checkpoint's own where none is named.
+
+    Args:
+        options: of every `PlayerSpec`.
+
+    Raises:
+        EmbodimentError: the checkpoint is of another robot than the suite's: once, not in every worker.
+        ConfigurationError: an unknown condition.
+    """
+    import wav_models.experiments  # noqa: F401  its planners have names here
+    from wav_models.checkpoint import load_model_config, load_planner_config
+    from wav_models.experiments.conditions import named_conditions
+
+    load_model_config(checkpoint).embodiment.require(suite.robot, f"checkpoint {checkpoint}", f"suite {suite.name}")
+    base = replace(load_planner_config(checkpoint), deadline=None)
+    planners = named_conditions(base, conditions) if conditions else {"planner.json": base}
+    return {name: PlayerSpec("checkpoint", checkpoint, planner, **options) for name, planner in planners.items()}
 
 
 def play(environment: SuiteEnvironment, player: Player, task: int, state: int) -> TrialResult:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -134,6 +135,25 @@ def test_a_rate_that_commands_cannot_be_held_at_is_refused(checkpoint: Path) -> 
 def test_the_piper_refuses_it(checkpoint: Path) -> None:
     with pytest.raises(EmbodimentError, match=r"of the robot libero_panda, the robot of bimanual_piper: actions"):
         WAVPolicy.load(checkpoint)
+
+
+def test_the_operator_takes_over_from_where_a_policy_got_to(
+    environment: SuiteEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demonstrator, "_environment", lambda suite: environment)
+    monkeypatch.setattr(demonstrator, "LONGEST_VISIT", 0.5)
+    play_one = SuiteDemonstrator(QualityMix({"skilled": 1.0}), 32, visitor=PlayerSpec("random"))
+    visits = {}
+    for seed in (16, 2, 19, 17):  # the task is done after so many steps
+        recorder = MagicMock(extra={})
+        assert play_one("libero_object", seed, 0.0, lambda instruction, to=recorder: to)
+        visits[seed] = recorder.extra["visited_steps"]
+        first, *others = (call.args[1][0] for call in recorder.add_frame.call_args_list)
+        assert first == (visits[seed] or seed), "recorded from there on: a layout shows its seed, later its steps"
+        assert 1 + len(others) == min(SUITE.max_steps, seed - visits[seed] + REST)
+    assert visits[2] in (0, 1), "and is given less time where it succeeds"
+    assert len(set(visits.values())) > 2
+    assert max(visits.values()) <= 10
 
 
 def test_demonstrations_become_a_labelled_dataset_of_the_robot(

@@ -45,7 +45,7 @@ class Phase:
 
 
 class PickAndPlace:
-    """Puts one object into, or onto, another.
+    """Puts one object into, or onto, another, from wherever the robot is: what it holds already it carries on.
 
     Args:
         env: LIBERO's environment.
@@ -77,7 +77,7 @@ class PickAndPlace:
         """The command of one step, shape [7], in [-1, 1]."""
         position, rotation = np.asarray(seen["robot0_eef_pos"]), _matrix(np.asarray(seen["robot0_eef_quat"]))
         if self._phases is None:
-            self._phases = self._plan(rotation)
+            self._phases = self._plan(position, rotation)
         phase = self._phases[self._index]
         error, turn = phase.target - position, _rotation_vector(self._rotation @ rotation.T)
         self._steps += self._hold
@@ -103,13 +103,14 @@ class PickAndPlace:
             if self._quality == "hesitant" and self._rng.random() < 0.5:
                 self._pause = int(self._rng.integers(8, 25))
 
-    def _plan(self, rotation: np.ndarray) -> list[Phase]:
+    def _plan(self, position: np.ndarray, rotation: np.ndarray) -> list[Phase]:
         failure = self._rng.choice(FAILURES, p=FAILURE_SHARES) if self._quality == "failing" else None
-        item = self._cloud(self._another() if failure == "another object" else self._item)
+        name = self._another() if failure == "another object" else self._item
+        item = self._cloud(name)
         container = self._cloud(self._container)
         bottom, top = item[:, 2].min(), item[:, 2].max()
         yaw = _narrowest(item[:, :2], float(np.arctan2(rotation[1, 1], rotation[0, 1])))
-        self._rotation = _about_vertical(yaw) @ rotation
+        self._rotation = _about_vertical(yaw) @ _upright(rotation)
         middle = (item[:, :2].min(axis=0) + item[:, :2].max(axis=0)) / 2
         height = max(bottom + 0.018, top - min(0.035, 0.55 * (top - bottom)))
         rim, hanging = container[:, 2].max(), height - bottom
@@ -123,6 +124,10 @@ class PickAndPlace:
             Phase(np.append(inside, cruise), closed=False, at_most=1000),
         ]
         grasp = self._grasp(middle, height, top, cruise)
+        if self._holds(name):
+            grasp = [Phase(np.append(position[:2], cruise), closed=True, tolerance=(np.inf, 0.03))]
+        elif position[2] < top + 0.5 * ABOVE:  # something may be in the way
+            grasp = [Phase(np.append(position[:2], top + ABOVE), closed=False, tolerance=(np.inf, 0.03)), *grasp]
         if failure == "loses it":
             way = np.append(middle + self._rng.uniform(0.3, 0.6) * (inside - middle), cruise)
             lost = [Phase(way, closed=True), Phase(way, closed=False, at_least=8, at_most=8)]
@@ -141,6 +146,11 @@ class PickAndPlace:
         """An object that the task is not about."""
         others = sorted(set(self._env.env.objects_dict) - {self._item, self._container})
         return str(self._rng.choice(others))
+
+    def _holds(self, name: str) -> bool:
+        """Whether both fingers touch an object."""
+        env = self._env.env
+        return bool(env._check_grasp(env.robots[0].gripper, env.objects_dict[name]))
 
     def _grasp(self, place: np.ndarray, height: float, top: float, cruise: float) -> list[Phase]:
         at = np.append(place, height)
@@ -188,6 +198,13 @@ def _matrix(quaternion: np.ndarray) -> np.ndarray:
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
     )
+
+
+def _upright(rotation: np.ndarray) -> np.ndarray:
+    """The rotation that points straight down, with the fingers along the same direction as seen from above."""
+    fingers = np.append(rotation[:2, 1], 0.0) / np.linalg.norm(rotation[:2, 1])
+    down = np.array([0.0, 0.0, -1.0])
+    return np.stack([np.cross(fingers, down), fingers, down], axis=1)
 
 
 def _about_vertical(angle: float) -> np.ndarray:

@@ -15,7 +15,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 PIP_ARGS ?=
 ASIDE := $(BIN)/python -m tests.aside
-IN_TWO_PROCESSES := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+IN_TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The system's own interpreter if it is 3.10-3.13, else the first of these that runs.
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13 python3.10; do \

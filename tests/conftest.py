@@ -24,11 +24,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as background processes
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = (
+    "wav_models/engines/runtimes/test_onnxruntime.py",
     "wav_models/engines/runtimes/test_tensorrt.py",
     "wav_models/engines/onnx/test_graph_forms.py",
     "wav_models/training/test_train_command.py",
+    "wav_models/bench/test_gpu.py",
     "wav_models/evaluation/test_evaluate_command.py",
-    "wav_models/engines/runtimes/test_onnxruntime.py",
     "wav_models/training/test_ltx_training.py",
     "wav_models/training/test_metrics.py",
     "wav_models/training/test_loop.py",
@@ -74,7 +75,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             *item.path.parents,
         }:
             item.add_marker(pytest.mark.clock)
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
     first = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path, len(first)))
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, Count, NotNegative
 from wav_models.endings import OK
-from wav_policy.cli.options import require_tasks
+from wav_policy.cli.options import checkpoint_to_load, require_tasks
+
+if TYPE_CHECKING:
+    from wav_policy.recording.visitor import Visitor
 
 FPS = 10
 """Rate of recorded demonstrations [Hz], the step rate of `wav-tiny`."""
@@ -37,6 +41,8 @@ class RecordArguments:
     quality_mix: str = ""
     """Shares of skilled, hesitant, recovering and failing demonstrations, as teleoperation has them, for example
     skilled=0.35,hesitant=0.15,recovering=0.15,failing=0.35; empty: all recovering."""
+    visit: Path | None = None
+    """Checkpoint that acts first, without planning; the operator takes over, and is recorded, from where it got to."""
     dry_run: Flag = False
     """Record nothing: play the demonstrations without cameras and print how often they succeed."""
 
@@ -73,11 +79,20 @@ def _dry_run(arguments: RecordArguments) -> None:
     from wav_policy.recording.quality import parse_mix
     from wav_policy.recording.simulated_operator import SimulatedDemonstrator
 
-    demonstrator = SimulatedDemonstrator(parse_mix(arguments.quality_mix) if arguments.quality_mix else None)
+    mix = parse_mix(arguments.quality_mix) if arguments.quality_mix else None
+    demonstrator = SimulatedDemonstrator(mix, _visitor(arguments))
     play = partial(demonstrator.play, arguments.task, arguments.noise[0])
     seeds = range(arguments.seed, arguments.seed + arguments.episodes)
     print(f"{arguments.task}, seeds {seeds.start} to {seeds.stop - 1}, noise {arguments.noise[0]:g}")
     print(describe(dry_run(play, seeds, arguments.workers)))
+
+
+def _visitor(arguments: RecordArguments) -> Visitor | None:
+    if arguments.visit is None:
+        return None
+    from wav_policy.recording.visitor import Visitor
+
+    return Visitor(checkpoint_to_load(arguments.visit))
 
 
 def _record(arguments: RecordArguments, out: Path) -> None:
@@ -96,5 +111,6 @@ def _record(arguments: RecordArguments, out: Path) -> None:
         num_workers=arguments.workers,
         keep_failures=arguments.keep_failures or (mix is not None and mix.fails),
     )
+    visitor = _visitor(arguments)
     with DatasetWriter(out, fps=FPS) as writer:
-        record(writer, SimulatedDemonstrator(mix), options, mix)
+        record(writer, SimulatedDemonstrator(mix, visitor), options, mix)

@@ -11,7 +11,7 @@ from wav_policy.recording.episode_recorder import EpisodeRecorder
 from wav_policy.recording.quality import QualityMix
 
 if TYPE_CHECKING:
-    from wav_policy.sim.demonstrate import Demonstration, Noise
+    from wav_policy.sim.demonstrate import Demonstration, Noise, Visit
     from wav_policy.sim.world import World
 
 _SCALED = ("joint_std", "stroke_std", "push_rate", "push_std", "slip_rate", "start_std")
@@ -43,10 +43,12 @@ class SimulatedDemonstrator:
 
     Args:
         mix: which seeds are of which quality; all "recovering" if None.
+        visit: acts first; the episode begins where the operator takes over.
     """
 
-    def __init__(self, mix: QualityMix | None = None):
+    def __init__(self, mix: QualityMix | None = None, visit: Visit | None = None):
         self._mix = QualityMix({"recovering": 1.0}) if mix is None else mix
+        self._visit = visit
 
     def __call__(self, task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
         """Record one episode with its quality and, where it has one, its failure; returns its success."""
@@ -58,6 +60,8 @@ class SimulatedDemonstrator:
             recorder.add_frame(step.images, step.state, step.action, step.time)
         assert recorder is not None
         recorder.extra.update(quality=demonstration.quality, failure=demonstration.failure)
+        if self._visit is not None:
+            recorder.extra.update(visited_steps=demonstration.visited_steps)
         return demonstration.world.success()
 
     def play(self, task: str, noise: float, seed: int) -> tuple[str, bool, int]:
@@ -70,4 +74,4 @@ class SimulatedDemonstrator:
         from wav_policy.sim.demonstrate import QUALITIES, Demonstration
 
         quality = self._mix.of(seed)
-        return Demonstration(_world(task), seed, scaled_noise(noise, QUALITIES[quality]), quality)
+        return Demonstration(_world(task), seed, scaled_noise(noise, QUALITIES[quality]), quality, self._visit)

@@ -5,7 +5,7 @@ Nothing that a policy may see names an episode's quality; its rewards and its en
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +29,13 @@ PATIENCE: Final = 1.25
 STILL_STEPS: Final = 10
 """A failed demonstrator has given up after so many steps without motion, which are recorded."""
 
+LONGEST_VISIT: Final = 80
+"""Steps that a policy acts for, at most, before the operator takes over."""
+
+Visit = Callable[[World, int, int], int]
+"""Lets a policy act in a world that is laid out, with the seed of its draws, for so many steps or until success, and
+returns the steps it took."""
+
 _STILL: Final = 0.05
 """Largest distance of joint targets from the measured joints that counts as no motion [rad]; disturbances make some."""
 
@@ -42,7 +49,7 @@ class Step:
         state: measured joints and strokes, shape [14], rad and m.
         action: what the operator intends as absolute joint targets for the next 0.1 s, shape [14]; what was executed
             differs by the disturbance.
-        time: since the reset [s].
+        time: since the first one [s].
     """
 
     images: dict[str, ImageArray]
@@ -171,17 +178,31 @@ class Demonstration:
         seed: of the layout, the disturbance and the demonstrator.
         noise: the disturbance; the usual one of the quality if None, `NO_NOISE` for clean episodes.
         quality: one of `QUALITIES`.
+        visit: acts first, from home; the operator goes on from where that got to. It is given half the time where it
+            would have succeeded.
+
+    Attributes:
+        visited_steps: of the visit, once the steps have begun.
 
     Raises:
         ValueError: unknown quality.
     """
 
-    def __init__(self, world: World, seed: int, noise: Noise | None = None, quality: str = "recovering"):
+    def __init__(
+        self,
+        world: World,
+        seed: int,
+        noise: Noise | None = None,
+        quality: str = "recovering",
+        visit: Visit | None = None,
+    ):
         if quality not in QUALITIES:
             raise ValueError(f"unknown quality {quality!r}{did_you_mean(quality, QUALITIES)}")
         self.world = world
         self.seed = seed
         self.quality = quality
+        self.visited_steps = 0
+        self._visit = visit
         self._noise = QUALITIES[quality] if noise is None else noise
         rng = np.random.default_rng([seed, 2])
         self._operator = world.task.make_operator()
@@ -204,10 +225,8 @@ class Demonstration:
             images: render the three views (else `Step.images` is empty).
         """
         world, rng = self.world, np.random.default_rng([self.seed, 1])
-        world.reset(self.seed)
-        start = start_positions(world, self._noise, rng)
-        at_home = np.random.default_rng([self.seed, 3]).random() < self._noise.home_start
-        world.set_joints(home_positions() if at_home else start)
+        self._begin(rng)
+        began = world.time
         disturbance = Disturbance(self._noise, rng)
         settled = still = 0
         has_failed = False
@@ -215,7 +234,7 @@ class Demonstration:
             has_failed = has_failed or (self._failure is not None and self._failure.begins(world))
             acting = self._failure if has_failed and self._failure is not None else self._operator
             action, measured = acting.act(world), world.joint_positions
-            yield Step(world.render_all() if images else {}, measured, action, world.time)
+            yield Step(world.render_all() if images else {}, measured, action, world.time - began)
             resting = bool(np.abs(action - measured)[REVOLUTE].max() < _STILL)
             still = still + 1 if has_failed and resting else 0
             settled = settled + 1 if world.success() else 0
@@ -223,3 +242,19 @@ class Demonstration:
                 return
             world.set_targets(action if settled else disturbance.apply(action), ACTION_PERIOD)
             world.step(ACTION_PERIOD)
+
+    def _begin(self, rng: np.random.Generator) -> None:
+        """Lay out the task, with the arms at the start or where the visit leaves them."""
+        world = self.world
+        world.reset(self.seed)
+        start = start_positions(world, self._noise, rng)
+        at_home = np.random.default_rng([self.seed, 3]).random() < self._noise.home_start
+        world.set_joints(home_positions() if at_home or self._visit else start)
+        if self._visit is None:
+            return
+        steps = int(np.random.default_rng([self.seed, 4]).integers(LONGEST_VISIT + 1))
+        self.visited_steps = self._visit(world, self.seed, steps)
+        while world.success():
+            world.reset(self.seed)
+            world.set_joints(home_positions())
+            self.visited_steps = self._visit(world, self.seed, self.visited_steps // 2)

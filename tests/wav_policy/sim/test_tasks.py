@@ -11,7 +11,8 @@ from wav_policy.recording.dry_run import describe, dry_run
 from wav_policy.recording.simulated_operator import SimulatedDemonstrator
 from wav_policy.robot.model import home_positions
 from wav_policy.sim import ENVIRONMENTS
-from wav_policy.sim.demonstrate import NO_NOISE, Demonstration, demonstrate
+from wav_policy.sim.demonstrate import LONGEST_VISIT, NO_NOISE, Demonstration, demonstrate
+from wav_policy.sim.operator import ACTION_PERIOD
 from wav_policy.sim.tasks import TASKS, make_task
 from wav_policy.sim.tasks.bowl_scene import HELD_OUT_ABS_Y, HELD_OUT_X
 from wav_policy.sim.tasks.drawer_scene import CLOSED, TRAVEL, drawer_state
@@ -80,6 +81,44 @@ def test_the_operator_succeeds_and_leaves_every_lapse_unsuccessful(world: World)
     assert failing.failure is not None
     assert not world.success()
     assert steps < 10 * world.task.time_limit
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_the_operator_goes_on_from_where_a_visit_leaves_the_arms(drawer: World, seed: int) -> None:
+    left: list[np.ndarray] = []
+
+    def visit(world: World, its_seed: int, steps: int) -> int:
+        """The operator itself, which would have succeeded had it had the time."""
+        operator = world.task.make_operator()
+        taken = 0
+        while taken < steps and not world.success():
+            world.set_targets(operator.act(world), ACTION_PERIOD)
+            world.step(ACTION_PERIOD)
+            taken += 1
+        left.append(world.joint_positions)
+        return taken
+
+    demonstration = Demonstration(drawer, seed, NO_NOISE, "skilled", visit)
+    steps = list(demonstration.steps(images=False))
+    assert drawer.success()
+    assert 0 < demonstration.visited_steps < LONGEST_VISIT
+    np.testing.assert_array_equal(steps[0].state, left[-1])
+    np.testing.assert_allclose([step.time for step in steps], ACTION_PERIOD * np.arange(len(steps)), atol=1e-9)
+    assert np.abs(left[-1] - home_positions()).max() > 0.1, "it is no start"
+
+
+def test_a_visit_that_succeeds_is_given_half_the_time(drawer: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+
+    def visit(world: World, seed: int, steps: int) -> int:
+        given.append(steps)
+        return steps
+
+    monkeypatch.setattr(drawer, "success", lambda: given[-1] > 3 if given else False)
+    demonstration = Demonstration(drawer, 0, NO_NOISE, "skilled", visit)
+    next(demonstration.steps(images=False))
+    assert given == [given[0] >> halvings for halvings in range(len(given))]
+    assert demonstration.visited_steps == given[-1] <= 3 < given[-2]
 
 
 def test_no_training_layout_is_held_out() -> None:

@@ -205,10 +205,3 @@ def _unit_normalization(horizon: int):  # type: ignore[no-untyped-def]
         value_std=np.ones(17),
         embodiment=BIMANUAL_PIPER,
     )
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What a test of clocks failed on when its second attempt passed."""
-    for report in terminalreporter.getreports("rerun"):
-        terminalreporter.section(f"first attempt of {report.nodeid}")
-        terminalreporter.write_line(report.longreprtext)

@@ -38,7 +38,8 @@ class Suite:
         robot: that it is for.
         num_tasks, num_states: tasks, and initial states of each that are evaluated.
         budgets: steps within which a task has to succeed, by who counts so; the largest ends a trial.
-        has_operator: demonstrations can be recorded.
+        pushes: standard deviation of what disturbs demonstrations, per command of the robot; empty: the suite has no
+            scripted operator.
     """
 
     name: str
@@ -47,7 +48,12 @@ class Suite:
     num_tasks: int
     num_states: int
     budgets: Mapping[str, int]
-    has_operator: bool = False
+    pushes: tuple[float, ...] = ()
+
+    @property
+    def has_operator(self) -> bool:
+        """Whether demonstrations can be recorded."""
+        return bool(self.pushes)
 
     @property
     def max_steps(self) -> int:
@@ -64,6 +70,10 @@ _OPENPI_STEPS: Final = {"libero_spatial": 220, "libero_object": 280, "libero_goa
 """openpi's examples/libero/main.py: the longest demonstration and some more."""
 _WAV_STEPS: Final = 990
 """The environment's horizon of 1000 without the ten waiting steps: the published WAV code counts chunks, not steps."""
+_LIBERO_PUSHES: Final = (0.25, 0.25, 0.25, 0.0, 0.0, 0.0, 0.0)
+"""A quarter of a full command of position."""
+_ALOHA_PUSHES: Final = 2 * (6 * (0.01,) + (0.0,))
+"""Of joints [rad]; the grippers are left alone."""
 _PERTURBATIONS: Final = ("", "_swap", "_object", "_task")
 """LIBERO's own suites, then LIBERO-PRO's: positions exchanged, other objects, other instructions."""
 
@@ -76,7 +86,7 @@ def _libero(base: str, perturbation: str) -> Suite:
         num_tasks=10,
         num_states=50,
         budgets={"openpi": _OPENPI_STEPS[base], "wav": _WAV_STEPS},
-        has_operator=base == "libero_object",
+        pushes=_LIBERO_PUSHES if base == "libero_object" else (),
     )
 
 
@@ -84,7 +94,7 @@ SUITES: Final = {
     suite.name: suite
     for suite in (
         *(_libero(base, perturbation) for base in _OPENPI_STEPS for perturbation in _PERTURBATIONS),
-        Suite("aloha_transfer_cube", GYM_ALOHA, ALOHA, num_tasks=1, num_states=50, budgets={"gym-aloha": 400}),
+        Suite("aloha_transfer_cube", GYM_ALOHA, ALOHA, 1, 50, {"gym-aloha": 400}, _ALOHA_PUSHES),
     )
 }
 

@@ -19,12 +19,8 @@ REST: Final = 10
 """Steps that go on after success, or after an operator has finished without."""
 EPISODES_OF_A_TASK: Final = 10
 """In a row: building a task's scene takes seconds."""
-PUSH: Final = 0.25
-"""Standard deviation of what is added to commands of position at noise 1, as a share of full ones."""
 PUSH_MEMORY: Final = 0.7
 """What is left of a push a command later."""
-NUM_PUSHED: Final = 3
-"""Commands of position come first."""
 LONGEST_VISIT: Final = 8.0
 """That a policy acts before the operator takes over [s]."""
 
@@ -56,6 +52,8 @@ class SuiteDemonstrator:
         seen, visited = self._visit(environment, number, seed)
         environment.operate(seed, quality, self._hold)
         pushes, push = np.random.default_rng(seed), np.zeros(len(suite.robot.actions))
+        spread = noise * np.sqrt(1.0 - PUSH_MEMORY**2) * np.array(suite.pushes)
+        lower, upper = (np.array([getattr(c, end) for c in suite.robot.actions]) for end in ("lower", "upper"))
         recorder = start(environment.instruction)
         success, rest, begun = False, REST, None
         for step in range(0, suite.max_steps, self._hold):
@@ -69,10 +67,9 @@ class SuiteDemonstrator:
                 recorder.add_frame(images, seen.state, now.action, (step - begun) / suite.robot.control_rate)
             if (success or now.finished) and (rest := rest - self._hold) <= 0:
                 break
-            drawn = pushes.normal(0.0, noise * PUSH * np.sqrt(1.0 - PUSH_MEMORY**2), NUM_PUSHED)
-            push[:NUM_PUSHED] = PUSH_MEMORY * push[:NUM_PUSHED] + drawn
+            push = PUSH_MEMORY * push + pushes.normal(0.0, spread)
             for _ in range(self._hold):
-                seen = environment.step(np.clip(now.action + push, -1.0, 1.0))
+                seen = environment.step(np.clip(now.action + push, lower, upper))
                 success = success or seen.success
         recorder.extra.update(quality=quality, suite=suite.name, suite_task=number)
         if self._visitor is not None:

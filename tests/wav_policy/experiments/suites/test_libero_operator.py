@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
-from wav_policy.experiments.suites.processes.libero_operator import POSITION_SCALE, PickAndPlace
+from wav_policy.experiments.suites.catalogue import PROCESSES
+
+sys.path.insert(0, str(PROCESSES))  # as in the suite's process
+from libero_operator import POSITION_SCALE, PickAndPlace  # type: ignore[import-not-found]
 
 ITEM, BASKET = np.array([0.1, 0.0, 0.0]), np.array([0.0, 0.3, 0.0])
 TOP = 0.1

@@ -11,6 +11,7 @@ from typing import Any
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 import numpy as np
+from aloha_operator import CubeTransfer  # type: ignore[import-not-found]
 from gym_aloha.env import AlohaEnv  # type: ignore[import-not-found]
 from gym_aloha.tasks.sim import BOX_POSE, TransferCubeTask  # type: ignore[import-not-found]
 from gym_aloha.utils import sample_box_pose  # type: ignore[import-not-found]
@@ -47,6 +48,16 @@ class Aloha:
         """The camera above, uint8 [3/4 size, size, 3]."""
         image = self._env.physics.render(height=size * 3 // 4, width=size, camera_id="top")
         return {}, [np.ascontiguousarray(image)]
+
+    def operate(self, seed: int, quality: str, hold: int) -> Reply:
+        """Begin a demonstration of the scripted operator from here."""
+        self._operator = CubeTransfer(self._env.physics, quality, np.random.default_rng(seed), hold)
+        return {}, ()
+
+    def demonstrate(self) -> Reply:
+        """What the scripted operator would do now."""
+        action = self._operator.act()
+        return {"finished": self._operator.finished, "errs": self._operator.errs}, [action]
 
     def _answer(self) -> Reply:
         state = np.asarray(self._time.observation["qpos"], dtype=np.float64)

@@ -1,8 +1,7 @@
-"""A scripted operator of LIBERO's pick-and-place tasks: sees the simulator's state, acts through the robot's commands.
+"""A scripted operator of LIBERO's pick-and-place tasks.
 
-It grasps an object across its narrowest side, carries it over the container and lets go. As people do, it can hesitate,
-miss and try again, or fail: take another object, lose it on the way, or miss and never notice. Those are the qualities
-that a data set is mixed of.
+It grasps an object across its narrowest side, carries it over the container and lets go; where it is to fail, it takes
+another object, loses it on the way, or misses and never notices.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from operating import Phases, rotation_vector  # type: ignore[import-not-found]
 
 POSITION_SCALE, ROTATION_SCALE = 0.05, 0.5
 """Motion of a full command of one step [m], [rad]."""
@@ -60,50 +60,43 @@ class PickAndPlace:
     ) -> None:
         self._env, self._item, self._container, self._quality, self._rng = env, item, container, quality, rng
         self._hold = hold
-        self._phases: list[Phase] | None = None
-        self._index = self._steps = self._pause = self._num_missed = 0
+        self._phases: Phases | None = None
 
     @property
     def finished(self) -> bool:
-        """Whether it only waits over the container, and has for a moment."""
-        return self._phases is not None and self._index + 1 == len(self._phases) and self._steps > 10
+        """Whether it only waits over the container."""
+        return self._phases is not None and self._phases.finished
 
     @property
     def errs(self) -> bool:
         """Whether it grasps beside the object, and will notice."""
-        return self._index < self._num_missed
+        return self._phases is not None and self._phases.errs
 
     def act(self, seen: dict[str, Any]) -> np.ndarray:
         """The command of one step, shape [7], in [-1, 1]."""
         position, rotation = np.asarray(seen["robot0_eef_pos"]), _matrix(np.asarray(seen["robot0_eef_quat"]))
         if self._phases is None:
-            self._phases = self._plan(position, rotation)
-        phase = self._phases[self._index]
-        error, turn = phase.target - position, _rotation_vector(self._rotation @ rotation.T)
-        self._steps += self._hold
-        across, along = phase.tolerance
-        turned = phase.closed or np.abs(turn).max() < 0.06
-        near = turned and np.abs(error[:2]).max() < across and abs(error[2]) < along
-        if (near and self._steps >= phase.at_least) or self._steps >= phase.at_most:
-            self._advance()
-            phase = self._phases[self._index]
+            phases, num_missed = self._plan(position, rotation)
+            self._phases = Phases(phases, num_missed, self._quality == "hesitant", self._rng, self._hold)
+        turn = rotation_vector(self._rotation @ rotation.T)
+
+        def arrived(phase: Phase) -> bool:
+            across, along = phase.tolerance
+            error = phase.target - position
+            turned = phase.closed or np.abs(turn).max() < 0.06
+            return bool(turned and np.abs(error[:2]).max() < across and abs(error[2]) < along)
+
+        phase = self._phases.take(arrived)
         grip = 1.0 if phase.closed else -1.0
-        if self._pause:
-            self._pause = max(0, self._pause - self._hold)
+        if self._phases.pauses():
             return np.array([0.0] * 6 + [grip])
         limit = SLOW if phase.slow else 1.0
         gain = GAIN / self._hold
-        motion = np.clip(gain * error / POSITION_SCALE, -limit, limit)
+        motion = np.clip(gain * (phase.target - position) / POSITION_SCALE, -limit, limit)
         return np.concatenate([motion, np.clip(gain * turn / ROTATION_SCALE, -SLOW, SLOW), [grip]])
 
-    def _advance(self) -> None:
-        assert self._phases is not None
-        if self._index + 1 < len(self._phases):
-            self._index, self._steps = self._index + 1, 0
-            if self._quality == "hesitant" and self._rng.random() < 0.5:
-                self._pause = int(self._rng.integers(8, 25))
-
-    def _plan(self, position: np.ndarray, rotation: np.ndarray) -> list[Phase]:
+    def _plan(self, position: np.ndarray, rotation: np.ndarray) -> tuple[list[Phase], int]:
+        """Phases, and how many of them grasp beside the object and will be made good."""
         failure = self._rng.choice(FAILURES, p=FAILURE_SHARES) if self._quality == "failing" else None
         name = self._another() if failure == "another object" else self._item
         item = self._cloud(name)
@@ -131,16 +124,15 @@ class PickAndPlace:
         if failure == "loses it":
             way = np.append(middle + self._rng.uniform(0.3, 0.6) * (inside - middle), cruise)
             lost = [Phase(way, closed=True), Phase(way, closed=False, at_least=8, at_most=8)]
-            return [*grasp, *lost, Phase(np.append(inside, cruise), closed=False, at_most=1000)]
+            return [*grasp, *lost, Phase(np.append(inside, cruise), closed=False, at_most=1000)], 0
         if failure != "misses" and self._quality != "recovering":
-            return [*grasp, *carry]
+            return [*grasp, *carry], 0
         angle = self._rng.uniform(0.0, 2 * np.pi)
         beside = middle + self._rng.uniform(0.05, 0.08) * np.array([np.cos(angle), np.sin(angle)])
         missed = self._grasp(beside, top + 0.01, top, cruise)
         if failure:
-            return [*missed, *carry]
-        self._num_missed = len(missed) - 1  # from where it rises with nothing between its fingers, it comes back
-        return [*missed, *grasp, *carry]
+            return [*missed, *carry], 0
+        return [*missed, *grasp, *carry], len(missed) - 1  # it notices as it rises with nothing between its fingers
 
     def _another(self) -> str:
         """An object that the task is not about."""
@@ -210,12 +202,3 @@ def _upright(rotation: np.ndarray) -> np.ndarray:
 def _about_vertical(angle: float) -> np.ndarray:
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-
-
-def _rotation_vector(matrix: np.ndarray) -> np.ndarray:
-    """Axis times angle [rad] of a rotation matrix."""
-    angle = np.arccos(np.clip((np.trace(matrix) - 1) / 2, -1.0, 1.0))
-    if angle < 1e-6:
-        return np.zeros(3)
-    skew = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]])
-    return angle / (2 * np.sin(angle)) * skew

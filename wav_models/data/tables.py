@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wav_models.types import FloatArray
@@ -17,19 +19,16 @@ class DatasetError(ValueError):
 
 
 @lru_cache(maxsize=1)
-def _grouped(path: Path, written: int) -> tuple[pa.Table, dict[int, slice]]:
+def _grouped(path: Path, written: int, without: frozenset[str]) -> tuple[pa.Table, dict[int, slice]]:
     """A data file, and the rows of every episode in it: episodes of one file are read one after the other.
 
     Args:
         written: time of its last change [ns]; another one reads it again.
+        without: columns that are left out.
     """
-    table = read_table(path)
-    if "episode_index" not in table.column_names:
-        raise DatasetError(f"{path}: column 'episode_index' is missing; there are {', '.join(table.column_names)}")
-    column = table["episode_index"]
-    if not pa.types.is_integer(column.type) or column.null_count:
-        raise DatasetError(f"{path}: column 'episode_index' holds {column.type}, or nothing; each row needs an episode")
-    episodes = column.to_numpy()
+    table = read_table(path, without)
+    _require_episodes(path, table)
+    episodes = table["episode_index"].to_numpy()
     order = np.argsort(episodes, kind="stable")
     if (np.diff(episodes) < 0).any():
         table = table.take(pa.array(order))
@@ -38,31 +37,76 @@ def _grouped(path: Path, written: int) -> tuple[pa.Table, dict[int, slice]]:
     return table, {int(n): slice(int(a), b) for n, a, b in zip(numbers, first, ends, strict=True)}
 
 
-def episode_rows(path: Path, index: int) -> pa.Table:
-    """The rows of one episode in a data file, none where it has none; DatasetError where it cannot be read."""
+def _require_episodes(path: Path, table: pa.Table) -> None:
+    """DatasetError unless every row says of which episode it is."""
+    if "episode_index" not in table.column_names:
+        raise DatasetError(f"{path}: column 'episode_index' is missing; there are {', '.join(table.column_names)}")
+    column = table["episode_index"]
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise DatasetError(f"{path}: column 'episode_index' holds {column.type}, or nothing; each row needs an episode")
+
+
+def episode_rows(path: Path, index: int, without: Collection[str] = ()) -> pa.Table:
+    """The rows of one episode in a data file, none where it has none; DatasetError where it cannot be read.
+
+    Args:
+        without: columns that are left out.
+    """
     try:
-        table, places = _grouped(path, path.stat().st_mtime_ns)
+        table, places = _grouped(path, path.stat().st_mtime_ns, frozenset(without))
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error}") from error
     rows = places.get(index, slice(0, 0))
     return table.slice(rows.start, rows.stop - rows.start)
 
 
-def read_table(path: Path) -> pa.Table:
-    """A Parquet file; DatasetError where it cannot be read."""
+def read_table(path: Path, without: Collection[str] = ()) -> pa.Table:
+    """A Parquet file, `without` some columns; DatasetError where it cannot be read."""
     try:
-        return pq.read_table(path, partitioning=None, use_threads=False)
+        columns = [name for name in pq.read_schema(path).names if name not in without] if without else None
+        return pq.read_table(path, partitioning=None, use_threads=False, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{path}: cannot be read: {error}") from error
 
 
+def episode_cells(path: Path, index: int, name: str) -> pa.ChunkedArray:
+    """One column of an episode's rows, by the number of their frame; no others are read, nor held in memory.
+
+    Raises:
+        DatasetError: it cannot be read, or has no such column.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        if name not in file.schema_arrow.names:
+            raise DatasetError(f"{path}: column {name!r} is missing; there are {', '.join(file.schema_arrow.names)}")
+        table = file.read_row_groups(
+            [number for number in range(file.num_row_groups) if _may_have(file.metadata.row_group(number), index)],
+            columns=["episode_index", "frame_index", name],
+            use_threads=False,
+        )
+        _require_episodes(path, table)
+        table = table.filter(pc.equal(table["episode_index"], index))
+        if "frame_index" in table.column_names:
+            table = table.take(pc.sort_indices(table["frame_index"]))
+        return table[name]
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path}: cannot be read: {error}") from error
+
+
+def _may_have(rows: pq.RowGroupMetaData, index: int) -> bool:
+    """Whether a group of rows may have some of an episode, as far as its statistics tell."""
+    columns = (rows.column(number) for number in range(rows.num_columns))
+    statistics = next((c.statistics for c in columns if c.path_in_schema == "episode_index"), None)
+    return statistics is None or not statistics.has_min_max or statistics.min <= index <= statistics.max
+
+
 def read_column(table: pa.Table, name: str, width: int | None, where: str) -> FloatArray:
-    """Finite float64 array [T, width], or [T] when width is None."""
+    """Finite float64 array [T, width], or [T] when width is None; LeRobot stores what is 1 wide as single numbers."""
     if name not in table.column_names:
         raise DatasetError(f"{where}: column {name!r} is missing; there are {', '.join(table.column_names)}")
     column = table[name].combine_chunks()
     kind = column.type
-    if width is not None:
+    if width is not None and not (width == 1 and not pa.types.is_nested(kind)):
         is_fixed = pa.types.is_fixed_size_list(kind)
         if not (is_fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
             raise DatasetError(f"{where}: column {name!r} holds {kind}, not {width} numbers a row")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from string import Formatter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -53,6 +55,8 @@ _EPISODE_COLUMNS: Final = (
     "data/chunk_index",
     "data/file_index",
 )
+PATH_FIELDS: Final = ("chunk_index", "file_index", "video_key")
+"""Of the patterns in `meta/info.json`."""
 _IDENTITY_DIGITS: Final = 16
 _VIDEO_COLUMNS: Final = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 
@@ -337,9 +341,9 @@ class Dataset:
         if not isinstance(instruction, str) or not isinstance(extra, dict):
             raise TypeError(f"tasks {row['tasks']}, extra {extra}")
         return EpisodeInfo(
-            index=int(row["episode_index"]),
+            index=whole(row["episode_index"]),
             instruction=instruction,
-            length=int(row["length"]),
+            length=whole(row["length"]),
             seed=row.get("seed"),
             success=success_mark(row.get("success")),
             noise=row.get("noise"),
@@ -359,6 +363,14 @@ def whole_path(root: Path) -> Path:
     return path.resolve() if ".." in path.parts else path
 
 
+def whole(number: Any) -> int:
+    """A number that counts, or its text; ValueError or TypeError where it is none."""
+    count = int(number)
+    if count < 0 or (isinstance(number, float) and number != count):
+        raise ValueError(f"{number} is no number that counts from 0")
+    return count
+
+
 def read_info(root: Path) -> dict[str, Any]:
     """`meta/info.json` of a LeRobot dataset of any version.
 
@@ -367,7 +379,7 @@ def read_info(root: Path) -> dict[str, Any]:
     """
     path = root / INFO_PATH
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = json.loads(path.read_text(encoding="utf-8-sig"))
         info["codebase_version"], info["fps"], info["features"].items()
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}; is {root} a LeRobot dataset?") from error
@@ -381,6 +393,19 @@ def rate_of(info: dict[str, Any]) -> float | None:
     fps = info["fps"]
     is_rate = isinstance(fps, (int, float)) and not isinstance(fps, bool) and 0 < fps < math.inf
     return float(fps) if is_rate else None
+
+
+def is_pattern(pattern: Any, names: Collection[str]) -> bool:
+    """Whether it is a pattern of paths with fields of these names, of no other form than LeRobot's: a wide field takes
+    all memory."""
+    try:
+        fields = list(Formatter().parse(pattern))
+    except (TypeError, ValueError):
+        return False
+    return all(
+        name is None or (name in names and re.fullmatch(r"(0?\d)?d?", form or "") and not conversion)
+        for _, name, form, conversion in fields
+    )
 
 
 def feature_of(info: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -427,7 +452,7 @@ def header_faults(info: dict[str, Any], robot: Embodiment) -> Iterator[str]:
     if rate is None or rate != int(rate):
         yield f"fps is {info['fps']!r}; it must be a positive whole number"
     for name, pattern in {"data_path": DATA_PATH, "video_path": VIDEO_PATH}.items():
-        if not isinstance(info.get(name), str):
+        if not is_pattern(info.get(name), PATH_FIELDS):
             yield f"{name} is {info.get(name)!r}; LeRobot's is {pattern!r}"
     for key in (*columns, *cameras):
         if key not in features:

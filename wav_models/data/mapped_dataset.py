@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from wav_models.configuration import did_you_mean
 from wav_models.data.dataset import (
+    PATH_FIELDS,
     Dataset,
     DatasetError,
     Episode,
@@ -22,15 +23,26 @@ from wav_models.data.dataset import (
     VideoPart,
     feature_of,
     image_size,
+    is_pattern,
     rate_of,
     read_info,
+    read_tasks,
+    whole,
 )
 from wav_models.data.episode_filter import EpisodeFilter
-from wav_models.data.layout import CHUNKS_SIZE, CODEBASE_VERSION, DATA_PATH, INFO_PATH, SUCCESS_KEY, VIDEO_PATH
+from wav_models.data.layout import (
+    CHUNKS_SIZE,
+    CODEBASE_VERSION,
+    DATA_PATH,
+    INFO_PATH,
+    SUCCESS_KEY,
+    TASKS_PATH,
+    VIDEO_PATH,
+)
 from wav_models.data.mapping import DataMapping, Role, joint_features, resample, resampled_length
 from wav_models.data.marks import marks_of_frames, success_mark
 from wav_models.data.stored_images import ImageColumn
-from wav_models.data.tables import read_column
+from wav_models.data.tables import DataFileError, first_cells, read_column
 from wav_models.embodiment import Embodiment
 from wav_models.types import FloatArray
 
@@ -39,14 +51,13 @@ V2: Final = ("v2.0", "v2.1")
 CAMERAS: Final = ("video", "image")
 """dtype of a camera's feature."""
 ROLES: Final = get_args(Role)
-_EPISODES: Final = "meta/episodes.jsonl"
+_EPISODES, _TASKS = "meta/episodes.jsonl", "meta/tasks.jsonl"
 _V3_PATHS: Final = {"data_path": DATA_PATH, "video_path": VIDEO_PATH}
-_V3_FIELDS: Final = {"chunk_index": 0, "file_index": 0, "video_key": ""}
 _V2_PATHS: Final = {
     "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
     "video_path": "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
 }
-_V2_FIELDS: Final = {"episode_chunk": 0, "episode_index": 0, "video_key": ""}
+_V2_FIELDS: Final = ("episode_chunk", "episode_index", "video_key")
 _OUR_NOTES: Final = ("noise", "achieved_fps", "extra")
 _ROUNDING: Final = 0.01
 """Frames by which a timestamp in single precision is rounded, at most."""
@@ -120,8 +131,18 @@ class MappedDataset(Dataset):
                 for role in ROLES
             )
         except DatasetError as error:
-            raise DatasetError(f"{error}; {leave_out(index)}") from error
+            raise DatasetError(f"{error}; {self.do_without(index, error)}") from error
         return states, actions
+
+    def do_without(self, index: int, error: Exception) -> str:
+        """What can be done about an episode that cannot be read, in words; all of its file where the file cannot be."""
+        broken = [index]
+        if isinstance(error, DataFileError):
+            broken = [e.index for e in self.episodes if e.data_file == self.entry(index).data_file]
+        if len(broken) == len(self):
+            return "there is no other episode: restore it from a copy"
+        condition = f"index != {index}" if len(broken) == 1 else f"index not in {broken}"
+        return f'to leave it out: --episodes "{condition}", or `episodes` beside the `mapping`'
 
     def _in_order(self, table: pa.Table, where: str) -> pa.Table:
         """Rows of an episode by the number of their frame, each at its time: pictures are found by it."""
@@ -199,12 +220,12 @@ class MappedDataset(Dataset):
 
     def _episode_info(self, row: dict[str, Any]) -> EpisodeInfo:
         """Before v3.0 every episode has its videos to itself. What others noted under a name of ours is not read."""
-        whole = {"from_timestamp": 0.0, "to_timestamp": math.inf}
-        places = {f"videos/{key}/{end}": time for key in self._video_keys for end, time in whole.items()}
+        throughout = {"from_timestamp": 0.0, "to_timestamp": math.inf}
+        places = {f"videos/{key}/{end}": time for key in self._video_keys for end, time in throughout.items()}
         tasks = row.get("tasks") or [""]
         tasks = [tasks] if isinstance(tasks, str) else list(tasks)
         if len(set(tasks)) > 1:
-            self.ambiguous.append(int(row["episode_index"]))
+            self.ambiguous.append(whole(row["episode_index"]))
         seed = seed if type(seed := row.get("seed")) is int else None
         if (key := self.mapping.success) is not None:
             in_table = key not in self.info["features"]
@@ -228,13 +249,13 @@ class MappedDataset(Dataset):
 
     def _pictures(self, row: Mapping[str, Any], key: str, data_file: Path) -> VideoPart | ImageColumn:
         if key in self._images:
-            return ImageColumn(data_file, self.root, key, int(row["episode_index"]))
+            return ImageColumn(data_file, self.root, key, whole(row["episode_index"]))
         return super()._pictures(row, key, data_file)
 
     def _locate(self, pattern: str, row: Mapping[str, Any], prefix: str, **names: str) -> Path:
         if not self._uses_v2:
             return super()._locate(pattern, row, prefix, **names)
-        index = int(row["episode_index"])
+        index = whole(row["episode_index"])
         return self.root / pattern.format(episode_chunk=index // self.info["chunks_size"], episode_index=index, **names)
 
     def _require_indices(self, indices: list[int]) -> None:
@@ -243,15 +264,32 @@ class MappedDataset(Dataset):
             if index == following:
                 raise DatasetError(f"{self.root}: episode {index} is in the episode table twice")
 
+    def _tasks_of_frames(self, episodes: list[EpisodeInfo]) -> dict[int, str]:
+        """Instructions of episodes whose line has none, by the number of the task in their frames, where known."""
+        path = self.root / (_TASKS if self._uses_v2 else TASKS_PATH)
+        if not episodes or not path.exists():
+            return {}
+        if self._uses_v2:
+            tasks = {row.get("task_index"): str(row.get("task") or "") for _, row in _read_lines(path)}
+        else:
+            tasks = dict(enumerate(read_tasks(path)))
+        found: dict[int, str] = {}
+        for file in dict.fromkeys(episode.data_file for episode in episodes):
+            for index, (number, is_only) in first_cells(file, "task_index").items():
+                found[index] = tasks.get(number, "")
+                self.ambiguous += [] if is_only else [index]
+        return found
+
     def _load_episodes(self) -> list[EpisodeInfo]:
         """With lengths at the rate that was asked for."""
         recorded = super()._load_episodes()
         self._recorded_lengths = {episode.index: episode.length for episode in recorded}
+        tasks = self._tasks_of_frames([episode for episode in recorded if not episode.instruction.strip()])
         episodes = [
             replace(
                 episode,
                 length=resampled_length(episode.length, self.recorded_fps, float(self.info["fps"])),
-                instruction=episode.instruction.strip() or self.mapping.instruction or "",
+                instruction=episode.instruction.strip() or tasks.get(episode.index) or self.mapping.instruction or "",
             )
             for episode in recorded
         ]
@@ -269,24 +307,17 @@ def paths_of(info: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a path is no pattern of that version, or chunks have no size.
     """
-    patterns, fields = (_V2_PATHS, _V2_FIELDS) if info["codebase_version"] in V2 else (_V3_PATHS, _V3_FIELDS)
+    patterns, fields = (_V2_PATHS, _V2_FIELDS) if info["codebase_version"] in V2 else (_V3_PATHS, PATH_FIELDS)
     paths: dict[str, Any] = {}
     for name, usual in patterns.items():
         paths[name] = usual if info.get(name) is None else info[name]
-        try:
-            paths[name].format(**fields)
-        except (AttributeError, LookupError, ValueError) as error:
-            raise ValueError(f"{name} is {info[name]!r}; LeRobot's is {usual!r}") from error
+        if not is_pattern(paths[name], fields):
+            raise ValueError(f"{name} is {paths[name]!r}; LeRobot's is {usual!r}")
     size = info.get("chunks_size")
     paths["chunks_size"] = CHUNKS_SIZE if size is None else size
     if type(paths["chunks_size"]) is not int or paths["chunks_size"] < 1:
         raise ValueError(f"chunks_size is {size!r}; it must be a positive whole number, in LeRobot {CHUNKS_SIZE}")
     return paths
-
-
-def leave_out(index: int) -> str:
-    """How to do without an episode, in words."""
-    return f'to leave it out: --episodes "index != {index}", or `episodes` beside the `mapping`'
 
 
 def _require_camera(feature: dict[str, Any], key: str) -> None:
@@ -301,7 +332,7 @@ def _require_camera(feature: dict[str, Any], key: str) -> None:
 def _read_lines(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Objects of a file of JSON lines, each with the file; DatasetError naming file and line."""
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
             if line.strip():
                 row = json.loads(line)
                 if not isinstance(row, dict):

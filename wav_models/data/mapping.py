@@ -90,6 +90,8 @@ class DataMapping:
         """ValueError where the mapping is none to this robot: a view or joint is missing or unknown."""
         if not robot.relative_to_state:
             raise ValueError(f"{robot.name}: actions are {robot.action_kind}; a mapping makes joint targets")
+        if self.fps is not None and self.fps > robot.control_rate:
+            raise ValueError(f"fps: {self.fps} Hz; {robot.name} takes {robot.control_rate:g} commands a second at most")
         for view in self.cameras:
             check_choice("view", view, robot.view_names)
         if missing := [view for view in robot.view_names if self.cameras and view not in self.cameras]:

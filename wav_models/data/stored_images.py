@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from wav_models.data.tables import DatasetError, episode_cells
+from wav_models.data.tables import DataFileError, episode_cells
 from wav_models.data.video_reader import VideoError
 from wav_models.types import ImageArray
 
@@ -56,12 +56,13 @@ class ImageColumn(NamedTuple):
             uint8 RGB, shape [len(indices), H, W, 3].
 
         Raises:
+            DataFileError: the file cannot be read, or has no such column.
             VideoError: a picture is missing, damaged or of another size than the one before.
         """
         try:
             cells = _cells(self.path, self.path.stat().st_mtime_ns, self.episode, self.key)
-        except (OSError, DatasetError) as error:
-            raise VideoError(str(error)) from error
+        except OSError as error:
+            raise DataFileError(f"{self.path}: cannot be read: {error}") from error
         images: dict[int, ImageArray] = {}
         for index in sorted({int(index) for index in indices}):
             where = f"{self.path}, episode {self.episode}: {self.key} of frame {index}"

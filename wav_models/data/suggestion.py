@@ -96,8 +96,7 @@ def suggest(
     info = read_info(root)
     known = dict(given)
     suggestion = Suggestion(_mapping(known))
-    if "cameras" not in known:
-        known["cameras"] = _cameras(info, robot, suggestion)
+    known["cameras"] = _cameras(info, suggestion.mapping.cameras, robot, suggestion)
     for role in ROLES:
         if role not in known:
             known[role] = _features(info, role, robot, suggestion)
@@ -188,12 +187,16 @@ def _rewards(dataset: MappedDataset) -> FloatArray:
     return np.unique(np.concatenate([np.array([]), *(numbers_of_frames(path, REWARD_KEY) for path in files)]))
 
 
-def _cameras(info: dict[str, Any], robot: Embodiment, suggestion: Suggestion) -> dict[str, str]:
-    """Every view's feature, by its name as ours or by the words in it."""
-    videos = [key for key, feature in info["features"].items() if _is_colour(key, feature)]
+def _cameras(
+    info: dict[str, Any], given: Mapping[str, str], robot: Embodiment, suggestion: Suggestion
+) -> dict[str, str]:
+    """Every view's feature: as it is given, by its name as ours or by the words in it."""
+    videos = [k for k, feature in info["features"].items() if _is_colour(k, feature) and k not in given.values()]
     words = {key: re.findall(r"[a-z]+", key.lower()) for key in videos}
-    cameras = {}
+    cameras = dict(given)
     for view, ours in robot.view_keys.items():
+        if view in given:
+            continue
         side = side_of(view)
         matching = [key for key in videos if side_of(key) == side]
         if len(matching) > 1:

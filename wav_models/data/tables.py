@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,10 @@ from wav_models.types import FloatArray
 
 class DatasetError(ValueError):
     """A dataset that cannot be used; the message names file, column or episode, and what was expected."""
+
+
+class DataFileError(DatasetError):
+    """A data file of which no episode can be read."""
 
 
 @lru_cache(maxsize=1)
@@ -38,16 +43,18 @@ def _grouped(path: Path, written: int, without: frozenset[str]) -> tuple[pa.Tabl
 
 
 def _require_episodes(path: Path, table: pa.Table) -> None:
-    """DatasetError unless every row says of which episode it is."""
+    """DataFileError unless every row says of which episode it is."""
     if "episode_index" not in table.column_names:
-        raise DatasetError(f"{path}: column 'episode_index' is missing; there are {', '.join(table.column_names)}")
+        raise DataFileError(f"{path}: column 'episode_index' is missing; there are {', '.join(table.column_names)}")
     column = table["episode_index"]
     if not pa.types.is_integer(column.type) or column.null_count:
-        raise DatasetError(f"{path}: column 'episode_index' holds {column.type}, or nothing; each row needs an episode")
+        raise DataFileError(
+            f"{path}: column 'episode_index' holds {column.type}, or nothing; each row needs an episode"
+        )
 
 
 def episode_rows(path: Path, index: int, without: Collection[str] = ()) -> pa.Table:
-    """The rows of one episode in a data file, none where it has none; DatasetError where it cannot be read.
+    """The rows of one episode in a data file, none where it has none; DataFileError where it cannot be read.
 
     Args:
         without: columns that are left out.
@@ -55,30 +62,45 @@ def episode_rows(path: Path, index: int, without: Collection[str] = ()) -> pa.Ta
     try:
         table, places = _grouped(path, path.stat().st_mtime_ns, frozenset(without))
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error}") from error
+        raise DataFileError(f"{path}: cannot be read: {error}") from error
     rows = places.get(index, slice(0, 0))
     return table.slice(rows.start, rows.stop - rows.start)
 
 
 def read_table(path: Path, without: Collection[str] = ()) -> pa.Table:
-    """A Parquet file, `without` some columns; DatasetError where it cannot be read."""
+    """A Parquet file, `without` some columns; DataFileError where it cannot be read."""
     try:
-        columns = [name for name in pq.read_schema(path).names if name not in without] if without else None
+        names = pq.read_schema(path).names
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise DataFileError(f"{path}: column {twice[0]!r} is there twice")
+        columns = [name for name in names if name not in without] if without else None
         return pq.read_table(path, partitioning=None, use_threads=False, columns=columns)
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path}: cannot be read: {error}") from error
+        raise DataFileError(f"{path}: cannot be read: {error}") from error
+
+
+def first_cells(path: Path, name: str) -> dict[int, tuple[Any, bool]]:
+    """Of every episode of a data file, a column's first value, and whether it has no other; none where it cannot be
+    read."""
+    try:
+        table = pq.ParquetFile(path).read(columns=["episode_index", name], use_threads=False)
+        rows = table.select(["episode_index", name]).group_by("episode_index", use_threads=False)
+        found = rows.aggregate([(name, "first"), (name, "count_distinct")]).to_pylist()
+    except (OSError, pa.ArrowException, KeyError):
+        return {}
+    return {row["episode_index"]: (row[f"{name}_first"], row[f"{name}_count_distinct"] == 1) for row in found}
 
 
 def episode_cells(path: Path, index: int, name: str) -> pa.ChunkedArray:
     """One column of an episode's rows, by the number of their frame; no others are read, nor held in memory.
 
     Raises:
-        DatasetError: it cannot be read, or has no such column.
+        DataFileError: it cannot be read, or has no such column.
     """
     try:
         file = pq.ParquetFile(path)
         if name not in file.schema_arrow.names:
-            raise DatasetError(f"{path}: column {name!r} is missing; there are {', '.join(file.schema_arrow.names)}")
+            raise DataFileError(f"{path}: column {name!r} is missing; there are {', '.join(file.schema_arrow.names)}")
         table = file.read_row_groups(
             [number for number in range(file.num_row_groups) if _may_have(file.metadata.row_group(number), index)],
             columns=["episode_index", "frame_index", name],
@@ -90,7 +112,7 @@ def episode_cells(path: Path, index: int, name: str) -> pa.ChunkedArray:
             table = table.take(pc.sort_indices(table["frame_index"]))
         return table[name]
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path}: cannot be read: {error}") from error
+        raise DataFileError(f"{path}: cannot be read: {error}") from error
 
 
 def _may_have(rows: pq.RowGroupMetaData, index: int) -> bool:

@@ -451,9 +451,6 @@ def header_faults(info: dict[str, Any], robot: Embodiment) -> Iterator[str]:
     columns = {STATE_KEY: robot.state, ACTION_KEY: robot.actions}
     if rate is None or rate != int(rate):
         yield f"fps is {info['fps']!r}; it must be a positive whole number"
-    for name, pattern in {"data_path": DATA_PATH, "video_path": VIDEO_PATH}.items():
-        if not is_pattern(info.get(name), PATH_FIELDS):
-            yield f"{name} is {info.get(name)!r}; LeRobot's is {pattern!r}"
     for key in (*columns, *cameras):
         if key not in features:
             yield f"feature {key!r} of {robot.name} is missing; there are {', '.join(features)}"
@@ -475,6 +472,9 @@ def header_faults(info: dict[str, Any], robot: Embodiment) -> Iterator[str]:
         names = flat_names(features[key].get("names"))
         if shape == [len(expected)] and names and spelled_as_ours(names, columns[key]) != expected:
             yield f"{key} has the joints {', '.join(map(str, names))}; {robot.name} has {', '.join(expected)}"
+    for name, pattern in {"data_path": DATA_PATH, "video_path": VIDEO_PATH}.items():
+        if info["codebase_version"] == CODEBASE_VERSION and not is_pattern(info.get(name), PATH_FIELDS):
+            yield f"{name} is {info.get(name)!r}; LeRobot's is {pattern!r}"
 
 
 def read_tasks(path: Path) -> list[str]:

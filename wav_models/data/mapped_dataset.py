@@ -98,8 +98,11 @@ class MappedDataset(Dataset):
         """Frames of one episode, mapped and resampled; never with values or efforts.
 
         Raises:
-            DatasetError: names what is missing, misshapen or not finite.
+            DatasetError: names what is missing, misshapen or not finite; or there are no frames.
         """
+        if not self._recorded_lengths[index]:
+            empty = DatasetError(f"{self.root}: episode {index} has no frames")
+            raise DatasetError(f"{empty}; {self.do_without(index, empty)}")
         states, actions = self.mapping.apply(*self.read_numbers(index), self.robot)
         frames = None
         if self.fps != self.recorded_fps:
@@ -239,7 +242,7 @@ class MappedDataset(Dataset):
             return found
         if key not in self.info["features"]:
             if key not in self.noted:
-                there = (*self.info["features"], *sorted(name for name in self.noted if "/" not in name))
+                there = {*self.info["features"], *(name for name in self.noted if "/" not in name)}
                 raise DatasetError(f"{self.root}: no feature or column of episodes {key!r}{did_you_mean(key, there)}")
             return [replace(new, success=old.success) for new, old in zip(found, episodes, strict=True)]
         marks: dict[int, bool] = {}

@@ -17,6 +17,8 @@ from wav_models.types import FloatArray
 
 _YES: Final = {"true", "yes", "1", "success", "successful", "succeeded"}
 _NO: Final = {"false", "no", "0", "failure", "fail", "failed", "unsuccessful"}
+_SHOWN: Final = 80
+"""Characters of what is no mark."""
 _OF_SUCCESS: Final = {"success", "successful", "succeeded"}
 _BESIDE: Final = {"is", "was", "next", "episode", "task", "final", "annotation", "observation", "info"}
 """Words that change nothing about what a name says of success."""
@@ -49,7 +51,7 @@ def success_mark(mark: Any, least: float | None = None) -> bool | None:
         return bool(mark)
     if isinstance(mark, (int, float)) and least is not None:
         return mark >= least
-    raise ValueError(f"success is {mark!r}; it must be true or false")
+    raise ValueError(f"success is {repr(mark)[:_SHOWN]}; it must be true or false")
 
 
 def numbers_of_frames(path: Path, key: str) -> FloatArray:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from wav_models.configuration import from_dict
+from wav_models.configuration import check_choice, from_dict
 from wav_models.data.conventions import MARGIN
 from wav_models.data.dataset import DatasetError, rate_of, read_info, shape_of
 from wav_models.data.episode_filter import EpisodeFilter
@@ -167,11 +167,9 @@ def _success(dataset: MappedDataset, suggestion: Suggestion) -> str | None:
         told[REWARD_KEY] = _marks(dataset, REWARD_KEY)
     if not told:
         return None
-    key, marks = next(iter(told.items()))
-    if any(others != marks for others in told.values()):
+    key, first = next(iter(told.items()))
+    if any(marks != first for marks in told.values()):
         suggestion.undecided.append(f"which of {', '.join(told)} says whether an episode succeeded? `success: ...`")
-    failed = f"{marks.count(True)} of {len(marks)} episodes succeeded, {marks.count(False)} failed"
-    suggestion.assumed.append(f"success is told by {key}: {failed}")
     return key
 
 
@@ -193,6 +191,8 @@ def _cameras(
     """Every view's feature: as it is given, by its name as ours or by the words in it."""
     videos = [k for k, feature in info["features"].items() if _is_colour(k, feature) and k not in given.values()]
     words = {key: re.findall(r"[a-z]+", key.lower()) for key in videos}
+    for view in given:
+        check_choice("view", view, robot.view_names)
     cameras = dict(given)
     for view, ours in robot.view_keys.items():
         if view in given:
@@ -223,6 +223,9 @@ def _is_colour(key: str, feature: Any) -> bool:
 def _of_episodes(dataset: MappedDataset) -> Iterator[str]:
     """What is taken for granted about them."""
     marks = [episode.success for episode in dataset.episodes]
+    if (key := dataset.mapping.success) is not None:
+        failed = f"{marks.count(True)} of {len(marks)} episodes succeeded, {marks.count(False)} failed"
+        yield f"success is told by {key}: {failed}"
     if None in marks:
         yield (
             f"{marks.count(None)} of {len(marks)} episodes are marked neither as success nor as failure; `wav label` "
@@ -557,7 +560,7 @@ def _outside(ranges: Ranges, robot: Embodiment) -> Iterator[str]:
         for column in np.flatnonzero((low < lower) | (high > upper)):
             joint = robot.state[column]
             yield (
-                f"{what} {joint.name} runs from {low[column]:.3f} to {high[column]:.3f}, the robot's from "
-                f"{joint.lower:.3f} to {joint.upper:.3f}: say its `scale` and `offset`, or leave the "
+                f"{what} {joint.name} runs from {low[column]:.4g} to {high[column]:.4g}, the robot's from "
+                f"{joint.lower:.4g} to {joint.upper:.4g}: say its `scale` and `offset`, or leave the "
                 "episodes out"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ def _grouped(path: Path, written: int, without: frozenset[str]) -> tuple[pa.Tabl
     if (np.diff(episodes) < 0).any():
         table = table.take(pa.array(order))
     numbers, first = np.unique(episodes[order], return_index=True)
-    ends = [*first[1:].tolist(), len(episodes)]
-    return table, {int(n): slice(int(a), b) for n, a, b in zip(numbers, first, ends, strict=True)}
+    ends = np.append(first, len(episodes))[1:]
+    return table, {int(n): slice(int(a), int(b)) for n, a, b in zip(numbers, first, ends, strict=True)}
 
 
 def _require_episodes(path: Path, table: pa.Table) -> None:
@@ -102,7 +102,7 @@ def episode_cells(path: Path, index: int, name: str) -> pa.ChunkedArray:
         if name not in file.schema_arrow.names:
             raise DataFileError(f"{path}: column {name!r} is missing; there are {', '.join(file.schema_arrow.names)}")
         table = file.read_row_groups(
-            [number for number in range(file.num_row_groups) if _may_have(file.metadata.row_group(number), index)],
+            list(_groups_with(file.metadata, index)),
             columns=["episode_index", "frame_index", name],
             use_threads=False,
         )
@@ -115,11 +115,15 @@ def episode_cells(path: Path, index: int, name: str) -> pa.ChunkedArray:
         raise DataFileError(f"{path}: cannot be read: {error}") from error
 
 
-def _may_have(rows: pq.RowGroupMetaData, index: int) -> bool:
-    """Whether a group of rows may have some of an episode, as far as its statistics tell."""
-    columns = (rows.column(number) for number in range(rows.num_columns))
-    statistics = next((c.statistics for c in columns if c.path_in_schema == "episode_index"), None)
-    return statistics is None or not statistics.has_min_max or statistics.min <= index <= statistics.max
+def _groups_with(metadata: pq.FileMetaData, index: int) -> Iterator[int]:
+    """The groups of rows that may have some of an episode, as far as their statistics tell."""
+    names = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+    if "episode_index" not in names:
+        return
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(names.index("episode_index")).statistics
+        if statistics is None or not statistics.has_min_max or statistics.min <= index <= statistics.max:
+            yield group
 
 
 def read_column(table: pa.Table, name: str, width: int | None, where: str) -> FloatArray:

@@ -42,7 +42,10 @@ def convert_dataset(source: MappedDataset, target: Path, on_progress: Callable[[
     unfinished = target.with_name(f"{target.name}{UNFINISHED}")
     _require_free(target, unfinished, source.root.resolve())
     for episode in source:
-        _require_usable(episode, source)
+        if not episode.instruction:
+            raise DatasetError(
+                f"{source.root}: episode {episode.info.index} has no instruction; say `instruction` in the mapping"
+            )
     if unfinished.exists():
         with DatasetLock(unfinished, "convert"):  # of a conversion that was killed: nobody writes there any more
             shutil.rmtree(unfinished)
@@ -74,15 +77,6 @@ def _require_free(target: Path, unfinished: Path, source: Path) -> None:
         raise DatasetError(f"{unfinished} is in the way, and not of a conversion; move it")
     if target.exists() and any(target.iterdir()):
         raise DatasetError(f"{target}: there is something already; convert into a new directory")
-
-
-def _require_usable(episode: Episode, source: MappedDataset) -> None:
-    index, root = episode.info.index, source.root
-    if not len(episode):
-        error = DatasetError(f"{root}: episode {index} has no frames")
-        raise DatasetError(f"{error}; {source.do_without(index, error)}")
-    if not episode.instruction:
-        raise DatasetError(f"{root}: episode {index} has no instruction; say `instruction` in the mapping")
 
 
 def _write(writer: DatasetWriter, episode: Episode, source: MappedDataset) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.wav_policy.recording.foreign import KEYS
 from tests.wav_policy.recording.stored import write_stored
 from wav_models.data.dataset import DatasetError
+from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.mapping import DataMapping
 from wav_models.data.suggestion import suggest
@@ -153,6 +154,8 @@ def test_the_camera_that_is_asked_for_can_be_said_alone(tmp_path: Path, capsys: 
     assert "which camera is head? `cameras: {head: ...}`" in capsys.readouterr().out
     said = suggest(source, {"cameras": {"head": "observation.images.kitchen"}}, ROBOT)
     assert said.undecided == []
+    with pytest.raises(ValueError, match="unknown view 'top'"):
+        suggest(source, {"cameras": {"top": "observation.images.kitchen"}}, ROBOT)
     assert said.mapping.cameras == {**KEYS, "head": "observation.images.kitchen"}
 
 
@@ -160,3 +163,19 @@ def test_no_rate_is_beyond_the_robots(tmp_path: Path) -> None:
     source = write_stored(tmp_path / "theirs")
     with pytest.raises(DatasetError, match="fps: 100000 Hz; bimanual_piper takes 200 commands a second at most"):
         MappedDataset(source, DataMapping(KEYS, joints=PLAIN.joints, fps=100000), ROBOT)
+
+
+def test_an_episode_without_frames_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_stored(tmp_path / "theirs", version="v2.1")
+    lines_of(source, lambda line: line | {"length": 0} if line["episode_index"] == 0 else line)
+    path = min(source.glob("data/*/*.parquet"))
+    pq.write_table(pq.read_table(path, partitioning=None).slice(0, 0), path)
+    assert suggest(source, {}, ROBOT).undecided == []
+    (tmp_path / "m.json").write_text(json.dumps({"cameras": KEYS, "joints": list(range(14))}))
+    show = ["dataset", "show", str(source), "--mapping", str(tmp_path / "m.json"), "--out", str(tmp_path / "p.png")]
+    for command in (["dataset", "convert", str(source), str(tmp_path / "ours"), "--yes"], show):
+        assert main(command) == 2
+        assert 'episode 0 has no frames; to leave it out: --episodes "index != 0"' in capsys.readouterr().err
+    with pytest.raises(DatasetError, match="episode 0 has no frames"):
+        DatasetGroup([source], ROBOT, {"theirs": PLAIN}).check()
+    DatasetGroup([source], ROBOT, {"theirs": PLAIN}, {"theirs": "index != 0"}).check()

@@ -306,6 +306,19 @@ def test_videos_are_found_without_their_path(tmp_path: Path, capsys: pytest.Capt
         assert message in capsys.readouterr().err
 
 
+def test_the_check_of_an_older_layout_names_the_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = make_foreign(record(tmp_path / "theirs"), names=JOINT_NAMES, version="v2.1")
+    path = source / "meta/info.json"
+    text = path.read_text()
+    for view, key in KEYS.items():
+        text = text.replace(key, ROBOT.view_keys[view])
+    path.write_text(text)
+    assert main(["dataset", "check", str(source)]) == 1
+    said = capsys.readouterr().err
+    assert "codebase_version 'v2.1', not v3.0; `wav dataset convert`" in said
+    assert "data_path" not in said
+
+
 def test_what_is_not_ours_is_said_by_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = record(tmp_path / "theirs")
     path = source / "meta/info.json"

@@ -254,7 +254,7 @@ def test_marks_of_success_wherever_they_are(
     [
         (([0.0] * 60 + [1.0], [0.5]), None, [None, None], "next.reward is from 0 to 1: where reaching"),
         (([0.0], [0.0]), None, [None, None], "next.reward is from 0 to 0"),
-        (([-1.0] * 60 + [10.0], [-1.0]), 10.0, [True, False], ""),
+        (([-1.0] * 60 + [10.0], [9.5]), 10.0, [True, False], ""),
         (([float("nan")], [2.0]), 1.5, [None, True], ""),
     ],
 )

@@ -129,6 +129,39 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
+        "wav_models/data/suggestion.py",
+        ("tests/wav_policy/recording/test_stored_datasets.py",),
+        {
+            "grippers_where_ours_are": ("    if not grippers:\n", "    if True:\n"),
+            "actions_as_the_state": ("widths != state_widths or any", "any"),
+            "poses_are_joints": ("and of_joints(key)", ""),
+        },
+    ),
+    *mutants_of(
+        "wav_models/data/stored_images.py",
+        ("tests/wav_policy/recording/test_stored_datasets.py",),
+        {
+            "cameras_are_alike": ("{self.path.stat().st_size} {self.key}", "{self.path.stat().st_size}"),
+            "files_of_others": ("not file.is_relative_to(self.root) or", ""),
+        },
+    ),
+    *mutants_of(
+        "wav_models/data/tables.py",
+        ("tests/wav_policy/recording/test_stored_datasets.py",),
+        {
+            "pictures_as_they_lie": ("table.take(pc.sort_indices(table[\"frame_index\"]))", "table"),
+            "pictures_of_all_episodes": ("table.filter(pc.equal(table[\"episode_index\"], index))", "table"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/data/marks.py",
+        ("tests/wav_policy/recording/test_stored_datasets.py",),
+        {
+            "any_reward": ("return mark >= least", "return mark > 0"),
+            "all_frames": ("True in found for", "False not in found for"),
+        },
+    ),
+    *mutants_of(
         "wav_models/data/video_reader.py",
         ("tests/wav_models/data/test_video_reader.py",),
         {

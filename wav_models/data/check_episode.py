@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wav_models.data.camera_faults import FROZEN_SECONDS, SLOW_SHARE, frozen, repeated
 from wav_models.data.conventions import Conventions
-from wav_models.data.dataset import Dataset, DatasetError, Episode
+from wav_models.data.dataset import Dataset, DatasetError, Episode, VideoPart
 from wav_models.data.layout import EFFORT_KEY, RATE_TOLERANCE, VALUE_KEY
 from wav_models.data.video_reader import VideoError, VideoFacts
 from wav_models.embodiment import Channel, Embodiment
@@ -199,7 +199,9 @@ def _check_videos(
 ) -> Iterator[Problem]:
     info = dataset.episodes[index]
     for view, key in dataset.robot.view_keys.items():
-        path, start, end = info.videos[view]
+        part = info.videos[view]
+        assert isinstance(part, VideoPart)  # of our own layout
+        path, start, end = part
         where = f"episode {index} ({path.relative_to(dataset.root)})"
         if not path.is_file():
             yield Problem("error", where, f"the video {key} is missing", _RERECORD)

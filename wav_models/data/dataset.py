@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from string import Formatter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from wav_models.data.layout import (
     ACTION_KEY,
     CAPTURE_TIME_KEY,
     CODEBASE_VERSION,
+    DATA_PATH,
     EFFORT_KEY,
     EPISODE_FACTS,
     INFO_PATH,
@@ -30,7 +33,10 @@ from wav_models.data.layout import (
     STATE_KEY,
     SUCCESS_KEY,
     VALUE_KEY,
+    VIDEO_PATH,
 )
+from wav_models.data.marks import success_mark
+from wav_models.data.stored_images import ImageColumn
 from wav_models.data.tables import DatasetError as DatasetError
 from wav_models.data.tables import episode_rows, read_column, read_table
 from wav_models.data.video_reader import read_frames
@@ -49,6 +55,8 @@ _EPISODE_COLUMNS: Final = (
     "data/chunk_index",
     "data/file_index",
 )
+PATH_FIELDS: Final = ("chunk_index", "file_index", "video_key")
+"""Of the patterns in `meta/info.json`."""
 _IDENTITY_DIGITS: Final = 16
 _VIDEO_COLUMNS: Final = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 
@@ -59,6 +67,17 @@ class VideoPart(NamedTuple):
     path: Path
     start: float
     end: float = math.inf
+
+    @property
+    def size(self) -> int:
+        """What tells it from other pictures: bytes of the file."""
+        return self.path.stat().st_size
+
+    def read(
+        self, fps: float, indices: Sequence[int], transform: Callable[[ImageArray], ImageArray] | None
+    ) -> ImageArray:
+        """Decode the pictures of frames at `fps` [Hz], counted from its start; see `read_frames`."""
+        return read_frames(self.path, fps, indices, transform, self.start, self.end)
 
 
 @dataclass(frozen=True)
@@ -85,7 +104,7 @@ class EpisodeInfo:
     achieved_fps: float | None
     extra: dict[str, Any]
     data_file: Path
-    videos: dict[str, VideoPart]
+    videos: dict[str, VideoPart | ImageColumn]
 
 
 @dataclass(frozen=True)
@@ -151,12 +170,11 @@ class Episode:
         """
         if view not in self.info.videos:
             raise ValueError(f"unknown view {view!r}; valid: {', '.join(self.info.videos)}")
-        path, start, end = self.info.videos[view]
         transform = None if size is None else partial(resize_image, size=size)
         frames = range(len(self)) if indices is None else indices
         if self.video_frames is not None:
             frames = self.video_frames[list(frames)].tolist()
-        return read_frames(path, self.video_fps or self.fps, frames, transform, start, end)
+        return self.info.videos[view].read(self.video_fps or self.fps, frames, transform)
 
 
 class Dataset:
@@ -181,7 +199,7 @@ class Dataset:
         Raises:
             DatasetError: not a dataset of this robot, layout or rate.
         """
-        self.root = Path(root).absolute()  # Parquet takes a colon in a relative path for a protocol
+        self.root = whole_path(root)
         self.info, self.robot = self._load_info(robot)
         self.fps = int(self.info["fps"])
         if fps is not None and self.fps != fps:
@@ -194,6 +212,11 @@ class Dataset:
     def cameras(self) -> Mapping[str, str]:
         """Feature of every view."""
         return self.robot.view_keys
+
+    @property
+    def _video_keys(self) -> list[str]:
+        """Those whose pictures are videos."""
+        return list(self.cameras.values())
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -239,8 +262,11 @@ class Dataset:
         Raises:
             DatasetError: the file cannot be read, or has not `length` frames of it.
         """
+        return self._rows(index, length)
+
+    def _rows(self, index: int, length: int, without: Collection[str] = ()) -> pa.Table:
         path = self.entry(index).data_file
-        table = episode_rows(path, index)
+        table = episode_rows(path, index, without)
         if table.num_rows != length:
             raise DatasetError(f"{path}, episode {index}: {table.num_rows} frames, the episode table says {length}")
         return table
@@ -258,7 +284,7 @@ class Dataset:
     def _episode_rows(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Lines of the episode table, and the file that each stands in."""
         for path in sorted((self.root / "meta/episodes").glob("*/*.parquet")):
-            yield from ((path, row) for row in _read_episode_rows(path, self.cameras.values()))
+            yield from ((path, row) for row in _read_episode_rows(path, self._video_keys))
 
     def _load_episodes(self) -> list[EpisodeInfo]:
         episodes: list[EpisodeInfo] = []
@@ -301,30 +327,48 @@ class Dataset:
         chunk, file = row[f"{prefix}/chunk_index"], row[f"{prefix}/file_index"]
         return self.root / pattern.format(chunk_index=chunk, file_index=file, **names)
 
+    def _pictures(self, row: Mapping[str, Any], key: str, data_file: Path) -> VideoPart | ImageColumn:
+        """Where an episode's pictures of a camera are."""
+        return VideoPart(
+            self._locate(self.info["video_path"], row, f"videos/{key}", video_key=key),
+            float(row[f"videos/{key}/from_timestamp"]),
+            float(row[f"videos/{key}/to_timestamp"]),
+        )
+
     def _episode_info(self, row: dict[str, Any]) -> EpisodeInfo:
-        videos = {
-            view: VideoPart(
-                self._locate(self.info["video_path"], row, f"videos/{key}", video_key=key),
-                float(row[f"videos/{key}/from_timestamp"]),
-                float(row[f"videos/{key}/to_timestamp"]),
-            )
-            for view, key in self.cameras.items()
-        }
+        data_file = self._locate(self.info["data_path"], row, "data")
         instruction, extra = row["tasks"][0], json.loads(row.get("extra") or "{}")
         if not isinstance(instruction, str) or not isinstance(extra, dict):
             raise TypeError(f"tasks {row['tasks']}, extra {extra}")
         return EpisodeInfo(
-            index=int(row["episode_index"]),
+            index=whole(row["episode_index"]),
             instruction=instruction,
-            length=int(row["length"]),
+            length=whole(row["length"]),
             seed=row.get("seed"),
-            success=_mark(row.get("success")),
+            success=success_mark(row.get("success")),
             noise=row.get("noise"),
             achieved_fps=row.get("achieved_fps"),
             extra=extra,
-            data_file=self._locate(self.info["data_path"], row, "data"),
-            videos=videos,
+            data_file=data_file,
+            videos={view: self._pictures(row, key, data_file) for view, key in self.cameras.items()},
         )
+
+
+def whole_path(root: Path) -> Path:
+    """A dataset's directory from the root on, with a name of its own; a link has that of the link.
+
+    Parquet takes a colon in a relative path for a protocol.
+    """
+    path = Path(root).absolute()
+    return path.resolve() if ".." in path.parts else path
+
+
+def whole(number: Any) -> int:
+    """A number that counts, or its text; ValueError or TypeError where it is none."""
+    count = int(number)
+    if count < 0 or (isinstance(number, float) and number != count):
+        raise ValueError(f"{number} is no number that counts from 0")
+    return count
 
 
 def read_info(root: Path) -> dict[str, Any]:
@@ -335,8 +379,8 @@ def read_info(root: Path) -> dict[str, Any]:
     """
     path = root / INFO_PATH
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        info["codebase_version"], info["fps"], info["data_path"], info["video_path"], info["features"].items()
+        info = json.loads(path.read_text(encoding="utf-8-sig"))
+        info["codebase_version"], info["fps"], info["features"].items()
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}; is {root} a LeRobot dataset?") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -349,6 +393,27 @@ def rate_of(info: dict[str, Any]) -> float | None:
     fps = info["fps"]
     is_rate = isinstance(fps, (int, float)) and not isinstance(fps, bool) and 0 < fps < math.inf
     return float(fps) if is_rate else None
+
+
+def is_pattern(pattern: Any, names: Collection[str]) -> bool:
+    """Whether it is a pattern of paths with fields of these names, of no other form than LeRobot's: a wide field takes
+    all memory."""
+    try:
+        fields = list(Formatter().parse(pattern))
+    except (TypeError, ValueError):
+        return False
+    return all(
+        name is None or (name in names and re.fullmatch(r"(0?\d)?d?", form or "") and not conversion)
+        for _, name, form, conversion in fields
+    )
+
+
+def feature_of(info: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What a complete `meta/info.json` says of a feature; ValueError, with those there are, where it has none."""
+    feature = info["features"].get(key)
+    if not isinstance(feature, dict):
+        raise ValueError(f"there is no feature {key!r}; there are {', '.join(info['features'])}")
+    return feature
 
 
 def shape_of(feature: dict[str, Any]) -> list[Any]:
@@ -394,6 +459,8 @@ def header_faults(info: dict[str, Any], robot: Embodiment) -> Iterator[str]:
             yield f"feature {key!r} is {features[key]!r}, not a description"
             continue
         if key in cameras:
+            if features[key].get("dtype") != "video":
+                yield f"{key} has dtype {features[key].get('dtype')!r}; ours are videos"
             try:
                 image_size(features[key])
             except ValueError as error:
@@ -405,6 +472,9 @@ def header_faults(info: dict[str, Any], robot: Embodiment) -> Iterator[str]:
         names = flat_names(features[key].get("names"))
         if shape == [len(expected)] and names and spelled_as_ours(names, columns[key]) != expected:
             yield f"{key} has the joints {', '.join(map(str, names))}; {robot.name} has {', '.join(expected)}"
+    for name, pattern in {"data_path": DATA_PATH, "video_path": VIDEO_PATH}.items():
+        if info["codebase_version"] == CODEBASE_VERSION and not is_pattern(info.get(name), PATH_FIELDS):
+            yield f"{name} is {info.get(name)!r}; LeRobot's is {pattern!r}"
 
 
 def read_tasks(path: Path) -> list[str]:
@@ -429,15 +499,6 @@ def flat_names(names: Any) -> list[Any]:
         return sorted(names, key=lambda name: int(names[name]))
     groups = names.values() if isinstance(names, dict) else names if isinstance(names, list) else ()
     return [name for group in groups for name in (flat_names(group) if isinstance(group, (dict, list)) else [group])]
-
-
-def _mark(success: Any) -> bool | None:
-    """Of an episode; ValueError where it is neither true nor false nor unknown."""
-    if success is None or success != success:
-        return None
-    if success not in (0, 1):
-        raise ValueError(f"success is {success!r}; it must be true or false")
-    return bool(success)
 
 
 def _read_episode_rows(path: Path, video_keys: Iterable[str]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wav_models.data.check import check_dataset
 from wav_models.data.conventions import Conventions, JointLimits
-from wav_models.data.dataset import Dataset, DatasetError, Episode, EpisodeInfo
+from wav_models.data.dataset import Dataset, DatasetError, Episode, EpisodeInfo, whole_path
 from wav_models.data.episode_filter import EpisodeFilter
 from wav_models.data.label_settings import label_conflict
 from wav_models.data.mapped_dataset import MappedDataset
@@ -53,14 +53,14 @@ class DatasetGroup:
             for other in roots[:position]:
                 _require_distinct(root, other)
         mappings, filters = mappings or {}, {name: EpisodeFilter(text) for name, text in (episodes or {}).items()}
-        self.datasets = [_open(root, robot, mappings.get(root.resolve().name)) for root in roots]
+        self.datasets = [_open(root, robot, mappings.get(whole_path(root).name)) for root in roots]
         self.fps = self.datasets[0].fps
         for dataset in self.datasets[1:]:
             self._require_equal(dataset)
         used = [
             (dataset, episode)
             for dataset in self.datasets
-            for keep in [filters.get(dataset.root.resolve().name, lambda _: True)]
+            for keep in [filters.get(dataset.root.name, lambda _: True)]
             for episode in dataset.episodes
             if keep(episode)
         ]
@@ -152,5 +152,5 @@ def _open(root: Path, robot: Embodiment, mapping: DataMapping | None) -> Dataset
 def _require_distinct(root: Path, other: Path) -> None:
     if root.resolve() == other.resolve():
         raise DatasetError(f"{root}: given twice")
-    if root.name == other.name:
+    if whole_path(root).name == whole_path(other).name:
         raise DatasetError(f"{root} and {other} have one name, by which their episodes are told apart; rename one")

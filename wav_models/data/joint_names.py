@@ -15,7 +15,11 @@ _OTHER_QUANTITIES: Final = re.compile(
     "q?vel|velocity|speed|acc|acceleration|eff|effort|torque|tau|current|temp(erature)?"
 )
 """Words for what is told of a joint beside where it is."""
-_OF_A_POSE: Final = {"x", "y", "z", "rx", "ry", "rz", "qx", "qy", "qz", "qw"}
+_OF_A_POSE: Final = {
+    *("x", "y", "z", "rx", "ry", "rz", "qx", "qy", "qz", "qw"),
+    *("eef", "ee", "tcp", "cartesian", "pose", "poses", "quat", "quaternion", "orientation"),
+}
+_OF_JOINTS: Final = {"joint", "joints", "arm", "arms", "qpos", "gripper", "grippers", "pos", "position", "positions"}
 _NAMED: Final = ("waist", "shoulder", "elbow", "forearm roll", "wrist angle", "wrist rotate")
 """Six joints as ALOHA's arms have them, from the base on."""
 _GRIPPER: Final = re.compile("grippers?")
@@ -48,6 +52,21 @@ def joints_meant(names: Sequence[object], joints: Sequence[Channel]) -> list[str
 def of_poses(names: Sequence[object]) -> bool:
     """Whether they are of positions and directions in space, and so not of joints."""
     return any(word in _OF_A_POSE for name in names for word in _words(str(name)))
+
+
+def is_gripper(name: object) -> bool:
+    """Whether a name says that it is of a gripper, of whichever arm."""
+    return _place(str(name), strict=False)[1] == _AT_THE_GRIPPER
+
+
+def of_joints(feature: str) -> bool:
+    """Whether the name of a feature says that it holds where joints or arms are, or shall be."""
+    words = _words(feature)
+    return (
+        bool(_OF_JOINTS & set(words) or side_of(feature))
+        and not of_poses([feature])
+        and not any(map(_OTHER_QUANTITIES.fullmatch, words))
+    )
 
 
 def _by_place(joints: Sequence[Channel], *, strict: bool) -> dict[_Place, str]:

@@ -4,36 +4,60 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import pyarrow as pa
 
+from wav_models.configuration import did_you_mean
 from wav_models.data.dataset import (
+    PATH_FIELDS,
     Dataset,
     DatasetError,
     Episode,
     EpisodeInfo,
-    flat_names,
+    VideoPart,
+    feature_of,
     image_size,
+    is_pattern,
     rate_of,
     read_info,
-    shape_of,
+    read_tasks,
+    whole,
 )
 from wav_models.data.episode_filter import EpisodeFilter
-from wav_models.data.layout import CODEBASE_VERSION, INFO_PATH
-from wav_models.data.mapping import DataMapping, Role, resample, resampled_length
-from wav_models.data.tables import read_column
-from wav_models.embodiment import Channel, Embodiment
+from wav_models.data.layout import (
+    CHUNKS_SIZE,
+    CODEBASE_VERSION,
+    DATA_PATH,
+    INFO_PATH,
+    SUCCESS_KEY,
+    TASKS_PATH,
+    VIDEO_PATH,
+)
+from wav_models.data.mapping import DataMapping, Role, joint_features, resample, resampled_length
+from wav_models.data.marks import marks_of_frames, success_mark
+from wav_models.data.stored_images import ImageColumn
+from wav_models.data.tables import DataFileError, first_cells, read_column
+from wav_models.embodiment import Embodiment
 from wav_models.types import FloatArray
 
 V2: Final = ("v2.0", "v2.1")
 """One data file and one video of every camera per episode; tables are JSON lines."""
-_EPISODES, _CHUNKS_SIZE = "meta/episodes.jsonl", 1000
+CAMERAS: Final = ("video", "image")
+"""dtype of a camera's feature."""
+ROLES: Final = get_args(Role)
+_EPISODES, _TASKS = "meta/episodes.jsonl", "meta/tasks.jsonl"
+_V3_PATHS: Final = {"data_path": DATA_PATH, "video_path": VIDEO_PATH}
+_V2_PATHS: Final = {
+    "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+    "video_path": "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
+}
+_V2_FIELDS: Final = ("episode_chunk", "episode_index", "video_key")
 _OUR_NOTES: Final = ("noise", "achieved_fps", "extra")
 _ROUNDING: Final = 0.01
 """Frames by which a timestamp in single precision is rounded, at most."""
@@ -46,6 +70,7 @@ class MappedDataset(Dataset):
         mapping: what it says.
         recorded_fps: rate of its own [Hz]; `fps` is the one that was asked for.
         ambiguous: episodes with several instructions, of which the first is read.
+        noted: columns of the episode table.
     """
 
     def __init__(
@@ -62,22 +87,22 @@ class MappedDataset(Dataset):
         """
         self.mapping, self._filter = mapping, episodes
         self.ambiguous: list[int] = []
+        self.noted: set[str] = set()
         super().__init__(root, robot=robot)
 
     @property
     def cameras(self) -> Mapping[str, str]:
         return self.mapping.cameras_of(self.robot)
 
-    @property
-    def _joint_keys(self) -> dict[Role, str]:
-        return {"state": self.mapping.state, "action": self.mapping.action}
-
     def read_episode(self, index: int, *, values: bool = True, efforts: bool = False) -> Episode:
         """Frames of one episode, mapped and resampled; never with values or efforts.
 
         Raises:
-            DatasetError: names what is missing, misshapen or not finite.
+            DatasetError: names what is missing, misshapen or not finite; or there are no frames.
         """
+        if not self._recorded_lengths[index]:
+            empty = DatasetError(f"{self.root}: episode {index} has no frames")
+            raise DatasetError(f"{empty}; {self.do_without(index, empty)}")
         states, actions = self.mapping.apply(*self.read_numbers(index), self.robot)
         frames = None
         if self.fps != self.recorded_fps:
@@ -103,12 +128,24 @@ class MappedDataset(Dataset):
         try:
             table = self._in_order(self.read_rows(index, self._recorded_lengths[index]), where)
             states, actions = (
-                read_column(table, key, self._widths[role], where)[:, self._columns[role]]
-                for role, key in self._joint_keys.items()
+                np.concatenate([read_column(table, key, w, where) for key, w in self._widths[role].items()], axis=1)[
+                    :, self._columns[role]
+                ]
+                for role in ROLES
             )
         except DatasetError as error:
-            raise DatasetError(f"{error}; {leave_out(index)}") from error
+            raise DatasetError(f"{error}; {self.do_without(index, error)}") from error
         return states, actions
+
+    def do_without(self, index: int, error: Exception) -> str:
+        """What can be done about an episode that cannot be read, in words; all of its file where the file cannot be."""
+        broken = [index]
+        if isinstance(error, DataFileError):
+            broken = [e.index for e in self.episodes if e.data_file == self.entry(index).data_file]
+        if len(broken) == len(self):
+            return "there is no other episode: restore it from a copy"
+        condition = f"index != {index}" if len(broken) == 1 else f"index not in {broken}"
+        return f'to leave it out: --episodes "{condition}", or `episodes` beside the `mapping`'
 
     def _in_order(self, table: pa.Table, where: str) -> pa.Table:
         """Rows of an episode by the number of their frame, each at its time: pictures are found by it."""
@@ -134,6 +171,7 @@ class MappedDataset(Dataset):
         assert robot is not None
         info = read_info(self.root)
         path = self.root / INFO_PATH
+        self._uses_v2 = info["codebase_version"] in V2
         if info["codebase_version"] not in (*V2, CODEBASE_VERSION):
             versions = ", ".join((*V2, CODEBASE_VERSION))
             raise DatasetError(f"{path}: codebase_version {info['codebase_version']!r}; {versions} can be read")
@@ -143,48 +181,85 @@ class MappedDataset(Dataset):
         self.recorded_fps = rate
         if self.mapping.fps is None and self.recorded_fps != int(self.recorded_fps):
             raise DatasetError(f"{path}: fps is {self.recorded_fps:g}; choose a whole one, such as `fps: 10`")
-        self._widths: dict[Role, int] = {}
+        self._widths: dict[Role, dict[str, int]] = {}
         self._columns: dict[Role, list[int]] = {}
         try:
             self.mapping.check(robot)
-            for role, key in self._joint_keys.items():
-                self._widths[role], self._columns[role] = self._read_joints(role, key, _feature(info, key), robot.state)
+            for role in ROLES:
+                keys = self.mapping.features(role)
+                names, widths = joint_features(info, keys)
+                self._widths[role] = dict(zip(keys, widths, strict=True))
+                self._columns[role] = self.mapping.columns(role, ", ".join(keys), sum(widths), names, robot.state)
             for key in self.mapping.cameras_of(robot).values():
-                _require_video(_feature(info, key), key)
+                _require_camera(feature_of(info, key), key)
+            paths = paths_of(info)
         except ValueError as error:
             raise DatasetError(f"{path}: {error}") from error
-        return {**info, "fps": self.mapping.fps or self.recorded_fps}, robot
+        return {**info, **paths, "fps": self.mapping.fps or self.recorded_fps}, robot
 
-    def _read_joints(
-        self, role: Role, key: str, feature: dict[str, Any], joints: Sequence[Channel]
-    ) -> tuple[int, list[int]]:
-        shape = shape_of(feature)
-        if len(shape) != 1 or not isinstance(shape[0], int):
-            raise ValueError(f"{key} has shape {shape}; joints are one row of numbers")
-        return shape[0], self.mapping.columns(role, key, shape[0], flat_names(feature.get("names")), joints)
+    @property
+    def _images(self) -> set[str]:
+        """Features whose pictures lie in the data files."""
+        return {k for k, f in self.info["features"].items() if isinstance(f, dict) and f.get("dtype") == "image"}
+
+    def read_rows(self, index: int, length: int) -> pa.Table:
+        """Without pictures, which are large and read by themselves."""
+        return self._rows(index, length, self._images)
+
+    @property
+    def has_videos(self) -> bool:
+        """Whether a camera's pictures are videos, and not images in the data files."""
+        return bool(self._video_keys)
+
+    @property
+    def _video_keys(self) -> list[str]:
+        return [key for key in self.cameras.values() if key not in self._images]
 
     def _episode_rows(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        if self.info["codebase_version"] not in V2:
-            yield from super()._episode_rows()
-            return
-        yield from ((self.root / _EPISODES, line) for line in _read_lines(self.root / _EPISODES))
+        rows = super()._episode_rows() if not self._uses_v2 else _read_lines(self.root / _EPISODES)
+        for path, row in rows:
+            self.noted |= row.keys()
+            yield path, row
 
     def _episode_info(self, row: dict[str, Any]) -> EpisodeInfo:
         """Before v3.0 every episode has its videos to itself. What others noted under a name of ours is not read."""
-        whole = {"from_timestamp": 0.0, "to_timestamp": math.inf}
-        places = {f"videos/{key}/{end}": time for key in self.cameras.values() for end, time in whole.items()}
+        throughout = {"from_timestamp": 0.0, "to_timestamp": math.inf}
+        places = {f"videos/{key}/{end}": time for key in self._video_keys for end, time in throughout.items()}
         tasks = row.get("tasks") or [""]
         tasks = [tasks] if isinstance(tasks, str) else list(tasks)
         if len(set(tasks)) > 1:
-            self.ambiguous.append(int(row["episode_index"]))
+            self.ambiguous.append(whole(row["episode_index"]))
         seed = seed if type(seed := row.get("seed")) is int else None
+        if (key := self.mapping.success) is not None:
+            in_table = key not in self.info["features"]
+            row = {**row, "success": success_mark(row.get(key), self.mapping.success_from) if in_table else None}
         return super()._episode_info({**places, **row, "tasks": tasks, "seed": seed, **dict.fromkeys(_OUR_NOTES)})
 
+    def _with_facts(self, episodes: list[EpisodeInfo]) -> list[EpisodeInfo]:
+        """The mapping says where success is told; ours means unknown by -1, which is no number of another scale."""
+        found, key = super()._with_facts(episodes), self.mapping.success
+        if key is None or key == SUCCESS_KEY:
+            return found
+        if key not in self.info["features"]:
+            if key not in self.noted:
+                there = {*self.info["features"], *(name for name in self.noted if "/" not in name)}
+                raise DatasetError(f"{self.root}: no feature or column of episodes {key!r}{did_you_mean(key, there)}")
+            return [replace(new, success=old.success) for new, old in zip(found, episodes, strict=True)]
+        marks: dict[int, bool] = {}
+        for path in dict.fromkeys(episode.data_file for episode in episodes):
+            marks |= marks_of_frames(path, key, self.mapping.success_from)
+        return [replace(episode, success=marks.get(episode.index)) for episode in found]
+
+    def _pictures(self, row: Mapping[str, Any], key: str, data_file: Path) -> VideoPart | ImageColumn:
+        if key in self._images:
+            return ImageColumn(data_file, self.root, key, whole(row["episode_index"]))
+        return super()._pictures(row, key, data_file)
+
     def _locate(self, pattern: str, row: Mapping[str, Any], prefix: str, **names: str) -> Path:
-        if self.info["codebase_version"] not in V2:
+        if not self._uses_v2:
             return super()._locate(pattern, row, prefix, **names)
-        index, chunks_size = int(row["episode_index"]), int(self.info.get("chunks_size", _CHUNKS_SIZE))
-        return self.root / pattern.format(episode_chunk=index // chunks_size, episode_index=index, **names)
+        index = whole(row["episode_index"])
+        return self.root / pattern.format(episode_chunk=index // self.info["chunks_size"], episode_index=index, **names)
 
     def _require_indices(self, indices: list[int]) -> None:
         """Episodes that were taken out leave gaps."""
@@ -192,15 +267,32 @@ class MappedDataset(Dataset):
             if index == following:
                 raise DatasetError(f"{self.root}: episode {index} is in the episode table twice")
 
+    def _tasks_of_frames(self, episodes: list[EpisodeInfo]) -> dict[int, str]:
+        """Instructions of episodes whose line has none, by the number of the task in their frames, where known."""
+        path = self.root / (_TASKS if self._uses_v2 else TASKS_PATH)
+        if not episodes or not path.exists():
+            return {}
+        if self._uses_v2:
+            tasks = {row.get("task_index"): str(row.get("task") or "") for _, row in _read_lines(path)}
+        else:
+            tasks = dict(enumerate(read_tasks(path)))
+        found: dict[int, str] = {}
+        for file in dict.fromkeys(episode.data_file for episode in episodes):
+            for index, (number, is_only) in first_cells(file, "task_index").items():
+                found[index] = tasks.get(number, "")
+                self.ambiguous += [] if is_only else [index]
+        return found
+
     def _load_episodes(self) -> list[EpisodeInfo]:
         """With lengths at the rate that was asked for."""
         recorded = super()._load_episodes()
         self._recorded_lengths = {episode.index: episode.length for episode in recorded}
+        tasks = self._tasks_of_frames([episode for episode in recorded if not episode.instruction.strip()])
         episodes = [
             replace(
                 episode,
                 length=resampled_length(episode.length, self.recorded_fps, float(self.info["fps"])),
-                instruction=episode.instruction.strip() or self.mapping.instruction or "",
+                instruction=episode.instruction.strip() or tasks.get(episode.index) or self.mapping.instruction or "",
             )
             for episode in recorded
         ]
@@ -210,39 +302,45 @@ class MappedDataset(Dataset):
         return used
 
 
-def leave_out(index: int) -> str:
-    """How to do without an episode, in words."""
-    return f'to leave it out: --episodes "index != {index}", or `episodes` beside the `mapping`'
+def paths_of(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a complete `meta/info.json` has files: `data_path`, `video_path`, `chunks_size`.
+
+    LeRobot's own where nothing is said; it says nothing of `video_path` where there are no videos.
+
+    Raises:
+        ValueError: a path is no pattern of that version, or chunks have no size.
+    """
+    patterns, fields = (_V2_PATHS, _V2_FIELDS) if info["codebase_version"] in V2 else (_V3_PATHS, PATH_FIELDS)
+    paths: dict[str, Any] = {}
+    for name, usual in patterns.items():
+        paths[name] = usual if info.get(name) is None else info[name]
+        if not is_pattern(paths[name], fields):
+            raise ValueError(f"{name} is {paths[name]!r}; LeRobot's is {usual!r}")
+    size = info.get("chunks_size")
+    paths["chunks_size"] = CHUNKS_SIZE if size is None else size
+    if type(paths["chunks_size"]) is not int or paths["chunks_size"] < 1:
+        raise ValueError(f"chunks_size is {size!r}; it must be a positive whole number, in LeRobot {CHUNKS_SIZE}")
+    return paths
 
 
-def _feature(info: dict[str, Any], key: str) -> dict[str, Any]:
-    feature = info["features"].get(key)
-    if not isinstance(feature, dict):
-        raise ValueError(f"there is no feature {key!r}; there are {', '.join(info['features'])}")
-    return feature
-
-
-def _require_video(feature: dict[str, Any], key: str) -> None:
-    if feature.get("dtype") != "video":
-        raise ValueError(
-            f"{key} has dtype {feature.get('dtype')!r}; only videos are read. LeRobot makes videos of images with "
-            "`lerobot-edit-dataset --operation.type convert_image_to_video`"
-        )
+def _require_camera(feature: dict[str, Any], key: str) -> None:
+    if feature.get("dtype") not in CAMERAS:
+        raise ValueError(f"{key} has dtype {feature.get('dtype')!r}; cameras have {' or '.join(CAMERAS)}")
     try:
         image_size(feature)
     except ValueError as error:
         raise ValueError(f"{key} has {error}") from error
 
 
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a file of JSON lines; DatasetError naming file and line."""
+def _read_lines(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Objects of a file of JSON lines, each with the file; DatasetError naming file and line."""
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
             if line.strip():
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise DatasetError(f"{path}: line {number} is no JSON object")
-                yield row
+                yield path, row
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}") from error
     except ValueError as error:

@@ -6,7 +6,7 @@ A mapping guesses nothing: what it does not say is as in this project's own data
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -15,6 +15,7 @@ import numpy as np
 
 from wav_models.alignment import IndexArray
 from wav_models.configuration import Range, check_choice, did_you_mean, read
+from wav_models.data.dataset import feature_of, flat_names, shape_of
 from wav_models.data.joint_names import spelled_as_ours
 from wav_models.data.layout import ACTION_KEY, STATE_KEY
 from wav_models.embodiment import Channel, Embodiment
@@ -33,9 +34,9 @@ class DataMapping:
 
     Attributes:
         cameras: feature of every view; empty: they are named as ours.
-        state, action: features of the joints.
+        state, action: features of the joints; of several, the columns count through, one feature after the other.
         joints: of each joint of the robot, in our order, the name or the column in the dataset; None: they are named as
-            ours, in any order and spelling.
+            ours, in any order and spelling. Of several features a name is FEATURE.NAME, see `joint_features`.
         scale: by joint name of ours, "angles" or "grippers"; 1 where nothing is said. To rad and m.
         offset: the same, added after scaling [rad, m]; 0 where nothing is said.
         action_joints, action_scale, action_offset: the same for the actions, where they differ from the state's.
@@ -43,14 +44,16 @@ class DataMapping:
             too unless "relative_angles".
         fps: rate that is wanted [Hz]; the dataset's own when None.
         instruction: of episodes that have none.
+        success: feature, or column of the episode table, that says which episodes succeeded; None: as ours do.
+        success_from: numbers there from this one on, in any frame, mean success.
 
     Raises:
-        ValueError: one feature is given for two views, one joint for two, or a number that is none.
+        ValueError: one feature is given for two views, one joint for two, no feature, or a number that is none.
     """
 
     cameras: dict[str, str] = field(default_factory=dict)
-    state: str = STATE_KEY
-    action: str = ACTION_KEY
+    state: str | tuple[str, ...] = STATE_KEY
+    action: str | tuple[str, ...] = ACTION_KEY
     joints: tuple[str | int, ...] | None = None
     scale: dict[str, float] = field(default_factory=dict)
     offset: dict[str, float] = field(default_factory=dict)
@@ -60,10 +63,15 @@ class DataMapping:
     actions: Actions = "absolute"
     fps: Annotated[int, Range(1)] | None = None
     instruction: str | None = None
+    success: str | None = None
+    success_from: float = 1.0
 
     def __post_init__(self) -> None:
         if len(set(self.cameras.values())) < len(self.cameras):
             raise ValueError(f"cameras: one feature for two views: {self.cameras}")
+        for role, keys in (("state", self.features("state")), ("action", self.features("action"))):
+            if not keys or len(set(keys)) < len(keys):
+                raise ValueError(f"{role}: {len(set(keys))} different features of {len(keys)}; at least one is needed")
         for name, joints in self._joint_lists.items():
             if len(set(joints)) < len(joints):
                 raise ValueError(f"{name}: {len(set(joints))} different ones of {len(joints)}")
@@ -82,6 +90,8 @@ class DataMapping:
         """ValueError where the mapping is none to this robot: a view or joint is missing or unknown."""
         if not robot.relative_to_state:
             raise ValueError(f"{robot.name}: actions are {robot.action_kind}; a mapping makes joint targets")
+        if self.fps is not None and self.fps > robot.control_rate:
+            raise ValueError(f"fps: {self.fps} Hz; {robot.name} takes {robot.control_rate:g} commands a second at most")
         for view in self.cameras:
             check_choice("view", view, robot.view_names)
         if missing := [view for view in robot.view_names if self.cameras and view not in self.cameras]:
@@ -92,6 +102,11 @@ class DataMapping:
         for name in ("scale", "offset", "action_scale", "action_offset"):
             for joint in getattr(self, name):
                 check_choice(f"joint of {name}", joint, (*robot.state_names, *GROUPS))
+
+    def features(self, role: Role) -> tuple[str, ...]:
+        """Those that hold the joints, in order."""
+        keys = self.state if role == "state" else self.action
+        return (keys,) if isinstance(keys, str) else keys
 
     def cameras_of(self, robot: Embodiment) -> dict[str, str]:
         """Feature of every view of the robot."""
@@ -143,6 +158,34 @@ class DataMapping:
         if self.actions != "absolute":
             relative[robot.arm_columns if self.actions == "relative_angles" else slice(None)] = True
         return states, scale * actions + np.where(relative, states, offset)
+
+
+def joint_features(info: Mapping[str, Any], keys: Sequence[str]) -> tuple[list[Any], list[int]]:
+    """What the columns of joints are called that lie in one feature or, one after the other, in several.
+
+    Args:
+        info: `meta/info.json`.
+        keys: features of it.
+
+    Returns:
+        Names, none where a single feature has none; of several features FEATURE.NAME, with the column's number where it
+        has no name. How many columns each has.
+
+    Raises:
+        ValueError: there is no such feature, or it is no row of numbers.
+    """
+    names: list[Any] = []
+    widths = []
+    for key in keys:
+        feature = feature_of(info, key)
+        shape, own = shape_of(feature), flat_names(feature.get("names"))
+        if len(shape) != 1 or not isinstance(shape[0], int) or shape[0] < 1:
+            raise ValueError(f"{key} has shape {shape}; joints are one row of numbers")
+        widths.append(shape[0])
+        if len(keys) > 1:
+            own = [f"{key}.{name}" for name in (own if len(own) == shape[0] else range(shape[0]))]
+        names += own
+    return names, widths
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from wav_models.checkpoint import MODEL
 from wav_models.checkpoint_files import file_sha256
 from wav_models.configuration import check_choice
+from wav_models.data.dataset import whole_path
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.training.config import TrainConfig
 from wav_models.training.data.frames import TABLE
@@ -53,7 +54,7 @@ class Run:
     def dataset(self) -> DatasetGroup:
         """The data as the configuration uses them; raises DatasetError as `DatasetGroup` does."""
         used = self.config.datasets
-        known = {path.resolve().name for path in self.data}
+        known = {whole_path(path).name for path in self.data}
         for name in used:
             check_choice("dataset in `datasets`", name, known)
         return DatasetGroup(

@@ -138,4 +138,4 @@ def plot(report: LatencyReport, result: dict[str, Any], path: Path) -> None:
     right.set_ylim(bottom=0)
     sizes = ", ".join(f"{name} = {value}" for name, value in result["planner"].items())
     figure.suptitle(f"{result['engine'].split(' (')[0].split(';')[0]}, {sizes}", fontsize=10)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, format=path.suffix[1:] or "png", dpi=130)

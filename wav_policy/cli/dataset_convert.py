@@ -49,7 +49,7 @@ class ConvertArguments:
     """Of a recording: command in words, where it has none."""
     mapping: Path | None = None
     """Of a dataset: YAML file with what is known: cameras, state, action, joints, scale, offset, actions, fps,
-    instruction."""
+    instruction, success."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Of a dataset: something that is known, such as fps=10 or scale.grippers=0.07; may be given several times."""
     episodes: str | None = None

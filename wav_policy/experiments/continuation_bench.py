@@ -160,7 +160,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axis.title.set_fontsize(9)
         axis.grid(alpha=0.3)
     axes[0].legend()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, format=path.suffix[1:] or "png", dpi=110)
 
 
 class _Worker:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from wav_models.data.dataset import DatasetError, Episode
+from wav_models.data.layout import STAGING
 from wav_models.data.lock import DatasetLock
-from wav_models.data.mapped_dataset import MappedDataset, leave_out
+from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.video_reader import VideoError
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
@@ -35,21 +36,23 @@ def convert_dataset(source: MappedDataset, target: Path, on_progress: Callable[[
     Raises:
         DatasetError: there is something in `target`, another conversion writes it, or an episode cannot be used.
         VideoError: a video is damaged.
-        OSError: the disk is full.
+        OSError: the disk is full, or nothing can be written there.
     """
-    target = target.resolve()
-    _require_free(target, source.root.resolve())
-    for episode in source:
-        _require_usable(episode, source.root)
+    target = Path(os.path.realpath(target))
     unfinished = target.with_name(f"{target.name}{UNFINISHED}")
+    _require_free(target, unfinished, source.root.resolve())
+    for episode in source:
+        if not episode.instruction:
+            raise DatasetError(
+                f"{source.root}: episode {episode.info.index} has no instruction; say `instruction` in the mapping"
+            )
     if unfinished.exists():
         with DatasetLock(unfinished, "convert"):  # of a conversion that was killed: nobody writes there any more
             shutil.rmtree(unfinished)
-    writer = DatasetWriter(unfinished, fps=source.fps)
     try:
-        with writer:
+        with DatasetWriter(unfinished, fps=source.fps) as writer:
             for episode in source:
-                _write(writer, episode, source.root)
+                _write(writer, episode, source)
                 on_progress(writer.num_episodes)
             os.rename(unfinished, target)
     except BaseException as error:
@@ -60,31 +63,32 @@ def convert_dataset(source: MappedDataset, target: Path, on_progress: Callable[[
     return writer.num_episodes
 
 
-def _require_free(target: Path, source: Path) -> None:
+def _require_free(target: Path, unfinished: Path, source: Path) -> None:
+    """DatasetError where something would be lost: nothing is removed but what a conversion left."""
     if target.is_relative_to(source):
         raise DatasetError(f"{target} is in {source}, which stays as it is; convert into a directory outside of it")
+    if target.name.endswith(UNFINISHED):
+        raise DatasetError(
+            f"{target}: what ends with {UNFINISHED} is of conversions that did not end; name it otherwise"
+        )
+    if os.path.lexists(target) and not target.is_dir():
+        raise DatasetError(f"{target} is no directory; convert into a new one")
+    if os.path.lexists(unfinished) and not (unfinished / STAGING).is_dir():
+        raise DatasetError(f"{unfinished} is in the way, and not of a conversion; move it")
     if target.exists() and any(target.iterdir()):
         raise DatasetError(f"{target}: there is something already; convert into a new directory")
 
 
-def _require_usable(episode: Episode, root: Path) -> None:
-    index = episode.info.index
-    if not len(episode):
-        raise DatasetError(f"{root}: episode {index} has no frames; {leave_out(index)}")
-    if not episode.instruction:
-        raise DatasetError(f"{root}: episode {index} has no instruction; say `instruction` in the mapping")
-
-
-def _write(writer: DatasetWriter, episode: Episode, root: Path) -> None:
+def _write(writer: DatasetWriter, episode: Episode, source: MappedDataset) -> None:
     known = {"seed": episode.info.seed, "success": episode.info.success}
-    origin = {"converted_from": root.resolve().name, "source_episode": episode.info.index}
+    origin = {"converted_from": source.root.resolve().name, "source_episode": episode.info.index}
     writer.start_episode(episode.instruction, {name: fact for name, fact in known.items() if fact is not None} | origin)
     for first in range(0, len(episode), BLOCK):
         frames = range(first, min(first + BLOCK, len(episode)))
         try:
             images = {view: episode.images(view, frames, IMAGE_SIZES[view]) for view in VIEWS}
-        except VideoError as error:
-            raise VideoError(f"{error}; {leave_out(episode.info.index)}") from error
+        except (VideoError, DatasetError) as error:
+            raise type(error)(f"{error}; {source.do_without(episode.info.index, error)}") from error
         for place, frame in enumerate(frames):
             writer.add_frame(
                 {view: images[view][place] for view in VIEWS},

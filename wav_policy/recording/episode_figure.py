@@ -58,7 +58,7 @@ def draw_episode(episode: Episode, robot: Embodiment, path: Path) -> None:
     for axes in panels[len(views) :]:
         axes.set_xlim(0, times[-1] if len(times) > 1 else 1.0)
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, format=path.suffix[1:] or "png", dpi=80)
 
 
 def _groups(robot: Embodiment) -> dict[str, list[int]]:

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.wav_policy.recording.foreign import KEYS
+from tests.wav_policy.recording.stored import write_stored
 from wav_models.embodiment import Channel, Embodiment
 from wav_models.embodiments import EMBODIMENTS
 from wav_models.types import FloatArray
@@ -47,3 +49,17 @@ def test_an_episode_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Ca
         pass
     assert main(["dataset", "show", str(tmp_path), "--episode", "3"]) == 2
     assert "there is no episode 3" in capsys.readouterr().err
+
+
+def test_the_picture_is_where_it_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Matplotlib gives a name without an ending one; a directory got a neighbour."""
+    source = write_stored(tmp_path / "theirs")
+    mapping = tmp_path / "m.json"
+    mapping.write_text(json.dumps({"cameras": KEYS, "joints": list(range(14))}))
+    show = ["dataset", "show", str(source), "--mapping", str(mapping), "--out"]
+    assert main([*show, str(tmp_path / "picture")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "picture")
+    assert (tmp_path / "picture").read_bytes().startswith(b"\x89PNG")
+    before = sorted(tmp_path.iterdir())
+    assert main([*show, str(source)]) == 1
+    assert sorted(tmp_path.iterdir()) == before

@@ -149,8 +149,8 @@ def test_what_is_taken_for_granted_of_episodes_is_told(tmp_path: Path) -> None:
     assumed = suggest(source, {}, ROBOT).assumed
     assert any("2 episodes (0, 1) have several instructions" in text for text in assumed)
     assert not any("marked neither" in text for text in assumed)
-    table.write_text(json.dumps(rows[0] | {"success": "no"}))
-    with pytest.raises(DatasetError, match="success is 'no'; it must be true or false"):
+    table.write_text(json.dumps(rows[0] | {"success": "perhaps"}))
+    with pytest.raises(DatasetError, match="success is 'perhaps'; it must be true or false"):
         suggest(source, {}, ROBOT)
 
 
@@ -308,10 +308,12 @@ def test_relative_paths_may_have_a_colon(tmp_path: Path, monkeypatch: pytest.Mon
     require_recorded(Path("our:s"))
 
 
-def test_an_episode_table_without_tasks_needs_an_instruction(tmp_path: Path) -> None:
+def test_an_episode_table_without_tasks_has_those_of_the_frames_or_needs_an_instruction(tmp_path: Path) -> None:
     source = make_foreign(record(tmp_path / "theirs"), names=JOINT_NAMES)
     for path in source.glob("meta/episodes/*/*.parquet"):  # as LeRobot 0.6.1 leaves it when it makes videos of images
         pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["tasks"]), path)
+    assert [e.instruction for e in MappedDataset(source, DataMapping(KEYS), ROBOT).episodes] == ["task 0", "task 1"]
+    (source / "meta/tasks.parquet").unlink()
     assert convert(source, tmp_path / "ours") == 2
     assert convert(source, tmp_path / "ours", "--set", "instruction=said") == 0
     assert [episode.instruction for episode in Dataset(tmp_path / "ours").episodes] == ["said", "said"]

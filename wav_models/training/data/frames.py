@@ -255,12 +255,15 @@ def _index_path(path: Path) -> Path:
 
 def fingerprints(dataset: DatasetGroup) -> list[Fingerprint]:
     """Of all episodes, in order; DatasetError where a video is missing."""
-    return [[e.data_file.parents[2].name, e.index, e.length, e.seed, _video_sizes(e)] for e in dataset.episodes]
+    return [
+        [dataset.place(number)[0], e.index, e.length, e.seed, _video_sizes(e)]
+        for number, e in enumerate(dataset.episodes)
+    ]
 
 
-def _video_sizes(episode: EpisodeInfo) -> list[int]:
+def _video_sizes(episode: EpisodeInfo) -> list[int | str]:
     try:
-        return [part.path.stat().st_size for part in episode.videos.values()]
+        return [part.size for part in episode.videos.values()]
     except FileNotFoundError as error:
         raise DatasetError(
             f"{error.filename}: no such file, but the episode table lists it; see `wav dataset check`"

@@ -318,9 +318,19 @@ MUTANTS: Final = [
         {
             "rests_while_it_goes_back": ("np.abs(reading.velocity[REVOLUTE]).max() < _RESTING", "reading.velocity[REVOLUTE].max() < _RESTING"),
             "clear_though_not_where_it_was": ("if self._go(Trigger.CLEAR) and told is not None:", "if self._go(Trigger.CLEAR) or told is not None:"),
-            "sent_targets_forgotten": ("self._whereabouts.sent(target, self._cut_off)\n", "pass\n"),
+            "sent_targets_forgotten": ("self._whereabouts.sent(target, self._cut_off, took)\n", "pass\n"),
+            "enabled_arm_expected_where_it_was": ("        self._whereabouts.forget()\n", ""),
+            "goes_on_at_rest_without_a_look": ("            self._go(Trigger.INTERRUPT)\n", ""),
             "silent_right_arm_unnoticed": ("self._cut_off[0] or left, self._cut_off[1] or right", "self._cut_off[0] or left, self._cut_off[1]"),
             "refusing_right_bus_unnoticed": ("not took[0], self._cut_off[1] or not took[1]", "not took[0], self._cut_off[1]"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/tracking.py",
+        ("tests/wav_policy/control/test_loop_interruptions.py",),
+        {
+            "refused_targets_are_places": ("(got | ~self._is_alone)", "True"),
+            "left_alone_where_it_is": ("        self._is_alone = ~got\n", ""),
         },
     ),
     *mutants_of(

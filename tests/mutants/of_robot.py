@@ -326,6 +326,15 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
+        "wav_policy/nodes/messages/joint_state.py",
+        ("tests/wav_policy/nodes/messages/test_joint_state.py",),
+        {
+            "newer_arm_counts": ("return PickedState(self._positions.copy(), efforts, oldest_stamp)", "return PickedState(self._positions.copy(), efforts, stamp)"),
+            "dead_arm_is_as_young_as_the_other": ("<= self._max_apart:", "< np.inf:"),
+            "one_arm_told_twice": ("        self._told = oldest_stamp\n", ""),
+        },
+    ),
+    *mutants_of(
         "wav_policy/control/tracking.py",
         ("tests/wav_policy/control/test_loop_interruptions.py",),
         {

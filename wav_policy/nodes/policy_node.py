@@ -31,9 +31,8 @@ from wav_policy.nodes.messages import chunk_topic
 from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
 from wav_policy.nodes.messages.joint_state import (
     JointNamesError,
+    JointPicker,
     OtherJointsError,
-    positions_from_message,
-    stamp_to_seconds,
 )
 from wav_policy.nodes.messages.subscribing import subscribe, why_silent
 from wav_policy.nodes.messages.trajectory import chunk_to_message
@@ -158,6 +157,7 @@ class _Running:
     buffer: ObservationBuffer
     continuation: ChunkContinuation
     cameras: CameraSubscriptions
+    joints: JointPicker
     heartbeat: Heartbeat
     worker: PlanningWorker
     imagination: ImaginationPublisher | None
@@ -274,6 +274,7 @@ class PolicyNode(ManagedNode):
             buffer=buffer,
             continuation=continuation,
             cameras=cameras,
+            joints=JointPicker(self.config.observation.max_joint_age),
             publisher=self.create_lifecycle_publisher(
                 JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS
             ),
@@ -337,14 +338,14 @@ class PolicyNode(ManagedNode):
         if running is None:
             return
         try:
-            positions = positions_from_message(message)
+            state = running.joints.take(message)
         except OtherJointsError as error:
             running.buffer.note_joint_state(str(error))
             return
         except JointNamesError as error:
             running.buffer.reject_joint_state(str(error))
             return
-        running.buffer.add_joint_state(positions, stamp_to_seconds(message.header.stamp))
+        running.buffer.add_joint_state(state.positions, state.stamp)
 
     def _on_instruction(self, instruction: str) -> None:
         if instruction == self._instruction:

@@ -15,6 +15,9 @@ _LOOP: Final = (
     "tests/wav_policy/control/test_loop_tracking.py",
     "tests/wav_policy/control/test_loop_clocks.py",
 )
+_LOST_ZERO: Final = (
+    "tests/wav_policy/piper/test_lost_zero.py::test_a_joint_at_rest_that_loses_its_zero_holds_the_arms_and_is_named",
+)
 
 MUTANTS: Final = [
     *mutants_of(
@@ -433,5 +436,23 @@ MUTANTS: Final = [
         "wav_policy/control/trusted_readings.py",
         ("tests/wav_policy/control/test_trusted_readings.py",),
         {"jump_told_again": ("self.jumped = np.zeros(JOINT_DIM, dtype=bool)\n        if reading", "if reading")},
+    ),
+    *mutants_of(
+        "wav_policy/control/trusted_readings.py",
+        _LOST_ZERO,
+        {"driver_unheard": (" | (reading.jumps > trusted.jumps)[arm]", "")},
+    ),
+    *mutants_of(
+        "wav_policy/piper/belief.py",
+        _LOST_ZERO,
+        {
+            "on_its_way_back_believed": ("_BACK if from_rest and confirms else self._reach", "self._reach"),
+            "starts_as_fast_as_it_moves": ("starts_slowly=not is_silent_at_rest", "starts_slowly=False"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/piper/bimanual.py",
+        _LOST_ZERO,
+        {"other_arm_jumped": ("np.concatenate([left.jumps, right.jumps])", "np.concatenate([right.jumps, left.jumps])")},
     ),
 ]  # fmt: skip

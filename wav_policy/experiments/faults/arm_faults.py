@@ -74,13 +74,6 @@ def _go_deaf(testbed: Testbed) -> float:
     return now
 
 
-def _reset_left(testbed: Testbed) -> None:
-    """As the message asks for: where the joint says another angle than it has."""
-    client = testbed.observer.client
-    client.set_parameter("sim_node", "fault.left", "")
-    client.trigger("piper/left/reset")
-
-
 def _clear_gripper(testbed: Testbed) -> None:
     """As the warning asks for."""
     testbed.observer.client.set_parameter("sim_node", "fault.left", "")
@@ -176,15 +169,6 @@ ARM_FAULTS: Final = (
         by_policy=False,
         says="left_joint1.* rad .*piper/enable",
         way_back=_ENABLE,
-    ),
-    _on_bus(
-        "left joint 1 loses its zero",
-        "left",
-        "zero_lost 1",
-        heal=_reset_left,
-        says="left_joint1 jumped.*piper/left/reset",
-        way_back=("piper/enable", "piper/home"),
-        falls=True,
     ),
     _on_bus("left gripper trips", "left", "gripper_trip", GO_ON, heal=_clear_gripper, says="(?i)gripper.*piper/enable"),
     _on_bus("teach button of the left arm", "left", "teach", says="teach", way_back=_ENABLE),

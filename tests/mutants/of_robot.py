@@ -15,6 +15,9 @@ _LOOP: Final = (
     "tests/wav_policy/control/test_loop_tracking.py",
     "tests/wav_policy/control/test_loop_clocks.py",
 )
+_LOST_ZERO: Final = (
+    "tests/wav_policy/piper/test_lost_zero.py::test_a_joint_at_rest_that_loses_its_zero_holds_the_arms_and_is_named",
+)
 
 MUTANTS: Final = [
     *mutants_of(
@@ -318,9 +321,28 @@ MUTANTS: Final = [
         {
             "rests_while_it_goes_back": ("np.abs(reading.velocity[REVOLUTE]).max() < _RESTING", "reading.velocity[REVOLUTE].max() < _RESTING"),
             "clear_though_not_where_it_was": ("if self._go(Trigger.CLEAR) and told is not None:", "if self._go(Trigger.CLEAR) or told is not None:"),
-            "sent_targets_forgotten": ("self._whereabouts.sent(target, self._cut_off)\n", "pass\n"),
+            "sent_targets_forgotten": ("self._whereabouts.sent(target, self._cut_off, took)\n", "pass\n"),
+            "enabled_arm_expected_where_it_was": ("        self._whereabouts.forget()\n", ""),
+            "goes_on_at_rest_without_a_look": ("            self._go(Trigger.INTERRUPT)\n", ""),
             "silent_right_arm_unnoticed": ("self._cut_off[0] or left, self._cut_off[1] or right", "self._cut_off[0] or left, self._cut_off[1]"),
             "refusing_right_bus_unnoticed": ("not took[0], self._cut_off[1] or not took[1]", "not took[0], self._cut_off[1]"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/nodes/messages/joint_state.py",
+        ("tests/wav_policy/nodes/messages/test_joint_state.py",),
+        {
+            "newer_arm_counts": ("return PickedState(self._positions.copy(), efforts, oldest_stamp)", "return PickedState(self._positions.copy(), efforts, stamp)"),
+            "dead_arm_is_as_young_as_the_other": ("<= self._max_apart:", "< np.inf:"),
+            "one_arm_told_twice": ("        self._told = oldest_stamp\n", ""),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/tracking.py",
+        ("tests/wav_policy/control/test_loop_interruptions.py",),
+        {
+            "refused_targets_are_places": ("(got | ~self._is_alone)", "True"),
+            "left_alone_where_it_is": ("        self._is_alone = ~got\n", ""),
         },
     ),
     *mutants_of(
@@ -414,5 +436,23 @@ MUTANTS: Final = [
         "wav_policy/control/trusted_readings.py",
         ("tests/wav_policy/control/test_trusted_readings.py",),
         {"jump_told_again": ("self.jumped = np.zeros(JOINT_DIM, dtype=bool)\n        if reading", "if reading")},
+    ),
+    *mutants_of(
+        "wav_policy/control/trusted_readings.py",
+        _LOST_ZERO,
+        {"driver_unheard": (" | (reading.jumps > trusted.jumps)[arm]", "")},
+    ),
+    *mutants_of(
+        "wav_policy/piper/belief.py",
+        _LOST_ZERO,
+        {
+            "on_its_way_back_believed": ("_BACK if from_rest and confirms else self._reach", "self._reach"),
+            "starts_as_fast_as_it_moves": ("starts_slowly=not is_silent_at_rest", "starts_slowly=False"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/piper/bimanual.py",
+        _LOST_ZERO,
+        {"other_arm_jumped": ("np.concatenate([left.jumps, right.jumps])", "np.concatenate([right.jumps, left.jumps])")},
     ),
 ]  # fmt: skip

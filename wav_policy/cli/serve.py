@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wav_models.command_line import Port, parsed
-from wav_models.configuration import AtLeastOne
+from wav_models.configuration import AtLeastOne, NotNegative
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.options import checkpoint_to_load
+
+if TYPE_CHECKING:
+    from wav_policy.policy.wav_policy import WAVPolicy
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,13 @@ class ServeArguments:
     token_file: Path | None = None
     """File (mode 0600) with the API key, in place of a new one."""
     engine: str = "auto"
-    """auto, torch, onnxruntime or tensorrt."""
+    """auto, torch, onnxruntime or tensorrt; auto makes graphs for this processor where there are none, in a minute."""
     dtype: str = "auto"
-    """Number format of the networks."""
+    """Number format of the networks; auto: the fastest."""
     threads: AtLeastOne = 1
     """Of the networks."""
+    deadline: NotNegative = 0.0
+    """Time a plan may take [s]; 0: the checkpoint's."""
     pretrained: Path | None = None
     """Local LTX-Video directory, for checkpoints that use it."""
 
@@ -38,26 +44,43 @@ class ServeArguments:
 def main(argv: list[str]) -> None:
     """Entry point of `wav serve`."""
     arguments = parsed(ServeArguments, "wav serve", argv)
-    checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
     from wav_policy.monitor.server import Address
     from wav_policy.policy.remote.server import PolicyServer
-    from wav_policy.policy.wav_policy import WAVPolicy
 
     address = Address.choose(arguments.host, arguments.port, arguments.token_file)
-    policy = WAVPolicy.load(
-        checkpoint,
-        engine=arguments.engine,
-        dtype=arguments.dtype,
-        num_threads=arguments.threads,
-        pretrained=arguments.pretrained,
-    )
-    seconds = policy.warm_up().total
+    policy = load_policy(arguments)
+    cost = policy.warm_up()
     server = PolicyServer(policy, address.host, address.port, address.token, lambda text: print(text, flush=True))
     try:
-        print(f"{policy.config.name} at ws://{address.host}:{server.port}; a plan takes {1e3 * seconds:.0f} ms")
+        print(f"{policy.config.name} at ws://{address.host}:{server.port}; a plan takes {1e3 * cost.total:.0f} ms")
+        print(f"engine: {policy.description}")
+        if (shortage := cost.shortage(policy.planner, policy.description)) is not None:
+            print(shortage)
         if address.token:
             print(f"API key: {address.token}")
         sys.stdout.flush()
         threading.Event().wait()
     finally:
         server.close()
+
+
+def load_policy(arguments: ServeArguments) -> WAVPolicy:
+    """The checkpoint's policy, as `policy_node` loads it.
+
+    Raises:
+        ConfigurationError, CheckpointError, EngineError: see `checkpoint_to_load` and `WAVPolicy.load`.
+    """
+    checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
+    from wav_models.checkpoint import load_planner_config
+    from wav_policy.policy.wav_policy import WAVPolicy
+
+    planner = load_planner_config(checkpoint)
+    return WAVPolicy.load(
+        checkpoint,
+        engine=arguments.engine,
+        dtype=arguments.dtype,
+        num_threads=arguments.threads,
+        pretrained=arguments.pretrained,
+        planner=replace(planner, deadline=arguments.deadline) if arguments.deadline > 0.0 else planner,
+        prepare=lambda text: print(text, file=sys.stderr, flush=True),
+    )

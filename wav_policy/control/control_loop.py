@@ -270,6 +270,7 @@ class ControlLoop:
         self._drop_plans()
         self._readings.forget()
         self._tracking.forget()
+        self._whereabouts.forget()
 
     def _trip(self, reason: str) -> None:
         self._safety.trip(reason)
@@ -348,8 +349,8 @@ class ControlLoop:
             self._go(Trigger.REST)
 
     def _send(self, now: float, target: FloatArray) -> None:
-        self._whereabouts.sent(target, self._cut_off)
         took = self._arms.write(target, self._cut_off)
+        self._whereabouts.sent(target, self._cut_off, took)
         self._statistics.wrote(now, self._clock())
         self._cut_off = self._cut_off[0] or not took[0], self._cut_off[1] or not took[1]
         self._on_target(target, now)
@@ -384,13 +385,14 @@ class ControlLoop:
         present = self._inhibit
         if inhibit is None and present is None and not any(self._cut_off):
             return
-        if inhibit is None and reading is not None and self._is_at_rest(reading):
-            self._go_on_from(reading)
-            return
+        if inhibit is None:
+            self._go(Trigger.INTERRUPT)
+            if reading is not None and self._is_at_rest(reading):
+                self._go_on_from(reading)
+                return
         self._drop_plans()
         inhibit = inhibit or present
         if inhibit is None:
-            self._go(Trigger.INTERRUPT)
             return
         if inhibit is not present:
             self._inhibit = inhibit

@@ -93,21 +93,37 @@ class Tracking:
 
 
 class Whereabouts:
-    """Where each arm can be that was left alone: from where it was measured last to the targets it was sent since."""
+    """Where each arm can be that was left alone: from where it was measured last to the targets it was sent since.
+
+    An arm whose bus refuses its targets is left alone too: until it has got one, it is not looked for elsewhere.
+    """
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """The arms are believed where they are measured next."""
         self._low: FloatArray = np.zeros(JOINT_DIM)
         self._high: FloatArray = np.zeros(JOINT_DIM)
+        self._is_alone = np.zeros(JOINT_DIM, dtype=bool)
 
     def heard(self, measured: FloatArray, target: FloatArray) -> None:
         """Both arms were measured, shape [14], on their way to a target, shape [14]."""
-        self._low, self._high = np.minimum(measured, target), np.maximum(measured, target)
+        self._low = np.where(self._is_alone, self._low, np.minimum(measured, target))
+        self._high = np.where(self._is_alone, self._high, np.maximum(measured, target))
 
-    def sent(self, target: FloatArray, is_muted: tuple[bool, bool]) -> None:
-        """A target, shape [14], went to the arms that are not muted."""
-        muted = np.repeat(is_muted, ARM_DOF)
-        self._low = np.where(muted, self._low, np.minimum(self._low, target))
-        self._high = np.where(muted, self._high, np.maximum(self._high, target))
+    def sent(self, target: FloatArray, is_muted: tuple[bool, bool], took: tuple[bool, bool]) -> None:
+        """A target, shape [14], went to the arms that are not muted. The first one that a bus refuses may have reached
+        its arm in part.
+
+        Args:
+            took: per arm, whether its bus took what it was sent.
+        """
+        got = np.repeat(took, ARM_DOF) & ~np.repeat(is_muted, ARM_DOF)
+        reached = ~np.repeat(is_muted, ARM_DOF) & (got | ~self._is_alone)
+        self._low = np.where(reached, np.minimum(self._low, target), self._low)
+        self._high = np.where(reached, np.maximum(self._high, target), self._high)
+        self._is_alone = ~got
 
     def find_moved(self, measured: FloatArray, target: FloatArray, was_muted: tuple[bool, bool]) -> str:
         """The joint that is farthest from where its arm was left, in words with remedy; "" if none is too far.
@@ -117,8 +133,8 @@ class Whereabouts:
             target: in force, shape [14]: where the arms are that were not muted.
             was_muted: per arm.
         """
-        muted = np.repeat(was_muted, ARM_DOF)
-        nearest = np.where(muted, np.clip(measured, self._low, self._high), target)
+        alone = np.repeat(was_muted, ARM_DOF) | self._is_alone
+        nearest = np.where(alone, np.clip(measured, self._low, self._high), target)
         away = np.abs(measured - nearest)
         worst = REVOLUTE[int(away[REVOLUTE].argmax())]
         if away[worst] <= MOVED:

@@ -4,7 +4,7 @@ leads there, the joint has jumped."""
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +61,9 @@ class TrustedReadings:
                 continue
             trusted, self._trusted[side] = self._trusted[side], reading
             if trusted is not None and not self._is_apart(side, trusted, reading):
-                late = self._max_gap * np.abs(trusted.velocity[_ARMS[side]])
-                self.jumped[_ARMS[side]] = self._changed(side, trusted, reading, late)
+                arm = _ARMS[side]
+                late = self._max_gap * np.abs(trusted.velocity[arm])
+                self.jumped[arm] = self._changed(side, trusted, reading, late) | (reading.jumps > trusted.jumps)[arm]
         left, right = self._trusted
         if left is None or right is None:
             return None
@@ -84,8 +85,10 @@ class TrustedReadings:
 def _joined(left: JointReading, right: JointReading) -> JointReading:
     """The left arm of one reading and the right one of another."""
 
-    def of_both(name: str) -> FloatArray:
+    def of_both(name: str) -> Any:
         return np.concatenate([getattr(left, name)[_ARMS[0]], getattr(right, name)[_ARMS[1]]])
 
     stamps = left.stamps[0], right.stamps[1]
-    return replace(left, position=of_both("position"), velocity=of_both("velocity"), stamps=stamps)
+    return replace(
+        left, position=of_both("position"), velocity=of_both("velocity"), stamps=stamps, jumps=of_both("jumps")
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -19,7 +21,7 @@ from wav_policy.nodes.messages import plan_messages
 from wav_policy.nodes.messages.diagnostic_array import reports_from_message
 from wav_policy.nodes.messages.images import ImageError, rgb_from_message
 from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
-from wav_policy.nodes.messages.joint_state import JointNamesError, OtherJointsError, positions_from_message
+from wav_policy.nodes.messages.joint_state import JointNamesError, JointPicker, OtherJointsError
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.nodes.runtime.polling import PolledTopic
@@ -27,6 +29,8 @@ from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
 from wav_policy.robot.cameras import VIEWS
 
 _NEWEST: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+_NEWEST_TWO: Final = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Each arm may have a publisher of its own."""
 _SILENCE: Final = 3.0
 """A report that is older is marked as silent [s]."""
 _OLD_PICTURE: Final = 2.0
@@ -57,6 +61,7 @@ class MonitorFeed:
         self._imagined: dict[str, tuple[float, ImageArray]] = {}
         self._futures: dict[str, tuple[float, ImageArray]] = {}
         self._joints: tuple[float, FloatArray] | None = None
+        self._picker = JointPicker(_OLD_JOINTS)
         self._chunk: tuple[float, ActionChunk] | None = None
         self._value: tuple[FloatArray, FloatArray] | None = None
         self._rounds: tuple[float, plan_messages.PlanRounds] | None = None
@@ -81,7 +86,10 @@ class MonitorFeed:
         kinds |= dict.fromkeys((plan_messages.VALUE_TOPIC, plan_messages.ROUNDS_TOPIC), Float32MultiArray)
         kinds |= {topic: Image for view in VIEWS for topic in (IMAGE_TOPICS[view], image_topic(view))}
         kinds[FUTURES_TOPIC] = Image
-        self._topics = {topic: PolledTopic(self._node, kind, topic, _NEWEST) for topic, kind in kinds.items()}
+        self._topics = {
+            topic: PolledTopic(self._node, kind, topic, _NEWEST_TWO if topic == JOINT_TOPIC else _NEWEST)
+            for topic, kind in kinds.items()
+        }
 
     def close(self) -> None:
         """Fetch nothing any more."""
@@ -116,19 +124,24 @@ class MonitorFeed:
             self._fetch_image(self._real, view, IMAGE_TOPICS[view])
             self._fetch_image(self._imagined, view, image_topic(view))
         self._fetch_image(self._futures, FUTURES_TOPIC, FUTURES_TOPIC)
-        try:
-            if (joints := self._take(JOINT_TOPIC)) is not None:
-                self._joints = time.monotonic(), positions_from_message(joints)
+        while (joints := self._take(JOINT_TOPIC)) is not None:
+            with self._warning_of(JointNamesError), suppress(OtherJointsError):
+                self._joints = time.monotonic(), self._picker.take(joints).positions
+        with self._warning_of(TrajectoryError):
             if (chunk := self._take("action_chunk")) is not None:
                 self._chunk = time.monotonic(), chunk_from_message(chunk)
-        except OtherJointsError:
-            pass
-        except (JointNamesError, TrajectoryError) as error:  # piper_node and policy_node refuse them with a report
-            self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
         if (value := self._take(plan_messages.VALUE_TOPIC)) is not None:
             self._value = plan_messages.value_from_message(value)
         if (rounds := self._take(plan_messages.ROUNDS_TOPIC)) is not None:
             self._rounds = time.monotonic(), plan_messages.rounds_from_message(rounds)
+
+    @contextmanager
+    def _warning_of(self, kind: type[Exception]) -> Iterator[None]:
+        """piper_node and policy_node refuse such messages with a report."""
+        try:
+            yield
+        except kind as error:
+            self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
 
     def _fetch_image(self, images: dict[str, tuple[float, ImageArray]], view: str, topic: str) -> None:
         if (message := self._take(topic)) is None:

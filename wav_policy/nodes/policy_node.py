@@ -31,9 +31,8 @@ from wav_policy.nodes.messages import chunk_topic
 from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
 from wav_policy.nodes.messages.joint_state import (
     JointNamesError,
+    JointPicker,
     OtherJointsError,
-    positions_from_message,
-    stamp_to_seconds,
 )
 from wav_policy.nodes.messages.subscribing import subscribe, why_silent
 from wav_policy.nodes.messages.trajectory import chunk_to_message
@@ -46,7 +45,8 @@ from wav_policy.nodes.runtime.polling import DrainingThread, NeverCalled
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.policy.chunk_continuation import ChunkContinuation, check_continuation
 from wav_policy.policy.observation import JOINT_TOPIC, ObservationBuffer, ObservationConfig
-from wav_policy.policy.planning_worker import PlanningWorker, Policy
+from wav_policy.policy.planning_effort import PlanCost
+from wav_policy.policy.planning_worker import PlanningWorker, Policy, PolicyError
 from wav_policy.policy.remote.address import check_address
 from wav_policy.policy.remote.remote_policy import RemotePolicy
 
@@ -120,7 +120,6 @@ def load_policy(config: PolicyNodeConfig) -> Policy:
     """The checkpoint's policy with the planner parameters that the node overrides."""
     from wav_models.checkpoint import load_planner_config
     from wav_models.configuration import with_assignments
-    from wav_models.engines.prepare import make_missing
     from wav_models.engines.select import EngineOptions
     from wav_policy.policy.wav_policy import WAVPolicy
 
@@ -135,8 +134,6 @@ def load_policy(config: PolicyNodeConfig) -> Policy:
     if config.deadline > 0.0:
         planner = dataclasses.replace(planner, deadline=config.deadline)
     planner = with_assignments(planner, config.planner.split(), "parameter 'planner'")
-    if config.make_graphs and config.engine == "auto" and config.dtype in ("auto", "int8"):
-        make_missing(Path(config.checkpoint), planner, get_logger("policy_node").warning)
     return WAVPolicy.load(
         config.checkpoint,
         engine=config.engine,
@@ -149,6 +146,7 @@ def load_policy(config: PolicyNodeConfig) -> Policy:
             compile=config.compile,
             cuda_graphs=config.cuda_graphs,
         ),
+        prepare=get_logger("policy_node").warning if config.make_graphs else None,
     )
 
 
@@ -159,6 +157,7 @@ class _Running:
     buffer: ObservationBuffer
     continuation: ChunkContinuation
     cameras: CameraSubscriptions
+    joints: JointPicker
     heartbeat: Heartbeat
     worker: PlanningWorker
     imagination: ImaginationPublisher | None
@@ -196,7 +195,7 @@ class PolicyNode(ManagedNode):
         policy = None
         try:
             policy = self._make_policy(self.config)
-            cost = policy.warm_up(self._instruction)
+            cost = self._warm_up(policy)
             self._running = self._start(policy)
         except Exception as error:  # every way a checkpoint, engine or configuration can fail ends here
             if policy is not None:
@@ -206,11 +205,21 @@ class PolicyNode(ManagedNode):
             self.get_logger().debug(traceback.format_exc())
             return TransitionCallbackReturn.FAILURE
         self._fault = None
+        if cost is None:
+            return TransitionCallbackReturn.SUCCESS
         self.get_logger().info(f"loaded {policy.config.name}; a plan took {1e3 * cost.total:.0f} ms")
         self.get_logger().info(f"engine: {policy.description}")
         if (shortage := cost.shortage(policy.planner, policy.description)) is not None:
             self.get_logger().warning(shortage)
         return TransitionCallbackReturn.SUCCESS
+
+    def _warm_up(self, policy: Policy) -> PlanCost | None:
+        """None for a policy elsewhere that does not answer yet: it is asked again once plans are wanted."""
+        try:
+            return policy.warm_up(self._instruction)
+        except PolicyError as error:
+            self.get_logger().warning(f"{error}. The arms hold until it answers")
+            return None
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start planning as at the beginning of an episode."""
@@ -265,6 +274,7 @@ class PolicyNode(ManagedNode):
             buffer=buffer,
             continuation=continuation,
             cameras=cameras,
+            joints=JointPicker(self.config.observation.max_joint_age),
             publisher=self.create_lifecycle_publisher(
                 JointTrajectory, chunk_topic.CHUNK_TOPIC, chunk_topic.OFFERED_QOS
             ),
@@ -328,14 +338,14 @@ class PolicyNode(ManagedNode):
         if running is None:
             return
         try:
-            positions = positions_from_message(message)
+            state = running.joints.take(message)
         except OtherJointsError as error:
             running.buffer.note_joint_state(str(error))
             return
         except JointNamesError as error:
             running.buffer.reject_joint_state(str(error))
             return
-        running.buffer.add_joint_state(positions, stamp_to_seconds(message.header.stamp))
+        running.buffer.add_joint_state(state.positions, state.stamp)
 
     def _on_instruction(self, instruction: str) -> None:
         if instruction == self._instruction:

@@ -23,12 +23,7 @@ from std_srvs.srv import Trigger
 
 from wav_models.configuration import AtLeastOne, Count, check_choice
 from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
-from wav_policy.nodes.messages.joint_state import (
-    JointNamesError,
-    efforts_from_message,
-    positions_from_message,
-    stamp_to_seconds,
-)
+from wav_policy.nodes.messages.joint_state import JointNamesError, JointPicker, OtherJointsError
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
@@ -110,6 +105,7 @@ class RecorderNode(Node):
         self._recorder.instruction = config.instruction
         unhandled = NeverCalled()  # by the executor: some 500 messages a second are too many for it
         self._cameras = CameraSubscriptions(self, self._sources, config.image_transport, unhandled)
+        self._pickers = {source: JointPicker() for source in ("joint_states", "action")}
         joints = [
             subscribe(
                 self,
@@ -120,7 +116,7 @@ class RecorderNode(Node):
                 partial(self._sources.reject, source),
                 callback_group=unhandled,
             )
-            for source in ("joint_states", "action")
+            for source in self._pickers
         ]
         self._captures = DrainingThread(self, [*self._cameras.subscriptions, *joints])
         subscribe_instruction(self, self._on_instruction)
@@ -157,11 +153,14 @@ class RecorderNode(Node):
 
     def _on_joints(self, source: str, message: JointState) -> None:
         try:
-            positions, efforts = positions_from_message(message), efforts_from_message(message)
+            positions, efforts, stamp = self._pickers[source].take(message)
+        except OtherJointsError as error:
+            self._sources.note(source, str(error))
+            return
         except JointNamesError as error:
             self._sources.reject(source, str(error))
             return
-        self._sources.add_joints(source, positions, stamp_to_seconds(message.header.stamp), efforts)
+        self._sources.add_joints(source, positions, stamp, efforts)
 
     def _on_instruction(self, instruction: str) -> None:
         self._recorder.instruction = instruction

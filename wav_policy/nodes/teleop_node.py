@@ -93,6 +93,8 @@ class TeleopNode(ManagedNode):
         self._heard: dict[str, StreamBuffer[FloatArray]] = {
             topic: StreamBuffer(topic, _KEPT, limits) for topic in (JOINT_TOPIC, TARGET_TOPIC)
         }
+        max_apart = self.config.following.max_follower_age
+        self._pickers = {topic: joint_state.JointPicker(max_apart) for topic in self._heard}
         self._active = False
         self._chunks: Publisher | None = None
         self._leader: Publisher | None = None
@@ -201,7 +203,7 @@ class TeleopNode(ManagedNode):
     def _on_joints(self, topic: str, message: JointState) -> None:
         heard = self._heard[topic]
         try:
-            positions = joint_state.positions_from_message(message)
+            positions, _, stamp = self._pickers[topic].take(message)
         except joint_state.OtherJointsError as error:
             heard.note(str(error))
             return
@@ -212,7 +214,6 @@ class TeleopNode(ManagedNode):
             worst = int(finite.argmin())
             heard.reject(f"{JOINT_NAMES[worst]} is {positions[worst]}")
             return
-        stamp = joint_state.stamp_to_seconds(message.header.stamp)
         if heard.admits(stamp, self._ros_time()):
             heard.append(stamp, positions)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wav_models.types import FloatArray
 from wav_policy.piper.absent_arm import AbsentArm
@@ -31,12 +32,14 @@ class JointReading:
         velocity: shape [14], rad/s and m/s.
         stamps: of the left and the right arm's reading [s].
         effort: shape [14], N m; NaN where an arm does not tell.
+        jumps: how often each was found where it cannot have got to, shape [14].
     """
 
     position: FloatArray
     velocity: FloatArray
     stamps: tuple[float, float]
     effort: FloatArray = field(default_factory=lambda: np.full(JOINT_DIM, np.nan))
+    jumps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(JOINT_DIM, dtype=np.int64))
 
     @property
     def stamp(self) -> float:
@@ -258,4 +261,5 @@ def _joined(left: ArmFeedback, right: ArmFeedback) -> JointReading:
         velocity=np.concatenate([left.velocity, right.velocity]),
         stamps=(left.stamp, right.stamp),
         effort=np.concatenate([left.effort, right.effort]),
+        jumps=np.concatenate([left.jumps, right.jumps]),
     )

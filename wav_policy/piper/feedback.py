@@ -16,6 +16,7 @@ from typing import Final
 
 import can
 import numpy as np
+from numpy.typing import NDArray
 from piper_sdk import C_PiperInterface_V2
 
 from wav_models.types import FloatArray
@@ -69,12 +70,14 @@ class ArmFeedback:
         stamp: when the last of the six joints arrived [s].
         effort: of the joints from their motors' currents, of the gripper as it tells, shape [7], N m; NaN where it is
             not told.
+        jumps: how often each was found where it cannot have got to, shape [7]; 0 for the gripper.
     """
 
     position: FloatArray
     velocity: FloatArray
     stamp: float
     effort: FloatArray = field(default_factory=lambda: np.full(ARM_DOF, np.nan))
+    jumps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(ARM_DOF, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -373,7 +376,8 @@ class FeedbackReader:
         position[-1] = units.metres_from_micrometres(self._stroke.values[0])
         self._history.append((now, position))
         effort = np.where(self._effort_stamps >= now - _EFFORT_AGE, self._efforts, np.nan)
-        self.latest = ArmFeedback(position, self._velocity(now, position), now, effort)
+        jumps = np.array([number for pair in self._joints for number in pair.jumps or (0, 0)] + [0], dtype=np.int64)
+        self.latest = ArmFeedback(position, self._velocity(now, position), now, effort, jumps)
         self._stamps.append(now)
         self._undecodable_before = self.undecodable
         self._on_feedback()

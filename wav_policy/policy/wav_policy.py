@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wav_models.checkpoint import load_checkpoint, load_model_config
+from wav_models.checkpoint import load_checkpoint, load_model_config, load_planner_config
 from wav_models.data.images import resize_image
 from wav_models.data.normalization import Normalization
 from wav_models.embodiment import Embodiment
 from wav_models.engines.base import Engine, full_memory_is_named
 from wav_models.engines.observed_trajectories import ObservedTrajectories, make_state_token
+from wav_models.engines.prepare import make_missing
 from wav_models.engines.select import EngineOptions, loaded_format, make_engine
 from wav_models.guidance import JACOBIANS, Guidance
 from wav_models.planner.config import PlannerConfig
@@ -111,6 +112,7 @@ class WAVPolicy:
         jacobian: str = JACOBIANS[0],
         options: EngineOptions | None = None,
         robot: Embodiment = ROBOT,
+        prepare: Callable[[str], None] | None = None,
     ) -> WAVPolicy:
         """Load a checkpoint directory.
 
@@ -124,6 +126,8 @@ class WAVPolicy:
             jacobian: how a plan is guided to committed motion, one of `guidance.JACOBIANS`.
             options: execution providers, compilation and CUDA graphs; its other fields are those above.
             robot: that the plans are for.
+            prepare: make graphs that engine "auto" would take and that are missing (`engines.prepare`); called with
+                what is being done. None: take what there is.
 
         Raises:
             CheckpointError: a file or tensor is missing, unknown or has the wrong shape.
@@ -133,6 +137,8 @@ class WAVPolicy:
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         load_model_config(Path(checkpoint)).embodiment.require(robot, f"checkpoint {checkpoint}", "the robot")
+        if prepare is not None and engine == "auto" and dtype in ("auto", "int8"):
+            make_missing(Path(checkpoint), planner or load_planner_config(Path(checkpoint)), prepare)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with full_memory_is_named():
             weights = loaded_format(engine, dtype, device)

@@ -187,6 +187,11 @@ class Sources:
         with self._lock:
             self._streams[source].reject(reason)
 
+    def note(self, source: str, reason: str) -> None:
+        """Note why a message was not taken that says nothing about those before it."""
+        with self._lock:
+            self._streams[source].note(reason)
+
     def dropped(self) -> dict[str, int]:
         """Messages of every topic whose stamp was not believed."""
         with self._lock:

@@ -23,6 +23,7 @@ class InterruptedArms(PerfectArms):
 
     silent_since: float | None = None
     refuses = False
+    takes_probes = False
 
     def __init__(self, clock: Callable[[], float], side: int) -> None:
         super().__init__(clock)
@@ -44,7 +45,8 @@ class InterruptedArms(PerfectArms):
         muted = [not hears if side == self.side else mute[side] for side in (0, 1)]
         super().write(position, (muted[0], muted[1]))
         self.steps.append(np.abs(self.position - before).max())
-        return not self.refuses or self.side == 1, not self.refuses or self.side == 0
+        took = not self.refuses or (self.takes_probes and mute[self.side])
+        return took or self.side == 1, took or self.side == 0
 
 
 @pytest.fixture
@@ -151,6 +153,40 @@ def test_a_silent_arm_that_comes_back_elsewhere_waits_for_enable(moving: Any, si
     assert f"{SIDES[side]}_joint2 is at 1.400 rad, but was left at 1.000 rad" in state.detail
     assert bench.told == [state.detail], "nothing says that it may go on"
     assert max(arms.steps[steps:], default=0.0) == 0.0
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("takes_probes", [False, True])
+def test_an_arm_that_is_moved_slowly_while_its_bus_refuses_its_targets_waits_for_enable(
+    moving: Any, side: int, takes_probes: bool
+) -> None:
+    """A queue that takes one frame and not four says yes and no in turn; what is taken for a new place each time is
+    not where it was left."""
+    bench = moving(0.5, side)
+    arms = bench.arms
+    arms.refuses, arms.takes_probes = True, takes_probes
+    bench.run(0.4)
+    for tick in range(80):
+        arms.position = arms.position.copy()
+        arms.position[1 + 7 * side] += 0.002
+        bench.run(1 / RATE)
+        if tick == 20:
+            assert bench.loop.state().reason != "not where it was"
+    arms.refuses = False
+    bench.run(0.2)
+    state = bench.loop.state()
+    assert (state.engaged, state.reason) == (False, "not where it was")
+    assert f"{SIDES[side]}_joint2 is at 1.05" in state.detail
+    assert "but was left at 1.000 rad" in state.detail
+    assert bench.loop.engage()
+    arms.refuses = True
+    bench.run(0.1)
+    arms.refuses = False
+    bench.run(0.5)
+    assert bench.loop.state().engaged, "where it is was believed when it was enabled"
+    bench.loop.accept(bench.chunk(arms.position[0] + 0.1))
+    bench.run(0.1)
+    assert not bench.loop.state().holding
 
 
 def test_the_first_reading_after_a_pause_is_not_believed_alone(moving: Any) -> None:

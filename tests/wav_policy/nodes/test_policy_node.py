@@ -316,6 +316,27 @@ def test_other_drivers_share_joint_states_and_names_of_our_own_with_a_prefix_are
     outside.await_chunks()
 
 
+def test_a_publisher_for_each_arm_is_as_good_as_one_for_both(outside: Outside, policy: FakePolicy) -> None:
+    right = outside.node.create_publisher(JointState, "joint_states", 10)
+
+    def publish() -> None:
+        message = JointState(name=JOINT_NAMES[7:], position=POSITIONS[7:].tolist())
+        message.header.stamp = outside.node.get_clock().now().to_msg()
+        right.publish(message)
+
+    outside.joint_names, outside.joint_positions = list(JOINT_NAMES[:7]), POSITIONS[:7].tolist()
+    outside.activate()
+    outside.await_message("missing: right_joint1")
+    timer = outside.node.create_timer(0.015, publish)
+    outside.await_chunks(5)
+    np.testing.assert_allclose(policy.observations[-1].joint_state, POSITIONS)
+    timer.cancel()
+    outside.await_message("right_joint1")
+    outside.await_silence()
+    timer.reset()
+    outside.await_chunks()
+
+
 def test_a_configuration_that_fails_leaves_nothing(ros: None, policy: FakePolicy, monkeypatch: Any) -> None:
     closed: list[bool] = []
     monkeypatch.setattr(policy, "close", lambda: closed.append(True))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +49,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 class spinning:
     """A node with the server's address, configured by the test, both spinning until the context ends."""
 
-    def __init__(self, address: str, mapping: Path) -> None:
-        self._overrides = {"policy": address, "policy_mapping": str(mapping), "instruction": "fold it"}
+    def __init__(self, address: str, mapping: Path | None) -> None:
+        self._overrides = {"policy": address, "policy_mapping": str(mapping or ""), "instruction": "fold it"}
 
     def __enter__(self) -> Outside:
         rclpy.init()
@@ -103,3 +105,30 @@ def test_a_bad_server_is_named_in_diagnostics_and_nothing_is_published_until_it_
     for connection in list(scene.server.connections):
         connection.close()
     scene.outside.await_chunks(2)
+
+
+def test_a_server_that_never_answers_keeps_no_service_waiting(scene: Scene) -> None:
+    """Nor does it keep the node from being configured: it is named, and asked again."""
+    good: Callable[..., None] = scene.server.behave
+    scene.server.behave = lambda connection: scene.server.ended.wait(PATIENCE)
+    began = time.monotonic()
+    scene.outside.activate()
+    wait_for(lambda: "no answer within 0.5 s" in scene.outside.planning, "the server's silence")
+    assert scene.server.address in scene.outside.planning
+    assert scene.outside.change(Transition.TRANSITION_DEACTIVATE)
+    assert scene.outside.change(Transition.TRANSITION_CLEANUP)
+    assert time.monotonic() - began < 15.0
+    scene.server.behave = good
+    scene.outside.activate()
+    scene.outside.await_chunks(2)
+
+
+def test_what_accepts_connections_and_says_nothing_is_named_at_once() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as deaf,
+        spinning(f"ws://127.0.0.1:{deaf.getsockname()[1]}", None) as outside,
+    ):
+        began = time.monotonic()
+        assert not outside.change(Transition.TRANSITION_CONFIGURE)
+        assert time.monotonic() - began < 6.0
+        outside.await_message(f":{deaf.getsockname()[1]}: no connection within 2 s; is the server running there?")

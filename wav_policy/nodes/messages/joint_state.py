@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -11,8 +11,9 @@ from sensor_msgs.msg import JointState
 
 from wav_models.types import FloatArray
 from wav_policy.nodes.messages.limits import MAX_NAMES, MAX_STATES, MessageError, cut
-from wav_policy.robot.joints import JOINT_NAMES
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
+_OURS: Final = frozenset(JOINT_NAMES)
 _MAX_SHOWN: Final = 200
 """Characters of somebody's names."""
 
@@ -23,6 +24,10 @@ class JointNamesError(MessageError):
 
 class OtherJointsError(JointNamesError):
     """A message about joints of something else alone: on a robot with several drivers others share the topic."""
+
+
+class PartialStateError(OtherJointsError):
+    """A message about a part of the joints, while the other part is not of the same moment: nothing to go on alone."""
 
 
 def permutation(names: Sequence[str], *, others: bool = False) -> list[int]:
@@ -42,8 +47,7 @@ def permutation(names: Sequence[str], *, others: bool = False) -> list[int]:
         raise JointNamesError(f"{len(names)} joint names; {len(JOINT_NAMES)} were expected")
     ours = [name for name in names if name in JOINT_NAMES] if others else list(names)
     if others and not ours:
-        came = cut(", ".join(names) or "no names at all", _MAX_SHOWN)
-        raise OtherJointsError(f"only other joints: {came}. Expected, in any order: {', '.join(JOINT_NAMES)}")
+        raise _about_others(names)
     missing = [name for name in JOINT_NAMES if name not in ours]
     unknown = [name for name in ours if name not in JOINT_NAMES]
     doubled = sorted({name for name in ours if ours.count(name) > 1})
@@ -52,6 +56,28 @@ def permutation(names: Sequence[str], *, others: bool = False) -> list[int]:
         detail = "; ".join(f"{fault}: {', '.join(found)}" for fault, found in faults if found)
         raise JointNamesError(f"joint names: {detail}. Expected, in any order: {', '.join(JOINT_NAMES)}")
     return [list(names).index(name) for name in JOINT_NAMES]
+
+
+def _find(names: Sequence[str]) -> dict[int, int]:
+    """Our joints in a message, as indices into `JOINT_NAMES`: where in it they are.
+
+    Raises:
+        JointNamesError: too many names, or one of ours twice.
+        OtherJointsError: none of ours.
+    """
+    if len(names) > MAX_STATES:
+        raise JointNamesError(f"{len(names)} joint names; {len(JOINT_NAMES)} were expected")
+    ours = {JOINT_NAMES.index(name): row for row, name in enumerate(names) if name in JOINT_NAMES}
+    if not ours:
+        raise _about_others(names)
+    if doubled := [JOINT_NAMES[joint] for joint in ours if list(names).count(JOINT_NAMES[joint]) > 1]:
+        raise JointNamesError(f"joint names: doubled: {', '.join(doubled)}")
+    return ours
+
+
+def _about_others(names: Sequence[str]) -> OtherJointsError:
+    came = cut(", ".join(names) or "no names at all", _MAX_SHOWN)
+    return OtherJointsError(f"only other joints: {came}. Expected, in any order: {', '.join(JOINT_NAMES)}")
 
 
 def to_message(
@@ -79,8 +105,7 @@ def positions_from_message(message: JointState) -> FloatArray:
         OtherJointsError: the message is about other joints.
     """
     order = permutation(message.name, others=True)
-    if len(message.position) != len(message.name):
-        raise JointNamesError(f"joint state: {len(message.name)} names but {len(message.position)} positions")
+    _require_positions(message)
     return np.asarray(message.position, dtype=np.float64)[order]
 
 
@@ -89,6 +114,75 @@ def efforts_from_message(message: JointState) -> FloatArray | None:
     if len(message.effort) != len(message.name):
         return None
     return np.asarray(message.effort, dtype=np.float64)[permutation(message.name, others=True)]
+
+
+def _require_positions(message: JointState) -> None:
+    if len(message.position) != len(message.name):
+        raise JointNamesError(f"joint state: {len(message.name)} names but {len(message.position)} positions")
+
+
+class PickedState(NamedTuple):
+    """Of all joints, in the order of `JOINT_NAMES`.
+
+    Attributes:
+        positions: shape [14], rad and m.
+        efforts: shape [14], N m; None unless there is one per joint.
+        stamp: of its oldest part [s].
+    """
+
+    positions: FloatArray
+    efforts: FloatArray | None
+    stamp: float
+
+
+class JointPicker:
+    """States of all joints out of the messages of one topic, each about all of them or a part, as where every arm has a
+    publisher of its own. A state is as old as its oldest part, and new once every part is.
+
+    Args:
+        max_apart: parts whose stamps are farther apart are not of one moment: a publisher has ended, or its clock is
+            another one [s].
+    """
+
+    def __init__(self, max_apart: float = 0.1) -> None:
+        self._max_apart = max_apart
+        self._stamps: FloatArray = np.full(JOINT_DIM, -np.inf)
+        self._positions: FloatArray = np.zeros(JOINT_DIM)
+        self._efforts: FloatArray = np.full(JOINT_DIM, np.nan)
+        self._told = -np.inf
+
+    def take(self, message: JointState) -> PickedState:
+        """The state that a message completes.
+
+        Raises:
+            JointNamesError: it has too many or doubled names, or not one position per name.
+            OtherJointsError: it is about other joints.
+            PartialStateError: it completes none; says what is missing.
+        """
+        stamp = stamp_to_seconds(message.header.stamp)
+        if _OURS.issubset(message.name):
+            return PickedState(positions_from_message(message), efforts_from_message(message), stamp)
+        self._keep(message, stamp)
+        oldest, newest = int(self._stamps.argmin()), int(self._stamps.argmax())
+        if (oldest_stamp := float(self._stamps[oldest])) == -np.inf:
+            missing = [name for name, known in zip(JOINT_NAMES, self._stamps, strict=True) if known == -np.inf]
+            raise PartialStateError(f"joint names: missing: {', '.join(missing)}; nobody else says them")
+        if not (apart := float(self._stamps[newest]) - oldest_stamp) <= self._max_apart:
+            raise PartialStateError(f"{JOINT_NAMES[oldest]} is {apart:.2f} s older than {JOINT_NAMES[newest]}")
+        if oldest_stamp == self._told:
+            raise PartialStateError(f"nothing new of {JOINT_NAMES[oldest]}")
+        self._told = oldest_stamp
+        efforts = None if np.isnan(self._efforts).any() else self._efforts.copy()
+        return PickedState(self._positions.copy(), efforts, oldest_stamp)
+
+    def _keep(self, message: JointState, stamp: float) -> None:
+        ours = _find(message.name)
+        _require_positions(message)
+        into, of = list(ours), list(ours.values())
+        has_efforts = len(message.effort) == len(message.name)
+        self._positions[into] = np.asarray(message.position, dtype=np.float64)[of]
+        self._efforts[into] = np.asarray(message.effort, dtype=np.float64)[of] if has_efforts else np.nan
+        self._stamps[into] = stamp
 
 
 def stamp_to_seconds(stamp: Time) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -40,7 +41,7 @@ class RemoteConnection:
 
     Args:
         address: ws://HOST:PORT or wss://HOST:PORT.
-        timeout: for opening, and for an answer [s].
+        timeout: for opening, metadata included, and for an answer [s].
 
     Attributes:
         metadata: what the server said of itself when the connection opened last.
@@ -52,8 +53,11 @@ class RemoteConnection:
         self.metadata: Mapping[str, Any] = {}
         self._socket: ClientConnection | None = None
 
-    def open(self) -> None:
+    def open(self, timeout: float | None = None) -> None:
         """Make sure that it is open: one that the other side has ended meanwhile is opened again.
+
+        Args:
+            timeout: in all [s]; None: that of the connection.
 
         Raises:
             RemoteError: nobody answers, or not as a policy server.
@@ -61,36 +65,37 @@ class RemoteConnection:
         if self._socket is not None and self._socket.state is State.OPEN:
             return
         self.close()
-        with self._failures_named():
+        patience = _Patience(self.timeout if timeout is None else timeout)
+        with self._failures_named(patience):
             token = os.environ.get(TOKEN_VARIABLE)
             self._socket = connect(
                 self.address,
                 additional_headers={"Authorization": f"Api-Key {token}"} if token else None,
                 compression=None,
                 max_size=MAX_ANSWER,
-                open_timeout=self.timeout,
+                open_timeout=patience.left,
                 close_timeout=_CLOSE_TIMEOUT,
                 proxy=None,
                 logger=sentences(lambda text: None),  # what failed is raised
             )
-            self.metadata = self._receive(self._socket, "metadata", self.timeout)
+            self.metadata = self._receive(self._socket, "metadata", patience)
 
     def ask(self, question: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
         """The answer to a question.
 
         Args:
             question: of numbers, texts, mappings and arrays.
-            timeout: for the answer [s]; None: that of the connection.
+            timeout: for the answer, opening included [s]; None: that of the connection.
 
         Raises:
             RemoteError: there is none in time, or none of the protocol.
         """
         request = pack(question)
-        self.open()
-        with self._failures_named():
+        patience = _Patience(self.timeout if timeout is None else timeout)
+        self.open(patience.left)
+        with self._failures_named(patience):
             assert self._socket is not None
-            patience = self.timeout if timeout is None else timeout
-            with cut_off_after(patience, self._socket.socket):
+            with cut_off_after(patience.left, self._socket.socket):
                 self._require_silence(self._socket)
                 self._socket.send(request)
             return self._receive(self._socket, "an answer", patience)
@@ -105,11 +110,14 @@ class RemoteConnection:
             ):
                 connection.close()
 
-    def _receive(self, connection: ClientConnection, what: str, timeout: float) -> dict[str, Any]:
+    def _receive(self, connection: ClientConnection, what: str, patience: _Patience) -> dict[str, Any]:
         try:
-            data = connection.recv(timeout=timeout)
+            data = connection.recv(timeout=patience.left)
         except TimeoutError:
-            raise RemoteError(f"no {what.removeprefix('an ')} within {timeout:g} s") from None
+            raise RemoteError(
+                f"no {what.removeprefix('an ')} within {patience.total:g} s: is it still loading? Start it again if it "
+                "hangs"
+            ) from None
         if isinstance(data, str):
             raise RemoteError(f"the server reports {_last_line(data)!r}")
         try:
@@ -123,15 +131,32 @@ class RemoteConnection:
             raise RemoteError("a message came that nobody had asked for; its chunk would be of another moment")
 
     @contextlib.contextmanager
-    def _failures_named(self) -> Iterator[None]:
+    def _failures_named(self, patience: _Patience) -> Iterator[None]:
         """Close the connection on any failure, and raise it as one sentence that begins with the address."""
         try:
             yield
         except BaseException as error:
             self.close()
-            if sentence := _sentence(error, self.timeout):
+            if sentence := _sentence(error, patience.total):
                 raise RemoteError(f"{self.address}: {sentence}") from error
             raise
+
+
+class _Patience:
+    """How long several steps may take together.
+
+    Attributes:
+        total: [s].
+    """
+
+    def __init__(self, total: float) -> None:
+        self.total = total
+        self._end = time.monotonic() + total
+
+    @property
+    def left(self) -> float:
+        """What is left of it [s]."""
+        return max(self._end - time.monotonic(), 0.0)
 
 
 def _sentence(error: BaseException, timeout: float) -> str:

@@ -30,8 +30,8 @@ POSITIONS, WEIGHT, STAMP = "committed_positions", "committed_weight", "observati
 """What such a server is told besides: real-time chunking, and the moment, which it repeats in its answer."""
 
 
-_WARM_UP_TIMEOUT: Final = 60.0
-"""Servers compile their networks when they are asked first [s]."""
+_WARM_UP_TIMEOUT: Final = 3.0
+"""For a first answer: the services of who asks wait meanwhile [s]."""
 _MIN_RAMP: Final = 0.4
 """From one chunk to the next [s]."""
 _RAMP_ACCELERATION: Final = 1.5
@@ -181,15 +181,17 @@ class RemotePolicy:
         """Ask once, with black pictures, so that the server's slow first answer is not waited for with arms enabled.
 
         Returns:
-            Time it took; 0 where the server is not there yet: it is asked again once plans are wanted [s].
+            Time it took [s].
+
+        Raises:
+            RemoteError: there is no answer yet. Some servers compile their networks first: they are asked again once
+                plans are wanted.
         """
         mapping, began = self.mapping, self._clock()
         images = np.zeros((len(VIEWS), len(mapping.memory_offsets), *mapping.image_size, 3), np.uint8)
-        question = mapping.request(Observation(images, np.zeros(JOINT_DIM), instruction or "wait"))
-        try:
-            self._connection.ask(question, _WARM_UP_TIMEOUT)
-        except RemoteError:
-            return PlanCost(0.0)
+        self._connection.ask(
+            mapping.request(Observation(images, np.zeros(JOINT_DIM), instruction or "wait")), _WARM_UP_TIMEOUT
+        )
         return PlanCost(self._clock() - began)
 
     def fit_image(self, rgb: ImageArray, size: tuple[int, int], out: ImageArray | None = None) -> ImageArray:

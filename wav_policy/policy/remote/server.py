@@ -7,12 +7,13 @@ nothing: browsers say where a page is from, and policy clients do not.
 from __future__ import annotations
 
 import hmac
+import math
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -45,7 +46,8 @@ _DEAF_TIME: Final = 5.0
 _END_TIME: Final = 1.0  # s
 _PAUSE: Final = 0.2  # s
 _FORGOTTEN: Final = 10.0
-"""A client that asks nothing for so long begins anew: the pictures before are no memory of now [s]."""
+"""A client that was given no chunk for so long begins anew, for the pictures before are no memory of now, and makes way
+for another one where all places are taken [s]."""
 
 
 def own_mapping(config: ModelConfig) -> RemoteMapping:
@@ -83,8 +85,8 @@ class PolicyServer:
         self._token, self._report = token, report
         self._metadata = pack({"name": policy.config.name, WAV_METADATA: to_dict(self._mapping)})
         self._planning = threading.Lock()
-        self._last_client: object | None = None
-        self._clients: set[ServerConnection] = set()
+        self._last_client: _Client | None = None
+        self._clients: set[_Client] = set()
         self._opening: dict[socket.socket, None] = {}
         self._clients_lock = threading.Lock()
         self._is_closing = threading.Event()
@@ -113,8 +115,7 @@ class PolicyServer:
         for end in opening:
             _shut(end)
         for client in clients:
-            with suppress(NotTakenError), cut_off_after(_END_TIME, client.socket):
-                client.close(1001, "the server ends")
+            client.end(1001, "the server ends")
         with self._planning:  # no process ends well in the middle of a plan
             pass
 
@@ -153,53 +154,63 @@ class PolicyServer:
             name = "{}:{}".format(*connection.remote_address[:2])
         except OSError:  # it has left already
             return
+        client = _Client(name, connection, self._mapping)
         with self._clients_lock:
             self._opening.pop(connection.socket, None)
-            is_full = len(self._clients) >= MAX_CLIENTS
-            if not is_full:
-                self._clients.add(connection)
-        if is_full:
-            connection.close(1013, f"{MAX_CLIENTS} clients are served already")
+            idle = self._longest_idle() if len(self._clients) >= MAX_CLIENTS else None
+            if idle is not None:
+                self._clients.remove(idle)
+            if is_admitted := len(self._clients) < MAX_CLIENTS:
+                self._clients.add(client)
+        if not is_admitted:
+            client.end(1013, f"{MAX_CLIENTS} clients are served already; end one of them")
             return
-        self._report(f"{name} connected")
-        memory = _Memory(self._mapping)
         try:
+            if idle is not None:
+                idle.end(1013, f"nothing to plan came for {_FORGOTTEN:g} s, and another client wanted the place")
+                self._report(f"{idle.name} made way for {name}: nothing to plan came from it for {_FORGOTTEN:g} s")
+            self._report(f"{name} connected")
             self._tell(connection, self._metadata)
             while True:
-                self._tell(connection, self._answer(name, connection, connection.recv(), memory))
+                self._tell(connection, self._answer(client, connection.recv()))
         except ConnectionClosed:
             self._report(f"{name} left")
         except NotTakenError as error:
             self._report(f"{name} was cut off: its answer was {error}")
         finally:
             with self._clients_lock:
-                self._clients.discard(connection)
+                self._clients.discard(client)
+
+    def _longest_idle(self) -> _Client | None:
+        """Of those that were given nothing for so long that they make way; also in the middle of a question."""
+        idle = [each for each in self._clients if time.monotonic() - each.served > _FORGOTTEN]
+        return min(idle, key=lambda each: each.served, default=None)
 
     def _tell(self, connection: ServerConnection, data: bytes | str) -> None:
         with cut_off_after(_DEAF_TIME, connection.socket):
             connection.send(data)
 
-    def _answer(self, name: str, connection: ServerConnection, data: bytes | str, memory: _Memory) -> bytes | str:
+    def _answer(self, client: _Client, data: bytes | str) -> bytes | str:
         """A chunk as bytes, or as text why there is none."""
         began = time.monotonic()
         try:
             if isinstance(data, str):
                 raise WireError("a text; openpi's protocol sends bytes")
             question = unpack(data, MAX_QUESTION)
-            observation = memory.observation(question, began)
+            observation = client.memory.observation(question, began)
             committed = self._committed(question)
-            with self._planning:
-                if connection.state is not State.OPEN:
+            with client.being_served(), self._planning:
+                if client.connection.state is not State.OPEN:
                     return "nobody waits for this any more"  # a client that gave up asks anew: do not fall behind
-                if self._last_client is not memory:
+                if self._last_client is not client:
                     self._policy.reset()  # never a warm start from another client's task
-                    self._last_client = memory
+                    self._last_client = client
                 rows = self._policy.plan(observation, committed=committed).chunk.positions
         except (WireError, MappingError) as error:
-            self._report(f"{name}: {error}")
+            self._report(f"{client.name}: {error}")
             return str(error)
         except Exception as error:  # a planner that fails on one observation does not end the server
-            self._report(f"{name}: planning failed: {type(error).__name__}: {error}")
+            self._report(f"{client.name}: planning failed: {type(error).__name__}: {error}")
             return f"planning failed: {type(error).__name__}: {error}"
         timing = {"infer_ms": 1e3 * (time.monotonic() - began)}
         answer = {"actions": self._mapping.to_remote(rows), "server_timing": timing}
@@ -223,6 +234,33 @@ class PolicyServer:
 def _shut(end: socket.socket) -> None:
     with suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
+
+
+class _Client:
+    """One that has a place.
+
+    Attributes:
+        served: when the answer to its last good question was there, or it came; infinite while it waits for one [s].
+    """
+
+    def __init__(self, name: str, connection: ServerConnection, mapping: RemoteMapping) -> None:
+        self.name, self.connection = name, connection
+        self.memory = _Memory(mapping)
+        self.served = time.monotonic()
+
+    @contextmanager
+    def being_served(self) -> Iterator[None]:
+        """Whoever waits for a plan is not idle."""
+        self.served = math.inf
+        try:
+            yield
+        finally:
+            self.served = time.monotonic()
+
+    def end(self, code: int, reason: str) -> None:
+        """Close its connection, in a second at most."""
+        with suppress(NotTakenError), cut_off_after(_END_TIME, self.connection.socket):
+            self.connection.close(code, reason)
 
 
 class _Memory:

@@ -116,7 +116,7 @@ class PiperFirmware:
     def set_faults(self, faults: FaultSet) -> None:
         """Let go wrong what `faults` says, and only that."""
         came, went = faults.names - self.faults.names, self.faults.names - faults.names
-        slipped = faults.slipped - self.faults.slipped
+        slipped, lost = faults.slipped - self.faults.slipped, faults.lost - self.faults.lost
         self.faults = faults
         if "emergency_stop" in came:
             self._on_motion_control_1(bytes((frames.EMERGENCY_STOP,)).ljust(8, b"\0"))
@@ -133,6 +133,9 @@ class PiperFirmware:
         for joint in slipped:
             self._slip[joint] += _SLIP
             self._command()
+        for joint in lost:
+            self._slip[joint] -= _SLIP
+            self._setpoint[joint] += _SLIP
 
     def _read(self) -> ArmReading:
         """The plant as the arm's encoders see it."""

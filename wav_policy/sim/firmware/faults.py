@@ -66,6 +66,7 @@ _JOINT: Final = {
     "stray": "one feedback of this joint, the first from now on, is off by 0.8 rad",
     "no_communication": "the arm reports no communication with this joint",
     "deaf": "this joint does not enable",
+    "zero_lost": "where it is, this joint says 20 degrees more, and goes back to its target; stays until a reset",
     "slip": "pushed by 20 degrees, which the arm does not notice (S-V1.8-6); stays until a reset (0x150)",
 }
 FAULT_NAMES: Final = {**_PLAIN, **_FRACTION, **_JOINT}
@@ -110,6 +111,7 @@ class FaultSet:
         communication_bits: err_code of 0x2A1, low byte.
         deaf: joints 0..5 that do not enable.
         slipped: joints 0..5 that were pushed unnoticed.
+        lost: joints 0..5 that lost their zero.
     """
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
@@ -119,6 +121,7 @@ class FaultSet:
         self.communication_bits = 0
         self.deaf: frozenset[int] = frozenset(int(fault.argument) - 1 for fault in self._named("deaf"))
         self.slipped: frozenset[int] = frozenset(int(fault.argument) - 1 for fault in self._named("slip"))
+        self.lost: frozenset[int] = frozenset(int(fault.argument) - 1 for fault in self._named("zero_lost"))
         for fault in self.faults:
             joint = int(fault.argument) - 1
             if fault.name in MOTOR_FAULTS:

@@ -14,7 +14,9 @@ from sensor_msgs.msg import JointState
 
 from wav_policy.nodes.messages.joint_state import (
     JointNamesError,
+    JointPicker,
     OtherJointsError,
+    PartialStateError,
     efforts_from_message,
     permutation,
     positions_from_message,
@@ -95,3 +97,86 @@ def test_states_of_a_whole_robot_have_ours_picked_out() -> None:
         positions_from_message(JointState(name=["torso", *JOINT_NAMES[:-1]], position=[0.0] * 14))
     with pytest.raises(JointNamesError, match="doubled: left_joint1"):
         positions_from_message(JointState(name=["torso", "left_joint1", *JOINT_NAMES], position=[0.0] * 16))
+
+
+ARMS = slice(0, 7), slice(7, 14)
+
+
+def part(which: slice, stamp: float, *, shift: float = 0.0) -> JointState:
+    """What a publisher of some joints says."""
+    values = (POSITIONS[which] + shift).tolist()
+    message = JointState(name=list(JOINT_NAMES[which]), position=values, effort=POSITIONS[which].tolist())
+    message.header.stamp = seconds_to_stamp(stamp)
+    return message
+
+
+def test_a_publisher_per_arm_is_combined_and_the_older_one_counts() -> None:
+    picker = JointPicker()
+    with pytest.raises(PartialStateError, match="missing: right_joint1, right_joint2.*right_gripper; nobody else"):
+        picker.take(part(ARMS[0], 5.0))
+    state = picker.take(part(ARMS[1], 5.02))
+    np.testing.assert_array_equal(state.positions, POSITIONS)
+    np.testing.assert_array_equal(state.efforts, POSITIONS)
+    assert state.stamp == 5.0
+    with pytest.raises(PartialStateError, match="nothing new of left_joint1"):
+        picker.take(part(ARMS[1], 5.03, shift=1.0))
+    state = picker.take(part(ARMS[0], 5.04, shift=0.5))
+    assert state.stamp == pytest.approx(5.03)
+    np.testing.assert_array_equal(state.positions[ARMS[0]], POSITIONS[ARMS[0]] + 0.5)
+    np.testing.assert_array_equal(state.positions[ARMS[1]], POSITIONS[ARMS[1]] + 1.0)
+
+
+@given(st.permutations([slice(0, 6), slice(6, 7), slice(7, 12), slice(12, 14)]), st.integers(0, 2))
+def test_any_parts_in_any_order_among_other_joints(parts: list[slice], num_others: int) -> None:
+    picker, others = JointPicker(), [f"wheel{n}" for n in range(num_others)]
+    for number, which in enumerate(parts):
+        message = part(which, 5.0 + 0.01 * number)
+        message.name = [*others, *message.name]
+        message.position = [9.0] * num_others + list(message.position)
+        message.effort = []
+        if number < 3:
+            with pytest.raises(PartialStateError, match="missing"):
+                picker.take(message)
+    state = picker.take(message)
+    np.testing.assert_array_equal(state.positions, POSITIONS)
+    assert (state.efforts, state.stamp) == (None, 5.0)
+
+
+@pytest.mark.parametrize("ahead", [0.3, 3600.0, -0.3])
+def test_an_arm_that_fell_silent_is_not_believed_for_the_other_ones_stamps(ahead: float) -> None:
+    """Nor where its own clock is ahead, so that what it said last seems to be of now for long."""
+    picker = JointPicker()
+    with pytest.raises(PartialStateError):
+        picker.take(part(ARMS[0], 5.0 + ahead))
+    for tick in range(20):
+        late, early = ("right", "left") if ahead > 0.0 else ("left", "right")
+        with pytest.raises(PartialStateError, match=f"{late}_joint1 is .* s older than {early}_joint1"):
+            picker.take(part(ARMS[1], 5.0 + 0.005 * tick))
+    if ahead == 0.3:
+        assert picker.take(part(ARMS[1], 5.25)).stamp == 5.25
+
+
+def test_a_part_with_a_fault_is_refused() -> None:
+    picker = JointPicker()
+    wrong = part(ARMS[0], 5.0)
+    wrong.name[0] = wrong.name[1]
+    with pytest.raises(JointNamesError, match="doubled: left_joint2") as caught:
+        picker.take(wrong)
+    assert not isinstance(caught.value, OtherJointsError)
+    wrong = part(ARMS[0], 5.0)
+    wrong.position = wrong.position[1:]
+    with pytest.raises(JointNamesError, match="7 names but 6 positions"):
+        picker.take(wrong)
+    with pytest.raises(OtherJointsError, match="only other joints: wheel"):
+        picker.take(JointState(name=["wheel"], position=[0.0]))
+
+
+def test_whole_states_need_no_parts() -> None:
+    picker = JointPicker()
+    message = to_message(POSITIONS, seconds_to_stamp(5.0), efforts=POSITIONS)
+    for _ in range(2):
+        state = picker.take(message)
+        np.testing.assert_array_equal(state.positions, POSITIONS)
+        assert state.stamp == 5.0
+    with pytest.raises(PartialStateError):
+        picker.take(part(ARMS[1], 5.0))

@@ -6,13 +6,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import Server
 
 from tests.wav_policy.policy.remote.foreign_server import ForeignServer, packed, running
@@ -22,7 +24,7 @@ from tests.wav_policy.policy.remote.test_server import Recorded, question
 from wav_models.types import Observation
 from wav_policy.policy.remote.connection import RemoteError
 from wav_policy.policy.remote.remote_policy import RemotePolicy
-from wav_policy.policy.remote.server import _MAX_OPENING, PolicyServer
+from wav_policy.policy.remote.server import _MAX_OPENING, MAX_CLIENTS, PolicyServer
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
 
@@ -181,6 +183,46 @@ def test_connections_that_never_ask_keep_nobody_out_and_are_not_kept(server: Pol
     server.close()
     for end in ends:
         end.close()
+
+
+def read_all(client: ClientConnection) -> None:
+    while True:
+        client.recv(timeout=PATIENCE)
+
+
+IDLE = {"silent": b"", "half a question": b"\x82\xfe\xff\xff\0\0\0\0x", "half a message": b"\x02\x81\0\0\0\0x"}
+
+
+@pytest.mark.parametrize("name", [*IDLE, "nonsense"])
+def test_who_asks_for_nothing_makes_way(
+    server: PolicyServer, said: list[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whatever else it sends. A client that waits for its plan does not."""
+    address = f"ws://127.0.0.1:{server.port}"
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(address, proxy=None)) for _ in range(MAX_CLIENTS)]
+        for client in clients:
+            client.recv(timeout=PATIENCE)
+        with pytest.raises(ConnectionClosed, match="4 clients are served already; end one of them"):
+            is_served(server)
+        waiting, *idle = clients
+        stack.enter_context(server._planning)
+        waiting.send(packed(question()))
+        monkeypatch.setattr("wav_policy.policy.remote.server._FORGOTTEN", 0.5)
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            for client in idle if name == "nonsense" else ():
+                client.send(b"x")
+            time.sleep(0.1)
+        for client in idle if name in IDLE else ():
+            client.socket.sendall(IDLE[name])
+        with connect(address, proxy=None) as new:
+            new.recv(timeout=PATIENCE)
+        for client in idle[1:]:
+            assert client.state is State.OPEN
+        with pytest.raises(ConnectionClosed, match="nothing to plan came for 0.5 s, and another client"):
+            read_all(idle[0])
+    assert sum("made way for" in text for text in said) == 1
 
 
 def test_a_server_that_ran_out_of_file_descriptors_listens_again(monkeypatch: pytest.MonkeyPatch) -> None:

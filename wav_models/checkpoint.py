@@ -32,7 +32,7 @@ from wav_models.checkpoint_files import (
     write_sums,
 )
 from wav_models.configuration import from_dict, to_dict
-from wav_models.data.durable import sync, write_json
+from wav_models.data.durable import sync, write_json, write_tensors
 from wav_models.data.normalization import Normalization, NormalizationError
 from wav_models.networks.autoencoder import Autoencoder, LTXAutoencoder, TinyAutoencoder, make_autoencoder
 from wav_models.networks.tensor_names import official_name, our_name
@@ -351,10 +351,9 @@ def _first(names: list[str], count: int = 8) -> str:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        write_tensors(path, tensors)
     except SafetensorError as error:  # a full disk, too
         path.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: cannot be written ({error}); free space and save again") from error

@@ -77,6 +77,13 @@ def test_round_trip(small_checkpoint: Path) -> None:
     assert not any(p.requires_grad for p in loaded.model.parameters())
 
 
+def test_who_may_read_one_file_may_read_all(small_checkpoint: Path) -> None:
+    """A robot runs as another user than who trains."""
+    modes = {path.name: path.stat().st_mode & 0o777 for path in small_checkpoint.iterdir()}
+    assert {"model.safetensors", "autoencoder.safetensors", "config.json"} <= modes.keys()
+    assert set(modes.values()) == {modes["config.json"]}
+
+
 def test_published_names_and_no_pickle(small_checkpoint: Path) -> None:
     assert sorted(path.name for path in small_checkpoint.iterdir()) == [
         "SHA256SUMS",

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
+    from torch import Tensor
 
 
 def sync(path: Path) -> None:
@@ -47,6 +50,20 @@ def stage_parquet(temporary: Path, table: pa.Table) -> Path:
     pq.write_table(table, temporary, compression="snappy", row_group_size=max(1, table.num_rows))
     sync(temporary)
     return temporary
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file that may be read by whoever may read others beside it: safetensors' own are private.
+
+    Raises:
+        SafetensorError: it cannot be written; a full disk, too.
+    """
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = path.stat().st_mode
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path, metadata)
+    path.chmod(mode)
 
 
 def _beside(path: Path) -> Path:

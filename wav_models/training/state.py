@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from wav_models.data.durable import write_tensors
 
 Ancestor = dict[str, Any]
 """A state whose weights others began with: its path as given then, calls, steps, samples, seconds [s]."""
@@ -152,8 +153,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], numbers: object) -> Non
     temporary = path.with_name(path.name + ".partial")
     try:
         with writing(path):
-            whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-            save_file(whole, temporary, {"json": json.dumps(numbers)})
+            write_tensors(temporary, tensors, {"json": json.dumps(numbers)})
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)

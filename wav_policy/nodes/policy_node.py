@@ -386,7 +386,6 @@ class PolicyNode(ManagedNode):
             return [status(name, ERROR if self._fault else OK, self._fault or "not configured")]
         worker = running.worker
         values: dict[str, Any] = {
-            "plans": worker.statistics.plans,
             "failed": worker.statistics.failed,
             "dropped": worker.statistics.dropped,
             "instruction": self._instruction,

@@ -120,13 +120,14 @@ class EffortStatistics:
         return f"planning less than asked: {less}"
 
     def values(self) -> dict[str, float]:
-        """For /diagnostics."""
+        """For /diagnostics; a plan that is counted meanwhile is in `plans` first."""
         if self.last is None:
-            return {}
+            return {"plans": 0}
         return {
             **vars(self.last),
             **{f"{name}_asked": count for name, count in vars(self.asked).items()},
             "rounds_mean": self._rounds / self.plans,
             "plans_shed": self.shed,
             "plans_without_round": self.without_round,
+            "plans": self.plans,
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -56,7 +58,26 @@ def test_counts() -> None:
         "rounds_mean": 7 / 4,
         "plans_shed": 3,
         "plans_without_round": 1,
+        "plans": 4,
     }
+    assert after([]).values() == {"plans": 0}
+
+
+def test_no_more_plans_are_shed_than_made_while_they_are_counted() -> None:
+    """Another thread reports."""
+    statistics, bare = after([plan(0)]), plan(0)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        adding = threading.Thread(target=lambda: [statistics.add(bare) for _ in range(20_000)])
+        adding.start()
+        while adding.is_alive():
+            values = statistics.values()
+            assert values["plans_without_round"] <= values["plans"]
+            assert values["plans_shed"] <= values["plans"]
+    finally:
+        adding.join()
+        sys.setswitchinterval(interval)
 
 
 def test_who_asks_for_no_planning_misses_none() -> None:

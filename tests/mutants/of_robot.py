@@ -446,7 +446,7 @@ MUTANTS: Final = [
         "wav_policy/piper/belief.py",
         _LOST_ZERO,
         {
-            "on_its_way_back_believed": ("_BACK if from_rest and confirms else self._reach", "self._reach"),
+            "on_its_way_back_believed": ("_BACK if from_rest else self._reach", "self._reach"),
             "starts_as_fast_as_it_moves": ("starts_slowly=not is_silent_at_rest", "starts_slowly=False"),
         },
     ),

@@ -19,7 +19,7 @@ _OF_A_POSE: Final = {
     *("x", "y", "z", "rx", "ry", "rz", "qx", "qy", "qz", "qw"),
     *("eef", "ee", "tcp", "cartesian", "pose", "poses", "quat", "quaternion", "orientation"),
 }
-_OF_JOINTS: Final = {"joint", "joints", "arm", "arms", "qpos", "gripper", "grippers", "pos", "position", "positions"}
+_OF_JOINTS: Final = re.compile("joints?|arms?|grippers?|q?pos|positions?")
 _NAMED: Final = ("waist", "shoulder", "elbow", "forearm roll", "wrist angle", "wrist rotate")
 """Six joints as ALOHA's arms have them, from the base on."""
 _GRIPPER: Final = re.compile("grippers?")
@@ -63,7 +63,7 @@ def of_joints(feature: str) -> bool:
     """Whether the name of a feature says that it holds where joints or arms are, or shall be."""
     words = _words(feature)
     return (
-        bool(_OF_JOINTS & set(words) or side_of(feature))
+        bool(any(map(_OF_JOINTS.fullmatch, words)) or side_of(feature))
         and not of_poses([feature])
         and not any(map(_OTHER_QUANTITIES.fullmatch, words))
     )

@@ -21,8 +21,6 @@ from wav_models.data.dataset import (
     Episode,
     EpisodeInfo,
     VideoPart,
-    feature_of,
-    image_size,
     is_pattern,
     rate_of,
     read_info,
@@ -30,6 +28,7 @@ from wav_models.data.dataset import (
     whole,
 )
 from wav_models.data.episode_filter import EpisodeFilter
+from wav_models.data.features import feature_of, image_size
 from wav_models.data.layout import (
     CHUNKS_SIZE,
     CODEBASE_VERSION,

@@ -12,8 +12,9 @@ import numpy as np
 
 from wav_models.configuration import check_choice, from_dict
 from wav_models.data.conventions import MARGIN
-from wav_models.data.dataset import DatasetError, rate_of, read_info, shape_of
+from wav_models.data.dataset import DatasetError, rate_of, read_info
 from wav_models.data.episode_filter import EpisodeFilter
+from wav_models.data.features import shape_of
 from wav_models.data.joint_names import is_gripper, joints_meant, of_joints, of_poses, side_of, spelled_as_ours
 from wav_models.data.layout import INFO_PATH, NEXT_SUCCESS_KEY, SUCCESS_KEY
 from wav_models.data.mapped_dataset import ROLES, MappedDataset

@@ -44,11 +44,12 @@ class ServeArguments:
 def main(argv: list[str]) -> None:
     """Entry point of `wav serve`."""
     arguments = parsed(ServeArguments, "wav serve", argv)
+    checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
     from wav_policy.monitor.server import Address
     from wav_policy.policy.remote.server import PolicyServer
 
     address = Address.choose(arguments.host, arguments.port, arguments.token_file)
-    policy = load_policy(arguments)
+    policy = load_policy(arguments, checkpoint)
     cost = policy.warm_up()
     server = PolicyServer(policy, address.host, address.port, address.token, lambda text: print(text, flush=True))
     try:
@@ -64,13 +65,12 @@ def main(argv: list[str]) -> None:
         server.close()
 
 
-def load_policy(arguments: ServeArguments) -> WAVPolicy:
+def load_policy(arguments: ServeArguments, checkpoint: Path) -> WAVPolicy:
     """The checkpoint's policy, as `policy_node` loads it.
 
     Raises:
-        ConfigurationError, CheckpointError, EngineError: see `checkpoint_to_load` and `WAVPolicy.load`.
+        CheckpointError, EngineError: see `WAVPolicy.load`.
     """
-    checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
     from wav_models.checkpoint import load_planner_config
     from wav_policy.policy.wav_policy import WAVPolicy
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
+from operator import sub
 from typing import Final
 
 _PAUSE: Final = 0.05  # s; what was known before a longer pause says nothing about where things are now
@@ -69,17 +71,17 @@ class Belief:
             values: as many as always [counts].
             now: monotonic [s].
         """
-        elapsed = now - self._stamp
-        from_rest = self._starts_slowly and self._num_still >= _NUM_STILL
-        follows = self._agree(values, self.values, elapsed, from_rest)
-        confirms = self._agree(values, self._doubted, now - self._doubted_at)
+        elapsed, apart = now - self._stamp, _apart(values, self.values)
+        from_rest = self._num_still >= _NUM_STILL
+        follows = self._agrees(apart, elapsed, from_rest)
+        confirms = self._agrees(_apart(values, self._doubted), now - self._doubted_at)
         if not follows and not confirms:
             self._doubted, self._doubted_at = values, now
             return False
-        if 0.0 <= elapsed <= _JUMP_TIME:
-            self._count_jumps(values, _BACK if from_rest and confirms else self._reach(elapsed, from_rest))
+        if confirms and 0.0 <= elapsed <= _JUMP_TIME:  # one that follows only has not jumped
+            self._count_jumps(values, _BACK if from_rest else self._reach(elapsed, from_rest))
         self.was_doubted = not follows
-        is_still = follows and all(abs(a - b) <= _REST_STEP for a, b in zip(values, self.values, strict=True))
+        is_still = self._starts_slowly and follows and apart <= _REST_STEP
         self._num_still = self._num_still + 1 if is_still else 0
         self.values, self._stamp, self._doubted = values, now, ()
         return True
@@ -96,12 +98,12 @@ class Belief:
         """Whether a sample that is not believed contradicts a fresh one, rather than being the first in a while."""
         return now - self._stamp <= _PAUSE
 
-    def _agree(self, values: Sequence[int], others: Sequence[int], elapsed: float, from_rest: bool = False) -> bool:
+    def _agrees(self, apart: float, elapsed: float, from_rest: bool = False) -> bool:
+        """Whether samples that are so far apart may follow each other after that time."""
         is_pause = elapsed > _PAUSE
-        if not others or elapsed < 0.0 or (is_pause and not self._is_silent_at_rest):
+        if elapsed < 0.0 or (is_pause and not self._is_silent_at_rest):
             return False
-        reach = self._slack if is_pause else self._reach(elapsed, from_rest)
-        return all(abs(value - other) <= reach for value, other in zip(values, others, strict=True))
+        return apart <= (self._slack if is_pause else self._reach(elapsed, from_rest))
 
     def _reach(self, elapsed: float, from_rest: bool) -> float:
         """How far it can have got in that time [counts]."""
@@ -109,3 +111,8 @@ class Belief:
         if not from_rest:
             return reach
         return min(reach, _REST_SLACK + 0.5 * _REST_ACCELERATION * elapsed**2)
+
+
+def _apart(values: Sequence[int], others: Sequence[int]) -> float:
+    """Largest difference [counts]; infinite where nothing is known."""
+    return max(map(abs, map(sub, values, others))) if others else inf

@@ -28,7 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 @pytest.mark.ros
 def test_graphs_that_are_missing_are_made_as_the_node_makes_them(random_checkpoint: Path, asked: Asked) -> None:
     node = pytest.importorskip("wav_policy.nodes.policy_node", exc_type=ImportError)
-    served = load_policy(ServeArguments(random_checkpoint, deadline=5.0))
+    served = load_policy(ServeArguments(deadline=5.0), random_checkpoint)
     at_home = node.load_policy(node.PolicyNodeConfig(str(random_checkpoint), make_graphs=True, deadline=5.0))
     assert asked == [(random_checkpoint, 5.0)] * 2
     assert served.planner == at_home.planner
@@ -37,7 +37,7 @@ def test_graphs_that_are_missing_are_made_as_the_node_makes_them(random_checkpoi
 
 @pytest.mark.parametrize(("engine", "dtype"), [("torch", "auto"), ("torch", "fp32"), ("auto", "fp32")])
 def test_none_are_made_that_would_not_be_taken(random_checkpoint: Path, asked: Asked, engine: str, dtype: str) -> None:
-    load_policy(ServeArguments(random_checkpoint, engine=engine, dtype=dtype))
+    load_policy(ServeArguments(engine=engine, dtype=dtype), random_checkpoint)
     assert not asked
 
 

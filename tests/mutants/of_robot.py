@@ -332,9 +332,9 @@ MUTANTS: Final = [
         "wav_policy/nodes/messages/joint_state.py",
         ("tests/wav_policy/nodes/messages/test_joint_state.py",),
         {
-            "newer_arm_counts": ("return PickedState(self._positions.copy(), efforts, oldest_stamp)", "return PickedState(self._positions.copy(), efforts, stamp)"),
+            "newer_arm_counts": ("return PickedState(self._positions.copy(), efforts, stamp)", "return PickedState(self._positions.copy(), efforts, float(self._stamps[newest]))"),
             "dead_arm_is_as_young_as_the_other": ("<= self._max_apart:", "< np.inf:"),
-            "one_arm_told_twice": ("        self._told = oldest_stamp\n", ""),
+            "one_arm_told_twice": ("        self._told = stamp\n", ""),
         },
     ),
     *mutants_of(

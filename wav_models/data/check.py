@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from wav_models.data.check_episode import Problem, check_episode
 from wav_models.data.conventions import Conventions, missing_names
-from wav_models.data.dataset import CONVERT, Dataset, DatasetError, header_faults, read_info, read_tasks, robot_of
+from wav_models.data.dataset import CONVERT, Dataset, DatasetError, read_info, read_tasks
+from wav_models.data.header import header_faults, robot_of
 from wav_models.data.label_settings import label_conflict
 from wav_models.data.layout import (
     ACTION_KEY,

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from string import Formatter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -18,14 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wav_models.alignment import IndexArray
-from wav_models.data.features import flat_names, image_size, shape_of
+from wav_models.data.header import header_faults, image_size, robot_of
 from wav_models.data.images import resize_image
-from wav_models.data.joint_names import spelled_as_ours
 from wav_models.data.layout import (
     ACTION_KEY,
     CAPTURE_TIME_KEY,
     CODEBASE_VERSION,
-    DATA_PATH,
     EFFORT_KEY,
     EPISODE_FACTS,
     INFO_PATH,
@@ -34,7 +30,6 @@ from wav_models.data.layout import (
     STATE_KEY,
     SUCCESS_KEY,
     VALUE_KEY,
-    VIDEO_PATH,
 )
 from wav_models.data.marks import success_mark
 from wav_models.data.stored_images import ImageColumn
@@ -42,7 +37,6 @@ from wav_models.data.tables import DatasetError as DatasetError
 from wav_models.data.tables import episode_rows, read_column, read_table
 from wav_models.data.video_reader import read_frames
 from wav_models.embodiment import Embodiment
-from wav_models.embodiments import EMBODIMENTS
 from wav_models.types import FloatArray, ImageArray
 
 CONVERT: Final = "`wav dataset convert` makes one of it, or a `mapping` in the training configuration"
@@ -56,8 +50,6 @@ _EPISODE_COLUMNS: Final = (
     "data/chunk_index",
     "data/file_index",
 )
-PATH_FIELDS: Final = ("chunk_index", "file_index", "video_key")
-"""Of the patterns in `meta/info.json`."""
 _IDENTITY_DIGITS: Final = 16
 _VIDEO_COLUMNS: Final = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 
@@ -387,69 +379,6 @@ def read_info(root: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path}: damaged or incomplete: {error!r}") from error
     return dict(info)
-
-
-def rate_of(info: dict[str, Any]) -> float | None:
-    """Frames per second of `meta/info.json` [Hz]; None where what it says is no rate."""
-    fps = info["fps"]
-    is_rate = isinstance(fps, (int, float)) and not isinstance(fps, bool) and 0 < fps < math.inf
-    return float(fps) if is_rate else None
-
-
-def is_pattern(pattern: Any, names: Collection[str]) -> bool:
-    """Whether it is a pattern of paths with fields of these names, of no other form than LeRobot's: a wide field takes
-    all memory."""
-    try:
-        fields = list(Formatter().parse(pattern))
-    except (TypeError, ValueError):
-        return False
-    return all(
-        name is None or (name in names and re.fullmatch(r"(0?\d)?d?", form or "") and not conversion)
-        for _, name, form, conversion in fields
-    )
-
-
-def robot_of(info: dict[str, Any]) -> Embodiment:
-    """The robot of a complete `meta/info.json`: of its `robot_type`, or, where that is no known one, of its columns.
-
-    Where neither fits, the first there is, whose `header_faults` say what is wrong.
-    """
-    robots = list(EMBODIMENTS.values())
-    named = [robot for robot in robots if robot.robot_type == info.get("robot_type")]
-    fitting = (robot for robot in named or robots if next(header_faults(info, robot), None) is None)
-    return next(fitting, (named or robots)[0])
-
-
-def header_faults(info: dict[str, Any], robot: Embodiment) -> Iterator[str]:
-    """What keeps a complete `meta/info.json` from describing a robot."""
-    rate, features, cameras = rate_of(info), info["features"], robot.view_keys.values()
-    columns = {STATE_KEY: robot.state, ACTION_KEY: robot.actions}
-    if rate is None or rate != int(rate):
-        yield f"fps is {info['fps']!r}; it must be a positive whole number"
-    for key in (*columns, *cameras):
-        if key not in features:
-            yield f"feature {key!r} of {robot.name} is missing; there are {', '.join(features)}"
-            continue
-        if not isinstance(features[key], dict):
-            yield f"feature {key!r} is {features[key]!r}, not a description"
-            continue
-        if key in cameras:
-            if features[key].get("dtype") != "video":
-                yield f"{key} has dtype {features[key].get('dtype')!r}; ours are videos"
-            try:
-                image_size(features[key])
-            except ValueError as error:
-                yield f"{key} has {error}"
-            continue
-        shape, expected = shape_of(features[key]), [channel.name for channel in columns[key]]
-        if shape != [len(expected)]:
-            yield f"{key} has shape {shape}; {robot.name} has [{len(expected)}]"
-        names = flat_names(features[key].get("names"))
-        if shape == [len(expected)] and names and spelled_as_ours(names, columns[key]) != expected:
-            yield f"{key} has the joints {', '.join(map(str, names))}; {robot.name} has {', '.join(expected)}"
-    for name, pattern in {"data_path": DATA_PATH, "video_path": VIDEO_PATH}.items():
-        if info["codebase_version"] == CODEBASE_VERSION and not is_pattern(info.get(name), PATH_FIELDS):
-            yield f"{name} is {info.get(name)!r}; LeRobot's is {pattern!r}"
 
 
 def read_tasks(path: Path) -> list[str]:

@@ -15,20 +15,17 @@ import pyarrow as pa
 
 from wav_models.configuration import did_you_mean
 from wav_models.data.dataset import (
-    PATH_FIELDS,
     Dataset,
     DatasetError,
     Episode,
     EpisodeInfo,
     VideoPart,
-    is_pattern,
-    rate_of,
     read_info,
     read_tasks,
     whole,
 )
 from wav_models.data.episode_filter import EpisodeFilter
-from wav_models.data.features import feature_of, image_size
+from wav_models.data.header import PATH_FIELDS, feature_of, image_size, is_pattern, rate_of
 from wav_models.data.layout import (
     CHUNKS_SIZE,
     CODEBASE_VERSION,

@@ -254,7 +254,7 @@ class Demonstration:
             return
         steps = int(np.random.default_rng([self.seed, 4]).integers(LONGEST_VISIT + 1))
         self.visited_steps = self._visit(world, self.seed, steps)
-        while world.success():
+        while world.success() and self.visited_steps:
             world.reset(self.seed)
             world.set_joints(home_positions())
             self.visited_steps = self._visit(world, self.seed, self.visited_steps // 2)

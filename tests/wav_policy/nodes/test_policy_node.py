@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -481,26 +478,3 @@ def test_all_futures_of_a_plan_come_when_somebody_listens(outside: Outside) -> N
     assert (pixels[height // 2, width // 2] == 200).all(), "the better one comes first"
     assert (pixels[height // 2, width + width // 2] == 60).all()
     assert stamp_to_seconds(sheets[0].header.stamp) in {stamp_to_seconds(c.header.stamp) for c in outside.chunks}
-
-
-def run_node(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "wav_policy.nodes.policy_node", "--ros-args", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_process_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
-    process = run_node("-p", "checkpoint:=/nonexistent")
-    assert process.stderr is not None
-    assert "ready to be configured" in process.stderr.readline()
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
-    assert errors == ""
-
-
-def test_the_process_refuses_a_wrong_parameter_with_exit_code_2() -> None:
-    process = run_node("-p", "image_transport:=theora")
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 2
-    assert "Valid: auto, compressed, raw" in errors

@@ -107,18 +107,22 @@ def test_the_operator_goes_on_from_where_a_visit_leaves_the_arms(drawer: World, 
     assert np.abs(left[-1] - home_positions()).max() > 0.1, "it is no start"
 
 
-def test_a_visit_that_succeeds_is_given_half_the_time(drawer: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("least", [3, -1])
+def test_a_visit_that_succeeds_is_given_half_the_time(
+    drawer: World, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    """Down to none at all, where the task is done from the start."""
     given: list[int] = []
 
     def visit(world: World, seed: int, steps: int) -> int:
         given.append(steps)
         return steps
 
-    monkeypatch.setattr(drawer, "success", lambda: given[-1] > 3 if given else False)
+    monkeypatch.setattr(drawer, "success", lambda: given[-1] > least if given else False)
     demonstration = Demonstration(drawer, 0, NO_NOISE, "skilled", visit)
     next(demonstration.steps(images=False))
     assert given == [given[0] >> halvings for halvings in range(len(given))]
-    assert demonstration.visited_steps == given[-1] <= 3 < given[-2]
+    assert demonstration.visited_steps == given[-1] <= max(least, 0) < given[-2]
 
 
 def test_no_training_layout_is_held_out() -> None:

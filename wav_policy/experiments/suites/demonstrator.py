@@ -89,7 +89,7 @@ class SuiteDemonstrator:
             taken = 0
             while taken < steps and not seen.success:
                 seen, taken = environment.step(player.act(seen)), taken + 1
-            if not seen.success:
+            if not (seen.success and taken):
                 return seen, taken
             steps = taken // 2
 

@@ -13,7 +13,7 @@ from wav_models.types import FloatArray
 from wav_policy.nodes.messages.limits import MAX_NAMES, MAX_STATES, MessageError, cut
 from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
-_OURS: Final = frozenset(JOINT_NAMES)
+_PLACES: Final = {name: place for place, name in enumerate(JOINT_NAMES)}
 _MAX_SHOWN: Final = 200
 """Characters of somebody's names."""
 
@@ -30,27 +30,19 @@ class PartialStateError(OtherJointsError):
     """A message about a part of the joints, while the other part is not of the same moment: nothing to go on alone."""
 
 
-def permutation(names: Sequence[str], *, others: bool = False) -> list[int]:
-    """Index into a message's arrays for each of `JOINT_NAMES`.
-
-    Args:
-        names: of the message.
-        others: joints of something else may be among them, as in states of a whole robot; in a command they may not.
+def permutation(names: Sequence[str]) -> list[int]:
+    """Index into a command's arrays for each of `JOINT_NAMES`; joints of something else may not be among them.
 
     Raises:
         JointNamesError: names are missing, unknown or doubled; says which.
-        OtherJointsError: others may be there, and nothing else is.
     """
     if tuple(names) == JOINT_NAMES:
         return list(range(len(JOINT_NAMES)))
-    if len(names) > (MAX_STATES if others else MAX_NAMES):
+    if len(names) > MAX_NAMES:
         raise JointNamesError(f"{len(names)} joint names; {len(JOINT_NAMES)} were expected")
-    ours = [name for name in names if name in JOINT_NAMES] if others else list(names)
-    if others and not ours:
-        raise _about_others(names)
-    missing = [name for name in JOINT_NAMES if name not in ours]
-    unknown = [name for name in ours if name not in JOINT_NAMES]
-    doubled = sorted({name for name in ours if ours.count(name) > 1})
+    missing = [name for name in JOINT_NAMES if name not in names]
+    unknown = [name for name in names if name not in JOINT_NAMES]
+    doubled = sorted({name for name in names if list(names).count(name) > 1})
     if missing or unknown or doubled:
         faults = (("missing", missing), ("unknown", unknown), ("doubled", doubled))
         detail = "; ".join(f"{fault}: {', '.join(found)}" for fault, found in faults if found)
@@ -58,26 +50,27 @@ def permutation(names: Sequence[str], *, others: bool = False) -> list[int]:
     return [list(names).index(name) for name in JOINT_NAMES]
 
 
-def _find(names: Sequence[str]) -> dict[int, int]:
-    """Our joints in a message, as indices into `JOINT_NAMES`: where in it they are.
+def _find(message: JointState) -> dict[int, int]:
+    """Our joints in a state, as indices into `JOINT_NAMES`: where in its arrays they are.
 
     Raises:
-        JointNamesError: too many names, or one of ours twice.
+        JointNamesError: too many names, one of ours twice, or not one position per name.
         OtherJointsError: none of ours.
     """
+    names = message.name
     if len(names) > MAX_STATES:
         raise JointNamesError(f"{len(names)} joint names; {len(JOINT_NAMES)} were expected")
-    ours = {JOINT_NAMES.index(name): row for row, name in enumerate(names) if name in JOINT_NAMES}
+    ours = [(_PLACES[name], row) for row, name in enumerate(names) if name in _PLACES]
     if not ours:
-        raise _about_others(names)
-    if doubled := [JOINT_NAMES[joint] for joint in ours if list(names).count(JOINT_NAMES[joint]) > 1]:
+        came = cut(", ".join(names) or "no names at all", _MAX_SHOWN)
+        raise OtherJointsError(f"only other joints: {came}. Expected, in any order: {', '.join(JOINT_NAMES)}")
+    rows = dict(ours)
+    if len(rows) < len(ours):
+        doubled = [JOINT_NAMES[joint] for joint in rows if list(names).count(JOINT_NAMES[joint]) > 1]
         raise JointNamesError(f"joint names: doubled: {', '.join(doubled)}")
-    return ours
-
-
-def _about_others(names: Sequence[str]) -> OtherJointsError:
-    came = cut(", ".join(names) or "no names at all", _MAX_SHOWN)
-    return OtherJointsError(f"only other joints: {came}. Expected, in any order: {', '.join(JOINT_NAMES)}")
+    if len(message.position) != len(names):
+        raise JointNamesError(f"joint state: {len(names)} names but {len(message.position)} positions")
+    return rows
 
 
 def to_message(
@@ -98,27 +91,16 @@ def to_message(
 
 
 def positions_from_message(message: JointState) -> FloatArray:
-    """Positions, shape [14], rad and m, picked out by name.
+    """Positions of a message about all joints, shape [14], rad and m, picked out by name.
 
     Raises:
         JointNamesError: names are missing or doubled, or there is not one position per name.
         OtherJointsError: the message is about other joints.
     """
-    order = permutation(message.name, others=True)
-    _require_positions(message)
-    return np.asarray(message.position, dtype=np.float64)[order]
-
-
-def efforts_from_message(message: JointState) -> FloatArray | None:
-    """Efforts of a message with good names, shape [14], N m, picked out by name; None unless there is one per name."""
-    if len(message.effort) != len(message.name):
-        return None
-    return np.asarray(message.effort, dtype=np.float64)[permutation(message.name, others=True)]
-
-
-def _require_positions(message: JointState) -> None:
-    if len(message.position) != len(message.name):
-        raise JointNamesError(f"joint state: {len(message.name)} names but {len(message.position)} positions")
+    rows = _find(message)
+    if missing := [name for place, name in enumerate(JOINT_NAMES) if place not in rows]:
+        raise JointNamesError(f"joint names: missing: {', '.join(missing)}")
+    return np.asarray(message.position, dtype=np.float64)[[rows[place] for place in range(JOINT_DIM)]]
 
 
 class PickedState(NamedTuple):
@@ -159,30 +141,28 @@ class JointPicker:
             OtherJointsError: it is about other joints.
             PartialStateError: it completes none; says what is missing.
         """
-        stamp = stamp_to_seconds(message.header.stamp)
-        if _OURS.issubset(message.name):
-            return PickedState(positions_from_message(message), efforts_from_message(message), stamp)
-        self._keep(message, stamp)
+        is_whole = self._keep(message)
         oldest, newest = int(self._stamps.argmin()), int(self._stamps.argmax())
-        if (oldest_stamp := float(self._stamps[oldest])) == -np.inf:
+        if (stamp := float(self._stamps[oldest])) == -np.inf:
             missing = [name for name, known in zip(JOINT_NAMES, self._stamps, strict=True) if known == -np.inf]
             raise PartialStateError(f"joint names: missing: {', '.join(missing)}; nobody else says them")
-        if not (apart := float(self._stamps[newest]) - oldest_stamp) <= self._max_apart:
+        if not (apart := float(self._stamps[newest]) - stamp) <= self._max_apart:
             raise PartialStateError(f"{JOINT_NAMES[oldest]} is {apart:.2f} s older than {JOINT_NAMES[newest]}")
-        if oldest_stamp == self._told:
+        if stamp == self._told and not is_whole:
             raise PartialStateError(f"nothing new of {JOINT_NAMES[oldest]}")
-        self._told = oldest_stamp
+        self._told = stamp
         efforts = None if np.isnan(self._efforts).any() else self._efforts.copy()
-        return PickedState(self._positions.copy(), efforts, oldest_stamp)
+        return PickedState(self._positions.copy(), efforts, stamp)
 
-    def _keep(self, message: JointState, stamp: float) -> None:
-        ours = _find(message.name)
-        _require_positions(message)
-        into, of = list(ours), list(ours.values())
+    def _keep(self, message: JointState) -> bool:
+        """Remember what a message says; returns whether it is about all joints."""
+        rows = _find(message)
+        joints, of = list(rows), list(rows.values())
         has_efforts = len(message.effort) == len(message.name)
-        self._positions[into] = np.asarray(message.position, dtype=np.float64)[of]
-        self._efforts[into] = np.asarray(message.effort, dtype=np.float64)[of] if has_efforts else np.nan
-        self._stamps[into] = stamp
+        self._positions[joints] = np.asarray(message.position, dtype=np.float64)[of]
+        self._efforts[joints] = np.asarray(message.effort, dtype=np.float64)[of] if has_efforts else np.nan
+        self._stamps[joints] = stamp_to_seconds(message.header.stamp)
+        return len(rows) == JOINT_DIM
 
 
 def stamp_to_seconds(stamp: Time) -> float:

@@ -144,13 +144,13 @@ def test_the_operator_takes_over_from_where_a_policy_got_to(
     monkeypatch.setattr(demonstrator, "LONGEST_VISIT", 0.5)
     play_one = SuiteDemonstrator(QualityMix({"skilled": 1.0}), 32, visitor=PlayerSpec("random"))
     visits = {}
-    for seed in (16, 2, 19, 17):  # the task is done after so many steps
+    for seed in (16, 2, 0, 19, 17):  # the task is done after so many steps
         recorder = MagicMock(extra={})
         assert play_one("libero_object", seed, 0.0, lambda instruction, to=recorder: to)
         visits[seed] = recorder.extra["visited_steps"]
         first, *others = (call.args[1][0] for call in recorder.add_frame.call_args_list)
         assert first == (visits[seed] or seed), "recorded from there on: a layout shows its seed, later its steps"
-        assert 1 + len(others) == min(SUITE.max_steps, seed - visits[seed] + REST)
+        assert 1 + len(others) == min(SUITE.max_steps, max(seed - visits[seed], 1) + REST)
     assert visits[2] in (0, 1), "and is given less time where it succeeds"
     assert len(set(visits.values())) > 2
     assert max(visits.values()) <= 10

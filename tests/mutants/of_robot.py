@@ -204,6 +204,10 @@ MUTANTS: Final = [
             "names_ignored": ("return [list(names).index(name) for name in JOINT_NAMES]", "return list(range(len(names)))"),
             "inverse_order": ("return [list(names).index(name) for name in JOINT_NAMES]", "return [JOINT_NAMES.index(name) for name in names]"),
             "doubled_names_accepted": ("if missing or unknown or doubled:", "if missing or unknown:"),
+            "order_of_a_state": ("[[rows[place] for place in range(JOINT_DIM)]]", "[list(rows.values())]"),
+            "order_of_a_part": ("self._positions[joints] =", "self._positions[sorted(joints)] ="),
+            "other_effort": ("self._efforts[joints] =", "self._efforts[sorted(joints)] ="),
+            "only_unknown_accepted": ("if not ours:", "if not names:"),
         },
     ),
     *mutants_of(

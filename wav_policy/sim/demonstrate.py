@@ -29,8 +29,8 @@ PATIENCE: Final = 1.25
 STILL_STEPS: Final = 10
 """A failed demonstrator has given up after so many steps without motion, which are recorded."""
 
-LONGEST_VISIT: Final = 80
-"""Steps that a policy acts for, at most, before the operator takes over."""
+LONGEST_VISIT: Final = 0.5
+"""Share of a task's time limit that a policy acts for, at most, before the operator takes over."""
 
 Visit = Callable[[World, int, int], int]
 """Lets a policy act in a world that is laid out, with the seed of its draws, for so many steps or until success, and
@@ -252,7 +252,8 @@ class Demonstration:
         world.set_joints(home_positions() if at_home or self._visit else start)
         if self._visit is None:
             return
-        steps = int(np.random.default_rng([self.seed, 4]).integers(LONGEST_VISIT + 1))
+        longest = round(LONGEST_VISIT * world.task.time_limit / ACTION_PERIOD)
+        steps = int(np.random.default_rng([self.seed, 4]).integers(longest + 1))
         self.visited_steps = self._visit(world, self.seed, steps)
         while world.success() and self.visited_steps:
             world.reset(self.seed)

@@ -34,6 +34,12 @@ def test_positions_are_reordered_by_name(order: list[int]) -> None:
     np.testing.assert_array_equal(positions_from_message(message), POSITIONS)
 
 
+@given(st.permutations(range(14)))
+def test_columns_of_a_command_are_reordered_by_name(order: list[int]) -> None:
+    row = POSITIONS[order]
+    np.testing.assert_array_equal(row[permutation([JOINT_NAMES[i] for i in order])], POSITIONS)
+
+
 def test_what_is_sent_is_read_back() -> None:
     message = to_message(POSITIONS, Time(sec=1), velocities=2 * POSITIONS, efforts=3 * POSITIONS)
     np.testing.assert_array_equal(positions_from_message(message), POSITIONS)
@@ -91,7 +97,9 @@ def test_states_of_a_whole_robot_have_ours_picked_out() -> None:
     names = ["wheel_left", *JOINT_NAMES[::-1], "torso"]
     message = JointState(name=names, position=[9.0, *POSITIONS[::-1], 9.0], effort=[9.0, *range(14), 9.0])
     np.testing.assert_array_equal(positions_from_message(message), POSITIONS)
-    np.testing.assert_array_equal(JointPicker().take(message).efforts, np.arange(14)[::-1])
+    picked = JointPicker().take(message)
+    np.testing.assert_array_equal(picked.positions, POSITIONS)
+    np.testing.assert_array_equal(picked.efforts, np.arange(14)[::-1])
     with pytest.raises(JointNamesError, match="missing: right_gripper"):
         positions_from_message(JointState(name=["torso", *JOINT_NAMES[:-1]], position=[0.0] * 14))
     with pytest.raises(JointNamesError, match="doubled: left_joint1"):

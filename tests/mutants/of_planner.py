@@ -127,6 +127,15 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
+        "wav_models/engines/runtimes/tensorrt.py",
+        ("tests/wav_models/engines/runtimes/test_recorded_tensorrt.py",),
+        {
+            "memory_of_the_smallest": ("size = max((int(engine", "size = min((int(engine"),
+            "engines_run_at_once": ("with self._memory.lock, self._on_stream():", "with self._on_stream():"),
+            "lent_values_not_checked": ("if isinstance(context, LentValues) and not", "if False and not"),
+        },
+    ),
+    *mutants_of(
         "wav_models/guidance.py",
         ("tests/wav_models/test_guidance.py",),
         {

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -110,10 +110,15 @@ class TensorRT:
         logger = _make_logger(trt)
         runtime = trt.Runtime(logger)
         replays = Replays(CudaRecorder()) if options.cuda_graphs else None
-        graphs: dict[str, Graph] = {}
-        for name, graph in manifest.graphs.items():
-            engine = load_tensorrt_engine(runtime, logger, directory / graph["file"])
-            graphs[name] = TensorRTGraph(trt, engine, name, replays=replays)
+        engines = {
+            name: load_tensorrt_engine(runtime, logger, directory / graph["file"])
+            for name, graph in manifest.graphs.items()
+        }
+        with full_memory_is_named():
+            memory = ActivationMemory(engines.values())
+        graphs: dict[str, Graph] = {
+            name: TensorRTGraph(trt, engine, name, memory, replays=replays) for name, engine in engines.items()
+        }
         if replays is not None:
             record_all(graphs, video_dit_name(manifest.shape.num_video_samples))
         return graphs
@@ -199,8 +204,27 @@ def load_tensorrt_engine(runtime: Any, logger: Any, path: Path) -> Any:
     return engine
 
 
+class ActivationMemory:
+    """What engines keep between their layers: one buffer, as large as the largest of them asks for. Hold `lock` while
+    one runs.
+
+    Args:
+        engines: deserialised.
+        device: of the buffer.
+    """
+
+    def __init__(self, engines: Iterable[Any], device: torch.device = CUDA) -> None:
+        self.lock = threading.Lock()
+        size = max((int(engine.device_memory_size_v2) for engine in engines), default=0)
+        self._buffer = torch.empty(max(size, 1), dtype=torch.uint8, device=device)
+
+    def lend(self, context: Any) -> None:
+        """To an execution context, for as long as it lives; recordings of it hold the address too."""
+        context.set_device_memory(self._buffer.data_ptr(), self._buffer.numel())
+
+
 class TensorRTGraph:
-    """One engine and its execution context; calls take turns.
+    """One engine and its execution context; calls take turns, with those of the other engines too.
 
     They give new tensors every time, but for the largest ones of recorded work: what the experts see of many futures is
     lent, and read where it was written.
@@ -208,16 +232,26 @@ class TensorRTGraph:
     Args:
         trt, engine: TensorRT's module and the deserialised engine.
         name: of the graph.
+        memory: of all graphs that are loaded together.
         replays: of all graphs that are loaded together; None: the engine's work is started anew by every call.
         device: of its tensors.
     """
 
     def __init__(
-        self, trt: Any, engine: Any, name: str, *, replays: Replays | None = None, device: torch.device = CUDA
+        self,
+        trt: Any,
+        engine: Any,
+        name: str,
+        memory: ActivationMemory,
+        *,
+        replays: Replays | None = None,
+        device: torch.device = CUDA,
     ) -> None:
-        self._context = engine.create_execution_context()
+        self._context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if self._context is None:
             raise EngineError(f"TensorRT has no memory for this engine; {FULL_MEMORY_REMEDY}")
+        memory.lend(self._context)
+        self._memory = memory
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         tensors = {
             name: (tuple(engine.get_tensor_shape(name)), _torch_type(trt, engine.get_tensor_dtype(name)))
@@ -226,7 +260,6 @@ class TensorRTGraph:
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self._inputs = {name: tensors[name] for name in inputs}
         self._outputs = {name: tensor for name, tensor in tensors.items() if name not in self._inputs}
-        self._lock = threading.Lock()
         self._device = device
         self._stream = torch.cuda.Stream() if device.type == "cuda" else None
         self._replays = replays
@@ -241,7 +274,7 @@ class TensorRTGraph:
         given = {name: tensors[name] if name in tensors else context[name] for name in self._inputs}
         with full_memory_is_named(), torch.inference_mode():
             given = {name: self._there(name, value) for name, value in given.items()}
-            with self._lock, self._on_stream():
+            with self._memory.lock, self._on_stream():
                 return self._execute(given) if self._replays is None else self._replay(self._replays, given, context)
 
     def _replay(self, replays: Replays, given: Values, context: Mapping[str, Any]) -> Values:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,10 +22,11 @@ from wav_models.engines.compiled_engine import LentValues, StaleValuesError
 from wav_models.engines.onnx.operators import ATTENTION_OPSET, OPSET
 from wav_models.engines.replay import Replays
 from wav_models.engines.runtimes import tensorrt
-from wav_models.engines.runtimes.tensorrt import RUNTIME, TensorRTGraph, record_all
+from wav_models.engines.runtimes.tensorrt import RUNTIME, ActivationMemory, TensorRTGraph, record_all
 
 TRT = SimpleNamespace(
     TensorIOMode=SimpleNamespace(INPUT="in"),
+    ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="ours"),
     DataType=SimpleNamespace(**{n: n for n in ("FLOAT", "HALF", "BF16", "UINT8", "BOOL", "INT32", "INT64")}),
 )
 SHAPE = (4, 3)
@@ -30,15 +34,21 @@ Compute = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 
 
 class Engine:
-    """Tensors of one shape; `addresses` are those of every execution."""
+    """Tensors of one shape; `addresses` are those of every execution, `memory` is what it computes in."""
 
-    def __init__(self, inputs: list[str], outputs: list[str], compute: Compute) -> None:
+    def __init__(self, inputs: list[str], outputs: list[str], compute: Compute, memory: int = 0) -> None:
         self.inputs, self.outputs, self.compute = inputs, outputs, compute
         self.num_io_tensors = len(inputs) + len(outputs)
         self.addresses: dict[str, int] = {}
+        self.device_memory_size_v2 = memory
+        self.memory: tuple[int, int] | None = None
 
-    def create_execution_context(self) -> Engine:
+    def create_execution_context(self, strategy: str) -> Engine:
+        assert strategy == "ours"
         return self
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        self.memory = memory, size
 
     def get_tensor_name(self, index: int) -> str:
         return [*self.inputs, *self.outputs][index]
@@ -56,6 +66,8 @@ class Engine:
         self.addresses[name] = address
 
     def execute_async_v3(self, stream: int) -> bool:
+        assert self.memory is not None
+        assert self.memory[1] >= self.device_memory_size_v2
         arrays = {name: _at(address) for name, address in self.addresses.items()}
         for name, result in self.compute({name: arrays[name] for name in self.inputs}).items():
             arrays[name][:] = result
@@ -78,7 +90,8 @@ def graphs() -> tuple[dict[str, TensorRTGraph], dict[str, Engine], Rerun]:
     }
     recorder = Rerun()
     replays, cpu = Replays(recorder), torch.device("cpu")
-    made = {name: TensorRTGraph(TRT, e, name, replays=replays, device=cpu) for name, e in engines.items()}
+    memory = ActivationMemory(engines.values(), cpu)
+    made = {name: TensorRTGraph(TRT, e, name, memory, replays=replays, device=cpu) for name, e in engines.items()}
     record_all(made, "video_dit_4")
     return made, engines, recorder
 
@@ -111,9 +124,37 @@ def test_what_was_lent_is_not_read_when_it_is_overwritten(
 
 def test_without_recordings_every_call_has_tensors_of_its_own() -> None:
     engine = Engine(["video_noise"], ["value_video_0"], lambda x: {"value_video_0": 2.0 * x["video_noise"]})
-    graph = TensorRTGraph(TRT, engine, "video_dit_4", device=torch.device("cpu"))
+    cpu = torch.device("cpu")
+    graph = TensorRTGraph(TRT, engine, "video_dit_4", ActivationMemory([engine], cpu), device=cpu)
     one, two = (graph.run({"video_noise": torch.full(SHAPE, x)}, {})["value_video_0"] for x in (1.0, 2.0))
     assert (float(one[0, 0]), float(two[0, 0])) == (2.0, 4.0)
+
+
+def test_engines_compute_in_one_memory_and_take_turns() -> None:
+    """It is of the size of the largest; an engine that ran meanwhile would overwrite what another has half computed."""
+    cpu, running, at_once = torch.device("cpu"), threading.Semaphore(1), []
+
+    def compute(x: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        alone = running.acquire(blocking=False)
+        at_once.append(not alone)
+        time.sleep(0.01)
+        if alone:
+            running.release()
+        return {"out": 2.0 * x["in"]}
+
+    engines = [Engine(["in"], ["out"], compute, size) for size in (100, 4000, 20)]
+    memory = ActivationMemory(engines, cpu)
+    graphs = [TensorRTGraph(TRT, engine, str(n), memory, device=cpu) for n, engine in enumerate(engines)]
+    ((_, size),) = {engine.memory or (0, 0) for engine in engines}
+    assert size == 4000
+
+    def run(number: int) -> Tensor:
+        return graphs[number % 3].run({"in": torch.full(SHAPE, float(number))}, {})["out"]
+
+    with ThreadPoolExecutor(3) as threads:
+        outputs = list(threads.map(run, range(9)))
+    assert [float(output[0, 0]) for output in outputs] == [2.0 * n for n in range(9)]
+    assert not any(at_once)
 
 
 @pytest.mark.parametrize(

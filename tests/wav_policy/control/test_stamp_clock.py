@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wav_policy.control.stamp_clock import TOLERANCE, StampClock
+from wav_policy.control.stamp_clock import TOLERANCE, ClockWatch, StampClock
 
 TICK = 0.005
 
@@ -68,3 +68,22 @@ def test_equal_stamps_get_equal_times() -> None:
     first = clocks.stamps.translate(stamp)
     clocks.ros += 2e-4  # the clocks are not read at the same moment
     assert clocks.stamps.translate(stamp) == first
+
+
+def test_the_arms_hold_until_ros_time_has_run_evenly_since_the_last_step() -> None:
+    """A series of steps is one reason, which is told once."""
+    clocks = Clocks()
+    watch = ClockWatch(clocks.stamps)
+    reasons = []
+    for tick in range(400):
+        clocks.now, clocks.ros = clocks.now + TICK, clocks.ros + TICK
+        clocks.ros += {10: 5.0, 150: -2.0}.get(tick, 0.0)
+        step, reason = watch.look(clocks.now)
+        assert bool(step) == (tick in (10, 150))
+        reasons.append(reason)
+    first, even = reasons[10], 150 + round(1.0 / TICK)
+    assert first is not None
+    assert "stepped by +5.000 s" in first.text
+    assert reasons[:10] == [None] * 10
+    assert all(reason is first for reason in reasons[10:even])
+    assert reasons[even + 2 :] == [None] * (400 - even - 2)

@@ -53,6 +53,12 @@ def png(width: int, height: int, rows: int) -> bytes:
     )
 
 
+def jpeg_of_size(width: int, height: int) -> bytes:
+    """One whose header claims that size."""
+    place = JPEG.index(b"\xff\xc0") + 5
+    return JPEG[:place] + struct.pack(">HH", height, width) + JPEG[place + 4 :]
+
+
 def test_whole_pictures_are_decoded() -> None:
     np.testing.assert_array_equal(rgb_from_compressed(compressed(PNG, "png")), RGB)
     error = np.abs(rgb_from_compressed(compressed(JPEG)).astype(int) - RGB)
@@ -95,6 +101,18 @@ def test_any_changed_byte_of_a_png_is_noticed(place: int, change: int) -> None:
         rgb_from_compressed(compressed(bytes(data)))
 
 
+def test_a_damaged_png_is_noticed_where_the_decoder_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some editions of OpenCV show what they could read."""
+    data = bytearray(PNG)
+    data[len(PNG) // 2] ^= 1
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: RGB.copy())
+    assert rgb_from_compressed(compressed(PNG)).shape == RGB.shape
+    with pytest.raises(ImageError, match="checksum of PNG chunk b'IDAT' is wrong"):
+        rgb_from_compressed(compressed(bytes(data)))
+    with pytest.raises(ImageError, match="cannot decode"):
+        rgb_from_compressed(compressed(PNG[:-12]))
+
+
 def test_a_jpeg_that_the_decoder_had_to_repair_is_refused() -> None:
     """Bytes lost, zeroed or garbled. Where the codes happen to come out even nothing tells it: a fifth of the time."""
     rng = np.random.default_rng(1)
@@ -121,12 +139,13 @@ def test_a_jpeg_that_the_decoder_had_to_repair_is_refused() -> None:
         (png(60_000, 60_000, 1), "image of 60000 x 60000 px refused"),
         (png(0, 10, 0), "image of 0 x 10 px refused"),
         (png(1000, 1000, 1), "cannot decode"),
+        (jpeg_of_size(20_000, 20_001), "image of 20000 x 20001 px refused"),
         (b"", "0 bytes of format 'jpeg' are neither JPEG nor PNG"),
         (b"\xff\xd8\xff" + bytes(50), "cannot decode"),
         (JPEG[:-2] + 300 * b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + JPEG[-2:], "scans refused"),
         (b"RIFF" + bytes(100), "neither JPEG nor PNG"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_bomb_is_refused_by_its_header(data: bytes, reason: str) -> None:
     start = time.process_time()
@@ -193,6 +212,13 @@ def mosaic(pattern: str) -> ImageArray:
 GREY = cv2.cvtColor(BLOCKS, cv2.COLOR_RGB2GRAY)
 BGR = np.ascontiguousarray(BLOCKS[..., ::-1])
 ALPHA = np.full((16, 24, 1), 7, np.uint8)
+
+
+def wide(values: np.ndarray) -> np.ndarray:
+    """With 16 bits, of which the lower 8 are another picture."""
+    return values.astype("<u2") * 256 + (255 - values)
+
+
 RAW = {
     "rgb8": BLOCKS,
     "bgr8": BGR,
@@ -202,9 +228,9 @@ RAW = {
     "8UC4": np.concatenate([BGR, ALPHA], axis=2),
     "mono8": GREY,
     "8UC1": GREY,
-    "rgb16": BLOCKS.astype("<u2") * 257,
-    "bgr16": BGR.astype("<u2") * 257,
-    "mono16": GREY.astype("<u2") * 257,
+    "rgb16": wide(BLOCKS),
+    "bgr16": wide(BGR),
+    "mono16": wide(GREY),
     "yuv422": packed("u"),
     "uyvy": packed("u"),
     "yuv422_yuy2": packed("y"),
@@ -212,7 +238,7 @@ RAW = {
     "nv12": semi_planar("u"),
     "nv21": semi_planar("v"),
     **{f"bayer_{pattern}8": mosaic(pattern) for pattern in ("rggb", "bggr", "gbrg", "grbg")},
-    **{f"bayer_{pattern}16": mosaic(pattern).astype("<u2") * 257 for pattern in ("rggb", "grbg")},
+    **{f"bayer_{pattern}16": wide(mosaic(pattern)) for pattern in ("rggb", "grbg")},
 }
 
 

@@ -35,6 +35,7 @@ def test_the_date_is_not_part_of_the_patch() -> None:
     ("version", "words"),
     [
         ((1, 4, 2), "another protocol"),
+        ((1, 5, 2), "teach mode is left only by a reset"),
         ((1, 6, 5), "teach mode is left only by a reset"),
         ((1, 8, 2), "wav arm restore-limits"),
         ((1, 8, 6), "loses the true joint angles"),

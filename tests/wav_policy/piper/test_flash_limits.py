@@ -134,6 +134,8 @@ def test_limits_that_are_wider_in_flash_are_told_apart() -> None:
     joint, gripper = wider_limits(wide, SafetyLimits())
     assert joint.startswith("joint6: flash allows -120.0 .. 170.0 deg, the configuration keeps it to -120.0 .. 120.0")
     assert "100 mm" in gripper
+    (joint,) = wider_limits(replace(DELIVERED, lower=(math.radians(-170), *DELIVERED.lower[1:])), SafetyLimits())
+    assert joint.startswith("joint1: flash allows -170.0 ..")
     assert wider_limits(DELIVERED, SafetyLimits()) == ()
 
 

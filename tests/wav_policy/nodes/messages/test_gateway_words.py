@@ -88,3 +88,8 @@ def test_any_bytes_are_an_order_or_refused(kind: bytes, data: bytes) -> None:
 def test_any_bytes_are_a_word_or_refused(kind: bytes, data: bytes) -> None:
     with suppress(MessageError):
         assert isinstance(unpack(kind + data), Beat | Refused | Lost | Wanted | ActionChunk)
+
+
+def test_a_sign_of_life_is_nothing_else() -> None:
+    with pytest.raises(MessageError):
+        unpack(b"B?")

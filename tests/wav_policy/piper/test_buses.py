@@ -12,9 +12,12 @@ from typing import Any
 
 import can
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from wav_policy.piper.diagnosis import explain_silence
 from wav_policy.piper.errors import BusOffError, WrongBitrateError
+from wav_policy.piper.frames import Frame
 from wav_policy.piper.slcan_bus import BatchedSlcanBus
 from wav_policy.piper.socketcan_bus import BatchedSocketcanBus, interface_condition, require_bitrate
 
@@ -140,3 +143,41 @@ def test_a_line_cut_short_does_not_swallow_the_next_one(terminal: tuple[BatchedS
     lines = taken.split(b"\r")
     assert b"t15080100000000000000" in lines
     assert any(line.startswith(b"t155") and len(line) < 21 for line in lines), "one was cut"
+
+
+@given(st.lists(st.tuples(st.integers(0, 0x7FF), st.binary(max_size=8), st.sampled_from([b"", b"0F3A"]))), st.data())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_frames_are_read_whatever_pieces_their_lines_come_in(
+    terminal: tuple[BatchedSlcanBus, int], frames: list[tuple[int, bytes, bytes]], data: st.DataObject
+) -> None:
+    """Adapters end a line with a time stamp where they were left with these on, and answer commands with a bell."""
+    bus, device = terminal
+    lines = b"".join(
+        data.draw(st.sampled_from([b"", b"\a", b"z\r"])) + b"t%03X%d%s%s\r" % (n, len(x), x.hex().encode(), stamp)
+        for n, x, stamp in frames
+    )
+    read: list[Frame] = []
+    while lines:
+        piece, lines = lines[: (cut := data.draw(st.integers(1, 40)))], lines[cut:]
+        os.write(device, piece)
+        read += bus.receive(0.1)
+    deadline = time.monotonic() + 5.0
+    while len(read) < len(frames) and time.monotonic() < deadline:
+        read += bus.receive(0.1)
+    assert read == [(number, content) for number, content, _ in frames]
+    assert bus.garbled == 0
+
+
+def test_a_line_without_end_takes_no_memory(terminal: tuple[BatchedSlcanBus, int]) -> None:
+    bus, device = terminal
+    for _ in range(100):
+        os.write(device, b"A" * 1000)
+        assert bus.receive(0.1) == []
+    assert len(bus._buffer) < 1000
+    os.write(device, b"\rt2A1201FF\r")
+    read: list[Frame] = []
+    deadline = time.monotonic() + 5.0
+    while not read and time.monotonic() < deadline:
+        read = bus.receive(0.1)
+    assert read == [(0x2A1, b"\x01\xff")]
+    assert bus.garbled == 1

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import fmean, pstdev
-from typing import Final
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Final
 
 from wav_models.planner.config import PlannerConfig
-from wav_models.planner.trajectory_model import Decision, Futures, TrajectoryModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wav_models.planner.trajectory_model import Decision, Futures, TrajectoryModel
 
 Clock = Callable[[], float]
 

@@ -29,7 +29,6 @@ from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
 
-TITLE: Final = "WAV monitor"
 STREAM_PATH: Final = "/stream"
 """Of the page's websocket."""
 

@@ -11,8 +11,5 @@ VIEWS: Final = ROBOT.view_names
 IMAGE_SIZES: Final = ROBOT.image_sizes
 """Height and width of every view [px]."""
 
-VIDEO_KEYS: Final = ROBOT.view_keys
-"""Key of every view's videos in a dataset."""
-
 SOURCES: Final = ROBOT.sources
 """Cameras, measured joints, and the command."""

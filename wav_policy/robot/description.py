@@ -158,34 +158,10 @@ def joint_values(positions: ArrayLike) -> dict[str, float]:
     return values
 
 
-def body_pose(body: Body, value: float) -> tuple[FloatArray, FloatArray]:
-    """Position [3] and quaternion [4] of a body in its parent with its joint at `value` [rad or m]."""
-    if body.joint is None:
-        return body.position, body.quaternion
-    if body.joint.slides:
-        return body.position + rotate(body.quaternion, body.joint.axis * value), body.quaternion
-    sine = math.sin(value / 2)
-    turn = np.array([math.cos(value / 2), *(sine * component for component in body.joint.axis.tolist())])
-    return body.position, multiply(body.quaternion, turn)
-
-
-def multiply(p: FloatArray, q: FloatArray) -> FloatArray:
-    """Hamilton product of two quaternions (w, x, y, z)."""
-    (a, b, c, d), (w, x, y, z) = p.tolist(), q.tolist()  # scalars: ten times as fast as vectors of three
-    return np.array(
-        [
-            a * w - b * x - c * y - d * z,
-            a * x + b * w + c * z - d * y,
-            a * y - b * z + c * w + d * x,
-            a * z + b * y - c * x + d * w,
-        ]
-    )
-
-
 def rotate(quaternion: FloatArray, vector: FloatArray) -> FloatArray:
     """A vector [3] turned by a unit quaternion (w, x, y, z)."""
-    inverse = quaternion * [1.0, -1.0, -1.0, -1.0]
-    return np.asarray(multiply(multiply(quaternion, np.array([0.0, *vector])), inverse)[1:])
+    w, axis = quaternion[0], quaternion[1:]
+    return np.asarray(vector + 2.0 * np.cross(axis, np.cross(axis, vector) + w * vector))
 
 
 def _bodies(element: ElementTree.Element, parent: str) -> Iterator[Body]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,16 @@ def test_every_row_is_installed(entry, repository: Path) -> None:  # type: ignor
     for file in entry.parameter_files:
         contents = yaml.safe_load((repository / "config" / file).read_text())
         assert {"/**", entry.executable} & set(contents), f"{file} has nothing for {entry.executable}"
+
+
+def test_no_node_but_the_policys_pays_for_torch() -> None:
+    """Seconds of its start, and hundreds of megabytes of the robot's memory."""
+    pytest.importorskip("rclpy")
+    ours = (entry.executable for entry in (*NODES, LIFECYCLE_MANAGER) if entry.package == paths.PACKAGE)
+    modules = ", ".join(f"wav_policy.nodes.{node}" for node in ours if node != "policy_node")
+    script = f"import sys, {modules}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_data_files_of_an_installation_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

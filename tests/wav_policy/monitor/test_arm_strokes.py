@@ -26,7 +26,7 @@ def test_finger_tips_are_where_the_kinematics_have_them() -> None:
     generator = np.random.default_rng(0)
     radius = strokes()[FINGERS[0]].radius
     for _ in range(20):
-        positions = home_positions() + generator.uniform(-0.3, 0.3, 14)
+        positions = home_positions() + generator.uniform(-1, 1, 14)
         np.testing.assert_allclose(from_tips(positions), radius, atol=1e-6)
 
 

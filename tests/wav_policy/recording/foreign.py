@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.wav_models.piper import VIDEO_KEYS
 from tests.wav_policy.recording.fake_operator import SIZES, make_images
 from wav_models.data.conventions import JointLimits
 from wav_models.data.layout import ACTION_KEY, CAPTURE_TIME_KEY, EPISODE_FACTS, STATE_KEY
 from wav_models.types import FloatArray
 from wav_policy.recording.episode_writer import DatasetWriter
-from wav_policy.robot.cameras import VIDEO_KEYS
 from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, REVOLUTE, ROBOT
 
 FPS, LENGTHS = 30, (61, 40)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.wav_models.piper import VIDEO_KEYS
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
@@ -25,7 +26,7 @@ from wav_models.data.video_reader import inspect_video
 from wav_policy.recording import episode_writer
 from wav_policy.recording.episode_recorder import StagedEpisode, vector_column
 from wav_policy.recording.episode_writer import DatasetWriter
-from wav_policy.robot.cameras import SOURCES, VIDEO_KEYS
+from wav_policy.robot.cameras import SOURCES
 from wav_policy.robot.joints import JOINT_NAMES
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.wav_models.piper import VIDEO_KEYS
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from tests.wav_policy.recording.foreign import motion
 from wav_models.data.check import check_dataset
@@ -19,7 +20,6 @@ from wav_models.rewards.label import label_dataset
 from wav_models.rewards.label_config import LabelConfig
 from wav_policy.cli.main import main
 from wav_policy.recording.episode_writer import DatasetWriter
-from wav_policy.robot.cameras import VIDEO_KEYS
 
 pytestmark = pytest.mark.slow
 

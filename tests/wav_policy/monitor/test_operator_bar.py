@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -145,6 +145,48 @@ def test_the_answer_of_the_service_confirms_nothing(page: Page, robot: Robot) ->
     assert not any(answer["confirmed"] for answer in answers)
     robot.say(ARMS[1], "emergency stop", ERROR, **STOPPED)
     assert page.next("stop")["confirmed"]
+
+
+@contextmanager
+def busy(page: Page, robot: Robot, number: int) -> Iterator[None]:
+    """So many commands are not answered before this ends."""
+    robot.answers.clear()
+    try:
+        for _ in range(number):
+            page.send(commands.HOLD)
+        wait_for(lambda: commands.HOLD in robot.obeyed)
+        yield
+    finally:
+        robot.answers.set()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_stop_waits_for_no_other_command(page: Page, robot: Robot) -> None:
+    with busy(page, robot, 60):
+        page.send(commands.STOP)
+        wait_for(lambda: commands.STOP in robot.obeyed)
+
+
+def test_who_asks_without_waiting_for_an_answer_is_disconnected(page: Page, robot: Robot) -> None:
+    with busy(page, robot, 200), pytest.raises(ConnectionClosed, match="too many commands at once"):
+        page.next("answer")
+
+
+def test_what_waited_too_long_for_others_is_not_done(page: Page, robot: Robot) -> None:
+    with busy(page, robot, 60):
+        page.send(commands.START, id=2)
+        time.sleep(1.2)
+    while (answer := page.next("answer"))["id"] != 2:
+        pass
+    assert not answer["done"]
+    assert "out of date" in answer["text"]
+    assert commands.START not in robot.obeyed
 
 
 def test_a_stop_that_failed_says_so_at_once(page: Page, robot: Robot) -> None:

@@ -21,6 +21,9 @@ ARMS: Final = ("left arm", "right arm")
 LOOP: Final = "control loop"
 _CONFIRMATION: Final = 3.0
 """Until /diagnostics must show what was asked for [s]."""
+_STAY: Final = 2.0
+"""For how long arms that hold have to go on holding: within that time a policy sends its next chunk [s]."""
+_LEADER: Final = "whoever publishes action_chunk leads the arms on: stop it too, or call wav stop"
 
 Confirmed = Callable[["Report"], bool]
 
@@ -38,12 +41,16 @@ class Operation:
         name: of service `piper/<name>`.
         timeout: for its answer [s].
         arm, loop: whether what an arm, or the control loop, says on /diagnostics shows that it is done.
+        lasts: for how long they have to show it [s].
+        undone_by: who would end it, in words.
     """
 
     name: str
     timeout: float
     arm: Confirmed = lambda report: True
     loop: Confirmed = lambda report: True
+    lasts: float = 0.0
+    undone_by: str = ""
 
 
 def _is_stopped(report: Report) -> bool:
@@ -61,8 +68,8 @@ def _holds(report: Report) -> bool:
 
 
 STOP = Operation("stop", 5.0, arm=_is_stopped, loop=lambda report: report.message.startswith("stopped"))
-HOLD = Operation("hold", 5.0, loop=_holds)
-HOME = Operation("home", 60.0, arm=_is_enabled)
+HOLD = Operation("hold", 5.0, loop=_holds, lasts=_STAY, undone_by=_LEADER)
+HOME = Operation("home", 60.0, arm=_is_enabled, loop=_holds, lasts=_STAY, undone_by=_LEADER)
 ENABLE = Operation("enable", 30.0, arm=_is_enabled)
 RESET = Operation("reset", 30.0, loop=lambda report: not report.message.startswith("stopped"))
 
@@ -146,8 +153,10 @@ def confirm(client: SystemClient, operation: Operation) -> list[str]:
     def shows(part: str) -> bool:
         return (report := news(part)) is not None and (report.message == ABSENT or parts[part](report))
 
-    client.spin_until(lambda: all(map(shows, parts)), _CONFIRMATION)
+    if client.spin_until(lambda: all(map(shows, parts)), _CONFIRMATION):
+        client.spin_until(lambda: not all(map(shows, parts)), operation.lasts)
     for part in parts:
         if (report := news(part)) is not None:
             print(f"  {part}: {report.message}")
-    return [f"{part} {'says otherwise' if news(part) else 'is silent'}" for part in parts if not shows(part)]
+    doubts = [f"{part} {'says otherwise' if news(part) else 'is silent'}" for part in parts if not shows(part)]
+    return [*doubts, operation.undone_by] if doubts and operation.undone_by else doubts

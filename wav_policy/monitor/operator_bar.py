@@ -194,7 +194,7 @@ class OperatorBar:
         loop = asyncio.get_running_loop()
         try:
             done, answer = True, await loop.run_in_executor(self._others, self._obey_in_time, request)
-        except CommandError as error:
+        except Exception as error:  # whatever it is, who has pressed the button is told
             done, answer = False, str(error)
         await _send(connection, kind="answer", id=request.id, done=done, text=commands.in_words(answer))
 

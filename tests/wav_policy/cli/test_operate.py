@@ -16,7 +16,7 @@ from lifecycle_msgs.msg import Transition  # noqa: E402
 
 from tests.wav_policy.nodes.arms_process import Probe, Robot  # noqa: E402
 from wav_policy.cli.main import POWER_SWITCH, main  # noqa: E402
-from wav_policy.cli.operate import STOP, confirm  # noqa: E402
+from wav_policy.cli.operate import HOLD, HOME, STOP, Operation, confirm  # noqa: E402
 from wav_policy.nodes.clients.system_client import Report  # noqa: E402
 from wav_policy.piper.absent_arm import ABSENT  # noqa: E402
 
@@ -83,13 +83,26 @@ class Client:
     def __init__(self, **messages: str) -> None:
         self.reports: dict[str, Report] = {}
         self._messages = messages
+        self.then: Client | None = None
 
     def spin_until(self, condition: Callable[[], bool], timeout: float) -> bool:
         values = {"state": "EMERGENCY_STOP", "feedback_age_ms": "5", "outage": ""}
         for part, message in self._messages.items():
             name = f"piper_node: {part.replace('_', ' ')}"
             self.reports[name] = Report(message, {} if message == ABSENT else values)
+        self._messages = self._messages if self.then is None else self.then._messages
         return condition()
+
+
+@pytest.mark.parametrize("operation", [HOLD, HOME])
+def test_a_hold_that_a_policy_ends_at_once_is_not_confirmed(operation: Operation) -> None:
+    arms = {"left_arm": "enabled", "right_arm": "enabled"}
+    client = Client(**arms, control_loop="holding: no_command")
+    assert confirm(client, operation) == []  # type: ignore[arg-type]
+    client.then = Client(**arms, control_loop="following the chunk")
+    doubts = confirm(client, operation)  # type: ignore[arg-type]
+    assert doubts[0] == "control loop says otherwise"
+    assert "action_chunk" in doubts[1]
 
 
 def test_an_arm_that_is_left_out_is_not_waited_for() -> None:

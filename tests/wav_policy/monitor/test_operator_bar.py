@@ -46,6 +46,7 @@ class Robot:
         self.obeyed: list[str] = []
         self.stops = True
         self.refusal = ""
+        self.fault: Exception | None = None
         self.answers = threading.Event()
         self.answers.set()
 
@@ -58,6 +59,8 @@ class Robot:
             for arm in ARMS:
                 self.say(arm, "emergency stop", ERROR, **STOPPED)
         self.answers.wait(10.0)
+        if self.fault is not None:
+            raise self.fault
         if self.refusal:
             raise CommandError(self.refusal)
         return "done"
@@ -189,6 +192,14 @@ def test_what_waited_too_long_for_others_is_not_done(page: Page, robot: Robot) -
     assert commands.START not in robot.obeyed
 
 
+def test_a_command_that_fails_in_any_way_is_answered(page: Page, robot: Robot) -> None:
+    robot.fault = RuntimeError("the middleware has gone")
+    page.send(commands.HOLD)
+    answer = page.next("answer")
+    assert not answer["done"]
+    assert answer["text"] == "the middleware has gone"
+
+
 def test_a_stop_that_failed_says_so_at_once(page: Page, robot: Robot) -> None:
     robot.stops, robot.refusal = False, "there is no service piper/stop"
     page.send(commands.STOP)
@@ -207,7 +218,7 @@ def test_no_other_command_keeps_a_stop_waiting(page: Page, robot: Robot) -> None
         page.send(commands.STOP)
         while not page.next("stop")["confirmed"]:
             pass
-        assert robot.obeyed[-1] == commands.STOP
+        assert commands.STOP in robot.obeyed
     finally:
         robot.answers.set()
 

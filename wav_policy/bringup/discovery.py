@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+from wav_models.configuration import ConfigurationError
 
 VARIABLE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 THIS_HOST = "LOCALHOST"
@@ -12,13 +15,22 @@ LOOPBACK_PROFILE = Path(__file__).with_name("loopback.xml")
 LOOPBACK_UDP_PROFILE = Path(__file__).with_name("loopback_udp.xml")
 TRANSPORTS_VARIABLE = "FASTDDS_BUILTIN_TRANSPORTS"
 
+_MAX_DOMAIN: Final = 232
+"""Ports of UDP end there."""
+
 
 def limit_to_this_host() -> None:
     """Nodes started from here are found on this host only, unless the user has chosen a range.
 
     Discovery alone does not close the door: Fast DDS listens on every interface all the same. So it is also told to
     receive on the loopback interface only, unless the user has a profile file of their own.
+
+    Raises:
+        ConfigurationError: ROS_DOMAIN_ID is none; the middleware would end the process without a word of ours.
     """
+    domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+    if not (domain.isascii() and domain.isdecimal() and int(domain) <= _MAX_DOMAIN):
+        raise ConfigurationError(f"ROS_DOMAIN_ID={domain} is none: a number from 0 to {_MAX_DOMAIN}")
     if os.environ.setdefault(VARIABLE, THIS_HOST) == THIS_HOST and not any(map(os.environ.get, PROFILES_VARIABLES)):
         os.environ[PROFILES_VARIABLES[0]] = str(LOOPBACK_PROFILE)
 

@@ -14,14 +14,14 @@ from rich.table import Table
 
 from wav_models.command_line import Flag, parsed_command
 from wav_policy.cli.arm_find import FindArguments, run_find
+from wav_policy.cli.operator_answer import ask
 from wav_policy.control.flash_check import STROKES, unfit_limits, wider_limits
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.piper import maintenance
-from wav_policy.piper.adapters import list_adapters
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.frames import NUM_JOINTS, FrameId
-from wav_policy.piper.maintenance import Change, ServicedArm, interface_of
+from wav_policy.piper.maintenance import Change, ServicedArm
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,10 @@ class StrokeArguments(_ChangeArguments):
         arm.arm.read_flash()
         replies = arm.arm.link.reader.replies
         told = [data for (number, _), data in replies.items() if number == FrameId.GRIPPER_SETTING_REPLY]
+        if arm.is_heard and not told:
+            raise PiperError(
+                f"{arm.arm}: refused: it does not tell its gripper's setting (0x47E), which must not be lost"
+            )
         return maintenance.stroke(int(self.millimetres), told[0] if told else None)
 
 
@@ -150,9 +154,10 @@ def _run_change(arguments: _ChangeArguments) -> int:
     """Show, ask, send, read back. The channel is locked all the time: no other process drives the arm."""
     with ServicedArm(arguments.channel) as arm:
         change = arguments.change(arm)
-        print(f"{arm.arm}: {change.title}. It is {arm.role}.")
+        print(f"{arm.arm}, adapter {arm.adapter}: {change.title}. It is {arm.role}.")
         for number, data in change.frames:
             print(f"  {number:#x} {data.hex(' ')}")
+        print("  each of them twice")
         arm.require_fit_for(change)
         if arguments.dry_run:
             print("dry run: nothing was sent")
@@ -170,8 +175,7 @@ def _run_change(arguments: _ChangeArguments) -> int:
 
 def _is_confirmed(channel: str, change: Change) -> bool:
     support = "The arm must be supported, its motors off. " if change.needs_limp else ""
-    print(f"{support}This is kept in the arm. Type the channel's name ({channel}) to send it: ", end="", flush=True)
-    return sys.stdin.readline().strip() == channel
+    return ask(f"{support}This is kept in the arm. Type the channel's name ({channel}) to send it: ") == channel
 
 
 def _show(channel: str) -> int:
@@ -186,8 +190,7 @@ def _show(channel: str) -> int:
 
 
 def _print_arm(console: Console, arm: ServicedArm, channel: str) -> None:
-    adapters = {adapter.channel: adapter for adapter in list_adapters(interface_of(channel))}
-    lines = {"adapter": str(adapters.get(channel, f"{channel} (no USB serial known)")), "role": arm.role}
+    lines = {"adapter": str(arm.adapter), "role": arm.role}
     if not arm.is_heard:
         _print_lines(console, channel, lines)
         return

@@ -11,7 +11,7 @@ import numpy as np
 from wav_models.configuration import Positive
 from wav_policy.piper.adapters import Adapter, list_adapters, rename_rule
 from wav_policy.piper.errors import PiperError
-from wav_policy.piper.maintenance import ServicedArm, interface_of
+from wav_policy.piper.maintenance import WAY_TO_LIMP, ServicedArm, interface_of
 
 _MOVED = np.radians(5.0)
 _POLL = 0.05  # s
@@ -40,6 +40,9 @@ def run_find(arguments: FindArguments) -> int:
                 arms[adapter] = stack.enter_context(ServicedArm(adapter.channel))
             except PiperError as error:
                 print(f"  {adapter.channel}: not looked at: {error}")
+                continue
+            if why_not := _why_not_movable(arms[adapter]):
+                print(f"  {adapter.channel}: {why_not}")
         found = _watch_both(arms, arguments.seconds)
     for side, adapter in found.items():
         _advise(side, adapter, adapters)
@@ -54,11 +57,19 @@ def _candidates(channels: tuple[str, ...]) -> list[Adapter]:
     return [by_name.get(channel, Adapter(interface_of(channel), channel)) for channel in channels]
 
 
+def _why_not_movable(arm: ServicedArm) -> str:
+    """Why nobody will see that this arm is moved by hand; "" where nothing speaks against it."""
+    if not arm.is_heard:
+        return f"it is {arm.role}"
+    return f"{', '.join(arm.holding)} hold the arm, which cannot be moved by hand. {WAY_TO_LIMP}" if arm.holding else ""
+
+
 def _watch_both(arms: dict[Adapter, ServicedArm], seconds: float) -> dict[str, Adapter]:
     found: dict[str, Adapter] = {}
     for side in ("left", "right"):
         waiting = {adapter: arm for adapter, arm in arms.items() if adapter not in found.values()}
         if not waiting:
+            print(f"no adapter is left: the {side} arm is not found")
             break
         print(f"Now move the {side.upper()} arm by hand, a hand's breadth to and fro ({seconds:g} s)", flush=True)
         moved = _watch(waiting, seconds)

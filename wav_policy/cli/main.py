@@ -82,7 +82,7 @@ COMMANDS = {
     "arm": Command(
         "wav_policy.cli.arm:main",
         "Look at one arm, find its adapter, mend what its flash holds.",
-        interrupted="nothing more was sent",
+        interrupted="nothing more was sent; `wav arm show` says what the arm holds",
     ),
     "doctor": Command("wav_policy.cli.doctor:main", "Check this installation."),
 }

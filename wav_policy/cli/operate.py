@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from wav_models.command_line import Flag, parsed
 from wav_models.configuration import ConfigurationError
 from wav_models.endings import OK
 from wav_policy.cli.main import POWER_SWITCH
+from wav_policy.cli.operator_answer import ask, is_asked_at_terminal
 
 if TYPE_CHECKING:
     from wav_policy.nodes.clients.system_client import Report, SystemClient
@@ -21,12 +21,16 @@ ARMS: Final = ("left arm", "right arm")
 LOOP: Final = "control loop"
 _CONFIRMATION: Final = 3.0
 """Until /diagnostics must show what was asked for [s]."""
+_STAY: Final = 2.0
+"""For how long arms that hold have to go on holding: within that time a policy sends its next chunk [s]."""
+_LEADER: Final = "whoever publishes action_chunk leads the arms on: stop it too, or call wav stop"
 
 Confirmed = Callable[["Report"], bool]
 
 
 class UnconfirmedError(RuntimeError):
-    """The service has agreed, and an arm or the control loop does not show it."""
+    """What was asked for was not done, as far as anybody knows: the service was not reached, refused, or has agreed and
+    an arm or the control loop does not show it."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,16 @@ class Operation:
         name: of service `piper/<name>`.
         timeout: for its answer [s].
         arm, loop: whether what an arm, or the control loop, says on /diagnostics shows that it is done.
+        lasts: for how long they have to show it [s].
+        undone_by: who would end it, in words.
     """
 
     name: str
     timeout: float
     arm: Confirmed = lambda report: True
     loop: Confirmed = lambda report: True
+    lasts: float = 0.0
+    undone_by: str = ""
 
 
 def _is_stopped(report: Report) -> bool:
@@ -60,8 +68,8 @@ def _holds(report: Report) -> bool:
 
 
 STOP = Operation("stop", 5.0, arm=_is_stopped, loop=lambda report: report.message.startswith("stopped"))
-HOLD = Operation("hold", 5.0, loop=_holds)
-HOME = Operation("home", 60.0, arm=_is_enabled)
+HOLD = Operation("hold", 5.0, loop=_holds, lasts=_STAY, undone_by=_LEADER)
+HOME = Operation("home", 60.0, arm=_is_enabled, loop=_holds, lasts=_STAY, undone_by=_LEADER)
 ENABLE = Operation("enable", 30.0, arm=_is_enabled)
 RESET = Operation("reset", 30.0, loop=lambda report: not report.message.startswith("stopped"))
 
@@ -101,17 +109,17 @@ def reset(argv: list[str]) -> int:
 
 
 def _said_supported() -> bool:
-    if not sys.stdin.isatty():
-        return False
-    return input("The arms lose power and fall. Support both, then type `supported`: ").strip() == "supported"
+    question = "The arms lose power and fall. Support both, then type `supported`: "
+    return is_asked_at_terminal() and ask(question) == "supported"
 
 
 def operate(operation: Operation, namespace: str = "") -> int:
     """Exit code 0 when the service has agreed and both arms show it."""
-    from wav_policy.bringup.arguments import LaunchArgumentError, normalized_namespace
-    from wav_policy.nodes.clients.system_client import ServiceError, SystemClient
+    from wav_policy.bringup.arguments import normalized_namespace
 
     try:
+        from wav_policy.nodes.clients.system_client import SystemClient
+
         with closing(SystemClient(normalized_namespace(namespace))) as client:
             service = f"piper/{operation.name}"
             print(
@@ -120,23 +128,22 @@ def operate(operation: Operation, namespace: str = "") -> int:
                 else client.trigger(service, operation.timeout)
             )
             doubts = confirm(client, operation)
-    except (LaunchArgumentError, ServiceError) as error:
-        raise type(error)(f"{error}. {POWER_SWITCH}") from error
+    except Exception as error:  # whatever it is, it must not hide that nothing is confirmed
+        remedy = ": source the set-ups of ROS 2 first" if isinstance(error, ImportError) else ""
+        kind = ConfigurationError if isinstance(error, ValueError) else UnconfirmedError
+        raise kind(f"{str(error).rstrip('.')}{remedy}. {POWER_SWITCH}") from error
     if doubts:
         raise UnconfirmedError(f"{'; '.join(doubts)}. {POWER_SWITCH}")
     return OK
 
 
 def confirm(client: SystemClient, operation: Operation) -> list[str]:
-    """Print what arms and loop say from now on; whoever does not show what was asked for, in words.
-
-    Where piper_node runs one arm alone, that one is asked; both report at once, so none is forgotten.
+    """Print what arms and loop say from now on; whoever does not show what was asked for, in words. Of an arm that
+    piper_node was told to leave out nothing else is expected than that it says so.
     """
     from wav_policy.piper.absent_arm import ABSENT
 
-    known = {arm: client.reports[f"piper_node: {arm}"] for arm in ARMS if f"piper_node: {arm}" in client.reports}
-    arms = [arm for arm, report in known.items() if report.message != ABSENT] or ARMS
-    parts = {**dict.fromkeys(arms, operation.arm), LOOP: operation.loop}
+    parts = {**dict.fromkeys(ARMS, operation.arm), LOOP: operation.loop}
     old = {part: client.reports.get(f"piper_node: {part}") for part in parts}
 
     def news(part: str) -> Report | None:
@@ -144,10 +151,12 @@ def confirm(client: SystemClient, operation: Operation) -> list[str]:
         return report if report is not old[part] else None
 
     def shows(part: str) -> bool:
-        return (report := news(part)) is not None and parts[part](report)
+        return (report := news(part)) is not None and (report.message == ABSENT or parts[part](report))
 
-    client.spin_until(lambda: all(map(shows, parts)), _CONFIRMATION)
+    if client.spin_until(lambda: all(map(shows, parts)), _CONFIRMATION):
+        client.spin_until(lambda: not all(map(shows, parts)), operation.lasts)
     for part in parts:
         if (report := news(part)) is not None:
             print(f"  {part}: {report.message}")
-    return [f"{part} {'says otherwise' if news(part) else 'is silent'}" for part in parts if not shows(part)]
+    doubts = [f"{part} {'says otherwise' if news(part) else 'is silent'}" for part in parts if not shows(part)]
+    return [*doubts, operation.undone_by] if doubts and operation.undone_by else doubts

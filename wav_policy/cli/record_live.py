@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from wav_policy.bringup.arguments import (
 )
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
+from wav_policy.cli.operator_answer import is_asked_at_terminal
 
 if TYPE_CHECKING:
     from wav_policy.bringup.supervisor import Supervisor
@@ -78,7 +78,7 @@ def _check(arguments: LiveArguments, launch_arguments: dict[str, str]) -> None:
         raise LaunchArgumentError("--unattended needs the number of --episodes")
     if arguments.unattended and not arguments.attach and launch_arguments.get("sim") != "true":
         raise LaunchArgumentError("--unattended is for the simulation: add sim:=true")
-    if not arguments.unattended and not sys.stdin.isatty():
+    if not arguments.unattended and not is_asked_at_terminal():
         raise LaunchArgumentError("standard input is no terminal: use --unattended, or the services recorder/start ...")
 
 

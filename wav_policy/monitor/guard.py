@@ -94,7 +94,7 @@ def _refusal(status: HTTPStatus, body: str) -> Answer:
 
 
 def _same(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode(), token.encode())
+    return hmac.compare_digest(given.encode(errors="replace"), token.encode())
 
 
 def _cookie(header: str) -> str:

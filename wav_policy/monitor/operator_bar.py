@@ -36,8 +36,10 @@ _LOOK_PERIOD: Final = 0.05
 """Between looks for something new to tell [s]."""
 _WATCH: Final = 10.0
 """How long the arms may take to confirm a stop [s]."""
-_NUM_THREADS: Final = 32
-"""No command but the emergency stop is obeyed twice at a time, so threads are left for it."""
+_NUM_THREADS: Final = 8
+"""For emergency stops, and as many for all other commands: a stop waits for none of them."""
+_MOST_AT_ONCE: Final = 64
+"""A browser that asks for more before it is answered is disconnected; no hand presses so often within `_WATCH`."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ class OperatorBar:
     def __init__(self, commander: Commander, hear: Callable[[str], Heard | None]) -> None:
         self._commander = commander
         self._hear = hear
-        self._threads = ThreadPoolExecutor(_NUM_THREADS, "operator-bar")
+        self._stops = ThreadPoolExecutor(_NUM_THREADS, "operator-bar stop")
+        self._others = ThreadPoolExecutor(_NUM_THREADS, "operator-bar")
         self._status = (0, "")
         self._num_browsers = 0
 
@@ -150,7 +153,8 @@ class OperatorBar:
 
     def close(self) -> None:
         """Begin no command any more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._stops, self._others):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def attend(self, connection: ServerConnection) -> None:
         """Serve one browser until it goes; a command that is under way then goes on."""
@@ -158,6 +162,9 @@ class OperatorBar:
         self._num_browsers += 1
         try:
             async for text in connection:
+                if len(tasks) > _MOST_AT_ONCE:
+                    await connection.close(1008, "too many commands at once")
+                    return
                 task = asyncio.create_task(self._carry_out(connection, text))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
@@ -184,17 +191,18 @@ class OperatorBar:
         if request.command == commands.STOP:
             await self._stop(connection, request.id)
             return
+        loop = asyncio.get_running_loop()
         try:
-            _check(request)
-            done, answer = True, await self._obey(request.command)
-        except CommandError as error:
+            done, answer = True, await loop.run_in_executor(self._others, self._obey_in_time, request)
+        except Exception as error:  # whatever it is, who has pressed the button is told
             done, answer = False, str(error)
         await _send(connection, kind="answer", id=request.id, done=done, text=commands.in_words(answer))
 
     async def _stop(self, connection: ServerConnection, number: int) -> None:
         """Stop, and tell what the arms say of it until all have confirmed it. The service's answer confirms nothing."""
         began = time.monotonic()
-        call = asyncio.ensure_future(self._obey(commands.STOP))
+        loop = asyncio.get_running_loop()
+        call = asyncio.ensure_future(loop.run_in_executor(self._stops, self._commander.obey, commands.STOP))
         told: dict[str, Any] = {}
         while time.monotonic() - began < _WATCH:
             failure = call.exception() if call.done() else None
@@ -208,8 +216,10 @@ class OperatorBar:
             await asyncio.sleep(_LOOK_PERIOD)
         await asyncio.wait([call])
 
-    async def _obey(self, command: str) -> str:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._commander.obey, command)
+    def _obey_in_time(self, request: _Request) -> str:
+        """Checked in the thread: it may have waited for one."""
+        _check(request)
+        return self._commander.obey(request.command)
 
 
 def _check(request: _Request) -> None:

@@ -21,7 +21,7 @@ from wav_models.data.images import resize_image
 from wav_models.types import FloatArray, ImageArray
 from wav_policy.monitor import commands
 from wav_policy.monitor.arm_strokes import stroke_ends, strokes
-from wav_policy.monitor.commands import Commander, CommandError
+from wav_policy.monitor.commands import Commander
 from wav_policy.monitor.snapshot import Snapshot, interventions, numbers, state_lines
 from wav_policy.policy.imagined_motion import ImaginedMotion, gripper_paths, value_colours, values_along
 from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
@@ -170,7 +170,7 @@ class MonitorPage:
         try:
             answer = await loop.run_in_executor(self._threads, self._commander.obey, command, words)
             done = True
-        except CommandError as error:
+        except Exception as error:  # whatever it is, who has pressed the button is told
             done, answer = False, str(error)
         await connection.send(json.dumps({"done": done, "text": commands.in_words(answer)}))
 

@@ -96,9 +96,12 @@ class RosCommander:
     def _once_at_a_time(self, command: str) -> Iterator[None]:
         """Impatient clicks must not fill the threads that an emergency stop needs."""
         with self._lock:
-            if command in self._under_way:
-                raise CommandError(f"{command.replace('_', ' ')} is still under way")
+            is_first = command not in self._under_way
             self._under_way.add(command)
+        if not is_first:
+            if command == commands.HOLD:  # whoever leads may go on meanwhile, and the arms with it
+                self._brake()
+            raise CommandError(f"{command.replace('_', ' ')} is still under way")
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ from functools import partial
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
 from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -244,8 +245,13 @@ class PiperNode(ManagedNode):
     def _make_transitions(self) -> None:
         while self._wanted:
             wanted, holds = self._wanted.popleft()
-            self._may_park = holds == self._num_holds
-            success = self.make_transition(wanted.transition)
+            is_held = holds != self._num_holds
+            self._may_park = not is_held
+            success = False
+            if is_held and wanted.transition == Transition.TRANSITION_ACTIVATE:
+                self.get_logger().warning("not activated: piper/hold was called while this waited")
+            else:
+                success = self.make_transition(wanted.transition)
             self._listener.answer(Answer(wanted.number, success, self._state_machine.current_state[0]))
 
     # Topics

@@ -5,30 +5,44 @@ Nothing here runs by itself: `wav arm` shows what would be sent, asks, sends it,
 
 from __future__ import annotations
 
+import math
 import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from wav_policy.piper import frames, units
+from wav_policy.piper.adapters import Adapter, list_adapters
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.enable_gate import impossible_limits
 from wav_policy.piper.errors import PiperError
+from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.flash_limits import VENDOR_LIMITS_DEGREES, FlashLimits
 from wav_policy.piper.frames import NUM_JOINTS, Frame, FrameId, GripperState
+from wav_policy.piper.power import is_healthy
 from wav_policy.piper.status import GRIPPER_TRIPS
+
+Told = TypeVar("Told")
 
 _LISTEN: Final = 2.0  # s; a leader at rest says nothing
 _SETTLE: Final = 0.3  # s an arm has to take a change
 _POLL: Final = 0.02  # s
+_TIMES: Final = 2  # each frame is sent: an acknowledgement counts when it is told twice
+_NEWS: Final = 0.5  # s an arm that took a change has to acknowledge it, and to go on telling its pose
 _UNCHANGED: Final = 0x7FFF
 _ALL_JOINTS: Final = 7
 _VENDOR_SPEED: Final = 3.0  # rad/s
 _VENDOR_ACCELERATION: Final = 5.0  # rad/s^2
 _ZERO_TOLERANCE: Final = 0.01  # rad
 _STROKE_TOLERANCE: Final = 0.001  # m
+_SILENT: Final = "the arm is not heard any more: it may not have taken it"
+
+WAY_TO_LIMP: Final = (
+    "Support it, switch its motors off (piper/enable with data false, then end the node; or its power off and on), and "
+    "call this again"
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,7 @@ class Change:
         title: what it does.
         frames: what is sent.
         needs_limp: the joints' motors must be off: the arm would move.
-        check: what is not as it should be afterwards; "" when all is.
+        check: what is not as it should be afterwards; "" when all is. It looks only at what was told afterwards.
         advice: what to do next.
         needs_heard: the arm must give feedback: else nobody knows whether it is limp, nor whether it took the change.
     """
@@ -65,6 +79,7 @@ class ServicedArm:
 
     def __init__(self, channel: str, usb_serial: str = "") -> None:
         self.interface = interface_of(channel)
+        self._settled = math.inf
         self.arm = PiperArm("the", self.interface, channel, ArmConfig(), time.monotonic, usb_serial=usb_serial)
 
     def __enter__(self) -> ServicedArm:
@@ -76,7 +91,7 @@ class ServicedArm:
         self.arm.link.listen()
         reader = self.arm.link.reader
         deadline = time.monotonic() + _LISTEN
-        while reader.missing and not reader.offset_frames and time.monotonic() < deadline:
+        while reader.missing and not self._is_known_elsewhere and time.monotonic() < deadline:
             time.sleep(_POLL)
         if self.is_heard:
             self.arm.ask_version()
@@ -86,9 +101,27 @@ class ServicedArm:
         self.arm.close()
 
     @property
+    def _is_known_elsewhere(self) -> bool:
+        """On other identifiers, and it has told whether its motors, which keep theirs, are on."""
+        reader = self.arm.link.reader
+        return reader.offset_frames > 0 and bool(reader.codes.motors)
+
+    @property
     def is_heard(self) -> bool:
         """It gives feedback where a follower does."""
         return not self.arm.link.reader.missing
+
+    @property
+    def adapter(self) -> Adapter:
+        """It is on, with its USB serial where it has one."""
+        present = {adapter.channel: adapter for adapter in list_adapters(self.interface)}
+        return present.get(self.arm.channel, Adapter(self.interface, self.arm.channel))
+
+    @property
+    def holding(self) -> list[str]:
+        """Joints whose motors are on, as far as it has told."""
+        motors = self.arm.link.reader.codes.motors
+        return [f"joint{joint}" for joint, code in enumerate(motors, start=1) if code & frames.MotorState.ENABLED]
 
     @property
     def role(self) -> str:
@@ -112,11 +145,31 @@ class ServicedArm:
             PiperError: as `require_fit_for`; or the bus does not take it.
         """
         self.require_fit_for(change)
-        for frame in change.frames:
+        self.arm.link.reader.replies.clear()
+        for frame in _TIMES * change.frames:
             self.arm.link.transmit([frame])
             time.sleep(_POLL)
         time.sleep(_SETTLE)
+        self._settled = time.monotonic()
         return change.check(self)
+
+    def news(self) -> ArmFeedback | None:
+        """What the arm tells of its pose after it had time to take the change; None where it tells nothing any more."""
+
+        def news() -> ArmFeedback | None:
+            reading = self.arm.read()
+            return None if reading is None or reading.stamp <= self._settled else reading
+
+        return self._await(news)
+
+    def acknowledgement(self, number: FrameId) -> bytes | None:
+        """What the arm has answered (0x476) to the frame `number` of the change; None where it has not."""
+        return self._await(lambda: self.arm.link.reader.replies.get((FrameId.ACKNOWLEDGE, number & 0xFF)))
+
+    def _await(self, told: Callable[[], Told | None]) -> Told | None:
+        while (what := told()) is None and time.monotonic() < self._settled + _NEWS:
+            time.sleep(_POLL)
+        return what
 
     def require_fit_for(self, change: Change) -> None:
         """Whether it may be sent now.
@@ -128,12 +181,9 @@ class ServicedArm:
             raise PiperError(f"{self.arm}: refused: it is {self.role}")
         if not change.needs_limp:
             return
-        motors = self.arm.link.reader.codes.motors
-        on = [f"joint{joint}" for joint, code in enumerate(motors, start=1) if code & frames.MotorState.ENABLED]
-        if on:
+        if self.holding:
             raise PiperError(
-                f"{self.arm}: refused: {', '.join(on)} hold the arm, which would move. Support it, switch its motors "
-                "off (piper/enable with data false, then end the node; or its power off and on), and call this again"
+                f"{self.arm}: refused: {', '.join(self.holding)} hold the arm, which would move. {WAY_TO_LIMP}"
             )
 
 
@@ -158,14 +208,14 @@ def follower() -> Change:
     """Back to a follower on the ordinary identifiers (0x470)."""
     sent = (FrameId.LINKAGE, bytes((frames.FOLLOWER,)).ljust(8, b"\0"))
     advice = "Switch its power off and on now, then look at `wav arm show`."
-    return Change("make it a follower on identifiers 0x2A*", (sent,), True, _no_check, advice, needs_heard=False)
+    return Change("make it a follower on identifiers 0x2A*", (sent,), True, _role_is_taken, advice, needs_heard=False)
 
 
 def leader() -> Change:
     """A leader for teleoperation: it is led by hand, sends targets, and takes none (0x470)."""
     sent = (FrameId.LINKAGE, bytes((frames.LEADER,)).ljust(8, b"\0"))
     advice = "Switch its power off and on now. A leader is silent until it is moved."
-    return Change("make it a leader, which takes no command", (sent,), True, _no_check, advice)
+    return Change("make it a leader, which takes no command", (sent,), True, _role_is_taken, advice)
 
 
 def stroke(millimetres: int, reply: bytes | None = None) -> Change:
@@ -213,9 +263,16 @@ def zero_joint(joint: int) -> Change:
     data = struct.pack(">BBBHBxx", joint, frames.CONFIRM, 0, _UNCHANGED, 0)
 
     def check(arm: ServicedArm) -> str:
-        reading = arm.arm.read()
-        angle = None if reading is None else float(reading.position[joint - 1])
-        return "" if angle is not None and abs(angle) < _ZERO_TOLERANCE else f"joint{joint} is at {angle} rad"
+        reading = arm.news()
+        if reading is None:
+            return _SILENT
+        angle = float(reading.position[joint - 1])
+        if abs(angle) >= _ZERO_TOLERANCE:
+            return f"joint{joint} is at {angle:.4f} rad"
+        answer = arm.acknowledgement(FrameId.JOINT_SETTING)
+        if answer is None:
+            return _unacknowledged(FrameId.JOINT_SETTING)
+        return "" if answer[1] else f"the arm says that it did not take the zero of joint{joint}"
 
     title = f"take joint{joint} as 0 degrees where it is now: hold it exactly on its mark"
     return Change(title, ((FrameId.JOINT_SETTING, data),), True, check)
@@ -249,15 +306,20 @@ def _is_vendors(flash: FlashLimits, joint: int) -> bool:
     return expected == (flash.lower[joint], flash.upper[joint], flash.max_speed[joint], flash.max_acceleration[joint])
 
 
-def _no_check(arm: ServicedArm) -> str:
-    """Some arms change only when they are switched on again, and a leader at rest is silent before that."""
-    return ""
+def _unacknowledged(number: FrameId) -> str:
+    return f"the arm has not acknowledged it (0x476 for {number:#x}): it may not have taken it"
+
+
+def _role_is_taken(arm: ServicedArm) -> str:
+    """The acknowledgement alone tells: some arms change only when they are switched on again, and a leader at rest is
+    silent before that."""
+    return "" if arm.acknowledgement(FrameId.LINKAGE) is not None else _unacknowledged(FrameId.LINKAGE)
 
 
 def _gripper_is_zero(arm: ServicedArm) -> str:
-    reading, code = arm.arm.read(), arm.arm.link.reader.gripper
-    if reading is None or code < 0:
-        return "the gripper is not heard"
+    reading, code = arm.news(), arm.arm.link.reader.gripper
+    if reading is None:
+        return _SILENT
     if not code & GripperState.HOMED:
         return "the gripper says that it was never zeroed"
     far = abs(float(reading.position[-1])) > _STROKE_TOLERANCE
@@ -265,7 +327,13 @@ def _gripper_is_zero(arm: ServicedArm) -> str:
 
 
 def _no_faults(arm: ServicedArm) -> str:
+    if arm.news() is None:
+        return _SILENT
+    if arm.acknowledgement(FrameId.JOINT_SETTING) is None:
+        return _unacknowledged(FrameId.JOINT_SETTING)
     status = arm.arm.status()
     gripper = arm.arm.link.reader.gripper
     faults = [fault for fault in status.faults if not fault.startswith("gripper") or max(gripper, 0) & GRIPPER_TRIPS]
+    if not is_healthy(arm.arm):
+        faults.append(f"it is in state {status.state_name}, which piper/reset leaves: support it, it may fall")
     return "; ".join(faults)

@@ -16,6 +16,7 @@ from wav_policy.cli.main import main
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.errors import FlashLimitsError
 from wav_policy.piper.flash_limits import VENDOR_LIMITS_DEGREES
+from wav_policy.piper.frames import FrameId
 from wav_policy.sim.firmware import FaultSet, Flash, SimulatedArm
 from wav_policy.sim.firmware.flash import JOINT_LIMITS_DEGREES
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
@@ -137,6 +138,79 @@ def test_changes_are_tried_confirmed_and_done(
     assert is_done(bench)
 
 
+WRITES = (0x470, 0x474, 0x475, 0x47A, 0x47D, 0x159)
+
+
+def is_write(number: int, data: bytes) -> bool:
+    return number in WRITES or (number == FrameId.PARAMETER_QUERY and data[1] != 0)
+
+
+@pytest.mark.parametrize("reaction", ["takes nothing", "loses its power"])
+@pytest.mark.parametrize("command", [*CHANGES, "clear", "zero 1"])
+def test_nothing_is_done_that_the_arm_does_not_confirm(
+    make_bench: Callable[..., Bench],
+    confirm: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    reaction: str,
+) -> None:
+    """Joint 1 is at 0 before: its angle alone would confirm a zero that was not taken."""
+    bench = make_bench(flash=CHANGES[command][0]() if command in CHANGES else None)
+    hear = bench.arm.firmware.on_frame
+
+    def on_frame(number: int, data: bytes) -> None:
+        if not is_write(number, data):
+            hear(number, data)
+        elif reaction == "loses its power":
+            bench.arm.faults = FaultSet.parse("power_loss")
+
+    bench.arm.firmware.on_frame = on_frame  # type: ignore[method-assign]
+    confirm(bench.channel)
+    assert bench.run(*command.split()) == 1
+    told = capsys.readouterr()
+    assert "sent, but" in told.err
+    assert "done." not in told.out
+
+
+def test_clear_does_not_pass_over_what_it_cannot_clear(
+    make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = make_bench()
+    bench.fail("emergency_stop")
+    confirm(bench.channel)
+    assert bench.run("clear") == 1
+    assert "state EMERGENCY_STOP, which piper/reset leaves" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stdin", [None, "", b"\xff\xfe\n"], ids=["closed", "at its end", "no text"])
+def test_an_answer_that_is_none_sends_nothing(
+    make_bench: Callable[..., Bench],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stdin: str | bytes | None,
+) -> None:
+    bench = make_bench(flash=corrupted())
+    given = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8") if isinstance(stdin, bytes) else io.StringIO(stdin)
+    monkeypatch.setattr("sys.stdin", None if stdin is None else given)
+    assert bench.run("restore-limits") == 1
+    assert "not confirmed: nothing was sent" in capsys.readouterr().err
+    assert bench.arm.flash.limits[0].upper < 0
+
+
+def test_a_gripper_setting_that_is_not_told_is_not_overwritten(
+    make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = make_bench()
+    hear = bench.arm.firmware.on_frame
+    bench.arm.firmware.on_frame = lambda number, data: (  # type: ignore[method-assign]
+        None if number == FrameId.PARAMETER_QUERY else hear(number, data)
+    )
+    confirm(bench.channel)
+    assert bench.run("stroke", "100") == 1
+    assert "does not tell its gripper's setting" in capsys.readouterr().err
+    assert bench.arm.flash.max_stroke == Flash().max_stroke
+
+
 def test_clear_keeps_the_power(
     make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,12 +224,21 @@ def test_clear_keeps_the_power(
     assert bench.plant.powered
 
 
-@pytest.mark.parametrize("command", ["restore-limits", "zero 2", "follower"])
+@pytest.mark.parametrize(
+    ("command", "offset"), [("restore-limits", 0), ("zero 2", 0), ("follower", 0), ("follower", 0x20)]
+)
 def test_what_would_move_a_powered_arm_is_refused(
-    make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str], command: str
+    make_bench: Callable[..., Bench],
+    confirm: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    offset: int,
 ) -> None:
+    """Also one that gives its feedback elsewhere: its motors tell on their own identifiers."""
     bench = make_bench()
     bench.drive().close()
+    bench.arm.flash.feedback_offset = offset
+    time.sleep(0.2)
     before = repr(bench.arm.flash)
     confirm(bench.channel)
     assert bench.run(*command.split()) == 1
@@ -264,6 +347,18 @@ def test_find_says_that_nothing_moved(make_bench: Callable[..., Bench], capsys: 
     bench = make_bench()
     assert main(["arm", "find", "--seconds", "0.2", "--channel", bench.channel]) == 1
     assert "the left one is not found" in capsys.readouterr().out
+
+
+def test_find_says_which_arm_cannot_be_moved_by_hand(
+    make_bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent, powered = make_bench(), make_bench()
+    silent.fail("silence")
+    powered.drive().close()
+    assert main(["arm", "find", "--seconds", "0.2", "--channel", silent.channel, powered.channel]) == 1
+    told = capsys.readouterr().out
+    assert f"{silent.channel}: it is not heard" in told
+    assert f"{powered.channel}: joint1, joint2, joint3, joint4, joint5, joint6 hold the arm, which cannot" in told
 
 
 def test_the_vendors_limits_are_those_of_piper_sdk() -> None:

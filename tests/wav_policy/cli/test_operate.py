@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ rclpy = pytest.importorskip("rclpy")
 from lifecycle_msgs.msg import Transition  # noqa: E402
 
 from tests.wav_policy.nodes.arms_process import Probe, Robot  # noqa: E402
+from wav_policy.cli.main import POWER_SWITCH, main  # noqa: E402
+from wav_policy.cli.operate import HOLD, HOME, STOP, Operation, confirm  # noqa: E402
+from wav_policy.nodes.clients.system_client import Report  # noqa: E402
+from wav_policy.piper.absent_arm import ABSENT  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -38,6 +43,72 @@ def test_without_a_system_nothing_is_confirmed(repository: Path) -> None:
     assert "there is no service /piper/stop in ROS domain" in done.stderr
     assert "NOT CONFIRMED" in done.stderr
     assert "power switch" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["stop", "hold", "home", "enable", "reset --supported"])
+@pytest.mark.parametrize(("domain", "code"), [("nonsense", 2), ("999", 2), ("5", 1)])
+def test_whatever_goes_wrong_nothing_is_confirmed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, domain: str, code: int
+) -> None:
+    """Also where ROS 2 is not there: its set-up was not sourced in this terminal."""
+    monkeypatch.setenv("ROS_DOMAIN_ID", domain)
+    if code == 1:
+        monkeypatch.setitem(sys.modules, "wav_policy.nodes.clients.system_client", None)
+    assert main(command.split()) == code
+    told = capsys.readouterr().err
+    assert POWER_SWITCH in told
+    assert ("source the set-ups of ROS 2" if code == 1 else f"ROS_DOMAIN_ID={domain}") in told
+
+
+class Terminal(io.StringIO):
+    """Somebody sits there."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stdin", [None, Terminal(""), Terminal("yes\n"), io.StringIO("supported\n")])
+def test_a_reset_that_nobody_answers_for_does_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stdin: io.StringIO | None
+) -> None:
+    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.setattr("wav_policy.cli.operate.operate", lambda *_: pytest.fail("a reset was sent"))
+    assert main(["reset"]) == 2
+    assert "nothing was done" in capsys.readouterr().err
+
+
+class Client:
+    """Hears nothing until it waits, as one that was answered before /diagnostics came."""
+
+    def __init__(self, **messages: str) -> None:
+        self.reports: dict[str, Report] = {}
+        self._messages = messages
+        self.then: Client | None = None
+
+    def spin_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        values = {"state": "EMERGENCY_STOP", "feedback_age_ms": "5", "outage": ""}
+        for part, message in self._messages.items():
+            name = f"piper_node: {part.replace('_', ' ')}"
+            self.reports[name] = Report(message, {} if message == ABSENT else values)
+        self._messages = self._messages if self.then is None else self.then._messages
+        return condition()
+
+
+@pytest.mark.parametrize("operation", [HOLD, HOME])
+def test_a_hold_that_a_policy_ends_at_once_is_not_confirmed(operation: Operation) -> None:
+    arms = {"left_arm": "enabled", "right_arm": "enabled"}
+    client = Client(**arms, control_loop="holding: no_command")
+    assert confirm(client, operation) == []  # type: ignore[arg-type]
+    client.then = Client(**arms, control_loop="following the chunk")
+    doubts = confirm(client, operation)  # type: ignore[arg-type]
+    assert doubts[0] == "control loop says otherwise"
+    assert "action_chunk" in doubts[1]
+
+
+def test_an_arm_that_is_left_out_is_not_waited_for() -> None:
+    stopped = {"left_arm": "emergency stop", "control_loop": "stopped: piper/stop"}
+    assert confirm(Client(**stopped, right_arm=ABSENT), STOP) == []  # type: ignore[arg-type]
+    assert confirm(Client(**stopped), STOP) == ["right arm is silent"]  # type: ignore[arg-type]
 
 
 def test_the_way_back_from_an_emergency_stop(repository: Path, tmp_path: Path, probe: Probe) -> None:

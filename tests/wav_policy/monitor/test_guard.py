@@ -174,6 +174,7 @@ def test_rules_that_need_no_server() -> None:
     ):
         assert Guard().judge("/", {**LOCAL, "Origin": origin}) is not None, origin
     assert Guard(TOKEN).judge("/", {**LOCAL, "Cookie": "=;;\x01"}) is not None
+    assert Guard(TOKEN).judge("/?token=\udcff", LOCAL) is not None
     assert Guard(TOKEN).judge(f"/?token={TOKEN}", {**LOCAL, "Upgrade": "websocket"}) is not None
     with pytest.raises(ValueError, match="16 or more"):
         Guard("short")

@@ -167,7 +167,7 @@ def test_a_halt_during_start_has_the_last_word(system: tuple[Monitor, Robot], ha
 
 
 def test_impatient_clicks_do_not_pile_up_before_a_stop(system: tuple[Monitor, Robot]) -> None:
-    """Each waits in a thread of the server's pool, of which there are 32."""
+    """Each waits in a thread of the server's pool."""
     monitor, robot = system
     answered = threading.Event()
     robot.called.clear()
@@ -185,6 +185,35 @@ def test_impatient_clicks_do_not_pile_up_before_a_stop(system: tuple[Monitor, Ro
         robot.meanwhile = {}
     assert monitor.commander.obey(commands.RESET_TASK) == "done"
     assert monitor.commander.obey(commands.STOP) == "done"
+
+
+def test_a_second_hold_brakes_again(system: tuple[Monitor, Robot]) -> None:
+    """While the first waits for whoever leads to stop leading, the arms may be led on."""
+    monitor, robot = system
+    robot.states["policy_node"] = State.PRIMARY_STATE_ACTIVE
+    robot.called.clear()
+    refusals: list[str] = []
+
+    def hold_again() -> None:
+        try:
+            monitor.commander.obey(commands.HOLD)
+        except CommandError as error:
+            refusals.append(str(error))
+
+    again = threading.Thread(target=hold_again)
+
+    def press() -> None:
+        again.start()
+        wait_for(lambda: monitor.commander._halts > halts, "nothing was pressed")
+        time.sleep(0.2)
+
+    halts = monitor.commander._halts + 1
+    robot.meanwhile = {"policy_node 4": press}
+    monitor.commander.obey(commands.HOLD)
+    again.join()
+    robot.meanwhile = {}
+    assert refusals == ["hold is still under way"]
+    assert robot.called == ["piper/hold", "policy_node 4", "piper/hold"]
 
 
 def test_home_lets_nobody_lead_the_arms_away_again(system: tuple[Monitor, Robot]) -> None:

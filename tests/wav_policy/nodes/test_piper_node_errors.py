@@ -19,6 +19,7 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from wav_policy.control.control_loop import ControlLoop  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import Wanted  # noqa: E402
 from wav_policy.nodes.piper_node import PiperNode  # noqa: E402
+from wav_policy.piper.bimanual import BimanualPiper  # noqa: E402
 from wav_policy.sim.firmware import SimulatedArm  # noqa: E402
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm  # noqa: E402
 
@@ -193,6 +194,33 @@ def test_what_was_asked_for_before_a_hold_or_a_stop_is_not_done_after_it(
     assert journeys.begun == 1
     assert active._loop is not None
     assert (active._loop.stop_reason is not None) == (end == "stop")
+
+
+def test_an_activation_that_was_asked_for_before_a_hold_powers_nothing_after_it(
+    active: PiperNode, ask: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, end = threading.Event(), threading.Event()
+    powered: list[bool] = []
+
+    def reset(*_: object) -> list[str]:
+        begun.set()
+        end.wait(60.0)
+        return []
+
+    active.trigger_deactivate()
+    monkeypatch.setattr(BimanualPiper, "reset", reset)
+    monkeypatch.setattr(BimanualPiper, "enable", lambda *_: powered.append(True) or (True, True))
+    asked = ask("reset")
+    assert begun.wait(30.0)
+    active._on_wanted(Wanted(0, Transition.TRANSITION_ACTIVATE))
+    holding = ask("hold")
+    wait_until(holding.done)
+    end.set()
+    wait_until(lambda: asked.done() and not active._wanted)
+    time.sleep(0.5)
+    assert not powered
+    active._on_wanted(Wanted(1, Transition.TRANSITION_ACTIVATE))
+    wait_until(lambda: bool(powered))
 
 
 def test_a_deactivation_that_was_asked_for_before_a_hold_does_not_park_after_it(

@@ -134,6 +134,13 @@ def _drive_twice(testbed: Testbed) -> float:
     raise CampaignError("a second driver was let on the bus")
 
 
+def _find_zero(testbed: Testbed) -> None:
+    """As the message asks for where the joint is not where it says to be: that arm alone is reset, and falls."""
+    client = testbed.observer.client
+    client.set_parameter("sim_node", "fault.left", "")
+    client.switch("piper/left/reset", True)
+
+
 def _on_bus(name: str, side: str, fault: str, outcome: str = HOLD, **further: Any) -> Fault:
     """A fault of one simulated arm, which the campaign itself moves."""
     inject, undo = parameter(f"fault.{side}", fault), heal(f"fault.{side}")
@@ -169,6 +176,16 @@ ARM_FAULTS: Final = (
         by_policy=False,
         says="left_joint1.* rad .*piper/enable",
         way_back=_ENABLE,
+    ),
+    _on_bus(
+        "left joint 2 loses its zero",
+        "left",
+        "zero_lost 2",
+        says="left_joint2 jumped.*piper/left/reset",
+        heal=_find_zero,
+        way_back=("piper/enable", "piper/home"),
+        falls=True,
+        displaced=(1,),
     ),
     _on_bus("left gripper trips", "left", "gripper_trip", GO_ON, heal=_clear_gripper, says="(?i)gripper.*piper/enable"),
     _on_bus("teach button of the left arm", "left", "teach", says="teach", way_back=_ENABLE),

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from wav_models.configuration import ConfigurationError
+from wav_models.types import FloatArray
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.experiments.faults.arm_faults import ARM_FAULTS
 from wav_policy.experiments.faults.camera_faults import CAMERA_FAULTS
@@ -235,7 +236,7 @@ class _Campaign:
         observer, healed = testbed.observer, wall_time()
         faults = []
         if hold is not None:
-            times, targets = observer.targets(since - 0.5)
+            times, targets = _moved(fault, *observer.targets(since - 0.5))
             braking = times <= since + hold.rest
             faults.append(find_excess(times[braking], targets[braking], self._speed, self._acceleration))
         planning = observer.message(PLANNING)
@@ -292,7 +293,7 @@ class _Campaign:
         if fault.driver_dies:
             rest = find_rest(*observer.speeds(before), since)
             return None if rest is None else Hold(None, rest)
-        times, targets = observer.targets(before)
+        times, targets = _moved(fault, *observer.targets(before))
         if not len(times) or times[-1] <= since:
             return Hold(0.0, 0.0)
         times, targets = np.append(times, wall_time()), np.vstack([targets, targets[-1:]])
@@ -353,6 +354,13 @@ class _Campaign:
         except ServiceError:
             self._tell("the recorder had stopped by itself")
         return lost_episodes(testbed.system.dataset, saved)
+
+
+def _moved(fault: Fault, times: FloatArray, targets: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Targets, shape [T, 14], without those of joints whose zero is lost: they change with the zero."""
+    joints = list(fault.displaced)
+    targets[:, joints] = targets[:1, joints]
+    return times, targets
 
 
 def _do_nothing() -> None:

@@ -60,6 +60,7 @@ class Fault:
         says: regular expression; what must be said, on /diagnostics or in the log, while the fault lasts.
         way_back: services that the messages may ask the operator to call after it, until a chunk is followed again.
         falls: an arm may lose its power: it falls, faster than any limit.
+        displaced: indices of joints that are taken elsewhere at once: their targets change without motion.
         steps_clock: the system needs a wall clock that can be stepped.
     """
 
@@ -75,6 +76,7 @@ class Fault:
     says: str = ""
     way_back: tuple[str, ...] = ()
     falls: bool = False
+    displaced: tuple[int, ...] = ()
     steps_clock: bool = False
 
 

@@ -167,7 +167,7 @@ class SystemClient:
             if not self.spin_until(client.service_is_ready, min(timeout, SERVICE_TIMEOUT)):
                 domain = os.environ.get("ROS_DOMAIN_ID") or "0"
                 raise ServiceError(
-                    f"there is no service {client.service_name} in ROS domain {domain}; `wav up` starts a system"
+                    f"there is no service {client.service_name} in ROS domain {domain} ({self._who_is_there()})"
                 )
             future = client.call_async(request)
             if not self.spin_until(future.done, timeout):
@@ -175,6 +175,14 @@ class SystemClient:
             return future.result()
         finally:
             self.node.destroy_client(client)
+
+    def _who_is_there(self) -> str:
+        """Nodes by their full names, whose namespace may be another one; of one that hangs the graph may not know."""
+        found = {f"{namespace.rstrip('/')}/{name}" for name, namespace in self.node.get_node_names_and_namespaces()}
+        others = sorted(found - {self.node.get_fully_qualified_name()})
+        if not others:
+            return "no node is there; `wav up` starts a system"
+        return f"nodes: {', '.join(others)}; it is offered once piper_node is configured, and not seen where that hangs"
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for name, report in reports_from_message(message, self.node.get_namespace()).items():

@@ -67,4 +67,8 @@ def subscribe_instruction(node: Node, on_instruction: Callable[[str], None]) -> 
 
 def instruction_fault(text: str) -> str | None:
     """Why a text is no instruction; None where it is one."""
-    return f"instruction of {len(text)} characters refused: at most {MAX_TEXT} fit" if len(text) > MAX_TEXT else None
+    if len(text) > MAX_TEXT:
+        return f"instruction of {len(text)} characters refused: at most {MAX_TEXT} fit"
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        return "instruction refused: it holds half of a character (a lone surrogate), which cannot be sent"
+    return None

@@ -59,9 +59,7 @@ def run(
     ended = threading.Event()
 
     on_end(ended.set)
-    if not shared_memory:
-        avoid_shared_memory()
-    node = start(make_node)
+    node = start(make_node, limit_to_this_host if shared_memory else avoid_shared_memory)
     if node is None:
         return WRONG_USE
     executor = _Pool(num_threads) if num_threads > 1 else SingleThreadedExecutor()
@@ -78,10 +76,10 @@ def run(
     return 0
 
 
-def start(make_node: Callable[[], N]) -> N | None:
+def start(make_node: Callable[[], N], limit_network: Callable[[], None] = limit_to_this_host) -> N | None:
     """ROS and the node; None, with the reason printed, when a parameter, a file of them or its argument is wrong."""
-    limit_to_this_host()
     try:
+        limit_network()
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
     except (ValueError, RCLError) as error:

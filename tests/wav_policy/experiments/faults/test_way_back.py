@@ -78,6 +78,7 @@ def arm_fault(side: str, fault: str) -> Callable[[Observer], Callable[[], None]]
         pytest.param(arm_fault("right", "power_loss"), ("piper/enable",), id="power lost"),
         pytest.param(arm_fault("left", "teach"), ("piper/enable",), id="teach button"),
         pytest.param(arm_fault("left", "collision 2"), ("piper/reset", "piper/enable"), id="collision"),
+        pytest.param(arm_fault("left", "zero_lost 2"), ("piper/enable",), id="zero lost"),
         pytest.param(arm_fault("right", "silence"), (), id="silence"),
     ],
 )

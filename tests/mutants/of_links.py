@@ -107,7 +107,7 @@ MUTANTS: Final = [
             "clearing_switches_on": ("frames.GRIPPER_OFF_AND_CLEAR, 0)", "frames.GRIPPER_ON_AND_CLEAR, 0)"),
             "zero_of_all_joints": ('>BBBHBxx", joint, frames.CONFIRM, 0, _UNCHANGED, 0', '>BBBHBxx", _ALL_JOINTS, frames.CONFIRM, 0, _UNCHANGED, 0'),
             "stroke_unchecked": ('return "" if told == millimetres / 1000 else', 'return "" if True else'),
-            "zero_unchecked": ("if angle is not None and abs(angle) < _ZERO_TOLERANCE else", "if angle is not None else"),
+            "zero_unchecked": ("if abs(angle) >= _ZERO_TOLERANCE:", "if False:"),
         },
     ),
     *mutants_of(

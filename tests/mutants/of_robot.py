@@ -360,7 +360,7 @@ MUTANTS: Final = [
         {
             "pose_of_the_caller_changed": ("goal = goal.copy()\n", "pass\n"),
             "begins_where_the_arms_lag": ("target = self._newest_target\n        if target is not None:\n            return target", "target = None"),
-            "closed_and_waited_for": ("if self._motion is not None:\n            self._motion.end(has_arrived=False)\n\n    def engage", "pass\n\n    def engage"),
+            "closed_and_waited_for": ("if self._motion is not None:\n            self._motion.end(False, \"the control loop was closed\")\n\n    def engage", "pass\n\n    def engage"),
         },
     ),
     *mutants_of(

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.control.calm_motion import Motion
-from wav_policy.control.joint_trajectory import GoalCode, Reachable, Tolerances, TrajectoryGoal, make_path
+from wav_policy.control.joint_trajectory import GoalCode, Progress, Reachable, Tolerances, TrajectoryGoal, make_path
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.robot.joints import JOINT_NAMES
 
 NAME: Final = "follow_joint_trajectory"
-
-
-class Progress(NamedTuple):
-    """Where a trajectory is.
-
-    Attributes:
-        time: since its start [s].
-        wanted: position and velocity, shape [2, 14], rad, m, per second.
-        measured: likewise.
-    """
-
-    time: float
-    wanted: FloatArray
-    measured: FloatArray
 
 
 class FollowedTrajectory(Motion):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -127,6 +127,20 @@ class TrajectoryGoal:
         if self.velocities is not None and (fast := np.abs(self.velocities[-1]) > _AT_REST).any():
             joint = int(np.argmax(fast))
             _refuse(f"the last point must be at rest: {names[joint]} has {self.velocities[-1, joint]:g} there")
+
+
+class Progress(NamedTuple):
+    """Where a trajectory is.
+
+    Attributes:
+        time: since its start [s].
+        wanted: position and velocity, shape [2, 14], rad, m, per second.
+        measured: likewise.
+    """
+
+    time: float
+    wanted: FloatArray
+    measured: FloatArray
 
 
 def _refuse(text: str) -> None:

@@ -22,8 +22,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint, MultiDOFJ
 
 from tests.wav_policy.control.loop_bench import RATE, START, PerfectArms  # noqa: E402
 from wav_policy.control.control_loop import ControlLoop  # noqa: E402
-from wav_policy.control.followed_trajectory import Progress  # noqa: E402
-from wav_policy.control.joint_trajectory import GoalCode, GoalError, TrajectoryGoal  # noqa: E402
+from wav_policy.control.joint_trajectory import GoalCode, GoalError, Progress, TrajectoryGoal  # noqa: E402
 from wav_policy.control.safety import SafetyLimits  # noqa: E402
 from wav_policy.nodes.messages.follow_joint_trajectory import goal_from_message  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import (  # noqa: E402

@@ -14,11 +14,11 @@ from builtin_interfaces.msg import Duration
 from trajectory_msgs.msg import JointTrajectoryPoint
 
 from wav_models.types import FloatArray
-from wav_policy.control.followed_trajectory import Progress
 from wav_policy.control.joint_trajectory import (
     MAX_POINTS,
     GoalCode,
     GoalError,
+    Progress,
     TrajectoryGoal,
     goal_time,
     goal_tolerances,

@@ -11,8 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from wav_models.types import ActionChunk
-from wav_policy.control.followed_trajectory import Progress
-from wav_policy.control.joint_trajectory import Tolerances, TrajectoryGoal
+from wav_policy.control.joint_trajectory import Progress, Tolerances, TrajectoryGoal
 from wav_policy.nodes.messages.limits import MAX_ROWS, MAX_TEXT, MessageError, cut
 from wav_policy.robot.joints import JOINT_DIM
 

@@ -206,9 +206,11 @@ def unpack(packet: bytes) -> Word:
         if kind == b"N":
             return Note(data.decode())
         if kind == b"G":
-            return GoalPart(*_PART.unpack_from(data), data[_PART.size :])
+            number, is_last = _PART.unpack_from(data)
+            return GoalPart(number, is_last, data[_PART.size :])
         if kind == b"X":
-            return Cancel(*_CANCEL.unpack_from(data), data[_CANCEL.size :].decode())
+            (number,) = _CANCEL.unpack_from(data)
+            return Cancel(number, data[_CANCEL.size :].decode())
         if kind == b"T":
             return Wanted(*_WANTED.unpack(data))
         if kind == b"C":
@@ -293,7 +295,8 @@ def unpack_order(packet: bytes) -> Order:
             wanted, measured = np.frombuffer(data, dtype="<f8", offset=_PROGRESS.size).reshape(2, 2, JOINT_DIM)
             return Following(number, Progress(moment, wanted, measured))
         if kind == b"E":
-            return Ended(*_ENDED.unpack_from(data), data[_ENDED.size :].decode())
+            number, code, is_cancelled = _ENDED.unpack_from(data)
+            return Ended(number, code, is_cancelled, data[_ENDED.size :].decode())
         if kind == b"A":
             return Answer(*_ANSWER.unpack(data))
         if kind == b"I":

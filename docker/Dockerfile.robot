@@ -7,8 +7,8 @@ FROM ros:jazzy-ros-base
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         can-utils iproute2 python3-colcon-common-extensions python3-pip python3-venv \
-        ros-jazzy-cv-bridge ros-jazzy-realsense2-camera ros-jazzy-robot-state-publisher ros-jazzy-rviz2 \
-        ros-jazzy-usb-cam \
+        ros-jazzy-control-msgs ros-jazzy-cv-bridge ros-jazzy-realsense2-camera ros-jazzy-robot-state-publisher \
+        ros-jazzy-rviz2 ros-jazzy-usb-cam \
     && rm -rf /var/lib/apt/lists/*
 
 # The number of the host's user, whose checkpoints and datasets are mounted; Ubuntu's image gives 1000 to one of its own.

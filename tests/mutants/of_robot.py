@@ -360,7 +360,51 @@ MUTANTS: Final = [
         {
             "pose_of_the_caller_changed": ("goal = goal.copy()\n", "pass\n"),
             "begins_where_the_arms_lag": ("target = self._newest_target\n        if target is not None:\n            return target", "target = None"),
-            "closed_and_waited_for": ("if self._motion is not None:\n            self._motion.end(has_arrived=False)\n\n    def engage", "pass\n\n    def engage"),
+            "closed_and_waited_for": ("if self._motion is not None:\n            self._motion.end(False, \"the control loop was closed\")\n\n    def engage", "pass\n\n    def engage"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_followed_trajectory.py",),
+        {
+            "chunk_beside_a_trajectory": ("if self._motion is not None:\n            self._rejected_chunk", "if False:\n            self._rejected_chunk"),
+            "trajectory_after_a_silence": ("if self._motion is not None and not self._motion.can_pause:", "if False:"),
+            "trajectory_through_what_blocks": ('blocked = ": ".join(filter(None, why_holding(decision, self._cut_off)))', 'blocked = ""'),
+            "trajectory_of_arms_not_enabled": ("if self._phase not in (Phase.FOLLOWING, Phase.MOVING):", "if False:"),
+            "trajectory_during_home": ("if isinstance(self._motion, CalmMotion):", "if False:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/followed_trajectory.py",
+        ("tests/wav_policy/control/test_followed_trajectory.py",),
+        {
+            "path_tolerance_ignored": ("self._find_away(self._terms.path_tolerance, measured)", '""'),
+            "goal_tolerance_ignored": ("if not told and rests and self.is_goal(target):", "if rests and self.is_goal(target):"),
+            "no_end_of_waiting": ("if late <= self._terms.goal_time:", "if True:"),
+            "starts_at_once": ("self._elapsed = elapsed\n", "self._elapsed = 0.0\n"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/joint_trajectory.py",
+        ("tests/wav_policy/control/test_joint_trajectory.py",),
+        {
+            "others_jump_back": ("velocity * np.abs(velocity) / (2.0 * reachable.acceleration)", "velocity * 0.0"),
+            "outside_the_limits": ("    _check_points(goal, due, reachable)\n", ""),
+            "too_fast": ("    _check_path(path, goal, position, reachable)\n", ""),
+            "jump_at_the_start": ("        _check_start(goal, position)\n", "        pass\n"),
+            "begins_at_rest": ("rows[:, goal.joints], velocity[goal.joints], 0.0)", "rows[:, goal.joints], 0.0, 0.0)"),
+            "ends_in_motion": ("velocity[goal.joints], 0.0)", "velocity[goal.joints], 0.5)"),
+            "past_points_again": ("due = goal.times > begin\n", "due = goal.times > 0.0\n"),
+            "quintic_wrong": ("-15.0 * way + 7.0 * speed", "-15.0 * way + 8.0 * speed"),
+            "no_tolerance_is_a_tight_one": ("value if value > 0.0 else np.inf\n", "abs(value)\n"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/nodes/runtime/trajectory_runner.py",
+        ("tests/wav_policy/nodes/test_trajectory_desk.py",),
+        {
+            "any_cancel_ends_it": ("word.number in (active.number, 0)", "True"),
+            "half_a_goal_is_kept": ('if isinstance(word, Cancel):\n            self._parts = b""\n', "if isinstance(word, Cancel):\n"),
         },
     ),
     *mutants_of(

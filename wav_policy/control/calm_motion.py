@@ -1,42 +1,91 @@
-"""A calm motion that somebody waits for."""
+"""A motion that somebody waits for, and the calm one to a pose."""
 
 from __future__ import annotations
 
 import threading
+from typing import Final
 
 import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.control.minimum_jerk import MinimumJerkMotion
+from wav_policy.piper.bimanual import JointReading
 
 PATIENCE = 1.5
 """What a calm motion may take of its duration: late ticks are not made up for."""
 _ARRIVED = 1e-4  # rad, m
+HOME: Final = "piper/home"
+PARKING: Final = "parking"
 
 
-class CalmMotion(MinimumJerkMotion):
-    """Moved by the control loop's thread; any other may `wait`.
+class Motion:
+    """Moved by the control loop's thread; any other may wait. It has a time of its own, which only `advance` moves.
+
+    Args:
+        name: of whoever has the arms meanwhile.
+        goal: where it leads, shape [14], rad and m.
 
     Attributes:
+        name: that.
+        can_pause: it goes on once what was in the way is gone.
+        velocity: largest speed of every joint, shape [14], rad/s and m/s; None: as the limits allow.
         has_arrived: it ended at its goal.
+        why: it ended elsewhere.
     """
 
-    def __init__(self, start: FloatArray, goal: FloatArray, speed: float) -> None:
-        super().__init__(start, goal, speed)
+    can_pause = True
+    velocity: FloatArray | None = None
+
+    def __init__(self, name: str, goal: FloatArray) -> None:
+        self.name = name
         self.has_arrived = False
+        self.why = ""
         self._goal = goal
         self._ended = threading.Event()
+
+    def advance(self, elapsed: float) -> FloatArray:
+        """Where to be `elapsed` [s] later, shape [14]."""
+        raise NotImplementedError
+
+    def judge(self, target: FloatArray | None, rests: bool, reading: JointReading | None, blocked: str) -> bool | None:
+        """Whether it has arrived (True) or failed (False); None while it is under way.
+
+        Args:
+            target: sent at this tick, shape [14].
+            rests: whether that is at rest.
+            reading: of the arms.
+            blocked: why the safety filter does not follow; "" while it does.
+        """
+        return True if rests and self.is_goal(target) else None
 
     def is_goal(self, target: FloatArray | None) -> bool:
         """Whether a target, shape [14], is the goal."""
         return target is not None and bool(np.abs(target - self._goal).max() < _ARRIVED)
 
-    def end(self, has_arrived: bool) -> None:
+    def end(self, has_arrived: bool, why: str = "") -> None:
         """It is over; the first word stands."""
         if not self._ended.is_set():
-            self.has_arrived = has_arrived
+            self.has_arrived, self.why = has_arrived, self.why or why
             self._ended.set()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is over."""
+        return self._ended.is_set()
+
+
+class CalmMotion(Motion):
+    """The minimum-jerk straight line from rest to rest; arguments as of `MinimumJerkMotion`."""
+
+    def __init__(self, name: str, start: FloatArray, goal: FloatArray, speed: float) -> None:
+        super().__init__(name, goal)
+        self._line = MinimumJerkMotion(start, goal, speed)
+        self.velocity = self._line.velocity
+
+    def advance(self, elapsed: float) -> FloatArray:
+        """See `Motion`."""
+        return self._line.advance(elapsed)
 
     def wait(self, settling: float) -> bool:
         """Whether it was over within `PATIENCE` times its duration and `settling` [s]."""
-        return self._ended.wait(PATIENCE * self.duration + settling)
+        return self._ended.wait(PATIENCE * self._line.duration + settling)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from wav_models.configuration import NotNegative
 from wav_models.types import ActionChunk, FloatArray
@@ -210,13 +211,26 @@ def _monotone_cubic(times: FloatArray, rows: FloatArray) -> FloatArray:
         return np.stack([rows[0], *np.zeros((3, JOINT_DIM))])[None]
     width = np.diff(times)[:, None]
     secant = np.diff(rows, axis=0) / width
-    tangent = np.empty_like(rows)
-    tangent[0], tangent[-1] = secant[0], secant[-1]
-    before, after = secant[:-1], secant[1:]
-    monotone = before * after > 0.0
-    denominator = np.where(monotone, before + after, 1.0)
-    tangent[1:-1] = np.where(monotone, 2.0 * before * after / denominator, 0.0)  # harmonic mean; 0 at a turning point
+    tangent = path_tangents(times, rows, secant[0], secant[-1])
     start, stop = tangent[:-1], tangent[1:]
     c2 = (3.0 * secant - 2.0 * start - stop) / width
     c3 = (start + stop - 2.0 * secant) / width**2
     return np.stack([rows[:-1], start, c2, c3], axis=1)
+
+
+def path_tangents(times: FloatArray, rows: FloatArray, first: ArrayLike, last: ArrayLike) -> FloatArray:
+    """Velocities at the rows that make the cubics through them monotone, shape [n + 1, k].
+
+    Args:
+        times: increasing, shape [n + 1], s.
+        rows: shape [n + 1, k].
+        first, last: velocities at the ends.
+    """
+    secant = np.diff(rows, axis=0) / np.diff(times)[:, None]
+    tangent = np.empty_like(rows)
+    tangent[0], tangent[-1] = first, last
+    before, after = secant[:-1], secant[1:]
+    monotone = before * after > 0.0
+    denominator = np.where(monotone, before + after, 1.0)
+    tangent[1:-1] = np.where(monotone, 2.0 * before * after / denominator, 0.0)  # harmonic mean; 0 at a turning point
+    return tangent

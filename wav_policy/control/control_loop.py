@@ -20,12 +20,14 @@ import numpy as np
 
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.arms import Arms
-from wav_policy.control.calm_motion import CalmMotion
+from wav_policy.control.calm_motion import HOME, PARKING, CalmMotion, Motion
 from wav_policy.control.chunk_executor import ChunkError, ChunkExecutor, ChunkingConfig
 from wav_policy.control.collision import make_checker
+from wav_policy.control.followed_trajectory import FollowedTrajectory
 from wav_policy.control.interventions import Tally
+from wav_policy.control.joint_trajectory import MAX_WAIT, GoalCode, GoalError, Reachable, TrajectoryGoal
 from wav_policy.control.loop_phases import TRANSITIONS, TRIGGERS, Phase, Trigger
-from wav_policy.control.loop_state import LoopState, why_holding
+from wav_policy.control.loop_state import LoopState, missed_targets, why_holding
 from wav_policy.control.loop_statistics import LoopStatistics
 from wav_policy.control.loop_thread import LoopThread
 from wav_policy.control.reach import Reach
@@ -35,7 +37,7 @@ from wav_policy.control.tracking import Tracking, Whereabouts, jump_text
 from wav_policy.control.trusted_readings import TrustedReadings
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.inhibits import Inhibit, Reaction
-from wav_policy.robot.joints import GRIPPERS, REVOLUTE
+from wav_policy.robot.joints import GRIPPERS, REVOLUTE, both_arms
 
 SETTLE_TIMEOUT: Final = 2.0
 """Longest wait for the target to rest [s]; braking from 3 rad/s at 5 rad/s^2 takes 0.6 s."""
@@ -78,6 +80,9 @@ class ControlLoop:
         self._period = 1.0 / rate
         self._max_age = limits.max_measurement_age
         self._safety = SafetyFilter(limits, make_checker(limits), reach)
+        self._reachable = Reachable.of(
+            *self._safety.bounds, limits.position_margin, both_arms(limits.velocity), both_arms(limits.acceleration)
+        )
         self._executor = ChunkExecutor(chunking)
         self._on_fault = on_fault
         self._on_inhibit = on_inhibit
@@ -93,7 +98,7 @@ class ControlLoop:
         self._thread = LoopThread("control loop", self._period, self.tick, self._fail, self._statistics)
 
         self._phase = Phase.IDLE
-        self._motion: CalmMotion | None = None
+        self._motion: Motion | None = None
         self._valid_from = -np.inf
         self._last_tick = np.inf
         self._decision: SafetyDecision | None = None
@@ -121,7 +126,7 @@ class ControlLoop:
         """End the thread. The arms keep their last target."""
         self._thread.close()
         if self._motion is not None:
-            self._motion.end(has_arrived=False)
+            self._motion.end(False, "the control loop was closed")
 
     def engage(self, were_ready: tuple[bool, bool] = (False, False)) -> bool:
         """Command the arms from now on, starting from where they are; chunks planned earlier are not executed.
@@ -190,6 +195,25 @@ class ControlLoop:
         """As `move_to`, but the grippers stay as they are: what they hold is not dropped."""
         return self._travel(pose, speed, keeps_grippers=True)
 
+    def follow(self, goal: TrajectoryGoal) -> FollowedTrajectory:
+        """Follow a trajectory from now on, instead of the one that is followed; chunks are refused meanwhile. What
+        makes the arms hold ends it, and so do `hold`, `move_to` and `park`.
+
+        Args:
+            goal: what is wanted; its start in monotonic time [s].
+
+        Raises:
+            GoalError: it is not followed; the one that is goes on.
+        """
+        answer = self._thread.ask(lambda: self._follow(goal))
+        if isinstance(answer, GoalError):
+            raise answer
+        return answer
+
+    def end(self, motion: Motion, why: str) -> None:
+        """Brake and hold, if that motion is still under way."""
+        self._thread.ask(lambda: self._finish(motion, has_arrived=False, why=why))
+
     def state(self) -> LoopState:
         """For diagnostics."""
         reason, detail = self._reason()
@@ -207,7 +231,14 @@ class ControlLoop:
             newest=self._tally.newest,
             timing=self._statistics.report(),
             tracking=self._tracking.report,
+            commander=self._commander(),
         )
+
+    def _commander(self) -> str:
+        motion = self._motion
+        if motion is not None:
+            return motion.name
+        return "action_chunk" if self._phase is Phase.FOLLOWING and self._executor.stamp is not None else ""
 
     def _reason(self) -> tuple[str, str]:
         stop = self._safety.stop_reason
@@ -225,19 +256,20 @@ class ControlLoop:
         if motion is None:
             return False
         if not motion.wait(SETTLE_TIMEOUT):
-            self._thread.ask(lambda: self._finish(motion, has_arrived=False))
+            self.end(motion, "it took too long")
         return motion.has_arrived
 
     # For the loop's thread only
 
-    def _go(self, trigger: Trigger) -> bool:
-        """Change the phase as the table says; whether it says anything."""
+    def _go(self, trigger: Trigger, why: str = "") -> bool:
+        """Change the phase as the table says; whether it says anything. `why` is told to whoever waits for a motion
+        that this ends."""
         phase = TRANSITIONS.get((self._phase, trigger))
         if phase is None:
             return False
         self._phase = phase
         if self._motion is not None and phase not in (Phase.MOVING, Phase.PAUSED):
-            self._motion.end(has_arrived=False)
+            self._motion.end(False, why or self._reason()[1] or trigger.value)
             self._motion = None
         if phase.commands:
             self._is_silent.clear()
@@ -277,6 +309,9 @@ class ControlLoop:
         self._go(Trigger.TRIP)
 
     def _accept(self, chunk: ActionChunk) -> None:
+        if self._motion is not None:
+            self._rejected_chunk = f"{self._motion.name} has the arms"
+            return
         if chunk.stamp < self._valid_from:
             self._rejected_chunk = "planned before the arms were enabled, homed, held or back"
             return
@@ -297,22 +332,55 @@ class ControlLoop:
 
     def _hold(self, reason: str) -> None:
         self._drop_plans()
-        self._go(Trigger.HOLD)
+        self._go(Trigger.HOLD, reason)
         self._rejected_chunk = reason
 
     def _begin(self, goal: FloatArray, speed: float, keeps_grippers: bool) -> CalmMotion | None:
         start = self._present_target()
+        name = PARKING if keeps_grippers else HOME
+        self._end_trajectory(f"{name} has the arms now")
         if start is None or not self._go(Trigger.MOVE):
             return None
         goal = goal.copy()
         if keeps_grippers:
             goal[GRIPPERS] = start[GRIPPERS]
-        self._motion = CalmMotion(start, goal, speed)
-        return self._motion
+        motion = self._motion = CalmMotion(name, start, goal, speed)
+        return motion
 
-    def _finish(self, motion: CalmMotion, has_arrived: bool) -> None:
+    def _follow(self, goal: TrajectoryGoal) -> FollowedTrajectory | GoalError:
+        start, elapsed = self._present_target(), self._clock() - goal.start
+        why = self._why_not_to_follow(start, elapsed)
+        if start is None or why:
+            return GoalError(GoalCode.INVALID_GOAL, why)
+        elapsed = 0.0 if np.isnan(elapsed) else elapsed
+        try:
+            motion = FollowedTrajectory(goal, elapsed, start, self._safety.velocity, self._reachable)
+        except GoalError as error:
+            return error
+        self._end_trajectory("replaced by a newer goal")
+        self._drop_plans()
+        self._go(Trigger.MOVE)
+        self._motion = motion
+        return motion
+
+    def _why_not_to_follow(self, start: FloatArray | None, elapsed: float) -> str:
+        """Why no trajectory may begin; "" where one may."""
+        if isinstance(self._motion, CalmMotion):
+            return f"{self._motion.name} has the arms"
+        if self._phase not in (Phase.FOLLOWING, Phase.MOVING):
+            reason, detail = self._reason()
+            return f"the arms are not to be moved: {detail or reason or self._phase.value}"
+        if start is None:
+            return "the arms have not been measured yet"
+        return f"it begins in {-elapsed:.1f} s; at most {MAX_WAIT:g} s are waited for" if elapsed < -MAX_WAIT else ""
+
+    def _end_trajectory(self, why: str) -> None:
+        if isinstance(self._motion, FollowedTrajectory):
+            self._finish(self._motion, has_arrived=False, why=why)
+
+    def _finish(self, motion: Motion, has_arrived: bool, why: str = "") -> None:
         if self._motion is motion:
-            motion.end(has_arrived)
+            motion.end(has_arrived, why)
             self._drop_plans()
             self._go(Trigger.ARRIVE)
 
@@ -340,8 +408,11 @@ class ControlLoop:
         rests = self._safety.speed <= _SETTLED
         if rests and self._phase in (Phase.RELEASING, Phase.STOPPING):
             self._go(Trigger.REST)  # not one more target
-        if rests and self._motion is not None and self._motion.is_goal(decision.target):
-            self._finish(self._motion, has_arrived=True)
+        if self._motion is not None:
+            blocked = ": ".join(filter(None, why_holding(decision, self._cut_off)))
+            verdict = self._motion.judge(decision.target, rests, reading, blocked)
+            if verdict is not None:
+                self._finish(self._motion, verdict)
         if decision.target is not None and self._phase.commands and not self._thread.must_hurry:
             self._supervise(decision.target, reading)
             self._send(now, decision.target)
@@ -386,6 +457,8 @@ class ControlLoop:
         if inhibit is None and present is None and not any(self._cut_off):
             return
         if inhibit is None:
+            if self._motion is not None and not self._motion.can_pause:
+                self._finish(self._motion, has_arrived=False, why=missed_targets(self._cut_off))
             self._go(Trigger.INTERRUPT)
             if reading is not None and self._is_at_rest(reading):
                 self._go_on_from(reading)
@@ -426,7 +499,7 @@ class ControlLoop:
             self._on_inhibit("")
 
     def _require_enable(self, trigger: Trigger, cause: str, text: str) -> None:
-        if self._go(trigger):
+        if self._go(trigger, text):
             self._needs_enable = Inhibit(Reaction.RELEASE, cause, text)
             self._drop_plans()
             self._on_inhibit(text)

@@ -30,6 +30,7 @@ class LoopState:
         newest: of every cause the newest, in words with joint and numbers.
         timing: punctuality.
         tracking: how far the arms are from their targets.
+        commander: who has the arms: action_chunk, follow_joint_trajectory, piper/home, parking; "": nobody.
     """
 
     phase: Phase
@@ -44,6 +45,7 @@ class LoopState:
     newest: dict[str, str]
     timing: LoopReport
     tracking: TrackingReport
+    commander: str
 
 
 def why_holding(decision: SafetyDecision | None, cut_off: tuple[bool, bool]) -> tuple[str, str]:
@@ -59,6 +61,11 @@ def why_holding(decision: SafetyDecision | None, cut_off: tuple[bool, bool]) -> 
     if not causes:
         return "", ""
     if causes[0].cause is Cause.NO_COMMAND and any(cut_off):
-        sides = " and ".join(side for side, cut in zip(SIDES, cut_off, strict=True) if cut)
-        return "targets missed", f"the {sides} arm missed targets: nothing moves before all is at rest"
+        return "targets missed", missed_targets(cut_off)
     return causes[0].cause.value, causes[0].detail
+
+
+def missed_targets(cut_off: tuple[bool, bool]) -> str:
+    """Which arms get no targets for now (left, right), in words."""
+    sides = " and ".join(side for side, cut in zip(SIDES, cut_off, strict=True) if cut)
+    return f"the {sides} arm missed targets: nothing moves before all is at rest"

@@ -107,6 +107,11 @@ class SafetyFilter:
         return self._stop_reason
 
     @property
+    def bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Where targets may lie, lowest and highest, shape [14] each, rad and m."""
+        return self._lower, self._upper
+
+    @property
     def speed(self) -> float:
         """Of the target, the largest of all joints [rad/s], grippers [m/s]; 0 at rest."""
         return float(np.abs(self._velocity).max())

@@ -21,7 +21,8 @@ LASTING: Final = ("collision", "not following", "jumped", "clock_step", "implaus
 def describe_loop(state: LoopState, configured_rate: float, scheduling: str = "ordinary") -> DiagnosticStatus:
     """Entry "piper_node: control loop"; `scheduling` as `take_priority` tells it."""
     why_not = why_not_commanding(state)
-    message = why_not or (_holding(state) if state.holding else "following the chunk")
+    leader = "the chunk" if state.commander in ("action_chunk", "") else state.commander
+    message = why_not or (_holding(state) if state.holding else f"following {leader}")
     if not why_not and state.rejected_chunk:
         message += f" (last chunk rejected: {state.rejected_chunk})"
     stopped = bool(state.fault) or state.reason == "stopped"
@@ -45,6 +46,7 @@ def describe_loop(state: LoopState, configured_rate: float, scheduling: str = "o
         fault=state.fault,
         rejected_chunk=state.rejected_chunk,
         phase=state.phase.value,
+        commander=state.commander,
         tracking_joint=state.tracking.joint,
         tracking_error_rad=state.tracking.error,
         tracking_lost_for_s=state.tracking.duration,

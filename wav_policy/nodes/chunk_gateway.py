@@ -1,4 +1,5 @@
-"""Listens to `action_chunk` for piper_node, and answers its lifecycle and parameter services, in a process of its own.
+"""Listens to `action_chunk` for piper_node, answers its lifecycle and parameter services and takes trajectories for it
+(`trajectory_desk`), in a process of its own.
 
 Rclpy takes a message from the middleware, and makes Python objects of it, while every other thread of the process
 waits: a message of 100 MB would keep a stop waiting for a tenth of a second. Here nothing waits but this process. It
@@ -40,8 +41,13 @@ from wav_policy.nodes.messages.gateway_words import (
     NAME,
     Answer,
     Beat,
+    Cancel,
+    Ended,
+    Following,
+    GoalPart,
     Introduction,
     Lost,
+    Note,
     Refused,
     Wanted,
     Word,
@@ -51,6 +57,7 @@ from wav_policy.nodes.messages.gateway_words import (
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.nodes.service_desk import ServiceDesk
+from wav_policy.nodes.trajectory_desk import offer
 
 _SPACING: Final = 0.005
 """Between two words that are no beats: of what comes faster the newest is told [s]."""
@@ -78,8 +85,8 @@ class Speaker:
 
     def say(self, word: Word) -> None:
         """Next: a chunk after the reason to hold that came before it, a reason instead of all that came before it. What
-        is wanted is told before either; there is one at a time."""
-        if isinstance(word, Wanted):
+        else is wanted is told before either, all of it."""
+        if isinstance(word, Wanted | GoalPart | Cancel | Note):
             self._wanted.append(word)
             return
         reasons: list[Word] = []
@@ -141,6 +148,7 @@ class ChunkGateway(Node):
         self._topic = topic
         self._authors = Authors()
         self.desk = ServiceDesk(self, introduction, speaker.say)
+        self.trajectories = offer(self, speaker.say)
         subscribe(
             self,
             JointTrajectory,
@@ -204,13 +212,16 @@ def listen(speaker: Speaker, executor: SingleThreadedExecutor, serve: Callable[[
             speaker.make_hold(f"nobody listens to it for {rest:.1f} s after a message that took {1e3 * busy:.0f} ms")
 
 
-def attend(end: socket.socket, desk: ServiceDesk) -> None:
+def attend(end: socket.socket, node: ChunkGateway) -> None:
     """Hear what piper_node answers, then serve who asks."""
     with contextlib.suppress(BlockingIOError):
         while packet := end.recv(MAX_INTRODUCTION, socket.MSG_DONTWAIT):
-            if isinstance(order := unpack_order(packet), Answer):
-                desk.hear(order)
-    desk.serve()
+            order = unpack_order(packet)
+            if isinstance(order, Answer):
+                node.desk.hear(order)
+            elif isinstance(order, Following | Ended) and node.trajectories is not None:
+                node.trajectories.hear(order)
+    node.desk.serve()
 
 
 def main() -> int:
@@ -228,7 +239,7 @@ def main() -> int:
     executor.add_node(node)
     gc.freeze()
     with contextlib.suppress(ConnectionError):
-        listen(speaker, executor, partial(attend, end, node.desk))
+        listen(speaker, executor, partial(attend, end, node))
     executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()

@@ -52,6 +52,7 @@ from wav_policy.nodes.runtime.lifecycle import ManagedNode
 from wav_policy.nodes.runtime.parameters import Described, declare, describe
 from wav_policy.nodes.runtime.priority import take_priority
 from wav_policy.nodes.runtime.spin import run
+from wav_policy.nodes.runtime.trajectory_runner import TrajectoryRunner
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.errors import EmergencyStoppedError, PiperError
 from wav_policy.robot.joints import SIDES
@@ -98,6 +99,9 @@ class PiperNode(ManagedNode):
         self._wanted: deque[tuple[Wanted, int]] = deque()
         self._may_park = True
         self._wake = self.create_guard_condition(self._make_transitions)
+        self._trajectories = TrajectoryRunner(
+            lambda: self._loop, self._stamps.translate, lambda order: self._listener.tell(order), self._note
+        )
         topic = self.resolve_topic_name(chunk_topic.CHUNK_TOPIC)
         self._listener = ChunkListener(
             topic,
@@ -107,6 +111,8 @@ class PiperNode(ManagedNode):
             self._report_loss,
             self._introduce,
             self._on_wanted,
+            self._trajectories.hear,
+            self._note,
         )
 
     def take_priority(self) -> PiperNode:
@@ -203,6 +209,7 @@ class PiperNode(ManagedNode):
         """Close the buses, arms holding, and destroy the node; in any state, also after its own shutdown."""
         self.release()
         self._listener.close()
+        self._trajectories.close()
         self.destroy_node()
 
     def release(self) -> None:
@@ -252,7 +259,7 @@ class PiperNode(ManagedNode):
                 self.get_logger().warning("not activated: piper/hold was called while this waited")
             else:
                 success = self.make_transition(wanted.transition)
-            self._listener.answer(Answer(wanted.number, success, self._state_machine.current_state[0]))
+            self._listener.tell(Answer(wanted.number, success, self._state_machine.current_state[0]))
 
     # Topics
 
@@ -280,6 +287,9 @@ class PiperNode(ManagedNode):
 
     def _report_loss(self, reason: str) -> None:
         self.get_logger().warning(reason, throttle_duration_sec=1.0)
+
+    def _note(self, text: str) -> None:
+        self.get_logger().info(text)
 
     def _report_inhibit(self, text: str) -> None:
         if text:

@@ -226,10 +226,10 @@ def test_it_listens_where_the_topic_was_remapped_to_and_asks_for_transitions(pro
         assert asked.transition == 7
         probe.spin(0.2)
         assert not answer.done()
-        listener.answer(Answer(asked.number ^ 1, True, 2))  # to another question
+        listener.tell(Answer(asked.number ^ 1, True, 2))  # to another question
         probe.spin(0.2)
         assert not answer.done()
-        listener.answer(Answer(asked.number, True, 2))
+        listener.tell(Answer(asked.number, True, 2))
         probe.wait_until(answer.done)
         assert answer.result().success
     finally:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from wav_models.types import ActionChunk
+from wav_policy.control.joint_trajectory import Progress, Tolerances, TrajectoryGoal
 from wav_policy.nodes.messages.limits import MAX_ROWS, MAX_TEXT, MessageError, cut
 from wav_policy.robot.joints import JOINT_DIM
 
@@ -19,6 +21,12 @@ NAME: Final = "chunk_gateway"
 _TIMES: Final = struct.Struct("<dd")
 _WANTED: Final = struct.Struct("<IB")
 _ANSWER: Final = struct.Struct("<I?B")
+_PART: Final = struct.Struct("<I?")
+_CANCEL: Final = struct.Struct("<I")
+_PROGRESS: Final = struct.Struct("<Id")
+_ENDED: Final = struct.Struct("<Ib?")
+_PART_BYTES: Final = 24_000
+"""Of a trajectory, in one packet."""
 MAX_INTRODUCTION: Final = 100_000
 """What piper_node says about itself; all else is shorter [bytes]."""
 MAX_PACKET: Final = 1 + max(_TIMES.size + 8 * JOINT_DIM * MAX_ROWS, 4 * (MAX_TEXT + 100))
@@ -57,7 +65,72 @@ class Wanted:
     transition: int
 
 
-Word = Beat | Refused | Lost | Wanted | ActionChunk
+@dataclass(frozen=True)
+class GoalPart:
+    """A trajectory to be followed comes in parts.
+
+    Attributes:
+        number: of the goal.
+        is_last: it is whole.
+        data: of it.
+    """
+
+    number: int
+    is_last: bool
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """A trajectory is not wanted any more.
+
+    Attributes:
+        number: of the goal; 0: whichever is followed.
+        reason: why not.
+    """
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """For the log."""
+
+    text: str
+
+
+Word = Beat | Refused | Lost | Wanted | GoalPart | Cancel | Note | ActionChunk
+
+
+@dataclass(frozen=True)
+class Following:
+    """Where the trajectory is that is followed.
+
+    Attributes:
+        number: of the goal.
+        progress: of it.
+    """
+
+    number: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trajectory ended.
+
+    Attributes:
+        number: of the goal.
+        code: a `GoalCode`.
+        is_cancelled: because it was not wanted any more.
+        text: in words; "" where it arrived.
+    """
+
+    number: int
+    code: int
+    is_cancelled: bool
+    text: str
 
 
 @dataclass(frozen=True)
@@ -105,6 +178,12 @@ def pack(word: Word) -> bytes:
             return b"L" + cut(reason).encode("utf-8", "replace")
         case Wanted(number, transition):
             return b"T" + _WANTED.pack(number, transition)
+        case GoalPart(number, is_last, data):
+            return b"G" + _PART.pack(number, is_last) + data
+        case Cancel(number, reason):
+            return b"X" + _CANCEL.pack(number) + cut(reason).encode("utf-8", "replace")
+        case Note(text):
+            return b"N" + cut(text).encode("utf-8", "replace")
         case ActionChunk():
             rows = np.ascontiguousarray(word.positions, dtype="<f8")
             return b"C" + _TIMES.pack(word.stamp, word.step) + rows.tobytes()
@@ -124,6 +203,14 @@ def unpack(packet: bytes) -> Word:
             return Refused(data.decode())
         if kind == b"L":
             return Lost(data.decode())
+        if kind == b"N":
+            return Note(data.decode())
+        if kind == b"G":
+            number, is_last = _PART.unpack_from(data)
+            return GoalPart(number, is_last, data[_PART.size :])
+        if kind == b"X":
+            (number,) = _CANCEL.unpack_from(data)
+            return Cancel(number, data[_CANCEL.size :].decode())
         if kind == b"T":
             return Wanted(*_WANTED.unpack(data))
         if kind == b"C":
@@ -135,21 +222,81 @@ def unpack(packet: bytes) -> Word:
     raise MessageError(f"{len(packet)} bytes are no word of the chunk gateway")
 
 
-def pack_order(order: Introduction | Answer) -> bytes:
+def goal_parts(number: int, goal: TrajectoryGoal) -> Iterator[GoalPart]:
+    """A goal as numbers, cut into packets."""
+    rows = [each for each in (goal.positions, goal.velocities, goal.accelerations) if each is not None]
+    allowed = goal.path_tolerance, goal.goal_tolerance
+    values = np.concatenate(
+        [
+            [goal.start, goal.goal_time, len(goal.times), len(goal.joints), len(rows)],
+            *(each for pair in allowed for each in (pair.position, pair.velocity)),
+            goal.joints,
+            goal.times,
+            *(each.ravel() for each in rows),
+        ]
+    )
+    data = values.astype("<f8").tobytes()
+    for begin in range(0, len(data), _PART_BYTES):
+        yield GoalPart(number, begin + _PART_BYTES >= len(data), data[begin : begin + _PART_BYTES])
+
+
+def goal_of(data: bytes) -> TrajectoryGoal:
+    """The inverse, of the data of all parts.
+
+    Raises:
+        GoalError: see `TrajectoryGoal`.
+    """
+    start, goal_time, *counts = np.frombuffer(data, dtype="<f8", count=5)
+    n, k, orders = (int(count) for count in counts)
+    allowed, joints, times, rows = np.split(
+        np.frombuffer(data, dtype="<f8", offset=40).astype(np.float64), np.cumsum([4 * JOINT_DIM, k, n])
+    )
+    limits = allowed.reshape(4, JOINT_DIM)
+    positions, velocities, accelerations = [*rows.reshape(orders, n, k), None, None][:3]
+    return TrajectoryGoal(
+        float(start),
+        joints.astype(np.int64),
+        times,
+        positions,
+        velocities,
+        accelerations,
+        Tolerances(*limits[:2]),
+        Tolerances(*limits[2:]),
+        float(goal_time),
+    )
+
+
+Order = Introduction | Answer | Following | Ended
+
+
+def pack_order(order: Order) -> bytes:
     """What piper_node tells the gateway."""
+    if isinstance(order, Following):
+        numbers = np.stack([order.progress.wanted, order.progress.measured]).astype("<f8")
+        return b"F" + _PROGRESS.pack(order.number, order.progress.time) + numbers.tobytes()
+    if isinstance(order, Ended):
+        text = cut(order.text).encode("utf-8", "replace")
+        return b"E" + _ENDED.pack(order.number, order.code, order.is_cancelled) + text
     if isinstance(order, Answer):
         return b"A" + _ANSWER.pack(order.number, order.success, order.state)
     return b"I" + json.dumps(asdict(order)).encode()
 
 
-def unpack_order(packet: bytes) -> Introduction | Answer:
+def unpack_order(packet: bytes) -> Order:
     """The inverse.
 
     Raises:
-        MessageError: neither of the two.
+        MessageError: none of these.
     """
     kind, data = packet[:1], packet[1:]
     try:
+        if kind == b"F":
+            number, moment = _PROGRESS.unpack_from(data)
+            wanted, measured = np.frombuffer(data, dtype="<f8", offset=_PROGRESS.size).reshape(2, 2, JOINT_DIM)
+            return Following(number, Progress(moment, wanted, measured))
+        if kind == b"E":
+            number, code, is_cancelled = _ENDED.unpack_from(data)
+            return Ended(number, code, is_cancelled, data[_ENDED.size :].decode())
         if kind == b"A":
             return Answer(*_ANSWER.unpack(data))
         if kind == b"I":

@@ -17,10 +17,13 @@ from wav_models.types import ActionChunk
 from wav_policy.nodes.messages import chunk_topic
 from wav_policy.nodes.messages.gateway_words import (
     MAX_PACKET,
-    Answer,
     Beat,
+    Cancel,
+    GoalPart,
     Introduction,
     Lost,
+    Note,
+    Order,
     Refused,
     Wanted,
     pack_order,
@@ -76,7 +79,10 @@ class ChunkListener:
         on_hold: a reason to hold: something came that is no chunk, the policy is gone, or the process that listens is.
         on_lost: the same, for the log, where it is none of what somebody sent.
         introduce: what the process has to know about piper_node, asked for whenever it is started.
-        on_wanted: a transition that somebody wants; to be answered by `answer`, from another thread.
+        on_wanted: a transition that somebody wants; to be answered by `tell`, from another thread.
+        on_goal: a part of a trajectory that somebody wants to be followed, or that one is not wanted any more; none is
+            once the process is gone.
+        on_note: something for the log.
     """
 
     def __init__(
@@ -88,6 +94,8 @@ class ChunkListener:
         on_lost: Callable[[str], None],
         introduce: Callable[[], Introduction],
         on_wanted: Callable[[Wanted], None],
+        on_goal: Callable[[GoalPart | Cancel], None] = lambda word: None,
+        on_note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._arguments = topic, namespace
         self._on_chunk = on_chunk
@@ -95,6 +103,8 @@ class ChunkListener:
         self._on_lost = on_lost
         self._introduce = introduce
         self._on_wanted = on_wanted
+        self._on_goal = on_goal
+        self._on_note = on_note
         self._end: socket.socket | None = None
         self._ready = threading.Event()
         self._closing = threading.Event()
@@ -121,12 +131,12 @@ class ChunkListener:
                 f"computer overloaded? Its own words are above; try: {sys.executable} -c 'import {_GATEWAY}'"
             )
 
-    def answer(self, answer: Answer) -> None:
-        """Tell what became of a transition; nobody, where the process that was asked is gone."""
+    def tell(self, order: Order) -> None:
+        """Tell what became of what was wanted; nobody, where the process that was asked is gone."""
         end = self._end
         if end is not None:
             with contextlib.suppress(OSError):
-                end.send(pack_order(answer), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                end.send(pack_order(order), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
     def close(self) -> None:
         """End the process and the thread."""
@@ -175,6 +185,7 @@ class ChunkListener:
                 self._end = None
                 self._listening = False
                 self._on_hold("policy lost: the process that listens to it is gone")
+                self._on_goal(Cancel(0, "the process that would hear a cancel is gone"))
                 ours.close()
                 try:
                     process.wait(_END_TIME)
@@ -217,6 +228,10 @@ class ChunkListener:
                 self._on_chunk(word)
             case Wanted():
                 self._on_wanted(word)
+            case GoalPart() | Cancel():
+                self._on_goal(word)
+            case Note(text):
+                self._on_note(text)
             case Refused(reason):
                 self._on_hold(reason)
             case Lost(reason):

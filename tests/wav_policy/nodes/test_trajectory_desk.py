@@ -1,0 +1,385 @@
+"""What the action makes of goals and of what becomes of them, without control_msgs; with it, on the real type, see
+test_follow_joint_trajectory."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from builtin_interfaces.msg import Duration, Time  # noqa: E402
+from rclpy.action import CancelResponse, GoalResponse  # noqa: E402
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint, MultiDOFJointTrajectory  # noqa: E402
+
+from tests.wav_policy.control.loop_bench import RATE, START, PerfectArms  # noqa: E402
+from wav_policy.control.control_loop import ControlLoop  # noqa: E402
+from wav_policy.control.joint_trajectory import GoalCode, GoalError, Progress, TrajectoryGoal  # noqa: E402
+from wav_policy.control.safety import SafetyLimits  # noqa: E402
+from wav_policy.nodes.messages.follow_joint_trajectory import goal_from_message  # noqa: E402
+from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
+    MAX_PACKET,
+    Cancel,
+    Ended,
+    Following,
+    GoalPart,
+    Note,
+    goal_of,
+    goal_parts,
+    pack,
+    pack_order,
+    unpack,
+    unpack_order,
+)
+from wav_policy.nodes.runtime.trajectory_runner import TrajectoryRunner  # noqa: E402
+from wav_policy.nodes.trajectory_desk import ACTION, TrajectoryDesk, offer  # noqa: E402
+from wav_policy.robot.joints import JOINT_NAMES  # noqa: E402
+
+
+def point(time: float, positions: list[float], **more: Any) -> JointTrajectoryPoint:
+    return JointTrajectoryPoint(
+        positions=positions, time_from_start=Duration(sec=int(time), nanosec=round(time % 1 * 1e9)), **more
+    )
+
+
+def request(names: list[str], *points: JointTrajectoryPoint, **more: Any) -> SimpleNamespace:
+    """The fields of a FollowJointTrajectory.Goal."""
+    fields: dict[str, Any] = {
+        "trajectory": JointTrajectory(joint_names=names, points=points),
+        "multi_dof_trajectory": MultiDOFJointTrajectory(),
+        "path_tolerance": [],
+        "component_path_tolerance": [],
+        "goal_tolerance": [],
+        "component_goal_tolerance": [],
+        "goal_time_tolerance": Duration(),
+    }
+    return SimpleNamespace(**{**fields, **more})
+
+
+def test_a_goal_is_read() -> None:
+    goal = goal_from_message(
+        request(
+            ["right_joint1", "left_gripper"],
+            point(0.5, [0.1, 0.02], velocities=[0.2, 0.0], accelerations=[0.3, 0.0]),
+            point(2.0, [0.2, 0.03], velocities=[0.0, 0.0], accelerations=[0.0, 0.0]),
+            path_tolerance=[SimpleNamespace(name="right_joint1", position=0.1, velocity=-1.0)],
+            goal_time_tolerance=Duration(sec=1, nanosec=500_000_000),
+        )
+    )
+    assert np.isnan(goal.start), "at once"
+    assert goal.joints.tolist() == [7, 6]
+    assert goal.times.tolist() == [0.5, 2.0]
+    assert goal.positions.tolist() == [[0.1, 0.02], [0.2, 0.03]]
+    assert goal.velocities is not None
+    assert goal.velocities.tolist() == [[0.2, 0.0], [0.0, 0.0]]
+    assert goal.accelerations is not None
+    assert goal.accelerations[0, 0] == 0.3
+    assert goal.path_tolerance.position[7] == 0.1
+    assert goal.goal_time == 1.5
+    stamped = request(["left_joint1"], point(1.0, [0.0]))
+    stamped.trajectory.header.stamp = Time(sec=7, nanosec=500_000_000)
+    assert goal_from_message(stamped).start == 7.5
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (request(["left_joint1"]), "has no points"),
+        (request(["left_joint1"], point(1.0, [])), "points have no positions"),
+        (request(["left_joint1"], point(1.0, [0.0]), point(2.0, [])), "point 1 has 0 positions for 1 joints"),
+        (request(["left_joint1"], point(1.0, [0.0]), point(2.0, [0.0], velocities=[0.0])), "point 0 has 0 velocities"),
+        (request(["left_joint1"], point(1.0, [0.0], effort=[1.0])), "points with effort"),
+        (request(["left_joint1"], *[point(1.0, [0.0])] * 1001), "has 1001 points; at most 1000 fit"),
+        (
+            request(
+                ["left_joint1"], point(1.0, [0.0]), multi_dof_trajectory=MultiDOFJointTrajectory(joint_names=["a"])
+            ),
+            "multi_dof_trajectory",
+        ),
+        (request(["left_joint1"], point(1.0, [0.0]), component_goal_tolerance=["a"]), "tolerances of components"),
+    ],
+)
+def test_a_goal_that_cannot_be_read_is_refused(message: Any, words: str) -> None:
+    with pytest.raises(GoalError, match=words):
+        goal_from_message(message)
+
+
+def large_goal() -> TrajectoryGoal:
+    times = np.linspace(0.1, 100.0, 1000)
+    rows = START + 0.01 * np.sin(times)[:, None]
+    points = [
+        point(float(time), row.tolist(), velocities=[0.0] * 14, accelerations=[0.0] * 14)
+        for time, row in zip(times, rows, strict=True)
+    ]
+    return goal_from_message(request(list(JOINT_NAMES), *points))
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_goal_goes_through_the_socket_in_packets(is_large: bool) -> None:
+    goal = large_goal() if is_large else goal_from_message(request(["left_joint3"], point(1.0, [-0.5])))
+    packets = [pack(part) for part in goal_parts(7, goal)]
+    assert (len(packets) > 10) is is_large
+    assert max(map(len, packets)) <= MAX_PACKET
+    parts = [unpack(packet) for packet in packets]
+    assert all(isinstance(part, GoalPart) and part.number == 7 for part in parts)
+    assert [part.is_last for part in parts] == [False] * (len(parts) - 1) + [True]  # type: ignore[union-attr]
+    back = goal_of(b"".join(part.data for part in parts))  # type: ignore[union-attr]
+    for name in ("joints", "times", "positions", "velocities", "accelerations", "start", "goal_time"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(goal, name))
+    for which in ("path_tolerance", "goal_tolerance"):
+        for name in ("position", "velocity"):
+            np.testing.assert_array_equal(getattr(getattr(back, which), name), getattr(getattr(goal, which), name))
+
+
+def test_words_about_trajectories_are_told_as_they_are() -> None:
+    for word in (Cancel(3, "no more"), Note("a text")):
+        assert unpack(pack(word)) == word
+    ended = Ended(9, -4, True, "left_joint1")
+    assert unpack_order(pack_order(ended)) == ended
+    there = Following(5, Progress(1.5, np.arange(28.0).reshape(2, 14), -np.arange(28.0).reshape(2, 14)))
+    back = unpack_order(pack_order(there))
+    assert isinstance(back, Following)
+    assert (back.number, back.progress.time) == (5, 1.5)
+    np.testing.assert_array_equal(back.progress.wanted, there.progress.wanted)
+    np.testing.assert_array_equal(back.progress.measured, there.progress.measured)
+
+
+class Handle:
+    """Of a goal, as rclpy has it."""
+
+    def __init__(self, request: Any, goal_id: str) -> None:
+        self.request = request
+        self.goal_id = goal_id
+        self.is_cancel_requested = False
+        self.told: list[Any] = []
+        self.state = "accepted"
+
+    def execute(self) -> None:
+        self.state = "executing"
+
+    def publish_feedback(self, feedback: Any) -> None:
+        self.told.append(feedback)
+
+    def succeed(self) -> None:
+        self.state = "succeeded"
+
+    def abort(self) -> None:
+        self.state = "aborted"
+
+    def canceled(self) -> None:
+        assert self.is_cancel_requested
+        self.state = "canceled"
+
+
+class Action:
+    """Fields of the action's messages."""
+
+    @staticmethod
+    def Feedback(**fields: Any) -> SimpleNamespace:
+        return SimpleNamespace(header=SimpleNamespace(), **fields)
+
+    @staticmethod
+    def Result(**fields: Any) -> SimpleNamespace:
+        return SimpleNamespace(**fields)
+
+
+class Desk:
+    """A desk and its server, which is none of ROS."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+        self.results: list[tuple[Handle, Any]] = []
+        clock = SimpleNamespace(now=lambda: SimpleNamespace(to_msg=lambda: "now"))
+        node: Any = SimpleNamespace(get_clock=lambda: clock)
+        self.desk = TrajectoryDesk(node, Action, self.said.append, self._make)
+
+    def _make(self, node: Any, action: Any, name: str, execute: Any, **callbacks: Any) -> Any:
+        assert name == ACTION
+        self.callbacks = callbacks
+        return SimpleNamespace(conclude=lambda handle, tell: self.results.append((handle, tell(handle))))
+
+    def send(self, message: Any, goal_id: str = "a") -> Handle | None:
+        if self.callbacks["goal_callback"](message) is GoalResponse.REJECT:
+            return None
+        handle = Handle(message, goal_id)
+        self.callbacks["handle_accepted_callback"](handle)
+        return handle
+
+    def cancel(self, handle: Handle) -> bool:
+        accepted = self.callbacks["cancel_callback"](handle) is CancelResponse.ACCEPT
+        handle.is_cancel_requested = accepted
+        return accepted
+
+
+GOOD = request(["right_joint2", "left_joint1"], point(1.0, [1.2, 0.1]))
+
+
+def test_a_goal_is_handed_on_and_its_progress_and_end_are_told() -> None:
+    desk = Desk()
+    handle = desk.send(GOOD)
+    assert handle is not None
+    (part,) = desk.said
+    assert handle.state == "executing"
+    wanted, measured = np.arange(28.0).reshape(2, 14), np.ones((2, 14))
+    desk.desk.hear(Following(part.number ^ 1, Progress(0.5, wanted, measured)))
+    desk.desk.hear(Ended(part.number ^ 1, 0, False, ""))
+    assert handle.told == desk.results == []
+    desk.desk.hear(Following(part.number, Progress(0.5, wanted, measured)))
+    (told,) = handle.told
+    assert told.joint_names == ["right_joint2", "left_joint1"]
+    assert told.header.stamp == "now"
+    assert list(told.desired.positions) == [8.0, 0.0]
+    assert list(told.desired.velocities) == [22.0, 14.0]
+    assert list(told.error.positions) == [7.0, -1.0]
+    assert told.actual.time_from_start == Duration(nanosec=500_000_000)
+    desk.desk.hear(Ended(part.number, 0, False, ""))
+    assert handle.state == "succeeded"
+    assert (desk.results[0][1].error_code, desk.results[0][1].error_string) == (0, "")
+    assert not desk.cancel(handle)
+
+
+@pytest.mark.parametrize(
+    ("asked", "ended", "state"),
+    [
+        (False, Ended(0, -4, False, "off"), "aborted"),
+        (True, Ended(0, 0, True, "canceled"), "canceled"),
+        (True, Ended(0, 0, False, ""), "succeeded"),
+        (True, Ended(0, -1, False, "piper/stop"), "aborted"),
+    ],
+)
+def test_how_it_ends(asked: bool, ended: Ended, state: str) -> None:
+    desk = Desk()
+    handle = desk.send(GOOD)
+    assert handle is not None
+    number = desk.said[0].number
+    if asked:
+        assert desk.cancel(handle)
+        assert desk.said[1] == Cancel(number, "canceled: the arms hold")
+    desk.desk.hear(Ended(number, ended.code, ended.is_cancelled, ended.text))
+    assert handle.state == state
+    assert desk.results[0][1].error_string == ended.text
+
+
+def test_a_bad_goal_ends_at_once_and_too_many_are_refused() -> None:
+    desk = Desk()
+    handle = desk.send(request(["elbow"], point(1.0, [0.0])))
+    assert handle is not None
+    assert handle.state == "aborted"
+    assert desk.results[0][1].error_code == GoalCode.INVALID_JOINTS
+    assert isinstance(desk.said.pop(), Note)
+    assert [desk.send(GOOD, str(number)) is not None for number in range(9)] == [True] * 8 + [False]
+    assert len({part.number for part in desk.said}) == 8
+
+
+def test_where_control_msgs_is_missing_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "control_msgs.action", None)
+    said: list[Any] = []
+    node: Any = None
+    assert offer(node, said.append) is None
+    assert said == [Note(f"{ACTION} is not offered: the ROS package control_msgs is not installed")]
+
+
+def test_what_ros_does_not_let_us_offer_costs_no_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(FollowJointTrajectory=Action)
+    monkeypatch.setitem(__import__("sys").modules, "control_msgs", SimpleNamespace(action=module))
+    monkeypatch.setitem(__import__("sys").modules, "control_msgs.action", module)
+    said: list[Any] = []
+    node: Any = None
+    assert offer(node, said.append) is None
+    assert re.match("piper/follow_joint_trajectory is not offered: [A-Za-z]+: ", said[0].text)
+
+
+class Run:
+    """A runner over a loop in real time."""
+
+    def __init__(self, loop: ControlLoop | None) -> None:
+        self.told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.notes: list[str] = []
+        self.runner = TrajectoryRunner(lambda: loop, lambda stamp: stamp, self.told.put, self.notes.append)
+
+    def send(self, number: int, message: Any) -> None:
+        for part in goal_parts(number, goal_from_message(message)):
+            self.runner.hear(part)
+
+    def ended(self) -> tuple[list[Following], Ended]:
+        """The next end, and what was told before."""
+        before: list[Following] = []
+        while not isinstance(word := self.told.get(timeout=20.0), Ended):
+            before.append(word)
+        return before, word
+
+
+@pytest.fixture
+def arms() -> PerfectArms:
+    return PerfectArms(time.monotonic)
+
+
+@pytest.fixture
+def run(arms: PerfectArms) -> Iterator[Run]:
+    loop = ControlLoop(arms, RATE, SafetyLimits(max_tick=1.0, max_measurement_age=5.0))
+    loop.start()
+    loop.engage()
+    while not arms.writes:
+        time.sleep(0.005)
+    run = Run(loop)
+    yield run
+    run.runner.close()
+    loop.close()
+
+
+def test_a_goal_is_followed_and_reported(run: Run, arms: PerfectArms) -> None:
+    run.send(5, request(["left_joint1"], point(0.5, [0.1])))
+    before, ended = run.ended()
+    assert ended == Ended(5, 0, False, "")
+    assert {word.number for word in before} == {5}
+    assert len(before) >= 3
+    assert arms.position[0] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_a_newer_goal_ends_the_older_and_a_cancel_the_newer(run: Run, arms: PerfectArms) -> None:
+    run.send(5, request(["left_joint1"], point(20.0, [1.0])))
+    run.send(6, request(["left_joint1"], point(20.0, [-1.0])))
+    assert run.ended()[1] == Ended(5, -1, False, "replaced by a newer goal")
+    run.runner.hear(Cancel(5, "of the older"))
+    time.sleep(0.3)
+    run.runner.hear(Cancel(6, "canceled"))
+    before, ended = run.ended()
+    assert before
+    assert ended == Ended(6, 0, True, "canceled")
+    run.send(7, request(["left_joint1"], point(20.0, [1.0])))
+    run.runner.hear(Cancel(0, "nobody hears who cancels"))
+    assert run.ended()[1] == Ended(7, -1, False, "nobody hears who cancels")
+    assert run.notes[-1] == "trajectory ended: nobody hears who cancels"
+
+
+def test_what_the_loop_refuses_is_told_and_the_one_before_goes_on(run: Run) -> None:
+    run.send(5, request(["left_joint1"], point(1.5, [0.1])))
+    run.send(6, request(["left_joint2"], point(1.0, [9.0])))
+    ended = run.ended()[1]
+    assert (ended.number, ended.code) == (6, -1)
+    assert "outside its limits" in ended.text
+    assert run.ended()[1] == Ended(5, 0, False, "")
+
+
+def test_a_goal_of_a_gateway_that_died_in_the_middle_is_dropped(run: Run) -> None:
+    first, *_ = goal_parts(5, large_goal())
+    run.runner.hear(first)
+    run.runner.hear(Cancel(0, "the process that listens to it is gone"))
+    run.send(6, request(["left_joint1"], point(0.3, [0.05])))
+    assert run.ended()[1] == Ended(6, 0, False, "")
+
+
+def test_without_arms_nothing_is_followed() -> None:
+    run = Run(None)
+    run.send(5, GOOD)
+    assert run.ended()[1] == Ended(5, -1, False, "piper_node is not configured")
+    run.runner.close()
+    assert "trajectories" not in {thread.name for thread in threading.enumerate()}

@@ -9,8 +9,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from wav_models.data.check_episode import Problem, check_episode
-from wav_models.data.conventions import Conventions, missing_names
+from wav_models.data.check_episode import Problem, check_episode, check_mapped_episode
+from wav_models.data.conventions import Conventions, JointLimits, missing_names
 from wav_models.data.dataset import CONVERT, Dataset, DatasetError, read_info, read_tasks
 from wav_models.data.header import header_faults, robot_of
 from wav_models.data.label_settings import label_conflict
@@ -24,6 +24,7 @@ from wav_models.data.layout import (
     TASKS_PATH,
     VALUE_KEY,
 )
+from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.video_reader import VideoError, VideoFacts, inspect_video
 from wav_models.embodiment import Embodiment
 
@@ -38,7 +39,7 @@ def check_dataset(
     decode: bool = True,
     robot: Embodiment | None = None,
 ) -> Iterator[Problem]:
-    """All problems of a dataset, as they are found.
+    """All problems of a dataset of this project's layout, as they are found.
 
     Args:
         root: dataset directory.
@@ -57,11 +58,9 @@ def check_dataset(
         remedy = "restore the file from a copy; `wav dataset convert` writes a copy without gaps between episodes"
         yield Problem("error", "meta/episodes", str(error), remedy)
         return
-    if fps is not None and dataset.fps != fps:
-        message = f"recorded at {dataset.fps} Hz, but {fps} Hz is needed"
-        yield Problem("error", INFO_PATH, message, f"record at {fps} Hz, or train a model of {dataset.fps} Hz")
+    yield from _check_rate(dataset, fps)
     if not len(dataset):
-        yield Problem("error", str(root), "there are no episodes", "record some")
+        yield _no_episodes(dataset)
         return
     yield from _check_totals(dataset)
     yield from _check_files(dataset)
@@ -83,6 +82,38 @@ def check_dataset(
     yield from _check_labels(dataset)
     yield from _check_marks(dataset)
     yield from _check_conventions(dataset, conventions)
+    yield from _check_names(dataset)
+
+
+def check_mapped(
+    dataset: MappedDataset, fps: int | None = None, *, conventions: Conventions | None = None, decode: bool = True
+) -> Iterator[Problem]:
+    """All problems of another lab's dataset as its mapping makes it: of what is read of it, and of nothing else.
+
+    Args:
+        dataset: with the episodes that are to be used.
+        fps, conventions: see `check_dataset`; the limits are those of the dataset's robot when None.
+        decode: every picture once, instead of only the last ones of episodes.
+    """
+    conventions = conventions or Conventions(dataset.robot, JointLimits.of(dataset.robot))
+    yield from _check_rate(dataset, fps)
+    if not len(dataset):
+        yield _no_episodes(dataset)
+    for info in dataset.episodes:
+        yield from check_mapped_episode(dataset, info.index, conventions, decode=decode)
+    yield from _check_marks(dataset)
+    yield from _check_conventions(dataset, conventions)
+
+
+def _check_rate(dataset: Dataset, fps: int | None) -> Iterator[Problem]:
+    if fps is not None and dataset.fps != fps:
+        message = f"recorded at {dataset.fps} Hz, but {fps} Hz is needed"
+        remedy = f"record at {fps} Hz, say `fps` in a mapping, or train a model of {dataset.fps} Hz"
+        yield Problem("error", INFO_PATH, message, remedy)
+
+
+def _no_episodes(dataset: Dataset) -> Problem:
+    return Problem("error", str(dataset.root), "there are no episodes", "record some")
 
 
 def _inspect(path: Path, *, decode: bool) -> VideoFacts | VideoError:
@@ -107,6 +138,9 @@ def _check_conventions(dataset: Dataset, conventions: Conventions) -> Iterator[P
     for finding in conventions.findings():
         severity: Literal["error", "warning"] = "error" if finding.is_error else "warning"
         yield Problem(severity, str(dataset.root), finding.message, finding.remedy)
+
+
+def _check_names(dataset: Dataset) -> Iterator[Problem]:
     columns = {STATE_KEY: dataset.robot.state_names, ACTION_KEY: dataset.robot.action_names}
     for key in missing_names(dataset.info["features"], tuple(columns)):
         names = columns[key]
@@ -152,7 +186,8 @@ def _check_files(dataset: Dataset) -> Iterator[Problem]:
 
 
 def _check_statistics(dataset: Dataset) -> Iterator[Problem]:
-    """LeRobot normalises with meta/stats.json."""
+    """LeRobot normalises with meta/stats.json; its editing tools leave out of it what they added, and rewards."""
+    normalised = (STATE_KEY, ACTION_KEY, *dataset.cameras.values())
     remedy = "recording more writes it anew"
     try:
         stats: dict[str, Any] = json.loads((dataset.root / STATS_PATH).read_text(encoding="utf-8"))
@@ -161,7 +196,8 @@ def _check_statistics(dataset: Dataset) -> Iterator[Problem]:
         return
     for name in dataset.info["features"]:
         if name not in stats:
-            yield Problem("error", STATS_PATH, f"nothing about {name!r}", remedy)
+            severity: Literal["error", "warning"] = "error" if name in normalised else "warning"
+            yield Problem(severity, STATS_PATH, f"nothing about {name!r}", remedy)
         elif not all(map(math.isfinite, _numbers(stats[name]))):
             yield Problem("error", STATS_PATH, f"{name!r} has statistics that are not finite", remedy)
 

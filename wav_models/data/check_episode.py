@@ -15,7 +15,8 @@ from wav_models.data.camera_faults import FROZEN_SECONDS, SLOW_SHARE, frozen, re
 from wav_models.data.conventions import Conventions
 from wav_models.data.dataset import Dataset, DatasetError, Episode, VideoPart
 from wav_models.data.layout import EFFORT_KEY, RATE_TOLERANCE, VALUE_KEY
-from wav_models.data.video_reader import VideoError, VideoFacts
+from wav_models.data.mapped_dataset import MappedDataset
+from wav_models.data.video_reader import VideoError, VideoFacts, changes
 from wav_models.embodiment import Channel, Embodiment
 from wav_models.presets import PRESETS
 from wav_models.types import FloatArray
@@ -29,6 +30,7 @@ PLAUSIBLE_EFFORT: Final = 100.0
 MAX_AGE: Final = 1.0
 """A capture this much older than its frame misleads [s]."""
 
+_RESTORE: Final = "restore it from a copy"
 _RERECORD: Final = "restore it from a copy, or leave the episode out: `wav dataset convert --episodes`"
 
 
@@ -97,6 +99,36 @@ def check_episode(
     notes = noted if isinstance(noted, list) else []
     problems += [Problem("warning", where, f"the recorder noted: {note}", "judge whether to keep it") for note in notes]
     return labelled, problems
+
+
+def check_mapped_episode(
+    dataset: MappedDataset, index: int, conventions: Conventions, *, decode: bool
+) -> Iterator[Problem]:
+    """Everything about one episode as its mapping makes it.
+
+    Args:
+        index: of the episode.
+        conventions: takes the episode into account.
+        decode: every picture once, instead of only the last one.
+    """
+    info = dataset.entry(index)
+    where = f"episode {index} ({info.data_file.relative_to(dataset.root)})"
+    yield from _check_instruction(dataset.robot, info.instruction, where)
+    try:
+        episode = dataset.read_episode(index)
+    except DatasetError as error:
+        yield Problem("error", where, str(error), _RESTORE)
+        return
+    yield from _check_units(dataset.robot, episode, where)
+    conventions.add(episode)
+    for view, key in dataset.cameras.items():
+        try:
+            dataset.require_pictures(index, view)
+            if decode:
+                seen = changes(episode.pictures(view))
+                yield from _check_camera(dataset, view, seen, episode.states, f"{where}, {key}")
+        except (VideoError, DatasetError) as error:
+            yield Problem("error", f"{where}, {key}", str(error), f"{_RESTORE}; {dataset.do_without(index, error)}")
 
 
 def _check_instruction(robot: Embodiment, instruction: str, where: str) -> Iterator[Problem]:

@@ -42,6 +42,9 @@ from wav_models.types import FloatArray, ImageArray
 CONVERT: Final = "`wav dataset convert` makes one of it, or a `mapping` in the training configuration"
 """What to do with a dataset that is of another layout."""
 
+BLOCK: Final = 64
+"""Pictures of a camera that are in memory at a time, where they are gone through one after the other."""
+
 _EPISODE_COLUMNS: Final = (
     "episode_index",
     "length",
@@ -112,7 +115,7 @@ class Episode:
         capture_times: shape [T], s.
         values: reward terms and the discounted return, shape [T, C]; None before `wav label`.
         source_times: when each of the robot's `sources` was captured, shape [T, V + 2], s; None where the recorder did
-            not note it.
+            not note it, or nothing says when the frames themselves were: an editing tool may have removed that.
         efforts: measured, shape [T, S], N m; None where they were not recorded, or not asked for.
         video_frames: where the videos have another rate, the frame of them that belongs to each, shape [T].
         video_fps: that rate [Hz]; None: `fps`.
@@ -168,6 +171,11 @@ class Episode:
         if self.video_frames is not None:
             frames = self.video_frames[list(frames)].tolist()
         return self.info.videos[view].read(self.video_fps or self.fps, frames, transform)
+
+    def pictures(self, view: str, size: tuple[int, int] | None = None) -> Iterator[ImageArray]:
+        """All of one camera one after the other, as `images` has them; few are in memory at a time."""
+        for first in range(0, len(self), BLOCK):
+            yield from self.images(view, range(first, min(first + BLOCK, len(self))), size)
 
 
 class Dataset:
@@ -245,7 +253,7 @@ class Dataset:
             actions=read_column(table, ACTION_KEY, self.robot.action_dim, where),
             capture_times=read_column(table, time_key, None, where),
             values=optional(VALUE_KEY, self.robot.value_dim) if values else None,
-            source_times=optional(SOURCE_TIME_KEY, len(self.robot.sources)),
+            source_times=optional(SOURCE_TIME_KEY, len(self.robot.sources)) if time_key == CAPTURE_TIME_KEY else None,
             efforts=optional(EFFORT_KEY, self.robot.state_dim) if efforts else None,
         )
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from wav_models.data.check import check_dataset
-from wav_models.data.conventions import Conventions, JointLimits
+from wav_models.data.check import check_dataset, check_mapped
 from wav_models.data.dataset import Dataset, DatasetError, Episode, EpisodeInfo, whole_path
 from wav_models.data.episode_filter import EpisodeFilter
 from wav_models.data.label_settings import label_conflict
@@ -53,7 +52,11 @@ class DatasetGroup:
             for other in roots[:position]:
                 _require_distinct(root, other)
         mappings, filters = mappings or {}, {name: EpisodeFilter(text) for name, text in (episodes or {}).items()}
-        self.datasets = [_open(root, robot, mappings.get(whole_path(root).name)) for root in roots]
+        self.datasets = [
+            _open(root, robot, mappings.get(name), filters.get(name))
+            for root in roots
+            for name in [whole_path(root).name]
+        ]
         self.fps = self.datasets[0].fps
         for dataset in self.datasets[1:]:
             self._require_equal(dataset)
@@ -102,29 +105,16 @@ class DatasetGroup:
             DatasetError: naming the first problems and how many there are.
         """
         for dataset in self.datasets:
+            found, option = check_dataset(dataset.root, robot=dataset.robot), ""
             if isinstance(dataset, MappedDataset):
-                self._check_mapped(dataset)
-                continue
-            problems = [
-                problem for problem in check_dataset(dataset.root, robot=dataset.robot) if problem.severity == "error"
-            ]
+                found, option = check_mapped(dataset), " --mapping FILE"
+            problems = [problem for problem in found if problem.severity == "error"]
             if problems:
                 shown = "; ".join(f"{problem.where}: {problem.message}" for problem in problems[:NUM_SHOWN])
-                raise DatasetError(f"{dataset.root}: {len(problems)} problems, see `wav dataset check`. {shown}")
+                raise DatasetError(
+                    f"{dataset.root}: {len(problems)} problems, see `wav dataset check{option}`. {shown}"
+                )
         self.check_labels()
-
-    def _check_mapped(self, dataset: MappedDataset) -> None:
-        """DatasetError where numbers, as a mapping makes them, would move arms wrongly."""
-        conventions = Conventions(dataset.robot, JointLimits.of(dataset.robot))
-        for other, index in self._place:
-            if other is dataset:
-                conventions.add(dataset.read_episode(index))
-        faults = [finding.message for finding in conventions.findings() if finding.is_error]
-        if faults:
-            raise DatasetError(
-                f"{dataset.root}: through its mapping, {'; '.join(faults[:NUM_SHOWN])}. `wav dataset convert "
-                f"{dataset.root} ANYWHERE` shows what a mapping makes of it, and writes nothing"
-            )
 
     def check_labels(self) -> None:
         """All values must be of one kind.
@@ -145,8 +135,8 @@ class DatasetGroup:
             )
 
 
-def _open(root: Path, robot: Embodiment, mapping: DataMapping | None) -> Dataset:
-    return Dataset(root, robot=robot) if mapping is None else MappedDataset(root, mapping, robot)
+def _open(root: Path, robot: Embodiment, mapping: DataMapping | None, episodes: EpisodeFilter | None) -> Dataset:
+    return Dataset(root, robot=robot) if mapping is None else MappedDataset(root, mapping, robot, episodes)
 
 
 def _require_distinct(root: Path, other: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 import numpy as np
 import pyarrow as pa
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import did_you_mean, from_dict
 from wav_models.data.dataset import (
     Dataset,
     DatasetError,
@@ -35,7 +35,7 @@ from wav_models.data.layout import (
     TASKS_PATH,
     VIDEO_PATH,
 )
-from wav_models.data.mapping import DataMapping, Role, joint_features, resample, resampled_length
+from wav_models.data.mapping import DataMapping, Role, joint_features, read_mapping, resample, resampled_length
 from wav_models.data.marks import marks_of_frames, success_mark
 from wav_models.data.stored_images import ImageColumn
 from wav_models.data.tables import DataFileError, first_cells, read_column
@@ -132,6 +132,15 @@ class MappedDataset(Dataset):
         except DatasetError as error:
             raise DatasetError(f"{error}; {self.do_without(index, error)}") from error
         return states, actions
+
+    def require_pictures(self, index: int, view: str) -> None:
+        """VideoError, or DataFileError, where the last recorded frame of an episode has no picture of a camera.
+
+        One that was dropped makes the video shorter and all later ones early; at a lower rate the last one may not be
+        wanted, and so not be missed.
+        """
+        last = self._recorded_lengths[index] - 1
+        self.entry(index).videos[view].read(self.recorded_fps, [last], None)
 
     def do_without(self, index: int, error: Exception) -> str:
         """What can be done about an episode that cannot be read, in words; all of its file where the file cannot be."""
@@ -296,6 +305,13 @@ class MappedDataset(Dataset):
         if self._filter is not None and not used:
             raise DatasetError(f"{self.root}: none of {len(episodes)} episodes is meant by {self._filter.text!r}")
         return used
+
+
+def through_mapping(
+    root: Path, mapping: Path, robot: Embodiment, episodes: EpisodeFilter | None = None
+) -> MappedDataset:
+    """A dataset through the mapping in a YAML file, see `MappedDataset`; ConfigurationError where that is none."""
+    return MappedDataset(root, from_dict(DataMapping, read_mapping(mapping), str(mapping)), robot, episodes)
 
 
 def paths_of(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -140,19 +140,22 @@ def inspect_video(path: Path, *, decode: bool) -> VideoFacts:
             rate = float(stream.average_rate or 0.0)
             if not decode:
                 return VideoFacts(sum(packet.size > 0 for packet in container.demux(stream)), size, rate)
-            changes = list(_changes(container.decode(stream)))
-            return VideoFacts(len(changes), size, rate, np.array(changes, np.float32))
+            found = changes(frame.to_ndarray(format="gray") for frame in container.decode(stream))
+            return VideoFacts(len(found), size, rate, found)
     except (av.FFmpegError, IndexError) as error:
         raise VideoError(f"{path}: cannot be decoded: {error}") from error
 
 
-def _changes(frames: Iterator[av.VideoFrame]) -> Iterator[float]:
+def changes(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Of every picture, shape [H, W] or [H, W, 3], the difference from the one before, see `VideoFacts`."""
+    found: list[float] = []
     previous: NDArray[np.int16] | None = None
-    for frame in frames:
-        pixels = frame.to_ndarray(format="gray")[::STRIDE, ::STRIDE].astype(np.int16)
+    for picture in pictures:
+        pixels = picture[::STRIDE, ::STRIDE].astype(np.int16)
         same = previous is not None and previous.shape == pixels.shape
-        yield float(np.abs(pixels - previous).mean()) if same and previous is not None else np.inf
+        found.append(float(np.abs(pixels - previous).mean()) if same and previous is not None else np.inf)
         previous = pixels
+    return np.array(found, np.float32)
 
 
 def _strict(container: av.container.InputContainer) -> av.VideoStream:

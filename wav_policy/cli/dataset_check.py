@@ -1,4 +1,4 @@
-"""`wav dataset check`: what is wrong with a dataset."""
+"""`wav dataset check`: what is wrong with a dataset, of this project's layout or through a mapping."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wav_policy.cli.json_output import say_result
 
 if TYPE_CHECKING:
     from wav_models.data.conventions import Conventions
-    from wav_models.embodiment import Embodiment
+    from wav_models.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class CheckArguments:
     """Rate it should have [Hz]."""
     fast: Flag = False
     """Count the frames of the videos without decoding them: damage and cameras that freeze are not found then."""
+    mapping: Path | None = None
+    """YAML file with the mapping of a dataset of another lab, which is checked as `wav train` would read it."""
+    episodes: str | None = None
+    """Through a mapping: which of its episodes, such as "index != 3"; all when not given."""
     json: Path | None = None
     """Where to write errors, warnings, problems and facts for scripts; nothing: to standard output."""
 
@@ -38,21 +42,33 @@ class CheckArguments:
 def main(argv: list[str]) -> int:
     """Entry point of `wav dataset check`."""
     arguments = parsed(CheckArguments, "wav dataset check", argv)
-    from wav_models.data.check import check_dataset
+    from wav_models.data.check import check_dataset, check_mapped
     from wav_models.data.conventions import Conventions, JointLimits
+    from wav_models.data.episode_filter import EpisodeFilter
+    from wav_models.data.mapped_dataset import through_mapping
+    from wav_policy.robot.joints import ROBOT
 
-    if not arguments.directory.is_dir():
-        raise FileNotFoundError(f"{arguments.directory} is no directory")
-    robot = _robot(arguments.directory)
-    conventions = Conventions(robot, JointLimits.of(robot))
+    directory, fps, decode = arguments.directory, arguments.fps, not arguments.fast
+    if not directory.is_dir():
+        raise FileNotFoundError(f"{directory} is no directory")
+    if arguments.mapping is None:
+        if arguments.episodes is not None:
+            raise ValueError("--episodes goes with --mapping; a dataset of this project's layout is checked whole")
+        dataset = _opened(directory)
+        robot = ROBOT if dataset is None else dataset.robot
+        conventions = Conventions(robot, JointLimits.of(robot))
+        found = check_dataset(directory, fps, conventions=conventions, decode=decode)
+    else:
+        episodes = None if arguments.episodes is None else EpisodeFilter(arguments.episodes)
+        dataset = mapped = through_mapping(directory, arguments.mapping, ROBOT, episodes)
+        conventions = Conventions(ROBOT, JointLimits.of(ROBOT))
+        found = check_mapped(mapped, fps, conventions=conventions, decode=decode)
     problems = []
-    for problem in check_dataset(
-        arguments.directory, arguments.fps, conventions=conventions, decode=not arguments.fast
-    ):
+    for problem in found:
         problems.append(problem)
         print(problem, file=sys.stderr)
     counts = Counter(problem.severity for problem in problems)
-    facts = {} if counts["error"] else dict(describe(arguments.directory, conventions))
+    facts = {} if counts["error"] or dataset is None else dict(describe(dataset, conventions))
     summary = ", ".join(f"{name} {value}" for name, value in facts.items())
     say_result(
         {
@@ -68,23 +84,20 @@ def main(argv: list[str]) -> int:
     return FAILED if counts["error"] else OK
 
 
-def _robot(directory: Path) -> Embodiment:
-    """Whose dataset it is; this package's robot where that cannot be told, and the check says why."""
+def _opened(directory: Path) -> Dataset | None:
+    """None where it cannot be opened; the check says why."""
     from wav_models.data.dataset import Dataset, DatasetError
-    from wav_policy.robot.joints import ROBOT
 
     try:
-        return Dataset(directory).robot
+        return Dataset(directory)
     except DatasetError:
-        return ROBOT
+        return None
 
 
-def describe(directory: Path, conventions: Conventions) -> Iterator[tuple[str, object]]:
+def describe(dataset: Dataset, conventions: Conventions) -> Iterator[tuple[str, object]]:
     """What a sound dataset holds, by name."""
-    from wav_models.data.dataset import Dataset
     from wav_models.data.layout import VALUE_KEY
 
-    dataset = Dataset(directory)
     num_frames = sum(episode.length for episode in dataset.episodes)
     yield "episodes", len(dataset)
     yield "failed", sum(episode.success is False for episode in dataset.episodes)

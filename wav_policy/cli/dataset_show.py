@@ -29,10 +29,8 @@ class ShowArguments:
 def main(argv: list[str]) -> None:
     """Entry point of `wav dataset show`."""
     arguments = parsed(ShowArguments, "wav dataset show", argv)
-    from wav_models.configuration import from_dict
     from wav_models.data.dataset import Dataset
-    from wav_models.data.mapped_dataset import MappedDataset
-    from wav_models.data.mapping import DataMapping, read_mapping
+    from wav_models.data.mapped_dataset import through_mapping
     from wav_policy.recording.episode_figure import draw_episode
     from wav_policy.robot.joints import ROBOT
 
@@ -40,9 +38,7 @@ def main(argv: list[str]) -> None:
     if arguments.mapping is None:
         dataset = Dataset(arguments.directory)
     else:
-        dataset = MappedDataset(
-            arguments.directory, from_dict(DataMapping, read_mapping(arguments.mapping), str(arguments.mapping)), ROBOT
-        )
+        dataset = through_mapping(arguments.directory, arguments.mapping, ROBOT)
     if not any(arguments.episode == episode.index for episode in dataset.episodes):
         last = max((episode.index for episode in dataset.episodes), default=-1)
         raise ValueError(f"{arguments.directory}: there is no episode {arguments.episode}; the last one is {last}")

@@ -16,8 +16,6 @@ from wav_models.data.video_reader import VideoError
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
 
-BLOCK: Final = 64
-"""Frames that are in memory at a time."""
 UNFINISHED: Final = ".unfinished"
 """Ending of the directory beside the target in which a conversion works."""
 
@@ -80,20 +78,17 @@ def _require_free(target: Path, unfinished: Path, source: Path) -> None:
 
 
 def _write(writer: DatasetWriter, episode: Episode, source: MappedDataset) -> None:
+    index = episode.info.index
     known = {"seed": episode.info.seed, "success": episode.info.success}
-    origin = {"converted_from": source.root.resolve().name, "source_episode": episode.info.index}
+    origin = {"converted_from": source.root.resolve().name, "source_episode": index}
     writer.start_episode(episode.instruction, {name: fact for name, fact in known.items() if fact is not None} | origin)
-    for first in range(0, len(episode), BLOCK):
-        frames = range(first, min(first + BLOCK, len(episode)))
-        try:
-            images = {view: episode.images(view, frames, IMAGE_SIZES[view]) for view in VIEWS}
-        except (VideoError, DatasetError) as error:
-            raise type(error)(f"{error}; {source.do_without(episode.info.index, error)}") from error
-        for place, frame in enumerate(frames):
-            writer.add_frame(
-                {view: images[view][place] for view in VIEWS},
-                episode.states[frame],
-                episode.actions[frame],
-                float(episode.capture_times[frame]),
-            )
+    pictures = {view: episode.pictures(view, IMAGE_SIZES[view]) for view in VIEWS}
+    try:
+        for view in VIEWS:
+            source.require_pictures(index, view)
+        for state, action, time in zip(episode.states, episode.actions, episode.capture_times, strict=True):
+            images = {view: next(pictures[view]) for view in VIEWS}
+            writer.add_frame(images, state, action, float(time))
+    except (VideoError, DatasetError) as error:
+        raise type(error)(f"{error}; {source.do_without(index, error)}") from error
     writer.end_episode()

@@ -273,6 +273,26 @@ def test_check_reports(root: Path, what: str, expected: str) -> None:
     assert any(expected in problem for problem in problems), problems
 
 
+def test_what_lerobots_tools_leave_can_be_trained_on(tmp_path: Path) -> None:
+    """A column they added has no statistics, nor have labels after a split; the time of frames is one they remove."""
+    states, actions = make_rows(LENGTH)
+    with DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES, source_times=True) as writer:
+        writer.start_episode(INSTRUCTION)
+        for frame in range(LENGTH):
+            time = 100.0 + frame / FPS
+            writer.add_frame(make_images(frame), states[frame], actions[frame], time, [time - 0.01] * 5)
+        writer.end_episode()
+    data = tmp_path / "data/chunk-000/file-000.parquet"
+    change_column(data, "capture_time", None)
+    change_column(data, "note", np.ones(LENGTH, np.float32), is_new=True)
+    note = {"dtype": "float32", "shape": [1], "names": None}
+    change_info(tmp_path, lambda info: (info["features"].pop("capture_time"), info["features"].update(note=note)))
+    problems = list(check_dataset(tmp_path))
+    assert [str(problem) for problem in problems if problem.severity == "error"] == []
+    assert any(problem.message == "nothing about 'note'" for problem in problems)
+    np.testing.assert_allclose(Dataset(tmp_path).read_episode(0).capture_times, np.arange(LENGTH) / FPS, atol=1e-6)
+
+
 def test_an_episode_without_frames_is_named(root: Path) -> None:
     path = root / "meta/episodes/chunk-000/file-001.parquet"
     table = pq.read_table(path, partitioning=None)

@@ -243,9 +243,7 @@ def test_training_refuses_what_a_mapping_makes_of_another_unit(tmp_path: Path) -
     source = make_foreign(record(tmp_path / "theirs"), names=JOINT_NAMES, change=in_units(180 / np.pi, 1.0))
     right = DataMapping(KEYS, scale={"angles": np.pi / 180})
     DatasetGroup([source], ROBOT, {"theirs": right}).check()
-    with pytest.raises(
-        DatasetError, match="through its mapping, .*state left_joint1 runs from -.* shows what a mapping"
-    ):
+    with pytest.raises(DatasetError, match="see `wav dataset check --mapping FILE`. .*state left_joint1 reaches 9"):
         DatasetGroup([source], ROBOT, {"theirs": DataMapping(KEYS)}).check()
 
 

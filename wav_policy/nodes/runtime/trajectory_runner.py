@@ -94,7 +94,7 @@ class TrajectoryRunner:
                 raise GoalError(GoalCode.INVALID_GOAL, "piper_node is not configured")
             goal = goal_of(data)
             motion = loop.follow(replace(goal, start=self._translate(goal.start)))
-        except (GoalError, PiperError) as error:
+        except Exception as error:  # whatever it is, the next goal and a cancel must be heard
             code = error.code if isinstance(error, GoalError) else GoalCode.INVALID_GOAL
             self._note(f"trajectory refused: {error}")
             self._tell(Ended(number, code, False, str(error)))

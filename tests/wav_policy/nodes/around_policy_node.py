@@ -185,11 +185,11 @@ class Outside:
     def await_chunks(self, number: int = 2) -> JointTrajectory:
         """The last of that many new chunks."""
         known = len(self.chunks)
-        wait_for(lambda: len(self.chunks) >= known + number, f"{number} chunks; it says: {self.planning}")
+        wait_for(lambda: len(self.chunks) >= known + number, lambda: f"{number} chunks; it says: {self.planning}")
         return self.chunks[-1]
 
     def await_message(self, text: str) -> None:
-        wait_for(lambda: text in self.planning, f"{text!r}; it says: {self.planning!r}")
+        wait_for(lambda: text in self.planning, lambda: f"{text!r}; it says: {self.planning!r}")
 
     def await_silence(self) -> None:
         """No chunk for a while, however long the ones under way take."""
@@ -199,10 +199,11 @@ class Outside:
         assert len(self.chunks) == known
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
+def wait_for(condition: Callable[[], bool], what: str | Callable[[], str]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}"
+        told = what if isinstance(what, str) else what()
+        assert time.monotonic() < deadline, f"waited {PATIENCE} s for {told}"
         time.sleep(0.01)
 
 

@@ -8,6 +8,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import cycle
 from typing import Any
 
 import can
@@ -145,26 +146,30 @@ def test_a_line_cut_short_does_not_swallow_the_next_one(terminal: tuple[BatchedS
     assert any(line.startswith(b"t155") and len(line) < 21 for line in lines), "one was cut"
 
 
-@given(st.lists(st.tuples(st.integers(0, 0x7FF), st.binary(max_size=8), st.sampled_from([b"", b"0F3A"]))), st.data())
+FRAMES = st.tuples(
+    st.integers(0, 0x7FF), st.binary(max_size=8), st.sampled_from([b"", b"0F3A"]), st.sampled_from([b"", b"\a", b"z\r"])
+)
+
+
+@given(st.lists(FRAMES), st.lists(st.integers(1, 40), min_size=1))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_frames_are_read_whatever_pieces_their_lines_come_in(
-    terminal: tuple[BatchedSlcanBus, int], frames: list[tuple[int, bytes, bytes]], data: st.DataObject
+    terminal: tuple[BatchedSlcanBus, int], frames: list[tuple[int, bytes, bytes, bytes]], sizes: list[int]
 ) -> None:
     """Adapters end a line with a time stamp where they were left with these on, and answer commands with a bell."""
     bus, device = terminal
-    lines = b"".join(
-        data.draw(st.sampled_from([b"", b"\a", b"z\r"])) + b"t%03X%d%s%s\r" % (n, len(x), x.hex().encode(), stamp)
-        for n, x, stamp in frames
-    )
+    lines = b"".join(b"%st%03X%d%s%s\r" % (bell, n, len(x), x.hex().encode(), stamp) for n, x, stamp, bell in frames)
     read: list[Frame] = []
-    while lines:
-        piece, lines = lines[: (cut := data.draw(st.integers(1, 40)))], lines[cut:]
-        os.write(device, piece)
+    for size in cycle(sizes):
+        if not lines:
+            break
+        os.write(device, lines[:size])
+        lines = lines[size:]
         read += bus.receive(0.1)
     deadline = time.monotonic() + 5.0
     while len(read) < len(frames) and time.monotonic() < deadline:
         read += bus.receive(0.1)
-    assert read == [(number, content) for number, content, _ in frames]
+    assert read == [(number, content) for number, content, _, _ in frames]
     assert bus.garbled == 0
 
 

@@ -75,12 +75,17 @@ class Motion:
 
 
 class CalmMotion(Motion):
-    """The minimum-jerk straight line from rest to rest; arguments as of `MinimumJerkMotion`."""
+    """The minimum-jerk straight line from rest to rest; arguments as of `MinimumJerkMotion`.
+
+    Attributes:
+        duration: [s].
+    """
 
     def __init__(self, name: str, start: FloatArray, goal: FloatArray, speed: float) -> None:
         super().__init__(name, goal)
         self._line = MinimumJerkMotion(start, goal, speed)
         self.velocity = self._line.velocity
+        self.duration = self._line.duration
 
     def advance(self, elapsed: float) -> FloatArray:
         """See `Motion`."""
@@ -88,4 +93,4 @@ class CalmMotion(Motion):
 
     def wait(self, settling: float) -> bool:
         """Whether it was over within `PATIENCE` times its duration and `settling` [s]."""
-        return self._ended.wait(PATIENCE * self._line.duration + settling)
+        return self._ended.wait(PATIENCE * self.duration + settling)

@@ -186,3 +186,36 @@ def test_a_line_without_end_takes_no_memory(terminal: tuple[BatchedSlcanBus, int
         read = bus.receive(0.1)
     assert read == [(0x2A1, b"\x01\xff")]
     assert bus.garbled == 1
+
+
+def test_what_the_adapter_says_of_the_bus(terminal: tuple[BatchedSlcanBus, int]) -> None:
+    bus, device = terminal
+    assert not bus.condition().has_errors, "it has not told"
+    told = {b"F00": "no error reported", b"F24": "the adapter reports error warning, error passive"}
+    for flags, words in told.items():
+        bus.ask_condition()
+        os.write(device, flags + b"\r")
+        deadline = time.monotonic() + 5.0
+        while bus.flags is None and time.monotonic() < deadline:
+            bus.receive(0.1)
+        condition = bus.condition()
+        assert (condition.has_errors, condition.words) == (flags != b"F00", words)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_empty_read_is_the_end_of_an_adapter_that_is_gone_only(
+    monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    theirs, ours = os.openpty()
+    bus = BatchedSlcanBus(os.ttyname(ours), sleep_after_open=0.0)
+    if not is_there:
+        os.close(theirs)
+    monkeypatch.setattr(os, "read", lambda *_: b"")
+    if is_there:
+        assert bus._read_available() == b""
+        os.close(theirs)
+    else:
+        with pytest.raises(can.CanOperationError, match="the adapter was unplugged"):
+            bus._read_available()
+    bus.shutdown()
+    os.close(ours)

@@ -24,11 +24,7 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_policy/control/mailbox.py",
-        (
-            "tests/wav_policy/control/test_control_loop.py",
-            "tests/wav_policy/control/test_loop_interruptions.py",
-            "tests/wav_policy/control/test_loop_thread.py",
-        ),
+        ("tests/wav_policy/control/test_mailbox.py",),
         {
             "newest_offer_dropped": ("self._posts.remove(offers[0])", "self._posts.remove(offers[-1])"),
             "offers_without_bound": ("if len(offers) >= _MAX_OFFERS:", "if False:"),

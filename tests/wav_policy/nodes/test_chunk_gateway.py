@@ -238,15 +238,16 @@ def test_it_listens_where_the_topic_was_remapped_to_and_asks_for_transitions(pro
     assert children(psutil.Process()) == []
 
 
-def test_where_no_process_can_be_started_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_process_can_be_started_it_is_tried_again_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     start = subprocess.Popen
     said: list[str] = []
 
-    def fail_once(*arguments: Any, **options: Any) -> Any:
-        monkeypatch.setattr(subprocess, "Popen", start)
+    def fail_thrice(*arguments: Any, **options: Any) -> Any:
+        if len(said) == 2:
+            monkeypatch.setattr(subprocess, "Popen", start)
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    monkeypatch.setattr(subprocess, "Popen", fail_once)
+    monkeypatch.setattr(subprocess, "Popen", fail_thrice)
     nothing = [lambda _: None] * 2
     listener = ChunkListener(
         "/robot/other_chunk", "/robot", *nothing, said.append, lambda: INTRODUCTION, lambda _: None
@@ -254,7 +255,8 @@ def test_where_no_process_can_be_started_it_is_tried_again(monkeypatch: pytest.M
     try:
         listener.wait()
         assert "BlockingIOError: [Errno 11] Resource temporarily unavailable; started again" in said[0]
-        assert listener.state.num_restarts == 1
+        assert [text.rpartition("started again in ")[2] for text in said] == ["0.2 s", "0.4 s", "0.8 s"]
+        assert listener.state.num_restarts == 3
     finally:
         listener.close()
 

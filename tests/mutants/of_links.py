@@ -37,7 +37,7 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_policy/piper/power.py",
-        _ARM_TESTS,
+        (*_ARM_TESTS, "tests/wav_policy/piper/test_enable_gate.py", "tests/wav_policy/piper/test_faults.py", "tests/wav_policy/piper/test_firmware.py"),
         {
             "enabled_where_it_was_limp": ("while (reading := arm.read()) is None or reading is before:", "while (reading := arm.read()) is None:"),
             "flash_of_another_arm": ("if arm.flash is None or not _is_ready(arm):", "if arm.flash is None:"),
@@ -45,7 +45,6 @@ MUTANTS: Final = [
             "reset_of_the_stopped": ("if stopped() or (arm.status().is_stopped and not was_stopped):", "if arm.status().is_stopped and not was_stopped:"),
             "stop_of_the_arm_ignored": ("if stopped() or (arm.status().is_stopped and not was_stopped):", "if stopped():"),
             "reset_keeps_power": ("while not is_healthy(arm) or any(arm.status().enabled):", "while not is_healthy(arm):"),
-            "stop_cleared_softly": ("if not forced and not was_stopped and clear_errors(arm):", "if not forced and clear_errors(arm):"),
             "leader_remembered": ("    arm.link.reader.forget_leader()\n", "    pass\n"),
             "gripper_stays_on": ("if not arm.link.reader.gripper & GripperState.ENABLED:", "if True:"),
             "enables_while_stopped": ('        if stopped():\n            raise EmergencyStoppedError(f"{arm}: stopped while', '        if False:\n            raise EmergencyStoppedError(f"{arm}: stopped while'),

@@ -202,6 +202,16 @@ def test_a_gripper_that_tripped_is_cleared_where_it_is(enabled: Any, way: str) -
     assert enabled.plant.powered
 
 
+def test_a_gripper_that_tripped_stays_off_on_an_arm_without_power(rig: Any) -> None:
+    rig.driver.connect()
+    rig.fail("gripper_trip")
+    rig.wait_until(lambda: any("overcurrent" in fault for fault in rig.driver.status().faults))
+    assert not rig.driver.reset()
+    rig.wait_until(lambda: rig.driver.status().faults == ())
+    assert not rig.plant.powered
+    assert rig.driver.status().gripper.startswith("off")
+
+
 def test_an_unknown_mode_is_held_on(enabled: Any) -> None:
     enabled.fail("mode_8")
     enabled.wait_until(lambda: enabled.cause() == "unknown codes" and _says(enabled, "mode 0x8"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants import of_arms, of_links, of_networks, of_planner, of_robot
+from tests.mutants import of_arms, of_links, of_loop, of_networks, of_planner, of_robot
 from tests.mutants.mutant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
     *of_planner.MUTANTS,
     *of_networks.MUTANTS,
     *of_robot.MUTANTS,
+    *of_loop.MUTANTS,
     *of_arms.MUTANTS,
     *of_links.MUTANTS,
 )

@@ -27,7 +27,8 @@ class Motion:
 
     Attributes:
         name: that.
-        can_pause: it goes on once what was in the way is gone.
+        can_pause: it goes on once what was in the way is gone, and makes way for no other; else what is in its way, or
+            another motion, ends it.
         velocity: largest speed of every joint, shape [14], rad/s and m/s; None: as the limits allow.
         has_arrived: it ended at its goal.
         why: it ended elsewhere.

@@ -21,23 +21,24 @@ import numpy as np
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.arms import Arms
 from wav_policy.control.calm_motion import HOME, PARKING, CalmMotion, Motion
-from wav_policy.control.chunk_executor import ChunkError, ChunkExecutor, ChunkingConfig
+from wav_policy.control.chunk_executor import ChunkingConfig
 from wav_policy.control.collision import make_checker
+from wav_policy.control.command_source import CommandSource
 from wav_policy.control.followed_trajectory import FollowedTrajectory
 from wav_policy.control.interventions import Tally
-from wav_policy.control.joint_trajectory import MAX_WAIT, GoalCode, GoalError, Reachable, TrajectoryGoal
+from wav_policy.control.joint_trajectory import GoalCode, GoalError, Reachable, TrajectoryGoal, make_path
 from wav_policy.control.loop_phases import TRANSITIONS, TRIGGERS, Phase, Trigger
 from wav_policy.control.loop_state import LoopState, missed_targets, why_holding
 from wav_policy.control.loop_statistics import LoopStatistics
 from wav_policy.control.loop_thread import LoopThread
 from wav_policy.control.reach import Reach
-from wav_policy.control.safety import Cause, Intervention, SafetyDecision, SafetyFilter, SafetyLimits
+from wav_policy.control.safety import SafetyDecision, SafetyFilter, SafetyLimits
 from wav_policy.control.stamp_clock import ClockWatch, StampClock
 from wav_policy.control.tracking import Tracking, Whereabouts, jump_text
 from wav_policy.control.trusted_readings import TrustedReadings
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.inhibits import Inhibit, Reaction
-from wav_policy.robot.joints import GRIPPERS, REVOLUTE, both_arms
+from wav_policy.robot.joints import GRIPPERS, REVOLUTE
 
 SETTLE_TIMEOUT: Final = 2.0
 """Longest wait for the target to rest [s]; braking from 3 rad/s at 5 rad/s^2 takes 0.6 s."""
@@ -80,16 +81,13 @@ class ControlLoop:
         self._period = 1.0 / rate
         self._max_age = limits.max_measurement_age
         self._safety = SafetyFilter(limits, make_checker(limits), reach)
-        self._reachable = Reachable.of(
-            *self._safety.bounds, limits.position_margin, both_arms(limits.velocity), both_arms(limits.acceleration)
-        )
-        self._executor = ChunkExecutor(chunking)
+        self._reachable = Reachable.of(*self._safety.bounds, limits)
         self._on_fault = on_fault
         self._on_inhibit = on_inhibit
         self._on_target = on_target
         self._clock = clock
-        self._clock_watch = None if stamps is None else ClockWatch(stamps)
         self._statistics = statistics or LoopStatistics()
+        self._source = CommandSource(chunking, clock, self._statistics)
         self._readings = TrustedReadings(self._max_age)
         self._tracking = Tracking()
         self._whereabouts = Whereabouts()
@@ -98,16 +96,14 @@ class ControlLoop:
         self._thread = LoopThread("control loop", self._period, self.tick, self._fail, self._statistics)
 
         self._phase = Phase.IDLE
-        self._motion: Motion | None = None
-        self._valid_from = -np.inf
         self._last_tick = np.inf
         self._decision: SafetyDecision | None = None
         self._fault = ""
         self._inhibit: Inhibit | None = None
         self._needs_enable: Inhibit | None = None
         self._cut_off = False, False
-        self._rejected_chunk = ""
         self._tally = Tally()
+        self._clock_watch = None if stamps is None else ClockWatch(stamps, self._tally)
 
     # For any thread
 
@@ -125,8 +121,7 @@ class ControlLoop:
     def close(self) -> None:
         """End the thread. The arms keep their last target."""
         self._thread.close()
-        if self._motion is not None:
-            self._motion.end(False, "the control loop was closed")
+        self._source.end_motion("the control loop was closed")
 
     def engage(self, were_ready: tuple[bool, bool] = (False, False)) -> bool:
         """Command the arms from now on, starting from where they are; chunks planned earlier are not executed.
@@ -169,11 +164,11 @@ class ControlLoop:
 
     def accept(self, chunk: ActionChunk) -> None:
         """Execute a chunk, soon. One that is malformed also ends the one in force: its planner is not to be trusted."""
-        self._thread.offer(lambda: self._accept(chunk))
+        self._thread.offer(lambda: self._source.accept(chunk, self._newest_target))
 
     def reject(self, reason: str) -> None:
         """Note a chunk that cannot be executed, and hold until a good one comes."""
-        self._thread.offer(lambda: self._reject(reason))
+        self._thread.offer(lambda: self._source.reject(reason))
 
     def hold(self, reason: str) -> None:
         """Brake and hold until a chunk comes that was planned after now; ends a calm motion."""
@@ -205,6 +200,9 @@ class ControlLoop:
         Raises:
             GoalError: it is not followed; the one that is goes on.
         """
+        start = self._present_target()
+        if start is not None:  # the loop must not wait while all of a long path is held against the limits
+            make_path(goal, goal.elapsed(self._clock()), start, self._safety.velocity, self._reachable)
         answer = self._thread.ask(lambda: self._follow(goal))
         if isinstance(answer, GoalError):
             raise answer
@@ -217,7 +215,7 @@ class ControlLoop:
     def state(self) -> LoopState:
         """For diagnostics."""
         reason, detail = self._reason()
-        stamp, decision, phase = self._executor.stamp, self._decision, self._phase
+        stamp, decision, phase = self._source.stamp, self._decision, self._phase
         return LoopState(
             phase=phase,
             engaged=phase.commands,
@@ -225,20 +223,14 @@ class ControlLoop:
             reason=reason,
             detail=detail,
             fault=self._fault,
-            rejected_chunk=self._rejected_chunk,
+            rejected_chunk=self._source.rejected_chunk,
             chunk_age=None if stamp is None else self._clock() - stamp,
             interventions=self._tally.counts,
             newest=self._tally.newest,
             timing=self._statistics.report(),
             tracking=self._tracking.report,
-            commander=self._commander(),
+            commander=self._source.name(phase),
         )
-
-    def _commander(self) -> str:
-        motion = self._motion
-        if motion is not None:
-            return motion.name
-        return "action_chunk" if self._phase is Phase.FOLLOWING and self._executor.stamp is not None else ""
 
     def _reason(self) -> tuple[str, str]:
         stop = self._safety.stop_reason
@@ -268,9 +260,8 @@ class ControlLoop:
         if phase is None:
             return False
         self._phase = phase
-        if self._motion is not None and phase not in (Phase.MOVING, Phase.PAUSED):
-            self._motion.end(False, why or self._reason()[1] or trigger.value)
-            self._motion = None
+        if phase not in (Phase.MOVING, Phase.PAUSED):
+            self._source.end_motion(why or self._reason()[1] or trigger.value)
         if phase.commands:
             self._is_silent.clear()
         else:
@@ -281,7 +272,7 @@ class ControlLoop:
         if self._phase.is_stopped:
             return False
         self._tally.clear()
-        self._rejected_chunk = ""
+        self._source.rejected_chunk = ""
         self._begin_anew()
         self._safety.relatch([gripper for gripper, ready in zip(GRIPPERS, were_ready, strict=True) if ready])
         self._go(Trigger.ENGAGE)
@@ -299,7 +290,7 @@ class ControlLoop:
     def _begin_anew(self) -> None:
         self._decision = self._inhibit = self._needs_enable = None
         self._cut_off = False, False
-        self._drop_plans()
+        self._source.drop_plans()
         self._readings.forget()
         self._tracking.forget()
         self._whereabouts.forget()
@@ -308,32 +299,10 @@ class ControlLoop:
         self._safety.trip(reason)
         self._go(Trigger.TRIP)
 
-    def _accept(self, chunk: ActionChunk) -> None:
-        if self._motion is not None:
-            self._rejected_chunk = f"{self._motion.name} has the arms"
-            return
-        if chunk.stamp < self._valid_from:
-            self._rejected_chunk = "planned before the arms were enabled, homed, held or back"
-            return
-        now = self._clock()
-        try:
-            accepted = self._executor.accept(chunk, now, self._newest_target)
-        except ChunkError as error:
-            self._reject(str(error))
-            return
-        if accepted:
-            self._statistics.took_over(chunk.stamp, now)
-        expired = chunk.times[-1] <= now
-        self._rejected_chunk = "" if accepted else "came too late" if expired else "older than the one in force"
-
-    def _reject(self, reason: str) -> None:
-        self._executor.clear()
-        self._rejected_chunk = reason
-
     def _hold(self, reason: str) -> None:
-        self._drop_plans()
+        self._source.drop_plans()
         self._go(Trigger.HOLD, reason)
-        self._rejected_chunk = reason
+        self._source.rejected_chunk = reason
 
     def _begin(self, goal: FloatArray, speed: float, keeps_grippers: bool) -> CalmMotion | None:
         start = self._present_target()
@@ -344,63 +313,59 @@ class ControlLoop:
         goal = goal.copy()
         if keeps_grippers:
             goal[GRIPPERS] = start[GRIPPERS]
-        motion = self._motion = CalmMotion(name, start, goal, speed)
+        motion = self._source.motion = CalmMotion(name, start, goal, speed)
         return motion
 
     def _follow(self, goal: TrajectoryGoal) -> FollowedTrajectory | GoalError:
-        start, elapsed = self._present_target(), self._clock() - goal.start
-        why = self._why_not_to_follow(start, elapsed)
+        start, why = self._present_target(), self._why_not_to_follow()
         if start is None or why:
-            return GoalError(GoalCode.INVALID_GOAL, why)
-        elapsed = 0.0 if np.isnan(elapsed) else elapsed
+            return GoalError(GoalCode.INVALID_GOAL, why or "the arms have not been measured yet")
         try:
-            motion = FollowedTrajectory(goal, elapsed, start, self._safety.velocity, self._reachable)
+            motion = FollowedTrajectory(
+                goal, goal.elapsed(self._clock()), start, self._safety.velocity, self._reachable
+            )
         except GoalError as error:
             return error
         self._end_trajectory("replaced by a newer goal")
-        self._drop_plans()
+        self._source.drop_plans()
         self._go(Trigger.MOVE)
-        self._motion = motion
+        self._source.motion = motion
         return motion
 
-    def _why_not_to_follow(self, start: FloatArray | None, elapsed: float) -> str:
+    def _why_not_to_follow(self) -> str:
         """Why no trajectory may begin; "" where one may."""
-        if isinstance(self._motion, CalmMotion):
-            return f"{self._motion.name} has the arms"
+        motion = self._source.motion
+        if motion is not None and motion.can_pause:
+            return f"{motion.name} has the arms"
         if self._phase not in (Phase.FOLLOWING, Phase.MOVING):
             reason, detail = self._reason()
             return f"the arms are not to be moved: {detail or reason or self._phase.value}"
-        if start is None:
-            return "the arms have not been measured yet"
-        return f"it begins in {-elapsed:.1f} s; at most {MAX_WAIT:g} s are waited for" if elapsed < -MAX_WAIT else ""
+        return ""
 
     def _end_trajectory(self, why: str) -> None:
-        if isinstance(self._motion, FollowedTrajectory):
-            self._finish(self._motion, has_arrived=False, why=why)
+        motion = self._source.motion
+        if motion is not None and not motion.can_pause:
+            self._finish(motion, has_arrived=False, why=why)
 
     def _finish(self, motion: Motion, has_arrived: bool, why: str = "") -> None:
-        if self._motion is motion:
+        if self._source.motion is motion:
             motion.end(has_arrived, why)
-            self._drop_plans()
+            self._source.drop_plans()
             self._go(Trigger.ARRIVE)
-
-    def _drop_plans(self) -> None:
-        self._valid_from = self._clock()
-        self._executor.clear()
 
     def _control(self, now: float) -> None:
         elapsed = max(now - self._last_tick, 0.0)
         if elapsed > self._safety.limits.max_tick:
             elapsed = self._period  # such a tick continues from rest, and is not made up for
         self._last_tick = now
-        clock_inhibit = self._watch_clock(now)
+        clock_inhibit = None if self._clock_watch is None else self._clock_watch.look(now)
         reading = self._readings.take(self._arms.read())
         if not self._phase.commands:
             return
         self._notice_silence(now, reading)
         self._notice_jump(reading)
         self._heed(self._arms.inhibit() or clock_inhibit, reading)
-        command, stamp, velocity = self._command(now, elapsed)
+        command, stamp, velocity = self._source.command(self._phase, now, elapsed)
         measured, measured_at = (None, now) if reading is None else (reading.position, reading.stamp)
         decision = self._safety.step(now, command, measured, measured_at, stamp, velocity)
         self._decision = decision
@@ -408,11 +373,11 @@ class ControlLoop:
         rests = self._safety.speed <= _SETTLED
         if rests and self._phase in (Phase.RELEASING, Phase.STOPPING):
             self._go(Trigger.REST)  # not one more target
-        if self._motion is not None:
+        if self._source.motion is not None:
             blocked = ": ".join(filter(None, why_holding(decision, self._cut_off)))
-            verdict = self._motion.judge(decision.target, rests, reading, blocked)
+            verdict = self._source.motion.judge(decision.target, rests, reading, blocked)
             if verdict is not None:
-                self._finish(self._motion, verdict)
+                self._finish(self._source.motion, verdict)
         if decision.target is not None and self._phase.commands and not self._thread.must_hurry:
             self._supervise(decision.target, reading)
             self._send(now, decision.target)
@@ -425,14 +390,6 @@ class ControlLoop:
         self._statistics.wrote(now, self._clock())
         self._cut_off = self._cut_off[0] or not took[0], self._cut_off[1] or not took[1]
         self._on_target(target, now)
-
-    def _watch_clock(self, now: float) -> Inhibit | None:
-        if self._clock_watch is None:
-            return None
-        step, inhibit = self._clock_watch.look(now)
-        if step:
-            self._tally.count([Intervention(Cause.CLOCK_STEP, requested=step)])
-        return inhibit
 
     def _notice_silence(self, now: float, reading: JointReading | None) -> None:
         """An arm that is not heard may not hear either, and one whose bus takes no target does not. Its target goes on,
@@ -457,13 +414,12 @@ class ControlLoop:
         if inhibit is None and present is None and not any(self._cut_off):
             return
         if inhibit is None:
-            if self._motion is not None and not self._motion.can_pause:
-                self._finish(self._motion, has_arrived=False, why=missed_targets(self._cut_off))
+            self._end_trajectory(missed_targets(self._cut_off))
             self._go(Trigger.INTERRUPT)
             if reading is not None and self._is_at_rest(reading):
                 self._go_on_from(reading)
                 return
-        self._drop_plans()
+        self._source.drop_plans()
         inhibit = inhibit or present
         if inhibit is None:
             return
@@ -501,7 +457,7 @@ class ControlLoop:
     def _require_enable(self, trigger: Trigger, cause: str, text: str) -> None:
         if self._go(trigger, text):
             self._needs_enable = Inhibit(Reaction.RELEASE, cause, text)
-            self._drop_plans()
+            self._source.drop_plans()
             self._on_inhibit(text)
 
     def _supervise(self, target: FloatArray, reading: JointReading | None) -> None:
@@ -527,22 +483,6 @@ class ControlLoop:
             return target
         reading = self._arms.read()
         return None if reading is None else reading.position
-
-    def _command(self, now: float, elapsed: float) -> tuple[FloatArray | None, float | None, FloatArray | None]:
-        """What to do, the time it stems from (None: made for this tick), how fast at most (None: as the limits allow).
-
-        Args:
-            now: of this tick [s].
-            elapsed: since the last one; a period where it is late [s].
-        """
-        if self._phase is Phase.MOVING and self._motion is not None:
-            return self._motion.advance(elapsed), None, self._motion.velocity
-        if self._phase is not Phase.FOLLOWING:
-            return None, None, None
-        command, stamp = self._executor.sample(now), self._executor.stamp
-        if command is not None and stamp is not None:
-            self._statistics.chunk_age(now - stamp)
-        return command, stamp, None
 
     def _fail(self, error: Exception) -> None:
         self._stop_on(f"{type(error).__name__}: {error}", Trigger.FAULT)

@@ -19,7 +19,7 @@ class FollowedTrajectory(Motion):
     """What does not let the arms follow ends it.
 
     Args:
-        goal: what is wanted.
+        goal: what is wanted; a path of it was made before, which was all within the limits.
         elapsed: since its start [s]; below 0 before it.
         position: of the target, shape [14], rad and m.
         velocity: of the target, shape [14].
@@ -37,7 +37,7 @@ class FollowedTrajectory(Motion):
     def __init__(
         self, goal: TrajectoryGoal, elapsed: float, position: FloatArray, velocity: FloatArray, reachable: Reachable
     ) -> None:
-        self._path = make_path(goal, elapsed, position, velocity, reachable)
+        self._path = make_path(goal, elapsed, position, velocity, reachable, is_checked=True)
         super().__init__(NAME, np.clip(self._path.end, reachable.lower, reachable.upper))
         self._terms = goal
         self._elapsed = elapsed

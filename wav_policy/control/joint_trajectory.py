@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from wav_models.types import FloatArray
 from wav_policy.control.chunk_executor import path_tangents
-from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, JOINT_NAMES, REVOLUTE
+from wav_policy.control.safety_limits import SafetyLimits
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, JOINT_NAMES, REVOLUTE, both_arms
 
 MAX_POINTS: Final = 1000
 """Of a goal."""
@@ -40,6 +41,8 @@ _SPEED_SLACK: Final = 1.05
 """A spline through points that keep a speed exceeds it a little in between; the filter does not."""
 _ACCELERATION_SLACK: Final = 2.0
 """As much more accelerates a spline through samples of a trapezoid; it is followed with a lag of some milliseconds."""
+_NUM_OF_START: Final = 2
+"""Pieces of a path that depend on where it begins: the second by the velocity between the two."""
 _SAMPLES: Final = np.linspace(0.0, 1.0, 9)[1:]
 """Of each piece, where it is held against the limits."""
 
@@ -127,6 +130,10 @@ class TrajectoryGoal:
         if self.velocities is not None and (fast := np.abs(self.velocities[-1]) > _AT_REST).any():
             joint = int(np.argmax(fast))
             _refuse(f"the last point must be at rest: {names[joint]} has {self.velocities[-1, joint]:g} there")
+
+    def elapsed(self, now: float) -> float:
+        """Since the start [s]; below 0 before it."""
+        return 0.0 if np.isnan(self.start) else now - self.start
 
 
 class Progress(NamedTuple):
@@ -218,13 +225,11 @@ class Reachable:
     acceleration: FloatArray
 
     @classmethod
-    def of(
-        cls, lower: FloatArray, upper: FloatArray, margin: float, velocity: FloatArray, acceleration: FloatArray
-    ) -> Reachable:
-        """From the limits of targets and the margin that they keep [rad]."""
-        margins = np.full(JOINT_DIM, margin)
+    def of(cls, lower: FloatArray, upper: FloatArray, limits: SafetyLimits) -> Reachable:
+        """From the bounds of targets, shape [14], and what the safety filter allows."""
+        margins = np.full(JOINT_DIM, limits.position_margin)
         margins[GRIPPERS] = _GRIPPER_SLACK
-        return cls(lower, upper, margins, velocity, acceleration)
+        return cls(lower, upper, margins, both_arms(limits.velocity), both_arms(limits.acceleration))
 
 
 @dataclass(frozen=True)
@@ -253,7 +258,13 @@ class JointPath:
 
 
 def make_path(
-    goal: TrajectoryGoal, elapsed: float, position: FloatArray, velocity: FloatArray, reachable: Reachable
+    goal: TrajectoryGoal,
+    elapsed: float,
+    position: FloatArray,
+    velocity: FloatArray,
+    reachable: Reachable,
+    *,
+    is_checked: bool = False,
 ) -> JointPath:
     """The path of a goal from where the target is. Points that were due by now are left out; joints without points
     brake, and stay.
@@ -264,10 +275,14 @@ def make_path(
         position: of the target, shape [14], rad and m.
         velocity: of the target, shape [14].
         reachable: what the path has to keep.
+        is_checked: a path of the goal was made before, so only what depends on where it begins is held against the
+            limits: its first pieces.
 
     Raises:
-        GoalError: all is past, or the path leaves the limits; names the joint.
+        GoalError: all is past or far off, or the path leaves the limits; names the joint.
     """
+    if elapsed < -MAX_WAIT:
+        _refuse(f"it begins in {-elapsed:.1f} s; at most {MAX_WAIT:g} s are waited for")
     begin = max(elapsed, 0.0)
     due = goal.times > begin
     if not due.any():
@@ -297,7 +312,7 @@ def make_path(
     if accelerations is not None and goal.accelerations is not None:
         accelerations[1:, goal.joints] = goal.accelerations[due]
     path = JointPath(knots, _hermite(np.diff(knots)[:, None], rows, tangents, accelerations))
-    _check_path(path, goal, position, reachable)
+    _check_path(path, goal, position, reachable, _NUM_OF_START if is_checked else None)
     return path
 
 
@@ -324,10 +339,12 @@ def _check_points(goal: TrajectoryGoal, due: NDArray[np.bool_], reachable: Reach
         )
 
 
-def _check_path(path: JointPath, goal: TrajectoryGoal, start: FloatArray, reachable: Reachable) -> None:
-    """Hold samples of all pieces against the limits. A joint that begins outside its limits may come inside."""
-    times = np.diff(path.knots)[:, None] * _SAMPLES
-    coefficients = path.coefficients[:, :, goal.joints]
+def _check_path(
+    path: JointPath, goal: TrajectoryGoal, start: FloatArray, reachable: Reachable, num_pieces: int | None
+) -> None:
+    """Hold samples of so many pieces, or all, against the limits. A joint that begins outside may come inside."""
+    times = np.diff(path.knots)[:num_pieces, None] * _SAMPLES
+    coefficients = path.coefficients[:num_pieces, :, goal.joints]
     position, velocity, acceleration = _evaluate(coefficients.swapaxes(0, 1)[:, :, None], times)
     lower = np.minimum(reachable.lower, start)[goal.joints]
     upper = np.maximum(reachable.upper, start)[goal.joints]

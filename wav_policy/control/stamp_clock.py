@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from wav_policy.control.interventions import Cause, Intervention, Tally
 from wav_policy.piper.inhibits import Inhibit, Reaction
 
 TOLERANCE: Final = 0.05
@@ -79,24 +80,27 @@ class ClockWatch:
 
     Args:
         stamps: looked at once per tick.
+        tally: has every step.
     """
 
-    def __init__(self, stamps: StampClock) -> None:
+    def __init__(self, stamps: StampClock, tally: Tally) -> None:
         self._stamps = stamps
+        self._tally = tally
         self._stepped = -math.inf
         self._inhibit: Inhibit | None = None
 
-    def look(self, now: float) -> tuple[float, Inhibit | None]:
-        """The step since the last look [s], 0.0 without one, and why the arms must hold; the same object for a whole
-        series of steps. None when ROS time has run evenly for a second.
+    def look(self, now: float) -> Inhibit | None:
+        """Why the arms must hold; the same object for a whole series of steps. None when ROS time has run evenly for a
+        second.
 
         Args:
             now: monotonic time [s].
         """
         step = self._stamps.step()
         if step:
+            self._tally.count([Intervention(Cause.CLOCK_STEP, requested=step)])
             self._stepped = now
             self._inhibit = self._inhibit or Inhibit(Reaction.HOLD, "clock_step", _STEP_TEXT.format(step))
         elif now - self._stepped > _EVEN:
             self._inhibit = None
-        return step, self._inhibit
+        return self._inhibit

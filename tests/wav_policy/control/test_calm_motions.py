@@ -37,7 +37,7 @@ def travelling(bench: Bench, joint0: float, speed: float) -> Iterator[list[bool]
     arrived: list[bool] = []
     mover = threading.Thread(target=lambda: arrived.append(bench.loop.move_to(goal, speed)))
     mover.start()
-    while bench.loop._motion is None:
+    while bench.loop._source.motion is None:
         time.sleep(0.001)
     yield arrived
     mover.join()

@@ -11,7 +11,7 @@ import pytest
 from tests.wav_policy.control.loop_bench import RATE, START, Bench
 from tests.wav_policy.control.test_joint_trajectory import ONE, make_goal
 from wav_policy.control.followed_trajectory import FollowedTrajectory
-from wav_policy.control.joint_trajectory import GoalCode, GoalError
+from wav_policy.control.joint_trajectory import GoalCode, GoalError, make_path
 from wav_policy.control.loop_phases import Phase
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.piper.inhibits import Inhibit, Reaction
@@ -266,6 +266,17 @@ def test_arms_that_are_not_enabled_follow_nothing(bench: Bench) -> None:
         bench.loop.follow(make_goal(ONE, [2.0], [0.5]))
     bench.run(1.0)
     assert bench.arms.writes == []
+
+
+def test_all_of_a_path_is_held_against_the_limits_but_only_its_beginning_by_the_loop(held: Bench) -> None:
+    """Ten milliseconds of a long one would make the loop late."""
+    late = make_goal(ONE, [1.0, 2.0, 3.0, 3.05], [[0.1], [0.2], [0.3], [0.6]])
+    with pytest.raises(GoalError, match=r"left_joint1 would (move|accelerate).* at 3.0"):
+        held.loop.follow(late)
+    make_path(late, 0.0, START, np.zeros(14), held.loop._reachable, is_checked=True)
+    early = make_goal(ONE, [1.0, 1.05, 3.0, 4.0], [[0.1], [0.4], [0.3], [0.2]])
+    with pytest.raises(GoalError, match="left_joint1 would"):
+        make_path(early, 0.0, START, np.zeros(14), held.loop._reachable, is_checked=True)
 
 
 def test_a_start_in_time(held: Bench) -> None:

@@ -25,12 +25,10 @@ from wav_policy.control.joint_trajectory import (
     path_tolerances,
 )
 from wav_policy.control.safety_limits import SafetyLimits
-from wav_policy.robot.joints import GRIPPERS, JOINT_NAMES, both_arms
+from wav_policy.robot.joints import GRIPPERS, JOINT_NAMES
 
 LIMITS = SafetyLimits()
-REACHABLE = Reachable.of(
-    LIMITS.lower, LIMITS.upper, LIMITS.position_margin, both_arms(LIMITS.velocity), both_arms(LIMITS.acceleration)
-)
+REACHABLE = Reachable.of(LIMITS.lower, LIMITS.upper, LIMITS)
 REST = np.zeros(14)
 
 

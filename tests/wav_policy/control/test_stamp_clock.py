@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from wav_policy.control.interventions import Tally
 from wav_policy.control.stamp_clock import TOLERANCE, ClockWatch, StampClock
 
 TICK = 0.005
@@ -73,14 +74,14 @@ def test_equal_stamps_get_equal_times() -> None:
 def test_the_arms_hold_until_ros_time_has_run_evenly_since_the_last_step() -> None:
     """A series of steps is one reason, which is told once."""
     clocks = Clocks()
-    watch = ClockWatch(clocks.stamps)
+    tally = Tally()
+    watch = ClockWatch(clocks.stamps, tally)
     reasons = []
     for tick in range(400):
         clocks.now, clocks.ros = clocks.now + TICK, clocks.ros + TICK
         clocks.ros += {10: 5.0, 150: -2.0}.get(tick, 0.0)
-        step, reason = watch.look(clocks.now)
-        assert bool(step) == (tick in (10, 150))
-        reasons.append(reason)
+        reasons.append(watch.look(clocks.now))
+        assert tally.counts.get("clock_step", 0) == (tick >= 10) + (tick >= 150)
     first, even = reasons[10], 150 + round(1.0 / TICK)
     assert first is not None
     assert "stepped by +5.000 s" in first.text

@@ -24,42 +24,30 @@ def test_limits_and_silences_of_joints_are_those_of_the_sdk(code: int) -> None:
     assert error_code_faults(code) == tuple(wanted)
 
 
-@given(st.integers(0, 0xFF))
-def test_bits_of_motors_are_those_of_the_sdk(code: int) -> None:
-    message = ArmMsgFeedbackLowSpd()
-    message.foc_status_code = code
-    theirs = message.foc_status
-    wanted = {
-        MotorState.UNDERVOLTAGE: theirs.voltage_too_low,
-        MotorState.MOTOR_HOT: theirs.motor_overheating,
-        MotorState.OVERCURRENT: theirs.driver_overcurrent,
-        MotorState.DRIVER_HOT: theirs.driver_overheating,
-        MotorState.COLLISION: theirs.collision_status,
-        MotorState.ERROR: theirs.driver_error_status,
-        MotorState.ENABLED: theirs.driver_enable_status,
-        MotorState.STALL: theirs.stall_status,
-    }
-    assert {bit: bool(code & bit) for bit in MotorState} == wanted
-    assert len(motor_faults([0, code])) == sum(wanted[bit] for bit in MotorState if bit != MotorState.ENABLED)
-    assert all(words.startswith("joint2: ") for words in motor_faults([0, code]))
+SHARED = {
+    "UNDERVOLTAGE": "voltage_too_low",
+    "MOTOR_HOT": "motor_overheating",
+    "OVERCURRENT": "driver_overcurrent",
+    "DRIVER_HOT": "driver_overheating",
+    "ERROR": "driver_error_status",
+    "ENABLED": "driver_enable_status",
+}
+"""Our names of bits, and the SDK's."""
 
 
 @given(st.integers(0, 0xFF))
-def test_bits_of_the_gripper_are_those_of_the_sdk(code: int) -> None:
-    message = ArmMsgFeedBackGripper()
-    message.status_code = code
-    theirs = message.foc_status
-    wanted = {
-        GripperState.UNDERVOLTAGE: theirs.voltage_too_low,
-        GripperState.MOTOR_HOT: theirs.motor_overheating,
-        GripperState.OVERCURRENT: theirs.driver_overcurrent,
-        GripperState.DRIVER_HOT: theirs.driver_overheating,
-        GripperState.SENSOR_FAULT: theirs.sensor_status,
-        GripperState.ERROR: theirs.driver_error_status,
-        GripperState.ENABLED: theirs.driver_enable_status,
-        GripperState.HOMED: theirs.homing_status,
-    }
-    assert {bit: bool(code & bit) for bit in GripperState} == wanted
+def test_bits_of_motors_and_grippers_are_those_of_the_sdk(code: int) -> None:
+    motor, gripper = ArmMsgFeedbackLowSpd(), ArmMsgFeedBackGripper()
+    motor.foc_status_code = gripper.status_code = code
+    for kind, message, names in (
+        (MotorState, motor, {**SHARED, "COLLISION": "collision_status", "STALL": "stall_status"}),
+        (GripperState, gripper, {**SHARED, "SENSOR_FAULT": "sensor_status", "HOMED": "homing_status"}),
+    ):
+        wanted = {kind[ours]: getattr(message.foc_status, theirs) for ours, theirs in names.items()}
+        assert {bit: bool(code & bit) for bit in kind} == wanted
+    faults = motor_faults([0, code])
+    assert len(faults) == (code & ~MotorState.ENABLED).bit_count()
+    assert all(words.startswith("joint2: ") for words in faults)
 
 
 @pytest.mark.parametrize("is_arm_on", [False, True])

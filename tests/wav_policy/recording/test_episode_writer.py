@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.wav_models.piper import VIDEO_KEYS
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
@@ -71,7 +70,7 @@ def test_layout_is_lerobot_v3(tmp_path: Path) -> None:
     assert (info["codebase_version"], info["fps"], info["total_episodes"], info["total_frames"]) == ("v3.0", FPS, 2, 7)
     assert info["splits"] == {"train": "0:2"}
     assert info["features"][STATE_KEY] == {"dtype": "float32", "shape": [14], "names": list(JOINT_NAMES)}
-    assert info["features"][VIDEO_KEYS["head"]]["shape"] == [48, 64, 3]
+    assert info["features"]["observation.images.top_head"]["shape"] == [48, 64, 3]
     assert not any("/" in name for name in info["features"])
     tables = [pq.read_table(path) for path in sorted((tmp_path / "data").glob("*/*.parquet"))]
     stored = {name for name, feature in info["features"].items() if feature["dtype"] != "video"}
@@ -80,7 +79,7 @@ def test_layout_is_lerobot_v3(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tables[1]["timestamp"].to_numpy(), (np.arange(4) / FPS).astype(np.float32))
     (row,) = pq.read_table(tmp_path / "meta/episodes/chunk-000/file-001.parquet").to_pylist()
     assert (row["dataset_from_index"], row["dataset_to_index"], row["tasks"]) == (3, 7, [INSTRUCTION])
-    assert row[f"videos/{VIDEO_KEYS['head']}/to_timestamp"] == pytest.approx(0.4)
+    assert row["videos/observation.images.top_head/to_timestamp"] == pytest.approx(0.4)
     tasks = pq.read_table(tmp_path / "meta/tasks.parquet")
     assert tasks.to_pylist() == [{"task_index": 0, "task": INSTRUCTION}]
     assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
@@ -96,7 +95,7 @@ def test_statistics_are_those_of_all_frames(tmp_path: Path) -> None:
     np.testing.assert_allclose(stats[STATE_KEY]["std"], states.std(axis=0), atol=1e-12)
     np.testing.assert_array_equal(stats[STATE_KEY]["max"], states.max(axis=0))
     assert stats[STATE_KEY]["count"] == [36]
-    image = stats[VIDEO_KEYS["head"]]
+    image = stats["observation.images.top_head"]
     assert np.shape(image["mean"]) == (3, 1, 1)
     assert 0.0 <= np.min(image["q01"]) <= np.max(image["q99"]) <= 1.0
     assert image["mean"][0][0][0] == pytest.approx((60 + np.arange(0, 64, 8)).mean() / 255)
@@ -166,7 +165,7 @@ def test_invalid_frame_is_refused_whole(tmp_path: Path, changes: dict[str, objec
         writer.add_frame(**frame())  # type: ignore[arg-type]
         writer.end_episode()
     assert len(Dataset(tmp_path).read_episode(0)) == 2
-    video = tmp_path / f"videos/{VIDEO_KEYS['head']}/chunk-000/file-000.mp4"
+    video = tmp_path / "videos/observation.images.top_head/chunk-000/file-000.mp4"
     assert inspect_video(video, decode=True).num_frames == inspect_video(video, decode=False).num_frames == 2
 
 

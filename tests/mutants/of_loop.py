@@ -1,0 +1,159 @@
+"""Faults of the control loop and of what it follows: chunks, trajectories, calm motions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import mutants_of
+
+LOOP_TESTS: Final = (
+    "tests/wav_policy/control/test_control_loop.py",
+    "tests/wav_policy/control/test_loop_interruptions.py",
+    "tests/wav_policy/control/test_loop_inhibits.py",
+    "tests/wav_policy/control/test_loop_tracking.py",
+    "tests/wav_policy/control/test_loop_clocks.py",
+)
+
+MUTANTS: Final = [
+    *mutants_of(
+        "wav_policy/control/chunk_executor.py",
+        ("tests/wav_policy/control/test_chunk_executor.py",),
+        {
+            "disagreement_sign": ("previous[0] - position, previous[1] - velocity", "position - previous[0], velocity - previous[1]"),
+            "older_accepted": ("and chunk.stamp <= self._blend.stamp\n", "and False\n"),
+            "past_accepted": ("if is_older or times[-1] <= now:", "if is_older:"),
+            "no_blend": ("if now - blend.start < duration:", "if False:"),
+            "blend_without_velocity": ("position += duration * fade * (fade - 1.0) ** 2 * blend.slope", "pass"),
+            "runs_past_its_end": ("if blend is None or not now <= blend.knots[-1]:", "if blend is None:"),
+            "wild_cubic": ("monotone = before * after > 0.0", "monotone = before * after > -np.inf"),
+            "garbage_accepted": ("if bad.any():", "if False:"),
+            "future_accepted": ("if chunk.stamp > now + self._config.max_future:", "if False:"),
+            "starts_from_zero": ("previous = (np.array(current, dtype=np.float64)", "previous = (0 * np.array(current, dtype=np.float64)"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        LOOP_TESTS,
+        {
+            "trip_stays_engaged": ("self._safety.trip(reason)\n        self._go(Trigger.TRIP)", "self._safety.trip(reason)\n        self._go(Trigger.FAULT)"),
+            "unsafe_write": ("self._arms.write(target, self._cut_off)", "self._arms.write(target, (False, False))"),
+            "silence_unnoticed": ("(now - stamp > self._max_age for stamp in reading.stamps)", "(False, False)"),
+            "one_reading_believed": ("self._readings.take(self._arms.read())", "self._arms.read()"),
+            "moved_arm_commanded": ("        if moved:\n", "        if False:\n"),
+            "deaf_arm_commanded": ("if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):", "if False:"),
+            "clock_step_ignored": ("self._arms.inhibit() or clock_inhibit", "self._arms.inhibit()"),
+            "fault_goes_on": ("self._safety.trip(fault)\n", "pass\n"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_calm_motions.py",),
+        {"park_opens_grippers": ("goal[GRIPPERS] = start[GRIPPERS]", "pass")},
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_loop_tracking.py",),
+        {"lost_zero_unnoticed": ("self._notice_jump(reading)\n", "pass\n")},
+    ),
+    *mutants_of(
+        "wav_policy/control/minimum_jerk.py",
+        ("tests/wav_policy/control/test_calm_motions.py",),
+        {
+            "peak_is_mean": ("_PEAK = 1.875", "_PEAK = 1.0"),
+            "overshoots": ("min(self._elapsed / self.duration, 1.0)", "self._elapsed / self.duration"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_control_loop.py",),
+        {
+            "first_fault_for_ever": ("return False\n        self._fault = \"\"", "return False"),
+            "rejection_of_before": ("self._tally.clear()\n        self._source.rejected_chunk = \"\"", "self._tally.clear()"),
+            "target_of_before": ("self._decision = self._inhibit = self._needs_enable = None", "self._inhibit = self._needs_enable = None"),
+            "target_before_the_stop": ("and self._phase.commands and not self._thread.must_hurry:", "and self._phase.commands:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_loop_inhibits.py", "tests/wav_policy/control/test_loop_interruptions.py"),
+        {
+            "rests_while_it_goes_back": ("np.abs(reading.velocity[REVOLUTE]).max() < _RESTING", "reading.velocity[REVOLUTE].max() < _RESTING"),
+            "clear_though_not_where_it_was": ("if self._go(Trigger.CLEAR) and told is not None:", "if self._go(Trigger.CLEAR) or told is not None:"),
+            "sent_targets_forgotten": ("self._whereabouts.sent(target, self._cut_off, took)\n", "pass\n"),
+            "enabled_arm_expected_where_it_was": ("        self._whereabouts.forget()\n", ""),
+            "goes_on_at_rest_without_a_look": ("            self._go(Trigger.INTERRUPT)\n", ""),
+            "silent_right_arm_unnoticed": ("self._cut_off[0] or left, self._cut_off[1] or right", "self._cut_off[0] or left, self._cut_off[1]"),
+            "refusing_right_bus_unnoticed": ("not took[0], self._cut_off[1] or not took[1]", "not took[0], self._cut_off[1]"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_calm_motions.py",),
+        {
+            "pose_of_the_caller_changed": ("goal = goal.copy()\n", "pass\n"),
+            "begins_where_the_arms_lag": ("target = self._newest_target\n        if target is not None:\n            return target", "target = None"),
+            "closed_and_waited_for": ("self._source.end_motion(\"the control loop was closed\")", "pass"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_followed_trajectory.py",),
+        {
+            "trajectory_after_a_silence": ("self._end_trajectory(missed_targets(self._cut_off))", "pass"),
+            "trajectory_through_what_blocks": ('blocked = ": ".join(filter(None, why_holding(decision, self._cut_off)))', 'blocked = ""'),
+            "trajectory_of_arms_not_enabled": ("if self._phase not in (Phase.FOLLOWING, Phase.MOVING):", "if False:"),
+            "long_path_in_the_loop": ("if start is not None:  # the loop", "if False:  # the loop"),
+            "trajectory_during_home": ("if motion is not None and motion.can_pause:", "if False:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/followed_trajectory.py",
+        ("tests/wav_policy/control/test_followed_trajectory.py",),
+        {
+            "path_tolerance_ignored": ("self._find_away(self._terms.path_tolerance, measured)", '""'),
+            "goal_tolerance_ignored": ("if not told and rests and self.is_goal(target):", "if rests and self.is_goal(target):"),
+            "no_end_of_waiting": ("if late <= self._terms.goal_time:", "if True:"),
+            "starts_at_once": ("self._elapsed = elapsed\n", "self._elapsed = 0.0\n"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/joint_trajectory.py",
+        ("tests/wav_policy/control/test_joint_trajectory.py",),
+        {
+            "others_jump_back": ("velocity * np.abs(velocity) / (2.0 * reachable.acceleration)", "velocity * 0.0"),
+            "outside_the_limits": ("    _check_points(goal, due, reachable)\n", ""),
+            "too_fast": ("_NUM_OF_START if is_checked else None)", "0)"),
+            "jump_at_the_start": ("        _check_start(goal, position)\n", "        pass\n"),
+            "begins_at_rest": ("rows[:, goal.joints], velocity[goal.joints], 0.0)", "rows[:, goal.joints], 0.0, 0.0)"),
+            "ends_in_motion": ("velocity[goal.joints], 0.0)", "velocity[goal.joints], 0.5)"),
+            "past_points_again": ("due = goal.times > begin\n", "due = goal.times > 0.0\n"),
+            "quintic_wrong": ("-15.0 * way + 7.0 * speed", "-15.0 * way + 8.0 * speed"),
+            "no_tolerance_is_a_tight_one": ("value if value > 0.0 else np.inf\n", "abs(value)\n"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/chunk_executor.py",
+        ("tests/wav_policy/control/test_chunk_executor.py",),
+        {
+            "large_negative_rows_accepted": ("bad = ~(np.abs(rows) <= MAX_MAGNITUDE)", "bad = ~(rows <= MAX_MAGNITUDE)"),
+            "runs_backwards_before_it_begins": ("now = max(now, blend.start)", "pass"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/command_source.py",
+        LOOP_TESTS,
+        {
+            "old_chunk": ("if chunk.stamp < self._valid_from:", "if False:"),
+            "inhibit_ignored": ("if phase is not Phase.FOLLOWING:", "if not phase.commands:"),
+            "plans_of_before_a_hold": ("        self._valid_from = self._clock()\n", "        pass\n"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/command_source.py",
+        ("tests/wav_policy/control/test_followed_trajectory.py",),
+        {
+            "chunk_beside_a_trajectory": ("if self.motion is not None:\n            self.rejected_chunk", "if False:\n            self.rejected_chunk"),
+            "motion_is_nobody": ("            return motion.name\n", "            return \"\"\n"),
+        },
+    ),
+]  # fmt: skip

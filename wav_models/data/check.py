@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from wav_models.data.layout import (
 from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.video_reader import VideoError, VideoFacts, inspect_video
 from wav_models.embodiment import Embodiment
+from wav_models.worker_pool import worker_pool
 
 _RESTORE = "restore it from a copy"
 
@@ -38,6 +40,7 @@ def check_dataset(
     conventions: Conventions | None = None,
     decode: bool = True,
     robot: Embodiment | None = None,
+    workers: int = 1,
 ) -> Iterator[Problem]:
     """All problems of a dataset of this project's layout, as they are found.
 
@@ -47,6 +50,10 @@ def check_dataset(
         conventions: with the limits of the robot that is to run a policy of the data; knows more when all is checked.
         decode: every video once, instead of only counting its packets.
         robot: whose dataset it should be; None: the known one whose it is.
+        workers: processes that go through the videos.
+
+    Raises:
+        ChildProcessError: a worker died.
     """
     faults = list(_check_header(root, robot))
     yield from faults
@@ -69,13 +76,13 @@ def check_dataset(
     if tasks is None:
         yield Problem("error", TASKS_PATH, "missing or unreadable", "restore it from a copy")
     conventions = conventions or Conventions(dataset.robot)
-    inspect = lru_cache(maxsize=None)(partial(_inspect, decode=decode))
     num_labelled, first_index = 0, 0
-    for info in dataset.episodes:
-        labelled, problems = check_episode(dataset, info.index, first_index, tasks, conventions, inspect)
-        yield from problems
-        num_labelled += labelled
-        first_index += info.length
+    with _inspecting(dataset, decode, workers) as inspect:
+        for info in dataset.episodes:
+            labelled, problems = check_episode(dataset, info.index, first_index, tasks, conventions, inspect)
+            yield from problems
+            num_labelled += labelled
+            first_index += info.length
     if num_labelled < len(dataset) and (num_labelled or VALUE_KEY in dataset.info["features"]):
         message = f"{len(dataset) - num_labelled} of {len(dataset)} episodes are not labelled"
         yield Problem("error", str(root), message, f"run `wav label {root}`")
@@ -114,6 +121,18 @@ def _check_rate(dataset: Dataset, fps: int | None) -> Iterator[Problem]:
 
 def _no_episodes(dataset: Dataset) -> Problem:
     return Problem("error", str(dataset.root), "there are no episodes", "record some")
+
+
+@contextmanager
+def _inspecting(dataset: Dataset, decode: bool, workers: int) -> Iterator[Callable[[Path], VideoFacts | VideoError]]:
+    """What a video file holds; several workers look ahead."""
+    if workers == 1:
+        yield lru_cache(maxsize=None)(partial(_inspect, decode=decode))
+        return
+    paths = dict.fromkeys(part.path for info in dataset.episodes for part in info.videos.values())
+    with worker_pool(workers) as pool:
+        jobs = {path: pool.submit(_inspect, path, decode=decode) for path in paths}
+        yield lambda path: jobs[path].result()
 
 
 def _inspect(path: Path, *, decode: bool) -> VideoFacts | VideoError:

@@ -98,14 +98,18 @@ class DatasetGroup:
         dataset, index = self._place[number]
         return f"{dataset.root}: episode {index}"
 
-    def check(self) -> None:
+    def check(self, workers: int = 1) -> None:
         """Look for everything that training would trip over.
 
+        Args:
+            workers: processes that go through the videos.
+
         Raises:
+            ChildProcessError: a worker died.
             DatasetError: naming the first problems and how many there are.
         """
         for dataset in self.datasets:
-            found, option = check_dataset(dataset.root, robot=dataset.robot), ""
+            found, option = check_dataset(dataset.root, robot=dataset.robot, workers=workers), ""
             if isinstance(dataset, MappedDataset):
                 found, option = check_mapped(dataset), " --mapping FILE"
             problems = [problem for problem in found if problem.severity == "error"]

@@ -168,11 +168,14 @@ class DatasetConfig:
     Attributes:
         weight: its observations are drawn this many times as often as those of a dataset of weight 1.
         episodes: which of its episodes are used (`EpisodeFilter`), such as "success and not recovering"; all when None.
+        imitated: whose actions are learnt, of those that are used, such as "success"; all when None. The others teach
+            what they lead to (futures and values), so that choosing knows failures that acting does not imitate.
         mapping: of a dataset of another layout, see `DataMapping`; `wav dataset convert` prints one.
     """
 
     weight: Annotated[float, Range(0.0, above=True)] = 1.0
     episodes: str | None = None
+    imitated: str | None = None
     mapping: DataMapping | None = None
 
 

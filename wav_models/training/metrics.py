@@ -81,8 +81,8 @@ class HeldOut:
                     continue
                 predicted, value_features = self._denoise_values(batch, seen.output.features, streams)
                 returns.setdefault(f"return_r2@{seen.kind}", []).append(_returns(predicted))
-                if actions:
-                    error = self._action_error(batch, seen.output.features, value_features, streams)
+                if actions and (learnt := batch.imitated > 0).any():
+                    error = self._action_error(batch, seen.output.features, value_features, streams)[learnt]
                     means.setdefault(f"first_step_rad@{seen.kind}", []).append(error[:, 0].mean().item())
                     means.setdefault(f"all_steps_rad@{seen.kind}", []).append(error.mean().item())
         metrics = {name: float(np.mean(numbers)) for name, numbers in means.items()}

@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wav_models.checkpoint import MODEL
 from wav_models.checkpoint_files import file_sha256
 from wav_models.configuration import check_choice
 from wav_models.data.dataset import whole_path
 from wav_models.data.dataset_group import DatasetGroup
+from wav_models.data.episode_filter import EpisodeFilter
 from wav_models.training.config import TrainConfig
 from wav_models.training.data.frames import TABLE
 from wav_models.training.data.latent_files import ORIGIN
@@ -63,6 +67,12 @@ class Run:
             {name: one.mapping for name, one in used.items() if one.mapping is not None},
             {name: one.episodes for name, one in used.items() if one.episodes is not None},
         )
+
+    def imitated(self, dataset: DatasetGroup) -> NDArray[np.bool_]:
+        """Whose actions are learnt, shape [E], given the run's data; ValueError where a condition is none."""
+        filters = {name: EpisodeFilter(one.imitated) for name, one in self.config.datasets.items() if one.imitated}
+        places = [filters.get(dataset.place(number)[0]) for number in range(len(dataset))]
+        return np.array([keep is None or keep(one) for keep, one in zip(places, dataset.episodes, strict=True)])
 
     @property
     def base(self) -> Path | None:

@@ -243,14 +243,16 @@ class ActionStage(_Stage):
         state = batch.state_token
         if config.state_dropout > 0.0:
             state = state * (uniform((len(batch), 1, 1), streams, self.device) >= config.state_dropout)
-        known, prefix = self._known(batch.action_known), None
+        known, learnt, prefix = self._known(batch.action_known), batch.imitated[:, None, None], None
+        if known is not None:
+            learnt = learnt * known
         if config.prefix_steps[1] > 0:
             prefix = self._prefix(batch, streams)
-            known = ~prefix.given if known is None else known * ~prefix.given
+            learnt = learnt * ~prefix.given
         velocity, target, _ = expert_pass(
             model.action, batch.actions, config.draws, streams, context, prefix, state=state
         )
-        action_loss = _squared_error(velocity, target, known)
+        action_loss = _squared_error(velocity, target, learnt)
         loss = action_loss + config.video_weight * video_loss + config.value_weight * value_loss
         return {"loss": loss, "action": action_loss, "video": video_loss, "value": value_loss}
 
@@ -277,7 +279,7 @@ def make_stage(name: str, model: WAVModel, batches: Batches, config: TrainConfig
 
 
 def _squared_error(velocity: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
-    """Mean squared error of [B, R, steps, channels]; of the steps [B, 1 or R, steps] that are known, where given."""
+    """Mean squared error of [B, R, steps, channels]; of the steps [B, 1 or R, 1 or steps] known, where given."""
     if known is None:
         return mse_loss(velocity, target)
     weight = known[..., None].expand_as(target)

@@ -130,14 +130,14 @@ def encode_latents(run: Run) -> None:
     """
     run.directory.mkdir(parents=True, exist_ok=True)
     dataset, model = run.dataset(), run.config.model
+    steps, imitated = _learnt(run, dataset)
     if run.base is not None:
         take_over_base(run, run.base)
     load_autoencoder(model, run.directory, run.pretrained)
     sha256 = autoencoder_sha256(model, run.directory, run.pretrained)
     assert sha256 is not None
     origin = make_origin(model, sha256, fingerprints(dataset), run.config.augmentation)
-    table = read_table(dataset, model, run.config.labels)
-    steps, _ = _split(table.starts, table.episodes, run.config)
+    table = read_table(dataset, model, run.config.labels, imitated)
     table.save(run.directory / TABLE)
     cache_text(model, run.directory, table, run.pretrained)
     files = LatentFiles(run.directory, model, origin, table.starts)
@@ -148,11 +148,24 @@ def encode_latents(run: Run) -> None:
         normalization.to_json(run.directory / NORMALIZATION)
 
 
+def _learnt(run: Run, dataset: DatasetGroup) -> tuple[np.ndarray, np.ndarray]:
+    """Steps of the training episodes, and whose actions are learnt; ValueError where there is nothing to learn."""
+    starts, imitated = step_starts(dataset, run.config.model), run.imitated(dataset)
+    parts = _split(starts, fingerprints(dataset), run.config)
+    of_step = np.repeat(imitated, np.diff(starts))
+    if not all(of_step[steps].any() for steps in parts):
+        raise ValueError(
+            "`imitated` leaves no episode whose actions are learnt, or none of these is held out: mean more, or change "
+            "validation_fraction"
+        )
+    return parts[0], imitated
+
+
 def _frames(run: Run, dataset: DatasetGroup) -> Frames:
     """Checked images: from the cache that the auto-encoder was trained on, or from the videos if it was not here."""
     model = run.config.model
     if not (run.directory / FRAMES).is_file():
-        dataset.check()
+        dataset.check(run.config.workers)
         return DecodedFrames(dataset, model)
     cache_frames(dataset, model, run.directory / FRAMES, run.config.workers)
     return CachedFrames(run.directory / FRAMES, step_starts(dataset, model))

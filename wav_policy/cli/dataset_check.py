@@ -31,6 +31,8 @@ class CheckArguments:
     """Rate it should have [Hz]."""
     fast: Flag = False
     """Count the frames of the videos without decoding them: damage and cameras that freeze are not found then."""
+    workers: AtLeastOne = 2
+    """Processes that go through the videos; through a mapping there is one."""
     mapping: Path | None = None
     """YAML file with the mapping of a dataset of another lab, which is checked as `wav train` would read it."""
     episodes: str | None = None
@@ -57,7 +59,7 @@ def main(argv: list[str]) -> int:
         dataset = _opened(directory)
         robot = ROBOT if dataset is None else dataset.robot
         conventions = Conventions(robot, JointLimits.of(robot))
-        found = check_dataset(directory, fps, conventions=conventions, decode=decode)
+        found = check_dataset(directory, fps, conventions=conventions, decode=decode, workers=arguments.workers)
     else:
         episodes = None if arguments.episodes is None else EpisodeFilter(arguments.episodes)
         dataset = mapped = through_mapping(directory, arguments.mapping, ROBOT, episodes)

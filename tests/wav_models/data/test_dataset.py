@@ -12,7 +12,7 @@ import pytest
 
 from tests.wav_models.piper import VIDEO_KEYS
 from tests.wav_policy.recording.fake_operator import FPS, INSTRUCTION, SIZES, make_images, make_rows
-from wav_models.data import tables
+from wav_models.data import check, tables
 from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError, read_tasks
 from wav_models.data.mapped_dataset import MappedDataset
@@ -271,6 +271,19 @@ def test_check_reports(root: Path, what: str, expected: str) -> None:
     damage(root, what)
     problems = [str(problem) for problem in check_dataset(root)]
     assert any(expected in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_go_through_the_videos(root: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged video and a lost one are found by several as by one; the videos are not decoded here then."""
+    damage(root, "video cut")
+    lost = root / f"videos/{VIDEO_KEYS['head']}/chunk-000/file-000.mp4"
+    lost.unlink()
+    if workers > 1:
+        monkeypatch.setattr(check, "inspect_video", None)
+    problems = [str(problem) for problem in check_dataset(root, workers=workers)]
+    assert any("cannot be decoded" in problem for problem in problems), problems
+    assert any(f"{lost.relative_to(root)}" in problem and "missing" in problem for problem in problems), problems
 
 
 def test_what_lerobots_tools_leave_can_be_trained_on(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def episodes(model_config: ModelConfig) -> Episodes:
         first=starts[episode],
         last=starts[episode + 1] - 1,
         text=np.ones(len(states), dtype=np.int64),
+        imitated=np.ones(len(states), dtype=np.bool_),
         text_embedding=torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)),
         text_mask=torch.tensor([[True, False, False], [True, True, False]]),
     )

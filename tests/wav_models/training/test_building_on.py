@@ -122,6 +122,8 @@ def test_unknown_datasets_and_keys_are_named(tmp_path: Path, capsys: pytest.Capt
         ("datasets.bowls.weight=2", "unknown dataset in `datasets` 'bowls'; did you mean 'bowl'"),
         ("datasets.bowl.weigth=2", "unknown key 'weigth'; did you mean 'weight'"),
         ("datasets.bowl.episodes=failure and success", "none of 2 episodes is meant"),
+        ("datasets.bowl.imitated=index == 0", "`imitated` leaves no episode whose actions are learnt, or none"),
+        ("datasets.bowl.imitated=sucess", "unknown name 'sucess'; did you mean 'success'"),
         ("vide.loop.batch_size=2", "unknown key 'vide'; did you mean 'video'"),
         ("seed", "'seed' is no NAME=VALUE"),
     ):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.wav_policy.recording.foreign import record
 from wav_models.data.samples import window
 from wav_models.networks.autoencoder import TinyAutoencoder
 from wav_models.presets import WAV_TINY, ModelConfig
@@ -17,10 +18,11 @@ from wav_models.training.autoencoder_stage import AutoencoderStage
 from wav_models.training.config import AugmentationConfig, AutoencoderConfig, DatasetConfig, TrainConfig, load_config
 from wav_models.training.data.augmentation import augment
 from wav_models.training.data.batches import Batches, Episodes, fit_normalization, still_steps
-from wav_models.training.data.frames import Table, held_out_episodes
+from wav_models.training.data.frames import TABLE, Table, held_out_episodes
 from wav_models.training.data.latent_store import LatentStore
 from wav_models.training.loop import Budget, train
 from wav_models.training.randomness import streams_at
+from wav_models.training.run import Run
 from wav_models.training.stages import draw_flow_time
 from wav_models.training.steps import _weights
 
@@ -90,7 +92,7 @@ def test_still_steps_are_those_in_whose_chunk_nothing_moves(episodes: Episodes, 
 def test_datasets_and_beginnings_are_drawn_as_often_as_asked() -> None:
     nothing = np.zeros((7, 0), np.float32)
     episodes = [["a", 0, 3, None], ["b", 0, 4, None]]
-    table = Table(nothing, nothing, nothing, np.array([0, 3, 7]), ("", ""), episodes, ("", ""))
+    table = Table(nothing, nothing, nothing, np.array([0, 3, 7]), np.array([True, False]), ("", ""), episodes, ("", ""))
     assert _weights(table, TrainConfig()).tolist() == [1.0] * 7
     config = TrainConfig(start_steps=2, start_weight=3, datasets={"b": DatasetConfig(weight=0.5)})
     assert _weights(table, config).tolist() == [3.0, 3.0, 1.0, 1.5, 1.5, 0.5, 0.5]
@@ -283,3 +285,15 @@ def test_every_kind_of_change_is_its_own(name: str) -> None:
             "crop": {"colour", "grey", "mid-grey"},
         }[name]
     )
+
+
+def test_whose_actions_are_learnt_is_said_by_a_datasets_condition(tmp_path: Path) -> None:
+    """Of two datasets, the first one's second episode and all of the other; the table keeps it."""
+    first, second = record(tmp_path / "first"), record(tmp_path / "second")
+    config = TrainConfig(datasets={"first": DatasetConfig(imitated="index == 1")})
+    run = Run(tmp_path / "run", (first, second), config, "")
+    imitated = run.imitated(run.dataset())
+    assert imitated.tolist() == [False, True, True, True]
+    nothing = np.zeros((0, 1), np.float32)
+    Table(nothing, nothing, nothing, np.zeros(5, np.int64), imitated, (), [], ()).save(tmp_path / TABLE)
+    assert Table.load(tmp_path / TABLE).imitated.tolist() == imitated.tolist()

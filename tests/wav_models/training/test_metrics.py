@@ -44,6 +44,26 @@ def test_metrics_are_made_on_the_device_of_the_model(model: WAVModel, batches: B
             assert held_out.action() == expected
 
 
+def test_actions_that_are_not_imitated_are_not_measured(
+    model: WAVModel, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "CHUNK", 1)
+    held_out = HeldOut(model, batches, num_samples=8, seed=0)
+    steps = [int(part[0]) for part in held_out.parts]
+    batches.episodes.imitated[steps[1:]] = False
+    monkeypatch.setattr(
+        held_out, "_action_error", lambda batch, *_: torch.full((1, 4, 12), batches.episodes.states[steps[0], 0])
+    )
+    with torch.no_grad():
+        found = held_out.action()
+    assert found["all_steps_rad@imagined"] == pytest.approx(float(batches.episodes.states[steps[0], 0]))
+    batches.episodes.imitated[:] = False
+    with torch.no_grad():
+        assert held_out.action().keys() == found.keys() - {
+            f"{steps}_rad@{kind}" for steps in ("first_step", "all_steps") for kind in ("0", "0.75", "imagined")
+        }
+
+
 def test_stage_two_reports_no_actions(model: WAVModel, batches: Batches) -> None:
     held_out = HeldOut(model, batches, num_samples=8, seed=0)
     with torch.no_grad():

@@ -210,6 +210,21 @@ def test_steps_beyond_an_episodes_end_have_no_part_in_a_masked_loss(
     assert _squared_error(velocity, target, batch.action_known[:, None]) == 1.0
 
 
+@pytest.mark.parametrize("options", [{}, {"mask_padding": True}, {"prefix_steps": (1, 3)}])
+def test_actions_that_are_not_imitated_have_no_part_in_their_loss(
+    model: WAVModel, batches: Batches, options: dict[str, Any]
+) -> None:
+    """Half of the steps are; the network is wrong about the others' actions only, and about all values and futures."""
+    batches.episodes.imitated[::2] = False
+    batch = batches.draw(BATCH, streams_at(0, "test", 0))
+    off = 0.5 + 9.0 * (1.0 - batch.imitated)[:, None, None, None]
+    assert set(batch.imitated.tolist()) == {0.0, 1.0}
+    found, _, _ = losses("action", model, batches, (2.0, 3.0, off), **options)  # type: ignore[arg-type]
+    assert float(found["action"]) == pytest.approx(0.25, rel=1e-3)
+    assert float(found["value"]) == pytest.approx(9.0, rel=1e-3)
+    assert float(found["video"]) == pytest.approx(4.0, rel=1e-3)
+
+
 def test_a_lost_camera_shows_the_mean_picture(model: WAVModel, batches: Batches, train_config: TrainConfig) -> None:
     video = replace(train_config.video, camera_dropout=1.0, memory_noise=0.0)
     stage = make_stage("video", model, batches, replace(train_config, video=video), dict)

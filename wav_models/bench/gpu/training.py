@@ -50,6 +50,7 @@ class RandomBatches:
             targets=drawn(horizon.action_horizon, robot.action_dim),
             action_known=torch.ones(size, horizon.action_horizon),
             value_known=torch.ones(size, horizon.value_horizon),
+            imitated=torch.ones(size),
         )
 
 

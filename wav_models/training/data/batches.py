@@ -33,6 +33,7 @@ class Episodes:
         first: index of the first step of each step's episode, shape [N].
         last: index of the last one, shape [N].
         text: row of each step's instruction in the text table, shape [N].
+        imitated: whether each step's actions are learnt, shape [N], bool.
         text_embedding: shape [I + 1, Lt, Ct]; row 0 is the empty instruction, which a dropped caption becomes.
         text_mask: shape [I + 1, Lt], bool.
     """
@@ -44,6 +45,7 @@ class Episodes:
     first: IntArray
     last: IntArray
     text: IntArray
+    imitated: NDArray[np.bool_]
     text_embedding: Tensor
     text_mask: Tensor
 
@@ -65,6 +67,7 @@ class Batch:
         state: measured state, shape [B, S].
         targets: commands, shape [B, H, A].
         action_known, value_known: 1 for steps within the episode, 0 beyond its end, shape [B, H] and [B, T].
+        imitated: 1 where the actions are learnt, 0 where only what they lead to, shape [B].
     """
 
     memory_latents: Tensor
@@ -77,6 +80,7 @@ class Batch:
     targets: Tensor
     action_known: Tensor
     value_known: Tensor
+    imitated: Tensor
 
     def __len__(self) -> int:
         return len(self.state)
@@ -144,6 +148,7 @@ class Batches:
             targets=_tensor(targets),
             action_known=_tensor((chunk <= left).astype(np.float32)),
             value_known=_tensor((later <= left).astype(np.float32)),
+            imitated=_tensor(data.imitated[steps].astype(np.float32)),
         )
 
     def _clamped(self, steps: IntArray, offsets: IntArray) -> IntArray:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ appended to it makes others of them, and they are encoded again.
 """
 
 FRAMES, TABLE = "frames.npy", "table.safetensors"
+_ARRAYS: Final = ("states", "actions", "values", "starts", "imitated")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Table:
         states, actions: shapes [N, S] and [N, A].
         values: reward terms and return, shape [N, C].
         starts: index of the first step of every episode, then N; shape [E + 1].
+        imitated: whose actions are learnt, see `DatasetConfig`; shape [E].
         instructions: of every episode, length E.
         episodes: which they are, see `fingerprints`.
         identities: what they are, see `Episode.identity`.
@@ -54,6 +56,7 @@ class Table:
     actions: NDArray[np.float32]
     values: NDArray[np.float32]
     starts: IntArray
+    imitated: NDArray[np.bool_]
     instructions: tuple[str, ...]
     episodes: list[Fingerprint]
     identities: tuple[str, ...]
@@ -64,7 +67,7 @@ class Table:
         return np.repeat(np.arange(len(self.instructions)), np.diff(self.starts))
 
     def save(self, path: Path) -> None:
-        arrays = {n: torch.from_numpy(getattr(self, n)) for n in ("states", "actions", "values", "starts")}
+        arrays = {n: torch.from_numpy(getattr(self, n)) for n in _ARRAYS}
         numbers = {"instructions": self.instructions, "episodes": self.episodes, "identities": self.identities}
         save_tensors(path, arrays, numbers)
 
@@ -72,7 +75,7 @@ class Table:
     def load(cls, path: Path) -> Table:
         """StateError where the file is missing, damaged or of another version."""
         tensors, numbers = load_tensors(path, remedy="run `wav train latents` first")
-        if numbers.keys() != {"instructions", "episodes", "identities"}:
+        if numbers.keys() != {"instructions", "episodes", "identities"} or tensors.keys() != set(_ARRAYS):
             raise StateError(f"{path}: written by another version; run `wav train latents` again")
         arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
         instructions, identities = tuple(numbers["instructions"]), tuple(numbers["identities"])
@@ -153,11 +156,17 @@ def _stride(dataset: DatasetGroup, model: ModelConfig) -> int:
         raise DatasetError(f"{root}: {error}; record at {rate} or a multiple for {model.name}") from error
 
 
-def read_table(dataset: DatasetGroup, model: ModelConfig, labels: LabelConfig | None = None) -> Table:
+def read_table(
+    dataset: DatasetGroup,
+    model: ModelConfig,
+    labels: LabelConfig | None = None,
+    imitated: NDArray[np.bool_] | None = None,
+) -> Table:
     """All numbers of a labelled dataset.
 
     Args:
         labels: how episodes that are read through a mapping are labelled here; the defaults when None.
+        imitated: see `Table`; all when None.
 
     Raises:
         DatasetError: no episodes, an episode without reward labels, labels of different settings, or a rate that
@@ -183,6 +192,7 @@ def read_table(dataset: DatasetGroup, model: ModelConfig, labels: LabelConfig | 
     instructions = tuple(episode.instruction for episode in dataset.episodes)
     return Table(
         starts=step_starts(dataset, model),
+        imitated=np.ones(len(dataset), np.bool_) if imitated is None else imitated,
         instructions=instructions,
         episodes=fingerprints(dataset),
         identities=tuple(identities),
@@ -206,7 +216,7 @@ def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_proc
     known = _known_episodes(path, dataset)
     if known == len(dataset):
         return np.load(path, mmap_mode="r")
-    dataset.check()
+    dataset.check(num_processes)
     partial = path.with_name(path.name + ".partial")
     frames = allocate(partial, np.dtype(np.uint8), shape)
     if known:

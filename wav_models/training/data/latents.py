@@ -234,6 +234,7 @@ def load_episodes(model: ModelConfig, run: Path, table: Table, pretrained: Path 
         first=table.starts[episode],
         last=table.starts[episode + 1] - 1,
         text=np.array([row[i] for i in table.instructions], dtype=np.int64)[episode],
+        imitated=table.imitated[episode],
         text_embedding=text["embedding"],
         text_mask=text["mask"],
     )

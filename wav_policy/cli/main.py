@@ -43,8 +43,9 @@ COMMANDS = {
     "up": Command("wav_policy.cli.up:main", "Start the nodes: wav up sim:=true (as the launch file does).", True),
     "serve": Command("wav_policy.cli.serve:main", "Serve the policy to clients of openpi's websocket protocol.", True),
     "stop": _operation("stop", "Emergency stop of both arms of the running system."),
-    "hold": _operation("hold", "Let both arms brake and hold where they are."),
-    "home": _operation("home", "Move both arms slowly to the pose over the table."),
+    "hold": _operation("hold", "Let both arms brake and hold where they are; nobody leads them on."),
+    "home": _operation("home", "Move both arms slowly to the pose over the table; nobody leads them on."),
+    "start": _operation("start", "Motors on, and let the policy (or the teleoperation) lead the arms."),
     "enable": _operation("enable", "Motors on, holding."),
     "reset": _operation("reset", "Clear an emergency stop; the arms fall."),
     "replay": Command(

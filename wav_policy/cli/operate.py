@@ -1,4 +1,4 @@
-"""`wav stop | hold | home | enable | reset`: piper_node's services from any terminal, and what both arms confirm."""
+"""`wav stop | hold | home | start | enable | reset`: as the page's buttons, and what both arms confirm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _CONFIRMATION: Final = 3.0
 """Until /diagnostics must show what was asked for [s]."""
 _STAY: Final = 2.0
 """For how long arms that hold have to go on holding: within that time a policy sends its next chunk [s]."""
-_LEADER: Final = "whoever publishes action_chunk leads the arms on: stop it too, or call wav stop"
+_STRANGER: Final = "whoever publishes action_chunk leads the arms on: stop it too, or call wav stop"
+_STOP_SECONDS, _HOME_SECONDS, _RESET_SECONDS = 5.0, 60.0, 30.0
+"""For an answer [s]."""
 
 Confirmed = Callable[["Report"], bool]
 
@@ -38,15 +40,15 @@ class Operation:
     """One command.
 
     Attributes:
-        name: of service `piper/<name>`.
-        timeout: for its answer [s].
+        name: what follows `wav`.
+        act: does it, and says what was answered.
         arm, loop: whether what an arm, or the control loop, says on /diagnostics shows that it is done.
         lasts: for how long they have to show it [s].
         undone_by: who would end it, in words.
     """
 
     name: str
-    timeout: float
+    act: Callable[[SystemClient], str]
     arm: Confirmed = lambda report: True
     loop: Confirmed = lambda report: True
     lasts: float = 0.0
@@ -67,11 +69,45 @@ def _holds(report: Report) -> bool:
     return report.message.startswith(("holding", "not commanding", "stopped"))
 
 
-STOP = Operation("stop", 5.0, arm=_is_stopped, loop=lambda report: report.message.startswith("stopped"))
-HOLD = Operation("hold", 5.0, loop=_holds, lasts=_STAY, undone_by=_LEADER)
-HOME = Operation("home", 60.0, arm=_is_enabled, loop=_holds, lasts=_STAY, undone_by=_LEADER)
-ENABLE = Operation("enable", 30.0, arm=_is_enabled)
-RESET = Operation("reset", 30.0, loop=lambda report: not report.message.startswith("stopped"))
+def _hold(client: SystemClient) -> str:
+    return f"the arms hold, {_named(client.halt())} stopped leading; wav start goes on"
+
+
+def _home(client: SystemClient) -> str:
+    leaders = client.halt()  # lest the arms leave again as soon as they have arrived
+    answer = client.trigger("piper/home", _HOME_SECONDS)
+    return f"{answer}, {_named(leaders)} stopped leading; wav start goes on"
+
+
+def _start(client: SystemClient) -> str:
+    return f"arms enabled, {_named(client.start())} leads them"
+
+
+def _enable(client: SystemClient) -> str:
+    from wav_policy.nodes.clients.system_client import ENABLE_TIMEOUT
+
+    return client.switch("piper/enable", True, ENABLE_TIMEOUT)
+
+
+def _named(leaders: list[str]) -> str:
+    return " and ".join(leaders) or "nobody"
+
+
+STOP = Operation(
+    "stop",
+    lambda client: client.trigger("piper/stop", _STOP_SECONDS),
+    arm=_is_stopped,
+    loop=lambda report: report.message.startswith("stopped"),
+)
+HOLD = Operation("hold", _hold, loop=_holds, lasts=_STAY, undone_by=_STRANGER)
+HOME = Operation("home", _home, arm=_is_enabled, loop=_holds, lasts=_STAY, undone_by=_STRANGER)
+START = Operation("start", _start, arm=_is_enabled)
+ENABLE = Operation("enable", _enable, arm=_is_enabled)
+RESET = Operation(
+    "reset",
+    lambda client: client.trigger("piper/reset", _RESET_SECONDS),
+    loop=lambda report: not report.message.startswith("stopped"),
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +120,7 @@ class Arguments:
 
 @dataclass(frozen=True)
 class ResetArguments(Arguments):
-    """Clears an emergency stop: the arms LOSE POWER AND FALL. Afterwards: wav enable."""
+    """Clears an emergency stop: the arms LOSE POWER AND FALL. Afterwards: wav start."""
 
     supported: Flag = False
     """Both arms are supported: do not ask."""
@@ -97,6 +133,7 @@ def _command(operation: Operation, argv: list[str]) -> int:
 stop = partial(_command, STOP)
 hold = partial(_command, HOLD)
 home = partial(_command, HOME)
+start = partial(_command, START)
 enable = partial(_command, ENABLE)
 
 
@@ -121,12 +158,7 @@ def operate(operation: Operation, namespace: str = "") -> int:
         from wav_policy.nodes.clients.system_client import SystemClient
 
         with closing(SystemClient(normalized_namespace(namespace))) as client:
-            service = f"piper/{operation.name}"
-            print(
-                client.switch(service, True, operation.timeout)
-                if operation is ENABLE
-                else client.trigger(service, operation.timeout)
-            )
+            print(operation.act(client))
             doubts = confirm(client, operation)
     except Exception as error:  # whatever it is, it must not hide that nothing is confirmed
         remedy = ": source the set-ups of ROS 2 first" if isinstance(error, ImportError) else ""

@@ -16,7 +16,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from wav_policy.monitor import commands
 from wav_policy.monitor.commands import CommandError
-from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC
+from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC, LEADERS
 from wav_policy.nodes.messages.instruction_topic import instruction_fault, make_instruction_publisher
 from wav_policy.nodes.messages.limits import cut
 
@@ -32,8 +32,6 @@ _ENABLE: Final = "piper/enable"
 _HOLD: Final = "piper/hold"
 _HOME: Final = "piper/home"
 _ARMS: Final = "piper_node"
-_LEADERS: Final = ("policy_node", "teleop_node")
-"""Whoever of this project tells the arms what to do; the arms hold as soon as nobody does."""
 _TIMEOUT: Final = 30.0
 """Enabling arms takes seconds [s]."""
 _SHORT_TIMEOUT: Final = 5.0
@@ -58,8 +56,8 @@ class RosCommander:
         self._enable = node.create_client(SetBool, _ENABLE)
         self._hold_arms = node.create_client(Trigger, _HOLD)
         self._take_home = node.create_client(Trigger, _HOME)
-        self._change = {name: node.create_client(ChangeState, f"{name}/change_state") for name in (_ARMS, *_LEADERS)}
-        self._state = {name: node.create_client(GetState, f"{name}/get_state") for name in (_ARMS, *_LEADERS)}
+        self._change = {name: node.create_client(ChangeState, f"{name}/change_state") for name in (_ARMS, *LEADERS)}
+        self._state = {name: node.create_client(GetState, f"{name}/get_state") for name in (_ARMS, *LEADERS)}
         self._instruction = make_instruction_publisher(node)
 
     def available(self) -> frozenset[str]:
@@ -109,7 +107,7 @@ class RosCommander:
                 self._under_way.discard(command)
 
     def _leaders(self) -> list[str]:
-        return [name for name in _LEADERS if self._change[name].service_is_ready()]
+        return [name for name in LEADERS if self._change[name].service_is_ready()]
 
     def _instruct(self, text: str) -> str:
         if not text.strip():
@@ -183,7 +181,7 @@ class RosCommander:
     def _check_no_stranger(self) -> None:
         """Who publishes chunks besides the leaders goes on doing so, and the arms follow the next one."""
         publishers = self._node.get_publishers_info_by_topic(CHUNK_TOPIC)
-        strangers = sorted({publisher.node_name for publisher in publishers} - set(_LEADERS))
+        strangers = sorted({publisher.node_name for publisher in publishers} - set(LEADERS))
         if strangers:
             raise CommandError(f"{' and '.join(strangers)} also publishes {CHUNK_TOPIC}, which Hold does not stop")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
-from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.msg import State, Transition  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 
 from tests.wav_policy.nodes.arms_process import Probe, Robot  # noqa: E402
+from tests.wav_policy.nodes.operated_robot import Robot as Operated  # noqa: E402
 from wav_policy.cli.main import POWER_SWITCH, main  # noqa: E402
 from wav_policy.cli.operate import HOLD, HOME, STOP, Operation, confirm  # noqa: E402
 from wav_policy.nodes.clients.system_client import Report  # noqa: E402
@@ -37,6 +40,42 @@ def probe() -> Iterator[Probe]:
     rclpy.shutdown()
 
 
+@pytest.fixture
+def around(probe: Probe) -> Iterator[Operated]:
+    """A system that answers whatever is asked, and notes it."""
+    robot, executor = Operated(), SingleThreadedExecutor()
+    executor.add_node(robot.node)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    robot.loop = ("holding: no_command", b"\0", "", "")
+    yield robot
+    executor.shutdown()
+    thread.join(10.0)
+    robot.node.destroy_node()
+
+
+def test_hold_and_home_stop_whoever_leads_and_start_lets_them_go_on(repository: Path, around: Operated) -> None:
+    """The page's buttons do the same."""
+    around.states["policy_node"] = State.PRIMARY_STATE_ACTIVE
+    told = {name: wav(repository, name) for name in ("hold", "home", "start")}
+    assert [done.returncode for done in told.values()] == [0, 0, 0], told
+    held, homed = ["piper/hold", "policy_node 4"], ["piper/hold", "piper/home"]
+    assert around.called == [*held, *homed, "piper/enable", "policy_node 3"]
+    assert "policy_node stopped leading; wav start goes on" in told["hold"].stdout
+    assert "arms enabled, policy_node leads them" in told["start"].stdout
+
+
+@pytest.mark.parametrize("command", ["hold", "home", "start"])
+def test_nobody_leads_arms_that_refuse(repository: Path, around: Operated, command: str) -> None:
+    around.states["policy_node"] = State.PRIMARY_STATE_INACTIVE if command == "start" else State.PRIMARY_STATE_ACTIVE
+    around.refuse = "no"
+    done = wav(repository, command)
+    assert done.returncode == 1
+    assert "refused: no" in done.stderr
+    assert POWER_SWITCH in done.stderr
+    assert around.called[1:] == ([] if command == "start" else ["policy_node 4"])
+
+
 def test_without_a_system_nothing_is_confirmed(repository: Path) -> None:
     done = wav(repository, "stop")
     assert done.returncode == 1
@@ -45,7 +84,7 @@ def test_without_a_system_nothing_is_confirmed(repository: Path) -> None:
     assert "power switch" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["stop", "hold", "home", "enable", "reset --supported"])
+@pytest.mark.parametrize("command", ["stop", "hold", "home", "start", "enable", "reset --supported"])
 @pytest.mark.parametrize(("domain", "code"), [("nonsense", 2), ("999", 2), ("5", 1)])
 def test_whatever_goes_wrong_nothing_is_confirmed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, domain: str, code: int

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -21,10 +21,15 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.nodes.messages.chunk_topic import LEADERS
 from wav_policy.nodes.messages.diagnostic_array import reports_from_message
 from wav_policy.nodes.messages.subscribing import subscribe
 
 SERVICE_TIMEOUT = 10.0
+ENABLE_TIMEOUT: Final = 30.0
+"""[s]"""
+_FOUND_WITHIN: Final = 1.0
+"""A node of this project that is there has been found [s]."""
 
 WORLD: Final = "sim_node: world"
 """What the simulation says on /diagnostics."""
@@ -90,6 +95,68 @@ class SystemClient:
             ServiceError: see the class.
         """
         return self._agreed(service, self._call(Trigger, service, Trigger.Request(), timeout))
+
+    def halt(self) -> list[str]:
+        """Let the arms brake and hold, and go on holding: whoever of this project leads them stops.
+
+        Returns:
+            Who that is.
+
+        Raises:
+            ServiceError: of what was not done; the rest was tried all the same.
+        """
+        failures: list[str] = []
+
+        def tried(step: Callable[..., object], *arguments: object) -> None:
+            try:
+                step(*arguments)
+            except ServiceError as error:
+                failures.append(str(error))
+
+        tried(self.trigger, "piper/hold")
+        leaders = self.leaders()
+        for leader in leaders:
+            tried(self._stop_leading, leader)
+        if failures:
+            raise ServiceError("; ".join(failures))
+        return leaders
+
+    def start(self) -> list[str]:
+        """Enable the arms and let whoever of this project is there lead them.
+
+        Returns:
+            Who that is.
+
+        Raises:
+            ServiceError: see the class; nobody begins to lead arms that are not enabled.
+        """
+        if self._is_active("piper_node"):
+            self.switch("piper/enable", True, ENABLE_TIMEOUT)
+        else:
+            self.activate("piper_node", ENABLE_TIMEOUT)
+        leaders = self.leaders()
+        for leader in leaders:
+            if not self._is_active(leader):
+                self.activate(leader, ENABLE_TIMEOUT)
+        return leaders
+
+    def leaders(self) -> list[str]:
+        """Nodes of this project that are there to tell the arms what to do."""
+        clients = {name: self.node.create_client(ChangeState, f"{name}/change_state") for name in LEADERS}
+        try:
+            self.spin_until(lambda: all(client.service_is_ready() for client in clients.values()), _FOUND_WITHIN)
+            return [name for name, client in clients.items() if client.service_is_ready()]
+        finally:
+            for client in clients.values():
+                self.node.destroy_client(client)
+
+    def _stop_leading(self, leader: str) -> None:
+        if self._is_active(leader):
+            self.deactivate(leader)
+
+    def _is_active(self, node: str) -> bool:
+        response = self._call(GetState, f"{node}/get_state", GetState.Request(), SERVICE_TIMEOUT)
+        return bool(response.current_state.id == State.PRIMARY_STATE_ACTIVE)
 
     def lay_out(self, seed: int) -> Callable[[], bool]:
         """Have the simulation, which has been heard, lay out its task anew.

@@ -14,6 +14,8 @@ from rclpy.duration import Duration
 from rclpy.qos import LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
 CHUNK_TOPIC: Final = "action_chunk"
+LEADERS: Final = ("policy_node", "teleop_node")
+"""Whoever of this project tells the arms what to do; the arms hold as soon as nobody does."""
 
 LEASE: Final = 0.07
 """Silence after which the publisher counts as lost [s]. With one control tick it stays below 100 ms."""

@@ -24,13 +24,12 @@ from wav_policy.bringup.access import Access, read_policy, write_policy
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES
 from wav_policy.bringup.paths import PACKAGE
+from wav_policy.nodes.messages.chunk_topic import LEADERS
 from wav_policy.nodes.messages.gateway_words import NAME
 from wav_policy.robot.cameras import VIEWS
 
 _SETTLING = 3.0
 """The graph reaches a new participant bit by bit [s]."""
-
-_LEADERS = ("policy_node", "teleop_node")
 
 ON_DEMAND = {
     "monitor": Access(
@@ -42,8 +41,8 @@ ON_DEMAND = {
     "sim_node": Access(reply=("/sim/operate",)),
     "recorder_node": Access(subscribe=("/joint_targets", "/leader/joint_states")),
     "lifecycle_manager": Access(
-        subscribe=tuple(f"/{node}/transition_event" for node in _LEADERS),
-        request=tuple(f"/{node}/{service}" for node in _LEADERS for service in ("change_state", "get_state")),
+        subscribe=tuple(f"/{node}/transition_event" for node in LEADERS),
+        request=tuple(f"/{node}/{service}" for node in LEADERS for service in ("change_state", "get_state")),
     ),
 }
 """What nodes use only at times, so that the graph need not show it: the monitor while a browser looks on, the others

@@ -130,7 +130,10 @@ class ServicedArm:
         if reader.offset_frames:
             return f"on other identifiers ({reader.offset_id:#x}): `wav arm follower` sets them back"
         if self.is_heard:
-            return "follower"
+            others = (
+                "; it is sent targets: a leader arm or another program speaks on its bus. Give that a bus of its own"
+            )
+            return f"follower{others if reader.leader_frames else ''}"
         if reader.leader_frames:
             return "leader (it sends targets): `wav arm follower` makes it a follower"
         return "not heard: no power, no cable, or a leader at rest (silent until it is moved)"

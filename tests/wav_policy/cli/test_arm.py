@@ -104,6 +104,15 @@ def test_show_of_an_arm_that_cannot_be_driven(
     assert ("0x3a" in told) if fault == "offset_ids" else ("a leader at rest" in told)
 
 
+def test_show_tells_of_another_master(make_bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]) -> None:
+    bench = make_bench()
+    assert bench.run("show") == 0
+    assert "it is sent targets" not in capsys.readouterr().out
+    bench.arm.faults = FaultSet.parse("leader_on_bus")
+    assert bench.run("show") == 0
+    assert "follower; it is sent targets" in capsys.readouterr().out
+
+
 CHANGES = {
     "restore-limits": (corrupted, lambda bench: bench.arm.flash.limits == Flash().limits),
     "stroke 100": (lambda: Flash(max_stroke=0.0), lambda bench: bench.arm.flash.max_stroke == 0.1),

@@ -46,7 +46,7 @@ COMMANDS = {
     "hold": _operation("hold", "Let both arms brake and hold where they are; nobody leads them on."),
     "home": _operation("home", "Move both arms slowly to the pose over the table; nobody leads them on."),
     "start": _operation("start", "Motors on, and let the policy (or the teleoperation) lead the arms."),
-    "enable": _operation("enable", "Motors on, holding."),
+    "enable": _operation("enable", "Motors on; whoever still leads the arms goes on."),
     "reset": _operation("reset", "Clear an emergency stop; the arms fall."),
     "replay": Command(
         "wav_policy.cli.replay:main", "Look at a recorded episode, and at what the policy imagines.", True

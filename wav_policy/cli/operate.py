@@ -112,7 +112,7 @@ RESET = Operation(
 
 @dataclass(frozen=True)
 class Arguments:
-    """Calls the service of piper_node and prints what both arms confirm."""
+    """Prints what both arms confirm on /diagnostics; exit code 0 only where they do."""
 
     namespace: str = ""
     """Of the system, such as robot1; empty: it has none."""

@@ -206,7 +206,8 @@ def missing_files(text: str) -> list[str]:
         for name in expanded(span.rstrip("/")):
             pattern = re.compile(re.escape(f"/{name}").replace(r"\*", "[^/]*") + "$")
             missing += [] if any(pattern.search(path) for path in files()) else [name]
-    return missing
+    modules = [name.replace(".", "/") for name in re.findall(r"python -m ((?:wav_|tests)[\w.]*\w)", text)]
+    return missing + [name for name in modules if not {f"/{name}.py", f"/{name}/__main__.py"} & set(files())]
 
 
 @cache
@@ -306,6 +307,7 @@ def test_all_topics_are_in_their_page() -> None:
         (unknown_options, "`python -m tests.benchmarks.control_loop`; `--all-frames`", "`--all-frames`"),
         (unknown_topics, "`piper/{hold,stop}`, `<view>/image_raw`", "`piper/{hold,park}`"),
         (missing_files, "`control/safety.py`, `config/*.yaml`, `wav_policy/cli`", "`control/security.py`"),
+        (missing_files, "`python -m wav_models.bench.gpu`", "`python -m wav_models.bench.cpu`"),
         (wrong_settings, "`velocity: [1, 1, 1, 1, 1, 1, 0.5]` in `config/safety.yaml`", "`velocity: 1.0`"),
         (wrong_settings, "`arm.speed_percent` in `config/piper.yaml`", "`speed_percent` in `config/safety.yaml`"),
         (unknown_arguments, "`arms:=left`", "`arms:=middle`"),

@@ -26,6 +26,7 @@ class NoiseStreams:
 
     @classmethod
     def from_seed(cls, seed: int) -> NoiseStreams:
+        """The streams of a plan; ValueError for a seed below 0."""
         if seed < 0:
             raise ValueError(f"seed is {seed}; any integer >= 0 fits")
         children = np.random.SeedSequence(seed).spawn(3)
@@ -63,6 +64,7 @@ class NoiseDistribution:
         return self.around(torch.randn(count, *self.mean.shape, generator=generator).to(self.mean.device))
 
     def to(self, device: torch.device) -> NoiseDistribution:
+        """The same, there."""
         return NoiseDistribution(self.mean.to(device), self.std.to(device))
 
     def smooth(
@@ -80,7 +82,8 @@ class NoiseDistribution:
         """This noise as seen `by` entries of the time `axis` later, to warm-start the next plan.
 
         Entries between two are interpolated linearly; what comes in at the end of the horizon is standard normal.
-        The standard deviation is raised to `min_std`, so that the next search can leave the old optimum.
+        The standard deviation is raised to `min_std`, so that the next search can leave the old optimum. ValueError for
+        `by` below 0.
         """
         if by < 0:
             raise ValueError(f"by is {by}; noise is shifted forward in time, by >= 0")
@@ -101,6 +104,7 @@ class SearchState:
         return cls(*map(NoiseDistribution.standard, shapes)).to(model.device)
 
     def to(self, device: torch.device) -> SearchState:
+        """The same, there."""
         return SearchState(self.video.to(device), self.value.to(device))
 
     def refit(self, video_elites: Tensor, value_elites: Tensor, rates: tuple[float, float, float]) -> SearchState:

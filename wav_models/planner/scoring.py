@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 class Score(Protocol):
+    """Higher is better; scores have no unit."""
+
     def pairs(self, values: Tensor) -> Tensor:
         """Scores [M, N] of values [M, N, T]; entry [m, n] belongs to future m."""
 
@@ -32,6 +34,9 @@ class SignalToNoise:
 
     It grows without bound as a prediction gets flat (a constant 0.01 beats steady progress from 0 to 1) and prefers
     the noisier of two negative predictions. It is the default because it is the published definition.
+
+    Attributes:
+        eps: keeps the quotient finite where a prediction is constant; unit of the values.
     """
 
     eps: float = 1e-6

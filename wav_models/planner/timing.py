@@ -148,6 +148,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Count what is done within to this stage, also where it fails."""
         start = self._clock()
         try:
             yield

@@ -23,13 +23,16 @@ def option(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def parsed(cls: type[Arguments], prog: str, argv: Sequence[str]) -> Arguments:
+def parsed(cls: type[Arguments], prog: str, argv: Sequence[str], description: str | None = None) -> Arguments:
     """Arguments of a command; words that are none end the process with exit code 2 and tyro's message.
+
+    Args:
+        description: of the command, for its help; what the class says of itself when None.
 
     Raises:
         ConfigurationError: a value is not what its field takes, such as a number outside of the range of its type.
     """
-    return _checked(tyro.cli(cls, prog=prog, args=argv))
+    return _checked(tyro.cli(cls, prog=prog, description=description, args=argv))
 
 
 def parsed_command(commands: Mapping[str, Callable[..., Any]], prog: str, argv: Sequence[str]) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import ConfigurationError
 from wav_models.endings import OK
-from wav_policy.cli.main import POWER_SWITCH
+from wav_policy.cli.main import COMMANDS, POWER_SWITCH
 from wav_policy.cli.operator_answer import ask, is_asked_at_terminal
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ RESET = Operation(
 
 @dataclass(frozen=True)
 class Arguments:
-    """Prints what both arms confirm on /diagnostics; exit code 0 only where they do."""
+    """Of any of the commands."""
 
     namespace: str = ""
     """Of the system, such as robot1; empty: it has none."""
@@ -127,7 +127,8 @@ class ResetArguments(Arguments):
 
 
 def _command(operation: Operation, argv: list[str]) -> int:
-    return operate(operation, parsed(Arguments, f"wav {operation.name}", argv).namespace)
+    description = f"{COMMANDS[operation.name].summary} Prints what both arms confirm; exit code 0 only where they do."
+    return operate(operation, parsed(Arguments, f"wav {operation.name}", argv, description).namespace)
 
 
 stop = partial(_command, STOP)

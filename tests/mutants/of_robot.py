@@ -276,8 +276,8 @@ MUTANTS: Final = [
         {"other_arm_blamed": ("zip(SIDES, cut_off, strict=True)", "zip(SIDES[::-1], cut_off, strict=True)")},
     ),
     *mutants_of(
-        "wav_policy/nodes/runtime/trajectory_runner.py",
-        ("tests/wav_policy/nodes/test_trajectory_desk.py",),
+        "wav_policy/nodes/runtime/goal_runner.py",
+        ("tests/wav_policy/nodes/test_goal_desk.py",),
         {
             "any_cancel_ends_it": ("word.number in (active.number, 0)", "True"),
             "half_a_goal_is_kept": ('if isinstance(word, Cancel):\n            self._parts = b""\n', "if isinstance(word, Cancel):\n"),

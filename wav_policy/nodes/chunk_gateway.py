@@ -1,5 +1,5 @@
 """Listens to `action_chunk` for piper_node, answers its lifecycle and parameter services and takes trajectories for it
-(`trajectory_desk`), in a process of its own.
+(`goal_desk`), in a process of its own.
 
 Rclpy takes a message from the middleware, and makes Python objects of it, while every other thread of the process
 waits: a message of 100 MB would keep a stop waiting for a tenth of a second. Here nothing waits but this process. It
@@ -34,6 +34,7 @@ from wav_models.signals import die_with_parent, ignore_ends
 from wav_models.types import ActionChunk
 from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.nodes.goal_desk import offer
 from wav_policy.nodes.messages import chunk_topic
 from wav_policy.nodes.messages.authors import Authors
 from wav_policy.nodes.messages.gateway_words import (
@@ -57,7 +58,6 @@ from wav_policy.nodes.messages.gateway_words import (
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.nodes.service_desk import ServiceDesk
-from wav_policy.nodes.trajectory_desk import offer
 
 _SPACING: Final = 0.005
 """Between two words that are no beats: of what comes faster the newest is told [s]."""

@@ -48,11 +48,11 @@ from wav_policy.nodes.messages.qos import SENSOR_DATA
 from wav_policy.nodes.piper_parameters import PiperNodeConfig
 from wav_policy.nodes.runtime.chunk_listener import ChunkListener
 from wav_policy.nodes.runtime.diagnostics import Diagnostics
+from wav_policy.nodes.runtime.goal_runner import GoalRunner
 from wav_policy.nodes.runtime.lifecycle import ManagedNode
 from wav_policy.nodes.runtime.parameters import Described, declare, describe
 from wav_policy.nodes.runtime.priority import take_priority
 from wav_policy.nodes.runtime.spin import run
-from wav_policy.nodes.runtime.trajectory_runner import TrajectoryRunner
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.errors import EmergencyStoppedError, PiperError
 from wav_policy.robot.joints import SIDES
@@ -99,7 +99,7 @@ class PiperNode(ManagedNode):
         self._wanted: deque[tuple[Wanted, int]] = deque()
         self._may_park = True
         self._wake = self.create_guard_condition(self._make_transitions)
-        self._trajectories = TrajectoryRunner(
+        self._trajectories = GoalRunner(
             lambda: self._loop, self._stamps.translate, lambda order: self._listener.tell(order), self._note
         )
         topic = self.resolve_topic_name(chunk_topic.CHUNK_TOPIC)

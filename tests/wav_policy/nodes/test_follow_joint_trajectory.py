@@ -32,7 +32,7 @@ from wav_policy.control.control_loop import ControlLoop  # noqa: E402
 from wav_policy.control.safety import SafetyLimits  # noqa: E402
 from wav_policy.nodes.messages.joint_state import seconds_to_stamp  # noqa: E402
 from wav_policy.nodes.runtime.chunk_listener import ChunkListener  # noqa: E402
-from wav_policy.nodes.runtime.trajectory_runner import TrajectoryRunner  # noqa: E402
+from wav_policy.nodes.runtime.goal_runner import GoalRunner  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -81,7 +81,7 @@ class System:
         self.loop = ControlLoop(self.arms, RATE, SafetyLimits(max_tick=1.0, max_measurement_age=5.0))
         self.loop.start()
         offset = time.time() - time.monotonic()
-        self.runner = TrajectoryRunner(
+        self.runner = GoalRunner(
             lambda: self.loop, lambda stamp: stamp - offset, lambda order: self.listener.tell(order), self.notes.append
         )
         self.listener = ChunkListener(

@@ -26,7 +26,7 @@ class _Active:
     is_cancelled: bool = False
 
 
-class TrajectoryRunner:
+class GoalRunner:
     """In a thread of its own, one goal after the other.
 
     Args:

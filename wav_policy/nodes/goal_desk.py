@@ -44,7 +44,7 @@ class _Taken:
     joints: tuple[int, ...]
 
 
-class TrajectoryDesk:
+class GoalDesk:
     """Goals to numbers, and back to whoever sent them.
 
     Args:
@@ -118,7 +118,7 @@ class TrajectoryDesk:
         return result_message(self._action, ended.code, ended.text)
 
 
-def offer(node: Node, say: Callable[[Word], None]) -> TrajectoryDesk | None:
+def offer(node: Node, say: Callable[[Word], None]) -> GoalDesk | None:
     """The desk, where control_msgs is installed; why not, for piper_node's log, where it is not."""
     try:
         from control_msgs.action import FollowJointTrajectory
@@ -126,7 +126,7 @@ def offer(node: Node, say: Callable[[Word], None]) -> TrajectoryDesk | None:
         say(Note(f"{ACTION} is not offered: the ROS package control_msgs is not installed"))
         return None
     try:
-        return TrajectoryDesk(node, FollowJointTrajectory, say)
+        return GoalDesk(node, FollowJointTrajectory, say)
     except Exception as error:  # whatever it is (a broken package, SROS 2 does not allow it), chunks must be heard
         say(Note(f"{ACTION} is not offered: {type(error).__name__}: {error}"))
         return None

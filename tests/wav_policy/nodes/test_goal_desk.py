@@ -24,6 +24,7 @@ from tests.wav_policy.control.loop_bench import RATE, START, PerfectArms  # noqa
 from wav_policy.control.control_loop import ControlLoop  # noqa: E402
 from wav_policy.control.joint_trajectory import GoalCode, GoalError, Progress, TrajectoryGoal  # noqa: E402
 from wav_policy.control.safety import SafetyLimits  # noqa: E402
+from wav_policy.nodes.goal_desk import ACTION, GoalDesk, offer  # noqa: E402
 from wav_policy.nodes.messages.follow_joint_trajectory import goal_from_message  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
     MAX_PACKET,
@@ -39,8 +40,7 @@ from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
     unpack,
     unpack_order,
 )
-from wav_policy.nodes.runtime.trajectory_runner import TrajectoryRunner  # noqa: E402
-from wav_policy.nodes.trajectory_desk import ACTION, TrajectoryDesk, offer  # noqa: E402
+from wav_policy.nodes.runtime.goal_runner import GoalRunner  # noqa: E402
 from wav_policy.robot.joints import JOINT_NAMES  # noqa: E402
 
 
@@ -199,7 +199,7 @@ class Desk:
         self.results: list[tuple[Handle, Any]] = []
         clock = SimpleNamespace(now=lambda: SimpleNamespace(to_msg=lambda: "now"))
         node: Any = SimpleNamespace(get_clock=lambda: clock)
-        self.desk = TrajectoryDesk(node, Action, self.said.append, self._make)
+        self.desk = GoalDesk(node, Action, self.said.append, self._make)
 
     def _make(self, node: Any, action: Any, name: str, execute: Any, **callbacks: Any) -> Any:
         assert name == ACTION
@@ -303,7 +303,7 @@ class Run:
     def __init__(self, loop: ControlLoop | None) -> None:
         self.told: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.notes: list[str] = []
-        self.runner = TrajectoryRunner(lambda: loop, lambda stamp: stamp, self.told.put, self.notes.append)
+        self.runner = GoalRunner(lambda: loop, lambda stamp: stamp, self.told.put, self.notes.append)
 
     def send(self, number: int, message: Any) -> None:
         for part in goal_parts(number, goal_from_message(message)):

@@ -90,7 +90,7 @@ MUTANTS: Final = [
         "wav_policy/control/control_loop.py",
         ("tests/wav_policy/control/test_calm_motions.py",),
         {
-            "pose_of_the_caller_changed": ("goal = goal.copy()\n", "pass\n"),
+            "pose_of_the_caller_changed": ("        goal = np.clip(goal, *self._safety.bounds)\n", ""),
             "begins_where_the_arms_lag": ("target = self._newest_target\n        if target is not None:\n            return target", "target = None"),
             "closed_and_waited_for": ("self._source.end_motion(\"the control loop was closed\")", "pass"),
         },
@@ -107,6 +107,29 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_gripper_motion.py",),
+        {
+            "enabled_before_it_is_measured": ("            self._has_target.wait(_MEASURING)\n", "            pass\n"),
+            "goal_from_one_reading": ("start, why = self._newest_target,", "start, why = self._present_target(),"),
+            "home_beside_parking": ("            self._finish(self._source.motion, has_arrived=False, why=f", "            str(f"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/gripper_motion.py",
+        ("tests/wav_policy/control/test_gripper_motion.py",),
+        {
+            "grip_reached_anywhere": ("if is_there and away <= _REACHED:", "if is_there:"),
+            "grip_stalled_while_it_moves": ("if not is_there or abs(reading.velocity[self._joint]) > _STILL:", "if not is_there:"),
+            "grip_never_stalled": ("if self._elapsed - self._moved < _STALL_TIME:", "if True:"),
+            "grip_and_others_go_back": ("start = reachable.braked(position, velocity)\n", "start = position.copy()\n"),
+            "grip_outside_its_limits": ("if not lower - margin <= goal.position <= upper + margin:", "if False:"),
+            "grip_in_a_hurry": ("self.velocity[joint] = goal.speed\n", "pass\n"),
+            "grip_goes_on_by_itself": ("    can_pause = False\n", ""),
+            "grip_through_what_blocks": ("        if blocked:\n", "        if False:\n"),
+        },
+    ),
+    *mutants_of(
         "wav_policy/control/followed_trajectory.py",
         ("tests/wav_policy/control/test_followed_trajectory.py",),
         {
@@ -120,7 +143,7 @@ MUTANTS: Final = [
         "wav_policy/control/joint_trajectory.py",
         ("tests/wav_policy/control/test_joint_trajectory.py",),
         {
-            "others_jump_back": ("velocity * np.abs(velocity) / (2.0 * reachable.acceleration)", "velocity * 0.0"),
+            "others_jump_back": ("velocity * np.abs(velocity) / (2.0 * self.acceleration)", "velocity * 0.0"),
             "outside_the_limits": ("    _check_points(goal, due, reachable)\n", ""),
             "too_fast": ("_NUM_OF_START if is_checked else None)", "0)"),
             "jump_at_the_start": ("        _check_start(goal, position)\n", "        pass\n"),

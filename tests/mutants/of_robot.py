@@ -280,6 +280,8 @@ MUTANTS: Final = [
         ("tests/wav_policy/nodes/test_goal_desk.py",),
         {
             "any_cancel_ends_it": ("word.number in (active.number, 0)", "True"),
+            "absent_arm_moved": ("if told.absent and name.startswith(told.absent):", "if False:"),
+            "for_ever_under_way": ("if not motion.has_ended and time.monotonic() > active.until:", "if False:"),
             "half_a_goal_is_kept": ('if isinstance(word, Cancel):\n            self._parts = b""\n', "if isinstance(word, Cancel):\n"),
         },
     ),

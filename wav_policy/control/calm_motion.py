@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from wav_models.types import FloatArray
+from wav_policy.control.joint_trajectory import GoalCode, Progress
 from wav_policy.control.minimum_jerk import MinimumJerkMotion
 from wav_policy.piper.bimanual import JointReading
 
@@ -30,17 +31,22 @@ class Motion:
         can_pause: it goes on once what was in the way is gone, and makes way for no other; else what is in its way, or
             another motion, ends it.
         velocity: largest speed of every joint, shape [14], rad/s and m/s; None: as the limits allow.
+        patience: what it may take, but for settling [s].
+        progress: at the newest tick; None before the first.
         has_arrived: it ended at its goal.
         why: it ended elsewhere.
     """
 
     can_pause = True
     velocity: FloatArray | None = None
+    patience = np.inf
 
     def __init__(self, name: str, goal: FloatArray) -> None:
         self.name = name
+        self.progress: Progress | None = None
         self.has_arrived = False
         self.why = ""
+        self._failure = GoalCode.INVALID_GOAL
         self._goal = goal
         self._ended = threading.Event()
 
@@ -70,9 +76,18 @@ class Motion:
             self._ended.set()
 
     @property
+    def code(self) -> GoalCode:
+        """How it ended; INVALID_GOAL where something else ended it."""
+        return GoalCode.SUCCESSFUL if self.has_arrived else self._failure
+
+    @property
     def has_ended(self) -> bool:
         """Whether it is over."""
         return self._ended.is_set()
+
+    def _fail(self, code: GoalCode, why: str) -> bool:
+        self._failure, self.why = code, why
+        return False
 
 
 class CalmMotion(Motion):
@@ -87,11 +102,22 @@ class CalmMotion(Motion):
         self._line = MinimumJerkMotion(start, goal, speed)
         self.velocity = self._line.velocity
         self.duration = self._line.duration
+        self.patience = PATIENCE * self.duration
+        self._elapsed = 0.0
+        self._wanted = np.stack([start, np.zeros_like(start)])
 
     def advance(self, elapsed: float) -> FloatArray:
         """See `Motion`."""
-        return self._line.advance(elapsed)
+        self._elapsed += elapsed
+        self._wanted = np.stack(self._line.advance(elapsed))
+        return self._wanted[0]
+
+    def judge(self, target: FloatArray | None, rests: bool, reading: JointReading | None, blocked: str) -> bool | None:
+        """See `Motion`."""
+        if reading is not None:
+            self.progress = Progress(self._elapsed, self._wanted, np.stack([reading.position, reading.velocity]))
+        return super().judge(target, rests, reading, blocked)
 
     def wait(self, settling: float) -> bool:
-        """Whether it was over within `PATIENCE` times its duration and `settling` [s]."""
-        return self._ended.wait(PATIENCE * self.duration + settling)
+        """Whether it was over within its patience and `settling` [s]."""
+        return self._ended.wait(self.patience + settling)

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from wav_policy.control.chunk_executor import ChunkingConfig
 from wav_policy.control.collision import make_checker
 from wav_policy.control.command_source import CommandSource
 from wav_policy.control.followed_trajectory import FollowedTrajectory
+from wav_policy.control.gripper_motion import GripperGoal, GripperMotion
 from wav_policy.control.interventions import Tally
 from wav_policy.control.joint_trajectory import GoalCode, GoalError, Reachable, TrajectoryGoal, make_path
 from wav_policy.control.loop_phases import TRANSITIONS, TRIGGERS, Phase, Trigger
@@ -42,6 +43,9 @@ from wav_policy.robot.joints import GRIPPERS, REVOLUTE
 
 SETTLE_TIMEOUT: Final = 2.0
 """Longest wait for the target to rest [s]; braking from 3 rad/s at 5 rad/s^2 takes 0.6 s."""
+_AnyMotion = TypeVar("_AnyMotion", bound=Motion)
+_MEASURING: Final = 0.5
+"""Longest wait for the first target after arms were enabled [s]: it takes two readings that agree."""
 _SETTLED = 2e-5  # rad/s, m/s
 _RELATCHED = 0.02  # rad; an arm farther than this from its target after an inhibit is taken where it is
 _RESTING = 0.05  # rad/s; an arm that lags by up to 0.4 s has then come nearer to its target than that
@@ -93,6 +97,7 @@ class ControlLoop:
         self._whereabouts = Whereabouts()
         self._is_silent = threading.Event()
         self._is_silent.set()
+        self._has_target = threading.Event()
         self._thread = LoopThread("control loop", self._period, self.tick, self._fail, self._statistics)
 
         self._phase = Phase.IDLE
@@ -124,7 +129,8 @@ class ControlLoop:
         self._source.end_motion("the control loop was closed")
 
     def engage(self, were_ready: tuple[bool, bool] = (False, False)) -> bool:
-        """Command the arms from now on, starting from where they are; chunks planned earlier are not executed.
+        """Command the arms from now on, starting from where they are; chunks planned earlier are not executed. Waits
+        until they have been measured.
 
         Args:
             were_ready: per arm, whether it was under power all along: its gripper keeps holding what it holds.
@@ -132,7 +138,10 @@ class ControlLoop:
         Returns:
             False, and nothing is commanded, if the loop is stopped.
         """
-        return self._thread.ask(lambda: self._engage(were_ready))
+        is_engaged = self._thread.ask(lambda: self._engage(were_ready))
+        if is_engaged and self._thread.is_running:
+            self._has_target.wait(_MEASURING)
+        return is_engaged
 
     def disengage(self) -> None:
         """Brake to rest, then stop commanding: the arms hold. A loop that does not answer does so before all else."""
@@ -178,7 +187,7 @@ class ControlLoop:
         """Move calmly to a pose, through the safety filter; chunks are ignored meanwhile. Blocks.
 
         Args:
-            goal: shape [14], rad and m.
+            goal: shape [14], rad and m; where the arms cannot get there, as near to it as their limits are.
             speed: largest joint speed [rad/s], kept whatever delays the motion.
 
         Returns:
@@ -203,10 +212,28 @@ class ControlLoop:
         start = self._present_target()
         if start is not None:  # the loop must not wait while all of a long path is held against the limits
             make_path(goal, goal.elapsed(self._clock()), start, self._safety.velocity, self._reachable)
-        answer = self._thread.ask(lambda: self._follow(goal))
-        if isinstance(answer, GoalError):
-            raise answer
-        return answer
+        return self._take_over(
+            lambda target: FollowedTrajectory(
+                goal, goal.elapsed(self._clock()), target, self._safety.velocity, self._reachable
+            )
+        )
+
+    def grip(self, goal: GripperGoal) -> GripperMotion:
+        """Open or close a gripper, as `follow` follows a trajectory.
+
+        Raises:
+            GoalError: nothing is done; what is under way goes on.
+        """
+        return self._take_over(lambda target: GripperMotion(goal, target, self._safety.velocity, self._reachable))
+
+    def go_home(self, pose: FloatArray, speed: float) -> CalmMotion:
+        """Begin what `move_to` does, instead of a goal that is followed, and do not wait for it.
+
+        Raises:
+            GoalError: nothing is done; what is under way goes on.
+        """
+        pose = np.clip(pose, *self._safety.bounds)
+        return self._take_over(lambda target: CalmMotion(HOME, target, pose, speed))
 
     def end(self, motion: Motion, why: str) -> None:
         """Brake and hold, if that motion is still under way."""
@@ -242,6 +269,12 @@ class ControlLoop:
         if not self._phase.commands:
             return "not enabled", ""
         return why_holding(self._decision, self._cut_off)
+
+    def _take_over(self, begin: Callable[[FloatArray], _AnyMotion]) -> _AnyMotion:
+        answer = self._thread.ask(lambda: self._begin_goal(begin))
+        if isinstance(answer, GoalError):
+            raise answer
+        return answer
 
     def _travel(self, goal: FloatArray, speed: float, keeps_grippers: bool) -> bool:
         motion = self._thread.ask(lambda: self._begin(goal, speed, keeps_grippers))
@@ -289,6 +322,7 @@ class ControlLoop:
 
     def _begin_anew(self) -> None:
         self._decision = self._inhibit = self._needs_enable = None
+        self._has_target.clear()
         self._cut_off = False, False
         self._source.drop_plans()
         self._readings.forget()
@@ -307,23 +341,22 @@ class ControlLoop:
     def _begin(self, goal: FloatArray, speed: float, keeps_grippers: bool) -> CalmMotion | None:
         start = self._present_target()
         name = PARKING if keeps_grippers else HOME
-        self._end_trajectory(f"{name} has the arms now")
+        if self._source.motion is not None:
+            self._finish(self._source.motion, has_arrived=False, why=f"{name} has the arms now")
         if start is None or not self._go(Trigger.MOVE):
             return None
-        goal = goal.copy()
+        goal = np.clip(goal, *self._safety.bounds)
         if keeps_grippers:
             goal[GRIPPERS] = start[GRIPPERS]
         motion = self._source.motion = CalmMotion(name, start, goal, speed)
         return motion
 
-    def _follow(self, goal: TrajectoryGoal) -> FollowedTrajectory | GoalError:
-        start, why = self._present_target(), self._why_not_to_follow()
+    def _begin_goal(self, begin: Callable[[FloatArray], _AnyMotion]) -> _AnyMotion | GoalError:
+        start, why = self._newest_target, self._why_not_to_follow()
         if start is None or why:
             return GoalError(GoalCode.INVALID_GOAL, why or "the arms have not been measured yet")
         try:
-            motion = FollowedTrajectory(
-                goal, goal.elapsed(self._clock()), start, self._safety.velocity, self._reachable
-            )
+            motion = begin(start)
         except GoalError as error:
             return error
         self._end_trajectory("replaced by a newer goal")
@@ -369,6 +402,8 @@ class ControlLoop:
         measured, measured_at = (None, now) if reading is None else (reading.position, reading.stamp)
         decision = self._safety.step(now, command, measured, measured_at, stamp, velocity)
         self._decision = decision
+        if decision.target is not None and not self._has_target.is_set():
+            self._has_target.set()
         self._tally.count(decision.interventions)
         rests = self._safety.speed <= _SETTLED
         if rests and self._phase in (Phase.RELEASING, Phase.STOPPING):

@@ -25,9 +25,6 @@ class FollowedTrajectory(Motion):
         velocity: of the target, shape [14].
         reachable: what the path has to keep.
 
-    Attributes:
-        progress: at the newest tick; None before the first.
-
     Raises:
         GoalError: see `make_path`.
     """
@@ -41,14 +38,7 @@ class FollowedTrajectory(Motion):
         super().__init__(NAME, np.clip(self._path.end, reachable.lower, reachable.upper))
         self._terms = goal
         self._elapsed = elapsed
-        self._failure = GoalCode.INVALID_GOAL
-        self.progress: Progress | None = None
         self._wanted = np.stack([position, velocity])
-
-    @property
-    def code(self) -> GoalCode:
-        """How it ended; INVALID_GOAL where something else ended it."""
-        return GoalCode.SUCCESSFUL if self.has_arrived else self._failure
 
     def advance(self, elapsed: float) -> FloatArray:
         """See `Motion`."""
@@ -75,10 +65,6 @@ class FollowedTrajectory(Motion):
             return None
         told = told or "the arms are still on their way"
         return self._fail(GoalCode.GOAL_TOLERANCE_VIOLATED, f"goal_tolerance {late:.2f} s after the end: {told}")
-
-    def _fail(self, code: GoalCode, why: str) -> bool:
-        self._failure, self.why = code, why
-        return False
 
     def _find_away(self, allowed: Tolerances, measured: FloatArray) -> str:
         """The joint that is farthest beyond what is allowed; "" where all are within."""

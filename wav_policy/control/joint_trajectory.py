@@ -231,6 +231,10 @@ class Reachable:
         margins[GRIPPERS] = _GRIPPER_SLACK
         return cls(lower, upper, margins, both_arms(limits.velocity), both_arms(limits.acceleration))
 
+    def braked(self, position: FloatArray, velocity: FloatArray) -> FloatArray:
+        """Where joints come to rest that brake now, shape [14]."""
+        return position + velocity * np.abs(velocity) / (2.0 * self.acceleration)
+
 
 @dataclass(frozen=True)
 class JointPath:
@@ -297,7 +301,7 @@ def make_path(
     if elapsed < 0.0:
         velocity = np.zeros(JOINT_DIM)
     knots = np.concatenate([[begin], goal.times[due]])
-    rows = np.tile(position + velocity * np.abs(velocity) / (2.0 * reachable.acceleration), (len(knots), 1))
+    rows = np.tile(reachable.braked(position, velocity), (len(knots), 1))
     rows[0, goal.joints] = position[goal.joints]
     columns = goal.joints[None]
     lower, upper = reachable.lower[columns], reachable.upper[columns]

@@ -36,8 +36,9 @@ class MinimumJerkMotion:
         self.duration = max(_PEAK * float(np.abs(scale * self._difference).max()) / speed, 0.1)
         self.velocity = speed / scale
 
-    def advance(self, elapsed: float) -> FloatArray:
-        """Where to be `elapsed` [s] later, shape [14]."""
+    def advance(self, elapsed: float) -> tuple[FloatArray, FloatArray]:
+        """Where to be `elapsed` [s] later, and how fast; shape [14] each."""
         self._elapsed += elapsed
         s = min(self._elapsed / self.duration, 1.0)
-        return self._start + self._difference * (s**3 * (10.0 + s * (6.0 * s - 15.0)))
+        position = self._start + self._difference * (s**3 * (10.0 + s * (6.0 * s - 15.0)))
+        return position, self._difference * (30.0 * (s * (1.0 - s)) ** 2 / self.duration)

@@ -1,4 +1,4 @@
-"""Listens to `action_chunk` for piper_node, answers its lifecycle and parameter services and takes trajectories for it
+"""Listens to `action_chunk` for piper_node, answers its lifecycle and parameter services and takes goals for it
 (`goal_desk`), in a process of its own.
 
 Rclpy takes a message from the middleware, and makes Python objects of it, while every other thread of the process
@@ -34,7 +34,7 @@ from wav_models.signals import die_with_parent, ignore_ends
 from wav_models.types import ActionChunk
 from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.discovery import limit_to_this_host
-from wav_policy.nodes.goal_desk import offer
+from wav_policy.nodes.goal_desk import offer_goals
 from wav_policy.nodes.messages import chunk_topic
 from wav_policy.nodes.messages.authors import Authors
 from wav_policy.nodes.messages.gateway_words import (
@@ -148,7 +148,7 @@ class ChunkGateway(Node):
         self._topic = topic
         self._authors = Authors()
         self.desk = ServiceDesk(self, introduction, speaker.say)
-        self.trajectories = offer(self, speaker.say)
+        self.goals = offer_goals(self, speaker.say)
         subscribe(
             self,
             JointTrajectory,
@@ -219,8 +219,8 @@ def attend(end: socket.socket, node: ChunkGateway) -> None:
             order = unpack_order(packet)
             if isinstance(order, Answer):
                 node.desk.hear(order)
-            elif isinstance(order, Following | Ended) and node.trajectories is not None:
-                node.trajectories.hear(order)
+            elif isinstance(order, Following | Ended):
+                node.goals.hear(order)
     node.desk.serve()
 
 

@@ -1,5 +1,4 @@
-"""The action `piper/follow_joint_trajectory`, which `chunk_gateway` offers for piper_node: MoveIt and scripts move the
-arms by it.
+"""The actions that `chunk_gateway` offers for piper_node: MoveIt and scripts move arms and grippers by them.
 
 A goal that cannot be followed is accepted and aborted at once: an answer that refuses one has no room for a reason.
 """
@@ -10,16 +9,16 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any, Final
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.node import Node
 
-from wav_policy.control.joint_trajectory import GoalCode, GoalError
-from wav_policy.nodes.messages.follow_joint_trajectory import feedback_message, goal_from_message, result_message
-from wav_policy.nodes.messages.gateway_words import Cancel, Ended, Following, Note, Word, goal_parts
-
-ACTION: Final = "piper/follow_joint_trajectory"
+from wav_policy.control.joint_trajectory import GoalCode, GoalError, Progress, TrajectoryGoal
+from wav_policy.nodes.messages import follow_joint_trajectory, parallel_gripper_command
+from wav_policy.nodes.messages.gateway_words import Cancel, Ended, Following, Goal, Note, Word, goal_parts
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, JOINT_NAMES
 
 _MOST: Final = 8
 """Goals that wait for their end, one of which is followed; more are refused."""
@@ -38,37 +37,121 @@ class LateServer(ActionServer):
         super().notify_execute(goal_handle, conclusion)
 
 
-@dataclass(frozen=True)
+class Offer:
+    """An action: what its messages mean.
+
+    Args:
+        action: its type.
+        name: it is called.
+    """
+
+    def __init__(self, action: Any, name: str) -> None:
+        self.action = action
+        self.name = name
+
+    def read(self, request: Any) -> Goal:
+        """The goal that somebody sends; GoalError where it cannot be pursued, whatever the arms do."""
+        raise NotImplementedError
+
+    def feedback(self, goal: Goal, progress: Progress, stamp: Any) -> Any:
+        """Its message; stamped with a builtin_interfaces/Time."""
+        raise NotImplementedError
+
+    def result(self, ended: Ended, progress: Progress | None, stamp: Any) -> Any:
+        """Its message; `progress` is the newest."""
+        raise NotImplementedError
+
+    def is_success(self, code: int) -> bool:
+        """Whether it ended as it should."""
+        return code == GoalCode.SUCCESSFUL
+
+
+class _Trajectory(Offer):
+    """control_msgs/action/FollowJointTrajectory of a part of the joints."""
+
+    def read(self, request: Any) -> Goal:
+        return follow_joint_trajectory.goal_from_message(request)
+
+    def feedback(self, goal: Goal, progress: Progress, stamp: Any) -> Any:
+        joints = goal.joints.tolist() if isinstance(goal, TrajectoryGoal) else range(JOINT_DIM)
+        return follow_joint_trajectory.feedback_message(self.action, joints, progress, stamp)
+
+    def result(self, ended: Ended, progress: Progress | None, stamp: Any) -> Any:
+        return follow_joint_trajectory.result_message(self.action, ended.code, ended.text)
+
+
+class _Home(_Trajectory):
+    """The same type without a trajectory: all joints, to the configured pose."""
+
+    def read(self, request: Any) -> Goal:
+        return follow_joint_trajectory.home_from_message(request)
+
+
+class _Gripper(Offer):
+    """control_msgs/action/ParallelGripperCommand of one of them."""
+
+    def __init__(self, action: Any, joint: int) -> None:
+        super().__init__(action, f"piper/{JOINT_NAMES[joint]}/gripper_cmd")
+        self._joint = joint
+
+    def read(self, request: Any) -> Goal:
+        return parallel_gripper_command.goal_from_message(self._joint, request)
+
+    def feedback(self, goal: Goal, progress: Progress, stamp: Any) -> Any:
+        return parallel_gripper_command.feedback_message(self.action, self._joint, progress, stamp)
+
+    def result(self, ended: Ended, progress: Progress | None, stamp: Any) -> Any:
+        return parallel_gripper_command.result_message(self.action, self._joint, progress, stamp, ended)
+
+    def is_success(self, code: int) -> bool:
+        """A gripper that holds something gets no farther."""
+        return code in (GoalCode.SUCCESSFUL, GoalCode.GOAL_TOLERANCE_VIOLATED)
+
+
+KINDS: Final[dict[str, Callable[[Any], tuple[Offer, ...]]]] = {
+    "FollowJointTrajectory": lambda action: (
+        _Trajectory(action, "piper/follow_joint_trajectory"),
+        _Home(action, "piper/home"),
+    ),
+    "ParallelGripperCommand": lambda action: tuple(_Gripper(action, joint) for joint in GRIPPERS),
+}
+"""Of control_msgs, and what is offered with it."""
+
+
+@dataclass
 class _Taken:
     handle: Any
-    joints: tuple[int, ...]
+    offer: Offer
+    goal: Goal
+    progress: Progress | None = None
 
 
 class GoalDesk:
     """Goals to numbers, and back to whoever sent them.
 
     Args:
-        node: has the action.
-        action: its type.
+        node: has the actions.
         say: tells piper_node.
-        make_server: makes what has its interface to ROS.
+        make_server: makes what has an action's interface to ROS.
     """
 
-    def __init__(
-        self, node: Node, action: Any, say: Callable[[Word], None], make_server: Callable[..., Any] = LateServer
-    ) -> None:
+    def __init__(self, node: Node, say: Callable[[Word], None], make_server: Callable[..., Any] = LateServer) -> None:
         self._node = node
-        self._action = action
+        self._make_server = make_server
+        self._servers: dict[str, Any] = {}
         self._say = say
         self._number = secrets.randbits(31)  # an answer to a goal of the desk before this one must not fit
         self._taken: dict[int, _Taken] = {}
-        self._server = make_server(
-            node,
-            action,
-            ACTION,
+
+    def add(self, offer: Offer) -> None:
+        """Offer it from now on."""
+        self._servers[offer.name] = self._make_server(
+            self._node,
+            offer.action,
+            offer.name,
             lambda handle: None,
             goal_callback=self._may_come,
-            handle_accepted_callback=self._take,
+            handle_accepted_callback=partial(self._take, offer),
             cancel_callback=self._cancel,
             result_timeout=_RESULT_TIMEOUT,
         )
@@ -79,25 +162,25 @@ class GoalDesk:
         if taken is None:
             return
         if isinstance(order, Following):
-            stamp = self._node.get_clock().now().to_msg()
-            taken.handle.publish_feedback(feedback_message(self._action, taken.joints, order.progress, stamp))
+            taken.progress = order.progress
+            taken.handle.publish_feedback(taken.offer.feedback(taken.goal, order.progress, self._stamp()))
             return
         del self._taken[order.number]
-        self._server.conclude(taken.handle, partial(self._conclude, order))
+        self._conclude(taken.offer, taken.handle, order, taken.progress)
 
     def _may_come(self, message: Any) -> GoalResponse:
         return GoalResponse.ACCEPT if len(self._taken) < _MOST else GoalResponse.REJECT
 
-    def _take(self, handle: Any) -> None:
+    def _take(self, offer: Offer, handle: Any) -> None:
         handle.execute()
         number = self._number = self._number % (2**32 - 1) + 1
         try:
-            goal = goal_from_message(handle.request)
+            goal = offer.read(handle.request)
         except GoalError as error:
-            self._say(Note(f"goal of {ACTION} refused: {error}"))
-            self._server.conclude(handle, partial(self._conclude, Ended(number, error.code, False, str(error))))
+            self._say(Note(f"goal of {offer.name} refused: {error}"))
+            self._conclude(offer, handle, Ended(number, error.code, False, str(error)), None)
             return
-        self._taken[number] = _Taken(handle, tuple(goal.joints.tolist()))
+        self._taken[number] = _Taken(handle, offer, goal)
         for part in goal_parts(number, goal):
             self._say(part)
 
@@ -108,25 +191,43 @@ class GoalDesk:
                 return CancelResponse.ACCEPT
         return CancelResponse.REJECT
 
-    def _conclude(self, ended: Ended, handle: Any) -> Any:
-        if ended.code == GoalCode.SUCCESSFUL and not ended.is_cancelled:
-            handle.succeed()
-        elif ended.is_cancelled and handle.is_cancel_requested:
-            handle.canceled()
-        else:
-            handle.abort()
-        return result_message(self._action, ended.code, ended.text)
+    def _conclude(self, offer: Offer, handle: Any, ended: Ended, progress: Progress | None) -> None:
+        def tell(handle: Any) -> Any:
+            if ended.is_cancelled and handle.is_cancel_requested:
+                handle.canceled()
+            elif offer.is_success(ended.code) and not ended.is_cancelled:
+                handle.succeed()
+            else:
+                handle.abort()
+            return offer.result(ended, progress, self._stamp())
+
+        self._servers[offer.name].conclude(handle, tell)
+
+    def _stamp(self) -> Any:
+        return self._node.get_clock().now().to_msg()
 
 
-def offer(node: Node, say: Callable[[Word], None]) -> GoalDesk | None:
-    """The desk, where control_msgs is installed; why not, for piper_node's log, where it is not."""
+def offer_goals(node: Node, say: Callable[[Word], None], make_server: Callable[..., Any] = LateServer) -> GoalDesk:
+    """The desk with the actions whose types are installed; why there are no others, for piper_node's log."""
+    desk = GoalDesk(node, say, make_server)
+    for kind, offers in KINDS.items():
+        action = _find_type(kind)
+        offered = offers(action)
+        names = " and ".join(offer.name for offer in offered)
+        if action is None:
+            say(Note(f"not offered: {names}: the ROS package control_msgs is not installed, or without {kind}"))
+            continue
+        try:
+            for offer in offered:
+                desk.add(offer)
+        except Exception as error:  # whatever it is (a broken package, SROS 2 does not allow it), chunks must be heard
+            say(Note(f"not offered: {names}: {type(error).__name__}: {error}"))
+    return desk
+
+
+def _find_type(kind: str) -> Any:
+    """None where it is not installed."""
     try:
-        from control_msgs.action import FollowJointTrajectory
+        return getattr(import_module("control_msgs.action"), kind, None)
     except ImportError:
-        say(Note(f"{ACTION} is not offered: the ROS package control_msgs is not installed"))
-        return None
-    try:
-        return GoalDesk(node, FollowJointTrajectory, say)
-    except Exception as error:  # whatever it is (a broken package, SROS 2 does not allow it), chunks must be heard
-        say(Note(f"{ACTION} is not offered: {type(error).__name__}: {error}"))
         return None

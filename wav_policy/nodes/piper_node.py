@@ -48,7 +48,7 @@ from wav_policy.nodes.messages.qos import SENSOR_DATA
 from wav_policy.nodes.piper_parameters import PiperNodeConfig
 from wav_policy.nodes.runtime.chunk_listener import ChunkListener
 from wav_policy.nodes.runtime.diagnostics import Diagnostics
-from wav_policy.nodes.runtime.goal_runner import GoalRunner
+from wav_policy.nodes.runtime.goal_runner import Configured, GoalRunner
 from wav_policy.nodes.runtime.lifecycle import ManagedNode
 from wav_policy.nodes.runtime.parameters import Described, declare, describe
 from wav_policy.nodes.runtime.priority import take_priority
@@ -99,8 +99,17 @@ class PiperNode(ManagedNode):
         self._wanted: deque[tuple[Wanted, int]] = deque()
         self._may_park = True
         self._wake = self.create_guard_condition(self._make_transitions)
-        self._trajectories = GoalRunner(
-            lambda: self._loop, self._stamps.translate, lambda order: self._listener.tell(order), self._note
+        self._goals = GoalRunner(
+            lambda: self._loop,
+            Configured(
+                np.array(self.config.home),
+                self.config.home_speed,
+                self.config.arm.gripper_effort,
+                self._absent_arm()[0],
+            ),
+            self._stamps.translate,
+            lambda order: self._listener.tell(order),
+            self._note,
         )
         topic = self.resolve_topic_name(chunk_topic.CHUNK_TOPIC)
         self._listener = ChunkListener(
@@ -111,7 +120,7 @@ class PiperNode(ManagedNode):
             self._report_loss,
             self._introduce,
             self._on_wanted,
-            self._trajectories.hear,
+            self._goals.hear,
             self._note,
         )
 
@@ -209,7 +218,7 @@ class PiperNode(ManagedNode):
         """Close the buses, arms holding, and destroy the node; in any state, also after its own shutdown."""
         self.release()
         self._listener.close()
-        self._trajectories.close()
+        self._goals.close()
         self.destroy_node()
 
     def release(self) -> None:

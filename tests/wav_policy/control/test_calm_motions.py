@@ -170,6 +170,18 @@ def test_home_arrives_and_ignores_chunks(running: tuple[ControlLoop, PerfectArms
     np.testing.assert_allclose(arms.position, goal, atol=1e-3)
 
 
+def test_a_gripper_opens_as_far_as_it_does_where_home_is_wider(running: tuple[ControlLoop, PerfectArms]) -> None:
+    """The stroke that an arm has in flash may be shorter than the pose says."""
+    loop, arms = running
+    goal = START.copy()
+    goal[6] = 0.08
+    assert loop.move_to(goal, speed=0.8) is True
+    assert arms.position[6] == pytest.approx(0.07, abs=1e-4)
+    goal[13] = 0.08
+    assert loop.go_home(goal, 0.8).wait(2.0)
+    assert arms.position[13] == pytest.approx(0.07, abs=1e-4)
+
+
 def test_home_is_refused_after_a_stop(running: tuple[ControlLoop, PerfectArms]) -> None:
     loop, _ = running
     loop.trip("test")
@@ -180,11 +192,12 @@ def test_minimum_jerk_is_at_rest_at_both_ends_and_keeps_its_speed() -> None:
     goal = START + 0.4
     motion = MinimumJerkMotion(START, goal, speed=0.5)
     tick = motion.duration / 2000
-    path = np.array([motion.advance(tick if i else 0.0) for i in range(2001)])
+    path, told = np.array([motion.advance(tick if i else 0.0) for i in range(2001)]).swapaxes(0, 1)
     velocity = np.gradient(path, tick, axis=0)
+    np.testing.assert_allclose(told[1:-1], velocity[1:-1], atol=1e-5)
     np.testing.assert_array_equal(path[0], START)
     np.testing.assert_allclose(path[-1], goal)
     assert np.abs(velocity[[0, -1]]).max() < 1e-3
     assert (np.abs(velocity) <= motion.velocity * (1.0 + 1e-6)).all()
     assert np.abs(velocity[:, 6]).max() == pytest.approx(0.05, rel=1e-2), "grippers count tenfold"
-    np.testing.assert_array_equal(motion.advance(1.0), goal)
+    np.testing.assert_array_equal(motion.advance(1.0), [goal, np.zeros(14)])

@@ -25,18 +25,19 @@ from lifecycle_msgs.msg import Transition  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint  # noqa: E402
 
-from tests.wav_policy.control.loop_bench import RATE, PerfectArms  # noqa: E402
+from tests.wav_policy.control.loop_bench import RATE, START, PerfectArms  # noqa: E402
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot  # noqa: E402
 from tests.wav_policy.nodes.test_chunk_gateway import INTRODUCTION  # noqa: E402
 from wav_policy.control.control_loop import ControlLoop  # noqa: E402
 from wav_policy.control.safety import SafetyLimits  # noqa: E402
 from wav_policy.nodes.messages.joint_state import seconds_to_stamp  # noqa: E402
 from wav_policy.nodes.runtime.chunk_listener import ChunkListener  # noqa: E402
-from wav_policy.nodes.runtime.goal_runner import GoalRunner  # noqa: E402
+from wav_policy.nodes.runtime.goal_runner import Configured, GoalRunner  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
 RESULT = FollowJointTrajectory.Result
+HOME = START + 0.01
 
 
 class Mover:
@@ -82,7 +83,11 @@ class System:
         self.loop.start()
         offset = time.time() - time.monotonic()
         self.runner = GoalRunner(
-            lambda: self.loop, lambda stamp: stamp - offset, lambda order: self.listener.tell(order), self.notes.append
+            lambda: self.loop,
+            Configured(HOME, 1.0, 1.0),
+            lambda stamp: stamp - offset,
+            lambda order: self.listener.tell(order),
+            self.notes.append,
         )
         self.listener = ChunkListener(
             "/robot1/action_chunk",
@@ -224,7 +229,7 @@ def test_a_frozen_gateway_changes_nothing_and_a_dead_one_ends_it(system: System,
     mover.send(["left_joint1"], [10.0], [[start + 0.7]])
     probe.wait_until(lambda: system.position[0] > start - 0.25)
     os.kill(system.gateway().pid, signal.SIGKILL)
-    ended = "trajectory ended: the process that would hear a cancel is gone"
+    ended = "follow_joint_trajectory ended: the process that would hear a cancel is gone"
     probe.wait_until(lambda: ended in system.notes)
     probe.spin(1.0)
     where = system.position[0]

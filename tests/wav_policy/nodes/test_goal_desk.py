@@ -1,5 +1,5 @@
-"""What the action makes of goals and of what becomes of them, without control_msgs; with it, on the real type, see
-test_follow_joint_trajectory."""
+"""What the actions make of goals and of what becomes of them, without control_msgs; with it, on the real types, see
+test_follow_joint_trajectory and test_home_and_grippers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,20 +19,24 @@ rclpy = pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Duration, Time  # noqa: E402
 from rclpy.action import CancelResponse, GoalResponse  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint, MultiDOFJointTrajectory  # noqa: E402
 
 from tests.wav_policy.control.loop_bench import RATE, START, PerfectArms  # noqa: E402
 from wav_policy.control.control_loop import ControlLoop  # noqa: E402
+from wav_policy.control.gripper_motion import GripperGoal  # noqa: E402
 from wav_policy.control.joint_trajectory import GoalCode, GoalError, Progress, TrajectoryGoal  # noqa: E402
 from wav_policy.control.safety import SafetyLimits  # noqa: E402
-from wav_policy.nodes.goal_desk import ACTION, GoalDesk, offer  # noqa: E402
+from wav_policy.nodes.goal_desk import offer_goals  # noqa: E402
 from wav_policy.nodes.messages.follow_joint_trajectory import goal_from_message  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
     MAX_PACKET,
     Cancel,
     Ended,
     Following,
+    Goal,
     GoalPart,
+    HomeGoal,
     Note,
     goal_of,
     goal_parts,
@@ -40,8 +45,8 @@ from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
     unpack,
     unpack_order,
 )
-from wav_policy.nodes.runtime.goal_runner import GoalRunner  # noqa: E402
-from wav_policy.robot.joints import JOINT_NAMES  # noqa: E402
+from wav_policy.nodes.runtime.goal_runner import Configured, GoalRunner  # noqa: E402
+from wav_policy.robot.joints import GRIPPERS, JOINT_NAMES  # noqa: E402
 
 
 def point(time: float, positions: list[float], **more: Any) -> JointTrajectoryPoint:
@@ -191,39 +196,56 @@ class Action:
         return SimpleNamespace(**fields)
 
 
-class Desk:
-    """A desk and its server, which is none of ROS."""
+NOW = Time(sec=5)
+TRAJECTORY = "piper/follow_joint_trajectory"
+GRIPPER = "piper/right_gripper/gripper_cmd"
 
-    def __init__(self) -> None:
+
+def install(monkeypatch: pytest.MonkeyPatch, **types: Any) -> None:
+    """A control_msgs with these actions."""
+    module = SimpleNamespace(**types)
+    monkeypatch.setitem(__import__("sys").modules, "control_msgs", SimpleNamespace(action=module))
+    monkeypatch.setitem(__import__("sys").modules, "control_msgs.action", module)
+
+
+class Desk:
+    """A desk and its servers, which are none of ROS."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.said: list[Any] = []
         self.results: list[tuple[Handle, Any]] = []
-        clock = SimpleNamespace(now=lambda: SimpleNamespace(to_msg=lambda: "now"))
+        clock = SimpleNamespace(now=lambda: SimpleNamespace(to_msg=lambda: NOW))
         node: Any = SimpleNamespace(get_clock=lambda: clock)
-        self.desk = GoalDesk(node, Action, self.said.append, self._make)
+        self.callbacks: dict[str, dict[str, Any]] = {}
+        install(monkeypatch, FollowJointTrajectory=Action, ParallelGripperCommand=GripperAction)
+        self.desk = offer_goals(node, self.said.append, self._make)
 
     def _make(self, node: Any, action: Any, name: str, execute: Any, **callbacks: Any) -> Any:
-        assert name == ACTION
-        self.callbacks = callbacks
+        self.callbacks[name] = callbacks
         return SimpleNamespace(conclude=lambda handle, tell: self.results.append((handle, tell(handle))))
 
-    def send(self, message: Any, goal_id: str = "a") -> Handle | None:
-        if self.callbacks["goal_callback"](message) is GoalResponse.REJECT:
+    def send(self, message: Any, goal_id: str = "a", action: str = TRAJECTORY) -> Handle | None:
+        if self.callbacks[action]["goal_callback"](message) is GoalResponse.REJECT:
             return None
         handle = Handle(message, goal_id)
-        self.callbacks["handle_accepted_callback"](handle)
+        self.callbacks[action]["handle_accepted_callback"](handle)
         return handle
 
-    def cancel(self, handle: Handle) -> bool:
-        accepted = self.callbacks["cancel_callback"](handle) is CancelResponse.ACCEPT
+    def cancel(self, handle: Handle, action: str = TRAJECTORY) -> bool:
+        accepted = self.callbacks[action]["cancel_callback"](handle) is CancelResponse.ACCEPT
         handle.is_cancel_requested = accepted
         return accepted
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(monkeypatch)
 
 
 GOOD = request(["right_joint2", "left_joint1"], point(1.0, [1.2, 0.1]))
 
 
-def test_a_goal_is_handed_on_and_its_progress_and_end_are_told() -> None:
-    desk = Desk()
+def test_a_goal_is_handed_on_and_its_progress_and_end_are_told(desk: Desk) -> None:
     handle = desk.send(GOOD)
     assert handle is not None
     (part,) = desk.said
@@ -235,7 +257,7 @@ def test_a_goal_is_handed_on_and_its_progress_and_end_are_told() -> None:
     desk.desk.hear(Following(part.number, Progress(0.5, wanted, measured)))
     (told,) = handle.told
     assert told.joint_names == ["right_joint2", "left_joint1"]
-    assert told.header.stamp == "now"
+    assert told.header.stamp == NOW
     assert list(told.desired.positions) == [8.0, 0.0]
     assert list(told.desired.velocities) == [22.0, 14.0]
     assert list(told.error.positions) == [7.0, -1.0]
@@ -255,8 +277,7 @@ def test_a_goal_is_handed_on_and_its_progress_and_end_are_told() -> None:
         (True, Ended(0, -1, False, "piper/stop"), "aborted"),
     ],
 )
-def test_how_it_ends(asked: bool, ended: Ended, state: str) -> None:
-    desk = Desk()
+def test_how_it_ends(desk: Desk, asked: bool, ended: Ended, state: str) -> None:
     handle = desk.send(GOOD)
     assert handle is not None
     number = desk.said[0].number
@@ -268,8 +289,7 @@ def test_how_it_ends(asked: bool, ended: Ended, state: str) -> None:
     assert desk.results[0][1].error_string == ended.text
 
 
-def test_a_bad_goal_ends_at_once_and_too_many_are_refused() -> None:
-    desk = Desk()
+def test_a_bad_goal_ends_at_once_and_too_many_are_refused(desk: Desk) -> None:
     handle = desk.send(request(["elbow"], point(1.0, [0.0])))
     assert handle is not None
     assert handle.state == "aborted"
@@ -283,18 +303,35 @@ def test_where_control_msgs_is_missing_it_is_said(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "control_msgs.action", None)
     said: list[Any] = []
     node: Any = None
-    assert offer(node, said.append) is None
-    assert said == [Note(f"{ACTION} is not offered: the ROS package control_msgs is not installed")]
+    offer_goals(node, said.append)
+    assert [note.text for note in said] == [
+        "not offered: piper/follow_joint_trajectory and piper/home: the ROS package control_msgs is not installed, or "
+        "without FollowJointTrajectory",
+        "not offered: piper/left_gripper/gripper_cmd and piper/right_gripper/gripper_cmd: the ROS package control_msgs "
+        "is not installed, or without ParallelGripperCommand",
+    ]
+
+
+def test_of_an_older_control_msgs_what_there_is_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FollowJointTrajectory=Action)
+    said: list[Any] = []
+    made: list[str] = []
+    node: Any = None
+    offer_goals(node, said.append, lambda node, action, name, *_, **__: made.append(name))
+    assert made == ["piper/follow_joint_trajectory", "piper/home"]
+    assert len(said) == 1
 
 
 def test_what_ros_does_not_let_us_offer_costs_no_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = SimpleNamespace(FollowJointTrajectory=Action)
-    monkeypatch.setitem(__import__("sys").modules, "control_msgs", SimpleNamespace(action=module))
-    monkeypatch.setitem(__import__("sys").modules, "control_msgs.action", module)
+    install(monkeypatch, FollowJointTrajectory=Action, ParallelGripperCommand=Action)
     said: list[Any] = []
-    node: Any = None
-    assert offer(node, said.append) is None
-    assert re.match("piper/follow_joint_trajectory is not offered: [A-Za-z]+: ", said[0].text)
+    node = SimpleNamespace()
+    offer_goals(node, said.append)  # type: ignore[arg-type]
+    assert len(said) == 2
+    assert re.match("not offered: piper/follow_joint_trajectory and piper/home: [A-Za-z]+: ", said[0].text)
+
+
+HOME = START + 0.05
 
 
 class Run:
@@ -303,10 +340,15 @@ class Run:
     def __init__(self, loop: ControlLoop | None) -> None:
         self.told: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.notes: list[str] = []
-        self.runner = GoalRunner(lambda: loop, lambda stamp: stamp, self.told.put, self.notes.append)
+        self.runner = GoalRunner(
+            lambda: loop, Configured(HOME, 1.0, 1.0), lambda stamp: stamp, self.told.put, self.notes.append
+        )
 
     def send(self, number: int, message: Any) -> None:
-        for part in goal_parts(number, goal_from_message(message)):
+        self.pursue(number, goal_from_message(message))
+
+    def pursue(self, number: int, goal: Goal) -> None:
+        for part in goal_parts(number, goal):
             self.runner.hear(part)
 
     def ended(self) -> tuple[list[Following], Ended]:
@@ -357,7 +399,7 @@ def test_a_newer_goal_ends_the_older_and_a_cancel_the_newer(run: Run, arms: Perf
     run.send(7, request(["left_joint1"], point(20.0, [1.0])))
     run.runner.hear(Cancel(0, "nobody hears who cancels"))
     assert run.ended()[1] == Ended(7, -1, False, "nobody hears who cancels")
-    assert run.notes[-1] == "trajectory ended: nobody hears who cancels"
+    assert run.notes[-1] == "follow_joint_trajectory ended: nobody hears who cancels"
 
 
 def test_what_the_loop_refuses_is_told_and_the_one_before_goes_on(run: Run) -> None:
@@ -377,9 +419,84 @@ def test_a_goal_of_a_gateway_that_died_in_the_middle_is_dropped(run: Run) -> Non
     assert run.ended()[1] == Ended(6, 0, False, "")
 
 
+@pytest.mark.parametrize(
+    ("goal", "words"),
+    [
+        (goal_from_message(request(["left_joint1", "right_joint2"], point(1.0, [0.0, 1.0]))), "right_joint2"),
+        (GripperGoal(13, 0.05), "right_gripper"),
+    ],
+)
+def test_an_arm_that_is_left_out_is_not_said_to_have_moved(run: Run, goal: Goal, words: str) -> None:
+    run.runner._configured = replace(run.runner._configured, absent="right")
+    run.pursue(5, goal)
+    assert run.ended()[1] == Ended(5, -2, False, f"{words}: the right arm is absent by configuration")
+    run.pursue(6, GripperGoal(6, 0.04))
+    assert run.ended()[1] == Ended(6, 0, False, "")
+
+
+def test_home_and_a_gripper_come_through_and_a_motion_that_takes_too_long_is_ended(
+    run: Run, arms: PerfectArms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.pursue(5, HomeGoal())
+    before, ended = run.ended()
+    assert ended == Ended(5, 0, False, "")
+    assert before
+    np.testing.assert_allclose(arms.position, np.where(np.isin(np.arange(14), GRIPPERS), 0.07, HOME), atol=1e-4)
+    monkeypatch.setattr("wav_policy.nodes.runtime.goal_runner.SETTLE_TIMEOUT", -1.0)
+    run.pursue(6, GripperGoal(6, 0.01))
+    assert run.ended()[1] == Ended(6, -1, False, "it took too long")
+
+
+@pytest.mark.parametrize("goal", [HomeGoal(), GripperGoal(13, 0.05, 0.2, 1.5), GripperGoal(6, 0.0)])
+def test_goals_that_are_no_trajectories_go_through_the_socket(goal: Goal) -> None:
+    (part,) = goal_parts(3, goal)
+    back = unpack(pack(part))
+    assert isinstance(back, GoalPart)
+    assert goal_of(back.data) == goal
+
+
+class GripperAction:
+    """Fields of the messages of ParallelGripperCommand."""
+
+    @staticmethod
+    def Feedback(state: JointState) -> SimpleNamespace:
+        return SimpleNamespace(state=state)
+
+    @staticmethod
+    def Result(**flags: bool) -> SimpleNamespace:
+        return SimpleNamespace(state=JointState(), **flags)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_cancelled", "state", "flags"),
+    [
+        (GoalCode.SUCCESSFUL, False, "succeeded", (True, False)),
+        (GoalCode.GOAL_TOLERANCE_VIOLATED, False, "succeeded", (False, True)),
+        (GoalCode.PATH_TOLERANCE_VIOLATED, False, "aborted", (False, False)),
+        (GoalCode.SUCCESSFUL, True, "canceled", (False, False)),
+    ],
+)
+def test_what_a_gripper_command_ends_with(
+    desk: Desk, code: int, is_cancelled: bool, state: str, flags: tuple[bool, bool]
+) -> None:
+    handle = desk.send(SimpleNamespace(command=JointState(position=[0.03])), action=GRIPPER)
+    assert handle is not None
+    (part,) = desk.said
+    assert goal_of(part.data) == GripperGoal(13, 0.03)
+    desk.desk.hear(Following(part.number, Progress(0.5, np.zeros((2, 14)), np.arange(28.0).reshape(2, 14))))
+    assert (list(handle.told[0].state.position), list(handle.told[0].state.velocity)) == ([13.0], [27.0])
+    if is_cancelled:
+        assert desk.cancel(handle, GRIPPER)
+    desk.desk.hear(Ended(part.number, code, is_cancelled, ""))
+    assert handle.state == state
+    result = desk.results[0][1]
+    assert (result.reached_goal, result.stalled) == flags
+    assert list(result.state.name) == ["right_gripper"]
+
+
 def test_without_arms_nothing_is_followed() -> None:
     run = Run(None)
     run.send(5, GOOD)
     assert run.ended()[1] == Ended(5, -1, False, "piper_node is not configured")
     run.runner.close()
-    assert "trajectories" not in {thread.name for thread in threading.enumerate()}
+    assert "goals" not in {thread.name for thread in threading.enumerate()}

@@ -25,6 +25,7 @@ from wav_policy.control.joint_trajectory import (
     joints_of,
     path_tolerances,
 )
+from wav_policy.nodes.messages.gateway_words import HomeGoal
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
 from wav_policy.nodes.messages.limits import cut
 from wav_policy.robot.joints import JOINT_NAMES
@@ -61,6 +62,17 @@ def goal_from_message(message: Any) -> TrajectoryGoal:
         goal_tolerance=goal_tolerances(_told(message.goal_tolerance)),
         goal_time=goal_time(_seconds(message.goal_time_tolerance)),
     )
+
+
+def home_from_message(message: Any) -> HomeGoal:
+    """A FollowJointTrajectory.Goal that says nothing: the pose is configured.
+
+    Raises:
+        GoalError: it says something.
+    """
+    if message != type(message)():
+        raise _invalid("piper/home moves all joints to the configured pose: its goal is left empty")
+    return HomeGoal()
 
 
 def feedback_message(action: Any, joints: Sequence[int], progress: Progress, stamp: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from wav_models.types import ActionChunk
+from wav_policy.control.gripper_motion import GripperGoal
 from wav_policy.control.joint_trajectory import Progress, Tolerances, TrajectoryGoal
 from wav_policy.nodes.messages.limits import MAX_ROWS, MAX_TEXT, MessageError, cut
 from wav_policy.robot.joints import JOINT_DIM
@@ -25,8 +26,9 @@ _PART: Final = struct.Struct("<I?")
 _CANCEL: Final = struct.Struct("<I")
 _PROGRESS: Final = struct.Struct("<Id")
 _ENDED: Final = struct.Struct("<Ib?")
+_GRIP: Final = struct.Struct("<Bddd")
 _PART_BYTES: Final = 24_000
-"""Of a trajectory, in one packet."""
+"""Of a goal, in one packet."""
 MAX_INTRODUCTION: Final = 100_000
 """What piper_node says about itself; all else is shorter [bytes]."""
 MAX_PACKET: Final = 1 + max(_TIMES.size + 8 * JOINT_DIM * MAX_ROWS, 4 * (MAX_TEXT + 100))
@@ -67,7 +69,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class GoalPart:
-    """A trajectory to be followed comes in parts.
+    """A goal comes in parts.
 
     Attributes:
         number: of the goal.
@@ -82,10 +84,10 @@ class GoalPart:
 
 @dataclass(frozen=True)
 class Cancel:
-    """A trajectory is not wanted any more.
+    """A goal is not wanted any more.
 
     Attributes:
-        number: of the goal; 0: whichever is followed.
+        number: of the goal; 0: whichever is pursued.
         reason: why not.
     """
 
@@ -105,7 +107,7 @@ Word = Beat | Refused | Lost | Wanted | GoalPart | Cancel | Note | ActionChunk
 
 @dataclass(frozen=True)
 class Following:
-    """Where the trajectory is that is followed.
+    """Where the motion to a goal is.
 
     Attributes:
         number: of the goal.
@@ -118,7 +120,7 @@ class Following:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a trajectory ended.
+    """How the motion to a goal ended.
 
     Attributes:
         number: of the goal.
@@ -146,6 +148,14 @@ class Answer:
     number: int
     success: bool
     state: int
+
+
+@dataclass(frozen=True)
+class HomeGoal:
+    """All joints where piper_node is configured to have them."""
+
+
+Goal = TrajectoryGoal | GripperGoal | HomeGoal
 
 
 @dataclass(frozen=True)
@@ -222,8 +232,32 @@ def unpack(packet: bytes) -> Word:
     raise MessageError(f"{len(packet)} bytes are no word of the chunk gateway")
 
 
-def goal_parts(number: int, goal: TrajectoryGoal) -> Iterator[GoalPart]:
+def goal_parts(number: int, goal: Goal) -> Iterator[GoalPart]:
     """A goal as numbers, cut into packets."""
+    match goal:
+        case TrajectoryGoal():
+            data = b"T" + _trajectory_data(goal)
+        case GripperGoal():
+            data = b"G" + _GRIP.pack(goal.joint, goal.position, goal.speed, goal.effort)
+        case HomeGoal():
+            data = b"H"
+    for begin in range(0, len(data), _PART_BYTES):
+        yield GoalPart(number, begin + _PART_BYTES >= len(data), data[begin : begin + _PART_BYTES])
+
+
+def goal_of(data: bytes) -> Goal:
+    """The inverse, of the data of all parts.
+
+    Raises:
+        GoalError: see `TrajectoryGoal` and `GripperGoal`.
+    """
+    kind, numbers = data[:1], data[1:]
+    if kind == b"G":
+        return GripperGoal(*_GRIP.unpack(numbers))
+    return HomeGoal() if kind == b"H" else _trajectory_of(numbers)
+
+
+def _trajectory_data(goal: TrajectoryGoal) -> bytes:
     rows = [each for each in (goal.positions, goal.velocities, goal.accelerations) if each is not None]
     allowed = goal.path_tolerance, goal.goal_tolerance
     values = np.concatenate(
@@ -235,17 +269,10 @@ def goal_parts(number: int, goal: TrajectoryGoal) -> Iterator[GoalPart]:
             *(each.ravel() for each in rows),
         ]
     )
-    data = values.astype("<f8").tobytes()
-    for begin in range(0, len(data), _PART_BYTES):
-        yield GoalPart(number, begin + _PART_BYTES >= len(data), data[begin : begin + _PART_BYTES])
+    return values.astype("<f8").tobytes()
 
 
-def goal_of(data: bytes) -> TrajectoryGoal:
-    """The inverse, of the data of all parts.
-
-    Raises:
-        GoalError: see `TrajectoryGoal`.
-    """
+def _trajectory_of(data: bytes) -> TrajectoryGoal:
     start, goal_time, *counts = np.frombuffer(data, dtype="<f8", count=5)
     n, k, orders = (int(count) for count in counts)
     allowed, joints, times, rows = np.split(

@@ -276,6 +276,15 @@ MUTANTS: Final = [
         {"other_arm_blamed": ("zip(SIDES, cut_off, strict=True)", "zip(SIDES[::-1], cut_off, strict=True)")},
     ),
     *mutants_of(
+        "wav_policy/nodes/runtime/lifecycle.py",
+        ("tests/wav_policy/nodes/test_managed_node.py",),
+        {
+            "no_bond": ("        self._bond.begin()\n", ""),
+            "bond_after_deactivation": ("        self._bond.end()\n        return super()", "        return super()"),
+            "bond_after_shutdown": ('from any state."""\n        self._bond.end()\n', 'from any state."""\n'),
+        },
+    ),
+    *mutants_of(
         "wav_policy/nodes/runtime/goal_runner.py",
         ("tests/wav_policy/nodes/test_goal_desk.py",),
         {

@@ -16,6 +16,7 @@ ALLOWED = {
     ("wav_policy/nodes/diagnostic_markers.py", "_line"): "stamp of a message",
     ("wav_policy/nodes/runtime/diagnostics.py", "_send"): "stamp of a message",
     ("wav_policy/nodes/goal_desk.py", "_stamp"): "stamp of a message",
+    ("wav_policy/nodes/runtime/bond.py", "_say"): "stamp of a message",
     ("wav_policy/nodes/sim_workers.py", "*"): "stamps of messages",
     ("wav_policy/experiments/faults/policy_faults.py", "*"): "stamps of messages",
 }

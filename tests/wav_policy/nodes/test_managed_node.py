@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
+from lifecycle_msgs.msg import Transition  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
 from wav_policy.nodes.runtime.lifecycle import ManagedNode  # noqa: E402
@@ -32,4 +34,28 @@ def test_a_destroyed_node_has_no_services_left_to_the_garbage_collector() -> Non
     managed.destroy_node()
     assert not wait_for_transitions(probe, False)
     probe.destroy_node()
+    rclpy.shutdown()
+
+
+class Managed(ManagedNode):
+    def release(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "last", [Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVE_SHUTDOWN], ids=["deactivated", "shut down"]
+)
+def test_it_shows_that_it_is_alive_while_it_is_active(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+    said: list[str] = []
+    bond = SimpleNamespace(begin=lambda: said.append("alive"), end=lambda: said.append("over"))
+    monkeypatch.setattr("wav_policy.nodes.runtime.lifecycle.Bond", lambda node: bond)
+    rclpy.init()
+    managed = Managed("managed", start_parameter_services=False)
+    assert managed.make_transition(Transition.TRANSITION_CONFIGURE)
+    assert said == []
+    assert managed.make_transition(Transition.TRANSITION_ACTIVATE)
+    assert said == ["alive"]
+    assert managed.make_transition(last)
+    assert said == ["alive", "over"]
+    managed.destroy_node()
     rclpy.shutdown()

@@ -1,4 +1,4 @@
-"""Managed nodes that say why a transition failed, and answer every request."""
+"""Managed nodes that say why a transition failed, answer every request, and show that they are alive."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from wav_policy.nodes.runtime.bond import Bond
 
 _CALLBACKS: Final = ("on_configure", "on_activate", "on_deactivate", "on_cleanup", "on_shutdown", "on_error")
 
@@ -26,7 +28,8 @@ _TRIGGERS: Final = {
 
 class ManagedNode(LifecycleNode):
     """rclpy takes an exception in a transition for a mere ERROR: here it is logged before. And it leaves who asks for
-    a transition that is impossible in the present state without an answer: here that is False."""
+    a transition that is impossible in the present state without an answer: here that is False. Active ones have a
+    `Bond`."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -35,6 +38,7 @@ class ManagedNode(LifecycleNode):
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, **options)
+        self._bond = Bond(self)
         if (service := getattr(self, "_service_change_state", None)) is not None:
             service.callback = self._answering(service.callback)
 
@@ -50,6 +54,17 @@ class ManagedNode(LifecycleNode):
         """Give back what `on_configure` made: in any state, also when nothing is there."""
         raise NotImplementedError
 
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Be alive for whoever manages the node."""
+        result = super().on_activate(state)
+        self._bond.begin()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As it was before."""
+        self._bond.end()
+        return super().on_deactivate(state)
+
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release everything."""
         self.release()
@@ -57,11 +72,13 @@ class ManagedNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """The same, from any state."""
+        self._bond.end()
         self.release()
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """The same, after a transition that failed in a way nobody foresaw; then it can be configured again."""
+        self._bond.end()
         self.release()
         return TransitionCallbackReturn.SUCCESS
 

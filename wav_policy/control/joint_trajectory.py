@@ -7,7 +7,7 @@ cubics, with accelerations too by quintics (Hermite). The path begins where the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -32,6 +32,8 @@ _GOAL_TIME: Final = 2.0
 """Where a goal has no goal_time_tolerance [s]."""
 _AT_START: Final = 0.05
 """A first point that is due at once may be so far from where the joint is [rad]."""
+_AT_ONCE: Final = 0.5
+"""What a goal is given whose only point is due at once [s]: enough for `_AT_START`, and for a gripper's stroke."""
 _AT_REST: Final = 1e-3
 """Largest velocity of the last point [rad/s], [m/s]."""
 _GRIPPER_SLACK: Final = 1e-3
@@ -287,6 +289,9 @@ def make_path(
     """
     if elapsed < -MAX_WAIT:
         _refuse(f"it begins in {-elapsed:.1f} s; at most {MAX_WAIT:g} s are waited for")
+    if elapsed <= 0.0 and goal.times[-1] == 0.0:
+        _check_start(goal, position)
+        goal = replace(goal, times=np.array([_AT_ONCE]))
     begin = max(elapsed, 0.0)
     due = goal.times > begin
     if not due.any():

@@ -246,3 +246,16 @@ def test_the_largest_goal_costs_less_than_a_tick_may_be_late() -> None:
     before = time.thread_time()
     path_of(goal)
     assert time.thread_time() - before < LIMITS.max_tick
+
+
+def test_a_plan_to_where_the_arms_are_is_one_point_due_at_once() -> None:
+    """As MoveIt sends it when it has nothing to do; others mean by it that a joint should jump."""
+    names = ["left_joint1", "left_gripper"]
+    path = make_path(make_goal(names, [0.0], [[0.04, 0.07]]), 0.0, START, REST, REACHABLE)
+    assert path.end[[0, 6]] == pytest.approx([0.04, 0.07])
+    assert path.at(0.0)[0] == pytest.approx(START)
+    for elapsed in (0.0, -1.0):
+        with pytest.raises(GoalError, match="the first point is due at once, but left_joint1 is at 0.000 rad"):
+            make_path(make_goal(ONE, [0.0], [0.06]), elapsed, START, REST, REACHABLE)
+    with pytest.raises(GoalError, match="nothing is left to be done"):
+        make_path(make_goal(ONE, [0.0], [0.04]), 0.1, START, REST, REACHABLE)

@@ -155,7 +155,7 @@ def unknown_options(text: str) -> list[str]:
 
 def topics() -> frozenset[str]:
     """What the robot's nodes publish, hear, offer and call; a test compares the file with the running nodes."""
-    names = {"piper/follow_joint_trajectory"}
+    names = {"piper/follow_joint_trajectory", *(f"piper/{side}_gripper/gripper_cmd" for side in ("left", "right"))}
     for enclave in ElementTree.parse(ROOT / "config/security/policy.xml").getroot().iter("enclave"):
         for group in next(iter(enclave.iter("profile"))):
             names |= {(item.text or "").strip("/") for item in group}

@@ -285,12 +285,23 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
+        "wav_policy/nodes/goal_desk.py",
+        ("tests/wav_policy/nodes/test_goal_desk.py",),
+        {
+            "goal_waits_through_a_hold": ("if time.monotonic() < until:", "if False:"),
+            "hold_not_heard_before_a_goal": ("        self.refresh()\n", ""),
+            "goal_after_a_hold_refused": ("if now - self._heard > _AWAY:", "if True:"),
+            "stalled_gripper_failed": ("in (GoalCode.SUCCESSFUL, GoalCode.GOAL_TOLERANCE_VIOLATED)", "== GoalCode.SUCCESSFUL"),
+        },
+    ),
+    *mutants_of(
         "wav_policy/nodes/runtime/goal_runner.py",
         ("tests/wav_policy/nodes/test_goal_desk.py",),
         {
             "any_cancel_ends_it": ("word.number in (active.number, 0)", "True"),
             "absent_arm_moved": ("if told.absent and name.startswith(told.absent):", "if False:"),
             "for_ever_under_way": ("if not motion.has_ended and time.monotonic() > active.until:", "if False:"),
+            "goal_begins_after_a_hold": ("if ends != self._num_ends:", "if False:"),
             "half_a_goal_is_kept": ('if isinstance(word, Cancel):\n            self._parts = b""\n', "if isinstance(word, Cancel):\n"),
         },
     ),

@@ -49,6 +49,7 @@ from wav_policy.nodes.messages.gateway_words import (
     Introduction,
     Lost,
     Note,
+    Overtaken,
     Refused,
     Wanted,
     Word,
@@ -214,14 +215,20 @@ def listen(speaker: Speaker, executor: SingleThreadedExecutor, serve: Callable[[
 
 def attend(end: socket.socket, node: ChunkGateway) -> None:
     """Hear what piper_node answers, then serve who asks."""
+    hear(end, node)
+    node.desk.serve()
+
+
+def hear(end: socket.socket, node: ChunkGateway) -> None:
+    """What piper_node has said by now."""
     with contextlib.suppress(BlockingIOError):
         while packet := end.recv(MAX_INTRODUCTION, socket.MSG_DONTWAIT):
             order = unpack_order(packet)
             if isinstance(order, Answer):
                 node.desk.hear(order)
-            elif isinstance(order, Following | Ended):
+            elif isinstance(order, Following | Ended | Overtaken):
                 node.goals.hear(order)
-    node.desk.serve()
+    node.goals.is_up_to_date()
 
 
 def main() -> int:
@@ -236,6 +243,7 @@ def main() -> int:
     assert isinstance(introduction, Introduction)
     speaker, executor = Speaker(end), SingleThreadedExecutor()
     node = ChunkGateway(topic, namespace, speaker, introduction)
+    node.goals.refresh = partial(hear, end, node)
     executor.add_node(node)
     gc.freeze()
     with contextlib.suppress(ConnectionError):

@@ -6,6 +6,7 @@ A goal that cannot be followed is accepted and aborted at once: an answer that r
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,11 +18,24 @@ from rclpy.node import Node
 
 from wav_policy.control.joint_trajectory import GoalCode, GoalError, Progress, TrajectoryGoal
 from wav_policy.nodes.messages import follow_joint_trajectory, parallel_gripper_command
-from wav_policy.nodes.messages.gateway_words import Cancel, Ended, Following, Goal, Note, Word, goal_parts
+from wav_policy.nodes.messages.gateway_words import (
+    Cancel,
+    Ended,
+    Following,
+    Goal,
+    Note,
+    Overtaken,
+    Word,
+    goal_parts,
+)
 from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, JOINT_NAMES
 
 _MOST: Final = 8
 """Goals that wait for their end, one of which is followed; more are refused."""
+_AWAY: Final = 0.1
+"""Longer than that goals wait only where this process is not attended to [s]."""
+_WAITED: Final = 0.2
+"""Goals taken so soon after `Overtaken` may have been sent before it, where the process was away [s]."""
 _RESULT_TIMEOUT: Final = 60
 """How long whoever sent a goal may take to ask for its result [s]."""
 
@@ -133,12 +147,18 @@ class GoalDesk:
         node: has the actions.
         say: tells piper_node.
         make_server: makes what has an action's interface to ROS.
+
+    Attributes:
+        refresh: hears what piper_node has said, before a goal is taken.
     """
 
     def __init__(self, node: Node, say: Callable[[Word], None], make_server: Callable[..., Any] = LateServer) -> None:
         self._node = node
         self._make_server = make_server
         self._servers: dict[str, Any] = {}
+        self._overtaken = "", float("-inf")
+        self._heard = time.monotonic()
+        self.refresh: Callable[[], None] = lambda: None
         self._say = say
         self._number = secrets.randbits(31)  # an answer to a goal of the desk before this one must not fit
         self._taken: dict[int, _Taken] = {}
@@ -156,8 +176,13 @@ class GoalDesk:
             result_timeout=_RESULT_TIMEOUT,
         )
 
-    def hear(self, order: Following | Ended) -> None:
-        """Where a goal is, or how it ended; those of another desk are nobody's."""
+    def hear(self, order: Following | Ended | Overtaken) -> None:
+        """Where a goal is, or how it ended, those of another desk being nobody's; or that what waits is overtaken."""
+        if isinstance(order, Overtaken):
+            now = time.monotonic()
+            if now - self._heard > _AWAY:
+                self._overtaken = order.reason, now + _WAITED
+            return
         taken = self._taken.get(order.number)
         if taken is None:
             return
@@ -168,13 +193,21 @@ class GoalDesk:
         del self._taken[order.number]
         self._conclude(taken.offer, taken.handle, order, taken.progress)
 
+    def is_up_to_date(self) -> None:
+        """All that piper_node has said has been heard."""
+        self._heard = time.monotonic()
+
     def _may_come(self, message: Any) -> GoalResponse:
         return GoalResponse.ACCEPT if len(self._taken) < _MOST else GoalResponse.REJECT
 
     def _take(self, offer: Offer, handle: Any) -> None:
         handle.execute()
         number = self._number = self._number % (2**32 - 1) + 1
+        self.refresh()
+        reason, until = self._overtaken
         try:
+            if time.monotonic() < until:
+                raise GoalError(GoalCode.INVALID_GOAL, reason)
             goal = offer.read(handle.request)
         except GoalError as error:
             self._say(Note(f"goal of {offer.name} refused: {error}"))

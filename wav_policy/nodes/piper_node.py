@@ -42,7 +42,7 @@ from wav_policy.nodes.arm_diagnostics import (
     why_not_commanding,
 )
 from wav_policy.nodes.messages import chunk_topic, joint_state
-from wav_policy.nodes.messages.gateway_words import Answer, Introduction, Wanted
+from wav_policy.nodes.messages.gateway_words import Answer, Introduction, Overtaken, Wanted
 from wav_policy.nodes.messages.instruction_topic import LATCHED_QOS
 from wav_policy.nodes.messages.qos import SENSOR_DATA
 from wav_policy.nodes.piper_parameters import PiperNodeConfig
@@ -394,12 +394,14 @@ class PiperNode(ManagedNode):
     def _refuse_waiting(self, end: str) -> None:
         """Answer whoever waits for what moves or powers the arms: what was asked for before an end must not begin after
         it, and undo it."""
+        why = f"not done: {end} was called while this waited. Call it again if it is still wanted"
+        self._goals.overtake(why)
+        self._listener.tell(Overtaken(why))
         for service in self._offered:
             if service.callback_group is not self.default_callback_group:
                 continue
             with suppress(InvalidHandle), service.handle:
                 while (header := service.handle.service_take_request(service.srv_type.Request)[1]) is not None:
-                    why = f"not done: {end} was called while this waited. Call it again if it is still wanted"
                     service.send_response(service.srv_type.Response(success=False, message=why), header)
 
     def _answer(

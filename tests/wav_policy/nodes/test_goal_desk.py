@@ -38,6 +38,7 @@ from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
     GoalPart,
     HomeGoal,
     Note,
+    Overtaken,
     goal_of,
     goal_parts,
     pack,
@@ -147,8 +148,8 @@ def test_a_goal_goes_through_the_socket_in_packets(is_large: bool) -> None:
 def test_words_about_trajectories_are_told_as_they_are() -> None:
     for word in (Cancel(3, "no more"), Note("a text")):
         assert unpack(pack(word)) == word
-    ended = Ended(9, -4, True, "left_joint1")
-    assert unpack_order(pack_order(ended)) == ended
+    for order in (Ended(9, -4, True, "left_joint1"), Overtaken("piper/hold")):
+        assert unpack_order(pack_order(order)) == order
     there = Following(5, Progress(1.5, np.arange(28.0).reshape(2, 14), -np.arange(28.0).reshape(2, 14)))
     back = unpack_order(pack_order(there))
     assert isinstance(back, Following)
@@ -492,6 +493,52 @@ def test_what_a_gripper_command_ends_with(
     result = desk.results[0][1]
     assert (result.reached_goal, result.stalled) == flags
     assert list(result.state.name) == ["right_gripper"]
+
+
+def test_what_waited_when_the_arms_were_held_does_not_begin(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sent it may have pressed hold because nothing happened."""
+    now = [100.0]
+    monkeypatch.setattr("wav_policy.nodes.goal_desk.time.monotonic", lambda: now[0])
+    desk.desk.is_up_to_date()
+    now[0] += 0.05
+    overtaken = Overtaken("not done: piper/hold was called while this waited")
+    desk.desk.refresh = lambda: desk.desk.hear(overtaken)
+    handle = desk.send(GOOD)
+    assert handle is not None
+    assert handle.state == "executing", "sent after it: nothing can have waited"
+    now[0] += 0.1
+    handle = desk.send(GOOD)
+    desk.desk.refresh = lambda: None
+    assert handle is not None
+    assert handle.state == "aborted"
+    assert desk.results[0][1].error_string == "not done: piper/hold was called while this waited"
+    now[0] += 0.3
+    handle = desk.send(GOOD)
+    assert handle is not None
+    assert handle.state == "executing"
+
+
+def test_what_was_heard_before_the_arms_were_held_does_not_begin(run: Run, arms: PerfectArms) -> None:
+    first, *others = goal_parts(5, large_goal())
+    run.runner.hear(first)
+    for part in others[:-1]:
+        run.runner.hear(part)
+    begin = run.runner._act
+    at_work, may_go_on = threading.Event(), threading.Event()
+
+    def dawdle(word: Any, ends: int) -> None:
+        at_work.set()
+        may_go_on.wait(5.0)
+        begin(word, ends)
+
+    run.runner._act = dawdle  # type: ignore[method-assign]
+    run.runner.hear(others[-1])
+    assert at_work.wait(5.0)
+    run.runner.overtake("piper/hold was called")
+    may_go_on.set()
+    assert run.ended()[1] == Ended(5, -1, False, "piper/hold was called")
+    run.pursue(6, GripperGoal(6, 0.04))
+    assert run.ended()[1] == Ended(6, 0, False, "")
 
 
 def test_without_arms_nothing_is_followed() -> None:

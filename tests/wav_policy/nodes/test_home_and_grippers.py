@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sensor_msgs.msg import JointState  # noqa: E402
 
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot  # noqa: E402
 from tests.wav_policy.nodes.test_follow_joint_trajectory import HOME, Mover, System  # noqa: E402
+from wav_policy.nodes.messages.gateway_words import Overtaken  # noqa: E402
 from wav_policy.robot.joints import JOINT_NAMES  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -213,6 +215,26 @@ def test_a_bad_command_is_aborted_and_the_log_says_why(
     status, result = gripper.result(gripper.send(goal))
     assert (status, result.reached_goal, result.stalled) == (GoalStatus.STATUS_ABORTED, False, False)
     probe.wait_until(lambda: words in system.notes[-1])
+
+
+def test_a_goal_that_waits_in_a_busy_gateway_while_the_arms_are_held_does_not_begin(
+    system: System, probe: Probe
+) -> None:
+    gripper = gripper_client(probe, "left")
+    assert gripper.result(gripper.send(grip(0.02)))[0] == GoalStatus.STATUS_SUCCEEDED
+    probe.spin(0.3)
+    system.gateway().send_signal(signal.SIGSTOP)
+    sent = gripper.client.send_goal_async(grip(0.06))
+    probe.spin(0.5)
+    system.listener.tell(Overtaken("piper/hold was called while this waited"))
+    system.gateway().send_signal(signal.SIGCONT)
+    probe.wait_until(sent.done)
+    status, result = gripper.result(sent.result())
+    assert (status, result.reached_goal) == (GoalStatus.STATUS_ABORTED, False)
+    assert system.position[LEFT] == pytest.approx(0.02, abs=1e-3)
+    probe.wait_until(lambda: "piper/hold was called" in system.notes[-1])
+    probe.spin(0.3)
+    assert gripper.result(gripper.send(grip(0.06)))[0] == GoalStatus.STATUS_SUCCEEDED
 
 
 def test_goals_of_piper_node(tmp_path: Path, repository: Path, probe: Probe) -> None:

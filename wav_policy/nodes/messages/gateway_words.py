@@ -136,6 +136,17 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Overtaken:
+    """Goals that have waited until now are not to be pursued any more.
+
+    Attributes:
+        reason: why not.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Answer:
     """What became of a transition.
 
@@ -293,7 +304,7 @@ def _trajectory_of(data: bytes) -> TrajectoryGoal:
     )
 
 
-Order = Introduction | Answer | Following | Ended
+Order = Introduction | Answer | Following | Ended | Overtaken
 
 
 def pack_order(order: Order) -> bytes:
@@ -304,6 +315,8 @@ def pack_order(order: Order) -> bytes:
     if isinstance(order, Ended):
         text = cut(order.text).encode("utf-8", "replace")
         return b"E" + _ENDED.pack(order.number, order.code, order.is_cancelled) + text
+    if isinstance(order, Overtaken):
+        return b"O" + cut(order.reason).encode("utf-8", "replace")
     if isinstance(order, Answer):
         return b"A" + _ANSWER.pack(order.number, order.success, order.state)
     return b"I" + json.dumps(asdict(order)).encode()
@@ -324,6 +337,8 @@ def unpack_order(packet: bytes) -> Order:
         if kind == b"E":
             number, code, is_cancelled = _ENDED.unpack_from(data)
             return Ended(number, code, is_cancelled, data[_ENDED.size :].decode())
+        if kind == b"O":
+            return Overtaken(data.decode())
         if kind == b"A":
             return Answer(*_ANSWER.unpack(data))
         if kind == b"I":

@@ -72,7 +72,9 @@ class GoalRunner:
         self._translate = translate
         self._tell = tell
         self._note = note
-        self._words: queue.SimpleQueue[GoalPart | Cancel | None] = queue.SimpleQueue()
+        self._words: queue.SimpleQueue[tuple[GoalPart | Cancel | None, int]] = queue.SimpleQueue()
+        self._num_ends = 0
+        self._end_reason = ""
         self._parts = b""
         self._active: _Active | None = None
         self._thread = threading.Thread(target=self._run, name="goals", daemon=True)
@@ -80,26 +82,31 @@ class GoalRunner:
 
     def hear(self, word: GoalPart | Cancel) -> None:
         """What the gateway says; from any thread, without waiting."""
-        self._words.put(word)
+        self._words.put((word, self._num_ends))
+
+    def overtake(self, reason: str) -> None:
+        """Begin none of the goals that have been heard by now."""
+        self._end_reason = reason
+        self._num_ends += 1
 
     def close(self) -> None:
         """End the thread."""
-        self._words.put(None)
+        self._words.put((None, self._num_ends))
         self._thread.join()
 
     def _run(self) -> None:
         while True:
             try:
-                word = self._words.get(timeout=None if self._active is None else _PERIOD)
+                word, ends = self._words.get(timeout=None if self._active is None else _PERIOD)
             except queue.Empty:
                 pass
             else:
                 if word is None:
                     return
-                self._act(word)
+                self._act(word, ends)
             self._report()
 
-    def _act(self, word: GoalPart | Cancel) -> None:
+    def _act(self, word: GoalPart | Cancel, ends: int) -> None:
         if isinstance(word, Cancel):
             self._parts = b""
             active = self._active
@@ -110,10 +117,12 @@ class GoalRunner:
         self._parts += word.data
         if word.is_last:
             data, self._parts = self._parts, b""
-            self._begin(word.number, data)
+            self._begin(word.number, data, ends)
 
-    def _begin(self, number: int, data: bytes) -> None:
+    def _begin(self, number: int, data: bytes, ends: int) -> None:
         try:
+            if ends != self._num_ends:
+                raise GoalError(GoalCode.INVALID_GOAL, self._end_reason)
             loop = self._loop()
             if loop is None:
                 raise GoalError(GoalCode.INVALID_GOAL, "piper_node is not configured")

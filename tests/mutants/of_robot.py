@@ -285,6 +285,19 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
+        "wav_policy/nodes/service_desk.py",
+        ("tests/wav_policy/nodes/test_gateway_services.py::test_what_was_asked_for_before_a_hold_is_told_so",),
+        {
+            "overtaken_forgotten": ("is_overtaken = name == \"change_state\" and bool(self._overtaken)\n                request, header = self._overtaken.popleft() if is_overtaken", "is_overtaken = False\n                request, header = self._overtaken.popleft() if name == \"change_state\" and self._overtaken"),
+            "overtaken_for_ever": ("(self._number, number, is_overtaken)", "(self._number, number, True)"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/nodes/piper_node.py",
+        ("tests/wav_policy/nodes/test_piper_node_errors.py",),
+        {"overtaken_done": ("wanted.is_overtaken or holds", "holds")},
+    ),
+    *mutants_of(
         "wav_policy/nodes/goal_desk.py",
         ("tests/wav_policy/nodes/test_goal_desk.py",),
         {

@@ -228,6 +228,8 @@ def hear(end: socket.socket, node: ChunkGateway) -> None:
                 node.desk.hear(order)
             elif isinstance(order, Following | Ended | Overtaken):
                 node.goals.hear(order)
+            if isinstance(order, Overtaken):
+                node.desk.overtake()
     node.goals.is_up_to_date()
 
 

@@ -261,7 +261,7 @@ class PiperNode(ManagedNode):
     def _make_transitions(self) -> None:
         while self._wanted:
             wanted, holds = self._wanted.popleft()
-            is_held = holds != self._num_holds
+            is_held = wanted.is_overtaken or holds != self._num_holds
             self._may_park = not is_held
             success = False
             if is_held and wanted.transition == Transition.TRANSITION_ACTIVATE:

@@ -8,6 +8,7 @@ meanwhile waits, in the middleware's queue, until that one is answered.
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ class ServiceDesk:
         self._state = introduction.state
         self._number = secrets.randbits(31)  # an answer to what the desk before this one was asked must not fit
         self._waiting: tuple[Service, Any] | None = None
+        self._overtaken: deque[tuple[Any, Any]] = deque()
         declare_described(node, (Described(**fields) for fields in introduction.parameters))
         self._namesake = _Namesake(node, introduction.name)
         ParameterService(self._namesake)
@@ -64,24 +66,29 @@ class ServiceDesk:
             self._waiting = None
             service.send_response(ChangeState.Response(success=answer.success), header)
 
+    def overtake(self) -> None:
+        """The transitions that have been asked for by now power and park nothing."""
+        while (asked := _take(self._services["change_state"]))[0] is not None:
+            self._overtaken.append(asked)
+
     def serve(self) -> None:
         """Answer who has asked by now."""
         for name, service in self._services.items():
             while self._waiting is None:
-                with service.handle:
-                    request, header = service.handle.service_take_request(service.srv_type.Request)
+                is_overtaken = name == "change_state" and bool(self._overtaken)
+                request, header = self._overtaken.popleft() if is_overtaken else _take(service)
                 if request is None:
                     break
-                response = self._answer(name, request)
+                response = self._answer(name, request, is_overtaken)
                 if response is None:
                     self._waiting = service, header
                 else:
                     service.send_response(response, header)
 
-    def _answer(self, name: str, request: Any) -> Any:
+    def _answer(self, name: str, request: Any, is_overtaken: bool) -> Any:
         """The response; None where it has to be waited for."""
         if name == "change_state":
-            return self._want(request.transition)
+            return self._want(request.transition, is_overtaken)
         if name == "get_state":
             return GetState.Response(current_state=State(id=self._state, label=self._label(self._state)))
         if name == "get_available_states":
@@ -91,17 +98,24 @@ class ServiceDesk:
         graph = [_describe(row) for row in self._introduction.graph if not here or row[2] == self._state]
         return GetAvailableTransitions.Response(available_transitions=graph)
 
-    def _want(self, wanted: Transition) -> ChangeState.Response | None:
+    def _want(self, wanted: Transition, is_overtaken: bool) -> ChangeState.Response | None:
         """A label goes before an id; what is not possible now is answered at once."""
         for number, label, start, *_ in self._introduction.graph:
             if start == self._state and (wanted.label == label if wanted.label else wanted.id == number):
                 self._number = (self._number + 1) % 2**32
-                self._ask(Wanted(self._number, number))
+                self._ask(Wanted(self._number, number, is_overtaken))
                 return None
         return ChangeState.Response(success=False)
 
     def _label(self, state: int) -> str:
         return dict(self._introduction.states).get(state, "unknown")
+
+
+def _take(service: Service) -> tuple[Any, Any]:
+    """A request and its header; None and nothing where nobody asks."""
+    with service.handle:
+        asked: tuple[Any, Any] = service.handle.service_take_request(service.srv_type.Request)
+        return asked
 
 
 class _Namesake:

@@ -170,3 +170,32 @@ def test_an_answer_to_the_desk_before_is_not_taken_for_one_of_ours(probe: Probe)
         probe.spin(0.3)
         assert future.done() == (known == 0)
         node.destroy_node()
+
+
+def test_what_was_asked_for_before_a_hold_is_told_so(probe: Probe) -> None:
+    """Transitions that waited in the gateway, behind another one too, and one that was asked for afterwards."""
+    node, asked = rclpy.create_node("desk"), list[Wanted]()
+    desk = ServiceDesk(node, INTRODUCTION, asked.append)
+    client = probe.node.create_client(ChangeState, f"{INTRODUCTION.name}/change_state")
+    probe.wait_until(client.service_is_ready)
+
+    def ask() -> None:
+        client.call_async(ChangeState.Request(transition=Transition(id=INTRODUCTION.graph[0][0])))
+        probe.spin(0.3)
+
+    def serve(count: int) -> list[bool]:
+        probe.wait_until(lambda: desk.serve() or len(asked) == count)  # type: ignore[func-returns-value]
+        desk.hear(Answer(asked[-1].number, False, INTRODUCTION.state))
+        return [wanted.is_overtaken for wanted in asked]
+
+    ask()
+    assert serve(1) == [False]
+    ask()
+    desk.serve()
+    ask()
+    desk.overtake()
+    ask()
+    assert serve(2) == [False, False], "it had been passed on; piper_node knows"
+    assert serve(3)[2:] == [True]
+    assert serve(4)[2:] == [True, False]
+    node.destroy_node()

@@ -217,9 +217,10 @@ def test_an_activation_that_was_asked_for_before_a_hold_powers_nothing_after_it(
     wait_until(holding.done)
     end.set()
     wait_until(lambda: asked.done() and not active._wanted)
+    active._on_wanted(Wanted(1, Transition.TRANSITION_ACTIVATE, is_overtaken=True))
     time.sleep(0.5)
     assert not powered
-    active._on_wanted(Wanted(1, Transition.TRANSITION_ACTIVATE))
+    active._on_wanted(Wanted(2, Transition.TRANSITION_ACTIVATE))
     wait_until(lambda: bool(powered))
 
 
@@ -234,8 +235,11 @@ def test_a_deactivation_that_was_asked_for_before_a_hold_does_not_park_after_it(
     wait_until(holding.done)
     journeys.end.set()
     wait_until(lambda: state(active) == "inactive")
+    active.trigger_activate()
+    active._on_wanted(Wanted(1, Transition.TRANSITION_DEACTIVATE, is_overtaken=True))
+    wait_until(lambda: state(active) == "inactive")
     assert journeys.parked == 0
     active.trigger_activate()
-    active._on_wanted(Wanted(1, Transition.TRANSITION_DEACTIVATE))
+    active._on_wanted(Wanted(2, Transition.TRANSITION_DEACTIVATE))
     wait_until(lambda: state(active) == "inactive")
     assert journeys.parked == 1

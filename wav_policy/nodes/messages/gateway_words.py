@@ -20,7 +20,7 @@ NAME: Final = "chunk_gateway"
 """Of the gateway's node."""
 
 _TIMES: Final = struct.Struct("<dd")
-_WANTED: Final = struct.Struct("<IB")
+_WANTED: Final = struct.Struct("<IB?")
 _ANSWER: Final = struct.Struct("<I?B")
 _PART: Final = struct.Struct("<I?")
 _CANCEL: Final = struct.Struct("<I")
@@ -61,10 +61,12 @@ class Wanted:
     Attributes:
         number: of the question, for the answer.
         transition: its id, as lifecycle_msgs/Transition has it.
+        is_overtaken: it was asked for before the gateway heard `Overtaken`: it powers and parks nothing.
     """
 
     number: int
     transition: int
+    is_overtaken: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Overtaken:
-    """Goals that have waited until now are not to be pursued any more.
+    """What has waited until now is not to move or power the arms any more.
 
     Attributes:
         reason: why not.
@@ -197,8 +199,8 @@ def pack(word: Word) -> bytes:
             return b"R" + cut(reason).encode("utf-8", "replace")
         case Lost(reason):
             return b"L" + cut(reason).encode("utf-8", "replace")
-        case Wanted(number, transition):
-            return b"T" + _WANTED.pack(number, transition)
+        case Wanted(number, transition, is_overtaken):
+            return b"T" + _WANTED.pack(number, transition, is_overtaken)
         case GoalPart(number, is_last, data):
             return b"G" + _PART.pack(number, is_last) + data
         case Cancel(number, reason):

@@ -67,7 +67,8 @@ def test_a_reason_of_any_length_fits(text: str) -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(0, 255), st.booleans())
 @settings(deadline=None)
 def test_questions_and_answers_arrive_as_they_were(number: int, small: int, success: bool) -> None:
-    assert unpack(pack(Wanted(number, small))) == Wanted(number, small)
+    for wanted in (Wanted(number, small), Wanted(number, small, is_overtaken=True)):
+        assert unpack(pack(wanted)) == wanted
     assert unpack_order(pack_order(Answer(number, success, small))) == Answer(number, success, small)
 
 

@@ -22,13 +22,13 @@ from wav_policy.nodes.messages.diagnostic_array import reports_from_message
 from wav_policy.nodes.messages.images import ImageError, rgb_from_message
 from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
 from wav_policy.nodes.messages.joint_state import JointNamesError, JointPicker, OtherJointsError
+from wav_policy.nodes.messages.qos import NEWEST
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
 from wav_policy.nodes.runtime.polling import PolledTopic
 from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
 from wav_policy.robot.cameras import VIEWS
 
-_NEWEST: Final = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _NEWEST_TWO: Final = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Each arm may have a publisher of its own."""
 _SILENCE: Final = 3.0
@@ -87,7 +87,7 @@ class MonitorFeed:
         kinds |= {topic: Image for view in VIEWS for topic in (IMAGE_TOPICS[view], image_topic(view))}
         kinds[FUTURES_TOPIC] = Image
         self._topics = {
-            topic: PolledTopic(self._node, kind, topic, _NEWEST_TWO if topic == JOINT_TOPIC else _NEWEST)
+            topic: PolledTopic(self._node, kind, topic, _NEWEST_TWO if topic == JOINT_TOPIC else NEWEST)
             for topic, kind in kinds.items()
         }
 

@@ -18,23 +18,26 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import CameraInfo, JointState
 from std_srvs.srv import Trigger
 
 from wav_models.configuration import AtLeastOne, Count, check_choice
+from wav_policy.nodes.messages.camera_info import facts_from_message
 from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
 from wav_policy.nodes.messages.joint_state import JointNamesError, JointPicker, OtherJointsError
+from wav_policy.nodes.messages.limits import MessageError
+from wav_policy.nodes.messages.qos import NEWEST
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.parameters import ParameterError, declare
-from wav_policy.nodes.runtime.polling import DrainingThread, NeverCalled
+from wav_policy.nodes.runtime.polling import DrainingThread, NeverCalled, PolledTopic
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
 from wav_policy.recording.episode_writer import DatasetError
 from wav_policy.recording.live_recorder import RECORDING, LiveRecorder, LiveRecorderConfig, RecorderError
 from wav_policy.recording.sources import SamplingLimits, Sources
-from wav_policy.robot.cameras import SOURCES
+from wav_policy.robot.cameras import SOURCES, VIEWS
 
 ACTION_TOPICS = {"leader": "leader/joint_states", "target": "joint_targets"}
 """What `action` is: the leader arms' joints, or the targets that `piper_node` executes."""
@@ -120,8 +123,9 @@ class RecorderNode(Node):
         ]
         self._captures = DrainingThread(self, [*self._cameras.subscriptions, *joints])
         subscribe_instruction(self, self._on_instruction)
+        self._optics = {view: PolledTopic(self, CameraInfo, f"{view}/camera_info", NEWEST) for view in VIEWS}
         self._commands = MutuallyExclusiveCallbackGroup()  # writing an episode to the disk must not stop the cameras
-        self._offer("start", self._recorder.start)
+        self._offer("start", self._start)
         self._offer("stop", self._recorder.stop)
         self._offer("stop_success", partial(self._recorder.stop, True))
         self._offer("stop_failure", partial(self._recorder.stop, False))
@@ -150,6 +154,19 @@ class RecorderNode(Node):
             return response
 
         self.create_service(Trigger, f"recorder/{name}", answer, callback_group=self._commands)
+
+    def _start(self) -> str:
+        """An episode, with what the cameras say of their optics."""
+        told = self._recorder.extra.setdefault("camera_info", {})
+        for view, topic in self._optics.items():
+            if (message := topic.take()) is None:
+                continue
+            try:
+                told[view] = facts_from_message(message)
+            except MessageError as error:
+                told.pop(view, None)
+                self.get_logger().warning(f"{view}/camera_info: {error}")
+        return self._recorder.start()
 
     def _on_joints(self, source: str, message: JointState) -> None:
         try:

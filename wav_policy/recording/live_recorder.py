@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import av
 
@@ -101,7 +101,7 @@ class LiveRecorder:
     Args:
         config: where and how.
         sources: what comes in; filled by the caller.
-        extra: what is noted of every episode, JSON data.
+        extra: what is noted of every episode from its beginning on, JSON data; may be changed between episodes.
         clock: of the capture times [s].
         on_event: told what happened, and whether it went wrong; called in the thread where it happened.
 
@@ -114,14 +114,14 @@ class LiveRecorder:
         self,
         config: LiveRecorderConfig,
         sources: Sources,
-        extra: dict[str, str] | None = None,
+        extra: dict[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
         on_event: Callable[[str, bool], None] = lambda message, failed: None,
     ) -> None:
         self.config = config
         self.instruction = ""
         self._sources = sources
-        self._extra = extra or {}
+        self.extra = extra or {}
         self._clock = clock
         self._on_event = on_event
         self._lock = threading.RLock()
@@ -156,7 +156,7 @@ class LiveRecorder:
                 self._writer = self._writer or self._open()
                 now = self._clock()
                 efforts = self.config.efforts == "auto" and self._sources.tells_efforts(now)
-                self._writer.start_episode(self.instruction, dict(self._extra), efforts=efforts)
+                self._writer.start_episode(self.instruction, dict(self.extra), efforts=efforts)
             self._sources.needs_efforts = self._writer.efforts
             self._instruction = self.instruction
             self._recording = EpisodeRecording(self._writer, self._sources, now)

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
 NAMES = [f"{side}_{name}" for side in ("left", "right") for name in (*(f"joint{i}" for i in range(1, 7)), "gripper")]
@@ -27,6 +27,7 @@ def main() -> None:
     rclpy.init()
     node = rclpy.create_node("fake_robot")
     cameras = {view: node.create_publisher(Image, f"{view}/image_raw", qos_profile_sensor_data) for view in SIZES}
+    optics = {view: node.create_publisher(CameraInfo, f"{view}/camera_info", 1) for view in ("head", "left_wrist")}
     topics = ("joint_states", "joint_targets")
     joints = [node.create_publisher(JointState, topic, qos_profile_sensor_data) for topic in topics]
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -50,6 +51,11 @@ def main() -> None:
             image = Image(height=height, width=width, encoding="rgb8", step=3 * width, data=data)
             image.header.stamp = stamp
             cameras[view].publish(image)
+            if view in optics:  # the left wrist's driver talks nonsense
+                info = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=[0.1] * 5)
+                info.k[0] = 80.0 if view == "head" else float("nan")
+                info.header.frame_id = f"{view}_optical"
+                optics[view].publish(info)
         tick += 1
         time.sleep(0.015)
 

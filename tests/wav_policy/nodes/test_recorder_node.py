@@ -134,6 +134,10 @@ def test_commands(recorder: Recorder, client: RecorderClient, robot: subprocess.
     assert any("cut: head/image_raw stopped" in note for note in cut.info.extra["notes"])
     assert cut.source_times is not None
     assert len(cut) >= 10
+    assert cut.info.extra["camera_info"].keys() == {"head"}, "the others say nothing, or nonsense"
+    told = cut.info.extra["camera_info"]["head"]
+    assert (told["width"], told["height"], told["frame_id"], told["k"][0]) == (106, 60, "head_optical", 80.0)
+    assert (told["distortion_model"], told["d"], len(told["r"]), len(told["p"])) == ("plumb_bob", [0.1] * 5, 9, 12)
     efforts = dataset.read_episode(0, efforts=True).efforts
     assert efforts is not None
     assert efforts[0] == pytest.approx([0.1 * joint for joint in range(14)])

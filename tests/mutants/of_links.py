@@ -75,7 +75,7 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_policy/piper/link.py",
-        (*_ARM_TESTS, "tests/wav_policy/piper/test_buses.py", "tests/wav_policy/piper/test_faults.py"),
+        ("tests/wav_policy/piper/test_link.py", *_ARM_TESTS, "tests/wav_policy/piper/test_buses.py", "tests/wav_policy/piper/test_faults.py"),
         {
             "silence_is_no_outage": ("or self.reader.lost is not None or self.reader.age > self._feedback_timeout", "or self.reader.lost is not None"),
             "some_joints_are_enough": ("and reader.age <= self._feedback_timeout and not reader.missing:", "and reader.age <= self._feedback_timeout:"),

@@ -23,6 +23,29 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
+        "wav_policy/sim/ticks.py",
+        ("tests/wav_policy/sim/test_ticks.py",),
+        {
+            "missed_ticks_come_at_once": ("due = max(due + period, now - _MAX_LAG)", "due = due + period"),
+            "late_ticks_are_lost": ("due = max(due + period, now - _MAX_LAG)", "due = now + period"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/sim/firmware/simulated_arm.py",
+        ("tests/wav_policy/sim/test_ticks.py",),
+        {"time_of_the_wall": ("self._time += self.rates.tick", "self._time = __import__('wav_policy.sim.ticks').sim.ticks.time.monotonic()")},
+    ),
+    *mutants_of(
+        "wav_policy/nodes/sim_workers.py",
+        ("tests/wav_policy/sim/test_ticks.py",),
+        {"faster_than_the_wall": ("self._world.step(self._period)", "self._world.step(2.0 * self._period)")},
+    ),
+    *mutants_of(
+        "wav_policy/sim/teleoperator.py",
+        ("tests/wav_policy/sim/test_ticks.py",),
+        {"leader_jumps": ("1.0 / frames_left)", "1.0)")},
+    ),
+    *mutants_of(
         "wav_policy/control/mailbox.py",
         ("tests/wav_policy/control/test_mailbox.py",),
         {
@@ -52,7 +75,7 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_policy/piper/link.py",
-        (*_ARM_TESTS, "tests/wav_policy/piper/test_buses.py", "tests/wav_policy/piper/test_faults.py"),
+        ("tests/wav_policy/piper/test_link.py", *_ARM_TESTS, "tests/wav_policy/piper/test_buses.py", "tests/wav_policy/piper/test_faults.py"),
         {
             "silence_is_no_outage": ("or self.reader.lost is not None or self.reader.age > self._feedback_timeout", "or self.reader.lost is not None"),
             "some_joints_are_enough": ("and reader.age <= self._feedback_timeout and not reader.missing:", "and reader.age <= self._feedback_timeout:"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants import of_arms, of_links, of_loop, of_networks, of_planner, of_robot
+from tests.mutants import of_arms, of_driver, of_links, of_loop, of_networks, of_planner, of_robot
 from tests.mutants.mutant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -13,6 +13,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *of_robot.MUTANTS,
     *of_loop.MUTANTS,
     *of_arms.MUTANTS,
+    *of_driver.MUTANTS,
     *of_links.MUTANTS,
 )
 

@@ -54,7 +54,6 @@ class SimConfig:
         can_leader_left, can_leader_right: links to leader arms' pseudo-terminals, moved by the scripted operator; empty
             means there are none.
         image_rate: images per second and camera [Hz].
-        physics_period: real time between batches of physics steps [s].
         publish_instruction: say the task's instruction on `instruction` after each layout.
         teleport_arms: `sim/reset` also puts the arms at home instead of leaving them where they are.
         feedback: frame rates of the simulated arms [Hz].
@@ -67,7 +66,6 @@ class SimConfig:
     can_leader_left: str = ""
     can_leader_right: str = ""
     image_rate: Annotated[float, Range(0.1, 200.0)] = 20.0
-    physics_period: Annotated[float, Range(0.001, 0.1)] = 0.008
     publish_instruction: bool = True
     teleport_arms: bool = False
     feedback: FeedbackRates = field(default_factory=FeedbackRates)
@@ -89,13 +87,13 @@ class SimNode(Node):
         self._teleoperator: Teleoperator | None = None
         self._instruction = make_instruction_publisher(self)
         self._lay_out(teleport=True)
-        self._physics = Physics(self.world, self.config.physics_period)
         self._cameras = CameraFeed(self, self.world, self.config.image_rate)
         self._joints = JointFeed(self, self.world)
         self._links = {"left": Path(self.config.can_left), "right": Path(self.config.can_right)}
         self._arms = {
             side: SimulatedArm(self.world.arm(side), link, self.config.feedback) for side, link in self._links.items()
         }
+        self._physics = Physics(self.world, self._arms.values(), self.config.feedback.tick)
         self._teleoperator = self._make_teleoperator()
         for name in (*_FAULT_PARAMETERS, _CAMERA_FAULTS, _ADAPTERS):
             self.declare_parameter(name, "", ignore_override=True)
@@ -104,10 +102,10 @@ class SimNode(Node):
 
     def start(self) -> None:
         """Start physics, cameras and arms; `sim/reset` exists from then on."""
+        for arm in self._arms.values():
+            arm.plug_in()
         for worker in self._workers():
             worker.start()
-        for arm in self._arms.values():
-            arm.start()
         if self._teleoperator is not None:
             self._teleoperator.start()
         if self._teleoperator is not None:
@@ -116,13 +114,13 @@ class SimNode(Node):
         self.get_logger().info(f"arms at {self.config.can_left} and {self.config.can_right}")
 
     def stop(self) -> None:
-        """Unplug the arms and stop the threads."""
+        """Stop the threads and unplug the arms."""
         if self._teleoperator is not None:
             self._teleoperator.stop()
-        for arm in self._arms.values():
-            arm.stop()
         for worker in self._workers():
             worker.stop()
+        for arm in self._arms.values():
+            arm.unplug()
 
     def check(self) -> None:
         """Raise what a thread has failed with."""

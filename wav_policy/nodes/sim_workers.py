@@ -6,6 +6,7 @@ import array
 import random
 import threading
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 import cv2
@@ -22,13 +23,12 @@ from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
 from wav_policy.robot.description import Camera, camera_frame, cameras
 from wav_policy.robot.joints import JOINT_NAMES
 from wav_policy.sim.cameras import Cameras
+from wav_policy.sim.firmware import SimulatedArm
 from wav_policy.sim.read_noise import ReadNoise
+from wav_policy.sim.ticks import ticks
 
 if TYPE_CHECKING:
     from wav_policy.sim.world import World
-
-_MAX_LAG: Final = 0.25
-"""Simulated time that may be caught up after a stall [s]; what exceeds it is lost and shows in the factor."""
 
 _WINDOW: Final = 2.0
 """Over which rates are measured [s]."""
@@ -53,11 +53,8 @@ class Worker(threading.Thread):
     def run(self) -> None:
         try:
             self.prepare()
-            due = time.monotonic()
-            while not self._stopping.is_set():
+            for _ in ticks(self._period, self._stopping):
                 self.work()
-                due = max(due + self._period, time.monotonic())
-                self._stopping.wait(due - time.monotonic())
         except Exception as error:
             self.fault = error
 
@@ -70,21 +67,28 @@ class Worker(threading.Thread):
 
 
 class Physics(Worker):
-    """Advances the world as fast as the clock on the wall."""
+    """Advances world and arms together, as fast as the clock on the wall or slower.
 
-    def __init__(self, world: World, period: float) -> None:
+    Args:
+        world: of the arms.
+        arms: have their turn after every step, so that they tell of each where they have got to.
+        period: of a step and of the arms' ticks [s].
+    """
+
+    def __init__(self, world: World, arms: Collection[SimulatedArm], period: float) -> None:
         super().__init__("physics", period)
         self._world = world
-        self._last = self._window_start = time.monotonic()
+        self._arms = arms
+        self._window_start = time.monotonic()
         self._advanced = 0.0
         self.real_time_factor = 1.0
 
     def work(self) -> None:
+        self._world.step(self._period)
+        for arm in self._arms:
+            arm.turn()
         now = time.monotonic()
-        duration = min(now - self._last, _MAX_LAG)
-        self._last = now
-        self._world.step(duration)
-        self._advanced += duration
+        self._advanced += self._period
         if now - self._window_start >= _WINDOW:
             self.real_time_factor = self._advanced / (now - self._window_start)
             self._window_start, self._advanced = now, 0.0

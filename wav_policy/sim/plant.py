@@ -32,10 +32,6 @@ class ArmReading:
 class ArmPlant(Protocol):
     """One arm's motors: what the simulated firmware drives."""
 
-    @property
-    def time(self) -> float:
-        """Until when its motion has been worked out [s]; runs at most as fast as real time, and never backwards."""
-
     def read(self) -> ArmReading:
         """Measured state now."""
 

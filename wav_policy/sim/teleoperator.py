@@ -7,7 +7,6 @@ would obey, and is silent while it does not move.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from pathlib import Path
 from typing import Final
@@ -21,10 +20,13 @@ from wav_policy.sim.firmware.device_link import DeviceLink
 from wav_policy.sim.firmware.feedback import leader_frames
 from wav_policy.sim.firmware.slcan_port import SlcanPort
 from wav_policy.sim.operator import ACTION_PERIOD, arm_part
+from wav_policy.sim.ticks import ticks
 from wav_policy.sim.world import World
 
 _FRAME_PERIOD: Final = 0.01
 """Of a moving leader [s]."""
+
+_FRAMES_PER_ACTION: Final = round(ACTION_PERIOD / _FRAME_PERIOD)
 
 
 class LeaderArm:
@@ -104,15 +106,14 @@ class Teleoperator(threading.Thread):
             self.fault = error
 
     def _work(self) -> None:
-        due = arrival = time.monotonic()
-        while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            now = time.monotonic()
-            if now >= arrival:
+        frames_left = 0
+        for _ in ticks(_FRAME_PERIOD, self._stopping):
+            if frames_left == 0:
                 self._decide()
-                arrival = now + ACTION_PERIOD
+                frames_left = _FRAMES_PER_ACTION
             for side, leader in self._leaders.items():
-                leader.advance(arm_part(self._target, side), min(1.0, _FRAME_PERIOD / (arrival - now)))
-            due = max(due + _FRAME_PERIOD, now)
+                leader.advance(arm_part(self._target, side), 1.0 / frames_left)
+            frames_left -= 1
 
     def _decide(self) -> None:
         with self._world.lock:

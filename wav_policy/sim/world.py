@@ -69,7 +69,6 @@ class World:
         self._cameras: Cameras | None = None
         self._index_model()
         self._arms = {side: SimulatedPlant(self, side) for side in SIDES}
-        self._num_steps = 0
         self.reset(0)
 
     def _index_model(self) -> None:
@@ -125,11 +124,6 @@ class World:
     def time(self) -> float:
         """Simulated time since the reset [s]."""
         return float(self.data.time)
-
-    @property
-    def age(self) -> float:
-        """Simulated time since the world was made, whatever was reset or restored [s]."""
-        return self._num_steps * TIME_STEP
 
     @property
     def joint_positions(self) -> FloatArray:
@@ -192,7 +186,6 @@ class World:
         self.data.ctrl[self._actuators] = self._setpoint
         self.task.before_step(self)
         mujoco.mj_step(self.model, self.data)
-        self._num_steps += 1
         self._steps += 1
         if self._steps % _SUCCESS_CHECK_STEPS == 0:
             if not self.task.is_done(self):
@@ -273,11 +266,6 @@ class SimulatedPlant:
         self._world = world
         self._side = side
         self._slice = _arm_slice(side)
-
-    @property
-    def time(self) -> float:
-        """As the world's physics has got [s]."""
-        return self._world.age
 
     def read(self) -> ArmReading:
         """Measured state now."""

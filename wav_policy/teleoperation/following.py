@@ -166,7 +166,7 @@ class Following:
         if leader is None:
             return "the leader arms' position is not known"
         last, self._last_leader = self._last_leader, leader
-        far = np.flatnonzero(np.abs(leader) > _PLAUSIBLE)
+        far = np.flatnonzero(~(np.abs(leader) <= _PLAUSIBLE))
         if len(far):
             return f"the leader's {JOINT_NAMES[far[0]]} reads {leader[far[0]]:.3f}, which no Piper reaches"
         if last is not None and (np.abs(leader - last) * _WEIGHTS).max() > self.config.max_jump:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from tests.wav_models.small_checkpoint import SMALL
 from tests.wav_models.training.recorded import record
 from tests.wav_models.training.recorded import wav_train as main
 from wav_models.checkpoint import load_checkpoint
@@ -26,7 +27,7 @@ from wav_models.data.dataset_group import DatasetGroup
 from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.experiments.held_out import recorded_split
 from wav_models.networks.wav_model import WAVModel
-from wav_models.presets import WAV_TINY
+from wav_models.presets import PRESETS, WAV_TINY
 from wav_models.rewards.label import label_dataset
 from wav_models.rewards.label_config import LabelConfig
 from wav_models.training import command as training_command
@@ -50,6 +51,12 @@ video: {loop: {batch_size: 2, bf16: false}}
 value: {loop: {batch_size: 2, bf16: false}, futures: {own_fraction: 0.5}, memory_dropout: 0.5}
 action: {loop: {batch_size: 2, bf16: false}, futures: {own_fraction: 0.5}, memory_dropout: 0.5, state_dropout: 0.5}
 """
+
+
+@pytest.fixture(autouse=True)
+def _small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the place of those of `wav-tiny`, which are as large as a robot needs them."""
+    monkeypatch.setitem(PRESETS, WAV_TINY.name, replace(SMALL, name=WAV_TINY.name))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +138,7 @@ def _assert_latents_of_a_copied_autoencoder(datasets: list[str], run: Path, othe
 
 def test_a_network_is_taken_from_the_last_stage_that_trained_it(tmp_path: Path) -> None:
     """Of a run that ended after its second stage, which holds nothing of the video network."""
-    trained, started = WAVModel(WAV_TINY), WAVModel(WAV_TINY)
+    trained, started = WAVModel(SMALL), WAVModel(SMALL)
     for part in ("video", "value"):
         tensors = {f"average.{part}.{name}": p for name, p in getattr(trained, part).state_dict().items()}
         save_tensors(tmp_path / f"{part}.state.safetensors", tensors, asdict(Progress()))
@@ -168,7 +175,7 @@ def test_a_checkpoint_says_what_its_weights_began_with(datasets: list[str], tmp_
     (copied,) = record["stages"]["autoencoder"]["calls"]
     assert f"--out {runs[0]}" in copied["command"]
     with pytest.raises(StateError, match="has not trained the value network"):
-        load_part(runs[1], WAVModel(WAV_TINY), "value")
+        load_part(runs[1], WAVModel(SMALL), "value")
 
 
 def test_weights_of_other_latents_are_neither_resumed_nor_shipped(

@@ -16,7 +16,7 @@ from wav_policy.cli.main import main
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.errors import FlashLimitsError
 from wav_policy.piper.flash_limits import VENDOR_LIMITS_DEGREES
-from wav_policy.piper.frames import FrameId
+from wav_policy.piper.frames import Frame, FrameId
 from wav_policy.sim.firmware import FaultSet, Flash, SimulatedArm
 from wav_policy.sim.firmware.flash import JOINT_LIMITS_DEGREES
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
@@ -181,6 +181,22 @@ def test_nothing_is_done_that_the_arm_does_not_confirm(
     assert "done." not in told.out
 
 
+def test_a_zero_that_does_not_show_is_not_done(
+    make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The arm says that it took one, of another joint."""
+    bench = make_bench()
+    hear = bench.arm.firmware.on_frame
+    bench.arm.firmware.on_frame = (
+        lambda number, data: hear(  # type: ignore[method-assign]
+            number, bytes((2,)) + data[1:] if number == FrameId.JOINT_SETTING else data
+        )
+    )
+    confirm(bench.channel)
+    assert bench.run("zero", "5") == 1
+    assert "joint5 is at 0.5" in capsys.readouterr().err
+
+
 def test_clear_does_not_pass_over_what_it_cannot_clear(
     make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +236,30 @@ def test_a_gripper_setting_that_is_not_told_is_not_overwritten(
     assert bench.arm.flash.max_stroke == Flash().max_stroke
 
 
+def test_another_stroke_leaves_the_pendants_coefficients_as_they_are(
+    make_bench: Callable[..., Bench], confirm: Callable[[str], None]
+) -> None:
+    bench = make_bench()
+    firmware, heard = bench.arm.firmware, set()
+    tick, hear = firmware.tick, firmware.on_frame
+
+    def told(now: float) -> list[Frame]:
+        return [
+            (number, bytes((120, data[1], 3)).ljust(8, b"\0") if number == FrameId.GRIPPER_SETTING_REPLY else data)
+            for number, data in tick(now)
+        ]
+
+    def listen(number: int, data: bytes) -> None:
+        if number == FrameId.GRIPPER_SETTING:
+            heard.add(data[:3])
+        hear(number, data)
+
+    firmware.tick, firmware.on_frame = told, listen  # type: ignore[method-assign]
+    confirm(bench.channel)
+    assert bench.run("stroke", "100") == 0
+    assert heard == {bytes((120, 100, 3))}
+
+
 def test_clear_keeps_the_power(
     make_bench: Callable[..., Bench], confirm: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,10 +267,12 @@ def test_clear_keeps_the_power(
     bench.drive().close()
     bench.arm.faults = FaultSet.parse("gripper_trip")
     time.sleep(0.1)
+    stroke = bench.plant.stroke
     confirm(bench.channel)
     assert bench.run("clear") == 0, capsys.readouterr().err
     assert not bench.arm.firmware._gripper_tripped
     assert bench.plant.powered
+    assert bench.plant.stroke == stroke, "a gripper that is cleared moves nothing"
 
 
 @pytest.mark.parametrize(

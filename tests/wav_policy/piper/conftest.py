@@ -12,10 +12,13 @@ import pytest
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.frames import Frame
-from wav_policy.sim.firmware import FaultSet, Flash, SimulatedArm
+from wav_policy.sim.firmware import FaultSet, FeedbackRates, Flash, SimulatedArm
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 QUICK = ArmConfig(connect_timeout=1.5, enable_timeout=1.0, feedback_timeout=0.3)
+
+AS_REAL = FeedbackRates(motors_slow=40.0)
+"""A driver waits for two of every frame that it needs; at the simulation's 10 Hz these would keep each test waiting."""
 
 
 class Rig:
@@ -32,7 +35,7 @@ class Rig:
 
     def __init__(self, link: Path, flash: Flash | None = None, version: str = "S-V1.8-8") -> None:
         self.plant = KinematicArm()
-        self.arm = SimulatedArm(self.plant, link, flash=flash, version=version)
+        self.arm = SimulatedArm(self.plant, link, AS_REAL, flash=flash, version=version)
         self.driver = PiperArm("left", "slcan", str(link), QUICK)
 
     def fail(self, faults: str) -> None:

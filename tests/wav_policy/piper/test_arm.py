@@ -174,9 +174,11 @@ def test_one_driver_per_channel(rig: Any) -> None:
     rig.driver.connect()
     with pytest.raises(ArmInUseError):
         PiperArm("right", "slcan", str(rig.arm.link)).connect()
+    sdk = rig.driver.link.sdk
     rig.driver.close()
     other = PiperArm("right", "slcan", str(rig.arm.link))
     other.connect()
+    assert other.link.sdk is not sdk, "the SDK keeps one for each channel, with what it decoded before"
     other.close()
 
 

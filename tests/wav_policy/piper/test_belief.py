@@ -190,3 +190,15 @@ def test_a_velocity_is_that_of_the_last_30_ms() -> None:
     for _ in range(4):
         wire.cycle((0, round(1000 * degrees[-1])))
     assert wire.reader.latest.velocity[1] == 0.0
+
+
+@pytest.mark.parametrize("is_silent_at_rest", [False, True])
+def test_what_a_pause_says_of_a_joint(is_silent_at_rest: bool) -> None:
+    """Of one that always tells its place: it may be anywhere. Of a leader, which is silent at rest: it has rested."""
+    belief = Belief.of_joints(is_silent_at_rest)
+    taken = [belief.take(TRUE, now) for now in (0.0, 0.01, 0.02)]
+    assert taken == [False, True, True]
+    near, far = (TRUE[0], TRUE[1] + 1_000), (TRUE[0], TRUE[1] + 20_000)
+    assert not belief.take(far, 5.0), "no joint is believed to have got far by what one sample says"
+    assert belief.take(near, 10.0) is is_silent_at_rest
+    assert belief.take(near, 10.01)

@@ -16,7 +16,7 @@ from tests.wav_policy.piper.conftest import QUICK
 from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
 from wav_policy.piper.bimanual import BimanualPiper
-from wav_policy.piper.enable_gate import TOLERANCE, why_not_enable
+from wav_policy.piper.enable_gate import TOLERANCE, outside_limits, why_not_enable
 from wav_policy.piper.errors import FlashLimitsError
 from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.frames import FrameId
@@ -49,6 +49,26 @@ def test_what_is_let_through_moves_less_than_the_tolerance(joints: list[tuple[in
     assume(not why_not_enable(flash_with(lower, upper), position, "can0"))
     moved = [abs(min(max(q, low), high) - q) for low, high, q in zip(lower, upper, position, strict=True)]
     assert max(moved) <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "degrees", "is_outside"),
+    [
+        (-1.0, 1.0, math.degrees(1.0) + 0.4, False),
+        (-1.0, 1.0, -math.degrees(1.0) - 0.4, False),
+        (-1.0, 1.0, math.degrees(1.0) + 0.6, True),
+        (-1.0, 1.0, math.nan, True),
+        (None, 1.0, 100.0, False),
+        (-1.0, None, -100.0, False),
+    ],
+)
+def test_the_tolerance_and_what_is_not_known(
+    lower: float | None, upper: float | None, degrees: float, is_outside: bool
+) -> None:
+    """A pose that is no number is nowhere inside; limits that were not told are not judged."""
+    flash, position = flash_with((lower,) * 6, (upper,) * 6), np.zeros(6)
+    position[4] = math.radians(degrees)
+    assert len(outside_limits(flash, position)) == is_outside
 
 
 @given(JOINT, st.integers(0, 5), st.floats(0.51, 200.0), st.booleans())
@@ -110,6 +130,7 @@ def test_the_message_names_joint_numbers_and_command(make_rig: Callable[..., Any
         (lambda flash: flash.corrupt(), r"joint1 -0.1 .. -0.1 deg.*joint6 at most 655.35 rad/s\^2"),
         (lambda flash: setattr(flash.limits[3], "max_speed", 0.0), "joint4 at most 0 rad/s"),
         (lambda flash: setattr(flash.limits[3], "max_speed", 655.35), "joint4 at most 655.35 rad/s"),
+        (lambda flash: setattr(flash.limits[1], "max_acceleration", 0.0), r"joint2 at most 0 rad/s\^2"),
         (lambda flash: setattr(flash.limits[0], "lower", 2.7), "joint1 154.7 .. 150.0 deg"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from wav_policy.piper.errors import (
     WrongBitrateError,
 )
 from wav_policy.piper.feedback import ArmCodes
+from wav_policy.piper.frames import FrameId
 from wav_policy.piper.inhibits import Reaction, find_inhibit
 from wav_policy.sim.firmware import FAULT_NAMES, FaultSet, FeedbackRates, Flash, SimulatedArm
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
@@ -240,6 +241,35 @@ def test_an_adapter_left_with_time_stamps_is_read(rig: Any) -> None:
 def test_feedback_that_is_missing_names_its_own_culprit(tmp_path: Path, rates: FeedbackRates, words: str) -> None:
     with SimulatedArm(KinematicArm(), tmp_path / "arm", rates), pytest.raises(BusSilentError, match=words):
         PiperArm("left", "slcan", str(tmp_path / "arm"), ArmConfig(connect_timeout=0.5)).connect()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [(range(0x261, 0x267), "motors"), ((FrameId.GRIPPER,), "gripper"), ((FrameId.STATUS,), "status")],
+)
+def test_feedback_that_ends_while_joints_come_is_an_outage(rig: Any, numbers: Sequence[int], words: str) -> None:
+    """What was told last of motors, gripper or state may not hold any more."""
+    rig.driver.connect()
+    rig.driver.enable()
+    rig.say(lambda number, data: None if number in numbers else data)
+    rig.wait_until(lambda: rig.cause() == "no feedback")
+    assert f"waiting for feedback of {words}" in rig.driver.inhibit().text
+    assert rig.driver.latest.stamp > time.monotonic() - rig.driver.config.feedback_timeout
+    assert not rig.driver.write(rig.driver.latest.position)
+
+
+def test_a_leader_that_has_gone_is_forgotten_by_a_reset_only(rig: Any) -> None:
+    rig.driver.connect()
+    rig.fail("leader_on_bus")
+    rig.wait_until(lambda: rig.cause() == "leader on the bus")
+    rig.fail("")
+    heard = rig.driver.received_frames
+    rig.wait_until(lambda: rig.driver.received_frames > heard + 200)
+    with pytest.raises(LeaderArmError):
+        rig.driver.enable()
+    rig.driver.reset()
+    rig.driver.enable()
+    assert rig.cause() == ""
 
 
 def test_another_program_on_this_computer_is_told_from_a_leader() -> None:

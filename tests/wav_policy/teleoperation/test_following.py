@@ -116,9 +116,30 @@ def test_followers_that_are_not_powered_are_not_pulled() -> None:
     assert robot.following.state == State.APPROACHING
 
 
+def test_a_leader_that_comes_to_the_follower_does_not_pull_the_command_along(robot: Robot) -> None:
+    """On its way to a leader the command is ahead of a follower that does not move."""
+    away = np.where(np.arange(14) == 0, 1.0, 0.0)
+    robot.run(2.0, away, moves=False)
+    commands = []
+    for share in (0.75, 0.5, 0.25, 0.0, 0.0, 0.0):
+        chunk = robot.step(share * away, moves=False)
+        assert chunk is not None
+        commands.append(chunk.positions[-1, 0])
+    assert commands[2] > 0.09
+    assert np.abs(np.diff(commands)).max() < 0.01
+    assert robot.following.state == State.APPROACHING
+
+
 @pytest.mark.parametrize(
     ("joint", "value", "reason"),
-    [(3, 1.5, "the leader jumped"), (6, 0.30, "left_gripper reads 0.300"), (8, 5.0, "right_joint2 reads 5.000")],
+    [
+        (3, 1.5, "the leader jumped"),
+        (13, 0.06, "the leader jumped"),
+        (6, 0.30, "left_gripper reads 0.300"),
+        (8, 5.0, "right_joint2 reads 5.000"),
+        (8, -5.0, "right_joint2 reads -5.000"),
+        (2, np.nan, "left_joint3 reads nan"),
+    ],
 )
 def test_a_leader_that_jumps_or_reads_nonsense_stops_the_followers(
     robot: Robot, joint: int, value: float, reason: str

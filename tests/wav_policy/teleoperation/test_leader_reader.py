@@ -63,6 +63,18 @@ def test_a_leader_is_read_and_its_silence_is_no_fault(leader: LeaderArm, link: P
     reader.close()
 
 
+def test_a_position_that_was_taken_stays_as_it_was() -> None:
+    """Two of them are compared to see whether the leader has jumped."""
+    reader = LeaderReader("left", "slcan", "nowhere")
+    for position in (POSITION, POSITION):
+        tell(reader, position)
+    before = reader.position
+    for position in (POSITION + 0.01, POSITION + 0.01):
+        tell(reader, position)
+    np.testing.assert_allclose(before, POSITION, atol=2e-5)
+    np.testing.assert_allclose(reader.position, POSITION + 0.01, atol=2e-5)
+
+
 def test_a_bus_that_vanishes_is_a_fault_until_the_leader_is_heard_again(leader: LeaderArm, link: Path) -> None:
     reader = LeaderReader("right", "slcan", str(link))
     reader.open()

@@ -28,7 +28,6 @@ _CONTROL_IDS = range(0x150, 0x160)
 _FEEDBACK_IDS = range(0x2A1, 0x2A9)
 _SLIP = np.radians(20.0)
 _LEADER_THRESHOLD = 1e-4  # rad; below, a leader is at rest and silent
-_MAX_TICK = 0.05  # s; a late tick must not become a jump of the set-points
 
 
 class PiperFirmware:
@@ -103,7 +102,7 @@ class PiperFirmware:
 
     def tick(self, now: float) -> list[Frame]:
         """Advance the motion to `now` [s] and return the frames to send: replies, then feedback that is due."""
-        elapsed = 0.0 if self._time is None else min(max(now - self._time, 0.0), _MAX_TICK)
+        elapsed = 0.0 if self._time is None else max(now - self._time, 0.0)
         self._time = now
         reading = self._read()
         self._move(reading.position, elapsed)

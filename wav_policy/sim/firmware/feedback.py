@@ -42,6 +42,11 @@ class FeedbackRates:
     end_pose: Rate = 0.0
     """Frames 0x2A2 to 0x2A4."""
 
+    @property
+    def tick(self) -> float:
+        """Of an arm that sends these [s]: 0.01, or what the fastest of the frames that drivers wait for takes."""
+        return 1.0 / max(100.0, self.joints, self.gripper, self.status)
+
 
 class FeedbackSchedule:
     """Which kinds of feedback are due."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,11 +27,6 @@ class KinematicArm:
         self.stroke = 0.03
         self.powered = False
         self._lock = threading.Lock()
-
-    @property
-    def time(self) -> float:
-        """It is never late."""
-        return time.monotonic()
 
     def read(self) -> ArmReading:
         """Joints at rest and without load."""

@@ -1,11 +1,9 @@
-"""One simulated arm on a pseudo-terminal: firmware, port and the thread that runs them."""
+"""One simulated arm on a pseudo-terminal: firmware and port, and a thread for an arm that has no world to move it."""
 
 from __future__ import annotations
 
 import random
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,45 +14,20 @@ from wav_policy.sim.firmware.feedback import FeedbackRates
 from wav_policy.sim.firmware.flash import Flash
 from wav_policy.sim.firmware.slcan_port import SlcanPort
 from wav_policy.sim.plant import ArmPlant
+from wav_policy.sim.ticks import ticks
 
 _BUS_OFF_FLAGS: Final = 0x84  # error warning, bus error
 _WRONG_BITRATE_FLAGS: Final = 0xA0  # error passive, bus error
 
-_AHEAD: Final = 0.05
-"""By how much an arm may be ahead of what moves it [s]: physics comes in batches."""
-
-
-class ArmClock:
-    """Real time for an arm whose motion is worked out in real time. Where that is slower, so is the arm, its feedback
-    included: an arm that tells at the usual rate that it has not moved would be one that is deaf.
-
-    Args:
-        plant: whose motion it is.
-        clock: monotonic [s].
-    """
-
-    def __init__(self, plant: ArmPlant, clock: Callable[[], float] = time.monotonic) -> None:
-        self._plant = plant
-        self._clock = clock
-        self._looked = clock()
-        self._time = plant.time
-
-    def now(self) -> float:
-        """Time of the arm [s]."""
-        looked, moved = self._clock(), self._plant.time
-        self._time = max(moved, min(self._time + looked - self._looked, moved + _AHEAD))
-        self._looked = looked
-        return self._time
-
 
 class SimulatedArm:
-    """Runs from `start` to `stop`; `link` is where a driver finds the arm.
+    """Runs from `start` to `stop`, or by the turns of what moves the plant; `link` is where a driver finds the arm.
 
     Args:
         plant: the arm in the simulated world.
         link: symbolic link to create, pointing to the pseudo-terminal; an older link is replaced. Another one may be
             assigned: the arm is found there once it is plugged in again.
-        rates: feedback rates; the thread ticks at the fastest of them, at least 100 Hz.
+        rates: feedback rates; each turn is one `tick` of them.
         flash: what the arm remembers; as delivered if None.
         seed: of the frames that `drop` and `garble` pick.
         version: of the firmware.
@@ -84,9 +57,8 @@ class SimulatedArm:
         self._device = DeviceLink(self.link)
         self.faults = FaultSet()
         self._plant = plant
-        self._arm_clock = ArmClock(plant)
+        self._time = 0.0
         self._rng = random.Random(seed)
-        self._period = 1.0 / max(100.0, self.rates.joints, self.rates.gripper, self.rates.status)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._port: SlcanPort | None = None
@@ -96,7 +68,7 @@ class SimulatedArm:
         """Create the link and begin to answer."""
         if self._thread is not None:
             raise RuntimeError(f"the simulated arm at {self.link} is already running")
-        self._plug_in()
+        self.plug_in()
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name=f"arm {self.link.name}", daemon=True)
         self._thread.start()
@@ -108,7 +80,7 @@ class SimulatedArm:
         self._stopping.set()
         self._thread.join()
         self._thread = None
-        self._unplug()
+        self.unplug()
 
     @property
     def dropped(self) -> int:
@@ -123,24 +95,23 @@ class SimulatedArm:
         self.stop()
 
     def _run(self) -> None:
-        due = time.monotonic()
-        while not self._stopping.is_set():
-            self._turn(self.faults)
-            due = max(due + self._period, time.monotonic())
-            self._stopping.wait(due - time.monotonic())
+        for _ in ticks(self.rates.tick, self._stopping):
+            self.turn()
 
-    def _turn(self, faults: FaultSet) -> None:
-        """One exchange of frames, as far as the faults let them pass."""
+    def turn(self) -> None:
+        """One exchange of frames, as far as the faults let them pass, and one tick of the arm's time."""
+        faults = self.faults
+        self._time += self.rates.tick
         self._switch_power("power_loss" not in faults)
         if "unplug" in faults:
-            self._unplug()
+            self.unplug()
         elif self._port is None:
-            self._plug_in()
+            self.plug_in()
         if faults is not self.firmware.faults:
             self.firmware.set_faults(faults)
         if self._port is not None:
             self._hear(self._port, faults)
-        sent = self.firmware.tick(self._arm_clock.now()) if self._has_power else []
+        sent = self.firmware.tick(self._time) if self._has_power else []
         if self._port is not None and not self._is_mute(self._port, faults):
             self._port.send(faults.on_the_wire(sent, self._rng))
 
@@ -160,7 +131,12 @@ class SimulatedArm:
         if on:
             self.firmware = PiperFirmware(self._plant, self.rates, self.flash, self._version)
 
-    def _plug_in(self) -> None:
+    def plug_in(self) -> None:
+        """Create the link; from then on the arm can be heard.
+
+        Raises:
+            FileExistsError: it exists and is no symbolic link.
+        """
         port = SlcanPort()
         self._device = DeviceLink(self.link)
         try:
@@ -170,7 +146,8 @@ class SimulatedArm:
             raise
         self._port = port
 
-    def _unplug(self) -> None:
+    def unplug(self) -> None:
+        """Remove the link. Does nothing when not plugged in."""
         if self._port is None:
             return
         self._device.remove()

@@ -14,26 +14,23 @@ from wav_policy.piper import units
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.frames import ControlMode, FrameId
 from wav_policy.piper.setpoints import setpoint_frames
-from wav_policy.sim.firmware import FaultSet, PiperFirmware
+from wav_policy.sim.firmware import FaultSet, FeedbackRates, PiperFirmware
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
-from wav_policy.sim.firmware.simulated_arm import ArmClock
 
 FASTEST = 3.0
 """Of the motors [rad/s]."""
 
+TICK = FeedbackRates().tick
+
 
 class SlowArm(KinematicArm):
-    """Its motors have done `time` [s] of their work."""
+    """Its motors have done `done` [s] of their work."""
 
     done = 0.0
 
     def __init__(self) -> None:
         super().__init__()
         self.wanted = self.position.copy()
-
-    @property
-    def time(self) -> float:
-        return self.done
 
     def command(self, position: object, stroke: float | None) -> None:
         if position is not None:
@@ -53,8 +50,8 @@ class SlowArms(PerfectArms):
         self.plant = SlowArm()
         self.plant.position = START[:6].copy()
         self.firmware = PiperFirmware(self.plant)
-        self.arm_clock = ArmClock(self.plant, clock)
         self.then = self.heard_at = clock()
+        self.owed = 0.0
         self.speed: FloatArray = np.zeros(14)
         for motor in range(1, 7):
             self.firmware.on_frame(FrameId.MOTOR_POWER, bytes((motor, 2)).ljust(8, b"\0"))
@@ -62,9 +59,13 @@ class SlowArms(PerfectArms):
 
     def read(self) -> JointReading:
         now = self.clock()
-        self.plant.work(self.factor * (now - self.then))
+        self.owed += self.factor * (now - self.then)
         self.then = now
-        told = dict(self.firmware.tick(self.arm_clock.now()))
+        told: dict[int, bytes] = {}
+        while self.owed >= TICK:
+            self.owed -= TICK
+            self.plant.work(TICK)
+            told = dict(self.firmware.tick(self.plant.done))
         if FrameId.JOINTS_56 in told:
             before = self.position.copy()
             for pair in range(3):
@@ -115,18 +116,3 @@ def test_a_deaf_arm_is_found_in_slow_physics_too(real_time_factor: float) -> Non
     bench = lead(real_time_factor, "ignore_joints")
     assert bench.loop.state().reason == "not following"
     assert "left_joint1" in bench.loop.state().detail
-
-
-@pytest.mark.parametrize("factor", [1.0, 0.7, 0.1])
-def test_an_arm_is_never_ahead_of_its_physics_by_more_than_a_batch(factor: float) -> None:
-    plant, real = SlowArm(), 50.0
-    clock, rng, before = ArmClock(plant, lambda: real), np.random.default_rng(0), 0.0
-    for _ in range(2000):
-        elapsed = float(rng.uniform(0.0, 0.02))
-        real += elapsed
-        if rng.random() < 0.5:
-            plant.work(factor * elapsed * 2.0)
-        now = clock.now()
-        assert 0.0 <= now - plant.time <= 0.05 + 1e-9
-        assert now >= before
-        before = now

@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.robot.joints import GRIPPERS
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM
 
 _PEAK = 1.875
 """Peak speed of the minimum-jerk profile over its mean speed (Flash and Hogan, 1985)."""
 
-_GRIPPER_SCALE = 10.0
-"""A metre of a gripper's stroke counts as so many rad."""
+_SCALE = np.ones(JOINT_DIM)
+_SCALE[GRIPPERS] = 10.0
+"""Of every joint, in rad: a metre of a gripper's stroke counts as 10."""
+
+
+def joint_speeds(speed: float) -> FloatArray:
+    """Largest speed of every joint, shape [14], rad/s and m/s; `speed` [rad/s] of the arms'."""
+    return speed / _SCALE
 
 
 class MinimumJerkMotion:
@@ -31,10 +37,8 @@ class MinimumJerkMotion:
         self._start = start
         self._difference = goal - start
         self._elapsed = 0.0
-        scale = np.ones(len(start))
-        scale[GRIPPERS] = _GRIPPER_SCALE
-        self.duration = max(_PEAK * float(np.abs(scale * self._difference).max()) / speed, 0.1)
-        self.velocity = speed / scale
+        self.duration = max(_PEAK * float(np.abs(_SCALE * self._difference).max()) / speed, 0.1)
+        self.velocity = joint_speeds(speed)
 
     def advance(self, elapsed: float) -> tuple[FloatArray, FloatArray]:
         """Where to be `elapsed` [s] later, and how fast; shape [14] each."""

@@ -9,10 +9,11 @@ import numpy as np
 
 from wav_models.configuration import NotNegative, Positive, Range
 from wav_policy.control.chunk_executor import ChunkingConfig
+from wav_policy.control.minimum_jerk import joint_speeds
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.bus import INTERFACES
-from wav_policy.robot.joints import JOINT_DIM, SIDES
+from wav_policy.robot.joints import JOINT_DIM, SIDES, both_arms
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class PiperNodeConfig:
         control_rate: targets per second [Hz].
         realtime_priority: of all threads, under SCHED_FIFO, where that is permitted; 0: an ordinary process.
         home: pose of piper/home, shape [14], rad and m.
-        home_speed: largest joint speed on the way home [rad/s].
+        home_speed: largest joint speed on the way home [rad/s]; grippers at most a tenth of it [m/s].
         park_speed: largest joint speed on the way to the home pose on deactivation, grippers as they are [rad/s]; 0:
             brake and hold where the arms are.
         publish_description: the URDF on robot_description, latched; robot_state_publisher, where it runs, does so.
@@ -60,8 +61,8 @@ class PiperNodeConfig:
             raise ValueError(f"can_interface '{self.can_interface}' is not one of: {', '.join(INTERFACES)}")
         if self.arms not in ("both", *SIDES):
             raise ValueError(f"arms '{self.arms}' is not one of: both, {', '.join(SIDES)}")
-        if self.home_speed > min(self.safety.velocity):
-            raise ValueError(f"home_speed must be within safety.velocity, got {self.home_speed}")
+        if (joint_speeds(self.home_speed) > both_arms(self.safety.velocity)).any():
+            raise ValueError(f"home_speed must be within safety.velocity, grippers at a tenth, got {self.home_speed}")
         if self.park_speed > min(self.safety.velocity[:-1]):
             raise ValueError(f"park_speed must be within safety.velocity, got {self.park_speed}")
         home = np.array(self.home)

@@ -25,6 +25,7 @@ from trajectory_msgs.msg import JointTrajectory
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot, start_node
 from wav_models.endings import WRONG_USE
 from wav_models.types import ActionChunk, FloatArray
+from wav_policy.control.safety import SafetyLimits
 from wav_policy.experiments.faults.motion import find_hold, is_moving
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
 from wav_policy.nodes.messages.trajectory import chunk_to_message
@@ -424,6 +425,19 @@ def test_shutdown_holds_where_the_arms_are(tmp_path: Path, repository: Path, rob
 def test_home_must_be_a_pose_within_the_limits(home: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="home must be 14 values inside the safety limits"):
         PiperNodeConfig(home=home)
+
+
+def test_home_speed_keeps_the_velocities_of_joints_and_grippers() -> None:
+    """A gripper moves at most at a tenth of it, so a slow one does not slow the joints down."""
+
+    def config(joints: float, gripper: float) -> PiperNodeConfig:
+        limits = SafetyLimits(velocity=(3.0, 3.0, joints, 3.0, 3.0, 3.0, gripper))
+        return PiperNodeConfig(home_speed=0.5, park_speed=0.5, safety=limits)
+
+    assert config(0.5, 0.05).home_speed == 0.5
+    for joints, gripper in ((0.49, 0.5), (3.0, 0.049)):
+        with pytest.raises(ValueError, match=r"home_speed must be within safety.velocity, grippers at a tenth"):
+            config(joints, gripper)
 
 
 def test_an_arm_in_repair_is_said_to_be_absent_and_the_other_tells_its_efforts(

@@ -176,6 +176,7 @@ ARM_FAULTS: Final = (
         by_policy=False,
         says="left_joint1.* rad .*piper/enable",
         way_back=_ENABLE,
+        displaced=(0,),
     ),
     _on_bus(
         "left joint 2 loses its zero",

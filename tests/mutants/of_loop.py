@@ -65,6 +65,16 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_gripper_motion.py",),
+        {
+            "goal_outlives_a_hold": ("        if asked < self._held_at:\n", "        if False:\n"),
+            "home_outlives_a_hold": ("None if asked < self._held_at else self._begin(", "self._begin("),
+            "hold_ends_nothing_asked": ("def _hold(self, reason: str) -> None:\n        self._held_at = self._clock()\n", "def _hold(self, reason: str) -> None:\n"),
+            "enable_ends_nothing_asked": ("def _begin_anew(self) -> None:\n        self._held_at = self._clock()\n", "def _begin_anew(self) -> None:\n"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
         ("tests/wav_policy/control/test_control_loop.py",),
         {
             "first_fault_for_ever": ("return False\n        self._fault = \"\"", "return False"),

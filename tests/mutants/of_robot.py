@@ -309,12 +309,12 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_policy/nodes/runtime/goal_runner.py",
-        ("tests/wav_policy/nodes/test_goal_desk.py",),
+        ("tests/wav_policy/nodes/test_goal_runner.py",),
         {
             "any_cancel_ends_it": ("word.number in (active.number, 0)", "True"),
             "absent_arm_moved": ("if told.absent and name.startswith(told.absent):", "if False:"),
             "for_ever_under_way": ("if not motion.has_ended and time.monotonic() > active.until:", "if False:"),
-            "goal_begins_after_a_hold": ("if ends != self._num_ends:", "if False:"),
+            "goal_begins_after_a_hold": ("translate(goal.start)), heard)", "translate(goal.start)))"),
             "half_a_goal_is_kept": ('if isinstance(word, Cancel):\n            self._parts = b""\n', "if isinstance(word, Cancel):\n"),
         },
     ),

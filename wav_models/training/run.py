@@ -71,8 +71,8 @@ class Run:
     def imitated(self, dataset: DatasetGroup) -> NDArray[np.bool_]:
         """Whose actions are learnt, shape [E], given the run's data; ValueError where a condition is none."""
         filters = {name: EpisodeFilter(one.imitated) for name, one in self.config.datasets.items() if one.imitated}
-        places = [filters.get(dataset.place(number)[0]) for number in range(len(dataset))]
-        return np.array([keep is None or keep(one) for keep, one in zip(places, dataset.episodes, strict=True)])
+        conditions = [filters.get(dataset.place(number)[0]) for number in range(len(dataset))]
+        return np.array([holds is None or holds(one) for holds, one in zip(conditions, dataset.episodes, strict=True)])
 
     @property
     def base(self) -> Path | None:

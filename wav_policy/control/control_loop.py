@@ -97,6 +97,7 @@ class ControlLoop:
         self._whereabouts = Whereabouts()
         self._is_silent = threading.Event()
         self._is_silent.set()
+        self._held_at = -np.inf
         self._has_target = threading.Event()
         self._thread = LoopThread("control loop", self._period, self.tick, self._fail, self._statistics)
 
@@ -183,23 +184,24 @@ class ControlLoop:
         """Brake and hold until a chunk comes that was planned after now; ends a calm motion."""
         self._thread.ask(lambda: self._hold(reason))
 
-    def move_to(self, goal: FloatArray, speed: float) -> bool:
+    def move_to(self, goal: FloatArray, speed: float, asked: float = np.inf) -> bool:
         """Move calmly to a pose, through the safety filter; chunks are ignored meanwhile. Blocks.
 
         Args:
             goal: shape [14], rad and m; where the arms cannot get there, as near to it as their limits are.
             speed: largest joint speed [rad/s], kept whatever delays the motion.
+            asked: when somebody asked for it, monotonic [s]: not done where a hold or a stop came since. So below.
 
         Returns:
             Whether the target has arrived: not stopped, held, disengaged or interrupted on the way.
         """
-        return self._travel(goal, speed, keeps_grippers=False)
+        return self._travel(goal, speed, asked, keeps_grippers=False)
 
-    def park(self, pose: FloatArray, speed: float) -> bool:
+    def park(self, pose: FloatArray, speed: float, asked: float = np.inf) -> bool:
         """As `move_to`, but the grippers stay as they are: what they hold is not dropped."""
-        return self._travel(pose, speed, keeps_grippers=True)
+        return self._travel(pose, speed, asked, keeps_grippers=True)
 
-    def follow(self, goal: TrajectoryGoal) -> FollowedTrajectory:
+    def follow(self, goal: TrajectoryGoal, asked: float = np.inf) -> FollowedTrajectory:
         """Follow a trajectory from now on, instead of the one that is followed; chunks are refused meanwhile. What
         makes the arms hold ends it, and so do `hold`, `move_to` and `park`.
 
@@ -215,25 +217,28 @@ class ControlLoop:
         return self._take_over(
             lambda target: FollowedTrajectory(
                 goal, goal.elapsed(self._clock()), target, self._safety.velocity, self._reachable
-            )
+            ),
+            asked,
         )
 
-    def grip(self, goal: GripperGoal) -> GripperMotion:
+    def grip(self, goal: GripperGoal, asked: float = np.inf) -> GripperMotion:
         """Open or close a gripper, as `follow` follows a trajectory.
 
         Raises:
             GoalError: nothing is done; what is under way goes on.
         """
-        return self._take_over(lambda target: GripperMotion(goal, target, self._safety.velocity, self._reachable))
+        return self._take_over(
+            lambda target: GripperMotion(goal, target, self._safety.velocity, self._reachable), asked
+        )
 
-    def go_home(self, pose: FloatArray, speed: float) -> CalmMotion:
+    def go_home(self, pose: FloatArray, speed: float, asked: float = np.inf) -> CalmMotion:
         """Begin what `move_to` does, instead of a goal that is followed, and do not wait for it.
 
         Raises:
             GoalError: nothing is done; what is under way goes on.
         """
         pose = np.clip(pose, *self._safety.bounds)
-        return self._take_over(lambda target: CalmMotion(HOME, target, pose, speed))
+        return self._take_over(lambda target: CalmMotion(HOME, target, pose, speed), asked)
 
     def end(self, motion: Motion, why: str) -> None:
         """Brake and hold, if that motion is still under way."""
@@ -270,14 +275,14 @@ class ControlLoop:
             return "not enabled", ""
         return why_holding(self._decision, self._cut_off)
 
-    def _take_over(self, begin: Callable[[FloatArray], _AnyMotion]) -> _AnyMotion:
-        answer = self._thread.ask(lambda: self._begin_goal(begin))
+    def _take_over(self, begin: Callable[[FloatArray], _AnyMotion], asked: float) -> _AnyMotion:
+        answer = self._thread.ask(lambda: self._begin_goal(begin, asked))
         if isinstance(answer, GoalError):
             raise answer
         return answer
 
-    def _travel(self, goal: FloatArray, speed: float, keeps_grippers: bool) -> bool:
-        motion = self._thread.ask(lambda: self._begin(goal, speed, keeps_grippers))
+    def _travel(self, goal: FloatArray, speed: float, asked: float, keeps_grippers: bool) -> bool:
+        motion = self._thread.ask(lambda: None if asked < self._held_at else self._begin(goal, speed, keeps_grippers))
         if motion is None:
             return False
         if not motion.wait(SETTLE_TIMEOUT):
@@ -321,6 +326,7 @@ class ControlLoop:
         return True
 
     def _begin_anew(self) -> None:
+        self._held_at = self._clock()
         self._decision = self._inhibit = self._needs_enable = None
         self._has_target.clear()
         self._cut_off = False, False
@@ -334,6 +340,7 @@ class ControlLoop:
         self._go(Trigger.TRIP)
 
     def _hold(self, reason: str) -> None:
+        self._held_at = self._clock()
         self._source.drop_plans()
         self._go(Trigger.HOLD, reason)
         self._source.rejected_chunk = reason
@@ -351,8 +358,10 @@ class ControlLoop:
         motion = self._source.motion = CalmMotion(name, start, goal, speed)
         return motion
 
-    def _begin_goal(self, begin: Callable[[FloatArray], _AnyMotion]) -> _AnyMotion | GoalError:
+    def _begin_goal(self, begin: Callable[[FloatArray], _AnyMotion], asked: float) -> _AnyMotion | GoalError:
         start, why = self._newest_target, self._why_not_to_follow()
+        if asked < self._held_at:
+            why = why or "the arms were held, stopped or enabled while this waited; ask again if it is still wanted"
         if start is None or why:
             return GoalError(GoalCode.INVALID_GOAL, why or "the arms have not been measured yet")
         try:

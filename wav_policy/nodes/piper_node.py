@@ -201,8 +201,9 @@ class PiperNode(ManagedNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Move to the safe pose as far as that is possible, then hold under the arms' own control. Not where piper/hold
         was called while this waited: it stays where it is held."""
+        asked = time.monotonic()
         loop, speed = self._loop, self.config.park_speed if self._may_park else 0.0
-        if loop is not None and speed > 0.0 and not loop.park(np.array(self.config.home), speed):
+        if loop is not None and speed > 0.0 and not loop.park(np.array(self.config.home), speed, asked):
             why = loop.state().detail or "not commanding"
             self.get_logger().warning(f"not in the safe pose, holding where the arms are: {why}")
         self.hold()
@@ -381,9 +382,11 @@ class PiperNode(ManagedNode):
         )
 
     def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        asked = time.monotonic()
+
         def home() -> str:
             loop, _ = self._connected()
-            if not loop.move_to(np.array(self.config.home), self.config.home_speed):
+            if not loop.move_to(np.array(self.config.home), self.config.home_speed, asked):
                 state = loop.state()
                 why = why_not_commanding(state) or state.detail or "still on the way"
                 raise PiperError(f"not at home: {why}")
@@ -395,7 +398,6 @@ class PiperNode(ManagedNode):
         """Answer whoever waits for what moves or powers the arms: what was asked for before an end must not begin after
         it, and undo it."""
         why = f"not done: {end} was called while this waited. Call it again if it is still wanted"
-        self._goals.overtake(why)
         self._listener.tell(Overtaken(why))
         for service in self._offered:
             if service.callback_group is not self.default_callback_group:

@@ -157,7 +157,7 @@ class RecorderNode(Node):
 
     def _start(self) -> str:
         """An episode, with what the cameras say of their optics."""
-        told = self._recorder.extra.setdefault("camera_info", {})
+        told = dict(self._recorder.extra.pop("camera_info", {}))
         for view, topic in self._optics.items():
             if (message := topic.take()) is None:
                 continue
@@ -166,6 +166,8 @@ class RecorderNode(Node):
             except MessageError as error:
                 told.pop(view, None)
                 self.get_logger().warning(f"{view}/camera_info: {error}")
+        if told:
+            self._recorder.extra["camera_info"] = told
         return self._recorder.start()
 
     def _on_joints(self, source: str, message: JointState) -> None:

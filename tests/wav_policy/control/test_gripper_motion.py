@@ -184,3 +184,34 @@ def test_arms_that_are_enabled_have_been_measured(running: tuple[ControlLoop, Pe
     motion = loop.grip(GripperGoal(LEFT, 0.04))
     assert motion.wait(2.0)
     assert arms.position[LEFT] == pytest.approx(0.04, abs=1e-3)
+
+
+@pytest.mark.parametrize("end", ["hold", "stop", "enable"])
+def test_what_was_asked_for_before_the_arms_were_held_does_not_begin_after_it(
+    held: Bench, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it was on its way to the loop."""
+    loop, asked = held.loop, held.now
+    held.run(0.05)
+    if end == "hold":
+        loop.hold("held by request")
+    if end == "stop":
+        loop.trip("piper/stop")
+        loop.reset()
+    if end != "hold":
+        loop.engage()
+    held.run(0.05)
+    for begin in (
+        lambda: loop.follow(make_goal(ONE, [2.0], [0.6]), asked),
+        lambda: loop.grip(GripperGoal(LEFT, 0.07), asked),
+        lambda: loop.go_home(START + 0.02, 0.5, asked),
+    ):
+        with pytest.raises(GoalError, match="while this waited"):
+            begin()
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_begin", lambda *_, **__: pytest.fail("it begins"))
+        assert not loop.move_to(START + 0.02, 0.5, asked)
+        assert not loop.park(START + 0.02, 0.5, asked)
+    held.run(0.2)
+    np.testing.assert_array_equal(held.arms.position, START)
+    assert not loop.go_home(START + 0.02, 0.5, held.now).has_ended

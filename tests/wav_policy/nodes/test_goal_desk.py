@@ -3,12 +3,7 @@ test_follow_joint_trajectory and test_home_and_grippers."""
 
 from __future__ import annotations
 
-import queue
 import re
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,11 +17,9 @@ from rclpy.action import CancelResponse, GoalResponse  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint, MultiDOFJointTrajectory  # noqa: E402
 
-from tests.wav_policy.control.loop_bench import RATE, START, PerfectArms  # noqa: E402
-from wav_policy.control.control_loop import ControlLoop  # noqa: E402
+from tests.wav_policy.control.loop_bench import START  # noqa: E402
 from wav_policy.control.gripper_motion import GripperGoal  # noqa: E402
 from wav_policy.control.joint_trajectory import GoalCode, GoalError, Progress, TrajectoryGoal  # noqa: E402
-from wav_policy.control.safety import SafetyLimits  # noqa: E402
 from wav_policy.nodes.goal_desk import offer_goals  # noqa: E402
 from wav_policy.nodes.messages.follow_joint_trajectory import goal_from_message  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
@@ -46,8 +39,7 @@ from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
     unpack,
     unpack_order,
 )
-from wav_policy.nodes.runtime.goal_runner import Configured, GoalRunner  # noqa: E402
-from wav_policy.robot.joints import GRIPPERS, JOINT_NAMES  # noqa: E402
+from wav_policy.robot.joints import JOINT_NAMES  # noqa: E402
 
 
 def point(time: float, positions: list[float], **more: Any) -> JointTrajectoryPoint:
@@ -332,122 +324,6 @@ def test_what_ros_does_not_let_us_offer_costs_no_chunks(monkeypatch: pytest.Monk
     assert re.match("not offered: piper/follow_joint_trajectory and piper/home: [A-Za-z]+: ", said[0].text)
 
 
-HOME = START + 0.05
-
-
-class Run:
-    """A runner over a loop in real time."""
-
-    def __init__(self, loop: ControlLoop | None) -> None:
-        self.told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.notes: list[str] = []
-        self.runner = GoalRunner(
-            lambda: loop, Configured(HOME, 1.0, 1.0), lambda stamp: stamp, self.told.put, self.notes.append
-        )
-
-    def send(self, number: int, message: Any) -> None:
-        self.pursue(number, goal_from_message(message))
-
-    def pursue(self, number: int, goal: Goal) -> None:
-        for part in goal_parts(number, goal):
-            self.runner.hear(part)
-
-    def ended(self) -> tuple[list[Following], Ended]:
-        """The next end, and what was told before."""
-        before: list[Following] = []
-        while not isinstance(word := self.told.get(timeout=20.0), Ended):
-            before.append(word)
-        return before, word
-
-
-@pytest.fixture
-def arms() -> PerfectArms:
-    return PerfectArms(time.monotonic)
-
-
-@pytest.fixture
-def run(arms: PerfectArms) -> Iterator[Run]:
-    loop = ControlLoop(arms, RATE, SafetyLimits(max_tick=1.0, max_measurement_age=5.0))
-    loop.start()
-    loop.engage()
-    while not arms.writes:
-        time.sleep(0.005)
-    run = Run(loop)
-    yield run
-    run.runner.close()
-    loop.close()
-
-
-def test_a_goal_is_followed_and_reported(run: Run, arms: PerfectArms) -> None:
-    run.send(5, request(["left_joint1"], point(0.5, [0.1])))
-    before, ended = run.ended()
-    assert ended == Ended(5, 0, False, "")
-    assert {word.number for word in before} == {5}
-    assert len(before) >= 3
-    assert arms.position[0] == pytest.approx(0.1, abs=1e-3)
-
-
-def test_a_newer_goal_ends_the_older_and_a_cancel_the_newer(run: Run, arms: PerfectArms) -> None:
-    run.send(5, request(["left_joint1"], point(20.0, [1.0])))
-    run.send(6, request(["left_joint1"], point(20.0, [-1.0])))
-    assert run.ended()[1] == Ended(5, -1, False, "replaced by a newer goal")
-    run.runner.hear(Cancel(5, "of the older"))
-    time.sleep(0.3)
-    run.runner.hear(Cancel(6, "canceled"))
-    before, ended = run.ended()
-    assert before
-    assert ended == Ended(6, 0, True, "canceled")
-    run.send(7, request(["left_joint1"], point(20.0, [1.0])))
-    run.runner.hear(Cancel(0, "nobody hears who cancels"))
-    assert run.ended()[1] == Ended(7, -1, False, "nobody hears who cancels")
-    assert run.notes[-1] == "follow_joint_trajectory ended: nobody hears who cancels"
-
-
-def test_what_the_loop_refuses_is_told_and_the_one_before_goes_on(run: Run) -> None:
-    run.send(5, request(["left_joint1"], point(1.5, [0.1])))
-    run.send(6, request(["left_joint2"], point(1.0, [9.0])))
-    ended = run.ended()[1]
-    assert (ended.number, ended.code) == (6, -1)
-    assert "outside its limits" in ended.text
-    assert run.ended()[1] == Ended(5, 0, False, "")
-
-
-def test_a_goal_of_a_gateway_that_died_in_the_middle_is_dropped(run: Run) -> None:
-    first, *_ = goal_parts(5, large_goal())
-    run.runner.hear(first)
-    run.runner.hear(Cancel(0, "the process that listens to it is gone"))
-    run.send(6, request(["left_joint1"], point(0.3, [0.05])))
-    assert run.ended()[1] == Ended(6, 0, False, "")
-
-
-@pytest.mark.parametrize(
-    ("goal", "words"),
-    [
-        (goal_from_message(request(["left_joint1", "right_joint2"], point(1.0, [0.0, 1.0]))), "right_joint2"),
-        (GripperGoal(13, 0.05), "right_gripper"),
-    ],
-)
-def test_an_arm_that_is_left_out_is_not_said_to_have_moved(run: Run, goal: Goal, words: str) -> None:
-    run.runner._configured = replace(run.runner._configured, absent="right")
-    run.pursue(5, goal)
-    assert run.ended()[1] == Ended(5, -2, False, f"{words}: the right arm is absent by configuration")
-    run.pursue(6, GripperGoal(6, 0.04))
-    assert run.ended()[1] == Ended(6, 0, False, "")
-
-
-def test_home_and_a_gripper_come_through_and_a_motion_that_takes_too_long_is_ended(
-    run: Run, arms: PerfectArms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run.pursue(5, HomeGoal())
-    before, ended = run.ended()
-    assert ended == Ended(5, 0, False, "")
-    assert before
-    np.testing.assert_allclose(arms.position, np.where(np.isin(np.arange(14), GRIPPERS), 0.07, HOME), atol=1e-4)
-    monkeypatch.setattr("wav_policy.nodes.runtime.goal_runner.SETTLE_TIMEOUT", -1.0)
-    run.pursue(6, GripperGoal(6, 0.01))
-    assert run.ended()[1] == Ended(6, -1, False, "it took too long")
-
-
 @pytest.mark.parametrize("goal", [HomeGoal(), GripperGoal(13, 0.05, 0.2, 1.5), GripperGoal(6, 0.0)])
 def test_goals_that_are_no_trajectories_go_through_the_socket(goal: Goal) -> None:
     (part,) = goal_parts(3, goal)
@@ -516,34 +392,3 @@ def test_what_waited_when_the_arms_were_held_does_not_begin(desk: Desk, monkeypa
     handle = desk.send(GOOD)
     assert handle is not None
     assert handle.state == "executing"
-
-
-def test_what_was_heard_before_the_arms_were_held_does_not_begin(run: Run, arms: PerfectArms) -> None:
-    first, *others = goal_parts(5, large_goal())
-    run.runner.hear(first)
-    for part in others[:-1]:
-        run.runner.hear(part)
-    begin = run.runner._act
-    at_work, may_go_on = threading.Event(), threading.Event()
-
-    def dawdle(word: Any, ends: int) -> None:
-        at_work.set()
-        may_go_on.wait(5.0)
-        begin(word, ends)
-
-    run.runner._act = dawdle  # type: ignore[method-assign]
-    run.runner.hear(others[-1])
-    assert at_work.wait(5.0)
-    run.runner.overtake("piper/hold was called")
-    may_go_on.set()
-    assert run.ended()[1] == Ended(5, -1, False, "piper/hold was called")
-    run.pursue(6, GripperGoal(6, 0.04))
-    assert run.ended()[1] == Ended(6, 0, False, "")
-
-
-def test_without_arms_nothing_is_followed() -> None:
-    run = Run(None)
-    run.send(5, GOOD)
-    assert run.ended()[1] == Ended(5, -1, False, "piper_node is not configured")
-    run.runner.close()
-    assert "goals" not in {thread.name for thread in threading.enumerate()}

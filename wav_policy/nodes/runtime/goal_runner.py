@@ -72,9 +72,7 @@ class GoalRunner:
         self._translate = translate
         self._tell = tell
         self._note = note
-        self._words: queue.SimpleQueue[tuple[GoalPart | Cancel | None, int]] = queue.SimpleQueue()
-        self._num_ends = 0
-        self._end_reason = ""
+        self._words: queue.SimpleQueue[tuple[GoalPart | Cancel | None, float]] = queue.SimpleQueue()
         self._parts = b""
         self._active: _Active | None = None
         self._thread = threading.Thread(target=self._run, name="goals", daemon=True)
@@ -82,31 +80,26 @@ class GoalRunner:
 
     def hear(self, word: GoalPart | Cancel) -> None:
         """What the gateway says; from any thread, without waiting."""
-        self._words.put((word, self._num_ends))
-
-    def overtake(self, reason: str) -> None:
-        """Begin none of the goals that have been heard by now."""
-        self._end_reason = reason
-        self._num_ends += 1
+        self._words.put((word, time.monotonic()))
 
     def close(self) -> None:
         """End the thread."""
-        self._words.put((None, self._num_ends))
+        self._words.put((None, time.monotonic()))
         self._thread.join()
 
     def _run(self) -> None:
         while True:
             try:
-                word, ends = self._words.get(timeout=None if self._active is None else _PERIOD)
+                word, heard = self._words.get(timeout=None if self._active is None else _PERIOD)
             except queue.Empty:
                 pass
             else:
                 if word is None:
                     return
-                self._act(word, ends)
+                self._act(word, heard)
             self._report()
 
-    def _act(self, word: GoalPart | Cancel, ends: int) -> None:
+    def _act(self, word: GoalPart | Cancel, heard: float) -> None:
         if isinstance(word, Cancel):
             self._parts = b""
             active = self._active
@@ -117,16 +110,14 @@ class GoalRunner:
         self._parts += word.data
         if word.is_last:
             data, self._parts = self._parts, b""
-            self._begin(word.number, data, ends)
+            self._begin(word.number, data, heard)
 
-    def _begin(self, number: int, data: bytes, ends: int) -> None:
+    def _begin(self, number: int, data: bytes, heard: float) -> None:
         try:
-            if ends != self._num_ends:
-                raise GoalError(GoalCode.INVALID_GOAL, self._end_reason)
             loop = self._loop()
             if loop is None:
                 raise GoalError(GoalCode.INVALID_GOAL, "piper_node is not configured")
-            motion = self._start(loop, goal_of(data))
+            motion = self._start(loop, goal_of(data), heard)
         except Exception as error:  # whatever it is, the next goal and a cancel must be heard
             code = error.code if isinstance(error, GoalError) else GoalCode.INVALID_GOAL
             self._note(f"goal refused: {error}")
@@ -135,20 +126,20 @@ class GoalRunner:
         self._report()  # how the one before ended
         self._active = _Active(number, loop, motion, time.monotonic() + motion.patience + SETTLE_TIMEOUT)
 
-    def _start(self, loop: ControlLoop, goal: Goal) -> Motion:
+    def _start(self, loop: ControlLoop, goal: Goal, heard: float) -> Motion:
         told = self._configured
         if isinstance(goal, HomeGoal):
-            return loop.go_home(told.home, told.home_speed)
+            return loop.go_home(told.home, told.home_speed, heard)
         for joint in goal.joints if isinstance(goal, TrajectoryGoal) else [goal.joint]:
             name = JOINT_NAMES[joint]
             if told.absent and name.startswith(told.absent):
                 raise GoalError(GoalCode.INVALID_JOINTS, f"{name}: the {told.absent} arm is {ABSENT}")
         if isinstance(goal, TrajectoryGoal):
-            return loop.follow(replace(goal, start=self._translate(goal.start)))
+            return loop.follow(replace(goal, start=self._translate(goal.start)), heard)
         if goal.effort < told.gripper_effort:
             text = f"effort {goal.effort:g} N m: grippers are told {told.gripper_effort:g} N m (arm.gripper_effort)"
             raise GoalError(GoalCode.INVALID_GOAL, text)
-        return loop.grip(goal)
+        return loop.grip(goal, heard)
 
     def _end(self, active: _Active, reason: str) -> None:
         try:

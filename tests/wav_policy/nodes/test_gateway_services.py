@@ -47,7 +47,9 @@ def want(probe: Probe, number: int = 0, label: str = "") -> bool:
 def test_every_request_for_a_transition_is_answered(robot: Robot, probe: Probe) -> None:
     """By id and by label, possible or not."""
     events: list[TransitionEvent] = []
-    probe.node.create_subscription(TransitionEvent, "piper_node/transition_event", events.append, 10)
+    subscription = probe.node.create_subscription(TransitionEvent, "piper_node/transition_event", events.append, 10)
+    probe.wait_until(lambda: subscription.get_publisher_count() > 0)
+    probe.spin(0.5)  # the publisher knows of it a little later
     assert state(probe) == "unconfigured"
     for impossible in (Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_CLEANUP, 0, 10, 200):
         assert not want(probe, impossible)

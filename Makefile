@@ -90,12 +90,14 @@ else
 endif
 
 CLOCK_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations 15 -m 'clock and not slow' -o cache_dir=.pytest_cache/clock
+COMPUTE_TESTS := OMP_NUM_THREADS=1 $(ASIDE) $(BIN)/python -m pytest --durations 15 -m 'not slow and not clock' -o cache_dir=.pytest_cache/compute
+ONCE_MORE := [ $$? -eq 1 ] && echo "What failed, once more:"
 
 test-clock:
-	$(CLOCK_TESTS) --cache-clear || { [ $$? -eq 1 ] && echo "What failed, once more:" && $(CLOCK_TESTS) --last-failed; }
+	$(CLOCK_TESTS) --cache-clear || { $(ONCE_MORE) && $(CLOCK_TESTS) --last-failed; }
 
 test-compute:
-	OMP_NUM_THREADS=1 $(ASIDE) $(BIN)/python -m pytest $(IN_TWO_PROCESSES) --durations 15 -m 'not slow and not clock'
+	$(COMPUTE_TESTS) --cache-clear $(IN_TWO_PROCESSES) || { $(ONCE_MORE) && $(COMPUTE_TESTS) --last-failed; }
 
 test-lint:
 	$(ASIDE) $(MAKE) --no-print-directory lint

@@ -177,7 +177,7 @@ def test_a_stop_waits_for_no_other_command(page: Page, robot: Robot) -> None:
 
 
 def test_who_asks_without_waiting_for_an_answer_is_disconnected(page: Page, robot: Robot) -> None:
-    with busy(page, robot, 200), pytest.raises(ConnectionClosed, match="too many commands at once"):
+    with pytest.raises(ConnectionClosed, match="too many commands at once"), busy(page, robot, 200):
         page.next("answer")
 
 

@@ -49,6 +49,7 @@ WITH_CLOCKS = (
     "wav_policy/control/test_loop_inhibits.py",
     "wav_policy/control/test_loop_thread.py",
     "wav_policy/monitor/test_operator_bar.py",
+    "wav_policy/monitor/test_page_requests.py",
     "wav_policy/policy/remote/test_remote_policy.py",
     "wav_policy/policy/test_planning_worker.py",
     "wav_policy/recording/test_live_recorder.py",

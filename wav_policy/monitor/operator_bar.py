@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from wav_policy.monitor import commands
+from wav_policy.monitor.browser import OUTDATED, serve
 from wav_policy.monitor.commands import Commander, CommandError
 from wav_policy.monitor.snapshot import ARMS, CONTROL, LEVELS, Heard, arms_text, next_step, why_not_stopped
 from wav_policy.piper.absent_arm import ABSENT
@@ -30,16 +32,12 @@ _NEVER_LATE: Final = (commands.STOP, commands.HOLD)
 _SIDES: Final = dict(zip(("left", "right"), ARMS, strict=True))
 _MAX_REQUEST: Final = 1000
 """Characters."""
-_OUTDATED: Final = 1.0
-"""A command of somebody who has not heard of us for so long is not obeyed: it was meant for another moment [s]."""
 _LOOK_PERIOD: Final = 0.05
 """Between looks for something new to tell [s]."""
 _WATCH: Final = 10.0
 """How long the arms may take to confirm a stop [s]."""
 _NUM_THREADS: Final = 8
 """For emergency stops, and as many for all other commands: a stop waits for none of them."""
-_MOST_AT_ONCE: Final = 64
-"""A browser that asks for more before it is answered is disconnected; no hand presses so often within `_WATCH`."""
 
 
 @dataclass(frozen=True)
@@ -157,27 +155,18 @@ class OperatorBar:
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def attend(self, connection: ServerConnection) -> None:
-        """Serve one browser until it goes; a command that is under way then goes on."""
-        tasks = {asyncio.create_task(self._tell_status(connection))}
+        """See `browser.serve`."""
         self._num_browsers += 1
         try:
-            async for text in connection:
-                if len(tasks) > _MOST_AT_ONCE:
-                    await connection.close(1008, "too many commands at once")
-                    return
-                task = asyncio.create_task(self._carry_out(connection, text))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+            await serve(connection, self._tell_status(connection), partial(self._carry_out, connection))
         finally:
             self._num_browsers -= 1
-            for task in tuple(tasks):
-                task.cancel()
 
     async def _tell_status(self, connection: ServerConnection) -> None:
         told = 0
         while True:
             made, text = self._status
-            if made != told and _milliseconds() - made < 1e3 * _OUTDATED:
+            if made != told and _milliseconds() - made < 1e3 * OUTDATED:
                 await connection.send(text)
                 told = made
             await asyncio.sleep(_LOOK_PERIOD)
@@ -224,7 +213,7 @@ class OperatorBar:
 
 def _check(request: _Request) -> None:
     """What was pressed on a page that is not up to date must not move arms later."""
-    outdated = not 0 <= _milliseconds() - request.seen <= 1e3 * _OUTDATED
+    outdated = not 0 <= _milliseconds() - request.seen <= 1e3 * OUTDATED
     if outdated and request.command not in _NEVER_LATE:
         raise CommandError("not done, the page was out of date; press again")
     if request.command == commands.RESET and not request.supported:

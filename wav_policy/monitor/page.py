@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -21,7 +23,8 @@ from wav_models.data.images import resize_image
 from wav_models.types import FloatArray, ImageArray
 from wav_policy.monitor import commands
 from wav_policy.monitor.arm_strokes import stroke_ends, strokes
-from wav_policy.monitor.commands import Commander
+from wav_policy.monitor.browser import OUTDATED, serve
+from wav_policy.monitor.commands import Commander, CommandError
 from wav_policy.monitor.snapshot import Snapshot, interventions, numbers, state_lines
 from wav_policy.policy.imagined_motion import ImaginedMotion, gripper_paths, value_colours, values_along
 from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
@@ -134,19 +137,13 @@ class MonitorPage:
         return True
 
     async def attend(self, connection: ServerConnection) -> None:
-        """Serve one browser until it goes; a command that is under way then goes on."""
+        """See `browser.serve`."""
         event = asyncio.Event()  # what was known before anybody watched is old: the next `show` is the first
         self._browsers[event] = asyncio.get_running_loop()
-        tasks = {asyncio.create_task(self._tell(connection, event))}
         try:
-            async for text in connection:
-                task = asyncio.create_task(self._carry_out(connection, text))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+            await serve(connection, self._tell(connection, event), partial(self._carry_out, connection))
         finally:
             del self._browsers[event]
-            for task in tuple(tasks):
-                task.cancel()
 
     async def _tell(self, connection: ServerConnection, event: asyncio.Event) -> None:
         told = -1
@@ -168,11 +165,17 @@ class MonitorPage:
             return
         loop = asyncio.get_running_loop()
         try:
-            answer = await loop.run_in_executor(self._threads, self._commander.obey, command, words)
+            answer = await loop.run_in_executor(self._threads, self._obey_in_time, time.monotonic(), command, words)
             done = True
         except Exception as error:  # whatever it is, who has pressed the button is told
             done, answer = False, str(error)
         await connection.send(json.dumps({"done": done, "text": commands.in_words(answer)}))
+
+    def _obey_in_time(self, asked: float, command: str, words: str) -> str:
+        """Unless it waited for a thread while others were busy."""
+        if time.monotonic() - asked > OUTDATED:
+            raise CommandError("not done, others kept it waiting; press again")
+        return self._commander.obey(command, words)
 
 
 def _parse(text: str | bytes) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from websockets.asyncio import server as websocket_server
 from websockets.asyncio.server import ServerConnection
@@ -25,6 +25,9 @@ from wav_policy.monitor.documents import VIEW_PATH, bar_document, view_document
 from wav_policy.monitor.guard import NOT_IN_A_FRAME, Answer, Guard, in_our_frame
 from wav_policy.monitor.operator_bar import OPERATOR_PATH, OperatorBar
 from wav_policy.monitor.page import STREAM_PATH, MonitorPage
+
+_CLOSING_TIME: Final = 1.0
+"""That a browser which is disconnected has to take note of it [s]."""
 
 
 class ServerError(RuntimeError):
@@ -107,7 +110,12 @@ class PageServer:
         logger = logging.getLogger("wav_policy.monitor.server")
         logger.setLevel(logging.CRITICAL)  # no traceback for everyone who knocks
         async with websocket_server.serve(
-            self._attend, sock=listener, process_request=self._answer, compression=None, logger=logger
+            self._attend,
+            sock=listener,
+            process_request=self._answer,
+            compression=None,
+            close_timeout=_CLOSING_TIME,
+            logger=logger,
         ):
             await self._end.wait()
 

@@ -112,7 +112,8 @@ def robot(served: tuple[Robot, OperatorBar, int]) -> Robot:
 @contextmanager
 def opened(bar: OperatorBar, port: int) -> Iterator[Page]:
     """A page that has heard one status."""
-    with connect(f"ws://127.0.0.1:{port}/operator", origin=f"http://127.0.0.1:{port}") as socket:  # type: ignore[arg-type]
+    origin = f"http://127.0.0.1:{port}"
+    with connect(f"ws://127.0.0.1:{port}/operator", origin=origin, close_timeout=0.5) as socket:  # type: ignore[arg-type]
         page = Page(socket)
         bar.show(False, ALL)
         page.next("status")

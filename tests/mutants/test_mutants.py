@@ -33,7 +33,6 @@ def test_there_are_enough_and_none_twice() -> None:
     assert all(mutant.old != mutant.new for mutant in MUTANTS)
 
 
-@pytest.mark.timeout(900)
 def test_one_mutant_of_each_kind_is_killed(repository: Path) -> None:
     command = [sys.executable, "-m", "tests.mutants", "--fast"]
     ran = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
@@ -41,7 +40,6 @@ def test_one_mutant_of_each_kind_is_killed(repository: Path) -> None:
     assert f"{len(FAST)} of {len(FAST)} mutants killed" in ran.stdout
 
 
-@pytest.mark.timeout(900)
 def test_a_survivor_and_a_mutant_that_cannot_be_tried_are_told(repository: Path) -> None:
     code = """
 from dataclasses import replace

@@ -44,7 +44,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.ros,
     pytest.mark.sim,
-    pytest.mark.timeout(600),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
 ]
 

@@ -24,7 +24,6 @@ pytestmark = [
         importlib.util.find_spec("tensorrt_rtx") is None,
         reason="TensorRT for RTX is not installed: pip install 'wav-policy[tensorrt-rtx]'",
     ),
-    pytest.mark.timeout(900),  # compiling takes a minute of processor time
 ]
 PLANNER = PlannerConfig(num_video_samples=4, num_value_samples=2, num_video_elites=2, num_value_elites=3)
 TARGET = ExportTarget("tensorrt", "fp16", PlanShape.of(PLANNER))

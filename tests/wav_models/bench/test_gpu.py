@@ -58,7 +58,8 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_all_phases_pass_on_a_cpu_with_five_packages(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", BARE, "--device", "cpu", "--preset", "wav-tiny", "--out", str(tmp_path)]
+    command = [sys.executable, "-c", BARE, "--device", "cpu", "--preset", "wav-tiny"]
+    command += ["--seconds", "800", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=850)
     rows = [json.loads(line) for line in (tmp_path / RESULTS).read_text().splitlines()]
     assert done.returncode == 0, done.stderr[-2000:] + "".join(map(str, [r for r in rows if "FAILED" in r["result"]]))

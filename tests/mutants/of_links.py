@@ -179,7 +179,6 @@ MUTANTS: Final = [
             "short_data": ("or len(data) < rows * step:", "or len(data) < length:"),
             "scans_without_bound": ("> _MAX_SCANS:", "> 10**9:"),
             "png_unchecked": ("    _check_png(data)\n", "    pass\n"),
-            "changed_in_place": ("if in_place and encoding.channels == 3 and", "if encoding.channels == 3 and"),
             "depth_is_a_picture": ("if _NUMBERS.fullmatch(source):", "if False:"),
             "jpeg_repaired": ('colorspace="RGB", strict=True)', 'colorspace="RGB", strict=False)'),
             "odd_height": ("or (height % 2 and encoding.channels == 1)", ""),

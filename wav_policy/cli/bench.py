@@ -1,14 +1,18 @@
-"""`wav bench planner`, `cost`, `hops`: what plans cost, measured here or counted, and what their way takes."""
+"""`wav bench planner`, `cost`, `hops`, `cameras`: what plans cost, measured here or counted, what their way takes, and
+what cameras cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, Count, Range
+from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.json_output import say_result
+from wav_policy.cli.options import checkpoint_to_load
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,24 @@ class HopArguments:
     """Where to write the result; nothing: to standard output."""
 
 
+@dataclass(frozen=True)
+class CameraArguments:
+    """Three cameras into policy_node and recorder_node at once: processor time, pictures lost, their age when used."""
+
+    size: tuple[AtLeastOne, AtLeastOne] = (640, 480)
+    """Width and height of the pictures [px]."""
+    rate: Annotated[float, Range(1.0, 120.0)] = 30.0
+    """Of each camera [Hz]."""
+    encoding: Literal["rgb8", "jpeg"] = "rgb8"
+    """Raw, or compressed."""
+    seconds: Annotated[float, Range(1.0, 3600.0)] = 30.0
+    """How long it is watched [s]."""
+    checkpoint: Path = Path(DEFAULT_CHECKPOINT)
+    """What plans."""
+    json: Path | None = None
+    """Where to write the result; nothing: to standard output."""
+
+
 def planner(argv: list[str]) -> None:
     """`wav bench planner`."""
     arguments = parsed(PlannerArguments, "wav bench planner", argv)
@@ -121,3 +143,16 @@ def hops(argv: list[str]) -> None:
 
     result = measure_hops(arguments.seconds, arguments.namespace)
     say_result(result, hop_text(result), arguments.json)
+
+
+def cameras(argv: list[str]) -> None:
+    """`wav bench cameras`."""
+    arguments = parsed(CameraArguments, "wav bench cameras", argv)
+    from wav_policy.experiments.camera_load import camera_text, measure_cameras
+
+    checkpoint = checkpoint_to_load(arguments.checkpoint)
+    with TemporaryDirectory(prefix="wav-cameras-") as directory:
+        result = measure_cameras(
+            arguments.size, arguments.rate, arguments.encoding, arguments.seconds, Path(directory), checkpoint
+        )
+    say_result(result, camera_text(result), arguments.json)

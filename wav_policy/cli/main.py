@@ -79,6 +79,7 @@ COMMANDS = {
     "bench cost": Command("wav_policy.cli.bench:cost", "Count operations and bytes of plans, or of training."),
     "bench latency": Command("wav_policy.cli.bench_latency:main", "From camera images to a chunk, stage by stage."),
     "bench hops": Command("wav_policy.cli.bench:hops", "From a camera's picture to a CAN frame, in what runs."),
+    "bench cameras": Command("wav_policy.cli.bench:cameras", "What three cameras cost policy and recorder."),
     "bench splices": Command("wav_policy.cli.bench_continuation:main", "Ways to continue a chunk with the next."),
     "arm": Command(
         "wav_policy.cli.arm:main",

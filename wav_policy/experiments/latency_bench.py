@@ -1,6 +1,6 @@
 """Camera to action: what lies between three images on the wire and a chunk on the wire, timed stage by stage.
 
-Messages are deserialised and serialised as the middleware does it; its transport, and waiting for the next image, are
+Messages are decoded and serialised as the nodes do it; its transport, and waiting for the next image, are
 not part of this.
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from rclpy.serialization import deserialize_message, serialize_message
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
 from wav_models.data.images import resize_image
@@ -23,6 +23,7 @@ from wav_models.planner.timing import Stopwatch
 from wav_models.types import Observation, Plan
 from wav_policy.nodes.imagination import SHARE
 from wav_policy.nodes.messages.images import message_from_rgb, rgb_from_message
+from wav_policy.nodes.messages.limits import decode
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.policy.rate_limit import RateLimiter
 from wav_policy.policy.wav_policy import WAVPolicy
@@ -114,7 +115,7 @@ def _measure(policy: WAVPolicy, num_plans: int, newest: list[Plan], seed: int, n
         stopwatch = Stopwatch()
         began = time.perf_counter()
         with stopwatch.stage("decode"):
-            pictures = [rgb_from_message(deserialize_message(data, Image), in_place=True) for data in wire]
+            pictures = [rgb_from_message(decode(Image, data)) for data in wire]
         with stopwatch.stage("preprocess"):
             images = _memory(policy, pictures)
         plan_began = time.perf_counter()

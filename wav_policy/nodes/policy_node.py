@@ -412,9 +412,8 @@ class PolicyNode(ManagedNode):
             return []
         ages = running.buffer.ages(self._now())
         silent = [f"{topic}: {why}" for topic in ages if math.isinf(ages[topic]) and (why := self._why_silent(topic))]
-        rejected = {f"{topic} rejected": count for topic, count in running.cameras.rejected.items()}
         dropped = {f"{topic} stamps not believed": count for topic, count in running.buffer.dropped().items()}
-        values = {f"{topic} age": age for topic, age in ages.items()} | rejected | dropped
+        values = {f"{topic} age": age for topic, age in ages.items()} | running.cameras.counts() | dropped
         level, text = (WARN, ", ".join(silent)) if silent else (OK, "ages in seconds")
         return [status("policy_node: observation", level, text, **values)]
 

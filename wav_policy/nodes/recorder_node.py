@@ -203,6 +203,7 @@ class RecorderNode(Node):
             level, message = OK, "ready"
         if recorder.failed and state != RECORDING:
             level = ERROR
+        values |= self._cameras.counts()
         values |= {f"{topic} stamps not believed": count for topic, count in self._sources.dropped().items()}
         cpu = self._cpu_percent()
         yield status(

@@ -165,7 +165,7 @@ def test_a_raw_frame_is_taken_in_without_allocating_pictures(encoding: str) -> N
         if number == 4:  # everything is imported and warm
             tracemalloc.start()
             before = tracemalloc.get_traced_memory()[0]
-        buffer.add_image("head", rgb_from_message(message, in_place=True), START + number / 30.0)
+        buffer.add_image("head", rgb_from_message(message), START + number / 30.0)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
     assert peak < 4096

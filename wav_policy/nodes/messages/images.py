@@ -18,6 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from wav_models.types import ImageArray
 from wav_policy.nodes.messages.limits import MAX_PIXELS, MessageError, cut
+from wav_policy.nodes.messages.serialized import ImageView
 
 _JPEG: Final = b"\xff\xd8\xff"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -84,12 +85,11 @@ class ImageError(MessageError):
     """A message that is no usable image; says what is wrong with it."""
 
 
-def rgb_from_message(message: Image, *, in_place: bool = False) -> ImageArray:
+def rgb_from_message(message: Image | ImageView) -> ImageArray:
     """The picture, uint8, shape [H, W, 3], RGB; may share memory with the message.
 
     Args:
         message: of one of `_ENCODINGS`, or of another that the installed cv_bridge knows as a picture.
-        in_place: the message is not used any more: bgr8 may be converted in its own memory.
 
     Raises:
         ImageError: empty, shorter than its size says, or of an encoding that is no picture.
@@ -104,11 +104,10 @@ def rgb_from_message(message: Image, *, in_place: bool = False) -> ImageArray:
     pixels = _pixels(message, encoding)
     if encoding.conversion is None:
         return pixels
-    out = pixels if in_place and encoding.channels == 3 and pixels.flags.writeable else None
-    return np.asarray(cv2.cvtColor(pixels, encoding.conversion, dst=out), dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, encoding.conversion), dtype=np.uint8)
 
 
-def _pixels(message: Image, encoding: _Encoding) -> ImageArray:
+def _pixels(message: Image | ImageView, encoding: _Encoding) -> ImageArray:
     """What lies in memory, uint8, without the padding of rows: [rows, W, channels], or [rows, W] of one channel."""
     rows = message.height * 3 // 2 if encoding.planes else message.height
     length = message.width * encoding.channels * (2 if encoding.wide else 1)
@@ -201,7 +200,7 @@ def message_from_rgb(rgb: ImageArray, stamp: Time, frame_id: str = "") -> Image:
     return message
 
 
-def _through_cv_bridge(message: Image) -> ImageArray:
+def _through_cv_bridge(message: Image | ImageView) -> ImageArray:
     name, known = cut(message.encoding, 40), ", ".join(sorted(_ENCODINGS))
     if _NUMBERS.fullmatch(message.encoding):
         raise ImageError(f"encoding {name!r} is no picture; publish one of: {known}")

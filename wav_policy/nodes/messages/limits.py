@@ -16,6 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
+from wav_policy.nodes.messages.serialized import ImageView, Reader
 from wav_policy.robot.joints import JOINT_DIM
 
 MAX_TEXT: Final = 1000
@@ -61,7 +62,7 @@ def cut(text: str, limit: int = MAX_TEXT) -> str:
 
 
 def decode(kind: type, data: bytes) -> Any:
-    """The message.
+    """The message; of a picture an `ImageView`.
 
     Args:
         kind: its type.
@@ -74,59 +75,34 @@ def decode(kind: type, data: bytes) -> Any:
     if len(data) > limit:
         raise MessageError(f"message of {len(data)} bytes refused: a {kind.__name__} has at most {limit}")
     try:
+        if kind is Image:
+            return ImageView.read(data)
         if (look := _LOOKS.get(kind)) is not None:
-            look(_Reader(data))
+            look(Reader(data))
         return deserialize_message(data, kind)
     except (struct.error, IndexError, RuntimeError, UnicodeDecodeError) as error:
         raise MessageError(f"{len(data)} bytes are no {kind.__name__}: {error}") from error
 
 
-class _Reader:
-    """Walks over a serialized message (OMG CDR, XCDR version 1); alignment counts from behind the four first bytes."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = memoryview(data)[4:]
-        self._format = "<I" if data[1] & 1 else ">I"
-        self._place = 0
-
-    def count(self) -> int:
-        """The next 32-bit number: also the length of a text or a list."""
-        self._place += -self._place % 4
-        (number,) = struct.unpack_from(self._format, self._data, self._place)
-        self._place += 4
-        return int(number)
-
-    def skip_text(self) -> None:
-        """Beyond a text."""
-        length = self.count()  # moves on by itself
-        self._place += length
-
-    def skip_header(self) -> None:
-        """Beyond a std_msgs/Header."""
-        self.count()
-        self.count()
-        self.skip_text()
-
-
-def _look_at_names(reader: _Reader, most: int = MAX_NAMES) -> int:
+def _look_at_names(reader: Reader, most: int = MAX_NAMES) -> int:
     reader.skip_header()
     if (names := reader.count()) > most:
         raise MessageError(f"{names} joint names refused; {JOINT_DIM} were expected")
     return names
 
 
-def _look_at_trajectory(reader: _Reader) -> None:
+def _look_at_trajectory(reader: Reader) -> None:
     for _ in range(_look_at_names(reader)):
         reader.skip_text()
     if (rows := reader.count()) > MAX_ROWS:
         raise MessageError(f"trajectory of {rows} points refused: at most {MAX_ROWS} fit")
 
 
-def _look_at_joints(reader: _Reader) -> None:
+def _look_at_joints(reader: Reader) -> None:
     _look_at_names(reader, MAX_STATES)
 
 
-_LOOKS: Final[Mapping[type, Callable[[_Reader], None]]] = {
+_LOOKS: Final[Mapping[type, Callable[[Reader], None]]] = {
     JointTrajectory: _look_at_trajectory,
     JointState: _look_at_joints,
 }

@@ -17,6 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from wav_models.types import ImageArray
 from wav_policy.nodes.messages.images import ImageError, rgb_from_compressed, rgb_from_message
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
+from wav_policy.nodes.messages.serialized import ImageView
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.policy.observation import IMAGE_TOPICS
 from wav_policy.robot.cameras import VIEWS
@@ -52,6 +53,7 @@ class CameraSubscriptions:
         views: the cameras.
 
     Attributes:
+        taken: pictures per topic.
         rejected: messages per topic that were no usable image.
         subscriptions: all of them.
     """
@@ -64,6 +66,7 @@ class CameraSubscriptions:
         callback_group: CallbackGroup | None = None,
         views: Sequence[str] = VIEWS,
     ) -> None:
+        self.taken = {IMAGE_TOPICS[view]: 0 for view in views}
         self.rejected = {IMAGE_TOPICS[view]: 0 for view in views}
         self._node = node
         self._buffer = buffer
@@ -85,6 +88,11 @@ class CameraSubscriptions:
             for kind, topic, callback in self._sources(view, transport)
         ]
 
+    def counts(self) -> dict[str, int]:
+        """For /diagnostics."""
+        taken = {f"{topic} taken": count for topic, count in self.taken.items()}
+        return taken | {f"{topic} rejected": count for topic, count in self.rejected.items()}
+
     def destroy(self) -> None:
         """Release the subscriptions."""
         for subscription in self.subscriptions:
@@ -95,9 +103,9 @@ class CameraSubscriptions:
         compressed = (CompressedImage, f"{IMAGE_TOPICS[view]}/compressed", self._on_compressed)
         return {"auto": (raw, compressed), "raw": (raw,), "compressed": (compressed,)}[transport]
 
-    def _on_raw(self, view: str, message: Image) -> None:
+    def _on_raw(self, view: str, message: ImageView) -> None:
         now = time.monotonic()
-        if reason := self._add(view, message, partial(rgb_from_message, message, in_place=True)):
+        if reason := self._add(view, message, partial(rgb_from_message, message)):
             self._reject(view, reason, is_blamed=now - self._last_compressed[view] > _PREFERRED)
         else:
             self._last_raw[view] = now
@@ -122,7 +130,7 @@ class CameraSubscriptions:
             )
         return image
 
-    def _add(self, view: str, message: Image | CompressedImage, decode: Callable[[], ImageArray]) -> str:
+    def _add(self, view: str, message: ImageView | CompressedImage, decode: Callable[[], ImageArray]) -> str:
         """Why it was no usable image; "" where it was one."""
         try:
             rgb = decode()
@@ -131,6 +139,7 @@ class CameraSubscriptions:
         if not self._has_colour[view]:
             self._look_for_colour(view, rgb)
         self._buffer.add_image(view, rgb, stamp_to_seconds(message.header.stamp))
+        self.taken[IMAGE_TOPICS[view]] += 1
         return ""
 
     def _look_for_colour(self, view: str, rgb: ImageArray) -> None:

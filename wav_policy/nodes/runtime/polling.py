@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from rclpy.callback_groups import CallbackGroup
@@ -20,6 +21,8 @@ M = TypeVar("M")
 
 
 _DRAIN_PERIOD: Final = 0.005  # s
+SUBSCRIPTIONS: Final = "subscriptions"
+"""Name of the thread, also for `top -H`."""
 
 
 class NeverCalled(CallbackGroup):
@@ -83,7 +86,7 @@ class DrainingThread:
         self._node = node
         self.subscriptions = tuple(subscriptions)
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="subscriptions", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=SUBSCRIPTIONS, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -92,6 +95,7 @@ class DrainingThread:
         self._thread.join()
 
     def _run(self) -> None:
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(SUBSCRIPTIONS)
         while not self._closed.wait(_DRAIN_PERIOD):
             drain(self._node, self.subscriptions, self._closed.is_set)
 

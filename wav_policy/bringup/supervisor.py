@@ -180,7 +180,7 @@ def _write_parameters(node: NodeLaunch, directory: Path) -> Path:
 
 
 def _stop_group(process: subprocess.Popen[str], stop_time: float) -> None:
-    """SIGTERM ends a node that is still importing without a traceback, which SIGINT would not."""
+    """SIGTERM ends also a Python that has only begun without a traceback, which SIGINT would not."""
     for number, patience in ((signal.SIGTERM, stop_time), (signal.SIGKILL, _KILL_TIME)):
         try:
             os.killpg(process.pid, number)

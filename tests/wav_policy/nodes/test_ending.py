@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -127,38 +126,3 @@ def test_moving_arms_brake(how: str | signal.Signals, probe: Probe, repository: 
         probe.node.destroy_subscription(subscription)
         terminal.kill()
         robot.close()
-
-
-@pytest.mark.parametrize("number", END_SIGNALS)
-@pytest.mark.parametrize("pause", [0.0, 0.3])
-def test_one_that_still_imports_ends_at_once_and_says_nothing(
-    number: signal.Signals, pause: float, repository: Path
-) -> None:
-    """As `ros2 launch` and `ros2 run` start it."""
-    command = [sys.executable, "-m", "wav_policy.nodes", "policy_node", "--ros-args"]
-    process = subprocess.Popen(
-        command,
-        cwd=repository,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
-    )
-    try:
-        deadline = time.monotonic() + 30.0
-        while not _catches(process.pid, END_SIGNALS[-1]):  # Python itself catches SIGINT before
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(pause)
-        process.send_signal(number)
-        said, _ = process.communicate(timeout=30.0)
-    finally:
-        process.kill()
-    assert process.returncode == 0
-    assert "Traceback" not in said
-
-
-def _catches(process: int, number: signal.Signals) -> bool:
-    """Whether a handler is there, as the kernel says."""
-    (line,) = (line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("SigCgt"))
-    return bool(int(line.split()[1], 16) >> (number - 1) & 1)

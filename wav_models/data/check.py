@@ -13,10 +13,12 @@ from typing import Any, Literal
 from wav_models.data.check_episode import Problem, check_episode, check_mapped_episode
 from wav_models.data.conventions import Conventions, JointLimits, missing_names
 from wav_models.data.dataset import CONVERT, Dataset, DatasetError, read_info, read_tasks
+from wav_models.data.episode_lines import misplaced_lines
 from wav_models.data.header import header_faults, robot_of
 from wav_models.data.label_settings import label_conflict
 from wav_models.data.layout import (
     ACTION_KEY,
+    DEFAULT_FEATURES,
     INFO_PATH,
     STAGING,
     STATE_KEY,
@@ -72,6 +74,7 @@ def check_dataset(
     yield from _check_totals(dataset)
     yield from _check_files(dataset)
     yield from _check_statistics(dataset)
+    yield from _check_places(dataset)
     tasks = _read_tasks(dataset)
     if tasks is None:
         yield Problem("error", TASKS_PATH, "missing or unreadable", "restore it from a copy")
@@ -205,20 +208,30 @@ def _check_files(dataset: Dataset) -> Iterator[Problem]:
 
 
 def _check_statistics(dataset: Dataset) -> Iterator[Problem]:
-    """LeRobot normalises with meta/stats.json; its editing tools leave out of it what they added, and rewards."""
+    """LeRobot normalises with meta/stats.json; its editing tools leave out of it what they added."""
     normalised = (STATE_KEY, ACTION_KEY, *dataset.cameras.values())
-    remedy = "recording more writes it anew"
+    remedies = dict.fromkeys((*normalised, *DEFAULT_FEATURES), "recording more writes it anew")
+    remedies[VALUE_KEY] = f"run `wav label {dataset.root}`"
     try:
         stats: dict[str, Any] = json.loads((dataset.root / STATS_PATH).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        yield Problem("error", STATS_PATH, f"missing or unreadable: {error}", remedy)
+        yield Problem("error", STATS_PATH, f"missing or unreadable: {error}", remedies[STATE_KEY])
         return
     for name in dataset.info["features"]:
+        remedy = remedies.get(name, "nothing here needs it; `lerobot-edit-dataset` 0.6 recomputes statistics")
         if name not in stats:
             severity: Literal["error", "warning"] = "error" if name in normalised else "warning"
             yield Problem(severity, STATS_PATH, f"nothing about {name!r}", remedy)
         elif not all(map(math.isfinite, _numbers(stats[name]))):
             yield Problem("error", STATS_PATH, f"{name!r} has statistics that are not finite", remedy)
+
+
+def _check_places(dataset: Dataset) -> Iterator[Problem]:
+    """Where the lines of the episode table say that they are; only LeRobot's tools look there."""
+    for path in misplaced_lines(dataset.root):
+        message = "has lines that say they are in other files, where LeRobot's tools will look for them"
+        remedy = f"LeRobot's merge leaves them so; `wav label {dataset.root}`, or recording more, puts it right"
+        yield Problem("warning", str(path.relative_to(dataset.root)), message, remedy)
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from wav_models.data.dataset import Dataset, DatasetError, Episode
 from wav_models.data.durable import publish, write_json, write_parquet
+from wav_models.data.episode_lines import mend_lines
 from wav_models.data.label_settings import read_label_settings, with_label_settings
 from wav_models.data.layout import INFO_PATH, STAGING, STATS_PATH, VALUE_KEY, set_totals
 from wav_models.data.lock import DatasetLock
@@ -47,7 +48,7 @@ def label_dataset(
     num_workers: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Write the column `state_value` into every data file that does not have it with these settings.
+    """Write the column `state_value` into every data file that does not have it with these settings, and statistics.
 
     Nothing is replaced before everything is computed: interrupted, the dataset stays as it was, and the next call goes
     on with what was computed already.
@@ -145,10 +146,11 @@ def _settings(config: LabelConfig) -> dict[str, Any]:
 
 
 def _write_metadata(dataset: Dataset, config: LabelConfig) -> None:
-    values = np.concatenate([episode.values for episode in dataset if episode.values is not None])
+    values = {episode.info.index: episode.values for episode in dataset if episode.values is not None}
+    mend_lines(dataset.root, stats={VALUE_KEY: {index: feature_stats(rows) for index, rows in values.items()}})
     stats_path = dataset.root / STATS_PATH
     stats = json.loads(stats_path.read_text(encoding="utf-8")) if stats_path.is_file() else {}
-    write_json(stats_path, {**stats, VALUE_KEY: feature_stats(values)})
+    write_json(stats_path, {**stats, VALUE_KEY: feature_stats(np.concatenate(list(values.values())))})
     names = dataset.robot.value_names
     feature = {"dtype": "float32", "shape": [len(names)], "names": list(names)}
     info = {**dataset.info, "features": {**dataset.info["features"], VALUE_KEY: feature}}

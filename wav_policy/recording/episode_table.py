@@ -26,6 +26,8 @@ from wav_policy.recording.episode_recorder import StagedEpisode
 
 EXTRA_COLUMNS: Final = {"seed": pa.int64(), "success": pa.bool_(), "noise": pa.float64()}
 """What may be known of an episode, as columns that are null where it is not; other extras go to `extra` as JSON."""
+OUR_COLUMNS: Final = {"achieved_fps": pa.float64(), **EXTRA_COLUMNS, "extra": pa.string()}
+"""All that LeRobot does not write."""
 
 
 def frame_table(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wav_models.data.dataset import Dataset, DatasetError, read_tasks
 from wav_models.data.durable import publish, stage_parquet, sync, write_json, write_parquet
+from wav_models.data.episode_lines import mend_lines, place_of
 from wav_models.data.layout import (
     CHUNKS_SIZE,
     DATA_PATH,
@@ -35,6 +35,7 @@ from wav_models.data.layout import (
     STAGING,
     STATS_PATH,
     TASKS_PATH,
+    VALUE_KEY,
     VIDEO_PATH,
     channel_feature,
     file_location,
@@ -46,6 +47,7 @@ from wav_models.data.statistics import FeatureStats, combine
 from wav_models.embodiment import Embodiment
 from wav_policy.recording.episode_recorder import EpisodeRecorder, StagedEpisode
 from wav_policy.recording.episode_table import (
+    OUR_COLUMNS,
     achieved_fps,
     episode_row,
     episode_stats,
@@ -100,6 +102,7 @@ class DatasetWriter:
         """Take up what is there; repair what an interruption left."""
         self._clear_staging()
         self.info = self._load_info(expected_info)
+        mend_lines(self.root, OUR_COLUMNS)
         self.rows, self._row_files = self._load_rows()
         self.tasks = self._load_tasks()
         self.stats: dict[str, FeatureStats] = {}
@@ -276,12 +279,20 @@ class DatasetWriter:
         if EFFORT_KEY in info.get("features", {}):
             features[EFFORT_KEY] = channel_feature(self.robot.state)
         for name, feature in features.items():
-            found = info.get("features", {}).get(name, {})
-            if found.get("shape") != feature["shape"] and not (name in EPISODE_FACTS.values() and not found):
+            found = info.get("features", {}).get(name)
+            if found is None and name not in EPISODE_FACTS.values():
+                raise DatasetError(f"{path}: feature {name!r} is missing, which recordings have; use another directory")
+            if found is not None and found.get("shape") != feature["shape"]:
                 raise DatasetError(f"{path}: {name} has shape {found.get('shape')}, not {feature['shape']}")
         for key in {SOURCE_TIME_KEY, EFFORT_KEY} & set(info["features"]):
             if SOURCE_TIME_KEY not in expected["features"]:
                 raise DatasetError(f"{path}: this dataset was recorded from a robot, with {key}; use another directory")
+        for name in info["features"]:
+            if name not in features and name != VALUE_KEY:
+                raise DatasetError(
+                    f"{path}: feature {name!r} is not recorded here, so new frames would lack it; "
+                    "use another directory, or remove it with `lerobot-edit-dataset`"
+                )
         return info
 
     def _load_rows(self) -> tuple[list[dict[str, Any]], list[Path]]:
@@ -303,7 +314,7 @@ class DatasetWriter:
         """Behind every file that a line of the episode table names: other tools number files as they like."""
         prefixes = ("data", *(f"videos/{self.robot.view_keys[view]}" for view in self.image_sizes))
         used = [_file_number(row, prefix) for row in self.rows for prefix in prefixes]
-        used += [number for path in self._row_files if (number := _number_in_name(path)) is not None]
+        used += [place[0] * CHUNKS_SIZE + place[1] for path in self._row_files if (place := place_of(path))]
         return file_location(max(used, default=-1) + 1)
 
     def _remove_orphans(self) -> None:
@@ -336,12 +347,6 @@ class DatasetWriter:
 def _file_number(row: dict[str, Any], prefix: str) -> int:
     """Of the file of that kind which a line of the episode table names, counted through all chunks."""
     return int(row[f"{prefix}/chunk_index"]) * CHUNKS_SIZE + int(row[f"{prefix}/file_index"])
-
-
-def _number_in_name(path: Path) -> int | None:
-    """The same from a name such as chunk-000/file-012.parquet."""
-    match = re.search(r"chunk-(\d+)/file-(\d+)\.parquet$", path.as_posix())
-    return None if match is None else int(match[1]) * CHUNKS_SIZE + int(match[2])
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -82,6 +82,27 @@ def test_labelling_is_incremental_and_survives_recording(tmp_path: Path) -> None
     assert stats["state_value"]["count"] == [12]
 
 
+def test_the_episode_table_has_statistics_of_the_labels_and_says_where_its_lines_are(tmp_path: Path) -> None:
+    """LeRobot's delete and split make meta/stats.json of them; its merge leaves lines that say they are elsewhere."""
+    for seed in range(2):
+        record(tmp_path, seed, True)
+    path = tmp_path / "meta/episodes/chunk-000/file-001.parquet"
+    table = pq.read_table(path, partitioning=None)
+    name = "meta/episodes/file_index"
+    pq.write_table(table.set_column(table.column_names.index(name), name, pa.array([7])), path)
+    (problem,) = check_dataset(tmp_path)
+    assert "say they are in other files" in problem.message
+    label_dataset(tmp_path, CONFIG)
+    assert list(check_dataset(tmp_path)) == []
+    for episode in Dataset(tmp_path):
+        file = tmp_path / f"meta/episodes/chunk-000/file-{episode.info.index:03d}.parquet"
+        (row,) = pq.read_table(file, partitioning=None).to_pylist()
+        assert episode.values is not None
+        assert (row[name], row["stats/state_value/count"]) == (episode.info.index, [len(episode)])
+        np.testing.assert_allclose(row["stats/state_value/mean"], episode.values.mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(row["stats/state_value/q90"], np.quantile(episode.values, 0.9, axis=0), rtol=1e-6)
+
+
 def test_labels_of_two_settings_are_told_apart(tmp_path: Path) -> None:
     for seed in range(2):
         record(tmp_path, seed, True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import lerobot_environment  # noqa: F401  (before LeRobot)
 from lerobot.datasets import dataset_tools
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 

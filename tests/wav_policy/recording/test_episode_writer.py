@@ -343,6 +343,30 @@ def test_marks_outlive_the_columns_that_editing_tools_drop(tmp_path: Path) -> No
     assert [(info.success, info.seed) for info in Dataset(tmp_path).episodes] == [(True, 40), (False, 40), (None, None)]
 
 
+def test_the_episode_table_has_one_set_of_columns(tmp_path: Path) -> None:
+    """LeRobot's loader refuses a table of which a later file has more columns; its delete and split drop ours."""
+    with DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES) as writer:
+        record(writer, 5, 0)
+    path = tmp_path / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.drop_columns(["seed", "success", "noise", "extra", "achieved_fps"]), path)
+    with DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES) as writer:
+        record(writer, 5, 1)
+    schemas = [pq.read_schema(file) for file in sorted((tmp_path / "meta/episodes").glob("*/*.parquet"))]
+    assert {field.name: field.type for field in schemas[0]} == {field.name: field.type for field in schemas[1]}
+
+
+def test_a_dataset_with_features_that_are_not_recorded_is_not_recorded_into(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES) as writer:
+        record(writer, 5, 0)
+    path = tmp_path / "meta/info.json"
+    info = json.loads(path.read_text())
+    info["features"]["note"] = {"dtype": "float32", "shape": [1], "names": None}
+    path.write_text(json.dumps(info))
+    with pytest.raises(DatasetError, match=r"feature 'note' is not recorded here"):
+        DatasetWriter(tmp_path, fps=FPS, image_sizes=SIZES)
+
+
 def test_datasets_of_before_the_marks_are_read_and_appended_to(tmp_path: Path) -> None:
     with open_writer(tmp_path) as writer:
         record(writer, 6, 3)

@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol
@@ -148,7 +149,7 @@ def run_workers(function: Callable[..., None], arguments: tuple[Any, ...], size:
             _run_worker, (size, str(Path(directory) / "store"), function, arguments), nprocs=size, join=False
         )
         assert context is not None
-        forward = _forward_to(context.pids())
+        forward = _forward_to(context.processes)
         previous = {s: signal.signal(s, forward) for s in meant_signals()}
         try:
             while not context.join():
@@ -158,11 +159,12 @@ def run_workers(function: Callable[..., None], arguments: tuple[Any, ...], size:
                 signal.signal(number, handler)
 
 
-def _forward_to(pids: list[int | None]) -> Callable[[int, FrameType | None], None]:
+def _forward_to(processes: Sequence[BaseProcess]) -> Callable[[int, FrameType | None], None]:
+    """SIGTERM to those that have not ended: the first worker looks at held-out data after the others are done."""
+
     def forward(_signal: int, _frame: FrameType | None) -> None:
-        for pid in pids:
-            if pid is not None:
-                os.kill(pid, signal.SIGTERM)
+        for process in processes:
+            process.terminate()
 
     return forward
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -92,7 +93,8 @@ def planner(argv: list[str]) -> None:
             naive=arguments.naive,
             clock=arguments.clock,
             compile=arguments.compile,
-        )
+        ),
+        tell=lambda text: print(text, file=sys.stderr, flush=True),
     )
     say_result(result, planner_text(result), arguments.json)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +26,11 @@ def checkpoint_to_load(path: Path, engine: str = "auto", dtype: str = "auto") ->
     check_choice("dtype", dtype, PRECISIONS)
     print(f"loading {checkpoint}", file=sys.stderr, flush=True)
     return checkpoint
+
+
+def typed() -> str:
+    """What calls this program in the terminal it runs in: `wav`, or where it lies."""
+    return "wav" if shutil.which("wav") else sys.argv[0]
 
 
 def check_film(file: Path | None) -> None:

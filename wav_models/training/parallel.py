@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Protocol
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from wav_models.signals import meant_signals
 from wav_models.training.randomness import RngStreams
@@ -136,6 +137,7 @@ def run_workers(function: Callable[..., None], arguments: tuple[Any, ...], size:
 
     Raises:
         ValueError: `size` is below 1.
+        KeyboardInterrupt: a signal ended a worker that was not yet there to end by itself.
         Exception: whatever a worker raised, with its traceback; the others are ended.
     """
     if size < 1:
@@ -149,20 +151,27 @@ def run_workers(function: Callable[..., None], arguments: tuple[Any, ...], size:
             _run_worker, (size, str(Path(directory) / "store"), function, arguments), nprocs=size, join=False
         )
         assert context is not None
-        forward = _forward_to(context.processes)
+        told: list[int] = []
+        forward = _forward_to(context.processes, told)
         previous = {s: signal.signal(s, forward) for s in meant_signals()}
         try:
             while not context.join():
                 pass
+        except ProcessExitedException as error:
+            if told and error.signal_name == signal.SIGTERM.name:  # it had not begun to listen
+                raise KeyboardInterrupt from error
+            raise
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
 
-def _forward_to(processes: Sequence[BaseProcess]) -> Callable[[int, FrameType | None], None]:
-    """SIGTERM to those that have not ended: the first worker looks at held-out data after the others are done."""
+def _forward_to(processes: Sequence[BaseProcess], told: list[int]) -> Callable[[int, FrameType | None], None]:
+    """SIGTERM to those that have not ended: the first worker looks at held-out data after the others are done. What
+    came is added to `told`."""
 
-    def forward(_signal: int, _frame: FrameType | None) -> None:
+    def forward(number: int, _frame: FrameType | None) -> None:
+        told.append(number)
         for process in processes:
             process.terminate()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wav_models.configuration import ConfigurationError, check_choice
 from wav_policy.bringup.paths import find_checkpoint
+from wav_policy.cli.json_output import require_writable
 
 
 def checkpoint_to_load(path: Path, engine: str = "auto", dtype: str = "auto") -> Path:
@@ -39,6 +40,7 @@ def check_film(file: Path | None) -> None:
         return
     if file.suffix not in (".mp4", ".gif", ".rrd"):
         raise ConfigurationError(f"--video {file}: a film ends in .mp4, .gif or .rrd")
+    require_writable("--video", file)
     if file.suffix == ".rrd" and importlib.util.find_spec("rerun") is None:
         raise ConfigurationError(f"--video {file}: Rerun is not installed: pip install 'rerun-sdk>=0.24'")
 

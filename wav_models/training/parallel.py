@@ -5,6 +5,7 @@ Two torch threads on busy cores wait for each other at every operation; two proc
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -172,6 +173,7 @@ def _forward_to(processes: Sequence[BaseProcess], told: list[int]) -> Callable[[
 
     def forward(number: int, _frame: FrameType | None) -> None:
         told.append(number)
+        logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it warns of ending the others
         for process in processes:
             process.terminate()
 

@@ -50,7 +50,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) with $(PYTHON); this takes some minutes"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@set -o pipefail; PYTHONWARNINGS="ignore:Editable installation" \
+	@size() { du -sh $(VENV) | cut -f1; }; \
+		while old=$$(size); sleep 5; do new=$$(size); [ $$new = $$old ] || echo "  $$new of up to 5 GB"; done & \
+		trap "kill $$!" EXIT; \
+		set -o pipefail; PYTHONWARNINGS="ignore:Editable installation" \
 		$(BIN)/python -m pip install --progress-bar off $(PIP_ARGS) -c constraints.txt -e '.[dev]' \
 		| sed -un -e '/^ *Downloading .* MB)/p' -e 's/^Installing collected packages:.*/Installing all of it/p'
 	@$(BIN)/python -m wav_policy.bringup.ament

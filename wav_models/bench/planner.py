@@ -96,8 +96,11 @@ class CachesDifferError(RuntimeError):
     """A plan's scores with and without caches are not the same."""
 
 
-def run(benchmark: PlannerBenchmark) -> dict[str, Any]:
+def run(benchmark: PlannerBenchmark, tell: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Run the benchmark; the result is plain data for JSON (docs/benchmarks.md describes its keys).
+
+    Args:
+        tell: called with what comes next: a large model takes minutes.
 
     Raises:
         CachesDifferError: the naive plan's scores differ from the cached one's.
@@ -108,9 +111,10 @@ def run(benchmark: PlannerBenchmark) -> dict[str, Any]:
     paths: dict[str, Callable[[Stopwatch], LatentPlan]] = {"cached": timed.plan}
     if benchmark.naive:
         paths["naive"] = timed.naive
+    tell("a plan to warm up")
     plans = {name: path(Stopwatch()) for name, path in paths.items()}
     difference = _require_same_scores(plans["cached"], plans["naive"], benchmark.dtype) if benchmark.naive else None
-    seconds, rate = _time(paths, benchmark)
+    seconds, rate = _time(paths, benchmark, tell)
     result: dict[str, Any] = {
         "model": benchmark.model.config.name,
         "plan": asdict(benchmark.workload),
@@ -131,13 +135,14 @@ def run(benchmark: PlannerBenchmark) -> dict[str, Any]:
 
 
 def _time(
-    paths: Mapping[str, Callable[[Stopwatch], LatentPlan]], benchmark: PlannerBenchmark
+    paths: Mapping[str, Callable[[Stopwatch], LatentPlan]], benchmark: PlannerBenchmark, tell: Callable[[str], None]
 ) -> tuple[dict[str, list[dict[str, float]]], float]:
     """Seconds by stage of every repeat, paths in turns, and the best matrix product rate measured between them."""
     clock = CLOCKS[benchmark.clock]
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in paths}
     rates = []
-    for _ in range(benchmark.repeat):
+    for number in range(1, benchmark.repeat + 1):
+        tell(f"plan {number} of {benchmark.repeat}")
         for name, path in paths.items():
             rates.append(gemm_rate(DTYPES[benchmark.dtype], clock=clock))
             stopwatch = Stopwatch(clock)

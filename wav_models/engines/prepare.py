@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +32,10 @@ _MOST_PARAMETERS: Final = 200_000_000
 """Of a model whose graphs are made without being asked for: larger ones take many minutes and gigabytes."""
 _PATIENCE: Final = 400.0
 """Of somebody who waits for a node to be configured [s]; it takes about 30 s of one core, on older ones 120 s."""
+_NEWS: Final = 10.0
+"""How often somebody who waits is told that it goes on [s]."""
+_ENDED_WITH_US: Final = (-signal.SIGINT, -signal.SIGTERM)
+"""Of a process that was ended together with the node that waits for it."""
 _ON_TORCH: Final = "engine 'auto' runs on torch, more slowly"
 
 
@@ -61,14 +69,33 @@ def make_missing(checkpoint: Path, planner: PlannerConfig, tell: Callable[[str],
     tell("making the networks' graphs for this processor, once; half a minute or more ...")
     command = [sys.executable, "-m", __name__, str(checkpoint), str(directory), json.dumps(to_dict(planner))]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, preexec_fn=die_with_parent, timeout=_PATIENCE
-        )
+        with _news(tell):
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, preexec_fn=die_with_parent, timeout=_PATIENCE
+            )
     except subprocess.TimeoutExpired:
         tell(f"{_ON_TORCH}: its graphs were not made within {_PATIENCE:.0f} s on this busy computer; `{by_hand}` can")
         return
-    if done.returncode != 0:
+    if done.returncode not in (0, *_ENDED_WITH_US):
         tell(f"{_ON_TORCH}: its graphs could not be made: {_cause(done.stderr)}")
+
+
+@contextmanager
+def _news(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell every `_NEWS` seconds, from a thread, that it goes on."""
+    done, began = threading.Event(), time.monotonic()
+
+    def go_on() -> None:
+        while not done.wait(_NEWS):
+            tell(f"still making the networks' graphs, {time.monotonic() - began:.0f} s of at most {_PATIENCE:.0f}")
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _cause(errors: str) -> str:

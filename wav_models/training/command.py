@@ -80,6 +80,11 @@ def main(argv: list[str]) -> int:
     if arguments.stage in TRAINED and arguments.minutes is not None and arguments.steps is not None:
         raise ValueError("give either --minutes X or --steps N")
     require_installed(arguments.trackers)
+    for directory in arguments.data if arguments.stage != "checkpoint" else ():
+        if not directory.is_dir():
+            raise FileNotFoundError(
+                f"--data {directory} is no directory; `wav record` and `wav dataset convert` make one"
+            )
     from torch.multiprocessing.spawn import ProcessException
 
     try:

@@ -5,14 +5,16 @@ Two torch threads on busy cores wait for each other at every operation; two proc
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol
@@ -20,6 +22,7 @@ from typing import Any, NoReturn, Protocol
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from wav_models.signals import meant_signals
 from wav_models.training.randomness import RngStreams
@@ -135,6 +138,7 @@ def run_workers(function: Callable[..., None], arguments: tuple[Any, ...], size:
 
     Raises:
         ValueError: `size` is below 1.
+        KeyboardInterrupt: a signal ended a worker that was not yet there to end by itself.
         Exception: whatever a worker raised, with its traceback; the others are ended.
     """
     if size < 1:
@@ -148,21 +152,30 @@ def run_workers(function: Callable[..., None], arguments: tuple[Any, ...], size:
             _run_worker, (size, str(Path(directory) / "store"), function, arguments), nprocs=size, join=False
         )
         assert context is not None
-        forward = _forward_to(context.pids())
+        told: list[int] = []
+        forward = _forward_to(context.processes, told)
         previous = {s: signal.signal(s, forward) for s in meant_signals()}
         try:
             while not context.join():
                 pass
+        except ProcessExitedException as error:
+            if told and error.signal_name == signal.SIGTERM.name:  # it had not begun to listen
+                raise KeyboardInterrupt from error
+            raise
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
 
-def _forward_to(pids: list[int | None]) -> Callable[[int, FrameType | None], None]:
-    def forward(_signal: int, _frame: FrameType | None) -> None:
-        for pid in pids:
-            if pid is not None:
-                os.kill(pid, signal.SIGTERM)
+def _forward_to(processes: Sequence[BaseProcess], told: list[int]) -> Callable[[int, FrameType | None], None]:
+    """SIGTERM to those that have not ended: the first worker looks at held-out data after the others are done. What
+    came is added to `told`."""
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        told.append(number)
+        logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it warns of ending the others
+        for process in processes:
+            process.terminate()
 
     return forward
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,17 +31,26 @@ _KILL_TIME = 3.0
 """How long a process group may take to end once it has been killed [s]."""
 
 
+_FATAL = re.compile(r"\[FATAL\] \[[\d.]+\] \[([^\]]+)\]: (.+)")
+
+
 @dataclass(frozen=True)
 class Ended:
-    """A process that ended by itself."""
+    """A process that ended by itself.
+
+    Attributes:
+        cause: the first thing that any process called fatal; "" where none did.
+    """
 
     name: str
     returncode: int
+    cause: str = ""
 
     def __str__(self) -> str:
+        cause = f"; {self.cause}" if self.cause else ""
         if self.returncode < 0:
-            return f"{self.name} was killed by {signal.Signals(-self.returncode).name}"
-        return f"{self.name} ended with exit code {self.returncode}"
+            return f"{self.name} was killed by {signal.Signals(-self.returncode).name}{cause}"
+        return f"{self.name} ended with exit code {self.returncode}{cause}"
 
 
 @dataclass
@@ -62,6 +72,7 @@ class Supervisor:
     def __init__(self, write: Callable[[str], None] = print) -> None:
         self._write = write
         self._children: list[_Child] = []
+        self._cause = ""
         self._parameter_directory: Path | None = None
         self._lock: IO[str] | None = None
 
@@ -111,6 +122,8 @@ class Supervisor:
     def _forward(self, name: str, stream: IO[str]) -> None:
         """A node whose output nobody takes would hang on its next word: a terminal that has gone does not end this."""
         for line in stream:
+            if not self._cause and (fatal := _FATAL.search(line)):
+                self._cause = ": ".join(fatal.groups())
             with contextlib.suppress(OSError, ValueError):
                 self._write(f"[{name}] {line.rstrip()}")
 
@@ -119,7 +132,7 @@ class Supervisor:
         for child in self._children:
             returncode = child.process.poll()
             if returncode is not None:
-                return Ended(child.name, returncode)
+                return Ended(child.name, returncode, self._cause)
         return None
 
     def process_ids(self) -> dict[str, int]:

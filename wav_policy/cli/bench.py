@@ -3,6 +3,7 @@ what cameras cost."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -114,7 +115,8 @@ def planner(argv: list[str]) -> None:
             naive=arguments.naive,
             clock=arguments.clock,
             compile=arguments.compile,
-        )
+        ),
+        tell=lambda text: print(text, file=sys.stderr, flush=True),
     )
     say_result(result, planner_text(result), arguments.json)
 

@@ -25,7 +25,7 @@ from wav_policy.bringup.supervisor import Supervisor
 from wav_policy.cli.demo_page import DemoPage
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
 from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
-from wav_policy.cli.options import check_film
+from wav_policy.cli.options import check_film, typed
 from wav_policy.sim.tasks import make_task
 
 if TYPE_CHECKING:
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 WORLD, PLANNING, CONTROL = "sim_node: world", "policy_node: planning", "piper_node: control loop"
 NODES = "lifecycle_manager: nodes"
 LOG = "demo.log"
-NEXT = """next: `wav demo --task towel` is another task, `--video demo.mp4` films it, `--planner num_iterations=0` plans
-nothing; `wav doctor --faults --sim --only camera` makes cameras fail; docs/try_it.md, docs/my_data.md"""
+NEXT = """next: `{wav} demo --task towel` is another task, `--video demo.mp4` films it, `--planner num_iterations=0`
+plans nothing; `{wav} doctor --faults --sim --only camera` makes cameras fail; docs/try_it.md, docs/my_data.md"""
 _LAST_LINES = 15
+_HOME_PATIENCE = 20.0
+"""For arms that do not go home because something is late on a busy computer [s]."""
 
 
 class DemoError(RuntimeError):
@@ -124,13 +126,15 @@ class Demo:
         Raises:
             DemoError: names what is missing.
         """
-        deadline, told = time.monotonic() + self._arguments.startup_timeout, ""
+        began, told = time.monotonic(), ""
         while missing := "; ".join(self._missing()):
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > self._arguments.startup_timeout:
                 raise DemoError(f"not ready after {self._arguments.startup_timeout:g} s: {missing}")
             if missing != told:
                 screen.say(f"waiting: {missing}")
                 told = missing
+            screen.refresh(f"nodes come up, {waited:.0f} s; waiting: {missing}")
             self._client.spin_until(lambda: not self._missing(), 1.0)
 
     def _missing(self) -> list[str]:
@@ -169,20 +173,23 @@ class Demo:
         self._client.activate("policy_node")
 
     def _go_home(self, screen: Screen) -> None:
-        """Policy off, arms home; an emergency stop from the page is waited out."""
+        """Policy off, arms home; an emergency stop from the page is waited out, and for a while a late measurement."""
         from wav_policy.nodes.clients.system_client import ServiceError
 
+        deadline = time.monotonic() + _HOME_PATIENCE
         while True:
             if self._client.reports[NODES].values.get("policy_node") == "active":
                 self._client.deactivate("policy_node")
             try:
                 self._client.trigger("piper/home", timeout=30.0)
                 return
-            except ServiceError:
-                if self._arguments.headless or not self._client.reports[CONTROL].message.startswith("stopped"):
+            except ServiceError as error:
+                is_stopped = self._client.reports[CONTROL].message.startswith("stopped")
+                if (is_stopped and self._arguments.headless) or (not is_stopped and time.monotonic() > deadline):
                     raise
-            screen.refresh("stopped by the operator: Reset after a stop, then Start, on the page")
-            self._client.spin_until(lambda: not self._client.reports[CONTROL].message.startswith("stopped"), 1.0)
+                stopped = "stopped by the operator: Reset after a stop, then Start, on the page"
+                screen.refresh(stopped if is_stopped else f"again: {error}")
+            self._client.spin_until(lambda: False, 1.0)
             self._check()
 
     def _play(self, seed: int, title: str, screen: Screen) -> EpisodeResult:
@@ -268,8 +275,8 @@ def main(argv: list[str]) -> int:
             write_result(report.as_json(), arguments.json)
     if report.planned_nothing:
         raise DemoError(f"acted WITHOUT planning: {report.verdict}")
-    if not arguments.headless:
-        print(NEXT)
+    if arguments.json != STANDARD_OUTPUT:
+        print(NEXT.format(wav=typed()))
     return OK
 
 

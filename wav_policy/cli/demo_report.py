@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +15,10 @@ _MEASURED = (
     *("plan_ms_p50", "plan_ms_p99", "control_hz", "chunk_age_ms_p99"),
     *("rounds_mean", "control_lateness_ms_p99", "real_time_factor"),
 )
+_SILENCE = 5.0
+"""Without a live table what is going on is said as often as nothing else was for so long [s]."""
+_HURRIED = 0.2
+"""Plans without a round, of all, from which on the verdict says why."""
 _COUNTED = ("rounds_asked", "planned", "plans_without_round", "plans_shed")
 _MADE_WITH = ("planner", "task", "command", "checkpoint", "checkpoint_sha256", "policy", "engine")
 
@@ -93,9 +98,10 @@ class DemoReport:
         if self.planned_nothing:
             return f"NONE: not one of {self.planned} plans had time for a round, {self.rounds_asked} were asked for"
         bare, shed = (count / self.planned for count in (self.plans_without_round, self.plans_shed))
+        why = "; this computer is too busy or too slow for more" if bare > _HURRIED else ""
         return (
             f"{_shown(self.rounds_mean, 1)} of {self.rounds_asked} rounds a plan on average, {bare:.0%} of "
-            f"{self.planned} plans without a round, {shed:.0%} with less than was asked for"
+            f"{self.planned} plans without a round, {shed:.0%} with less than was asked for{why}"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -138,6 +144,7 @@ class Screen:
         self._where = where_to_look
         self._console = Console(highlight=False, stderr=to_stderr)
         self._live = None if headless or not self._console.is_terminal else Live(console=self._console)
+        self._said_at = time.monotonic()
         self.now = ""
 
     def __enter__(self) -> Screen:
@@ -152,17 +159,20 @@ class Screen:
             self._live.stop()
         else:
             for label, value in self._report.rows():
-                self._console.print(f"{label:<24} {value}")
+                self._console.print(f"{label:<24} {value}", soft_wrap=True)
 
     def say(self, text: str) -> None:
         """A line that stays."""
         self._console.print(text, soft_wrap=True)
+        self._said_at = time.monotonic()
 
     def refresh(self, now: str) -> None:
-        """What is going on at this moment; shown on a terminal only."""
+        """What is going on at this moment; without a live table, a line now and then."""
         self.now = now
         if self._live:
             self._live.update(self._table())
+        elif time.monotonic() - self._said_at > _SILENCE:
+            self.say(now)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))

@@ -24,6 +24,7 @@ from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.discovery import VARIABLE, limit_to_this_host
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
+from wav_policy.cli.options import typed
 
 SUPPORTED_PYTHON = ((3, 10), (3, 13))
 _ARPHRD_CAN = "280"
@@ -80,7 +81,7 @@ def main(argv: list[str]) -> int:
                 failed.append(finding.subject)
             mark = f"[{finding.level.value}]{finding.level.name:<4}[/]"
             console.print(f"{mark}  {finding.subject:<11} {escape(finding.text)}", soft_wrap=True)
-    print(f"mend first: {failed[0]}" if failed else "all that the demo needs is here; try `wav demo`")
+    print(f"mend first: {failed[0]}" if failed else f"all that the demo needs is here; try `{typed()} demo`")
     return FAILED if failed else OK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -152,6 +153,8 @@ def _evaluate(arguments: EvaluateArguments, command: str) -> None:
         arguments.pretrained,
     )
     log = TrialLog(trials_file(arguments.json, arguments.resume), resume=arguments.resume)
+    count = len(planners) * len(arguments.task) * arguments.episodes
+    print(f"{count} trials in {arguments.workers} processes; a line after each of them", file=sys.stderr, flush=True)
     summary = {
         **header(arguments, command),
         "split": trials.split,

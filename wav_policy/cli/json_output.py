@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -13,12 +14,28 @@ STANDARD_OUTPUT: Final = Path("-")
 
 
 def with_json_target(argv: list[str]) -> list[str]:
-    """The arguments, with "-" as the file of a `--json` that names none."""
+    """The arguments, with "-" as the file of a `--json` that names none.
+
+    Raises:
+        ConfigurationError: nothing can be written there, which is better known before the work than after it.
+    """
     followers = [*argv, "--"][1:]
+    for word, next_word in zip(argv, followers, strict=True):
+        if word == "--json" and not next_word.startswith("-"):
+            require_writable("--json", Path(next_word))
+        elif word.startswith("--json="):
+            require_writable("--json", Path(word.removeprefix("--json=")))
     return [
         f"{word}={STANDARD_OUTPUT}" if word == "--json" and next_word.startswith("--") else word
         for word, next_word in zip(argv, followers, strict=True)
     ]
+
+
+def require_writable(option: str, file: Path) -> None:
+    """ConfigurationError where a file, or a directory on the way to it, cannot be made or written."""
+    nearest = next(path for path in (file, *file.absolute().parents) if os.path.exists(path))
+    if file.is_dir() or not os.access(nearest, os.W_OK) or (nearest != file and not nearest.is_dir()):
+        raise ConfigurationError(f"{option} {file}: cannot be written; name another file")
 
 
 def say_result(result: Any, text: str, path: Path | None) -> None:

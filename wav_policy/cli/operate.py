@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _STAY: Final = 2.0
 _STRANGER: Final = "whoever publishes action_chunk leads the arms on: stop it too, or call wav stop"
 _STOP_SECONDS, _HOME_SECONDS, _RESET_SECONDS = 5.0, 60.0, 30.0
 """For an answer [s]."""
+
+_SERVICES: Final = re.compile(r"(?<=[a-z,] )piper/(stop|hold|home|enable|reset)\b(?! with data)")
+"""A service in a sentence that says what to call, where a command calls it in the same way."""
 
 Confirmed = Callable[["Report"], bool]
 
@@ -159,15 +163,20 @@ def operate(operation: Operation, namespace: str = "") -> int:
         from wav_policy.nodes.clients.system_client import SystemClient
 
         with closing(SystemClient(normalized_namespace(namespace))) as client:
-            print(operation.act(client))
+            print(in_commands(operation.act(client)))
             doubts = confirm(client, operation)
     except Exception as error:  # whatever it is, it must not hide that nothing is confirmed
         remedy = ": source the set-ups of ROS 2 first" if isinstance(error, ImportError) else ""
         kind = ConfigurationError if isinstance(error, ValueError) else UnconfirmedError
-        raise kind(f"{str(error).rstrip('.')}{remedy}. {POWER_SWITCH}") from error
+        raise kind(f"{in_commands(str(error)).rstrip('.')}{remedy}. {POWER_SWITCH}") from error
     if doubts:
         raise UnconfirmedError(f"{'; '.join(doubts)}. {POWER_SWITCH}")
     return OK
+
+
+def in_commands(words: str) -> str:
+    """What a node says of its services, with the commands that call them."""
+    return _SERVICES.sub(r"wav \1", words)
 
 
 def confirm(client: SystemClient, operation: Operation) -> list[str]:
@@ -190,6 +199,6 @@ def confirm(client: SystemClient, operation: Operation) -> list[str]:
         client.spin_until(lambda: not all(map(shows, parts)), operation.lasts)
     for part in parts:
         if (report := news(part)) is not None:
-            print(f"  {part}: {report.message}")
+            print(f"  {part}: {in_commands(report.message)}")
     doubts = [f"{part} {'says otherwise' if news(part) else 'is silent'}" for part in parts if not shows(part)]
     return [*doubts, operation.undone_by] if doubts and operation.undone_by else doubts

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from wav_models.configuration import ConfigurationError, check_choice
 from wav_policy.bringup.paths import find_checkpoint
+from wav_policy.cli.json_output import require_writable
 
 
 def checkpoint_to_load(path: Path, engine: str = "auto", dtype: str = "auto") -> Path:
@@ -27,12 +29,18 @@ def checkpoint_to_load(path: Path, engine: str = "auto", dtype: str = "auto") ->
     return checkpoint
 
 
+def typed() -> str:
+    """What calls this program in the terminal it runs in: `wav`, or where it lies."""
+    return "wav" if shutil.which("wav") else sys.argv[0]
+
+
 def check_film(file: Path | None) -> None:
     """ConfigurationError for a film that nothing here can write."""
     if file is None:
         return
     if file.suffix not in (".mp4", ".gif", ".rrd"):
         raise ConfigurationError(f"--video {file}: a film ends in .mp4, .gif or .rrd")
+    require_writable("--video", file)
     if file.suffix == ".rrd" and importlib.util.find_spec("rerun") is None:
         raise ConfigurationError(f"--video {file}: Rerun is not installed: pip install 'rerun-sdk>=0.24'")
 

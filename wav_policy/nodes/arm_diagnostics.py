@@ -105,7 +105,8 @@ def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequen
     elif faulty:
         level, message = ERROR, arm.state_name.lower().replace("_", " ")
     elif arm.faults:
-        level, message = WARN, "; ".join(arm.faults)
+        works = "enabled, but " if arm.is_enabled and not arm.inhibit else ""
+        level, message = WARN, works + "; ".join(arm.faults)
     elif not arm.is_enabled:
         level, message = WARN, "not enabled"
     elif arm.inhibit:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,8 +88,27 @@ def test_a_failure_costs_speed_only_and_is_said(
     said: list[str] = []
     prepare.make_missing(random_checkpoint, PLANNER, said.append)
     assert WORDS in said[0]
-    assert said[1].startswith("engine 'auto' runs on torch, more slowly: its graphs could not be made: ")
-    assert "NotADirectoryError" in said[1]
+    assert said[-1].startswith("engine 'auto' runs on torch, more slowly: its graphs could not be made: ")
+    assert "NotADirectoryError" in said[-1]
+
+
+@pytest.mark.parametrize(("returncode", "is_said"), [(-signal.SIGINT, False), (-signal.SIGKILL, True)])
+def test_who_waits_hears_that_it_goes_on_and_nothing_of_an_end_they_asked_for(
+    random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returncode: int, is_said: bool
+) -> None:
+    said: list[str] = []
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        while len(said) < 2:
+            time.sleep(0.01)
+        return SimpleNamespace(returncode=returncode, stderr="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(prepare, "_NEWS", 0.05)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    prepare.make_missing(random_checkpoint, PLANNER, said.append)
+    assert said[1].startswith("still making the networks' graphs, ")
+    assert any("could not be made" in text for text in said) == is_said
 
 
 @pytest.mark.parametrize(
@@ -113,5 +134,5 @@ def test_who_waits_too_long_goes_on_without(random_checkpoint: Path, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(random_checkpoint / "none"))
     said: list[str] = []
     prepare.make_missing(random_checkpoint, PLANNER, said.append)
-    assert "not made within 400 s" in said[1]
-    assert f"`wav export --checkpoint {random_checkpoint} --precision int8` can" in said[1]
+    assert "not made within 400 s" in said[-1]
+    assert f"`wav export --checkpoint {random_checkpoint} --precision int8` can" in said[-1]

@@ -8,7 +8,8 @@ import multiprocessing
 import os
 import resource
 import signal
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from wav_models.training import loop
 from wav_models.training.config import LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
 from wav_models.training.loop import BEST, Budget, averaged_weights, learning_rate, train, weights_path
-from wav_models.training.parallel import TrainingWorker, run_workers
+from wav_models.training.parallel import TrainingWorker, run_workers, stop_on_signals
 from wav_models.training.randomness import RngStreams, streams_at
 from wav_models.training.stages import make_stage
 from wav_models.training.state import StateError, TrainState, load_progress, load_tensors
@@ -243,6 +244,34 @@ def test_workers_end_without_pythons_finalisation(capfd: pytest.CaptureFixture[s
     run_workers(_abort_in_finalisation, (), 2)
     printed = capfd.readouterr().out  # by both at once: line ends may come in any order
     assert [printed.count(f"worker {rank} is done") for rank in range(2)] == [1, 1]
+
+
+def _await(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _outlive_the_other(worker: TrainingWorker, notes: Path) -> None:
+    """The second worker ends at once. Then the first interrupts who started both, and notes that it is told to end."""
+    ready, other, told = (notes / name for name in ("ready", "other", "told"))
+    if not worker.is_main:
+        other.symlink_to(f"/proc/{os.getpid()}")
+        _await(ready.exists)
+        return
+    with stop_on_signals() as request:
+        _await(other.is_symlink)
+        ready.touch()
+        _await(lambda: not other.exists())
+        os.kill(os.getppid(), signal.SIGINT)
+        _await(lambda: bool(request))
+    told.touch()
+
+
+def test_an_interrupt_after_one_worker_has_ended_reaches_the_other(tmp_path: Path) -> None:
+    run_workers(_outlive_the_other, (tmp_path,), 2)
+    assert (tmp_path / "told").exists()
 
 
 def test_not_finite_loss_keeps_the_last_state(

@@ -71,7 +71,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def test_without_a_compiler_nothing_is_loaded_to_be_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    arguments = ["--data", str(tmp_path / "absent"), "--out", str(tmp_path / "run"), "--devices", "0"]
+    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--devices", "0"]
     with pytest.raises(ConfigurationError, match="needs a C.. compiler .apt-get install g...*--set compile=false"):
         training_command.main(["video", *arguments])
 
@@ -213,7 +213,7 @@ def test_an_error_in_a_worker_is_one_line(
     monkeypatch.setattr("wav_models.training.steps.train_stage", fail)
     (tmp_path / "run.yaml").write_text(CONFIG)
     config = ["--config", str(tmp_path / "run.yaml"), "--steps", "1"]
-    assert main(["video", "--data", "x", "--out", str(tmp_path), *config]) == 1
+    assert main(["video", "--data", str(tmp_path), "--out", str(tmp_path), *config]) == 1
     assert capsys.readouterr().err == "wav train: StateError: no table\n"
 
 
@@ -340,7 +340,7 @@ def test_a_stage_names_what_must_come_before(
     assert main(["action", *common]) == 1
     assert "run `wav train video` first" in capsys.readouterr().err
     for both in ([], ["--steps", "1", "--minutes", "1"]):
-        assert main(["video", "--data", "x", "--out", "y", *both]) != 0
+        assert main(["video", "--data", ".", "--out", "y", *both]) != 0
         assert "--minutes X or --steps N" in capsys.readouterr().err
 
 
@@ -361,8 +361,15 @@ class Launched(Exception):
     ],
 )
 def test_processes_are_started_where_there_are_several_gpus_and_nobody_has_started_any(
-    gpus: int, asked: list[str], cluster: dict[str, str], starts: int, monkeypatch: pytest.MonkeyPatch
+    gpus: int,
+    asked: list[str],
+    cluster: dict[str, str],
+    starts: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my data").mkdir()
     started: list[list[str]] = []
 
     def become(_: str, command: list[str]) -> None:
@@ -390,7 +397,7 @@ def test_more_gpus_than_there_are_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert main(["video", "--data", "x", "--out", "y", "--steps", "1", "--devices", "2"]) == 2
+    assert main(["video", "--data", ".", "--out", "y", "--steps", "1", "--devices", "2"]) == 2
     assert "devices is 2; this machine has 1 GPUs" in capsys.readouterr().err
 
 

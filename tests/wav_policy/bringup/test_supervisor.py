@@ -85,6 +85,17 @@ def test_a_node_that_ends_is_reported_not_restarted(rig: Rig) -> None:
     assert "SIGKILL" in str(Ended("faulty", -signal.SIGKILL))
 
 
+def test_who_ends_brings_along_what_was_fatal(rig: Rig) -> None:
+    first = "[FATAL] [1796022728.367] [arms]: no CAN interface"
+    rig.start(arms=f"print({first!r}, flush=True); import time; time.sleep(60)")
+    rig.await_line("no CAN")
+    rig.start(manager="print('[FATAL] [1.0] [manager]: bring-up failed', flush=True); raise SystemExit(1)")
+    rig.await_line("bring-up")
+    while (ended := rig.supervisor.poll()) is None:
+        time.sleep(0.02)
+    assert str(ended) == "manager ended with exit code 1; arms: no CAN interface"
+
+
 NOTE = """
 import signal, sys, time
 def end(*_):

@@ -5,15 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from wav_policy.cli import demo_report
 from wav_policy.cli.demo import Demo, DemoArguments, NodeOutput
-from wav_policy.cli.demo_report import DemoReport, EpisodeResult
-from wav_policy.nodes.clients.system_client import Report
+from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
+from wav_policy.nodes.clients.system_client import Report, ServiceError
 
 KEYS = ["episodes", "success", "plans", "plan_ms_p50", "plan_ms_p99", "control_hz", "chunk_age_ms_p99"]
 
@@ -33,6 +36,12 @@ def test_the_documented_keys_come_first() -> None:
         (
             {"planned": 200, "rounds_asked": 3, "rounds_mean": 2.44, "plans_without_round": 24, "plans_shed": 80},
             "2.4 of 3 rounds a plan on average, 12% of 200 plans without a round, 40% with less than was asked for",
+            False,
+        ),
+        (
+            {"planned": 100, "rounds_asked": 3, "rounds_mean": 0.4, "plans_without_round": 62, "plans_shed": 100},
+            "0.4 of 3 rounds a plan on average, 62% of 100 plans without a round, 100% with less than was asked for; "
+            "this computer is too busy or too slow for more",
             False,
         ),
         (
@@ -63,6 +72,58 @@ def test_measured_is_what_the_policy_node_says_last() -> None:
     values = {"plans": "8", "rounds_mean": "1.5", "rounds_asked": "3", "plans_without_round": "2", "plans_shed": "4"}
     demo._measure_planning(Report("planning", values))
     assert report.verdict.startswith("1.5 of 3 rounds a plan on average, 25% of 8 plans without a round, 50% with")
+
+
+@dataclass
+class Homing:
+    """A system whose arms refuse to go home a few times."""
+
+    refusals: int
+    control: str = "holding: stale_measurement"
+    asked: int = 0
+
+    def __post_init__(self) -> None:
+        self.reports = {
+            "lifecycle_manager: nodes": Report("", {}),
+            "piper_node: control loop": Report(self.control, {}),
+        }
+
+    def trigger(self, service: str, timeout: float) -> str:
+        self.asked += 1
+        if self.asked <= self.refusals:
+            raise ServiceError("not at home: joint measurement is 0.263 s old")
+        return "at home"
+
+    def spin_until(self, condition: Any, timeout: float) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("control", "asked"), [("holding: stale_measurement", 3), ("stopped: piper/stop", 1)])
+def test_arms_that_are_late_once_go_home_all_the_same(control: str, asked: int) -> None:
+    """A stopped robot is another matter: nobody is there to reset it."""
+    client, supervisor = Homing(2, control), SimpleNamespace(poll=lambda: None)
+    screen = Screen(DemoReport("drawer", "checkpoint", 1), "", headless=True)
+    demo = Demo(DemoArguments(headless=True), DemoReport("drawer", "x", 1), client, supervisor, None)  # type: ignore[arg-type]
+    with nullcontext() if asked == 3 else pytest.raises(ServiceError):
+        demo._go_home(screen)
+    assert client.asked == asked
+
+
+def test_arms_that_stay_away_from_home_end_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wav_policy.cli.demo._HOME_PATIENCE", 0.0)
+    client, supervisor = Homing(9), SimpleNamespace(poll=lambda: None)
+    screen = Screen(DemoReport("drawer", "checkpoint", 1), "", headless=True)
+    demo = Demo(DemoArguments(), DemoReport("drawer", "x", 1), client, supervisor, None)  # type: ignore[arg-type]
+    with pytest.raises(ServiceError, match="measurement"):
+        demo._go_home(screen)
+
+
+def test_nobody_waits_in_silence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(DemoReport("drawer", "checkpoint", 1), "", headless=True)
+    screen.refresh("at once")
+    monkeypatch.setattr(demo_report, "_SILENCE", 0.0)
+    screen.refresh("later")
+    assert capsys.readouterr().out == "later\n"
 
 
 def test_what_the_policy_warns_of_while_it_comes_up_is_seen(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from wav_models import checkpoint
+from wav_models.configuration import ConfigurationError
+from wav_policy.cli.json_output import require_writable
 from wav_policy.cli.main import COMMANDS, main
 
 ABSENT = "/nowhere/at/all"
@@ -32,6 +34,13 @@ MISSING = (
     f"dataset check {ABSENT}",
     f"dataset convert {ABSENT} new",
     f"dataset show {ABSENT}",
+    *(f"train {stage} --data {ABSENT} --out run --minutes 1" for stage in ("autoencoder", "latents", "video")),
+)
+NOWHERE = "/dev/null/results"
+UNWRITABLE = (
+    f"demo --headless --json {NOWHERE}",
+    f"evaluate --json={NOWHERE}",
+    f"demo --headless --video {NOWHERE}.mp4",
 )
 IN_ONE_PROCESS = """
 import contextlib, io, json, sys
@@ -106,3 +115,17 @@ def test_ctrl_c_is_one_line_and_130(repository: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "wav bench hops: interrupted\n")
+
+
+@pytest.mark.parametrize("call", UNWRITABLE)
+def test_where_nothing_can_be_written_is_said_before_the_work(call: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(call.split()) == 2
+    assert f"{NOWHERE}" in capsys.readouterr().err
+
+
+def test_a_result_may_replace_one_and_make_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "old.json").touch()
+    for file in ("old.json", "new.json", "a/b/new.json"):
+        require_writable("--json", tmp_path / file)
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        require_writable("--json", tmp_path)

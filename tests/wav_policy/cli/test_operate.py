@@ -19,7 +19,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from tests.wav_policy.nodes.arms_process import Probe, Robot  # noqa: E402
 from tests.wav_policy.nodes.operated_robot import Robot as Operated  # noqa: E402
 from wav_policy.cli.main import POWER_SWITCH, main  # noqa: E402
-from wav_policy.cli.operate import HOLD, HOME, STOP, Operation, confirm  # noqa: E402
+from wav_policy.cli.operate import HOLD, HOME, STOP, Operation, confirm, in_commands  # noqa: E402
 from wav_policy.nodes.clients.system_client import Report  # noqa: E402
 from wav_policy.piper.absent_arm import ABSENT  # noqa: E402
 
@@ -144,6 +144,19 @@ def test_a_hold_that_a_policy_ends_at_once_is_not_confirmed(operation: Operation
     assert "action_chunk" in doubts[1]
 
 
+def test_remedies_are_commands() -> None:
+    assert in_commands("Support the arms, then call piper/reset and piper/enable.").endswith(
+        "call wav reset and wav enable."
+    )
+    for others in (
+        "there is no service /piper/stop",
+        "stopped (piper/stop)",
+        "call piper/enable with data false",
+        "call piper/left/reset",
+    ):
+        assert in_commands(others) == others
+
+
 def test_an_arm_that_is_left_out_is_not_waited_for() -> None:
     stopped = {"left_arm": "emergency stop", "control_loop": "stopped: piper/stop"}
     assert confirm(Client(**stopped, right_arm=ABSENT), STOP) == []  # type: ignore[arg-type]
@@ -166,10 +179,12 @@ def test_the_way_back_from_an_emergency_stop(repository: Path, tmp_path: Path, p
         assert "control loop: holding" in walk("hold")
         assert "at home" in walk("home")
         said = walk("stop")
+        assert "support the arms, wav reset, wav enable\n" in said
         assert "left arm: emergency stop\n" in said
         assert "right arm: emergency stop\n" in said
         assert "control loop: stopped: piper/stop\n" in said
-        assert "piper/enable refused: stopped (piper/stop): support the arms" in walk("enable", code=1)
+        refused = "piper/enable refused: stopped (piper/stop): support the arms and call wav reset first"
+        assert refused in walk("enable", code=1)
         assert "give --supported" in walk("reset", code=2)
         assert "left and right lost power" in walk("reset", "--supported")
         said = walk("enable")

@@ -208,4 +208,33 @@ MUTANTS: Final = [
             "padding_at_one_side": ("(size[0] - height) // 2, (size[1] - width) // 2", "0, 0"),
         },
     ),
+    *mutants_of(
+        "wav_policy/nodes/messages/serialized.py",
+        ("tests/wav_policy/nodes/test_limits.py",),
+        {
+            "unaligned": ("        self._place += -self._place % 4\n", ""),
+            "stamps_without_sign": ("return number - (1 << 32) if number >> 31 else number", "return number"),
+            "end_of_a_text_kept": ("self.data()[:-1]", "self.data()[:]"),
+            "short_pictures": ("if self._place > len(self._data):", "if False:"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/monitor/browser.py",
+        ("tests/wav_policy/monitor/test_operator_bar.py",),
+        {"asks_without_end": ("if len(tasks) > _MOST_AT_ONCE:", "if False:")},
+    ),
+    *mutants_of(
+        "wav_policy/monitor/page.py",
+        ("tests/wav_policy/monitor/test_page_requests.py",),
+        {"done_late": ("if time.monotonic() - asked > OUTDATED:", "if False:")},
+    ),
+    *mutants_of(
+        "wav_models/data/episode_lines.py",
+        ("tests/wav_policy/recording/test_episode_writer.py", "tests/wav_models/rewards/test_label.py"),
+        {
+            "places_as_told": ("for name, number in zip(PLACE, place_of(path) or (), strict=False):", "for name, number in ():"),
+            "columns_of_some_files": ("for name, dtype in (columns or {}).items():", "for name, dtype in ():"),
+            "no_statistics": ("for feature, of_episode in (stats or {}).items():", "for feature, of_episode in ():"),
+        },
+    ),
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -162,7 +163,7 @@ def operate(operation: Operation, namespace: str = "") -> int:
     try:
         from wav_policy.nodes.clients.system_client import SystemClient
 
-        with closing(SystemClient(normalized_namespace(namespace))) as client:
+        with closing(SystemClient(normalized_namespace(namespace), _tell)) as client:
             print(in_commands(operation.act(client)))
             doubts = confirm(client, operation)
     except Exception as error:  # whatever it is, it must not hide that nothing is confirmed
@@ -172,6 +173,10 @@ def operate(operation: Operation, namespace: str = "") -> int:
     if doubts:
         raise UnconfirmedError(f"{'; '.join(doubts)}. {POWER_SWITCH}")
     return OK
+
+
+def _tell(text: str) -> None:
+    print(f"{text}. {POWER_SWITCH}", file=sys.stderr, flush=True)
 
 
 def in_commands(words: str) -> str:

@@ -79,6 +79,7 @@ def test_nobody_leads_arms_that_refuse(repository: Path, around: Operated, comma
 def test_without_a_system_nothing_is_confirmed(repository: Path) -> None:
     done = wav(repository, "stop")
     assert done.returncode == 1
+    assert done.stderr.startswith(f"looking for /piper/stop. {POWER_SWITCH}\n")
     assert "there is no service /piper/stop in ROS domain" in done.stderr
     assert "NOT CONFIRMED" in done.stderr
     assert "power switch" in done.stderr

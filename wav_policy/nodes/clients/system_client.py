@@ -56,13 +56,15 @@ class SystemClient:
 
     Args:
         namespace: of the system in this ROS domain; "" for the root.
+        tell: called with what is waited for, where a service is not there at once.
 
     Attributes:
         reports: newest entries of /diagnostics by name, such as "policy_node: planning".
         chunk_ages: age of every `action_chunk` on arrival: now minus the time of the observation it stems from [s].
     """
 
-    def __init__(self, namespace: str = "") -> None:
+    def __init__(self, namespace: str = "", tell: Callable[[str], None] = lambda text: None) -> None:
+        self._tell = tell
         limit_to_this_host()
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # the command line is not for ROS
         self.node = Node("wav_client", namespace=namespace)
@@ -231,7 +233,10 @@ class SystemClient:
     def _call(self, kind: Any, service: str, request: Any, timeout: float) -> Any:
         client = self.node.create_client(kind, service)
         try:
-            if not self.spin_until(client.service_is_ready, min(timeout, SERVICE_TIMEOUT)):
+            is_found = self.spin_until(client.service_is_ready, _FOUND_WITHIN)
+            if not is_found:
+                self._tell(f"looking for {client.service_name}")
+            if not is_found and not self.spin_until(client.service_is_ready, min(timeout, SERVICE_TIMEOUT)):
                 domain = os.environ.get("ROS_DOMAIN_ID") or "0"
                 raise ServiceError(
                     f"there is no service {client.service_name} in ROS domain {domain} ({self._who_is_there()})"

@@ -6,6 +6,7 @@ messages a second that way, on a whole core.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -95,7 +96,8 @@ class DrainingThread:
         self._thread.join()
 
     def _run(self) -> None:
-        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(SUBSCRIPTIONS)
+        with contextlib.suppress(OSError):
+            Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(SUBSCRIPTIONS)
         while not self._closed.wait(_DRAIN_PERIOD):
             drain(self._node, self.subscriptions, self._closed.is_set)
 

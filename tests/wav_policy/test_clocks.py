@@ -19,6 +19,7 @@ ALLOWED = {
     ("wav_policy/nodes/runtime/bond.py", "_say"): "stamp of a message",
     ("wav_policy/nodes/sim_workers.py", "*"): "stamps of messages",
     ("wav_policy/experiments/faults/policy_faults.py", "*"): "stamps of messages",
+    ("wav_policy/experiments/camera_streams.py", "*"): "stamps of messages",
 }
 
 

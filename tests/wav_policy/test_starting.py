@@ -94,6 +94,31 @@ def test_a_command_is_interrupted(number: signal.Signals, repository: Path) -> N
     assert said.splitlines()[-1:] in ([], ["wav export: interrupted"])  # a busy machine may not know it by then
 
 
+CAUGHT = """
+import sys
+from wav_policy.cli import __main__, main
+
+def run():
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        print("interrupted", end="")
+        return 130
+
+main.main = run
+sys.exit(__main__.main())
+"""
+
+
+def test_an_interrupt_that_was_caught_does_not_kill(tmp_path: Path, repository: Path) -> None:
+    """Where Python notes it: in the text of an `exec`, of which every dataclass is made."""
+    (tmp_path / "caught.py").write_text(CAUGHT)
+    paths = os.pathsep.join([str(tmp_path), str(repository)])
+    command = [sys.executable, "-m", "caught"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "interrupted", "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", END_SIGNALS)
 @pytest.mark.parametrize("node", NODE_NAMES)

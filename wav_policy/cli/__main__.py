@@ -27,8 +27,8 @@ def main() -> int:
 
 
 def _leave(known: list[int]) -> None:
-    """`python -m` kills itself by SIGINT in the end, whatever its exit code is, where an interrupt came in an `exec` of a
-    text, though it was caught: as happens while a module that makes dataclasses is imported."""
+    """`python -m` kills itself by SIGINT in the end, whatever its exit code is, where an interrupt came in an `exec` of
+    a text, though it was caught: as happens while a module that makes dataclasses is imported."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -12,7 +12,7 @@ from wav_policy.nodes.runtime.chunk_listener import ListenerState
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, status
 from wav_policy.piper.absent_arm import ABSENT
 from wav_policy.piper.frames import ArmState
-from wav_policy.piper.status import ArmStatus
+from wav_policy.piper.status import BEYOND_LIMIT, ArmStatus
 
 LASTING: Final = ("collision", "not following", "jumped", "clock_step", "implausible_measurement", "targets missed")
 """Reasons to hold that are told with their details."""
@@ -105,8 +105,8 @@ def describe_arm(side: str, arm: ArmStatus, max_age: float, unfit_limits: Sequen
     elif faulty:
         level, message = ERROR, arm.state_name.lower().replace("_", " ")
     elif arm.faults:
-        works = "enabled, but " if arm.is_enabled and not arm.inhibit else ""
-        level, message = WARN, works + "; ".join(arm.faults)
+        follows = arm.is_enabled and not arm.inhibit and all(fault.endswith(BEYOND_LIMIT) for fault in arm.faults)
+        level, message = WARN, ("enabled, but " if follows else "") + "; ".join(arm.faults)
     elif not arm.is_enabled:
         level, message = WARN, "not enabled"
     elif arm.inhibit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, GripperState, MotorState
 
@@ -93,6 +94,10 @@ class ArmStatus:
         return state_name(self.state)
 
 
+BEYOND_LIMIT: Final = "target beyond its limit"
+"""Of a joint: the fault that leaves an arm able to follow, and that the way home ends."""
+
+
 def mode_name(mode: int) -> str:
     """Such as "CAN" or "UNKNOWN (0x9)"."""
     return _name(ControlMode, mode)
@@ -142,7 +147,7 @@ def gripper_words(code: int) -> str:
 def error_code_faults(code: int) -> tuple[str, ...]:
     """Words for the error field of 0x2A1: high byte joint limits, low byte joint communication."""
     joints = range(NUM_JOINTS)
-    limits = [f"joint{joint + 1}: target beyond its limit" for joint in joints if code & (1 << (8 + joint))]
+    limits = [f"joint{joint + 1}: {BEYOND_LIMIT}" for joint in joints if code & (1 << (8 + joint))]
     silent = [f"joint{joint + 1}: no communication" for joint in joints if code & (1 << joint)]
     return tuple(limits + silent)
 

@@ -30,8 +30,10 @@ def checkpoint_to_load(path: Path, engine: str = "auto", dtype: str = "auto") ->
 
 
 def typed() -> str:
-    """What calls this program in the terminal it runs in: `wav`, or where it lies."""
-    return "wav" if shutil.which("wav") else sys.argv[0]
+    """What calls this program in the terminal it runs in: `wav`, where it lies, or its module."""
+    if shutil.which("wav"):
+        return "wav"
+    return sys.argv[0] if Path(sys.argv[0]).name == "wav" else f"{sys.executable} -m wav_policy.cli"
 
 
 def check_film(file: Path | None) -> None:

@@ -8,6 +8,9 @@ from typing import Final
 
 from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, GripperState, MotorState
 
+BEYOND_LIMIT: Final = "target beyond its limit"
+"""Of a joint: a fault that leaves the arm able to follow; going home ends it."""
+
 _FAULTS = {
     MotorState.UNDERVOLTAGE: "undervoltage",
     MotorState.MOTOR_HOT: "motor too hot",
@@ -92,10 +95,6 @@ class ArmStatus:
     def state_name(self) -> str:
         """Such as "NORMAL" or "UNKNOWN (0x3f)"."""
         return state_name(self.state)
-
-
-BEYOND_LIMIT: Final = "target beyond its limit"
-"""Of a joint: the fault that leaves an arm able to follow, and that the way home ends."""
 
 
 def mode_name(mode: int) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wav_policy.recording.episode_recorder import EpisodeRecorder
+from wav_policy.recording.episode_writer import DatasetWriter
 
 SIZES = {"head": (48, 64), "left_wrist": (32, 48), "right_wrist": (32, 48)}
 FPS = 10
@@ -31,6 +33,20 @@ def make_rows(length: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[
     rng = np.random.default_rng(seed)
     states, actions = (0.04 * rng.normal(size=(2, length, 14))).astype(np.float32)
     return states, actions
+
+
+def record(writer: DatasetWriter, length: int, seed: int = 0, **extra: object) -> int:
+    """An episode of a demonstration; its number."""
+    states, actions = make_rows(length, seed)
+    writer.start_episode(INSTRUCTION, {"seed": seed, **extra})
+    for frame in range(length):
+        writer.add_frame(make_images(frame, seed), states[frame], actions[frame], 100.0 + frame / FPS)
+    return writer.end_episode()
+
+
+def open_writer(root: Path, **options: object) -> DatasetWriter:
+    """Of a dataset with our cameras."""
+    return DatasetWriter(root, **{"fps": FPS, "image_sizes": SIZES, **options})  # type: ignore[arg-type]
 
 
 def demonstrate(task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:

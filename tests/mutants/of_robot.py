@@ -298,6 +298,11 @@ MUTANTS: Final = [
         {"overtaken_done": ("wanted.is_overtaken or holds", "holds")},
     ),
     *mutants_of(
+        "wav_policy/nodes/runtime/spin.py",
+        ("tests/wav_policy/nodes/test_managed_node.py",),
+        {"threads_left_to_a_destroyed_node": ("shutdown(wait=True)", "shutdown(wait=False)")},
+    ),
+    *mutants_of(
         "wav_policy/nodes/goal_desk.py",
         ("tests/wav_policy/nodes/test_goal_desk.py",),
         {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from lifecycle_msgs.msg import Transition  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
 from wav_policy.nodes.runtime.lifecycle import ManagedNode  # noqa: E402
+from wav_policy.nodes.runtime.spin import PoolExecutor  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -57,5 +59,32 @@ def test_it_shows_that_it_is_alive_while_it_is_active(monkeypatch: pytest.Monkey
     assert said == ["alive"]
     assert managed.make_transition(last)
     assert said == ["alive", "over"]
+    managed.destroy_node()
+    rclpy.shutdown()
+
+
+def test_a_transition_under_way_is_over_before_its_node_can_be_destroyed() -> None:
+    """One that met a destroyed state machine would kill the process."""
+    rclpy.init()
+    managed = Managed("managed", start_parameter_services=False)
+    begun, go_on, over = threading.Event(), threading.Event(), threading.Event()
+
+    def configure() -> None:
+        begun.set()
+        go_on.wait(30.0)
+        managed.make_transition(Transition.TRANSITION_CONFIGURE)
+        over.set()
+
+    wake = managed.create_guard_condition(configure)
+    executor = PoolExecutor(2)
+    executor.add_node(managed)
+    spinning = threading.Thread(target=executor.spin)
+    spinning.start()
+    wake.trigger()
+    assert begun.wait(30.0)
+    threading.Timer(0.3, go_on.set).start()
+    executor.shutdown()
+    assert over.is_set()
+    spinning.join()
     managed.destroy_node()
     rclpy.shutdown()

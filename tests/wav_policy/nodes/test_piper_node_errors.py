@@ -13,12 +13,12 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition  # noqa: E402
-from rclpy.executors import MultiThreadedExecutor  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from wav_policy.control.control_loop import ControlLoop  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import Wanted  # noqa: E402
 from wav_policy.nodes.piper_node import PiperNode  # noqa: E402
+from wav_policy.nodes.runtime.spin import PoolExecutor  # noqa: E402
 from wav_policy.piper.bimanual import BimanualPiper  # noqa: E402
 from wav_policy.sim.firmware import SimulatedArm  # noqa: E402
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm  # noqa: E402
@@ -135,7 +135,7 @@ def test_a_stop_waits_for_no_other_service(active: PiperNode) -> None:
 @pytest.fixture
 def ask(active: PiperNode) -> Iterator[Callable[[str], Any]]:
     """Calls a service of the node, which spins as in its own process; the answer is still to come."""
-    executor = MultiThreadedExecutor(4)
+    executor = PoolExecutor(4)
     executor.add_node(active)
     caller = rclpy.create_node("caller")
     executor.add_node(caller)

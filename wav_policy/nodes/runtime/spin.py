@@ -21,8 +21,9 @@ from wav_policy.bringup.discovery import avoid_shared_memory, limit_to_this_host
 N = TypeVar("N", bound=Node)
 
 
-class _Pool(MultiThreadedExecutor):
-    """Ends its threads with it; rclpy's own goes on calling back into a node that is being destroyed."""
+class PoolExecutor(MultiThreadedExecutor):
+    """Ends its threads with it; rclpy's own goes on calling back into a node that is being destroyed, and a transition
+    that meets a destroyed state machine kills the process."""
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         self._executor.shutdown(wait=True)
@@ -62,7 +63,7 @@ def run(
     node = start(make_node, limit_to_this_host if shared_memory else avoid_shared_memory)
     if node is None:
         return WRONG_USE
-    executor = _Pool(num_threads) if num_threads > 1 else SingleThreadedExecutor()
+    executor = PoolExecutor(num_threads) if num_threads > 1 else SingleThreadedExecutor()
     executor.add_node(node)
     while not ended.is_set():
         try:

@@ -12,14 +12,12 @@ import tyro
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne
 from wav_models.endings import OK, WRONG_USE
+from wav_policy.recording.bag_file import is_recording
 
 if TYPE_CHECKING:
     from wav_models.data.episode_filter import EpisodeFilter
     from wav_models.data.mapping import DataMapping
     from wav_models.data.suggestion import Suggestion
-
-RECORDINGS: Final = (".mcap", ".db3")
-"""Endings of the files of rosbag2."""
 
 UNCONFIRMED: Final = WRONG_USE
 """Exit code where something must be said or confirmed first; nothing is written."""
@@ -32,9 +30,10 @@ counts from open or from closed, whether the joints' zeros are the Piper's"""
 class ConvertArguments:
     """Take over a recording or another lab's dataset; SOURCE stays as it is.
 
-    A rosbag2 recording (MCAP or sqlite3) of any stack is appended to TARGET as one episode. A LeRobot dataset (v2.1 or
-    v3.0) of two Piper arms is written in this project's layout: this prints what it takes for what, with the range of
-    every joint, and the mapping as YAML for a training configuration; without --yes nothing is written.
+    A rosbag2 recording (MCAP or sqlite3) of any stack is appended to TARGET as one episode, or several where a clock
+    was set meanwhile. A LeRobot dataset (v2.1 or v3.0) of two Piper arms is written in this project's layout: this
+    prints what it takes for what, with the range of every joint, and the mapping as YAML for a training configuration;
+    without --yes nothing is written.
     """
 
     source: Annotated[Path, tyro.conf.Positional]
@@ -70,7 +69,7 @@ def main(argv: list[str]) -> int:
     arguments = parsed(ConvertArguments, "wav dataset convert", argv)
     if not arguments.source.exists():
         raise FileNotFoundError(f"{arguments.source} does not exist")
-    kind = "recording" if _is_recording(arguments.source) else "LeRobot dataset"
+    kind = "recording" if is_recording(arguments.source) else "LeRobot dataset"
     foreign = [name for other, names in OPTIONS.items() if other != kind for name in names if _given(arguments, name)]
     if foreign:
         options, valid = (", ".join(f"--{name}" for name in names) for names in (foreign, OPTIONS[kind]))
@@ -79,12 +78,6 @@ def main(argv: list[str]) -> int:
         _append_recording(arguments)
         return OK
     return _convert_dataset(arguments)
-
-
-def _is_recording(source: Path) -> bool:
-    """Whether it is a file or directory of rosbag2."""
-    paths = [source, *source.glob("*")]
-    return any(path.suffix in RECORDINGS for path in paths) or (source / "metadata.yaml").is_file()
 
 
 def _given(arguments: ConvertArguments, option: str) -> bool:
@@ -100,8 +93,10 @@ def _append_recording(arguments: ConvertArguments) -> None:
 
     source, target, fps = arguments.source, arguments.target, 10 if arguments.fps is None else arguments.fps
     topics = BagTopics() if arguments.topics is None else load(BagTopics, resolve(arguments.topics))
-    length = convert(source, target, topics, fps, arguments.instruction or "", rgb_from_any)
-    print(f"{source}: {length} frames at {fps} Hz appended to {target}")
+    lengths, remarks = convert(source, target, topics, fps, arguments.instruction or "", rgb_from_any)
+    for remark in remarks:
+        print(remark)
+    print(f"{source}: {' + '.join(map(str, lengths))} frames at {fps} Hz appended to {target}")
 
 
 def _convert_dataset(arguments: ConvertArguments) -> int:

@@ -74,7 +74,8 @@ class DemoArguments:
     port: Port = 8080
     """Port of the page; a free one is taken where it is in use."""
     video: Path | None = None
-    """Film the demo: cameras, imagined futures, value and captions, as .mp4, as a small .gif, or as .rrd for Rerun."""
+    """Film the demo: cameras, imagined futures, value and captions, as .mp4, as a small .gif, as .rrd for Rerun, or as
+    .mcap for Foxglove."""
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
     """Show what the nodes print."""
 

@@ -12,6 +12,9 @@ from wav_models.configuration import ConfigurationError, check_choice
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import require_writable
 
+NEEDED = ((".rrd", "rerun", "Rerun", "rerun-sdk>=0.24"), (".mcap", "rosbags", "rosbags", "rosbags>=0.10"))
+"""Of films: suffix, package, its name, and what installs it."""
+
 
 def checkpoint_to_load(path: Path, engine: str = "auto", dtype: str = "auto") -> Path:
     """`find_checkpoint`, and a word on what takes the next seconds.
@@ -40,11 +43,14 @@ def check_film(file: Path | None) -> None:
     """ConfigurationError for a film that nothing here can write."""
     if file is None:
         return
-    if file.suffix not in (".mp4", ".gif", ".rrd"):
-        raise ConfigurationError(f"--video {file}: a film ends in .mp4, .gif or .rrd")
+    from wav_policy.monitor.film import SUFFIXES
+
+    if file.suffix not in SUFFIXES:
+        raise ConfigurationError(f"--video {file}: a film ends in one of {', '.join(SUFFIXES)}")
     require_writable("--video", file)
-    if file.suffix == ".rrd" and importlib.util.find_spec("rerun") is None:
-        raise ConfigurationError(f"--video {file}: Rerun is not installed: pip install 'rerun-sdk>=0.24'")
+    for suffix, package, what, requirement in NEEDED:
+        if file.suffix == suffix and importlib.util.find_spec(package) is None:
+            raise ConfigurationError(f"--video {file}: {what} is not installed: pip install {requirement!r}")
 
 
 def require_tasks(given: Iterable[str]) -> None:

@@ -23,7 +23,7 @@ class ReplayArguments:
     recording: Annotated[Path, tyro.conf.Positional]
     """Directory or file."""
     episode: Count = 0
-    """Of a dataset."""
+    """Of a dataset; of a bag where a clock was set in between."""
     topics: Path | None = None
     """YAML file with the topics of a bag of another stack (config/bag_map.yaml)."""
     checkpoint: Path = Path(DEFAULT_CHECKPOINT)
@@ -39,7 +39,8 @@ class ReplayArguments:
     rate: Annotated[float, Range(0.1, 30.0)] = 10.0
     """Updates of the page [Hz]."""
     video: Path | None = None
-    """A film in place of the page, .mp4, .gif, or .rrd for Rerun: written once everything is imagined."""
+    """A film in place of the page, .mp4, .gif, .rrd for Rerun or .mcap for Foxglove: written once everything is
+    imagined."""
 
 
 def main(argv: list[str]) -> None:
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> None:
     config = load_model_config(checkpoint)
     image_size, step_hz = config.latent.image_size, config.horizon.step_hz
     recording = open_recording(arguments.recording, arguments.episode, image_size, step_hz, rgb_from_any, topics)
+    print(*recording.remarks, sep="\n", end="\n" * bool(recording.remarks), flush=True)
     policy = WAVPolicy.load(checkpoint, engine=arguments.engine)
     with closing(Replay(recording, policy, arguments.seed)) as replay:
         if arguments.video is not None:

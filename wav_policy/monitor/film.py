@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FPS: Final = 10
+SUFFIXES: Final = (".mp4", ".gif", ".rrd", ".mcap")
+"""Of films; the last ones are recordings, for the Rerun viewer and for Foxglove."""
 
 _SIZES: Final = [(width, height) for height, width in IMAGE_SIZES.values()]
 """Width and height of the views [px]."""
@@ -50,7 +52,7 @@ class Pictures(Protocol):
 
 
 def open_film(file: Path) -> Film:
-    """A film that ends up in an .mp4 (H.264, yuv420p), a small .gif, or an .rrd for the Rerun viewer.
+    """A film that ends up in an .mp4 (H.264, yuv420p), a small .gif, an .rrd for Rerun, or an .mcap for Foxglove.
 
     Raises:
         ValueError: another suffix.
@@ -66,7 +68,11 @@ def open_film(file: Path) -> Film:
         from wav_policy.monitor.rerun_film import RerunFilm
 
         return RerunFilm(file, FPS)
-    raise ValueError(f"{file}: a film ends in .mp4, .gif or .rrd")
+    if file.suffix == ".mcap":
+        from wav_policy.monitor.mcap_film import McapFilm
+
+        return McapFilm(file, FPS)
+    raise ValueError(f"{file}: a film ends in one of {', '.join(SUFFIXES)}")
 
 
 class _Drawn:

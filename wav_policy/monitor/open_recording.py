@@ -14,7 +14,9 @@ from wav_models.data.samples import frames_per_step
 from wav_models.types import ImageArray
 from wav_policy.monitor.page import page_size
 from wav_policy.monitor.recording import Recording, ReplayError
-from wav_policy.recording.bag import Bag, BagError, Decode
+from wav_policy.recording.bag import Bag
+from wav_policy.recording.bag_file import BagError, is_recording
+from wav_policy.recording.bag_pictures import Decode
 from wav_policy.recording.bag_topics import BagTopics
 from wav_policy.robot.cameras import VIEWS
 
@@ -31,7 +33,7 @@ def open_recording(
 
     Args:
         path: dataset directory, rosbag2 directory, or .mcap or .db3 file.
-        episode: of a dataset; a bag has one.
+        episode: of a dataset; of a bag its segments.
         image_size: (height, width) the model sees [px].
         step_hz: steps of the model per second [Hz].
         decode: makes pictures of a bag's messages.
@@ -42,8 +44,8 @@ def open_recording(
     """
     if (path / INFO_PATH).exists():
         return _from_dataset(path, episode, image_size, step_hz)
-    if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").exists():
-        return _from_bag(path, image_size, step_hz, topics or BagTopics(), decode)
+    if is_recording(path):
+        return _from_bag(path, episode, image_size, step_hz, topics or BagTopics(), decode)
     raise ReplayError(f"{path} is neither a LeRobot dataset ({INFO_PATH}) nor a rosbag2/MCAP recording")
 
 
@@ -70,12 +72,19 @@ def _from_dataset(path: Path, number: int, image_size: tuple[int, int], step_hz:
     )
 
 
-def _from_bag(path: Path, image_size: tuple[int, int], fps: float, topics: BagTopics, decode: Decode) -> Recording:
+def _from_bag(
+    path: Path, number: int, image_size: tuple[int, int], fps: float, topics: BagTopics, decode: Decode
+) -> Recording:
     """Cameras, joint states and instruction on a steady grid."""
     small: dict[str, list[tuple[ImageArray, ImageArray]]] = {view: [] for view in VIEWS}
+    rows = []
     try:
         bag = Bag(path, topics, fps, decode)
-        for _, pictures in bag.pictures():  # one row at full size is in memory at a time
+        if not 0 <= number < len(bag.segments):
+            raise ReplayError(f"{path} has {len(bag.segments)} episodes; --episode {number} is none of them")
+        segment = bag.segments[number]
+        for row, pictures in bag.pictures(segment):  # few at full size are in memory at a time
+            rows.append(row)
             for view, image in pictures.items():
                 width, height = page_size(image)
                 small[view].append((resize_image(image, (height, width)), resize_image(image, image_size)))
@@ -83,4 +92,6 @@ def _from_bag(path: Path, image_size: tuple[int, int], fps: float, topics: BagTo
         raise ReplayError(str(error)) from error
     for_page = {view: np.stack([page for page, _ in frames]) for view, frames in small.items()}
     for_model = {view: np.stack([model for _, model in frames]) for view, frames in small.items()}
-    return Recording(path.name, fps, bag.instruction, bag.states, for_page, for_model)
+    return Recording(
+        path.name, fps, bag.instruction, segment.states[rows], for_page, for_model, remarks=tuple(bag.remarks())
+    )

@@ -24,6 +24,7 @@ class Recording:
         pictures: per view what the page shows, uint8, shape [T, H, W, 3].
         model_images: per view what the model sees, uint8, shape [T, H, W, 3].
         values: recorded discounted return, shape [T]; None before `wav label`.
+        remarks: what else is to be said of it, a sentence each.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Recording:
     pictures: Mapping[str, ImageArray]
     model_images: Mapping[str, ImageArray]
     values: FloatArray | None = None
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.states)

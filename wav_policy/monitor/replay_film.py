@@ -21,7 +21,7 @@ def film_replay(replay: Replay, recording: Recording, file: Path, say: Callable[
     Args:
         replay: of the recording.
         recording: what is replayed.
-        file: .mp4, .gif or .rrd.
+        file: .mp4, .gif, .rrd or .mcap.
         say: is told how far it is.
 
     Raises:

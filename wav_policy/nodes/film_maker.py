@@ -17,7 +17,7 @@ class FilmMaker:
 
     Args:
         node: gets subscriptions and a timer.
-        file: .mp4, .gif or .rrd.
+        file: .mp4, .gif, .rrd or .mcap.
         caption: what is going on, asked for every frame.
     """
 

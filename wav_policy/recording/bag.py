@@ -1,39 +1,107 @@
-"""Reads rosbag2 recordings (sqlite3 or MCAP) of any stack through the pure Python library rosbags."""
+"""Recordings of any stack as rows of training data: cameras and joints on a steady grid, by a map of their topics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
 
 from wav_models.alignment import IndexArray, newest_at
 from wav_models.types import FloatArray, ImageArray
-from wav_policy.recording.bag_topics import BagTopics
+from wav_policy.recording.bag_file import BagError, messages, topics_of
+from wav_policy.recording.bag_pictures import Decode, RecordedPictures
+from wav_policy.recording.bag_stamps import believed
+from wav_policy.recording.bag_topics import BagTopics, JointNames, our_names
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
-Decode = Callable[[Any], ImageArray]
-"""An Image or CompressedImage to uint8 RGB [H, W, 3]; ValueError where it is no usable picture."""
-_DATA: Final = (".mcap", ".db3")
 _MAX_SHOWN: Final = 300
-"""Characters of a library's words."""
+"""Characters of somebody's names."""
 _COMPRESSED: Final = "/compressed"
 _PICTURES: Final = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _TEXT: Final = ("std_msgs/msg/String",)
-_LONGEST_PAUSE: Final = 600.0
-"""Between two stamps of a source: longer ones are a clock that was set, and the grid would fill the memory [s]."""
 
 
-class BagError(ValueError):
-    """A recording that cannot be read; the message names what is missing or wrong."""
+@dataclass
+class _Recorded:
+    """What lay on a topic: stamps of its messages (0: none), when they were recorded [s], and positions of joints."""
+
+    stamps: list[float]
+    times: list[float]
+    positions: list[FloatArray]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A camera, or joints whose positions come in the same messages.
+
+    Attributes:
+        topic: where it was recorded.
+        numbers: which of the topic's messages, shape [N]; those whose stamps are not believed are left out.
+        stamps: of them, shape [N], s.
+        times: of their recording, shape [N], s.
+        starts: times of recording at which its clock became another one [s].
+        joints: indices into `JOINT_NAMES`; of a camera none.
+        positions: of them, shape [N, joints].
+    """
+
+    topic: str
+    numbers: IndexArray
+    stamps: FloatArray
+    times: FloatArray
+    starts: tuple[float, ...]
+    joints: IndexArray
+    positions: FloatArray
+
+    @classmethod
+    def of(cls, topic: str, recorded: _Recorded, numbers: IndexArray, joints: IndexArray) -> _Source:
+        """Of some of a topic's messages; stamps that are 0 are none."""
+        stamps, times = np.array(recorded.stamps)[numbers], np.array(recorded.times)[numbers]
+        if (has_stamp := stamps > 0.0).any():
+            numbers, stamps, times = numbers[has_stamp], stamps[has_stamp], times[has_stamp]
+        else:
+            stamps = times
+        rows, starts = believed(stamps.tolist(), times.tolist())
+        numbers, stamps = numbers[rows], stamps[rows]
+        positions = np.array([recorded.positions[number][joints] for number in numbers]) if len(joints) else np.empty(0)
+        return cls(topic, numbers, stamps, times[rows], tuple(times[starts].tolist()), joints, positions)
+
+    def between(self, begin: float, end: float) -> _Source:
+        """What was recorded from `begin` to before `end` [s]."""
+        rows = slice(*np.searchsorted(self.times, (begin, end)))
+        numbers, stamps, times = self.numbers[rows], self.stamps[rows], self.times[rows]
+        positions = self.positions[rows] if len(self.joints) else self.positions
+        return _Source(self.topic, numbers, stamps, times, (), self.joints, positions)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a recording in which every clock stays the same one, on a steady grid.
+
+    Attributes:
+        times: of the grid, shape [T], s.
+        states: measured positions, shape [T, 14], rad and m.
+        actions: commanded ones, shape [T, 14]; without a topic of them, the states one row later.
+        gap: longest time for which a source had paused, and its topic.
+        cameras: by view.
+    """
+
+    times: FloatArray
+    states: FloatArray
+    actions: FloatArray
+    gap: tuple[float, str]
+    cameras: dict[str, _Source]
+
+    def __len__(self) -> int:
+        return len(self.times)
 
 
 class Bag:
-    """One recording on a steady grid: pictures are read when they are asked for.
+    """One recording: pictures are read when they are asked for.
 
     Args:
         path: rosbag2 directory, or .mcap or .db3 file.
@@ -42,103 +110,159 @@ class Bag:
         decode: makes pictures of messages.
 
     Attributes:
-        times: of the grid, shape [T], s.
-        states: measured positions, shape [T, 14], rad and m.
-        actions: commanded ones, shape [T, 14]; without a topic of them, the states one row later.
+        segments: in order, at least one; there are more where clocks became other ones.
         instruction: the command in words; empty where none was recorded.
-        gap: longest time for which a source had paused, and its topic.
+        left_out: of every topic the messages whose stamps are not believed, and the damaged ones among the `pictures`.
 
     Raises:
         BagError: rosbags is missing, the file is damaged, or a topic is not in it.
     """
 
     def __init__(self, path: Path, topics: BagTopics, fps: float, decode: Decode) -> None:
-        self._path, self._decode = path, decode
+        self._path, self._topics, self._decode = path, topics, decode
         self._views = _image_topics(path, topics)
-        stamps: dict[str, list[float]] = {view: [] for view in VIEWS}
-        rows: dict[str, list[FloatArray]] = {topic: [] for topic in (*topics.joints, *topics.actions)}
-        times: dict[str, list[float]] = {topic: [] for topic in rows}
         self.instruction = ""
-        others: dict[str, str] = {}
-        wanted: dict[str, tuple[str, ...]] = {**dict.fromkeys(self._views, _PICTURES), **dict.fromkeys(rows, ())}
+        cameras = {topic: _Recorded([], [], []) for topic in self._views}
+        measured = {topic: _Recorded([], [], []) for topic in topics.joints}
+        commanded = {topic: _Recorded([], [], []) for topic in topics.actions}
+        wanted: dict[str, tuple[str, ...]] = dict.fromkeys(self._views, _PICTURES)
+        wanted |= dict.fromkeys((*measured, *commanded), ())
         if topics.instruction:
             wanted[topics.instruction] = _TEXT
-        for topic, message, recorded in _messages(path, wanted):
-            if topic in self._views:
-                stamps[self._views[topic]].append(_seconds(message, recorded))
-            elif topic in rows:
-                names = topics.joints.get(topic, topics.actions.get(topic, ()))
-                if not names and not set(JOINT_NAMES) & set(getattr(message, "name", JOINT_NAMES)):
+        others: dict[str, str] = {}
+        for topic, message, time in messages(path, wanted):
+            if topic in cameras:
+                cameras[topic].stamps.append(_stamp(message))
+                cameras[topic].times.append(time)
+            elif topic == topics.instruction:
+                self.instruction = str(message.data)
+            for group, names in ((measured, topics.joints), (commanded, topics.actions)):
+                if topic not in group:
+                    continue
+                positions = _positions(path, topic, message, names[topic])
+                if np.isnan(positions).all():
                     others[topic] = f" (only of other joints: {', '.join(message.name)}"[:_MAX_SHOWN] + ")"
                     continue
-                rows[topic].append(_positions(path, topic, message, names))
-                times[topic].append(_seconds(message, recorded))
-            else:
-                self.instruction = str(message.data)
-        missing = [topics.images[view] for view in VIEWS if not stamps[view]]
-        if missing := missing + [topic + others.get(topic, "") for topic in rows if not rows[topic]]:
-            raise BagError(f"{path}: nothing recorded of {', '.join(missing)}")
-        self._stamps = {view: np.array(stamps[view]) for view in VIEWS}
-        sources = {topics.images[view]: self._stamps[view] for view in VIEWS}
-        sources |= {topic: np.array(values) for topic, values in times.items()}
-        self.times = _steady_grid(path, sources, fps)
-        self._chosen = {view: newest_at(self._stamps[view], self.times) for view in VIEWS}
-        self.gap = max((_longest_gap(values, self.times), topic) for topic, values in sources.items())
-        self.states = self._merged(topics, topics.joints, rows, times)
-        self.actions = (
-            self._merged(topics, topics.actions, rows, times)
-            if topics.actions
-            else np.concatenate([self.states[1:], self.states[-1:]])
-        )
+                group[topic].stamps.append(_stamp(message))
+                group[topic].times.append(time)
+                group[topic].positions.append(positions)
+        absent = [topic for view, topic in topics.images.items() if view not in self._views.values()]
+        for recordings in (cameras, measured, commanded):
+            absent += [topic + others.get(topic, "") for topic, recorded in recordings.items() if not recorded.times]
+        if absent:
+            raise BagError(f"{path}: nothing recorded of {', '.join(dict.fromkeys(absent))}")
+        self.left_out = dict.fromkeys((*cameras, *measured, *commanded), 0)
+        self._cameras = {
+            self._views[topic]: self._source(topic, recorded, np.arange(len(recorded.times)), np.empty(0, np.int64))
+            for topic, recorded in cameras.items()
+        }
+        self._measured = self._by_joints(measured, topics.joints)
+        self._commanded = self._by_joints(commanded, topics.actions)
+        self.segments = self._cut(fps)
 
-    def __len__(self) -> int:
-        return len(self.times)
+    def remarks(self) -> list[str]:
+        """What is to be said of the recording, a sentence each."""
+        why = "damaged, or with a stamp that cannot be believed"
+        said = [f"{self._path}: {topic}: {n} messages left out, {why}" for topic, n in self.left_out.items() if n]
+        if (count := len(self.segments)) > 1:
+            said.append(f"{self._path}: {count} episodes: a clock became another one in between")
+        return said
 
-    def _merged(
-        self,
-        topics: BagTopics,
-        group: Mapping[str, tuple[str, ...]],
-        rows: Mapping[str, list[FloatArray]],
-        times: Mapping[str, list[float]],
-    ) -> FloatArray:
-        """Positions [T, 14] of several topics, each at the newest of its messages."""
-        merged = np.empty((len(self.times), JOINT_DIM))
-        for topic, names in group.items():
-            index = [JOINT_NAMES.index(name) for name in names or JOINT_NAMES]
-            merged[:, index] = np.array(rows[topic])[newest_at(np.array(times[topic]), self.times)]
-        scale = np.array([topics.scale.get(name, 1.0) for name in JOINT_NAMES])
-        return merged * scale + np.array([topics.offset.get(name, 0.0) for name in JOINT_NAMES])
+    def _by_joints(self, group: dict[str, _Recorded], names: dict[str, JointNames]) -> list[_Source]:
+        """Joints that come in the same messages share a clock: where every arm has a publisher there are two."""
+        sources = []
+        for topic, recorded in group.items():
+            is_there = ~np.isnan(np.array(recorded.positions)).T
+            missing = [name for name in our_names(names[topic]) if not is_there[JOINT_NAMES.index(name)].any()]
+            if missing:
+                raise BagError(f"{self._path}: {topic} without {', '.join(missing)}; a topic map can name its joints")
+            for pattern in {row.tobytes(): row for row in is_there if row.any()}.values():
+                joints = (is_there == pattern).all(axis=1).nonzero()[0]
+                sources.append(self._source(topic, recorded, pattern.nonzero()[0], joints))
+        return sources
 
-    def pictures(self) -> Iterator[tuple[int, dict[str, ImageArray]]]:
-        """Row of the grid and its picture per view, uint8 RGB [H, W, 3], in order; few are in memory at a time.
+    def _source(self, topic: str, recorded: _Recorded, numbers: IndexArray, joints: IndexArray) -> _Source:
+        source = _Source.of(topic, recorded, numbers, joints)
+        self.left_out[topic] += len(numbers) - len(source.numbers)
+        return source
+
+    def _cut(self, fps: float) -> list[Segment]:
+        """The parts between the moments of recording at which the clock of any source became another one."""
+        sources = [*self._cameras.values(), *self._measured, *self._commanded]
+        bounds = [-np.inf, *sorted({start for source in sources for start in source.starts}), np.inf]
+        found = (self._segment(begin, end, fps) for begin, end in pairwise(bounds))
+        if segments := [segment for segment in found if segment is not None]:
+            return segments
+        raise BagError(f"{self._path}: cameras and joints were never recorded at the same time")
+
+    def _segment(self, begin: float, end: float, fps: float) -> Segment | None:
+        """What was recorded between; None where there is no instant at which every source had begun and none ended."""
+        cameras = {view: source.between(begin, end) for view, source in self._cameras.items()}
+        measured = [source.between(begin, end) for source in self._measured]
+        commanded = [source.between(begin, end) for source in self._commanded]
+        sources = [*cameras.values(), *measured, *commanded]
+        if not all(len(source.stamps) for source in sources):
+            return None
+        first = max(float(source.stamps[0]) for source in sources)
+        last = min(float(source.stamps[-1]) for source in sources)
+        times: FloatArray = np.arange(first, last + 1e-9, 1.0 / fps, dtype=np.float64)
+        if not len(times):
+            return None
+        states = self._merged(measured, times)
+        actions = self._merged(commanded, times) if commanded else np.concatenate([states[1:], states[-1:]])
+        gap = max((_longest_gap(source.stamps, times), source.topic) for source in sources)
+        return Segment(times, states, actions, gap, cameras)
+
+    def _merged(self, sources: list[_Source], times: FloatArray) -> FloatArray:
+        """Positions [T, 14] of several sources, each at the newest of its messages."""
+        merged = np.empty((len(times), JOINT_DIM))
+        for source in sources:
+            merged[:, source.joints] = source.positions[newest_at(source.stamps, times)]
+        scale = np.array([self._topics.scale.get(name, 1.0) for name in JOINT_NAMES])
+        return merged * scale + np.array([self._topics.offset.get(name, 0.0) for name in JOINT_NAMES])
+
+    def pictures(self, segment: Segment) -> Iterator[tuple[int, dict[str, ImageArray]]]:
+        """Row of a segment and its picture per view, uint8 RGB [H, W, 3], in order; few are in memory at a time.
+
+        A damaged picture is counted, and the one before it shown. Rows before the first good one of every view are
+        left out.
 
         Raises:
-            BagError: a picture cannot be decoded; names topic and number.
+            BagError: a camera has no good picture, or none for longer than `max_gap`; names the topic.
         """
+        cameras = {
+            view: RecordedPictures(
+                f"{self._path}: {camera.topic}",
+                dict(zip(camera.numbers.tolist(), camera.stamps.tolist(), strict=True)),
+                segment.times,
+                self._topics.max_gap,
+                self._decode,
+            )
+            for view, camera in segment.cameras.items()
+        }
+        row = num_shown = 0
         counts = dict.fromkeys(VIEWS, 0)
-        wanted = {view: set(indices.tolist()) for view, indices in self._chosen.items()}
-        held: dict[str, dict[int, ImageArray]] = {view: {} for view in VIEWS}
-        row = 0
-        for topic, message, _ in _messages(self._path, dict.fromkeys(self._views, _PICTURES)):
+        for topic, message, _ in messages(self._path, dict.fromkeys(self._views, _PICTURES)):
             view = self._views[topic]
-            number, counts[view] = counts[view], counts[view] + 1
-            if number not in wanted[view]:
-                continue
-            try:
-                held[view][number] = self._decode(message)
-            except ValueError as error:
-                raise BagError(f"{self._path}: {topic}, picture {number}: {error}") from error
-            while row < len(self) and all(self._chosen[name][row] in held[name] for name in VIEWS):
-                yield row, {name: held[name][int(self._chosen[name][row])] for name in VIEWS}
+            cameras[view].add(counts[view], message)
+            counts[view] += 1
+            while row < len(segment) and all(camera.is_known(row) for camera in cameras.values()):
+                pictures = {name: cameras[name].take(row) for name in VIEWS}
+                whole = {name: picture for name, picture in pictures.items() if picture is not None}
+                if len(whole) == len(VIEWS):
+                    yield row, whole
+                    num_shown += 1
                 row += 1
-                for name in VIEWS if row < len(self) else ():
-                    for old in [n for n in held[name] if n < self._chosen[name][row]]:
-                        del held[name][old]
+        for topic, view in self._views.items():
+            self.left_out[topic] += cameras[view].num_damaged
+        if not num_shown:
+            worst = max(self._views, key=lambda topic: cameras[self._views[topic]].num_damaged)
+            raise BagError(f"{self._path}: {worst} has no whole picture")
 
 
 def _image_topics(path: Path, topics: BagTopics) -> dict[str, str]:
     """View by topic, for those that are in the recording."""
-    present = _topics_of(path)
+    present = topics_of(path)
     return {
         topic if topic in present else topic + _COMPRESSED: view
         for view, topic in topics.images.items()
@@ -146,101 +270,45 @@ def _image_topics(path: Path, topics: BagTopics) -> dict[str, str]:
     }
 
 
-def _steady_grid(path: Path, sources: Mapping[str, FloatArray], fps: float) -> FloatArray:
-    """Instants [T] while every source had begun and none had ended."""
-    for topic, stamps in sources.items():
-        if (np.diff(stamps) < 0.0).any():
-            raise BagError(f"{path}: stamps of {topic} go back; cut the recording there")
-        if (leap := np.diff(stamps).max(initial=0.0)) > _LONGEST_PAUSE:
-            raise BagError(f"{path}: stamps of {topic} leap by {leap:.0f} s; cut the recording there")
-    start = max(float(stamps[0]) for stamps in sources.values())
-    end = min(float(stamps[-1]) for stamps in sources.values())
-    grid: FloatArray = np.arange(start, end + 1e-9, 1.0 / fps, dtype=np.float64)
-    if not len(grid):
-        raise BagError(f"{path}: cameras and joints were never recorded at the same time")
-    return grid
-
-
 def _longest_gap(stamps: FloatArray, grid: FloatArray) -> float:
-    rows: IndexArray = newest_at(stamps, grid)
-    return float((grid - stamps[rows]).max())
+    return float((grid - stamps[newest_at(stamps, grid)]).max())
 
 
-def _topics_of(path: Path) -> set[str]:
-    with _opened(path) as reader:
-        return {connection.topic for connection in reader.connections}
-
-
-def _messages(path: Path, wanted: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, Any, float]]:
-    """Topic, message and time of recording [s], in the order of recording, of the topics that are wanted.
+def _positions(path: Path, topic: str, message: Any, names: JointNames) -> FloatArray:
+    """Numbers of a JointState, or of an array message, shape [14]; NaN where the message says nothing of a joint.
 
     Args:
-        wanted: which types of messages fit, by topic; none: all do.
+        path: to name it by.
+        topic: the same.
+        message: of the topic.
+        names: ours in the order of the message, or ours by theirs; none: the message has ours.
     """
-    with _opened(path) as reader:
-        connections = [connection for connection in reader.connections if connection.topic in wanted]
-        for connection in connections:
-            if (fitting := wanted[connection.topic]) and connection.msgtype not in fitting:
-                raise BagError(f"{path}: {connection.topic} holds {connection.msgtype}; {' or '.join(fitting)} fits")
-        for connection, nanoseconds, data in reader.messages(connections) if connections else ():
-            yield connection.topic, reader.deserialize(data, connection.msgtype), 1e-9 * nanoseconds
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    highlevel, typesys = _library()
-    store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
-    try:
-        with highlevel.AnyReader(_files(path), default_typestore=store) as reader:
-            yield reader
-    except BagError:
-        raise
-    except Exception as error:  # of a damaged file: those of sqlite3, struct, zstandard, YAML, and of rosbags itself
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_SHOWN]
-        raise BagError(
-            f"{path} cannot be read ({why}). Of a recording that was cut off `mcap recover FILE` saves what there is"
-        ) from error
-
-
-def _files(path: Path) -> list[Path]:
-    """What to open: of a directory that lost its metadata.yaml the files themselves."""
-    if not path.is_dir() or (path / "metadata.yaml").exists():
-        return [path]
-    files = [file for file in path.iterdir() if file.suffix in _DATA]
-    if not files:
-        raise BagError(f"{path} holds neither metadata.yaml nor any {' or '.join(_DATA)} file")
-    return files
-
-
-def _library() -> tuple[ModuleType, ModuleType]:
-    try:
-        from rosbags import highlevel, typesys
-    except ImportError as error:
-        raise BagError("reading bags needs the extra `bags`: pip install -e '.[bags]'") from error
-    return highlevel, typesys
-
-
-def _positions(path: Path, topic: str, message: Any, names: tuple[str, ...]) -> FloatArray:
-    """Numbers of a JointState, or of an array message, in the order of `names`; none: by the message's own names."""
     held = getattr(message, "position", getattr(message, "data", None))
     try:
         values = np.atleast_1d(np.asarray(held if held is not None else (), dtype=np.float64))
     except (TypeError, ValueError):
         raise BagError(f"{path}: {topic} holds no numbers; sensor_msgs/msg/JointState fits, or an array") from None
-    if not names:
-        by_name = dict(zip(getattr(message, "name", ()), values.tolist(), strict=False))
-        if absent := [name for name in JOINT_NAMES if name not in by_name]:
-            raise BagError(f"{path}: {topic} without {', '.join(absent)}; a topic map can name its joints")
-        values = np.array([by_name[name] for name in JOINT_NAMES])
-    elif len(values) != len(names):
-        raise BagError(f"{path}: {topic} has {len(values)} positions; the map names {len(names)}")
-    if not np.isfinite(values).all():
-        wrong = (names or JOINT_NAMES)[int(np.isfinite(values).argmin())]
-        raise BagError(f"{path}: {topic} has {wrong} at {values[~np.isfinite(values)][0]}; cut the recording there")
-    return values
+    positions = np.full(JOINT_DIM, np.nan)
+    if names and not isinstance(names, dict):
+        called, who = list(names), "map"
+    else:
+        ours = names if isinstance(names, dict) else {name: name for name in JOINT_NAMES}
+        called, who = [ours.get(name, "") for name in getattr(message, "name", ())], "message"
+        if not any(called):
+            return positions
+    if len(values) != len(called):
+        raise BagError(f"{path}: {topic} has {len(values)} positions; the {who} names {len(called)}")
+    for name, value in zip(called, values.tolist(), strict=True):
+        if name and called.count(name) > 1:
+            raise BagError(f"{path}: {topic} has {name} twice")
+        if name and not np.isfinite(value):
+            raise BagError(f"{path}: {topic} has {name} at {value}; cut the recording there")
+        if name:
+            positions[JOINT_NAMES.index(name)] = value
+    return positions
 
 
-def _seconds(message: Any, recorded: float) -> float:
-    """The stamp of a message; where it has none, when it was recorded [s]."""
+def _stamp(message: Any) -> float:
+    """The stamp of a message [s]; 0 where it has none."""
     stamp = message.header.stamp if hasattr(message, "header") else None
-    return recorded if stamp is None or stamp.sec == 0 else float(stamp.sec) + 1e-9 * float(stamp.nanosec)
+    return 0.0 if stamp is None else float(stamp.sec) + 1e-9 * float(stamp.nanosec)

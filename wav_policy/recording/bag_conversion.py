@@ -1,17 +1,21 @@
-"""A rosbag2 recording of any stack as an episode of a LeRobot dataset."""
+"""A rosbag2 recording of any stack as episodes of a LeRobot dataset."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from wav_models.data.images import resize_image
-from wav_policy.recording.bag import Bag, BagError, Decode
+from wav_policy.recording.bag import Bag
+from wav_policy.recording.bag_file import BagError
+from wav_policy.recording.bag_pictures import Decode
 from wav_policy.recording.bag_topics import BagTopics
 from wav_policy.recording.episode_writer import DatasetWriter
 
 
-def convert(path: Path, root: Path, topics: BagTopics, fps: int, instruction: str, decode: Decode) -> int:
-    """Append one episode; nothing is left of it where that fails.
+def convert(
+    path: Path, root: Path, topics: BagTopics, fps: int, instruction: str, decode: Decode
+) -> tuple[list[int], list[str]]:
+    """Append an episode, or several where a clock became another one in between; nothing of one that fails.
 
     Args:
         path: rosbag2 directory, or .mcap or .db3 file.
@@ -22,14 +26,14 @@ def convert(path: Path, root: Path, topics: BagTopics, fps: int, instruction: st
         decode: makes pictures of messages.
 
     Returns:
-        Number of frames.
+        Number of frames of every episode; and what is to be said of the recording.
 
     Raises:
         BagError: the recording does not fit, has a gap, or no instruction.
         DatasetError: the directory holds another kind of dataset.
     """
     bag = Bag(path, topics, float(fps), decode)
-    pause, topic = bag.gap
+    pause, topic = max(segment.gap for segment in bag.segments)
     if pause > topics.max_gap:
         raise BagError(
             f"{path}: {topic} paused for {pause:.2f} s (max_gap {topics.max_gap:g} s); cut the recording there"
@@ -37,10 +41,15 @@ def convert(path: Path, root: Path, topics: BagTopics, fps: int, instruction: st
     text = instruction or bag.instruction
     if not text.strip():
         raise BagError(f"{path}: no instruction recorded; give one: --instruction TEXT")
+    lengths = []
     with DatasetWriter(root, fps=fps) as writer:
-        writer.start_episode(text, {"source": path.name})
-        for row, pictures in bag.pictures():
-            images = {view: resize_image(image, writer.image_sizes[view]) for view, image in pictures.items()}
-            writer.add_frame(images, bag.states[row], bag.actions[row], float(bag.times[row]))
-        writer.end_episode()
-    return len(bag)
+        for segment in bag.segments:
+            writer.start_episode(text, {"source": path.name})
+            length = 0
+            for row, pictures in bag.pictures(segment):
+                images = {view: resize_image(image, writer.image_sizes[view]) for view, image in pictures.items()}
+                writer.add_frame(images, segment.states[row], segment.actions[row], float(segment.times[row]))
+                length += 1
+            writer.end_episode()
+            lengths.append(length)
+    return lengths, bag.remarks()

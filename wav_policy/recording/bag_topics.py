@@ -9,6 +9,10 @@ from wav_models.configuration import ConfigurationError, Positive, check_choice
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import JOINT_NAMES
 
+JointNames = tuple[str, ...] | dict[str, str]
+"""Our names in the order of the message; or ours by those of the message, which may have others too; (): it has ours.
+Named messages may each be about a part of the joints."""
+
 
 @dataclass(frozen=True)
 class BagTopics:
@@ -20,9 +24,9 @@ class BagTopics:
 
     images: dict[str, str] = field(default_factory=lambda: {view: f"/{view}/image_raw" for view in VIEWS})
     """View: topic with sensor_msgs/Image or CompressedImage; TOPIC/compressed is taken where TOPIC is not recorded."""
-    joints: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"/joint_states": ()})
-    """Topic with measured positions: our names in the order of the message; [] where the message has our names."""
-    actions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    joints: dict[str, JointNames] = field(default_factory=lambda: {"/joint_states": ()})
+    """Topic with measured positions: which of its numbers are whose."""
+    actions: dict[str, JointNames] = field(default_factory=dict)
     """The same of commanded positions; none: what was measured one row later."""
     scale: dict[str, float] = field(default_factory=dict)
     """Joint: ours is scale * theirs + offset, ours in rad (gripper: m); 1 where not given."""
@@ -38,12 +42,18 @@ class BagTopics:
             check_choice("view", view, VIEWS)
         if missing := [view for view in VIEWS if view not in self.images]:
             raise ConfigurationError(f"images has no topic for {', '.join(missing)}")
-        for name in chain(self.scale, self.offset, *self.joints.values(), *self.actions.values()):
+        groups = [*self.joints.values(), *self.actions.values()]
+        for name in chain(self.scale, self.offset, *map(our_names, groups)):
             check_choice("joint", name, JOINT_NAMES)
         for what, topics in (("joints", self.joints), ("actions", self.actions)):
             if not topics and what == "actions":
                 continue
-            named = list(chain.from_iterable(names or JOINT_NAMES for names in topics.values()))
+            named = list(chain.from_iterable(our_names(names) for names in topics.values()))
             if sorted(named) != sorted(JOINT_NAMES):
                 wrong = [name for name in JOINT_NAMES if named.count(name) != 1]
                 raise ConfigurationError(f"{what}: every joint comes from one topic, unlike {', '.join(wrong)}")
+
+
+def our_names(names: JointNames) -> tuple[str, ...]:
+    """The joints that a topic is there for."""
+    return tuple(names.values()) if isinstance(names, dict) else names or JOINT_NAMES

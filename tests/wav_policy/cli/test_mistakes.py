@@ -92,8 +92,8 @@ def test_what_is_missing_is_found_before_anything_dear_is_loaded(repository: Pat
         ("bench planner --preset wav-tny", "did you mean 'wav-tiny'"),
         ("demo --task juggle --no-monitor", "task:='juggle'. Valid: "),
         ("demo --planner num_iteration=1 --no-monitor", "did you mean 'num_iterations'"),
-        ("demo --video a.avi", "--video a.avi: a film ends in .mp4, .gif or .rrd"),
-        ("replay . --video a.avi", "--video a.avi: a film ends in .mp4, .gif or .rrd"),
+        ("demo --video a.avi", "--video a.avi: a film ends in one of .mp4, .gif, .rrd, .mcap"),
+        ("replay . --video a.avi", "--video a.avi: a film ends in one of .mp4, .gif, .rrd, .mcap"),
     ],
 )
 def test_a_value_that_does_not_fit_is_found_before_weights_are_loaded(

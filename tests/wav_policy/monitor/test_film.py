@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -9,8 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wav_models import project_files
+from wav_models.types import ActionChunk
 from wav_policy.monitor.film import FPS, frame, open_film
-from wav_policy.monitor.snapshot import Snapshot
+from wav_policy.monitor.open_recording import open_recording
+from wav_policy.monitor.snapshot import Snapshot, StatusReport
+from wav_policy.nodes.messages.images import rgb_from_any
 from wav_policy.robot.cameras import VIEWS
 
 
@@ -70,6 +77,46 @@ def test_rerun_has_what_the_page_shows(tmp_path: Path) -> None:
     assert {*pictures, "/joints", "/value", "/log/caption", "/log/Policy"} <= set(printed.split())
 
 
+def test_mcap_has_what_the_page_shows_under_the_topics_of_the_layout(tmp_path: Path) -> None:
+    highlevel = pytest.importorskip("rosbags.highlevel", reason="the extra `bags` is not installed")
+    reports = {"policy_node: planning": StatusReport(1, "late", {"rounds": "0"})}
+    chunk = ActionChunk(np.arange(28.0).reshape(2, 14), stamp=5e8, step=0.1)
+    film = open_film(tmp_path / "out.mcap")
+    same = make_snapshot(0)
+    for brightness in range(0, 200, 10):
+        moment = make_snapshot(brightness)
+        film.add(replace(moment, imagined=same.imagined, reports=reports, chunk=chunk, instruction="wave"), "episode 1")
+    film.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mcap"]
+    with highlevel.AnyReader([tmp_path / "out.mcap"]) as reader:  # types are those in the file
+        counts = {connection.topic: connection.msgcount for connection in reader.connections}
+        found = {each.topic: (time, reader.deserialize(data, each.msgtype)) for each, time, data in reader.messages()}
+    layout = json.loads(project_files.find("config/foxglove_layout.json").read_text())
+    shown = set(re.findall(r'"(/[a-z_/]+)', json.dumps(layout["configById"])))
+    assert shown - set(counts) == {"/imagined/markers"}
+    assert (counts["/head/image_raw/compressed"], counts["/joint_states"], counts["/imagined/head/image_raw"]) == (
+        20,
+        20,
+        1,
+    )
+    (time, state), (_, picture) = found["/joint_states"], found["/imagined/left_wrist/image_raw"]
+    assert time == 2_900_000_000 == state.header.stamp.sec * 10**9 + state.header.stamp.nanosec
+    np.testing.assert_allclose(state.position, 1.9)
+    assert (rgb_from_any(picture) == 200).all()
+    (status,) = found["/diagnostics"][1].status
+    assert (status.level, status.name, status.message, status.values[0].key) == (
+        1,
+        "policy_node: planning",
+        "late",
+        "rounds",
+    )
+    assert [point.time_from_start.nanosec for point in found["/action_chunk"][1].points] == [10**8, 2 * 10**8]
+    again = open_recording(tmp_path / "out.mcap", 0, (64, 64), float(FPS), rgb_from_any)
+    assert (len(again), again.instruction) == (20, "wave")
+    np.testing.assert_allclose(again.states[:, 3], 0.1 * np.arange(20))
+    np.testing.assert_allclose(again.model_images["head"][:, 5, 5, 1], 10 * np.arange(20), atol=3)
+
+
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a film ends in .mp4, .gif or .rrd"):
+    with pytest.raises(ValueError, match="a film ends in one of .mp4, .gif, .rrd, .mcap"):
         open_film(tmp_path / "out.avi")

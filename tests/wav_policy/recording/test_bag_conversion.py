@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from wav_models import project_files
 from wav_models.configuration import ConfigurationError, from_dict, load
-from wav_models.data.dataset import Dataset
+from wav_models.data.dataset import Dataset, Episode
 from wav_policy.cli.main import main
+from wav_policy.monitor.open_recording import open_recording
+from wav_policy.monitor.recording import ReplayError
 from wav_policy.nodes.messages.images import rgb_from_any
-from wav_policy.recording.bag import BagError
 from wav_policy.recording.bag_conversion import convert
+from wav_policy.recording.bag_file import BagError
 from wav_policy.recording.bag_topics import BagTopics
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import JOINT_NAMES
@@ -34,6 +37,25 @@ def at(types: Any, t: float) -> Any:
     return types["std_msgs/msg/Header"](stamp=stamp, frame_id="")
 
 
+ARMS = {
+    f"/{which}/joint_{side}": [[f"{which}/{name}" for name in JOINT_NAMES if name.startswith(side)]]
+    for which in ("puppet", "master")
+    for side in ("left", "right")
+}
+"""Topics of the map, and what the joints are called there."""
+THEIRS = {f"puppet/{name}": name for name in JOINT_NAMES}
+SHUFFLED = ["wheel", *reversed(THEIRS), "lift"]
+LEFT, RIGHT = list(JOINT_NAMES[:7]), list(JOINT_NAMES[7:])
+
+
+def position(name: str, t: float, broken: float = 0.0) -> float:
+    """Of a joint, by its name; `broken` is added to the second ones after 1.5 s."""
+    which, _, ours = name.rpartition("/")
+    place = JOINT_NAMES.index(ours) if ours in JOINT_NAMES else 50
+    excess = broken if "joint2" in name and t > 1.5 else 0.0
+    return 0.1 * (place % 7) + 0.1 * t + 0.5 * (place // 7) + (0.01 if which == "master" else 0.0) + excess
+
+
 def write_bag(
     directory: Path,
     storage: str = "MCAP",
@@ -41,24 +63,24 @@ def write_bag(
     jpeg: bool = True,
     without: str = "",
     pause: str = "",
-    width: int = 7,
+    width: int = 99,
     text: str = "",
-    leap: float = 0.0,
-    broken: float = 0.1,
-    names: Sequence[str] = (),
-    wheels: str = "",
+    clock: Callable[[str, float], float] = lambda topic, t: 100.0 + t,
+    damaged: Collection[int] = (),
+    broken: float = 0.0,
+    arms: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> Path:
     """Three cameras at 30 Hz (brightness: 100 per second), two arms at 50 Hz, measured 0.01 behind what is commanded.
 
     Args:
         without: topic that is not recorded.
         pause: topic with nothing between 0.5 s and 1.2 s.
-        width: positions in an arm's message.
+        width: joints in a message, at most.
         text: topic that holds texts instead.
-        leap: of all clocks after 1 s [s].
+        clock: stamp of what is sent on a topic at a time [s].
+        damaged: numbers of the head's pictures that are cut off.
         broken: of the second number of the arms, after 1.5 s.
-        names: of the joints.
-        wheels: topic on which somebody else tells of wheels.
+        arms: topics instead of the four, with the names in each of the messages that come there at a time.
     """
     rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the extra `bags` is not installed")
     typesys = pytest.importorskip("rosbags.typesys")
@@ -77,31 +99,27 @@ def write_bag(
                 known[topic] = writer.add_connection(topic, kind, typestore=store)
             writer.write(known[topic], round((100.0 + t) * 1e9), store.serialize_cdr(message, kind))
 
-        def clock(t: float) -> Any:
-            return at(types, 100 + t + (leap if t > 1.0 else 0.0))
-
-        for t in np.arange(0.0, SECONDS, 1 / 30):
+        for number, t in enumerate(np.arange(0.0, SECONDS, 1 / 30).tolist()):
             for view, topic in TOPICS.images.items():
                 level = round(100 * t) + 10 * VIEWS.index(view)
                 picture = np.full((48, 64, 3), level, np.uint8)
+                header = at(types, clock(topic, t))
                 if jpeg:
-                    data = cv2.imencode(".jpg", picture)[1].ravel()
+                    whole = cv2.imencode(".jpg", picture)[1].ravel()
+                    data = whole[: len(whole) // 2] if view == "head" and number in damaged else whole
                     kind = "sensor_msgs/msg/CompressedImage"
-                    write(f"{topic}/compressed", kind, t, types[kind](clock(t), "rgb8; jpeg", data))
+                    write(f"{topic}/compressed", kind, t, types[kind](header, "rgb8; jpeg", data))
                 else:
                     kind = "sensor_msgs/msg/Image"
-                    message = types[kind](clock(t), 48, 64, "bgr8", 0, 192, picture.ravel())
+                    message = types[kind](header, 48, 64, "bgr8", 0, 192, picture.ravel())
                     write(topic, kind, t, message)
-        for t in np.arange(0.0, SECONDS, 0.02):
-            for number, topic in enumerate([*TOPICS.joints, *TOPICS.actions]):
-                values = 0.1 * np.arange(width) + 0.1 * t + (0.01 if number >= 2 else 0.0) + 0.5 * (number % 2)
-                values[1] += broken - 0.1 if t > 1.5 else 0.0
-                called = list(names) or [f"joint{i}" for i in range(width)]
-                kind = "sensor_msgs/msg/JointState"
-                empty = np.zeros(0)
-                write(topic, kind, t, types[kind](clock(t), called, values, empty, empty))
-                if topic == wheels:
-                    write(topic, kind, t + 0.01, types[kind](clock(t), ["wheel"], np.zeros(1), empty, empty))
+        for t in np.arange(0.0, SECONDS, 0.02).tolist():
+            for topic, messages in (ARMS if arms is None else arms).items():
+                for names in messages:
+                    values = np.array([position(name, t, broken) for name in names])
+                    kind, empty = "sensor_msgs/msg/JointState", np.zeros(0)
+                    message = types[kind](at(types, clock(topic, t)), names[:width], values[:width], empty, empty)
+                    write(topic, kind, t, message)
     return directory
 
 
@@ -118,13 +136,104 @@ def test_an_episode_has_what_was_recorded_at_every_instant(
     first, second = Dataset(root)
     times = 0.1 * np.arange(20)
     assert (first.instruction, len(first), len(second)) == ("fold it", 20, 20)
-    for side in (0, 7):
-        expected = 0.1 * np.arange(7) + 0.1 * times[:, None] + 0.5 * bool(side)
-        np.testing.assert_allclose(first.states[:, side : side + 7], expected, atol=1e-5)
-        np.testing.assert_allclose(first.actions[:, side : side + 7], expected + 0.01, atol=1e-5)
+    check(first, times)
+
+
+def check(episode: Episode, times: NDArray[np.floating[Any]], *, late: float = 0.0) -> None:
+    """What was recorded at `times` [s] is in its rows, pictures up to `late` [s] older."""
+    expected = np.array([[position(name, t) for name in JOINT_NAMES] for t in times])
+    np.testing.assert_allclose(episode.states, expected, atol=2e-3 + 0.1 * late)
+    np.testing.assert_allclose(episode.actions, expected + 0.01, atol=2e-3 + 0.1 * late)
     for number, view in enumerate(VIEWS):
-        levels = first.images(view)[:, 5, 5].astype(float).mean(axis=1)
-        np.testing.assert_allclose(levels, 100 * times + 10 * number, atol=6.0)
+        levels = episode.images(view)[:, 5, 5].astype(float).mean(axis=1)
+        np.testing.assert_allclose(levels, 100 * times + 10 * number, atol=6.0 + 100 * late)
+
+
+def converted(bag: Path, root: Path, topics: BagTopics = TOPICS) -> tuple[list[Episode], list[int], str]:
+    lengths, remarks = convert(bag, root, topics, 10, "stack the plates", rgb_from_any)
+    return list(Dataset(root)), lengths, "\n".join(remarks)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "clock"),
+    [
+        ("one an hour ahead", lambda topic, t: 100.0 + t + 3600.0 * (abs(t - 1.0) < 1e-6)),
+        ("two from long ago", lambda topic, t: 100.0 + t - 80.0 * (abs(t - 1.01) < 0.011)),
+        ("one that is 0", lambda topic, t: (100.0 + t) * (abs(t - 1.0) > 1e-6)),
+        ("none before the clock ran", lambda topic, t: (100.0 + t) * (t > 0.15)),
+        ("the first is of another clock", lambda topic, t: 100.0 + t + 1e9 * (t == 0.0)),
+        ("one comes late", lambda topic, t: 100.0 + t - 0.25 * (abs(t - 1.0) < 1e-6)),
+    ],
+)
+def test_a_stamp_that_cannot_be_believed_costs_its_message_only(
+    wrong: str, clock: Callable[[str, float], float], tmp_path: Path
+) -> None:
+    (episode,), _, said = converted(write_bag(tmp_path / "bag", clock=clock), tmp_path / "dataset")
+    begins = {"none before the clock ran": 1 / 6, "the first is of another clock": 1 / 30}.get(wrong, 0.0)
+    check(episode, begins + 0.1 * np.arange(len(episode)), late=0.04)
+    assert len(episode) >= 18
+    assert len(re.findall(r"joint_left: [1-9]\d* messages left out", said)) == (0 if "first" in wrong else 2)
+
+
+def test_a_clock_that_starts_at_zero_is_one(tmp_path: Path) -> None:
+    (episode,), _, said = converted(write_bag(tmp_path / "bag", clock=lambda topic, t: t + 0.01), tmp_path / "dataset")
+    check(episode, 0.1 * np.arange(20))
+    assert not said
+
+
+@pytest.mark.parametrize("shift", [-90.0, 1.7e9])
+def test_where_the_clock_becomes_another_one_another_episode_begins(shift: float, tmp_path: Path) -> None:
+    changes = {topic: 0.99 + 0.01 * number for number, topic in enumerate([*TOPICS.images.values(), *ARMS])}
+    bag = write_bag(tmp_path / "bag", clock=lambda topic, t: 100.0 + t + shift * (t >= changes[topic]))
+    (first, second), lengths, said = converted(bag, tmp_path / "dataset")
+    check(first, 0.1 * np.arange(len(first)))
+    begins = next(t for t in 0.02 * np.arange(100) if t >= max(changes.values()))
+    check(second, begins + 0.1 * np.arange(len(second)), late=0.04)
+    assert (len(first), len(second)) == tuple(lengths) == (10, 10)
+    assert said.endswith("2 episodes: a clock became another one in between")
+    recording = open_recording(bag, 1, (24, 32), 10.0, rgb_from_any, TOPICS)
+    np.testing.assert_allclose(recording.states, second.states, atol=1e-6)
+    assert said in "\n".join(recording.remarks)
+    with pytest.raises(ReplayError, match="has 2 episodes; --episode 2 is none of them"):
+        open_recording(bag, 2, (24, 32), 10.0, rgb_from_any, TOPICS)
+
+
+def test_a_damaged_picture_is_counted_and_the_one_before_it_shown(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", damaged=[0, 1, 30, 43, 44, 45])
+    (episode,), (length,), said = converted(bag, tmp_path / "dataset")
+    assert length == len(episode) == 19, "nothing is shown before the first whole picture"
+    check(episode, 0.1 * np.arange(1, 20), late=0.11)
+    assert re.search(r"camera_f/color/image_raw/compressed: \d messages left out, damaged", said)
+
+
+@pytest.mark.parametrize(
+    ("arms", "joints"),
+    [
+        ({"/joint_states": [SHUFFLED]}, {"/joint_states": THEIRS}),
+        ({"/joint_states": [["wheel"], SHUFFLED[:9], ["lift"], SHUFFLED[9:]]}, {"/joint_states": THEIRS}),
+        ({"/joint_states": [RIGHT, ["wheel"], LEFT]}, {"/joint_states": ()}),
+        ({"/l": [["wheel", *LEFT]], "/r": [RIGHT]}, {"/l": {name: name for name in LEFT}, "/r": tuple(RIGHT)}),
+        ({"/joint_states": [JOINT_NAMES, LEFT]}, {"/joint_states": ()}),
+    ],
+)
+def test_joints_are_found_by_their_names_in_one_message_or_several(
+    arms: Any, joints: dict[str, Any], tmp_path: Path
+) -> None:
+    bag = write_bag(tmp_path / "bag", arms=arms)
+    topics = from_dict(BagTopics, {"images": dict(TOPICS.images), "joints": joints, "instruction": ""}, "map.yaml")
+    (episode,), _, said = converted(bag, tmp_path / "dataset", topics)
+    expected = [[position(name, t) for name in JOINT_NAMES] for t in 0.1 * np.arange(20)]
+    np.testing.assert_allclose(episode.states, expected, atol=2e-3)
+    assert not said
+
+
+def test_measured_and_commanded_joints_may_share_a_topic(tmp_path: Path) -> None:
+    names = [f"{which}/{name}" for name in JOINT_NAMES for which in ("puppet", "master")]
+    bag = write_bag(tmp_path / "bag", arms={"/all": [names]})
+    actions = {f"master/{name}": name for name in JOINT_NAMES}
+    topics = replace(TOPICS, joints={"/all": THEIRS}, actions={"/all": actions})
+    (episode,), _, _ = converted(bag, tmp_path / "dataset", topics)
+    check(episode, 0.1 * np.arange(20))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +251,13 @@ def test_an_episode_has_what_was_recorded_at_every_instant(
             "holds std_msgs/msg/String; sensor_ms",
         ),
         ({"text": "/master/joint_left"}, ["--instruction", "x"], "/master/joint_left holds no numbers"),
-        ({"leap": 1.7e9}, ["--instruction", "x"], "image_raw leap by 1700000000 s; cut the recording there"),
+        (
+            {"clock": lambda topic, t: 100.0 + t + 50.0 * (topic == "/puppet/joint_left")},
+            ["--instruction", "x"],
+            "never recorded at the same time",
+        ),
+        ({"damaged": range(20, 32)}, ["--instruction", "x"], "camera_f.*no whole picture for 0.3[0-9] s.*cut the reco"),
+        ({"damaged": range(60)}, ["--instruction", "x"], "/camera_f/color/image_raw/compressed has no whole picture"),
         ({"broken": np.nan}, ["--instruction", "x"], "/puppet/joint_left has left_joint2 at nan"),
     ],
 )
@@ -158,7 +273,7 @@ def test_what_is_no_training_data_is_named_and_leaves_no_episode(
     said = capsys.readouterr().err
     assert "\n" not in said.strip()
     assert re.search(message, said)
-    assert not (root / "meta").exists()
+    assert not any((root / "data").rglob("*.parquet"))
 
 
 def test_only_a_text_is_an_instruction(tmp_path: Path) -> None:
@@ -174,6 +289,7 @@ def test_only_a_text_is_an_instruction(tmp_path: Path) -> None:
         ({"images": {"ceiling": "/x"}}, "unknown view 'ceiling'"),
         ({"joints": {"/x": list(JOINT_NAMES[:13])}}, "unlike right_gripper"),
         ({"joints": {"/x": [], "/y": ["left_joint1"]}}, "unlike left_joint1"),
+        ({"joints": {"/x": {**THEIRS, "wheel": "left_joint1"}}}, "unlike left_joint1"),
         ({"scale": {"elbow": 1.0}}, "unknown joint 'elbow'"),
         ({"jointz": {}}, "did you mean 'joints'"),
     ],
@@ -209,9 +325,10 @@ def damaged(bag: Path, how: str) -> Path:
 )
 def test_a_damaged_recording_is_one_sentence_or_still_good(storage: str, how: str, tmp_path: Path) -> None:
     bag = damaged(write_bag(tmp_path / "bag", storage), how)
-    frames, said = 0, ""
+    frames: list[int] = []
+    said = ""
     try:
-        frames = convert(bag, tmp_path / "dataset", TOPICS, 10, "stack the plates", rgb_from_any)
+        frames, _ = convert(bag, tmp_path / "dataset", TOPICS, 10, "stack the plates", rgb_from_any)
     except BagError as error:
         said = str(error)
     if frames and how.startswith("bits"):
@@ -225,19 +342,19 @@ def test_a_damaged_recording_is_one_sentence_or_still_good(storage: str, how: st
 def test_a_directory_that_lost_its_metadata_is_read_all_the_same(storage: str, tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", storage)
     (bag / "metadata.yaml").unlink()
-    assert convert(bag, tmp_path / "dataset", TOPICS, 10, "stack the plates", rgb_from_any) > 10
+    assert converted(bag, tmp_path / "dataset")[1] == [20]
+    assert len(open_recording(bag, 0, (24, 32), 10.0, rgb_from_any, TOPICS)) == 20
     (tmp_path / "empty").mkdir()
     with pytest.raises(BagError, match="neither metadata.yaml nor any .mcap or .db3 file"):
         convert(tmp_path / "empty", tmp_path / "dataset", TOPICS, 10, "stack the plates", rgb_from_any)
 
 
-def test_other_drivers_share_the_topic_of_the_joints(tmp_path: Path) -> None:
-    topic = next(iter(TOPICS.joints))
-    topics = replace(TOPICS, joints={topic: ()}, actions={})
-    bag = write_bag(tmp_path / "shared", width=14, names=JOINT_NAMES, wheels=topic)
-    assert convert(bag, tmp_path / "dataset", topics, 10, "stack the plates", rgb_from_any) > 10
-    bag = write_bag(tmp_path / "other", width=14)
-    with pytest.raises(BagError, match=f"nothing recorded of {topic} .only of other joints: joint0, joint1"):
+def test_of_joints_that_nobody_maps_it_is_said_what_there_was(tmp_path: Path) -> None:
+    topics = replace(TOPICS, joints={"/puppet/joint_left": ()}, actions={})
+    with pytest.raises(BagError, match="nothing recorded of /puppet/joint_left .only of other joints: puppet/left_joi"):
+        convert(write_bag(tmp_path / "bag"), tmp_path / "dataset", topics, 10, "stack the plates", rgb_from_any)
+    bag = write_bag(tmp_path / "half", arms={"/puppet/joint_left": [LEFT]})
+    with pytest.raises(BagError, match="/puppet/joint_left without right_joint1.*a topic map can name its joints"):
         convert(bag, tmp_path / "dataset", topics, 10, "stack the plates", rgb_from_any)
 
 
@@ -246,7 +363,7 @@ def test_other_drivers_share_the_topic_of_the_joints(tmp_path: Path) -> None:
 def test_recordings_compressed_with_zstd(storage: str, mode: str, tmp_path: Path) -> None:
     rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the extra `bags` is not installed")
 
-    class Compressing(rosbag2.Writer):  # type: ignore[misc, name-defined]
+    class Compressing(rosbag2.Writer):  # type: ignore[name-defined]
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             self.set_compression(rosbag2.CompressionMode[mode], rosbag2.CompressionFormat.ZSTD)
@@ -255,4 +372,4 @@ def test_recordings_compressed_with_zstd(storage: str, mode: str, tmp_path: Path
         patch.setattr(rosbag2, "Writer", Compressing)
         bag = write_bag(tmp_path / "bag", storage)
     assert "zstd" in (bag / "metadata.yaml").read_text()
-    assert convert(bag, tmp_path / "dataset", TOPICS, 10, "stack the plates", rgb_from_any) > 10
+    assert converted(bag, tmp_path / "dataset")[1] == [20]

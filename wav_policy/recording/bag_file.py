@@ -24,9 +24,9 @@ def is_recording(path: Path) -> bool:
 
 
 def topics_of(path: Path) -> set[str]:
-    """All that were recorded."""
+    """Those of which there are messages."""
     with _opened(path) as reader:
-        return {connection.topic for connection in reader.connections}
+        return {connection.topic for connection in reader.connections if connection.msgcount}
 
 
 def messages(path: Path, wanted: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, Any, float]]:

@@ -68,6 +68,7 @@ def write_bag(
     clock: Callable[[str, float], float] = lambda topic, t: 100.0 + t,
     damaged: Collection[int] = (),
     broken: float = 0.0,
+    silent: Collection[str] = (),
     arms: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> Path:
     """Three cameras at 30 Hz (brightness: 100 per second), two arms at 50 Hz, measured 0.01 behind what is commanded.
@@ -80,6 +81,7 @@ def write_bag(
         clock: stamp of what is sent on a topic at a time [s].
         damaged: numbers of the head's pictures that are cut off.
         broken: of the second number of the arms, after 1.5 s.
+        silent: topics with pictures of which none comes.
         arms: topics instead of the four, with the names in each of the messages that come there at a time.
     """
     rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the extra `bags` is not installed")
@@ -88,6 +90,8 @@ def write_bag(
     types = store.types
     with rosbag2.Writer(directory, version=9, storage_plugin=rosbag2.StoragePlugin[storage]) as writer:
         known: dict[str, Any] = {}
+        for topic in silent:
+            writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=store)
 
         def write(topic: str, kind: str, t: float, message: Any) -> None:
             if topic == without or (topic == pause and 0.5 < t < 1.2):
@@ -173,6 +177,13 @@ def test_a_stamp_that_cannot_be_believed_costs_its_message_only(
     check(episode, begins + 0.1 * np.arange(len(episode)), late=0.04)
     assert len(episode) >= 18
     assert len(re.findall(r"joint_left: [1-9]\d* messages left out", said)) == (0 if "first" in wrong else 2)
+
+
+@pytest.mark.parametrize("storage", ["MCAP", "SQLITE3"])
+def test_pictures_are_taken_from_the_topic_that_has_some(storage: str, tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", storage, silent=TOPICS.images.values())
+    (episode,), _, _ = converted(bag, tmp_path / "dataset")
+    check(episode, 0.1 * np.arange(20))
 
 
 def test_a_clock_that_starts_at_zero_is_one(tmp_path: Path) -> None:

@@ -150,7 +150,11 @@ class Bag:
         for recordings in (cameras, measured, commanded):
             absent += [topic + others.get(topic, "") for topic, recorded in recordings.items() if not recorded.times]
         if absent:
-            raise BagError(f"{path}: nothing recorded of {', '.join(dict.fromkeys(absent))}")
+            there = ", ".join(sorted(topics_of(path)))[:_MAX_SHOWN] or "nothing"
+            raise BagError(
+                f"{path}: nothing recorded of {', '.join(dict.fromkeys(absent))}. There is: {there}; a topic map "
+                "(--topics) says what is what"
+            )
         self.left_out = dict.fromkeys((*cameras, *measured, *commanded), 0)
         self._cameras = {
             self._views[topic]: self._source(topic, recorded, np.arange(len(recorded.times)), np.empty(0, np.int64))

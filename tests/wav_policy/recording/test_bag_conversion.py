@@ -250,7 +250,11 @@ def test_measured_and_commanded_joints_may_share_a_topic(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "arguments", "message"),
     [
-        ({"without": "/puppet/joint_left"}, ["--instruction", "x"], "nothing recorded of /puppet/joint_left"),
+        (
+            {"without": "/puppet/joint_left"},
+            ["--instruction", "x"],
+            r"nothing recorded of /puppet/joint_left\. There is: /camera_f/",
+        ),
         ({"without": "/camera_l/color/image_raw/compressed"}, ["--instruction", "x"], "of /camera_l/color/image_raw"),
         ({"pause": "/camera_f/color/image_raw/compressed"}, ["--instruction", "x"], "/camera_f.*paused for 0.[67]"),
         ({"pause": "/master/joint_right"}, ["--instruction", "x"], "/master/joint_right paused for 0.[67]"),

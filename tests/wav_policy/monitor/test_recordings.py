@@ -134,6 +134,9 @@ def test_the_imagination_is_recomputed_beside_the_recording(random_checkpoint: P
         film_replay(replay, recording, tmp_path / "film.mp4", print)
         with av.open(str(tmp_path / "film.mp4")) as film:
             assert len(list(film.decode(film.streams.video[0]))) == len(recording)
+        film_replay(replay, recording, tmp_path / "film.mcap", print)
+        again = open_recording(tmp_path / "film.mcap", 0, SIZE, STEP_HZ, rgb_from_any)
+        assert (len(again), again.instruction) == (len(recording), recording.instruction)
     finally:
         replay.close()
 

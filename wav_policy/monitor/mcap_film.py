@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 import simplejpeg
 
-from wav_models.types import ActionChunk
+from wav_models.types import ActionChunk, FloatArray
 from wav_policy.monitor.snapshot import Snapshot, StatusReport
-from wav_policy.robot.description import camera_frame
+from wav_policy.robot.description import arm_bodies, camera_frame, cameras, joint_values, local_pose
 from wav_policy.robot.joints import JOINT_NAMES
 from wav_policy.robot.urdf import robot_urdf
 
@@ -58,6 +58,7 @@ class McapFilm:
         if snapshot.joints is not None:
             state = (self._header(), list(JOINT_NAMES), snapshot.joints, np.zeros(0), np.zeros(0))
             self._write("/joint_states", "sensor_msgs/msg/JointState", *state)
+            self._write("/tf", "tf2_msgs/msg/TFMessage", self._transforms(snapshot.joints))
         pictures = {f"/imagined/{view}/image_raw": rgb for view, rgb in snapshot.imagined.items()}
         if snapshot.futures is not None:
             pictures["/imagined/futures"] = snapshot.futures
@@ -110,6 +111,25 @@ class McapFilm:
 
     def _header(self, frame: str = "") -> Any:
         return self._new("std_msgs/msg/Header", self._time("Time", self._now), frame)
+
+    def _transforms(self, joints: FloatArray) -> list[Any]:
+        """Of the bodies at joint positions [14], and of the cameras."""
+        values = joint_values(joints)
+        poses = [(body.parent, body.name, *local_pose(body, values)) for body in arm_bodies()]
+        poses += [(camera.parent, camera.frame, camera.position, camera.quaternion) for camera in cameras()]
+        return [
+            self._new(
+                "geometry_msgs/msg/TransformStamped",
+                self._header(parent),
+                child,
+                self._new(
+                    "geometry_msgs/msg/Transform",
+                    self._new("geometry_msgs/msg/Vector3", *position.tolist()),
+                    self._new("geometry_msgs/msg/Quaternion", *quaternion[[1, 2, 3, 0]].tolist()),
+                ),
+            )
+            for parent, child, position, quaternion in poses
+        ]
 
     def _trajectory(self, chunk: ActionChunk) -> tuple[Any, ...]:
         none = np.zeros(0)

@@ -8,7 +8,7 @@ is not needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -156,6 +156,19 @@ def joint_values(positions: ArrayLike) -> dict[str, float]:
         values |= {f"{side}_joint{i + 1}": float(q) for i, q in enumerate(arm[:-1])}
         values |= {f"{side}_finger{number}": float(arm[-1]) / 2 for number in (1, 2)}
     return values
+
+
+def local_pose(body: Body, values: Mapping[str, float]) -> tuple[FloatArray, FloatArray]:
+    """Position [3], m, and quaternion (w, x, y, z) of a body in its parent's frame, at `joint_values`."""
+    joint = body.joint
+    if joint is None:
+        return body.position, body.quaternion
+    value = values[joint.name]
+    if joint.slides:
+        return body.position + rotate(body.quaternion, value * joint.axis), body.quaternion
+    w, v = math.cos(0.5 * value), math.sin(0.5 * value) * joint.axis
+    first, axis = body.quaternion[0], body.quaternion[1:]
+    return body.position, np.array([first * w - axis @ v, *(first * v + w * axis + np.cross(axis, v))])
 
 
 def rotate(quaternion: FloatArray, vector: FloatArray) -> FloatArray:

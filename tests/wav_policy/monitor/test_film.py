@@ -14,11 +14,13 @@ from PIL import Image
 
 from wav_models import project_files
 from wav_models.types import ActionChunk
+from wav_policy.monitor.arm_strokes import stroke_ends, strokes
 from wav_policy.monitor.film import FPS, frame, open_film
 from wav_policy.monitor.open_recording import open_recording
 from wav_policy.monitor.snapshot import Snapshot, StatusReport
 from wav_policy.nodes.messages.images import rgb_from_any
 from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.description import arm_bodies, rotate
 
 
 def make_snapshot(brightness: int) -> Snapshot:
@@ -115,6 +117,29 @@ def test_mcap_has_what_the_page_shows_under_the_topics_of_the_layout(tmp_path: P
     assert (len(again), again.instruction) == (20, "wave")
     np.testing.assert_allclose(again.states[:, 3], 0.1 * np.arange(20))
     np.testing.assert_allclose(again.model_images["head"][:, 5, 5, 1], 10 * np.arange(20), atol=3)
+
+
+def test_mcap_places_the_robot_where_the_page_draws_it(tmp_path: Path) -> None:
+    highlevel = pytest.importorskip("rosbags.highlevel", reason="the extra `bags` is not installed")
+    joints = np.random.default_rng(0).uniform(-0.9, 0.9, 14)
+    joints[[6, 13]] = 0.03, 0.07
+    film = open_film(tmp_path / "out.mcap")
+    film.add(Snapshot(joints=joints), "")
+    film.close()
+    poses = {"world": np.eye(4)}
+    with highlevel.AnyReader([tmp_path / "out.mcap"]) as reader:
+        (connection,) = [each for each in reader.connections if each.topic == "/tf"]
+        ((_, _, data),) = reader.messages([connection])
+        for each in reader.deserialize(data, connection.msgtype).transforms:
+            pose, turn, place = np.eye(4), each.transform.rotation, each.transform.translation
+            quaternion = np.array([turn.w, turn.x, turn.y, turn.z])
+            pose[:3, :3] = np.stack([rotate(quaternion, axis) for axis in np.eye(3)], axis=1)
+            pose[:3, 3] = place.x, place.y, place.z
+            poses[each.child_frame_id] = poses[each.header.frame_id] @ pose
+    bodies = [poses[arm_bodies()[stroke.body].name] for stroke in strokes()]
+    drawn = [stroke.ends @ pose[:3, :3].T + pose[:3, 3] for stroke, pose in zip(strokes(), bodies, strict=True)]
+    np.testing.assert_allclose(drawn, stroke_ends(joints), atol=1e-9)
+    assert {f"{view}_camera" for view in VIEWS} <= set(poses)
 
 
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
@@ -19,12 +19,13 @@ from wav_policy.monitor.snapshot import Heard, Snapshot
 from wav_policy.nodes.imagination import FUTURES_TOPIC, image_topic
 from wav_policy.nodes.messages import plan_messages
 from wav_policy.nodes.messages.diagnostic_array import reports_from_message
-from wav_policy.nodes.messages.images import ImageError, rgb_from_message
+from wav_policy.nodes.messages.images import ImageError, rgb_from_any
 from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
 from wav_policy.nodes.messages.joint_state import JointNamesError, JointPicker, OtherJointsError
 from wav_policy.nodes.messages.qos import NEWEST
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
+from wav_policy.nodes.runtime.camera_subscriptions import COMPRESSED, PREFERRED
 from wav_policy.nodes.runtime.polling import PolledTopic
 from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
 from wav_policy.robot.cameras import VIEWS
@@ -58,6 +59,7 @@ class MonitorFeed:
         self._reports: dict[str, Heard] = {}
         self._instruction = ""
         self._real: dict[str, tuple[float, ImageArray]] = {}
+        self._last_raw = dict.fromkeys(VIEWS, float("-inf"))
         self._imagined: dict[str, tuple[float, ImageArray]] = {}
         self._futures: dict[str, tuple[float, ImageArray]] = {}
         self._joints: tuple[float, FloatArray] | None = None
@@ -85,6 +87,7 @@ class MonitorFeed:
         kinds: dict[str, Any] = {JOINT_TOPIC: JointState, "action_chunk": JointTrajectory}
         kinds |= dict.fromkeys((plan_messages.VALUE_TOPIC, plan_messages.ROUNDS_TOPIC), Float32MultiArray)
         kinds |= {topic: Image for view in VIEWS for topic in (IMAGE_TOPICS[view], image_topic(view))}
+        kinds |= {IMAGE_TOPICS[view] + COMPRESSED: CompressedImage for view in VIEWS}
         kinds[FUTURES_TOPIC] = Image
         self._topics = {
             topic: PolledTopic(self._node, kind, topic, _NEWEST_TWO if topic == JOINT_TOPIC else NEWEST)
@@ -121,7 +124,7 @@ class MonitorFeed:
 
     def _fetch(self) -> None:
         for view in VIEWS:
-            self._fetch_image(self._real, view, IMAGE_TOPICS[view])
+            self._fetch_camera(view)
             self._fetch_image(self._imagined, view, image_topic(view))
         self._fetch_image(self._futures, FUTURES_TOPIC, FUTURES_TOPIC)
         while (joints := self._take(JOINT_TOPIC)) is not None:
@@ -143,13 +146,24 @@ class MonitorFeed:
         except kind as error:
             self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
 
-    def _fetch_image(self, images: dict[str, tuple[float, ImageArray]], view: str, topic: str) -> None:
+    def _fetch_camera(self, view: str) -> None:
+        """As the policy does: compressed pictures where no raw ones come."""
+        now = time.monotonic()
+        if self._fetch_image(self._real, view, IMAGE_TOPICS[view]):
+            self._last_raw[view] = now
+        elif now - self._last_raw[view] > PREFERRED:
+            self._fetch_image(self._real, view, IMAGE_TOPICS[view] + COMPRESSED)
+
+    def _fetch_image(self, images: dict[str, tuple[float, ImageArray]], view: str, topic: str) -> bool:
+        """Whether there was a picture."""
         if (message := self._take(topic)) is None:
-            return
+            return False
         try:
-            images[view] = time.monotonic(), rgb_from_message(message)
+            images[view] = time.monotonic(), rgb_from_any(message)
         except ImageError as error:
             self._node.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
+            return False
+        return True
 
     def _take(self, topic: str) -> Any:
         polled = self._topics.get(topic)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import numpy as np
 import pytest
+import simplejpeg
 from websockets.sync.client import connect
 
 from tests.wav_policy.nodes.fake_browser import browser
@@ -18,6 +21,7 @@ rclpy = pytest.importorskip("rclpy")
 from lifecycle_msgs.msg import State  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from tests.wav_policy.nodes.operated_robot import Robot  # noqa: E402
@@ -25,6 +29,7 @@ from wav_policy.monitor import commands  # noqa: E402
 from wav_policy.monitor.commands import CommandError  # noqa: E402
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC  # noqa: E402
 from wav_policy.nodes.monitor import Monitor  # noqa: E402
+from wav_policy.nodes.monitor_feed import MonitorFeed  # noqa: E402
 from wav_policy.nodes.runtime.parameters import ParameterError  # noqa: E402
 from wav_policy.robot.cameras import VIEWS  # noqa: E402
 
@@ -101,6 +106,30 @@ def test_what_went_silent_is_not_shown_as_if_it_were_live(system: tuple[Monitor,
         wait_for(lambda: all(map(page.has_picture, cameras)), "no pictures again")
         robot.joints = True
         wait_for(has_arms, "no arms again")
+
+
+@pytest.mark.parametrize("raw", ["", "16UC1"])
+def test_a_camera_without_raw_pictures_is_shown_by_its_compressed_ones(ros: None, raw: str) -> None:
+    node = rclpy.create_node("jpeg_camera")
+    compressed = node.create_publisher(CompressedImage, "head/image_raw/compressed", 1)
+    depth = node.create_publisher(Image, "head/image_raw", 1) if raw else None
+    feed = MonitorFeed(node)
+    feed.open()
+    jpeg = simplejpeg.encode_jpeg(np.full((48, 64, 3), (200, 100, 0), np.uint8))
+    picture = CompressedImage(format="jpeg", data=array.array("B", jpeg))
+    try:
+
+        def has_picture() -> bool:
+            compressed.publish(picture)
+            if depth is not None:
+                depth.publish(Image(height=2, width=2, encoding=raw, step=4, data=array.array("B", bytes(8))))
+            return "head" in feed.snapshot().real
+
+        wait_for(has_picture, "no picture")
+        np.testing.assert_allclose(feed.snapshot().real["head"][5, 5], (200, 100, 0), atol=8)
+    finally:
+        feed.close()
+        node.destroy_node()
 
 
 @pytest.mark.slow

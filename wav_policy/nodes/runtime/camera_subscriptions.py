@@ -23,7 +23,9 @@ from wav_policy.policy.observation import IMAGE_TOPICS
 from wav_policy.robot.cameras import VIEWS
 
 TRANSPORTS: Final = ("auto", "raw", "compressed")
-_PREFERRED: Final = 1.0
+COMPRESSED: Final = "/compressed"
+"""Behind the name of a topic with raw pictures: that with the same compressed."""
+PREFERRED: Final = 1.0
 """A camera with good raw frames within this time is not decoded a second time from its compressed topic; one with good
 compressed frames is not blamed for raw ones that are none [s]."""
 _REMEMBERED: Final = 16
@@ -100,19 +102,19 @@ class CameraSubscriptions:
 
     def _sources(self, view: str, transport: str) -> Sequence[tuple[type, str, Callable[..., None]]]:
         raw = (Image, IMAGE_TOPICS[view], self._on_raw)
-        compressed = (CompressedImage, f"{IMAGE_TOPICS[view]}/compressed", self._on_compressed)
+        compressed = (CompressedImage, IMAGE_TOPICS[view] + COMPRESSED, self._on_compressed)
         return {"auto": (raw, compressed), "raw": (raw,), "compressed": (compressed,)}[transport]
 
     def _on_raw(self, view: str, message: ImageView) -> None:
         now = time.monotonic()
         if reason := self._add(view, message, partial(rgb_from_message, message)):
-            self._reject(view, reason, is_blamed=now - self._last_compressed[view] > _PREFERRED)
+            self._reject(view, reason, is_blamed=now - self._last_compressed[view] > PREFERRED)
         else:
             self._last_raw[view] = now
 
     def _on_compressed(self, view: str, message: CompressedImage) -> None:
         now = time.monotonic()
-        if now - self._last_raw[view] <= _PREFERRED:
+        if now - self._last_raw[view] <= PREFERRED:
             return
         if reason := self._add(view, message, partial(self._decompress, view, message)):
             self._reject(view, reason)

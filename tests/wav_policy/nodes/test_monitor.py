@@ -110,7 +110,7 @@ def test_what_went_silent_is_not_shown_as_if_it_were_live(system: tuple[Monitor,
 
 @pytest.mark.parametrize("raw", ["", "16UC1"])
 def test_a_camera_without_raw_pictures_is_shown_by_its_compressed_ones(ros: None, raw: str) -> None:
-    node = rclpy.create_node("jpeg_camera")
+    node = rclpy.create_node("jpeg_camera", namespace="other_robot")
     compressed = node.create_publisher(CompressedImage, "head/image_raw/compressed", 1)
     depth = node.create_publisher(Image, "head/image_raw", 1) if raw else None
     feed = MonitorFeed(node)

@@ -26,6 +26,7 @@ from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES
 from wav_policy.bringup.paths import PACKAGE
 from wav_policy.nodes.messages.chunk_topic import LEADERS
 from wav_policy.nodes.messages.gateway_words import NAME
+from wav_policy.nodes.runtime.camera_subscriptions import COMPRESSED
 from wav_policy.robot.cameras import VIEWS
 
 _SETTLING = 3.0
@@ -35,7 +36,8 @@ ON_DEMAND = {
     "monitor": Access(
         subscribe=(
             *("/joint_states", "/action_chunk", "/imagined/value", "/imagined/rounds", "/imagined/futures"),
-            *(f"/{place}{view}/image_raw" for place in ("", "imagined/") for view in VIEWS),
+            *(f"/{view}/image_raw{transport}" for view in VIEWS for transport in ("", COMPRESSED)),
+            *(f"/imagined/{view}/image_raw" for view in VIEWS),
         )
     ),
     "sim_node": Access(reply=("/sim/operate",)),

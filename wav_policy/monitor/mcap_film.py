@@ -22,6 +22,8 @@ from wav_policy.robot.urdf import robot_urdf
 _START: Final = 1.0
 """Stamp of the first moment: one of 0 means in ROS that there is none [s]."""
 _JPEG_QUALITY: Final = 90
+_INFO: Final = 20
+"""Level of rcl_interfaces/msg/Log."""
 
 
 class McapFilm:
@@ -50,7 +52,7 @@ class McapFilm:
         self._write("/robot_description", "std_msgs/msg/String", robot_urdf())
 
     def add(self, snapshot: Snapshot, caption: str) -> None:
-        """The next moment; where no instruction is known the caption stands for it."""
+        """The next moment; the caption goes to /rosout."""
         for view, rgb in snapshot.real.items():
             jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), quality=_JPEG_QUALITY)
             picture = (self._header(camera_frame(view)), "rgb8; jpeg compressed bgr8", np.frombuffer(jpeg, np.uint8))
@@ -69,10 +71,11 @@ class McapFilm:
                 self._write(topic, "sensor_msgs/msg/Image", *image)
         if snapshot.chunk is not None and self._is_new("chunk", snapshot.chunk):
             self._write("/action_chunk", "trajectory_msgs/msg/JointTrajectory", *self._trajectory(snapshot.chunk))
-        text = snapshot.instruction or caption
-        if self._last.get("text") != text:
-            self._last["text"] = text
-            self._write("/instruction", "std_msgs/msg/String", text)
+        if self._is_other("instruction", snapshot.instruction):
+            self._write("/instruction", "std_msgs/msg/String", snapshot.instruction)
+        if self._is_other("caption", caption):
+            line = (self._time("Time", self._now), _INFO, "film", caption, "", "", 0)
+            self._write("/rosout", "rcl_interfaces/msg/Log", *line)
         said = [report for name, report in snapshot.reports.items() if self._is_new(f"report {name}", report)]
         if said:
             entries = [self._status(name, report) for name, report in snapshot.reports.items()]
@@ -90,6 +93,11 @@ class McapFilm:
         """Whether it is another object than last time."""
         known, self._last[name] = self._last.get(name), value
         return value is not known
+
+    def _is_other(self, name: str, text: str) -> bool:
+        """Whether it says something else than last time."""
+        known, self._last[name] = self._last.get(name, ""), text
+        return text != known
 
     def _write(self, topic: str, kind: str, *fields: Any) -> None:
         """A message of the present moment, of its type's fields in order."""

@@ -105,6 +105,7 @@ def test_mcap_has_what_the_page_shows_under_the_topics_of_the_layout(tmp_path: P
     assert time == 2_900_000_000 == state.header.stamp.sec * 10**9 + state.header.stamp.nanosec
     np.testing.assert_allclose(state.position, 1.9)
     assert (rgb_from_any(picture) == 200).all()
+    assert (counts["/instruction"], counts["/rosout"], found["/rosout"][1].msg) == (1, 1, "episode 1")
     (status,) = found["/diagnostics"][1].status
     assert (status.level, status.name, status.message, status.values[0].key) == (
         1,

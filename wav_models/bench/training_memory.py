@@ -22,7 +22,7 @@ from wav_models.networks.wav_model import WAVModel, blocks_of
 from wav_models.presets import ModelConfig
 from wav_models.training.config import STAGES, TrainConfig
 from wav_models.training.randomness import streams_at
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 
 TRAINED_BYTES: Final = 20
 """Of a parameter that trains: weight, gradient, two moments and weight average in float32."""

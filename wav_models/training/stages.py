@@ -24,12 +24,11 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import (
     ActionStageConfig,
     FuturesConfig,
-    TrainConfig,
     ValueStageConfig,
     VideoStageConfig,
 )
 from wav_models.training.data.batches import Batch, Batches
-from wav_models.training.low_rank import adapt, is_adapted
+from wav_models.training.low_rank import is_adapted
 from wav_models.training.randomness import RngStreams
 
 Evaluate = Callable[[], dict[str, float]]
@@ -47,7 +46,7 @@ class _Prefix(NamedTuple):
     given: Tensor
 
 
-class _Stage:
+class BaseStage:
     """What the stages share: the model, its data, and which of its parts train."""
 
     name: str
@@ -191,7 +190,7 @@ class _Stage:
         return VideoFeatures(tuple(x * kept.to(x.dtype) for x in features.memory), features.future)
 
 
-class VideoStage(_Stage):
+class VideoStage(BaseStage):
     """Stage 1: the video DiT alone, on the future latents."""
 
     name = "video"
@@ -203,7 +202,7 @@ class VideoStage(_Stage):
         return {"loss": loss}
 
 
-class ValueStage(_Stage):
+class ValueStage(BaseStage):
     """Stage 2: the value expert on the features of the frozen video DiT."""
 
     name = "value"
@@ -221,7 +220,7 @@ class ValueStage(_Stage):
         return {"loss": loss, "return": _squared_error(velocity[..., -1:], target[..., -1:], known)}
 
 
-class ActionStage(_Stage):
+class ActionStage(BaseStage):
     """Stage 3: everything together on the action loss, with the video and value losses kept beside it."""
 
     name = "action"
@@ -264,18 +263,6 @@ class ActionStage(_Stage):
         tokens = batch.actions.clone()
         tokens[..., self.model.config.embodiment.action_dim :] = 0.0
         return _Prefix(tokens, given.to(self.device))
-
-
-STAGES: dict[str, type[_Stage]] = {stage.name: stage for stage in (VideoStage, ValueStage, ActionStage)}
-
-
-def make_stage(name: str, model: WAVModel, batches: Batches, config: TrainConfig, evaluate: Evaluate) -> _Stage:
-    """The stage of that name over `model`; freezes what it does not train, and adds its adapters."""
-    stage = STAGES[name](model, batches, getattr(config, name), evaluate)
-    stage.freeze(config.frozen)
-    if stage.config.lora is not None:
-        adapt(model, stage.config.lora)
-    return stage
 
 
 def _squared_error(velocity: Tensor, target: Tensor, known: Tensor | None) -> Tensor:

@@ -53,7 +53,7 @@ from wav_models.training.low_rank import merged
 from wav_models.training.metrics import JUDGED_BY, HeldOut
 from wav_models.training.parallel import TrainingWorker, run_workers
 from wav_models.training.run import NORMALIZATION, Run
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 from wav_models.training.state import (
     Ancestor,
     Progress,

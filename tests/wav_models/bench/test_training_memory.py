@@ -19,7 +19,7 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
 from wav_models.training.config import STAGES, TrainConfig
 from wav_models.training.randomness import streams_at
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 from wav_policy.cli.main import main
 
 SMALL = replace(WAV_TINY, video=replace(WAV_TINY.video, num_layers=2))

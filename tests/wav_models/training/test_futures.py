@@ -13,7 +13,7 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import FuturesConfig, TrainConfig
 from wav_models.training.data.batches import Batches
 from wav_models.training.randomness import streams_at
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 
 BATCH = 8
 

@@ -19,7 +19,7 @@ from wav_models.training.config import LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
 from wav_models.training.loop import Budget, train
 from wav_models.training.parallel import TrainingWorker, run_workers
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 from wav_models.training.state import load_tensors
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ from wav_models.training import shares
 from wav_models.training.config import TrainConfig
 from wav_models.training.launched import LaunchedWorker
 from wav_models.training.loop import Budget, train
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 
 directory, sharding, stage, steps = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 model, batches, loop = pickle.loads((directory / "inputs.pickle").read_bytes())

@@ -27,7 +27,7 @@ from wav_models.training.data.batches import Batches
 from wav_models.training.loop import BEST, Budget, averaged_weights, learning_rate, train, weights_path
 from wav_models.training.parallel import TrainingWorker, run_workers, stop_on_signals
 from wav_models.training.randomness import RngStreams, streams_at
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 from wav_models.training.state import StateError, TrainState, load_progress, load_tensors
 
 

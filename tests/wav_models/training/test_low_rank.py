@@ -15,7 +15,7 @@ from wav_models.training.config import LoopConfig, LoraConfig, TrainConfig
 from wav_models.training.data.batches import Batches
 from wav_models.training.loop import Budget, averaged_weights, train
 from wav_models.training.randomness import streams_at
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 from wav_models.training.steps import copy_averages
 
 

@@ -15,7 +15,7 @@ from wav_models.training.data.batches import Batches
 from wav_models.training.loop import Budget, train
 from wav_models.training.metrics import HeldOut, _r_squared, _returns
 from wav_models.training.randomness import streams_at
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 
 
 def test_training_improves_the_metrics(

@@ -18,7 +18,7 @@ from wav_models.training.data.batches import Batches
 from wav_models.training.data.frames import Table
 from wav_models.training.loop import Budget, train
 from wav_models.training.run import Run
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 from wav_models.training.state import Progress, Provenance, StateError, load_progress, save_tensors
 from wav_models.training.steps import _split
 

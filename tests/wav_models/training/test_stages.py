@@ -15,7 +15,8 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import ActionStageConfig, FuturesConfig, TrainConfig
 from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.randomness import RngStreams, streams_at
-from wav_models.training.stages import _squared_error, draw_flow_time, make_stage
+from wav_models.training.stage_table import make_stage
+from wav_models.training.stages import _squared_error, draw_flow_time
 
 BATCH = 8
 

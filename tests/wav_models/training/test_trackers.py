@@ -19,7 +19,7 @@ from wav_models.training.config import LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.loop import Budget, train
 from wav_models.training.randomness import RngStreams
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 from wav_models.training.trackers import tracking
 
 

@@ -13,7 +13,7 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import STAGES, load_config
 from wav_models.training.data.batches import Batch
 from wav_models.training.randomness import streams_at
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 
 CONFIG = Path(__file__).parents[3] / "config/train_wav_2b.yaml"
 

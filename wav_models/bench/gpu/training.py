@@ -17,7 +17,7 @@ from wav_models.training.data.batches import Batch
 from wav_models.training.launched import LaunchedWorker
 from wav_models.training.loop import initial_state
 from wav_models.training.randomness import RngStreams, streams_at
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 
 SAMPLES: Final = 4
 

@@ -7,6 +7,7 @@ from typing import Final
 from tests.mutants.mutant import mutants_of
 
 _NETWORKS: Final = ("tests/wav_models/networks/test_video_dit.py", "tests/wav_models/networks/test_experts.py")
+_DISTIL: Final = ("tests/wav_models/training/test_distil.py",)
 _STAGES: Final = ("tests/wav_models/training/test_stages.py", "tests/wav_models/training/test_futures.py")
 _DATA: Final = ("tests/wav_models/training/test_data.py",)
 _REWARDS: Final = ("tests/wav_models/rewards/test_terms.py", "tests/wav_models/rewards/test_returns.py")
@@ -309,6 +310,45 @@ MUTANTS: Final = [
             "actions_see_hidden_memory": ("model.action.context(seen, value_features)", "model.action.context(output.features, value_features)"),
             "return_is_first_channel": ("_squared_error(velocity[..., -1:], target[..., -1:]", "_squared_error(velocity[..., :1], target[..., :1]"),
         },
+    ),
+    *mutants_of(
+        "wav_models/training/distil_stage.py",
+        _DISTIL,
+        {
+            "shared_error_counts_as_difference": ("done - done.mean(dim=1, keepdim=True)", "done - wanted.mean(dim=1, keepdim=True)"),
+            "no_differences_weigh_all": ("torch.maximum(own_wanted.square().mean(), _LEAST_DIFFERENCE * variance)", "own_wanted.square().mean()"),
+            "difference_weight_ignored": ("weight = config.difference_weight", "weight = 1.0"),
+            "returns_left_out": ("futures.values[..., -1].reshape", "futures.values[..., 0].reshape"),
+            "teacher_is_the_student": ("deepcopy(model) if teacher is None", "model if teacher is None"),
+            "recorded_futures_forgotten": ("loss + config.recorded_weight * recorded", "loss + 0.0 * recorded"),
+            "mean_forgotten": ('loss + config.future_weight * losses["mean"]', 'loss + 0.0 * losses["mean"]'),
+            "teacher_imagines_as_the_student": ("Imaginer(self._teacher, config.teacher, *seen)\n            wanted", "Imaginer(self._teacher, config.student, *seen)\n            wanted"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/training/imagining.py",
+        _DISTIL,
+        {
+            "first_step_not_shared": ("(1.0 - times[0]) * noise + times[0] * self.mean", "noise"),
+            "future_ends_at_its_last_pass": ("x_t + (1.0 - times[-1]) * output.velocity.float()", "x_t"),
+            "value_features_of_the_last_sample": ("tuple(x[:, 0] for x in last)", "tuple(x[:, -1] for x in last)"),
+            "given_actions_are_noise": ("torch.where(given[..., None], self._prefix.tokens[:, None], noise)", "noise"),
+            "state_left_out": ("self._time(flow_time)[None], self._state, context", "self._time(flow_time)[None], None, context"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/training/agreement.py",
+        (*_DISTIL, "tests/wav_models/experiments/test_taught.py"),
+        {
+            "captured_of_the_average": ("above[moments, chosen].sum()", "reference.scores[moments, chosen].sum()"),
+            "shared_part_explained": ("x - x.mean(axis=1, keepdims=True) for x in (one, reference)", "x for x in (one, reference)"),
+            "best_is_worst": ("chosen = one.scores.argmax(axis=1)", "chosen = one.scores.argmin(axis=1)"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/training/assembly.py",
+        ("tests/wav_models/training/test_building_on.py::test_a_student_of_a_checkpoint_plans_with_its_own_steps",),
+        {"student_plans_as_before": ("return student.applied(own)", "return own")},
     ),
     *mutants_of(
         "wav_models/training/metrics.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from wav_models.checkpoint_files import file_sha256
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.normalization import Normalization
 from wav_models.networks.wav_model import WAVModel
+from wav_models.planner.config import PlannerConfig
 from wav_models.training.base import load_base, with_given_steps
-from wav_models.training.config import STAGES
+from wav_models.training.config import DISTIL, EVERY_STAGE, Schedule
 from wav_models.training.data.frames import TABLE, Table, fingerprints, held_out_episodes
 from wav_models.training.data.latent_files import check_episodes, check_origin
 from wav_models.training.data.latents import AUTOENCODER, autoencoder_sha256, load_autoencoder
@@ -36,7 +38,7 @@ def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> 
     """
     model = WAVModel(run.config.model)
     load_base(run, model)
-    trained = load_averages(run, model, STAGES, warn=print_warning)
+    trained = load_averages(run, model, EVERY_STAGE, warn=print_warning)
     if not trained:
         raise StateError(f"{run.directory}: no stage was trained here; run `wav train action` first")
     if label is not None:
@@ -65,8 +67,20 @@ def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> 
         autoencoder=autoencoder,
         normalization=Normalization.from_json(run.directory / NORMALIZATION, run.config.model.embodiment),
         training_record=record,
-        planner=None if run.base is None else load_planner_config(run.base),
+        planner=_planner(run, record["config"].get(DISTIL) if DISTIL in trained else None),
     )
+
+
+def _planner(run: Run, distilled: dict[str, Any] | None) -> PlannerConfig | None:
+    """How the checkpoint is to plan: as what it was built on does, with a student's own passes and steps."""
+    planner = None if run.base is None else load_planner_config(run.base)
+    if distilled is None:
+        return planner
+    student = Schedule(**{**distilled["student"], "video_times": tuple(distilled["student"]["video_times"])})
+    own = planner or replace(
+        PlannerConfig(), score=distilled["score"], action_noise_std=distilled["action_noise_std"], selection="best"
+    )
+    return student.applied(own)
 
 
 def _require_one_training(run: Run, trained: dict[str, Progress]) -> None:

@@ -12,7 +12,7 @@ from wav_models.checkpoint import Checkpoint, load_checkpoint
 from wav_models.networks.autoencoder import TinyAutoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import ModelConfig
-from wav_models.training.config import STAGES
+from wav_models.training.config import EVERY_STAGE
 from wav_models.training.data.latents import AUTOENCODER
 from wav_models.training.run import NORMALIZATION, Run
 from wav_models.training.state import Ancestor, StateError, load_tensors, save_tensors
@@ -51,6 +51,16 @@ def _require_autoencoder(run: Run, checkpoint: Checkpoint) -> None:
         )
 
 
+def load_teacher(run: Run) -> WAVModel | None:
+    """The model of the checkpoint that is learnt from, if one was named; StateError where it is another preset's."""
+    if run.teacher is None:
+        return None
+    checkpoint = load_checkpoint(run.teacher, autoencoder_directory=run.pretrained and run.pretrained / "vae")
+    _require_model(checkpoint.config, run.teacher, run)
+    _require_autoencoder(run, checkpoint)
+    return checkpoint.model
+
+
 def load_base(run: Run, model: WAVModel) -> list[Ancestor]:
     """Put the weights of the checkpoint that is built on, if there is one, into the model; its `config` becomes theirs.
 
@@ -73,7 +83,7 @@ def load_base(run: Run, model: WAVModel) -> list[Ancestor]:
     own = [
         {"path": str(run.base / f"{stage}.state.safetensors"), "trained_on": _trained_on(record), **facts}
         for stage, facts in stages.items()
-        if stage in STAGES
+        if stage in EVERY_STAGE
         for facts in [{k: stages[stage].get(k, v) for k, v in _UNKNOWN.items()}]
     ]
     return [*record.get("ancestors", []), *own]

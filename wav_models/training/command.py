@@ -19,7 +19,7 @@ from wav_models.command_line import parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, Count, Positive
 from wav_models.endings import INTERRUPTED, OK
 from wav_models.project_files import resolve
-from wav_models.training.config import STAGES, load_config
+from wav_models.training.config import DISTIL, EVERY_STAGE, load_config
 from wav_models.training.trackers import require_installed
 
 if TYPE_CHECKING:
@@ -27,14 +27,17 @@ if TYPE_CHECKING:
     from wav_models.training.loop import Budget
 
 PROG = "wav train"
-TRAINED = ("autoencoder", *STAGES)
+TRAINED = ("autoencoder", *EVERY_STAGE)
 
 
 @dataclass(frozen=True)
 class TrainArguments:
-    """Train one stage. The order is autoencoder, latents, video, value, action, checkpoint."""
+    """Train one stage. The order is autoencoder, latents, video, value, action, checkpoint. "distil", before the
+    checkpoint, trains a student that plans with fewer passes and steps."""
 
-    stage: Annotated[Literal["autoencoder", "latents", "video", "value", "action", "checkpoint"], tyro.conf.Positional]
+    stage: Annotated[
+        Literal["autoencoder", "latents", "video", "value", "action", "distil", "checkpoint"], tyro.conf.Positional
+    ]
     """What to do: train a part, encode the dataset ("latents"), or write the result ("checkpoint")."""
     data: tuple[Path, ...]
     """Dataset directories (LeRobot v3.0, labelled by `wav label`), trained on as one; always in the same order."""
@@ -60,6 +63,9 @@ class TrainArguments:
     """A checkpoint, or another run: start from its weights instead of from random ones (not when resuming). Give a
     checkpoint to every step of the run, "latents" and "checkpoint" too: its auto-encoder and normalisation are used.
     "autoencoder" goes on from its auto-encoder, which may be another robot's."""
+    teacher: Path | None = None
+    """The checkpoint that "distil" learns from; without it what the stage starts from. A student of a student names the
+    first teacher here."""
     workers: AtLeastOne | None = None
     """Processes with averaged gradients on a CPU; overrides the configuration."""
     devices: Count | None = None
@@ -79,6 +85,8 @@ def main(argv: list[str]) -> int:
     arguments = parsed(TrainArguments, PROG, argv)
     if arguments.stage in TRAINED and arguments.minutes is not None and arguments.steps is not None:
         raise ValueError("give either --minutes X or --steps N")
+    if arguments.teacher is not None and arguments.stage != DISTIL:
+        raise ValueError(f"--teacher is for `distil`, not for `{arguments.stage}`")
     require_installed(arguments.trackers)
     for directory in arguments.data if arguments.stage != "checkpoint" else ():
         if not directory.is_dir():
@@ -165,7 +173,7 @@ def _train(arguments: TrainArguments, command: str) -> bool:
     if arguments.workers is not None:
         config = replace(config, workers=arguments.workers)
     on_gpu = torch.cuda.is_available() and arguments.devices != 0
-    if arguments.stage in STAGES and config.compile and lacks_compiler("cuda" if on_gpu else "cpu"):
+    if arguments.stage in EVERY_STAGE and config.compile and lacks_compiler("cuda" if on_gpu else "cpu"):
         raise ConfigurationError("`compile` needs a C++ compiler (apt-get install g++), or give --set compile=false")
     run = Run(
         arguments.out,
@@ -176,6 +184,7 @@ def _train(arguments: TrainArguments, command: str) -> bool:
         start=arguments.start,
         pretrained=arguments.pretrained,
         weights=arguments.weights,
+        teacher=arguments.teacher,
     )
     if arguments.stage == "latents":
         steps.encode_latents(run)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 from wav_models.configuration import Range, load
 from wav_models.data.mapping import DataMapping
+from wav_models.planner.config import PlannerConfig
+from wav_models.planner.scoring import make_score
 from wav_models.presets import ModelConfig, get_preset
 from wav_models.rewards.label_config import LabelConfig
 
 STAGES = ("video", "value", "action")
 """The three stages of Section 4.2, in order; each starts from the averaged weights of the one before."""
+DISTIL = "distil"
+EVERY_STAGE = (*STAGES, DISTIL)
+"""With the one after them that a run need not have."""
 
 
 Share = Annotated[float, Range(0.0, 1.0)]
@@ -156,6 +161,69 @@ class ActionStageConfig(ExpertStageConfig):
         _require_ascending("prefix_steps", self.prefix_steps)
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """Passes and steps by which a future is imagined, judged and acted on; as in `PlannerConfig`.
+
+    Raises:
+        ValueError: times that no planner takes.
+    """
+
+    video_times: tuple[float, ...]
+    """Flow times of a future's passes. The first step, to the first of them, is one for all futures of an observation
+    where that is above 0."""
+    num_value_steps: Annotated[int, Range(1)]
+    num_action_steps: Annotated[int, Range(1)]
+
+    def __post_init__(self) -> None:
+        self.applied(PlannerConfig())
+
+    @property
+    def shares_first_step(self) -> bool:
+        return self.video_times[:1] > (0.0,)
+
+    def applied(self, planner: PlannerConfig) -> PlannerConfig:
+        """That planner, with these passes and steps."""
+        return replace(
+            planner,
+            video_times=self.video_times,
+            share_first_step=self.shares_first_step,
+            num_value_steps=self.num_value_steps,
+            num_action_steps=self.num_action_steps,
+        )
+
+
+@dataclass(frozen=True)
+class DistilStageConfig(StageConfig):
+    """The stage after the three: fewer passes and steps for what a teacher does with more (`distil_stage`)."""
+
+    teacher: Schedule = field(default_factory=lambda: Schedule((0.25, 0.5, 0.75), 3, 5))
+    student: Schedule = field(default_factory=lambda: Schedule((0.25,), 1, 1))
+    num_futures: Annotated[int, Range(2)] = 4
+    """Futures imagined of every observation, from noises that are drawn anew each time (M)."""
+    num_value_samples: Annotated[int, Range(1)] = 2
+    """Value samples of every future, from noises that the futures of an observation share (N)."""
+    action_noise_std: Annotated[float, Range(0.0)] = 1.0
+    """That of `planner.json`: 0 = acting starts from zero."""
+    score: str = "gain"
+    """By which the futures are compared in held-out metrics; that of `planner.json`."""
+    difference_weight: float = 1.0
+    """Weight of the errors of what distinguishes the futures of an observation, beside those of the futures themselves:
+    a choice is made among differences."""
+    future_weight: float = 1.0
+    value_weight: float = 1.0
+    action_weight: float = 1.0
+    recorded_weight: float = 0.1
+    """Weight of the video loss on recorded futures, where the video network trains: it must stay able to denoise a
+    future in many steps, which is what people are shown."""
+    prefix_steps: tuple[Annotated[int, Range(0)], Annotated[int, Range(0)]] = (0, 0)
+    """As `action.prefix_steps`: what it was for a teacher that is given what is executed while planning lasts."""
+
+    def __post_init__(self) -> None:
+        _require_ascending("prefix_steps", self.prefix_steps)
+        make_score(self.score)
+
+
 def _require_ascending(name: str, numbers: tuple[float, float]) -> None:
     if numbers[0] > numbers[1]:
         raise ValueError(f"{name} {numbers} must ascend")
@@ -238,12 +306,15 @@ class TrainConfig:
     video: VideoStageConfig = field(default_factory=VideoStageConfig)
     value: ValueStageConfig = field(default_factory=ValueStageConfig)
     action: ActionStageConfig = field(default_factory=ActionStageConfig)
+    distil: DistilStageConfig = field(default_factory=DistilStageConfig)
 
     def __post_init__(self) -> None:
-        if self.action.prefix_steps[1] >= (horizon := self.model.horizon.action_horizon):
-            raise ValueError(
-                f"action.prefix_steps {self.action.prefix_steps} must leave one of the {horizon} actions of a chunk"
-            )
+        horizon = self.model.horizon.action_horizon
+        for name, stage in (("action", self.action), (DISTIL, self.distil)):
+            if stage.prefix_steps[1] >= horizon:
+                raise ValueError(
+                    f"{name}.prefix_steps {stage.prefix_steps} must leave one of the {horizon} actions of a chunk"
+                )
 
     @property
     def model(self) -> ModelConfig:

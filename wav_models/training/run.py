@@ -44,6 +44,7 @@ class Run:
         trackers: where numbers are reported beside the printed lines, see `tracking`.
         pretrained: local LTX-Video directory (vae, tokenizer, text_encoder), for presets that use them.
         weights: published weights, from which what they hold starts instead of from random ones.
+        teacher: the checkpoint that "distil" learns from; None: what it starts from.
     """
 
     directory: Path
@@ -54,6 +55,7 @@ class Run:
     start: Path | None = None
     pretrained: Path | None = None
     weights: Path | None = None
+    teacher: Path | None = None
 
     def dataset(self) -> DatasetGroup:
         """The data as the configuration uses them; raises DatasetError as `DatasetGroup` does."""

@@ -34,7 +34,7 @@ from wav_models.training.randomness import RngStreams
 Evaluate = Callable[[], dict[str, float]]
 
 
-class _Prefix(NamedTuple):
+class Prefix(NamedTuple):
     """Steps of a chunk that an expert is given.
 
     Attributes:
@@ -115,9 +115,9 @@ class BaseStage:
     def batch_losses(self, batch: Batch, streams: RngStreams) -> dict[str, Tensor]:
         raise NotImplementedError
 
-    def _video(self, batch: Batch, streams: RngStreams, noisiest_fraction: float) -> tuple[VideoOutput, Tensor]:
+    def video_loss(self, batch: Batch, streams: RngStreams, noisiest_fraction: float) -> tuple[VideoOutput, Tensor]:
         """One pass of the video DiT over the noised recorded future: its output and its loss."""
-        x_1, text, memory = batch.future_latents, self._text(batch, streams), self._memory(batch, streams)
+        x_1, text, memory = batch.future_latents, self.text(batch, streams), self.memory(batch, streams)
         flow_time = draw_flow_time((len(batch),), streams, noisiest_fraction).to(self.device)
         x_0 = normal(x_1.shape, streams, self.device)
         output = self.model.video(
@@ -126,11 +126,11 @@ class BaseStage:
         return output, mse_loss(output.velocity.float(), velocity_target(x_0, x_1))
 
     def _read_futures(self, batch: Batch, streams: RngStreams, futures: FuturesConfig) -> tuple[VideoOutput, Tensor]:
-        """As `_video`, but the first samples' futures are the model's own; they have no part in the loss."""
+        """As `video_loss`, but the first samples' futures are the model's own; they have no part in the loss."""
         num_own = round(futures.own_fraction * len(batch))
         if num_own == 0:
-            return self._video(batch, streams, futures.noisiest_fraction)
-        x_1, text, memory = batch.future_latents, self._text(batch, streams), self._memory(batch, streams)
+            return self.video_loss(batch, streams, futures.noisiest_fraction)
+        x_1, text, memory = batch.future_latents, self.text(batch, streams), self.memory(batch, streams)
         flow_time = draw_flow_time((len(batch),), streams, futures.noisiest_fraction).to(self.device)
         x_0 = normal(x_1.shape, streams, self.device)
         low, high = futures.own_start
@@ -161,7 +161,7 @@ class BaseStage:
         torch.clear_autocast_cache()
         return x
 
-    def _memory(self, batch: Batch, streams: RngStreams) -> Tensor:
+    def memory(self, batch: Batch, streams: RngStreams) -> Tensor:
         latents = batch.memory_latents
         if self.config.camera_dropout > 0.0:
             lost = uniform((len(batch),), streams, self.device) < self.config.camera_dropout
@@ -170,13 +170,22 @@ class BaseStage:
             latents = latents * ~hidden[:, :, None, None, None]  # standardised latents: zero is the mean picture
         return latents + self.config.memory_noise * normal(latents.shape, streams, self.device)
 
-    def _text(self, batch: Batch, streams: RngStreams) -> tuple[Tensor, Tensor]:
+    def text(self, batch: Batch, streams: RngStreams) -> tuple[Tensor, Tensor]:
         """Embeddings and masks of the instructions, some dropped."""
         dropout = getattr(self.config, "caption_dropout", 0.0)
         dropped = uniform((len(batch),), streams, self.device) < dropout
         rows = torch.where(dropped, 0, batch.text)
         episodes = self.batches.episodes
         return episodes.text_embedding.to(self.device)[rows], episodes.text_mask.to(self.device)[rows]
+
+    def prefix(self, batch: Batch, draws: int, streams: RngStreams) -> Prefix:
+        """What is executed while planning lasts; what the joints will have reached by then nobody knows."""
+        low, high = self.config.prefix_steps
+        delays = torch.randint(low, high + 1, (len(batch), draws, 1), generator=streams.torch)
+        given = torch.arange(batch.actions.shape[1]) < delays
+        tokens = batch.actions.clone()
+        tokens[..., self.model.config.embodiment.action_dim :] = 0.0
+        return Prefix(tokens, given.to(self.device))
 
     def _known(self, known: Tensor) -> Tensor | None:
         """Steps that count, [B, 1, steps], given those within the episode [B, steps]; None for all."""
@@ -198,7 +207,7 @@ class VideoStage(BaseStage):
     config: VideoStageConfig
 
     def batch_losses(self, batch: Batch, streams: RngStreams) -> dict[str, Tensor]:
-        _, loss = self._video(batch, streams, self.config.noisiest_fraction)
+        _, loss = self.video_loss(batch, streams, self.config.noisiest_fraction)
         return {"loss": loss}
 
 
@@ -246,7 +255,7 @@ class ActionStage(BaseStage):
         if known is not None:
             learnt = learnt * known
         if config.prefix_steps[1] > 0:
-            prefix = self._prefix(batch, streams)
+            prefix = self.prefix(batch, config.draws, streams)
             learnt = learnt * ~prefix.given
         velocity, target, _ = expert_pass(
             model.action, batch.actions, config.draws, streams, context, prefix, state=state
@@ -254,15 +263,6 @@ class ActionStage(BaseStage):
         action_loss = _squared_error(velocity, target, learnt)
         loss = action_loss + config.video_weight * video_loss + config.value_weight * value_loss
         return {"loss": loss, "action": action_loss, "video": video_loss, "value": value_loss}
-
-    def _prefix(self, batch: Batch, streams: RngStreams) -> _Prefix:
-        """What is executed while planning lasts; what the joints will have reached by then nobody knows."""
-        low, high = self.config.prefix_steps
-        delays = torch.randint(low, high + 1, (len(batch), self.config.draws, 1), generator=streams.torch)
-        given = torch.arange(batch.actions.shape[1]) < delays
-        tokens = batch.actions.clone()
-        tokens[..., self.model.config.embodiment.action_dim :] = 0.0
-        return _Prefix(tokens, given.to(self.device))
 
 
 def _squared_error(velocity: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
@@ -279,7 +279,7 @@ def expert_pass(
     count: int,
     streams: RngStreams,
     context: Any,
-    prefix: _Prefix | None = None,
+    prefix: Prefix | None = None,
     **inputs: Tensor,
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """`count` noise and time draws per observation against one context.

@@ -1,4 +1,4 @@
-"""The steps of a run: auto-encoder, latents, three stages (the checkpoint: training/assembly.py)."""
+"""The steps of a run: auto-encoder, latents, stages (the checkpoint: training/assembly.py)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from wav_models.checkpoint import load_pretrained
+from wav_models.checkpoint import MODEL, load_pretrained
 from wav_models.checkpoint_files import file_sha256
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
@@ -22,8 +23,8 @@ from wav_models.data.normalization import Normalization
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel, compile_blocks, recompute_activations
 from wav_models.training.autoencoder_stage import AutoencoderStage
-from wav_models.training.base import load_base, take_over_base
-from wav_models.training.config import STAGES, DatasetConfig, TrainConfig
+from wav_models.training.base import load_base, load_teacher, take_over_base
+from wav_models.training.config import DISTIL, EVERY_STAGE, DatasetConfig, TrainConfig
 from wav_models.training.data.batches import Batches, fit_normalization, still_steps
 from wav_models.training.data.frames import (
     FRAMES,
@@ -48,6 +49,7 @@ from wav_models.training.data.latents import (
     load_autoencoder,
     load_episodes,
 )
+from wav_models.training.distil_stage import DistilStage
 from wav_models.training.loop import Budget, Report, train
 from wav_models.training.low_rank import merged
 from wav_models.training.metrics import JUDGED_BY, HeldOut
@@ -172,7 +174,7 @@ def _frames(run: Run, dataset: DatasetGroup) -> Frames:
 
 
 def train_stage(run: Run, stage: str, budget: Budget, *, resume: bool) -> None:
-    """One of the three stages; it starts from the averaged weights of the stages before it.
+    """One of the three stages, or the one after them; it starts from the averaged weights of the stages before it.
 
     Raises:
         StateError: the stage before, or the latents, are missing.
@@ -183,6 +185,8 @@ def train_stage(run: Run, stage: str, budget: Budget, *, resume: bool) -> None:
 def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, resume: bool) -> None:
     """`train_stage` on this one of several workers."""
     config = run.config
+    if name == DISTIL and run.start is not None and run.base is None:
+        raise ValueError(f"--start {run.start}: is no checkpoint; `distil` starts from the stages of its own run")
     torch.manual_seed(config.seed)
     model = WAVModel(config.model)
     if run.weights is not None:
@@ -191,14 +195,16 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
             print_warning(f"{run.weights}: has no {', '.join(initialised)}; they start from random weights")
     warn = print_warning if worker.is_main else lambda text: None
     base = load_base(run, model)
-    before = load_averages(run, model, STAGES[: STAGES.index(name)], warn=warn)
+    before = load_averages(run, model, EVERY_STAGE[: EVERY_STAGE.index(name)], warn=warn)
     lineages = [progress.lineage(run.state_path(stage)) for stage, progress in before.items()]
     lineages.append(base)
     if run.start is not None and run.base is None:
         lineages.append(load_part(run.start, model, name))
     batches, validation = _batches(run)
     measure = HeldOut(model, validation, config.validation_samples, config.seed)
-    stage = make_stage(name, model, batches, config, getattr(measure, name))
+    stage = make_stage(name, model, batches, config, getattr(measure, name, dict), load_teacher(run))
+    if isinstance(stage, DistilStage):
+        stage.evaluate = partial(stage.measure, validation, config.validation_samples, config.seed)
     stage.judged_by = JUDGED_BY[name]
     if config.recompute:
         recompute_activations(model)
@@ -207,8 +213,11 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
             _say(f"[{name}] compiling the networks: half a minute or more before the first step")
         compile_blocks(model)
         stage.evaluate = uncompiled(stage.evaluate)
+    inputs = run.inputs()
+    if name == DISTIL:
+        inputs["teacher"] = None if run.teacher is None else file_sha256(run.teacher / MODEL)[:16]
     provenance = Provenance(
-        run.inputs(),
+        inputs,
         before={stage: progress.weights for stage, progress in before.items()},
         ancestors=list(joined(*lineages).values()),
     )
@@ -306,7 +315,8 @@ def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: 
         warn: called for every stage that is not finished.
 
     Returns:
-        How far each stage is; without those that were not trained here, where a checkpoint is built on.
+        How far each stage is; without those that were not trained here, where a checkpoint is built on, and without
+        `DISTIL`, which a run need not have.
 
     Raises:
         StateError: a stage has not been trained, or with another preset.
@@ -314,7 +324,7 @@ def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: 
     trained: dict[str, Progress] = {}
     for stage in stages:
         path = run.state_path(stage)
-        if not path.is_file() and run.base is not None:
+        if not path.is_file() and (run.base is not None or stage == DISTIL):
             continue
         if not path.is_file():
             raise StateError(f"{path}: no such file; run `wav train {stage}` first")
@@ -335,7 +345,7 @@ def load_part(start: Path, model: WAVModel, part: str) -> list[Ancestor]:
         StateError: that run has not trained it, or with another preset.
     """
     trained_on = _known_identities(start)
-    for stage in reversed(STAGES[STAGES.index(part) :]):
+    for stage in reversed(EVERY_STAGE[EVERY_STAGE.index(part) :]):
         path = start / f"{stage}.state.safetensors"
         if not path.is_file():
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +130,36 @@ def test_unknown_datasets_and_keys_are_named(tmp_path: Path, capsys: pytest.Capt
     ):
         assert main([*command, setting]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_student_of_a_checkpoint_plans_with_its_own_steps(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_foreign(record(tmp_path / "theirs"), names=JOINT_NAMES, version="v2.1")
+    config, run = tmp_path / "run.yaml", tmp_path / "run"
+    cameras = ", ".join(f"{view}: observation.images.{name}" for view, name in CAMERAS.items())
+    config.write_text(
+        "{preset: wav-tiny, workers: 1, validation_samples: 2, frozen: [video., action.],"
+        f"datasets: {{theirs: {{mapping: {{cameras: {{{cameras}}}, fps: 10}}}}}},"
+        "distil: {num_futures: 2, num_value_samples: 1, teacher: {video_times: [0.0], num_value_steps: 2,"
+        "num_action_steps: 1}, student: {video_times: [0.0], num_value_steps: 1, num_action_steps: 1},"
+        "loop: {batch_size: 2, bf16: false}}}"
+    )
+    common = ["--data", str(data), "--out", str(run), "--config", str(config)]
+    start = ["--start", str(base)]
+    assert main(["latents", *common, *start]) == 0
+    assert main(["distil", *common, *start, "--steps", "1"]) == 0
+    assert "captured" in capsys.readouterr().out
+    assert main(["distil", *common, *start, "--steps", "2", "--resume", "--teacher", str(base)]) == 1
+    assert "not trained with the teacher of now" in capsys.readouterr().err
+    assert main(["checkpoint", *common, *start]) == 0
+    before, after = load_checkpoint(base), load_checkpoint(run / "checkpoint")
+    weights = before.model.state_dict()
+    changed = {n.split(".")[0] for n, x in after.model.state_dict().items() if not torch.equal(x, weights[n])}
+    assert changed == {"value"}
+    assert after.planner == replace(before.planner, num_value_steps=1, num_action_steps=1)
+    assert list(after.training_record["stages"]) == ["distil"]
+    assert main(["distil", *common, "--start", str(run), "--steps", "1"]) == 2
+    assert "`distil` starts from the stages of its own run" in capsys.readouterr().err
+    assert main(["value", *common, *start, "--steps", "1", "--teacher", str(base)]) != 0
+    assert "--teacher is for `distil`" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from wav_models.networks.video_dit import VideoFeatures
 from wav_models.networks.wav_model import initialize
 from wav_models.presets import WAV_TINY, ModelConfig
 from wav_models.training.randomness import RngStreams, streams_at
-from wav_models.training.stages import _Prefix, _squared_error, expert_pass
+from wav_models.training.stages import Prefix, _squared_error, expert_pass
 
 HORIZON, BATCH, NUM_GIVEN = 8, 64, 3
 
@@ -79,7 +79,7 @@ def _context(expert: ActionDiT, count: int) -> ExpertContext:
 
 def _loss(expert: ActionDiT, lines: Tensor, given: Tensor, streams: RngStreams) -> Tensor:
     context, state = _context(expert, len(lines)), torch.zeros(len(lines), 1, 28)
-    velocity, target, _ = expert_pass(expert, lines, 1, streams, context, _Prefix(lines, given), state=state)
+    velocity, target, _ = expert_pass(expert, lines, 1, streams, context, Prefix(lines, given), state=state)
     return _squared_error(velocity, target, ~given)
 
 

@@ -229,7 +229,7 @@ def test_actions_that_are_not_imitated_have_no_part_in_their_loss(
 def test_a_lost_camera_shows_the_mean_picture(model: WAVModel, batches: Batches, train_config: TrainConfig) -> None:
     video = replace(train_config.video, camera_dropout=1.0, memory_noise=0.0)
     stage = make_stage("video", model, batches, replace(train_config, video=video), dict)
-    memory = stage._memory(batches.at(batches.steps), streams_at(0, "video", 0, 0))
+    memory = stage.memory(batches.at(batches.steps), streams_at(0, "video", 0, 0))
     lost = (memory == 0.0).flatten(2).all(dim=2)
     assert (lost.sum(dim=1) == 1).all()
     assert lost.any(dim=0).all()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.config import STAGES, load_config
+from wav_models.training.config import EVERY_STAGE, load_config
 from wav_models.training.data.batches import Batch
 from wav_models.training.randomness import streams_at
 from wav_models.training.stage_table import make_stage
@@ -30,7 +30,7 @@ def test_numbers_are_those_of_tables_3_and_4() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", EVERY_STAGE)
 def test_every_stage_runs_forwards_and_backwards_at_full_size(name: str) -> None:
     """On the meta device: all shapes are computed, no number is."""
     config = load_config(CONFIG)
@@ -54,6 +54,7 @@ def test_every_stage_runs_forwards_and_backwards_at_full_size(name: str) -> None
             targets=torch.empty(2, horizon.action_horizon, 14),
             action_known=torch.empty(2, horizon.action_horizon),
             value_known=torch.empty(2, horizon.value_horizon),
+            imitated=torch.empty(2),
         )
         table = SimpleNamespace(
             text_embedding=torch.empty(2, *text), text_mask=torch.empty(2, text[0], dtype=torch.bool)

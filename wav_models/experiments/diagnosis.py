@@ -16,6 +16,7 @@ by as many value samples, with noises that all futures share.
     gain_promised_NAME, gain_realised_NAME        of what a planner NAME chose, where searches are compared
     auc_true, auc_own, auc_imagined               value against the success of recorded episodes: reading their true
                                                   future; the model's own, denoised from the noised true one; imagined
+    taught                                        what a student keeps of its teacher's choices (`taught`)
     return_r2_*, action_error_*                   predicted return and decoded chunk against the recorded ones, with the
                                                   same futures, and with a wrong one: of another moment of the episode
 
@@ -113,15 +114,20 @@ def area_under_curve(scores: FloatArray, positive: Sequence[bool]) -> float | No
 def describe(result: dict[str, Any]) -> str:
     """One line per number: at regular moments, where futures differ most, and on recorded episodes."""
     regular, choices = result["simulated"], result["choices"]
-    recorded = result.get("recorded") or {}
+    recorded, taught = result.get("recorded") or {}, result.get("taught") or {}
     origin = [f"  recorded episodes: {result['data']} ({result['episodes_were']})"] if recorded else []
-    width = max(map(len, (*regular, *recorded)))
+    width = max(map(len, (*regular, *recorded, *taught.get("regular", ()))))
     return "\n".join(
         [
             f"  {'':<{width}}  {'regular':>12} {'choices':>12}",
             *(f"  {name:<{width}}  {_number(regular[name])} {_number(choices[name])}" for name in regular),
             *origin,
             *(f"  {name:<{width}}  {_number(value)}" for name, value in recorded.items()),
+            *(["  against the teacher, on the same episodes"] if taught else []),
+            *(
+                f"  {name:<{width}}  {_number(value)} {_number(taught['choices'][name])}"
+                for name, value in taught.get("regular", {}).items()
+            ),
         ]
     )
 

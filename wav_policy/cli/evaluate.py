@@ -81,6 +81,11 @@ class EvaluateArguments:
     """Local LTX-Video directory, for checkpoints that use its auto-encoder and T5."""
     data: Path | None = None
     """Labelled dataset with successes and failures, for --diagnose."""
+    teacher: Path | None = None
+    """With --diagnose and --data: the checkpoint whose choices are held against those of --checkpoint, at moments of
+    held-out episodes and with the same new noises."""
+    teacher_planner: tuple[str, ...] = ()
+    """As --planner, of the teacher."""
     json: Path | None = None
     """Where to write the result; "-" or nothing: to standard output, progress to standard error. Finished trials are
     kept in FILE.trials.jsonl, those of an evaluation before in FILE.trials.jsonl.old."""
@@ -121,6 +126,10 @@ def _check(arguments: EvaluateArguments) -> None:
             raise ConfigurationError(f"--diagnose has no use for {', '.join(map(option, idle))}")
     elif arguments.data is not None:
         raise ConfigurationError("--data is read by --diagnose only")
+    if arguments.teacher is not None and not (arguments.diagnose and arguments.data is not None):
+        raise ConfigurationError("--teacher needs --diagnose and --data: choices are compared on recorded episodes")
+    if arguments.teacher_planner and arguments.teacher is None:
+        raise ConfigurationError("--teacher-planner is of a --teacher")
     if arguments.conditions and (arguments.iterations or arguments.selection):
         raise ConfigurationError("give either --conditions, or --iterations and --selection")
     trials_file(arguments.json, arguments.resume)
@@ -180,6 +189,13 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
     planner = base_planner(arguments)
     make_score(planner.score)  # raises where elites are random: there is nothing to diagnose
     seeds = range(arguments.seed, arguments.seed + arguments.episodes)
+    teacher = None
+    if arguments.teacher is not None:
+        directory = find_checkpoint(arguments.teacher)
+        teacher = (
+            directory,
+            base_planner(replace(arguments, checkpoint=directory, planner=arguments.teacher_planner, selection=())),
+        )
     links = {}
     for task in arguments.task:
         branch = BranchSettings(
@@ -198,9 +214,12 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
             branch,
             arguments.workers,
             named_conditions(planner, arguments.conditions),
+            teacher,
         )
         links[task] = diagnose(plan)
     summary = {**header(arguments, command), "planner": asdict(planner), "tasks": links}
+    if teacher is not None:
+        summary["teacher"] = {"checkpoint": teacher[0].name, "planner": asdict(teacher[1])}
     text = "\n".join(
         f"{task}, video passes at {plan.planner.video_times}:\n{describe_links(r)}" for task, r in links.items()
     )

@@ -33,6 +33,7 @@ class DiagnosisPlan:
         branch: how much to look at in an episode.
         workers: processes, one torch thread each.
         searches: planners whose choices are acted out as well, by name.
+        teacher: checkpoint and planner whose choices those of `checkpoint` are held against, or None.
     """
 
     checkpoint: Path
@@ -44,6 +45,7 @@ class DiagnosisPlan:
     branch: BranchSettings
     workers: int
     searches: Mapping[str, PlannerConfig]
+    teacher: tuple[Path, PlannerConfig] | None = None
 
 
 def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
@@ -68,11 +70,19 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
         recorded = split and pool.submit(
             with_prepared, _measure_recorded, plan.data, split.episodes[:RECORDED_EPISODES], plan.seeds.start
         )
+        taught = (
+            split
+            and plan.teacher
+            and pool.submit(
+                with_prepared, _measure_taught, plan, split.episodes[:RECORDED_EPISODES], MOMENTS_PER_EPISODE
+            )
+        )
         for future in as_completed([pool.submit(with_prepared, _episode, seed) for seed in plan.seeds]):
             seed, found = future.result()
             moments += found
             print(f"[diagnose {plan.task}] seed {seed}: {len(found)} moments", file=sys.stderr, flush=True)
         links = None if recorded is None else recorded.result()
+        choices = taught.result() if taught else None
     moments.sort(key=lambda moment: (moment.seed, moment.step))
     return {
         "data": None if plan.data is None else plan.data.name,
@@ -81,6 +91,7 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
         "simulated": summarise_moments([m for m in moments if m.regular], joints),
         "choices": summarise_moments([m for m in moments if m.choice], joints),
         "recorded": links,
+        "taught": choices,
     }
 
 
@@ -107,6 +118,18 @@ def _make_brancher(plan: DiagnosisPlan) -> Brancher:
 
     reader, world = make_reader(plan.checkpoint, plan.planner), BranchingWorld(plan.task, split=plan.split)
     return Brancher(reader, world, plan.branch, plan.searches)
+
+
+def _measure_taught(
+    brancher: Brancher, plan: DiagnosisPlan, episodes: list[int], moments: int
+) -> dict[str, dict[str, float]]:
+    from wav_models.data.dataset import Dataset
+    from wav_models.experiments.taught import measure_taught
+
+    assert plan.teacher is not None
+    assert plan.data is not None
+    teacher = make_reader(*plan.teacher)
+    return measure_taught(brancher.reader, teacher, Dataset(plan.data), episodes, moments, plan.seeds.start)
 
 
 def _measure_recorded(brancher: Brancher, data: Path, episodes: list[int], first_seed: int) -> dict[str, float | None]:

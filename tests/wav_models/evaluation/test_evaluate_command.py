@@ -72,6 +72,9 @@ def test_unknown_task_and_checkpoint_are_refused(tmp_path: Path, capsys: pytest.
         (["--conditions", "k0", "--iterations", "3"], "give either --conditions, or --iterations and --selection"),
         (["--diagnose", "--conditions", "k0", "--dtype", "bf16", "--bare"], "no use for --bare, --dtype"),
         (["--data", "somewhere"], "--data is read by --diagnose only"),
+        (["--diagnose", "--teacher", "somewhere"], "--teacher needs --diagnose and --data"),
+        (["--teacher", "somewhere"], "--teacher needs --diagnose and --data"),
+        (["--diagnose", "--teacher-planner", "score=mean"], "--teacher-planner is of a --teacher"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.config import EVERY_STAGE, load_config
+from wav_models.training.config import EVERY_STAGE, Schedule, load_config
 from wav_models.training.data.batches import Batch
 from wav_models.training.randomness import streams_at
 from wav_models.training.stage_table import make_stage
@@ -36,7 +36,10 @@ def test_every_stage_runs_forwards_and_backwards_at_full_size(name: str) -> None
     config = load_config(CONFIG)
     futures = replace(config.action.futures, own_fraction=0.5)
     config = replace(
-        config, value=replace(config.value, futures=futures), action=replace(config.action, futures=futures)
+        config,
+        value=replace(config.value, futures=futures),
+        action=replace(config.action, futures=futures),
+        distil=replace(config.distil, teacher=Schedule((0.0, 0.25), 1, 1), student=Schedule((0.25,), 1, 1)),
     )
     model, horizon, latent = config.model, config.model.horizon, config.model.latent
     text = model.text.max_tokens, model.video.caption_channels

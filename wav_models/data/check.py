@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from wav_models.data.check_episode import Problem, check_episode, check_mapped_episode
 from wav_models.data.conventions import Conventions, JointLimits, missing_names
@@ -34,6 +34,8 @@ from wav_models.worker_pool import worker_pool
 
 _RESTORE = "restore it from a copy"
 
+OnProgress: TypeAlias = Callable[[int, int], None]
+
 
 def check_dataset(
     root: Path,
@@ -43,6 +45,7 @@ def check_dataset(
     decode: bool = True,
     robot: Embodiment | None = None,
     workers: int = 1,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> Iterator[Problem]:
     """All problems of a dataset of this project's layout, as they are found.
 
@@ -53,6 +56,7 @@ def check_dataset(
         decode: every video once, instead of only counting its packets.
         robot: whose dataset it should be; None: the known one whose it is.
         workers: processes that go through the videos.
+        on_progress: called with the numbers of episodes looked at and of all.
 
     Raises:
         ChildProcessError: a worker died.
@@ -84,6 +88,7 @@ def check_dataset(
         for info in dataset.episodes:
             labelled, problems = check_episode(dataset, info.index, first_index, tasks, conventions, inspect)
             yield from problems
+            on_progress(info.index + 1, len(dataset))
             num_labelled += labelled
             first_index += info.length
     if num_labelled < len(dataset) and (num_labelled or VALUE_KEY in dataset.info["features"]):
@@ -96,21 +101,27 @@ def check_dataset(
 
 
 def check_mapped(
-    dataset: MappedDataset, fps: int | None = None, *, conventions: Conventions | None = None, decode: bool = True
+    dataset: MappedDataset,
+    fps: int | None = None,
+    *,
+    conventions: Conventions | None = None,
+    decode: bool = True,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> Iterator[Problem]:
     """All problems of another lab's dataset as its mapping makes it: of what is read of it, and of nothing else.
 
     Args:
         dataset: with the episodes that are to be used.
-        fps, conventions: see `check_dataset`; the limits are those of the dataset's robot when None.
+        fps, conventions, on_progress: see `check_dataset`; the limits are those of the dataset's robot when None.
         decode: every picture once, instead of only the last ones of episodes.
     """
     conventions = conventions or Conventions(dataset.robot, JointLimits.of(dataset.robot))
     yield from _check_rate(dataset, fps)
     if not len(dataset):
         yield _no_episodes(dataset)
-    for info in dataset.episodes:
+    for done, info in enumerate(dataset.episodes, start=1):
         yield from check_mapped_episode(dataset, info.index, conventions, decode=decode)
+        on_progress(done, len(dataset))
     yield from _check_marks(dataset)
     yield from _check_conventions(dataset, conventions)
 

@@ -23,8 +23,9 @@ from wav_models.engines.export import (
 )
 from wav_models.engines.manifest import Measurement, PlanShape, read_manifest, weights_sha256
 from wav_models.engines.measurement import named
+from wav_models.engines.names import ENGINES, RUNTIMES
 from wav_models.engines.precision import choose_dtype
-from wav_models.engines.runtimes import get_runtime, load_engine, runtime_names
+from wav_models.engines.runtimes import get_runtime, load_engine
 from wav_models.engines.torch_engine import DTYPES, TorchEngine
 from wav_models.engines.weights import on_cpu
 from wav_models.networks.text_encoder import TextEncoder, make_text_encoder
@@ -34,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 UNUSABLE: Final = (RuntimeError, ImportError, OSError, MemoryError)
 """EngineError and what GPU libraries raise: reasons for "auto" to take another."""
-
-ENGINES: Final = ("auto", "torch", *runtime_names())
 
 
 def make_engine(
@@ -64,7 +63,7 @@ def make_engine(
     """
     if name not in ENGINES:
         raise EngineError(f"unknown engine {name!r}{did_you_mean(name, ENGINES)}")
-    if name in runtime_names():
+    if name in RUNTIMES:
         get_runtime(name).require()
     began = time.perf_counter()
     maker = _Maker(
@@ -141,7 +140,7 @@ class _Maker:
         in_torch = dtype in DTYPES
         found: list[_Export] = []
         reasons: list[str] = []
-        for name in runtime_names():
+        for name in RUNTIMES:
             exports, why_not_others = self._exports(name)
             found += exports
             reasons += why_not_others
@@ -192,7 +191,8 @@ class _Maker:
             )
         for each in exports:
             if not each.measured.agrees:
-                logger.warning("engine auto: not %s: %s", each.label, each.said)
+                say = logger.warning if each.measured.processor else logger.info  # not measured: no fault of theirs
+                say("engine auto: not %s: %s", each.label, each.said)
                 reasons.append(each.said)
         return [each for each in exports if each.measured.agrees], reasons
 

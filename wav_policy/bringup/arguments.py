@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 from wav_models import project_files
 from wav_models.configuration import ConfigurationError, Range, did_you_mean, from_texts, load, with_assignments
+from wav_models.engines.names import AUTO, ENGINES
 from wav_policy.bringup import paths
 from wav_policy.policy.remote.address import check_address
 from wav_policy.sim.tasks import TASKS
 
-AUTO = "auto"
 BOOL_CHOICES = ("true", "false")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 DEFAULT_CHECKPOINT = "checkpoints/wav-tiny"
@@ -47,7 +47,7 @@ ARGUMENTS = (
     ),
     LaunchArgument("policy", "", "ws://HOST:PORT of a policy server in place of the checkpoint (docs/remote.md)."),
     LaunchArgument("policy_mapping", "", "YAML with that server's views, joints and rates; empty: it says them."),
-    LaunchArgument("engine", AUTO, "What runs the networks.", (AUTO, "torch", "onnxruntime", "tensorrt")),
+    LaunchArgument("engine", AUTO, "What runs the networks.", ENGINES),
     LaunchArgument(
         "planner",
         "",

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne
 from wav_models.endings import FAILED, OK
 from wav_policy.cli.json_output import say_result
+from wav_policy.cli.progress import progress
 
 if TYPE_CHECKING:
     from wav_models.data.conventions import Conventions
@@ -59,16 +61,17 @@ def main(argv: list[str]) -> int:
         dataset = _opened(directory)
         robot = ROBOT if dataset is None else dataset.robot
         conventions = Conventions(robot, JointLimits.of(robot))
-        found = check_dataset(directory, fps, conventions=conventions, decode=decode, workers=arguments.workers)
+        check = partial(check_dataset, directory, workers=arguments.workers)
     else:
         episodes = None if arguments.episodes is None else EpisodeFilter(arguments.episodes)
         dataset = mapped = through_mapping(directory, arguments.mapping, ROBOT, episodes)
         conventions = Conventions(ROBOT, JointLimits.of(ROBOT))
-        found = check_mapped(mapped, fps, conventions=conventions, decode=decode)
+        check = partial(check_mapped, mapped)
     problems = []
-    for problem in found:
-        problems.append(problem)
-        print(problem, file=sys.stderr)
+    with progress("checking") as tell:
+        for problem in check(fps=fps, conventions=conventions, decode=decode, on_progress=tell):
+            problems.append(problem)
+            print(problem, file=sys.stderr)
     counts = Counter(problem.severity for problem in problems)
     facts = {} if counts["error"] or dataset is None else dict(describe(dataset, conventions))
     summary = ", ".join(f"{name} {value}" for name, value in facts.items())

@@ -13,6 +13,7 @@ from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne
 from wav_models.endings import OK, WRONG_USE
 from wav_policy.recording.bag_file import is_recording
+from wav_policy.cli.progress import progress
 
 if TYPE_CHECKING:
     from wav_models.data.episode_filter import EpisodeFilter
@@ -124,16 +125,13 @@ def _filter(arguments: ConvertArguments) -> EpisodeFilter | None:
 
 
 def _write(arguments: ConvertArguments, mapping: DataMapping) -> None:
-    from rich.progress import Progress
-
     from wav_models.data.mapped_dataset import MappedDataset
     from wav_policy.recording.conversion import convert_dataset
     from wav_policy.robot.joints import ROBOT
 
     source = MappedDataset(arguments.source, mapping, ROBOT, _filter(arguments))
-    with Progress() as bar:
-        line = bar.add_task("converting", total=len(source))
-        number = convert_dataset(source, arguments.target, lambda done: bar.update(line, completed=done))
+    with progress("converting") as tell:
+        number = convert_dataset(source, arguments.target, lambda done: tell(done, len(source)))
     print(f"{number} episodes at {source.fps} Hz in {arguments.target}; next: wav dataset check, wav label")
 
 

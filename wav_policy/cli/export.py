@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, check_choice
 from wav_models.endings import FAILED, OK
+from wav_models.engines.names import RUNTIMES
 from wav_policy.bringup.paths import find_checkpoint
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def main(argv: list[str]) -> int:
     if (arguments.checkpoint is None) == (arguments.preset is None):
         raise ConfigurationError("give --checkpoint DIRECTORY, or --preset NAME with --out DIRECTORY")
     checkpoint = arguments.checkpoint and find_checkpoint(arguments.checkpoint)
-    from wav_models.engines.runtimes import get_runtime, runtime_names
+    check_choice("engine", arguments.engine, RUNTIMES)
+    from wav_models.engines.runtimes import get_runtime
 
-    check_choice("engine", arguments.engine, runtime_names())
     runtime = get_runtime(arguments.engine)
     check_choice(f"precision of {runtime.name}", arguments.precision, runtime.precisions)
     runtime.require()

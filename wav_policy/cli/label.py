@@ -11,6 +11,7 @@ import tyro
 
 from wav_models.command_line import parsed
 from wav_models.configuration import AtLeastOne, NotNegative, Range
+from wav_policy.cli.progress import progress
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,12 @@ class LabelArguments:
 def main(argv: list[str]) -> None:
     """Entry point of `wav label`."""
     arguments = parsed(LabelArguments, "wav label", argv)
-    from rich.progress import Progress
-
     from wav_models.rewards.label import count_unmarked, label_dataset
     from wav_models.rewards.label_config import LabelConfig
 
     config = LabelConfig(arguments.discount, arguments.image_size, arguments.failure_penalty)
-    with Progress() as bar:
-        line = bar.add_task("labelling", total=None)
-        written = label_dataset(
-            arguments.directory,
-            config,
-            num_workers=arguments.workers,
-            on_progress=lambda done, total: bar.update(line, completed=done, total=total),
-        )
+    with progress("labelling") as tell:
+        written = label_dataset(arguments.directory, config, num_workers=arguments.workers, on_progress=tell)
     print(f"{written} files labelled in {arguments.directory}")
     unmarked, total = count_unmarked(arguments.directory)
     if unmarked:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wav_models.configuration import ConfigurationError, check_choice
+from wav_models.engines.names import ENGINES
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import require_writable
 
@@ -24,7 +25,6 @@ def checkpoint_to_load(path: Path, engine: str = "auto", dtype: str = "auto") ->
     """
     checkpoint = find_checkpoint(path)
     from wav_models.engines.precision import PRECISIONS
-    from wav_models.engines.select import ENGINES
 
     check_choice("engine", engine, ENGINES)
     check_choice("dtype", dtype, PRECISIONS)

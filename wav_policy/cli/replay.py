@@ -49,15 +49,20 @@ def main(argv: list[str]) -> None:
     check_film(arguments.video)
     if not arguments.recording.exists():
         raise FileNotFoundError(f"{arguments.recording} does not exist")
+    from wav_policy.monitor.open_recording import check_recording, open_recording
+    from wav_policy.monitor.server import Address, PageServer
+
+    check_recording(arguments.recording, arguments.episode)
+    address = Address.choose(arguments.host, arguments.port)
+    if arguments.video is None:
+        address.require_free()
     checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine)
     from wav_models.checkpoint import load_model_config
     from wav_models.configuration import load
     from wav_models.project_files import resolve
-    from wav_policy.monitor.open_recording import open_recording
     from wav_policy.monitor.replay import Replay
     from wav_policy.monitor.replay_film import film_replay
     from wav_policy.monitor.replay_page import ReplayPage
-    from wav_policy.monitor.server import Address, PageServer
     from wav_policy.nodes.messages.images import rgb_from_any
     from wav_policy.policy.wav_policy import WAVPolicy
     from wav_policy.recording.bag_topics import BagTopics
@@ -73,7 +78,7 @@ def main(argv: list[str]) -> None:
             film_replay(replay, recording, arguments.video, lambda text: print(text, flush=True))
             return
         page = ReplayPage(recording, replay)
-        with closing(PageServer(Address.choose(arguments.host, arguments.port), page.page)) as server:
+        with closing(PageServer(address, page.page)) as server:
             print(f"{recording.title}: {len(recording)} frames, {recording.instruction!r}")
             print(f"the page is at {server.url}", flush=True)
             while True:

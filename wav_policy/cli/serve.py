@@ -44,11 +44,12 @@ class ServeArguments:
 def main(argv: list[str]) -> None:
     """Entry point of `wav serve`."""
     arguments = parsed(ServeArguments, "wav serve", argv)
-    checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
     from wav_policy.monitor.server import Address
+
+    address = Address.choose(arguments.host, arguments.port, arguments.token_file).require_free()
+    checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
     from wav_policy.policy.remote.server import PolicyServer
 
-    address = Address.choose(arguments.host, arguments.port, arguments.token_file)
     policy = load_policy(arguments, checkpoint)
     cost = policy.warm_up()
     server = PolicyServer(policy, address.host, address.port, address.token, lambda text: print(text, flush=True))

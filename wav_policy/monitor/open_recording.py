@@ -21,6 +21,20 @@ from wav_policy.recording.bag_topics import BagTopics
 from wav_policy.robot.cameras import VIEWS
 
 
+def check_recording(path: Path, episode: int) -> None:
+    """Whether there is something to open, looked at before anything is loaded.
+
+    Raises:
+        ReplayError, DatasetError: it is nothing that can be replayed, or has no such episode.
+    """
+    if (path / INFO_PATH).exists():
+        number = len(Dataset(path))
+        if not 0 <= episode < number:
+            raise ReplayError(f"{path} has {number} episodes; --episode {episode} is none of them")
+    elif not is_recording(path):
+        raise ReplayError(f"{path} is neither a LeRobot dataset ({INFO_PATH}) nor a rosbag2/MCAP recording")
+
+
 def open_recording(
     path: Path,
     episode: int,
@@ -42,17 +56,14 @@ def open_recording(
     Raises:
         ReplayError, DatasetError: it is nothing that can be replayed.
     """
+    check_recording(path, episode)
     if (path / INFO_PATH).exists():
         return _from_dataset(path, episode, image_size, step_hz)
-    if is_recording(path):
-        return _from_bag(path, episode, image_size, step_hz, topics or BagTopics(), decode)
-    raise ReplayError(f"{path} is neither a LeRobot dataset ({INFO_PATH}) nor a rosbag2/MCAP recording")
+    return _from_bag(path, episode, image_size, step_hz, topics or BagTopics(), decode)
 
 
 def _from_dataset(path: Path, number: int, image_size: tuple[int, int], step_hz: float) -> Recording:
     dataset = Dataset(path)
-    if not 0 <= number < len(dataset):
-        raise ReplayError(f"{path} has {len(dataset)} episodes; --episode {number} is none of them")
     episode = dataset.read_episode(number)
     try:
         stride = frames_per_step(dataset.fps, step_hz)

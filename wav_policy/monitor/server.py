@@ -58,6 +58,15 @@ class Address:
             return cls(host, port, _read_token(token_file))
         return cls(host, port, None if is_loopback(host) else secrets.token_urlsafe(24))
 
+    def require_free(self) -> Address:
+        """Itself, if one can listen there now; before anything is loaded.
+
+        Raises:
+            ServerError: the port is taken, or the host is not this machine's.
+        """
+        _listen(self).close()
+        return self
+
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the address."""
@@ -174,7 +183,7 @@ def _listen(address: Address) -> socket.socket:
     except (OSError, OverflowError) as error:
         raise ServerError(
             f"cannot listen on {address.host}:{address.port}: {error}. Choose another port: monitor_port:=N "
-            "(`wav up`, `ros2 launch`), --port N (`wav demo`, `wav replay`)"
+            "(`wav up`, `ros2 launch`), --port N (`wav replay`, `wav serve`)"
         ) from error
 
 

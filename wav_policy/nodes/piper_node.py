@@ -52,6 +52,7 @@ from wav_policy.nodes.runtime.goal_runner import Configured, GoalRunner
 from wav_policy.nodes.runtime.lifecycle import ManagedNode
 from wav_policy.nodes.runtime.parameters import Described, declare, describe
 from wav_policy.nodes.runtime.priority import take_priority
+from wav_policy.nodes.runtime.repeated_words import RepeatedWords
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
 from wav_policy.piper.errors import EmergencyStoppedError, PiperError
@@ -117,7 +118,7 @@ class PiperNode(ManagedNode):
             self.get_namespace(),
             self._on_chunk,
             self._reject,
-            self._report_loss,
+            RepeatedWords(self.get_logger().warning),
             self._introduce,
             self._on_wanted,
             self._goals.hear,
@@ -294,9 +295,6 @@ class PiperNode(ManagedNode):
     def _reject(self, reason: str) -> None:
         if self._loop is not None:
             self._loop.reject(reason)
-
-    def _report_loss(self, reason: str) -> None:
-        self.get_logger().warning(reason, throttle_duration_sec=1.0)
 
     def _note(self, text: str) -> None:
         self.get_logger().info(text)

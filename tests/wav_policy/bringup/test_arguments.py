@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from wav_models import project_files
+from wav_models.engines.names import ENGINES
 from wav_policy.bringup.arguments import (
     ARGUMENTS,
     DEFAULT_CHECKPOINT,
@@ -40,6 +41,11 @@ def test_every_namespace_has_its_own_directory(checkpoint: str) -> None:
     assert len(places) == 4
     written = {parse({"checkpoint": checkpoint, "namespace": name}).namespace for name in ("a/b", "/a/b", "/a/b/")}
     assert written == {"/a/b"}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_can_be_asked_for(name: str, checkpoint: str) -> None:
+    assert parse({"sim": "true", "checkpoint": checkpoint, "engine": name}).engine == name
 
 
 def test_the_robot_means_socketcan(checkpoint: str) -> None:

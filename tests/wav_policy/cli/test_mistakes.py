@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from wav_models import checkpoint
 from wav_models.configuration import ConfigurationError
 from wav_policy.cli.json_output import require_writable
 from wav_policy.cli.main import COMMANDS, main
+from wav_policy.recording.episode_writer import DatasetWriter
+from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.model import home_positions
 
 ABSENT = "/nowhere/at/all"
 MISSING = (
@@ -28,7 +33,6 @@ MISSING = (
     f"bench latency --checkpoint {ABSENT}",
     f"bench splices --checkpoint {ABSENT}",
     f"doctor --faults --sim --checkpoint {ABSENT}",
-    f"replay . --checkpoint {ABSENT}",
     f"replay {ABSENT}",
     f"label {ABSENT}",
     f"dataset check {ABSENT}",
@@ -104,6 +108,35 @@ def test_a_value_that_does_not_fit_is_found_before_weights_are_loaded(
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        ("serve --port PORT", 1, "Choose another port"),
+        ("replay DATASET --port PORT", 1, "Choose another port"),
+        ("replay DATASET --episode 9", 2, "has 1 episodes; --episode 9"),
+        (f"replay DATASET --port 0 --checkpoint {ABSENT}", 2, ABSENT),
+    ],
+)
+def test_what_cannot_be_shown_is_said_before_anything_dear_is_loaded(
+    line: str,
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with DatasetWriter(tmp_path, fps=10, image_sizes=dict.fromkeys(VIEWS, (48, 64))) as writer:
+        writer.start_episode("wave")
+        writer.add_frame(dict.fromkeys(VIEWS, np.zeros((48, 64, 3), np.uint8)), home_positions(), home_positions(), 0.0)
+        writer.end_episode()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        line = line.replace("PORT", str(taken.getsockname()[1])).replace("DATASET", str(tmp_path))
+        assert main(line.split()) == code
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1  # nothing of loading
 
 
 @pytest.mark.ros

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from wav_models.configuration import did_you_mean
 from wav_models.engines.base import EngineError, EngineOptions
 from wav_models.engines.compiled_engine import CompiledEngine, Graph
 from wav_models.engines.manifest import Manifest, private_copy, read_manifest
+from wav_models.engines.names import RUNTIMES
 from wav_models.engines.onnx.composer import OnnxComposer
 from wav_models.engines.onnx.opaque_blocks import Dialect
 from wav_models.engines.onnx.weight_file import WeightFile
@@ -53,15 +53,10 @@ class Runtime(Protocol):
         """All graphs of an export. `directory` may be gone afterwards."""
 
 
-def runtime_names() -> tuple[str, ...]:
-    """Of all runtimes there are, installed or not."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
-
-
 def get_runtime(name: str) -> Runtime:
     """The runtime of that name; EngineError with the nearest valid name otherwise."""
-    if name not in runtime_names():
-        raise EngineError(f"no graphs can be exported for engine {name!r}{did_you_mean(name, runtime_names())}")
+    if name not in RUNTIMES:
+        raise EngineError(f"no graphs can be exported for engine {name!r}{did_you_mean(name, RUNTIMES)}")
     runtime: Runtime = importlib.import_module(f"{__name__}.{name}").RUNTIME
     return runtime
 

@@ -352,6 +352,8 @@ def test_auto_takes_what_was_faster_when_it_was_exported_at_every_start(
     assert engine.name == chosen
     assert f"engine auto: {chosen} fp32 (" in caplog.text
     assert re.search(said, engine.description)
+    warned = any(record.levelno == logging.WARNING for record in caplog.records)
+    assert warned == ("differs" in said)  # to be slower, or not to have been measured, is no fault
 
 
 def test_an_export_is_compared_with_torch_and_measured(checkpoint: Checkpoint, exported: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Final
 
 from wav_models.configuration import ConfigurationError
+from wav_policy.bringup.paths import runtime_directory
 
 VARIABLE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 THIS_HOST = "LOCALHOST"
@@ -25,14 +27,43 @@ def limit_to_this_host() -> None:
     Discovery alone does not close the door: Fast DDS listens on every interface all the same. So it is also told to
     receive on the loopback interface only, unless the user has a profile file of their own.
 
+    ROS 2 does not start without a log file, so a place for it is found as well: `make_log_directory`.
+
     Raises:
-        ConfigurationError: ROS_DOMAIN_ID is none; the middleware would end the process without a word of ours.
+        ConfigurationError: ROS_DOMAIN_ID is none; the middleware would end the process without a word of ours. Or no
+            log can be written where the user wants it.
     """
+    make_log_directory()
     domain = os.environ.get("ROS_DOMAIN_ID") or "0"
     if not (domain.isascii() and domain.isdecimal() and int(domain) <= _MAX_DOMAIN):
         raise ConfigurationError(f"ROS_DOMAIN_ID={domain} is none: a number from 0 to {_MAX_DOMAIN}")
     if os.environ.setdefault(VARIABLE, THIS_HOST) == THIS_HOST and not any(map(os.environ.get, PROFILES_VARIABLES)):
         os.environ[PROFILES_VARIABLES[0]] = str(LOOPBACK_PROFILE)
+
+
+def make_log_directory() -> None:
+    """Where rcl would write its log, or else, as with a home directory that is read-only, full or not known, the
+    directory for what runs.
+
+    Raises:
+        ConfigurationError: ROS_LOG_DIR or ROS_HOME is set, and nothing can be written there.
+    """
+    environment = os.environ
+    chosen = environment.get("ROS_LOG_DIR") or (environment.get("ROS_HOME") and f"{environment['ROS_HOME']}/log")
+    usual = chosen or (environment.get("HOME") and f"{environment['HOME']}/.ros/log")
+    if usual:
+        directory = Path(usual).expanduser()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=directory):
+                return
+        except OSError as error:
+            if chosen:
+                message = (
+                    f"ROS 2 cannot write its log in {directory}: {error.strerror}; set ROS_LOG_DIR to another place"
+                )
+                raise ConfigurationError(message) from None
+    environment["ROS_LOG_DIR"] = str(runtime_directory() / "log")
 
 
 def avoid_shared_memory() -> None:

@@ -23,6 +23,10 @@ from wav_policy.sim.env import WavEnv
 def images(files: list[str]) -> dict[str, np.ndarray]:
     """RGB [H, W, 3] per view."""
     if files:
+        if len(files) != len(VIEWS):
+            sys.exit(__doc__)
+        if absent := [file for file in files if not cv2.haveImageReader(file)]:
+            sys.exit(f"{', '.join(absent)}: no image")
         return {view: cv2.imread(file)[..., ::-1] for view, file in zip(VIEWS, files, strict=True)}
     environment = WavEnv("drawer")
     observation, _ = environment.reset(seed=2000)
@@ -30,8 +34,8 @@ def images(files: list[str]) -> dict[str, np.ndarray]:
     return {view: observation[view] for view in VIEWS}
 
 
-policy = WAVPolicy.load(project_files.resolve(DEFAULT_CHECKPOINT), engine="torch")
 seen = images(sys.argv[1:])
+policy = WAVPolicy.load(project_files.resolve(DEFAULT_CHECKPOINT), engine="torch")
 size, num_memory = policy.config.latent.image_size, len(policy.config.horizon.memory_offsets)
 frames = np.stack([resize_image(seen[view], size) for view in VIEWS])
 memory = np.repeat(frames[:, None], num_memory, axis=1)  # nothing has moved yet: the same picture at every offset

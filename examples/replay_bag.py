@@ -15,11 +15,14 @@ from wav_models import project_files
 from wav_models.alignment import memory_rows
 from wav_models.types import Observation
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.monitor.open_recording import open_recording
+from wav_policy.monitor.open_recording import check_recording, open_recording
 from wav_policy.nodes.messages.images import rgb_from_any
 from wav_policy.policy.wav_policy import WAVPolicy
 from wav_policy.robot.cameras import VIEWS
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
+check_recording(Path(sys.argv[1]), 0)
 policy = WAVPolicy.load(project_files.resolve(DEFAULT_CHECKPOINT), engine="torch")
 horizon = policy.config.horizon
 recording = open_recording(Path(sys.argv[1]), 0, policy.config.latent.image_size, horizon.step_hz, rgb_from_any)

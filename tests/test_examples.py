@@ -19,6 +19,7 @@ from wav_models.configuration import load
 from wav_models.types import Observation
 from wav_policy.policy.remote.mapping import RemoteMapping
 from wav_policy.policy.remote.remote_policy import RemotePolicy
+from wav_policy.policy.wav_policy import WAVPolicy
 from wav_policy.robot.model import home_positions
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -93,3 +94,20 @@ def test_the_notebook_runs_from_top_to_bottom_and_is_kept_without_outputs(monkey
     assert len(figures) == 3
     assert len(figures[2].axes[1].lines) == len(plan.rounds) + (plan.chosen is not None)  # type: ignore[attr-defined]
     plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("plan_once.py README.md docs/monitor.png docs/monitor.png", "README.md: no image"),
+        ("plan_once.py docs/monitor.png", "HEAD LEFT_WRIST RIGHT_WRIST"),
+        ("replay_bag.py", "RECORDING: a rosbag2 directory"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_the_policy_is_loaded(
+    line: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(WAVPolicy, "load", None)
+    name, *arguments = line.split()
+    with pytest.raises(SystemExit, match=message):
+        run(name, *arguments, monkeypatch=monkeypatch, capsys=capsys)

@@ -264,9 +264,10 @@ def main(argv: list[str]) -> int:
     output = NodeOutput(arguments.verbose)
     screen = Screen(report, _where_to_look(output, page), arguments.headless, arguments.json == STANDARD_OUTPUT)
     try:
-        with Supervisor(output.write) as supervisor, screen:
+        with Supervisor(output.write) as supervisor:
             supervisor.start(launches(launch_arguments))
-            _play(arguments, report, supervisor, screen, page, output)
+            with screen:
+                _play(arguments, report, supervisor, screen, page, output)
     except Exception as error:
         if output.last and not is_interrupt(error):
             print(f"The nodes' last words ({output.path}):", *output.last, sep="\n", file=sys.stderr)

@@ -294,6 +294,19 @@ def test_links_outside_the_site(page: Path) -> None:
     assert dead_links(page.read_text(), page.parent) == []
 
 
+def test_the_newest_release_is_the_same_everywhere() -> None:
+    """Package, ROS package, citation and the newest heading of the changelog, which has a date."""
+    (version, date), *_ = re.findall(
+        r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)$", OUTSIDE[3].read_text(), re.MULTILINE
+    )
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], str(citation["date-released"])) == (version, date)
+    assert f'\nversion = "{version}"\n' in (ROOT / "pyproject.toml").read_text()
+    package = ROOT / "ros2_ws/src/wav_policy"
+    assert ElementTree.parse(package / "package.xml").findtext("version") == version
+    assert f'version="{version}"' in (package / "setup.py").read_text()
+
+
 def test_all_topics_are_in_their_page() -> None:
     named = {name for span in spans((ROOT / "docs/topics.md").read_text()) for name in expanded(span)}
     assert {name for name in TOPICS if not OF_EVERY_NODE.search(name)} - named == set()

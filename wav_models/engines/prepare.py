@@ -77,7 +77,7 @@ def make_missing(checkpoint: Path, planner: PlannerConfig, tell: Callable[[str],
         tell(f"{_ON_TORCH}: its graphs were not made within {_PATIENCE:.0f} s on this busy computer; `{by_hand}` can")
         return
     if done.returncode not in (0, *_ENDED_WITH_US):
-        tell(f"{_ON_TORCH}: its graphs could not be made: {_cause(done.stderr)}")
+        tell(f"{_ON_TORCH}: its graphs could not be made in {directory}: {_cause(done.stderr)}")
 
 
 @contextmanager

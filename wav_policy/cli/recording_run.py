@@ -21,7 +21,8 @@ def record(
     with progress("recording") as tell:
 
         def show(now: RecordingProgress) -> None:
-            tell(now.kept, options.num_episodes, f"{now.succeeded} of {now.attempted} attempts succeeded")
+            note = f"{now.succeeded} of {now.attempted} attempts succeeded" if now.attempted else ""
+            tell(now.kept, options.num_episodes, note)
 
         note_run(writer.root, options, mix)
         done = record_demonstrations(writer, demonstrator, options, show)

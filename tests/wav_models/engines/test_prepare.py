@@ -88,7 +88,7 @@ def test_a_failure_costs_speed_only_and_is_said(
     said: list[str] = []
     prepare.make_missing(random_checkpoint, PLANNER, said.append)
     assert WORDS in said[0]
-    assert said[-1].startswith("engine 'auto' runs on torch, more slowly: its graphs could not be made: ")
+    assert said[-1].startswith("engine 'auto' runs on torch, more slowly: its graphs could not be made in /")
     assert "NotADirectoryError" in said[-1]
 
 

@@ -39,6 +39,8 @@ plans nothing; `{wav} doctor --faults --sim --only camera` makes cameras fail; d
 _LAST_LINES = 15
 _HOME_PATIENCE = 20.0
 """For arms that do not go home because something is late on a busy computer [s]."""
+_LAYOUT_PATIENCE = 60.0
+"""Until the simulation says on /diagnostics that it has laid out the task anew [s]."""
 
 
 class DemoError(RuntimeError):
@@ -169,8 +171,13 @@ class Demo:
     def _prepare(self, seed: int, screen: Screen) -> None:
         """Policy off, arms home, new layout, policy on."""
         self._go_home(screen)
-        if not self._client.spin_until(self._client.lay_out(seed), 5.0):
-            raise DemoError(f"sim_node does not report the layout of seed {seed}")
+        is_there = self._client.lay_out(seed)
+        deadline = time.monotonic() + _LAYOUT_PATIENCE
+        while not self._client.spin_until(is_there, 1.0):
+            self._check()
+            if time.monotonic() > deadline:
+                raise DemoError(f"sim_node does not report the layout of seed {seed} within {_LAYOUT_PATIENCE:g} s")
+            screen.refresh("waiting for the new layout")
         self._client.activate("policy_node")
 
     def _go_home(self, screen: Screen) -> None:

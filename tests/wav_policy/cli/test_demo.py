@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from wav_policy.cli import demo_report
-from wav_policy.cli.demo import Demo, DemoArguments, NodeOutput
+from wav_policy.cli.demo import Demo, DemoArguments, DemoError, NodeOutput
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
 from wav_policy.nodes.clients.system_client import Report, ServiceError
 
@@ -116,6 +116,37 @@ def test_arms_that_stay_away_from_home_end_the_demo(monkeypatch: pytest.MonkeyPa
     demo = Demo(DemoArguments(), DemoReport("drawer", "x", 1), client, supervisor, None)  # type: ignore[arg-type]
     with pytest.raises(ServiceError, match="measurement"):
         demo._go_home(screen)
+
+
+@dataclass
+class Slow(Homing):
+    """A simulation that is heard about the new layout after a few seconds."""
+
+    seconds: int = 0
+
+    def lay_out(self, seed: int) -> Any:
+        return lambda: self.seconds <= 0
+
+    def spin_until(self, condition: Any, timeout: float) -> bool:
+        self.seconds -= 1
+        return bool(condition())
+
+    def activate(self, node: str) -> None:
+        self.asked = -1
+
+
+@pytest.mark.parametrize(("seconds", "ended", "patience"), [(8, "", 60.0), (8, "sim_node ended", 60.0), (8, "", 0.0)])
+def test_a_layout_that_is_heard_of_late_is_waited_for(
+    seconds: int, ended: str, patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wav_policy.cli.demo._LAYOUT_PATIENCE", patience)
+    client, supervisor = Slow(0, seconds=seconds), SimpleNamespace(poll=lambda: ended)
+    screen = Screen(DemoReport("drawer", "checkpoint", 1), "", headless=True)
+    demo = Demo(DemoArguments(), DemoReport("drawer", "x", 1), client, supervisor, None)  # type: ignore[arg-type]
+    waits = not ended and patience
+    with nullcontext() if waits else pytest.raises(DemoError, match=ended or "does not report the layout of seed 3"):
+        demo._prepare(3, screen)
+    assert client.asked == (-1 if waits else 1)
 
 
 def test_nobody_waits_in_silence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,17 +75,17 @@ def _holds(report: Report) -> bool:
 
 
 def _hold(client: SystemClient) -> str:
-    return f"the arms hold, {_named(client.halt())} stopped leading; wav start goes on"
+    return f"the arms hold{_ended(client.halt())}; wav start goes on"
 
 
 def _home(client: SystemClient) -> str:
     leaders = client.halt()  # lest the arms leave again as soon as they have arrived
     answer = client.trigger("piper/home", _HOME_SECONDS)
-    return f"{answer}, {_named(leaders)} stopped leading; wav start goes on"
+    return f"{answer}{_ended(leaders)}; wav start goes on"
 
 
 def _start(client: SystemClient) -> str:
-    return f"arms enabled, {_named(client.start())} leads them"
+    return f"arms enabled, {' and '.join(client.start()) or 'nobody'} leads them"
 
 
 def _enable(client: SystemClient) -> str:
@@ -94,8 +94,9 @@ def _enable(client: SystemClient) -> str:
     return client.switch("piper/enable", True, ENABLE_TIMEOUT)
 
 
-def _named(leaders: list[str]) -> str:
-    return " and ".join(leaders) or "nobody"
+def _ended(leaders: list[str]) -> str:
+    """Who does not lead the arms any more."""
+    return f", {' and '.join(leaders)} stopped leading" if leaders else ""
 
 
 STOP = Operation(

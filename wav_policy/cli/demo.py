@@ -186,9 +186,9 @@ class Demo:
 
         deadline = time.monotonic() + _HOME_PATIENCE
         while True:
-            if self._client.reports[NODES].values.get("policy_node") == "active":
-                self._client.deactivate("policy_node")
             try:
+                if self._client.reports[NODES].values.get("policy_node") == "active":  # as far as was heard
+                    self._client.deactivate("policy_node")
                 self._client.trigger("piper/home", timeout=30.0)
                 return
             except ServiceError as error:

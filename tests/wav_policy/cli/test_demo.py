@@ -109,6 +109,23 @@ def test_arms_that_are_late_once_go_home_all_the_same(control: str, asked: int) 
     assert client.asked == asked
 
 
+def test_a_policy_that_is_off_already_is_no_failure() -> None:
+    """What was heard last of a busy system is old: it said active, and was switched off a moment ago."""
+
+    class Outdated(Homing):
+        def deactivate(self, node: str) -> None:
+            if self.asked:
+                self.reports["lifecycle_manager: nodes"].values[node] = "inactive"  # heard at last
+                raise ServiceError(f"{node} did not deactivate; its own message says why")
+
+    client, supervisor = Outdated(1), SimpleNamespace(poll=lambda: None)
+    client.reports["lifecycle_manager: nodes"].values["policy_node"] = "active"
+    screen = Screen(DemoReport("drawer", "checkpoint", 1), "", headless=True)
+    demo = Demo(DemoArguments(headless=True), DemoReport("drawer", "x", 1), client, supervisor, None)  # type: ignore[arg-type]
+    demo._go_home(screen)
+    assert client.asked == 2
+
+
 def test_arms_that_stay_away_from_home_end_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wav_policy.cli.demo._HOME_PATIENCE", 0.0)
     client, supervisor = Homing(9), SimpleNamespace(poll=lambda: None)

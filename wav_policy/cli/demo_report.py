@@ -15,6 +15,9 @@ _MEASURED = (
     *("plan_ms_p50", "plan_ms_p99", "control_hz", "chunk_age_ms_p99"),
     *("rounds_mean", "control_lateness_ms_p99", "real_time_factor"),
 )
+_REAL_TIME = 0.8
+"""Share of real time below which the verdict says so: pictures are too old to plan on then."""
+_TOO_BUSY = "this computer is too busy or too slow for more"
 _SILENCE = 5.0
 """Without a live table what is going on is said as often as nothing else was for so long [s]."""
 _HURRIED = 0.2
@@ -91,14 +94,18 @@ class DemoReport:
     @property
     def verdict(self) -> str:
         """What planning could afford."""
+        factor = 1.0 if self.real_time_factor is None else self.real_time_factor
+        slow = f"; the simulation ran at {factor:.0%} of real time: {_TOO_BUSY}" if factor < _REAL_TIME else ""
         if not self.planned:
-            return f"no plan came: {self.why_no_plan}"
+            return f"no plan came: {self.why_no_plan}{slow}"
         if not self.rounds_asked:
             return "not asked for (K = 0)"
         if self.planned_nothing:
-            return f"NONE: not one of {self.planned} plans had time for a round, {self.rounds_asked} were asked for"
+            return (
+                f"NONE: not one of {self.planned} plans had time for a round, {self.rounds_asked} were asked for{slow}"
+            )
         bare, shed = (count / self.planned for count in (self.plans_without_round, self.plans_shed))
-        why = "; this computer is too busy or too slow for more" if bare > _HURRIED else ""
+        why = f"; {_TOO_BUSY}" if bare > _HURRIED else ""
         return (
             f"{_shown(self.rounds_mean, 1)} of {self.rounds_asked} rounds a plan on average, {bare:.0%} of "
             f"{self.planned} plans without a round, {shed:.0%} with less than was asked for{why}"

@@ -55,6 +55,12 @@ def test_the_documented_keys_come_first() -> None:
             "no plan came: not planning: head/image_raw: silent",
             True,
         ),
+        (
+            {"why_no_plan": "not planning: head/image_raw: too old", "real_time_factor": 0.14},
+            "no plan came: not planning: head/image_raw: too old; the simulation ran at 14% of real time: "
+            "this computer is too busy or too slow for more",
+            True,
+        ),
     ],
 )
 def test_the_last_line_says_what_planning_could_afford(measured: dict[str, Any], said: str, is_failure: bool) -> None:

@@ -43,6 +43,21 @@ MUTANTS: Final = [
             "deaf_arm_commanded": ("if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):", "if False:"),
             "clock_step_ignored": ("self._arms.inhibit() or clock_inhibit", "self._arms.inhibit()"),
             "fault_goes_on": ("self._safety.trip(fault)\n", "pass\n"),
+            "trajectory_outlives_a_step": ("self._end_trajectory(inhibit.text)", "pass"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/loop_phases.py",
+        ("tests/wav_policy/control/test_loop_clocks.py",),
+        {"clock_ends_the_way_home": ("Reaction.PAUSE: Trigger.INTERRUPT", "Reaction.PAUSE: Trigger.INHIBIT")},
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/control/test_holds_are_told.py",),
+        {
+            "hold_not_told": ("self._on_hold(reason, detail)", "pass"),
+            "hold_told_every_tick": ("if reason in (\"\", before)", "if reason in (\"\",)"),
+            "inhibit_told_twice": ("or self._inhibit or self._needs_enable or self._phase.brakes:", "or False:"),
         },
     ),
     *mutants_of(

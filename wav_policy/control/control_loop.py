@@ -33,7 +33,7 @@ from wav_policy.control.loop_state import LoopState, missed_targets, why_holding
 from wav_policy.control.loop_statistics import LoopStatistics
 from wav_policy.control.loop_thread import LoopThread
 from wav_policy.control.reach import Reach
-from wav_policy.control.safety import SafetyDecision, SafetyFilter, SafetyLimits
+from wav_policy.control.safety import Cause, SafetyDecision, SafetyFilter, SafetyLimits
 from wav_policy.control.stamp_clock import ClockWatch, StampClock
 from wav_policy.control.tracking import Tracking, Whereabouts, jump_text
 from wav_policy.control.trusted_readings import TrustedReadings
@@ -61,6 +61,8 @@ class ControlLoop:
         on_fault: called in the loop's thread with the text of an error that stopped the loop.
         clock: monotonic [s]; of ticks, and of the stamps of readings and chunks.
         on_inhibit: called in the loop's thread with why an arm must not be commanded, and "" when it may be again.
+        on_hold: called in the loop's thread when the safety filter begins to hold, with the reason in a word or phrase
+            and its details.
         statistics: of the ticks; one of its own if None.
         on_target: called in the loop's thread with every target that was sent, shape [14], and its time [s].
         stamps: the arms hold when it steps; None: nothing has stamps of another clock.
@@ -80,6 +82,7 @@ class ControlLoop:
         statistics: LoopStatistics | None = None,
         stamps: StampClock | None = None,
         reach: Reach | None = None,
+        on_hold: Callable[[str, str], None] = lambda reason, detail: None,
     ) -> None:
         self._arms = arms
         self._period = 1.0 / rate
@@ -88,6 +91,7 @@ class ControlLoop:
         self._reachable = Reachable.of(*self._safety.bounds, limits)
         self._on_fault = on_fault
         self._on_inhibit = on_inhibit
+        self._on_hold = on_hold
         self._on_target = on_target
         self._clock = clock
         self._statistics = statistics or LoopStatistics()
@@ -104,6 +108,7 @@ class ControlLoop:
         self._phase = Phase.IDLE
         self._last_tick = np.inf
         self._decision: SafetyDecision | None = None
+        self._holds_for = Cause.NO_COMMAND.value
         self._fault = ""
         self._inhibit: Inhibit | None = None
         self._needs_enable: Inhibit | None = None
@@ -328,6 +333,7 @@ class ControlLoop:
     def _begin_anew(self) -> None:
         self._held_at = self._clock()
         self._decision = self._inhibit = self._needs_enable = None
+        self._holds_for = Cause.NO_COMMAND.value
         self._has_target.clear()
         self._cut_off = False, False
         self._source.drop_plans()
@@ -414,6 +420,7 @@ class ControlLoop:
         if decision.target is not None and not self._has_target.is_set():
             self._has_target.set()
         self._tally.count(decision.interventions)
+        self._tell_hold(decision)
         rests = self._safety.speed <= _SETTLED
         if rests and self._phase in (Phase.RELEASING, Phase.STOPPING):
             self._go(Trigger.REST)  # not one more target
@@ -427,6 +434,19 @@ class ControlLoop:
             self._send(now, decision.target)
         if rests and self._phase is Phase.LEAVING:
             self._go(Trigger.REST)
+
+    def _tell_hold(self, decision: SafetyDecision) -> None:
+        """Why the filter begins to hold. Not that a chunk has come to its end, nor what is told where it is found."""
+        if decision.target is None:
+            return
+        reason, detail = why_holding(decision, self._cut_off)
+        before, self._holds_for = self._holds_for, reason
+        if reason in ("", before) or self._inhibit or self._needs_enable or self._phase.brakes:
+            return
+        if reason == Cause.NO_COMMAND.value:
+            detail = "" if before else self._source.rejected_chunk
+        if detail:
+            self._on_hold(reason, detail)
 
     def _send(self, now: float, target: FloatArray) -> None:
         took = self._arms.write(target, self._cut_off)
@@ -470,6 +490,8 @@ class ControlLoop:
         if inhibit is not present:
             self._inhibit = inhibit
             self._on_inhibit(inhibit.text)
+        if inhibit.reaction == Reaction.PAUSE:
+            self._end_trajectory(inhibit.text)
         if inhibit.reaction == Reaction.RELEASE:
             self._needs_enable = inhibit
         if inhibit.reaction >= Reaction.STOP:

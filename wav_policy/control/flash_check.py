@@ -19,6 +19,8 @@ _RATE_RESOLUTION: Final = 0.006
 
 _CHANNEL: Final = "<channel>"
 
+_MAX_CRASH_LEVEL: Final = 8
+
 STROKES: Final = (0.07, 0.1)
 """Of the grippers there are [m]."""
 
@@ -104,12 +106,18 @@ def _stroke(flash: FlashLimits) -> Iterator[str]:
 
 
 def _collision_protection(flash: FlashLimits) -> Iterator[str]:
-    off = [f"joint{joint}" for joint, level in enumerate(flash.crash_levels or (), start=1) if level == 0]
-    if off:
-        yield (
-            f"{', '.join(off)}: collision protection is off (level 0 in flash): the arm does not stop when it hits "
-            f"something. End this node, then `wav arm collision-level 1 --channel {_CHANNEL}` (weakest; up to 8)"
-        )
+    levels = [(f"joint{joint}", level) for joint, level in enumerate(flash.crash_levels or (), start=1)]
+    off = [joint for joint, level in levels if level == 0]
+    odd = [f"{joint} ({level})" for joint, level in levels if level > _MAX_CRASH_LEVEL]
+    for joints, words in (
+        (off, "collision protection is off (level 0 in flash): the arm does not stop when it hits something"),
+        (odd, "flash holds a collision level that there is not: whether the arm stops at obstacles is not known"),
+    ):
+        if joints:
+            yield (
+                f"{', '.join(joints)}: {words}. End this node, then `wav arm collision-level 1 --channel {_CHANNEL}` "
+                "(weakest; up to 8)"
+            )
 
 
 def _wider(flash: FlashLimits, limits: SafetyLimits) -> Iterator[str]:

@@ -130,7 +130,7 @@ class Trigger(Enum):
     HOLD = "piper/hold"
     MOVE = "a calm motion begins"
     ARRIVE = "the calm motion is over"
-    INTERRUPT = "an arm is not heard or does not hear"
+    INTERRUPT = "an arm is not heard or does not hear, or a clock was set"
     INHIBIT = "an arm must not be moved for now"
     CLEAR = "nothing is in the way, all rests"
     MOVED = "an arm is not where it was left"
@@ -199,6 +199,7 @@ TRANSITIONS: Final = dict(_transitions())
 """The table above."""
 
 TRIGGERS: Final = {
+    Reaction.PAUSE: Trigger.INTERRUPT,
     Reaction.HOLD: Trigger.INHIBIT,
     Reaction.RELEASE: Trigger.RELEASE,
     Reaction.STOP: Trigger.FAULT,

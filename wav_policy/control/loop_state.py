@@ -60,12 +60,18 @@ def why_holding(decision: SafetyDecision | None, cut_off: tuple[bool, bool]) -> 
     causes = [found for found in decision.interventions if found.cause not in _NO_REASON_TO_HOLD]
     if not causes:
         return "", ""
-    if causes[0].cause is Cause.NO_COMMAND and any(cut_off):
+    cause, detail = causes[0].cause, causes[0].detail
+    if cause is Cause.NO_COMMAND and any(cut_off):
         return "targets missed", missed_targets(cut_off)
-    return causes[0].cause.value, causes[0].detail
+    if cause is Cause.STALE_MEASUREMENT and any(cut_off):
+        detail = f"{_sides(cut_off)} arm: {detail}"
+    return cause.value, detail
 
 
 def missed_targets(cut_off: tuple[bool, bool]) -> str:
     """Which arms get no targets for now (left, right), in words."""
-    sides = " and ".join(side for side, cut in zip(SIDES, cut_off, strict=True) if cut)
-    return f"the {sides} arm missed targets: nothing moves before all is at rest"
+    return f"the {_sides(cut_off)} arm missed targets: nothing moves before all is at rest"
+
+
+def _sides(concerned: tuple[bool, bool]) -> str:
+    return " and ".join(side for side, is_one in zip(SIDES, concerned, strict=True) if is_one)

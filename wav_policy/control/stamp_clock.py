@@ -100,7 +100,7 @@ class ClockWatch:
         if step:
             self._tally.count([Intervention(Cause.CLOCK_STEP, requested=step)])
             self._stepped = now
-            self._inhibit = self._inhibit or Inhibit(Reaction.HOLD, "clock_step", _STEP_TEXT.format(step))
+            self._inhibit = self._inhibit or Inhibit(Reaction.PAUSE, "clock_step", _STEP_TEXT.format(step))
         elif now - self._stepped > _EVEN:
             self._inhibit = None
         return self._inhibit

@@ -60,6 +60,7 @@ from wav_policy.robot.joints import SIDES
 from wav_policy.robot.urdf import robot_urdf
 
 DESCRIPTION_TOPIC = "robot_description"
+_HOLD_TOLD_EVERY = 1.0  # s
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -85,6 +86,7 @@ class PiperNode(ManagedNode):
         self._num_stops = self._num_holds = 0
         self._stamps = StampClock(self._ros_time)
         self._unfit: dict[str, tuple[str, ...]] = {}
+        self._holds_told: dict[str, float] = {}
         # Enable, reset, home and the transitions exclude each other; neither hold nor diagnostics wait for them, and a
         # stop waits for nothing.
         self._stops = MutuallyExclusiveCallbackGroup()
@@ -165,6 +167,7 @@ class PiperNode(ManagedNode):
             on_fault=self._report_fault,
             on_target=self._publish_target,
             on_inhibit=self._report_inhibit,
+            on_hold=self._report_hold,
             stamps=self._stamps,
             reach=reach,
         )
@@ -304,6 +307,13 @@ class PiperNode(ManagedNode):
             self.get_logger().warning(f"holding: {text}")
         else:
             self.get_logger().info("the arms may be commanded again; holding until the next chunk")
+
+    def _report_hold(self, reason: str, detail: str) -> None:
+        """Once a second for each reason: arms that touch something may begin to hold with every chunk."""
+        now = time.monotonic()
+        if now - self._holds_told.get(reason, -np.inf) >= _HOLD_TOLD_EVERY:
+            self._holds_told[reason] = now
+            self.get_logger().warning(f"holding: {reason}: {detail}")
 
     def _report_fault(self, fault: str) -> None:
         remedy = "" if "piper/reset" in fault else ". Call piper/reset, then piper/enable."

@@ -61,3 +61,7 @@ class ArmFaultError(PiperError):
 
 class FlashLimitsError(PiperError):
     """With the limits in its flash the arm would move by itself as soon as it is enabled."""
+
+
+class FirmwareError(PiperError):
+    """The arm's firmware speaks another protocol than this driver."""

@@ -14,6 +14,8 @@ from wav_policy.piper.status import mode_name, motor_faults, state_name
 class Reaction(IntEnum):
     """From mild to severe."""
 
+    PAUSE = 0
+    """As `HOLD`, but a calm motion goes on afterwards: nothing is wrong with the arms."""
     HOLD = 1
     """Brake and hold; go on with the next chunk when the inhibit is gone: the arm has kept its power."""
     RELEASE = 2

@@ -11,7 +11,8 @@ from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
 from wav_policy.piper.arm_driver import ArmDriver
 from wav_policy.piper.enable_gate import why_not_enable
-from wav_policy.piper.errors import EmergencyStoppedError, EnableTimeoutError, FlashLimitsError
+from wav_policy.piper.errors import EmergencyStoppedError, EnableTimeoutError, FirmwareError, FlashLimitsError
+from wav_policy.piper.firmware import OLDEST, known_of
 from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId, GripperState
 from wav_policy.piper.inhibits import LATCHING_BITS, RESET_REMEDY
 from wav_policy.piper.status import GRIPPER_TRIPS, ArmStatus, motor_faults
@@ -84,6 +85,8 @@ def require_fit_to_enable(arm: ArmDriver) -> None:
     if arm.flash is None or not _is_ready(arm):
         arm.ask_version()
         arm.read_flash()
+    if arm.version is not None and arm.version < OLDEST:
+        raise FirmwareError(f"{arm}: not enabled: {known_of(arm.version)[0]}")
     reading = arm.read()
     assert arm.flash is not None
     assert reading is not None  # its feedback has just been checked

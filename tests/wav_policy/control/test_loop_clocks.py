@@ -7,6 +7,8 @@ import pytest
 
 from tests.wav_policy.control.loop_bench import RATE, START, Bench
 from wav_models.types import ActionChunk, FloatArray
+from wav_policy.control.gripper_motion import GripperGoal
+from wav_policy.control.loop_phases import Phase
 from wav_policy.control.safety import SafetyLimits
 
 LIMITS = SafetyLimits()
@@ -97,3 +99,36 @@ def test_a_chunk_from_before_a_step_is_not_followed_after_it() -> None:
     bench.run(0.2)
     assert bench.loop.state().holding
     assert "planned before" in bench.loop.state().rejected_chunk
+
+
+@pytest.mark.parametrize("step", [-3600.0, 0.3])
+def test_a_calm_motion_waits_for_the_clock_and_goes_on(step: float) -> None:
+    bench = Bench()
+    bench.loop.engage()
+    bench.run(0.05)
+    goal = START.copy()
+    goal[0] = 1.0
+    motion = bench.loop.go_home(goal, speed=0.5)
+    bench.run(1.2)
+    bench.ros_offset += step
+    bench.run(0.8)
+    assert (bench.loop.state().phase, bench.loop.state().reason) == (Phase.PAUSED, "clock_step")
+    assert bench.arms.position[0] < 0.7
+    bench.run(4.0)
+    assert motion.has_arrived
+    assert bench.arms.position[0] == pytest.approx(1.0, abs=1e-3)
+    assert_within_limits(bench)
+
+
+def test_a_trajectory_does_not_go_on_after_a_step() -> None:
+    bench = Bench()
+    bench.loop.engage()
+    bench.run(0.05)
+    followed = bench.loop.grip(GripperGoal(6, 0.06, 0.01))
+    bench.run(0.5)
+    bench.ros_offset += 60.0
+    bench.run(3.0)
+    assert followed.has_ended
+    assert not followed.has_arrived
+    assert "ROS time stepped" in followed.why
+    assert bench.arms.position[6] < 0.045

@@ -168,6 +168,7 @@ def test_the_arms_hold_soon_after_their_policy_is_gone(active: Robot, probe: Pro
         print(f"{how.name}: brakes after {1e3 * hold.reaction:.0f} ms, rests after {1e3 * hold.rest:.0f} ms")
         assert 0.0 < hold.reaction < 0.3
         probe.wait_until(lambda: "policy lost" in probe.messages()[LOOP])
+        assert "holding: no_command: policy lost: silent" in active.log.read_text()
     finally:
         policy.kill()
         policy.wait()

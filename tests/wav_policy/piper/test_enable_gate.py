@@ -17,7 +17,7 @@ from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
 from wav_policy.piper.bimanual import BimanualPiper
 from wav_policy.piper.enable_gate import TOLERANCE, outside_limits, why_not_enable
-from wav_policy.piper.errors import FlashLimitsError
+from wav_policy.piper.errors import FirmwareError, FlashLimitsError
 from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.frames import FrameId
 from wav_policy.piper.setpoints import setpoint_frames
@@ -142,6 +142,14 @@ def test_impossible_limits_are_refused(
     rig = make_rig(tmp_path / "arm", flash)
     rig.driver.connect()
     with pytest.raises(FlashLimitsError, match=f"impossible limits in flash.*{words}"):
+        rig.driver.enable()
+    assert not rig.plant.powered
+
+
+def test_an_arm_that_speaks_another_protocol_is_not_powered(make_rig: Callable[..., Any], tmp_path: Path) -> None:
+    rig = make_rig(tmp_path / "arm", version="S-V1.5-1")
+    rig.driver.connect()
+    with pytest.raises(FirmwareError, match=r"left arm.*not enabled: S-V1.5-1 is older than S-V1.5-2"):
         rig.driver.enable()
     assert not rig.plant.powered
 

@@ -143,6 +143,9 @@ def test_collision_protection_that_is_off_is_told() -> None:
     (text,) = unfit_limits(replace(DELIVERED, crash_levels=(1, 0, 1, 0, 1, 1)), SafetyLimits())
     assert text.startswith("joint2, joint4: collision protection is off (level 0")
     assert "wav arm collision-level" in text
+    (text,) = unfit_limits(replace(DELIVERED, crash_levels=(1, 255, 8, 1, 9, 1)), SafetyLimits())
+    assert text.startswith("joint2 (255), joint5 (9): flash holds a collision level that there is not")
+    assert "wav arm collision-level" in text
 
 
 def test_impossible_limits_are_not_offered_to_be_taken_over(rig: Any) -> None:

@@ -77,7 +77,7 @@ class ChunkListener:
         topic, namespace: of the subscription, and of its node; fully qualified.
         on_chunk: a chunk, its stamp in ROS time.
         on_hold: a reason to hold: something came that is no chunk, the policy is gone, or the process that listens is.
-        on_lost: the same, for the log, where it is none of what somebody sent.
+        on_lost: the same, for the log, where it is the process that listens.
         introduce: what the process has to know about piper_node, asked for whenever it is started.
         on_wanted: a transition that somebody wants; to be answered by `tell`, from another thread.
         on_goal: a part of a trajectory that somebody wants to be followed, or that one is not wanted any more; none is
@@ -232,11 +232,8 @@ class ChunkListener:
                 self._on_goal(word)
             case Note(text):
                 self._on_note(text)
-            case Refused(reason):
+            case Refused(reason) | Lost(reason):
                 self._on_hold(reason)
-            case Lost(reason):
-                self._on_hold(reason)
-                self._on_lost(reason)
 
     def _lose(self, why: str) -> None:
         reason = f"policy lost: {why}"

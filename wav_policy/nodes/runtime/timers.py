@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rclpy.callback_groups import CallbackGroup
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType  # noqa: TID251 - of steady time
 from rclpy.node import Node
 from rclpy.timer import Timer
 

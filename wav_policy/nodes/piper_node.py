@@ -341,7 +341,9 @@ class PiperNode(ManagedNode):
             self._refuse_waiting("piper/stop")
             loop.trip("piper/stop")
             arms.stop()
-            return "emergency stop; to go on: support the arms, piper/reset, piper/enable"
+            stopped = "emergency stop; to go on: support the arms, piper/reset, piper/enable"
+            self.get_logger().warning(stopped)
+            return stopped
 
         return self._answer(response, stop)
 

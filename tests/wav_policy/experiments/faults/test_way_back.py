@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
 START_TIMEOUT = 90.0
 PATIENCE = 4.0
+SERVICE = "/piper_node/change_state"
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,8 @@ def observer(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iter
     try:
         assert observer.wait(lambda: all((directory / side).exists() for side in ("left", "right")), START_TIMEOUT)
         piper_node = start_node(directory, repository, directory / "log", ["-p", "control_rate:=100.0"])
+        node = observer.client.node
+        assert observer.wait(lambda: SERVICE in dict(node.get_service_names_and_types()), START_TIMEOUT)
         observer.client.configure("piper_node", START_TIMEOUT)
         observer.client.activate("piper_node", START_TIMEOUT)
         assert observer.wait(lambda: observer.says(LOOP, "holding"), START_TIMEOUT)

@@ -68,7 +68,10 @@ MUTANTS: Final = [
     *mutants_of(
         "wav_policy/control/control_loop.py",
         ("tests/wav_policy/control/test_loop_tracking.py",),
-        {"lost_zero_unnoticed": ("self._notice_jump(reading)\n", "pass\n")},
+        {
+            "lost_zero_unnoticed": ("self._notice_jump(reading)\n", "pass\n"),
+            "lost_zero_is_let_go": ("_replace(target=np.where(jumped, reading.position, self._decision.target))", "_replace()"),
+        },
     ),
     *mutants_of(
         "wav_policy/control/minimum_jerk.py",

@@ -273,7 +273,7 @@ MUTANTS: Final = [
     *mutants_of(
         "wav_policy/control/loop_state.py",
         ("tests/wav_policy/control/test_loop_interruptions.py",),
-        {"other_arm_blamed": ("zip(SIDES, cut_off, strict=True)", "zip(SIDES[::-1], cut_off, strict=True)")},
+        {"other_arm_blamed": ("zip(SIDES, concerned, strict=True)", "zip(SIDES[::-1], concerned, strict=True)")},
     ),
     *mutants_of(
         "wav_policy/nodes/runtime/lifecycle.py",

@@ -469,6 +469,8 @@ class ControlLoop:
         if reading is None or not jumped.any():
             return
         self._safety.displace(jumped, reading.position)
+        if self._decision is not None and self._decision.target is not None:
+            self._decision = self._decision._replace(target=np.where(jumped, reading.position, self._decision.target))
         self._tracking.forget()
         self._require_enable(Trigger.JUMP, "jumped", jump_text(int(jumped.argmax()), reading.position))
 

@@ -244,6 +244,14 @@ def test_an_arm_that_loses_its_zero_does_not_run_after_its_target(
     assert servo.arms.position[0] == pytest.approx(0.1, abs=0.03)
 
 
+def test_it_does_not_either_while_the_other_arms_bus_is_full(servo: Any) -> None:
+    write = servo.arms.write
+    servo.arms.write = lambda position, mute: (write(position, (True, mute[1])), (False, True))[1]
+    servo.run(0.5)
+    lose_zero(servo, 8, 0.8)
+    assert servo.loop.state().reason == "jumped"
+
+
 def test_a_single_reading_from_elsewhere_is_no_lost_zero(servo: Any) -> None:
     servo.arms.zeros[0] = 0.6
     servo.run(1.0 / RATE)

@@ -87,6 +87,7 @@ class PiperNode(ManagedNode):
         self._stamps = StampClock(self._ros_time)
         self._unfit: dict[str, tuple[str, ...]] = {}
         self._holds_told: dict[str, float] = {}
+        self._tell_hold = RepeatedWords(self.get_logger().warning)
         # Enable, reset, home and the transitions exclude each other; neither hold nor diagnostics wait for them, and a
         # stop waits for nothing.
         self._stops = MutuallyExclusiveCallbackGroup()
@@ -309,11 +310,12 @@ class PiperNode(ManagedNode):
             self.get_logger().info("the arms may be commanded again; holding until the next chunk")
 
     def _report_hold(self, reason: str, detail: str) -> None:
-        """Once a second for each reason: arms that touch something may begin to hold with every chunk."""
+        """Once a second for each reason, and twice a minute in the same words: arms that touch something may begin to
+        hold with every chunk."""
         now = time.monotonic()
         if now - self._holds_told.get(reason, -np.inf) >= _HOLD_TOLD_EVERY:
             self._holds_told[reason] = now
-            self.get_logger().warning(f"holding: {reason}: {detail}")
+            self._tell_hold(f"holding: {reason}: {detail}")
 
     def _report_fault(self, fault: str) -> None:
         remedy = "" if "piper/reset" in fault else ". Call piper/reset, then piper/enable."

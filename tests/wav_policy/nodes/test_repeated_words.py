@@ -19,3 +19,14 @@ def test_what_comes_again_is_counted() -> None:
     now += PAUSE
     say("policy lost: silent")
     assert said[3:] == ["policy lost: silent"]
+
+
+def test_words_that_are_always_others_are_not_remembered_for_ever() -> None:
+    said = list[str]()
+    say = RepeatedWords(said.append, lambda: 0.0)
+    for number in range(1000):
+        say(f"left_link4 touches the table at {number} mm")
+    assert len(said) == 1000
+    say("left_link4 touches the table at 999 mm")
+    assert len(said) == 1000
+    assert len(say._last) < 100

@@ -8,6 +8,8 @@ from typing import Final
 
 PAUSE: Final = 30.0
 """Between two lines of one text [s]."""
+_MAX_TEXTS: Final = 64
+"""That are remembered; of others nothing is folded."""
 
 
 class RepeatedWords:
@@ -30,5 +32,8 @@ class RepeatedWords:
         if now - since < PAUSE:
             self._last[text] = since, count + 1
             return
+        self._last.pop(text, None)
+        while len(self._last) >= _MAX_TEXTS:
+            del self._last[next(iter(self._last))]
         self._last[text] = now, 0
         self._say(f"{text} ({count} times more within {now - since:.0f} s)" if count else text)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
 from wav_models.data.dataset import DatasetError
-from wav_models.data.layout import STAGING
+from wav_models.data.layout import INFO_PATH, STAGING
 
 
 class DatasetLock:
@@ -21,12 +22,18 @@ class DatasetLock:
         holder: who writes, for the message that another process gets.
 
     Raises:
-        DatasetError: another process writes to the dataset; names it. Or the file system has no locks.
+        DatasetError: another process writes to the dataset; names it. Or the file system has no locks, or the files are
+            links to those of somebody else.
         OSError: the directory is not writable.
     """
 
     def __init__(self, root: Path, holder: str) -> None:
         self._root = root
+        if (root / INFO_PATH).is_symlink():
+            raise DatasetError(
+                f"{root}: its files are links, as in a snapshot of the Hugging Face cache, which is to stay as it was "
+                f"downloaded; nothing is written there. `cp -rL {shlex.quote(str(root))} COPY` makes one that can be"
+            )
         note = root / STAGING / "lock"
         note.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 FeatureStats = dict[str, Any]
 """min, max, mean, std, q01..q99 (lists shaped like the feature) and count ([n])."""
 
+NEEDED: Final = frozenset(("min", "max", "mean", "std", "count"))
+"""Those that every writer has."""
+
 QUANTILES: Final = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 
 PIXEL_STRIDE: Final = 8
@@ -52,7 +55,8 @@ class ImageSampler:
 
 
 def combine(first: FeatureStats, second: FeatureStats) -> FeatureStats:
-    """Statistics of two samples together; quantiles are averaged by count, as LeRobot does."""
+    """Statistics of two samples together; quantiles are averaged by count, and left out where one has none, as LeRobot
+    does: older writers and its converter from v2.1 write none."""
     n_1, n_2 = first["count"][0], second["count"][0]
     a = {name: np.asarray(value, dtype=np.float64) for name, value in first.items()}
     b = {name: np.asarray(value, dtype=np.float64) for name, value in second.items()}
@@ -69,6 +73,6 @@ def combine(first: FeatureStats, second: FeatureStats) -> FeatureStats:
         "std": np.sqrt(variance).tolist(),
         "count": [n_1 + n_2],
     }
-    for name in QUANTILES:
+    for name in QUANTILES.keys() & a.keys() & b.keys():
         combined[name] = average(a[name], b[name]).tolist()
     return combined

@@ -20,7 +20,7 @@ from wav_models.data.layout import (
     STATE_KEY,
     UNKNOWN,
 )
-from wav_models.data.statistics import FeatureStats, feature_stats
+from wav_models.data.statistics import NEEDED, FeatureStats, feature_stats
 from wav_models.embodiment import Embodiment
 from wav_policy.recording.episode_recorder import StagedEpisode
 
@@ -120,13 +120,13 @@ def episode_row(
 
 
 def read_row_stats(row: dict[str, Any]) -> dict[str, FeatureStats]:
-    """The statistics in a line of the episode table, by feature."""
+    """The statistics in a line of the episode table, by feature: of those that it has whole."""
     stats: dict[str, FeatureStats] = {}
     for name, value in row.items():
-        if name.startswith("stats/"):
+        if name.startswith("stats/") and value is not None:
             feature, _, statistic = name.removeprefix("stats/").rpartition("/")
             stats.setdefault(feature, {})[statistic] = value
-    return stats
+    return {feature: known for feature, known in stats.items() if known.keys() >= NEEDED}
 
 
 def task_table(tasks: list[str]) -> pa.Table:

@@ -29,6 +29,8 @@ from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.layout import EPISODE_FACTS, STATE_KEY
 from wav_models.data.video_reader import inspect_video
+from wav_models.rewards.label import label_dataset
+from wav_models.rewards.label_config import LabelConfig
 from wav_policy.recording import episode_writer
 from wav_policy.recording.episode_recorder import StagedEpisode
 from wav_policy.recording.episode_writer import DatasetWriter
@@ -319,6 +321,48 @@ def test_an_episode_table_in_one_file_is_appended_to(tmp_path: Path) -> None:
             writer.remove_last()
     for seed, episode in enumerate(Dataset(tmp_path)):
         np.testing.assert_array_equal(episode.states, make_rows(6, seed)[0])
+
+
+@pytest.mark.parametrize("lines", [(0, 1), (1,)])
+def test_lines_of_a_writer_without_quantiles_are_appended_to(tmp_path: Path, lines: tuple[int, ...]) -> None:
+    with open_writer(tmp_path) as writer:
+        for seed in range(2):
+            record(writer, 6, seed)
+    files = sorted((tmp_path / "meta/episodes").glob("*/*.parquet"))
+    table = pa.concat_tables(pq.read_table(path, partitioning=None) for path in files)
+    names = [f"stats/{STATE_KEY}/q01", "stats/action/mean"]
+    for name in names:
+        kept = [value if line not in lines else None for line, value in enumerate(table[name].to_pylist())]
+        table = table.set_column(table.column_names.index(name), name, pa.array(kept, table[name].type))
+    files[1].unlink()
+    pq.write_table(table, files[0])
+    with open_writer(tmp_path) as writer:
+        record(writer, 6, 2)
+    stats = json.loads((tmp_path / "meta/stats.json").read_text())
+    assert [name in stats[STATE_KEY] for name in ("q01", "q99")] == [False, True]
+    np.testing.assert_allclose(stats[STATE_KEY]["min"], np.min([make_rows(6, s)[0].min(axis=0) for s in range(3)], 0))
+    assert stats["action"]["count"] == [6 * (3 - len(lines))]  # of the lines that have what every writer has
+
+
+def test_what_is_made_of_links_is_read_and_not_written_to(tmp_path: Path) -> None:
+    """A snapshot in the cache of the Hugging Face hub: other programs take it for what was downloaded."""
+    blobs, root = tmp_path / "blobs", tmp_path / "snapshots" / "0 1"
+    with open_writer(blobs) as writer:
+        record(writer, 6, 0)
+    for path in [path for path in blobs.rglob("*.*") if path.is_file()]:
+        link = root / path.relative_to(blobs)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    before = sorted(root.rglob("*"))
+    np.testing.assert_array_equal(Dataset(root).read_episode(0).states, make_rows(6, 0)[0])
+    assert not [problem for problem in check_dataset(root) if "links" in str(problem)]
+    for write in (lambda: open_writer(root), lambda: label_dataset(root, LabelConfig())):
+        with pytest.raises(DatasetError, match="its files are links.*cp -rL '"):
+            write()
+    assert sorted(root.rglob("*")) == before
+    subprocess.run(["cp", "-rL", root, tmp_path / "copy"], check=True)
+    with open_writer(tmp_path / "copy") as writer:
+        assert record(writer, 6, 1) == 1
 
 
 def drop_columns(root: Path, names: list[str]) -> None:

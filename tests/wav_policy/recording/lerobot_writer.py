@@ -6,6 +6,7 @@ ROWS is an .npz file with states and actions [T, 14] in degrees and millimetres,
 from __future__ import annotations
 
 import sys
+from inspect import signature
 from pathlib import Path
 
 import lerobot_environment  # noqa: F401  (before LeRobot)
@@ -29,8 +30,12 @@ def main(rows: Path, target: Path) -> None:
     dataset = LeRobotDataset.create("local/theirs", int(data["fps"]), features, root=target, use_videos=True)
     for _ in range(2):
         for state, action, picture in zip(data["states"], data["actions"], data["pictures"], strict=True):
-            frame = {"observation.state": state, "action": action, "task": "fold the towel"}
-            dataset.add_frame(frame | {f"observation.images.{name}": picture for name in CAMERAS})
+            frame = {"observation.state": state, "action": action}
+            frame |= {f"observation.images.{name}": picture for name in CAMERAS}
+            if "task" in signature(dataset.add_frame).parameters:  # before v3.0
+                dataset.add_frame(frame, task="fold the towel")
+            else:
+                dataset.add_frame(frame | {"task": "fold the towel"})
         dataset.save_episode()
     if hasattr(dataset, "finalize"):
         dataset.finalize()

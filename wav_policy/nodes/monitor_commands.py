@@ -16,6 +16,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from wav_policy.monitor import commands
 from wav_policy.monitor.commands import CommandError
+from wav_policy.nodes.clients import leading
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC, LEADERS
 from wav_policy.nodes.messages.instruction_topic import instruction_fault, make_instruction_publisher
 from wav_policy.nodes.messages.limits import cut
@@ -31,7 +32,6 @@ _TRIGGERS: Final = {
 _ENABLE: Final = "piper/enable"
 _HOLD: Final = "piper/hold"
 _HOME: Final = "piper/home"
-_ARMS: Final = "piper_node"
 _TIMEOUT: Final = 30.0
 """Enabling arms takes seconds [s]."""
 _SHORT_TIMEOUT: Final = 5.0
@@ -56,14 +56,15 @@ class RosCommander:
         self._enable = node.create_client(SetBool, _ENABLE)
         self._hold_arms = node.create_client(Trigger, _HOLD)
         self._take_home = node.create_client(Trigger, _HOME)
-        self._change = {name: node.create_client(ChangeState, f"{name}/change_state") for name in (_ARMS, *LEADERS)}
-        self._state = {name: node.create_client(GetState, f"{name}/get_state") for name in (_ARMS, *LEADERS)}
+        managed = leading.ARMS, *LEADERS
+        self._change = {name: node.create_client(ChangeState, f"{name}/change_state") for name in managed}
+        self._state = {name: node.create_client(GetState, f"{name}/get_state") for name in managed}
         self._instruction = make_instruction_publisher(node)
 
     def available(self) -> frozenset[str]:
         """Commands for which somebody is there."""
         names = {name for name, client in self._triggers.items() if client.service_is_ready()}
-        if self._change[_ARMS].service_is_ready() and self._leaders():
+        if self._change[leading.ARMS].service_is_ready() and self.leaders():
             names.add(commands.START)
         if self._hold_arms.service_is_ready():
             names.add(commands.HOLD)
@@ -98,7 +99,7 @@ class RosCommander:
             self._under_way.add(command)
         if not is_first:
             if command == commands.HOLD:  # whoever leads may go on meanwhile, and the arms with it
-                self._brake()
+                self.brake()
             raise CommandError(f"{command.replace('_', ' ')} is still under way")
         try:
             yield
@@ -106,7 +107,7 @@ class RosCommander:
             with self._lock:
                 self._under_way.discard(command)
 
-    def _leaders(self) -> list[str]:
+    def leaders(self) -> list[str]:
         return [name for name in LEADERS if self._change[name].service_is_ready()]
 
     def _instruct(self, text: str) -> str:
@@ -119,18 +120,7 @@ class RosCommander:
 
     def _start(self) -> str:
         """A halt asked for meanwhile has the last word."""
-        halts = self._halts
-        if self._is_active(_ARMS):
-            self._succeed(_ENABLE, self._call(self._enable, SetBool.Request(data=True)))
-        else:
-            self._change_state(_ARMS, Transition.TRANSITION_ACTIVATE, "activate")
-        leaders = self._leaders()
-        for leader in leaders:
-            active = self._is_active(leader)
-            self._check_not_halted(halts)
-            if not active:
-                self._change_state(leader, Transition.TRANSITION_ACTIVATE, "activate")
-        self._check_not_halted(halts)
+        leaders = leading.start(self, partial(self._check_not_halted, self._halts))
         return f"arms enabled, {' and '.join(leaders) or 'nobody'} leads them"
 
     def _check_not_halted(self, halts: int, command: str = "Start") -> None:
@@ -156,27 +146,23 @@ class RosCommander:
         return f"{answer}; Start goes on"
 
     def _halt(self, *checks: Callable[[], None]) -> list[str]:
-        """The arms at once, then whoever would lead them on, who are named: every step is tried, whatever became of the
-        others."""
-        leaders = self._leaders()
-        stop_leading = [partial(self._stop_leading, leader) for leader in leaders]
-        steps: list[Callable[[], None]] = [self._brake, *stop_leading, *checks]
-        failures = []
-        for step in steps:
-            try:
-                step()
-            except CommandError as error:
-                failures.append(str(error))
+        """Those who would lead the arms on."""
+        leaders, failures = leading.halt(self, *checks)
         if failures:
             raise CommandError(f"{'; '.join(failures)}. The arms may move: press EMERGENCY STOP if they must not")
         return leaders
 
-    def _brake(self) -> None:
+    def brake(self) -> None:
         self._succeed(_HOLD, self._call(self._hold_arms, Trigger.Request(), _SHORT_TIMEOUT))
 
-    def _stop_leading(self, leader: str) -> None:
-        if self._is_active(leader):
-            self._change_state(leader, Transition.TRANSITION_DEACTIVATE, "deactivate")
+    def enable(self) -> None:
+        self._succeed(_ENABLE, self._call(self._enable, SetBool.Request(data=True)))
+
+    def activate(self, node: str) -> None:
+        self._change_state(node, Transition.TRANSITION_ACTIVATE, "activate")
+
+    def deactivate(self, node: str) -> None:
+        self._change_state(node, Transition.TRANSITION_DEACTIVATE, "deactivate")
 
     def _check_no_stranger(self) -> None:
         """Who publishes chunks besides the leaders goes on doing so, and the arms follow the next one."""
@@ -190,7 +176,7 @@ class RosCommander:
         timeout = _SHORT_TIMEOUT if command == commands.STOP else _TIMEOUT
         return self._succeed(service, self._call(self._triggers[command], Trigger.Request(), timeout))
 
-    def _is_active(self, node: str) -> bool:
+    def is_active(self, node: str) -> bool:
         state = self._call(self._state[node], GetState.Request(), _SHORT_TIMEOUT).current_state
         return bool(state.id == State.PRIMARY_STATE_ACTIVE)
 

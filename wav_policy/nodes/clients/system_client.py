@@ -21,6 +21,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.nodes.clients import leading
 from wav_policy.nodes.messages.chunk_topic import LEADERS
 from wav_policy.nodes.messages.diagnostic_array import reports_from_message
 from wav_policy.nodes.messages.subscribing import subscribe
@@ -107,18 +108,7 @@ class SystemClient:
         Raises:
             ServiceError: of what was not done; the rest was tried all the same.
         """
-        failures: list[str] = []
-
-        def tried(step: Callable[..., object], *arguments: object) -> None:
-            try:
-                step(*arguments)
-            except ServiceError as error:
-                failures.append(str(error))
-
-        tried(self.trigger, "piper/hold")
-        leaders = self.leaders()
-        for leader in leaders:
-            tried(self._stop_leading, leader)
+        leaders, failures = leading.halt(self)
         if failures:
             raise ServiceError("; ".join(failures))
         return leaders
@@ -132,15 +122,15 @@ class SystemClient:
         Raises:
             ServiceError: see the class; nobody begins to lead arms that are not enabled.
         """
-        if self._is_active("piper_node"):
-            self.switch("piper/enable", True, ENABLE_TIMEOUT)
-        else:
-            self.activate("piper_node", ENABLE_TIMEOUT)
-        leaders = self.leaders()
-        for leader in leaders:
-            if not self._is_active(leader):
-                self.activate(leader, ENABLE_TIMEOUT)
-        return leaders
+        return leading.start(self)
+
+    def brake(self) -> None:
+        """Let the arms hold until the next chunk."""
+        self.trigger("piper/hold")
+
+    def enable(self) -> None:
+        """Give the arms power."""
+        self.switch("piper/enable", True, ENABLE_TIMEOUT)
 
     def leaders(self) -> list[str]:
         """Nodes of this project that are there to tell the arms what to do."""
@@ -152,11 +142,8 @@ class SystemClient:
             for client in clients.values():
                 self.node.destroy_client(client)
 
-    def _stop_leading(self, leader: str) -> None:
-        if self._is_active(leader):
-            self.deactivate(leader)
-
-    def _is_active(self, node: str) -> bool:
+    def is_active(self, node: str) -> bool:
+        """Whether a managed node is active."""
         response = self._call(GetState, f"{node}/get_state", GetState.Request(), SERVICE_TIMEOUT)
         return bool(response.current_state.id == State.PRIMARY_STATE_ACTIVE)
 
@@ -213,7 +200,7 @@ class SystemClient:
         """
         self._change_state(node, Transition.TRANSITION_CONFIGURE, "configure", timeout)
 
-    def activate(self, node: str, timeout: float = SERVICE_TIMEOUT) -> None:
+    def activate(self, node: str, timeout: float = ENABLE_TIMEOUT) -> None:
         """Activate a managed node."""
         self._change_state(node, Transition.TRANSITION_ACTIVATE, "activate", timeout)
 

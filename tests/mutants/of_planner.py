@@ -133,6 +133,9 @@ MUTANTS: Final = [
             "memory_of_the_smallest": ("size = max((int(engine", "size = min((int(engine"),
             "engines_run_at_once": ("with self._memory.lock, self._on_stream():", "with self._on_stream():"),
             "lent_values_not_checked": ("if isinstance(context, LentValues) and not", "if False and not"),
+            "kernels_not_used": ("configuration.set_runtime_cache(self._cache)", "pass"),
+            "refused_kernels_kept": ("if cache.deserialize(found):", "if cache.deserialize(found) or True:"),
+            "memory_of_its_own": ("configuration.set_execution_context_allocation_strategy(self._strategy)", "pass"),
         },
     ),
     *mutants_of(

@@ -33,8 +33,13 @@ def publish(temporary: Path, path: Path) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Replace a JSON file atomically."""
+    write_bytes(path, (json.dumps(data, indent=2) + "\n").encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file atomically."""
     temporary = _beside(path)
-    temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    temporary.write_bytes(data)
     publish(temporary, path)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -61,6 +62,38 @@ class Silent:
 
     def _replay(self) -> None:
         self.replays += 1
+
+
+class Memory(TorchDispatchMode):
+    """Counts the accelerator's memory that is held by what came from the host meanwhile, and by what is made of that
+    [bytes]. Modules that are empty, for their shapes, are on the same device and not counted.
+
+    Attributes:
+        peak: the most at any time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+
+    @property
+    def held(self) -> int:
+        gone = [key for key, (storage, _) in self._storages.items() if storage.expired()]
+        for key in gone:
+            del self._storages[key]
+        return sum(size for _, size in self._storages.values())
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        output = function(*arguments, **(keywords or {}))
+        given = (x for x in pytree.tree_leaves((arguments, keywords)) if isinstance(x, Tensor))
+        if any(x.device.type == "cpu" or x.untyped_storage()._cdata in self._storages for x in given):
+            for made in pytree.tree_leaves(output):
+                if isinstance(made, Tensor) and made.device.type == DEVICE:
+                    storage = made.untyped_storage()
+                    self._storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.peak = max(self.peak, self.held)
+        return output
 
 
 class Launches(TorchDispatchMode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.wav_models.accelerator.fake_accelerator import Launches, Silent, fake_accelerator, fake_model
+from tests.wav_models.accelerator.fake_accelerator import (
+    DEVICE,
+    Launches,
+    Memory,
+    Silent,
+    fake_accelerator,
+    fake_model,
+)
 from tests.wav_models.engines.test_torch_engine import SMALL, WordEncoder, random_model
 from wav_models.bench.subject import elites_in_common, identity_normalization
+from wav_models.checkpoint import load_checkpoint
+from wav_models.engines.base import EngineOptions
 from wav_models.engines.observed_trajectories import ObservedTrajectories
-from wav_models.engines.select import loaded_format
+from wav_models.engines.select import loaded_format, make_engine
 from wav_models.engines.torch_engine import TorchEngine, TorchFutures
 from wav_models.engines.weights import copied, with_weights_in
 from wav_models.guidance import JACOBIANS, _unchecked
@@ -168,6 +178,21 @@ def test_a_norm_is_one_kernel_there() -> None:
 )
 def test_weights_are_loaded_in_what_they_run_in(engine: str, dtype: str, device: str, expected: torch.dtype) -> None:
     assert loaded_format(engine, dtype, device) == expected
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_loading_takes_no_more_memory_there_than_what_stays(dtype: str, repository: Path) -> None:
+    """Once its weights in their format, and tables; no copy of them on the way."""
+    weights = loaded_format("torch", dtype, "cuda")
+    with Memory() as memory:
+        checkpoint = load_checkpoint(repository / "checkpoints/wav-tiny", DEVICE, dtype=weights)
+        engine = make_engine("torch", checkpoint, options=EngineOptions(dtype=dtype))
+        networks = checkpoint.model, checkpoint.autoencoder
+        needed = sum(x.nbytes for n in networks for x in (*n.parameters(), *n.buffers()))
+        assert memory.held == needed
+    assert engine.precision == dtype
+    assert {p.dtype for p in checkpoint.model.parameters()} == {weights}
+    assert memory.peak <= 1.01 * needed
 
 
 def test_an_engine_keeps_no_second_copy_of_weights_in_its_format() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from wav_models.bench.gpu import __main__ as gpu
 from wav_models.bench.gpu.__main__ import PHASES, main
+from wav_models.bench.gpu.phases import Phase
 from wav_models.bench.gpu.session import RESULTS, Session, Times, relative_error
 
 BARE = """
@@ -93,6 +96,30 @@ def test_a_phase_that_raises_is_a_result_and_the_next_one_runs(
     assert failed["phase"] == "machine"
     assert "ZeroDivisionError" in failed["error"]
     assert any(row["result"] == "left out" and row["phase"] == "tensorrt" for row in rows)
+
+
+def test_phases_that_do_not_fit_are_left_out_and_time_is_kept_for_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a clock of which every phase that runs takes 10 s."""
+    now, ran = [0.0], []
+
+    def phase(name: str, seconds: float) -> Phase:
+        def run(session: Session) -> None:
+            ran.append(name)
+            now[0] += 10.0
+
+        return Phase(name, seconds, run)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    made = phase("machine", 10), phase("correct", 50), phase("eager", 10), phase("plans", 60)
+    monkeypatch.setattr(gpu, "PHASES", made)
+    assert main(["--device", "cpu", "--preset", "wav-tiny", "--out", str(tmp_path), "--seconds", "100"]) == 0
+    assert ran == ["machine", "eager", "plans"]
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["phase"] for row in rows if row["result"] == "left out"] == ["correct"]
+    assert main(["--device", "cpu", "--out", str(tmp_path), "--seconds", "5", "--only", "plans"]) == 0
+    assert ran == ["machine", "eager", "plans"]
 
 
 def test_a_machine_without_a_gpu_is_told_what_runs_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     chosen = [phase for phase in PHASES if phase.name in arguments.only]
     for phase in chosen:
         last = chosen[-1].seconds if phase is not chosen[-1] else 0.0
-        if session.on_gpu and session.left < phase.seconds + last:
+        if session.left < phase.seconds + last:
             session.say("left out", phase=phase.name, why=f"needs {phase.seconds:g} s")
         else:
             _run(phase, session)

@@ -40,7 +40,7 @@ class Phase:
     """One part of the run.
 
     Attributes:
-        seconds: what it is expected to take on a GPU; it is left out where less is left.
+        seconds: what it is expected to take; it is left out where less is left.
     """
 
     name: str
@@ -292,7 +292,7 @@ def plans(session: Session) -> None:
         machine(session)
     for sizes in reversed(session.sizes):
         for causal in (True, False):
-            if session.on_gpu and session.left < PLAN_SECONDS:
+            if session.left < PLAN_SECONDS:
                 session.say("left out", phase="plans", why=f"M, N = {sizes}, causal {causal}: no time is left")
                 continue
             session.forget()

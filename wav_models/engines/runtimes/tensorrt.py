@@ -11,13 +11,14 @@ import importlib.util
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from wav_models.data.durable import write_bytes
 from wav_models.engines.base import (
     FULL_MEMORY_REMEDY,
     EngineError,
@@ -30,6 +31,7 @@ from wav_models.engines.manifest import REMEDY, Manifest, video_dit_name
 from wav_models.engines.onnx.composer import OnnxComposer
 from wav_models.engines.onnx.opaque_blocks import Dialect
 from wav_models.engines.onnx.weight_file import WeightFile
+from wav_models.engines.precision import user_cache
 from wav_models.engines.replay import CudaRecorder, Replays
 
 MODULES: Final = ("tensorrt", "tensorrt_rtx")
@@ -104,7 +106,10 @@ class TensorRT:
         return model, engine
 
     def load(self, directory: Path, manifest: Manifest, options: EngineOptions, device: str) -> dict[str, Graph]:
-        """With `cuda_graphs` every engine is recorded once and replayed: fewer launches, and buffers that are kept."""
+        """With `cuda_graphs` every engine is recorded once and replayed: fewer launches, and buffers that are kept.
+
+        Every engine runs once here, so that whatever it compiles is compiled before the first plan, and kept.
+        """
         self.present_gpu()
         trt = tensorrt_module()
         logger = _make_logger(trt)
@@ -116,11 +121,12 @@ class TensorRT:
         }
         with full_memory_is_named():
             memory = ActivationMemory(engines.values())
+        kernels = KernelCache(trt, kernels_path(manifest))
         graphs: dict[str, Graph] = {
-            name: TensorRTGraph(trt, engine, name, memory, replays=replays) for name, engine in engines.items()
+            name: TensorRTGraph(trt, engine, name, memory, kernels, replays=replays) for name, engine in engines.items()
         }
-        if replays is not None:
-            record_all(graphs, video_dit_name(manifest.shape.num_video_samples))
+        run_all_once(graphs, video_dit_name(manifest.shape.num_video_samples))
+        kernels.keep()
         return graphs
 
 
@@ -182,12 +188,18 @@ def _make_parser(trt: Any, logger: Any) -> tuple[Any, Any, Any]:
     return builder, network, trt.OnnxParser(network, logger)
 
 
-def record_all(graphs: Mapping[str, Any], lender: str) -> None:
-    """Record every graph before the first plan; `lender` names the one whose outputs others read in place."""
-    lent = graphs[lender].record({}) if lender in graphs else {}
+def run_all_once(graphs: Mapping[str, Any], lender: str) -> None:
+    """Run every graph, which records it, before the first plan; outputs of `lender` are read in place by others."""
+    lent = graphs[lender].run_once({}) if lender in graphs else {}
     for name, graph in graphs.items():
         if name != lender:
-            graph.record(lent)
+            graph.run_once(lent)
+
+
+def kernels_path(manifest: Manifest) -> Path:
+    """Where the kernels of an export are kept: one file for every checkpoint, precision and size."""
+    label = f"{manifest.engine}-{manifest.precision}-{manifest.shape.label}"
+    return user_cache() / "kernels" / manifest.checkpoint_sha256[:16] / f"{label}.kernels"
 
 
 def load_tensorrt_engine(runtime: Any, logger: Any, path: Path) -> Any:
@@ -223,6 +235,52 @@ class ActivationMemory:
         context.set_device_memory(self._buffer.data_ptr(), self._buffer.numel())
 
 
+class KernelCache:
+    """The kernels that TensorRT for RTX compiles for the GPU it finds, in one file for all engines that are loaded
+    together: the next start reads them. TensorRT itself refuses those of another version, GPU or driver, and damaged
+    ones; then they are made again. The classic one compiles nothing when engines are loaded, and has no such file.
+
+    Args:
+        trt: TensorRT's module.
+        path: of the file.
+    """
+
+    def __init__(self, trt: Any, path: Path) -> None:
+        self._strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self._compiles_when_loaded = hasattr(trt, "IRuntimeCache")
+        self._path = path
+        self._found = b""
+        self._cache: Any = None
+        self._configurations: list[Any] = []
+
+    def context(self, engine: Any) -> Any:
+        """An execution context without memory of its own; None where there is no room for it. Keep this object as
+        long as it."""
+        if not self._compiles_when_loaded:
+            return engine.create_execution_context(self._strategy)
+        configuration = engine.create_runtime_config()
+        configuration.set_execution_context_allocation_strategy(self._strategy)
+        if self._cache is None:
+            self._cache = self._read(configuration)
+        configuration.set_runtime_cache(self._cache)
+        self._configurations.append(configuration)
+        return engine.create_execution_context(configuration)
+
+    def keep(self) -> None:
+        """Write what has been compiled since the file was read; without a place to write it is compiled again."""
+        if self._cache is not None and (made := bytes(self._cache.serialize())) != self._found:
+            with suppress(OSError):
+                write_bytes(self._path, made)
+
+    def _read(self, configuration: Any) -> Any:
+        cache = configuration.create_runtime_cache()
+        with suppress(OSError):
+            found = self._path.read_bytes()
+            if cache.deserialize(found):
+                self._found = found
+        return cache
+
+
 class TensorRTGraph:
     """One engine and its execution context; calls take turns, with those of the other engines too.
 
@@ -232,7 +290,7 @@ class TensorRTGraph:
     Args:
         trt, engine: TensorRT's module and the deserialised engine.
         name: of the graph.
-        memory: of all graphs that are loaded together.
+        memory, kernels: of all graphs that are loaded together.
         replays: of all graphs that are loaded together; None: the engine's work is started anew by every call.
         device: of its tensors.
     """
@@ -243,15 +301,16 @@ class TensorRTGraph:
         engine: Any,
         name: str,
         memory: ActivationMemory,
+        kernels: KernelCache,
         *,
         replays: Replays | None = None,
         device: torch.device = CUDA,
     ) -> None:
-        self._context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        self._context = kernels.context(engine)
         if self._context is None:
             raise EngineError(f"TensorRT has no memory for this engine; {FULL_MEMORY_REMEDY}")
         memory.lend(self._context)
-        self._memory = memory
+        self._memory, self._kernels = memory, kernels
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         tensors = {
             name: (tuple(engine.get_tensor_shape(name)), _torch_type(trt, engine.get_tensor_dtype(name)))
@@ -265,8 +324,8 @@ class TensorRTGraph:
         self._replays = replays
         self._lends = name.startswith("video_dit_") and name != video_dit_name(1)
 
-    def record(self, lent: Mapping[str, Tensor]) -> Values:
-        """Run once with zeros, and with what another graph lends where that fits, so that this form is recorded."""
+    def run_once(self, lent: Mapping[str, Tensor]) -> Values:
+        """With zeros, and with what another graph lends where that fits, so that this form is recorded."""
         fitting = {name for name, (shape, _) in self._inputs.items() if name in lent and lent[name].shape == shape}
         return self.run(self._empty({k: v for k, v in self._inputs.items() if k not in fitting}), lent)
 

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,16 +21,27 @@ from torch import Tensor
 from tests.wav_models.engines.test_replay import Rerun
 from wav_models.engines.base import EngineError
 from wav_models.engines.compiled_engine import LentValues, StaleValuesError
+from wav_models.engines.export import ExportTarget, expected_manifest
+from wav_models.engines.manifest import PlanShape
 from wav_models.engines.onnx.operators import ATTENTION_OPSET, OPSET
 from wav_models.engines.replay import Replays
 from wav_models.engines.runtimes import tensorrt
-from wav_models.engines.runtimes.tensorrt import RUNTIME, ActivationMemory, TensorRTGraph, record_all
+from wav_models.engines.runtimes.tensorrt import (
+    RUNTIME,
+    ActivationMemory,
+    KernelCache,
+    TensorRTGraph,
+    kernels_path,
+    run_all_once,
+)
+from wav_models.planner.config import PlannerConfig
 
 TRT = SimpleNamespace(
     TensorIOMode=SimpleNamespace(INPUT="in"),
     ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="ours"),
     DataType=SimpleNamespace(**{n: n for n in ("FLOAT", "HALF", "BF16", "UINT8", "BOOL", "INT32", "INT64")}),
 )
+CLASSIC = KernelCache(TRT, Path())
 SHAPE = (4, 3)
 Compute = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 
@@ -91,8 +104,10 @@ def graphs() -> tuple[dict[str, TensorRTGraph], dict[str, Engine], Rerun]:
     recorder = Rerun()
     replays, cpu = Replays(recorder), torch.device("cpu")
     memory = ActivationMemory(engines.values(), cpu)
-    made = {name: TensorRTGraph(TRT, e, name, memory, replays=replays, device=cpu) for name, e in engines.items()}
-    record_all(made, "video_dit_4")
+    made = {
+        name: TensorRTGraph(TRT, e, name, memory, CLASSIC, replays=replays, device=cpu) for name, e in engines.items()
+    }
+    run_all_once(made, "video_dit_4")
     return made, engines, recorder
 
 
@@ -125,7 +140,7 @@ def test_what_was_lent_is_not_read_when_it_is_overwritten(
 def test_without_recordings_every_call_has_tensors_of_its_own() -> None:
     engine = Engine(["video_noise"], ["value_video_0"], lambda x: {"value_video_0": 2.0 * x["video_noise"]})
     cpu = torch.device("cpu")
-    graph = TensorRTGraph(TRT, engine, "video_dit_4", ActivationMemory([engine], cpu), device=cpu)
+    graph = TensorRTGraph(TRT, engine, "video_dit_4", ActivationMemory([engine], cpu), CLASSIC, device=cpu)
     one, two = (graph.run({"video_noise": torch.full(SHAPE, x)}, {})["value_video_0"] for x in (1.0, 2.0))
     assert (float(one[0, 0]), float(two[0, 0])) == (2.0, 4.0)
 
@@ -144,7 +159,7 @@ def test_engines_compute_in_one_memory_and_take_turns() -> None:
 
     engines = [Engine(["in"], ["out"], compute, size) for size in (100, 4000, 20)]
     memory = ActivationMemory(engines, cpu)
-    graphs = [TensorRTGraph(TRT, engine, str(n), memory, device=cpu) for n, engine in enumerate(engines)]
+    graphs = [TensorRTGraph(TRT, engine, str(n), memory, CLASSIC, device=cpu) for n, engine in enumerate(engines)]
     ((_, size),) = {engine.memory or (0, 0) for engine in engines}
     assert size == 4000
 
@@ -155,6 +170,106 @@ def test_engines_compute_in_one_memory_and_take_turns() -> None:
         outputs = list(threads.map(run, range(9)))
     assert [float(output[0, 0]) for output in outputs] == [2.0 * n for n in range(9)]
     assert not any(at_once)
+
+
+RTX = SimpleNamespace(**vars(TRT), IRuntimeCache=object)
+
+
+class CompiledWhenLoaded:
+    """An engine whose kernels are compiled when it runs first, unless the cache of its configuration has them.
+
+    Methods are those of TensorRT for RTX's engine, runtime configuration and runtime cache."""
+
+    def __init__(self, name: str, gpu: str = "ours") -> None:
+        self.name, self.gpu = name, gpu
+        self.compiled: list[str] = []
+        self.has: list[str] = []
+        self.strategy = ""
+
+    def create_runtime_config(self) -> CompiledWhenLoaded:
+        return CompiledWhenLoaded(self.name, self.gpu)
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self.strategy = strategy
+
+    def create_runtime_cache(self) -> CompiledWhenLoaded:
+        return CompiledWhenLoaded("", self.gpu)
+
+    def set_runtime_cache(self, cache: CompiledWhenLoaded) -> bool:
+        self.has = cache.has
+        return True
+
+    def deserialize(self, blob: bytes) -> bool:
+        gpu, *kernels = blob.decode().split()
+        self.has += kernels if gpu == self.gpu else []
+        return gpu == self.gpu
+
+    def serialize(self) -> bytes:
+        return " ".join([self.gpu, *self.has]).encode()
+
+    def create_execution_context(self, configuration: CompiledWhenLoaded) -> CompiledWhenLoaded:
+        assert configuration.strategy == "ours"  # its memory is the one that all engines share
+        if self.name not in configuration.has:
+            self.compiled.append(self.name)
+            configuration.has.append(self.name)
+        return self
+
+
+def compiled_at_a_start(path: Path, *names: str, gpu: str = "ours") -> list[str]:
+    """What had to be compiled when these engines were loaded with the file at `path`."""
+    engines = [CompiledWhenLoaded(name, gpu) for name in names]
+    kernels = KernelCache(RTX, path)
+    for engine in engines:
+        assert kernels.context(engine) is engine
+    kernels.keep()
+    return [name for engine in engines for name in engine.compiled]
+
+
+def test_kernels_are_compiled_at_the_first_start_only(tmp_path: Path) -> None:
+    path = tmp_path / "cache" / "kernels"
+    assert compiled_at_a_start(path, "one", "two") == ["one", "two"]
+    written = path.stat().st_mtime_ns
+    assert compiled_at_a_start(path, "one", "two") == []
+    assert path.stat().st_mtime_ns == written
+    assert compiled_at_a_start(path, "one", "two", "three") == ["three"]
+    assert compiled_at_a_start(path, "one", "two", gpu="another") == ["one", "two"]  # refused, and made again
+    assert compiled_at_a_start(path, "one", "two", gpu="another") == []
+
+
+def test_without_a_place_for_kernels_they_are_compiled_at_every_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for _ in range(2):
+        assert compiled_at_a_start(tmp_path / "file" / "kernels", "one") == ["one"]
+
+
+def test_kernels_are_those_of_one_export(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tensorrt.TensorRT, "version", lambda _: "tensorrt_rtx 1.7")
+    manifest = expected_manifest("ab" * 32, ExportTarget("tensorrt", "fp16", PlanShape.of(PlannerConfig())), "sm_89")
+    others = [
+        replace(manifest, precision="bf16"),
+        replace(manifest, checkpoint_sha256="cd" * 32),
+        replace(manifest, shape=replace(manifest.shape, num_value_steps=3)),
+    ]
+    paths = {kernels_path(each) for each in (manifest, *others)}
+    assert len(paths) == 4
+    assert all(tmp_path in path.parents for path in paths)
+
+
+def test_tensorrt_for_rtx_has_what_keeps_its_kernels() -> None:
+    """The names; nothing is compiled when an engine is loaded where there is no GPU."""
+    rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
+    for owner, names in {
+        "ICudaEngine": ["create_runtime_config", "create_execution_context"],
+        "IRuntimeConfig": [
+            "create_runtime_cache",
+            "set_runtime_cache",
+            "set_execution_context_allocation_strategy",
+        ],
+        "IRuntimeCache": ["deserialize", "serialize"],
+    }.items():
+        assert not [name for name in names if not hasattr(getattr(rtx, owner), name)], owner
+        assert not [name for name in names if not hasattr(CompiledWhenLoaded, name)]
 
 
 @pytest.mark.parametrize(

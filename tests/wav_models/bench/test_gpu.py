@@ -7,14 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from wav_models.bench.gpu import __main__ as gpu
+from wav_models.bench.gpu import phases, training
 from wav_models.bench.gpu.__main__ import PHASES, main
 from wav_models.bench.gpu.phases import Phase
 from wav_models.bench.gpu.session import RESULTS, Session, Times, relative_error
+from wav_models.bench.subject import Subject
 
 BARE = """
 import importlib.abc, importlib.metadata, re, sys, threading
@@ -98,6 +101,45 @@ def test_a_phase_that_raises_is_a_result_and_the_next_one_runs(
     assert any(row["result"] == "left out" and row["phase"] == "tensorrt" for row in rows)
 
 
+def test_what_does_not_fit_into_the_memory_costs_its_own_result_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU that holds no plan in float32 and none with full memory, nor the last stage's activations."""
+    session = Session(torch.device("cpu"), "wav-tiny", 1e6, tmp_path)
+    session.facts["gemm_flops"] = 1e9
+    whole, steps = phases._full, training._steps
+
+    def full(session: Session, causal: bool, sizes: tuple[int, int], dtype: str = "bf16", **options: Any) -> Subject:
+        if dtype == "fp32" or not causal:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(session, causal, sizes, dtype="fp32", **options)
+
+    def few_steps(session: Session, name: str, checkpointed: bool) -> dict[str, Any]:
+        if not checkpointed:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return {"of": steps.__name__}
+
+    def eager(session: Session, causal: bool) -> None:
+        session.say("eager", causal=full(session, causal, (1, 1)) is not None)
+
+    monkeypatch.setattr(phases, "_full", full)
+    monkeypatch.setattr(phases, "_eager", eager)
+    monkeypatch.setattr(training, "_steps", few_steps)
+    phases.plans(session)
+    phases.eager(session)
+    training.training(session)
+    rows = [json.loads(line) for line in (tmp_path / RESULTS).read_text().splitlines()]
+    assert [row["plan"].split(", ")[3:5] for row in rows if row["result"] == "plan"] == [
+        ["causal memory", "bf16"],
+        ["causal memory", "fp8"],
+    ]
+    assert [row["causal"] for row in rows if row["result"] == "eager"] == [True]
+    assert [row["stage"] for row in rows if row["result"] == "training step"] == ["video", "value", "action"]
+    failed = [row for row in rows if row["result"] == "FAILED"]
+    assert len(failed) == session.failed == 4 + 1 + 3
+    assert all("out of memory" in row["error"] for row in failed)
+
+
 def test_phases_that_do_not_fit_are_left_out_and_time_is_kept_for_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +170,23 @@ def test_a_machine_without_a_gpu_is_told_what_runs_there(capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         main([])
     assert "--device cpu --preset wav-tiny" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--seconds", "nan"], "argument --seconds: nan is no positive number"),
+        (["--seconds", "0"], "argument --seconds: 0 is no positive number"),
+        (["--seconds", "soon"], "argument --seconds: invalid seconds value: 'soon'"),
+        (["--only", "plan"], "argument --only: invalid choice: 'plan'"),
+        (["--out", "/dev/null"], "argument --out: "),
+        (["--preset", "wav-3b"], "argument --preset: invalid choice: 'wav-3b'"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_named(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--device", "cpu", *options])
+    assert said in capsys.readouterr().err
 
 
 def test_a_number_that_is_not_finite_agrees_with_nothing() -> None:

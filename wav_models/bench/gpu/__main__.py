@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the phases; the number of those that failed."""
     parser = argparse.ArgumentParser(prog="python -m wav_models.bench.gpu", description=__doc__)
     names = [phase.name for phase in PHASES]
-    parser.add_argument("--seconds", type=float, default=420.0, help="what does not fit any more is left out")
+    parser.add_argument("--seconds", type=seconds, default=420.0, help="what does not fit any more is left out")
     parser.add_argument("--out", type=Path, default=Path(), help="where gpu.jsonl is written, one result a line")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="PHASE", help=", ".join(names))
     parser.add_argument("--preset", choices=sorted(PRESETS), default="wav-2b", help="the model whose times count")
@@ -46,7 +47,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch sees no GPU; --device cpu --preset wav-tiny shows that the program runs")
-    session = Session(torch.device(arguments.device), arguments.preset, arguments.seconds, arguments.out)
+    try:
+        session = Session(torch.device(arguments.device), arguments.preset, arguments.seconds, arguments.out)
+    except OSError as error:
+        parser.error(f"argument --out: {error}")
     chosen = [phase for phase in PHASES if phase.name in arguments.only]
     for phase in chosen:
         last = chosen[-1].seconds if phase is not chosen[-1] else 0.0
@@ -58,17 +62,17 @@ def main(argv: Sequence[str]) -> int:
     return session.failed
 
 
+def seconds(text: str) -> float:
+    """A duration from the command line."""
+    if not 0.0 < (number := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no positive number")
+    return number
+
+
 def _run(phase: Phase, session: Session) -> None:
     """One phase; what it raises is a result, and the next one begins."""
     began = session.elapsed
-    try:
-        phase.run(session)
-    except Exception as error:
-        session.failed += 1
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        said = f"{type(error).__name__}: {error}"[:400]
-        session.say("FAILED", phase=phase.name, error=said, at=f"{Path(place.filename).name}:{place.lineno}")
-    session.forget()
+    session.attempt(partial(phase.run, session), phase=phase.name)
     session.say("phase", name=phase.name, took_s=session.elapsed - began)
 
 

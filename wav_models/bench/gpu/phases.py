@@ -20,6 +20,7 @@ from wav_models.bench.gpu.session import Session, relative_error
 from wav_models.bench.subject import Answers, Subject, elites_in_common, model_of, published_planner
 from wav_models.guidance import JACOBIANS
 from wav_models.networks.fp8 import quantized_rows, scaled_product
+from wav_models.planner.config import PlannerConfig
 from wav_models.planner.latent_plan import LatentPlan
 
 CPU: Final = torch.device("cpu")
@@ -101,8 +102,7 @@ def _say_agreement(session: Session, found: Answers, expected: Answers, what: di
 def eager(session: Session) -> None:
     """Plain torch in bf16: stages, a plan, and the kernels of a round."""
     for causal in (True, False):
-        _eager(session, causal)
-        session.forget()
+        session.attempt(partial(_eager, session, causal), phase="eager", causal=causal)
 
 
 def _eager(session: Session, causal: bool) -> None:
@@ -223,23 +223,25 @@ def compiled(session: Session) -> None:
     if not session.on_gpu:
         session.say("left out", phase="compiled", why="what it takes on a CPU is of no interest")
         return
+    for causal in (True, False):
+        session.attempt(partial(_compiled, session, causal), phase="compiled", causal=causal)
+
+
+def _compiled(session: Session, causal: bool) -> None:
     from torch._dynamo.utils import counters
 
-    for causal in (True, False):
-        torch._dynamo.reset()
-        counters.clear()
-        plain = _full(session, causal, session.sizes[-1]).answers()
-        subject = _full(session, causal, session.sizes[-1], compile=True)
-        began = time.monotonic()
-        found = subject.answers()
-        session.wait()
-        seconds = time.monotonic() - began
-        graphs = counters["stats"]["unique_graphs"]
-        differ = relative_error(found.values, plain.values)
-        session.say("compiled", causal=causal, seconds=seconds, graphs=graphs, values_differ=differ)
-        session.say("compiled plan", causal=causal, ms=session.time(subject.plan, 3, 1).p50)
-        del subject
-        session.forget()
+    torch._dynamo.reset()
+    counters.clear()
+    plain = _full(session, causal, session.sizes[-1]).answers()
+    subject = _full(session, causal, session.sizes[-1], compile=True)
+    began = time.monotonic()
+    found = subject.answers()
+    session.wait()
+    seconds = time.monotonic() - began
+    graphs = counters["stats"]["unique_graphs"]
+    differ = relative_error(found.values, plain.values)
+    session.say("compiled", causal=causal, seconds=seconds, graphs=graphs, values_differ=differ)
+    session.say("compiled plan", causal=causal, ms=session.time(subject.plan, 3, 1).p50)
 
 
 def graphs(session: Session) -> None:
@@ -248,16 +250,18 @@ def graphs(session: Session) -> None:
         session.say("left out", phase="graphs", why="CUDA graphs need a GPU")
         return
     for compile_too in (False, True):
-        plain = _full(session, True, session.sizes[-1]).answers()
-        session.forget()
-        subject = _full(session, True, session.sizes[-1], compile=compile_too, cuda_graphs=True)
-        subject.answers()
-        differ = relative_error(subject.answers().values, plain.values)
-        plan = session.time(subject.plan, 5, 1).p50
-        peak = session.peak_gigabytes()
-        session.say("recorded plan", compiled=compile_too, ms=plan, values_differ=differ, peak_gb=peak)
-        del subject
-        session.forget()
+        session.attempt(partial(_recorded, session, compile_too), phase="graphs", compiled=compile_too)
+
+
+def _recorded(session: Session, compile_too: bool) -> None:
+    plain = _full(session, True, session.sizes[-1]).answers()
+    session.forget()
+    subject = _full(session, True, session.sizes[-1], compile=compile_too, cuda_graphs=True)
+    subject.answers()
+    differ = relative_error(subject.answers().values, plain.values)
+    plan = session.time(subject.plan, 5, 1).p50
+    peak = session.peak_gigabytes()
+    session.say("recorded plan", compiled=compile_too, ms=plan, values_differ=differ, peak_gb=peak)
 
 
 def threads(session: Session) -> None:
@@ -295,13 +299,19 @@ def plans(session: Session) -> None:
             if session.left < PLAN_SECONDS:
                 session.say("left out", phase="plans", why=f"M, N = {sizes}, causal {causal}: no time is left")
                 continue
-            session.forget()
-            exact = _full(session, causal, sizes, dtype="fp32").plan()
+            what: dict[str, Any] = {"phase": "plans", "sizes": sizes, "causal": causal}
+            exact = session.attempt(partial(_exact_plan, session, sizes, causal), **what, dtype="fp32")
             for dtype in ("bf16", "fp8"):
-                _say_plan(session, exact, sizes, causal, dtype)
+                said = partial(_say_plan, session, exact, sizes, causal, dtype)
+                session.attempt(said, **what, dtype=dtype)
 
 
-def _say_plan(session: Session, exact: LatentPlan, sizes: tuple[int, int], causal: bool, dtype: str) -> None:
+def _exact_plan(session: Session, sizes: tuple[int, int], causal: bool) -> LatentPlan:
+    return _full(session, causal, sizes, dtype="fp32").plan()
+
+
+def _say_plan(session: Session, exact: LatentPlan | None, sizes: tuple[int, int], causal: bool, dtype: str) -> None:
+    """How far it is from the plan in float32 is not said where that did not fit."""
     how, subject = _fastest(session, causal, sizes, dtype)
     plan = subject.plan()
     times = session.time(subject.plan, 100, 1, limit=6.0)
@@ -317,14 +327,17 @@ def _say_plan(session: Session, exact: LatentPlan, sizes: tuple[int, int], causa
         peak_gb=session.peak_gigabytes(),
         floor_ms=1e3 * floor,
         of_gemm_rate=1e3 * floor / times.p50,
-        video_elites_as_fp32=elites_in_common(
-            plan.rounds[0].video_score, exact.rounds[0].video_score, subject.planner.num_video_elites
-        ),
-        value_elites_as_fp32=elites_in_common(
-            plan.rounds[0].pair_score, exact.rounds[0].pair_score, subject.planner.num_value_elites
-        ),
-        actions_differ_from_fp32=relative_error(plan.actions, exact.actions),
+        **({} if exact is None else _from_exact(plan, exact, subject.planner)),
     )
+
+
+def _from_exact(plan: LatentPlan, exact: LatentPlan, planner: PlannerConfig) -> dict[str, float]:
+    found, expected = plan.rounds[0], exact.rounds[0]
+    return {
+        "video_elites_as_fp32": elites_in_common(found.video_score, expected.video_score, planner.num_video_elites),
+        "value_elites_as_fp32": elites_in_common(found.pair_score, expected.pair_score, planner.num_value_elites),
+        "actions_differ_from_fp32": relative_error(plan.actions, exact.actions),
+    }
 
 
 def _fastest(session: Session, causal: bool, sizes: tuple[int, int], dtype: str) -> tuple[str, Subject]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from wav_models.presets import ModelConfig, get_preset
 
 RESULTS = "gpu.jsonl"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,23 @@ class Session:
         """As `say`, and count what does not hold as a failure."""
         self.failed += not holds
         self.say(result if holds else f"FAILED: {otherwise}", **values)
+
+    def attempt(self, work: Callable[[], T], **what: Any) -> T | None:
+        """What `work` returns; what it raises, as where the memory does not hold it, is a result too, and None.
+
+        Args:
+            what: names it in that result.
+        """
+        try:
+            return work()
+        except Exception as error:
+            self.failed += 1
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            said = f"{type(error).__name__}: {error}"[:400]
+            self.say("FAILED", **what, error=said, at=f"{Path(place.filename).name}:{place.lineno}")
+            return None
+        finally:
+            self.forget()
 
     def wait(self) -> None:
         """Until the device has done what it was told."""

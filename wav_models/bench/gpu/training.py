@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -58,8 +59,10 @@ def training(session: Session) -> None:
     """Every stage, with activations kept and computed again; bfloat16 autocast, AdamW and the weight average."""
     for name in STAGES:
         for checkpointed in (False, True):
-            session.say("training step", stage=name, checkpointed=checkpointed, **_steps(session, name, checkpointed))
-            session.forget()
+            what: dict[str, Any] = {"stage": name, "checkpointed": checkpointed}
+            steps = session.attempt(partial(_steps, session, name, checkpointed), phase="training", **what)
+            if steps is not None:
+                session.say("training step", **what, **steps)
 
 
 def _steps(session: Session, name: str, checkpointed: bool) -> dict[str, Any]:

@@ -275,9 +275,8 @@ class KernelCache:
     def _read(self, configuration: Any) -> Any:
         cache = configuration.create_runtime_cache()
         with suppress(OSError):
-            found = self._path.read_bytes()
-            if cache.deserialize(found):
-                self._found = found
+            self._found = self._path.read_bytes()
+            cache.deserialize(self._found)  # what it refuses is written anew
         return cache
 
 

@@ -1,0 +1,54 @@
+"""Training on an accelerator: nothing is on the wrong device, and the host does not wait for what it computes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.wav_models.accelerator.fake_accelerator import DEVICE, Launches, fake_accelerator, fake_model
+from tests.wav_models.engines.small_engines import SMALL
+from wav_models.bench.gpu.training import RandomBatches
+from wav_models.networks.wav_model import recompute_activations
+from wav_models.training.config import STAGES, FuturesConfig, LoraConfig, TrainConfig
+from wav_models.training.randomness import streams_at
+from wav_models.training.stages import make_stage
+
+ONE_LAYER = replace(SMALL, video=replace(SMALL.video, num_layers=1))
+OF_ALL: dict[str, Any] = {"camera_dropout": 0.5, "lora": LoraConfig()}
+OF_EXPERTS: dict[str, Any] = {
+    "futures": FuturesConfig(own_fraction=0.5),
+    "memory_dropout": 0.5,
+    "mask_padding": True,
+}
+PLAIN = TrainConfig()
+EVERYTHING = replace(
+    PLAIN,
+    video=replace(PLAIN.video, **OF_ALL),
+    value=replace(PLAIN.value, **OF_ALL, **OF_EXPERTS),
+    action=replace(PLAIN.action, **OF_ALL, **OF_EXPERTS, caption_dropout=0.5, state_dropout=0.5, prefix_steps=(0, 3)),
+)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_pass_of_a_stage_stays_there_and_nobody_waits_for_it(name: str) -> None:
+    """With every option, forward and backward."""
+    with fake_accelerator():
+        model = fake_model(ONE_LAYER).train()
+        recompute_activations(model)
+        batches: Any = RandomBatches(ONE_LAYER)
+        stage = make_stage(name, model, batches, EVERYTHING, dict)
+        for parameter in stage.named_parameters().values():  # adapters are made where their layer is
+            assert parameter.device.type == DEVICE
+        with Launches() as launched:
+            losses = stage.losses(4, streams_at(0, name, 0))
+            losses["loss"].backward()
+    assert {loss.device.type for loss in losses.values()} == {DEVICE}
+    assert launched.copies["to accelerator"] > 0
+    assert launched.copies["to host"] == 0
+    trained = [p for p in stage.named_parameters().values() if p.requires_grad]
+    assert trained
+    gradients = [p.grad for p in trained if p.grad is not None]
+    assert gradients
+    assert {gradient.device.type for gradient in gradients} == {DEVICE}

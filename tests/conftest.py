@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -22,6 +23,10 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("ROS_DOMAIN_ID", str(20 + os.getpid() % 80))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as background processes begin, and hand on to theirs
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# pytest listens to loggers that do not propagate, too, and where anybody listens to this one torch notes the stack of
+# every operator that it traces.
+logging.getLogger("torch.__trace").addHandler = lambda _: None  # type: ignore[method-assign]
 
 LONGEST = (
     "wav_models/engines/runtimes/test_onnxruntime.py",

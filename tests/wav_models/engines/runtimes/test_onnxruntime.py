@@ -426,13 +426,11 @@ def test_the_command_names_what_fits(
 def test_all_graphs_of_the_shipped_checkpoint_equal_torch(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`wav-tiny` at full width with trained weights: every graph, and the actions of whole plans of two futures. At the
-    fewest sizes: what elites are is shown above."""
-    shipped, sizes = str(repository / "checkpoints/wav-tiny"), ["--video-samples", "2", "--value-samples", "1"]
-    options = [*sizes, "--out", str(tmp_path / "out"), "--verify", "--repeat", "1"]
-    assert main(["export", "--checkpoint", shipped, *options]) == 0
+    """`wav-tiny` at full width with trained weights: every graph, and whole plans of two futures."""
+    shipped, sizes = str(repository / "checkpoints/wav-tiny"), ["--video-samples", "2", "--out", str(tmp_path / "out")]
+    assert main(["export", "--checkpoint", shipped, *sizes, "--verify", "--repeat", "1"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"plans of onnxruntime fp32.*, K = 3: .* action tokens differ by at most \d", printed)
+    assert "K = 3: 100% of the elites are the same" in printed
     assert "equal to torch within the tolerance" in printed
     rows = {line.split("  ")[0] for line in printed.splitlines() if line.endswith(" ms")}
     assert rows >= {"text_encoder", "video_dit of 1", "value_dit", "action_dit guided", "vae_decoder", "plan"}

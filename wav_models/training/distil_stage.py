@@ -96,7 +96,10 @@ class DistilStage(BaseStage):
 
     @property
     def _teacher(self) -> WAVModel:
-        return self.teacher.to(self.device)
+        """Where the student is, which was moved after the stage had been made."""
+        if next(self.teacher.parameters()).device != self.device:
+            self.teacher.to(self.device)
+        return self.teacher
 
     def _noises(self, batch: Batch, num_futures: int, num_value_samples: int, streams: RngStreams) -> Noises:
         size = len(batch)

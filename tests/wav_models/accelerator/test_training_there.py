@@ -11,9 +11,9 @@ from tests.wav_models.accelerator.fake_accelerator import DEVICE, Launches, fake
 from tests.wav_models.engines.small_engines import SMALL
 from wav_models.bench.gpu.training import RandomBatches
 from wav_models.networks.wav_model import recompute_activations
-from wav_models.training.config import STAGES, FuturesConfig, LoraConfig, TrainConfig
+from wav_models.training.config import EVERY_STAGE, FuturesConfig, LoraConfig, TrainConfig
 from wav_models.training.randomness import streams_at
-from wav_models.training.stages import make_stage
+from wav_models.training.stage_table import make_stage
 
 ONE_LAYER = replace(SMALL, video=replace(SMALL.video, num_layers=1))
 OF_ALL: dict[str, Any] = {"camera_dropout": 0.5, "lora": LoraConfig()}
@@ -28,10 +28,11 @@ EVERYTHING = replace(
     video=replace(PLAIN.video, **OF_ALL),
     value=replace(PLAIN.value, **OF_ALL, **OF_EXPERTS),
     action=replace(PLAIN.action, **OF_ALL, **OF_EXPERTS, caption_dropout=0.5, state_dropout=0.5, prefix_steps=(0, 3)),
+    distil=replace(PLAIN.distil, **OF_ALL, num_futures=2, num_value_samples=1, prefix_steps=(0, 3)),
 )
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", EVERY_STAGE)
 def test_a_pass_of_a_stage_stays_there_and_nobody_waits_for_it(name: str) -> None:
     """With every option, forward and backward."""
     with fake_accelerator():

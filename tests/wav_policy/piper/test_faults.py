@@ -30,7 +30,7 @@ from wav_policy.piper.inhibits import Reaction, find_inhibit
 from wav_policy.sim.firmware import FAULT_NAMES, FaultSet, FeedbackRates, Flash, SimulatedArm
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
-HOLD, RELEASE, STOP, SILENCE = Reaction
+PAUSE, HOLD, RELEASE, STOP, SILENCE = Reaction
 
 
 @pytest.fixture

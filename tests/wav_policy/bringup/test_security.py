@@ -62,9 +62,10 @@ def test_shared_memory_is_avoided_unless_the_user_has_chosen(monkeypatch: pytest
     assert os.environ[discovery.TRANSPORTS_VARIABLE] == "LARGE_DATA"
     assert (os.environ[profile], os.environ[discovery.VARIABLE]) == (str(discovery.LOOPBACK_UDP_PROFILE), "SUBNET")
 
-    monkeypatch.setattr(os, "environ", {discovery.VARIABLE: "SUBNET"})
+    chosen = {discovery.VARIABLE: "SUBNET", "HOME": str(Path.home())}
+    monkeypatch.setattr(os, "environ", dict(chosen))
     discovery.avoid_shared_memory()
-    assert os.environ == {discovery.VARIABLE: "SUBNET", discovery.TRANSPORTS_VARIABLE: "UDPv4"}
+    assert os.environ == {**chosen, discovery.TRANSPORTS_VARIABLE: "UDPv4"}
 
 
 REACHED = """

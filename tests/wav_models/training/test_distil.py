@@ -20,7 +20,7 @@ from wav_models.training.assembly import _planner
 from wav_models.training.config import DistilStageConfig, LoopConfig, Schedule, TrainConfig
 from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.distil_stage import DistilStage, _errors
-from wav_models.training.imagining import Imaginer, Noises
+from wav_models.training.imagining import Imagined, Imaginer, Noises
 from wav_models.training.loop import Budget, train
 from wav_models.training.randomness import streams_at
 from wav_models.training.stage_table import make_stage
@@ -34,9 +34,16 @@ def either_config(request: pytest.FixtureRequest, model_config: ModelConfig) -> 
     return replace(model_config, video=replace(model_config.video, causal_memory=request.param == "causal"))
 
 
-def stage_of(batches: Batches, model: WAVModel, *, frozen: tuple[str, ...] = (), **settings: Any) -> DistilStage:
+def stage_of(
+    batches: Batches,
+    model: WAVModel,
+    *,
+    frozen: tuple[str, ...] = (),
+    learns_from: WAVModel | None = None,
+    **settings: Any,
+) -> DistilStage:
     own = replace(DistilStageConfig(memory_noise=0.0), **settings)
-    stage = make_stage("distil", model, batches, TrainConfig(distil=own, frozen=frozen), dict)
+    stage = make_stage("distil", model, batches, TrainConfig(distil=own, frozen=frozen), dict, learns_from)
     assert isinstance(stage, DistilStage)
     return stage
 
@@ -97,18 +104,19 @@ def test_what_is_not_done_as_the_teacher_does_it_is_a_loss(model_config: ModelCo
     """Every part, and each counts by its weight."""
     none = dict.fromkeys(("future_weight", "value_weight", "action_weight", "recorded_weight"), 0.0)
     model, found = trained(model_config), {}
+    two: dict[str, Any] = {"learns_from": trained(model_config, 1), "teacher": MANY, "student": FEW}
     for name in none:
-        stage = stage_of(batches, model, teacher=MANY, student=FEW, **{**none, name: 1.0})
+        stage = stage_of(batches, model, **two, **{**none, name: 1.0})
         with torch.no_grad():
             found[name] = stage.losses(4, streams_at(0, "distil", 0))
     parts = found["future_weight"]
-    assert all(float(loss) > 1e-4 for name, loss in parts.items() if name not in ("loss", "mean")), parts
+    assert all(float(loss) > 1e-4 for loss in parts.values()), parts
     for name, total in (("value", "value_weight"), ("action", "action_weight")):
         expected = parts[name] + parts[f"{name}_differences"]
         torch.testing.assert_close(found[total]["loss"], expected)
     torch.testing.assert_close(found["recorded_weight"]["loss"], parts["recorded"])
     torch.testing.assert_close(parts["loss"], parts["future"] + parts["future_differences"] + parts["mean"])
-    half = stage_of(batches, model, teacher=MANY, student=FEW, difference_weight=0.5, **{**none, "value_weight": 2.0})
+    half = stage_of(batches, model, **two, difference_weight=0.5, **{**none, "value_weight": 2.0})
     torch.testing.assert_close(
         half.losses(4, streams_at(0, "distil", 0))["loss"], 2.0 * (parts["value"] + 0.5 * parts["value_differences"])
     )
@@ -150,6 +158,16 @@ def test_a_student_comes_to_choose_as_its_teacher(
     assert after["captured"] > before["captured"] + 0.1, (before, after)
     assert after["actions_r2"] > before["actions_r2"], (before, after)
     assert after["captured@other_values"] == before["captured@other_values"], "the ceiling is the teacher's"
+
+
+def test_futures_are_ranked_by_their_return(model_config: ModelConfig, batches: Batches) -> None:
+    """The last channel; the others are terms of the reward."""
+    stage = stage_of(batches, trained(model_config))
+    values = torch.zeros(1, 3, 2, 4, 17)
+    values[..., 0] = torch.tensor([9.0, 5.0, 1.0])[:, None, None] * torch.arange(4)
+    values[..., -1] = torch.tensor([1.0, 2.0, 3.0])[:, None, None] * torch.arange(4)
+    judged = stage._judged(Imagined(torch.zeros(1, 3, 5), values, torch.zeros(1, 3, 5)))
+    assert judged.scores.argsort().tolist() == [[0, 1, 2]]
 
 
 def test_noises_are_never_the_same_twice(model_config: ModelConfig, batches: Batches) -> None:

@@ -80,7 +80,7 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """What the three stages share."""
+    """What the stages share."""
 
     loop: LoopConfig = field(default_factory=LoopConfig)
     lora: LoraConfig | None = None

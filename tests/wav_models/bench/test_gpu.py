@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
 import time
+import weakref
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +21,10 @@ from wav_models.bench.gpu import phases, training
 from wav_models.bench.gpu.__main__ import PHASES, main
 from wav_models.bench.gpu.phases import Phase
 from wav_models.bench.gpu.session import RESULTS, Session, Times, relative_error
-from wav_models.bench.subject import Subject
+from wav_models.bench.gpu.tensorrt import tensorrt
+from wav_models.bench.subject import Answers, Subject
+from wav_models.networks.wav_model import WAVModel, recompute_activations
+from wav_models.presets import WAV_TINY
 
 BARE = """
 import importlib.abc, importlib.metadata, re, sys, threading
@@ -63,6 +70,32 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+ENDS = """
+import sys, time
+from wav_models.bench.gpu import __main__ as gpu
+from wav_models.bench.gpu.session import Session
+
+def hang(session):
+    session.say("before")
+    time.sleep(1000.0)
+
+def lose_the_device(session):
+    def forget(self):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    Session.forget = forget
+    raise RuntimeError("what came of it")
+
+gpu.START_SECONDS = 60.0  # a busy machine is slow to begin
+gpu.PHASES = (gpu.Phase("fp8", 1.0, {"hang": hang, "lose": lose_the_device}[sys.argv[1]]), *gpu.PHASES[:1])
+sys.exit(gpu.main(sys.argv[2:]))
+"""
+"""A run whose first phase ends so."""
+
+
+def rows_of(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / RESULTS).read_text().splitlines()]
+
+
 def test_all_phases_pass_on_a_cpu_with_five_packages(tmp_path: Path) -> None:
     command = [sys.executable, "-c", BARE, "--device", "cpu", "--preset", "wav-tiny"]
     command += ["--seconds", "800", "--out", str(tmp_path)]
@@ -99,6 +132,24 @@ def test_a_phase_that_raises_is_a_result_and_the_next_one_runs(
     assert failed["phase"] == "machine"
     assert "ZeroDivisionError" in failed["error"]
     assert any(row["result"] == "left out" and row["phase"] == "tensorrt" for row in rows)
+
+
+@pytest.mark.parametrize(("how", "said"), [("hang", "cut off"), ("lose", "device lost")])
+def test_a_phase_that_hangs_or_loses_the_device_costs_itself_only(how: str, said: str, tmp_path: Path) -> None:
+    """What is left is done by another process: an error of a GPU stays with the one that it happened in."""
+    options = ["--device", "cpu", "--preset", "wav-tiny", "--out", str(tmp_path), "--seconds", "73"]
+    command = [sys.executable, "-c", ENDS, how, *options, "--only", "fp8", "machine"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    rows = rows_of(tmp_path)
+    assert done.stdout.splitlines() == (tmp_path / RESULTS).read_text().splitlines(), done.stderr[-2000:]
+    ended = next(row for row in rows if row["result"] == said)
+    assert ended["phase"] == "fp8"
+    assert ended.get("error", "").startswith("" if how == "hang" else "RuntimeError: CUDA error: an illegal memory")
+    assert [row["name"] for row in rows if row["result"] == "phase"] == ["machine"]
+    assert any(row["result"] == "matrix product" for row in rows)
+    assert rows[-1]["result"] == "done"
+    assert done.returncode == 1 <= rows[-1]["failed"]
+    assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
 
 
 def test_what_does_not_fit_into_the_memory_costs_its_own_result_only(
@@ -138,6 +189,135 @@ def test_what_does_not_fit_into_the_memory_costs_its_own_result_only(
     failed = [row for row in rows if row["result"] == "FAILED"]
     assert len(failed) == session.failed == 4 + 1 + 3
     assert all("out of memory" in row["error"] for row in failed)
+
+
+@pytest.mark.parametrize(
+    ("broken", "found"),
+    [((), "compiled and recorded"), (("compile",), "recorded"), (("compile", "cuda_graphs"), "eager")],
+)
+def test_a_plan_is_measured_in_the_fastest_way_that_works(
+    broken: tuple[str, ...], found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As without a C compiler, or where the memory does not hold recordings; what failed takes no memory any more."""
+    session = Session(torch.device("cpu"), "wav-tiny", 1e6, tmp_path)
+    monkeypatch.setattr(Session, "on_gpu", True)
+    monkeypatch.setattr(session, "forget", lambda: None)
+    tried: list[weakref.ref[Any]] = []
+
+    class Planner:
+        def __init__(self, options: dict[str, Any]) -> None:
+            self.options = options
+
+        def plan(self) -> None:
+            if any(self.options.get(option) for option in broken):
+                raise RuntimeError("Failed to find C compiler")
+
+    def full(*_: Any, **options: Any) -> Planner:
+        assert not any(each() for each in tried)
+        planner = Planner(options)
+        tried.append(weakref.ref(planner))
+        return planner
+
+    monkeypatch.setattr(phases, "_full", full)
+    how, subject = phases._fastest(session, True, (8, 4), "bf16")
+    assert how == found
+    assert subject is tried[-1]()
+    failed = [row["result"] for row in rows_of(tmp_path)]
+    assert failed == ["not compiled and recorded", "not recorded"][: len(broken)]
+
+
+def test_a_format_that_a_device_has_not_costs_its_own_results_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(torch.device("cpu"), "wav-tiny", 1e6, tmp_path)
+
+    def tiny(*_: Any, dtype: str = "fp32", **__: Any) -> Any:
+        if dtype == "bf16":
+            raise RuntimeError("needs compute capability 8.0")
+        return SimpleNamespace(answers=lambda jacobian: Answers(*(torch.ones(2) for _ in range(3))))
+
+    monkeypatch.setattr(phases, "_tiny", tiny)
+    phases.correct(session)
+    rows = rows_of(tmp_path)
+    agree = [(row["dtype"], row["causal"]) for row in rows if row["result"] == "agrees with the CPU"]
+    assert agree == [("fp32", True), ("fp8", True), ("fp32", False), ("fp8", False)]
+    assert [row["dtype"] for row in rows if row["result"] == "FAILED"] == ["bf16", "bf16"]
+
+
+def test_launches_are_what_the_gpu_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile of the GPU alone has the host's calls beside it."""
+    session = Session(torch.device("cpu"), "wav-tiny", 1e6, tmp_path)
+    names = ("key", "count", "self_device_time_total")
+    events = ("norm", 1, 10.0), ("cudaLaunchKernel", 5, 0.0), ("gemm", 4, 30.0)
+    rows = [SimpleNamespace(**dict(zip(names, event, strict=True))) for event in events]
+    profiled = SimpleNamespace(key_averages=lambda: rows)
+    monkeypatch.setattr("torch.profiler.profile", lambda activities: nullcontext(profiled))
+    phases._say_kernels(session, lambda: None)
+    found = rows_of(tmp_path)
+    assert (found[0]["launches"], found[0]["ms"]) == (5, 0.04)
+    assert [(row["name"], row["calls"], row["share"]) for row in found[1:]] == [("gemm", 4, 0.75), ("norm", 1, 0.25)]
+
+
+def test_blocks_of_another_model_do_not_count_towards_the_limit_of_compilations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(torch.device("cpu"), "wav-tiny", 1e6, tmp_path)
+    resets: list[bool] = []
+    monkeypatch.setattr(torch._dynamo, "reset", lambda: resets.append(True))
+    monkeypatch.setattr(phases, "Subject", lambda *_, **options: options)
+    for compiled, expected in ((False, 0), (True, 1), (True, 2)):
+        phases._full(session, True, (2, 1), compile=compiled, cuda_graphs=True)
+        assert len(resets) == expected
+
+
+def test_what_refers_to_itself_is_forgotten_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As models do whose blocks are compiled or recomputed: a GPU holds one at a time."""
+    session = Session(torch.device("cpu"), "wav-tiny", 1e6, tmp_path)
+    monkeypatch.setattr(Session, "on_gpu", True)
+    for name in ("synchronize", "empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    model = WAVModel(WAV_TINY)
+    recompute_activations(model)
+    block = weakref.ref(model.video.transformer_blocks[0])
+    gc.disable()
+    try:
+        del model
+        assert block() is not None
+        session.forget()
+        assert block() is None
+    finally:
+        gc.enable()
+
+
+def test_a_plan_beside_what_fails_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would take the next phase's time."""
+    session, planned = Session(torch.device("cpu"), "wav-tiny", 1e6, tmp_path), []
+
+    def plan() -> Any:
+        time.sleep(0.3 if planned else 0.0)
+        planned.append(True)
+        return SimpleNamespace(actions=torch.ones(2))
+
+    engine = SimpleNamespace(denoise=lambda *_: 1 / 0)
+    subject = SimpleNamespace(plan=plan, observe=lambda: None, engine=engine, video_noise=torch.ones(1))
+    monkeypatch.setattr(phases, "_tiny", lambda *_, **__: subject)
+    with pytest.raises(ZeroDivisionError):
+        phases.threads(session)
+    assert len(planned) == 2
+
+
+def test_a_gpu_that_tensorrt_does_not_serve_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(torch.device("cpu"), "wav-tiny", 1e6, tmp_path)
+    monkeypatch.setattr(Session, "on_gpu", True)
+    rtx = SimpleNamespace(__name__="tensorrt_rtx")
+    monkeypatch.setattr("wav_models.engines.runtimes.tensorrt.tensorrt_module", lambda: rtx)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    tensorrt(session)
+    (row,) = rows_of(tmp_path)
+    assert row["result"] == "left out"
+    assert "this GPU is sm_90; install classic TensorRT" in row["why"]
+    assert session.failed == 0
 
 
 def test_phases_that_do_not_fit_are_left_out_and_time_is_kept_for_the_last(
@@ -187,6 +367,17 @@ def test_what_cannot_be_asked_for_is_named(options: list[str], said: str, capsys
     with pytest.raises(SystemExit):
         main(["--device", "cpu", *options])
     assert said in capsys.readouterr().err
+
+
+def test_results_that_cannot_be_kept_are_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / RESULTS).mkdir()
+    with pytest.raises(SystemExit):
+        main(["--device", "cpu", "--out", str(tmp_path), "--only", "machine"])
+    printed = capsys.readouterr()
+    assert "argument --out: " in printed.err
+    assert not printed.out
 
 
 def test_a_number_that_is_not_finite_agrees_with_nothing() -> None:

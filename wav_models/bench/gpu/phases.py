@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -79,12 +79,19 @@ def correct(session: Session) -> None:
         expected = {jacobian: reference.answers(jacobian) for jacobian in (None, *guided)}
         for dtype in TOLERANCE:
             for recorded in (False, True) if session.on_gpu else (False,):
-                subject = _tiny(session.device, causal, sizes, dtype=dtype, cuda_graphs=recorded)
-                for jacobian in expected if dtype == "fp32" and session.on_gpu else (None,):
-                    if recorded:
-                        subject.answers(jacobian)
-                    what = {"dtype": dtype, "causal": causal, "recorded": recorded, "jacobian": jacobian}
-                    _say_agreement(session, subject.answers(jacobian), expected[jacobian], what)
+                what = {"dtype": dtype, "causal": causal, "recorded": recorded}
+                session.attempt(partial(_correct, session, expected, sizes, what), phase="correct", **what)
+
+
+def _correct(
+    session: Session, expected: dict[str | None, Answers], sizes: tuple[int, int], what: dict[str, Any]
+) -> None:
+    dtype, recorded = what["dtype"], what["recorded"]
+    subject = _tiny(session.device, what["causal"], sizes, dtype=dtype, cuda_graphs=recorded)
+    for jacobian in expected if dtype == "fp32" else (None,):
+        if recorded:
+            subject.answers(jacobian)
+        _say_agreement(session, subject.answers(jacobian), expected[jacobian], {**what, "jacobian": jacobian})
 
 
 def _tiny(device: torch.device, causal: bool, sizes: tuple[int, int], **options: Any) -> Subject:
@@ -129,7 +136,8 @@ def _say_kernels(session: Session, work: Callable[[], Any]) -> None:
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
         work()
         session.wait()
-    rows = sorted(profiled.key_averages(), key=lambda row: -row.self_device_time_total)
+    events = (row for row in profiled.key_averages() if row.self_device_time_total > 0.0)  # not the calls of the host
+    rows = sorted(events, key=lambda row: -row.self_device_time_total)
     microseconds = sum(row.self_device_time_total for row in rows)
     session.say("kernels of a round", launches=sum(row.count for row in rows), ms=microseconds / 1e3)
     for row in rows[:NUM_KERNELS]:
@@ -199,7 +207,8 @@ def fp8(session: Session) -> None:
     rows = futures * config.num_views * config.num_future_frames * config.num_tokens_per_frame
     hidden = config.video.hidden_size
     for fan_in, fan_out in ((hidden, hidden), (hidden, 4 * hidden), (4 * hidden, hidden)):
-        _fp8_product(session, rows, fan_in, fan_out)
+        shape = rows, fan_in, fan_out
+        session.attempt(partial(_fp8_product, session, *shape), phase="fp8", shape=shape)
 
 
 def _fp8_product(session: Session, rows: int, fan_in: int, fan_out: int) -> None:
@@ -230,9 +239,8 @@ def compiled(session: Session) -> None:
 def _compiled(session: Session, causal: bool) -> None:
     from torch._dynamo.utils import counters
 
-    torch._dynamo.reset()
-    counters.clear()
     plain = _full(session, causal, session.sizes[-1]).answers()
+    counters.clear()
     subject = _full(session, causal, session.sizes[-1], compile=True)
     began = time.monotonic()
     found = subject.answers()
@@ -269,7 +277,6 @@ def threads(session: Session) -> None:
     subject = _tiny(session.device, True, (8, 4) if session.on_gpu else (2, 1), cuda_graphs=True)
     expected, scene = subject.plan().actions, subject.observe()
     problems: list[str] = []
-    stop = threading.Event()
 
     def plan() -> None:
         try:
@@ -277,16 +284,14 @@ def threads(session: Session) -> None:
             problems.extend(f"actions differ by {error:.2g}" for error in errors if not error < TOLERANCE["fp32"])
         except Exception as error:
             problems.append(f"{type(error).__name__}: {error}"[:200])
-        stop.set()
 
-    thread = threading.Thread(target=plan)
-    thread.start()
     shown = 0
-    while not stop.is_set():
-        subject.engine.denoise(scene, subject.video_noise[:1], 2)
-        subject.evaluate(subject.imagine(scene))
-        shown += 1
-    thread.join()
+    with ThreadPoolExecutor(1) as other:  # which is waited for, whatever happens here
+        planning = other.submit(plan)
+        while not planning.done():
+            subject.engine.denoise(scene, subject.video_noise[:1], 2)
+            subject.evaluate(subject.imagine(scene))
+            shown += 1
     session.judge(not problems, "two threads", "threads", shown=shown, problems=problems)
 
 
@@ -341,21 +346,32 @@ def _from_exact(plan: LatentPlan, exact: LatentPlan, planner: PlannerConfig) -> 
 
 
 def _fastest(session: Session, causal: bool, sizes: tuple[int, int], dtype: str) -> tuple[str, Subject]:
-    """An engine that has planned once, compiled and recorded where that works and fits, and how it runs."""
+    """The first engine that works and fits, which has planned once, and how it runs: compiled and recorded, recorded,
+    eager."""
+    ways: list[tuple[str, dict[str, bool]]] = []
+    if session.on_gpu and session.left > COMPILE_SECONDS:
+        ways.append(("compiled and recorded", {"compile": True, "cuda_graphs": True}))
     if session.on_gpu:
-        torch._dynamo.reset()  # else this plan's blocks count towards the limit of those before
-        compiled = session.left > COMPILE_SECONDS
+        ways.append(("recorded", {"cuda_graphs": True}))
+    for how, options in ways:
         try:
-            subject = _full(session, causal, sizes, dtype=dtype, compile=compiled, cuda_graphs=True)
-            subject.plan()
-            return "compiled and recorded" if compiled else "recorded", subject
-        except Exception as error:  # the eager plan is worth knowing all the same
-            session.say("not compiled", error=f"{type(error).__name__}: {error}"[:200])
-    return "eager", _full(session, causal, sizes, dtype=dtype)
+            return how, _planned(session, causal, sizes, dtype=dtype, **options)
+        except Exception as error:  # the next best plan is worth knowing all the same
+            session.say(f"not {how}", error=f"{type(error).__name__}: {error}"[:200])
+        session.forget()  # what it held
+    return "eager", _planned(session, causal, sizes, dtype=dtype)
+
+
+def _planned(session: Session, causal: bool, sizes: tuple[int, int], **options: Any) -> Subject:
+    subject = _full(session, causal, sizes, **options)
+    subject.plan()
+    return subject
 
 
 def _full(session: Session, causal: bool, sizes: tuple[int, int], **options: Any) -> Subject:
     """Of the preset that is measured, in bf16 unless the options say otherwise."""
+    if options.get("compile"):
+        torch._dynamo.reset()  # else its blocks count towards the limit of those that were compiled before
     planner = published_planner(NUM_ITERATIONS, *sizes, NUM_STEPS)
     model = model_of(session.preset, causal=causal, device=session.device)
     subject = Subject(model, planner, **{"dtype": "bf16", **options})

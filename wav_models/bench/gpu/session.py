@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 import traceback
@@ -52,6 +53,7 @@ class Session:
         out: where the results go, one JSON object a line, as soon as each is there.
         facts: what a later phase builds on, e.g. "gemm_flops" [1/s].
         failed: how often something did not hold.
+        began: when the time began, by the monotonic clock [s]; earlier than here where another process began it.
     """
 
     device: torch.device
@@ -60,10 +62,11 @@ class Session:
     out: Path
     facts: dict[str, Any] = field(default_factory=dict)
     failed: int = 0
+    began: float = field(default_factory=lambda: time.monotonic())
 
     def __post_init__(self) -> None:
-        self._began = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / RESULTS).open("a").close()  # what cannot be written is known before anything is measured
 
     @property
     def config(self) -> ModelConfig:
@@ -80,7 +83,7 @@ class Session:
 
     @property
     def elapsed(self) -> float:
-        return time.monotonic() - self._began
+        return time.monotonic() - self.began
 
     @property
     def left(self) -> float:
@@ -104,6 +107,9 @@ class Session:
 
         Args:
             what: names it in that result.
+
+        Raises:
+            RuntimeError: the device is lost.
         """
         try:
             return work()
@@ -152,8 +158,12 @@ class Session:
         return float(start_event.elapsed_time(end_event))
 
     def forget(self) -> None:
-        """Give back memory that nothing uses, and count the peak anew."""
+        """Give back memory that nothing uses, and count the peak anew.
+
+        Compiled and recomputed blocks refer to themselves, and their memory is free only where Python has looked.
+        """
         if self.on_gpu:
+            gc.collect()
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wav_models.bench.gpu.session import Session, relative_error
 from wav_models.bench.subject import Subject, model_of, published_planner
-from wav_models.engines.base import EngineOptions
+from wav_models.engines.base import EngineError, EngineOptions
 
 SIZES = (3, 8, 4, 5)
 """K, M, N, and steps of the experts."""
@@ -18,12 +18,8 @@ TOLERANCE = 5e-2
 
 
 def tensorrt(session: Session) -> None:
-    """Left out, with the reason, where there is no GPU or a package is missing."""
-    missing = [name for name in ("onnxscript",) if importlib.util.find_spec(name) is None]
-    if all(importlib.util.find_spec(name) is None for name in ("tensorrt", "tensorrt_rtx")):
-        missing.append("tensorrt or tensorrt_rtx")
-    if not session.on_gpu or missing:
-        why = f"not installed: {', '.join(missing)}" if missing else "TensorRT needs a GPU"
+    """Left out, with the reason, where a package is missing or the GPU is none that the installed one serves."""
+    if (why := _why_not(session)) is not None:
         session.say("left out", phase="tensorrt", why=why)
         return
     from wav_models.engines.compiled_engine import CompiledEngine
@@ -58,3 +54,17 @@ def tensorrt(session: Session) -> None:
                 **errors,
             }
             session.judge(agrees, "tensorrt", "tensorrt differs from torch", **values)
+
+
+def _why_not(session: Session) -> str | None:
+    if not session.on_gpu:
+        return "TensorRT needs a GPU"
+    if importlib.util.find_spec("onnxscript") is None:
+        return "not installed: onnxscript"
+    from wav_models.engines.runtimes import get_runtime
+
+    try:
+        get_runtime("tensorrt").target_gpu()
+    except EngineError as error:
+        return str(error)
+    return None

@@ -61,7 +61,7 @@ MUTANTS: Final = [
             "snr_sign": ("return values.mean(dim=-1) / (values.std", "return -values.mean(dim=-1) / (values.std"),
             "snr_sample_std": ("(values.std(dim=-1, correction=0)", "(values.std(dim=-1, correction=1)"),
             "snr_over_samples": ("values.mean(dim=-1) / (values.std(dim=-1", "values.mean(dim=-1) / (values.std(dim=-2, keepdim=True).expand_as(values).mean(dim=-1) + 0 * values.std(dim=-1"),
-            "gain_not_centred": ("- (num_steps - 1) / 2", "- num_steps / 2"),
+            "gain_not_centred": ("- (num_steps + 1) / 2", "- num_steps / 2"),
         },
     ),
     *mutants_of(

@@ -8,10 +8,12 @@ and a backend never sees the planner.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from functools import lru_cache
+from typing import Any, Final, Protocol, TypeVar
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor
@@ -33,6 +35,26 @@ NUM_FRAMES: Final = 32
 More than the memory span of a control loop needs."""
 NUM_INSTRUCTIONS: Final = 8
 """Encoded instructions that an engine keeps."""
+
+
+T = TypeVar("T")
+
+
+def remembered(method: Callable[..., T], count: int) -> Callable[..., T]:
+    """A method whose last `count` answers are looked up, for its own object to keep.
+
+    The object goes with its last user. If it were kept here, it would refer to itself, and its memory on a GPU would
+    stay taken until Python looks for such circles.
+    """
+    weak = WeakMethod(method)
+
+    @lru_cache(count)
+    def answer(*arguments: Any) -> T:
+        bound = weak()
+        assert bound is not None  # this is a part of its object
+        return bound(*arguments)
+
+    return answer
 
 
 class EngineError(RuntimeError):

@@ -6,15 +6,14 @@ by name; only noise, values, actions, latents and images cross as torch tensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from wav_models.engines.base import NUM_FRAMES, NUM_INSTRUCTIONS, EngineError
+from wav_models.engines.base import NUM_FRAMES, NUM_INSTRUCTIONS, EngineError, remembered
 from wav_models.engines.manifest import PICKED, Manifest, pick_name, value_dit_name, video_dit_name
 from wav_models.engines.replay import Lent
 from wav_models.flow import euler
@@ -97,8 +96,11 @@ class CompiledEngine:
         self.shape = manifest.shape
         self._graphs = graphs
         self._text_encoder = text_encoder
-        self._encoded = lru_cache(NUM_FRAMES)(self._encode_frame)
-        self.encode_text: Callable[[str], Values] = lru_cache(NUM_INSTRUCTIONS)(self._encode_text)
+        self._encoded = remembered(self._encode_frame, NUM_FRAMES)
+        self._texts = remembered(self._encode_text, NUM_INSTRUCTIONS)
+
+    def encode_text(self, instruction: str) -> Values:
+        return self._texts(instruction)
 
     def _encode_text(self, instruction: str) -> Values:
         embedding, mask = self._text_encoder([instruction])

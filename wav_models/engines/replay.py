@@ -10,6 +10,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any, Final, Protocol
 
 import torch
@@ -124,7 +125,7 @@ class Replays:
         """The output of `function(*inputs)`, from a recording of that shape; made at the first call."""
         with self.lock:
             leaves, spec = pytree.tree_flatten(inputs)
-            key = function, spec, tuple(map(self._kind, leaves))
+            key = _same(function), spec, tuple(map(self._kind, leaves))
             if key not in self._recordings:
                 self._record(key, function, inputs)
             self._recordings.move_to_end(key)
@@ -149,6 +150,11 @@ class Replays:
         if not isinstance(leaf, Tensor):
             return leaf
         return ("fixed", id(leaf)) if leaf in self._fixed else (tuple(leaf.shape), leaf.dtype)
+
+
+def _same(function: Callable[..., Any]) -> Any:
+    """What is equal for the same function or method; the method's object, which has these recordings, is not kept."""
+    return weakref.WeakMethod(function) if isinstance(function, MethodType) else function
 
 
 def _reference(leaf: Any) -> Callable[[], Any]:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from wav_models.engines.base import NUM_FRAMES, NUM_INSTRUCTIONS, EngineError, full_memory_is_named
+from wav_models.engines.base import NUM_FRAMES, NUM_INSTRUCTIONS, EngineError, full_memory_is_named, remembered
 from wav_models.engines.replay import CudaRecorder, Lent, Recorder, Replays
 from wav_models.engines.weights import copied, in_fp8, with_weights_in
 from wav_models.flow import euler, euler_through
@@ -141,9 +140,12 @@ class TorchEngine:
         self._padded_text = self.device.type == "cpu" or compile or self._replays is not None
         self._autoencoder = autoencoder
         self._text_encoder = text_encoder
-        self._encoded = lru_cache(NUM_FRAMES)(self._encode_frame)
+        self._encoded = remembered(self._encode_frame, NUM_FRAMES)
         self._futures_at_once = _futures_at_once(self.config, self.device)
-        self.encode_text: Callable[[str], TextContext] = lru_cache(NUM_INSTRUCTIONS)(self._encode_text)
+        self._texts = remembered(self._encode_text, NUM_INSTRUCTIONS)
+
+    def encode_text(self, instruction: str) -> TextContext:
+        return self._texts(instruction)
 
     @_inference
     def _encode_text(self, instruction: str) -> TextContext:
@@ -273,6 +275,8 @@ class TorchEngine:
         num_action_steps: int,
         guidance: Guidance | None = None,
     ) -> tuple[Tensor, Tensor]:
+        if self.precision == "fp8" and guidance is not None and guidance.jacobian == "network":
+            raise EngineError("guidance with the jacobian 'network' needs a backward pass, fp8 has none; use 'unit'")
         noises = value_noise[None, None].to(self.device), action_noise[None, None].to(self.device)
         guidance = pytree.tree_map_only(Tensor, lambda x: x.to(self.device), guidance)
         inputs: tuple[Any, ...] = self._in(state_token), *noises, num_value_steps, num_action_steps, guidance

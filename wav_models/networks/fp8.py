@@ -36,7 +36,7 @@ def quantized_rows(x: Tensor) -> Quantized:
 
 def scaled_product(x: Quantized, weight: Quantized, bias: Tensor | None) -> Tensor:
     """x @ weight.T + bias in bfloat16, [R, C_out] of [R, C_in] and [C_out, C_in]."""
-    if x.numbers.is_cuda:
+    if x.numbers.device.type != "cpu":
         return torch._scaled_mm(
             x.numbers,
             weight.numbers.t(),

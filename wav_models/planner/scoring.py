@@ -70,7 +70,7 @@ class Gain:
 
     def pairs(self, values: Tensor) -> Tensor:
         num_steps = values.shape[-1]
-        from_middle = values.new_tensor(range(num_steps)) - (num_steps - 1) / 2
+        from_middle = values.new_ones(num_steps).cumsum(0) - (num_steps + 1) / 2  # a copy would wait for the values
         return (values * from_middle).sum(dim=-1) * (12.0 / (num_steps * (num_steps + 1)))
 
     def futures(self, pair_scores: Tensor) -> Tensor:

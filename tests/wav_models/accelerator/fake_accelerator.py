@@ -97,12 +97,17 @@ class Memory(TorchDispatchMode):
 
 
 class Launches(TorchDispatchMode):
-    """Counts what would be kernels on the accelerator, and copies between it and the host, by direction."""
+    """Counts what would be kernels on the accelerator, and copies between it and the host, by direction.
+
+    Attributes:
+        waited: copies to the accelerator before which the host would wait for all that it told it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.kernels: Counter[str] = Counter()
         self.copies: Counter[str] = Counter()
+        self.waited = 0
 
     @property
     def total(self) -> int:
@@ -117,6 +122,7 @@ class Launches(TorchDispatchMode):
             self.copies["to host"] += DEVICE in given
         elif "cpu" in given and DEVICE in made:
             self.copies["to accelerator"] += 1
+            self.waited += not (keywords or {}).get("non_blocking", False)
         elif (
             DEVICE in given | made
             and name not in VIEWS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.wav_models.accelerator.fake_accelerator import (
     DEVICE,
@@ -22,13 +22,14 @@ from tests.wav_models.accelerator.fake_accelerator import (
 from tests.wav_models.engines.test_torch_engine import SMALL, WordEncoder, random_model
 from wav_models.bench.subject import elites_in_common, identity_normalization
 from wav_models.checkpoint import load_checkpoint
-from wav_models.engines.base import EngineOptions
+from wav_models.engines.base import EngineError, EngineOptions
 from wav_models.engines.observed_trajectories import ObservedTrajectories
 from wav_models.engines.select import loaded_format, make_engine
 from wav_models.engines.torch_engine import TorchEngine, TorchFutures
 from wav_models.engines.weights import copied, with_weights_in
-from wav_models.guidance import JACOBIANS, _unchecked
-from wav_models.networks.wav_model import compile_blocks
+from wav_models.guidance import JACOBIANS, Guidance, _unchecked
+from wav_models.networks.fp8 import Fp8Linear, quantize_linears
+from wav_models.networks.wav_model import WAVModel, blocks_of, compile_blocks
 from wav_models.planner import latent_planner
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.latent_planner import plan
@@ -79,7 +80,7 @@ def value_noise(config: ModelConfig, *leading: int) -> Tensor:
     return torch.randn(*leading, config.horizon.value_horizon, config.value.in_channels)
 
 
-@pytest.mark.parametrize(("causal", "dtype"), [(True, "bf16"), (False, "bf16"), (True, "fp32")])
+@pytest.mark.parametrize(("causal", "dtype"), [(True, "bf16"), (False, "bf16"), (True, "fp32"), (True, "fp8")])
 def test_every_call_of_a_plan_stays_there(causal: bool, dtype: str) -> None:
     config = wav_2b(causal)
     with fake_accelerator():
@@ -89,7 +90,8 @@ def test_every_call_of_a_plan_stays_there(causal: bool, dtype: str) -> None:
         values = engine.evaluate(futures, value_noise(config, NUM_FUTURES, NUM_DRAWS), 2)
         assert values.shape == (NUM_FUTURES, NUM_DRAWS, config.horizon.value_horizon, config.value.in_channels)
         chunk = torch.randn(config.horizon.action_horizon, config.action.in_channels)
-        guidances = [_unchecked((chunk, chunk), jacobian) for jacobian in JACOBIANS]  # nothing fake can be checked
+        jacobians = ("unit",) if dtype == "fp8" else JACOBIANS
+        guidances = [_unchecked((chunk, chunk), jacobian) for jacobian in jacobians]  # nothing fake can be checked
         for future in (engine.pick(futures, 1), engine.imagine(scene, video_noise(config, 1), (0.0, 0.5))):
             for guidance in (None, *guidances):
                 acted = engine.act(future, torch.randn(1, 1, 28), value_noise(config), chunk, 2, 2, guidance)
@@ -98,9 +100,11 @@ def test_every_call_of_a_plan_stays_there(causal: bool, dtype: str) -> None:
         assert engine.denoise(scene, video_noise(config, 1), 2).device.type == "cpu"
 
 
-@pytest.mark.parametrize(("selection", "recorded"), [("sample", False), ("mean", True)])
+@pytest.mark.parametrize(
+    ("selection", "score", "recorded"), [("sample", "snr", False), ("sample", "gain", False), ("mean", "snr", True)]
+)
 def test_a_round_waits_for_the_accelerator_once(
-    selection: str, recorded: bool, monkeypatch: pytest.MonkeyPatch
+    selection: str, score: str, recorded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Noise, scores, refit and elites stay there: a round sends one tensor and fetches one. Recorded, all its network
     passes are one replay, and so is the action with the future that it is for."""
@@ -111,7 +115,7 @@ def test_a_round_waits_for_the_accelerator_once(
     monkeypatch.setattr(latent_planner, "_round_report", lambda *_: report)
     counted, replays = [], []
     for rounds in (1, 1 + num_rounds):
-        planner = PlannerConfig(num_iterations=rounds, selection=selection, num_value_steps=2, num_action_steps=2)
+        planner = PlannerConfig(rounds, score=score, selection=selection, num_value_steps=2, num_action_steps=2)
         with fake_accelerator():
             recorder = Silent() if recorded else None
             engine = engine_of(config, "bf16", recorder)
@@ -129,6 +133,7 @@ def test_a_round_waits_for_the_accelerator_once(
     once, more = counted
     for direction in ("to host", "to accelerator"):
         assert more.copies[direction] - once.copies[direction] == num_rounds
+    assert more.waited == once.waited
     assert replays == ([2, 2 + num_rounds] if recorded else [0, 0])
     if recorded:
         assert (more.total - once.total) / num_rounds <= MOST_BESIDE_REPLAY
@@ -222,6 +227,32 @@ def test_fp8_keeps_the_elites_of_a_plan() -> None:
     difference = (plans[1].actions - plans[0].actions).norm() / plans[0].actions.norm()
     assert 0.0 < difference < 0.2
     assert coarse._model.video.transformer_blocks[0].ff.proj_in.weight.element_size() == 1
+
+
+def test_fp8_products_are_laid_out_as_a_gpu_wants_them() -> None:
+    """As torch's own checks for a GPU say, which hold for tensors without numbers too: rows times columns, sizes, a
+    scale for each of both."""
+    with torch.device("meta"):
+        model = WAVModel(wav_2b(True)).to(torch.bfloat16)
+    for block in blocks_of(model):
+        quantize_linears(block)
+    layers = [module for module in model.modules() if isinstance(module, Fp8Linear)]
+    with Launches() as launched:
+        for layer in layers:
+            fan_out, fan_in = layer.weight.shape
+            output = layer(torch.empty(2, 7, fan_in, dtype=torch.bfloat16, device=DEVICE))
+            assert (tuple(output.shape), output.dtype) == ((2, 7, fan_out), torch.bfloat16)
+    assert launched.kernels["_scaled_mm"] == len(layers) > 0
+    assert not any(isinstance(module, nn.Linear) for block in blocks_of(model) for module in block.modules())
+
+
+def test_fp8_refuses_what_needs_a_backward_pass() -> None:
+    engine = TorchEngine(random_model(SMALL), NoImages(), WordEncoder(), dtype="fp8")
+    scene = engine.observe(torch.ones(1, 3, 2, 16, 32), engine.encode_text("lift the bowl"))
+    future = engine.imagine(scene, torch.ones(1, 3, 2, 16, 32), (0.0,))
+    chunk = torch.ones(16, 28)
+    with pytest.raises(EngineError, match="'network' needs a backward pass, fp8 has none; use 'unit'"):
+        engine.act(future, torch.zeros(1, 1, 28), torch.ones(16, 17), chunk, 2, 2, Guidance(chunk, chunk, "network"))
 
 
 def test_a_kind_of_block_is_one_graph_whatever_the_number_of_layers() -> None:

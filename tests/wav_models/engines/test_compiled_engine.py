@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -66,3 +68,20 @@ def test_a_picked_future_is_that_of_its_noise(lends: bool, overwritten: bool) ->
     assert torch.equal(picked.context["value_video_0"], 2.0 * NOISE[2:3])
     assert graphs["video_dit_1"].num_replays == int(lends and overwritten)
     assert engine.pick(picked, 0) is picked
+
+
+def test_an_instruction_is_encoded_once_and_an_engine_goes_with_its_last_user() -> None:
+    """At once: what Python must look for first keeps a GPU's memory until then."""
+    runs: list[Any] = []
+    encoder: Any = SimpleNamespace(run=lambda tensors, context: runs.append(tensors) or {"keys": tensors["mask"]})
+    manifest = Manifest(0, "stub", "fp32", "", "", 20, "", SHAPE, {}, {}, {})
+    engine = CompiledEngine(manifest, {"text_encoder": encoder}, SMALL, WordEncoder())
+    assert engine.encode_text("lift the bowl") is engine.encode_text("lift the bowl")
+    assert len(runs) == 1
+    gone = weakref.ref(engine)
+    gc.disable()
+    try:
+        del engine
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from tests.wav_models.accelerator.fake_accelerator import Silent
 from tests.wav_models.engines.test_torch_engine import SMALL, WordEncoder, random_model
 from wav_models.engines.replay import NUM_RECORDINGS, WARM_UP, CudaRecorder, Replays
 from wav_models.engines.torch_engine import TorchEngine
@@ -132,6 +136,21 @@ def test_threads_that_share_an_engine_get_their_own_answers(engines: tuple[Torch
         assert len(several) == 6
         for one in several:
             torch.testing.assert_close(one, expected[seed])
+
+
+@pytest.mark.parametrize("recorder", [None, Silent()], ids=["eager", "recorded"])
+def test_an_engine_goes_with_its_last_user(recorder: Silent | None) -> None:
+    """At once: what Python must look for first keeps a GPU's memory until then, when another engine is loaded."""
+    engine = TorchEngine(random_model(SMALL), make_autoencoder(SMALL), WordEncoder(), recorder=recorder)
+    answers(engine, 8)
+    engine.encode_images(np.zeros((3, 2, 64, 64, 3), np.uint8))
+    model = weakref.ref(engine._model)
+    gc.disable()
+    try:
+        del engine
+        assert model() is None
+    finally:
+        gc.enable()
 
 
 def test_what_one_recording_writes_another_reads_in_place() -> None:

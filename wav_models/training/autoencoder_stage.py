@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wav_models.networks.autoencoder import TinyAutoencoder, to_images, to_pixels
 from wav_models.training.config import AutoencoderConfig
+from wav_models.training.data.batches import to_device
 from wav_models.training.randomness import RngStreams, streams_at
 
 MEAN_FRAMES = 512
@@ -81,7 +82,7 @@ class AutoencoderStage:
         began = time.monotonic()
         frames = torch.from_numpy(self.frames[rows, views])
         self.seconds_waited += time.monotonic() - began
-        pixels = to_pixels(frames.to(self.device))
+        pixels = to_pixels(to_device(frames, self.device))
         latents = self.model.encode_pixels(pixels)
         difference = self.model.decode_pixels(latents).float() - pixels
         weight = self.foreground(pixels, torch.from_numpy(views)) * self.config.foreground_weight + 1.0
@@ -93,7 +94,7 @@ class AutoencoderStage:
 
     def foreground(self, pixels: Tensor, views: Tensor) -> Tensor:
         """How much every pixel differs from its view's mean image, [N, 1, H, W] in [0, 1]."""
-        difference = (pixels - self.mean_images[views].to(pixels.device)).abs().mean(dim=1, keepdim=True)
+        difference = (pixels - to_device(self.mean_images[views], pixels.device)).abs().mean(dim=1, keepdim=True)
         return (difference / FOREGROUND_DIFFERENCE).clamp(max=1.0)
 
     @torch.no_grad()

@@ -27,7 +27,7 @@ from wav_models.training.config import (
     ValueStageConfig,
     VideoStageConfig,
 )
-from wav_models.training.data.batches import Batch, Batches
+from wav_models.training.data.batches import Batch, Batches, to_device
 from wav_models.training.low_rank import is_adapted
 from wav_models.training.randomness import RngStreams
 
@@ -57,6 +57,7 @@ class BaseStage:
     def __init__(self, model: WAVModel, batches: Batches, config: Any, evaluate: Evaluate) -> None:
         self.model, self.batches, self.config = model, batches, config
         self.seconds_waited = 0.0
+        self._texts: tuple[Tensor, Tensor] | None = None
         self._prepared: list[tuple[RngStreams, Future[Batch]]] = []
         self._preparing = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self.evaluate = evaluate
@@ -118,7 +119,7 @@ class BaseStage:
     def video_loss(self, batch: Batch, streams: RngStreams, noisiest_fraction: float) -> tuple[VideoOutput, Tensor]:
         """One pass of the video DiT over the noised recorded future: its output and its loss."""
         x_1, text, memory = batch.future_latents, self.text(batch, streams), self.memory(batch, streams)
-        flow_time = draw_flow_time((len(batch),), streams, noisiest_fraction).to(self.device)
+        flow_time = to_device(draw_flow_time((len(batch),), streams, noisiest_fraction), self.device)
         x_0 = normal(x_1.shape, streams, self.device)
         output = self.model.video(
             interpolate(x_0, x_1, flow_time), flow_time, self.model.video.encode_text(*text), memory
@@ -131,7 +132,7 @@ class BaseStage:
         if num_own == 0:
             return self.video_loss(batch, streams, futures.noisiest_fraction)
         x_1, text, memory = batch.future_latents, self.text(batch, streams), self.memory(batch, streams)
-        flow_time = draw_flow_time((len(batch),), streams, futures.noisiest_fraction).to(self.device)
+        flow_time = to_device(draw_flow_time((len(batch),), streams, futures.noisiest_fraction), self.device)
         x_0 = normal(x_1.shape, streams, self.device)
         low, high = futures.own_start
         start = low + (high - low) * uniform((num_own,), streams, self.device)
@@ -175,8 +176,11 @@ class BaseStage:
         dropout = getattr(self.config, "caption_dropout", 0.0)
         dropped = uniform((len(batch),), streams, self.device) < dropout
         rows = torch.where(dropped, 0, batch.text)
-        episodes = self.batches.episodes
-        return episodes.text_embedding.to(self.device)[rows], episodes.text_mask.to(self.device)[rows]
+        if self._texts is None or self._texts[0].device != self.device:  # once: there may be many
+            episodes = self.batches.episodes
+            self._texts = episodes.text_embedding.to(self.device), episodes.text_mask.to(self.device)
+        embeddings, masks = self._texts
+        return embeddings[rows], masks[rows]
 
     def prefix(self, batch: Batch, draws: int, streams: RngStreams) -> Prefix:
         """What is executed while planning lasts; what the joints will have reached by then nobody knows."""
@@ -185,7 +189,7 @@ class BaseStage:
         given = torch.arange(batch.actions.shape[1]) < delays
         tokens = batch.actions.clone()
         tokens[..., self.model.config.embodiment.action_dim :] = 0.0
-        return Prefix(tokens, given.to(self.device))
+        return Prefix(tokens, to_device(given, self.device))
 
     def _known(self, known: Tensor) -> Tensor | None:
         """Steps that count, [B, 1, steps], given those within the episode [B, steps]; None for all."""
@@ -304,12 +308,12 @@ def expert_pass(
 
 def normal(shape: torch.Size | tuple[int, ...], streams: RngStreams, device: torch.device) -> Tensor:
     """Standard normal numbers, drawn on the CPU so that they do not depend on the device."""
-    return torch.randn(shape, generator=streams.torch, device="cpu").to(device)
+    return to_device(torch.randn(shape, generator=streams.torch, device="cpu"), device)
 
 
 def uniform(shape: torch.Size | tuple[int, ...], streams: RngStreams, device: torch.device) -> Tensor:
     """Uniform numbers in [0, 1), drawn on the CPU."""
-    return torch.rand(shape, generator=streams.torch).to(device)
+    return to_device(torch.rand(shape, generator=streams.torch), device)
 
 
 def draw_flow_time(shape: tuple[int, ...], streams: RngStreams, noisiest_fraction: float) -> Tensor:

@@ -42,11 +42,13 @@ def test_a_pass_of_a_stage_stays_there_and_nobody_waits_for_it(name: str) -> Non
         stage = make_stage(name, model, batches, EVERYTHING, dict)
         for parameter in stage.named_parameters().values():  # adapters are made where their layer is
             assert parameter.device.type == DEVICE
+        stage.losses(4, streams_at(0, name, 0))  # sends the instructions
         with Launches() as launched:
-            losses = stage.losses(4, streams_at(0, name, 0))
+            losses = stage.losses(4, streams_at(0, name, 1))
             losses["loss"].backward()
     assert {loss.device.type for loss in losses.values()} == {DEVICE}
     assert launched.copies["to accelerator"] > 0
+    assert launched.waited == 0
     assert launched.copies["to host"] == 0
     trained = [p for p in stage.named_parameters().values() if p.requires_grad]
     assert trained

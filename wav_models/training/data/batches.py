@@ -53,6 +53,12 @@ class Episodes:
         return len(self.states)
 
 
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """`x` of the host, there. A GPU fetches it when its turn comes, while the host goes on; from memory that is not
+    pinned the host would wait until the GPU has done all it was told before."""
+    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class Batch:
     """B observations with their futures; normalised unless said otherwise.
@@ -86,8 +92,8 @@ class Batch:
         return len(self.state)
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device; from pinned memory it is copied while the host goes on."""
-        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        """The same batch on another device, see `to_device`."""
+        return Batch(**{f.name: to_device(getattr(self, f.name), device) for f in fields(self)})
 
     def pinned(self) -> Batch:
         """The same batch in memory that a GPU reads by itself."""

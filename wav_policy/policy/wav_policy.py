@@ -283,12 +283,19 @@ class WAVPolicy:
     def warm_up(self, instruction: str = "") -> PlanCost:
         """Plan from a blank observation, so that the first real plan is as fast as the tenth.
 
-        Twice with rounds of every size that a late plan may have, whatever the deadline: the first runs every network
-        once, the second finds how long rounds really take.
+        Once in every way that a plan acts and is shown in, for each is recorded where it first comes. Then twice with
+        rounds of every size that a late plan may have, whatever the deadline: the first runs every network once, the
+        second finds how long rounds really take.
         """
         height, width = self.config.latent.image_size
         images = np.zeros((self.config.num_views, self.config.num_memory_frames, height, width, 3), np.uint8)
         blank = Observation(images, np.zeros(self.config.embodiment.state_dim), instruction)
+        motions: list[CommittedMotion | None] = [None]
+        if self.config.embodiment.relative_to_state:  # else no chunk continues another
+            rows = self.config.horizon.action_horizon
+            motions.append(CommittedMotion(np.zeros((rows, self.config.embodiment.action_dim)), np.zeros(rows)))
+        for motion in motions:
+            self.alternatives(self._plan(blank, 0, Deadline(), [self.planner], motion), 1)
         costs = []
         for planner in self._efforts:
             for _ in range(2):

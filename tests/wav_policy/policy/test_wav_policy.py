@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.wav_models.engines.test_replay import Rerun
 from wav_models.checkpoint import CheckpointError, save_checkpoint
 from wav_models.data.normalization import Normalization
 from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.engines.base import EngineError
+from wav_models.engines.torch_engine import TorchEngine
 from wav_models.guidance import Guidance
 from wav_models.networks.autoencoder import make_autoencoder
 from wav_models.networks.wav_model import WAVModel
@@ -319,6 +321,22 @@ def test_warm_up_makes_a_plan_and_forgets_it(policy: WAVPolicy) -> None:
     assert cost.total == pytest.approx(cost.beside_rounds + QUICK.num_iterations * cost.rounds[full])
     assert 0.0 < cost.beside_rounds < cost.total
     assert policy._last is None
+
+
+@pytest.mark.parametrize("selection", ["sample", "best"])
+def test_nothing_is_recorded_after_the_warm_up(selection: str, policy: WAVPolicy, observation: Observation) -> None:
+    """Recording takes as long as several plans; the first chunk that continues another would be late for it."""
+    engine, recorder = policy.engine, Rerun()
+    assert isinstance(engine, TorchEngine)
+    parts = engine._model, engine._autoencoder, engine._text_encoder
+    recording = TorchEngine(*parts, dtype=engine.precision, recorder=recorder)
+    recorded = WAVPolicy(recording, normalization(), replace(QUICK, selection=selection))
+    recorded.warm_up(observation.instruction)
+    count = recorder.recorded
+    motion = CommittedMotion(np.ones((16, 14)), np.ones(16))
+    for committed in (None, motion):
+        recorded.alternatives(recorded.plan(observation, committed=committed), 1)
+    assert recorder.recorded == count > 0
 
 
 def test_warm_up_runs_every_network_however_long_it_takes(

@@ -215,12 +215,15 @@ def test_impossible_sizes_are_refused_before_anything_is_built(old: Path, path: 
 
 
 def test_loading_imports_only_what_it_needs(small_checkpoint: Path) -> None:
-    """A robot's start pays for every import."""
-    unneeded = ("diffusers", "transformers", "accelerate", "onnx", "onnxruntime", "pyarrow", "av", "scipy", "cv2")
+    """A robot's start pays for every import: beside torch and NumPy themselves these packages and no others."""
     script = (
-        "import sys; from pathlib import Path; from wav_models.checkpoint import load_checkpoint\n"
+        "import sys; from pathlib import Path; import numpy, torch; before = set(sys.modules)\n"
+        "from wav_models.checkpoint import load_checkpoint\n"
         f"load_checkpoint(Path({str(small_checkpoint)!r}))\n"
-        f"print([name for name in (*{unneeded!r}, 'torch._dynamo', 'sympy') if name in sys.modules])"
+        "new = [name.split('.') for name in set(sys.modules) - before]\n"
+        "packages = {top for top, *_ in new} - set(sys.stdlib_module_names)\n"
+        "parts = {'.'.join(name[:2]) for name in new if name[0] == 'torch'}\n"
+        "print(sorted(packages - {'numpy', 'torch'}), sorted(parts - {'torch.utils'}))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "['safetensors', 'wav_models'] []"

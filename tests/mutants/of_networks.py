@@ -117,7 +117,7 @@ MUTANTS: Final = [
         {
             "relative_without_state": ("np.where(relative, states, offset)", "offset"),
             "offset_forgotten": ("states = scale * states + offset", "states = scale * states"),
-            "unit_of_actions_ignored": ("_per_joint(self.action_scale, scale, robot)", "scale"),
+            "unit_of_actions_ignored": ("_per_joint(self.action_scale, scale, robot.actions)", "scale"),
             "actions_due_now": ("at(times + 1.0 / rate, actions", "at(times, actions"),
             "next_picture": ("np.ceil(times * fps - 0.5 - 1e-6)", "np.ceil(times * fps + 0.5)"),
         },
@@ -189,6 +189,7 @@ MUTANTS: Final = [
             "states_of_now": ("states=frames(action_steps + 1)", "states=frames(action_steps)"),
             "values_of_now": ("values=frames(np.arange(1, horizon.value_horizon + 1", "values=frames(np.arange(0, horizon.value_horizon"),
             "end_not_clamped": ("np.clip(t + stride * steps, 0, length - 1)", "np.clip(t + stride * steps, 0, None)"),
+            "last_motion_held": ("robot.actions], due, motions)", "robot.actions], due, due)"),
         },
     ),
     *mutants_of(

@@ -41,7 +41,8 @@ REST_SHARE: Final = 0.35
 
 @dataclass(frozen=True)
 class JointLimits:
-    """Of the robot that is to run a policy of the data: lowest and highest of every number of the state, shape [S]."""
+    """Of the robot that is to run a policy of the data: lowest and highest of every number of the state (or of its
+    commands, where they are no joint targets), shape [S]."""
 
     lower: FloatArray
     upper: FloatArray
@@ -49,7 +50,11 @@ class JointLimits:
     @classmethod
     def of(cls, robot: Embodiment) -> JointLimits:
         """Those that its embodiment names."""
-        return cls(np.array([c.lower for c in robot.state]), np.array([c.upper for c in robot.state]))
+        return _limits_of(robot.state)
+
+
+def _limits_of(channels: Sequence[Channel]) -> JointLimits:
+    return JointLimits(np.array([c.lower for c in channels]), np.array([c.upper for c in channels]))
 
 
 @dataclass(frozen=True)
@@ -190,18 +195,17 @@ class Conventions:
     def _outside(self) -> Iterator[Finding]:
         if self._limits is None:
             return
-        kinds: list[tuple[str, tuple[Channel, ...]]] = [("state", self._robot.state)]
-        if self._robot.relative_to_state:
-            kinds.append(("action", self._robot.actions))
-        for row, (what, channels) in enumerate(kinds):
+        of_actions = self._limits if self._robot.relative_to_state else _limits_of(self._robot.commands)
+        kinds = (("state", self._robot.state, self._limits), ("action", self._robot.actions, of_actions))
+        for row, (what, channels, limits) in enumerate(kinds):
             margin = np.array([MARGIN[channel.unit] for channel in channels])
             low, high = self._lowest[row], self._highest[row]
-            for column in np.flatnonzero((low < self._limits.lower - margin) | (high > self._limits.upper + margin)):
+            for column in np.flatnonzero((low < limits.lower - margin) | (high > limits.upper + margin)):
                 channel = channels[column]
                 yield Finding(
                     True,
                     f"{what} {channel.name} runs from {low[column]:.3f} to {high[column]:.3f} {channel.unit}; the "
-                    f"robot's from {self._limits.lower[column]:.3f} to {self._limits.upper[column]:.3f}",
+                    f"robot's from {limits.lower[column]:.3f} to {limits.upper[column]:.3f}",
                     "correct its sign, unit or zero, or leave these episodes out: the arm stops at its limit",
                 )
 

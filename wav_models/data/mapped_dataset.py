@@ -115,7 +115,7 @@ class MappedDataset(Dataset):
         )
 
     def read_numbers(self, index: int) -> tuple[FloatArray, FloatArray]:
-        """States and actions of an episode as they are stored, but in our order; shape [T, S].
+        """States and actions of an episode as they are stored, but in our order; shape [T, S] and [T, A].
 
         Raises:
             DatasetError: names what is missing, misshapen, not finite or not at its time, and how to do without.
@@ -186,6 +186,11 @@ class MappedDataset(Dataset):
         self.recorded_fps = rate
         if self.mapping.fps is None and self.recorded_fps != int(self.recorded_fps):
             raise DatasetError(f"{path}: fps is {self.recorded_fps:g}; choose a whole one, such as `fps: 10`")
+        if not robot.relative_to_state and self.mapping.fps not in (None, rate):
+            raise DatasetError(
+                f"{path}: fps is {rate:g}, and {self.mapping.fps} is wanted; {robot.name} takes {robot.action_kind}, "
+                "which are others at another rate: leave `fps` out"
+            )
         self._widths: dict[Role, dict[str, int]] = {}
         self._columns: dict[Role, list[int]] = {}
         try:
@@ -194,7 +199,7 @@ class MappedDataset(Dataset):
                 keys = self.mapping.features(role)
                 names, widths = joint_features(info, keys)
                 self._widths[role] = dict(zip(keys, widths, strict=True))
-                self._columns[role] = self.mapping.columns(role, ", ".join(keys), sum(widths), names, robot.state)
+                self._columns[role] = self.mapping.columns(role, ", ".join(keys), sum(widths), names, robot)
             for key in self.mapping.cameras_of(robot).values():
                 _require_camera(feature_of(info, key), key)
             paths = paths_of(info)

@@ -35,14 +35,17 @@ class DataMapping:
     Attributes:
         cameras: feature of every view; empty: they are named as ours.
         state, action: features of the joints; of several, the columns count through, one feature after the other.
-        joints: of each joint of the robot, in our order, the name or the column in the dataset; None: they are named as
-            ours, in any order and spelling. Of several features a name is FEATURE.NAME, see `joint_features`.
+        joints: of each joint of the robot (each number of its state), in our order, the name or the column in the
+            dataset; None: they are named as ours, in any order and spelling. Of several features a name is
+            FEATURE.NAME, see `joint_features`.
         scale: by joint name of ours, "angles" or "grippers"; 1 where nothing is said. To rad and m.
         offset: the same, added after scaling [rad, m]; 0 where nothing is said.
-        action_joints, action_scale, action_offset: the same for the actions, where they differ from the state's.
-        actions: joint targets; or "relative": what is added to the state of the same frame, to that of the grippers
-            too unless "relative_angles".
-        fps: rate that is wanted [Hz]; the dataset's own when None.
+        action_joints, action_scale, action_offset: the same for the actions. Of joint targets, where they differ from
+            the state's; of other commands by their own names, and where nothing is said they are as ours.
+        actions: as the robot takes them; or, of joint targets, "relative": what is added to the state of the same
+            frame, to that of the grippers too unless "relative_angles".
+        fps: rate that is wanted [Hz]; the dataset's own when None, and always where commands are motions: half as many
+            would be other ones.
         instruction: of episodes that have none.
         success: feature, or column of the episode table, that says which episodes succeeded; None: as ours do.
         success_from: numbers there from this one on, in any frame, mean success.
@@ -88,20 +91,23 @@ class DataMapping:
 
     def check(self, robot: Embodiment) -> None:
         """ValueError where the mapping is none to this robot: a view or joint is missing or unknown."""
-        if not robot.relative_to_state:
-            raise ValueError(f"{robot.name}: actions are {robot.action_kind}; a mapping makes joint targets")
+        if not robot.relative_to_state and self.actions != "absolute":
+            raise ValueError(f"actions: {self.actions} are of joint targets; {robot.name} takes {robot.action_kind}")
         if self.fps is not None and self.fps > robot.control_rate:
             raise ValueError(f"fps: {self.fps} Hz; {robot.name} takes {robot.control_rate:g} commands a second at most")
         for view in self.cameras:
             check_choice("view", view, robot.view_names)
         if missing := [view for view in robot.view_names if self.cameras and view not in self.cameras]:
             raise ValueError(f"cameras: no feature for {', '.join(missing)}")
+        expected: dict[Role, tuple[Channel, ...]] = {"state": robot.state, "action": robot.actions}
         for name, joints in self._joint_lists.items():
-            if len(joints) != robot.state_dim:
-                raise ValueError(f"{name}: there are {len(joints)}; {robot.state_dim} fit {robot.name}")
+            channels = expected["action" if name == "action_joints" else "state"]
+            if len(joints) != len(channels):
+                raise ValueError(f"{name}: there are {len(joints)}; {len(channels)} fit {robot.name}")
         for name in ("scale", "offset", "action_scale", "action_offset"):
+            channels = expected["action" if name.startswith("action") else "state"]
             for joint in getattr(self, name):
-                check_choice(f"joint of {name}", joint, (*robot.state_names, *GROUPS))
+                check_choice(f"joint of {name}", joint, (*(channel.name for channel in channels), *GROUPS))
 
     def features(self, role: Role) -> tuple[str, ...]:
         """Those that hold the joints, in order."""
@@ -112,16 +118,16 @@ class DataMapping:
         """Feature of every view of the robot."""
         return self.cameras or robot.view_keys
 
-    def columns(
-        self, role: Role, feature: str, width: int, names: Sequence[object], joints: Sequence[Channel]
-    ) -> list[int]:
+    def columns(self, role: Role, feature: str, width: int, names: Sequence[object], robot: Embodiment) -> list[int]:
         """Of each of our joints, the column in a feature that is `width` wide and names them so (or not at all).
 
         Raises:
             ValueError: a joint is not there, or its name means nothing.
         """
-        given = self.action_joints if role == "action" and self.action_joints is not None else self.joints
-        key = "joints" if role == "state" else "action_joints"
+        key, joints, given = "joints", robot.state, self.joints
+        if role == "action":
+            key, joints = "action_joints", robot.actions
+            given = self.joints if self.action_joints is None and robot.relative_to_state else self.action_joints
         if given is None:
             found, ours = spelled_as_ours(names, joints), [joint.name for joint in joints]
             if len(names) != width or set(found) != set(ours):
@@ -141,22 +147,26 @@ class DataMapping:
         return columns
 
     def apply(self, states: FloatArray, actions: FloatArray, robot: Embodiment) -> tuple[FloatArray, FloatArray]:
-        """Numbers of the dataset, already in our order, in our units: states and absolute joint targets.
+        """Numbers of the dataset, already in our order, in our units: states, and commands as the robot takes them.
 
         Args:
-            states, actions: shape [T, S].
+            states, actions: shape [T, S], [T, A].
             robot: whose they become.
 
         Returns:
             The same shapes, in the robot's units.
         """
-        scale = _per_joint(self.scale, np.full(robot.state_dim, 1.0), robot)
-        offset = _per_joint(self.offset, np.full(robot.state_dim, 0.0), robot)
+        scale = _per_joint(self.scale, np.full(robot.state_dim, 1.0), robot.state)
+        offset = _per_joint(self.offset, np.full(robot.state_dim, 0.0), robot.state)
         states = scale * states + offset
-        scale, offset = _per_joint(self.action_scale, scale, robot), _per_joint(self.action_offset, offset, robot)
+        if not robot.relative_to_state:
+            scale, offset = np.full(robot.action_dim, 1.0), np.full(robot.action_dim, 0.0)
+        scale = _per_joint(self.action_scale, scale, robot.actions)
+        offset = _per_joint(self.action_offset, offset, robot.actions)
+        if self.actions == "absolute":
+            return states, scale * actions + offset
         relative = np.zeros(robot.state_dim, dtype=np.bool_)
-        if self.actions != "absolute":
-            relative[robot.arm_columns if self.actions == "relative_angles" else slice(None)] = True
+        relative[robot.arm_columns if self.actions == "relative_angles" else slice(None)] = True
         return states, scale * actions + np.where(relative, states, offset)
 
 
@@ -195,19 +205,19 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return inner if len(fields) == 1 and isinstance(inner, dict) else fields
 
 
-def group(name: str, robot: Embodiment) -> list[int]:
+def group(name: str, joints: Sequence[Channel]) -> list[int]:
     """Columns of the joints that one of `GROUPS` is about."""
-    return [column for column, joint in enumerate(robot.state) if joint.gripper == (name == GROUPS[1])]
+    return [column for column, joint in enumerate(joints) if joint.gripper == (name == GROUPS[1])]
 
 
-def _per_joint(values: dict[str, float], default: FloatArray, robot: Embodiment) -> FloatArray:
+def _per_joint(values: dict[str, float], default: FloatArray, joints: Sequence[Channel]) -> FloatArray:
     """Shape [S], as the default; single joints count more than groups."""
     array = default.copy()
     for name in GROUPS:
         if name in values:
-            array[group(name, robot)] = values[name]
-    for column, name in enumerate(robot.state_names):
-        array[column] = values.get(name, array[column])
+            array[group(name, joints)] = values[name]
+    for column, joint in enumerate(joints):
+        array[column] = values.get(joint.name, array[column])
     return array
 
 

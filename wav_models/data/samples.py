@@ -5,7 +5,7 @@ A sample at step t (steps of `1 / step_hz`) pairs the memory frames with what fo
     memory images    t + memory_offsets          (the last offset is 0: now)
     future latents   t + future_offsets (`ModelConfig.future_image_offsets`: the images they cover)
     actions          t + 1 .. t + H              the last command before each: action[f] was commanded upon seeing
-                                                 frame f and is due at the next frame, f + 1
+                                                 frame f and is due at the next frame, f + 1 (see `step_actions`)
     future states    t + 1 .. t + H              the state measured after each of these actions
     values           t + 1 .. t + T
 
@@ -20,7 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from wav_models.alignment import IndexArray, memory_rows
+from wav_models.embodiment import Embodiment
 from wav_models.presets import HorizonConfig
+from wav_models.types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,28 @@ def window(length: int, t: int, horizon: HorizonConfig, stride: int = 1) -> Wind
 def due_rows(length: int, stride: int) -> IndexArray:
     """Of every step of an episode of `length` frames, the row of the action column that is due one step later."""
     return np.minimum(np.arange(0, length, stride) + stride - 1, length - 1)
+
+
+def step_actions(actions: FloatArray, stride: int, robot: Embodiment) -> FloatArray:
+    """Command of every step of an episode, which is held for that step.
+
+    Joint targets are those that are due at its end. Motions are the mean of its own: held, it moves as far as they did;
+    grippers get the last.
+
+    Args:
+        actions: of every frame, shape [T, A].
+        stride: frames per step.
+
+    Returns:
+        Shape [N, A].
+    """
+    due = actions[due_rows(len(actions), stride)]
+    if robot.relative_to_state:
+        return due
+    starts = np.arange(0, len(actions), stride)
+    counts = np.diff(starts, append=len(actions))
+    motions = np.add.reduceat(actions, starts, axis=0) / counts[:, None]
+    return np.where([channel.gripper for channel in robot.actions], due, motions)
 
 
 def frames_per_step(fps: float, step_hz: float) -> int:

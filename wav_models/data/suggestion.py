@@ -85,7 +85,7 @@ def suggest(
     suggestion.before, (turning, sliding) = read_ranges(dataset)
     scale = dict(mapping.scale)
     for name in GROUPS:
-        columns = group(name, robot)
+        columns = group(name, robot.state)
         if columns and not any(joint in scale for joint in (name, *(robot.state_names[column] for column in columns))):
             scale |= unit_of(name, columns, suggestion, robot)
     mapping = replace(mapping, scale=scale)
@@ -249,7 +249,7 @@ def _in_order(names: list[Any], width: int, robot: Embodiment) -> list[int] | No
     angles = [column for column in range(width) if column not in grippers]
     if not grippers:
         return angles
-    ours = {name: group(name, robot) for name in GROUPS}
+    ours = {name: group(name, robot.state) for name in GROUPS}
     if len(grippers) != len(ours["grippers"]):
         return None
     found = dict(zip([*ours["angles"], *ours["grippers"]], [*angles, *grippers], strict=True))
@@ -297,7 +297,7 @@ def _action_joints(
     if not widths or not state_widths:
         return None
     try:
-        usual = mapping.columns("action", ", ".join(keys), width, names, robot.state)
+        usual = mapping.columns("action", ", ".join(keys), width, names, robot)
     except ValueError:
         usual = None
     told = _told(names, width, robot)
@@ -313,7 +313,7 @@ def _action_joints(
         return list(columns)
     if state_widths == widths and not of_poses(names) and not any(joints_meant(names, robot.state)):
         suggestion.assumed.append(f"{', '.join(keys)} has its joints in the order of the state: its names do not say")
-        return list(mapping.columns("state", ", ".join(mapping.features("state")), width, of_state, robot.state))
+        return list(mapping.columns("state", ", ".join(mapping.features("state")), width, of_state, robot))
     suggestion.undecided.append(_which_joints("action_joints", keys, names, width, robot))
     return None
 

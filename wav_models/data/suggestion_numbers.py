@@ -97,7 +97,7 @@ def read_ranges(dataset: MappedDataset, *, mapped: bool = False) -> tuple[Ranges
     """Over all episodes, as stored or as `mapped`; the fit of the angles, and of the grippers."""
     robot = dataset.robot
     ranges = np.stack([np.full((2, robot.state_dim), np.inf), np.full((2, robot.state_dim), -np.inf)], axis=1)
-    fits = _Fit(group(GROUPS[0], robot)), _Fit(group(GROUPS[1], robot))
+    fits = _Fit(group(GROUPS[0], robot.state)), _Fit(group(GROUPS[1], robot.state))
     for episode in dataset.episodes:
         states, actions = dataset.read_numbers(episode.index)
         if not len(states):
@@ -181,7 +181,7 @@ def action_units(mapping: DataMapping, suggestion: Suggestion, robot: Embodiment
     states, actions = (np.ptp(ranges, axis=0) for ranges in (suggestion.before.state, suggestion.before.action))
     found = dict(mapping.action_scale)
     for name in GROUPS:
-        joints = group(name, robot)
+        joints = group(name, robot.state)
         unit = robot.state[joints[0]].unit if joints else "1"
         is_said = any(joint in found for joint in (name, *(robot.state_names[column] for column in joints)))
         if (

@@ -112,4 +112,5 @@ def describe(dataset: Dataset, conventions: Conventions) -> Iterator[tuple[str, 
     yield "instructions", len({episode.instruction for episode in dataset.episodes})
     yield "labelled", VALUE_KEY in dataset.info["features"]
     yield "frames by which the state follows the action", conventions.lag
-    yield "share of frames that ask for no motion", round(conventions.rest_share or 0.0, 3)
+    rest_share = conventions.rest_share
+    yield "share of frames that ask for no motion", None if rest_share is None else round(rest_share, 3)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wav_models.data.samples import due_rows, frames_per_step, window
+from wav_models.data.samples import due_rows, frames_per_step, step_actions, window
+from wav_models.embodiments import BIMANUAL_PIPER, LIBERO_PANDA
 from wav_models.presets import WAV_2B, WAV_TINY
 
 
@@ -31,6 +32,18 @@ def test_stride_spreads_steps_over_faster_recordings() -> None:
     assert due_rows(8, 3).tolist() == [2, 5, 7]
     with pytest.raises(ValueError, match="25 Hz cannot be stepped at 10"):
         frames_per_step(25, 10.0)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 8])
+def test_held_commands_move_as_far_as_those_that_were_recorded(length: int) -> None:
+    deltas = np.random.default_rng(0).uniform(-1, 1, size=(length, 7))
+    steps = step_actions(deltas, 2, LIBERO_PANDA)
+    held = np.repeat(steps, 2, axis=0)[:length]
+    np.testing.assert_allclose(held[:, :6].sum(axis=0), deltas[:, :6].sum(axis=0))
+    np.testing.assert_array_equal(steps[:, 6], deltas[due_rows(length, 2), 6], "a gripper is open or closed, not half")
+    np.testing.assert_array_equal(step_actions(deltas, 1, LIBERO_PANDA), deltas)
+    targets = np.random.default_rng(1).normal(size=(length, 14))
+    np.testing.assert_array_equal(step_actions(targets, 2, BIMANUAL_PIPER), targets[due_rows(length, 2)])
 
 
 @given(length=st.integers(1, 200), data=st.data())

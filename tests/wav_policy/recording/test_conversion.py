@@ -171,8 +171,8 @@ def test_a_mapping_that_does_not_fit_is_named(tmp_path: Path) -> None:
         MappedDataset(source, DataMapping(cameras=KEYS, joints=("a", "b")), ROBOT)
     with pytest.raises(DatasetError, match="unknown view 'top'"):
         MappedDataset(source, DataMapping(cameras={"top": KEYS["head"]}), ROBOT)
-    with pytest.raises(DatasetError, match="actions are end_effector_deltas; a mapping makes joint targets"):
-        MappedDataset(source, DataMapping(cameras=KEYS), LIBERO_PANDA)
+    with pytest.raises(DatasetError, match="relative are of joint targets; libero_panda takes end_effector_deltas"):
+        MappedDataset(source, DataMapping(actions="relative"), LIBERO_PANDA)
     with pytest.raises(ValueError, match="1 different ones of 2"):
         DataMapping(joints=("a", "a"))
     assert main(["dataset", "convert", str(source), str(source), "--yes"]) == 2

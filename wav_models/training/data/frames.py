@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wav_models.data.dataset import DatasetError, EpisodeInfo
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
-from wav_models.data.samples import due_rows, frames_per_step
+from wav_models.data.samples import frames_per_step, step_actions
 from wav_models.presets import ModelConfig
 from wav_models.rewards.label import label_episode
 from wav_models.rewards.label_config import LabelConfig
@@ -186,7 +186,7 @@ def read_table(
             raise DatasetError(f"{dataset.where(number)} has no rewards; run `wav label` first")
         identities.append(episode.identity)
         columns["states"].append(episode.states[::stride])
-        columns["actions"].append(episode.actions[due_rows(len(episode), stride)])
+        columns["actions"].append(step_actions(episode.actions, stride, model.embodiment))
         columns["values"].append(values[::stride])
     arrays = {name: np.concatenate(rows).astype(np.float32) for name, rows in columns.items()}
     instructions = tuple(episode.instruction for episode in dataset.episodes)

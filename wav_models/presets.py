@@ -13,7 +13,7 @@ from typing import Final
 
 from wav_models.configuration import did_you_mean
 from wav_models.embodiment import Embodiment
-from wav_models.embodiments import BIMANUAL_PIPER, LIBERO_PANDA
+from wav_models.embodiments import ALOHA, BIMANUAL_PIPER, LIBERO_PANDA
 
 MAX_SIZE: Final = 2**16
 """Of every number of a configuration: nothing real is larger, and what is damaged is refused before it is built."""
@@ -288,7 +288,29 @@ _VALUE, _ACTION = expert_configs(LIBERO_PANDA, num_attention_heads=2, attention_
 WAV_TINY_LIBERO = replace(WAV_TINY, name="wav-tiny-libero", value=_VALUE, action=_ACTION, embodiment=LIBERO_PANDA)
 """`wav-tiny` with LIBERO's robot: ten commands a second, each held for two of the environment's steps."""
 
-PRESETS: dict[str, ModelConfig] = {preset.name: preset for preset in (WAV_2B, WAV_2B_LIBERO, WAV_TINY, WAV_TINY_LIBERO)}
+_VALUE, _ACTION = expert_configs(ALOHA, num_attention_heads=2, attention_head_dim=64)
+WAV_TINY_ALOHA = replace(
+    WAV_TINY,
+    name="wav-tiny-aloha",
+    value=_VALUE,
+    action=_ACTION,
+    latent=replace(WAV_TINY.latent, frame_rate=50.0),
+    horizon=HorizonConfig(
+        step_hz=50.0,
+        memory_offsets=(-40, 0),
+        future_offsets=(40, 80),
+        action_horizon=80,
+        value_horizon=80,
+        num_execute_steps=20,
+    ),
+    text=replace(WAV_TINY.text, max_tokens=24),
+    embodiment=ALOHA,
+)
+"""`wav-tiny` with ALOHA's robot: the same times, at its fifty commands a second."""
+
+PRESETS: dict[str, ModelConfig] = {
+    preset.name: preset for preset in (WAV_2B, WAV_2B_LIBERO, WAV_TINY, WAV_TINY_LIBERO, WAV_TINY_ALOHA)
+}
 
 
 def get_preset(name: str) -> ModelConfig:

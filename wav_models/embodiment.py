@@ -194,21 +194,26 @@ class Embodiment:
         for what, mine, theirs in (("state", self.state, other.state), ("action", self.actions, other.actions)):
             names, other_names = [c.name for c in mine], [c.name for c in theirs]
             if names != other_names:
-                yield f"{what} has {_listed(names)}, not {_listed(other_names)}"
+                pairs = enumerate(zip(names, other_names, strict=False))
+                same = next((n for n, (name, other) in pairs if name != other), min(len(names), len(other_names)))
+                yield f"{what} has {_listed(names, same)}, not {_listed(other_names, same)}"
                 continue
             for channel, others in zip(mine, theirs, strict=True):
                 if channel != others:
-                    yield f"{what} {channel.name} is {_described(channel)}, not {_described(others)}"
+                    form = "g" if _described(channel, "g") != _described(others, "g") else ""
+                    yield f"{what} {channel.name} is {_described(channel, form)}, not {_described(others, form)}"
         if missing := [name for name in self.view_names if name not in other.view_names]:
             yield f"there is no view {', '.join(missing)}, only {', '.join(other.view_names)}"
 
 
-def _listed(names: list[str]) -> str:
-    """All names, or, where there are many, the first and the last."""
-    shown = names if len(names) <= 8 else [*names[:2], "...", *names[-2:]]
+def _listed(names: list[str], same: int) -> str:
+    """All names, or, where there are many, some from the first that differs on: so many before it are the same."""
+    first = min(same, len(names) - 2)
+    before, after = ["..."] * (first > 0), ["..."] * (first + 2 < len(names))
+    shown = names if len(names) <= 8 else [*before, *names[first : first + 2], *after]
     return f"{len(names)} numbers ({', '.join(shown)})"
 
 
-def _described(channel: Channel) -> str:
+def _described(channel: Channel, form: str) -> str:
     gripper = ", a gripper" if channel.gripper else ""
-    return f"{channel.lower:g} to {channel.upper:g} {channel.unit}{gripper}"
+    return f"{channel.lower:{form}} to {channel.upper:{form}} {channel.unit}{gripper}"

@@ -23,6 +23,7 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import PRESETS, ModelConfig, expert_configs
 
 PACKAGE = Path(wav_models.__file__).parent
+STATE = BIMANUAL_PIPER.state
 OF_ROBOTS = {"embodiments.py"}
 """Files that say which robots they are about."""
 
@@ -75,6 +76,14 @@ def test_nothing_else_in_the_package_knows_a_robot() -> None:
                 BIMANUAL_PIPER, state=(replace(BIMANUAL_PIPER.state[0], upper=1.0, unit="1"), *BIMANUAL_PIPER.state[1:])
             ),
             "left_joint1 is -2.61799 to 2.61799 rad, not -2.61799 to 1 1",
+        ),
+        (
+            replace(BIMANUAL_PIPER, state=(*STATE[:8], STATE[9], STATE[8], *STATE[10:])),
+            r"14 numbers \(..., right_joint2, right_joint3, ...\), not 14 numbers \(..., right_joint3, right_joint2, ",
+        ),
+        (
+            replace(BIMANUAL_PIPER, state=(replace(STATE[0], upper=2.617993877991), *STATE[1:])),
+            r"to 2\.6179938779914944 rad, not .* to 2\.617993877991 rad",
         ),
     ],
 )

@@ -19,8 +19,8 @@ from serve import Reply, serve  # type: ignore[import-not-found]
 
 SUCCESS = 4
 """Reward of gym-aloha where the left gripper holds the cube and nothing touches the table."""
-FIRST_EVALUATED = 100_000
-"""Seed of the cube's pose in the first of the states that are evaluated; demonstrations take lower ones."""
+FIRST_EVALUATED, NUM_EVALUATED = 100_000, 50
+"""Seeds of the cube's pose in the states that are evaluated: demonstrations take those before and after them."""
 
 
 class Aloha:
@@ -35,7 +35,8 @@ class Aloha:
 
     def reset(self, state: int | None, seed: int) -> Reply:
         """Draw the cube's pose: evaluation's states are seeds of their own."""
-        BOX_POSE[0] = sample_box_pose(seed if state is None else FIRST_EVALUATED + state)
+        pose = FIRST_EVALUATED + state if state is not None else seed + NUM_EVALUATED * (seed >= FIRST_EVALUATED)
+        BOX_POSE[0] = sample_box_pose(pose)
         self._time = self._env.reset()
         return self._answer()
 

@@ -100,12 +100,17 @@ def run_logged(
 ) -> Results:
     """The same of what a log does not have; every finished trial is kept there and told on standard error.
 
+    One that could not be played, of which the log knows no more than the fault, is run again.
+
     Args:
         keys: by condition, the fingerprint under which the log has its trials.
         title: of what is run.
         name: of a seed.
     """
-    done = {condition: log.of(key, seeds) for condition, key in keys.items()}
+    done = {
+        condition: {seed: trial for seed, trial in log.of(key, seeds).items() if not trial.fault}
+        for condition, key in keys.items()
+    }
     outcomes = {condition: [trial.success for trial in trials.values()] for condition, trials in done.items()}
     began, before, total = time.monotonic(), sum(map(len, done.values())), len(keys) * len(seeds)
 

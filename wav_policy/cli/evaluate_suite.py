@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, Count
+from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import say_result, trials_file
 from wav_policy.cli.options import checkpoint_to_load
 
@@ -45,18 +46,22 @@ class SuiteArguments:
     json: Path | None = None
     """Where to write the result; nothing: to standard output. Finished trials are kept in FILE.trials.jsonl."""
     resume: Flag = False
-    """Do not run again what FILE.trials.jsonl holds; tasks, trials and conditions may have been added."""
+    """Do not run again what FILE.trials.jsonl holds, but for trials whose environment was lost; tasks, trials and
+    conditions may have been added."""
 
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav evaluate --suite`."""
     arguments = parsed(SuiteArguments, "wav evaluate", argv)
     from wav_policy.experiments.suites.catalogue import get_suite
+    from wav_policy.experiments.suites.installation import python_of
 
     suite = get_suite(arguments.suite)
     _check(arguments, suite)
-    if arguments.checkpoint is not None:
-        arguments = replace(arguments, checkpoint=checkpoint_to_load(arguments.checkpoint, dtype=arguments.dtype))
+    checkpoint = arguments.checkpoint and find_checkpoint(arguments.checkpoint)
+    python_of(suite.package)  # not installed: said at once, and nothing else
+    if checkpoint is not None:
+        arguments = replace(arguments, checkpoint=checkpoint_to_load(checkpoint, dtype=arguments.dtype))
     if arguments.budgets:
         suite = replace(suite, budgets={name: suite.budgets[name] for name in arguments.budgets})
     _evaluate(arguments, suite, "wav evaluate " + shlex.join(argv))
@@ -87,17 +92,21 @@ def _check(arguments: SuiteArguments, suite: Suite) -> None:
 def _evaluate(arguments: SuiteArguments, suite: Suite, command: str) -> None:
     from wav_models.checkpoint import checkpoint_hash
     from wav_models.evaluation.trial_log import TrialLog
-    from wav_policy.experiments.suites.installation import python_of
     from wav_policy.experiments.suites.players import PlayerSpec, checkpoint_players
     from wav_policy.experiments.suites.trials import SuiteTrials, describe
 
-    python_of(suite.package)  # not installed: said at once
     if (checkpoint := arguments.checkpoint) is None:
         players = {str(arguments.player): PlayerSpec(arguments.player)}
     else:
-        options = {"dtype": arguments.dtype, "pretrained": arguments.pretrained, "replan_steps": arguments.replan_steps}
-        players = checkpoint_players(checkpoint, suite, arguments.conditions, **options)
-    tasks = arguments.tasks or tuple(range(suite.num_tasks))
+        players = checkpoint_players(
+            checkpoint,
+            suite,
+            arguments.conditions,
+            replan_steps=arguments.replan_steps,
+            dtype=arguments.dtype,
+            pretrained=arguments.pretrained,
+        )
+    tasks = tuple(dict.fromkeys(arguments.tasks)) or tuple(range(suite.num_tasks))
     trials = SuiteTrials(suite, players, tasks, arguments.trials or suite.num_states, arguments.workers)
     summary: dict[str, Any] = {
         "command": command,

@@ -37,7 +37,10 @@ class Demonstrator(Protocol):
     """Plays one episode; a picklable callable, as it runs in spawned processes."""
 
     def __call__(self, task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
-        """Call `start(instruction)`, add every frame to the recorder it returns; returns the episode's success."""
+        """Call `start(instruction)`, add every frame to the recorder it returns; returns the episode's success.
+
+        Who discards that recorder may start once more.
+        """
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,7 @@ def _record_one(
         return recorder
 
     success = bool(demonstrate(options.task, seed, noise, start))
-    (recorder,) = recorders
+    recorder = recorders[-1]
     recorder.extra["success"] = success
     recorder.finish()
     return _Attempt(directory=recorder.directory, success=success, seconds=time.monotonic() - started)
@@ -226,5 +229,5 @@ def _check_success_rate(progress: RecordingProgress, options: RecordingOptions) 
     if progress.succeeded < MIN_SUCCESS_RATE * progress.attempted:
         raise RecordingError(
             f"only {progress.succeeded} of {progress.attempted} demonstrations of {options.task!r} succeeded; "
-            "use less noise or --keep-failures"
+            "use less noise, or a --quality-mix with failing ones, which keeps failures"
         )

@@ -59,6 +59,14 @@ def demonstrate(task: str, seed: int, noise: float, start: Callable[[str], Episo
     return seed % 3 != 0
 
 
+def begin_anew(task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
+    """As `demonstrate`, after a beginning that came to nothing."""
+    recorder = start("something else")
+    recorder.add_frame(make_images(7), np.ones(14), np.ones(14), 0.0)
+    recorder.discard()
+    return demonstrate(task, seed, noise, start)
+
+
 def never_succeed(task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
     recorder = start(INSTRUCTION)
     recorder.add_frame(make_images(0), np.zeros(14), np.zeros(14), 0.0)

@@ -78,6 +78,15 @@ def test_failures_are_kept_on_demand(tmp_path: Path) -> None:
     assert [(e.seed, e.success) for e in Dataset(tmp_path).episodes] == [(3, False), (4, True), (5, True), (6, False)]
 
 
+def test_an_episode_that_was_begun_anew_is_recorded_once(tmp_path: Path) -> None:
+    run(tmp_path, RecordingOptions(task="bowl", num_episodes=2, seed=1), fake_operator.begin_anew)
+    dataset = Dataset(tmp_path)
+    instruction = f"bowl: {fake_operator.INSTRUCTION}"
+    assert [(e.seed, e.instruction) for e in dataset.episodes] == [(1, instruction), (2, instruction)]
+    np.testing.assert_array_equal(dataset.read_episode(0).states, make_rows(6, 1)[0])
+    assert list(check_dataset(tmp_path)) == []
+
+
 def test_hopeless_operator_ends_the_recording(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="only 0 of 20 demonstrations of 'bowl' succeeded"):
         run(tmp_path, RecordingOptions(task="bowl", num_episodes=3), fake_operator.never_succeed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
@@ -10,7 +11,7 @@ import numpy as np
 
 from wav_models.data.images import resize_image
 from wav_policy.experiments.suites.catalogue import get_suite
-from wav_policy.experiments.suites.environment import Seen, SuiteEnvironment
+from wav_policy.experiments.suites.environment import EnvironmentLost, Seen, SuiteEnvironment
 from wav_policy.experiments.suites.players import RENDER_SIZE, Player, PlayerSpec
 from wav_policy.recording.episode_recorder import EpisodeRecorder
 from wav_policy.recording.quality import QualityMix
@@ -38,14 +39,31 @@ class SuiteDemonstrator:
 
     def __init__(self, mix: QualityMix, image_size: int, hold: int = 1, visitor: PlayerSpec | None = None) -> None:
         self._mix, self._size, self._hold, self._visitor = mix, image_size, hold, visitor
-        self._player: Player | None = None
 
     def __call__(self, task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
         """Record one episode of the suite named `task`; the action of a frame is what was commanded upon seeing it.
 
         With `noise` the robot is pushed off what was commanded, and the operator answers: so demonstrations show how to
         come back. Recording begins where a mistake that is made good has been made: otherwise it would be imitated too.
+
+        Raises:
+            EnvironmentLost: twice.
         """
+        begun: list[EpisodeRecorder] = []
+
+        def begin(instruction: str) -> EpisodeRecorder:
+            begun.append(start(instruction))
+            return begun[-1]
+
+        try:
+            return self._record(task, seed, noise, begin)
+        except EnvironmentLost as error:
+            print(f"seed {seed}: {error}; once more", file=sys.stderr, flush=True)
+            for recorder in begun:
+                recorder.discard()
+            return self._record(task, seed, noise, start)
+
+    def _record(self, task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]) -> bool:
         environment = _environment(task)
         suite, quality = environment.suite, self._mix.of(seed)
         number = seed // EPISODES_OF_A_TASK % suite.num_tasks
@@ -80,7 +98,7 @@ class SuiteDemonstrator:
         """Lay out an episode and let the visitor act; it is given half the time where it would have succeeded."""
         if self._visitor is None:
             return environment.reset(task, seed=seed), 0
-        player = self._player = self._player or self._visitor.make(environment.suite)
+        player = _player(self._visitor, environment.suite.name)
         longest = round(LONGEST_VISIT * environment.suite.robot.control_rate)
         steps = int(np.random.default_rng((seed, longest)).integers(longest + 1))
         while True:
@@ -98,3 +116,9 @@ class SuiteDemonstrator:
 def _environment(suite: str) -> SuiteEnvironment:
     """One of each process."""
     return SuiteEnvironment(get_suite(suite))
+
+
+@lru_cache(maxsize=1)
+def _player(visitor: PlayerSpec, suite: str) -> Player:
+    """One of each process, to which a demonstrator comes anew with every episode."""
+    return visitor.make(get_suite(suite))

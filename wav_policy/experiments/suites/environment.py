@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from wav_models.signals import die_with_parent
 from wav_models.types import FloatArray, ImageArray
 from wav_policy.experiments.suites.catalogue import Suite
-from wav_policy.experiments.suites.installation import SuiteError, python_of
-from wav_policy.experiments.suites.processes.wire import Message, WireError, read_message, write_message
+from wav_policy.experiments.suites.installation import SuiteError, own_environment, python_of
+from wav_policy.experiments.suites.processes.wire import WireError, read_message, write_message
 
 START_TIMEOUT: Final = 600.0
 """Imports, the scene of a task, and its first layout, before which much is compiled [s]."""
 STEP_TIMEOUT: Final = 120.0
 """A request takes a tenth of a second; ten seconds on a very busy machine [s]."""
 
+T = TypeVar("T")
+
 
 class EnvironmentLost(SuiteError):
-    """The process has died, hung or refused: the trial that it was in is not decided."""
+    """The process has died, hung, refused or answered nonsense: the trial that it was in is not decided."""
 
 
 @dataclass(frozen=True)
@@ -85,27 +90,25 @@ class SuiteEnvironment:
         limit = self._timeout
         if self._task != task:
             limit = START_TIMEOUT
-            reply, _ = self._ask("make", suite=self.suite.name, task=task, timeout=limit)
-            self._task, self.instruction = task, str(reply["instruction"])
-        return self._seen(self._ask("reset", state=state, seed=seed, timeout=limit))
+            self.instruction = self._ask("make", _instruction, suite=self.suite.name, task=task, timeout=limit)
+            self._task = task
+        return self._ask("reset", self._seen, state=state, seed=seed, timeout=limit)
 
     def step(self, action: FloatArray) -> Seen:
         """One command [A], held for one step of the suite's rate."""
-        return self._seen(self._ask("step", arrays=[np.asarray(action, dtype=np.float64)]))
+        return self._ask("step", self._seen, arrays=[np.asarray(action, dtype=np.float64)])
 
     def render(self, size: int) -> dict[str, ImageArray]:
         """Images of now by view, uint8 [size, size, 3], as the published evaluations turn them."""
-        _, images = self._ask("render", size=size)
-        return dict(zip(self.suite.robot.view_names, images, strict=True))
+        return self._ask("render", self._images, size=size)
 
     def operate(self, seed: int, quality: str, hold: int = 1) -> None:
         """Let the suite's scripted operator begin a demonstration in which every command is held for `hold` steps."""
-        self._ask("operate", seed=seed, quality=quality, hold=hold)
+        self._ask("operate", lambda *_: None, seed=seed, quality=quality, hold=hold)
 
     def demonstrate(self) -> Demonstrated:
         """What the scripted operator would command now."""
-        header, (action,) = self._ask("demonstrate")
-        return Demonstrated(action, bool(header["finished"]), bool(header["errs"]))
+        return self._ask("demonstrate", self._demonstrated)
 
     def close(self) -> None:
         """End the process."""
@@ -123,14 +126,33 @@ class SuiteEnvironment:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _seen(self, reply: Message) -> Seen:
-        header, (state,) = reply
-        return Seen(state, bool(header["success"]))
+    def _seen(self, header: dict[str, Any], arrays: list[np.ndarray]) -> Seen:
+        return Seen(_numbers(arrays, self.suite.robot.state_dim), bool(header["success"]))
+
+    def _demonstrated(self, header: dict[str, Any], arrays: list[np.ndarray]) -> Demonstrated:
+        action = _numbers(arrays, self.suite.robot.action_dim)
+        return Demonstrated(action, bool(header["finished"]), bool(header["errs"]))
+
+    def _images(self, header: dict[str, Any], arrays: list[np.ndarray]) -> dict[str, ImageArray]:
+        for image in arrays:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                raise ValueError(f"an image of {image.dtype} {list(image.shape)}")
+        return dict(zip(self.suite.robot.view_names, arrays, strict=True))
 
     def _ask(
-        self, request: str, *, arrays: Sequence[np.ndarray] = (), timeout: float | None = None, **arguments: Any
-    ) -> Message:
-        """EnvironmentLost where there is no answer in time, or one that is an error; the process is gone then."""
+        self,
+        request: str,
+        understand: Callable[[dict[str, Any], list[np.ndarray]], T],
+        *,
+        arrays: Sequence[np.ndarray] = (),
+        timeout: float | None = None,
+        **arguments: Any,
+    ) -> T:
+        """What `understand` makes of the answer.
+
+        EnvironmentLost where there is none in time, one that is an error, or another than was asked for; the process is
+        gone then.
+        """
         process = self._process = self._process or self._start()
         assert process.stdin is not None
         limit = timeout or self._timeout
@@ -147,14 +169,36 @@ class SuiteEnvironment:
         if "error" in reply[0]:
             self.close()
             raise EnvironmentLost(f"{self.suite.name}: {request} failed: {reply[0]['error']}")
-        return reply
+        try:
+            return understand(*reply)
+        except (LookupError, TypeError, ValueError) as error:
+            self.close()
+            raise EnvironmentLost(f"{self.suite.name}: what it answers {request!r} is no answer: {error!r}") from error
 
     def _start(self) -> subprocess.Popen[bytes]:
-        """Without our own packages on its path, and gone with us: it ends when its input does."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        """Without our own packages on its path, and gone with us, even where it hangs and sees no end of its input."""
         return subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=own_environment(),
+            preexec_fn=partial(die_with_parent, signal.SIGKILL),
         )
+
+
+def _instruction(header: dict[str, Any], arrays: list[np.ndarray]) -> str:
+    return str(header["instruction"])
+
+
+def _numbers(arrays: list[np.ndarray], count: int) -> FloatArray:
+    """The only array of an answer, shape [count]; ValueError unless it is that, and finite."""
+    (numbers,) = arrays
+    if numbers.shape != (count,):
+        raise ValueError(f"shape {list(numbers.shape)} where [{count}] fits")
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"not finite at index {np.flatnonzero(~np.isfinite(numbers)).tolist()}")
+    return numbers
 
 
 class _Reader:

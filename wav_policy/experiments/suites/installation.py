@@ -14,6 +14,7 @@ from wav_policy.experiments.suites.catalogue import Package
 PLACE: Final = "WAV_SUITES"
 """Environment variable: where the suites are installed, if not under the user's data directory."""
 _MARK: Final = "wav-suite-complete"
+_PYTHON: Final = "bin/python"
 
 
 class SuiteError(RuntimeError):
@@ -27,8 +28,8 @@ def directory_of(package: Package) -> Path:
 
 
 def is_installed(package: Package) -> bool:
-    """Whether an installation was completed."""
-    return (directory_of(package) / _MARK).is_file()
+    """Whether an installation was completed, and the Python that it was made with is still there."""
+    return all((directory_of(package) / name).is_file() for name in (_MARK, _PYTHON))
 
 
 def python_of(package: Package) -> Path:
@@ -41,7 +42,12 @@ def python_of(package: Package) -> Path:
         raise SuiteError(
             f"{package.name} is not installed: `wav suite install {package.name}` does it ({package.size})"
         )
-    return directory_of(package) / "bin/python"
+    return directory_of(package) / _PYTHON
+
+
+def own_environment() -> dict[str, str]:
+    """Environment variables of what runs there: without those that put packages of ours on its path."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def install(package: Package) -> Path:
@@ -57,12 +63,12 @@ def install(package: Package) -> Path:
     if directory.exists():
         shutil.rmtree(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    python = directory / "bin/python"
+    python = directory / _PYTHON
     for command in (
         [sys.executable, "-m", "venv", str(directory)],
         [str(python), "-m", "pip", "install", *package.requirements],
     ):
-        if subprocess.run(command, check=False).returncode:
+        if subprocess.run(command, env=own_environment(), check=False).returncode:
             raise SuiteError(f"{package.name} could not be installed: `{' '.join(command)}` failed")
     (directory / _MARK).touch()
     return directory

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from wav_models.configuration import ConfigurationError
 from wav_models.evaluation.closed_loop import ObservationHistory, TrialPolicy, TrialResult, plan_seed
 from wav_models.planner.config import PlannerConfig
 from wav_models.types import FloatArray
@@ -34,7 +35,7 @@ class Player(Protocol):
 
 
 class RandomPlayer:
-    """Uniform commands within the limits of the robot's actions, or around its pose: nothing can score less."""
+    """Uniform commands within the limits of the robot's actions: nothing can score less."""
 
     def begin(self, environment: SuiteEnvironment, seed: int) -> None:
         robot = environment.suite.robot
@@ -157,7 +158,7 @@ class PlayerSpec:
 
 
 def checkpoint_players(
-    checkpoint: Path, suite: Suite, conditions: Sequence[str] = (), **options: Any
+    checkpoint: Path, suite: Suite, conditions: Sequence[str] = (), *, replan_steps: int | None = None, **options: Any
 ) -> dict[str, PlayerSpec]:
     """By condition of planning, which is the checkpoint's own where none is named.
 
@@ -166,16 +167,24 @@ def checkpoint_players(
 
     Raises:
         EmbodimentError: the checkpoint is of another robot than the suite's: once, not in every worker.
-        ConfigurationError: an unknown condition.
+        ConfigurationError: an unknown condition, or more commands of a chunk than there are.
     """
     import wav_models.experiments  # noqa: F401  its planners have names here
     from wav_models.checkpoint import load_model_config, load_planner_config
     from wav_models.experiments.conditions import named_conditions
 
-    load_model_config(checkpoint).embodiment.require(suite.robot, f"checkpoint {checkpoint}", f"suite {suite.name}")
+    config = load_model_config(checkpoint)
+    config.embodiment.require(suite.robot, f"checkpoint {checkpoint}", f"suite {suite.name}")
+    if replan_steps is not None and replan_steps > config.horizon.action_horizon:
+        raise ConfigurationError(
+            f"--replan-steps is {replan_steps}; {checkpoint} plans {config.horizon.action_horizon} commands at a time"
+        )
     base = replace(load_planner_config(checkpoint), deadline=None)
     planners = named_conditions(base, conditions) if conditions else {"planner.json": base}
-    return {name: PlayerSpec("checkpoint", checkpoint, planner, **options) for name, planner in planners.items()}
+    return {
+        name: PlayerSpec("checkpoint", checkpoint, planner, replan_steps=replan_steps, **options)
+        for name, planner in planners.items()
+    }
 
 
 def play(environment: SuiteEnvironment, player: Player, task: int, state: int) -> TrialResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -150,7 +151,8 @@ def describe(suite: Suite, summary: Mapping[str, Any]) -> str:
                 f"{suite.name:22} {name:14} {budget + ' ' + str(rate['steps']):>16} "
                 f"{rate['successes']:>5}/{rate['trials']:<4} {low:>8.1%} to {high:.1%}"
             )
-        lines += [f"  {name}: {condition['num_faults']} trials failed by {fault}" for fault in condition["faults"]]
+        lost = Counter(trial["fault"] for trial in condition["trials"] if trial["fault"])
+        lines += [f"  {name}: {count} trials failed by {fault}" for fault, count in lost.items()]
     for budget, pairs in summary["comparisons"].items():
         lines += [
             f"{budget}: {pair['second']} against {pair['first']}: +{pair['only_second_succeeded']} "

@@ -13,6 +13,8 @@ import numpy as np
 
 Reply = tuple[dict[str, Any], Sequence[np.ndarray]]
 DIES, HANGS, DIES_ONCE, REFUSES, SLOW_TO_BEGIN = 7, 8, 9, 10, 11
+NONSENSE = {31: "no state", 32: "a short state", 33: "a state that is no number", 34: "no success"}
+"""What is wrong with the first answer to a step, by state."""
 SLOW = 1.0
 
 
@@ -39,7 +41,12 @@ class Counting:
         if self.state == REFUSES:
             raise ValueError("the action is unbelievable")
         self.steps += 1
-        return {"success": self.steps >= self.state}, [np.full(8, float(self.steps))]
+        nonsense = NONSENSE.get(self.state)
+        header = {} if nonsense == "no success" else {"success": self.steps >= self.state}
+        state = np.full(7 if nonsense == "a short state" else 8, float(self.steps))
+        if nonsense == "a state that is no number":
+            state[2] = np.nan
+        return header, [] if nonsense == "no state" else [state]
 
     def render(self, size: int) -> Reply:
         return {}, [np.full((size, size, 3), view + self.steps, np.uint8) for view in range(2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +31,7 @@ from wav_models.rewards.label_config import LabelConfig
 from wav_policy.experiments.suites import demonstrator
 from wav_policy.experiments.suites.catalogue import PROCESSES, get_suite
 from wav_policy.experiments.suites.demonstrator import REST, SuiteDemonstrator
-from wav_policy.experiments.suites.environment import SuiteEnvironment
+from wav_policy.experiments.suites.environment import EnvironmentLost, SuiteEnvironment
 from wav_policy.experiments.suites.players import CheckpointPlayer, PlayerSpec, play
 from wav_policy.policy.wav_policy import WAVPolicy
 from wav_policy.recording.episode_recorder import EpisodeRecorder
@@ -154,6 +155,40 @@ def test_the_operator_takes_over_from_where_a_policy_got_to(
     assert visits[2] in (0, 1), "and is given less time where it succeeds"
     assert len(set(visits.values())) > 2
     assert max(visits.values()) <= 10
+
+
+def test_a_demonstration_whose_environment_is_lost_begins_anew_once(
+    environment: SuiteEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demonstrator, "_environment", lambda suite: environment)
+    play_one = SuiteDemonstrator(QualityMix({"skilled": 1.0}), 32)
+    recorders: list[MagicMock] = []
+
+    def start(instruction: str) -> MagicMock:
+        recorders.append(MagicMock(extra={}))
+        return recorders[-1]
+
+    assert play_one("libero_object", counting.DIES_ONCE, 0.0, start)
+    lost, recorded = recorders
+    lost.discard.assert_called_once_with()
+    recorded.discard.assert_not_called()
+    assert len(recorded.add_frame.call_args_list) == counting.DIES_ONCE + REST
+    with pytest.raises(EnvironmentLost, match="the process has ended"):
+        play_one("libero_object", counting.DIES, 0.0, start)
+
+
+def test_a_visitor_is_made_once_however_often_the_demonstrator_arrives(
+    environment: SuiteEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demonstrator, "_environment", lambda suite: environment)
+    demonstrator._player.cache_clear()
+    made: list[PlayerSpec] = []
+    make = PlayerSpec.make
+    monkeypatch.setattr(PlayerSpec, "make", lambda spec, suite: made.append(spec) or make(spec, suite))
+    sent = pickle.dumps(SuiteDemonstrator(QualityMix({"skilled": 1.0}), 32, visitor=PlayerSpec("random")))
+    for seed in (3, 4):  # every episode is sent to a worker with its demonstrator
+        pickle.loads(sent)("libero_object", seed, 0.0, lambda instruction: MagicMock(extra={}))
+    assert len(made) == 1
 
 
 def test_demonstrations_become_a_labelled_dataset_of_the_robot(

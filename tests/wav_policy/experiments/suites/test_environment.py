@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import shlex
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +109,24 @@ def test_a_lost_environment_is_repeated_once_then_counted(environment: SuiteEnvi
     assert play(environment, RandomPlayer(), 0, 2).success, "the next trial has a process of its own"
 
 
+@pytest.mark.parametrize("state", counting.NONSENSE, ids=counting.NONSENSE.values())
+def test_an_answer_that_is_none_loses_the_environment(environment: SuiteEnvironment, state: int) -> None:
+    result = with_repeats(lambda: play(environment, RandomPlayer(), 0, state), 5)
+    assert (result.seed, result.success) == (5, False)
+    assert re.search(r"what it answers 'step' is no answer: ", result.fault)
+    assert play(environment, RandomPlayer(), 0, 2).success, "the next trial has a process of its own"
+
+
+@pytest.mark.parametrize("images", [[], [np.zeros((4, 4, 3), np.uint8)], 2 * [np.zeros((4, 4, 3))]])
+def test_images_that_are_none_lose_the_environment(
+    environment: SuiteEnvironment, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.reset(0, state=2)
+    monkeypatch.setattr("wav_policy.experiments.suites.environment.read_message", lambda read: ({}, images))
+    with pytest.raises(EnvironmentLost, match="'render' is no answer"):
+        environment.render(4)
+
+
 def test_a_process_that_died_once_costs_nothing(environment: SuiteEnvironment) -> None:
     suite_steps = replace(SUITE, budgets={"long": 20})
     environment.suite = suite_steps
@@ -123,6 +145,38 @@ def test_a_process_that_hangs_is_ended(environment: SuiteEnvironment) -> None:
     assert process.poll() is not None
 
 
+HANGING = """
+import sys
+from wav_policy.experiments.suites.catalogue import get_suite
+from wav_policy.experiments.suites.environment import SuiteEnvironment
+environment = SuiteEnvironment(get_suite("libero_object"), sys.argv[1:])
+seen = environment.reset(0, state=8)
+print(environment._process.pid, flush=True)
+environment.step(seen.state[:7])
+"""
+
+
+def test_a_process_that_hangs_is_gone_with_the_one_that_asked_it(tmp_path: Path) -> None:
+    command = [sys.executable, counting.__file__, str(PROCESSES), str(tmp_path / "died")]
+    with subprocess.Popen([sys.executable, "-c", HANGING, *command], stdout=subprocess.PIPE, text=True) as asking:
+        assert asking.stdout is not None
+        hanging = Path("/proc") / asking.stdout.readline().strip()
+        assert _lives(hanging)
+        time.sleep(0.5)  # it has been asked for a step
+        asking.kill()
+    deadline = time.monotonic() + 20.0
+    while _lives(hanging):
+        assert time.monotonic() < deadline, "it hangs on, and nobody knows of it"
+        time.sleep(0.05)
+
+
+def _lives(process: Path) -> bool:
+    try:
+        return "zombie" not in (process / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_the_first_layout_of_a_task_may_take_longer(environment: SuiteEnvironment) -> None:
     environment.reset(0, state=2)
     environment._timeout = counting.SLOW / 2
@@ -137,13 +191,16 @@ def test_both_budgets_faults_and_the_comparison_are_counted() -> None:
 
     first, second = trials(2, 5, None, None), trials(2, 3, 6, None)
     second[3] = TrialResult(3, False, 0, (), fault="libero_object: the process has ended (exit code 3)")
+    first += [TrialResult(n, False, 0, (), fault=f"libero_object: {how}") for n, how in enumerate(("a", "b", "b"), 4)]
+    second += trials(None, None, None)
     summary = summarise(SUITE, {"k0": first, "k3": second})
     rates = {name: [b["successes"] for b in c["budgets"].values()] for name, c in summary["conditions"].items()}
     assert rates == {"k0": [1, 2], "k3": [2, 3]}
     assert summary["conditions"]["k3"]["num_faults"] == 1
     assert summary["comparisons"]["short"][0]["only_second_succeeded"] == 1
     text = describe(SUITE, summary)
-    assert "1 trials failed by libero_object: the process has ended (exit code 3)" in text
+    assert "k3: 1 trials failed by libero_object: the process has ended (exit code 3)" in text
+    assert "k0: 1 trials failed by libero_object: a\n  k0: 2 trials failed by libero_object: b" in text
     assert "short 3" in text
 
 
@@ -163,6 +220,7 @@ def test_every_suite_has_what_it_needs() -> None:
             ["evaluate", "--suite", "libero_object", "--player", "random"],
             NOT_INSTALLED,
         ),
+        (["evaluate", "--suite", "libero_object", "--checkpoint", "checkpoints/wav-tiny-libero"], NOT_INSTALLED),
         (
             ["record", "--suite", "libero_object", "--out", "nowhere"],
             NOT_INSTALLED,
@@ -186,13 +244,97 @@ def test_what_cannot_run_is_one_line(
     assert output.count("\n") == 1
 
 
+def install(suites: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What an installation of LIBERO looks like; its interpreter, which does nothing."""
+    monkeypatch.setenv("WAV_SUITES", str(suites))
+    interpreter = suites / "libero/bin/python"
+    interpreter.parent.mkdir(parents=True)
+    interpreter.touch()
+    (suites / "libero/wav-suite-complete").touch()
+    return interpreter
+
+
+def test_pip_sees_no_packages_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take them for what the suite needs, and the suite's process would not find them."""
+    monkeypatch.setenv("WAV_SUITES", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", "/opt/ours")
+    calls: list[tuple[list[str], dict[str, str]]] = []
+
+    def run(command: list[str], *, env: dict[str, str], check: bool) -> subprocess.CompletedProcess[bytes]:
+        calls.append((command, env))
+        (tmp_path / "libero").mkdir(exist_ok=True)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("wav_policy.experiments.suites.installation.subprocess.run", run)
+    assert main(["suite", "install", "libero"]) == 0
+    assert [command[2] for command, _ in calls] == ["venv", "pip"]
+    assert all("PYTHONPATH" not in env and env["WAV_SUITES"] == str(tmp_path) for _, env in calls)
+
+
+def test_an_installation_whose_python_is_gone_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interpreter = install(tmp_path, monkeypatch)
+    interpreter.unlink()
+    interpreter.symlink_to("/usr/bin/python-of-last-year")
+    assert main(["evaluate", "--suite", "libero_goal", "--player", "random"]) == 1
+    assert NOT_INSTALLED in capsys.readouterr().err
+
+
 def test_a_checkpoint_of_another_robot_is_refused_by_what_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("WAV_SUITES", str(tmp_path))
-    (tmp_path / "libero").mkdir()
-    (tmp_path / "libero/wav-suite-complete").touch()
+    install(tmp_path, monkeypatch)
     assert main(["evaluate", "--suite", "libero_object", "--checkpoint", "checkpoints/wav-tiny"]) == 2
     said = capsys.readouterr().err
     assert "is of the robot bimanual_piper, suite libero_object of libero_panda" in said
     assert "joint_targets, not end_effector_deltas" in said
+
+
+def test_more_commands_than_a_chunk_has_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last one, a motion, would be commanded again and again."""
+    install(tmp_path, monkeypatch)
+    command = ["evaluate", "--suite", "libero_object", "--checkpoint", "checkpoints/wav-tiny-libero"]
+    assert main([*command, "--replan-steps", "17"]) == 2
+    assert "--replan-steps is 17; " in (said := capsys.readouterr().err)
+    assert "plans 16 commands at a time" in said
+
+
+def test_an_evaluation_that_was_ended_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command, its workers and its log; in the place of the suite's interpreter is one that counts."""
+    interpreter = install(tmp_path, monkeypatch)
+    words = [sys.executable, counting.__file__, str(PROCESSES), str(tmp_path / "died")]
+    interpreter.write_text(f"#!/bin/sh\nexec {shlex.join(words)}\n")
+    interpreter.chmod(0o755)
+    result, log = tmp_path / "random.json", tmp_path / "random.json.trials.jsonl"
+
+    def evaluate(*more: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "wav_policy.cli", "evaluate", "--suite", "libero_object", "--player", "random"]
+        command += ["--tasks", "1", "1", "--workers", "2", "--json", str(result), *more]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(result.read_text())["conditions"]["random"])
+
+    first = evaluate("--trials", "8")
+    assert [(t["task"], t["state"], t["success"], t["steps"]) for t in first["trials"][:7]] == [
+        (1, state, True, state) for state in range(7)
+    ]
+    lost = first["trials"][7]
+    assert (lost["success"], first["num_faults"], len(first["trials"])) == (False, 1, 8)
+    assert "the process has ended" in lost["fault"]
+    budgets = first["budgets"]
+    assert {name: (b["steps"], b["successes"], b["trials"]) for name, b in budgets.items()} == {
+        "openpi": (280, 7, 8),
+        "wav": (990, 7, 8),
+    }
+    kept = [line for line in log.read_text().splitlines(keepends=True) if '"seed": 55,' not in line]
+    told = "".join(kept).replace('"steps": 3,', '"steps": 300,')  # as nothing but the log says
+    log.write_text(told + '{"settings": "cut o')
+    again = evaluate("--trials", "8", "--resume")
+    assert [t["steps"] for t in again["trials"][:7]] == [0, 1, 2, 300, 4, 5, 6], "only what is missing is run again"
+    assert {name: b["successes"] for name, b in again["budgets"].items()} == {"openpi": 6, "wav": 7}
+    assert again["num_faults"] == 1
+    added = log.read_text().removeprefix(told).splitlines()
+    assert sorted(json.loads(line)["trial"]["seed"] for line in added) == [55, 57], "the lost one too"

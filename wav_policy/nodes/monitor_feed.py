@@ -41,7 +41,7 @@ _OLD_JOINTS: Final = 2.0
 _OLD_IMAGINED: Final = 10.0
 """The same for what is imagined, which comes rarely [s]."""
 _OLD_CHUNK: Final = 3.0
-"""A chunk, or its planning rounds, that is older is not shown as what is planned [s]."""
+"""A chunk, its value or its planning rounds that are older are not shown as what is planned [s]."""
 
 
 class MonitorFeed:
@@ -65,7 +65,7 @@ class MonitorFeed:
         self._joints: tuple[float, FloatArray] | None = None
         self._picker = JointPicker(_OLD_JOINTS)
         self._chunk: tuple[float, ActionChunk] | None = None
-        self._value: tuple[FloatArray, FloatArray] | None = None
+        self._value: tuple[float, tuple[FloatArray, FloatArray]] | None = None
         self._rounds: tuple[float, plan_messages.PlanRounds] | None = None
         self._topics: dict[str, PolledTopic[Any]] = {}
         subscribe(node, DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
@@ -105,13 +105,14 @@ class MonitorFeed:
         self._fetch()
         now = time.monotonic()
         rounds = self._rounds[1] if self._rounds is not None and now - self._rounds[0] < _OLD_CHUNK else None
+        value = self._value[1] if self._value is not None and now - self._value[0] < _OLD_CHUNK else None
         return Snapshot(
             joints=self._joints[1] if self._joints is not None and now - self._joints[0] < _OLD_JOINTS else None,
             real={view: image for view, (came, image) in self._real.items() if now - came < _OLD_PICTURE},
             imagined={view: image for view, (came, image) in self._imagined.items() if now - came < _OLD_IMAGINED},
             chunk=self._chunk[1] if self._chunk is not None and now - self._chunk[0] < _OLD_CHUNK else None,
-            value_times=None if self._value is None else self._value[0],
-            values=None if self._value is None else self._value[1],
+            value_times=None if value is None else value[0],
+            values=None if value is None else value[1],
             scores=None if rounds is None else rounds.scores,
             taken=None if rounds is None else rounds.taken,
             futures=next((image for came, image in self._futures.values() if now - came < _OLD_IMAGINED), None),
@@ -134,7 +135,7 @@ class MonitorFeed:
             if (chunk := self._take("action_chunk")) is not None:
                 self._chunk = time.monotonic(), chunk_from_message(chunk)
         if (value := self._take(plan_messages.VALUE_TOPIC)) is not None:
-            self._value = plan_messages.value_from_message(value)
+            self._value = time.monotonic(), plan_messages.value_from_message(value)
         if (rounds := self._take(plan_messages.ROUNDS_TOPIC)) is not None:
             self._rounds = time.monotonic(), plan_messages.rounds_from_message(rounds)
 

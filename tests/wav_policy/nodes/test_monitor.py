@@ -22,12 +22,15 @@ from lifecycle_msgs.msg import State  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from std_msgs.msg import Float32MultiArray  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from tests.wav_policy.nodes.operated_robot import Robot  # noqa: E402
+from wav_models.types import ActionChunk, Plan  # noqa: E402
 from wav_policy.monitor import commands  # noqa: E402
 from wav_policy.monitor.commands import CommandError  # noqa: E402
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC  # noqa: E402
+from wav_policy.nodes.messages.plan_messages import VALUE_TOPIC, value_message  # noqa: E402
 from wav_policy.nodes.monitor import Monitor  # noqa: E402
 from wav_policy.nodes.monitor_feed import MonitorFeed  # noqa: E402
 from wav_policy.nodes.runtime.parameters import ParameterError  # noqa: E402
@@ -127,6 +130,28 @@ def test_a_camera_without_raw_pictures_is_shown_by_its_compressed_ones(ros: None
 
         wait_for(has_picture, "no picture")
         np.testing.assert_allclose(feed.snapshot().real["head"][5, 5], (200, 100, 0), atol=8)
+    finally:
+        feed.close()
+        node.destroy_node()
+
+
+def test_the_value_of_a_plan_that_is_over_is_not_shown_as_that_of_now(ros: None) -> None:
+    """After Hold or a stop nothing is planned: a value that stays would pass for a prediction."""
+    node = rclpy.create_node("thinker", namespace="thinking_robot")
+    publisher = node.create_publisher(Float32MultiArray, VALUE_TOPIC, 1)
+    feed = MonitorFeed(node)
+    feed.open()
+    chunk = ActionChunk(np.zeros((4, 14)), 0.0, 0.1)
+    message = value_message(Plan(chunk, np.full(4, 0.5), (), "completed", {}, 0))
+    try:
+
+        def has_value() -> bool:
+            publisher.publish(message)
+            return feed.snapshot().values is not None
+
+        wait_for(has_value, "no value")
+        wait_for(lambda: feed.snapshot().values is None, "the value stays")
+        assert feed.snapshot().value_times is None
     finally:
         feed.close()
         node.destroy_node()

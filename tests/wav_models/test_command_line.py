@@ -44,6 +44,22 @@ def test_numbers_outside_of_their_range_are_named(words: str, message: str) -> N
     assert str(refused.value) == message
 
 
+def test_the_help_of_what_may_be_left_out_speaks_english(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed(Arguments, "wav x", ["--help"])
+    said = capsys.readouterr().out
+    assert "--workers INT " in said
+    assert "(default: none)" in said
+    assert "None" not in said
+
+
+def test_what_may_be_left_out_has_no_word(capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("None", "none"):
+        with pytest.raises(SystemExit):
+            parsed(Arguments, "wav x", ["--workers", word])
+    assert parsed(Arguments, "wav x", []).workers is None
+
+
 def test_commands_of_a_command_are_checked_too() -> None:
     commands = {"one": Arguments, "other": Arguments}
     assert parsed_command(commands, "wav x", ["one", "--port", "1"]) == Arguments(1)

@@ -70,7 +70,7 @@ ARGUMENTS = (
     LaunchArgument("can_leader_left", AUTO, "CAN interface or serial port of the left leader arm (teleop)."),
     LaunchArgument("can_leader_right", AUTO, "The same for the right leader arm."),
     LaunchArgument("can_interface", AUTO, "auto: slcan with sim, else socketcan.", (AUTO, "socketcan", "slcan")),
-    LaunchArgument("namespace", "", "Of all nodes, such as robot1: two robots in one ROS domain need two."),
+    LaunchArgument("namespace", "", "Namespace of all nodes, such as robot1: two robots in one ROS domain need two."),
     LaunchArgument(
         "use_sim_time",
         "false",
@@ -78,7 +78,7 @@ ARGUMENTS = (
         BOOL_CHOICES,
     ),
     LaunchArgument("params_file", "", "YAML of parameters that win over config/; what launch arguments decide stays."),
-    LaunchArgument("log_level", "info", "Of all nodes.", LOG_LEVELS),
+    LaunchArgument("log_level", "info", "What all nodes log: this level and what is worse.", LOG_LEVELS),
     LaunchArgument(
         "robot_description",
         "true",
@@ -133,11 +133,21 @@ def split_assignments(tokens: Iterable[str]) -> dict[str, str]:
     for token in tokens:
         name, separator, value = token.partition(":=")
         if not separator:
-            raise LaunchArgumentError(f"{token!r} is not of the form name:=value (for example sim:=true)")
+            raise LaunchArgumentError(f"{token!r} is not of the form name:=value; write {_as_assignment(token)}")
         if name in assignments:
             raise LaunchArgumentError(f"{name}:= is given twice: {name}:={assignments[name]} and {token}")
         assignments[name] = value
     return assignments
+
+
+def _as_assignment(token: str) -> str:
+    """What somebody means who writes an option, as other commands take them (--sim, --port=8081); else an example."""
+    word, _, value = token.lstrip("-").partition("=")
+    name = word.replace("-", "_")
+    argument = next((argument for argument in ARGUMENTS if argument.name == name), None)
+    if argument is None:
+        return "it like sim:=true"
+    return f"{name}:={value or ('true' if argument.choices == BOOL_CHOICES else 'VALUE')}"
 
 
 def parse(assignments: Mapping[str, str]) -> LaunchArguments:

@@ -30,11 +30,11 @@ class PlannerArguments:
     value_samples: AtLeastOne = 5
     """Value samples per future (N)."""
     dtype: Literal["fp32", "bf16"] = "fp32"
-    """Of weights and activations."""
+    """Number format of weights and activations."""
     memory: Literal["full", "causal"] = "full"
-    """causal: memory does not attend to the future, and is encoded once per observation."""
+    """Attention of the memory frames. causal: none to the future; they are encoded once per observation then."""
     threads: AtLeastOne = 2
-    """Of torch."""
+    """Threads of torch."""
     repeat: AtLeastOne = 3
     """Timed plans."""
     naive: Flag = False
@@ -42,9 +42,9 @@ class PlannerArguments:
     compile: Flag = False
     """Run the cached plan through torch.compile (needs a C++ compiler, and minutes before the first plan)."""
     clock: Literal["wall", "cpu"] = "wall"
-    """cpu: count the process's own time, where the machine is busy with something else; needs --threads 1."""
+    """What is counted. cpu: the process's own time, for a machine that is busy otherwise; needs --threads 1."""
     json: Path | None = None
-    """Where to write the result; nothing: to standard output."""
+    """Where to write the result; `--json` alone: to standard output."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class CostArguments:
     samples: AtLeastOne = 4
     """With --training: samples on each GPU at a time."""
     json: Path | None = None
-    """Where to write the result; nothing: to standard output."""
+    """Where to write the result; `--json` alone: to standard output."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class HopArguments:
     seconds: Annotated[float, Range(1.0, 3600.0)] = 60.0
     """How long it is watched [s]."""
     namespace: str = ""
-    """Of the system."""
+    """Namespace of the system, such as robot1; empty: it has none."""
     json: Path | None = None
-    """Where to write the result; nothing: to standard output."""
+    """Where to write the result; `--json` alone: to standard output."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,15 @@ class CameraArguments:
     size: tuple[AtLeastOne, AtLeastOne] = (640, 480)
     """Width and height of the pictures [px]."""
     rate: Annotated[float, Range(1.0, 120.0)] = 30.0
-    """Of each camera [Hz]."""
+    """Rate of each camera [Hz]."""
     encoding: Literal["rgb8", "jpeg"] = "rgb8"
-    """Raw, or compressed."""
+    """Raw pictures, or compressed ones."""
     seconds: Annotated[float, Range(1.0, 3600.0)] = 30.0
     """How long it is watched [s]."""
     checkpoint: Path = Path(DEFAULT_CHECKPOINT)
-    """What plans."""
+    """Checkpoint directory of the policy that plans."""
     json: Path | None = None
-    """Where to write the result; nothing: to standard output."""
+    """Where to write the result; `--json` alone: to standard output."""
 
 
 def planner(argv: list[str]) -> None:

@@ -27,16 +27,16 @@ class ContinuationArguments:
     task: str = "bowl"
     """Task of the simulator."""
     methods: tuple[str, ...] = ("naive", "fade", "average", "rtc")
-    """naive: switch at once; fade: fade the disagreement; average: average overlapping chunks, then fade; rtc:
-    real-time chunking, then fade."""
+    """What is compared. naive: switch at once; fade: fade the disagreement; average: average overlapping chunks, then
+    fade; rtc: real-time chunking, then fade."""
     latency_ms: tuple[NotNegative, ...] = (0.0, 100.0, 300.0, 500.0)
     """From the observation to the take-over of its chunk [ms]."""
     episodes: AtLeastOne = 20
-    """Per method and latency."""
+    """Episodes per method and latency."""
     seed: Count = 1000
     """First seed."""
     jacobian: str = "unit"
-    """Of the guidance: unit, or network (exact, torch only)."""
+    """Jacobian of the guidance: unit, or network (exact, torch only)."""
     replan_interval: Positive = 0.2
     """Time between plans, where the latency allows it [s]."""
     engine: str = "auto"
@@ -46,7 +46,7 @@ class ContinuationArguments:
     workers: AtLeastOne = 1
     """Processes, one thread each."""
     json: Path | None = None
-    """Where to write the result; nothing: to standard output."""
+    """Where to write the result; `--json` alone: to standard output."""
     plot: Path | None = None
     """Where to draw it (PNG)."""
 

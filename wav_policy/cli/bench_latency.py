@@ -30,7 +30,7 @@ class LatencyArguments:
     plans: AtLeastOne = 100
     """Plans that count."""
     threads: AtLeastOne = 1
-    """Of the networks."""
+    """Threads of the networks."""
     providers: tuple[str, ...] = ()
     """Execution providers of ONNX Runtime, best first; none: CUDA's on a GPU, else the CPU's."""
     compile: Flag = False
@@ -44,11 +44,11 @@ class LatencyArguments:
     imagine_rate: NotNegative = 0.0
     """Imagine beside planning, as the node does while somebody watches; 0: not [Hz]."""
     seed: Count = 0
-    """Of images and plans."""
+    """Seed of images and plans."""
     plot: Path | None = None
     """PNG to write."""
     json: Path | None = None
-    """Where to write the result; nothing: to standard output."""
+    """Where to write the result; `--json` alone: to standard output."""
 
 
 def main(argv: list[str]) -> None:

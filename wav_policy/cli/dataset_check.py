@@ -40,7 +40,7 @@ class CheckArguments:
     episodes: str | None = None
     """Through a mapping: which of its episodes, such as "index != 3"; all when not given."""
     json: Path | None = None
-    """Where to write errors, warnings, problems and facts for scripts; nothing: to standard output."""
+    """Where to write errors, warnings, problems and facts for scripts; `--json` alone: to standard output."""
 
 
 def main(argv: list[str]) -> int:

@@ -38,24 +38,24 @@ class ConvertArguments:
     """
 
     source: Annotated[Path, tyro.conf.Positional]
-    """rosbag2 directory, .mcap or .db3 file; or LeRobot dataset."""
+    """A recording (rosbag2 directory, .mcap or .db3 file), or a LeRobot dataset."""
     target: Annotated[Path, tyro.conf.Positional]
-    """Of a recording: dataset, new or existing; of a dataset: new directory."""
+    """Where a recording goes: a dataset, new or existing; where the copy of a dataset goes: a new directory."""
     topics: Path | None = None
-    """Of a recording: YAML file with its topics (config/bag_map.yaml); this project's own where not given."""
+    """For a recording: YAML file with its topics (config/bag_map.yaml); this project's own where not given."""
     fps: AtLeastOne | None = None
-    """Of a recording: rate of the dataset [Hz]; 10 where not given."""
+    """For a recording: rate of the dataset [Hz]; 10 where not given."""
     instruction: str | None = None
-    """Of a recording: command in words, where it has none."""
+    """For a recording: the command in words, where it has none."""
     mapping: Path | None = None
-    """Of a dataset: YAML file with what is known: cameras, state, action, joints, scale, offset, actions, fps,
+    """For a dataset: YAML file with what is known: cameras, state, action, joints, scale, offset, actions, fps,
     instruction, success."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Of a dataset: something that is known, such as fps=10 or scale.grippers=0.07; may be given several times."""
+    """For a dataset: something that is known, such as fps=10 or scale.grippers=0.07; may be given several times."""
     episodes: str | None = None
-    """Of a dataset: which of its episodes, such as "success and index != 3"; all when not given."""
+    """For a dataset: which of its episodes, such as "success and index != 3"; all when not given."""
     yes: Flag = False
-    """Of a dataset: what was concluded is right, write it."""
+    """For a dataset: what was concluded is right, write it."""
 
 
 OPTIONS: Final = {

@@ -17,9 +17,9 @@ class ShowArguments:
     """Draw an episode: pictures of every camera, joints and grippers with the robot's limits, rewards if labelled."""
 
     directory: Annotated[Path, tyro.conf.Positional]
-    """Dataset."""
+    """Dataset directory."""
     episode: Count = 0
-    """Which one."""
+    """Which episode."""
     out: Path | None = None
     """PNG file; DIRECTORY-EPISODE.png in this folder when not given."""
     mapping: Path | None = None

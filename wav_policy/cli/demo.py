@@ -54,7 +54,7 @@ class DemoArguments:
     headless: bool = False
     """Plain lines instead of a live table."""
     episodes: AtLeastOne = 10
-    """How many."""
+    """How many episodes are played."""
     seed: Count = 0
     """Layout of the first episode; the following ones count up."""
     json: Path | None = None
@@ -64,7 +64,7 @@ class DemoArguments:
     checkpoint: str = DEFAULT_CHECKPOINT
     """Checkpoint directory."""
     engine: str = "auto"
-    """auto, torch, onnxruntime or tensorrt."""
+    """What runs the networks: auto, torch, onnxruntime or tensorrt."""
     planner: tuple[str, ...] = ()
     """Parameters of the planner in place of the checkpoint's, as NAME=VALUE: num_iterations=0 for no planning."""
     time_limit: Positive | None = None
@@ -165,7 +165,7 @@ class Demo:
 
     def _brief(self) -> str:
         rows = dict(self._report.rows())
-        parts = ("plans", "planning time p50 / p99", "control rate", "real-time factor")
+        parts = ("plans", "plan within (50 / 99 %)", "control rate", "real-time factor")
         return ", ".join(f"{part} {rows[part]}" for part in parts)
 
     def _prepare(self, seed: int, screen: Screen) -> None:

@@ -130,10 +130,10 @@ class DemoReport:
             ("episodes", f"{len(self.episodes)} of {self.planned_episodes}"),
             ("success", f"{self.successes} of {len(self.episodes)}"),
             ("plans", str(self.plans)),
-            ("planning time p50 / p99", f"{_shown(self.plan_ms_p50)} / {_shown(self.plan_ms_p99)} ms"),
+            ("plan within (50 / 99 %)", f"{_shown(self.plan_ms_p50)} / {_shown(self.plan_ms_p99)} ms"),
             ("engine", (self.engine or "-").split(" (")[0]),
-            ("chunk age p99", f"{_shown(self.chunk_age_ms_p99)} ms"),
-            ("control rate", f"{_shown(self.control_hz)} Hz, p99 {_shown(self.control_lateness_ms_p99, 1)} ms late"),
+            ("chunk age (99 %)", f"{_shown(self.chunk_age_ms_p99)} ms"),
+            ("control rate", f"{_shown(self.control_hz)} Hz, 99 % within {_shown(self.control_lateness_ms_p99, 1)} ms"),
             ("real-time factor", _shown(self.real_time_factor, 2)),
             ("planning", self.verdict),
         ]

@@ -61,7 +61,7 @@ class DoctorArguments:
     only: tuple[str, ...] = ()
     """With --faults: faults whose name contains one of these texts."""
     json: Path | None = None
-    """With --faults: where to write the table; nothing: to standard output."""
+    """With --faults: where to write the table; `--json` alone: to standard output."""
 
 
 def main(argv: list[str]) -> int:

@@ -85,10 +85,10 @@ class EvaluateArguments:
     """With --diagnose and --data: the checkpoint whose choices are held against those of --checkpoint, at moments of
     held-out episodes and with the same new noises."""
     teacher_planner: tuple[str, ...] = ()
-    """As --planner, of the teacher."""
+    """The same as --planner, for the teacher."""
     json: Path | None = None
-    """Where to write the result; "-" or nothing: to standard output, progress to standard error. Finished trials are
-    kept in FILE.trials.jsonl, those of an evaluation before in FILE.trials.jsonl.old."""
+    """Where to write the result; "-" or `--json` alone: to standard output, progress to standard error. Finished trials
+    are kept in FILE.trials.jsonl, those of an evaluation before in FILE.trials.jsonl.old."""
     resume: Flag = False
     """Do not run again what FILE.trials.jsonl holds of this checkpoint with these parameters; episodes, tasks and
     conditions may have been added."""

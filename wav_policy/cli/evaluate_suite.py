@@ -44,7 +44,7 @@ class SuiteArguments:
     workers: AtLeastOne = 2
     """Processes, each with one of the suite's."""
     json: Path | None = None
-    """Where to write the result; nothing: to standard output. Finished trials are kept in FILE.trials.jsonl."""
+    """Where to write the result; `--json` alone: to standard output. Finished trials are kept in FILE.trials.jsonl."""
     resume: Flag = False
     """Do not run again what FILE.trials.jsonl holds, but for trials whose environment was lost; tasks, trials and
     conditions may have been added."""

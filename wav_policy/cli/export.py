@@ -32,7 +32,7 @@ class ExportArguments:
     engine: str = "onnxruntime"
     """What shall run the graphs: onnxruntime or tensorrt."""
     precision: str = "fp32"
-    """Of weights and arithmetic: fp32, fp16; int8 with onnxruntime; bf16 with tensorrt."""
+    """Number format of weights and arithmetic: fp32, fp16; int8 with onnxruntime; bf16 with tensorrt."""
     video_samples: AtLeastOne | None = None
     """Futures per round (M)."""
     value_samples: AtLeastOne | None = None
@@ -44,7 +44,7 @@ class ExportArguments:
     repeat: AtLeastOne = 10
     """Calls of which the fastest counts, with --verify."""
     threads: AtLeastOne = 1
-    """Of all engines, with --verify."""
+    """Threads of all engines, with --verify."""
     pretrained: Path | None = None
     """Local LTX-Video directory, for checkpoints that use its auto-encoder and T5."""
     preset: str | None = None
@@ -58,6 +58,8 @@ def main(argv: list[str]) -> int:
     arguments = parsed(ExportArguments, "wav export", argv)
     if (arguments.checkpoint is None) == (arguments.preset is None):
         raise ConfigurationError("give --checkpoint DIRECTORY, or --preset NAME with --out DIRECTORY")
+    if arguments.preset is not None and arguments.verify:
+        raise ConfigurationError("--verify is for a --checkpoint: nothing follows from random weights")
     checkpoint = arguments.checkpoint and find_checkpoint(arguments.checkpoint)
     check_choice("engine", arguments.engine, RUNTIMES)
     from wav_models.engines.runtimes import get_runtime

@@ -27,7 +27,7 @@ class LabelArguments:
     failure_penalty: NotNegative = 0.5
     """Taken off the reward that goes on after an episode recorded as failed."""
     workers: AtLeastOne = 2
-    """Processes."""
+    """How many processes share the work."""
 
 
 def main(argv: list[str]) -> None:

@@ -121,7 +121,7 @@ class Arguments:
     """Of any of the commands."""
 
     namespace: str = ""
-    """Of the system, such as robot1; empty: it has none."""
+    """Namespace of the system, such as robot1; empty: it has none."""
 
 
 @dataclass(frozen=True)

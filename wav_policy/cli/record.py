@@ -33,7 +33,7 @@ class RecordArguments:
     seed: Count = 0
     """First seed; every episode takes the next that another run has not taken."""
     workers: AtLeastOne = 2
-    """Processes."""
+    """How many processes share the work."""
     noise: tuple[NotNegative, ...] = (1.0,)
     """Disturbance of the operator's motion: 0 none, 1 usual. Of several levels, successive seeds take one in turn."""
     keep_failures: Flag = False

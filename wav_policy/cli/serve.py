@@ -30,11 +30,12 @@ class ServeArguments:
     token_file: Path | None = None
     """File (mode 0600) with the API key, in place of a new one."""
     engine: str = "auto"
-    """auto, torch, onnxruntime or tensorrt; auto makes graphs for this processor where there are none, in a minute."""
+    """What runs the networks: auto, torch, onnxruntime or tensorrt; auto makes graphs for this processor where there
+    are none, in a minute."""
     dtype: str = "auto"
     """Number format of the networks; auto: the fastest."""
     threads: AtLeastOne = 1
-    """Of the networks."""
+    """Threads of the networks."""
     deadline: NotNegative = 0.0
     """Time a plan may take [s]; 0: the checkpoint's."""
     pretrained: Path | None = None

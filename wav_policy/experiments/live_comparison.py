@@ -28,11 +28,11 @@ class LiveArguments:
     """Run blocks of episodes by turns with each number of planning rounds, and print how they compare."""
 
     task: str = "drawer"
-    """Of the simulation."""
+    """Task of the simulation."""
     episodes: AtLeastOne = 60
-    """With each number of rounds."""
+    """Episodes with each number of rounds."""
     seed: Count = 3000
-    """Of the first layout."""
+    """Seed of the first layout."""
     block: AtLeastOne = 6
     """Episodes of one run of `wav demo`."""
     iterations: tuple[Count, ...] = (0, 3)

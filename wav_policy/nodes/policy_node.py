@@ -83,7 +83,7 @@ class PolicyNodeConfig:
     instruction: str = ""
     """Language command until the topic `instruction` brings another."""
     seed: Count = 0
-    """Of the first plan; the following ones count up."""
+    """Seed of the first plan; the following ones count up."""
     num_iterations: Annotated[int, Range(-1)] = -1
     """Rounds of the planner (K); 0: no planning; -1: the checkpoint's."""
     num_video_samples: Count = 0

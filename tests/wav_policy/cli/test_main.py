@@ -57,6 +57,10 @@ def test_a_group_says_what_is_in_it(group: str, capsys: pytest.CaptureFixture[st
     ("arguments", "message"),
     [
         (["simm:=true"], "did you mean 'sim'"),
+        (["--sim"], "write sim:=true"),
+        (["--monitor-port=8081"], "write monitor_port:=8081"),
+        (["--checkpoint", "my-dir"], "write checkpoint:=VALUE"),
+        (["drawer"], "write it like sim:=true"),
         (["sim:=true", "checkpoint:=/nowhere"], "/nowhere does not exist"),
     ],
 )

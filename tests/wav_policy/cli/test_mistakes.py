@@ -92,6 +92,7 @@ def test_what_is_missing_is_found_before_anything_dear_is_loaded(repository: Pat
         ("evaluate --dtype fp3", "unknown dtype 'fp3'"),
         ("export --precision fp8 --checkpoint checkpoints/wav-tiny", "unknown precision of onnxruntime 'fp8'"),
         ("export", "give --checkpoint DIRECTORY, or --preset NAME"),
+        ("export --preset wav-tiny --out x --verify", "--verify is for a --checkpoint"),
         ("serve --engine torhc", "did you mean 'torch'"),
         ("bench planner --preset wav-tny", "did you mean 'wav-tiny'"),
         ("demo --task juggle --no-monitor", "task:='juggle'. Valid: "),

@@ -123,6 +123,7 @@ def reward_terms(data: Data) -> Figure:
         axes.set_title(name, fontsize=7)
         axes.tick_params(labelsize=6)
     figure.supxlabel("time [s]", fontsize=8)
+    figure.supylabel("share of the reward, without a unit; every panel has its own scale", fontsize=8)
     return figure
 
 

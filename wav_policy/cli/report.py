@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
     recorded = [name for name in arguments.measure if _MODULES[name] == "recorded"]
     if recorded and arguments.data is None:
         raise ConfigurationError(f"--measure {recorded[0]} needs --data DATASET, labelled by `wav label`")
-    from wav_models.experiments.page import draw_report
+    from wav_models.experiments.page import draw_report, measured_now
 
     command = "wav report " + shlex.join(argv)
     if arguments.results:
@@ -81,8 +81,16 @@ def main(argv: list[str]) -> None:
         _write(arguments.out / "success.json", {"command": command, **join_results(arguments.results)})
     if arguments.measure:
         inputs = _inputs(arguments)
+        from wav_models.checkpoint import checkpoint_hash
+
+        origin = {
+            "command": command,
+            "checkpoint": inputs.checkpoint.name,
+            "checkpoint_sha256": checkpoint_hash(inputs.checkpoint),
+            **measured_now(),
+        }
         for name in arguments.measure:
-            _measure(name, inputs, arguments.out, command)
+            _measure(name, inputs, arguments.out, origin)
     drawn = draw_report(arguments.out)
     print(f"{', '.join(drawn)}: {arguments.out / 'index.html'}")
 
@@ -99,11 +107,11 @@ def _inputs(arguments: ReportArguments) -> ReportInputs:
     )
 
 
-def _measure(name: str, inputs: ReportInputs, out: Path, command: str) -> None:
+def _measure(name: str, inputs: ReportInputs, out: Path, origin: dict[str, str]) -> None:
     module = importlib.import_module(f"wav_policy.experiments.figures.{_MODULES[name]}")
     print(f"measuring {name}", file=sys.stderr, flush=True)
     for file, data in getattr(module, f"measure_{name}")(inputs).items():
-        _write(out / file, {"command": command, "checkpoint": inputs.checkpoint.name, **data})
+        _write(out / file, {**origin, **data})
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:

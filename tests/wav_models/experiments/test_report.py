@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,28 @@ def test_every_figure_is_drawn_and_on_the_page(tmp_path: Path) -> None:
         picture = cv2.imread(str(tmp_path / f"{name}.png"))
         assert picture is not None
         assert picture.std() > 5, f"{name} is blank"
+
+
+def test_the_page_says_what_it_is_of_and_reads_on_a_phone(tmp_path: Path) -> None:
+    origin = {"checkpoint": "mine", "checkpoint_sha256": "0123456789abcdef", "measured": "2026-11-29", "version": "0.1"}
+    cost = {**origin, **data_files()["cost.json"]}
+    rewards = {**origin, "data": "bowl<1>", "episodes_were": "held out", **data_files()["rewards.json"]}
+    write(tmp_path, {"cost.json": cost, "rewards.json": rewards})
+    draw_report(tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    assert 'name="viewport"' in page
+    assert "Of checkpoint mine (SHA-256 0123456789ab). Drawn on " in page
+    assert f"by wav-policy {version('wav-policy')} " in page
+    told = "checkpoint mine (SHA-256 0123456789ab), dataset bowl&lt;1&gt;, recorded episodes: held out"
+    assert f"<small>{told}, measured on 2026-11-29 by wav-policy 0.1</small>" in page
+
+
+def test_figures_of_several_checkpoints_are_told_apart(tmp_path: Path) -> None:
+    files = data_files()
+    write(tmp_path, {"cost.json": {"checkpoint": "a", **files["cost.json"]}, "value.json": files["value.json"]})
+    draw_report(tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    assert "Of checkpoint a: cost; a checkpoint that is not named: value. Drawn" in page
 
 
 def test_success_bars_show_rates_and_intervals() -> None:

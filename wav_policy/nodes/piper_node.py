@@ -208,9 +208,13 @@ class PiperNode(ManagedNode):
         was called while this waited: it stays where it is held."""
         asked = time.monotonic()
         loop, speed = self._loop, self.config.park_speed if self._may_park else 0.0
-        if loop is not None and speed > 0.0 and not loop.park(np.array(self.config.home), speed, asked):
-            why = loop.state().detail or "not commanding"
-            self.get_logger().warning(f"not in the safe pose, holding where the arms are: {why}")
+        if loop is not None and speed > 0.0:
+            self.get_logger().info("parking: the arms move slowly to the safe pose")
+            if loop.park(np.array(self.config.home), speed, asked):
+                self.get_logger().info("parked: the arms are in the safe pose")
+            else:
+                why = loop.state().detail or "not commanding"
+                self.get_logger().warning(f"not in the safe pose, holding where the arms are: {why}")
         self.hold()
         return super().on_deactivate(state)
 

@@ -361,8 +361,11 @@ def test_the_teach_button_ends_our_control(active: Robot, probe: Probe) -> None:
 def test_deactivation_parks_and_holds(robot: Robot, probe: Probe) -> None:
     assert probe.change_state(Transition.TRANSITION_CONFIGURE)
     assert probe.change_state(Transition.TRANSITION_ACTIVATE)
-    stroke = robot.plants[0].stroke
+    stroke, before = robot.plants[0].stroke, len(robot.log.read_text())
     assert probe.change_state(Transition.TRANSITION_DEACTIVATE)
+    said = robot.log.read_text()[before:]
+    assert "parking: the arms move" in said, "whoever presses Ctrl-C must know"
+    assert "parked: " in said
     np.testing.assert_allclose(robot.plants[0].position, [0.0, 1.1716, -0.6219, 0.0, 1.1084, -1.5708], atol=0.002)
     assert robot.plants[0].stroke == pytest.approx(stroke, abs=1e-4)
     assert all(plant.powered for plant in robot.plants)

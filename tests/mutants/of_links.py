@@ -229,6 +229,24 @@ MUTANTS: Final = [
         {"done_late": ("if time.monotonic() - asked > OUTDATED:", "if False:")},
     ),
     *mutants_of(
+        "wav_policy/monitor/replay.py",
+        ("tests/wav_policy/monitor/test_recordings.py",),
+        {
+            "recorded_a_frame_late": ("recording.actions[index:-1]", "recording.actions[index + 1 :]"),
+            "returns_a_frame_early": ("recording.values[index + 1 :]", "recording.values[index:]"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/monitor/open_recording.py",
+        ("tests/wav_policy/monitor/test_recordings.py",),
+        {"commands_of_the_row": ("episode.actions[due_rows(len(episode), stride)]", "episode.actions[::stride]")},
+    ),
+    *mutants_of(
+        "wav_policy/nodes/monitor_feed.py",
+        ("tests/wav_policy/nodes/test_monitor.py",),
+        {"values_for_ever": ("self._value is not None and now - self._value[0] < _OLD_CHUNK", "self._value is not None")},
+    ),
+    *mutants_of(
         "wav_models/data/episode_lines.py",
         ("tests/wav_policy/recording/test_episode_writer.py", "tests/wav_models/rewards/test_label.py"),
         {

@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -14,6 +14,9 @@ from wav_models.command_line import Port, parsed
 from wav_models.configuration import Count, Range
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.options import check_film, checkpoint_to_load
+
+if TYPE_CHECKING:
+    from wav_policy.monitor.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -23,15 +26,15 @@ class ReplayArguments:
     recording: Annotated[Path, tyro.conf.Positional]
     """Directory or file."""
     episode: Count = 0
-    """Of a dataset; of a bag where a clock was set in between."""
+    """Which episode of a dataset, or of a bag in which a clock was set."""
     topics: Path | None = None
     """YAML file with the topics of a bag of another stack (config/bag_map.yaml)."""
     checkpoint: Path = Path(DEFAULT_CHECKPOINT)
     """Checkpoint directory of the policy that imagines."""
     engine: str = "torch"
-    """auto, torch, onnxruntime or tensorrt."""
+    """What runs the networks: auto, torch, onnxruntime or tensorrt."""
     seed: Count = 0
-    """Of the plans."""
+    """Seed of the plans."""
     host: str = "127.0.0.1"
     """Address the page is served on; beyond this host it asks for a token."""
     port: Port = 8080
@@ -70,17 +73,20 @@ def main(argv: list[str]) -> None:
     topics = None if arguments.topics is None else load(BagTopics, resolve(arguments.topics))
     config = load_model_config(checkpoint)
     image_size, step_hz = config.latent.image_size, config.horizon.step_hz
-    recording = open_recording(arguments.recording, arguments.episode, image_size, step_hz, rgb_from_any, topics)
+
+    def open_episode(number: int) -> Recording:
+        return open_recording(arguments.recording, number, image_size, step_hz, rgb_from_any, topics)
+
+    recording = open_episode(arguments.episode)
     print(*recording.remarks, sep="\n", end="\n" * bool(recording.remarks), flush=True)
-    policy = WAVPolicy.load(checkpoint, engine=arguments.engine)
-    with closing(Replay(recording, policy, arguments.seed)) as replay:
-        if arguments.video is not None:
+    replay = Replay(recording, WAVPolicy.load(checkpoint, engine=arguments.engine), arguments.seed)
+    if arguments.video is not None:
+        with closing(replay):
             film_replay(replay, recording, arguments.video, lambda text: print(text, flush=True))
-            return
-        page = ReplayPage(recording, replay)
-        with closing(PageServer(address, page.page)) as server:
-            print(f"{recording.title}: {len(recording)} frames, {recording.instruction!r}")
-            print(f"the page is at {server.url}", flush=True)
-            while True:
-                page.update()
-                time.sleep(1.0 / arguments.rate)
+        return
+    with closing(ReplayPage(replay, open_episode)) as page, closing(PageServer(address, page.page)) as server:
+        print(f"{recording.title}: {len(recording)} frames, {recording.instruction!r}")
+        print(f"the page is at {server.url}", flush=True)
+        while True:
+            page.update()
+            time.sleep(1.0 / arguments.rate)

@@ -7,9 +7,13 @@ from typing import Final, Protocol
 
 START, HOLD, STOP, RESET, HOME = "start", "hold", "stop", "reset", "home"
 RECORD_START, RECORD_STOP, RECORD_DISCARD = "record_start", "record_stop", "record_discard"
+RECORD_SUCCESS, RECORD_FAILURE = "record_success", "record_failure"
+"""Both end an episode, and keep it with this mark."""
 RESET_TASK, INSTRUCT = "reset_task", "instruct"
 PLAY, SPEED, SEEK = "play", "speed", "seek"
 """Of a recording: "yes" or "no", times real time, seconds from its beginning."""
+EPISODE = "episode"
+"""Show another one of the same dataset: its number."""
 
 _BUTTONS: Final = {
     "piper/enable": "Start",
@@ -17,8 +21,14 @@ _BUTTONS: Final = {
     "piper/hold": "Hold",
     "piper/reset": "Reset",
     "piper/stop": "EMERGENCY STOP",
+    "recorder/start": "Record",
+    "recorder/stop": "Save",
+    "recorder/stop_success": "Success",
+    "recorder/stop_failure": "Failure",
+    "recorder/discard": "Discard",
+    "sim/reset": "New layout",
 }
-_SERVICE: Final = re.compile(r"(?<![\w/])(?:(call|Call) )?(piper/(?:enable|home|hold|reset|stop))\b(?! false)")
+_SERVICE: Final = re.compile(rf"(?<![\w/])(?:(call|Call) )?({'|'.join(_BUTTONS)})\b(?! false)")
 
 
 class CommandError(RuntimeError):

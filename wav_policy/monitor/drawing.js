@@ -54,13 +54,53 @@ function axes(canvas, title, xs, ys, least, xLabel, nothing) {
   return {g, x, y};
 }
 
-function drawValue(canvas, value) {
-  const [times, values] = value || [[], []];
-  const chart = axes(canvas, "Value ahead", times, values, 0.1, "s", "no plan");
+// `recorded`: what became of it, where that is known, for the first of the times.
+function drawValue(canvas, value, recorded) {
+  const [times, values] = value || [[], []], known = value && recorded || [];
+  const title = known.length ? "Value ahead; dashed: recorded" : "Value ahead";
+  const chart = axes(canvas, title, times, [...values, ...known], 0.1, "s", "no plan");
   if (!chart) return;
   const {g, x, y} = chart;
-  g.strokeStyle = colour("accent"); g.lineWidth = 2;
-  g.beginPath(); times.forEach((time, i) => g.lineTo(x(time), y(values[i]))); g.stroke();
+  curve(g, known.map((one, i) => [x(times[i]), y(one)]), colour("ink"), true);
+  curve(g, values.map((one, i) => [x(times[i]), y(one)]), colour("accent"));
+}
+
+function curve(g, points, style, isDashed = false) {
+  g.strokeStyle = style; g.lineWidth = isDashed ? 1.5 : 2;
+  g.setLineDash(isDashed ? [4, 3] : []);
+  g.beginPath(); for (const [x, y] of points) g.lineTo(x, y); g.stroke();
+  g.setLineDash([]);
+}
+
+// Every joint over the plan in a box of its own, a row for each arm: what was commanded then is dashed.
+const ARM_JOINTS = 7, LEAST_TURN = 0.2, LEAST_STROKE = 0.02;  // rad, m: noise must not look like news
+
+function drawJoints(canvas, joints) {
+  const [g, width, height] = begin(canvas);
+  g.fillStyle = colour("ink");
+  g.fillText("Joints over the plan; dashed: recorded", 8, 15, width - 16);
+  if (!joints) { g.fillStyle = colour("dim"); g.fillText("no plan", 8, 34); return; }
+  const {planned, recorded} = joints, top = 22, left = 18;
+  const across = (width - left - 4) / ARM_JOINTS, down = (height - top - 4) / 2;
+  for (let joint = 0; joint < 2 * ARM_JOINTS; joint++) {
+    const arm = Math.floor(joint / ARM_JOINTS), own = joint % ARM_JOINTS, isGripper = own === ARM_JOINTS - 1;
+    const box = {x: left + own * across, y: top + arm * down, width: across - 4, height: down - 4};
+    const column = rows => rows.map(row => row[joint]);
+    const [plan, done] = [column(planned), column(recorded)];
+    const all = [...plan, ...done], middle = (Math.max(...all) + Math.min(...all)) / 2;
+    const reach = Math.max(Math.max(...all) - Math.min(...all), isGripper ? LEAST_STROKE : LEAST_TURN);
+    const place = (value, i) => [
+      box.x + box.width * i / Math.max(1, plan.length - 1),
+      box.y + box.height * (0.5 - 0.9 * (value - middle) / reach),
+    ];
+    g.strokeStyle = colour("line"); g.lineWidth = 1;
+    g.strokeRect(box.x, box.y, box.width, box.height);
+    curve(g, done.map(place), colour("ink"), true);
+    curve(g, plan.map(place), colour("accent"));
+    g.fillStyle = colour("dim");
+    g.fillText(isGripper ? "grip" : own + 1, box.x + 2, box.y + 10);
+    if (!own) g.fillText("LR"[arm], 6, box.y + box.height / 2 + 4);
+  }
 }
 
 // Every future of every round is a dot: they draw together as the planner concentrates. The one acted on has a ring.
@@ -95,7 +135,7 @@ function projection(width, height) {
   };
 }
 
-function drawArms(canvas, {strokes, arms, ghosts, paths}) {
+function drawArms(canvas, {strokes, arms, ghosts, paths, recorded_paths: recordedPaths}) {
   const [g, width, height] = begin(canvas), project = projection(width, height);
   const line = (ends, thickness, style) => {
     g.strokeStyle = style; g.lineWidth = thickness;
@@ -120,6 +160,9 @@ function drawArms(canvas, {strokes, arms, ghosts, paths}) {
   for (const ghost of ghosts || []) for (const each of all(ghost, GHOST)) each.draw();
   g.globalAlpha = 1;
   if (arms) for (const each of all(arms)) each.draw();
+  for (const path of recordedPaths || []) {
+    curve(g, path.map(project).map(({x, y}) => [x, y]), colour("ink"), true);
+  }
   if (paths) for (const path of paths.points) {
     const points = path.map(project);
     for (let i = 1; i < points.length; i++) line([points[i - 1], points[i]], 4, `rgb(${paths.colours[i]})`);
@@ -134,22 +177,26 @@ function drawTimeline(canvas, records, now, span, at) {
   const [g, width, height] = begin(canvas);
   const x = time => width * (1 - (now - time) / span);
   const band = height - 34;
-  const values = [];
+  const values = [];  // where a line begins anew there is no value before it
   records.forEach((record, i) => {
     const end = i + 1 < records.length ? records[i + 1].at : now, left = x(record.at);
     const bar = (top, thickness, style) => { g.fillStyle = style; g.fillRect(Math.floor(left), top, Math.ceil(x(end) - left) + 1, thickness); };
     bar(band, 10, colour(record.level));
     if (record.lost) bar(band + 11, 4, colour("error"));
-    if (record.value !== null) values.push([left, record.value]);
+    if (record.value === null) return;
+    const goesOn = i > 0 && records[i - 1].value !== null;
+    values.push([left, record.value, goesOn], [x(end), record.value, true]);
   });
-  if (values.length) values.push([width, values.at(-1)[1]]);
   const heights = values.map(([, value]) => value);
   let low = Math.min(...heights), high = Math.max(...heights);
   const spare = Math.max(0, 0.1 - (high - low)) / 2;
   [low, high] = [low - spare, high + spare];
   g.strokeStyle = colour("accent"); g.lineWidth = 1.5;
   g.beginPath();
-  for (const [left, value] of values) g.lineTo(left, 4 + (band - 8) * (1 - (value - low) / (high - low)));
+  for (const [left, value, goesOn] of values) {
+    const top = 4 + (band - 8) * (1 - (value - low) / (high - low));
+    if (goesOn) g.lineTo(left, top); else g.moveTo(left, top);
+  }
   g.stroke();
   g.fillStyle = colour("dim");
   for (let seconds = 10; seconds < span / 1000; seconds += 10) {

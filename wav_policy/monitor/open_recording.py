@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from wav_models.data.dataset import Dataset
 from wav_models.data.images import resize_image
 from wav_models.data.layout import INFO_PATH
-from wav_models.data.samples import frames_per_step
+from wav_models.data.samples import due_rows, frames_per_step
 from wav_models.types import ImageArray
 from wav_policy.monitor.page import page_size
 from wav_policy.monitor.recording import Recording, ReplayError
@@ -19,6 +20,8 @@ from wav_policy.recording.bag_file import BagError, is_recording
 from wav_policy.recording.bag_pictures import Decode
 from wav_policy.recording.bag_topics import BagTopics
 from wav_policy.robot.cameras import VIEWS
+
+_MARKS: Final = {True: " (success)", False: " (failure)", None: ""}
 
 
 def check_recording(path: Path, episode: int) -> None:
@@ -73,13 +76,16 @@ def _from_dataset(path: Path, number: int, image_size: tuple[int, int], step_hz:
     decode: Callable[..., ImageArray] = episode.images
     sizes = {view: page_size(np.empty((*dataset.image_sizes[view], 3), np.uint8)) for view in VIEWS}
     return Recording(
-        title=f"{path.name}, episode {number}",
+        title=f"{path.name}, episode {number}{_MARKS[episode.info.success]}",
         fps=step_hz,
         instruction=episode.instruction,
         states=episode.states[::stride],
+        actions=episode.actions[due_rows(len(episode), stride)],
         pictures={view: decode(view, chosen, (height, width)) for view, (width, height) in sizes.items()},
         model_images={view: decode(view, chosen, image_size) for view in VIEWS},
         values=None if episode.values is None else episode.values[::stride, -1],
+        episode=number,
+        num_episodes=len(dataset),
     )
 
 
@@ -104,5 +110,14 @@ def _from_bag(
     for_page = {view: np.stack([page for page, _ in frames]) for view, frames in small.items()}
     for_model = {view: np.stack([model for _, model in frames]) for view, frames in small.items()}
     return Recording(
-        path.name, fps, bag.instruction, segment.states[rows], for_page, for_model, remarks=tuple(bag.remarks())
+        path.name,
+        fps,
+        bag.instruction,
+        segment.states[rows],
+        segment.actions[rows],
+        for_page,
+        for_model,
+        remarks=tuple(bag.remarks()),
+        episode=number,
+        num_episodes=len(bag.segments),
     )

@@ -43,7 +43,8 @@ _GHOST_SHARES: Final = (0.5, 1.0)
 """Where in the chunk the ghosts stand."""
 _COMMANDS: Final = (
     *(commands.RESET_TASK, commands.INSTRUCT, commands.RECORD_START, commands.RECORD_STOP, commands.RECORD_DISCARD),
-    *(commands.PLAY, commands.SPEED, commands.SEEK),
+    *(commands.RECORD_SUCCESS, commands.RECORD_FAILURE),
+    *(commands.PLAY, commands.SPEED, commands.SEEK, commands.EPISODE),
 )
 _MAX_REQUEST: Final = 4000
 """Characters."""
@@ -105,6 +106,8 @@ class MonitorPage:
             "available": sorted(snapshot.available),
             "playback": None if snapshot.playback is None else asdict(snapshot.playback),
             "value": value,
+            "recorded_value": None if snapshot.recorded_values is None else _rounded(snapshot.recorded_values),
+            "joints": _joints(snapshot),
             "scores": None if snapshot.scores is None else _rounded(snapshot.scores),
             "taken": snapshot.taken,
         }
@@ -119,6 +122,8 @@ class MonitorPage:
         chunk = snapshot.chunk
         if not self._is_new("chunk", chunk):
             return motion
+        recorded = snapshot.recorded_actions
+        motion["recorded_paths"] = None if recorded is None else _millimetres(gripper_paths(recorded))
         if chunk is None:
             return motion | {"ghosts": None, "paths": None}
         rows = [round(share * (len(chunk.positions) - 1)) for share in _GHOST_SHARES]
@@ -189,6 +194,13 @@ def _parse(text: str | bytes) -> tuple[str, str]:
     if command not in _COMMANDS or not isinstance(words, str):
         raise ValueError("not a command")
     return command, words
+
+
+def _joints(snapshot: Snapshot) -> dict[str, Any] | None:
+    """Of a recording, the rows of the chunk and the commands that were recorded for the same times."""
+    if snapshot.chunk is None or snapshot.recorded_actions is None:
+        return None
+    return {"planned": _rounded(snapshot.chunk.positions), "recorded": _rounded(snapshot.recorded_actions)}
 
 
 def _pictures(snapshot: Snapshot) -> dict[str, ImageArray | None]:

@@ -25,15 +25,25 @@ class _Imagined:
     value_times: FloatArray
     scores: FloatArray | None
     futures: ImageArray | None
+    recorded_values: FloatArray | None
+    recorded_actions: FloatArray
 
     @classmethod
-    def of(cls, plan: Plan, policy: WAVPolicy) -> _Imagined:
-        """Imagine what a plan of this policy leads to, and all that it was chosen from."""
+    def of(cls, plan: Plan, policy: WAVPolicy, recording: Recording, index: int) -> _Imagined:
+        """Imagine what a plan of this policy at a frame leads to, and all that it was chosen from; beside it what was
+        recorded of the same steps: row i of the chunk is due, and value i predicted for, frame index + 1 + i."""
         future, views, all_futures = policy.imagine(plan), policy.config.embodiment.view_names, policy.futures(plan)
         frames = tuple(dict(zip(views, future[:, number], strict=True)) for number in range(future.shape[1]))
         times = plan.chunk.step * np.arange(1, len(plan.values) + 1, dtype=np.float64)
-        scores = np.array([entry.video_score for entry in plan.rounds]) if plan.rounds else None
-        return cls(plan, frames, times, scores, None if all_futures is None else contact_sheet(all_futures))
+        return cls(
+            plan,
+            frames,
+            times,
+            scores=np.array([entry.video_score for entry in plan.rounds]) if plan.rounds else None,
+            futures=None if all_futures is None else contact_sheet(all_futures),
+            recorded_values=None if recording.values is None else recording.values[index + 1 :][: len(plan.values)],
+            recorded_actions=recording.actions[index:-1][: len(plan.chunk.positions)],
+        )
 
 
 class Replay:
@@ -43,10 +53,13 @@ class Replay:
         recording: frames at the model's step rate.
         policy: imagines.
         seed: of all plans.
+
+    Attributes:
+        recording: the same.
     """
 
     def __init__(self, recording: Recording, policy: WAVPolicy, seed: int = 0) -> None:
-        self._recording = recording
+        self.recording = recording
         self._policy = policy
         self._seed = seed
         self._pictures = [{view: recording.pictures[view][i] for view in VIEWS} for i in range(len(recording))]
@@ -66,6 +79,11 @@ class Replay:
             self._condition.notify()
         self._thread.join()
 
+    def instead(self, recording: Recording) -> Replay:
+        """Of another recording by the same policy, once this one has ended."""
+        self.close()
+        return Replay(recording, self._policy, self._seed)
+
     @property
     def num_imagined(self) -> int:
         """Plans that are ready."""
@@ -74,11 +92,11 @@ class Replay:
     @property
     def num_plans(self) -> int:
         """Plans there will be."""
-        return -(-len(self._recording) // self._stride)
+        return -(-len(self.recording) // self._stride)
 
     def snapshot(self, index: int) -> Snapshot:
         """What the page shows at a frame."""
-        recording = self._recording
+        recording = self.recording
         with self._condition:
             self._looking_at = index
             self._condition.notify()
@@ -91,20 +109,21 @@ class Replay:
             chunk=None if plan is None else plan.chunk,
             value_times=None if current is None else current.value_times,
             values=None if plan is None else plan.values,
+            recorded_values=None if current is None else current.recorded_values,
+            recorded_actions=None if current is None else current.recorded_actions,
             scores=None if current is None else current.scores,
             taken=None if plan is None else plan.chosen,
             futures=None if current is None else current.futures,
             instruction=recording.instruction,
-            reports={PLANNING: self._report(plan)},
+            reports={PLANNING: self._report()},
             title=f"{recording.title}, {index / recording.fps:.1f} s",
         )
 
-    def _report(self, plan: Plan | None) -> StatusReport:
+    def _report(self) -> StatusReport:
         done = f"{self.num_imagined} of {self.num_plans} futures imagined"
-        values = {} if plan is None else {"plan_ms_p50": f"{1e3 * plan.seconds['total']:.6g}"}
         if self._fault:
-            return StatusReport(ERROR, f"{self._fault}; {done}", values)
-        return StatusReport(OK, done, values)
+            return StatusReport(ERROR, f"{self._fault}; {done}", {})
+        return StatusReport(OK, done, {})
 
     def _imagined_for(self, index: int) -> dict[str, ImageArray]:
         """Per view the newest imagined frame whose time has come at `index`."""
@@ -121,9 +140,9 @@ class Replay:
         while (index := self._await_work()) is not None:
             try:
                 plan = self._policy.plan(self._observation(index), seed=self._seed)
-                imagined = _Imagined.of(plan, self._policy)
+                imagined = _Imagined.of(plan, self._policy, self.recording, index)
             except Exception as error:  # whatever it is, the page must say that nothing more will be imagined
-                self._fault = f"imagining stopped at {index / self._recording.fps:.1f} s: {error!r}"
+                self._fault = f"imagining stopped at {index / self.recording.fps:.1f} s: {error!r}"
                 return
             with self._condition:
                 self._known[index] = imagined
@@ -132,7 +151,7 @@ class Replay:
         """The next frame to plan at: the first open one from two strides before where one looks; None when closed."""
         with self._condition:
             while not self._closed:
-                frames = range(0, len(self._recording), self._stride)
+                frames = range(0, len(self.recording), self._stride)
                 missing = [index for index in frames if index not in self._known]
                 if missing:
                     start = self._looking_at - 2 * self._stride
@@ -141,7 +160,7 @@ class Replay:
         return None
 
     def _observation(self, index: int) -> Observation:
-        recording = self._recording
+        recording = self.recording
         memory = window(len(recording), index, self._policy.config.horizon).memory
         views = self._policy.config.embodiment.view_names
         images = np.stack([recording.model_images[view][memory] for view in views])

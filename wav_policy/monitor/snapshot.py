@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from wav_models.types import ActionChunk, FloatArray, ImageArray
 from wav_policy.monitor.commands import in_words
+from wav_policy.robot.joints import GRIPPERS, REVOLUTE
 
 OK, WARN, ERROR = 0, 1, 2
 """Levels of diagnostic_msgs/DiagnosticStatus."""
@@ -18,6 +21,7 @@ LEVELS: Final = {OK: "ok", WARN: "warn", ERROR: "error"}
 
 CONTROL, PLANNING, WORLD_REPORT = "piper_node: control loop", "policy_node: planning", "sim_node: world"
 ARMS: Final = ("piper_node: left arm", "piper_node: right arm")
+RECORDER: Final = "recorder_node: episode"
 
 _MAX_FEEDBACK_AGE: Final = 500.0
 """What an arm says of itself counts while its feedback is younger [ms]."""
@@ -31,17 +35,17 @@ _NEXT_STEPS: Final = {
 """By reason of the control loop, for texts that name no button."""
 _NAMES_A_BUTTON: Final = re.compile(r"\b(Start|Home|Reset)\b")
 _NUMBERS: Final = (
-    ("control", CONTROL, "control_rate_hz", "{:.0f} Hz"),
-    ("control late p99", CONTROL, "lateness_p99_ms", "{:.1f} ms"),
-    ("plan p50", PLANNING, "plan_ms_p50", "{:.0f} ms"),
-    ("plan p99", PLANNING, "plan_ms_p99", "{:.0f} ms"),
-    ("observation to chunk p50", PLANNING, "observation_to_chunk_ms_p50", "{:.0f} ms"),
-    ("rounds", PLANNING, "rounds", "{:.0f}"),
-    ("plans", PLANNING, "plans", "{:.0f}"),
-    ("left arm feedback", ARMS[0], "feedback_rate_hz", "{:.0f} Hz"),
-    ("right arm feedback", ARMS[1], "feedback_rate_hz", "{:.0f} Hz"),
-    ("cameras", WORLD_REPORT, "image_rate", "{:.0f} Hz"),
-    ("real-time factor", WORLD_REPORT, "real_time_factor", "{:.2f}"),
+    ("control loop", CONTROL, "control_rate_hz", "{:.0f} Hz"),
+    ("99 % of its ticks late by up to", CONTROL, "lateness_p99_ms", "{:.1f} ms"),
+    ("half of the plans within", PLANNING, "plan_ms_p50", "{:.0f} ms"),
+    ("99 % of the plans within", PLANNING, "plan_ms_p99", "{:.0f} ms"),
+    ("from picture to chunk, half within", PLANNING, "observation_to_chunk_ms_p50", "{:.0f} ms"),
+    ("rounds in the newest plan", PLANNING, "rounds", "{:.0f}"),
+    ("plans since the start", PLANNING, "plans", "{:.0f}"),
+    ("left arm's readings", ARMS[0], "feedback_rate_hz", "{:.0f} Hz"),
+    ("right arm's readings", ARMS[1], "feedback_rate_hz", "{:.0f} Hz"),
+    ("pictures of each camera", WORLD_REPORT, "image_rate", "{:.0f} Hz"),
+    ("simulation, 1 is real time", WORLD_REPORT, "real_time_factor", "{:.2f}"),
 )
 
 
@@ -70,12 +74,17 @@ class Playback:
         position, end: of the moment that is shown and of the last one [s].
         playing: whether it goes on by itself.
         speed: times real time.
+        step: from one frame to the next [s].
+        episode, num_episodes: which one of how many, from 0.
     """
 
     position: float
     end: float
     playing: bool
     speed: float
+    step: float
+    episode: int = 0
+    num_episodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,8 @@ class Snapshot:
         real, imagined: newest pictures per view, uint8 [H, W, 3].
         chunk: what is being executed.
         value_times, values: predicted value over the horizon, shapes [T], seconds after the observation.
+        recorded_values: of a recording, the return at those of `value_times` that it reaches to.
+        recorded_actions: of a recording, what was commanded for the times of those rows of `chunk`, shape [<= H, 14].
         scores: of the futures per planning round, shape [K, M].
         taken: round and future in it that is acted on.
         futures: all futures of a round of the last plan, best first with their scores, uint8 [h, w, 3].
@@ -104,6 +115,8 @@ class Snapshot:
     chunk: ActionChunk | None = None
     value_times: FloatArray | None = None
     values: FloatArray | None = None
+    recorded_values: FloatArray | None = None
+    recorded_actions: FloatArray | None = None
     scores: FloatArray | None = None
     taken: tuple[int, int] | None = None
     futures: ImageArray | None = None
@@ -144,10 +157,11 @@ def next_step(report: StatusReport) -> str:
 def state_lines(snapshot: Snapshot) -> list[StateLine]:
     """State of arms, safety and planning; for a recording, of what there is in it."""
     lines = []
-    for label, name in (("Arms", CONTROL), ("Left", ARMS[0]), ("Right", ARMS[1]), ("Policy", PLANNING)):
+    parts = ("Arms", CONTROL), ("Left", ARMS[0]), ("Right", ARMS[1]), ("Policy", PLANNING), ("Recorder", RECORDER)
+    for label, name in parts:
         report = snapshot.reports.get(name)
         if report is None:
-            if snapshot.playback is None:
+            if snapshot.playback is None and name != RECORDER:  # few systems have one
                 lines.append(StateLine(_UNKNOWN, label, "nothing heard"))
         elif name in snapshot.silent:
             lines.append(StateLine(_UNKNOWN, label, f"silent (last: {_said(name, report)})"))
@@ -157,18 +171,37 @@ def state_lines(snapshot: Snapshot) -> list[StateLine]:
 
 
 def _said(name: str, report: StatusReport) -> str:
+    if name == RECORDER:
+        return in_words(f"{report.message}{_recorded(report)}")
     if name != CONTROL:
         return in_words(report.message)
     return " \u2192 ".join(text for text in (arms_text(report), next_step(report)) if text)
 
 
+def _recorded(report: StatusReport) -> str:
+    """How long the episode in progress is, and how many there are."""
+    values = report.values
+    is_recording = report.message.startswith("recording") and "seconds" in values
+    length = f", {float(values['seconds']):.1f} s" if is_recording else ""
+    return f"{length}; {values['episodes']} episodes in the dataset" if "episodes" in values else length
+
+
 def numbers(snapshot: Snapshot) -> list[tuple[str, str]]:
-    """Names and values of latencies and rates."""
+    """Names and values of latencies and rates; for a recording, how far the plan is from what was done."""
     rows = []
     for label, name, key, form in _NUMBERS:
         report = snapshot.reports.get(name)
         if report is not None and name not in snapshot.silent and report.values.get(key):
             rows.append((label, form.format(float(report.values[key]))))
+    if snapshot.chunk is not None and snapshot.recorded_actions is not None and len(snapshot.recorded_actions):
+        recorded = snapshot.recorded_actions
+        apart = np.abs(snapshot.chunk.positions[: len(recorded)] - recorded).mean(axis=0)
+        rows.append(("joints, plan against recording", f"{apart[REVOLUTE].mean():.3f} rad"))
+        rows.append(("grippers, plan against recording", f"{1e3 * apart[GRIPPERS].mean():.1f} mm"))
+    if snapshot.values is not None and snapshot.recorded_values is not None and len(snapshot.recorded_values):
+        recorded = snapshot.recorded_values
+        both = snapshot.values[: len(recorded)].mean(), recorded.mean()
+        rows.append(("return, predicted and recorded", "{:.3f} and {:.3f}".format(*both)))
     return rows
 
 

@@ -2,6 +2,7 @@ const SPAN = 60000;        // how far back one can look [ms]
 const MOST = 1200;         // records of that time, at most
 const RECONNECTION = 1000; // [ms]
 const NOTE = 8000;         // how long an answer is shown [ms]
+const STRIDE = 1;          // with Shift, arrow keys go so far in a recording [s]
 const OWN_SPEEDS = ["0.25", "0.5", "1", "2", "4"];
 
 const find = id => document.getElementById(id);
@@ -10,6 +11,7 @@ let newest = {pictures: {}};            // all that was told, merged
 let ring = [];                          // {at, state, level, lost, value} of the last minute, oldest first
 let lookedAt = null;                    // one of them, or null: the newest
 let socket = null, isDue = false, noteUntil = 0;
+let opening = null;                     // the episode that was asked for, until it is there
 
 // The stream
 
@@ -40,6 +42,7 @@ function send(command, text = "") {
 }
 
 function note({done, text}) {
+  if (!done) opening = null;
   if (!text) return;
   find("note").textContent = done ? text : `Not done: ${text}`;
   find("note").className = done ? "" : "failed";
@@ -93,7 +96,9 @@ function draw(state) {
   paint(find("futures"), state.pictures.futures);
   write("choice-words", choiceWords(state));
   drawArms(find("arms"), state);
-  drawValue(find("value"), state.value);
+  drawValue(find("value"), state.value, state.recorded_value);
+  find("joints").hidden = !state.playback;
+  if (state.playback) drawJoints(find("joints"), state.joints);
   drawScores(find("scores"), state.scores, state.taken);
   drawPast();
   drawState(state);
@@ -153,20 +158,59 @@ function drawState(state) {
   const lines = state.state.filter(({name}) => name !== "Arms").map(({level, name, text}) => [level, `${name}: ${text}`]);
   if (state.title && !state.playback) lines.unshift(["unknown", state.title]);
   if (state.instruction) lines.push(["ok", `Instruction: ${state.instruction}`]);
+  find("instruction").placeholder = state.instruction ? `now: ${state.instruction}` : "what the robot shall do";
   fill("state", "li", lines);
   const rows = [...state.numbers, ...(state.interventions.length ? [["Safety filter stepped in, control ticks since the start"], ...state.interventions] : [])];
   fill("numbers", null, rows.flatMap(([name, value]) => value === undefined ? [["head", name, "dt"]] : [["", name, "dt"], ["", value, "dd"]]));
-  write("summary", ["Numbers", ...state.numbers.filter(([name]) => ["control", "plan p50"].includes(name)).map(row => row.join(" "))].join(" \u00b7 "));
+  write("summary", ["Numbers", ...state.numbers.filter(([name]) => ["control loop", "half of the plans within", "joints, plan against recording"].includes(name)).map(row => row.join(" "))].join(" \u00b7 "));
 }
 
-function drawPlayback({position, end, playing, speed}) {
+function drawPlayback({position, end, playing, speed, episode, num_episodes: count}) {
   find("playback").hidden = false;
+  find("episodes").hidden = count < 2;
+  if (opening === episode) opening = null;
+  write("episode-words", opening === null ? `episode ${episode} (0 \u2026 ${count - 1})` : `opening episode ${opening} \u2026`);
+  find("previous").disabled = opening !== null || episode === 0;
+  find("next").disabled = opening !== null || episode === count - 1;
   write("play", playing ? "Pause" : "Play");
   find("position").max = end;
   if (document.activeElement !== find("position") || playing) find("position").value = position;
   write("position-words", `${position.toFixed(1)} of ${end.toFixed(1)} s`);
   if (document.activeElement !== find("speed")) find("speed").value = String(speed);
 }
+
+// A frame, or another time, back or on in a recording. What is asked for next starts from there, not from what the
+// server has told.
+function step(seconds) {
+  const {position, end, step: frame} = newest.playback;
+  const there = frame * Math.round((position + seconds) / frame);
+  newest.playback = {...newest.playback, position: Math.min(end, Math.max(0, there)), playing: false};
+  find("position").value = newest.playback.position;
+  lookedAt = null;
+  send("seek", newest.playback.position);
+  redraw();
+}
+
+function onPlaybackKey(event) {
+  const {target, key, shiftKey} = event;
+  if (!newest.playback || event.ctrlKey || event.altKey || event.metaKey || target.closest("select, #timeline")) return;
+  const sign = {ArrowLeft: -1, ArrowRight: 1}[key];
+  const other = {PageUp: "previous", PageDown: "next"}[key];
+  if (sign) step(sign * (shiftKey ? STRIDE : newest.playback.step));
+  else if (other) find(other).click();
+  else if (key === " " && !target.closest("button, summary")) togglePlay();
+  else return;
+  event.preventDefault();
+}
+
+function openEpisode(number) {
+  if (opening !== null) return;
+  opening = number;
+  send("episode", number);
+  redraw();
+}
+
+function togglePlay() { send("play", newest.playback.playing ? "no" : "yes"); }
 
 function write(id, text) {
   if (find(id).textContent !== text) find(id).textContent = text;
@@ -189,7 +233,12 @@ function fill(id, tag, rows) {
 
 find("instruct").addEventListener("submit", event => { event.preventDefault(); send("instruct", find("instruction").value); });
 for (const button of document.querySelectorAll("#buttons button")) button.addEventListener("click", () => send(button.dataset.needs));
-find("play").addEventListener("click", () => send("play", newest.playback.playing ? "no" : "yes"));
+find("play").addEventListener("click", togglePlay);
+find("previous").addEventListener("click", () => openEpisode(newest.playback.episode - 1));
+find("next").addEventListener("click", () => openEpisode(newest.playback.episode + 1));
+find("back").addEventListener("click", () => step(-newest.playback.step));
+find("on").addEventListener("click", () => step(newest.playback.step));
+window.addEventListener("keydown", onPlaybackKey);
 find("position").addEventListener("input", () => send("seek", find("position").value));
 find("speed").append(...OWN_SPEEDS.map(speed => new Option(`${speed}\u00d7`, speed)));
 find("speed").addEventListener("change", () => { send("speed", find("speed").value); find("speed").blur(); });

@@ -26,6 +26,8 @@ _TRIGGERS: Final = {
     commands.RESET: "piper/reset",
     commands.RECORD_START: "recorder/start",
     commands.RECORD_STOP: "recorder/stop",
+    commands.RECORD_SUCCESS: "recorder/stop_success",
+    commands.RECORD_FAILURE: "recorder/stop_failure",
     commands.RECORD_DISCARD: "recorder/discard",
     commands.RESET_TASK: "sim/reset",
 }

@@ -58,7 +58,10 @@ def reports(state: str) -> dict[str, StatusReport]:
 def as_live(recorded: Snapshot, state: str) -> Snapshot:
     """A moment of a recording as that of a running robot."""
     real = {view: image for view, image in recorded.real.items() if (state, view) != ("camera_lost", "head")}
-    return dataclasses.replace(recorded, real=real, reports=reports(state), available=AVAILABLE, title="")
+    nothing_known = {"recorded_values": None, "recorded_actions": None}  # of what will become of the plan
+    return dataclasses.replace(
+        recorded, real=real, reports=reports(state), available=AVAILABLE, title="", **nothing_known
+    )
 
 
 def main(dataset: str, port: str = "8080", state: str = "moving") -> None:

@@ -338,6 +338,8 @@ def test_pages_speak_of_buttons() -> None:
         "Press Home, not piper/homeland; my_piper/stop is another"
     )
     assert in_words("piper/enable false switches the motors off") == "piper/enable false switches the motors off"
+    assert in_words("recorder/stop refused: none; call recorder/start") == "Save refused: none; press Record"
+    assert in_words("recorder/stop_failure refused: none") == "Failure refused: none"
     stopped = StatusReport(ERROR, "stopped: piper/stop", {"detail": "piper/stop", "reason": "stopped"})
     assert arms_text(stopped) == "stopped: EMERGENCY STOP"
     assert "Reset, then Start" in next_step(stopped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -20,15 +21,19 @@ from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.types import Observation, Plan
 from wav_policy.cli.main import main
+from wav_policy.monitor.commands import EPISODE, SEEK, SPEED, CommandError
 from wav_policy.monitor.open_recording import open_recording
 from wav_policy.monitor.recording import Recording, ReplayError
 from wav_policy.monitor.replay import Replay
 from wav_policy.monitor.replay_film import film_replay
-from wav_policy.monitor.snapshot import ERROR, PLANNING
+from wav_policy.monitor.replay_page import ReplayPage
+from wav_policy.monitor.snapshot import ERROR, PLANNING, Playback
 from wav_policy.nodes.messages.images import rgb_from_any
 from wav_policy.policy.wav_policy import WAVPolicy
+from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
+from wav_policy.robot.model import home_positions
 
 FEW = PlannerConfig(num_iterations=1, num_video_samples=2, num_video_elites=1, num_value_samples=2, num_value_elites=1)
 PATIENCE = 180.0
@@ -39,7 +44,9 @@ STEP_HZ, SIZE = WAV_TINY.horizon.step_hz, WAV_TINY.latent.image_size
 def make_recording(length: int = 12) -> Recording:
     images = np.random.default_rng(0).integers(0, 255, (length, *SIZE, 3), dtype=np.uint8)
     views = dict.fromkeys(VIEWS, images)
-    return Recording("test", STEP_HZ, "put it away", np.zeros((length, JOINT_DIM)), views, views)
+    rows = np.tile(np.arange(length, dtype=np.float64)[:, None], JOINT_DIM)
+    values = np.arange(length) / 10.0
+    return Recording("test", STEP_HZ, "put it away", np.zeros((length, JOINT_DIM)), rows, views, views, values)
 
 
 def write_bag(directory: Path, seconds: float = 2.0, *, without: str = "", storage: str = "MCAP") -> Path:
@@ -82,6 +89,7 @@ def test_a_bag_becomes_steady_frames_of_the_newest_that_had_come(tmp_path: Path,
     assert recording.instruction == "fold it"
     assert len(recording) == 20  # from the last camera's first frame, 0.021 s, to the 15 Hz camera's last
     assert recording.model_images["head"].shape == (20, *SIZE, 3)
+    np.testing.assert_allclose(recording.actions[:-1], recording.states[1:])  # nothing says what was commanded
     np.testing.assert_allclose(recording.states[:, 0], 0.02 + 0.1 * np.arange(20), atol=1e-9)
     np.testing.assert_allclose(recording.states[0], np.arange(JOINT_DIM) + 0.02)  # reordered by name
     for view, period in zip(VIEWS, (1 / 30, 1 / 15, 1 / 20), strict=True):
@@ -91,6 +99,24 @@ def test_a_bag_becomes_steady_frames_of_the_newest_that_had_come(tmp_path: Path,
         assert ages.max() < period + 0.006
     (file,) = (tmp_path / "bag").glob(f"*.{suffix}")
     assert len(open_recording(file, 0, SIZE, STEP_HZ, rgb_from_any)) == 20
+
+
+@pytest.mark.parametrize(("success", "mark"), [(True, " (success)"), (False, " (failure)"), (None, "")])
+def test_of_a_dataset_it_is_told_whether_it_went_well_and_what_was_commanded_for_each_step(
+    tmp_path: Path, success: bool | None, mark: str
+) -> None:
+    """At 20 Hz two rows make a step; the command that is due at the next one is in the row before it."""
+    fps, root = 2 * round(STEP_HZ), tmp_path / "drawer"
+    images = dict.fromkeys(VIEWS, np.zeros((48, 64, 3), np.uint8))
+    with DatasetWriter(root, fps=fps, image_sizes=dict.fromkeys(VIEWS, (48, 64))) as writer:
+        writer.start_episode("wave", {} if success is None else {"success": success})
+        for row in range(6):
+            writer.add_frame(images, home_positions(), home_positions() + 0.01 * row, row / fps)
+        writer.end_episode()
+    recording = open_recording(root, 0, SIZE, STEP_HZ, rgb_from_any)
+    assert recording.title == f"drawer, episode 0{mark}"
+    assert recording.values is None
+    np.testing.assert_allclose(recording.actions[:, 0] - home_positions()[0], [0.01, 0.03, 0.05], atol=1e-6)
 
 
 def test_a_bag_without_a_topic_is_named(tmp_path: Path) -> None:
@@ -122,6 +148,14 @@ def test_the_imagination_is_recomputed_beside_the_recording(random_checkpoint: P
         (first, known) = (at_first.imagined["head"], policy.imagine(replay._known[0].plan))
         np.testing.assert_array_equal(first, known[0, 0])
         assert late.chunk is replay._known[8].plan.chunk
+        assert at_first.recorded_actions is late.recorded_actions is not None
+        assert late.recorded_actions[:, 0].tolist() == [8.0, 9.0, 10.0]  # due at 9, 10, 11, the last frame
+        assert late.recorded_values is not None
+        assert late.recorded_values.tolist() == [0.9, 1.0, 1.1]
+        horizon = policy.config.horizon
+        first_plan = replay.snapshot(0)
+        assert first_plan.recorded_actions is not None
+        assert len(first_plan.recorded_actions) == min(horizon.action_horizon, 11)
         assert late.scores is not None
         assert late.scores.shape[1] == policy.planner.num_video_samples
         np.testing.assert_array_equal(late.real["head"], recording.pictures["head"][11])
@@ -185,6 +219,29 @@ class FailingPolicy:
 
     def plan(self, observation: Observation, **options: Any) -> Plan:
         raise FloatingPointError("a value is not finite")
+
+
+def test_another_episode_takes_the_place_of_the_first_and_one_that_does_not_open_does_not() -> None:
+    def open_episode(number: int) -> Recording:
+        if number == 2:
+            raise ReplayError("its video is damaged")
+        return dataclasses.replace(make_recording(5), title=f"episode {number}", episode=number, num_episodes=3)
+
+    first = Replay(dataclasses.replace(make_recording(), num_episodes=3), FailingPolicy())  # type: ignore[arg-type]
+    with closing(ReplayPage(first, open_episode)) as page:
+        page.obey(SPEED, "2")
+        page.obey(SEEK, "0.5")
+        assert page.obey(EPISODE, "1") == ""
+        shown = Playback(0.0, 0.4, playing=True, speed=2.0, step=0.1, episode=1, num_episodes=3)
+        assert page._playback == shown
+        assert page._replay.snapshot(0).title.startswith("episode 1,")
+        for wrong, why in (("3", "the last one is 2"), ("-1", "no episode -1"), ("0.5", "0.5"), ("x", "no number")):
+            with pytest.raises(CommandError, match=why):
+                page.obey(EPISODE, wrong)
+        with pytest.raises(ReplayError, match="damaged"):
+            page.obey(EPISODE, "2")
+        assert page._playback == shown
+        assert not first._thread.is_alive()
 
 
 def test_imagining_that_fails_is_said() -> None:

@@ -175,6 +175,34 @@ def test_the_choice_is_told(view: Tab, robot: Robot) -> None:
     view.wait_for("find('futures').width === 1")
 
 
+def test_what_a_recorder_offers_can_be_pressed(view: Tab, robot: Robot) -> None:
+    marks = {commands.RECORD_SUCCESS: "Success", commands.RECORD_FAILURE: "Failure"}
+    robot.snapshot = dataclasses.replace(robot.snapshot, available=frozenset(marks))
+    for command, button in marks.items():
+        view.wait_for(f"!document.querySelector('[data-needs={command}]').disabled")
+        view.click(button)
+    deadline = time.monotonic() + 20
+    while len(robot.asked) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert robot.asked == [(command, "") for command in marks]
+
+
+def test_where_there_was_no_value_the_last_minute_has_no_line(view: Tab) -> None:
+    """The last one before a stop must not go on as if it were predicted."""
+    line = """((records) => {
+      const drawn = [], canvas = find("timeline").cloneNode(), was = CanvasRenderingContext2D.prototype.lineTo;
+      document.body.append(canvas);
+      CanvasRenderingContext2D.prototype.lineTo = (x, y) => drawn.push(Math.round(x));
+      drawTimeline(canvas, records.map(([at, value]) => ({at, value, level: "ok"})), 1000, 1000, null);
+      CanvasRenderingContext2D.prototype.lineTo = was;
+      const {width} = canvas.getBoundingClientRect();
+      canvas.remove();
+      return drawn.map(x => Math.round(100 * x / width));
+    })([[0, 0.5], [200, 0.5], [400, null], [600, 0.4], [800, null]])"""
+    assert view.evaluate(line) == [20, 20, 40, 80]
+
+
 def test_a_lost_camera_is_told_and_comes_back(view: Tab, robot: Robot) -> None:
     robot.lost = {"left_wrist"}
     view.wait_for("document.querySelectorAll('figure.lost').length === 1")
@@ -250,7 +278,7 @@ def test_dark_mode_follows_the_system_and_the_button(tab: Tab, view: Tab, tmp_pa
 def test_a_recording_has_a_time_line_and_no_buttons(chromium: Browser) -> None:
     robot = Robot()
     robot.snapshot = dataclasses.replace(
-        robot.snapshot, playback=Playback(1.0, 4.0, playing=True, speed=1.0), title="drawer, episode 3"
+        robot.snapshot, playback=Playback(1.0, 4.0, playing=True, speed=1.0, step=0.1), title="drawer, episode 3"
     )
     with served(robot, with_bar=False) as url, chromium.open(url) as tab:
         tab.wait_for("find('word').textContent === 'drawer, episode 3' && !find('playback').hidden")
@@ -262,3 +290,54 @@ def test_a_recording_has_a_time_line_and_no_buttons(chromium: Browser) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert robot.asked == [(commands.SEEK, "2.5"), (commands.PLAY, "no")]
+
+
+def test_a_recording_is_stepped_by_keys_and_shows_what_was_recorded_beside_the_plan(chromium: Browser) -> None:
+    robot = Robot()
+    chunk = robot.snapshot.chunk
+    assert chunk is not None
+    robot.snapshot = dataclasses.replace(
+        robot.snapshot,
+        playback=Playback(1.0, 4.0, playing=False, speed=1.0, step=0.1),
+        recorded_values=np.linspace(0.3, 0.4, 16),
+        recorded_actions=chunk.positions[:10] + 0.1,
+    )
+    drawn = """(id => {
+      const g = find(id).getContext("2d"), {data} = g.getImageData(0, 0, find(id).width, find(id).height);
+      return data.some(value => value);
+    })"""
+    with served(robot, with_bar=False) as url, chromium.open(url) as tab:
+        tab.wait_for("Boolean(newest.playback) && !find('joints').hidden")
+        tab.resize(*SIZES["desktop"])
+        tab.wait_for(f"!isDue && {drawn}('joints') && {drawn}('value')")
+        assert tab.evaluate("newest.recorded_value.length === 16 && newest.recorded_paths[0].length === 10")
+        assert tab.evaluate(_OVERFLOWING) == []
+        shift = 8
+        for key, modifiers in (("ArrowRight", 0), ("ArrowLeft", shift), (" ", 0)):
+            number = len(robot.asked)
+            for kind in ("keyDown", "keyUp"):
+                tab.call("Input.dispatchKeyEvent", type=kind, key=key, modifiers=modifiers)
+            deadline = time.monotonic() + 20
+            while len(robot.asked) == number:
+                assert time.monotonic() < deadline, key
+                time.sleep(0.05)
+        (right, there), (left, before), play = robot.asked
+        assert (right, left) == (commands.SEEK, commands.SEEK)
+        assert float(there) == pytest.approx(1.1)
+        assert float(before) == pytest.approx(0.1)
+        assert play == (commands.PLAY, "yes")
+        assert not tab.evaluate("find('episodes').checkVisibility()"), "it is the only one"
+
+
+def test_the_next_episode_of_a_dataset_is_asked_for_once(chromium: Browser) -> None:
+    robot, playback = Robot(), Playback(1.0, 4.0, playing=False, speed=1.0, step=0.1, episode=0, num_episodes=2)
+    robot.snapshot = dataclasses.replace(robot.snapshot, playback=playback)
+    with served(robot, with_bar=False) as url, chromium.open(url) as tab:
+        tab.wait_for("find('episode-words').textContent.startsWith('episode 0 ')")
+        assert tab.evaluate("find('previous').disabled")
+        tab.press("PageDown", "PageDown")
+        tab.press("PageDown", "PageDown")
+        tab.wait_for("find('episode-words').textContent.startsWith('opening episode 1')")
+        robot.snapshot = dataclasses.replace(robot.snapshot, playback=dataclasses.replace(playback, episode=1))
+        tab.wait_for("find('episode-words').textContent.startsWith('episode 1 ') && find('next').disabled")
+        assert robot.asked == [(commands.EPISODE, "1")]

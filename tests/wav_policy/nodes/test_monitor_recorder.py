@@ -18,7 +18,14 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
 from wav_models.data.dataset import Dataset  # noqa: E402
-from wav_policy.monitor.commands import RECORD_DISCARD, RECORD_START, RECORD_STOP, CommandError  # noqa: E402
+from wav_policy.monitor.commands import (  # noqa: E402
+    RECORD_DISCARD,
+    RECORD_FAILURE,
+    RECORD_START,
+    RECORD_STOP,
+    RECORD_SUCCESS,
+    CommandError,
+)
 from wav_policy.nodes.monitor import Monitor  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -62,9 +69,9 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.1)
 
 
-def test_record_save_and_discard(monitor: Monitor, dataset: Path) -> None:
+def test_record_mark_save_and_discard(monitor: Monitor, dataset: Path) -> None:
     obey = monitor.commander.obey
-    wanted = {RECORD_START, RECORD_STOP, RECORD_DISCARD}
+    wanted = {RECORD_START, RECORD_STOP, RECORD_DISCARD, RECORD_SUCCESS, RECORD_FAILURE}
     wait_for(lambda: wanted <= monitor.commander.available(), "nobody offers to record")
 
     def starts() -> bool:
@@ -82,4 +89,10 @@ def test_record_save_and_discard(monitor: Monitor, dataset: Path) -> None:
     assert obey(RECORD_DISCARD) == "episode discarded"
     with pytest.raises(CommandError, match="recorder/stop refused: no episode is being recorded"):
         obey(RECORD_STOP)
-    assert [episode.instruction for episode in Dataset(dataset).episodes] == ["stack the plates"]
+    for mark, said in ((RECORD_SUCCESS, "episode 1 kept, success"), (RECORD_FAILURE, "episode 2 kept, failure")):
+        assert obey(RECORD_START).startswith("recording episode")
+        time.sleep(1.0)
+        assert obey(mark).startswith(said)
+    episodes = Dataset(dataset).episodes
+    assert [episode.success for episode in episodes] == [None, True, False]
+    assert {episode.instruction for episode in episodes} == {"stack the plates"}

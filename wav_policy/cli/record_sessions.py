@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,8 @@ COMMANDS: Final = {
 }
 LAYOUT_KEY, QUIT_KEY = "l", "q"
 KEYS: Final = "   ".join(f"[{key}] {verb}" for key, (_, verb) in COMMANDS.items())
+_KEY_OF: Final = {service: key for key, (service, _) in COMMANDS.items()}
+_SERVICE: Final = re.compile(rf"(call )?({'|'.join(_KEY_OF)})\b")
 
 _SETTLE: Final = 1.0
 """Recorded after the task is done, so that an episode ends at rest [s]."""
@@ -45,6 +48,11 @@ def status_line(client: RecorderClient) -> str:
         f"● episode {report.values['episodes']}  {seconds:5.1f} s  {frames:.0f} frames  {rate:5.2f} Hz{slow}"
         f"  {_disk(client)}  {report.values['instruction']}"
     )
+
+
+def in_keys(text: str) -> str:
+    """What the recorder says, with keys in place of the services that they call."""
+    return _SERVICE.sub(lambda found: f"{'press ' if found[1] else ''}[{_KEY_OF[found[2]]}]", text)
 
 
 def _num_episodes(client: RecorderClient) -> int:
@@ -115,7 +123,7 @@ class KeyboardSession:
 
     def _say(self, text: str) -> None:
         """A line that stays."""
-        print(f"\r\033[K{text}", flush=True)
+        print(f"\r\033[K{in_keys(text)}", flush=True)
 
     def _show(self, text: str) -> None:
         """The line that is overwritten."""

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from wav_policy.cli.record_sessions import UnattendedSession
+from wav_policy.cli.record_sessions import UnattendedSession, in_keys
 from wav_policy.nodes.clients.recorder_client import RECORDER, TELEOPERATION
 from wav_policy.nodes.clients.system_client import WORLD, Report, ServiceError
 
@@ -78,3 +78,10 @@ def test_the_exit_code_says_whether_all_episodes_were_recorded(
     session = UnattendedSession(FakeClient(fates), seed=1, time_limit=1.0)  # type: ignore[arg-type]
     assert session.run(3) == code
     assert capsys.readouterr().out.endswith(said)
+
+
+def test_the_keyboard_speaks_of_keys() -> None:
+    assert in_keys("recorder/rerecord refused: none to record again; call recorder/start") == (
+        "[r] refused: none to record again; press [s]"
+    )
+    assert in_keys("recorder/stop_success refused: none") == "[y] refused: none"

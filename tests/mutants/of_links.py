@@ -60,8 +60,12 @@ MUTANTS: Final = [
     ),
     *mutants_of(
         "wav_policy/piper/power.py",
-        (*_ARM_TESTS, "tests/wav_policy/piper/test_enable_gate.py", "tests/wav_policy/piper/test_faults.py", "tests/wav_policy/piper/test_firmware.py"),
+        (*_ARM_TESTS, "tests/wav_policy/piper/test_enable_gate.py", "tests/wav_policy/piper/test_faults.py", "tests/wav_policy/piper/test_firmware.py", "tests/wav_policy/piper/test_grips.py"),
         {
+            "grips_again_after_a_trip": ("    arm.has_let_go = True\n    stroke", "    stroke"),
+            "grips_again_at_the_second_try": ("    arm.has_let_go = True  # until", "    pass  # until"),
+            "grips_what_another_master_opened": ("    arm.has_let_go = arm.has_let_go or arm.link.reader.leader_frames > 0\n", ""),
+            "reset_after_a_stop": ("        require_not_stopped()\n        sdk.ResetPiper()", "        sdk.ResetPiper()"),
             "enabled_where_it_was_limp": ("while (reading := arm.read()) is None or reading is before:", "while (reading := arm.read()) is None:"),
             "flash_of_another_arm": ("if arm.flash is None or not _is_ready(arm):", "if arm.flash is None:"),
             "limp_gripper_powered": ("[frames.GRIPPER_ON_AND_CLEAR] * arm.status().is_enabled", "[frames.GRIPPER_ON_AND_CLEAR]"),

@@ -72,6 +72,8 @@ class ArmDriver:
         link: to its bus.
         flash: what it keeps in flash, each part as it told it last; None before.
         version: of its firmware; None before it has told it. Outlives a bus that is opened again.
+        has_let_go: since it was sent a target its motors were off, its gripper was cleared after a trip, or another
+            master spoke: what the gripper was told before, it does not hold any more.
     """
 
     def __init__(
@@ -85,10 +87,10 @@ class ArmDriver:
         usb_serial: str = "",
     ) -> None:
         self.side = side
-        self.channel = channel
         self.config = config or ArmConfig()
         self.flash: FlashLimits | None = None
         self.version: FirmwareVersion | None = None
+        self.has_let_go = False
         timeouts = self.config.connect_timeout, self.config.feedback_timeout
         self.link = ArmLink(side, interface, channel, *timeouts, clock, on_feedback, usb_serial)
         self._mode_sent = float("-inf")
@@ -97,6 +99,11 @@ class ArmDriver:
 
     def __repr__(self) -> str:
         return self.link.name
+
+    @property
+    def channel(self) -> str:
+        """Where it is, for the commands that mend it: with a USB serial not always where it was said to be."""
+        return self.link.channel
 
     def connect(self) -> None:
         """Open the bus, read feedback, ask for the firmware version. Moves and powers nothing.
@@ -212,6 +219,7 @@ class ArmDriver:
         Raises:
             PiperError: not connected.
         """
+        self.has_let_go = False
         return self._transmit(setpoint_frames(position, self.config.gripper_effort))
 
     def probe(self) -> bool:

@@ -39,7 +39,7 @@ class ArmLink:
         usb_serial: of the adapter, which is then found whatever it is called; "" believes the channel's name.
 
     Attributes:
-        name: with interface and channel.
+        channel: where the bus was opened last; before that, as it was given.
         reconnects: how often the bus was opened again.
     """
 
@@ -55,7 +55,7 @@ class ArmLink:
         usb_serial: str = "",
     ) -> None:
         self.reconnects = 0
-        self.name = f"{side} arm ({interface} '{channel}')"
+        self.channel = channel
         self._side = side
         self._interface = interface
         self._channel = channel
@@ -73,6 +73,11 @@ class ArmLink:
         self._open_error = PiperError(f"{self.name}: not connected")
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
+
+    @property
+    def name(self) -> str:
+        """With interface and channel."""
+        return f"{self._side} arm ({self._interface} '{self.channel}')"
 
     def open(self) -> None:
         """Open the bus and wait for feedback. Moves and powers nothing.
@@ -237,8 +242,8 @@ class ArmLink:
 
     def _open_bus(self) -> ArmBus:
         try:
-            channel = find_channel(self._interface, self._channel, self._usb_serial)
-            return open_bus(self._interface, channel, f"{self._side} arm")
+            self.channel = find_channel(self._interface, self._channel, self._usb_serial)
+            return open_bus(self._interface, self.channel, f"{self._side} arm")
         except PiperError as error:
             raise type(error)(f"{self._side} arm: {error}") from error
 

@@ -37,7 +37,9 @@ def enable(arm: ArmDriver, stopped: Callable[[], bool]) -> bool:
     require_wanted()
     require_fit_to_enable(arm)
     if _is_ready(arm):
-        return not clear_gripper(arm)
+        clear_gripper(arm)
+        return not arm.has_let_go
+    arm.has_let_go = True
     deadline = time.monotonic() + arm.config.enable_timeout
     while not (status := arm.status()).is_enabled:
         require_wanted()
@@ -57,6 +59,7 @@ def enable(arm: ArmDriver, stopped: Callable[[], bool]) -> bool:
         time.sleep(_POLL)
     clear_gripper(arm)
     arm.write(_position_from_now_on(arm))
+    arm.has_let_go = True  # until the control loop sends it a target
     return False
 
 
@@ -104,6 +107,7 @@ def clear_gripper(arm: ArmDriver) -> bool:
     reader, reading = arm.link.reader, arm.read()
     if reading is None or reader.gripper < 0 or not reader.gripper & GRIPPER_TRIPS:
         return False
+    arm.has_let_go = True
     stroke = units.micrometres_from_metres(float(reading.position[-1]))
     effort = units.effort_counts_from_newton_metres(arm.config.gripper_effort)
     codes = [frames.GRIPPER_OFF_AND_CLEAR] + [frames.GRIPPER_ON_AND_CLEAR] * arm.status().is_enabled
@@ -118,21 +122,27 @@ def clear_gripper(arm: ArmDriver) -> bool:
 def reset(arm: ArmDriver, stopped: Callable[[], bool], forced: bool) -> bool:
     """As `PiperArm.reset`."""
     arm.require_feedback()
+    arm.has_let_go = arm.has_let_go or arm.link.reader.leader_frames > 0
     arm.link.reader.forget_leader()
     forced = forced or arm.is_stuck_in_teach
     if not forced and is_healthy(arm):
         clear_gripper(arm)
         return False
     was_stopped = arm.status().is_stopped
+
+    def require_not_stopped() -> None:
+        if stopped() or (arm.status().is_stopped and not was_stopped):
+            raise EmergencyStoppedError(f"{arm}: stopped during the reset. Support the arms, call piper/reset again.")
+
     if not forced and not was_stopped and clear_errors(arm):
         clear_gripper(arm)
         return False
-    if stopped() or (arm.status().is_stopped and not was_stopped):
-        raise EmergencyStoppedError(f"{arm}: stopped during the reset. Support the arms, call piper/reset again.")
     deadline = time.monotonic() + arm.config.enable_timeout
-    with arm.link.sending as sdk:
+    with arm.link.sending as sdk:  # a stop that comes from here on is sent after the reset
+        require_not_stopped()
         sdk.ResetPiper()
     while not is_healthy(arm) or any(arm.status().enabled):
+        require_not_stopped()
         if time.monotonic() > deadline:
             status = arm.status()
             what = "; ".join((status.state_name, *status.faults))

@@ -52,6 +52,7 @@ class LeaderReader:
         self.num_garbled = 0
         self._interface = interface
         self._channel = channel
+        self._found_at = channel
         self._usb_serial = usb_serial
         self._bus: ArmBus | None = None
         self._lost = ""
@@ -81,8 +82,8 @@ class LeaderReader:
         self._thread.start()
 
     def _open_bus(self) -> ArmBus:
-        channel = find_channel(self._interface, self._channel, self._usb_serial)
-        return open_bus(self._interface, channel, f"{self.side} leader arm")
+        self._found_at = find_channel(self._interface, self._channel, self._usb_serial)
+        return open_bus(self._interface, self._found_at, f"{self.side} leader arm")
 
     def close(self) -> None:
         """End the thread and close the bus."""
@@ -136,8 +137,8 @@ class LeaderReader:
                 "arm a bus of its own"
             )
         return (
-            f"{arm}: the arm at '{self._channel}' is set up as a follower ({frame}), or a follower shares the bus. "
-            f"Make it a leader: `wav arm leader --channel {self._channel}`, then switch its power off and on"
+            f"{arm}: the arm at '{self._found_at}' is set up as a follower ({frame}), or a follower shares the bus. "
+            f"Make it a leader: `wav arm leader --channel {self._found_at}`, then switch its power off and on"
         )
 
     def _decode(self, identifier: int, data: bytes) -> None:

@@ -110,3 +110,39 @@ def test_nothing_is_powered_after_a_stop_that_an_arm_has_not_told(tmp_path: Path
             robot.enable(lambda: left.powered and robot.left.status().is_enabled)
         assert not right.powered
         robot.close()
+
+
+def test_a_reset_that_waits_for_the_bus_does_not_undo_a_stop_that_comes_meanwhile(rig: Any) -> None:
+    """The arm still tells the stop before it, so the new one is confirmed at once."""
+    rig.driver.connect()
+    rig.driver.enable()
+    rig.driver.stop()
+    stopped_anew, refused = threading.Event(), []
+
+    def reset() -> None:
+        with pytest.raises(EmergencyStoppedError, match=r"stopped during the reset") as error:
+            rig.driver.reset(stopped_anew.is_set)
+        refused.append(error.value)
+
+    resetting = threading.Thread(target=reset)
+    with rig.driver.link._lock:
+        resetting.start()
+        time.sleep(0.3)
+        stopped_anew.set()
+    resetting.join()
+    assert refused
+    assert rig.plant.powered
+
+
+def test_a_stop_that_comes_behind_a_reset_is_told_as_such_and_at_once(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.driver.connect()
+    rig.driver.enable()
+    rig.driver.stop()
+    stopped_anew = threading.Event()
+    monkeypatch.setattr(rig.arm.firmware, "_reset", stopped_anew.set)  # the stop behind it undoes what it does
+    began = time.monotonic()
+    with pytest.raises(EmergencyStoppedError, match=r"stopped during the reset.*piper/reset again"):
+        rig.driver.reset(stopped_anew.is_set)
+    assert time.monotonic() - began < 0.8 * rig.driver.config.enable_timeout

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tests.wav_policy.piper.conftest import QUICK
 from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
+from wav_policy.piper.adapters import Adapter
+from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.bimanual import BimanualPiper
 from wav_policy.piper.enable_gate import TOLERANCE, outside_limits, why_not_enable
 from wav_policy.piper.errors import FirmwareError, FlashLimitsError
@@ -122,6 +124,22 @@ def test_the_message_names_joint_numbers_and_command(make_rig: Callable[..., Any
     rig.plant.position[1] = math.radians(91)
     rig.wait_until(lambda: rig.driver.read().position[1] > 1.58)
     assert rig.driver.enable() is False, "moved inside by hand"
+
+
+def test_the_command_names_where_the_adapter_is_and_not_where_it_was_said_to_be(
+    make_rig: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be the other arm, whose flash is well."""
+    flash = Flash()
+    flash.corrupt()
+    rig = make_rig(tmp_path / "arm", flash)
+    adapter = Adapter("slcan", str(tmp_path / "arm"), usb_serial="A7")
+    monkeypatch.setattr("wav_policy.piper.adapters.list_adapters", lambda interface: [adapter])
+    rig.driver = PiperArm("left", "slcan", "/dev/ttyACM0", QUICK, usb_serial="A7")
+    rig.driver.connect()
+    with pytest.raises(FlashLimitsError, match=f"wav arm restore-limits --channel {tmp_path / 'arm'}") as refused:
+        rig.driver.enable()
+    assert "/dev/ttyACM0" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -106,11 +106,18 @@ def test_a_missing_adapter_is_named() -> None:
         LeaderReader("right", "slcan", "/nowhere").open()
 
 
-def test_a_follower_in_the_leaders_place_is_told_as_such(tmp_path: Path) -> None:
-    """Its own feedback is on the bus, also on other identifiers, and no targets."""
+@pytest.mark.parametrize("usb_serial", ["", "A7"])
+def test_a_follower_in_the_leaders_place_is_told_as_such(
+    tmp_path: Path, usb_serial: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own feedback is on the bus, also on other identifiers, and no targets. The command names where it is;
+    where it was said to be there may be another arm."""
+    adapter = Adapter("slcan", str(tmp_path / "lead"), usb_serial="A7")
+    monkeypatch.setattr("wav_policy.piper.adapters.list_adapters", lambda interface: [adapter])
+    channel = "/dev/ttyACM0" if usb_serial else str(tmp_path / "lead")
     for flash in (Flash(), Flash(feedback_offset=0x20)):
         with SimulatedArm(KinematicArm(), tmp_path / "lead", flash=flash):
-            reader = LeaderReader("left", "slcan", str(tmp_path / "lead"))
+            reader = LeaderReader("left", "slcan", channel, usb_serial)
             reader.open()
             deadline = time.monotonic() + 5.0
             while "is set up as a follower" not in reader.fault:

@@ -70,6 +70,7 @@ MUTANTS: Final = [
         ("tests/wav_policy/control/test_loop_tracking.py",),
         {
             "lost_zero_unnoticed": ("self._notice_jump(reading)\n", "pass\n"),
+            "lost_zero_is_moved": ("        self._whereabouts.jumped(jumped, reading.position)\n", ""),
             "lost_zero_is_let_go": ("_replace(target=np.where(jumped, reading.position, self._decision.target))", "_replace()"),
         },
     ),
@@ -105,7 +106,9 @@ MUTANTS: Final = [
         "wav_policy/control/control_loop.py",
         ("tests/wav_policy/control/test_loop_inhibits.py", "tests/wav_policy/control/test_loop_interruptions.py"),
         {
-            "rests_while_it_goes_back": ("np.abs(reading.velocity[REVOLUTE]).max() < _RESTING", "reading.velocity[REVOLUTE].max() < _RESTING"),
+            "rests_while_it_goes_back": ("np.abs(reading.velocity[REVOLUTE]).max() >= _RESTING", "reading.velocity[REVOLUTE].max() >= _RESTING"),
+            "enabled_on_its_way": ("if rests and self._phase is Phase.LEAVING and not self._is_moving(reading):", "if rests and self._phase is Phase.LEAVING:"),
+            "expected_where_it_was_moved_to": ("        if not waits:\n", "        if True:\n"),
             "clear_though_not_where_it_was": ("if self._go(Trigger.CLEAR) and told is not None:", "if self._go(Trigger.CLEAR) or told is not None:"),
             "sent_targets_forgotten": ("self._whereabouts.sent(target, self._cut_off, took)\n", "pass\n"),
             "enabled_arm_expected_where_it_was": ("        self._whereabouts.forget()\n", ""),

@@ -268,6 +268,7 @@ MUTANTS: Final = [
         {
             "refused_targets_are_places": ("(got | ~self._is_alone)", "True"),
             "left_alone_where_it_is": ("        self._is_alone = ~got\n", ""),
+            "leaning_is_moved": ("np.maximum(measured, target))", "target)"),
         },
     ),
     *mutants_of(

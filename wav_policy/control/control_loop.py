@@ -150,7 +150,8 @@ class ControlLoop:
         return is_engaged
 
     def disengage(self) -> None:
-        """Brake to rest, then stop commanding: the arms hold. A loop that does not answer does so before all else."""
+        """Brake until target and arms rest, then stop commanding: the arms hold. A loop that does not answer does so
+        before all else."""
         self._thread.urge(lambda: self._go(Trigger.DISENGAGE))
         if self._thread.is_running:
             self._is_silent.wait(SETTLE_TIMEOUT)
@@ -432,7 +433,7 @@ class ControlLoop:
         if decision.target is not None and self._phase.commands and not self._thread.must_hurry:
             self._supervise(decision.target, reading)
             self._send(now, decision.target)
-        if rests and self._phase is Phase.LEAVING:
+        if rests and self._phase is Phase.LEAVING and not self._is_moving(reading):
             self._go(Trigger.REST)
 
     def _tell_hold(self, decision: SafetyDecision) -> None:
@@ -469,6 +470,7 @@ class ControlLoop:
         if reading is None or not jumped.any():
             return
         self._safety.displace(jumped, reading.position)
+        self._whereabouts.jumped(jumped, reading.position)
         if self._decision is not None and self._decision.target is not None:
             self._decision = self._decision._replace(target=np.where(jumped, reading.position, self._decision.target))
         self._tracking.forget()
@@ -503,15 +505,20 @@ class ControlLoop:
 
     def _is_at_rest(self, reading: JointReading) -> bool:
         """Target and arms: an arm on its way lags its target, and is not to be mistaken for one that was moved."""
-        if self._safety.speed > _SETTLED or self._last_tick - reading.stamp > self._max_age:
+        is_heard = self._last_tick - reading.stamp <= self._max_age
+        return is_heard and self._safety.speed <= _SETTLED and not self._is_moving(reading)
+
+    def _is_moving(self, reading: JointReading | None) -> bool:
+        """Whether the arms are known to be."""
+        if reading is None or self._last_tick - reading.stamp > self._max_age:
             return False
-        return bool(np.abs(reading.velocity[REVOLUTE]).max() < _RESTING)
+        return bool(np.abs(reading.velocity[REVOLUTE]).max() >= _RESTING)
 
     def _go_on_from(self, reading: JointReading) -> None:
         """The arms may have moved meanwhile, or missed targets; a gripper that stayed closed on something keeps its
         target. An arm that is not where it was left is not commanded: it may be another one, or have dropped."""
         target = self._newest_target
-        moved = "" if target is None else self._whereabouts.find_moved(reading.position, target, self._cut_off)
+        moved = "" if target is None else self._whereabouts.find_moved(reading.position)
         if moved:
             self._require_enable(Trigger.MOVED, "not where it was", moved)
         gap = np.inf if target is None else np.abs(reading.position - target)[REVOLUTE].max()
@@ -529,14 +536,18 @@ class ControlLoop:
             self._on_inhibit(text)
 
     def _supervise(self, target: FloatArray, reading: JointReading | None) -> None:
-        """Hold where a joint stays away from its target: it would jump after it once it can."""
+        """Hold where a joint stays away from its target: it would jump after it once it can. A joint that was moved
+        while the arms wait is not followed, but found once nothing is in the way."""
         if reading is None or any(self._cut_off):
             return
-        self._whereabouts.heard(reading.position, target)
+        waits = self._phase in (Phase.WAITING, Phase.PAUSED)
+        if not waits:
+            self._whereabouts.heard(reading.position, target)
         report = self._tracking.look(reading.stamp, target, self._safety.velocity, reading.position)
         if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):
             self._require_enable(Trigger.LAG, "not following", report.text)
-        if self._phase is Phase.HELD and report.is_lost and self._safety.speed <= _SETTLED:
+        stays = report.is_lost and self._safety.speed <= _SETTLED
+        if stays and (self._phase is Phase.HELD or (waits and not self._whereabouts.find_moved(reading.position))):
             self._safety.relatch(GRIPPERS)
             self._tracking.forget()
 

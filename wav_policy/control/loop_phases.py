@@ -94,7 +94,7 @@ class Phase(Enum):
     HELD = "held"
     """A joint did not follow, or jumped: holds where the arms are until `engage`."""
     LEAVING = "leaving"
-    """Brakes, then commands nothing: somebody asked for it."""
+    """Brakes until the arms rest, then commands nothing: somebody asked for it."""
     RELEASING = "releasing"
     """Brakes, then commands nothing: an arm has left our control."""
     RELEASED = "released"

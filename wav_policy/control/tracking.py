@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wav_models.types import FloatArray
 from wav_policy.robot.joints import ARM_DOF, JOINT_DIM, JOINT_NAMES, REVOLUTE
@@ -93,7 +94,8 @@ class Tracking:
 
 
 class Whereabouts:
-    """Where each arm can be that was left alone: from where it was measured last to the targets it was sent since.
+    """Where the joints can be after an interruption: between where they were measured before it and the targets they
+    were sent since. A joint that leans on something was away from its target before, and has not moved.
 
     An arm whose bus refuses its targets is left alone too: until it has got one, it is not looked for elsewhere.
     """
@@ -103,12 +105,12 @@ class Whereabouts:
 
     def forget(self) -> None:
         """The arms are believed where they are measured next."""
-        self._low: FloatArray = np.zeros(JOINT_DIM)
-        self._high: FloatArray = np.zeros(JOINT_DIM)
+        self._low: FloatArray = np.full(JOINT_DIM, np.inf)
+        self._high: FloatArray = np.full(JOINT_DIM, -np.inf)
         self._is_alone = np.zeros(JOINT_DIM, dtype=bool)
 
     def heard(self, measured: FloatArray, target: FloatArray) -> None:
-        """Both arms were measured, shape [14], on their way to a target, shape [14]."""
+        """Both arms were measured, shape [14], on their way to a target, shape [14], and nothing is in the way."""
         self._low = np.where(self._is_alone, self._low, np.minimum(measured, target))
         self._high = np.where(self._is_alone, self._high, np.maximum(measured, target))
 
@@ -125,16 +127,19 @@ class Whereabouts:
         self._high = np.where(reached, np.maximum(self._high, target), self._high)
         self._is_alone = ~got
 
-    def find_moved(self, measured: FloatArray, target: FloatArray, was_muted: tuple[bool, bool]) -> str:
-        """The joint that is farthest from where its arm was left, in words with remedy; "" if none is too far.
+    def jumped(self, joints: NDArray[np.bool_], measured: FloatArray) -> None:
+        """These joints, shape [14], are taken for where they are measured, shape [14]."""
+        taken = joints & ~self._is_alone
+        self._low = np.where(taken, measured, self._low)
+        self._high = np.where(taken, measured, self._high)
+
+    def find_moved(self, measured: FloatArray) -> str:
+        """The joint that is farthest from where it was left, in words with remedy; "" if none is too far.
 
         Args:
             measured: shape [14].
-            target: in force, shape [14]: where the arms are that were not muted.
-            was_muted: per arm.
         """
-        alone = np.repeat(was_muted, ARM_DOF) | self._is_alone
-        nearest = np.where(alone, np.clip(measured, self._low, self._high), target)
+        nearest = np.clip(measured, self._low, self._high)
         away = np.abs(measured - nearest)
         worst = REVOLUTE[int(away[REVOLUTE].argmax())]
         if away[worst] <= MOVED:

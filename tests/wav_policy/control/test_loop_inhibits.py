@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.wav_policy.control.loop_bench import RATE, START, Bench
-from wav_policy.control.loop_phases import Phase
+from wav_policy.control.loop_phases import Phase, Trigger
 from wav_policy.piper.inhibits import Inhibit, Reaction
 
 
@@ -102,6 +102,25 @@ def test_an_inhibit_that_passes_while_the_arms_move_does_not_throw_them_back(
     assert velocity.min() > -1e-6
     assert velocity.max() <= 3.0 + 1e-9
     assert np.abs(np.diff(velocity)).max() * RATE <= 5.0 + 1e-6
+
+
+@pytest.mark.parametrize("lag", [0.06, 0.15])
+def test_arms_that_are_enabled_again_on_their_way_are_not_thrown_back(lag: float) -> None:
+    bench = Bench(lag)
+    bench.loop.engage()
+    bench.run(0.05)
+    bench.loop.accept(bench.chunk(2.4, rows=12))
+    bench.run(1.0)
+    bench.loop._go(Trigger.DISENGAGE)
+    for _ in range(round(2.0 * RATE)):
+        bench.run(1.0 / RATE)
+        if not bench.loop.state().engaged:
+            break
+    assert bench.loop.engage()
+    bench.run(0.2)
+    path = np.array(bench.arms.writes)[:, 0]
+    assert path.max() > 2.0
+    assert path.max() - path[-1] < 0.01
 
 
 def test_a_gripper_that_holds_something_keeps_its_target_behind_an_inhibit(following: Bench) -> None:

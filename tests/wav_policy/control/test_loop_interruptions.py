@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.wav_policy.control.loop_bench import RATE, Bench, PerfectArms
+from tests.wav_policy.control.loop_bench import RATE, START, Bench, PerfectArms
+from wav_policy.control.loop_phases import Phase
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.piper.bimanual import JointReading
+from wav_policy.piper.inhibits import Inhibit, Reaction
 from wav_policy.robot.joints import SIDES
 
 FASTEST = max(SafetyLimits().velocity) / RATE + 1e-9
@@ -153,6 +155,54 @@ def test_a_silent_arm_that_comes_back_elsewhere_waits_for_enable(moving: Any, si
     assert f"{SIDES[side]}_joint2 is at 1.400 rad, but was left at 1.000 rad" in state.detail
     assert bench.told == [state.detail], "nothing says that it may go on"
     assert max(arms.steps[steps:], default=0.0) == 0.0
+
+
+class LeaningArms(InterruptedArms):
+    """The second joint of the right arm leans on something."""
+
+    def write(self, position: np.ndarray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
+        took = super().write(position, mute)
+        self.position = np.where(np.arange(14) == 8, np.maximum(self.position, START), self.position)
+        return took
+
+
+def be_silent(bench: Bench) -> None:
+    bench.arms.silent_since = bench.now  # type: ignore[attr-defined]
+    bench.run(0.3)
+    bench.arms.silent_since = None  # type: ignore[attr-defined]
+
+
+def step_clock(bench: Bench) -> None:
+    bench.ros_offset += 5.0
+    bench.run(1.0)
+
+
+def get_hot(bench: Bench) -> None:
+    bench.arms.in_the_way = Inhibit(Reaction.HOLD, "motor warning", "left arm: joint1: motor too hot")
+    bench.run(0.3)
+    bench.arms.in_the_way = None
+
+
+@pytest.mark.parametrize("interrupt", [be_silent, step_clock, get_hot])
+def test_an_arm_that_leans_on_something_has_not_moved(interrupt: Callable[[Bench], None]) -> None:
+    """It was as far from its target before the interruption as after it."""
+    bench = Bench()
+    bench.arms = bench.loop._arms = LeaningArms(lambda: bench.now, 0)
+    bench.loop.engage()
+    bench.run(0.05)
+    chunk = bench.chunk(0.0)
+    chunk.positions[:, 8] -= np.linspace(0.01, 0.08, len(chunk.positions))
+    bench.loop.accept(chunk)
+    bench.run(2.0)
+    assert bench.loop.state().tracking.error == pytest.approx(0.08, abs=1e-3)
+    interrupt(bench)
+    bench.run(1.0)
+    state = bench.loop.state()
+    assert (state.phase, state.reason) == (Phase.FOLLOWING, "no_command"), state.detail
+    bench.loop.accept(bench.chunk(0.2))
+    bench.run(0.5)
+    assert bench.loop.state().reason == ""
+    assert bench.arms.position[0] > 0.05
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -72,6 +72,26 @@ def test_a_deaf_arm_is_held_where_it_is_and_does_not_jump(bench: Any, goal: floa
     assert max(bench.arms.steps) <= FASTEST
 
 
+@pytest.mark.parametrize("reaction", [Reaction.HOLD, Reaction.PAUSE])
+def test_a_joint_that_is_deaf_while_the_arms_hold_does_not_jump_either(bench: Any, reaction: Reaction) -> None:
+    """A loose cable: the joint stops at once, its target only after it has braked."""
+    bench.loop.accept(bench.chunk(1.6))
+    bench.run(0.5)
+    bench.arms.in_the_way = Inhibit(reaction, "joint communication", "left arm: no communication with joint1")
+    bench.arms.is_deaf = True
+    stopped_at = bench.arms.position[0]
+    bench.run(1.5)
+    assert bench.loop.state().phase is Phase.WAITING
+    bench.arms.is_deaf = False
+    bench.run(0.5)
+    bench.arms.in_the_way = None
+    bench.run(0.5)
+    state = bench.loop.state()
+    assert (state.phase, state.reason) == (Phase.FOLLOWING, "no_command")
+    assert max(bench.arms.steps) <= FASTEST
+    assert bench.arms.position[0] == pytest.approx(stopped_at)
+
+
 def test_error_and_time_are_told_before_and_while_it_holds(bench: Any) -> None:
     diagnostics = pytest.importorskip("wav_policy.nodes.arm_diagnostics", exc_type=ImportError)
     bench.arms.is_deaf = True

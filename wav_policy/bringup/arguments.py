@@ -62,7 +62,12 @@ ARGUMENTS = (
     LaunchArgument("monitor", "false", "Serve the page that shows and steers the robot in a browser.", BOOL_CHOICES),
     LaunchArgument("monitor_host", "127.0.0.1", "Address the page is served on; beyond this host it asks for a token."),
     LaunchArgument("monitor_port", "8080", "Port of the page."),
-    LaunchArgument("arms", "both", "left, right: that arm alone, the other in repair.", ("both", "left", "right")),
+    LaunchArgument(
+        "arms",
+        AUTO,
+        "left, right: that arm alone, the other in repair; auto: as config/piper.yaml says.",
+        (AUTO, "both", "left", "right"),
+    ),
     LaunchArgument(
         "can_left", AUTO, "CAN interface or serial port of the left arm; auto: can_left, or the simulated arm."
     ),

@@ -9,6 +9,7 @@ from typing import Any
 
 from wav_models import project_files
 from wav_models.configuration import ConfigurationError
+from wav_models.engines.names import AUTO
 from wav_policy.bringup import paths
 from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.arguments import LaunchArgumentError, LaunchArguments
@@ -104,10 +105,15 @@ def _piper_parameters(arguments: LaunchArguments) -> Parameters:
         "can_left": arguments.can_left,
         "can_right": arguments.can_right,
         "can_interface": arguments.can_interface,
-        "arms": arguments.arms,
+        **_arms(arguments),
         "publish_description": arguments.robot_description and not _state_publisher(arguments),
     }
     return {**parameters, "control_rate": SIMULATED_CONTROL_RATE} if arguments.sim else parameters
+
+
+def _arms(arguments: LaunchArguments) -> Parameters:
+    """Nothing where nobody chose: an arm that a parameter file leaves out must not be powered by a default."""
+    return {} if arguments.arms == AUTO else {"arms": arguments.arms}
 
 
 def _policy_parameters(arguments: LaunchArguments) -> Parameters:
@@ -125,7 +131,7 @@ def _teleop_parameters(arguments: LaunchArguments) -> Parameters:
         "can_left": arguments.can_leader_left,
         "can_right": arguments.can_leader_right,
         "can_interface": arguments.can_interface,
-        "arms": arguments.arms,
+        **_arms(arguments),
     }
 
 

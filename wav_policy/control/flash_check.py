@@ -96,12 +96,16 @@ def _rate_text(name: str, field: str, flash: float, configured: float, unit: str
 
 
 def _stroke(flash: FlashLimits) -> Iterator[str]:
-    stroke = flash.max_stroke
-    if stroke is not None and stroke not in STROKES:
+    stroke, taken = flash.max_stroke, f"{1000 * min(STROKES):.0f} mm are taken"
+    if stroke is None:
         yield (
-            f"gripper: its stroke was never set, flash holds {1000 * stroke:.0f} mm; {1000 * min(STROKES):.0f} mm are "
-            f"taken. Say which gripper is fitted: end this node, then `wav arm stroke 70 --channel {_CHANNEL}`, or 100 "
-            "(mm)"
+            f"gripper: the arm did not tell its stroke (0x47E); {taken}, and the arms hold where it is opened wider. "
+            "If it is a longer one, end this node and start it again"
+        )
+    elif stroke not in STROKES:
+        yield (
+            f"gripper: its stroke was never set, flash holds {1000 * stroke:.0f} mm; {taken}. Say which gripper is "
+            f"fitted: end this node, then `wav arm stroke 70 --channel {_CHANNEL}`, or 100 (mm)"
         )
 
 

@@ -27,7 +27,7 @@ class PiperNodeConfig:
             names above are believed. `wav arm find` tells them.
         arms: "both"; "left" or "right" runs that arm alone. The other one is then not opened, and its joints are said
             to be where they were sent.
-        control_rate: targets per second [Hz].
+        control_rate: targets per second; two of its periods must fit safety.max_tick [Hz].
         realtime_priority: of all threads, under SCHED_FIFO, where that is permitted; 0: an ordinary process.
         home: pose of piper/home, shape [14], rad and m.
         home_speed: largest joint speed on the way home [rad/s]; grippers at most a tenth of it [m/s].
@@ -61,6 +61,11 @@ class PiperNodeConfig:
             raise ValueError(f"can_interface '{self.can_interface}' is not one of: {', '.join(INTERFACES)}")
         if self.arms not in ("both", *SIDES):
             raise ValueError(f"arms '{self.arms}' is not one of: both, {', '.join(SIDES)}")
+        if self.safety.max_tick < 2.0 / self.control_rate:
+            raise ValueError(
+                f"safety.max_tick {self.safety.max_tick:g} s must be at least two periods of control_rate "
+                f"{self.control_rate:g} Hz: every tick would count as late, and the arms would only creep"
+            )
         if (joint_speeds(self.home_speed) > both_arms(self.safety.velocity)).any():
             raise ValueError(f"home_speed must be within safety.velocity, grippers at a tenth, got {self.home_speed}")
         if self.park_speed > min(self.safety.velocity[:-1]):

@@ -12,6 +12,7 @@ from wav_models import project_files
 from wav_policy.bringup import ament, paths
 from wav_policy.bringup.arguments import RECORDING, LaunchArgumentError, parse
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES, launches
+from wav_policy.bringup.parameter_files import section
 
 
 @pytest.fixture
@@ -57,6 +58,15 @@ def test_one_arm_runs_alone_for_driver_and_teleoperation(tmp_path: Path) -> None
     chosen = {**RECORDING, "sim": "true", "dataset": str(tmp_path), "arms": "left"}
     nodes = {node.name: node.parameters for node in launches(parse(chosen))}
     assert nodes["piper_node"]["arms"] == nodes["teleop_node"]["arms"] == "left"
+
+
+def test_no_default_of_an_argument_overrides_what_a_parameter_file_states(checkpoint: str, tmp_path: Path) -> None:
+    """Such as that one arm is in repair."""
+    chosen = {"monitor": "true", "record": "true", "dataset": str(tmp_path)}
+    for arguments in ({"checkpoint": checkpoint, **chosen}, {**chosen, **RECORDING}):
+        for node in launches(parse(arguments)):
+            stated = [section(file, f"{node.namespace}/{node.name}") or {} for file in node.parameter_files]
+            assert not node.parameters.keys() & {name for values in stated for name in values}, node.name
 
 
 def test_simulation_and_driver_meet_at_the_same_ports(checkpoint: str) -> None:

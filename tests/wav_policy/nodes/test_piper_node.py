@@ -445,6 +445,12 @@ def test_home_speed_keeps_the_velocities_of_joints_and_grippers() -> None:
             config(joints, gripper)
 
 
+def test_ticks_that_would_all_count_as_late_are_refused() -> None:
+    assert PiperNodeConfig(control_rate=40.0).control_rate == 40.0
+    with pytest.raises(ValueError, match=r"safety.max_tick 0.05 s must be at least two periods of control_rate 39 Hz"):
+        PiperNodeConfig(control_rate=39.0)
+
+
 def test_an_arm_in_repair_is_said_to_be_absent_and_the_other_tells_its_efforts(
     tmp_path: Path, repository: Path, probe: Probe
 ) -> None:

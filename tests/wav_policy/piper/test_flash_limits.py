@@ -116,10 +116,11 @@ def test_a_lost_answer_is_asked_for_again_and_a_missing_one_named(rig: Any) -> N
         ((0.1, 0.07), 0.1, 0.07, ""),
         ((0.0, 0.1), 0.1, 0.07, r"flash holds 0 mm.*wav arm stroke 70 --channel CHANNEL`, or 100"),
         ((0.255, 0.1), 0.1, 0.07, r"flash holds 255 mm.*wav arm stroke"),
+        ((None, 0.1), 0.1, 0.07, r"did not tell its stroke \(0x47E\); 70 mm are taken"),
     ],
 )
 def test_the_stroke_comes_from_flash_and_the_configuration_may_narrow_it(
-    strokes: tuple[float, float], configured: float, opening: float, words: str
+    strokes: tuple[float | None, float], configured: float, opening: float, words: str
 ) -> None:
     told = [replace(DELIVERED, max_stroke=stroke) for stroke in strokes]
     limits = replace(SafetyLimits(), position_max=(*SafetyLimits().position_max[:6], configured))

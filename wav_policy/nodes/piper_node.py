@@ -18,7 +18,6 @@ from functools import partial
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -55,12 +54,16 @@ from wav_policy.nodes.runtime.priority import take_priority
 from wav_policy.nodes.runtime.repeated_words import RepeatedWords
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
-from wav_policy.piper.errors import EmergencyStoppedError, PiperError
+from wav_policy.piper.errors import ArmFaultError, EmergencyStoppedError, PiperError, TeachModeError
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.urdf import robot_urdf
 
 DESCRIPTION_TOPIC = "robot_description"
 _HOLD_TOLD_EVERY = 1.0  # s
+_OF_AN_ARM = EmergencyStoppedError, ArmFaultError, TeachModeError
+_WITHOUT_A_NODE = (
+    " If this ends the start, nobody is left to call: support the arms, switch their power off and on, and start again."
+)
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -199,7 +202,8 @@ class PiperNode(ManagedNode):
             self._engage()
         except PiperError as error:
             self._active = False
-            self.get_logger().fatal(str(error))
+            needs_node = isinstance(error, _OF_AN_ARM) and "piper/reset" in str(error)
+            self.get_logger().fatal(f"{error}{_WITHOUT_A_NODE if needs_node else ''}")
             return FAILURE
         return super().on_activate(state)
 
@@ -383,6 +387,7 @@ class PiperNode(ManagedNode):
     def _reset(self, forced: str = "") -> str:
         loop, arms = self._connected()
         stops = self._num_stops
+        loop.disengage()  # a trip alone does not brake, and of two arms one may need no reset
         loop.trip("piper/reset")
 
         def is_stopped_anew() -> bool:
@@ -412,15 +417,16 @@ class PiperNode(ManagedNode):
 
     def _refuse_waiting(self, end: str) -> None:
         """Answer whoever waits for what moves or powers the arms: what was asked for before an end must not begin after
-        it, and undo it."""
+        it, and undo it. The end itself comes whatever becomes of the answers."""
         why = f"not done: {end} was called while this waited. Call it again if it is still wanted"
         self._listener.tell(Overtaken(why))
         for service in self._offered:
             if service.callback_group is not self.default_callback_group:
                 continue
-            with suppress(InvalidHandle), service.handle:
+            with suppress(Exception), service.handle:
                 while (header := service.handle.service_take_request(service.srv_type.Request)[1]) is not None:
-                    service.send_response(service.srv_type.Response(success=False, message=why), header)
+                    with suppress(Exception):
+                        service.send_response(service.srv_type.Response(success=False, message=why), header)
 
     def _answer(
         self, response: SetBool.Response | Trigger.Response, action: Callable[[], str]

@@ -8,19 +8,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import Transition  # noqa: E402
+from rclpy.service import Service  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
+from wav_models.types import ActionChunk, FloatArray  # noqa: E402
 from wav_policy.control.control_loop import ControlLoop  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import Wanted  # noqa: E402
 from wav_policy.nodes.piper_node import PiperNode  # noqa: E402
 from wav_policy.nodes.runtime.spin import PoolExecutor  # noqa: E402
 from wav_policy.piper.bimanual import BimanualPiper  # noqa: E402
-from wav_policy.sim.firmware import SimulatedArm  # noqa: E402
+from wav_policy.sim.firmware import FaultSet, SimulatedArm  # noqa: E402
 from wav_policy.sim.firmware.kinematic_arm import KinematicArm  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -91,6 +94,53 @@ def active(node: PiperNode) -> PiperNode:
     node.trigger_activate()
     assert state(node) == "active"
     return node
+
+
+def test_a_start_with_an_arm_in_emergency_stop_says_what_helps_without_a_node(
+    node: PiperNode, arms: list[SimulatedArm], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Who stopped the arms and ended the system meets this at the next start, which ends with it."""
+    node.trigger_configure()
+    assert node._arms is not None
+    left = node._arms.arm("left")
+    arms[0].faults = FaultSet.parse("emergency_stop")
+    wait_until(lambda: left.status().is_stopped)
+    node.trigger_activate()
+    assert state(node) == "inactive"
+    said = capfd.readouterr().err
+    assert "left arm" in said
+    assert "in emergency stop. Support the arms, then call piper/reset and piper/enable. If this ends the start" in said
+    assert "switch their power off and on, and start again" in said
+    arms[0].faults = FaultSet.parse("power_loss")
+    time.sleep(0.2)
+    arms[0].faults = FaultSet()
+    wait_until(lambda: not left.status().is_stopped and not left.link.outage)
+    node.trigger_activate()
+    assert state(node) == "active"
+
+
+def test_a_reset_brakes_arms_that_move(active: PiperNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is wrong with them, or with one of them only."""
+    assert active._arms is not None
+    assert active._loop is not None
+    sent: list[float] = []
+    write = active._arms.write
+
+    def note(position: FloatArray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
+        sent.append(float(position[0]))
+        return write(position, mute)
+
+    reading = active._arms.read()
+    assert reading is not None
+    rows = np.tile(reading.position, (20, 1))
+    rows[:, 0] += 0.1 * np.arange(1, 21)
+    monkeypatch.setattr(active._arms, "write", note)
+    active._loop.accept(ActionChunk(rows, time.monotonic(), 0.1))
+    wait_until(lambda: len(sent) > 1 and sent[-1] > reading.position[0] + 0.5)
+    assert active._on_reset(Trigger.Request(), Trigger.Response()).success
+    steps = np.diff(sent)
+    assert steps.max() > 0.005, "it moved"
+    assert abs(steps[-1]) < 1e-4, "the last target is at rest"
 
 
 def test_arms_that_come_to_hold_while_they_are_enabled_are_not_commanded(
@@ -194,6 +244,32 @@ def test_what_was_asked_for_before_a_hold_or_a_stop_is_not_done_after_it(
     assert journeys.begun == 1
     assert active._loop is not None
     assert (active._loop.stop_reason is not None) == (end == "stop")
+
+
+@pytest.mark.parametrize("end", ["hold", "stop"])
+def test_an_end_comes_though_who_waits_cannot_be_answered(
+    end: str,
+    active: PiperNode,
+    arms: list[SimulatedArm],
+    ask: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the middleware says of the answers."""
+    journeys = Journeys(monkeypatch)
+    under_way = ask("home")
+    wait_until(lambda: journeys.begun == 1)
+    ask("home")
+    ask("home")
+    time.sleep(1.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(Service, "send_response", fail)
+        asked = active._on_stop if end == "stop" else active._on_hold
+        assert asked(Trigger.Request(), Trigger.Response()).success
+    assert all(arm.firmware._stopped for arm in arms) == (end == "stop")
+    journeys.end.set()
+    wait_until(under_way.done)
+    time.sleep(0.5)
+    assert journeys.begun == 1, "who waited behind the first one is passed over too"
 
 
 def test_an_activation_that_was_asked_for_before_a_hold_powers_nothing_after_it(

@@ -131,7 +131,8 @@ def test_a_reset_that_waits_for_the_bus_does_not_undo_a_stop_that_comes_meanwhil
         stopped_anew.set()
     resetting.join()
     assert refused
-    assert rig.plant.powered
+    time.sleep(0.2)
+    assert rig.plant.powered, "the arm was reset"
 
 
 def test_a_stop_that_comes_behind_a_reset_is_told_as_such_and_at_once(

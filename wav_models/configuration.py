@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -266,23 +266,24 @@ def _read_yaml(text: str, empty: Any) -> Any:
         raise ValueError(error) from error
 
 
-def _build(cls: type[T], data: Any, where: str, path: str) -> T:
+def _build(cls: type[T], data: Any, where: str, path: str, absent: Mapping[str, Any] | None = None) -> T:
+    """As `from_dict`; `absent` has what keys that are absent are, where that is not the class's own default."""
     place = _at(where or ("" if path else cls.__name__)) + _at(path)
     if not isinstance(data, Mapping):
         raise ConfigurationError(f"{place}expected a mapping, got {type(data).__name__}")
     hints = get_type_hints(cls, include_extras=True)
     known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    values = dict(absent or {})
     for key in data:
         if key not in known:
             raise ConfigurationError(f"{place}unknown key {_shown(key)}{did_you_mean(key, known)}")
     for name, field in known.items():
-        if name not in data and field.default is MISSING and field.default_factory is MISSING:
+        if name not in (*data, *values) and field.default is MISSING and field.default_factory is MISSING:
             raise ConfigurationError(f"{place}key {name!r} is missing")
-    values: dict[str, Any] = {}
     for key, value in data.items():
         inner = f"{path}.{key}" if path else key
         if is_dataclass(hint := hints[key]):
-            values[key] = _build(cast(type, hint), value, where, inner)
+            values[key] = _build(cast(type, hint), value, where, inner, _defaults_in(known[key], values))
             continue
         try:
             values[key] = _converted(value, hint)
@@ -294,6 +295,14 @@ def _build(cls: type[T], data: Any, where: str, path: str) -> T:
         return cls(**values)
     except ValueError as error:
         raise ConfigurationError(f"{place}{error}") from error
+
+
+def _defaults_in(field: Field[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a dataclass holds that is made for this field where nothing is given, or that `values` has for it."""
+    if field.name not in values and field.default_factory is MISSING:
+        return {}
+    made = values[field.name] if field.name in values else field.default_factory()  # type: ignore[misc]
+    return {each.name: getattr(made, each.name) for each in fields(made)}
 
 
 def _at(place: str) -> str:

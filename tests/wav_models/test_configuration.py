@@ -216,6 +216,23 @@ def test_a_list_as_launch_ros_writes_it_is_a_list(tmp_path: Path) -> None:
         read(file)
 
 
+@dataclass(frozen=True)
+class Slower:
+    inner: Inner = field(default_factory=lambda: Inner(rate=0.1, share=0.2))
+
+
+def test_what_is_absent_keeps_the_default_of_its_place() -> None:
+    """Not that of its class, which other places have."""
+
+    @dataclass(frozen=True)
+    class Whole:
+        slower: Slower = field(default_factory=lambda: Slower(Inner(rate=0.01, share=0.3)))
+
+    assert from_dict(Slower, {"inner": {"share": 0.9}}) == Slower(Inner(rate=0.1, share=0.9))
+    assert from_dict(Whole, {"slower": {"inner": {"share": 0.9}}}) == Whole(Slower(Inner(rate=0.01, share=0.9)))
+    assert from_dict(Whole, {"slower": {}}) == Whole()
+
+
 def test_a_setting_that_is_given_twice_is_refused() -> None:
     assert with_settings({"a": {"b": 1}}, ["a.b=2", "a.c=3"]) == {"a": {"b": 2, "c": 3}}
     with pytest.raises(ConfigurationError, match=r"planner: a\.b is given twice"):

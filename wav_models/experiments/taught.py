@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
 
+from wav_models.checkpoint import Checkpoint
 from wav_models.data.dataset import Dataset, Episode
 from wav_models.data.samples import frames_per_step, window
 from wav_models.experiments.reader import FutureReader, Reading, action_spread
@@ -53,12 +54,8 @@ def measure_taught(
         (`gain_of_choice`, `gain_of_best`); error and spread of actions [rad].
 
     Raises:
-        ValueError: the two see, imagine or act otherwise, so that they share no noise; or there is no episode.
+        ValueError: there is no episode.
     """
-    for name in ("embodiment", "latent", "horizon"):
-        ours, theirs = getattr(student.engine.config, name), getattr(teacher.engine.config, name)
-        if _without_given_steps(ours) != _without_given_steps(theirs):
-            raise ValueError(f"the teacher's {name} is another than the student's: they cannot be compared")
     rng = np.random.default_rng(seed)
     moments = [
         moment
@@ -69,6 +66,18 @@ def measure_taught(
         raise ValueError(f"{dataset.root}: no episodes to look at; record some, or give another --data")
     widest = sorted(moments, key=lambda moment: -moment.spread)[: max(1, round(CHOICES * len(moments)))]
     return {"regular": _summary(moments), "choices": _summary(widest)}
+
+
+def require_comparable(student: Checkpoint, teacher: Checkpoint) -> None:
+    """ValueError where the two see, imagine or act otherwise, so that they share no noise."""
+    both = student, teacher
+    for name in ("embodiment", "latent", "horizon"):
+        ours, theirs = (_without_given_steps(getattr(each.config, name)) for each in both)
+        if ours != theirs:
+            raise ValueError(f"the teacher's {name} is another than the student's: they cannot be compared")
+    weights = (cast(torch.nn.Module, each.autoencoder).state_dict().values() for each in both)
+    if not all(torch.equal(*pair) for pair in zip(*weights, strict=True)):
+        raise ValueError("the teacher's auto-encoder is another than the student's: they cannot be compared")
 
 
 def _without_given_steps(part: Any) -> dict[str, Any]:

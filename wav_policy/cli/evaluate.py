@@ -192,10 +192,8 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
     teacher = None
     if arguments.teacher is not None:
         directory = find_checkpoint(arguments.teacher)
-        teacher = (
-            directory,
-            base_planner(replace(arguments, checkpoint=directory, planner=arguments.teacher_planner, selection=())),
-        )
+        own = replace(arguments, checkpoint=directory, planner=arguments.teacher_planner)
+        teacher = directory, base_planner(own, "--teacher-planner")
     links = {}
     for task in arguments.task:
         branch = BranchSettings(
@@ -219,7 +217,8 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
         links[task] = diagnose(plan)
     summary = {**header(arguments, command), "planner": asdict(planner), "tasks": links}
     if teacher is not None:
-        summary["teacher"] = {"checkpoint": teacher[0].name, "planner": asdict(teacher[1])}
+        directory, of_teacher = teacher
+        summary["teacher"] = {**_identity(directory), "planner": asdict(of_teacher)}
     text = "\n".join(
         f"{task}, video passes at {plan.planner.video_times}:\n{describe_links(r)}" for task, r in links.items()
     )
@@ -228,14 +227,14 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
 
 def header(arguments: EvaluateArguments, command: str) -> dict[str, Any]:
     """What result is this: command, checkpoint, seeds."""
+    seeds = [arguments.seed, arguments.seed + arguments.episodes]
+    return {"command": command, **_identity(arguments.checkpoint), "seeds": seeds}
+
+
+def _identity(checkpoint: Path) -> dict[str, str]:
     from wav_models.checkpoint import checkpoint_hash
 
-    return {
-        "command": command,
-        "checkpoint": arguments.checkpoint.name,
-        "checkpoint_sha256": checkpoint_hash(arguments.checkpoint),
-        "seeds": [arguments.seed, arguments.seed + arguments.episodes],
-    }
+    return {"checkpoint": checkpoint.name, "checkpoint_sha256": checkpoint_hash(checkpoint)}
 
 
 def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
@@ -257,8 +256,8 @@ def make_conditions(arguments: EvaluateArguments) -> dict[str, PlannerConfig]:
     }
 
 
-def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
-    """The planner stored with the checkpoint, with the parameters that were given.
+def base_planner(arguments: EvaluateArguments, given_by: str = "--planner") -> PlannerConfig:
+    """The planner stored with the checkpoint, with the parameters that were given; errors name the option.
 
     It has no deadline: in lockstep no clock may decide how many rounds run.
     """
@@ -269,7 +268,7 @@ def base_planner(arguments: EvaluateArguments) -> PlannerConfig:
     planner = load_planner_config(arguments.checkpoint).with_samples(arguments.video_samples, arguments.value_samples)
     if len(arguments.selection) == 1:
         planner = replace(planner, selection=arguments.selection[0])
-    return replace(with_assignments(planner, arguments.planner, "--planner"), deadline=None)
+    return replace(with_assignments(planner, arguments.planner, given_by), deadline=None)
 
 
 def describe(summary: dict[str, Any]) -> str:

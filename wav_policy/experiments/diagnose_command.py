@@ -53,15 +53,19 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
 
     Raises:
         CheckpointError: found before any process is started.
+        ValueError: likewise, where the teacher's choices cannot be compared with those of `checkpoint`.
         ChildProcessError: a worker died.
     """
     from wav_models.checkpoint import load_checkpoint
     from wav_models.data.dataset import Dataset
     from wav_models.experiments.diagnosis import summarise_moments
     from wav_models.experiments.held_out import announced_split
+    from wav_models.experiments.taught import require_comparable
 
     split = None
     checkpoint = load_checkpoint(plan.checkpoint)
+    if plan.teacher is not None:
+        require_comparable(checkpoint, load_checkpoint(plan.teacher[0]))
     joints, record = checkpoint.config.embodiment.arm_columns, checkpoint.training_record
     if plan.data is not None:
         split = announced_split(record, Dataset(plan.data))

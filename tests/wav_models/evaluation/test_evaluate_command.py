@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.wav_models.small_checkpoint import save_small
 from wav_models.engines import precision
 from wav_models.experiments.conditions import named_conditions
 from wav_models.planner.config import PlannerConfig
@@ -82,6 +83,23 @@ def test_options_that_would_do_nothing_are_refused(
 ) -> None:
     assert main(["evaluate", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.sim
+def test_a_teacher_that_cannot_be_compared_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not after all episodes have been acted out."""
+    monkeypatch.setattr("wav_policy.experiments.diagnose_command.worker_pool", None)
+    student, teacher = tmp_path / "student", tmp_path / "teacher"
+    save_small(student, 0)
+    save_small(teacher, 1)
+    pair = ["--checkpoint", str(student), "--teacher", str(teacher)]
+    assert main(["evaluate", "--diagnose", *pair, "--data", str(tmp_path), "--video-samples", "4"]) == 2
+    assert "the teacher's auto-encoder is another than the student's" in capsys.readouterr().err
+    wrong = ["--diagnose", *pair, "--data", str(tmp_path), "--teacher-planner", "num_value_stps=3"]
+    assert main(["evaluate", *wrong]) == 2
+    assert "--teacher-planner: unknown key 'num_value_stps'" in capsys.readouterr().err
 
 
 def test_shrunk_draws_from_the_shrunken_noise_whatever_the_planner_selects() -> None:

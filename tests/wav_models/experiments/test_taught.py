@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
 from tests.wav_policy.recording.foreign import record
+from wav_models.checkpoint import Checkpoint
 from wav_models.data.dataset import Dataset
 from wav_models.data.normalization import Normalization
 from wav_models.engines.torch_engine import TorchEngine
 from wav_models.experiments.reader import FutureReader
-from wav_models.experiments.taught import measure_taught
-from wav_models.networks.autoencoder import make_autoencoder
+from wav_models.experiments.taught import measure_taught, require_comparable
+from wav_models.networks.autoencoder import Autoencoder, make_autoencoder
 from wav_models.networks.random_weights import random_model
 from wav_models.networks.text_encoder import make_text_encoder
 from wav_models.planner.config import PlannerConfig
@@ -71,9 +75,17 @@ def test_who_does_the_same_agrees_and_fewer_steps_do_less(
     assert [fewer["regular"][name] for name in same] == [found["regular"][name] for name in same]
 
 
-def test_models_that_share_no_noise_are_not_compared(reader: Callable[..., FutureReader], dataset: Dataset) -> None:
+def test_models_that_share_no_noise_are_not_compared() -> None:
+    """Another auto-encoder has other latents: the same noise is another future."""
+    autoencoder = make_autoencoder(WAV_TINY)
+
+    def checkpoint(config: ModelConfig = WAV_TINY, autoencoder: Autoencoder = autoencoder) -> Checkpoint:
+        return cast(Checkpoint, SimpleNamespace(config=config, autoencoder=autoencoder))
+
     other = replace(WAV_TINY, horizon=replace(WAV_TINY.horizon, value_horizon=8))
     with pytest.raises(ValueError, match="horizon is another"):
-        measure_taught(reader(), reader(other), dataset, [0], 1, 0)
+        require_comparable(checkpoint(), checkpoint(other))
+    with pytest.raises(ValueError, match="auto-encoder is another"):
+        require_comparable(checkpoint(), checkpoint(autoencoder=make_autoencoder(WAV_TINY)))
     given = replace(WAV_TINY, horizon=replace(WAV_TINY.horizon, given_steps=4))
-    assert measure_taught(reader(), reader(given), dataset, [0], 1, 0)["regular"]["futures_r2"] == pytest.approx(1.0)
+    require_comparable(checkpoint(), checkpoint(given, deepcopy(autoencoder)))

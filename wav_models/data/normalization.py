@@ -72,6 +72,10 @@ class Normalization:
         """H, the number of steps of an action chunk."""
         return len(np.asarray(self.action_diff_mean))
 
+    def equals(self, other: Normalization) -> bool:
+        """Whether all statistics are the same."""
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _STATISTICS)
+
     def encode_state(self, state: Array) -> Array:
         """Measured state [..., S] to network input [..., S]."""
         return _standardise(state, self.state_mean, self.state_std)

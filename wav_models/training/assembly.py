@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from wav_models.checkpoint import load_planner_config, save_checkpoint
+from wav_models.checkpoint import PLANNER, load_planner_config, save_checkpoint
 from wav_models.checkpoint_files import file_sha256
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.normalization import Normalization
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
-from wav_models.training.base import load_base, with_given_steps
+from wav_models.training.base import load_base
 from wav_models.training.config import DISTIL, EVERY_STAGE, Schedule
 from wav_models.training.data.frames import TABLE, Table, fingerprints, held_out_episodes
 from wav_models.training.data.latent_files import check_episodes, check_origin
@@ -59,33 +59,32 @@ def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> 
         "stages": stages,
         "ancestors": _ancestors(run, trained),
     }
-    if "action" in trained:
-        model.config = with_given_steps(model.config, record["config"]["action"].get("prefix_steps", (0, 0))[1] or None)
     save_checkpoint(
         directory,
         model=model,
         autoencoder=autoencoder,
         normalization=Normalization.from_json(run.directory / NORMALIZATION, run.config.model.embodiment),
         training_record=record,
-        planner=_planner(run, record["config"].get(DISTIL) if DISTIL in trained else None),
+        planner=_planner(run, directory, record["config"][DISTIL] if DISTIL in trained else None),
     )
 
 
-def _planner(run: Run, distilled: dict[str, Any] | None) -> PlannerConfig | None:
-    """How the checkpoint is to plan: as what it was built on does, with a student's own passes and steps."""
-    planner = None if run.base is None else load_planner_config(run.base)
+def _planner(run: Run, directory: Path, distilled: dict[str, Any] | None) -> PlannerConfig | None:
+    """How it is to plan: as the checkpoint before it there, else as what it was built on; a student as it learnt to."""
+    stored = [place for place in (directory, run.base) if place is not None and (place / PLANNER).is_file()]
+    planner = load_planner_config(stored[0]) if stored else None
     if distilled is None:
         return planner
     student = Schedule(**{**distilled["student"], "video_times": tuple(distilled["student"]["video_times"])})
-    own = planner or replace(
-        PlannerConfig(), score=distilled["score"], action_noise_std=distilled["action_noise_std"], selection="best"
-    )
-    return student.applied(own)
+    own = planner or replace(PlannerConfig(), score=distilled["score"], selection="best")
+    return replace(student.applied(own), action_noise_std=distilled["action_noise_std"])
 
 
 def _require_one_training(run: Run, trained: dict[str, Progress]) -> None:
     """StateError unless the stages were trained on what the run has now, each upon the others as they are now."""
     inputs, weights = run.inputs(), {stage: progress.weights for stage, progress in trained.items()}
+    if run.base is not None:  # whose weights the checkpoint has where no stage has trained them
+        inputs["--start"] = run.began_with()["--start"]
     for stage, progress in trained.items():
         progress.require_inputs(run.state_path(stage), inputs)
         progress.require_before(run.state_path(stage), weights)

@@ -8,25 +8,26 @@ from typing import Any, Final
 
 import torch
 
-from wav_models.checkpoint import Checkpoint, load_checkpoint
+from wav_models.checkpoint import Checkpoint, load_checkpoint, load_training_record
+from wav_models.data.normalization import Normalization
 from wav_models.networks.autoencoder import TinyAutoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import ModelConfig
-from wav_models.training.config import EVERY_STAGE
+from wav_models.training.config import DISTIL, EVERY_STAGE
 from wav_models.training.data.latents import AUTOENCODER
 from wav_models.training.run import NORMALIZATION, Run
 from wav_models.training.state import Ancestor, StateError, load_tensors, save_tensors
 
 
 def take_over_base(run: Run, base: Path) -> None:
-    """Copy a checkpoint's auto-encoder and normalisation into the run; StateError where the run has another."""
+    """Copy a checkpoint's auto-encoder and normalisation into the run; StateError where it has another auto-encoder."""
     target = run.directory / AUTOENCODER
     checkpoint = load_checkpoint(base, autoencoder_directory=run.pretrained and run.pretrained / "vae")
     _require_model(checkpoint.config, base, run)
-    checkpoint.normalization.to_json(run.directory / NORMALIZATION)
     if isinstance(checkpoint.autoencoder, TinyAutoencoder) and not target.is_file():
         save_tensors(target, dict(checkpoint.autoencoder.state_dict()), {})
     _require_autoencoder(run, checkpoint)
+    checkpoint.normalization.to_json(run.directory / NORMALIZATION)
 
 
 def with_given_steps(config: ModelConfig, given_steps: int | None) -> ModelConfig:
@@ -51,14 +52,35 @@ def _require_autoencoder(run: Run, checkpoint: Checkpoint) -> None:
         )
 
 
-def load_teacher(run: Run) -> WAVModel | None:
-    """The model of the checkpoint that is learnt from, if one was named; StateError where it is another preset's."""
-    if run.teacher is None:
-        return None
-    checkpoint = load_checkpoint(run.teacher, autoencoder_directory=run.pretrained and run.pretrained / "vae")
-    _require_model(checkpoint.config, run.teacher, run)
+def _fitting(run: Run, directory: Path) -> Checkpoint:
+    """A checkpoint whose networks know what the run encodes; StateError where they know other latents or units."""
+    checkpoint = load_checkpoint(directory, autoencoder_directory=run.pretrained and run.pretrained / "vae")
+    _require_model(checkpoint.config, directory, run)
     _require_autoencoder(run, checkpoint)
-    return checkpoint.model
+    path, anew = run.directory / NORMALIZATION, f"`wav train latents --start {directory}`"
+    if not path.is_file():
+        raise StateError(f"{path}: no such file; run {anew} first")
+    if not Normalization.from_json(path, run.config.model.embodiment).equals(checkpoint.normalization):
+        raise StateError(f"{path}: not the normalisation of {directory}; begin in a new run directory, with {anew}")
+    return checkpoint
+
+
+def load_teacher(run: Run, student: WAVModel) -> tuple[WAVModel | None, list[Ancestor]]:
+    """The model of the checkpoint that is learnt from, if one was named, and its lineage as `load_base`.
+
+    Raises:
+        StateError: as `load_base`; or it is given another number of a chunk's steps than what starts.
+        ValueError: none was named, and what the run is built on is a student itself.
+    """
+    if run.teacher is None:
+        if run.base is not None and DISTIL in _stages(load_training_record(run.base)):
+            raise ValueError(f"--start {run.base} is a student itself: name what both learn from with --teacher")
+        return None, []
+    checkpoint = _fitting(run, run.teacher)
+    if checkpoint.config != student.config:
+        theirs, ours = (config.horizon.given_steps or 0 for config in (checkpoint.config, student.config))
+        raise StateError(f"{run.teacher}: is given {theirs} steps of a chunk, what starts {ours}: they must be as many")
+    return checkpoint.model, _lineage(checkpoint)
 
 
 def load_base(run: Run, model: WAVModel) -> list[Ancestor]:
@@ -68,28 +90,36 @@ def load_base(run: Run, model: WAVModel) -> list[Ancestor]:
         Their lineage: what the checkpoint's own record says of its stages, and what it was trained on.
 
     Raises:
-        StateError: it holds another model, or has another auto-encoder than the run.
+        StateError: it holds another model, or has another auto-encoder or normalisation than the run.
         CheckpointError: it is damaged.
     """
     if run.base is None:
         return []
-    checkpoint = load_checkpoint(run.base, autoencoder_directory=run.pretrained and run.pretrained / "vae")
-    _require_model(checkpoint.config, run.base, run)
-    _require_autoencoder(run, checkpoint)
+    checkpoint = _fitting(run, run.base)
     model.load_state_dict(checkpoint.model.state_dict())
     model.config = checkpoint.config
+    return _lineage(checkpoint)
+
+
+_UNKNOWN: Final[dict[str, Any]] = {"calls": [], "steps": 0, "samples": 0, "seconds": 0.0}
+
+
+def _lineage(checkpoint: Checkpoint) -> list[Ancestor]:
+    """The ancestors of what starts from a checkpoint, or learns from it."""
     record = checkpoint.training_record
-    stages = record.get("stages", {}) if isinstance(record.get("stages"), dict) else {}
     own = [
-        {"path": str(run.base / f"{stage}.state.safetensors"), "trained_on": _trained_on(record), **facts}
-        for stage, facts in stages.items()
+        {"path": str(checkpoint.directory / f"{stage}.state.safetensors"), "trained_on": _trained_on(record), **known}
+        for stage, facts in _stages(record).items()
         if stage in EVERY_STAGE
-        for facts in [{k: stages[stage].get(k, v) for k, v in _UNKNOWN.items()}]
+        for known in [{name: facts.get(name, unknown) for name, unknown in _UNKNOWN.items()}]
     ]
     return [*record.get("ancestors", []), *own]
 
 
-_UNKNOWN: Final[dict[str, Any]] = {"calls": [], "steps": 0, "samples": 0, "seconds": 0.0}
+def _stages(record: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its stages, as far as it does."""
+    stages = record.get("stages")
+    return stages if isinstance(stages, dict) else {}
 
 
 def _trained_on(record: dict[str, Any]) -> list[str]:

@@ -87,6 +87,9 @@ def main(argv: list[str]) -> int:
         raise ValueError("give either --minutes X or --steps N")
     if arguments.teacher is not None and arguments.stage != DISTIL:
         raise ValueError(f"--teacher is for `distil`, not for `{arguments.stage}`")
+    for option, given in (("--start", arguments.start), ("--teacher", arguments.teacher)):
+        if given is not None and not given.is_dir():
+            raise FileNotFoundError(f"{option} {given} is no directory")
     require_installed(arguments.trackers)
     for directory in arguments.data if arguments.stage != "checkpoint" else ():
         if not directory.is_dir():
@@ -186,6 +189,8 @@ def _train(arguments: TrainArguments, command: str) -> bool:
         weights=arguments.weights,
         teacher=arguments.teacher,
     )
+    if arguments.stage in ("autoencoder", DISTIL) and run.start is not None and run.base is None:
+        raise ValueError(f"--start {run.start}: is no checkpoint; give `{arguments.stage}` one, or leave it out")
     if arguments.stage == "latents":
         steps.encode_latents(run)
         return True

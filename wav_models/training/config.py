@@ -197,6 +197,11 @@ class Schedule:
 class DistilStageConfig(StageConfig):
     """The stage after the three: fewer passes and steps for what a teacher does with more (`distil_stage`)."""
 
+    loop: LoopConfig = field(
+        default_factory=lambda: LoopConfig(learning_rate=2e-4, batch_size=16, ema_decay=0.99, evaluate_seconds=600.0)
+    )
+    """With the learning rate of the other stages a trial got worse: a student starts near its end."""
+    memory_noise: float = 0.0
     teacher: Schedule = field(default_factory=lambda: Schedule((0.25, 0.5, 0.75), 3, 5))
     student: Schedule = field(default_factory=lambda: Schedule((0.25,), 1, 1))
     num_futures: Annotated[int, Range(2)] = 4
@@ -216,11 +221,8 @@ class DistilStageConfig(StageConfig):
     recorded_weight: float = 0.1
     """Weight of the video loss on recorded futures, where the video network trains: it must stay able to denoise a
     future in many steps, which is what people are shown."""
-    prefix_steps: tuple[Annotated[int, Range(0)], Annotated[int, Range(0)]] = (0, 0)
-    """As `action.prefix_steps`: what it was for a teacher that is given what is executed while planning lasts."""
 
     def __post_init__(self) -> None:
-        _require_ascending("prefix_steps", self.prefix_steps)
         make_score(self.score)
 
 
@@ -309,12 +311,9 @@ class TrainConfig:
     distil: DistilStageConfig = field(default_factory=DistilStageConfig)
 
     def __post_init__(self) -> None:
-        horizon = self.model.horizon.action_horizon
-        for name, stage in (("action", self.action), (DISTIL, self.distil)):
-            if stage.prefix_steps[1] >= horizon:
-                raise ValueError(
-                    f"{name}.prefix_steps {stage.prefix_steps} must leave one of the {horizon} actions of a chunk"
-                )
+        horizon, prefix_steps = self.model.horizon.action_horizon, self.action.prefix_steps
+        if prefix_steps[1] >= horizon:
+            raise ValueError(f"action.prefix_steps {prefix_steps} must leave one of the {horizon} actions of a chunk")
 
     @property
     def model(self) -> ModelConfig:

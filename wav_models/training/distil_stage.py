@@ -14,8 +14,9 @@ the same ones again learnt them by heart.
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -28,6 +29,9 @@ from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.imagining import Imagined, Imaginer, Noises
 from wav_models.training.randomness import RngStreams, streams_at
 from wav_models.training.stages import BaseStage, Evaluate, normal
+
+if TYPE_CHECKING:
+    from wav_models.training.metrics import HeldOut
 
 _LEAST_DIFFERENCE: Final = 1e-3
 """Share of a quantity's variance that the variance of its differences counts for at least: where the futures of a batch
@@ -56,12 +60,15 @@ class DistilStage(BaseStage):
         """
         super().__init__(model, batches, config, evaluate)
         self.teacher = (deepcopy(model) if teacher is None else teacher).eval().requires_grad_(False)
+        self._opinions: dict[int, tuple[Judged, ...]] = {}
+        """The teacher's two of held-out observations, which are the same every time."""
 
     def batch_losses(self, batch: Batch, streams: RngStreams) -> dict[str, Tensor]:
         config = self.config
         noises = self._noises(batch, config.num_futures, config.num_value_samples, streams)
         text, memory = self.text(batch, streams), self.memory(batch, streams)
-        prefix = self.prefix(batch, 1, streams) if config.prefix_steps[1] > 0 else None
+        given_steps = self.teacher.config.horizon.given_steps
+        prefix = self.prefix(batch, 1, (0, given_steps), streams) if given_steps else None
         seen = (text, memory, batch.state_token, prefix)
         with torch.no_grad():
             teacher = Imaginer(self._teacher, config.teacher, *seen)
@@ -89,7 +96,7 @@ class DistilStage(BaseStage):
             _, recorded = self.video_loss(batch, streams, 0.0)
             losses["recorded"] = recorded
             loss = loss + config.recorded_weight * recorded
-            if student.mean is not None and teacher.mean is not None:
+            if config.student.shares_first_step:
                 losses["mean"] = mse_loss(student.mean, teacher.mean) / teacher.mean.var()
                 loss = loss + config.future_weight * losses["mean"]
         return {"loss": loss, **losses}
@@ -110,32 +117,30 @@ class DistilStage(BaseStage):
         )
 
     @torch.no_grad()
-    def measure(self, batches: Batches, num_samples: int, seed: int) -> dict[str, float]:
-        """How well the student's choices agree with the teacher's on observations of `batches`; see `agreement`.
-
-        Args:
-            num_samples: observations that are looked at, the same every time for the same seed.
-        """
-        config = self.config
-        chosen = streams_at(seed, "held out", 0).numpy.permutation(len(batches.steps))[:num_samples]
-        students: list[Judged] = []
-        teachers: list[Judged] = []
-        others: list[Judged] = []
-        for place in range(0, len(chosen), _CHUNK):
-            batch = batches.at(batches.steps[chosen[place : place + _CHUNK]]).to(self.device)
-            streams = streams_at(seed, "held out", place + 1)
-            noises = self._noises(batch, _NUM_FUTURES, _NUM_VALUE_SAMPLES, streams)
+    def measure(self, held_out: HeldOut) -> dict[str, float]:
+        """How well the student's choices agree with the teacher's; see `agreement`."""
+        config, data, steps = self.config, held_out.batches.episodes, np.concatenate(held_out.parts)
+        found: list[tuple[Judged, ...]] = []
+        for place in range(0, len(steps), _CHUNK):
+            batch = held_out.batches.at(steps[place : place + _CHUNK]).to(self.device)
+            streams = streams_at(held_out.seed, "held out", place + 1)
+            noises = self._noises(batch, _NUM_FUTURES, 2 * _NUM_VALUE_SAMPLES, streams)
             rows = batch.text.cpu()
-            text = tuple(x[rows].to(self.device) for x in (batches.episodes.text_embedding, batches.episodes.text_mask))
+            text = tuple(x[rows].to(self.device) for x in (data.text_embedding, data.text_mask))
             seen: Any = (text, batch.memory_latents, batch.state_token)
-            teacher = Imaginer(self._teacher, config.teacher, *seen)
-            again = noises._replace(value=normal(noises.value.shape, streams, self.device))
-            students.append(self._judged(Imaginer(self.model, config.student, *seen).imagine(noises)))
-            teachers.append(self._judged(teacher.imagine(noises)))
-            others.append(self._judged(teacher.imagine(again)))
-        found = agreement(Judged.joined(students), Judged.joined(teachers))
-        ceiling = agreement(Judged.joined(others), Judged.joined(teachers))
-        return {**found, **{f"{name}@other_values": ceiling[name] for name in ("score_rank", "same_best", "captured")}}
+            if place not in self._opinions:
+                wanted = Imaginer(self._teacher, config.teacher, *seen).imagine(noises)
+                halves = wanted.values.split(_NUM_VALUE_SAMPLES, dim=2)
+                self._opinions[place] = tuple(self._judged(wanted._replace(values=half)) for half in halves)
+            noises = noises._replace(value=noises.value[:, :_NUM_VALUE_SAMPLES])
+            done = Imaginer(self.model, config.student, *seen).imagine(noises)
+            found.append((self._judged(done), *self._opinions[place]))
+        student, teacher, again = (Judged.joined(parts) for parts in zip(*found, strict=True))
+        ceiling = agreement(again, teacher)
+        return {
+            **agreement(student, teacher),
+            **{f"{name}@other_values": ceiling[name] for name in ("score_rank", "same_best", "captured")},
+        }
 
     def _judged(self, futures: Imagined) -> Judged:
         score = make_score(self.config.score)

@@ -72,12 +72,10 @@ class Imaginer:
             self._memory = video.encode_memory(memory, self._text)
             self._of_value = model.value.memory_context(self._memory.features)
             self._of_action = model.action.memory_context(self._memory.features)
-        self.mean: Tensor | None = None
-        """mu of `PlannerConfig.share_first_step`, [B, V, F_fut, L, C]; None where no first step is shared."""
-        if schedule.shares_first_step:
-            views, _, *tokens = memory.shape[1:]
-            zero_noise = memory.new_zeros((len(memory), views, model.config.num_future_frames, *tokens))
-            self.mean = self._velocity(zero_noise, 0.0)
+        views, _, *tokens = memory.shape[1:]
+        zero_noise = memory.new_zeros((len(memory), views, model.config.num_future_frames, *tokens))
+        self.mean = self._velocity(zero_noise, 0.0)
+        """mu of `PlannerConfig.share_first_step`, [B, V, F_fut, L, C]."""
 
     def imagine(self, noises: Noises) -> Imagined:
         """One future of every observation after the other; no gradient flows through any pass but the last."""
@@ -87,7 +85,7 @@ class Imaginer:
     def _one(self, noise: Tensor, value_noise: Tensor, action_noise: Tensor) -> Imagined:
         times, model = self._schedule.video_times, self._model
         with torch.no_grad():
-            x_t = noise if self.mean is None else (1.0 - times[0]) * noise + times[0] * self.mean
+            x_t = (1.0 - times[0]) * noise + times[0] * self.mean  # noise itself where no first step is shared
             x_t = euler_through(self._velocity, x_t, times)
         torch.clear_autocast_cache()  # casts of weights that were made without gradients
         output = model.video(x_t, self._time(times[-1]), self._text, self._memory)

@@ -81,6 +81,11 @@ class Run:
         """The checkpoint that is built on, if `start` is one."""
         return self.start if self.start is not None and (self.start / MODEL).is_file() else None
 
+    def began_with(self) -> dict[str, Any]:
+        """What tells the checkpoints of `start` and `teacher` from others, as `inputs`."""
+        checkpoints = {"--start": self.base, "--teacher": self.teacher}
+        return {name: path and file_sha256(path / MODEL)[:16] for name, path in checkpoints.items()}
+
     def state_path(self, stage: str) -> Path:
         return self.directory / f"{stage}.state.safetensors"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ from wav_models.training.config import (
 from wav_models.training.data.batches import Batch, Batches, to_device
 from wav_models.training.low_rank import is_adapted
 from wav_models.training.randomness import RngStreams
+
+if TYPE_CHECKING:
+    from wav_models.training.metrics import HeldOut
 
 Evaluate = Callable[[], dict[str, float]]
 
@@ -73,7 +76,8 @@ class BaseStage:
         for beginning in beginnings:
             named = [p for name, p in self.model.named_parameters() if name.startswith(beginning)]
             if not named:
-                parts = {name.rpartition(".")[0] for name, _ in self.model.named_parameters()}
+                names = [name.split(".") for name, _ in self.model.named_parameters()]
+                parts = {".".join(name[:depth]) for name in names for depth in (1, 2)}
                 raise ValueError(f"frozen: no parameter begins with {beginning!r}{did_you_mean(beginning, parts)}")
             for parameter in named:
                 parameter.requires_grad_(False)
@@ -115,6 +119,11 @@ class BaseStage:
 
     def batch_losses(self, batch: Batch, streams: RngStreams) -> dict[str, Tensor]:
         raise NotImplementedError
+
+    def measure(self, held_out: HeldOut) -> dict[str, float]:
+        """What `evaluate` is to say of held-out episodes."""
+        metrics: dict[str, float] = getattr(held_out, self.name)()
+        return metrics
 
     def video_loss(self, batch: Batch, streams: RngStreams, noisiest_fraction: float) -> tuple[VideoOutput, Tensor]:
         """One pass of the video DiT over the noised recorded future: its output and its loss."""
@@ -182,9 +191,13 @@ class BaseStage:
         embeddings, masks = self._texts
         return embeddings[rows], masks[rows]
 
-    def prefix(self, batch: Batch, draws: int, streams: RngStreams) -> Prefix:
-        """What is executed while planning lasts; what the joints will have reached by then nobody knows."""
-        low, high = self.config.prefix_steps
+    def prefix(self, batch: Batch, draws: int, bounds: tuple[int, int], streams: RngStreams) -> Prefix:
+        """What is executed while planning lasts; what the joints will have reached by then nobody knows.
+
+        Args:
+            bounds: least and most of its steps.
+        """
+        low, high = bounds
         delays = torch.randint(low, high + 1, (len(batch), draws, 1), generator=streams.torch)
         given = torch.arange(batch.actions.shape[1]) < delays
         tokens = batch.actions.clone()
@@ -259,7 +272,7 @@ class ActionStage(BaseStage):
         if known is not None:
             learnt = learnt * known
         if config.prefix_steps[1] > 0:
-            prefix = self.prefix(batch, config.draws, streams)
+            prefix = self.prefix(batch, config.draws, config.prefix_steps, streams)
             learnt = learnt * ~prefix.given
         velocity, target, _ = expert_pass(
             model.action, batch.actions, config.draws, streams, context, prefix, state=state

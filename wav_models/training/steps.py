@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from wav_models.checkpoint import MODEL, load_pretrained
+from wav_models.checkpoint import load_pretrained
 from wav_models.checkpoint_files import file_sha256
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
@@ -23,7 +22,7 @@ from wav_models.data.normalization import Normalization
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.wav_model import WAVModel, compile_blocks, recompute_activations
 from wav_models.training.autoencoder_stage import AutoencoderStage
-from wav_models.training.base import load_base, load_teacher, take_over_base
+from wav_models.training.base import load_base, load_teacher, take_over_base, with_given_steps
 from wav_models.training.config import DISTIL, EVERY_STAGE, DatasetConfig, TrainConfig
 from wav_models.training.data.batches import Batches, fit_normalization, still_steps
 from wav_models.training.data.frames import (
@@ -49,13 +48,13 @@ from wav_models.training.data.latents import (
     load_autoencoder,
     load_episodes,
 )
-from wav_models.training.distil_stage import DistilStage
 from wav_models.training.loop import Budget, Report, train
 from wav_models.training.low_rank import merged
 from wav_models.training.metrics import JUDGED_BY, HeldOut
 from wav_models.training.parallel import TrainingWorker, run_workers
 from wav_models.training.run import NORMALIZATION, Run
 from wav_models.training.stage_table import make_stage
+from wav_models.training.stages import BaseStage
 from wav_models.training.state import (
     Ancestor,
     Progress,
@@ -65,6 +64,7 @@ from wav_models.training.state import (
     joined,
     load_tensors,
     save_tensors,
+    training_calls,
 )
 from wav_models.training.trackers import tracking
 
@@ -185,8 +185,6 @@ def train_stage(run: Run, stage: str, budget: Budget, *, resume: bool) -> None:
 def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, resume: bool) -> None:
     """`train_stage` on this one of several workers."""
     config = run.config
-    if name == DISTIL and run.start is not None and run.base is None:
-        raise ValueError(f"--start {run.start}: is no checkpoint; `distil` starts from the stages of its own run")
     torch.manual_seed(config.seed)
     model = WAVModel(config.model)
     if run.weights is not None:
@@ -200,11 +198,11 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
     lineages.append(base)
     if run.start is not None and run.base is None:
         lineages.append(load_part(run.start, model, name))
+    teacher, taught_by = load_teacher(run, model) if name == DISTIL else (None, [])
+    lineages.append(taught_by)
     batches, validation = _batches(run)
-    measure = HeldOut(model, validation, config.validation_samples, config.seed)
-    stage = make_stage(name, model, batches, config, getattr(measure, name, dict), load_teacher(run))
-    if isinstance(stage, DistilStage):
-        stage.evaluate = partial(stage.measure, validation, config.validation_samples, config.seed)
+    held_out = HeldOut(model, validation, config.validation_samples, config.seed)
+    stage: BaseStage = make_stage(name, model, batches, config, lambda: stage.measure(held_out), teacher)
     stage.judged_by = JUDGED_BY[name]
     if config.recompute:
         recompute_activations(model)
@@ -213,11 +211,8 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
             _say(f"[{name}] compiling the networks: half a minute or more before the first step")
         compile_blocks(model)
         stage.evaluate = uncompiled(stage.evaluate)
-    inputs = run.inputs()
-    if name == DISTIL:
-        inputs["teacher"] = None if run.teacher is None else file_sha256(run.teacher / MODEL)[:16]
     provenance = Provenance(
-        inputs,
+        {**run.inputs(), **run.began_with()},
         before={stage: progress.weights for stage, progress in before.items()},
         ancestors=list(joined(*lineages).values()),
     )
@@ -308,8 +303,8 @@ def summary(progress: Progress) -> dict[str, Any]:
     }
 
 
-def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: Report) -> dict[str, Progress]:
-    """Put the averaged weights of these stages, in order, into the model.
+def load_averages(run: Run, model: WAVModel, stages: tuple[str, ...], *, warn: Report) -> dict[str, Progress]:
+    """Put the averaged weights of these stages, in order, into the model, whose `config` becomes theirs.
 
     Args:
         warn: called for every stage that is not finished.
@@ -327,12 +322,23 @@ def load_averages(run: Run, model: nn.Module, stages: tuple[str, ...], *, warn: 
         if not path.is_file() and (run.base is not None or stage == DISTIL):
             continue
         if not path.is_file():
-            raise StateError(f"{path}: no such file; run `wav train {stage}` first")
+            raise StateError(
+                f"{path}: no such file; run `wav train {stage}` first, or name the checkpoint to build on by --start"
+            )
         trained[stage], _ = copy_averages(path, model, "average.", "")
+        if stage == "action":
+            model.config = with_given_steps(model.config, _most_given(trained[stage]))
         if not trained[stage].complete:
             steps = trained[stage].step
             warn(f"{path}: stage {stage} ended unfinished after {steps} steps; --resume goes on with it")
     return trained
+
+
+def _most_given(progress: Progress) -> int | None:
+    """Steps of a chunk that the action stage was given at most, by its last call; None where it was given none."""
+    *_, last = [{}, *training_calls(progress.step, progress.calls)]
+    most: int = last.get("config", {}).get("action", {}).get("prefix_steps", (0, 0))[1]
+    return most or None
 
 
 def load_part(start: Path, model: WAVModel, part: str) -> list[Ancestor]:

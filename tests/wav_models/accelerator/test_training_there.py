@@ -15,7 +15,8 @@ from wav_models.training.config import EVERY_STAGE, FuturesConfig, LoraConfig, T
 from wav_models.training.randomness import streams_at
 from wav_models.training.stage_table import make_stage
 
-ONE_LAYER = replace(SMALL, video=replace(SMALL.video, num_layers=1))
+GIVEN = replace(SMALL.horizon, given_steps=3)
+ONE_LAYER = replace(SMALL, video=replace(SMALL.video, num_layers=1), horizon=GIVEN)
 OF_ALL: dict[str, Any] = {"camera_dropout": 0.5, "lora": LoraConfig()}
 OF_EXPERTS: dict[str, Any] = {
     "futures": FuturesConfig(own_fraction=0.5),
@@ -28,7 +29,7 @@ EVERYTHING = replace(
     video=replace(PLAIN.video, **OF_ALL),
     value=replace(PLAIN.value, **OF_ALL, **OF_EXPERTS),
     action=replace(PLAIN.action, **OF_ALL, **OF_EXPERTS, caption_dropout=0.5, state_dropout=0.5, prefix_steps=(0, 3)),
-    distil=replace(PLAIN.distil, **OF_ALL, num_futures=2, num_value_samples=1, prefix_steps=(0, 3)),
+    distil=replace(PLAIN.distil, **OF_ALL, num_futures=2, num_value_samples=1),
 )
 
 

@@ -19,9 +19,13 @@ from wav_models.data.normalization import Normalization
 from wav_models.experiments.held_out import recorded_split
 from wav_models.networks.autoencoder import TinyAutoencoder, make_autoencoder
 from wav_models.networks.random_weights import random_model
+from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
-from wav_models.training.state import load_tensors, save_tensors
+from wav_models.training.base import load_base, load_teacher, with_given_steps
+from wav_models.training.config import TrainConfig
+from wav_models.training.run import Run
+from wav_models.training.state import StateError, load_tensors, save_tensors
 from wav_policy.robot.joints import JOINT_NAMES, ROBOT
 
 CONFIG = """
@@ -67,7 +71,7 @@ def test_a_checkpoint_is_built_on_with_another_labs_data(
     assert main(["latents", *common, *start]) == 0
     assert main(["action", *common, *start, "--steps", "2", "--set", "action.loop.learning_rate=3e-4"]) == 0
     assert main(["checkpoint", *common]) == 1
-    assert "no such file; run `wav train" in capsys.readouterr().err
+    assert "first, or name the checkpoint to build on by --start" in capsys.readouterr().err
     assert main(["checkpoint", *common, *start, "--best"]) == 0
     before, after = load_checkpoint(base), load_checkpoint(tmp_path / "run/checkpoint")
     weights = before.model.state_dict()
@@ -98,8 +102,55 @@ def test_a_run_has_the_auto_encoder_of_what_it_builds_on(
     assert len(Dataset(data)) == 2
     config.write_text("workers: 1")
     command = ["latents", "--data", str(data), "--out", str(tmp_path / "run"), "--config", str(config)]
+    (tmp_path / "run/normalization.json").write_text("its own")
     assert main([*command, "--start", str(base)]) == 1
     assert "another auto-encoder than that of" in capsys.readouterr().err
+    assert (tmp_path / "run/normalization.json").read_text() == "its own"
+
+
+def test_what_is_no_checkpoint_is_not_started_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Training from random weights would go unnoticed."""
+    (tmp_path / "data").mkdir()
+    command = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--set", "compile=false"]
+    for option, stage in (("--start", "latents"), ("--teacher", "distil")):
+        assert main([stage, *command, option, str(tmp_path / "tinny")]) == 2
+        assert f"{option} {tmp_path / 'tinny'} is no directory" in capsys.readouterr().err
+    for stage in ("autoencoder", "distil"):
+        assert main([stage, *command, "--start", str(tmp_path / "data")]) == 2
+        assert f"is no checkpoint; give `{stage}` one, or leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("teacher", [False, True])
+def test_units_and_latents_are_those_of_the_checkpoint(base: Path, tmp_path: Path, teacher: bool) -> None:
+    """A pretrained auto-encoder is everybody's; the normalisation is not."""
+    run = Run(tmp_path, (), TrainConfig(), "", start=None if teacher else base, teacher=base if teacher else None)
+    checkpoint, model = load_checkpoint(base), WAVModel(WAV_TINY)
+
+    def load() -> object:
+        return load_teacher(run, model) if teacher else load_base(run, model)
+
+    assert isinstance(checkpoint.autoencoder, TinyAutoencoder)
+    save_tensors(tmp_path / "autoencoder.safetensors", dict(checkpoint.autoencoder.state_dict()), {})
+    with pytest.raises(StateError, match=r"normalization.json: no such file; run `wav train latents --start"):
+        load()
+    checkpoint.normalization.to_json(tmp_path / "normalization.json")
+    load()
+    state_mean = checkpoint.normalization.state_mean + 1e-3
+    replace(checkpoint.normalization, state_mean=state_mean).to_json(tmp_path / "normalization.json")
+    with pytest.raises(StateError, match=r"normalization.json: not the normalisation of .*base; begin in a new run"):
+        load()
+
+
+def test_a_teacher_is_given_as_many_steps_as_its_student(base: Path, tmp_path: Path) -> None:
+    run, checkpoint = Run(tmp_path, (), TrainConfig(), "", teacher=base), load_checkpoint(base)
+    assert isinstance(checkpoint.autoencoder, TinyAutoencoder)
+    save_tensors(tmp_path / "autoencoder.safetensors", dict(checkpoint.autoencoder.state_dict()), {})
+    checkpoint.normalization.to_json(tmp_path / "normalization.json")
+    with pytest.raises(StateError, match="base: is given 0 steps of a chunk, what starts 4"):
+        load_teacher(run, WAVModel(with_given_steps(WAV_TINY, 4)))
+    teacher, lineage = load_teacher(run, WAVModel(WAV_TINY))
+    assert isinstance(teacher, WAVModel)
+    assert [state["trained_on"] for state in lineage] == [["before"]]
 
 
 def test_an_auto_encoder_is_trained_on_from_that_of_a_checkpoint(base: Path, tmp_path: Path) -> None:
@@ -113,6 +164,16 @@ def test_an_auto_encoder_is_trained_on_from_that_of_a_checkpoint(base: Path, tmp
     assert trained
     for name in trained:
         torch.testing.assert_close(after[name], before[name])
+
+
+def _changed(checkpoint: Path, copy: Path) -> Path:
+    """A copy with other weights."""
+    held = load_checkpoint(checkpoint)
+    next(held.model.action.parameters()).add_(1.0)
+    save_checkpoint(
+        copy, model=held.model, autoencoder=held.autoencoder, normalization=held.normalization, training_record={}
+    )
+    return copy
 
 
 def test_unknown_datasets_and_keys_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +212,10 @@ def test_a_student_of_a_checkpoint_plans_with_its_own_steps(
     assert main(["distil", *common, *start, "--steps", "1"]) == 0
     assert "captured" in capsys.readouterr().out
     assert main(["distil", *common, *start, "--steps", "2", "--resume", "--teacher", str(base)]) == 1
-    assert "not trained with the teacher of now" in capsys.readouterr().err
+    assert "not trained with the --teacher of now" in capsys.readouterr().err
+    for stage in (["distil", "--steps", "2", "--resume"], ["checkpoint"]):
+        assert main([*stage, *common, "--start", str(_changed(base, tmp_path / "other"))]) == 1
+        assert "not trained with the --start of now" in capsys.readouterr().err
     assert main(["checkpoint", *common, *start]) == 0
     before, after = load_checkpoint(base), load_checkpoint(run / "checkpoint")
     weights = before.model.state_dict()
@@ -159,7 +223,7 @@ def test_a_student_of_a_checkpoint_plans_with_its_own_steps(
     assert changed == {"value"}
     assert after.planner == replace(before.planner, num_value_steps=1, num_action_steps=1)
     assert list(after.training_record["stages"]) == ["distil"]
-    assert main(["distil", *common, "--start", str(run), "--steps", "1"]) == 2
-    assert "`distil` starts from the stages of its own run" in capsys.readouterr().err
+    assert main(["distil", *common, "--start", str(run / "checkpoint"), "--steps", "1"]) == 2
+    assert "is a student itself: name what both learn from with --teacher" in capsys.readouterr().err
     assert main(["value", *common, *start, "--steps", "1", "--teacher", str(base)]) != 0
     assert "--teacher is for `distil`" in capsys.readouterr().err

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,12 +18,15 @@ from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import ModelConfig
 from wav_models.training.agreement import Judged, agreement
 from wav_models.training.assembly import _planner
-from wav_models.training.config import DistilStageConfig, LoopConfig, Schedule, TrainConfig
+from wav_models.training.base import with_given_steps
+from wav_models.training.config import DistilStageConfig, LoopConfig, Schedule, TrainConfig, load_config
 from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.distil_stage import DistilStage, _errors
 from wav_models.training.imagining import Imagined, Imaginer, Noises
 from wav_models.training.loop import Budget, train
+from wav_models.training.metrics import HeldOut
 from wav_models.training.randomness import streams_at
+from wav_models.training.run import Run
 from wav_models.training.stage_table import make_stage
 from wav_models.training.stages import Prefix
 
@@ -150,10 +154,11 @@ def test_a_student_comes_to_choose_as_its_teacher(
 ) -> None:
     few = {"num_futures": 2, "num_value_samples": 1, "recorded_weight": 0.0}
     stage = stage_of(batches, trained(model_config), teacher=Schedule((0.25, 0.75), 2, 2), student=FEW, **few)
-    before = stage.measure(batches, 12, 0)
+    held_out = HeldOut(stage.model, batches, 12, 0)
+    before = stage.measure(held_out)
     loop = replace(loop_config, batch_size=4)
     train(stage, loop, Budget(steps=30), 0, tmp_path / "distil.state.safetensors", report=lambda text: None)
-    after = stage.measure(batches, 12, 0)
+    after = stage.measure(held_out)
     assert after["score_rank"] > before["score_rank"] + 0.1, (before, after)
     assert after["captured"] > before["captured"] + 0.1, (before, after)
     assert after["actions_r2"] > before["actions_r2"], (before, after)
@@ -190,15 +195,47 @@ def test_noises_are_never_the_same_twice(model_config: ModelConfig, batches: Bat
 def test_given_actions_are_given_to_both(model_config: ModelConfig, batches: Batches) -> None:
     """A checkpoint that is given what is executed meanwhile stays able to continue it."""
     batch, model = batches.at(batches.steps[:2]), trained(model_config)
-    stage = stage_of(batches, model, teacher=MANY, student=FEW, prefix_steps=(2, 2))
+    stage = stage_of(batches, model, teacher=MANY, student=FEW)
     noises = stage._noises(batch, 2, 1, streams_at(0, "test", 0))
-    prefix: Prefix = stage.prefix(batch, 1, streams_at(0, "test", 1))
+    prefix: Prefix = stage.prefix(batch, 1, (2, 2), streams_at(0, "test", 1))
     with torch.no_grad():
         actions = Imaginer(model, FEW, *seen_in(batch, batches), prefix).imagine(noises).actions
     commands: Tensor = batch.actions[:, None, :2, :14].expand(-1, 2, -1, -1)
     torch.testing.assert_close(actions[:, :, :2, :14], commands)
-    with torch.no_grad():
-        assert float(stage.losses(2, streams_at(0, "distil", 0))["action"]) > 0.0
+
+
+def test_a_student_is_given_as_many_actions_as_its_teacher(
+    model_config: ModelConfig, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint says so of both, and no configuration has to repeat it."""
+    asked: list[tuple[int, int]] = []
+    prefix = DistilStage.prefix
+
+    def watched(stage: DistilStage, batch: Batch, draws: int, bounds: tuple[int, int], streams: Any) -> Prefix:
+        asked.append(bounds)
+        return prefix(stage, batch, draws, bounds, streams)
+
+    monkeypatch.setattr(DistilStage, "prefix", watched)
+    for config in (model_config, with_given_steps(model_config, 3)):
+        stage = stage_of(batches, trained(config), teacher=MANY, student=FEW)
+        with torch.no_grad():
+            assert float(stage.losses(2, streams_at(0, "distil", 0))["action"]) > 0.0
+    assert asked == [(0, 3)]
+
+
+def test_the_mean_is_learnt_of_a_teacher_that_shares_no_first_step(model_config: ModelConfig, batches: Batches) -> None:
+    """As that of `train_wav_2b.yaml`: a student that shares one needs it."""
+    model = trained(model_config)
+    stage = stage_of(batches, model, learns_from=trained(model_config, 1), teacher=Schedule((0.0, 0.25), 1, 1))
+    losses = stage.losses(2, streams_at(0, "distil", 0))
+    assert float(losses["mean"].detach()) > 1e-4
+    before, after = (
+        torch.autograd.grad(total, model.video.proj_out.weight, retain_graph=True)[0]
+        for total in (losses["loss"] - losses["mean"], losses["loss"])
+    )
+    assert not torch.allclose(before, after)
+    own = stage_of(batches, model, teacher=MANY, student=Schedule((0.0,), 1, 1))
+    assert "mean" not in own.losses(2, streams_at(0, "distil", 0)), "of no use to whom shares no first step"
 
 
 def judged(scores: Tensor) -> Judged:
@@ -225,14 +262,41 @@ def test_agreement_of_the_same_the_opposite_and_of_what_is_shared() -> None:
     assert agreement(judged(0.0 * scores), judged(scores))["score_rank"] == 0.0
 
 
-def test_a_run_of_its_own_plans_as_its_student() -> None:
+def test_a_run_of_its_own_plans_as_its_student(tmp_path: Path) -> None:
     """Without a checkpoint that is built on, whose planner would be kept; the record is read back from JSON."""
-    record = json.loads(json.dumps(asdict(DistilStageConfig(student=Schedule((0.25, 0.5), 2, 1), score="mean"))))
-    planner = _planner(SimpleNamespace(base=None), record)  # type: ignore[arg-type]
+    own = DistilStageConfig(student=Schedule((0.25, 0.5), 2, 1), score="mean", action_noise_std=0.0)
+    record, run = json.loads(json.dumps(asdict(own))), cast(Run, SimpleNamespace(base=None))
+    planner = _planner(run, tmp_path, record)
     assert planner is not None
     assert (planner.video_times, planner.share_first_step) == ((0.25, 0.5), True)
     assert (planner.num_value_steps, planner.num_action_steps, planner.score) == (2, 1, "mean")
-    assert _planner(SimpleNamespace(base=None), None) is None  # type: ignore[arg-type]
+    assert (planner.action_noise_std, planner.selection) == (0.0, "best")
+    assert _planner(run, tmp_path, None) is None
+
+
+def test_what_was_written_by_hand_stays(tmp_path: Path) -> None:
+    """In a checkpoint that is written anew: all but what a student has learnt."""
+    before, run = tmp_path / "checkpoint", cast(Run, SimpleNamespace(base=tmp_path / "base"))
+    for directory, futures in ((before, 5), (tmp_path / "base", 6)):
+        directory.mkdir()
+        (directory / "planner.json").write_text(f'{{"num_video_samples": {futures}, "num_value_steps": 3}}')
+    stored = _planner(run, before, None)
+    assert stored is not None
+    assert (stored.num_video_samples, stored.num_value_steps) == (5, 3)
+    student = _planner(run, before, json.loads(json.dumps(asdict(DistilStageConfig()))))
+    assert student is not None
+    assert (student.num_video_samples, student.num_value_steps, student.score) == (5, 1, "snr")
+    elsewhere = _planner(run, tmp_path / "elsewhere", None)
+    assert elsewhere is not None
+    assert elsewhere.num_video_samples == 6
+
+
+def test_a_run_without_a_section_learns_as_slowly_as_one_that_was_tried(tmp_path: Path) -> None:
+    """`wav train distil` with the configuration of a run's other stages, as docs/my_model.md says."""
+    assert DistilStageConfig().loop.learning_rate <= 2e-4 < TrainConfig().action.loop.learning_rate
+    (tmp_path / "run.yaml").write_text("distil: {loop: {steps: 5}}")
+    distil = load_config(tmp_path / "run.yaml", ["distil.student.num_action_steps=2"]).distil
+    assert (distil.loop, distil.student) == (replace(DistilStageConfig().loop, steps=5), Schedule((0.25,), 1, 2))
 
 
 @pytest.mark.parametrize("times", [(), (0.5, 0.25), (0.5, 1.0), (-0.1,)])

@@ -78,16 +78,17 @@ def _launch(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run([*command, *options, *job], env=environment, capture_output=True, text=True, timeout=900)
 
 
+@pytest.mark.parametrize("stage", ["action", "distil"])
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_two_launched_processes_equal_two_workers_and_resume(
-    sharding: str, model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
+    sharding: str, stage: str, model: WAVModel, batches: Batches, loop_config: LoopConfig, tmp_path: Path
 ) -> None:
     _away_from_zero(model)
     (tmp_path / "inputs.pickle").write_bytes(pickle.dumps((model, batches, loop_config)))
     for steps in (2, 4):
-        run_workers(_train, (model, batches, loop_config, steps, tmp_path / "workers.safetensors"), 2)
+        run_workers(_train, (model, batches, loop_config, steps, tmp_path / "workers.safetensors", stage), 2)
     for steps in ("2", "4"):
-        result = _launch(tmp_path, sharding, "action", steps)
+        result = _launch(tmp_path, sharding, stage, steps)
         assert result.returncode == 0, result.stderr[-2000:]
     expected, _ = load_tensors(tmp_path / "workers.safetensors", "")
     tensors, progress = load_tensors(tmp_path / f"{sharding}.safetensors", "")
@@ -129,8 +130,14 @@ def _away_from_zero(model: WAVModel) -> None:
 
 
 def _train(
-    worker: TrainingWorker, model: WAVModel, batches: Batches, config: LoopConfig, steps: int, path: Path
+    worker: TrainingWorker,
+    model: WAVModel,
+    batches: Batches,
+    config: LoopConfig,
+    steps: int,
+    path: Path,
+    name: str = "action",
 ) -> None:
     own = copy.deepcopy(model)  # what spawned workers are given, they share
-    stage = make_stage("action", own, batches, TrainConfig(), dict)
+    stage = make_stage(name, own, batches, TrainConfig(), dict)
     train(stage, config, Budget(steps=steps), 0, path, worker=worker, resume=True, report=lambda _: None)

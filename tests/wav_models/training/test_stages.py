@@ -238,8 +238,10 @@ def test_a_lost_camera_shows_the_mean_picture(model: WAVModel, batches: Batches,
 def test_frozen_parameters_do_not_train(model: WAVModel, batches: Batches, train_config: TrainConfig) -> None:
     stage = make_stage("action", model, batches, replace(train_config, frozen=("video.", "value.")), dict)
     assert {name.split(".")[0] for name in stage.named_parameters()} == {"action"}
-    with pytest.raises(ValueError, match="frozen: no parameter begins with 'vido'"):
+    with pytest.raises(ValueError, match="frozen: no parameter begins with 'vido'; did you mean 'video'") as refusal:
         make_stage("action", model, batches, replace(train_config, frozen=("vido",)), dict)
+    assert "video.transformer_blocks" in str(refusal.value)
+    assert len(str(refusal.value)) < 800, "a screenful of names"
     with pytest.raises(ValueError, match="leave nothing to train in stage video"):
         make_stage("video", model, batches, replace(train_config, frozen=("video.",)), dict)
 

@@ -127,6 +127,30 @@ def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(
     )
 
 
+def test_a_run_of_its_own_may_have_a_student(datasets: list[str], tmp_path: Path) -> None:
+    """It is given as many actions as the action stage was, and plans as was written by hand but for its steps."""
+    config, run = tmp_path / "run.yaml", tmp_path / "run"
+    config.write_text(
+        f"{CONFIG}\ndistil: {{num_futures: 2, num_value_samples: 1, loop: {{batch_size: 2, bf16: false}}}}"
+    )
+    common = ["--data", *datasets, "--out", str(run), "--config", str(config)]
+    assert main(["autoencoder", *common, "--steps", "1"]) == 0
+    assert main(["latents", *common]) == 0
+    for stage in ("video", "value", "action"):
+        given = ["--set", "action.prefix_steps=[0, 3]"] if stage == "action" else []
+        assert main([stage, *common, *given, "--steps", "1"]) == 0
+    assert main(["checkpoint", *common]) == 0
+    (run / "checkpoint/planner.json").write_text('{"num_video_samples": 5, "score": "mean"}')
+    assert main(["distil", *common, "--steps", "1"]) == 0
+    assert main(["checkpoint", *common]) == 0
+    student = load_checkpoint(run / "checkpoint")
+    assert student.config.horizon.given_steps == 3
+    assert list(student.training_record["stages"])[-1] == "distil"
+    planner = student.planner
+    assert (planner.num_video_samples, planner.score, planner.video_times) == (5, "mean", (0.25,))
+    assert (planner.num_value_steps, planner.num_action_steps) == (1, 1)
+
+
 def _assert_latents_of_a_copied_autoencoder(datasets: list[str], run: Path, other: Path, config: Path) -> None:
     """The same, straight from the videos: no copy of the images is kept where no auto-encoder is trained."""
     other.mkdir()

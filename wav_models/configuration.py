@@ -301,7 +301,7 @@ def _defaults_in(field: Field[Any], values: Mapping[str, Any]) -> dict[str, Any]
     """What a dataclass holds that is made for this field where nothing is given, or that `values` has for it."""
     if field.name not in values and field.default_factory is MISSING:
         return {}
-    made = values[field.name] if field.name in values else field.default_factory()  # type: ignore[misc]
+    made = values[field.name] if field.name in values else field.default_factory()  # type: ignore[operator]
     return {each.name: getattr(made, each.name) for each in fields(made)}
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from wav_models.networks.autoencoder import TinyAutoencoder, to_images, to_pixels
 from wav_models.training.config import AutoencoderConfig
-from wav_models.training.data.batches import to_device
 from wav_models.training.randomness import RngStreams, streams_at
+from wav_models.training.transfer import to_device
 
 MEAN_FRAMES = 512
 """Frames that the mean image of a view is taken over."""

@@ -27,8 +27,8 @@ from wav_models.training.agreement import Judged, agreement
 from wav_models.training.config import DistilStageConfig
 from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.imagining import Imagined, Imaginer, Noises
-from wav_models.training.randomness import RngStreams, streams_at
-from wav_models.training.stages import BaseStage, Evaluate, normal
+from wav_models.training.randomness import RngStreams, normal, streams_at
+from wav_models.training.stages import BaseStage, Evaluate
 
 if TYPE_CHECKING:
     from wav_models.training.metrics import HeldOut

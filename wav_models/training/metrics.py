@@ -22,8 +22,7 @@ from wav_models.networks.video_dit import TextContext, VideoFeatures, VideoOutpu
 from wav_models.networks.wav_model import WAVModel
 from wav_models.training.config import DISTIL
 from wav_models.training.data.batches import Batch, Batches
-from wav_models.training.randomness import RngStreams, streams_at
-from wav_models.training.stages import normal
+from wav_models.training.randomness import RngStreams, normal, streams_at
 
 NEARLY_CLEAN = 0.75
 JUDGED_BY = {

@@ -27,9 +27,10 @@ from wav_models.training.config import (
     ValueStageConfig,
     VideoStageConfig,
 )
-from wav_models.training.data.batches import Batch, Batches, to_device
+from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.low_rank import is_adapted
-from wav_models.training.randomness import RngStreams
+from wav_models.training.randomness import RngStreams, normal
+from wav_models.training.transfer import to_device
 
 if TYPE_CHECKING:
     from wav_models.training.metrics import HeldOut
@@ -317,11 +318,6 @@ def expert_pass(
         inputs["given"] = prefix.given
     output = expert(x_t, flow_time, context=context, **inputs)
     return output.velocity.float(), velocity_target(x_0, data), output.features
-
-
-def normal(shape: torch.Size | tuple[int, ...], streams: RngStreams, device: torch.device) -> Tensor:
-    """Standard normal numbers, drawn on the CPU so that they do not depend on the device."""
-    return to_device(torch.randn(shape, generator=streams.torch, device="cpu"), device)
 
 
 def uniform(shape: torch.Size | tuple[int, ...], streams: RngStreams, device: torch.device) -> Tensor:

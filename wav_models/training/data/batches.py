@@ -16,6 +16,7 @@ from wav_models.embodiment import Embodiment
 from wav_models.presets import HorizonConfig
 from wav_models.training.data.latent_store import LatentStore
 from wav_models.training.randomness import RngStreams
+from wav_models.training.transfer import to_device
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
@@ -51,12 +52,6 @@ class Episodes:
 
     def __len__(self) -> int:
         return len(self.states)
-
-
-def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """`x` of the host, there. A GPU fetches it when its turn comes, while the host goes on; from memory that is not
-    pinned the host would wait until the GPU has done all it was told before."""
-    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -323,6 +323,7 @@ class _Loop:
         """
         if not self.worker.is_main or self.worker.is_sharded:
             return
+        self._say("looking at held-out observations")  # minutes, on a CPU
         with averaged_weights(self.state), torch.no_grad():
             metrics = self.stage.evaluate()
         if metrics:

@@ -60,6 +60,10 @@ def test_a_stages_losses_and_metrics_are_tracked(
     assert losses.keys() == {"video/loss", "video/samples_per_s", "video/waiting"}
     assert 0.0 < losses["video/waiting"] < 1.0
     assert f"{losses['video/samples_per_s']:.1f} samples/s" in lines[0]
+    assert [line.rpartition("] ")[2].partition(":")[0] for line in lines[1:]] == [
+        "looking at held-out observations",
+        "held out",
+    ]
     assert [path.name[:6] for path in (tmp_path / "run/tensorboard/video").iterdir()] == ["events"]
 
 

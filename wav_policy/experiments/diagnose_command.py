@@ -70,6 +70,8 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     if plan.data is not None:
         split = announced_split(record, Dataset(plan.data))
     moments: list[Moment] = []
+    recordings = f"{min(len(split.episodes), RECORDED_EPISODES)} recorded, then " if split else ""
+    print(f"[diagnose {plan.task}] episodes: {recordings}{len(plan.seeds)} simulated", file=sys.stderr, flush=True)
     with worker_pool(plan.workers, prepare, (_make_brancher, plan)) as pool:
         recorded = split and pool.submit(
             with_prepared, _measure_recorded, plan.data, split.episodes[:RECORDED_EPISODES], plan.seeds.start

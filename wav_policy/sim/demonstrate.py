@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_models.types import FloatArray, ImageArray
 from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_DIM, REVOLUTE, SIDES
 from wav_policy.robot.kinematics import MAX_STROKE, UnreachableError, inverse
@@ -196,8 +196,7 @@ class Demonstration:
         quality: str = "recovering",
         visit: Visit | None = None,
     ):
-        if quality not in QUALITIES:
-            raise ValueError(f"unknown quality {quality!r}{did_you_mean(quality, QUALITIES)}")
+        check_choice("quality", quality, QUALITIES)
         self.world = world
         self.seed = seed
         self.quality = quality

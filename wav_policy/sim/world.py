@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_models.types import FloatArray, ImageArray
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import ARM_DOF, JOINT_DIM, JOINT_NAMES, REVOLUTE, SIDES
@@ -57,8 +57,7 @@ class World:
 
     def __init__(self, task: Task, split: str = "train", phrasing: str = "train"):
         for name in (split, phrasing):
-            if name not in SPLITS:
-                raise ValueError(f"unknown split {name!r}{did_you_mean(name, SPLITS)}")
+            check_choice("split", name, SPLITS)
         self.task = task
         self._held_out_layout = split == "held_out"
         self._phrasings = self.task.instructions if phrasing == "train" else self.task.held_out_instructions

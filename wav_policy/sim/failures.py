@@ -16,7 +16,7 @@ from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.robot.model import HOME_ROLL, home_positions
-from wav_policy.sim.operator import GAIN, MAX_STEP, Intent, arm_part, home_tip, joint_targets, limited, towards
+from wav_policy.sim.operator import GAIN, MAX_STEP, Intent, arm_part, home_tip, joint_targets, limited, outward, towards
 from wav_policy.sim.task import Cell, Operator
 
 _ARRIVED: Final = 0.015  # m
@@ -152,10 +152,9 @@ def home_stop(side: str) -> Intent:
 
 def wander(side: str, world: Cell, rng: np.random.Generator) -> Tour:
     """Off to some place in the air that is far from where the finger tips are, and no further."""
-    outward = 1.0 if side == "left" else -1.0
     tip = world.tip(side)
     while True:
-        place = np.array([rng.uniform(0.14, 0.32), outward * rng.uniform(0.04, 0.34), rng.uniform(0.13, 0.22)])
+        place = np.array([rng.uniform(0.14, 0.32), outward(side) * rng.uniform(0.04, 0.34), rng.uniform(0.13, 0.22)])
         if np.linalg.norm((place - tip)[:2]) > 0.12:
             break
     above = np.array([tip[0], tip[1], max(tip[2], 0.13)])

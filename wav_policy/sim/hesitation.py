@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.robot.joints import ARM_DOF, SIDES
+from wav_policy.robot.joints import SIDES, arm_slice
 from wav_policy.sim.failures import gripping_stroke
 from wav_policy.sim.operator import ACTION_PERIOD, Intent, arm_part, joint_targets
 from wav_policy.sim.task import Cell, Operator
@@ -79,8 +79,7 @@ class HesitantOperator:
                 goal[:-1] = arm[:-1] + _CREEP * (goal[:-1] - arm[:-1])
         if current.kind == "detour":
             side = world.task.working_side(world)
-            first = ARM_DOF * SIDES.index(side)
-            arm = measured[first : first + ARM_DOF]
+            arm = arm_part(measured, side)
             intent = Intent(world.tip(side) + _DETOUR_STEP * current.direction, gripping_stroke(float(arm[-1])))
-            hesitant[first : first + ARM_DOF] = joint_targets(side, intent, float(arm[5]), arm)
+            hesitant[arm_slice(side)] = joint_targets(side, intent, float(arm[5]), arm)
         return hesitant

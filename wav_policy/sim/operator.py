@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.robot.joints import ARM_DOF, SIDES
+from wav_policy.robot.joints import arm_slice
 from wav_policy.robot.kinematics import MAX_STROKE, UnreachableError, inverse
 from wav_policy.robot.model import BASE_POSITIONS, HOME_TIP
 
@@ -79,6 +79,11 @@ def retreat(tip: FloatArray, goal: FloatArray, clear: float, slack: float = 0.01
     return tip + np.append(level, climb)
 
 
+def outward(side: str) -> float:
+    """Sign of y over an arm's own half of the table: 1 left, -1 right."""
+    return 1.0 if side == "left" else -1.0
+
+
 def raised(point: FloatArray, height: float) -> FloatArray:
     """The place `height` above a point; both [3], m."""
     return point + np.array([0.0, 0.0, height])
@@ -114,5 +119,4 @@ def towards(measured: FloatArray, wanted: FloatArray) -> FloatArray:
 
 def arm_part(values: FloatArray, side: str) -> FloatArray:
     """The seven values of one arm out of a 14-vector."""
-    first = SIDES.index(side) * ARM_DOF
-    return values[first : first + ARM_DOF]
+    return values[arm_slice(side)]

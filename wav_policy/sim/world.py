@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from wav_models.configuration import check_choice
 from wav_models.types import FloatArray, ImageArray
 from wav_policy.robot.cameras import VIEWS
-from wav_policy.robot.joints import ARM_DOF, JOINT_DIM, JOINT_NAMES, REVOLUTE, SIDES
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES, REVOLUTE, SIDES, arm_slice
 from wav_policy.robot.kinematics import JOINT_LIMITS, MAX_JOINT_VELOCITY, MAX_STROKE, NUM_ARM_JOINTS
 from wav_policy.robot.model import TIME_STEP, build_model, home_positions
 from wav_policy.robot.physics import mujoco
@@ -246,16 +246,11 @@ class World:
     def _set_gains(self, side: str, on: bool) -> None:
         """Motors on or limp; a limp arm keeps its friction and loses its gravity compensation."""
         gain, bias, gravity = self._gains
-        actuators = self._actuators[_arm_slice(side)]
+        actuators = self._actuators[arm_slice(side)]
         bodies = sorted(self.arm_bodies[side])
         self.model.actuator_gainprm[actuators] = gain[actuators] * on
         self.model.actuator_biasprm[actuators] = bias[actuators] * on
         self.model.body_gravcomp[bodies] = gravity[bodies] * on
-
-
-def _arm_slice(side: str) -> slice:
-    first = SIDES.index(side) * ARM_DOF
-    return slice(first, first + ARM_DOF)
 
 
 class SimulatedPlant:
@@ -264,7 +259,7 @@ class SimulatedPlant:
     def __init__(self, world: World, side: str):
         self._world = world
         self._side = side
-        self._slice = _arm_slice(side)
+        self._slice = arm_slice(side)
 
     def read(self) -> ArmReading:
         """Measured state now."""

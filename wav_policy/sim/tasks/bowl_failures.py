@@ -8,7 +8,7 @@ import numpy as np
 
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
-from wav_policy.sim.operator import Intent, arm_part, raised
+from wav_policy.sim.operator import Intent, arm_part, outward, raised
 from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.bowl_operator import CLOSED, HOVER_HEIGHT, BowlOperator
 from wav_policy.sim.tasks.bowl_scene import BOWLS, bowl_state, nearer_side
@@ -90,15 +90,14 @@ def _freeze(target: str, rng: np.random.Generator, world: Cell) -> Operator:
 def _beside(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     """Put it down between the plate and the bases."""
     state = bowl_state(world, target)
-    side = 1.0 if nearer_side(world, target) == "left" else -1.0
-    goal = state.plate[:2] + np.array([_BESIDE_X, side * rng.uniform(0.02, 0.06)])
+    y = outward(nearer_side(world, target)) * rng.uniform(0.02, 0.06)
+    goal = state.plate[:2] + np.array([_BESIDE_X, y])
     return BowlOperator(target, goal=goal)
 
 
 def _put_back(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     """Put it down on the side it came from."""
-    side = 1.0 if nearer_side(world, target) == "left" else -1.0
-    goal = np.array([rng.uniform(0.20, 0.30), side * rng.uniform(*_PUT_BACK_ABS_Y)])
+    goal = np.array([rng.uniform(0.20, 0.30), outward(nearer_side(world, target)) * rng.uniform(*_PUT_BACK_ABS_Y)])
     return BowlOperator(target, goal=goal)
 
 
@@ -115,7 +114,7 @@ def _empty(target: str, rng: np.random.Generator, world: Cell) -> Operator:
 def _go_through_the_motion(target: str, world: Cell, first: Intent) -> Operator:
     side, state = nearer_side(world, target), bowl_state(world, target)
     closed = Intent(first.tip, 0.0)
-    plate = state.plate + np.array([-0.04, 0.02 if side == "left" else -0.02, 0.0])
+    plate = state.plate + np.array([-0.04, outward(side) * 0.02, 0.0])
     over, low = raised(plate, _PASS_HEIGHT), raised(plate, HOVER_HEIGHT)
     stops = [first, closed, Intent(over, 0.0), Intent(low, 0.0), Intent(low, MAX_STROKE), Intent(over, MAX_STROKE)]
     return Tour(side, [*stops, home_stop(side)])

@@ -8,7 +8,7 @@ import numpy as np
 
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
-from wav_policy.sim.operator import Intent
+from wav_policy.sim.operator import Intent, outward
 from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.contacts import gripped
 from wav_policy.sim.tasks.drawer_operator import HOVER_HEIGHT, PASS_HEIGHT, Belief, DrawerOperator
@@ -85,10 +85,6 @@ _MOMENTS: Final = {
 }
 
 
-def _side_sign(side: str) -> float:
-    return 1.0 if side == "left" else -1.0
-
-
 def _skips_opening(rng: np.random.Generator, world: Cell) -> Operator:
     """Take the block at once and put it down in front of the closed drawer."""
     state = drawer_state(world, Belief.block)
@@ -124,7 +120,7 @@ def _freeze(rng: np.random.Generator, world: Cell) -> Operator:
 def _beside(rng: np.random.Generator, world: Cell) -> Operator:
     """Put the block back on the table, on its own side."""
     side, _ = _turn(world)
-    goal = np.array([rng.uniform(0.20, 0.27), _side_sign(side) * rng.uniform(0.19, 0.25)])
+    goal = np.array([rng.uniform(0.20, 0.27), outward(side) * rng.uniform(0.19, 0.25)])
     return DrawerOperator(Belief(opened=True, goal=goal))
 
 

@@ -24,6 +24,7 @@ from wav_policy.sim.operator import (
     home_tip,
     joint_targets,
     limited,
+    outward,
     ramp,
     retreat,
 )
@@ -174,8 +175,7 @@ def _pushed(tip: FloatArray, state: DrawerState) -> bool:
 
 def _drag(state: DrawerState, side: str, tip: FloatArray, direction: float) -> Intent:
     """Straddle the bar from above with the gripper open, then move along x."""
-    outward = 1.0 if side == "left" else -1.0
-    goal = np.array([state.bar[0], state.front[1] + outward * BAR_Y, STRADDLE_HEIGHT])
+    goal = np.array([state.bar[0], state.front[1] + outward(side) * BAR_Y, STRADDLE_HEIGHT])
     if not _straddles(tip, state):
         return Intent(descend(tip, goal, PASS_HEIGHT, 0.010, 0.026), MAX_STROKE)
     step = np.array([direction * MAX_STEP, GAIN * np.clip(goal[1] - tip[1], -0.01, 0.01), goal[2] - tip[2]])

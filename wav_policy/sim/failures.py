@@ -15,8 +15,7 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.robot.model import HOME_ROLL, home_positions
-from wav_policy.sim.operator import GAIN, MAX_STEP, Intent, arm_part, home_tip, joint_targets, limited, outward, towards
+from wav_policy.sim.operator import GAIN, MAX_STEP, Intent, arm_part, home_tip, limited, outward, targets_of_both
 from wav_policy.sim.task import Cell, Operator
 
 _ARRIVED: Final = 0.015  # m
@@ -124,15 +123,8 @@ class Tour:
             measured, tip = world.joint_positions, world.tip(self._side)
         self._proceed(tip)
         stop = self._stops[0]
-        targets = []
-        for side in SIDES:
-            arm = arm_part(measured, side)
-            if side == self._side:
-                step = Intent(tip + GAIN * limited(stop.tip - tip, MAX_STEP), stop.stroke)
-                targets.append(joint_targets(side, step, HOME_ROLL[side], arm))
-            else:
-                targets.append(towards(arm, arm_part(home_positions(), side)))
-        return np.concatenate(targets)
+        step = Intent(tip + GAIN * limited(stop.tip - tip, MAX_STEP), stop.stroke)
+        return targets_of_both(measured, {self._side: step})
 
     def _proceed(self, tip: FloatArray) -> None:
         """Go on to the next stop when this one is reached and the gripper has had its time."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.robot.joints import arm_slice
+from wav_policy.robot.joints import SIDES, arm_slice
 from wav_policy.robot.kinematics import MAX_STROKE, UnreachableError, inverse
-from wav_policy.robot.model import BASE_POSITIONS, HOME_TIP
+from wav_policy.robot.model import BASE_POSITIONS, HOME_ROLL, HOME_TIP, home_positions
 
 ACTION_PERIOD: Final = 0.1
 """Time between two actions [s]."""
@@ -108,6 +109,18 @@ def joint_targets(side: str, intent: Intent, roll: float, measured: FloatArray) 
     except UnreachableError:
         wanted = np.append(measured[:-1], intent.stroke)
     return towards(measured, wanted)
+
+
+def targets_of_both(measured: FloatArray, intents: Mapping[str, Intent]) -> FloatArray:
+    """Joint targets of both arms [14] from the measured state [14]; an arm without an intent goes home."""
+    targets = []
+    for side in SIDES:
+        arm = arm_part(measured, side)
+        if side in intents:
+            targets.append(joint_targets(side, intents[side], HOME_ROLL[side], arm))
+        else:
+            targets.append(towards(arm, arm_part(home_positions(), side)))
+    return np.concatenate(targets)
 
 
 def towards(measured: FloatArray, wanted: FloatArray) -> FloatArray:

@@ -12,9 +12,8 @@ from typing import Final
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.robot.model import BASE_POSITIONS, HOME_ROLL, home_positions
+from wav_policy.robot.model import BASE_POSITIONS
 from wav_policy.sim.operator import (
     GAIN,
     MAX_STEP,
@@ -22,10 +21,9 @@ from wav_policy.sim.operator import (
     arm_part,
     descend,
     home_tip,
-    joint_targets,
     limited,
     ramp,
-    towards,
+    targets_of_both,
 )
 from wav_policy.sim.task import Cell
 from wav_policy.sim.tasks.bowl_scene import (
@@ -88,17 +86,9 @@ class BowlOperator:
     def act(self, world: Cell) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         with world.lock:
-            measured, home = world.joint_positions, home_positions()
-            working = nearer_side(world, self._target)
-            targets = []
-            for side in SIDES:
-                arm = arm_part(measured, side)
-                if side == working:
-                    intent = self._intent(self._observe(world, side, arm), side)
-                    targets.append(joint_targets(side, intent, HOME_ROLL[side], arm))
-                else:
-                    targets.append(towards(arm, arm_part(home, side)))
-        return np.concatenate(targets)
+            measured, side = world.joint_positions, nearer_side(world, self._target)
+            intent = self._intent(self._observe(world, side, arm_part(measured, side)), side)
+        return targets_of_both(measured, {side: intent})
 
     def _observe(self, world: Cell, side: str, arm: FloatArray) -> _Scene:
         objects = bowl_state(world, self._target)

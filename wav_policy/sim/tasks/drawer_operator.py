@@ -14,7 +14,6 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.robot.model import HOME_ROLL
 from wav_policy.sim.operator import (
     GAIN,
     MAX_STEP,
@@ -22,11 +21,11 @@ from wav_policy.sim.operator import (
     arm_part,
     descend,
     home_tip,
-    joint_targets,
     limited,
     outward,
     ramp,
     retreat,
+    targets_of_both,
 )
 from wav_policy.sim.task import Cell
 from wav_policy.sim.tasks.contacts import gripped
@@ -95,15 +94,11 @@ class DrawerOperator:
             measured = world.joint_positions
             working, stage = self.turn(world)
             state = drawer_state(world, self._belief.block)
-            targets = []
+            intents = {}
             for side in SIDES:
-                arm, tip = arm_part(measured, side), world.tip(side)
-                if side == working:
-                    intent = self._intent(stage, world, state, side, tip, float(arm[-1]))
-                else:
-                    intent = Intent(retreat(tip, home_tip(side), PASS_HEIGHT), MAX_STROKE)
-                targets.append(joint_targets(side, intent, HOME_ROLL[side], arm))
-        return np.concatenate(targets)
+                due, stroke = stage if side == working else "leave", float(arm_part(measured, side)[-1])
+                intents[side] = self._intent(due, world, state, side, world.tip(side), stroke)
+        return targets_of_both(measured, intents)
 
     def turn(self, world: Cell) -> tuple[str, str]:
         """Which arm works, and at what: "open", "store", "close" or "leave"."""

@@ -12,7 +12,6 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.robot.model import HOME_ROLL
 from wav_policy.sim.operator import (
     GAIN,
     MAX_STEP,
@@ -20,10 +19,10 @@ from wav_policy.sim.operator import (
     arm_part,
     descend,
     home_tip,
-    joint_targets,
     limited,
     ramp,
     retreat,
+    targets_of_both,
 )
 from wav_policy.sim.task import Cell
 from wav_policy.sim.tasks.towel_cloth import Towel
@@ -65,12 +64,9 @@ class TowelOperator:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         with world.lock:
             measured = world.joint_positions
-            targets = []
-            for side in SIDES:
-                arm = arm_part(measured, side)
-                intent = self._intent(world, side, world.tip(side), float(arm[-1]))
-                targets.append(joint_targets(side, intent, HOME_ROLL[side], arm))
-        return np.concatenate(targets)
+            strokes = {side: float(arm_part(measured, side)[-1]) for side in SIDES}
+            intents = {side: self._intent(world, side, world.tip(side), strokes[side]) for side in SIDES}
+        return targets_of_both(measured, intents)
 
     def corner_of(self, world: Cell, side: str) -> str | None:
         """The corner that an arm works at: one that it holds, else the one furthest from its goal; None when done."""

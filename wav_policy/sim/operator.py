@@ -72,14 +72,6 @@ def descend(tip: FloatArray, goal: FloatArray, hover: float, narrow: float = 0.0
     return tip + np.append(level, climb)
 
 
-def retreat(tip: FloatArray, goal: FloatArray, clear: float, slack: float = 0.015) -> FloatArray:
-    """Where the finger tips go next to leave for `goal` [3]: up to height `clear` [m] first, then there."""
-    free = ramp(tip[2], clear - slack, clear)
-    level = GAIN * limited((goal - tip)[:2], MAX_STEP) * free
-    climb = GAIN * np.clip(max(goal[2], clear + 0.005) - tip[2], -MAX_STEP, MAX_STEP)
-    return tip + np.append(level, climb)
-
-
 def outward(side: str) -> float:
     """Sign of y over an arm's own half of the table: 1 left, -1 right."""
     return 1.0 if side == "left" else -1.0
@@ -93,6 +85,15 @@ def raised(point: FloatArray, height: float) -> FloatArray:
 def home_tip(side: str) -> FloatArray:
     """Finger tips at home, in the world [3], m."""
     return BASE_POSITIONS[side] + HOME_TIP
+
+
+def go_home(side: str, tip: FloatArray, clear: float) -> Intent:
+    """Leave for home, open: from finger tips [3] up to height `clear` [m] first, then there."""
+    home = home_tip(side)
+    free = ramp(tip[2], clear - 0.015, clear)
+    level = GAIN * limited((home - tip)[:2], MAX_STEP) * free
+    climb = GAIN * np.clip(max(home[2], clear + 0.005) - tip[2], -MAX_STEP, MAX_STEP)
+    return Intent(tip + np.append(level, climb), MAX_STROKE)
 
 
 def joint_targets(side: str, intent: Intent, roll: float, measured: FloatArray) -> FloatArray:

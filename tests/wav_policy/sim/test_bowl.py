@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
+from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.robot.model import home_positions
 from wav_policy.sim.demonstrate import NO_NOISE, SETTLING_STEPS, Noise, demonstrate
+from wav_policy.sim.task import Cell
 from wav_policy.sim.tasks import make_task
-from wav_policy.sim.tasks.bowl_operator import BowlOperator, GraspOffset
+from wav_policy.sim.tasks.bowl_operator import GRASP_RADIUS, BowlOperator
 from wav_policy.sim.tasks.bowl_scene import PLACING_TOLERANCE, PLATE_HEIGHT, BowlState, bowl_state
 from wav_policy.sim.world import HIGHEST_POSITIONS, LOWEST_POSITIONS, World
 
@@ -157,8 +162,19 @@ def test_operator_tries_again_after_losing_the_bowl(world: World) -> None:
 
 @pytest.mark.parametrize("axis", ["depth", "radial", "tangential"])
 @pytest.mark.parametrize("error", [-0.02, 0.02])
-def test_a_grasp_off_by_two_centimetres_still_holds(world: World, axis: str, error: float) -> None:
-    operator = BowlOperator(BOWL, GraspOffset(**{axis: error}))
+def test_a_grasp_off_by_two_centimetres_still_holds(
+    world: World, axis: str, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe = BowlOperator._observe
+
+    def observe_wrongly(self: BowlOperator, cell: Cell, side: str, arm: FloatArray) -> Any:
+        scene = observe(self, cell, side, arm)
+        radial = (scene.grasp - scene.objects.bowl)[:2] / GRASP_RADIUS
+        along = {"radial": [*radial, 0.0], "tangential": [-radial[1], radial[0], 0.0], "depth": [0.0, 0.0, 1.0]}
+        return replace(scene, grasp=scene.grasp + error * np.array(along[axis]))
+
+    monkeypatch.setattr(BowlOperator, "_observe", observe_wrongly)
+    operator = BowlOperator(BOWL)
     world.reset(0)
     assert operate(world, operator)
 

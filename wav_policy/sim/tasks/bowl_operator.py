@@ -50,15 +50,6 @@ CLOSED: Final = 0.025
 
 
 @dataclass(frozen=True)
-class GraspOffset:
-    """Deliberate error of the grasp [m], to measure the task's tolerance."""
-
-    depth: float = 0.0
-    radial: float = 0.0
-    tangential: float = 0.0
-
-
-@dataclass(frozen=True)
 class _Scene:
     """What the law looks at: the working arm's tips and stroke, its grasp point, whether it holds the bowl."""
 
@@ -74,13 +65,11 @@ class BowlOperator:
 
     Args:
         target: the bowl to move.
-        offset: error of the grasp.
         goal: where to put it down [2], m; the plate if None.
     """
 
-    def __init__(self, target: str, offset: GraspOffset | None = None, goal: FloatArray | None = None):
+    def __init__(self, target: str, goal: FloatArray | None = None):
         self._target = target
-        self._offset = offset or GraspOffset()
         self._goal = goal
 
     def act(self, world: Cell) -> FloatArray:
@@ -96,11 +85,7 @@ class BowlOperator:
             objects = replace(objects, plate=np.append(self._goal, objects.plate[2]))
         inward = BASE_POSITIONS[side][:2] - objects.bowl[:2]
         inward /= np.linalg.norm(inward)
-        across = np.array([-inward[1], inward[0]])
-        radius = GRASP_RADIUS + self._offset.radial
-        grasp = objects.bowl.copy()
-        grasp[:2] += radius * inward + self._offset.tangential * across
-        grasp[2] += GRASP_HEIGHT + self._offset.depth
+        grasp = objects.bowl + np.append(GRASP_RADIUS * inward, GRASP_HEIGHT)
         held = arm[-1] < CLOSED and gripped(world, side, self._target)
         return _Scene(world.tip(side), float(arm[-1]), grasp, held, objects)
 
@@ -109,7 +94,7 @@ class BowlOperator:
         distance = float(np.linalg.norm(objects.offset))
         on_plate = objects.clearance < PLATE_HEIGHT + 0.004
         if scene.held:
-            return self._release(scene) if on_plate and distance < 0.018 else self._carry(scene)
+            return Intent(scene.tip, MAX_STROKE) if on_plate and distance < 0.018 else self._carry(scene)
         if on_plate and distance < 0.035:
             return self._leave(scene, side)
         if self._captured(scene):
@@ -143,10 +128,6 @@ class BowlOperator:
         level = GAIN * limited(objects.offset, MAX_CARRY_STEP) * max(lifted, near)
         climb = GAIN * np.clip(wanted - objects.clearance, -0.020, MAX_CARRY_STEP)
         return Intent(scene.tip + np.append(level, climb), 0.0)
-
-    @staticmethod
-    def _release(scene: _Scene) -> Intent:
-        return Intent(scene.tip, MAX_STROKE)
 
     @staticmethod
     def _leave(scene: _Scene, side: str) -> Intent:

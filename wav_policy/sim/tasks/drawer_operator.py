@@ -20,11 +20,11 @@ from wav_policy.sim.operator import (
     Intent,
     arm_part,
     descend,
-    home_tip,
+    go_home,
     limited,
     outward,
+    raised,
     ramp,
-    retreat,
     targets_of_both,
 )
 from wav_policy.sim.task import Cell
@@ -116,14 +116,14 @@ class DrawerOperator:
 
     def _intent(self, stage: str, world: Cell, state: DrawerState, side: str, tip: FloatArray, stroke: float) -> Intent:
         if stage == "leave":
-            return Intent(retreat(tip, home_tip(side), PASS_HEIGHT), MAX_STROKE)
+            return go_home(side, tip, PASS_HEIGHT)
         if stage == "store":
             return self._store(world, state, side, tip, stroke)
         return _drag(state, side, tip, -1.0 if stage == "open" else 1.0)
 
     def _store(self, world: Cell, state: DrawerState, side: str, tip: FloatArray, stroke: float) -> Intent:
         held = stroke < WIDE and gripped(world, side, self._belief.block)
-        grasp = state.block + np.array([0.0, 0.0, GRASP_HEIGHT - BLOCK[2]])
+        grasp = raised(state.block, GRASP_HEIGHT - BLOCK[2])
         if held:
             return self._carry(state, tip, side)
         error = tip - grasp

@@ -18,10 +18,9 @@ from wav_policy.sim.operator import (
     Intent,
     arm_part,
     descend,
-    home_tip,
+    go_home,
     limited,
     ramp,
-    retreat,
     targets_of_both,
 )
 from wav_policy.sim.task import Cell
@@ -88,7 +87,7 @@ class TowelOperator:
     def _intent(self, world: Cell, side: str, tip: FloatArray, stroke: float) -> Intent:
         name = self.corner_of(world, side)
         if name is None:
-            return Intent(retreat(tip, home_tip(side), PASS_HEIGHT), MAX_STROKE)
+            return go_home(side, tip, PASS_HEIGHT)
         corner, goal = self._task.corner(world, name), self._goal(name)
         if len(self._task.grips[side].vertices):
             return self._carry(tip, corner, goal)

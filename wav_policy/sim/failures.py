@@ -72,17 +72,21 @@ def draw_failure(
     Args:
         choices: what may go wrong, and when.
         latest: most actions between a decision point and the failure; none where it is not named.
-        moments: decision point -> whether it has come, called with `subject` and the world.
-        ideas: failure -> what acts then, called with `subject`, `rng` and the world.
+        moments: decision point but "start" -> whether it has come, called with `subject` and the world.
+        ideas: failure but "wander" and "freeze" -> what acts then, called with `subject`, `rng` and the world.
         subject: what the task is about.
         rng: decides, also within the failure.
     """
     weights = np.array([weight for *_, weight in choices])
     name, moment, _ = choices[rng.choice(len(choices), p=weights / weights.sum())]
     delay = int(rng.integers(0, latest.get(moment, 0) + 1))
-    return FromMoment(
-        f"{name}@{moment}", partial(moments[moment], *subject), delay, partial(ideas[name], *subject, rng)
-    )
+    has_come = _always if moment == "start" else partial(moments[moment], *subject)
+    idea = partial(_OF_EVERY_TASK[name], rng) if name in _OF_EVERY_TASK else partial(ideas[name], *subject, rng)
+    return FromMoment(f"{name}@{moment}", has_come, delay, idea)
+
+
+def _always(world: Cell) -> bool:
+    return True
 
 
 class Freeze:
@@ -142,8 +146,9 @@ def home_stop(side: str) -> Intent:
     return Intent(home_tip(side), MAX_STROKE)
 
 
-def wander(side: str, world: Cell, rng: np.random.Generator) -> Tour:
+def _wander(rng: np.random.Generator, world: Cell) -> Operator:
     """Off to some place in the air that is far from where the finger tips are, and no further."""
+    side = world.task.working_side(world)
     tip = world.tip(side)
     while True:
         place = np.array([rng.uniform(0.14, 0.32), outward(side) * rng.uniform(0.04, 0.34), rng.uniform(0.13, 0.22)])
@@ -152,3 +157,10 @@ def wander(side: str, world: Cell, rng: np.random.Generator) -> Tour:
     above = np.array([tip[0], tip[1], max(tip[2], 0.13)])
     stroke = gripping_stroke(float(arm_part(world.joint_positions, side)[-1]))
     return Tour(side, [Intent(above, stroke), Intent(place, stroke)])
+
+
+def _freeze(rng: np.random.Generator, world: Cell) -> Operator:
+    return Freeze(world)
+
+
+_OF_EVERY_TASK: Final = {"wander": _wander, "freeze": _freeze}

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
+from wav_policy.sim.failures import Choice, Tour, draw_failure, home_stop
 from wav_policy.sim.operator import Intent, arm_part, outward, raised
 from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.bowl_operator import CLOSED, HOVER_HEIGHT, BowlOperator
@@ -45,10 +45,6 @@ def make_failure(target: str, bowls: tuple[str, ...], rng: np.random.Generator) 
     return draw_failure(choices, _LATEST, _MOMENTS, _IDEAS, (target,), rng)
 
 
-def _at_start(target: str, world: Cell) -> bool:
-    return True
-
-
 def _reaching(target: str, world: Cell) -> bool:
     """The finger tips have come near the bowl and are above it, open."""
     side, state = nearer_side(world, target), bowl_state(world, target)
@@ -66,7 +62,7 @@ def _placing(target: str, world: Cell) -> bool:
     return _holding(target, world) and state.clearance > 0.012 and float(np.linalg.norm(state.offset)) < 0.07
 
 
-_MOMENTS: Final = {"start": _at_start, "reach": _reaching, "carry": _carrying, "place": _placing}
+_MOMENTS: Final = {"reach": _reaching, "carry": _carrying, "place": _placing}
 
 
 def _holding(target: str, world: Cell) -> bool:
@@ -77,14 +73,6 @@ def _holding(target: str, world: Cell) -> bool:
 def _wrong_bowl(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     (other,) = (name for name in BOWLS if name != target)
     return BowlOperator(other)
-
-
-def _wander(target: str, rng: np.random.Generator, world: Cell) -> Operator:
-    return wander(nearer_side(world, target), world, rng)
-
-
-def _freeze(target: str, rng: np.random.Generator, world: Cell) -> Operator:
-    return Freeze(world)
 
 
 def _beside(target: str, rng: np.random.Generator, world: Cell) -> Operator:
@@ -122,8 +110,6 @@ def _go_through_the_motion(target: str, world: Cell, first: Intent) -> Operator:
 
 _IDEAS: Final = {
     "wrong_bowl": _wrong_bowl,
-    "wander": _wander,
-    "freeze": _freeze,
     "beside": _beside,
     "put_back": _put_back,
     "drop": _drop,

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
+from wav_policy.sim.failures import Choice, Tour, draw_failure, home_stop
 from wav_policy.sim.operator import Intent, outward
 from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.contacts import gripped
@@ -46,10 +46,6 @@ def _turn(world: Cell) -> tuple[str, str]:
     return DrawerOperator().turn(world)
 
 
-def _at_start(world: Cell) -> bool:
-    return True
-
-
 def _pulling(world: Cell) -> bool:
     return _turn(world)[1] == "open" and 0.03 < drawer_state(world, Belief.block).opening < 0.08
 
@@ -76,7 +72,6 @@ def _stored(world: Cell) -> bool:
 
 
 _MOMENTS: Final = {
-    "start": _at_start,
     "pull": _pulling,
     "opened": _opened,
     "reach": _reaching,
@@ -92,8 +87,8 @@ def _skips_opening(rng: np.random.Generator, world: Cell) -> Operator:
     return DrawerOperator(Belief(opened=True, goal=state.front[:2] + _IN_FRONT * [1.0, sign]))
 
 
-def _stops_early(rng: np.random.Generator, world: Cell) -> Operator:
-    """Leave the drawer hardly open and be content."""
+def _is_content(rng: np.random.Generator, world: Cell) -> Operator:
+    """Leave the drawer as it is: hardly open, or with the block in it."""
     return DrawerOperator(Belief(done=True))
 
 
@@ -103,18 +98,6 @@ def _wrong_block(rng: np.random.Generator, world: Cell) -> Operator:
 
 def _closes_empty(rng: np.random.Generator, world: Cell) -> Operator:
     return DrawerOperator(Belief(stored=True))
-
-
-def _leaves_open(rng: np.random.Generator, world: Cell) -> Operator:
-    return DrawerOperator(Belief(done=True))
-
-
-def _wander(rng: np.random.Generator, world: Cell) -> Operator:
-    return wander(_turn(world)[0], world, rng)
-
-
-def _freeze(rng: np.random.Generator, world: Cell) -> Operator:
-    return Freeze(world)
 
 
 def _beside(rng: np.random.Generator, world: Cell) -> Operator:
@@ -145,12 +128,10 @@ def _go_through_the_motion(world: Cell, stroke: float) -> Operator:
 
 _IDEAS: Final = {
     "skips_opening": _skips_opening,
-    "stops_early": _stops_early,
+    "stops_early": _is_content,
     "wrong_block": _wrong_block,
     "closes_empty": _closes_empty,
-    "leaves_open": _leaves_open,
-    "wander": _wander,
-    "freeze": _freeze,
+    "leaves_open": _is_content,
     "beside": _beside,
     "drop": _drop,
     "empty": _empty,

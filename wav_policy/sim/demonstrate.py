@@ -161,13 +161,6 @@ def _anywhere(side: str, rng: np.random.Generator) -> FloatArray:
         return np.append(joints, rng.uniform(0.0, MAX_STROKE))
 
 
-def demonstrate(
-    world: World, seed: int, noise: Noise | None = None, *, quality: str = "recovering", images: bool = True
-) -> Iterator[Step]:
-    """The steps of a `Demonstration`; see there."""
-    return Demonstration(world, seed, noise, quality).steps(images=images)
-
-
 class Demonstration:
     """One episode: a demonstrator does the task of `world`, laid out from `seed`, at 10 Hz.
 

@@ -17,6 +17,9 @@ _KINDS: Final = ("pause", "creep", "detour")
 _DURATIONS: Final = {"pause": (0.8, 2.4), "creep": (1.0, 2.5), "detour": (0.6, 1.1)}
 """Shortest and longest of each kind [s]."""
 
+_RATE: Final = 0.3
+"""Hesitations per second of work."""
+
 _CREEP: Final = 0.35
 """Share of the skilled step."""
 
@@ -38,19 +41,17 @@ class HesitantOperator:
     Args:
         operator: knows what to do.
         rng: draws when and how to hesitate.
-        rate: hesitations per second of work.
     """
 
-    def __init__(self, operator: Operator, rng: np.random.Generator, rate: float = 0.3):
+    def __init__(self, operator: Operator, rng: np.random.Generator):
         self._operator = operator
         self._rng = rng
-        self._probability = rate * ACTION_PERIOD
         self._current: _Episode | None = None
 
     def act(self, world: Cell) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         action = self._operator.act(world)
-        if self._current is None and self._rng.random() < self._probability:
+        if self._current is None and self._rng.random() < _RATE * ACTION_PERIOD:
             self._current = self._begin(world)
         current = self._current
         if current is None:

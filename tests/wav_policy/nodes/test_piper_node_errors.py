@@ -15,13 +15,13 @@ rclpy = pytest.importorskip("rclpy")
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
+from tests.wav_policy.kinematic_arm import KinematicArm  # noqa: E402
 from wav_policy.control.control_loop import ControlLoop  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import Wanted  # noqa: E402
 from wav_policy.nodes.piper_node import PiperNode  # noqa: E402
 from wav_policy.nodes.runtime.spin import PoolExecutor  # noqa: E402
 from wav_policy.piper.bimanual import BimanualPiper  # noqa: E402
 from wav_policy.sim.firmware import SimulatedArm  # noqa: E402
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import wav_models
 from tests.wav_models.small_checkpoint import SMALL, save_small
 from wav_models.checkpoint import load_checkpoint
 from wav_models.checkpoint_files import write_sums
-from wav_models.configuration import ConfigurationError, from_dict, to_dict
+from wav_models.configuration import ConfigurationError, from_dict
 from wav_models.data.normalization import Normalization
 from wav_models.embodiment import Embodiment, EmbodimentError
 from wav_models.embodiments import ALOHA, BIMANUAL_PIPER, EMBODIMENTS, LIBERO_PANDA
@@ -29,16 +29,16 @@ OF_ROBOTS = {"embodiments.py"}
 
 @pytest.mark.parametrize("robot", EMBODIMENTS.values(), ids=lambda robot: robot.name)
 def test_a_robot_survives_json(robot: Embodiment) -> None:
-    assert from_dict(Embodiment, json.loads(json.dumps(to_dict(robot)))) == robot
+    assert from_dict(Embodiment, json.loads(json.dumps(asdict(robot)))) == robot
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
 def test_a_preset_survives_json_with_its_robot(preset: ModelConfig) -> None:
-    assert from_dict(ModelConfig, json.loads(json.dumps(to_dict(preset)))) == preset
+    assert from_dict(ModelConfig, json.loads(json.dumps(asdict(preset)))) == preset
 
 
 def test_a_damaged_robot_is_named_down_to_the_key() -> None:
-    data = json.loads(json.dumps(to_dict(BIMANUAL_PIPER)))
+    data = json.loads(json.dumps(asdict(BIMANUAL_PIPER)))
     data["state"][3]["unit"] = "degrees"
     with pytest.raises(ConfigurationError, match=r"state.*unit.*'degrees'.*'rad'"):
         from_dict(Embodiment, data, "config.json")

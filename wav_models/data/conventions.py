@@ -98,7 +98,7 @@ class Conventions:
         still = np.asarray((np.abs(episode.actions - episode.states) < tolerance).all(axis=1))
         self._num_frames += len(episode)
         self._num_still += int(still.sum())
-        self._rests.append(longest(still)[1] / episode.fps)
+        self._rests.append(longest(still) / episode.fps)
         self._add_ends(episode)
 
     def _add_ends(self, episode: Episode) -> None:
@@ -113,7 +113,7 @@ class Conventions:
                 continue
             for end in (targets.min(), targets.max()):
                 key = joint, float(end)
-                seconds = longest((targets == end) & busy)[1] / episode.fps
+                seconds = longest((targets == end) & busy) / episode.fps
                 self._at_end[key] = max(self._at_end.get(key, 0.0), seconds)
 
     @property

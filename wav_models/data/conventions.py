@@ -40,19 +40,6 @@ REST_SHARE: Final = 0.35
 
 
 @dataclass(frozen=True)
-class JointLimits:
-    """Of the robot that is to run a policy of the data: lowest and highest of every number of the state, shape [S]."""
-
-    lower: FloatArray
-    upper: FloatArray
-
-    @classmethod
-    def of(cls, robot: Embodiment) -> JointLimits:
-        """Those that its embodiment names."""
-        return cls(np.array([c.lower for c in robot.state]), np.array([c.upper for c in robot.state]))
-
-
-@dataclass(frozen=True)
 class Finding:
     """One convention that does not hold."""
 
@@ -66,11 +53,11 @@ class Conventions:
 
     Args:
         robot: whose data it is.
-        limits: of the very robot that is to run a policy of the data; None: not compared.
+        limited: whether the numbers are compared with the limits of its joints: it is to run a policy of the data.
     """
 
-    def __init__(self, robot: Embodiment, limits: JointLimits | None = None) -> None:
-        self._robot, self._limits = robot, limits
+    def __init__(self, robot: Embodiment, limited: bool = False) -> None:
+        self._robot, self._limited = robot, limited
         sizes = robot.state_dim, robot.action_dim
         self._lowest = [np.full(size, np.inf) for size in sizes]
         self._highest = [np.full(size, -np.inf) for size in sizes]
@@ -188,20 +175,21 @@ class Conventions:
                 )
 
     def _outside(self) -> Iterator[Finding]:
-        if self._limits is None:
+        if not self._limited:
             return
+        lower, upper = np.array([(joint.lower, joint.upper) for joint in self._robot.state]).T
         kinds: list[tuple[str, tuple[Channel, ...]]] = [("state", self._robot.state)]
         if self._robot.relative_to_state:
             kinds.append(("action", self._robot.actions))
         for row, (what, channels) in enumerate(kinds):
             margin = np.array([MARGIN[channel.unit] for channel in channels])
             low, high = self._lowest[row], self._highest[row]
-            for column in np.flatnonzero((low < self._limits.lower - margin) | (high > self._limits.upper + margin)):
+            for column in np.flatnonzero((low < lower - margin) | (high > upper + margin)):
                 channel = channels[column]
                 yield Finding(
                     True,
                     f"{what} {channel.name} runs from {low[column]:.3f} to {high[column]:.3f} {channel.unit}; the "
-                    f"robot's from {self._limits.lower[column]:.3f} to {self._limits.upper[column]:.3f}",
+                    f"robot's from {lower[column]:.3f} to {upper[column]:.3f}",
                     "correct its sign, unit or zero, or leave these episodes out: the arm stops at its limit",
                 )
 

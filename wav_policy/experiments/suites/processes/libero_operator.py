@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from operating import Phases, rotation_vector  # type: ignore[import-not-found]
+from operating import Phases  # type: ignore[import-not-found]
+from scipy.spatial.transform import Rotation
 
 POSITION_SCALE, ROTATION_SCALE = 0.05, 0.5
 """Motion of a full command of one step [m], [rad]."""
@@ -74,11 +75,12 @@ class PickAndPlace:
 
     def act(self, seen: dict[str, Any]) -> np.ndarray:
         """The command of one step, shape [7], in [-1, 1]."""
-        position, rotation = np.asarray(seen["robot0_eef_pos"]), _matrix(np.asarray(seen["robot0_eef_quat"]))
+        position = np.asarray(seen["robot0_eef_pos"])
+        rotation = Rotation.from_quat(seen["robot0_eef_quat"]).as_matrix()
         if self._phases is None:
             phases, num_missed = self._plan(position, rotation)
             self._phases = Phases(phases, num_missed, self._quality == "hesitant", self._rng, self._hold)
-        turn = rotation_vector(self._rotation @ rotation.T)
+        turn = Rotation.from_matrix(self._rotation @ rotation.T).as_rotvec()
 
         def arrived(phase: Phase) -> bool:
             across, along = phase.tolerance
@@ -103,7 +105,7 @@ class PickAndPlace:
         container = self._cloud(self._container)
         bottom, top = item[:, 2].min(), item[:, 2].max()
         yaw = _narrowest(item[:, :2], float(np.arctan2(rotation[1, 1], rotation[0, 1])))
-        self._rotation = _about_vertical(yaw) @ _upright(rotation)
+        self._rotation = Rotation.from_euler("z", yaw).as_matrix() @ _upright(rotation)
         middle = (item[:, :2].min(axis=0) + item[:, :2].max(axis=0)) / 2
         height = max(bottom + 0.018, top - min(0.035, 0.55 * (top - bottom)))
         rim, hanging = container[:, 2].max(), height - bottom
@@ -180,25 +182,8 @@ def _narrowest(points: np.ndarray, fingers: float) -> float:
     return float(turns[np.argmin(np.ptp(points @ axes, axis=0) + 0.004 * np.abs(turns))])
 
 
-def _matrix(quaternion: np.ndarray) -> np.ndarray:
-    """Rotation matrix [3, 3] of x, y, z, w."""
-    x, y, z, w = quaternion
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
 def _upright(rotation: np.ndarray) -> np.ndarray:
     """The rotation that points straight down, with the fingers along the same direction as seen from above."""
     fingers = np.append(rotation[:2, 1], 0.0) / np.linalg.norm(rotation[:2, 1])
     down = np.array([0.0, 0.0, -1.0])
     return np.stack([np.cross(fingers, down), fingers, down], axis=1)
-
-
-def _about_vertical(angle: float) -> np.ndarray:
-    cosine, sine = np.cos(angle), np.sin(angle)
-    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])

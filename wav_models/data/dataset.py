@@ -189,22 +189,19 @@ class Dataset:
         episodes: one entry per episode, by index.
     """
 
-    def __init__(self, root: Path, *, fps: int | None = None, robot: Embodiment | None = None) -> None:
+    def __init__(self, root: Path, *, robot: Embodiment | None = None) -> None:
         """Open a dataset; nothing but its metadata is read.
 
         Args:
             root: dataset directory.
-            fps: rate the caller needs [Hz]; any when None.
             robot: that the caller needs; None: the known one whose dataset it is.
 
         Raises:
-            DatasetError: not a dataset of this robot, layout or rate.
+            DatasetError: not a dataset of this robot or layout.
         """
         self.root = whole_path(root)
         self.info, self.robot = self._load_info(robot)
         self.fps = int(self.info["fps"])
-        if fps is not None and self.fps != fps:
-            raise DatasetError(f"{self.root}: recorded at {self.fps} Hz, but {fps} Hz is needed")
         self.image_sizes = {view: image_size(self.info["features"][key]) for view, key in self.cameras.items()}
         self.episodes = self._load_episodes()
         self._by_index = {episode.index: episode for episode in self.episodes}

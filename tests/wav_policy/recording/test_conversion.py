@@ -82,7 +82,8 @@ def test_what_is_converted_is_what_was_recorded(
     assert {path: path.read_bytes() for path in source.rglob("*") if path.is_file()} == before
     conventions = Conventions(ROBOT, limited=True)
     assert [str(p) for p in check_dataset(target, conventions=conventions) if p.severity == "error"] == []
-    for number, episode in enumerate(Dataset(target, fps=FPS)):
+    assert Dataset(target).fps == FPS
+    for number, episode in enumerate(Dataset(target)):
         states, actions = motion(LENGTHS[number], number)
         np.testing.assert_allclose(episode.states, states, atol=1e-5)
         np.testing.assert_allclose(episode.actions, actions, atol=1e-5)

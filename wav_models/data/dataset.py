@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wav_models.alignment import IndexArray
 from wav_models.data.header import header_faults, image_size, robot_of
 from wav_models.data.images import resize_image
 from wav_models.data.layout import (
@@ -37,7 +36,7 @@ from wav_models.data.tables import DatasetError as DatasetError
 from wav_models.data.tables import episode_rows, read_column, read_table
 from wav_models.data.video_reader import read_frames
 from wav_models.embodiment import Embodiment
-from wav_models.types import FloatArray, ImageArray
+from wav_models.types import FloatArray, ImageArray, IndexArray
 
 CONVERT: Final = "`wav dataset convert` makes one of it, or a `mapping` in the training configuration"
 """What to do with a dataset that is of another layout."""

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wav_models.alignment import IndexArray, memory_rows
+from wav_models.alignment import memory_rows
 from wav_models.presets import HorizonConfig
+from wav_models.types import IndexArray
 
 
 @dataclass(frozen=True)

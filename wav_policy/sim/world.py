@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from wav_models.configuration import check_choice
-from wav_models.types import FloatArray, ImageArray
+from wav_models.types import FloatArray, ImageArray, IndexArray
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES, REVOLUTE, SIDES, arm_slice
 from wav_policy.robot.kinematics import JOINT_LIMITS, MAX_JOINT_VELOCITY, MAX_STROKE, NUM_ARM_JOINTS
@@ -29,7 +29,6 @@ HIGHEST_POSITIONS: Final = np.tile(np.append(JOINT_LIMITS[:, 1], MAX_STROKE), 2)
 """Limits of the 14 joint values [rad, m]."""
 
 _MAX_VELOCITY: Final = np.tile(np.append(np.full(NUM_ARM_JOINTS, MAX_JOINT_VELOCITY), MAX_STROKE_VELOCITY), 2)
-IndexArray = NDArray[np.int_]
 
 SPLITS: Final = ("train", "held_out")
 _MOTION: Final = ("_setpoint", "_target", "_rate", "_remainder", "_steps", "_success_since")

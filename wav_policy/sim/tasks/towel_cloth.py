@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from wav_models.types import FloatArray
+from wav_models.types import FloatArray, IndexArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.model import TABLE_CLASS
 from wav_policy.sim.operator import outward
@@ -32,7 +32,6 @@ from wav_policy.sim.tasks.towel_scene import (
     RADIUS,
     SIZE,
     SPACING,
-    IndexArray,
     covered_area,
     decoy_mjcf,
     direction,

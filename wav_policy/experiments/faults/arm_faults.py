@@ -11,9 +11,9 @@ import numpy as np
 
 from wav_models.types import ActionChunk
 from wav_policy.experiments.faults.fault import GO_ON, HOLD, Fault, Testbed, call, heal, parameter, require_refusal
-from wav_policy.experiments.faults.observer import ARMS
 from wav_policy.experiments.faults.system import CampaignError
 from wav_policy.experiments.faults.wall_time import wall_time
+from wav_policy.monitor.snapshot import ARMS
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.errors import ArmInUseError
 

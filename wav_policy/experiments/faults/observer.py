@@ -27,10 +27,6 @@ from wav_policy.nodes.messages.joint_state import positions_from_message, stamp_
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.robot.joints import JOINT_DIM
 
-LOOP = "piper_node: control loop"
-ARMS = ("piper_node: left arm", "piper_node: right arm")
-PLANNING = "policy_node: planning"
-NODES = "lifecycle_manager: nodes"
 _CHUNK_PERIOD = 0.2
 _CHUNK_STEP = 0.1
 _NUM_STEPS = 16

@@ -345,8 +345,8 @@ def _check_tensors(
         raise CheckpointError(f"{path}: {found}. Use a checkpoint of this configuration, or restore the file")
 
 
-def _first(names: list[str], count: int = 8) -> str:
-    return ", ".join(names[:count]) + (f", and {len(names) - count} more" if len(names) > count else "")
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f", and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -80,13 +80,9 @@ def draw_failure(
     weights = np.array([weight for *_, weight in choices])
     name, moment, _ = choices[rng.choice(len(choices), p=weights / weights.sum())]
     delay = int(rng.integers(0, latest.get(moment, 0) + 1))
-    has_come = _always if moment == "start" else partial(moments[moment], *subject)
+    has_come = partial({"start": lambda *_: True, **moments}[moment], *subject)
     idea = partial(_OF_EVERY_TASK[name], rng) if name in _OF_EVERY_TASK else partial(ideas[name], *subject, rng)
     return FromMoment(f"{name}@{moment}", has_come, delay, idea)
-
-
-def _always(world: Cell) -> bool:
-    return True
 
 
 class Freeze:
@@ -159,8 +155,7 @@ def _wander(rng: np.random.Generator, world: Cell) -> Operator:
     return Tour(side, [Intent(above, stroke), Intent(place, stroke)])
 
 
-def _freeze(rng: np.random.Generator, world: Cell) -> Operator:
-    return Freeze(world)
-
-
-_OF_EVERY_TASK: Final = {"wander": _wander, "freeze": _freeze}
+_OF_EVERY_TASK: Final[Mapping[str, Callable[[np.random.Generator, Cell], Operator]]] = {
+    "wander": _wander,
+    "freeze": lambda rng, world: Freeze(world),
+}

@@ -87,7 +87,7 @@ class OnnxGraphs:
             made[pick_name(count, self.shape)] = partial(self._pick, count)
         if self.shape.share_first_step:
             made["video_mean"] = self._video_mean
-        made["video_velocity"] = self._video_velocity
+        made["video_velocity"] = lambda: self._wrapped("video_velocity", self._video_pass(1), ("velocity",))
         if self._loops == "unrolled":
             made |= {value_dit_name(size, self.shape): partial(self._value_dit, size) for size in sizes}
             made["action_dit"] = self._action_dit
@@ -95,8 +95,10 @@ class OnnxGraphs:
             made |= {
                 "value_step": partial(self._value_step_graph, "value_step", self.shape.sizes[0], ()),
                 "value_step_1": partial(self._value_step_graph, "value_step_1", (1, 1), self._value_features),
-                "action_context": self._action_context,
-                "action_step": self._action_step_graph,
+                "action_context": lambda: self._wrapped(
+                    "action_context", self._export_action_context(), self._action_value
+                ),
+                "action_step": lambda: self._wrapped("action_step", self._action_step(), ("velocity",)),
             }
         made["vae_decoder"] = self._vae_decoder
         return {name: partial(self._finished, name, build) for name, build in made.items()}
@@ -148,9 +150,6 @@ class OnnxGraphs:
         inputs = {"x_t": self._futures(count), "flow_time": example(1), **self._text_inputs(), **self._memory_inputs()}
         outputs = ("velocity", *self._value_video, *self._action_video, *self._video_features)
         return self._exporter.export(NetworkCall(calls.imagine_futures, self._model, inputs, outputs))
-
-    def _video_velocity(self) -> OnnxComposer:
-        return self._wrapped("video_velocity", self._video_pass(1), ("velocity",))
 
     def _pick(self, count: int) -> OnnxComposer:
         config = self.config
@@ -257,12 +256,6 @@ class OnnxGraphs:
     def _value_step_graph(self, name: str, size: Size, features: tuple[str, ...]) -> OnnxComposer:
         """One step; the features are those of a single sample, for the action expert."""
         return self._wrapped(name, self._value_step(*size), ("velocity", *features))
-
-    def _action_context(self) -> OnnxComposer:
-        return self._wrapped("action_context", self._export_action_context(), self._action_value)
-
-    def _action_step_graph(self) -> OnnxComposer:
-        return self._wrapped("action_step", self._action_step(), ("velocity",))
 
     def _export_value_step(self, count: int, draws: int) -> Any:
         horizon, value = self.config.horizon, self.config.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -89,29 +90,21 @@ def _put_back(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     return BowlOperator(target, goal=goal)
 
 
-def _drop(target: str, rng: np.random.Generator, world: Cell) -> Operator:
-    """Open the gripper in mid-air and go through the rest of the motion."""
-    return _go_through_the_motion(target, world, Intent(world.tip(nearer_side(world, target)), MAX_STROKE))
-
-
-def _empty(target: str, rng: np.random.Generator, world: Cell) -> Operator:
-    """Close the gripper above the bowl and go through the rest of the motion."""
-    return _go_through_the_motion(target, world, Intent(world.tip(nearer_side(world, target)), 0.0))
-
-
-def _go_through_the_motion(target: str, world: Cell, first: Intent) -> Operator:
+def _go_through_the_motion(target: str, world: Cell, stroke: float) -> Operator:
+    """Open (drop the bowl) or close (above it), and then the rest of the motion with nothing in hand."""
     side, state = nearer_side(world, target), bowl_state(world, target)
-    closed = Intent(first.tip, 0.0)
+    tip = world.tip(side)
     plate = state.plate + np.array([-0.04, outward(side) * 0.02, 0.0])
     over, low = raised(plate, _PASS_HEIGHT), raised(plate, HOVER_HEIGHT)
-    stops = [first, closed, Intent(over, 0.0), Intent(low, 0.0), Intent(low, MAX_STROKE), Intent(over, MAX_STROKE)]
-    return Tour(side, [*stops, home_stop(side)])
+    first = [Intent(tip, stroke), Intent(tip, 0.0)]
+    rest = [Intent(over, 0.0), Intent(low, 0.0), Intent(low, MAX_STROKE), Intent(over, MAX_STROKE)]
+    return Tour(side, [*first, *rest, home_stop(side)])
 
 
-_IDEAS: Final = {
+_IDEAS: Final[Mapping[str, Callable[[str, np.random.Generator, Cell], Operator]]] = {
     "wrong_bowl": _wrong_bowl,
     "beside": _beside,
     "put_back": _put_back,
-    "drop": _drop,
-    "empty": _empty,
+    "drop": lambda target, rng, world: _go_through_the_motion(target, world, MAX_STROKE),
+    "empty": lambda target, rng, world: _go_through_the_motion(target, world, 0.0),
 }

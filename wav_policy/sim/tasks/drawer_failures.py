@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -50,10 +51,6 @@ def _pulling(world: Cell) -> bool:
     return _turn(world)[1] == "open" and 0.03 < drawer_state(world, Belief.block).opening < 0.08
 
 
-def _opened(world: Cell) -> bool:
-    return _turn(world)[1] == "store"
-
-
 def _reaching(world: Cell) -> bool:
     """The finger tips have come near the block and are above it."""
     side, stage = _turn(world)
@@ -67,16 +64,12 @@ def _carrying(world: Cell) -> bool:
     return stage == "store" and gripped(world, side, Belief.block) and bool(lifted)
 
 
-def _stored(world: Cell) -> bool:
-    return _turn(world)[1] == "close"
-
-
-_MOMENTS: Final = {
+_MOMENTS: Final[Mapping[str, Callable[[Cell], bool]]] = {
     "pull": _pulling,
-    "opened": _opened,
+    "opened": lambda world: _turn(world)[1] == "store",
     "reach": _reaching,
     "carry": _carrying,
-    "stored": _stored,
+    "stored": lambda world: _turn(world)[1] == "close",
 }
 
 
@@ -87,19 +80,6 @@ def _skips_opening(rng: np.random.Generator, world: Cell) -> Operator:
     return DrawerOperator(Belief(opened=True, goal=state.front[:2] + _IN_FRONT * [1.0, sign]))
 
 
-def _is_content(rng: np.random.Generator, world: Cell) -> Operator:
-    """Leave the drawer as it is: hardly open, or with the block in it."""
-    return DrawerOperator(Belief(done=True))
-
-
-def _wrong_block(rng: np.random.Generator, world: Cell) -> Operator:
-    return DrawerOperator(Belief(block="cyan_block"))
-
-
-def _closes_empty(rng: np.random.Generator, world: Cell) -> Operator:
-    return DrawerOperator(Belief(stored=True))
-
-
 def _beside(rng: np.random.Generator, world: Cell) -> Operator:
     """Put the block back on the table, on its own side."""
     side, _ = _turn(world)
@@ -107,17 +87,8 @@ def _beside(rng: np.random.Generator, world: Cell) -> Operator:
     return DrawerOperator(Belief(opened=True, goal=goal))
 
 
-def _drop(rng: np.random.Generator, world: Cell) -> Operator:
-    """Let go in mid-air and go through the rest of the motion."""
-    return _go_through_the_motion(world, MAX_STROKE)
-
-
-def _empty(rng: np.random.Generator, world: Cell) -> Operator:
-    """Close the gripper above the block and go through the rest of the motion."""
-    return _go_through_the_motion(world, 0.0)
-
-
 def _go_through_the_motion(world: Cell, stroke: float) -> Operator:
+    """Open (drop the block) or close (above it), and then the rest of the motion with nothing in hand."""
     side, _ = _turn(world)
     state, tip = drawer_state(world, Belief.block), world.tip(side)
     over, low = np.append(state.tray, PASS_HEIGHT + 0.01), np.append(state.tray, HOVER_HEIGHT)
@@ -126,13 +97,13 @@ def _go_through_the_motion(world: Cell, stroke: float) -> Operator:
     return Tour(side, [*first, *rest, home_stop(side)])
 
 
-_IDEAS: Final = {
+_IDEAS: Final[Mapping[str, Callable[[np.random.Generator, Cell], Operator]]] = {
     "skips_opening": _skips_opening,
-    "stops_early": _is_content,
-    "wrong_block": _wrong_block,
-    "closes_empty": _closes_empty,
-    "leaves_open": _is_content,
+    "stops_early": lambda rng, world: DrawerOperator(Belief(done=True)),
+    "wrong_block": lambda rng, world: DrawerOperator(Belief(block="cyan_block")),
+    "closes_empty": lambda rng, world: DrawerOperator(Belief(stored=True)),
+    "leaves_open": lambda rng, world: DrawerOperator(Belief(done=True)),
     "beside": _beside,
-    "drop": _drop,
-    "empty": _empty,
+    "drop": lambda rng, world: _go_through_the_motion(world, MAX_STROKE),
+    "empty": lambda rng, world: _go_through_the_motion(world, 0.0),
 }

@@ -81,7 +81,7 @@ class DataMapping:
 
     @property
     def _joint_lists(self) -> dict[str, tuple[str | int, ...]]:
-        """Those that are given."""
+        """The lists of joints that the mapping gives, by name."""
         lists = {"joints": self.joints, "action_joints": self.action_joints}
         return {name: joints for name, joints in lists.items() if joints is not None}
 

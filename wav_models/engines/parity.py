@@ -260,6 +260,6 @@ def _tensors(output: Any) -> list[Tensor]:
 
 
 def _named(values: Mapping[str, Any], wanted: Callable[[str], bool]) -> list[Tensor]:
-    """Values of a runtime as tensors."""
+    """The values of a runtime whose names are wanted, as tensors."""
     chosen = [value for name, value in values.items() if wanted(name)]
     return [value if isinstance(value, Tensor) else torch.from_numpy(value.numpy()) for value in chosen]

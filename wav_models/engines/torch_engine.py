@@ -235,7 +235,7 @@ class TorchEngine:
     def _imagine_and_judge(
         self, scene: TorchScene, noise: Tensor, times: tuple[float, ...], value_noise: Tensor, num_steps: int
     ) -> tuple[TorchFutures, Tensor]:
-        """A round."""
+        """One round of the search: the futures, and their values."""
         futures = self._imagine(scene, noise, times)
         return futures, self._denoise_values(futures.value_context, value_noise, num_steps)[0]
 

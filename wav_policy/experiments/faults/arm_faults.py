@@ -75,7 +75,7 @@ def _go_deaf(testbed: Testbed) -> float:
 
 
 def _clear_gripper(testbed: Testbed) -> None:
-    """As the warning asks for."""
+    """What the gripper's warning asks for: without the fault, piper/enable."""
     testbed.observer.client.set_parameter("sim_node", "fault.left", "")
     testbed.observer.client.switch("piper/enable", True)
     if not testbed.observer.wait(lambda: "gripper" not in testbed.observer.message(ARMS[0]), _GRIPPER_PATIENCE):

@@ -200,7 +200,7 @@ class Observer:
         self._speeds.append((self._time(message), np.array(message.velocity)))
 
     def _time(self, message: JointState) -> float:
-        """Of a message, in our time."""
+        """A message's stamp, in our time [s]."""
         return in_our_time(stamp_to_seconds(message.header.stamp), self.clock_offset, wall_time())
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:

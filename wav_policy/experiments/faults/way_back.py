@@ -85,7 +85,7 @@ def _said(observer: Observer, answer: str) -> Iterator[str]:
 
 
 def _call(observer: Observer, service: str) -> str:
-    """Its answer, or why it refused."""
+    """What a service answers, or why it refuses."""
     try:
         if service == "piper/enable":
             return observer.client.switch(service, True, _CALL_TIMEOUT)

@@ -141,7 +141,7 @@ class PolicyServer:
                 self._opening.pop(end, None)
 
     def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
-        """None lets a client in."""
+        """The refusal of a request; None where the client may come in."""
         if request.headers.get_all("Origin"):
             return connection.respond(HTTPStatus.FORBIDDEN, "Web pages may not use this policy.\n")
         given = " ".join(request.headers.get_all("Authorization")).encode()

@@ -142,7 +142,7 @@ class PickAndPlace:
         return str(self._rng.choice(others))
 
     def _holds(self, name: str) -> bool:
-        """Whether both fingers touch an object."""
+        """Whether both fingers touch the object of that name."""
         env = self._env.env
         return bool(env._check_grasp(env.robots[0].gripper, env.objects_dict[name]))
 

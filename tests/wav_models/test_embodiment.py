@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import wav_models
+from tests.wav_models.piper import with_views
 from tests.wav_models.small_checkpoint import SMALL, save_small
 from wav_models.checkpoint import load_checkpoint
 from wav_models.checkpoint_files import write_sums
@@ -65,7 +66,7 @@ def test_nothing_else_in_the_package_knows_a_robot() -> None:
     [
         (LIBERO_PANDA, "actions are joint_targets, not end_effector_deltas.*left_joint1.*eef_x.*no view head"),
         (ALOHA, "left_joint1.*left_waist.*no view head, left_wrist, right_wrist, only top_camera"),
-        (BIMANUAL_PIPER.with_views("head"), "no view left_wrist, right_wrist, only head"),
+        (with_views("head"), "no view left_wrist, right_wrist, only head"),
         (
             replace(BIMANUAL_PIPER, state=(*BIMANUAL_PIPER.state[7:], *BIMANUAL_PIPER.state[:7])),
             "left_joint1, left_joint2.*not 14 numbers .right_joint1",
@@ -84,7 +85,7 @@ def test_what_does_not_belong_together_is_named(other: Embodiment, said: str) ->
 
 
 def test_a_robot_may_have_more_cameras_than_are_needed() -> None:
-    BIMANUAL_PIPER.with_views("head", "left_wrist").require(BIMANUAL_PIPER, "checkpoint X", "the robot")
+    with_views("head", "left_wrist").require(BIMANUAL_PIPER, "checkpoint X", "the robot")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_a_checkpoint_of_an_earlier_version_is_of_the_piper(tmp_path: Path) -> N
 
 def test_two_views_are_the_first_two_rows_of_the_embedding() -> None:
     """A model without its third camera computes what it would with max_view = 2 and the same rows."""
-    two = replace(SMALL, embodiment=BIMANUAL_PIPER.with_views("head", "left_wrist"))
+    two = replace(SMALL, embodiment=with_views("head", "left_wrist"))
     narrow = replace(two, video=replace(two.video, max_view=2))
     generator = torch.Generator().manual_seed(0)
     models = WAVModel(two).eval(), WAVModel(narrow).eval()

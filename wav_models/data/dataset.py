@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -253,17 +253,19 @@ class Dataset:
             efforts=optional(EFFORT_KEY, self.robot.state_dim) if efforts else None,
         )
 
+    @property
+    def _images(self) -> set[str]:
+        """Features whose pictures lie in the data files, as other labs' may: they are large and read by themselves."""
+        return {k for k, f in self.info["features"].items() if isinstance(f, dict) and f.get("dtype") == "image"}
+
     def read_rows(self, index: int, length: int) -> pa.Table:
-        """All columns of an episode's frames.
+        """All columns of an episode's frames but the pictures.
 
         Raises:
             DatasetError: the file cannot be read, or has not `length` frames of it.
         """
-        return self._rows(index, length)
-
-    def _rows(self, index: int, length: int, without: Collection[str] = ()) -> pa.Table:
         path = self.entry(index).data_file
-        table = episode_rows(path, index, without)
+        table = episode_rows(path, index, self._images)
         if table.num_rows != length:
             raise DatasetError(f"{path}, episode {index}: {table.num_rows} frames, the episode table says {length}")
         return table

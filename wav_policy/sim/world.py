@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from wav_models.configuration import check_choice
 from wav_models.types import FloatArray, ImageArray, IndexArray
 from wav_policy.robot.cameras import VIEWS
-from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES, REVOLUTE, SIDES, arm_slice
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES, REVOLUTE, SIDES, arm_slice, both_arms
 from wav_policy.robot.kinematics import JOINT_LIMITS, MAX_JOINT_VELOCITY, MAX_STROKE, NUM_ARM_JOINTS
 from wav_policy.robot.model import TIME_STEP, build_model, home_positions
 from wav_policy.robot.physics import mujoco
@@ -24,11 +24,11 @@ from wav_policy.sim.task import Task
 MAX_STROKE_VELOCITY: Final = 0.20
 """Of the gripper's set-point [m/s]."""
 
-LOWEST_POSITIONS: Final = np.tile(np.append(JOINT_LIMITS[:, 0], 0.0), 2)
-HIGHEST_POSITIONS: Final = np.tile(np.append(JOINT_LIMITS[:, 1], MAX_STROKE), 2)
+LOWEST_POSITIONS: Final = both_arms(np.append(JOINT_LIMITS[:, 0], 0.0))
+HIGHEST_POSITIONS: Final = both_arms(np.append(JOINT_LIMITS[:, 1], MAX_STROKE))
 """Limits of the 14 joint values [rad, m]."""
 
-_MAX_VELOCITY: Final = np.tile(np.append(np.full(NUM_ARM_JOINTS, MAX_JOINT_VELOCITY), MAX_STROKE_VELOCITY), 2)
+_MAX_VELOCITY: Final = both_arms([MAX_JOINT_VELOCITY] * NUM_ARM_JOINTS + [MAX_STROKE_VELOCITY])
 
 SPLITS: Final = ("train", "held_out")
 _MOTION: Final = ("_setpoint", "_target", "_rate", "_remainder", "_steps", "_success_since")

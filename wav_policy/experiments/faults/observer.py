@@ -208,7 +208,7 @@ class Observer:
             self._heard.update(f"{entry.name}: {text}" for text in _texts(entry))
 
     def _on_joints(self, message: JointState) -> None:
-        if len(message.position) == 14:
+        if len(message.position) == JOINT_DIM:
             self._joints = positions_from_message(message)
 
 

@@ -84,28 +84,21 @@ class CubeTransfer:
         quality: "skilled", "hesitant", "recovering" or "failing".
         rng: of small differences between episodes.
         hold: steps of the environment that a command is held for.
+
+    Attributes:
+        phases: where it is in its motion.
     """
 
     def __init__(self, physics: Any, quality: str, rng: np.random.Generator, hold: int = 1) -> None:
         self._model, self._data = physics.model._model, physics.data._data
         self._scratch = mujoco.MjData(self._model)
         phases, num_missed = self._plan(quality, rng)
-        self._phases = Phases(phases, num_missed, quality == "hesitant", rng, hold)
-
-    @property
-    def finished(self) -> bool:
-        """Whether it only waits."""
-        return bool(self._phases.finished)
-
-    @property
-    def errs(self) -> bool:
-        """Whether it grasps beside the cube, and will notice."""
-        return bool(self._phases.errs)
+        self.phases = Phases(phases, num_missed, quality == "hesitant", rng, hold)
 
     def act(self) -> np.ndarray:
         """Joint targets [rad] and grippers of the next step, shape [14]."""
-        phase = self._phases.take(self._arrived)
-        pace = 0.0 if self._phases.pauses() else phase.pace
+        phase = self.phases.take(self._arrived)
+        pace = 0.0 if self.phases.pauses() else phase.pace
         return np.concatenate([self._command(side, getattr(phase, side), pace) for side in SIDES])
 
     def _arrived(self, phase: Phase) -> bool:

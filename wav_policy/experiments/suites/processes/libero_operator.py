@@ -54,6 +54,9 @@ class PickAndPlace:
         quality: "skilled", "hesitant", "recovering" or "failing".
         rng: of small differences between episodes.
         hold: steps of the environment that a command is held for.
+
+    Attributes:
+        phases: where it is in its motion; None before the first command.
     """
 
     def __init__(
@@ -61,25 +64,15 @@ class PickAndPlace:
     ) -> None:
         self._env, self._item, self._container, self._quality, self._rng = env, item, container, quality, rng
         self._hold = hold
-        self._phases: Phases | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether it only waits over the container."""
-        return self._phases is not None and self._phases.finished
-
-    @property
-    def errs(self) -> bool:
-        """Whether it grasps beside the object, and will notice."""
-        return self._phases is not None and self._phases.errs
+        self.phases: Phases | None = None
 
     def act(self, seen: dict[str, Any]) -> np.ndarray:
         """The command of one step, shape [7], in [-1, 1]."""
         position = np.asarray(seen["robot0_eef_pos"])
         rotation = Rotation.from_quat(seen["robot0_eef_quat"]).as_matrix()
-        if self._phases is None:
+        if self.phases is None:
             phases, num_missed = self._plan(position, rotation)
-            self._phases = Phases(phases, num_missed, self._quality == "hesitant", self._rng, self._hold)
+            self.phases = Phases(phases, num_missed, self._quality == "hesitant", self._rng, self._hold)
         turn = Rotation.from_matrix(self._rotation @ rotation.T).as_rotvec()
 
         def arrived(phase: Phase) -> bool:
@@ -88,9 +81,9 @@ class PickAndPlace:
             turned = phase.closed or np.abs(turn).max() < 0.06
             return bool(turned and np.abs(error[:2]).max() < across and abs(error[2]) < along)
 
-        phase = self._phases.take(arrived)
+        phase = self.phases.take(arrived)
         grip = 1.0 if phase.closed else -1.0
-        if self._phases.pauses():
+        if self.phases.pauses():
             return np.array([0.0] * 6 + [grip])
         limit = SLOW if phase.slow else 1.0
         gain = GAIN / self._hold

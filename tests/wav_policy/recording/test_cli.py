@@ -24,7 +24,7 @@ def test_record_label_check_on_the_simulator(tmp_path: Path, capsys: pytest.Capt
 
     episode = Dataset(tmp_path).read_episode(0)
     world = World(make_task("bowl"))
-    steps = list(Demonstration(world, episode.info.seed or 0, scaled_noise(0.5)).steps(images=False))
+    steps = list(Demonstration(world, episode.info.seed or 0, scaled_noise(0.5)).steps())
     assert episode.instruction == world.instruction
     assert (episode.info.noise, episode.info.success) == (0.5, True)
     np.testing.assert_array_equal(episode.states, np.stack([step.state for step in steps]).astype(np.float32))

@@ -11,12 +11,10 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from wav_models.presets import HorizonConfig
-from wav_models.types import FloatArray
-
-IndexArray = NDArray[np.int64]
+from wav_models.types import FloatArray, IndexArray
 
 TIME_TOLERANCE: Final = 1e-4
 """Stamps are float seconds: at today's epoch they resolve 0.2 us, and drivers round to 0.1 ms [s]."""

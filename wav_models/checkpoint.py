@@ -15,7 +15,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -31,7 +31,7 @@ from wav_models.checkpoint_files import (
     read_tensors,
     write_sums,
 )
-from wav_models.configuration import from_dict, to_dict
+from wav_models.configuration import from_dict
 from wav_models.data.durable import sync, write_json, write_tensors
 from wav_models.data.normalization import Normalization, NormalizationError
 from wav_models.networks.autoencoder import Autoencoder, LTXAutoencoder, TinyAutoencoder, make_autoencoder
@@ -105,15 +105,15 @@ def save_checkpoint(
     for leftover in (temporary, previous):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
-    write_json(temporary / CONFIG, to_dict(model.config))
+    write_json(temporary / CONFIG, asdict(model.config))
     write_json(temporary / TRAINING, training_record)
     normalization.to_json(temporary / NORMALIZATION)
     _write_tensors(temporary / MODEL, {official_name(name): t for name, t in model.state_dict().items()})
     if isinstance(autoencoder, TinyAutoencoder):
         _write_tensors(temporary / AUTOENCODER, autoencoder.state_dict())
     if planner is not None:
-        defaults = to_dict(PlannerConfig())
-        write_json(temporary / PLANNER, {k: v for k, v in to_dict(planner).items() if v != defaults[k]})
+        defaults = asdict(PlannerConfig())
+        write_json(temporary / PLANNER, {k: v for k, v in asdict(planner).items() if v != defaults[k]})
     elif (directory / PLANNER).is_file():
         shutil.copyfile(directory / PLANNER, temporary / PLANNER)
     write_sums(temporary)
@@ -345,8 +345,8 @@ def _check_tensors(
         raise CheckpointError(f"{path}: {found}. Use a checkpoint of this configuration, or restore the file")
 
 
-def _first(names: list[str], count: int = 8) -> str:
-    return ", ".join(names[:count]) + (f", and {len(names) - count} more" if len(names) > count else "")
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f", and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -53,7 +53,7 @@ class CheckpointFiles:
         self.read: dict[str, str] = {}
         """SHA-256 of every file that was read, by name."""
         self._by_hand = by_hand
-        self.saved = _parse_sums(self._content(SUMS, MAX_JSON_BYTES)) if self.has(SUMS) else None
+        self.saved = _parse_sums(self._content(SUMS)) if self.has(SUMS) else None
         self.read.clear()
 
     def has(self, name: str) -> bool:
@@ -63,7 +63,7 @@ class CheckpointFiles:
     def json(self, name: str) -> Any:
         """What a JSON file says."""
         path = self.directory / name
-        content = self._content(name, MAX_JSON_BYTES)
+        content = self._content(name)
         self._compare(name)
         try:
             return json.loads(content.decode("utf-8"))
@@ -83,8 +83,8 @@ class CheckpointFiles:
         finally:
             os.close(descriptor)
 
-    def _content(self, name: str, max_bytes: int) -> bytes:
-        return b"".join(self._blocks(name, max_bytes))
+    def _content(self, name: str) -> bytes:
+        return b"".join(self._blocks(name, MAX_JSON_BYTES))
 
     def _blocks(self, name: str, max_bytes: int) -> Iterator[bytes]:
         """The file, block by block; its hash is in `read` afterwards."""

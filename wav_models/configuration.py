@@ -78,11 +78,6 @@ def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
         raise ConfigurationError(f"unknown {what} {_shown(value)}{did_you_mean(value, choices)}")
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """Plain data of a configuration dataclass, for JSON or YAML."""
-    return asdict(config)
-
-
 def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     """Build a configuration strictly from nested mappings; what is absent keeps its default.
 

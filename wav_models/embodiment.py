@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 Unit = Literal["rad", "m", "1"]
@@ -171,10 +171,6 @@ class Embodiment:
     def arm_columns(self) -> list[int]:
         """Columns of an action that move the arms: all but the grippers."""
         return [column for column, channel in enumerate(self.actions) if not channel.gripper]
-
-    def with_views(self, *names: str) -> Embodiment:
-        """The same robot with some of its cameras only; what the value expert predicts stays the same."""
-        return replace(self, views=tuple(view for view in self.views if view.name in names))
 
     def require(self, other: Embodiment, ours: str, theirs: str) -> None:
         """EmbodimentError unless `other` has all that this one needs: it may have more views.

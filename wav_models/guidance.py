@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 
 MAX_GUIDANCE: Final = 5.0
 """beta of the paper: keeps the first steps of a coarse integration stable."""
@@ -60,8 +60,7 @@ class Guidance:
             raise ValueError("target is not finite; where nothing is known, a weight of 0 fits")
         if not bool(((self.weight >= 0.0) & (self.weight <= 1.0)).all()):
             raise ValueError(f"weight spans {self.weight.min():g} to {self.weight.max():g}; 0 to 1 fits")
-        if self.jacobian not in JACOBIANS:
-            raise ValueError(f"unknown jacobian {self.jacobian!r}{did_you_mean(self.jacobian, JACOBIANS)}")
+        check_choice("jacobian", self.jacobian, JACOBIANS)
 
 
 def _unchecked(tensors: Iterable[Any], jacobian: Any) -> Guidance:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_models.embodiment import Embodiment
 from wav_models.embodiments import ALOHA, BIMANUAL_PIPER, LIBERO_PANDA
 
@@ -315,6 +315,5 @@ PRESETS: dict[str, ModelConfig] = {
 
 def get_preset(name: str) -> ModelConfig:
     """The preset of that name; ValueError with the nearest valid name otherwise."""
-    if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}{did_you_mean(name, PRESETS)}")
+    check_choice("preset", name, PRESETS)
     return PRESETS[name]

@@ -11,7 +11,7 @@ SHARE: Final = "share/wav_policy"
 """Of an installation's prefix."""
 
 
-class DataFileError(FileNotFoundError):
+class ProjectFileError(FileNotFoundError):
     """A file of the project is in none of the places it may be in; the message names them."""
 
 
@@ -36,13 +36,13 @@ def find(relative: str) -> Path:
     """The project's file or directory of that relative path, e.g. "config/piper.yaml".
 
     Raises:
-        DataFileError: it is in none of `data_roots()`.
+        ProjectFileError: it is in none of `data_roots()`.
     """
     for root in data_roots():
         if (root / relative).exists():
             return root / relative
     places = ", ".join(str(root) for root in data_roots()) or "no installation found"
-    raise DataFileError(f"{relative} not found (looked in: {places}). Reinstall with `pip install -e .`")
+    raise ProjectFileError(f"{relative} not found (looked in: {places}). Reinstall with `pip install -e .`")
 
 
 def resolve(path: str | Path) -> Path:
@@ -52,5 +52,5 @@ def resolve(path: str | Path) -> Path:
         return given.absolute()
     try:
         return find(str(path))
-    except DataFileError:
+    except ProjectFileError:
         return given.absolute()

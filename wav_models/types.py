@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 ImageArray = NDArray[np.uint8]
+IndexArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

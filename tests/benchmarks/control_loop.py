@@ -220,8 +220,8 @@ def _arms_in_their_own_process(benchmark: LoopBenchmark) -> Iterator[tuple[Path,
 
 def _serve(links: tuple[Path, Path], benchmark: LoopBenchmark, ready: Event, done: Event) -> None:
     """Two simulated arms that follow at once, until `done`."""
+    from tests.wav_policy.kinematic_arm import KinematicArm
     from wav_policy.sim.firmware import SimulatedArm
-    from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
     arms = [SimulatedArm(KinematicArm(), link, _rates(benchmark)) for link in links]
     for arm in arms:

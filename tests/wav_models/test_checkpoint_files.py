@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ import torch
 from tests.wav_models.small_checkpoint import SMALL
 from wav_models.checkpoint import CheckpointError, checkpoint_hash, load_checkpoint
 from wav_models.checkpoint_files import MAX_JSON_BYTES, SUMS
-from wav_models.configuration import to_dict
 
 JSON_FILES = ("config.json", "normalization.json", "training.json")
 TENSOR_FILES = ("model.safetensors", "autoencoder.safetensors")
@@ -200,11 +200,11 @@ def _leaves(data: dict[str, object], path: tuple[str, ...] = ()) -> list[tuple[s
     ]
 
 
-@pytest.mark.parametrize("path", _leaves(to_dict(SMALL)), ids=".".join)
+@pytest.mark.parametrize("path", _leaves(asdict(SMALL)), ids=".".join)
 def test_impossible_sizes_are_refused_before_anything_is_built(old: Path, path: tuple[str, ...]) -> None:
     """No value ends in anything but an error of our own, or in a model; none takes long or much memory."""
     for value in (1e308, float("nan"), -1, 0, 100_000, 10**30, None, True, [], {}, "../../etc/passwd"):
-        config = to_dict(SMALL)
+        config = asdict(SMALL)
         place = config
         for key in path[:-1]:
             place = place[key]

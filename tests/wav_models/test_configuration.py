@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,7 +25,6 @@ from wav_models.configuration import (
     from_texts,
     load,
     read,
-    to_dict,
     with_settings,
 )
 
@@ -111,16 +110,16 @@ def attempt(action: Callable[[], T]) -> tuple[T | None, str]:
 
 @given(OUTERS)
 def test_what_is_written_is_read(config: Outer) -> None:
-    assert from_dict(Outer, to_dict(config)) == config
-    assert from_dict(Outer, json.loads(json.dumps(to_dict(config)))) == config
-    assert from_dict(Outer, yaml.safe_load(yaml.safe_dump(json.loads(json.dumps(to_dict(config)))))) == config
+    assert from_dict(Outer, asdict(config)) == config
+    assert from_dict(Outer, json.loads(json.dumps(asdict(config)))) == config
+    assert from_dict(Outer, yaml.safe_load(yaml.safe_dump(json.loads(json.dumps(asdict(config)))))) == config
 
 
 @given(INNERS)
 def test_parameters_are_named_by_dots_and_arguments_are_texts(inner: Inner) -> None:
-    flat = {f"inner.{name}": value for name, value in to_dict(inner).items()}
+    flat = {f"inner.{name}": value for name, value in asdict(inner).items()}
     assert from_flat(Outer, {"name": "x", **flat}).inner == inner
-    texts = {name: repr(value) for name, value in to_dict(inner).items() if name != "pair"}
+    texts = {name: repr(value) for name, value in asdict(inner).items() if name != "pair"}
     assert from_texts(Inner, texts) == Inner(inner.rate, inner.share)
     assert set(flat) < set(flat_hints(Outer))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import wav_models
+from tests.wav_models.piper import with_views
 from tests.wav_models.small_checkpoint import SMALL, save_small
 from wav_models.checkpoint import load_checkpoint
 from wav_models.checkpoint_files import write_sums
-from wav_models.configuration import ConfigurationError, from_dict, to_dict
+from wav_models.configuration import ConfigurationError, from_dict
 from wav_models.data.normalization import Normalization
 from wav_models.embodiment import Embodiment, EmbodimentError
 from wav_models.embodiments import ALOHA, BIMANUAL_PIPER, EMBODIMENTS, LIBERO_PANDA
@@ -30,16 +31,16 @@ OF_ROBOTS = {"embodiments.py"}
 
 @pytest.mark.parametrize("robot", EMBODIMENTS.values(), ids=lambda robot: robot.name)
 def test_a_robot_survives_json(robot: Embodiment) -> None:
-    assert from_dict(Embodiment, json.loads(json.dumps(to_dict(robot)))) == robot
+    assert from_dict(Embodiment, json.loads(json.dumps(asdict(robot)))) == robot
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=lambda preset: preset.name)
 def test_a_preset_survives_json_with_its_robot(preset: ModelConfig) -> None:
-    assert from_dict(ModelConfig, json.loads(json.dumps(to_dict(preset)))) == preset
+    assert from_dict(ModelConfig, json.loads(json.dumps(asdict(preset)))) == preset
 
 
 def test_a_damaged_robot_is_named_down_to_the_key() -> None:
-    data = json.loads(json.dumps(to_dict(BIMANUAL_PIPER)))
+    data = json.loads(json.dumps(asdict(BIMANUAL_PIPER)))
     data["state"][3]["unit"] = "degrees"
     with pytest.raises(ConfigurationError, match=r"state.*unit.*'degrees'.*'rad'"):
         from_dict(Embodiment, data, "config.json")
@@ -66,7 +67,7 @@ def test_nothing_else_in_the_package_knows_a_robot() -> None:
     [
         (LIBERO_PANDA, "actions are joint_targets, not end_effector_deltas.*left_joint1.*eef_x.*no view head"),
         (ALOHA, "left_joint1.*left_waist.*no view head, left_wrist, right_wrist, only top_camera"),
-        (BIMANUAL_PIPER.with_views("head"), "no view left_wrist, right_wrist, only head"),
+        (with_views("head"), "no view left_wrist, right_wrist, only head"),
         (
             replace(BIMANUAL_PIPER, state=(*BIMANUAL_PIPER.state[7:], *BIMANUAL_PIPER.state[:7])),
             "left_joint1, left_joint2.*not 14 numbers .right_joint1",
@@ -93,7 +94,7 @@ def test_what_does_not_belong_together_is_named(other: Embodiment, said: str) ->
 
 
 def test_a_robot_may_have_more_cameras_than_are_needed() -> None:
-    BIMANUAL_PIPER.with_views("head", "left_wrist").require(BIMANUAL_PIPER, "checkpoint X", "the robot")
+    with_views("head", "left_wrist").require(BIMANUAL_PIPER, "checkpoint X", "the robot")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_a_checkpoint_of_an_earlier_version_is_of_the_piper(tmp_path: Path) -> N
 
 def test_two_views_are_the_first_two_rows_of_the_embedding() -> None:
     """A model without its third camera computes what it would with max_view = 2 and the same rows."""
-    two = replace(SMALL, embodiment=BIMANUAL_PIPER.with_views("head", "left_wrist"))
+    two = replace(SMALL, embodiment=with_views("head", "left_wrist"))
     narrow = replace(two, video=replace(two.video, max_view=2))
     generator = torch.Generator().manual_seed(0)
     models = WAVModel(two).eval(), WAVModel(narrow).eval()

@@ -14,7 +14,6 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from wav_models.flow import euler, euler_through
 from wav_models.networks.attention import KeysValues
@@ -110,7 +109,7 @@ class NaiveEngine:
         latents = torch.cat([memory, self._in(x_t)], dim=2)
         token_time = torch.full(latents.shape[:4], flow_time)
         token_time[:, :, :split] = MEMORY_FLOW_TIME
-        rows = _video_rows(video, token_time)
+        rows = video.with_views(video.time_embed(token_time))
         hidden, features = video.proj_in(latents), []
         for block, text_kv in zip(cast(Sequence[VideoBlock], video.transformer_blocks), text.keys_values, strict=True):
             hidden = _video_block(video, block, hidden, rows, text_kv, text.bias, split)
@@ -136,16 +135,6 @@ class Observed:
     text_embedding: Tensor
     text_mask: Tensor
     memory_latents: Tensor
-
-
-def _video_rows(video: VideoDiT, token_time: Tensor) -> TimeRows:
-    """Rows of every token: modulation [M, V, F, L, 6, D], embedded [M, V, F, L, D]."""
-    rows = video.time_embed(token_time)
-    if video.view_embed is None:
-        return rows
-    embedded = video.view_embed[: video.num_views]
-    view = video.view_ada(functional.silu(embedded)).unflatten(-1, (6, -1))
-    return TimeRows(rows.modulation + view[:, None, None], rows.embedded + embedded[:, None, None])
 
 
 def _video_block(

@@ -62,13 +62,13 @@ class StageMemory:
         return state + gathered + CAST_BYTES * casts + samples * kept
 
 
-def stage_memory(config: ModelConfig, stage: str, train: TrainConfig | None = None) -> StageMemory:
-    """Counted on shapes alone; `train` says how the stage draws, e.g. how many value samples."""
+def stage_memory(config: ModelConfig, stage: str) -> StageMemory:
+    """Counted on shapes alone."""
     with _bfloat16_by_default():
         with torch.device("meta"):
             model = WAVModel(config).to("meta")
         batches: Any = RandomBatches(config)
-        made = make_stage(stage, model, batches, train or TrainConfig(), dict)
+        made = make_stage(stage, model, batches, TrainConfig(), dict)
         one, two = (_Count(model, partial(made.losses, n, streams_at(0, stage, 0))) for n in (1, 2))
     blocks = [sum(p.numel() for p in block.parameters()) for block in blocks_of(model)]
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -49,18 +49,18 @@ def frozen(changes: NDArray[np.float32], doubtful: NDArray[np.bool_]) -> tuple[i
         changes: see `repeated`.
         doubtful: what `repeated` says.
     """
-    found, same = (0, 0, 0), np.asarray(changes < UNCHANGED)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
-    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+    found = (0, 0, 0)
+    for start, end in _stretches(np.asarray(changes < UNCHANGED)):
         found = max(found, (start, end - start, int(doubtful[start:end].sum())), key=lambda stretch: stretch[2])
     return found
 
 
-def longest(frames: NDArray[np.bool_]) -> tuple[int, int]:
-    """First frame and length of the longest stretch of true ones."""
+def longest(frames: NDArray[np.bool_]) -> int:
+    """Length of the longest stretch of true ones."""
+    return max((end - start for start, end in _stretches(frames)), default=0)
+
+
+def _stretches(frames: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First frame of every stretch of true ones, and the frame after its last."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], frames, [False]]).astype(np.int8)))
-    starts, lengths = edges[::2], edges[1::2] - edges[::2]
-    if not len(starts):
-        return 0, 0
-    place = int(np.argmax(lengths))
-    return int(starts[place]), int(lengths[place])
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from wav_models.data.check_episode import Problem, check_episode, check_mapped_episode
-from wav_models.data.conventions import Conventions, JointLimits, missing_names
+from wav_models.data.conventions import Conventions, missing_names
 from wav_models.data.dataset import CONVERT, Dataset, DatasetError, read_info, read_tasks
 from wav_models.data.episode_lines import misplaced_lines
 from wav_models.data.header import header_faults, robot_of
@@ -52,7 +52,7 @@ def check_dataset(
     Args:
         root: dataset directory.
         fps: the rate it should have [Hz]; any when None.
-        conventions: with the limits of the robot that is to run a policy of the data; knows more when all is checked.
+        conventions: knows more when all is checked; None: the limits of the joints are not compared.
         decode: every video once, instead of only counting its packets.
         robot: whose dataset it should be; None: the known one whose it is.
         workers: processes that go through the videos.
@@ -112,10 +112,10 @@ def check_mapped(
 
     Args:
         dataset: with the episodes that are to be used.
-        fps, conventions, on_progress: see `check_dataset`; the limits are those of the dataset's robot when None.
+        fps, conventions, on_progress: see `check_dataset`; the limits are compared when None.
         decode: every picture once, instead of only the last ones of episodes.
     """
-    conventions = conventions or Conventions(dataset.robot, JointLimits.of(dataset.robot))
+    conventions = conventions or Conventions(dataset.robot, limited=True)
     yield from _check_rate(dataset, fps)
     if not len(dataset):
         yield _no_episodes(dataset)

@@ -13,7 +13,7 @@ import numpy as np
 
 from wav_models.data.camera_faults import MOVING, longest
 from wav_models.data.joint_names import side_of
-from wav_models.embodiment import Channel, Embodiment
+from wav_models.embodiment import Embodiment
 from wav_models.types import FloatArray
 
 if TYPE_CHECKING:
@@ -40,24 +40,6 @@ REST_SHARE: Final = 0.35
 
 
 @dataclass(frozen=True)
-class JointLimits:
-    """Of the robot that is to run a policy of the data: lowest and highest of every number of the state (or of its
-    commands, where they are no joint targets), shape [S]."""
-
-    lower: FloatArray
-    upper: FloatArray
-
-    @classmethod
-    def of(cls, robot: Embodiment) -> JointLimits:
-        """Those that its embodiment names."""
-        return _limits_of(robot.state)
-
-
-def _limits_of(channels: Sequence[Channel]) -> JointLimits:
-    return JointLimits(np.array([c.lower for c in channels]), np.array([c.upper for c in channels]))
-
-
-@dataclass(frozen=True)
 class Finding:
     """One convention that does not hold."""
 
@@ -71,11 +53,11 @@ class Conventions:
 
     Args:
         robot: whose data it is.
-        limits: of the very robot that is to run a policy of the data; None: not compared.
+        limited: whether the numbers are compared with the limits of its joints: it is to run a policy of the data.
     """
 
-    def __init__(self, robot: Embodiment, limits: JointLimits | None = None) -> None:
-        self._robot, self._limits = robot, limits
+    def __init__(self, robot: Embodiment, limited: bool = False) -> None:
+        self._robot, self._limited = robot, limited
         sizes = robot.state_dim, robot.action_dim
         self._lowest = [np.full(size, np.inf) for size in sizes]
         self._highest = [np.full(size, -np.inf) for size in sizes]
@@ -103,7 +85,7 @@ class Conventions:
         still = np.asarray((np.abs(episode.actions - episode.states) < tolerance).all(axis=1))
         self._num_frames += len(episode)
         self._num_still += int(still.sum())
-        self._rests.append(longest(still)[1] / episode.fps)
+        self._rests.append(longest(still) / episode.fps)
         self._add_ends(episode)
 
     def _add_ends(self, episode: Episode) -> None:
@@ -118,7 +100,7 @@ class Conventions:
                 continue
             for end in (targets.min(), targets.max()):
                 key = joint, float(end)
-                seconds = longest((targets == end) & busy)[1] / episode.fps
+                seconds = longest((targets == end) & busy) / episode.fps
                 self._at_end[key] = max(self._at_end.get(key, 0.0), seconds)
 
     @property
@@ -193,19 +175,21 @@ class Conventions:
                 )
 
     def _outside(self) -> Iterator[Finding]:
-        if self._limits is None:
+        if not self._limited:
             return
-        of_actions = self._limits if self._robot.relative_to_state else _limits_of(self._robot.commands)
-        kinds = (("state", self._robot.state, self._limits), ("action", self._robot.actions, of_actions))
+        robot = self._robot
+        limits_of_actions = robot.state if robot.relative_to_state else robot.commands
+        kinds = (("state", robot.state, robot.state), ("action", robot.actions, limits_of_actions))
         for row, (what, channels, limits) in enumerate(kinds):
             margin = np.array([MARGIN[channel.unit] for channel in channels])
+            lower, upper = np.array([(each.lower, each.upper) for each in limits]).T
             low, high = self._lowest[row], self._highest[row]
-            for column in np.flatnonzero((low < limits.lower - margin) | (high > limits.upper + margin)):
+            for column in np.flatnonzero((low < lower - margin) | (high > upper + margin)):
                 channel = channels[column]
                 yield Finding(
                     True,
                     f"{what} {channel.name} runs from {low[column]:.3f} to {high[column]:.3f} {channel.unit}; the "
-                    f"robot's from {limits.lower[column]:.3f} to {limits.upper[column]:.3f}",
+                    f"robot's from {lower[column]:.3f} to {upper[column]:.3f}",
                     "correct its sign, unit or zero, or leave these episodes out: the arm stops at its limit",
                 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wav_models.alignment import IndexArray
 from wav_models.data.header import header_faults, image_size, robot_of
 from wav_models.data.images import resize_image
 from wav_models.data.layout import (
@@ -37,7 +36,7 @@ from wav_models.data.tables import DatasetError as DatasetError
 from wav_models.data.tables import episode_rows, read_column, read_table
 from wav_models.data.video_reader import read_frames
 from wav_models.embodiment import Embodiment
-from wav_models.types import FloatArray, ImageArray
+from wav_models.types import FloatArray, ImageArray, IndexArray
 
 CONVERT: Final = "`wav dataset convert` makes one of it, or a `mapping` in the training configuration"
 """What to do with a dataset that is of another layout."""
@@ -189,22 +188,19 @@ class Dataset:
         episodes: one entry per episode, by index.
     """
 
-    def __init__(self, root: Path, *, fps: int | None = None, robot: Embodiment | None = None) -> None:
+    def __init__(self, root: Path, *, robot: Embodiment | None = None) -> None:
         """Open a dataset; nothing but its metadata is read.
 
         Args:
             root: dataset directory.
-            fps: rate the caller needs [Hz]; any when None.
             robot: that the caller needs; None: the known one whose dataset it is.
 
         Raises:
-            DatasetError: not a dataset of this robot, layout or rate.
+            DatasetError: not a dataset of this robot or layout.
         """
         self.root = whole_path(root)
         self.info, self.robot = self._load_info(robot)
         self.fps = int(self.info["fps"])
-        if fps is not None and self.fps != fps:
-            raise DatasetError(f"{self.root}: recorded at {self.fps} Hz, but {fps} Hz is needed")
         self.image_sizes = {view: image_size(self.info["features"][key]) for view, key in self.cameras.items()}
         self.episodes = self._load_episodes()
         self._by_index = {episode.index: episode for episode in self.episodes}
@@ -257,17 +253,19 @@ class Dataset:
             efforts=optional(EFFORT_KEY, self.robot.state_dim) if efforts else None,
         )
 
+    @property
+    def _images(self) -> set[str]:
+        """Features whose pictures lie in the data files, as other labs' may: they are large and read by themselves."""
+        return {k for k, f in self.info["features"].items() if isinstance(f, dict) and f.get("dtype") == "image"}
+
     def read_rows(self, index: int, length: int) -> pa.Table:
-        """All columns of an episode's frames.
+        """All columns of an episode's frames but the pictures.
 
         Raises:
             DatasetError: the file cannot be read, or has not `length` frames of it.
         """
-        return self._rows(index, length)
-
-    def _rows(self, index: int, length: int, without: Collection[str] = ()) -> pa.Table:
         path = self.entry(index).data_file
-        table = episode_rows(path, index, without)
+        table = episode_rows(path, index, self._images)
         if table.num_rows != length:
             raise DatasetError(f"{path}, episode {index}: {table.num_rows} frames, the episode table says {length}")
         return table

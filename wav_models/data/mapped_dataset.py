@@ -208,15 +208,6 @@ class MappedDataset(Dataset):
         return {**info, **paths, "fps": self.mapping.fps or self.recorded_fps}, robot
 
     @property
-    def _images(self) -> set[str]:
-        """Features whose pictures lie in the data files."""
-        return {k for k, f in self.info["features"].items() if isinstance(f, dict) and f.get("dtype") == "image"}
-
-    def read_rows(self, index: int, length: int) -> pa.Table:
-        """Without pictures, which are large and read by themselves."""
-        return self._rows(index, length, self._images)
-
-    @property
     def has_videos(self) -> bool:
         """Whether a camera's pictures are videos, and not images in the data files."""
         return bool(self._video_keys)

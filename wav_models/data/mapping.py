@@ -13,13 +13,12 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 
-from wav_models.alignment import IndexArray
 from wav_models.configuration import Range, check_choice, did_you_mean, read
 from wav_models.data.header import feature_of, flat_names, shape_of
 from wav_models.data.joint_names import spelled_as_ours
 from wav_models.data.layout import ACTION_KEY, STATE_KEY
 from wav_models.embodiment import Channel, Embodiment
-from wav_models.types import FloatArray
+from wav_models.types import FloatArray, IndexArray
 
 GROUPS: Final = ("angles", "grippers")
 """Joints that `scale` and `offset` take together."""
@@ -85,7 +84,7 @@ class DataMapping:
 
     @property
     def _joint_lists(self) -> dict[str, tuple[str | int, ...]]:
-        """Those that are given."""
+        """The lists of joints that the mapping gives, by name."""
         lists = {"joints": self.joints, "action_joints": self.action_joints}
         return {name: joints for name, joints in lists.items() if joints is not None}
 

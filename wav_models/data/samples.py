@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wav_models.alignment import IndexArray, memory_rows
+from wav_models.alignment import memory_rows
 from wav_models.embodiment import Embodiment
 from wav_models.presets import HorizonConfig
-from wav_models.types import FloatArray
+from wav_models.types import FloatArray, IndexArray
 
 
 @dataclass(frozen=True)

@@ -348,7 +348,7 @@ def _in_words(names: list[Any], columns: list[int], robot: Embodiment) -> str:
 
 
 def _which_joints(said: str, keys: tuple[str, ...], names: list[Any], width: int, robot: Embodiment) -> str:
-    """The question, with what there is."""
+    """The question which columns are our joints, with the columns that there are."""
     there = ", ".join(map(str, names)) if names else f"{width} columns without names"
     poses = ": poses, where joints are needed" if of_poses(names) else ""
     few = f"; all {robot.state_dim} are needed, of several features if need be" if width < robot.state_dim else ""
@@ -357,6 +357,6 @@ def _which_joints(said: str, keys: tuple[str, ...], names: list[Any], width: int
 
 
 def _order(robot: Embodiment) -> str:
-    """Which arm comes first, in words."""
+    """In which order our joints are."""
     side = side_of(robot.state_names[0])
     return f"{side} arm first" if side else "from the base on"

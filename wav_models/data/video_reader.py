@@ -67,7 +67,7 @@ def read_frames(
 
 
 class _DamagedError(VideoError):
-    """The decoder says so."""
+    """A file that the decoder cannot decode."""
 
 
 def _read(

@@ -16,7 +16,7 @@ import torch
 
 from wav_models.checkpoint import Checkpoint
 from wav_models.checkpoint_files import file_sha256
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_models.engines.base import EngineError
 from wav_models.engines.manifest import (
     FORMAT,
@@ -163,8 +163,7 @@ def export_model(
         raise EngineError(f"{directory}: exists and is no export; give another directory")
     builders = _make_graphs(model, autoencoder, target, dialect).builders()
     for name in only:
-        if name not in builders:
-            raise ValueError(f"unknown graph {name!r}{did_you_mean(name, builders)}")
+        check_choice("graph", name, builders)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with scratch_beside(directory) as temporary:
         with WeightFile(temporary / WEIGHTS) as weights:

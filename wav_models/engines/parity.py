@@ -105,12 +105,12 @@ class Trial:
     action_noise: Tensor
 
     @classmethod
-    def draw(cls, engine: Engine, normalization: Normalization, planner: PlannerConfig, seed: int = 0) -> Trial:
-        config, rng = engine.config, np.random.default_rng(seed)
+    def draw(cls, engine: Engine, normalization: Normalization, planner: PlannerConfig) -> Trial:
+        config, rng = engine.config, np.random.default_rng(0)
         shape = (config.num_views, config.num_memory_frames, *config.latent.image_size, 3)
         state = make_state_token(normalization, rng.normal(size=config.embodiment.state_dim))
         view = ObservedTrajectories(engine, None, state, normalization, planner)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(0)
         pairs = (planner.num_video_samples, planner.num_value_samples)
         return cls(
             planner,
@@ -260,6 +260,6 @@ def _tensors(output: Any) -> list[Tensor]:
 
 
 def _named(values: Mapping[str, Any], wanted: Callable[[str], bool]) -> list[Tensor]:
-    """Values of a runtime as tensors."""
+    """The values of a runtime whose names are wanted, as tensors."""
     chosen = [value for name, value in values.items() if wanted(name)]
     return [value if isinstance(value, Tensor) else torch.from_numpy(value.numpy()) for value in chosen]

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_models.data.durable import write_json
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "fp8", "int8")
@@ -32,8 +32,7 @@ def choose_dtype(name: str, device: str) -> str:
     Raises:
         ValueError: the name is none of `PRECISIONS`.
     """
-    if name not in PRECISIONS:
-        raise ValueError(f"unknown dtype {name!r}{did_you_mean(name, PRECISIONS)}")
+    check_choice("dtype", name, PRECISIONS)
     return native_dtype(device) if name == "auto" else name
 
 

@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import torch
 
 from wav_models.checkpoint import Checkpoint, load_checkpoint
-from wav_models.configuration import from_dict, to_dict
+from wav_models.configuration import from_dict
 from wav_models.engines.base import EngineError
 from wav_models.engines.export import ExportTarget, cache_directory, export, export_directory, find_export
 from wav_models.engines.manifest import PlanShape, weights_sha256
@@ -67,7 +68,7 @@ def make_missing(checkpoint: Path, planner: PlannerConfig, tell: Callable[[str],
         tell(f"{_ON_TORCH}, until `{by_hand}` has made its graphs")
         return
     tell("making the networks' graphs for this processor, once; half a minute or more ...")
-    command = [sys.executable, "-m", __name__, str(checkpoint), str(directory), json.dumps(to_dict(planner))]
+    command = [sys.executable, "-m", __name__, str(checkpoint), str(directory), json.dumps(asdict(planner))]
     try:
         with _news(tell):
             done = subprocess.run(

@@ -237,7 +237,7 @@ class TorchEngine:
     def _imagine_and_judge(
         self, scene: TorchScene, noise: Tensor, times: tuple[float, ...], value_noise: Tensor, num_steps: int
     ) -> tuple[TorchFutures, Tensor]:
-        """A round."""
+        """One round of the search: the futures, and their values."""
         futures = self._imagine(scene, noise, times)
         return futures, self._denoise_values(futures.value_context, value_noise, num_steps)[0]
 
@@ -318,7 +318,8 @@ class TorchEngine:
             tokens, rows = given_rows(guidance, num_rows)
             action_noise, given, guidance = torch.where(rows[:, None], tokens, action_noise), rows[None, None], None
         if guidance is not None and guidance.jacobian == "network":
-            context, state = _for_autograd(context, state)
+            with torch.inference_mode(False):  # a backward pass refuses tensors that were made in inference mode
+                context, state = pytree.tree_map_only(Tensor, Tensor.clone, (context, state))
 
         def velocity(x_t: Tensor, flow_time: float) -> Tensor:
             time = self._time(flow_time)[None]
@@ -404,14 +405,6 @@ def _joined(parts: list[TorchFutures]) -> TorchFutures:
     contexts = zip(*(part.value_context.video for part in parts), strict=True)
     context = ExpertContext(tuple(KeysValues(*map(torch.cat, zip(*kvs, strict=True))) for kvs in contexts))
     return TorchFutures(scene, VideoFeatures(memory, future), context)
-
-
-def _for_autograd(context: ExpertContext, state: Tensor) -> tuple[ExpertContext, Tensor]:
-    """Copies that a backward pass may use; tensors made in inference mode are refused by it."""
-    with torch.inference_mode(False):
-        video = tuple(KeysValues(*(x.clone() for x in kv)) for kv in context.video)
-        value = tuple(KeysValues(*(x.clone() for x in kv)) for kv in context.value or ())
-        return ExpertContext(video, value or None), state.clone()
 
 
 def _compiled(model: WAVModel) -> WAVModel:

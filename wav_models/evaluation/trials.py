@@ -170,3 +170,11 @@ def compare_pairs(outcomes: Mapping[str, Sequence[bool]]) -> list[dict[str, Any]
         }
         for (first, second), test in tests.items()
     ]
+
+
+def describe_pair(pair: Mapping[str, Any]) -> str:
+    """One of `compare_pairs`, in words."""
+    return (
+        f"{pair['second']} against {pair['first']}: +{pair['only_second_succeeded']} -{pair['only_first_succeeded']}, "
+        f"McNemar p = {pair['mcnemar_p']:.2g}"
+    )

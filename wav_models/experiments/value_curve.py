@@ -12,11 +12,13 @@ from wav_models.data.samples import frames_per_step, window
 from wav_models.experiments.reader import FutureReader
 from wav_models.types import Observation
 
+EVERY = 2
+"""Steps of the model between two predictions."""
 NUM_FUTURES = 4
 NUM_VALUE_SAMPLES = 2
 
 
-def value_curve(reader: FutureReader, episode: Episode, seed: int, every: int = 2) -> dict[str, Any]:
+def value_curve(reader: FutureReader, episode: Episode, seed: int) -> dict[str, Any]:
     """Time [s], true return, and mean and standard deviation over imagined futures of the predicted return.
 
     Both are means over the value horizon of every observation.
@@ -32,7 +34,7 @@ def value_curve(reader: FutureReader, episode: Episode, seed: int, every: int = 
     images = np.stack([episode.images(view, size=size) for view in views])
     generator = torch.Generator().manual_seed(seed)
     curve: dict[str, Any] = {"time": [], "true": [], "mean": [], "std": []}
-    for t in range(0, len(episode), every * stride):
+    for t in range(0, len(episode), EVERY * stride):
         frames = window(len(episode), t, horizon, stride)
         seen = Observation(images[:, frames.memory], episode.states[t], episode.instruction)
         reading = reader.imagined(reader.observe(seen), reader.video_noise(NUM_FUTURES, generator))

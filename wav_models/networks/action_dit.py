@@ -81,7 +81,7 @@ class ActionDiT(ExpertDiT):
             token = state[:, None].expand(x_t.shape[0], x_t.shape[1], -1, -1)
             tokens, token_rows = torch.cat([token, x_t], dim=2), self._with_state_row(rows, num_steps)
         hidden = self.proj_in(tokens)
-        features = self._run(hidden, token_rows, self._rope(0, hidden.shape[2]), context)
+        features = self._run(hidden, token_rows, self._rope(hidden.shape[2]), context)
         features = tuple(x[:, :, hidden.shape[2] - num_steps :] for x in features)
         velocity = self.head(features[-1], rows)
         if given is not None:

@@ -26,8 +26,8 @@ class Attention(nn.Module):
         super().__init__()
         inner = heads * head_dim
         self.heads = heads
-        self.norm_q = RMSNorm(inner, eps=1e-5)
-        self.norm_k = RMSNorm(inner, eps=1e-5)
+        self.norm_q = RMSNorm(inner)
+        self.norm_k = RMSNorm(inner)
         self.to_q = nn.Linear(query_dim, inner)
         self.to_k = nn.Linear(context_dim, inner)
         self.to_v = nn.Linear(context_dim, inner)

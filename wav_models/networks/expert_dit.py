@@ -106,5 +106,5 @@ class ExpertDiT(nn.Module):
     def _blocks(self) -> Sequence[ExpertBlock]:
         return cast(Sequence[ExpertBlock], self.blocks)
 
-    def _rope(self, start: int, stop: int) -> Rope:
-        return Rope(self.rope_cos[start:stop], self.rope_sin[start:stop])
+    def _rope(self, num_positions: int) -> Rope:
+        return Rope(self.rope_cos[:num_positions], self.rope_sin[:num_positions])

@@ -9,17 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+EPS = 1e-5
+"""Of queries and keys, as in LTX-Video."""
+
 
 class RMSNorm(nn.Module):
     """RMS norm over the channels with a weight."""
 
-    def __init__(self, size: int, eps: float) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.eps, self.weight)
+        return rms_norm(x, EPS, self.weight)
 
 
 def rms_norm(x: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:

@@ -39,5 +39,5 @@ class ValueDiT(ExpertDiT):
             context: of B futures.
         """
         rows = self.time_embed(flow_time[..., None])
-        features = self._run(self.proj_in(x_t), rows, self._rope(0, x_t.shape[2]), context)
+        features = self._run(self.proj_in(x_t), rows, self._rope(x_t.shape[2]), context)
         return ExpertOutput(self.head(features[-1], rows), features)

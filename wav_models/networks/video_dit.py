@@ -214,7 +214,10 @@ class VideoDiT(nn.Module):
 
     def _time_rows(self, flow_time: Tensor) -> TimeRows:
         """Rows for [B] flow times with the views' share: modulation [B, V, 1, 1, 6, D], embedded [B, V, 1, 1, D]."""
-        rows = self.time_embed(flow_time[:, None, None, None])
+        return self.with_views(self.time_embed(flow_time[:, None, None, None]))
+
+    def with_views(self, rows: TimeRows) -> TimeRows:
+        """Rows [B, 1 or V, F, 1 or L, ...] of flow times and the views' share of them, [B, V, F, 1 or L, ...]."""
         if self.view_embed is None:
             return rows
         embedded = self.view_embed[: self.num_views]

@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     """Entry point of `wav dataset check`."""
     arguments = parsed(CheckArguments, "wav dataset check", argv)
     from wav_models.data.check import check_dataset, check_mapped
-    from wav_models.data.conventions import Conventions, JointLimits
+    from wav_models.data.conventions import Conventions
     from wav_models.data.episode_filter import EpisodeFilter
     from wav_models.data.mapped_dataset import through_mapping
     from wav_policy.robot.joints import ROBOT
@@ -60,12 +60,12 @@ def main(argv: list[str]) -> int:
             raise ValueError("--episodes goes with --mapping; a dataset of this project's layout is checked whole")
         dataset = _opened(directory)
         robot = ROBOT if dataset is None else dataset.robot
-        conventions = Conventions(robot, JointLimits.of(robot))
+        conventions = Conventions(robot, limited=True)
         check = partial(check_dataset, directory, workers=arguments.workers)
     else:
         episodes = None if arguments.episodes is None else EpisodeFilter(arguments.episodes)
         dataset = mapped = through_mapping(directory, arguments.mapping, ROBOT, episodes)
-        conventions = Conventions(ROBOT, JointLimits.of(ROBOT))
+        conventions = Conventions(ROBOT, limited=True)
         check = partial(check_mapped, mapped)
     problems = []
     with progress("checking") as tell:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -166,10 +166,9 @@ def _table(suggestion: Suggestion) -> Iterator[str]:
 def _as_yaml(mapping: DataMapping) -> str:
     import yaml
 
-    from wav_models.configuration import to_dict
     from wav_models.data.mapping import DataMapping
 
-    plain, default = to_dict(mapping), to_dict(DataMapping())
+    plain, default = asdict(mapping), asdict(DataMapping())
     said = {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items() if k == "cameras" or v != default[k]}
     text = yaml.safe_dump(said, sort_keys=False, default_flow_style=None, width=110)
     return "".join(f"  {line}\n" for line in text.splitlines()).rstrip()

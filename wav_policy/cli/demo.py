@@ -26,13 +26,12 @@ from wav_policy.cli.demo_page import DemoPage
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
 from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
 from wav_policy.cli.options import check_film, typed
+from wav_policy.monitor.snapshot import CONTROL, NODES, PLANNING, WORLD_REPORT
 from wav_policy.sim.tasks import make_task
 
 if TYPE_CHECKING:
     from wav_policy.nodes.clients.system_client import Report, SystemClient
 
-WORLD, PLANNING, CONTROL = "sim_node: world", "policy_node: planning", "piper_node: control loop"
-NODES = "lifecycle_manager: nodes"
 LOG = "demo.log"
 NEXT = """next: `{wav} demo --task towel` is another task, `--video demo.mp4` films it, `--planner num_iterations=0`
 plans nothing; `{wav} doctor --faults --sim --only camera` makes cameras fail; docs/try_it.md, docs/my_data.md"""
@@ -143,7 +142,7 @@ class Demo:
     def _missing(self) -> list[str]:
         self._check()
         reports = self._client.reports
-        missing = [f"nothing heard of {name!r}" for name in (WORLD, NODES) if name not in reports]
+        missing = [f"nothing heard of {name!r}" for name in (WORLD_REPORT, NODES) if name not in reports]
         if self._page is not None and not self._page.is_up():
             missing.append(f"no page at {self._page.url}")
         if NODES in reports and reports[NODES].message != "all nodes active":
@@ -214,7 +213,7 @@ class Demo:
                 return EpisodeResult(seed, success, seconds)
 
     def _world(self) -> Report:
-        return self._client.reports[WORLD]
+        return self._client.reports[WORLD_REPORT]
 
     def _measure(self) -> None:
         import numpy as np

@@ -150,8 +150,8 @@ def check_rendering() -> Iterator[Finding]:
         milliseconds = 1e3 * (time.perf_counter() - start)
     finally:
         world.close()
-    backend = os.environ.get("MUJOCO_GL")
-    yield Finding("rendering", Level.OK, f"MuJoCo {_version('mujoco')}, {backend}, {milliseconds:.0f} ms an image")
+    backend, version = os.environ.get("MUJOCO_GL"), importlib.metadata.version("mujoco")
+    yield Finding("rendering", Level.OK, f"MuJoCo {version}, {backend}, {milliseconds:.0f} ms an image")
 
 
 def check_ros() -> Iterator[Finding]:
@@ -226,10 +226,6 @@ def check_engines(checkpoint: Path) -> Iterator[Finding]:
 
     policy = WAVPolicy.load(find_checkpoint(checkpoint), dtype="auto", num_threads=1)
     yield Finding("engines", Level.OK, f"engine:=auto takes {policy.description}")
-
-
-def _version(distribution: str) -> str:
-    return importlib.metadata.version(distribution)
 
 
 def _read(file: Path) -> str:

@@ -273,6 +273,8 @@ def base_planner(arguments: EvaluateArguments, given_by: str = "--planner") -> P
 
 def describe(summary: dict[str, Any]) -> str:
     """The result in a few lines: what carried out the chunks, every condition, and how it compares with the first."""
+    from wav_models.evaluation.trials import describe_pair
+
     lines = [
         "chunks as they are (--bare)" if summary["stack"] is None else "chunks carried out by the robot's own stack"
     ]
@@ -289,10 +291,5 @@ def describe(summary: dict[str, Any]) -> str:
             if len(c["engines"]) > 1
         ]
         first = next(iter(result["conditions"]))
-        lines += [
-            f"{task} {pair['second']} against {pair['first']}: +{pair['only_second_succeeded']} "
-            f"-{pair['only_first_succeeded']}, McNemar p = {pair['mcnemar_p']:.2g}"
-            for pair in result["comparisons"]
-            if pair["first"] == first
-        ]
+        lines += [f"{task} {describe_pair(pair)}" for pair in result["comparisons"] if pair["first"] == first]
     return "\n".join(lines)

@@ -45,7 +45,7 @@ def progress(doing: str) -> Iterator[Tell]:
 
 @contextmanager
 def _lines(doing: str) -> Iterator[Tell]:
-    count = Count(doing)
+    count = Tally(doing)
     ended = threading.Event()
 
     def say() -> None:
@@ -61,7 +61,7 @@ def _lines(doing: str) -> Iterator[Tell]:
         speaker.join()
 
 
-class Count:
+class Tally:
     """How much of something is done.
 
     Args:

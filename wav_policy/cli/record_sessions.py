@@ -122,11 +122,11 @@ class KeyboardSession:
         return True
 
     def _say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         print(f"\r\033[K{in_keys(text)}", flush=True)
 
     def _show(self, text: str) -> None:
-        """The line that is overwritten."""
+        """Print the line that the next one overwrites."""
         width = shutil.get_terminal_size().columns - 1
         print(f"\r\033[K{text[:width]}", end="", flush=True)
 

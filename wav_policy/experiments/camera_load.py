@@ -25,6 +25,7 @@ from wav_models.signals import die_with_parent
 from wav_policy.bringup.arguments import parse
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.supervisor import Supervisor
+from wav_policy.monitor.snapshot import PLANNING
 from wav_policy.nodes.clients.recorder_client import RECORDER, RecorderClient
 from wav_policy.nodes.runtime.polling import SUBSCRIPTIONS
 from wav_policy.policy.observation import IMAGE_TOPICS
@@ -33,7 +34,7 @@ from wav_policy.robot.cameras import VIEWS
 NODES: Final = ("policy_node", "recorder_node")
 _NAMESPACE: Final = "camera_load"
 """A system that runs in the same domain is left alone."""
-_OBSERVATION, _PLANNING = "policy_node: observation", "policy_node: planning"
+_OBSERVATION: Final = "policy_node: observation"
 _LOADED_WITHIN: Final = 300.0
 _READY_WITHIN: Final = 60.0
 """[s]"""
@@ -80,9 +81,9 @@ def measure_cameras(
                 client.activate("policy_node")
                 client.trigger("recorder/start")
                 client.wait(
-                    lambda: "plan_ms_p50" in client.reports[_PLANNING].values,
+                    lambda: "plan_ms_p50" in client.reports[PLANNING].values,
                     _READY_WITHIN,
-                    lambda: client.reports[_PLANNING].message,
+                    lambda: client.reports[PLANNING].message,
                 )
                 client.spin_until(lambda: False, _SETTLED)
                 load, began, before = os.getloadavg()[0], time.monotonic(), _processor_times(cameras.pid, pids)
@@ -92,7 +93,7 @@ def measure_cameras(
                 cameras.send_signal(signal.SIGTERM)
                 told = json.loads(cameras.communicate(timeout=_READY_WITHIN)[0])
             client.spin_until(lambda: False, _SETTLED)
-            policy, observation, recorder = (client.reports[name] for name in (_PLANNING, _OBSERVATION, RECORDER))
+            policy, observation, recorder = (client.reports[name] for name in (PLANNING, _OBSERVATION, RECORDER))
     episode = Dataset(dataset).read_episode(0)
     return {
         "size": list(size),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_models.evaluation.statistics import wilson_interval
 from wav_models.worker_pool import prepare, with_prepared, worker_pool
 
@@ -56,8 +56,7 @@ class ContinuationBenchmark:
 
     def __post_init__(self) -> None:
         for method in self.methods:
-            if method not in METHODS:
-                raise ValueError(f"unknown method {method!r}{did_you_mean(method, METHODS)}")
+            check_choice("method", method, METHODS)
         for name in ("methods", "latencies", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; at least one fits")

@@ -12,18 +12,18 @@ from typing import Any, Final
 
 import numpy as np
 
+from wav_policy.monitor.snapshot import CONTROL, PLANNING
 from wav_policy.nodes.clients.system_client import SystemClient
 
-_PLANNING, _LOOP = "policy_node: planning", "piper_node: control loop"
 _HOPS: Final = (
-    (_PLANNING, "observation_age", "picture taken -> planning begins (camera, DDS, decoding, resizing)"),
-    (_PLANNING, "observe", "observation assembled"),
-    (_PLANNING, "plan", "planned (a remote policy: question to answer)"),
-    (_PLANNING, "remote_inference", "  of which the server says it computed"),
-    (_PLANNING, "observation_to_chunk", "picture taken -> chunk published"),
-    (_LOOP, "camera_to_loop", "picture taken -> chunk taken over by the control loop (DDS, gateway)"),
-    (_LOOP, "tick_to_can", "tick begins -> targets of both arms written to the buses"),
-    (_LOOP, "camera_to_can", "picture taken -> first CAN frames of its chunk"),
+    (PLANNING, "observation_age", "picture taken -> planning begins (camera, DDS, decoding, resizing)"),
+    (PLANNING, "observe", "observation assembled"),
+    (PLANNING, "plan", "planned (a remote policy: question to answer)"),
+    (PLANNING, "remote_inference", "  of which the server says it computed"),
+    (PLANNING, "observation_to_chunk", "picture taken -> chunk published"),
+    (CONTROL, "camera_to_loop", "picture taken -> chunk taken over by the control loop (DDS, gateway)"),
+    (CONTROL, "tick_to_can", "tick begins -> targets of both arms written to the buses"),
+    (CONTROL, "camera_to_can", "picture taken -> first CAN frames of its chunk"),
 )
 """Entry of /diagnostics, stage, and what it is called."""
 
@@ -42,7 +42,7 @@ def measure_hops(seconds: float, namespace: str = "") -> dict[str, Any]:
         HopError: no system runs in this ROS domain, or its arms follow no chunks.
     """
     with closing(SystemClient(namespace)) as client:
-        if not client.spin_until(lambda: {_PLANNING, _LOOP} <= set(client.reports), 10.0):
+        if not client.spin_until(lambda: {PLANNING, CONTROL} <= set(client.reports), 10.0):
             raise HopError(
                 "no system with a policy runs here: start `wav up sim:=true`, or with policy:=ws://HOST:PORT"
             )
@@ -50,9 +50,9 @@ def measure_hops(seconds: float, namespace: str = "") -> dict[str, Any]:
         client.spin_until(lambda: False, seconds)
         hops = dict(_hops(client))
         if not client.chunk_ages or _HOPS[-1][2] not in hops:
-            said = "; ".join(client.reports[name].message for name in (_PLANNING, _LOOP))
+            said = "; ".join(client.reports[name].message for name in (PLANNING, CONTROL))
             raise HopError(f"the arms follow no chunks: {said}")
-        engine = client.reports[_PLANNING].values["engine"]
+        engine = client.reports[PLANNING].values["engine"]
         return {"engine": engine, "seconds": seconds, "chunks": len(client.chunk_ages), "hops_ms": hops}
 
 

@@ -76,13 +76,13 @@ def open_film(file: Path) -> Film:
 
 
 class _Drawn:
-    """Of frames."""
+    """A film of the page's pictures, in whatever format `pictures` writes."""
 
     def __init__(self, pictures: Pictures) -> None:
         self._pictures = pictures
 
     def add(self, snapshot: Snapshot, caption: str) -> None:
-        """A frame of it."""
+        """Draw one frame."""
         self._pictures.add(frame(snapshot, caption))
 
     def close(self) -> None:

@@ -134,7 +134,7 @@ class PageServer:
             await self._sockets[_path(connection.request)](connection)
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
-        """None opens a websocket."""
+        """What a request gets; None where it becomes a websocket."""
         headers, path = _joined(request.headers), _path(request)
         answer = self._guard.judge(request.path, headers)
         is_view = self._has_bar and path == VIEW_PATH

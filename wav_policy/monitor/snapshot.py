@@ -22,6 +22,8 @@ LEVELS: Final = {OK: "ok", WARN: "warn", ERROR: "error"}
 CONTROL, PLANNING, WORLD_REPORT = "piper_node: control loop", "policy_node: planning", "sim_node: world"
 ARMS: Final = ("piper_node: left arm", "piper_node: right arm")
 RECORDER: Final = "recorder_node: episode"
+NODES: Final = "lifecycle_manager: nodes"
+"""Names on /diagnostics."""
 
 _MAX_FEEDBACK_AGE: Final = 500.0
 """What an arm says of itself counts while its feedback is younger [ms]."""

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_models.presets import HorizonConfig
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.chunk_executor import positions_at
@@ -122,8 +122,7 @@ class ChunkContinuation:
 
 def check_continuation(method: str) -> None:
     """ValueError with the nearest valid name, unless `method` is one of `CONTINUATIONS`."""
-    if method not in CONTINUATIONS:
-        raise ValueError(f"unknown continuation {method!r}{did_you_mean(method, CONTINUATIONS)}")
+    check_choice("continuation", method, CONTINUATIONS)
 
 
 def soft_mask(num_rows: int, num_frozen: int, num_overlap: int) -> FloatArray:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from wav_models.types import ActionChunk, FloatArray
-from wav_policy.robot.joints import ARM_DOF, SIDES
+from wav_policy.robot.joints import SIDES, arm_slice
 from wav_policy.robot.kinematics import tip_position
 from wav_policy.robot.model import BASE_POSITIONS
 
@@ -39,10 +39,7 @@ class ImaginedMotion:
 def gripper_paths(positions: FloatArray) -> FloatArray:
     """Points between the finger tips of both arms in the world at joint positions [T, 14]; shape [2, T, 3], m."""
     return np.array(
-        [
-            [BASE_POSITIONS[side] + tip_position(row[arm * ARM_DOF : arm * ARM_DOF + 6]) for row in positions]
-            for arm, side in enumerate(SIDES)
-        ]
+        [[BASE_POSITIONS[side] + tip_position(row[:-1]) for row in positions[:, arm_slice(side)]] for side in SIDES]
     )
 
 

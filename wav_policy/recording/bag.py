@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from wav_models.alignment import IndexArray, newest_at
-from wav_models.types import FloatArray, ImageArray
+from wav_models.alignment import newest_at
+from wav_models.types import FloatArray, ImageArray, IndexArray
 from wav_policy.recording.bag_file import BagError, messages, topics_of
 from wav_policy.recording.bag_pictures import Decode, RecordedPictures
 from wav_policy.recording.bag_stamps import believed

@@ -8,9 +8,7 @@ from math import isfinite
 from typing import Final
 
 from wav_models.configuration import did_you_mean
-
-QUALITIES: Final = ("skilled", "hesitant", "recovering", "failing")
-"""Of `wav_policy.sim.demonstrate`, which this module does not import: it would load the simulator."""
+from wav_models.data.episode_filter import QUALITIES
 
 _GOLDEN: Final = 0.6180339887498949
 """Fractional part of the golden ratio: its multiples modulo 1 keep any range of seeds close to the wanted shares."""

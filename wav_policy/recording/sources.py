@@ -175,7 +175,7 @@ class Sources:
         return self._efforts_since <= now
 
     def _add(self, source: str, value: ImageArray | Joints, stamp: float) -> bool:
-        """Whether it is kept."""
+        """Keep a message unless its stamp is not believed; whether it was kept."""
         with self._lock:
             is_kept = self._streams[source].admits(stamp, None if self._clock is None else self._clock())
             if is_kept:

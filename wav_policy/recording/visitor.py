@@ -79,7 +79,7 @@ class _Standing:
 
 @lru_cache(maxsize=1)
 def _policy(checkpoint: Path) -> WAVPolicy:
-    """One of each process."""
+    """Loaded once in every process."""
     import wav_models.experiments  # noqa: F401  its planners have names here
     from wav_models.checkpoint import load_planner_config
     from wav_models.experiments.conditions import named_conditions

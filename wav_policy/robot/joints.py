@@ -31,6 +31,12 @@ GRIPPERS: Final = [joint for joint in range(JOINT_DIM) if joint not in REVOLUTE]
 """Index of either gripper [m] in a vector of joints."""
 
 
+def arm_slice(side: str) -> slice:
+    """Where the seven values of one arm lie in a 14-vector."""
+    first = SIDES.index(side) * ARM_DOF
+    return slice(first, first + ARM_DOF)
+
+
 def both_arms(values: ArrayLike) -> FloatArray:
     """One arm's values for both, shape [14]."""
     return np.tile(np.asarray(values, dtype=np.float64), len(SIDES))

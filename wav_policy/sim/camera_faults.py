@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_policy.robot.cameras import VIEWS
 
 CAMERA_FAULTS: Final = {
@@ -31,9 +31,7 @@ def parse_camera_faults(text: str) -> dict[str, str]:
     faults = {}
     for part in filter(None, map(str.strip, text.split(","))):
         view, _, fault = part.partition(" ")
-        if view not in VIEWS:
-            raise ValueError(f"unknown camera {view!r}{did_you_mean(view, VIEWS)}")
-        if fault not in CAMERA_FAULTS:
-            raise ValueError(f"unknown camera fault {fault!r}{did_you_mean(fault, CAMERA_FAULTS)}")
+        check_choice("camera", view, VIEWS)
+        check_choice("camera fault", fault, CAMERA_FAULTS)
         faults[view] = fault
     return faults

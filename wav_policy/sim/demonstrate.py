@@ -11,13 +11,13 @@ from typing import Final
 
 import numpy as np
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_models.types import FloatArray, ImageArray
-from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_DIM, REVOLUTE, SIDES
+from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_DIM, REVOLUTE, SIDES, arm_slice
 from wav_policy.robot.kinematics import MAX_STROKE, UnreachableError, inverse
 from wav_policy.robot.model import BASE_POSITIONS, HOME_ROLL, home_positions
 from wav_policy.sim.hesitation import HesitantOperator
-from wav_policy.sim.operator import ACTION_PERIOD
+from wav_policy.sim.operator import ACTION_PERIOD, arm_part, outward
 from wav_policy.sim.world import World
 
 SETTLING_STEPS: Final = 9
@@ -132,9 +132,9 @@ class Disturbance:
         return executed
 
     def _start_push(self) -> None:
-        first = ARM_DOF * int(self._rng.integers(len(SIDES)))
+        side = SIDES[self._rng.integers(len(SIDES))]
         self._push = np.zeros(JOINT_DIM)
-        self._push[first : first + ARM_DOF - 1] = self._noise.push_std * self._rng.standard_normal(ARM_DOF - 1)
+        arm_part(self._push, side)[:-1] = self._noise.push_std * self._rng.standard_normal(ARM_DOF - 1)
         self._push_age = 0.0
 
 
@@ -146,28 +146,19 @@ def start_positions(world: World, noise: Noise, rng: np.random.Generator) -> Flo
     start += spread * rng.standard_normal(JOINT_DIM)
     if rng.random() < noise.wide_start:
         side = world.task.working_side(world)
-        first = ARM_DOF * SIDES.index(side)
-        start[first : first + ARM_DOF] = _anywhere(side, rng)
+        start[arm_slice(side)] = _anywhere(side, rng)
     return start
 
 
 def _anywhere(side: str, rng: np.random.Generator) -> FloatArray:
     """Joints and stroke [7] with the gripper at a random place above the objects, over its own half of the table."""
-    outward = 1.0 if side == "left" else -1.0
     while True:
-        tip = np.array([rng.uniform(0.15, 0.30), outward * rng.uniform(0.0, 0.28), rng.uniform(0.08, 0.15)])
+        tip = np.array([rng.uniform(0.15, 0.30), outward(side) * rng.uniform(0.0, 0.28), rng.uniform(0.08, 0.15)])
         try:
             joints = inverse(tip - BASE_POSITIONS[side], HOME_ROLL[side] + 0.1 * rng.standard_normal())
         except UnreachableError:
             continue
         return np.append(joints, rng.uniform(0.0, MAX_STROKE))
-
-
-def demonstrate(
-    world: World, seed: int, noise: Noise | None = None, *, quality: str = "recovering", images: bool = True
-) -> Iterator[Step]:
-    """The steps of a `Demonstration`; see there."""
-    return Demonstration(world, seed, noise, quality).steps(images=images)
 
 
 class Demonstration:
@@ -196,8 +187,7 @@ class Demonstration:
         quality: str = "recovering",
         visit: Visit | None = None,
     ):
-        if quality not in QUALITIES:
-            raise ValueError(f"unknown quality {quality!r}{did_you_mean(quality, QUALITIES)}")
+        check_choice("quality", quality, QUALITIES)
         self.world = world
         self.seed = seed
         self.quality = quality

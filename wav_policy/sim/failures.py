@@ -15,8 +15,7 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.robot.model import HOME_ROLL, home_positions
-from wav_policy.sim.operator import GAIN, MAX_STEP, Intent, arm_part, home_tip, joint_targets, limited, towards
+from wav_policy.sim.operator import GAIN, MAX_STEP, Intent, arm_part, home_tip, limited, outward, targets_of_both
 from wav_policy.sim.task import Cell, Operator
 
 _ARRIVED: Final = 0.015  # m
@@ -73,17 +72,17 @@ def draw_failure(
     Args:
         choices: what may go wrong, and when.
         latest: most actions between a decision point and the failure; none where it is not named.
-        moments: decision point -> whether it has come, called with `subject` and the world.
-        ideas: failure -> what acts then, called with `subject`, `rng` and the world.
+        moments: decision point but "start" -> whether it has come, called with `subject` and the world.
+        ideas: failure but "wander" and "freeze" -> what acts then, called with `subject`, `rng` and the world.
         subject: what the task is about.
         rng: decides, also within the failure.
     """
     weights = np.array([weight for *_, weight in choices])
     name, moment, _ = choices[rng.choice(len(choices), p=weights / weights.sum())]
     delay = int(rng.integers(0, latest.get(moment, 0) + 1))
-    return FromMoment(
-        f"{name}@{moment}", partial(moments[moment], *subject), delay, partial(ideas[name], *subject, rng)
-    )
+    has_come = partial({"start": lambda *_: True, **moments}[moment], *subject)
+    idea = partial(_OF_EVERY_TASK[name], rng) if name in _OF_EVERY_TASK else partial(ideas[name], *subject, rng)
+    return FromMoment(f"{name}@{moment}", has_come, delay, idea)
 
 
 class Freeze:
@@ -124,15 +123,8 @@ class Tour:
             measured, tip = world.joint_positions, world.tip(self._side)
         self._proceed(tip)
         stop = self._stops[0]
-        targets = []
-        for side in SIDES:
-            arm = arm_part(measured, side)
-            if side == self._side:
-                step = Intent(tip + GAIN * limited(stop.tip - tip, MAX_STEP), stop.stroke)
-                targets.append(joint_targets(side, step, HOME_ROLL[side], arm))
-            else:
-                targets.append(towards(arm, arm_part(home_positions(), side)))
-        return np.concatenate(targets)
+        step = Intent(tip + GAIN * limited(stop.tip - tip, MAX_STEP), stop.stroke)
+        return targets_of_both(measured, {self._side: step})
 
     def _proceed(self, tip: FloatArray) -> None:
         """Go on to the next stop when this one is reached and the gripper has had its time."""
@@ -150,14 +142,20 @@ def home_stop(side: str) -> Intent:
     return Intent(home_tip(side), MAX_STROKE)
 
 
-def wander(side: str, world: Cell, rng: np.random.Generator) -> Tour:
+def _wander(rng: np.random.Generator, world: Cell) -> Operator:
     """Off to some place in the air that is far from where the finger tips are, and no further."""
-    outward = 1.0 if side == "left" else -1.0
+    side = world.task.working_side(world)
     tip = world.tip(side)
     while True:
-        place = np.array([rng.uniform(0.14, 0.32), outward * rng.uniform(0.04, 0.34), rng.uniform(0.13, 0.22)])
+        place = np.array([rng.uniform(0.14, 0.32), outward(side) * rng.uniform(0.04, 0.34), rng.uniform(0.13, 0.22)])
         if np.linalg.norm((place - tip)[:2]) > 0.12:
             break
     above = np.array([tip[0], tip[1], max(tip[2], 0.13)])
     stroke = gripping_stroke(float(arm_part(world.joint_positions, side)[-1]))
     return Tour(side, [Intent(above, stroke), Intent(place, stroke)])
+
+
+_OF_EVERY_TASK: Final[Mapping[str, Callable[[np.random.Generator, Cell], Operator]]] = {
+    "wander": _wander,
+    "freeze": lambda rng, world: Freeze(world),
+}

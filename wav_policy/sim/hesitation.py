@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.robot.joints import ARM_DOF, SIDES
+from wav_policy.robot.joints import SIDES, arm_slice
 from wav_policy.sim.failures import gripping_stroke
 from wav_policy.sim.operator import ACTION_PERIOD, Intent, arm_part, joint_targets
 from wav_policy.sim.task import Cell, Operator
@@ -16,6 +16,9 @@ from wav_policy.sim.task import Cell, Operator
 _KINDS: Final = ("pause", "creep", "detour")
 _DURATIONS: Final = {"pause": (0.8, 2.4), "creep": (1.0, 2.5), "detour": (0.6, 1.1)}
 """Shortest and longest of each kind [s]."""
+
+_RATE: Final = 0.3
+"""Hesitations per second of work."""
 
 _CREEP: Final = 0.35
 """Share of the skilled step."""
@@ -38,19 +41,17 @@ class HesitantOperator:
     Args:
         operator: knows what to do.
         rng: draws when and how to hesitate.
-        rate: hesitations per second of work.
     """
 
-    def __init__(self, operator: Operator, rng: np.random.Generator, rate: float = 0.3):
+    def __init__(self, operator: Operator, rng: np.random.Generator):
         self._operator = operator
         self._rng = rng
-        self._probability = rate * ACTION_PERIOD
         self._current: _Episode | None = None
 
     def act(self, world: Cell) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         action = self._operator.act(world)
-        if self._current is None and self._rng.random() < self._probability:
+        if self._current is None and self._rng.random() < _RATE * ACTION_PERIOD:
             self._current = self._begin(world)
         current = self._current
         if current is None:
@@ -79,8 +80,7 @@ class HesitantOperator:
                 goal[:-1] = arm[:-1] + _CREEP * (goal[:-1] - arm[:-1])
         if current.kind == "detour":
             side = world.task.working_side(world)
-            first = ARM_DOF * SIDES.index(side)
-            arm = measured[first : first + ARM_DOF]
+            arm = arm_part(measured, side)
             intent = Intent(world.tip(side) + _DETOUR_STEP * current.direction, gripping_stroke(float(arm[-1])))
-            hesitant[first : first + ARM_DOF] = joint_targets(side, intent, float(arm[5]), arm)
+            hesitant[arm_slice(side)] = joint_targets(side, intent, float(arm[5]), arm)
         return hesitant

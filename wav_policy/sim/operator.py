@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.robot.joints import ARM_DOF, SIDES
+from wav_policy.robot.joints import SIDES, arm_slice
 from wav_policy.robot.kinematics import MAX_STROKE, UnreachableError, inverse
-from wav_policy.robot.model import BASE_POSITIONS, HOME_TIP
+from wav_policy.robot.model import BASE_POSITIONS, HOME_ROLL, HOME_TIP, home_positions
 
 ACTION_PERIOD: Final = 0.1
 """Time between two actions [s]."""
@@ -71,12 +72,9 @@ def descend(tip: FloatArray, goal: FloatArray, hover: float, narrow: float = 0.0
     return tip + np.append(level, climb)
 
 
-def retreat(tip: FloatArray, goal: FloatArray, clear: float, slack: float = 0.015) -> FloatArray:
-    """Where the finger tips go next to leave for `goal` [3]: up to height `clear` [m] first, then there."""
-    free = ramp(tip[2], clear - slack, clear)
-    level = GAIN * limited((goal - tip)[:2], MAX_STEP) * free
-    climb = GAIN * np.clip(max(goal[2], clear + 0.005) - tip[2], -MAX_STEP, MAX_STEP)
-    return tip + np.append(level, climb)
+def outward(side: str) -> float:
+    """Sign of y over an arm's own half of the table: 1 left, -1 right."""
+    return 1.0 if side == "left" else -1.0
 
 
 def raised(point: FloatArray, height: float) -> FloatArray:
@@ -87,6 +85,15 @@ def raised(point: FloatArray, height: float) -> FloatArray:
 def home_tip(side: str) -> FloatArray:
     """Finger tips at home, in the world [3], m."""
     return BASE_POSITIONS[side] + HOME_TIP
+
+
+def go_home(side: str, tip: FloatArray, clear: float) -> Intent:
+    """Leave for home, open: from finger tips [3] up to height `clear` [m] first, then there."""
+    home = home_tip(side)
+    free = ramp(tip[2], clear - 0.015, clear)
+    level = GAIN * limited((home - tip)[:2], MAX_STEP) * free
+    climb = GAIN * np.clip(max(home[2], clear + 0.005) - tip[2], -MAX_STEP, MAX_STEP)
+    return Intent(tip + np.append(level, climb), MAX_STROKE)
 
 
 def joint_targets(side: str, intent: Intent, roll: float, measured: FloatArray) -> FloatArray:
@@ -105,6 +112,18 @@ def joint_targets(side: str, intent: Intent, roll: float, measured: FloatArray) 
     return towards(measured, wanted)
 
 
+def targets_of_both(measured: FloatArray, intents: Mapping[str, Intent]) -> FloatArray:
+    """Joint targets of both arms [14] from the measured state [14]; an arm without an intent goes home."""
+    targets = []
+    for side in SIDES:
+        arm = arm_part(measured, side)
+        if side in intents:
+            targets.append(joint_targets(side, intents[side], HOME_ROLL[side], arm))
+        else:
+            targets.append(towards(arm, arm_part(home_positions(), side)))
+    return np.concatenate(targets)
+
+
 def towards(measured: FloatArray, wanted: FloatArray) -> FloatArray:
     """Joint targets [7] on the way from `measured` to `wanted`, within one action's reach."""
     joints = measured[:-1] + limited(wanted[:-1] - measured[:-1], MAX_JOINT_STEP)
@@ -114,5 +133,4 @@ def towards(measured: FloatArray, wanted: FloatArray) -> FloatArray:
 
 def arm_part(values: FloatArray, side: str) -> FloatArray:
     """The seven values of one arm out of a 14-vector."""
-    first = SIDES.index(side) * ARM_DOF
-    return values[first : first + ARM_DOF]
+    return values[arm_slice(side)]

@@ -24,11 +24,10 @@ class ReadNoise:
 
     Args:
         num_values: height x width x 3 of the largest picture.
-        seed: of the noise and of the places.
     """
 
-    def __init__(self, num_values: int, seed: int = 0) -> None:
-        self._rng = np.random.default_rng(seed)
+    def __init__(self, num_values: int) -> None:
+        self._rng = np.random.default_rng(0)
         noise = np.rint(self._rng.normal(0.0, READ_NOISE, num_values + _NUM_OFFSETS))
         self._brighter = np.maximum(noise, 0.0).astype(np.uint8)
         self._darker = np.maximum(-noise, 0.0).astype(np.uint8)

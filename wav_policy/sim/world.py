@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from wav_models.configuration import did_you_mean
-from wav_models.types import FloatArray, ImageArray
+from wav_models.configuration import check_choice
+from wav_models.types import FloatArray, ImageArray, IndexArray
 from wav_policy.robot.cameras import VIEWS
-from wav_policy.robot.joints import ARM_DOF, JOINT_DIM, JOINT_NAMES, REVOLUTE, SIDES
+from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES, REVOLUTE, SIDES, arm_slice, both_arms
 from wav_policy.robot.kinematics import JOINT_LIMITS, MAX_JOINT_VELOCITY, MAX_STROKE, NUM_ARM_JOINTS
 from wav_policy.robot.model import TIME_STEP, build_model, home_positions
 from wav_policy.robot.physics import mujoco
@@ -24,12 +24,11 @@ from wav_policy.sim.task import Task
 MAX_STROKE_VELOCITY: Final = 0.20
 """Of the gripper's set-point [m/s]."""
 
-LOWEST_POSITIONS: Final = np.tile(np.append(JOINT_LIMITS[:, 0], 0.0), 2)
-HIGHEST_POSITIONS: Final = np.tile(np.append(JOINT_LIMITS[:, 1], MAX_STROKE), 2)
+LOWEST_POSITIONS: Final = both_arms(np.append(JOINT_LIMITS[:, 0], 0.0))
+HIGHEST_POSITIONS: Final = both_arms(np.append(JOINT_LIMITS[:, 1], MAX_STROKE))
 """Limits of the 14 joint values [rad, m]."""
 
-_MAX_VELOCITY: Final = np.tile(np.append(np.full(NUM_ARM_JOINTS, MAX_JOINT_VELOCITY), MAX_STROKE_VELOCITY), 2)
-IndexArray = NDArray[np.int_]
+_MAX_VELOCITY: Final = both_arms([MAX_JOINT_VELOCITY] * NUM_ARM_JOINTS + [MAX_STROKE_VELOCITY])
 
 SPLITS: Final = ("train", "held_out")
 _MOTION: Final = ("_setpoint", "_target", "_rate", "_remainder", "_steps", "_success_since")
@@ -57,8 +56,7 @@ class World:
 
     def __init__(self, task: Task, split: str = "train", phrasing: str = "train"):
         for name in (split, phrasing):
-            if name not in SPLITS:
-                raise ValueError(f"unknown split {name!r}{did_you_mean(name, SPLITS)}")
+            check_choice("split", name, SPLITS)
         self.task = task
         self._held_out_layout = split == "held_out"
         self._phrasings = self.task.instructions if phrasing == "train" else self.task.held_out_instructions
@@ -247,16 +245,11 @@ class World:
     def _set_gains(self, side: str, on: bool) -> None:
         """Motors on or limp; a limp arm keeps its friction and loses its gravity compensation."""
         gain, bias, gravity = self._gains
-        actuators = self._actuators[_arm_slice(side)]
+        actuators = self._actuators[arm_slice(side)]
         bodies = sorted(self.arm_bodies[side])
         self.model.actuator_gainprm[actuators] = gain[actuators] * on
         self.model.actuator_biasprm[actuators] = bias[actuators] * on
         self.model.body_gravcomp[bodies] = gravity[bodies] * on
-
-
-def _arm_slice(side: str) -> slice:
-    first = SIDES.index(side) * ARM_DOF
-    return slice(first, first + ARM_DOF)
 
 
 class SimulatedPlant:
@@ -265,7 +258,7 @@ class SimulatedPlant:
     def __init__(self, world: World, side: str):
         self._world = world
         self._side = side
-        self._slice = _arm_slice(side)
+        self._slice = arm_slice(side)
 
     def read(self) -> ArmReading:
         """Measured state now."""

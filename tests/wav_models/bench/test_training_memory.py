@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.wav_models.piper import with_views
 from wav_models.bench.gpu.training import RandomBatches
 from wav_models.bench.subject import Subject, published_planner
 from wav_models.bench.training_memory import TRAINED_BYTES, stage_memory
-from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.networks.random_weights import random_model
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
@@ -23,7 +23,7 @@ from wav_models.training.stage_table import make_stage
 from wav_policy.cli.main import main
 
 SMALL = replace(WAV_TINY, video=replace(WAV_TINY.video, num_layers=2))
-TWO_VIEWS = replace(SMALL, embodiment=BIMANUAL_PIPER.with_views("head", "left_wrist"))
+TWO_VIEWS = replace(SMALL, embodiment=with_views("head", "left_wrist"))
 """Fewer than the model could embed."""
 
 

@@ -9,22 +9,20 @@ import numpy as np
 import pytest
 
 from tests.wav_models.piper import ANGLES, JOINT_DIM
-from wav_models.data.conventions import Conventions, JointLimits, action_lag, missing_names
+from wav_models.data.conventions import Conventions, action_lag, missing_names
 from wav_models.data.dataset import Episode, EpisodeInfo
 from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.types import FloatArray
 
 GRIPPERS = [joint for joint in range(JOINT_DIM) if joint not in ANGLES]
-LIMITS = JointLimits(
-    np.tile([-2.6, 0.0, -2.9, -1.7, -1.2, -2.1, 0.0], 2), np.tile([2.6, 3.1, 0.0, 1.7, 1.2, 2.1, 0.1], 2)
-)
+LOWER, UPPER = np.array([(joint.lower, joint.upper) for joint in BIMANUAL_PIPER.state]).T
 LAG = 2
 
 
 def motion(length: int = 80) -> tuple[FloatArray, FloatArray]:
     """States and the actions they follow two steps later; all joints inside their limits."""
     t = np.arange(length + LAG)[:, None] / 10.0
-    path = LIMITS.lower + (LIMITS.upper - LIMITS.lower) * (0.5 + 0.3 * np.sin(0.6 * t + np.arange(JOINT_DIM)))
+    path = LOWER + (UPPER - LOWER) * (0.5 + 0.3 * np.sin(0.6 * t + np.arange(JOINT_DIM)))
     return path[:length], path[LAG:]
 
 
@@ -34,7 +32,7 @@ def episode(states: FloatArray, actions: FloatArray) -> Episode:
 
 
 def findings(states: FloatArray, actions: FloatArray) -> list[str]:
-    conventions = Conventions(BIMANUAL_PIPER, LIMITS)
+    conventions = Conventions(BIMANUAL_PIPER, limited=True)
     for part in (slice(None, 40), slice(40, None)):
         conventions.add(episode(states[part], actions[part]))
     return [finding.message for finding in conventions.findings()]
@@ -82,7 +80,7 @@ def test_actions_that_are_the_state_are_found() -> None:
 
 
 def test_an_empty_dataset_has_no_conventions() -> None:
-    assert list(Conventions(BIMANUAL_PIPER, LIMITS).findings()) == []
+    assert list(Conventions(BIMANUAL_PIPER, limited=True).findings()) == []
 
 
 def test_missing_names_are_named() -> None:
@@ -94,7 +92,7 @@ def test_rests_are_told() -> None:
     states, actions = motion()
     resting = np.concatenate([states, np.repeat(states[-1:], 60, axis=0)])
     told = np.concatenate([actions, np.repeat(states[-1:], 60, axis=0)])
-    conventions = Conventions(BIMANUAL_PIPER, LIMITS)
+    conventions = Conventions(BIMANUAL_PIPER, limited=True)
     conventions.add(episode(resting, told))
     assert any("of the frames ask for no motion, up to 6." in finding.message for finding in conventions.findings())
 

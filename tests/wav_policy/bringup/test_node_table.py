@@ -160,7 +160,7 @@ def test_data_files_of_an_installation_are_found(tmp_path: Path, monkeypatch: py
     (share / "config" / "only_installed.yaml").touch()
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path}")
     assert project_files.find("config/only_installed.yaml") == share / "config" / "only_installed.yaml"
-    with pytest.raises(project_files.DataFileError, match="missing.yaml"):
+    with pytest.raises(project_files.ProjectFileError, match="missing.yaml"):
         project_files.find("config/missing.yaml")
 
 

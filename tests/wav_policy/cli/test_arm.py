@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_policy.cli.main import main
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.errors import FlashLimitsError
@@ -19,7 +20,6 @@ from wav_policy.piper.flash_limits import VENDOR_LIMITS_DEGREES
 from wav_policy.piper.frames import Frame, FrameId
 from wav_policy.sim.firmware import FaultSet, Flash, SimulatedArm
 from wav_policy.sim.firmware.flash import JOINT_LIMITS_DEGREES
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 
 class Bench:

@@ -18,7 +18,7 @@ from wav_policy.robot.joints import JOINT_DIM, SIDES, both_arms
 from wav_policy.robot.kinematics import inverse
 from wav_policy.robot.model import cell_xml, home_positions
 from wav_policy.robot.physics import mujoco
-from wav_policy.sim.demonstrate import CALM, NO_NOISE, Noise, demonstrate
+from wav_policy.sim.demonstrate import CALM, NO_NOISE, Demonstration, Noise
 from wav_policy.sim.tasks import make_task
 from wav_policy.sim.world import World
 
@@ -219,7 +219,7 @@ def test_the_scripted_operator_is_not_held_back() -> None:
     """Its motions, interpolated to the control rate as the arms would execute them."""
     world = World(make_task("bowl"))
     try:
-        actions = np.array([step.action for step in demonstrate(world, 0, NO_NOISE, images=False)])
+        actions = np.array([step.action for step in Demonstration(world, 0, NO_NOISE).steps(images=False)])
         assert world.success()
     finally:
         world.close()
@@ -231,7 +231,7 @@ def test_disturbed_demonstrations_are_not_held_back(noise: Noise) -> None:
     """What training data are recorded from: the operator corrects what pushes, slips and drift did to the arms."""
     world = World(make_task("bowl"))
     try:
-        actions = np.array([step.action for step in demonstrate(world, 1, noise, images=False)])
+        actions = np.array([step.action for step in Demonstration(world, 1, noise).steps(images=False)])
     finally:
         world.close()
     assert len(actions) > 20

@@ -10,10 +10,11 @@ pytest.importorskip("rclpy")
 
 from wav_policy.experiments import hop_latency
 from wav_policy.experiments.hop_latency import HopError, hop_text, measure_hops
+from wav_policy.monitor.snapshot import CONTROL, PLANNING
 from wav_policy.nodes.clients.system_client import Report
 
-STAGES = {hop_latency._PLANNING: ("observation_age", "observe", "plan", "observation_to_chunk")}
-STAGES[hop_latency._LOOP] = ("camera_to_loop", "tick_to_can", "camera_to_can")
+STAGES = {PLANNING: ("observation_age", "observe", "plan", "observation_to_chunk")}
+STAGES[CONTROL] = ("camera_to_loop", "tick_to_can", "camera_to_can")
 
 
 class Client:
@@ -55,6 +56,6 @@ def test_without_chunks_the_state_is_told(
     client: type[Client], monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     if seconds == 60.0:
-        monkeypatch.setitem(STAGES, hop_latency._LOOP, ("camera_to_loop",))
+        monkeypatch.setitem(STAGES, CONTROL, ("camera_to_loop",))
     with pytest.raises(HopError, match="the arms follow no chunks: fine; fine"):
         measure_hops(seconds)

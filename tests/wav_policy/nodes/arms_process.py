@@ -20,11 +20,11 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.nodes.messages import chunk_topic
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.sim.firmware import SimulatedArm
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 LOOP = "piper_node: control loop"
 

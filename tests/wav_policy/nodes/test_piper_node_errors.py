@@ -17,6 +17,7 @@ from lifecycle_msgs.msg import Transition  # noqa: E402
 from rclpy.service import Service  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
+from tests.wav_policy.kinematic_arm import KinematicArm  # noqa: E402
 from wav_models.types import ActionChunk, FloatArray  # noqa: E402
 from wav_policy.control.control_loop import ControlLoop  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import Wanted  # noqa: E402
@@ -24,7 +25,6 @@ from wav_policy.nodes.piper_node import PiperNode  # noqa: E402
 from wav_policy.nodes.runtime.spin import PoolExecutor  # noqa: E402
 from wav_policy.piper.bimanual import BimanualPiper  # noqa: E402
 from wav_policy.sim.firmware import FaultSet, SimulatedArm  # noqa: E402
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.frames import Frame
 from wav_policy.sim.firmware import FaultSet, FeedbackRates, Flash, SimulatedArm
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 QUICK = ArmConfig(connect_timeout=1.5, enable_timeout=1.0, feedback_timeout=0.3)
 

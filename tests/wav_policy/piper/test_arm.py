@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from piper_sdk import C_PiperInterface_V2
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_policy.piper import units
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.arm_driver import ArmConfig
@@ -34,7 +35,6 @@ from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.piper.status import gripper_faults, gripper_words
 from wav_policy.sim.firmware import FaultSet, FeedbackRates, PiperFirmware, SimulatedArm
 from wav_policy.sim.firmware.feedback import Frame
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 MILLIDEGREE = np.radians(0.001)
 QUICK = ArmConfig(connect_timeout=1.0, enable_timeout=0.5, feedback_timeout=0.3)

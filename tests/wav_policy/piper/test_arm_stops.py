@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.bimanual import BimanualPiper
@@ -19,7 +20,6 @@ from wav_policy.piper.errors import (
     StopUnconfirmedError,
 )
 from wav_policy.sim.firmware import SimulatedArm
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 QUICK = ArmConfig(connect_timeout=1.0, enable_timeout=0.5, feedback_timeout=0.3)
 

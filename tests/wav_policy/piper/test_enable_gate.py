@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from tests.wav_policy.piper.conftest import QUICK
 from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
@@ -24,7 +25,6 @@ from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.frames import FrameId
 from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.sim.firmware import Flash, PiperFirmware
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 JOINT = st.tuples(st.integers(-1800, 1700), st.integers(1, 1800), st.floats(-0.005, 1.005))
 """Lower limit and width in counts of 0.1 degree, and where between them the joint is."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.arm_driver import ArmConfig
 from wav_policy.piper.errors import (
@@ -28,7 +29,6 @@ from wav_policy.piper.feedback import ArmCodes
 from wav_policy.piper.frames import FrameId
 from wav_policy.piper.inhibits import Reaction, find_inhibit
 from wav_policy.sim.firmware import FAULT_NAMES, FaultSet, FeedbackRates, Flash, SimulatedArm
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 PAUSE, HOLD, RELEASE, STOP, SILENCE = Reaction
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from tests.wav_policy.piper.conftest import QUICK, Rig
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.bimanual import BimanualPiper
 from wav_policy.piper.errors import PiperError, TeachModeError
 from wav_policy.piper.firmware import FirmwareVersion, known_of, parse_version
 from wav_policy.sim.firmware import FaultSet, SimulatedArm
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 
 @given(st.tuples(*[st.integers(0, 99)] * 3), st.sampled_from([b"", b"250925", b"\0\0\0", b" 9"]))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_models.types import ActionChunk
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.loop_phases import Phase
@@ -19,7 +20,6 @@ from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.robot.joints import JOINT_NAMES
 from wav_policy.sim.firmware import FaultSet, FeedbackRates, arm_firmware
 from wav_policy.sim.firmware.arm_firmware import PiperFirmware
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 
 class Wired:

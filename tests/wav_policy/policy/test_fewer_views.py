@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.wav_models.piper import with_views
 from tests.wav_models.small_checkpoint import SMALL
 from wav_models.checkpoint import save_checkpoint
 from wav_models.data.normalization import Normalization, statistic_shapes
@@ -24,7 +25,7 @@ from wav_policy.robot.joints import JOINT_DIM
 PLANNER = PlannerConfig(
     num_iterations=1, num_video_samples=2, num_value_samples=2, num_video_elites=1, num_value_elites=1
 )
-TWO = BIMANUAL_PIPER.with_views("head", "right_wrist")
+TWO = with_views("head", "right_wrist")
 
 
 def save(directory: Path, robot: Embodiment) -> Path:

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 
 from tests.wav_models.piper import VIDEO_KEYS
 from tests.wav_policy.recording.fake_operator import SIZES, make_images
-from wav_models.data.conventions import JointLimits
 from wav_models.data.layout import ACTION_KEY, CAPTURE_TIME_KEY, EPISODE_FACTS, STATE_KEY
 from wav_models.types import FloatArray
 from wav_policy.recording.episode_writer import DatasetWriter
@@ -45,10 +44,9 @@ def in_units(angles: float, grippers: float) -> Change:
 def motion(length: int, episode: int = 0) -> tuple[FloatArray, FloatArray]:
     """States and joint targets due at the next frame, within the limits of a Piper with a gripper of 70 mm, [T, 14]."""
     t = np.arange(length + 1)[:, None] / FPS + episode
-    limits = JointLimits.of(ROBOT)
-    upper = limits.upper.copy()
+    lower, upper = np.array([(joint.lower, joint.upper) for joint in ROBOT.state]).T
     upper[[6, 13]] = 0.07
-    middle, reach = limits.lower + upper, upper - limits.lower
+    middle, reach = lower + upper, upper - lower
     path = 0.5 * middle + 0.3 * reach * np.sin(1.5 * t + np.arange(JOINT_DIM))
     return path[:-1].astype(np.float32).astype(np.float64), path[1:].astype(np.float32).astype(np.float64)
 

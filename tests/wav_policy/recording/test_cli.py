@@ -12,7 +12,7 @@ from wav_policy.cli.main import main
 @pytest.mark.sim
 def test_record_label_check_on_the_simulator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from wav_policy.recording.simulated_operator import scaled_noise
-    from wav_policy.sim.demonstrate import demonstrate
+    from wav_policy.sim.demonstrate import Demonstration
     from wav_policy.sim.tasks import make_task
     from wav_policy.sim.world import World
 
@@ -24,7 +24,7 @@ def test_record_label_check_on_the_simulator(tmp_path: Path, capsys: pytest.Capt
 
     episode = Dataset(tmp_path).read_episode(0)
     world = World(make_task("bowl"))
-    steps = list(demonstrate(world, episode.info.seed or 0, scaled_noise(0.5)))
+    steps = list(Demonstration(world, episode.info.seed or 0, scaled_noise(0.5)).steps())
     assert episode.instruction == world.instruction
     assert (episode.info.noise, episode.info.success) == (0.5, True)
     np.testing.assert_array_equal(episode.states, np.stack([step.state for step in steps]).astype(np.float32))

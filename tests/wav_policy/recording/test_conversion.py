@@ -21,7 +21,7 @@ from tests.wav_policy.recording.foreign import (
     record,
 )
 from wav_models.data.check import check_dataset
-from wav_models.data.conventions import Conventions, JointLimits
+from wav_models.data.conventions import Conventions
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.mapping import DataMapping
@@ -80,9 +80,10 @@ def test_what_is_converted_is_what_was_recorded(
     assert not target.exists()
     assert main(["dataset", "convert", str(source), str(target), "--yes"]) == 0
     assert {path: path.read_bytes() for path in source.rglob("*") if path.is_file()} == before
-    conventions = Conventions(ROBOT, JointLimits.of(ROBOT))
+    conventions = Conventions(ROBOT, limited=True)
     assert [str(p) for p in check_dataset(target, conventions=conventions) if p.severity == "error"] == []
-    for number, episode in enumerate(Dataset(target, fps=FPS)):
+    assert Dataset(target).fps == FPS
+    for number, episode in enumerate(Dataset(target)):
         states, actions = motion(LENGTHS[number], number)
         np.testing.assert_allclose(episode.states, states, atol=1e-5)
         np.testing.assert_allclose(episode.actions, actions, atol=1e-5)

@@ -40,7 +40,8 @@ from wav_policy.robot.joints import JOINT_NAMES
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     with open_writer(tmp_path) as writer:
         assert [record(writer, 12, seed, success=seed == 0, noise=0.5, note="x") for seed in range(2)] == [0, 1]
-    dataset = Dataset(tmp_path, fps=FPS)
+    dataset = Dataset(tmp_path)
+    assert dataset.fps == FPS
     assert [(e.seed, e.success, e.noise, e.extra) for e in dataset.episodes] == [
         (0, True, 0.5, {"note": "x"}),
         (1, False, 0.5, {"note": "x"}),

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from wav_policy.recording.quality import QUALITIES, parse_mix
+from wav_models.data.episode_filter import QUALITIES
+from wav_policy.recording.quality import parse_mix
 from wav_policy.sim import demonstrate
 
 

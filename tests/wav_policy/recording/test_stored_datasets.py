@@ -23,7 +23,7 @@ from tests.wav_policy.recording.stored import (
 )
 from wav_models.configuration import from_dict
 from wav_models.data.check import check_dataset
-from wav_models.data.conventions import Conventions, JointLimits
+from wav_models.data.conventions import Conventions
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.mapped_dataset import MappedDataset
@@ -123,7 +123,7 @@ def test_pictures_in_rows_are_read_as_videos_are(tmp_path: Path, version: str, k
     source = write_stored(tmp_path / "theirs", version=version, kind=kind)
     target = tmp_path / "ours"
     assert main(["dataset", "convert", str(source), str(target), "--yes", "--set", "fps=15"]) == 0
-    problems = check_dataset(target, conventions=Conventions(ROBOT, JointLimits.of(ROBOT)))
+    problems = check_dataset(target, conventions=Conventions(ROBOT, limited=True))
     assert [str(problem) for problem in problems if problem.severity == "error"] == []
     for number, episode in enumerate(Dataset(target)):
         assert len(episode) == (LENGTHS[number] + 1) // 2

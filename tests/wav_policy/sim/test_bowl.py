@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
+from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
 from wav_policy.robot.model import home_positions
-from wav_policy.sim.demonstrate import NO_NOISE, SETTLING_STEPS, Noise, demonstrate
+from wav_policy.sim.demonstrate import NO_NOISE, SETTLING_STEPS, Demonstration, Noise
+from wav_policy.sim.task import Cell
 from wav_policy.sim.tasks import make_task
-from wav_policy.sim.tasks.bowl_operator import BowlOperator, GraspOffset
+from wav_policy.sim.tasks.bowl_operator import GRASP_RADIUS, BowlOperator
 from wav_policy.sim.tasks.bowl_scene import PLACING_TOLERANCE, PLATE_HEIGHT, BowlState, bowl_state
 from wav_policy.sim.world import HIGHEST_POSITIONS, LOWEST_POSITIONS, World
 
@@ -111,7 +116,7 @@ def test_success_is_lost_when_the_bowl_is_taken_away(world: World) -> None:
 def succeeded(world: World, seeds: range, noise: Noise) -> list[bool]:
     outcomes = []
     for seed in seeds:
-        for _ in demonstrate(world, seed, noise, images=False):
+        for _ in Demonstration(world, seed, noise).steps(images=False):
             pass
         outcomes.append(world.success())
     return outcomes
@@ -157,14 +162,25 @@ def test_operator_tries_again_after_losing_the_bowl(world: World) -> None:
 
 @pytest.mark.parametrize("axis", ["depth", "radial", "tangential"])
 @pytest.mark.parametrize("error", [-0.02, 0.02])
-def test_a_grasp_off_by_two_centimetres_still_holds(world: World, axis: str, error: float) -> None:
-    operator = BowlOperator(BOWL, GraspOffset(**{axis: error}))
+def test_a_grasp_off_by_two_centimetres_still_holds(
+    world: World, axis: str, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe = BowlOperator._observe
+
+    def observe_wrongly(self: BowlOperator, cell: Cell, side: str, arm: FloatArray) -> Any:
+        scene = observe(self, cell, side, arm)
+        radial = (scene.grasp - scene.objects.bowl)[:2] / GRASP_RADIUS
+        along = {"radial": [*radial, 0.0], "tangential": [-radial[1], radial[0], 0.0], "depth": [0.0, 0.0, 1.0]}
+        return replace(scene, grasp=scene.grasp + error * np.array(along[axis]))
+
+    monkeypatch.setattr(BowlOperator, "_observe", observe_wrongly)
+    operator = BowlOperator(BOWL)
     world.reset(0)
     assert operate(world, operator)
 
 
 def test_demonstrations_record_intent_and_end_on_the_way_home(world: World) -> None:
-    steps = list(demonstrate(world, 7, Noise(), images=False))
+    steps = list(Demonstration(world, 7, Noise()).steps(images=False))
     assert world.success()
     states = np.array([step.state for step in steps])
     actions = np.array([step.action for step in steps])
@@ -174,14 +190,14 @@ def test_demonstrations_record_intent_and_end_on_the_way_home(world: World) -> N
     assert from_home[-1] < 0.5 * from_home[-SETTLING_STEPS - 1]
     executed_differs = np.abs(states[1:-SETTLING_STEPS] - actions[: -SETTLING_STEPS - 1]).max()
     assert executed_differs > 0.02
-    again = np.array([step.state for step in demonstrate(world, 7, Noise(), images=False)])
+    again = np.array([step.state for step in Demonstration(world, 7, Noise()).steps(images=False)])
     assert np.array_equal(states, again)
-    other = np.array([step.state for step in demonstrate(world, 8, Noise(), images=False)])
+    other = np.array([step.state for step in Demonstration(world, 8, Noise()).steps(images=False)])
     assert not np.array_equal(states[0], other[0])
 
 
 def test_demonstrations_carry_images(world: World) -> None:
-    step = next(demonstrate(world, 0))
+    step = next(Demonstration(world, 0).steps())
     assert {view: image.shape for view, image in step.images.items()} == {
         "head": (240, 424, 3),
         "left_wrist": (240, 320, 3),

@@ -11,7 +11,7 @@ from wav_policy.recording.dry_run import describe, dry_run
 from wav_policy.recording.simulated_operator import SimulatedDemonstrator
 from wav_policy.robot.model import home_positions
 from wav_policy.sim import ENVIRONMENTS
-from wav_policy.sim.demonstrate import LONGEST_VISIT, NO_NOISE, Demonstration, demonstrate
+from wav_policy.sim.demonstrate import LONGEST_VISIT, NO_NOISE, Demonstration
 from wav_policy.sim.operator import ACTION_PERIOD
 from wav_policy.sim.tasks import TASKS, make_task
 from wav_policy.sim.tasks.bowl_scene import HELD_OUT_ABS_Y, HELD_OUT_X
@@ -214,7 +214,8 @@ def test_held_out_layouts_have_folds_that_training_layouts_lack() -> None:
 def test_the_same_seed_gives_the_same_failing_episode() -> None:
     world = World(make_task("bowls"))
     first, again = (
-        np.array([step.action for step in demonstrate(world, 3, quality="failing", images=False)]) for _ in range(2)
+        np.array([step.action for step in Demonstration(world, 3, quality="failing").steps(images=False)])
+        for _ in range(2)
     )
     assert np.array_equal(first, again)
 

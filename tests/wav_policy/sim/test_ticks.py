@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_models.types import FloatArray
 from wav_policy.piper import units
 from wav_policy.piper.frames import ControlMode, Frame, FrameId
@@ -19,7 +20,6 @@ from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.robot.joints import JOINT_DIM
 from wav_policy.sim import ticks as ticks_module
 from wav_policy.sim.firmware import SimulatedArm, SlcanPort
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 from wav_policy.sim.teleoperator import Teleoperator
 from wav_policy.sim.ticks import ticks
 from wav_policy.sim.world import World

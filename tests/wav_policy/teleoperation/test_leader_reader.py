@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_models.types import FloatArray
 from wav_policy.piper.adapters import Adapter
 from wav_policy.piper.errors import InterfaceNotFoundError
 from wav_policy.sim.firmware import Flash, SimulatedArm
 from wav_policy.sim.firmware.feedback import leader_frames
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 from wav_policy.sim.teleoperator import LeaderArm
 from wav_policy.teleoperation.leader_reader import LeaderReader
 

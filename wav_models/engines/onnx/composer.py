@@ -57,6 +57,10 @@ class OnnxComposer:
         self._inputs.setdefault(value.name, value)
         return value.name
 
+    def inputs_of(self, part: Any, but: tuple[str, ...] = ()) -> dict[str, str]:
+        """Declare all inputs of `part` but some; by name, as `call` binds them."""
+        return {value.name: self.input_like(part, value.name) for value in part.graph.input if value.name not in but}
+
     def constant(self, values: Any) -> str:
         """A float32 constant."""
         name = f"constant_{len(self._tensors)}"

@@ -87,16 +87,18 @@ class OnnxGraphs:
             made[pick_name(count, self.shape)] = partial(self._pick, count)
         if self.shape.share_first_step:
             made["video_mean"] = self._video_mean
-        made["video_velocity"] = self._video_velocity
+        made["video_velocity"] = lambda: self._wrapped("video_velocity", self._video_pass(1), ("velocity",))
         if self._loops == "unrolled":
             made |= {value_dit_name(size, self.shape): partial(self._value_dit, size) for size in sizes}
             made["action_dit"] = self._action_dit
         else:
             made |= {
-                "value_step": partial(self._value_step_graph, "value_step", self._pairs, ()),
+                "value_step": partial(self._value_step_graph, "value_step", self.shape.sizes[0], ()),
                 "value_step_1": partial(self._value_step_graph, "value_step_1", (1, 1), self._value_features),
-                "action_context": self._action_context,
-                "action_step": self._action_step_graph,
+                "action_context": lambda: self._wrapped(
+                    "action_context", self._export_action_context(), self._action_value
+                ),
+                "action_step": lambda: self._wrapped("action_step", self._action_step(), ("velocity",)),
             }
         made["vae_decoder"] = self._vae_decoder
         return {name: partial(self._finished, name, build) for name, build in made.items()}
@@ -113,8 +115,7 @@ class OnnxGraphs:
     def _wrapped(self, name: str, part: Any, outputs: tuple[str, ...]) -> OnnxComposer:
         """A graph that gives some outputs of one exported call."""
         composer = self._composer(name)
-        inputs = {value.name: composer.input_like(part, value.name) for value in part.graph.input}
-        found = composer.call(part, name, inputs)
+        found = composer.call(part, name, composer.inputs_of(part))
         for output in outputs:
             composer.output_like(part, output, found[output], output)
         return composer
@@ -150,9 +151,6 @@ class OnnxGraphs:
         outputs = ("velocity", *self._value_video, *self._action_video, *self._video_features)
         return self._exporter.export(NetworkCall(calls.imagine_futures, self._model, inputs, outputs))
 
-    def _video_velocity(self) -> OnnxComposer:
-        return self._wrapped("video_velocity", self._video_pass(1), ("velocity",))
-
     def _pick(self, count: int) -> OnnxComposer:
         config = self.config
         causal = config.video.causal_memory
@@ -172,8 +170,7 @@ class OnnxGraphs:
         """The velocity at zero noise and flow time 0, which leads to the mean of all futures."""
         video_pass = self._video_pass(1)
         composer = self._composer("video_mean")
-        names = (value.name for value in video_pass.graph.input if value.name not in ("x_t", "flow_time"))
-        context = {name: composer.input_like(video_pass, name) for name in names}
+        context = composer.inputs_of(video_pass, but=("x_t", "flow_time"))
         zero = {"x_t": composer.constant(self._futures(1).numpy()), "flow_time": composer.constant([0.0])}
         mean = composer.call(video_pass, "video_dit", {**zero, **context})["velocity"]
         composer.output_like(video_pass, "velocity", mean, "mean")
@@ -185,11 +182,7 @@ class OnnxGraphs:
         video_pass = self._video_pass(count)
         composer = self._composer(video_dit_name(count))
         noise = composer.input_like(video_pass, "x_t", "video_noise")
-        context = {
-            value.name: composer.input_like(video_pass, value.name)
-            for value in video_pass.graph.input
-            if value.name not in ("x_t", "flow_time")
-        }
+        context = composer.inputs_of(video_pass, but=("x_t", "flow_time"))
 
         def run(x: str, t: str) -> dict[str, str]:
             return composer.call(video_pass, "video_dit", {"x_t": x, "flow_time": t, **context})
@@ -210,7 +203,7 @@ class OnnxGraphs:
         step = self._value_step(*size)
         composer = self._composer(value_dit_name(size, self.shape))
         noise = composer.input_like(step, "x_t", "value_noise")
-        context = {name: composer.input_like(step, name) for name in self._value_video}
+        context = composer.inputs_of(step, but=("x_t", "flow_time"))
 
         def velocity(x: str, t: str) -> str:
             return composer.call(step, "value_dit", {"x_t": x, "flow_time": t, **context})["velocity"]
@@ -232,7 +225,7 @@ class OnnxGraphs:
         state = composer.input_like(action_step, "state")
         target = composer.input_like(action_step, "x_t", "target")
         weight = composer.input_like(action_step, "x_t", "weight")
-        value_video = {name: composer.input_like(value_step, name) for name in self._value_video}
+        value_video = composer.inputs_of(value_step, but=("x_t", "flow_time"))
         action_video = {name: composer.input_like(action_step, name) for name in self._action_video}
         features: dict[str, str] = {}
 
@@ -263,12 +256,6 @@ class OnnxGraphs:
     def _value_step_graph(self, name: str, size: Size, features: tuple[str, ...]) -> OnnxComposer:
         """One step; the features are those of a single sample, for the action expert."""
         return self._wrapped(name, self._value_step(*size), ("velocity", *features))
-
-    def _action_context(self) -> OnnxComposer:
-        return self._wrapped("action_context", self._export_action_context(), self._action_value)
-
-    def _action_step_graph(self) -> OnnxComposer:
-        return self._wrapped("action_step", self._action_step(), ("velocity",))
 
     def _export_value_step(self, count: int, draws: int) -> Any:
         horizon, value = self.config.horizon, self.config.value
@@ -304,10 +291,6 @@ class OnnxGraphs:
         if horizon.given_steps is None:
             return {}
         return {"given": example(1, 1, horizon.action_horizon, self.config.action.in_channels)}
-
-    @property
-    def _pairs(self) -> tuple[int, int]:
-        return self.shape.num_video_samples, self.shape.num_value_samples
 
     @property
     def _num_memory_tokens(self) -> int:

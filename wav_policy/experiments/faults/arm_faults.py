@@ -11,9 +11,9 @@ import numpy as np
 
 from wav_models.types import ActionChunk
 from wav_policy.experiments.faults.fault import GO_ON, HOLD, Fault, Testbed, call, heal, parameter, require_refusal
-from wav_policy.experiments.faults.observer import ARMS
 from wav_policy.experiments.faults.system import CampaignError
 from wav_policy.experiments.faults.wall_time import wall_time
+from wav_policy.monitor.snapshot import ARMS
 from wav_policy.piper.arm import PiperArm
 from wav_policy.piper.errors import ArmInUseError
 
@@ -75,7 +75,7 @@ def _go_deaf(testbed: Testbed) -> float:
 
 
 def _clear_gripper(testbed: Testbed) -> None:
-    """As the warning asks for."""
+    """What the gripper's warning asks for: without the fault, piper/enable."""
     testbed.observer.client.set_parameter("sim_node", "fault.left", "")
     testbed.observer.client.switch("piper/enable", True)
     if not testbed.observer.wait(lambda: "gripper" not in testbed.observer.message(ARMS[0]), _GRIPPER_PATIENCE):

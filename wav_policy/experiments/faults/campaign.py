@@ -28,13 +28,14 @@ from wav_policy.experiments.faults.motion import (
     find_rest,
     is_moving,
 )
-from wav_policy.experiments.faults.observer import LOOP, NODES, PLANNING, Observer
+from wav_policy.experiments.faults.observer import Observer
 from wav_policy.experiments.faults.outcome import Outcome, judged, lost_episodes, num_episodes
 from wav_policy.experiments.faults.policy_faults import MESSAGE_FAULTS, POLICY_FAULTS
 from wav_policy.experiments.faults.process_faults import ENDING_FAULTS, MACHINE_FAULTS
 from wav_policy.experiments.faults.system import CampaignError, RunningSystem
 from wav_policy.experiments.faults.wall_time import wall_time
 from wav_policy.experiments.faults.way_back import MOVING, WayBack, walk_back
+from wav_policy.monitor.snapshot import CONTROL, NODES, PLANNING
 from wav_policy.nodes.clients.system_client import ServiceError
 
 FAULTS: Final = (
@@ -310,9 +311,9 @@ class _Campaign:
     def _watch(self, testbed: Testbed, seconds: float) -> str:
         """Process messages for a while; what piper_node says about its first hold, or at the end."""
         observer = testbed.observer
-        observer.forget(LOOP)
-        observer.wait(lambda: observer.says(LOOP, "hold") or observer.says(LOOP, "stopped"), seconds)
-        said = observer.message(LOOP)
+        observer.forget(CONTROL)
+        observer.wait(lambda: observer.says(CONTROL, "hold") or observer.says(CONTROL, "stopped"), seconds)
+        said = observer.message(CONTROL)
         observer.spin(seconds)
         return said
 

@@ -27,10 +27,6 @@ from wav_policy.nodes.messages.joint_state import positions_from_message, stamp_
 from wav_policy.nodes.messages.trajectory import chunk_to_message
 from wav_policy.robot.joints import JOINT_DIM
 
-LOOP = "piper_node: control loop"
-ARMS = ("piper_node: left arm", "piper_node: right arm")
-PLANNING = "policy_node: planning"
-NODES = "lifecycle_manager: nodes"
 _CHUNK_PERIOD = 0.2
 _CHUNK_STEP = 0.1
 _NUM_STEPS = 16
@@ -204,7 +200,7 @@ class Observer:
         self._speeds.append((self._time(message), np.array(message.velocity)))
 
     def _time(self, message: JointState) -> float:
-        """Of a message, in our time."""
+        """A message's stamp, in our time [s]."""
         return in_our_time(stamp_to_seconds(message.header.stamp), self.clock_offset, wall_time())
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -212,7 +208,7 @@ class Observer:
             self._heard.update(f"{entry.name}: {text}" for text in _texts(entry))
 
     def _on_joints(self, message: JointState) -> None:
-        if len(message.position) == 14:
+        if len(message.position) == JOINT_DIM:
             self._joints = positions_from_message(message)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from wav_policy.experiments.faults.motion import is_moving
-from wav_policy.experiments.faults.observer import ARMS, LOOP, Observer
+from wav_policy.experiments.faults.observer import Observer
 from wav_policy.experiments.faults.wall_time import wall_time
+from wav_policy.monitor.snapshot import ARMS, CONTROL
 from wav_policy.nodes.clients.system_client import ServiceError
 
 MOVING: Final = 0.1
@@ -38,7 +39,7 @@ class WayBack(NamedTuple):
 
 def is_following(observer: Observer) -> bool:
     """Whether a chunk is followed and the arms move."""
-    return observer.says(LOOP, "following") and is_moving(*observer.targets(wall_time() - 1.0), MOVING)
+    return observer.says(CONTROL, "following") and is_moving(*observer.targets(wall_time() - 1.0), MOVING)
 
 
 def walk_back(observer: Observer, patience: float, begin: Callable[[], None]) -> WayBack:
@@ -53,7 +54,7 @@ def walk_back(observer: Observer, patience: float, begin: Callable[[], None]) ->
     answer, left = "", float("inf")
     while True:
         begin()
-        observer.forget(LOOP)
+        observer.forget(CONTROL)
         if observer.wait(lambda: is_following(observer), patience):
             return WayBack(tuple(calls), True, left, answer)
         words = " | ".join(_said(observer, answer))
@@ -76,7 +77,7 @@ def next_call(said: Iterator[str] | list[str]) -> str | None:
 
 def _said(observer: Observer, answer: str) -> Iterator[str]:
     yield answer
-    for entry in (LOOP, *ARMS):
+    for entry in (CONTROL, *ARMS):
         report = observer.reports.get(entry)
         if report is not None:
             yield report.message
@@ -84,7 +85,7 @@ def _said(observer: Observer, answer: str) -> Iterator[str]:
 
 
 def _call(observer: Observer, service: str) -> str:
-    """Its answer, or why it refused."""
+    """What a service answers, or why it refuses."""
     try:
         if service == "piper/enable":
             return observer.client.switch(service, True, _CALL_TIMEOUT)

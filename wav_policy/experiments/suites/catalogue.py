@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_models.embodiment import Embodiment
 from wav_models.embodiments import ALOHA, LIBERO_PANDA
 
@@ -101,6 +101,5 @@ SUITES: Final = {
 
 def get_suite(name: str) -> Suite:
     """The suite of that name; ValueError with the nearest valid name otherwise."""
-    if name not in SUITES:
-        raise ValueError(f"unknown suite {name!r}{did_you_mean(name, SUITES)}")
+    check_choice("suite", name, SUITES)
     return SUITES[name]

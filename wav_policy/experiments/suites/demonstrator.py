@@ -114,7 +114,7 @@ class SuiteDemonstrator:
 
 @lru_cache(maxsize=1)
 def _environment(suite: str) -> SuiteEnvironment:
-    """One of each process."""
+    """Started once in every process."""
     return SuiteEnvironment(get_suite(suite))
 
 

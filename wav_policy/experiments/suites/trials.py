@@ -13,7 +13,7 @@ from wav_models.checkpoint import checkpoint_hash
 from wav_models.evaluation.closed_loop import TrialResult
 from wav_models.evaluation.statistics import wilson_interval
 from wav_models.evaluation.trial_log import TrialLog, fingerprint
-from wav_models.evaluation.trials import compare_pairs, run_logged
+from wav_models.evaluation.trials import compare_pairs, describe_pair, run_logged
 from wav_policy.experiments.suites.catalogue import Suite
 from wav_policy.experiments.suites.environment import EnvironmentLost, SuiteEnvironment
 from wav_policy.experiments.suites.players import Player, PlayerSpec, play, trial_number
@@ -154,9 +154,5 @@ def describe(suite: Suite, summary: Mapping[str, Any]) -> str:
         lost = Counter(trial["fault"] for trial in condition["trials"] if trial["fault"])
         lines += [f"  {name}: {count} trials failed by {fault}" for fault, count in lost.items()]
     for budget, pairs in summary["comparisons"].items():
-        lines += [
-            f"{budget}: {pair['second']} against {pair['first']}: +{pair['only_second_succeeded']} "
-            f"-{pair['only_first_succeeded']}, McNemar p = {pair['mcnemar_p']:.2g}"
-            for pair in pairs
-        ]
+        lines += [f"{budget}: {describe_pair(pair)}" for pair in pairs]
     return "\n".join(lines)

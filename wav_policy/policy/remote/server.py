@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -24,7 +25,6 @@ from websockets.protocol import State
 from websockets.sync.server import ServerConnection, serve
 
 from wav_models.alignment import memory_times, newest_at
-from wav_models.configuration import to_dict
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray, Observation
 from wav_policy.policy.chunk_continuation import CommittedMotion
@@ -83,7 +83,7 @@ class PolicyServer:
         self._policy = policy
         self._mapping = own_mapping(policy.config)
         self._token, self._report = token, report
-        self._metadata = pack({"name": policy.config.name, WAV_METADATA: to_dict(self._mapping)})
+        self._metadata = pack({"name": policy.config.name, WAV_METADATA: asdict(self._mapping)})
         self._planning = threading.Lock()
         self._last_client: _Client | None = None
         self._clients: set[_Client] = set()
@@ -141,7 +141,7 @@ class PolicyServer:
                 self._opening.pop(end, None)
 
     def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
-        """None lets a client in."""
+        """The refusal of a request; None where the client may come in."""
         if request.headers.get_all("Origin"):
             return connection.respond(HTTPStatus.FORBIDDEN, "Web pages may not use this policy.\n")
         given = " ".join(request.headers.get_all("Authorization")).encode()

@@ -72,15 +72,15 @@ def joint_frames(reading: ArmReading) -> Iterator[Frame]:
 
 def gripper_frame(reading: ArmReading, status: int) -> Frame:
     """0x2A8. The plant reports a force; the lever arm of the finger drive is taken as 0.01 m."""
-    effort = _clamp(units.effort_counts_from_newton_metres(reading.grip_force * 0.01), 16)
+    effort = _int16(units.effort_counts_from_newton_metres(reading.grip_force * 0.01))
     return FrameId.GRIPPER, struct.pack(">ihBx", units.micrometres_from_metres(reading.stroke), effort, status)
 
 
 def motor_fast_frames(reading: ArmReading) -> Iterator[Frame]:
     """0x251-0x256: speed, current (at 1 A per N m), position in 0.001 rad."""
     for joint in range(NUM_JOINTS):
-        speed = _clamp(units.speed_counts_from_radians_per_second(reading.velocity[joint]), 16)
-        current = _clamp(round(1000 * reading.torque[joint]), 16)
+        speed = _int16(units.speed_counts_from_radians_per_second(reading.velocity[joint]))
+        current = _int16(round(1000 * reading.torque[joint]))
         position = round(1000 * reading.position[joint])
         yield FrameId.MOTOR_FAST_1 + joint, struct.pack(">hhi", speed, current, position)
 
@@ -117,6 +117,5 @@ def leader_frames(position: FloatArray) -> list[Frame]:
     return [mode, *setpoint_frames(position, _LEADER_EFFORT)]
 
 
-def _clamp(count: int, bits: int) -> int:
-    limit = 2 ** (bits - 1)
-    return max(-limit, min(limit - 1, count))
+def _int16(count: int) -> int:
+    return max(-0x8000, min(0x7FFF, count))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_policy.sim.task import Task
 
 
@@ -54,6 +54,5 @@ def make_task(name: str) -> Task:
     Raises:
         ValueError: there is no such task.
     """
-    if name not in _MAKERS:
-        raise ValueError(f"unknown task {name!r}{did_you_mean(name, TASKS)}")
+    check_choice("task", name, TASKS)
     return _MAKERS[name]()

@@ -42,26 +42,6 @@ _MAX_SPIN: Final = 0.3  # rad/s, at rest
 _MIN_UPRIGHT: Final = float(np.cos(np.radians(8.0)))
 _MIN_OPEN_STROKE: Final = 0.03
 _MIN_TIP_DISTANCE: Final = 0.03
-_INSTRUCTIONS: Final = {
-    "red_bowl": (
-        "put the red bowl on the plate",
-        "place the red bowl on the blue plate",
-        "pick up the red bowl and set it down on the plate",
-        "move the red bowl onto the plate in the middle",
-        "tidy up: the red bowl belongs on the plate",
-    ),
-    "green_bowl": (
-        "put the green bowl on the plate",
-        "place the green bowl on the blue plate",
-        "pick up the green bowl and set it down on the plate",
-        "move the green bowl onto the plate in the middle",
-        "tidy up: the green bowl belongs on the plate",
-    ),
-}
-_HELD_OUT_INSTRUCTIONS: Final = {
-    "red_bowl": ("set the red dish onto the blue disc", "get the red bowl to the plate, please"),
-    "green_bowl": ("set the green dish onto the blue disc", "get the green bowl to the plate, please"),
-}
 
 
 class BowlTask:
@@ -79,8 +59,18 @@ class BowlTask:
     def __init__(self, name: str, target: str):
         self.name = name
         self.target = target
-        self.instructions: tuple[str, ...] = _INSTRUCTIONS[target]
-        self.held_out_instructions: tuple[str, ...] = _HELD_OUT_INSTRUCTIONS[target]
+        colour = target.removesuffix("_bowl")
+        self.instructions: tuple[str, ...] = (
+            f"put the {colour} bowl on the plate",
+            f"place the {colour} bowl on the blue plate",
+            f"pick up the {colour} bowl and set it down on the plate",
+            f"move the {colour} bowl onto the plate in the middle",
+            f"tidy up: the {colour} bowl belongs on the plate",
+        )
+        self.held_out_instructions: tuple[str, ...] = (
+            f"set the {colour} dish onto the blue disc",
+            f"get the {colour} bowl to the plate, please",
+        )
 
     def objects(self) -> str:
         """MJCF of the bowls (a ring of boxes around a foot) and the plate (fixed to the table)."""

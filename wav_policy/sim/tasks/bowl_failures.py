@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
 
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
-from wav_policy.sim.operator import Intent, arm_part, raised
+from wav_policy.sim.failures import Choice, Tour, draw_failure, home_stop
+from wav_policy.sim.operator import Intent, arm_part, outward, raised
 from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.bowl_operator import CLOSED, HOVER_HEIGHT, BowlOperator
 from wav_policy.sim.tasks.bowl_scene import BOWLS, bowl_state, nearer_side
@@ -45,10 +46,6 @@ def make_failure(target: str, bowls: tuple[str, ...], rng: np.random.Generator) 
     return draw_failure(choices, _LATEST, _MOMENTS, _IDEAS, (target,), rng)
 
 
-def _at_start(target: str, world: Cell) -> bool:
-    return True
-
-
 def _reaching(target: str, world: Cell) -> bool:
     """The finger tips have come near the bowl and are above it, open."""
     side, state = nearer_side(world, target), bowl_state(world, target)
@@ -66,7 +63,7 @@ def _placing(target: str, world: Cell) -> bool:
     return _holding(target, world) and state.clearance > 0.012 and float(np.linalg.norm(state.offset)) < 0.07
 
 
-_MOMENTS: Final = {"start": _at_start, "reach": _reaching, "carry": _carrying, "place": _placing}
+_MOMENTS: Final = {"reach": _reaching, "carry": _carrying, "place": _placing}
 
 
 def _holding(target: str, world: Cell) -> bool:
@@ -79,54 +76,35 @@ def _wrong_bowl(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     return BowlOperator(other)
 
 
-def _wander(target: str, rng: np.random.Generator, world: Cell) -> Operator:
-    return wander(nearer_side(world, target), world, rng)
-
-
-def _freeze(target: str, rng: np.random.Generator, world: Cell) -> Operator:
-    return Freeze(world)
-
-
 def _beside(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     """Put it down between the plate and the bases."""
     state = bowl_state(world, target)
-    side = 1.0 if nearer_side(world, target) == "left" else -1.0
-    goal = state.plate[:2] + np.array([_BESIDE_X, side * rng.uniform(0.02, 0.06)])
+    y = outward(nearer_side(world, target)) * rng.uniform(0.02, 0.06)
+    goal = state.plate[:2] + np.array([_BESIDE_X, y])
     return BowlOperator(target, goal=goal)
 
 
 def _put_back(target: str, rng: np.random.Generator, world: Cell) -> Operator:
     """Put it down on the side it came from."""
-    side = 1.0 if nearer_side(world, target) == "left" else -1.0
-    goal = np.array([rng.uniform(0.20, 0.30), side * rng.uniform(*_PUT_BACK_ABS_Y)])
+    goal = np.array([rng.uniform(0.20, 0.30), outward(nearer_side(world, target)) * rng.uniform(*_PUT_BACK_ABS_Y)])
     return BowlOperator(target, goal=goal)
 
 
-def _drop(target: str, rng: np.random.Generator, world: Cell) -> Operator:
-    """Open the gripper in mid-air and go through the rest of the motion."""
-    return _go_through_the_motion(target, world, Intent(world.tip(nearer_side(world, target)), MAX_STROKE))
-
-
-def _empty(target: str, rng: np.random.Generator, world: Cell) -> Operator:
-    """Close the gripper above the bowl and go through the rest of the motion."""
-    return _go_through_the_motion(target, world, Intent(world.tip(nearer_side(world, target)), 0.0))
-
-
-def _go_through_the_motion(target: str, world: Cell, first: Intent) -> Operator:
+def _go_through_the_motion(target: str, world: Cell, stroke: float) -> Operator:
+    """Open (drop the bowl) or close (above it), and then the rest of the motion with nothing in hand."""
     side, state = nearer_side(world, target), bowl_state(world, target)
-    closed = Intent(first.tip, 0.0)
-    plate = state.plate + np.array([-0.04, 0.02 if side == "left" else -0.02, 0.0])
+    tip = world.tip(side)
+    plate = state.plate + np.array([-0.04, outward(side) * 0.02, 0.0])
     over, low = raised(plate, _PASS_HEIGHT), raised(plate, HOVER_HEIGHT)
-    stops = [first, closed, Intent(over, 0.0), Intent(low, 0.0), Intent(low, MAX_STROKE), Intent(over, MAX_STROKE)]
-    return Tour(side, [*stops, home_stop(side)])
+    first = [Intent(tip, stroke), Intent(tip, 0.0)]
+    rest = [Intent(over, 0.0), Intent(low, 0.0), Intent(low, MAX_STROKE), Intent(over, MAX_STROKE)]
+    return Tour(side, [*first, *rest, home_stop(side)])
 
 
-_IDEAS: Final = {
+_IDEAS: Final[Mapping[str, Callable[[str, np.random.Generator, Cell], Operator]]] = {
     "wrong_bowl": _wrong_bowl,
-    "wander": _wander,
-    "freeze": _freeze,
     "beside": _beside,
     "put_back": _put_back,
-    "drop": _drop,
-    "empty": _empty,
+    "drop": lambda target, rng, world: _go_through_the_motion(target, world, MAX_STROKE),
+    "empty": lambda target, rng, world: _go_through_the_motion(target, world, 0.0),
 }

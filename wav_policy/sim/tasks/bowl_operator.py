@@ -12,9 +12,8 @@ from typing import Final
 import numpy as np
 
 from wav_models.types import FloatArray
-from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.robot.model import BASE_POSITIONS, HOME_ROLL, home_positions
+from wav_policy.robot.model import BASE_POSITIONS
 from wav_policy.sim.operator import (
     GAIN,
     MAX_STEP,
@@ -22,10 +21,9 @@ from wav_policy.sim.operator import (
     arm_part,
     descend,
     home_tip,
-    joint_targets,
     limited,
     ramp,
-    towards,
+    targets_of_both,
 )
 from wav_policy.sim.task import Cell
 from wav_policy.sim.tasks.bowl_scene import (
@@ -52,15 +50,6 @@ CLOSED: Final = 0.025
 
 
 @dataclass(frozen=True)
-class GraspOffset:
-    """Deliberate error of the grasp [m], to measure the task's tolerance."""
-
-    depth: float = 0.0
-    radial: float = 0.0
-    tangential: float = 0.0
-
-
-@dataclass(frozen=True)
 class _Scene:
     """What the law looks at: the working arm's tips and stroke, its grasp point, whether it holds the bowl."""
 
@@ -76,29 +65,19 @@ class BowlOperator:
 
     Args:
         target: the bowl to move.
-        offset: error of the grasp.
         goal: where to put it down [2], m; the plate if None.
     """
 
-    def __init__(self, target: str, offset: GraspOffset | None = None, goal: FloatArray | None = None):
+    def __init__(self, target: str, goal: FloatArray | None = None):
         self._target = target
-        self._offset = offset or GraspOffset()
         self._goal = goal
 
     def act(self, world: Cell) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         with world.lock:
-            measured, home = world.joint_positions, home_positions()
-            working = nearer_side(world, self._target)
-            targets = []
-            for side in SIDES:
-                arm = arm_part(measured, side)
-                if side == working:
-                    intent = self._intent(self._observe(world, side, arm), side)
-                    targets.append(joint_targets(side, intent, HOME_ROLL[side], arm))
-                else:
-                    targets.append(towards(arm, arm_part(home, side)))
-        return np.concatenate(targets)
+            measured, side = world.joint_positions, nearer_side(world, self._target)
+            intent = self._intent(self._observe(world, side, arm_part(measured, side)), side)
+        return targets_of_both(measured, {side: intent})
 
     def _observe(self, world: Cell, side: str, arm: FloatArray) -> _Scene:
         objects = bowl_state(world, self._target)
@@ -106,11 +85,7 @@ class BowlOperator:
             objects = replace(objects, plate=np.append(self._goal, objects.plate[2]))
         inward = BASE_POSITIONS[side][:2] - objects.bowl[:2]
         inward /= np.linalg.norm(inward)
-        across = np.array([-inward[1], inward[0]])
-        radius = GRASP_RADIUS + self._offset.radial
-        grasp = objects.bowl.copy()
-        grasp[:2] += radius * inward + self._offset.tangential * across
-        grasp[2] += GRASP_HEIGHT + self._offset.depth
+        grasp = objects.bowl + np.append(GRASP_RADIUS * inward, GRASP_HEIGHT)
         held = arm[-1] < CLOSED and gripped(world, side, self._target)
         return _Scene(world.tip(side), float(arm[-1]), grasp, held, objects)
 
@@ -119,7 +94,7 @@ class BowlOperator:
         distance = float(np.linalg.norm(objects.offset))
         on_plate = objects.clearance < PLATE_HEIGHT + 0.004
         if scene.held:
-            return self._release(scene) if on_plate and distance < 0.018 else self._carry(scene)
+            return Intent(scene.tip, MAX_STROKE) if on_plate and distance < 0.018 else self._carry(scene)
         if on_plate and distance < 0.035:
             return self._leave(scene, side)
         if self._captured(scene):
@@ -153,10 +128,6 @@ class BowlOperator:
         level = GAIN * limited(objects.offset, MAX_CARRY_STEP) * max(lifted, near)
         climb = GAIN * np.clip(wanted - objects.clearance, -0.020, MAX_CARRY_STEP)
         return Intent(scene.tip + np.append(level, climb), 0.0)
-
-    @staticmethod
-    def _release(scene: _Scene) -> Intent:
-        return Intent(scene.tip, MAX_STROKE)
 
     @staticmethod
     def _leave(scene: _Scene, side: str) -> Intent:

@@ -13,6 +13,7 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.model import BASE_POSITIONS
+from wav_policy.sim.operator import outward
 from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.contacts import touching
 from wav_policy.sim.tasks.drawer_failures import make_failure
@@ -70,8 +71,7 @@ class DrawerTask:
         sides = rng.permutation(SIDES)
         for name, side in zip(BLOCKS, sides, strict=True):
             while True:
-                sign = 1.0 if side == "left" else -1.0
-                position = np.array([rng.uniform(*BLOCK_X), sign * rng.uniform(*BLOCK_ABS_Y)])
+                position = np.array([rng.uniform(*BLOCK_X), outward(side) * rng.uniform(*BLOCK_ABS_Y)])
                 if name != "yellow_block" or in_held_out_region(position) == held_out:
                     break
             to_base = position - BASE_POSITIONS[side][:2]

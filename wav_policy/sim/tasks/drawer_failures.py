@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
 
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
-from wav_policy.sim.operator import Intent
+from wav_policy.sim.failures import Choice, Tour, draw_failure, home_stop
+from wav_policy.sim.operator import Intent, outward
 from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.contacts import gripped
 from wav_policy.sim.tasks.drawer_operator import HOVER_HEIGHT, PASS_HEIGHT, Belief, DrawerOperator
@@ -46,16 +47,8 @@ def _turn(world: Cell) -> tuple[str, str]:
     return DrawerOperator().turn(world)
 
 
-def _at_start(world: Cell) -> bool:
-    return True
-
-
 def _pulling(world: Cell) -> bool:
     return _turn(world)[1] == "open" and 0.03 < drawer_state(world, Belief.block).opening < 0.08
-
-
-def _opened(world: Cell) -> bool:
-    return _turn(world)[1] == "store"
 
 
 def _reaching(world: Cell) -> bool:
@@ -71,22 +64,13 @@ def _carrying(world: Cell) -> bool:
     return stage == "store" and gripped(world, side, Belief.block) and bool(lifted)
 
 
-def _stored(world: Cell) -> bool:
-    return _turn(world)[1] == "close"
-
-
-_MOMENTS: Final = {
-    "start": _at_start,
+_MOMENTS: Final[Mapping[str, Callable[[Cell], bool]]] = {
     "pull": _pulling,
-    "opened": _opened,
+    "opened": lambda world: _turn(world)[1] == "store",
     "reach": _reaching,
     "carry": _carrying,
-    "stored": _stored,
+    "stored": lambda world: _turn(world)[1] == "close",
 }
-
-
-def _side_sign(side: str) -> float:
-    return 1.0 if side == "left" else -1.0
 
 
 def _skips_opening(rng: np.random.Generator, world: Cell) -> Operator:
@@ -96,49 +80,15 @@ def _skips_opening(rng: np.random.Generator, world: Cell) -> Operator:
     return DrawerOperator(Belief(opened=True, goal=state.front[:2] + _IN_FRONT * [1.0, sign]))
 
 
-def _stops_early(rng: np.random.Generator, world: Cell) -> Operator:
-    """Leave the drawer hardly open and be content."""
-    return DrawerOperator(Belief(done=True))
-
-
-def _wrong_block(rng: np.random.Generator, world: Cell) -> Operator:
-    return DrawerOperator(Belief(block="cyan_block"))
-
-
-def _closes_empty(rng: np.random.Generator, world: Cell) -> Operator:
-    return DrawerOperator(Belief(stored=True))
-
-
-def _leaves_open(rng: np.random.Generator, world: Cell) -> Operator:
-    return DrawerOperator(Belief(done=True))
-
-
-def _wander(rng: np.random.Generator, world: Cell) -> Operator:
-    return wander(_turn(world)[0], world, rng)
-
-
-def _freeze(rng: np.random.Generator, world: Cell) -> Operator:
-    return Freeze(world)
-
-
 def _beside(rng: np.random.Generator, world: Cell) -> Operator:
     """Put the block back on the table, on its own side."""
     side, _ = _turn(world)
-    goal = np.array([rng.uniform(0.20, 0.27), _side_sign(side) * rng.uniform(0.19, 0.25)])
+    goal = np.array([rng.uniform(0.20, 0.27), outward(side) * rng.uniform(0.19, 0.25)])
     return DrawerOperator(Belief(opened=True, goal=goal))
 
 
-def _drop(rng: np.random.Generator, world: Cell) -> Operator:
-    """Let go in mid-air and go through the rest of the motion."""
-    return _go_through_the_motion(world, MAX_STROKE)
-
-
-def _empty(rng: np.random.Generator, world: Cell) -> Operator:
-    """Close the gripper above the block and go through the rest of the motion."""
-    return _go_through_the_motion(world, 0.0)
-
-
 def _go_through_the_motion(world: Cell, stroke: float) -> Operator:
+    """Open (drop the block) or close (above it), and then the rest of the motion with nothing in hand."""
     side, _ = _turn(world)
     state, tip = drawer_state(world, Belief.block), world.tip(side)
     over, low = np.append(state.tray, PASS_HEIGHT + 0.01), np.append(state.tray, HOVER_HEIGHT)
@@ -147,15 +97,13 @@ def _go_through_the_motion(world: Cell, stroke: float) -> Operator:
     return Tour(side, [*first, *rest, home_stop(side)])
 
 
-_IDEAS: Final = {
+_IDEAS: Final[Mapping[str, Callable[[np.random.Generator, Cell], Operator]]] = {
     "skips_opening": _skips_opening,
-    "stops_early": _stops_early,
-    "wrong_block": _wrong_block,
-    "closes_empty": _closes_empty,
-    "leaves_open": _leaves_open,
-    "wander": _wander,
-    "freeze": _freeze,
+    "stops_early": lambda rng, world: DrawerOperator(Belief(done=True)),
+    "wrong_block": lambda rng, world: DrawerOperator(Belief(block="cyan_block")),
+    "closes_empty": lambda rng, world: DrawerOperator(Belief(stored=True)),
+    "leaves_open": lambda rng, world: DrawerOperator(Belief(done=True)),
     "beside": _beside,
-    "drop": _drop,
-    "empty": _empty,
+    "drop": lambda rng, world: _go_through_the_motion(world, MAX_STROKE),
+    "empty": lambda rng, world: _go_through_the_motion(world, 0.0),
 }

@@ -14,18 +14,18 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.robot.model import HOME_ROLL
 from wav_policy.sim.operator import (
     GAIN,
     MAX_STEP,
     Intent,
     arm_part,
     descend,
-    home_tip,
-    joint_targets,
+    go_home,
     limited,
+    outward,
+    raised,
     ramp,
-    retreat,
+    targets_of_both,
 )
 from wav_policy.sim.task import Cell
 from wav_policy.sim.tasks.contacts import gripped
@@ -94,15 +94,11 @@ class DrawerOperator:
             measured = world.joint_positions
             working, stage = self.turn(world)
             state = drawer_state(world, self._belief.block)
-            targets = []
+            intents = {}
             for side in SIDES:
-                arm, tip = arm_part(measured, side), world.tip(side)
-                if side == working:
-                    intent = self._intent(stage, world, state, side, tip, float(arm[-1]))
-                else:
-                    intent = Intent(retreat(tip, home_tip(side), PASS_HEIGHT), MAX_STROKE)
-                targets.append(joint_targets(side, intent, HOME_ROLL[side], arm))
-        return np.concatenate(targets)
+                due, stroke = stage if side == working else "leave", float(arm_part(measured, side)[-1])
+                intents[side] = self._intent(due, world, state, side, world.tip(side), stroke)
+        return targets_of_both(measured, intents)
 
     def turn(self, world: Cell) -> tuple[str, str]:
         """Which arm works, and at what: "open", "store", "close" or "leave"."""
@@ -120,14 +116,14 @@ class DrawerOperator:
 
     def _intent(self, stage: str, world: Cell, state: DrawerState, side: str, tip: FloatArray, stroke: float) -> Intent:
         if stage == "leave":
-            return Intent(retreat(tip, home_tip(side), PASS_HEIGHT), MAX_STROKE)
+            return go_home(side, tip, PASS_HEIGHT)
         if stage == "store":
             return self._store(world, state, side, tip, stroke)
         return _drag(state, side, tip, -1.0 if stage == "open" else 1.0)
 
     def _store(self, world: Cell, state: DrawerState, side: str, tip: FloatArray, stroke: float) -> Intent:
         held = stroke < WIDE and gripped(world, side, self._belief.block)
-        grasp = state.block + np.array([0.0, 0.0, GRASP_HEIGHT - BLOCK[2]])
+        grasp = raised(state.block, GRASP_HEIGHT - BLOCK[2])
         if held:
             return self._carry(state, tip, side)
         error = tip - grasp
@@ -174,8 +170,7 @@ def _pushed(tip: FloatArray, state: DrawerState) -> bool:
 
 def _drag(state: DrawerState, side: str, tip: FloatArray, direction: float) -> Intent:
     """Straddle the bar from above with the gripper open, then move along x."""
-    outward = 1.0 if side == "left" else -1.0
-    goal = np.array([state.bar[0], state.front[1] + outward * BAR_Y, STRADDLE_HEIGHT])
+    goal = np.array([state.bar[0], state.front[1] + outward(side) * BAR_Y, STRADDLE_HEIGHT])
     if not _straddles(tip, state):
         return Intent(descend(tip, goal, PASS_HEIGHT, 0.010, 0.026), MAX_STROKE)
     step = np.array([direction * MAX_STEP, GAIN * np.clip(goal[1] - tip[1], -0.01, 0.01), goal[2] - tip[2]])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wav_policy.sim.tasks.bowl import BowlTask
-from wav_policy.sim.tasks.bowl_scene import BOWL_ABS_Y, BOWL_X, MIN_CLEARANCE, PLATE_X, PLATE_Y, put_down
+from wav_policy.sim.tasks.bowl_scene import MIN_CLEARANCE, PLATE_X, PLATE_Y, bowl_position, put_down
 
 if TYPE_CHECKING:
     import mujoco
@@ -38,7 +38,7 @@ class SingleBowlTask(BowlTask):
             raise ValueError(f"task {self.name!r} has no held-out layouts; task 'bowls' has")
         side = 1.0 if rng.random() < 0.5 else -1.0
         while True:
-            bowl = np.array([rng.uniform(*BOWL_X), side * rng.uniform(*BOWL_ABS_Y)])
+            bowl = bowl_position(side, rng)
             plate = np.array([rng.uniform(*PLATE_X), rng.uniform(*PLATE_Y)])
             if np.linalg.norm(bowl - plate) >= MIN_CLEARANCE:
                 break

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from wav_models.types import FloatArray
+from wav_models.types import FloatArray, IndexArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.model import TABLE_CLASS
+from wav_policy.sim.operator import outward
 from wav_policy.sim.task import Cell
 from wav_policy.sim.tasks.towel_scene import (
     CENTRE_X,
@@ -31,7 +32,6 @@ from wav_policy.sim.tasks.towel_scene import (
     RADIUS,
     SIZE,
     SPACING,
-    IndexArray,
     covered_area,
     decoy_mjcf,
     direction,
@@ -204,6 +204,5 @@ class Towel:
 
     def decoy(self, world: Cell, side: str) -> FloatArray:
         """Where the block on one side is [3], m."""
-        sign = 1.0 if side == "left" else -1.0
         blocks = [world.data.body(f"decoy{index}").xpos for index in range(2)]
-        return np.array(max(blocks, key=lambda position: sign * position[1]))
+        return np.array(max(blocks, key=lambda position: outward(side) * position[1]))

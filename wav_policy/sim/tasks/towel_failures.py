@@ -8,7 +8,7 @@ import numpy as np
 
 from wav_models.types import FloatArray
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.sim.failures import Choice, Freeze, Tour, draw_failure, home_stop, wander
+from wav_policy.sim.failures import Choice, Tour, draw_failure, home_stop
 from wav_policy.sim.operator import Intent
 from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.towel_cloth import Towel
@@ -39,10 +39,6 @@ def make_failure(task: Towel, rng: np.random.Generator) -> ScriptedFailure:
     return draw_failure(_CHOICES, _LATEST, _MOMENTS, _IDEAS, (task,), rng)
 
 
-def _at_start(task: Towel, world: Cell) -> bool:
-    return True
-
-
 def _reaching(task: Towel, world: Cell) -> bool:
     """The finger tips of the working arm are near its corner, above it, empty."""
     side = task.working_side(world)
@@ -55,7 +51,7 @@ def _carrying(task: Towel, world: Cell) -> bool:
     return len(task.grips[side].vertices) > 0 and bool(world.tip(side)[2] > 0.025)
 
 
-_MOMENTS: Final = {"start": _at_start, "reach": _reaching, "carry": _carrying}
+_MOMENTS: Final = {"reach": _reaching, "carry": _carrying}
 
 
 def _worst(task: Towel, world: Cell, side: str) -> str:
@@ -111,20 +107,10 @@ def _empty(task: Towel, rng: np.random.Generator, world: Cell) -> Operator:
     return Tour(side, [*stops, home_stop(side)])
 
 
-def _wander(task: Towel, rng: np.random.Generator, world: Cell) -> Operator:
-    return wander(task.working_side(world), world, rng)
-
-
-def _freeze(task: Towel, rng: np.random.Generator, world: Cell) -> Operator:
-    return Freeze(world)
-
-
 _IDEAS: Final = {
     "wrong_corner": _wrong_corner,
     "takes_block": _takes_block,
     "folds_further": _folds_further,
     "drop": _drop,
     "empty": _empty,
-    "wander": _wander,
-    "freeze": _freeze,
 }

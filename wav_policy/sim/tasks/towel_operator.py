@@ -12,18 +12,16 @@ import numpy as np
 from wav_models.types import FloatArray
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.kinematics import MAX_STROKE
-from wav_policy.robot.model import HOME_ROLL
 from wav_policy.sim.operator import (
     GAIN,
     MAX_STEP,
     Intent,
     arm_part,
     descend,
-    home_tip,
-    joint_targets,
+    go_home,
     limited,
     ramp,
-    retreat,
+    targets_of_both,
 )
 from wav_policy.sim.task import Cell
 from wav_policy.sim.tasks.towel_cloth import Towel
@@ -65,12 +63,9 @@ class TowelOperator:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""
         with world.lock:
             measured = world.joint_positions
-            targets = []
-            for side in SIDES:
-                arm = arm_part(measured, side)
-                intent = self._intent(world, side, world.tip(side), float(arm[-1]))
-                targets.append(joint_targets(side, intent, HOME_ROLL[side], arm))
-        return np.concatenate(targets)
+            strokes = {side: float(arm_part(measured, side)[-1]) for side in SIDES}
+            intents = {side: self._intent(world, side, world.tip(side), strokes[side]) for side in SIDES}
+        return targets_of_both(measured, intents)
 
     def corner_of(self, world: Cell, side: str) -> str | None:
         """The corner that an arm works at: one that it holds, else the one furthest from its goal; None when done."""
@@ -92,7 +87,7 @@ class TowelOperator:
     def _intent(self, world: Cell, side: str, tip: FloatArray, stroke: float) -> Intent:
         name = self.corner_of(world, side)
         if name is None:
-            return Intent(retreat(tip, home_tip(side), PASS_HEIGHT), MAX_STROKE)
+            return go_home(side, tip, PASS_HEIGHT)
         corner, goal = self._task.corner(world, name), self._goal(name)
         if len(self._task.grips[side].vertices):
             return self._carry(tip, corner, goal)

@@ -42,7 +42,6 @@ MASS: Final = 0.1
 """[kg]"""
 _RASTER: Final = 0.005
 _DECOY_COLOURS: Final = ("0.0 0.70 0.80 1", "0.95 0.85 0.0 1")
-IndexArray = NDArray[np.int_]
 CORNERS: Final = ("near_left", "near_right", "far_left", "far_right")
 
 

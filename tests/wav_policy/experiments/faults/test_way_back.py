@@ -15,8 +15,9 @@ import pytest
 pytest.importorskip("rclpy")
 
 from tests.wav_policy.nodes.arms_process import start_node
-from wav_policy.experiments.faults.observer import LOOP, Observer
+from wav_policy.experiments.faults.observer import Observer
 from wav_policy.experiments.faults.way_back import is_following, walk_back
+from wav_policy.monitor.snapshot import CONTROL
 
 pytestmark = [pytest.mark.ros, pytest.mark.sim]
 
@@ -41,7 +42,7 @@ def observer(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iter
         assert observer.wait(lambda: SERVICE in dict(node.get_service_names_and_types()), START_TIMEOUT)
         observer.client.configure("piper_node", START_TIMEOUT)
         observer.client.activate("piper_node", START_TIMEOUT)
-        assert observer.wait(lambda: observer.says(LOOP, "holding"), START_TIMEOUT)
+        assert observer.wait(lambda: observer.says(CONTROL, "holding"), START_TIMEOUT)
         yield observer
     finally:
         observer.close()
@@ -56,7 +57,7 @@ def moving(observer: Observer) -> Iterator[Observer]:
     """The arms follow chunks about their home pose."""
     observer.client.trigger("piper/home", timeout=60.0)
     end = observer.swing()
-    assert observer.wait(lambda: is_following(observer), 30.0), observer.message(LOOP)
+    assert observer.wait(lambda: is_following(observer), 30.0), observer.message(CONTROL)
     yield observer
     end()
 
@@ -90,8 +91,8 @@ def test_the_messages_lead_back(
 ) -> None:
     heal = inject(moving)
     moving.spin(1.5)
-    moving.forget(LOOP)
-    assert moving.wait(lambda: LOOP in moving.reports and not is_following(moving), 5.0), "it does not hold"
+    moving.forget(CONTROL)
+    assert moving.wait(lambda: CONTROL in moving.reports and not is_following(moving), 5.0), "it does not hold"
     heal()
     walk = walk_back(moving, PATIENCE, moving.resume_chunks)
     assert walk.arrived, walk

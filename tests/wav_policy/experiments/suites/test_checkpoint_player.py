@@ -16,7 +16,7 @@ import torch
 from tests.wav_policy.experiments.suites import counting_environment as counting
 from wav_models.checkpoint import save_checkpoint
 from wav_models.data.check import check_dataset
-from wav_models.data.conventions import Conventions, JointLimits
+from wav_models.data.conventions import Conventions
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.normalization import Normalization
@@ -226,8 +226,7 @@ def test_demonstrations_become_a_labelled_dataset_of_the_robot(
         "counted steps are no positions, and nothing else is wrong"
     )
     assert any(
-        "eef_x runs from" in p.message
-        for p in check_dataset(root, conventions=Conventions(LIBERO_PANDA, JointLimits.of(LIBERO_PANDA)))
+        "eef_x runs from" in p.message for p in check_dataset(root, conventions=Conventions(LIBERO_PANDA, limited=True))
     )
     assert len(DatasetGroup([root], LIBERO_PANDA)) == 3
     with pytest.raises(DatasetError, match=r"observation.state has shape \[8\]; bimanual_piper has \[14\]"):

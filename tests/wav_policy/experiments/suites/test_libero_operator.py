@@ -35,7 +35,7 @@ class _Scene(PickAndPlace):
         places, grips = [], []
         for _ in range(400):
             action = self.act({"robot0_eef_pos": position, "robot0_eef_quat": rotation})
-            if self.finished:
+            if self.phases.finished:
                 return np.array(places), np.array(grips)
             position = position + POSITION_SCALE * action[:3] / 4
             places.append(position)

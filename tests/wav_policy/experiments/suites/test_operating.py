@@ -11,7 +11,7 @@ import pytest
 from wav_policy.experiments.suites.catalogue import PROCESSES, SUITES
 
 sys.path.insert(0, str(PROCESSES))  # as in a suite's process
-from operating import WAITS, Phases, rotation_matrix, rotation_vector  # type: ignore[import-not-found]
+from operating import WAITS, Phases  # type: ignore[import-not-found]
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,6 @@ def test_who_hesitates_pauses_between_phases_and_others_do_not() -> None:
                 phases.take(lambda part: True)
                 paused += phases.pauses()
         assert (paused > 100) == hesitates
-
-
-def test_rotations_and_their_vectors_are_of_each_other() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        vector = rng.normal(size=3)
-        vector *= rng.uniform(0.0, 3.1) / np.linalg.norm(vector)
-        matrix = rotation_matrix(vector)
-        np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
-        np.testing.assert_allclose(rotation_vector(matrix), vector, atol=1e-6)
-    np.testing.assert_allclose(
-        rotation_matrix(np.array([0.0, 0.0, np.pi / 2])) @ [1.0, 0.0, 0.0], [0, 1, 0], atol=1e-12
-    )
 
 
 def test_every_suite_that_is_demonstrated_says_how_its_commands_are_pushed() -> None:

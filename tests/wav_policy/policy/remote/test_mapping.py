@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import cv2
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from wav_models import project_files
-from wav_models.configuration import ConfigurationError, from_dict, load, to_dict
+from wav_models.configuration import ConfigurationError, from_dict, load
 from wav_models.types import Observation
 from wav_policy.policy.remote.mapping import MappingError, RemoteMapping, letterbox
 from wav_policy.policy.remote.wire import pack, unpack
@@ -50,7 +50,7 @@ def test_a_server_of_the_same_mapping_reads_what_is_sent(mapping: RemoteMapping,
 
 
 def test_the_mapping_itself_travels(mapping: RemoteMapping) -> None:
-    assert from_dict(RemoteMapping, unpack(pack(to_dict(mapping)), 10**6)) == mapping
+    assert from_dict(RemoteMapping, unpack(pack(asdict(mapping)), 10**6)) == mapping
 
 
 def test_units_and_order_are_undone_in_the_answer(mapping: RemoteMapping) -> None:

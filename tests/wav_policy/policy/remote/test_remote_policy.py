@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from websockets.sync.server import ServerConnection
 
 from tests.wav_policy.policy.remote.foreign_server import ForeignServer, packed, running
 from wav_models import project_files
-from wav_models.configuration import load, to_dict
+from wav_models.configuration import load
 from wav_models.types import ActionChunk, Observation, Plan
 from wav_policy.policy.chunk_continuation import ChunkContinuation, CommittedMotion
 from wav_policy.policy.planning_worker import PlanningWorker
@@ -251,7 +251,7 @@ def test_joints_the_policy_does_not_know_do_not_sag_from_chunk_to_chunk(server: 
 def test_a_server_that_says_its_mapping_needs_no_file(server: ForeignServer) -> None:
     with pytest.raises(RemoteError, match="policy_mapping:=FILE"):
         RemotePolicy(server.address)
-    server.metadata = {WAV_METADATA: to_dict(MAPPING)}
+    server.metadata = {WAV_METADATA: asdict(MAPPING)}
     server.answer = lambda question: {**still(question), STAMP: question[STAMP]}
     with closing(RemotePolicy(server.address)) as policy:
         assert policy.mapping == MAPPING
@@ -261,7 +261,7 @@ def test_a_server_that_says_its_mapping_needs_no_file(server: ForeignServer) -> 
         server.answer = lambda question: {**still(question), STAMP: question[STAMP] - 1.0}
         with pytest.raises(RemoteError, match="of another observation"):
             policy.plan(observe())
-        server.metadata = {WAV_METADATA: to_dict(replace(MAPPING, step_hz=10.0))}
+        server.metadata = {WAV_METADATA: asdict(replace(MAPPING, step_hz=10.0))}
         policy.close()
         with pytest.raises(RemoteError, match="another policy now"):
             policy.plan(observe())

@@ -7,10 +7,10 @@ import struct
 import numpy as np
 import pytest
 
+from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_policy.piper import frames, units
 from wav_policy.piper.frames import ArmState, ControlMode, FrameId, MotorState
 from wav_policy.sim.firmware import FaultSet, FeedbackRates, Flash, PiperFirmware
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 PERIOD = 0.01
 

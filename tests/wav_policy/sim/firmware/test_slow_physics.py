@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.wav_policy.control.loop_bench import START, Bench, PerfectArms
+from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_models.types import FloatArray
 from wav_policy.control.loop_phases import Phase
 from wav_policy.piper import units
@@ -15,7 +16,6 @@ from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.frames import ControlMode, FrameId
 from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.sim.firmware import FaultSet, FeedbackRates, PiperFirmware
-from wav_policy.sim.firmware.kinematic_arm import KinematicArm
 
 FASTEST = 3.0
 """Of the motors [rad/s]."""

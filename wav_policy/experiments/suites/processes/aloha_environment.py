@@ -58,7 +58,7 @@ class Aloha:
     def demonstrate(self) -> Reply:
         """What the scripted operator would do now."""
         action = self._operator.act()
-        return {"finished": self._operator.finished, "errs": self._operator.errs}, [action]
+        return {"finished": self._operator.phases.finished, "errs": self._operator.phases.errs}, [action]
 
     def _answer(self) -> Reply:
         state = np.asarray(self._time.observation["qpos"], dtype=np.float64)

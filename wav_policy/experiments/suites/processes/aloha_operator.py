@@ -11,7 +11,8 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from operating import Phases, rotation_matrix, rotation_vector  # type: ignore[import-not-found]
+from operating import Phases  # type: ignore[import-not-found]
+from scipy.spatial.transform import Rotation
 
 SIDES = ("left", "right")
 ARM_JOINTS, SIDE_JOINTS = 6, 8
@@ -83,35 +84,28 @@ class CubeTransfer:
         quality: "skilled", "hesitant", "recovering" or "failing".
         rng: of small differences between episodes.
         hold: steps of the environment that a command is held for.
+
+    Attributes:
+        phases: where it is in its motion.
     """
 
     def __init__(self, physics: Any, quality: str, rng: np.random.Generator, hold: int = 1) -> None:
         self._model, self._data = physics.model._model, physics.data._data
         self._scratch = mujoco.MjData(self._model)
         phases, num_missed = self._plan(quality, rng)
-        self._phases = Phases(phases, num_missed, quality == "hesitant", rng, hold)
-
-    @property
-    def finished(self) -> bool:
-        """Whether it only waits."""
-        return bool(self._phases.finished)
-
-    @property
-    def errs(self) -> bool:
-        """Whether it grasps beside the cube, and will notice."""
-        return bool(self._phases.errs)
+        self.phases = Phases(phases, num_missed, quality == "hesitant", rng, hold)
 
     def act(self) -> np.ndarray:
         """Joint targets [rad] and grippers of the next step, shape [14]."""
-        phase = self._phases.take(self._arrived)
-        pace = 0.0 if self._phases.pauses() else phase.pace
+        phase = self.phases.take(self._arrived)
+        pace = 0.0 if self.phases.pauses() else phase.pace
         return np.concatenate([self._command(side, getattr(phase, side), pace) for side in SIDES])
 
     def _arrived(self, phase: Phase) -> bool:
         for side in SIDES:
             goal = getattr(phase, side)
             position, rotation = self._tool(self._data, side)
-            turn = rotation_vector(goal.rotation @ rotation.T)
+            turn = Rotation.from_matrix(goal.rotation @ rotation.T).as_rotvec()
             if max(np.abs(goal.position - position).max(), LEVER * np.abs(turn).max()) >= phase.tolerance:
                 return False
         return True
@@ -120,7 +114,7 @@ class CubeTransfer:
         """Phases, and how many of them grasp beside the cube and will be made good."""
         rest = Goal(*self._tool(self._data, "left"), OPEN)
         offered = MEETING + rng.uniform(-SPREAD, SPREAD, 3)
-        turned = _facing(1.0) @ rotation_matrix(np.array([np.pi / 2, 0.0, 0.0]))
+        turned = _facing(1.0) @ Rotation.from_euler("x", np.pi / 2).as_matrix()
         ready, taking = Goal(offered - np.array([0.1, 0.0, 0.0]), turned, OPEN), Goal(offered, turned, OPEN)
         held = Goal(offered + np.array([0.01, 0.0, 0.0]), _facing(-1.0), CLOSED)
         aside = Goal(held.position + np.array([0.12, 0.0, 0.0]), held.rotation, OPEN)
@@ -155,10 +149,10 @@ class CubeTransfer:
 
     def _command(self, side: str, goal: Goal, pace: float) -> np.ndarray:
         position, rotation = self._tool(self._data, side)
-        step, turn = goal.position - position, rotation_vector(goal.rotation @ rotation.T)
+        step, turn = goal.position - position, Rotation.from_matrix(goal.rotation @ rotation.T).as_rotvec()
         seconds = max(np.linalg.norm(step) / SPEED, np.linalg.norm(turn) / TURN)
         share = min(1.0, pace * AHEAD / max(seconds, 1e-9))
-        joints = self._solve(side, position + share * step, rotation_matrix(share * turn) @ rotation)
+        joints = self._solve(side, position + share * step, Rotation.from_rotvec(share * turn).as_matrix() @ rotation)
         return np.append(joints, goal.grip)
 
     def _solve(self, side: str, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
@@ -173,7 +167,7 @@ class CubeTransfer:
             mujoco.mj_kinematics(model, scratch)
             mujoco.mj_comPos(model, scratch)
             at, turned = self._tool(scratch, side)
-            error = np.concatenate([position - at, rotation_vector(rotation @ turned.T)])
+            error = np.concatenate([position - at, Rotation.from_matrix(rotation @ turned.T).as_rotvec()])
             if np.abs(error).max() < 1e-5:
                 break
             mujoco.mj_jac(model, scratch, jacobian[:3], jacobian[3:], at, model.body(_hand(side)).id)

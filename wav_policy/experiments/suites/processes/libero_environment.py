@@ -84,7 +84,7 @@ class Libero:
     def demonstrate(self) -> Reply:
         """What the scripted operator would do now."""
         action = self._operator.act(self._seen)
-        return {"finished": self._operator.finished, "errs": self._operator.errs}, [action]
+        return {"finished": self._operator.phases.finished, "errs": self._operator.phases.errs}, [action]
 
     def _answer(self, success: bool) -> Reply:
         return {"success": success}, [proprioception(self._seen)]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from operating import Phases, rotation_vector  # type: ignore[import-not-found]
+from operating import Phases  # type: ignore[import-not-found]
+from scipy.spatial.transform import Rotation
 
 POSITION_SCALE, ROTATION_SCALE = 0.05, 0.5
 """Motion of a full command of one step [m], [rad]."""
@@ -53,6 +54,9 @@ class PickAndPlace:
         quality: "skilled", "hesitant", "recovering" or "failing".
         rng: of small differences between episodes.
         hold: steps of the environment that a command is held for.
+
+    Attributes:
+        phases: where it is in its motion; None before the first command.
     """
 
     def __init__(
@@ -60,25 +64,16 @@ class PickAndPlace:
     ) -> None:
         self._env, self._item, self._container, self._quality, self._rng = env, item, container, quality, rng
         self._hold = hold
-        self._phases: Phases | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether it only waits over the container."""
-        return self._phases is not None and self._phases.finished
-
-    @property
-    def errs(self) -> bool:
-        """Whether it grasps beside the object, and will notice."""
-        return self._phases is not None and self._phases.errs
+        self.phases: Phases | None = None
 
     def act(self, seen: dict[str, Any]) -> np.ndarray:
         """The command of one step, shape [7], in [-1, 1]."""
-        position, rotation = np.asarray(seen["robot0_eef_pos"]), _matrix(np.asarray(seen["robot0_eef_quat"]))
-        if self._phases is None:
+        position = np.asarray(seen["robot0_eef_pos"])
+        rotation = Rotation.from_quat(seen["robot0_eef_quat"]).as_matrix()
+        if self.phases is None:
             phases, num_missed = self._plan(position, rotation)
-            self._phases = Phases(phases, num_missed, self._quality == "hesitant", self._rng, self._hold)
-        turn = rotation_vector(self._rotation @ rotation.T)
+            self.phases = Phases(phases, num_missed, self._quality == "hesitant", self._rng, self._hold)
+        turn = Rotation.from_matrix(self._rotation @ rotation.T).as_rotvec()
 
         def arrived(phase: Phase) -> bool:
             across, along = phase.tolerance
@@ -86,9 +81,9 @@ class PickAndPlace:
             turned = phase.closed or np.abs(turn).max() < 0.06
             return bool(turned and np.abs(error[:2]).max() < across and abs(error[2]) < along)
 
-        phase = self._phases.take(arrived)
+        phase = self.phases.take(arrived)
         grip = 1.0 if phase.closed else -1.0
-        if self._phases.pauses():
+        if self.phases.pauses():
             return np.array([0.0] * 6 + [grip])
         limit = SLOW if phase.slow else 1.0
         gain = GAIN / self._hold
@@ -103,7 +98,7 @@ class PickAndPlace:
         container = self._cloud(self._container)
         bottom, top = item[:, 2].min(), item[:, 2].max()
         yaw = _narrowest(item[:, :2], float(np.arctan2(rotation[1, 1], rotation[0, 1])))
-        self._rotation = _about_vertical(yaw) @ _upright(rotation)
+        self._rotation = Rotation.from_euler("z", yaw).as_matrix() @ _upright(rotation)
         middle = (item[:, :2].min(axis=0) + item[:, :2].max(axis=0)) / 2
         height = max(bottom + 0.018, top - min(0.035, 0.55 * (top - bottom)))
         rim, hanging = container[:, 2].max(), height - bottom
@@ -140,7 +135,7 @@ class PickAndPlace:
         return str(self._rng.choice(others))
 
     def _holds(self, name: str) -> bool:
-        """Whether both fingers touch an object."""
+        """Whether both fingers touch the object of that name."""
         env = self._env.env
         return bool(env._check_grasp(env.robots[0].gripper, env.objects_dict[name]))
 
@@ -180,25 +175,8 @@ def _narrowest(points: np.ndarray, fingers: float) -> float:
     return float(turns[np.argmin(np.ptp(points @ axes, axis=0) + 0.004 * np.abs(turns))])
 
 
-def _matrix(quaternion: np.ndarray) -> np.ndarray:
-    """Rotation matrix [3, 3] of x, y, z, w."""
-    x, y, z, w = quaternion
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
 def _upright(rotation: np.ndarray) -> np.ndarray:
     """The rotation that points straight down, with the fingers along the same direction as seen from above."""
     fingers = np.append(rotation[:2, 1], 0.0) / np.linalg.norm(rotation[:2, 1])
     down = np.array([0.0, 0.0, -1.0])
     return np.stack([np.cross(fingers, down), fingers, down], axis=1)
-
-
-def _about_vertical(angle: float) -> np.ndarray:
-    cosine, sine = np.cos(angle), np.sin(angle)
-    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])

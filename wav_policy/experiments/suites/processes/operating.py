@@ -1,4 +1,4 @@
-"""What scripted operators have in common: phases one after the other, pauses of those who hesitate, and rotations.
+"""What scripted operators have in common: phases one after the other, and pauses of those who hesitate.
 
 Operators see the simulator's state and act through the robot's commands. As people do, they can hesitate, miss and try
 again, or fail; those are the qualities that a data set is mixed of.
@@ -76,20 +76,3 @@ class Phases(Generic[P]):
             self._index, self._steps = self._index + 1, 0
             if self._hesitates and self._rng.random() < 0.5:
                 self._pause = int(self._rng.integers(8, 25))
-
-
-def rotation_vector(matrix: np.ndarray) -> np.ndarray:
-    """Axis times angle [rad] of a rotation matrix."""
-    angle = np.arccos(np.clip((np.trace(matrix) - 1) / 2, -1.0, 1.0))
-    if angle < 1e-6:
-        return np.zeros(3)
-    skew = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]])
-    return angle / (2 * np.sin(angle)) * skew
-
-
-def rotation_matrix(vector: np.ndarray) -> np.ndarray:
-    """Rotation [3, 3] of axis times angle [rad] (Rodrigues)."""
-    angle = np.linalg.norm(vector)
-    x, y, z = vector / max(angle, 1e-12)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross

@@ -1,4 +1,4 @@
-"""An arm without dynamics: joints are where they are told to be. For trying everything above the motors."""
+"""An arm without dynamics: joints are where they are told to be. For testing everything above the motors."""
 
 from __future__ import annotations
 

@@ -296,7 +296,13 @@ MUTANTS: Final = [
     *mutants_of(
         "wav_policy/nodes/piper_node.py",
         ("tests/wav_policy/nodes/test_piper_node_errors.py",),
-        {"overtaken_done": ("wanted.is_overtaken or holds", "holds")},
+        {
+            "overtaken_done": ("wanted.is_overtaken or holds", "holds"),
+            "stop_waits_for_answers": (
+                "                    waiting.append((service, header))\n",
+                "                    service.send_response(service.srv_type.Response(success=False, message=why), header)\n",
+            ),
+        },
     ),
     *mutants_of(
         "wav_policy/nodes/runtime/spin.py",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wav_models.checkpoint import PLANNER, load_planner_config, save_checkpoint
+from wav_models.checkpoint import PLANNER, load_planner_config, load_pretrained, save_checkpoint
 from wav_models.checkpoint_files import file_sha256
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.normalization import Normalization
@@ -34,9 +35,13 @@ def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> 
 
     Raises:
         StateError: a stage is missing, or was trained with another preset or split, or on other data, than the run has
-            now, or began with other weights of the stages before it; or the latents are of other data.
+            now, or began with other weights of the stages before it; or the latents are of other data; or some weights
+            were trained by no stage.
     """
     model = WAVModel(run.config.model)
+    _forget(model)
+    if run.weights is not None:
+        load_pretrained(run.weights, model)
     load_base(run, model)
     trained = load_averages(run, model, EVERY_STAGE, warn=print_warning)
     if not trained:
@@ -44,6 +49,7 @@ def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> 
     if label is not None:
         last = list(trained)[-1]
         trained[last], _ = copy_averages(weights_path(run.directory, last, label), model, "average.", "")
+    _require_all_weights(run, model)
     autoencoder = load_autoencoder(run.config.model, run.directory, run.pretrained)
     sha256 = autoencoder_sha256(run.config.model, run.directory, run.pretrained)
     check_origin(run.directory, run.config.model, sha256)
@@ -67,6 +73,22 @@ def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> 
         training_record=record,
         planner=_planner(run, directory, record["config"][DISTIL] if DISTIL in trained else None),
     )
+
+
+def _forget(model: WAVModel) -> None:
+    """Weights that nothing replaces shall not pass for trained ones."""
+    for parameter in model.parameters():
+        parameter.data.fill_(math.nan)
+
+
+def _require_all_weights(run: Run, model: WAVModel) -> None:
+    """StateError where no stage has trained some: they were frozen, and are those that the stages began with."""
+    missing = [name for name, parameter in model.named_parameters() if parameter.isnan().any()]
+    if missing:
+        raise StateError(
+            f"{run.directory}: {len(missing)} weights, such as {missing[0]}, were trained by no stage; name what the "
+            "stages began with: the checkpoint by --start, or published weights by --weights"
+        )
 
 
 def _planner(run: Run, directory: Path, distilled: dict[str, Any] | None) -> PlannerConfig | None:

@@ -143,6 +143,8 @@ def train(
         progress.require_before(path, provenance.before)
     else:
         progress.before, progress.ancestors = provenance.before, provenance.ancestors
+        if worker.is_main:
+            weights_path(path.parent, stage.name, BEST).unlink(missing_ok=True)  # of the training before
     progress.inputs = provenance.inputs
     progress.calls.append({**provenance.call, "step": progress.step})
     loop = _Loop(stage, losses, config, budget, seed, path, worker, state, report, track)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -301,12 +301,14 @@ class PiperNode(ManagedNode):
             publisher.publish(joint_state.to_message(target, joint_state.seconds_to_stamp(self._stamps.stamp(now))))
 
     def _on_chunk(self, chunk: ActionChunk) -> None:
-        if self._loop is not None:
-            self._loop.accept(replace(chunk, stamp=self._stamps.translate(chunk.stamp)))
+        loop = self._loop
+        if loop is not None:
+            loop.accept(replace(chunk, stamp=self._stamps.translate(chunk.stamp)))
 
     def _reject(self, reason: str) -> None:
-        if self._loop is not None:
-            self._loop.reject(reason)
+        loop = self._loop
+        if loop is not None:
+            loop.reject(reason)
 
     def _note(self, text: str) -> None:
         self.get_logger().info(text)
@@ -348,9 +350,9 @@ class PiperNode(ManagedNode):
         def stop() -> str:
             loop, arms = self._connected()
             self._num_stops += 1
-            self._refuse_waiting("piper/stop")
-            loop.trip("piper/stop")
-            arms.stop()
+            with self._passing_over("piper/stop"):
+                loop.trip("piper/stop")
+                arms.stop()
             stopped = "emergency stop; to go on: support the arms, piper/reset, piper/enable"
             self.get_logger().warning(stopped)
             return stopped
@@ -361,8 +363,8 @@ class PiperNode(ManagedNode):
         def hold() -> str:
             loop, _ = self._connected()
             self._num_holds += 1
-            self._refuse_waiting("piper/hold")
-            loop.hold("held by request")
+            with self._passing_over("piper/hold"):
+                loop.hold("held by request")
             return why_not_commanding(loop.state()) or "the arms hold"
 
         return self._answer(response, hold)
@@ -415,18 +417,25 @@ class PiperNode(ManagedNode):
 
         return self._answer(response, home)
 
-    def _refuse_waiting(self, end: str) -> None:
-        """Answer whoever waits for what moves or powers the arms: what was asked for before an end must not begin after
-        it, and undo it. The end itself comes whatever becomes of the answers."""
+    @contextmanager
+    def _passing_over(self, end: str) -> Iterator[None]:
+        """Take what waits of the requests that move or power the arms before an end, so that it does not begin after it
+        and undo it; refuse it after the end, for an answer may wait 0.1 s for whoever asked, or fail."""
         why = f"not done: {end} was called while this waited. Call it again if it is still wanted"
         self._listener.tell(Overtaken(why))
+        waiting = []
         for service in self._offered:
             if service.callback_group is not self.default_callback_group:
                 continue
             with suppress(Exception), service.handle:
                 while (header := service.handle.service_take_request(service.srv_type.Request)[1]) is not None:
-                    with suppress(Exception):
-                        service.send_response(service.srv_type.Response(success=False, message=why), header)
+                    waiting.append((service, header))
+        try:
+            yield
+        finally:
+            for service, header in waiting:
+                with suppress(Exception):
+                    service.send_response(service.srv_type.Response(success=False, message=why), header)
 
     def _answer(
         self, response: SetBool.Response | Trigger.Response, action: Callable[[], str]

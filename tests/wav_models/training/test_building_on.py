@@ -193,6 +193,31 @@ def test_unknown_datasets_and_keys_are_named(tmp_path: Path, capsys: pytest.Capt
         assert message in capsys.readouterr().err
 
 
+def test_weights_that_no_stage_has_trained_are_asked_for(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would be random: frozen parts are those of the checkpoint that the stages began with."""
+    data = make_foreign(record(tmp_path / "theirs"), names=JOINT_NAMES, version="v2.1")
+    config, run = tmp_path / "run.yaml", tmp_path / "run"
+    cameras = ", ".join(f"{view}: observation.images.{name}" for view, name in CAMERAS.items())
+    loop = "{loop: {batch_size: 2, bf16: false}}"
+    config.write_text(
+        "{preset: wav-tiny, workers: 1, validation_samples: 2, frozen: [video.blocks.0.],"
+        f"datasets: {{theirs: {{mapping: {{cameras: {{{cameras}}}, fps: 10}}}}}},"
+        f"video: {loop}, value: {loop}, action: {loop}}}"
+    )
+    common = ["--data", str(data), "--out", str(run), "--config", str(config)]
+    start = ["--start", str(base)]
+    assert main(["latents", *common, *start]) == 0
+    for stage in ("video", "value", "action"):
+        assert main([stage, *common, *start, "--steps", "1"]) == 0
+    assert main(["checkpoint", *common]) == 1
+    assert "such as video.blocks.0." in capsys.readouterr().err
+    assert main(["checkpoint", *common, *start]) == 0
+    before, after = load_checkpoint(base).model, load_checkpoint(run / "checkpoint").model
+    assert torch.equal(before.video.blocks[0].attn1.to_v.weight, after.video.blocks[0].attn1.to_v.weight)
+
+
 def test_a_student_of_a_checkpoint_plans_with_its_own_steps(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

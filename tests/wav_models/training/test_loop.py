@@ -409,3 +409,5 @@ def test_the_best_averages_and_those_of_the_last_evaluations_are_kept(tmp_path: 
         tensors, _ = load_tensors(weights_path(tmp_path, "slope", label), remedy="")
         torch.testing.assert_close(tensors["average.fast"], stage.judged[number], rtol=0.0, atol=0.0)
     assert len(list(tmp_path.glob("slope.0*.safetensors"))) == 2
+    descend(Slope([1.0]), path, 1)
+    assert not weights_path(tmp_path, "slope", BEST).exists(), "it is of the training before"

@@ -254,20 +254,29 @@ def test_an_end_comes_though_who_waits_cannot_be_answered(
     ask: Callable[[str], Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever the middleware says of the answers."""
+    """And before: the middleware may let an answer wait for whoever asked, and may fail to send it."""
     journeys = Journeys(monkeypatch)
+    came: list[str] = []
+
+    def noted(what: str, done: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: (came.append(what), done(*arguments))[1]
+
     under_way = ask("home")
     wait_until(lambda: journeys.begun == 1)
     ask("home")
     ask("home")
     time.sleep(1.0)
     with monkeypatch.context() as broken:
-        broken.setattr(Service, "send_response", fail)
+        broken.setattr(Service, "send_response", noted("answer", fail))
+        broken.setattr(BimanualPiper, "stop", noted("stop", BimanualPiper.stop))
+        broken.setattr(ControlLoop, "hold", noted("hold", ControlLoop.hold))
         if end == "hold":
             assert active._on_hold(Trigger.Request(), Trigger.Response()).success
         else:  # on a busy machine the arms may report it late
             active._on_stop(Trigger.Request(), Trigger.Response())
             wait_until(lambda: all(arm.firmware._stopped for arm in arms))
+        assert came[0] == end
+        assert "answer" in came
     journeys.end.set()
     wait_until(under_way.done)
     time.sleep(0.5)

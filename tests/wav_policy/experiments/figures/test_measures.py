@@ -29,7 +29,7 @@ def test_figures_of_recorded_episodes(
     assert quality["episodes_were"] == "unknown"
     page = (tmp_path / "report/index.html").read_text()
     assert page.count("<figure>") == 4
-    assert "Recorded episodes: unknown" in page
+    assert "recorded episodes: unknown" in page
     assert "rewards" in capsys.readouterr().out
 
 

@@ -202,7 +202,7 @@ def test_weights_that_no_stage_has_trained_are_asked_for(
     cameras = ", ".join(f"{view}: observation.images.{name}" for view, name in CAMERAS.items())
     loop = "{loop: {batch_size: 2, bf16: false}}"
     config.write_text(
-        "{preset: wav-tiny, workers: 1, validation_samples: 2, frozen: [video.blocks.0.],"
+        "{preset: wav-tiny, workers: 1, validation_samples: 2, frozen: [video.transformer_blocks.0.],"
         f"datasets: {{theirs: {{mapping: {{cameras: {{{cameras}}}, fps: 10}}}}}},"
         f"video: {loop}, value: {loop}, action: {loop}}}"
     )
@@ -212,10 +212,12 @@ def test_weights_that_no_stage_has_trained_are_asked_for(
     for stage in ("video", "value", "action"):
         assert main([stage, *common, *start, "--steps", "1"]) == 0
     assert main(["checkpoint", *common]) == 1
-    assert "such as video.blocks.0." in capsys.readouterr().err
+    assert "such as video.transformer_blocks.0." in capsys.readouterr().err
     assert main(["checkpoint", *common, *start]) == 0
     before, after = load_checkpoint(base).model, load_checkpoint(run / "checkpoint").model
-    assert torch.equal(before.video.blocks[0].attn1.to_v.weight, after.video.blocks[0].attn1.to_v.weight)
+    assert torch.equal(
+        before.video.transformer_blocks[0].attn1.to_v.weight, after.video.transformer_blocks[0].attn1.to_v.weight
+    )
 
 
 def test_a_student_of_a_checkpoint_plans_with_its_own_steps(

@@ -49,6 +49,7 @@ def test_stages_add_up_to_the_total_and_everything_is_written(
 
 def test_plans_are_imagined_beside_planning(random_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = WAVPolicy.load(random_checkpoint, engine="torch", num_threads=1)
+    monkeypatch.setattr(policy, "warm_up", lambda *_: None)  # it imagines too
     imagined: list[tuple[str, Plan]] = []
     for name in ("imagine", "alternatives"):
         monkeypatch.setattr(policy, name, lambda plan, *_, name=name: imagined.append((name, plan)))

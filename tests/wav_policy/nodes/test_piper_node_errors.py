@@ -190,13 +190,20 @@ def ask(active: PiperNode) -> Iterator[Callable[[str], Any]]:
     caller = rclpy.create_node("caller")
     executor.add_node(caller)
     clients = {name: caller.create_client(Trigger, f"piper/{name}") for name in ("home", "hold", "reset", "stop")}
-    spinning = threading.Thread(target=executor.spin)
+    ended = threading.Event()
+
+    def spin() -> None:
+        while not ended.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    spinning = threading.Thread(target=spin)
     spinning.start()
     for client in clients.values():
         assert client.wait_for_service(20.0)
     yield lambda name: clients[name].call_async(Trigger.Request())
-    executor.shutdown()
+    ended.set()
     spinning.join()
+    executor.shutdown()
     caller.destroy_node()
 
 

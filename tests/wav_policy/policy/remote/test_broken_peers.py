@@ -200,9 +200,10 @@ def test_who_asks_for_nothing_makes_way(
     """Whatever else it sends. A client that waits for its plan does not."""
     address = f"ws://127.0.0.1:{server.port}"
     with ExitStack() as stack:
-        clients = [stack.enter_context(connect(address, proxy=None, close_timeout=0.5)) for _ in range(MAX_CLIENTS)]
-        for client in clients:
-            client.recv(timeout=PATIENCE)
+        clients = []
+        for _ in range(MAX_CLIENTS):  # one after another: the server forgets the oldest first
+            clients.append(stack.enter_context(connect(address, proxy=None, close_timeout=0.5)))
+            clients[-1].recv(timeout=PATIENCE)
         with pytest.raises(ConnectionClosed, match="4 clients are served already; end one of them"):
             is_served(server)
         waiting, *idle = clients

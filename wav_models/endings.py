@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from wav_models.signals import was_interrupted
+
 OK: Final = 0
 FAILED: Final = 1
 """Something went wrong while it ran, or it found what it was to look for."""
@@ -21,8 +23,9 @@ def ended(program: str, run: Callable[[], int | None], *, until_stopped: bool = 
     """Exit code of a command. An exception that is a fault of the program goes on, with its traceback.
 
     A signal that comes while a library of C is imported or called reaches us as that library's own exception, which
-    names the interrupt as its cause: that is an interrupt, too. One that came up while an interrupt was being handled
-    (a file that could not be finished) is a fault of its own.
+    names the interrupt as its cause: that is an interrupt, too. So is a library's exception after an interrupt that it
+    has swallowed, as torch does while it is imported bit by bit. One of ours or of the system that came up while an
+    interrupt was being handled (a file that could not be finished) is a fault of its own.
 
     Args:
         program: name for the line.
@@ -33,15 +36,16 @@ def ended(program: str, run: Callable[[], int | None], *, until_stopped: bool = 
     try:
         return run() or OK
     except (KeyboardInterrupt, Exception) as error:
-        if is_interrupt(error):
+        is_typed = type(error).__module__.partition(".")[0] in _PROJECT
+        is_known = is_typed or isinstance(error, (ValueError, OSError, FloatingPointError))
+        if is_interrupt(error) or (was_interrupted() and not is_known):
             message = "stopped" if until_stopped else "interrupted"
             _say(program, f"{message}; {interrupted}" if interrupted else message)
             return OK if until_stopped else INTERRUPTED
         if isinstance(error, (ValueError, FileNotFoundError, NotADirectoryError)):
             _say(program, str(error))
             return WRONG_USE
-        is_typed = type(error).__module__.partition(".")[0] in _PROJECT
-        if not (is_typed or isinstance(error, (OSError, FloatingPointError))):
+        if not is_known:
             raise
         _say(program, str(error))
         return FAILED

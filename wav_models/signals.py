@@ -18,6 +18,7 @@ END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQU
 
 _PR_SET_PDEATHSIG: Final = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+_interrupts: Final[list[bool]] = []
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
@@ -50,9 +51,16 @@ def interrupt_on_end() -> None:
     """From now on each of them raises KeyboardInterrupt."""
 
     def interrupt() -> None:
+        _interrupts.append(True)
         raise KeyboardInterrupt
 
+    _interrupts.clear()
     on_end(interrupt)
+
+
+def was_interrupted() -> bool:
+    """Whether `interrupt_on_end` has raised one, even if a library has swallowed it."""
+    return bool(_interrupts)
 
 
 def ignore_ends() -> None:

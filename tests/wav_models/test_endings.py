@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import signal
+
 import pytest
 
 from wav_models.checkpoint import CheckpointError
 from wav_models.configuration import ConfigurationError
 from wav_models.endings import FAILED, INTERRUPTED, OK, WRONG_USE, ended
+from wav_models.signals import END_SIGNALS, interrupt_on_end
 
 
 def raising(error: BaseException) -> int:
@@ -56,6 +60,30 @@ def test_a_fault_while_an_interrupt_is_handled_stays_a_fault(capsys: pytest.Capt
 
     assert ended("wav x", run) == FAILED
     assert capsys.readouterr().err == "wav x: the disk is full\n"
+
+
+def test_a_library_that_swallowed_an_interrupt_and_failed_was_interrupted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here it would be imported bit by bit, and lack what was not imported."""
+
+    def fail(error: Exception) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise error
+
+    handlers = {number: signal.getsignal(number) for number in END_SIGNALS}
+    try:
+        interrupt_on_end()
+        assert ended("wav export", lambda: fail(AttributeError("module has no attribute"))) == INTERRUPTED
+        assert capsys.readouterr().err == "wav export: interrupted\n"
+        assert ended("wav export", lambda: fail(OSError("no space left"))) == FAILED
+        interrupt_on_end()  # as the next command does
+        with pytest.raises(AttributeError):
+            ended("wav export", lambda: getattr(None, "nothing"))  # noqa: B009
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def test_what_runs_until_it_is_stopped_has_succeeded_then(capsys: pytest.CaptureFixture[str]) -> None:

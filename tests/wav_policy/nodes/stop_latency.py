@@ -135,6 +135,7 @@ def run(names: Sequence[str], seconds: float, extra: Sequence[str] = ()) -> dict
                 print(name, found[name], flush=True)
         finally:
             robot.close()
+            probe.node.destroy_node()
     return found
 
 
@@ -162,3 +163,4 @@ if __name__ == "__main__":
     else:
         rclpy.init(args=[])
         run(sys.argv[2:] or list(FLOODS), float(sys.argv[1]))
+        rclpy.shutdown()  # left to the interpreter's end, Fast DDS can wait for ever

@@ -16,6 +16,7 @@ from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne
 from wav_models.endings import FAILED, OK
 from wav_policy.cli.json_output import say_result
+from wav_policy.cli.options import mapped_robot
 from wav_policy.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class CheckArguments:
     """Processes that go through the videos; through a mapping there is one."""
     mapping: Path | None = None
     """YAML file with the mapping of a dataset of another lab, which is checked as `wav train` would read it."""
+    robot: str | None = None
+    """With --mapping: whose state and commands it leads to: libero_panda or aloha; the Pipers' when not given."""
     episodes: str | None = None
     """Through a mapping: which of its episodes, such as "index != 3"; all when not given."""
     json: Path | None = None
@@ -50,22 +53,22 @@ def main(argv: list[str]) -> int:
     from wav_models.data.conventions import Conventions
     from wav_models.data.episode_filter import EpisodeFilter
     from wav_models.data.mapped_dataset import through_mapping
-    from wav_policy.robot.joints import ROBOT
 
     directory, fps, decode = arguments.directory, arguments.fps, not arguments.fast
     if not directory.is_dir():
         raise FileNotFoundError(f"{directory} is no directory")
+    target = mapped_robot(arguments.robot, arguments.mapping)
     if arguments.mapping is None:
         if arguments.episodes is not None:
             raise ValueError("--episodes goes with --mapping; a dataset of this project's layout is checked whole")
         dataset = _opened(directory)
-        robot = ROBOT if dataset is None else dataset.robot
+        robot = target if dataset is None else dataset.robot
         conventions = Conventions(robot, limited=True)
         check = partial(check_dataset, directory, workers=arguments.workers)
     else:
         episodes = None if arguments.episodes is None else EpisodeFilter(arguments.episodes)
-        dataset = mapped = through_mapping(directory, arguments.mapping, ROBOT, episodes)
-        conventions = Conventions(ROBOT, limited=True)
+        dataset = mapped = through_mapping(directory, arguments.mapping, target, episodes)
+        conventions = Conventions(target, limited=True)
         check = partial(check_mapped, mapped)
     problems = []
     with progress("checking") as tell:

@@ -7,11 +7,15 @@ import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wav_models.configuration import ConfigurationError, check_choice
 from wav_models.engines.names import ENGINES
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import require_writable
+
+if TYPE_CHECKING:
+    from wav_models.embodiment import Embodiment
 
 NEEDED = ((".rrd", "rerun", "Rerun", "rerun-sdk>=0.24"), (".mcap", "rosbags", "rosbags", "rosbags>=0.10"))
 """Of films: suffix, package, its name, and what installs it."""
@@ -51,6 +55,23 @@ def check_film(file: Path | None) -> None:
     for suffix, package, what, requirement in NEEDED:
         if file.suffix == suffix and importlib.util.find_spec(package) is None:
             raise ConfigurationError(f"--video {file}: {what} is not installed: pip install {requirement!r}")
+
+
+def mapped_robot(name: str | None, mapping: Path | None) -> Embodiment:
+    """Whose data a mapping makes: the robot of that name, this project's own when None.
+
+    Raises:
+        ConfigurationError: there is no such robot, or no mapping.
+    """
+    from wav_models.embodiments import EMBODIMENTS
+    from wav_policy.robot.joints import ROBOT
+
+    if name is None:
+        return ROBOT
+    check_choice("robot", name, EMBODIMENTS)
+    if mapping is None:
+        raise ConfigurationError("--robot goes with --mapping; a dataset of this project's layout says whose it is")
+    return EMBODIMENTS[name]
 
 
 def require_tasks(given: Iterable[str]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from tests.wav_models.training.recorded import wav_train
 from tests.wav_policy.experiments.suites import counting_environment as counting
@@ -22,6 +23,7 @@ from wav_models.embodiments import LIBERO_PANDA
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import PRESETS, WAV_2B_LIBERO, LatentConfig, TextConfig, VideoConfig, expert_configs
 from wav_models.types import FloatArray
+from wav_policy.cli.main import main
 from wav_policy.experiments.suites.catalogue import PROCESSES, get_suite
 from wav_policy.experiments.suites.environment import SuiteEnvironment
 from wav_policy.experiments.suites.players import PlayerSpec, play
@@ -116,6 +118,23 @@ def test_they_are_read_through_a_mapping(theirs: Path) -> None:
         np.testing.assert_array_equal(episode.states, states)
         np.testing.assert_array_equal(episode.actions, actions)
     assert [problem.message for problem in check_mapped(dataset) if problem.severity == "error"] == []
+
+
+def test_the_commands_look_at_them_as_training_will(
+    theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text(yaml.safe_dump({"mapping": asdict(MAPPING)}))
+    through = (str(theirs), "--mapping", str(mapping))
+    assert main(["dataset", "check", *through, "--robot", "libero_panda"]) == 0
+    assert "episodes 3" in capsys.readouterr().out
+    assert main(["dataset", "show", *through, "--robot", "libero_panda", "--out", str(tmp_path / "x.png")]) == 0
+    assert main(["dataset", "check", *through]) == 2
+    assert "unknown view 'agentview'. Valid: head" in capsys.readouterr().err  # the Pipers'
+    assert main(["dataset", "check", *through, "--robot", "libero"]) == 2
+    assert "did you mean 'libero_panda'" in capsys.readouterr().err
+    assert main(["dataset", "check", str(theirs), "--robot", "aloha"]) == 2
+    assert "--robot goes with --mapping" in capsys.readouterr().err
 
 
 def test_what_is_said_of_the_state_is_not_said_of_the_commands(theirs: Path) -> None:

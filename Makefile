@@ -81,8 +81,8 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# What talks to nodes and arms looks at clocks, and waits most of its time: two processes; and then whole simulated
-# robots, which need both cores, in one. The rest and the linters compute meanwhile, and make way for it (tests/aside.py).
+# What talks to nodes and arms looks at clocks, and waits most of its time: two processes, and one for what needs both
+# cores afterwards, as whole robots do. The rest and the linters compute meanwhile, and make way for it (tests/aside.py).
 # Each part prints what it found when it ends.
 test: setup
 ifeq ($(PYTEST_ARGS),)
@@ -93,15 +93,15 @@ else
 endif
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations 15
-NODE_TESTS := $(PYTEST) -m 'clock and not sim and not slow' -o cache_dir=.pytest_cache/nodes
-ROBOT_TESTS := $(PYTEST) -m 'clock and sim and not slow' -o cache_dir=.pytest_cache/robots
+NODE_TESTS := $(PYTEST) -m 'clock and not alone and not slow' -o cache_dir=.pytest_cache/nodes
+ALONE_TESTS := $(PYTEST) -m 'clock and alone and not slow' -o cache_dir=.pytest_cache/alone
 COMPUTE_TESTS := $(ASIDE) env $(PYTEST) -m 'not clock and not slow' -o cache_dir=.pytest_cache/compute
 
 # $(call tried_twice,COMMAND,OPTIONS): what failed is tried once more, in another run and without the options.
 tried_twice = $(1) --cache-clear $(2) || { code=$$?; [ $$code -eq 1 ] || exit $$code; echo "What failed, once more:"; $(1) --last-failed; }
 
 test-clock:
-	failed=0; $(call tried_twice,$(NODE_TESTS),$(IN_TWO_PROCESSES)) || failed=$$?; $(call tried_twice,$(ROBOT_TESTS)) && exit $$failed
+	failed=0; $(call tried_twice,$(NODE_TESTS),$(IN_TWO_PROCESSES)) || failed=$$?; $(call tried_twice,$(ALONE_TESTS)) && exit $$failed
 
 test-compute:
 	$(call tried_twice,$(COMPUTE_TESTS),$(IN_TWO_PROCESSES))

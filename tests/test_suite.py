@@ -25,6 +25,6 @@ def test_every_test_that_is_not_slow_is_of_one_part_of_make_test(repository: Pat
     makefile = (repository / "Makefile").read_text(encoding="utf-8")
     parts = re.findall(r"^\w+_TESTS := .* -m '(.+?)'", makefile, re.MULTILINE)
     assert len(parts) == 3
-    for clock, sim, slow in product((False, True), repeat=3):
-        marks = {"clock": clock, "sim": sim, "slow": slow}
+    for clock, alone, slow in product((False, True), repeat=3):
+        marks = {"clock": clock, "alone": alone, "slow": slow}
         assert sum(eval(part, marks) for part in parts) == (not slow), marks

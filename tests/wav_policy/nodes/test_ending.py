@@ -66,7 +66,7 @@ def running(
             terminal.kill()
 
 
-@pytest.mark.sim
+@pytest.mark.alone
 def test_a_closed_terminal_is_an_orderly_end(probe: Probe, repository: Path, tmp_path: Path) -> None:
     """Of every node of ours."""
     nodes = {node: (node, "-p", "port:=0") if node == "monitor" else (node,) for node in OURS}
@@ -77,7 +77,6 @@ def test_a_closed_terminal_is_an_orderly_end(probe: Probe, repository: Path, tmp
     assert codes == dict.fromkeys(OURS, 0)
 
 
-@pytest.mark.sim
 @pytest.mark.parametrize("node", ["diagnostic_markers", "lifecycle_manager", "sim_node"])
 def test_every_signal_is(node: str, probe: Probe, repository: Path, tmp_path: Path) -> None:
     """One node for each of the three ways in which they spin."""

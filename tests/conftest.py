@@ -45,7 +45,6 @@ LONGEST = (
     "wav_policy/nodes/test_piper_node.py",
     "wav_policy/cli/test_operate.py",
     "wav_policy/nodes/test_recorder_node.py",
-    "wav_policy/experiments/faults/test_way_back.py",
     "wav_policy/nodes/test_piper_node_errors.py",
     "wav_policy/piper/test_faults.py",
     "wav_policy/nodes/test_chunk_gateway.py",

@@ -81,9 +81,9 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# What talks to nodes and arms looks at clocks, and waits most of its time: one process, for whole systems need both
-# cores. The rest and the linters compute meanwhile, and make way for it (tests/aside.py). Each part prints what it found
-# when it ends.
+# What talks to nodes and arms looks at clocks, and waits most of its time: two processes, and one for what needs both
+# cores afterwards, as whole robots do. The rest and the linters compute meanwhile, and make way for it (tests/aside.py).
+# Each part prints what it found when it ends.
 test: setup
 ifeq ($(PYTEST_ARGS),)
 	@echo "Tests and linters run in three parts at once; each prints its results when it ends, after some minutes"
@@ -92,15 +92,19 @@ else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif
 
-CLOCK_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations 15 -m 'clock and not slow' -o cache_dir=.pytest_cache/clock
-COMPUTE_TESTS := OMP_NUM_THREADS=1 $(ASIDE) $(BIN)/python -m pytest --durations 15 -m 'not slow and not clock' -o cache_dir=.pytest_cache/compute
-ONCE_MORE := [ $$? -eq 1 ] && echo "What failed, once more:"
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations 15
+NODE_TESTS := $(PYTEST) -m 'clock and not alone and not slow' -o cache_dir=.pytest_cache/nodes
+ALONE_TESTS := $(PYTEST) -m 'clock and alone and not slow' -o cache_dir=.pytest_cache/alone
+COMPUTE_TESTS := $(ASIDE) env $(PYTEST) -m 'not clock and not slow' -o cache_dir=.pytest_cache/compute
+
+# $(call tried_twice,COMMAND,OPTIONS): what failed is tried once more, in another run and without the options.
+tried_twice = $(1) --cache-clear $(2) || { code=$$?; [ $$code -eq 1 ] || exit $$code; echo "What failed, once more:"; $(1) --last-failed; }
 
 test-clock:
-	$(CLOCK_TESTS) --cache-clear || { $(ONCE_MORE) && $(CLOCK_TESTS) --last-failed; }
+	failed=0; $(call tried_twice,$(NODE_TESTS),$(IN_TWO_PROCESSES)) || failed=$$?; $(call tried_twice,$(ALONE_TESTS)) && exit $$failed
 
 test-compute:
-	$(COMPUTE_TESTS) --cache-clear $(IN_TWO_PROCESSES) || { $(ONCE_MORE) && $(COMPUTE_TESTS) --last-failed; }
+	$(call tried_twice,$(COMPUTE_TESTS),$(IN_TWO_PROCESSES))
 
 test-lint:
 	$(ASIDE) $(MAKE) --no-print-directory lint

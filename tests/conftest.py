@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,8 +42,14 @@ LONGEST = (
     "wav_models/bench/test_cost.py",
     "mutants/test_mutants.py",
     "wav_policy/sim/test_bowl.py",
+    "wav_policy/nodes/test_piper_node.py",
+    "wav_policy/cli/test_operate.py",
+    "wav_policy/nodes/test_recorder_node.py",
+    "wav_policy/nodes/test_piper_node_errors.py",
+    "wav_policy/piper/test_faults.py",
+    "wav_policy/nodes/test_chunk_gateway.py",
 )
-"""Modules that begin first, so that no process of several is left with one at the end."""
+"""Modules of a part that begin first, so that no process of several is left with one at the end."""
 
 WITH_CLOCKS = (
     "wav_policy/piper",
@@ -67,6 +74,18 @@ _ENDING_TIMEOUT = 60.0
 """Of a system that was asked to end [s]."""
 
 StartSystem = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What the modules have imported and pytest has collected stays to the end, so nobody looks through it for what
+    could go: every thread waits meanwhile, also those of simulated arms, which fall silent."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
 
 from tests.conftest import LONGEST
@@ -18,3 +19,12 @@ def test_every_marker_has_tests(repository: Path) -> None:
 
 def test_the_longest_modules_are_there(repository: Path) -> None:
     assert [name for name in LONGEST if not (repository / "tests" / name).is_file()] == []
+
+
+def test_every_test_that_is_not_slow_is_of_one_part_of_make_test(repository: Path) -> None:
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    parts = re.findall(r"^\w+_TESTS := .* -m '(.+?)'", makefile, re.MULTILINE)
+    assert len(parts) == 3
+    for clock, alone, slow in product((False, True), repeat=3):
+        marks = {"clock": clock, "alone": alone, "slow": slow}
+        assert sum(eval(part, marks) for part in parts) == (not slow), marks

@@ -14,6 +14,7 @@ from tests.benchmarks.control_loop import LoopBenchmark
 
 @pytest.mark.clock
 @pytest.mark.sim
+@pytest.mark.alone
 def test_the_command_measures_a_running_loop(repository: Path) -> None:
     command = [sys.executable, "-m", "tests.benchmarks.control_loop", "--json"]
     command += ["--rate", "50", "--feedback", "50", "--seconds", "2"]

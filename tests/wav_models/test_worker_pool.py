@@ -69,8 +69,9 @@ def test_the_work_of_a_cluster_survives_the_death_of_a_worker(cluster: Any, tmp_
         assert list(pool.map(_squared_unless_first, jobs)) == by_cluster == [(n**2, 7) for n in range(8)]
 
 
-def test_no_scheduler_is_named() -> None:
+def test_no_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
+    monkeypatch.setattr("wav_models.worker_pool.ANSWER_SECONDS", 0.5)
     with pytest.raises(ValueError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:1 "):  # noqa: SIM117
         with worker_pool(1, scheduler="tcp://127.0.0.1:1"):
             pass

@@ -28,7 +28,7 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-pytestmark = [pytest.mark.ros, pytest.mark.sim]
+pytestmark = [pytest.mark.ros, pytest.mark.sim, pytest.mark.alone]
 
 ROBOTS = ("robot1", "robot2")
 NODES = {"sim_node", "piper_node", "chunk_gateway", "policy_node", "monitor", "lifecycle_manager"}

@@ -196,6 +196,7 @@ def test_what_the_policy_warns_of_while_it_comes_up_is_seen(capsys: pytest.Captu
 
 @pytest.mark.ros
 @pytest.mark.sim
+@pytest.mark.alone
 def test_ctrl_c_ends_with_zero_and_leaves_nothing(
     random_checkpoint: Path, repository: Path, tmp_path: Path, start_system: Any
 ) -> None:

@@ -24,7 +24,7 @@ from rclpy.node import Node  # noqa: E402
 from wav_policy.bringup import access, discovery  # noqa: E402
 from wav_policy.nodes.runtime.graph_access import look, our_nodes, with_on_demand  # noqa: E402
 
-pytestmark = [pytest.mark.ros, pytest.mark.sim]
+pytestmark = [pytest.mark.ros, pytest.mark.sim, pytest.mark.alone]
 
 WAV = (sys.executable, "-m", "wav_policy.cli")
 OBSERVER = Path(__file__).with_name("contract_observer.py")

@@ -66,6 +66,7 @@ def running(
             terminal.kill()
 
 
+@pytest.mark.alone
 def test_a_closed_terminal_is_an_orderly_end(probe: Probe, repository: Path, tmp_path: Path) -> None:
     """Of every node of ours."""
     nodes = {node: (node, "-p", "port:=0") if node == "monitor" else (node,) for node in OURS}

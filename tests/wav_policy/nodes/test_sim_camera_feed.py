@@ -102,6 +102,13 @@ def viewer(tmp_path_factory: pytest.TempPathFactory, repository: Path, start_sys
 
 @pytest.mark.ros
 @pytest.mark.sim
+def test_a_camera_that_lives_is_not_blamed_though_nothing_moves(viewer: Viewer) -> None:
+    viewer.wait(lambda complaint: complaint == "")
+    assert not any("frozen" in complaint for complaint in viewer.complaints(2.0))
+
+
+@pytest.mark.ros
+@pytest.mark.sim
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -112,8 +119,6 @@ def viewer(tmp_path_factory: pytest.TempPathFactory, repository: Path, start_sys
 )
 def test_a_wrist_camera_that_fails_is_blamed_though_nothing_moves(viewer: Viewer, fault: str, words: str) -> None:
     viewer.wait(lambda complaint: complaint == "")
-    made = viewer.complaints(2.0)
-    assert not any("frozen" in complaint for complaint in made), "a live camera, though the robot is at rest"
     viewer.client.set_parameter("sim_node", "fault.cameras", f"left_wrist {fault}")
     blamed = f"{IMAGE_TOPICS['left_wrist']}: {words}"
     viewer.wait(lambda complaint: complaint.startswith(blamed))

@@ -61,7 +61,7 @@ class Closed:
         self.rigs[0].wait_until(is_told)
 
     def wait_for_strokes(self, stroke: float) -> None:
-        self.rigs[0].wait_until(lambda: all(abs(rig.plant.stroke - stroke) < 1e-3 for rig in self.rigs))
+        self.rigs[0].wait_until(lambda: all(abs(rig.plant.stroke - stroke) < 1e-5 for rig in self.rigs))
 
 
 @pytest.fixture

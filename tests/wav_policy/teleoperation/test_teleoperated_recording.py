@@ -13,9 +13,9 @@ from wav_models.data.check import check_dataset
 from wav_models.data.dataset import Dataset
 
 
-@pytest.mark.clock
 @pytest.mark.ros
 @pytest.mark.sim
+@pytest.mark.alone
 def test_an_episode_is_teleoperated_and_recorded(tmp_path: Path) -> None:
     pytest.importorskip("rclpy")
     out = tmp_path / "dataset"

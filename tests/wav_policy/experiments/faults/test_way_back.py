@@ -19,7 +19,7 @@ from wav_policy.experiments.faults.observer import Observer
 from wav_policy.experiments.faults.way_back import is_following, walk_back
 from wav_policy.monitor.snapshot import CONTROL
 
-pytestmark = [pytest.mark.ros, pytest.mark.sim]
+pytestmark = [pytest.mark.ros, pytest.mark.sim, pytest.mark.alone]
 
 START_TIMEOUT = 90.0
 PATIENCE = 4.0

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ class PlanShape:
     def of(cls, planner: PlannerConfig) -> PlanShape:
         return cls(**{name: getattr(planner, name) for name in cls.__dataclass_fields__})
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[Size, ...]:
         """Of rounds: all that is asked for first, then what a plan that would be late sheds to."""
         planner = PlannerConfig().with_samples(self.num_video_samples, self.num_value_samples)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import shutil
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -15,6 +16,10 @@ from wav_models.networks.action_dit import ActionDiT
 from wav_models.networks.value_dit import ValueDiT
 from wav_models.networks.video_dit import VideoDiT
 from wav_models.presets import ModelConfig
+
+NUM_FORMS: Final = 64
+"""In which a kind of block may be called in one process: views apart or jointly, over memory, M futures or one, in the
+sizes and precisions of several models. Beyond torch's own limit of 8 it runs uncompiled, and a warning says so."""
 
 
 class WAVModel(nn.Module):
@@ -41,6 +46,12 @@ def compile_blocks(model: WAVModel, **options: Any) -> None:
     Args:
         options: of torch.compile.
     """
+    if "recompile_limit" in inspect.signature(torch.compile).parameters:
+        options |= {"recompile_limit": NUM_FORMS}
+    else:  # for all threads; where there is that option, for the present one only
+        from torch._dynamo import config
+
+        config.recompile_limit = NUM_FORMS
     for block in blocks_of(model):
         block.compile(**options)
 

@@ -157,7 +157,7 @@ def _join(arguments: TrainArguments) -> LaunchedWorker | None:
     on_gpu = torch.cuda.is_available() and arguments.devices != 0
     if not on_gpu and not cluster_environment(os.environ):
         return None
-    return LaunchedWorker.join("ddp" if arguments.stage == "autoencoder" else arguments.sharding)
+    return LaunchedWorker.join("ddp" if arguments.stage == "autoencoder" else arguments.sharding, on_gpu=on_gpu)
 
 
 def _train(arguments: TrainArguments, command: str) -> bool:

@@ -10,6 +10,7 @@ state: a run may go on with another number of devices, or on one.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ from wav_models.training.randomness import RngStreams
 SHARDINGS = ("ddp", "fsdp")
 CALLED_FROM_OUTSIDE: Final = ("text_context", "video_context", "value_context")
 """Methods of blocks that need their weights outside of `forward`."""
+PLACE: Final = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What torch wants to know of a process among several."""
 PORT: Final = "29500"
 """Where processes that SLURM has started meet, unless MASTER_PORT says otherwise."""
 
@@ -33,25 +36,43 @@ PORT: Final = "29500"
 def cluster_environment(given: Mapping[str, str]) -> dict[str, str]:
     """What tells this process its place among several that something else has started; {} where it is alone.
 
-    torchrun and accelerate set RANK, WORLD_SIZE and their like; SLURM's own variables are translated.
+    torchrun and accelerate say it by `PLACE`; of SLURM's variables those of a step, which srun starts, are translated.
 
     Raises:
-        ValueError: SLURM has started several processes and nothing says where they meet.
+        ValueError: several processes were to be started, but what tells this one its place is missing.
     """
-    if int(given.get("WORLD_SIZE", "1")) > 1 and "RANK" in given:
-        return {name: given[name] for name in ("RANK", "WORLD_SIZE")}
-    if int(given.get("SLURM_NTASKS", "1")) == 1 or "SLURM_PROCID" not in given:
+    if "WORLD_SIZE" in given:
+        size, place = int(given["WORLD_SIZE"]), {name: given.get(name, "") for name in PLACE}
+        if size > 1 and (missing := [name for name, value in place.items() if not value]):
+            raise ValueError(
+                f"WORLD_SIZE is {size}, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set; "
+                "torchrun sets all of them, and without WORLD_SIZE this process trains alone"
+            )
+        return place if size > 1 else {}
+    if "SLURM_PROCID" not in given:
         return {}
-    address = given.get("MASTER_ADDR") or given.get("SLURM_LAUNCH_NODE_IPADDR")
-    if not address:
-        raise ValueError("SLURM has started several processes; set MASTER_ADDR to the first node's address")
+    if "SLURM_STEP_NUM_TASKS" not in given and int(given.get("SLURM_NTASKS", "1")) > 1:
+        raise ValueError(
+            f"SLURM has reserved {given['SLURM_NTASKS']} tasks, but srun has not started this process "
+            "(SLURM_STEP_NUM_TASKS is not set): `srun python -m wav_models.training ...`; with `#SBATCH --ntasks=1` it "
+            "trains on the GPUs of this machine"
+        )
+    if int(given.get("SLURM_STEP_NUM_TASKS", "1")) == 1:
+        return {}
     return {
         "RANK": given["SLURM_PROCID"],
         "LOCAL_RANK": given.get("SLURM_LOCALID", "0"),
-        "WORLD_SIZE": given["SLURM_NTASKS"],
-        "MASTER_ADDR": address,
+        "WORLD_SIZE": given["SLURM_STEP_NUM_TASKS"],
+        "MASTER_ADDR": given.get("MASTER_ADDR") or _first_node(given["SLURM_STEP_NODELIST"]),
         "MASTER_PORT": given.get("MASTER_PORT", PORT),
     }
+
+
+def _first_node(nodes: str) -> str:
+    """Of a list as SLURM writes it: "a[07-09,12],b" is a07 and others. Its first process is there."""
+    first = re.match(r"(\[[^\]]*\]|[^,\[])*", nodes)
+    assert first is not None  # of nothing, too
+    return re.sub(r"\[([^\],-]*)[^\]]*\]", r"\1", first[0])
 
 
 class StageModule(nn.Module):
@@ -80,8 +101,12 @@ class LaunchedWorker(TrainingWorker):
     sharding: str = "ddp"
 
     @classmethod
-    def join(cls, sharding: str) -> LaunchedWorker:
+    def join(cls, sharding: str, *, on_gpu: bool) -> LaunchedWorker:
         """Meet the other processes, as the environment says; alone where it says nothing.
+
+        Args:
+            sharding: one of `SHARDINGS`.
+            on_gpu: whether to compute on this process's GPU.
 
         Raises:
             ValueError: unknown sharding, or as `cluster_environment`.
@@ -91,7 +116,7 @@ class LaunchedWorker(TrainingWorker):
         if sharding not in SHARDINGS:
             raise ValueError(f"sharding is {sharding!r}; {' or '.join(SHARDINGS)} fits")
         os.environ.update(cluster_environment(os.environ))
-        state = PartialState(cpu=not torch.cuda.is_available())
+        state = PartialState(cpu=not on_gpu)
         worker = cls(state.process_index, state.num_processes, device=state.device, sharding=sharding)
         return replace(worker, group=dist.new_group(backend="gloo")) if worker.is_sharded else worker
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,16 @@ def test_fp8_refuses_what_needs_a_backward_pass() -> None:
         engine.act(future, torch.zeros(1, 1, 28), torch.ones(16, 17), chunk, 2, 2, Guidance(chunk, chunk, "network"))
 
 
+def call_in_every_form(engine: TorchEngine) -> None:
+    """As plans do, of M futures and of one."""
+    scene = engine.observe(torch.ones(1, 3, 2, 16, 32), engine.encode_text("lift the bowl"))
+    for _ in range(2):
+        futures = engine.imagine(scene, torch.ones(4, 3, 2, 16, 32), (0.0,))
+        engine.evaluate(futures, torch.ones(4, 2, 16, 17), 3)
+    one = engine.imagine(scene, torch.ones(1, 3, 2, 16, 32), (0.0,))
+    engine.act(one, torch.zeros(1, 1, 28), torch.ones(16, 17), torch.ones(16, 28), 3, 3)
+
+
 def test_a_kind_of_block_is_one_graph_whatever_the_number_of_layers() -> None:
     """Two kinds of video block over memory, M futures and one; the value expert's over M and one; the action one's."""
     config = replace(SMALL, video=replace(SMALL.video, num_layers=5))
@@ -266,11 +277,26 @@ def test_a_kind_of_block_is_one_graph_whatever_the_number_of_layers() -> None:
 
     torch._dynamo.reset()
     compile_blocks(engine._model, dynamic=False, backend=note, fullgraph=True)
-    scene = engine.observe(torch.ones(1, 3, 2, 16, 32), engine.encode_text("lift the bowl"))
-    for _ in range(2):
-        futures = engine.imagine(scene, torch.ones(4, 3, 2, 16, 32), (0.0,))
-        engine.evaluate(futures, torch.ones(4, 2, 16, 17), 3)
-    one = engine.imagine(scene, torch.ones(1, 3, 2, 16, 32), (0.0,))
-    engine.act(one, torch.zeros(1, 1, 28), torch.ones(16, 17), torch.ones(16, 28), 3, 3)
+    call_in_every_form(engine)
     assert len(graphs) == 2 * 3 + 2 + 1
+    torch._dynamo.reset()
+
+
+def test_blocks_of_a_second_model_are_compiled_too() -> None:
+    """Full memory, then causal memory, in the thread that plans: 4 and 6 forms of a video block, more than the 8 that
+    torch compiles unless it is told otherwise; the experts' are the same."""
+    graphs: list[int] = []
+
+    def note(graph: Any, inputs: list[Tensor]) -> Any:
+        graphs.append(len(inputs))
+        return graph.forward
+
+    torch._dynamo.reset()
+    for causal in (False, True):
+        config = replace(SMALL, video=replace(SMALL.video, causal_memory=causal, num_layers=5))
+        engine = TorchEngine(random_model(config), NoImages(), WordEncoder())
+        compile_blocks(engine._model, dynamic=False, backend=note, fullgraph=True)
+        with ThreadPoolExecutor(1) as planning:
+            planning.submit(call_in_every_form, engine).result()
+    assert len(graphs) == 4 + 3 + 6
     torch._dynamo.reset()

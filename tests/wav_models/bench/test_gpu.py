@@ -65,13 +65,14 @@ for refused in ("av", "cv2", "diffusers", "pyarrow", "tyro", "rclpy"):
     except ModuleNotFoundError:
         continue
     sys.exit(f"{refused} was imported")
-from wav_models.bench.gpu.__main__ import main
-sys.exit(main(sys.argv[1:]))
+from wav_models.bench.gpu import __main__ as gpu
+gpu.PROGRAM = sys.orig_argv[:3]
+sys.exit(gpu.main(sys.argv[1:]))
 """
 
 
 ENDS = """
-import sys, time
+import os, signal, sys, threading, time
 from wav_models.bench.gpu import __main__ as gpu
 from wav_models.bench.gpu.session import Session
 
@@ -79,17 +80,37 @@ def hang(session):
     session.say("before")
     time.sleep(1000.0)
 
-def lose_the_device(session):
+def lose(session):
     def forget(self):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
     Session.forget = forget
     raise RuntimeError("what came of it")
 
-gpu.START_SECONDS = 60.0  # a busy machine is slow to begin
-gpu.PHASES = (gpu.Phase("fp8", 1.0, {"hang": hang, "lose": lose_the_device}[sys.argv[1]]), *gpu.PHASES[:1])
-sys.exit(gpu.main(sys.argv[2:]))
+def crash(session):
+    session.judge(False, "", "before")
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+def leave(session):
+    os._exit(3)
+
+if "hang" in sys.argv:  # it is not waited for as long as it may take
+    Timer = threading.Timer
+    threading.Timer = lambda limit, *rest: Timer(min(limit, 1.0), *rest)
+gpu.PROGRAM = sys.orig_argv[:3]
+gpu.PHASES = (*(gpu.Phase(each.__name__, 1.0, each) for each in (hang, lose, crash, leave)), gpu.PHASES[0])
+sys.exit(gpu.main(sys.argv[1:]))
 """
-"""A run whose first phase ends so."""
+"""A run of which every phase but the last ends its process."""
+HOW = (*gpu.ENDINGS, gpu.CRASHED)
+
+CANNOT_BEGIN = """
+import os, signal, sys
+from wav_models.bench.gpu import __main__ as gpu
+if "--began" in sys.argv:
+    os.kill(os.getpid(), signal.SIGSEGV)
+gpu.PROGRAM = sys.orig_argv[:3]
+sys.exit(gpu.main(sys.argv[1:]))
+"""
 
 
 def rows_of(directory: Path) -> list[dict[str, Any]]:
@@ -103,7 +124,7 @@ def test_all_phases_pass_on_a_cpu_with_five_packages(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / RESULTS).read_text().splitlines()]
     assert done.returncode == 0, done.stderr[-2000:] + "".join(map(str, [r for r in rows if "FAILED" in r["result"]]))
     assert done.stdout.splitlines() == (tmp_path / RESULTS).read_text().splitlines()
-    assert [row["name"] for row in rows if row["result"] == "phase"] == [phase.name for phase in PHASES]
+    assert [row["phase"] for row in rows if row["result"] == "ends"] == [phase.name for phase in PHASES]
     assert rows[-1]["result"] == "done"
     assert rows[-1]["failed"] == 0
     plans = [row for row in rows if row["result"] == "plan"]
@@ -120,36 +141,45 @@ def test_all_phases_pass_on_a_cpu_with_five_packages(tmp_path: Path) -> None:
     )
 
 
-def test_a_phase_that_raises_is_a_result_and_the_next_one_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_phase_that_raises_is_a_result_and_the_next_one_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "empty_like", lambda _: 1 / 0)
-    assert (
-        main(["--device", "cpu", "--preset", "wav-tiny", "--out", str(tmp_path), "--only", "machine", "tensorrt"]) == 1
-    )
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    failed = next(row for row in rows if row["result"] == "FAILED")
+    session = Session(torch.device("cpu"), "wav-tiny", 1e6, tmp_path)
+    gpu.run(session, [phase for phase in PHASES if phase.name in ("machine", "tensorrt")])
+    rows = session.rows()
+    (failed,) = (row for row in rows if row["result"] == "FAILED")
     assert failed["phase"] == "machine"
     assert "ZeroDivisionError" in failed["error"]
     assert any(row["result"] == "left out" and row["phase"] == "tensorrt" for row in rows)
 
 
-@pytest.mark.parametrize(("how", "said"), [("hang", "cut off"), ("lose", "device lost")])
-def test_a_phase_that_hangs_or_loses_the_device_costs_itself_only(how: str, said: str, tmp_path: Path) -> None:
+def test_a_phase_that_ends_its_process_costs_itself_only(tmp_path: Path) -> None:
     """What is left is done by another process: an error of a GPU stays with the one that it happened in."""
-    options = ["--device", "cpu", "--preset", "wav-tiny", "--out", str(tmp_path), "--seconds", "73"]
-    command = [sys.executable, "-c", ENDS, how, *options, "--only", "fp8", "machine"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    options = ["--device", "cpu", "--preset", "wav-tiny", "--out", str(tmp_path), "--seconds", "500"]
+    done = subprocess.run([sys.executable, "-c", ENDS, *options], capture_output=True, text=True, timeout=500)
     rows = rows_of(tmp_path)
     assert done.stdout.splitlines() == (tmp_path / RESULTS).read_text().splitlines(), done.stderr[-2000:]
-    ended = next(row for row in rows if row["result"] == said)
-    assert ended["phase"] == "fp8"
-    assert ended.get("error", "").startswith("" if how == "hang" else "RuntimeError: CUDA error: an illegal memory")
-    assert [row["name"] for row in rows if row["result"] == "phase"] == ["machine"]
+    assert [row["phase"] for row in rows if row["result"] == "begins"] == ["hang", "lose", "crash", "leave", "machine"]
+    ended = [(row["phase"], row["result"], row.get("error", "")[:23]) for row in rows if row["result"] in HOW]
+    assert ended == [
+        ("hang", "cut off", ""),
+        ("lose", "device lost", "RuntimeError: CUDA erro"),
+        ("crash", "crashed", "SIGSEGV"),
+        ("leave", "crashed", "exit code 3"),
+        ("machine", "ends", ""),
+    ]
     assert any(row["result"] == "matrix product" for row in rows)
     assert rows[-1]["result"] == "done"
-    assert done.returncode == 1 <= rows[-1]["failed"]
+    assert rows[-1]["failed"] == done.returncode == 4 + 2  # beside the ends what came of one, and before another
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
+
+
+def test_a_process_that_cannot_begin_is_a_failure_and_is_not_tried_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CANNOT_BEGIN, "--device", "cpu", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr[-2000:]
+    crashed, end = rows_of(tmp_path)
+    assert (crashed["result"], crashed["phase"], crashed["error"]) == ("crashed", None, "SIGSEGV")
+    assert (end["result"], end["failed"]) == ("done", 1)
 
 
 def test_what_does_not_fit_into_the_memory_costs_its_own_result_only(
@@ -187,7 +217,7 @@ def test_what_does_not_fit_into_the_memory_costs_its_own_result_only(
     assert [row["causal"] for row in rows if row["result"] == "eager"] == [True]
     assert [row["stage"] for row in rows if row["result"] == "training step"] == ["video", "value", "action"]
     failed = [row for row in rows if row["result"] == "FAILED"]
-    assert len(failed) == session.failed == 4 + 1 + 3
+    assert len(failed) == 4 + 1 + 3
     assert all("out of memory" in row["error"] for row in failed)
 
 
@@ -317,11 +347,10 @@ def test_a_gpu_that_tensorrt_does_not_serve_is_no_failure(tmp_path: Path, monkey
     (row,) = rows_of(tmp_path)
     assert row["result"] == "left out"
     assert "this GPU is sm_90; install classic TensorRT" in row["why"]
-    assert session.failed == 0
 
 
 def test_phases_that_do_not_fit_are_left_out_and_time_is_kept_for_the_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a clock of which every phase that runs takes 10 s."""
     now, ran = [0.0], []
@@ -335,12 +364,11 @@ def test_phases_that_do_not_fit_are_left_out_and_time_is_kept_for_the_last(
 
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     made = phase("machine", 10), phase("correct", 50), phase("eager", 10), phase("plans", 60)
-    monkeypatch.setattr(gpu, "PHASES", made)
-    assert main(["--device", "cpu", "--preset", "wav-tiny", "--out", str(tmp_path), "--seconds", "100"]) == 0
+    session = Session(torch.device("cpu"), "wav-tiny", 100.0, tmp_path)
+    gpu.run(session, made)
     assert ran == ["machine", "eager", "plans"]
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["phase"] for row in rows if row["result"] == "left out"] == ["correct"]
-    assert main(["--device", "cpu", "--out", str(tmp_path), "--seconds", "5", "--only", "plans"]) == 0
+    assert [row["phase"] for row in session.rows() if row["result"] == "left out"] == ["correct"]
+    gpu.run(Session(torch.device("cpu"), "wav-tiny", 5.0, tmp_path), made[-1:])
     assert ran == ["machine", "eager", "plans"]
 
 

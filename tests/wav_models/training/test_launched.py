@@ -39,7 +39,7 @@ from wav_models.training.stage_table import make_stage
 
 directory, sharding, stage, steps = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 model, batches, loop = pickle.loads((directory / "inputs.pickle").read_bytes())
-worker = LaunchedWorker.join(sharding)
+worker = LaunchedWorker.join(sharding, on_gpu=False)
 assert worker.size == 2
 stage = make_stage(stage, model, batches, TrainConfig(), dict)
 

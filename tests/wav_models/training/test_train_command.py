@@ -37,7 +37,7 @@ from wav_models.training.data.frames import (
     fingerprints,
     read_table,
 )
-from wav_models.training.launched import cluster_environment
+from wav_models.training.launched import LaunchedWorker, cluster_environment
 from wav_models.training.state import Progress, StateError, load_tensors, save_tensors
 from wav_models.training.steps import load_part
 
@@ -368,6 +368,10 @@ def test_a_stage_names_what_must_come_before(
         assert "--minutes X or --steps N" in capsys.readouterr().err
 
 
+TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "node1", "MASTER_PORT": "1234"}
+SRUN = {"SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8"}
+
+
 class Launched(Exception):
     """Instead of becoming another program."""
 
@@ -380,8 +384,9 @@ class Launched(Exception):
         (4, [], {}, 4),
         (4, ["--devices", "2"], {}, 2),
         (4, ["--devices", "0"], {}, 0),
-        (4, [], {"RANK": "0", "WORLD_SIZE": "4"}, 0),
-        (4, [], {"SLURM_PROCID": "1", "SLURM_NTASKS": "8", "MASTER_ADDR": "node1"}, 0),
+        (4, [], TORCHRUN, 0),
+        (4, [], {**SRUN, "SLURM_STEP_NODELIST": "node1"}, 0),
+        (4, [], {**SRUN, "SLURM_STEP_NUM_TASKS": "1"}, 4),
     ],
 )
 def test_processes_are_started_where_there_are_several_gpus_and_nobody_has_started_any(
@@ -425,15 +430,73 @@ def test_more_gpus_than_there_are_is_refused(
     assert "devices is 2; this machine has 1 GPUs" in capsys.readouterr().err
 
 
-def test_slurm_says_each_process_its_place() -> None:
-    slurm = {"SLURM_PROCID": "3", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}
-    with pytest.raises(ValueError, match="set MASTER_ADDR"):
-        cluster_environment(slurm)
-    place = cluster_environment({**slurm, "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"})
-    assert (place["RANK"], place["LOCAL_RANK"], place["WORLD_SIZE"], place["MASTER_ADDR"]) == (
-        "3",
-        "1",
-        "8",
-        "10.0.0.1",
-    )
-    assert cluster_environment({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}) == {}
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("node1", "node1"),
+        ("gpu-3,gpu-[5-7]", "gpu-3"),
+        ("node[007-009,012],other", "node007"),
+        ("a[2,5]", "a2"),
+        ("rack[1-2]node[03-04]", "rack1node03"),
+    ],
+)
+def test_processes_of_slurm_meet_on_the_first_node_of_their_step(nodes: str, first: str) -> None:
+    place = cluster_environment({**SRUN, "SLURM_STEP_NODELIST": nodes, "SLURM_LAUNCH_NODE_IPADDR": "of a login node"})
+    expected = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "MASTER_ADDR": first, "MASTER_PORT": "29500"}
+    assert place == expected
+    there = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "1234"}
+    assert cluster_environment({**SRUN, **there, "SLURM_STEP_NODELIST": nodes}) == {**expected, **there}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"WORLD_SIZE": "1", "RANK": "0", **SRUN},
+        {"SLURM_NTASKS": "8"},  # a shell of salloc
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "1"},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1"},  # an interactive one
+    ],
+)
+def test_a_process_alone_is_alone(given: dict[str, str]) -> None:
+    assert cluster_environment(given) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "MASTER_ADDR": "node1"}, "8 tasks, but srun has not started this"),
+        ({"WORLD_SIZE": "4"}, "WORLD_SIZE is 4, but RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT are not set"),
+        ({**TORCHRUN, "LOCAL_RANK": ""}, "WORLD_SIZE is 4, but LOCAL_RANK is not set"),
+    ],
+)
+def test_what_would_wait_for_others_in_vain_or_train_beside_them_names_what_is_missing(
+    given: dict[str, str], missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A batch script without srun would be the first of eight; without a LOCAL_RANK each of four trained alone."""
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert main(["video", "--data", ".", "--out", "y", "--steps", "1"]) == 2
+    assert missing in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("asked", "on_gpu"), [([], True), (["--devices", "0"], False)])
+def test_processes_of_torchrun_train_on_the_cpu_where_they_are_told_to(
+    asked: list[str], on_gpu: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found: list[bool] = []
+
+    def join(_: str, *, on_gpu: bool) -> None:
+        found.append(on_gpu)
+        raise Launched
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(LaunchedWorker, "join", join)
+    monkeypatch.setattr(training_command, "_devices_to_start", lambda _: 1)
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    config = tmp_path / "train.yaml"
+    config.write_text(CONFIG)
+    with pytest.raises(Launched):
+        main(["video", "--data", ".", "--out", str(tmp_path), "--steps", "1", "--config", str(config), *asked])
+    assert found == [on_gpu]

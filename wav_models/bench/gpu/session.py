@@ -47,7 +47,6 @@ class Session:
         seconds: the time that all phases may take.
         out: where the results go, one JSON object a line, as soon as each is there.
         facts: what a later phase builds on, e.g. "gemm_flops" [1/s].
-        failed: how often something did not hold.
         began: when the time began, by the monotonic clock [s]; earlier than here where another process began it.
     """
 
@@ -56,7 +55,6 @@ class Session:
     seconds: float
     out: Path
     facts: dict[str, Any] = field(default_factory=dict)
-    failed: int = 0
     began: float = field(default_factory=lambda: time.monotonic())
 
     def __post_init__(self) -> None:
@@ -92,9 +90,12 @@ class Session:
         with (self.out / RESULTS).open("a") as file:
             file.write(line + "\n")
 
+    def rows(self) -> list[dict[str, Any]]:
+        """All results there are, also of other processes."""
+        return [json.loads(line) for line in (self.out / RESULTS).read_text().splitlines()]
+
     def judge(self, holds: bool, result: str, otherwise: str, **values: Any) -> None:
-        """As `say`, and count what does not hold as a failure."""
-        self.failed += not holds
+        """As `say`; what does not hold begins with FAILED."""
         self.say(result if holds else f"FAILED: {otherwise}", **values)
 
     def attempt(self, work: Callable[[], T], **what: Any) -> T | None:
@@ -109,7 +110,6 @@ class Session:
         try:
             return work()
         except Exception as error:
-            self.failed += 1
             place = traceback.extract_tb(error.__traceback__)[-1]
             said = f"{type(error).__name__}: {error}"[:400]
             self.say("FAILED", **what, error=said, at=f"{Path(place.filename).name}:{place.lineno}")

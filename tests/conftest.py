@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -67,6 +68,13 @@ _ENDING_TIMEOUT = 60.0
 """Of a system that was asked to end [s]."""
 
 StartSystem = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
+
+
+def pytest_collection_finish() -> None:
+    """Simulated arms are threads of this process. A full garbage collection of all that was imported takes a second on
+    a busy machine, in which no arm is heard: drivers take a bus for silent after half of one, and refuse to go on."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -172,6 +172,7 @@ def load_checkpoint(
     _load_strictly(model, files, MODEL, our_name, official_name)
     if isinstance(autoencoder, TinyAutoencoder):
         _load_strictly(autoencoder, files, AUTOENCODER, str, str)
+        autoencoder.float()  # whatever it was stored as
     checkpoint = Checkpoint(
         config,
         _in_format(model, dtype).to(device).eval().requires_grad_(False),
@@ -248,6 +249,8 @@ def _in_format(model: WAVModel, dtype: torch.dtype) -> WAVModel:
     return model
 
 
+_FORMATS: Final = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+"""Of weights in a file. 8 bits are made of them where they are asked for, with scales of their own."""
 _CHANNELS: Final = ("value.proj_in.", "value.proj_out.", "action.proj_in.", "action.proj_out.")
 """Parameters whose shapes are those of a robot's values, actions and state."""
 
@@ -334,10 +337,15 @@ def _check_tensors(
             if name in tensors and tensors[name].shape != tensor.shape
         ],
         "no floating point": [published(n) for n, tensor in tensors.items() if not tensor.is_floating_point()],
+        "of too few bits": [
+            f"{published(name)} {tensor.dtype}"
+            for name, tensor in tensors.items()
+            if tensor.is_floating_point() and tensor.dtype not in _FORMATS
+        ],
         "not finite": [
             published(name)
             for name, tensor in tensors.items()
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+            if tensor.dtype in _FORMATS and not torch.isfinite(tensor).all()
         ],
     }
     found = "; ".join(f"{what} ({len(names)}): {_first(names)}" for what, names in problems.items() if names)

@@ -56,6 +56,8 @@ def _listed(directory: Path) -> list[str]:
             f"{directory / SUMS}: lists no files, so nobody knows what the checkpoint is; write it "
             f"(cd {directory} && sha256sum *.json *.safetensors > {SUMS})"
         )
+    if elsewhere := [name for name in files.saved if Path(name).name != name]:
+        raise CheckpointError(f"{directory / SUMS}: lists {elsewhere[0]!r}, which is no name of a file beside it")
     files.verify()
     return sorted(files.saved)
 

@@ -8,7 +8,6 @@ that changes later, or while it is read, changes nothing here.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import stat
@@ -18,6 +17,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from wav_models.configuration import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,10 +67,9 @@ class CheckpointFiles:
         content = self._content(name)
         self._compare(name)
         try:
-            return json.loads(content.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            said = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-            raise CheckpointError(f"{path}: not JSON ({said}); restore the file") from error
+            return parse_json(content.decode("utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"{path}: not JSON ({error}); restore the file") from error
 
     def tensors(self, name: str, max_bytes: int) -> dict[str, Tensor]:
         """The tensors of a safetensors file of at most that size."""

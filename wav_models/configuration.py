@@ -168,6 +168,18 @@ def load(cls: type[T], path: Path, settings: Iterable[str] = ()) -> T:
     return from_dict(cls, with_settings(read(path), settings), str(path))
 
 
+def parse_json(text: str | bytes, hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """What JSON says; ValueError where it is none, also where it is nested too deeply for Python.
+
+    Args:
+        hook: makes what becomes of an object's pairs; a dictionary by default.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=hook)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def with_settings(data: Mapping[str, Any], settings: Iterable[str], where: str = "") -> dict[str, Any]:
     """Nested mappings in which some keys have other values.
 
@@ -216,7 +228,7 @@ def read(path: Path) -> dict[str, Any]:
         if (size := path.stat().st_size) > _MAX_FILE:
             raise ConfigurationError(f"{path}: {size} bytes are too many for a configuration")
         text = path.read_text(encoding="utf-8")
-        data = json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else _read_yaml(text, {})
+        data = parse_json(text, _once) if path.suffix == ".json" else _read_yaml(text, {})
     except FileNotFoundError as error:
         raise ConfigurationError(f"{path}: no such file") from error
     except OSError as error:

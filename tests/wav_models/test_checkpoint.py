@@ -124,12 +124,29 @@ def test_missing_directory_says_what_to_do(tmp_path: Path) -> None:
         ({"action_proj_out.bias": torch.zeros(3)}, r"action_proj_out.bias \[3\], expected \[28\]"),
         ({"proj_out.bias": torch.full((32,), torch.nan)}, r"not finite \(1\): proj_out.bias"),
         ({"proj_out.bias": torch.zeros(32, dtype=torch.int64)}, r"no floating point \(1\): proj_out.bias"),
+        ({"proj_out.bias": torch.zeros(32, dtype=torch.bool)}, r"no floating point \(1\): proj_out.bias"),
+        ({"proj_out.bias": torch.zeros(32, dtype=torch.complex64)}, r"no floating point \(1\): proj_out.bias"),
+        *(
+            ({"proj_out.bias": torch.zeros(32).to(kind)}, rf"of too few bits \(1\): proj_out.bias {kind}")
+            for kind in (torch.float8_e4m3fn, torch.float8_e5m2)
+        ),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(directory: Path, changes: dict[str, Tensor | None], message: str) -> None:
     _edit(directory / "model.safetensors", **changes)
     with pytest.raises(CheckpointError, match=r"model.safetensors: .*" + message):
         load_checkpoint(directory)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16])
+def test_an_autoencoder_of_any_format_encodes(directory: Path, kind: torch.dtype) -> None:
+    path = directory / "autoencoder.safetensors"
+    save_file({name: tensor.to(kind) for name, tensor in load_file(path).items()}, path)
+    checkpoint = load_checkpoint(directory)
+    config = checkpoint.config
+    height, width = config.latent.image_size
+    images = torch.zeros(1, len(config.embodiment.views), 1, height, width, 3, dtype=torch.uint8)
+    assert checkpoint.autoencoder.encode_future(images).dtype == torch.float32
 
 
 def test_statistics_of_another_horizon_are_named(directory: Path) -> None:

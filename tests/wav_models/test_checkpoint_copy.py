@@ -88,3 +88,15 @@ def test_what_cannot_be_copied_is_named(checkpoint: Path, hub: Path, tmp_path: P
         with pytest.raises(CheckpointError, match=message):
             copy_checkpoint(source, target)
     assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("name", ["part/config.json", "./config.json", "/etc/hostname"])
+def test_files_that_lie_elsewhere_are_not_copied(checkpoint: Path, tmp_path: Path, name: str) -> None:
+    (checkpoint / "part").mkdir()
+    shutil.copyfile(checkpoint / "config.json", checkpoint / "part/config.json")
+    digest = hash_files(checkpoint)["config.json"]
+    with (checkpoint / SUMS).open("a") as file:
+        file.write(f"{digest}  {name}\n")
+    with pytest.raises(CheckpointError, match="SHA256SUMS: lists .*no name of a file beside it"):
+        copy_checkpoint(str(checkpoint), str(tmp_path / "there"))
+    assert not (tmp_path / "there").exists()

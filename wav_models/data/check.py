@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from wav_models.data.check_episode import Problem, check_episode, check_mapped_episode
 from wav_models.data.conventions import Conventions, missing_names
-from wav_models.data.dataset import CONVERT, Dataset, DatasetError, read_info, read_tasks
+from wav_models.data.dataset import CONVERT, Dataset, DatasetError, read_info, read_json, read_tasks
 from wav_models.data.episode_lines import misplaced_lines
 from wav_models.data.header import header_faults, robot_of
 from wav_models.data.label_settings import label_conflict
@@ -224,8 +223,8 @@ def _check_statistics(dataset: Dataset) -> Iterator[Problem]:
     remedies = dict.fromkeys((*normalised, *DEFAULT_FEATURES), "recording more writes it anew")
     remedies[VALUE_KEY] = f"run `wav label {dataset.root}`"
     try:
-        stats: dict[str, Any] = json.loads((dataset.root / STATS_PATH).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        stats = read_json(dataset.root / STATS_PATH, dict)
+    except DatasetError as error:
         yield Problem("error", STATS_PATH, f"missing or unreadable: {error}", remedies[STATE_KEY])
         return
     for name in dataset.info["features"]:

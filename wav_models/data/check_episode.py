@@ -16,6 +16,7 @@ from wav_models.data.conventions import Conventions
 from wav_models.data.dataset import Dataset, DatasetError, Episode, VideoPart
 from wav_models.data.layout import EFFORT_KEY, RATE_TOLERANCE, VALUE_KEY
 from wav_models.data.mapped_dataset import MappedDataset
+from wav_models.data.tables import read_column
 from wav_models.data.video_reader import VideoError, VideoFacts, changes
 from wav_models.embodiment import Channel, Embodiment
 from wav_models.presets import PRESETS
@@ -153,17 +154,24 @@ def _check_rows(
         "index": first_index + np.arange(len(episode)),
         "timestamp": (np.arange(len(episode)) / episode.fps).astype(np.float32),
     }
-    described = {name for name, feature in dataset.info["features"].items() if feature.get("dtype") != "video"}
+    videos = {k for k, f in dataset.info["features"].items() if isinstance(f, dict) and f.get("dtype") == "video"}
+    described = set(dataset.info["features"]) - videos
     for name in sorted((described | set(expected)) - set(table.column_names) - {VALUE_KEY}):  # labelling comes later
         yield Problem("error", where, f"column {name!r} is missing", _RERECORD)
     for name in sorted(set(table.column_names) - described):
         yield Problem("error", where, f"column {name!r} is not in meta/info.json", "describe it there, or remove it")
+    numbers: dict[str, FloatArray] = {}
+    for name in sorted({*expected, "task_index"} & set(table.column_names)):
+        try:
+            numbers[name] = read_column(table, name, None, where)
+        except DatasetError as error:
+            yield Problem("error", where, str(error), _RERECORD)
     for name, column in expected.items():
-        if name in table.column_names and not np.allclose(table[name].to_numpy(), column, rtol=0, atol=1e-4):
+        if name in numbers and not np.allclose(numbers[name], column, rtol=0, atol=1e-4):
             message = f"column {name!r} does not count up from {column[0]} as it should"
             yield Problem("error", where, message, "an episode was moved or removed by hand; restore it")
-    if tasks is not None and "task_index" in table.column_names:
-        named = {tasks.get(number) for number in table["task_index"].unique().to_pylist()}
+    if tasks is not None and "task_index" in numbers:
+        named = {tasks.get(int(number)) for number in np.unique(numbers["task_index"])}
         if named != {episode.instruction}:
             message = f"task_index means {named}, the episode table says {episode.instruction!r}"
             yield Problem("error", where, message, "restore meta/tasks.parquet from a copy")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wav_models.configuration import parse_json
 from wav_models.data.header import header_faults, image_size, robot_of
 from wav_models.data.images import resize_image
 from wav_models.data.layout import (
@@ -38,6 +38,7 @@ from wav_models.data.video_reader import read_frames
 from wav_models.embodiment import Embodiment
 from wav_models.types import FloatArray, ImageArray, IndexArray
 
+J = TypeVar("J", dict[str, Any], list[Any])
 CONVERT: Final = "`wav dataset convert` makes one of it, or a `mapping` in the training configuration"
 """What to do with a dataset that is of another layout."""
 
@@ -328,15 +329,14 @@ class Dataset:
 
     def _pictures(self, row: Mapping[str, Any], key: str, data_file: Path) -> VideoPart | ImageColumn:
         """Where an episode's pictures of a camera are."""
-        return VideoPart(
-            self._locate(self.info["video_path"], row, f"videos/{key}", video_key=key),
-            float(row[f"videos/{key}/from_timestamp"]),
-            float(row[f"videos/{key}/to_timestamp"]),
-        )
+        start, end = (float(row[f"videos/{key}/{name}_timestamp"]) for name in ("from", "to"))
+        if not 0.0 <= start < math.inf or not start <= end:
+            raise ValueError(f"the part of {key} is from {start} to {end} s")
+        return VideoPart(self._locate(self.info["video_path"], row, f"videos/{key}", video_key=key), start, end)
 
     def _episode_info(self, row: dict[str, Any]) -> EpisodeInfo:
         data_file = self._locate(self.info["data_path"], row, "data")
-        instruction, extra = row["tasks"][0], json.loads(row.get("extra") or "{}")
+        instruction, extra = row["tasks"][0], parse_json(row.get("extra") or "{}")
         if not isinstance(instruction, str) or not isinstance(extra, dict):
             raise TypeError(f"tasks {row['tasks']}, extra {extra}")
         return EpisodeInfo(
@@ -378,13 +378,26 @@ def read_info(root: Path) -> dict[str, Any]:
     """
     path = root / INFO_PATH
     try:
-        info = json.loads(path.read_text(encoding="utf-8-sig"))
+        info = parse_json(path.read_text(encoding="utf-8-sig"))
         info["codebase_version"], info["fps"], info["features"].items()
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}; is {root} a LeRobot dataset?") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path}: damaged or incomplete: {error!r}") from error
     return dict(info)
+
+
+def read_json(path: Path, kind: type[J]) -> J:
+    """What another JSON file of a dataset says; DatasetError naming the file unless that is of this kind."""
+    try:
+        said = parse_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore it from a copy") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: damaged ({error}); restore it from a copy") from error
+    if not isinstance(said, kind):
+        raise DatasetError(f"{path}: holds {type(said).__name__}, not {kind.__name__}; restore it from a copy")
+    return said
 
 
 def read_tasks(path: Path) -> list[str]:

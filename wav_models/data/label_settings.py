@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wav_models.configuration import parse_json
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.layout import VALUE_KEY
 
@@ -35,7 +36,7 @@ def read_label_settings(path: Path) -> dict[str, Any] | None:
         schema = pq.read_schema(path)
         if VALUE_KEY not in schema.names:
             return None
-        return dict(json.loads((schema.metadata or {}).get(_METADATA_KEY, b"{}")))
+        return dict(parse_json((schema.metadata or {}).get(_METADATA_KEY, b"{}")))
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         raise DatasetError(f"{path}: cannot be read: {error}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any, Final, get_args
 import numpy as np
 import pyarrow as pa
 
-from wav_models.configuration import did_you_mean, from_dict
+from wav_models.configuration import did_you_mean, from_dict, parse_json
 from wav_models.data.dataset import (
     Dataset,
     DatasetError,
@@ -345,7 +344,7 @@ def _read_lines(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     try:
         for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
             if line.strip():
-                row = json.loads(line)
+                row = parse_json(line)
                 if not isinstance(row, dict):
                     raise DatasetError(f"{path}: line {number} is no JSON object")
                 yield path, row

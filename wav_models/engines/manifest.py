@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wav_models.checkpoint import AUTOENCODER, CONFIG, MODEL, Checkpoint
-from wav_models.checkpoint_files import file_sha256
-from wav_models.configuration import from_dict
+from wav_models.checkpoint_files import MAX_JSON_BYTES, file_sha256
+from wav_models.configuration import from_dict, parse_json
 from wav_models.data.durable import write_json
 from wav_models.engines.base import EngineError
 from wav_models.networks.autoencoder import LTXAutoencoder
@@ -138,15 +137,17 @@ def read_manifest(directory: Path) -> Manifest:
         EngineError: it is missing, unreadable or damaged.
     """
     path = directory / MANIFEST
+    if not path.is_file():
+        raise EngineError(f"{path}: no such file; {REMEDY}")
     try:
-        manifest = from_dict(Manifest, json.loads(path.read_text(encoding="utf-8")))
+        if (size := path.stat().st_size) > MAX_JSON_BYTES:
+            raise ValueError(f"{size} bytes")
+        manifest = from_dict(Manifest, parse_json(path.read_text(encoding="utf-8")))
         _check_graphs(manifest)
         return manifest
-    except FileNotFoundError as error:
-        raise EngineError(f"{path}: no such file; {REMEDY}") from error
     except OSError as error:
         raise EngineError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise EngineError(f"{path}: not a manifest of this version ({error}); {REMEDY}") from error
 
 

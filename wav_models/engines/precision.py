@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -12,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from wav_models.configuration import check_choice
+from wav_models.configuration import check_choice, parse_json
 from wav_models.data.durable import write_json
 
 PRECISIONS: Final = ("auto", "fp32", "bf16", "fp16", "fp8", "int8")
@@ -79,7 +78,7 @@ def _bf16_pays() -> bool:
 
     path, key = user_cache() / "bf16.json", f"{processor_name()}, torch {torch.__version__}"
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = parse_json(path.read_text(encoding="utf-8"))
         if isinstance(known[key], float):
             return bool(known[key] <= PAYS)
     except (OSError, ValueError, KeyError, TypeError):

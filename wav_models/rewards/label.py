@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wav_models.data.dataset import Dataset, DatasetError, Episode
+from wav_models.data.dataset import Dataset, DatasetError, Episode, read_json
 from wav_models.data.durable import publish, write_json, write_parquet
 from wav_models.data.episode_lines import mend_lines
 from wav_models.data.label_settings import read_label_settings, with_label_settings
@@ -70,6 +69,8 @@ def label_dataset(
         raise DatasetError(f"{root}: has no episodes to label; record some first")
     with DatasetLock(root, "wav label"):
         dataset = Dataset(root)  # as the last recorder left it
+        stats_path = dataset.root / STATS_PATH
+        stats = read_json(stats_path, dict) if stats_path.is_file() else {}
         files: dict[Path, list[int]] = {}
         for episode in dataset.episodes:
             if not episode.length:
@@ -77,7 +78,7 @@ def label_dataset(
             files.setdefault(episode.data_file, []).append(episode.index)
         todo = {path: indices for path, indices in files.items() if not _is_labelled(dataset, path, indices, config)}
         _label_files(dataset, todo, config, num_workers, on_progress)
-        _write_metadata(dataset, config)
+        _write_metadata(dataset, config, stats)
     return len(todo)
 
 
@@ -145,12 +146,10 @@ def _settings(config: LabelConfig) -> dict[str, Any]:
     return {**asdict(config), "image_size": list(config.image_size)}
 
 
-def _write_metadata(dataset: Dataset, config: LabelConfig) -> None:
+def _write_metadata(dataset: Dataset, config: LabelConfig, stats: dict[str, Any]) -> None:
     values = {episode.info.index: episode.values for episode in dataset if episode.values is not None}
     mend_lines(dataset.root, stats={VALUE_KEY: {index: feature_stats(rows) for index, rows in values.items()}})
-    stats_path = dataset.root / STATS_PATH
-    stats = json.loads(stats_path.read_text(encoding="utf-8")) if stats_path.is_file() else {}
-    write_json(stats_path, {**stats, VALUE_KEY: feature_stats(np.concatenate(list(values.values())))})
+    write_json(dataset.root / STATS_PATH, {**stats, VALUE_KEY: feature_stats(np.concatenate(list(values.values())))})
     names = dataset.robot.value_names
     feature = {"dtype": "float32", "shape": [len(names)], "names": list(names)}
     info = {**dataset.info, "features": {**dataset.info["features"], VALUE_KEY: feature}}

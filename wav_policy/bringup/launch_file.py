@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Mapping
 from functools import partial
-from typing import IO
 
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
@@ -24,9 +23,9 @@ from wav_models.signals import meant_signals
 from wav_policy.bringup.arguments import ARGUMENTS, LaunchArgumentError, parse, split_assignments
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import NodeLaunch, launches, require
-from wav_policy.bringup.system_lock import lock_system
+from wav_policy.bringup.system_lock import SystemLock
 
-_LOCKS: list[IO[str]] = []
+_LOCKS: list[SystemLock] = []
 """Of the systems in this launch; they end with the process."""
 
 
@@ -68,7 +67,7 @@ def _start_nodes(file_name: str, fixed: Mapping[str, str], context: LaunchContex
     values["namespace"] = f"{pushed}/{values['namespace'].strip('/')}"
     nodes = launches(parse({**given, **values, **fixed}))
     require(nodes)
-    _LOCKS.append(lock_system(nodes[0].namespace))
+    _LOCKS.append(SystemLock(nodes[0].namespace))
     return [_node_action(node) for node in nodes]
 
 

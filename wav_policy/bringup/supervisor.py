@@ -25,7 +25,7 @@ import yaml
 from wav_models.signals import die_with_parent, ignore_ends
 from wav_policy.bringup import paths
 from wav_policy.bringup.node_table import NodeLaunch, require
-from wav_policy.bringup.system_lock import lock_system
+from wav_policy.bringup.system_lock import SystemLock
 
 _KILL_TIME = 3.0
 """How long a process group may take to end once it has been killed [s]."""
@@ -74,7 +74,7 @@ class Supervisor:
         self._children: list[_Child] = []
         self._cause = ""
         self._parameter_directory: Path | None = None
-        self._lock: IO[str] | None = None
+        self._lock: SystemLock | None = None
 
     def __enter__(self) -> Supervisor:
         return self
@@ -96,7 +96,7 @@ class Supervisor:
         require(nodes)
         namespace = nodes[0].namespace if nodes else ""
         if self._lock is None:
-            self._lock = lock_system(namespace)
+            self._lock = SystemLock(namespace)
         self._parameter_directory = paths.runtime_directory(namespace) / f"parameters-{os.getpid()}"
         for node in nodes:
             self._start(node, command(node, self._parameter_directory))

@@ -160,8 +160,10 @@ def joints_of(names: Sequence[str]) -> NDArray[np.int64]:
     """Their indices.
 
     Raises:
-        GoalError: one is none of ours.
+        GoalError: one is none of ours, or there are more than we have.
     """
+    if len(names) > JOINT_DIM:
+        raise GoalError(GoalCode.INVALID_JOINTS, f"{len(names)} joints are named; there are {JOINT_DIM}")
     for name in names:
         if name not in JOINT_NAMES:
             raise GoalError(GoalCode.INVALID_JOINTS, f"there is no joint {name!r}; there are {', '.join(JOINT_NAMES)}")

@@ -36,6 +36,8 @@ STREAM_PATH: Final = "/stream"
 """Of the page's websocket."""
 
 _PICTURE_HEIGHT: Final = 240
+_PICTURE_WIDTH: Final = 1920
+"""[px]"""
 _JPEG_QUALITY: Final = 70
 _STILL: Final = 5e-4
 """Arms that moved less are not sent again [rad or m]."""
@@ -219,16 +221,15 @@ def _packed(contents: Mapping[str, Any], pictures: Mapping[str, bytes]) -> bytes
 def _jpeg(image: ImageArray) -> bytes:
     """Not higher than the page shows it."""
     width, height = page_size(image)
-    if height < image.shape[0]:
-        image = resize_image(image, (height, width))
+    image = resize_image(image, (height, width))
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=_JPEG_QUALITY, colorsubsampling="420"))
 
 
 def page_size(image: ImageArray) -> tuple[int, int]:
     """Width and height on the page of a camera's picture, at most [px]."""
     height, width, _ = image.shape
-    shown = min(height, _PICTURE_HEIGHT)
-    return round(width * shown / height), shown
+    scale = min(1.0, _PICTURE_HEIGHT / height, _PICTURE_WIDTH / width)
+    return max(round(scale * width), 1), max(round(scale * height), 1)
 
 
 def _millimetres(points: FloatArray) -> list[Any]:

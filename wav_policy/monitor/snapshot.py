@@ -24,6 +24,8 @@ ARMS: Final = ("piper_node: left arm", "piper_node: right arm")
 RECORDER: Final = "recorder_node: episode"
 NODES: Final = "lifecycle_manager: nodes"
 """Names on /diagnostics."""
+REPORTS: Final = frozenset((CONTROL, PLANNING, WORLD_REPORT, *ARMS, RECORDER))
+"""Those that the page shows."""
 
 _MAX_FEEDBACK_AGE: Final = 500.0
 """What an arm says of itself counts while its feedback is younger [ms]."""
@@ -58,6 +60,13 @@ class StatusReport:
     level: int
     message: str
     values: Mapping[str, str]
+
+    def number(self, key: str) -> float | None:
+        """A value as a number; None where it is not there, or none."""
+        try:
+            return float(self.values.get(key, ""))
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -182,9 +191,9 @@ def _said(name: str, report: StatusReport) -> str:
 
 def _recorded(report: StatusReport) -> str:
     """How long the episode in progress is, and how many there are."""
-    values = report.values
-    is_recording = report.message.startswith("recording") and "seconds" in values
-    length = f", {float(values['seconds']):.1f} s" if is_recording else ""
+    values, seconds = report.values, report.number("seconds")
+    is_recording = report.message.startswith("recording") and seconds is not None
+    length = f", {seconds:.1f} s" if is_recording else ""
     return f"{length}; {values['episodes']} episodes in the dataset" if "episodes" in values else length
 
 
@@ -193,8 +202,8 @@ def numbers(snapshot: Snapshot) -> list[tuple[str, str]]:
     rows = []
     for label, name, key, form in _NUMBERS:
         report = snapshot.reports.get(name)
-        if report is not None and name not in snapshot.silent and report.values.get(key):
-            rows.append((label, form.format(float(report.values[key]))))
+        if report is not None and name not in snapshot.silent and (value := report.number(key)) is not None:
+            rows.append((label, form.format(value)))
     if snapshot.chunk is not None and snapshot.recorded_actions is not None and len(snapshot.recorded_actions):
         recorded = snapshot.recorded_actions
         apart = np.abs(snapshot.chunk.positions[: len(recorded)] - recorded).mean(axis=0)

@@ -69,6 +69,8 @@ _REST: Final = 20.0
 """After such a one nothing is taken for so many times as long: a flood costs a twentieth of a core."""
 _LONGEST_REST: Final = 10.0
 """[s]"""
+_TOLERATED: Final = 10
+"""Failures one after the other; where there are more, a new process is better."""
 
 
 class Speaker:
@@ -198,15 +200,22 @@ def listen(speaker: Speaker, executor: SingleThreadedExecutor, serve: Callable[[
     Raises:
         ConnectionError: nobody reads any more.
     """
-    rests_until = float("-inf")
+    rests_until, failures = float("-inf"), 0
     while True:
         wait = speaker.speak()
         if time.monotonic() < rests_until:
             time.sleep(wait)
             continue
         before = time.thread_time()
-        executor.spin_once(timeout_sec=wait)
-        serve()
+        try:
+            executor.spin_once(timeout_sec=wait)
+            serve()
+            failures = 0
+        except Exception as error:  # whatever it is, the next message must be heard
+            failures += 1
+            if failures > _TOLERATED or isinstance(error, ConnectionError):
+                raise
+            speaker.say(Refused(f"a message could not be dealt with: {type(error).__name__}: {error}"))
         if (busy := time.thread_time() - before) > _LARGE:
             rest = min(_REST * busy, _LONGEST_REST)
             rests_until = time.monotonic() + rest

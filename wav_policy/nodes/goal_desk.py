@@ -209,9 +209,10 @@ class GoalDesk:
             if time.monotonic() < until:
                 raise GoalError(GoalCode.INVALID_GOAL, reason)
             goal = offer.read(handle.request)
-        except GoalError as error:
+        except Exception as error:  # whatever it is, whoever sent the goal is told
+            code = error.code if isinstance(error, GoalError) else GoalCode.INVALID_GOAL
             self._say(Note(f"goal of {offer.name} refused: {error}"))
-            self._conclude(offer, handle, Ended(number, error.code, False, str(error)), None)
+            self._conclude(offer, handle, Ended(number, code, False, str(error)), None)
             return
         self._taken[number] = _Taken(handle, offer, goal)
         for part in goal_parts(number, goal):

@@ -18,9 +18,10 @@ from std_srvs.srv import Trigger
 from wav_models.configuration import Positive
 from wav_models.endings import WRONG_USE
 from wav_models.signals import on_end
+from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.parameters import declare
-from wav_policy.nodes.runtime.spin import finish, start
+from wav_policy.nodes.runtime.spin import finish, logging_failures, start
 
 _VERBS: Final = {
     Transition.TRANSITION_CONFIGURE: "configure",
@@ -76,7 +77,7 @@ class LifecycleManager(Node):
         self._service_clients: dict[str, Any] = {}
         self._states = dict.fromkeys(self.config.node_names, "unknown")
         for name in self.config.node_names:
-            self.create_subscription(TransitionEvent, f"{name}/transition_event", self._follow(name), 10)
+            subscribe(self, TransitionEvent, f"{name}/transition_event", self._follow(name), 10)
         self._diagnostics = Diagnostics(self, self._report, period=1.0)
 
     def interrupt(self) -> None:
@@ -102,7 +103,8 @@ class LifecycleManager(Node):
     def wait(self) -> None:
         """Spin until interrupted."""
         while not self._interrupted:
-            rclpy.spin_once(self, timeout_sec=0.2)
+            with logging_failures(self):
+                rclpy.spin_once(self, timeout_sec=0.2)
 
     def bring_down(self, *, orderly: bool) -> None:
         """Bring the nodes down in reverse order; those that are gone are passed over.
@@ -169,7 +171,8 @@ class LifecycleManager(Node):
         while not condition():
             if self._interrupted or time.monotonic() > deadline:
                 return condition()
-            rclpy.spin_once(self, timeout_sec=0.1)
+            with logging_failures(self):
+                rclpy.spin_once(self, timeout_sec=0.1)
         return True
 
     def _follow(self, name: str) -> Callable[[TransitionEvent], None]:

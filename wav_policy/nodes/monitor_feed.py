@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -15,16 +16,18 @@ from std_msgs.msg import Float32MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_models.types import ActionChunk, FloatArray, ImageArray
-from wav_policy.monitor.snapshot import Heard, Snapshot
+from wav_policy.monitor.snapshot import REPORTS, Heard, Snapshot
 from wav_policy.nodes.imagination import FUTURES_TOPIC, image_topic
 from wav_policy.nodes.messages import plan_messages
+from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC
 from wav_policy.nodes.messages.diagnostic_array import reports_from_message
-from wav_policy.nodes.messages.images import ImageError, rgb_from_any
+from wav_policy.nodes.messages.images import rgb_from_any
 from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
-from wav_policy.nodes.messages.joint_state import JointNamesError, JointPicker, OtherJointsError
+from wav_policy.nodes.messages.joint_state import JointPicker, OtherJointsError
+from wav_policy.nodes.messages.limits import MessageError
 from wav_policy.nodes.messages.qos import NEWEST
 from wav_policy.nodes.messages.subscribing import subscribe
-from wav_policy.nodes.messages.trajectory import TrajectoryError, chunk_from_message
+from wav_policy.nodes.messages.trajectory import chunk_from_message
 from wav_policy.nodes.runtime.camera_subscriptions import COMPRESSED, PREFERRED
 from wav_policy.nodes.runtime.polling import PolledTopic
 from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
@@ -34,6 +37,8 @@ _NEWEST_TWO: Final = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFO
 """Each arm may have a publisher of its own."""
 _SILENCE: Final = 3.0
 """A report that is older is marked as silent [s]."""
+_MOST_OTHERS: Final = 256
+"""Reports that are kept beside those that the page shows: somebody may have new names for ever."""
 _OLD_PICTURE: Final = 2.0
 """A camera that has sent nothing for so long is not shown any more: a frozen picture would pass for a live one [s]."""
 _OLD_JOINTS: Final = 2.0
@@ -84,7 +89,7 @@ class MonitorFeed:
         """Begin to fetch; calling it again changes nothing."""
         if self._topics:
             return
-        kinds: dict[str, Any] = {JOINT_TOPIC: JointState, "action_chunk": JointTrajectory}
+        kinds: dict[str, Any] = {JOINT_TOPIC: JointState, CHUNK_TOPIC: JointTrajectory}
         kinds |= dict.fromkeys((plan_messages.VALUE_TOPIC, plan_messages.ROUNDS_TOPIC), Float32MultiArray)
         kinds |= {topic: Image for view in VIEWS for topic in (IMAGE_TOPICS[view], image_topic(view))}
         kinds |= {IMAGE_TOPICS[view] + COMPRESSED: CompressedImage for view in VIEWS}
@@ -129,23 +134,27 @@ class MonitorFeed:
             self._fetch_image(self._imagined, view, image_topic(view))
         self._fetch_image(self._futures, FUTURES_TOPIC, FUTURES_TOPIC)
         while (joints := self._take(JOINT_TOPIC)) is not None:
-            with self._warning_of(JointNamesError), suppress(OtherJointsError):
-                self._joints = time.monotonic(), self._picker.take(joints).positions
-        with self._warning_of(TrajectoryError):
-            if (chunk := self._take("action_chunk")) is not None:
-                self._chunk = time.monotonic(), chunk_from_message(chunk)
+            with self._warning_of(JOINT_TOPIC), suppress(OtherJointsError):
+                self._joints = time.monotonic(), _finite(self._picker.take(joints).positions)
+        if (chunk := self._take(CHUNK_TOPIC)) is not None:
+            with self._warning_of(CHUNK_TOPIC):
+                planned = chunk_from_message(chunk)
+                _finite(planned.positions)
+                self._chunk = time.monotonic(), planned
         if (value := self._take(plan_messages.VALUE_TOPIC)) is not None:
-            self._value = time.monotonic(), plan_messages.value_from_message(value)
+            with self._warning_of(plan_messages.VALUE_TOPIC):
+                self._value = time.monotonic(), plan_messages.value_from_message(value)
         if (rounds := self._take(plan_messages.ROUNDS_TOPIC)) is not None:
-            self._rounds = time.monotonic(), plan_messages.rounds_from_message(rounds)
+            with self._warning_of(plan_messages.ROUNDS_TOPIC):
+                self._rounds = time.monotonic(), plan_messages.rounds_from_message(rounds)
 
     @contextmanager
-    def _warning_of(self, kind: type[Exception]) -> Iterator[None]:
-        """piper_node and policy_node refuse such messages with a report."""
+    def _warning_of(self, topic: str) -> Iterator[None]:
+        """What cannot be shown costs itself, not the rest of the page. Nodes that need it report it."""
         try:
             yield
-        except kind as error:
-            self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
+        except MessageError as error:
+            self._node.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
 
     def _fetch_camera(self, view: str) -> None:
         """As the policy does: compressed pictures where no raw ones come."""
@@ -157,14 +166,11 @@ class MonitorFeed:
 
     def _fetch_image(self, images: dict[str, tuple[float, ImageArray]], view: str, topic: str) -> bool:
         """Whether there was a picture."""
-        if (message := self._take(topic)) is None:
-            return False
-        try:
-            images[view] = time.monotonic(), rgb_from_any(message)
-        except ImageError as error:
-            self._node.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
-            return False
-        return True
+        if (message := self._take(topic)) is not None:
+            with self._warning_of(topic):
+                images[view] = time.monotonic(), rgb_from_any(message)
+                return True
+        return False
 
     def _take(self, topic: str) -> Any:
         polled = self._topics.get(topic)
@@ -173,6 +179,16 @@ class MonitorFeed:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         now, namespace = time.monotonic(), self._node.get_namespace()
         self._reports |= {name: Heard(now, report) for name, report in reports_from_message(message, namespace).items()}
+        others = sorted(self._reports.keys() - REPORTS, key=lambda name: self._reports[name].at)
+        for name in others[:-_MOST_OTHERS]:
+            del self._reports[name]
 
     def _on_instruction(self, instruction: str) -> None:
         self._instruction = instruction
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    """Themselves; MessageError where one is not finite."""
+    if not np.isfinite(values).all():
+        raise MessageError("positions that are not finite")
+    return values

@@ -19,7 +19,7 @@ from rclpy.parameter_service import ParameterService
 from rclpy.service import Service
 
 from wav_policy.nodes.messages.gateway_words import Answer, Introduction, Wanted
-from wav_policy.nodes.runtime.parameters import Described, declare_described
+from wav_policy.nodes.runtime.parameters import Described, declare_described, refuse_nonsense
 from wav_policy.nodes.runtime.polling import NeverCalled
 
 _KINDS: Final[dict[str, Any]] = {
@@ -50,6 +50,7 @@ class ServiceDesk:
         declare_described(node, (Described(**fields) for fields in introduction.parameters))
         self._namesake = _Namesake(node, introduction.name)
         ParameterService(self._namesake)
+        refuse_nonsense(node)
         unhandled = NeverCalled()
         self._services = {
             name: node.create_service(

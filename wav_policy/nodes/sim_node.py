@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -22,7 +22,7 @@ from wav_models.signals import on_end
 from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.parameters import declare
-from wav_policy.nodes.runtime.spin import finish, start
+from wav_policy.nodes.runtime.spin import finish, logging_failures, start
 from wav_policy.nodes.sim_workers import CameraFeed, JointFeed, Physics, Worker
 from wav_policy.sim.camera_faults import parse_camera_faults
 from wav_policy.sim.cameras import RenderingError
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from wav_policy.sim.teleoperator import Teleoperator
 
 _MIN_REAL_TIME_FACTOR = 0.95
+
+_LAST_SEED = 2**63 - 2
+"""After it comes one that is no parameter of ROS any more."""
 
 _FAULT_PARAMETERS = {"fault.left": "left", "fault.right": "right"}
 """What is wrong with the simulated arms, settable at any time; see `wav_policy.sim.firmware.faults`."""
@@ -77,7 +80,8 @@ class SimNode(Node):
     def __init__(self) -> None:
         super().__init__("sim_node")
         self.config = declare(self, SimConfig)
-        self.declare_parameter("next_seed", self.config.seed)
+        seeds = IntegerRange(from_value=0, to_value=_LAST_SEED, step=1)
+        self.declare_parameter("next_seed", self.config.seed, ParameterDescriptor(integer_range=[seeds]))
         from wav_policy.sim.tasks import make_task
         from wav_policy.sim.world import World
 
@@ -237,7 +241,8 @@ def main() -> int:
         node.start()
         try:
             while not stopping.is_set():
-                executor.spin_once(timeout_sec=0.1)
+                with logging_failures(node):
+                    executor.spin_once(timeout_sec=0.1)
                 node.check()
         finally:
             executor.shutdown()

@@ -41,7 +41,7 @@ from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import PiperError
 from wav_policy.policy.observation import JOINT_TOPIC
 from wav_policy.policy.stream_buffer import StampLimits, StreamBuffer
-from wav_policy.robot.joints import JOINT_NAMES, SIDES
+from wav_policy.robot.joints import JOINT_NAMES, SIDES, first_not_finite
 from wav_policy.teleoperation.following import Following, FollowingConfig, Joints, State
 from wav_policy.teleoperation.leader_reader import LeaderReader
 
@@ -210,9 +210,8 @@ class TeleopNode(ManagedNode):
         except joint_state.JointNamesError as error:
             heard.reject(str(error))
             return
-        if not (finite := np.isfinite(positions)).all():
-            worst = int(finite.argmin())
-            heard.reject(f"{JOINT_NAMES[worst]} is {positions[worst]}")
+        if (bad := first_not_finite(positions)) is not None:
+            heard.reject(f"{JOINT_NAMES[bad]} is {positions[bad]}")
             return
         if heard.admits(stamp, self._ros_time()):
             heard.append(stamp, positions)

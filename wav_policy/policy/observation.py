@@ -27,7 +27,7 @@ from wav_models.presets import HorizonConfig
 from wav_models.types import FloatArray, ImageArray, Observation
 from wav_policy.policy.stream_buffer import StampLimits, StreamBuffer, is_same_picture
 from wav_policy.robot.cameras import VIEWS
-from wav_policy.robot.joints import JOINT_NAMES
+from wav_policy.robot.joints import JOINT_NAMES, first_not_finite
 
 JOINT_TOPIC = "joint_states"
 INSTRUCTION_TOPIC = "instruction"
@@ -164,11 +164,10 @@ class ObservationBuffer:
             positions: shape [14] in the order of `JOINT_NAMES`, rad and m.
             stamp: time of the measurement [s].
         """
-        finite = np.isfinite(positions)
+        bad = first_not_finite(positions)
         with self._lock:
-            if not finite.all():
-                worst = int(finite.argmin())
-                self._joints.reject(f"{JOINT_NAMES[worst]} is {positions[worst]}")
+            if bad is not None:
+                self._joints.reject(f"{JOINT_NAMES[bad]} is {positions[bad]}")
             elif self._joints.admits(stamp, self._now()):
                 self._joints.append(stamp, np.array(positions, dtype=np.float64))
 

@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from wav_models.data.dataset import DatasetError, read_json
 from wav_models.data.durable import write_json
 from wav_models.data.layout import STAGING
 from wav_models.worker_pool import worker_pool
@@ -144,7 +145,10 @@ def _recorded_seeds(writer: DatasetWriter, options: RecordingOptions) -> dict[in
 
 def _noted_runs(root: Path) -> list[dict[str, Any]]:
     path = root / RECORDINGS_PATH
-    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+    runs = read_json(path, list) if path.is_file() else []
+    if not all(isinstance(run, dict) and {"task", "first_seed"} <= run.keys() for run in runs):
+        raise DatasetError(f"{path}: a run without task or first_seed; restore it from a copy")
+    return runs
 
 
 def note_run(root: Path, options: RecordingOptions, mix: QualityMix | None) -> None:

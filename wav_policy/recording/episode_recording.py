@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,9 @@ from wav_policy.robot.cameras import SOURCES, VIEWS
 
 SETTLE: Final = 0.05
 """A tick is sampled this much later, when what was captured before it has come in [s]."""
+
+_CLOCK_STEP: Final = 0.5
+"""Two clocks that drift apart by more between two looks have not drifted: one was set [s]."""
 
 MIN_SECONDS: Final = 0.5
 """A shorter episode is a slip of the finger [s]."""
@@ -33,19 +37,24 @@ class EpisodeRecording:
         writer: gets the episode; `start_episode` has been called.
         sources: what comes in.
         start: time of the first frame [s].
+        steady: a clock that nobody sets [s]; None: there is none to compare with.
 
     Attributes:
         num_frames: frames written.
         notes: what a user of the episode should know.
     """
 
-    def __init__(self, writer: DatasetWriter, sources: Sources, start: float) -> None:
+    def __init__(
+        self, writer: DatasetWriter, sources: Sources, start: float, steady: Callable[[], float] | None = None
+    ) -> None:
         self.num_frames = 0
         self.notes: list[str] = []
         self._writer = writer
         self._sources = sources
         self._period = 1.0 / writer.fps
         self._start = self._latest = start
+        self._steady = steady
+        self._looked = 0.0 if steady is None else steady()
         self._tick = 0
         self._waiting: deque[SyncedSample] = deque()
         self._bridged: Counter[str] = Counter()
@@ -78,16 +87,25 @@ class EpisodeRecording:
         """
         if now < self._latest - SETTLE:
             return f"the clock was set back by {self._latest - now:.2f} s"
+        forward = self._set_forward(now)
         self._latest = max(now, self._latest)
         while (tick := self._start + self._tick * self._period) + self._period + settle <= now:
             try:
                 sample = self._sources.sample(tick, self._period, now)
             except SourceLostError as error:
-                return str(error)
+                return f"the clock was set forward by {forward:.2f} s" if forward > _CLOCK_STEP else str(error)
             self._tick += 1
             self._waiting.append(sample)
             self._write_waiting()
         return None
+
+    def _set_forward(self, now: float) -> float:
+        """By how much the clock was, since the last look [s]."""
+        if self._steady is None:
+            return 0.0
+        looked, before = self._steady(), self._looked
+        self._looked = looked
+        return now - self._latest - (looked - before)
 
     def rates(self) -> dict[str, float]:
         """Distinct captures per second so far, by source; 0 before there are two [Hz]."""

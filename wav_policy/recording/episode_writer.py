@@ -8,7 +8,6 @@ is opened again.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -21,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from wav_models.data.dataset import Dataset, DatasetError, read_tasks
+from wav_models.data.dataset import Dataset, DatasetError, read_json, read_tasks
 from wav_models.data.durable import publish, stage_parquet, sync, write_json, write_parquet
 from wav_models.data.episode_lines import mend_lines, place_of
 from wav_models.data.layout import (
@@ -106,8 +105,12 @@ class DatasetWriter:
         self.rows, self._row_files = self._load_rows()
         self.tasks = self._load_tasks()
         self.stats: dict[str, FeatureStats] = {}
-        for row in self.rows:
-            self._add_stats(read_row_stats(row))
+        for row, path in zip(self.rows, self._row_files, strict=True):
+            try:
+                self._add_stats(read_row_stats(row))
+            except (ValueError, TypeError, LookupError) as error:
+                said = f"statistics of episode {row['episode_index']} that do not fit the others ({error})"
+                raise DatasetError(f"{path}: {said}; restore it from a copy") from error
         self._remove_orphans()
         self._write_summary()
 
@@ -271,7 +274,7 @@ class DatasetWriter:
             return expected
         if next((self.root / "meta/episodes").glob("*/*.parquet"), None) is not None:
             Dataset(self.root, robot=self.robot)  # raises where what is there cannot be read
-        info = _read_json(path)
+        info = read_json(path, dict)
         for key in ("codebase_version", "robot_type", "fps"):
             if info.get(key) != expected[key]:
                 raise DatasetError(f"{path}: {key} is {info.get(key)!r}, not {expected[key]!r}; use another directory")
@@ -349,21 +352,10 @@ def _file_number(row: dict[str, Any], prefix: str) -> int:
     return int(row[f"{prefix}/chunk_index"]) * CHUNKS_SIZE + int(row[f"{prefix}/file_index"])
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """DatasetError naming the file, unless it holds an object."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: damaged ({type(error).__name__}); restore it from a copy") from error
-    if not isinstance(data, dict):
-        raise DatasetError(f"{path}: holds no JSON object; restore it from a copy")
-    return data
-
-
 def _stats_of_others(path: Path) -> dict[str, Any]:
     """Statistics of columns that others added; damaged ones are left out, for the rest is written anew anyway."""
     try:
-        return _read_json(path) if path.is_file() else {}
+        return read_json(path, dict) if path.is_file() else {}
     except DatasetError as error:
         logger.warning("%s; statistics of columns that the recorder does not write are lost", error)
         return {}

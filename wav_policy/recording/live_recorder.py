@@ -159,7 +159,7 @@ class LiveRecorder:
                 self._writer.start_episode(self.instruction, dict(self.extra), efforts=efforts)
             self._sources.needs_efforts = self._writer.efforts
             self._instruction = self.instruction
-            self._recording = EpisodeRecording(self._writer, self._sources, now)
+            self._recording = EpisodeRecording(self._writer, self._sources, now, time.monotonic)
             return self._tell(f"recording episode {self._num_episodes}: {self._instruction!r}")
 
     def stop(self, success: bool | None = None) -> str:

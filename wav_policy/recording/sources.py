@@ -21,7 +21,7 @@ from wav_models.data.layout import EFFORT_KEY
 from wav_models.types import FloatArray, ImageArray
 from wav_policy.policy.stream_buffer import Capture, StampLimits, StreamBuffer, is_same_picture
 from wav_policy.robot.cameras import SOURCES, VIEWS
-from wav_policy.robot.joints import JOINT_NAMES
+from wav_policy.robot.joints import JOINT_NAMES, first_not_finite
 
 KEPT = 3.0
 """How long captures wait to be sampled [s]; a recorder that falls behind by more cannot keep up."""
@@ -158,9 +158,8 @@ class Sources:
             stamp: capture time [s].
             efforts: shape [14], N m; taken as not told where any of them is not finite.
         """
-        bad = np.flatnonzero(~np.isfinite(positions))
-        if len(bad):
-            self.reject(source, f"{JOINT_NAMES[bad[0]]} is {positions[bad[0]]}")
+        if (bad := first_not_finite(positions)) is not None:
+            self.reject(source, f"{JOINT_NAMES[bad]} is {positions[bad]}")
             return
         untold = _without_effort(efforts)
         if self.needs_efforts and untold and source == "joint_states":
@@ -251,5 +250,5 @@ class Sources:
 
 def _without_effort(efforts: FloatArray | None) -> str:
     """The first joint of which there is none; "" when there is of all."""
-    untold = np.arange(len(JOINT_NAMES)) if efforts is None else np.flatnonzero(~np.isfinite(efforts))
-    return JOINT_NAMES[untold[0]] if len(untold) else ""
+    untold = 0 if efforts is None else first_not_finite(efforts)
+    return "" if untold is None else JOINT_NAMES[untold]

@@ -31,6 +31,13 @@ GRIPPERS: Final = [joint for joint in range(JOINT_DIM) if joint not in REVOLUTE]
 """Index of either gripper [m] in a vector of joints."""
 
 
+def first_not_finite(values: FloatArray) -> int | None:
+    """Index of the first of 14 numbers that is none in single precision, as datasets and networks have them."""
+    with np.errstate(over="ignore"):
+        bad = np.flatnonzero(~np.isfinite(values.astype(np.float32)))
+    return int(bad[0]) if len(bad) else None
+
+
 def arm_slice(side: str) -> slice:
     """Where the seven values of one arm lie in a 14-vector."""
     first = SIDES.index(side) * ARM_DOF

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,19 @@ def test_wrong_kind_of_dataset(root: Path, change: Callable[[dict[str, Any]], ob
     assert (problem.severity, problem.where) == ("error", "meta/info.json")
 
 
-@pytest.mark.parametrize(("column", "value"), [("tasks", []), ("length", None), ("data/file_index", None)])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("tasks", []),
+        ("length", None),
+        ("data/file_index", None),
+        ("extra", "null"),
+        ("extra", "[" * 100_000),
+        (f"videos/{VIDEO_KEYS['head']}/from_timestamp", math.nan),
+        (f"videos/{VIDEO_KEYS['head']}/to_timestamp", math.nan),
+        (f"videos/{VIDEO_KEYS['head']}/to_timestamp", -1.0),
+    ],
+)
 def test_a_damaged_line_of_the_episode_table_is_named(root: Path, column: str, value: object) -> None:
     path = root / "meta/episodes/chunk-000/file-001.parquet"
     table = pq.read_table(path, partitioning=None)
@@ -238,6 +251,18 @@ def damage(root: Path, what: str) -> None:
             change_column(root / DATA, "extra", np.zeros(LENGTH, np.float32), is_new=True)
         case "described column":
             change_info(root, lambda info: info["features"].update(state_value={"dtype": "float32", "shape": [17]}))
+        case "frame numbers as text":
+            change_column(root / DATA, "frame_index", np.arange(LENGTH).astype(str))
+        case "frame numbers lost":
+            change_column(root / DATA, "frame_index", np.full(LENGTH, np.nan))
+        case "tasks in lists":
+            change_column(root / DATA, "task_index", np.zeros((LENGTH, 1), np.int64))
+        case "feature without description":
+            change_info(root, lambda info: info["features"].update(note="by hand"))
+        case "statistics null":
+            (root / "meta/stats.json").write_text("null")
+        case "statistics deep":
+            (root / "meta/stats.json").write_text("[" * 100_000)
         case "unfinished":
             (root / ".staging/current").mkdir()
         case "episode missing":
@@ -263,6 +288,12 @@ def damage(root: Path, what: str) -> None:
         ("undescribed column", "column 'extra' is not in meta/info.json"),
         ("described column", "2 of 2 episodes are not labelled"),
         ("unfinished", "warning: .staging/current: an episode that was never finished"),
+        ("frame numbers as text", "column 'frame_index' holds string, not numbers"),
+        ("frame numbers lost", "column 'frame_index' is not finite at frame 0"),
+        ("tasks in lists", "column 'task_index' holds"),
+        ("feature without description", "column 'note' is missing"),
+        ("statistics null", "error: meta/stats.json: missing or unreadable"),
+        ("statistics deep", "error: meta/stats.json: missing or unreadable"),
     ],
 )
 def test_check_reports(root: Path, what: str, expected: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,22 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 def test_a_damaged_one_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     (tmp_path / MANIFEST).write_text(json.dumps({**asdict(SOUND), **changes}))
     with pytest.raises(EngineError, match=f"not a manifest of this version .*{message}.*export again"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 200_000, b"null", b"[]", b"1e999", b"\xff\xfe", b"9" * 5000, b'"' + b" " * 2**24 + b'"']
+)
+def test_a_hostile_one_is_one_typed_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / MANIFEST).write_bytes(content)
+    with pytest.raises(EngineError, match=r"manifest\.json: not a manifest of this version.*export again"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path), lambda path: None])
+def test_what_is_no_file_is_one_typed_error(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    put(tmp_path / MANIFEST)
+    with pytest.raises(EngineError, match=r"manifest\.json: no such file; export again"):
         read_manifest(tmp_path)
 
 

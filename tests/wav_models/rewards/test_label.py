@@ -235,6 +235,17 @@ def test_a_damaged_video_leaves_the_dataset_unlabelled_as_a_whole(tmp_path: Path
     assert list(check_dataset(tmp_path)) == []
 
 
+@pytest.mark.parametrize("content", ["{", "null", "[]", "[" * 100_000, ""])
+def test_damaged_statistics_leave_the_dataset_unlabelled_as_a_whole(tmp_path: Path, content: str) -> None:
+    """They are looked at before hours of labelling, and before a column is there that info.json does not tell."""
+    record(tmp_path, 0, True)
+    (tmp_path / "meta/stats.json").write_text(content)
+    with pytest.raises(DatasetError, match=r"stats\.json: (damaged|holds).*restore it from a copy"):
+        label_dataset(tmp_path, CONFIG)
+    assert Dataset(tmp_path).read_episode(0).values is None
+    assert any("stats.json" in problem.where for problem in check_dataset(tmp_path))
+
+
 def test_episodes_without_a_mark_are_counted_and_told(tmp_path: Path) -> None:
     for seed, success in enumerate((True, False)):
         record(tmp_path, seed, success)

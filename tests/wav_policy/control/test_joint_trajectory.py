@@ -81,6 +81,11 @@ ONE = ["left_joint1"]
             "no joint 'joint1'; there are left_joint1",
         ),
         (lambda: make_goal(ONE * 2, [1.0], [0.1, 0.1]), GoalCode.INVALID_JOINTS, "left_joint1 is named twice"),
+        (
+            lambda: make_goal([*JOINT_NAMES, *ONE * 100_000], [1.0], np.zeros(100_014)),
+            GoalCode.INVALID_JOINTS,
+            "100014 joints are named; there are 14",
+        ),
         (lambda: make_goal(ONE, [1.0, 1.0], [0.1, 0.2]), GoalCode.INVALID_GOAL, "increase.*point 1 is due at 1 s"),
         (lambda: make_goal(ONE, [0.5, 2.0, 1.0], [0.1] * 3), GoalCode.INVALID_GOAL, "point 2 is due at 1 s"),
         (lambda: make_goal(ONE, [-1.0, 1.0], [0.1, 0.2]), GoalCode.INVALID_GOAL, "increase from 0 on: point 0"),

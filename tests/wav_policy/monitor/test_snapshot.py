@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import simplejpeg
 
 from wav_models.types import ActionChunk
+from wav_policy.monitor.page import MonitorPage
 from wav_policy.monitor.snapshot import (
+    CONTROL,
     OK,
     RECORDER,
     WARN,
@@ -64,3 +67,30 @@ def test_numbers_have_names_in_words() -> None:
         ("half of the plans within", "216 ms"),
         ("rounds in the newest plan", "3"),
     ]
+
+
+@pytest.mark.parametrize("said", ["fast", "", "0x10", "1,5", "nan", "1e999"])
+def test_a_number_that_is_none_costs_its_line_and_not_the_page(said: str) -> None:
+    loop = StatusReport(0, "following the chunk", {"control_rate_hz": said, "lateness_p99_ms": "1.2"})
+    recorder = StatusReport(0, "recording", {"seconds": said, "episodes": said})
+    snapshot = Snapshot(reports={CONTROL: loop, RECORDER: recorder})
+    assert ("99 % of its ticks late by up to", "1.2 ms") in numbers(snapshot)
+    assert state_lines(snapshot)[-1].text.startswith("recording")
+
+
+@pytest.mark.parametrize("shape", [(1, 16_384), (16_384, 1), (1, 1), (2, 3000), (480, 640), (2160, 3840)])
+def test_a_picture_of_any_shape_fits_the_page(shape: tuple[int, int]) -> None:
+    page = MonitorPage(Nobody())
+    page.show(Snapshot(real={"head": np.zeros((*shape, 3), np.uint8)}))
+    _, jpeg = page._pictures["real head"]
+    height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+    assert 1 <= height <= 240
+    assert 1 <= width <= 1920
+    page.close()
+
+
+class Nobody:
+    """Obeys nothing."""
+
+    def obey(self, command: str, text: str = "") -> str:
+        raise AssertionError(command)

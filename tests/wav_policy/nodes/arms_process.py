@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import time
@@ -133,6 +134,7 @@ class Robot:
         self.arms = [
             SimulatedArm(plant, directory / side) for plant, side in zip(self.plants, ("left", "right"), strict=True)
         ]
+        gc.freeze()  # as tests/conftest.py: what was imported since must not silence the arms either
         self.log = directory / "piper_node.log"
         self.process = process or start_node(directory, repository, self.log, extra)
 

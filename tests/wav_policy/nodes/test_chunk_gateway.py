@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,26 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot  # noqa: E402
 from wav_models.types import ActionChunk  # noqa: E402
+from wav_policy.control.joint_trajectory import Progress  # noqa: E402
 from wav_policy.nodes.chunk_gateway import Speaker, listen  # noqa: E402
 from wav_policy.nodes.messages import chunk_topic  # noqa: E402
 from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
+    MAX_INTRODUCTION,
     MAX_PACKET,
     NAME,
     Answer,
     Beat,
+    Ended,
+    Following,
     Introduction,
     Lost,
+    Order,
     Refused,
     Wanted,
     Word,
     pack,
     unpack,
+    unpack_order,
 )
 from wav_policy.nodes.messages.limits import MAX_ROWS  # noqa: E402
 from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
@@ -176,6 +183,32 @@ def test_after_something_large_it_rests_and_beats_on(ends: tuple[socket.socket, 
     assert "nobody listens to it for 0.6 s after a message that took" in str(reasons[0]), "the policy may die meanwhile"
 
 
+def test_a_callback_that_fails_holds_the_arms_and_does_not_end_the_listening(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    """One that goes on failing does: a new process is better then."""
+    turns = 0
+
+    class Failing(SingleThreadedExecutor):
+        """Every other time, then always."""
+
+        def spin_once(self, timeout_sec: float | None = None) -> None:
+            nonlocal turns
+            turns += 1
+            if turns % 2 or turns > 20:
+                raise ValueError(f"200 is not a valid Type ({turns})")
+
+    rclpy.init(args=[])
+    try:
+        with pytest.raises(ValueError, match="not a valid Type"):
+            listen(Speaker(ends[1]), Failing())
+    finally:
+        rclpy.shutdown()
+    assert turns > 25
+    reasons = [word.reason for word in heard(ends[0]) if isinstance(word, Refused)]
+    assert reasons[0] == "a message could not be dealt with: ValueError: 200 is not a valid Type (1)"
+
+
 def test_the_rest_after_a_message_that_was_refused_does_not_hide_why(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
@@ -290,6 +323,46 @@ def test_the_arms_hold_as_soon_as_it_is_gone_however_long_it_takes_to_end(monkey
         assert held[0] - began < 0.5
     finally:
         listener.close()
+
+
+class Resting:
+    """In place of the process that listens: it beats, and reads nothing for a while."""
+
+    end: socket.socket
+
+    def __init__(self, command: Sequence[str], **options: Any) -> None:
+        Resting.end = socket.socket(fileno=os.dup(int(command[3])))
+        Resting.end.send(pack(Beat()))
+
+    def wait(self, timeout: float | None = None) -> int:
+        return 0
+
+
+def test_how_a_goal_ended_is_told_after_a_rest_in_which_the_socket_was_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it was lost, whoever sent the goal, or wanted a transition, would wait for ever."""
+    monkeypatch.setattr(subprocess, "Popen", Resting)
+    nothing = [lambda _: None] * 4
+    listener = ChunkListener("/chunk", "/", *nothing[:3], lambda: INTRODUCTION, nothing[3])
+    try:
+        listener.wait()
+        moment = Progress(0.0, np.zeros((2, JOINT_DIM)), np.zeros((2, JOINT_DIM)))
+        told: list[Order] = [Ended(7, 0, False, ""), Answer(8, True, 3)]
+        for order in (*[Following(7, moment)] * 2000, *told):
+            listener.tell(order)
+        heard: list[Order] = []
+        wait_for(lambda: Resting.end.send(pack(Beat())) > 0 and told[-1] in _drain(heard))
+        assert heard[-2:] == told
+        assert len(heard) < 1000, "it was full"
+    finally:
+        Resting.end.close()
+        listener.close()
+
+
+def _drain(heard: list[Order]) -> list[Order]:
+    with suppress(BlockingIOError):
+        while True:
+            heard.append(unpack_order(Resting.end.recv(MAX_INTRODUCTION, socket.MSG_DONTWAIT)))
+    return heard[-1:]
 
 
 def test_whoever_is_told_cannot_end_the_listening(monkeypatch: pytest.MonkeyPatch) -> None:

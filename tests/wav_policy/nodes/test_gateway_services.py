@@ -15,7 +15,13 @@ rclpy = pytest.importorskip("rclpy")
 from lifecycle_msgs.msg import State, Transition, TransitionEvent  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetAvailableStates, GetAvailableTransitions, GetState  # noqa: E402
 from rcl_interfaces.msg import Parameter, ParameterValue  # noqa: E402
-from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters  # noqa: E402
+from rcl_interfaces.srv import (  # noqa: E402
+    DescribeParameters,
+    GetParameters,
+    ListParameters,
+    SetParameters,
+    SetParametersAtomically,
+)
 
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot  # noqa: E402
 from tests.wav_policy.nodes.test_chunk_gateway import INTRODUCTION  # noqa: E402
@@ -48,7 +54,7 @@ def test_every_request_for_a_transition_is_answered(robot: Robot, probe: Probe) 
     """By id and by label, possible or not."""
     events: list[TransitionEvent] = []
     subscription = probe.node.create_subscription(TransitionEvent, "piper_node/transition_event", events.append, 10)
-    probe.wait_until(lambda: subscription.get_publisher_count() > 0)
+    probe.wait_until(lambda: subscription.get_publisher_count() > 0, 30.0)
     probe.spin(0.5)  # the publisher knows of it a little later
     assert state(probe) == "unconfigured"
     for impossible in (Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_CLEANUP, 0, 10, 200):
@@ -111,6 +117,33 @@ def test_parameters_are_described_and_cannot_be_set(robot: Robot, probe: Probe) 
     request = SetParameters.Request(parameters=[parameter])
     (result,) = probe.call(SetParameters, "piper_node/set_parameters", request).results
     assert not result.successful
+
+
+NONSENSE = [
+    Parameter(name="use_sim_time", value=ParameterValue(type=1, bool_value=True)),
+    Parameter(name="control_rate", value=ParameterValue(type=200)),
+]
+
+
+@pytest.mark.parametrize("kind", [SetParameters, SetParametersAtomically])
+def test_a_parameter_of_no_type_is_refused_and_ends_nothing(robot: Robot, probe: Probe, kind: Any) -> None:
+    """rclpy raises it in whoever spins the node: that was the end of the gateway, and so a hold."""
+    (gateway,) = psutil.Process(robot.process.pid).children()
+    name = "set_parameters" if kind is SetParameters else "set_parameters_atomically"
+    answer = probe.call(kind, f"piper_node/{name}", kind.Request(parameters=NONSENSE))
+    results = answer.results if kind is SetParameters else [answer.result, answer.result]
+    assert [result.successful for result in results] == [False, False]
+    assert "control_rate has a value of type 200" in results[1].reason
+    assert state(probe) == "unconfigured"
+    assert gateway.is_running()
+
+
+def test_the_clock_that_piper_node_was_started_with_cannot_be_set(robot: Robot, probe: Probe) -> None:
+    """It would be the gateway's only, and piper_node's would stay."""
+    request = SetParameters.Request(parameters=NONSENSE[:1])
+    (result,) = probe.call(SetParameters, "piper_node/set_parameters", request).results
+    assert not result.successful
+    assert "read-only" in result.reason
 
 
 FLOODS: dict[str, tuple[Any, str, Any]] = {

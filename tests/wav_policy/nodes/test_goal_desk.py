@@ -288,6 +288,11 @@ def test_a_bad_goal_ends_at_once_and_too_many_are_refused(desk: Desk) -> None:
     assert handle.state == "aborted"
     assert desk.results[0][1].error_code == GoalCode.INVALID_JOINTS
     assert isinstance(desk.said.pop(), Note)
+    strange = desk.send(SimpleNamespace())
+    assert strange is not None
+    assert strange.state == "aborted", "whatever is wrong with it, whoever sent it does not wait for ever"
+    assert desk.results[1][1].error_code == GoalCode.INVALID_GOAL
+    assert isinstance(desk.said.pop(), Note)
     assert [desk.send(GOOD, str(number)) is not None for number in range(9)] == [True] * 8 + [False]
     assert len({part.number for part in desk.said}) == 8
 

@@ -14,6 +14,9 @@ rclpy = pytest.importorskip("rclpy")
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rcl_interfaces.msg import Parameter as ParameterMessage  # noqa: E402
+from rcl_interfaces.msg import ParameterValue  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
@@ -134,3 +137,51 @@ def test_a_bring_up_that_failed_ends_in_a_hold(way_down: Callable[..., list[tupl
         ("policy_node", CLEANUP),
         ("piper_node", SHUTDOWN),
     ]
+
+
+def test_a_callback_that_fails_does_not_end_the_manager() -> None:
+    """Its end is that of the whole system."""
+    rclpy.init()
+    manager = LifecycleManager(parameter_overrides=[Parameter("node_names", value=["piper_node"])])
+    failed: list[int] = []
+
+    def fail() -> None:
+        failed.append(len(failed))
+        if len(failed) > 3:
+            manager.interrupt()
+        raise ValueError("200 is not a valid Type")
+
+    manager.create_timer(0.01, fail)
+    try:
+        manager.wait()
+        assert len(failed) >= 4
+    finally:
+        manager.destroy_node()
+        rclpy.shutdown()
+
+
+def test_a_parameter_of_no_type_is_refused() -> None:
+    rclpy.init()
+    manager = LifecycleManager(parameter_overrides=[Parameter("node_names", value=["piper_node"])])
+    node = Node("nonsense")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    client = node.create_client(SetParameters, "lifecycle_manager/set_parameters")
+    thread = threading.Thread(target=manager.wait)
+    try:
+        thread.start()
+        assert client.wait_for_service(30.0)
+        parameters = [ParameterMessage(name="node_names", value=ParameterValue(type=200))]
+        future = client.call_async(SetParameters.Request(parameters=parameters))
+        executor.spin_until_future_complete(future, 30.0)
+        (result,) = future.result().results
+        assert not result.successful
+        assert "type 200" in result.reason
+        assert thread.is_alive()
+    finally:
+        manager.interrupt()
+        thread.join(30.0)
+        executor.shutdown()
+        node.destroy_node()
+        manager.destroy_node()
+        rclpy.shutdown()

@@ -18,23 +18,29 @@ from tests.wav_policy.nodes.fake_browser import browser
 
 rclpy = pytest.importorskip("rclpy")
 
+from builtin_interfaces.msg import Time  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from lifecycle_msgs.msg import State  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
-from std_msgs.msg import Float32MultiArray  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
+from std_msgs.msg import Float32MultiArray, MultiArrayDimension  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from tests.wav_policy.nodes.operated_robot import Robot  # noqa: E402
 from wav_models.types import ActionChunk, Plan  # noqa: E402
 from wav_policy.monitor import commands  # noqa: E402
 from wav_policy.monitor.commands import CommandError  # noqa: E402
+from wav_policy.monitor.snapshot import CONTROL  # noqa: E402
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC  # noqa: E402
-from wav_policy.nodes.messages.plan_messages import VALUE_TOPIC, value_message  # noqa: E402
+from wav_policy.nodes.messages.images import message_from_rgb  # noqa: E402
+from wav_policy.nodes.messages.plan_messages import ROUNDS_TOPIC, VALUE_TOPIC, value_message  # noqa: E402
+from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
 from wav_policy.nodes.monitor import Monitor  # noqa: E402
 from wav_policy.nodes.monitor_feed import MonitorFeed  # noqa: E402
 from wav_policy.nodes.runtime.parameters import ParameterError  # noqa: E402
 from wav_policy.robot.cameras import VIEWS  # noqa: E402
+from wav_policy.robot.joints import JOINT_NAMES  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -154,6 +160,56 @@ def test_the_value_of_a_plan_that_is_over_is_not_shown_as_that_of_now(ros: None)
         assert feed.snapshot().value_times is None
     finally:
         feed.close()
+        node.destroy_node()
+
+
+def test_what_cannot_be_shown_costs_itself_and_not_the_page(ros: None) -> None:
+    """Joints, plans and values of others that are none: the cameras must not stand still for them."""
+    node = rclpy.create_node("babbler", namespace="babbling_robot")
+    nan = float("nan")
+    value, rounds = Float32MultiArray(data=[nan] * 8), Float32MultiArray(data=[0.0] * 4)
+    value.layout.dim = [
+        MultiArrayDimension(label="time [s], value", size=2),
+        MultiArrayDimension(label="step", size=4),
+    ]
+    chunk = chunk_to_message(ActionChunk(np.full((4, 14), nan), 1.0, 0.1))
+    said = [
+        (node.create_publisher(Float32MultiArray, VALUE_TOPIC, 1), value),
+        (node.create_publisher(Float32MultiArray, ROUNDS_TOPIC, 1), rounds),
+        (node.create_publisher(JointState, "joint_states", 1), JointState(name=JOINT_NAMES, position=[nan] * 14)),
+        (node.create_publisher(JointTrajectory, CHUNK_TOPIC, 1), chunk),
+        (node.create_publisher(Image, "left_wrist/image_raw", 1), Image(height=1, width=99_000, encoding="mono8")),
+        (node.create_publisher(Image, "head/image_raw", 1), message_from_rgb(np.zeros((24, 32, 3), np.uint8), Time())),
+    ]
+    feed = MonitorFeed(node)
+    feed.open()
+    try:
+        for publisher, _ in said:
+            wait_for(lambda: publisher.get_subscription_count() == 1, "nobody listens")  # noqa: B023
+        for _ in range(10):
+            for publisher, message in said:
+                publisher.publish(message)
+            time.sleep(0.05)
+            snapshot = feed.snapshot()
+        assert set(snapshot.real) == {"head"}
+        assert (snapshot.joints, snapshot.chunk, snapshot.values, snapshot.scores) == (None, None, None, None)
+    finally:
+        feed.close()
+        node.destroy_node()
+
+
+def test_somebody_with_ever_new_names_does_not_fill_the_memory(ros: None) -> None:
+    node = rclpy.create_node("counter", namespace="")
+    feed = MonitorFeed(node)
+    try:
+        for number in range(100):
+            names = [*(f"job: {number}.{each}" for each in range(20)), *([CONTROL] if number == 0 else [])]
+            feed._on_diagnostics(DiagnosticArray(status=[DiagnosticStatus(name=name) for name in names]))
+        reports = feed.snapshot().reports
+        assert CONTROL in reports
+        assert "job: 99.19" in reports
+        assert len(reports) < 300
+    finally:
         node.destroy_node()
 
 

@@ -7,9 +7,11 @@ from wav_models.types import ActionChunk, Plan, PlanRound
 
 pytest.importorskip("rclpy")
 
+from std_msgs.msg import MultiArrayDimension
 from visualization_msgs.msg import Marker
 
 from wav_policy.nodes.imagination import montage
+from wav_policy.nodes.messages.limits import MessageError
 from wav_policy.nodes.messages.plan_messages import (
     markers_message,
     rounds_from_message,
@@ -47,8 +49,30 @@ def test_value_and_rounds_survive_the_message() -> None:
     assert rounds.taken == (1, 0)
     assert rounds_from_message(rounds_message(make_plan(1))).taken is None
     assert rounds_from_message(rounds_message(make_plan(0))).scores.shape == (0, 0)  # planning off
-    with pytest.raises(ValueError, match="were expected"):
+    with pytest.raises(MessageError, match="were expected"):
         rounds_from_message(value_message(plan))
+
+
+@pytest.mark.parametrize("sizes", [(), (2,), (2, 5), (3, 4), (2, 2**32 - 1), (2, 0), (0, 0), (2, 4, 1), (1, 2, 4)])
+@pytest.mark.parametrize("numbers", [[0.0] * 8, [float("nan")] * 8, [float("inf")] * 8, []])
+def test_a_value_that_is_none_is_one_typed_error(sizes: tuple[int, ...], numbers: list[float]) -> None:
+    """Also under the right names: a page that is asked to draw it would go on showing what it drew before."""
+    message = value_message(make_plan())
+    names = [*(dimension.label for dimension in message.layout.dim), "more"]
+    message.layout.dim = [MultiArrayDimension(label=n, size=size) for n, size in zip(names, sizes, strict=False)]
+    message.data = numbers
+    with pytest.raises(MessageError):
+        value_from_message(message)
+
+
+@pytest.mark.parametrize(("sizes", "count"), [((2, 2, 3), 12), ((2, 3, 3), 17), ((0, 1, 0), 0), ((2, 3, 2), 12)])
+def test_rounds_that_are_none_are_one_typed_error(sizes: tuple[int, ...], count: int) -> None:
+    message = rounds_message(make_plan())
+    for dimension, size in zip(message.layout.dim, sizes, strict=True):
+        dimension.size = size
+    message.data = [float("nan")] * count
+    with pytest.raises(MessageError):
+        rounds_from_message(message)
 
 
 def test_markers_follow_the_gripper_and_are_coloured_by_value() -> None:

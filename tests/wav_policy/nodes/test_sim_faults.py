@@ -59,3 +59,17 @@ def test_an_older_layout_of_the_same_seed_is_not_taken_for_the_new_one(links: tu
         assert (client.reports[WORLD].number("episode_time") or 0.0) < 4.0
     finally:
         client.close()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63 - 1])
+def test_a_seed_that_is_none_is_refused_and_the_simulation_goes_on(links: tuple[Path, Path], seed: int) -> None:
+    client = SystemClient()
+    try:
+        assert client.spin_until(lambda: WORLD in client.reports, 60.0)
+        with pytest.raises(ServiceError, match=f"sim_node refused next_seed = {seed}"):
+            client.set_parameter("sim_node", "next_seed", seed)
+        assert client.spin_until(client.lay_out(2**63 - 2), 20.0), "the last one there is"
+        client.trigger("sim/reset")
+        assert client.spin_until(client.lay_out(0), 20.0)
+    finally:
+        client.close()

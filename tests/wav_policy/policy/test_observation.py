@@ -174,10 +174,12 @@ def test_joint_faults_block_until_a_good_message_comes() -> None:
     buffer = make_buffer()
     stream = Stream(buffer)
     stream.run(10.0, 11.0)
-    broken = joints(0.0)
+    broken, huge = joints(0.0), joints(0.0)
     broken[9] = math.nan
+    huge[9] = 1e39  # finite, but not as the networks compute
     for reject, message in (
         (lambda: buffer.add_joint_state(broken, 11.0), "joint_states: right_joint3 is nan"),
+        (lambda: buffer.add_joint_state(huge, 11.0), r"joint_states: right_joint3 is 1e\+39"),
         (lambda: buffer.reject_joint_state("missing: left_joint1"), "joint_states: missing: left_joint1"),
     ):
         reject()

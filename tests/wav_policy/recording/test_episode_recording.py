@@ -295,3 +295,46 @@ def test_a_clock_set_back_ends_the_episode_and_the_sources_go_on(writer: Dataset
     assert recording.advance(START - 59.0) == "the clock was set back by 60.00 s"
     feed(sources, START - 59.0, begin=START - 60.0)
     assert sources.unready(START - 59.0) is None
+
+
+@pytest.mark.parametrize("step", [1.5, 3600.0])
+def test_a_clock_set_forward_is_the_reason_and_not_a_slow_machine(writer: DatasetWriter, step: float) -> None:
+    sources, looked = make_sources(), [0.0]
+    feed(sources, START)
+    recording = EpisodeRecording(writer, sources, START, lambda: looked[0])
+    feed(sources, START + 1.0, begin=START)
+    looked[0] = 1.0
+    assert recording.advance(START + 1.0) is None
+    feed(sources, START + 1.1 + step, begin=START + 1.0 + step)
+    looked[0] = 1.1
+    assert recording.advance(START + 1.1 + step) == f"the clock was set forward by {step:.2f} s"
+
+
+@pytest.mark.parametrize("source", ["joint_states", "action"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e39, -1.7e308])
+def test_a_number_that_no_dataset_holds_costs_its_message_not_the_episode(
+    writer: DatasetWriter, source: str, number: float
+) -> None:
+    """1e39 is finite, but not in the single precision that is recorded."""
+    sources = make_sources()
+    feed(sources, START)
+    recording = EpisodeRecording(writer, sources, START)
+    for tick in range(1, 13):
+        feed(sources, START + 0.1 * tick, begin=START + 0.1 * (tick - 1))
+        broken = ramp(START)
+        broken[3] = number
+        sources.add_joints(source, broken, START + 0.1 * tick)
+        assert recording.advance(START + 0.1 * tick) is None
+    assert recording.finish(None) == 0
+    assert len(Dataset(writer.root).read_episode(0)) >= 10
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e39])
+def test_an_effort_that_no_dataset_holds_is_not_told(number: float) -> None:
+    sources = make_sources()
+    efforts = np.ones(14)
+    sources.add_joints("joint_states", ramp(START), START, efforts)
+    assert sources.tells_efforts(START)
+    efforts[2] = number
+    sources.add_joints("joint_states", ramp(START), START + 0.01, efforts)
+    assert not sources.tells_efforts(START + 0.01)

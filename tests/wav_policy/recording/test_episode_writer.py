@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -469,3 +470,18 @@ def test_where_a_dataset_cannot_be_locked_nobody_else_is_blamed(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(DatasetError, match=r"cannot be locked here \(Bad file descriptor\).*network file system"):
         DatasetWriter(tmp_path / "dataset", fps=FPS)
+
+
+@pytest.mark.parametrize("mean", [[1.0, 2.0, 3.0], [], [["a"]]])
+def test_statistics_that_do_not_fit_are_named_and_nothing_is_lost(tmp_path: Path, mean: list[Any]) -> None:
+    """As after an edit by hand of the episode table."""
+    with open_writer(tmp_path) as writer:
+        for seed in range(2):
+            record(writer, 4, seed)
+    path = tmp_path / "meta/episodes/chunk-000/file-001.parquet"
+    table = pq.read_table(path, partitioning=None)
+    place = table.column_names.index("stats/action/mean")
+    pq.write_table(table.set_column(place, "stats/action/mean", pa.array([mean])), path)
+    with pytest.raises(DatasetError, match=r"file-001\.parquet: statistics of episode 1 that do not fit the others"):
+        open_writer(tmp_path)
+    assert len(Dataset(tmp_path)) == 2

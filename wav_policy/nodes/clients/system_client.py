@@ -68,7 +68,7 @@ class SystemClient:
         self._tell = tell
         limit_to_this_host()
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # the command line is not for ROS
-        self.node = Node("wav_client", namespace=namespace)
+        self.node = Node("wav_client", namespace=namespace, start_parameter_services=False)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self.reports: dict[str, Report] = {}

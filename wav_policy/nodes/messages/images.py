@@ -17,7 +17,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 
 from wav_models.types import ImageArray
-from wav_policy.nodes.messages.limits import MAX_PIXELS, MessageError, cut
+from wav_policy.nodes.messages.limits import MAX_EDGE, MAX_PIXELS, MessageError, cut
 from wav_policy.nodes.messages.serialized import ImageView
 
 _JPEG: Final = b"\xff\xd8\xff"
@@ -187,8 +187,10 @@ def _check_png(data: bytes) -> None:
 
 
 def _check_size(width: int, height: int) -> None:
-    if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise ImageError(f"image of {width} x {height} px refused: 1 to {MAX_PIXELS} pixels fit")
+    if width < 1 or height < 1 or width * height > MAX_PIXELS or max(width, height) > MAX_EDGE:
+        raise ImageError(
+            f"image of {width} x {height} px refused: 1 to {MAX_PIXELS} pixels fit, at most {MAX_EDGE} of them in a row"
+        )
 
 
 def message_from_rgb(rgb: ImageArray, stamp: Time, frame_id: str = "") -> Image:

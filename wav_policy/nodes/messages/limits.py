@@ -29,6 +29,8 @@ MAX_STATES: Final = 128
 """Joints of a message about where they are: there may be others on the robot."""
 MAX_PIXELS: Final = 3840 * 2160
 """Of a picture."""
+MAX_EDGE: Final = 16_384
+"""Of them in a row or column: what nobody could show, encode or resize is no camera's."""
 MAX_COMPRESSED: Final = 8_000_000
 """Of a compressed picture [bytes]."""
 

@@ -6,6 +6,7 @@ one row of mean values and one of scores over its M futures, and one that is 1 a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from wav_models.types import FloatArray, Plan
 from wav_policy.nodes.messages.joint_state import seconds_to_stamp
+from wav_policy.nodes.messages.limits import MessageError
 from wav_policy.policy.imagined_motion import ImaginedMotion, gripper_paths, value_colours, value_scale, values_along
 from wav_policy.robot.description import WORLD
 from wav_policy.robot.joints import SIDES
@@ -47,8 +49,10 @@ def value_message(plan: Plan) -> Float32MultiArray:
 
 
 def value_from_message(message: Float32MultiArray) -> tuple[FloatArray, FloatArray]:
-    """Times [T] after the observation [s] and values [T]."""
-    times, values = _from_array(message, _VALUE_LABELS)
+    """Times [T] after the observation [s] and values [T]; MessageError where it says something else."""
+    times, values = _from_array(message, _VALUE_LABELS, rows=2)
+    if not len(values):
+        raise MessageError("a plan without a value")
     return times, values
 
 
@@ -64,8 +68,8 @@ def rounds_message(plan: Plan) -> Float32MultiArray:
 
 
 def rounds_from_message(message: Float32MultiArray) -> PlanRounds:
-    """The inverse of `rounds_message`."""
-    rounds = _from_array(message, _ROUND_LABELS)
+    """The inverse of `rounds_message`; MessageError where it says something else."""
+    rounds = _from_array(message, _ROUND_LABELS, rows=3)
     taken = [(int(number), int(future)) for number, future in np.argwhere(rounds[:, 2] > 0.5)]
     return PlanRounds(rounds[:, 0], rounds[:, 1], taken[0] if taken else None)
 
@@ -118,10 +122,14 @@ def _array(values: FloatArray, labels: Sequence[str]) -> Float32MultiArray:
     return message
 
 
-def _from_array(message: Float32MultiArray, labels: Sequence[str]) -> FloatArray:
-    """The values in their shape; ValueError when the dimensions are others."""
+def _from_array(message: Float32MultiArray, labels: Sequence[str], rows: int) -> FloatArray:
+    """The values in their shape, so many along the axis before the last; MessageError where it is another one, or they
+    are not finite."""
     found = [dimension.label for dimension in message.layout.dim]
-    if found != list(labels):
-        raise ValueError(f"dimensions {found}; {list(labels)} were expected")
     shape = [dimension.size for dimension in message.layout.dim]
-    return np.asarray(message.data, dtype=np.float64).reshape(shape)
+    values = np.asarray(message.data, dtype=np.float64)
+    if found != list(labels) or shape[-2] != rows or math.prod(shape) != values.size:
+        raise MessageError(f"{values.size} values in {shape} {found}; {list(labels)} with {rows} rows were expected")
+    if not np.isfinite(values).all():
+        raise MessageError(f"{found[-1]} values that are not finite")
+    return values.reshape(shape)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import select
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +19,7 @@ from wav_policy.nodes.messages.gateway_words import (
     MAX_PACKET,
     Beat,
     Cancel,
+    Following,
     GoalPart,
     Introduction,
     Lost,
@@ -106,6 +107,8 @@ class ChunkListener:
         self._on_goal = on_goal
         self._on_note = on_note
         self._end: socket.socket | None = None
+        self._untold: deque[Order] = deque()
+        self._telling = threading.Lock()
         self._ready = threading.Event()
         self._closing = threading.Event()
         self._listening = False
@@ -132,11 +135,25 @@ class ChunkListener:
             )
 
     def tell(self, order: Order) -> None:
-        """Tell what became of what was wanted; nobody, where the process that was asked is gone."""
+        """Tell what became of what was wanted; nobody, where the process that was asked is gone. Waits for nothing:
+        while that takes no more, for it rests, all is kept but where a motion is."""
+        with self._telling:
+            if not (self._untold and isinstance(order, Following)):
+                self._untold.append(order)
+            self._tell_on()
+
+    def _tell_on(self) -> None:
         end = self._end
-        if end is not None:
-            with contextlib.suppress(OSError):
-                end.send(pack_order(order), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        if end is None:
+            self._untold.clear()
+        while end is not None and self._untold:
+            try:
+                end.send(pack_order(self._untold[0]), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return
+            except OSError:
+                pass  # it is gone, which `_hear` notices
+            self._untold.popleft()
 
     def close(self) -> None:
         """End the process and the thread."""
@@ -199,6 +216,8 @@ class ChunkListener:
         poll.register(end, select.POLLIN)
         last, patience = time.monotonic(), _START_TIME
         while not self._closing.is_set():
+            with self._telling:
+                self._tell_on()
             if poll.poll(1e3 * chunk_topic.LEASE):
                 for packet in _received(end):
                     if not packet:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
@@ -58,6 +58,7 @@ def declare(node: Node, cls: type[T]) -> T:
         raise ParameterError(f"{error}{f' ({origin[-1]})' if origin else ''}") from error
     _tell(node, sections)
     declare_described(node, describe(config))
+    refuse_nonsense(node)
     return config
 
 
@@ -110,10 +111,50 @@ def describe(config: Any) -> list[Described]:
 
 
 def declare_described(node: Node, parameters: Iterable[Described]) -> None:
-    """Declare read-only parameters, whatever the command line says; those that there are already stay."""
+    """Declare read-only parameters, whatever the command line says; those that there are already keep their value."""
     for parameter in parameters:
-        if not node.has_parameter(parameter.name):
-            node.declare_parameter(parameter.name, parameter.value, _descriptor(parameter), ignore_override=True)
+        descriptor = _descriptor(parameter)
+        if node.has_parameter(parameter.name):
+            descriptor.type = node.get_parameter(parameter.name).type_.value
+            node.set_descriptor(parameter.name, descriptor)
+        else:
+            node.declare_parameter(parameter.name, parameter.value, descriptor, ignore_override=True)
+
+
+def refuse_nonsense(node: Node) -> None:
+    """Answer whoever sets a parameter of a type that there is not: rclpy raises that in whoever spins the node, and
+    leaves the one who asked without an answer.
+
+    Args:
+        node: has its parameter services already.
+    """
+    from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+
+    for service in node.services:
+        if service.srv_type in (SetParameters, SetParametersAtomically):
+            service.callback = _refusing(service.callback)
+
+
+def _refusing(callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    from rcl_interfaces.msg import SetParametersResult
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+
+    kinds = {kind.value for kind in Parameter.Type}
+
+    def answer(request: Any, response: Any) -> Any:
+        strange = next((each for each in request.parameters if each.value.type not in kinds), None)
+        if strange is None:
+            return callback(request, response)
+        reason = f"nothing is set: {strange.name[:100]} has a value of type {strange.value.type}, which is none"
+        refused = SetParametersResult(successful=False, reason=reason)
+        if isinstance(request, SetParameters.Request):
+            response.results = [refused] * len(request.parameters)
+        else:
+            response.result = refused
+        return response
+
+    return answer
 
 
 def _descriptor(parameter: Described) -> ParameterDescriptor:

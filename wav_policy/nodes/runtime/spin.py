@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import rclpy
@@ -17,6 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from wav_models.endings import WRONG_USE
 from wav_models.signals import ignore_ends, on_end
 from wav_policy.bringup.discovery import avoid_shared_memory, limit_to_this_host
+from wav_policy.nodes.messages.limits import cut
 
 N = TypeVar("N", bound=Node)
 
@@ -66,15 +68,23 @@ def run(
     executor = PoolExecutor(num_threads) if num_threads > 1 else SingleThreadedExecutor()
     executor.add_node(node)
     while not ended.is_set():
-        try:
+        with logging_failures(node):
             executor.spin_once(timeout_sec=_SPIN_PERIOD)
-        except Exception as error:
-            node.get_logger().error(f"callback failed: {type(error).__name__}: {error}")
     on_signal(node)
     executor.shutdown()
     close(node)
     finish()
     return 0
+
+
+@contextmanager
+def logging_failures(node: Node) -> Iterator[None]:
+    """Around `spin_once`: a callback that fails costs itself only, not the process."""
+    try:
+        yield
+    except Exception as error:
+        text = f"callback failed: {type(error).__name__}: {error}"
+        node.get_logger().error(cut(text), throttle_duration_sec=1.0)
 
 
 def start(make_node: Callable[[], N], limit_network: Callable[[], None] = limit_to_this_host) -> N | None:

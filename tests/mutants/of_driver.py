@@ -46,6 +46,7 @@ MUTANTS: Final = [
         {
             "impossible_is_fine": ("    if impossible:\n", "    if False:\n"),
             "outside_is_fine": ("    if outside:\n", "    if False:\n"),
+            "untold_is_fine": ("    if untold:\n", "    if False:\n"),
             "limits_exchanged": ("<= lower < upper <=", "<= upper and lower <="),
             "any_speed": ("not 0.0 < speed <= _MAX_SPEED", "not 0.0 < speed"),
             "standing_still": ("not 0.0 < speed <= _MAX_SPEED", "not speed <= _MAX_SPEED"),

@@ -59,9 +59,19 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
+        "wav_policy/piper/arm_driver.py",
+        ("tests/wav_policy/piper/test_faults.py",),
+        {"pendant_overruled": ("return self.link.reader.codes.mode == ControlMode.CAN", "return True")},
+    ),
+    *mutants_of(
         "wav_policy/piper/power.py",
         (*_ARM_TESTS, "tests/wav_policy/piper/test_enable_gate.py", "tests/wav_policy/piper/test_faults.py", "tests/wav_policy/piper/test_firmware.py", "tests/wav_policy/piper/test_grips.py"),
         {
+            "grips_again_with_power_back": ("        arm.has_let_go = arm.has_let_go or not arm.link.reader.gripper & GripperState.ENABLED\n", ""),
+            "asked_once_for_its_limits": ("while untold_limits(arm.flash) and time.monotonic() < deadline:", "while False:"),
+            "stall_stays": ("return not is_healthy(arm) or bool(motor_faults(arm.link.reader.codes.motors))", "return not is_healthy(arm)"),
+            "powered_with_its_last_target": ("    arm.link.transmit(setpoint_frames(held, 0.0)[:-1])\n", ""),
+            "powered_joints_sag": ("np.where(on, held, reading.position)", "reading.position"),
             "grips_again_after_a_trip": ("    arm.has_let_go = True\n    stroke", "    stroke"),
             "grips_again_at_the_second_try": ("    arm.has_let_go = True  # until", "    pass  # until"),
             "grips_what_another_master_opened": ("    arm.has_let_go = arm.has_let_go or arm.link.reader.leader_frames > 0\n", ""),
@@ -114,6 +124,7 @@ MUTANTS: Final = [
             "mask_ignored": ("if code & bit & mask", "if code & bit"),
             "no_joints_are_enabled": ("return bool(self.enabled) and all(self.enabled)", "return all(self.enabled)"),
             "one_joint_is_enough": ("return bool(self.enabled) and all(self.enabled)", "return any(self.enabled)"),
+            "hot_gripper_drops": ("sum(_GRIPPER_FAULTS) if is_off else _LASTING_GRIPPER_FAULTS", "sum(_GRIPPER_FAULTS)"),
             "gripper_off_unseen": ("if is_arm_on and not code & GripperState.ENABLED:", "if False:"),
             "limp_gripper_at_fault": ("if is_arm_on and not code & GripperState.ENABLED:", "if not code & GripperState.ENABLED:"),
         },

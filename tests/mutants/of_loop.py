@@ -40,7 +40,7 @@ MUTANTS: Final = [
             "silence_unnoticed": ("(now - stamp > self._max_age for stamp in reading.stamps)", "(False, False)"),
             "one_reading_believed": ("self._readings.take(self._arms.read())", "self._arms.read()"),
             "moved_arm_commanded": ("        if moved:\n", "        if False:\n"),
-            "deaf_arm_commanded": ("if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):", "if False:"),
+            "deaf_arm_commanded": ("        if self._phase in (Phase.FOLLOWING, Phase.MOVING):\n", "        if False:\n"),
             "clock_step_ignored": ("self._arms.inhibit() or clock_inhibit", "self._arms.inhibit()"),
             "fault_goes_on": ("self._safety.trip(fault)\n", "pass\n"),
             "trajectory_outlives_a_step": ("self._end_trajectory(inhibit.text)", "pass"),
@@ -71,7 +71,9 @@ MUTANTS: Final = [
         {
             "lost_zero_unnoticed": ("self._notice_jump(reading)\n", "pass\n"),
             "lost_zero_is_moved": ("        self._whereabouts.jumped(jumped, reading.position)\n", ""),
-            "lost_zero_is_let_go": ("_replace(target=np.where(jumped, reading.position, self._decision.target))", "_replace()"),
+            "deaf_is_led_on_while_it_brakes": ("        self._take_where_they_are(stays, reading)\n", ""),
+            "deaf_by_a_little_is_led_on": ("        stays |= self._tracking.lost\n", "        stays = self._tracking.lost.copy()\n"),
+            "moving_joints_are_thrown_back": (" & (np.abs(reading.velocity) < _RESTING)", ""),
         },
     ),
     *mutants_of(

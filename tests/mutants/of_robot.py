@@ -88,6 +88,7 @@ MUTANTS: Final = [
         {
             "slow_accused": ("np.isinf(self._since) | moves", "np.isinf(self._since)"),
             "deaf_not_found": ("> _PROGRESS\n", "> -_PROGRESS\n"),
+            "deaf_found_late": ("behind = error > MAX_ERROR", "behind = error > 4 * MAX_ERROR"),
         },
     ),
     *mutants_of(

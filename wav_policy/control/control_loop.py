@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.arms import Arms
@@ -38,7 +39,7 @@ from wav_policy.control.stamp_clock import ClockWatch, StampClock
 from wav_policy.control.tracking import Tracking, Whereabouts, jump_text
 from wav_policy.control.trusted_readings import TrustedReadings
 from wav_policy.piper.bimanual import JointReading
-from wav_policy.piper.inhibits import Inhibit, Reaction
+from wav_policy.piper.inhibits import RESET_REMEDY, Inhibit, Reaction
 from wav_policy.robot.joints import GRIPPERS, REVOLUTE
 
 SETTLE_TIMEOUT: Final = 2.0
@@ -47,7 +48,7 @@ _AnyMotion = TypeVar("_AnyMotion", bound=Motion)
 _MEASURING: Final = 0.5
 """Longest wait for the first target after arms were enabled [s]: it takes two readings that agree."""
 _SETTLED = 2e-5  # rad/s, m/s
-_RELATCHED = 0.02  # rad; an arm farther than this from its target after an inhibit is taken where it is
+_RELATCHED = 0.02  # rad; farther than this from their targets arms are taken where they are after an inhibit
 _RESTING = 0.05  # rad/s; an arm that lags by up to 0.4 s has then come nearer to its target than that
 
 
@@ -431,8 +432,7 @@ class ControlLoop:
             if verdict is not None:
                 self._finish(self._source.motion, verdict)
         if decision.target is not None and self._phase.commands and not self._thread.must_hurry:
-            self._supervise(decision.target, reading)
-            self._send(now, decision.target)
+            self._send(now, self._supervise(decision.target, reading))
         if rests and self._phase is Phase.LEAVING and not self._is_moving(reading):
             self._go(Trigger.REST)
 
@@ -469,12 +469,14 @@ class ControlLoop:
         jumped[GRIPPERS] = False
         if reading is None or not jumped.any():
             return
-        self._safety.displace(jumped, reading.position)
         self._whereabouts.jumped(jumped, reading.position)
-        if self._decision is not None and self._decision.target is not None:
-            self._decision = self._decision._replace(target=np.where(jumped, reading.position, self._decision.target))
-        self._tracking.forget()
+        self._take_where_they_are(jumped, reading)
         self._require_enable(Trigger.JUMP, "jumped", jump_text(int(jumped.argmax()), reading.position))
+
+    def _take_where_they_are(self, joints: NDArray[np.bool_], reading: JointReading) -> None:
+        """These joints, shape [14], at rest; the others go on as they were."""
+        self._safety.displace(joints, reading.position)
+        self._tracking.forget()
 
     def _heed(self, inhibit: Inhibit | None, reading: JointReading | None) -> None:
         """Hold, release or stop while there is an inhibit or an arm is cut off, and then until all is at rest."""
@@ -535,21 +537,24 @@ class ControlLoop:
             self._source.drop_plans()
             self._on_inhibit(text)
 
-    def _supervise(self, target: FloatArray, reading: JointReading | None) -> None:
-        """Hold where a joint stays away from its target: it would jump after it once it can. A joint that was moved
-        while the arms wait is not followed, but found once nothing is in the way."""
+    def _supervise(self, target: FloatArray, reading: JointReading | None) -> FloatArray:
+        """What is sent for it. Joints that stay away from it are taken where they are, at once: they would jump after
+        it. One that was moved while the arms wait is not followed, but found once nothing is in the way."""
         if reading is None or any(self._cut_off):
-            return
+            return target
         waits = self._phase in (Phase.WAITING, Phase.PAUSED)
         if not waits:
             self._whereabouts.heard(reading.position, target)
-        report = self._tracking.look(reading.stamp, target, self._safety.velocity, reading.position)
-        if report.is_lost and self._phase in (Phase.FOLLOWING, Phase.MOVING):
+        report = self._tracking.look(reading.stamp, target, reading.position)
+        if not report.is_lost or (waits and self._whereabouts.find_moved(reading.position)):
+            return target
+        if self._phase in (Phase.FOLLOWING, Phase.MOVING):
             self._require_enable(Trigger.LAG, "not following", report.text)
-        stays = report.is_lost and self._safety.speed <= _SETTLED
-        if stays and (self._phase is Phase.HELD or (waits and not self._whereabouts.find_moved(reading.position))):
-            self._safety.relatch(GRIPPERS)
-            self._tracking.forget()
+        stays = (np.abs(target - reading.position) > _RELATCHED) & (np.abs(reading.velocity) < _RESTING)
+        stays[GRIPPERS] = False
+        stays |= self._tracking.lost
+        self._take_where_they_are(stays, reading)
+        return np.where(stays, reading.position, target)
 
     @property
     def _newest_target(self) -> FloatArray | None:
@@ -564,7 +569,7 @@ class ControlLoop:
         return None if reading is None else reading.position
 
     def _fail(self, error: Exception) -> None:
-        self._stop_on(f"{type(error).__name__}: {error}", Trigger.FAULT)
+        self._stop_on(f"{type(error).__name__}: {error}. {RESET_REMEDY}", Trigger.FAULT)
 
     def _stop_on(self, fault: str, trigger: Trigger) -> None:
         """Latch the stop; further ticks brake to rest, as far as they still work, then command no more."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from wav_policy.control.safety_limits import SafetyLimits
-from wav_policy.piper.enable_gate import impossible_limits, way_to_restore
+from wav_policy.piper.enable_gate import impossible_limits, untold_limits, way_to_restore
 from wav_policy.piper.flash_limits import FlashLimits
 from wav_policy.piper.frames import NUM_JOINTS
 
@@ -140,6 +140,9 @@ def _wider(flash: FlashLimits, limits: SafetyLimits) -> Iterator[str]:
 
 
 def _unanswered(flash: FlashLimits) -> Iterator[str]:
-    silent = [f"joint{joint + 1}" for joint in range(NUM_JOINTS) if flash.lower[joint] is None]
+    silent = untold_limits(flash)
     if silent:
-        yield f"{', '.join(silent)}: did not tell the limits in flash (0x472); compare them with the vendor's tool"
+        yield (
+            f"{', '.join(silent)}: did not tell the limits in flash (0x472). The arm is asked again before it is "
+            "enabled, and not enabled without them"
+        )

@@ -12,10 +12,7 @@ from wav_models.types import FloatArray
 from wav_policy.robot.joints import ARM_DOF, JOINT_DIM, JOINT_NAMES, REVOLUTE
 
 MAX_ERROR: Final = 0.1
-"""Farthest a joint may stay from a target at rest [rad]."""
-
-MAX_LAG: Final = 0.4
-"""A joint on its way may be behind its target by what the target covers in this time, besides [s]."""
+"""Farthest a joint may stay from its target, moving or not [rad]."""
 
 MAX_TIME: Final = 0.3
 """A joint that is farther away for longer does not follow [s]."""
@@ -59,34 +56,37 @@ class Tracking:
 
     Attributes:
         report: of the last look.
+        lost: shape [14], joints that did not follow then.
     """
 
     def __init__(self) -> None:
         self.report = TrackingReport()
+        self.lost: NDArray[np.bool_] = np.zeros(JOINT_DIM, dtype=bool)
         self._since: FloatArray = np.full(len(REVOLUTE), np.inf)
         self._from: FloatArray = np.zeros(len(REVOLUTE))
 
     def forget(self) -> None:
         """The targets begin anew where the arms are."""
         self.report = TrackingReport()
+        self.lost[:] = False
         self._since[:] = np.inf
 
-    def look(self, stamp: float, target: FloatArray, velocity: FloatArray, measured: FloatArray) -> TrackingReport:
+    def look(self, stamp: float, target: FloatArray, measured: FloatArray) -> TrackingReport:
         """Compare once per tick. Time passes with the measurements: while none comes nothing is proved.
 
         Args:
             stamp: monotonic time of the measurement [s].
             target: sent to the arms, shape [14].
-            velocity: of the target, shape [14], rad/s and m/s.
             measured: shape [14].
         """
         measured, way = measured[REVOLUTE], (target - measured)[REVOLUTE]
         error = np.abs(way)
-        behind = error > MAX_ERROR + MAX_LAG * np.abs(velocity[REVOLUTE])
+        behind = error > MAX_ERROR
         moves = np.sign(way) * (measured - self._from) > _PROGRESS
         begins = behind & (np.isinf(self._since) | moves)
         self._since = np.where(behind, np.where(begins, stamp, self._since), np.inf)
         self._from = np.where(begins, measured, self._from)
+        self.lost[REVOLUTE] = stamp - self._since > MAX_TIME
         worst = int(self._since.argmin()) if behind.any() else int(error.argmax())
         duration = stamp - float(self._since[worst]) if behind[worst] else 0.0
         self.report = TrackingReport(JOINT_NAMES[REVOLUTE[worst]], float(error[worst]), duration)

@@ -328,8 +328,7 @@ class PiperNode(ManagedNode):
             self._tell_hold(f"holding: {reason}: {detail}")
 
     def _report_fault(self, fault: str) -> None:
-        remedy = "" if "piper/reset" in fault else ". Call piper/reset, then piper/enable."
-        self.get_logger().error(f"control loop stopped: {fault}{remedy}")
+        self.get_logger().error(f"control loop stopped: {fault}")
 
     # Services
 
@@ -399,7 +398,7 @@ class PiperNode(ManagedNode):
         if not loop.reset(is_stopped_anew):
             raise EmergencyStoppedError("stopped during the reset: support the arms and call piper/reset again")
         if not sides:
-            return "no arm needed a reset; call piper/enable to go on"
+            return "no arm lost its power; call piper/enable to go on"
         return (
             f"{' and '.join(sides)} lost power; call piper/enable to go on, then piper/home if an arm lies on something"
         )

@@ -229,20 +229,25 @@ class ArmDriver:
             PiperError: not connected.
         """
         mode = bytes([ControlMode.CAN, frames.MOVE_JOINT, self.config.speed_percent, 0, 0, 0, 0, 0])
-        return self._transmit([(FrameId.MOTION_CONTROL_2, mode)])
+        return self._transmit([(FrameId.MOTION_CONTROL_2, mode)] if self._is_in_can_mode else [])
 
     def _transmit(self, commands: list[Frame]) -> bool:
         """Whether the bus took them; what it said is kept for `inhibit`. Nothing is sent while there is an outage."""
         if self.link.outage:
             return False
         try:
-            if time.monotonic() - self._mode_sent > _MODE_PERIOD:
+            if self._is_in_can_mode and time.monotonic() - self._mode_sent > _MODE_PERIOD:
                 self.send_mode()
             self.link.transmit(commands)
             self._unsent = ""
         except BusLostError as error:
             self._unsent = str(error)
         return not self._unsent
+
+    @property
+    def _is_in_can_mode(self) -> bool:
+        """Of another mode an arm is not taken but by enabling it: somebody else may have it."""
+        return self.link.reader.codes.mode == ControlMode.CAN
 
     def send_mode(self) -> None:
         """CAN control, joint by joint (0x151).
@@ -257,7 +262,8 @@ class ArmDriver:
     def _sending_inhibit(self, unsent: str) -> Inhibit | None:
         if not unsent:
             return None
-        return Inhibit(Reaction.HOLD, "set-points not sent", f"set-points cannot be sent: {unsent}")
+        text = f"set-points cannot be sent: {unsent}. Check its power and the CAN cable; it goes on by itself."
+        return Inhibit(Reaction.HOLD, "set-points not sent", text)
 
     @property
     def is_stuck_in_teach(self) -> bool:

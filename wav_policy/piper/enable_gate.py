@@ -31,6 +31,11 @@ def impossible_limits(flash: FlashLimits) -> tuple[str, ...]:
     return tuple(_impossible(flash))
 
 
+def untold_limits(flash: FlashLimits) -> tuple[str, ...]:
+    """Joints whose limits in flash the arm has never told."""
+    return tuple(f"joint{joint + 1}" for joint in range(NUM_JOINTS) if None in (flash.lower[joint], flash.upper[joint]))
+
+
 def outside_limits(flash: FlashLimits, position: FloatArray) -> tuple[str, ...]:
     """Joints that are farther than `TOLERANCE` outside the limits in flash.
 
@@ -58,6 +63,14 @@ def why_not_enable(flash: FlashLimits, position: FloatArray, channel: str) -> st
         return (
             f"not enabled: {'; '.join(outside)}: the arm would drive itself to the limit at full speed. Move it inside "
             f"by hand while it is limp; if it is the limits that are wrong: {way_to_restore(channel)}"
+        )
+    untold = untold_limits(flash)
+    if untold:
+        return (
+            f"not enabled: it does not tell the limits of {', '.join(untold)} in its flash (0x473): with corrupt ones "
+            "it would drive itself there. Call piper/enable again; where that does not help, support it and switch its "
+            f"power off and on; `wav arm show --channel {channel}` shows what it tells. Firmware that never tells "
+            "them has to be updated by the vendor"
         )
     return ""
 

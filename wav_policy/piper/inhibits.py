@@ -115,15 +115,19 @@ def _passing_inhibit(arm: str, codes: ArmCodes) -> Inhibit | None:
     if codes.mode not in tuple(ControlMode) or codes.state not in tuple(ArmState):
         text = (
             f"{arm}: sends codes that no table lists (mode {codes.mode:#x}, state {codes.state:#x}). It holds while it "
-            "does; is its firmware newer than this driver?"
+            "does; is its firmware newer than this driver? Where it stays, support it, switch its power off and on."
         )
         return Inhibit(Reaction.HOLD, "unknown codes", text)
     if codes.error_bits & 0x3F:
         joints = ", ".join(f"joint{joint + 1}" for joint in range(6) if codes.error_bits & (1 << joint))
-        text = f"{arm}: no communication with {joints}. Check the cable inside the arm."
+        text = f"{arm}: no communication with {joints}. Check the cable inside the arm. It holds until that is over."
         return Inhibit(Reaction.HOLD, "joint communication", text)
     passing = "; ".join(motor_faults(codes.motors, _PASSING_BITS))
     if passing:
-        text = f"{arm}: {passing}. It holds until that is over; lighten the load, check the 24 V supply."
+        text = (
+            f"{arm}: {passing}. It holds until that is over; lighten the load, check the 24 V supply. Where it stays, "
+            "support the arms and call piper/reset, which clears it and keeps the power, then piper/enable; or switch "
+            "its power off and on."
+        )
         return Inhibit(Reaction.HOLD, "motor warning", text)
     return None

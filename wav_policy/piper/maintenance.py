@@ -22,7 +22,7 @@ from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.flash_limits import VENDOR_LIMITS_DEGREES, FlashLimits
 from wav_policy.piper.frames import NUM_JOINTS, Frame, FrameId, GripperState
 from wav_policy.piper.power import is_healthy
-from wav_policy.piper.status import GRIPPER_TRIPS
+from wav_policy.piper.status import has_tripped
 
 Told = TypeVar("Told")
 
@@ -336,7 +336,7 @@ def _no_faults(arm: ServicedArm) -> str:
         return _unacknowledged(FrameId.JOINT_SETTING)
     status = arm.arm.status()
     gripper = arm.arm.link.reader.gripper
-    faults = [fault for fault in status.faults if not fault.startswith("gripper") or max(gripper, 0) & GRIPPER_TRIPS]
+    faults = [fault for fault in status.faults if not fault.startswith("gripper") or has_tripped(gripper)]
     if not is_healthy(arm.arm):
         faults.append(f"it is in state {status.state_name}, which piper/reset leaves: support it, it may fall")
     return "; ".join(faults)

@@ -7,17 +7,21 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
+
 from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
 from wav_policy.piper.arm_driver import ArmDriver
-from wav_policy.piper.enable_gate import why_not_enable
+from wav_policy.piper.enable_gate import untold_limits, why_not_enable
 from wav_policy.piper.errors import EmergencyStoppedError, EnableTimeoutError, FirmwareError, FlashLimitsError
 from wav_policy.piper.firmware import OLDEST, known_of
 from wav_policy.piper.frames import NUM_JOINTS, ArmState, ControlMode, FrameId, GripperState
 from wav_policy.piper.inhibits import LATCHING_BITS, RESET_REMEDY
-from wav_policy.piper.status import GRIPPER_TRIPS, ArmStatus, motor_faults
+from wav_policy.piper.setpoints import setpoint_frames
+from wav_policy.piper.status import ArmStatus, has_tripped, motor_faults
 
 _POLL: Final = 0.02  # s
+_FRESH: Final = 0.1  # s; where a limp joint was before, it may not be any more
 _CLEAR_TIMEOUT: Final = 0.3  # s
 _GRIPPER_TIMEOUT: Final = 0.5  # s
 _ALL_JOINTS: Final = 7
@@ -37,14 +41,17 @@ def enable(arm: ArmDriver, stopped: Callable[[], bool]) -> bool:
     require_wanted()
     require_fit_to_enable(arm)
     if _is_ready(arm):
+        arm.has_let_go = arm.has_let_go or not arm.link.reader.gripper & GripperState.ENABLED
         clear_gripper(arm)
         return not arm.has_let_go
     arm.has_let_go = True
+    held: FloatArray | None = None
     deadline = time.monotonic() + arm.config.enable_timeout
     while not (status := arm.status()).is_enabled:
         require_wanted()
         if time.monotonic() > deadline:
             raise EnableTimeoutError(_enable_timeout_text(arm, status))
+        held = _aim_where_it_is(arm, status, held)
         with arm.link.sending as sdk:
             for joint, enabled in enumerate(status.enabled, start=1):
                 if not enabled:
@@ -61,6 +68,26 @@ def enable(arm: ArmDriver, stopped: Callable[[], bool]) -> bool:
     arm.write(_position_from_now_on(arm))
     arm.has_let_go = True  # until the control loop sends it a target
     return False
+
+
+def _aim_where_it_is(arm: ArmDriver, status: ArmStatus, held: FloatArray | None) -> FloatArray | None:
+    """An arm in CAN mode may keep its last targets; what gets its power back must not run after them. Joints without
+    power are sent where they are now, the others where they were at first; the gripper nothing, which would enable it.
+
+    Args:
+        held: what was sent before, shape [7]; None before the first.
+
+    Returns:
+        What was sent.
+    """
+    reading = arm.read()
+    is_known = reading is not None and arm.link.reader.age < _FRESH and len(status.enabled) == NUM_JOINTS
+    if reading is None or not is_known or status.mode != ControlMode.CAN:
+        return held
+    on = np.array([*status.enabled, True])
+    held = reading.position if held is None else np.where(on, held, reading.position)
+    arm.link.transmit(setpoint_frames(held, 0.0)[:-1])
+    return held
 
 
 def _position_from_now_on(arm: ArmDriver) -> FloatArray:
@@ -90,8 +117,12 @@ def require_fit_to_enable(arm: ArmDriver) -> None:
         arm.read_flash()
     if arm.version is not None and arm.version < OLDEST:
         raise FirmwareError(f"{arm}: not enabled: {known_of(arm.version)[0]}")
-    reading = arm.read()
     assert arm.flash is not None
+    deadline = time.monotonic() + arm.config.enable_timeout
+    while untold_limits(arm.flash) and time.monotonic() < deadline:
+        arm.require_feedback()
+        arm.read_flash()
+    reading = arm.read()
     assert reading is not None  # its feedback has just been checked
     why_not = why_not_enable(arm.flash, reading.position, arm.channel)
     if why_not:
@@ -105,14 +136,14 @@ def clear_gripper(arm: ArmDriver) -> bool:
         Whether it had tripped. What it still says then, such as its temperature, is in `ArmStatus.faults`.
     """
     reader, reading = arm.link.reader, arm.read()
-    if reading is None or reader.gripper < 0 or not reader.gripper & GRIPPER_TRIPS:
+    if reading is None or not has_tripped(reader.gripper):
         return False
     arm.has_let_go = True
     stroke = units.micrometres_from_metres(float(reading.position[-1]))
     effort = units.effort_counts_from_newton_metres(arm.config.gripper_effort)
     codes = [frames.GRIPPER_OFF_AND_CLEAR] + [frames.GRIPPER_ON_AND_CLEAR] * arm.status().is_enabled
     deadline = time.monotonic() + _GRIPPER_TIMEOUT
-    while reader.gripper & GRIPPER_TRIPS and time.monotonic() < deadline:
+    while has_tripped(reader.gripper) and time.monotonic() < deadline:
         for code in codes:
             arm.link.transmit([(FrameId.GRIPPER_TARGET, _GRIPPER.pack(stroke, effort, code, 0))])
             time.sleep(_POLL)
@@ -125,9 +156,6 @@ def reset(arm: ArmDriver, stopped: Callable[[], bool], forced: bool) -> bool:
     arm.has_let_go = arm.has_let_go or arm.link.reader.leader_frames > 0
     arm.link.reader.forget_leader()
     forced = forced or arm.is_stuck_in_teach
-    if not forced and is_healthy(arm):
-        clear_gripper(arm)
-        return False
     was_stopped = arm.status().is_stopped
 
     def require_not_stopped() -> None:
@@ -159,13 +187,22 @@ def is_healthy(arm: ArmDriver) -> bool:
 
 
 def clear_errors(arm: ArmDriver) -> bool:
-    """0x475: whether the fault is gone."""
-    with arm.link.sending as sdk:
-        sdk.JointConfig(_ALL_JOINTS, 0, 0, _UNCHANGED, frames.CONFIRM)
+    """0x475, where there is something to clear, also what should pass by itself and does not.
+
+    Returns:
+        Whether no fault is left that only a reset removes.
+    """
+    if _has_fault(arm):
+        with arm.link.sending as sdk:
+            sdk.JointConfig(_ALL_JOINTS, 0, 0, _UNCHANGED, frames.CONFIRM)
     deadline = time.monotonic() + _CLEAR_TIMEOUT
-    while not is_healthy(arm) and time.monotonic() < deadline:
+    while _has_fault(arm) and time.monotonic() < deadline:
         time.sleep(_POLL)
     return is_healthy(arm)
+
+
+def _has_fault(arm: ArmDriver) -> bool:
+    return not is_healthy(arm) or bool(motor_faults(arm.link.reader.codes.motors))
 
 
 def disable(arm: ArmDriver) -> None:

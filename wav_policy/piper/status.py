@@ -30,8 +30,8 @@ _GRIPPER_FAULTS = {
     GripperState.ERROR: "driver error",
 }
 
-GRIPPER_TRIPS = sum(_GRIPPER_FAULTS)
-"""Bits of 0x2A8 that stay until the gripper is cleared (0x159, codes 2 and 3)."""
+_LASTING_GRIPPER_FAULTS = GripperState.OVERCURRENT | GripperState.SENSOR_FAULT | GripperState.ERROR
+"""Bits of 0x2A8 that stay until the gripper is cleared (0x159, codes 2 and 3); the others may pass."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,13 @@ def motor_faults(codes: Sequence[int], mask: int = 0xFF) -> tuple[str, ...]:
     return tuple(found)
 
 
+def has_tripped(code: int) -> bool:
+    """Whether a gripper that says this byte of 0x2A8 has to be cleared, which lets go of what it holds. One that is
+    only hot, or short of voltage, and still on has not; nor has -1."""
+    is_off = not code & GripperState.ENABLED
+    return code >= 0 and bool(code & (sum(_GRIPPER_FAULTS) if is_off else _LASTING_GRIPPER_FAULTS))
+
+
 def gripper_faults(code: int, is_arm_on: bool) -> tuple[str, ...]:
     """Words for the status byte of 0x2A8; -1 has none.
 
@@ -130,7 +137,7 @@ def gripper_faults(code: int, is_arm_on: bool) -> tuple[str, ...]:
     found = [f"gripper: {words}" for bit, words in _GRIPPER_FAULTS.items() if code & bit]
     if is_arm_on and not code & GripperState.ENABLED:
         found.append("gripper: off while the arm is on, it neither opens nor holds")
-    if code & GRIPPER_TRIPS:
+    if has_tripped(code):
         found.append("gripper: tripped. Free what it grips, then call piper/enable or piper/reset: both clear it")
     return tuple(found)
 

@@ -16,6 +16,9 @@ from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.loop_statistics import LoopStatistics
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.piper.bimanual import JointReading
+from wav_policy.piper.inhibits import RESET_REMEDY
+
+CABLE_CUT = f"RuntimeError: cable cut. {RESET_REMEDY}"
 
 
 def test_nothing_is_written_before_engaging(bench: Bench) -> None:
@@ -108,9 +111,9 @@ def test_an_error_latches_the_stop(following: Bench) -> None:
     following.arms.error = RuntimeError("cable cut")
     following.run(0.05)
     following.arms.error = None
-    assert following.faults == ["RuntimeError: cable cut"]
+    assert following.faults == [CABLE_CUT]
     assert following.loop.state().reason == "stopped"
-    assert following.loop.state().fault == "RuntimeError: cable cut"
+    assert following.loop.state().fault == CABLE_CUT
     following.run(1.0)
     stopped_at = following.arms.position
     following.loop.accept(following.chunk(0.4))
@@ -134,7 +137,7 @@ def test_an_error_latches_the_stop(following: Bench) -> None:
     assert following.arms.position[0] == pytest.approx(0.3, abs=0.02)
     following.arms.error = RuntimeError("cable cut again")
     following.run(0.05)
-    assert following.faults[1:] == ["RuntimeError: cable cut again"], "every fault is told, not the first alone"
+    assert following.faults[1:] == [CABLE_CUT.replace("cut", "cut again")], "every fault is told, not the first alone"
 
 
 def test_arms_that_were_led_elsewhere_are_not_taken_back_when_a_chunk_comes_at_once(following: Bench) -> None:
@@ -246,7 +249,7 @@ def test_an_error_while_reading_is_reported_once(bench: Bench) -> None:
 
     bench.arms.read = fail  # type: ignore[method-assign]
     bench.run(0.5)
-    assert bench.faults == ["OSError: gone"]
+    assert bench.faults == [f"OSError: gone. {RESET_REMEDY}"]
 
 
 def test_disengage_brakes_before_it_lets_go(running: tuple[ControlLoop, PerfectArms]) -> None:
@@ -294,7 +297,7 @@ def test_who_is_told_of_a_fault_cannot_end_the_loop() -> None:
         loop.engage()
         arms.error = RuntimeError("cable cut")
         deadline = time.monotonic() + 5.0
-        while loop.state().fault != "RuntimeError: cable cut":
+        while loop.state().fault != CABLE_CUT:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         arms.error = None

@@ -27,12 +27,13 @@ RATE: Final = 100.0
 WINDOW: Final = round(0.2 * RATE)
 SPEED: Final = 0.2
 """Of the joints that are led [rad/s]."""
-FARTHEST: Final = 0.26
-"""In 0.2 s: a joint goes home at 0.8 rad/s; a deaf one that hears again is at most 0.24 rad behind [rad]."""
+FARTHEST: Final = 0.21
+"""In 0.2 s: a joint goes home at 0.8 rad/s; a deaf one that hears again is at most 0.16 rad behind [rad]."""
 LEFT, RIGHT = range(7), range(7, 14)
 RESET: Final = "Support the arms, then call piper/reset and piper/enable."
 INHIBITS: Final = {
     "hot": Inhibit(Reaction.HOLD, "motor warning", "left arm: joint1: motor too hot"),
+    "stall": Inhibit(Reaction.HOLD, "motor warning", "left arm: joint3: stalled. Call piper/reset, then piper/enable"),
     "teach": Inhibit(Reaction.RELEASE, "teach mode", "left arm: in teach mode. Then call piper/enable."),
     "collision": Inhibit(Reaction.STOP, "motor fault", f"left arm: collision. {RESET}"),
     "master": Inhibit(Reaction.SILENCE, "leader on the bus", f"left arm: two masters would fight. {RESET}"),
@@ -129,7 +130,7 @@ class Cell:
         """As piper_node does; why it refuses."""
         if service == "piper/reset":
             self.loop.trip("piper/reset")
-            self.inhibits -= {"collision", "stopped", "master"}
+            self.inhibits -= {"collision", "stopped", "master", "stall"}
             assert self.loop.reset()
             self.called.append(service)
             return ""
@@ -237,6 +238,7 @@ FAULTS: Final = {
     "right arm loses its power": (lose_power, lambda cell: cell.silent.difference_update(RIGHT)),
     "right joint 2 loses its zero": (lose_zero, nothing),
     "motor hot": in_the_way("hot"),
+    "stall that stays": in_the_way("stall", "piper/reset", "piper/enable", stays=True),
     "teach button": in_the_way("teach", "piper/enable"),
     "collision": in_the_way("collision", "piper/reset", "piper/enable", stays=True),
     "second master": in_the_way("master", "piper/reset", "piper/enable", stays=True),

@@ -233,7 +233,7 @@ def test_after_a_stop_only_reset_and_enable_move_again(active: Robot, probe: Pro
 
 def test_one_arm_is_reset_by_force_after_saying_that_it_falls(active: Robot, probe: Probe) -> None:
     """An arm that lost its true angles reports no fault (piper_sdk#120)."""
-    assert "no arm needed a reset" in probe.trigger("piper/reset").message
+    assert "no arm lost its power" in probe.trigger("piper/reset").message
     assert probe.enable().success
     asked = probe.call(SetBool, "piper/left/reset", SetBool.Request(data=False))
     assert not asked.success

@@ -304,10 +304,11 @@ def test_an_arm_is_disabled_also_when_the_other_one_is_silent(tmp_path: Path, wa
 def test_enabling_again_does_not_open_a_gripper(rig: Any, wait_until: Any) -> None:
     rig.driver.connect()
     assert rig.driver.enable() is False
-    goal = rig.driver.read().position
+    goal = rig.driver.read().position.copy()
     goal[6] = 0.05
     rig.driver.write(goal)
     wait_until(lambda: abs(rig.driver.read().position[6] - 0.05) < 1e-4)
+    wait_until(lambda: rig.driver.status().gripper == "enabled, zeroed")
     sent: list[Any] = []
     rig.driver.write = sent.append
     assert rig.driver.enable() is True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,42 @@ def test_an_arm_inside_its_limits_is_never_refused(shares: list[float], widths: 
     assert why_not_enable(flash_with(lower, tuple(widths)), position, "can0") == ""
 
 
-def test_limits_that_were_not_told_are_not_judged() -> None:
-    assert why_not_enable(flash_with((None,) * 6, (None,) * 6), np.full(6, 2.0), "can0") == ""
+@pytest.mark.parametrize("joint", range(6))
+def test_limits_that_were_not_told_may_be_anything(joint: int) -> None:
+    lower, upper = [-3.0] * 6, [3.0] * 6
+    lower[joint] = upper[joint] = None  # type: ignore[call-overload]
+    told = why_not_enable(flash_with(tuple(lower), tuple(upper)), np.zeros(6), "can0")
+    assert f"does not tell the limits of joint{joint + 1} in its flash" in told
+    for remedy in ("piper/enable", "power off and on", "`wav arm show --channel can0`"):
+        assert remedy in told
+
+
+@pytest.mark.parametrize("joints", [range(1, 7), (5,)])
+def test_an_arm_that_never_tells_its_limits_is_not_powered(
+    make_rig: Callable[..., Any], tmp_path: Path, joints: Sequence[int]
+) -> None:
+    """They may be corrupt: the arm would sweep as soon as it has power."""
+    flash = Flash()
+    flash.corrupt()
+    rig = make_rig(tmp_path / "arm", flash)
+    rig.say(lambda number, data: None if number == FrameId.LIMIT_REPLY and data[0] in joints else data)
+    for joint, limit in enumerate(flash.limits, start=1):
+        limit.max_acceleration = 5.0
+        if joint not in joints:
+            limit.lower, limit.upper = -3.0, 3.0
+    rig.driver.connect()
+    with pytest.raises(FlashLimitsError, match=f"left arm.*joint{joints[-1]}.*in its flash"):
+        rig.driver.enable()
+    assert not rig.plant.powered
+
+
+def test_enabling_waits_for_an_arm_that_tells_its_limits_late(rig: Any) -> None:
+    rig.driver.connect()
+    tells_at = time.monotonic() + 0.7
+    rig.say(lambda number, data: None if number == FrameId.LIMIT_REPLY and time.monotonic() < tells_at else data)
+    assert rig.driver.enable() is False
+    assert time.monotonic() > tells_at
+    assert rig.plant.powered
 
 
 def test_what_flash_has_told_counts_where_it_tells_nothing_any_more(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,13 +21,14 @@ from wav_policy.piper.errors import (
     BusSilentError,
     ChangedIdsError,
     EmergencyStoppedError,
+    EnableTimeoutError,
     LeaderArmError,
     PiperError,
     TeachModeError,
     WrongBitrateError,
 )
 from wav_policy.piper.feedback import ArmCodes
-from wav_policy.piper.frames import FrameId
+from wav_policy.piper.frames import ControlMode, FrameId
 from wav_policy.piper.inhibits import Reaction, find_inhibit
 from wav_policy.sim.firmware import FAULT_NAMES, FaultSet, FeedbackRates, Flash, SimulatedArm
 
@@ -101,6 +103,7 @@ def test_a_leader_is_told_from_a_dead_arm_once_it_is_moved(make_rig: Callable[..
         ("leader_on_bus", SILENCE, "leader on the bus", "two masters"),
         ("teach", RELEASE, "teach mode", "Press the teach button"),
         ("power_loss", HOLD, "no feedback", "fell silent"),
+        ("motor_off 4", RELEASE, "not enabled", r"joint4 not enabled \(power lost, .*call piper/enable"),
     ],
 )
 def test_a_fault_while_enabled_is_named(enabled: Any, fault: str, reaction: Reaction, cause: str, words: str) -> None:
@@ -181,6 +184,76 @@ def test_a_collision_is_cleared_without_dropping_the_arm(enabled: Any) -> None:
     assert enabled.driver.reset() is False
     assert enabled.plant.powered
     enabled.wait_until(lambda: enabled.driver.inhibit() is None)
+
+
+def test_a_stall_that_stays_is_cleared_by_what_the_hold_names(enabled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether firmware keeps that bit until its errors are cleared (0x475) is not known: here it does."""
+    settings = enabled.arm.firmware._settings
+    monkeypatch.setattr(settings, "_clear_errors", lambda joints: enabled.fail(""))
+    enabled.fail("stall 3")
+    enabled.wait_until(lambda: enabled.cause() == "motor warning")
+    assert "call piper/reset, which clears it and keeps the power, then piper/enable" in enabled.driver.inhibit().text
+    time.sleep(0.3)
+    assert enabled.cause() == "motor warning"
+    assert enabled.driver.reset() is False
+    enabled.wait_until(lambda: enabled.driver.inhibit() is None)
+    assert enabled.plant.powered
+
+
+def test_heat_is_no_reason_to_let_an_arm_fall(enabled: Any) -> None:
+    enabled.fail("motor_hot 2")
+    enabled.wait_until(lambda: enabled.cause() == "motor warning")
+    assert enabled.driver.reset() is False
+    assert enabled.plant.powered
+
+
+def test_an_arm_is_taken_out_of_another_mode_by_enabling_it_alone(enabled: Any) -> None:
+    """A pendant has it: what is sent until the other arm rests must not take it back."""
+    firmware, heard = enabled.arm.firmware, []
+    enabled.wait_until(lambda: enabled.driver.status().gripper == "enabled, zeroed")
+    firmware._mode = ControlMode.ETHERNET
+    enabled.wait_until(lambda: enabled.cause() == "not in CAN mode")
+    obey = firmware.on_frame
+    firmware.on_frame = lambda number, data: (heard.append(number), obey(number, data))
+    end = time.monotonic() + 0.7
+    while time.monotonic() < end:
+        assert enabled.driver.write(enabled.driver.read().position)
+        assert enabled.driver.probe()
+        time.sleep(0.02)
+    assert FrameId.JOINT_TARGET_12 in heard
+    assert FrameId.MOTION_CONTROL_2 not in heard
+    assert enabled.driver.enable() is False
+    assert enabled.cause() == ""
+
+
+def test_a_joint_that_gets_its_power_back_has_no_older_target(enabled: Any) -> None:
+    """The arm may keep it: the joint would run back to where it was before it fell."""
+    enabled.fail("motor_off 4")
+    enabled.wait_until(lambda: enabled.cause() == "not enabled")
+    falls = threading.Event()
+
+    def fall() -> None:
+        while not falls.wait(0.02):
+            enabled.plant.position = enabled.plant.position - [0.0, 0.0, 0.001, 0.005, 0.0, 0.0]
+
+    faller, heard = threading.Thread(target=fall), []
+    obey = enabled.arm.firmware.on_frame
+    enabled.arm.firmware.on_frame = lambda number, data: (heard.append((number, data)), obey(number, data))
+    faller.start()
+    with pytest.raises(EnableTimeoutError, match="joint4 did not enable"):
+        enabled.driver.enable()
+    falls.set()
+    faller.join()
+    asked = [number for number, _ in heard].index(FrameId.MOTOR_POWER)
+    assert {number for number, _ in heard[:asked]} >= {0x155, 0x156, 0x157}
+    assert FrameId.GRIPPER_TARGET not in [number for number, _ in heard]
+    targets = np.radians([struct.unpack(">ii", data) for number, data in heard if number == 0x156]) / 1000
+    assert np.ptp(targets[:, 0]) == 0.0, "sent down again and again, it would sink"
+    assert targets[-1, 1] < targets[0, 1] - 0.1
+    assert targets[-1, 1] == pytest.approx(enabled.plant.position[3], abs=0.03)
+    enabled.fail("")
+    assert enabled.driver.enable() is False
+    assert enabled.driver.inhibit() is None
 
 
 @pytest.mark.parametrize("way", ["enable", "reset", "disable"])

@@ -104,6 +104,7 @@ def test_an_arm_that_lost_its_angles_is_found_by_a_forced_reset_alone(
     assert reading is not None
     assert abs(reading.position[4] - 0.5) < 0.01, "the arm does not notice"
     driver.write(reading.position)
+    wait_until(lambda: driver.status().gripper == "enabled, zeroed")  # type: ignore[operator]
     assert driver.reset() is False
     assert driver.enable() is True
     assert driver.reset(forced=True) is True

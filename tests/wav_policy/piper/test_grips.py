@@ -19,6 +19,7 @@ from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.piper.bimanual import BimanualPiper
 from wav_policy.piper.errors import EnableTimeoutError
+from wav_policy.piper.frames import GRIPPER_ON, FrameId, GripperState
 from wav_policy.piper.setpoints import setpoint_frames
 
 LIMITS = replace(SafetyLimits(), collision=CollisionLimits(check=False))
@@ -106,7 +107,19 @@ def be_opened_by_another_master(closed: Closed) -> None:
     closed.reset()
 
 
-@pytest.mark.parametrize("let_go", [trip, be_enabled_at_the_second_try, be_opened_by_another_master])
+def lose_its_power_alone(closed: Closed) -> None:
+    """A loose plug: it says nothing but that it is off."""
+    closed.loop.disengage()
+    time.sleep(0.2)  # the last targets are on their way, and would switch it on
+    closed.rigs[0].arm.firmware._gripper_on = False
+    left = closed.robot.arm("left")
+    closed.rigs[0].wait_until(lambda: left.status().gripper == "off, zeroed")
+    closed.free()
+
+
+@pytest.mark.parametrize(
+    "let_go", [trip, lose_its_power_alone, be_enabled_at_the_second_try, be_opened_by_another_master]
+)
 def test_a_gripper_that_was_opened_meanwhile_does_not_close_when_the_arms_are_enabled(
     closed: Closed, let_go: Callable[[Closed], None]
 ) -> None:
@@ -126,4 +139,31 @@ def test_a_gripper_that_holds_something_keeps_it_through_a_reset_that_takes_no_p
         closed.rigs[0].wait_until(lambda: closed.loop.state().reason == "no_command")
         target = closed.loop._newest_target
         assert target is not None
-        assert target[[6, 13]] == pytest.approx(CLOSED, abs=1e-4)
+        assert target[[6, 13]] == pytest.approx(CLOSED, abs=1e-3)
+
+
+@pytest.mark.parametrize("bit", [GripperState.MOTOR_HOT, GripperState.DRIVER_HOT, GripperState.UNDERVOLTAGE])
+def test_a_gripper_that_is_only_hot_keeps_what_it_holds(
+    closed: Closed, bit: GripperState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clearing it would switch it off for a moment."""
+    firmware = closed.rigs[0].arm.firmware
+    tell = firmware._gripper_state
+    monkeypatch.setattr(firmware, "_gripper_state", lambda: tell() | bit)
+    left = closed.robot.arm("left")
+    closed.rigs[0].wait_until(lambda: any(fault.startswith("gripper: ") for fault in left.status().faults))
+    assert not any("tripped" in fault for fault in left.status().faults)
+    codes: list[int] = []
+    obey = firmware.on_frame
+    firmware.on_frame = lambda number, data: (
+        codes.append(data[6]) if number == FrameId.GRIPPER_TARGET else None,
+        obey(number, data),
+    )
+    closed.enable()
+    closed.reset()
+    closed.enable()
+    closed.rigs[0].wait_until(lambda: codes)
+    assert set(codes) == {GRIPPER_ON}
+    target = closed.loop._newest_target
+    assert target is not None
+    assert target[6] == pytest.approx(CLOSED, abs=1e-3)

@@ -10,7 +10,7 @@ from piper_sdk.piper_msgs.msg_v2.feedback.arm_feedback_low_spd import ArmMsgFeed
 from piper_sdk.piper_msgs.msg_v2.feedback.arm_feedback_status import ArmMsgFeedbackStatus
 
 from wav_policy.piper.frames import GripperState, MotorState
-from wav_policy.piper.status import ArmStatus, error_code_faults, gripper_faults, motor_faults
+from wav_policy.piper.status import ArmStatus, error_code_faults, gripper_faults, has_tripped, motor_faults
 
 
 @given(st.integers(0, 0xFFFF))
@@ -55,6 +55,15 @@ def test_a_gripper_without_power_is_a_fault_of_an_arm_that_has_some(is_arm_on: b
     assert bool(gripper_faults(0, is_arm_on)) == is_arm_on
     assert gripper_faults(GripperState.ENABLED, is_arm_on) == ()
     assert gripper_faults(-1, is_arm_on) == (), "it has not told"
+
+
+@pytest.mark.parametrize("bit", list(GripperState))
+def test_what_a_gripper_has_to_be_cleared_of(bit: GripperState) -> None:
+    """Clearing lets go of what it holds: not for heat or a low voltage, as long as it is on."""
+    lasts = bit in (GripperState.OVERCURRENT, GripperState.SENSOR_FAULT, GripperState.ERROR)
+    assert has_tripped(bit | GripperState.ENABLED) == lasts
+    assert has_tripped(bit) == (bit not in (GripperState.ENABLED, GripperState.HOMED))
+    assert not has_tripped(-1), "it has not told"
 
 
 @pytest.mark.parametrize(("enabled", "is_enabled"), [((), False), ((True,) * 6, True), ((True,) * 5 + (False,), False)])

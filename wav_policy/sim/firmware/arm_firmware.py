@@ -116,6 +116,7 @@ class PiperFirmware:
         """Let go wrong what `faults` says, and only that."""
         came, went = faults.names - self.faults.names, self.faults.names - faults.names
         slipped, lost = faults.slipped - self.faults.slipped, faults.lost - self.faults.lost
+        off = faults.unpowered - self.faults.unpowered
         self.faults = faults
         if "emergency_stop" in came:
             self._on_motion_control_1(bytes((frames.EMERGENCY_STOP,)).ljust(8, b"\0"))
@@ -129,6 +130,8 @@ class PiperFirmware:
             self._gripper_tripped, self._gripper_on = True, False
         if "corrupt_limits" in came:
             self.flash.corrupt()
+        for joint in off:
+            self._enabled[joint] = False
         for joint in slipped:
             self._slip[joint] += _SLIP
             self._command()

@@ -66,6 +66,7 @@ _JOINT: Final = {
     "stray": "one feedback of this joint, the first from now on, is off by 0.8 rad",
     "no_communication": "the arm reports no communication with this joint",
     "deaf": "this joint does not enable",
+    "motor_off": "this joint's motor loses its power and does not enable; stays off until it is enabled again",
     "zero_lost": "where it is, this joint says 20 degrees more, and goes back to its target; stays until a reset",
     "slip": "pushed by 20 degrees, which the arm does not notice (S-V1.8-6); stays until a reset (0x150)",
 }
@@ -109,6 +110,7 @@ class FaultSet:
         names: of all faults.
         motor_bits: `MotorState` bits per joint, [6].
         communication_bits: err_code of 0x2A1, low byte.
+        unpowered: joints 0..5 whose motors are off.
         deaf: joints 0..5 that do not enable.
         slipped: joints 0..5 that were pushed unnoticed.
         lost: joints 0..5 that lost their zero.
@@ -119,16 +121,17 @@ class FaultSet:
         self.names = frozenset(fault.name for fault in self.faults)
         self.motor_bits = [0] * NUM_JOINTS
         self.communication_bits = 0
-        self.deaf: frozenset[int] = frozenset(int(fault.argument) - 1 for fault in self._named("deaf"))
-        self.slipped: frozenset[int] = frozenset(int(fault.argument) - 1 for fault in self._named("slip"))
-        self.lost: frozenset[int] = frozenset(int(fault.argument) - 1 for fault in self._named("zero_lost"))
+        self.unpowered = self._joints("motor_off")
+        self.deaf = self._joints("deaf") | self.unpowered
+        self.slipped = self._joints("slip")
+        self.lost = self._joints("zero_lost")
         for fault in self.faults:
             joint = int(fault.argument) - 1
             if fault.name in MOTOR_FAULTS:
                 self.motor_bits[joint] |= MOTOR_FAULTS[fault.name]
             elif fault.name == "no_communication":
                 self.communication_bits |= 1 << joint
-        self._stray_due = {int(fault.argument) - 1 for fault in self._named("stray")}
+        self._stray_due = set(self._joints("stray"))
         self._drop = max((fault.argument for fault in self._named("drop")), default=0.0)
         self._garble = max((fault.argument for fault in self._named("garble")), default=0.0)
 
@@ -181,6 +184,9 @@ class FaultSet:
             counts[joint % 2] += _STRAY
             self._stray_due.remove(joint)
         return (identifier, struct.pack(">ii", *counts)) if due else frame
+
+    def _joints(self, name: str) -> frozenset[int]:
+        return frozenset(int(fault.argument) - 1 for fault in self._named(name))
 
     def _named(self, name: str) -> Iterator[Fault]:
         return (fault for fault in self.faults if fault.name == name)

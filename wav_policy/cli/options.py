@@ -6,8 +6,11 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+from wav_models.command_line import option
 from wav_models.configuration import ConfigurationError, check_choice
 from wav_models.engines.names import ENGINES
 from wav_policy.bringup.paths import find_checkpoint
@@ -51,6 +54,19 @@ def check_film(file: Path | None) -> None:
     for suffix, package, what, requirement in NEEDED:
         if file.suffix == suffix and importlib.util.find_spec(package) is None:
             raise ConfigurationError(f"--video {file}: {what} is not installed: pip install {requirement!r}")
+
+
+def refuse_idle(arguments: Any, names: Iterable[str], who: str) -> None:
+    """ConfigurationError for options that are not as they are by default, though nothing would look at them.
+
+    Args:
+        arguments: of a command, parsed.
+        names: of the fields that nothing looks at.
+        who: has no use for them.
+    """
+    defaults = {field.name: field.default for field in fields(arguments)}
+    if idle := [option(name) for name in names if getattr(arguments, name) != defaults[name]]:
+        raise ConfigurationError(f"{who} has no use for {', '.join(idle)}")
 
 
 def require_tasks(given: Iterable[str]) -> None:

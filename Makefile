@@ -2,7 +2,7 @@
 #   make demo ARGS="--headless --episodes 3 --seed 0 --json out.json"
 #   make test PYTHON=python3.12
 #   make test PYTEST_ARGS="tests/wav_policy/control/test_safety.py -k stale"
-#   make demo PIP_ARGS="--extra-index-url URL"    (URL: the index of PyTorch's CPU builds, 3 GB less)
+#   make demo PIP_ARGS="--extra-index-url URL"    (URL: the index of PyTorch's CPU builds, half as much)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -51,7 +51,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@size() { du -sh $(VENV) | cut -f1; }; \
-		while old=$$(size); sleep 5; do new=$$(size); [ $$new = $$old ] || echo "  $$new of up to 5 GB"; done & \
+		while old=$$(size); sleep 5; do new=$$(size); [ $$new = $$old ] || echo "  $$new of up to 7 GB"; done & \
 		trap "kill $$!" EXIT; \
 		set -o pipefail; PYTHONWARNINGS="ignore:Editable installation" \
 		$(BIN)/python -m pip install --progress-bar off $(PIP_ARGS) -c constraints.txt -e '.[dev]' \

@@ -26,6 +26,8 @@ _MAX_NUMBER: Final = 1.7e308
 """Beyond it, and above all infinite, is no quantity."""
 _MAX_SHOWN: Final = 80
 """Characters of a value in a message."""
+_MAX_LISTED: Final = 500
+"""Characters of a list that is still read when the nearest has been told."""
 
 
 class ConfigurationError(ValueError):
@@ -64,11 +66,12 @@ AtLeastOne = Annotated[int, Range(1)]
 
 
 def did_you_mean(name: Any, valid: Iterable[str]) -> str:
-    """Ending of an error message: the closest valid name and all valid ones."""
+    """Ending of an error message: the closest valid name, and all valid ones where they are few or none is close."""
     names = sorted(valid)
+    listed = ", ".join(names)
     close = difflib.get_close_matches(str(name)[:_MAX_SHOWN], names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
-    return f"{hint} Valid: {', '.join(names)}"
+    return hint if close and len(listed) > _MAX_LISTED else f"{hint} Valid: {listed}"
 
 
 def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:

@@ -19,6 +19,7 @@ from wav_models.configuration import (
     NotNegative,
     Positive,
     Range,
+    did_you_mean,
     flat_hints,
     from_dict,
     from_flat,
@@ -236,3 +237,10 @@ def test_a_setting_that_is_given_twice_is_refused() -> None:
     assert with_settings({"a": {"b": 1}}, ["a.b=2", "a.c=3"]) == {"a": {"b": 2, "c": 3}}
     with pytest.raises(ConfigurationError, match=r"planner: a\.b is given twice"):
         with_settings({"a": {"b": 1}}, ["a.b=2", "a.b=3"], "planner")
+
+
+def test_a_list_that_nobody_reads_is_left_out_once_the_nearest_is_told() -> None:
+    names = [*(f"parameter_{number:03}" for number in range(100)), "velocity"]
+    assert did_you_mean("velocty", names) == "; did you mean 'velocity'?"
+    assert did_you_mean("velocty", names[-3:]).endswith("Valid: parameter_098, parameter_099, velocity")
+    assert "parameter_050" in did_you_mean("zzz", names)

@@ -6,7 +6,6 @@ import importlib.metadata
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,8 +36,8 @@ logger = logging.getLogger(__name__)
 EXPORTER_PACKAGES: Final = ("torch", "onnx", "onnxscript")
 WEIGHTS: Final = "weights.bin"
 
-Report = Callable[[str, float], None]
-"""Called with every finished graph and the seconds it took."""
+Report = Callable[[str, int, int], None]
+"""Called with every finished graph: its name, which one it is, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -167,11 +166,11 @@ def export_model(
     directory.parent.mkdir(parents=True, exist_ok=True)
     with scratch_beside(directory) as temporary:
         with WeightFile(temporary / WEIGHTS) as weights:
-            for name in only or builders:
-                began = time.perf_counter()
+            names = only or tuple(builders)
+            for number, name in enumerate(names, start=1):
                 manifest.graphs[name] = _describe(*runtime.export(name, builders[name](), temporary, weights))
                 if report is not None:
-                    report(name, time.perf_counter() - began)
+                    report(name, number, len(names))
         if not (temporary / WEIGHTS).stat().st_size:
             (temporary / WEIGHTS).unlink()
         manifest.files.update({path.name: file_sha256(path) for path in sorted(temporary.iterdir())})

@@ -21,6 +21,9 @@ DEFAULT_CHECKPOINT = "checkpoints/wav-tiny"
 """Trained in the simulation: it is the default there only."""
 DEFAULT_DATASET = "recordings"
 
+_OF_OTHERS = {"sim": ("task",), "record": ("dataset",), "monitor": ("monitor_host", "monitor_port")}
+"""Arguments that mean something beside another one only."""
+
 CHANNELS = ("can_left", "can_right", "can_leader_left", "can_leader_right")
 MAX_NAMESPACE = 100
 """Characters: of names of files and topics, 255 is all that a system takes."""
@@ -181,6 +184,9 @@ def _resolved(values: dict[str, str], given: LaunchArguments) -> LaunchArguments
     namespace = normalized_namespace(values["namespace"])
     if sim and interface == "socketcan":
         raise LaunchArgumentError("can_interface:=socketcan excludes sim:=true: the simulated arms speak slcan")
+    for name, of_it in _OF_OTHERS.items():
+        if values[name] == "false":
+            _refuse_without_use(values, of_it, f"{name}:=false")
     of_policy = ("checkpoint", "policy", "policy_mapping", "engine", "planner")
     _refuse_without_use(values, of_policy if teleop else CHANNELS[2:], f"teleop:={values['teleop']}")
     if given.policy:

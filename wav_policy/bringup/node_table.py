@@ -13,7 +13,17 @@ from wav_models.engines.names import AUTO
 from wav_policy.bringup import paths
 from wav_policy.bringup.access import enclave_arguments
 from wav_policy.bringup.arguments import LaunchArgumentError, LaunchArguments
-from wav_policy.bringup.parameter_files import names_of_sections, section
+from wav_policy.bringup.node_parameters import (
+    DiagnosticMarkersConfig,
+    ManagerConfig,
+    MonitorConfig,
+    PiperNodeConfig,
+    PolicyNodeConfig,
+    RecorderNodeConfig,
+    SimConfig,
+    TeleopNodeConfig,
+)
+from wav_policy.bringup.parameter_files import check_parameters, names_of_sections, section
 
 Parameters = dict[str, Any]
 
@@ -35,6 +45,7 @@ class NodeEntry:
 
     Attributes:
         executable: module under `wav_policy.nodes` and executable in `lib/wav_policy`; also the node's name.
+        configuration: what its parameters are; None for a node that is not ours.
         parameter_files: files under `config/`, later ones win.
         parameters: what the launch arguments decide; wins over the files.
         remappings: (from, to) topic and service names.
@@ -48,6 +59,7 @@ class NodeEntry:
     """
 
     executable: str
+    configuration: type | None = None
     parameter_files: tuple[str, ...] = ()
     parameters: Callable[[LaunchArguments], Parameters] = lambda arguments: {}
     remappings: tuple[tuple[str, str], ...] = ()
@@ -162,6 +174,7 @@ def _robot_description(arguments: LaunchArguments) -> Parameters:
 NODES = (
     NodeEntry(
         "sim_node",
+        SimConfig,
         parameter_files=("sim.yaml",),
         parameters=_sim_parameters,
         condition=lambda arguments: arguments.sim,
@@ -169,12 +182,14 @@ NODES = (
     ),
     NodeEntry(
         "recorder_node",
+        RecorderNodeConfig,
         parameter_files=("recorder.yaml",),
         parameters=_recorder_parameters,
         condition=lambda arguments: arguments.record,
     ),
     NodeEntry(
         "monitor",
+        MonitorConfig,
         parameter_files=("monitor.yaml",),
         parameters=_monitor_parameters,
         condition=lambda arguments: arguments.monitor,
@@ -187,7 +202,7 @@ NODES = (
         condition=_state_publisher,
         package=_STATE_PUBLISHER,
     ),
-    NodeEntry("diagnostic_markers", condition=lambda arguments: arguments.rviz, niceness=10),
+    NodeEntry("diagnostic_markers", DiagnosticMarkersConfig, condition=lambda arguments: arguments.rviz, niceness=10),
     NodeEntry(
         "rviz2",
         arguments=lambda: ("-d", str(project_files.find("config/wav.rviz"))),
@@ -197,12 +212,14 @@ NODES = (
     ),
     NodeEntry(
         "piper_node",
+        PiperNodeConfig,
         parameter_files=("piper.yaml", "safety.yaml"),
         parameters=_piper_parameters,
         lifecycle=True,
     ),
     NodeEntry(
         "policy_node",
+        PolicyNodeConfig,
         parameter_files=("policy.yaml", "cameras.yaml"),
         parameters=_policy_parameters,
         condition=lambda arguments: not arguments.teleop,
@@ -211,6 +228,7 @@ NODES = (
     ),
     NodeEntry(
         "teleop_node",
+        TeleopNodeConfig,
         parameter_files=("teleop.yaml",),
         parameters=_teleop_parameters,
         condition=lambda arguments: arguments.teleop,
@@ -219,7 +237,7 @@ NODES = (
 )
 """In the order of starting and activation; stopping goes backwards: what moves the arms first, then who watches."""
 
-LIFECYCLE_MANAGER = NodeEntry("lifecycle_manager", parameter_files=("bringup.yaml",), stop_time=50.0)
+LIFECYCLE_MANAGER = NodeEntry("lifecycle_manager", ManagerConfig, parameter_files=("bringup.yaml",), stop_time=50.0)
 """Ends when all is down: after the `stop_timeout` of a node that hangs, and after the longest park."""
 
 
@@ -228,6 +246,7 @@ def launches(arguments: LaunchArguments) -> tuple[NodeLaunch, ...]:
 
     Raises:
         LaunchArgumentError: `params_file` cannot be read, or is for none of the nodes.
+        ParameterError: a node would refuse its parameters.
     """
     entries = [entry for entry in NODES if entry.condition(arguments)]
     manager = _fill_in(LIFECYCLE_MANAGER, arguments)
@@ -241,6 +260,10 @@ def launches(arguments: LaunchArguments) -> tuple[NodeLaunch, ...]:
             f"params_file:={file}: its sections are for {', '.join(names_of_sections(file)) or 'nobody'}; "
             f"name '/**' or one of: {names}"
         )
+    for entry, node in zip((*entries, LIFECYCLE_MANAGER), nodes, strict=True):
+        if entry.configuration is not None:
+            name = f"{node.namespace}/{node.name}"
+            check_parameters(entry.configuration, name, node.parameter_files, node.parameters)
     return nodes
 
 

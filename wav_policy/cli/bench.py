@@ -13,7 +13,7 @@ from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, Count, Range
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.json_output import say_result
-from wav_policy.cli.options import checkpoint_to_load
+from wav_policy.cli.options import checkpoint_to_load, refuse_idle
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,10 @@ def cost(argv: list[str]) -> None:
     from wav_models.bench.report import cost_text
     from wav_models.bench.training_memory import training_table, training_text
 
+    if arguments.training:
+        refuse_idle(arguments, ["plans"], "--training")
+    else:
+        refuse_idle(arguments, ("gpus", "samples"), "wav bench cost without --training")
     model = load_model(arguments.preset)
     if not arguments.training:
         result = cost_table(model, arguments.plans)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from wav_models.configuration import AtLeastOne, Count, NotNegative, Positive
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.json_output import say_result
 from wav_policy.cli.options import checkpoint_to_load
+from wav_policy.cli.progress import Tally
 
 if TYPE_CHECKING:
     from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial
@@ -68,18 +70,18 @@ def main(argv: list[str]) -> None:
         replan_interval=arguments.replan_interval,
         num_workers=arguments.workers,
     )
-    result: dict[str, Any] = run(benchmark, _report)
+    count, total = Tally("episodes"), len(benchmark.conditions()) * len(benchmark.seeds)
+    count(0, total)
+    finished = itertools.count(1)
+
+    def report(condition: ContinuationCondition, trial: ContinuationTrial) -> None:
+        outcome = f"{'success' if trial.success else 'failure'} after {trial.seconds:.1f} s"
+        name = f"{condition.name}, {1e3 * condition.latency:.0f} ms, seed {trial.seed}"
+        count(next(finished), total, f"{name}: {outcome}")
+        print(count.line(), file=sys.stderr, flush=True)
+
+    result: dict[str, Any] = run(benchmark, report)
     result["settings"]["checkpoint"] = str(arguments.checkpoint)
     say_result(result, table(result), arguments.json)
     if arguments.plot is not None:
         plot(result, arguments.plot)
-
-
-def _report(condition: ContinuationCondition, trial: ContinuationTrial) -> None:
-    outcome = "success" if trial.success else "failure"
-    print(
-        f"[{condition.name}, {1e3 * condition.latency:.0f} ms] seed {trial.seed}: {outcome} after "
-        f"{trial.seconds:.1f} s",
-        file=sys.stderr,
-        flush=True,
-    )

@@ -25,7 +25,7 @@ from wav_policy.bringup.supervisor import Supervisor
 from wav_policy.cli.demo_page import DemoPage
 from wav_policy.cli.demo_report import DemoReport, EpisodeResult, Screen
 from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
-from wav_policy.cli.options import check_film, typed
+from wav_policy.cli.options import check_film, refuse_idle, typed
 from wav_policy.monitor.snapshot import CONTROL, NODES, PLANNING, WORLD_REPORT
 from wav_policy.sim.tasks import make_task
 
@@ -254,6 +254,8 @@ def main(argv: list[str]) -> int:
     """Exit code 1 when the system fails or acts without the planning that was asked for."""
     arguments = parsed(DemoArguments, "wav demo", argv)
     check_film(arguments.video)
+    if not arguments.monitor:
+        refuse_idle(arguments, ["port"], "--no-monitor")
     page = DemoPage.choose(arguments.port) if arguments.monitor else None
     launch_arguments = parse(
         {

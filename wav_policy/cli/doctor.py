@@ -25,6 +25,7 @@ from wav_policy.bringup.discovery import VARIABLE, limit_to_this_host
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
 from wav_policy.cli.options import typed
+from wav_policy.cli.progress import Tally
 
 SUPPORTED_PYTHON = ((3, 10), (3, 13))
 _ARPHRD_CAN = "280"
@@ -91,12 +92,18 @@ def run_faults(arguments: DoctorArguments) -> int:
         raise ValueError("--faults needs --sim: faults are injected into a simulated robot only")
     checkpoint = (f"checkpoint:={find_checkpoint(arguments.checkpoint)}",)
     from wav_policy.experiments.faults.campaign import chosen, run
-    from wav_policy.experiments.faults.outcome import HEADING, line
+    from wav_policy.experiments.faults.outcome import HEADING, Outcome, line
 
-    outcomes, screen = [], sys.stderr if arguments.json == STANDARD_OUTPUT else sys.stdout
-    faults = chosen(arguments.only)
+    outcomes: list[Outcome] = []
+    screen = sys.stderr if arguments.json == STANDARD_OUTPUT else sys.stdout
+    faults, count = chosen(arguments.only), Tally("faults")
+
+    def tell(text: str) -> None:
+        count(len(outcomes), len(faults), text)
+        print(f"... {count.line()}", file=sys.stderr, flush=True)
+
     print(HEADING, file=screen, flush=True)
-    for outcome in run(faults, arguments=checkpoint, tell=lambda text: print(f"... {text}", file=sys.stderr)):
+    for outcome in run(faults, arguments=checkpoint, tell=tell):
         outcomes.append(outcome)
         print(line(outcome), file=screen, flush=True)
     if arguments.json is not None:
@@ -186,7 +193,7 @@ def check_can() -> Iterator[Finding]:
 
 def check_priority() -> Iterator[Finding]:
     """Whether the driver of the arms may run before every ordinary process; tried in a process that ends at once."""
-    from wav_policy.nodes.piper_parameters import PiperNodeConfig
+    from wav_policy.bringup.node_parameters import PiperNodeConfig
 
     priority = PiperNodeConfig.realtime_priority
     try_it = f"import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param({priority}))"

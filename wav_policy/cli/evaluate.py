@@ -9,12 +9,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from wav_models.command_line import Flag, option, parsed
+from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, Count
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import say_result, trials_file
-from wav_policy.cli.options import checkpoint_to_load, require_tasks, require_within_time_limit
+from wav_policy.cli.options import checkpoint_to_load, refuse_idle, require_tasks, require_within_time_limit
 
 if TYPE_CHECKING:
     from wav_models.planner.config import PlannerConfig
@@ -66,7 +66,8 @@ class EvaluateArguments:
     max_steps: AtLeastOne | None = None
     """Steps after which an episode has failed; the task's time limit when not given."""
     engine: str = "torch"
-    """What runs the networks: torch, onnxruntime, tensorrt, or auto, with which every worker measures and chooses."""
+    """What runs the networks: torch, so that results do not depend on what was exported on a machine; onnxruntime;
+    tensorrt; or auto, the fastest that was exported, which is the default of what runs the robot."""
     dtype: str = "fp32"
     """Number format of the networks: fp32, bf16, or auto."""
     workers: AtLeastOne = 2
@@ -110,7 +111,7 @@ def main(argv: list[str]) -> None:
 
 _ONLY_OF_TRIALS: Final = (
     *("phrasing", "instruction_of", "iterations", "selection", "latency_steps", "bare"),
-    *("engine", "dtype", "pretrained", "resume"),
+    *("engine", "dtype", "scheduler", "pretrained", "resume"),
 )
 
 
@@ -120,16 +121,15 @@ def _check(arguments: EvaluateArguments) -> None:
     if arguments.max_steps is not None:
         require_within_time_limit(arguments.max_steps, arguments.task)
     if arguments.diagnose:
-        defaults = EvaluateArguments()
-        idle = [name for name in _ONLY_OF_TRIALS if getattr(arguments, name) != getattr(defaults, name)]
-        if idle:
-            raise ConfigurationError(f"--diagnose has no use for {', '.join(map(option, idle))}")
+        refuse_idle(arguments, _ONLY_OF_TRIALS, "--diagnose")
     elif arguments.data is not None:
         raise ConfigurationError("--data is read by --diagnose only")
     if arguments.teacher is not None and not (arguments.diagnose and arguments.data is not None):
         raise ConfigurationError("--teacher needs --diagnose and --data: choices are compared on recorded episodes")
     if arguments.teacher_planner and arguments.teacher is None:
         raise ConfigurationError("--teacher-planner is of a --teacher")
+    if arguments.scheduler is not None:
+        refuse_idle(arguments, ["workers"], "--scheduler, which has workers of its own,")
     if arguments.conditions and (arguments.iterations or arguments.selection):
         raise ConfigurationError("give either --conditions, or --iterations and --selection")
     trials_file(arguments.json, arguments.resume)

@@ -11,7 +11,7 @@ from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, Count
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import say_result, trials_file
-from wav_policy.cli.options import checkpoint_to_load
+from wav_policy.cli.options import checkpoint_to_load, refuse_idle
 
 if TYPE_CHECKING:
     from wav_policy.experiments.suites.catalogue import Suite
@@ -86,6 +86,8 @@ def _check(arguments: SuiteArguments, suite: Suite) -> None:
         fault = f"{suite.name} has no scripted operator"
     if fault:
         raise ConfigurationError(fault)
+    if arguments.player != "checkpoint":
+        refuse_idle(arguments, ("replan_steps", "dtype", "pretrained"), f"--player {arguments.player}")
     trials_file(arguments.json, arguments.resume)
 
 

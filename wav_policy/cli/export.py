@@ -14,6 +14,7 @@ from wav_models.configuration import AtLeastOne, ConfigurationError, check_choic
 from wav_models.endings import FAILED, OK
 from wav_models.engines.names import RUNTIMES
 from wav_policy.bringup.paths import find_checkpoint
+from wav_policy.cli.options import refuse_idle
 
 if TYPE_CHECKING:
     from wav_models.checkpoint import Checkpoint
@@ -60,6 +61,10 @@ def main(argv: list[str]) -> int:
         raise ConfigurationError("give --checkpoint DIRECTORY, or --preset NAME with --out DIRECTORY")
     if arguments.preset is not None and arguments.verify:
         raise ConfigurationError("--verify is for a --checkpoint: nothing follows from random weights")
+    if arguments.preset is not None:
+        refuse_idle(arguments, ["pretrained"], "--preset")
+    if not arguments.verify:
+        refuse_idle(arguments, ("repeat", "threads"), "wav export without --verify")
     checkpoint = arguments.checkpoint and find_checkpoint(arguments.checkpoint)
     check_choice("engine", arguments.engine, RUNTIMES)
     from wav_models.engines.runtimes import get_runtime
@@ -120,13 +125,15 @@ class _Report:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._began = time.perf_counter()
+        self._began = self._last = time.perf_counter()
 
     def __enter__(self) -> _Report:
         return self
 
-    def __call__(self, name: str, seconds: float) -> None:
-        print(f"{name:<16} {seconds:6.1f} s   peak memory {_peak_gigabytes():.1f} GB", flush=True)
+    def __call__(self, name: str, number: int, total: int) -> None:
+        before, self._last = self._last, time.perf_counter()
+        seconds, memory = self._last - before, _peak_gigabytes()
+        print(f"{number} of {total}  {name:<16} {seconds:6.1f} s   peak memory {memory:.1f} GB", flush=True)
 
     def __exit__(self, failed: object, *_: object) -> None:
         if failed is None:

@@ -6,9 +6,11 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wav_models.command_line import option
 from wav_models.configuration import ConfigurationError, check_choice
 from wav_models.engines.names import ENGINES
 from wav_policy.bringup.paths import find_checkpoint
@@ -72,6 +74,19 @@ def mapped_robot(name: str | None, mapping: Path | None) -> Embodiment:
     if mapping is None:
         raise ConfigurationError("--robot goes with --mapping; a dataset of this project's layout says whose it is")
     return EMBODIMENTS[name]
+
+
+def refuse_idle(arguments: Any, names: Iterable[str], who: str) -> None:
+    """ConfigurationError for options that are not as they are by default, though nothing would look at them.
+
+    Args:
+        arguments: of a command, parsed.
+        names: of the fields that nothing looks at.
+        who: has no use for them.
+    """
+    defaults = {field.name: field.default for field in fields(arguments)}
+    if idle := [option(name) for name in names if getattr(arguments, name) != defaults[name]]:
+        raise ConfigurationError(f"{who} has no use for {', '.join(idle)}")
 
 
 def require_tasks(given: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, Count, NotNegative
 from wav_models.endings import OK
-from wav_policy.cli.options import checkpoint_to_load, require_tasks
+from wav_policy.cli.options import checkpoint_to_load, refuse_idle, require_tasks
 
 if TYPE_CHECKING:
     from wav_policy.recording.visitor import Visitor
@@ -63,6 +63,9 @@ def main(argv: list[str]) -> int:
     if not arguments.noise:
         raise ConfigurationError("--noise needs at least one level")
     if arguments.dry_run:
+        refuse_idle(arguments, ("out", "keep_failures"), "--dry-run")
+        if len(arguments.noise) > 1:
+            raise ConfigurationError("--dry-run tries one level of --noise at a time")
         _dry_run(arguments)
     elif arguments.out is None:
         raise ConfigurationError("say where with --out DIRECTORY, or only try with --dry-run")

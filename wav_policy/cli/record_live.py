@@ -21,6 +21,7 @@ from wav_policy.bringup.arguments import (
 from wav_policy.bringup.discovery import limit_to_this_host
 from wav_policy.bringup.node_table import launches
 from wav_policy.cli.operator_answer import is_asked_at_terminal
+from wav_policy.cli.options import refuse_idle
 
 if TYPE_CHECKING:
     from wav_policy.bringup.supervisor import Supervisor
@@ -74,6 +75,8 @@ def _check(arguments: LiveArguments, launch_arguments: dict[str, str]) -> None:
     for name in (*RECORDING, "dataset", "instruction"):
         if name in launch_arguments:
             raise LaunchArgumentError(f"{name}:= is decided here; use --out and --instruction")
+    if not arguments.unattended:
+        refuse_idle(arguments, ("seed", "time_limit"), "wav record without --unattended")
     if arguments.unattended and arguments.episodes < 1:
         raise LaunchArgumentError("--unattended needs the number of --episodes")
     if arguments.unattended and not arguments.attach and launch_arguments.get("sim") != "true":

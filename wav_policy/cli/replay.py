@@ -13,7 +13,7 @@ import tyro
 from wav_models.command_line import Port, parsed
 from wav_models.configuration import Count, Range
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.cli.options import check_film, checkpoint_to_load
+from wav_policy.cli.options import check_film, checkpoint_to_load, refuse_idle
 
 if TYPE_CHECKING:
     from wav_policy.monitor.recording import Recording
@@ -31,7 +31,7 @@ class ReplayArguments:
     """YAML file with the topics of a bag of another stack (config/bag_map.yaml)."""
     checkpoint: Path = Path(DEFAULT_CHECKPOINT)
     """Checkpoint directory of the policy that imagines."""
-    engine: str = "torch"
+    engine: str = "auto"
     """What runs the networks: auto, torch, onnxruntime or tensorrt."""
     seed: Count = 0
     """Seed of the plans."""
@@ -52,10 +52,15 @@ def main(argv: list[str]) -> None:
     check_film(arguments.video)
     if not arguments.recording.exists():
         raise FileNotFoundError(f"{arguments.recording} does not exist")
+    from wav_models.data.layout import INFO_PATH
     from wav_policy.monitor.open_recording import check_recording, open_recording
     from wav_policy.monitor.server import Address, PageServer
 
     check_recording(arguments.recording, arguments.episode)
+    if (arguments.recording / INFO_PATH).exists():
+        refuse_idle(arguments, ["topics"], f"{arguments.recording}, a dataset,")
+    if arguments.video is not None:
+        refuse_idle(arguments, ("host", "port", "rate"), "--video")
     address = Address.choose(arguments.host, arguments.port)
     if arguments.video is None:
         address.require_free()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, Count
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
-from wav_policy.cli.options import checkpoint_to_load, require_tasks
+from wav_policy.cli.options import checkpoint_to_load, refuse_idle, require_tasks
 
 if TYPE_CHECKING:
     from wav_policy.experiments.figures.inputs import ReportInputs
@@ -29,6 +29,8 @@ _MODULES = {
     "futures": "choice",
 }
 """Where each is measured."""
+_IN_CLOSED_LOOP = {name for name, module in _MODULES.items() if module == "sweeps"}
+"""Their trials are kept in a log."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ def main(argv: list[str]) -> None:
     require_tasks(arguments.task)
     if arguments.results and "success" in arguments.measure:
         raise ConfigurationError("--measure success measures what --results already has; give one of them")
+    if not arguments.measure:
+        of_measuring = ("checkpoint", "task", "data", "episodes", "seed", "dtype", "workers")
+        refuse_idle(arguments, of_measuring, "wav report without --measure")
+    if _IN_CLOSED_LOOP.isdisjoint(arguments.measure):
+        refuse_idle(arguments, ["resume"], f"wav report without --measure {', '.join(sorted(_IN_CLOSED_LOOP))}")
     recorded = [name for name in arguments.measure if _MODULES[name] == "recorded"]
     if recorded and arguments.data is None:
         raise ConfigurationError(f"--measure {recorded[0]} needs --data DATASET, labelled by `wav label`")
@@ -99,7 +106,7 @@ def _inputs(arguments: ReportArguments) -> ReportInputs:
     from wav_models.evaluation.trial_log import TrialLog
     from wav_policy.experiments.figures.inputs import ReportInputs
 
-    acts = not {"success", "search", "refit"}.isdisjoint(arguments.measure)
+    acts = not _IN_CLOSED_LOOP.isdisjoint(arguments.measure)
     log = TrialLog(arguments.out / "trials.jsonl" if acts else None, resume=arguments.resume)
     a = arguments
     return ReportInputs(

@@ -29,7 +29,12 @@ def main(argv: list[str]) -> int:
     if any(token in ("-h", "--help") for token in argv):
         print(usage())
         return OK
-    nodes = launches(parse(split_assignments(argv)))
+    arguments = parse(split_assignments(argv))
+    nodes = launches(arguments)
+    if arguments.monitor:
+        from wav_policy.monitor.server import Address
+
+        Address.choose(arguments.monitor_host, arguments.monitor_port).require_free()
     limit_to_this_host()
     with Supervisor(write=lambda line: print(line, flush=True)) as supervisor:
         supervisor.start(nodes)

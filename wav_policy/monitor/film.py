@@ -1,4 +1,4 @@
-"""A film of the page: cameras above what was imagined of them, the value over the horizon, captions."""
+"""A film of the page: cameras above what was imagined of them, all futures of a plan, the value, captions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ _BAR: Final = 32
 """Height of a line of captions [px]."""
 _CHART: Final = 104
 """Height of the charts [px]."""
-_HEIGHT: Final = 2 * (_BAR + _SIZES[0][1]) + _CHART
+_FUTURES: Final = 106
+"""Height of a row of eight futures [px]."""
+_HEIGHT: Final = 2 * (_BAR + _SIZES[0][1]) + _BAR + _FUTURES + _CHART
 _BACKGROUND: Final = 24
 _WHITE, _GREY, _BLUE, _GREEN = (235, 235, 235), (150, 150, 150), (90, 160, 255), (90, 210, 120)
 _GIF_FPS: Final = 5
@@ -115,7 +117,7 @@ class _Gif:
 
 
 def frame(snapshot: Snapshot, caption: str) -> ImageArray:
-    """One picture of the film, uint8, shape [648, 1064, 3].
+    """One picture of the film, uint8, shape [786, 1064, 3].
 
     Args:
         snapshot: what to show.
@@ -123,20 +125,36 @@ def frame(snapshot: Snapshot, caption: str) -> ImageArray:
     """
     real = _row(caption, snapshot.real)
     imagined = _row("imagined for this moment", snapshot.imagined)
+    futures = np.vstack([_bar("all futures of a plan, best first; acted on: green"), _fitted(snapshot.futures)])
     values = np.zeros(0) if snapshot.values is None else snapshot.values
     rounds = np.zeros(0) if snapshot.scores is None or not len(snapshot.scores) else snapshot.scores.mean(axis=1)
     charts = [
         _chart(_WIDTH // 2, "value over the horizon", values, _BLUE),
         _chart(_WIDTH - _WIDTH // 2, "score per planning round", rounds, _GREEN),
     ]
-    return np.vstack([real, imagined, np.hstack(charts)])
+    return np.vstack([real, imagined, futures, np.hstack(charts)])
 
 
 def _row(caption: str, images: Mapping[str, ImageArray]) -> ImageArray:
+    pictures = [_picture(images.get(view), size) for view, size in zip(VIEWS, _SIZES, strict=True)]
+    return np.vstack([_bar(caption), np.hstack(pictures)])
+
+
+def _bar(caption: str) -> ImageArray:
     bar = np.full((_BAR, _WIDTH, 3), _BACKGROUND, np.uint8)
     _write(bar, caption, (8, 22), _WHITE)
-    pictures = [_picture(images.get(view), size) for view, size in zip(VIEWS, _SIZES, strict=True)]
-    return np.vstack([bar, np.hstack(pictures)])
+    return bar
+
+
+def _fitted(sheet: ImageArray | None) -> ImageArray:
+    """As large as it may be without losing its shape."""
+    strip = np.full((_FUTURES, _WIDTH, 3), _BACKGROUND, np.uint8)
+    if sheet is not None:
+        height, width = sheet.shape[:2]
+        scale = min(_FUTURES / height, _WIDTH / width)
+        size = int(scale * width), int(scale * height)
+        strip[: size[1], : size[0]] = cv2.resize(sheet, size, interpolation=cv2.INTER_AREA)
+    return strip
 
 
 def _picture(image: ImageArray | None, size: tuple[int, int]) -> ImageArray:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Final
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from wav_models.configuration import Positive, Range
+from wav_policy.bringup.node_parameters import DiagnosticMarkersConfig
 from wav_policy.monitor.snapshot import ERROR, OK, WARN, StatusReport
 from wav_policy.nodes.messages.diagnostic_array import reports_from_message
 from wav_policy.nodes.messages.subscribing import subscribe
@@ -26,21 +25,6 @@ _COLOURS: Final = {OK: (0.3, 0.9, 0.4), WARN: (1.0, 0.8, 0.1), ERROR: (1.0, 0.3,
 _UNKNOWN: Final = (0.7, 0.7, 0.7)
 _HEIGHT: Final = 0.025
 """Of a line [m]."""
-
-
-@dataclass(frozen=True)
-class DiagnosticMarkersConfig:
-    """Parameters of the node.
-
-    Attributes:
-        rate: how often the lines are published [Hz].
-        silence: an entry not heard of for this long is grey [s].
-        position: of the first line, in the world [m].
-    """
-
-    rate: Annotated[float, Range(0.1, 30.0)] = 2.0
-    silence: Positive = 3.0
-    position: tuple[float, float, float] = (0.6, 0.0, 0.6)
 
 
 class DiagnosticMarkers(Node):

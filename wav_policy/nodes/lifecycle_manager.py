@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import rclpy
@@ -15,9 +14,9 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from wav_models.configuration import Positive
 from wav_models.endings import WRONG_USE
 from wav_models.signals import on_end
+from wav_policy.bringup.node_parameters import ManagerConfig
 from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.parameters import declare
@@ -43,28 +42,6 @@ _STATES: Final = {
 
 class BringUpError(RuntimeError):
     """A managed node did not appear or refused a transition; the message says which."""
-
-
-@dataclass(frozen=True)
-class ManagerConfig:
-    """Parameters of the node.
-
-    Attributes:
-        node_names: managed nodes in the order of configuration and activation.
-        ready_services: wait for these (Trigger) before configuring anything; whoever offers them is what the nodes
-            rely on.
-        appear_timeout: time for a node's lifecycle services to appear [s].
-        transition_timeout: time for one transition; loading a checkpoint is part of configuring [s].
-        stop_timeout: time for one transition on the way down; parking is part of deactivating [s].
-        gone_timeout: a node whose state cannot be had within this time on the way down is taken as gone [s].
-    """
-
-    node_names: tuple[str, ...] = ()
-    ready_services: tuple[str, ...] = ()
-    appear_timeout: Positive = 60.0
-    transition_timeout: Positive = 240.0
-    stop_timeout: Positive = 20.0
-    gone_timeout: Positive = 1.0
 
 
 class LifecycleManager(Node):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from rclpy.node import Node
 
-from wav_models.configuration import Range
+from wav_policy.bringup.node_parameters import MonitorConfig
+from wav_policy.bringup.parameter_files import ParameterError
 from wav_policy.monitor.operator_bar import OperatorBar
 from wav_policy.monitor.page import MonitorPage
 from wav_policy.monitor.server import Address, PageServer, ServerError
 from wav_policy.monitor.snapshot import CONTROL
 from wav_policy.nodes.monitor_commands import RosCommander
 from wav_policy.nodes.monitor_feed import MonitorFeed
-from wav_policy.nodes.runtime.parameters import ParameterError, declare
+from wav_policy.nodes.runtime.parameters import declare
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.nodes.runtime.timers import steady_timer
 
@@ -24,23 +24,6 @@ _LOOK_PERIOD: Final = 1.0
 """Between looks for who offers services [s]."""
 _STATUS_PERIOD: Final = 0.2
 """Of the operator's bar, which takes a second of silence for a fault [s]."""
-
-
-@dataclass(frozen=True)
-class MonitorConfig:
-    """Parameters of the node.
-
-    Attributes:
-        host: address to listen on; any but localhost's needs a token, which is printed at the start.
-        port: 0 takes a free one.
-        rate: updates of the page [Hz].
-        token_file: file (mode 600) with the token to ask for; empty: a new one at every start where one is needed.
-    """
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Range(0, 65535)] = 8080
-    rate: Annotated[float, Range(0.1, 30.0)] = 10.0
-    token_file: str = ""
 
 
 class Monitor(Node):

@@ -18,8 +18,9 @@ from wav_policy.monitor import commands
 from wav_policy.monitor.commands import CommandError
 from wav_policy.nodes.clients import leading
 from wav_policy.nodes.messages.chunk_topic import CHUNK_TOPIC, LEADERS
-from wav_policy.nodes.messages.instruction_topic import instruction_fault, make_instruction_publisher
+from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
 from wav_policy.nodes.messages.limits import cut
+from wav_policy.policy.instruction import instruction_fault
 
 _TRIGGERS: Final = {
     commands.STOP: "piper/stop",

@@ -28,6 +28,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from wav_models.types import ActionChunk, FloatArray
+from wav_policy.bringup.node_parameters import PiperNodeConfig
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.flash_check import fitted_limits, unfit_limits, wider_limits
 from wav_policy.control.reach import Reach
@@ -44,7 +45,6 @@ from wav_policy.nodes.messages import chunk_topic, joint_state
 from wav_policy.nodes.messages.gateway_words import Answer, Introduction, Overtaken, Wanted
 from wav_policy.nodes.messages.instruction_topic import LATCHED_QOS
 from wav_policy.nodes.messages.qos import SENSOR_DATA
-from wav_policy.nodes.piper_parameters import PiperNodeConfig
 from wav_policy.nodes.runtime.chunk_listener import ChunkListener
 from wav_policy.nodes.runtime.diagnostics import Diagnostics
 from wav_policy.nodes.runtime.goal_runner import Configured, GoalRunner

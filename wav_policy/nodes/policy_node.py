@@ -12,9 +12,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -23,12 +23,12 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from wav_models.configuration import Count, NotNegative, Range, check_choice
-from wav_models.engines.precision import PRECISIONS
 from wav_models.types import Observation, Plan
+from wav_policy.bringup.node_parameters import PolicyNodeConfig
+from wav_policy.bringup.parameter_files import ParameterError
 from wav_policy.nodes.imagination import ImaginationPublisher
 from wav_policy.nodes.messages import chunk_topic
-from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
+from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
 from wav_policy.nodes.messages.joint_state import (
     JointNamesError,
     JointPicker,
@@ -36,84 +36,21 @@ from wav_policy.nodes.messages.joint_state import (
 )
 from wav_policy.nodes.messages.subscribing import subscribe, why_silent
 from wav_policy.nodes.messages.trajectory import chunk_to_message
-from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
+from wav_policy.nodes.runtime.camera_subscriptions import CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.heartbeat import Heartbeat
 from wav_policy.nodes.runtime.lifecycle import ManagedNode
-from wav_policy.nodes.runtime.parameters import ParameterError, declare
+from wav_policy.nodes.runtime.parameters import declare
 from wav_policy.nodes.runtime.polling import DrainingThread, NeverCalled
 from wav_policy.nodes.runtime.spin import run
-from wav_policy.policy.chunk_continuation import ChunkContinuation, check_continuation
-from wav_policy.policy.observation import JOINT_TOPIC, ObservationBuffer, ObservationConfig
+from wav_policy.policy.chunk_continuation import ChunkContinuation
+from wav_policy.policy.observation import JOINT_TOPIC, ObservationBuffer
 from wav_policy.policy.planning_effort import PlanCost
 from wav_policy.policy.planning_worker import PlanningWorker, Policy, PolicyError
-from wav_policy.policy.remote.address import check_address
 from wav_policy.policy.remote.remote_policy import RemotePolicy
 
 _HANG_TIME: Final = 1.0
 """An executor that does nothing for so long hears no instruction and no transition: the arms hold [s]."""
-
-
-@dataclass(frozen=True)
-class PolicyNodeConfig:
-    """Parameters of the node. Where 0 (or -1) stands for "the checkpoint's", the checkpoint knows best."""
-
-    checkpoint: str = ""
-    """Checkpoint directory."""
-    policy: str = ""
-    """ws://HOST:PORT of a policy server that plans in place of a checkpoint; empty: the checkpoint plans."""
-    policy_mapping: str = ""
-    """YAML file that says how that server calls views and joints; empty: it says so itself, as `wav serve` does."""
-    engine: str = "auto"
-    """"auto", "torch", "onnxruntime" or "tensorrt"."""
-    make_graphs: bool = False
-    """Where engine "auto" finds no int8 graphs for this processor, make them once, which takes a minute."""
-    dtype: str = "auto"
-    """Number format of the networks: "fp32", "bf16", "fp16", "int8", or "auto", what is fastest."""
-    providers: str = ""
-    """Execution providers of ONNX Runtime, best first, with commas between; empty: CUDA's on a GPU, else the CPU's."""
-    compile: bool = False
-    """Compile torch's networks (torch.compile): faster, after minutes."""
-    cuda_graphs: bool = False
-    """Record GPU work once and replay it; TensorRT, and torch with `compile`."""
-    pretrained: str = ""
-    """Local LTX-Video directory (vae, tokenizer, text_encoder), for checkpoints that use them."""
-    num_threads: Count = 1
-    """Threads of the networks; 0: as many as the library likes."""
-    instruction: str = ""
-    """Language command until the topic `instruction` brings another."""
-    seed: Count = 0
-    """Seed of the first plan; the following ones count up."""
-    num_iterations: Annotated[int, Range(-1)] = -1
-    """Rounds of the planner (K); 0: no planning; -1: the checkpoint's."""
-    num_video_samples: Count = 0
-    """Futures per round (M); 0: the checkpoint's."""
-    num_value_samples: Count = 0
-    """Value samples per future (N); 0: the checkpoint's."""
-    planner: str = ""
-    """Any other parameters of the planner, "NAME=VALUE NAME=VALUE ..." (fields of `PlannerConfig`)."""
-    deadline: NotNegative = 0.0
-    """Time a plan may take [s]; 0: the checkpoint's."""
-    replan_interval: Count = 0
-    """Steps of a chunk that are executed before the next one takes over; 0: the checkpoint's."""
-    continuation: str = "rtc"
-    """How a chunk continues the one before: "naive", "average" or "rtc", see `wav_policy.policy.chunk_continuation`."""
-    image_transport: str = "auto"
-    """"raw", "compressed", or "auto": raw where it comes, else compressed."""
-    imagine_rate: NotNegative = 0.0
-    """How often the chosen future is decoded and published while somebody listens; 0: nothing imagined is [Hz]."""
-    imagine_alternatives: Count = 3
-    """Other elites whose gripper paths are shown beside the chosen future's, at most; while somebody listens."""
-    observation: ObservationConfig = field(default_factory=ObservationConfig)
-
-    def __post_init__(self) -> None:
-        if fault := instruction_fault(self.instruction):
-            raise ValueError(fault)
-        check_continuation(self.continuation)
-        if self.policy:
-            check_address(self.policy)
-        check_choice("dtype", self.dtype, PRECISIONS)
-        check_choice("image_transport", self.image_transport, TRANSPORTS)
 
 
 def load_policy(config: PolicyNodeConfig) -> Policy:

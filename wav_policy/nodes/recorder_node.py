@@ -10,9 +10,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -21,69 +20,26 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, JointState
 from std_srvs.srv import Trigger
 
-from wav_models.configuration import AtLeastOne, Count, check_choice
+from wav_policy.bringup.node_parameters import ACTION_TOPICS, RecorderNodeConfig
+from wav_policy.bringup.parameter_files import ParameterError
 from wav_policy.nodes.messages.camera_info import facts_from_message
-from wav_policy.nodes.messages.instruction_topic import instruction_fault, subscribe_instruction
+from wav_policy.nodes.messages.instruction_topic import subscribe_instruction
 from wav_policy.nodes.messages.joint_state import JointNamesError, JointPicker, OtherJointsError
 from wav_policy.nodes.messages.limits import MessageError
 from wav_policy.nodes.messages.qos import NEWEST
 from wav_policy.nodes.messages.subscribing import subscribe
-from wav_policy.nodes.runtime.camera_subscriptions import TRANSPORTS, CameraSubscriptions
+from wav_policy.nodes.runtime.camera_subscriptions import CameraSubscriptions
 from wav_policy.nodes.runtime.diagnostics import ERROR, OK, WARN, Diagnostics, status
-from wav_policy.nodes.runtime.parameters import ParameterError, declare
+from wav_policy.nodes.runtime.parameters import declare
 from wav_policy.nodes.runtime.polling import DrainingThread, NeverCalled, PolledTopic
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.policy.observation import IMAGE_TOPICS, JOINT_TOPIC
 from wav_policy.recording.episode_writer import DatasetError
-from wav_policy.recording.live_recorder import RECORDING, LiveRecorder, LiveRecorderConfig, RecorderError
-from wav_policy.recording.sources import SamplingLimits, Sources
+from wav_policy.recording.live_recorder import RECORDING, LiveRecorder, RecorderError
+from wav_policy.recording.sources import Sources
 from wav_policy.robot.cameras import SOURCES, VIEWS
 
-ACTION_TOPICS = {"leader": "leader/joint_states", "target": "joint_targets"}
-"""What `action` is: the leader arms' joints, or the targets that `piper_node` executes."""
-
-
 _CPU_WINDOW = 5.0  # s
-
-
-@dataclass(frozen=True)
-class RecorderNodeConfig:
-    """Parameters of the node.
-
-    Attributes:
-        dataset: directory; created when missing, continued when not.
-        fps: rate of the dataset [Hz].
-        action_source: one of `ACTION_TOPICS`.
-        instruction: the command in words until the topic `instruction` says another.
-        min_free_megabytes: with less disk space recording ends and does not start [MB].
-        efforts: auto or never: whether a dataset that begins has the efforts that joint_states tells.
-        image_transport: raw, compressed, or auto: raw where it comes, else compressed.
-        sampling: how old captures may be.
-    """
-
-    dataset: str = "recordings"
-    fps: AtLeastOne = 10
-    action_source: str = "target"
-    instruction: str = ""
-    min_free_megabytes: Count = 500
-    efforts: str = "auto"
-    image_transport: str = "auto"
-    sampling: SamplingLimits = field(default_factory=SamplingLimits)
-
-    def __post_init__(self) -> None:
-        """ValueError naming the field that is not usable."""
-        if fault := instruction_fault(self.instruction):
-            raise ValueError(fault)
-        check_choice("action_source", self.action_source, ACTION_TOPICS)
-        check_choice("image_transport", self.image_transport, TRANSPORTS)
-        if not self.dataset:
-            raise ValueError("dataset is empty; give a directory")
-        self.recorder()
-
-    def recorder(self) -> LiveRecorderConfig:
-        """The part that concerns the dataset."""
-        directory = Path(self.dataset).expanduser().absolute()
-        return LiveRecorderConfig(directory, self.fps, self.min_free_megabytes, self.efforts)
 
 
 class RecorderNode(Node):

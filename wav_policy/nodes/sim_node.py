@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
@@ -16,9 +15,9 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from wav_models.configuration import Count, Range
 from wav_models.endings import WRONG_USE
 from wav_models.signals import on_end
+from wav_policy.bringup.node_parameters import SimConfig
 from wav_policy.nodes.messages.instruction_topic import make_instruction_publisher
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.parameters import declare
@@ -26,7 +25,7 @@ from wav_policy.nodes.runtime.spin import finish, logging_failures, start
 from wav_policy.nodes.sim_workers import CameraFeed, JointFeed, Physics, Worker
 from wav_policy.sim.camera_faults import parse_camera_faults
 from wav_policy.sim.cameras import RenderingError
-from wav_policy.sim.firmware import FaultSet, FeedbackRates, SimulatedArm
+from wav_policy.sim.firmware import FaultSet, SimulatedArm
 
 if TYPE_CHECKING:
     from wav_policy.sim.teleoperator import Teleoperator
@@ -44,34 +43,6 @@ _CAMERA_FAULTS = "fault.cameras"
 
 _ADAPTERS = "fault.adapters"
 """Which arm is behind which link from its next plugging in (`unplug`) on: "" or "swapped"."""
-
-
-@dataclass(frozen=True)
-class SimConfig:
-    """Parameters of the node.
-
-    Attributes:
-        task: what is on the table.
-        seed: of the first layout; each `sim/reset` takes the next one, or the one set as parameter `next_seed`.
-        can_left, can_right: links to the arms' pseudo-terminals.
-        can_leader_left, can_leader_right: links to leader arms' pseudo-terminals, moved by the scripted operator; empty
-            means there are none.
-        image_rate: images per second and camera [Hz].
-        publish_instruction: say the task's instruction on `instruction` after each layout.
-        teleport_arms: `sim/reset` also puts the arms at home instead of leaving them where they are.
-        feedback: frame rates of the simulated arms [Hz].
-    """
-
-    task: str = "bowl"
-    seed: Count = 0
-    can_left: str = "/tmp/can_left"
-    can_right: str = "/tmp/can_right"
-    can_leader_left: str = ""
-    can_leader_right: str = ""
-    image_rate: Annotated[float, Range(0.1, 200.0)] = 20.0
-    publish_instruction: bool = True
-    teleport_arms: bool = False
-    feedback: FeedbackRates = field(default_factory=FeedbackRates)
 
 
 class SimNode(Node):

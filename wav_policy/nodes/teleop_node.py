@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -24,8 +24,8 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from wav_models.configuration import check_choice
 from wav_models.types import FloatArray
+from wav_policy.bringup.node_parameters import TeleopNodeConfig
 from wav_policy.control.stamp_clock import StampClock
 from wav_policy.nodes.messages import chunk_topic, joint_state
 from wav_policy.nodes.messages.qos import SENSOR_DATA
@@ -37,12 +37,11 @@ from wav_policy.nodes.runtime.parameters import declare
 from wav_policy.nodes.runtime.polling import NeverCalled, drain
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.nodes.runtime.timers import steady_timer
-from wav_policy.piper.bus import INTERFACES
 from wav_policy.piper.errors import PiperError
 from wav_policy.policy.observation import JOINT_TOPIC
 from wav_policy.policy.stream_buffer import StampLimits, StreamBuffer
 from wav_policy.robot.joints import JOINT_NAMES, SIDES, first_not_finite
-from wav_policy.teleoperation.following import Following, FollowingConfig, Joints, State
+from wav_policy.teleoperation.following import Following, Joints, State
 from wav_policy.teleoperation.leader_reader import LeaderReader
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -51,33 +50,6 @@ TARGET_TOPIC = "joint_targets"
 _LEFT_OUT = "absent: teleop_node runs with arms:={}; its follower stays where it was told to be"
 _KEPT = 0.1
 """Of what the followers do only the newest counts [s]."""
-
-
-@dataclass(frozen=True)
-class TeleopNodeConfig:
-    """Parameters of the node.
-
-    Attributes:
-        can_interface: "socketcan" or "slcan".
-        can_left, can_right: of the leader arms: network interfaces (socketcan) or serial devices (slcan).
-        usb_left, usb_right: USB serial numbers of their adapters, which are then found whatever they are called; "":
-            the names above are believed. `wav arm find` tells them.
-        arms: "both"; "left" or "right" has that leader alone, and the other follower stays where it was told to be.
-        following: how the followers follow.
-    """
-
-    can_interface: str = "socketcan"
-    can_left: str = "can_leader_left"
-    can_right: str = "can_leader_right"
-    usb_left: str = ""
-    usb_right: str = ""
-    arms: str = "both"
-    following: FollowingConfig = field(default_factory=FollowingConfig)
-
-    def __post_init__(self) -> None:
-        """ValueError naming the field that is not usable."""
-        check_choice("can_interface", self.can_interface, INTERFACES)
-        check_choice("arms", self.arms, ("both", *SIDES))
 
 
 class TeleopNode(ManagedNode):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated
 
-from wav_models.configuration import Positive, Range
 from wav_models.types import FloatArray
 from wav_policy.piper import frames
+from wav_policy.piper.arm_config import ArmConfig
 from wav_policy.piper.errors import (
     ArmFaultError,
     ArmInUseError,
@@ -34,27 +32,6 @@ _MODE_PERIOD = 0.5  # s; 0x151 is repeated, as the vendor's own examples do
 _VERSION_TIMEOUT = 0.6  # s; an arm that does not tell its version still works
 _VERSION_QUIET = 0.03  # s without a further frame: the answer is whole
 _VERSION_RETRY = 0.15  # s
-
-
-@dataclass(frozen=True)
-class ArmConfig:
-    """How an arm is driven.
-
-    Attributes:
-        speed_percent: share of the joints' maximum speed the arm's own controller may use; the limits that matter are
-            those of `wav_policy.control.safety`.
-        gripper_effort: grip torque [N m].
-        connect_timeout: wait for the first feedback of every kind [s].
-        enable_timeout: wait for all six motors to enable, and for a reset [s].
-        feedback_timeout: a bus without joint feedback for this long is out: its adapter is asked why, and it is opened
-            again; `wav_policy.control.safety` holds long before [s].
-    """
-
-    speed_percent: Annotated[int, Range(1, 100)] = 100
-    gripper_effort: Annotated[float, Range(0.0, 5.0)] = 1.0
-    connect_timeout: Positive = 2.0
-    enable_timeout: Positive = 5.0
-    feedback_timeout: Positive = 0.5
 
 
 class ArmDriver:

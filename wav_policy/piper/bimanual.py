@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wav_models.types import FloatArray
 from wav_policy.piper.absent_arm import AbsentArm
 from wav_policy.piper.arm import PiperArm, send_stops
-from wav_policy.piper.arm_driver import ArmConfig
+from wav_policy.piper.arm_config import ArmConfig
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.feedback import ArmFeedback
 from wav_policy.piper.flash_limits import FlashLimits

@@ -12,13 +12,12 @@ from typing import Protocol
 
 import can
 
+from wav_policy.piper.arm_config import INTERFACES
 from wav_policy.piper.channel_lock import ChannelLock
 from wav_policy.piper.errors import InterfaceNotFoundError
 from wav_policy.piper.frames import BITRATE, BusCondition, Frame
 from wav_policy.piper.slcan_bus import BatchedSlcanBus
 from wav_policy.piper.socketcan_bus import BatchedSocketcanBus, require_network
-
-INTERFACES = ("slcan", "socketcan")
 
 
 class ArmBus(Protocol):

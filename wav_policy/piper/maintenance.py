@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from wav_policy.piper import frames, units
 from wav_policy.piper.adapters import Adapter, list_adapters
 from wav_policy.piper.arm import PiperArm
-from wav_policy.piper.arm_driver import ArmConfig
+from wav_policy.piper.arm_config import ArmConfig
 from wav_policy.piper.enable_gate import impossible_limits
 from wav_policy.piper.errors import PiperError
 from wav_policy.piper.feedback import ArmFeedback

@@ -8,22 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import av
 
-from wav_models.configuration import check_choice
 from wav_models.data.dataset import DatasetError
 from wav_models.data.layout import RATE_TOLERANCE, STAGING
 from wav_policy.recording.episode_recording import MIN_SECONDS, EpisodeRecording
 from wav_policy.recording.episode_writer import DatasetWriter
+from wav_policy.recording.live_recorder_config import LiveRecorderConfig
 from wav_policy.recording.sources import Sources
 
 IDLE: Final = "idle"
 RECORDING: Final = "recording"
-
-EFFORTS: Final = ("auto", "never")
 
 _DISK_CHECK_PERIOD: Final = 0.5
 _RATE_KNOWN_AFTER: Final = 5.0
@@ -35,31 +32,6 @@ _DISK_ERRORS: Final = (OSError, av.FFmpegError)
 
 class RecorderError(RuntimeError):
     """A command that cannot be carried out now; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class LiveRecorderConfig:
-    """Where and how to record.
-
-    Attributes:
-        dataset: directory; created when missing, continued when not.
-        fps: rate of the dataset [Hz].
-        min_free_megabytes: recording ends, and does not start, with less space on the disk [MB].
-        efforts: whether a dataset that begins is to have the measured efforts. auto: when joint_states tells all 14.
-    """
-
-    dataset: Path
-    fps: int = 10
-    min_free_megabytes: int = 500
-    efforts: str = "auto"
-
-    def __post_init__(self) -> None:
-        """ValueError naming the field that is not usable."""
-        if not 1 <= self.fps <= 100:
-            raise ValueError(f"fps must be 1..100 Hz, got {self.fps}")
-        if self.min_free_megabytes < 1:
-            raise ValueError(f"min_free_megabytes must be at least 1, got {self.min_free_megabytes}")
-        check_choice("efforts", self.efforts, EFFORTS)
 
 
 @dataclass(frozen=True)

@@ -13,3 +13,6 @@ IMAGE_SIZES: Final = ROBOT.image_sizes
 
 SOURCES: Final = ROBOT.sources
 """Cameras, measured joints, and the command."""
+
+TRANSPORTS: Final = ("auto", "raw", "compressed")
+"""How pictures are taken from topics; auto: raw where it comes, else compressed."""

@@ -12,7 +12,7 @@ from wav_models import project_files
 from wav_policy.bringup import ament, paths
 from wav_policy.bringup.arguments import RECORDING, LaunchArgumentError, parse
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES, launches
-from wav_policy.bringup.parameter_files import section
+from wav_policy.bringup.parameter_files import ParameterError, section
 
 
 @pytest.fixture
@@ -111,6 +111,36 @@ def test_a_file_of_parameters_that_is_for_nobody_is_refused(
     file.write_text(content)
     with pytest.raises(LaunchArgumentError, match=message):
         launches(parse({"checkpoint": checkpoint, "params_file": str(file)}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "piper_node: {ros__parameters: {control_rate: 1.0}}",
+            r"piper_node: control_rate is 1\.0; .* \(.*mine\.yaml\)",
+        ),
+        ("piper_node: {ros__parameters: {arm: {gripper_effort: 4.0}}}", "above safety.gripper_effort"),
+        ("/robot1/policy_node: {ros__parameters: {imagine_rate: fast}}", "policy_node: imagine_rate is 'fast'"),
+        ("lifecycle_manager: {ros__parameters: {stop_timeot: 1.0}}", "did you mean 'stop_timeout'"),
+        ("'/**': {ros__parameters: {control_rate: 100.0}}", "policy_node: unknown parameter 'control_rate'"),
+    ],
+)
+def test_what_a_node_would_refuse_is_refused_before_any_is_started(
+    checkpoint: str, tmp_path: Path, content: str, message: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    namespace = "robot1" if "robot1" in content else ""
+    with pytest.raises(ParameterError, match=message):
+        launches(parse({"checkpoint": checkpoint, "params_file": str(file), "namespace": namespace}))
+
+
+def test_values_are_what_rcl_takes_them_for(checkpoint: str, tmp_path: Path) -> None:
+    """2e-2 is a text to YAML 1.1; the serial number of an adapter may look like a number."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("piper_node: {ros__parameters: {safety: {max_tick: 2e-2}, usb_left: 003E47, home_speed: 1}}")
+    assert launches(parse({"checkpoint": checkpoint, "params_file": str(file)}))
 
 
 def test_the_description_has_one_publisher(checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,18 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-
-pytest.importorskip("rclpy")
 
 from wav_models.configuration import from_flat
 from wav_models.types import FloatArray
+from wav_policy.bringup.node_parameters import ManagerConfig, PiperNodeConfig
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER
 from wav_policy.bringup.parameter_files import section
 from wav_policy.control import calm_motion, control_loop
 from wav_policy.control.minimum_jerk import MinimumJerkMotion
-from wav_policy.nodes.lifecycle_manager import ManagerConfig
-from wav_policy.nodes.piper_parameters import PiperNodeConfig
 from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, both_arms
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -85,15 +86,35 @@ def test_without_the_arms_there_is_one_clear_message(tmp_path: Path, repository:
     assert "piper_node did not configure" in result.stdout
 
 
-@pytest.mark.ros
-def test_parameters_that_a_node_refuses_are_wrong_use(tmp_path: Path, repository: Path) -> None:
+def test_parameters_that_a_node_would_refuse_are_wrong_use_before_any_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("wav_policy.cli.up.Supervisor", None)
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "mine.yaml").write_text("piper_node: {ros__parameters: {safety: {max_setp: 0.1}}}\n")
-    command = [*WAV, "up", f"checkpoint:={tmp_path}", f"params_file:={tmp_path}/mine.yaml"]
+    file = tmp_path / "mine.yaml"
+    file.write_text("piper_node: {ros__parameters: {safety: {max_setp: 0.1}}}\n")
+    assert main(["up", f"checkpoint:={tmp_path}", f"params_file:={file}"]) == 2
+    name = "piper_node: unknown parameter 'safety.max_setp'; did you mean 'safety.max_step'?"
+    assert capsys.readouterr().err == f"wav up: {name} ({file})\n"
+
+
+def test_a_port_of_the_page_that_is_taken_is_said_before_any_node_is_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("wav_policy.cli.up.Supervisor", None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["up", "sim:=true", "monitor:=true", f"monitor_port:={taken.getsockname()[1]}"]) == 1
+    assert "Choose another port" in capsys.readouterr().err
+
+
+@pytest.mark.ros
+def test_what_a_node_finds_itself_ends_all_with_its_code(tmp_path: Path, repository: Path) -> None:
+    """Such as that its dataset is none."""
+    (tmp_path / "config.json").write_text("{}")
+    command = [*WAV, "up", f"checkpoint:={tmp_path}", "record:=true", f"dataset:={tmp_path}/config.json"]
     result = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=120)
     assert result.returncode == 2, result.stdout
-    assert "did you mean 'safety.max_step'" in result.stdout
-    assert "piper_node ended with exit code 2" in result.stderr
+    assert "recorder_node ended with exit code 2" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
 

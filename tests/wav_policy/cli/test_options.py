@@ -53,3 +53,12 @@ def test_every_option_is_described_by_words_that_stand_alone(name: str) -> None:
             text = described.get(field.name, "")
             stands_alone = bool(text) and not text[0].islower() and not text.startswith("Of ")
             assert stands_alone, f"{cls.__name__}.{field.name}: {text}"
+
+
+def test_what_runs_the_networks_is_auto_unless_results_must_not_depend_on_the_machine() -> None:
+    classes = {cls for name in DESCRIBED for cls in classes_of_arguments(name)}
+    defaults = {cls.__name__: cls.engine for cls in classes if hasattr(cls, "engine")}  # type: ignore[attr-defined]
+    assert defaults.pop("EvaluateArguments") == "torch"
+    assert defaults.pop("ExportArguments") == "onnxruntime"  # what the graphs are for
+    assert len(defaults) > 3
+    assert set(defaults.values()) == {"auto"}

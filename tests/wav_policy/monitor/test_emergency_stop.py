@@ -168,6 +168,16 @@ def test_nothing_covers_it_at_any_size(tab: Tab, view: Tab, size: str) -> None:
         view.evaluate("document.getElementById('cover').remove()")
 
 
+def test_a_finger_on_a_phone_finds_the_buttons_of_the_recorder(tab: Tab, view: Tab) -> None:
+    tab.resize(*SIZES["phone"])
+    view.wait_for(f"innerWidth === {SIZES['phone'][0]}")
+    heights = view.evaluate(
+        "[...document.querySelectorAll('#buttons button')].map(b => b.getBoundingClientRect().height)"
+    )
+    assert len(heights) == 6
+    assert min(heights) >= 44
+
+
 def test_a_click_is_confirmed_by_both_arms(tab: Tab, around: Robot) -> None:
     x, y = tab.evaluate("(r => [r.left + r.width / 2, r.top + r.height / 2])(find('stop').getBoundingClientRect())")
     for kind in ("mousePressed", "mouseReleased"):

@@ -28,7 +28,8 @@ def make_snapshot(brightness: int) -> Snapshot:
     imagined = {view: np.full((64, 64, 3), 200, np.uint8) for view in VIEWS}
     values, scores = np.linspace(0.1, 0.5, 16), np.array([[10.0, 20.0], [15.0, 30.0]])
     joints = np.full(14, 0.01 * brightness)
-    return Snapshot(joints=joints, real=real, imagined=imagined, values=values, scores=scores)
+    futures = np.full((126, 8 * 160, 3), 60, np.uint8)
+    return Snapshot(joints=joints, real=real, imagined=imagined, values=values, scores=scores, futures=futures)
 
 
 def test_cameras_are_above_what_was_imagined() -> None:
@@ -36,6 +37,7 @@ def test_cameras_are_above_what_was_imagined() -> None:
     middle = len(picture[0]) // 2
     assert (picture[150, [200, middle, -100]] == 100).all()
     assert (picture[450, [200, middle, -100]] == 200).all()
+    assert (picture[620, [10, middle, -10]] == 60).all()
     assert (picture[-100:] != picture[-1, -1]).any(), "no chart"
     assert frame(Snapshot(), "nothing known").shape == picture.shape
 

@@ -20,20 +20,19 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float32MultiArray, Header, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from wav_policy.nodes.messages.instruction_topic import instruction_fault
 from wav_policy.nodes.messages.joint_state import JointNamesError, permutation
 from wav_policy.nodes.messages.limits import (
     MAX_BYTES,
     MAX_NAMES,
     MAX_PIXELS,
     MAX_ROWS,
-    MAX_TEXT,
     MessageError,
     cut,
     decode,
 )
 from wav_policy.nodes.messages.serialized import ImageView
 from wav_policy.nodes.runtime.diagnostics import OK, status
+from wav_policy.policy.instruction import MAX_TEXT, instruction_fault
 from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 ROW = [0.0] * JOINT_DIM

@@ -29,6 +29,7 @@ from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 from tests.wav_policy.nodes.operated_robot import Robot  # noqa: E402
 from wav_models.types import ActionChunk, Plan  # noqa: E402
+from wav_policy.bringup.parameter_files import ParameterError  # noqa: E402
 from wav_policy.monitor import commands  # noqa: E402
 from wav_policy.monitor.commands import CommandError  # noqa: E402
 from wav_policy.monitor.snapshot import CONTROL  # noqa: E402
@@ -38,7 +39,6 @@ from wav_policy.nodes.messages.plan_messages import ROUNDS_TOPIC, VALUE_TOPIC, v
 from wav_policy.nodes.messages.trajectory import chunk_to_message  # noqa: E402
 from wav_policy.nodes.monitor import Monitor  # noqa: E402
 from wav_policy.nodes.monitor_feed import MonitorFeed  # noqa: E402
-from wav_policy.nodes.runtime.parameters import ParameterError  # noqa: E402
 from wav_policy.robot.cameras import VIEWS  # noqa: E402
 from wav_policy.robot.joints import JOINT_NAMES  # noqa: E402
 

@@ -18,23 +18,10 @@ from wav_models.configuration import from_flat
 from wav_models.endings import WRONG_USE
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES
 from wav_policy.bringup.parameter_files import section
-from wav_policy.nodes.lifecycle_manager import ManagerConfig
-from wav_policy.nodes.monitor import MonitorConfig
-from wav_policy.nodes.piper_parameters import PiperNodeConfig
-from wav_policy.nodes.policy_node import PolicyNodeConfig
-from wav_policy.nodes.recorder_node import RecorderNodeConfig
 from wav_policy.nodes.runtime.parameters import describe, parameter_files
-from wav_policy.nodes.sim_node import SimConfig
-from wav_policy.nodes.teleop_node import TeleopNodeConfig
 
-CONFIGURATIONS: dict[str, type] = {
-    "lifecycle_manager": ManagerConfig,
-    "monitor": MonitorConfig,
-    "piper_node": PiperNodeConfig,
-    "policy_node": PolicyNodeConfig,
-    "recorder_node": RecorderNodeConfig,
-    "sim_node": SimConfig,
-    "teleop_node": TeleopNodeConfig,
+CONFIGURATIONS = {
+    entry.executable: entry.configuration for entry in (*NODES, LIFECYCLE_MANAGER) if entry.configuration is not None
 }
 FILES = [(entry.executable, file) for entry in (*NODES, LIFECYCLE_MANAGER) for file in entry.parameter_files]
 

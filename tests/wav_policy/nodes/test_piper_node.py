@@ -25,11 +25,11 @@ from trajectory_msgs.msg import JointTrajectory
 from tests.wav_policy.nodes.arms_process import LOOP, Probe, Robot, start_node
 from wav_models.endings import WRONG_USE
 from wav_models.types import ActionChunk, FloatArray
+from wav_policy.bringup.node_parameters import PiperNodeConfig
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.experiments.faults.motion import find_hold, is_moving
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
 from wav_policy.nodes.messages.trajectory import chunk_to_message
-from wav_policy.nodes.piper_parameters import PiperNodeConfig
 from wav_policy.robot.joints import JOINT_NAMES
 from wav_policy.sim.firmware import FaultSet
 

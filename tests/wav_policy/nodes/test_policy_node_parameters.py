@@ -14,9 +14,9 @@ rclpy = pytest.importorskip("rclpy")
 from rclpy.parameter import Parameter  # noqa: E402
 
 from wav_models.configuration import from_flat  # noqa: E402
-from wav_policy.bringup.parameter_files import section  # noqa: E402
-from wav_policy.nodes.policy_node import PolicyNode, PolicyNodeConfig, load_policy  # noqa: E402
-from wav_policy.nodes.runtime.parameters import ParameterError  # noqa: E402
+from wav_policy.bringup.node_parameters import PolicyNodeConfig  # noqa: E402
+from wav_policy.bringup.parameter_files import ParameterError, section  # noqa: E402
+from wav_policy.nodes.policy_node import PolicyNode, load_policy  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

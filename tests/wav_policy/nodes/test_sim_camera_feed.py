@@ -22,7 +22,8 @@ from wav_policy.nodes.clients.system_client import SystemClient
 from wav_policy.nodes.runtime.camera_subscriptions import CameraSubscriptions
 from wav_policy.nodes.sim_node import parse_adapters
 from wav_policy.nodes.sim_workers import damaged_jpeg_message
-from wav_policy.policy.observation import IMAGE_TOPICS, NotReady, ObservationBuffer, ObservationConfig
+from wav_policy.policy.observation import IMAGE_TOPICS, NotReady, ObservationBuffer
+from wav_policy.policy.observation_config import ObservationConfig
 from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
 from wav_policy.robot.description import cameras
 from wav_policy.robot.joints import JOINT_DIM

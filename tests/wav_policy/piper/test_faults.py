@@ -15,7 +15,7 @@ import pytest
 
 from tests.wav_policy.kinematic_arm import KinematicArm
 from wav_policy.piper.arm import PiperArm
-from wav_policy.piper.arm_driver import ArmConfig
+from wav_policy.piper.arm_config import ArmConfig
 from wav_policy.piper.errors import (
     ArmFaultError,
     BusSilentError,

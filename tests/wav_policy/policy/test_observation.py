@@ -12,7 +12,8 @@ import pytest
 from wav_models.data.images import resize_image
 from wav_models.presets import WAV_TINY
 from wav_models.types import ImageArray
-from wav_policy.policy.observation import NotReady, ObservationBuffer, ObservationConfig
+from wav_policy.policy.observation import NotReady, ObservationBuffer
+from wav_policy.policy.observation_config import ObservationConfig
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import JOINT_DIM
 from wav_policy.sim.read_noise import ReadNoise

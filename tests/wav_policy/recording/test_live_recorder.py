@@ -14,7 +14,8 @@ import pytest
 
 from wav_models.data.dataset import Dataset
 from wav_policy.recording.episode_recorder import EpisodeRecorder
-from wav_policy.recording.live_recorder import IDLE, RECORDING, LiveRecorder, LiveRecorderConfig, RecorderError
+from wav_policy.recording.live_recorder import IDLE, RECORDING, LiveRecorder, RecorderError
+from wav_policy.recording.live_recorder_config import LiveRecorderConfig
 from wav_policy.recording.sources import SamplingLimits, Sources, SyncedSample
 from wav_policy.robot.cameras import SOURCES, VIEWS
 from wav_policy.robot.joints import JOINT_DIM

@@ -67,7 +67,7 @@ class RecorderClient(SystemClient):
     def check(self) -> None:
         """Raise RecorderGoneError when one of our nodes has ended."""
         if reason := self._ended():
-            raise RecorderGoneError(f"{reason}; the log of the nodes has more")
+            raise RecorderGoneError(f"{reason.rstrip('.')}; the log of the nodes has more")
 
     def publish_instruction(self, instruction: str) -> None:
         """Say the command in words, for the following episodes."""

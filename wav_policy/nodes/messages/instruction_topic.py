@@ -10,8 +10,8 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from wav_policy.nodes.messages.limits import MAX_TEXT
 from wav_policy.nodes.messages.subscribing import subscribe
+from wav_policy.policy.instruction import instruction_fault
 from wav_policy.policy.observation import INSTRUCTION_TOPIC
 
 LATCHED_QOS: Final = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -63,12 +63,3 @@ def subscribe_instruction(node: Node, on_instruction: Callable[[str], None]) -> 
             on_instruction(message.data)
 
     return subscribe(node, String, INSTRUCTION_TOPIC, on_message, LATCHED_QOS)
-
-
-def instruction_fault(text: str) -> str | None:
-    """Why a text is no instruction; None where it is one."""
-    if len(text) > MAX_TEXT:
-        return f"instruction of {len(text)} characters refused: at most {MAX_TEXT} fit"
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        return "instruction refused: it holds half of a character (a lone surrogate), which cannot be sent"
-    return None

@@ -17,10 +17,9 @@ from std_msgs.msg import Float32MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from wav_policy.nodes.messages.serialized import ImageView, Reader
+from wav_policy.policy.instruction import MAX_TEXT
 from wav_policy.robot.joints import JOINT_DIM
 
-MAX_TEXT: Final = 1000
-"""Characters of an instruction, and of every text in a log or on /diagnostics."""
 MAX_ROWS: Final = 256
 """Of a trajectory: 8 s at 30 Hz."""
 MAX_NAMES: Final = 2 * JOINT_DIM

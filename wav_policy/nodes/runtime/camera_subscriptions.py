@@ -22,7 +22,6 @@ from wav_policy.nodes.messages.subscribing import subscribe
 from wav_policy.policy.observation import IMAGE_TOPICS
 from wav_policy.robot.cameras import VIEWS
 
-TRANSPORTS: Final = ("auto", "raw", "compressed")
 COMPRESSED: Final = "/compressed"
 """Behind the name of a topic with raw pictures: that with the same compressed."""
 PREFERRED: Final = 1.0

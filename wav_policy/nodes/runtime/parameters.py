@@ -15,9 +15,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wav_models.configuration import ConfigurationError, Range, flat_hints, from_flat, range_of, what_fits
+from wav_models.configuration import Range, flat_hints, range_of, what_fits
 from wav_models.field_descriptions import flat_descriptions
-from wav_policy.bringup.parameter_files import section
+from wav_policy.bringup.parameter_files import section, typed
 
 if TYPE_CHECKING:
     from rcl_interfaces.msg import ParameterDescriptor
@@ -25,16 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Declared by rclpy itself; legal in every node's parameter file.
-_RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service")
-
-
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 """Whole numbers that ROS knows."""
-
-
-class ParameterError(ConfigurationError):
-    """A parameter that does not exist, has the wrong type or an impossible value; names node, parameter and file."""
 
 
 def declare(node: Node, cls: type[T]) -> T:
@@ -48,14 +40,9 @@ def declare(node: Node, cls: type[T]) -> T:
         ParameterError: an override is no field (names the valid ones), or has the wrong type or value.
     """
     overrides = {name: override.value for name, override in node._parameter_overrides.items()}
-    ours = {name: value for name, value in overrides.items() if not _belongs_to_rclpy(name)}
     files = parameter_files(sys.argv)
     sections = {file: section(file, node.get_fully_qualified_name()) for file in files}
-    try:
-        config = from_flat(cls, ours, node.get_name())
-    except ConfigurationError as error:
-        origin = [str(file) for file, values in sections.items() if values and error.key in values]
-        raise ParameterError(f"{error}{f' ({origin[-1]})' if origin else ''}") from error
+    config = typed(cls, node.get_name(), overrides, sections)
     _tell(node, sections)
     declare_described(node, describe(config))
     refuse_nonsense(node)
@@ -179,7 +166,3 @@ def _descriptor(parameter: Described) -> ParameterDescriptor:
         )
         descriptor.floating_point_range = [number]
     return descriptor
-
-
-def _belongs_to_rclpy(name: str) -> bool:
-    return name in _RCLPY_PARAMETERS or name.startswith("qos_overrides.")

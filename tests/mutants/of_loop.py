@@ -71,7 +71,7 @@ MUTANTS: Final = [
         {
             "lost_zero_unnoticed": ("self._notice_jump(reading)\n", "pass\n"),
             "lost_zero_is_moved": ("        self._whereabouts.jumped(jumped, reading.position)\n", ""),
-            "deaf_is_led_on_while_it_brakes": ("        self._take_where_they_are(stays, reading)\n", ""),
+            "deaf_is_led_on_while_it_brakes": ("        self._safety.displace(joints, reading.position)\n", ""),
             "deaf_by_a_little_is_led_on": ("        stays |= self._tracking.lost\n", "        stays = self._tracking.lost.copy()\n"),
             "moving_joints_are_thrown_back": (" & (np.abs(reading.velocity) < _RESTING)", ""),
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from itertools import product
 from pathlib import Path
@@ -28,3 +29,8 @@ def test_every_test_that_is_not_slow_is_of_one_part_of_make_test(repository: Pat
     for clock, alone, slow in product((False, True), repeat=3):
         marks = {"clock": clock, "alone": alone, "slow": slow}
         assert sum(eval(part, marks) for part in parts) == (not slow), marks
+
+
+def test_what_was_collected_is_not_looked_through_again() -> None:
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 10_000

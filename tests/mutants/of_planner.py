@@ -104,7 +104,7 @@ MUTANTS: Final = [
         {
             "action_time_forgotten": ("unit * fmean(self.slowness) + fmean(actions)", "unit * fmean(self.slowness)"),
             "never_forgets": ("tuple(FORGETTING * each for each in self.slowness)", "self.slowness"),
-            "deviations_ignored": ("math.hypot(math.sqrt(num_rounds) * unit * pstdev(self.slowness), pstdev(actions))", "0.0"),
+            "deviations_ignored": ("math.hypot(math.sqrt(num_rounds) * unit * float(np.std(self.slowness)), float(np.std(actions)))", "0.0"),
             "all_rounds_are_slow_at_once": ("math.sqrt(num_rounds) * unit", "num_rounds * unit"),
             "last_plan_only": ("(*self.slowness, *(seconds / unit for seconds in rounds))[", "(*(seconds / unit for seconds in rounds),)["),
             "remembers_for_ever": ("for seconds in rounds))[-_NUM_ROUNDS:]", "for seconds in rounds))"),

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from wav_models.planner.config import PlannerConfig
 
@@ -58,7 +60,7 @@ class Pace:
         unit = self.round_seconds.get(size, 0.0)
         actions = self.action_seconds or (0.0,)
         mean = num_rounds * unit * fmean(self.slowness) + fmean(actions)
-        return mean + math.hypot(math.sqrt(num_rounds) * unit * pstdev(self.slowness), pstdev(actions))
+        return mean + math.hypot(math.sqrt(num_rounds) * unit * float(np.std(self.slowness)), float(np.std(actions)))
 
     def after(self, size: Size, rounds: Sequence[float], action_seconds: float) -> Pace:
         """The expectation after a plan whose rounds, all of that size, took `rounds` [s].

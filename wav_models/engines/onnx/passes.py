@@ -170,14 +170,14 @@ def fold_factors(parts: GraphParts, outputs: Iterable[str]) -> None:
     kept = []
     for node in parts.nodes:
         factors = [value for value in node.input if value in parts.tensors]
-        values = [value for value in node.input if value not in parts.tensors]
-        if node.op_type != "Mul" or len(factors) != 1 or readers[values[0]] != 1:
+        values = [value for value in node.input if value in makers]
+        if node.op_type != "Mul" or (len(factors), len(values)) != (1, 1) or readers[values[0]] != 1:
             kept.append(node)
             continue
-        maker, factor = makers.get(values[0]), parts.tensors[factors[0]]
-        places = () if maker is None else FACTOR_PLACES.get(maker.op_type, ())
-        size = parts.tensors[maker.input[places[-1]]].numel() if maker is not None and places else 0
-        if factor.ndim == 0 or not size == factor.numel() == factor.shape[-1]:
+        maker, factor = makers[values[0]], parts.tensors[factors[0]]
+        places = FACTOR_PLACES.get(maker.op_type, ())
+        sizes = {factor.numel(), *factor.shape[-1:], *(parts.tensors[maker.input[place]].numel() for place in places)}
+        if not places or factor.ndim == 0 or len(sizes) != 1:
             kept.append(node)
             continue
         for place in places:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,11 +49,10 @@ class PlanShape:
     def of(cls, planner: PlannerConfig) -> PlanShape:
         return cls(**{name: getattr(planner, name) for name in cls.__dataclass_fields__})
 
-    @cached_property
+    @property
     def sizes(self) -> tuple[Size, ...]:
         """Of rounds: all that is asked for first, then what a plan that would be late sheds to."""
-        planner = PlannerConfig().with_samples(self.num_video_samples, self.num_value_samples)
-        return tuple(map(size_of, efforts(planner)))
+        return _sizes(self.num_video_samples, self.num_value_samples)
 
     @property
     def label(self) -> str:
@@ -61,6 +60,11 @@ class PlanShape:
         times = "-".join(f"{time:.3g}" for time in self.video_times) + "-shared" * self.share_first_step
         steps = f"{self.num_value_steps}-{self.num_action_steps}"
         return f"{self.num_video_samples}x{self.num_value_samples}-video-{times}-steps-{steps}"
+
+
+@cache
+def _sizes(num_video_samples: int, num_value_samples: int) -> tuple[Size, ...]:
+    return tuple(map(size_of, efforts(PlannerConfig().with_samples(num_video_samples, num_value_samples))))
 
 
 @dataclass(frozen=True)

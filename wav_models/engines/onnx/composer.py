@@ -23,6 +23,7 @@ from wav_models.engines.onnx.passes import (
     convert_bytes_at_the_border,
     drop_copies,
     fold_constants,
+    fold_factors,
     fold_transposed_weights,
     needed,
     quantize_linear_layers,
@@ -167,6 +168,7 @@ class OnnxComposer:
         fold_constants(parts, self.opset)
         if quantize:
             quantize_linear_layers(parts)
+        fold_factors(parts, self._outputs)
 
     def write(self, path: Path, weights: WeightFile) -> Any:
         """Write the finished graph; large tensors go to `weights`, beside it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +15,8 @@ from wav_models.engines.precision import weight_bits
 
 MIN_QUANTIZED_SIZE: Final = 64
 """Input and output channels from which a linear layer gains by 8-bit arithmetic."""
+FACTOR_PLACES: Final = {"SimplifiedLayerNormalization": (1,), "MatMulIntegerToFloat": (3, 6)}
+"""Per operator, which of its inputs a factor per output channel multiplies: scales, and bias."""
 
 
 @dataclass
@@ -157,6 +159,33 @@ def quantize_linear_layers(parts: GraphParts) -> None:
                 domain="com.microsoft",
             )
         )
+    parts.nodes[:] = kept
+
+
+def fold_factors(parts: GraphParts, outputs: Iterable[str]) -> None:
+    """A constant factor per channel after an RMS norm or a linear layer in 8 bits becomes part of its weights: of an
+    expert's modulation, which is the same for all tokens. Call after `quantize_linear_layers`."""
+    readers = Counter([*outputs, *(value for node in parts.nodes for value in node.input)])
+    makers = {value: node for node in parts.nodes for value in node.output}
+    kept = []
+    for node in parts.nodes:
+        factors = [value for value in node.input if value in parts.tensors]
+        values = [value for value in node.input if value in makers]
+        if node.op_type != "Mul" or (len(factors), len(values)) != (1, 1) or readers[values[0]] != 1:
+            kept.append(node)
+            continue
+        maker, factor = makers[values[0]], parts.tensors[factors[0]]
+        places = FACTOR_PLACES.get(maker.op_type, ())
+        sizes = {factor.numel(), *factor.shape[-1:], *(parts.tensors[maker.input[place]].numel() for place in places)}
+        if not places or factor.ndim == 0 or len(sizes) != 1:
+            kept.append(node)
+            continue
+        for place in places:
+            name = f"{maker.input[place]}.times.{factors[0]}"
+            parts.tensors[name] = parts.tensors[maker.input[place]] * factor.flatten()
+            maker.input[place] = name
+        maker.output[0] = node.output[0]
+        makers[node.output[0]] = maker
     parts.nodes[:] = kept
 
 

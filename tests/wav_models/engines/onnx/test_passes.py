@@ -18,6 +18,8 @@ RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(2, 96, 64)).astype(np.float32) / 8.0
 BIAS = RNG.normal(size=96).astype(np.float32)
 X = RNG.normal(size=(5, 64)).astype(np.float32)
+FACTORS = RNG.normal(size=(1, 1, 64)).astype(np.float32)
+GATES = RNG.normal(size=(1, 96)).astype(np.float32)
 
 
 class NoBlocks:
@@ -62,6 +64,29 @@ def scaled_by_a_constant() -> Any:
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, 96])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [5, 96])],
         [numpy_helper.from_array(WEIGHTS[0], "w"), numpy_helper.from_array(BIAS, "b")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+
+
+def modulated(*, shown: bool, factors: np.ndarray[Any, Any]) -> Any:
+    """y = RMS(x) f W^T g + b g, as a gated branch; `shown`: what g multiplies is an output, too."""
+    norm = helper.make_node("SimplifiedLayerNormalization", ["x", "ones"], ["n"], name="norm", axis=-1, epsilon=1e-6)
+    nodes = [
+        norm,
+        helper.make_node("Mul", ["n", "f"], ["m"], name="scaled"),
+        helper.make_node("Transpose", ["w"], ["t"], name="transpose", perm=[1, 0]),
+        helper.make_node("MatMul", ["m", "t"], ["p"], name="product"),
+        helper.make_node("Add", ["p", "b"], ["s"], name="sum"),
+        helper.make_node("Mul", ["g", "s"], ["y"], name="gated"),
+    ]
+    tensors = {"w": WEIGHTS[0], "b": BIAS, "f": factors, "g": GATES, "ones": np.ones(64, np.float32)}
+    outputs = {"y": [2, 5, 96], **({"s": [2, 5, 96]} if shown else {})}
+    graph = helper.make_graph(
+        nodes,
+        "branch",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 5, 64])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
 
@@ -120,6 +145,36 @@ def test_what_depends_on_constants_alone_is_computed_once(quantize: bool, tmp_pa
     (found,) = session.run(None, {"x": x})
     np.testing.assert_allclose(found, x / (1.0 + np.exp(-X[:1] @ WEIGHTS[0].T - BIAS)), rtol=1e-5)
     assert [node.op_type for node in nodes] == ["Mul"]
+
+
+@pytest.mark.parametrize(("quantize", "left"), [(False, 1), (True, 0)])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_factors_of_channels_are_folded_where_all_rows_have_the_same(
+    rows: int, quantize: bool, left: int, tmp_path: Path
+) -> None:
+    """Into the norm's weight, and into scales and bias of 8 bits; not where every row has its own."""
+    factors = np.repeat(FACTORS, rows, axis=1) * np.arange(1, rows + 1, dtype=np.float32)[:, None]
+    nodes, session = finished(modulated(shown=False, factors=factors), "y", tmp_path, quantize=quantize)
+    x = RNG.normal(size=(2, 5, 64)).astype(np.float32)
+    (found,) = session.run(None, {"x": x})
+    normed = x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + 1e-6) * factors
+    expected = (normed @ WEIGHTS[0].T + BIAS) * GATES
+    assert np.abs(found - expected).max() < (0.05 if quantize else 1e-5) * np.abs(expected).max()
+    assert Counter(node.op_type for node in nodes)["Mul"] == left + (rows > 1)
+
+
+def test_what_something_else_reads_keeps_its_factor(tmp_path: Path) -> None:
+    part = modulated(shown=True, factors=FACTORS)
+    composer = OnnxComposer("graph", 20)
+    found = composer.call(part, "layers", {"x": composer.input_like(part, "x")})
+    for name in ("s", "y"):
+        composer.output_like(part, name, found[name], name)
+    composer.finish(NoBlocks(), quantize=True)  # type: ignore[arg-type]
+    with WeightFile(tmp_path / "weights.bin") as weights:
+        composer.write(tmp_path / "graph.onnx", weights)
+    session = onnxruntime.InferenceSession(tmp_path / "graph.onnx", providers=["CPUExecutionProvider"])
+    before, after = session.run(["s", "y"], {"x": RNG.normal(size=(2, 5, 64)).astype(np.float32)})
+    np.testing.assert_allclose(after, before * GATES, rtol=1e-5)
 
 
 def test_bytes_are_numbers_between_the_borders(tmp_path: Path) -> None:

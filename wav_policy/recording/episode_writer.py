@@ -120,7 +120,7 @@ class DatasetWriter:
 
     @property
     def num_frames(self) -> int:
-        return int(self.rows[-1]["dataset_to_index"]) if self.rows else 0
+        return sum(int(row["length"]) for row in self.rows)
 
     @property
     def efforts(self) -> bool:
@@ -285,8 +285,9 @@ class DatasetWriter:
             found = info.get("features", {}).get(name)
             if found is None and name not in EPISODE_FACTS.values():
                 raise DatasetError(f"{path}: feature {name!r} is missing, which recordings have; use another directory")
-            if found is not None and found.get("shape") != feature["shape"]:
-                raise DatasetError(f"{path}: {name} has shape {found.get('shape')}, not {feature['shape']}")
+            shape = found.get("shape") if isinstance(found, dict) else None
+            if found is not None and shape != feature["shape"]:
+                raise DatasetError(f"{path}: {name} has shape {shape}, not {feature['shape']}")
         for key in {SOURCE_TIME_KEY, EFFORT_KEY} & set(info["features"]):
             if SOURCE_TIME_KEY not in expected["features"]:
                 raise DatasetError(f"{path}: this dataset was recorded from a robot, with {key}; use another directory")

@@ -20,8 +20,9 @@ from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
-from wav_policy.nodes.lifecycle_manager import LifecycleManager  # noqa: E402
+from wav_policy.nodes.lifecycle_manager import BringUpError, LifecycleManager  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -182,6 +183,25 @@ def test_a_parameter_of_no_type_is_refused() -> None:
         manager.interrupt()
         thread.join(30.0)
         executor.shutdown()
+        node.destroy_node()
+        manager.destroy_node()
+        rclpy.shutdown()
+
+
+def test_who_only_asks_for_a_service_is_not_taken_for_the_one_who_offers_it() -> None:
+    """The graph names both alike: the first start of a simulation failed for it."""
+    rclpy.init()
+    values = {"ready_services": ["sim/reset"], "appear_timeout": 2.0}
+    manager = LifecycleManager(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
+    node = Node("asks")
+    try:
+        node.create_client(Trigger, "sim/reset")
+        with pytest.raises(BringUpError, match="sim/reset did not appear within 2 s"):
+            manager.bring_up()
+        assert "/sim/reset" in dict(manager.get_service_names_and_types())
+        node.create_service(Trigger, "sim/reset", lambda request, response: response)
+        manager.bring_up()
+    finally:
         node.destroy_node()
         manager.destroy_node()
         rclpy.shutdown()

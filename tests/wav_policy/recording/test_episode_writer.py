@@ -485,3 +485,30 @@ def test_statistics_that_do_not_fit_are_named_and_nothing_is_lost(tmp_path: Path
     with pytest.raises(DatasetError, match=r"file-001\.parquet: statistics of episode 1 that do not fit the others"):
         open_writer(tmp_path)
     assert len(Dataset(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("told", [10**6, "x", None])
+def test_frames_are_numbered_by_what_there_is(tmp_path: Path, told: Any) -> None:
+    """Not by what the last line of the episode table says of itself."""
+    with open_writer(tmp_path) as writer:
+        for seed in range(2):
+            record(writer, 4, seed)
+    path = tmp_path / "meta/episodes/chunk-000/file-001.parquet"
+    table = pq.read_table(path, partitioning=None)
+    place = table.column_names.index("dataset_to_index")
+    pq.write_table(table.set_column(place, "dataset_to_index", pa.array([told])), path)
+    with open_writer(tmp_path) as writer:
+        assert record(writer, 4, 2) == 2
+    data = pq.read_table(tmp_path / "data/chunk-000/file-002.parquet", partitioning=None)
+    assert data["index"].to_pylist() == [8, 9, 10, 11]
+
+
+def test_a_feature_that_is_no_description_is_named(tmp_path: Path) -> None:
+    with open_writer(tmp_path) as writer:
+        record(writer, 4, 0)
+    path = tmp_path / "meta/info.json"
+    info = json.loads(path.read_text())
+    info["features"]["episode_success"] = "by hand"
+    path.write_text(json.dumps(info))
+    with pytest.raises(DatasetError, match=r"info\.json: episode_success has shape None"):
+        open_writer(tmp_path)

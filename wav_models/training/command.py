@@ -96,6 +96,8 @@ def main(argv: list[str]) -> int:
             raise FileNotFoundError(
                 f"--data {directory} is no directory; `wav record` and `wav dataset convert` make one"
             )
+    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+        print(f"[{arguments.stage}] reading the configuration and the data", file=sys.stderr, flush=True)
     from torch.multiprocessing.spawn import ProcessException
 
     try:

@@ -29,7 +29,7 @@ from wav_models.networks.expert_dit import ExpertContext
 from wav_models.networks.fp8 import FIRST_CAPABILITY
 from wav_models.networks.text_encoder import TextEncoder
 from wav_models.networks.video_dit import MemoryPrefix, TextContext, VideoFeatures
-from wav_models.networks.wav_model import WAVModel, compile_blocks, lacks_compiler
+from wav_models.networks.wav_model import WAVModel, compile_blocks, lacking_to_compile
 from wav_models.planner.timing import Size
 from wav_models.presets import ModelConfig
 from wav_models.types import ImageArray
@@ -411,10 +411,10 @@ def _compiled(model: WAVModel) -> WAVModel:
     """The model, over the same weights, with its blocks compiled: one graph per kind of block serves all layers.
 
     Raises:
-        EngineError: there is no C++ compiler, which code for the CPU needs.
+        EngineError: what code for the CPU needs is missing: a C++ compiler, or Python's headers.
     """
-    if lacks_compiler(next(model.parameters()).device.type):
-        raise EngineError("torch.compile needs a C++ compiler (apt-get install g++), or load without `compile`")
+    if lacking := lacking_to_compile(next(model.parameters()).device.type):
+        raise EngineError(f"torch.compile needs {lacking}, or load without `compile`")
     model = copied(model, lambda weight: weight)
     compile_blocks(model, dynamic=False)
     return model

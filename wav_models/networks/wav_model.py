@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 import shutil
+import sysconfig
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -56,13 +58,20 @@ def compile_blocks(model: WAVModel, **options: Any) -> None:
         block.compile(**options)
 
 
-def lacks_compiler(device: str) -> bool:
-    """Whether `compile_blocks` would fail there: code for the CPU needs a C++ compiler.
+def lacking_to_compile(device: str) -> str:
+    """What `compile_blocks` would miss there, for which it fails after minutes only, and how to get it; "" where it is
+    all there: code for the CPU needs a C++ compiler and Python's headers.
 
     Args:
         device: type, "cpu" or "cuda".
     """
-    return device == "cpu" and not any(map(shutil.which, ("g++", "clang++")))
+    if device != "cpu":
+        return ""
+    if not any(map(shutil.which, ("g++", "clang++"))):
+        return "a C++ compiler (apt-get install g++ python3-dev)"
+    if not (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file():
+        return "Python's headers (apt-get install python3-dev)"
+    return ""
 
 
 def recompute_activations(model: WAVModel) -> None:

@@ -7,6 +7,7 @@ each by accelerate. Where torchrun, accelerate or SLURM have started several alr
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -96,6 +97,8 @@ def main(argv: list[str]) -> int:
             raise FileNotFoundError(
                 f"--data {directory} is no directory; `wav record` and `wav dataset convert` make one"
             )
+    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+        print(f"[{arguments.stage}] reading the configuration and the data", file=sys.stderr, flush=True)
     from torch.multiprocessing.spawn import ProcessException
 
     try:
@@ -103,8 +106,15 @@ def main(argv: list[str]) -> int:
             _start(devices, argv)
         complete = _train(arguments, f"{PROG} {shlex.join(argv)}")
     except ProcessException as error:  # holds a worker's whole traceback
-        raise ChildProcessError(str(error).rstrip().splitlines()[-1]) from error
+        raise ChildProcessError(_cause(str(error))) from error
     return OK if complete else INTERRUPTED
+
+
+def _cause(traceback: str) -> str:
+    """Its last line that names an error: what torch advises on behind it is none."""
+    lines = traceback.rstrip().splitlines()
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Unsupported): ", line)]
+    return (named or lines)[-1]
 
 
 def _devices_to_start(arguments: TrainArguments) -> int:
@@ -165,7 +175,7 @@ def _train(arguments: TrainArguments, command: str) -> bool:
     import torch
 
     from wav_models.checkpoint import PLANNER
-    from wav_models.networks.wav_model import lacks_compiler
+    from wav_models.networks.wav_model import lacking_to_compile
     from wav_models.training import steps
     from wav_models.training.assembly import assemble_checkpoint
     from wav_models.training.loop import BEST
@@ -176,8 +186,9 @@ def _train(arguments: TrainArguments, command: str) -> bool:
     if arguments.workers is not None:
         config = replace(config, workers=arguments.workers)
     on_gpu = torch.cuda.is_available() and arguments.devices != 0
-    if arguments.stage in EVERY_STAGE and config.compile and lacks_compiler("cuda" if on_gpu else "cpu"):
-        raise ConfigurationError("`compile` needs a C++ compiler (apt-get install g++), or give --set compile=false")
+    compiled = arguments.stage in EVERY_STAGE and config.compile
+    if compiled and (lacking := lacking_to_compile("cuda" if on_gpu else "cpu")):
+        raise ConfigurationError(f"`compile` needs {lacking}, or give --set compile=false")
     run = Run(
         arguments.out,
         arguments.data,

@@ -213,6 +213,7 @@ class _Loop:
 
     def run(self, stop: StopRequest) -> None:
         progress = self.state.progress
+        self._say(f"training begins; a line every {self.config.log_seconds:g} s, the first steps take longest")
         clocks = dict.fromkeys(("log", "save", "evaluate"), progress.seconds)
         started, offset = time.monotonic(), progress.seconds
         while True:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sysconfig
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -74,6 +75,24 @@ def test_without_a_compiler_nothing_is_loaded_to_be_compiled(tmp_path: Path, mon
     arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--devices", "0"]
     with pytest.raises(ConfigurationError, match="needs a C.. compiler .apt-get install g...*--set compile=false"):
         training_command.main(["video", *arguments])
+
+
+def test_without_headers_of_python_nothing_is_loaded_to_be_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bare Debian has none, and torch finds that out after minutes."""
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--devices", "0"]
+    with pytest.raises(ConfigurationError, match="needs Python's headers .apt-get install python3-dev.*compile=false"):
+        training_command.main(["video", *arguments])
+
+
+def test_a_worker_is_told_by_the_line_that_names_its_error() -> None:
+    advice = "Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace"
+    traceback = f"Traceback ...\n  raise\ntorch._inductor.exc.InductorError: no Python.h\n\n{advice}\n"
+    assert training_command._cause(traceback) == "torch._inductor.exc.InductorError: no Python.h"
+    assert training_command._cause("killed\n") == "killed"
 
 
 def test_every_stage_in_order_gives_a_checkpoint_of_both_tasks(

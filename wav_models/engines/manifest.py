@@ -142,7 +142,7 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     if not path.is_file():
-        raise EngineError(f"{path}: no such file; {REMEDY}")
+        raise EngineError(f"{path}: {'not a regular' if path.exists() else 'no such'} file; {REMEDY}")
     try:
         if (size := path.stat().st_size) > MAX_JSON_BYTES:
             raise ValueError(f"{size} bytes")

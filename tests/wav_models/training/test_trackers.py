@@ -59,8 +59,9 @@ def test_a_stages_losses_and_metrics_are_tracked(
     assert (step, metrics) == (2, {"video/video_loss@0": 0.5})
     assert losses.keys() == {"video/loss", "video/samples_per_s", "video/waiting"}
     assert 0.0 < losses["video/waiting"] < 1.0
-    assert f"{losses['video/samples_per_s']:.1f} samples/s" in lines[0]
-    assert [line.rpartition("] ")[2].partition(":")[0] for line in lines[1:]] == [
+    assert "training begins" in lines[0]
+    assert f"{losses['video/samples_per_s']:.1f} samples/s" in lines[1]
+    assert [line.rpartition("] ")[2].partition(":")[0] for line in lines[2:]] == [
         "looking at held-out observations",
         "held out",
     ]

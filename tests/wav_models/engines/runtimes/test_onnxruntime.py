@@ -269,7 +269,7 @@ def measured(**changes: Any) -> Callable[[Path], None]:
         (edited(author="me"), "not a manifest of this version .*unknown key 'author'"),
         (lambda d: (d / MANIFEST).write_text("{"), "not a manifest"),
         (lambda d: (d / MANIFEST).unlink(), "no such file"),
-        (lambda d: (d / MANIFEST).unlink() or (d / MANIFEST).mkdir(), "cannot be read"),
+        (lambda d: (d / MANIFEST).unlink() or (d / MANIFEST).mkdir(), "not a regular file"),
         (lambda d: (d / "value_dit.onnx").unlink(), "value_dit.onnx: missing"),
         (lambda d: (d / "weights.bin").write_bytes(b"\x00"), "weights.bin: damaged"),
         (lambda d: (d / "value_dit.onnx").write_bytes(b"\x00"), "value_dit.onnx: damaged"),

@@ -257,7 +257,9 @@ def test_an_error_in_a_worker_is_one_line(
     (tmp_path / "run.yaml").write_text(CONFIG)
     config = ["--config", str(tmp_path / "run.yaml"), "--steps", "1"]
     assert main(["video", "--data", str(tmp_path), "--out", str(tmp_path), *config]) == 1
-    assert capsys.readouterr().err.splitlines()[1:] == ["wav train: StateError: no table"]  # after what it is about to do
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "wav train: StateError: no table"
+    ]  # after what it is about to do
 
 
 def test_a_full_disk_is_an_error_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,11 @@ PREFERRED: Final = 1.0
 compressed frames is not blamed for raw ones that are none [s]."""
 _REMEMBERED: Final = 16
 _MOST_DAMAGED: Final = 3
-"""Of as many compressed frames as are remembered. A JPEG has no checksum: where lost bytes are noticed in more frames
-than this, they go unnoticed in others, and none is believed until enough in a row are whole."""
+"""Of as many compressed frames as are remembered, and this share of fewer. A JPEG has no checksum: where lost bytes are
+noticed in more frames than this, they go unnoticed in others (one of five of a picture with much of one colour), and
+none is believed until enough in a row are whole."""
+_LOOKED_AT_FIRST: Final = 4
+"""Compressed frames that come first, or after raw ones, are only looked at: one that seems whole says too little."""
 
 
 class ImageSink(Protocol):
@@ -110,6 +113,7 @@ class CameraSubscriptions:
             self._reject(view, reason, is_blamed=now - self._last_compressed[view] > PREFERRED)
         else:
             self._last_raw[view] = now
+            self._were_damaged[view].clear()
 
     def _on_compressed(self, view: str, message: CompressedImage) -> None:
         now = time.monotonic()
@@ -120,23 +124,25 @@ class CameraSubscriptions:
         else:
             self._last_compressed[view] = now
 
-    def _decompress(self, view: str, message: CompressedImage) -> ImageArray:
+    def _decompress(self, view: str, message: CompressedImage) -> ImageArray | None:
+        """None for one of the first."""
         were_damaged = self._were_damaged[view]
         were_damaged.append(True)
         image = rgb_from_compressed(message)
         were_damaged[-1] = False
-        if (count := sum(were_damaged)) > _MOST_DAMAGED:
-            raise ImageError(
-                f"{count} of the last {len(were_damaged)} frames were damaged: no other is believed either"
-            )
-        return image
+        count, seen = sum(were_damaged), len(were_damaged)
+        if count * _REMEMBERED > _MOST_DAMAGED * seen:
+            raise ImageError(f"{count} of the last {seen} frames were damaged: no other is believed either")
+        return image if seen >= _LOOKED_AT_FIRST else None
 
-    def _add(self, view: str, message: ImageView | CompressedImage, decode: Callable[[], ImageArray]) -> str:
+    def _add(self, view: str, message: ImageView | CompressedImage, decode: Callable[[], ImageArray | None]) -> str:
         """Why it was no usable image; "" where it was one."""
         try:
             rgb = decode()
         except ImageError as error:
             return str(error)
+        if rgb is None:
+            return ""
         if not self._has_colour[view]:
             self._look_for_colour(view, rgb)
         self._buffer.add_image(view, rgb, stamp_to_seconds(message.header.stamp))

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections import deque
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -196,6 +196,9 @@ class Demo:
                     raise
                 stopped = "stopped by the operator: Reset after a stop, then Start, on the page"
                 screen.refresh(stopped if is_stopped else f"again: {error}")
+                if "piper/enable" in str(error) and not is_stopped:  # an arm leant on something
+                    with suppress(ServiceError):
+                        self._client.switch("piper/enable", True, 30.0)
             self._client.spin_until(lambda: False, 1.0)
             self._check()
 

@@ -472,16 +472,21 @@ def test_where_a_dataset_cannot_be_locked_nobody_else_is_blamed(
         DatasetWriter(tmp_path / "dataset", fps=FPS)
 
 
+def record_two_and_edit(root: Path, column: str, value: Any) -> None:
+    """Two episodes; the table then says something else of the second one."""
+    with open_writer(root) as writer:
+        for seed in range(2):
+            record(writer, 4, seed)
+    path = root / "meta/episodes/chunk-000/file-001.parquet"
+    table = pq.read_table(path, partitioning=None)
+    place = table.column_names.index(column)
+    pq.write_table(table.set_column(place, column, pa.array([value])), path)
+
+
 @pytest.mark.parametrize("mean", [[1.0, 2.0, 3.0], [], [["a"]]])
 def test_statistics_that_do_not_fit_are_named_and_nothing_is_lost(tmp_path: Path, mean: list[Any]) -> None:
     """As after an edit by hand of the episode table."""
-    with open_writer(tmp_path) as writer:
-        for seed in range(2):
-            record(writer, 4, seed)
-    path = tmp_path / "meta/episodes/chunk-000/file-001.parquet"
-    table = pq.read_table(path, partitioning=None)
-    place = table.column_names.index("stats/action/mean")
-    pq.write_table(table.set_column(place, "stats/action/mean", pa.array([mean])), path)
+    record_two_and_edit(tmp_path, "stats/action/mean", mean)
     with pytest.raises(DatasetError, match=r"file-001\.parquet: statistics of episode 1 that do not fit the others"):
         open_writer(tmp_path)
     assert len(Dataset(tmp_path)) == 2
@@ -490,13 +495,7 @@ def test_statistics_that_do_not_fit_are_named_and_nothing_is_lost(tmp_path: Path
 @pytest.mark.parametrize("told", [10**6, "x", None])
 def test_frames_are_numbered_by_what_there_is(tmp_path: Path, told: Any) -> None:
     """Not by what the last line of the episode table says of itself."""
-    with open_writer(tmp_path) as writer:
-        for seed in range(2):
-            record(writer, 4, seed)
-    path = tmp_path / "meta/episodes/chunk-000/file-001.parquet"
-    table = pq.read_table(path, partitioning=None)
-    place = table.column_names.index("dataset_to_index")
-    pq.write_table(table.set_column(place, "dataset_to_index", pa.array([told])), path)
+    record_two_and_edit(tmp_path, "dataset_to_index", told)
     with open_writer(tmp_path) as writer:
         assert record(writer, 4, 2) == 2
     data = pq.read_table(tmp_path / "data/chunk-000/file-002.parquet", partitioning=None)

@@ -207,7 +207,8 @@ class _Campaign:
 
     def _set_moving(self, testbed: Testbed, fault: Fault) -> Callable[[], None]:
         observer = testbed.observer
-        if fault.by_policy:
+        if fault.by_policy:  # from home: where a fault has left them, or a driver that ended, it may not know the way
+            _home(observer)
             observer.client.trigger("sim/reset")
             end: Callable[[], None] = _do_nothing
         else:

@@ -40,7 +40,7 @@ from wav_policy.control.tracking import Tracking, Whereabouts, jump_text
 from wav_policy.control.trusted_readings import TrustedReadings
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.inhibits import RESET_REMEDY, Inhibit, Reaction
-from wav_policy.robot.joints import GRIPPERS, REVOLUTE
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, REVOLUTE
 
 SETTLE_TIMEOUT: Final = 2.0
 """Longest wait for the target to rest [s]; braking from 3 rad/s at 5 rad/s^2 takes 0.6 s."""
@@ -540,20 +540,21 @@ class ControlLoop:
     def _supervise(self, target: FloatArray, reading: JointReading | None) -> FloatArray:
         """What is sent for it. Joints that stay away from it are taken where they are, at once: they would jump after
         it. One that was moved while the arms wait is not followed, but found once nothing is in the way."""
-        if reading is None or any(self._cut_off):
+        if reading is None:
             return target
         waits = self._phase in (Phase.WAITING, Phase.PAUSED)
-        if not waits:
+        if not waits and not any(self._cut_off):
             self._whereabouts.heard(reading.position, target)
-        report = self._tracking.look(reading.stamp, target, reading.position)
-        if not report.is_lost or (waits and self._whereabouts.find_moved(reading.position)):
-            return target
-        if self._phase in (Phase.FOLLOWING, Phase.MOVING):
-            self._require_enable(Trigger.LAG, "not following", report.text)
-        stays = (np.abs(target - reading.position) > _RELATCHED) & (np.abs(reading.velocity) < _RESTING)
-        stays[GRIPPERS] = False
-        stays |= self._tracking.lost
-        self._take_where_they_are(stays, reading)
+        report = self._tracking.look(reading.stamps, target, reading.position)
+        stays = np.zeros(JOINT_DIM, dtype=bool)
+        if report.is_lost and not (waits and self._whereabouts.find_moved(reading.position)):
+            if self._phase in (Phase.FOLLOWING, Phase.MOVING):
+                self._require_enable(Trigger.LAG, "not following", report.text)
+            lags = (np.abs(target - reading.position) > _RELATCHED) & (np.abs(reading.velocity) < _RESTING)
+            lags[GRIPPERS] = False
+            lags |= self._tracking.lost
+            self._take_where_they_are(lags, reading)
+            stays |= lags
         return np.where(stays, reading.position, target)
 
     @property

@@ -24,7 +24,7 @@ from wav_policy.piper import frames, units
 from wav_policy.piper.belief import Belief, Flags
 from wav_policy.piper.bus import ArmBus
 from wav_policy.piper.firmware import FirmwareVersion, parse_version
-from wav_policy.piper.frames import NUM_JOINTS, OFFSET_IDS, SETPOINT_IDS, Frame, FrameId
+from wav_policy.piper.frames import NUM_JOINTS, OFFSET_IDS, SETPOINT_IDS, Frame, FrameId, GripperState
 from wav_policy.robot.joints import ARM_DOF
 
 _VELOCITY_WINDOW = 0.03  # s; one count of 0.001 deg over this is 0.0006 rad/s
@@ -71,6 +71,7 @@ class ArmFeedback:
         effort: of the joints from their motors' currents, of the gripper as it tells, shape [7], N m; NaN where it is
             not told.
         jumps: how often each was found where it cannot have got to, shape [7]; 0 for the gripper.
+        is_gripper_off: it was on, and is not: it has tripped, or lost its power alone.
     """
 
     position: FloatArray
@@ -78,6 +79,7 @@ class ArmFeedback:
     stamp: float
     effort: FloatArray = field(default_factory=lambda: np.full(ARM_DOF, np.nan))
     jumps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(ARM_DOF, dtype=np.int64))
+    is_gripper_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class FeedbackReader:
         self.latest: ArmFeedback | None = None
         self.codes = ArmCodes()
         self.gripper = -1
+        self._was_gripper_on = False
         self.seen: dict[int, float] = {}
         self.last_error = ""
         self.offset_frames = self.offset_id = 0
@@ -322,6 +325,7 @@ class FeedbackReader:
         flags = self._gripper_flags.take(code)
         if flags is not None:
             self.gripper = flags
+            self._was_gripper_on |= bool(flags & GripperState.ENABLED)
         self._efforts[-1], self._effort_stamps[-1] = units.newton_metres_from_effort_counts(effort), now
         self.seen[number] = now
 
@@ -382,7 +386,8 @@ class FeedbackReader:
         self._history.append((now, position))
         effort = np.where(self._effort_stamps >= now - _EFFORT_AGE, self._efforts, np.nan)
         jumps = np.array([number for pair in self._joints for number in pair.jumps or (0, 0)] + [0], dtype=np.int64)
-        self.latest = ArmFeedback(position, self._velocity(now, position), now, effort, jumps)
+        is_gripper_off = self._was_gripper_on and not self.gripper & GripperState.ENABLED
+        self.latest = ArmFeedback(position, self._velocity(now, position), now, effort, jumps, is_gripper_off)
         self._stamps.append(now)
         self._undecodable_before = self.undecodable
         self._on_feedback()

@@ -15,11 +15,11 @@ from rich.table import Table
 from wav_models.command_line import Flag, parsed_command
 from wav_policy.cli.arm_find import FindArguments, run_find
 from wav_policy.cli.operator_answer import ask
-from wav_policy.control.flash_check import STROKES, unfit_limits, wider_limits
+from wav_policy.control.flash_check import unfit_limits, wider_limits
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.piper import maintenance
 from wav_policy.piper.errors import PiperError
-from wav_policy.piper.flash_limits import FlashLimits
+from wav_policy.piper.flash_limits import STROKES, FlashLimits
 from wav_policy.piper.frames import NUM_JOINTS, FrameId
 from wav_policy.piper.maintenance import Change, ServicedArm
 

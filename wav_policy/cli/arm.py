@@ -200,7 +200,9 @@ def _print_arm(console: Console, arm: ServicedArm, channel: str) -> None:
     lines["faults"] = "; ".join(status.faults) or "none"
     lines["temperatures"] = f"{', '.join(map(str, status.temperatures))} deg C, lowest supply {status.voltage:g} V"
     stroke = "not told" if flash.max_stroke is None else f"{1000 * flash.max_stroke:.0f} mm"
-    lines["gripper"] = f"{status.gripper}, stroke {stroke}"
+    reading = arm.arm.read()
+    opening = "" if reading is None else f"open by {1000 * reading.position[-1]:.0f} mm, "
+    lines["gripper"] = f"{status.gripper}, {opening}stroke {stroke}"
     limits = SafetyLimits(position_max=(*SafetyLimits().position_max[:-1], max(STROKES)))
     lines["limits"] = "; ".join((*unfit_limits(flash, limits, channel), *wider_limits(flash, limits))) or "as delivered"
     _print_lines(console, channel, lines)

@@ -98,10 +98,10 @@ def _home(observer: Observer) -> None:
 def _are_moving(observer: Observer) -> bool:
     """As an operator waits for it: an arm that leant on something, where the objects were laid out anew, is enabled
     again, once."""
-    deadline = time.monotonic() + _MOTION_TIMEOUT
+    began, deadline = wall_time(), time.monotonic() + _MOTION_TIMEOUT
 
     def move() -> bool:
-        return is_moving(*observer.targets(wall_time() - 1.0), MOVING)
+        return is_moving(*observer.targets(max(began, wall_time() - 1.0)), MOVING)
 
     observer.forget(CONTROL)
     observer.wait(lambda: move() or observer.says(CONTROL, "not following"), _MOTION_TIMEOUT)
@@ -223,12 +223,13 @@ class _Campaign:
 
     def _set_moving(self, testbed: Testbed, fault: Fault) -> Callable[[], None]:
         observer = testbed.observer
+        observer.client.deactivate("policy_node")
+        _home(observer)  # from where a fault has left them the arms may lean on something, or come near it
         if fault.by_policy:
             observer.client.trigger("sim/reset")
+            observer.client.activate("policy_node")
             end: Callable[[], None] = _do_nothing
         else:
-            observer.client.deactivate("policy_node")
-            _home(observer)
             swing_end = observer.swing()
 
             def end() -> None:

@@ -11,7 +11,7 @@ from wav_models.types import FloatArray
 from wav_policy.control.calm_motion import CalmMotion
 from wav_policy.control.joint_trajectory import GoalCode, GoalError, Reachable
 from wav_policy.piper.bimanual import JointReading
-from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, JOINT_NAMES
 
 NAME: Final = "gripper_cmd"
 
@@ -89,6 +89,9 @@ class GripperMotion(CalmMotion):
             return self._fail(GoalCode.PATH_TOLERANCE_VIOLATED, f"the arms hold: {blocked}")
         if reading is None:
             return None
+        if reading.grippers_off[GRIPPERS.index(self._joint)]:
+            text = f"{JOINT_NAMES[self._joint]} is off: it has tripped, or has no power (/diagnostics)"
+            return self._fail(GoalCode.PATH_TOLERANCE_VIOLATED, text)
         at = reading.position[self._joint]
         away = abs(at - self._goal[self._joint])
         if is_there and away <= _REACHED:

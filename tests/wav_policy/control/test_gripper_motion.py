@@ -94,7 +94,9 @@ def test_a_gripper_without_power_holds_nothing(held: Bench, joint: int) -> None:
     put_between(held, 0.02)
     motion, read = held.loop.grip(GripperGoal(joint, 0.0)), held.arms.read
     held.arms.read = lambda: replace(read(), grippers_off=(joint == LEFT, joint == RIGHT))  # type: ignore[method-assign]
-    held.run(0.5)
+    held.run(0.2)
+    assert not motion.has_ended, "one that was just enabled does not say so at once"
+    held.run(0.3)
     assert (motion.has_ended, motion.code) == (True, GoalCode.PATH_TOLERANCE_VIOLATED)
     assert "gripper is off: it has tripped" in motion.why
     assert held.arms.writes[-1][joint] == held.arms.writes[-2][joint] == held.arms.position[joint]

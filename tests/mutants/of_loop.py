@@ -72,8 +72,16 @@ MUTANTS: Final = [
             "lost_zero_unnoticed": ("self._notice_jump(reading)\n", "pass\n"),
             "lost_zero_is_moved": ("        self._whereabouts.jumped(jumped, reading.position)\n", ""),
             "deaf_is_led_on_while_it_brakes": ("        self._safety.displace(joints, reading.position)\n", ""),
-            "deaf_by_a_little_is_led_on": ("        stays |= self._tracking.lost\n", "        stays = self._tracking.lost.copy()\n"),
+            "deaf_by_a_little_is_led_on": ("            lags |= self._tracking.lost\n", "            lags = self._tracking.lost.copy()\n"),
             "moving_joints_are_thrown_back": (" & (np.abs(reading.velocity) < _RESTING)", ""),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/control/control_loop.py",
+        ("tests/wav_policy/piper/test_grips.py",),
+        {
+            "gripper_closes_with_its_power": ("stays = self._is_off.copy()", "stays = np.zeros(JOINT_DIM, dtype=bool)"),
+            "gripper_runs_after_its_target": ("        if is_back.any():\n", "        if False:\n"),
         },
     ),
     *mutants_of(
@@ -110,7 +118,8 @@ MUTANTS: Final = [
         {
             "rests_while_it_goes_back": ("np.abs(reading.velocity[REVOLUTE]).max() >= _RESTING", "reading.velocity[REVOLUTE].max() >= _RESTING"),
             "enabled_on_its_way": ("if rests and self._phase is Phase.LEAVING and not self._is_moving(reading):", "if rests and self._phase is Phase.LEAVING:"),
-            "expected_where_it_was_moved_to": ("        if not waits:\n", "        if True:\n"),
+            "expected_where_it_was_moved_to": ("        if not waits and not any(self._cut_off):\n", "        if True:\n"),
+            "deaf_beside_a_silent_one": ("        waits = self._phase in", "        if any(self._cut_off):\n            return target\n        waits = self._phase in"),
             "clear_though_not_where_it_was": ("if self._go(Trigger.CLEAR) and told is not None:", "if self._go(Trigger.CLEAR) or told is not None:"),
             "sent_targets_forgotten": ("self._whereabouts.sent(target, self._cut_off, took)\n", "pass\n"),
             "enabled_arm_expected_where_it_was": ("        self._whereabouts.forget()\n", ""),

@@ -375,7 +375,7 @@ MUTANTS: Final = [
             "tests/wav_policy/control/test_loop_tracking.py::test_the_joint_that_is_behind_for_longest_is_told",
             "tests/wav_policy/control/test_loop_tracking.py::test_a_joint_that_moves_away_from_its_target_is_not_on_its_way",
         ),
-        {"falling_is_progress": ("np.sign(way) * (measured - self._from)", "np.abs(measured - self._from)"), "last_one_behind_told": ("int(self._since.argmin()) if behind.any()", "int(np.where(behind, self._since, -1.0).argmax()) if behind.any()")},
+        {"falling_is_progress": ("np.sign(way) * (measured - self._from)", "np.abs(measured - self._from)"), "last_one_behind_told": ("int(durations.argmax()) if behind.any()", "int(np.where(behind, durations, np.inf).argmin()) if behind.any()")},
     ),
     *mutants_of(
         "wav_policy/nodes/messages/trajectory.py",

@@ -15,11 +15,11 @@ from rich.table import Table
 from wav_models.command_line import Flag, parsed_command
 from wav_policy.cli.arm_find import FindArguments, run_find
 from wav_policy.cli.operator_answer import ask
-from wav_policy.control.flash_check import STROKES, unfit_limits, wider_limits
+from wav_policy.control.flash_check import unfit_limits, wider_limits
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.piper import maintenance
 from wav_policy.piper.errors import PiperError
-from wav_policy.piper.flash_limits import FlashLimits
+from wav_policy.piper.flash_limits import STROKES, FlashLimits
 from wav_policy.piper.frames import NUM_JOINTS, FrameId
 from wav_policy.piper.maintenance import Change, ServicedArm
 
@@ -200,7 +200,9 @@ def _print_arm(console: Console, arm: ServicedArm, channel: str) -> None:
     lines["faults"] = "; ".join(status.faults) or "none"
     lines["temperatures"] = f"{', '.join(map(str, status.temperatures))} deg C, lowest supply {status.voltage:g} V"
     stroke = "not told" if flash.max_stroke is None else f"{1000 * flash.max_stroke:.0f} mm"
-    lines["gripper"] = f"{status.gripper}, stroke {stroke}"
+    reading = arm.arm.read()
+    opening = "" if reading is None else f"open by {1000 * reading.position[-1]:.0f} mm, "
+    lines["gripper"] = f"{status.gripper}, {opening}stroke {stroke}"
     limits = SafetyLimits(position_max=(*SafetyLimits().position_max[:-1], max(STROKES)))
     lines["limits"] = "; ".join((*unfit_limits(flash, limits, channel), *wider_limits(flash, limits))) or "as delivered"
     _print_lines(console, channel, lines)

@@ -40,7 +40,7 @@ from wav_policy.control.tracking import Tracking, Whereabouts, jump_text
 from wav_policy.control.trusted_readings import TrustedReadings
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.inhibits import RESET_REMEDY, Inhibit, Reaction
-from wav_policy.robot.joints import GRIPPERS, REVOLUTE
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, REVOLUTE
 
 SETTLE_TIMEOUT: Final = 2.0
 """Longest wait for the target to rest [s]; braking from 3 rad/s at 5 rad/s^2 takes 0.6 s."""
@@ -114,6 +114,7 @@ class ControlLoop:
         self._inhibit: Inhibit | None = None
         self._needs_enable: Inhibit | None = None
         self._cut_off = False, False
+        self._is_off = np.zeros(JOINT_DIM, dtype=bool)  # grippers without power
         self._tally = Tally()
         self._clock_watch = None if stamps is None else ClockWatch(stamps, self._tally)
 
@@ -414,6 +415,7 @@ class ControlLoop:
             return
         self._notice_silence(now, reading)
         self._notice_jump(reading)
+        self._notice_grippers(reading)
         self._heed(self._arms.inhibit() or clock_inhibit, reading)
         command, stamp, velocity = self._source.command(self._phase, now, elapsed)
         measured, measured_at = (None, now) if reading is None else (reading.position, reading.stamp)
@@ -472,6 +474,16 @@ class ControlLoop:
         self._whereabouts.jumped(jumped, reading.position)
         self._take_where_they_are(jumped, reading)
         self._require_enable(Trigger.JUMP, "jumped", jump_text(int(jumped.argmax()), reading.position))
+
+    def _notice_grippers(self, reading: JointReading | None) -> None:
+        """One that gets its power back goes on from where it is: it would close at once, on whoever has freed it."""
+        if reading is None:
+            return
+        was_off, self._is_off = self._is_off, np.zeros(JOINT_DIM, dtype=bool)
+        self._is_off[GRIPPERS] = reading.grippers_off
+        is_back = was_off & ~self._is_off
+        if is_back.any():
+            self._safety.displace(is_back, reading.position)
 
     def _take_where_they_are(self, joints: NDArray[np.bool_], reading: JointReading) -> None:
         """These joints, shape [14], at rest; the others go on as they were."""
@@ -539,21 +551,23 @@ class ControlLoop:
 
     def _supervise(self, target: FloatArray, reading: JointReading | None) -> FloatArray:
         """What is sent for it. Joints that stay away from it are taken where they are, at once: they would jump after
-        it. One that was moved while the arms wait is not followed, but found once nothing is in the way."""
-        if reading is None or any(self._cut_off):
+        it. One that was moved while the arms wait is not followed, but found once nothing is in the way. A gripper
+        without power is told to be where it is."""
+        if reading is None:
             return target
         waits = self._phase in (Phase.WAITING, Phase.PAUSED)
-        if not waits:
+        if not waits and not any(self._cut_off):
             self._whereabouts.heard(reading.position, target)
-        report = self._tracking.look(reading.stamp, target, reading.position)
-        if not report.is_lost or (waits and self._whereabouts.find_moved(reading.position)):
-            return target
-        if self._phase in (Phase.FOLLOWING, Phase.MOVING):
-            self._require_enable(Trigger.LAG, "not following", report.text)
-        stays = (np.abs(target - reading.position) > _RELATCHED) & (np.abs(reading.velocity) < _RESTING)
-        stays[GRIPPERS] = False
-        stays |= self._tracking.lost
-        self._take_where_they_are(stays, reading)
+        report = self._tracking.look(reading.stamps, target, reading.position)
+        stays = self._is_off.copy()
+        if report.is_lost and not (waits and self._whereabouts.find_moved(reading.position)):
+            if self._phase in (Phase.FOLLOWING, Phase.MOVING):
+                self._require_enable(Trigger.LAG, "not following", report.text)
+            lags = (np.abs(target - reading.position) > _RELATCHED) & (np.abs(reading.velocity) < _RESTING)
+            lags[GRIPPERS] = False
+            lags |= self._tracking.lost
+            self._take_where_they_are(lags, reading)
+            stays |= lags
         return np.where(stays, reading.position, target)
 
     @property

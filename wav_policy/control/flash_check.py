@@ -9,7 +9,7 @@ from typing import Final
 
 from wav_policy.control.safety_limits import SafetyLimits
 from wav_policy.piper.enable_gate import impossible_limits, untold_limits, way_to_restore
-from wav_policy.piper.flash_limits import FlashLimits
+from wav_policy.piper.flash_limits import STROKES, FlashLimits
 from wav_policy.piper.frames import NUM_JOINTS
 
 _ANGLE_RESOLUTION: Final = math.radians(0.06)
@@ -20,9 +20,6 @@ _RATE_RESOLUTION: Final = 0.006
 _CHANNEL: Final = "<channel>"
 
 _MAX_CRASH_LEVEL: Final = 8
-
-STROKES: Final = (0.07, 0.1)
-"""Of the grippers there are [m]."""
 
 
 def unfit_limits(flash: FlashLimits, limits: SafetyLimits, channel: str = "CHANNEL") -> tuple[str, ...]:

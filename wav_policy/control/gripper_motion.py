@@ -11,7 +11,7 @@ from wav_models.types import FloatArray
 from wav_policy.control.calm_motion import CalmMotion
 from wav_policy.control.joint_trajectory import GoalCode, GoalError, Reachable
 from wav_policy.piper.bimanual import JointReading
-from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
+from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, JOINT_NAMES
 
 NAME: Final = "gripper_cmd"
 
@@ -26,6 +26,8 @@ _STILL: Final = 1e-3
 """Slower than that it rests [m/s]."""
 _STALL_TIME: Final = 1.0
 """At rest elsewhere for so long, it gets no farther [s]."""
+_ENABLED_WITHIN: Final = 0.3
+"""One that has just been enabled says so by then [s]."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class GripperMotion(CalmMotion):
         super().__init__(NAME, start, pose, _PER_METRE * goal.speed)
         self.velocity = np.full(JOINT_DIM, np.inf)
         self.velocity[joint] = goal.speed
-        self._moved = 0.0
+        self._moved = self._on = 0.0
 
     def judge(self, target: FloatArray | None, rests: bool, reading: JointReading | None, blocked: str) -> bool | None:
         """See `Motion`."""
@@ -89,6 +91,11 @@ class GripperMotion(CalmMotion):
             return self._fail(GoalCode.PATH_TOLERANCE_VIOLATED, f"the arms hold: {blocked}")
         if reading is None:
             return None
+        if not reading.grippers_off[GRIPPERS.index(self._joint)]:
+            self._on = self._elapsed
+        elif self._elapsed - self._on > _ENABLED_WITHIN:
+            text = f"{JOINT_NAMES[self._joint]} is off: it has tripped, or has no power (/diagnostics)"
+            return self._fail(GoalCode.PATH_TOLERANCE_VIOLATED, text)
         at = reading.position[self._joint]
         away = abs(at - self._goal[self._joint])
         if is_there and away <= _REACHED:

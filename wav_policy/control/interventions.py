@@ -72,7 +72,8 @@ _DETAIL: dict[Cause, str] = {
     Cause.NON_FINITE_MEASUREMENT: "measurement is {0}: holding",
     Cause.IMPLAUSIBLE_MEASUREMENT: (
         "measured {0:.4f}, more than the tolerance beyond {1:.4f}: holding. Support the arms, switch their motors off, "
-        "move the joint inside by hand, then call piper/enable"
+        "move it inside by hand (a gripper: close it), then call piper/enable, which says what to do where its zero or "
+        "stroke is wrong"
     ),
     Cause.POSITION_LIMIT: "commanded {0:.4f} rad, limited to {1:.4f} rad",
     Cause.GRIPPER_RANGE: "commanded {0:.4f} m, limited to {1:.4f} m",

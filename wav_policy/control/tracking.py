@@ -47,7 +47,8 @@ class TrackingReport(NamedTuple):
         """That it does not follow, and what to do."""
         return (
             f"{self.joint} does not follow: {self.error:.3f} rad from its target for {self.duration:.1f} s. The arms "
-            "hold where they are: see its state and faults in /diagnostics, free the joint, then call piper/enable"
+            "hold where they are: see its state and faults in /diagnostics, free the joint or take away what it leans "
+            "on, then call piper/enable, and piper/home where it would lean on that again"
         )
 
 
@@ -71,14 +72,15 @@ class Tracking:
         self.lost[:] = False
         self._since[:] = np.inf
 
-    def look(self, stamp: float, target: FloatArray, measured: FloatArray) -> TrackingReport:
-        """Compare once per tick. Time passes with the measurements: while none comes nothing is proved.
+    def look(self, stamps: tuple[float, float], target: FloatArray, measured: FloatArray) -> TrackingReport:
+        """Compare once per tick. Time passes with an arm's measurements: while none comes nothing is proved.
 
         Args:
-            stamp: monotonic time of the measurement [s].
+            stamps: monotonic times of the left and the right arm's measurement [s].
             target: sent to the arms, shape [14].
             measured: shape [14].
         """
+        stamp = np.repeat(stamps, ARM_DOF)[REVOLUTE]
         measured, way = measured[REVOLUTE], (target - measured)[REVOLUTE]
         error = np.abs(way)
         behind = error > MAX_ERROR
@@ -86,10 +88,10 @@ class Tracking:
         begins = behind & (np.isinf(self._since) | moves)
         self._since = np.where(behind, np.where(begins, stamp, self._since), np.inf)
         self._from = np.where(begins, measured, self._from)
-        self.lost[REVOLUTE] = stamp - self._since > MAX_TIME
-        worst = int(self._since.argmin()) if behind.any() else int(error.argmax())
-        duration = stamp - float(self._since[worst]) if behind[worst] else 0.0
-        self.report = TrackingReport(JOINT_NAMES[REVOLUTE[worst]], float(error[worst]), duration)
+        durations = np.where(behind, stamp - self._since, 0.0)
+        self.lost[REVOLUTE] = durations > MAX_TIME
+        worst = int(durations.argmax()) if behind.any() else int(error.argmax())
+        self.report = TrackingReport(JOINT_NAMES[REVOLUTE[worst]], float(error[worst]), float(durations[worst]))
         return self.report
 
 

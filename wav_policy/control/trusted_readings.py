@@ -88,7 +88,11 @@ def _joined(left: JointReading, right: JointReading) -> JointReading:
     def of_both(name: str) -> Any:
         return np.concatenate([getattr(left, name)[_ARMS[0]], getattr(right, name)[_ARMS[1]]])
 
-    stamps = left.stamps[0], right.stamps[1]
     return replace(
-        left, position=of_both("position"), velocity=of_both("velocity"), stamps=stamps, jumps=of_both("jumps")
+        left,
+        position=of_both("position"),
+        velocity=of_both("velocity"),
+        stamps=(left.stamps[0], right.stamps[1]),
+        jumps=of_both("jumps"),
+        grippers_off=(left.grippers_off[0], right.grippers_off[1]),
     )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
+from typing import Final
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -54,16 +55,26 @@ from wav_policy.nodes.runtime.priority import take_priority
 from wav_policy.nodes.runtime.repeated_words import RepeatedWords
 from wav_policy.nodes.runtime.spin import run
 from wav_policy.piper.bimanual import BimanualPiper, JointReading
-from wav_policy.piper.errors import ArmFaultError, EmergencyStoppedError, PiperError, TeachModeError
+from wav_policy.piper.errors import (
+    ArmFaultError,
+    ArmInUseError,
+    EmergencyStoppedError,
+    LeaderArmError,
+    PiperError,
+    TeachModeError,
+)
 from wav_policy.robot.joints import SIDES
 from wav_policy.robot.urdf import robot_urdf
 
 DESCRIPTION_TOPIC = "robot_description"
 _HOLD_TOLD_EVERY = 1.0  # s
-_OF_AN_ARM = EmergencyStoppedError, ArmFaultError, TeachModeError
-_WITHOUT_A_NODE = (
-    " If this ends the start, nobody is left to call: support the arms, switch their power off and on, and start again."
-)
+_WITHOUT_A_NODE: Final[dict[type[PiperError], str]] = {
+    **dict.fromkeys(
+        (EmergencyStoppedError, ArmFaultError, TeachModeError), "support the arms, switch their power off and on, and "
+    ),
+    **dict.fromkeys((LeaderArmError, ArmInUseError), "once nothing else speaks on the bus, "),
+}
+"""What to do where the error ends the start, so that nobody is left to call piper/reset."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -202,8 +213,9 @@ class PiperNode(ManagedNode):
             self._engage()
         except PiperError as error:
             self._active = False
-            needs_node = isinstance(error, _OF_AN_ARM) and "piper/reset" in str(error)
-            self.get_logger().fatal(f"{error}{_WITHOUT_A_NODE if needs_node else ''}")
+            remedy = _WITHOUT_A_NODE.get(type(error), "") if "piper/reset" in str(error) else ""
+            advice = f" If this ends the start, nobody is left to call: {remedy}start again." if remedy else ""
+            self.get_logger().fatal(f"{error}{advice}")
             return FAILURE
         return super().on_activate(state)
 

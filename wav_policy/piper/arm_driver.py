@@ -28,6 +28,7 @@ from wav_policy.piper.setpoints import setpoint_frames
 from wav_policy.piper.status import ArmStatus, error_code_faults, gripper_faults, gripper_words, motor_faults
 
 _POLL = 0.02  # s
+_AWAITED = 1.0  # s; motors tell their state 10 times a second at least, and are believed at the second time
 _MODE_PERIOD = 0.5  # s; 0x151 is repeated, as the vendor's own examples do
 _VERSION_TIMEOUT = 0.6  # s; an arm that does not tell its version still works
 _VERSION_QUIET = 0.03  # s without a further frame: the answer is whole
@@ -259,6 +260,17 @@ class ArmDriver:
         outage = self.link.outage
         if outage:
             raise BusSilentError(outage)
+
+    def await_feedback(self) -> None:
+        """Give an arm that has just been heard again the time to tell all about itself.
+
+        Raises:
+            BusSilentError: it does not.
+        """
+        deadline = time.monotonic() + _AWAITED
+        while self.link.outage and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        self.require_feedback()
 
     def require_commandable(self) -> None:
         """A `PiperError` of its kind for every inhibit but those that enabling itself removes."""

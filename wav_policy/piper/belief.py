@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from functools import reduce
 from math import inf
-from operator import sub
+from operator import or_, sub
 from typing import Final
 
 _PAUSE: Final = 0.05  # s; what was known before a longer pause says nothing about where things are now
@@ -17,6 +19,7 @@ _REST_STEP: Final = 100  # 0.001 deg; from one sample to the next
 _BACK: Final = 500  # 0.001 deg; nearer to where it was before a doubted sample, that one was damaged
 _NUM_STILL: Final = 3  # samples; one that is at rest has been so for a while
 _JUMP_TIME: Final = 0.1  # s; what was known before longer does not tell a jump
+_LASTING: Final = 4  # samples; a flag that says the same in all of them counts, whatever the others do
 _STROKE_SLACK: Final = 5_000  # 0.001 mm
 _STROKE_SPEED: Final = 1_000_000  # 0.001 mm/s
 
@@ -111,6 +114,26 @@ class Belief:
         if not from_rest:
             return reach
         return min(reach, _REST_SLACK + 0.5 * _REST_ACCELERATION * elapsed**2)
+
+
+class Flags:
+    """A byte of flags: believed when it is told twice in a row alike. One flag that changes with every sample does not
+    hide the others: those count that are told alike four times in a row."""
+
+    def __init__(self) -> None:
+        self._told: deque[int] = deque(maxlen=_LASTING)
+        self._believed: int | None = None
+
+    def take(self, flags: int) -> int | None:
+        """What is believed with this sample; None before the first that is."""
+        told = self._told
+        told.append(flags)
+        if len(told) > 1 and told[-2] == flags:
+            self._believed = flags
+        elif self._believed is not None and len(told) == _LASTING:
+            flickers = reduce(or_, (flags ^ before for before in told))
+            self._believed = (self._believed & flickers) | (flags & ~flickers)
+        return self._believed
 
 
 def _apart(values: Sequence[int], others: Sequence[int]) -> float:

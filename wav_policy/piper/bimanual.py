@@ -33,6 +33,7 @@ class JointReading:
         stamps: of the left and the right arm's reading [s].
         effort: shape [14], N m; NaN where an arm does not tell.
         jumps: how often each was found where it cannot have got to, shape [14].
+        grippers_off: per arm, whether its gripper was on and is not.
     """
 
     position: FloatArray
@@ -40,6 +41,7 @@ class JointReading:
     stamps: tuple[float, float]
     effort: FloatArray = field(default_factory=lambda: np.full(JOINT_DIM, np.nan))
     jumps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(JOINT_DIM, dtype=np.int64))
+    grippers_off: tuple[bool, bool] = (False, False)
 
     @property
     def stamp(self) -> float:
@@ -262,4 +264,5 @@ def _joined(left: ArmFeedback, right: ArmFeedback) -> JointReading:
         stamps=(left.stamp, right.stamp),
         effort=np.concatenate([left.effort, right.effort]),
         jumps=np.concatenate([left.jumps, right.jumps]),
+        grippers_off=(left.is_gripper_off, right.is_gripper_off),
     )

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from wav_models.types import FloatArray
-from wav_policy.piper.flash_limits import FlashLimits
+from wav_policy.piper.flash_limits import STROKES, FlashLimits
 from wav_policy.piper.frames import NUM_JOINTS
 
 TOLERANCE: Final = math.radians(0.5)
 """The firmware moves an arm into its limits when it is enabled: by so much at most [rad]."""
+
+_STROKE_TOLERANCE: Final = 0.01
+"""The same of a gripper, which seldom says exactly 0 where it is closed [m]."""
 
 _MAX_ANGLE: Final = 2 * math.pi  # rad; no joint of a Piper turns that far
 _MAX_SPEED: Final = 20.0  # rad/s; the factory's is 3
@@ -71,6 +74,25 @@ def why_not_enable(flash: FlashLimits, position: FloatArray, channel: str) -> st
             "it would drive itself there. Call piper/enable again; where that does not help, support it and switch its "
             f"power off and on; `wav arm show --channel {channel}` shows what it tells. Firmware that never tells "
             "them has to be updated by the vendor"
+        )
+    beyond = "".join(_beyond_stroke(flash, opening, channel) for opening in position[NUM_JOINTS:])
+    return f"not enabled: {beyond}" if beyond else ""
+
+
+def _beyond_stroke(flash: FlashLimits, opening: float, channel: str) -> str:
+    """Of a gripper that would move into its stroke as soon as it is enabled; one never set is the short one."""
+    stroke = flash.max_stroke if flash.max_stroke in STROKES else min(STROKES)
+    assert stroke is not None
+    if not -_STROKE_TOLERANCE <= opening <= max(STROKES) + _STROKE_TOLERANCE:
+        return (
+            f"its gripper says that it is open by {1000 * opening:.0f} mm: its zero is lost, and it would move by "
+            f"itself. Close it by hand, end piper_node, then `wav arm zero-gripper --channel {channel}`"
+        )
+    if opening > stroke + _STROKE_TOLERANCE:
+        return (
+            f"its gripper is open by {1000 * opening:.0f} mm, for its firmware it opens {1000 * stroke:.0f} mm: it "
+            "would close by itself. Close it by hand; if the longer one is fitted: end piper_node, then "
+            f"`wav arm stroke {1000 * max(STROKES):.0f} --channel {channel}`"
         )
     return ""
 

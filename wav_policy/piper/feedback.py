@@ -21,10 +21,10 @@ from piper_sdk import C_PiperInterface_V2
 
 from wav_models.types import FloatArray
 from wav_policy.piper import frames, units
-from wav_policy.piper.belief import Belief
+from wav_policy.piper.belief import Belief, Flags
 from wav_policy.piper.bus import ArmBus
 from wav_policy.piper.firmware import FirmwareVersion, parse_version
-from wav_policy.piper.frames import NUM_JOINTS, OFFSET_IDS, SETPOINT_IDS, Frame, FrameId
+from wav_policy.piper.frames import NUM_JOINTS, OFFSET_IDS, SETPOINT_IDS, Frame, FrameId, GripperState
 from wav_policy.robot.joints import ARM_DOF
 
 _VELOCITY_WINDOW = 0.03  # s; one count of 0.001 deg over this is 0.0006 rad/s
@@ -71,6 +71,7 @@ class ArmFeedback:
         effort: of the joints from their motors' currents, of the gripper as it tells, shape [7], N m; NaN where it is
             not told.
         jumps: how often each was found where it cannot have got to, shape [7]; 0 for the gripper.
+        is_gripper_off: it was on, and is not: it has tripped, or lost its power alone.
     """
 
     position: FloatArray
@@ -78,6 +79,7 @@ class ArmFeedback:
     stamp: float
     effort: FloatArray = field(default_factory=lambda: np.full(ARM_DOF, np.nan))
     jumps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(ARM_DOF, dtype=np.int64))
+    is_gripper_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class FeedbackReader:
         self.latest: ArmFeedback | None = None
         self.codes = ArmCodes()
         self.gripper = -1
+        self._was_gripper_on = False
         self.seen: dict[int, float] = {}
         self.last_error = ""
         self.offset_frames = self.offset_id = 0
@@ -150,6 +153,7 @@ class FeedbackReader:
         self._voltages = [0.0] * NUM_JOINTS
         self._motors = [0] * NUM_JOINTS
         self._said: dict[Hashable, object] = {}
+        self._expect_flags()
         self._joints = [Belief.of_joints() for _ in range(3)]
         self._stroke = Belief.of_stroke()
         self._efforts = np.full(ARM_DOF, np.nan)
@@ -318,16 +322,21 @@ class FeedbackReader:
             if self._stroke.is_surprised(now):
                 self._note(number, data, "gripper cannot have got there")
             return
-        if self._is_said_again(number, code):
-            self.gripper = code
+        flags = self._gripper_flags.take(code)
+        if flags is not None:
+            self.gripper = flags
+            self._was_gripper_on |= bool(flags & GripperState.ENABLED)
         self._efforts[-1], self._effort_stamps[-1] = units.newton_metres_from_effort_counts(effort), now
         self.seen[number] = now
 
     def _on_status(self, number: int, data: bytes) -> None:
         mode, state, _, _, _, _, error_bits = _STATUS.unpack(data)
-        is_sure = self._is_said_again(number, (mode, state, error_bits))
+        errors, codes = self._error_flags.take(error_bits), self.codes
+        is_sure = self._is_said_again(number, (mode, state))
         if is_sure:
-            self._set_codes(mode, state, error_bits, self.codes.motors)
+            self._set_codes(mode, state, errors or 0, codes.motors)
+        elif errors is not None:
+            self._set_codes(codes.mode, codes.state, errors, codes.motors)
         if is_sure or number in self.seen:
             self.seen[number] = self._clock()
 
@@ -335,10 +344,10 @@ class FeedbackReader:
         joint = number - FrameId.MOTOR_SLOW_1
         voltage, driver, motor, code, _ = _MOTOR.unpack(data)
         is_first = number not in self.seen
-        if self._is_said_again(number, code):
-            self._motors[joint] = code
-        elif is_first:
+        flags = self._motor_flags[joint].take(code)
+        if flags is None:
             return
+        self._motors[joint] = flags
         self._voltages[joint] = voltage / 10
         self.temperatures[joint] = max(driver, motor)
         self.seen[number] = self._clock()
@@ -377,7 +386,8 @@ class FeedbackReader:
         self._history.append((now, position))
         effort = np.where(self._effort_stamps >= now - _EFFORT_AGE, self._efforts, np.nan)
         jumps = np.array([number for pair in self._joints for number in pair.jumps or (0, 0)] + [0], dtype=np.int64)
-        self.latest = ArmFeedback(position, self._velocity(now, position), now, effort, jumps)
+        is_gripper_off = self._was_gripper_on and not self.gripper & GripperState.ENABLED
+        self.latest = ArmFeedback(position, self._velocity(now, position), now, effort, jumps, is_gripper_off)
         self._stamps.append(now)
         self._undecodable_before = self.undecodable
         self._on_feedback()
@@ -388,7 +398,13 @@ class FeedbackReader:
         self._history.clear()
         self._stamps.clear()
         self._said.clear()
+        self._expect_flags()
         self.codes = ArmCodes()
+
+    def _expect_flags(self) -> None:
+        """None is known."""
+        self._error_flags, self._gripper_flags = Flags(), Flags()
+        self._motor_flags = [Flags() for _ in range(NUM_JOINTS)]
 
     def _velocity(self, now: float, position: FloatArray) -> FloatArray:
         while len(self._history) > 2 and now - self._history[1][0] >= _VELOCITY_WINDOW:

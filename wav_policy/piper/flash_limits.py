@@ -15,6 +15,9 @@ from wav_policy.piper.link import ArmLink
 VENDOR_LIMITS_DEGREES: Final = ((-150, 150), (0, 180), (-170, 0), (-100, 100), (-70, 70), (-120, 120))
 """Of joints 1 to 6, as piper_sdk and pyAgxArm list them [deg]."""
 
+STROKES: Final = (0.07, 0.1)
+"""Of the grippers there are [m]."""
+
 _TIMEOUT = 0.6  # s for all answers
 _RETRY = 0.1  # s
 

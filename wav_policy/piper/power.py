@@ -38,6 +38,7 @@ def enable(arm: ArmDriver, stopped: Callable[[], bool]) -> bool:
             raise EmergencyStoppedError(f"{arm}: stopped while it was being enabled. {RESET_REMEDY}")
         arm.require_commandable()
 
+    arm.await_feedback()
     require_wanted()
     require_fit_to_enable(arm)
     if _is_ready(arm):
@@ -111,6 +112,7 @@ def _is_ready(arm: ArmDriver) -> bool:
 def require_fit_to_enable(arm: ArmDriver) -> None:
     """As `PiperArm.require_fit_to_enable`. What the arm says of itself is asked anew before power comes on: it may be
     another one, and another program, or a fault, may have changed its flash."""
+    arm.await_feedback()
     arm.require_commandable()
     if arm.flash is None or not _is_ready(arm):
         arm.ask_version()
@@ -152,7 +154,7 @@ def clear_gripper(arm: ArmDriver) -> bool:
 
 def reset(arm: ArmDriver, stopped: Callable[[], bool], forced: bool) -> bool:
     """As `PiperArm.reset`."""
-    arm.require_feedback()
+    arm.await_feedback()
     arm.has_let_go = arm.has_let_go or arm.link.reader.leader_frames > 0
     arm.link.reader.forget_leader()
     forced = forced or arm.is_stuck_in_teach
@@ -207,7 +209,7 @@ def _has_fault(arm: ArmDriver) -> bool:
 
 def disable(arm: ArmDriver) -> None:
     """As `PiperArm.disable`."""
-    arm.require_feedback()
+    arm.await_feedback()
     deadline = time.monotonic() + arm.config.enable_timeout
     while any(arm.status().enabled):
         if time.monotonic() > deadline:

@@ -84,7 +84,7 @@ def test_show_tells_all(make_bench: Callable[..., Bench], capsys: pytest.Capture
         "follower",
         "NORMAL, mode STANDBY, 0 of 6 motors on",
         "35, 35, 35, 35, 35, 35 deg C",
-        "stroke 100 mm",
+        "off, zeroed, open by 30 mm, stroke 100 mm",
         "flash, deg",
         "joint3: collision protection is off",
         "-170.0 .. 0.0",

@@ -19,7 +19,16 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from tests.wav_policy.nodes.arms_process import Probe, Robot  # noqa: E402
 from tests.wav_policy.nodes.operated_robot import Robot as Operated  # noqa: E402
 from wav_policy.cli.main import POWER_SWITCH, main  # noqa: E402
-from wav_policy.cli.operate import HOLD, HOME, STOP, Operation, confirm, in_commands  # noqa: E402
+from wav_policy.cli.operate import (  # noqa: E402
+    HOLD,
+    HOME,
+    STOP,
+    Operation,
+    UnconfirmedError,
+    confirm,
+    in_commands,
+    operate,
+)
 from wav_policy.nodes.clients.system_client import Report  # noqa: E402
 from wav_policy.piper.absent_arm import ABSENT  # noqa: E402
 
@@ -143,6 +152,41 @@ def test_a_hold_that_a_policy_ends_at_once_is_not_confirmed(operation: Operation
     doubts = confirm(client, operation)  # type: ignore[arg-type]
     assert doubts[0] == "control loop says otherwise"
     assert "action_chunk" in doubts[1]
+
+
+@pytest.mark.parametrize("is_found", [True, False])
+@pytest.mark.parametrize("operation", [HOLD, HOME])
+def test_whoever_is_found_late_is_stopped_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], operation: Operation, is_found: bool
+) -> None:
+    """A busy computer does not find policy_node at once, which leads the arms on."""
+    arms = {"left_arm": "enabled", "right_arm": "enabled"}
+
+    class LateFinder(Client):
+        def __init__(self, *_: object) -> None:
+            super().__init__(**arms, control_loop="following the chunk")
+            self.halts = 0
+
+        def halt(self) -> list[str]:
+            self.halts += 1
+            if self.halts < 2 or not is_found:
+                return []
+            self._messages = {**arms, "control_loop": "holding: no_command"}
+            return ["policy_node"]
+
+        def trigger(self, service: str, timeout: float) -> str:
+            return "at home"
+
+        def close(self) -> None:
+            assert self.halts == 2
+
+    monkeypatch.setattr("wav_policy.nodes.clients.system_client.SystemClient", LateFinder)
+    if is_found:
+        assert operate(operation) == 0
+        assert "policy_node stopped leading" in capsys.readouterr().out
+    else:
+        with pytest.raises(UnconfirmedError, match="control loop says otherwise; whoever publishes action_chunk"):
+            operate(operation)
 
 
 def test_remedies_are_commands() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +86,20 @@ def test_where_it_holds_something_it_has_ended_and_goes_on_holding(held: Bench) 
     assert motion.why == "left_gripper rests at 0.0200 m, 0.0200 m from where it should be"
     held.run(1.0)
     assert held.arms.writes[-1][LEFT] == pytest.approx(0.0, abs=1e-4), "its target still presses"
+
+
+@pytest.mark.parametrize("joint", [LEFT, RIGHT])
+def test_a_gripper_without_power_holds_nothing(held: Bench, joint: int) -> None:
+    """It rests elsewhere, as one that holds something does."""
+    put_between(held, 0.02)
+    motion, read = held.loop.grip(GripperGoal(joint, 0.0)), held.arms.read
+    held.arms.read = lambda: replace(read(), grippers_off=(joint == LEFT, joint == RIGHT))  # type: ignore[method-assign]
+    held.run(0.2)
+    assert not motion.has_ended, "one that was just enabled does not say so at once"
+    held.run(0.3)
+    assert (motion.has_ended, motion.code) == (True, GoalCode.PATH_TOLERANCE_VIOLATED)
+    assert "gripper is off: it has tripped" in motion.why
+    assert held.arms.writes[-1][joint] == held.arms.writes[-2][joint] == held.arms.position[joint]
 
 
 def test_as_long_as_it_moves_it_is_waited_for() -> None:

@@ -5,28 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.wav_policy.control.loop_bench import RATE, START, Bench
-from wav_models.types import ActionChunk, FloatArray
+from tests.wav_policy.control.clock_steps import RATES, STEPS, hurried, motion, moving, plan
+from tests.wav_policy.control.loop_bench import START, Bench
+from wav_models.types import ActionChunk
 from wav_policy.control.gripper_motion import GripperGoal
 from wav_policy.control.loop_phases import Phase
 from wav_policy.control.safety import SafetyLimits
 
 LIMITS = SafetyLimits()
-COARSE = (-3600.0, -60.0, -1.0, -0.3, 0.3, 1.0, 60.0, 3600.0)
-FINE = tuple(sign * 1e-3 * count for count in (*range(1, 11), *range(40, 71, 3)) for sign in (-1, 1))
-
-
-def plan(bench: Bench, speed: float = 2.0) -> None:
-    """A chunk planned now, stamped in ROS time, as policy_node does."""
-    positions = np.tile(START, (8, 1))
-    positions[:, 0] = np.clip(bench.arms.position[0] + 0.1 * speed * np.arange(1, 9), -2.6, 2.6)
-    bench.receive(ActionChunk(positions, 0.0, 0.1), bench.now + bench.ros_offset - 0.05)
-
-
-def motion(bench: Bench) -> tuple[FloatArray, FloatArray]:
-    """Velocities and accelerations of what left, in real seconds."""
-    velocity = np.diff(np.array(bench.arms.writes), axis=0) * RATE
-    return velocity, np.diff(velocity, axis=0) * RATE
 
 
 def assert_within_limits(bench: Bench) -> None:
@@ -35,13 +21,9 @@ def assert_within_limits(bench: Bench) -> None:
     assert np.abs(acceleration).max() <= LIMITS.acceleration[0] + 1e-6
 
 
-@pytest.mark.parametrize("step", COARSE + FINE)
+@pytest.mark.parametrize("step", STEPS)
 def test_a_step_of_ros_time_in_mid_motion(step: float) -> None:
-    bench = Bench()
-    bench.loop.engage()
-    bench.run(0.05)
-    plan(bench)
-    bench.run(0.6)
+    bench = moving()
     assert motion(bench)[0][-1, 0] > 1.5
     bench.ros_offset += step
     bench.run(0.8)
@@ -62,21 +44,9 @@ def test_a_step_of_ros_time_in_mid_motion(step: float) -> None:
     assert_within_limits(bench)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.1, 0.95, 1.0, 3.0, 100.0])
+@pytest.mark.parametrize("rate", RATES)
 def test_a_clock_at_any_rate(rate: float) -> None:
-    """A simulated clock in ticks of 4 ms, a policy that plans by it."""
-    bench = Bench()
-    bench.loop.engage()
-    bench.run(0.05)
-    ros, shown = bench.ros_offset + bench.now, bench.ros_offset + bench.now
-    for tick in range(1000):
-        if tick % 40 == 0:
-            plan(bench)
-        ros += rate / RATE
-        if ros - shown >= 4e-3:
-            shown = ros
-        bench.ros_offset = shown - bench.now - 1.0 / RATE
-        bench.run(1.0 / RATE)
+    bench = hurried(rate)
     assert_within_limits(bench)
     if 0.9 < rate < 1.1:
         assert bench.told == []

@@ -109,6 +109,30 @@ def test_the_other_arm_brakes_within_its_limits(moving: Any, side: int, kind: st
         assert f"the {SIDES[side]} arm missed targets" in state.detail
 
 
+@pytest.mark.parametrize("kind", ["silent", "refused"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_arm_that_is_deaf_while_the_other_one_misses_targets_does_not_jump_when_it_hears(
+    moving: Any, side: int, kind: str
+) -> None:
+    """Its target brakes, 0.4 rad ahead of it; it hears before the other arm is heard."""
+    bench = moving(2.0, side)
+    arms, deaf = bench.arms, np.repeat([side == 1, side == 0], 7)
+    write = arms.write
+    with pytest.MonkeyPatch.context() as deafness:
+        deafness.setattr(arms, "write", lambda sent, mute: write(np.where(deaf, arms.position, sent), mute))
+        arms.silent_since, arms.refuses = (bench.now, False) if kind == "silent" else (None, True)
+        bench.run(0.45)
+    before = arms.position.copy()
+    bench.run(0.5)
+    np.testing.assert_allclose(arms.position, before, atol=1e-9)
+    arms.silent_since, arms.refuses = None, False
+    bench.run(1.0)
+    np.testing.assert_allclose(arms.position[deaf], before[deaf], atol=1e-9)
+    bench.loop.accept(bench.chunk(arms.position[0] + 0.2))
+    bench.run(0.3)
+    assert bench.loop.state().reason == ""
+
+
 def test_an_arm_that_falls_silent_while_it_brakes_for_the_other_one_is_where_it_was_sent(
     moving: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,6 +188,34 @@ def test_an_arm_that_lags_on_its_way_is_not_accused(lag: float, speed: float) ->
     assert bench.arms.position[0] > 0.4
 
 
+class LeaningArms(PerfectArms):
+    """Something stands where the first joint of the left arm would get farther than 0.1 rad."""
+
+    def write(self, position: np.ndarray, mute: tuple[bool, bool]) -> tuple[bool, bool]:
+        return super().write(np.where(np.arange(14) == 0, np.minimum(position, 0.1), position), mute)
+
+
+def test_a_joint_that_leans_on_something_has_a_way_back() -> None:
+    """What the message names, each time; a policy that leads against it again is held again, and not for good."""
+    bench = Bench()
+    bench.arms = bench.loop._arms = LeaningArms(lambda: bench.now)
+    assert bench.loop.engage()
+    bench.run(0.05)
+    for _ in range(2):
+        follow(bench, 0.5, 1.5)
+        state = bench.loop.state()
+        assert (state.phase, state.reason) == (Phase.HELD, "not following")
+        assert "take away what it leans on, then call piper/enable, and piper/home" in state.detail
+        assert bench.loop.engage()
+        bench.run(0.05)
+    motion = bench.loop.go_home(START - 0.2, speed=0.5)
+    bench.run(1.5)
+    assert motion.has_arrived
+    follow(bench, 0.05, 1.0)
+    assert bench.loop.state().reason == ""
+    assert bench.arms.position[0] == pytest.approx(0.05, abs=0.01)
+
+
 class SlowArms(PerfectArms):
     """Their own controllers move them at 0.15 rad/s (`speed_percent` 5)."""
 
@@ -223,7 +251,7 @@ def test_a_joint_that_moves_away_from_its_target_is_not_on_its_way(away: float) 
     target[2] -= 0.2 * away
     for tick in range(80):
         measured[2] += away * 0.5 / RATE
-        report = tracking.look(tick / RATE, target, measured)
+        report = tracking.look((tick / RATE,) * 2, target, measured)
     assert report.is_lost
     assert report.joint == "left_joint3"
 
@@ -235,7 +263,7 @@ def test_the_joint_that_is_behind_for_longest_is_told() -> None:
     for tick in range(80):
         if tick == 50:
             target[2] += 0.3
-        report = tracking.look(tick / RATE, target, measured)
+        report = tracking.look((tick / RATE,) * 2, target, measured)
     assert report.is_lost
     assert (report.joint, report.error) == ("right_joint2", pytest.approx(0.2))
     assert report.duration == pytest.approx(79 / RATE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,15 @@ def test_a_damaged_one_is_passed_over_and_the_other_arm_is_not(readings: Trusted
     assert taken is not None
     assert taken.stamps == (1.02, 1.02)
     np.testing.assert_array_equal(taken.position, START)
+
+
+@pytest.mark.parametrize("joint", [1, 8])
+def test_each_arms_gripper_is_told_by_its_own_reading(readings: TrustedReadings, joint: int) -> None:
+    readings.take(reading(START, 1.0))
+    readings.take(reading(START, 1.005))
+    taken = readings.take(replace(reading(damaged(joint), 1.01), grippers_off=(True, True)))
+    assert taken is not None
+    assert taken.grippers_off == (joint == 8, joint == 1)
 
 
 def test_after_a_pause_it_takes_two_again(readings: TrustedReadings) -> None:

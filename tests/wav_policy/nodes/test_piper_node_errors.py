@@ -119,6 +119,26 @@ def test_a_start_with_an_arm_in_emergency_stop_says_what_helps_without_a_node(
     assert state(node) == "active"
 
 
+def test_a_start_beside_another_master_says_what_helps_without_a_node(
+    node: PiperNode, arms: list[SimulatedArm], capfd: pytest.CaptureFixture[str]
+) -> None:
+    node.trigger_configure()
+    assert node._arms is not None
+    left = node._arms.arm("left")
+    arms[0].faults = FaultSet.parse("leader_on_bus")
+    wait_until(lambda: left.status().leader_frames)
+    node.trigger_activate()
+    assert state(node) == "inactive"
+    said = capfd.readouterr().err
+    assert "two masters would fight" in said
+    assert "nobody is left to call: once nothing else speaks on the bus, start again." in said
+    arms[0].faults = FaultSet()
+    node.trigger_cleanup()
+    node.trigger_configure()
+    node.trigger_activate()
+    assert state(node) == "active"
+
+
 def test_a_reset_brakes_arms_that_move(active: PiperNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is wrong with them, or with one of them only."""
     assert active._arms is not None

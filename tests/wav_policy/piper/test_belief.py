@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wav_policy.piper import units
-from wav_policy.piper.belief import Belief
+from wav_policy.piper.belief import Belief, Flags
 from wav_policy.piper.feedback import FeedbackReader
 
 PERIOD = 0.005
@@ -202,3 +202,33 @@ def test_what_a_pause_says_of_a_joint(is_silent_at_rest: bool) -> None:
     assert not belief.take(far, 5.0), "no joint is believed to have got far by what one sample says"
     assert belief.take(near, 10.0) is is_silent_at_rest
     assert belief.take(near, 10.01)
+
+
+def test_a_flag_that_changes_with_every_sample_does_not_hide_the_others() -> None:
+    """Bit 0 flickers; bit 6 goes out, bit 4 comes."""
+    flags = Flags()
+    assert flags.take(0x40) is None
+    assert flags.take(0x40) == 0x40
+    believed = [flags.take(0x10 | tick % 2) for tick in range(1, 5)]
+    assert believed == [0x40, 0x40, 0x40, 0x10]
+    assert [flags.take(0x10 | tick % 2) for tick in range(5, 9)] == [0x10] * 4
+    assert (flags.take(0x11), flags.take(0x11)) == (0x10, 0x11)
+
+
+@given(st.lists(st.integers(0, 255), max_size=6), st.integers(0, 255))
+def test_flags_that_are_told_twice_alike_are_believed_whatever_came_before(before: list[int], flags: int) -> None:
+    told = Flags()
+    for each in before:
+        told.take(each)
+    told.take(flags)
+    assert told.take(flags) == flags
+
+
+@given(st.lists(st.integers(0, 255), min_size=3, max_size=3))
+def test_three_damaged_samples_in_a_row_say_nothing_unless_two_of_them_agree(damaged: list[int]) -> None:
+    told = Flags()
+    for each in (0x40, 0x40, *damaged):
+        believed = told.take(each)
+    if len({0x40, *damaged}) == 4:
+        assert believed is not None
+        assert believed & 0x40, "told a moment ago"

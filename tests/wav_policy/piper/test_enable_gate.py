@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from tests.wav_policy.kinematic_arm import KinematicArm
 from tests.wav_policy.piper.conftest import QUICK
 from wav_models.types import FloatArray
+from wav_policy.cli.main import main
 from wav_policy.piper import frames, units
 from wav_policy.piper.adapters import Adapter
 from wav_policy.piper.arm import PiperArm
@@ -41,8 +44,10 @@ def pose_and_limits(
     return lower, upper, np.array(lower) + shares * (np.array(upper) - np.array(lower))
 
 
-def flash_with(lower: tuple[float | None, ...], upper: tuple[float | None, ...], speed: float = 3.0) -> FlashLimits:
-    return FlashLimits(lower, upper, (speed,) * 6, (5.0,) * 6, 0.07, (1,) * 6, (500,) * 4)
+def flash_with(
+    lower: tuple[float | None, ...], upper: tuple[float | None, ...], stroke: float | None = 0.07
+) -> FlashLimits:
+    return FlashLimits(lower, upper, (3.0,) * 6, (5.0,) * 6, stroke, (1,) * 6, (500,) * 4)
 
 
 @given(st.lists(JOINT, min_size=6, max_size=6))
@@ -241,20 +246,20 @@ def test_neither_arm_is_powered_when_one_is_not_fit(make_rig: Callable[..., Any]
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(JOINT, min_size=6, max_size=6),
-    st.sampled_from([0.07, 0.1]),
-    st.floats(0.0, 0.1),
+    st.sampled_from([0.07, 0.1, 0.0]),
+    st.floats(-0.03, 0.12),
 )
 def test_between_enabling_and_the_first_chunk_nothing_moves(
     joints: list[tuple[int, int, float]], max_stroke: float, stroke: float
 ) -> None:
     """Random flash and random poses: the firmware itself is enabled as the driver does."""
     lower, upper, pose = pose_and_limits(joints)
-    assume(not why_not_enable(flash_with(lower, upper), pose, "can0"))
+    assume(not why_not_enable(flash_with(lower, upper, stroke=max_stroke), np.append(pose, stroke), "can0"))
     flash = Flash(max_stroke=max_stroke)
     for limit, low, high in zip(flash.limits, lower, upper, strict=True):
         limit.lower, limit.upper = low, high
     plant = KinematicArm()
-    plant.position, plant.stroke = pose, min(stroke, max_stroke)
+    plant.position, plant.stroke = pose, stroke
     before = np.append(plant.position, plant.stroke)
     firmware = PiperFirmware(plant, flash=flash)
     for joint in range(1, 7):
@@ -266,4 +271,47 @@ def test_between_enabling_and_the_first_chunk_nothing_moves(
             firmware.on_frame(number, data)
     moved = np.abs(np.append(plant.position, plant.stroke) - before)
     assert moved[:6].max() <= TOLERANCE + 1e-4
-    assert moved[6] < 1e-5
+    assert moved[6] <= (1e-5 if 0.0 <= stroke <= (max_stroke or 0.07) else 0.01)
+
+
+@pytest.mark.parametrize(
+    ("stroke", "opening", "words"),
+    [
+        (0.07, -0.023, r"open by -23 mm: its zero is lost.*`wav arm zero-gripper --channel can0`"),
+        (0.1, 0.115, "open by 115 mm: its zero is lost"),
+        (0.07, 0.095, r"open by 95 mm, for its firmware it opens 70 mm.*`wav arm stroke 100 --channel can0`"),
+        (0.0, 0.095, "for its firmware it opens 70 mm"),
+        (0.1, math.nan, "its zero is lost"),
+        (0.1, 0.105, ""),
+        (0.07, 0.075, ""),
+        (0.07, -0.005, ""),
+        (None, 0.06, ""),
+    ],
+)
+def test_a_gripper_that_the_firmware_would_move_is_not_enabled(
+    stroke: float | None, opening: float, words: str
+) -> None:
+    told = why_not_enable(flash_with((-3.0,) * 6, (3.0,) * 6, stroke=stroke), np.append(np.zeros(6), opening), "can0")
+    assert re.search(words, told) if words else told == ""
+
+
+def test_a_lost_zero_of_a_gripper_is_mended_as_the_message_says(
+    make_rig: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = make_rig(tmp_path / "arm", Flash(gripper_zero=0.055))
+    rig.driver.connect()
+    with pytest.raises(
+        FlashLimitsError, match=r"left arm.*open by -25 mm.*end piper_node, then `wav arm ([^`]*)`"
+    ) as no:
+        rig.driver.enable()
+    assert not rig.plant.powered
+    assert rig.plant.stroke == pytest.approx(0.03)
+    rig.plant.stroke = 0.0
+    rig.driver.close()
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{rig.arm.link}\n"))
+    command = re.search("`wav (arm [^`]*)`", str(no.value))
+    assert command is not None
+    assert main(command[1].split()) == 0
+    rig.driver.connect()
+    assert rig.driver.enable() is False
+    assert rig.plant.stroke == pytest.approx(0.0, abs=1e-5)

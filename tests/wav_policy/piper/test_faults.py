@@ -115,6 +115,37 @@ def test_a_fault_while_enabled_is_named(enabled: Any, fault: str, reaction: Reac
     assert inhibit.text.startswith("left arm")
 
 
+@pytest.mark.parametrize("fault", ["motor_off 2", "collision 2", "emergency_stop"])
+def test_a_flag_that_flickers_hides_no_other(enabled: Any, fault: str) -> None:
+    """A motor at the edge of a stall, a target at the edge of a limit: another flag with every frame."""
+    told: dict[int, int] = {}
+
+    def flickering(number: int, data: bytes) -> bytes:
+        told[number] = told.get(number, 0) + 1
+        flips = told[number] % 2
+        if number == FrameId.MOTOR_SLOW_1 + 1:
+            return data[:5] + bytes((data[5] | 0x80 * flips,)) + data[6:]
+        return data[:6] + bytes((flips,)) + data[7:] if number == FrameId.STATUS else data
+
+    enabled.say(flickering)
+    time.sleep(0.2)
+    assert enabled.driver.inhibit() is None
+    enabled.fail(fault)
+    cause = {"motor_off 2": "not enabled", "collision 2": "motor fault"}.get(fault, fault.replace("_", " "))
+    enabled.wait_until(lambda: enabled.cause() == cause, 2.0)
+
+
+@pytest.mark.parametrize("call", ["enable", "reset", "disable"])
+def test_an_arm_that_is_heard_again_is_given_a_moment_to_tell_about_itself(enabled: Any, call: str) -> None:
+    """After half a second of silence all is asked anew: right then nothing is known of its motors."""
+    enabled.fail("silence")
+    enabled.wait_until(lambda: enabled.cause() == "no feedback")
+    time.sleep(0.4)
+    enabled.fail("")
+    getattr(enabled.driver, call)()
+    assert enabled.plant.powered is (call != "disable")
+
+
 def _says(rig: Any, words: str) -> bool:
     inhibit = rig.driver.inhibit()
     return inhibit is not None and re.search(words, inhibit.text) is not None

@@ -135,6 +135,33 @@ def test_a_gripper_that_was_opened_meanwhile_does_not_close_when_the_arms_are_en
     assert closed.rigs[0].plant.stroke == pytest.approx(FREED, abs=1e-3)
 
 
+@pytest.mark.parametrize("fault", ["gripper_off", "gripper_trip"])
+def test_a_gripper_that_gets_its_power_back_while_it_is_commanded_does_not_close(closed: Closed, fault: str) -> None:
+    """Every target would close it; nobody has called piper/enable. Then it follows again."""
+    firmware, told = closed.rigs[0].arm.firmware, closed.robot.arm("left").status
+    closed.rigs[0].wait_until(lambda: closed.loop.state().reason == "no_command")
+    closed.rigs[0].fail(fault)
+    closed.rigs[0].wait_until(lambda: told().gripper.startswith("off"))
+    closed.free()
+    time.sleep(0.1)  # the loop wants two readings that agree
+    closed.rigs[0].fail("")
+    firmware._gripper_tripped = False
+    closed.rigs[0].wait_until(lambda: told().gripper.startswith("enabled"))
+    time.sleep(0.3)
+    assert closed.rigs[0].plant.stroke == pytest.approx(FREED, abs=1e-3)
+    assert closed.rigs[1].plant.stroke == pytest.approx(CLOSED, abs=1e-4), "the other one holds on"
+    reading = closed.robot.read()
+    assert reading is not None
+    rows = np.tile(reading.position, (8, 1))
+    rows[:, 6] = CLOSED
+
+    def closes() -> bool:
+        closed.loop.accept(ActionChunk(rows, time.monotonic(), 0.1))
+        return abs(closed.rigs[0].plant.stroke - CLOSED) < 1e-3
+
+    closed.rigs[0].wait_until(closes)
+
+
 def test_a_gripper_that_holds_something_keeps_it_through_a_reset_that_takes_no_power(closed: Closed) -> None:
     closed.rigs[0].plant.command = lambda position, stroke: None  # something 15 mm wide is in the left one
     closed.rigs[0].plant.stroke = 0.015

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,21 @@ def _home(observer: Observer) -> None:
         observer.client.trigger("sim/reset")
         observer.client.switch("piper/enable", True, 30.0)
         observer.client.trigger("piper/home", timeout=30.0)
+
+
+def _are_moving(observer: Observer) -> bool:
+    """As an operator waits for it: an arm that leant on something, where the objects were laid out anew, is enabled
+    again, once."""
+    began, deadline = wall_time(), time.monotonic() + _MOTION_TIMEOUT
+
+    def move() -> bool:
+        return is_moving(*observer.targets(max(began, wall_time() - 1.0)), MOVING)
+
+    observer.forget(CONTROL)
+    observer.wait(lambda: move() or observer.says(CONTROL, "not following"), _MOTION_TIMEOUT)
+    if observer.says(CONTROL, "not following"):
+        observer.client.switch("piper/enable", True, 30.0)
+    return observer.wait(move, deadline - time.monotonic())
 
 
 def run(
@@ -207,13 +223,13 @@ class _Campaign:
 
     def _set_moving(self, testbed: Testbed, fault: Fault) -> Callable[[], None]:
         observer = testbed.observer
-        if fault.by_policy:  # from home: where a fault has left them, or a driver that ended, it may not know the way
-            _home(observer)
+        observer.client.deactivate("policy_node")
+        _home(observer)  # from where a fault has left them the arms may lean on something, or come near it
+        if fault.by_policy:
             observer.client.trigger("sim/reset")
+            observer.client.activate("policy_node")
             end: Callable[[], None] = _do_nothing
         else:
-            observer.client.deactivate("policy_node")
-            _home(observer)
             swing_end = observer.swing()
 
             def end() -> None:
@@ -221,7 +237,7 @@ class _Campaign:
                 if fault.outcome in (HOLD, GO_ON):
                     observer.client.activate("policy_node")
 
-        if not observer.wait(lambda: is_moving(*observer.targets(wall_time() - 1.0), MOVING), _MOTION_TIMEOUT):
+        if not _are_moving(observer):
             end()
             raise CampaignError("the arms did not move")
         return end

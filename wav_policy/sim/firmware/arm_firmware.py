@@ -23,6 +23,7 @@ from wav_policy.sim.firmware.settings import Settings
 from wav_policy.sim.plant import ArmPlant, ArmReading
 
 _GRIPPER_SPEED = 0.15  # m/s, about half a second for the full stroke [inferred]
+_SHORT_STROKE = 0.07  # m, where it was never set: the vendor calls a 0 in flash invalid [inferred]
 _REACHED_TOLERANCE = 0.01  # rad
 _CONTROL_IDS = range(0x150, 0x160)
 _FEEDBACK_IDS = range(0x2A1, 0x2A9)
@@ -128,6 +129,8 @@ class PiperFirmware:
             self.flash.is_leader = "leader" in came
         if "gripper_trip" in came:
             self._gripper_tripped, self._gripper_on = True, False
+        if "gripper_off" in came:
+            self._gripper_on = False
         if "corrupt_limits" in came:
             self.flash.corrupt()
         for joint in off:
@@ -220,13 +223,14 @@ class PiperFirmware:
             self._gripper_tripped = False
         if bool(code & 1) and not self._gripper_on:
             self._stroke_setpoint = self._read().stroke
-        self._gripper_on = bool(code & 1) and not self._stopped and not self._gripper_tripped
+        self._gripper_on = bool(code & 1) and not self._stopped and self._gripper_works
         if zero == frames.GRIPPER_SET_ZERO:
             self._gripper_homed = True
             self.flash.gripper_zero += self._read().stroke
             self._stroke_setpoint, self._stroke_target = 0.0, None
         elif self._gripper_on:
-            self._stroke_target = min(max(units.metres_from_micrometres(count), 0.0), self.flash.max_stroke)
+            longest = self.flash.max_stroke or _SHORT_STROKE
+            self._stroke_target = min(max(units.metres_from_micrometres(count), 0.0), longest)
 
     # Modes and power
 
@@ -277,7 +281,11 @@ class PiperFirmware:
             elif action == frames.MOTOR_DISABLE:
                 self._enabled[joint] = False
         if selected in frames.ALL_MOTORS:
-            self._gripper_on = action == frames.MOTOR_ENABLE and not self._stopped and not self._gripper_tripped
+            self._gripper_on = action == frames.MOTOR_ENABLE and not self._stopped and self._gripper_works
+
+    @property
+    def _gripper_works(self) -> bool:
+        return not self._gripper_tripped and "gripper_off" not in self.faults
 
     def _on_version_query(self, data: bytes) -> None:
         self._settings.replies.extend(feedback.version_frames(self._version))

@@ -54,6 +54,7 @@ _PLAIN: Final = {
     "mode_8": "status frames with control mode 8, which no table lists",
     "ignore_joints": "enabled, in state 4 without an error code, and deaf to joint targets; the gripper hears",
     "gripper_trip": "the gripper switches itself off on overload; stays until it is cleared (0x159, codes 2 and 3)",
+    "gripper_off": "the gripper alone has no power: a loose plug",
     "corrupt_limits": "all limits in flash become -0.1 degrees; stays until they are restored (0x477)",
     "emergency_stop": "emergency stop; stays after the fault is taken away",
 }

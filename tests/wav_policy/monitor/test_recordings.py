@@ -16,7 +16,9 @@ import av
 import numpy as np
 import pytest
 
+from tests.wav_models.training.recorded import record
 from tests.wav_policy.nodes.fake_browser import browser
+from wav_models.embodiments import LIBERO_PANDA
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.types import Observation, Plan
@@ -130,6 +132,9 @@ def test_what_is_no_recording_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
         open_recording(tmp_path, 0, SIZE, STEP_HZ, rgb_from_any)
     assert main(["replay", str(tmp_path / "nothing")]) == 2
     assert "does not exist" in capsys.readouterr().err
+    data = record(tmp_path / "libero", "tidy up", [True], robot=LIBERO_PANDA, fps=20)
+    assert main(["replay", str(data)]) == 2
+    assert "libero/meta/info.json: observation.state has shape [8]; bimanual_piper has" in capsys.readouterr().err
     (tmp_path / "broken.mcap").write_bytes(b"no bag at all")
     with pytest.raises(ReplayError):
         open_recording(tmp_path / "broken.mcap", 0, SIZE, STEP_HZ, rgb_from_any)

@@ -13,15 +13,22 @@ import pytest
 import torch
 
 from wav_models.checkpoint_files import file_sha256
+from wav_models.configuration import ConfigurationError
 from wav_models.data.normalization import Normalization, NormalizationError
 from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import WAV_TINY
 from wav_models.training.assembly import _ancestors, _autoencoder_record, _read_record, _trained_config
-from wav_models.training.config import STAGES, LoopConfig, TrainConfig
+from wav_models.training.config import STAGES, AugmentationConfig, LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
 from wav_models.training.data.frames import Table, load_frames
-from wav_models.training.data.latent_files import LatentFiles, check_episodes, make_origin
+from wav_models.training.data.latent_files import (
+    LatentFiles,
+    check_augmentation,
+    check_episodes,
+    check_origin,
+    make_origin,
+)
 from wav_models.training.loop import Budget, train
 from wav_models.training.run import Run
 from wav_models.training.stage_table import make_stage
@@ -155,6 +162,14 @@ def test_what_is_damaged_in_the_journal_of_an_encoding_is_encoded_again(tmp_path
     journal = tmp_path / "latents.journal"
     journal.write_bytes(journal.read_bytes().replace(b"\n0\n", b"\n\xff\n"))
     assert files.prepare() == [0, 1]
+
+
+def test_latents_of_another_version_are_named(tmp_path: Path) -> None:
+    (tmp_path / "latents.json").write_text('{"augmentation": {"encodings": 1, "hue": 0.5}}')
+    with pytest.raises(ConfigurationError, match=r"latents\.json: augmentation.*'hue'"):
+        check_augmentation(tmp_path, AugmentationConfig(encodings=1))
+    with pytest.raises(StateError, match="encoded with another auto-encoder"):
+        check_origin(tmp_path, WAV_TINY, "of mine")
 
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: b"", lambda whole: b"\x00" + whole[1:]])

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from wav_models.configuration import from_dict
 from wav_models.data.durable import publish, sync, write_json
 from wav_models.presets import ModelConfig
 from wav_models.training.config import AugmentationConfig
@@ -102,7 +103,7 @@ def _held(run: Path) -> Origin:
 
 
 def _augmentation(origin: Origin) -> AugmentationConfig:
-    return AugmentationConfig(**origin.get("augmentation", {}))
+    return from_dict(AugmentationConfig, origin.get("augmentation", {}), f"{ORIGIN}: augmentation")
 
 
 def check_augmentation(run: Path, augmentation: AugmentationConfig) -> None:
@@ -119,7 +120,7 @@ def check_origin(run: Path, model: ModelConfig, autoencoder_sha256: str | None) 
         raise StateError(
             f"{run / ORIGIN}: no such file, so nobody knows of which auto-encoder the latents are; {REMEDY}"
         )
-    if autoencoder_sha256 not in (None, held["autoencoder_sha256"]):
+    if autoencoder_sha256 not in (None, held.get("autoencoder_sha256")):
         raise StateError(f"{run / LATENTS}: encoded with another auto-encoder than the run has now; {REMEDY}")
     offsets = held.get("future_image_offsets", [])
     if offsets != _window_offsets(model):

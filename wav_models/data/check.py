@@ -27,6 +27,7 @@ from wav_models.data.layout import (
     VALUE_KEY,
 )
 from wav_models.data.mapped_dataset import MappedDataset
+from wav_models.data.tables import cells
 from wav_models.data.video_reader import VideoError, VideoFacts, inspect_video
 from wav_models.embodiment import Embodiment
 from wav_models.worker_pool import worker_pool
@@ -78,6 +79,7 @@ def check_dataset(
     yield from _check_files(dataset)
     yield from _check_statistics(dataset)
     yield from _check_places(dataset)
+    yield from _check_order(dataset)
     tasks = _read_tasks(dataset)
     if tasks is None:
         yield Problem("error", TASKS_PATH, "missing or unreadable", "restore it from a copy")
@@ -242,6 +244,21 @@ def _check_places(dataset: Dataset) -> Iterator[Problem]:
         message = "has lines that say they are in other files, where LeRobot's tools will look for them"
         remedy = f"LeRobot's merge leaves them so; `wav label {dataset.root}`, or recording more, puts it right"
         yield Problem("warning", str(path.relative_to(dataset.root)), message, remedy)
+
+
+def _check_order(dataset: Dataset) -> Iterator[Problem]:
+    """Rows of all data files, one file after the other; of one that cannot be read its episodes tell."""
+    first = 0
+    for path in sorted(dataset.root.glob("data/*/*.parquet")):
+        numbers = cells(path, "index")
+        if numbers is None:
+            return
+        if numbers != list(range(first, first + len(numbers))):
+            message = f"its rows are not frames {first} to {first + len(numbers) - 1} of the dataset, in this order"
+            remedy = "LeRobot takes frames by their place; `wav dataset convert` writes a copy in order"
+            yield Problem("error", str(path.relative_to(dataset.root)), message, remedy)
+            return
+        first += len(numbers)
 
 
 def _numbers(value: Any) -> Iterator[float]:

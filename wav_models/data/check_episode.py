@@ -82,6 +82,12 @@ def check_episode(
     labelled, states = False, None
     if not info.length:
         return False, [Problem("error", where, "the episode has no frames", _RERECORD)]
+    own = (first_index, first_index + info.length)
+    if repr(info.frames) != repr(own):  # 40.0 and "40" are no numbers of frames
+        told, frames = ("{} to before {}".format(*each) for each in (info.frames, own))
+        message = f"the episode table says that it has the frames {told} of the dataset; it has {frames}"
+        remedy = "LeRobot takes these; restore the table from a copy, or `wav dataset convert` writes one in order"
+        problems.append(Problem("error", where, message, remedy))
     try:
         episode = dataset.read_episode(index)
     except DatasetError as error:

@@ -89,6 +89,7 @@ class EpisodeInfo:
         extra: anything else the recorder noted.
         data_file: Parquet file of its frames.
         videos: per view where its pictures are.
+        frames: which of the dataset's it is said to have, the first and the last + 1; only LeRobot takes them so.
     """
 
     index: int
@@ -101,6 +102,7 @@ class EpisodeInfo:
     extra: dict[str, Any]
     data_file: Path
     videos: dict[str, VideoPart | ImageColumn]
+    frames: tuple[Any, Any] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -300,7 +302,9 @@ class Dataset:
     def _require_indices(self, indices: list[int]) -> None:
         """LeRobot looks episodes up by position."""
         for position, index in enumerate(indices):
-            if index != position:
+            if index < position:
+                raise DatasetError(f"{self.root}: episode {index} is in the episode table twice")
+            if index > position:
                 raise DatasetError(f"{self.root}: episode {position} is missing; episode indices must be contiguous")
 
     def _with_facts(self, episodes: list[EpisodeInfo]) -> list[EpisodeInfo]:
@@ -325,7 +329,14 @@ class Dataset:
     def _locate(self, pattern: str, row: Mapping[str, Any], prefix: str, **names: str) -> Path:
         """The file that a line of the episode table names."""
         chunk, file = row[f"{prefix}/chunk_index"], row[f"{prefix}/file_index"]
-        return self.root / pattern.format(chunk_index=chunk, file_index=file, **names)
+        return self._within(pattern.format(chunk_index=chunk, file_index=file, **names))
+
+    def _within(self, name: str) -> Path:
+        """A file of the dataset; ValueError where it would lie elsewhere: `wav label` writes data files anew."""
+        path = self.root / name
+        if not path.is_relative_to(self.root) or ".." in path.relative_to(self.root).parts:
+            raise ValueError(f"{name} is not in the dataset")
+        return path
 
     def _pictures(self, row: Mapping[str, Any], key: str, data_file: Path) -> VideoPart | ImageColumn:
         """Where an episode's pictures of a camera are."""
@@ -350,6 +361,7 @@ class Dataset:
             extra=extra,
             data_file=data_file,
             videos={view: self._pictures(row, key, data_file) for view, key in self.cameras.items()},
+            frames=(row.get("dataset_from_index"), row.get("dataset_to_index")),
         )
 
 

@@ -259,7 +259,9 @@ class MappedDataset(Dataset):
         if not self._uses_v2:
             return super()._locate(pattern, row, prefix, **names)
         index = whole(row["episode_index"])
-        return self.root / pattern.format(episode_chunk=index // self.info["chunks_size"], episode_index=index, **names)
+        return self._within(
+            pattern.format(episode_chunk=index // self.info["chunks_size"], episode_index=index, **names)
+        )
 
     def _require_indices(self, indices: list[int]) -> None:
         """Episodes that were taken out leave gaps."""

@@ -129,7 +129,7 @@ class DataMapping:
             given = self.joints if self.action_joints is None and robot.relative_to_state else self.action_joints
         if given is None:
             found, ours = spelled_as_ours(names, joints), [joint.name for joint in joints]
-            if len(names) != width or set(found) != set(ours):
+            if len(names) != width or sorted(map(str, found)) != sorted(ours):
                 there = ", ".join(map(str, names)) if names else f"no names for {width} columns"
                 raise ValueError(f"{feature}: {there}; the robot has {', '.join(ours)}. Say in `{key}` which is which")
             return [found.index(joint) for joint in ours]
@@ -139,7 +139,9 @@ class DataMapping:
                 if not 0 <= joint < width:
                     raise ValueError(f"{feature}: there is no column {joint}; it is {width} wide")
                 columns.append(joint)
-            elif joint in names:
+            elif (count := list(names).count(joint)) > 1:
+                raise ValueError(f"{feature}: {count} columns are called {joint!r}; say in `{key}` their numbers")
+            elif count:
                 columns.append(list(names).index(joint))
             else:
                 raise ValueError(f"{feature}: unknown joint {joint!r} in `{key}`{did_you_mean(joint, map(str, names))}")

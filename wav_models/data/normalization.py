@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wav_models.configuration import parse_json
 from wav_models.embodiment import Embodiment
 from wav_models.types import FloatArray
 
@@ -176,7 +177,7 @@ class Normalization:
     def from_json(cls, path: Path, embodiment: Embodiment) -> Normalization:
         """Read what `to_json` wrote of a robot; NormalizationError names the file and what is wrong with it."""
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")), embodiment)
+            return cls.from_dict(parse_json(Path(path).read_text(encoding="utf-8")), embodiment)
         except OSError as error:
             raise NormalizationError(f"{path}: cannot be read: {error.strerror}") from error
         except ValueError as error:

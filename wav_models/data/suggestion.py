@@ -332,7 +332,7 @@ def _described(
 
 def _spelled(names: list[Any], width: int, robot: Embodiment) -> bool:
     """Whether they are our names, but for the spelling, and no others."""
-    return len(names) == width and set(spelled_as_ours(names, robot.state)) == set(robot.state_names)
+    return len(names) == width and sorted(map(str, spelled_as_ours(names, robot.state))) == sorted(robot.state_names)
 
 
 def _told(names: list[Any], width: int, robot: Embodiment) -> list[int] | None:

@@ -79,6 +79,15 @@ def read_table(path: Path, without: Collection[str] = ()) -> pa.Table:
         raise DataFileError(f"{path}: cannot be read: {error}") from error
 
 
+def cells(path: Path, name: str) -> list[Any] | None:
+    """A column of a data file, row by row, and no other; None where it cannot be read."""
+    try:
+        found: list[Any] = pq.ParquetFile(path).read(columns=[name], use_threads=False)[name].to_pylist()
+    except (OSError, pa.ArrowException, KeyError):
+        return None
+    return found
+
+
 def first_cells(path: Path, name: str) -> dict[int, tuple[Any, bool]]:
     """Of every episode of a data file, a column's first value, and whether it has no other; none where it cannot be
     read."""
@@ -127,7 +136,8 @@ def _groups_with(metadata: pq.FileMetaData, index: int) -> Iterator[int]:
 
 
 def read_column(table: pa.Table, name: str, width: int | None, where: str) -> FloatArray:
-    """Finite float64 array [T, width], or [T] when width is None; LeRobot stores what is 1 wide as single numbers."""
+    """Float64 array [T, width], or [T] when width is None, finite in single precision too, as networks take it; LeRobot
+    stores what is 1 wide as single numbers."""
     if name not in table.column_names:
         raise DatasetError(f"{where}: column {name!r} is missing; there are {', '.join(table.column_names)}")
     column = table[name].combine_chunks()
@@ -149,7 +159,12 @@ def read_column(table: pa.Table, name: str, width: int | None, where: str) -> Fl
             found = array.size // max(1, table.num_rows)
             raise DatasetError(f"{where}: column {name!r} is {found} wide, expected {width}")
         array = array.reshape(table.num_rows, width)
-    if not np.isfinite(array).all():
-        frame = int(np.argwhere(~np.isfinite(array))[0][0])
-        raise DatasetError(f"{where}: column {name!r} is not finite at frame {frame}")
+    with np.errstate(over="ignore"):
+        bad = np.argwhere(~np.isfinite(array.astype(np.float32)))
+    if len(bad):
+        number = array[tuple(bad[0])]
+        raise DatasetError(
+            f"{where}: column {name!r} is not finite at frame {bad[0][0]}"
+            + (f", in single precision: {number:g}" if np.isfinite(number) else "")
+        )
     return array

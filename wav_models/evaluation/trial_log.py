@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from wav_models.configuration import parse_json
 from wav_models.evaluation.closed_loop import TrialResult
 
 
@@ -45,7 +46,7 @@ class TrialLog:
             del lines[-1]
         for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 trial = TrialResult(**{**row["trial"], "plan_ms": tuple(row["trial"]["plan_ms"])})
                 self._known[row["settings"], trial.seed] = trial
             except (ValueError, KeyError, TypeError) as error:

@@ -113,15 +113,17 @@ def feasibility_curves(data: Data) -> Figure:
 
 
 def reward_terms(data: Data) -> Figure:
-    """Table 2: all 16 weighted terms over an episode, their sum and the discounted return."""
-    figure, panels = _axes(18, width=11.0, columns=6, height=1.5)
+    """Table 2: all weighted terms of the robot over an episode, their sum and the discounted return."""
     time = np.array(data["time"])
     series = [*zip(data["names"], np.array(data["weighted"]).T, strict=True)]
     series += [("reward (sum)", np.array(data["reward"])), ("discounted return", np.array(data["return"]))]
-    for axes, (name, values) in zip(panels, series, strict=True):
+    figure, panels = _axes(len(series), width=11.0, columns=6, height=1.5)
+    for axes, (name, values) in zip(panels, series, strict=False):
         axes.plot(time, values, color=BLUE, lw=1)
         axes.set_title(name, fontsize=7)
         axes.tick_params(labelsize=6)
+    for axes in panels[len(series) :]:
+        axes.set_visible(False)
     figure.supxlabel("time [s]", fontsize=8)
     figure.supylabel("share of the reward, without a unit; every panel has its own scale", fontsize=8)
     return figure

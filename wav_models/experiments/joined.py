@@ -3,11 +3,11 @@ the same engine."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from wav_models.configuration import parse_json
 from wav_models.evaluation.trials import compare_pairs
 
 COMMON: Final = ("checkpoint", "checkpoint_sha256", "seeds", "split", "phrasing", "instruction_of", "settings")
@@ -45,7 +45,7 @@ def join_results(paths: Sequence[Path]) -> dict[str, Any]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = parse_json(path.read_text(encoding="utf-8"))
         rows = _rows(result)
         rows_fit = all({"seed", "success"} <= trial.keys() for row in rows for trial in row["trials"])
         rows_fit = rows_fit and all("engines" in row for row in rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import zipfile
 from datetime import date
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from wav_models.configuration import parse_json
 from wav_models.experiments.figures import FIGURES
 
 PAGE = """<!doctype html>
@@ -85,7 +85,7 @@ def _load(directory: Path, name: str) -> dict[str, Any] | None:
     text, arrays = directory / f"{name}.json", directory / f"{name}.npz"
     try:
         if text.is_file():
-            return dict(json.loads(text.read_text(encoding="utf-8")))
+            return dict(parse_json(text.read_text(encoding="utf-8")))
         if arrays.is_file():
             with np.load(arrays, allow_pickle=False) as file:
                 return {key: file[key] for key in file.files}

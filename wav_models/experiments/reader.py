@@ -113,7 +113,7 @@ class FutureReader:
     def act(
         self, future: TorchFutures, joint_state: FloatArray, value_noise: Tensor, action_noise: Tensor
     ) -> FloatArray:
-        """Joint targets [H, A] of one future."""
+        """Commands [H, A] of one future."""
         token = make_state_token(self.normalization, joint_state)
         steps = self.planner.num_value_steps, self.planner.num_action_steps
         _, actions = self.engine.act(future, token, value_noise, action_noise, *steps)
@@ -122,7 +122,7 @@ class FutureReader:
     def choose(
         self, scene: TorchScene, joint_state: FloatArray, planner: PlannerConfig, seed: int
     ) -> tuple[Tensor, FloatArray]:
-        """What a planner with this one's passes acts on: noise of a future [V, F_fut, L, C], joint targets [H, 14]."""
+        """What a planner with this one's passes acts on: noise of a future [V, F_fut, L, C], commands [H, A]."""
         token = make_state_token(self.normalization, joint_state)
         model = ObservedTrajectories(self.engine, scene, token, self.normalization, planner)
         plan = search(model, planner, seed)

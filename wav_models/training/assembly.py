@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from wav_models.training.data.latent_files import check_episodes, check_origin
 from wav_models.training.data.latents import AUTOENCODER, autoencoder_sha256, load_autoencoder
 from wav_models.training.loop import weights_path
 from wav_models.training.run import NORMALIZATION, Run
-from wav_models.training.state import Ancestor, Progress, StateError, joined, training_calls
+from wav_models.training.state import Ancestor, Progress, StateError, joined, load_json, training_calls
 from wav_models.training.steps import copy_averages, load_averages, print_warning, summary
 
 
@@ -167,7 +166,8 @@ def _autoencoder_record(run: Run) -> dict[str, Any]:
 def _read_record(run: Run, stage: str) -> dict[str, Any]:
     """What a stage wrote when it ended; empty if it has not yet."""
     path = run.record_path(stage)
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    remedy = f"the same `wav train {stage}` as before with --resume writes it anew"
+    return load_json(path, dict, remedy) if path.is_file() else {}
 
 
 def _per_dataset(group: DatasetGroup, held_out: np.ndarray) -> dict[str, list[int]]:

@@ -49,7 +49,8 @@ class TrainArguments:
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Any key of the configuration, such as video.loop.learning_rate=3e-4; may be given several times."""
     minutes: Positive | None = None
-    """Train for this long; the learning rate falls to its end by then. Earlier, resumed time counts."""
+    """Train for this long; the learning rate falls to its end by then. Earlier, resumed time counts, but not the first
+    step of each call, in which networks are compiled."""
     steps: AtLeastOne | None = None
     """Train for this many optimiser steps; resumes to the last digit."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

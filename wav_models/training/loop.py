@@ -71,7 +71,7 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """When to end: after `steps` optimiser steps or `seconds` of loop time, whichever is given.
+    """When to end: after `steps` optimiser steps or `seconds` in the loop (`Progress.seconds`), whichever is given.
 
     With `seconds` the learning rate follows the clock, so only a budget in steps resumes to the last digit.
 
@@ -215,7 +215,7 @@ class _Loop:
         progress = self.state.progress
         self._say(f"training begins; a line every {self.config.log_seconds:g} s, the first steps take longest")
         clocks = dict.fromkeys(("log", "save", "evaluate"), progress.seconds)
-        started, offset = time.monotonic(), progress.seconds
+        started, offset, first = time.monotonic(), progress.seconds, progress.step
         while True:
             progress.seconds = offset + time.monotonic() - started
             fraction, stopping, progress.seconds = self.worker.broadcast(
@@ -224,6 +224,8 @@ class _Loop:
             if fraction >= 1.0 or stopping:
                 break
             self._step(fraction)
+            if progress.step == first + 1:  # networks have been compiled in it, and workers met
+                started = time.monotonic()
             if self._due(clocks, "save"):
                 self._save(meanwhile=True)
             if self._due(clocks, "log"):

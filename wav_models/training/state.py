@@ -14,15 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from wav_models.configuration import parse_json
 from wav_models.data.durable import write_tensors
 
+J = TypeVar("J", dict[str, Any], list[Any])
 Ancestor = dict[str, Any]
 """A state whose weights others began with: its path as given then, calls, steps, samples, seconds [s]."""
 
@@ -38,7 +40,7 @@ class Progress:
     Attributes:
         step: optimiser steps done.
         samples: observations seen by all workers.
-        seconds: time spent in the loop, over all resumptions [s].
+        seconds: time spent in the loop, over all resumptions but without the first step of each [s].
         history: one record per report: step, seconds, losses and metrics.
         complete: the planned end was reached.
         inputs: see `Provenance`; nothing that nobody asked for.
@@ -179,9 +181,28 @@ def _opened(path: Path, remedy: str) -> Iterator[tuple[Any, dict]]:
         raise StateError(f"{path}: no such file; {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
-            yield file, json.loads((file.metadata() or {}).get("json", "{}"))
-    except (SafetensorError, json.JSONDecodeError) as error:
+            yield file, _said(path, (file.metadata() or {}).get("json", "{}"), dict, remedy)
+    except SafetensorError as error:
         raise StateError(f"{path}: damaged ({error}); {remedy}") from error
+
+
+def load_json(path: Path, kind: type[J], remedy: str) -> J:
+    """What another file of a run says, which is there.
+
+    Raises:
+        StateError: it is damaged, or holds something else; the message ends with `remedy`.
+    """
+    return _said(path, path.read_bytes(), kind, remedy)
+
+
+def _said(path: Path, text: str | bytes, kind: type[J], remedy: str) -> J:
+    try:
+        said = parse_json(text)
+    except ValueError as error:
+        raise StateError(f"{path}: damaged ({error}); {remedy}") from error
+    if not isinstance(said, kind):
+        raise StateError(f"{path}: damaged (holds {type(said).__name__}, not {kind.__name__}); {remedy}")
+    return said
 
 
 def whole(tensor: Tensor) -> Tensor:

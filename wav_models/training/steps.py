@@ -36,6 +36,7 @@ from wav_models.training.data.frames import (
     cache_frames,
     fingerprints,
     held_out_episodes,
+    load_frames,
     read_table,
     step_starts,
 )
@@ -104,7 +105,7 @@ def _autoencoder_worker(
     if run.base is not None:
         tensors, _ = load_tensors(run.base / AUTOENCODER, remedy="give a checkpoint that has one of its own")
         autoencoder.load_state_dict(tensors)
-    frames = np.load(run.directory / FRAMES, mmap_mode="r")
+    frames = load_frames(run.directory / FRAMES)
     picture = run.directory / "autoencoder.png" if worker.is_main else None
     stage = AutoencoderStage(
         autoencoder, frames, steps, held_out, config.autoencoder, config.model.embodiment.view_names, picture

@@ -182,7 +182,7 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
     from wav_models.experiments.conditions import named_conditions
     from wav_models.experiments.diagnosis import describe as describe_links
     from wav_models.planner.scoring import make_score
-    from wav_policy.experiments.diagnose_command import DiagnosisPlan, diagnose
+    from wav_policy.experiments.diagnose_command import OF_RECORDINGS, DiagnosisPlan, diagnose
     from wav_policy.sim.operator import ACTION_PERIOD
     from wav_policy.sim.tasks import make_task
 
@@ -194,8 +194,8 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
         directory = find_checkpoint(arguments.teacher)
         own = replace(arguments, checkpoint=directory, planner=arguments.teacher_planner)
         teacher = directory, base_planner(own, "--teacher-planner")
-    links = {}
-    for task in arguments.task:
+    links: dict[str, dict[str, Any]] = {}
+    for task in dict.fromkeys(arguments.task):
         branch = BranchSettings(
             planner.num_video_samples,
             planner.num_value_samples,
@@ -208,13 +208,15 @@ def _diagnose(arguments: EvaluateArguments, command: str) -> None:
             task,
             arguments.split,
             seeds,
-            arguments.data,
+            None if links else arguments.data,
             branch,
             arguments.workers,
             named_conditions(planner, arguments.conditions),
-            teacher,
+            None if links else teacher,
         )
         links[task] = diagnose(plan)
+        first = next(iter(links.values()))
+        links[task] |= {name: first[name] for name in OF_RECORDINGS}  # looked at once: they are of no task here
     summary = {**header(arguments, command), "planner": asdict(planner), "tasks": links}
     if teacher is not None:
         directory, of_teacher = teacher

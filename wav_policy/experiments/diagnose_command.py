@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wav_models.worker_pool import prepare, with_prepared, worker_pool
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 RECORDED_EPISODES, MOMENTS_PER_EPISODE = 40, 5
+OF_RECORDINGS: Final = ("data", "episodes_were", "recorded", "taught")
+"""What a diagnosis says of recorded episodes, whatever the task of the simulator."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     """Plain data for JSON: the links in the simulator, and on recorded episodes where a dataset was given.
 
     Raises:
-        CheckpointError: found before any process is started.
+        CheckpointError, EmbodimentError, DatasetError: found before any process is started; checkpoint, simulator and
+            dataset must be of one robot.
         ValueError: likewise, where the teacher's choices cannot be compared with those of `checkpoint`.
         ChildProcessError: a worker died.
     """
@@ -61,14 +64,16 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     from wav_models.experiments.diagnosis import summarise_moments
     from wav_models.experiments.held_out import announced_split
     from wav_models.experiments.taught import require_comparable
+    from wav_policy.robot.joints import ROBOT
 
     split = None
     checkpoint = load_checkpoint(plan.checkpoint)
+    checkpoint.config.embodiment.require(ROBOT, f"checkpoint {plan.checkpoint}", "the simulator")
     if plan.teacher is not None:
         require_comparable(checkpoint, load_checkpoint(plan.teacher[0]))
     joints, record = checkpoint.config.embodiment.arm_columns, checkpoint.training_record
     if plan.data is not None:
-        split = announced_split(record, Dataset(plan.data))
+        split = announced_split(record, Dataset(plan.data, robot=checkpoint.config.embodiment))
     moments: list[Moment] = []
     recordings = f"{min(len(split.episodes), RECORDED_EPISODES)} recorded, then " if split else ""
     print(f"[diagnose {plan.task}] episodes: {recordings}{len(plan.seeds)} simulated", file=sys.stderr, flush=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from wav_models.command_line import parsed
-from wav_models.configuration import AtLeastOne, Count
+from wav_models.configuration import AtLeastOne, Count, parse_json
+from wav_models.data.durable import write_json
 from wav_models.endings import ended
 from wav_models.evaluation.statistics import mcnemar, wilson_interval
 
@@ -65,10 +66,10 @@ class Record:
         """
         if not file.exists():
             return cls(file, [])
-        blocks = json.loads(file.read_text(encoding="utf-8")).get("blocks")
-        if blocks is None:
-            raise LiveError(f"{file} is no file of this measurement; move it away, or give another --out")
-        return cls(file, blocks)
+        try:
+            return cls(file, list(parse_json(file.read_text(encoding="utf-8"))["blocks"]))
+        except (ValueError, LookupError, TypeError) as error:
+            raise LiveError(f"{file} is no file of this measurement; move it away, or give another --out") from error
 
     @property
     def successes(self) -> dict[int, bool]:
@@ -88,7 +89,7 @@ class Record:
                 )
         self.blocks.append(block)
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps({"blocks": self.blocks}, indent=1) + "\n", encoding="utf-8")
+        write_json(self.file, {"blocks": self.blocks})
 
 
 def run_demo(arguments: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from wav_policy.recording.bag_file import BagError, is_recording
 from wav_policy.recording.bag_pictures import Decode
 from wav_policy.recording.bag_topics import BagTopics
 from wav_policy.robot.cameras import VIEWS
+from wav_policy.robot.joints import ROBOT
 
 _MARKS: Final = {True: " (success)", False: " (failure)", None: ""}
 
@@ -31,7 +32,7 @@ def check_recording(path: Path, episode: int) -> None:
         ReplayError, DatasetError: it is nothing that can be replayed, or has no such episode.
     """
     if (path / INFO_PATH).exists():
-        number = len(Dataset(path))
+        number = len(Dataset(path, robot=ROBOT))
         if not 0 <= episode < number:
             raise ReplayError(f"{path} has {number} episodes; --episode {episode} is none of them")
     elif not is_recording(path):
@@ -66,7 +67,7 @@ def open_recording(
 
 
 def _from_dataset(path: Path, number: int, image_size: tuple[int, int], step_hz: float) -> Recording:
-    dataset = Dataset(path)
+    dataset = Dataset(path, robot=ROBOT)
     episode = dataset.read_episode(number)
     try:
         stride = frames_per_step(dataset.fps, step_hz)

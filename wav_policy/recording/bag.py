@@ -21,6 +21,8 @@ from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
 _MAX_SHOWN: Final = 300
 """Characters of somebody's names."""
+_LARGEST: Final = float(np.finfo(np.float32).max)
+"""Of the numbers that a dataset holds."""
 _COMPRESSED: Final = "/compressed"
 _PICTURES: Final = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _TEXT: Final = ("std_msgs/msg/String",)
@@ -305,7 +307,7 @@ def _positions(path: Path, topic: str, message: Any, names: JointNames) -> Float
     for name, value in zip(called, values.tolist(), strict=True):
         if name and called.count(name) > 1:
             raise BagError(f"{path}: {topic} has {name} twice")
-        if name and not np.isfinite(value):
+        if name and not abs(value) <= _LARGEST:
             raise BagError(f"{path}: {topic} has {name} at {value}; cut the recording there")
         if name:
             positions[JOINT_NAMES.index(name)] = value

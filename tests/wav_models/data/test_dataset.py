@@ -136,11 +136,22 @@ def test_a_damaged_line_of_the_episode_table_is_named(root: Path, column: str, v
         Dataset(root)
 
 
+@pytest.mark.parametrize("place", ["../elsewhere", "/elsewhere", "data/../.."])
+def test_files_that_lie_elsewhere_are_none_of_the_dataset(root: Path, place: str) -> None:
+    """`wav label` would write them anew."""
+    (root.parent / "elsewhere").mkdir(exist_ok=True)
+    change_info(root, lambda info: info.update(data_path=place + "/file-{file_index:03d}.parquet"))
+    for read in (lambda: Dataset(root), lambda: MappedDataset(root, DataMapping(), BIMANUAL_PIPER)):
+        with pytest.raises(DatasetError, match=r"file-000\.parquet is not in the dataset"):
+            read()
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         (pa.array([0.5] * LENGTH), "holds double, not 14"),
         (pa.array([["a"] * 14] * LENGTH), "holds string, not numbers"),
+        (pa.array([[0.0] * 13 + [1e39]] * LENGTH), r"is not finite at frame 0, in single precision: 1e\+39"),
     ],
 )
 def test_columns_of_another_kind_are_named(root: Path, values: pa.Array, message: str) -> None:
@@ -265,6 +276,24 @@ def damage(root: Path, what: str) -> None:
             (root / "meta/stats.json").write_text("[" * 100_000)
         case "unfinished":
             (root / ".staging/current").mkdir()
+        case "another episode's frames":
+            path = root / "meta/episodes/chunk-000/file-001.parquet"
+            change_column(path, "dataset_from_index", np.array([39]))
+        case "rows in another order":
+            table = pq.read_table(root / DATA, partitioning=None)
+            pq.write_table(table.take(pa.array([1, 0, *range(2, LENGTH)])), root / DATA)
+        case "rows of no episode":
+            path = root / "data/chunk-000/file-000.parquet"
+            table = pq.read_table(path, partitioning=None)
+            strays = table.set_column(
+                table.column_names.index("episode_index"), "episode_index", pa.array([7] * LENGTH, pa.int64())
+            )
+            pq.write_table(pa.concat_tables([table, strays]), path)
+        case "episode twice":
+            copy = root / "meta/episodes/chunk-000/file-002.parquet"
+            copy.write_bytes((root / "meta/episodes/chunk-000/file-001.parquet").read_bytes())
+        case "frames as fractions":
+            change_column(root / "meta/episodes/chunk-000/file-001.parquet", "dataset_to_index", np.array([80.0]))
         case "episode missing":
             (root / "meta/episodes/chunk-000/file-000.parquet").unlink()
 
@@ -281,6 +310,11 @@ def damage(root: Path, what: str) -> None:
         ("rows lost", "30 frames, the episode table says 40"),
         ("slow", "recorded at 8.00 Hz; the dataset says 10 Hz [motion looks faster"),
         ("index", "column 'index' does not count up from 40"),
+        ("another episode's frames", "it has the frames 39 to before 80 of the dataset; it has 40 to before 80"),
+        ("frames as fractions", "it has the frames 40 to before 80.0 of the dataset; it has 40 to before 80"),
+        ("rows in another order", "file-001.parquet: its rows are not frames 40 to 79 of the dataset, in this order"),
+        ("rows of no episode", "file-000.parquet: its rows are not frames 0 to 79 of the dataset, in this order"),
+        ("episode twice", "episode 1 is in the episode table twice"),
         ("episode missing", "episode 0 is missing"),
         ("video rate", "left_wrist video runs at 20.00 Hz, the dataset at 10 Hz"),
         ("statistics lost", "error: meta/stats.json: nothing about 'action'"),

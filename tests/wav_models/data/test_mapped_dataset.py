@@ -12,6 +12,7 @@ from wav_models.data.dataset import DatasetError
 from wav_models.data.layout import make_info
 from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.mapping import DataMapping
+from wav_models.data.suggestion import _columns
 from wav_models.embodiments import BIMANUAL_PIPER
 
 LINE = {"episode_index": 0, "tasks": ["fold the towel"], "length": 30}
@@ -44,3 +45,12 @@ def test_every_episode_has_files_of_its_own(tmp_path: Path) -> None:
 def test_a_damaged_line_is_named(tmp_path: Path, line: dict[str, Any]) -> None:
     with pytest.raises(DatasetError, match=r"episodes\.jsonl: episode .* is damaged"):
         opened(tmp_path, {**LINE, **line})
+
+
+def test_of_a_joint_that_is_named_twice_nobody_takes_the_first() -> None:
+    names = [*BIMANUAL_PIPER.state_names, "left_joint_1.pos"]
+    for mapping in (DataMapping(), DataMapping(joints=BIMANUAL_PIPER.state_names)):
+        told = names if mapping.joints is None else [*names[:-1], names[0]]
+        with pytest.raises(ValueError, match=r"observation.state: .*[Ss]ay in `joints`"):
+            mapping.columns("state", "observation.state", len(told), told, BIMANUAL_PIPER)
+    assert _columns(names, len(names), BIMANUAL_PIPER) is None, "and it is asked which is meant"

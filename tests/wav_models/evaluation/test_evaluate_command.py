@@ -6,10 +6,13 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.wav_models.small_checkpoint import save_small
+from wav_models.data.layout import make_info
+from wav_models.embodiments import LIBERO_PANDA
 from wav_models.engines import precision
 from wav_models.experiments.conditions import named_conditions
 from wav_models.planner.config import PlannerConfig
@@ -17,6 +20,7 @@ from wav_policy.cli.evaluate import EvaluateArguments, make_conditions
 from wav_policy.cli.json_output import with_json_target
 from wav_policy.cli.main import main
 from wav_policy.experiments.closed_loop import SimTrials
+from wav_policy.experiments.diagnose_command import DiagnosisPlan
 
 
 def test_conditions_are_the_product_of_iterations_and_selections(random_checkpoint: Path) -> None:
@@ -100,6 +104,48 @@ def test_a_teacher_that_cannot_be_compared_is_refused_at_once(
     wrong = ["--diagnose", *pair, "--data", str(tmp_path), "--teacher-planner", "num_value_stps=3"]
     assert main(["evaluate", *wrong]) == 2
     assert "--teacher-planner: unknown key 'num_value_stps'" in capsys.readouterr().err
+
+
+@pytest.mark.sim
+def test_a_diagnosis_is_of_one_robot(
+    random_checkpoint: Path,
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("wav_policy.experiments.diagnose_command.worker_pool", None)
+    (tmp_path / "meta").mkdir()
+    info = make_info(LIBERO_PANDA, 20, LIBERO_PANDA.image_sizes)
+    (tmp_path / "meta/info.json").write_text(json.dumps(info))
+    diagnose = ["evaluate", "--diagnose", "--data", str(tmp_path), "--checkpoint"]
+    assert main([*diagnose, str(random_checkpoint)]) == 2
+    assert "meta/info.json: observation.state has shape [8]; bimanual_piper has [14]" in capsys.readouterr().err
+    assert main([*diagnose, str(repository / "checkpoints/wav-tiny-libero")]) == 2
+    assert "is of the robot libero_panda, the simulator of bimanual_piper: " in capsys.readouterr().err
+
+
+def test_recorded_moments_are_looked_at_once_for_all_tasks(
+    random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[DiagnosisPlan] = []
+
+    def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
+        plans.append(plan)
+        links = {"branch": {}, "simulated": {"moments": 1.0}, "choices": {"moments": 1.0}}
+        found = None if plan.data is None else plan.data.name
+        return {**links, "data": found, "episodes_were": found, "recorded": found and {"auc": 0.9}, "taught": None}
+
+    monkeypatch.setattr("wav_policy.experiments.diagnose_command.diagnose", diagnose)
+    path, data = tmp_path / "links.json", tmp_path / "drawers"
+    both = ["--checkpoint", str(random_checkpoint), "--data", str(data), "--teacher", str(random_checkpoint)]
+    assert main(["evaluate", "--diagnose", *both, "--task", "bowl", "drawer", "bowl", "--json", str(path)]) == 0
+    assert [(plan.task, plan.data, bool(plan.teacher)) for plan in plans] == [
+        ("bowl", data, True),
+        ("drawer", None, False),
+    ]
+    tasks = json.loads(path.read_text())["tasks"]
+    assert [(links["data"], links["recorded"]) for links in tasks.values()] == 2 * [("drawers", {"auc": 0.9})]
 
 
 def test_shrunk_draws_from_the_shrunken_noise_whatever_the_planner_selects() -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from tests.wav_models.piper import CHANNEL_NAMES, VIEWS
+from wav_models.embodiments import EMBODIMENTS
 from wav_models.evaluation.closed_loop import TrialResult
 from wav_models.evaluation.trials import summarise
-from wav_models.experiments.figures import FIGURES, success_bars
+from wav_models.experiments.figures import FIGURES, reward_terms, success_bars
 from wav_models.experiments.page import ReportError, draw_report
 from wav_models.experiments.rollout import peak_signal_to_noise, require_chainable
 from wav_models.presets import WAV_2B, WAV_TINY
@@ -89,6 +90,17 @@ def test_every_figure_is_drawn_and_on_the_page(tmp_path: Path) -> None:
         picture = cv2.imread(str(tmp_path / f"{name}.png"))
         assert picture is not None
         assert picture.std() > 5, f"{name} is blank"
+
+
+def test_terms_of_reward_are_those_of_the_robot(tmp_path: Path) -> None:
+    for robot in EMBODIMENTS.values():
+        names = [term.name for term in robot.reward_terms]
+        told = {"names": names, "time": [0, 1], "weighted": np.eye(2, len(names)).tolist(), "reward": [0, 1]}
+        write(tmp_path, {"rewards.json": {**told, "return": [0, 1]}})
+        assert draw_report(tmp_path) == ["rewards"]
+        figure = reward_terms(json.loads((tmp_path / "rewards.json").read_text()))
+        shown = [axes.get_title() for axes in figure.axes if axes.get_visible()]
+        assert shown == [*names, "reward (sum)", "discounted return"]
 
 
 def test_the_page_says_what_it_is_of_and_reads_on_a_phone(tmp_path: Path) -> None:

@@ -152,6 +152,7 @@ def test_what_is_said_of_the_state_is_not_said_of_the_commands(theirs: Path) -> 
         (replace(MAPPING, action_joints=tuple(range(8))), "action_joints: there are 8; 7 fit libero_panda"),
         (replace(MAPPING, joints=tuple(range(7))), "joints: there are 7; 8 fit libero_panda"),
         (replace(MAPPING, action_scale={"eef_x": 1.0}), "unknown joint of action_scale 'eef_x'"),
+        (replace(MAPPING, joints=(*NAMES[:7], 7)), "2 columns are called 'gripper'; say in `joints` their numbers"),
         (replace(MAPPING, actions="relative"), "relative are of joint targets; libero_panda takes end_effector_deltas"),
         (replace(MAPPING, fps=10), "fps is 20, and 10 is wanted; .* others at another rate"),
     ],

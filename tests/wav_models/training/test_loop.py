@@ -294,9 +294,11 @@ def test_damaged_and_foreign_states_are_named(
     train(watched("value", model, batches), loop_config, Budget(steps=1), 0, path, report=lambda _: None)
     with pytest.raises(StateError, match=r"do not fit.*value\."):
         train(watched("video", model, batches), loop_config, Budget(steps=1), 0, path, resume=True)
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(StateError, match="state.safetensors: damaged"):
-        train(watched("value", model, batches), loop_config, Budget(steps=1), 0, path, resume=True)
+    whole = path.read_bytes()
+    for damaged in (whole[:-100], whole.replace(rb"\"step\"", rb"\"step\x", 1)):
+        path.write_bytes(damaged)
+        with pytest.raises(StateError, match="state.safetensors: damaged"):
+            train(watched("value", model, batches), loop_config, Budget(steps=1), 0, path, resume=True)
 
 
 def test_learning_rate_warms_up_and_falls_to_its_end() -> None:
@@ -365,6 +367,22 @@ def descend(stage: Slope, path: Path, steps: int, seed: int = 0, **config: Any) 
         path,
         report=lambda _: None,
     )
+
+
+def test_compiling_in_the_first_step_of_a_call_is_not_on_the_clock(tmp_path: Path) -> None:
+    class Compiled(Slope):
+        def losses(self, batch_size: int, streams: RngStreams) -> dict[str, Tensor]:
+            if not self.drawn:
+                time.sleep(0.5)
+            return super().losses(batch_size, streams)
+
+    config, path = LoopConfig(batch_size=4, evaluate_seconds=1e9, bf16=False), tmp_path / "slope.state.safetensors"
+    for seconds in (0.3, 0.6):
+        state = train(Compiled([1.0]), config, Budget(seconds=seconds), 0, path, resume=True, report=lambda _: None)
+        assert state.progress.seconds >= 0.3
+        assert state.progress.complete
+    *_, second = (call["step"] for call in state.progress.calls)
+    assert 1 < second < state.progress.step - 1, "half of the time for each call"
 
 
 @pytest.mark.parametrize("ema_decay", [0.2, 0.999])

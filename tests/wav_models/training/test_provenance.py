@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from wav_models.checkpoint_files import file_sha256
+from wav_models.configuration import ConfigurationError
+from wav_models.data.normalization import Normalization, NormalizationError
+from wav_models.embodiments import BIMANUAL_PIPER
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.assembly import _ancestors, _autoencoder_record, _trained_config
-from wav_models.training.config import STAGES, LoopConfig, TrainConfig
+from wav_models.presets import WAV_TINY
+from wav_models.training.assembly import _ancestors, _autoencoder_record, _read_record, _trained_config
+from wav_models.training.config import STAGES, AugmentationConfig, LoopConfig, TrainConfig
 from wav_models.training.data.batches import Batches
-from wav_models.training.data.frames import Table
+from wav_models.training.data.frames import Table, load_frames
+from wav_models.training.data.latent_files import (
+    LatentFiles,
+    check_augmentation,
+    check_episodes,
+    check_origin,
+    make_origin,
+)
 from wav_models.training.loop import Budget, train
 from wav_models.training.run import Run
 from wav_models.training.stage_table import make_stage
@@ -122,6 +135,51 @@ def test_the_record_of_the_autoencoder_is_of_the_one_there_is(tmp_path: Path) ->
     (tmp_path / "autoencoder.safetensors").write_bytes(b"after 9 steps, and killed before the record")
     with pytest.raises(StateError, match="not the auto-encoder that .* is of; run `wav train autoencoder --resume`"):
         _autoencoder_record(run)
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b'{"steps": 5', b"[" * 100_000, b"\xff\xfe\x00"])
+def test_a_damaged_file_of_a_run_is_named_with_what_helps(tmp_path: Path, content: bytes) -> None:
+    run = run_in(tmp_path)
+    run.record_path("value").write_bytes(content)
+    with pytest.raises(StateError, match=r"value\.json: damaged .*the same `wav train value` as before with --resume"):
+        _read_record(run, "value")
+    (tmp_path / "latents.json").write_bytes(content)
+    with pytest.raises(StateError, match=r"latents\.json: damaged .*remove it, then run `wav train latents`"):
+        check_episodes(tmp_path, [])
+    (tmp_path / "normalization.json").write_bytes(content)
+    with pytest.raises(NormalizationError, match=r"normalization\.json"):
+        Normalization.from_json(tmp_path / "normalization.json", BIMANUAL_PIPER)
+    save_tensors(tmp_path / "video.state.safetensors", {"weights.w": torch.zeros(1)}, [1])
+    with pytest.raises(StateError, match=r"video\.state\.safetensors: damaged \(holds list"):
+        load_progress(tmp_path / "video.state.safetensors", "train anew")
+
+
+def test_what_is_damaged_in_the_journal_of_an_encoding_is_encoded_again(tmp_path: Path) -> None:
+    files = LatentFiles(tmp_path, WAV_TINY, make_origin(WAV_TINY, "of mine", ["a", "b", "c"]), np.array([0, 1, 2, 3]))
+    assert files.prepare() == [0, 1, 2]
+    for episode in (0, 2):
+        files.finish(episode)
+    journal = tmp_path / "latents.journal"
+    journal.write_bytes(journal.read_bytes().replace(b"\n0\n", b"\n\xff\n"))
+    assert files.prepare() == [0, 1]
+
+
+def test_latents_of_another_version_are_named(tmp_path: Path) -> None:
+    (tmp_path / "latents.json").write_text('{"augmentation": {"encodings": 1, "hue": 0.5}}')
+    with pytest.raises(ConfigurationError, match=r"latents\.json: augmentation.*'hue'"):
+        check_augmentation(tmp_path, AugmentationConfig(encodings=1))
+    with pytest.raises(StateError, match="encoded with another auto-encoder"):
+        check_origin(tmp_path, WAV_TINY, "of mine")
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: b"", lambda whole: b"\x00" + whole[1:]])
+def test_a_damaged_array_of_a_run_is_named_with_what_helps(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "frames.npy"
+    np.save(path, np.arange(6, dtype=np.uint8))
+    assert load_frames(path).tolist() == list(range(6))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(StateError, match=r"frames\.npy: damaged .*remove it, it is made anew"):
+        load_frames(path)
 
 
 @pytest.mark.parametrize(("count", "fraction"), [(1, 0.05), (3, 1.0)])

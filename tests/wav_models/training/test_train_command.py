@@ -282,6 +282,10 @@ def test_frames_of_known_episodes_are_not_decoded_again(datasets: list[str], tmp
     assert (both[0] == 7).all()
     assert np.array_equal(both[1 : len(first)], first[1:])
     assert both[len(first) :].any()
+    path.with_suffix(".json").write_text("[[")
+    with pytest.raises(StateError, match=r"frames\.json: damaged .*remove it, it is made anew"):
+        cache_frames(DatasetGroup([Path(datasets[0])], BIMANUAL_PIPER), WAV_TINY, path, 1)
+    path.with_suffix(".json").unlink()
     swapped = cache_frames(DatasetGroup([Path(d) for d in reversed(datasets)], BIMANUAL_PIPER), WAV_TINY, path, 1)
     assert np.array_equal(swapped[-len(first) :], first)
 

@@ -74,6 +74,7 @@ def test_other_measurements_are_not_mixed(tmp_path: Path) -> None:
     other.sha256 = "b"
     with pytest.raises(LiveError, match="has checkpoint_sha256 'a', now it is 'b'; move it away"):
         compare(LiveArguments(episodes=4, seed=0, out=tmp_path), other)
-    (tmp_path / "live_drawer_k0.json").write_text('{"episodes": 12}')
-    with pytest.raises(LiveError, match="no file of this measurement"):
-        compare(LiveArguments(out=tmp_path), Demo())
+    for told in ('{"episodes": 12}', '{"blocks": [', "[]"):
+        (tmp_path / "live_drawer_k0.json").write_text(told)
+        with pytest.raises(LiveError, match=r"live_drawer_k0\.json is no file of this measurement"):
+            compare(LiveArguments(out=tmp_path), Demo())

@@ -16,13 +16,16 @@ import av
 import numpy as np
 import pytest
 
+from tests.wav_models.training.recorded import record
 from tests.wav_policy.nodes.fake_browser import browser
+from wav_models.data.dataset import DatasetError
+from wav_models.embodiments import LIBERO_PANDA
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
 from wav_models.types import Observation, Plan
 from wav_policy.cli.main import main
 from wav_policy.monitor.commands import EPISODE, SEEK, SPEED, CommandError
-from wav_policy.monitor.open_recording import open_recording
+from wav_policy.monitor.open_recording import check_recording, open_recording
 from wav_policy.monitor.recording import Recording, ReplayError
 from wav_policy.monitor.replay import Replay
 from wav_policy.monitor.replay_film import film_replay
@@ -130,6 +133,11 @@ def test_what_is_no_recording_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
         open_recording(tmp_path, 0, SIZE, STEP_HZ, rgb_from_any)
     assert main(["replay", str(tmp_path / "nothing")]) == 2
     assert "does not exist" in capsys.readouterr().err
+    data = record(tmp_path / "libero", "tidy up", [True], robot=LIBERO_PANDA, fps=20)
+    assert main(["replay", str(data)]) == 2
+    assert "libero/meta/info.json: observation.state has shape [8]; bimanual_piper has" in capsys.readouterr().err
+    with pytest.raises(DatasetError, match="bimanual_piper"):
+        check_recording(data, 0)  # before a checkpoint is loaded
     (tmp_path / "broken.mcap").write_bytes(b"no bag at all")
     with pytest.raises(ReplayError):
         open_recording(tmp_path / "broken.mcap", 0, SIZE, STEP_HZ, rgb_from_any)

@@ -274,6 +274,7 @@ def test_measured_and_commanded_joints_may_share_a_topic(tmp_path: Path) -> None
         ({"damaged": range(20, 32)}, ["--instruction", "x"], "camera_f.*no whole picture for 0.3[0-9] s.*cut the reco"),
         ({"damaged": range(60)}, ["--instruction", "x"], "/camera_f/color/image_raw/compressed has no whole picture"),
         ({"broken": np.nan}, ["--instruction", "x"], "/puppet/joint_left has left_joint2 at nan"),
+        ({"broken": 1e39}, ["--instruction", "x"], r"/puppet/joint_left has left_joint2 at 1e\+39"),
     ],
 )
 def test_what_is_no_training_data_is_named_and_leaves_no_episode(

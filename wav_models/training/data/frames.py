@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from wav_models.data.samples import frames_per_step, step_actions
 from wav_models.presets import ModelConfig
 from wav_models.rewards.label import label_episode
 from wav_models.rewards.label_config import LabelConfig
-from wav_models.training.state import StateError, load_tensors, save_tensors
+from wav_models.training.state import StateError, load_json, load_tensors, save_tensors
 from wav_models.types import ImageArray
 from wav_models.worker_pool import worker_pool
 
@@ -36,6 +35,7 @@ appended to it makes others of them, and they are encoded again.
 
 FRAMES, TABLE = "frames.npy", "table.safetensors"
 _ARRAYS: Final = ("states", "actions", "values", "starts", "imitated")
+_ANEW: Final = "remove it, it is made anew"
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class CachedFrames:
 
     def read(self, episode: int, steps: range) -> ImageArray:
         first = int(self.starts[episode])
-        return np.array(np.load(self.path, mmap_mode="r")[first + steps.start : first + steps.stop])
+        return np.array(load_frames(self.path)[first + steps.start : first + steps.stop])
 
 
 def held_out_episodes(episodes: Sequence[Fingerprint], fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -215,12 +215,12 @@ def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_proc
     shape = (int(starts[-1]), model.num_views, *model.latent.image_size, 3)
     known = _known_episodes(path, dataset)
     if known == len(dataset):
-        return np.load(path, mmap_mode="r")
+        return load_frames(path)
     dataset.check(num_processes)
     partial = path.with_name(path.name + ".partial")
     frames = allocate(partial, np.dtype(np.uint8), shape)
     if known:
-        frames[: int(starts[known])] = np.load(path, mmap_mode="r")
+        frames[: int(starts[known])] = load_frames(path)
     frames.flush()
     jobs = [
         (dataset, model, partial, range(known + first, len(dataset), num_processes), starts)
@@ -231,7 +231,20 @@ def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_proc
     _index_path(path).unlink(missing_ok=True)
     partial.replace(path)
     write_json(_index_path(path), fingerprints(dataset))
-    return np.load(path, mmap_mode="r")
+    return load_frames(path)
+
+
+def load_frames(path: Path) -> NDArray[np.uint8]:
+    """What `cache_frames` wrote, memory-mapped; StateError where it is damaged."""
+    return load_array(path, _ANEW)
+
+
+def load_array(path: Path, remedy: str) -> np.memmap[Any, Any]:
+    """An array that is there, memory-mapped; StateError, which ends with `remedy`, where it is damaged."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise StateError(f"{path}: damaged ({error}); {remedy}") from error
 
 
 def allocate(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
@@ -255,7 +268,7 @@ def _known_episodes(path: Path, dataset: DatasetGroup) -> int:
     """How many of the first episodes `path` holds: all that it holds, or none if they are others."""
     if not path.is_file() or not _index_path(path).is_file():
         return 0
-    held = json.loads(_index_path(path).read_text(encoding="utf-8"))
+    held = load_json(_index_path(path), list, _ANEW)
     return len(held) if held == fingerprints(dataset)[: len(held)] else 0
 
 

@@ -17,15 +17,17 @@ from typing import Any
 
 import numpy as np
 
+from wav_models.configuration import from_dict
 from wav_models.data.durable import publish, sync, write_json
 from wav_models.presets import ModelConfig
 from wav_models.training.config import AugmentationConfig
-from wav_models.training.data.frames import IntArray, allocate
+from wav_models.training.data.frames import IntArray, allocate, load_array
 from wav_models.training.data.latent_store import LatentArray, LatentStore
-from wav_models.training.state import StateError
+from wav_models.training.state import StateError, load_json
 
 LATENTS, FUTURES, ORIGIN, JOURNAL = "latents.npy", "futures.npy", "latents.json", "latents.journal"
 REMEDY = "run `wav train latents` first"
+_ANEW = "remove it, then run `wav train latents`"
 
 Origin = dict[str, Any]
 """autoencoder_sha256; step_hz; image_size; future_image_offsets where they decide the latents; the episodes; the
@@ -88,7 +90,7 @@ def load_latents(run: Path, model: ModelConfig, num_steps: int, autoencoder_sha2
 def _load(path: Path, shape: tuple[int, ...]) -> LatentArray:
     if not path.is_file():
         raise StateError(f"{path}: no such file; {REMEDY}")
-    array: LatentArray = np.load(path, mmap_mode="r")
+    array: LatentArray = load_array(path, _ANEW)
     if array.shape != shape:
         raise StateError(f"{path}: shape {array.shape}, of this model and the table's steps {shape}; {REMEDY}")
     return array
@@ -97,12 +99,11 @@ def _load(path: Path, shape: tuple[int, ...]) -> LatentArray:
 def _held(run: Path) -> Origin:
     """Origin of the latents that a run has; empty where it has none."""
     path = run / ORIGIN
-    origin: Origin = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return origin
+    return load_json(path, dict, _ANEW) if path.is_file() else {}
 
 
 def _augmentation(origin: Origin) -> AugmentationConfig:
-    return AugmentationConfig(**origin.get("augmentation", {}))
+    return from_dict(AugmentationConfig, origin.get("augmentation", {}), f"{ORIGIN}: augmentation")
 
 
 def check_augmentation(run: Path, augmentation: AugmentationConfig) -> None:
@@ -119,7 +120,7 @@ def check_origin(run: Path, model: ModelConfig, autoencoder_sha256: str | None) 
         raise StateError(
             f"{run / ORIGIN}: no such file, so nobody knows of which auto-encoder the latents are; {REMEDY}"
         )
-    if autoencoder_sha256 not in (None, held["autoencoder_sha256"]):
+    if autoencoder_sha256 not in (None, held.get("autoencoder_sha256")):
         raise StateError(f"{run / LATENTS}: encoded with another auto-encoder than the run has now; {REMEDY}")
     offsets = held.get("future_image_offsets", [])
     if offsets != _window_offsets(model):
@@ -205,12 +206,14 @@ class LatentFiles:
     def finished(self) -> set[int] | None:
         """Episodes that the journal lists; None if there is none of these latents."""
         try:
-            lines = (self.run / JOURNAL).read_text(encoding="utf-8").splitlines(keepends=True)
+            text = (self.run / JOURNAL).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
+        lines = text.splitlines(keepends=True)
         if not lines or lines[0] != self._journal_head:
             return None
-        return {int(line) for line in lines[1:] if line.endswith("\n")}  # the last one may have been cut off
+        # The last one may have been cut off; what is no number is of none.
+        return {int(line) for line in lines[1:] if line.endswith("\n") and line[:-1].isdecimal()}
 
     def publish(self) -> None:
         """Give complete files their names; goes on where it was ended."""
@@ -250,7 +253,7 @@ class LatentFiles:
             for name, shape in self._shapes.items():
                 array = allocate(self._partial(name), np.dtype(np.float16), shape)
                 if num_known_steps:
-                    array[:num_known_steps] = np.load(self.run / name, mmap_mode="r")[:num_known_steps]
+                    array[:num_known_steps] = load_array(self.run / name, _ANEW)[:num_known_steps]
                 array.flush()
         except OSError:
             for name in self._shapes:

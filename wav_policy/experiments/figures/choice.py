@@ -57,6 +57,7 @@ def measure_futures(inputs: ReportInputs) -> Files:
     from wav_policy.experiments.branching_world import BranchingWorld, watch_operator
     from wav_policy.experiments.diagnose_command import make_reader
 
+    inputs.require_simulated()
     planner = load_planner_config(inputs.checkpoint)
     reader = make_reader(inputs.checkpoint, planner)
     noise = reader.video_noise(planner.num_video_samples, torch.Generator().manual_seed(inputs.seed))

@@ -37,11 +37,19 @@ class ReportInputs:
     log: TrialLog
 
     def dataset(self) -> Dataset:
-        """The dataset, where one was given."""
+        """The dataset, where one was given; DatasetError unless it is of the checkpoint's robot."""
+        from wav_models.checkpoint import load_model_config
         from wav_models.data.dataset import Dataset
 
         assert self.data is not None
-        return Dataset(self.data)
+        return Dataset(self.data, robot=load_model_config(self.checkpoint).embodiment)
+
+    def require_simulated(self) -> None:
+        """EmbodimentError unless the simulator is of the checkpoint's robot."""
+        from wav_models.checkpoint import load_model_config
+        from wav_policy.robot.joints import ROBOT
+
+        load_model_config(self.checkpoint).embodiment.require(ROBOT, f"checkpoint {self.checkpoint}", "the simulator")
 
     def split(self, dataset: Dataset) -> Split:
         """Episodes that training held out, where the checkpoint knows this dataset; else all, with a warning."""

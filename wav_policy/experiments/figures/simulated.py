@@ -64,6 +64,7 @@ def measure_feasibility(inputs: ReportInputs) -> Files:
     from wav_policy.experiments.diagnose_command import make_reader
     from wav_policy.experiments.feasibility import FeasibilityTest, draw_steps, draw_uniform, survival
 
+    inputs.require_simulated()
     planner = replace(load_planner_config(inputs.checkpoint), action_noise_std=1.0)
     reader = make_reader(inputs.checkpoint, planner)
     cell = BranchingWorld(inputs.tasks[0])

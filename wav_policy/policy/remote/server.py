@@ -26,8 +26,9 @@ from websockets.sync.server import ServerConnection, serve
 
 from wav_models.alignment import memory_times, newest_at
 from wav_models.presets import ModelConfig
-from wav_models.types import ImageArray, Observation
+from wav_models.types import ImageArray, Observation, Plan
 from wav_policy.policy.chunk_continuation import CommittedMotion
+from wav_policy.policy.planning_effort import EffortStatistics
 from wav_policy.policy.planning_worker import Policy
 from wav_policy.policy.remote.cut_off import NotTakenError, cut_off_after, sentences
 from wav_policy.policy.remote.mapping import MappingError, RemoteMapping
@@ -71,7 +72,8 @@ class PolicyServer:
         policy: plans.
         host, port: to listen on; port 0 takes a free one.
         token: what clients must send as API key; None: none, for the loopback address only.
-        report: called with a sentence when a client comes, goes, or sends what does not fit.
+        report: called with a sentence when a client comes, goes, or sends what does not fit, and when plans begin or
+            cease to be made without planning.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -85,6 +87,7 @@ class PolicyServer:
         self._token, self._report = token, report
         self._metadata = pack({"name": policy.config.name, WAV_METADATA: asdict(self._mapping)})
         self._planning = threading.Lock()
+        self._effort = EffortStatistics(policy.planner)
         self._last_client: _Client | None = None
         self._clients: set[_Client] = set()
         self._opening: dict[socket.socket, None] = {}
@@ -205,7 +208,8 @@ class PolicyServer:
                 if self._last_client is not client:
                     self._policy.reset()  # never a warm start from another client's task
                     self._last_client = client
-                rows = self._policy.plan(observation, committed=committed).chunk.positions
+                plan = self._policy.plan(observation, committed=committed)
+                self._count(plan)
         except (WireError, MappingError) as error:
             self._report(f"{client.name}: {error}")
             return str(error)
@@ -213,8 +217,16 @@ class PolicyServer:
             self._report(f"{client.name}: planning failed: {type(error).__name__}: {error}")
             return f"planning failed: {type(error).__name__}: {error}"
         timing = {"infer_ms": 1e3 * (time.monotonic() - began)}
-        answer = {"actions": self._mapping.to_remote(rows), "server_timing": timing}
+        answer = {"actions": self._mapping.to_remote(plan.chunk.positions), "server_timing": timing}
         return pack(answer | ({STAMP: question[STAMP]} if isinstance(question.get(STAMP), float) else {}))
+
+    def _count(self, plan: Plan) -> None:
+        """Say when plans begin to be made without planning, and when they are not any more."""
+        before = self._effort.complaint
+        self._effort.add(plan)
+        complaint = self._effort.complaint
+        if (before is None) != (complaint is None):
+            self._report(complaint or "planning again")
 
     def _committed(self, question: Mapping[str, Any]) -> CommittedMotion | None:
         if POSITIONS not in question:

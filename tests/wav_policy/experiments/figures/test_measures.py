@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.wav_models.training.recorded import record
+from wav_models.embodiments import LIBERO_PANDA
 from wav_policy.cli.main import main
 from wav_policy.experiments.figures import choice, recorded, simulated
 
@@ -49,6 +50,23 @@ def test_figures_of_the_simulator(
     assert measured["survival"]["uniform over the joint limits"][0] == 0.0
     assert (tmp_path / "index.html").read_text().count("<figure>") == 2
     assert "feasibility" in capsys.readouterr().out
+
+
+def test_checkpoint_data_and_simulator_are_of_one_robot(
+    random_checkpoint: Path, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = record(tmp_path / "libero", "tidy up", [True], robot=LIBERO_PANDA, fps=20)
+    report = ["report", "--out", str(tmp_path / "report"), "--data", str(data)]
+    for measure in ("value", "rollout", "rewards"):
+        assert main([*report, "--measure", measure, "--checkpoint", str(random_checkpoint)]) == 2
+        assert "libero/meta/info.json: observation.state has shape [8]; bimanual_piper has" in capsys.readouterr().err
+    libero = ["--checkpoint", str(repository / "checkpoints/wav-tiny-libero")]
+    for measure in ("futures", "feasibility", "cost"):
+        assert main([*report, "--measure", measure, *libero]) == 2
+        assert "wav-tiny-libero is of the robot libero_panda, the " in (said := capsys.readouterr().err)
+        assert " of bimanual_piper: actions are end_effector_deltas, not joint_targets" in said
+    assert main([*report, "--measure", "rewards", *libero]) == 0
+    assert "discounted return" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

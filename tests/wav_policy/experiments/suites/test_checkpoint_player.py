@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +17,7 @@ import torch
 
 from tests.wav_policy.experiments.suites import counting_environment as counting
 from wav_models.checkpoint import save_checkpoint
+from wav_models.configuration import from_dict
 from wav_models.data.check import check_dataset
 from wav_models.data.conventions import Conventions
 from wav_models.data.dataset import Dataset, DatasetError
@@ -85,6 +88,17 @@ def test_the_published_configuration_for_libero() -> None:
     assert (horizon.action_horizon, horizon.num_execute_steps, WAV_2B_LIBERO.num_views) == (36, 8, 2)
     assert WAV_2B_LIBERO.value.out_channels == 10
     assert len(WAV_2B_LIBERO.future_image_offsets) == 9
+
+
+def test_the_published_planner_is_the_one_that_is_told(repository: Path) -> None:
+    text = (repository / "docs/benchmarks_public.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"`(\{\"num_video_samples\".*?\})`", text, re.DOTALL)
+    planner = from_dict(PlannerConfig, json.loads(told))
+    pairs = planner.num_video_samples * planner.num_value_samples
+    assert (planner.num_iterations, planner.num_video_samples, planner.num_value_samples) == (3, 30, 5)
+    assert (planner.num_video_elites / planner.num_video_samples, planner.num_value_elites / pairs) == (0.9, 0.1)
+    published = (planner.video_times, planner.score, planner.selection, planner.shared_value_noise)
+    assert published == ((0.0,), "snr", "sample", False)
 
 
 def test_a_checkpoint_plays(environment: SuiteEnvironment, checkpoint: Path) -> None:

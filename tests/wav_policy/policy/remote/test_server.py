@@ -24,7 +24,7 @@ from wav_models import project_files
 from wav_models.data.images import resize_image
 from wav_models.planner.config import PlannerConfig
 from wav_models.presets import WAV_TINY
-from wav_models.types import ActionChunk, ImageArray, Observation, Plan
+from wav_models.types import ActionChunk, ImageArray, Observation, Plan, PlanRound
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.policy.chunk_continuation import CommittedMotion
 from wav_policy.policy.remote.connection import TOKEN_VARIABLE, RemoteError
@@ -42,6 +42,8 @@ class Recorded:
 
     def __init__(self) -> None:
         self.config = WAV_TINY
+        self.planner = PlannerConfig(num_iterations=0)
+        self.rounds: tuple[PlanRound, ...] = ()
         self.description = "no networks"
         self.asked: list[tuple[Observation, CommittedMotion | None]] = []
         self.num_resets = 0
@@ -54,7 +56,7 @@ class Recorded:
             raise self.error
         self.asked.append((observation, committed))
         chunk = ActionChunk(np.tile(observation.joint_state, (16, 1)), observation.stamp, 0.1)
-        return Plan(chunk, np.ones(16), (), "planning off", {}, 0)
+        return Plan(chunk, np.ones(16), self.rounds, "planning off", {}, 0)
 
     def imagine(self, plan: Plan) -> ImageArray:
         raise NotImplementedError
@@ -128,6 +130,22 @@ def test_one_picture_at_a_time_is_given_a_memory(client: ClientConnection, polic
     assert (first == 10).all()
     assert (second[:, 0] == 10).all()
     assert (second[:, 1] == 20).all()
+
+
+def test_plans_without_a_round_are_told_where_rounds_are_asked_for(policy: Recorded) -> None:
+    said: list[str] = []
+    for policy.planner in (PlannerConfig(num_iterations=0), PlannerConfig(num_iterations=3)):
+        with (
+            closing(PolicyServer(policy, "127.0.0.1", 0, None, said.append)) as server,
+            connect(f"ws://127.0.0.1:{server.port}") as client,
+        ):
+            client.recv()
+            one = (PlanRound(np.zeros(2), np.zeros((2, 1)), np.zeros(2), 0.1),)
+            for policy.rounds in ((), (), *9 * [one]):
+                client.send(packed(question()))
+                client.recv()
+    told = [text for text in said if "plan" in text]
+    assert told == ["acting WITHOUT planning: the deadline leaves no time for a round", "planning again"]
 
 
 def test_another_clients_task_is_no_warm_start(server: PolicyServer, policy: Recorded) -> None:

@@ -1,4 +1,4 @@
-"""Services, goals, chunks, faults and two clocks in any order: every frame that leaves keeps the limits in real time."""
+"""Services, goals, chunks, faults and two clocks in any order: each frame that leaves keeps the limits in real time."""
 
 from __future__ import annotations
 

@@ -34,3 +34,14 @@ def test_every_name_in_all_exists(name: str) -> None:
     missing = [export for export in module.__all__ if not hasattr(module, export)]
     assert missing == []
     assert len(set(module.__all__)) == len(module.__all__), "a name is listed twice"
+
+
+def test_a_name_is_of_one_class_only() -> None:
+    """In both packages; private classes are their own modules' affair."""
+    found: dict[str, list[str]] = {}
+    for package in ("wav_models", "wav_policy"):
+        for path in sorted((REPOSITORY / package).rglob("*.py")):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    found.setdefault(node.name, []).append(str(path.relative_to(REPOSITORY)))
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants import of_arms, of_driver, of_links, of_loop, of_networks, of_planner, of_robot
+from tests.mutants import of_arms, of_driver, of_input, of_links, of_loop, of_networks, of_planner, of_robot
 from tests.mutants.mutant import Mutant
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -15,6 +15,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *of_arms.MUTANTS,
     *of_driver.MUTANTS,
     *of_links.MUTANTS,
+    *of_input.MUTANTS,
 )
 
 FAST: Final = frozenset(

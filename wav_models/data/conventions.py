@@ -40,7 +40,7 @@ REST_SHARE: Final = 0.35
 
 
 @dataclass(frozen=True)
-class Finding:
+class BrokenConvention:
     """One convention that does not hold."""
 
     is_error: bool
@@ -113,7 +113,7 @@ class Conventions:
         """Steps by which the state follows the action, median over episodes; None where nothing moves."""
         return float(np.median(self._lags)) if self._lags else None
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[BrokenConvention]:
         """What does not hold."""
         if not np.isfinite(self._lowest[0]).all():
             return
@@ -121,30 +121,30 @@ class Conventions:
         if self._robot.relative_to_state:
             yield from self._of_joint_targets()
 
-    def _of_joint_targets(self) -> Iterator[Finding]:
+    def _of_joint_targets(self) -> Iterator[BrokenConvention]:
         joints = self._robot.arm_columns
         relative = float(np.median(self._farthest[joints]))
         if relative > RELATIVE_DISTANCE:
-            yield Finding(
+            yield BrokenConvention(
                 True,
                 f"actions are {relative:.2f} rad away from the state (largest distance, median over joints; one that "
                 f"follows stays within {RELATIVE_DISTANCE}): relative actions, or another unit than the state's?",
                 "store absolute joint targets: add the state to relative actions, use one unit for both",
             )
         if self._equal:
-            yield Finding(
+            yield BrokenConvention(
                 False,
                 "every action equals the state of its frame: a policy of these learns to stand still",
                 "store what was commanded upon each frame, such as the leader's joints",
             )
         elif self.lag == 0.0:
-            yield Finding(
+            yield BrokenConvention(
                 False,
                 "actions are where the joints are in the same frame, not where they go: a policy of these lags behind",
                 "store what was commanded upon each frame, or the state of the next one",
             )
         elif self.lag is not None and self.lag >= MAX_LAG:
-            yield Finding(
+            yield BrokenConvention(
                 False,
                 f"the state follows the action only {MAX_LAG} frames later, or not at all",
                 "were actions and states recorded with clocks that differ?",
@@ -152,15 +152,15 @@ class Conventions:
         yield from self._rest_and_ends()
         motion = float((self._highest[0] - self._lowest[0])[joints].max())
         if motion < LEAST_MOTION:
-            yield Finding(
+            yield BrokenConvention(
                 False,
                 f"no joint moves more than {motion:.3f} rad in all episodes",
                 "is the unit of the joints radians?",
             )
 
-    def _rest_and_ends(self) -> Iterator[Finding]:
+    def _rest_and_ends(self) -> Iterator[BrokenConvention]:
         if self.rest_share is not None and self.rest_share > REST_SHARE:
-            yield Finding(
+            yield BrokenConvention(
                 False,
                 f"{self.rest_share:.0%} of the frames ask for no motion, up to {max(self._rests):.1f} s in one go",
                 "cut the rests, or train with drop_still_steps: a policy learns to stand still from them",
@@ -168,13 +168,13 @@ class Conventions:
         for (joint, end), seconds in self._at_end.items():
             if seconds > CLIPPED_SECONDS:
                 channel = self._robot.actions[joint]
-                yield Finding(
+                yield BrokenConvention(
                     False,
                     f"{channel.name} is told {end:.4f} {channel.unit} for {seconds:.1f} s as its arm moves: clipped?",
                     "look at the limits that it was recorded with; a policy learns to push against them",
                 )
 
-    def _outside(self) -> Iterator[Finding]:
+    def _outside(self) -> Iterator[BrokenConvention]:
         if not self._limited:
             return
         robot = self._robot
@@ -186,7 +186,7 @@ class Conventions:
             low, high = self._lowest[row], self._highest[row]
             for column in np.flatnonzero((low < lower - margin) | (high > upper + margin)):
                 channel = channels[column]
-                yield Finding(
+                yield BrokenConvention(
                     True,
                     f"{what} {channel.name} runs from {low[column]:.3f} to {high[column]:.3f} {channel.unit}; the "
                     f"robot's from {lower[column]:.3f} to {upper[column]:.3f}",

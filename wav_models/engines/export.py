@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 EXPORTER_PACKAGES: Final = ("torch", "onnx", "onnxscript")
 WEIGHTS: Final = "weights.bin"
 
-Report = Callable[[str, int, int], None]
+TellProgress = Callable[[str, int, int], None]
 """Called with every finished graph: its name, which one it is, and of how many."""
 
 
@@ -112,7 +112,7 @@ def export(
     directory: Path,
     *,
     only: tuple[str, ...] = (),
-    report: Report | None = None,
+    report: TellProgress | None = None,
     measured: bool = True,
 ) -> Manifest:
     """Write the graphs of a checkpoint, see `export_model`; then run them, where all are there and can run here, so
@@ -136,7 +136,7 @@ def export_model(
     directory: Path,
     *,
     only: tuple[str, ...] = (),
-    report: Report | None = None,
+    report: TellProgress | None = None,
 ) -> Manifest:
     """Write all graphs and their manifest; an older export of that name is replaced once the new one is complete.
 

@@ -57,7 +57,7 @@ class Lent:
 
     output: Any
     inputs: Any
-    recording: Recording
+    recording: RecordedCall
     number: int
 
     @property
@@ -69,7 +69,7 @@ class Lent:
         return self if self.is_current else self.recording.run(self.inputs)
 
 
-class Recording:
+class RecordedCall:
     """One function over buffers of one shape."""
 
     def __init__(self, function: Callable[..., Any], inputs: Any, fixed: Fixed, recorder: Recorder) -> None:
@@ -119,7 +119,7 @@ class Replays:
         self.lock = threading.RLock()
         self._recorder = recorder
         self._fixed = Fixed()
-        self._recordings: OrderedDict[Any, Recording] = OrderedDict()
+        self._recordings: OrderedDict[Any, RecordedCall] = OrderedDict()
 
     def run(self, function: Callable[..., Any], *inputs: Any) -> Lent:
         """The output of `function(*inputs)`, from a recording of that shape; made at the first call."""
@@ -134,7 +134,7 @@ class Replays:
     def _record(self, key: Any, function: Callable[..., Any], inputs: Any) -> None:
         while len(self._recordings) >= NUM_RECORDINGS:
             self._drop()
-        recording = Recording(function, inputs, self._fixed, self._recorder)
+        recording = RecordedCall(function, inputs, self._fixed, self._recorder)
         self._fixed.add(recording.output)
         self._recordings[key] = recording
 

@@ -22,7 +22,7 @@ from wav_models.training.data.latent_files import check_episodes, check_origin
 from wav_models.training.data.latents import AUTOENCODER, autoencoder_sha256, load_autoencoder
 from wav_models.training.loop import weights_path
 from wav_models.training.run import NORMALIZATION, Run
-from wav_models.training.state import Ancestor, Progress, StateError, joined, load_json, training_calls
+from wav_models.training.state import Ancestor, StageProgress, StateError, joined, load_json, training_calls
 from wav_models.training.steps import copy_averages, load_averages, print_warning, summary
 
 
@@ -101,7 +101,7 @@ def _planner(run: Run, directory: Path, distilled: dict[str, Any] | None) -> Pla
     return replace(student.applied(own), action_noise_std=distilled["action_noise_std"])
 
 
-def _require_one_training(run: Run, trained: dict[str, Progress]) -> None:
+def _require_one_training(run: Run, trained: dict[str, StageProgress]) -> None:
     """StateError unless the stages were trained on what the run has now, each upon the others as they are now."""
     inputs, weights = run.inputs(), {stage: progress.weights for stage, progress in trained.items()}
     if run.base is not None:  # whose weights the checkpoint has where no stage has trained them
@@ -117,7 +117,7 @@ def _trained_config(stages: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {**last[list(stages)[-1]], **{stage: config[stage] for stage, config in last.items()}}
 
 
-def _data_record(run: Run, dataset: DatasetGroup, trained: dict[str, Progress]) -> dict[str, Any]:
+def _data_record(run: Run, dataset: DatasetGroup, trained: dict[str, StageProgress]) -> dict[str, Any]:
     """What was trained on and what was held out: by place in the datasets, and by what the episodes are."""
     held_out = held_out_episodes(fingerprints(dataset), run.config.validation_fraction, run.config.seed)
     return {
@@ -133,7 +133,7 @@ def _data_record(run: Run, dataset: DatasetGroup, trained: dict[str, Progress]) 
     }
 
 
-def _identities(run: Run, held_out: np.ndarray, trained: dict[str, Progress]) -> dict[str, Any]:
+def _identities(run: Run, held_out: np.ndarray, trained: dict[str, StageProgress]) -> dict[str, Any]:
     """Episodes by what they are; what the weights were trained on before counts as trained on."""
     table = Table.load(run.directory / TABLE)
     before = {i for progress in trained.values() for state in progress.ancestors for i in state.get("trained_on", ())}
@@ -142,7 +142,7 @@ def _identities(run: Run, held_out: np.ndarray, trained: dict[str, Progress]) ->
     return {"trained_on": sorted(own | before), "held_out": sorted(kept)}
 
 
-def _ancestors(run: Run, trained: dict[str, Progress]) -> list[Ancestor]:
+def _ancestors(run: Run, trained: dict[str, StageProgress]) -> list[Ancestor]:
     """Every state whose weights the stages began with, but for these stages as they are now."""
     lineages = joined(*(progress.lineage(run.state_path(stage)) for stage, progress in trained.items()))
     now = {(run.state_path(stage).name, progress.weights) for stage, progress in trained.items()}

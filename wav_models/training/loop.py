@@ -25,8 +25,8 @@ from wav_models.training.parallel import Losses, StopRequest, TrainingWorker, st
 from wav_models.training.randomness import RngStreams, streams_at
 from wav_models.training.shares import put_together, write_shares
 from wav_models.training.state import (
-    Progress,
     Provenance,
+    StageProgress,
     StateError,
     TrainState,
     load_progress,
@@ -36,7 +36,7 @@ from wav_models.training.state import (
 )
 from wav_models.training.trackers import Track
 
-Report = Callable[[str], None]
+Say = Callable[[str], None]
 
 BEST = "best"
 
@@ -90,7 +90,7 @@ class Budget:
         if self.seconds is not None and not 0.0 < self.seconds < math.inf:
             raise ValueError(f"seconds is {self.seconds:g} (60 times the minutes); a positive number fits")
 
-    def fraction(self, progress: Progress) -> float:
+    def fraction(self, progress: StageProgress) -> float:
         """How much of the budget is used; 1 and above ends it."""
         if self.steps is not None:
             return progress.step / self.steps
@@ -114,7 +114,7 @@ def train(
     *,
     worker: TrainingWorker | None = None,
     resume: bool = False,
-    report: Report = print,
+    report: Say = print,
     track: Track = lambda values, step: None,
     provenance: Provenance | None = None,
 ) -> TrainState:
@@ -174,7 +174,7 @@ def initial_state(stage: Stage, config: LoopConfig) -> TrainState:
         fused=True,
     )
     average = {name: p.detach().clone() if p.requires_grad else p.detach() for name, p in parameters.items()}
-    return TrainState(parameters, average, optimizer, Progress())
+    return TrainState(parameters, average, optimizer, StageProgress())
 
 
 @dataclass
@@ -189,7 +189,7 @@ class _Loop:
     path: Path
     worker: TrainingWorker
     state: TrainState
-    report: Report
+    report: Say
     track: Track
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ from wav_models.data.episode_filter import EpisodeFilter
 from wav_models.training.config import TrainConfig
 from wav_models.training.data.frames import TABLE
 from wav_models.training.data.latent_files import ORIGIN
-from wav_models.training.state import Progress, load_progress
+from wav_models.training.state import StageProgress, load_progress
 
 NORMALIZATION: Final = "normalization.json"
 
@@ -98,6 +98,6 @@ class Run:
         hashes = {name: file_sha256(self.directory / file)[:16] for name, file in files.items()}
         return {**{name: getattr(self.config, name) for name in ("preset", "seed", "validation_fraction")}, **hashes}
 
-    def progress(self, stage: str) -> Progress:
+    def progress(self, stage: str) -> StageProgress:
         """How far a stage is; StateError where it has not been trained."""
         return load_progress(self.state_path(stage), f"run `wav train {stage}` first")

@@ -34,7 +34,7 @@ class StateError(Exception):
 
 
 @dataclass
-class Progress:
+class StageProgress:
     """How far a stage is.
 
     Attributes:
@@ -62,7 +62,7 @@ class Progress:
     best: float | None = None
 
     @classmethod
-    def read(cls, path: Path, numbers: dict[str, Any]) -> Progress:
+    def read(cls, path: Path, numbers: dict[str, Any]) -> StageProgress:
         """What the state at `path` says; StateError where another version wrote it."""
         if numbers.keys() != {field.name for field in fields(cls)}:
             raise StateError(f"{path}: written by another version; train anew (--start takes a checkpoint's weights)")
@@ -104,7 +104,7 @@ def training_calls(step: int, calls: Sequence[dict[str, Any]]) -> list[dict[str,
 
 
 def weights_of(step: int, calls: Sequence[dict[str, Any]]) -> str:
-    """See `Progress.weights`."""
+    """See `StageProgress.weights`."""
     made = [step, training_calls(step, calls)]
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -124,7 +124,7 @@ class Provenance:
     Attributes:
         inputs: what tells the model, the data and the split from others, by name.
         call: this call: its command, data, time, configuration.
-        before: stages before this one in its run -> `Progress.weights` that it begins with.
+        before: stages before this one in its run -> `StageProgress.weights` that it begins with.
         ancestors: every state whose weights it began with, and theirs.
     """
 
@@ -221,14 +221,14 @@ def shared_like(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor, like.device_mesh, like.placements) if isinstance(like, DTensor) else tensor
 
 
-def load_progress(path: Path, remedy: str) -> Progress:
+def load_progress(path: Path, remedy: str) -> StageProgress:
     """How far the state at `path` is, without its tensors.
 
     Raises:
         StateError: missing or damaged file; the message ends with `remedy`.
     """
     _, numbers = load_tensors(path, remedy, prefix="no tensor")
-    return Progress.read(path, numbers)
+    return StageProgress.read(path, numbers)
 
 
 @dataclass
@@ -241,7 +241,7 @@ class TrainState:
     parameters: dict[str, nn.Parameter]
     average: dict[str, Tensor]
     optimizer: torch.optim.AdamW
-    progress: Progress
+    progress: StageProgress
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is saved, where it is; with shares on several workers, this one's."""
@@ -268,7 +268,7 @@ class TrainState:
                 raise StateError(f"{path}: tensors do not fit this configuration: {', '.join(sorted(wrong)[:5])}")
             for name, parameter in self.parameters.items():
                 self._load(name, parameter, file, names)
-        self.progress = Progress.read(path, numbers)
+        self.progress = StageProgress.read(path, numbers)
 
     def _load(self, name: str, parameter: nn.Parameter, file: Any, names: set[str]) -> None:
         def shared(full_name: str) -> Tensor:

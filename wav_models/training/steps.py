@@ -49,7 +49,7 @@ from wav_models.training.data.latents import (
     load_autoencoder,
     load_episodes,
 )
-from wav_models.training.loop import Budget, Report, train
+from wav_models.training.loop import Budget, Say, train
 from wav_models.training.low_rank import merged
 from wav_models.training.metrics import JUDGED_BY, HeldOut
 from wav_models.training.parallel import TrainingWorker, run_workers
@@ -58,8 +58,8 @@ from wav_models.training.stage_table import make_stage
 from wav_models.training.stages import BaseStage
 from wav_models.training.state import (
     Ancestor,
-    Progress,
     Provenance,
+    StageProgress,
     StateError,
     TrainState,
     joined,
@@ -292,7 +292,7 @@ def _train_and_record(
     _say(f"[{stage.name}] {done}: {state.progress.step} steps, {state.progress.samples} samples")
 
 
-def summary(progress: Progress) -> dict[str, Any]:
+def summary(progress: StageProgress) -> dict[str, Any]:
     """What a record says of how far a stage is."""
     return {
         "calls": progress.calls,
@@ -304,7 +304,7 @@ def summary(progress: Progress) -> dict[str, Any]:
     }
 
 
-def load_averages(run: Run, model: WAVModel, stages: tuple[str, ...], *, warn: Report) -> dict[str, Progress]:
+def load_averages(run: Run, model: WAVModel, stages: tuple[str, ...], *, warn: Say) -> dict[str, StageProgress]:
     """Put the averaged weights of these stages, in order, into the model, whose `config` becomes theirs.
 
     Args:
@@ -317,7 +317,7 @@ def load_averages(run: Run, model: WAVModel, stages: tuple[str, ...], *, warn: R
     Raises:
         StateError: a stage has not been trained, or with another preset.
     """
-    trained: dict[str, Progress] = {}
+    trained: dict[str, StageProgress] = {}
     for stage in stages:
         path = run.state_path(stage)
         if not path.is_file() and (run.base is not None or stage == DISTIL):
@@ -335,7 +335,7 @@ def load_averages(run: Run, model: WAVModel, stages: tuple[str, ...], *, warn: R
     return trained
 
 
-def _most_given(progress: Progress) -> int | None:
+def _most_given(progress: StageProgress) -> int | None:
     """Steps of a chunk that the action stage was given at most, by its last call; None where it was given none."""
     *_, last = [{}, *training_calls(progress.step, progress.calls)]
     most: int = last.get("config", {}).get("action", {}).get("prefix_steps", (0, 0))[1]
@@ -379,7 +379,7 @@ def _weights(table: Table, config: TrainConfig) -> NDArray[np.float64]:
     return datasets[episode] * np.where(begins, config.start_weight, 1)
 
 
-def copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> tuple[Progress, int]:
+def copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> tuple[StageProgress, int]:
     """How far the stage is, and how many averages it has of that part of the model: a stage keeps what it trains."""
     tensors, numbers = load_tensors(path, remedy="train that stage first", prefix=prefix)
     parameters, tensors = dict(model.named_parameters()), merged(tensors)
@@ -387,7 +387,7 @@ def copy_averages(path: Path, model: nn.Module, prefix: str, part: str) -> tuple
         if part + name not in parameters or parameters[part + name].shape != tensor.shape:
             raise StateError(f"{path}: tensor {part}{name} does not fit this preset")
         parameters[part + name].data.copy_(tensor)
-    return Progress.read(path, numbers), len(tensors)
+    return StageProgress.read(path, numbers), len(tensors)
 
 
 def _split(starts: np.ndarray, episodes: Sequence[Fingerprint], config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:

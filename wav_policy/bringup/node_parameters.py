@@ -170,10 +170,8 @@ class PiperNodeConfig:
 
     def __post_init__(self) -> None:
         """ValueError naming the field that is not usable."""
-        if self.can_interface not in INTERFACES:
-            raise ValueError(f"can_interface '{self.can_interface}' is not one of: {', '.join(INTERFACES)}")
-        if self.arms not in ("both", *SIDES):
-            raise ValueError(f"arms '{self.arms}' is not one of: both, {', '.join(SIDES)}")
+        check_choice("can_interface", self.can_interface, INTERFACES)
+        check_choice("arms", self.arms, ("both", *SIDES))
         if self.safety.max_tick < 2.0 / self.control_rate:
             raise ValueError(
                 f"safety.max_tick {self.safety.max_tick:g} s must be at least two periods of control_rate "

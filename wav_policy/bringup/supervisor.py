@@ -35,7 +35,7 @@ _FATAL = re.compile(r"\[FATAL\] \[[\d.]+\] \[([^\]]+)\]: (.+)")
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedProcess:
     """A process that ended by itself.
 
     Attributes:
@@ -127,12 +127,12 @@ class Supervisor:
             with contextlib.suppress(OSError, ValueError):
                 self._write(f"[{name}] {line.rstrip()}")
 
-    def poll(self) -> Ended | None:
+    def poll(self) -> EndedProcess | None:
         """The first process found to have ended, None while all run."""
         for child in self._children:
             returncode = child.process.poll()
             if returncode is not None:
-                return Ended(child.name, returncode, self._cause)
+                return EndedProcess(child.name, returncode, self._cause)
         return None
 
     def process_ids(self) -> dict[str, int]:

@@ -25,7 +25,7 @@ from wav_policy.piper.maintenance import Change, ServicedArm
 
 
 @dataclass(frozen=True)
-class ShowArguments:
+class ArmShowArguments:
     """What the arms say: firmware, role, limits in flash, protection levels, temperatures, adapter. Changes nothing."""
 
     channel: tuple[str, ...] = ("can_left", "can_right")
@@ -127,7 +127,7 @@ class ClearArguments(_ChangeArguments):
 
 
 SUB_COMMANDS: dict[str, Callable[..., Any]] = {
-    "show": ShowArguments,
+    "show": ArmShowArguments,
     "find": FindArguments,
     "restore-limits": RestoreLimitsArguments,
     "follower": FollowerArguments,
@@ -143,7 +143,7 @@ SUB_COMMANDS: dict[str, Callable[..., Any]] = {
 def main(argv: list[str]) -> int:
     """Exit code 0 when it was shown, done or only tried; 1 when it was refused or did not work."""
     arguments = parsed_command(SUB_COMMANDS, "wav arm", argv)
-    if isinstance(arguments, ShowArguments):
+    if isinstance(arguments, ArmShowArguments):
         return max(_show(channel) for channel in arguments.channel)
     if isinstance(arguments, FindArguments):
         return run_find(arguments)

@@ -13,7 +13,7 @@ from wav_models.configuration import AtLeastOne, Count, NotNegative, Positive
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.json_output import say_result
 from wav_policy.cli.options import checkpoint_to_load
-from wav_policy.cli.progress import Tally
+from wav_policy.cli.progress import WorkDone
 
 if TYPE_CHECKING:
     from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
         replan_interval=arguments.replan_interval,
         num_workers=arguments.workers,
     )
-    count, total = Tally("episodes"), len(benchmark.conditions()) * len(benchmark.seeds)
+    count, total = WorkDone("episodes"), len(benchmark.conditions()) * len(benchmark.seeds)
     count(0, total)
     finished = itertools.count(1)
 

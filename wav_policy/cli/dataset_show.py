@@ -14,7 +14,7 @@ from wav_policy.cli.options import mapped_robot
 
 
 @dataclass(frozen=True)
-class ShowArguments:
+class DatasetShowArguments:
     """Draw an episode: pictures of every camera, joints and grippers with the robot's limits, rewards if labelled."""
 
     directory: Annotated[Path, tyro.conf.Positional]
@@ -31,7 +31,7 @@ class ShowArguments:
 
 def main(argv: list[str]) -> None:
     """Entry point of `wav dataset show`."""
-    arguments = parsed(ShowArguments, "wav dataset show", argv)
+    arguments = parsed(DatasetShowArguments, "wav dataset show", argv)
     from wav_models.data.dataset import Dataset
     from wav_models.data.mapped_dataset import through_mapping
     from wav_policy.recording.episode_figure import draw_episode

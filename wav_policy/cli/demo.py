@@ -15,7 +15,7 @@ import tyro
 
 from wav_models import project_files
 from wav_models.command_line import Port, parsed
-from wav_models.configuration import AtLeastOne, Count, Positive
+from wav_models.configuration import AtLeastOne, Count, Positive, read
 from wav_models.endings import OK, is_interrupt
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArguments, parse
@@ -295,14 +295,11 @@ def main(argv: list[str]) -> int:
 
 def _empty_report(arguments: DemoArguments, launch_arguments: LaunchArguments, command: str) -> DemoReport:
     """What will be measured: task, checkpoint, policy."""
-    import yaml
-
     from wav_models.checkpoint import checkpoint_hash
 
     checkpoint = launch_arguments.checkpoint
     sha256 = None if checkpoint is None else checkpoint_hash(checkpoint)
-    parameters = yaml.safe_load(project_files.find("config/policy.yaml").read_text(encoding="utf-8"))
-    policy = parameters["/**"]["ros__parameters"]
+    policy = read(project_files.find("config/policy.yaml"))["/**"]["ros__parameters"]
     return DemoReport(
         arguments.task,
         arguments.checkpoint,

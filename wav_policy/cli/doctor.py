@@ -25,7 +25,7 @@ from wav_policy.bringup.discovery import VARIABLE, limit_to_this_host
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
 from wav_policy.cli.options import typed
-from wav_policy.cli.progress import Tally
+from wav_policy.cli.progress import WorkDone
 
 SUPPORTED_PYTHON = ((3, 10), (3, 13))
 _ARPHRD_CAN = "280"
@@ -96,7 +96,7 @@ def run_faults(arguments: DoctorArguments) -> int:
 
     outcomes: list[Outcome] = []
     screen = sys.stderr if arguments.json == STANDARD_OUTPUT else sys.stdout
-    faults, count = chosen(arguments.only), Tally("faults")
+    faults, count = chosen(arguments.only), WorkDone("faults")
 
     def tell(text: str) -> None:
         count(len(outcomes), len(faults), text)

@@ -118,7 +118,7 @@ RESET = Operation(
 
 
 @dataclass(frozen=True)
-class Arguments:
+class OperateArguments:
     """Of any of the commands."""
 
     namespace: str = ""
@@ -126,7 +126,7 @@ class Arguments:
 
 
 @dataclass(frozen=True)
-class ResetArguments(Arguments):
+class ResetArguments(OperateArguments):
     """Clears an emergency stop: the arms LOSE POWER AND FALL. Afterwards: wav start."""
 
     supported: Flag = False
@@ -135,7 +135,7 @@ class ResetArguments(Arguments):
 
 def _command(operation: Operation, argv: list[str]) -> int:
     description = f"{COMMANDS[operation.name].summary} Prints what both arms confirm; exit code 0 only where they do."
-    return operate(operation, parsed(Arguments, f"wav {operation.name}", argv, description).namespace)
+    return operate(operation, parsed(OperateArguments, f"wav {operation.name}", argv, description).namespace)
 
 
 stop = partial(_command, STOP)

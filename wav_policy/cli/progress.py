@@ -45,7 +45,7 @@ def progress(doing: str) -> Iterator[Tell]:
 
 @contextmanager
 def _lines(doing: str) -> Iterator[Tell]:
-    count = Tally(doing)
+    count = WorkDone(doing)
     ended = threading.Event()
 
     def say() -> None:
@@ -61,7 +61,7 @@ def _lines(doing: str) -> Iterator[Tell]:
         speaker.join()
 
 
-class Tally:
+class WorkDone:
     """How much of something is done.
 
     Args:

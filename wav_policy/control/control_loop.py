@@ -4,8 +4,7 @@ Every target passes `SafetyFilter.step`; there is no other caller of `write` but
 measured position back.
 
 One rule for threads: what others ask for is posted (`mailbox`), and only the loop's own thread acts and changes the
-state; the phases and what leads from one to another are in `loop_phases`. A loop that was not started, or was closed,
-has no thread: then the caller's is it.
+state. A loop that was not started, or was closed, has no thread: then the caller's is it.
 """
 
 from __future__ import annotations
@@ -54,6 +53,32 @@ _RESTING = 0.05  # rad/s; an arm that lags by up to 0.4 s has then come nearer t
 
 class ControlLoop:
     """Reads feedback always; commands only between `engage` and `disengage` or `trip`.
+
+    Its state is a `Phase`. What every `Trigger` makes of it; a pair that is not here leaves the phase as it is:
+
+    | phase | trigger | next phase |
+    |---|---|---|
+    | IDLE, MOVING, WAITING, PAUSED, HELD, LEAVING, RELEASING, RELEASED | ENGAGE | FOLLOWING |
+    | FOLLOWING | MOVE | MOVING |
+    | MOVING | HOLD, ARRIVE | FOLLOWING |
+    | MOVING | INTERRUPT | PAUSED |
+    | FOLLOWING | INTERRUPT | WAITING |
+    | FOLLOWING, MOVING, PAUSED | INHIBIT | WAITING |
+    | PAUSED | HOLD, ARRIVE | WAITING |
+    | WAITING | CLEAR | FOLLOWING |
+    | PAUSED | CLEAR | MOVING |
+    | FOLLOWING, MOVING | LAG | HELD |
+    | FOLLOWING, MOVING, WAITING, PAUSED | JUMP | HELD |
+    | WAITING, PAUSED, HELD | MOVED | RELEASED |
+    | FOLLOWING, MOVING, WAITING, PAUSED, HELD | DISENGAGE | LEAVING |
+    | LEAVING | REST | IDLE |
+    | FOLLOWING, MOVING, WAITING, PAUSED, HELD, LEAVING | RELEASE | RELEASING |
+    | RELEASING | REST | RELEASED |
+    | FOLLOWING, MOVING, WAITING, PAUSED, HELD, LEAVING, RELEASING | FAULT | STOPPING |
+    | STOPPING | REST | STOPPED |
+    | FOLLOWING, MOVING, WAITING, PAUSED, HELD, LEAVING, RELEASING, STOPPING | TRIP, SILENCE | STOPPED |
+    | IDLE, RELEASED | FAULT, TRIP | STOPPED |
+    | FOLLOWING, MOVING, WAITING, PAUSED, HELD, LEAVING, RELEASING, RELEASED, STOPPING, STOPPED | RESET | IDLE |
 
     Args:
         arms: connected arms.

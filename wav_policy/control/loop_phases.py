@@ -3,70 +3,7 @@
 Only the loop's own thread changes the state, in `ControlLoop._go`. Services and subscriptions post events
 (`wav_policy.control.mailbox`); the loop finds the rest by itself: what the arms say, what it measures, errors.
 
-Every pair of phase and trigger that the table does not list leaves the phase as it is.
-
-| phase | trigger | next phase |
-|---|---|---|
-| IDLE | ENGAGE | FOLLOWING |
-| IDLE | FAULT, TRIP | STOPPED |
-| FOLLOWING | MOVE | MOVING |
-| FOLLOWING | INTERRUPT, INHIBIT | WAITING |
-| FOLLOWING | LAG, JUMP | HELD |
-| FOLLOWING | RELEASE | RELEASING |
-| FOLLOWING | DISENGAGE | LEAVING |
-| FOLLOWING | FAULT | STOPPING |
-| FOLLOWING | TRIP, SILENCE | STOPPED |
-| FOLLOWING | RESET | IDLE |
-| MOVING | ENGAGE, HOLD, ARRIVE | FOLLOWING |
-| MOVING | INTERRUPT | PAUSED |
-| MOVING | INHIBIT | WAITING |
-| MOVING | LAG, JUMP | HELD |
-| MOVING | RELEASE | RELEASING |
-| MOVING | DISENGAGE | LEAVING |
-| MOVING | FAULT | STOPPING |
-| MOVING | TRIP, SILENCE | STOPPED |
-| MOVING | RESET | IDLE |
-| WAITING | ENGAGE, CLEAR | FOLLOWING |
-| WAITING | JUMP | HELD |
-| WAITING | MOVED | RELEASED |
-| WAITING | RELEASE | RELEASING |
-| WAITING | DISENGAGE | LEAVING |
-| WAITING | FAULT | STOPPING |
-| WAITING | TRIP, SILENCE | STOPPED |
-| WAITING | RESET | IDLE |
-| PAUSED | ENGAGE | FOLLOWING |
-| PAUSED | CLEAR | MOVING |
-| PAUSED | HOLD, ARRIVE, INHIBIT | WAITING |
-| PAUSED | JUMP | HELD |
-| PAUSED | MOVED | RELEASED |
-| PAUSED | RELEASE | RELEASING |
-| PAUSED | DISENGAGE | LEAVING |
-| PAUSED | FAULT | STOPPING |
-| PAUSED | TRIP, SILENCE | STOPPED |
-| PAUSED | RESET | IDLE |
-| HELD | ENGAGE | FOLLOWING |
-| HELD | MOVED | RELEASED |
-| HELD | RELEASE | RELEASING |
-| HELD | DISENGAGE | LEAVING |
-| HELD | FAULT | STOPPING |
-| HELD | TRIP, SILENCE | STOPPED |
-| HELD | RESET | IDLE |
-| LEAVING | ENGAGE | FOLLOWING |
-| LEAVING | REST, RESET | IDLE |
-| LEAVING | RELEASE | RELEASING |
-| LEAVING | FAULT | STOPPING |
-| LEAVING | TRIP, SILENCE | STOPPED |
-| RELEASING | ENGAGE | FOLLOWING |
-| RELEASING | REST | RELEASED |
-| RELEASING | FAULT | STOPPING |
-| RELEASING | TRIP, SILENCE | STOPPED |
-| RELEASING | RESET | IDLE |
-| RELEASED | ENGAGE | FOLLOWING |
-| RELEASED | FAULT, TRIP | STOPPED |
-| RELEASED | RESET | IDLE |
-| STOPPING | REST, TRIP, SILENCE | STOPPED |
-| STOPPING | RESET | IDLE |
-| STOPPED | RESET | IDLE |
+The table stands in the docstring of `ControlLoop`.
 """
 
 from __future__ import annotations
@@ -196,7 +133,7 @@ def _transitions() -> Iterator[tuple[tuple[Phase, Trigger], Phase]]:
 
 
 TRANSITIONS: Final = dict(_transitions())
-"""The table above."""
+"""The table. Every pair of phase and trigger that it does not have leaves the phase as it is."""
 
 TRIGGERS: Final = {
     Reaction.PAUSE: Trigger.INTERRUPT,

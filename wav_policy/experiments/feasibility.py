@@ -11,7 +11,6 @@ proposition's). What the task demands is not part of the definition, so the unif
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -31,9 +30,6 @@ THROWN: Final = 1.0
 
 _ANGLES: Final = np.isin(np.arange(JOINT_DIM), REVOLUTE)
 _REACH: Final = np.where(_ANGLES, MAX_JOINT_VELOCITY, MAX_STROKE_VELOCITY) * ACTION_PERIOD
-
-Draw = Callable[[FloatArray, int, np.random.Generator], FloatArray]
-"""A sequence [H, 14] from the measured joints [14]."""
 
 
 def draw_uniform(joints: FloatArray, horizon: int, rng: np.random.Generator) -> FloatArray:

@@ -25,7 +25,7 @@ RunDemo = Callable[[Sequence[str]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class LiveArguments:
+class ComparisonArguments:
     """Run blocks of episodes by turns with each number of planning rounds, and print how they compare."""
 
     task: str = "drawer"
@@ -108,7 +108,7 @@ def run_demo(arguments: Sequence[str]) -> dict[str, Any]:
     return measured
 
 
-def compare(arguments: LiveArguments, demo: RunDemo = run_demo) -> dict[int, Record]:
+def compare(arguments: ComparisonArguments, demo: RunDemo = run_demo) -> dict[int, Record]:
     """Run what is missing: by turns, so that what changes with time changes for all.
 
     Raises:
@@ -133,7 +133,7 @@ def _missing(seeds: range, done: dict[int, bool]) -> Iterator[tuple[int, int]]:
         todo = todo[length:]
 
 
-def table(arguments: LiveArguments, records: dict[int, Record]) -> str:
+def table(arguments: ComparisonArguments, records: dict[int, Record]) -> str:
     """One line per number of rounds, and one per comparison with the first, on the seeds asked for."""
     seeds = range(arguments.seed, arguments.seed + arguments.episodes)
     outcomes = {k: [record.successes[seed] for seed in seeds] for k, record in records.items()}
@@ -167,7 +167,7 @@ def _worst(record: Record, key: str, worse: Callable[[Sequence[float]], float]) 
 
 def main() -> None:
     """Run what is missing, and print the table."""
-    arguments = parsed(LiveArguments, "live_comparison", sys.argv[1:])
+    arguments = parsed(ComparisonArguments, "live_comparison", sys.argv[1:])
     print(table(arguments, compare(arguments)))
 
 

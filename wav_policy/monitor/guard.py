@@ -31,7 +31,7 @@ _ASK: Final = """<!doctype html><title>WAV monitor</title>
 
 
 @dataclass(frozen=True)
-class Answer:
+class PageReply:
     """What a request gets instead of the page."""
 
     status: HTTPStatus
@@ -53,7 +53,7 @@ class Guard:
         if self.token is not None and len(self.token) < MIN_TOKEN_LENGTH:
             raise ValueError(f"the monitor's token has {len(self.token)} characters; {MIN_TOKEN_LENGTH} or more fit")
 
-    def judge(self, path: str, headers: Mapping[str, str]) -> Answer | None:
+    def judge(self, path: str, headers: Mapping[str, str]) -> PageReply | None:
         """None lets the request through.
 
         Args:
@@ -68,13 +68,13 @@ class Guard:
             return _refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not use this monitor.")
         return None if self.token is None else self._judge_token(path, names, self.token)
 
-    def _judge_token(self, path: str, headers: Mapping[str, str], token: str) -> Answer | None:
+    def _judge_token(self, path: str, headers: Mapping[str, str], token: str) -> PageReply | None:
         if _same(_cookie(headers.get("cookie", "")), token):
             return None
         given = parse_qs(urlsplit(path).query).get("token", [""])[0]
         if "upgrade" not in headers and _same(given, token):
             cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
-            return Answer(HTTPStatus.SEE_OTHER, headers={**_HARDENING, "Location": "/", "Set-Cookie": cookie})
+            return PageReply(HTTPStatus.SEE_OTHER, headers={**_HARDENING, "Location": "/", "Set-Cookie": cookie})
         return _refusal(HTTPStatus.UNAUTHORIZED, _ASK)
 
 
@@ -89,8 +89,8 @@ def in_our_frame(host: str) -> Mapping[str, str]:
     return {"Content-Security-Policy": " ".join(["frame-ancestors 'self'", *names])}
 
 
-def _refusal(status: HTTPStatus, body: str) -> Answer:
-    return Answer(status, body, {**_HARDENING, "Content-Type": "text/html; charset=utf-8"})
+def _refusal(status: HTTPStatus, body: str) -> PageReply:
+    return PageReply(status, body, {**_HARDENING, "Content-Type": "text/html; charset=utf-8"})
 
 
 def _same(given: str, token: str) -> bool:

@@ -12,7 +12,7 @@ from wav_policy.monitor.commands import EPISODE, PLAY, SEEK, SPEED, CommandError
 from wav_policy.monitor.page import MonitorPage
 from wav_policy.monitor.recording import Recording
 from wav_policy.monitor.replay import Replay
-from wav_policy.monitor.snapshot import Playback
+from wav_policy.monitor.snapshot import ReplayPlace
 
 _PAUSE: float = 1.0
 """On the last frame, before it begins anew [s]."""
@@ -89,8 +89,8 @@ class ReplayPage:
             self._playback = dataclasses.replace(self._playback, **changes)  # type: ignore[arg-type]
 
 
-def _beginning(recording: Recording) -> Playback:
-    return Playback(
+def _beginning(recording: Recording) -> ReplayPlace:
+    return ReplayPlace(
         0.0,
         (len(recording) - 1) / recording.fps,
         playing=True,

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from wav_policy.monitor.documents import VIEW_PATH, bar_document, view_document
-from wav_policy.monitor.guard import NOT_IN_A_FRAME, Answer, Guard, in_our_frame
+from wav_policy.monitor.guard import NOT_IN_A_FRAME, Guard, PageReply, in_our_frame
 from wav_policy.monitor.operator_bar import OPERATOR_PATH, OperatorBar
 from wav_policy.monitor.page import STREAM_PATH, MonitorPage
 
@@ -143,7 +143,7 @@ class PageServer:
                 return None
             alone = is_view and headers.get("sec-fetch-dest") == "document"
             if alone:
-                answer = Answer(HTTPStatus.SEE_OTHER, headers={"Location": "/"})  # nothing without the bar
+                answer = PageReply(HTTPStatus.SEE_OTHER, headers={"Location": "/"})  # nothing without the bar
             else:
                 answer = _own_answer(self._document(path))
         return _response(answer, in_our_frame(headers["host"]) if is_view and "host" in headers else NOT_IN_A_FRAME)
@@ -158,10 +158,10 @@ def _path(request: Request) -> str:
     return request.path.partition("?")[0]
 
 
-def _own_answer(document: str | None) -> Answer:
+def _own_answer(document: str | None) -> PageReply:
     if document is None:
-        return Answer(HTTPStatus.NOT_FOUND)
-    return Answer(HTTPStatus.OK, document, {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"})
+        return PageReply(HTTPStatus.NOT_FOUND)
+    return PageReply(HTTPStatus.OK, document, {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"})
 
 
 def _joined(headers: Any) -> Mapping[str, str]:
@@ -169,7 +169,7 @@ def _joined(headers: Any) -> Mapping[str, str]:
     return {name.lower(): ", ".join(headers.get_all(name)) for name in headers}
 
 
-def _response(answer: Answer, frame: Mapping[str, str]) -> Response:
+def _response(answer: PageReply, frame: Mapping[str, str]) -> Response:
     """With the headers that say who may show it in a frame."""
     body = answer.body.encode()
     headers = Headers({**answer.headers, **frame, "Content-Length": str(len(body)), "Connection": "close"})

@@ -78,7 +78,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Playback:
+class ReplayPlace:
     """Where one looks in a recording.
 
     Attributes:
@@ -136,7 +136,7 @@ class Snapshot:
     silent: frozenset[str] = frozenset()
     available: frozenset[str] = frozenset()
     title: str = ""
-    playback: Playback | None = None
+    playback: ReplayPlace | None = None
 
 
 @dataclass(frozen=True)

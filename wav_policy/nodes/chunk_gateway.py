@@ -44,13 +44,13 @@ from wav_policy.nodes.messages.gateway_words import (
     Beat,
     Cancel,
     Ended,
-    Following,
     GoalPart,
     Introduction,
     Lost,
     Note,
     Overtaken,
     Refused,
+    UnderWay,
     Wanted,
     Word,
     pack,
@@ -180,7 +180,7 @@ class ChunkGateway(Node):
         return f"several publishers send {self._topic} in turn{names}: two masters would fight. Stop all but one"
 
     def _on_liveliness(self, change: QoSLivelinessChangedInfo) -> None:
-        """Nobody vouches for the chunk in force any more, or one of several has gone: it may be its author.
+        """No publisher is alive any more, or one of several has gone: it may be the author of the chunk in force.
 
         The count alone will not do: Fast DDS goes on counting a publisher that was removed while it was alive.
         """
@@ -235,7 +235,7 @@ def hear(end: socket.socket, node: ChunkGateway) -> None:
             order = unpack_order(packet)
             if isinstance(order, Answer):
                 node.desk.hear(order)
-            elif isinstance(order, Following | Ended | Overtaken):
+            elif isinstance(order, UnderWay | Ended | Overtaken):
                 node.goals.hear(order)
             if isinstance(order, Overtaken):
                 node.desk.overtake()

@@ -21,10 +21,10 @@ from wav_policy.nodes.messages import follow_joint_trajectory, parallel_gripper_
 from wav_policy.nodes.messages.gateway_words import (
     Cancel,
     Ended,
-    Following,
     Goal,
     Note,
     Overtaken,
+    UnderWay,
     Word,
     goal_parts,
 )
@@ -176,7 +176,7 @@ class GoalDesk:
             result_timeout=_RESULT_TIMEOUT,
         )
 
-    def hear(self, order: Following | Ended | Overtaken) -> None:
+    def hear(self, order: UnderWay | Ended | Overtaken) -> None:
         """Where a goal is, or how it ended, those of another desk being nobody's; or that what waits is overtaken."""
         if isinstance(order, Overtaken):
             now = time.monotonic()
@@ -186,7 +186,7 @@ class GoalDesk:
         taken = self._taken.get(order.number)
         if taken is None:
             return
-        if isinstance(order, Following):
+        if isinstance(order, UnderWay):
             taken.progress = order.progress
             taken.handle.publish_feedback(taken.offer.feedback(taken.goal, order.progress, self._stamp()))
             return

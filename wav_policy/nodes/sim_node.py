@@ -22,7 +22,7 @@ from wav_policy.nodes.messages.instruction_topic import make_instruction_publish
 from wav_policy.nodes.runtime.diagnostics import OK, WARN, Diagnostics, status
 from wav_policy.nodes.runtime.parameters import declare
 from wav_policy.nodes.runtime.spin import finish, logging_failures, start
-from wav_policy.nodes.sim_workers import CameraFeed, JointFeed, Physics, Worker
+from wav_policy.nodes.sim_workers import CameraFeed, JointFeed, Physics, SimWorker
 from wav_policy.sim.camera_faults import parse_camera_faults
 from wav_policy.sim.cameras import RenderingError
 from wav_policy.sim.firmware import FaultSet, SimulatedArm
@@ -114,7 +114,7 @@ class SimNode(Node):
 
         return Teleoperator(self.world, {side: Path(link) for side, link in links.items()})
 
-    def _workers(self) -> tuple[Worker, ...]:
+    def _workers(self) -> tuple[SimWorker, ...]:
         return self._physics, self._cameras, self._joints
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:

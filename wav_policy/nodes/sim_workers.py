@@ -36,7 +36,7 @@ _WINDOW: Final = 2.0
 _JOINT_PERIOD: Final = 0.02
 
 
-class Worker(threading.Thread):
+class SimWorker(threading.Thread):
     """Calls `work()` every `period` [s] until stopped; an exception in it is kept in `fault` and ends the thread."""
 
     def __init__(self, name: str, period: float) -> None:
@@ -66,7 +66,7 @@ class Worker(threading.Thread):
         raise NotImplementedError
 
 
-class Physics(Worker):
+class Physics(SimWorker):
     """Advances world and arms together, as fast as the clock on the wall or slower.
 
     Args:
@@ -94,7 +94,7 @@ class Physics(Worker):
             self._window_start, self._advanced = now, 0.0
 
 
-class JointFeed(Worker):
+class JointFeed(SimWorker):
     """Publishes how the joints really move, past arms, buses and driver; nothing while nobody listens."""
 
     def __init__(self, node: Node, world: World) -> None:
@@ -113,7 +113,7 @@ class JointFeed(Worker):
         self._publisher.publish(message)
 
 
-class CameraFeed(Worker):
+class CameraFeed(SimWorker):
     """Renders all views from one snapshot of the world and publishes them, with read noise and the snapshot's time."""
 
     def __init__(self, node: Node, world: World, rate: float) -> None:

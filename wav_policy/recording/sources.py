@@ -56,7 +56,7 @@ class SamplingLimits:
         return self.max_image_age if source in VIEWS else self.max_joint_age
 
 
-class Joints(NamedTuple):
+class JointMessage(NamedTuple):
     """One message of joints.
 
     Attributes:
@@ -76,7 +76,7 @@ class SyncedSample:
         time: of the tick [s].
         wanted: per source the time its capture is wanted at [s]: the tick; of the action, one period later.
         captures: per source the newest that has come in and is not newer than wanted: an image uint8 RGB [H, W, 3],
-            or `Joints`.
+            or `JointMessage`.
         stale: sources whose capture is older than its limit.
     """
 
@@ -91,15 +91,15 @@ class SyncedSample:
         return {view: self.captures[view].value for view in VIEWS}
 
     @property
-    def joints(self) -> Joints:
+    def joints(self) -> JointMessage:
         """As measured."""
-        measured: Joints = self.captures["joint_states"].value
+        measured: JointMessage = self.captures["joint_states"].value
         return measured
 
     @property
     def action(self) -> FloatArray:
         """As commanded, shape [14], rad and m."""
-        commanded: Joints = self.captures["action"].value
+        commanded: JointMessage = self.captures["action"].value
         return commanded.positions
 
     @property
@@ -165,7 +165,7 @@ class Sources:
         if self.needs_efforts and untold and source == "joint_states":
             self.reject(source, f"no effort of {untold}, but the dataset has {EFFORT_KEY}")
             return
-        is_kept = self._add(source, Joints(positions, None if untold else efforts), stamp)
+        is_kept = self._add(source, JointMessage(positions, None if untold else efforts), stamp)
         if is_kept and source == "joint_states":
             self._efforts_since = math.inf if untold else min(stamp, self._efforts_since)
 
@@ -173,7 +173,7 @@ class Sources:
         """Whether joints are measured with efforts, now and in all that has come since."""
         return self._efforts_since <= now
 
-    def _add(self, source: str, value: ImageArray | Joints, stamp: float) -> bool:
+    def _add(self, source: str, value: ImageArray | JointMessage, stamp: float) -> bool:
         """Keep a message unless its stamp is not believed; whether it was kept."""
         with self._lock:
             is_kept = self._streams[source].admits(stamp, None if self._clock is None else self._clock())

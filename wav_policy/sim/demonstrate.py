@@ -16,8 +16,8 @@ from wav_models.types import FloatArray, ImageArray
 from wav_policy.robot.joints import ARM_DOF, GRIPPERS, JOINT_DIM, REVOLUTE, SIDES, arm_slice
 from wav_policy.robot.kinematics import MAX_STROKE, UnreachableError, inverse
 from wav_policy.robot.model import BASE_POSITIONS, HOME_ROLL, home_positions
-from wav_policy.sim.hesitation import HesitantOperator
 from wav_policy.sim.operator import ACTION_PERIOD, arm_part, outward
+from wav_policy.sim.suboptimal_operator import SuboptimalOperator
 from wav_policy.sim.world import World
 
 SETTLING_STEPS: Final = 9
@@ -197,7 +197,7 @@ class Demonstration:
         rng = np.random.default_rng([seed, 2])
         self._operator = world.task.make_operator()
         if quality == "hesitant":
-            self._operator = HesitantOperator(self._operator, rng)
+            self._operator = SuboptimalOperator(self._operator, rng)
         self._failure = world.task.make_failure(rng) if quality == "failing" else None
 
     @property

@@ -19,7 +19,7 @@ import torch
 from wav_models.bench.gpu import __main__ as gpu
 from wav_models.bench.gpu import phases, training
 from wav_models.bench.gpu.__main__ import PHASES, main
-from wav_models.bench.gpu.phases import Phase
+from wav_models.bench.gpu.phases import BenchPhase
 from wav_models.bench.gpu.session import RESULTS, Session, Times, relative_error
 from wav_models.bench.gpu.tensorrt import tensorrt
 from wav_models.bench.subject import Answers, Subject
@@ -97,7 +97,7 @@ if "hang" in sys.argv:  # it is not waited for as long as it may take
     Timer = threading.Timer
     threading.Timer = lambda limit, *rest: Timer(min(limit, 1.0), *rest)
 gpu.PROGRAM = sys.orig_argv[:3]
-gpu.PHASES = (*(gpu.Phase(each.__name__, 1.0, each) for each in (hang, lose, crash, leave)), gpu.PHASES[0])
+gpu.PHASES = (*(gpu.BenchPhase(each.__name__, 1.0, each) for each in (hang, lose, crash, leave)), gpu.PHASES[0])
 sys.exit(gpu.main(sys.argv[1:]))
 """
 """A run of which every phase but the last ends its process."""
@@ -355,12 +355,12 @@ def test_phases_that_do_not_fit_are_left_out_and_time_is_kept_for_the_last(
     """By a clock of which every phase that runs takes 10 s."""
     now, ran = [0.0], []
 
-    def phase(name: str, seconds: float) -> Phase:
+    def phase(name: str, seconds: float) -> BenchPhase:
         def run(session: Session) -> None:
             ran.append(name)
             now[0] += 10.0
 
-        return Phase(name, seconds, run)
+        return BenchPhase(name, seconds, run)
 
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     made = phase("machine", 10), phase("correct", 50), phase("eager", 10), phase("plans", 60)

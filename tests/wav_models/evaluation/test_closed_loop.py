@@ -144,7 +144,7 @@ def test_result_counts_steps_and_plans_and_seeds_are_reproducible() -> None:
     result = run_trial(bare(), policy, 2, TrialSettings(max_steps=50))
     assert (result.success, result.steps, len(result.plan_ms)) == (True, 12, 3)
     assert policy.seeds == [plan_seed(2, step) for step in (0, 4, 8)]
-    assert len(set(policy.seeds)) == 3
+    assert len({*policy.seeds, *(plan_seed(3, step) for step in (0, 4, 8))}) == 6, "no two plans draw the same noise"
     assert policy.resets == 1
 
 

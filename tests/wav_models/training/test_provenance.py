@@ -32,7 +32,7 @@ from wav_models.training.data.latent_files import (
 from wav_models.training.loop import Budget, train
 from wav_models.training.run import Run
 from wav_models.training.stage_table import make_stage
-from wav_models.training.state import Progress, Provenance, StateError, load_progress, save_tensors
+from wav_models.training.state import Provenance, StageProgress, StateError, load_progress, save_tensors
 from wav_models.training.steps import _split
 
 
@@ -49,7 +49,7 @@ def test_a_stage_does_not_go_on_after_those_before_it_have(
 ) -> None:
     video, value = (tmp_path / f"{stage}.state.safetensors" for stage in ("video", "value"))
 
-    def run(name: str, path: Path, steps: int, resume: bool) -> Progress:
+    def run(name: str, path: Path, steps: int, resume: bool) -> StageProgress:
         before = {"video": load_progress(video, "").weights} if name == "value" else {}
         stage, provenance = make_stage(name, model, batches, TrainConfig(), dict), Provenance(before=before)
         quiet = {"report": lambda _: None}
@@ -66,7 +66,7 @@ def test_a_stage_does_not_go_on_after_those_before_it_have(
 
 
 def test_what_another_version_wrote_is_refused(tmp_path: Path) -> None:
-    numbers = asdict(Progress(step=3))
+    numbers = asdict(StageProgress(step=3))
     for kind, others in {"older": {"step": 3, "inputs": "1234 5678"}, "newer": {**numbers, "more": 1}}.items():
         path = tmp_path / f"{kind}.state.safetensors"
         save_tensors(path, {"weights.w": torch.zeros(1)}, others)
@@ -81,7 +81,7 @@ def test_other_seeds_splits_and_tables_are_told_apart(tmp_path: Path) -> None:
     for name in ("table.safetensors", "latents.json", "normalization.json"):
         (tmp_path / name).write_text(name)
     run = run_in(tmp_path)
-    trained = Progress(inputs=run.inputs())
+    trained = StageProgress(inputs=run.inputs())
     trained.require_inputs(tmp_path / "x", run.inputs())
     for other, name in (
         (TrainConfig(seed=1), "seed"),
@@ -97,17 +97,17 @@ def test_other_seeds_splits_and_tables_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_run_that_starts_from_itself_keeps_its_history(tmp_path: Path) -> None:
     path = tmp_path / "video.state.safetensors"
-    earlier = Progress(step=2, calls=[call(1)])
-    video = Progress(step=2, calls=[call(2)], ancestors=earlier.lineage(path))
-    value = Progress(step=1, calls=[call(3)], ancestors=video.lineage(path))
+    earlier = StageProgress(step=2, calls=[call(1)])
+    video = StageProgress(step=2, calls=[call(2)], ancestors=earlier.lineage(path))
+    value = StageProgress(step=1, calls=[call(3)], ancestors=video.lineage(path))
     (kept,) = _ancestors(run_in(tmp_path), {"video": video, "value": value})
     assert (kept["path"], kept["calls"]) == (str(path), [call(1)])
 
 
 def test_a_run_is_no_ancestor_of_its_own(tmp_path: Path) -> None:
     """Not by another path either, nor after a call that trained nothing."""
-    video = Progress(step=2, calls=[call(1)])
-    value = Progress(step=1, calls=[call(2)], ancestors=video.lineage(Path("runs/a/video.state.safetensors")))
+    video = StageProgress(step=2, calls=[call(1)])
+    value = StageProgress(step=1, calls=[call(2)], ancestors=video.lineage(Path("runs/a/video.state.safetensors")))
     video.calls.append(call(3, step=2))
     assert _ancestors(run_in(tmp_path), {"video": video, "value": value}) == []
     video.calls.append(call(4, step=2))

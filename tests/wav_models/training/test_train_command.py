@@ -39,7 +39,7 @@ from wav_models.training.data.frames import (
     read_table,
 )
 from wav_models.training.launched import LaunchedWorker, cluster_environment
-from wav_models.training.state import Progress, StateError, load_tensors, save_tensors
+from wav_models.training.state import StageProgress, StateError, load_tensors, save_tensors
 from wav_models.training.steps import load_part
 
 CONFIG = """
@@ -184,7 +184,7 @@ def test_a_network_is_taken_from_the_last_stage_that_trained_it(tmp_path: Path) 
     trained, started = WAVModel(SMALL), WAVModel(SMALL)
     for part in ("video", "value"):
         tensors = {f"average.{part}.{name}": p for name, p in getattr(trained, part).state_dict().items()}
-        save_tensors(tmp_path / f"{part}.state.safetensors", tensors, asdict(Progress()))
+        save_tensors(tmp_path / f"{part}.state.safetensors", tensors, asdict(StageProgress()))
     load_part(tmp_path, started, "video")
     for name, parameter in trained.video.named_parameters():
         assert torch.equal(parameter, started.video.get_parameter(name)), name

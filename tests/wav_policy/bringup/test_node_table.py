@@ -143,6 +143,14 @@ def test_values_are_what_rcl_takes_them_for(checkpoint: str, tmp_path: Path) -> 
     assert launches(parse({"checkpoint": checkpoint, "params_file": str(file)}))
 
 
+def test_what_a_file_says_of_what_the_launch_decides_is_not_looked_at(tmp_path: Path) -> None:
+    """The node never sees it."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("sim_node: {ros__parameters: {can_left: 5}}")
+    nodes = {node.name: node for node in launches(parse({"sim": "true", "params_file": str(file)}))}
+    assert str(nodes["sim_node"].parameters["can_left"]).endswith("can_left")
+
+
 def test_the_description_has_one_publisher(checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def publishers(**chosen: str) -> list[str]:
         nodes = launches(parse({"checkpoint": checkpoint, **chosen}))

@@ -14,7 +14,7 @@ import yaml
 from wav_policy.bringup import supervisor as module
 from wav_policy.bringup.node_table import NodeLaunch
 from wav_policy.bringup.paths import ExecutableError, runtime_directory
-from wav_policy.bringup.supervisor import Ended, Supervisor, command
+from wav_policy.bringup.supervisor import EndedProcess, Supervisor, command
 from wav_policy.bringup.system_lock import AlreadyRunningError
 
 FAMILY = """
@@ -80,9 +80,9 @@ def test_a_node_that_ends_is_reported_not_restarted(rig: Rig) -> None:
     deadline = time.monotonic() + 20
     while (ended := rig.supervisor.poll()) is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert ended == Ended("faulty", 3)
+    assert ended == EndedProcess("faulty", 3)
     assert "exit code 3" in str(ended)
-    assert "SIGKILL" in str(Ended("faulty", -signal.SIGKILL))
+    assert "SIGKILL" in str(EndedProcess("faulty", -signal.SIGKILL))
 
 
 def test_who_ends_brings_along_what_was_fatal(rig: Rig) -> None:

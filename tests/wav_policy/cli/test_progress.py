@@ -12,13 +12,13 @@ from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.suggestion import suggest
 from wav_policy.cli import progress
 from wav_policy.cli.main import main
-from wav_policy.cli.progress import Tally
+from wav_policy.cli.progress import WorkDone
 from wav_policy.robot.joints import ROBOT
 
 
 def test_the_time_left_is_that_of_what_this_run_has_done() -> None:
     now = 100.0
-    count = Tally("labelling", lambda: now)
+    count = WorkDone("labelling", lambda: now)
     assert count.line() == "labelling ..."
     count(10, 40)
     now += 30.0

@@ -12,6 +12,7 @@ import pytest
 
 from tests.wav_policy.control.loop_bench import RATE, START, Bench, PerfectArms
 from wav_models.types import ActionChunk
+from wav_policy.control.calm_motion import HOME, CalmMotion
 from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.loop_phases import Phase
 from wav_policy.control.minimum_jerk import MinimumJerkMotion
@@ -201,3 +202,9 @@ def test_minimum_jerk_is_at_rest_at_both_ends_and_keeps_its_speed() -> None:
     assert (np.abs(velocity) <= motion.velocity * (1.0 + 1e-6)).all()
     assert np.abs(velocity[:, 6]).max() == pytest.approx(0.05, rel=1e-2), "grippers count tenfold"
     np.testing.assert_array_equal(motion.advance(1.0), [goal, np.zeros(14)])
+
+
+def test_whoever_waits_for_a_calm_motion_is_patient_for_as_long_as_it_takes() -> None:
+    motion = CalmMotion(HOME, START, START + 0.5, 0.1)
+    assert motion.duration > 5.0
+    assert motion.duration < motion.patience < np.inf

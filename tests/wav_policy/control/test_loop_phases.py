@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from wav_policy.control import loop_phases
+from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.loop_phases import TRANSITIONS, Phase, Trigger
 
 
 def documented() -> dict[tuple[Phase, Trigger], Phase]:
     found: dict[tuple[Phase, Trigger], Phase] = {}
-    for line in (loop_phases.__doc__ or "").splitlines():
-        cells = [cell.strip() for cell in line.strip("| ").split("|")]
-        if line.startswith("|") and len(cells) == 3 and cells[0] in Phase.__members__:
-            for trigger in cells[1].split(", "):
-                key = Phase[cells[0]], Trigger[trigger]
-                assert key not in found, f"{line}: twice"
-                found[key] = Phase[cells[2]]
+    for line in (ControlLoop.__doc__ or "").splitlines():
+        cells = [cell.strip().split(", ") for cell in line.strip("| ").split("|")]
+        if len(cells) != 3 or cells[0][0] not in Phase.__members__:
+            continue
+        for key in ((Phase[phase], Trigger[trigger]) for phase in cells[0] for trigger in cells[1]):
+            assert key not in found, f"{line}: {key} twice"
+            found[key] = Phase[cells[2][0]]
     return found
 
 

@@ -1,7 +1,8 @@
-"""Services, chunks, faults and two clocks in any order: every frame that leaves keeps the limits in real seconds."""
+"""Services, goals, chunks, faults and two clocks in any order: each frame that leaves keeps the limits in real time."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +12,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.wav_policy.control.loop_bench import START
+from tests.wav_policy.control.test_joint_trajectory import make_goal
 from wav_models.types import ActionChunk, FloatArray
 from wav_policy.control.collision_limits import CollisionLimits
 from wav_policy.control.control_loop import ControlLoop
+from wav_policy.control.gripper_motion import GripperGoal
+from wav_policy.control.joint_trajectory import GoalError
 from wav_policy.control.loop_phases import Phase
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.control.stamp_clock import StampClock
 from wav_policy.piper.bimanual import JointReading
 from wav_policy.piper.inhibits import Inhibit, Reaction
-from wav_policy.robot.joints import GRIPPERS, both_arms
+from wav_policy.robot.joints import GRIPPERS, JOINT_NAMES, both_arms
 
 LIMITS = replace(SafetyLimits(), collision=CollisionLimits(check=False))
 VELOCITY, ACCELERATION = both_arms(LIMITS.velocity), both_arms(LIMITS.acceleration)
@@ -185,6 +189,20 @@ class LoopMachine(RuleBasedStateMachine):
         goal = START.copy()
         goal[[joint, joint + 7]] += by
         self.loop._begin(goal, 0.8, keeps)
+
+    @rule(joint=st.integers(0, 13), by=st.floats(-0.3, 0.3), seconds=st.floats(0.05, 2.0), late=st.floats(-0.5, 0.5))
+    def follow_trajectory(self, joint: int, by: float, seconds: float, late: float) -> None:
+        """Refused where it is too fast, too far or over, and where nothing may begin."""
+        goal = make_goal([JOINT_NAMES[joint]], [seconds], [self.arms.position[joint] + by])
+        with suppress(GoalError):
+            motion = self.loop.follow(replace(goal, start=self.now - late))
+            assert self.loop.state().phase is Phase.MOVING
+            assert not motion.has_ended
+
+    @rule(joint=st.sampled_from(tuple(GRIPPERS)), to=st.floats(-0.01, 0.12), speed=st.floats(0.005, 0.5))
+    def grip(self, joint: int, to: float, speed: float) -> None:
+        with suppress(GoalError):
+            self.loop.grip(GripperGoal(joint, to, speed))
 
     # Chunks
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wav_policy.experiments.live_comparison import LiveArguments, LiveError, compare, table
+from wav_policy.experiments.live_comparison import ComparisonArguments, LiveError, compare, table
 
 
 class Demo:
@@ -46,7 +46,7 @@ class Demo:
 
 
 def test_blocks_take_turns_and_are_paired_by_seed(tmp_path: Path) -> None:
-    demo, arguments = Demo(), LiveArguments(episodes=10, seed=0, block=4, out=tmp_path)
+    demo, arguments = Demo(), ComparisonArguments(episodes=10, seed=0, block=4, out=tmp_path)
     said = table(arguments, compare(arguments, demo))
     assert demo.runs == [(0, 0, 4), (3, 0, 4), (0, 4, 4), (3, 4, 4), (0, 8, 2), (3, 8, 2)]
     without, planned, paired = said.splitlines()
@@ -58,23 +58,23 @@ def test_blocks_take_turns_and_are_paired_by_seed(tmp_path: Path) -> None:
 
 
 def test_what_was_interrupted_goes_on_and_more_seeds_may_be_added(tmp_path: Path) -> None:
-    arguments = LiveArguments(episodes=8, seed=0, block=4, out=tmp_path)
+    arguments = ComparisonArguments(episodes=8, seed=0, block=4, out=tmp_path)
     first = Demo()
     first.fails_at = 3
     with pytest.raises(LiveError, match="without a result"):
         compare(arguments, first)
     second = Demo()
-    compare(LiveArguments(episodes=9, seed=0, block=4, out=tmp_path), second)
+    compare(ComparisonArguments(episodes=9, seed=0, block=4, out=tmp_path), second)
     assert second.runs == [(3, 4, 4), (0, 8, 1), (3, 8, 1)]
 
 
 def test_other_measurements_are_not_mixed(tmp_path: Path) -> None:
-    compare(LiveArguments(episodes=2, seed=0, out=tmp_path), Demo())
+    compare(ComparisonArguments(episodes=2, seed=0, out=tmp_path), Demo())
     other = Demo()
     other.sha256 = "b"
     with pytest.raises(LiveError, match="has checkpoint_sha256 'a', now it is 'b'; move it away"):
-        compare(LiveArguments(episodes=4, seed=0, out=tmp_path), other)
+        compare(ComparisonArguments(episodes=4, seed=0, out=tmp_path), other)
     for told in ('{"episodes": 12}', '{"blocks": [', "[]"):
         (tmp_path / "live_drawer_k0.json").write_text(told)
         with pytest.raises(LiveError, match=r"live_drawer_k0\.json is no file of this measurement"):
-            compare(LiveArguments(out=tmp_path), Demo())
+            compare(ComparisonArguments(out=tmp_path), Demo())

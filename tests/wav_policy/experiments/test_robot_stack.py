@@ -89,6 +89,19 @@ def test_a_chunk_beyond_sense_is_held_on_by_the_stack_and_acted_on_by_the_bare_r
     assert abs(moved(RobotStack(cell, WAV_TINY.horizon))) < 0.2 < 0.5 < moved(BareRobot(cell, 10.0))
 
 
+def test_a_chunk_that_is_none_ends_the_one_before(cell: Any) -> None:
+    """As on the robot: its planner is not to be trusted."""
+    robot = RobotStack(cell, WAV_TINY.horizon)
+    start = robot.reset(3)[0].observation["joint_state"]
+    rows = start + np.linspace(0.05, 0.8, 16)[:, None] * np.eye(14)[0]
+    robot.schedule(ActionChunk(rows, 0.0, 0.1), 0.0)
+    before = [robot.step() for _ in range(4)][-1].observation["joint_state"][0]
+    robot.schedule(ActionChunk(np.full((16, 14), np.nan), 0.4, 0.1), 0.4)
+    after = [robot.step() for _ in range(8)][-1].observation["joint_state"][0]
+    assert before - start[0] > 0.1
+    assert after - before < 0.15, "it went on for 0.4 rad"
+
+
 def test_a_model_of_another_rate_is_refused(cell: Any) -> None:
     with pytest.raises(ValueError, match="the model steps at 30 Hz; the simulator at 10 Hz"):
         RobotStack(cell, replace(WAV_TINY.horizon, step_hz=30.0))

@@ -30,7 +30,7 @@ from wav_policy.monitor.recording import Recording, ReplayError
 from wav_policy.monitor.replay import Replay
 from wav_policy.monitor.replay_film import film_replay
 from wav_policy.monitor.replay_page import ReplayPage
-from wav_policy.monitor.snapshot import ERROR, PLANNING, Playback
+from wav_policy.monitor.snapshot import ERROR, PLANNING, ReplayPlace
 from wav_policy.nodes.messages.images import rgb_from_any
 from wav_policy.policy.wav_policy import WAVPolicy
 from wav_policy.recording.episode_writer import DatasetWriter
@@ -240,7 +240,7 @@ def test_another_episode_takes_the_place_of_the_first_and_one_that_does_not_open
         page.obey(SPEED, "2")
         page.obey(SEEK, "0.5")
         assert page.obey(EPISODE, "1") == ""
-        shown = Playback(0.0, 0.4, playing=True, speed=2.0, step=0.1, episode=1, num_episodes=3)
+        shown = ReplayPlace(0.0, 0.4, playing=True, speed=2.0, step=0.1, episode=1, num_episodes=3)
         assert page._playback == shown
         assert page._replay.snapshot(0).title.startswith("episode 1,")
         for wrong, why in (("3", "the last one is 2"), ("-1", "no episode -1"), ("0.5", "0.5"), ("x", "no number")):

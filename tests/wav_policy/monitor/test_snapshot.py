@@ -13,7 +13,7 @@ from wav_policy.monitor.snapshot import (
     OK,
     RECORDER,
     WARN,
-    Playback,
+    ReplayPlace,
     Snapshot,
     StatusReport,
     numbers,
@@ -21,7 +21,7 @@ from wav_policy.monitor.snapshot import (
 )
 from wav_policy.robot.joints import GRIPPERS, JOINT_DIM, REVOLUTE
 
-PLAYBACK = Playback(0.0, 1.0, playing=False, speed=1.0, step=0.1)
+PLAYBACK = ReplayPlace(0.0, 1.0, playing=False, speed=1.0, step=0.1)
 
 
 @pytest.mark.parametrize(

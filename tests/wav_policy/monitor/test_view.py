@@ -19,7 +19,7 @@ from wav_policy.monitor import commands
 from wav_policy.monitor.operator_bar import OperatorBar
 from wav_policy.monitor.page import MonitorPage
 from wav_policy.monitor.server import Address, PageServer
-from wav_policy.monitor.snapshot import CONTROL, OK, WARN, Heard, Playback, Snapshot, StatusReport
+from wav_policy.monitor.snapshot import CONTROL, OK, WARN, Heard, ReplayPlace, Snapshot, StatusReport
 from wav_policy.policy.imagined_futures import ImaginedFutures, contact_sheet
 from wav_policy.robot.cameras import IMAGE_SIZES, VIEWS
 from wav_policy.robot.model import home_positions
@@ -278,7 +278,7 @@ def test_dark_mode_follows_the_system_and_the_button(tab: Tab, view: Tab, tmp_pa
 def test_a_recording_has_a_time_line_and_no_buttons(chromium: Browser) -> None:
     robot = Robot()
     robot.snapshot = dataclasses.replace(
-        robot.snapshot, playback=Playback(1.0, 4.0, playing=True, speed=1.0, step=0.1), title="drawer, episode 3"
+        robot.snapshot, playback=ReplayPlace(1.0, 4.0, playing=True, speed=1.0, step=0.1), title="drawer, episode 3"
     )
     with served(robot, with_bar=False) as url, chromium.open(url) as tab:
         tab.wait_for("find('word').textContent === 'drawer, episode 3' && !find('playback').hidden")
@@ -298,7 +298,7 @@ def test_a_recording_is_stepped_by_keys_and_shows_what_was_recorded_beside_the_p
     assert chunk is not None
     robot.snapshot = dataclasses.replace(
         robot.snapshot,
-        playback=Playback(1.0, 4.0, playing=False, speed=1.0, step=0.1),
+        playback=ReplayPlace(1.0, 4.0, playing=False, speed=1.0, step=0.1),
         recorded_values=np.linspace(0.3, 0.4, 16),
         recorded_actions=chunk.positions[:10] + 0.1,
     )
@@ -330,7 +330,7 @@ def test_a_recording_is_stepped_by_keys_and_shows_what_was_recorded_beside_the_p
 
 
 def test_the_next_episode_of_a_dataset_is_asked_for_once(chromium: Browser) -> None:
-    robot, playback = Robot(), Playback(1.0, 4.0, playing=False, speed=1.0, step=0.1, episode=0, num_episodes=2)
+    robot, playback = Robot(), ReplayPlace(1.0, 4.0, playing=False, speed=1.0, step=0.1, episode=0, num_episodes=2)
     robot.snapshot = dataclasses.replace(robot.snapshot, playback=playback)
     with served(robot, with_bar=False) as url, chromium.open(url) as tab:
         tab.wait_for("find('episode-words').textContent.startsWith('episode 0 ')")

@@ -15,6 +15,7 @@ rclpy = pytest.importorskip("rclpy")
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 
 from wav_models.types import ImageArray  # noqa: E402
+from wav_policy.nodes.runtime import camera_subscriptions  # noqa: E402
 from wav_policy.nodes.runtime.camera_subscriptions import PREFERRED, CameraSubscriptions  # noqa: E402
 from wav_policy.nodes.sim_workers import damaged_jpeg_message  # noqa: E402
 
@@ -125,13 +126,18 @@ def test_where_raw_frames_are_no_pictures_the_compressed_ones_are_taken(
     assert cameras.rejected["head/image_raw"] == 10, "all are counted"
 
 
-def test_where_both_are_good_one_is_decoded(both: tuple[Sink, CameraSubscriptions]) -> None:
+def test_where_both_are_good_one_is_decoded(
+    both: tuple[Sink, CameraSubscriptions], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sink, cameras = both
+    decoded: list[CompressedImage] = []
+    monkeypatch.setattr(camera_subscriptions, "rgb_from_compressed", decoded.append)
     for number in range(10):
         cameras._on_raw("head", raw("rgb8"))
         cameras._on_compressed("head", whole(number))
     assert len(sink.images) == 10
     assert all(np.array_equal(image, scene(1)) for image in sink.images)
+    assert not decoded
 
 
 def test_a_camera_without_colour_is_told_of_once(

@@ -37,11 +37,11 @@ from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
     Answer,
     Beat,
     Ended,
-    Following,
     Introduction,
     Lost,
     Order,
     Refused,
+    UnderWay,
     Wanted,
     Word,
     pack,
@@ -347,7 +347,7 @@ def test_how_a_goal_ended_is_told_after_a_rest_in_which_the_socket_was_full(monk
         listener.wait()
         moment = Progress(0.0, np.zeros((2, JOINT_DIM)), np.zeros((2, JOINT_DIM)))
         told: list[Order] = [Ended(7, 0, False, ""), Answer(8, True, 3)]
-        for order in (*[Following(7, moment)] * 2000, *told):
+        for order in (*[UnderWay(7, moment)] * 2000, *told):
             listener.tell(order)
         heard: list[Order] = []
         wait_for(lambda: Resting.end.send(pack(Beat())) > 0 and told[-1] in _drain(heard))

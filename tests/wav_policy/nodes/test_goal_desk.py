@@ -26,12 +26,12 @@ from wav_policy.nodes.messages.gateway_words import (  # noqa: E402
     MAX_PACKET,
     Cancel,
     Ended,
-    Following,
     Goal,
     GoalPart,
     HomeGoal,
     Note,
     Overtaken,
+    UnderWay,
     goal_of,
     goal_parts,
     pack,
@@ -142,9 +142,9 @@ def test_words_about_trajectories_are_told_as_they_are() -> None:
         assert unpack(pack(word)) == word
     for order in (Ended(9, -4, True, "left_joint1"), Overtaken("piper/hold")):
         assert unpack_order(pack_order(order)) == order
-    there = Following(5, Progress(1.5, np.arange(28.0).reshape(2, 14), -np.arange(28.0).reshape(2, 14)))
+    there = UnderWay(5, Progress(1.5, np.arange(28.0).reshape(2, 14), -np.arange(28.0).reshape(2, 14)))
     back = unpack_order(pack_order(there))
-    assert isinstance(back, Following)
+    assert isinstance(back, UnderWay)
     assert (back.number, back.progress.time) == (5, 1.5)
     np.testing.assert_array_equal(back.progress.wanted, there.progress.wanted)
     np.testing.assert_array_equal(back.progress.measured, there.progress.measured)
@@ -244,10 +244,10 @@ def test_a_goal_is_handed_on_and_its_progress_and_end_are_told(desk: Desk) -> No
     (part,) = desk.said
     assert handle.state == "executing"
     wanted, measured = np.arange(28.0).reshape(2, 14), np.ones((2, 14))
-    desk.desk.hear(Following(part.number ^ 1, Progress(0.5, wanted, measured)))
+    desk.desk.hear(UnderWay(part.number ^ 1, Progress(0.5, wanted, measured)))
     desk.desk.hear(Ended(part.number ^ 1, 0, False, ""))
     assert handle.told == desk.results == []
-    desk.desk.hear(Following(part.number, Progress(0.5, wanted, measured)))
+    desk.desk.hear(UnderWay(part.number, Progress(0.5, wanted, measured)))
     (told,) = handle.told
     assert told.joint_names == ["right_joint2", "left_joint1"]
     assert told.header.stamp == NOW
@@ -365,7 +365,7 @@ def test_what_a_gripper_command_ends_with(
     assert handle is not None
     (part,) = desk.said
     assert goal_of(part.data) == GripperGoal(13, 0.03)
-    desk.desk.hear(Following(part.number, Progress(0.5, np.zeros((2, 14)), np.arange(28.0).reshape(2, 14))))
+    desk.desk.hear(UnderWay(part.number, Progress(0.5, np.zeros((2, 14)), np.arange(28.0).reshape(2, 14))))
     assert (list(handle.told[0].state.position), list(handle.told[0].state.velocity)) == ([13.0], [27.0])
     if is_cancelled:
         assert desk.cancel(handle, GRIPPER)

@@ -20,7 +20,7 @@ from wav_policy.control.control_loop import ControlLoop
 from wav_policy.control.gripper_motion import GripperGoal
 from wav_policy.control.safety import SafetyLimits
 from wav_policy.nodes.messages.follow_joint_trajectory import goal_from_message
-from wav_policy.nodes.messages.gateway_words import Cancel, Ended, Following, Goal, HomeGoal, goal_parts
+from wav_policy.nodes.messages.gateway_words import Cancel, Ended, Goal, HomeGoal, UnderWay, goal_parts
 from wav_policy.nodes.runtime.goal_runner import Configured, GoalRunner
 from wav_policy.robot.joints import GRIPPERS
 
@@ -45,9 +45,9 @@ class Run:
         for part in goal_parts(number, goal):
             self.runner.hear(part)
 
-    def ended(self) -> tuple[list[Following], Ended]:
+    def ended(self) -> tuple[list[UnderWay], Ended]:
         """The next end, and what was told before."""
-        before: list[Following] = []
+        before: list[UnderWay] = []
         while not isinstance(word := self.told.get(timeout=20.0), Ended):
             before.append(word)
         return before, word

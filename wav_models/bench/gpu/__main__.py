@@ -18,24 +18,24 @@ from typing import Final, NoReturn
 import torch
 
 from wav_models.bench.gpu import phases
-from wav_models.bench.gpu.phases import Phase
+from wav_models.bench.gpu.phases import BenchPhase
 from wav_models.bench.gpu.session import Session
 from wav_models.bench.gpu.tensorrt import tensorrt
 from wav_models.bench.gpu.training import training
 from wav_models.presets import PRESETS
 
 PHASES: Final = (
-    Phase("machine", 10, phases.machine),
-    Phase("correct", 30, phases.correct),
-    Phase("eager", 30, phases.eager),
-    Phase("attention", 10, phases.attention),
-    Phase("fp8", 10, phases.fp8),
-    Phase("compiled", 60, phases.compiled),
-    Phase("graphs", 60, phases.graphs),
-    Phase("threads", 10, phases.threads),
-    Phase("training", 60, training),
-    Phase("tensorrt", 60, tensorrt),
-    Phase("plans", 150, phases.plans),
+    BenchPhase("machine", 10, phases.machine),
+    BenchPhase("correct", 30, phases.correct),
+    BenchPhase("eager", 30, phases.eager),
+    BenchPhase("attention", 10, phases.attention),
+    BenchPhase("fp8", 10, phases.fp8),
+    BenchPhase("compiled", 60, phases.compiled),
+    BenchPhase("graphs", 60, phases.graphs),
+    BenchPhase("threads", 10, phases.threads),
+    BenchPhase("training", 60, training),
+    BenchPhase("tensorrt", 60, tensorrt),
+    BenchPhase("plans", 150, phases.plans),
 )
 """In the order they run; the last one prints what the run is for, and time is kept for it."""
 START_SECONDS: Final = 15.0
@@ -115,7 +115,7 @@ def supervise(session: Session, names: Sequence[str]) -> int:
     return failed
 
 
-def run(session: Session, phases: Sequence[Phase]) -> None:
+def run(session: Session, phases: Sequence[BenchPhase]) -> None:
     """The phases that fit into the time; it is kept for the last."""
     for phase in phases:
         kept = 0.0 if phase is phases[-1] else phases[-1].seconds + START_SECONDS
@@ -125,7 +125,7 @@ def run(session: Session, phases: Sequence[Phase]) -> None:
             _run(phase, session, session.left - kept)
 
 
-def _run(phase: Phase, session: Session, limit: float) -> None:
+def _run(phase: BenchPhase, session: Session, limit: float) -> None:
     """One phase; what it raises is a result, and the next one begins.
 
     Args:

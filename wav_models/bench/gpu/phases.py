@@ -37,7 +37,7 @@ NUM_KERNELS: Final = 12
 
 
 @dataclass(frozen=True)
-class Phase:
+class BenchPhase:
     """One part of the run.
 
     Attributes:

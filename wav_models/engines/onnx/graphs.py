@@ -28,7 +28,6 @@ from wav_models.networks.autoencoder import Autoencoder
 from wav_models.networks.wav_model import WAVModel
 from wav_models.planner.timing import Size
 
-LOOPS: Final = ("unrolled", "stepwise")
 NEVER_QUANTIZED: Final = ("text_encoder",)
 """Runs once per instruction: nothing is gained."""
 
@@ -39,7 +38,7 @@ class OnnxGraphs:
     Args:
         model, autoencoder: on the CPU; keys, values and features of the graphs have the precision of the model.
         shape: futures, value samples and steps.
-        loops: one of `LOOPS`.
+        loops: "unrolled" or "stepwise".
         quantize: linear layers in 8 bits, for ONNX Runtime.
         dialect: of the runtime.
     """

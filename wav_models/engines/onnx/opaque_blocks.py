@@ -45,7 +45,7 @@ class Dialect:
     translations: Translations
 
 
-Note = Callable[[str, nn.Module, tuple[Any, ...]], tuple[int, list[Tensor]]]
+BlockNote = Callable[[str, nn.Module, tuple[Any, ...]], tuple[int, list[Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class BlockExporter:
 class _OpaqueBlock(nn.Module):
     """Leaves one node when it is traced. The attentions to contexts that are computed once remain what they are."""
 
-    def __init__(self, network: str, index: int, block: nn.Module, note: Note) -> None:
+    def __init__(self, network: str, index: int, block: nn.Module, note: BlockNote) -> None:
         super().__init__()
         self.network, self.index, self._block, self._note = network, index, (block,), note
         self.attn2 = block.attn2
@@ -193,7 +193,7 @@ def _num_outputs(block: nn.Module) -> int:
     return 3 if isinstance(block, VideoBlock) else 1
 
 
-def _with_opaque_blocks(model: WAVModel, note: Note) -> WAVModel:
+def _with_opaque_blocks(model: WAVModel, note: BlockNote) -> WAVModel:
     """A model of the same parameters, with opaque blocks."""
     opaque = _shallow_copy(model)
     for network, name in _BLOCKS.items():

@@ -26,7 +26,7 @@ class Runtime(Protocol):
     precisions: tuple[str, ...]
     """What its graphs can compute in."""
     loops: str
-    """Form of the graphs, one of `onnx.graphs.LOOPS`."""
+    """Form of the graphs: "unrolled" or "stepwise"."""
 
     def require(self) -> None:
         """Whether its packages are installed and load."""

@@ -17,9 +17,7 @@ from wav_models.presets import HorizonConfig
 from wav_models.training.data.latent_store import LatentStore
 from wav_models.training.randomness import RngStreams
 from wav_models.training.transfer import to_device
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
+from wav_models.types import IndexArray
 
 
 @dataclass(frozen=True)
@@ -40,12 +38,12 @@ class Episodes:
     """
 
     latents: LatentStore
-    states: FloatArray
-    actions: FloatArray
-    values: FloatArray
-    first: IntArray
-    last: IntArray
-    text: IntArray
+    states: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    values: NDArray[np.float32]
+    first: IndexArray
+    last: IndexArray
+    text: IndexArray
     imitated: NDArray[np.bool_]
     text_embedding: Tensor
     text_mask: Tensor
@@ -103,7 +101,7 @@ class Batches:
         episodes: Episodes,
         normalization: Normalization,
         horizon: HorizonConfig,
-        steps: IntArray,
+        steps: IndexArray,
         weights: NDArray[np.float64] | None = None,
     ) -> None:
         """Args:
@@ -122,7 +120,7 @@ class Batches:
             places = np.minimum(places, len(self.steps) - 1)
         return self.at(self.steps[places], streams.numpy.integers(len(self.episodes.latents.images), size=size))
 
-    def at(self, steps: IntArray, encodings: IntArray | None = None) -> Batch:
+    def at(self, steps: IndexArray, encodings: IndexArray | None = None) -> Batch:
         """The observations at these steps; what lies beyond an episode's ends repeats its first or last step.
 
         Args:
@@ -152,7 +150,7 @@ class Batches:
             imitated=_tensor(data.imitated[steps].astype(np.float32)),
         )
 
-    def _clamped(self, steps: IntArray, offsets: IntArray) -> IntArray:
+    def _clamped(self, steps: IndexArray, offsets: IndexArray) -> IndexArray:
         """Indices [B, len(offsets)] of steps + offsets, kept inside each step's episode."""
         return np.clip(steps[:, None] + offsets, self.episodes.first[steps, None], self.episodes.last[steps, None])
 
@@ -174,7 +172,9 @@ def still_steps(episodes: Episodes, horizon: HorizonConfig, robot: Embodiment) -
     return still
 
 
-def fit_normalization(episodes: Episodes, horizon: HorizonConfig, steps: IntArray, robot: Embodiment) -> Normalization:
+def fit_normalization(
+    episodes: Episodes, horizon: HorizonConfig, steps: IndexArray, robot: Embodiment
+) -> Normalization:
     """Statistics of the samples at `steps` (the training episodes)."""
     chunk = np.arange(horizon.action_horizon)
     first, last = episodes.first[steps, None], episodes.last[steps, None]

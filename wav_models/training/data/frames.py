@@ -21,10 +21,8 @@ from wav_models.presets import ModelConfig
 from wav_models.rewards.label import label_episode
 from wav_models.rewards.label_config import LabelConfig
 from wav_models.training.state import StateError, load_json, load_tensors, save_tensors
-from wav_models.types import ImageArray
+from wav_models.types import ImageArray, IndexArray
 from wav_models.worker_pool import worker_pool
-
-IntArray = NDArray[np.int64]
 
 Fingerprint = list[Any]
 """What tells an episode from another: name of its dataset, place in it, length, seed, sizes of its videos [bytes].
@@ -55,14 +53,14 @@ class Table:
     states: NDArray[np.float32]
     actions: NDArray[np.float32]
     values: NDArray[np.float32]
-    starts: IntArray
+    starts: IndexArray
     imitated: NDArray[np.bool_]
     instructions: tuple[str, ...]
     episodes: list[Fingerprint]
     identities: tuple[str, ...]
 
     @property
-    def episode_of_step(self) -> IntArray:
+    def episode_of_step(self) -> IndexArray:
         """Shape [N]."""
         return np.repeat(np.arange(len(self.instructions)), np.diff(self.starts))
 
@@ -108,7 +106,7 @@ class CachedFrames:
     """From what `cache_frames` wrote, with the first step of every episode."""
 
     path: Path
-    starts: IntArray
+    starts: IndexArray
 
     def read(self, episode: int, steps: range) -> ImageArray:
         first = int(self.starts[episode])
@@ -140,7 +138,7 @@ def _uniform(seed: int, name: str, place: int) -> float:
     return float(np.random.default_rng([seed, zlib.crc32(name.encode()), place]).random())
 
 
-def step_starts(dataset: DatasetGroup, model: ModelConfig) -> IntArray:
+def step_starts(dataset: DatasetGroup, model: ModelConfig) -> IndexArray:
     """First step of every episode, then the number of all steps, shape [E + 1]."""
     stride = _stride(dataset, model)
     lengths = [-(-episode.length // stride) for episode in dataset.episodes]
@@ -293,7 +291,7 @@ def _video_sizes(episode: EpisodeInfo) -> list[int | str]:
         ) from error
 
 
-def _decode_episodes(job: tuple[DatasetGroup, ModelConfig, Path, range, IntArray]) -> None:
+def _decode_episodes(job: tuple[DatasetGroup, ModelConfig, Path, range, IndexArray]) -> None:
     dataset, model, path, indices, starts = job
     frames = DecodedFrames(dataset, model)
     target = np.lib.format.open_memmap(path, mode="r+")

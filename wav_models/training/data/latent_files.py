@@ -21,9 +21,10 @@ from wav_models.configuration import from_dict
 from wav_models.data.durable import publish, sync, write_json
 from wav_models.presets import ModelConfig
 from wav_models.training.config import AugmentationConfig
-from wav_models.training.data.frames import IntArray, allocate, load_array
+from wav_models.training.data.frames import allocate, load_array
 from wav_models.training.data.latent_store import LatentArray, LatentStore
 from wav_models.training.state import StateError, load_json
+from wav_models.types import IndexArray
 
 LATENTS, FUTURES, ORIGIN, JOURNAL = "latents.npy", "futures.npy", "latents.json", "latents.journal"
 REMEDY = "run `wav train latents` first"
@@ -156,7 +157,7 @@ class LatentFiles:
     run: Path
     model: ModelConfig
     origin: Origin
-    starts: IntArray
+    starts: IndexArray
 
     @property
     def augmentation(self) -> AugmentationConfig:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
+from wav_models.types import IndexArray
+
 LatentArray = NDArray[np.float16]
 
 
@@ -29,18 +30,18 @@ class LatentStore:
     images: tuple[LatentArray, ...]
     windows: tuple[LatentArray, ...]
 
-    def memory(self, rows: IntArray, encodings: IntArray | None = None) -> LatentArray:
+    def memory(self, rows: IndexArray, encodings: IndexArray | None = None) -> LatentArray:
         """Single images at the steps `rows` [B, F], in each sample's encoding [B], or plain -> [B, V, F, L, C]."""
         return _read(self.images, rows, encodings).swapaxes(1, 2)
 
-    def future(self, steps: IntArray, rows: IntArray, encodings: IntArray | None = None) -> LatentArray:
+    def future(self, steps: IndexArray, rows: IndexArray, encodings: IndexArray | None = None) -> LatentArray:
         """Futures seen from `steps` [B], whose latents end at the steps `rows` [B, F] -> [B, V, F, L, C]."""
         singles = rows.shape[1] - self.windows[0].shape[2]
         windows = _read(self.windows, steps, encodings)
         return np.concatenate([self.memory(rows[:, :singles], encodings), windows], axis=2)
 
 
-def _read(arrays: tuple[LatentArray, ...], rows: IntArray, encodings: IntArray | None) -> LatentArray:
+def _read(arrays: tuple[LatentArray, ...], rows: IndexArray, encodings: IndexArray | None) -> LatentArray:
     """Rows [B, ...] of the array that each sample's encoding [B] names; of the first where none is named."""
     if encodings is None:
         return arrays[0][rows]

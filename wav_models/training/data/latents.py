@@ -38,8 +38,6 @@ REPORT_SECONDS: Final = 15.0
 CAUSAL_TOLERANCE: Final = 0.02
 """Between an image's latent and that of a window it begins, in standard deviations: reduced precision, no more."""
 
-Report = Callable[[str], None]
-
 
 def load_autoencoder(model: ModelConfig, run: Path, pretrained: Path | None) -> TinyAutoencoder | LTXAutoencoder:
     """The pretrained auto-encoder of the directory `pretrained`, or the one that the run has trained.
@@ -83,7 +81,7 @@ class _Encoding:
 
 
 def cache_latents(
-    files: LatentFiles, frames: Frames, pretrained: Path | None, num_processes: int, report: Report
+    files: LatentFiles, frames: Frames, pretrained: Path | None, num_processes: int, report: Callable[[str], None]
 ) -> None:
     """Encode what is missing, in float32 as the live policy does; an encoding that is ended goes on when called again.
 

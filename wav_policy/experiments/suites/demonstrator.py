@@ -11,7 +11,7 @@ import numpy as np
 
 from wav_models.data.images import resize_image
 from wav_policy.experiments.suites.catalogue import get_suite
-from wav_policy.experiments.suites.environment import EnvironmentLost, Seen, SuiteEnvironment
+from wav_policy.experiments.suites.environment import EnvironmentLost, SuiteEnvironment, SuiteSeen
 from wav_policy.experiments.suites.players import RENDER_SIZE, Player, PlayerSpec
 from wav_policy.recording.episode_recorder import EpisodeRecorder
 from wav_policy.recording.quality import QualityMix
@@ -94,7 +94,7 @@ class SuiteDemonstrator:
             recorder.extra.update(visited_steps=visited)
         return success
 
-    def _visit(self, environment: SuiteEnvironment, task: int, seed: int) -> tuple[Seen, int]:
+    def _visit(self, environment: SuiteEnvironment, task: int, seed: int) -> tuple[SuiteSeen, int]:
         """Lay out an episode and let the visitor act; it is given half the time where it would have succeeded."""
         if self._visitor is None:
             return environment.reset(task, seed=seed), 0

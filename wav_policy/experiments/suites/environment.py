@@ -19,7 +19,7 @@ from wav_models.signals import die_with_parent
 from wav_models.types import FloatArray, ImageArray
 from wav_policy.experiments.suites.catalogue import Suite
 from wav_policy.experiments.suites.installation import SuiteError, own_environment, python_of
-from wav_policy.experiments.suites.processes.wire import WireError, read_message, write_message
+from wav_policy.experiments.suites.processes.wire import SuiteWireError, read_message, write_message
 
 START_TIMEOUT: Final = 600.0
 """Imports, the scene of a task, and its first layout, before which much is compiled [s]."""
@@ -34,7 +34,7 @@ class EnvironmentLost(SuiteError):
 
 
 @dataclass(frozen=True)
-class Seen:
+class SuiteSeen:
     """What is known after a step.
 
     Attributes:
@@ -80,7 +80,7 @@ class SuiteEnvironment:
         self._task: int | None = None
         self.instruction = ""
 
-    def reset(self, task: int, *, state: int | None = None, seed: int = 0) -> Seen:
+    def reset(self, task: int, *, state: int | None = None, seed: int = 0) -> SuiteSeen:
         """Begin an episode, past the waiting steps.
 
         Args:
@@ -94,7 +94,7 @@ class SuiteEnvironment:
             self._task = task
         return self._ask("reset", self._seen, state=state, seed=seed, timeout=limit)
 
-    def step(self, action: FloatArray) -> Seen:
+    def step(self, action: FloatArray) -> SuiteSeen:
         """One command [A], held for one step of the suite's rate."""
         return self._ask("step", self._seen, arrays=[np.asarray(action, dtype=np.float64)])
 
@@ -126,8 +126,8 @@ class SuiteEnvironment:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _seen(self, header: dict[str, Any], arrays: list[np.ndarray]) -> Seen:
-        return Seen(_numbers(arrays, self.suite.robot.state_dim), bool(header["success"]))
+    def _seen(self, header: dict[str, Any], arrays: list[np.ndarray]) -> SuiteSeen:
+        return SuiteSeen(_numbers(arrays, self.suite.robot.state_dim), bool(header["success"]))
 
     def _demonstrated(self, header: dict[str, Any], arrays: list[np.ndarray]) -> Demonstrated:
         action = _numbers(arrays, self.suite.robot.action_dim)
@@ -159,7 +159,7 @@ class SuiteEnvironment:
         try:
             write_message(process.stdin, {"request": request, **arguments}, arrays)  # type: ignore[arg-type]
             reply = read_message(_Reader(process, time.monotonic() + limit))
-        except (WireError, TimeoutError) as error:
+        except (SuiteWireError, TimeoutError) as error:
             what = f"did not answer {request!r} within {limit:g} s" if isinstance(error, TimeoutError) else str(error)
             code = process.poll()
             self.close()

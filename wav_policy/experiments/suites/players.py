@@ -15,7 +15,7 @@ from wav_models.evaluation.closed_loop import ObservationHistory, TrialPolicy, T
 from wav_models.planner.config import PlannerConfig
 from wav_models.types import FloatArray
 from wav_policy.experiments.suites.catalogue import Suite
-from wav_policy.experiments.suites.environment import Seen, SuiteEnvironment
+from wav_policy.experiments.suites.environment import SuiteEnvironment, SuiteSeen
 
 RENDER_SIZE: Final = 256
 """Of the images that published evaluations take [px]; policies resize them."""
@@ -27,7 +27,7 @@ class Player(Protocol):
     def begin(self, environment: SuiteEnvironment, seed: int) -> None:
         """An episode has been laid out."""
 
-    def act(self, seen: Seen) -> FloatArray:
+    def act(self, seen: SuiteSeen) -> FloatArray:
         """The command of the next step, [A]."""
 
     def costs(self) -> tuple[float, ...]:
@@ -43,7 +43,7 @@ class RandomPlayer:
         self._lower = np.array([channel.lower for channel in robot.actions])
         self._upper = np.array([channel.upper for channel in robot.actions])
 
-    def act(self, seen: Seen) -> FloatArray:
+    def act(self, seen: SuiteSeen) -> FloatArray:
         return self._rng.uniform(self._lower, self._upper)
 
     def costs(self) -> tuple[float, ...]:
@@ -57,7 +57,7 @@ class OperatorPlayer:
         self._environment = environment
         environment.operate(seed, "skilled")
 
-    def act(self, seen: Seen) -> FloatArray:
+    def act(self, seen: SuiteSeen) -> FloatArray:
         return self._environment.demonstrate().action
 
     def costs(self) -> tuple[float, ...]:
@@ -84,13 +84,13 @@ class CheckpointPlayer:
         self._held = 0
         self._policy.reset()
 
-    def act(self, seen: Seen) -> FloatArray:
+    def act(self, seen: SuiteSeen) -> FloatArray:
         if self._held == 0:
             self._command, self._held = self._next(seen), self._hold
         self._held -= 1
         return self._command
 
-    def _next(self, seen: Seen) -> FloatArray:
+    def _next(self, seen: SuiteSeen) -> FloatArray:
         """The command of the model's next step; rendered only where a plan now, or one that remembers now, needs it."""
         row = self._step % self._replan
         if self._step % self._period == 0:

@@ -49,7 +49,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Lost:
-    """Nobody vouches for the chunk in force any more."""
+    """Whoever published the chunk in force is not alive any more."""
 
     reason: str
 
@@ -108,7 +108,7 @@ Word = Beat | Refused | Lost | Wanted | GoalPart | Cancel | Note | ActionChunk
 
 
 @dataclass(frozen=True)
-class Following:
+class UnderWay:
     """Where the motion to a goal is.
 
     Attributes:
@@ -306,12 +306,12 @@ def _trajectory_of(data: bytes) -> TrajectoryGoal:
     )
 
 
-Order = Introduction | Answer | Following | Ended | Overtaken
+Order = Introduction | Answer | UnderWay | Ended | Overtaken
 
 
 def pack_order(order: Order) -> bytes:
     """What piper_node tells the gateway."""
-    if isinstance(order, Following):
+    if isinstance(order, UnderWay):
         numbers = np.stack([order.progress.wanted, order.progress.measured]).astype("<f8")
         return b"F" + _PROGRESS.pack(order.number, order.progress.time) + numbers.tobytes()
     if isinstance(order, Ended):
@@ -335,7 +335,7 @@ def unpack_order(packet: bytes) -> Order:
         if kind == b"F":
             number, moment = _PROGRESS.unpack_from(data)
             wanted, measured = np.frombuffer(data, dtype="<f8", offset=_PROGRESS.size).reshape(2, 2, JOINT_DIM)
-            return Following(number, Progress(moment, wanted, measured))
+            return UnderWay(number, Progress(moment, wanted, measured))
         if kind == b"E":
             number, code, is_cancelled = _ENDED.unpack_from(data)
             return Ended(number, code, is_cancelled, data[_ENDED.size :].decode())

@@ -19,13 +19,13 @@ from wav_policy.nodes.messages.gateway_words import (
     MAX_PACKET,
     Beat,
     Cancel,
-    Following,
     GoalPart,
     Introduction,
     Lost,
     Note,
     Order,
     Refused,
+    UnderWay,
     Wanted,
     pack_order,
     unpack,
@@ -138,7 +138,7 @@ class ChunkListener:
         """Tell what became of what was wanted; nobody, where the process that was asked is gone. Waits for nothing:
         while that takes no more, for it rests, all is kept but where a motion is."""
         with self._telling:
-            if not (self._untold and isinstance(order, Following)):
+            if not (self._untold and isinstance(order, UnderWay)):
                 self._untold.append(order)
             self._tell_on()
 

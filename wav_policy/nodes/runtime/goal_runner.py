@@ -13,7 +13,7 @@ from wav_models.types import FloatArray
 from wav_policy.control.calm_motion import Motion
 from wav_policy.control.control_loop import SETTLE_TIMEOUT, ControlLoop
 from wav_policy.control.joint_trajectory import GoalCode, GoalError, TrajectoryGoal
-from wav_policy.nodes.messages.gateway_words import Cancel, Ended, Following, Goal, GoalPart, HomeGoal, goal_of
+from wav_policy.nodes.messages.gateway_words import Cancel, Ended, Goal, GoalPart, HomeGoal, UnderWay, goal_of
 from wav_policy.piper.absent_arm import ABSENT
 from wav_policy.piper.errors import PiperError
 from wav_policy.robot.joints import JOINT_NAMES
@@ -64,7 +64,7 @@ class GoalRunner:
         loop: Callable[[], ControlLoop | None],
         configured: Configured,
         translate: Callable[[float], float],
-        tell: Callable[[Following | Ended], None],
+        tell: Callable[[UnderWay | Ended], None],
         note: Callable[[str], None],
     ) -> None:
         self._loop = loop
@@ -156,7 +156,7 @@ class GoalRunner:
             self._end(active, "it took too long")
         if not motion.has_ended:
             if motion.progress is not None:
-                self._tell(Following(active.number, motion.progress))
+                self._tell(UnderWay(active.number, motion.progress))
             return
         self._active = None
         if not motion.has_arrived:

@@ -81,7 +81,7 @@ _LEADER_POSE: Final = np.array([0.0, 1.0, -1.0, 0.0, 0.5, 0.0, 0.0])  # rad, m
 
 
 @dataclass(frozen=True)
-class Fault:
+class ArmFault:
     """One fault.
 
     Attributes:
@@ -117,7 +117,7 @@ class FaultSet:
         lost: joints 0..5 that lost their zero.
     """
 
-    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+    def __init__(self, faults: Iterable[ArmFault] = ()) -> None:
         self.faults = tuple(faults)
         self.names = frozenset(fault.name for fault in self.faults)
         self.motor_bits = [0] * NUM_JOINTS
@@ -189,17 +189,17 @@ class FaultSet:
     def _joints(self, name: str) -> frozenset[int]:
         return frozenset(int(fault.argument) - 1 for fault in self._named(name))
 
-    def _named(self, name: str) -> Iterator[Fault]:
+    def _named(self, name: str) -> Iterator[ArmFault]:
         return (fault for fault in self.faults if fault.name == name)
 
 
-def _parse_one(text: str) -> Fault:
+def _parse_one(text: str) -> ArmFault:
     name, _, argument = text.partition(" ")
     try:
         value = float(argument) if argument.strip() else 0.0
     except ValueError:
         raise ValueError(f"fault '{name}': {argument!r} is no number") from None
-    return Fault(name, value)
+    return ArmFault(name, value)
 
 
 def _with_unknown_codes(frame: Frame) -> Frame:

@@ -12,7 +12,7 @@ from wav_policy.sim.failures import Choice, Tour, draw_failure, home_stop
 from wav_policy.sim.operator import Intent, outward
 from wav_policy.sim.task import Cell, Operator, ScriptedFailure
 from wav_policy.sim.tasks.contacts import gripped
-from wav_policy.sim.tasks.drawer_operator import HOVER_HEIGHT, PASS_HEIGHT, Belief, DrawerOperator
+from wav_policy.sim.tasks.drawer_operator import HOVER_HEIGHT, PASS_HEIGHT, DrawerBelief, DrawerOperator
 from wav_policy.sim.tasks.drawer_scene import BLOCK, drawer_state
 
 _CHOICES: Final[tuple[Choice, ...]] = (
@@ -48,20 +48,20 @@ def _turn(world: Cell) -> tuple[str, str]:
 
 
 def _pulling(world: Cell) -> bool:
-    return _turn(world)[1] == "open" and 0.03 < drawer_state(world, Belief.block).opening < 0.08
+    return _turn(world)[1] == "open" and 0.03 < drawer_state(world, DrawerBelief.block).opening < 0.08
 
 
 def _reaching(world: Cell) -> bool:
     """The finger tips have come near the block and are above it."""
     side, stage = _turn(world)
-    error = world.tip(side) - drawer_state(world, Belief.block).block
+    error = world.tip(side) - drawer_state(world, DrawerBelief.block).block
     return stage == "store" and bool(np.linalg.norm(error[:2]) < 0.10 and error[2] > 0.03) and not _carrying(world)
 
 
 def _carrying(world: Cell) -> bool:
     side, stage = _turn(world)
-    lifted = drawer_state(world, Belief.block).block[2] > BLOCK[2] + 0.03
-    return stage == "store" and gripped(world, side, Belief.block) and bool(lifted)
+    lifted = drawer_state(world, DrawerBelief.block).block[2] > BLOCK[2] + 0.03
+    return stage == "store" and gripped(world, side, DrawerBelief.block) and bool(lifted)
 
 
 _MOMENTS: Final[Mapping[str, Callable[[Cell], bool]]] = {
@@ -75,22 +75,22 @@ _MOMENTS: Final[Mapping[str, Callable[[Cell], bool]]] = {
 
 def _skips_opening(rng: np.random.Generator, world: Cell) -> Operator:
     """Take the block at once and put it down in front of the closed drawer."""
-    state = drawer_state(world, Belief.block)
+    state = drawer_state(world, DrawerBelief.block)
     sign = 1.0 if state.block[1] > state.front[1] else -1.0
-    return DrawerOperator(Belief(opened=True, goal=state.front[:2] + _IN_FRONT * [1.0, sign]))
+    return DrawerOperator(DrawerBelief(opened=True, goal=state.front[:2] + _IN_FRONT * [1.0, sign]))
 
 
 def _beside(rng: np.random.Generator, world: Cell) -> Operator:
     """Put the block back on the table, on its own side."""
     side, _ = _turn(world)
     goal = np.array([rng.uniform(0.20, 0.27), outward(side) * rng.uniform(0.19, 0.25)])
-    return DrawerOperator(Belief(opened=True, goal=goal))
+    return DrawerOperator(DrawerBelief(opened=True, goal=goal))
 
 
 def _go_through_the_motion(world: Cell, stroke: float) -> Operator:
     """Open (drop the block) or close (above it), and then the rest of the motion with nothing in hand."""
     side, _ = _turn(world)
-    state, tip = drawer_state(world, Belief.block), world.tip(side)
+    state, tip = drawer_state(world, DrawerBelief.block), world.tip(side)
     over, low = np.append(state.tray, PASS_HEIGHT + 0.01), np.append(state.tray, HOVER_HEIGHT)
     first = [Intent(tip, stroke), Intent(tip, 0.0), Intent(np.array([tip[0], tip[1], over[2]]), 0.0)]
     rest = [Intent(over, 0.0), Intent(low, 0.0), Intent(low, MAX_STROKE), Intent(over, MAX_STROKE)]
@@ -99,10 +99,10 @@ def _go_through_the_motion(world: Cell, stroke: float) -> Operator:
 
 _IDEAS: Final[Mapping[str, Callable[[np.random.Generator, Cell], Operator]]] = {
     "skips_opening": _skips_opening,
-    "stops_early": lambda rng, world: DrawerOperator(Belief(done=True)),
-    "wrong_block": lambda rng, world: DrawerOperator(Belief(block="cyan_block")),
-    "closes_empty": lambda rng, world: DrawerOperator(Belief(stored=True)),
-    "leaves_open": lambda rng, world: DrawerOperator(Belief(done=True)),
+    "stops_early": lambda rng, world: DrawerOperator(DrawerBelief(done=True)),
+    "wrong_block": lambda rng, world: DrawerOperator(DrawerBelief(block="cyan_block")),
+    "closes_empty": lambda rng, world: DrawerOperator(DrawerBelief(stored=True)),
+    "leaves_open": lambda rng, world: DrawerOperator(DrawerBelief(done=True)),
     "beside": _beside,
     "drop": lambda rng, world: _go_through_the_motion(world, MAX_STROKE),
     "empty": lambda rng, world: _go_through_the_motion(world, 0.0),

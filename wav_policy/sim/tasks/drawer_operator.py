@@ -60,7 +60,7 @@ WIDE: Final = 0.055
 
 
 @dataclass(frozen=True)
-class Belief:
+class DrawerBelief:
     """What a demonstrator takes for granted instead of looking; None where it looks.
 
     Attributes:
@@ -85,8 +85,8 @@ class DrawerOperator:
         belief: the truth if None.
     """
 
-    def __init__(self, belief: Belief | None = None):
-        self._belief = belief or Belief()
+    def __init__(self, belief: DrawerBelief | None = None):
+        self._belief = belief or DrawerBelief()
 
     def act(self, world: Cell) -> FloatArray:
         """Joint targets for the next 0.1 s, shape [14], rad and m."""

@@ -24,7 +24,7 @@ from wav_policy.cli.main import main
 from wav_policy.experiments.suites.catalogue import PACKAGES, PROCESSES, SUITES, get_suite
 from wav_policy.experiments.suites.environment import EnvironmentLost, SuiteEnvironment
 from wav_policy.experiments.suites.players import OperatorPlayer, RandomPlayer, play, trial_number
-from wav_policy.experiments.suites.processes.wire import MAX_ARRAYS, WireError, read_message, write_message
+from wav_policy.experiments.suites.processes.wire import MAX_ARRAYS, SuiteWireError, read_message, write_message
 from wav_policy.experiments.suites.trials import describe, succeeded_within, summarise, with_repeats
 
 NOT_INSTALLED = "libero is not installed: `wav suite install libero`"
@@ -64,13 +64,13 @@ def test_messages_arrive_as_they_were_sent() -> None:
     ],
 )
 def test_what_is_no_message_is_refused(data: bytes, said: str) -> None:
-    with pytest.raises(WireError, match=said):
+    with pytest.raises(SuiteWireError, match=said):
         read_message(io.BytesIO(data).read)
 
 
 def test_no_message_is_larger_than_was_agreed() -> None:
     header = f'{{"arrays": [{{"dtype": "uint8", "shape": [{MAX_ARRAYS + 1}]}}]}}'.encode()
-    with pytest.raises(WireError, match="at most"):
+    with pytest.raises(SuiteWireError, match="at most"):
         read_message(io.BytesIO(struct.pack("<I", len(header)) + header).read)
 
 

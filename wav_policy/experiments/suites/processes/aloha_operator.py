@@ -39,7 +39,7 @@ FAILURES = ("loses it", "misses")
 
 
 @dataclass(frozen=True)
-class Goal:
+class ToolGoal:
     """Of one arm.
 
     Attributes:
@@ -52,13 +52,13 @@ class Goal:
     rotation: np.ndarray
     grip: float
 
-    def gripping(self, grip: float) -> Goal:
+    def gripping(self, grip: float) -> ToolGoal:
         """The same place."""
-        return Goal(self.position, self.rotation, grip)
+        return ToolGoal(self.position, self.rotation, grip)
 
 
 @dataclass(frozen=True)
-class Phase:
+class AlohaPhase:
     """A part of the motion.
 
     Attributes:
@@ -68,8 +68,8 @@ class Phase:
         at_least, at_most: steps.
     """
 
-    left: Goal
-    right: Goal
+    left: ToolGoal
+    right: ToolGoal
     tolerance: float = 0.01
     pace: float = 1.0
     at_least: int = 0
@@ -101,7 +101,7 @@ class CubeTransfer:
         pace = 0.0 if self.phases.pauses() else phase.pace
         return np.concatenate([self._command(side, getattr(phase, side), pace) for side in SIDES])
 
-    def _arrived(self, phase: Phase) -> bool:
+    def _arrived(self, phase: AlohaPhase) -> bool:
         for side in SIDES:
             goal = getattr(phase, side)
             position, rotation = self._tool(self._data, side)
@@ -110,28 +110,28 @@ class CubeTransfer:
                 return False
         return True
 
-    def _plan(self, quality: str, rng: np.random.Generator) -> tuple[list[Phase], int]:
+    def _plan(self, quality: str, rng: np.random.Generator) -> tuple[list[AlohaPhase], int]:
         """Phases, and how many of them grasp beside the cube and will be made good."""
-        rest = Goal(*self._tool(self._data, "left"), OPEN)
+        rest = ToolGoal(*self._tool(self._data, "left"), OPEN)
         offered = MEETING + rng.uniform(-SPREAD, SPREAD, 3)
         turned = _facing(1.0) @ Rotation.from_euler("x", np.pi / 2).as_matrix()
-        ready, taking = Goal(offered - np.array([0.1, 0.0, 0.0]), turned, OPEN), Goal(offered, turned, OPEN)
-        held = Goal(offered + np.array([0.01, 0.0, 0.0]), _facing(-1.0), CLOSED)
-        aside = Goal(held.position + np.array([0.12, 0.0, 0.0]), held.rotation, OPEN)
+        ready, taking = ToolGoal(offered - np.array([0.1, 0.0, 0.0]), turned, OPEN), ToolGoal(offered, turned, OPEN)
+        held = ToolGoal(offered + np.array([0.01, 0.0, 0.0]), _facing(-1.0), CLOSED)
+        aside = ToolGoal(held.position + np.array([0.12, 0.0, 0.0]), held.rotation, OPEN)
         hand_over = [
-            Phase(ready, held, pace=CARRYING),
-            Phase(taking, held, tolerance=0.008, pace=CARRYING),
-            Phase(taking.gripping(CLOSED), held, at_least=25, at_most=25),
-            Phase(taking.gripping(CLOSED), held.gripping(OPEN), at_least=15, at_most=15),
-            Phase(taking.gripping(CLOSED), aside, at_most=1000),
+            AlohaPhase(ready, held, pace=CARRYING),
+            AlohaPhase(taking, held, tolerance=0.008, pace=CARRYING),
+            AlohaPhase(taking.gripping(CLOSED), held, at_least=25, at_most=25),
+            AlohaPhase(taking.gripping(CLOSED), held.gripping(OPEN), at_least=15, at_most=15),
+            AlohaPhase(taking.gripping(CLOSED), aside, at_most=1000),
         ]
         cube = self._data.body("box").xpos.copy()
         grasp = [] if self._holds() else _grasp(rest, cube)
         failure = rng.choice(FAILURES) if quality == "failing" else None
         if failure == "loses it":
-            way = Goal(cube + rng.uniform(0.3, 0.6) * (offered - cube), _facing(-1.0, DOWN), CLOSED)
-            lost = Phase(rest, way.gripping(OPEN), at_least=10, at_most=10)
-            return [*grasp, Phase(rest, way, pace=CARRYING), lost, *hand_over], 0
+            way = ToolGoal(cube + rng.uniform(0.3, 0.6) * (offered - cube), _facing(-1.0, DOWN), CLOSED)
+            lost = AlohaPhase(rest, way.gripping(OPEN), at_least=10, at_most=10)
+            return [*grasp, AlohaPhase(rest, way, pace=CARRYING), lost, *hand_over], 0
         if failure is None and quality != "recovering":
             return [*grasp, *hand_over], 0
         angle = rng.uniform(0.0, 2 * np.pi)
@@ -147,7 +147,7 @@ class CubeTransfer:
             touching.add(frozenset(self._model.geom(geom).name for geom in (contact.geom1, contact.geom2)))
         return all({"red_box", f"vx300s_right/10_{side}_gripper_finger"} in touching for side in SIDES)
 
-    def _command(self, side: str, goal: Goal, pace: float) -> np.ndarray:
+    def _command(self, side: str, goal: ToolGoal, pace: float) -> np.ndarray:
         position, rotation = self._tool(self._data, side)
         step, turn = goal.position - position, Rotation.from_matrix(goal.rotation @ rotation.T).as_rotvec()
         seconds = max(np.linalg.norm(step) / SPEED, np.linalg.norm(turn) / TURN)
@@ -183,14 +183,14 @@ class CubeTransfer:
         return hand.xpos + REACH * rotation[:, 0], rotation
 
 
-def _grasp(rest: Goal, place: np.ndarray) -> list[Phase]:
-    at = Goal(place, _facing(-1.0, DOWN), OPEN)
-    above = Goal(place + np.array([0.0, 0.0, ABOVE]), at.rotation, OPEN)
+def _grasp(rest: ToolGoal, place: np.ndarray) -> list[AlohaPhase]:
+    at = ToolGoal(place, _facing(-1.0, DOWN), OPEN)
+    above = ToolGoal(place + np.array([0.0, 0.0, ABOVE]), at.rotation, OPEN)
     return [
-        Phase(rest, above),
-        Phase(rest, at, tolerance=0.005, at_most=60),
-        Phase(rest, at.gripping(CLOSED), at_least=20, at_most=20),
-        Phase(rest, above.gripping(CLOSED), tolerance=0.03, pace=CARRYING),
+        AlohaPhase(rest, above),
+        AlohaPhase(rest, at, tolerance=0.005, at_most=60),
+        AlohaPhase(rest, at.gripping(CLOSED), at_least=20, at_most=20),
+        AlohaPhase(rest, above.gripping(CLOSED), tolerance=0.03, pace=CARRYING),
     ]
 
 

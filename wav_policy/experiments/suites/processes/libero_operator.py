@@ -26,7 +26,7 @@ MESH = 7
 
 
 @dataclass(frozen=True)
-class Phase:
+class LiberoPhase:
     """A part of the motion.
 
     Attributes:
@@ -75,7 +75,7 @@ class PickAndPlace:
             self.phases = Phases(phases, num_missed, self._quality == "hesitant", self._rng, self._hold)
         turn = Rotation.from_matrix(self._rotation @ rotation.T).as_rotvec()
 
-        def arrived(phase: Phase) -> bool:
+        def arrived(phase: LiberoPhase) -> bool:
             across, along = phase.tolerance
             error = phase.target - position
             turned = phase.closed or np.abs(turn).max() < 0.06
@@ -90,7 +90,7 @@ class PickAndPlace:
         motion = np.clip(gain * (phase.target - position) / POSITION_SCALE, -limit, limit)
         return np.concatenate([motion, np.clip(gain * turn / ROTATION_SCALE, -SLOW, SLOW), [grip]])
 
-    def _plan(self, position: np.ndarray, rotation: np.ndarray) -> tuple[list[Phase], int]:
+    def _plan(self, position: np.ndarray, rotation: np.ndarray) -> tuple[list[LiberoPhase], int]:
         """Phases, and how many of them grasp beside the object and will be made good."""
         failure = self._rng.choice(FAILURES, p=FAILURE_SHARES) if self._quality == "failing" else None
         name = self._another() if failure == "another object" else self._item
@@ -106,20 +106,20 @@ class PickAndPlace:
         inside = (container[:, :2].min(axis=0) + container[:, :2].max(axis=0)) / 2 + self._rng.uniform(-0.01, 0.01, 2)
         release = rim + hanging - 0.03
         carry = [
-            Phase(np.append(inside, cruise), closed=True),
-            Phase(np.append(inside, release), closed=True, slow=True, tolerance=(0.02, 0.015), at_most=25),
-            Phase(np.append(inside, release), closed=False, at_least=8, at_most=8),
-            Phase(np.append(inside, cruise), closed=False, at_most=1000),
+            LiberoPhase(np.append(inside, cruise), closed=True),
+            LiberoPhase(np.append(inside, release), closed=True, slow=True, tolerance=(0.02, 0.015), at_most=25),
+            LiberoPhase(np.append(inside, release), closed=False, at_least=8, at_most=8),
+            LiberoPhase(np.append(inside, cruise), closed=False, at_most=1000),
         ]
         grasp = self._grasp(middle, height, top, cruise)
         if self._holds(name):
-            grasp = [Phase(np.append(position[:2], cruise), closed=True, tolerance=(np.inf, 0.03))]
+            grasp = [LiberoPhase(np.append(position[:2], cruise), closed=True, tolerance=(np.inf, 0.03))]
         elif position[2] < top + 0.5 * ABOVE:  # something may be in the way
-            grasp = [Phase(np.append(position[:2], top + ABOVE), closed=False, tolerance=(np.inf, 0.03)), *grasp]
+            grasp = [LiberoPhase(np.append(position[:2], top + ABOVE), closed=False, tolerance=(np.inf, 0.03)), *grasp]
         if failure == "loses it":
             way = np.append(middle + self._rng.uniform(0.3, 0.6) * (inside - middle), cruise)
-            lost = [Phase(way, closed=True), Phase(way, closed=False, at_least=8, at_most=8)]
-            return [*grasp, *lost, Phase(np.append(inside, cruise), closed=False, at_most=1000)], 0
+            lost = [LiberoPhase(way, closed=True), LiberoPhase(way, closed=False, at_least=8, at_most=8)]
+            return [*grasp, *lost, LiberoPhase(np.append(inside, cruise), closed=False, at_most=1000)], 0
         if failure != "misses" and self._quality != "recovering":
             return [*grasp, *carry], 0
         angle = self._rng.uniform(0.0, 2 * np.pi)
@@ -139,13 +139,13 @@ class PickAndPlace:
         env = self._env.env
         return bool(env._check_grasp(env.robots[0].gripper, env.objects_dict[name]))
 
-    def _grasp(self, place: np.ndarray, height: float, top: float, cruise: float) -> list[Phase]:
+    def _grasp(self, place: np.ndarray, height: float, top: float, cruise: float) -> list[LiberoPhase]:
         at = np.append(place, height)
         return [
-            Phase(np.append(place, top + ABOVE), closed=False, tolerance=(0.008, 0.03)),
-            Phase(at, closed=False, slow=True, tolerance=(0.02, 0.012), at_most=40),
-            Phase(at, closed=True, at_least=10, at_most=10),
-            Phase(np.append(place, cruise), closed=True, tolerance=(np.inf, 0.03)),
+            LiberoPhase(np.append(place, top + ABOVE), closed=False, tolerance=(0.008, 0.03)),
+            LiberoPhase(at, closed=False, slow=True, tolerance=(0.02, 0.012), at_most=40),
+            LiberoPhase(at, closed=True, at_least=10, at_most=10),
+            LiberoPhase(np.append(place, cruise), closed=True, tolerance=(np.inf, 0.03)),
         ]
 
     def _cloud(self, name: str) -> np.ndarray:

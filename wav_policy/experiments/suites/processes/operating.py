@@ -15,7 +15,7 @@ WAITS = 10
 """Steps at the end after which an operator has finished."""
 
 
-class Phase(Protocol):
+class OperatorPhase(Protocol):
     """A part of the motion; ends where it was to go, not before and not after so many steps."""
 
     @property
@@ -25,7 +25,7 @@ class Phase(Protocol):
     def at_most(self) -> int: ...
 
 
-P = TypeVar("P", bound=Phase)
+P = TypeVar("P", bound=OperatorPhase)
 
 
 class Phases(Generic[P]):

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
-from wire import WireError, read_message, write_message  # type: ignore[import-not-found]
+from wire import SuiteWireError, read_message, write_message  # type: ignore[import-not-found]
 
 Reply = tuple[dict[str, Any], Sequence[np.ndarray]]
 
 
-class Suite(Protocol):
+class ServedSuite(Protocol):
     """One environment; every method is a request of that name, its arguments are the request's."""
 
     def make(self, suite: str, task: int) -> Reply: ...
@@ -33,14 +33,14 @@ class Suite(Protocol):
 REQUESTS = ("make", "reset", "step", "render", "operate", "demonstrate")
 
 
-def serve(suite: Suite) -> NoReturn:
+def serve(suite: ServedSuite) -> NoReturn:
     """Answer requests on standard input; what libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     while True:
         try:
             header, arrays = read_message(sys.stdin.buffer.read)
-        except WireError:
+        except SuiteWireError:
             os._exit(0)  # without the graphics libraries' last words
         request = header.pop("request")
         try:

@@ -23,12 +23,12 @@ MAX_ARRAYS = 2**26
 DTYPES = ("uint8", "float64")
 
 
-class WireError(RuntimeError):
+class SuiteWireError(RuntimeError):
     """What came is no message, or the other side is gone."""
 
 
 def write_message(stream: BinaryIO, header: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
-    """Send one message; WireError where nobody reads it any more."""
+    """Send one message; SuiteWireError where nobody reads it any more."""
     described = [{"dtype": str(array.dtype), "shape": list(array.shape)} for array in arrays]
     data = json.dumps({**header, "arrays": described}).encode()
     try:
@@ -37,7 +37,7 @@ def write_message(stream: BinaryIO, header: dict[str, Any], arrays: Sequence[np.
             stream.write(np.ascontiguousarray(array).tobytes())
         stream.flush()
     except (OSError, ValueError) as error:
-        raise WireError(f"the pipe is closed ({error})") from error
+        raise SuiteWireError(f"the pipe is closed ({error})") from error
 
 
 def read_message(read: Callable[[int], bytes]) -> Message:
@@ -47,23 +47,23 @@ def read_message(read: Callable[[int], bytes]) -> Message:
         read: gives exactly so many bytes, or fewer where the other side has ended.
 
     Raises:
-        WireError: it has ended, or what came is no message.
+        SuiteWireError: it has ended, or what came is no message.
     """
     (length,) = _LENGTH.unpack(_exactly(read, _LENGTH.size))
     if length > MAX_HEADER:
-        raise WireError(f"a header of {length} bytes; at most {MAX_HEADER} fit")
+        raise SuiteWireError(f"a header of {length} bytes; at most {MAX_HEADER} fit")
     try:
         header = json.loads(_exactly(read, length))
         shapes = [(entry["dtype"], tuple(entry["shape"])) for entry in header.pop("arrays")]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WireError(f"not a message: {error!r}") from error
+        raise SuiteWireError(f"not a message: {error!r}") from error
     sizes = []
     for dtype, shape in shapes:
         if dtype not in DTYPES or not all(isinstance(side, int) and side >= 0 for side in shape):
-            raise WireError(f"an array of {dtype!r} and shape {shape}; {' and '.join(DTYPES)} fit")
+            raise SuiteWireError(f"an array of {dtype!r} and shape {shape}; {' and '.join(DTYPES)} fit")
         sizes.append(np.dtype(dtype).itemsize * math.prod(shape))
     if sum(sizes) > MAX_ARRAYS:
-        raise WireError(f"{sum(sizes)} bytes of arrays; at most {MAX_ARRAYS} fit")
+        raise SuiteWireError(f"{sum(sizes)} bytes of arrays; at most {MAX_ARRAYS} fit")
     arrays = [
         np.frombuffer(_exactly(read, size), dtype).reshape(shape)
         for (dtype, shape), size in zip(shapes, sizes, strict=True)
@@ -74,5 +74,5 @@ def read_message(read: Callable[[int], bytes]) -> Message:
 def _exactly(read: Callable[[int], bytes], count: int) -> bytes:
     data = read(count) if count else b""
     if len(data) < count:
-        raise WireError("the process has ended")
+        raise SuiteWireError("the process has ended")
     return data

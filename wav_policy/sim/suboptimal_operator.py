@@ -1,4 +1,4 @@
-"""A demonstrator who is unsure: stands still, creeps, or makes a detour, and then goes on with the task."""
+"""An operator who hesitates: stands still, creeps, or makes a detour, and then goes on with the task."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Episode:
     direction: FloatArray
 
 
-class HesitantOperator:
+class SuboptimalOperator:
     """Wraps an operator.
 
     Args:

@@ -71,7 +71,7 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """When to end: after `steps` optimiser steps or `seconds` in the loop (`Progress.seconds`), whichever is given.
+    """When to end: after `steps` optimiser steps or `seconds` in the loop (`StageProgress.seconds`), whichever is given.
 
     With `seconds` the learning rate follows the clock, so only a budget in steps resumes to the last digit.
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from wav_models.command_line import parsed
 from wav_models.configuration import AtLeastOne, Count, NotNegative, Positive
+from wav_models.progress import Tally
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.json_output import say_result
 from wav_policy.cli.options import checkpoint_to_load
-from wav_policy.cli.progress import Tally
 
 if TYPE_CHECKING:
     from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial

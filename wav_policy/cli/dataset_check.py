@@ -15,9 +15,9 @@ import tyro
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne
 from wav_models.endings import FAILED, OK
+from wav_models.progress import progress
 from wav_policy.cli.json_output import say_result
 from wav_policy.cli.options import mapped_robot
-from wav_policy.cli.progress import progress
 
 if TYPE_CHECKING:
     from wav_models.data.conventions import Conventions

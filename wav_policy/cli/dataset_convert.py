@@ -12,7 +12,7 @@ import tyro
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne
 from wav_models.endings import OK, WRONG_USE
-from wav_policy.cli.progress import progress
+from wav_models.progress import progress
 from wav_policy.recording.bag_file import is_recording
 
 if TYPE_CHECKING:

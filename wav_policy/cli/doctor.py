@@ -20,12 +20,12 @@ from rich.markup import escape
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import ConfigurationError
 from wav_models.endings import FAILED, OK
+from wav_models.progress import Tally
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.discovery import VARIABLE, limit_to_this_host
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
 from wav_policy.cli.options import typed
-from wav_policy.cli.progress import Tally
 
 SUPPORTED_PYTHON = ((3, 10), (3, 13))
 _ARPHRD_CAN = "280"

@@ -11,7 +11,7 @@ import tyro
 
 from wav_models.command_line import parsed
 from wav_models.configuration import AtLeastOne, NotNegative, Range
-from wav_policy.cli.progress import progress
+from wav_models.progress import progress
 
 
 @dataclass(frozen=True)

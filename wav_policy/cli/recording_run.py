@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wav_policy.cli.progress import progress
+from wav_models.progress import progress
 from wav_policy.recording.demonstrations import (
     Demonstrator,
     RecordingOptions,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from wav_models import progress
 from wav_models.data.check import check_dataset, check_mapped
 from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.suggestion import suggest
-from wav_policy.cli import progress
+from wav_models.progress import Tally
 from wav_policy.cli.main import main
-from wav_policy.cli.progress import Tally
 from wav_policy.robot.joints import ROBOT
 
 

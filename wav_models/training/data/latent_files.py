@@ -22,7 +22,7 @@ from wav_models.presets import ModelConfig
 from wav_models.training.config import AugmentationConfig
 from wav_models.training.data.frames import IntArray, allocate
 from wav_models.training.data.latent_store import LatentArray, LatentStore
-from wav_models.training.state import StateError
+from wav_models.training.state import StateError, require_file
 
 LATENTS, FUTURES, ORIGIN, JOURNAL = "latents.npy", "futures.npy", "latents.json", "latents.journal"
 REMEDY = "run `wav train latents` first"
@@ -86,8 +86,7 @@ def load_latents(run: Path, model: ModelConfig, num_steps: int, autoencoder_sha2
 
 
 def _load(path: Path, shape: tuple[int, ...]) -> LatentArray:
-    if not path.is_file():
-        raise StateError(f"{path}: no such file; {REMEDY}")
+    require_file(path, REMEDY)
     array: LatentArray = np.load(path, mmap_mode="r")
     if array.shape != shape:
         raise StateError(f"{path}: shape {array.shape}, of this model and the table's steps {shape}; {REMEDY}")

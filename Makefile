@@ -14,6 +14,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 PYTEST_ARGS ?=
 PIP_ARGS ?=
+MEGABYTES := $(if $(PIP_ARGS),3000,7000)
 ASIDE := $(BIN)/python -m tests.aside
 IN_TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
@@ -50,8 +51,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) with $(PYTHON); this takes some minutes"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@size() { du -sh $(VENV) | cut -f1; }; \
-		while old=$$(size); sleep 5; do new=$$(size); [ $$new = $$old ] || echo "  $$new of up to 7 GB"; done & \
+	@began=$$(date +%s); while sleep 5; do \
+			size=$$(du -sm $(VENV) | cut -f1); seconds=$$(($$(date +%s) - began)); left=; \
+			if [ $$size -gt 300 ] && [ $$size -lt $(MEGABYTES) ]; then \
+				left=", about $$((1 + seconds * ($(MEGABYTES) - size) / size / 60)) min left"; fi; \
+			echo "  $$size of some $(MEGABYTES) MB after $$seconds s$$left"; done & \
 		trap "kill $$!" EXIT; \
 		set -o pipefail; PYTHONWARNINGS="ignore:Editable installation" \
 		$(BIN)/python -m pip install --progress-bar off $(PIP_ARGS) -c constraints.txt -e '.[dev]' \

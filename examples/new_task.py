@@ -1,7 +1,7 @@
 """A task of one's own in the simulated cell, done by a scripted operator: python examples/new_task.py [SEED]
 
 To train and evaluate on it, give it a file under wav_policy/sim/tasks/ and a line in `sim/tasks/__init__.py`: then
-`wav record --sim --task`, `wav evaluate --task` and `wav demo --task` know it by name.
+`wav demonstrate --task`, `wav evaluate --task` and `wav demo --task` know it by name.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ CHOICES = {argument.name: argument.choices for argument in ARGUMENTS}
 CODE = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`([^`]+)`")
-VARIANTS = {"record": (["--sim"], ["--suite=libero_object"]), "evaluate": (["--suite=libero_object"],)}
+VARIANTS = {"demonstrate": (["--suite=libero_object"],), "evaluate": (["--suite=libero_object"],)}
 """Commands with another set of options behind one of them."""
 OF_OTHERS = {"--show-args", "--enclave", "joint_limits.yaml", "metadata.yaml", "examples/libero"}
 """Options and files of ROS, MoveIt, rosbag2 and openpi that pages name by themselves."""
@@ -316,7 +316,7 @@ def test_all_topics_are_in_their_page() -> None:
     ("check", "right", "wrong"),
     [
         (unknown_options, "`wav hold --namespace robot1`", "`wav hold --name robot1`"),
-        (unknown_options, "`wav record --sim --task drawer`", "`wav replay --task drawer`"),
+        (unknown_options, "`wav demonstrate --task drawer`", "`wav replay --task drawer`"),
         (unknown_options, "`python -m tests.benchmarks.control_loop`; `--all-frames`", "`--all-frames`"),
         (unknown_topics, "`piper/{hold,stop}`, `<view>/image_raw`", "`piper/{hold,park}`"),
         (missing_files, "`control/safety.py`, `config/*.yaml`, `wav_policy/cli`", "`control/security.py`"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from wav_models.checkpoint_files import SUMS, CheckpointError, CheckpointFiles
+from wav_models.configuration import ConfigurationError
 
 HUB: Final = "hub:"
 
@@ -26,7 +27,8 @@ def copy_checkpoint(source: str, target: str) -> None:
         target: a directory that is not there yet, or "hub:OWNER/NAME", made as a private repository where it is none.
 
     Raises:
-        CheckpointError: the source is no whole checkpoint, the target is there already, or the Hub refuses.
+        CheckpointError: the source is no whole checkpoint, or the Hub refuses.
+        ConfigurationError: the target is there already.
     """
     if target.startswith(HUB):
         with _local(source) as directory:
@@ -34,7 +36,7 @@ def copy_checkpoint(source: str, target: str) -> None:
         return
     there = Path(target)
     if there.exists():
-        raise CheckpointError(f"{there}: is there already; name a directory that is not, or remove it")
+        raise ConfigurationError(f"{there}: is there already; name a directory that is not, or remove it")
     there.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=f".{there.name}.", dir=there.parent) as scratch,

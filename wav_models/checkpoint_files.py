@@ -36,6 +36,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that is missing, damaged or of another shape; names the file, the tensors and the remedy."""
 
 
+class MissingCheckpointError(CheckpointError, FileNotFoundError):
+    """There is no such directory."""
+
+
 class CheckpointFiles:
     """Reads the files of one checkpoint.
 
@@ -49,7 +53,7 @@ class CheckpointFiles:
 
     def __init__(self, directory: Path, by_hand: tuple[str, ...] = ()) -> None:
         if not directory.is_dir():
-            raise CheckpointError(f"{directory}: no such checkpoint directory; train one with `wav train`")
+            raise MissingCheckpointError(f"{directory}: no such checkpoint directory; train one with `wav train`")
         self.directory = directory
         self.read: dict[str, str] = {}
         """SHA-256 of every file that was read, by name."""

@@ -96,11 +96,13 @@ class CachesDifferError(RuntimeError):
     """A plan's scores with and without caches are not the same."""
 
 
-def run(benchmark: PlannerBenchmark, tell: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def run(
+    benchmark: PlannerBenchmark, on_progress: Callable[[int, int, str], None] = lambda done, total, note: None
+) -> dict[str, Any]:
     """Run the benchmark; the result is plain data for JSON (docs/benchmarks.md describes its keys).
 
     Args:
-        tell: called with what comes next: a large model takes minutes.
+        on_progress: is told how many plans of how many are made, and what comes next: a large model takes minutes.
 
     Raises:
         CachesDifferError: the naive plan's scores differ from the cached one's.
@@ -111,10 +113,10 @@ def run(benchmark: PlannerBenchmark, tell: Callable[[str], None] = lambda text: 
     paths: dict[str, Callable[[Stopwatch], LatentPlan]] = {"cached": timed.plan}
     if benchmark.naive:
         paths["naive"] = timed.naive
-    tell("a plan to warm up")
+    on_progress(0, benchmark.repeat + 1, "a plan to warm up")
     plans = {name: path(Stopwatch()) for name, path in paths.items()}
     difference = _require_same_scores(plans["cached"], plans["naive"], benchmark.dtype) if benchmark.naive else None
-    seconds, rate = _time(paths, benchmark, tell)
+    seconds, rate = _time(paths, benchmark, on_progress)
     result: dict[str, Any] = {
         "model": benchmark.model.config.name,
         "plan": asdict(benchmark.workload),
@@ -135,14 +137,16 @@ def run(benchmark: PlannerBenchmark, tell: Callable[[str], None] = lambda text: 
 
 
 def _time(
-    paths: Mapping[str, Callable[[Stopwatch], LatentPlan]], benchmark: PlannerBenchmark, tell: Callable[[str], None]
+    paths: Mapping[str, Callable[[Stopwatch], LatentPlan]],
+    benchmark: PlannerBenchmark,
+    on_progress: Callable[[int, int, str], None],
 ) -> tuple[dict[str, list[dict[str, float]]], float]:
     """Seconds by stage of every repeat, paths in turns, and the best matrix product rate measured between them."""
     clock = CLOCKS[benchmark.clock]
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in paths}
     rates = []
     for number in range(1, benchmark.repeat + 1):
-        tell(f"plan {number} of {benchmark.repeat}")
+        on_progress(number, benchmark.repeat + 1, "")
         for name, path in paths.items():
             rates.append(gemm_rate(DTYPES[benchmark.dtype], clock=clock))
             stopwatch = Stopwatch(clock)

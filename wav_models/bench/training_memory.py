@@ -23,6 +23,7 @@ from wav_models.presets import ModelConfig
 from wav_models.training.config import STAGES, TrainConfig
 from wav_models.training.randomness import streams_at
 from wav_models.training.stage_table import make_stage
+from wav_models.words import counted
 
 TRAINED_BYTES: Final = 20
 """Of a parameter that trains: weight, gradient, two moments and weight average in float32."""
@@ -103,7 +104,8 @@ def training_table(config: ModelConfig, gpus: Sequence[int], samples: int) -> di
 def training_text(table: dict[str, Any]) -> str:
     """`training_table` for people."""
     lines = [
-        f"{table['model']}, {table['samples_per_gpu']} samples on each GPU: computed from the shapes, not measured"
+        f"{table['model']}, {counted(table['samples_per_gpu'], 'sample')} on each GPU: "
+        "computed from the shapes, not measured"
     ]
     for row in table["stages"]:
         kept, again = row["kept"] / 1e9, row["kept_recomputed"] / 1e9

@@ -30,6 +30,7 @@ from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.tables import cells
 from wav_models.data.video_reader import VideoError, VideoFacts, inspect_video
 from wav_models.embodiment import Embodiment
+from wav_models.words import counted
 from wav_models.worker_pool import worker_pool
 
 _RESTORE = "restore it from a copy"
@@ -93,7 +94,7 @@ def check_dataset(
             num_labelled += labelled
             first_index += info.length
     if num_labelled < len(dataset) and (num_labelled or VALUE_KEY in dataset.info["features"]):
-        message = f"{len(dataset) - num_labelled} of {len(dataset)} episodes are not labelled"
+        message = f"labels are missing in {len(dataset) - num_labelled} of {counted(len(dataset), 'episode')}"
         yield Problem("error", str(root), message, f"run `wav label {root}`")
     yield from _check_labels(dataset)
     yield from _check_marks(dataset)
@@ -161,7 +162,7 @@ def _check_marks(dataset: Dataset) -> Iterator[Problem]:
     """Labelling takes an episode without a mark for a success."""
     unmarked = sum(episode.success is None for episode in dataset.episodes)
     if 0 < unmarked < len(dataset):
-        message = f"{unmarked} of {len(dataset)} episodes are marked neither as success nor as failure"
+        message = f"neither success nor failure is marked in {unmarked} of {counted(len(dataset), 'episode')}"
         remedy = (
             f"labelled as successes; an editing tool may have dropped the marks: compare with a copy ({SUCCESS_KEY})"
         )

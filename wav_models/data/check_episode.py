@@ -21,6 +21,7 @@ from wav_models.data.video_reader import VideoError, VideoFacts, changes
 from wav_models.embodiment import Channel, Embodiment
 from wav_models.presets import PRESETS
 from wav_models.types import FloatArray
+from wav_models.words import counted
 
 PLAUSIBLE_ANGLE: Final = 2 * np.pi
 """No joint turns farther [rad]; larger numbers are degrees."""
@@ -259,7 +260,9 @@ def _check_videos(
         first = round(start * dataset.fps)
         needed = first + info.length
         if video.num_frames < needed:
-            yield Problem("error", where, f"{view} video has {video.num_frames} frames, {needed} are needed", _RERECORD)
+            yield Problem(
+                "error", where, f"{view} video has {counted(video.num_frames, 'frame')}, {needed} are needed", _RERECORD
+            )
         elif (needed - 0.5) / dataset.fps > end:
             message = f"{view} video: the episode's part ends at {end:.3f} s, {needed / dataset.fps:.3f} s are needed"
             yield Problem("error", where, message, _RERECORD)

@@ -37,6 +37,7 @@ from wav_models.data.tables import episode_rows, read_column, read_table
 from wav_models.data.video_reader import read_frames
 from wav_models.embodiment import Embodiment
 from wav_models.types import FloatArray, ImageArray, IndexArray
+from wav_models.words import counted
 
 J = TypeVar("J", dict[str, Any], list[Any])
 CONVERT: Final = "`wav dataset convert` makes one of it, or a `mapping` in the training configuration"
@@ -270,7 +271,9 @@ class Dataset:
         path = self.entry(index).data_file
         table = episode_rows(path, index, self._images)
         if table.num_rows != length:
-            raise DatasetError(f"{path}, episode {index}: {table.num_rows} frames, the episode table says {length}")
+            raise DatasetError(
+                f"{path}, episode {index}: {counted(table.num_rows, 'frame')}, the episode table says {length}"
+            )
         return table
 
     def _load_info(self, robot: Embodiment | None) -> tuple[dict[str, Any], Embodiment]:

@@ -12,6 +12,7 @@ from wav_models.data.label_settings import label_conflict
 from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.mapping import DataMapping
 from wav_models.embodiment import Embodiment
+from wav_models.words import counted
 
 NUM_SHOWN = 5
 
@@ -71,7 +72,7 @@ class DatasetGroup:
         self._place = [(dataset, episode.index) for dataset, episode in used]
         for dataset in self.datasets:
             if len(dataset) and not any(dataset is other for other, _ in used):
-                raise DatasetError(f"{dataset.root}: none of {len(dataset)} episodes is meant by `episodes`")
+                raise DatasetError(f"{dataset.root}: none of {counted(len(dataset), 'episode')} is meant by `episodes`")
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -116,7 +117,7 @@ class DatasetGroup:
             if problems:
                 shown = "; ".join(f"{problem.where}: {problem.message}" for problem in problems[:NUM_SHOWN])
                 raise DatasetError(
-                    f"{dataset.root}: {len(problems)} problems, see `wav dataset check{option}`. {shown}"
+                    f"{dataset.root}: {counted(len(problems), 'problem')}, see `wav dataset check{option}`. {shown}"
                 )
         self.check_labels()
 

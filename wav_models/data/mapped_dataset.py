@@ -40,6 +40,7 @@ from wav_models.data.stored_images import ImageColumn
 from wav_models.data.tables import DataFileError, first_cells, read_column
 from wav_models.embodiment import Embodiment
 from wav_models.types import FloatArray
+from wav_models.words import counted
 
 V2: Final = ("v2.0", "v2.1")
 """One data file and one video of every camera per episode; tables are JSON lines."""
@@ -300,7 +301,9 @@ class MappedDataset(Dataset):
         ]
         used = [episode for episode in episodes if self._filter is None or self._filter(episode)]
         if self._filter is not None and not used:
-            raise DatasetError(f"{self.root}: none of {len(episodes)} episodes is meant by {self._filter.text!r}")
+            raise DatasetError(
+                f"{self.root}: none of {counted(len(episodes), 'episode')} is meant by {self._filter.text!r}"
+            )
         return used
 
 

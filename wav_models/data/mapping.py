@@ -19,6 +19,7 @@ from wav_models.data.joint_names import spelled_as_ours
 from wav_models.data.layout import ACTION_KEY, STATE_KEY
 from wav_models.embodiment import Channel, Embodiment
 from wav_models.types import FloatArray, IndexArray
+from wav_models.words import counted
 
 GROUPS: Final = ("angles", "grippers")
 """Joints that `scale` and `offset` take together."""
@@ -130,7 +131,7 @@ class DataMapping:
         if given is None:
             found, ours = spelled_as_ours(names, joints), [joint.name for joint in joints]
             if len(names) != width or sorted(map(str, found)) != sorted(ours):
-                there = ", ".join(map(str, names)) if names else f"no names for {width} columns"
+                there = ", ".join(map(str, names)) if names else f"no names for {counted(width, 'column')}"
                 raise ValueError(f"{feature}: {there}; the robot has {', '.join(ours)}. Say in `{key}` which is which")
             return [found.index(joint) for joint in ours]
         columns = []

@@ -23,6 +23,7 @@ from wav_models.alignment import memory_rows
 from wav_models.embodiment import Embodiment
 from wav_models.presets import HorizonConfig
 from wav_models.types import FloatArray, IndexArray
+from wav_models.words import counted
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def window(length: int, t: int, horizon: HorizonConfig, stride: int = 1) -> Wind
         stride: frames per step, see `frames_per_step`.
     """
     if not 0 <= t < length:
-        raise IndexError(f"frame {t} of an episode of {length} frames")
+        raise IndexError(f"frame {t} of an episode of {counted(length, 'frame')}")
 
     def frames(steps: IndexArray) -> IndexArray:
         return np.clip(t + stride * steps, 0, length - 1)

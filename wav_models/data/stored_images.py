@@ -15,6 +15,7 @@ from PIL import Image
 from wav_models.data.tables import DataFileError, episode_cells
 from wav_models.data.video_reader import VideoError
 from wav_models.types import ImageArray
+from wav_models.words import counted
 
 CAMERAS_AT_A_TIME: Final = 4
 """So many columns are held, of one episode each: its cameras are read in turn."""
@@ -67,7 +68,7 @@ class ImageColumn(NamedTuple):
         for index in sorted({int(index) for index in indices}):
             where = f"{self.path}, episode {self.episode}: {self.key} of frame {index}"
             if not 0 <= index < len(cells):
-                raise VideoError(f"{where} is missing; there are {len(cells)} frames")
+                raise VideoError(f"{where} is missing; the episode has {counted(len(cells), 'frame')}")
             image = _decoded(self._encoded(cells[index].as_py(), where), where)
             images[index] = image if transform is None else transform(image)
         if len({image.shape for image in images.values()}) > 1:

@@ -29,6 +29,7 @@ from wav_models.data.suggestion_numbers import (
 )
 from wav_models.embodiment import Embodiment
 from wav_models.types import FloatArray
+from wav_models.words import counted
 
 REWARD_KEY: Final = "next.reward"
 
@@ -189,12 +190,13 @@ def _of_episodes(dataset: MappedDataset) -> Iterator[str]:
     """What is taken for granted about them."""
     marks = [episode.success for episode in dataset.episodes]
     if (key := dataset.mapping.success) is not None:
-        failed = f"{marks.count(True)} of {len(marks)} episodes succeeded, {marks.count(False)} failed"
+        failed = f"{marks.count(True)} of {counted(len(marks), 'episode')} succeeded, {marks.count(False)} failed"
         yield f"success is told by {key}: {failed}"
     if None in marks:
         yield (
-            f"{marks.count(None)} of {len(marks)} episodes are marked neither as success nor as failure; `wav label` "
-            f"takes them for successes ({SUCCESS_KEY}, {NEXT_SUCCESS_KEY} are read; others are said, `success: ...`)"
+            f"neither success nor failure is marked in {marks.count(None)} of {counted(len(marks), 'episode')}; "
+            f"`wav label` takes them for successes ({SUCCESS_KEY}, {NEXT_SUCCESS_KEY} are read; "
+            "others are said, `success: ...`)"
         )
         rewards = _rewards(dataset)
         if len(rewards):
@@ -204,7 +206,8 @@ def _of_episodes(dataset: MappedDataset) -> Iterator[str]:
             )
     if dataset.ambiguous:
         numbers = ", ".join(map(str, dataset.ambiguous[:_SHOWN])) + ", ..." * (len(dataset.ambiguous) > _SHOWN)
-        yield f"{len(dataset.ambiguous)} episodes ({numbers}) have several instructions; the first counts throughout"
+        several = f"{counted(len(dataset.ambiguous), 'episode')} ({numbers}) with several instructions"
+        yield f"{several}; the first counts throughout"
 
 
 def _features(info: dict[str, Any], role: Role, robot: Embodiment, suggestion: Suggestion) -> str | list[str]:
@@ -349,7 +352,7 @@ def _in_words(names: list[Any], columns: list[int], robot: Embodiment) -> str:
 
 def _which_joints(said: str, keys: tuple[str, ...], names: list[Any], width: int, robot: Embodiment) -> str:
     """The question which columns are our joints, with the columns that there are."""
-    there = ", ".join(map(str, names)) if names else f"{width} columns without names"
+    there = ", ".join(map(str, names)) if names else f"{counted(width, 'column')} without names"
     poses = ": poses, where joints are needed" if of_poses(names) else ""
     few = f"; all {robot.state_dim} are needed, of several features if need be" if width < robot.state_dim else ""
     question = f"which joints are {', '.join(keys)}? `{said}: [{robot.state_dim} names or columns, {_order(robot)}]`"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wav_models.words import counted
+
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """Wilson score interval of a success rate, 95 %; (low, high) in [0, 1].
@@ -15,7 +17,9 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     from scipy.stats import binomtest  # takes a second to import
 
     if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes of {trials} trials: need 0 <= successes <= trials and trials >= 1")
+        raise ValueError(
+            f"{successes} successes of {counted(trials, 'trial')}: need 0 <= successes <= trials and trials >= 1"
+        )
     interval = binomtest(successes, trials).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -14,6 +13,8 @@ import numpy as np
 from wav_models.evaluation.closed_loop import TrialPolicy, TrialResult, TrialRobot, TrialSettings, run_trial
 from wav_models.evaluation.statistics import mcnemar, wilson_interval
 from wav_models.evaluation.trial_log import TrialLog
+from wav_models.progress import progress, time_left
+from wav_models.words import counted
 from wav_models.worker_pool import prepare, with_prepared, worker_pool
 
 Results = dict[str, list[TrialResult]]
@@ -121,14 +122,17 @@ def run_logged(
         outcome = trial.fault or ("success" if trial.success else "failure")
         finished = sum(map(len, outcomes.values()))
         left = (time.monotonic() - began) / (finished - before) * (total - finished)
-        print(
-            f"[{title} {condition}] {len(known)}/{len(seeds)} {name(trial.seed)}: {outcome} in {trial.steps} steps; "
-            f"{sum(known)} of {len(known)}; {left / 60:.0f} min left",
-            file=sys.stderr,
-            flush=True,
+        tell(finished, total)
+        tell.say(
+            f"[{title} {condition}] {len(known)}/{len(seeds)} {name(trial.seed)}: {outcome} in "
+            f"{counted(trial.steps, 'step')}; {sum(known)} of {len(known)}; {time_left(left)}"
         )
 
-    return run_trials(make_worker, keys, seeds, num_workers=num_workers, scheduler=scheduler, done=done, report=report)
+    with progress(title) as tell:
+        tell(before, total)
+        return run_trials(
+            make_worker, keys, seeds, num_workers=num_workers, scheduler=scheduler, done=done, report=report
+        )
 
 
 def summarise(results: Results) -> dict[str, Any]:

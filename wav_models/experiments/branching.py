@@ -32,6 +32,7 @@ from wav_models.experiments.reader import FutureReader, Reading, action_spread
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.scoring import make_score
 from wav_models.types import FloatArray, ImageArray, Observation
+from wav_models.words import counted
 
 
 class Branches(Protocol):
@@ -76,7 +77,9 @@ class BranchSettings:
 
     def __post_init__(self) -> None:
         if self.futures < 2:
-            raise ValueError(f"{self.futures} futures per moment: at least 2 are needed, for they are compared")
+            raise ValueError(
+                f"{counted(self.futures, 'future')} per moment: at least 2 are needed, for they are compared"
+            )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from wav_models.networks.tiny_convolutions import TinyConvolutions
 from wav_models.presets import LatentConfig, ModelConfig
+from wav_models.words import counted
 
 
 class Autoencoder(Protocol):
@@ -125,7 +126,7 @@ class LTXAutoencoder(nn.Module):
         """Future images [B, V, 1 + 8 (F - 1), H, W, 3] -> [B, V, F, L, C]."""
         if images.shape[2] % self.network.temporal_compression_ratio != 1:
             raise ValueError(
-                f"future images have {images.shape[2]} frames; "
+                f"future images have {counted(images.shape[2], 'frame')}; "
                 f"expected 1 + {self.network.temporal_compression_ratio} k of them"
             )
         return self._encode(images)

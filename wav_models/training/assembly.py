@@ -24,6 +24,7 @@ from wav_models.training.loop import weights_path
 from wav_models.training.run import NORMALIZATION, Run
 from wav_models.training.state import Ancestor, StageProgress, StateError, joined, load_json, training_calls
 from wav_models.training.steps import copy_averages, load_averages, print_warning, summary
+from wav_models.words import counted
 
 
 def assemble_checkpoint(run: Run, directory: Path, label: str | None = None) -> None:
@@ -85,8 +86,8 @@ def _require_all_weights(run: Run, model: WAVModel) -> None:
     missing = [name for name, parameter in model.named_parameters() if parameter.isnan().any()]
     if missing:
         raise StateError(
-            f"{run.directory}: {len(missing)} weights, such as {missing[0]}, were trained by no stage; name what the "
-            "stages began with: the checkpoint by --start, or published weights by --weights"
+            f"{run.directory}: no stage has trained {counted(len(missing), 'weight')}, such as {missing[0]}; name what "
+            "the stages began with: the checkpoint by --start, or published weights by --weights"
         )
 
 

@@ -16,7 +16,7 @@ from wav_models.presets import ModelConfig
 from wav_models.training.config import DISTIL, EVERY_STAGE
 from wav_models.training.data.latents import AUTOENCODER
 from wav_models.training.run import NORMALIZATION, Run
-from wav_models.training.state import Ancestor, StateError, load_tensors, save_tensors
+from wav_models.training.state import Ancestor, StateError, load_tensors, require_file, save_tensors
 
 
 def take_over_base(run: Run, base: Path) -> None:
@@ -58,8 +58,7 @@ def _fitting(run: Run, directory: Path) -> Checkpoint:
     _require_model(checkpoint.config, directory, run)
     _require_autoencoder(run, checkpoint)
     path, anew = run.directory / NORMALIZATION, f"`wav train latents --start {directory}`"
-    if not path.is_file():
-        raise StateError(f"{path}: no such file; run {anew} first")
+    require_file(path, f"run {anew} first")
     if not Normalization.from_json(path, run.config.model.embodiment).equals(checkpoint.normalization):
         raise StateError(f"{path}: not the normalisation of {directory}; begin in a new run directory, with {anew}")
     return checkpoint

@@ -22,6 +22,7 @@ from wav_models.endings import INTERRUPTED, OK
 from wav_models.project_files import resolve
 from wav_models.training.config import DISTIL, EVERY_STAGE, load_config
 from wav_models.training.trackers import require_installed
+from wav_models.words import counted
 
 if TYPE_CHECKING:
     from wav_models.training.launched import LaunchedWorker
@@ -96,7 +97,8 @@ def main(argv: list[str]) -> int:
     for directory in arguments.data if arguments.stage != "checkpoint" else ():
         if not directory.is_dir():
             raise FileNotFoundError(
-                f"--data {directory} is no directory; `wav record` and `wav dataset convert` make one"
+                f"--data {directory} is no directory; `wav record`, `wav demonstrate` and `wav dataset convert` make "
+                "one"
             )
     if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
         print(f"[{arguments.stage}] reading the configuration and the data", file=sys.stderr, flush=True)
@@ -132,7 +134,7 @@ def _devices_to_start(arguments: TrainArguments) -> int:
         return 1
     there = torch.cuda.device_count()
     if arguments.devices is not None and not 0 <= arguments.devices <= there:
-        raise ValueError(f"devices is {arguments.devices}; this machine has {there} GPUs")
+        raise ValueError(f"devices is {arguments.devices}; this machine has {counted(there, 'GPU')}")
     return there if arguments.devices is None else arguments.devices
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from wav_models.networks.blocks import onednn_formats
+from wav_models.progress import progress as telling
 from wav_models.training.config import LoopConfig
 from wav_models.training.parallel import Losses, StopRequest, TrainingWorker, stop_on_signals
 from wav_models.training.randomness import RngStreams, streams_at
@@ -35,6 +36,7 @@ from wav_models.training.state import (
     whole,
 )
 from wav_models.training.trackers import Track
+from wav_models.words import counted
 
 Say = Callable[[str], None]
 
@@ -71,7 +73,8 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """When to end: after `steps` optimiser steps or `seconds` in the loop (`StageProgress.seconds`), whichever is given.
+    """When to end: after `steps` optimiser steps or `seconds` in the loop (`StageProgress.seconds`), whichever is
+    given.
 
     With `seconds` the learning rate follows the clock, so only a budget in steps resumes to the last digit.
 
@@ -157,7 +160,7 @@ def _refuse_unfinished(path: Path) -> None:
     remedy = "go on with --resume, or remove the file to start anew"
     progress = load_progress(path, remedy)
     if not progress.complete:
-        raise StateError(f"{path}: holds an unfinished training of {progress.step} steps; {remedy}")
+        raise StateError(f"{path}: holds an unfinished training of {counted(progress.step, 'step')}; {remedy}")
 
 
 def initial_state(stage: Stage, config: LoopConfig) -> TrainState:
@@ -197,7 +200,7 @@ class _Loop:
         self.share = config.batch_size // (size * config.accumulation)
         if self.share * size * config.accumulation != config.batch_size:
             raise ValueError(
-                f"batch_size {config.batch_size} does not divide into {size} workers "
+                f"batch_size {config.batch_size} does not divide into {counted(size, 'worker')} "
                 f"x {config.accumulation} accumulated parts"
             )
         self.device_type = next(iter(self.state.parameters.values())).device.type
@@ -205,7 +208,7 @@ class _Loop:
         if config.bf16 and not self.half:
             self._say("this processor does not multiply bfloat16: training in float32")
         self.sums: dict[str, Tensor | float] = {}  # on the device: reading one would wait for it
-        self.counted = 0
+        self.counted, self.has_begun = 0, False
         self.logged_at, self.logged_waiting = time.monotonic(), self.stage.seconds_waited
         self.upcoming: RngStreams | None = None
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="state")
@@ -223,7 +226,8 @@ class _Loop:
             ).tolist()
             if fraction >= 1.0 or stopping:
                 break
-            self._step(fraction)
+            with telling(f"[{self.stage.name}] the first step") if self._is_to_wait() else contextlib.nullcontext():
+                self._step(fraction)
             if progress.step == first + 1:  # networks have been compiled in it, and workers met
                 started = time.monotonic()
             if self._due(clocks, "save"):
@@ -239,6 +243,11 @@ class _Loop:
         if progress.complete:
             self._evaluate()
         self._save()
+
+    def _is_to_wait(self) -> bool:
+        """Whether somebody waits for the first step of this run, in which networks are compiled."""
+        is_first, self.has_begun = not self.has_begun, True
+        return is_first and self.worker.is_main
 
     def _step(self, fraction: float) -> None:
         config, progress, optimizer = self.config, self.state.progress, self.state.optimizer

@@ -33,6 +33,16 @@ class StateError(Exception):
     """A training state that cannot be read or does not fit; names the file and the remedy."""
 
 
+class MissingStateError(StateError, FileNotFoundError):
+    """What an earlier step of the run makes is not there."""
+
+
+def require_file(path: Path, remedy: str) -> None:
+    """MissingStateError where it is not there."""
+    if not path.is_file():
+        raise MissingStateError(f"{path}: no such file; {remedy}")
+
+
 @dataclass
 class StageProgress:
     """How far a stage is.
@@ -177,8 +187,7 @@ def load_tensors(path: Path, remedy: str, prefix: str = "") -> tuple[dict[str, T
 @contextmanager
 def _opened(path: Path, remedy: str) -> Iterator[tuple[Any, dict]]:
     """The file, to read tensors from, and its JSON numbers; StateError as `load_tensors`."""
-    if not path.is_file():
-        raise StateError(f"{path}: no such file; {remedy}")
+    require_file(path, remedy)
     try:
         with safe_open(path, framework="pt") as file:
             yield file, _said(path, (file.metadata() or {}).get("json", "{}"), dict, remedy)

@@ -40,7 +40,7 @@ from wav_models.training.data.frames import (
     read_table,
     step_starts,
 )
-from wav_models.training.data.latent_files import LatentFiles, check_augmentation, make_origin
+from wav_models.training.data.latent_files import REMEDY, LatentFiles, check_augmentation, make_origin
 from wav_models.training.data.latents import (
     AUTOENCODER,
     autoencoder_sha256,
@@ -64,10 +64,12 @@ from wav_models.training.state import (
     TrainState,
     joined,
     load_tensors,
+    require_file,
     save_tensors,
     training_calls,
 )
 from wav_models.training.trackers import tracking
+from wav_models.words import counted
 
 
 def train_autoencoder(run: Run, budget: Budget, *, resume: bool, worker: TrainingWorker | None = None) -> None:
@@ -180,7 +182,21 @@ def train_stage(run: Run, stage: str, budget: Budget, *, resume: bool) -> None:
     Raises:
         StateError: the stage before, or the latents, are missing.
     """
+    _require_before(run, stage)  # in every worker it would be found once each
     run_workers(train_stage_on, (run, stage, budget, resume), run.config.workers)
+
+
+def _require_before(run: Run, stage: str) -> None:
+    """MissingStateError where a step is missing that comes before a stage."""
+    require_file(run.directory / TABLE, REMEDY)
+    for before in EVERY_STAGE[: EVERY_STAGE.index(stage)]:
+        if run.base is None and before != DISTIL:
+            _require_trained(run, before)
+
+
+def _require_trained(run: Run, stage: str) -> None:
+    remedy = f"run `wav train {stage}` first, or name the checkpoint to build on by --start"
+    require_file(run.state_path(stage), remedy)
 
 
 def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, resume: bool) -> None:
@@ -289,7 +305,7 @@ def _train_and_record(
     record = {"seed": run.config.seed, "loop": asdict(loop), **summary(state.progress), **finish(state)}
     write_json(run.record_path(stage.name), record)
     done = "done" if state.progress.complete else "stopped; the same command with --resume continues"
-    _say(f"[{stage.name}] {done}: {state.progress.step} steps, {state.progress.samples} samples")
+    _say(f"[{stage.name}] {done}: {counted(state.progress.step, 'step')}, {counted(state.progress.samples, 'sample')}")
 
 
 def summary(progress: StageProgress) -> dict[str, Any]:
@@ -322,16 +338,13 @@ def load_averages(run: Run, model: WAVModel, stages: tuple[str, ...], *, warn: S
         path = run.state_path(stage)
         if not path.is_file() and (run.base is not None or stage == DISTIL):
             continue
-        if not path.is_file():
-            raise StateError(
-                f"{path}: no such file; run `wav train {stage}` first, or name the checkpoint to build on by --start"
-            )
+        _require_trained(run, stage)
         trained[stage], _ = copy_averages(path, model, "average.", "")
         if stage == "action":
             model.config = with_given_steps(model.config, _most_given(trained[stage]))
         if not trained[stage].complete:
             steps = trained[stage].step
-            warn(f"{path}: stage {stage} ended unfinished after {steps} steps; --resume goes on with it")
+            warn(f"{path}: stage {stage} ended unfinished after {counted(steps, 'step')}; --resume goes on with it")
     return trained
 
 
@@ -395,7 +408,7 @@ def _split(starts: np.ndarray, episodes: Sequence[Fingerprint], config: TrainCon
     held_out = held_out_episodes(episodes, config.validation_fraction, config.seed)
     if held_out.all() or not held_out.any():
         raise ValueError(
-            f"{held_out.sum()} of {len(episodes)} episodes are held out (validation_fraction "
+            f"{held_out.sum()} of {counted(len(episodes), 'episode')} held out (validation_fraction "
             f"{config.validation_fraction:g}), but some must be trained on and some held out: record two episodes or "
             "more in a dataset, or change validation_fraction"
         )

@@ -256,10 +256,9 @@ def launches(arguments: LaunchArguments) -> tuple[NodeLaunch, ...]:
     nodes = (*(_fill_in(entry, arguments) for entry in entries), manager)
     if (file := arguments.params_file) is not None and not any(file in node.parameter_files for node in nodes):
         names = ", ".join(f"{node.namespace}/{node.name}" for node in nodes)
-        raise LaunchArgumentError(
-            f"params_file:={file}: its sections are for {', '.join(names_of_sections(file)) or 'nobody'}; "
-            f"name '/**' or one of: {names}"
-        )
+        found = ", ".join(names_of_sections(file))
+        fault = f"its sections are for {found}" if found else "it has no section `NAME: {ros__parameters: {...}}`"
+        raise LaunchArgumentError(f"params_file:={file}: {fault}; name '/**' or one of: {names}")
     for entry, node in zip((*entries, LIFECYCLE_MANAGER), nodes, strict=True):
         if entry.configuration is not None:
             name = f"{node.namespace}/{node.name}"

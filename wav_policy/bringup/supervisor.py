@@ -188,7 +188,8 @@ def _executable(node: NodeLaunch) -> list[str]:
 def _write_parameters(node: NodeLaunch, directory: Path) -> Path:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = directory / f"{node.name}.yaml"
-    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": node.parameters}}))
+    name = f"{node.namespace}/{node.name}"  # to rcl a section for "/**" is weaker than one for a node's name
+    file.write_text(yaml.safe_dump({name: {"ros__parameters": node.parameters}}))
     return file
 
 

@@ -3,7 +3,6 @@ what cameras cost."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +10,7 @@ from typing import Annotated, Literal
 
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, Count, Range
+from wav_models.progress import progress
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.json_output import say_result
 from wav_policy.cli.options import checkpoint_to_load, refuse_idle
@@ -102,22 +102,21 @@ def planner(argv: list[str]) -> None:
     from wav_models.bench.planner import PlannerBenchmark, run
     from wav_models.bench.report import planner_text
 
-    result = run(
-        PlannerBenchmark(
-            load_model(arguments.preset),
-            arguments.iterations,
-            arguments.video_samples,
-            arguments.value_samples,
-            dtype=arguments.dtype,
-            memory=arguments.memory,
-            threads=arguments.threads,
-            repeat=arguments.repeat,
-            naive=arguments.naive,
-            clock=arguments.clock,
-            compile=arguments.compile,
-        ),
-        tell=lambda text: print(text, file=sys.stderr, flush=True),
+    benchmark = PlannerBenchmark(
+        load_model(arguments.preset),
+        arguments.iterations,
+        arguments.video_samples,
+        arguments.value_samples,
+        dtype=arguments.dtype,
+        memory=arguments.memory,
+        threads=arguments.threads,
+        repeat=arguments.repeat,
+        naive=arguments.naive,
+        clock=arguments.clock,
+        compile=arguments.compile,
     )
+    with progress("timing plans") as tell:
+        result = run(benchmark, tell)
     say_result(result, planner_text(result), arguments.json)
 
 

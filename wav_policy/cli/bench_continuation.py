@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wav_models.command_line import parsed
 from wav_models.configuration import AtLeastOne, Count, NotNegative, Positive
+from wav_models.progress import progress
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.json_output import say_result
 from wav_policy.cli.options import checkpoint_to_load
-from wav_policy.cli.progress import WorkDone
 
 if TYPE_CHECKING:
     from wav_policy.experiments.continuation_trial import ContinuationCondition, ContinuationTrial
@@ -70,17 +69,16 @@ def main(argv: list[str]) -> None:
         replan_interval=arguments.replan_interval,
         num_workers=arguments.workers,
     )
-    count, total = WorkDone("episodes"), len(benchmark.conditions()) * len(benchmark.seeds)
-    count(0, total)
-    finished = itertools.count(1)
+    finished, total = itertools.count(1), len(benchmark.conditions()) * len(benchmark.seeds)
+    with progress("episodes") as tell:
+        tell(0, total)
 
-    def report(condition: ContinuationCondition, trial: ContinuationTrial) -> None:
-        outcome = f"{'success' if trial.success else 'failure'} after {trial.seconds:.1f} s"
-        name = f"{condition.name}, {1e3 * condition.latency:.0f} ms, seed {trial.seed}"
-        count(next(finished), total, f"{name}: {outcome}")
-        print(count.line(), file=sys.stderr, flush=True)
+        def report(condition: ContinuationCondition, trial: ContinuationTrial) -> None:
+            tell(next(finished), total)
+            outcome = f"{'success' if trial.success else 'failure'} after {trial.seconds:.1f} s"
+            tell.say(f"{condition.name}, {1e3 * condition.latency:.0f} ms, seed {trial.seed}: {outcome}")
 
-    result: dict[str, Any] = run(benchmark, report)
+        result: dict[str, Any] = run(benchmark, report)
     result["settings"]["checkpoint"] = str(arguments.checkpoint)
     say_result(result, table(result), arguments.json)
     if arguments.plot is not None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, Count, NotNegative
+from wav_models.progress import progress
+from wav_models.words import counted
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.json_output import say_result
 from wav_policy.cli.options import checkpoint_to_load
@@ -64,24 +66,26 @@ def main(argv: list[str]) -> None:
     if arguments.iterations is not None:
         planner = replace(planner, num_iterations=arguments.iterations)
     began = time.perf_counter()
-    policy = WAVPolicy.load(
-        checkpoint,
-        engine=arguments.engine,
-        dtype=arguments.dtype,
-        planner=planner,
-        num_threads=arguments.threads,
-        options=EngineOptions(
-            providers=arguments.providers, compile=arguments.compile, cuda_graphs=arguments.cuda_graphs
-        ),
-    )
-    loading = time.perf_counter() - began
-    report = measure_latency(
-        policy,
-        arguments.plans,
-        seed=arguments.seed,
-        new_instruction=arguments.new_instruction,
-        imagine_rate=arguments.imagine_rate,
-    )
+    with progress("timing plans") as tell:
+        policy = WAVPolicy.load(
+            checkpoint,
+            engine=arguments.engine,
+            dtype=arguments.dtype,
+            planner=planner,
+            num_threads=arguments.threads,
+            options=EngineOptions(
+                providers=arguments.providers, compile=arguments.compile, cuda_graphs=arguments.cuda_graphs
+            ),
+        )
+        loading = time.perf_counter() - began
+        report = measure_latency(
+            policy,
+            arguments.plans,
+            seed=arguments.seed,
+            new_instruction=arguments.new_instruction,
+            imagine_rate=arguments.imagine_rate,
+            on_progress=tell,
+        )
     result = {
         "engine": policy.engine.description,
         "planner": {"K": planner.num_iterations, "M": planner.num_video_samples, "N": planner.num_value_samples},
@@ -102,7 +106,7 @@ def latency_text(result: dict[str, Any]) -> str:
     columns = next(iter(result["milliseconds"].values()))
     lines = [
         f"{result['engine']}",
-        f"{result['plans']} plans of {result['planner']}, [ms]; first "
+        f"{counted(result['plans'], 'plan')} of {result['planner']}, [ms]; first "
         f"{result['first_plan_ms']:.1f}, tenth {result['tenth_plan_ms']:.1f}",
         f"{'':<12}" + "".join(f"{name:>10}" for name in columns),
     ]

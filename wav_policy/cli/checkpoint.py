@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from wav_models.command_line import parsed
+from wav_models.progress import progress
 
 
 @dataclass(frozen=True)
@@ -25,5 +26,6 @@ def copy(argv: list[str]) -> None:
     arguments = parsed(CopyArguments, "wav checkpoint copy", argv)
     from wav_models.checkpoint_copy import copy_checkpoint
 
-    copy_checkpoint(arguments.source, arguments.target)
+    with progress("copying"):
+        copy_checkpoint(arguments.source, arguments.target)
     print(f"{arguments.target}: all files are as in {arguments.source}")

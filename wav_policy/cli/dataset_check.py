@@ -15,9 +15,10 @@ import tyro
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne
 from wav_models.endings import FAILED, OK
+from wav_models.progress import progress
+from wav_models.words import counted
 from wav_policy.cli.json_output import say_result
 from wav_policy.cli.options import mapped_robot
-from wav_policy.cli.progress import progress
 
 if TYPE_CHECKING:
     from wav_models.data.conventions import Conventions
@@ -52,6 +53,7 @@ def main(argv: list[str]) -> int:
     from wav_models.data.check import check_dataset, check_mapped
     from wav_models.data.conventions import Conventions
     from wav_models.data.episode_filter import EpisodeFilter
+    from wav_models.data.layout import INFO_PATH
     from wav_models.data.mapped_dataset import through_mapping
 
     directory, fps, decode = arguments.directory, arguments.fps, not arguments.fast
@@ -61,6 +63,8 @@ def main(argv: list[str]) -> int:
     if arguments.mapping is None:
         if arguments.episodes is not None:
             raise ValueError("--episodes goes with --mapping; a dataset of this project's layout is checked whole")
+        if not (directory / INFO_PATH).exists():
+            raise FileNotFoundError(f"{directory} is no LeRobot dataset: it has no {INFO_PATH}")
         dataset = _opened(directory)
         robot = target if dataset is None else dataset.robot
         conventions = Conventions(robot, limited=True)
@@ -86,7 +90,7 @@ def main(argv: list[str]) -> int:
             "facts": facts,
         },
         (f"{arguments.directory}: {summary}\n" if facts else "")
-        + f"{counts['error']} errors, {counts['warning']} warnings",
+        + f"{counted(counts['error'], 'error')}, {counted(counts['warning'], 'warning')}",
         arguments.json,
     )
     return FAILED if counts["error"] else OK

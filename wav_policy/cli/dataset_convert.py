@@ -12,7 +12,8 @@ import tyro
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne
 from wav_models.endings import OK, WRONG_USE
-from wav_policy.cli.progress import progress
+from wav_models.progress import progress
+from wav_models.words import counted
 from wav_policy.recording.bag_file import is_recording
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def _append_recording(arguments: ConvertArguments) -> None:
 
     source, target, fps = arguments.source, arguments.target, 10 if arguments.fps is None else arguments.fps
     topics = BagTopics() if arguments.topics is None else load(BagTopics, resolve(arguments.topics))
-    lengths, remarks = convert(source, target, topics, fps, arguments.instruction or "", rgb_from_any)
+    with progress("converting") as tell:
+        lengths, remarks = convert(source, target, topics, fps, arguments.instruction or "", rgb_from_any, tell)
     for remark in remarks:
         print(remark)
     print(f"{source}: {' + '.join(map(str, lengths))} frames at {fps} Hz appended to {target}")
@@ -107,7 +109,8 @@ def _convert_dataset(arguments: ConvertArguments) -> int:
     from wav_policy.robot.joints import ROBOT
 
     given = with_settings(read_mapping(arguments.mapping) if arguments.mapping else {}, arguments.set)
-    suggestion = suggest(arguments.source, given, ROBOT, _filter(arguments))
+    with progress("reading"):
+        suggestion = suggest(arguments.source, given, ROBOT, _filter(arguments))
     _show(suggestion)
     if suggestion.undecided:
         return UNCONFIRMED
@@ -132,7 +135,7 @@ def _write(arguments: ConvertArguments, mapping: DataMapping) -> None:
     source = MappedDataset(arguments.source, mapping, ROBOT, _filter(arguments))
     with progress("converting") as tell:
         number = convert_dataset(source, arguments.target, lambda done: tell(done, len(source)))
-    print(f"{number} episodes at {source.fps} Hz in {arguments.target}; next: wav dataset check, wav label")
+    print(f"{counted(number, 'episode')} at {source.fps} Hz in {arguments.target}; next: wav dataset check, wav label")
 
 
 def _show(suggestion: Suggestion) -> None:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from wav_models.words import counted
+
 _MEASURED = (
     *("plan_ms_p50", "plan_ms_p99", "control_hz", "chunk_age_ms_p99"),
     *("rounds_mean", "control_lateness_ms_p99", "real_time_factor"),
@@ -101,14 +103,13 @@ class DemoReport:
         if not self.rounds_asked:
             return "not asked for (K = 0)"
         if self.planned_nothing:
-            return (
-                f"NONE: not one of {self.planned} plans had time for a round, {self.rounds_asked} were asked for{slow}"
-            )
+            plans = counted(self.planned, "plan")
+            return f"NONE: not one of {plans} had time for a round, {self.rounds_asked} asked for{slow}"
         bare, shed = (count / self.planned for count in (self.plans_without_round, self.plans_shed))
         why = f"; {_TOO_BUSY}" if bare > _HURRIED else ""
         return (
-            f"{_shown(self.rounds_mean, 1)} of {self.rounds_asked} rounds a plan on average, {bare:.0%} of "
-            f"{self.planned} plans without a round, {shed:.0%} with less than was asked for{why}"
+            f"{_shown(self.rounds_mean, 1)} of {counted(self.rounds_asked, 'round')} a plan on average, {bare:.0%} of "
+            f"{counted(self.planned, 'plan')} without a round, {shed:.0%} with less than was asked for{why}"
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -20,12 +20,13 @@ from rich.markup import escape
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import ConfigurationError
 from wav_models.endings import FAILED, OK
+from wav_models.progress import progress
+from wav_models.words import counted
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.discovery import VARIABLE, limit_to_this_host
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import STANDARD_OUTPUT, write_result
 from wav_policy.cli.options import typed
-from wav_policy.cli.progress import WorkDone
 
 SUPPORTED_PYTHON = ((3, 10), (3, 13))
 _ARPHRD_CAN = "280"
@@ -75,7 +76,7 @@ def main(argv: list[str]) -> int:
     console = Console(highlight=False)
     failed: list[str] = []
     for subject, check in checks(arguments):
-        with console.status(f"{subject} ..."):
+        with console.status(f"{subject} ...") if console.is_terminal else progress(subject):
             findings = examine(subject, check)
         for finding in findings:
             if finding.level is Level.FAIL:
@@ -96,16 +97,12 @@ def run_faults(arguments: DoctorArguments) -> int:
 
     outcomes: list[Outcome] = []
     screen = sys.stderr if arguments.json == STANDARD_OUTPUT else sys.stdout
-    faults, count = chosen(arguments.only), WorkDone("faults")
-
-    def tell(text: str) -> None:
-        count(len(outcomes), len(faults), text)
-        print(f"... {count.line()}", file=sys.stderr, flush=True)
-
+    faults = chosen(arguments.only)
     print(HEADING, file=screen, flush=True)
-    for outcome in run(faults, arguments=checkpoint, tell=tell):
-        outcomes.append(outcome)
-        print(line(outcome), file=screen, flush=True)
+    with progress("faults") as tell:
+        for outcome in run(faults, arguments=checkpoint, tell=lambda text: tell(len(outcomes), len(faults), text)):
+            outcomes.append(outcome)
+            print(line(outcome), file=screen, flush=True)
     if arguments.json is not None:
         write_result([asdict(outcome) for outcome in outcomes], arguments.json)
     return OK if all(outcome.passed for outcome in outcomes) else FAILED
@@ -136,7 +133,7 @@ def check_python() -> Iterator[Finding]:
     """Interpreter and machine."""
     lowest, highest = SUPPORTED_PYTHON
     supported = lowest <= sys.version_info[:2] <= highest
-    text = f"{platform.python_version()} in {sys.prefix}; {platform.machine()}, {os.cpu_count()} cores"
+    text = f"{platform.python_version()} in {sys.prefix}; {platform.machine()}, {counted(os.cpu_count() or 1, 'core')}"
     if not supported:
         text += f"; needs {'.'.join(map(str, lowest))} to {'.'.join(map(str, highest))}"
     yield Finding("python", Level.OK if supported else Level.FAIL, text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, Count
+from wav_models.words import counted
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.json_output import say_result, trials_file
@@ -163,7 +164,11 @@ def _evaluate(arguments: EvaluateArguments, command: str) -> None:
     )
     log = TrialLog(trials_file(arguments.json, arguments.resume), resume=arguments.resume)
     count = len(planners) * len(arguments.task) * arguments.episodes
-    print(f"{count} trials in {arguments.workers} processes; a line after each of them", file=sys.stderr, flush=True)
+    print(
+        f"{counted(count, 'trial')} in {counted(arguments.workers, 'process', 'processes')}; a line after each of them",
+        file=sys.stderr,
+        flush=True,
+    )
     summary = {
         **header(arguments, command),
         "split": trials.split,

@@ -13,6 +13,7 @@ from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, check_choice
 from wav_models.endings import FAILED, OK
 from wav_models.engines.names import RUNTIMES
+from wav_models.progress import Tell, progress
 from wav_policy.bringup.paths import find_checkpoint
 from wav_policy.cli.options import refuse_idle
 
@@ -88,7 +89,7 @@ def _export_checkpoint(arguments: ExportArguments, path: Path) -> int:
     planner = _with_sizes(checkpoint.planner, arguments)
     target = _target(arguments, planner)
     directory = arguments.out or export_directory(checkpoint.directory, target)
-    with _Report(directory) as report:
+    with progress("graphs") as tell, _Report(directory, tell) as report:
         manifest = export(checkpoint, target, directory, only=arguments.graphs, report=report)
     print(f"for engine auto: {manifest.measured.described(f'{target.engine} {target.precision}')}")
     return OK if not arguments.verify or _verify(checkpoint, directory, planner, arguments) else FAILED
@@ -108,7 +109,7 @@ def _export_random(arguments: ExportArguments, preset: str) -> None:
     planner = _with_sizes(PlannerConfig(num_value_steps=10, num_action_steps=10), arguments)
     target = _target(arguments, planner)
     model = random_model(config, torch.Generator().manual_seed(0), target.dtype)
-    with _Report(arguments.out) as report:
+    with progress("graphs") as tell, _Report(arguments.out, tell) as report:
         export_model(
             model,
             random_autoencoder(config),
@@ -123,14 +124,16 @@ def _export_random(arguments: ExportArguments, preset: str) -> None:
 class _Report:
     """Prints graphs as they are finished, then time, memory and size of all."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tell: Tell) -> None:
         self._directory = directory
+        self._tell = tell
         self._began = self._last = time.perf_counter()
 
     def __enter__(self) -> _Report:
         return self
 
     def __call__(self, name: str, number: int, total: int) -> None:
+        self._tell(number, total)
         before, self._last = self._last, time.perf_counter()
         seconds, memory = self._last - before, _peak_gigabytes()
         print(f"{number} of {total}  {name:<16} {seconds:6.1f} s   peak memory {memory:.1f} GB", flush=True)
@@ -174,18 +177,26 @@ def _verify(checkpoint: Checkpoint, directory: Path, planner: PlannerConfig, arg
     engine = load_engine(directory, checkpoint, text_encoder, EngineOptions(num_threads=arguments.threads))
     trial = Trial.draw(engine, checkpoint.normalization, planner)
     tolerance = TOLERANCES[engine.precision]
-    agreements = compare_graphs(reference, engine, trial)
     engines = (reference, half, engine)
     clock = time.process_time if arguments.threads == 1 and engine.name == "onnxruntime" else time.perf_counter
-    print_table(agreements, [e.description for e in engines], measure(engines, trial, arguments.repeat, clock=clock))
-    equal = all(a.within(tolerance) for a in agreements.values())
-    for other in (half, engine):
-        plans = compare_plans(reference, other, trial)
-        equal = equal and (other is half or plans.within(tolerance))
+    with progress("comparing with torch") as tell:
+        agreements = compare_graphs(reference, engine, trial)
+        tell(1, 4)
+        times = measure(engines, trial, arguments.repeat, clock=clock)
+        tell(2, 4)
+        plans = {}
+        for compared in (half, engine):
+            plans[compared.description] = compare_plans(reference, compared, trial)
+            tell(2 + len(plans), 4)
+    print_table(agreements, [e.description for e in engines], times)
+    for name, same in plans.items():
         print(
-            f"plans of {other.description} against torch fp32, K = {planner.num_iterations}: {plans.elites:.0%} of the "
-            f"elites are the same, action tokens differ by at most {plans.chunk_error:.1e} standard deviations"
+            f"plans of {name} against torch fp32, K = {planner.num_iterations}: {same.elites:.0%} of the elites are "
+            f"the same, action tokens differ by at most {same.chunk_error:.1e} standard deviations"
         )
+    equal = all(found.within(tolerance) for found in agreements.values()) and plans[engine.description].within(
+        tolerance
+    )
     print(f"tolerance: {tolerance}")
     print("equal to torch within the tolerance" if equal else "NOT EQUAL to torch: do not use these graphs")
     return equal

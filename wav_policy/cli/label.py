@@ -11,7 +11,8 @@ import tyro
 
 from wav_models.command_line import parsed
 from wav_models.configuration import AtLeastOne, NotNegative, Range
-from wav_policy.cli.progress import progress
+from wav_models.progress import progress
+from wav_models.words import counted
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ def main(argv: list[str]) -> None:
     config = LabelConfig(arguments.discount, arguments.image_size, arguments.failure_penalty)
     with progress("labelling") as tell:
         written = label_dataset(arguments.directory, config, num_workers=arguments.workers, on_progress=tell)
-    print(f"{written} files labelled in {arguments.directory}")
+    print(f"{counted(written, 'file')} labelled in {arguments.directory}")
     unmarked, total = count_unmarked(arguments.directory)
     if unmarked:
         print(
-            f"wav label: {unmarked} of {total} episodes are marked neither as success nor as failure; they were "
-            "labelled as successes. If some failed, mark them (episode_success = 0 in their frames) and label again",
+            f"wav label: neither success nor failure is marked in {unmarked} of {counted(total, 'episode')}; "
+            "these count as successes. If some failed, mark them (episode_success = 0 in their frames) and label again",
             file=sys.stderr,
         )

@@ -15,6 +15,7 @@ from wav_policy.cli.json_output import with_json_target
 
 PROGRAM = "wav"
 POWER_SWITCH = "NOT CONFIRMED. If the arms must not move, use the power switch"
+_RECORDED = "every finished episode is kept, the same command goes on"
 _KEPT = "finished trials are kept with --json FILE, --resume goes on"
 
 
@@ -52,9 +53,12 @@ COMMANDS = {
         "wav_policy.cli.replay:main", "Look at a recorded episode, and at what the policy imagines.", True
     ),
     "record": Command(
-        "wav_policy.cli.record:main",
-        "Record episodes in the LeRobot v3.0 layout.",
-        interrupted="every finished episode is kept, the same command goes on",
+        "wav_policy.cli.record:main", "Record teleoperated episodes in the LeRobot v3.0 layout.", interrupted=_RECORDED
+    ),
+    "demonstrate": Command(
+        "wav_policy.cli.demonstrate:main",
+        "Record the scripted operator in the simulator, faster than real time.",
+        interrupted=_RECORDED,
     ),
     "label": Command(
         "wav_policy.cli.label:main",

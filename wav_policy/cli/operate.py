@@ -80,8 +80,11 @@ def _hold(client: SystemClient) -> str:
 
 
 def _home(client: SystemClient) -> str:
+    from wav_models.progress import progress
+
     leaders = client.halt()  # lest the arms leave again as soon as they have arrived
-    answer = client.trigger("piper/home", _HOME_SECONDS)
+    with progress("on the way home"):
+        answer = client.trigger("piper/home", _HOME_SECONDS)
     return f"{answer}{_ended(leaders)}; wav start goes on"
 
 

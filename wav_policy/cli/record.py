@@ -1,119 +1,132 @@
-"""`wav record --sim`: demonstrations of the scripted operator in the simulator, as a LeRobot v3.0 dataset."""
+"""`wav record`: teleoperated episodes from the running robot (or simulation), by keyboard."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wav_models.command_line import Flag, parsed
-from wav_models.configuration import AtLeastOne, ConfigurationError, Count, NotNegative
-from wav_models.endings import OK
-from wav_policy.cli.options import checkpoint_to_load, refuse_idle, require_tasks
+from wav_models.configuration import Count, Positive
+from wav_models.progress import progress
+from wav_policy.bringup.arguments import (
+    DEFAULT_DATASET,
+    RECORDING,
+    LaunchArgumentError,
+    normalized_namespace,
+    parse,
+    split_assignments,
+)
+from wav_policy.bringup.discovery import limit_to_this_host
+from wav_policy.bringup.node_table import launches
+from wav_policy.cli.operator_answer import is_asked_at_terminal
+from wav_policy.cli.options import refuse_idle
 
 if TYPE_CHECKING:
-    from wav_policy.recording.visitor import Visitor
+    from wav_policy.bringup.supervisor import Supervisor
 
-FPS = 10
-"""Rate of recorded demonstrations [Hz], the step rate of `wav-tiny`."""
+_DEMONSTRATING: Final = frozenset(("--sim", "--suite", "--dry-run"))
+"""Options of `wav demonstrate`, which was a part of this command."""
+LOG = "record.log"
+"""What the nodes say while the screen belongs to the keyboard; in the run-time directory."""
 
 
 @dataclass(frozen=True)
 class RecordArguments:
-    """Record demonstrations; run the same command again to resume. (With --suite NAME, those of a public benchmark.)"""
+    """Record teleoperated episodes: starts the nodes of record.launch.py and takes keys.
+
+    Launch arguments may follow as name:=value, for example sim:=true task:=bowl can_leader_left:=can2
+    (`wav up --help` lists them). `wav demonstrate` makes simulated demonstrations without ROS, faster than real time.
+    """
 
     out: Path | None = None
-    """Dataset directory; created when missing, continued when not."""
-    sim: Flag = False
-    """Record the scripted operator in the simulator, without ROS. (Without this option the robot is recorded.)"""
-    task: str = "bowl"
-    """Task of the simulator."""
-    episodes: AtLeastOne = 100
-    """Episodes the dataset gets from this run, which is known by its task and first seed."""
+    """Dataset directory, `recordings` by default; created when missing, continued when not."""
+    attach: Flag = False
+    """Start no nodes: steer a recorder that runs already (`wav up record:=true`, record.launch.py); with its
+    namespace:=NAME where it has one."""
+    instruction: str = ""
+    """Command in words; empty: the task's own (simulation), or what the topic `instruction` says."""
+    episodes: Count = 0
+    """End after so many episodes; 0: when you quit."""
+    unattended: Flag = False
+    """In the simulation: the scripted operator records --episodes episodes by itself, one layout each."""
     seed: Count = 0
-    """First seed; every episode takes the next that another run has not taken."""
-    workers: AtLeastOne = 2
-    """How many processes share the work."""
-    noise: tuple[NotNegative, ...] = (1.0,)
-    """Disturbance of the operator's motion: 0 none, 1 usual. Of several levels, successive seeds take one in turn."""
-    keep_failures: Flag = False
-    """Keep episodes that did not succeed too; so does a quality mix with failing episodes."""
-    quality_mix: str = ""
-    """Shares of skilled, hesitant, recovering and failing demonstrations, as teleoperation has them, for example
-    skilled=0.35,hesitant=0.15,recovering=0.15,failing=0.35; empty: all recovering."""
-    visit: Path | None = None
-    """Checkpoint that acts first, without planning; the operator takes over, and is recorded, from where it got to."""
-    dry_run: Flag = False
-    """Record nothing: play the demonstrations without cameras and print how often they succeed."""
+    """First layout with --unattended; every episode takes the next."""
+    time_limit: Positive = 60.0
+    """With --unattended, an episode without success ends and is marked as failed after this time [s]."""
 
 
 def main(argv: list[str]) -> int:
-    """Entry point of `wav record`."""
-    if any(word.split("=")[0] == "--suite" for word in argv):
-        from wav_policy.cli.record_suite import main as record_suite
+    """Exit code 0 when the user quits, 1 when something failed or an unattended episode is missing."""
+    if not _DEMONSTRATING.isdisjoint(token.split("=")[0] for token in argv):
+        from wav_policy.cli.demonstrate import main as demonstrate
 
-        record_suite(argv)
-        return OK
-    if not {"--sim", "--dry-run"} & set(argv):
-        from wav_policy.cli.record_live import main as record_live
-
-        return record_live(argv)
-    arguments = parsed(RecordArguments, "wav record", argv)
-    require_tasks([arguments.task])
-    if not arguments.noise:
-        raise ConfigurationError("--noise needs at least one level")
-    if arguments.dry_run:
-        refuse_idle(arguments, ("out", "keep_failures"), "--dry-run")
-        if len(arguments.noise) > 1:
-            raise ConfigurationError("--dry-run tries one level of --noise at a time")
-        _dry_run(arguments)
-    elif arguments.out is None:
-        raise ConfigurationError("say where with --out DIRECTORY, or only try with --dry-run")
-    else:
-        _record(arguments, arguments.out)
-    return OK
+        print("wav record: demonstrations of the scripted operator are `wav demonstrate`", file=sys.stderr, flush=True)
+        return demonstrate([token for token in argv if token != "--sim"])
+    assignments = [token for token in argv if ":=" in token and not token.startswith("-")]
+    arguments = parsed(RecordArguments, "wav record", [token for token in argv if token not in assignments])
+    launch_arguments = split_assignments(assignments)
+    _check(arguments, launch_arguments)
+    limit_to_this_host()
+    with _nodes(arguments, launch_arguments) as supervisor:
+        return _steer(arguments, supervisor, normalized_namespace(launch_arguments.get("namespace", "")))
 
 
-def _dry_run(arguments: RecordArguments) -> None:
-    """Successes over the seeds, without a dataset."""
-    from functools import partial
-
-    from wav_policy.recording.dry_run import describe, dry_run
-    from wav_policy.recording.quality import parse_mix
-    from wav_policy.recording.simulated_operator import SimulatedDemonstrator
-
-    mix = parse_mix(arguments.quality_mix) if arguments.quality_mix else None
-    demonstrator = SimulatedDemonstrator(mix, _visitor(arguments))
-    play = partial(demonstrator.play, arguments.task, arguments.noise[0])
-    seeds = range(arguments.seed, arguments.seed + arguments.episodes)
-    print(f"{arguments.task}, seeds {seeds.start} to {seeds.stop - 1}, noise {arguments.noise[0]:g}")
-    print(describe(dry_run(play, seeds, arguments.workers)))
-
-
-def _visitor(arguments: RecordArguments) -> Visitor | None:
-    if arguments.visit is None:
-        return None
-    from wav_policy.recording.visitor import Visitor
-
-    return Visitor(checkpoint_to_load(arguments.visit))
+def _check(arguments: RecordArguments, launch_arguments: dict[str, str]) -> None:
+    if arguments.attach and (useless := set(launch_arguments) - {"namespace"}):
+        raise LaunchArgumentError(f"--attach starts nothing, so {min(useless)}:= has no use")
+    normalized_namespace(launch_arguments.get("namespace", ""))
+    if arguments.attach and arguments.out is not None:
+        raise LaunchArgumentError("--attach starts nothing, so --out has no use: the recorder has its dataset")
+    for name in (*RECORDING, "dataset", "instruction"):
+        if name in launch_arguments:
+            raise LaunchArgumentError(f"{name}:= is decided here; use --out and --instruction")
+    if not arguments.unattended:
+        refuse_idle(arguments, ("seed", "time_limit"), "wav record without --unattended")
+    if arguments.unattended and arguments.episodes < 1:
+        raise LaunchArgumentError("--unattended needs the number of --episodes")
+    if arguments.unattended and not arguments.attach and launch_arguments.get("sim") != "true":
+        raise LaunchArgumentError("--unattended is for the simulation: add sim:=true")
+    if not arguments.unattended and not is_asked_at_terminal():
+        raise LaunchArgumentError("standard input is no terminal: use --unattended, or the services recorder/start ...")
 
 
-def _record(arguments: RecordArguments, out: Path) -> None:
-    from wav_policy.cli.recording_run import record
-    from wav_policy.recording.demonstrations import RecordingOptions
-    from wav_policy.recording.episode_writer import DatasetWriter
-    from wav_policy.recording.quality import parse_mix
-    from wav_policy.recording.simulated_operator import SimulatedDemonstrator
+@contextlib.contextmanager
+def _nodes(arguments: RecordArguments, launch_arguments: dict[str, str]) -> Iterator[Supervisor | None]:
+    """The nodes of record.launch.py, unless they run already."""
+    if arguments.attach:
+        yield None
+        return
+    from wav_policy.bringup.paths import open_log, runtime_directory
+    from wav_policy.bringup.supervisor import Supervisor
 
-    mix = parse_mix(arguments.quality_mix) if arguments.quality_mix else None
-    options = RecordingOptions(
-        task=arguments.task,
-        num_episodes=arguments.episodes,
-        seed=arguments.seed,
-        noise=arguments.noise,
-        num_workers=arguments.workers,
-        keep_failures=arguments.keep_failures or (mix is not None and mix.fails),
-    )
-    visitor = _visitor(arguments)
-    with DatasetWriter(out, fps=FPS) as writer:
-        record(writer, SimulatedDemonstrator(mix, visitor), options, mix)
+    out = str(arguments.out or DEFAULT_DATASET)
+    chosen = {**launch_arguments, **RECORDING, "dataset": out, "instruction": arguments.instruction}
+    namespace = normalized_namespace(launch_arguments.get("namespace", ""))
+    nodes = launches(parse(chosen))
+    with open_log(LOG, namespace) as stream, Supervisor(lambda line: print(line, file=stream)) as supervisor:
+        print(f"starting; the nodes write to {runtime_directory(namespace) / LOG}")
+        supervisor.start(nodes)
+        yield supervisor
+
+
+def _steer(arguments: RecordArguments, supervisor: Supervisor | None, namespace: str) -> int:
+    from wav_policy.cli.record_sessions import KeyboardSession, UnattendedSession
+    from wav_policy.nodes.clients.recorder_client import RecorderClient
+
+    def ended() -> str:
+        found = supervisor.poll() if supervisor else None
+        return str(found) if found else ""
+
+    with contextlib.closing(RecorderClient(ended, namespace)) as client:
+        with progress("waiting for the recorder"):
+            client.await_recorder()
+        if arguments.attach and arguments.instruction:
+            client.publish_instruction(arguments.instruction)
+        if arguments.unattended:
+            session = UnattendedSession(client, arguments.seed, arguments.time_limit)
+            return session.run(arguments.episodes)
+        return KeyboardSession(client).run(arguments.episodes)

@@ -6,6 +6,8 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from wav_models.progress import progress
+from wav_models.words import counted
 from wav_policy.recording.keyboard import Keyboard
 
 if TYPE_CHECKING:
@@ -41,12 +43,12 @@ def status_line(client: RecorderClient) -> str:
     """The recorder in one line."""
     report = client.recorder
     if not report.message.startswith("recording"):
-        return f"○ {report.message}; {report.values['episodes']} episodes, {_disk(client)}"
+        return f"○ {report.message}; {counted(_num_episodes(client), 'episode')}, {_disk(client)}"
     slow = "  BELOW THE RATE" if report.values["slow"] == "True" else ""
     seconds, rate, frames = (float(report.values[name]) for name in ("seconds", "rate", "frames"))
     return (
-        f"● episode {report.values['episodes']}  {seconds:5.1f} s  {frames:.0f} frames  {rate:5.2f} Hz{slow}"
-        f"  {_disk(client)}  {report.values['instruction']}"
+        f"● episode {report.values['episodes']}  {seconds:5.1f} s  {counted(round(frames), 'frame')}  "
+        f"{rate:5.2f} Hz{slow}  {_disk(client)}  {report.values['instruction']}"
     )
 
 
@@ -93,7 +95,7 @@ class KeyboardSession:
                 if num_episodes and _num_episodes(self._client) - self._started_with >= num_episodes:
                     break
         total = _num_episodes(self._client)
-        print(f"\n{total - self._started_with} episodes recorded, {total} in the dataset")
+        print(f"\n{counted(total - self._started_with, 'episode')} recorded, {total} in the dataset")
         return 0
 
     def _obey(self, key: str) -> None:
@@ -149,14 +151,18 @@ class UnattendedSession:
         """Returns the exit code: 0 when all episodes were recorded to their end, successful or not; else 1."""
         from wav_policy.nodes.clients.recorder_client import MANAGER
 
-        self._client.wait(self._is_active, _READY_TIMEOUT, lambda: self._why_not((MANAGER,)))
-        self._client.trigger("piper/home", timeout=_READY_TIMEOUT)
-        seeds = range(self._seed, self._seed + num_episodes)
-        outcomes = {seed: self._record(seed) for seed in seeds}
+        outcomes: dict[int, bool | None] = {}
+        with progress("recording") as tell:
+            self._client.wait(self._is_active, _READY_TIMEOUT, lambda: self._why_not((MANAGER,)))
+            self._client.trigger("piper/home", timeout=_READY_TIMEOUT)
+            for seed in range(self._seed, self._seed + num_episodes):
+                tell(len(outcomes), num_episodes)
+                outcomes[seed] = self._record(seed)
         missing = [str(seed) for seed, success in outcomes.items() if success is None]
-        print(f"{sum(success is True for success in outcomes.values())} of {num_episodes} episodes succeeded")
+        episodes = counted(num_episodes, "episode")
+        print(f"{sum(success is True for success in outcomes.values())} of {episodes} succeeded")
         if missing:
-            print(f"cut, lost or discarded: {len(missing)} of {num_episodes} episodes, seeds {', '.join(missing)}")
+            print(f"cut, lost or discarded: {len(missing)} of {episodes}, seeds {', '.join(missing)}")
         return 1 if missing else 0
 
     def _record(self, seed: int) -> bool | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wav_policy.cli.progress import progress
+from wav_models.progress import progress
+from wav_models.words import counted
 from wav_policy.recording.demonstrations import (
     Demonstrator,
     RecordingOptions,
@@ -21,7 +22,7 @@ def record(
     with progress("recording") as tell:
 
         def show(now: RecordingProgress) -> None:
-            note = f"{now.succeeded} of {now.attempted} attempts succeeded" if now.attempted else ""
+            note = f"{now.succeeded} of {counted(now.attempted, 'attempt')} succeeded" if now.attempted else ""
             tell(now.kept, options.num_episodes, note)
 
         note_run(writer.root, options, mix)
@@ -29,6 +30,7 @@ def record(
     count, size = writer.num_episodes, sum(path.stat().st_size for path in writer.root.rglob("*") if path.is_file())
     seconds = done.worker_seconds / max(1, done.attempted)
     print(
-        f"{count} episodes in the dataset, {size / max(1, count) / 1e6:.2f} MB each; this run: {done.succeeded} of "
-        f"{done.attempted} attempts succeeded, {done.frames} frames, {seconds:.2f} s an episode in its worker"
+        f"{counted(count, 'episode')} in the dataset, {size / max(1, count) / 1e6:.2f} MB each; this run: "
+        f"{done.succeeded} of {counted(done.attempted, 'attempt')} succeeded, {counted(done.frames, 'frame')}, "
+        f"{seconds:.2f} s an episode in its worker"
     )

@@ -12,6 +12,8 @@ import tyro
 
 from wav_models.command_line import Port, parsed
 from wav_models.configuration import Count, Range
+from wav_models.progress import progress
+from wav_models.words import counted
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.options import check_film, checkpoint_to_load, refuse_idle
 
@@ -82,15 +84,18 @@ def main(argv: list[str]) -> None:
     def open_episode(number: int) -> Recording:
         return open_recording(arguments.recording, number, image_size, step_hz, rgb_from_any, topics)
 
-    recording = open_episode(arguments.episode)
+    with progress("reading the recording"):
+        recording = open_episode(arguments.episode)
     print(*recording.remarks, sep="\n", end="\n" * bool(recording.remarks), flush=True)
-    replay = Replay(recording, WAVPolicy.load(checkpoint, engine=arguments.engine), arguments.seed)
+    with progress("loading the policy"):
+        policy = WAVPolicy.load(checkpoint, engine=arguments.engine)
+    replay = Replay(recording, policy, arguments.seed)
     if arguments.video is not None:
         with closing(replay):
             film_replay(replay, recording, arguments.video, lambda text: print(text, flush=True))
         return
     with closing(ReplayPage(replay, open_episode)) as page, closing(PageServer(address, page.page)) as server:
-        print(f"{recording.title}: {len(recording)} frames, {recording.instruction!r}")
+        print(f"{recording.title}: {counted(len(recording), 'frame')}, {recording.instruction!r}")
         print(f"the page is at {server.url}", flush=True)
         while True:
             page.update()

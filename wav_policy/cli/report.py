@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wav_models.command_line import Flag, parsed
 from wav_models.configuration import AtLeastOne, ConfigurationError, Count
+from wav_models.progress import progress
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.options import checkpoint_to_load, refuse_idle, require_tasks
 
@@ -98,7 +99,8 @@ def main(argv: list[str]) -> None:
         }
         for name in arguments.measure:
             _measure(name, inputs, arguments.out, origin)
-    drawn = draw_report(arguments.out)
+    with progress("drawing"):
+        drawn = draw_report(arguments.out)
     print(f"{', '.join(drawn)}: {arguments.out / 'index.html'}")
 
 
@@ -117,7 +119,13 @@ def _inputs(arguments: ReportArguments) -> ReportInputs:
 def _measure(name: str, inputs: ReportInputs, out: Path, origin: dict[str, str]) -> None:
     module = importlib.import_module(f"wav_policy.experiments.figures.{_MODULES[name]}")
     print(f"measuring {name}", file=sys.stderr, flush=True)
-    for file, data in getattr(module, f"measure_{name}")(inputs).items():
+    measure = getattr(module, f"measure_{name}")
+    if name in _IN_CLOSED_LOOP:
+        files = measure(inputs)
+    else:
+        with progress(f"measuring {name}") as tell:
+            files = measure(replace(inputs, tell=tell))
+    for file, data in files.items():
         _write(out / file, {**origin, **data})
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wav_models.command_line import Port, parsed
 from wav_models.configuration import AtLeastOne, NotNegative
+from wav_models.progress import progress
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT
 from wav_policy.cli.options import checkpoint_to_load
 
@@ -51,8 +52,9 @@ def main(argv: list[str]) -> None:
     checkpoint = checkpoint_to_load(arguments.checkpoint, arguments.engine, arguments.dtype)
     from wav_policy.policy.remote.server import PolicyServer
 
-    policy = load_policy(arguments, checkpoint)
-    cost = policy.warm_up()
+    with progress("loading the policy"):
+        policy = load_policy(arguments, checkpoint)
+        cost = policy.warm_up()
     server = PolicyServer(policy, address.host, address.port, address.token, lambda text: print(text, flush=True))
     try:
         print(f"{policy.config.name} at ws://{address.host}:{server.port}; a plan takes {1e3 * cost.total:.0f} ms")

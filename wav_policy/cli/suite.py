@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from wav_models.command_line import parsed
+from wav_models.words import counted
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def listing() -> str:
         state = "installed" if is_installed(package) else f"`wav suite install {package.name}` ({package.size})"
         lines.append(f"{package.name}: {state}")
         lines += [
-            f"  {suite.name:24} {suite.num_tasks} x {suite.num_states} trials, steps: "
+            f"  {suite.name:24} {suite.num_tasks} x {counted(suite.num_states, 'trial')}, steps: "
             + ", ".join(f"{steps} ({who})" for who, steps in suite.budgets.items())
             for suite in SUITES.values()
             if suite.package == package

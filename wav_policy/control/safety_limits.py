@@ -77,8 +77,9 @@ class SafetyLimits:
             if not name.startswith("position") and not (values > 0.0).all():
                 raise ValueError(f"safety limit {name}: must be positive, got {getattr(self, name)}")
             if name in _LARGEST and (np.abs(values) > _LARGEST[name]).any():
+                per = {"velocity": "/s", "acceleration": "/s^2"}.get(name, "")
                 raise ValueError(
-                    f"safety limit {name}: in rad (joints) and m (gripper) at most {_LARGEST[name]} fit, got "
+                    f"safety limit {name}: in rad{per} (joints) and m{per} (gripper) at most {_LARGEST[name]} fit, got "
                     f"{getattr(self, name)}"
                 )
         for name, most in _LARGEST_SCALARS.items():

@@ -21,7 +21,9 @@ import numpy as np
 import psutil
 
 from wav_models.data.dataset import Dataset, Episode
+from wav_models.progress import progress
 from wav_models.signals import die_with_parent
+from wav_models.words import counted
 from wav_policy.bringup.arguments import parse
 from wav_policy.bringup.node_table import launches
 from wav_policy.bringup.supervisor import Supervisor
@@ -68,6 +70,7 @@ def measure_cameras(
     given = {"record": "true", "dataset": str(dataset), "checkpoint": str(checkpoint), "namespace": _NAMESPACE}
     table = launches(parse({**given, "instruction": "put the bowl on the plate"}))
     with (
+        progress("watching") as tell,
         (directory / "nodes.log").open("w") as log,
         Supervisor(lambda line: print(line, file=log, flush=True)) as supervisor,
     ):
@@ -87,7 +90,12 @@ def measure_cameras(
                 )
                 client.spin_until(lambda: False, _SETTLED)
                 load, began, before = os.getloadavg()[0], time.monotonic(), _processor_times(cameras.pid, pids)
-                client.spin_until(lambda: False, seconds)
+
+                def tick() -> bool:
+                    tell(round(time.monotonic() - began), round(seconds))
+                    return False
+
+                client.spin_until(tick, seconds)
                 after, seconds = _processor_times(cameras.pid, pids), time.monotonic() - began
                 client.trigger("recorder/stop")
                 cameras.send_signal(signal.SIGTERM)
@@ -174,7 +182,7 @@ def camera_text(measured: dict[str, Any]) -> str:
     lines += [f"| {name} | {p50:.1f} | {p99:.1f} |" for name, (p50, p99) in measured["age_ms"].items()]
     recorded = measured["recorded"]
     bridged = ", ".join(f"{source} {count}" for source, count in recorded["bridged"].items()) or "none"
-    return "\n".join([*lines, "", f"recorded: {recorded['frames']} frames, bridged: {bridged}"])
+    return "\n".join([*lines, "", f"recorded: {counted(recorded['frames'], 'frame')}, bridged: {bridged}"])
 
 
 def _recorded_ages(episode: Episode) -> list[float]:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from wav_models.progress import progress
+from wav_models.words import counted
 from wav_models.worker_pool import prepare, with_prepared, worker_pool
 
 if TYPE_CHECKING:
@@ -77,7 +79,10 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
     moments: list[Moment] = []
     recordings = f"{min(len(split.episodes), RECORDED_EPISODES)} recorded, then " if split else ""
     print(f"[diagnose {plan.task}] episodes: {recordings}{len(plan.seeds)} simulated", file=sys.stderr, flush=True)
-    with worker_pool(plan.workers, prepare, (_make_brancher, plan)) as pool:
+    with (
+        progress(f"diagnose {plan.task}, episodes") as tell,
+        worker_pool(plan.workers, prepare, (_make_brancher, plan)) as pool,
+    ):
         recorded = split and pool.submit(
             with_prepared, _measure_recorded, plan.data, split.episodes[:RECORDED_EPISODES], plan.seeds.start
         )
@@ -88,10 +93,12 @@ def diagnose(plan: DiagnosisPlan) -> dict[str, Any]:
                 with_prepared, _measure_taught, plan, split.episodes[:RECORDED_EPISODES], MOMENTS_PER_EPISODE
             )
         )
-        for future in as_completed([pool.submit(with_prepared, _episode, seed) for seed in plan.seeds]):
+        episodes = [pool.submit(with_prepared, _episode, seed) for seed in plan.seeds]
+        for done, future in enumerate(as_completed(episodes), start=1):
             seed, found = future.result()
             moments += found
-            print(f"[diagnose {plan.task}] seed {seed}: {len(found)} moments", file=sys.stderr, flush=True)
+            tell(done, len(episodes))
+            tell.say(f"[diagnose {plan.task}] seed {seed}: {counted(len(found), 'moment')}")
         links = None if recorded is None else recorded.result()
         choices = taught.result() if taught else None
     moments.sort(key=lambda moment: (moment.seed, moment.step))

@@ -6,12 +6,14 @@ those of the way.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final
 
 import numpy as np
 
+from wav_models.progress import progress
 from wav_policy.monitor.snapshot import CONTROL, PLANNING
 from wav_policy.nodes.clients.system_client import SystemClient
 
@@ -47,7 +49,14 @@ def measure_hops(seconds: float, namespace: str = "") -> dict[str, Any]:
                 "no system with a policy runs here: start `wav up sim:=true`, or with policy:=ws://HOST:PORT"
             )
         client.chunk_ages.clear()
-        client.spin_until(lambda: False, seconds)
+        with progress("watching") as tell:
+            began = time.monotonic()
+
+            def tick() -> bool:
+                tell(round(time.monotonic() - began), round(seconds))
+                return False
+
+            client.spin_until(tick, seconds)
         hops = dict(_hops(client))
         if not client.chunk_ages or _HOPS[-1][2] not in hops:
             said = "; ".join(client.reports[name].message for name in (PLANNING, CONTROL))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -63,7 +63,13 @@ class LatencyReport:
 
 
 def measure_latency(
-    policy: WAVPolicy, num_plans: int, *, seed: int = 0, new_instruction: bool = False, imagine_rate: float = 0.0
+    policy: WAVPolicy,
+    num_plans: int,
+    *,
+    seed: int = 0,
+    new_instruction: bool = False,
+    imagine_rate: float = 0.0,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LatencyReport:
     """Plan `num_plans` times on images never seen before, warmed up as the node is before it is activated.
 
@@ -73,11 +79,12 @@ def measure_latency(
         seed: of images and plans.
         new_instruction: give another instruction for every plan; else it is looked up after the first.
         imagine_rate: what is planned is imagined beside, as in the node while somebody watches; 0: not [Hz].
+        on_progress: is told how many plans of how many are made, between two of them.
     """
     policy.warm_up(INSTRUCTION)
     newest: list[Plan] = []
     with _imagining(policy, newest, imagine_rate):
-        return _measure(policy, num_plans, newest, seed, new_instruction)
+        return _measure(policy, num_plans, newest, seed, new_instruction, on_progress)
 
 
 @contextmanager
@@ -105,11 +112,19 @@ def _imagining(policy: WAVPolicy, newest: list[Plan], rate: float) -> Iterator[N
         thread.join()
 
 
-def _measure(policy: WAVPolicy, num_plans: int, newest: list[Plan], seed: int, new_instruction: bool) -> LatencyReport:
+def _measure(
+    policy: WAVPolicy,
+    num_plans: int,
+    newest: list[Plan],
+    seed: int,
+    new_instruction: bool,
+    on_progress: Callable[[int, int], None],
+) -> LatencyReport:
     rng = np.random.default_rng(seed)
     stages: dict[str, list[float]] = {name: [] for name in STAGES}
     rounds, totals = [], []
     for i in range(num_plans):
+        on_progress(i, num_plans)
         instruction = f"put bowl {i} on the plate" if new_instruction else INSTRUCTION
         wire = [_camera_message(rng, IMAGE_SIZES[view]) for view in VIEWS]
         stopwatch = Stopwatch()

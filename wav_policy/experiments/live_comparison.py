@@ -19,6 +19,7 @@ from wav_models.configuration import AtLeastOne, Count, parse_json
 from wav_models.data.durable import write_json
 from wav_models.endings import ended
 from wav_models.evaluation.statistics import mcnemar, wilson_interval
+from wav_models.words import counted
 
 RunDemo = Callable[[Sequence[str]], dict[str, Any]]
 """What `wav demo` measured with these arguments."""
@@ -144,7 +145,7 @@ def table(arguments: ComparisonArguments, records: dict[int, Record]) -> str:
         rounds = sum((block["rounds_mean"] or 0.0) * block["planned"] for block in record.blocks) / max(plans, 1)
         lines.append(
             f"K = {k}: {sum(outcomes[k])}/{len(seeds)} [{low:.0%}, {high:.0%}]; {rounds:.2f} rounds a plan, "
-            f"{_share(record, 'plans_without_round', plans)} of {plans} plans without a round, "
+            f"{_share(record, 'plans_without_round', plans)} of {counted(plans, 'plan')} without a round, "
             f"{_share(record, 'plans_shed', plans)} with less than asked; plan "
             f"{_worst(record, 'plan_ms_p50', max):.0f} / {_worst(record, 'plan_ms_p99', max):.0f} ms, control "
             f"{_worst(record, 'control_hz', min):.1f} Hz, "

@@ -13,6 +13,7 @@ from wav_models.data.images import resize_image
 from wav_models.data.layout import INFO_PATH
 from wav_models.data.samples import due_rows, frames_per_step
 from wav_models.types import ImageArray
+from wav_models.words import counted
 from wav_policy.monitor.page import page_size
 from wav_policy.monitor.recording import Recording, ReplayError
 from wav_policy.recording.bag import Bag
@@ -34,7 +35,7 @@ def check_recording(path: Path, episode: int) -> None:
     if (path / INFO_PATH).exists():
         number = len(Dataset(path, robot=ROBOT))
         if not 0 <= episode < number:
-            raise ReplayError(f"{path} has {number} episodes; --episode {episode} is none of them")
+            raise ReplayError(f"{path} has {counted(number, 'episode')}; --episode {episode} is none of them")
     elif not is_recording(path):
         raise ReplayError(f"{path} is neither a LeRobot dataset ({INFO_PATH}) nor a rosbag2/MCAP recording")
 
@@ -99,7 +100,7 @@ def _from_bag(
     try:
         bag = Bag(path, topics, fps, decode)
         if not 0 <= number < len(bag.segments):
-            raise ReplayError(f"{path} has {len(bag.segments)} episodes; --episode {number} is none of them")
+            raise ReplayError(f"{path} has {counted(len(bag.segments), 'episode')}; --episode {number} is none of them")
         segment = bag.segments[number]
         for row, pictures in bag.pictures(segment):  # few at full size are in memory at a time
             rows.append(row)

@@ -9,6 +9,7 @@ import numpy as np
 
 from wav_models.data.samples import window
 from wav_models.types import FloatArray, ImageArray, Observation, Plan
+from wav_models.words import counted
 from wav_policy.monitor.recording import Recording
 from wav_policy.monitor.snapshot import ERROR, OK, PLANNING, Snapshot, StatusReport
 from wav_policy.policy.imagined_futures import contact_sheet
@@ -120,7 +121,7 @@ class Replay:
         )
 
     def _report(self) -> StatusReport:
-        done = f"{self.num_imagined} of {self.num_plans} futures imagined"
+        done = f"{self.num_imagined} of {counted(self.num_plans, 'future')} imagined"
         if self._fault:
             return StatusReport(ERROR, f"{self._fault}; {done}", {})
         return StatusReport(OK, done, {})

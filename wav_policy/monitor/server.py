@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import logging
 import secrets
@@ -181,10 +182,13 @@ def _listen(address: Address) -> socket.socket:
     try:
         return socket.create_server((address.host, address.port), family=family)
     except (OSError, OverflowError) as error:
-        raise ServerError(
-            f"cannot listen on {address.host}:{address.port}: {error}. Choose another port: monitor_port:=N "
-            "(`wav up`, `ros2 launch`), --port N (`wav replay`, `wav serve`)"
-        ) from error
+        if isinstance(error, OverflowError) or error.errno in (errno.EADDRINUSE, errno.EACCES):
+            remedy = (
+                "Choose another port: monitor_port:=N (`wav up`, `ros2 launch`), --port N (`wav replay`, `wav serve`)"
+            )
+        else:
+            remedy = "Name an address of this computer: monitor_host:=ADDRESS, --host ADDRESS"
+        raise ServerError(f"cannot listen on {address.host}:{address.port}: {error}. {remedy}") from error
 
 
 def _own_name(host: str) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from wav_models.types import ActionChunk, FloatArray, ImageArray
+from wav_models.words import counted
 from wav_policy.monitor.commands import in_words
 from wav_policy.robot.joints import GRIPPERS, REVOLUTE
 
@@ -191,10 +192,11 @@ def _said(name: str, report: StatusReport) -> str:
 
 def _recorded(report: StatusReport) -> str:
     """How long the episode in progress is, and how many there are."""
-    values, seconds = report.values, report.number("seconds")
+    seconds = report.number("seconds")
     is_recording = report.message.startswith("recording") and seconds is not None
     length = f", {seconds:.1f} s" if is_recording else ""
-    return f"{length}; {values['episodes']} episodes in the dataset" if "episodes" in values else length
+    count = report.values.get("episodes", "")
+    return f"{length}; {counted(int(count), 'episode')} in the dataset" if re.fullmatch(r"\d{1,9}", count) else length
 
 
 def numbers(snapshot: Snapshot) -> list[tuple[str, str]]:

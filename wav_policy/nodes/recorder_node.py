@@ -20,6 +20,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, JointState
 from std_srvs.srv import Trigger
 
+from wav_models.words import counted
 from wav_policy.bringup.node_parameters import ACTION_TOPICS, RecorderNodeConfig
 from wav_policy.bringup.parameter_files import ParameterError
 from wav_policy.nodes.messages.camera_info import facts_from_message
@@ -89,7 +90,7 @@ class RecorderNode(Node):
         self._offer("rerecord", self._recorder.rerecord)
         self._cpu, self._cpu_since = 0.0, (time.monotonic(), time.process_time())
         self._diagnostics = Diagnostics(self, self._report)
-        self.get_logger().info(f"{self._recorder.status().episodes} episodes in {config.recorder().dataset}")
+        self.get_logger().info(f"{counted(self._recorder.status().episodes, 'episode')} in {config.recorder().dataset}")
 
     def close(self) -> None:
         """Keep what there is of an episode in progress, release the dataset and destroy the node."""

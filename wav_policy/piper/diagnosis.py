@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wav_models.words import counted
 from wav_policy.piper.errors import (
     BusLostError,
     BusOffError,
@@ -65,7 +66,7 @@ _MISSING_HINTS = {
 
 def _silence(reader: FeedbackReader, worked: bool) -> str:
     if garbled := reader.undecodable_since_reading:
-        return f"{garbled} frames are garbled ({reader.last_error or 'lines'}): check bitrate and cable."
+        return f"{counted(garbled, 'garbled frame')} ({reader.last_error or 'lines'}): check bitrate and cable."
     if reader.seen and not worked:
         missing = reader.missing
         hint = next((text for kind, text in _MISSING_HINTS.items() if any(n.startswith(kind) for n in missing)), "")

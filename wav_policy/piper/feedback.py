@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from piper_sdk import C_PiperInterface_V2
 
 from wav_models.types import FloatArray
+from wav_models.words import counted
 from wav_policy.piper import frames, units
 from wav_policy.piper.belief import Belief, Flags
 from wav_policy.piper.bus import ArmBus
@@ -272,7 +273,7 @@ class FeedbackReader:
             if len(data) == _FRAME_LENGTH:
                 handler(number, data)
             else:
-                self._note(number, data, f"{len(data)} bytes instead of {_FRAME_LENGTH}")
+                self._note(number, data, f"{counted(len(data), 'byte')} instead of {_FRAME_LENGTH}")
         elif number in _IGNORED:
             pass
         elif number in OFFSET_IDS:
@@ -414,7 +415,7 @@ class FeedbackReader:
 
     def _decode_rare(self, number: int, data: bytes) -> None:
         if len(data) != _FRAME_LENGTH:
-            self._note(number, data, f"{len(data)} bytes instead of {_FRAME_LENGTH}")
+            self._note(number, data, f"{counted(len(data), 'byte')} instead of {_FRAME_LENGTH}")
             return
         message = can.Message(arbitration_id=number, data=data, is_extended_id=False, timestamp=self._clock())
         try:

@@ -10,6 +10,7 @@ from typing import Final
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.timing import Size
 from wav_models.types import Plan
+from wav_models.words import counted
 
 WITHOUT_PLANNING: Final = "acting WITHOUT planning"
 _NUM_RECENT: Final = 9
@@ -43,10 +44,11 @@ class PlanCost:
         if needed <= planner.deadline:
             return None
         faster = "" if "int8" in engine else "`wav export --precision int8` makes faster graphs for a processor; "
+        one_round = f"one round of {counted(futures, 'future')} and {counted(samples, 'value sample')}"
         return (
-            f"{WITHOUT_PLANNING}: a plan with one round of {futures} futures and {samples} value samples takes "
-            f"{1e3 * needed:.0f} ms ({1e3 * seconds:.0f} ms of it the round), the deadline is "
-            f"{1e3 * planner.deadline:.0f} ms. {faster}`deadline` in config/policy.yaml gives more time"
+            f"{WITHOUT_PLANNING}: a plan with {one_round} takes {1e3 * needed:.0f} ms ({1e3 * seconds:.0f} ms of it "
+            f"the round), the deadline is {1e3 * planner.deadline:.0f} ms. {faster}"
+            "`deadline` in config/policy.yaml gives more time"
         )
 
 
@@ -108,7 +110,7 @@ class EffortStatistics:
             return None
         if not self.last.rounds:
             return f"{WITHOUT_PLANNING}: the deadline leaves no time for a round"
-        return f"planning, but {bare} of the last {len(self._recent)} plans WITHOUT a round"
+        return f"planning, but {bare} of the last {counted(len(self._recent), 'plan')} WITHOUT a round"
 
     @property
     def summary(self) -> str:

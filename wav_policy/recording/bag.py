@@ -12,6 +12,7 @@ import numpy as np
 
 from wav_models.alignment import newest_at
 from wav_models.types import FloatArray, ImageArray, IndexArray
+from wav_models.words import counted
 from wav_policy.recording.bag_file import BagError, messages, topics_of
 from wav_policy.recording.bag_pictures import Decode, RecordedPictures
 from wav_policy.recording.bag_stamps import believed
@@ -169,9 +170,11 @@ class Bag:
     def remarks(self) -> list[str]:
         """What is to be said of the recording, a sentence each."""
         why = "damaged, or with a stamp that cannot be believed"
-        said = [f"{self._path}: {topic}: {n} messages left out, {why}" for topic, n in self.left_out.items() if n]
+        said = [
+            f"{self._path}: {topic}: {counted(n, 'message')} left out, {why}" for topic, n in self.left_out.items() if n
+        ]
         if (count := len(self.segments)) > 1:
-            said.append(f"{self._path}: {count} episodes: a clock became another one in between")
+            said.append(f"{self._path}: {counted(count, 'episode')}: a clock became another one in between")
         return said
 
     def _by_joints(self, group: dict[str, _Recorded], names: dict[str, JointNames]) -> list[_Source]:
@@ -303,7 +306,7 @@ def _positions(path: Path, topic: str, message: Any, names: JointNames) -> Float
         if not any(called):
             return positions
     if len(values) != len(called):
-        raise BagError(f"{path}: {topic} has {len(values)} positions; the {who} names {len(called)}")
+        raise BagError(f"{path}: {topic} has {counted(len(values), 'position')}; the {who} names {len(called)}")
     for name, value in zip(called, values.tolist(), strict=True):
         if name and called.count(name) > 1:
             raise BagError(f"{path}: {topic} has {name} twice")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from wav_models.data.images import resize_image
@@ -13,7 +14,13 @@ from wav_policy.recording.episode_writer import DatasetWriter
 
 
 def convert(
-    path: Path, root: Path, topics: BagTopics, fps: int, instruction: str, decode: Decode
+    path: Path,
+    root: Path,
+    topics: BagTopics,
+    fps: int,
+    instruction: str,
+    decode: Decode,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[int], list[str]]:
     """Append an episode, or several where a clock became another one in between; nothing of one that fails.
 
@@ -24,6 +31,7 @@ def convert(
         fps: of the dataset [Hz].
         instruction: where the recording has none.
         decode: makes pictures of messages.
+        on_progress: is told how many frames of how many are there.
 
     Returns:
         Number of frames of every episode; and what is to be said of the recording.
@@ -41,7 +49,8 @@ def convert(
     text = instruction or bag.instruction
     if not text.strip():
         raise BagError(f"{path}: no instruction recorded; give one: --instruction TEXT")
-    lengths = []
+    lengths: list[int] = []
+    total = sum(map(len, bag.segments))
     with DatasetWriter(root, fps=fps) as writer:
         for segment in bag.segments:
             writer.start_episode(text, {"source": path.name})
@@ -50,6 +59,7 @@ def convert(
                 images = {view: resize_image(image, writer.image_sizes[view]) for view, image in pictures.items()}
                 writer.add_frame(images, segment.states[row], segment.actions[row], float(segment.times[row]))
                 length += 1
+                on_progress(sum(lengths) + length, total)
             writer.end_episode()
             lengths.append(length)
     return lengths, bag.remarks()

@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 from wav_models.data.dataset import DatasetError, read_json
 from wav_models.data.durable import write_json
 from wav_models.data.layout import STAGING
+from wav_models.words import counted
 from wav_models.worker_pool import worker_pool
 from wav_policy.recording.episode_recorder import EpisodeRecorder, StagedEpisode
 from wav_policy.recording.episode_writer import DatasetWriter
@@ -232,6 +233,6 @@ def _check_success_rate(progress: RecordingProgress, options: RecordingOptions) 
         return
     if progress.succeeded < MIN_SUCCESS_RATE * progress.attempted:
         raise RecordingError(
-            f"only {progress.succeeded} of {progress.attempted} demonstrations of {options.task!r} succeeded; "
-            "use less noise, or a --quality-mix with failing ones, which keeps failures"
+            f"only {progress.succeeded} of {counted(progress.attempted, 'demonstration')} of {options.task!r} "
+            "succeeded; use less noise, or a --quality-mix with failing ones, which keeps failures"
         )

@@ -34,14 +34,26 @@ Play = Callable[[int], tuple[str, bool, int]]
 """Plays one seed; picklable. Returns quality, success and number of steps."""
 
 
-def dry_run(play: Play, seeds: Sequence[int], num_workers: int) -> list[DryRun]:
+def dry_run(
+    play: Play,
+    seeds: Sequence[int],
+    num_workers: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[DryRun]:
     """Play every seed, in parallel processes; results are in the order of `seeds`.
+
+    Args:
+        on_progress: is told how many of them all are done.
 
     Raises:
         ChildProcessError: a worker died.
     """
     with worker_pool(num_workers) as pool:
-        return list(pool.map(partial(_play, play), seeds))
+        results = []
+        for result in pool.map(partial(_play, play), seeds):
+            results.append(result)
+            on_progress(len(results), len(seeds))
+        return results
 
 
 def _play(play: Play, seed: int) -> DryRun:

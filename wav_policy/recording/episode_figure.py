@@ -10,6 +10,7 @@ import numpy as np
 from wav_models.data.dataset import Episode
 from wav_models.data.joint_names import side_of
 from wav_models.embodiment import Embodiment
+from wav_models.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,8 @@ def draw_episode(episode: Episode, robot: Embodiment, path: Path) -> None:
     panels = figure.subplots(len(heights), 1, gridspec_kw={"height_ratios": heights})
     success = {True: "success", False: "failure", None: "not marked"}[episode.info.success]
     figure.suptitle(
-        f"episode {episode.info.index}: {episode.instruction!r}, {len(episode)} frames at {episode.fps} Hz, {success}"
+        f"episode {episode.info.index}: {episode.instruction!r}, {counted(len(episode), 'frame')} "
+        f"at {episode.fps} Hz, {success}"
     )
     frames = np.linspace(0, len(episode) - 1, min(PICTURES, len(episode))).round().astype(int).tolist()
     times = np.arange(len(episode)) / episode.fps

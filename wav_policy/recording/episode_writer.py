@@ -44,6 +44,7 @@ from wav_models.data.layout import (
 from wav_models.data.lock import DatasetLock
 from wav_models.data.statistics import FeatureStats, combine
 from wav_models.embodiment import Embodiment
+from wav_models.words import counted
 from wav_policy.recording.episode_recorder import EpisodeRecorder, StagedEpisode
 from wav_policy.recording.episode_table import (
     OUR_COLUMNS,
@@ -311,7 +312,9 @@ class DatasetWriter:
         if path.is_file():
             return read_tasks(path)
         if self.rows:
-            raise DatasetError(f"{path} is missing; restore it from a copy: {len(self.rows)} episodes refer to it")
+            raise DatasetError(
+                f"{path} is missing; restore it from a copy: {counted(len(self.rows), 'episode')} cannot do without it"
+            )
         return []
 
     def _next_location(self) -> dict[str, int]:

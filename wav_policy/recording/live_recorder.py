@@ -14,6 +14,7 @@ import av
 
 from wav_models.data.dataset import DatasetError
 from wav_models.data.layout import RATE_TOLERANCE, STAGING
+from wav_models.words import counted
 from wav_policy.recording.episode_recording import MIN_SECONDS, EpisodeRecording
 from wav_policy.recording.episode_writer import DatasetWriter
 from wav_policy.recording.live_recorder_config import LiveRecorderConfig
@@ -255,7 +256,7 @@ class LiveRecorder:
         self._num_episodes, self._removable = index + 1, index
         marked = {True: ", success", False: ", failure", None: ""}[success]
         notes = f" NOTE: {'; '.join(recording.notes)}." if recording.notes else ""
-        length = f"{recording.num_frames} frames, {recording.seconds:.1f} s, {recording.rate:.2f} Hz"
+        length = f"{counted(recording.num_frames, 'frame')}, {recording.seconds:.1f} s, {recording.rate:.2f} Hz"
         return self._tell(f"episode {index} kept{marked}: {length}.{notes}", bool(recording.notes))
 
     # Disk

@@ -320,7 +320,7 @@ def damage(root: Path, what: str) -> None:
         ("statistics lost", "error: meta/stats.json: nothing about 'action'"),
         ("statistics NaN", "error: meta/stats.json: 'action' has statistics that are not finite"),
         ("undescribed column", "column 'extra' is not in meta/info.json"),
-        ("described column", "2 of 2 episodes are not labelled"),
+        ("described column", "labels are missing in 2 of 2 episodes"),
         ("unfinished", "warning: .staging/current: an episode that was never finished"),
         ("frame numbers as text", "column 'frame_index' holds string, not numbers"),
         ("frame numbers lost", "column 'frame_index' is not finite at frame 0"),

@@ -69,7 +69,7 @@ def test_labelling_is_incremental_and_survives_recording(tmp_path: Path) -> None
     untouched = first.stat().st_mtime_ns
     record(tmp_path, 1, True)
     (problem,) = check_dataset(tmp_path)
-    assert "1 of 2 episodes are not labelled" in problem.message
+    assert "labels are missing in 1 of 2 episodes" in problem.message
     assert label_dataset(tmp_path, CONFIG) == 1
     assert first.stat().st_mtime_ns == untouched
     assert list(check_dataset(tmp_path)) == []
@@ -258,4 +258,4 @@ def test_episodes_without_a_mark_are_counted_and_told(tmp_path: Path) -> None:
         pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["success"]), path)
     assert count_unmarked(tmp_path) == (1, 2)
     (problem,) = check_dataset(tmp_path)
-    assert "1 of 2 episodes are marked neither" in problem.message
+    assert "neither success nor failure is marked in 1 of 2 episodes" in problem.message

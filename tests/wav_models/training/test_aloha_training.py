@@ -1,4 +1,4 @@
-"""What `wav record --suite aloha_transfer_cube` records is trained on, and what comes of it plays there."""
+"""What `wav demonstrate --suite aloha_transfer_cube` records is trained on, and what comes of it plays there."""
 
 from __future__ import annotations
 

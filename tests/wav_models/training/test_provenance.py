@@ -186,5 +186,5 @@ def test_a_damaged_array_of_a_run_is_named_with_what_helps(tmp_path: Path, damag
 def test_a_split_with_an_empty_side_is_refused(count: int, fraction: float) -> None:
     episodes = [["a", index, 2, None] for index in range(count)]
     starts = 2 * torch.arange(count + 1).numpy()
-    with pytest.raises(ValueError, match=f"of {count} episodes are held out .*change validation_fraction"):
+    with pytest.raises(ValueError, match=f"of {count} episodes? held out .*change validation_fraction"):
         _split(starts, episodes, replace(TrainConfig(), validation_fraction=fraction))

@@ -26,6 +26,7 @@ from wav_models.configuration import ConfigurationError
 from wav_models.data.dataset import Dataset, DatasetError
 from wav_models.data.dataset_group import DatasetGroup
 from wav_models.embodiments import BIMANUAL_PIPER
+from wav_models.endings import WRONG_USE
 from wav_models.experiments.held_out import recorded_split
 from wav_models.networks.wav_model import WAVModel
 from wav_models.presets import PRESETS, WAV_TINY
@@ -33,6 +34,7 @@ from wav_models.rewards.label import label_dataset
 from wav_models.rewards.label_config import LabelConfig
 from wav_models.training import command as training_command
 from wav_models.training.data.frames import (
+    TABLE,
     allocate,
     cache_frames,
     fingerprints,
@@ -379,14 +381,18 @@ def test_labels_of_two_settings_are_not_trained_on_together(datasets: list[str],
 
 
 def test_a_stage_names_what_must_come_before(
-    datasets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    datasets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(CONFIG)
     common = ["--data", datasets[0], "--out", str(tmp_path / "run"), "--config", str(config), "--steps", "1"]
-    assert main(["video", *common]) == 1
-    assert "run `wav train latents` first" in capsys.readouterr().err
-    assert main(["action", *common]) == 1
+    monkeypatch.setattr("wav_models.training.steps.run_workers", None)  # nothing dear was begun
+    for stage in ("video", "action"):
+        assert main([stage, *common]) == WRONG_USE
+        assert "run `wav train latents` first" in capsys.readouterr().err
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / TABLE).touch()
+    assert main(["action", *common]) == WRONG_USE
     assert "run `wav train video` first" in capsys.readouterr().err
     for both in ([], ["--steps", "1", "--minutes", "1"]):
         assert main(["video", "--data", ".", "--out", "y", *both]) != 0

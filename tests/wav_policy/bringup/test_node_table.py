@@ -98,7 +98,8 @@ def test_a_file_of_parameters_goes_to_the_nodes_it_is_for(checkpoint: str, tmp_p
     ("content", "message"),
     [
         ("piper: {ros__parameters: {a: 1}}", r"its sections are for /piper; name '/\*\*' or one of: /piper_node"),
-        ("{}", "its sections are for nobody"),
+        ("{}", "it has no section `NAME: {ros__parameters"),
+        ("piper_node: {control_rate: 100.0}", "it has no section `NAME: {ros__parameters"),
         ("a: [", "not YAML"),
         ("/**: {ros__parameters: 5}", r"mine.yaml: ros__parameters of /\*\* is 5; a mapping fits"),
         ("/robot1: {x: {ros__parameters: [1]}}", r"ros__parameters of /robot1/x is \[1\]"),

@@ -167,7 +167,7 @@ def test_parameters_keep_their_type_in_a_file(tmp_path: Path) -> None:
     )
     argv = command(node, tmp_path)
     file = Path(argv[argv.index("--params-file") + 1])
-    assert yaml.safe_load(file.read_text())["/**"]["ros__parameters"] == {"can_left": "1", "rate": 2.0}
+    assert yaml.safe_load(file.read_text())["/piper_node"]["ros__parameters"] == {"can_left": "1", "rate": 2.0}
     assert argv[:3] == [sys.executable, "-m", "wav_policy.nodes.piper_node"]
 
 

@@ -46,7 +46,7 @@ def test_the_documented_keys_come_first() -> None:
         ),
         (
             {"planned": 200, "rounds_asked": 3, "rounds_mean": 0.0, "plans_without_round": 200, "plans_shed": 200},
-            "NONE: not one of 200 plans had time for a round, 3 were asked for",
+            "NONE: not one of 200 plans had time for a round, 3 asked for",
             True,
         ),
         ({"planned": 200, "rounds_asked": 0, "rounds_mean": 0.0}, "not asked for (K = 0)", False),

@@ -37,6 +37,7 @@ MISSING = (
     f"label {ABSENT}",
     f"dataset check {ABSENT}",
     f"dataset convert {ABSENT} new",
+    f"checkpoint copy {ABSENT} new",
     f"dataset show {ABSENT}",
     *(f"train {stage} --data {ABSENT} --out run --minutes 1" for stage in ("autoencoder", "latents", "video")),
 )
@@ -103,8 +104,8 @@ def test_what_is_missing_is_found_before_anything_dear_is_loaded(repository: Pat
         ("evaluate --scheduler tcp://a:1 --workers 4", "which has workers of its own, has no use for --workers"),
         ("evaluate --diagnose --scheduler tcp://a:1", "--diagnose has no use for --scheduler"),
         ("demo --no-monitor --port 1", "--no-monitor has no use for --port"),
-        ("record --dry-run --out x --keep-failures", "--dry-run has no use for --out, --keep-failures"),
-        ("record --dry-run --noise 0 1", "--dry-run tries one level of --noise"),
+        ("demonstrate --dry-run --out x --keep-failures", "--dry-run has no use for --out, --keep-failures"),
+        ("demonstrate --dry-run --noise 0 1", "--dry-run tries one level of --noise"),
         ("record --out x --seed 1", "without --unattended has no use for --seed"),
         ("report --data x", "without --measure has no use for --data"),
         ("report --measure cost --resume", "without --measure refit, search, success has no use for --resume"),
@@ -128,7 +129,8 @@ def test_a_value_that_does_not_fit_is_found_before_weights_are_loaded(
     [
         ("serve --port PORT", 1, "Choose another port"),
         ("replay DATASET --port PORT", 1, "Choose another port"),
-        ("replay DATASET --episode 9", 2, "has 1 episodes; --episode 9"),
+        ("replay DATASET --host 203.0.113.1", 1, "Name an address of this computer"),
+        ("replay DATASET --episode 9", 2, "has 1 episode; --episode 9"),
         ("replay DATASET --topics config/bag_map.yaml", 2, "a dataset, has no use for --topics"),
         ("replay DATASET --video a.mp4 --rate 5", 2, "--video has no use for --rate"),
         (f"replay DATASET --port 0 --checkpoint {ABSENT}", 2, ABSENT),

@@ -29,6 +29,8 @@ PLAYBACK = ReplayPlace(0.0, 1.0, playing=False, speed=1.0, step=0.1)
     [
         ("ready", {"episodes": "4", "seconds": "0"}, "ready; 4 episodes in the dataset"),
         ("recording", {"episodes": "4", "seconds": "12.3456"}, "recording, 12.3 s; 4 episodes in the dataset"),
+        ("ready", {"episodes": "1"}, "ready; 1 episode in the dataset"),
+        ("ready", {"episodes": "inf"}, "ready"),
         ("cannot record: no episode; call recorder/start", {}, "cannot record: no episode; press Record"),
     ],
 )

@@ -252,7 +252,7 @@ def test_keys_in_a_terminal(recorder: Recorder) -> None:
     terminal.press("d")
     terminal.expect("episode discarded")
     terminal.press("q")
-    terminal.expect("1 episodes recorded, 1 in the dataset")
+    terminal.expect("1 episode recorded, 1 in the dataset")
     assert terminal.wait() == 0
     (episode,) = sound(recorder.root).episodes
     assert episode.success is True

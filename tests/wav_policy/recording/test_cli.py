@@ -16,8 +16,8 @@ def test_record_label_check_on_the_simulator(tmp_path: Path, capsys: pytest.Capt
     from wav_policy.sim.tasks import make_task
     from wav_policy.sim.world import World
 
-    command = f"--sim --task bowl --episodes 1 --seed 3 --workers 1 --noise 0.5 --out {tmp_path}"
-    assert main(["record", *command.split()]) == 0
+    command = f"--task bowl --episodes 1 --seed 3 --workers 1 --noise 0.5 --out {tmp_path}"
+    assert main(["demonstrate", *command.split()]) == 0
     assert main(["label", str(tmp_path), "--workers", "1"]) == 0
     assert main(["dataset", "check", str(tmp_path), "--fps", "10"]) == 0
     assert "0 errors, 0 warnings" in capsys.readouterr().out
@@ -58,8 +58,16 @@ def test_recording_the_robot_refuses_what_it_cannot_do(
     assert message in capsys.readouterr().err
 
 
+def test_what_was_a_part_of_wav_record_is_done_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for line in ("--sim --task bowll", "--dry-run --task bowll", "--suite=libero_objects --out x"):
+        assert main(["record", *line.split()]) == 2
+        said = capsys.readouterr().err
+        assert "are `wav demonstrate`\n" in said
+        assert "did you mean 'bowl'" in said or "did you mean 'libero_object'" in said
+
+
 def test_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["label", str(tmp_path)]) == 2
-    assert main(["dataset", "check", str(tmp_path)]) == 1
-    for line in capsys.readouterr().err.splitlines():
-        assert "a LeRobot dataset?" in line
+    for command in ("label", "dataset check", "dataset show", "replay"):
+        assert main([*command.split(), str(tmp_path)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "LeRobot dataset" in line

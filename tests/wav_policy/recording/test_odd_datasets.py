@@ -142,13 +142,16 @@ def test_what_others_note_of_an_episode(
 
 def test_what_is_taken_for_granted_of_episodes_is_told(tmp_path: Path) -> None:
     source = make_foreign(record(tmp_path / "theirs"), names=JOINT_NAMES, version="v2.1")
-    assert any("2 of 2 episodes are marked neither" in text for text in suggest(source, {}, ROBOT).assumed)
+    assert any(
+        "neither success nor failure is marked in 2 of 2 episodes" in text
+        for text in suggest(source, {}, ROBOT).assumed
+    )
     table = source / "meta/episodes.jsonl"
     rows = [json.loads(line) | {"tasks": ["a", "b"], "success": True} for line in table.read_text().splitlines()]
     table.write_text("\n".join(map(json.dumps, rows)))
     assumed = suggest(source, {}, ROBOT).assumed
-    assert any("2 episodes (0, 1) have several instructions" in text for text in assumed)
-    assert not any("marked neither" in text for text in assumed)
+    assert any("2 episodes (0, 1) with several instructions" in text for text in assumed)
+    assert not any("neither success" in text for text in assumed)
     table.write_text(json.dumps(rows[0] | {"success": "perhaps"}))
     with pytest.raises(DatasetError, match="success is 'perhaps'; it must be true or false"):
         suggest(source, {}, ROBOT)

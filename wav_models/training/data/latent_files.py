@@ -23,7 +23,7 @@ from wav_models.presets import ModelConfig
 from wav_models.training.config import AugmentationConfig
 from wav_models.training.data.frames import allocate, load_array
 from wav_models.training.data.latent_store import LatentArray, LatentStore
-from wav_models.training.state import StateError, load_json
+from wav_models.training.state import StateError, load_json, require_file
 from wav_models.types import IndexArray
 
 LATENTS, FUTURES, ORIGIN, JOURNAL = "latents.npy", "futures.npy", "latents.json", "latents.journal"
@@ -89,8 +89,7 @@ def load_latents(run: Path, model: ModelConfig, num_steps: int, autoencoder_sha2
 
 
 def _load(path: Path, shape: tuple[int, ...]) -> LatentArray:
-    if not path.is_file():
-        raise StateError(f"{path}: no such file; {REMEDY}")
+    require_file(path, REMEDY)
     array: LatentArray = load_array(path, _ANEW)
     if array.shape != shape:
         raise StateError(f"{path}: shape {array.shape}, of this model and the table's steps {shape}; {REMEDY}")

@@ -23,8 +23,9 @@ from wav_models.training.data.frames import Frames, Table
 from wav_models.training.data.latent_files import REMEDY, LatentFiles, bytes_per_step, check_episodes, load_latents
 from wav_models.training.data.latent_store import LatentArray
 from wav_models.training.randomness import streams_at
-from wav_models.training.state import StateError, load_tensors, save_tensors
+from wav_models.training.state import StateError, load_tensors, require_file, save_tensors
 from wav_models.types import ImageArray
+from wav_models.words import counted
 from wav_models.worker_pool import worker_pool
 
 TEXT, AUTOENCODER = "text.safetensors", "autoencoder.safetensors"
@@ -34,7 +35,7 @@ WINDOW_CHUNK: Final = 8
 """Windows of images that are encoded at a time, of every view."""
 BLOCK: Final = 8 * CHUNK
 """Steps of an episode that are in memory at a time."""
-REPORT_SECONDS: Final = 15.0
+REPORT_SECONDS: Final = 5.0
 CAUSAL_TOLERANCE: Final = 0.02
 """Between an image's latent and that of a window it begins, in standard deviations: reduced precision, no more."""
 
@@ -60,8 +61,7 @@ def autoencoder_sha256(model: ModelConfig, run: Path, pretrained: Path | None) -
         StateError: the run has none yet.
     """
     if not model.latent.is_pretrained:
-        if not (run / AUTOENCODER).is_file():
-            raise StateError(f"{run / AUTOENCODER}: no such file; run `wav train autoencoder` first")
+        require_file(run / AUTOENCODER, "run `wav train autoencoder` first")
         return file_sha256(run / AUTOENCODER)
     if pretrained is None:
         return None
@@ -95,7 +95,7 @@ def cache_latents(
     size = bytes_per_step(model) * files.num_encodings
     hourly = size * model.horizon.step_hz * 3600
     report(
-        f"[latents] {len(missing)} of {len(starts) - 1} episodes to encode; {starts[-1]} steps take "
+        f"[latents] {len(missing)} of {counted(len(starts) - 1, 'episode')} to encode; {starts[-1]} steps take "
         f"{starts[-1] * size / 1e9:.2f} GB, an hour of data {hourly / 1e9:.1f} GB"
     )
     shares = [missing[rank::num_processes] for rank in range(min(num_processes, len(missing)))]
@@ -123,7 +123,8 @@ def _progress(files: LatentFiles, missing: set[int], seconds: float) -> str:
     steps, total = (int(lengths[sorted(episodes)].sum()) for episodes in (done, missing))
     rate = steps * files.model.num_views * files.num_encodings / seconds
     left = f"{(total / steps - 1.0) * seconds / 60:.1f} min left" if steps else "time left unknown"
-    return f"[latents {seconds / 60:5.1f} min] {len(done)} of {len(missing)} episodes  {rate:.1f} frames/s  {left}"
+    count = f"{len(done)} of {counted(len(missing), 'episode')}"
+    return f"[latents {seconds / 60:5.1f} min] {count}  {rate:.1f} frames/s  {left}"
 
 
 def _encode(job: _Encoding) -> None:

@@ -63,7 +63,10 @@ def measure_futures(inputs: ReportInputs) -> Files:
     noise = reader.video_noise(planner.num_video_samples, torch.Generator().manual_seed(inputs.seed))
     cell = BranchingWorld(inputs.tasks[0])
     episode = watch_operator(cell, reader.engine.config, cell.reset(inputs.seed), STEPS)
-    moments = (_look(reader, noise, step, seen, inputs.seed) for step, seen in episode)
+    moments = []
+    for step, seen in episode:
+        inputs.tell(step, STEPS)
+        moments.append(_look(reader, noise, step, seen, inputs.seed))
     chosen = max(moments, key=lambda moment: moment.spread)
     latents = reader.engine.denoise(reader.observe(chosen.seen), noise, DENOISING)
     frames = [reader.engine.decode_images(future[None])[HEAD, -1] for future in latents]

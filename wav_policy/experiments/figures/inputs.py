@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ class ReportInputs:
         seed: the first one.
         dtype: number format of the networks where a policy acts or is timed.
         log: of closed-loop trials: what several figures need is run once.
+        tell: is told how much of how much is measured; trials tell it themselves.
     """
 
     checkpoint: Path
@@ -35,6 +37,7 @@ class ReportInputs:
     dtype: str
     workers: int
     log: TrialLog
+    tell: Callable[[int, int], None] = lambda done, total: None
 
     def dataset(self) -> Dataset:
         """The dataset, where one was given; DatasetError unless it is of the checkpoint's robot."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from wav_policy.experiments.figures.inputs import Files, ReportInputs
@@ -24,7 +26,10 @@ def measure_value(inputs: ReportInputs) -> Files:
     candidates, kind = inputs.split(dataset)
     failures = [i for i in candidates if dataset.episodes[i].success is False][: NUM_EPISODES // 2]
     others = [i for i in candidates if dataset.episodes[i].success is not False][: NUM_EPISODES - len(failures)]
-    curves = [value_curve(reader, dataset.read_episode(i), inputs.seed) for i in (*others, *failures)]
+    curves: list[dict[str, Any]] = []
+    for i in (*others, *failures):
+        inputs.tell(len(curves), len(others) + len(failures))
+        curves.append(value_curve(reader, dataset.read_episode(i), inputs.seed))
     origin = {"seeds": [inputs.seed], "data": dataset.root.name, "episodes_were": kind}
     return {"value.json": {**origin, "curves": curves}}
 
@@ -41,6 +46,7 @@ def measure_rollout(inputs: ReportInputs) -> Files:
     episodes, kind = inputs.split(dataset)
     rollouts = []
     for i in range(ROLLOUTS):
+        inputs.tell(i, ROLLOUTS)
         episode = dataset.read_episode(episodes[i % len(episodes)])
         start = int(rng.integers(len(episode) // 4, max(len(episode) // 2, len(episode) // 4 + 1)))
         rollouts.append(roll_out(reader, episode, start, FUTURES, inputs.seed + i))

@@ -27,7 +27,8 @@ STATE_STEPS: Final = (5, 20, 35)
 def measure_cost(inputs: ReportInputs) -> Files:
     """Median planning time and peak memory of torch per K, each in a process of its own."""
     rows = []
-    for rounds in ROUNDS:
+    for done, rounds in enumerate(ROUNDS):
+        inputs.tell(done, len(ROUNDS))
         with worker_pool(1) as pool:
             engine, row = pool.submit(_cost_of, inputs.checkpoint, inputs.dtype, rounds).result()
             rows.append(row)
@@ -76,11 +77,14 @@ def measure_feasibility(inputs: ReportInputs) -> Files:
     ends: dict[str, Counter[str]] = {name: Counter() for name in kinds}
     per_state = SEQUENCES // len(STATE_STEPS) // 2
     rng = np.random.default_rng(inputs.seed)
+    states, total = 0, 2 * len(STATE_STEPS)
     for seed in (inputs.seed, inputs.seed + 1):
         instruction = cell.reset(seed)
         test = FeasibilityTest(cell.world)
         episode = watch_operator(cell, reader.engine.config, instruction, max(STATE_STEPS) + 1)
         for seen in (seen for step, seen in episode if step in STATE_STEPS):
+            inputs.tell(states, total)
+            states += 1
             saved = cell.save()
             latent = _latent_sequences(reader, seen, per_state, seed)
             for name, draw in kinds.items():

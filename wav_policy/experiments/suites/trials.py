@@ -14,6 +14,7 @@ from wav_models.evaluation.closed_loop import TrialResult
 from wav_models.evaluation.statistics import wilson_interval
 from wav_models.evaluation.trial_log import TrialLog, fingerprint
 from wav_models.evaluation.trials import compare_pairs, describe_pair, run_logged
+from wav_models.words import counted
 from wav_policy.experiments.suites.catalogue import Suite
 from wav_policy.experiments.suites.environment import EnvironmentLost, SuiteEnvironment
 from wav_policy.experiments.suites.players import Player, PlayerSpec, play, trial_number
@@ -152,7 +153,7 @@ def describe(suite: Suite, summary: Mapping[str, Any]) -> str:
                 f"{rate['successes']:>5}/{rate['trials']:<4} {low:>8.1%} to {high:.1%}"
             )
         lost = Counter(trial["fault"] for trial in condition["trials"] if trial["fault"])
-        lines += [f"  {name}: {count} trials failed by {fault}" for fault, count in lost.items()]
+        lines += [f"  {name}: {counted(count, 'trial')} failed by {fault}" for fault, count in lost.items()]
     for budget, pairs in summary["comparisons"].items():
         lines += [f"{budget}: {describe_pair(pair)}" for pair in pairs]
     return "\n".join(lines)

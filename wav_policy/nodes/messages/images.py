@@ -17,6 +17,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 
 from wav_models.types import ImageArray
+from wav_models.words import counted
 from wav_policy.nodes.messages.limits import MAX_EDGE, MAX_PIXELS, MessageError, cut
 from wav_policy.nodes.messages.serialized import ImageView
 
@@ -115,8 +116,8 @@ def _pixels(message: Image | ImageView, encoding: _Encoding) -> ImageArray:
     data = np.frombuffer(message.data, dtype=np.uint8)
     if step < length or len(data) < rows * step:
         raise ImageError(
-            f"{message.width} x {message.height} {message.encoding} image with rows of {step} bytes has only "
-            f"{len(data)} bytes"
+            f"{message.width} x {message.height} {message.encoding} image with rows of {counted(step, 'byte')} has "
+            f"only {counted(len(data), 'byte')}"
         )
     pixels = data[: rows * step].reshape(rows, step)[:, :length]
     if encoding.wide:

@@ -10,6 +10,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import JointState
 
 from wav_models.types import FloatArray
+from wav_models.words import counted
 from wav_policy.nodes.messages.limits import MAX_NAMES, MAX_STATES, MessageError, cut
 from wav_policy.robot.joints import JOINT_DIM, JOINT_NAMES
 
@@ -69,7 +70,9 @@ def _find(message: JointState) -> dict[int, int]:
         doubled = [JOINT_NAMES[joint] for joint in rows if list(names).count(JOINT_NAMES[joint]) > 1]
         raise JointNamesError(f"joint names: doubled: {', '.join(doubled)}")
     if len(message.position) != len(names):
-        raise JointNamesError(f"joint state: {len(names)} names but {len(message.position)} positions")
+        raise JointNamesError(
+            f"joint state: {counted(len(names), 'name')} but {counted(len(message.position), 'position')}"
+        )
     return rows
 
 

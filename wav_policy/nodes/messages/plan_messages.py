@@ -18,6 +18,7 @@ from std_msgs.msg import ColorRGBA, Float32MultiArray, MultiArrayDimension
 from visualization_msgs.msg import Marker, MarkerArray
 
 from wav_models.types import FloatArray, Plan
+from wav_models.words import counted
 from wav_policy.nodes.messages.joint_state import seconds_to_stamp
 from wav_policy.nodes.messages.limits import MessageError
 from wav_policy.policy.imagined_motion import ImaginedMotion, gripper_paths, value_colours, value_scale, values_along
@@ -129,7 +130,10 @@ def _from_array(message: Float32MultiArray, labels: Sequence[str], rows: int) ->
     shape = [dimension.size for dimension in message.layout.dim]
     values = np.asarray(message.data, dtype=np.float64)
     if found != list(labels) or shape[-2] != rows or math.prod(shape) != values.size:
-        raise MessageError(f"{values.size} values in {shape} {found}; {list(labels)} with {rows} rows were expected")
+        raise MessageError(
+            f"{counted(values.size, 'value')} in {shape} {found}; {list(labels)} with {counted(rows, 'row')} "
+            "were expected"
+        )
     if not np.isfinite(values).all():
         raise MessageError(f"{found[-1]} values that are not finite")
     return values.reshape(shape)

@@ -15,6 +15,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
 from wav_models.types import ImageArray
+from wav_models.words import counted
 from wav_policy.nodes.messages.images import ImageError, rgb_from_compressed, rgb_from_message
 from wav_policy.nodes.messages.joint_state import stamp_to_seconds
 from wav_policy.nodes.messages.serialized import ImageView
@@ -132,7 +133,7 @@ class CameraSubscriptions:
         were_damaged[-1] = False
         count, seen = sum(were_damaged), len(were_damaged)
         if count * _REMEMBERED > _MOST_DAMAGED * seen:
-            raise ImageError(f"{count} of the last {seen} frames were damaged: no other is believed either")
+            raise ImageError(f"{count} of the last {counted(seen, 'frame')} were damaged: no other is believed either")
         return image if seen >= _LOOKED_AT_FIRST else None
 
     def _add(self, view: str, message: ImageView | CompressedImage, decode: Callable[[], ImageArray | None]) -> str:

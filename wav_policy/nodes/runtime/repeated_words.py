@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from wav_models.words import counted
+
 PAUSE: Final = 30.0
 """Between two lines of one text [s]."""
 _MAX_TEXTS: Final = 64
@@ -36,4 +38,4 @@ class RepeatedWords:
         while len(self._last) >= _MAX_TEXTS:
             del self._last[next(iter(self._last))]
         self._last[text] = now, 0
-        self._say(f"{text} ({count} times more within {now - since:.0f} s)" if count else text)
+        self._say(f"{text} ({counted(count, 'time')} more within {now - since:.0f} s)" if count else text)

@@ -13,6 +13,7 @@ from wav_models.configuration import AtLeastOne, ConfigurationError, Positive, R
 from wav_models.data.images import resize_image
 from wav_models.presets import HorizonConfig
 from wav_models.types import FloatArray, ImageArray, Observation
+from wav_models.words import counted
 from wav_policy.robot.cameras import VIEWS
 from wav_policy.robot.joints import JOINT_NAMES, REVOLUTE
 
@@ -168,7 +169,7 @@ class RemoteMapping:
         if actions.ndim != 2 or actions.shape[1] != len(self.joints):
             raise MappingError(f"{place} has shape {list(actions.shape)}, of another robot; {fits}")
         if len(actions) < self.action_horizon:
-            raise MappingError(f"{place} has {len(actions)} rows; {fits}")
+            raise MappingError(f"{place} has {counted(len(actions), 'row')}; {fits}")
         numbers = actions[: self.action_horizon].astype(np.float64)
         rows = self.from_remote(numbers, others)
         if not (usable := np.abs(rows[:, self._index]) <= _MAX_POSITION).all():  # NaN is not

@@ -15,6 +15,8 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 
+from wav_models.words import counted
+
 MAX_PARTS: Final = 10_000
 """Lists and mappings in one message."""
 MAX_ENTRIES: Final = 65_536
@@ -111,7 +113,7 @@ def _array(items: dict[Any, Any]) -> np.ndarray:
         raise WireError(f"an array of shape {str(shape)[:40]}; at most {MAX_DIMENSIONS} whole numbers fit")
     size = np.dtype(name).itemsize * math.prod(shape)
     if not isinstance(data, bytes) or len(data) != size:
-        raise WireError(f"an array {name} of shape {shape} has {size} bytes; {_length(data)} came")
+        raise WireError(f"an array {name} of shape {shape} has {counted(size, 'byte')}; {_length(data)} came")
     return np.frombuffer(data, np.dtype(name)).reshape(shape)
 
 

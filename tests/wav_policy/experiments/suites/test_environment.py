@@ -202,8 +202,8 @@ def test_both_budgets_faults_and_the_comparison_are_counted() -> None:
     assert summary["conditions"]["k3"]["num_faults"] == 1
     assert summary["comparisons"]["short"][0]["only_second_succeeded"] == 1
     text = describe(SUITE, summary)
-    assert "k3: 1 trials failed by libero_object: the process has ended (exit code 3)" in text
-    assert "k0: 1 trials failed by libero_object: a\n  k0: 2 trials failed by libero_object: b" in text
+    assert "k3: 1 trial failed by libero_object: the process has ended (exit code 3)" in text
+    assert "k0: 1 trial failed by libero_object: a\n  k0: 2 trials failed by libero_object: b" in text
     assert "short 3" in text
 
 
@@ -225,7 +225,7 @@ def test_every_suite_has_what_it_needs() -> None:
         ),
         (["evaluate", "--suite", "libero_object", "--checkpoint", "checkpoints/wav-tiny-libero"], NOT_INSTALLED),
         (
-            ["record", "--suite", "libero_object", "--out", "nowhere"],
+            ["demonstrate", "--suite", "libero_object", "--out", "nowhere"],
             NOT_INSTALLED,
         ),
         (["evaluate", "--suite", "libero_objects", "--player", "random"], "did you mean 'libero_object'"),

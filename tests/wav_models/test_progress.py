@@ -7,19 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from wav_models import progress
 from wav_models.data.check import check_dataset, check_mapped
 from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.suggestion import suggest
-from wav_policy.cli import progress
+from wav_models.progress import WorkDone
 from wav_policy.cli.main import main
-from wav_policy.cli.progress import WorkDone
 from wav_policy.robot.joints import ROBOT
 
 
 def test_the_time_left_is_that_of_what_this_run_has_done() -> None:
     now = 100.0
     count = WorkDone("labelling", lambda: now)
-    assert count.line() == "labelling ..."
+    now += 7.0
+    assert count.line() == "labelling ... 7 s"
     count(10, 40)
     now += 30.0
     assert count.line() == "labelling: 10 of 40"
@@ -38,7 +39,7 @@ def test_who_makes_and_checks_and_labels_a_dataset_through_a_pipe_reads_how_far_
     monkeypatch.setattr(progress, "_SILENCE", 0.005)
     dataset = str(tmp_path / "ours")
     for line, doing in (
-        (f"record --sim --task bowl --episodes 1 --out {dataset} --workers 1", "recording"),
+        (f"demonstrate --task bowl --episodes 1 --out {dataset} --workers 1", "recording"),
         (f"dataset check {dataset} --workers 1", "checking"),
         (f"dataset check {dataset} --workers 1 --json", "checking"),
         (f"label {dataset} --workers 1", "labelling"),

@@ -1,4 +1,4 @@
-"""`wav record --suite NAME`: demonstrations of a suite's scripted operator, as a LeRobot v3.0 dataset of its robot."""
+"""`wav demonstrate --suite NAME`: demonstrations of a suite's scripted operator, as a LeRobot dataset of its robot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wav_policy.cli.options import checkpoint_to_load
 
 
 @dataclass(frozen=True)
-class RecordSuiteArguments:
+class DemonstrateSuiteArguments:
     """Record demonstrations of every task in turn; run the same command again to resume."""
 
     suite: str
@@ -37,8 +37,8 @@ class RecordSuiteArguments:
 
 
 def main(argv: list[str]) -> None:
-    """Entry point of `wav record --suite`."""
-    arguments = parsed(RecordSuiteArguments, "wav record", argv)
+    """Entry point of `wav demonstrate --suite`."""
+    arguments = parsed(DemonstrateSuiteArguments, "wav demonstrate", argv)
     from wav_policy.cli.recording_run import record
     from wav_policy.experiments.suites.catalogue import get_suite
     from wav_policy.experiments.suites.demonstrator import SuiteDemonstrator

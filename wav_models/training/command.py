@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int:
             raise FileNotFoundError(
                 f"--data {directory} is no directory; `wav record` and `wav dataset convert` make one"
             )
-    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":  # of several processes one speaks
         print(f"[{arguments.stage}] reading the configuration and the data", file=sys.stderr, flush=True)
     from torch.multiprocessing.spawn import ProcessException
 
@@ -138,6 +138,7 @@ def _devices_to_start(arguments: TrainArguments) -> int:
 def _start(devices: int, argv: list[str]) -> NoReturn:
     """Become accelerate's launcher of this command on so many devices, so that signals reach it."""
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
+    launch += ["--main_process_port", "0"]  # a free one: several may train on a machine
     launch += ["--dynamo_backend", "no", "--num_processes", str(devices), "-m", "wav_models.training", *argv]
     os.execv(sys.executable, [sys.executable, *launch])
 

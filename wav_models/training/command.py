@@ -69,6 +69,9 @@ class TrainArguments:
     first teacher here."""
     workers: AtLeastOne | None = None
     """Processes with averaged gradients on a CPU; overrides the configuration."""
+    scheduler: str | None = None
+    """Address of a dask scheduler, tcp://HOST:8786, whose workers encode for "latents" instead, with the same files at
+    the same paths ('wav-policy[cluster]')."""
     devices: Count | None = None
     """GPUs of this machine to train on, one process each; all when not given, 0 trains on the CPU."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
@@ -86,6 +89,8 @@ def main(argv: list[str]) -> int:
     arguments = parsed(TrainArguments, PROG, argv)
     if arguments.stage in TRAINED and arguments.minutes is not None and arguments.steps is not None:
         raise ValueError("give either --minutes X or --steps N")
+    if arguments.scheduler is not None and (arguments.stage != "latents" or arguments.workers is not None):
+        raise ValueError("--scheduler is for `latents`, in the place of --workers")
     if arguments.teacher is not None and arguments.stage != DISTIL:
         raise ValueError(f"--teacher is for `distil`, not for `{arguments.stage}`")
     for option, given in (("--start", arguments.start), ("--teacher", arguments.teacher)):
@@ -204,7 +209,7 @@ def _train(arguments: TrainArguments, command: str) -> bool:
     if arguments.stage in ("autoencoder", DISTIL) and run.start is not None and run.base is None:
         raise ValueError(f"--start {run.start}: is no checkpoint; give `{arguments.stage}` one, or leave it out")
     if arguments.stage == "latents":
-        steps.encode_latents(run)
+        steps.encode_latents(run, arguments.scheduler)
         return True
     if arguments.stage == "checkpoint":
         directory = arguments.checkpoint or arguments.out / "checkpoint"

@@ -36,6 +36,7 @@ from wav_models.rewards.label import label_dataset
 from wav_models.rewards.label_config import LabelConfig
 from wav_models.training import command as training_command
 from wav_models.training import launched
+from wav_models.training.data import latents
 from wav_models.training.data.frames import (
     allocate,
     cache_frames,
@@ -172,6 +173,32 @@ def test_a_run_of_its_own_may_have_a_student(datasets: list[str], tmp_path: Path
     planner = student.planner
     assert (planner.num_video_samples, planner.score, planner.video_times) == (5, "mean", (0.25,))
     assert (planner.num_value_steps, planner.num_action_steps) == (1, 1)
+
+
+def test_a_cluster_encodes_the_same(
+    datasets: list[str], cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In several jobs, whose rows lie in the same pages of a file."""
+    monkeypatch.setattr(latents, "EPISODES_AT_ONCE", 1)
+    config, found = tmp_path / "run.yaml", []
+    config.write_text(CONFIG)
+    for name, options in (("here", []), ("there", ["--scheduler", cluster.scheduler_address])):
+        common = ["--data", *datasets, "--out", str(tmp_path / name), "--config", str(config)]
+        if not found:
+            assert main(["autoencoder", *common, "--steps", "1"]) == 0
+        else:
+            (tmp_path / name).mkdir()
+            shutil.copy(tmp_path / "here/autoencoder.safetensors", tmp_path / name)
+        assert main(["latents", *common, *options]) == 0
+        found.append(np.load(tmp_path / name / "latents.npy"))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert found[0].any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("arguments", [["video"], ["latents", "--workers", "2"]])
+def test_a_scheduler_is_for_what_it_does(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--data", ".", "--out", "y", "--scheduler", "tcp://a:1"]) == 2
+    assert "--scheduler is for `latents`, in the place of --workers" in capsys.readouterr().err
 
 
 def _assert_latents_of_a_copied_autoencoder(datasets: list[str], run: Path, other: Path, config: Path) -> None:

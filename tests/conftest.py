@@ -231,3 +231,11 @@ def _unit_normalization(horizon: int):  # type: ignore[no-untyped-def]
         value_std=np.ones(17),
         embodiment=BIMANUAL_PIPER,
     )
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A dask scheduler of this machine with two workers, which come back when they die."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
+        yield local

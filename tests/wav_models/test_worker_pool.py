@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +35,6 @@ def test_an_exception_does_not_wait_for_what_runs() -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert time.monotonic() - began < 30.0
-
-
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A scheduler of this machine with two workers, which come back when they die."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
-        yield local
 
 
 def _begin(marker: int) -> None:

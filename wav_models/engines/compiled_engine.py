@@ -62,17 +62,45 @@ class CompiledScene:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """Value samples of M futures, with what the action expert sees of them.
+
+    Attributes:
+        noise, values: [M, N, T, C].
+        features: `value_features_*` of all futures that were judged together, in the runtime.
+        first: which of those is future 0 here.
+    """
+
+    noise: Tensor
+    values: Tensor
+    features: Values
+    first: int = 0
+
+    def of(self, index: int) -> Judgement:
+        """That of one future."""
+        one = slice(index, index + 1)
+        return Judgement(self.noise[one], self.values[one], self.features, self.first + index)
+
+    def place(self, noise: Tensor) -> int | None:
+        """Which sample of future 0 was drawn from that noise [T, C]; None: none was."""
+        same = (self.noise[0] == noise).flatten(1).all(dim=1).tolist()
+        return same.index(True) if True in same else None
+
+
+@dataclass(eq=False)
 class CompiledFutures:
     """M futures of a scene.
 
     Attributes:
         noise: what they are imagined from, [M, V, F_fut, L, C].
         context: what the experts see of them: `value_video_*`, and for M = 1 `action_video_*`, else `video_features_*`.
+        judged: how they were last, where graphs leave the value features.
     """
 
     scene: CompiledScene
     noise: Tensor
     context: Values
+    judged: Judgement | None = None
 
 
 class CompiledEngine:
@@ -140,20 +168,21 @@ class CompiledEngine:
     def evaluate(self, futures: CompiledFutures, value_noise: Tensor, num_steps: int) -> Tensor:
         self._require("num_value_steps", num_steps)
         size = (len(futures.noise), value_noise.shape[1])
-        name = value_dit_name(size, self.shape)
-        if name not in self._graphs:
-            self._require("num_video_samples", size[0])
-            self._require("num_value_samples", size[1])
+        if value_dit_name(size, self.shape) in self._graphs:
+            futures.judged = self._judge(futures.context, value_noise)
+            return futures.judged.values
+        self._require("num_video_samples", size[0])
+        self._require("num_value_samples", size[1])
         while True:
             try:
-                return self._evaluate(name, futures.context, value_noise, num_steps)
+                return euler(self._velocity("value_step", futures.context), value_noise, num_steps).cpu()
             except StaleValuesError:  # another thread has imagined meanwhile
                 futures = self.imagine(futures.scene, futures.noise, self.shape.video_times)
 
-    def _evaluate(self, name: str, context: Values, value_noise: Tensor, num_steps: int) -> Tensor:
-        if name in self._graphs:
-            return self._run(name, {"value_noise": value_noise}, context)["values"].cpu()
-        return euler(self._velocity("value_step", context), value_noise, num_steps).cpu()
+    def _judge(self, context: Values, value_noise: Tensor) -> Judgement:
+        graph = self._graph(value_dit_name((value_noise.shape[0], value_noise.shape[1]), self.shape))
+        found = graph.run({"value_noise": value_noise}, context)
+        return Judgement(value_noise, graph.tensor(found.pop("values")).cpu(), found)
 
     def pick(self, futures: CompiledFutures, index: int) -> CompiledFutures:
         if len(futures.noise) == 1:
@@ -166,7 +195,8 @@ class CompiledEngine:
         except StaleValuesError:  # another thread has imagined meanwhile
             return self.imagine(futures.scene, noise, self.shape.video_times)
         context = {name.removeprefix(PICKED): value for name, value in picked.items()}
-        return CompiledFutures(futures.scene, noise, context)
+        judged = None if futures.judged is None else futures.judged.of(index)
+        return CompiledFutures(futures.scene, noise, context, judged)
 
     def act(
         self,
@@ -193,23 +223,43 @@ class CompiledEngine:
         act = self._act_at_once if "action_dit" in self._graphs else self._act_by_steps
         while True:
             try:
-                values, actions = act(future.context, state_token, *noise, guidance)
+                values, actions = act(future, state_token, *noise, guidance)
             except StaleValuesError:  # picked longer ago than its buffers last
                 future = self.imagine(future.scene, future.noise, self.shape.video_times)
             else:
                 return values[0, 0].cpu(), actions[0, 0].cpu()
 
     def _act_at_once(
-        self, context: Values, state: Tensor, value_noise: Tensor, action_noise: Tensor, guidance: Guidance | None
+        self,
+        future: CompiledFutures,
+        state: Tensor,
+        value_noise: Tensor,
+        action_noise: Tensor,
+        guidance: Guidance | None,
     ) -> tuple[Tensor, Tensor]:
+        values, features = self._judged_sample(future, value_noise)
         target, weight = _steering(action_noise, guidance)
-        tensors = {"value_noise": value_noise, "action_noise": action_noise, "state": state}
-        answer = self._run("action_dit", {**tensors, "target": target, "weight": weight}, context)
-        return answer["values"], answer["actions"]
+        tensors = {"action_noise": action_noise, "state": state, "target": target, "weight": weight, **features}
+        return values, self._run("action_dit", tensors, future.context)["actions"]
+
+    def _judged_sample(self, future: CompiledFutures, value_noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Values and value features [1, 1, T, ...] of one sample: of its round, where it was judged there."""
+        judged = future.judged
+        if judged is None or (place := judged.place(value_noise[0, 0])) is None:
+            judged, place = self._judge(future.context, value_noise), 0
+        graph = self._graph("action_dit")
+        features = {name: graph.tensor(x)[judged.first, place][None, None] for name, x in judged.features.items()}
+        return judged.values[:, place : place + 1], features
 
     def _act_by_steps(
-        self, context: Values, state: Tensor, value_noise: Tensor, action_noise: Tensor, guidance: Guidance | None
+        self,
+        future: CompiledFutures,
+        state: Tensor,
+        value_noise: Tensor,
+        action_noise: Tensor,
+        guidance: Guidance | None,
     ) -> tuple[Tensor, Tensor]:
+        context = future.context
         features: Values = {}
         values = euler(self._velocity("value_step_1", context, left=features), value_noise, self.shape.num_value_steps)
         seen = self._graph("action_context").run({}, features)

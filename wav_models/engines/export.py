@@ -156,7 +156,7 @@ def export_model(
 
     runtime = get_runtime(target.engine)
     manifest = expected_manifest(checkpoint_sha256, target, runtime.target_gpu())
-    dialect = runtime.dialect()
+    dialect = runtime.dialect(target.precision)
     manifest = replace(manifest, opset=dialect.opset)
     if directory.exists() and any(directory.iterdir()) and not (directory / MANIFEST).exists():
         raise EngineError(f"{directory}: exists and is no export; give another directory")

@@ -26,7 +26,7 @@ from wav_models.networks.autoencoder import LTXAutoencoder
 from wav_models.planner.config import PlannerConfig
 from wav_models.planner.timing import Size, efforts, size_of
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 """Raised whenever graphs of an older version of this program must not be used any more."""
 MANIFEST: Final = "manifest.json"
 PICKED: Final = "picked_"

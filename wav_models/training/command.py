@@ -71,6 +71,9 @@ class TrainArguments:
     first teacher here."""
     workers: AtLeastOne | None = None
     """Processes with averaged gradients on a CPU; overrides the configuration."""
+    scheduler: str | None = None
+    """Address of a dask scheduler, tcp://HOST:8786, whose workers encode for "latents" instead, with the same files at
+    the same paths ('wav-policy[cluster]')."""
     devices: Count | None = None
     """GPUs of this machine to train on, one process each; all when not given, 0 trains on the CPU."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
@@ -88,6 +91,8 @@ def main(argv: list[str]) -> int:
     arguments = parsed(TrainArguments, PROG, argv)
     if arguments.stage in TRAINED and arguments.minutes is not None and arguments.steps is not None:
         raise ValueError("give either --minutes X or --steps N")
+    if arguments.scheduler is not None and (arguments.stage != "latents" or arguments.workers is not None):
+        raise ValueError("--scheduler is for `latents`, in the place of --workers")
     if arguments.teacher is not None and arguments.stage != DISTIL:
         raise ValueError(f"--teacher is for `distil`, not for `{arguments.stage}`")
     for option, given in (("--start", arguments.start), ("--teacher", arguments.teacher)):
@@ -100,7 +105,7 @@ def main(argv: list[str]) -> int:
                 f"--data {directory} is no directory; `wav record`, `wav demonstrate` and `wav dataset convert` make "
                 "one"
             )
-    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":  # of several processes one speaks
         print(f"[{arguments.stage}] reading the configuration and the data", file=sys.stderr, flush=True)
     from torch.multiprocessing.spawn import ProcessException
 
@@ -141,6 +146,7 @@ def _devices_to_start(arguments: TrainArguments) -> int:
 def _start(devices: int, argv: list[str]) -> NoReturn:
     """Become accelerate's launcher of this command on so many devices, so that signals reach it."""
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
+    launch += ["--main_process_port", "0"]  # a free one: several may train on a machine
     launch += ["--dynamo_backend", "no", "--num_processes", str(devices), "-m", "wav_models.training", *argv]
     os.execv(sys.executable, [sys.executable, *launch])
 
@@ -206,7 +212,7 @@ def _train(arguments: TrainArguments, command: str) -> bool:
     if arguments.stage in ("autoencoder", DISTIL) and run.start is not None and run.base is None:
         raise ValueError(f"--start {run.start}: is no checkpoint; give `{arguments.stage}` one, or leave it out")
     if arguments.stage == "latents":
-        steps.encode_latents(run)
+        steps.encode_latents(run, arguments.scheduler)
         return True
     if arguments.stage == "checkpoint":
         directory = arguments.checkpoint or arguments.out / "checkpoint"

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from threading import Timer
 from typing import Any, Final
 
 import torch
@@ -29,8 +31,10 @@ CALLED_FROM_OUTSIDE: Final = ("text_context", "video_context", "value_context")
 """Methods of blocks that need their weights outside of `forward`."""
 PLACE: Final = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torch wants to know of a process among several."""
-PORT: Final = "29500"
-"""Where processes that SLURM has started meet, unless MASTER_PORT says otherwise."""
+PORTS: Final = range(20000, 30000)
+"""Where processes that SLURM has started meet, unless MASTER_PORT says otherwise: those of a step at one of these."""
+PATIENCE: Final = 10.0
+"""After so long [s] a process says that it waits for the others."""
 
 
 def cluster_environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -64,8 +68,14 @@ def cluster_environment(given: Mapping[str, str]) -> dict[str, str]:
         "LOCAL_RANK": given.get("SLURM_LOCALID", "0"),
         "WORLD_SIZE": given["SLURM_STEP_NUM_TASKS"],
         "MASTER_ADDR": given.get("MASTER_ADDR") or _first_node(given["SLURM_STEP_NODELIST"]),
-        "MASTER_PORT": given.get("MASTER_PORT", PORT),
+        "MASTER_PORT": given.get("MASTER_PORT") or _port(given),
     }
+
+
+def _port(given: Mapping[str, str]) -> str:
+    """Another one for every step of SLURM's: several may run on a node."""
+    job, step = (int(given.get(name, "0")) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+    return str(PORTS[(17 * job + step) % len(PORTS)])
 
 
 def _first_node(nodes: str) -> str:
@@ -115,8 +125,10 @@ class LaunchedWorker(TrainingWorker):
 
         if sharding not in SHARDINGS:
             raise ValueError(f"sharding is {sharding!r}; {' or '.join(SHARDINGS)} fits")
-        os.environ.update(cluster_environment(os.environ))
-        state = PartialState(cpu=not on_gpu)
+        place = cluster_environment(os.environ)
+        os.environ.update(place)
+        with _said_if_it_waits(place):
+            state = PartialState(cpu=not on_gpu)
         worker = cls(state.process_index, state.num_processes, device=state.device, sharding=sharding)
         return replace(worker, group=dist.new_group(backend="gloo")) if worker.is_sharded else worker
 
@@ -153,6 +165,25 @@ class LaunchedWorker(TrainingWorker):
 
     def average_gradients(self, parameters: Any) -> None:
         """Nothing: both ways average them in the backward pass."""
+
+
+@contextmanager
+def _said_if_it_waits(place: Mapping[str, str]) -> Iterator[None]:
+    """For a process that meets others: where fewer have been started than it was told, nothing else would be seen."""
+    if not place:
+        yield
+        return
+    line = (
+        "process {RANK} of {WORLD_SIZE} waits at {MASTER_ADDR}:{MASTER_PORT} for the others. Has each been started? (A "
+        "shell of `srun --pty` counts as all of its tasks; begin it with --ntasks=1.)"
+    ).format(**place)
+    timer = Timer(PATIENCE, print, (line,), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _shard(module: nn.Module, device: torch.device, size: int) -> None:

@@ -123,10 +123,13 @@ def _autoencoder_worker(
     _train_and_record(run, worker, stage, config.autoencoder.loop, budget, resume, finish)
 
 
-def encode_latents(run: Run) -> None:
+def encode_latents(run: Run, scheduler: str | None = None) -> None:
     """Read the labelled dataset into the table, its frames into latents, and fit the normalisation.
 
     Where a checkpoint is built on, its auto-encoder and its normalisation are taken: its weights fit no others.
+
+    Args:
+        scheduler: of dask, whose workers encode the frames instead of this machine's, see `worker_pool`.
 
     Raises:
         StateError: there is no auto-encoder yet.
@@ -146,7 +149,7 @@ def encode_latents(run: Run) -> None:
     table.save(run.directory / TABLE)
     cache_text(model, run.directory, table, run.pretrained)
     files = LatentFiles(run.directory, model, origin, table.starts)
-    cache_latents(files, _frames(run, dataset), run.pretrained, run.config.workers, _say)
+    cache_latents(files, _frames(run, dataset), run.pretrained, run.config.workers, _say, scheduler)
     episodes = load_episodes(model, run.directory, table, run.pretrained)
     if run.base is None:
         normalization = fit_normalization(episodes, model.horizon, steps, model.embodiment)

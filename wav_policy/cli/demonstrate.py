@@ -34,6 +34,9 @@ class DemonstrateArguments:
     """First seed; every episode takes the next that another run has not taken."""
     workers: AtLeastOne = 2
     """How many processes share the work."""
+    scheduler: str | None = None
+    """Address of a dask scheduler, tcp://HOST:8786, whose workers play the episodes instead, with the same files at the
+    same paths ('wav-policy[cluster]')."""
     noise: tuple[NotNegative, ...] = (1.0,)
     """Disturbance of the operator's motion: 0 none, 1 usual. Of several levels, successive seeds take one in turn."""
     keep_failures: Flag = False
@@ -58,8 +61,10 @@ def main(argv: list[str]) -> int:
     require_tasks([arguments.task])
     if not arguments.noise:
         raise ConfigurationError("--noise needs at least one level")
+    if arguments.scheduler is not None:
+        refuse_idle(arguments, ["workers"], "--scheduler, which has workers of its own,")
     if arguments.dry_run:
-        refuse_idle(arguments, ("out", "keep_failures"), "--dry-run")
+        refuse_idle(arguments, ("out", "keep_failures", "scheduler"), "--dry-run")
         if len(arguments.noise) > 1:
             raise ConfigurationError("--dry-run tries one level of --noise at a time")
         _dry_run(arguments)
@@ -111,6 +116,7 @@ def _record(arguments: DemonstrateArguments, out: Path) -> None:
         seed=arguments.seed,
         noise=arguments.noise,
         num_workers=arguments.workers,
+        scheduler=arguments.scheduler,
         keep_failures=arguments.keep_failures or (mix is not None and mix.fails),
     )
     visitor = _visitor(arguments)

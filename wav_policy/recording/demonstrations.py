@@ -56,6 +56,7 @@ class RecordingOptions:
         noise: levels of disturbance, 0 none, 1 usual; seed s takes level s modulo their number.
         num_workers: processes.
         keep_failures: also keep episodes that did not succeed.
+        scheduler: of dask, whose workers play the episodes instead, see `worker_pool`.
     """
 
     task: str
@@ -64,6 +65,7 @@ class RecordingOptions:
     noise: tuple[float, ...] = (1.0,)
     num_workers: int = 2
     keep_failures: bool = False
+    scheduler: str | None = None
 
     def noise_of(self, seed: int) -> float:
         return self.noise[seed % len(self.noise)]
@@ -116,10 +118,11 @@ def record_demonstrations(
     progress = RecordingProgress(kept=len(earlier))
     seeds = (s for s in count(max(earlier, default=options.seed - 1) + 1) if s not in first_seed_of)
     on_progress(progress)
-    with _workers(options.num_workers, writer.root / STAGING) as pool:
+    at_once = options.num_episodes if options.scheduler else 2 * options.num_workers
+    with _workers(options, writer.root / STAGING) as pool:
         pending: list[Future[_Attempt]] = []
         while progress.kept < options.num_episodes:
-            while len(pending) < min(2 * options.num_workers, options.num_episodes - progress.kept):
+            while len(pending) < min(at_once, options.num_episodes - progress.kept):
                 pending.append(_submit(pool, writer, demonstrate, options, next(seeds)))
             attempt = pending.pop(0).result()
             _take(writer, attempt, options.keep_failures, progress)
@@ -168,10 +171,10 @@ def note_run(root: Path, options: RecordingOptions, mix: QualityMix | None) -> N
 
 
 @contextmanager
-def _workers(num_workers: int, staging: Path) -> Iterator[Executor]:
-    """Spawned processes that are gone afterwards, with what they had staged."""
+def _workers(options: RecordingOptions, staging: Path) -> Iterator[Executor]:
+    """Those that are gone afterwards, with what they had staged."""
     try:
-        with worker_pool(num_workers) as pool:
+        with worker_pool(options.num_workers, scheduler=options.scheduler) as pool:
             yield pool
     finally:
         for directory in staging.glob("seed-*"):
@@ -181,7 +184,7 @@ def _workers(num_workers: int, staging: Path) -> Iterator[Executor]:
 def _submit(
     pool: Executor, writer: DatasetWriter, demonstrate: Demonstrator, options: RecordingOptions, seed: int
 ) -> Future[_Attempt]:
-    directory = writer.root / STAGING / f"seed-{seed:06d}"
+    directory = writer.root.resolve() / STAGING / f"seed-{seed:06d}"  # a worker may be started elsewhere
     make_recorder = partial(
         EpisodeRecorder, directory, fps=writer.fps, image_sizes=writer.image_sizes, robot=writer.robot
     )

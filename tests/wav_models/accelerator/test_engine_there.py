@@ -41,6 +41,8 @@ from wav_models.types import PlanRound
 NUM_FUTURES, NUM_DRAWS = 30, 5
 MOST_LAUNCHES = {"imagine": 109, "evaluate": 455}
 """Of two layers; with norms as a CPU computes them 189 and 785."""
+MOST_OF_A_PLAN = {False: 3026, True: 169}
+"""Of two layers, eager and beside the replays; with norms as a CPU computes them 5094."""
 MOST_BESIDE_REPLAY = 53
 """Launches of a round of the planner's own, and to fill buffers."""
 
@@ -101,6 +103,27 @@ def test_every_call_of_a_plan_stays_there(causal: bool, dtype: str) -> None:
         assert engine.denoise(scene, video_noise(config, 1), 2).device.type == "cpu"
 
 
+def counted_plan(planner: PlannerConfig, recorded: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[Launches, int]:
+    """What a plan of two layers launches, and how many recordings it replays."""
+    for check in ("_require_finite", "_require_finite_decision"):  # nothing fake can be checked
+        monkeypatch.setattr(latent_planner, check, lambda *_: None)
+    report = PlanRound(*(np.zeros(1) for _ in range(3)), seconds=0.0)
+    monkeypatch.setattr(latent_planner, "_round_report", lambda *_: report)
+    config, recorder = wav_2b(True), Silent() if recorded else None
+    with fake_accelerator():
+        engine = engine_of(config, "bf16", recorder)
+        scene = observed(engine)
+        state = torch.randn(1, 1, config.action.in_channels)
+        model = ObservedTrajectories(engine, scene, state, identity_normalization(config), planner)
+        if recorder is not None:
+            plan(model, planner, 0)  # records
+            recorder.replays = 0
+        with Launches() as launched:
+            found = plan(model, planner, 0, deadline=Deadline(1e6))
+    assert found.video_noise.device.type == found.state.video.mean.device.type == "cpu"
+    return launched, 0 if recorder is None else recorder.replays
+
+
 @pytest.mark.parametrize(
     ("selection", "score", "recorded"), [("sample", "snr", False), ("sample", "gain", False), ("mean", "snr", True)]
 )
@@ -109,28 +132,12 @@ def test_a_round_waits_for_the_accelerator_once(
 ) -> None:
     """Noise, scores, refit and elites stay there: a round sends one tensor and fetches one. Recorded, all its network
     passes are one replay, and so is the action with the future that it is for."""
-    config, num_rounds = wav_2b(True), 3
-    for check in ("_require_finite", "_require_finite_decision"):  # nothing fake can be checked
-        monkeypatch.setattr(latent_planner, check, lambda *_: None)
-    report = PlanRound(*(np.zeros(1) for _ in range(3)), seconds=0.0)
-    monkeypatch.setattr(latent_planner, "_round_report", lambda *_: report)
-    counted, replays = [], []
+    num_rounds, counted, replays = 3, [], []
     for rounds in (1, 1 + num_rounds):
         planner = PlannerConfig(rounds, score=score, selection=selection, num_value_steps=2, num_action_steps=2)
-        with fake_accelerator():
-            recorder = Silent() if recorded else None
-            engine = engine_of(config, "bf16", recorder)
-            scene = observed(engine)
-            state = torch.randn(1, 1, config.action.in_channels)
-            model = ObservedTrajectories(engine, scene, state, identity_normalization(config), planner)
-            if recorder is not None:
-                plan(model, planner, 0)  # records
-                recorder.replays = 0
-            with Launches() as launched:
-                found = plan(model, planner, 0, deadline=Deadline(1e6))
-        assert found.video_noise.device.type == found.state.video.mean.device.type == "cpu"
+        launched, replayed = counted_plan(planner, recorded, monkeypatch)
         counted.append(launched)
-        replays.append(0 if recorder is None else recorder.replays)
+        replays.append(replayed)
     once, more = counted
     for direction in ("to host", "to accelerator"):
         assert more.copies[direction] - once.copies[direction] == num_rounds
@@ -138,6 +145,14 @@ def test_a_round_waits_for_the_accelerator_once(
     assert replays == ([2, 2 + num_rounds] if recorded else [0, 0])
     if recorded:
         assert (more.total - once.total) / num_rounds <= MOST_BESIDE_REPLAY
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_plan_launches_no_more_than_it_does(recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three rounds, with five steps of each expert."""
+    planner = PlannerConfig(3, NUM_FUTURES, NUM_DRAWS, selection="sample", num_value_steps=5, num_action_steps=5)
+    launched, _ = counted_plan(planner, recorded, monkeypatch)
+    assert launched.total <= MOST_OF_A_PLAN[recorded]
 
 
 def test_text_without_padding_gives_the_same_numbers() -> None:

@@ -52,6 +52,57 @@ class Pick:
         return {"picked_value_video_0": context["value_video_0"].index_select(0, tensors["index"])}
 
 
+class Judge:
+    """Values are the noise and one; their features it tenfold."""
+
+    def __init__(self) -> None:
+        self.num_runs = 0
+
+    def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> dict[str, Any]:
+        self.num_runs += 1
+        return {"values": tensors["value_noise"] + 1.0, "value_features_0": 10.0 * tensors["value_noise"]}
+
+    def tensor(self, value: Tensor) -> Tensor:
+        return value
+
+
+class Act(Judge):
+    """Actions are the value features."""
+
+    def run(self, tensors: Mapping[str, Tensor], context: Mapping[str, Any]) -> dict[str, Any]:
+        return {"actions": tensors["value_features_0"]}
+
+
+def test_who_acts_on_a_sample_that_was_judged_does_not_judge_it_again() -> None:
+    many, alone = Imagination(lends=False), Judge()
+    graphs: dict[str, Any] = {"video_dit_4": many, "pick": Pick(many), "value_dit": Judge(), "action_dit": Act()}
+    graphs["value_dit_1x1"] = alone
+    manifest = Manifest(0, "stub", "fp32", "", "", 20, "", SHAPE, {}, {}, {})
+    engine = CompiledEngine(manifest, graphs, SMALL, WordEncoder())
+    scene = CompiledScene({"action_memory_0": "memory"}, {})
+    noise = torch.arange(4.0 * SHAPE.num_value_samples * 6).view(4, SHAPE.num_value_samples, 3, 2)
+    steps = SHAPE.num_value_steps, SHAPE.num_action_steps
+    state, chunk = torch.zeros(1, 1, 28), torch.zeros(16, 28)
+
+    def judged_again(future: Any, sample: Tensor) -> bool:
+        before = alone.num_runs
+        values, actions = engine.act(future, state, sample, chunk, *steps)
+        assert torch.equal(values, sample + 1.0)
+        assert torch.equal(actions, 10.0 * sample)
+        return alone.num_runs > before
+
+    futures = engine.imagine(scene, NOISE, SHAPE.video_times)
+    early = engine.pick(futures, 2)
+    engine.evaluate(futures, noise, SHAPE.num_value_steps)
+    picked = engine.pick(futures, 2)
+    assert not judged_again(picked, noise[2, 1])
+    assert not judged_again(picked, noise[2, 0])
+    assert judged_again(picked, noise[1, 1])
+    assert judged_again(early, noise[2, 1])
+    engine.evaluate(picked, noise[:1, :1], SHAPE.num_value_steps)
+    assert not judged_again(picked, noise[0, 0])
+
+
 @pytest.mark.parametrize("overwritten", [False, True])
 @pytest.mark.parametrize("lends", [False, True])
 def test_a_picked_future_is_that_of_its_noise(lends: bool, overwritten: bool) -> None:

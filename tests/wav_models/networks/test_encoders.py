@@ -164,6 +164,14 @@ def test_t5_from_a_local_directory(ltx_directory: Path) -> None:
     assert mask.tolist() == [[True, True, True, False, False, False]]
 
 
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float32), ("meta", torch.bfloat16)])
+def test_t5_is_where_the_networks_are(device: str, dtype: torch.dtype, ltx_directory: Path) -> None:
+    """On a CPU a new instruction would hold up a plan for seconds; device "meta" stands in for a GPU."""
+    encoder = make_text_encoder(WAV_2B, ltx_directory, torch.device(device))
+    assert isinstance(encoder, T5TextEncoder)
+    assert {(p.device.type, p.dtype) for p in encoder.network.parameters()} == {(device, dtype)}
+
+
 def test_t5_needs_its_directory(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="local model directory"):
         make_text_encoder(WAV_2B)

@@ -8,8 +8,11 @@ import os
 import re
 import shutil
 import sysconfig
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +36,8 @@ from wav_models.presets import PRESETS, WAV_TINY
 from wav_models.rewards.label import label_dataset
 from wav_models.rewards.label_config import LabelConfig
 from wav_models.training import command as training_command
+from wav_models.training import launched
+from wav_models.training.data import latents
 from wav_models.training.data.frames import (
     TABLE,
     allocate,
@@ -170,6 +175,32 @@ def test_a_run_of_its_own_may_have_a_student(datasets: list[str], tmp_path: Path
     planner = student.planner
     assert (planner.num_video_samples, planner.score, planner.video_times) == (5, "mean", (0.25,))
     assert (planner.num_value_steps, planner.num_action_steps) == (1, 1)
+
+
+def test_a_cluster_encodes_the_same(
+    datasets: list[str], cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In several jobs, whose rows lie in the same pages of a file."""
+    monkeypatch.setattr(latents, "EPISODES_AT_ONCE", 1)
+    config, found = tmp_path / "run.yaml", []
+    config.write_text(CONFIG)
+    for name, options in (("here", []), ("there", ["--scheduler", cluster.scheduler_address])):
+        common = ["--data", *datasets, "--out", str(tmp_path / name), "--config", str(config)]
+        if not found:
+            assert main(["autoencoder", *common, "--steps", "1"]) == 0
+        else:
+            (tmp_path / name).mkdir()
+            shutil.copy(tmp_path / "here/autoencoder.safetensors", tmp_path / name)
+        assert main(["latents", *common, *options]) == 0
+        found.append(np.load(tmp_path / name / "latents.npy"))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert found[0].any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("arguments", [["video"], ["latents", "--workers", "2"]])
+def test_a_scheduler_is_for_what_it_does(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--data", ".", "--out", "y", "--scheduler", "tcp://a:1"]) == 2
+    assert "--scheduler is for `latents`, in the place of --workers" in capsys.readouterr().err
 
 
 def _assert_latents_of_a_copied_autoencoder(datasets: list[str], run: Path, other: Path, config: Path) -> None:
@@ -447,6 +478,7 @@ def test_processes_are_started_where_there_are_several_gpus_and_nobody_has_start
             main(argv)
         command = started[0]
         assert command[command.index("--num_processes") + 1] == str(starts)
+        assert command[command.index("--main_process_port") + 1] == "0"
         assert command[command.index("wav_models.training") + 1 :] == argv
     else:
         assert main(argv) == 0
@@ -473,10 +505,44 @@ def test_more_gpus_than_there_are_is_refused(
 )
 def test_processes_of_slurm_meet_on_the_first_node_of_their_step(nodes: str, first: str) -> None:
     place = cluster_environment({**SRUN, "SLURM_STEP_NODELIST": nodes, "SLURM_LAUNCH_NODE_IPADDR": "of a login node"})
-    expected = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "MASTER_ADDR": first, "MASTER_PORT": "29500"}
-    assert place == expected
+    expected = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "MASTER_ADDR": first}
+    assert place == {**expected, "MASTER_PORT": place["MASTER_PORT"]}
     there = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "1234"}
     assert cluster_environment({**SRUN, **there, "SLURM_STEP_NODELIST": nodes}) == {**expected, **there}
+
+
+def test_steps_of_slurm_on_one_node_meet_at_ports_of_their_own() -> None:
+    """Jobs one after the other, and two steps of one job; every process of a step at the same."""
+    ports = []
+    for job in range(4_000_000, 4_000_008):
+        for step in ("0", "1"):
+            named = {**SRUN, "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": step, "SLURM_STEP_NODELIST": "node1"}
+            (port,) = {cluster_environment({**named, "SLURM_PROCID": str(n)})["MASTER_PORT"] for n in range(8)}
+            ports.append(int(port))
+    assert len(set(ports)) == len(ports)
+    assert all(1024 < port < 32768 for port in ports)  # the kernel gives out those above
+
+
+def test_a_process_whose_others_are_not_started_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `wav train` in a shell that srun has started for several tasks."""
+
+    def wait(cpu: bool) -> Any:
+        time.sleep(0.2)
+        return SimpleNamespace(process_index=0, num_processes=1, device=torch.device("cpu"))
+
+    monkeypatch.setattr(launched, "PATIENCE", 0.02)
+    monkeypatch.setattr("accelerate.PartialState", wait)
+    LaunchedWorker.join("ddp", on_gpu=False)
+    assert capsys.readouterr().err == ""
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    LaunchedWorker.join("ddp", on_gpu=False)
+    assert "process 1 of 4 waits at node1:1234 for the others" in capsys.readouterr().err
+    monkeypatch.setattr(launched, "PATIENCE", 60.0)
+    LaunchedWorker.join("ddp", on_gpu=False)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,8 @@ def test_what_is_missing_is_found_before_anything_dear_is_loaded(repository: Pat
         ("evaluate --diagnose --scheduler tcp://a:1", "--diagnose has no use for --scheduler"),
         ("demo --no-monitor --port 1", "--no-monitor has no use for --port"),
         ("demonstrate --dry-run --out x --keep-failures", "--dry-run has no use for --out, --keep-failures"),
+        ("demonstrate --dry-run --scheduler tcp://a:1", "--dry-run has no use for --scheduler"),
+        ("demonstrate --out x --scheduler tcp://a:1 --workers 4", "which has workers of its own, has no use for --w"),
         ("demonstrate --dry-run --noise 0 1", "--dry-run tries one level of --noise"),
         ("record --out x --seed 1", "without --unattended has no use for --seed"),
         ("report --data x", "without --measure has no use for --data"),

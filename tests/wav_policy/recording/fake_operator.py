@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,3 +73,14 @@ def never_succeed(task: str, seed: int, noise: float, start: Callable[[str], Epi
     recorder = start(INSTRUCTION)
     recorder.add_frame(make_images(0), np.zeros(14), np.zeros(14), 0.0)
     return False
+
+
+def demonstrate_unless_first(
+    once: str, task: str, seed: int, noise: float, start: Callable[[str], EpisodeRecorder]
+) -> bool:
+    """As `demonstrate`, but seed 2 kills its worker in the middle: where the file `once` is not there yet."""
+    if seed == 2 and not Path(once).exists():
+        start(task).add_frame(make_images(7), np.ones(14), np.ones(14), 0.0)
+        Path(once).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return demonstrate(task, seed, noise, start)

@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +40,19 @@ def test_workers_are_merged_in_seed_order_and_resumed(tmp_path: Path) -> None:
         np.testing.assert_array_equal(episode.states, make_rows(5 + episode.info.seed, episode.info.seed)[0])
         assert episode.images("head").shape == (len(episode), 48, 64, 3)
     assert [path.name for path in (tmp_path / ".staging").iterdir()] == ["lock"]
+
+
+def test_a_cluster_records_the_same_though_a_worker_dies(cluster: Any, tmp_path: Path) -> None:
+    demonstrate = partial(fake_operator.demonstrate_unless_first, str(tmp_path / "killed"))
+    by_cluster = RecordingOptions("bowl", 3, scheduler=cluster.scheduler_address)
+    for name, options in (("there", by_cluster), ("here", replace(by_cluster, scheduler=None))):
+        run(tmp_path / name, options, demonstrate)
+        assert (tmp_path / "killed").exists()
+    there, here = (Dataset(tmp_path / name) for name in ("there", "here"))
+    assert [e.seed for e in there.episodes] == [e.seed for e in here.episodes] == [1, 2, 4]
+    for one, other in zip(there, here, strict=True):
+        np.testing.assert_array_equal(one.states, other.states)
+        np.testing.assert_array_equal(one.images("head"), other.images("head"))
 
 
 def seeds_of(root: Path) -> list[int | None]:

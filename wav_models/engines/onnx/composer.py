@@ -25,6 +25,7 @@ from wav_models.engines.onnx.passes import (
     fold_constants,
     fold_factors,
     fold_transposed_weights,
+    merge_reshapes,
     needed,
     quantize_linear_layers,
 )
@@ -169,6 +170,7 @@ class OnnxComposer:
         if quantize:
             quantize_linear_layers(parts)
         fold_factors(parts, self._outputs)
+        merge_reshapes(parts)
 
     def write(self, path: Path, weights: WeightFile) -> Any:
         """Write the finished graph; large tensors go to `weights`, beside it.

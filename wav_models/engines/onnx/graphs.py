@@ -88,7 +88,8 @@ class OnnxGraphs:
             made["video_mean"] = self._video_mean
         made["video_velocity"] = lambda: self._wrapped("video_velocity", self._video_pass(1), ("velocity",))
         if self._loops == "unrolled":
-            made |= {value_dit_name(size, self.shape): partial(self._value_dit, size) for size in sizes}
+            for size in dict.fromkeys((*sizes, (1, 1))):
+                made[value_dit_name(size, self.shape)] = partial(self._value_dit, size)
             made["action_dit"] = self._action_dit
         else:
             made |= {
@@ -198,58 +199,49 @@ class OnnxGraphs:
         return composer
 
     def _value_dit(self, size: Size) -> OnnxComposer:
-        """All Euler steps of M x N value samples."""
+        """All Euler steps of M x N value samples; the features of the last step, for the action expert."""
         step = self._value_step(*size)
         composer = self._composer(value_dit_name(size, self.shape))
         noise = composer.input_like(step, "x_t", "value_noise")
         context = composer.inputs_of(step, but=("x_t", "flow_time"))
+        found: dict[str, str] = {}
 
         def velocity(x: str, t: str) -> str:
-            return composer.call(step, "value_dit", {"x_t": x, "flow_time": t, **context})["velocity"]
+            found.update(composer.call(step, "value_dit", {"x_t": x, "flow_time": t, **context}))
+            return found["velocity"]
 
         values = composer.euler_through(velocity, noise, equal_times(self.shape.num_value_steps))
         composer.output_like(step, "x_t", values, "values")
+        for name in self._value_features:
+            composer.output_like(step, name, found[name], name)
         return composer
 
     def _action_dit(self) -> OnnxComposer:
-        """All value steps of one sample, then all action steps on the value features of the last one.
+        """All action steps on the features of one value sample.
 
         The action steps are guided to `target` by `weight` [1, 1, H, A + S] (0: not at all), see `wav_models.guidance`;
         a network that was trained so is given `target` where `weight` is 1.
         """
-        value_step, action_step = self._value_step(1, 1), self._action_step()
+        action_context, step = self._export_action_context(), self._action_step()
         composer = self._composer("action_dit")
-        value_noise = composer.input_like(value_step, "x_t", "value_noise")
-        action_noise = composer.input_like(action_step, "x_t", "action_noise")
-        state = composer.input_like(action_step, "state")
-        target = composer.input_like(action_step, "x_t", "target")
-        weight = composer.input_like(action_step, "x_t", "weight")
-        value_video = composer.inputs_of(value_step, but=("x_t", "flow_time"))
-        action_video = {name: composer.input_like(action_step, name) for name in self._action_video}
-        features: dict[str, str] = {}
-
-        def value_velocity(x: str, t: str) -> str:
-            nonlocal features
-            features = composer.call(value_step, "value_dit", {"x_t": x, "flow_time": t, **value_video})
-            return features["velocity"]
-
-        values = composer.euler_through(value_velocity, value_noise, equal_times(self.shape.num_value_steps))
-        read = {name: features[name] for name in self._value_features}
-        seen = composer.call(self._export_action_context(), "action_context", read)
-
+        noise = composer.input_like(step, "x_t", "action_noise")
+        state = composer.input_like(step, "state")
+        target = composer.input_like(step, "x_t", "target")
+        weight = composer.input_like(step, "x_t", "weight")
+        video = {name: composer.input_like(step, name) for name in self._action_video}
+        value = composer.call(action_context, "action_context", composer.inputs_of(action_context))
         given = dict.fromkeys(self._given, weight)
 
-        def action_velocity(x: str, t: str) -> str:
-            bindings = {"x_t": x, "flow_time": t, "state": state, **given, **action_video, **seen}
-            return composer.call(action_step, "action_dit", bindings)["velocity"]
+        def uncorrected(x: str, t: str) -> str:
+            bindings = {"x_t": x, "flow_time": t, "state": state, **given, **video, **value}
+            return composer.call(step, "action_dit", bindings)["velocity"]
 
-        start, velocity = action_noise, composer.guided(action_velocity, target, weight)
+        start, velocity = noise, composer.guided(uncorrected, target, weight)
         if given:
-            change = composer.apply("Mul", weight, composer.apply("Sub", target, action_noise))
-            start, velocity = composer.apply("Add", action_noise, change), action_velocity
+            change = composer.apply("Mul", weight, composer.apply("Sub", target, noise))
+            start, velocity = composer.apply("Add", noise, change), uncorrected
         actions = composer.euler_through(velocity, start, equal_times(self.shape.num_action_steps))
-        composer.output_like(value_step, "x_t", values, "values")
-        composer.output_like(action_step, "x_t", actions, "actions")
+        composer.output_like(step, "x_t", actions, "actions")
         return composer
 
     def _value_step_graph(self, name: str, size: Size, features: tuple[str, ...]) -> OnnxComposer:

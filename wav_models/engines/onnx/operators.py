@@ -15,15 +15,16 @@ ATTENTION_OPSET: Final = 23
 """The first that has attention and RMS norm as one operator each."""
 
 
-def onnxruntime_dialect() -> Dialect:
-    """RMS norm, attention and rotary embedding are ONNX Runtime's own operators."""
+def onnxruntime_dialect(on_gpu: bool) -> Dialect:
+    """RMS norm and rotary embedding are ONNX Runtime's own operators, and so is attention on a GPU; on a CPU its
+    kernel for the standard's is the faster one."""
     aten = torch.ops.aten
     translations: Translations = {
         aten.rms_norm.default: _rms_norm,
-        aten.scaled_dot_product_attention.default: _attention,
+        aten.scaled_dot_product_attention.default: _multi_head_attention if on_gpu else _merged_attention,
         torch.ops.wav.rotate.default: _rotary_embedding,
     }
-    return Dialect(OPSET, translations)
+    return Dialect(OPSET if on_gpu else ATTENTION_OPSET, translations)
 
 
 def standard_dialect(attention: bool) -> Dialect:
@@ -55,11 +56,14 @@ def _rotation(x: Any, cos: Any, sin: Any) -> Any:
 def _rotary_embedding(x: Any, cos: Any, sin: Any) -> Any:
     """The runtime's operator takes [B, S, hidden] and tables [S, hidden / 2]; heads are not told apart by ours."""
     op, positions, hidden = _opset(), math.prod(cos.shape[:-1]), x.shape[-1]
-    flat = op.Cast(op.Reshape(x, op.Constant(value_ints=[-1, positions, hidden])), to=TensorProto.FLOAT)
+    flat = op.Reshape(x, op.Constant(value_ints=[-1, positions, hidden]))
     tables = (op.Reshape(table, op.Constant(value_ints=[positions, hidden // 2])) for table in (cos, sin))
-    first = op.Constant(value_ints=[0])
-    turned = _operator("RotaryEmbedding", "com.microsoft", flat, first, *tables, interleaved=1)
-    return op.CastLike(op.Reshape(turned, op.Constant(value_ints=list(x.shape))), x)
+    first, shape = op.Constant(value_ints=[0]), op.Constant(value_ints=list(x.shape))
+    if x.dtype.value == TensorProto.FLOAT:
+        return op.Reshape(_operator("RotaryEmbedding", "com.microsoft", flat, first, *tables, interleaved=1), shape)
+    exact = op.Cast(flat, to=TensorProto.FLOAT)
+    turned = _operator("RotaryEmbedding", "com.microsoft", exact, first, *tables, interleaved=1)
+    return op.CastLike(op.Reshape(turned, shape), x)
 
 
 def _rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float = 0.0) -> Any:
@@ -81,7 +85,7 @@ def _ones(like: Any, shape: Any) -> Any:
     return _opset().Constant(value=helper.make_tensor("ones", like.dtype.value, ones.shape, ones))
 
 
-def _attention(
+def _multi_head_attention(
     query: Any,
     key: Any,
     value: Any,
@@ -91,17 +95,43 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """[G, heads, S, head_dim]; the runtime's operator takes [G, S, heads * head_dim], so that transpositions cancel."""
-    op, heads = _opset(), query.shape[1]
-
-    def merged(x: Any) -> Any:
-        return op.Reshape(op.Transpose(x, perm=[0, 2, 1, 3]), op.Constant(value_ints=[0, 0, -1]))
-
-    inputs = [merged(query), merged(key), merged(value)]
+    """The runtime's own operator."""
+    inputs = [_merged(query), _merged(key), _merged(value)]
     if attn_mask is not None:
         inputs += [None, None, _expanded(attn_mask, query, key)]
-    attended = _operator("MultiHeadAttention", "com.microsoft", *inputs, num_heads=heads)
-    return op.Transpose(op.Reshape(attended, op.Constant(value_ints=[0, 0, heads, -1])), perm=[0, 2, 1, 3])
+    attended = _operator("MultiHeadAttention", "com.microsoft", *inputs, num_heads=query.shape[1])
+    return _apart(attended, query)
+
+
+def _merged_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """The standard's, which takes heads side by side, too."""
+    from onnxscript import opset23
+
+    mask, heads = None if attn_mask is None else _expanded(attn_mask, query, key), query.shape[1]
+    inputs = _merged(query), _merged(key), _merged(value), mask
+    attended, *_ = opset23.Attention(*inputs, q_num_heads=heads, kv_num_heads=heads)
+    return _apart(attended, query)
+
+
+def _merged(x: Any) -> Any:
+    """[G, heads, S, head_dim] -> [G, S, heads * head_dim], as operators take it, so that transpositions cancel."""
+    op, (groups, heads, tokens, width) = _opset(), x.shape
+    return op.Reshape(op.Transpose(x, perm=[0, 2, 1, 3]), op.Constant(value_ints=[groups, tokens, heads * width]))
+
+
+def _apart(x: Any, like: Any) -> Any:
+    """What `_merged` undoes."""
+    op, (groups, heads, tokens, width) = _opset(), like.shape
+    return op.Transpose(op.Reshape(x, op.Constant(value_ints=[groups, tokens, heads, width])), perm=[0, 2, 1, 3])
 
 
 def _standard_attention(

@@ -189,6 +189,18 @@ def fold_factors(parts: GraphParts, outputs: Iterable[str]) -> None:
     parts.nodes[:] = kept
 
 
+def merge_reshapes(parts: GraphParts) -> None:
+    """A reshape of a reshape is one, unless it takes sizes over (0). Those that nobody reads any more are left."""
+    makers: dict[str, Any] = {}
+    for node in parts.nodes:
+        if node.op_type != "Reshape" or node.input[1] not in parts.tensors:
+            continue
+        before = makers.get(node.input[0])
+        if before is not None and parts.tensors[node.input[1]].all():
+            node.input[0] = before.input[0]
+        makers[node.output[0]] = node
+
+
 def _bias_add(node: Any, readers: dict[str, list[Any]], tensors: dict[str, Tensor]) -> tuple[Any, str] | None:
     """The addition of a bias to a product with a large weight, and the bias; None if `node` is no such product."""
     if node.op_type != "MatMul" or node.input[1] not in tensors or len(readers[node.output[0]]) != 1:

@@ -43,8 +43,8 @@ class Runtime(Protocol):
     def targets(self, options: EngineOptions, device: str) -> tuple[str, ...]:
         """Precisions that pay on a device, best first."""
 
-    def dialect(self) -> Dialect:
-        """The operators that its graphs consist of, by what the installed version can read."""
+    def dialect(self, precision: str) -> Dialect:
+        """The operators that its graphs in a precision consist of, by what the installed version can read."""
 
     def export(self, name: str, composer: OnnxComposer, directory: Path, weights: WeightFile) -> tuple[Any, Path]:
         """Write one graph; its ONNX model and the file."""

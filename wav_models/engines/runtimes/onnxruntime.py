@@ -62,10 +62,10 @@ class OnnxRuntime:
         providers = options.providers or default_providers(device)
         return ("int8", "fp32") if providers[0] == CPU else ("fp16", "fp32")
 
-    def dialect(self) -> Dialect:
+    def dialect(self, precision: str) -> Dialect:
         from wav_models.engines.onnx.operators import onnxruntime_dialect
 
-        return onnxruntime_dialect()
+        return onnxruntime_dialect(on_gpu=precision == "fp16")
 
     def export(self, name: str, composer: OnnxComposer, directory: Path, weights: WeightFile) -> tuple[Any, Path]:
         path = directory / f"{name}.onnx"

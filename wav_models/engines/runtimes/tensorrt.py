@@ -85,7 +85,7 @@ class TensorRT:
     def targets(self, options: EngineOptions, device: str) -> tuple[str, ...]:
         return ("bf16", "fp16", "fp32")
 
-    def dialect(self) -> Dialect:
+    def dialect(self, precision: str) -> Dialect:
         """With attention as one operator where its parser reads that, for which TensorRT then has kernels."""
         from wav_models.engines.onnx.operators import standard_dialect
 

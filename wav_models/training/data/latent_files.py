@@ -142,6 +142,17 @@ def _window_offsets(model: ModelConfig) -> list[int]:
     return list(model.future_image_offsets) if model.num_window_latents else []
 
 
+def _write_rows(path: Path, first: int, rows: LatentArray) -> None:
+    """Into an array on the disk, and no other byte: of a mapped file a machine writes whole pages, in which rows of
+    another may be."""
+    array = np.lib.format.open_memmap(path, mode="r")
+    with path.open("r+b") as file:
+        file.seek(array.offset + first * array[:1].nbytes)
+        file.write(np.ascontiguousarray(rows, array.dtype).data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 @dataclass(frozen=True)
 class LatentFiles:
     """The files of a run while they are made.
@@ -189,12 +200,10 @@ class LatentFiles:
 
     def write(self, episode: int, first: int, encoding: int, images: LatentArray, windows: LatentArray) -> None:
         """Put latents of the episode's steps from `first` on into place; see `LatentStore` for the shapes."""
-        rows = slice(start := int(self.starts[episode]) + first, start + len(images))
+        start = int(self.starts[episode]) + first
         for name, latents in {_name(LATENTS, encoding): images, _name(FUTURES, encoding): windows}.items():
             if name in self._shapes:
-                array = np.lib.format.open_memmap(self._partial(name), mode="r+")
-                array[rows] = latents
-                array.flush()
+                _write_rows(self._partial(name), start, latents)
 
     def finish(self, episode: int) -> None:
         """Note that the latents of an episode are on the disk; several processes may."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,8 @@ WINDOW_CHUNK: Final = 8
 """Windows of images that are encoded at a time, of every view."""
 BLOCK: Final = 8 * CHUNK
 """Steps of an episode that are in memory at a time."""
+EPISODES_AT_ONCE: Final = 16
+"""That a worker of a cluster is given."""
 REPORT_SECONDS: Final = 5.0
 CAUSAL_TOLERANCE: Final = 0.02
 """Between an image's latent and that of a window it begins, in standard deviations: reduced precision, no more."""
@@ -71,19 +74,33 @@ def autoencoder_sha256(model: ModelConfig, run: Path, pretrained: Path | None) -
 
 @dataclass(frozen=True)
 class _Encoding:
-    """What a process needs to encode some episodes."""
+    """What a process needs to encode some episodes.
+
+    Attributes:
+        notes: whether it notes each when it is done; those of several machines cannot add to one file.
+    """
 
     files: LatentFiles
     frames: Frames
     pretrained: Path | None
+    notes: bool
     rank: int
     episodes: list[int]
 
 
 def cache_latents(
-    files: LatentFiles, frames: Frames, pretrained: Path | None, num_processes: int, report: Callable[[str], None]
+    files: LatentFiles,
+    frames: Frames,
+    pretrained: Path | None,
+    num_processes: int,
+    report: Callable[[str], None],
+    scheduler: str | None = None,
 ) -> None:
     """Encode what is missing, in float32 as the live policy does; an encoding that is ended goes on when called again.
+
+    Args:
+        num_processes: of this machine.
+        scheduler: of dask, whose workers encode instead, see `worker_pool`.
 
     Raises:
         OSError: the disk is full.
@@ -98,23 +115,23 @@ def cache_latents(
         f"[latents] {len(missing)} of {counted(len(starts) - 1, 'episode')} to encode; {starts[-1]} steps take "
         f"{starts[-1] * size / 1e9:.2f} GB, an hour of data {hourly / 1e9:.1f} GB"
     )
-    shares = [missing[rank::num_processes] for rank in range(min(num_processes, len(missing)))]
+    if scheduler is None:
+        shares = [missing[rank::num_processes] for rank in range(min(num_processes, len(missing)))]
+    else:
+        shares = [missing[i : i + EPISODES_AT_ONCE] for i in range(0, len(missing), EPISODES_AT_ONCE)]
     began = time.monotonic()
-    with worker_pool(num_processes) as pool:
-        jobs = [pool.submit(_encode, _Encoding(files, frames, pretrained, *each)) for each in enumerate(shares)]
-        while not _finished(jobs):
-            report(_progress(files, set(missing), time.monotonic() - began))
+    with worker_pool(num_processes, scheduler=scheduler) as pool:
+        share = partial(_Encoding, files, frames, pretrained, scheduler is None)
+        jobs = {pool.submit(_encode, share(*each)) for each in enumerate(shares)}
+        while jobs:
+            done, jobs = wait(jobs, REPORT_SECONDS, FIRST_EXCEPTION)
+            for episode in (episode for job in done for episode in job.result()):
+                files.finish(episode)
+            if jobs:
+                report(_progress(files, set(missing), time.monotonic() - began))
     if missing:
         report(_progress(files, set(missing), time.monotonic() - began))
     files.publish()
-
-
-def _finished(jobs: list[Future[None]]) -> bool:
-    """Whether all are, after waiting for it a while; raises what one has raised."""
-    done, pending = wait(jobs, REPORT_SECONDS, FIRST_EXCEPTION)
-    for job in done:
-        job.result()
-    return not pending
 
 
 def _progress(files: LatentFiles, missing: set[int], seconds: float) -> str:
@@ -127,7 +144,8 @@ def _progress(files: LatentFiles, missing: set[int], seconds: float) -> str:
     return f"[latents {seconds / 60:5.1f} min] {count}  {rate:.1f} frames/s  {left}"
 
 
-def _encode(job: _Encoding) -> None:
+def _encode(job: _Encoding) -> list[int]:
+    """The episodes that are still to be noted."""
     torch.set_num_threads(1)
     files, model = job.files, job.files.model
     autoencoder = load_autoencoder(model, files.run, job.pretrained).to(_device(job.rank))
@@ -143,7 +161,9 @@ def _encode(job: _Encoding) -> None:
                 singles = _encode_singles(autoencoder, images[: end - first])
                 windows = _encode_windows(autoencoder, model, images, end - first)
                 files.write(episode, first, encoding, singles, windows)
-        files.finish(episode)
+        if job.notes:
+            files.finish(episode)
+    return [] if job.notes else job.episodes
 
 
 def _device(rank: int) -> torch.device:

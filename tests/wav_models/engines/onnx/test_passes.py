@@ -110,6 +110,22 @@ def image_negative() -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
 
 
+def reshaped(shapes: list[list[int]]) -> Any:
+    """y = x [2, 6, 5] in one shape after the other."""
+    names = ["x", *(f"x{i}" for i in range(1, len(shapes))), "y"]
+    nodes = [
+        helper.make_node("Reshape", [names[i], f"s{i}"], [names[i + 1]], name=f"reshape{i}") for i in range(len(shapes))
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "shapes",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 6, 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 4, 5])],
+        [numpy_helper.from_array(np.array(shape, np.int64), f"s{i}") for i, shape in enumerate(shapes)],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+
+
 def finished(part: Any, output: str, directory: Path, *, quantize: bool) -> tuple[list[Any], Any]:
     """Nodes and session of a graph that is one part."""
     composer = OnnxComposer("graph", 20)
@@ -175,6 +191,17 @@ def test_what_something_else_reads_keeps_its_factor(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "graph.onnx", providers=["CPUExecutionProvider"])
     before, after = session.run(["s", "y"], {"x": RNG.normal(size=(2, 5, 64)).astype(np.float32)})
     np.testing.assert_allclose(after, before * GATES, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "left"), [([[12, 5], [60], [3, 4, -1]], 1), ([[4, 3, 5], [3, 4, 5]], 1), ([[3, 20], [0, 4, 5]], 2)]
+)
+def test_shapes_in_between_are_left_out(shapes: list[list[int]], left: int, tmp_path: Path) -> None:
+    """Not those that a later one takes a size over from."""
+    nodes, session = finished(reshaped(shapes), "y", tmp_path, quantize=False)
+    x = RNG.normal(size=(2, 6, 5)).astype(np.float32)
+    np.testing.assert_array_equal(session.run(None, {"x": x})[0], x.reshape(3, 4, 5))
+    assert [node.op_type for node in nodes] == ["Reshape"] * left
 
 
 def test_bytes_are_numbers_between_the_borders(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from wav_models.engines import parity, select
 from wav_models.engines.base import Engine, EngineError, EngineOptions
 from wav_models.engines.export import ExportTarget, cache_directory, export, export_directory
 from wav_models.engines.manifest import MANIFEST, Measurement, PlanShape, read_manifest
+from wav_models.engines.onnx.operators import ATTENTION_OPSET, OPSET
 from wav_models.engines.parity import TOLERANCES, Trial, compare_graphs, compare_plans
 from wav_models.engines.runtimes import load_engine
 from wav_models.engines.runtimes import onnxruntime as onnx_runner
@@ -209,6 +210,14 @@ def test_sizes_that_were_not_exported_are_named(engine: Engine, trial: Trial) ->
         engine.evaluate(futures, trial.value_noise, 5)
 
 
+@pytest.mark.parametrize(
+    ("precision", "opset"), [("int8", ATTENTION_OPSET), ("fp32", ATTENTION_OPSET), ("fp16", OPSET)]
+)
+def test_attention_is_the_standards_on_a_cpu(precision: str, opset: int) -> None:
+    """Whose kernel is faster there than the runtime's own."""
+    assert onnx_runner.RUNTIME.dialect(precision).opset == opset
+
+
 def test_a_missing_provider_is_named(checkpoint: Checkpoint, exported: Path) -> None:
     with pytest.raises(EngineError, match="ONNX Runtime has no NoSuchProvider; available: .*CPUExecutionProvider"):
         load_engine(exported, checkpoint, WordEncoder(), EngineOptions(providers=("NoSuchProvider",)))
@@ -259,7 +268,7 @@ def measured(**changes: Any) -> Callable[[Path], None]:
     ("damage", "message"),
     [
         (edited(checkpoint_sha256="0" * 64), "made for checkpoint_sha256 000"),
-        (edited(format=0), "made for format 0, but this is 6"),
+        (edited(format=0), "made for format 0, but this is 7"),
         (edited(precision="fp16"), "made for precision fp16, but this is fp32"),
         (edited(runtime="onnxruntime 0.1"), "made for runtime onnxruntime 0.1, but this is"),
         (edited(shape={**SHAPE.__dict__, "num_value_samples": 9}), "made for num_value_samples 9, but this is 2"),

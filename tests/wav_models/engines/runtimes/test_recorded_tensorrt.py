@@ -288,7 +288,7 @@ def test_attention_is_one_operator_where_the_parser_reads_that(
         IAttentionInputLayer=None,
     )
     monkeypatch.setattr(tensorrt, "tensorrt_module", lambda: trt)
-    assert RUNTIME.dialect().opset == opset
+    assert RUNTIME.dialect("fp16").opset == opset
 
 
 def test_a_gpu_that_tensorrt_for_rtx_does_not_serve_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

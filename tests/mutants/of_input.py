@@ -24,7 +24,6 @@ MUTANTS: Final = [
         ("tests/wav_models/test_configuration.py",),
         {
             "unknown_key_taken": ("        if key not in known:\n", "        if False:\n"),
-            "unknown_parameter_taken": ("        if name not in valid:\n", "        if False:\n"),
             "truth_is_a_number": ("    elif isinstance(value, bool):\n        fits = hint is bool\n", ""),
             "infinite_taken": ("if -_MAX_NUMBER <= value <= _MAX_NUMBER:", "if True:"),
             "range_without_end": ("and number <= self.high", "and True"),
@@ -33,6 +32,15 @@ MUTANTS: Final = [
             "setting_given_twice": ("        if key in seen:\n", "        if False:\n"),
             "default_of_the_class_in_every_place": ("_defaults_in(known[key], values))", "{})"),
             "list_too_long_taken": ("    if len(items) != len(hints):\n        raise _Misfit(value, hint)\n", "    hints = hints[: len(items)]\n    items = items[: len(hints)]\n"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/checkpoint_files.py",
+        ("tests/wav_models/test_checkpoint_files.py",),
+        {
+            "damaged_weights_loaded": ("            self._compare(name)\n            return read_tensors", "            return read_tensors"),
+            "link_out_of_it_followed": ("if not path.resolve(strict=True).is_relative_to(self.directory.resolve()):", "if False:"),
+            "lost_file_not_missed": ("        if missing:\n", "        if False:\n"),
         },
     ),
     *mutants_of(
@@ -50,6 +58,16 @@ MUTANTS: Final = [
         {
             "two_systems": ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
             "lock_on_a_file_that_may_go": ("os.open(directory, os.O_RDONLY | os.O_DIRECTORY)", "os.open(note, os.O_RDWR | os.O_CREAT)"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/bringup/supervisor.py",
+        ("tests/wav_policy/bringup/test_supervisor.py",),
+        {
+            "parks_after_a_death": ("        return managed + [child for child in backwards if not child.managed]\n", "        return backwards\n"),
+            "everybody_has_a_moment": ("_stop_group(child.process, child.stop_time)", "_stop_group(child.process, 0.1)"),
+            "children_are_left": ("            os.killpg(process.pid, number)\n", "            os.kill(process.pid, number)\n"),
+            "last_word_is_the_cause": ("if not self._cause and (fatal := _FATAL.search(line)):", "if fatal := _FATAL.search(line):"),
         },
     ),
     *mutants_of(

@@ -49,15 +49,15 @@ system-packages:
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) with $(PYTHON); this takes some minutes"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@began=$$(date +%s); while sleep 5; do \
-			size=$$(du -sm $(VENV) | cut -f1); seconds=$$(($$(date +%s) - began)); left=; \
+			size=$$(du -sm $(VENV) 2>/dev/null | cut -f1); size=$${size:-0}; seconds=$$(($$(date +%s) - began)); left=; \
 			if [ $$size -gt 300 ] && [ $$size -lt $(MEGABYTES) ]; then \
 				left=", about $$((1 + seconds * ($(MEGABYTES) - size) / size / 60)) min left"; fi; \
 			echo "  $$size of some $(MEGABYTES) MB after $$seconds s$$left"; done & \
-		trap "kill $$!" EXIT; \
-		set -o pipefail; PYTHONWARNINGS="ignore:Editable installation" \
+		trap "kill $$!" EXIT; set -e -o pipefail; \
+		$(PYTHON) -m venv $(VENV); \
+		$(BIN)/python -m pip install --quiet --upgrade pip; \
+		PYTHONWARNINGS="ignore:Editable installation" \
 		$(BIN)/python -m pip install --progress-bar off $(PIP_ARGS) -c constraints.txt -e '.[dev]' \
 		| sed -un -e '/^ *Downloading .* MB)/p' -e 's/^Installing collected packages:.*/Installing all of it/p'
 	@$(BIN)/python -m wav_policy.bringup.ament

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def test_who_makes_and_checks_and_labels_a_dataset_through_a_pipe_reads_how_far_
     dataset = str(tmp_path / "ours")
     for line, doing in (
         (f"demonstrate --task bowl --episodes 1 --out {dataset} --workers 1", "recording"),
+        ("demonstrate --dry-run --task bowl --episodes 1 --workers 1", "playing"),
         (f"dataset check {dataset} --workers 1", "checking"),
         (f"dataset check {dataset} --workers 1 --json", "checking"),
         (f"label {dataset} --workers 1", "labelling"),
@@ -61,4 +63,18 @@ def test_a_bar_is_for_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setenv("TERM", "xterm")
     with progress.progress("labelling") as tell:
         tell(1, 2)
-    assert "1/2" in capsys.readouterr().err
+        tell.say("half of it [is] done")
+        print("a result")
+    said = capsys.readouterr()
+    assert "1/2" in said.err
+    assert "half of it [is] done" in said.err
+    assert said.out == "a result\n"  # what goes to a file is not drawn beside the bar
+
+
+def test_whoever_speaks_is_not_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "_SILENCE", 1.0)
+    with progress.progress("labelling") as tell:
+        for _ in range(30):
+            tell.say("a line")
+            time.sleep(0.05)
+    assert capsys.readouterr().err == 30 * "a line\n"

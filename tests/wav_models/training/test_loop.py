@@ -77,6 +77,20 @@ def test_loss_decreases(name: str, model: WAVModel, batches: Batches, loop_confi
     assert state.progress.samples == 80 * loop_config.batch_size
 
 
+def test_the_first_step_is_not_waited_for_in_silence(
+    model: WAVModel,
+    batches: Batches,
+    loop_config: LoopConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("wav_models.progress._SILENCE", 0.001)
+    stage = watched("video", model, batches)
+    train(stage, loop_config, Budget(steps=2), 0, tmp_path / "state.safetensors", report=lambda _: None)
+    assert "[video] the first step ... 0 s" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("formats", [{torch.float32}, {torch.float32, torch.bfloat16}])
 def test_bfloat16_is_for_processors_that_multiply_it(
     formats: set[torch.dtype],

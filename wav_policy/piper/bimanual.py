@@ -232,7 +232,7 @@ class BimanualPiper:
         """
         sides: list[str] = []
         errors: list[PiperError] = []
-        for arm in self.arms:
+        for arm in sorted(self.arms, key=lambda arm: arm.link.outage != ""):  # one that is not heard is waited for
             try:
                 sides += [arm.side] if act(arm) else []
             except PiperError as error:

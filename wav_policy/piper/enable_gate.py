@@ -13,7 +13,7 @@ from wav_policy.piper.frames import NUM_JOINTS
 TOLERANCE: Final = math.radians(0.5)
 """The firmware moves an arm into its limits when it is enabled: by so much at most [rad]."""
 
-_STROKE_TOLERANCE: Final = 0.01
+_STROKE_TOLERANCE: Final = 0.005
 """The same of a gripper, which seldom says exactly 0 where it is closed [m]."""
 
 _MAX_ANGLE: Final = 2 * math.pi  # rad; no joint of a Piper turns that far

@@ -293,8 +293,17 @@ def test_an_arm_is_disabled_also_when_the_other_one_is_silent(tmp_path: Path, wa
         robot.enable()
         left_arm.faults = FaultSet.parse("silence")
         wait_until(lambda: robot.left.inhibit() is not None)
+        asked, off, set_power = time.monotonic(), [], right.set_power
+
+        def note(on: bool) -> None:
+            off.append(time.monotonic())
+            set_power(on)
+
+        right.set_power = note  # type: ignore[method-assign]
         with pytest.raises(BusSilentError, match=r"left arm.*The right arm is off\."):
             robot.disable()
+        assert time.monotonic() - asked > 1.0, "a silent one is given a moment"
+        assert off[0] - asked < 0.9, "for which the other one does not wait"
         assert left.powered, "not known, so not touched"
         assert not right.powered
         assert not right_arm.firmware._gripper_on

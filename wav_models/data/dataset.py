@@ -281,9 +281,11 @@ class Dataset:
         path, version = self.root / INFO_PATH, info["codebase_version"]
         if version != CODEBASE_VERSION:
             raise DatasetError(f"{path}: codebase_version {version!r}, not {CODEBASE_VERSION}; {CONVERT}")
-        robot = robot or robot_of(info)
+        its = robot_of(info)
+        robot = robot or its
         for fault in header_faults(info, robot):
-            raise DatasetError(f"{path}: {fault}; {CONVERT}")
+            is_of_another = its.name != robot.name and next(header_faults(info, its), None) is None
+            raise DatasetError(f"{path}: {fault}; {f'it is of {its.name}' if is_of_another else CONVERT}")
         return info, robot
 
     def _episode_rows(self) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -349,11 +349,18 @@ def _read_lines(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     try:
         for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
             if line.strip():
-                row = parse_json(line)
-                if not isinstance(row, dict):
-                    raise DatasetError(f"{path}: line {number} is no JSON object")
-                yield path, row
+                yield path, _read_object(line, f"{path}: line {number}")
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: damaged: {error}") from error
+
+
+def _read_object(text: str, where: str) -> dict[str, Any]:
+    try:
+        row = parse_json(text)
+    except ValueError as error:
+        raise DatasetError(f"{where} is damaged: {error}") from error
+    if not isinstance(row, dict):
+        raise DatasetError(f"{where} is no JSON object")
+    return row

@@ -47,6 +47,24 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: dict[str, Any]) -> None:
         opened(tmp_path, {**LINE, **line})
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"length": ', r"episodes\.jsonl: line 2 is damaged: Expecting"),
+        (b"[" * 100_000, r"episodes\.jsonl: line 2 is damaged: nested too deeply"),
+        (b"[1]", r"/episodes\.jsonl: line 2 is no JSON object$"),
+        (b'{"tasks": ["f\xfcr"]}', r"episodes\.jsonl: damaged: 'utf-8'"),
+    ],
+)
+def test_what_is_no_line_is_named_by_its_number(tmp_path: Path, line: bytes, said: str) -> None:
+    opened(tmp_path, LINE)
+    path = tmp_path / "meta/episodes.jsonl"
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(DatasetError, match=said) as raised:
+        MappedDataset(tmp_path, DataMapping(fps=10), BIMANUAL_PIPER)
+    assert str(raised.value).count("episodes.jsonl") == 1
+
+
 def test_of_a_joint_that_is_named_twice_nobody_takes_the_first() -> None:
     names = [*BIMANUAL_PIPER.state_names, "left_joint_1.pos"]
     for mapping in (DataMapping(), DataMapping(joints=BIMANUAL_PIPER.state_names)):

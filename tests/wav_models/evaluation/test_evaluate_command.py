@@ -120,7 +120,8 @@ def test_a_diagnosis_is_of_one_robot(
     (tmp_path / "meta/info.json").write_text(json.dumps(info))
     diagnose = ["evaluate", "--diagnose", "--data", str(tmp_path), "--checkpoint"]
     assert main([*diagnose, str(random_checkpoint)]) == 2
-    assert "meta/info.json: observation.state has shape [8]; bimanual_piper has [14]" in capsys.readouterr().err
+    said = "meta/info.json: observation.state has shape [8]; bimanual_piper has [14]; it is of libero_panda"
+    assert said in capsys.readouterr().err
     assert main([*diagnose, str(repository / "checkpoints/wav-tiny-libero")]) == 2
     assert "is of the robot libero_panda, the simulator of bimanual_piper: " in capsys.readouterr().err
 

@@ -195,6 +195,7 @@ def test_a_cluster_encodes_the_same(
         found.append(np.load(tmp_path / name / "latents.npy"))
     np.testing.assert_array_equal(found[0], found[1])
     assert found[0].any(axis=(1, 2, 3)).all()
+    assert len({key for key, *_ in cluster.scheduler.transition_log if str(key).startswith("_encode")}) == 3
 
 
 @pytest.mark.parametrize("arguments", [["video"], ["latents", "--workers", "2"]])

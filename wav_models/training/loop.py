@@ -335,9 +335,9 @@ class _Loop:
         if not self.worker.is_main or self.worker.is_sharded:
             return
         self._say("looking at held-out observations")  # minutes, on a CPU
-        waiting = telling(f"[{self.stage.name}] held-out observations")
-        with waiting, averaged_weights(self.state), torch.no_grad():
-            metrics = self.stage.evaluate()
+        with telling(f"[{self.stage.name}] held-out observations"):  # noqa: SIM117
+            with averaged_weights(self.state), torch.no_grad():
+                metrics = self.stage.evaluate()
         if metrics:
             self._record(metrics)
             self._say(f"held out: {_format(metrics)}")

@@ -52,8 +52,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@began=$$(date +%s); while sleep 5; do \
 			size=$$(du -sm $(VENV) 2>/dev/null | cut -f1); size=$${size:-0}; seconds=$$(($$(date +%s) - began)); left=; \
 			if [ $$size -gt 300 ] && [ $$size -lt $(MEGABYTES) ]; then \
-				left=", about $$((1 + seconds * ($(MEGABYTES) - size) / size / 60)) min left"; fi; \
-			echo "  $$size of some $(MEGABYTES) MB after $$seconds s$$left"; done & \
+				left=", at most $$((1 + seconds * ($(MEGABYTES) - size) / size / 60)) min left"; fi; \
+			echo "  $$size of at most $(MEGABYTES) MB after $$seconds s$$left"; done & \
 		trap "kill $$!" EXIT; set -e -o pipefail; \
 		$(PYTHON) -m venv $(VENV); \
 		$(BIN)/python -m pip install --quiet --upgrade pip; \

@@ -71,6 +71,16 @@ MUTANTS: Final = [
         },
     ),
     *mutants_of(
+        "wav_policy/nodes/lifecycle_manager.py",
+        ("tests/wav_policy/nodes/test_lifecycle_manager.py",),
+        {
+            "parks_though_one_is_gone": ("        orderly = orderly and State.PRIMARY_STATE_UNKNOWN not in states.values()\n", ""),
+            "parks_after_a_failed_start": ("    if orderly:\n        return", "    if True:\n        return"),
+            "down_as_it_came_up": ("for name in reversed(self.config.node_names)}", "for name in self.config.node_names}"),
+            "clients_are_offers": ("self._client(Trigger, service).service_is_ready, service)", "lambda: service.lstrip('/') in str(self.get_service_names_and_types()), service)"),
+        },
+    ),
+    *mutants_of(
         "wav_policy/nodes/runtime/camera_subscriptions.py",
         ("tests/wav_policy/nodes/test_camera_subscriptions.py",),
         {

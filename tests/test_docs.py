@@ -294,6 +294,17 @@ def test_links_outside_the_site(page: Path) -> None:
     assert dead_links(page.read_text(), page.parent) == []
 
 
+def test_the_front_door_is_short() -> None:
+    """README on a few screens, the commands of each door on one."""
+    readme = OUTSIDE[0].read_text()
+    assert len(readme.splitlines()) <= 120
+    doors = re.findall(r"\]\(docs/(try_it|my_\w+)\.md\) \|", readme)
+    assert len(doors) == 4
+    for door in doors:
+        commands = "".join(block for _, block in BLOCK.findall((ROOT / f"docs/{door}.md").read_text()))
+        assert len(commands.splitlines()) <= 40, door
+
+
 def test_the_newest_release_is_the_same_everywhere() -> None:
     """Package, ROS package, citation and the newest heading of the changelog, which has a date."""
     (version, date), *_ = re.findall(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+T = TypeVar("T")
 
 _SILENCE: Final = 5.0
 """Longest time without a word [s]."""
@@ -56,6 +58,14 @@ def progress(doing: str) -> Iterator[Tell]:
         redirect_stdout=sys.stdout.isatty(),  # what goes to a file goes there
     ) as bar:
         yield _Bar(bar)
+
+
+def told(doing: str, things: Iterable[T], total: int) -> Iterator[T]:
+    """The things, one after the other, and how many of them are done meanwhile."""
+    with progress(doing) as tell:
+        for done, thing in enumerate(things):
+            tell(done, total)
+            yield thing
 
 
 def time_left(seconds: float) -> str:

@@ -12,6 +12,7 @@ from wav_models.data.label_settings import label_conflict
 from wav_models.data.mapped_dataset import MappedDataset
 from wav_models.data.mapping import DataMapping
 from wav_models.embodiment import Embodiment
+from wav_models.progress import progress
 from wav_models.words import counted
 
 NUM_SHOWN = 5
@@ -110,10 +111,13 @@ class DatasetGroup:
             DatasetError: naming the first problems and how many there are.
         """
         for dataset in self.datasets:
-            found, option = check_dataset(dataset.root, robot=dataset.robot, workers=workers), ""
-            if isinstance(dataset, MappedDataset):
-                found, option = check_mapped(dataset), " --mapping FILE"
-            problems = [problem for problem in found if problem.severity == "error"]
+            option = " --mapping FILE" if isinstance(dataset, MappedDataset) else ""
+            with progress(f"checking {dataset.root.name}") as tell:
+                if isinstance(dataset, MappedDataset):
+                    found = check_mapped(dataset, on_progress=tell)
+                else:
+                    found = check_dataset(dataset.root, robot=dataset.robot, workers=workers, on_progress=tell)
+                problems = [problem for problem in found if problem.severity == "error"]
             if problems:
                 shown = "; ".join(f"{problem.where}: {problem.message}" for problem in problems[:NUM_SHOWN])
                 raise DatasetError(

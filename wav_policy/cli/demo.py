@@ -17,6 +17,7 @@ from wav_models import project_files
 from wav_models.command_line import Port, parsed
 from wav_models.configuration import AtLeastOne, Count, Positive, read
 from wav_models.endings import OK, is_interrupt
+from wav_models.progress import time_left
 from wav_policy.bringup import paths
 from wav_policy.bringup.arguments import DEFAULT_CHECKPOINT, LaunchArguments, parse
 from wav_policy.bringup.discovery import limit_to_this_host
@@ -151,7 +152,7 @@ class Demo:
 
     def run(self, screen: Screen) -> None:
         """All episodes; every finished one is in the report, also when interrupted."""
-        first = self._arguments.seed
+        first, began = self._arguments.seed, time.monotonic()
         for number, seed in enumerate(range(first, first + self._arguments.episodes), start=1):
             title = f"episode {number} of {self._arguments.episodes}, seed {seed}"
             screen.refresh("arms go home")
@@ -160,7 +161,9 @@ class Demo:
             result = self._play(seed, title, screen)
             self._report.episodes.append(result)
             verdict = "success" if result.success else "no success"
-            screen.say(f"{title}: {verdict} after {result.seconds:.1f} s; {self._brief()}")
+            rest = self._arguments.episodes - number
+            left = f"; {time_left((time.monotonic() - began) / number * rest)}" if rest else ""
+            screen.say(f"{title}: {verdict} after {result.seconds:.1f} s; {self._brief()}{left}")
 
     def _brief(self) -> str:
         rows = dict(self._report.rows())

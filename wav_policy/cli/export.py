@@ -180,6 +180,7 @@ def _verify(checkpoint: Checkpoint, directory: Path, planner: PlannerConfig, arg
     engines = (reference, half, engine)
     clock = time.process_time if arguments.threads == 1 and engine.name == "onnxruntime" else time.perf_counter
     with progress("comparing with torch") as tell:
+        tell(0, 4)
         agreements = compare_graphs(reference, engine, trial)
         tell(1, 4)
         times = measure(engines, trial, arguments.repeat, clock=clock)

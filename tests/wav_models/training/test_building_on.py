@@ -70,7 +70,7 @@ def test_a_checkpoint_is_built_on_with_another_labs_data(
     start = ["--start", str(base)]
     assert main(["latents", *common, *start]) == 0
     assert main(["action", *common, *start, "--steps", "2", "--set", "action.loop.learning_rate=3e-4"]) == 0
-    assert main(["checkpoint", *common]) == 1
+    assert main(["checkpoint", *common]) == 2
     assert "first, or name the checkpoint to build on by --start" in capsys.readouterr().err
     assert main(["checkpoint", *common, *start, "--best"]) == 0
     before, after = load_checkpoint(base), load_checkpoint(tmp_path / "run/checkpoint")

@@ -225,7 +225,7 @@ def test_a_publication_that_was_ended_goes_on(
     (run / "latents.json").unlink()
     (run / "futures.npy").rename(run / "futures.npy.partial")
     (run / "latents.journal").write_text(json.dumps(origin) + "\n0\n1\n2\n")
-    assert main(["video", *common, "--steps", "1"]) == 1
+    assert main(["video", *common, "--steps", "1"]) == 2
     assert "run `wav train latents` first" in capsys.readouterr().err
     assert main(["latents", *common]) == 0
     assert "[latents] 0 of 3 episodes" in capsys.readouterr().out

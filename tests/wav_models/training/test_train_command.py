@@ -491,7 +491,7 @@ def test_more_gpus_than_there_are_is_refused(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert main(["video", "--data", ".", "--out", "y", "--steps", "1", "--devices", "2"]) == 2
-    assert "devices is 2; this machine has 1 GPUs" in capsys.readouterr().err
+    assert "devices is 2; this machine has 1 GPU" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from wav_models.data.dataset_group import DatasetGroup
 from wav_models.data.durable import write_json
 from wav_models.data.samples import frames_per_step, step_actions
 from wav_models.presets import ModelConfig
+from wav_models.progress import progress, told
 from wav_models.rewards.label import label_episode
 from wav_models.rewards.label_config import LabelConfig
 from wav_models.training.state import StateError, load_json, load_tensors, save_tensors
@@ -32,6 +33,8 @@ appended to it makes others of them, and they are encoded again.
 """
 
 FRAMES, TABLE = "frames.npy", "table.safetensors"
+PARTS: Final = 16
+"""Of the work of a process, each of which is told when it is done."""
 _ARRAYS: Final = ("states", "actions", "values", "starts", "imitated")
 _ANEW: Final = "remove it, it is made anew"
 
@@ -176,7 +179,7 @@ def read_table(
     dataset.check_labels()
     columns: dict[str, list[NDArray[np.float64]]] = {"states": [], "actions": [], "values": []}
     identities = []
-    for number, episode in enumerate(dataset):
+    for number, episode in enumerate(told("reading the data", dataset, len(dataset))):
         values = episode.values
         if values is None and dataset.is_mapped(number):
             values = label_episode(model.embodiment, episode, labels or LabelConfig())
@@ -220,12 +223,12 @@ def cache_frames(dataset: DatasetGroup, model: ModelConfig, path: Path, num_proc
     if known:
         frames[: int(starts[known])] = load_frames(path)
     frames.flush()
-    jobs = [
-        (dataset, model, partial, range(known + first, len(dataset), num_processes), starts)
-        for first in range(num_processes)
-    ]
-    with worker_pool(num_processes) as pool:
-        list(pool.map(_decode_episodes, jobs))
+    parts = min(len(dataset) - known, PARTS * num_processes)
+    jobs = [(dataset, model, partial, range(known + first, len(dataset), parts), starts) for first in range(parts)]
+    with progress("decoding videos") as tell, worker_pool(num_processes) as pool:
+        tell(0, parts)
+        for done, _ in enumerate(pool.map(_decode_episodes, jobs), start=1):
+            tell(done, parts)
     _index_path(path).unlink(missing_ok=True)
     partial.replace(path)
     write_json(_index_path(path), fingerprints(dataset))

@@ -201,7 +201,7 @@ def _check_totals(dataset: Dataset) -> Iterator[Problem]:
     expected = {"total_episodes": len(dataset), "total_frames": sum(e.length for e in dataset.episodes)}
     for name, number in expected.items():
         if dataset.info.get(name) != number:
-            message = f"{name} is {dataset.info.get(name)}, the episode table has {number}"
+            message = f"{name} is {dataset.info.get(name)!r}, the episode table has {number}"
             yield Problem("error", INFO_PATH, message, "an interrupted recording: recording more repairs it")
 
 

@@ -103,6 +103,7 @@ class DatasetWriter:
         self.info = self._load_info(expected_info)
         mend_lines(self.root, OUR_COLUMNS)
         self.rows, self._row_files = self._load_rows()
+        self._require_whole_table()
         self.tasks = self._load_tasks()
         self.stats: dict[str, FeatureStats] = {}
         for row, path in zip(self.rows, self._row_files, strict=True):
@@ -271,6 +272,10 @@ class DatasetWriter:
     def _load_info(self, expected: dict[str, Any]) -> dict[str, Any]:
         path = self.root / INFO_PATH
         if not path.is_file():
+            if next((self.root / "data").glob("*/*.parquet"), None) is not None:
+                raise DatasetError(
+                    f"{path}: no such file beside data; restore it from a copy, or use another directory"
+                )
             return expected
         if next((self.root / "meta/episodes").glob("*/*.parquet"), None) is not None:
             Dataset(self.root, robot=self.robot)  # raises where what is there cannot be read
@@ -305,6 +310,16 @@ class DatasetWriter:
         found = [(row, path) for path in files for row in _read_rows(path)]
         found.sort(key=lambda entry: int(entry[0]["episode_index"]))
         return [row for row, _ in found], [path for _, path in found]
+
+    def _require_whole_table(self) -> None:
+        """DatasetError where lines of the episode table are lost: what they named would pass for leftovers, and be
+        removed. One may be missing, where `remove_last` was killed."""
+        table, told = self.root / "meta/episodes", self.info.get("total_episodes")
+        if isinstance(told, int) and told > len(self.rows) + (1 if table.is_dir() else 0):
+            raise DatasetError(
+                f"{table}: has {len(self.rows)} episodes, {INFO_PATH} tells {told}; restore it from a copy, or use "
+                "another directory"
+            )
 
     def _load_tasks(self) -> list[str]:
         path = self.root / TASKS_PATH

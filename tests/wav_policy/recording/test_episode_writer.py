@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -459,6 +460,20 @@ def test_damaged_metadata_is_a_named_error_and_nothing_is_lost(tmp_path: Path, n
     with pytest.raises(DatasetError, match=path.name):
         open_writer(tmp_path)
     assert all(p.read_bytes() == content for p, content in before.items())
+
+
+@pytest.mark.parametrize("lost", ["meta", "meta/info.json", "meta/episodes", "two lines"])
+def test_what_lost_its_table_is_not_taken_for_leftovers(tmp_path: Path, lost: str) -> None:
+    with open_writer(tmp_path) as writer:
+        for seed in range(3):
+            record(writer, 4, seed)
+    for name in [f"meta/episodes/chunk-000/file-00{n}.parquet" for n in (1, 2)] if lost == "two lines" else [lost]:
+        path = tmp_path / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = {path for path in tmp_path.rglob("*") if path.suffix in (".parquet", ".mp4")}
+    with pytest.raises(DatasetError, match="restore it from a copy, or use another directory"):
+        open_writer(tmp_path)
+    assert {path for path in tmp_path.rglob("*") if path.suffix in (".parquet", ".mp4")} == before
 
 
 def test_where_a_dataset_cannot_be_locked_nobody_else_is_blamed(

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wav_models.data.dataset import Dataset, DatasetError, read_json, read_tasks
 from wav_models.data.durable import publish, stage_parquet, sync, write_json, write_parquet
-from wav_models.data.episode_lines import mend_lines, place_of
+from wav_models.data.episode_lines import mend_lines, place_of, require_all_lines
 from wav_models.data.layout import (
     CHUNKS_SIZE,
     DATA_PATH,
@@ -103,7 +103,7 @@ class DatasetWriter:
         self.info = self._load_info(expected_info)
         mend_lines(self.root, OUR_COLUMNS)
         self.rows, self._row_files = self._load_rows()
-        self._require_whole_table()
+        require_all_lines(self.root, self.info, len(self.rows))
         self.tasks = self._load_tasks()
         self.stats: dict[str, FeatureStats] = {}
         for row, path in zip(self.rows, self._row_files, strict=True):
@@ -310,16 +310,6 @@ class DatasetWriter:
         found = [(row, path) for path in files for row in _read_rows(path)]
         found.sort(key=lambda entry: int(entry[0]["episode_index"]))
         return [row for row, _ in found], [path for _, path in found]
-
-    def _require_whole_table(self) -> None:
-        """DatasetError where lines of the episode table are lost: what they named would pass for leftovers, and be
-        removed. One may be missing, where `remove_last` was killed."""
-        table, told = self.root / "meta/episodes", self.info.get("total_episodes")
-        if isinstance(told, int) and told > len(self.rows) + (1 if table.is_dir() else 0):
-            raise DatasetError(
-                f"{table}: has {len(self.rows)} episodes, {INFO_PATH} tells {told}; restore it from a copy, or use "
-                "another directory"
-            )
 
     def _load_tasks(self) -> list[str]:
         path = self.root / TASKS_PATH

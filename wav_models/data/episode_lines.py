@@ -36,17 +36,16 @@ def misplaced_lines(root: Path) -> Iterator[Path]:
 def require_all_lines(root: Path, info: Mapping[str, Any], count: int) -> None:
     """DatasetError where the table has lost lines: what they named would pass for leftovers, and be removed.
 
-    One may be missing, where taking out the last episode was interrupted.
-
     Args:
         root: dataset directory, which is going to be written to.
         info: its `meta/info.json`.
         count: how many lines there are.
     """
-    table, told = root / "meta/episodes", info.get("total_episodes")
-    if isinstance(told, int) and told > count + (1 if table.is_dir() else 0):
+    told = info.get("total_episodes")
+    if isinstance(told, int) and told > count:
         raise DatasetError(
-            f"{table}: has {count} episodes, {INFO_PATH} tells {told}; restore it from a copy, or use another directory"
+            f"{root / 'meta/episodes'}: has {count} episodes, {INFO_PATH} tells {told}; restore it from a copy, or use "
+            "another directory"
         )
 
 

@@ -237,6 +237,8 @@ class DatasetWriter:
         path = self._row_files[-1]
         if pq.read_metadata(path).num_rows != 1:
             raise DatasetError(f"{path}: the last episode shares this file with others; only those recorded here go")
+        set_totals(self.info, self.num_episodes - 1, self.num_frames - int(self.rows[-1]["length"]))
+        write_json(self.root / INFO_PATH, self.info)  # first: where lines are fewer than is told, some are lost
         path.unlink()
         sync(path.parent)
         self._open(self.info)

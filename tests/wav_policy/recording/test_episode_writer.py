@@ -12,6 +12,7 @@ import textwrap
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pyarrow as pa
@@ -257,8 +258,10 @@ def test_a_disk_that_is_full_after_the_commit_costs_nothing(
 def test_interrupted_commit_is_undone(tmp_path: Path) -> None:
     with open_writer(tmp_path) as writer:
         record(writer, 3, 0)
+        told = (tmp_path / "meta/info.json").read_bytes()
         record(writer, 4, 1)
     (tmp_path / "meta/episodes/chunk-000/file-001.parquet").unlink()
+    (tmp_path / "meta/info.json").write_bytes(told)  # it is written after the line
     (tmp_path / "data/chunk-000/.file-001.parquet.partial").write_bytes(b"PAR1")
     with open_writer(tmp_path) as writer:
         assert writer.num_frames == 3
@@ -266,6 +269,21 @@ def test_interrupted_commit_is_undone(tmp_path: Path) -> None:
         assert not list(tmp_path.rglob("*.partial"))
         assert record(writer, 5, 2) == 1
     assert [len(episode) for episode in Dataset(tmp_path)] == [3, 5]
+
+
+def test_a_removal_that_ends_half_way_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its line is gone, and not taken for lost."""
+    with open_writer(tmp_path) as writer:
+        for seed in range(2):
+            record(writer, 4, seed)
+        monkeypatch.setattr(episode_writer, "sync", MagicMock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            writer.remove_last()
+    monkeypatch.undo()
+    with open_writer(tmp_path) as writer:
+        assert writer.num_episodes == 1
+        assert not (tmp_path / "data/chunk-000/file-001.parquet").exists()
+        assert record(writer, 5, 2) == 1
 
 
 def split_off(root: Path, kept: int) -> None:
@@ -462,7 +480,10 @@ def test_damaged_metadata_is_a_named_error_and_nothing_is_lost(tmp_path: Path, n
     assert all(p.read_bytes() == content for p, content in before.items())
 
 
-@pytest.mark.parametrize("lost", ["meta", "meta/info.json", "meta/episodes", "two lines"])
+LAST_LINE = "meta/episodes/chunk-000/file-002.parquet"
+
+
+@pytest.mark.parametrize("lost", ["meta", "meta/info.json", "meta/episodes", "two lines", LAST_LINE])
 def test_what_lost_its_table_is_not_taken_for_leftovers(tmp_path: Path, lost: str) -> None:
     with open_writer(tmp_path) as writer:
         for seed in range(3):

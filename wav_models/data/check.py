@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 from wav_models.data.check_episode import Problem, check_episode, check_mapped_episode
 from wav_models.data.conventions import Conventions, missing_names
 from wav_models.data.dataset import CONVERT, Dataset, DatasetError, read_info, read_json, read_tasks
-from wav_models.data.episode_lines import misplaced_lines
+from wav_models.data.episode_lines import misplaced_lines, require_all_lines
 from wav_models.data.header import header_faults, robot_of
 from wav_models.data.label_settings import label_conflict
 from wav_models.data.layout import (
@@ -34,6 +34,7 @@ from wav_models.words import counted
 from wav_models.worker_pool import worker_pool
 
 _RESTORE = "restore it from a copy"
+_LOST = "lines of the episode table are lost: restore meta/episodes from a copy"
 
 OnProgress: TypeAlias = Callable[[int, int], None]
 
@@ -200,21 +201,31 @@ def _check_header(root: Path, robot: Embodiment | None) -> Iterator[Problem]:
 
 def _check_totals(dataset: Dataset) -> Iterator[Problem]:
     expected = {"total_episodes": len(dataset), "total_frames": sum(e.length for e in dataset.episodes)}
+    remedy = _LOST if _has_lost_lines(dataset) else "an interrupted recording: recording more repairs it"
     for name, number in expected.items():
         if dataset.info.get(name) != number:
-            message = f"{name} is {dataset.info.get(name)}, the episode table has {number}"
-            yield Problem("error", INFO_PATH, message, "an interrupted recording: recording more repairs it")
+            message = f"{name} is {dataset.info.get(name)!r}, the episode table has {number}"
+            yield Problem("error", INFO_PATH, message, remedy)
+
+
+def _has_lost_lines(dataset: Dataset) -> bool:
+    try:
+        require_all_lines(dataset.root, dataset.info, len(dataset))
+    except DatasetError:
+        return True
+    return False
 
 
 def _check_files(dataset: Dataset) -> Iterator[Problem]:
     """Files no episode refers to; LeRobot's loader would read them all the same."""
+    remedy = _LOST if _has_lost_lines(dataset) else "delete it, or move it out of the dataset"
     known = {info.data_file for info in dataset.episodes}
     known |= {part.path for info in dataset.episodes for part in info.videos.values()}
     for pattern in ("data/*/*.parquet", "videos/*/*/*.mp4"):
         for path in sorted(dataset.root.glob(pattern)):
             if path not in known:
                 where = str(path.relative_to(dataset.root))
-                yield Problem("error", where, "belongs to no episode", "delete it, or move it out of the dataset")
+                yield Problem("error", where, "belongs to no episode", remedy)
     for path in sorted(path for path in (dataset.root / STAGING).glob("*") if path.is_dir()):
         message = "an episode that was never finished, or is being recorded now"
         yield Problem("warning", f"{STAGING}/{path.name}", message, "nothing to do: the next recording removes it")

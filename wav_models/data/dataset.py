@@ -46,6 +46,9 @@ CONVERT: Final = "`wav dataset convert` makes one of it, or a `mapping` in the t
 BLOCK: Final = 64
 """Pictures of a camera that are in memory at a time, where they are gone through one after the other."""
 
+MOST: Final = 10**8
+"""Frames of an episode, or episodes: five weeks at 30 Hz. What is damaged is refused before its memory is asked for."""
+
 _EPISODE_COLUMNS: Final = (
     "episode_index",
     "length",
@@ -353,7 +356,7 @@ class Dataset:
     def _episode_info(self, row: dict[str, Any]) -> EpisodeInfo:
         data_file = self._locate(self.info["data_path"], row, "data")
         instruction, extra = row["tasks"][0], parse_json(row.get("extra") or "{}")
-        if not isinstance(instruction, str) or not isinstance(extra, dict):
+        if not isinstance(row["tasks"], list) or not isinstance(instruction, str) or not isinstance(extra, dict):
             raise TypeError(f"tasks {row['tasks']}, extra {extra}")
         return EpisodeInfo(
             index=whole(row["episode_index"]),
@@ -380,10 +383,10 @@ def whole_path(root: Path) -> Path:
 
 
 def whole(number: Any) -> int:
-    """A number that counts, or its text; ValueError or TypeError where it is none."""
+    """A number that counts frames or episodes, or its text; ValueError or TypeError where it is none."""
     count = int(number)
-    if count < 0 or (isinstance(number, float) and number != count):
-        raise ValueError(f"{number} is no number that counts from 0")
+    if not 0 <= count <= MOST or (isinstance(number, float) and number != count):
+        raise ValueError(f"{number} is no number that counts from 0 to {MOST}")
     return count
 
 
@@ -407,7 +410,7 @@ def read_info(root: Path) -> dict[str, Any]:
 def read_json(path: Path, kind: type[J]) -> J:
     """What another JSON file of a dataset says; DatasetError naming the file unless that is of this kind."""
     try:
-        said = parse_json(path.read_text(encoding="utf-8"))
+        said = parse_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore it from a copy") from error
     except ValueError as error:

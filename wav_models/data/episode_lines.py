@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
 from wav_models.data.durable import write_parquet
+from wav_models.data.layout import INFO_PATH
 from wav_models.data.statistics import FeatureStats
-from wav_models.data.tables import read_table
+from wav_models.data.tables import DatasetError, read_table
 
 PLACE: Final = ("meta/episodes/chunk_index", "meta/episodes/file_index")
 """Columns in which a line says which file of the table it stands in."""
@@ -30,6 +31,22 @@ def misplaced_lines(root: Path) -> Iterator[Path]:
         told = table.select([name for name in PLACE if name in table.column_names]).to_pylist()
         if (place := place_of(path)) and any(tuple(row.get(name) for name in PLACE) != place for row in told):
             yield path
+
+
+def require_all_lines(root: Path, info: Mapping[str, Any], count: int) -> None:
+    """DatasetError where the table has lost lines: what they named would pass for leftovers, and be removed.
+
+    Args:
+        root: dataset directory, which is going to be written to.
+        info: its `meta/info.json`.
+        count: how many lines there are.
+    """
+    told = info.get("total_episodes")
+    if isinstance(told, int) and told > count:
+        raise DatasetError(
+            f"{root / 'meta/episodes'}: has {count} episodes, {INFO_PATH} tells {told}; restore it from a copy, or use "
+            "another directory"
+        )
 
 
 def mend_lines(

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from wav_models.data.dataset import Dataset, DatasetError, Episode, read_json
 from wav_models.data.durable import publish, write_json, write_parquet
-from wav_models.data.episode_lines import mend_lines
+from wav_models.data.episode_lines import mend_lines, require_all_lines
 from wav_models.data.label_settings import read_label_settings, with_label_settings
 from wav_models.data.layout import INFO_PATH, STAGING, STATS_PATH, VALUE_KEY, set_totals
 from wav_models.data.lock import DatasetLock
@@ -69,6 +69,7 @@ def label_dataset(
         raise DatasetError(f"{root}: has no episodes to label; record some first")
     with DatasetLock(root, "wav label"):
         dataset = Dataset(root)  # as the last recorder left it
+        require_all_lines(dataset.root, dataset.info, len(dataset))
         stats_path = dataset.root / STATS_PATH
         stats = read_json(stats_path, dict) if stats_path.is_file() else {}
         files: dict[Path, list[int]] = {}

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wav_models.data.dataset import Dataset, DatasetError, read_json, read_tasks
 from wav_models.data.durable import publish, stage_parquet, sync, write_json, write_parquet
-from wav_models.data.episode_lines import mend_lines, place_of
+from wav_models.data.episode_lines import mend_lines, place_of, require_all_lines
 from wav_models.data.layout import (
     CHUNKS_SIZE,
     DATA_PATH,
@@ -104,6 +104,7 @@ class DatasetWriter:
         self.info = self._load_info(expected_info)
         mend_lines(self.root, OUR_COLUMNS)
         self.rows, self._row_files = self._load_rows()
+        require_all_lines(self.root, self.info, len(self.rows))
         self.tasks = self._load_tasks()
         self.stats: dict[str, FeatureStats] = {}
         for row, path in zip(self.rows, self._row_files, strict=True):
@@ -237,6 +238,8 @@ class DatasetWriter:
         path = self._row_files[-1]
         if pq.read_metadata(path).num_rows != 1:
             raise DatasetError(f"{path}: the last episode shares this file with others; only those recorded here go")
+        set_totals(self.info, self.num_episodes - 1, self.num_frames - int(self.rows[-1]["length"]))
+        write_json(self.root / INFO_PATH, self.info)  # first: where lines are fewer than is told, some are lost
         path.unlink()
         sync(path.parent)
         self._open(self.info)
@@ -272,6 +275,10 @@ class DatasetWriter:
     def _load_info(self, expected: dict[str, Any]) -> dict[str, Any]:
         path = self.root / INFO_PATH
         if not path.is_file():
+            if next((self.root / "data").glob("*/*.parquet"), None) is not None:
+                raise DatasetError(
+                    f"{path}: no such file beside data; restore it from a copy, or use another directory"
+                )
             return expected
         if next((self.root / "meta/episodes").glob("*/*.parquet"), None) is not None:
             Dataset(self.root, robot=self.robot)  # raises where what is there cannot be read

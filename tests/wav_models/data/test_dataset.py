@@ -119,6 +119,7 @@ def test_wrong_kind_of_dataset(root: Path, change: Callable[[dict[str, Any]], ob
     [
         ("tasks", []),
         ("length", None),
+        ("length", 10**12),
         ("data/file_index", None),
         ("extra", "null"),
         ("extra", "[" * 100_000),
@@ -192,6 +193,15 @@ def test_what_is_no_rate_is_named_however_a_dataset_is_read(root: Path, fps: obj
 def test_a_camera_that_is_not_described_is_a_camera(root: Path) -> None:
     change_info(root, lambda info: info["features"]["observation.images.top_head"].update(info=[1]))
     assert suggest(root, {}, BIMANUAL_PIPER).mapping.cameras["head"] == "observation.images.top_head"
+
+
+def test_a_text_is_no_list_of_instructions(root: Path) -> None:
+    """Its first letter would be one."""
+    path = root / "meta/episodes/chunk-000/file-001.parquet"
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.set_column(table.column_names.index("tasks"), "tasks", pa.array(["fold"])), path)
+    with pytest.raises(DatasetError, match=r"episode 1 is damaged: TypeError.*tasks fold"):
+        Dataset(root)
 
 
 def test_all_faults_of_the_header_are_reported(root: Path) -> None:

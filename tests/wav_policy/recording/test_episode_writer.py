@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import textwrap
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pyarrow as pa
@@ -256,8 +258,10 @@ def test_a_disk_that_is_full_after_the_commit_costs_nothing(
 def test_interrupted_commit_is_undone(tmp_path: Path) -> None:
     with open_writer(tmp_path) as writer:
         record(writer, 3, 0)
+        told = (tmp_path / "meta/info.json").read_bytes()
         record(writer, 4, 1)
     (tmp_path / "meta/episodes/chunk-000/file-001.parquet").unlink()
+    (tmp_path / "meta/info.json").write_bytes(told)  # it is written after the line
     (tmp_path / "data/chunk-000/.file-001.parquet.partial").write_bytes(b"PAR1")
     with open_writer(tmp_path) as writer:
         assert writer.num_frames == 3
@@ -265,6 +269,21 @@ def test_interrupted_commit_is_undone(tmp_path: Path) -> None:
         assert not list(tmp_path.rglob("*.partial"))
         assert record(writer, 5, 2) == 1
     assert [len(episode) for episode in Dataset(tmp_path)] == [3, 5]
+
+
+def test_a_removal_that_ends_half_way_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its line is gone, and not taken for lost."""
+    with open_writer(tmp_path) as writer:
+        for seed in range(2):
+            record(writer, 4, seed)
+        monkeypatch.setattr(episode_writer, "sync", MagicMock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            writer.remove_last()
+    monkeypatch.undo()
+    with open_writer(tmp_path) as writer:
+        assert writer.num_episodes == 1
+        assert not (tmp_path / "data/chunk-000/file-001.parquet").exists()
+        assert record(writer, 5, 2) == 1
 
 
 def split_off(root: Path, kept: int) -> None:
@@ -459,6 +478,29 @@ def test_damaged_metadata_is_a_named_error_and_nothing_is_lost(tmp_path: Path, n
     with pytest.raises(DatasetError, match=path.name):
         open_writer(tmp_path)
     assert all(p.read_bytes() == content for p, content in before.items())
+
+
+LAST_LINE = "meta/episodes/chunk-000/file-002.parquet"
+
+
+@pytest.mark.parametrize("lost", ["meta", "meta/info.json", "meta/episodes", "two lines", LAST_LINE])
+def test_what_lost_its_table_is_not_taken_for_leftovers(tmp_path: Path, lost: str) -> None:
+    with open_writer(tmp_path) as writer:
+        for seed in range(3):
+            record(writer, 4, seed)
+    for name in [f"meta/episodes/chunk-000/file-00{n}.parquet" for n in (1, 2)] if lost == "two lines" else [lost]:
+        path = tmp_path / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = {path for path in tmp_path.rglob("*") if path.suffix in (".parquet", ".mp4")}
+    with pytest.raises(DatasetError, match="restore it from a copy, or use another directory"):
+        open_writer(tmp_path)
+    assert {path for path in tmp_path.rglob("*") if path.suffix in (".parquet", ".mp4")} == before
+    if lost == "two lines":  # nor is it forgotten that they were there
+        with pytest.raises(DatasetError, match="has 1 episodes, meta/info.json tells 3; restore"):
+            label_dataset(tmp_path, LabelConfig(image_size=(16, 16)))
+        problems = [str(problem) for problem in check_dataset(tmp_path)]
+        assert any("total_episodes is 3" in text and "are lost: restore" in text for text in problems)
+        assert not any("delete it" in text or "repairs it" in text for text in problems)
 
 
 def test_where_a_dataset_cannot_be_locked_nobody_else_is_blamed(

@@ -75,7 +75,7 @@ def cluster_environment(given: Mapping[str, str]) -> dict[str, str]:
 def _port(given: Mapping[str, str]) -> str:
     """Another one for every step of SLURM's: several may run on a node."""
     job, step = (int(given.get(name, "0")) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
-    return str(PORTS[(17 * job + step) % len(PORTS)])
+    return str(PORTS[(19 * job + step) % len(PORTS)])
 
 
 def _first_node(nodes: str) -> str:

@@ -182,7 +182,8 @@ def test_long_episodes_are_encoded_in_blocks(
     monkeypatch.setattr("wav_models.training.data.latents.BLOCK", 5)
     files = files_of(data, tmp_path)
     assert files.prepare() == [0, 1, 2]
-    _encode(_Encoding(files, DecodedFrames(DatasetGroup([data], BIMANUAL_PIPER), SMALL), ltx_directory, 0, [0, 1, 2]))
+    frames = DecodedFrames(DatasetGroup([data], BIMANUAL_PIPER), SMALL)
+    _encode(_Encoding(files, frames, ltx_directory, True, 0, [0, 1, 2]))
     files.publish()
     for name in ("latents.npy", "futures.npy"):
         np.testing.assert_allclose(np.load(tmp_path / name), np.load(encoded / "run" / name), atol=5e-3, rtol=2e-3)

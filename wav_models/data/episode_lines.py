@@ -13,6 +13,7 @@ from wav_models.data.durable import write_parquet
 from wav_models.data.layout import INFO_PATH
 from wav_models.data.statistics import FeatureStats
 from wav_models.data.tables import DatasetError, read_table
+from wav_models.words import counted
 
 PLACE: Final = ("meta/episodes/chunk_index", "meta/episodes/file_index")
 """Columns in which a line says which file of the table it stands in."""
@@ -44,7 +45,7 @@ def require_all_lines(root: Path, info: Mapping[str, Any], count: int) -> None:
     told = info.get("total_episodes")
     if isinstance(told, int) and told > count:
         raise DatasetError(
-            f"{root / 'meta/episodes'}: has {count} episodes, {INFO_PATH} tells {told}; restore it from a copy, or use "
+            f"{root / 'meta/episodes'}: has {counted(count, 'episode')}, {INFO_PATH} tells {told}; restore it from a copy, or use "
             "another directory"
         )
 

@@ -369,7 +369,7 @@ def test_a_round_that_does_not_fit_is_said_at_configure_and_of_every_plan(
     outside.activate()
     (warning,) = [line for line in capfd.readouterr().err.splitlines() if "WITHOUT planning" in line]
     assert "[WARN]" in warning
-    assert "acting WITHOUT planning: a plan with one round of 2 futures and 1 value samples takes 390 ms" in warning
+    assert "acting WITHOUT planning: a plan with one round of 2 futures and 1 value sample takes 390 ms" in warning
     assert "the deadline is 250 ms" in warning
     outside.await_chunks()
     outside.await_message("acting WITHOUT planning: the deadline leaves no time for a round")

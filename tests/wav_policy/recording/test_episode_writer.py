@@ -496,7 +496,7 @@ def test_what_lost_its_table_is_not_taken_for_leftovers(tmp_path: Path, lost: st
         open_writer(tmp_path)
     assert {path for path in tmp_path.rglob("*") if path.suffix in (".parquet", ".mp4")} == before
     if lost == "two lines":  # nor is it forgotten that they were there
-        with pytest.raises(DatasetError, match="has 1 episodes, meta/info.json tells 3; restore"):
+        with pytest.raises(DatasetError, match="has 1 episode, meta/info.json tells 3; restore"):
             label_dataset(tmp_path, LabelConfig(image_size=(16, 16)))
         problems = [str(problem) for problem in check_dataset(tmp_path)]
         assert any("total_episodes is 3" in text and "are lost: restore" in text for text in problems)

@@ -45,8 +45,8 @@ def require_all_lines(root: Path, info: Mapping[str, Any], count: int) -> None:
     told = info.get("total_episodes")
     if isinstance(told, int) and told > count:
         raise DatasetError(
-            f"{root / 'meta/episodes'}: has {counted(count, 'episode')}, {INFO_PATH} tells {told}; restore it from a copy, or use "
-            "another directory"
+            f"{root / 'meta/episodes'}: has {counted(count, 'episode')}, {INFO_PATH} tells {told}; restore "
+            "it from a copy, or use another directory"
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from wav_models.configuration import did_you_mean
-from wav_models.planner.scoring import SCORES, SEARCHES
+from wav_models.planner.scoring import SCORES, SEARCHES, SNR_EPS
 from wav_models.planner.selection import SELECTIONS
 
 
@@ -39,7 +39,7 @@ class PlannerConfig:
     shared_value_noise: bool = False
     """Judge all futures of a round with the same N value noises, so that they differ by what is seen in them only
     (common random numbers). False: every pair has its own, as published."""
-    snr_eps: float = 1e-6
+    snr_eps: float = SNR_EPS
     """[epsilon] of the signal-to-noise ratio."""
     video_times: tuple[float, ...] = (0.0,)
     """Flow times of the passes of the video DiT that every future takes: Euler steps lead from each to the next, and

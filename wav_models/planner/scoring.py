@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from wav_models.configuration import did_you_mean
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wav_models.planner.latent_plan import LatentPlan
+
+
+SNR_EPS: Final = 1e-6
+"""Of the paper's score (`SignalToNoise`) where nothing else is said."""
 
 
 class Score(Protocol):
@@ -39,7 +43,7 @@ class SignalToNoise:
         eps: keeps the quotient finite where a prediction is constant; unit of the values.
     """
 
-    eps: float = 1e-6
+    eps: float
 
     def pairs(self, values: Tensor) -> Tensor:
         return values.mean(dim=-1) / (values.std(dim=-1, correction=0) + self.eps)
@@ -87,7 +91,7 @@ SEARCHES: dict[str, Callable[..., LatentPlan]] = {}
 """Searches of experiments that take the place of Algorithm 1, by what is given for the score."""
 
 
-def make_score(name: str, snr_eps: float = 1e-6) -> Score:
+def make_score(name: str, snr_eps: float = SNR_EPS) -> Score:
     """The score of that name; ValueError with the nearest valid name otherwise."""
     if name not in SCORES:
         raise ValueError(f"unknown score {name!r}{did_you_mean(name, SCORES)}")

@@ -91,7 +91,6 @@ def _look(reader: FutureReader, noise: torch.Tensor, step: int, seen: Observatio
     value_noise = reader.value_noise(reader.planner.num_value_samples, generator)
     values = torch.from_numpy(reader.values(reading, value_noise))
     actions = reader.actions(reading, seen.joint_state, value_noise[0], reader.action_noise(1, generator)[0])
-    scores, means = (
-        score.futures(score.pairs(values)).numpy() for score in (make_score(reader.planner.score), make_score("mean"))
-    )
+    own = make_score(reader.planner.score, reader.planner.snr_eps)
+    scores, means = (score.futures(score.pairs(values)).numpy() for score in (own, make_score("mean")))
     return _Moment(step, seen, actions, scores, means)

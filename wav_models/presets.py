@@ -183,6 +183,26 @@ class ModelConfig:
     def num_tokens_per_frame(self) -> int:
         return self.latent.tokens_per_frame[0] * self.latent.tokens_per_frame[1]
 
+    @property
+    def memory_shape(self) -> tuple[int, int, int, int]:
+        """Latents of an observation, [V, F_mem, L, C]."""
+        return self.num_views, self.num_memory_frames, self.num_tokens_per_frame, self.video.in_channels
+
+    @property
+    def future_shape(self) -> tuple[int, int, int, int]:
+        """Latents of a future, [V, F_fut, L, C]."""
+        return self.num_views, self.num_future_frames, self.num_tokens_per_frame, self.video.in_channels
+
+    @property
+    def value_shape(self) -> tuple[int, int]:
+        """Values of a future, [T, C]."""
+        return self.horizon.value_horizon, self.value.in_channels
+
+    @property
+    def action_shape(self) -> tuple[int, int]:
+        """A chunk with the states that it leads to, [H, A + S]."""
+        return self.horizon.action_horizon, self.action.in_channels
+
 
 def _require_sizes(config: ModelConfig) -> None:
     """ValueError unless all numbers of a configuration are within reason; offsets may be negative or zero."""

@@ -9,6 +9,7 @@ The auto-encoder and the text encoder are not part of a plan's rounds and are le
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from wav_models.networks.modulation import EMBEDDING_DIM
 from wav_models.presets import ExpertConfig, ModelConfig
@@ -108,8 +109,7 @@ class _Counter:
         self.config = config
         self.size = bytes_per_number
         self.views = config.num_views
-        self.memory_tokens = self.views * config.num_memory_frames * config.num_tokens_per_frame
-        self.future_tokens = self.views * config.num_future_frames * config.num_tokens_per_frame
+        self.memory_tokens, self.future_tokens = prod(config.memory_shape[:3]), prod(config.future_shape[:3])
         self.all_tokens = self.memory_tokens + self.future_tokens
 
     def text(self, batch: int) -> Cost:

@@ -72,14 +72,11 @@ class Subject:
         self.encode_words: TextEncoder = lambda instructions: words
         self.engine: Engine = TorchEngine(model, NoImages(), self.encode_words, **options)
         futures, draws = planner.num_video_samples, planner.num_value_samples
-        frames = config.num_views, config.num_future_frames, config.num_tokens_per_frame
-        actions = config.horizon.action_horizon, config.action.in_channels
-        values = config.horizon.value_horizon, config.value.in_channels
-        self.video_noise = torch.randn(futures, *frames, config.video.in_channels, generator=generator)
-        self.value_noise = torch.randn(futures, draws, *values, generator=generator)
-        self.action_noise = torch.randn(actions, generator=generator)
+        self.video_noise = torch.randn(futures, *config.future_shape, generator=generator)
+        self.value_noise = torch.randn(futures, draws, *config.value_shape, generator=generator)
+        self.action_noise = torch.randn(config.action_shape, generator=generator)
         self.state_token = torch.randn(1, 1, config.action.in_channels, generator=generator)
-        self._target = torch.randn(actions, generator=generator)
+        self._target = torch.randn(config.action_shape, generator=generator)
 
     def observe(self) -> Any:
         return self.engine.observe(self.observed.memory_latents, self.engine.encode_text("instruction"))
@@ -134,11 +131,10 @@ def random_observation(config: ModelConfig, generator: torch.Generator) -> Obser
     num_tokens = config.text.max_tokens
     mask = torch.zeros(1, num_tokens, dtype=torch.bool)
     mask[:, : max(1, num_tokens // 4)] = True
-    frames = (config.num_views, config.num_memory_frames, config.num_tokens_per_frame, config.video.in_channels)
     return Observed(
         torch.randn(1, num_tokens, config.video.caption_channels, generator=generator),
         mask,
-        torch.randn(1, *frames, generator=generator),
+        torch.randn(1, *config.memory_shape, generator=generator),
     )
 
 

@@ -32,17 +32,15 @@ class ObservedTrajectories:
 
     @property
     def video_noise_shape(self) -> tuple[int, ...]:
-        config = self.engine.config
-        channels = config.video.in_channels
-        return (config.num_views, config.num_future_frames, config.num_tokens_per_frame, channels)
+        return self.engine.config.future_shape
 
     @property
     def value_noise_shape(self) -> tuple[int, ...]:
-        return (self.engine.config.horizon.value_horizon, self.engine.config.value.in_channels)
+        return self.engine.config.value_shape
 
     @property
     def action_noise_shape(self) -> tuple[int, ...]:
-        return (self.engine.config.horizon.action_horizon, self.engine.config.action.in_channels)
+        return self.engine.config.action_shape
 
     def imagine(self, video_noise: Tensor) -> Futures:
         return self.engine.imagine(self.scene, video_noise, self.planner.video_times)

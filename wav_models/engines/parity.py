@@ -109,7 +109,6 @@ class Trial:
         config, rng = engine.config, np.random.default_rng(0)
         shape = (config.num_views, config.num_memory_frames, *config.latent.image_size, 3)
         state = make_state_token(normalization, rng.normal(size=config.embodiment.state_dim))
-        view = ObservedTrajectories(engine, None, state, normalization, planner)
         generator = torch.Generator().manual_seed(0)
         pairs = (planner.num_video_samples, planner.num_value_samples)
         return cls(
@@ -117,9 +116,9 @@ class Trial:
             normalization,
             rng.integers(0, 256, shape, dtype=np.uint8),
             state,
-            torch.randn(planner.num_video_samples, *view.video_noise_shape, generator=generator),
-            torch.randn(*pairs, *view.value_noise_shape, generator=generator),
-            torch.randn(*view.action_noise_shape, generator=generator),
+            torch.randn(planner.num_video_samples, *config.future_shape, generator=generator),
+            torch.randn(*pairs, *config.value_shape, generator=generator),
+            torch.randn(*config.action_shape, generator=generator),
         )
 
 

@@ -48,20 +48,16 @@ class FutureReader:
 
     def video_noise(self, count: int, generator: torch.Generator) -> Tensor:
         """[count, V, F_fut, L, C]."""
-        config = self.engine.config
-        shape = (config.num_views, config.num_future_frames, config.num_tokens_per_frame, config.video.in_channels)
-        return torch.randn((count, *shape), generator=generator)
+        return torch.randn((count, *self.engine.config.future_shape), generator=generator)
 
     def value_noise(self, count: int, generator: torch.Generator) -> Tensor:
         """[count, T, C]."""
-        config = self.engine.config
-        return torch.randn((count, config.horizon.value_horizon, config.value.in_channels), generator=generator)
+        return torch.randn((count, *self.engine.config.value_shape), generator=generator)
 
     def action_noise(self, count: int, generator: torch.Generator) -> Tensor:
         """[count, H, A + S], scaled as the planner scales it."""
-        config = self.engine.config
-        shape = (count, config.horizon.action_horizon, config.action.in_channels)
-        return self.planner.action_noise_std * torch.randn(shape, generator=generator)
+        drawn = torch.randn((count, *self.engine.config.action_shape), generator=generator)
+        return self.planner.action_noise_std * drawn
 
     def observe(self, observation: Observation) -> TorchScene:
         """What all futures of one observation share."""

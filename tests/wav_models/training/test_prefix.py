@@ -58,7 +58,9 @@ def test_the_rest_goes_on_from_what_is_given(trained: ActionDiT) -> None:
 def _config() -> ModelConfig:
     return replace(
         WAV_TINY,
-        video=replace(WAV_TINY.video, num_layers=2, num_attention_heads=2, attention_head_dim=12),
+        video=replace(
+            WAV_TINY.video, num_layers=2, num_attention_heads=2, attention_head_dim=12, cross_attention_dim=24
+        ),
         action=replace(WAV_TINY.action, num_attention_heads=2, attention_head_dim=16),
         horizon=replace(WAV_TINY.horizon, action_horizon=HORIZON),
     )

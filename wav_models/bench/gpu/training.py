@@ -38,15 +38,14 @@ class RandomBatches:
         def drawn(*shape: int) -> torch.Tensor:
             return torch.randn(size, *shape, generator=generator)
 
-        tokens = config.num_tokens_per_frame, config.video.in_channels
-        robot, token = config.embodiment, config.action.in_channels
+        robot = config.embodiment
         return Batch(
-            memory_latents=drawn(config.num_views, config.num_memory_frames, *tokens),
-            future_latents=drawn(config.num_views, config.num_future_frames, *tokens),
+            memory_latents=drawn(*config.memory_shape),
+            future_latents=drawn(*config.future_shape),
             text=torch.ones(size, dtype=torch.int64),
-            state_token=drawn(1, token),
-            actions=drawn(horizon.action_horizon, token),
-            values=drawn(horizon.value_horizon, config.value.in_channels),
+            state_token=drawn(1, config.action.in_channels),
+            actions=drawn(*config.action_shape),
+            values=drawn(*config.value_shape),
             state=drawn(robot.state_dim),
             targets=drawn(horizon.action_horizon, robot.action_dim),
             action_known=torch.ones(size, horizon.action_horizon),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
+from math import prod
 from typing import Any, Final
 
 import torch
@@ -249,11 +250,10 @@ class OnnxGraphs:
         return self._wrapped(name, self._value_step(*size), ("velocity", *features))
 
     def _export_value_step(self, count: int, draws: int) -> Any:
-        horizon, value = self.config.horizon, self.config.value
         inputs = {
-            "x_t": example(count, draws, horizon.value_horizon, value.in_channels),
+            "x_t": example(count, draws, *self.config.value_shape),
             "flow_time": example(1),
-            **self._context(self._value_video, count, self._num_video_tokens, value.hidden_size),
+            **self._context(self._value_video, count, self._num_video_tokens, self.config.value.hidden_size),
         }
         outputs = ("velocity", *self._value_features)
         return self._exporter.export(NetworkCall(calls.value_velocity, self._model, inputs, outputs))
@@ -266,7 +266,7 @@ class OnnxGraphs:
     def _action_step(self) -> Any:
         horizon, action = self.config.horizon, self.config.action
         inputs = {
-            "x_t": example(1, 1, horizon.action_horizon, action.in_channels),
+            "x_t": example(1, 1, *self.config.action_shape),
             "flow_time": example(1),
             "state": example(1, 1, action.in_channels),
             **self._given,
@@ -278,29 +278,21 @@ class OnnxGraphs:
     @property
     def _given(self) -> dict[str, Tensor]:
         """Which actions the action expert is given, where it was trained so."""
-        horizon = self.config.horizon
-        if horizon.given_steps is None:
-            return {}
-        return {"given": example(1, 1, horizon.action_horizon, self.config.action.in_channels)}
+        return {} if self.config.horizon.given_steps is None else {"given": example(1, 1, *self.config.action_shape)}
 
     @property
     def _num_memory_tokens(self) -> int:
-        config = self.config
-        return config.num_views * config.num_memory_frames * config.num_tokens_per_frame
+        return prod(self.config.memory_shape[:3])
 
     @property
     def _num_video_tokens(self) -> int:
-        config = self.config
-        return self._num_memory_tokens + config.num_views * config.num_future_frames * config.num_tokens_per_frame
+        return self._num_memory_tokens + prod(self.config.future_shape[:3])
 
     def _futures(self, count: int) -> Tensor:
-        return example(count, *self._latents(self.config.num_future_frames))
+        return example(count, *self.config.future_shape)
 
     def _memory_latents(self) -> Tensor:
-        return example(1, *self._latents(self.config.num_memory_frames))
-
-    def _latents(self, num_frames: int) -> tuple[int, ...]:
-        return (self.config.num_views, num_frames, self.config.num_tokens_per_frame, self.config.video.in_channels)
+        return example(1, *self.config.memory_shape)
 
     def _text_inputs(self) -> dict[str, Tensor]:
         tokens, hidden = self.config.text.max_tokens, self.config.video.hidden_size
@@ -311,9 +303,8 @@ class OnnxGraphs:
         config = self.config
         if not config.video.causal_memory:
             return {"memory_latents": self._memory_latents()}
-        size = (config.num_views, config.num_memory_frames, config.num_tokens_per_frame, config.video.hidden_size)
         return {
-            **self._context(self._memory, 1, *size),
+            **self._context(self._memory, 1, *config.memory_shape[:3], config.video.hidden_size),
             **self._context(self._value_memory, 1, self._num_memory_tokens, config.value.hidden_size),
             **self._context(self._action_memory, 1, self._num_memory_tokens, config.action.hidden_size),
         }

@@ -32,22 +32,22 @@ _TABLE_2: Final = (
 _IMAGES: Final = (("mse", "image_mse"), ("ssim", "image_ssim"))
 
 
-def _bimanual_terms(wrists: dict[str, str], top: str, arms: dict[str, tuple[int, int]]) -> tuple[RewardTerm, ...]:
-    """Table 2 in the bimanual setting: 16 terms.
+def _bimanual_terms(top: str, wrists: dict[str, str]) -> tuple[RewardTerm, ...]:
+    """Table 2 in the bimanual setting, of two arms with seven joints each, left first: 16 terms.
 
     Args:
-        wrists: view of either wrist, by side.
         top: the view that sees both.
-        arms: columns of either arm, by side.
+        wrists: view of either wrist, by side; without them there are 12 terms.
     """
-    weight = 1.0 / 16
+    sides = {"left": (0, 7), "right": (7, 14)}
+    count = len(_IMAGES) * (1 + len(wrists)) + len(_TABLE_2) * len(sides)
     return (
-        *(RewardTerm(f"wrist_{n}_{s}", f, view, weight) for n, f in _IMAGES for s, view in wrists.items()),
-        *(RewardTerm(f"top_{n}", f, top, weight) for n, f in _IMAGES),
+        *(RewardTerm(f"wrist_{n}_{s}", f, view, 1.0 / count) for n, f in _IMAGES for s, view in wrists.items()),
+        *(RewardTerm(f"top_{n}", f, top, 1.0 / count) for n, f in _IMAGES),
         *(
-            RewardTerm(f"{n}_{s}", f, source, factor / 16, columns)
+            RewardTerm(f"{n}_{s}", f, source, factor / count, columns)
             for n, f, source, factor in _TABLE_2
-            for s, columns in arms.items()
+            for s, columns in sides.items()
         ),
     )
 
@@ -71,9 +71,7 @@ BIMANUAL_PIPER: Final = Embodiment(
         View("right_wrist", "observation.images.hand_right", (240, 320)),
     ),
     control_rate=200.0,
-    reward_terms=_bimanual_terms(
-        {"left": "left_wrist", "right": "right_wrist"}, "head", {"left": (0, 7), "right": (7, 14)}
-    ),
+    reward_terms=_bimanual_terms("head", {"left": "left_wrist", "right": "right_wrist"}),
 )
 """Two AgileX Piper arms, left first, with three cameras; keys of the videos as the official WAV configurations have
 them."""
@@ -118,14 +116,7 @@ ALOHA: Final = Embodiment(
     state=_aloha_arm("left") + _aloha_arm("right"),
     views=(View("top_camera", "observation.images.top", (480, 640)),),
     control_rate=50.0,
-    reward_terms=(
-        *(RewardTerm(f"top_{n}", f, "top_camera", 1.0 / 12) for n, f in _IMAGES),
-        *(
-            RewardTerm(f"{n}_{s}", f, source, factor / 12, columns)
-            for n, f, source, factor in _TABLE_2
-            for s, columns in {"left": (0, 7), "right": (7, 14)}.items()
-        ),
-    ),
+    reward_terms=_bimanual_terms("top_camera", {}),
 )
 """gym-aloha: two ViperX arms, 14 joint targets (a gripper is 0 closed to 1 open), one camera above."""
 

@@ -237,7 +237,7 @@ MUTANTS: Final = [
         "wav_models/embodiments.py",
         _REWARDS,
         {
-            "arms_exchanged": ('{"left": (0, 7), "right": (7, 14)}\n    ),\n)\n"""Two', '{"left": (7, 14), "right": (0, 7)}\n    ),\n)\n"""Two'),
+            "arms_exchanged": ('{"left": (0, 7), "right": (7, 14)}', '{"left": (7, 14), "right": (0, 7)}'),
             "velocity_rewarded": ('"total_velocity", "state", -1.0', '"total_velocity", "state", 1.0'),
             "action_terms_of_state": ('"total_velocity", "action", -0.1', '"total_velocity", "state", -0.1'),
         },

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from wav_models.configuration import parse_json
-from wav_models.data.durable import write_tensors
+from wav_models.data.durable import publish, write_tensors
 
 J = TypeVar("J", dict[str, Any], list[Any])
 Ancestor = dict[str, Any]
@@ -166,9 +165,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], numbers: object) -> Non
     try:
         with writing(path):
             write_tensors(temporary, tensors, {"json": json.dumps(numbers)})
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -237,9 +237,6 @@ def _is_row(feature: Any) -> bool:
 
 def _columns(names: list[Any], width: int, robot: Embodiment) -> list[int] | None:
     """The column of each of our joints, by the names or, where they do not say otherwise, in order; else None."""
-    if _spelled(names, width, robot):
-        found = spelled_as_ours(names, robot.state)
-        return [found.index(joint) for joint in robot.state_names]
     told = _told(names, width, robot)
     return told if told is not None else _in_order(names, width, robot)
 

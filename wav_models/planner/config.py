@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 from wav_models.planner.scoring import SCORES, SEARCHES, SNR_EPS
 from wav_models.planner.selection import SELECTIONS
 
@@ -77,10 +77,8 @@ class PlannerConfig:
         if self.deadline is not None:
             _number(self, "deadline", 0.0)
         _video_times(self.video_times, self.share_first_step)
-        if self.score not in {**SCORES, **SEARCHES}:
-            raise ValueError(f"unknown score {self.score!r}{did_you_mean(self.score, {**SCORES, **SEARCHES})}")
-        if self.selection not in SELECTIONS:
-            raise ValueError(f"unknown selection {self.selection!r}{did_you_mean(self.selection, SELECTIONS)}")
+        check_choice("score", self.score, (*SCORES, *SEARCHES))
+        check_choice("selection", self.selection, SELECTIONS)
 
     @property
     def update_rates(self) -> tuple[float, float, float]:

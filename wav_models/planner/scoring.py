@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from wav_models.configuration import did_you_mean
+from wav_models.configuration import check_choice
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,8 +93,7 @@ SEARCHES: dict[str, Callable[..., LatentPlan]] = {}
 
 def make_score(name: str, snr_eps: float = SNR_EPS) -> Score:
     """The score of that name; ValueError with the nearest valid name otherwise."""
-    if name not in SCORES:
-        raise ValueError(f"unknown score {name!r}{did_you_mean(name, SCORES)}")
+    check_choice("score", name, SCORES)
     return SCORES[name](snr_eps)
 
 

@@ -137,11 +137,6 @@ class ExpertStageConfig(StageConfig):
 
 
 @dataclass(frozen=True)
-class ValueStageConfig(ExpertStageConfig):
-    pass
-
-
-@dataclass(frozen=True)
 class ActionStageConfig(ExpertStageConfig):
     value_draws: Annotated[int, Range(1)] = 2
     """Value draws per observation; the first one's features condition the action expert (Eq. 3)."""
@@ -306,7 +301,7 @@ class TrainConfig:
     recompute: bool = False
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     video: VideoStageConfig = field(default_factory=VideoStageConfig)
-    value: ValueStageConfig = field(default_factory=ValueStageConfig)
+    value: ExpertStageConfig = field(default_factory=ExpertStageConfig)
     action: ActionStageConfig = field(default_factory=ActionStageConfig)
     distil: DistilStageConfig = field(default_factory=DistilStageConfig)
 

@@ -14,7 +14,7 @@ the same ones again learnt them by heart.
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -27,11 +27,9 @@ from wav_models.training.agreement import Judged, agreement
 from wav_models.training.config import DistilStageConfig
 from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.imagining import Imagined, Imaginer, Noises
+from wav_models.training.metrics import HeldOut
 from wav_models.training.randomness import RngStreams, normal, streams_at
 from wav_models.training.stages import BaseStage, Evaluate
-
-if TYPE_CHECKING:
-    from wav_models.training.metrics import HeldOut
 
 _LEAST_DIFFERENCE: Final = 1e-3
 """Share of a quantity's variance that the variance of its differences counts for at least: where the futures of a batch
@@ -45,6 +43,7 @@ class DistilStage(BaseStage):
 
     name = "distil"
     parts = ("video", "value", "action")
+    judged_by = "-captured"
     config: DistilStageConfig
 
     def __init__(

@@ -20,18 +20,10 @@ from torch.nn.functional import mse_loss
 from wav_models.flow import euler, interpolate, velocity_target
 from wav_models.networks.video_dit import TextContext, VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.config import DISTIL
 from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.randomness import RngStreams, normal, streams_at
 
 NEARLY_CLEAN = 0.75
-JUDGED_BY = {
-    "video": "video_loss@0",
-    "value": f"-return_r2@{NEARLY_CLEAN:g}",
-    "action": "all_steps_rad@imagined",
-    DISTIL: "-captured",
-}
-"""By stage, the metric that says which weights are best, with a minus where more is better."""
 NUM_IMAGINATION_STEPS = 3
 """Euler steps from noise to `NEARLY_CLEAN`."""
 CHUNK = 64

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,19 +21,12 @@ from wav_models.configuration import did_you_mean
 from wav_models.flow import interpolate, velocity_target
 from wav_models.networks.video_dit import VideoFeatures, VideoOutput
 from wav_models.networks.wav_model import WAVModel
-from wav_models.training.config import (
-    ActionStageConfig,
-    FuturesConfig,
-    ValueStageConfig,
-    VideoStageConfig,
-)
+from wav_models.training.config import ActionStageConfig, ExpertStageConfig, FuturesConfig, VideoStageConfig
 from wav_models.training.data.batches import Batch, Batches
 from wav_models.training.low_rank import is_adapted
+from wav_models.training.metrics import NEARLY_CLEAN, HeldOut
 from wav_models.training.randomness import RngStreams, normal
 from wav_models.training.transfer import to_device
-
-if TYPE_CHECKING:
-    from wav_models.training.metrics import HeldOut
 
 Evaluate = Callable[[], dict[str, float]]
 
@@ -55,7 +48,7 @@ class BaseStage:
 
     name: str
     parts: tuple[str, ...]
-    judged_by: str = ""
+    judged_by: str
     """The held-out metric that says which weights are best, with a minus where more is better."""
 
     def __init__(self, model: WAVModel, batches: Batches, config: Any, evaluate: Evaluate) -> None:
@@ -222,6 +215,7 @@ class VideoStage(BaseStage):
 
     name = "video"
     parts = ("video",)
+    judged_by = "video_loss@0"
     config: VideoStageConfig
 
     def batch_losses(self, batch: Batch, streams: RngStreams) -> dict[str, Tensor]:
@@ -234,7 +228,8 @@ class ValueStage(BaseStage):
 
     name = "value"
     parts = ("value",)
-    config: ValueStageConfig
+    judged_by = f"-return_r2@{NEARLY_CLEAN:g}"
+    config: ExpertStageConfig
 
     def batch_losses(self, batch: Batch, streams: RngStreams) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -252,6 +247,7 @@ class ActionStage(BaseStage):
 
     name = "action"
     parts = ("video", "value", "action")
+    judged_by = "all_steps_rad@imagined"
     config: ActionStageConfig
 
     def lr_scale(self, name: str) -> float:

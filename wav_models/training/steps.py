@@ -51,7 +51,7 @@ from wav_models.training.data.latents import (
 )
 from wav_models.training.loop import Budget, Say, train
 from wav_models.training.low_rank import merged
-from wav_models.training.metrics import JUDGED_BY, HeldOut
+from wav_models.training.metrics import HeldOut
 from wav_models.training.parallel import TrainingWorker, run_workers
 from wav_models.training.run import NORMALIZATION, Run
 from wav_models.training.stage_table import make_stage
@@ -223,7 +223,6 @@ def train_stage_on(worker: TrainingWorker, run: Run, name: str, budget: Budget, 
     batches, validation = _batches(run)
     held_out = HeldOut(model, validation, config.validation_samples, config.seed)
     stage: BaseStage = make_stage(name, model, batches, config, lambda: stage.measure(held_out), teacher)
-    stage.judged_by = JUDGED_BY[name]
     if config.recompute:
         recompute_activations(model)
     if config.compile:

@@ -9,6 +9,11 @@ from typing import Any, Final
 from wav_models.configuration import did_you_mean
 from wav_models.planner.config import PlannerConfig
 
+_SEARCH: Final = (
+    "num_iterations mean_update_rate std_update_rate min_std score snr_eps shared_value_noise action_noise_std selection "
+    "warm_start"
+).split()
+"""Whose defaults are the paper's; how a checkpoint's networks are read, and how many futures, stays its own."""
 NAMED_CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "k0": {"num_iterations": 0, "selection": "sample"},
     "k0-zero": {"num_iterations": 0, "selection": "mean"},
@@ -19,7 +24,7 @@ NAMED_CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "k3": {"num_iterations": 3},
     "k5": {"num_iterations": 5},
     "fresh": {"num_iterations": 3, "mean_update_rate": 0.0, "std_update_rate": 0.0, "selection": "best"},
-    "paper": {"num_iterations": 3, "score": "snr", "shared_value_noise": False, "selection": "sample"},
+    "paper": {name: getattr(PlannerConfig(), name) for name in _SEARCH},
 }
 """Condition -> what it changes in a planner; docs/planning.md says what each is for."""
 

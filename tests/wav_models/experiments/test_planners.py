@@ -41,8 +41,12 @@ def test_fresh_rounds_find_what_one_round_of_as_many_futures_finds(landscape: La
 
 
 def test_the_paper_s_setting_is_there_whatever_a_checkpoint_plans_with() -> None:
-    tuned = PlannerConfig(score="gain", selection="best", shared_value_noise=True, num_iterations=1)
-    assert named_conditions(tuned, ["paper"])["paper"] == PlannerConfig()
+    read = PlannerConfig(video_times=(0.25,), share_first_step=True, num_value_steps=2, num_video_samples=6)
+    tuned = replace(
+        read, score="gain", selection="best", shared_value_noise=True, num_iterations=1, action_noise_std=0.0
+    )
+    tuned = replace(tuned, mean_update_rate=0.5, std_update_rate=0.2, min_std=0.3, snr_eps=0.1, warm_start=True)
+    assert named_conditions(tuned, ["paper"])["paper"] == read, "how its networks are read stays the checkpoint's"
 
 
 def test_random_elites_imagine_only_the_future_it_acts_on(landscape: Landscape) -> None:

@@ -25,12 +25,18 @@ START_TIMEOUT: Final = 600.0
 """Imports, the scene of a task, and its first layout, before which much is compiled [s]."""
 STEP_TIMEOUT: Final = 120.0
 """A request takes a tenth of a second; ten seconds on a very busy machine [s]."""
+SILENT_STARTS: Final = 2
+"""So many processes in a row that do not answer at their start, and no other is waited for."""
 
 T = TypeVar("T")
 
 
 class EnvironmentLost(SuiteError):
     """The process has died, hung, refused or answered nonsense: the trial that it was in is not decided."""
+
+
+class EnvironmentSilent(EnvironmentLost):
+    """It did not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class SuiteEnvironment:
         self._command = list(command or (str(python_of(suite.package)), str(suite.package.script)))
         self._process: subprocess.Popen[bytes] | None = None
         self._task: int | None = None
+        self._silent_starts = 0
         self.instruction = ""
 
     def reset(self, task: int, *, state: int | None = None, seed: int = 0) -> SuiteSeen:
@@ -87,12 +94,21 @@ class SuiteEnvironment:
             task: of the suite.
             state: one of the evaluation's initial states; None: a layout drawn by `seed`.
         """
-        limit = self._timeout
-        if self._task != task:
-            limit = START_TIMEOUT
-            self.instruction = self._ask("make", _instruction, suite=self.suite.name, task=task, timeout=limit)
-            self._task = task
-        return self._ask("reset", self._seen, state=state, seed=seed, timeout=limit)
+        if self._task == task:
+            return self._ask("reset", self._seen, state=state, seed=seed)
+        if self._silent_starts == SILENT_STARTS:
+            raise EnvironmentLost(
+                f"{self.suite.name}: not tried, for {SILENT_STARTS} processes in a row did not answer at their start; "
+                f"`wav suite install {self.suite.package.name}` installs it anew"
+            )
+        try:
+            self.instruction = self._ask("make", _instruction, suite=self.suite.name, task=task, timeout=START_TIMEOUT)
+            seen = self._ask("reset", self._seen, state=state, seed=seed, timeout=START_TIMEOUT)
+        except EnvironmentSilent:
+            self._silent_starts += 1
+            raise
+        self._task, self._silent_starts = task, 0
+        return seen
 
     def step(self, action: FloatArray) -> SuiteSeen:
         """One command [A], held for one step of the suite's rate."""
@@ -159,12 +175,14 @@ class SuiteEnvironment:
         try:
             write_message(process.stdin, {"request": request, **arguments}, arrays)  # type: ignore[arg-type]
             reply = read_message(_Reader(process, time.monotonic() + limit))
-        except (SuiteWireError, TimeoutError) as error:
-            what = f"did not answer {request!r} within {limit:g} s" if isinstance(error, TimeoutError) else str(error)
+        except TimeoutError as error:
+            self.close()
+            raise EnvironmentSilent(f"{self.suite.name}: did not answer {request!r} within {limit:g} s") from error
+        except SuiteWireError as error:
             code = process.poll()
             self.close()
             raise EnvironmentLost(
-                f"{self.suite.name}: {what}" + ("" if code is None else f" (exit code {code})")
+                f"{self.suite.name}: {error}" + ("" if code is None else f" (exit code {code})")
             ) from error
         if "error" in reply[0]:
             self.close()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -146,6 +147,35 @@ def test_a_process_that_hangs_is_ended(environment: SuiteEnvironment) -> None:
     assert time.monotonic() - began < 20.0
     assert process is not None
     assert process.poll() is not None
+
+
+def test_an_environment_that_never_starts_is_not_waited_for_in_every_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wav_policy.experiments.suites.environment.START_TIMEOUT", 0.5)
+    with SuiteEnvironment(SUITE, ["sleep", "60"]) as environment:
+        started = Mock(wraps=environment._start)
+        monkeypatch.setattr(environment, "_start", started)
+        results = [with_repeats(lambda: play(environment, RandomPlayer(), 0, 2), number) for number in range(3)]
+    assert started.call_count == 2, "once more, as every trial, and then no more"
+    assert not any(result.success for result in results)
+    assert "did not answer 'make' within 0.5 s" in results[0].fault
+    for result in results[1:]:
+        assert "2 processes in a row did not answer at their start; `wav suite install libero`" in result.fault
+
+
+def test_processes_that_answer_at_their_start_are_waited_for_again(
+    environment: SuiteEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, hanging = environment._command, ["sleep", "60"]
+    monkeypatch.setattr("wav_policy.experiments.suites.environment.START_TIMEOUT", 20.0)
+    for _ in range(2):
+        environment._command = hanging
+        with monkeypatch.context() as short:
+            short.setattr("wav_policy.experiments.suites.environment.START_TIMEOUT", 0.5)
+            with pytest.raises(EnvironmentLost, match="did not answer 'make'"):
+                environment.reset(0, state=2)
+        environment._command = command
+        environment.reset(0, state=2)
+        environment.close()
 
 
 HANGING = """

@@ -10,9 +10,17 @@ from wav_models.configuration import did_you_mean
 from wav_models.planner.config import PlannerConfig
 
 _SEARCH: Final = (
-    "num_iterations mean_update_rate std_update_rate min_std score snr_eps shared_value_noise action_noise_std selection "
-    "warm_start"
-).split()
+    "num_iterations",
+    "mean_update_rate",
+    "std_update_rate",
+    "min_std",
+    "score",
+    "snr_eps",
+    "shared_value_noise",
+    "action_noise_std",
+    "selection",
+    "warm_start",
+)
 """Whose defaults are the paper's; how a checkpoint's networks are read, and how many futures, stays its own."""
 NAMED_CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "k0": {"num_iterations": 0, "selection": "sample"},

@@ -46,7 +46,7 @@ class EvaluateArguments:
     conditions: tuple[str, ...] = ()
     """Named conditions: k0 (no planning), k0-zero (its noise shrunken to nothing), shrunk (K = 3 with random
     elites: noise shrunken as planning shrinks it), best, worst (of one round's futures), k1, k3, k5, fresh (K = 3
-    without refitting), paper (K = 3 with the paper's score and selection). With --diagnose: searches to be compared."""
+    without refitting), paper (the search as published). With --diagnose: searches to be compared."""
     iterations: tuple[Count, ...] = ()
     """Planning rounds K; 0 = no planning."""
     selection: tuple[str, ...] = ()

@@ -13,6 +13,8 @@ import yaml
 
 pytest.importorskip("rclpy")
 
+import rclpy
+
 from tests.wav_policy.terminal import Terminal
 from wav_models.configuration import from_flat
 from wav_models.endings import WRONG_USE
@@ -67,6 +69,48 @@ def test_sections_are_for_the_nodes_that_rcl_takes_them_for(
         data = {key: data}
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(data))
     assert section(tmp_path / "a.yaml", node) == ({"outer.inner": 1} if applies else None)
+
+
+OVERLAPPING = {
+    "one node first": """
+piper_node: {ros__parameters: {a: 1, b: 1}}
+/**: {ros__parameters: {a: 2, c: 2}}
+/*: {ros__parameters: {a: 3, deep: {er: 1.5}}}
+""",
+    "namespaces": """
+/**: {ros__parameters: {a: 2, c: 2}}
+robot1:
+  piper_node: {ros__parameters: {a: 1}}
+/robot1/piper_node: {ros__parameters: {b: 7}}
+"/robot1/**": {ros__parameters: {d: 5, deep.er: 2.5}}
+""",
+}
+
+
+@pytest.mark.parametrize("text", OVERLAPPING.values(), ids=OVERLAPPING)
+@pytest.mark.parametrize(("namespace", "name"), [("", "piper_node"), ("robot1", "piper_node"), ("robot1", "other")])
+def test_a_node_gets_what_rcl_itself_gives_it(text: str, namespace: str, name: str, tmp_path: Path) -> None:
+    (file := tmp_path / "file.yaml").write_text(text)
+    context = rclpy.context.Context()
+    rclpy.init(context=context)
+    try:
+        node = rclpy.create_node(
+            name,
+            namespace=namespace,
+            context=context,
+            cli_args=["--ros-args", "--params-file", str(file)],
+            automatically_declare_parameters_from_overrides=True,
+            start_parameter_services=False,
+        )
+        given = {
+            key: node.get_parameter(key).value for key in ("a", "b", "c", "d", "deep.er") if node.has_parameter(key)
+        }
+        full_name = node.get_fully_qualified_name()
+        node.destroy_node()
+    finally:
+        rclpy.shutdown(context=context)
+    assert given
+    assert section(file, full_name) == given
 
 
 def test_files_are_found_on_the_command_line() -> None:

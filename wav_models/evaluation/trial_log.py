@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from wav_models.configuration import parse_json
+from wav_models.configuration import from_dict, parse_json
 from wav_models.evaluation.closed_loop import TrialResult
 
 
@@ -29,7 +31,7 @@ class TrialLog:
         resume: read what is there; False: begin anew, the log that was there is kept as PATH.old.
 
     Raises:
-        ValueError: a line is damaged.
+        ValueError: a line is damaged, or another evaluation keeps its trials there now.
     """
 
     def __init__(self, path: Path | None, *, resume: bool) -> None:
@@ -37,6 +39,8 @@ class TrialLog:
         self._known: dict[tuple[str, int], TrialResult] = {}
         if path is None or not path.is_file():
             return
+        with path.open("rb") as file:
+            _lock(file, path)
         if not resume:
             path.replace(path.with_name(path.name + ".old"))
             return
@@ -47,10 +51,21 @@ class TrialLog:
         for number, line in enumerate(lines, start=1):
             try:
                 row = parse_json(line)
-                trial = TrialResult(**{**row["trial"], "plan_ms": tuple(row["trial"]["plan_ms"])})
+                trial = from_dict(TrialResult, row["trial"])
                 self._known[row["settings"], trial.seed] = trial
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path}: line {number} is damaged ({error}); remove that line to go on") from error
+
+    @contextmanager
+    def kept_by_us(self) -> Iterator[None]:
+        """Nobody else may begin to keep trials there meanwhile; ValueError where somebody does."""
+        if self.path is None:
+            yield
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            _lock(file, self.path)
+            yield
 
     def of(self, settings: str, seeds: Iterable[int]) -> dict[int, TrialResult]:
         """Trials of these seeds, by seed, that were run under the settings of that fingerprint."""
@@ -64,3 +79,11 @@ class TrialLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"settings": settings, "trial": asdict(trial)}) + "\n")
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Until the file is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f"{path}: another evaluation keeps its trials there now; name another --json FILE") from None

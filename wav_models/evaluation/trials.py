@@ -128,7 +128,7 @@ def run_logged(
             f"{counted(trial.steps, 'step')}; {sum(known)} of {len(known)}; {time_left(left)}"
         )
 
-    with progress(title) as tell:
+    with log.kept_by_us(), progress(title) as tell:
         tell(before, total)
         return run_trials(
             make_worker, keys, seeds, num_workers=num_workers, scheduler=scheduler, done=done, report=report

@@ -50,6 +50,32 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         TrialLog(path, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("was", "is_now"),
+    [('"success": true', '"success": "false"'), ('"steps": 12', '"steps": null'), ('"seed": 2', '"seed": "2"')],
+)
+def test_a_value_of_another_type_is_damage(tmp_path: Path, was: str, is_now: str) -> None:
+    """ "false" would count as a success, and steps that are none end the evaluation after its last trial."""
+    path = tmp_path / "trials.jsonl"
+    TrialLog(path, resume=False).add(K0, trial(2))
+    assert was in path.read_text()
+    path.write_text(path.read_text().replace(was, is_now))
+    with pytest.raises(ValueError, match=r"trials\.jsonl: line 1 is damaged"):
+        TrialLog(path, resume=True)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_two_evaluations_do_not_keep_trials_in_one_file(tmp_path: Path, resume: bool) -> None:
+    path = tmp_path / "trials.jsonl"
+    log = TrialLog(path, resume=False)
+    with log.kept_by_us():
+        log.add(K0, trial(1))
+        with pytest.raises(ValueError, match="another evaluation keeps its trials there now"):
+            TrialLog(path, resume=resume)
+        log.add(K0, trial(2))
+    assert TrialLog(path, resume=True).of(K0, range(5)) == {1: trial(1), 2: trial(2)}
+
+
 def test_without_resume_the_old_log_is_put_aside_and_without_a_path_nothing_is_written(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     TrialLog(path, resume=False).add(K0, trial(1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -126,6 +127,21 @@ def test_a_checkpoint_of_an_earlier_version_is_of_the_piper(tmp_path: Path) -> N
     path.write_text(json.dumps(data))
     write_sums(tmp_path / "old")
     assert load_checkpoint(tmp_path / "old").config.embodiment == BIMANUAL_PIPER
+
+
+def test_the_shipped_checkpoint_of_before_embodiments_is_the_same_model(tmp_path: Path) -> None:
+    """Its robot is all that the migration added: without it, as it was, it is the same configuration and weights."""
+    shipped = Path(__file__).parents[2] / "checkpoints/wav-tiny"
+    old = Path(shutil.copytree(shipped, tmp_path / "old"))
+    data = json.loads((old / "config.json").read_text())
+    assert set(data) - {"embodiment"} == {"name", "video", "value", "action", "latent", "horizon", "text"}
+    del data["embodiment"]
+    (old / "config.json").write_text(json.dumps(data))
+    write_sums(old)
+    before, today = load_checkpoint(old), load_checkpoint(shipped)
+    assert before.config == today.config
+    assert before.planner == today.planner
+    assert all(map(torch.equal, before.model.state_dict().values(), today.model.state_dict().values()))
 
 
 def test_two_views_are_the_first_two_rows_of_the_embedding() -> None:

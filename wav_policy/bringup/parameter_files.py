@@ -91,9 +91,13 @@ def _sections(
 ) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     for key, value in data.items():
         if key == _SECTION:
-            if not isinstance(value, dict | None):
-                raise ConfigurationError(f"{file}: {_SECTION} of /{'/'.join(outer)} is {value!r}; a mapping fits")
-            yield outer, value or {}
+            where = f"{file}: {_SECTION} of /{'/'.join(outer)}"
+            if not isinstance(value, dict):
+                raise ConfigurationError(f"{where} is {'empty' if value is None else repr(value)}; a mapping fits")
+            for name, stated in _flat(value):
+                if fault := _refused_by_rcl(stated):
+                    raise ConfigurationError(f"{where}: {name} {fault}")
+            yield outer, value
         elif isinstance(value, dict):
             yield from _sections(value, file, (*outer, *filter(None, str(key).split("/"))))
 
@@ -109,6 +113,17 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def _refused_by_rcl(value: Any) -> str:
+    """Why rcl would not read the file, which ends every node that is given it; "" where it would."""
+    if value is None:
+        return "has no value"
+    if isinstance(value, list):
+        kinds = sorted({"float" if _is_number(item) else type(item).__name__ for item in value})
+        if len(kinds) > 1:
+            return f"is {value!r}; ROS wants one type in a list, not {' and '.join(kinds)}: 1.0, not 1, among floats"
+    return ""
 
 
 def _belongs_to_rclpy(name: str) -> bool:

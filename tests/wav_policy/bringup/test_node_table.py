@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from wav_models import project_files
+from wav_models.configuration import ConfigurationError
 from wav_policy.bringup import ament, paths
 from wav_policy.bringup.arguments import RECORDING, LaunchArgumentError, parse
 from wav_policy.bringup.node_table import LIFECYCLE_MANAGER, NODES, launches
@@ -103,6 +104,9 @@ def test_a_file_of_parameters_goes_to_the_nodes_it_is_for(checkpoint: str, tmp_p
         ("a: [", "not YAML"),
         ("/**: {ros__parameters: 5}", r"mine.yaml: ros__parameters of /\*\* is 5; a mapping fits"),
         ("/robot1: {x: {ros__parameters: [1]}}", r"ros__parameters of /robot1/x is \[1\]"),
+        ("piper_node: {ros__parameters: }", "ros__parameters of /piper_node is empty"),
+        ("piper_node: {ros__parameters: {home_speed: }}", "of /piper_node: home_speed has no value"),
+        ("piper_node: {ros__parameters: {a: {b: [1, 1.5]}}}", r"a\.b is \[1, 1\.5\]; .* not float and int"),
     ],
 )
 def test_a_file_of_parameters_that_is_for_nobody_is_refused(
@@ -135,6 +139,32 @@ def test_what_a_node_would_refuse_is_refused_before_any_is_started(
     namespace = "robot1" if "robot1" in content else ""
     with pytest.raises(ParameterError, match=message):
         launches(parse({"checkpoint": checkpoint, "params_file": str(file), "namespace": namespace}))
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("stated", ["", "{a: }", "{a: [1, 1.5]}", "{a: [true, 1]}", "{a: [1e-2, 2.0]}", "{}"])
+def test_a_file_is_refused_where_rcl_refuses_it(tmp_path: Path, stated: str) -> None:
+    rclpy = pytest.importorskip("rclpy")
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"piper_node: {{ros__parameters: {stated}}}")
+
+    def rcl_reads_it() -> bool:
+        context = rclpy.Context()
+        try:
+            rclpy.init(args=["--ros-args", "--params-file", str(file)], context=context)
+        except RuntimeError:  # the class of rcl's own errors
+            return False
+        context.try_shutdown()
+        return True
+
+    def we_read_it() -> bool:
+        try:
+            section(file, "/piper_node")
+        except ConfigurationError:
+            return False
+        return True
+
+    assert we_read_it() == rcl_reads_it()
 
 
 def test_values_are_what_rcl_takes_them_for(checkpoint: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +29,7 @@ class TrialLog:
 
     Args:
         path: JSON lines; created with the first trial. None: nothing is kept.
-        resume: read what is there; False: begin anew, the log that was there is kept as PATH.old.
+        resume: read what is there; False: begin anew, the log that was there is kept as PATH.old (.old2, ...).
 
     Raises:
         ValueError: a line is damaged, or another evaluation keeps its trials there now.
@@ -42,7 +43,7 @@ class TrialLog:
         with path.open("rb") as file:
             _lock(file, path)
         if not resume:
-            path.replace(path.with_name(path.name + ".old"))
+            path.replace(_free_name(path))
             return
         lines = path.read_bytes().splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n"):
@@ -79,6 +80,12 @@ class TrialLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"settings": settings, "trial": asdict(trial)}) + "\n")
+
+
+def _free_name(path: Path) -> Path:
+    """PATH.old, or PATH.old2 and so on: no log that was put aside before is lost."""
+    names = (path.with_name(f"{path.name}.old{number}") for number in chain([""], count(2)))
+    return next(name for name in names if not name.exists())
 
 
 def _lock(file: BinaryIO, path: Path) -> None:

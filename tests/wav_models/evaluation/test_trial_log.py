@@ -81,7 +81,11 @@ def test_without_resume_the_old_log_is_put_aside_and_without_a_path_nothing_is_w
     TrialLog(path, resume=False).add(K0, trial(1))
     assert TrialLog(path, resume=False).of(K0, range(5)) == {}
     assert not path.exists()
-    assert TrialLog(tmp_path / "trials.jsonl.old", resume=True).of(K0, range(5)) == {1: trial(1)}
+    TrialLog(path, resume=False).add(K0, trial(2))
+    TrialLog(path, resume=False)
+    for put_aside, what in ((".old", trial(1)), (".old2", trial(2))):
+        log = TrialLog(path.with_name(path.name + put_aside), resume=True)
+        assert log.of(K0, range(5)) == {what.seed: what}, "the first is not lost where --resume is forgotten twice"
     log = TrialLog(None, resume=True)
     log.add(K0, trial(1))
     assert log.of(K0, range(5)) == {1: trial(1)}
